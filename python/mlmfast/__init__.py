@@ -1,0 +1,1 @@
+"""mlmfast: Gaussian linear mixed models by ML and REML."""

@@ -1,0 +1,42 @@
+"""Exceptions and warnings of mlmfast.
+
+Every message says what was wrong, what was found and what to do about it.
+"""
+
+
+class MlmError(ValueError):
+    """Base of every error that bad input can raise.
+
+    Examples
+    --------
+    >>> issubclass(FormulaError, MlmError) and issubclass(MlmError, ValueError)
+    True
+    """
+
+
+class FormulaError(MlmError):
+    """The formula cannot be read, or uses something that formulas may not use."""
+
+
+class DataError(MlmError):
+    """The data cannot serve the model: a column is missing, of a wrong type, or empty."""
+
+
+class ModelError(MlmError):
+    """The model is not one that can be fitted to these data, or not one this version offers."""
+
+
+class ComparisonError(MlmError):
+    """Two fits cannot be compared, for example REML fits with different fixed effects."""
+
+
+class ConvergenceWarning(UserWarning):
+    """The fit ended without a certificate of convergence."""
+
+
+class SingularFitWarning(UserWarning):
+    """The estimate lies on the boundary: a variance is 0 or a correlation is +-1."""
+
+
+class AliasedWarning(UserWarning):
+    """Columns of X that depend linearly on earlier ones were left out."""
