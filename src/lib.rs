@@ -1,1 +1,18 @@
-//! Gaussian linear mixed models.
+//! The numerical core of mlmfast: Gaussian linear mixed models with nested random effects.
+//!
+//! y = X beta + Z g + e, g ~ N(0, sigma^2 G), e ~ N(0, sigma^2 I / w), so V = sigma^2 W with
+//! W = Z G Z' + I after rows are scaled by the root of their weights.
+//!
+//! Rows are read once ([`nesting`], [`rows`], [`triangle`]), put into coordinates without rounding
+//! trouble ([`reduction`]), and never seen again: every criterion, gradient and Hessian comes from
+//! the reduction ([`elimination`], [`criterion`]).
+
+pub mod criterion;
+pub mod dense;
+pub mod elimination;
+pub mod nesting;
+#[cfg(feature = "python")]
+mod python;
+pub mod reduction;
+pub mod rows;
+pub mod triangle;

@@ -1,0 +1,367 @@
+//! The ML and REML criterion, profiled over beta and `sigma^2`, with exact derivatives.
+
+use crate::dense::{NotPositiveDefinite, cholesky, dot, invert_lower, solve_lower, symmetrise};
+use crate::elimination::{Elimination, Entry, RootWeight, Sums};
+use crate::reduction::{Reduction, block};
+
+/// -2 log-likelihood of one response at one G, and its derivatives by entries of G.
+#[derive(Clone, Debug)]
+pub struct Criterion {
+    /// -2 log-likelihood in the reduction's coordinates, all constants included; +inf where V is
+    /// not positive definite.
+    pub value: f64,
+    /// First derivatives, `n_entries`.
+    pub gradient: Vec<f64>,
+    /// Second derivatives, `n_entries` squared.
+    pub hessian: Vec<f64>,
+    /// Their expectation.
+    pub expected: Vec<f64>,
+}
+
+/// Generalised least squares at one G, in the reduction's basis.
+#[derive(Clone, Debug)]
+pub struct Solution {
+    /// Coefficients, `rank`.
+    pub beta: Vec<f64>,
+    /// (X'W^-1 X)^-1, `rank` squared.
+    pub c: Vec<f64>,
+    /// y'Py.
+    pub rss: f64,
+    /// log|W|.
+    pub logdet: f64,
+    /// log|X'W^-1 X|.
+    pub logdet_xx: f64,
+}
+
+impl Solution {
+    fn new(sums: &Sums, reduction: &Reduction, fit: usize) -> Result<Self, NotPositiveDefinite> {
+        let rank = reduction.rank();
+        let width = rank + 1;
+        let mut gram = sums.gram.clone();
+        for (g, r) in gram
+            .iter_mut()
+            .zip(&reduction.remainder[block(fit, width * width)])
+        {
+            *g += r;
+        }
+        let mut l = vec![0.0; rank * rank];
+        for i in 0..rank {
+            l[i * rank..=i * rank + i].copy_from_slice(&gram[i * width..=i * width + i]);
+        }
+        cholesky(&mut l, rank)?;
+        let mut half = gram[rank * width..rank * width + rank].to_vec();
+        solve_lower(&l, rank, &mut half, 1);
+        let rss = gram[width * width - 1] - dot(&half, &half);
+        if rss.is_nan() || rss <= 0.0 {
+            return Err(NotPositiveDefinite { pivot: rank });
+        }
+        let mut inverse = vec![0.0; rank * rank];
+        invert_lower(&l, rank, &mut inverse);
+        let mut beta = vec![0.0; rank];
+        let mut c = vec![0.0; rank * rank];
+        for (k, row) in inverse.chunks_exact(rank.max(1)).enumerate() {
+            crate::dense::axpy(half[k], row, &mut beta);
+            crate::dense::add_outer(row, &mut c);
+        }
+        symmetrise(&mut c, rank);
+        let logdet_xx = 2.0 * (0..rank).map(|i| l[i * rank + i].ln()).sum::<f64>();
+        Ok(Self {
+            beta,
+            c,
+            rss,
+            logdet: sums.logdet,
+            logdet_xx,
+        })
+    }
+
+    /// e = (-beta, 1): the residual is [X y] e.
+    #[must_use]
+    pub fn e(&self) -> Vec<f64> {
+        self.beta.iter().map(|b| -b).chain([1.0]).collect()
+    }
+
+    fn value(&self, reduction: &Reduction, reml: bool) -> f64 {
+        let nu = degrees(reduction, reml);
+        let constant = nu * (1.0 + (2.0 * std::f64::consts::PI * self.rss / nu).ln());
+        self.logdet + constant + if reml { self.logdet_xx } else { 0.0 }
+    }
+}
+
+/// n - p for REML, n for ML.
+fn degrees(reduction: &Reduction, reml: bool) -> f64 {
+    (reduction.n_rows - if reml { reduction.rank() } else { 0 }) as f64
+}
+
+/// Generalised least squares of response `fit` at `g`.
+///
+/// # Errors
+/// [`NotPositiveDefinite`] where V or X'V^-1 X is not positive definite.
+pub fn solve(
+    reduction: &Reduction,
+    fit: usize,
+    g: &[Vec<f64>],
+) -> Result<Solution, NotPositiveDefinite> {
+    let sums = Elimination::new(reduction, fit, g, &[]).values()?;
+    Solution::new(&sums, reduction, fit)
+}
+
+/// First derivatives of [X y]'V^-1 [X y] and log|V| by entries, with the solution they belong to.
+///
+/// # Errors
+/// [`NotPositiveDefinite`] as [`solve`].
+pub fn tangents(
+    reduction: &Reduction,
+    fit: usize,
+    g: &[Vec<f64>],
+    entries: &[Entry],
+    reml: bool,
+) -> Result<(Solution, Sums), NotPositiveDefinite> {
+    let elimination = Elimination::new(reduction, fit, g, entries);
+    let solution = Solution::new(&elimination.values()?, reduction, fit)?;
+    let root = RootWeight {
+        c: reml.then(|| solution.c.clone()),
+        e: solution.e(),
+    };
+    let sums = elimination.derivatives(&root)?;
+    Ok((solution, sums))
+}
+
+/// The criterion; with `derivatives` its gradient and both Hessians too.
+#[must_use]
+pub fn evaluate(
+    reduction: &Reduction,
+    fit: usize,
+    g: &[Vec<f64>],
+    entries: &[Entry],
+    reml: bool,
+    derivatives: bool,
+) -> Criterion {
+    let n = entries.len();
+    let failed = Criterion {
+        value: f64::INFINITY,
+        gradient: vec![0.0; n],
+        hessian: vec![0.0; n * n],
+        expected: vec![0.0; n * n],
+    };
+    if !derivatives {
+        return match solve(reduction, fit, g) {
+            Ok(solution) => Criterion {
+                value: solution.value(reduction, reml),
+                ..failed
+            },
+            Err(_) => failed,
+        };
+    }
+    match tangents(reduction, fit, g, entries, reml) {
+        Ok((solution, sums)) => assemble(reduction, &solution, sums, n, reml),
+        Err(_) => failed,
+    }
+}
+
+/// Equations of section 3 of the derivation: f, `f_k`, `f_kl` and E `f_kl` from the sums.
+fn assemble(
+    reduction: &Reduction,
+    solution: &Solution,
+    mut sums: Sums,
+    n: usize,
+    reml: bool,
+) -> Criterion {
+    let rank = reduction.rank();
+    let width = rank + 1;
+    let nu = degrees(reduction, reml);
+    let (e, rss) = (solution.e(), solution.rss);
+    let mut trace = sums.logdet_by.clone();
+    let mut rss_by = vec![0.0; n];
+    let mut v = vec![0.0; n * rank];
+    let mut c_d = vec![0.0; n * rank * rank];
+    for k in 0..n {
+        let gram = &mut sums.gram_by[block(k, width * width)];
+        symmetrise(gram, width);
+        for i in 0..width {
+            let s = dot(&gram[block(i, width)], &e);
+            rss_by[k] += s * e[i];
+            if i < rank {
+                v[k * rank + i] = s;
+            }
+        }
+        if reml {
+            let out = &mut c_d[block(k, rank * rank)];
+            for i in 0..rank {
+                for j in 0..rank {
+                    out[i * rank + j] = dot(
+                        &solution.c[block(i, rank)],
+                        &gram[j * width..j * width + rank],
+                    );
+                }
+                trace[k] += out[i * rank + i];
+            }
+        }
+    }
+    let mut criterion = Criterion {
+        value: solution.value(reduction, reml),
+        gradient: (0..n).map(|k| trace[k] + nu * rss_by[k] / rss).collect(),
+        hessian: vec![0.0; n * n],
+        expected: vec![0.0; n * n],
+    };
+    for k in 0..n {
+        let c_v: Vec<f64> = (0..rank)
+            .map(|i| dot(&solution.c[block(i, rank)], &v[block(k, rank)]))
+            .collect();
+        for l in 0..=k {
+            let mut t = sums.hessian[k * n + l];
+            if reml {
+                t -= trace_of_product(
+                    &c_d[block(k, rank * rank)],
+                    &c_d[block(l, rank * rank)],
+                    rank,
+                );
+            }
+            let rss_kl = sums.hessian_rss[k * n + l] - 2.0 * dot(&c_v, &v[block(l, rank)]);
+            let observed = t + nu * (rss_kl / rss - rss_by[k] * rss_by[l] / (rss * rss));
+            let expected = -t - trace[k] * trace[l] / nu;
+            for (matrix, value) in [
+                (&mut criterion.hessian, observed),
+                (&mut criterion.expected, expected),
+            ] {
+                matrix[k * n + l] = value;
+                matrix[l * n + k] = value;
+            }
+        }
+    }
+    criterion
+}
+
+/// tr(A B).
+fn trace_of_product(a: &[f64], b: &[f64], n: usize) -> f64 {
+    (0..n)
+        .map(|i| (0..n).map(|j| a[i * n + j] * b[j * n + i]).sum::<f64>())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nesting::Nesting;
+    use crate::rows::{Column, RowColumns, rotate};
+
+    /// Three nested levels with slopes, weights and unbalanced units.
+    fn reduction(n_levels: usize) -> Reduction {
+        let n = 120;
+        let wave = |k: f64| -> Vec<f64> {
+            (0..n)
+                .map(|i| (i as f64 * k + 0.3).sin() + 0.1 * (i as f64 * k * 7.1).cos())
+                .collect()
+        };
+        let codes: Vec<Vec<i32>> = vec![
+            (0..n).map(|i| i / 30).collect(),
+            (0..n).map(|i| i / 10).collect(),
+            (0..n).map(|i| i / 4 + i / 30).collect(),
+        ];
+        let compact: Vec<Vec<i32>> = codes.iter().map(|c| renumber(c)).collect();
+        let used: Vec<&[i32]> = match n_levels {
+            1 => vec![&compact[1]],
+            2 => vec![&compact[0], &compact[1]],
+            _ => vec![&compact[0], &compact[1], &compact[1]],
+        };
+        let units: Vec<usize> = used
+            .iter()
+            .map(|c| *c.iter().max().expect("rows") as usize + 1)
+            .collect();
+        let nesting = Nesting::new(n as usize, &used, &units).expect("nested");
+        let (t, x, y) = (wave(0.37), wave(1.7), wave(0.05));
+        let weights: Vec<f64> = wave(0.9).iter().map(|v| (v + 2.0).sqrt()).collect();
+        let plain = |values| Column {
+            values,
+            center: 0.0,
+            scale: 1.0,
+        };
+        let slope = vec![plain(None), plain(Some(&t[..]))];
+        let z = match n_levels {
+            1 => vec![slope],
+            2 => vec![slope.clone(), slope],
+            _ => vec![vec![plain(None)], slope, vec![plain(Some(&x[..]))]],
+        };
+        let terms = z.iter().map(|z| vec![(z.len(), true)]).collect::<Vec<_>>();
+        let columns = RowColumns {
+            z,
+            x: vec![plain(None), plain(Some(&t)), plain(Some(&x))],
+            y: vec![plain(Some(&y))],
+            sqrt_weights: Some(&weights),
+        };
+        let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
+        Reduction::new(rotated, &nesting, &[0.0; 3], &terms, true).expect("full rank Z")
+    }
+
+    fn renumber(codes: &[i32]) -> Vec<i32> {
+        let mut met = Vec::new();
+        codes
+            .iter()
+            .map(|c| match met.iter().position(|m| m == c) {
+                Some(i) => i as i32,
+                None => {
+                    met.push(*c);
+                    met.len() as i32 - 1
+                }
+            })
+            .collect()
+    }
+
+    fn entries(reduction: &Reduction) -> Vec<Entry> {
+        let mut out = Vec::new();
+        for (level, blocks) in reduction.levels.iter().enumerate() {
+            for a in 0..blocks.q {
+                out.extend((0..=a).map(|b| Entry { level, a, b }));
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn derivatives_agree_with_central_differences() {
+        for n_levels in 1..=3 {
+            for reml in [true, false] {
+                let reduction = reduction(n_levels);
+                let entries = entries(&reduction);
+                let mut g: Vec<Vec<f64>> = reduction
+                    .levels
+                    .iter()
+                    .enumerate()
+                    .map(|(l, b)| match b.q {
+                        1 => vec![0.4 + l as f64],
+                        _ => vec![0.8, 0.2, 0.2, 0.5 + l as f64],
+                    })
+                    .collect();
+                let at = evaluate(&reduction, 0, &g, &entries, reml, true);
+                let step = 1e-5;
+                for (k, entry) in entries.iter().enumerate() {
+                    let q = reduction.levels[entry.level].q;
+                    let mut moved = |by: f64| {
+                        let saved = g[entry.level].clone();
+                        g[entry.level][entry.a * q + entry.b] += by;
+                        if entry.a != entry.b {
+                            g[entry.level][entry.b * q + entry.a] += by;
+                        }
+                        let value = evaluate(&reduction, 0, &g, &entries, reml, true);
+                        g[entry.level] = saved;
+                        value
+                    };
+                    let (up, down) = (moved(step), moved(-step));
+                    let slope = (up.value - down.value) / (2.0 * step);
+                    assert!(
+                        (slope - at.gradient[k]).abs() < 1e-6 * (1.0 + slope.abs()),
+                        "levels {n_levels} reml {reml} gradient {k}: {slope} {}",
+                        at.gradient[k]
+                    );
+                    for l in 0..entries.len() {
+                        let curve = (up.gradient[l] - down.gradient[l]) / (2.0 * step);
+                        let ours = at.hessian[k * entries.len() + l];
+                        assert!(
+                            (curve - ours).abs() < 1e-5 * (1.0 + curve.abs()),
+                            "levels {n_levels} reml {reml} hessian {k} {l}: {curve} {ours}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

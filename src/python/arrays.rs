@@ -1,0 +1,56 @@
+//! Arrays in and out: contiguity and length are checked here, nowhere else.
+
+use numpy::{Element, IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArray1};
+use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// The numbers of a one-dimensional contiguous array of `n` values.
+pub fn vector<'a, T: Element>(
+    name: &str,
+    array: &'a PyReadonlyArray1<'_, T>,
+    n: usize,
+) -> PyResult<&'a [T]> {
+    if array.len() != n {
+        let found = array.len();
+        return Err(PyValueError::new_err(format!(
+            "{name} has {found} values, {n} are needed"
+        )));
+    }
+    array
+        .as_slice()
+        .map_err(|_| PyValueError::new_err(format!("{name} must be contiguous")))
+}
+
+/// The numbers of a C-contiguous array of the given shape.
+///
+/// `as_slice` alone would also accept a Fortran-ordered array and read it transposed.
+pub fn c_slice<'a>(
+    name: &str,
+    array: &'a PyReadonlyArrayDyn<'_, f64>,
+    shape: &[usize],
+) -> PyResult<&'a [f64]> {
+    if array.shape() != shape {
+        let found = array.shape();
+        return Err(PyValueError::new_err(format!(
+            "{name} has shape {found:?}, not {shape:?}"
+        )));
+    }
+    if !array.is_c_contiguous() {
+        return Err(PyValueError::new_err(format!(
+            "{name} must be C-contiguous"
+        )));
+    }
+    array
+        .as_slice()
+        .map_err(|_| PyValueError::new_err(format!("{name} must be contiguous")))
+}
+
+/// An array of the given shape that takes over `values`.
+pub fn array<'py>(
+    py: Python<'py>,
+    values: Vec<f64>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
+    values.into_pyarray(py).reshape(shape.to_vec())
+}

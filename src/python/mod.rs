@@ -1,0 +1,32 @@
+//! The Python module `mlmfast._core`: checks, releases the GIL, hands arrays over.
+
+mod arrays;
+mod reduction;
+
+use pyo3::prelude::*;
+
+pyo3::create_exception!(
+    _core,
+    NotNested,
+    pyo3::exceptions::PyValueError,
+    "A grouping factor is not nested in the one before it; args[0] is its position."
+);
+pyo3::create_exception!(
+    _core,
+    CollinearRandomEffects,
+    pyo3::exceptions::PyValueError,
+    "Random-effect columns are linearly dependent; args are the level and the column."
+);
+
+/// Numerical core of mlmfast.
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<reduction::Nesting>()?;
+    module.add_class::<reduction::Reduction>()?;
+    module.add("NotNested", module.py().get_type::<NotNested>())?;
+    module.add(
+        "CollinearRandomEffects",
+        module.py().get_type::<CollinearRandomEffects>(),
+    )?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,369 @@
+//! `Nesting` and `Reduction` as Python sees them.
+
+use std::sync::Mutex;
+
+use numpy::{IntoPyArray, PyArray1, PyArrayDyn, PyReadonlyArray1, PyReadonlyArrayDyn};
+use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::prelude::*;
+use rayon::prelude::*;
+
+use super::arrays::{array, c_slice, vector};
+use super::{CollinearRandomEffects, NotNested};
+use crate::criterion::{Criterion, evaluate, solve, tangents};
+use crate::elimination::{Elimination, Entry};
+use crate::rows::{Column, RowColumns, rotate};
+use crate::{nesting, reduction};
+
+type Floats<'py> = Bound<'py, PyArrayDyn<f64>>;
+/// Values (`None` for a constant 1), center, scale.
+type ColumnArgument<'py> = (Option<PyReadonlyArray1<'py, f64>>, f64, f64);
+
+/// Rows sorted into units of nested grouping factors.
+#[pyclass(frozen, module = "mlmfast._core")]
+pub struct Nesting(nesting::Nesting);
+
+#[pymethods]
+impl Nesting {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        n_rows: usize,
+        codes: Vec<PyReadonlyArray1<'_, i32>>,
+        n_units: Vec<usize>,
+    ) -> PyResult<Self> {
+        if codes.len() != n_units.len() {
+            return Err(PyValueError::new_err("codes and n_units differ in length"));
+        }
+        if n_rows > u32::MAX as usize {
+            return Err(PyValueError::new_err("more than 2^32 - 1 rows"));
+        }
+        let slices: Vec<&[i32]> = codes
+            .iter()
+            .map(|c| vector("codes", c, n_rows))
+            .collect::<PyResult<_>>()?;
+        py.detach(|| {
+            for (codes, &n) in slices.iter().zip(&n_units) {
+                if codes.iter().any(|&c| c < 0 || c as usize >= n) {
+                    return Err(PyValueError::new_err("a code lies outside 0..n_units"));
+                }
+            }
+            nesting::Nesting::new(n_rows, &slices, &n_units)
+                .map(Self)
+                .map_err(|error| NotNested::new_err(error.inner))
+        })
+    }
+
+    /// Code of each unit of a level, in the order in which units are stored.
+    fn codes<'py>(&self, py: Python<'py>, level: usize) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        let level = self
+            .0
+            .levels
+            .get(level)
+            .ok_or_else(|| PyIndexError::new_err("no such level"))?;
+        Ok(level.codes.clone().into_pyarray(py))
+    }
+}
+
+/// Rows reduced once; see the crate's `reduction` module.
+#[pyclass(frozen, module = "mlmfast._core")]
+pub struct Reduction(reduction::Reduction);
+
+fn columns<'a>(
+    name: &str,
+    arguments: &'a [ColumnArgument<'_>],
+    n_rows: usize,
+) -> PyResult<Vec<Column<'a>>> {
+    arguments
+        .iter()
+        .map(|(values, center, scale)| {
+            let values = values
+                .as_ref()
+                .map(|v| vector(name, v, n_rows))
+                .transpose()?;
+            Ok(Column {
+                values,
+                center: *center,
+                scale: *scale,
+            })
+        })
+        .collect()
+}
+
+#[pymethods]
+impl Reduction {
+    #[new]
+    #[allow(clippy::too_many_arguments)] // one call carries a whole design across
+    #[pyo3(signature = (nesting, *, z, x, y, noise, terms, sqrt_weights=None, share=true))]
+    fn new(
+        py: Python<'_>,
+        nesting: &Nesting,
+        z: Vec<Vec<ColumnArgument<'_>>>,
+        x: Vec<ColumnArgument<'_>>,
+        y: Vec<ColumnArgument<'_>>,
+        noise: Vec<f64>,
+        terms: Vec<Vec<(usize, bool)>>,
+        sqrt_weights: Option<PyReadonlyArray1<'_, f64>>,
+        share: bool,
+    ) -> PyResult<Self> {
+        let nesting = &nesting.0;
+        let n = nesting.n_rows;
+        if z.len() != nesting.levels.len() || terms.len() != z.len() || noise.len() != x.len() {
+            return Err(PyValueError::new_err(
+                "z, terms or noise do not match the design",
+            ));
+        }
+        for (z, terms) in z.iter().zip(&terms) {
+            if z.is_empty() || z.len() != terms.iter().map(|t| t.0).sum::<usize>() {
+                return Err(PyValueError::new_err(
+                    "terms do not add up to the columns of z",
+                ));
+            }
+        }
+        let rows = RowColumns {
+            z: z.iter()
+                .map(|z| columns("z", z, n))
+                .collect::<PyResult<_>>()?,
+            x: columns("x", &x, n)?,
+            y: columns("y", &y, n)?,
+            sqrt_weights: sqrt_weights
+                .as_ref()
+                .map(|w| vector("weights", w, n))
+                .transpose()?,
+        };
+        let signal: Mutex<Option<PyErr>> = Mutex::new(None);
+        py.detach(|| {
+            let interrupted = || match Python::attach(|py| py.check_signals()) {
+                Ok(()) => false,
+                Err(error) => {
+                    if let Ok(mut slot) = signal.lock() {
+                        *slot = Some(error);
+                    }
+                    true
+                }
+            };
+            let Some(rotated) = rotate(nesting, &rows, &interrupted) else {
+                let raised = signal.lock().ok().and_then(|mut slot| slot.take());
+                return Err(raised.unwrap_or_else(|| PyValueError::new_err("interrupted")));
+            };
+            reduction::Reduction::new(rotated, nesting, &noise, &terms, share)
+                .map(Self)
+                .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))
+        })
+    }
+
+    /// Positions of the columns of X that were kept.
+    #[getter]
+    fn kept(&self) -> Vec<usize> {
+        self.0.fixed.kept.clone()
+    }
+
+    /// Upper triangular R with X = Q R, `(rank, rank)`.
+    #[getter]
+    fn x_factor<'py>(&self, py: Python<'py>) -> PyResult<Floats<'py>> {
+        let rank = self.0.rank();
+        array(py, self.0.fixed.factor.clone(), &[rank, rank])
+    }
+
+    /// Q'y, `(n_fits, rank)`.
+    #[getter]
+    fn ols<'py>(&self, py: Python<'py>) -> PyResult<Floats<'py>> {
+        array(
+            py,
+            self.0.fixed.ols.clone(),
+            &[self.0.n_fits, self.0.rank()],
+        )
+    }
+
+    /// Root mean square of the least squares residual, `(n_fits,)`.
+    #[getter]
+    fn y_scale<'py>(&self, py: Python<'py>) -> PyResult<Floats<'py>> {
+        array(py, self.0.fixed.y_scale.clone(), &[self.0.n_fits])
+    }
+
+    /// By level, upper triangular B with z = (transformed z) B.
+    #[getter]
+    fn bases<'py>(&self, py: Python<'py>) -> PyResult<Vec<Floats<'py>>> {
+        self.0
+            .levels
+            .iter()
+            .map(|l| array(py, l.basis.clone(), &[l.q, l.q]))
+            .collect()
+    }
+
+    /// Distinct patterns, and blocks an iteration visits.
+    #[getter]
+    fn size(&self) -> (usize, usize) {
+        (
+            self.0.patterns.len(),
+            self.0.patterns.iter().map(|p| p.n_blocks).sum(),
+        )
+    }
+
+    /// -2 log-likelihood `(a,)`; with `derivatives` its gradient, Hessian and expected Hessian too.
+    fn evaluate<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fits: Vec<usize>,
+        entries: Vec<(usize, usize, usize)>,
+        reml: bool,
+        derivatives: bool,
+    ) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>)> {
+        let g = self.covariances(&g, fits.len())?;
+        let entries = self.entries(&entries)?;
+        self.check_fits(&fits)?;
+        let one = |a: usize| evaluate(&self.0, fits[a], &g[a], &entries, reml, derivatives);
+        let (a, n) = (fits.len(), entries.len());
+        let criteria: Vec<Criterion> = py.detach(|| {
+            // Below this a batch is done before a pool would wake.
+            if a >= 16 {
+                (0..a).into_par_iter().with_min_len(4).map(one).collect()
+            } else {
+                (0..a).map(one).collect()
+            }
+        });
+        let gather = |part: fn(&Criterion) -> &[f64]| -> Vec<f64> {
+            criteria
+                .iter()
+                .flat_map(|c| part(c).iter().copied())
+                .collect()
+        };
+        Ok((
+            array(py, criteria.iter().map(|c| c.value).collect(), &[a])?,
+            array(py, gather(|c| &c.gradient), &[a, n])?,
+            array(py, gather(|c| &c.hessian), &[a, n, n])?,
+            array(py, gather(|c| &c.expected), &[a, n, n])?,
+        ))
+    }
+
+    /// Generalised least squares: (beta, C, rss, log|W|, log|X'W^-1 X|), or `None` where W is not
+    /// positive definite.
+    #[allow(clippy::type_complexity)]
+    fn solve<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fit: usize,
+    ) -> PyResult<Option<(Floats<'py>, Floats<'py>, f64, f64, f64)>> {
+        let g = self.covariances(&g, 1)?;
+        self.check_fits(&[fit])?;
+        let rank = self.0.rank();
+        match py.detach(|| solve(&self.0, fit, &g[0])) {
+            Err(_) => Ok(None),
+            Ok(s) => Ok(Some((
+                array(py, s.beta, &[rank])?,
+                array(py, s.c, &[rank, rank])?,
+                s.rss,
+                s.logdet,
+                s.logdet_xx,
+            ))),
+        }
+    }
+
+    /// Derivatives of X'W^-1 X by entries, `(n_entries, rank, rank)`; `None` as `solve`.
+    fn information_derivatives<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fit: usize,
+        entries: Vec<(usize, usize, usize)>,
+    ) -> PyResult<Option<Floats<'py>>> {
+        let g = self.covariances(&g, 1)?;
+        let entries = self.entries(&entries)?;
+        self.check_fits(&[fit])?;
+        let (rank, n) = (self.0.rank(), entries.len());
+        let Ok((_, sums)) = py.detach(|| tangents(&self.0, fit, &g[0], &entries, false)) else {
+            return Ok(None);
+        };
+        let mut out = vec![0.0; n * rank * rank];
+        for k in 0..n {
+            for i in 0..rank {
+                for j in 0..rank {
+                    let (row, column) = (i.max(j), i.min(j));
+                    let at = k * (rank + 1) * (rank + 1) + row * (rank + 1) + column;
+                    out[(k * rank + i) * rank + j] = sums.gram_by[at];
+                }
+            }
+        }
+        Ok(Some(array(py, out, &[n, rank, rank])?))
+    }
+
+    /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)` over `sigma^2`
+    /// of the random effects, in unit order; needs `share=False`.
+    #[allow(clippy::type_complexity)]
+    fn conditional<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fit: usize,
+        beta: PyReadonlyArray1<'py, f64>,
+    ) -> PyResult<Option<Vec<(Floats<'py>, Floats<'py>)>>> {
+        let g = self.covariances(&g, 1)?;
+        self.check_fits(&[fit])?;
+        let beta = vector("beta", &beta, self.0.rank())?;
+        let e: Vec<f64> = beta.iter().map(|b| -b).chain([1.0]).collect();
+        let levels = py.detach(|| Elimination::new(&self.0, fit, &g[0], &[]).conditional(&e));
+        let Ok(levels) = levels else { return Ok(None) };
+        let parts = levels
+            .into_iter()
+            .zip(&self.0.levels)
+            .map(|(conditional, level)| {
+                let (q, n) = (level.q, conditional.mean.len() / level.q);
+                let mean = array(py, conditional.mean, &[n, q])?;
+                Ok((mean, array(py, conditional.covariance, &[n, q, q])?))
+            });
+        Ok(Some(parts.collect::<PyResult<_>>()?))
+    }
+}
+
+impl Reduction {
+    /// G of each fit and level from one `(a, q, q)` array a level.
+    fn covariances(
+        &self,
+        g: &[PyReadonlyArrayDyn<'_, f64>],
+        a: usize,
+    ) -> PyResult<Vec<Vec<Vec<f64>>>> {
+        let levels = &self.0.levels;
+        if g.len() != levels.len() {
+            return Err(PyValueError::new_err("g needs one array for each level"));
+        }
+        let mut slices = Vec::with_capacity(g.len());
+        for (array, level) in g.iter().zip(levels) {
+            slices.push((
+                c_slice("g", array, &[a, level.q, level.q])?,
+                level.q * level.q,
+            ));
+        }
+        Ok((0..a)
+            .map(|f| {
+                slices
+                    .iter()
+                    .map(|(s, size)| s[f * size..(f + 1) * size].to_vec())
+                    .collect()
+            })
+            .collect())
+    }
+
+    fn entries(&self, entries: &[(usize, usize, usize)]) -> PyResult<Vec<Entry>> {
+        let sorted = entries.windows(2).all(|pair| pair[0].0 <= pair[1].0);
+        let inside = entries
+            .iter()
+            .all(|&(level, a, b)| self.0.levels.get(level).is_some_and(|l| a < l.q && b < l.q));
+        if !sorted || !inside {
+            return Err(PyValueError::new_err(
+                "entries must lie inside G, sorted by level",
+            ));
+        }
+        Ok(entries
+            .iter()
+            .map(|&(level, a, b)| Entry { level, a, b })
+            .collect())
+    }
+
+    fn check_fits(&self, fits: &[usize]) -> PyResult<()> {
+        if fits.iter().any(|&fit| fit >= self.0.n_fits) {
+            return Err(PyIndexError::new_err("no such fit"));
+        }
+        Ok(())
+    }
+}
