@@ -226,6 +226,29 @@ def test_conditional_on_a_singular_part():
         x.conditional([0, 1], [0.5, 2.1])
 
 
+def test_conditioning_on_own_draws_is_possible_though_numerically_singular():
+    # A squared-exponential covariance: eigenvalues fall smoothly through any rank threshold.
+    lag = np.subtract.outer(np.arange(50), np.arange(50))
+    x = mvn.normal(np.zeros(50), np.exp(-(lag**2) / 200))
+    assert x.rank < 50
+    for draw in x.sample(5, seed=15):
+        y = x.conditional(range(20), draw[:20])
+        assert np.isfinite(y.logpdf(y.mean))
+        assert (np.diff(y.std()[:10]) > 0).all()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_ranks_add_up_whatever_the_units(seed):
+    rng = np.random.default_rng(seed)
+    k, rank = 7, int(rng.integers(1, 8))
+    half = rng.normal(size=(k, rank)) * 10.0 ** rng.uniform(-6, 6, size=(k, 1))
+    x = mvn.normal(rng.normal(size=k), half @ half.T)
+    point, given = x.sample(1, seed=1)[0], rng.permutation(k)[:3]
+    rest = x.conditional(given, point[given])
+    assert (x.rank, rest.rank) == (rank, max(rank - 3, 0))
+    assert np.isfinite(rest.logpdf(np.delete(point, given)))
+
+
 def test_a_component_that_is_determined_gets_variance_zero():
     y = mvn.normal([0, 1, 2], [[1, 2, 1], [2, 4, 2], [1, 2, 4]]).conditional({"x0": 0.5})
     assert_allclose(y.mean, [2.0, 2.5])

@@ -19,8 +19,10 @@ RANK_TOLERANCE = 1e-13
 NEGATIVE_TOLERANCE = 1e-8
 # Pivots above this prove full rank without the eigenvalues.
 SAFE_PIVOT = 1e-8
-# Distance from the support, in standard deviations, that still counts as on it.
-SUPPORT_TOLERANCE = 1e-8
+# An eigenvalue t that was taken for 0 still lets points lie a few sqrt(t) off the support.
+SUPPORT_SLACK = 8.0
+# Constant components have no standard deviation to compare with: relative to their size instead.
+CONSTANT_TOLERANCE = 1e-8
 # Remaining sd, relative to the sd before cancellation, that counts as 0. Rounding leaves up to
 # eps / sqrt(RANK_TOLERANCE), about 1e-9; genuine remainders are at least sqrt(RANK_TOLERANCE).
 CANCELLED_SD = 1e-9
@@ -37,12 +39,14 @@ class Factor:
         square roots of the eigenvalues of the correlation matrix.
     null : shape (k, k - r), orthonormal; null' D^-1 (x - mean) = 0 on the support.
     log_det : sum of the logs of the r non-zero eigenvalues of cov.
+    slack : distance from the support, in standard deviations, that still counts as on it.
     """
 
     scale: FloatArray
     root: FloatArray
     null: FloatArray
     log_det: float
+    slack: float = 0.0
 
     @property
     def rank(self) -> int:
@@ -83,7 +87,8 @@ def factorise(label: str, cov: FloatArray) -> Factor:
         return _full_rank(scale, np.asarray(np.linalg.cholesky(correlation), dtype=np.float64))
     keep = values > zero
     root = vectors[:, keep] * np.sqrt(values[keep])
-    return Factor(scale, root, vectors[:, ~keep], _log_pseudo_determinant(scale[:, None] * root))
+    log_det = _log_pseudo_determinant(scale[:, None] * root)
+    return Factor(scale, root, vectors[:, ~keep], log_det, SUPPORT_SLACK * float(np.sqrt(zero)))
 
 
 def _full_rank(scale: FloatArray, lower: FloatArray) -> Factor:
@@ -114,10 +119,11 @@ def on_support(factor: Factor, deviation: FloatArray, magnitude: FloatArray) -> 
     """
     standardised = deviation / factor.scale
     distance = np.abs(standardised @ factor.null).max(axis=-1, initial=0.0)
-    rounding = 8 * np.finfo(float).eps * (magnitude / factor.scale).max(axis=-1)
-    return np.asarray(
-        distance <= SUPPORT_TOLERANCE * (1 + np.abs(standardised).max(axis=-1)) + rounding
-    )
+    is_constant = ~factor.root.any(axis=1)
+    spread = 1 + np.abs(standardised * ~is_constant).max(axis=-1)
+    relative = np.where(is_constant, CONSTANT_TOLERANCE, 8 * np.finfo(float).eps)
+    rounding = (relative * (magnitude + is_constant) / factor.scale).max(axis=-1)
+    return np.asarray(distance <= factor.slack * spread + rounding)
 
 
 def transformed_covariance(A: FloatArray, cov: FloatArray, factor: Factor) -> FloatArray:

@@ -89,18 +89,28 @@ def draw(
     picture(shown, ordered, target, dots)
     target.spines[["top", "right"]].set_visible(False)
     target.set_xlabel(shown.names[0])
-    # A tilted ellipse leaves this corner free.
-    rising = len(shown) == 2 and shown.cov[0, 1] > 0
-    handles, labels = target.get_legend_handles_labels()
-    target.legend(
+    _legend_above(target)
+    if len(shown) == 1:
+        target.set_ylim(bottom=0)
+    return target
+
+
+def _legend_above(ax: Axes) -> None:
+    # Ellipses can fill every corner, so the legend gets its own strip on top.
+    bottom, top = ax.dataLim.intervaly
+    # Limits that are set, not automatic, would be cut to make the scales equal.
+    ax.update_datalim([(ax.dataLim.x0, top + 0.22 * (top - bottom))])
+    ax.autoscale_view()
+    handles, labels = ax.get_legend_handles_labels()
+    ax.legend(
         handles[::-1],
         labels[::-1],
         title="probability inside",
-        loc="upper left" if rising else "upper right",
-        facecolor="white",
-        edgecolor="none",
+        loc="upper center",
+        ncols=min(len(labels), 4),
+        frameon=False,
+        columnspacing=1.4,
     )
-    return target
 
 
 def _levels(levels: ArrayLike) -> list[float]:
@@ -166,5 +176,4 @@ def _draw_curve(x: MVN, levels: list[float], ax: Axes, dots: FloatArray | None) 
     ax.vlines(mean, 0, float(x.pdf(mean)), color=INK, lw=0.9, linestyle=DASHES, zorder=2)
     if dots is not None:
         ax.plot(dots[:, 0], np.zeros(len(dots)), "|", color="#222222", markersize=8, zorder=3)
-    ax.set_ylim(bottom=0)
     ax.set_ylabel("density")

@@ -136,9 +136,10 @@ class MVN:
         """Distance from the mean, sqrt((x - mean)' cov^-1 (x - mean)).
 
         For a singular cov the inverse is the pseudo-inverse (any generalised inverse gives the
-        same; Rao 1973, section 8a.4), and points off the support are infinitely far. A point is
-        on the support when its distance from it, component by component in standard deviations
-        (in plain units for constant components), is at most 1e-8 (1 + largest deviation).
+        same; Rao 1973, section 8a.4), and points off the support are infinitely far. Eigenvalues
+        of the correlation matrix up to t = 1e-13 k times the largest count as 0, so a point
+        counts as on the support when it is within 8 sqrt(t) (1 + largest deviation) of it, in
+        standard deviations (6e-6 for k = 2); constant components must agree to 1e-8.
 
         Parameters
         ----------
@@ -472,8 +473,9 @@ class MVN:
 
         Examples
         --------
-        >>> MVN([0, 0], [[1, 0], [0, 1]]).ellipse(0.95).max().round(3)
-        np.float64(2.448)
+        >>> curve = MVN([0, 0], [[1, 0], [0, 1]]).ellipse(0.95)
+        >>> print(curve.shape, round(float(curve.max()), 3))
+        (201, 2) 2.448
         """
         return _plot.ellipse(self.marginal(dims), level, n_points)
 
