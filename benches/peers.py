@@ -1,0 +1,434 @@
+"""One package fitting one workload in a process of its own; `compare.py` starts these.
+
+    python benches/peers.py glmm W1 w1.parquet --out result.json
+
+The data are loaded, one small fit warms the imports up, and then the clock runs from the data frame
+in memory to the text of the summary. The result file is rewritten after each measurement, so that
+what was measured before a time limit is kept.
+"""
+
+import argparse
+import ctypes
+import gc
+import importlib
+import importlib.metadata
+import json
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from workloads import WORKLOADS, Workload, matrices, new_responses
+
+FitAlone = Callable[[], object]
+
+
+class Unsupported(Exception):  # noqa: N818 - an answer, not an error
+    """The package does not offer what was asked of it."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """How a package fits a workload.
+
+    `prepare` returns a function that does the fit alone; `refit` fits all columns of Y in turn.
+    Both are None where the package does not let one separate them. `max_rows` spares a package
+    workloads that it cannot finish in reasonable time or memory.
+    """
+
+    module: str
+    distribution: str
+    fit: Callable[[Workload, pd.DataFrame], Any]
+    report: Callable[[Any], str]
+    llf: Callable[[Any], float]
+    prepare: Callable[[Workload, pd.DataFrame], FitAlone] | None = None
+    refit: Callable[[Workload, pd.DataFrame, np.ndarray], object] | None = None
+    max_rows: int | None = None
+
+
+def one_group(workload: Workload) -> str:
+    if len(workload.groups) > 1:
+        raise Unsupported("one grouping factor only")
+    return workload.groups[0]
+
+
+# mlmfast
+
+
+def mlmfast_fit(workload: Workload, frame: pd.DataFrame) -> Any:
+    import mlmfast as mlm
+
+    return mlm.lmm(workload.formula, frame)
+
+
+def mlmfast_prepare(workload: Workload, frame: pd.DataFrame) -> FitAlone:
+    import mlmfast as mlm
+
+    one_group(workload)
+    m = matrices(workload, frame)
+    return lambda: mlm.LMM.from_arrays(m.y, m.X, groups=m.codes, Z=m.Z).fit()
+
+
+def mlmfast_refit(workload: Workload, frame: pd.DataFrame, Y: np.ndarray) -> object:
+    import mlmfast as mlm
+
+    return mlm.LMM(workload.formula, frame).fit_many(Y)
+
+
+def mlmfast_phases(workload: Workload, frame: pd.DataFrame) -> dict[str, float]:
+    """Seconds by phase, as the fit tells them, or seen from outside where it does not."""
+    import mlmfast as mlm
+
+    start = time.perf_counter()
+    model = mlm.LMM(workload.formula, frame)
+    prepared = time.perf_counter()
+    fit = model.fit()
+    fitted = time.perf_counter()
+    str(fit.summary())
+    report = time.perf_counter() - fitted
+    timings = getattr(fit, "timings", None)
+    if timings:
+        return {**timings, "report": timings.get("report", report)}
+    return {"prepare": prepared - start, "fit": fitted - prepared, "report": report}
+
+
+# glmm
+
+
+def glmm_fit(workload: Workload, frame: pd.DataFrame) -> Any:
+    import glmm
+
+    return glmm.fit(frame, workload.formula)
+
+
+def glmm_report(fit: Any) -> str:
+    return fit.summary_object().text()  # summary() also writes it to stdout
+
+
+def glmm_refit(workload: Workload, frame: pd.DataFrame, Y: np.ndarray) -> None:
+    import glmm
+
+    columns = {name: frame[name].to_numpy() for name in workload.columns}
+    for y in Y.T:
+        glmm.fit({**columns, workload.response: np.ascontiguousarray(y)}, workload.formula)
+
+
+# mixedlm-rs
+
+
+def mixedlm_rs_fit(workload: Workload, frame: pd.DataFrame) -> Any:
+    import mixedlm_rs
+
+    group = one_group(workload)
+    random = f"~{workload.random_formula}"
+    return mixedlm_rs.mixedlm(workload.fixed_formula, frame, groups=group, re_formula=random).fit()
+
+
+def mixedlm_rs_prepare(workload: Workload, frame: pd.DataFrame) -> FitAlone:
+    import mixedlm_rs
+
+    m = matrices(workload, frame)
+    return lambda: mixedlm_rs.MixedLM(m.y, m.X, m.codes, exog_re=m.Z).fit()
+
+
+def mixedlm_rs_refit(workload: Workload, frame: pd.DataFrame, Y: np.ndarray) -> None:
+    import mixedlm_rs
+
+    m = matrices(workload, frame)
+    model = mixedlm_rs.MixedLM(m.y, m.X, m.codes, exog_re=m.Z)
+    for y in Y.T:
+        model.with_endog(y).fit()
+
+
+# lme-python
+
+
+def lme_python_fit(workload: Workload, frame: pd.DataFrame) -> Any:
+    import lme_python
+
+    return lme_python.lmer(workload.formula, frame)
+
+
+def lme_python_prepare(workload: Workload, frame: pd.DataFrame) -> FitAlone:
+    import lme_python
+
+    return lme_python.prepare_lmer(workload.formula, frame).fit
+
+
+def lme_python_refit(workload: Workload, frame: pd.DataFrame, Y: np.ndarray) -> None:
+    import lme_python
+
+    prepared = lme_python.prepare_lmer(workload.formula, frame)
+    for y in Y.T:
+        prepared.fit(y=y.tolist())
+
+
+# mixedlm
+
+
+def mixedlm_fit(workload: Workload, frame: pd.DataFrame) -> Any:
+    import mixedlm
+
+    return mixedlm.lmer(workload.formula, frame)
+
+
+def mixedlm_prepare(workload: Workload, frame: pd.DataFrame) -> FitAlone:
+    import mixedlm
+
+    formula = mixedlm.parse_formula(workload.formula)
+    return mixedlm.LmerMod(formula, frame, REML=True).fit
+
+
+def mixedlm_refit(workload: Workload, frame: pd.DataFrame, Y: np.ndarray) -> None:
+    fit = mixedlm_fit(workload, frame)
+    for y in Y.T:
+        fit.refit(y)
+
+
+# statsmodels
+
+
+def statsmodels_model(workload: Workload, frame: pd.DataFrame) -> Any:
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    group = one_group(workload)
+    random = f"~{workload.random_formula}"
+    return MixedLM.from_formula(workload.fixed_formula, frame, groups=group, re_formula=random)
+
+
+def statsmodels_fit(workload: Workload, frame: pd.DataFrame) -> Any:
+    return statsmodels_model(workload, frame).fit()
+
+
+def statsmodels_prepare(workload: Workload, frame: pd.DataFrame) -> FitAlone:
+    return statsmodels_model(workload, frame).fit
+
+
+def statsmodels_refit(workload: Workload, frame: pd.DataFrame, Y: np.ndarray) -> None:
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    m = matrices(workload, frame)
+    for y in Y.T:
+        MixedLM(y, m.X, m.codes, exog_re=m.Z).fit()
+
+
+def printed_summary(fit: Any) -> str:
+    return str(fit.summary())
+
+
+PEERS = {
+    "mlmfast": Peer(
+        "mlmfast",
+        "mlmfast",
+        mlmfast_fit,
+        printed_summary,
+        lambda fit: fit.llf,
+        mlmfast_prepare,
+        mlmfast_refit,
+    ),
+    "glmm": Peer("glmm", "glmm", glmm_fit, glmm_report, lambda fit: fit.loglik, refit=glmm_refit),
+    "mixedlm-rs": Peer(
+        "mixedlm_rs",
+        "mixedlm-rs",
+        mixedlm_rs_fit,
+        printed_summary,
+        lambda fit: fit.llf,
+        mixedlm_rs_prepare,
+        mixedlm_rs_refit,
+    ),
+    "lme-python": Peer(
+        "lme_python",
+        "lme-python",
+        lme_python_fit,
+        printed_summary,
+        lambda fit: fit.log_likelihood,
+        lme_python_prepare,
+        lme_python_refit,
+    ),
+    "mixedlm": Peer(
+        "mixedlm",
+        "mixedlm",
+        mixedlm_fit,
+        printed_summary,
+        lambda fit: fit.logLik().value,
+        mixedlm_prepare,
+        mixedlm_refit,
+    ),
+    "statsmodels": Peer(
+        "statsmodels",
+        "statsmodels",
+        statsmodels_fit,
+        printed_summary,
+        lambda fit: fit.llf,
+        statsmodels_prepare,
+        statsmodels_refit,
+        max_rows=100_000,
+    ),
+}
+
+
+def seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def repeated(action: Callable[[], object], repeat: int, budget: float) -> list[float]:
+    """Wall times: `repeat` of them, up to 40 if they are short, fewer if they exceed the budget."""
+    times: list[float] = []
+    while not times or (
+        sum(times) < budget and (len(times) < repeat or (sum(times) < 1 and len(times) < 40))
+    ):
+        times.append(seconds(action))
+    return times
+
+
+def memory_field(field: str) -> float:
+    """A line of the kernel's process status in MB; NaN where there is none."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return float("nan")
+    for line in status.read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+def settle_memory() -> float:
+    """Give freed memory back, restart the peak counter, return the resident MB."""
+    import pyarrow as pa
+
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass  # not Linux: the memory column is then an upper bound or NaN
+    return memory_field("VmRSS")
+
+
+def thread_count() -> int:
+    tasks = Path("/proc/self/task")
+    return len(list(tasks.iterdir())) if tasks.exists() else -1
+
+
+def refits_per_second(peer: Peer, workload: Workload, frame: pd.DataFrame) -> tuple[float, int]:
+    """Measured on as many of the workload's new responses as take about three seconds."""
+    Y = new_responses(workload, frame, workload.n_refits)
+    trial = seconds(lambda: peer.refit(workload, frame, Y[:, :5])) / 5
+    n = int(min(max(5, 3 / trial), workload.n_refits))
+    return n / seconds(lambda: peer.refit(workload, frame, Y[:, :n])), n
+
+
+def measure_peer(
+    name: str, workload: Workload, path: Path, repeat: int, budget: float, out: Path, strings: str
+) -> None:
+    peer = PEERS[name]
+    importlib.import_module(peer.module)
+    result: dict[str, object] = {"version": importlib.metadata.version(peer.distribution)}
+
+    def save() -> None:
+        out.write_text(json.dumps(result))
+
+    one_thread = thread_count()
+    small = WORKLOADS["W1"]
+    small_frame = small.frame()
+    peer.report(peer.fit(small, small_frame))
+    result["threads_after_small_fit"] = thread_count() - one_thread
+
+    frame = pd.read_parquet(path)
+    if strings == "object":
+        frame = frame.astype(dict.fromkeys((*workload.groups, *workload.factors), object))
+    result["rows"] = len(frame)
+    if peer.max_rows is not None and len(frame) > peer.max_rows:
+        raise Unsupported(f"not run above {peer.max_rows:,} rows")
+
+    def whole() -> str:
+        return peer.report(peer.fit(workload, frame))
+
+    before = settle_memory()
+    first = seconds(whole)
+    result["memory_mb"] = memory_field("VmHWM") - before
+    result["data_mb"] = float(frame.memory_usage(deep=True).sum()) / 2**20
+    result["numeric_mb"] = workload.n_numeric * len(frame) * 8 / 2**20
+    result["times"] = [first]
+    save()
+
+    fit = peer.fit(workload, frame)
+    result["llf"] = float(peer.llf(fit))
+    result["converged"] = bool(getattr(fit, "converged", True))
+    if name == "mlmfast":
+        result["n_evaluations"] = int(fit.certificate.n_evaluations)
+    del fit
+    save()
+    if first < budget:
+        result["times"] = repeated(whole, repeat, budget)
+        save()
+    if peer.prepare is not None:
+        try:
+            alone = peer.prepare(workload, frame)
+            result["fit_times"] = repeated(alone, repeat, budget)
+        except Exception as error:
+            result["fit_error"] = reason(error)
+        save()
+    if name == "mlmfast":
+        runs = [mlmfast_phases(workload, frame) for _ in range(repeat)]
+        result["phases"] = {key: float(np.median([run[key] for run in runs])) for key in runs[0]}
+        save()
+    if workload.n_refits and peer.refit is not None:
+        result["refits_per_second"], result["n_refits"] = refits_per_second(peer, workload, frame)
+        save()
+
+
+def measure_floor(workload: Workload, path: Path, repeat: int, budget: float, out: Path) -> None:
+    """One A'A over A = [X Z y], the least that any fit has to do with the rows."""
+    m = matrices(workload, pd.read_parquet(path))
+    A = np.column_stack([m.X, m.Z, m.y])
+    times = repeated(lambda: A.T @ A, max(repeat, 7), budget)
+    out.write_text(json.dumps({"times": times, "shape": A.shape, "version": np.__version__}))
+
+
+def reason(error: Exception) -> str:
+    """One line that fits into a cell."""
+    lines = str(error).strip().splitlines() or [""]
+    text = lines[0] if isinstance(error, Unsupported) else f"{type(error).__name__}: {lines[0]}"
+    return text[:80]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("peer", choices=[*PEERS, "floor"])
+    parser.add_argument("workload", choices=WORKLOADS)
+    parser.add_argument("data", type=Path, help="the workload's Parquet file")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--budget", type=float, default=20.0, help="seconds of repetitions")
+    parser.add_argument("--strings", choices=["frame", "object"], default="frame")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    workload, out = WORKLOADS[arguments.workload], arguments.out
+    try:
+        if arguments.peer == "floor":
+            measure_floor(workload, arguments.data, arguments.repeat, arguments.budget, out)
+        else:
+            measure_peer(
+                arguments.peer,
+                workload,
+                arguments.data,
+                arguments.repeat,
+                arguments.budget,
+                out,
+                arguments.strings,
+            )
+    except Exception as error:  # a package may raise anything; the table shows what it said
+        partial = json.loads(out.read_text()) if out.exists() else {}
+        out.write_text(json.dumps({**partial, "error": reason(error)}))
+
+
+if __name__ == "__main__":
+    main()
