@@ -61,12 +61,20 @@ def run_process(
         failed, error = True, f"stopped after {timeout:g} s"
     except FileNotFoundError:
         failed, error = True, "not installed"
-    result: Result = json.loads(out.read_text()) if out.exists() else {}
+    result = read_result(out)
     if failed:
         result["error"] = error
     if str(result.get("error", "")).startswith("ModuleNotFoundError"):
         result["error"] = "not installed"
     return result
+
+
+def read_result(out: Path) -> Result:
+    """Empty where the process left nothing, or was stopped in the middle of a line."""
+    try:
+        return json.loads(out.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
 
 
 def run_python_peer(
@@ -131,8 +139,9 @@ def print_machine(results: Results, arguments: argparse.Namespace) -> None:
     }
     load = os.getloadavg() if hasattr(os, "getloadavg") else ()
     rows = "shuffled" if arguments.shuffle else "sorted by group"
+    label_dtype = "object" if arguments.strings == "object" else pd.Series(["a"]).dtype
     print(f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}")
-    print(f"pandas {pd.__version__}, rows {rows}, labels as the {arguments.strings} holds them")
+    print(f"pandas {pd.__version__}, rows {rows}, labels of dtype {label_dtype}")
     print("load at the end: " + ", ".join(f"{value:.1f}" for value in load))
     print("versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
 

@@ -123,14 +123,19 @@ def floor_table(results: Results) -> Table:
                 show_seconds(floor),
                 show_seconds(fit) or str(own.get("fit_error", "")),
                 "" if math.isnan(fit) else f"{fit / floor:.1f}",
+                show_seconds(median(own, "prepared_times")),
                 str(own.get("n_evaluations", "")),
                 f"{numeric:.3g}",
                 "" if math.isnan(memory) else f"{memory / numeric:.2g}",
             ]
         )
-    header = ["workload", "A.T @ A", "mlmfast fit", "ratio", "evaluations"]
-    header += ["numeric columns, MB", "mlmfast memory / numeric"]
-    return Table("The floor, one A.T @ A over A = [X Z y], matrices in hand", header, rows)
+    header = ["workload", "A.T @ A", "mlmfast fit", "ratio", "prepared LMM.fit", "evaluations"]
+    header += ["numeric columns, MB", "memory / numeric"]
+    own = [result.get("mlmfast", {}) for result in results.values()]
+    evaluations = [measured["n_evaluations"] for measured in own if "n_evaluations" in measured]
+    note = f"Median evaluations: {statistics.median(evaluations):g}" if evaluations else ""
+    title = "mlmfast with matrices in hand against the floor, one A.T @ A over A = [X Z y]"
+    return Table(title, header, rows, note)
 
 
 def phase_table(results: Results) -> Table | None:
