@@ -5,10 +5,10 @@
     python benches/compare.py --workloads W3 --peers mlmfast,glmm,mixedlm-rs
     python benches/compare.py --peers-python .bench-venv/bin/python --json out.json --markdown
 
-Every (package, workload) is a process of its own; `peers.py` says what it measures. A time is what
-a user waits for, from a pandas frame in memory with string groups and a formula to the text of the
-summary; in parentheses the fit alone, where a package lets one separate it. Medians. A package that
-is missing, fails or takes too long is a cell with the reason.
+Every (package, workload) is a process of its own (`measure.py`). A time is what a user waits for,
+from a pandas frame in memory with string groups and a formula to the text of the summary; in
+parentheses the fit alone, where a package lets one separate it. Medians. A package that is missing,
+fails or takes too long is a cell with the reason.
 
 BLAS runs on one thread in every process (`--blas-threads`); the packages' own thread pools keep
 their defaults.
@@ -54,9 +54,7 @@ def run_process(
             text=True,
             check=False,
         )
-        stderr = done.stderr.strip().splitlines()
-        error = f"exit {done.returncode}: {stderr[-1] if stderr else ''}"[:80]
-        failed = done.returncode != 0
+        failed, error = done.returncode != 0, exit_reason(done.returncode, done.stderr)
     except subprocess.TimeoutExpired:
         failed, error = True, f"stopped after {timeout:g} s"
     except FileNotFoundError:
@@ -67,6 +65,12 @@ def run_process(
     if str(result.get("error", "")).startswith("ModuleNotFoundError"):
         result["error"] = "not installed"
     return result
+
+
+def exit_reason(code: int, stderr: str) -> str:
+    """An interpreter says what happened last, native code that aborts says it first."""
+    lines = stderr.strip().splitlines() or [f"exit {code}"]
+    return (f"crashed: {lines[0]}" if code < 0 else lines[-1])[:80]
 
 
 def read_result(out: Path) -> Result:
@@ -83,7 +87,7 @@ def run_python_peer(
     own = name in ("mlmfast", "floor")
     python = sys.executable if own else arguments.peers_python
     out = data.parent / "result.json"
-    command = [python, HERE / "peers.py", name, workload.name, data, "--out", out]
+    command = [python, HERE / "measure.py", name, workload.name, data, "--out", out]
     command += ["--repeat", arguments.repeat, "--budget", arguments.budget]
     command += ["--strings", arguments.strings]
     return run_process(command, out, arguments.timeout, environment(arguments, blas_threads))

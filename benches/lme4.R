@@ -1,7 +1,7 @@
 # lme4 fitting one workload; compare.py starts this as
 #   Rscript benches/lme4.R data.csv FORMULA GROUPS OUT.json REPEAT BUDGET VARIANT
 # VARIANT: "default", or "fast" = nloptwrap without the derivative check.
-# Like peers.py: the data are loaded, one small fit warms up, the clock runs from the
+# Like measure.py: the data are loaded, one small fit warms up, the clock runs from the
 # data frame to the text of the summary. GROUPS: comma-separated columns read as strings.
 
 arguments <- commandArgs(trailingOnly = TRUE)

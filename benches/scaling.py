@@ -19,7 +19,8 @@ import subprocess
 import sys
 import warnings
 
-from peers import PEERS, memory_field, mlmfast_phases, seconds, settle_memory
+from measure import memory_field, seconds, settle_memory
+from peers import PEERS, mlmfast_phases
 from tables import Table, show, show_seconds
 from workloads import Workload, covariates, one_factor
 
