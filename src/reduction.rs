@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::dense::{cholesky, dot, solve_row_upper};
+use crate::dense::{cholesky, dot, semidefinite_root, solve_row_upper, symmetrise};
 use crate::nesting::Nesting;
 use crate::rows::{LevelRows, RotatedRows};
 use crate::triangle::Triangle;
@@ -55,6 +55,15 @@ pub struct Blocks {
     pub basis: Vec<f64>,
 }
 
+impl Blocks {
+    /// Rows with a nonzero T: rows that the random effects of this level reach first.
+    fn n_informative(&self, rank: usize) -> usize {
+        let columns = self.q + self.n_outer + rank;
+        let rows = self.design.chunks_exact(columns).enumerate();
+        rows.filter(|(r, row)| row[r % self.q..self.q].iter().any(|t| *t != 0.0)).count()
+    }
+}
+
 /// Columns that were kept of X, and the map from the original to the orthonormal ones.
 #[derive(Clone, Debug)]
 pub struct FixedBasis {
@@ -75,6 +84,8 @@ pub struct Reduction {
     pub n_rows: usize,
     /// Number of responses.
     pub n_fits: usize,
+    /// Rotated rows that carry random effects.
+    n_random: usize,
     /// Map of the fixed effects.
     pub fixed: FixedBasis,
     /// Levels, outermost first.
@@ -114,10 +125,12 @@ impl Reduction {
         for (l, level) in levels.into_iter().enumerate() {
             blocks.push(change_basis(level, l, nesting, &fixed, &bases, n_fits));
         }
+        let n_random = (0..blocks.len()).map(|l| blocks[l].n_informative(fixed.kept.len())).sum();
         let gram = remainder_gram(&mut remainder, &fixed, noise.len(), n_fits);
         let mut reduction = Self {
             n_rows: nesting.n_rows,
             n_fits,
+            n_random,
             fixed,
             levels: blocks,
             patterns: Vec::new(),
@@ -125,6 +138,27 @@ impl Reduction {
         };
         reduction.find_patterns(share);
         Ok(reduction)
+    }
+
+    /// Residual sum of squares of each response over the rows that no random effect reaches, and
+    /// its degrees of freedom: an estimate of `sigma^2` that needs no G.
+    #[must_use]
+    pub fn within(&self) -> (Vec<f64>, usize) {
+        let rank = self.rank();
+        let width = rank + 1;
+        let mut rank_within = 0;
+        let rss = self
+            .remainder
+            .chunks_exact(width * width)
+            .map(|gram| {
+                let mut root = gram.to_vec();
+                symmetrise(&mut root, width);
+                semidefinite_root(&mut root, width);
+                rank_within = (0..rank).filter(|i| root[i * width + i] > 0.0).count();
+                root[width * width - 1].powi(2)
+            })
+            .collect();
+        (rss, self.n_rows.saturating_sub(self.n_random + rank_within))
     }
 
     /// Rank of X.

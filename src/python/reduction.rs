@@ -180,6 +180,14 @@ impl Reduction {
         array(py, self.0.fixed.y_scale.clone(), &[self.0.n_fits])
     }
 
+    /// Residual sum of squares `(n_fits,)` of the rows without random effects (in units of
+    /// `y_scale`), and its degrees of freedom.
+    #[getter]
+    fn within<'py>(&self, py: Python<'py>) -> PyResult<(Floats<'py>, usize)> {
+        let (rss, df) = self.0.within();
+        Ok((array(py, rss, &[self.0.n_fits])?, df))
+    }
+
     /// By level, upper triangular B with z = (transformed z) B.
     #[getter]
     fn bases<'py>(&self, py: Python<'py>) -> PyResult<Vec<Floats<'py>>> {

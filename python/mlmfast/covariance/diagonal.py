@@ -1,0 +1,56 @@
+"""Diagonal covariance: uncorrelated effects, each with its own variance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance.base import CovarianceStructure
+
+
+@dataclass(frozen=True)
+class Diagonal(CovarianceStructure):
+    """G = diag(theta^2); theta are relative standard deviations.
+
+    Examples
+    --------
+    >>> Diagonal(2).matrix(np.array([[2.0, 3.0]]))[0].tolist()
+    [[4.0, 0.0], [0.0, 9.0]]
+    """
+
+    keyword: ClassVar[str] = "diag"
+    label: ClassVar[str] = "diagonal (uncorrelated)"
+    mixes: ClassVar[bool] = False
+
+    @property
+    def entries(self) -> tuple[tuple[int, int], ...]:
+        return tuple((a, a) for a in range(self.size))
+
+    @property
+    def n_theta(self) -> int:
+        return self.size
+
+    def matrix(self, theta: FloatArray) -> FloatArray:
+        return _diagonal(theta * theta)
+
+    def jacobian(self, theta: FloatArray) -> FloatArray:
+        return _diagonal(2 * theta)
+
+    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        return _diagonal(2 * weight)
+
+    def theta(self, matrix: FloatArray) -> FloatArray:
+        return np.asarray(np.sqrt(np.diagonal(matrix, axis1=1, axis2=2)))
+
+    def reflect(self, theta: FloatArray) -> FloatArray:
+        return np.asarray(np.abs(theta))
+
+
+def _diagonal(values: FloatArray) -> FloatArray:
+    out = np.zeros((*values.shape, values.shape[1]))
+    index = np.arange(values.shape[1])
+    out[:, index, index] = values
+    return out

@@ -1,0 +1,107 @@
+"""Design: the arrays of one model, whatever they were made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.covariance import CovarianceStructure
+
+
+@dataclass(frozen=True)
+class GroupingFactor:
+    """A grouping factor.
+
+    Parameters
+    ----------
+    name
+        Column name, or names joined by a colon for an interaction.
+    codes : shape (n,), int32
+        Level of each row, every code in ``0..n_levels`` met.
+    labels
+        Label of each level.
+    """
+
+    name: str
+    codes: CodeArray
+    labels: tuple[str, ...]
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class RandomEffects:
+    """One random-effects term: columns of Z and the structure of their covariance.
+
+    Parameters
+    ----------
+    factor
+        Position of its grouping factor in ``Design.factors``.
+    names
+        Column names.
+    columns : each of shape (n,), or ``None`` for a constant 1
+    structure
+        Covariance structure of G.
+    text
+        The term as written.
+    """
+
+    factor: int
+    names: tuple[str, ...]
+    columns: tuple[FloatArray | None, ...]
+    structure: CovarianceStructure
+    text: str
+
+
+@dataclass(frozen=True)
+class Design:
+    """Contiguous columns of y, X and Z with names; nothing of formulas or data frames.
+
+    Parameters
+    ----------
+    y : shape (n,), the response with nothing subtracted.
+    x : columns of X, each of shape (n,), or ``None`` for a constant 1
+    x_names
+        Names of the columns of X.
+    factors, random
+        Grouping factors and random-effects terms.
+    weights, offset : shape (n,) or None
+    response
+        Name of the response.
+    """
+
+    y: FloatArray
+    x: tuple[FloatArray | None, ...]
+    x_names: tuple[str, ...]
+    factors: tuple[GroupingFactor, ...] = ()
+    random: tuple[RandomEffects, ...] = ()
+    weights: FloatArray | None = None
+    offset: FloatArray | None = None
+    response: str = "y"
+    #: Rows of the input that were left out because a variable was missing.
+    n_dropped: int = 0
+    #: Rows of the input that are used; None for all.
+    used_rows: FloatArray | None = field(default=None, repr=False)
+
+    @property
+    def n_obs(self) -> int:
+        """Number of rows used."""
+        return len(self.y)
+
+    @property
+    def working_response(self) -> FloatArray:
+        """y minus the offset, shape (n,)."""
+        return self.y if self.offset is None else self.y - self.offset
+
+    @property
+    def fixed_matrix(self) -> FloatArray:
+        """X, shape (n, p), Fortran order."""
+        out = np.empty((self.n_obs, len(self.x)), order="F")
+        for j, column in enumerate(self.x):
+            out[:, j] = 1.0 if column is None else column
+        return out

@@ -1,0 +1,310 @@
+"""A design reduced by the core, and the maps between its coordinates and the user's.
+
+Columns are centred and scaled before any sum is formed, so a covariate with mean 1e6 and standard
+deviation 1 loses no digits; everything is mapped back here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mlmfast import _core
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.criterion import Criterion, TermBlock
+from mlmfast.design import Design, RandomEffects
+from mlmfast.errors import DataError, ModelError
+
+_Column = tuple[FloatArray | None, float, float]
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Estimates of one fit in the user's units.
+
+    Attributes
+    ----------
+    beta : shape (rank,), coefficients of the columns kept.
+    vcov : shape (rank, rank), sigma^2 (X'W^-1 X)^-1.
+    sigma2 : residual variance at weight 1.
+    covariances : G of each random-effects term, in the order of the design, shape (q, q).
+    deviance : -2 log-likelihood (restricted for REML), all constants included.
+    beta_core : shape (rank,), coefficients in the reduction's basis.
+    """
+
+    beta: FloatArray
+    vcov: FloatArray
+    sigma2: float
+    covariances: tuple[FloatArray, ...]
+    deviance: float
+    beta_core: FloatArray
+
+
+@dataclass(frozen=True)
+class ReducedModel:
+    """One design with one or many responses, reduced to what the iterations need.
+
+    Attributes
+    ----------
+    design
+        The design.
+    core
+        The compiled reduction.
+    order
+        Positions of the random-effects terms, outermost level first.
+    """
+
+    design: Design
+    core: _core.Reduction
+    nesting: _core.Nesting
+    levels: tuple[int, ...]
+    order: tuple[int, ...]
+    blocks: tuple[TermBlock, ...]
+    x_scaling: tuple[_Column, ...]
+    y_scaling: tuple[_Column, ...]
+    z_scaling: tuple[tuple[_Column, ...], ...]
+
+    def criterion(self, method: str) -> Criterion:
+        """The criterion of ``method`` ("REML" or "ML")."""
+        return Criterion(self.core, self.blocks, self.level_sizes, method == "REML")
+
+    @cached_property
+    def level_sizes(self) -> tuple[int, ...]:
+        """Random effects of each level, outermost first."""
+        return tuple(
+            sum(b.structure.size for b in self.blocks if b.level == level)
+            for level in range(len(self.levels))
+        )
+
+    @cached_property
+    def kept(self) -> IntArray:
+        """Columns of X that are not aliased."""
+        return np.asarray(self.core.kept, dtype=np.intp)
+
+    @cached_property
+    def fixed_map(self) -> FloatArray:
+        """K with beta = K (beta in the orthonormal basis) + least squares part, (rank, rank)."""
+        kept = self.kept
+        scaling = np.zeros((len(kept), len(kept)))
+        for j, column in enumerate(kept):
+            _, center, scale = self.x_scaling[column]
+            scaling[j, j] = scale
+            if center != 0.0:
+                # Only centred where a constant column exists; it is never aliased.
+                scaling[self._intercept, j] -= scale * center
+        return np.asarray(np.linalg.solve(self.core.x_factor.T, scaling.T).T)
+
+    @cached_property
+    def _intercept(self) -> int:
+        return int(np.flatnonzero([self.x_scaling[j][0] is None for j in self.kept])[0])
+
+    def effects_map(self, block: int) -> FloatArray:
+        """K with g = K (g in the reduction's basis) for a term, shape (q, q)."""
+        term = self.blocks[block]
+        basis = self.core.bases[term.level][term.stretch, term.stretch]
+        columns = self.z_scaling[self.order[block]]
+        scaling = np.diag([scale for _, _, scale in columns])
+        constant = [j for j, (values, _, _) in enumerate(columns) if values is None]
+        for j, (_, center, scale) in enumerate(columns):
+            if center != 0.0:
+                scaling[constant[0], j] -= scale * center
+        return np.asarray(np.linalg.solve(basis.T, scaling.T).T)
+
+    def logdet_constant(self, method: str) -> FloatArray:
+        """What the criterion lacks of -2 log-likelihood in the user's units, shape (n_fits,)."""
+        rank = len(self.kept)
+        degrees = self.design.n_obs - (rank if method == "REML" else 0)
+        scale = np.array([s for _, _, s in self.y_scaling])
+        constant = 2.0 * degrees * (np.log(self.core.y_scale) - np.log(scale))
+        if self.design.weights is not None:
+            constant = constant - np.log(self.design.weights).sum()
+        if method == "REML":
+            _, logdet = np.linalg.slogdet(self.fixed_map)
+            constant = constant - 2.0 * logdet
+        return np.asarray(constant)
+
+    def estimates(self, criterion: Criterion, theta: FloatArray, fit: int) -> Estimates | None:
+        """Estimates at ``theta`` (n_theta,); None where V is not positive definite there."""
+        g = criterion.covariances(theta[None])
+        solved = self.core.solve(g, fit)
+        if solved is None:
+            return None
+        beta_core, c, rss, logdet, logdet_xx = solved
+        reml = criterion.reml
+        degrees = self.design.n_obs - (len(self.kept) if reml else 0)
+        _, center, scale = self.y_scaling[fit]
+        unit = self.core.y_scale[fit] / scale
+        sigma2 = rss / degrees * unit**2
+        beta = self.fixed_map @ (self.core.ols[fit] / scale + unit * beta_core)
+        if center != 0.0:
+            beta[self._intercept] += center
+        deviance = logdet + degrees * (1.0 + np.log(2.0 * np.pi * rss / degrees))
+        deviance += logdet_xx if reml else 0.0
+        deviance += self.logdet_constant("REML" if reml else "ML")[fit]
+        covariances: list[FloatArray] = [np.empty(0)] * len(self.order)
+        for position, block in enumerate(self.blocks):
+            k = self.effects_map(position)
+            relative = g[block.level][0, block.stretch, block.stretch]
+            full = sigma2 * (k @ relative @ k.T)
+            covariances[self.order[position]] = (full + full.T) / 2
+        return Estimates(
+            beta,
+            sigma2 * (self.fixed_map @ c @ self.fixed_map.T),
+            float(sigma2),
+            tuple(covariances),
+            float(deviance),
+            beta_core,
+        )
+
+
+def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None) -> ReducedModel:
+    """Reduce a design; ``responses`` (offset already subtracted) replace its own y.
+
+    Raises
+    ------
+    ModelError
+        Where grouping factors cross, or the columns of a random-effects term are collinear.
+    DataError
+        Where a response is fitted exactly by the fixed effects.
+    """
+    own = responses is None
+    columns = [design.working_response] if responses is None else list(responses)
+    levels = tuple(
+        sorted(range(len(design.factors)), key=lambda f: design.factors[f].n_levels)
+    )
+    nesting = _nest(design, levels)
+    position = {factor: level for level, factor in enumerate(levels)}
+    order = tuple(
+        sorted(range(len(design.random)), key=lambda t: position[design.random[t].factor])
+    )
+    centred = any(column is None for column in design.x)
+    x_scaling = tuple(_scale(column, centred) for column in design.x)
+    y_scaling = tuple(_scale(column, centred) for column in columns)
+    z_scaling = tuple(_scale_term(term) for term in design.random)
+    blocks = _blocks(design, order, position)
+    weights = None if design.weights is None else np.sqrt(design.weights)
+    try:
+        core = _core.Reduction(
+            nesting,
+            z=_by_level(design, order, position, z_scaling),
+            x=x_scaling,
+            y=y_scaling,
+            noise=[_noise(column, design.n_obs) for column in x_scaling],
+            terms=[
+                [(b.structure.size, b.structure.mixes) for b in blocks if b.level == level]
+                for level in range(len(levels))
+            ],
+            sqrt_weights=weights,
+        )
+    except _core.CollinearRandomEffects as error:
+        raise _collinear(design, order, blocks, *error.args) from None
+    model = ReducedModel(
+        design, core, nesting, levels, order, blocks, x_scaling, y_scaling, z_scaling
+    )
+    if own:
+        _check_residual(model)
+    return model
+
+
+def _nest(design: Design, levels: tuple[int, ...]) -> _core.Nesting:
+    factors = [design.factors[f] for f in levels]
+    try:
+        return _core.Nesting(
+            design.n_obs, [f.codes for f in factors], [f.n_levels for f in factors]
+        )
+    except _core.NotNested as error:
+        inner = error.args[0]
+        raise ModelError(
+            f"grouping factors {factors[inner - 1].name!r} and {factors[inner].name!r} are crossed "
+            f"(a level of {factors[inner].name!r} is met with several levels of "
+            f"{factors[inner - 1].name!r}); crossed random effects are not available yet. If the "
+            f"levels are meant to be nested, write (1 | {factors[inner - 1].name}/"
+            f"{factors[inner].name})"
+        ) from None
+
+
+def _scale(column: FloatArray | None, centred: bool) -> _Column:
+    """Mean and a power of two near 1 / standard deviation: scaling itself rounds nothing."""
+    if column is None:
+        return (None, 0.0, 1.0)
+    center = float(column.mean()) if centred else 0.0
+    spread = _root_mean_square(column, center)
+    scale = float(2.0 ** -np.round(np.log2(spread))) if spread > 0 else 1.0
+    return (column, center, scale)
+
+
+def _root_mean_square(column: FloatArray, center: float) -> float:
+    # Divided by the largest first: squares of 1e-200 or 1e200 leave the range of doubles.
+    largest = max(float(column.max()) - center, center - float(column.min()))
+    if not largest > 0:
+        return 0.0
+    if 1e-100 < largest < 1e100:
+        if center == 0.0:
+            return float(np.sqrt(np.dot(column, column) / len(column)))
+        return float(column.std())
+    return float(largest * np.sqrt(np.mean(((column - center) / largest) ** 2)))
+
+
+def _scale_term(term: RandomEffects) -> tuple[_Column, ...]:
+    centred = term.structure.mixes and any(column is None for column in term.columns)
+    return tuple(_scale(column, centred) for column in term.columns)
+
+
+def _noise(column: _Column, n_obs: int) -> float:
+    """Norm under which a centred and scaled column is rounding error of its centring."""
+    _, center, scale = column
+    return abs(center) * scale * 1e-13 * n_obs**0.5
+
+
+def _blocks(
+    design: Design, order: tuple[int, ...], position: dict[int, int]
+) -> tuple[TermBlock, ...]:
+    blocks, next_column = [], dict.fromkeys(position.values(), 0)
+    for t in order:
+        term = design.random[t]
+        level = position[term.factor]
+        blocks.append(TermBlock(term.structure, level, next_column[level]))
+        next_column[level] += term.structure.size
+    return tuple(blocks)
+
+
+def _by_level(
+    design: Design,
+    order: tuple[int, ...],
+    position: dict[int, int],
+    z_scaling: tuple[tuple[_Column, ...], ...],
+) -> list[list[_Column]]:
+    out: list[list[_Column]] = [[] for _ in position]
+    for t in order:
+        out[position[design.random[t].factor]].extend(z_scaling[t])
+    return out
+
+
+def _collinear(
+    design: Design, order: tuple[int, ...], blocks: tuple[TermBlock, ...], level: int, column: int
+) -> ModelError:
+    for t, block in zip(order, blocks, strict=True):
+        if block.level == level and block.stretch.start <= column < block.stretch.stop:
+            term = design.random[t]
+            name = term.names[column - block.first]
+            return ModelError(
+                f"in the random-effects term {term.text} the column {name!r} is a linear "
+                "combination of the columns before it (a slope needs a covariate that varies); "
+                "leave it out of the term"
+            )
+    raise AssertionError("the core named a column that no term has")
+
+
+def _check_residual(model: ReducedModel) -> None:
+    values, center, scale = model.y_scaling[0]
+    spread = 1.0 / scale
+    rounding = abs(center) * 1e-15 + spread * 1e-14
+    if values is None or float(model.core.y_scale[0]) / scale <= rounding:
+        name = model.design.response
+        raise DataError(
+            f"the response {name!r} has no residual variance: it is constant or fitted exactly "
+            "by the fixed effects, so no variance can be estimated"
+        )
