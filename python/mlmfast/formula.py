@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from mlmfast.deparse import deparse, quote_name
 from mlmfast.errors import FormulaError
-from mlmfast.expressions import FUNCTIONS, check_functions
-from mlmfast.syntax import Binary, Call, Name, Node, Number, Paren, Unary, parse
-from mlmfast.terms import term_list
+from mlmfast.language.deparse import deparse, quote_name
+from mlmfast.language.functions import FUNCTIONS, check_functions
+from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Unary, parse
+from mlmfast.language.terms import term_list
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _uncorrelated(expression: str) -> list[str]:
 
 
 def _groups(node: Node) -> list[tuple[str, ...]]:
-    """Grouping factors that the right of a bar stands for: `a/b` is `a` and `a:b`."""
+    """Return the grouping factors that the right of a bar stands for: `a/b` is `a` and `a:b`."""
     if isinstance(node, Paren):
         return _groups(node.inner)
     if isinstance(node, Binary) and node.operator == "/":

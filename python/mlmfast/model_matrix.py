@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.contrasts import Coding, ContrastLike, contrast_coding
 from mlmfast.errors import DataError, FormulaError
-from mlmfast.expressions import Basis, CodedFactor, States, Variable, evaluate, variables_of
+from mlmfast.expressions import States, evaluate, variables_of
 from mlmfast.factor import Factor, factor_from_floats
 from mlmfast.frame import Frame
+from mlmfast.language.contrasts import Coding, ContrastLike, contrast_coding
+from mlmfast.language.terms import TermList, term_list
+from mlmfast.language.values import Basis, CodedFactor, Variable
 from mlmfast.model_columns import FactorColumns, NumericColumns, VariableColumns, product_columns
-from mlmfast.terms import TermList, term_list
 
 INTERCEPT = "(Intercept)"
 
@@ -199,8 +200,9 @@ def _needs_contrasts(structure: TermList, values: list[Variable]) -> set[int]:
 
 
 def _contrast_flags(structure: TermList, is_factor: list[bool]) -> list[tuple[bool, ...]]:
-    """Which variables of which term are coded by contrasts; without an intercept R codes the
-    first factor of the first term that has one by indicators.
+    """Whether each variable of each term is coded by contrasts rather than by indicators.
+
+    Without an intercept the first factor of the first term that has one is not, as in R.
     """
     flags = list(structure.by_contrasts)
     if structure.intercept:
@@ -230,7 +232,7 @@ def _contrasts_by_variable(
                 f"contrasts are given for {key!r}, which is not a factor of the model; its "
                 f"factors are {', '.join(factors) or 'none'}"
             )
-        chosen.update({name: contrast for name in matching})
+        chosen.update(dict.fromkeys(matching, contrast))
     return chosen
 
 

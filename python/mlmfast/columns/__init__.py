@@ -50,5 +50,6 @@ def unusable(columns: Columns, name: str, role: str) -> DataError:
     """Error for a column that cannot be used as `role` ("a number", "a factor")."""
     advice = _ADVICE[columns.kind(name)]
     return DataError(
-        f"column {name!r} has type {columns.dtype_name(name)} and cannot be used as {role}; {advice}"
+        f"column {name!r} has type {columns.dtype_name(name)} and "
+        f"cannot be used as {role}; {advice}"
     )

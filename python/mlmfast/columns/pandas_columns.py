@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from mlmfast.columns import Kind, unusable
 from mlmfast.errors import DataError
 from mlmfast.factor import (
     Factor,
+    LevelValues,
     drop_unused_levels,
     factor_from_categories,
     factor_from_floats,
@@ -38,9 +39,9 @@ _KIND_OF_OBJECTS: dict[str, Kind] = {
 class PandasColumns:
     """Columns of a pandas DataFrame, or of a mapping of names to arrays."""
 
-    def __init__(self, data: pd.DataFrame | Mapping[str, pd.Series]) -> None:
+    def __init__(self, data: pd.DataFrame | dict[str, pd.Series]) -> None:
         self._data = data
-        self._key_of = {str(key): key for key in data}
+        self._key_of: dict[str, Hashable] = {str(key): key for key in data}
         self._kinds: dict[str, Kind] = {}
         self.names = tuple(str(key) for key in data)
         self.n_rows = len(next(iter(data.values()), ())) if isinstance(data, dict) else len(data)
@@ -56,7 +57,8 @@ class PandasColumns:
         return cls(columns)
 
     def _series(self, name: str) -> pd.Series:
-        return self._data[self._key_of[name]]
+        # Keys of a DataFrame need not be strings.
+        return self._data[self._key_of[name]]  # type: ignore[index]
 
     def dtype_name(self, name: str) -> str:
         """Type of the column, as pandas prints it."""
@@ -77,7 +79,7 @@ class PandasColumns:
             raise unusable(self, name, "a number")
         if series.dtype == np.float64 and isinstance(series.dtype, np.dtype):
             return np.ascontiguousarray(series.to_numpy())
-        if series.dtype == object:
+        if isinstance(series.dtype, np.dtype) and series.dtype.kind == "O":
             return _numbers_of_objects(series)
         if isinstance(series.dtype, np.dtype):
             return np.ascontiguousarray(series.to_numpy(), dtype=np.float64)
@@ -110,12 +112,12 @@ def _as_series(name: str, values: object) -> pd.Series:
     if getattr(values, "ndim", 1) != 1:
         shape = getattr(values, "shape", ())
         raise DataError(f"column {name!r} has shape {shape}; a column has one dimension")
-    return pd.Series(values, copy=False)  # type: ignore[call-overload, no-any-return]
+    return pd.Series(values, copy=False)
 
 
 def _kind_of_series(series: pd.Series) -> Kind:
     dtype = series.dtype
-    if dtype == object:
+    if isinstance(dtype, np.dtype) and dtype.kind == "O":
         return _KIND_OF_OBJECTS.get(pd.api.types.infer_dtype(series, skipna=True), "other")
     if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(dtype):
         return "category"
@@ -137,6 +139,6 @@ def _numbers_of_objects(series: pd.Series) -> FloatArray:
     return numbers
 
 
-def _as_array(values: pd.Index | np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _as_array(values: pd.Index | LevelValues) -> LevelValues:
     array = np.asarray(values)
     return array.astype(object) if array.dtype.kind in "UT" else array

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mlmfast.deparse import deparse
 from mlmfast.errors import FormulaError
-from mlmfast.expressions import check_functions
-from mlmfast.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, parse
+from mlmfast.language.deparse import deparse
+from mlmfast.language.functions import check_functions
+from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, parse
 
 
 @dataclass(frozen=True)

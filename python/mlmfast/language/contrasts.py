@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlmfast.arrays import FloatArray
-from mlmfast.deparse import deparse
 from mlmfast.errors import FormulaError
-from mlmfast.syntax import Call, Name, Node, Number, Text, Unary, parse
+from mlmfast.language.deparse import deparse
+from mlmfast.language.syntax import Call, Name, Node, Number, Text, Unary, parse
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +137,7 @@ def _given_coding(contrast: ArrayLike, levels: Sequence[str], factor: str) -> Co
         ) from error
     if matrix.ndim != 2 or len(matrix) != len(levels) or not 0 < matrix.shape[1] <= len(levels):
         raise FormulaError(
-            f"the contrast matrix of {factor!r} has shape {matrix.shape}; it needs one row for each "
+            f"the contrast matrix of {factor!r} has shape {matrix.shape}; it needs a row for each "
             f"of the {len(levels)} levels ({', '.join(levels)}) and at most as many columns"
         )
     if not np.isfinite(matrix).all():

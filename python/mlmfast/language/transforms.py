@@ -14,9 +14,9 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import DataError, FormulaError
 
-Constant: TypeAlias = float | str | bool | None | tuple["Constant", ...]
+Constant: TypeAlias = float | str | bool | tuple["Constant", ...] | None
 Options: TypeAlias = dict[str, Constant]
-StateValue: TypeAlias = float | bool | None | list[float] | list[list[float]]
+StateValue: TypeAlias = float | bool | list[float] | list[list[float]] | None
 State: TypeAlias = dict[str, StateValue]
 Transform: TypeAlias = Callable[[FloatArray, Options, State], FloatArray]
 
@@ -33,7 +33,7 @@ def orthogonal_polynomials(x: FloatArray, options: Options, state: State) -> Flo
                 f"poly needs more distinct values than its degree: degree {degree}, "
                 f"{n_distinct} distinct values"
             )
-    from formulaic.transforms.poly import poly
+    from formulaic.transforms.poly import poly  # type: ignore[import-untyped]
 
     kept = {key: dict(enumerate(_list(state[key]))) for key in state}
     values = np.asarray(poly(x, degree, _state=kept), dtype=np.float64)
@@ -45,7 +45,7 @@ def orthogonal_polynomials(x: FloatArray, options: Options, state: State) -> Flo
 
 def basis_spline(x: FloatArray, options: Options, state: State) -> FloatArray:
     """R's `bs`; beyond the boundary knots the outer polynomials go on."""
-    from formulaic.transforms.basis_spline import basis_spline as spline
+    from formulaic.transforms.basis_spline import basis_spline as spline  # type: ignore[import-untyped]
 
     degree = _whole(options.get("degree", 3.0), "bs's degree")
     with_intercept = options.get("intercept", options.get("include_intercept", False))
@@ -78,7 +78,7 @@ def natural_spline(x: FloatArray, options: Options, state: State) -> FloatArray:
         basis, curvature = basis[:, 1:], curvature[:, 1:]
     # The last columns of Q span the splines whose two end curvatures are zero.
     q, _ = np.linalg.qr(curvature.T, mode="complete")
-    return basis @ q[:, 2:]
+    return np.asarray(basis @ q[:, 2:])
 
 
 def _inner_knots(x: FloatArray, options: Options, with_intercept: bool) -> list[float]:
@@ -116,7 +116,7 @@ def _splines_with_linear_tails(
 
 def cubic_regression_spline(x: FloatArray, options: Options, state: State) -> FloatArray:
     """Natural cubic regression spline as mgcv's `cr`, centred so as not to span the intercept."""
-    from formulaic.transforms.cubic_spline import cubic_spline
+    from formulaic.transforms.cubic_spline import cubic_spline  # type: ignore[import-untyped]
 
     knots, df = options.get("knots"), options.get("df")
     columns = cubic_spline(
