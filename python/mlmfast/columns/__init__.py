@@ -1,0 +1,55 @@
+"""Columns of a data frame as numbers or as factors, one module per data frame library.
+
+Each library is asked in its own way, because a general way copies every column and costs more
+per column than fitting a small model does.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol, TypeAlias
+
+from mlmfast.arrays import FloatArray
+from mlmfast.errors import DataError
+from mlmfast.factor import Factor
+
+Kind: TypeAlias = Literal["number", "category", "date", "other"]
+
+_ADVICE = {
+    "category": "convert it to numbers, or use it as a factor",
+    "date": "convert it to a number first, for example days since the first date",
+    "other": "convert it to numbers or to text first",
+    "number": "convert it first",
+}
+
+
+class Columns(Protocol):
+    """What the rest of the package asks of a table."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names, in order, repeated where the table repeats them."""
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+
+    def kind(self, name: str) -> Kind:
+        """Whether the column is a number, a category, a date or something else."""
+
+    def dtype_name(self, name: str) -> str:
+        """Type of the column, as its library prints it."""
+
+    def numbers(self, name: str) -> FloatArray:
+        """Values as float64, NaN where missing; the table's own memory where possible."""
+
+    def factor(self, name: str) -> Factor:
+        """Values as a factor."""
+
+
+def unusable(columns: Columns, name: str, role: str) -> DataError:
+    """Error for a column that cannot be used as `role` ("a number", "a factor")."""
+    advice = _ADVICE[columns.kind(name)]
+    return DataError(
+        f"column {name!r} has type {columns.dtype_name(name)} and "
+        f"cannot be used as {role}; {advice}"
+    )

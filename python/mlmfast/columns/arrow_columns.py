@@ -1,0 +1,83 @@
+"""Columns of a pyarrow Table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+
+from mlmfast.arrays import FloatArray
+from mlmfast.columns import Kind, unusable
+from mlmfast.factor import (
+    Factor,
+    factor_from_categories,
+    factor_from_floats,
+    factor_from_integers,
+    factor_from_uniques,
+)
+
+
+class ArrowColumns:
+    """Columns of a pyarrow Table."""
+
+    def __init__(self, data: pa.Table) -> None:
+        self._data = data
+        self.names = tuple(data.column_names)
+        self.n_rows: int = data.num_rows
+
+    def dtype_name(self, name: str) -> str:
+        """Type of the column, as pyarrow prints it."""
+        return str(self._data.column(name).type)
+
+    def kind(self, name: str) -> Kind:
+        """Whether the column is a number, a category, a date or something else."""
+        dtype = self._data.column(name).type
+        types = pa.types
+        if types.is_dictionary(dtype) or types.is_boolean(dtype) or _is_text(dtype):
+            return "category"
+        if types.is_floating(dtype) or types.is_integer(dtype) or types.is_decimal(dtype):
+            return "number"
+        if types.is_null(dtype):
+            return "number"
+        return "date" if types.is_temporal(dtype) else "other"
+
+    def numbers(self, name: str) -> FloatArray:
+        """Values as float64, NaN where missing; the table's own memory if it holds float64."""
+        column = self._data.column(name)
+        if self.kind(name) != "number" and not pa.types.is_boolean(column.type):
+            raise unusable(self, name, "a number")
+        if pa.types.is_boolean(column.type):
+            # Arrow casts no logical to float64 directly.
+            column = column.cast(pa.int8())
+        if column.type != pa.float64():
+            column = column.cast(pa.float64(), safe=False)
+        values = _in_one_piece(column).to_numpy(zero_copy_only=False)
+        return np.ascontiguousarray(values, dtype=np.float64)
+
+    def factor(self, name: str) -> Factor:
+        """Values as a factor; a dictionary keeps its order, anything else is sorted."""
+        column = self._data.column(name)
+        if self.kind(name) == "other":
+            raise unusable(self, name, "a factor")
+        dtype = column.type
+        if pa.types.is_floating(dtype) or pa.types.is_decimal(dtype) or pa.types.is_null(dtype):
+            return factor_from_floats(self.numbers(name))
+        if pa.types.is_integer(dtype) and column.null_count == 0:
+            return factor_from_integers(_in_one_piece(column).to_numpy(zero_copy_only=False))
+        is_dictionary = pa.types.is_dictionary(dtype)
+        if pa.types.is_temporal(dtype) or str(dtype) == "string_view":
+            column = column.cast(pa.large_string())
+        encoded = column if is_dictionary else column.dictionary_encode()
+        pieces = _in_one_piece(encoded.unify_dictionaries())
+        codes = pieces.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        values = pieces.dictionary.to_numpy(zero_copy_only=False)
+        make = factor_from_categories if is_dictionary else factor_from_uniques
+        return make(codes, values)
+
+
+def _is_text(dtype: pa.DataType) -> bool:
+    return str(dtype) in {"string", "large_string", "string_view"}
+
+
+def _in_one_piece(column: pa.ChunkedArray) -> pa.Array:
+    # Combining always copies, even a single chunk.
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -1,0 +1,144 @@
+"""Columns of a pandas DataFrame, or of a dict of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.arrays import FloatArray
+from mlmfast.columns import Kind, unusable
+from mlmfast.errors import DataError
+from mlmfast.factor import (
+    Factor,
+    LevelValues,
+    drop_unused_levels,
+    factor_from_categories,
+    factor_from_floats,
+    factor_from_integers,
+    factor_from_logicals,
+    factor_from_uniques,
+)
+
+_KIND_OF_OBJECTS: dict[str, Kind] = {
+    "string": "category",
+    "boolean": "category",
+    "floating": "number",
+    "integer": "number",
+    "mixed-integer-float": "number",
+    "decimal": "number",
+    "empty": "number",
+    "date": "date",
+    "datetime": "date",
+    "datetime64": "date",
+    "timedelta": "date",
+}
+
+
+class PandasColumns:
+    """Columns of a pandas DataFrame, or of a mapping of names to arrays."""
+
+    def __init__(self, data: pd.DataFrame | dict[str, pd.Series]) -> None:
+        self._data = data
+        self._key_of: dict[str, Hashable] = {str(key): key for key in data}
+        self._kinds: dict[str, Kind] = {}
+        self.names = tuple(str(key) for key in data)
+        self.n_rows = len(next(iter(data.values()), ())) if isinstance(data, dict) else len(data)
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, object]) -> PandasColumns:
+        """Take one-dimensional arrays or lists of equal length; arrays are not copied."""
+        columns = {str(name): _as_series(str(name), values) for name, values in data.items()}
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+            raise DataError(f"the columns have unequal lengths ({found}); give them one length")
+        return cls(columns)
+
+    def _series(self, name: str) -> pd.Series:
+        # Keys of a DataFrame need not be strings.
+        return self._data[self._key_of[name]]  # type: ignore[index]
+
+    def dtype_name(self, name: str) -> str:
+        """Type of the column, as pandas prints it."""
+        return str(self._series(name).dtype)
+
+    def kind(self, name: str) -> Kind:
+        """Whether the column is a number, a category, a date or something else."""
+        kind = self._kinds.get(name)
+        if kind is None:
+            kind = self._kinds[name] = _kind_of_series(self._series(name))
+        return kind
+
+    def numbers(self, name: str) -> FloatArray:
+        """Values as float64, NaN where missing; the frame's own memory if it holds float64."""
+        series = self._series(name)
+        is_logical = pd.api.types.is_bool_dtype(series.dtype)
+        if self.kind(name) != "number" and not is_logical:
+            raise unusable(self, name, "a number")
+        if series.dtype == np.float64 and isinstance(series.dtype, np.dtype):
+            return np.ascontiguousarray(series.to_numpy())
+        if isinstance(series.dtype, np.dtype) and series.dtype.kind == "O":
+            return _numbers_of_objects(series)
+        if isinstance(series.dtype, np.dtype):
+            return np.ascontiguousarray(series.to_numpy(), dtype=np.float64)
+        values = series.to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.ascontiguousarray(values)
+
+    def factor(self, name: str) -> Factor:
+        """Values as a factor; categories keep their order, anything else is sorted."""
+        series = self._series(name)
+        dtype = series.dtype
+        if self.kind(name) == "other":
+            raise unusable(self, name, "a factor")
+        if isinstance(dtype, pd.CategoricalDtype):
+            return factor_from_categories(series.cat.codes.to_numpy(), _as_array(dtype.categories))
+        if isinstance(dtype, np.dtype) and dtype.kind in "iu":
+            return factor_from_integers(series.to_numpy())
+        if isinstance(dtype, np.dtype) and dtype.kind == "f":
+            return factor_from_floats(self.numbers(name))
+        if isinstance(dtype, np.dtype) and dtype.kind == "b":
+            return drop_unused_levels(factor_from_logicals(series.to_numpy()))
+        codes, distinct = pd.factorize(series)
+        return factor_from_uniques(codes, _as_array(distinct))
+
+
+def _as_series(name: str, values: object) -> pd.Series:
+    if isinstance(values, pd.Series):
+        return values.reset_index(drop=True)
+    if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+        raise DataError(f"column {name!r} is a single value; give one value per row")
+    if getattr(values, "ndim", 1) != 1:
+        shape = getattr(values, "shape", ())
+        raise DataError(f"column {name!r} has shape {shape}; a column has one dimension")
+    return pd.Series(values, copy=False)
+
+
+def _kind_of_series(series: pd.Series) -> Kind:
+    dtype = series.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind == "O":
+        return _KIND_OF_OBJECTS.get(pd.api.types.infer_dtype(series, skipna=True), "other")
+    if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(dtype):
+        return "category"
+    if pd.api.types.is_string_dtype(dtype):
+        return "category"
+    if pd.api.types.is_complex_dtype(dtype):
+        return "other"
+    if pd.api.types.is_numeric_dtype(dtype):
+        return "number"
+    if pd.api.types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype):
+        return "date"
+    return "date" if pd.api.types.is_timedelta64_dtype(dtype) else "other"
+
+
+def _numbers_of_objects(series: pd.Series) -> FloatArray:
+    missing = series.isna().to_numpy()
+    numbers = np.full(missing.size, np.nan)
+    numbers[~missing] = series.to_numpy()[~missing].astype(np.float64)
+    return numbers
+
+
+def _as_array(values: pd.Index | LevelValues) -> LevelValues:
+    array = np.asarray(values)
+    return array.astype(object) if array.dtype.kind in "UT" else array

@@ -1,0 +1,106 @@
+"""Columns of a polars DataFrame."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from mlmfast.arrays import FloatArray
+from mlmfast.columns import Kind, unusable
+from mlmfast.factor import (
+    Factor,
+    code_integers,
+    drop_unused_levels,
+    factor_from_categories,
+    factor_from_floats,
+    factor_from_integers,
+    factor_from_logicals,
+    level_labels,
+    spread_factor,
+)
+
+
+class PolarsColumns:
+    """Columns of a polars DataFrame."""
+
+    def __init__(self, data: pl.DataFrame) -> None:
+        self._data = data
+        self.names = tuple(data.columns)
+        self.n_rows = data.height
+
+    def dtype_name(self, name: str) -> str:
+        """Type of the column, as polars prints it."""
+        return str(self._data.schema[name])
+
+    def kind(self, name: str) -> Kind:
+        """Whether the column is a number, a category, a date or something else."""
+        dtype = self._data.schema[name]
+        if dtype.is_numeric() or dtype == pl.Null:
+            return "number"
+        if dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum):
+            return "category"
+        return "date" if dtype.is_temporal() else "other"
+
+    def numbers(self, name: str) -> FloatArray:
+        """Values as float64, NaN where missing; the frame's own memory if it holds float64."""
+        column = self._data.get_column(name)
+        if self.kind(name) != "number" and column.dtype != pl.Boolean:
+            raise unusable(self, name, "a number")
+        if column.dtype != pl.Float64:
+            column = column.cast(pl.Float64)
+        return np.ascontiguousarray(column.to_numpy(), dtype=np.float64)
+
+    def factor(self, name: str) -> Factor:
+        """Values as a factor; an Enum keeps its order, anything else polars sorts."""
+        column = self._data.get_column(name)
+        if self.kind(name) == "other":
+            raise unusable(self, name, "a factor")
+        if column.dtype.is_temporal():
+            column = column.cast(pl.String)
+        if column.dtype == pl.Enum:
+            return _factor_of_enum(column)
+        if column.dtype.is_float() or column.dtype.is_decimal() or column.dtype == pl.Null:
+            return factor_from_floats(self.numbers(name))
+        if column.null_count() == 0:
+            return _factor_of_present(column)
+        missing = column.is_null().to_numpy()
+        return spread_factor(_factor_of_present(column.drop_nulls()), missing)
+
+
+def _factor_of_enum(column: pl.Series) -> Factor:
+    codes = column.to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
+    categories = column.cat.get_categories() if _IS_OLD else column.dtype.categories  # type: ignore[attr-defined]
+    return factor_from_categories(codes, np.array(categories.to_list(), dtype=object))
+
+
+_IS_OLD = not hasattr(pl.Enum(["a"]), "categories")
+
+
+def _factor_of_present(column: pl.Series) -> Factor:
+    if column.dtype == pl.Boolean:
+        return drop_unused_levels(factor_from_logicals(column.to_numpy()))
+    if column.dtype.is_integer():
+        return factor_from_integers(column.to_numpy())
+    return _factor_of_strings(column)
+
+
+def _factor_of_strings(column: pl.Series) -> Factor:
+    """Code strings by polars' own category codes, whose order says nothing."""
+    physical = _as_categorical(column).to_physical().to_numpy()
+    distinct, codes = code_integers(physical)
+    row_of_level = np.empty(distinct.size, dtype=np.int64)
+    row_of_level[codes] = np.arange(codes.size)
+    levels = column.gather(row_of_level)
+    order = levels.arg_sort().to_numpy()
+    rank = np.empty(order.size, dtype=np.int32)
+    rank[order] = np.arange(order.size, dtype=np.int32)
+    values = np.array(levels.cast(pl.String).to_list(), dtype=object)[order]
+    return Factor(rank[codes], level_labels(values), values)
+
+
+def _as_categorical(column: pl.Series) -> pl.Series:
+    if column.dtype == pl.Categorical:
+        return column
+    # Categories of its own: those of the default Categorical live, and grow, with the process.
+    own = pl.Categorical(pl.Categories.random()) if hasattr(pl, "Categories") else pl.Categorical
+    return column.cast(own)

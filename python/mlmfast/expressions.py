@@ -1,0 +1,255 @@
+"""Evaluation of what stands in a formula: columns, arithmetic and a fixed table of functions.
+
+A syntax tree is walked; no Python is ever run. What is not in the tables is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+
+from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.errors import DataError, FormulaError
+from mlmfast.factor import Factor, factor_from_floats, factor_from_logicals, number_label
+from mlmfast.frame import Frame
+from mlmfast.language.deparse import deparse
+from mlmfast.language.factor_calls import apply_factor_call, factor_argument
+from mlmfast.language.functions import (
+    ARITHMETIC,
+    COMPARISON,
+    CONSTANTS,
+    FACTOR_OPTIONS,
+    OneArgument,
+    bind,
+    is_constant,
+    mathematical,
+    only_argument,
+    unknown_function,
+    variables_of,
+)
+from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, parse
+from mlmfast.language.transforms import TRANSFORMS, State
+from mlmfast.language.values import (
+    Basis,
+    CodedFactor,
+    Value,
+    Variable,
+    as_logical,
+    as_numbers,
+    is_logical,
+)
+
+__all__ = ["Basis", "CodedFactor", "States", "evaluate", "evaluate_numeric", "variables_of"]
+
+States: TypeAlias = dict[str, State]
+
+
+def evaluate(expression: str | Node, frame: Frame, states: States | None = None) -> Variable:
+    """Evaluate one variable of a formula.
+
+    Parameters
+    ----------
+    expression : text or syntax tree.
+    frame : the data.
+    states : what `poly`, `scale`, ... remembered, by call; filled in where a call is missing.
+
+    Returns
+    -------
+    float64 array of shape (n,), `Basis`, or `CodedFactor`; a logical becomes a factor.
+
+    Examples
+    --------
+    >>> evaluate("log2(x) + 1", Frame.from_native({"x": [1.0, 8.0]}))
+    array([1., 4.])
+    """
+    node = parse(expression) if isinstance(expression, str) else expression
+    value = _Evaluation(frame, {} if states is None else states).value(node)
+    if is_logical(value):
+        value = factor_from_logicals(value)
+    if isinstance(value, Factor):
+        return CodedFactor(value, None)
+    if isinstance(value, Basis | CodedFactor):
+        return value
+    numbers = as_numbers(value, node)
+    if numbers.ndim == 0:
+        raise FormulaError(f"{deparse(node)} is a constant; a variable is needed")
+    return numbers
+
+
+def evaluate_numeric(expression: str, frame: Frame, role: str) -> FloatArray:
+    """Evaluate an expression that must give one number per row, such as the response.
+
+    Parameters
+    ----------
+    expression : text of the expression.
+    frame : the data.
+    role : what it is for, in messages: "the response".
+
+    Examples
+    --------
+    >>> evaluate_numeric("sqrt(y)", Frame.from_native({"y": [4, 9]}), "the response")
+    array([2., 3.])
+    """
+    node = parse(expression)
+    if isinstance(node, Name):
+        return frame.numeric(node.name)
+    value = evaluate(node, frame)
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, Basis) and value.values.shape[1] == 1:
+        return np.ascontiguousarray(value.values[:, 0])
+    found = "a factor" if isinstance(value, CodedFactor) else "several columns"
+    raise DataError(f"{role}, {expression}, is {found}; it must be one number per row")
+
+
+class _Evaluation:
+    """One walk over a syntax tree, with the data and the states it needs."""
+
+    def __init__(self, frame: Frame, states: States) -> None:
+        self._frame = frame
+        self._states = states
+
+    def value(self, node: Node) -> Value:
+        if isinstance(node, Name):
+            return self._name(node)
+        if isinstance(node, Number | Text):
+            return node.value
+        if isinstance(node, Paren):
+            return self.value(node.inner)
+        if isinstance(node, Unary):
+            return self._unary(node)
+        if isinstance(node, Binary):
+            return self._binary(node)
+        return self._call(node)
+
+    def _name(self, node: Name) -> Value:
+        if is_constant(node):
+            constant = CONSTANTS[node.name]
+            if not isinstance(constant, bool):
+                raise FormulaError(f"{node.name} cannot be used as a value")
+            return constant
+        if self._frame.has(node.name) and self._frame.is_categorical(node.name):
+            return self._frame.factor(node.name)
+        return self._frame.numeric(node.name)
+
+    def _number(self, node: Node) -> FloatArray:
+        return as_numbers(self.value(node), node)
+
+    def _unary(self, node: Unary) -> Value:
+        if node.operator == "!":
+            return np.logical_not(as_logical(self.value(node.operand), node.operand))
+        if node.operator == "~":
+            raise FormulaError(f"'~' may stand only once in a formula: {deparse(node)}")
+        operand = self._number(node.operand)
+        return -operand if node.operator == "-" else operand
+
+    def _binary(self, node: Binary) -> Value:
+        if node.operator in ARITHMETIC:
+            left, right = self._number(node.left), self._number(node.right)
+            with np.errstate(all="ignore"):
+                result = ARITHMETIC[node.operator](left, right)
+            return _checked(np.asarray(result), (left, right), node)
+        if node.operator in COMPARISON:
+            return self._comparison(node)
+        if node.operator in {"&", "|", "||"}:
+            left_side = as_logical(self.value(node.left), node.left)
+            right_side = as_logical(self.value(node.right), node.right)
+            return left_side & right_side if node.operator == "&" else left_side | right_side
+        raise FormulaError(f"the operator {node.operator!r} cannot be used in {deparse(node)}")
+
+    def _comparison(self, node: Binary) -> BoolArray:
+        left, right = self.value(node.left), self.value(node.right)
+        if isinstance(right, Factor) and isinstance(left, str | float):
+            left, right = right, left
+        if isinstance(left, Factor) and isinstance(right, str | float):
+            return _compare_levels(left, right, node)
+        numbers = as_numbers(left, node.left), as_numbers(right, node.right)
+        return np.asarray(COMPARISON[node.operator](*numbers))
+
+    def _call(self, node: Call) -> Value:
+        if node.function == "I":
+            return self.value(only_argument(node))
+        if node.function in TRANSFORMS:
+            return self._transform(node)
+        if node.function in FACTOR_OPTIONS:
+            return apply_factor_call(node, self._as_factor(factor_argument(node)))
+        function = mathematical(node.function)
+        if function is not None:
+            return self._math(node, function)
+        if node.function == "offset":
+            raise FormulaError(f"{deparse(node)} may only be added to a formula")
+        raise unknown_function(node.function)
+
+    def _math(self, node: Call, function: OneArgument) -> FloatArray:
+        variable, options = bind(node, ("digits",) if function is np.round else ())
+        argument = self._number(variable)
+        digits = options.get("digits", 0.0)
+        if not isinstance(digits, float):
+            raise FormulaError(f"{deparse(node)}: the number of digits must be a number")
+        with np.errstate(all="ignore"):
+            result = np.round(argument, int(digits)) if options else function(argument)
+        return _checked(np.asarray(result), (argument,), node)
+
+    def _transform(self, node: Call) -> Basis | FloatArray:
+        transform, parameters = TRANSFORMS[node.function]
+        variable, options = bind(node, parameters)
+        values = np.atleast_1d(self._number(variable))
+        label = deparse(node)
+        if label not in self._states:
+            _refuse_missing(values, label)
+        state = self._states.setdefault(label, {})
+        try:
+            result = transform(values, options, state)
+        except (DataError, FormulaError) as error:
+            raise type(error)(f"{label}: {error}") from None
+        except ValueError as error:
+            raise FormulaError(f"{label}: {error}") from error
+        return result if result.ndim == 1 else Basis(result)
+
+    def _as_factor(self, node: Node) -> CodedFactor:
+        if isinstance(node, Name) and not is_constant(node):
+            return CodedFactor(self._frame.factor(node.name), None)
+        value = self.value(node)
+        if isinstance(value, CodedFactor):
+            return value
+        if is_logical(value):
+            value = factor_from_logicals(value)
+        if not isinstance(value, Factor):
+            value = factor_from_floats(np.atleast_1d(as_numbers(value, node)))
+        return CodedFactor(value, None)
+
+
+def _compare_levels(factor: Factor, level: str | float, node: Binary) -> BoolArray:
+    if node.operator not in {"==", "!="}:
+        raise FormulaError(f"levels have no order: {deparse(node)}; use == or !=")
+    label = level if isinstance(level, str) else number_label(level)
+    if label not in factor.levels:
+        known = ", ".join(factor.levels[:20])
+        raise DataError(f"{deparse(node)}: {label!r} is not a level; known are {known}")
+    is_level = np.asarray(factor.codes == factor.levels.index(label))
+    return is_level if node.operator == "==" else np.logical_not(is_level)
+
+
+def _checked(result: FloatArray, inputs: tuple[FloatArray, ...], node: Node) -> FloatArray:
+    """Refuse values that are not finite though what they were computed from is."""
+    bad = ~np.isfinite(result)
+    if not bad.any():
+        return result
+    for values in inputs:
+        bad = bad & np.isfinite(values)
+    if bad.any():
+        raise DataError(
+            f"{deparse(node)} is not finite in {np.count_nonzero(bad)} rows (first in row "
+            f"{np.argmax(bad)}); check the values there, or leave those rows out"
+        )
+    return result
+
+
+def _refuse_missing(values: FloatArray, label: str) -> None:
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise DataError(
+            f"{label}: {np.count_nonzero(bad)} values are missing or infinite; leave those "
+            "rows out first"
+        )

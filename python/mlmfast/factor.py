@@ -1,0 +1,228 @@
+"""Categorical columns as integer codes, and the arithmetic of codes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
+
+LevelValues = NDArray[np.generic]
+
+# A table of this many entries per row is still cheaper than hashing the rows.
+_DIRECT_ADDRESS_RATIO = 4
+_DIRECT_ADDRESS_MINIMUM = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """A categorical column: one integer code per row, and the level each code stands for.
+
+    Attributes
+    ----------
+    codes : int32 array, shape (n,)
+        Position of the row's level in `levels`; -1 where the value is missing.
+    levels : tuple of str
+        Level names as they appear in coefficient names, in the order of the contrasts.
+    values : array, shape (n_levels,)
+        The levels as the user's data hold them, for example integers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Factor(np.array([0, 1, 0], dtype=np.int32), ("a", "b"), np.array(["a", "b"])).n_levels
+    2
+    """
+
+    codes: CodeArray
+    levels: tuple[str, ...]
+    values: LevelValues
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels."""
+        return len(self.levels)
+
+    def has_missing(self) -> bool:
+        """Whether any row has no level."""
+        return self.codes.size > 0 and int(self.codes.min()) < 0
+
+    def take(self, rows: BoolArray) -> Factor:
+        """Keep the rows marked true, and the levels that still occur in them."""
+        return drop_unused_levels(Factor(self.codes[rows], self.levels, self.values))
+
+    def recode(self, levels: Sequence[str]) -> tuple[CodeArray, tuple[str, ...]]:
+        """Codes in terms of other `levels`, and the own levels that are not among them.
+
+        A row whose level is unknown gets -1, like a missing one.
+        """
+        position = {level: code for code, level in enumerate(levels)}
+        translation = np.array([position.get(level, -1) for level in self.levels], dtype=np.int32)
+        unknown = tuple(level for level in self.levels if level not in position)
+        return translate_codes(self.codes, translation), unknown
+
+
+def translate_codes(codes: CodeArray, translation: CodeArray) -> CodeArray:
+    """Replace each code by its entry in `translation`; -1 stays -1."""
+    # The appended entry is the one that index -1 reaches.
+    return np.append(translation, np.int32(-1))[codes]
+
+
+def drop_unused_levels(factor: Factor) -> Factor:
+    """Leave out levels that no row has."""
+    used = np.bincount(factor.codes + 1, minlength=factor.n_levels + 1)[1:] > 0
+    if used.all():
+        return factor
+    kept = np.flatnonzero(used)
+    translation = np.full(factor.n_levels, -1, dtype=np.int32)
+    translation[kept] = np.arange(kept.size, dtype=np.int32)
+    levels = tuple(factor.levels[k] for k in kept.tolist())
+    return Factor(translate_codes(factor.codes, translation), levels, factor.values[kept])
+
+
+def factor_from_categories(codes: NDArray[np.integer], values: LevelValues) -> Factor:
+    """Make a factor from codes and categories in a given order; unused categories are dropped."""
+    labels = level_labels(values)
+    return drop_unused_levels(Factor(codes.astype(np.int32, copy=False), labels, values))
+
+
+def factor_from_uniques(codes: NDArray[np.integer], values: LevelValues) -> Factor:
+    """Make a factor from codes and distinct values in any order, sorting the levels.
+
+    Only the levels are sorted, never the rows.
+    """
+    order = _sorting_order(values)
+    rank = np.empty(order.size, dtype=np.int32)
+    rank[order] = np.arange(order.size, dtype=np.int32)
+    ordered = values[order]
+    missing = codes.size > 0 and int(codes.min()) < 0
+    recoded = translate_codes(codes.astype(np.int32, copy=False), rank) if missing else rank[codes]
+    return Factor(recoded, level_labels(ordered), ordered)
+
+
+def _sorting_order(values: LevelValues) -> IntArray:
+    if values.dtype != object:
+        return np.argsort(values, kind="stable")
+    items = values.tolist()
+    # Python's sort of str compares code points, and is faster than NumPy's on objects.
+    return np.array(sorted(range(len(items)), key=items.__getitem__), dtype=np.intp)
+
+
+def factor_from_integers(values: NDArray[np.integer]) -> Factor:
+    """Make a factor of integers, by direct address where their range is small."""
+    distinct, codes = code_integers(values)
+    return Factor(codes, level_labels(distinct), distinct)
+
+
+def code_integers(
+    values: NDArray[np.integer],
+) -> tuple[NDArray[np.integer], CodeArray]:
+    """Distinct integers in increasing order, and the position of each row's value among them."""
+    if values.size == 0:
+        return values, np.array([], dtype=np.int32)
+    lowest, highest = int(values.min()), int(values.max())
+    n_slots = highest - lowest + 1
+    if n_slots > max(_DIRECT_ADDRESS_RATIO * values.size, _DIRECT_ADDRESS_MINIMUM):
+        codes, distinct = pd.factorize(values, sort=True)
+        return distinct, codes.astype(np.int32)
+    # Unsigned and narrow types would wrap around in the subtraction.
+    slots = values.astype(np.int64, copy=False) - lowest if highest < 2**63 else values - lowest
+    table = np.zeros(n_slots, dtype=np.int32)
+    table[slots] = 1
+    occupied = np.flatnonzero(table)
+    table[occupied] = np.arange(occupied.size, dtype=np.int32)
+    return (occupied + lowest).astype(values.dtype), table[slots]
+
+
+def factor_from_floats(values: FloatArray) -> Factor:
+    """Make a factor of numbers; NaN is missing."""
+    missing = np.isnan(values)
+    present = values[~missing] if missing.any() else values
+    codes, distinct = pd.factorize(present)
+    return spread_factor(factor_from_uniques(codes, np.asarray(distinct)), missing)
+
+
+def spread_factor(present: Factor, missing: BoolArray) -> Factor:
+    """Put the factor of the rows that have a value back among those that have none."""
+    if not missing.any():
+        return present
+    codes = np.full(missing.size, -1, dtype=np.int32)
+    codes[~missing] = present.codes
+    return Factor(codes, present.levels, present.values)
+
+
+def factor_from_logicals(values: BoolArray) -> Factor:
+    """Make a factor with R's two levels of a logical, `FALSE` and `TRUE`, both kept."""
+    return Factor(values.astype(np.int32), ("FALSE", "TRUE"), np.array([False, True]))
+
+
+def level_labels(values: LevelValues) -> tuple[str, ...]:
+    """Text of each level: R's `FALSE`/`TRUE`, numbers without a needless `.0`."""
+    if values.dtype.kind == "b":
+        return tuple("TRUE" if value else "FALSE" for value in values.tolist())
+    if values.dtype.kind == "f":
+        return tuple(number_label(value) for value in values.tolist())
+    if values.dtype.kind in "iuU":
+        return tuple(map(str, values.tolist()))
+    if values.dtype.kind in "mM":
+        return tuple(str(value).removesuffix(" 00:00:00") for value in pd.Index(values))
+    return tuple(_object_label(value) for value in values.tolist())
+
+
+def _object_label(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, float):
+        return number_label(value)
+    return str(value)
+
+
+def number_label(value: float) -> str:
+    """Print a number as R prints a level: `2`, not `2.0`; 15 significant digits."""
+    if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    short = format(value, ".15g")
+    return short if float(short) == value or not math.isfinite(value) else repr(value)
+
+
+def cross_factors(factors: Sequence[Factor], separator: str = ":") -> Factor:
+    """Interaction of grouping factors: one level per combination that occurs in the data.
+
+    Levels are named `a1:b1` and ordered with the last factor varying fastest, as in R.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a = Factor(np.array([0, 1, 1], dtype=np.int32), ("x", "y"), np.array(["x", "y"]))
+    >>> b = Factor(np.array([1, 0, 0], dtype=np.int32), ("1", "2"), np.array([1, 2]))
+    >>> cross_factors([a, b]).levels
+    ('x:2', 'y:1')
+    """
+    result = factors[0]
+    for factor in factors[1:]:
+        result = _cross_two(result, factor, separator)
+    return result
+
+
+def _cross_two(outer: Factor, inner: Factor, separator: str) -> Factor:
+    missing = (outer.codes < 0) | (inner.codes < 0)
+    pairs = outer.codes.astype(np.int64) * inner.n_levels + inner.codes
+    pairs[missing] = -1
+    if missing.all():
+        return Factor(np.full(missing.size, -1, dtype=np.int32), (), np.array([], dtype=object))
+    distinct, codes = code_integers(pairs)
+    if missing.any():
+        distinct, codes = distinct[1:], codes - np.int32(1)
+    first, second = np.divmod(distinct, inner.n_levels)
+    labels = tuple(
+        f"{outer.levels[i]}{separator}{inner.levels[j]}"
+        for i, j in zip(first.tolist(), second.tolist(), strict=True)
+    )
+    return Factor(codes, labels, np.array(labels, dtype=object))

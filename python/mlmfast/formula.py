@@ -1,0 +1,231 @@
+"""Text of a mixed-model formula -> its response, fixed part, random terms and offsets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from mlmfast.errors import FormulaError
+from mlmfast.language.deparse import deparse, quote_name
+from mlmfast.language.functions import FUNCTIONS, check_functions
+from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Unary, parse
+from mlmfast.language.terms import term_list
+
+
+@dataclass(frozen=True)
+class RandomTerm:
+    """One random-effects term, `structure(expression | group)`.
+
+    Attributes
+    ----------
+    structure : covariance of the effects within a group, by keyword; "us" if none was written.
+    expression : what varies between groups, left of the bar: "1 + Days".
+    group : columns whose combinations are the groups.
+    text : the term as a formula writes it.
+    """
+
+    structure: str
+    expression: str
+    group: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class MixedFormula:
+    """A mixed-model formula in its parts.
+
+    Attributes
+    ----------
+    response : expression left of the `~`.
+    fixed : right-hand side without random terms and offsets.
+    random : the random terms, `||` and `a/b` written out.
+    offsets : expressions inside `offset()`.
+    text : the formula as given.
+    """
+
+    response: str
+    fixed: str
+    random: tuple[RandomTerm, ...]
+    offsets: tuple[str, ...]
+    text: str
+
+
+@lru_cache(maxsize=1024)
+def parse_formula(text: str) -> MixedFormula:
+    """Parse a mixed-model formula as lme4 writes it.
+
+    Parameters
+    ----------
+    text : for example "y ~ x + (1 + x | site/plot) + offset(z)".
+
+    Returns
+    -------
+    MixedFormula
+
+    Examples
+    --------
+    >>> formula = parse_formula("Reaction ~ Days + (Days || Subject)")
+    >>> formula.fixed
+    'Days'
+    >>> [term.text for term in formula.random]
+    ['(1 | Subject)', '(0 + Days | Subject)']
+    """
+    if not isinstance(text, str):
+        raise FormulaError(
+            f"a formula is text such as 'y ~ x + (1 | g)', not {type(text).__name__}"
+        )
+    if not text.strip():
+        raise FormulaError("the formula is empty; write one such as 'y ~ x + (1 | g)'")
+    tree = parse(text)
+    if isinstance(tree, Unary) and tree.operator == "~":
+        raise FormulaError(f"formula {text!r} has no response; write it before the '~'")
+    if not isinstance(tree, Binary) or tree.operator != "~":
+        raise FormulaError(f"formula {text!r} has no '~' between response and predictors")
+    parts = _Parts()
+    fixed = _split(tree.right, parts)
+    rhs = "1" if fixed is None else deparse(fixed)
+    # Expanded here so that a mistake is reported before any data are read.
+    term_list(rhs)
+    return MixedFormula(
+        response=_response(tree.left),
+        fixed=rhs,
+        random=tuple(parts.random),
+        offsets=tuple(parts.offsets),
+        text=text,
+    )
+
+
+@dataclass
+class _Parts:
+    random: list[RandomTerm] = field(default_factory=list)
+    offsets: list[str] = field(default_factory=list)
+
+
+def _response(node: Node) -> str:
+    if isinstance(node, Binary) and node.operator in {"~", "|", "||"}:
+        raise FormulaError(f"{deparse(node)} cannot be a response")
+    check_functions(node)
+    return deparse(node)
+
+
+def _split(node: Node, parts: _Parts) -> Node | None:
+    """Move random terms and offsets into `parts`; return what remains of the sum."""
+    if isinstance(node, Binary) and node.operator == "+":
+        left, right = _split(node.left, parts), _split(node.right, parts)
+        return right if left is None else left if right is None else Binary("+", left, right)
+    if isinstance(node, Binary) and node.operator == "-":
+        left = _split(node.left, parts)
+        return Unary("-", node.right) if left is None else Binary("-", left, node.right)
+    if isinstance(node, Unary) and node.operator == "+":
+        return _split(node.operand, parts)
+    if isinstance(node, Call) and node.function == "offset":
+        parts.offsets.append(_offset(node))
+        return None
+    bar = _bar_of(node)
+    if bar is not None:
+        parts.random.extend(_random_terms(node, bar))
+        return None
+    if isinstance(node, Binary) and node.operator in {"|", "||"}:
+        raise FormulaError(
+            f"a random term needs parentheses: write + ({deparse(node)}) or + (1 | group)"
+        )
+    if isinstance(node, Paren) and isinstance(node.inner, Binary) and _has_bar(node.inner):
+        return _split(node.inner, parts)
+    return node
+
+
+def _offset(node: Call) -> str:
+    if len(node.arguments) != 1 or node.keywords:
+        raise FormulaError(f"{deparse(node)}: offset takes one argument")
+    check_functions(node.arguments[0])
+    return deparse(node.arguments[0])
+
+
+def _bar_of(node: Node) -> Binary | None:
+    """Return the bar of a random term, `(x | g)` or `structure(x | g)`."""
+    inner: Node | None = None
+    if isinstance(node, Paren):
+        inner = node.inner
+    elif isinstance(node, Call) and node.function not in FUNCTIONS and len(node.arguments) == 1:
+        inner = node.arguments[0]
+    if isinstance(inner, Binary) and inner.operator in {"|", "||"}:
+        return inner
+    return None
+
+
+def _has_bar(node: Node) -> bool:
+    if isinstance(node, Binary):
+        return _has_bar(node.left) or _has_bar(node.right)
+    return _bar_of(node) is not None
+
+
+def _random_terms(node: Node, bar: Binary) -> list[RandomTerm]:
+    structure = node.function if isinstance(node, Call) else ""
+    if isinstance(node, Call) and node.keywords:
+        raise FormulaError(f"{deparse(node)}: a covariance structure takes no options here")
+    if structure and bar.operator == "||":
+        raise FormulaError(
+            f"{deparse(node)}: '||' already says that effects are uncorrelated; write one bar"
+        )
+    if _has_loose_bar(bar.left) or _has_loose_bar(bar.right):
+        raise FormulaError(f"{deparse(node)}: a random term has one bar")
+    expressions = [deparse(bar.left)] if bar.operator == "|" else _uncorrelated(deparse(bar.left))
+    term_list(expressions[0])
+    groups = _groups(bar.right)
+    return [
+        _random_term(structure, expression, group) for group in groups for expression in expressions
+    ]
+
+
+def _has_loose_bar(node: Node) -> bool:
+    return isinstance(node, Binary) and node.operator in {"|", "||"}
+
+
+def _random_term(structure: str, expression: str, group: tuple[str, ...]) -> RandomTerm:
+    factor = ":".join(quote_name(name) for name in group)
+    return RandomTerm(structure or "us", expression, group, f"{structure}({expression} | {factor})")
+
+
+def _uncorrelated(expression: str) -> list[str]:
+    """One expression per term, as lme4 expands `||`; the columns of a factor stay together."""
+    terms = term_list(expression)
+    expressions = ["1"] if terms.intercept else []
+    return expressions + [f"0 + {label}" for label in terms.labels]
+
+
+def _groups(node: Node) -> list[tuple[str, ...]]:
+    """Return the grouping factors that the right of a bar stands for: `a/b` is `a` and `a:b`."""
+    if isinstance(node, Paren):
+        return _groups(node.inner)
+    if isinstance(node, Binary) and node.operator == "/":
+        outer, inner = _groups(node.left), _groups(node.right)
+        return outer + [_joined(outer[-1], group) for group in inner]
+    if isinstance(node, Binary) and node.operator == ":":
+        left, right = _groups(node.left), _groups(node.right)
+        if len(left) == len(right) == 1:
+            return [_joined(left[0], right[0])]
+    if isinstance(node, Name):
+        return [(node.name,)]
+    if isinstance(node, Call) and node.function in {"factor", "as.factor", "interaction"}:
+        # A grouping factor needs no conversion: any column is taken as labels.
+        return [tuple(name for argument in node.arguments for name in _groups(argument)[-1])]
+    raise _not_a_group(node)
+
+
+def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(first + second))
+
+
+def _not_a_group(node: Node) -> FormulaError:
+    text = deparse(node)
+    if isinstance(node, Binary) and node.operator in {"+", "*"}:
+        return FormulaError(
+            f"{text!r} is not a grouping factor; write one term for each, (1 | a) + (1 | b), "
+            "or a:b for their combinations"
+        )
+    if isinstance(node, Number):
+        return FormulaError(f"{text!r} is not a grouping factor; name a column")
+    return FormulaError(
+        f"{text!r} is not a grouping factor; name a column, a:b or a/b, and compute anything "
+        "else as a column of the data"
+    )

@@ -1,0 +1,254 @@
+"""The user's data: columns by name, as numbers or as factors.
+
+The only place, with `mlmfast.columns`, that sees a data frame.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.columns import Columns
+from mlmfast.columns.pandas_columns import PandasColumns
+from mlmfast.errors import DataError
+from mlmfast.factor import Factor
+
+__all__ = ["Factor", "Frame", "check_finite"]
+
+_LONGEST_LISTING = 20
+
+
+class Frame:
+    """Columns of the user's data by name, and the rows of them that are in use.
+
+    Made by `Frame.from_native`. What is read from a column is kept, so that a column that stands
+    in several terms is converted once.
+
+    Examples
+    --------
+    >>> frame = Frame.from_native({"x": [1.0, 2.5], "g": ["b", "a"]})
+    >>> frame.numeric("x")
+    array([1. , 2.5])
+    >>> frame.factor("g").levels
+    ('a', 'b')
+    """
+
+    def __init__(self, source: _Source, rows: BoolArray | None = None) -> None:
+        self._source = source
+        self._rows = rows
+        self._numeric: dict[str, FloatArray] = {}
+        self._factor: dict[str, Factor] = {}
+        self.n_rows = source.columns.n_rows if rows is None else int(np.count_nonzero(rows))
+
+    @classmethod
+    def from_native(cls, data: object) -> Frame:
+        """Read a pandas, polars or pyarrow frame, any other that narwhals reads, or a dict.
+
+        Parameters
+        ----------
+        data : data frame, or mapping of names to arrays or lists
+            A lazy frame is collected.
+
+        Returns
+        -------
+        Frame
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> Frame.from_native(pd.DataFrame({"a": [1, 2]})).columns
+        ('a',)
+        """
+        if isinstance(data, Frame):
+            return data
+        source = _read(data)
+        names = source.columns.names
+        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+        if repeated:
+            raise DataError(f"the data have several columns named {repeated[0]!r}; rename them")
+        if not names or source.columns.n_rows == 0:
+            size = f"{source.columns.n_rows} rows and {len(names)} columns"
+            raise DataError(f"the data are empty: {size}; a model needs observations")
+        return cls(source)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return self._source.columns.names
+
+    def has(self, name: str) -> bool:
+        """Whether there is a column of this name."""
+        return name in self._source.known
+
+    def is_numeric(self, name: str) -> bool:
+        """Whether the column holds numbers (logicals are categorical)."""
+        self._require(name)
+        return self._source.columns.kind(name) == "number"
+
+    def is_categorical(self, name: str) -> bool:
+        """Whether the column holds text, categories or logicals."""
+        self._require(name)
+        return self._source.columns.kind(name) == "category"
+
+    def numeric(self, name: str) -> FloatArray:
+        """Return the values as contiguous float64, NaN where missing.
+
+        The array is the data frame's own memory where that holds float64: do not write to it.
+        """
+        if name not in self._numeric:
+            full = self._source.numeric(self._require(name))
+            self._numeric[name] = full if self._rows is None else full[self._rows]
+        return self._numeric[name]
+
+    def factor(self, name: str) -> Factor:
+        """Return the values as a factor.
+
+        Levels stand in the order of the frame's categories where it has them, else sorted:
+        numbers by value, text by code point. Categories that no row has are dropped.
+        """
+        if name not in self._factor:
+            full = self._source.factor(self._require(name))
+            self._factor[name] = full if self._rows is None else full.take(self._rows)
+        return self._factor[name]
+
+    def missing(self, name: str) -> BoolArray | None:
+        """Rows where the column has no value, or None where there are none."""
+        self._require(name)
+        if self._source.columns.kind(name) != "number":
+            factor = self.factor(name)
+            return factor.codes < 0 if factor.has_missing() else None
+        values = self.numeric(name)
+        # A sum of squares is NaN only if a value is: two infinities cannot cancel.
+        return np.isnan(values) if np.isnan(np.dot(values, values)) else None
+
+    def take(self, rows: BoolArray) -> Frame:
+        """Keep the rows marked true; columns are cut when they are read."""
+        if self._rows is not None:
+            chosen = np.zeros_like(self._rows)
+            chosen[np.flatnonzero(self._rows)[rows]] = True
+            rows = chosen
+        return Frame(self._source, np.asarray(rows, dtype=bool))
+
+    @property
+    def index(self) -> pd.Index | None:
+        """Index of the rows, where the user's frame is a pandas one."""
+        index = self._source.index
+        return index if index is None or self._rows is None else index[self._rows]
+
+    @property
+    def native_namespace(self) -> ModuleType:
+        """Library of the user's frame; pandas for a dict."""
+        return self._source.namespace
+
+    def to_native_frame(self, columns: Mapping[str, object]) -> Any:
+        """Make a data frame of the user's own library.
+
+        Examples
+        --------
+        >>> frame = Frame.from_native({"x": [1.0, 2.0]})
+        >>> type(frame.to_native_frame({"fitted": [0.5, 0.25]}))
+        <class 'pandas...DataFrame'>
+        """
+        if self.native_namespace is pd:
+            return pd.DataFrame(dict(columns))
+        return nw.from_dict(dict(columns), backend=self.native_namespace).to_native()
+
+    def _require(self, name: str) -> str:
+        if not self.has(name):
+            raise DataError(_unknown_column(name, self.columns))
+        return name
+
+
+class _Source:
+    """The whole table, with what was read from it; all frames cut from it share one."""
+
+    def __init__(self, columns: Columns, namespace: ModuleType, index: pd.Index | None) -> None:
+        self.columns = columns
+        self.known = frozenset(columns.names)
+        self.namespace = namespace
+        self.index = index
+        self._numeric: dict[str, FloatArray] = {}
+        self._factor: dict[str, Factor] = {}
+
+    def numeric(self, name: str) -> FloatArray:
+        if name not in self._numeric:
+            self._numeric[name] = self.columns.numbers(name)
+        return self._numeric[name]
+
+    def factor(self, name: str) -> Factor:
+        if name not in self._factor:
+            self._factor[name] = self.columns.factor(name)
+        return self._factor[name]
+
+
+def _read(data: object) -> _Source:
+    if isinstance(data, pd.DataFrame):
+        return _Source(PandasColumns(data), pd, data.index)
+    if isinstance(data, Mapping):
+        return _Source(PandasColumns.from_mapping(data), pd, None)
+    if nw.dependencies.is_polars_lazyframe(data):
+        data = data.collect()
+    if nw.dependencies.is_polars_dataframe(data):
+        import polars as pl
+
+        from mlmfast.columns.polars_columns import PolarsColumns
+
+        return _Source(PolarsColumns(data), pl, None)
+    if nw.dependencies.is_pyarrow_table(data):
+        import pyarrow as pa  # type: ignore[import-untyped]
+
+        from mlmfast.columns.arrow_columns import ArrowColumns
+
+        return _Source(ArrowColumns(data), pa, None)
+    return _read_through_narwhals(data)
+
+
+def _read_through_narwhals(data: object) -> _Source:
+    try:
+        frame = nw.from_native(data)  # type: ignore[call-overload]
+    except TypeError as error:
+        raise DataError(
+            f"data of type {type(data).__name__} cannot be read; give a pandas, polars or pyarrow "
+            "data frame, or a dict of columns"
+        ) from error
+    eager = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
+    namespace = nw.get_native_namespace(eager)
+    return _Source(PandasColumns(eager.to_pandas()), namespace, None)
+
+
+def _unknown_column(name: str, columns: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(name, columns, n=3, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ";"
+    listing = ", ".join(columns[:_LONGEST_LISTING])
+    more = len(columns) - _LONGEST_LISTING
+    rest = f" and {more} more" if more > 0 else ""
+    return f"there is no column {name!r} in the data{hint} the columns are {listing}{rest}"
+
+
+def check_finite(name: str, values: NDArray[np.float64]) -> None:
+    """Refuse infinite values; missing ones (NaN) are not looked at.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> check_finite("x", np.array([1.0, np.nan]))
+    """
+    if np.isfinite(np.dot(values, values)):
+        return
+    infinite = np.isinf(values)
+    if infinite.any():
+        row = int(np.argmax(infinite))
+        count = int(np.count_nonzero(infinite))
+        raise DataError(
+            f"{name!r} has {count} infinite value{'s' if count > 1 else ''} (first in row {row}); "
+            "remove those rows or mark the values as missing"
+        )

@@ -1,0 +1,315 @@
+"""Columns of a model matrix, named, ordered and coded as R's `model.matrix` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.errors import DataError, FormulaError
+from mlmfast.expressions import States, evaluate, variables_of
+from mlmfast.factor import Factor, factor_from_floats
+from mlmfast.frame import Frame
+from mlmfast.language.contrasts import Coding, ContrastLike, contrast_coding
+from mlmfast.language.terms import TermList, term_list
+from mlmfast.language.values import Basis, CodedFactor, Variable
+from mlmfast.model_columns import FactorColumns, NumericColumns, VariableColumns, product_columns
+
+INTERCEPT = "(Intercept)"
+
+
+@dataclass(frozen=True, eq=False)
+class ModelMatrix:
+    """A model matrix as its columns.
+
+    Attributes
+    ----------
+    columns : list of contiguous float64 arrays, shape (n,)
+        A plain numeric column is the data frame's own memory: do not write to it.
+    names : tuple of str
+        R's column names.
+    term_of_column : tuple of int
+        For each column, the position of its term in `terms`.
+    terms : tuple of str
+        R's term labels; the first is "(Intercept)" where there is an intercept.
+    spec : ModelMatrixSpec
+        What builds the same matrix from other rows.
+    """
+
+    columns: list[FloatArray]
+    names: tuple[str, ...]
+    term_of_column: tuple[int, ...]
+    terms: tuple[str, ...]
+    spec: ModelMatrixSpec
+
+
+@dataclass(frozen=True, eq=False)
+class NumericVariable:
+    """A variable of the model that gives `n_columns` columns of numbers."""
+
+    n_columns: int
+
+
+@dataclass(frozen=True, eq=False)
+class FactorVariable:
+    """A factor of the model, with the levels and the contrasts of the rows it was made from."""
+
+    levels: tuple[str, ...]
+    coding: Coding | None
+
+
+@dataclass(frozen=True, eq=False)
+class ModelMatrixSpec:
+    """How a model matrix was built: enough to build it again from new rows.
+
+    Attributes
+    ----------
+    rhs : text of the right-hand side.
+    coded : for each variable of the formula, by its text, how it gives columns.
+    states : what `poly`, `scale`, ... remember, by call.
+
+    Examples
+    --------
+    >>> frame = Frame.from_native({"x": [1.0, 2.0, 3.0], "f": ["a", "b", "a"]})
+    >>> spec = build_model_matrix("f + x", frame).spec
+    >>> spec.build(Frame.from_native({"x": [5.0], "f": ["b"]})).columns
+    [array([1.]), array([1.]), array([5.])]
+    """
+
+    rhs: str
+    coded: Mapping[str, NumericVariable | FactorVariable]
+    states: States
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Columns of the data that the matrix is made from."""
+        return variables_of(self.rhs)
+
+    @property
+    def factors(self) -> dict[str, tuple[str, ...]]:
+        """For each term, without the intercept, the variables that it multiplies."""
+        structure = term_list(self.rhs)
+        names = structure.variable_names
+        return {
+            label: tuple(names[k] for k in term)
+            for label, term in zip(structure.labels, structure.terms, strict=True)
+        }
+
+    @property
+    def levels(self) -> dict[str, tuple[str, ...]]:
+        """For each variable that is a factor, its levels."""
+        return {
+            name: variable.levels
+            for name, variable in self.coded.items()
+            if isinstance(variable, FactorVariable)
+        }
+
+    def build(self, frame: Frame) -> ModelMatrix:
+        """Build the matrix of other rows, with the levels, contrasts and states of the fit's."""
+        structure = term_list(self.rhs)
+        # A copy, so that no call can add to the states of the fit.
+        states = {label: dict(state) for label, state in self.states.items()}
+        columns = [
+            self._columns(name, evaluate(node, frame, states), frame.n_rows)
+            for name, node in zip(structure.variable_names, structure.variables, strict=True)
+        ]
+        return _assemble(self, structure, columns, frame.n_rows)
+
+    def _columns(self, name: str, value: Variable, n_rows: int) -> VariableColumns:
+        variable = self.coded[name]
+        if isinstance(variable, NumericVariable):
+            return _numeric_columns(name, value, n_rows)
+        factor = _as_trained_factor(name, value, variable.levels)
+        return FactorColumns(name, factor, variable.coding)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the spec as JSON-able data.
+
+        Examples
+        --------
+        >>> frame = Frame.from_native({"x": [1.0, 2.0]})
+        >>> build_model_matrix("x", frame).spec.to_dict()
+        {'rhs': 'x', 'coded': {'x': {'n_columns': 1}}, 'states': {}}
+        """
+        coded = {name: _variable_to_dict(variable) for name, variable in self.coded.items()}
+        return {"rhs": self.rhs, "coded": coded, "states": self.states}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object]) -> ModelMatrixSpec:
+        """Read what `to_dict` wrote."""
+        rhs, coded, states = data["rhs"], data["coded"], data["states"]
+        if not isinstance(rhs, str) or not isinstance(coded, dict) or not isinstance(states, dict):
+            raise DataError("this is not a saved model matrix specification")
+        variables = {str(name): _variable_from_dict(item) for name, item in coded.items()}
+        return cls(rhs, variables, states)
+
+
+def build_model_matrix(
+    rhs: str, frame: Frame, contrasts: Mapping[str, ContrastLike] | None = None
+) -> ModelMatrix:
+    """Build the model matrix of one side of a formula.
+
+    Parameters
+    ----------
+    rhs : text such as "a * b + poly(x, 2)"; an intercept is implied.
+    frame : the data.
+    contrasts : for a factor, the name of its contrast or a matrix (levels x columns).
+
+    Returns
+    -------
+    ModelMatrix
+
+    Examples
+    --------
+    >>> frame = Frame.from_native({"age": [8.0, 10.0], "Sex": ["Female", "Male"]})
+    >>> build_model_matrix("age * Sex", frame).names
+    ('(Intercept)', 'age', 'SexMale', 'age:SexMale')
+    """
+    structure = term_list(rhs)
+    states: States = {}
+    values = [evaluate(node, frame, states) for node in structure.variables]
+    chosen = _contrasts_by_variable(structure, values, contrasts or {})
+    needs_contrasts = _needs_contrasts(structure, values)
+    coded: dict[str, NumericVariable | FactorVariable] = {}
+    columns: list[VariableColumns] = []
+    for k, (name, value) in enumerate(zip(structure.variable_names, values, strict=True)):
+        if isinstance(value, CodedFactor):
+            coding = _coding(name, value, chosen.get(name), k in needs_contrasts)
+            variable = FactorVariable(value.factor.levels, coding)
+            coded[name] = variable
+            columns.append(FactorColumns(name, value.factor, coding))
+        else:
+            column = _numeric_columns(name, value, frame.n_rows)
+            coded[name] = NumericVariable(len(column.names))
+            columns.append(column)
+    return _assemble(ModelMatrixSpec(rhs, coded, states), structure, columns, frame.n_rows)
+
+
+def _needs_contrasts(structure: TermList, values: list[Variable]) -> set[int]:
+    """Positions of the factors that some term codes by contrasts."""
+    is_factor = [isinstance(value, CodedFactor) for value in values]
+    return {
+        k
+        for term, flags in zip(structure.terms, _contrast_flags(structure, is_factor), strict=True)
+        for k, by_contrasts in zip(term, flags, strict=True)
+        if by_contrasts and is_factor[k]
+    }
+
+
+def _contrast_flags(structure: TermList, is_factor: list[bool]) -> list[tuple[bool, ...]]:
+    """Whether each variable of each term is coded by contrasts rather than by indicators.
+
+    Without an intercept the first factor of the first term that has one is not, as in R.
+    """
+    flags = list(structure.by_contrasts)
+    if structure.intercept:
+        return flags
+    for t, term in enumerate(structure.terms):
+        for position, k in enumerate(term):
+            if is_factor[k]:
+                flags[t] = (*flags[t][:position], False, *flags[t][position + 1 :])
+                return flags
+    return flags
+
+
+def _contrasts_by_variable(
+    structure: TermList, values: list[Variable], contrasts: Mapping[str, ContrastLike]
+) -> dict[str, ContrastLike]:
+    factors = [
+        name
+        for name, value in zip(structure.variable_names, values, strict=True)
+        if isinstance(value, CodedFactor)
+    ]
+    chosen: dict[str, ContrastLike] = {}
+    for key, contrast in contrasts.items():
+        # A factor written factor(x) is also known by its column's name.
+        matching = [name for name in factors if name == key or variables_of(name) == (key,)]
+        if not matching:
+            raise FormulaError(
+                f"contrasts are given for {key!r}, which is not a factor of the model; its "
+                f"factors are {', '.join(factors) or 'none'}"
+            )
+        chosen.update(dict.fromkeys(matching, contrast))
+    return chosen
+
+
+def _coding(
+    name: str, value: CodedFactor, chosen: ContrastLike | None, is_needed: bool
+) -> Coding | None:
+    contrast = chosen if chosen is not None else value.contrast
+    levels = value.factor.levels
+    if len(levels) < 2:
+        if is_needed:
+            found = f"one level, {levels[0]!r}" if levels else "no level"
+            raise DataError(
+                f"factor {name!r} has {found}; contrasts need at least two: leave it out"
+            )
+        return None
+    return contrast_coding("contr.treatment" if contrast is None else contrast, levels, name)
+
+
+def _numeric_columns(name: str, value: Variable, n_rows: int) -> NumericColumns:
+    if isinstance(value, CodedFactor):
+        raise DataError(f"{name!r} was numeric in the data of the fit and is a factor here")
+    if isinstance(value, Basis):
+        matrix = np.asfortranarray(value.values)
+        width = matrix.shape[1]
+        names = (name,) if width == 1 else tuple(f"{name}{j + 1}" for j in range(width))
+        return NumericColumns(names, [matrix[:, j] for j in range(width)])
+    column = value if value.ndim == 1 else np.full(n_rows, float(value))
+    return NumericColumns((name,), [column])
+
+
+def _as_trained_factor(name: str, value: Variable, levels: tuple[str, ...]) -> Factor:
+    """Codes of new rows in the levels of the fit."""
+    if isinstance(value, Basis):
+        raise DataError(f"{name!r} was a factor in the data of the fit and is numeric here")
+    # Numbers stand for the levels that print like them.
+    factor = value.factor if isinstance(value, CodedFactor) else factor_from_floats(value)
+    codes, unknown = factor.recode(levels)
+    if unknown:
+        raise DataError(
+            f"{name!r} has the level {unknown[0]!r}, which the data of the fit did not have; "
+            f"known are {', '.join(levels[:20])}{' ...' if len(levels) > 20 else ''}"
+        )
+    return Factor(codes, levels, np.array(levels, dtype=object))
+
+
+def _assemble(
+    spec: ModelMatrixSpec, structure: TermList, variables: list[VariableColumns], n_rows: int
+) -> ModelMatrix:
+    flags = _contrast_flags(structure, [isinstance(v, FactorColumns) for v in variables])
+    columns = [np.ones(n_rows)] if structure.intercept else []
+    names = [INTERCEPT] if structure.intercept else []
+    terms = (INTERCEPT, *structure.labels) if structure.intercept else structure.labels
+    term_of_column = [0] * len(names)
+    first = len(names)
+    for t, term in enumerate(structure.terms):
+        parts = [variables[k].columns(flag) for k, flag in zip(term, flags[t], strict=True)]
+        term_names, term_columns = product_columns(parts)
+        columns += term_columns
+        names += term_names
+        term_of_column += [first + t] * len(term_names)
+    return ModelMatrix(columns, tuple(names), tuple(term_of_column), terms, spec)
+
+
+def _variable_to_dict(variable: NumericVariable | FactorVariable) -> dict[str, object]:
+    if isinstance(variable, NumericVariable):
+        return {"n_columns": variable.n_columns}
+    coding = variable.coding
+    matrix = None if coding is None else coding.matrix.tolist()
+    suffixes = None if coding is None else list(coding.suffixes)
+    return {"levels": list(variable.levels), "matrix": matrix, "suffixes": suffixes}
+
+
+def _variable_from_dict(item: Mapping[str, Any]) -> NumericVariable | FactorVariable:
+    if "n_columns" in item:
+        return NumericVariable(int(item["n_columns"]))
+    levels, matrix = tuple(map(str, item["levels"])), item["matrix"]
+    if matrix is None:
+        return FactorVariable(levels, None)
+    coding = Coding(np.array(matrix, dtype=np.float64), tuple(map(str, item["suffixes"])))
+    return FactorVariable(levels, coding)
