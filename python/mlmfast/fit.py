@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion import Criterion
 from mlmfast.newton import NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduced_model import ReducedModel
 
-#: Relative standard deviations (per unit, in the orthonormal basis) under which an eigenvalue of G
-#: is tried as exactly 0.
-_BOUNDARY = 1e-3
+#: Eigenvalues of G (orthonormal basis: 1 is a unit's mean square) tried as exactly 0.
+_TRY_ZERO = 1e-5
+#: Rise of -2 log-likelihood that setting them to 0 may cost.
+_FREE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,20 @@ class CovarianceFit:
 
     Attributes
     ----------
-    theta : shape (n_fits, n_theta), final parameters.
+    criterion
+        What was minimised.
+    theta : shape (n_fits, n_theta), final parameters, exact zeros on the boundary.
+    singular : shape (n_fits, n_terms), terms (in the criterion's order) with a singular G.
     newton
         The iteration.
+    n_evaluations : shape (n_fits,), evaluations of the criterion in all.
     """
 
     criterion: Criterion
     theta: FloatArray
+    singular: BoolArray
     newton: NewtonResult
+    n_evaluations: IntArray
 
 
 def fit_covariance(
@@ -40,12 +47,18 @@ def fit_covariance(
 ) -> CovarianceFit:
     """Estimate the covariance parameters of every response of a reduction."""
     criterion = model.criterion(method)
-    fits = np.arange(len(model.y_scaling))
+    n_fits = len(model.y_scaling)
+    fits = np.arange(n_fits)
     if criterion.n_theta == 0:
-        return CovarianceFit(criterion, np.zeros((len(fits), 0)), _no_parameters(criterion))
+        nothing = np.zeros((n_fits, 0), dtype=np.bool_)
+        newton = _no_parameters(criterion)
+        return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
     theta = criterion.start(fits) if start is None else start
     newton = newton_raphson(criterion, theta, options, _max_step)
-    return CovarianceFit(criterion, criterion.reflect(newton.theta), newton)
+    theta, singular, tried = _set_zeros(criterion, newton.theta)
+    # One evaluation for the start, one for the solution at the end.
+    n_evaluations = newton.n_evaluations + int(start is None) + 1 + tried
+    return CovarianceFit(criterion, theta, singular, newton, n_evaluations)
 
 
 def _max_step(theta: FloatArray) -> FloatArray:
@@ -53,17 +66,46 @@ def _max_step(theta: FloatArray) -> FloatArray:
     return np.asarray(1.0 + 2.0 * np.sqrt((theta * theta).sum(axis=1)))
 
 
+def _set_zeros(
+    criterion: Criterion, theta: FloatArray
+) -> tuple[FloatArray, BoolArray, IntArray]:
+    """Make small eigenvalues of G exactly 0 where that costs nothing.
+
+    Returns theta, which terms are singular, and evaluations spent (n_fits,).
+    """
+    theta = criterion.reflect(theta)
+    rounded = theta.copy()
+    singular = np.zeros((len(theta), len(criterion.terms)), dtype=np.bool_)
+    for k, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
+        values, vectors = np.linalg.eigh(term.structure.matrix(theta[:, s]))
+        small = values <= _TRY_ZERO
+        rows = small.any(axis=1)
+        singular[rows, k] = True
+        if rows.any():
+            kept = np.where(small, 0.0, values)[rows]
+            matrix = (vectors[rows] * kept[:, None, :]) @ vectors[rows].mT
+            rounded[rows, s] = term.structure.theta(matrix)
+    try_rows = np.flatnonzero(singular.any(axis=1))
+    tried = np.zeros(len(theta), dtype=np.intp)
+    if try_rows.size:
+        before = criterion.value(theta[try_rows], try_rows)
+        after = criterion.value(rounded[try_rows], try_rows)
+        tried[try_rows] = 2
+        good = after <= before + _FREE
+        theta[try_rows[good]] = rounded[try_rows[good]]
+        singular[try_rows[~good]] = False
+    return theta, singular, tried
+
+
 def _no_parameters(criterion: Criterion) -> NewtonResult:
     n = len(criterion.reduction.y_scale)
-    fits = np.arange(n)
-    ones = np.ones(n, dtype=np.intp)
-    done: BoolArray = np.ones(n, dtype=np.bool_)
+    theta = np.zeros((n, 0))
     return NewtonResult(
-        theta=np.zeros((n, 0)),
-        value=criterion.value(np.zeros((n, 0)), fits),
+        theta=theta,
+        value=criterion.value(theta, np.arange(n)),
         decrement=np.zeros(n),
         min_eigenvalue=np.full(n, np.inf),
-        converged=done,
-        n_iterations=ones * 0,
-        n_evaluations=ones,
+        converged=np.ones(n, dtype=np.bool_),
+        n_iterations=np.zeros(n, dtype=np.intp),
+        n_evaluations=np.ones(n, dtype=np.intp),
     )

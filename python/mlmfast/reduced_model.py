@@ -23,24 +23,22 @@ _Column = tuple[FloatArray | None, float, float]
 
 @dataclass(frozen=True)
 class Estimates:
-    """Estimates of one fit in the user's units.
+    """Estimates of a batch of fits in the user's units; NaN where V is not positive definite.
 
     Attributes
     ----------
-    beta : shape (rank,), coefficients of the columns kept.
-    vcov : shape (rank, rank), sigma^2 (X'W^-1 X)^-1.
-    sigma2 : residual variance at weight 1.
-    covariances : G of each random-effects term, in the order of the design, shape (q, q).
-    deviance : -2 log-likelihood (restricted for REML), all constants included.
-    beta_core : shape (rank,), coefficients in the reduction's basis.
+    beta : shape (n_fits, rank), coefficients of the columns kept.
+    vcov : shape (n_fits, rank, rank), sigma^2 (X'W^-1 X)^-1.
+    sigma2 : shape (n_fits,), residual variance at weight 1.
+    covariances : G of each random-effects term, in the order of the design, (n_fits, q, q).
+    deviance : shape (n_fits,), -2 log-likelihood (restricted for REML), all constants included.
     """
 
     beta: FloatArray
     vcov: FloatArray
-    sigma2: float
+    sigma2: FloatArray
     covariances: tuple[FloatArray, ...]
-    deviance: float
-    beta_core: FloatArray
+    deviance: FloatArray
 
 
 @dataclass(frozen=True)
@@ -126,38 +124,33 @@ class ReducedModel:
             constant = constant - 2.0 * logdet
         return np.asarray(constant)
 
-    def estimates(self, criterion: Criterion, theta: FloatArray, fit: int) -> Estimates | None:
-        """Estimates at ``theta`` (n_theta,); None where V is not positive definite there."""
-        g = criterion.covariances(theta[None])
-        solved = self.core.solve(g, fit)
-        if solved is None:
-            return None
-        beta_core, c, rss, logdet, logdet_xx = solved
+    def estimates(self, criterion: Criterion, theta: FloatArray) -> Estimates:
+        """Estimates of every response at its ``theta``, shape (n_fits, n_theta)."""
+        fits = np.arange(len(theta))
+        g = criterion.covariances(theta)
+        beta_core, c, scalars = self.core.solve(g, fits.tolist())
+        rss, logdet, logdet_xx = scalars.T
         reml = criterion.reml
         degrees = self.design.n_obs - (len(self.kept) if reml else 0)
-        _, center, scale = self.y_scaling[fit]
-        unit = self.core.y_scale[fit] / scale
+        scale = np.array([s for _, _, s in self.y_scaling])
+        unit = self.core.y_scale / scale
         sigma2 = rss / degrees * unit**2
-        beta = self.fixed_map @ (self.core.ols[fit] / scale + unit * beta_core)
-        if center != 0.0:
-            beta[self._intercept] += center
+        core = self.core.ols / scale[:, None] + unit[:, None] * beta_core
+        beta = (self.fixed_map @ core[:, :, None])[..., 0]
+        centers = np.array([center for _, center, _ in self.y_scaling])
+        if centers.any():
+            beta[:, self._intercept] += centers
         deviance = logdet + degrees * (1.0 + np.log(2.0 * np.pi * rss / degrees))
-        deviance += logdet_xx if reml else 0.0
-        deviance += self.logdet_constant("REML" if reml else "ML")[fit]
+        deviance = deviance + (logdet_xx if reml else 0.0)
+        deviance = deviance + self.logdet_constant("REML" if reml else "ML")
         covariances: list[FloatArray] = [np.empty(0)] * len(self.order)
         for position, block in enumerate(self.blocks):
             k = self.effects_map(position)
-            relative = g[block.level][0, block.stretch, block.stretch]
-            full = sigma2 * (k @ relative @ k.T)
-            covariances[self.order[position]] = (full + full.T) / 2
-        return Estimates(
-            beta,
-            sigma2 * (self.fixed_map @ c @ self.fixed_map.T),
-            float(sigma2),
-            tuple(covariances),
-            float(deviance),
-            beta_core,
-        )
+            relative = g[block.level][:, block.stretch, block.stretch]
+            full = sigma2[:, None, None] * (k @ relative @ k.T)
+            covariances[self.order[position]] = (full + full.mT) / 2
+        vcov = sigma2[:, None, None] * (self.fixed_map @ c @ self.fixed_map.T)
+        return Estimates(beta, vcov, sigma2, tuple(covariances), deviance)
 
 
 def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None) -> ReducedModel:

@@ -222,14 +222,7 @@ impl Reduction {
         self.check_fits(&fits)?;
         let one = |a: usize| evaluate(&self.0, fits[a], &g[a], &entries, reml, derivatives);
         let (a, n) = (fits.len(), entries.len());
-        let criteria: Vec<Criterion> = py.detach(|| {
-            // Below this a batch is done before a pool would wake.
-            if a >= 16 {
-                (0..a).into_par_iter().with_min_len(4).map(one).collect()
-            } else {
-                (0..a).map(one).collect()
-            }
-        });
+        let criteria: Vec<Criterion> = py.detach(|| map_fits(a, one));
         let gather = |part: fn(&Criterion) -> &[f64]| -> Vec<f64> {
             criteria
                 .iter()
@@ -244,28 +237,32 @@ impl Reduction {
         ))
     }
 
-    /// Generalised least squares: (beta, C, rss, log|W|, log|X'W^-1 X|), or `None` where W is not
-    /// positive definite.
-    #[allow(clippy::type_complexity)]
+    /// Generalised least squares of each fit: beta `(a, rank)`, C `(a, rank, rank)` and, `(a, 3)`, rss,
+    /// log|W| and log|X'W^-1 X|; NaN where W is not positive definite.
     fn solve<'py>(
         &self,
         py: Python<'py>,
         g: Vec<PyReadonlyArrayDyn<'py, f64>>,
-        fit: usize,
-    ) -> PyResult<Option<(Floats<'py>, Floats<'py>, f64, f64, f64)>> {
-        let g = self.covariances(&g, 1)?;
-        self.check_fits(&[fit])?;
+        fits: Vec<usize>,
+    ) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>)> {
+        let g = self.covariances(&g, fits.len())?;
+        self.check_fits(&fits)?;
         let rank = self.0.rank();
-        match py.detach(|| solve(&self.0, fit, &g[0])) {
-            Err(_) => Ok(None),
-            Ok(s) => Ok(Some((
-                array(py, s.beta, &[rank])?,
-                array(py, s.c, &[rank, rank])?,
-                s.rss,
-                s.logdet,
-                s.logdet_xx,
-            ))),
+        let (mut beta, mut c, mut scalars) = (Vec::new(), Vec::new(), Vec::new());
+        let solutions = py.detach(|| map_fits(fits.len(), |a| solve(&self.0, fits[a], &g[a])));
+        for solution in solutions {
+            if let Ok(s) = solution {
+                beta.extend(s.beta);
+                c.extend(s.c);
+                scalars.extend([s.rss, s.logdet, s.logdet_xx]);
+            } else {
+                beta.extend(vec![f64::NAN; rank]);
+                c.extend(vec![f64::NAN; rank * rank]);
+                scalars.extend([f64::NAN; 3]);
+            }
         }
+        let a = fits.len();
+        Ok((array(py, beta, &[a, rank])?, array(py, c, &[a, rank, rank])?, array(py, scalars, &[a, 3])?))
     }
 
     /// Derivatives of X'W^-1 X by entries, `(n_entries, rank, rank)`; `None` as `solve`.
@@ -321,6 +318,15 @@ impl Reduction {
                 Ok((mean, array(py, conditional.covariance, &[n, q, q])?))
             });
         Ok(Some(parts.collect::<PyResult<_>>()?))
+    }
+}
+
+/// One result a fit, in order; a batch too small to wake a thread pool for stays in this thread.
+fn map_fits<T: Send>(n_fits: usize, one: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+    if n_fits >= 16 {
+        (0..n_fits).into_par_iter().with_min_len(4).map(one).collect()
+    } else {
+        (0..n_fits).map(one).collect()
     }
 }
 

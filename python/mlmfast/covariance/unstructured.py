@@ -50,8 +50,12 @@ class Unstructured(CovarianceStructure):
         return np.asarray(terms.sum(axis=1))
 
     def theta(self, matrix: FloatArray) -> FloatArray:
+        # A triangular root by eigenvectors and QR exists for singular matrices too.
+        values, vectors = np.linalg.eigh(matrix)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
+        upper = np.linalg.qr(root.mT, mode="r")
         rows, columns = _lower(self.size)
-        return np.asarray(np.linalg.cholesky(matrix)[:, rows, columns])
+        return self.reflect(np.asarray(upper.mT[:, rows, columns]))
 
     def reflect(self, theta: FloatArray) -> FloatArray:
         rows, columns = _lower(self.size)

@@ -1,0 +1,43 @@
+"""Certificate: what a fit can show for its claim to be at the optimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Evidence that a fit is at a minimum of -2 log-likelihood.
+
+    Attributes
+    ----------
+    newton_decrement
+        g'H^-1 g at the last point evaluated: twice the fall of -2 log-likelihood that was still
+        predicted there. One more full step was taken after it.
+    min_hessian_eigenvalue
+        Smallest eigenvalue of the Hessian by the covariance parameters, scaled to a unit diagonal;
+        infinite without covariance parameters.
+    boundary
+        Parameters on the boundary, in words; empty for a regular fit.
+    n_evaluations, n_iterations
+        Evaluations of the criterion (start, steps, halvings, solution) and Newton steps.
+    engine
+        What evaluated the criterion.
+
+    Examples
+    --------
+    >>> Certificate(1e-12, 0.4, (), 5, 3, "nested").is_minimum
+    True
+    """
+
+    newton_decrement: float
+    min_hessian_eigenvalue: float
+    boundary: tuple[str, ...]
+    n_evaluations: int
+    n_iterations: int
+    engine: str
+
+    @property
+    def is_minimum(self) -> bool:
+        """Whether gradient and curvature are those of a minimum."""
+        return self.newton_decrement < 1e-8 and self.min_hessian_eigenvalue > -1e-6

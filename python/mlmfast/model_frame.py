@@ -1,0 +1,288 @@
+"""Formula and data -> the rows used, the design, and what rebuilds it from new rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.covariance import STRUCTURES
+from mlmfast.design import Design, GroupingFactor, RandomEffects
+from mlmfast.errors import DataError, ModelError
+from mlmfast.expressions import evaluate_numeric, variables_of
+from mlmfast.factor import Factor, cross_factors
+from mlmfast.formula import MixedFormula, RandomTerm, parse_formula
+from mlmfast.frame import Frame, check_finite
+from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
+
+ColumnOrArray = Any  # a column name, or anything NumPy makes an array of
+
+
+@dataclass(frozen=True)
+class ModelFrame:
+    """A design and how it was read.
+
+    Attributes
+    ----------
+    design
+        Columns of y, X and Z.
+    fixed
+        How X is built from data.
+    random
+        How the columns of each random-effects term are built from data.
+    formula
+        The parsed formula.
+    used : shape (n_input,) or None
+        Rows of the input that are used; None for all.
+    frame
+        The rows used.
+    """
+
+    design: Design
+    fixed: ModelMatrixSpec
+    random: tuple[ModelMatrixSpec, ...]
+    formula: MixedFormula
+    used: BoolArray | None
+    frame: Frame
+    terms: tuple[str, ...]
+    term_of_column: tuple[int, ...]
+
+
+def build_model_frame(
+    formula: str,
+    data: object,
+    *,
+    weights: ColumnOrArray = None,
+    offset: ColumnOrArray = None,
+    contrasts: Mapping[str, Any] | None = None,
+    na_action: str = "drop",
+) -> ModelFrame:
+    """Read a model's columns from data.
+
+    Raises
+    ------
+    FormulaError, DataError, ModelError
+        As the formula, the data or their combination is at fault.
+    """
+    if na_action not in {"drop", "raise"}:
+        raise DataError(f"na_action is {na_action!r}; use 'drop' or 'raise'")
+    parsed = parse_formula(formula)
+    frame = Frame.from_native(data)
+    n_input = frame.n_rows
+    weights = _input_column(weights, "weights", frame)
+    offset = _input_column(offset, "offset", frame)
+    names = _variables(parsed) + [c for c in (weights, offset) if isinstance(c, str)]
+    used = _complete_rows(frame, names, [c for c in (offset,) if not isinstance(c, str)], na_action)
+    if used is not None:
+        frame = frame.take(used)
+    y = _response(parsed.response, frame)
+    fixed = build_model_matrix(parsed.fixed, frame, contrasts)
+    random = [_random_matrix(term, frame, contrasts) for term in parsed.random]
+    factors, positions = _factors(parsed.random, frame)
+    design = Design(
+        y=y,
+        x=_columns(fixed),
+        x_names=fixed.names,
+        factors=factors,
+        random=tuple(
+            _effects(term, position, matrix)
+            for term, position, matrix in zip(parsed.random, positions, random, strict=True)
+        ),
+        weights=_weights(_rows(weights, frame, used)),
+        offset=_offset(parsed.offsets, _rows(offset, frame, used), frame),
+        response=parsed.response,
+        n_dropped=n_input - frame.n_rows,
+    )
+    check_design(design)
+    return ModelFrame(
+        design,
+        fixed.spec,
+        tuple(matrix.spec for matrix in random),
+        parsed,
+        used,
+        frame,
+        fixed.terms,
+        fixed.term_of_column,
+    )
+
+
+def check_design(design: Design) -> None:
+    """Refuse designs that no data could estimate, saying why."""
+    n, p = design.n_obs, len(design.x)
+    if p >= n:
+        raise ModelError(
+            f"{p} fixed-effect columns and {n} rows: nothing is left to estimate the residual "
+            "variance from; use fewer fixed effects or more data"
+        )
+    for name, column in zip(design.x_names, design.x, strict=True):
+        if column is not None:
+            check_finite(name, column)
+    for term in design.random:
+        for name, column in zip(term.names, term.columns, strict=True):
+            if column is not None:
+                check_finite(name, column)
+    for factor in design.factors:
+        if factor.n_levels < 2:
+            raise ModelError(
+                f"grouping factor {factor.name!r} has 1 level ({factor.labels[0]!r}); a random "
+                "effect needs at least 2"
+            )
+        if factor.n_levels >= n:
+            raise ModelError(
+                f"grouping factor {factor.name!r} has as many levels as there are rows ({n}); its "
+                "effects cannot be told from the residual: leave the term out"
+            )
+
+
+def _variables(parsed: MixedFormula) -> list[str]:
+    names: dict[str, None] = {}
+    expressions = [parsed.response, parsed.fixed, *parsed.offsets]
+    expressions += [term.expression for term in parsed.random]
+    for expression in expressions:
+        names.update(dict.fromkeys(variables_of(expression)))
+    for term in parsed.random:
+        names.update(dict.fromkeys(term.group))
+    return list(names)
+
+
+def _input_column(column: ColumnOrArray, role: str, frame: Frame) -> str | FloatArray | None:
+    if column is None or isinstance(column, str):
+        return column
+    try:
+        values = np.ascontiguousarray(column, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{role} must be a column name or an array of numbers") from None
+    if values.shape != (frame.n_rows,):
+        raise DataError(
+            f"{role} has shape {values.shape}; one number for each of the {frame.n_rows} rows of "
+            "the data is needed"
+        )
+    return values
+
+
+def _rows(
+    column: str | FloatArray | None, frame: Frame, used: BoolArray | None
+) -> FloatArray | None:
+    if isinstance(column, str):
+        return frame.numeric(column)
+    return column if column is None or used is None else column[used]
+
+
+def _complete_rows(
+    frame: Frame, names: Iterable[str], arrays: Iterable[FloatArray | None], na_action: str
+) -> BoolArray | None:
+    """Rows without a missing value in any variable used; None for all rows."""
+    missing: BoolArray | None = None
+    for name in names:
+        mask = frame.missing(name)
+        if mask is None:
+            continue
+        if na_action == "raise":
+            raise DataError(
+                f"column {name!r} has {int(mask.sum())} missing values; remove them, or use "
+                "na_action='drop'"
+            )
+        if mask.all():
+            raise DataError(f"column {name!r} has no value that is not missing")
+        missing = mask if missing is None else missing | mask
+    for values in arrays:
+        if values is not None and np.isnan(values).any():
+            mask = np.isnan(values)
+            missing = mask if missing is None else missing | mask
+    if missing is None:
+        return None
+    if missing.all():
+        raise DataError(
+            "no row is complete: every row has a missing value in some variable of the model "
+            f"({', '.join(names)})"
+        )
+    return ~missing
+
+
+def _response(expression: str, frame: Frame) -> FloatArray:
+    if frame.has(expression) and frame.is_categorical(expression):
+        raise DataError(
+            f"the response {expression!r} is not numeric (it holds text, categories or logicals); "
+            "a Gaussian model needs numbers"
+        )
+    y = evaluate_numeric(expression, frame, "the response")
+    check_finite(expression, y)
+    return y
+
+
+def _columns(matrix: ModelMatrix) -> tuple[FloatArray | None, ...]:
+    # The intercept is a constant to the core, not a column of ones in memory.
+    return tuple(
+        None if name == INTERCEPT else column
+        for name, column in zip(matrix.names, matrix.columns, strict=True)
+    )
+
+
+def _random_matrix(
+    term: RandomTerm, frame: Frame, contrasts: Mapping[str, Any] | None
+) -> ModelMatrix:
+    used = set(variables_of(term.expression))
+    own = {name: value for name, value in (contrasts or {}).items() if name in used}
+    matrix = build_model_matrix(term.expression, frame, own)
+    if not matrix.columns:
+        raise ModelError(f"the random-effects term {term.text} has no column left of the bar")
+    return matrix
+
+
+def _factors(
+    terms: tuple[RandomTerm, ...], frame: Frame
+) -> tuple[tuple[GroupingFactor, ...], list[int]]:
+    factors: dict[tuple[str, ...], GroupingFactor] = {}
+    positions = []
+    for term in terms:
+        if term.group not in factors:
+            factor = grouping_factor(term.group, frame)
+            name = ":".join(term.group)
+            factors[term.group] = GroupingFactor(name, factor.codes, factor.levels)
+        positions.append(list(factors).index(term.group))
+    return tuple(factors.values()), positions
+
+
+def grouping_factor(group: tuple[str, ...], frame: Frame) -> Factor:
+    """The factor whose levels are the combinations of columns that occur."""
+    return cross_factors([frame.factor(name) for name in group])
+
+
+def _effects(term: RandomTerm, position: int, matrix: ModelMatrix) -> RandomEffects:
+    structure = STRUCTURES.get(term.structure)
+    if structure is None:
+        raise ModelError(
+            f"the covariance structure {term.structure!r} of {term.text} is not available yet; "
+            f"available: {', '.join(sorted(STRUCTURES))}"
+        )
+    columns = _columns(matrix)
+    return RandomEffects(position, matrix.names, columns, structure(len(columns)), term.text)
+
+
+def _weights(values: FloatArray | None) -> FloatArray | None:
+    if values is None:
+        return None
+    if np.isnan(values).any():
+        raise DataError("weights have missing values; give every row a positive weight")
+    check_finite("weights", values)
+    if values.min() <= 0:
+        raise DataError(
+            f"weights must be positive, the smallest is {values.min():g}; drop rows that should "
+            "not count"
+        )
+    return values
+
+
+def _offset(
+    expressions: tuple[str, ...], argument: FloatArray | None, frame: Frame
+) -> FloatArray | None:
+    total = argument
+    for expression in expressions:
+        values = evaluate_numeric(expression, frame, "the offset")
+        total = values if total is None else total + values
+    if total is not None:
+        check_finite("offset", total)
+    return total
