@@ -157,24 +157,36 @@ def gradient_hessian(y, X, terms, method, weights=None):
 
     With P = W^-1 - W^-1 X (X'W^-1 X)^-1 X'W^-1, rss = y'P y, W_k = dW/dphi_k, q_k = y'P W_k P y:
 
-        f_k  = tr(P W_k) - nu y'P W_k P y / rss
+        f_k  = tr(P W_k) - nu q_k / rss
         f_kl = -tr(P W_k P W_l) + nu (2 y'P W_k P W_l P y / rss - q_k q_l / rss^2)
 
     and W^-1 for P in the traces under ML.
     """
-    n, p = X.shape
-    W_inv = inverse(relative_covariance(terms, n, weights))
-    P = W_inv - W_inv @ X @ inverse(X.T @ W_inv @ X) @ X.T @ W_inv
-    Q, nu = (W_inv, n) if method == "ML" else (P, n - p)
+    P, Q, nu = projections(X, terms, method, weights)
     Py, rss = P @ y, y @ P @ y
     W_k = covariance_derivatives(terms)
     q = np.array([Py @ D @ Py for D in W_k])
-    trace = np.array([np.sum(Q * D) for D in W_k])
     trace2 = np.array([[np.sum((Q @ D) * (Q @ E).T) for E in W_k] for D in W_k])
     q2 = np.array([[Py @ D @ P @ E @ Py for E in W_k] for D in W_k])
-    gradient = trace - nu * q / rss
     hessian = -trace2 + nu * (2 * q2 / rss - np.outer(q, q) / rss**2)
-    return gradient, hessian
+    return gradient(y, X, terms, method, weights), hessian
+
+
+def gradient(y, X, terms, method, weights=None):
+    """f_k = tr(P W_k) - nu y'P W_k P y / rss; see `gradient_hessian`."""
+    P, Q, nu = projections(X, terms, method, weights)
+    Py = P @ y
+    return np.array(
+        [np.sum(Q * D) - nu * (Py @ D @ Py) / (y @ Py) for D in covariance_derivatives(terms)]
+    )
+
+
+def projections(X, terms, method, weights=None):
+    """P, the matrix of the traces (P for REML, W^-1 for ML), and nu."""
+    n, p = X.shape
+    W_inv = inverse(relative_covariance(terms, n, weights))
+    P = W_inv - W_inv @ X @ inverse(X.T @ W_inv @ X) @ X.T @ W_inv
+    return (P, W_inv, n) if method == "ML" else (P, P, n - p)
 
 
 def with_entries(terms, phi):
