@@ -29,7 +29,13 @@ def cases_of(*families):
 
 def read_frame(file, levels):
     """The CSV with the columns of `levels` as categoricals in that order."""
-    frame = pd.read_csv(REFERENCE / "data" / file, dtype=dict.fromkeys(levels, str))
+    # Only an empty field is missing: alfalfa has a level "None".
+    frame = pd.read_csv(
+        REFERENCE / "data" / file,
+        dtype=dict.fromkeys(levels, str),
+        keep_default_na=False,
+        na_values=[""],
+    )
     for column, order in levels.items():
         frame[column] = pd.Categorical(frame[column], categories=order)
     return frame

@@ -33,7 +33,7 @@ def formula_of(random_part):
 
 
 @cache
-def nested_frame(seed=20, n=240):
+def nested_frame(seed=21, n=240):
     """Rows in random order over 10 levels of a, 3 of b in each, 2 of c in each; unbalanced."""
     rng = np.random.default_rng(seed)
     a, b, c = rng.integers(0, 10, n), rng.integers(0, 3, n), rng.integers(0, 2, n)

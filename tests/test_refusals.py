@@ -21,7 +21,7 @@ UNREADABLE = {
     "empty": ("", r"(?i)formula|empty"),
     "no response": ("~ x", r"(?i)response|left"),
     "no tilde": ("y + x", r"~"),
-    "no right-hand side": ("y ~ ", r"(?i)right|empty|term|end"),
+    "no right-hand side": ("y ~ ", r"(?i)right|empty|term|end|nothing|after"),
     "two tildes": ("y ~ x ~ z", r"~"),
     "open parenthesis": ("y ~ x + (1 | a", r"(?i)\(|parenthes|bracket|clos"),
     "closing parenthesis": ("y ~ x + 1 | a)", r"(?i)\)|parenthes|bracket|open"),
