@@ -1,0 +1,79 @@
+"""The reference fits of other programs: their files, data, and how their names map to ours."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+REFERENCE = Path(__file__).parent / "reference"
+ALL = sorted(path.stem for path in (REFERENCE / "fits").glob("*.json"))
+
+
+@cache
+def reference(case_id):
+    """The reference file as a dict; read it, do not change it."""
+    return json.loads((REFERENCE / "fits" / f"{case_id}.json").read_text(encoding="utf-8"))
+
+
+def cases_with(key):
+    """Names of the reference fits that hold `key` among their expected values."""
+    return [case_id for case_id in ALL if key in reference(case_id)["expect"]]
+
+
+def cases_of(*families):
+    """Names of the reference fits whose family starts with one of `families`."""
+    return [case_id for case_id in ALL if reference(case_id)["family"].startswith(families)]
+
+
+def read_frame(file, levels):
+    """The CSV with the columns of `levels` as categoricals in that order."""
+    # Only an empty field is missing: alfalfa has a level "None".
+    frame = pd.read_csv(
+        REFERENCE / "data" / file,
+        dtype=dict.fromkeys(levels, str),
+        keep_default_na=False,
+        na_values=[""],
+    )
+    for column, order in levels.items():
+        frame[column] = pd.Categorical(frame[column], categories=order)
+    return frame
+
+
+def data_of(case_id):
+    case = reference(case_id)
+    return read_frame(case["data"], case["levels"])
+
+
+def tolerance(case_id, quantity, at_most_digits=9):
+    """Relative tolerance for the digits the reference trusts, 1e-5 where it does not say.
+
+    The exact references hold 15 digits; a fit in double precision is asked for 9.
+    """
+    digits = reference(case_id)["digits"].get(quantity, 6)
+    return 10.0 ** (1 - min(digits, at_most_digits))
+
+
+def our_group(case_id, name):
+    """Our name of a grouping factor: the inner factor of `a/b` is `a:b` here and `b:a` in lme4."""
+    return ":".join(reversed(name.split(":"))) if _is_nesting(case_id) else name
+
+
+def our_level(case_id, group, level):
+    """Our label of a level of the reference's factor `group`."""
+    is_reversed = ":" in group and _is_nesting(case_id)
+    return ":".join(reversed(level.split(":"))) if is_reversed else level
+
+
+def _is_nesting(case_id):
+    return "/" in reference(case_id)["formula"]
+
+
+def varcorr_of(case_id):
+    """{our group: (effect names, covariance matrix)}."""
+    groups = reference(case_id)["expect"].get("varcorr", {})
+    return {
+        our_group(case_id, group): (value["names"], np.array(value["cov"], dtype=float))
+        for group, value in groups.items()
+    }
