@@ -1,1 +1,48 @@
-"""mlmfast: Gaussian linear mixed models by ML and REML."""
+"""mlmfast: Gaussian linear mixed models by ML and REML, fast and exact.
+
+>>> import mlmfast as mlm
+>>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+>>> fit.varcorr["Subject"].round(2)
+             (Intercept)   Days
+(Intercept)       612.09   9.60
+Days                9.60  35.07
+"""
+
+from mlmfast import mvn
+from mlmfast._core import __version__
+from mlmfast.batch import FitBatch
+from mlmfast.certificate import Certificate
+from mlmfast.datasets import load_sleepstudy
+from mlmfast.errors import (
+    AliasedWarning,
+    ComparisonError,
+    ConvergenceWarning,
+    DataError,
+    FormulaError,
+    MlmError,
+    ModelError,
+    SingularFitWarning,
+)
+from mlmfast.model import LMM, lmm
+from mlmfast.newton import NewtonOptions
+from mlmfast.result import LMMResult
+
+__all__ = [
+    "LMM",
+    "AliasedWarning",
+    "Certificate",
+    "ComparisonError",
+    "ConvergenceWarning",
+    "DataError",
+    "FitBatch",
+    "FormulaError",
+    "LMMResult",
+    "MlmError",
+    "ModelError",
+    "NewtonOptions",
+    "SingularFitWarning",
+    "__version__",
+    "load_sleepstudy",
+    "lmm",
+    "mvn",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,11 +22,14 @@ class GroupingFactor:
         Level of each row, every code in ``0..n_levels`` met.
     labels
         Label of each level.
+    columns
+        Columns of the data whose combinations are the levels.
     """
 
     name: str
     codes: CodeArray
     labels: tuple[str, ...]
+    columns: tuple[str, ...] = ()
 
     @property
     def n_levels(self) -> int:
@@ -85,8 +88,6 @@ class Design:
     response: str = "y"
     #: Rows of the input that were left out because a variable was missing.
     n_dropped: int = 0
-    #: Rows of the input that are used; None for all.
-    used_rows: FloatArray | None = field(default=None, repr=False)
 
     @property
     def n_obs(self) -> int:

@@ -39,6 +39,10 @@ class ModelFrame:
         Rows of the input that are used; None for all.
     frame
         The rows used.
+    terms, term_of_column
+        Labels of the fixed terms; for each column of X the position of its term.
+    offset_given
+        Whether an offset came as an argument.
     """
 
     design: Design
@@ -49,6 +53,7 @@ class ModelFrame:
     frame: Frame
     terms: tuple[str, ...]
     term_of_column: tuple[int, ...]
+    offset_given: bool
 
 
 def build_model_frame(
@@ -91,7 +96,7 @@ def build_model_frame(
             _effects(term, position, matrix)
             for term, position, matrix in zip(parsed.random, positions, random, strict=True)
         ),
-        weights=_weights(_rows(weights, frame, used)),
+        weights=check_weights(_rows(weights, frame, used)),
         offset=_offset(parsed.offsets, _rows(offset, frame, used), frame),
         response=parsed.response,
         n_dropped=n_input - frame.n_rows,
@@ -106,6 +111,7 @@ def build_model_frame(
         frame,
         fixed.terms,
         fixed.term_of_column,
+        offset is not None,
     )
 
 
@@ -241,7 +247,7 @@ def _factors(
         if term.group not in factors:
             factor = grouping_factor(term.group, frame)
             name = ":".join(term.group)
-            factors[term.group] = GroupingFactor(name, factor.codes, factor.levels)
+            factors[term.group] = GroupingFactor(name, factor.codes, factor.levels, term.group)
         positions.append(list(factors).index(term.group))
     return tuple(factors.values()), positions
 
@@ -262,7 +268,8 @@ def _effects(term: RandomTerm, position: int, matrix: ModelMatrix) -> RandomEffe
     return RandomEffects(position, matrix.names, columns, structure(len(columns)), term.text)
 
 
-def _weights(values: FloatArray | None) -> FloatArray | None:
+def check_weights(values: FloatArray | None) -> FloatArray | None:
+    """Refuse weights that are missing, infinite, zero or negative."""
     if values is None:
         return None
     if np.isnan(values).any():

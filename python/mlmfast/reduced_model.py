@@ -111,6 +111,32 @@ class ReducedModel:
                 scaling[constant[0], j] -= scale * center
         return np.asarray(np.linalg.solve(basis.T, scaling.T).T)
 
+    def level_map(self, level: int) -> FloatArray:
+        """K of a whole level, block diagonal by term, shape (q, q)."""
+        out = np.zeros((self.level_sizes[level], self.level_sizes[level]))
+        for position, block in enumerate(self.blocks):
+            if block.level == level:
+                out[block.stretch, block.stretch] = self.effects_map(position)
+        return out
+
+    def formula_order(self, level: int) -> IntArray:
+        """Columns of a level in the order of the formula's terms."""
+        own = [
+            (self.order[position], block)
+            for position, block in enumerate(self.blocks)
+            if block.level == level
+        ]
+        stretches = [np.arange(b.stretch.start, b.stretch.stop) for _, b in sorted(own, key=_first)]
+        return np.concatenate(stretches)
+
+    def reduce_residual(self, residual: FloatArray) -> tuple[_core.Reduction, float]:
+        """A residual, without fixed effects, reduced unit by unit, and the unit of its results."""
+        size = _root_mean_square(residual, 0.0)
+        scale = float(2.0 ** -np.round(np.log2(size))) if size > 0 else 1.0
+        core = _reduce(self.design, self.nesting, self.levels, self.order, self.blocks,
+                       self.z_scaling, (), ((residual, 0.0, scale),), share=False)
+        return core, float(core.y_scale[0]) / scale
+
     def logdet_constant(self, method: str) -> FloatArray:
         """What the criterion lacks of -2 log-likelihood in the user's units, shape (n_fits,)."""
         rank = len(self.kept)
@@ -178,28 +204,48 @@ def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None)
     y_scaling = tuple(_scale(column, centred) for column in columns)
     z_scaling = tuple(_scale_term(term) for term in design.random)
     blocks = _blocks(design, order, position)
-    weights = None if design.weights is None else np.sqrt(design.weights)
-    try:
-        core = _core.Reduction(
-            nesting,
-            z=_by_level(design, order, position, z_scaling),
-            x=x_scaling,
-            y=y_scaling,
-            noise=[_noise(column, design.n_obs) for column in x_scaling],
-            terms=[
-                [(b.structure.size, b.structure.mixes) for b in blocks if b.level == level]
-                for level in range(len(levels))
-            ],
-            sqrt_weights=weights,
-        )
-    except _core.CollinearRandomEffects as error:
-        raise _collinear(design, order, blocks, *error.args) from None
+    core = _reduce(design, nesting, levels, order, blocks, z_scaling, x_scaling, y_scaling)
     model = ReducedModel(
         design, core, nesting, levels, order, blocks, x_scaling, y_scaling, z_scaling
     )
     if own:
         _check_residual(model)
     return model
+
+
+def _reduce(
+    design: Design,
+    nesting: _core.Nesting,
+    levels: tuple[int, ...],
+    order: tuple[int, ...],
+    blocks: tuple[TermBlock, ...],
+    z_scaling: tuple[tuple[_Column, ...], ...],
+    x_scaling: tuple[_Column, ...],
+    y_scaling: tuple[_Column, ...],
+    share: bool = True,
+) -> _core.Reduction:
+    z: list[list[_Column]] = [[] for _ in levels]
+    terms: list[list[tuple[int, bool]]] = [[] for _ in levels]
+    for t, block in zip(order, blocks, strict=True):
+        z[block.level].extend(z_scaling[t])
+        terms[block.level].append((block.structure.size, block.structure.mixes))
+    try:
+        return _core.Reduction(
+            nesting,
+            z=z,
+            x=x_scaling,
+            y=y_scaling,
+            noise=[_noise(column, design.n_obs) for column in x_scaling],
+            terms=terms,
+            sqrt_weights=None if design.weights is None else np.sqrt(design.weights),
+            share=share,
+        )
+    except _core.CollinearRandomEffects as error:
+        raise _collinear(design, order, blocks, *error.args) from None
+
+
+def _first(item: tuple[int, TermBlock]) -> int:
+    return item[0]
 
 
 def _nest(design: Design, levels: tuple[int, ...]) -> _core.Nesting:
@@ -262,18 +308,6 @@ def _blocks(
         blocks.append(TermBlock(term.structure, level, next_column[level]))
         next_column[level] += term.structure.size
     return tuple(blocks)
-
-
-def _by_level(
-    design: Design,
-    order: tuple[int, ...],
-    position: dict[int, int],
-    z_scaling: tuple[tuple[_Column, ...], ...],
-) -> list[list[_Column]]:
-    out: list[list[_Column]] = [[] for _ in position]
-    for t in order:
-        out[position[design.random[t].factor]].extend(z_scaling[t])
-    return out
 
 
 def _collinear(

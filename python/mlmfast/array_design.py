@@ -1,0 +1,123 @@
+"""A design from plain arrays: `LMM.from_arrays`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance import STRUCTURES
+from mlmfast.design import Design, GroupingFactor, RandomEffects
+from mlmfast.errors import DataError
+from mlmfast.frame import Frame, check_finite
+from mlmfast.model_frame import check_design, check_weights
+
+_ONE_FACTOR = "group"
+
+
+def design_from_arrays(
+    y: Any, X: Any, groups: Any, Z: Any, names: Any, weights: Any, offset: Any
+) -> Design:
+    """Check arrays and put them into a `Design`.
+
+    Raises
+    ------
+    DataError
+        Where an array is not numeric, not finite, or of the wrong shape.
+    """
+    response = _array("y", y, 1)
+    n = len(response)
+    matrix = _array("X", X, 2, n)
+    if isinstance(names, str) or (names is not None and len(names) != matrix.shape[1]):
+        raise DataError(f"names must be a list of {matrix.shape[1]} names, one a column of X")
+    x_names = _column_names(X, matrix.shape[1]) if names is None else tuple(map(str, names))
+    if len(set(x_names)) < len(x_names):
+        raise DataError("names of the columns of X must differ from each other")
+    if groups is None and Z is not None:
+        raise DataError("Z is given without groups; say which group each row belongs to")
+    by_factor = _by_factor(groups)
+    factors = tuple(_factor(name, labels, n) for name, labels in by_factor.items())
+    design = Design(
+        y=response,
+        x=_columns(matrix),
+        x_names=x_names,
+        factors=factors,
+        random=tuple(_effects(k, name, Z, n) for k, name in enumerate(by_factor)),
+        weights=None if weights is None else check_weights(_array("weights", weights, 1, n)),
+        offset=None if offset is None else _array("offset", offset, 1, n),
+    )
+    check_design(design)
+    return design
+
+
+def _array(name: str, values: Any, ndim: int, n: int | None = None) -> FloatArray:
+    if np.iscomplexobj(values):
+        raise DataError(f"{name} is complex; real numbers are needed")
+    try:
+        array = np.asarray(values)
+        array = array.astype(np.float64, copy=False)
+    except (TypeError, ValueError):
+        raise DataError(f"{name} must be an array of numbers") from None
+    if name == "X" and array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != ndim or array.size == 0:
+        raise DataError(f"{name} has shape {array.shape}; {ndim} dimension(s) are needed")
+    if n is not None and array.shape[0] != n:
+        raise DataError(f"{name} has {array.shape[0]} rows but y has {n}")
+    check_finite(name, array.ravel())
+    return array if ndim == 2 else np.ascontiguousarray(array)
+
+
+def _column_names(X: Any, p: int) -> tuple[str, ...]:
+    columns = getattr(X, "columns", None)
+    if columns is not None:
+        return tuple(map(str, columns))
+    return tuple(f"x{j + 1}" for j in range(p))
+
+
+def _columns(matrix: FloatArray) -> tuple[FloatArray | None, ...]:
+    # A column of ones is the intercept: known as such, the others can be centred on it.
+    return tuple(
+        None if matrix[0, j] == 1.0 and (matrix[:, j] == 1.0).all()
+        else np.ascontiguousarray(matrix[:, j])
+        for j in range(matrix.shape[1])
+    )
+
+
+def _by_factor(groups: Any) -> dict[str, Any]:
+    if groups is None:
+        return {}
+    if isinstance(groups, Mapping):
+        return {str(name): labels for name, labels in groups.items()}
+    name = getattr(groups, "name", None)
+    return {str(name) if name is not None else _ONE_FACTOR: groups}
+
+
+def _factor(name: str, labels: Any, n: int) -> GroupingFactor:
+    values = labels if hasattr(labels, "dtype") else np.asarray(labels)
+    if np.ndim(values) != 1 or len(values) != n:
+        raise DataError(f"groups {name!r} has shape {np.shape(values)}; one label a row is needed")
+    factor = Frame.from_native({name: values}).factor(name)
+    if factor.has_missing():
+        raise DataError(f"groups {name!r} has missing labels; drop those rows")
+    return GroupingFactor(name, factor.codes, factor.levels, (name,))
+
+
+def _effects(position: int, factor: str, Z: Any, n: int) -> RandomEffects:
+    given = Z.get(factor) if isinstance(Z, Mapping) else Z
+    if given is None:
+        columns: tuple[FloatArray | None, ...] = (None,)
+        names: Sequence[str] = ("(Intercept)",)
+    else:
+        matrix = _array("Z", np.atleast_2d(given).T if np.ndim(given) == 1 else given, 2, n)
+        columns = _columns(matrix)
+        labels = getattr(given, "columns", None)
+        names = (
+            tuple(map(str, labels)) if labels is not None
+            else tuple(f"z{j + 1}" for j in range(len(columns)))
+        )
+    names = tuple("(Intercept)" if c is None else m for c, m in zip(columns, names, strict=True))
+    text = f"({' + '.join(names)} | {factor})"
+    return RandomEffects(position, names, columns, STRUCTURES["us"](len(columns)), text)

@@ -1,0 +1,441 @@
+"""LMM: a model prepared once, fitted as often as wanted."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.batch import FitBatch
+from mlmfast.certificate import Certificate
+from mlmfast.covariance import STRUCTURES
+from mlmfast.design import Design
+from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
+from mlmfast.fit import CovarianceFit, fit_covariance
+from mlmfast.model_frame import ModelFrame, build_model_frame
+from mlmfast.newton import NewtonOptions
+from mlmfast.record import FitRecord, GroupRecord, TermRecord
+from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
+from mlmfast.result import FitSource, LMMResult
+
+_DDF_AVAILABLE = ("asymptotic",)
+_DDF_LATER = (
+    "satterthwaite",
+    "kenward-roger",
+    "kenward-roger-linear",
+    "kenward-roger-expected",
+    "kenward-roger-2009",
+    "containment",
+    "between-within",
+    "residual",
+)
+
+
+class LMM:
+    """A linear mixed model y = X beta + Z g + e for given data.
+
+    Reading, factor coding and the reduction of the rows happen once; `fit` and `fit_many` then
+    work on the reduction alone.
+
+    Parameters
+    ----------
+    formula
+        lme4's formula language, for example ``"y ~ x + (x | g)"``.
+    data
+        pandas, polars or pyarrow frame, any that narwhals reads, or a dict of arrays.
+    residual, residual_scale
+        Residual structures; not available yet, must be None.
+    weights, offset
+        Column name or array. Var(e) = sigma^2 / weight; the offset is added to X beta.
+    contrasts
+        Contrast of each factor, such as ``{"f": "contr.sum"}``; treatment contrasts otherwise.
+    na_action
+        "drop" rows with a missing value in a variable used (they are counted), or "raise".
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> model = mlm.LMM("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> round(model.fit(method="ML").deviance, 3)
+    1751.939
+    """
+
+    def __init__(
+        self,
+        formula: str,
+        data: object,
+        *,
+        residual: str | None = None,
+        residual_scale: str | None = None,
+        weights: Any = None,
+        offset: Any = None,
+        contrasts: Mapping[str, Any] | None = None,
+        na_action: str = "drop",
+    ) -> None:
+        if residual is not None or residual_scale is not None:
+            name = "residual" if residual is not None else "residual_scale"
+            raise ModelError(
+                f"{name}= is not available yet: residuals are independent with one variance "
+                "(divided by weights)"
+            )
+        started = time.perf_counter()
+        self._frame: ModelFrame | None = build_model_frame(
+            formula, data, weights=weights, offset=offset, contrasts=contrasts, na_action=na_action
+        )
+        self._design = self._frame.design
+        self._timings = {"design": time.perf_counter() - started}
+
+    @classmethod
+    def from_arrays(
+        cls,
+        y: Any,
+        X: Any,
+        *,
+        groups: Any = None,
+        Z: Any = None,
+        names: Any = None,
+        weights: Any = None,
+        offset: Any = None,
+    ) -> LMM:
+        """A model from matrices, without formula or data frame.
+
+        Parameters
+        ----------
+        y : shape (n,)
+        X : shape (n, p), a column of ones included where an intercept is wanted
+        groups : shape (n,), or a dict from the name of a factor to such an array
+            Labels of any kind; factors must be nested.
+        Z : shape (n, q), or a dict by factor; a random intercept where left out
+        names : p names of the columns of X
+        weights, offset : shape (n,)
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> d = mlm.load_sleepstudy()
+        >>> X = np.column_stack([np.ones(180), d["Days"]])
+        >>> fit = mlm.LMM.from_arrays(d["Reaction"], X, groups=d["Subject"], Z=X).fit()
+        >>> round(fit.llf, 4)
+        -871.8141
+        """
+        from mlmfast.array_design import design_from_arrays
+
+        started = time.perf_counter()
+        model = cls.__new__(cls)
+        model._frame = None
+        model._design = design_from_arrays(y, X, groups, Z, names, weights, offset)
+        model._timings = {"design": time.perf_counter() - started}
+        return model
+
+    @property
+    def design(self) -> Design:
+        """Columns of y, X and Z."""
+        return self._design
+
+    @cached_property
+    def _reduced(self) -> ReducedModel:
+        started = time.perf_counter()
+        reduced = reduce_design(self._design)
+        self._timings["reduce"] = time.perf_counter() - started
+        return reduced
+
+    def fit(
+        self,
+        method: str = "REML",
+        start: Mapping[str, Any] | FloatArray | None = None,
+        options: NewtonOptions | Mapping[str, Any] | None = None,
+        ddf: str | float = "asymptotic",
+    ) -> LMMResult:
+        """Fit by restricted ("REML") or full ("ML") maximum likelihood.
+
+        Parameters
+        ----------
+        method
+            "REML" or "ML".
+        start
+            Starting covariance matrices by grouping factor, as `varcorr` gives them, with
+            ``"Residual"`` for the residual variance (1 if left out); moment estimates by default.
+        options
+            Settings of the iteration.
+        ddf
+            Degrees of freedom of tests; "asymptotic" (z) is what is available.
+
+        Raises
+        ------
+        ModelError
+            For an unknown method, and for a ddf that is not available.
+
+        Warns
+        -----
+        ConvergenceWarning, SingularFitWarning, AliasedWarning
+        """
+        method = _method(method)
+        _check_ddf(ddf)
+        reduced = self._reduced
+        started = time.perf_counter()
+        theta = None if start is None else starting_theta(reduced, method, start)
+        covariance = fit_covariance(reduced, method, _options(options), theta)
+        estimates = reduced.estimates(covariance.criterion, covariance.theta)
+        record = self._record(method, covariance, estimates)
+        timings = {**self._timings, "iterate": time.perf_counter() - started}
+        source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame)
+        result = LMMResult(record, source, timings)
+        _warn(result)
+        return result
+
+    def fit_many(
+        self,
+        Y: Any,
+        method: str = "REML",
+        options: NewtonOptions | Mapping[str, Any] | None = None,
+    ) -> FitBatch:
+        """Fit many responses on this design.
+
+        Parameters
+        ----------
+        Y : shape (nobs, n_fits)
+            Responses for the rows used, one a column; the model's offset is subtracted from each.
+
+        Returns
+        -------
+        FitBatch
+            Arrays with a leading axis of length n_fits. Failures stay as rows; nothing warns.
+        """
+        from mlmfast.batch import response_matrix
+
+        method = _method(method)
+        responses = response_matrix(Y, self._design)
+        reduced = reduce_design(self._design, responses)
+        covariance = fit_covariance(reduced, method, _options(options))
+        estimates = reduced.estimates(covariance.criterion, covariance.theta)
+        return FitBatch.from_fit(reduced, covariance, estimates, method)
+
+    def _record(
+        self, method: str, covariance: CovarianceFit, estimates: Estimates
+    ) -> FitRecord:
+        design, frame, reduced = self._design, self._frame, self._reduced
+        singular = dict(zip(reduced.order, covariance.singular[0], strict=True))
+        groups, terms = _groups_and_terms(design, frame, estimates, singular)
+        newton = covariance.newton
+        certificate = Certificate(
+            newton_decrement=float(newton.decrement[0]),
+            min_hessian_eigenvalue=float(newton.min_eigenvalue[0]),
+            boundary=_boundary(groups, terms),
+            n_evaluations=int(covariance.n_evaluations[0]),
+            n_iterations=int(newton.n_iterations[0]),
+            engine="nested elimination" if terms else "least squares",
+        )
+        return FitRecord(
+            formula=None if frame is None else frame.formula.text,
+            method=method,
+            response=design.response,
+            offsets=() if frame is None else frame.formula.offsets,
+            weighted=design.weights is not None,
+            offset_given=frame is not None and frame.offset_given,
+            n_obs=design.n_obs,
+            n_dropped=design.n_dropped,
+            x_names=design.x_names,
+            terms_of_x=((), ()) if frame is None else (frame.terms, frame.term_of_column),
+            kept=tuple(int(j) for j in reduced.kept),
+            beta=estimates.beta[0],
+            vcov=estimates.vcov[0],
+            sigma2=float(estimates.sigma2[0]),
+            deviance=float(estimates.deviance[0]),
+            n_theta=covariance.criterion.n_theta,
+            groups=groups,
+            terms=terms,
+            levels=reduced.levels,
+            certificate=certificate,
+            converged=bool(newton.converged[0]) and certificate.is_minimum,
+            ddf="asymptotic",
+            fixed_spec=None if frame is None else frame.fixed,
+        )
+
+
+def lmm(
+    formula: str,
+    data: object,
+    *,
+    residual: str | None = None,
+    residual_scale: str | None = None,
+    method: str = "REML",
+    weights: Any = None,
+    offset: Any = None,
+    contrasts: Mapping[str, Any] | None = None,
+    na_action: str = "drop",
+    start: Mapping[str, Any] | None = None,
+    options: NewtonOptions | Mapping[str, Any] | None = None,
+    ddf: str | float = "asymptotic",
+) -> LMMResult:
+    """Fit a linear mixed model; `LMM` and `LMM.fit` document the arguments.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    >>> round(fit.sigma, 4)
+    30.9912
+    """
+    # Refused before any data are read.
+    _method(method)
+    _check_ddf(ddf)
+    model = LMM(
+        formula,
+        data,
+        residual=residual,
+        residual_scale=residual_scale,
+        weights=weights,
+        offset=offset,
+        contrasts=contrasts,
+        na_action=na_action,
+    )
+    return model.fit(method, start, options, ddf)
+
+
+def _method(method: str) -> str:
+    if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
+        raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
+    return method.upper()
+
+
+def _check_ddf(ddf: str | float) -> None:
+    if ddf in _DDF_AVAILABLE:
+        return
+    if ddf in _DDF_LATER or not isinstance(ddf, str):
+        raise ModelError(
+            f"ddf={ddf!r} is not available yet; tests use the normal distribution, "
+            "ddf='asymptotic'"
+        )
+    raise ModelError(f"ddf={ddf!r} is not known; available: {', '.join(_DDF_AVAILABLE)}")
+
+
+def _options(options: NewtonOptions | Mapping[str, Any] | None) -> NewtonOptions:
+    if options is None:
+        return NewtonOptions()
+    if isinstance(options, NewtonOptions):
+        return options
+    try:
+        return NewtonOptions(**options)
+    except TypeError:
+        known = ", ".join(NewtonOptions.__dataclass_fields__)
+        raise ModelError(f"options {sorted(options)} are not all known; known: {known}") from None
+
+
+def _groups_and_terms(
+    design: Design,
+    frame: ModelFrame | None,
+    estimates: Estimates,
+    singular: Mapping[int, Any],
+) -> tuple[tuple[GroupRecord, ...], tuple[TermRecord, ...]]:
+    groups = tuple(GroupRecord(f.name, f.columns, f.labels) for f in design.factors)
+    terms = tuple(
+        TermRecord(
+            group=term.factor,
+            names=term.names,
+            structure=term.structure.keyword,
+            text=term.text,
+            covariance=estimates.covariances[t][0],
+            singular=bool(singular[t]),
+            spec=None if frame is None else frame.random[t],
+        )
+        for t, term in enumerate(design.random)
+    )
+    return groups, terms
+
+
+def _boundary(
+    groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]
+) -> tuple[str, ...]:
+    """Name what is on the boundary: variances of 0, else covariances of deficient rank."""
+    out = []
+    for term in terms:
+        if not term.singular:
+            continue
+        group = groups[term.group].name
+        zero = [
+            name
+            for name, variance in zip(term.names, np.diag(term.covariance), strict=True)
+            if variance == 0.0
+        ]
+        out.extend(f"variance of {name} by {group} is 0" for name in zero)
+        left = len(term.names) - len(zero)
+        if STRUCTURES[term.structure].mixes and left > 1:
+            what = "correlation is +-1" if left == 2 else "covariance matrix is singular"
+            if not zero or _is_deficient(term, zero):
+                out.append(f"{what} for {', '.join(term.names)} by {group}")
+    return tuple(out)
+
+
+def _is_deficient(term: TermRecord, zero: list[str]) -> bool:
+    keep = [i for i, name in enumerate(term.names) if name not in zero]
+    sd = np.sqrt(np.diag(term.covariance)[keep])
+    correlation = term.covariance[np.ix_(keep, keep)] / np.outer(sd, sd)
+    return bool(np.linalg.eigvalsh(correlation)[0] < 1e-8)
+
+
+def starting_theta(
+    reduced: ReducedModel, method: str, start: Mapping[str, Any] | FloatArray
+) -> FloatArray:
+    """Starting covariance matrices in the parameters of the iteration, shape (1, n_theta)."""
+    if not isinstance(start, Mapping):
+        raise ModelError("start is a mapping from grouping factors to covariance matrices")
+    residual = float(start.get("Residual", 1.0))
+    if not residual > 0:
+        raise ModelError(f"the residual variance to start from is {residual}; it must be positive")
+    criterion = reduced.criterion(method)
+    theta = np.empty((1, criterion.n_theta))
+    taken: dict[str, int] = {}
+    known = {factor.name for factor in reduced.design.factors}
+    unknown = sorted(set(start) - known - {"Residual"})
+    if unknown:
+        raise ModelError(f"start names {unknown[0]!r}; grouping factors: {', '.join(known)}")
+    for position in np.argsort(reduced.order):
+        block = reduced.blocks[position]
+        term = reduced.design.random[reduced.order[position]]
+        group = reduced.design.factors[term.factor].name
+        first = taken.get(group, 0)
+        taken[group] = first + block.structure.size
+        if group not in start:
+            raise ModelError(f"start has no covariance matrix for grouping factor {group!r}")
+        full = np.atleast_2d(np.asarray(start[group], dtype=np.float64))
+        stretch = slice(first, taken[group])
+        if full.shape[0] < taken[group] or full.shape[0] != full.shape[1]:
+            raise ModelError(f"the covariance matrix to start {group!r} from has the wrong shape")
+        k = np.linalg.inv(reduced.effects_map(int(position)))
+        relative = k @ full[stretch, stretch] @ k.T / residual
+        if not np.isfinite(relative).all() or np.linalg.eigvalsh(relative)[0] < -1e-8:
+            raise ModelError(f"the matrix to start {group!r} from is not a covariance matrix")
+        theta[:, criterion.theta_slices[int(position)]] = block.structure.theta(relative[None])
+    return theta
+
+
+def _warn(result: LMMResult) -> None:
+    """At most one warning of each kind, with the remedy."""
+    if result.aliased:
+        warnings.warn(
+            f"columns of X left out because they depend on earlier ones: "
+            f"{', '.join(result.aliased)}",
+            AliasedWarning,
+            stacklevel=4,
+        )
+    if not result.converged:
+        warnings.warn(
+            "the fit did not reach a certified minimum (decrement "
+            f"{result.certificate.newton_decrement:.1e}); simplify the random effects, or start "
+            "from other values",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    elif result.singular:
+        warnings.warn(
+            f"singular fit: {'; '.join(result.certificate.boundary)}. Estimates and standard "
+            "errors are valid; consider a simpler random-effects structure",
+            SingularFitWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,134 @@
+"""What a fit is, apart from its data: plain numbers and names, all of it JSON-able."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlmfast.arrays import FloatArray
+from mlmfast.certificate import Certificate
+from mlmfast.model_matrix import ModelMatrixSpec
+
+
+@dataclass(frozen=True)
+class TermRecord:
+    """One random-effects term of a fit.
+
+    Attributes
+    ----------
+    group
+        Position of its grouping factor in ``FitRecord.groups``.
+    names
+        Column names.
+    structure
+        Keyword of the covariance structure.
+    text
+        The term as written.
+    covariance : shape (q, q)
+        Estimate of G.
+    singular
+        Whether G is singular.
+    spec
+        How its columns are built from data; None where the model was made from arrays.
+    """
+
+    group: int
+    names: tuple[str, ...]
+    structure: str
+    text: str
+    covariance: FloatArray
+    singular: bool
+    spec: ModelMatrixSpec | None
+
+
+@dataclass(frozen=True)
+class GroupRecord:
+    """One grouping factor: its name, the columns it is made of, its levels in order."""
+
+    name: str
+    columns: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """Estimates of one fit, with the names to read them by.
+
+    Attributes
+    ----------
+    formula
+        The formula; None where the model was made from arrays.
+    method
+        "REML" or "ML".
+    response, offsets
+        Expressions of the response and of the offsets in the formula.
+    weighted, offset_given
+        Whether there were weights; whether an offset came as an argument.
+    n_obs, n_dropped
+        Rows used; rows left out because a variable was missing.
+    x_names
+        All columns of X.
+    terms_of_x
+        Term labels and, for each column of X, the position of its term.
+    kept
+        Positions of the columns that are not aliased.
+    beta, vcov : shapes (rank,), (rank, rank)
+    sigma2
+        Residual variance at weight 1.
+    deviance
+        -2 log-likelihood, restricted for REML.
+    n_theta
+        Covariance parameters of the random effects.
+    groups, terms
+        Grouping factors and random-effects terms in the order of the formula.
+    levels
+        Positions of the grouping factors from the outermost in.
+    certificate, converged
+        Evidence of the optimum.
+    ddf
+        Denominator degrees of freedom asked for.
+    fixed_spec
+        How X is built from data; None where the model was made from arrays.
+    """
+
+    formula: str | None
+    method: str
+    response: str
+    offsets: tuple[str, ...]
+    weighted: bool
+    offset_given: bool
+    n_obs: int
+    n_dropped: int
+    x_names: tuple[str, ...]
+    terms_of_x: tuple[tuple[str, ...], tuple[int, ...]]
+    kept: tuple[int, ...]
+    beta: FloatArray
+    vcov: FloatArray
+    sigma2: float
+    deviance: float
+    n_theta: int
+    groups: tuple[GroupRecord, ...]
+    terms: tuple[TermRecord, ...]
+    levels: tuple[int, ...]
+    certificate: Certificate
+    converged: bool
+    ddf: str
+    fixed_spec: ModelMatrixSpec | None
+
+    @property
+    def rank(self) -> int:
+        """Rank of X."""
+        return len(self.kept)
+
+    @property
+    def singular(self) -> bool:
+        """Whether some G is singular."""
+        return any(term.singular for term in self.terms)
+
+    @property
+    def n_parameters(self) -> int:
+        """Fixed effects, covariance parameters and the residual variance."""
+        return self.rank + self.n_theta + 1
+
+    def terms_on(self, group: int) -> list[TermRecord]:
+        """Random-effects terms on one grouping factor, in the order of the formula."""
+        return [term for term in self.terms if term.group == group]

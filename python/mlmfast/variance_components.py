@@ -1,0 +1,118 @@
+"""Variance components as people read them: by grouping factor, as SDs and correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.arrays import FloatArray
+from mlmfast.record import FitRecord
+
+
+class VarCorr(Mapping[str, pd.DataFrame]):
+    """Covariance matrices of the random effects by grouping factor.
+
+    A mapping from the name of a grouping factor to a data frame; several terms on one factor are
+    stacked, with zeros between them. Prints as a table of standard deviations and correlations.
+
+    Parameters
+    ----------
+    record
+        The fit.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> fit.varcorr["Subject"].round(1)
+                 (Intercept)  Days
+    (Intercept)        612.1   9.6
+    Days                 9.6  35.1
+    """
+
+    def __init__(self, record: FitRecord) -> None:
+        self._record = record
+        self._frames = {
+            group.name: _stacked(record, position)
+            for position, group in enumerate(record.groups)
+        }
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        return self._frames[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def tidy(self) -> pd.DataFrame:
+        """One row a parameter: group, effects, variance or covariance, SD or correlation.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+        >>> fit.varcorr.tidy().round(2)[["group", "effect1", "vcov", "sdcor"]]
+              group      effect1     vcov  sdcor
+        0   Subject  (Intercept)  1378.18  37.12
+        1  Residual         None   960.46  30.99
+        """
+        rows: list[tuple[str, str | None, str | None, float, float]] = []
+        for term in self._record.terms:
+            group = self._record.groups[term.group].name
+            correlation = correlations(term.covariance)
+            for i, name in enumerate(term.names):
+                variance = float(term.covariance[i, i])
+                rows.append((group, name, None, variance, float(np.sqrt(variance))))
+            if term.structure != "diag":
+                for i, name in enumerate(term.names):
+                    for j in range(i):
+                        rows.append(
+                            (
+                                group,
+                                term.names[j],
+                                name,
+                                float(term.covariance[i, j]),
+                                float(correlation[i, j]),
+                            )
+                        )
+        sigma2 = self._record.sigma2
+        rows.append(("Residual", None, None, sigma2, float(np.sqrt(sigma2))))
+        return pd.DataFrame(rows, columns=["group", "effect1", "effect2", "vcov", "sdcor"])
+
+    def __repr__(self) -> str:
+        from mlmfast.report.summary import variance_table
+
+        return variance_table(self._record)
+
+
+def correlations(covariance: FloatArray) -> FloatArray:
+    """Correlation matrix; NaN where a variance is 0, shape (q, q).
+
+    Examples
+    --------
+    >>> correlations(np.array([[4.0, 1.0], [1.0, 1.0]])).tolist()
+    [[1.0, 0.5], [0.5, 1.0]]
+    """
+    sd = np.sqrt(np.diag(covariance))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation = covariance / np.outer(sd, sd)
+    # Rounding may leave 1 by an ulp or two.
+    clipped = np.clip(correlation, -1.0, 1.0)
+    np.fill_diagonal(clipped, np.where(sd > 0, 1.0, np.nan))
+    return np.asarray(clipped)
+
+
+def _stacked(record: FitRecord, group: int) -> pd.DataFrame:
+    terms = record.terms_on(group)
+    names = [name for term in terms for name in term.names]
+    full = np.zeros((len(names), len(names)))
+    at = 0
+    for term in terms:
+        size = len(term.names)
+        full[at : at + size, at : at + size] = term.covariance
+        at += size
+    return pd.DataFrame(full, index=names, columns=names)
