@@ -179,7 +179,8 @@ class _Parser:
         if before in {"|", "||"}:
             return self._error(token, f"nothing stands after '{before}'; name a grouping factor")
         if token.kind == "end":
-            return self._error(token, f"nothing stands after {before!r}" if before else "empty")
+            problem = f"nothing stands after {before!r}" if before else "nothing is written"
+            return self._error(token, problem)
         return self._error(token, f"a variable is missing before {token.text!r}")
 
     def _call(self, function: Token) -> Node:

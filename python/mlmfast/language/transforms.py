@@ -119,14 +119,18 @@ def cubic_regression_spline(x: FloatArray, options: Options, state: State) -> Fl
     from formulaic.transforms.cubic_spline import cubic_spline  # type: ignore[import-untyped]
 
     knots, df = options.get("knots"), options.get("df")
+    kept: dict[str, object] = dict(state)
+    if state:
+        kept["constraints"] = np.array(state["constraints"])
     columns = cubic_spline(
         x,
         df=None if df is None or knots is not None else _whole(df, "cr's df"),
         knots=None if knots is None else _numbers(knots, "cr's knots"),
         constraints="center",
-        _state=state,
+        _state=kept,
     )
-    state["constraints"] = np.asarray(state["constraints"], dtype=np.float64).tolist()
+    state.update(kept)  # type: ignore[arg-type]
+    state["constraints"] = np.asarray(kept["constraints"], dtype=np.float64).tolist()
     return np.stack(list(columns.values()), axis=1)
 
 
