@@ -239,6 +239,10 @@ ESCAPES = [
     "factor(x, levels = x)",
     "poly(x, 1e9)",
     "poly(x, -1)",
+    "poly(x, 1e9, raw = TRUE)",
+    "bs(x, 1e9)",
+    "1e999 * x",
+    "x + 10^10^10",
 ]
 
 
@@ -270,7 +274,7 @@ def test_nothing_but_the_table_of_functions_can_be_reached(expression):
         ("log(x, 2)", FormulaError, "log takes"),
         ("I(x, x)", FormulaError, "I takes one argument"),
         ("poly(x, 4)", DataError, "more distinct values"),
-        ("poly(x, 1.5)", FormulaError, "positive whole number"),
+        ("poly(x, 1.5)", FormulaError, "must be a whole number, 1 to 500"),
         ("poly(x, degree = 2, degree = 2)", FormulaError, "given twice"),
         ("poly(x, order = 2)", FormulaError, "'order' is unknown; the options are degree, raw"),
         ("bs(x, 2)", FormulaError, "df"),

@@ -120,6 +120,7 @@ def test_a_backticked_name_with_an_operator_is_one_group():
         ("y ~ 'x'", "backticks"),
         ("y ~ x^z", "power"),
         ("y ~ x^0.5", "power"),
+        ("y ~ (" + " + ".join(f"x{k}" for k in range(30)) + ")^10", "expands to more than"),
         ("y ~ " + "(" * 200 + "x" + ")" * 200, "deep"),
         ("y ~ " + "-" * 300 + "x", "deep"),
     ],

@@ -148,6 +148,16 @@ def test_every_pandas_text_becomes_a_factor(dtype):
     assert_array_equal(frame.factor("s").codes, [1, -1, 0])
 
 
+def test_a_nullable_logical_and_an_interval_become_factors():
+    logical = pd.Series([True, None, False], dtype="boolean")
+    frame = Frame.from_native(pd.DataFrame({"b": logical, "c": pd.cut([0.5, 2.5, 1.5], 3)}))
+    assert frame.factor("b").levels == ("FALSE", "TRUE")
+    assert_array_equal(frame.factor("b").codes, [1, -1, 0])
+    assert_array_equal(frame.numeric("b"), [1.0, np.nan, 0.0])
+    assert frame.factor("c").levels[1] == "(1.167, 1.833]"
+    assert_array_equal(frame.factor("c").codes, [0, 2, 1])
+
+
 def test_objects_that_are_numbers_are_numbers():
     values = pd.Series([1, 2.5, None, np.float32(3)], dtype=object)
     frame = Frame.from_native(pd.DataFrame({"x": values}))

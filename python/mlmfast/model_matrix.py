@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,12 @@ from mlmfast.language.contrasts import Coding, ContrastLike, contrast_coding
 from mlmfast.language.terms import TermList, term_list
 from mlmfast.language.values import Basis, CodedFactor, Variable
 from mlmfast.model_columns import FactorColumns, NumericColumns, VariableColumns, product_columns
+from mlmfast.model_variables import (
+    FactorVariable,
+    NumericVariable,
+    variable_from_dict,
+    variable_to_dict,
+)
 
 INTERCEPT = "(Intercept)"
 
@@ -44,21 +49,6 @@ class ModelMatrix:
     term_of_column: tuple[int, ...]
     terms: tuple[str, ...]
     spec: ModelMatrixSpec
-
-
-@dataclass(frozen=True, eq=False)
-class NumericVariable:
-    """A variable of the model that gives `n_columns` columns of numbers."""
-
-    n_columns: int
-
-
-@dataclass(frozen=True, eq=False)
-class FactorVariable:
-    """A factor of the model, with the levels and the contrasts of the rows it was made from."""
-
-    levels: tuple[str, ...]
-    coding: Coding | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +124,7 @@ class ModelMatrixSpec:
         >>> build_model_matrix("x", frame).spec.to_dict()
         {'rhs': 'x', 'coded': {'x': {'n_columns': 1}}, 'states': {}}
         """
-        coded = {name: _variable_to_dict(variable) for name, variable in self.coded.items()}
+        coded = {name: variable_to_dict(variable) for name, variable in self.coded.items()}
         return {"rhs": self.rhs, "coded": coded, "states": self.states}
 
     @classmethod
@@ -143,7 +133,7 @@ class ModelMatrixSpec:
         rhs, coded, states = data["rhs"], data["coded"], data["states"]
         if not isinstance(rhs, str) or not isinstance(coded, dict) or not isinstance(states, dict):
             raise DataError("this is not a saved model matrix specification")
-        variables = {str(name): _variable_from_dict(item) for name, item in coded.items()}
+        variables = {str(name): variable_from_dict(item) for name, item in coded.items()}
         return cls(rhs, variables, states)
 
 
@@ -294,22 +284,3 @@ def _assemble(
         names += term_names
         term_of_column += [first + t] * len(term_names)
     return ModelMatrix(columns, tuple(names), tuple(term_of_column), terms, spec)
-
-
-def _variable_to_dict(variable: NumericVariable | FactorVariable) -> dict[str, object]:
-    if isinstance(variable, NumericVariable):
-        return {"n_columns": variable.n_columns}
-    coding = variable.coding
-    matrix = None if coding is None else coding.matrix.tolist()
-    suffixes = None if coding is None else list(coding.suffixes)
-    return {"levels": list(variable.levels), "matrix": matrix, "suffixes": suffixes}
-
-
-def _variable_from_dict(item: Mapping[str, Any]) -> NumericVariable | FactorVariable:
-    if "n_columns" in item:
-        return NumericVariable(int(item["n_columns"]))
-    levels, matrix = tuple(map(str, item["levels"])), item["matrix"]
-    if matrix is None:
-        return FactorVariable(levels, None)
-    coding = Coding(np.array(matrix, dtype=np.float64), tuple(map(str, item["suffixes"])))
-    return FactorVariable(levels, coding)

@@ -151,6 +151,8 @@ def center(x: FloatArray, options: Options, state: State) -> FloatArray:
     return scale(x, {"scale": False}, state)
 
 
+_MOST_COLUMNS = 500
+
 # Options by position, then those that must be named.
 TRANSFORMS: dict[str, tuple[Transform, tuple[str, ...]]] = {
     "poly": (orthogonal_polynomials, ("degree", "raw")),
@@ -164,9 +166,9 @@ TRANSFORMS: dict[str, tuple[Transform, tuple[str, ...]]] = {
 
 
 def _whole(value: Constant, what: str) -> int:
-    if isinstance(value, float) and value == int(value) and value >= 1:
+    if isinstance(value, float) and 1 <= value <= _MOST_COLUMNS and value == int(value):
         return int(value)
-    raise FormulaError(f"{what} is {value!r}; it must be a positive whole number")
+    raise FormulaError(f"{what} is {value!r}; it must be a whole number, 1 to {_MOST_COLUMNS}")
 
 
 def _numbers(value: Constant, what: str) -> list[float]:
