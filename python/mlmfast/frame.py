@@ -158,9 +158,9 @@ class Frame:
         >>> type(frame.to_native_frame({"fitted": [0.5, 0.25]}))
         <class 'pandas...DataFrame'>
         """
-        if self.native_namespace is pd:
-            return pd.DataFrame(dict(columns))
-        return nw.from_dict(dict(columns), backend=self.native_namespace).to_native()
+        library = self.native_namespace
+        make = library.table if library.__name__ == "pyarrow" else library.DataFrame
+        return make(dict(columns))
 
     def _require(self, name: str) -> str:
         if not self.has(name):

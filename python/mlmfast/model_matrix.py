@@ -103,15 +103,15 @@ class ModelMatrixSpec:
         # A copy, so that no call can add to the states of the fit.
         states = {label: dict(state) for label, state in self.states.items()}
         columns = [
-            self._columns(name, evaluate(node, frame, states), frame.n_rows)
+            self._columns(name, evaluate(node, frame, states))
             for name, node in zip(structure.variable_names, structure.variables, strict=True)
         ]
         return _assemble(self, structure, columns, frame.n_rows)
 
-    def _columns(self, name: str, value: Variable, n_rows: int) -> VariableColumns:
+    def _columns(self, name: str, value: Variable) -> VariableColumns:
         variable = self.coded[name]
         if isinstance(variable, NumericVariable):
-            return _numeric_columns(name, value, n_rows)
+            return _numeric_columns(name, value)
         factor = _as_trained_factor(name, value, variable.levels)
         return FactorColumns(name, factor, variable.coding)
 
@@ -172,7 +172,7 @@ def build_model_matrix(
             coded[name] = variable
             columns.append(FactorColumns(name, value.factor, coding))
         else:
-            column = _numeric_columns(name, value, frame.n_rows)
+            column = _numeric_columns(name, value)
             coded[name] = NumericVariable(len(column.names))
             columns.append(column)
     return _assemble(ModelMatrixSpec(rhs, coded, states), structure, columns, frame.n_rows)
@@ -241,7 +241,7 @@ def _coding(
     return contrast_coding("contr.treatment" if contrast is None else contrast, levels, name)
 
 
-def _numeric_columns(name: str, value: Variable, n_rows: int) -> NumericColumns:
+def _numeric_columns(name: str, value: Variable) -> NumericColumns:
     if isinstance(value, CodedFactor):
         raise DataError(f"{name!r} was numeric in the data of the fit and is a factor here")
     if isinstance(value, Basis):
@@ -249,8 +249,7 @@ def _numeric_columns(name: str, value: Variable, n_rows: int) -> NumericColumns:
         width = matrix.shape[1]
         names = (name,) if width == 1 else tuple(f"{name}{j + 1}" for j in range(width))
         return NumericColumns(names, [matrix[:, j] for j in range(width)])
-    column = value if value.ndim == 1 else np.full(n_rows, float(value))
-    return NumericColumns((name,), [column])
+    return NumericColumns((name,), [value])
 
 
 def _as_trained_factor(name: str, value: Variable, levels: tuple[str, ...]) -> Factor:
