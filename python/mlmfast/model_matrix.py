@@ -23,6 +23,8 @@ from mlmfast.model_variables import (
     variable_to_dict,
 )
 
+__all__ = ["INTERCEPT", "ModelMatrix", "ModelMatrixSpec", "build_model_matrix", "variables_of"]
+
 INTERCEPT = "(Intercept)"
 
 

@@ -35,8 +35,11 @@ def orthogonal_polynomials(x: FloatArray, options: Options, state: State) -> Flo
             )
     from formulaic.transforms.poly import poly  # type: ignore[import-untyped]
 
-    kept = {key: dict(enumerate(_list(state[key]))) for key in state}
-    values = np.asarray(poly(x, degree, _state=kept), dtype=np.float64)
+    # Without the shift the recurrence loses the digits that x has before the decimal point.
+    shift = _float(state["shift"]) if state else float(x.mean())
+    kept = {key: dict(enumerate(_list(state[key]))) for key in ("alpha", "norms2") if state}
+    values = np.asarray(poly(x - shift, degree, _state=kept), dtype=np.float64)
+    state["shift"] = shift
     for key, by_degree in kept.items():
         # Filled in the order of use, not of degree.
         state[key] = [float(by_degree[k]) for k in sorted(by_degree)]
