@@ -65,16 +65,13 @@ def evaluate(expression: str | Node, frame: Frame, states: States | None = None)
     """
     node = parse(expression) if isinstance(expression, str) else expression
     value = _Evaluation(frame, {} if states is None else states).value(node)
-    if is_logical(value):
+    if is_logical(value) and value.ndim == 1:
         value = factor_from_logicals(value)
     if isinstance(value, Factor):
         return CodedFactor(value, None)
     if isinstance(value, Basis | CodedFactor):
         return value
-    numbers = as_numbers(value, node)
-    if numbers.ndim == 0:
-        raise FormulaError(f"{deparse(node)} is a constant; a variable is needed")
-    return numbers
+    return _numbers_by_row(value, node)
 
 
 def evaluate_numeric(expression: str, frame: Frame, role: str) -> FloatArray:
@@ -194,7 +191,7 @@ class _Evaluation:
     def _transform(self, node: Call) -> Basis | FloatArray:
         transform, parameters = TRANSFORMS[node.function]
         variable, options = bind(node, parameters)
-        values = np.atleast_1d(self._number(variable))
+        values = _numbers_by_row(self.value(variable), variable)
         label = deparse(node)
         if label not in self._states:
             _refuse_missing(values, label)
@@ -213,11 +210,18 @@ class _Evaluation:
         value = self.value(node)
         if isinstance(value, CodedFactor):
             return value
-        if is_logical(value):
+        if is_logical(value) and value.ndim == 1:
             value = factor_from_logicals(value)
         if not isinstance(value, Factor):
-            value = factor_from_floats(np.atleast_1d(as_numbers(value, node)))
+            value = factor_from_floats(_numbers_by_row(value, node))
         return CodedFactor(value, None)
+
+
+def _numbers_by_row(value: Value, node: Node) -> FloatArray:
+    numbers = as_numbers(value, node)
+    if numbers.ndim == 0:
+        raise FormulaError(f"{deparse(node)} is a constant; a variable is needed")
+    return numbers
 
 
 def _compare_levels(factor: Factor, level: str | float, node: Binary) -> BoolArray:

@@ -171,7 +171,10 @@ def level_labels(values: LevelValues) -> tuple[str, ...]:
         return tuple(map(str, values.tolist()))
     if values.dtype.kind in "mM":
         return tuple(str(value).removesuffix(" 00:00:00") for value in pd.Index(values))
-    return tuple(_object_label(value) for value in values.tolist())
+    items = values.tolist()
+    if set(map(type, items)) <= {str}:
+        return tuple(items)
+    return tuple(map(_object_label, items))
 
 
 def _object_label(value: object) -> str:

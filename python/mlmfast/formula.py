@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from mlmfast.errors import FormulaError
 from mlmfast.language.deparse import deparse, quote_name
-from mlmfast.language.functions import FUNCTIONS, check_functions
+from mlmfast.language.functions import check_functions, is_function
 from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Unary, parse
 from mlmfast.language.terms import term_list
 
@@ -102,7 +102,9 @@ class _Parts:
 
 
 def _response(node: Node) -> str:
-    if isinstance(node, Binary) and node.operator in {"~", "|", "||"}:
+    if isinstance(node, Binary) and node.operator == "~":
+        raise FormulaError(f"'~' may stand only once in a formula: {deparse(node)} ~ ...")
+    if isinstance(node, Binary) and node.operator in {"|", "||"}:
         raise FormulaError(f"{deparse(node)} cannot be a response")
     check_functions(node)
     return deparse(node)
@@ -146,7 +148,7 @@ def _bar_of(node: Node) -> Binary | None:
     inner: Node | None = None
     if isinstance(node, Paren):
         inner = node.inner
-    elif isinstance(node, Call) and node.function not in FUNCTIONS and len(node.arguments) == 1:
+    elif isinstance(node, Call) and not is_function(node.function) and len(node.arguments) == 1:
         inner = node.arguments[0]
     if isinstance(inner, Binary) and inner.operator in {"|", "||"}:
         return inner
@@ -169,8 +171,11 @@ def _random_terms(node: Node, bar: Binary) -> list[RandomTerm]:
         )
     if _has_loose_bar(bar.left) or _has_loose_bar(bar.right):
         raise FormulaError(f"{deparse(node)}: a random term has one bar")
-    expressions = [deparse(bar.left)] if bar.operator == "|" else _uncorrelated(deparse(bar.left))
-    term_list(expressions[0])
+    left = deparse(bar.left)
+    effects = term_list(left)
+    if not effects.terms and not effects.intercept:
+        raise FormulaError(f"{deparse(node)} has no random effect; write 1 left of the bar")
+    expressions = [left] if bar.operator == "|" else _uncorrelated(left)
     groups = _groups(bar.right)
     return [
         _random_term(structure, expression, group) for group in groups for expression in expressions

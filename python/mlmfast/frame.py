@@ -127,8 +127,8 @@ class Frame:
             factor = self.factor(name)
             return factor.codes < 0 if factor.has_missing() else None
         values = self.numeric(name)
-        # A sum of squares is NaN only if a value is: two infinities cannot cancel.
-        return np.isnan(values) if np.isnan(np.dot(values, values)) else None
+        # The minimum is NaN if any value is, and is found without a second array.
+        return np.isnan(values) if values.size and np.isnan(values.min()) else None
 
     def take(self, rows: BoolArray) -> Frame:
         """Keep the rows marked true; columns are cut when they are read."""
@@ -158,9 +158,9 @@ class Frame:
         >>> type(frame.to_native_frame({"fitted": [0.5, 0.25]}))
         <class 'pandas...DataFrame'>
         """
-        if self.native_namespace is pd:
-            return pd.DataFrame(dict(columns))
-        return nw.from_dict(dict(columns), backend=self.native_namespace).to_native()
+        library = self.native_namespace
+        make = library.table if library.__name__ == "pyarrow" else library.DataFrame
+        return make(dict(columns))
 
     def _require(self, name: str) -> str:
         if not self.has(name):
@@ -242,8 +242,6 @@ def check_finite(name: str, values: NDArray[np.float64]) -> None:
     >>> import numpy as np
     >>> check_finite("x", np.array([1.0, np.nan]))
     """
-    if np.isfinite(np.dot(values, values)):
-        return
     infinite = np.isinf(values)
     if infinite.any():
         row = int(np.argmax(infinite))

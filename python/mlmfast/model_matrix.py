@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,14 @@ from mlmfast.language.contrasts import Coding, ContrastLike, contrast_coding
 from mlmfast.language.terms import TermList, term_list
 from mlmfast.language.values import Basis, CodedFactor, Variable
 from mlmfast.model_columns import FactorColumns, NumericColumns, VariableColumns, product_columns
+from mlmfast.model_variables import (
+    FactorVariable,
+    NumericVariable,
+    variable_from_dict,
+    variable_to_dict,
+)
+
+__all__ = ["INTERCEPT", "ModelMatrix", "ModelMatrixSpec", "build_model_matrix", "variables_of"]
 
 INTERCEPT = "(Intercept)"
 
@@ -44,21 +51,6 @@ class ModelMatrix:
     term_of_column: tuple[int, ...]
     terms: tuple[str, ...]
     spec: ModelMatrixSpec
-
-
-@dataclass(frozen=True, eq=False)
-class NumericVariable:
-    """A variable of the model that gives `n_columns` columns of numbers."""
-
-    n_columns: int
-
-
-@dataclass(frozen=True, eq=False)
-class FactorVariable:
-    """A factor of the model, with the levels and the contrasts of the rows it was made from."""
-
-    levels: tuple[str, ...]
-    coding: Coding | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +105,15 @@ class ModelMatrixSpec:
         # A copy, so that no call can add to the states of the fit.
         states = {label: dict(state) for label, state in self.states.items()}
         columns = [
-            self._columns(name, evaluate(node, frame, states), frame.n_rows)
+            self._columns(name, evaluate(node, frame, states))
             for name, node in zip(structure.variable_names, structure.variables, strict=True)
         ]
         return _assemble(self, structure, columns, frame.n_rows)
 
-    def _columns(self, name: str, value: Variable, n_rows: int) -> VariableColumns:
+    def _columns(self, name: str, value: Variable) -> VariableColumns:
         variable = self.coded[name]
         if isinstance(variable, NumericVariable):
-            return _numeric_columns(name, value, n_rows)
+            return _numeric_columns(name, value)
         factor = _as_trained_factor(name, value, variable.levels)
         return FactorColumns(name, factor, variable.coding)
 
@@ -134,7 +126,7 @@ class ModelMatrixSpec:
         >>> build_model_matrix("x", frame).spec.to_dict()
         {'rhs': 'x', 'coded': {'x': {'n_columns': 1}}, 'states': {}}
         """
-        coded = {name: _variable_to_dict(variable) for name, variable in self.coded.items()}
+        coded = {name: variable_to_dict(variable) for name, variable in self.coded.items()}
         return {"rhs": self.rhs, "coded": coded, "states": self.states}
 
     @classmethod
@@ -143,7 +135,7 @@ class ModelMatrixSpec:
         rhs, coded, states = data["rhs"], data["coded"], data["states"]
         if not isinstance(rhs, str) or not isinstance(coded, dict) or not isinstance(states, dict):
             raise DataError("this is not a saved model matrix specification")
-        variables = {str(name): _variable_from_dict(item) for name, item in coded.items()}
+        variables = {str(name): variable_from_dict(item) for name, item in coded.items()}
         return cls(rhs, variables, states)
 
 
@@ -182,7 +174,7 @@ def build_model_matrix(
             coded[name] = variable
             columns.append(FactorColumns(name, value.factor, coding))
         else:
-            column = _numeric_columns(name, value, frame.n_rows)
+            column = _numeric_columns(name, value)
             coded[name] = NumericVariable(len(column.names))
             columns.append(column)
     return _assemble(ModelMatrixSpec(rhs, coded, states), structure, columns, frame.n_rows)
@@ -251,7 +243,7 @@ def _coding(
     return contrast_coding("contr.treatment" if contrast is None else contrast, levels, name)
 
 
-def _numeric_columns(name: str, value: Variable, n_rows: int) -> NumericColumns:
+def _numeric_columns(name: str, value: Variable) -> NumericColumns:
     if isinstance(value, CodedFactor):
         raise DataError(f"{name!r} was numeric in the data of the fit and is a factor here")
     if isinstance(value, Basis):
@@ -259,8 +251,7 @@ def _numeric_columns(name: str, value: Variable, n_rows: int) -> NumericColumns:
         width = matrix.shape[1]
         names = (name,) if width == 1 else tuple(f"{name}{j + 1}" for j in range(width))
         return NumericColumns(names, [matrix[:, j] for j in range(width)])
-    column = value if value.ndim == 1 else np.full(n_rows, float(value))
-    return NumericColumns((name,), [column])
+    return NumericColumns((name,), [value])
 
 
 def _as_trained_factor(name: str, value: Variable, levels: tuple[str, ...]) -> Factor:
@@ -294,22 +285,3 @@ def _assemble(
         names += term_names
         term_of_column += [first + t] * len(term_names)
     return ModelMatrix(columns, tuple(names), tuple(term_of_column), terms, spec)
-
-
-def _variable_to_dict(variable: NumericVariable | FactorVariable) -> dict[str, object]:
-    if isinstance(variable, NumericVariable):
-        return {"n_columns": variable.n_columns}
-    coding = variable.coding
-    matrix = None if coding is None else coding.matrix.tolist()
-    suffixes = None if coding is None else list(coding.suffixes)
-    return {"levels": list(variable.levels), "matrix": matrix, "suffixes": suffixes}
-
-
-def _variable_from_dict(item: Mapping[str, Any]) -> NumericVariable | FactorVariable:
-    if "n_columns" in item:
-        return NumericVariable(int(item["n_columns"]))
-    levels, matrix = tuple(map(str, item["levels"])), item["matrix"]
-    if matrix is None:
-        return FactorVariable(levels, None)
-    coding = Coding(np.array(matrix, dtype=np.float64), tuple(map(str, item["suffixes"])))
-    return FactorVariable(levels, coding)

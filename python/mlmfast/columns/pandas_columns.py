@@ -35,6 +35,15 @@ _KIND_OF_OBJECTS: dict[str, Kind] = {
     "timedelta": "date",
 }
 
+_KIND_OF_NUMPY: dict[str, Kind] = {
+    "f": "number",
+    "i": "number",
+    "u": "number",
+    "b": "category",
+    "M": "date",
+    "m": "date",
+}
+
 
 class PandasColumns:
     """Columns of a pandas DataFrame, or of a mapping of names to arrays."""
@@ -74,17 +83,14 @@ class PandasColumns:
     def numbers(self, name: str) -> FloatArray:
         """Values as float64, NaN where missing; the frame's own memory if it holds float64."""
         series = self._series(name)
-        is_logical = pd.api.types.is_bool_dtype(series.dtype)
-        if self.kind(name) != "number" and not is_logical:
-            raise unusable(self, name, "a number")
-        if series.dtype == np.float64 and isinstance(series.dtype, np.dtype):
-            return np.ascontiguousarray(series.to_numpy())
-        if isinstance(series.dtype, np.dtype) and series.dtype.kind == "O":
-            return _numbers_of_objects(series)
-        if isinstance(series.dtype, np.dtype):
+        dtype = series.dtype
+        if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
             return np.ascontiguousarray(series.to_numpy(), dtype=np.float64)
-        values = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        return np.ascontiguousarray(values)
+        if self.kind(name) != "number" and not pd.api.types.is_bool_dtype(dtype):
+            raise unusable(self, name, "a number")
+        if isinstance(dtype, np.dtype):
+            return _numbers_of_objects(series)
+        return np.ascontiguousarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
 
     def factor(self, name: str) -> Factor:
         """Values as a factor; categories keep their order, anything else is sorted."""
@@ -117,19 +123,19 @@ def _as_series(name: str, values: object) -> pd.Series:
 
 def _kind_of_series(series: pd.Series) -> Kind:
     dtype = series.dtype
-    if isinstance(dtype, np.dtype) and dtype.kind == "O":
-        return _KIND_OF_OBJECTS.get(pd.api.types.infer_dtype(series, skipna=True), "other")
+    if isinstance(dtype, np.dtype):
+        if dtype.kind == "O":
+            return _KIND_OF_OBJECTS.get(pd.api.types.infer_dtype(series, skipna=True), "other")
+        return _KIND_OF_NUMPY.get(dtype.kind, "other")
     if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(dtype):
         return "category"
     if pd.api.types.is_string_dtype(dtype):
         return "category"
-    if pd.api.types.is_complex_dtype(dtype):
-        return "other"
     if pd.api.types.is_numeric_dtype(dtype):
-        return "number"
+        return "other" if pd.api.types.is_complex_dtype(dtype) else "number"
     if pd.api.types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype):
         return "date"
-    return "date" if pd.api.types.is_timedelta64_dtype(dtype) else "other"
+    return "other"
 
 
 def _numbers_of_objects(series: pd.Series) -> FloatArray:

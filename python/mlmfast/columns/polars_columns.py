@@ -15,7 +15,6 @@ from mlmfast.factor import (
     factor_from_floats,
     factor_from_integers,
     factor_from_logicals,
-    level_labels,
     spread_factor,
 )
 
@@ -69,11 +68,8 @@ class PolarsColumns:
 
 def _factor_of_enum(column: pl.Series) -> Factor:
     codes = column.to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
-    categories = column.cat.get_categories() if _IS_OLD else column.dtype.categories  # type: ignore[attr-defined]
-    return factor_from_categories(codes, np.array(categories.to_list(), dtype=object))
-
-
-_IS_OLD = not hasattr(pl.Enum(["a"]), "categories")
+    assert isinstance(column.dtype, pl.Enum)
+    return factor_from_categories(codes, np.array(column.dtype.categories.to_list(), dtype=object))
 
 
 def _factor_of_present(column: pl.Series) -> Factor:
@@ -91,11 +87,11 @@ def _factor_of_strings(column: pl.Series) -> Factor:
     row_of_level = np.empty(distinct.size, dtype=np.int64)
     row_of_level[codes] = np.arange(codes.size)
     levels = column.gather(row_of_level)
-    order = levels.arg_sort().to_numpy()
-    rank = np.empty(order.size, dtype=np.int32)
-    rank[order] = np.arange(order.size, dtype=np.int32)
-    values = np.array(levels.cast(pl.String).to_list(), dtype=object)[order]
-    return Factor(rank[codes], level_labels(values), values)
+    order = levels.arg_sort()
+    rank = np.empty(distinct.size, dtype=np.int32)
+    rank[order.to_numpy()] = np.arange(distinct.size, dtype=np.int32)
+    labels = levels.gather(order).cast(pl.String).to_list()
+    return Factor(rank[codes], tuple(labels), np.array(labels, dtype=object))
 
 
 def _as_categorical(column: pl.Series) -> pl.Series:

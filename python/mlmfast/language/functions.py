@@ -82,6 +82,11 @@ def mathematical(name: str) -> OneArgument | None:
     return MATH.get(name.removeprefix("np."))
 
 
+def is_function(name: str) -> bool:
+    """Whether formulas know a function of this name."""
+    return name in FUNCTIONS or mathematical(name) is not None
+
+
 def is_constant(node: Name) -> bool:
     """Whether a name is TRUE, FALSE or NULL rather than a column."""
     return not node.quoted and node.name in CONSTANTS
@@ -123,10 +128,8 @@ def _columns_in(node: Node) -> Iterator[str]:
 
 def check_functions(node: Node) -> None:
     """Refuse a call of a function that formulas do not know."""
-    if isinstance(node, Call):
-        name = node.function
-        if mathematical(name) is None and name not in FUNCTIONS:
-            raise unknown_function(name)
+    if isinstance(node, Call) and not is_function(node.function):
+        raise unknown_function(node.function)
     for part in data_parts(node):
         check_functions(part)
 

@@ -159,7 +159,7 @@ class _Parser:
     def _operand(self) -> Node:
         token = self._advance()
         if token.kind == "number":
-            return Number(float(token.text.removesuffix("L")))
+            return self._number(token)
         if token.kind == "text":
             return Text(token.text)
         if token.kind == "quoted":
@@ -174,12 +174,19 @@ class _Parser:
             return Paren(inner)
         raise self._missing_operand(token)
 
+    def _number(self, token: Token) -> Number:
+        value = float(token.text.removesuffix("L"))
+        if value == float("inf"):
+            raise self._error(token, f"the number {token.text} is too large")
+        return Number(value)
+
     def _missing_operand(self, token: Token) -> FormulaError:
         before = self._tokens[self._next - 2].text if self._next > 1 else ""
         if before in {"|", "||"}:
             return self._error(token, f"nothing stands after '{before}'; name a grouping factor")
         if token.kind == "end":
-            return self._error(token, f"nothing stands after {before!r}" if before else "empty")
+            problem = f"nothing stands after {before!r}" if before else "nothing is written"
+            return self._error(token, problem)
         return self._error(token, f"a variable is missing before {token.text!r}")
 
     def _call(self, function: Token) -> Node:

@@ -169,6 +169,7 @@ class _Algebra:
         return 1 << self.position[name]
 
 
+_MOST_PRODUCTS = 100_000
 _TERM_OPERATORS = {"+", "-", ":", "*", "/", "^", "%in%"}
 
 
@@ -177,4 +178,6 @@ def _unique(masks: list[int]) -> list[int]:
 
 
 def _products(left: list[int], right: list[int]) -> list[int]:
+    if len(left) * len(right) > _MOST_PRODUCTS:
+        raise FormulaError(f"the formula expands to more than {_MOST_PRODUCTS} products of terms")
     return _unique([a | b for a in left for b in right])

@@ -35,8 +35,11 @@ def orthogonal_polynomials(x: FloatArray, options: Options, state: State) -> Flo
             )
     from formulaic.transforms.poly import poly  # type: ignore[import-untyped]
 
-    kept = {key: dict(enumerate(_list(state[key]))) for key in state}
-    values = np.asarray(poly(x, degree, _state=kept), dtype=np.float64)
+    # Without the shift the recurrence loses the digits that x has before the decimal point.
+    shift = _float(state["shift"]) if state else float(x.mean())
+    kept = {key: dict(enumerate(_list(state[key]))) for key in ("alpha", "norms2") if state}
+    values = np.asarray(poly(x - shift, degree, _state=kept), dtype=np.float64)
+    state["shift"] = shift
     for key, by_degree in kept.items():
         # Filled in the order of use, not of degree.
         state[key] = [float(by_degree[k]) for k in sorted(by_degree)]
@@ -119,14 +122,18 @@ def cubic_regression_spline(x: FloatArray, options: Options, state: State) -> Fl
     from formulaic.transforms.cubic_spline import cubic_spline  # type: ignore[import-untyped]
 
     knots, df = options.get("knots"), options.get("df")
+    kept: dict[str, object] = dict(state)
+    if state:
+        kept["constraints"] = np.array(state["constraints"])
     columns = cubic_spline(
         x,
         df=None if df is None or knots is not None else _whole(df, "cr's df"),
         knots=None if knots is None else _numbers(knots, "cr's knots"),
         constraints="center",
-        _state=state,
+        _state=kept,
     )
-    state["constraints"] = np.asarray(state["constraints"], dtype=np.float64).tolist()
+    state.update(kept)  # type: ignore[arg-type]
+    state["constraints"] = np.asarray(kept["constraints"], dtype=np.float64).tolist()
     return np.stack(list(columns.values()), axis=1)
 
 
@@ -147,6 +154,8 @@ def center(x: FloatArray, options: Options, state: State) -> FloatArray:
     return scale(x, {"scale": False}, state)
 
 
+_MOST_COLUMNS = 500
+
 # Options by position, then those that must be named.
 TRANSFORMS: dict[str, tuple[Transform, tuple[str, ...]]] = {
     "poly": (orthogonal_polynomials, ("degree", "raw")),
@@ -160,9 +169,9 @@ TRANSFORMS: dict[str, tuple[Transform, tuple[str, ...]]] = {
 
 
 def _whole(value: Constant, what: str) -> int:
-    if isinstance(value, float) and value == int(value) and value >= 1:
+    if isinstance(value, float) and 1 <= value <= _MOST_COLUMNS and value == int(value):
         return int(value)
-    raise FormulaError(f"{what} is {value!r}; it must be a positive whole number")
+    raise FormulaError(f"{what} is {value!r}; it must be a whole number, 1 to {_MOST_COLUMNS}")
 
 
 def _numbers(value: Constant, what: str) -> list[float]:

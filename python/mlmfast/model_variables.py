@@ -1,0 +1,47 @@
+"""What a model matrix keeps of each variable, so as to code new rows as it coded its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlmfast.language.contrasts import Coding
+
+
+@dataclass(frozen=True, eq=False)
+class NumericVariable:
+    """A variable of the model that gives `n_columns` columns of numbers."""
+
+    n_columns: int
+
+
+@dataclass(frozen=True, eq=False)
+class FactorVariable:
+    """A factor of the model, with the levels and the contrasts of the rows it was made from."""
+
+    levels: tuple[str, ...]
+    coding: Coding | None
+
+
+def variable_to_dict(variable: NumericVariable | FactorVariable) -> dict[str, object]:
+    """Return the variable as JSON-able data."""
+    if isinstance(variable, NumericVariable):
+        return {"n_columns": variable.n_columns}
+    coding = variable.coding
+    matrix = None if coding is None else coding.matrix.tolist()
+    suffixes = None if coding is None else list(coding.suffixes)
+    return {"levels": list(variable.levels), "matrix": matrix, "suffixes": suffixes}
+
+
+def variable_from_dict(item: Mapping[str, Any]) -> NumericVariable | FactorVariable:
+    """Read what `variable_to_dict` wrote."""
+    if "n_columns" in item:
+        return NumericVariable(int(item["n_columns"]))
+    levels, matrix = tuple(map(str, item["levels"])), item["matrix"]
+    if matrix is None:
+        return FactorVariable(levels, None)
+    coding = Coding(np.array(matrix, dtype=np.float64), tuple(map(str, item["suffixes"])))
+    return FactorVariable(levels, coding)
