@@ -9,12 +9,12 @@ from functools import cached_property
 import numpy as np
 
 from mlmfast import _core
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 
 
-_INNER = NewtonOptions(tolerance=1e-3, max_iter=25)
+_INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
 INNER_R, INNER_A = 1e-6, 1e-6
 
 
@@ -93,6 +93,7 @@ class Criterion:
             transposed @ hessian @ jacobian + curvature,
             transposed @ expected @ jacobian,
             gradient,
+            hessian,
             expected,
         )
 
@@ -130,13 +131,23 @@ class Criterion:
         # theta are standard deviations.
         return scored / np.sqrt(self._within_variance(fits))[:, None]
 
-    def target(self, theta: FloatArray, at: Derivatives) -> tuple[FloatArray, FloatArray]:
-        """Scoring step in the entries of G, kept within the covariance matrices; its slope."""
+    def target(
+        self, theta: FloatArray, at: Derivatives, far: BoolArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Step in the entries of G, kept within the covariance matrices; its slope.
+
+        By the expected information where ``far``, by the exact Hessian elsewhere; no step (slope 0)
+        where that is not positive definite.
+        """
         entries = self.entry_values(theta)
-        target = self._scored(entries, at.natural_gradient, at.natural_expected)
+        scale = 1.0 / np.sqrt(np.maximum(np.einsum("aii->ai", at.natural_expected), 1e-300))
+        scaled = at.natural_hessian * scale[:, :, None] * scale[:, None, :]
+        usable = far | (np.linalg.eigvalsh(scaled)[:, 0] > 1e-3)
+        curvature = np.where(far[:, None, None], at.natural_expected, at.natural_hessian)
+        target = self._scored(entries, at.natural_gradient, curvature)
         way = self.entry_values(target) - entries
         slope = (at.natural_gradient[:, None, :] @ way[:, :, None])[:, 0, 0]
-        return target, slope
+        return target, np.where(usable, slope, 0.0)
 
     def between(self, theta: FloatArray, target: FloatArray, factor: FloatArray) -> FloatArray:
         """theta of (1 - factor) G(theta) + factor G(target)."""
@@ -221,7 +232,7 @@ class _QuadraticModel:
         first = (jacobian.mT @ gradient[:, :, None])[..., 0]
         expected_theta = jacobian.mT @ expected @ jacobian
         return Derivatives(
-            value, first, expected_theta + curvature, expected_theta, gradient, expected
+            value, first, expected_theta + curvature, expected_theta, gradient, expected, expected
         )
 
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:

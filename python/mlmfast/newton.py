@@ -23,7 +23,7 @@ class Derivatives(NamedTuple):
     """A criterion at one theta a row.
 
     Value (a,); gradient (a, t), Hessian and expected Hessian (a, t, t) by coordinates local to
-    theta; gradient (a, k) and expected Hessian (a, k, k) by the natural parameters, in which the model is linear.
+    theta; the same (a, k), (a, k, k) by the natural parameters, in which the model is linear.
     """
 
     value: FloatArray
@@ -31,6 +31,7 @@ class Derivatives(NamedTuple):
     hessian: FloatArray
     expected: FloatArray
     natural_gradient: FloatArray
+    natural_hessian: FloatArray
     natural_expected: FloatArray
 
     def rows(self, keep: IntArray | BoolArray) -> Derivatives:
@@ -51,8 +52,14 @@ class CriterionFunction(Protocol):
 class Scoring(Protocol):
     """Scoring steps in the natural parameters, for points far from the optimum."""
 
-    def target(self, theta: FloatArray, at: Derivatives, /) -> tuple[FloatArray, FloatArray]:
-        """Where the step leads, in theta (a, t), and the slope towards it (a,)."""
+    def target(
+        self, theta: FloatArray, at: Derivatives, far: BoolArray, /
+    ) -> tuple[FloatArray, FloatArray]:
+        """Where the step leads, in theta (a, t), and the slope towards it (a,).
+
+        ``far`` (a,) asks for the expected instead of the exact curvature. A slope of 0 says that
+        there is no such step.
+        """
 
     def between(
         self, theta: FloatArray, target: FloatArray, factor: FloatArray, /
@@ -81,6 +88,9 @@ class NewtonOptions:
         Trials along one scoring step.
     near
         Above this decrement scoring steps in the natural parameters are tried first.
+    flat
+        Below this scaled Hessian eigenvalue Newton steps in the natural parameters are tried
+        first: towards a variance of about 0 they converge where steps in its root crawl.
     floor
         Scaled Hessian eigenvalues below this are treated as this.
 
@@ -95,7 +105,8 @@ class NewtonOptions:
     max_halvings: int = 12
     floor: float = 1e-5
     max_scoring: int = 4
-    near: float = 0.1
+    near: float = 1.0
+    flat: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -175,6 +186,7 @@ def newton_raphson(
     )
     active = np.flatnonzero(np.isfinite(state.value))
     state = state.rows(active)
+    shortened = np.zeros(n, dtype=np.bool_)
     for _ in range(options.max_iter):
         if active.size == 0:
             break
@@ -196,7 +208,10 @@ def newton_raphson(
         search = _Search(criterion, theta, active, state, record)
         if scoring is not None:
             far = (move.decrement > options.near) | (move.min_eigenvalue <= _FLAT)
-            search.score(scoring, np.flatnonzero(far), options.max_scoring)
+            slow = move.min_eigenvalue < options.flat
+            score = np.flatnonzero((far & ~shortened[active]) | (slow & ~far))
+            search.score(scoring, score, far[score], options.max_scoring)
+            shortened[active] = far & search.shortened
         search.newton(move, max_step, options.max_halvings)
         active, state = active[search.moved], search.new.rows(search.moved)
     return record
@@ -221,13 +236,17 @@ class _Search:
         self.state, self.record = state, record
         self.new = Derivatives(*(part.copy() for part in state))
         self.moved = np.zeros(len(active), dtype=np.bool_)
+        #: Rows whose first trial failed.
+        self.shortened = np.zeros(len(active), dtype=np.bool_)
 
-    def score(self, scoring: Scoring, rows: IntArray, trials: int) -> None:
+    def score(self, scoring: Scoring, rows: IntArray, far: BoolArray, trials: int) -> None:
         """Along the line to the scoring step."""
         if rows.size == 0:
             return
         start = self.theta[self.active[rows]]
-        target, slope = scoring.target(start, self.state.rows(rows))
+        target, slope = scoring.target(start, self.state.rows(rows), far)
+        falls = slope < 0
+        rows, start, target, slope = rows[falls], start[falls], target[falls], slope[falls]
 
         def path(chosen: IntArray, factor: FloatArray) -> FloatArray:
             whole = factor == 1.0
@@ -275,6 +294,7 @@ class _Search:
             todo = todo[~good]
             if todo.size == 0:
                 break
+            self.shortened[rows[todo]] = True
             factor[todo] *= _shorten(rise, factor[todo] * slope[todo])
 
 
