@@ -11,8 +11,8 @@ from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.record import FitRecord
 
-#: Rows of a cluster whose V is still formed (3 GB).
-LARGEST_CLUSTER = 20_000
+#: Rows of a cluster whose V is still formed (0.8 GB, and a few times that in passing).
+LARGEST_CLUSTER = 10_000
 
 _ENTRIES_AT_ONCE = 1 << 21
 

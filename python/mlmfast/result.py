@@ -404,7 +404,7 @@ class LMMResult:
         return term_covariance(self._record, term)
 
     def R(self, cluster: object = None) -> pd.DataFrame:
-        """Residual covariance of a cluster's rows (of all rows without a grouping factor)."""
+        """Residual covariance of a cluster's rows (of all rows for None, as in V, Z and X)."""
         from mlmfast.cluster_matrices import residual_covariance
 
         return residual_covariance(self._needs_source("R"), self._record, cluster)
