@@ -108,7 +108,7 @@ class _Parts:
 def _response(node: Node) -> str:
     if isinstance(node, Binary) and node.operator == "~":
         raise FormulaError(f"'~' may stand only once in a formula: {deparse(node)} ~ ...")
-    if _has_bar(node):
+    if _has_bar(node) or (isinstance(node, Binary) and node.operator in {"|", "||"}):
         raise FormulaError(
             f"{deparse(node)} is left of the '~': the response cannot hold a random term '|'"
         )
