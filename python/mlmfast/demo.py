@@ -36,7 +36,7 @@ def run_demo() -> None:
     _say(f'>>> fit.ranef["Subject"].head(4)\n{fit.ranef["Subject"].head(4).round(3)}')
     subject = str(fit.ranef["Subject"].index[0])
     _say(
-        f"Before its own data are seen, the responses of subject {subject} are multivariate normal,\n"
+        f"Before its data are seen, the responses of subject {subject} are multivariate normal,\n"
         "N(X beta, Z G Z' + sigma^2 I); means and standard deviations by day:"
     )
     _say(f'>>> m = fit.marginal("{subject}")\n{_marginal_table(fit.marginal(subject))}')
