@@ -9,9 +9,13 @@ from functools import cached_property
 import numpy as np
 
 from mlmfast import _core
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
-from mlmfast.newton import Derivatives
+from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
+
+
+_INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
+INNER_R, INNER_A = 1e-6, 1e-6
 
 
 @dataclass(frozen=True)
@@ -76,41 +80,44 @@ class Criterion:
         return self.reduction.evaluate(g, fits.tolist(), [], self.reml, False)[0]
 
     def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
-        """The criterion with its derivatives by theta (chain rule, exact)."""
+        """The criterion with its derivatives by local coordinates around theta (exact)."""
         g = self.covariances(theta)
         value, gradient, hessian, expected = self.reduction.evaluate(
             g, fits.tolist(), self.entries, self.reml, True
         )
-        if len(self.terms) == 1:
-            structure = self.terms[0].structure
-            jacobian = structure.jacobian(theta)
-            curvature = structure.curvature(theta, gradient)
-        else:
-            jacobian, curvature = self._chain(theta, gradient)
+        jacobian, curvature = self.chain(theta, gradient)
         transposed = jacobian.mT
         return Derivatives(
             value,
             (transposed @ gradient[:, :, None])[..., 0],
             transposed @ hessian @ jacobian + curvature,
             transposed @ expected @ jacobian,
+            gradient,
+            hessian,
+            expected,
         )
 
-    def _chain(self, theta: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def chain(self, theta: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Jacobian of the entries by local coordinates, second derivatives of gradient'entries."""
+        if len(self.terms) == 1:
+            return self.terms[0].structure.chart(theta, gradient)
         n = len(theta)
         jacobian = np.zeros((n, len(self.entries), self.n_theta))
         curvature = np.zeros((n, self.n_theta, self.n_theta))
         for term, s, e in zip(self.terms, self.theta_slices, self._entry_slices, strict=True):
-            jacobian[:, e, s] = term.structure.jacobian(theta[:, s])
-            curvature[:, s, s] = term.structure.curvature(theta[:, s], gradient[:, e])
+            parts = term.structure.chart(theta[:, s], gradient[:, e])
+            jacobian[:, e, s], curvature[:, s, s] = parts
         return jacobian, curvature
 
-    def reflect(self, theta: FloatArray) -> FloatArray:
-        """theta of the same G with standard deviations not negative."""
+    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        """The point at local coordinates ``step`` around ``theta``."""
         parts = zip(self.terms, self.theta_slices, strict=True)
-        return np.concatenate([t.structure.reflect(theta[:, s]) for t, s in parts], axis=1)
+        return np.concatenate(
+            [t.structure.move(theta[:, s], step[:, s]) for t, s in parts], axis=1
+        )
 
     def start(self, fits: IntArray) -> FloatArray:
-        """Moment estimates: the scoring step from G = 0 (MIVQUE0), made positive definite.
+        """Moment estimates: the scoring step from G = 0 (MIVQUE0) within the covariances.
 
         The entries solve E[q_k] = q_k for the quadratic forms q_k = y'P V_k P y at G = 0 (Rao
         1971; the start of PROC MIXED), relative to the residual variance within units.
@@ -119,11 +126,65 @@ class Criterion:
         _, gradient, _, expected = self.reduction.evaluate(
             zero, fits.tolist(), self.entries, self.reml, True
         )
-        phi = _solve_scoring(gradient, expected) / self._within_variance(fits)[:, None]
-        theta = np.empty((len(fits), self.n_theta))
+        origin = np.zeros((len(fits), len(self.entries)))
+        scored = self._scored(origin, gradient, expected)
+        # theta are standard deviations.
+        return scored / np.sqrt(self._within_variance(fits))[:, None]
+
+    def target(
+        self, theta: FloatArray, at: Derivatives, far: BoolArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Step in the entries of G, kept within the covariance matrices; its slope.
+
+        By the expected information where ``far``, by the exact Hessian elsewhere; no step (slope 0)
+        where that is not positive definite.
+        """
+        entries = self.entry_values(theta)
+        scale = 1.0 / np.sqrt(np.maximum(np.einsum("aii->ai", at.natural_expected), 1e-300))
+        scaled = at.natural_hessian * scale[:, :, None] * scale[:, None, :]
+        usable = far | (np.linalg.eigvalsh(scaled)[:, 0] > 1e-3)
+        curvature = np.where(far[:, None, None], at.natural_expected, at.natural_hessian)
+        target = self._scored(entries, at.natural_gradient, curvature)
+        way = self.entry_values(target) - entries
+        slope = (at.natural_gradient[:, None, :] @ way[:, :, None])[:, 0, 0]
+        return target, np.where(usable, slope, 0.0)
+
+    def between(self, theta: FloatArray, target: FloatArray, factor: FloatArray) -> FloatArray:
+        """theta of (1 - factor) G(theta) + factor G(target)."""
+        out = np.empty_like(theta)
+        share = factor[:, None, None]
+        for term, s in zip(self.terms, self.theta_slices, strict=True):
+            matrix = term.structure.matrix
+            mixed = (1.0 - share) * matrix(theta[:, s]) + share * matrix(target[:, s])
+            out[:, s] = term.structure.theta(mixed)
+        return out
+
+    def entry_values(self, theta: FloatArray) -> FloatArray:
+        """The free entries of G, shape (a, n_entries)."""
+        return np.concatenate(
+            [
+                _entries(term.structure.matrix(theta[:, s]), term.structure)
+                for term, s in zip(self.terms, self.theta_slices, strict=True)
+            ],
+            axis=1,
+        )
+
+    def _scored(
+        self, entries: FloatArray, gradient: FloatArray, expected: FloatArray
+    ) -> FloatArray:
+        """theta of the covariances that minimise the quadratic model around ``entries``."""
+        target = entries + _solve_scoring(gradient, expected)
+        theta = np.empty((len(entries), self.n_theta))
+        outside = np.zeros(len(entries), dtype=np.bool_)
         for term, s, e in zip(self.terms, self.theta_slices, self._entry_slices, strict=True):
-            matrix = _symmetric(phi[:, e], term.structure)
-            theta[:, s] = term.structure.theta(floor_eigenvalues(matrix, 0.05, 0.1))
+            matrix = _symmetric(target[:, e], term.structure)
+            values = np.linalg.eigvalsh(matrix)
+            outside |= values[:, 0] < 0
+            theta[:, s] = term.structure.theta(floor_eigenvalues(matrix, INNER_R, INNER_A))
+        rows = np.flatnonzero(outside)
+        if rows.size and (len(self.entries) > 1):
+            model = _QuadraticModel(self, target[rows], expected[rows])
+            theta[rows] = newton_raphson(model, theta[rows], _INNER, _unbounded).theta
         return theta
 
     def _within_variance(self, fits: IntArray) -> FloatArray:
@@ -150,12 +211,33 @@ def _symmetric(entries: FloatArray, structure: CovarianceStructure) -> FloatArra
     return matrix
 
 
-def level_entries(terms: Sequence[TermBlock], level: int) -> list[int]:
-    """Positions, in the list of all entries, of those of one level."""
-    positions, at = [], 0
-    for term in terms:
-        n = len(term.structure.entries)
-        if term.level == level:
-            positions.extend(range(at, at + n))
-        at += n
-    return positions
+def _entries(matrix: FloatArray, structure: CovarianceStructure) -> FloatArray:
+    return np.stack([matrix[:, a, b] for a, b in structure.entries], axis=1)
+
+
+@dataclass(frozen=True)
+class _QuadraticModel:
+    """(phi(theta) - target)' E (phi(theta) - target) / 2: scoring held inside the covariances."""
+
+    criterion: Criterion
+    target: FloatArray
+    expected: FloatArray
+
+    def __call__(self, theta: FloatArray, rows: IntArray) -> Derivatives:
+        distance = self.criterion.entry_values(theta) - self.target[rows]
+        expected = self.expected[rows]
+        gradient = (expected @ distance[:, :, None])[..., 0]
+        value = 0.5 * (distance[:, None, :] @ gradient[:, :, None])[:, 0, 0]
+        jacobian, curvature = self.criterion.chain(theta, gradient)
+        first = (jacobian.mT @ gradient[:, :, None])[..., 0]
+        expected_theta = jacobian.mT @ expected @ jacobian
+        return Derivatives(
+            value, first, expected_theta + curvature, expected_theta, gradient, expected, expected
+        )
+
+    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        return self.criterion.move(theta, step)
+
+
+def _unbounded(theta: FloatArray) -> FloatArray:
+    return np.full(len(theta), np.inf)

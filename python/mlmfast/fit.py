@@ -29,7 +29,8 @@ class CovarianceFit:
     singular : shape (n_fits, n_terms), terms (in the criterion's order) with a singular G.
     newton
         The iteration.
-    n_evaluations : shape (n_fits,), evaluations of the criterion in all.
+    n_evaluations : shape (n_fits,)
+        Evaluations of the criterion by start, iteration and rounding to the boundary.
     """
 
     criterion: Criterion
@@ -54,10 +55,9 @@ def fit_covariance(
         newton = _no_parameters(criterion)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
     theta = criterion.start(fits) if start is None else start
-    newton = newton_raphson(criterion, theta, options, _max_step)
-    theta, singular, tried = _set_zeros(criterion, newton.theta)
-    # One evaluation for the start, one for the solution at the end.
-    n_evaluations = newton.n_evaluations + int(start is None) + 1 + tried
+    newton = newton_raphson(criterion, theta, options, _max_step, criterion)
+    theta, singular, tried = _set_zeros(criterion, newton)
+    n_evaluations = newton.n_evaluations + int(start is None) + tried
     return CovarianceFit(criterion, theta, singular, newton, n_evaluations)
 
 
@@ -67,13 +67,13 @@ def _max_step(theta: FloatArray) -> FloatArray:
 
 
 def _set_zeros(
-    criterion: Criterion, theta: FloatArray
+    criterion: Criterion, newton: NewtonResult
 ) -> tuple[FloatArray, BoolArray, IntArray]:
     """Make small eigenvalues of G exactly 0 where that costs nothing.
 
     Returns theta, which terms are singular, and evaluations spent (n_fits,).
     """
-    theta = criterion.reflect(theta)
+    theta = newton.theta.copy()
     rounded = theta.copy()
     singular = np.zeros((len(theta), len(criterion.terms)), dtype=np.bool_)
     for k, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
@@ -88,10 +88,9 @@ def _set_zeros(
     try_rows = np.flatnonzero(singular.any(axis=1))
     tried = np.zeros(len(theta), dtype=np.intp)
     if try_rows.size:
-        before = criterion.value(theta[try_rows], try_rows)
         after = criterion.value(rounded[try_rows], try_rows)
-        tried[try_rows] = 2
-        good = after <= before + _FREE
+        tried[try_rows] = 1
+        good = after <= newton.value[try_rows] + _FREE
         theta[try_rows[good]] = rounded[try_rows[good]]
         singular[try_rows[~good]] = False
     return theta, singular, tried

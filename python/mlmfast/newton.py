@@ -8,27 +8,67 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 
 
+#: Scaled Hessian eigenvalues above this are not negative.
+_FLAT = -1e-6
+
+
 class Derivatives(NamedTuple):
-    """A criterion at one theta a row: value (a,), gradient (a, t), two Hessians (a, t, t)."""
+    """A criterion at one theta a row.
+
+    Value (a,); gradient (a, t), Hessian and expected Hessian (a, t, t) by coordinates local to
+    theta; the same (a, k), (a, k, k) by the natural parameters, in which the model is linear.
+    """
 
     value: FloatArray
     gradient: FloatArray
     hessian: FloatArray
     expected: FloatArray
+    natural_gradient: FloatArray
+    natural_hessian: FloatArray
+    natural_expected: FloatArray
 
     def rows(self, keep: IntArray | BoolArray) -> Derivatives:
         """The rows ``keep``."""
         return Derivatives(*(part[keep] for part in self))
 
 
-CriterionFunction = Callable[[FloatArray, IntArray], Derivatives]
+class CriterionFunction(Protocol):
+    """What Newton minimises, one row a fit; coordinates of a step are local to theta."""
+
+    def __call__(self, theta: FloatArray, fits: IntArray, /) -> Derivatives:
+        """Value and derivatives of the listed fits."""
+
+    def move(self, theta: FloatArray, step: FloatArray, /) -> FloatArray:
+        """The point at local coordinates ``step`` around ``theta``."""
+
+
+class Scoring(Protocol):
+    """Scoring steps in the natural parameters, for points far from the optimum."""
+
+    def target(
+        self, theta: FloatArray, at: Derivatives, far: BoolArray, /
+    ) -> tuple[FloatArray, FloatArray]:
+        """Where the step leads, in theta (a, t), and the slope towards it (a,).
+
+        ``far`` (a,) asks for the expected instead of the exact curvature. A slope of 0 says that
+        there is no such step.
+        """
+
+    def between(
+        self, theta: FloatArray, target: FloatArray, factor: FloatArray, /
+    ) -> FloatArray:
+        """The point a fraction ``factor`` (a,) of the way, straight in the natural parameters."""
+
+
+#: A path from each of the listed rows: fractions (a,) of a full step -> theta (a, t).
+_Path = Callable[[IntArray, FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -44,6 +84,13 @@ class NewtonOptions:
         Newton steps after which a row gives up.
     max_halvings
         Trials along one step.
+    max_scoring
+        Trials along one scoring step.
+    near
+        Above this decrement scoring steps in the natural parameters are tried first.
+    flat
+        Below this scaled Hessian eigenvalue Newton steps in the natural parameters are tried
+        first: towards a variance of about 0 they converge where steps in its root crawl.
     floor
         Scaled Hessian eigenvalues below this are treated as this.
 
@@ -53,10 +100,13 @@ class NewtonOptions:
     100
     """
 
-    tolerance: float = 1e-10
+    tolerance: float = 1e-9
     max_iter: int = 100
     max_halvings: int = 12
     floor: float = 1e-5
+    max_scoring: int = 4
+    near: float = 1.0
+    flat: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -114,11 +164,13 @@ def newton_raphson(
     theta: FloatArray,
     options: NewtonOptions,
     max_step: Callable[[FloatArray], FloatArray],
+    scoring: Scoring | None = None,
 ) -> NewtonResult:
     """Minimise one criterion per row of ``theta``.
 
     ``criterion(theta, fits)`` evaluates the listed fits only, so a converged fit costs nothing.
-    ``max_step(theta)`` bounds the length of a step, shape (a,).
+    ``max_step(theta)`` bounds the length of a Newton step, shape (a,). Far from the optimum, and
+    where the gradient has died out at a saddle, a scoring step is tried first.
     """
     n = len(theta)
     theta = theta.copy()
@@ -134,6 +186,7 @@ def newton_raphson(
     )
     active = np.flatnonzero(np.isfinite(state.value))
     state = state.rows(active)
+    stretch = np.ones(n)
     for _ in range(options.max_iter):
         if active.size == 0:
             break
@@ -141,81 +194,142 @@ def newton_raphson(
         record.value[active] = state.value
         record.decrement[active] = move.decrement
         record.min_eigenvalue[active] = move.min_eigenvalue
-        done = (move.decrement <= options.tolerance) & (move.min_eigenvalue > -1e-6)
-        # The last step costs no evaluation and squares the error that is left.
-        theta[active[done]] += move.step[done]
-        record.converged[active[done]] = True
-        go = ~done
-        active, state = active[go], state.rows(go)
-        if active.size == 0:
-            break
-        step, slope = move.step[go], move.slope[go]
-        step = _leave_saddle(state, step, move, go)
-        length = np.sqrt((step * step).sum(axis=1))
-        factor = np.minimum(1.0, max_step(theta[active]) / np.maximum(length, 1e-300))
-        state, moved = _search(
-            criterion, theta, active, state, step * factor[:, None], slope * factor, record, options
-        )
+        at_minimum = move.min_eigenvalue > _FLAT
+        done = (move.decrement <= options.tolerance) & at_minimum
+        if done.any():
+            # The last step costs no evaluation and squares the error that is left.
+            theta[active[done]] = criterion.move(theta[active[done]], move.step[done])
+            record.converged[active[done]] = True
+            go = ~done
+            active, state, move = active[go], state.rows(go), _Step(*(part[go] for part in move))
+            if active.size == 0:
+                break
         record.n_iterations[active] += 1
-        active, state = active[moved], state.rows(moved)
+        search = _Search(criterion, theta, active, state, record)
+        if scoring is not None:
+            far = (move.decrement > options.near) | (move.min_eigenvalue <= _FLAT)
+            slow = move.min_eigenvalue < options.flat
+            score = np.flatnonzero((far & (stretch[active] > 0)) | (slow & ~far))
+            length = np.where(far, stretch[active], 1.0)[score]
+            search.score(scoring, score, far[score], length, options.max_scoring)
+            stretch[active] = search.next_stretch(stretch[active], far)
+        search.newton(move, max_step, options.max_halvings)
+        active, state = active[search.moved], search.new.rows(search.moved)
     return record
 
 
-def _leave_saddle(
-    state: Derivatives, step: FloatArray, move: _Step, go: BoolArray
-) -> FloatArray:
-    """A step along the direction of negative curvature where the gradient has died out."""
-    stuck = (move.decrement[go] <= 1e-8) & (move.min_eigenvalue[go] < -1e-6)
-    if not stuck.any():
-        return step
-    step = step.copy()
+class _Search:
+    """One step of every active row: trials along a path until the criterion falls.
+
+    Value and derivatives are taken together at every trial, so an accepted full step costs one
+    evaluation. Rows that cannot fall any further stay where they are and are given up.
+    """
+
+    def __init__(
+        self,
+        criterion: CriterionFunction,
+        theta: FloatArray,
+        active: IntArray,
+        state: Derivatives,
+        record: NewtonResult,
+    ) -> None:
+        self.criterion, self.theta, self.active = criterion, theta, active
+        self.state, self.record = state, record
+        self.new = Derivatives(*(part.copy() for part in state))
+        self.moved = np.zeros(len(active), dtype=np.bool_)
+        #: Rows that moved at the first trial.
+        self.first = np.zeros(len(active), dtype=np.bool_)
+        #: Fall of the criterion over what the scoring step's quadratic model predicted.
+        self.gain = np.zeros(len(active))
+
+    def score(
+        self,
+        scoring: Scoring,
+        rows: IntArray,
+        far: BoolArray,
+        length: FloatArray,
+        trials: int,
+    ) -> None:
+        """Along the line to the scoring step, from a multiple ``length`` of it on."""
+        if rows.size == 0:
+            return
+        start = self.theta[self.active[rows]]
+        target, slope = scoring.target(start, self.state.rows(rows), far)
+        falls = slope < 0
+        rows, start, target = rows[falls], start[falls], target[falls]
+        slope, length = slope[falls], length[falls]
+
+        def path(chosen: IntArray, factor: FloatArray) -> FloatArray:
+            factor = factor * length[chosen]
+            whole = factor == 1.0
+            between = scoring.between(start[chosen], target[chosen], factor)
+            return np.where(whole[:, None], target[chosen], between)
+
+        self._along(path, rows, slope * length, trials)
+        fall = self.state.value[rows] - self.new.value[rows]
+        self.gain[rows] = np.where(self.first[rows], fall / (-0.5 * slope * length), 0.0)
+
+    def next_stretch(self, stretch: FloatArray, far: BoolArray) -> FloatArray:
+        """How far to go along the next scoring step; 0 lets Newton's step have a turn.
+
+        A criterion that fell as fast all the way (gain 2) or faster is not curved yet: go further.
+        """
+        grown = np.where(self.gain > 1.7, 3.0 * np.maximum(stretch, 1.0), 1.0)
+        return np.asarray(np.where(far & (self.gain < 0.25) & (stretch > 0), 0.0, grown))
+
+    def newton(
+        self, move: _Step, max_step: Callable[[FloatArray], FloatArray], trials: int
+    ) -> None:
+        """Along Newton's step, for the rows that have not moved."""
+        rows = np.flatnonzero(~self.moved)
+        if rows.size == 0:
+            return
+        start = self.theta[self.active[rows]]
+        step = _leave_saddle(self.state.rows(rows), move, rows)
+        length = np.sqrt((step * step).sum(axis=1))
+        bound = np.minimum(1.0, max_step(start) / np.maximum(length, 1e-300))
+        step = step * bound[:, None]
+
+        def path(chosen: IntArray, factor: FloatArray) -> FloatArray:
+            return self.criterion.move(start[chosen], factor[:, None] * step[chosen])
+
+        self._along(path, rows, move.slope[rows] * bound, trials)
+
+    def _along(self, path: _Path, rows: IntArray, slope: FloatArray, trials: int) -> None:
+        value = self.state.value[rows]
+        noise = 1e-13 * (1.0 + np.abs(value))  # below this a difference is rounding error
+        factor = np.ones(len(rows))
+        todo = np.arange(len(rows))
+        for trials_done in range(trials):
+            theta = path(todo, factor[todo])
+            fits = self.active[rows[todo]]
+            trial = self.criterion(theta, fits)
+            self.record.n_evaluations[fits] += 1
+            allowed = value[todo] + 1e-4 * factor[todo] * slope[todo] + noise[todo]
+            good = trial.value <= allowed
+            accepted = rows[todo[good]]
+            for part, found in zip(self.new, trial, strict=True):
+                part[accepted] = found[good]
+            self.theta[self.active[accepted]] = theta[good]
+            self.moved[accepted] = True
+            self.first[accepted] = trials_done == 0
+            rise = trial.value[~good] - value[todo[~good]]
+            todo = todo[~good]
+            if todo.size == 0:
+                break
+            factor[todo] *= _shorten(rise, factor[todo] * slope[todo])
+
+
+def _leave_saddle(state: Derivatives, move: _Step, rows: IntArray) -> FloatArray:
+    """Newton's step, or one along negative curvature where the gradient has died out."""
+    step = move.step[rows]
+    stuck = (move.decrement[rows] <= 1e-8) & (move.min_eigenvalue[rows] < _FLAT)
     for row in np.flatnonzero(stuck):
         _, vectors = np.linalg.eigh(state.hessian[row])
         direction = vectors[:, 0]
         sign = -1.0 if state.gradient[row] @ direction > 0 else 1.0
         step[row] += 0.1 * sign * direction
     return step
-
-
-def _search(
-    criterion: CriterionFunction,
-    theta: FloatArray,
-    active: IntArray,
-    state: Derivatives,
-    step: FloatArray,
-    slope: FloatArray,
-    record: NewtonResult,
-    options: NewtonOptions,
-) -> tuple[Derivatives, BoolArray]:
-    """Shorten each row's step until its criterion falls; moves ``theta`` in place.
-
-    Value and derivatives are taken together at every trial, so an accepted full step costs one
-    evaluation. Rows that cannot fall any further are given up.
-    """
-    new = Derivatives(*(part.copy() for part in state))
-    moved = np.zeros(len(active), dtype=np.bool_)
-    factor = np.ones(len(active))
-    todo = np.arange(len(active))
-    start = theta[active]
-    # Below this a difference of two values is rounding error.
-    noise = 1e-13 * (1.0 + np.abs(state.value))
-    for _ in range(options.max_halvings):
-        trial_theta = start[todo] + factor[todo, None] * step[todo]
-        trial = criterion(trial_theta, active[todo])
-        record.n_evaluations[active[todo]] += 1
-        allowed = state.value[todo] + 1e-4 * factor[todo] * slope[todo] + noise[todo]
-        good = trial.value <= allowed
-        accepted = todo[good]
-        for part, value in zip(new, trial, strict=True):
-            part[accepted] = value[good]
-        theta[active[accepted]] = trial_theta[good]
-        moved[accepted] = True
-        rise = trial.value[~good] - state.value[todo[~good]]
-        todo = todo[~good]
-        if todo.size == 0:
-            break
-        factor[todo] *= _shorten(rise, factor[todo] * slope[todo])
-    return new, moved
 
 
 def _shorten(rise: FloatArray, slope: FloatArray) -> FloatArray:

@@ -17,7 +17,9 @@ STRUCTURES: dict[str, type[CovarianceStructure]] = {}
 class CovarianceStructure(ABC):
     """A smooth map from unconstrained parameters theta to a covariance matrix G.
 
-    G is relative to the residual variance. Arrays carry a leading axis, one row a fit.
+    G is relative to the residual variance. Arrays carry a leading axis, one row a fit. Newton's
+    steps are taken in local coordinates around theta (`chart`, `move`), which a structure chooses so
+    that they stay well conditioned where G is singular.
 
     Parameters
     ----------
@@ -52,20 +54,27 @@ class CovarianceStructure(ABC):
         """G, shape (n_fits, q, q)."""
 
     @abstractmethod
-    def jacobian(self, theta: FloatArray) -> FloatArray:
-        """Derivatives of the entries by theta, shape (n_fits, n_entries, n_theta)."""
+    def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Derivatives of the entries by local coordinates around theta, where these are 0.
+
+        Parameters
+        ----------
+        theta : shape (n_fits, n_theta)
+        weight : shape (n_fits, n_entries)
+
+        Returns
+        -------
+        First derivatives of the entries (n_fits, n_entries, n_theta), and second derivatives of
+        weight'entries (n_fits, n_theta, n_theta).
+        """
 
     @abstractmethod
-    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
-        """Second derivatives of weight'entries, shape (n_fits, n_theta, n_theta)."""
+    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        """The point at local coordinates ``step`` around ``theta``."""
 
     @abstractmethod
     def theta(self, matrix: FloatArray) -> FloatArray:
         """Parameters of the nearest member of the structure, shape (n_fits, n_theta)."""
-
-    @abstractmethod
-    def reflect(self, theta: FloatArray) -> FloatArray:
-        """The same G with signs chosen so that standard deviations are not negative."""
 
 
 def floor_eigenvalues(matrix: FloatArray, relative: float, absolute: float) -> FloatArray:

@@ -36,17 +36,14 @@ class Diagonal(CovarianceStructure):
     def matrix(self, theta: FloatArray) -> FloatArray:
         return _diagonal(theta * theta)
 
-    def jacobian(self, theta: FloatArray) -> FloatArray:
-        return _diagonal(2 * theta)
+    def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return _diagonal(2 * theta), _diagonal(2 * weight)
 
-    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
-        return _diagonal(2 * weight)
+    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        return np.asarray(np.abs(theta + step))
 
     def theta(self, matrix: FloatArray) -> FloatArray:
-        return np.asarray(np.sqrt(np.diagonal(matrix, axis1=1, axis2=2)))
-
-    def reflect(self, theta: FloatArray) -> FloatArray:
-        return np.asarray(np.abs(theta))
+        return np.asarray(np.sqrt(np.maximum(np.diagonal(matrix, axis1=1, axis2=2), 0.0)))
 
 
 def _diagonal(values: FloatArray) -> FloatArray:
