@@ -249,7 +249,7 @@ mod tests {
         let n = 120;
         let wave = |k: f64| -> Vec<f64> {
             (0..n)
-                .map(|i| (i as f64 * k + 0.3).sin() + 0.1 * (i as f64 * k * 7.1).cos())
+                .map(|i| (f64::from(i) * k + 0.3).sin() + 0.1 * (f64::from(i) * k * 7.1).cos())
                 .collect()
         };
         let codes: Vec<Vec<i32>> = vec![
@@ -296,9 +296,10 @@ mod tests {
         let mut met = Vec::new();
         codes
             .iter()
-            .map(|c| match met.iter().position(|m| m == c) {
-                Some(i) => i as i32,
-                None => {
+            .map(|c| {
+                if let Some(i) = met.iter().position(|m| m == c) {
+                    i as i32
+                } else {
                     met.push(*c);
                     met.len() as i32 - 1
                 }

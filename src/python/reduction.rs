@@ -262,7 +262,11 @@ impl Reduction {
             }
         }
         let a = fits.len();
-        Ok((array(py, beta, &[a, rank])?, array(py, c, &[a, rank, rank])?, array(py, scalars, &[a, 3])?))
+        Ok((
+            array(py, beta, &[a, rank])?,
+            array(py, c, &[a, rank, rank])?,
+            array(py, scalars, &[a, 3])?,
+        ))
     }
 
     /// Derivatives of X'W^-1 X by entries, `(n_entries, rank, rank)`; `None` as `solve`.
@@ -324,7 +328,11 @@ impl Reduction {
 /// One result a fit, in order; a batch too small to wake a thread pool for stays in this thread.
 fn map_fits<T: Send>(n_fits: usize, one: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
     if n_fits >= 16 {
-        (0..n_fits).into_par_iter().with_min_len(4).map(one).collect()
+        (0..n_fits)
+            .into_par_iter()
+            .with_min_len(4)
+            .map(one)
+            .collect()
     } else {
         (0..n_fits).map(one).collect()
     }
