@@ -51,7 +51,7 @@ def conditional_covariance(fit, group, level):
     return np.asarray(blocks[level], dtype=float)
 
 
-def numbers(fit):
+def estimates(fit):
     """Every estimate of a fit as one vector, for comparisons bit for bit."""
     parts = [
         [fit.llf, fit.deviance, fit.aic, fit.bic, fit.sigma, fit.scale],
@@ -60,6 +60,10 @@ def numbers(fit):
         np.ravel(fit.cov_params()),
         *[np.ravel(matrix) for matrix in fit.varcorr.values()],
         *[np.ravel(effects) for effects in fit.ranef.values()],
-        fit.fittedvalues,
     ]
     return np.concatenate([np.asarray(part, dtype=float) for part in parts])
+
+
+def numbers(fit):
+    """Estimates and fitted values as one vector."""
+    return np.concatenate([estimates(fit), np.asarray(fit.fittedvalues)])

@@ -110,9 +110,10 @@ def test_marginal_predictions_leave_the_random_effects_out(oracle):
     np.testing.assert_allclose(oracle.fit.predict(ranef=False), marginal, rtol=1e-9, atol=1e-9)
 
 
-def test_predictions_on_the_same_rows_are_the_fitted_values(oracle):
-    fit = oracle.fit
-    np.testing.assert_allclose(fit.predict(oracle.frame), fit.fittedvalues, rtol=1e-12, atol=1e-12)
+def test_predictions_on_the_same_rows_are_the_fitted_values(oracle, is_weighted):
+    fit, offset = oracle.fit, "off" if is_weighted else None
+    value = fit.predict(oracle.frame, offset=offset)
+    np.testing.assert_allclose(value, fit.fittedvalues, rtol=1e-12, atol=1e-12)
 
 
 def test_residuals_of_each_kind(oracle):

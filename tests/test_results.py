@@ -10,7 +10,7 @@ from scipy import stats
 
 import mlmfast as mlm
 
-from .fitting import lmm, numbers
+from .fitting import estimates, lmm
 from .problems import MODELS, Oracle, formula_of, group_labels, nested_frame
 
 RANDOM_PARTS = ["", "(x | a)", "(1 | a/b)", "(1 | a) + (0 + x + z | a)"]
@@ -79,14 +79,15 @@ def test_a_saved_fit_is_json(saved):
 
 def test_a_loaded_fit_has_the_same_numbers(fit, saved, frame):
     loaded = mlm.load(saved)
-    np.testing.assert_array_equal(numbers(loaded), numbers(fit))
+    np.testing.assert_array_equal(estimates(loaded), estimates(fit))
     pd.testing.assert_series_equal(loaded.params, fit.params)
     pd.testing.assert_frame_equal(loaded.cov_params(), fit.cov_params())
     assert loaded.nobs == fit.nobs
     assert loaded.singular == fit.singular
     new = frame.head(7).assign(a="a3", b="b1")
-    np.testing.assert_array_equal(loaded.predict(new), fit.predict(new))
-    np.testing.assert_array_equal(loaded.predict(new, ranef=False), fit.predict(new, ranef=False))
+    for ranef in (True, False):
+        predictions = [each.predict(new, ranef=ranef, offset="off") for each in (loaded, fit)]
+        np.testing.assert_array_equal(*predictions)
 
 
 def test_loading_runs_no_code(saved, monkeypatch):

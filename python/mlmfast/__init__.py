@@ -26,6 +26,7 @@ from mlmfast.errors import (
 from mlmfast.model import LMM, lmm
 from mlmfast.newton import NewtonOptions
 from mlmfast.result import LMMResult
+from mlmfast.storage import load
 
 __all__ = [
     "LMM",
@@ -42,7 +43,8 @@ __all__ = [
     "NewtonOptions",
     "SingularFitWarning",
     "__version__",
-    "load_sleepstudy",
     "lmm",
+    "load",
+    "load_sleepstudy",
     "mvn",
 ]

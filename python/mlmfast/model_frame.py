@@ -77,8 +77,8 @@ def build_model_frame(
     parsed = parse_formula(formula)
     frame = Frame.from_native(data)
     n_input = frame.n_rows
-    weights = _input_column(weights, "weights", frame)
-    offset = _input_column(offset, "offset", frame)
+    weights = input_column(weights, "weights", frame)
+    offset = input_column(offset, "offset", frame)
     names = _variables(parsed) + [c for c in (weights, offset) if isinstance(c, str)]
     used = _complete_rows(frame, names, [c for c in (offset,) if not isinstance(c, str)], na_action)
     if used is not None:
@@ -154,7 +154,8 @@ def _variables(parsed: MixedFormula) -> list[str]:
     return list(names)
 
 
-def _input_column(column: ColumnOrArray, role: str, frame: Frame) -> str | FloatArray | None:
+def input_column(column: ColumnOrArray, role: str, frame: Frame) -> str | FloatArray | None:
+    """Return an argument that is a column name or one number a row; the array is checked."""
     if column is None or isinstance(column, str):
         return column
     try:

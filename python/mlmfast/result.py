@@ -16,6 +16,7 @@ from mlmfast.certificate import Certificate
 from mlmfast.criterion import Criterion
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
+from mlmfast.grouping_names import ByGroup
 from mlmfast.model_frame import ModelFrame
 from mlmfast.random_effects import ConditionalEffects, conditional_effects
 from mlmfast.record import FitRecord
@@ -247,23 +248,27 @@ class LMMResult:
     @cached_property
     def ranef(self) -> dict[str, pd.DataFrame]:
         """BLUPs by grouping factor: the conditional means E(g | y), one row a level."""
-        return {
-            group.name: pd.DataFrame(
-                effects.mean, index=pd.Index(group.labels, name=group.name), columns=names
-            )
-            for group, names, effects in self._by_group()
-        }
+        return ByGroup(
+            {
+                group.name: pd.DataFrame(
+                    effects.mean, index=pd.Index(group.labels, name=group.name), columns=names
+                )
+                for group, names, effects in self._by_group()
+            }
+        )
 
     @cached_property
     def ranef_cov(self) -> dict[str, dict[str, pd.DataFrame]]:
         """Conditional covariances Var(g | y) by grouping factor and level (lme4's postVar)."""
-        return {
-            group.name: {
-                label: pd.DataFrame(covariance, index=names, columns=names)
-                for label, covariance in zip(group.labels, effects.covariance, strict=True)
+        return ByGroup(
+            {
+                group.name: {
+                    label: pd.DataFrame(covariance, index=names, columns=names)
+                    for label, covariance in zip(group.labels, effects.covariance, strict=True)
+                }
+                for group, names, effects in self._by_group()
             }
-            for group, names, effects in self._by_group()
-        }
+        )
 
     @cached_property
     def _effects(self) -> list[ConditionalEffects]:
@@ -346,17 +351,30 @@ class LMMResult:
         Parameters
         ----------
         newdata
-            Data with the columns of the formula; None for the rows used.
+            Data with the columns of the formula, the response not needed; None for the rows used.
+            A row with a missing value is predicted as NaN.
         ranef
             Add the random effects (conditional) or not (marginal).
         new_levels
             Levels not in the data: "error", or "population" for a random effect of 0.
         interval
-            None; intervals come with the inference tools.
+            "confidence" for x'beta + z'g (x'beta if marginal), "prediction" for a new response
+            (of a new cluster if marginal): a data frame with columns fit, lower and upper, by
+            normal quantiles, the covariance parameters taken as known. Conditional intervals
+            need the rows of the fit, so a loaded fit has none.
         level
             Level of the interval.
         offset
-            Offset of the new rows where the fit had one as an argument.
+            Offset of the new rows where the fit had one as an argument: a column name or an array.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> new = pd.DataFrame({"Days": [10], "Subject": ["308"]})
+        >>> fit.predict(new, interval="confidence").round(1)
+             fit  lower  upper
+        0  450.3  419.3  481.4
         """
         from mlmfast.prediction import predict
 
@@ -371,7 +389,10 @@ class LMMResult:
         )
 
     def simulate(self, n: int = 1, seed: Any = None) -> FloatArray:
-        """New responses from the fitted model, shape (nobs, n); random effects drawn anew."""
+        """Draw new responses from the model, shape (nobs, n); random effects drawn anew.
+
+        ``seed``: int, SeedSequence or Generator; a column is the same whatever ``n`` is.
+        """
         from mlmfast.simulate import simulate
 
         return simulate(self._needs_source("a simulation"), self._record, n, seed)
@@ -383,7 +404,7 @@ class LMMResult:
         return term_covariance(self._record, term)
 
     def R(self, cluster: object = None) -> pd.DataFrame:
-        """Residual covariance of a cluster's rows (of all rows without a grouping factor)."""
+        """Residual covariance of a cluster's rows (of all rows for None, as in V, Z and X)."""
         from mlmfast.cluster_matrices import residual_covariance
 
         return residual_covariance(self._needs_source("R"), self._record, cluster)
@@ -433,7 +454,7 @@ class LMMResult:
         return glance(self)
 
     def to_json(self, path: Any = None) -> str:
-        """The fit as JSON text, written to ``path`` too where one is given; see `mlmfast.load`."""
+        """Return the fit as JSON text, and write it to ``path`` if given; see `mlmfast.load`."""
         from mlmfast.storage import to_json
 
         return to_json(self, path)
@@ -445,6 +466,20 @@ class LMMResult:
         from mlmfast.report.html import fit_html
 
         return fit_html(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as JSON text: estimates without rows, as `mlmfast.load` gives them back."""
+        from mlmfast.storage import load
+
+        return load, (self.to_json(),)
+
+    def __copy__(self) -> LMMResult:
+        """Return the result itself, rows and all: it does not change."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LMMResult:
+        """See `__copy__`."""
+        return self
 
     # -- help ----------------------------------------------------------------------------------
 

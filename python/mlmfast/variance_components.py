@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.grouping_names import known_group
 from mlmfast.record import FitRecord
 
 
@@ -15,7 +16,8 @@ class VarCorr(Mapping[str, pd.DataFrame]):
     """Covariance matrices of the random effects by grouping factor.
 
     A mapping from the name of a grouping factor to a data frame; several terms on one factor are
-    stacked, with zeros between them. Prints as a table of standard deviations and correlations.
+    stacked, with zeros between them. An interaction is also found by lme4's name, "b:a" for "a:b".
+    Prints as a table of standard deviations and correlations.
 
     Parameters
     ----------
@@ -40,7 +42,10 @@ class VarCorr(Mapping[str, pd.DataFrame]):
         }
 
     def __getitem__(self, name: str) -> pd.DataFrame:
-        return self._frames[name]
+        group = known_group(name, self._frames) if isinstance(name, str) else None
+        if group is None:
+            raise KeyError(f"{name!r}; grouping factors: {', '.join(self._frames) or 'none'}")
+        return self._frames[group]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._frames)

@@ -1,0 +1,234 @@
+"""The matrices of the model, X, Z, G, R and V, by cluster label, as labelled data frames."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.errors import DataError, FormulaError, ModelError
+from mlmfast.factor import level_labels
+from mlmfast.formula import parse_formula
+from mlmfast.grouping_names import known_group
+from mlmfast.marginal_covariance import (
+    columns_at,
+    marginal_covariances,
+    noise_sd,
+    refuse_large_cluster,
+)
+from mlmfast.mvn import MVN
+from mlmfast.random_effects import fixed_part
+from mlmfast.record import FitRecord, TermRecord
+from mlmfast.variance_components import VarCorr
+
+if TYPE_CHECKING:
+    from mlmfast.result import FitSource
+
+# Without a cluster: all rows, as long as the matrix is one that people look at.
+_MOST_ROWS = 5_000
+
+
+def term_covariance(record: FitRecord, term: str) -> pd.DataFrame:
+    """G of a term as written, or of all terms on a grouping factor.
+
+    Raises
+    ------
+    ModelError
+        Where there is no such term or factor.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days || Subject)", mlm.load_sleepstudy())
+    >>> fit.G("(0+Days|Subject)").round(2)
+           Days
+    Days  35.86
+    """
+    text = str(term)
+    group = known_group(text, [group.name for group in record.groups])
+    if group is not None:
+        return VarCorr(record)[group]
+    terms = _terms_written(record, text)
+    if not terms:
+        known = [t.text for t in record.terms] + [g.name for g in record.groups]
+        raise ModelError(
+            f"there is no random-effects term {text!r}; the model has {', '.join(known) or 'none'}"
+        )
+    names = [name for t in terms for name in t.names]
+    return pd.DataFrame(_block_diagonal([t.covariance for t in terms]), index=names, columns=names)
+
+
+def residual_covariance(source: FitSource, record: FitRecord, cluster: object) -> pd.DataFrame:
+    """R of a cluster's rows, sigma^2 / weight on the diagonal.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    >>> fit.R(308).iloc[:2, :2].round(1)
+           0      1
+    0  960.5    0.0
+    1    0.0  960.5
+    """
+    rows = _rows(source, record, cluster, "R")
+    names = _row_names(source, rows)
+    matrix = np.diag(noise_sd(source.design, record)[rows] ** 2)
+    return pd.DataFrame(matrix, index=names, columns=names)
+
+
+def marginal_covariance(source: FitSource, record: FitRecord, cluster: object) -> pd.DataFrame:
+    """V = Z G Z' + R of a cluster's rows.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    >>> fit.V("308").iloc[:2, :2].round(1)
+            0       1
+    0  2338.6  1378.2
+    1  1378.2  2338.6
+    """
+    rows = _rows(source, record, cluster, "V")
+    names = _row_names(source, rows)
+    matrix = marginal_covariances(source.design, record, rows[None])[0]
+    return pd.DataFrame(matrix, index=names, columns=names)
+
+
+def fixed_matrix(source: FitSource, record: FitRecord, cluster: object) -> pd.DataFrame:
+    """Rows of X of a cluster, aliased columns included.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    >>> fit.X("308").head(2)
+       (Intercept)  Days
+    0          1.0   0.0
+    1          1.0   1.0
+    """
+    rows = _cluster_rows(source, record, cluster)
+    matrix = columns_at(source.design.x, rows)
+    return pd.DataFrame(matrix, index=_row_names(source, rows), columns=list(record.x_names))
+
+
+def random_matrix(source: FitSource, record: FitRecord, cluster: object) -> pd.DataFrame:
+    """Columns of Z of the levels in a cluster: by term, then level, then effect.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> fit.Z("308").tail(1)
+       (Intercept) | 308  Days | 308
+    9                1.0         9.0
+    """
+    rows, design = _rows(source, record, cluster, "Z"), source.design
+    blocks, names = [np.empty((len(rows), 0))], []
+    for term in design.random:
+        factor = design.factors[term.factor]
+        codes = factor.codes[rows]
+        levels = np.unique(codes)
+        z = columns_at(term.columns, rows)
+        spread = np.where((codes[:, None] == levels)[:, :, None], z[:, None, :], 0.0)
+        blocks.append(spread.reshape(len(rows), -1))
+        names += [f"{name} | {factor.labels[level]}" for level in levels for name in term.names]
+    return pd.DataFrame(np.hstack(blocks), index=_row_names(source, rows), columns=names)
+
+
+def marginal_distribution(source: FitSource, record: FitRecord, cluster: object) -> MVN:
+    """N(X_i beta + offset, V_i) of a cluster's responses, named by their rows.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    >>> fit.marginal("308").marginal(["0", "9"])
+    MVN with 2 components
+       mean   SD  correlation
+    0 251.4 48.4
+    9 345.6 48.4   0.59
+    """
+    design = source.design
+    rows = _rows(source, record, cluster, "the marginal distribution")
+    mean = fixed_part(design, record)[rows]
+    if design.offset is not None:
+        mean = mean + design.offset[rows]
+    names = [str(name) for name in _row_names(source, rows)]
+    if len(set(names)) < len(names):
+        # The frame's own index repeats; positions do not.
+        names = [str(row) for row in rows]
+    return MVN(mean, marginal_covariances(design, record, rows[None])[0], names)
+
+
+def _rows(source: FitSource, record: FitRecord, cluster: object, what: str) -> IntArray:
+    rows = _cluster_rows(source, record, cluster)
+    if cluster is None and len(rows) > _MOST_ROWS:
+        remedy = "name a cluster" if record.groups else "use the rows you need of X and sigma"
+        raise ModelError(
+            f"{what} of all {len(rows):,} rows is too large to show (the limit is "
+            f"{_MOST_ROWS:,}); {remedy}"
+        )
+    refuse_large_cluster(len(rows), what)
+    return rows
+
+
+def _cluster_rows(source: FitSource, record: FitRecord, cluster: object) -> IntArray:
+    """Rows of a level of the outermost grouping factor; all rows for None."""
+    if cluster is None:
+        return np.arange(source.design.n_obs)
+    if not record.groups:
+        raise ModelError(
+            f"the model has no grouping factor, so no cluster {cluster!r}; leave the cluster out"
+        )
+    outermost = source.design.factors[record.levels[0]]
+    label = _label(cluster)
+    if label not in outermost.labels:
+        close = difflib.get_close_matches(label, outermost.labels, n=3, cutoff=0.0)
+        raise DataError(
+            f"{label!r} is not a level of the outermost grouping factor {outermost.name!r}; the "
+            f"closest are {', '.join(map(repr, close))}"
+        )
+    return np.flatnonzero(outermost.codes == outermost.labels.index(label))
+
+
+def _label(cluster: object) -> str:
+    """Text of a level, however the user holds it: 308, 308.0 or "308"."""
+    values = np.empty(1, dtype=object)
+    values[0] = cluster
+    return level_labels(values)[0]
+
+
+def _row_names(source: FitSource, rows: IntArray) -> pd.Index:
+    index = None if source.frame is None else source.frame.frame.index
+    return pd.Index(rows) if index is None else index[rows]
+
+
+def _terms_written(record: FitRecord, text: str) -> list[TermRecord]:
+    """Terms that a piece of formula stands for; none unless all are on one grouping factor."""
+    exact = [term for term in record.terms if _plain(term.text) == _plain(text)]
+    if exact:
+        return exact
+    try:
+        parsed = parse_formula(f"y ~ {text}").random
+    except FormulaError:
+        return []
+    wanted = {_plain(term.text) for term in parsed}
+    found = [term for term in record.terms if _plain(term.text) in wanted]
+    return found if len(found) == len(wanted) and len({t.group for t in found}) == 1 else []
+
+
+def _plain(text: str) -> str:
+    return "".join(text.split()).removeprefix("us")
+
+
+def _block_diagonal(blocks: list[FloatArray]) -> FloatArray:
+    size = sum(len(block) for block in blocks)
+    out, at = np.zeros((size, size)), 0
+    for block in blocks:
+        stretch = slice(at, at + len(block))
+        out[stretch, stretch] = block
+        at += len(block)
+    return out

@@ -1,0 +1,133 @@
+"""Blocks of V = Z G Z' + R, cluster by cluster; V itself is never formed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.design import Design
+from mlmfast.errors import ModelError
+from mlmfast.record import FitRecord
+
+#: Rows of a cluster whose V is still formed (0.8 GB, and a few times that in passing).
+LARGEST_CLUSTER = 10_000
+
+_ENTRIES_AT_ONCE = 1 << 21
+
+
+def marginal_covariances(design: Design, record: FitRecord, rows: IntArray) -> FloatArray:
+    """V of m sets of n rows each.
+
+    Parameters
+    ----------
+    design, record : the data and the estimates.
+    rows : shape (m, n), rows in the order they are to have in V.
+
+    Returns
+    -------
+    shape (m, n, n), exactly symmetric.
+    """
+    n_sets, size = rows.shape
+    total = np.zeros((n_sets, size, size))
+    for term, effects in zip(record.terms, design.random, strict=True):
+        codes = design.factors[term.group].codes[rows]
+        z = columns_at(effects.columns, rows)
+        block = z @ term.covariance @ np.swapaxes(z, 1, 2)
+        block[codes[:, :, None] != codes[:, None, :]] = 0.0
+        total += block
+    # Z G Z' as computed is symmetric only up to rounding.
+    total = (total + np.swapaxes(total, 1, 2)) / 2
+    diagonal = np.arange(size)
+    total[:, diagonal, diagonal] += noise_sd(design, record)[rows] ** 2
+    return total
+
+
+def noise_sd(design: Design, record: FitRecord) -> FloatArray:
+    """Residual standard deviation of each row, sigma / sqrt(weight), shape (n,)."""
+    sigma = np.sqrt(record.sigma2)
+    if design.weights is None:
+        return np.full(design.n_obs, sigma)
+    return np.asarray(sigma / np.sqrt(design.weights))
+
+
+def columns_at(columns: Sequence[FloatArray | None], rows: IntArray) -> FloatArray:
+    """Columns of a design as a matrix for some rows, shape (*rows.shape, len(columns))."""
+    out = np.empty((*rows.shape, len(columns)))
+    for j, column in enumerate(columns):
+        out[..., j] = 1.0 if column is None else column[rows]
+    return out
+
+
+def clusters_by_size(codes: CodeArray, n_levels: int) -> Iterator[IntArray]:
+    """Yield the rows of the clusters, clusters of one size together, rows in data order.
+
+    Each array has shape (clusters, size); a size with many clusters comes in several arrays.
+
+    Examples
+    --------
+    >>> for rows in clusters_by_size(np.array([0, 1, 0, 2], dtype=np.int32), 3):
+    ...     print(rows.tolist())
+    [[1], [3]]
+    [[0, 2]]
+    """
+    order = np.argsort(codes, kind="stable")
+    sizes = np.bincount(codes, minlength=n_levels)
+    starts = np.cumsum(sizes) - sizes
+    for size in np.unique(sizes).tolist():
+        first = starts[sizes == size]
+        step = max(1, _ENTRIES_AT_ONCE // max(size * size, 1))
+        for at in range(0, len(first), step):
+            yield order[first[at : at + step, None] + np.arange(size)]
+
+
+def cholesky_factors(covariances: FloatArray) -> FloatArray:
+    """Lower Cholesky factors, shape (m, n, n).
+
+    Raises
+    ------
+    ModelError
+        Where sigma^2 is so small beside G that V is singular in double precision.
+    """
+    try:
+        return np.asarray(np.linalg.cholesky(covariances), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        raise ModelError(
+            "the covariance matrix V of a cluster is singular to rounding: the residual variance "
+            "is too small beside the random effects' for this result"
+        ) from None
+
+
+def solve_lower(factors: FloatArray, right: FloatArray) -> FloatArray:
+    """L^-1 b for m systems at once by forward substitution.
+
+    Parameters
+    ----------
+    factors : shape (m, n, n), lower triangular.
+    right : shape (m, n, k).
+
+    Examples
+    --------
+    >>> solve_lower(np.array([[[2.0, 0.0], [1.0, 1.0]]]), np.array([[[2.0], [3.0]]])).tolist()
+    [[[1.0], [2.0]]]
+    """
+    out = np.empty_like(right)
+    for j in range(right.shape[1]):
+        known = factors[:, j, None, :j] @ out[:, :j]
+        out[:, j] = (right[:, j] - known[:, 0]) / factors[:, j, j, None]
+    return out
+
+
+def refuse_large_cluster(n_rows: int, what: str) -> None:
+    """Refuse what would need a V too large for memory.
+
+    Examples
+    --------
+    >>> refuse_large_cluster(100, "V")
+    """
+    if n_rows > LARGEST_CLUSTER:
+        raise ModelError(
+            f"{what} needs the covariance matrix of {n_rows:,} rows of one cluster; at most "
+            f"{LARGEST_CLUSTER:,} rows are supported"
+        )

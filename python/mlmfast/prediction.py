@@ -1,0 +1,205 @@
+"""Fitted values, and predictions for new rows with or without random effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.errors import DataError, ModelError
+from mlmfast.frame import Frame
+from mlmfast.prediction_error import error_variance
+from mlmfast.prediction_rows import Needs, PredictionRows, rows_of_fit, rows_of_newdata
+from mlmfast.random_effects import ConditionalEffects
+from mlmfast.record import FitRecord
+
+if TYPE_CHECKING:
+    from mlmfast.result import FitSource, LMMResult
+
+_LEVEL = 0.95
+_NEW_LEVELS = ("error", "population")
+_INTERVALS = ("confidence", "prediction")
+
+
+def fitted_values(
+    source: FitSource, record: FitRecord, effects: Sequence[ConditionalEffects]
+) -> pd.Series[float]:
+    """X beta + Z g + offset at the BLUPs, with the index of the rows used.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> fit.fittedvalues.head(2).round(2).tolist()
+    [253.66, 273.33]
+    """
+    rows = rows_of_fit(source.design, Needs(z=True, groups=True))
+    return series_of_rows(source, predicted(rows, record, effects))
+
+
+def series_of_rows(source: FitSource, values: FloatArray) -> pd.Series[float]:
+    """Values of the rows used, with their index where the user's frame has one."""
+    return pd.Series(values, index=None if source.frame is None else source.frame.frame.index)
+
+
+def predicted(
+    rows: PredictionRows, record: FitRecord, effects: Sequence[ConditionalEffects]
+) -> FloatArray:
+    """X beta + Z g + offset, column by column; without g where the rows have no levels."""
+    total = np.zeros(rows.n_rows)
+    for j, b in zip(record.kept, record.beta, strict=True):
+        column = rows.x[j]
+        total += b if column is None else b * column
+    if rows.codes:
+        _add_random_part(total, rows, record, effects)
+    return total if rows.offset is None else total + rows.offset
+
+
+def _add_random_part(
+    total: FloatArray,
+    rows: PredictionRows,
+    record: FitRecord,
+    effects: Sequence[ConditionalEffects],
+) -> None:
+    """Add Z g; a level that the fit did not see has g = 0."""
+    taken = [0] * len(record.groups)
+    for term, columns in zip(record.terms, rows.z, strict=True):
+        means, codes = effects[term.group].mean, rows.codes[term.group]
+        for column in columns:
+            # The appended zero is the one that code -1 reaches.
+            by_row = np.append(means[:, taken[term.group]], 0.0)[codes]
+            total += by_row if column is None else by_row * column
+            taken[term.group] += 1
+
+
+def predict(
+    fit: LMMResult,
+    newdata: object,
+    *,
+    ranef: bool,
+    new_levels: str,
+    interval: str | None,
+    level: float,
+    offset: Any,
+) -> Any:
+    """Predict the rows used or new ones; `LMMResult.predict` documents the arguments.
+
+    Raises
+    ------
+    ModelError
+        For a word that is not known, or an interval that cannot be computed.
+    DataError
+        Where newdata lack a column, have an unknown level, or need an offset.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> fit.predict({"Days": [10, 11], "Subject": [308, 308]}).round(1)
+    array([450.3, 470. ])
+    >>> fit.predict({"Days": [10, 11]}, ranef=False).round(1)
+    array([356.1, 366.5])
+    """
+    _check_words(new_levels, interval, level)
+    # A new observation varies with its random effects, whether they are predicted or not.
+    needs = Needs(z=ranef or interval == "prediction", groups=ranef)
+    frame, rows, complete = _rows(fit, newdata, needs, new_levels, offset)
+    if rows.n_rows == 0:
+        values = np.empty(0)
+    else:
+        values = predicted(rows, fit._record, fit._effects if rows.codes else ())
+    if interval is None:
+        return _in_container(frame, _spread(values, complete))
+    half = _half_width(fit, rows, interval, level, is_new=newdata is not None)
+    bounds = {"fit": values, "lower": values - half, "upper": values + half}
+    return _in_frame(frame, {name: _spread(v, complete) for name, v in bounds.items()})
+
+
+def _rows(
+    fit: LMMResult, newdata: object, needs: Needs, new_levels: str, offset: Any
+) -> tuple[Frame | None, PredictionRows, BoolArray | None]:
+    """Read the frame, its rows without missing values, and which they are (None for all)."""
+    if newdata is not None:
+        frame = Frame.from_native(newdata)
+        return frame, *rows_of_newdata(fit._record, frame, needs, new_levels, offset)
+    source = fit._needs_source("a prediction without newdata")
+    if offset is not None:
+        raise DataError("offset is for newdata; the rows used keep the offset of the fit")
+    own = None if source.frame is None else source.frame.frame
+    return own, rows_of_fit(source.design, needs), None
+
+
+def _check_words(new_levels: str, interval: str | None, level: float) -> None:
+    if new_levels not in _NEW_LEVELS:
+        raise ModelError(f"new_levels is {new_levels!r}; use {' or '.join(map(repr, _NEW_LEVELS))}")
+    if interval is not None and interval not in _INTERVALS:
+        raise ModelError(
+            f"interval is {interval!r}; use None or {' or '.join(map(repr, _INTERVALS))}"
+        )
+    if not 0 < level < 1:
+        raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+    if interval is None and level != _LEVEL:
+        raise ModelError("level is that of an interval; give interval='confidence' or 'prediction'")
+
+
+def _half_width(
+    fit: LMMResult, rows: PredictionRows, interval: str, level: float, is_new: bool
+) -> FloatArray:
+    """Half the width of each row's interval, normal quantile times standard error."""
+    record = fit._record
+    if rows.n_rows == 0:
+        return np.empty(0)
+    design = fit._needs_source("an interval around random effects").design if rows.codes else None
+    variance = error_variance(rows, record, design)
+    if interval == "prediction":
+        variance = variance + _noise_variance(fit, is_new)
+    return np.asarray(stats.norm.ppf(0.5 + level / 2) * np.sqrt(variance))
+
+
+def _noise_variance(fit: LMMResult, is_new: bool) -> FloatArray | float:
+    record = fit._record
+    if not record.weighted:
+        return record.sigma2
+    if is_new:
+        raise ModelError(
+            "interval='prediction' needs the weights of new rows, which newdata do not hold; "
+            "use interval='confidence', or add scale / weight to its variance yourself"
+        )
+    weights = fit._needs_source("a prediction interval").design.weights
+    assert weights is not None
+    return record.sigma2 / weights
+
+
+def _spread(values: FloatArray, complete: BoolArray | None) -> FloatArray:
+    """Values of the complete rows among all rows, NaN elsewhere."""
+    if complete is None or complete.all():
+        return values
+    out = np.full(complete.size, np.nan)
+    out[complete] = values
+    return out
+
+
+def _in_container(frame: Frame | None, values: FloatArray) -> Any:
+    """Make a column of the library that the user's frame is from; an array for a dict."""
+    if frame is None:
+        return values
+    library = frame.native_namespace
+    if frame.index is not None:
+        return pd.Series(values, index=frame.index)
+    if library is pd:
+        return values
+    if library.__name__ == "pyarrow":
+        return library.array(values)
+    if library.__name__ == "polars":
+        return library.Series("prediction", values)
+    return library.Series(values)
+
+
+def _in_frame(frame: Frame | None, columns: dict[str, FloatArray]) -> Any:
+    if frame is None or frame.index is not None:
+        return pd.DataFrame(columns, index=None if frame is None else frame.index)
+    return frame.to_native_frame(columns)

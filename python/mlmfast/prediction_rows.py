@@ -1,0 +1,164 @@
+"""Columns of X and Z of the rows to predict: those of the fit, or new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlmfast.arrays import BoolArray, CodeArray, FloatArray
+from mlmfast.design import Design
+from mlmfast.errors import DataError, ModelError
+from mlmfast.expressions import evaluate_numeric, variables_of
+from mlmfast.frame import Frame
+from mlmfast.model_frame import grouping_factor, input_column
+from mlmfast.record import FitRecord, GroupRecord
+
+_Columns = Sequence[FloatArray | None]
+
+_LEVELS_NAMED = 5
+
+
+@dataclass(frozen=True)
+class PredictionRows:
+    """Rows to predict.
+
+    Attributes
+    ----------
+    n_rows : number of rows
+    x : columns of X, each of shape (n,), or None for a constant 1
+    z : the same for each random-effects term; empty where not needed.
+    codes : for each grouping factor the level of each row, -1 for one that the fit did not see;
+        empty where the levels do not matter, for marginal predictions.
+    offset : shape (n,) or None
+    """
+
+    n_rows: int
+    x: _Columns
+    z: tuple[_Columns, ...]
+    codes: tuple[CodeArray, ...]
+    offset: FloatArray | None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Which parts of the random effects a prediction needs: columns of Z, levels of the groups."""
+
+    z: bool
+    groups: bool
+
+
+def rows_of_fit(design: Design, needs: Needs) -> PredictionRows:
+    """Return the rows that the fit used."""
+    return PredictionRows(
+        design.n_obs,
+        design.x,
+        tuple(term.columns for term in design.random) if needs.z else (),
+        tuple(factor.codes for factor in design.factors) if needs.groups else (),
+        design.offset,
+    )
+
+
+def rows_of_newdata(
+    record: FitRecord, frame: Frame, needs: Needs, new_levels: str, offset: Any
+) -> tuple[PredictionRows, BoolArray]:
+    """Read new rows as the fit read its own.
+
+    Returns
+    -------
+    The rows without missing values, and which of the frame's they are, shape (frame.n_rows,).
+
+    Raises
+    ------
+    ModelError
+        Where the model was made from arrays.
+    DataError
+        Where a column is missing, a level is unknown, or an offset is needed.
+    """
+    if record.fixed_spec is None:
+        raise ModelError(
+            "the model was made from arrays, and there is no formula to read newdata by; multiply "
+            "your own X by fit.params"
+        )
+    given = _offset_argument(record, frame, offset)
+    names = _variables(record, needs)
+    complete = _complete(frame, [*names, given] if isinstance(given, str) else names)
+    kept = frame if complete.all() else frame.take(complete)
+    if not complete.any():
+        return PredictionRows(0, (), (), (), None), complete
+    terms = record.terms if needs.z else ()
+    groups = record.groups if needs.groups else ()
+    if isinstance(given, str):
+        given = kept.numeric(given)
+    elif given is not None:
+        given = given[complete]
+    rows = PredictionRows(
+        kept.n_rows,
+        record.fixed_spec.build(kept).columns,
+        tuple(term.spec.build(kept).columns for term in terms if term.spec is not None),
+        tuple(_known_levels(group, kept, new_levels) for group in groups),
+        _offset(record.offsets, given, kept),
+    )
+    return rows, complete
+
+
+def _offset_argument(record: FitRecord, frame: Frame, offset: Any) -> str | FloatArray | None:
+    if record.offset_given and offset is None:
+        raise DataError(
+            "the fit had an offset as an argument, which newdata do not hold; pass offset= (a "
+            "column name of newdata, or one number a row)"
+        )
+    if offset is not None and not record.offset_given:
+        raise DataError("offset is given for newdata, but the fit had no offset as an argument")
+    return input_column(offset, "offset", frame)
+
+
+def _variables(record: FitRecord, needs: Needs) -> list[str]:
+    """Columns of newdata that a prediction needs."""
+    assert record.fixed_spec is not None
+    names = list(record.fixed_spec.variables)
+    for expression in record.offsets:
+        names += variables_of(expression)
+    for term in record.terms if needs.z else ():
+        names += () if term.spec is None else term.spec.variables
+    for group in record.groups if needs.groups else ():
+        names += group.columns
+    return list(dict.fromkeys(names))
+
+
+def _complete(frame: Frame, names: Iterable[str]) -> BoolArray:
+    complete = np.ones(frame.n_rows, dtype=bool)
+    for name in names:
+        missing = frame.missing(name)
+        if missing is not None:
+            complete &= ~missing
+    return complete
+
+
+def _known_levels(group: GroupRecord, frame: Frame, new_levels: str) -> CodeArray:
+    if len(set(group.labels)) < len(group.labels):
+        raise DataError(
+            f"levels of {group.name!r} have the same label (a ':' within the levels?), so new "
+            "rows cannot be matched with them; rename the levels"
+        )
+    codes, unknown = grouping_factor(group.columns, frame).recode(group.labels)
+    if unknown and new_levels == "error":
+        named = ", ".join(map(repr, unknown[:_LEVELS_NAMED]))
+        more = f" and {len(unknown) - _LEVELS_NAMED} more" if len(unknown) > _LEVELS_NAMED else ""
+        raise DataError(
+            f"grouping factor {group.name!r} has new levels, which the fit did not see: {named}"
+            f"{more}; use new_levels='population' to give them an effect of 0, or ranef=False"
+        )
+    return codes
+
+
+def _offset(
+    expressions: tuple[str, ...], argument: FloatArray | None, frame: Frame
+) -> FloatArray | None:
+    total = argument
+    for expression in expressions:
+        values = evaluate_numeric(expression, frame, "the offset")
+        total = values if total is None else total + values
+    return total

@@ -1,0 +1,112 @@
+"""New responses from a fitted model, for parametric bootstrap and checks of the fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.design import Design
+from mlmfast.errors import DataError
+from mlmfast.marginal_covariance import noise_sd
+from mlmfast.random_effects import fixed_part
+from mlmfast.record import FitRecord
+
+if TYPE_CHECKING:
+    from mlmfast.result import FitSource
+
+
+def simulate(source: FitSource, record: FitRecord, n: int, seed: Any) -> FloatArray:
+    """Draw n responses, each with random effects and residuals of its own.
+
+    Parameters
+    ----------
+    source, record : the data and the estimates.
+    n : number of responses.
+    seed : int, SeedSequence, Generator, or None for fresh entropy
+        Column i has a stream of its own, so it is the same whatever n is.
+
+    Returns
+    -------
+    shape (nobs, n), the offset included.
+
+    Raises
+    ------
+    DataError
+        n is not an integer that is at least 1, or the seed is none.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    >>> few, many = fit.simulate(2, seed=1), fit.simulate(5, seed=1)
+    >>> many.shape, bool((few == many[:, :2]).all())
+    ((180, 5), True)
+    """
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise DataError(f"n is {n!r}; the number of responses must be an integer >= 1")
+    design = source.design
+    mean = fixed_part(design, record)
+    if design.offset is not None:
+        mean = mean + design.offset
+    roots = [covariance_root(term.covariance) for term in record.terms]
+    sd = noise_sd(design, record)
+    entropy = _seed_sequence(seed)
+    out = np.empty((design.n_obs, int(n)), order="F")
+    for i in range(int(n)):
+        generator = np.random.default_rng(_stream(entropy, i))
+        out[:, i] = mean + _random_part(design, roots, generator)
+        out[:, i] += sd * generator.standard_normal(design.n_obs)
+    return out
+
+
+def covariance_root(covariance: FloatArray) -> FloatArray:
+    """B with B B' = G, for G positive semi-definite, shape (q, q).
+
+    The symmetric root of the correlation matrix, rows scaled by the standard deviations: no sign
+    of an eigenvector is left to chance.
+
+    Examples
+    --------
+    >>> covariance_root(np.array([[4.0, 0.0], [0.0, 0.0]])).tolist()
+    [[2.0, 0.0], [0.0, 0.0]]
+    """
+    sd = np.sqrt(np.diag(covariance))
+    unit = np.where(sd > 0, sd, 1.0)
+    values, vectors = np.linalg.eigh(covariance / np.outer(unit, unit))
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    return np.asarray(sd[:, None] * root)
+
+
+def _random_part(
+    design: Design, roots: list[FloatArray], generator: np.random.Generator
+) -> FloatArray:
+    total = np.zeros(design.n_obs)
+    for term, root in zip(design.random, roots, strict=True):
+        factor = design.factors[term.factor]
+        effects = generator.standard_normal((factor.n_levels, len(root))) @ root.T
+        for j, column in enumerate(term.columns):
+            by_row = np.ascontiguousarray(effects[:, j])[factor.codes]
+            total += by_row if column is None else by_row * column
+    return total
+
+
+def _seed_sequence(seed: Any) -> np.random.SeedSequence:
+    if isinstance(seed, np.random.SeedSequence):
+        return seed
+    if isinstance(seed, np.random.Generator):
+        return np.random.SeedSequence(seed.integers(0, 2**32, size=8).tolist())
+    try:
+        return np.random.SeedSequence(seed)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"seed is {seed!r}; give a non-negative integer, a SeedSequence or a Generator"
+        ) from None
+
+
+def _stream(entropy: np.random.SeedSequence, i: int) -> np.random.SeedSequence:
+    # The i-th child that `spawn` would give, without its count of children given before.
+    return np.random.SeedSequence(
+        entropy.entropy, spawn_key=(*entropy.spawn_key, i), pool_size=entropy.pool_size
+    )

@@ -1,0 +1,153 @@
+"""Saved fits: JSON that holds estimates and names, no rows of data and no code."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from mlmfast.errors import DataError
+from mlmfast.random_effects import ConditionalEffects
+from mlmfast.record import FitRecord
+from mlmfast.result import LMMResult
+from mlmfast.stored_record import array, record_from_dict, record_to_dict, typed
+
+_NAME, _VERSION = "mlmfast fit", 1
+
+# JSON has no numbers for these; {"float": "NaN"} cannot be mistaken for a level of that name.
+_NOT_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
+
+
+def to_json(fit: LMMResult, path: str | os.PathLike[str] | None = None) -> str:
+    """Return a fit as JSON text, and write it to a file where a path is given.
+
+    Numbers keep all their digits. The rows of the data are left out, so a loaded fit has no
+    fitted values, residuals or simulations; everything else it answers as before.
+
+    Parameters
+    ----------
+    fit : the fit.
+    path : file to write.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> to_json(fit)[:48]
+    '{"format": {"name": "mlmfast fit", "version": 1}'
+    """
+    data = {
+        "format": {"name": _NAME, "version": _VERSION},
+        "record": record_to_dict(fit._record),
+        "timings": fit.timings,
+        "effects": [{"mean": e.mean, "covariance": e.covariance} for e in fit._effects],
+    }
+    text = json.dumps(_plain(data), allow_nan=False)
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text
+
+
+def load(path_or_text: str | os.PathLike[str]) -> LMMResult:
+    """Read a fit that `LMMResult.to_json` wrote. No code is run.
+
+    Parameters
+    ----------
+    path_or_text : a file, or the JSON text itself
+
+    Raises
+    ------
+    DataError
+        Where the file cannot be read, is no saved fit, or is of a version not known here.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> mlm.load(fit.to_json()).llf == fit.llf
+    True
+    """
+    text, where = _read(path_or_text)
+    try:
+        data = json.loads(text, object_hook=_float_of, parse_constant=_refuse_constant)
+        _check_format(data, where)
+        record = record_from_dict(data["record"])
+        effects = _effects_from(data["effects"], record)
+        timings = {str(k): float(v) for k, v in typed(data["timings"], dict).items()}
+    except DataError:
+        raise
+    except KeyError as error:
+        raise _no_fit(where, f"{error.args[0]!r} is missing") from None
+    except (TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+        raise _no_fit(where, str(error)) from None
+    return LMMResult(record, None, timings, effects)
+
+
+def _effects_from(data: object, record: FitRecord) -> list[ConditionalEffects]:
+    out = []
+    for k, (item, group) in enumerate(zip(typed(data, list), record.groups, strict=True)):
+        n, q = len(group.labels), sum(len(term.names) for term in record.terms_on(k))
+        mean, covariance = array(item["mean"], (n, q)), array(item["covariance"], (n, q, q))
+        out.append(ConditionalEffects(mean, covariance))
+    return out
+
+
+def _read(path_or_text: object) -> tuple[str, str]:
+    if isinstance(path_or_text, str) and path_or_text.lstrip().startswith("{"):
+        return path_or_text, "the text"
+    if not isinstance(path_or_text, str | os.PathLike):
+        raise DataError(
+            f"a saved fit is read from a path or from JSON text, not {type(path_or_text).__name__}"
+        )
+    try:
+        return Path(path_or_text).read_text(encoding="utf-8"), repr(os.fspath(path_or_text))
+    except OSError as error:
+        raise DataError(
+            f"{os.fspath(path_or_text)!r} is neither a file that can be read nor JSON text of a "
+            f"saved fit ({error.strerror})"
+        ) from None
+    except ValueError as error:
+        raise _no_fit(repr(os.fspath(path_or_text)), str(error)) from None
+
+
+def _check_format(data: Any, where: str) -> None:
+    form = data.get("format") if isinstance(data, dict) else None
+    if not isinstance(form, dict) or form.get("name") != _NAME:
+        raise _no_fit(where, f"there is no format {_NAME!r} in it")
+    if form.get("version") != _VERSION:
+        raise DataError(
+            f"{where} was saved in version {form.get('version')!r} of the format, and this "
+            f"mlmfast reads version {_VERSION}; update mlmfast, or fit the model again"
+        )
+
+
+def _no_fit(where: str, reason: str) -> DataError:
+    return DataError(f"{where} is not a saved fit of mlmfast, or is damaged: {reason}")
+
+
+def _plain(value: Any) -> Any:
+    """Value as JSON can hold it."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return value.tolist() if np.isfinite(value).all() else _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return {"float": "NaN" if np.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
+    return value
+
+
+def _float_of(item: dict[str, Any]) -> Any:
+    if len(item) == 1 and isinstance(item.get("float"), str):
+        return _NOT_FINITE.get(item["float"], item)
+    return item
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,169 @@
+"""FitRecord as JSON-able data and back, every field checked on the way in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.certificate import Certificate
+from mlmfast.language.terms import term_list
+from mlmfast.model_matrix import ModelMatrixSpec
+from mlmfast.record import FitRecord, GroupRecord, TermRecord
+
+_Kind = TypeVar("_Kind")
+
+
+def record_to_dict(record: FitRecord) -> dict[str, Any]:
+    """Return the record as dicts, lists, arrays and numbers."""
+    return _members(record) | {
+        "groups": [_members(group) for group in record.groups],
+        "terms": [_members(term) | {"spec": _spec_to_dict(term.spec)} for term in record.terms],
+        "certificate": _members(record.certificate),
+        "fixed_spec": _spec_to_dict(record.fixed_spec),
+    }
+
+
+def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
+    """Read what `record_to_dict` wrote.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        Where a field is missing, of another type, or does not fit the others.
+    """
+    kept = _positions(data["kept"], len(_texts(data["x_names"])))
+    groups = tuple(_group(item) for item in typed(data["groups"], list))
+    return FitRecord(
+        formula=_optional_text(data["formula"]),
+        method=typed(data["method"], str),
+        response=typed(data["response"], str),
+        offsets=_texts(data["offsets"]),
+        weighted=typed(data["weighted"], bool),
+        offset_given=typed(data["offset_given"], bool),
+        n_obs=typed(data["n_obs"], int),
+        n_dropped=typed(data["n_dropped"], int),
+        x_names=_texts(data["x_names"]),
+        terms_of_x=_terms_of_x(data["terms_of_x"]),
+        kept=kept,
+        beta=array(data["beta"], (len(kept),)),
+        vcov=array(data["vcov"], (len(kept), len(kept))),
+        sigma2=_real(data["sigma2"]),
+        deviance=_real(data["deviance"]),
+        n_theta=typed(data["n_theta"], int),
+        groups=groups,
+        terms=tuple(_term(item, len(groups)) for item in typed(data["terms"], list)),
+        levels=_positions(data["levels"], len(groups)),
+        certificate=_certificate(data["certificate"]),
+        converged=typed(data["converged"], bool),
+        ddf=typed(data["ddf"], str),
+        fixed_spec=_spec(data["fixed_spec"]),
+    )
+
+
+def typed(value: object, kind: type[_Kind]) -> _Kind:
+    """Return the value, which must be of just this type.
+
+    Examples
+    --------
+    >>> typed(True, int)
+    Traceback (most recent call last):
+    TypeError: True is not of type int
+    """
+    if type(value) is not kind:
+        raise TypeError(f"{str(value)[:40]} is not of type {kind.__name__}")
+    return value
+
+
+def array(value: object, shape: tuple[int, ...]) -> FloatArray:
+    """Nested lists of numbers as an array of a known shape.
+
+    Examples
+    --------
+    >>> array([[1, 2.5]], (1, 2))
+    array([[1. , 2.5]])
+    """
+    found = np.array(typed(value, list))
+    if found.size and found.dtype.kind not in "if":
+        raise TypeError("an array holds something that is not a number")
+    # Empty lists do not tell the lengths of the other axes.
+    if found.shape != shape and (found.size or 0 not in shape):
+        raise ValueError(f"an array has shape {found.shape} instead of {shape}")
+    return found.astype(np.float64).reshape(shape)
+
+
+def _members(item: object) -> dict[str, Any]:
+    return {field.name: getattr(item, field.name) for field in fields(item)}  # type: ignore[arg-type]
+
+
+def _spec_to_dict(spec: ModelMatrixSpec | None) -> dict[str, object] | None:
+    return None if spec is None else spec.to_dict()
+
+
+def _spec(data: Any) -> ModelMatrixSpec | None:
+    if data is None:
+        return None
+    spec = ModelMatrixSpec.from_dict(data)
+    if set(term_list(spec.rhs).variable_names) != set(spec.coded):
+        raise ValueError(f"the columns of {spec.rhs!r} are not all described")
+    return spec
+
+
+def _group(data: Mapping[str, Any]) -> GroupRecord:
+    return GroupRecord(
+        name=typed(data["name"], str),
+        columns=_texts(data["columns"]),
+        labels=_texts(data["labels"]),
+    )
+
+
+def _term(data: Mapping[str, Any], n_groups: int) -> TermRecord:
+    names = _texts(data["names"])
+    return TermRecord(
+        group=_positions([data["group"]], n_groups)[0],
+        names=names,
+        structure=typed(data["structure"], str),
+        text=typed(data["text"], str),
+        covariance=array(data["covariance"], (len(names), len(names))),
+        singular=typed(data["singular"], bool),
+        spec=_spec(data["spec"]),
+    )
+
+
+def _certificate(data: Mapping[str, Any]) -> Certificate:
+    return Certificate(
+        newton_decrement=_real(data["newton_decrement"]),
+        min_hessian_eigenvalue=_real(data["min_hessian_eigenvalue"]),
+        boundary=_texts(data["boundary"]),
+        n_evaluations=typed(data["n_evaluations"], int),
+        n_iterations=typed(data["n_iterations"], int),
+        engine=typed(data["engine"], str),
+    )
+
+
+def _terms_of_x(data: object) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    labels, positions = typed(data, list)
+    terms = _texts(labels)
+    return terms, _positions(positions, len(terms))
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(typed(item, str) for item in typed(value, list))
+
+
+def _positions(value: object, length: int) -> tuple[int, ...]:
+    positions = tuple(typed(item, int) for item in typed(value, list))
+    if any(not 0 <= k < length for k in positions):
+        raise ValueError(f"a position is not among the {length} there are")
+    return positions
+
+
+def _optional_text(value: object) -> str | None:
+    return None if value is None else typed(value, str)
+
+
+def _real(value: object) -> float:
+    return float(value) if isinstance(value, int) else typed(value, float)
