@@ -60,7 +60,9 @@ $(VENV)/created:
 
 # Editable: changes of Python files need nothing, changes of Rust files a new build.
 $(VENV)/installed: $(VENV)/created pyproject.toml $(RUST)
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --quiet
+	@echo "building the Rust core: about two minutes"
+	@VIRTUAL_ENV=$(abspath $(VENV)) PIP_QUIET=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	  $(BIN)/maturin develop --release --quiet
 	@touch $@
 
 $(VENV)/test: $(VENV)/created pyproject.toml

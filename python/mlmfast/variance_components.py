@@ -60,10 +60,10 @@ class VarCorr(Mapping[str, pd.DataFrame]):
         --------
         >>> import mlmfast as mlm
         >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
-        >>> fit.varcorr.tidy().round(2)[["group", "effect1", "vcov", "sdcor"]]
-              group      effect1     vcov  sdcor
-        0   Subject  (Intercept)  1378.18  37.12
-        1  Residual         None   960.46  30.99
+        >>> fit.varcorr.tidy().round(2)[["group", "vcov", "sdcor"]]
+              group     vcov  sdcor
+        0   Subject  1378.18  37.12
+        1  Residual   960.46  30.99
         """
         rows: list[tuple[str, str | None, str | None, float, float]] = []
         for term in self._record.terms:

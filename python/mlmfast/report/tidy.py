@@ -55,14 +55,16 @@ def tidy(fit: LMMResult, effects: str = "all") -> pd.DataFrame:
     --------
     >>> import mlmfast as mlm
     >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
-    >>> tidy(fit)[["effect", "group", "term", "estimate", "std_error"]].round(3)
-         effect     group                   term  estimate  std_error
-    0     fixed       NaN            (Intercept)   251.405      6.825
-    1     fixed       NaN                   Days    10.467      1.546
-    2  ran_pars   Subject        sd__(Intercept)    24.740        NaN
-    3  ran_pars   Subject               sd__Days     5.922        NaN
-    4  ran_pars   Subject  cor__(Intercept).Days     0.066        NaN
-    5  ran_pars  Residual        sd__Observation    25.592        NaN
+    >>> tidy(fit, "fixed")[["term", "estimate", "std_error", "conf_low", "conf_high"]].round(3)
+              term  estimate  std_error  conf_low  conf_high
+    0  (Intercept)   251.405      6.825   238.029    264.781
+    1         Days    10.467      1.546     7.438     13.497
+    >>> tidy(fit, "random")[["group", "term", "estimate"]].round(3)
+          group                   term  estimate
+    0   Subject        sd__(Intercept)    24.740
+    1   Subject               sd__Days     5.922
+    2   Subject  cor__(Intercept).Days     0.066
+    3  Residual        sd__Observation    25.592
     """
     if effects not in {"all", "fixed", "random"}:
         raise ModelError(f"effects is {effects!r}; use 'all', 'fixed' or 'random'")
@@ -71,12 +73,14 @@ def tidy(fit: LMMResult, effects: str = "all") -> pd.DataFrame:
         frames.append(_fixed_rows(fit))
     if effects != "fixed":
         frames.append(_random_rows(fit._record))
-    # Built from dicts of lists, not concat: empty and all-NaN columns keep their types.
-    joined = {name: [v for frame in frames for v in frame[name]] for name in _COLUMNS}
-    out = pd.DataFrame(joined, columns=list(_COLUMNS))
-    numeric = list(_COLUMNS[3:])
-    out[numeric] = out[numeric].astype("float64")
-    return out
+    # Types said outright: they must not depend on which rows are asked for.
+    numeric = dict.fromkeys(_COLUMNS[3:], "float64")
+    types = {**dict.fromkeys(_COLUMNS[:3], "object"), **numeric}
+    joined = {
+        name: pd.Series([v for frame in frames for v in frame[name]], dtype=types[name])
+        for name in _COLUMNS
+    }
+    return pd.DataFrame(joined)
 
 
 def glance(fit: LMMResult) -> pd.DataFrame:
