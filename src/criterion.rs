@@ -38,10 +38,7 @@ impl Solution {
         let rank = reduction.rank();
         let width = rank + 1;
         let mut gram = sums.gram.clone();
-        for (g, r) in gram
-            .iter_mut()
-            .zip(&reduction.remainder[block(fit, width * width)])
-        {
+        for (g, r) in gram.iter_mut().zip(&reduction.remainder[block(fit, width * width)]) {
             *g += r;
         }
         let mut l = vec![0.0; rank * rank];
@@ -65,13 +62,7 @@ impl Solution {
         }
         symmetrise(&mut c, rank);
         let logdet_xx = 2.0 * (0..rank).map(|i| l[i * rank + i].ln()).sum::<f64>();
-        Ok(Self {
-            beta,
-            c,
-            rss,
-            logdet: sums.logdet,
-            logdet_xx,
-        })
+        Ok(Self { beta, c, rss, logdet: sums.logdet, logdet_xx })
     }
 
     /// e = (-beta, 1): the residual is [X y] e.
@@ -118,10 +109,7 @@ pub fn tangents(
 ) -> Result<(Solution, Sums), NotPositiveDefinite> {
     let elimination = Elimination::new(reduction, fit, g, entries);
     let solution = Solution::new(&elimination.values()?, reduction, fit)?;
-    let root = RootWeight {
-        c: reml.then(|| solution.c.clone()),
-        e: solution.e(),
-    };
+    let root = RootWeight { c: reml.then(|| solution.c.clone()), e: solution.e() };
     let sums = elimination.derivatives(&root)?;
     Ok((solution, sums))
 }
@@ -145,10 +133,7 @@ pub fn evaluate(
     };
     if !derivatives {
         return match solve(reduction, fit, g) {
-            Ok(solution) => Criterion {
-                value: solution.value(reduction, reml),
-                ..failed
-            },
+            Ok(solution) => Criterion { value: solution.value(reduction, reml), ..failed },
             Err(_) => failed,
         };
     }
@@ -188,10 +173,8 @@ fn assemble(
             let out = &mut c_d[block(k, rank * rank)];
             for i in 0..rank {
                 for j in 0..rank {
-                    out[i * rank + j] = dot(
-                        &solution.c[block(i, rank)],
-                        &gram[j * width..j * width + rank],
-                    );
+                    out[i * rank + j] =
+                        dot(&solution.c[block(i, rank)], &gram[j * width..j * width + rank]);
                 }
                 trace[k] += out[i * rank + i];
             }
@@ -204,9 +187,8 @@ fn assemble(
         expected: vec![0.0; n * n],
     };
     for k in 0..n {
-        let c_v: Vec<f64> = (0..rank)
-            .map(|i| dot(&solution.c[block(i, rank)], &v[block(k, rank)]))
-            .collect();
+        let c_v: Vec<f64> =
+            (0..rank).map(|i| dot(&solution.c[block(i, rank)], &v[block(k, rank)])).collect();
         for l in 0..=k {
             let mut t = sums.hessian[k * n + l];
             if reml {
@@ -219,10 +201,9 @@ fn assemble(
             let rss_kl = sums.hessian_rss[k * n + l] - 2.0 * dot(&c_v, &v[block(l, rank)]);
             let observed = t + nu * (rss_kl / rss - rss_by[k] * rss_by[l] / (rss * rss));
             let expected = -t - trace[k] * trace[l] / nu;
-            for (matrix, value) in [
-                (&mut criterion.hessian, observed),
-                (&mut criterion.expected, expected),
-            ] {
+            for (matrix, value) in
+                [(&mut criterion.hessian, observed), (&mut criterion.expected, expected)]
+            {
                 matrix[k * n + l] = value;
                 matrix[l * n + k] = value;
             }
@@ -233,9 +214,7 @@ fn assemble(
 
 /// tr(A B).
 fn trace_of_product(a: &[f64], b: &[f64], n: usize) -> f64 {
-    (0..n)
-        .map(|i| (0..n).map(|j| a[i * n + j] * b[j * n + i]).sum::<f64>())
-        .sum()
+    (0..n).map(|i| (0..n).map(|j| a[i * n + j] * b[j * n + i]).sum::<f64>()).sum()
 }
 
 #[cfg(test)]
@@ -248,9 +227,7 @@ mod tests {
     fn reduction(n_levels: usize) -> Reduction {
         let n = 120;
         let wave = |k: f64| -> Vec<f64> {
-            (0..n)
-                .map(|i| (f64::from(i) * k + 0.3).sin() + 0.1 * (f64::from(i) * k * 7.1).cos())
-                .collect()
+            (0..n).map(|i| (i as f64 * k + 0.3).sin() + 0.1 * (i as f64 * k * 7.1).cos()).collect()
         };
         let codes: Vec<Vec<i32>> = vec![
             (0..n).map(|i| i / 30).collect(),
@@ -263,18 +240,12 @@ mod tests {
             2 => vec![&compact[0], &compact[1]],
             _ => vec![&compact[0], &compact[1], &compact[1]],
         };
-        let units: Vec<usize> = used
-            .iter()
-            .map(|c| *c.iter().max().expect("rows") as usize + 1)
-            .collect();
+        let units: Vec<usize> =
+            used.iter().map(|c| *c.iter().max().expect("rows") as usize + 1).collect();
         let nesting = Nesting::new(n as usize, &used, &units).expect("nested");
         let (t, x, y) = (wave(0.37), wave(1.7), wave(0.05));
         let weights: Vec<f64> = wave(0.9).iter().map(|v| (v + 2.0).sqrt()).collect();
-        let plain = |values| Column {
-            values,
-            center: 0.0,
-            scale: 1.0,
-        };
+        let plain = |values| Column { values, center: 0.0, scale: 1.0 };
         let slope = vec![plain(None), plain(Some(&t[..]))];
         let z = match n_levels {
             1 => vec![slope],

@@ -3,6 +3,14 @@
 //! Vectors are contiguous; small square matrices are row-major. Sums run in one fixed order that
 //! depends on lengths only, so a result has the same bits whatever the machine or thread count.
 
+/// Runs `kernel` compiled for the widest vectors the machine has.
+///
+/// Products and sums are never fused, so the bits are those of the plain code.
+#[inline(always)]
+pub fn vectorised<R>(kernel: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(kernel)
+}
+
 /// A matrix that should have been positive definite was not.
 ///
 /// An expected outcome of a long Newton step, not a fault: the caller records it and goes on.
@@ -131,11 +139,7 @@ pub fn solve_row_upper(r: &[f64], n: usize, x: &mut [f64]) {
     for i in 0..n {
         let (done, rest) = x.split_at_mut(i + 1);
         done[i] /= r[i * n + i];
-        axpy(
-            -done[i],
-            &r[i * n + i + 1..(i + 1) * n],
-            &mut rest[..n - i - 1],
-        );
+        axpy(-done[i], &r[i * n + i + 1..(i + 1) * n], &mut rest[..n - i - 1]);
     }
 }
 

@@ -25,7 +25,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::dense::{
-    NotPositiveDefinite, add_outer, axpy, cholesky, dot, semidefinite_root, solve_lower, symmetrise,
+    NotPositiveDefinite, add_outer, axpy, cholesky, dot, semidefinite_root, solve_lower,
+    symmetrise, vectorised,
 };
 use crate::reduction::{Pattern, Reduction, block};
 
@@ -132,22 +133,10 @@ impl<'a> Elimination<'a> {
         entries: &'a [Entry],
     ) -> Self {
         let n_levels = reduction.levels.len();
-        let first_entry = (0..=n_levels)
-            .map(|l| entries.partition_point(|e| e.level < l))
-            .collect();
-        let width = reduction
-            .levels
-            .iter()
-            .map(|l| l.n_outer + reduction.rank() + 1)
-            .collect();
-        Self {
-            reduction,
-            fit,
-            g,
-            entries,
-            first_entry,
-            width,
-        }
+        let first_entry =
+            (0..=n_levels).map(|l| entries.partition_point(|e| e.level < l)).collect();
+        let width = reduction.levels.iter().map(|l| l.n_outer + reduction.rank() + 1).collect();
+        Self { reduction, fit, g, entries, first_entry, width }
     }
 
     /// log|V| and [X y]'V^-1 [X y].
@@ -181,8 +170,12 @@ impl<'a> Elimination<'a> {
             let mut sums = Sums::zero(width, self.entries.len());
             let mut work = Workspace::new(self);
             for item in chunk {
-                self.tangent_top(item, &mut work, &mut sums)?;
-                self.descend_top(item, &psi, &root.e, &mut work, &mut sums);
+                if self.is_leaf(0) {
+                    vectorised(|| self.pattern(item, &psi, &root.e, &mut work, &mut sums))?;
+                } else {
+                    self.tangent_top(item, &mut work, &mut sums)?;
+                    self.descend(0, item, &psi, &root.e, &mut work, &mut sums);
+                }
             }
             Ok(sums)
         })
@@ -199,6 +192,7 @@ impl<'a> Elimination<'a> {
         let psi = vec![0.0; width * width];
         let mut out = vec![Conditional::default(); self.reduction.levels.len()];
         let mut work = Workspace::new(self);
+        work.wants_conditional = true;
         for item in 0..self.n_items() {
             let mut sums = Sums::zero(width, 0);
             self.tangent_top(item, &mut work, &mut sums)?;
@@ -223,10 +217,7 @@ impl<'a> Elimination<'a> {
     /// Blocks of the innermost level under outermost items `items`.
     fn n_blocks(&self, items: Range<usize>) -> usize {
         if self.reduction.levels.len() == 1 {
-            return self.reduction.patterns[items]
-                .iter()
-                .map(|p| p.n_blocks)
-                .sum();
+            return self.reduction.patterns[items].iter().map(|p| p.n_blocks).sum();
         }
         let (mut first, mut last) = (items.start, items.end);
         for level in &self.reduction.levels[..self.reduction.levels.len() - 1] {
@@ -288,8 +279,14 @@ struct Workspace {
     nodes: Vec<Vec<f64>>,
     /// By level: units of the current outermost item already descended into.
     visited: Vec<usize>,
+    /// Do leaves need S and J?
+    wants_conditional: bool,
     w: Vec<f64>,
     whitened: Vec<f64>,
+    h: Vec<f64>,
+    u: Vec<f64>,
+    f: Vec<f64>,
+    f_rss: Vec<f64>,
     row: Vec<f64>,
 }
 
@@ -301,17 +298,18 @@ impl Workspace {
         let largest = (0..levels.len()).map(size).max().unwrap_or(0);
         let q = levels.iter().map(|l| l.q).max().unwrap_or(0);
         Self {
-            m: (0..levels.len())
-                .map(|l| vec![0.0; size(l) * size(l)])
-                .collect(),
-            m_by: (0..levels.len())
-                .map(|l| vec![0.0; inner(l) * size(l) * size(l)])
-                .collect(),
+            m: (0..levels.len()).map(|l| vec![0.0; size(l) * size(l)]).collect(),
+            m_by: (0..levels.len()).map(|l| vec![0.0; inner(l) * size(l) * size(l)]).collect(),
             nodes: vec![Vec::new(); levels.len()],
             visited: vec![0; levels.len()],
+            wants_conditional: false,
             w: vec![0.0; q * q],
             whitened: vec![0.0; q * largest],
-            row: vec![0.0; largest],
+            h: vec![0.0; q * q],
+            u: vec![0.0; q * largest],
+            f: vec![0.0; q * q],
+            f_rss: vec![0.0; q * q],
+            row: vec![0.0; largest + q],
         }
     }
 }
@@ -419,21 +417,25 @@ impl Elimination<'_> {
             let logdet = self.factor_w(level, &work.whitened, &mut work.w)?;
             solve_lower(&work.w, q, &mut work.whitened, q + w);
             for i in 0..w {
-                axpy(
-                    1.0,
-                    &m[(q + i) * (q + w) + q..][..=i],
-                    &mut target[i * w..i * w + i + 1],
-                );
+                axpy(1.0, &m[(q + i) * (q + w) + q..][..=i], &mut target[i * w..i * w + i + 1]);
             }
             self.add_whitened(level, work, target);
             work.m[level] = m;
             return Ok(inner + logdet);
         }
-        let Pattern {
-            first,
-            n_blocks,
-            count,
-        } = self.reduction.patterns[unit];
+        vectorised(|| self.leaf_value(level, unit, work, target))
+    }
+
+    #[inline(always)]
+    fn leaf_value(
+        &self,
+        level: usize,
+        unit: usize,
+        work: &mut Workspace,
+        target: &mut [f64],
+    ) -> Result<f64, NotPositiveDefinite> {
+        let (q, w) = (self.reduction.levels[level].q, self.width[level]);
+        let Pattern { first, n_blocks, count } = self.reduction.patterns[unit];
         let mut logdet = 0.0;
         for b in first..first + n_blocks {
             self.load_block(level, b, &mut work.whitened);
@@ -521,22 +523,12 @@ impl Elimination<'_> {
         let NodeLayout { q, w, .. } = layout;
         let start = work.nodes[level].len();
         work.nodes[level].resize(start + layout.size(), 0.0);
+        information(&work.whitened, q, w, &mut work.h, &mut work.u);
         let node = &mut work.nodes[level][start..];
-        let rows = &work.whitened;
-        for a in 0..q {
-            for k in 0..q {
-                let t = rows[k * (q + w) + a];
-                axpy(
-                    t,
-                    &rows[k * (q + w)..][..q],
-                    &mut node[layout.h()][block(a, q)],
-                );
-                axpy(
-                    t,
-                    &rows[k * (q + w) + q..][..w],
-                    &mut node[layout.u()][block(a, w)],
-                );
-            }
+        node[layout.h()].copy_from_slice(&work.h[..q * q]);
+        node[layout.u()].copy_from_slice(&work.u[..q * w]);
+        if self.is_leaf(level) && !work.wants_conditional {
+            return start;
         }
         let g = &self.g[level];
         for a in 0..q {
@@ -554,11 +546,7 @@ impl Elimination<'_> {
         let mut gh = vec![0.0; q * q];
         for a in 0..q {
             for b in 0..q {
-                axpy(
-                    g[a * q + b],
-                    &node[layout.h()][block(b, q)],
-                    &mut gh[block(a, q)],
-                );
+                axpy(g[a * q + b], &node[layout.h()][block(b, q)], &mut gh[block(a, q)]);
             }
         }
         let s = &mut node[layout.s()];
@@ -592,10 +580,8 @@ impl Elimination<'_> {
     ) -> Result<(), NotPositiveDefinite> {
         work.nodes.iter_mut().for_each(Vec::clear);
         work.visited.fill(0);
-        let (mut gram, mut gram_by) = (
-            std::mem::take(&mut sums.gram),
-            std::mem::take(&mut sums.gram_by),
-        );
+        let (mut gram, mut gram_by) =
+            (std::mem::take(&mut sums.gram), std::mem::take(&mut sums.gram_by));
         let result = self.tangent(0, item, work, &mut gram, &mut gram_by, &mut sums.logdet_by);
         sums.gram = gram;
         sums.gram_by = gram_by;
@@ -618,27 +604,9 @@ impl Elimination<'_> {
         let layout = self.layout(level);
         let NodeLayout { q, w, .. } = layout;
         if self.is_leaf(level) {
-            let Pattern {
-                first,
-                n_blocks,
-                count,
-            } = self.reduction.patterns[unit];
-            let mut logdet = 0.0;
-            for b in first..first + n_blocks {
-                self.load_block(level, b, &mut work.whitened);
-                if b == first {
-                    logdet = self.factor_w(level, &work.whitened, &mut work.w)?;
-                }
-                solve_lower(&work.w, q, &mut work.whitened, q + w);
-                let start = self.push_node(level, layout, work);
-                let node = &work.nodes[level][start..];
-                let weight = if b == first { count as f64 } else { 0.0 };
-                self.own_tangents(level, layout, node, weight, target_by, logdet_by);
-                if level > 0 {
-                    self.add_whitened(level, work, target);
-                }
-            }
-            return Ok(count as f64 * logdet);
+            return vectorised(|| {
+                self.leaf_tangent(unit, layout, work, target, target_by, logdet_by)
+            });
         }
         let mut m = std::mem::take(&mut work.m[level]);
         let mut m_by = std::mem::take(&mut work.m_by[level]);
@@ -652,16 +620,12 @@ impl Elimination<'_> {
         logdet += self.factor_w(level, &work.whitened, &mut work.w)?;
         solve_lower(&work.w, q, &mut work.whitened, q + w);
         for i in 0..w {
-            axpy(
-                1.0,
-                &m[(q + i) * (q + w) + q..][..=i],
-                &mut target[i * w..i * w + i + 1],
-            );
+            axpy(1.0, &m[(q + i) * (q + w) + q..][..=i], &mut target[i * w..i * w + i + 1]);
         }
         self.add_whitened(level, work, target);
         let start = self.push_node(level, layout, work);
+        self.own_tangents(level, &work.u, &work.h, 1.0, target_by, logdet_by);
         let node = &mut work.nodes[level][start..];
-        self.own_tangents(level, layout, node, 1.0, target_by, logdet_by);
         let own = self.first_entry[level + 1] - self.first_entry[level];
         for k in 0..layout.n_inner {
             let m_k = &mut m_by[block(k, (q + w) * (q + w))];
@@ -674,24 +638,49 @@ impl Elimination<'_> {
         Ok(logdet)
     }
 
+    /// `tangent` of a unit of the innermost of several levels.
+    #[inline(always)]
+    fn leaf_tangent(
+        &self,
+        unit: usize,
+        layout: NodeLayout,
+        work: &mut Workspace,
+        target: &mut [f64],
+        target_by: &mut [f64],
+        logdet_by: &mut [f64],
+    ) -> Result<f64, NotPositiveDefinite> {
+        let NodeLayout { q, w, .. } = layout;
+        let level = self.reduction.levels.len() - 1;
+        let Pattern { first, n_blocks, count } = self.reduction.patterns[unit];
+        let mut logdet = 0.0;
+        for b in first..first + n_blocks {
+            self.load_block(level, b, &mut work.whitened);
+            if b == first {
+                logdet = self.factor_w(level, &work.whitened, &mut work.w)?;
+            }
+            solve_lower(&work.w, q, &mut work.whitened, q + w);
+            self.push_node(level, layout, work);
+            let weight = if b == first { count as f64 } else { 0.0 };
+            self.own_tangents(level, &work.u, &work.h, weight, target_by, logdet_by);
+            self.add_whitened(level, work, target);
+        }
+        Ok(count as f64 * logdet)
+    }
+
     /// -U'E U and tr(H E) for the entries of the unit's own level.
     #[inline(always)]
     fn own_tangents(
         &self,
         level: usize,
-        layout: NodeLayout,
-        node: &[f64],
+        u: &[f64],
+        h: &[f64],
         count: f64,
         target_by: &mut [f64],
         logdet_by: &mut [f64],
     ) {
-        let NodeLayout { q, w, .. } = layout;
-        let (u, h) = (&node[layout.u()], &node[layout.h()]);
+        let (q, w) = (self.reduction.levels[level].q, self.width[level]);
         let first = self.first_entry[level];
-        for (k, entry) in self.entries[first..self.first_entry[level + 1]]
-            .iter()
-            .enumerate()
-        {
+        for (k, entry) in self.entries[first..self.first_entry[level + 1]].iter().enumerate() {
             let (a, b) = (&u[block(entry.a, w)], &u[block(entry.b, w)]);
             let into = &mut target_by[block(k, w * w)];
             if entry.a == entry.b {
@@ -700,12 +689,55 @@ impl Elimination<'_> {
                 }
             } else {
                 for i in 0..w {
+                    let (a_i, b_i) = (a[i], b[i]);
                     let row = &mut into[i * w..i * w + i + 1];
-                    axpy(-a[i], &b[..=i], row);
-                    axpy(-b[i], &a[..=i], row);
+                    for ((value, a_j), b_j) in row.iter_mut().zip(a).zip(b) {
+                        *value -= a_i * b_j + b_i * a_j;
+                    }
                 }
             }
             logdet_by[first + k] += count * 2.0 * entry.weight() * h[entry.a * q + entry.b];
+        }
+    }
+}
+
+/// H = T'W^-1 T and U = T'W^-1 A from the whitened rows [T A].
+#[inline(always)]
+fn information(rows: &[f64], q: usize, w: usize, h: &mut [f64], u: &mut [f64]) {
+    h.fill(0.0);
+    u.fill(0.0);
+    for row in rows.chunks_exact(q + w).take(q) {
+        for a in 0..q {
+            axpy(row[a], &row[..q], &mut h[block(a, q)]);
+            axpy(row[a], &row[q..], &mut u[block(a, w)]);
+        }
+    }
+}
+
+/// Adds U Psi U' to `f` and U e e'U' to `f_rss` (lower triangles).
+#[inline(always)]
+#[allow(clippy::too_many_arguments)] // two products of the same matrices in one visit
+fn weigh(
+    u: &[f64],
+    q: usize,
+    w: usize,
+    psi: &[f64],
+    e: &[f64],
+    row: &mut [f64],
+    f: &mut [f64],
+    f_rss: &mut [f64],
+) {
+    let row = &mut row[..w + q];
+    for a in 0..q {
+        let (u_psi, u_e) = row.split_at_mut(w);
+        u_psi.fill(0.0);
+        for (i, &value) in u[block(a, w)].iter().enumerate() {
+            axpy(value, &psi[block(i, w)], u_psi);
+        }
+        u_e[a] = dot(&u[block(a, w)], e);
+        for b in 0..=a {
+            f[a * q + b] += dot(u_psi, &u[block(b, w)]);
+            f_rss[a * q + b] += u_e[a] * u_e[b];
         }
     }
 }
@@ -750,35 +782,11 @@ fn pull_back(layout: NodeLayout, k: usize, m_k: &[f64], node: &mut [f64], into: 
 // ---- the way down -----------------------------------------------------------------------------
 
 impl Elimination<'_> {
-    fn descend_top(
-        &self,
-        item: usize,
-        psi: &[f64],
-        e: &[f64],
-        work: &mut Workspace,
-        sums: &mut Sums,
-    ) {
-        let n_blocks = if self.is_leaf(0) {
-            self.reduction.patterns[item].n_blocks
-        } else {
-            1
-        };
-        let count = if self.is_leaf(0) {
-            self.reduction.patterns[item].count
-        } else {
-            1
-        };
-        self.descend(0, item, n_blocks, count, psi, e, work, sums);
-    }
-
-    /// Second derivatives of one unit (one pattern) and of everything inside it.
-    #[allow(clippy::too_many_arguments)] // the recursion's state, each part named once
+    /// Second derivatives of one unit and of everything inside it.
     fn descend(
         &self,
         level: usize,
         unit: usize,
-        n_blocks: usize,
-        count: usize,
         psi: &[f64],
         e: &[f64],
         work: &mut Workspace,
@@ -787,36 +795,57 @@ impl Elimination<'_> {
         let layout = self.layout(level);
         let NodeLayout { q, w, .. } = layout;
         let first = work.visited[level] * layout.size();
-        work.visited[level] += n_blocks;
-        let nodes = work.nodes[level][first..first + n_blocks * layout.size()].to_vec();
+        work.visited[level] += 1;
         let (mut f, mut f_rss) = (vec![0.0; q * q], vec![0.0; q * q]);
-        for node in nodes.chunks_exact(layout.size()) {
-            let u = &node[layout.u()];
-            let mut u_e = vec![0.0; q];
-            for a in 0..q {
-                let row = &mut work.row[..w];
-                row.fill(0.0);
-                for (i, &value) in u[block(a, w)].iter().enumerate() {
-                    axpy(value, &psi[block(i, w)], row);
-                }
-                for b in 0..=a {
-                    f[a * q + b] += dot(row, &u[block(b, w)]);
-                }
-                u_e[a] = dot(&u[block(a, w)], e);
-            }
-            add_outer(&u_e, &mut f_rss);
-        }
+        let node = &work.nodes[level][first..first + layout.size()];
+        weigh(&node[layout.u()], q, w, psi, e, &mut work.row, &mut f, &mut f_rss);
         symmetrise(&mut f, q);
         symmetrise(&mut f_rss, q);
-        self.own_second(level, &nodes[layout.h()], &f, &f_rss, count as f64, sums);
+        self.own_second(level, &node[layout.h()], &f, &f_rss, 1.0, sums);
         if self.is_leaf(level) {
             return;
         }
-        self.inner_second(level, layout, &nodes, psi, e, sums);
-        let (psi_child, e_child) = Self::weight_of_children(layout, &nodes, psi, e);
+        let node = node.to_vec();
+        self.inner_second(level, layout, &node, psi, e, sums);
+        let (psi_child, e_child) = self.weight_of_children(layout, &node, psi, e);
         for child in self.children(level, unit) {
-            self.descend(level + 1, child, 1, 1, &psi_child, &e_child, work, sums);
+            self.descend(level + 1, child, &psi_child, &e_child, work, sums);
         }
+    }
+
+    /// All derivatives of one pattern where there is one level: up and down in one visit.
+    #[inline(always)]
+    fn pattern(
+        &self,
+        item: usize,
+        psi: &[f64],
+        e: &[f64],
+        work: &mut Workspace,
+        sums: &mut Sums,
+    ) -> Result<(), NotPositiveDefinite> {
+        let (q, w) = (self.reduction.levels[0].q, self.width[0]);
+        let Pattern { first, n_blocks, count } = self.reduction.patterns[item];
+        let mut logdet = 0.0;
+        work.f.fill(0.0);
+        work.f_rss.fill(0.0);
+        for b in first..first + n_blocks {
+            self.load_block(0, b, &mut work.whitened);
+            if b == first {
+                logdet = self.factor_w(0, &work.whitened, &mut work.w)?;
+            }
+            solve_lower(&work.w, q, &mut work.whitened, q + w);
+            information(&work.whitened, q, w, &mut work.h, &mut work.u);
+            let weight = if b == first { count as f64 } else { 0.0 };
+            let (by, logdet_by) = (&mut sums.gram_by, &mut sums.logdet_by);
+            self.own_tangents(0, &work.u, &work.h, weight, by, logdet_by);
+            let (f, f_rss) = (&mut work.f, &mut work.f_rss);
+            weigh(&work.u, q, w, psi, e, &mut work.row, f, f_rss);
+        }
+        symmetrise(&mut work.f, q);
+        symmetrise(&mut work.f_rss, q);
+        self.own_second(0, &work.h, &work.f, &work.f_rss, count as f64, sums);
+        sums.logdet += count as f64 * logdet;
+        Ok(())
     }
 
     /// Second differential by two entries of the unit's own G.
@@ -867,12 +896,10 @@ impl Elimination<'_> {
         let u_psi = times(u, psi, q, w, w);
         let u_e = times(u, e, q, w, 1);
         let inner = self.first_entry[level + 1];
-        let sp: Vec<Vec<f64>> = (0..n_inner)
-            .map(|k| times(s, &node[layout.p(k)], q, q, w))
-            .collect();
-        let sm: Vec<Vec<f64>> = (0..n_inner)
-            .map(|k| times(s, &node[layout.m_zz(k)], q, q, q))
-            .collect();
+        let sp: Vec<Vec<f64>> =
+            (0..n_inner).map(|k| times(s, &node[layout.p(k)], q, q, w)).collect();
+        let sm: Vec<Vec<f64>> =
+            (0..n_inner).map(|k| times(s, &node[layout.m_zz(k)], q, q, q)).collect();
         for k in 0..n_inner {
             let p = &node[layout.p(k)];
             let u_k = times(&ihg, p, q, q, w);
@@ -947,14 +974,10 @@ impl Elimination<'_> {
         let first = work.visited[level] * layout.size();
         work.visited[level] += 1;
         let node = work.nodes[level][first..first + layout.size()].to_vec();
-        let (psi_child, e_child) = Self::weight_of_children(layout, &node, psi, e);
-        out[level]
-            .mean
-            .extend(e_child[..q].iter().map(|value| -value));
+        let (psi_child, e_child) = self.weight_of_children(layout, &node, psi, e);
+        out[level].mean.extend(e_child[..q].iter().map(|value| -value));
         for a in 0..q {
-            out[level]
-                .covariance
-                .extend_from_slice(&psi_child[a * (q + w)..a * (q + w) + q]);
+            out[level].covariance.extend_from_slice(&psi_child[a * (q + w)..a * (q + w) + q]);
         }
         if !self.is_leaf(level) {
             for child in self.children(level, unit) {

@@ -62,10 +62,7 @@ impl Nesting {
             };
             let n_outer = if l == 0 { 1 } else { n_units[l - 1] };
             let rank_of_parent = outer_rank.unwrap_or_else(|| vec![0]);
-            let owner: Vec<u32> = parents
-                .iter()
-                .map(|&p| rank_of_parent[p as usize])
-                .collect();
+            let owner: Vec<u32> = parents.iter().map(|&p| rank_of_parent[p as usize]).collect();
             let appearance = first_appearance(codes[l], n_units[l]);
             let (first_child, sorted) = counting_sort(&appearance, &owner, n_outer);
             let mut rank = vec![0_u32; n_units[l]];
@@ -75,10 +72,7 @@ impl Nesting {
             if let Some(outer) = levels.last_mut() {
                 outer.first_child = first_child;
             }
-            levels.push(Level {
-                codes: sorted,
-                first_child: Vec::new(),
-            });
+            levels.push(Level { codes: sorted, first_child: Vec::new() });
             outer_rank = Some(rank);
         }
         let row_order = match (levels.last_mut(), outer_rank) {
@@ -89,11 +83,7 @@ impl Nesting {
             }
             _ => None,
         };
-        Ok(Self {
-            n_rows,
-            levels,
-            row_order,
-        })
+        Ok(Self { n_rows, levels, row_order })
     }
 
     /// Rows (in unit order) that units `units` of level `level` own.

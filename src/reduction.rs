@@ -114,11 +114,7 @@ impl Reduction {
         terms: &[Vec<(usize, bool)>],
         share: bool,
     ) -> Result<Self, CollinearRandomEffects> {
-        let RotatedRows {
-            levels,
-            mut remainder,
-            mut total,
-        } = rotated;
+        let RotatedRows { levels, mut remainder, mut total } = rotated;
         let n_fits = total.residual_squares.len();
         let fixed = FixedBasis::new(&mut total, noise, nesting.n_rows);
         let bases = random_bases(&levels, nesting, terms)?;
@@ -178,19 +174,11 @@ impl Reduction {
         };
         let (q, columns) = (leaf.q, leaf.q + leaf.n_outer + rank);
         let n_units = leaf.design.len() / (q * columns);
-        let groups = if share && n_levels == 1 {
-            group_by_root(leaf, columns, n_units)
-        } else {
-            None
-        };
+        let groups =
+            if share && n_levels == 1 { group_by_root(leaf, columns, n_units) } else { None };
         let Some(groups) = groups else {
-            self.patterns = (0..n_units)
-                .map(|first| Pattern {
-                    first,
-                    n_blocks: 1,
-                    count: 1,
-                })
-                .collect();
+            self.patterns =
+                (0..n_units).map(|first| Pattern { first, n_blocks: 1, count: 1 }).collect();
             return;
         };
         let mut design = Vec::new();
@@ -198,14 +186,7 @@ impl Reduction {
         for members in groups {
             let first = design.len() / (q * columns);
             if members.len() > 2 * q * rank + q {
-                compress(
-                    leaf,
-                    &members,
-                    rank,
-                    self.n_fits,
-                    &mut design,
-                    &mut responses,
-                );
+                compress(leaf, &members, rank, self.n_fits, &mut design, &mut responses);
             } else {
                 for &unit in &members {
                     design.extend_from_slice(&leaf.design[block(unit, q * columns)]);
@@ -216,11 +197,7 @@ impl Reduction {
                 }
             }
             let n_blocks = design.len() / (q * columns) - first;
-            self.patterns.push(Pattern {
-                first,
-                n_blocks,
-                count: members.len(),
-            });
+            self.patterns.push(Pattern { first, n_blocks, count: members.len() });
         }
         leaf.design = design;
         leaf.response = responses.concat();
@@ -273,12 +250,7 @@ impl FixedBasis {
             let rss = squares[f] + dot(&v, &v);
             y_scale.push((rss / n_rows as f64).sqrt());
         }
-        Self {
-            kept,
-            factor: upper,
-            ols,
-            y_scale,
-        }
+        Self { kept, factor: upper, ols, y_scale }
     }
 
     /// [x y] of one row to the orthonormal basis and the scaled residual; `out` has `rank` places.
@@ -292,11 +264,7 @@ impl FixedBasis {
     fn map_response(&self, fit: usize, x: &[f64], y: f64) -> f64 {
         let rank = self.kept.len();
         // A response without residual has no scale; it is refused before any fit.
-        let scale = if self.y_scale[fit] > 0.0 {
-            self.y_scale[fit]
-        } else {
-            1.0
-        };
+        let scale = if self.y_scale[fit] > 0.0 { self.y_scale[fit] } else { 1.0 };
         (y - dot(x, &self.ols[block(fit, rank)])) / scale
     }
 }
@@ -347,9 +315,7 @@ fn level_basis(gram: &[f64], q: usize, terms: &[(usize, bool)]) -> Result<Vec<f6
     let mut first = 0;
     for &(size, mixed) in terms {
         // Unit diagonal, so that the pivot tells how much of a column lies outside the others.
-        let root: Vec<f64> = (first..first + size)
-            .map(|i| gram[i * q + i].sqrt())
-            .collect();
+        let root: Vec<f64> = (first..first + size).map(|i| gram[i * q + i].sqrt()).collect();
         if let Some(zero) = root.iter().position(|r| *r <= 0.0) {
             return Err(first + zero);
         }
@@ -369,11 +335,7 @@ fn level_basis(gram: &[f64], q: usize, terms: &[(usize, bool)]) -> Result<Vec<f6
                 return Err(first + i);
             }
             for j in 0..=i {
-                let entry = if mixed {
-                    scaled[i * size + j]
-                } else {
-                    f64::from(u8::from(i == j))
-                };
+                let entry = if mixed { scaled[i * size + j] } else { f64::from(u8::from(i == j)) };
                 basis[(first + j) * q + first + i] = entry * root[i];
             }
         }
@@ -417,8 +379,7 @@ fn change_basis(
             response[f * n_units * q + r] = sign * fixed.map_response(f, out_x, y);
         }
         // Adding zero turns -0 into 0, whose bits differ.
-        out.iter_mut()
-            .for_each(|value| *value = sign * *value + 0.0);
+        out.iter_mut().for_each(|value| *value = sign * *value + 0.0);
     }
     Blocks {
         q,
@@ -454,11 +415,7 @@ fn remainder_gram(
         }
     }
     for (f, gram) in grams.chunks_exact_mut(width * width).enumerate() {
-        let scale = if fixed.y_scale[f] > 0.0 {
-            fixed.y_scale[f]
-        } else {
-            1.0
-        };
+        let scale = if fixed.y_scale[f] > 0.0 { fixed.y_scale[f] } else { 1.0 };
         gram[width * width - 1] += squares[f] / (scale * scale);
     }
     grams
@@ -470,8 +427,7 @@ fn group_by_root(leaf: &Blocks, columns: usize, n_units: usize) -> Option<Vec<Ve
     let q = leaf.q;
     let key = |unit: usize| -> Vec<u64> {
         let rows = leaf.design[block(unit, q * columns)].chunks_exact(columns);
-        rows.flat_map(|row| row[..q].iter().map(|value| value.to_bits()))
-            .collect()
+        rows.flat_map(|row| row[..q].iter().map(|value| value.to_bits())).collect()
     };
     let mut sample: Vec<Vec<u64>> = (0..n_units.min(SAMPLE)).map(key).collect();
     let sampled = sample.len();

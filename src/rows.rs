@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::dense::{axpy, dot, householder};
+use crate::dense::{axpy, dot, householder, vectorised};
 use crate::nesting::Nesting;
 use crate::triangle::Triangle;
 
@@ -84,11 +84,7 @@ pub fn rotate(
         .iter()
         .map(|z| {
             width += z.len();
-            LevelRows {
-                q: z.len(),
-                n_columns: width,
-                ..LevelRows::default()
-            }
+            LevelRows { q: z.len(), n_columns: width, ..LevelRows::default() }
         })
         .collect();
     let mut all = RotatedRows {
@@ -172,11 +168,7 @@ impl<'a> Chunk<'a> {
             columns,
             order,
             scratch: Vec::new(),
-            open: like
-                .levels
-                .iter()
-                .map(|l| Triangle::new(l.n_columns, n_fits))
-                .collect(),
+            open: like.levels.iter().map(|l| Triangle::new(l.n_columns, n_fits)).collect(),
             out: RotatedRows {
                 levels: like.levels.iter().map(empty).collect(),
                 remainder: Triangle::new(columns.x.len(), n_fits),
@@ -238,40 +230,19 @@ impl<'a> Chunk<'a> {
         self.gather(rows, 0);
         let LevelRows { q, n_columns, .. } = self.out.levels[level];
         let width = self.order.len();
-        let reflected = q.min(n);
-        for j in 0..reflected {
-            let (head, tail) = self.scratch.split_at_mut((j + 1) * n);
-            let (alpha, v) = head[j * n + j..].split_at_mut(1);
-            let (beta, tau) = householder(alpha[0], v);
-            alpha[0] = beta;
-            if tau == 0.0 {
-                continue;
-            }
-            for column in tail.chunks_exact_mut(n) {
-                let (first, rest) = column[j..].split_at_mut(1);
-                let s = tau * (first[0] + dot(v, rest));
-                first[0] -= s;
-                axpy(-s, v, rest);
-            }
-        }
+        vectorised(|| reflect(&mut self.scratch, n, q.min(n)));
         let kept = &mut self.out.levels[level];
         for i in 0..q {
             // Below the diagonal of T the scratch holds reflectors; a unit with fewer rows than
             // random effects gets rows of zeros, which add nothing to any sum.
             let value = |c: usize| {
-                if i < n && c >= i {
-                    self.scratch[c * n + i]
-                } else {
-                    0.0
-                }
+                if i < n && c >= i { self.scratch[c * n + i] } else { 0.0 }
             };
             kept.design.extend((0..n_columns).map(value));
             kept.response.extend((n_columns..width).map(value));
         }
         if n > q {
-            let parent = self.open[..level]
-                .last_mut()
-                .unwrap_or(&mut self.out.remainder);
+            let parent = self.open[..level].last_mut().unwrap_or(&mut self.out.remainder);
             parent.push_columns(&self.scratch[q * n..], n, q, n);
         }
     }
@@ -283,9 +254,7 @@ impl<'a> Chunk<'a> {
         while first < rows.end {
             let last = (first + TALL_UNIT).min(rows.end);
             self.gather(first..last, inner);
-            let into = self.open[..level]
-                .last_mut()
-                .unwrap_or(&mut self.out.remainder);
+            let into = self.open[..level].last_mut().unwrap_or(&mut self.out.remainder);
             into.push_columns(&self.scratch, last - first, 0, last - first);
             first = last;
         }
@@ -296,15 +265,8 @@ impl<'a> Chunk<'a> {
         let n = rows.len();
         let order = self.nesting.row_order.as_deref();
         self.scratch.resize(n * (self.order.len() - skip), 0.0);
-        for (column, out) in self.order[skip..]
-            .iter()
-            .zip(self.scratch.chunks_exact_mut(n))
-        {
-            let Column {
-                values,
-                center,
-                scale,
-            } = *column;
+        for (column, out) in self.order[skip..].iter().zip(self.scratch.chunks_exact_mut(n)) {
+            let Column { values, center, scale } = *column;
             match (values, order) {
                 (None, _) => out.fill((1.0 - center) * scale),
                 (Some(values), None) => {
@@ -347,6 +309,26 @@ impl<'a> Chunk<'a> {
     }
 }
 
+/// Triangularises the first `q` of the columns (`n` rows each) by reflections of all of them.
+#[inline(always)]
+fn reflect(columns: &mut [f64], n: usize, q: usize) {
+    for j in 0..q {
+        let (head, tail) = columns.split_at_mut((j + 1) * n);
+        let (alpha, v) = head[j * n + j..].split_at_mut(1);
+        let (beta, tau) = householder(alpha[0], v);
+        alpha[0] = beta;
+        if tau == 0.0 {
+            continue;
+        }
+        for column in tail.chunks_exact_mut(n) {
+            let (first, rest) = column[j..].split_at_mut(1);
+            let s = tau * (first[0] + dot(v, rest));
+            first[0] -= s;
+            axpy(-s, v, rest);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,11 +342,7 @@ mod tests {
             let t: Vec<f64> = (0..n).map(|i| (i as f64 * 0.37).sin()).collect();
             let y: Vec<f64> = (0..n).map(|i| (i as f64 * 0.11).cos()).collect();
             let nesting = Nesting::new(n, &[&codes], &[n_units]).expect("one factor");
-            let plain = |values| Column {
-                values,
-                center: 0.0,
-                scale: 1.0,
-            };
+            let plain = |values| Column { values, center: 0.0, scale: 1.0 };
             let columns = RowColumns {
                 z: vec![vec![plain(None), plain(Some(&t))]],
                 x: vec![plain(None), plain(Some(&t))],
@@ -378,9 +356,8 @@ mod tests {
             assert!((total - ours).abs() < 1e-10 * total);
             let z_y: f64 = t.iter().zip(&y).map(|(a, b)| a * b).sum();
             let level = &rotated.levels[0];
-            let ours: f64 = (0..2 * n_units)
-                .map(|r| level.design[r * 4 + 1] * level.response[r])
-                .sum();
+            let ours: f64 =
+                (0..2 * n_units).map(|r| level.design[r * 4 + 1] * level.response[r]).sum();
             assert!((z_y - ours).abs() < 1e-10);
         }
     }

@@ -1,6 +1,6 @@
 //! A triangular factor that rows are added to: the QR update of one level's columns.
 
-use crate::dense::{axpy, dot, householder};
+use crate::dense::{axpy, dot, householder, vectorised};
 
 /// Rows waiting to be rotated in; a block this tall stays in the first-level cache.
 const BLOCK_ROWS: usize = 64;
@@ -52,7 +52,6 @@ impl Triangle {
     }
 
     /// Adds rows `first..last` of a column-major matrix with `stride` rows.
-    #[inline(always)]
     pub fn push_columns(&mut self, columns: &[f64], stride: usize, first: usize, last: usize) {
         let mut row = first;
         while row < last {
@@ -89,11 +88,7 @@ impl Triangle {
             self.push_row(row);
         }
         self.rotate_in();
-        for (sum, value) in self
-            .residual_squares
-            .iter_mut()
-            .zip(&other.residual_squares)
-        {
+        for (sum, value) in self.residual_squares.iter_mut().zip(&other.residual_squares) {
             *sum += value;
         }
     }
@@ -104,12 +99,15 @@ impl Triangle {
         &self.factor
     }
 
-    #[inline(always)]
     fn rotate_in(&mut self) {
-        let n = self.n_buffered;
-        if n == 0 {
-            return;
+        if self.n_buffered > 0 {
+            vectorised(|| self.reflect_buffer());
         }
+    }
+
+    #[inline(always)]
+    fn reflect_buffer(&mut self) {
+        let n = self.n_buffered;
         let width = self.width();
         for j in 0..self.n_columns {
             let (head, tail) = self.buffer.split_at_mut((j + 1) * BLOCK_ROWS);
@@ -120,10 +118,7 @@ impl Triangle {
                 continue;
             }
             row[j] = beta;
-            for (entry, column) in row[j + 1..]
-                .iter_mut()
-                .zip(tail.chunks_exact_mut(BLOCK_ROWS))
-            {
+            for (entry, column) in row[j + 1..].iter_mut().zip(tail.chunks_exact_mut(BLOCK_ROWS)) {
                 let column = &mut column[..n];
                 let s = tau * (*entry + dot(v, column));
                 *entry -= s;

@@ -106,7 +106,7 @@ def test_a_backticked_name_with_an_operator_is_one_group():
         ("y ~ x:offset(z)", "may only be added"),
         ("y ~ .", "name the columns"),
         ("y ~ x ~ z", "'~'"),
-        ("y | g ~ x", "cannot be a response"),
+        ("y | g ~ x", "left of the '~'"),
         ("y ~ x * (1 | g)", "cannot stand here"),
         ("y ~ x - (1 | g)", "cannot stand here"),
         ("y ~ (1 | a + b)", "write one term for each"),

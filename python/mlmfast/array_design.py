@@ -66,6 +66,8 @@ def _array(name: str, values: Any, ndim: int, n: int | None = None) -> FloatArra
         raise DataError(f"{name} has shape {array.shape}; {ndim} dimension(s) are needed")
     if n is not None and array.shape[0] != n:
         raise DataError(f"{name} has {array.shape[0]} rows but y has {n}")
+    if np.isnan(array).any():
+        raise DataError(f"{name} has missing values; leave those rows out of every array")
     check_finite(name, array.ravel())
     return array if ndim == 2 else np.ascontiguousarray(array)
 

@@ -50,7 +50,6 @@ class MixedFormula:
     text: str
 
 
-@lru_cache(maxsize=1024)
 def parse_formula(text: str) -> MixedFormula:
     """Parse a mixed-model formula as lme4 writes it.
 
@@ -76,6 +75,11 @@ def parse_formula(text: str) -> MixedFormula:
         )
     if not text.strip():
         raise FormulaError("the formula is empty; write one such as 'y ~ x + (1 | g)'")
+    return _parse_text(text)
+
+
+@lru_cache(maxsize=1024)
+def _parse_text(text: str) -> MixedFormula:
     tree = parse(text)
     if isinstance(tree, Unary) and tree.operator == "~":
         raise FormulaError(f"formula {text!r} has no response; write it before the '~'")
@@ -104,8 +108,10 @@ class _Parts:
 def _response(node: Node) -> str:
     if isinstance(node, Binary) and node.operator == "~":
         raise FormulaError(f"'~' may stand only once in a formula: {deparse(node)} ~ ...")
-    if isinstance(node, Binary) and node.operator in {"|", "||"}:
-        raise FormulaError(f"{deparse(node)} cannot be a response")
+    if _has_bar(node) or (isinstance(node, Binary) and node.operator in {"|", "||"}):
+        raise FormulaError(
+            f"{deparse(node)} is left of the '~': the response cannot hold a random term '|'"
+        )
     check_functions(node)
     return deparse(node)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,18 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance import STRUCTURES
 from mlmfast.design import Design, GroupingFactor, RandomEffects
-from mlmfast.errors import DataError, ModelError
+from mlmfast.errors import DataError, FormulaError, MlmError, ModelError
 from mlmfast.expressions import evaluate_numeric, variables_of
 from mlmfast.factor import Factor, cross_factors
 from mlmfast.formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
+
+#: Structures that formulas may name one day.
+_LATER_STRUCTURES = (
+    *("homdiag", "cs", "csh", "ar1", "ar1h", "toep", "toeph", "ad", "adh", "arma11", "sp_exp"),
+    *("car1", "sp_gau", "sp_pow", "sp_sph", "sp_matern", "fa", "un", "hf", "lin"),
+)
 
 ColumnOrArray = Any  # a column name, or anything NumPy makes an array of
 
@@ -96,8 +103,10 @@ def build_model_frame(
             _effects(term, position, matrix)
             for term, position, matrix in zip(parsed.random, positions, random, strict=True)
         ),
-        weights=check_weights(_rows(weights, frame, used)),
-        offset=_offset(parsed.offsets, _rows(offset, frame, used), frame),
+        weights=check_weights(_rows(weights, frame, used), _label(weights, "weights")),
+        offset=_offset(
+            parsed.offsets, _rows(offset, frame, used), _label(offset, "offset"), frame
+        ),
         response=parsed.response,
         n_dropped=n_input - frame.n_rows,
     )
@@ -128,8 +137,15 @@ def check_design(design: Design) -> None:
             check_finite(name, column)
     for term in design.random:
         for name, column in zip(term.names, term.columns, strict=True):
-            if column is not None:
-                check_finite(name, column)
+            if column is None:
+                continue
+            check_finite(name, column)
+            if column.min() == column.max():
+                raise ModelError(
+                    f"in the random-effects term {term.text} the column {name!r} is constant "
+                    f"({column[0]:g}); a slope needs a covariate that varies, and 1 + ... an "
+                    "intercept"
+                )
     for factor in design.factors:
         if factor.n_levels < 2:
             raise ModelError(
@@ -203,7 +219,7 @@ def _complete_rows(
         return None
     if missing.all():
         raise DataError(
-            "no row is complete: every row has a missing value in some variable of the model "
+            "no rows are left: every row has a missing value in some variable of the model "
             f"({', '.join(names)})"
         )
     return ~missing
@@ -261,36 +277,53 @@ def grouping_factor(group: tuple[str, ...], frame: Frame) -> Factor:
 def _effects(term: RandomTerm, position: int, matrix: ModelMatrix) -> RandomEffects:
     structure = STRUCTURES.get(term.structure)
     if structure is None:
-        raise ModelError(
-            f"the covariance structure {term.structure!r} of {term.text} is not available yet; "
-            f"available: {', '.join(sorted(STRUCTURES))}"
-        )
+        raise _no_structure(term)
     columns = _columns(matrix)
     return RandomEffects(position, matrix.names, columns, structure(len(columns)), term.text)
 
 
-def check_weights(values: FloatArray | None) -> FloatArray | None:
+def _no_structure(term: RandomTerm) -> MlmError:
+    available = ", ".join(sorted(STRUCTURES))
+    if term.structure in _LATER_STRUCTURES:
+        return ModelError(
+            f"the covariance structure {term.structure!r} of {term.text} is not available yet; "
+            f"available: {available}"
+        )
+    near = get_close_matches(term.structure, [*STRUCTURES, *_LATER_STRUCTURES], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return FormulaError(
+        f"{term.structure!r} in {term.text} is not a covariance structure{hint} (available: "
+        f"{available})"
+    )
+
+
+def check_weights(values: FloatArray | None, name: str = "weights") -> FloatArray | None:
     """Refuse weights that are missing, infinite, zero or negative."""
     if values is None:
         return None
     if np.isnan(values).any():
-        raise DataError("weights have missing values; give every row a positive weight")
-    check_finite("weights", values)
+        raise DataError(f"{name} has missing values; give every row a positive weight")
+    check_finite(name, values)
     if values.min() <= 0:
         raise DataError(
-            f"weights must be positive, the smallest is {values.min():g}; drop rows that should "
+            f"weights must be positive, the smallest of {name} is {values.min():g}; drop rows that should "
             "not count"
         )
     return values
 
 
 def _offset(
-    expressions: tuple[str, ...], argument: FloatArray | None, frame: Frame
+    expressions: tuple[str, ...], argument: FloatArray | None, name: str, frame: Frame
 ) -> FloatArray | None:
     total = argument
+    if total is not None:
+        check_finite(name, total)
     for expression in expressions:
         values = evaluate_numeric(expression, frame, "the offset")
+        check_finite(expression, values)
         total = values if total is None else total + values
-    if total is not None:
-        check_finite("offset", total)
     return total
+
+
+def _label(column: str | FloatArray | None, role: str) -> str:
+    return column if isinstance(column, str) else role

@@ -13,13 +13,9 @@ pub fn vector<'a, T: Element>(
 ) -> PyResult<&'a [T]> {
     if array.len() != n {
         let found = array.len();
-        return Err(PyValueError::new_err(format!(
-            "{name} has {found} values, {n} are needed"
-        )));
+        return Err(PyValueError::new_err(format!("{name} has {found} values, {n} are needed")));
     }
-    array
-        .as_slice()
-        .map_err(|_| PyValueError::new_err(format!("{name} must be contiguous")))
+    array.as_slice().map_err(|_| PyValueError::new_err(format!("{name} must be contiguous")))
 }
 
 /// The numbers of a C-contiguous array of the given shape.
@@ -32,18 +28,12 @@ pub fn c_slice<'a>(
 ) -> PyResult<&'a [f64]> {
     if array.shape() != shape {
         let found = array.shape();
-        return Err(PyValueError::new_err(format!(
-            "{name} has shape {found:?}, not {shape:?}"
-        )));
+        return Err(PyValueError::new_err(format!("{name} has shape {found:?}, not {shape:?}")));
     }
     if !array.is_c_contiguous() {
-        return Err(PyValueError::new_err(format!(
-            "{name} must be C-contiguous"
-        )));
+        return Err(PyValueError::new_err(format!("{name} must be C-contiguous")));
     }
-    array
-        .as_slice()
-        .map_err(|_| PyValueError::new_err(format!("{name} must be contiguous")))
+    array.as_slice().map_err(|_| PyValueError::new_err(format!("{name} must be contiguous")))
 }
 
 /// An array of the given shape that takes over `values`.

@@ -30,9 +30,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reduction::Nesting>()?;
     module.add_class::<reduction::Reduction>()?;
     module.add("NotNested", module.py().get_type::<NotNested>())?;
-    module.add(
-        "CollinearRandomEffects",
-        module.py().get_type::<CollinearRandomEffects>(),
-    )?;
+    module.add("CollinearRandomEffects", module.py().get_type::<CollinearRandomEffects>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

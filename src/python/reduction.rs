@@ -37,10 +37,8 @@ impl Nesting {
         if n_rows > u32::MAX as usize {
             return Err(PyValueError::new_err("more than 2^32 - 1 rows"));
         }
-        let slices: Vec<&[i32]> = codes
-            .iter()
-            .map(|c| vector("codes", c, n_rows))
-            .collect::<PyResult<_>>()?;
+        let slices: Vec<&[i32]> =
+            codes.iter().map(|c| vector("codes", c, n_rows)).collect::<PyResult<_>>()?;
         py.detach(|| {
             for (codes, &n) in slices.iter().zip(&n_units) {
                 if codes.iter().any(|&c| c < 0 || c as usize >= n) {
@@ -55,11 +53,8 @@ impl Nesting {
 
     /// Code of each unit of a level, in the order in which units are stored.
     fn codes<'py>(&self, py: Python<'py>, level: usize) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        let level = self
-            .0
-            .levels
-            .get(level)
-            .ok_or_else(|| PyIndexError::new_err("no such level"))?;
+        let level =
+            self.0.levels.get(level).ok_or_else(|| PyIndexError::new_err("no such level"))?;
         Ok(level.codes.clone().into_pyarray(py))
     }
 }
@@ -76,15 +71,8 @@ fn columns<'a>(
     arguments
         .iter()
         .map(|(values, center, scale)| {
-            let values = values
-                .as_ref()
-                .map(|v| vector(name, v, n_rows))
-                .transpose()?;
-            Ok(Column {
-                values,
-                center: *center,
-                scale: *scale,
-            })
+            let values = values.as_ref().map(|v| vector(name, v, n_rows)).transpose()?;
+            Ok(Column { values, center: *center, scale: *scale })
         })
         .collect()
 }
@@ -108,27 +96,18 @@ impl Reduction {
         let nesting = &nesting.0;
         let n = nesting.n_rows;
         if z.len() != nesting.levels.len() || terms.len() != z.len() || noise.len() != x.len() {
-            return Err(PyValueError::new_err(
-                "z, terms or noise do not match the design",
-            ));
+            return Err(PyValueError::new_err("z, terms or noise do not match the design"));
         }
         for (z, terms) in z.iter().zip(&terms) {
             if z.is_empty() || z.len() != terms.iter().map(|t| t.0).sum::<usize>() {
-                return Err(PyValueError::new_err(
-                    "terms do not add up to the columns of z",
-                ));
+                return Err(PyValueError::new_err("terms do not add up to the columns of z"));
             }
         }
         let rows = RowColumns {
-            z: z.iter()
-                .map(|z| columns("z", z, n))
-                .collect::<PyResult<_>>()?,
+            z: z.iter().map(|z| columns("z", z, n)).collect::<PyResult<_>>()?,
             x: columns("x", &x, n)?,
             y: columns("y", &y, n)?,
-            sqrt_weights: sqrt_weights
-                .as_ref()
-                .map(|w| vector("weights", w, n))
-                .transpose()?,
+            sqrt_weights: sqrt_weights.as_ref().map(|w| vector("weights", w, n)).transpose()?,
         };
         let signal: Mutex<Option<PyErr>> = Mutex::new(None);
         py.detach(|| {
@@ -167,11 +146,7 @@ impl Reduction {
     /// Q'y, `(n_fits, rank)`.
     #[getter]
     fn ols<'py>(&self, py: Python<'py>) -> PyResult<Floats<'py>> {
-        array(
-            py,
-            self.0.fixed.ols.clone(),
-            &[self.0.n_fits, self.0.rank()],
-        )
+        array(py, self.0.fixed.ols.clone(), &[self.0.n_fits, self.0.rank()])
     }
 
     /// Root mean square of the least squares residual, `(n_fits,)`.
@@ -191,20 +166,13 @@ impl Reduction {
     /// By level, upper triangular B with z = (transformed z) B.
     #[getter]
     fn bases<'py>(&self, py: Python<'py>) -> PyResult<Vec<Floats<'py>>> {
-        self.0
-            .levels
-            .iter()
-            .map(|l| array(py, l.basis.clone(), &[l.q, l.q]))
-            .collect()
+        self.0.levels.iter().map(|l| array(py, l.basis.clone(), &[l.q, l.q])).collect()
     }
 
     /// Distinct patterns, and blocks an iteration visits.
     #[getter]
     fn size(&self) -> (usize, usize) {
-        (
-            self.0.patterns.len(),
-            self.0.patterns.iter().map(|p| p.n_blocks).sum(),
-        )
+        (self.0.patterns.len(), self.0.patterns.iter().map(|p| p.n_blocks).sum())
     }
 
     /// -2 log-likelihood `(a,)`; with `derivatives` its gradient, Hessian and expected Hessian too.
@@ -224,10 +192,7 @@ impl Reduction {
         let (a, n) = (fits.len(), entries.len());
         let criteria: Vec<Criterion> = py.detach(|| map_fits(a, one));
         let gather = |part: fn(&Criterion) -> &[f64]| -> Vec<f64> {
-            criteria
-                .iter()
-                .flat_map(|c| part(c).iter().copied())
-                .collect()
+            criteria.iter().flat_map(|c| part(c).iter().copied()).collect()
         };
         Ok((
             array(py, criteria.iter().map(|c| c.value).collect(), &[a])?,
@@ -313,14 +278,11 @@ impl Reduction {
         let e: Vec<f64> = beta.iter().map(|b| -b).chain([1.0]).collect();
         let levels = py.detach(|| Elimination::new(&self.0, fit, &g[0], &[]).conditional(&e));
         let Ok(levels) = levels else { return Ok(None) };
-        let parts = levels
-            .into_iter()
-            .zip(&self.0.levels)
-            .map(|(conditional, level)| {
-                let (q, n) = (level.q, conditional.mean.len() / level.q);
-                let mean = array(py, conditional.mean, &[n, q])?;
-                Ok((mean, array(py, conditional.covariance, &[n, q, q])?))
-            });
+        let parts = levels.into_iter().zip(&self.0.levels).map(|(conditional, level)| {
+            let (q, n) = (level.q, conditional.mean.len() / level.q);
+            let mean = array(py, conditional.mean, &[n, q])?;
+            Ok((mean, array(py, conditional.covariance, &[n, q, q])?))
+        });
         Ok(Some(parts.collect::<PyResult<_>>()?))
     }
 }
@@ -351,18 +313,10 @@ impl Reduction {
         }
         let mut slices = Vec::with_capacity(g.len());
         for (array, level) in g.iter().zip(levels) {
-            slices.push((
-                c_slice("g", array, &[a, level.q, level.q])?,
-                level.q * level.q,
-            ));
+            slices.push((c_slice("g", array, &[a, level.q, level.q])?, level.q * level.q));
         }
         Ok((0..a)
-            .map(|f| {
-                slices
-                    .iter()
-                    .map(|(s, size)| s[f * size..(f + 1) * size].to_vec())
-                    .collect()
-            })
+            .map(|f| slices.iter().map(|(s, size)| s[f * size..(f + 1) * size].to_vec()).collect())
             .collect())
     }
 
@@ -372,14 +326,9 @@ impl Reduction {
             .iter()
             .all(|&(level, a, b)| self.0.levels.get(level).is_some_and(|l| a < l.q && b < l.q));
         if !sorted || !inside {
-            return Err(PyValueError::new_err(
-                "entries must lie inside G, sorted by level",
-            ));
+            return Err(PyValueError::new_err("entries must lie inside G, sorted by level"));
         }
-        Ok(entries
-            .iter()
-            .map(|&(level, a, b)| Entry { level, a, b })
-            .collect())
+        Ok(entries.iter().map(|&(level, a, b)| Entry { level, a, b }).collect())
     }
 
     fn check_fits(&self, fits: &[usize]) -> PyResult<()> {
