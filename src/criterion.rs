@@ -227,7 +227,9 @@ mod tests {
     fn reduction(n_levels: usize) -> Reduction {
         let n = 120;
         let wave = |k: f64| -> Vec<f64> {
-            (0..n).map(|i| (i as f64 * k + 0.3).sin() + 0.1 * (i as f64 * k * 7.1).cos()).collect()
+            (0..n)
+                .map(|i| (f64::from(i) * k + 0.3).sin() + 0.1 * (f64::from(i) * k * 7.1).cos())
+                .collect()
         };
         let codes: Vec<Vec<i32>> = vec![
             (0..n).map(|i| i / 30).collect(),

@@ -60,8 +60,7 @@ impl Blocks {
     fn n_informative(&self, rank: usize) -> usize {
         let columns = self.q + self.n_outer + rank;
         let rows = self.design.chunks_exact(columns).enumerate();
-        rows.filter(|(r, row)| row[r % self.q..self.q].iter().any(|t| *t != 0.0))
-            .count()
+        rows.filter(|(r, row)| row[r % self.q..self.q].iter().any(|t| *t != 0.0)).count()
     }
 }
 
@@ -122,9 +121,7 @@ impl Reduction {
         for (l, level) in levels.into_iter().enumerate() {
             blocks.push(change_basis(&level, l, nesting, &fixed, &bases, n_fits));
         }
-        let n_random = (0..blocks.len())
-            .map(|l| blocks[l].n_informative(fixed.kept.len()))
-            .sum();
+        let n_random = (0..blocks.len()).map(|l| blocks[l].n_informative(fixed.kept.len())).sum();
         let gram = remainder_gram(&mut remainder, &fixed, noise.len(), n_fits);
         let mut reduction = Self {
             n_rows: nesting.n_rows,

@@ -290,11 +290,7 @@ impl Reduction {
 /// One result a fit, in order; a batch too small to wake a thread pool for stays in this thread.
 fn map_fits<T: Send>(n_fits: usize, one: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
     if n_fits >= 16 {
-        (0..n_fits)
-            .into_par_iter()
-            .with_min_len(4)
-            .map(one)
-            .collect()
+        (0..n_fits).into_par_iter().with_min_len(4).map(one).collect()
     } else {
         (0..n_fits).map(one).collect()
     }
