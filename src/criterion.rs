@@ -227,7 +227,9 @@ mod tests {
     fn reduction(n_levels: usize) -> Reduction {
         let n = 120;
         let wave = |k: f64| -> Vec<f64> {
-            (0..n).map(|i| (i as f64 * k + 0.3).sin() + 0.1 * (i as f64 * k * 7.1).cos()).collect()
+            (0..n)
+                .map(|i| (f64::from(i) * k + 0.3).sin() + 0.1 * (f64::from(i) * k * 7.1).cos())
+                .collect()
         };
         let codes: Vec<Vec<i32>> = vec![
             (0..n).map(|i| i / 30).collect(),
@@ -267,9 +269,10 @@ mod tests {
         let mut met = Vec::new();
         codes
             .iter()
-            .map(|c| match met.iter().position(|m| m == c) {
-                Some(i) => i as i32,
-                None => {
+            .map(|c| {
+                if let Some(i) = met.iter().position(|m| m == c) {
+                    i as i32
+                } else {
                     met.push(*c);
                     met.len() as i32 - 1
                 }

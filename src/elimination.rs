@@ -807,7 +807,7 @@ impl Elimination<'_> {
         }
         let node = node.to_vec();
         self.inner_second(level, layout, &node, psi, e, sums);
-        let (psi_child, e_child) = self.weight_of_children(layout, &node, psi, e);
+        let (psi_child, e_child) = Self::weight_of_children(layout, &node, psi, e);
         for child in self.children(level, unit) {
             self.descend(level + 1, child, &psi_child, &e_child, work, sums);
         }
@@ -932,7 +932,6 @@ impl Elimination<'_> {
 
     /// J Psi J' + S and J e: how the criterion weighs what the unit's children pass up.
     fn weight_of_children(
-        &self,
         layout: NodeLayout,
         node: &[f64],
         psi: &[f64],
@@ -975,7 +974,7 @@ impl Elimination<'_> {
         let first = work.visited[level] * layout.size();
         work.visited[level] += 1;
         let node = work.nodes[level][first..first + layout.size()].to_vec();
-        let (psi_child, e_child) = self.weight_of_children(layout, &node, psi, e);
+        let (psi_child, e_child) = Self::weight_of_children(layout, &node, psi, e);
         out[level].mean.extend(e_child[..q].iter().map(|value| -value));
         for a in 0..q {
             out[level].covariance.extend_from_slice(&psi_child[a * (q + w)..a * (q + w) + q]);

@@ -119,7 +119,7 @@ impl Reduction {
         let bases = random_bases(&levels, nesting, terms)?;
         let mut blocks = Vec::with_capacity(levels.len());
         for (l, level) in levels.into_iter().enumerate() {
-            blocks.push(change_basis(level, l, nesting, &fixed, &bases, n_fits));
+            blocks.push(change_basis(&level, l, nesting, &fixed, &bases, n_fits));
         }
         let n_random = (0..blocks.len()).map(|l| blocks[l].n_informative(fixed.kept.len())).sum();
         let gram = remainder_gram(&mut remainder, &fixed, noise.len(), n_fits);
@@ -342,7 +342,7 @@ fn level_basis(gram: &[f64], q: usize, terms: &[(usize, bool)]) -> Result<Vec<f6
 }
 
 fn change_basis(
-    level: LevelRows,
+    level: &LevelRows,
     l: usize,
     nesting: &Nesting,
     fixed: &FixedBasis,

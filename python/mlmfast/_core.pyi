@@ -5,6 +5,8 @@ from typing import TypeAlias, final
 
 from mlmfast.arrays import CodeArray, FloatArray
 
+__all__ = ["CollinearRandomEffects", "Nesting", "NotNested", "Reduction", "__version__"]
+
 __version__: str
 
 _Column: TypeAlias = tuple[FloatArray | None, float, float]

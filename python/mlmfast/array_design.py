@@ -82,7 +82,8 @@ def _column_names(X: Any, p: int) -> tuple[str, ...]:
 def _columns(matrix: FloatArray) -> tuple[FloatArray | None, ...]:
     # A column of ones is the intercept: known as such, the others can be centred on it.
     return tuple(
-        None if matrix[0, j] == 1.0 and (matrix[:, j] == 1.0).all()
+        None
+        if matrix[0, j] == 1.0 and (matrix[:, j] == 1.0).all()
         else np.ascontiguousarray(matrix[:, j])
         for j in range(matrix.shape[1])
     )
@@ -117,7 +118,8 @@ def _effects(position: int, factor: str, Z: Any, n: int) -> RandomEffects:
         columns = _columns(matrix)
         labels = getattr(given, "columns", None)
         names = (
-            tuple(map(str, labels)) if labels is not None
+            tuple(map(str, labels))
+            if labels is not None
             else tuple(f"z{j + 1}" for j in range(len(columns)))
         )
     names = tuple("(Intercept)" if c is None else m for c, m in zip(columns, names, strict=True))

@@ -87,7 +87,7 @@ class FitBatch:
             varcorr=_stack(design, estimates),
             llf=-0.5 * estimates.deviance,
             converged=newton.converged & minimum,
-            singular=covariance.singular.any(axis=1),
+            singular=np.asarray(covariance.singular.any(axis=1)),
             newton_decrement=decrement,
             min_hessian_eigenvalue=eigenvalue,
             n_evaluations=covariance.n_evaluations,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
-
 
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
 INNER_R, INNER_A = 1e-6, 1e-6
@@ -48,7 +47,7 @@ class Criterion:
     def theta_slices(self) -> tuple[slice, ...]:
         """Stretch of theta of each term."""
         ends = np.cumsum([0, *(t.structure.n_theta for t in self.terms)])
-        return tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
 
     @cached_property
     def n_theta(self) -> int:
@@ -65,7 +64,7 @@ class Criterion:
     @cached_property
     def _entry_slices(self) -> tuple[slice, ...]:
         ends = np.cumsum([0, *(len(t.structure.entries) for t in self.terms)])
-        return tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
 
     def covariances(self, theta: FloatArray) -> list[FloatArray]:
         """G of each level, relative to sigma^2, shape (a, q, q)."""
@@ -112,9 +111,7 @@ class Criterion:
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
         """The point at local coordinates ``step`` around ``theta``."""
         parts = zip(self.terms, self.theta_slices, strict=True)
-        return np.concatenate(
-            [t.structure.move(theta[:, s], step[:, s]) for t, s in parts], axis=1
-        )
+        return np.concatenate([t.structure.move(theta[:, s], step[:, s]) for t, s in parts], axis=1)
 
     def start(self, fits: IntArray) -> FloatArray:
         """Moment estimates: the scoring step from G = 0 (MIVQUE0) within the covariances.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -216,9 +215,7 @@ class LMM:
         estimates = reduced.estimates(covariance.criterion, covariance.theta)
         return FitBatch.from_fit(reduced, covariance, estimates, method)
 
-    def _record(
-        self, method: str, covariance: CovarianceFit, estimates: Estimates
-    ) -> FitRecord:
+    def _record(self, method: str, covariance: CovarianceFit, estimates: Estimates) -> FitRecord:
         design, frame, reduced = self._design, self._frame, self._reduced
         singular = dict(zip(reduced.order, covariance.singular[0], strict=True))
         groups, terms = _groups_and_terms(design, frame, estimates, singular)
@@ -309,8 +306,7 @@ def _check_ddf(ddf: str | float) -> None:
         return
     if ddf in _DDF_LATER or not isinstance(ddf, str):
         raise ModelError(
-            f"ddf={ddf!r} is not available yet; tests use the normal distribution, "
-            "ddf='asymptotic'"
+            f"ddf={ddf!r} is not available yet; tests use the normal distribution, ddf='asymptotic'"
         )
     raise ModelError(f"ddf={ddf!r} is not known; available: {', '.join(_DDF_AVAILABLE)}")
 
@@ -349,11 +345,9 @@ def _groups_and_terms(
     return groups, terms
 
 
-def _boundary(
-    groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]
-) -> tuple[str, ...]:
+def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) -> tuple[str, ...]:
     """Name what is on the boundary: variances of 0, else covariances of deficient rank."""
-    out = []
+    out: list[str] = []
     for term in terms:
         if not term.singular:
             continue

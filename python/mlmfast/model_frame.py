@@ -104,9 +104,7 @@ def build_model_frame(
             for term, position, matrix in zip(parsed.random, positions, random, strict=True)
         ),
         weights=check_weights(_rows(weights, frame, used), _label(weights, "weights")),
-        offset=_offset(
-            parsed.offsets, _rows(offset, frame, used), _label(offset, "offset"), frame
-        ),
+        offset=_offset(parsed.offsets, _rows(offset, frame, used), _label(offset, "offset"), frame),
         response=parsed.response,
         n_dropped=n_input - frame.n_rows,
     )
@@ -306,8 +304,8 @@ def check_weights(values: FloatArray | None, name: str = "weights") -> FloatArra
     check_finite(name, values)
     if values.min() <= 0:
         raise DataError(
-            f"weights must be positive, the smallest of {name} is {values.min():g}; drop rows that should "
-            "not count"
+            f"weights must be positive, the smallest of {name} is {values.min():g}; drop rows that "
+            "should not count"
         )
     return values
 

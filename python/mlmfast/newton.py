@@ -14,7 +14,6 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 
-
 #: Scaled Hessian eigenvalues above this are not negative.
 _FLAT = -1e-6
 
@@ -61,9 +60,7 @@ class Scoring(Protocol):
         there is no such step.
         """
 
-    def between(
-        self, theta: FloatArray, target: FloatArray, factor: FloatArray, /
-    ) -> FloatArray:
+    def between(self, theta: FloatArray, target: FloatArray, factor: FloatArray, /) -> FloatArray:
         """The point a fraction ``factor`` (a,) of the way, straight in the natural parameters."""
 
 

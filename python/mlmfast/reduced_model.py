@@ -6,6 +6,7 @@ deviation 1 loses no digits; everything is mapped back here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,8 +134,17 @@ class ReducedModel:
         """A residual, without fixed effects, reduced unit by unit, and the unit of its results."""
         size = _root_mean_square(residual, 0.0)
         scale = float(2.0 ** -np.round(np.log2(size))) if size > 0 else 1.0
-        core = _reduce(self.design, self.nesting, self.levels, self.order, self.blocks,
-                       self.z_scaling, (), ((residual, 0.0, scale),), share=False)
+        core = _reduce(
+            self.design,
+            self.nesting,
+            self.levels,
+            self.order,
+            self.blocks,
+            self.z_scaling,
+            (),
+            ((residual, 0.0, scale),),
+            share=False,
+        )
         return core, float(core.y_scale[0]) / scale
 
     def logdet_constant(self, method: str) -> FloatArray:
@@ -191,9 +201,7 @@ def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None)
     """
     own = responses is None
     columns = [design.working_response] if responses is None else list(responses)
-    levels = tuple(
-        sorted(range(len(design.factors)), key=lambda f: design.factors[f].n_levels)
-    )
+    levels = tuple(sorted(range(len(design.factors)), key=lambda f: design.factors[f].n_levels))
     nesting = _nest(design, levels)
     position = {factor: level for level, factor in enumerate(levels)}
     order = tuple(
@@ -295,7 +303,7 @@ def _scale_term(term: RandomEffects) -> tuple[_Column, ...]:
 def _noise(column: _Column, n_obs: int) -> float:
     """Norm under which a centred and scaled column is rounding error of its centring."""
     _, center, scale = column
-    return abs(center) * scale * 1e-13 * n_obs**0.5
+    return abs(center) * scale * 1e-13 * math.sqrt(n_obs)
 
 
 def _blocks(

@@ -169,7 +169,7 @@ class LMMResult:
 
     @property
     def aic(self) -> float:
-        """deviance + 2 k, k all parameters (R's AIC; SAS counts only covariance ones under REML)."""
+        """deviance + 2 k, k all parameters (R's; SAS counts only covariance ones under REML)."""
         return self.deviance + 2.0 * self._record.n_parameters
 
     @property
@@ -290,7 +290,7 @@ class LMMResult:
 
     @property
     def method(self) -> str:
-        """ "REML" or "ML"."""
+        """The criterion, "REML" or "ML"."""
         return self._record.method
 
     @property

@@ -37,8 +37,7 @@ class VarCorr(Mapping[str, pd.DataFrame]):
     def __init__(self, record: FitRecord) -> None:
         self._record = record
         self._frames = {
-            group.name: _stacked(record, position)
-            for position, group in enumerate(record.groups)
+            group.name: _stacked(record, position) for position, group in enumerate(record.groups)
         }
 
     def __getitem__(self, name: str) -> pd.DataFrame:
@@ -60,10 +59,10 @@ class VarCorr(Mapping[str, pd.DataFrame]):
         --------
         >>> import mlmfast as mlm
         >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
-        >>> fit.varcorr.tidy().round(2)[["group", "effect1", "vcov", "sdcor"]]
-              group      effect1     vcov  sdcor
-        0   Subject  (Intercept)  1378.18  37.12
-        1  Residual         None   960.46  30.99
+        >>> fit.varcorr.tidy().round(2)[["group", "vcov", "sdcor"]]
+              group     vcov  sdcor
+        0   Subject  1378.18  37.12
+        1  Residual   960.46  30.99
         """
         rows: list[tuple[str, str | None, str | None, float, float]] = []
         for term in self._record.terms:
@@ -73,17 +72,17 @@ class VarCorr(Mapping[str, pd.DataFrame]):
                 variance = float(term.covariance[i, i])
                 rows.append((group, name, None, variance, float(np.sqrt(variance))))
             if term.structure != "diag":
-                for i, name in enumerate(term.names):
-                    for j in range(i):
-                        rows.append(
-                            (
-                                group,
-                                term.names[j],
-                                name,
-                                float(term.covariance[i, j]),
-                                float(correlation[i, j]),
-                            )
-                        )
+                rows += [
+                    (
+                        group,
+                        term.names[j],
+                        name,
+                        float(term.covariance[i, j]),
+                        float(correlation[i, j]),
+                    )
+                    for i, name in enumerate(term.names)
+                    for j in range(i)
+                ]
         sigma2 = self._record.sigma2
         rows.append(("Residual", None, None, sigma2, float(np.sqrt(sigma2))))
         return pd.DataFrame(rows, columns=["group", "effect1", "effect2", "vcov", "sdcor"])

@@ -1,5 +1,8 @@
 //! The Python module `mlmfast._core`: checks, releases the GIL, hands arrays over.
 
+// Arguments arrive from Python by value; a method of `Python<'_>` is not general enough as a closure.
+#![allow(clippy::needless_pass_by_value, clippy::redundant_closure_for_method_calls)]
+
 mod arrays;
 mod reduction;
 

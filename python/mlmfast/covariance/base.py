@@ -18,8 +18,8 @@ class CovarianceStructure(ABC):
     """A smooth map from unconstrained parameters theta to a covariance matrix G.
 
     G is relative to the residual variance. Arrays carry a leading axis, one row a fit. Newton's
-    steps are taken in local coordinates around theta (`chart`, `move`), which a structure chooses so
-    that they stay well conditioned where G is singular.
+    steps are taken in local coordinates around theta (`chart`, `move`), which a structure chooses
+    so that they stay well conditioned where G is singular.
 
     Parameters
     ----------

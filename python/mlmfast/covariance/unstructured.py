@@ -77,7 +77,7 @@ class Unstructured(CovarianceStructure):
     def _triangular(self, root: FloatArray) -> FloatArray:
         """theta of G = root root': a QR factorization, diagonal not negative."""
         rows, columns = _lower(self.size)
-        factor = np.linalg.qr(root.mT, mode="r").mT
+        factor = np.asarray(np.linalg.qr(root.mT, mode="r")).mT
         diagonal = np.diagonal(factor, axis1=1, axis2=2)
         factor = factor * np.where(diagonal < 0, -1.0, 1.0)[:, None, :]
         return np.asarray(factor[:, rows, columns])

@@ -1,0 +1,80 @@
+# Everything runs in .venv, which is made on first use. Needed: Python 3.10+, Rust with cargo, make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+BENCH_VENV := .bench-venv
+# Arguments of benches/compare.py.
+BENCH ?= --workloads W1,W2,W10,W12_1e4,W3
+
+RUST := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+
+.PHONY: help demo test test-all lint bench check clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/installed  ## fit a model to real data and print it
+	@$(BIN)/mlmfast demo
+
+test: $(VENV)/installed $(VENV)/test  ## Rust and Python tests
+	cargo test --quiet
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-all: $(VENV)/installed $(VENV)/test  ## the slow tests too: calibration
+	cargo test --quiet
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/installed $(VENV)/test $(VENV)/lint  ## formatting, lints and types
+	@cargo fmt --version > /dev/null 2>&1 || \
+	  { echo "rustfmt is missing; install it with: rustup component add rustfmt"; exit 1; }
+	@cargo clippy --version > /dev/null 2>&1 || \
+	  { echo "clippy is missing; install it with: rustup component add clippy"; exit 1; }
+	cargo fmt --check
+	cargo clippy --quiet --all-targets --features python -- -D warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest mlmfast._core
+
+check: lint test  ## what CI runs
+
+bench: $(VENV)/installed $(VENV)/test $(BENCH_VENV)/installed  ## time against other packages
+	$(BIN)/python benches/compare.py --peers-python $(BENCH_VENV)/bin/python $(BENCH)
+
+clean:  ## remove everything that was built
+	rm -rf $(VENV) $(BENCH_VENV) target dist .pytest_cache .mypy_cache .ruff_cache
+	rm -f python/mlmfast/_core*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/created:
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) not found; try make PYTHON=..."; exit 1; }
+	@command -v cargo > /dev/null || { echo "cargo not found; install Rust 1.85 or later"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "$(PYTHON) is older than Python 3.10; try make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade pip
+	$(PIP) install 'maturin>=1.7,<2'
+	@touch $@
+
+# Editable: changes of Python files need nothing, changes of Rust files a new build.
+$(VENV)/installed: $(VENV)/created pyproject.toml $(RUST)
+	@echo "building the Rust core: about two minutes"
+	@VIRTUAL_ENV=$(abspath $(VENV)) PIP_QUIET=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	  $(BIN)/maturin develop --release --quiet
+	@touch $@
+
+$(VENV)/test: $(VENV)/created pyproject.toml
+	$(PIP) install --group test
+	@touch $@
+
+$(VENV)/lint: $(VENV)/created pyproject.toml
+	$(PIP) install --group lint
+	@touch $@
+
+$(BENCH_VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(BENCH_VENV)/bin/python -m pip install --quiet --group peers
+	@touch $@

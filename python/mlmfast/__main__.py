@@ -1,0 +1,8 @@
+"""``python -m mlmfast``: the command line."""
+
+import sys
+
+from mlmfast.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Sentences of a report: the model, its data, its likelihood and its convergence."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlmfast.arrays import IntArray
+from mlmfast.report.numbers import column, count
+from mlmfast.report.tables import Table
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+# Residuals need a pass over the rows, which a report of a large fit should not wait for.
+_ROWS_FOR_RESIDUALS = 5000
+_CHUNK = 1 << 20
+
+
+def title(fit: LMMResult) -> str:
+    """Say what was fitted and how."""
+    kind = "Linear mixed model" if fit.n_groups else "Linear model"
+    return f"{kind} fit by {_METHOD[fit.method]} ({fit.method})"
+
+
+_METHOD = {"REML": "restricted maximum likelihood", "ML": "maximum likelihood"}
+
+
+def model_facts(fit: LMMResult) -> list[tuple[str, str]]:
+    """Describe the model and its data, as pairs of a label and a text."""
+    record = fit._record
+    facts = [("Formula", fit.formula)] if fit.formula else []
+    facts.append(("Response", record.response))
+    if record.weighted:
+        facts.append(("Weights", "residual variance is sigma^2 / weight"))
+    offsets = [*record.offsets, *(["an offset argument"] if record.offset_given else [])]
+    if offsets:
+        facts.append(("Offset", " + ".join(offsets)))
+    missing = f" ({fit.n_dropped} dropped: missing values)" if fit.n_dropped else ""
+    facts.append(("Rows", f"{fit.nobs}{missing}"))
+    if record.groups:
+        sizes = ", ".join(f"{name} {n}" for name, n in fit.n_groups.items())
+        facts.append(("Groups", sizes))
+        facts.append(("Clusters", _clusters(fit)))
+    return facts
+
+
+def likelihood_facts(fit: LMMResult) -> list[tuple[str, str]]:
+    """Criterion and information criteria."""
+    restricted = "restricted " if fit.method == "REML" else ""
+    values = {
+        f"-2 {restricted}log-likelihood": fit.deviance,
+        "AIC": fit.aic,
+        "BIC": fit.bic,
+    }
+    return [(label, f"{value:.3f}") for label, value in values.items()]
+
+
+def likelihood_note(fit: LMMResult) -> str:
+    """Whose convention AIC and BIC follow."""
+    n = fit._record.n_parameters
+    return f"AIC, BIC as in R: {count(n, 'parameter')} counted, n = {count(fit.nobs, 'row')}."
+
+
+def convergence(fit: LMMResult) -> tuple[str, str]:
+    """Label and text of the certificate."""
+    found = fit.certificate
+    label = "Converged" if fit.converged else "NOT CONVERGED"
+    if math.isinf(found.min_hessian_eigenvalue):
+        return label, "least squares, no iteration needed"
+    text = (
+        f"Newton decrement {found.newton_decrement:.1e}, "
+        f"smallest scaled Hessian eigenvalue {found.min_hessian_eigenvalue:.2g}, "
+        f"{count(found.n_evaluations, 'evaluation')}, {count(found.n_iterations, 'step')}"
+    )
+    return label, text
+
+
+def warnings_of(fit: LMMResult) -> list[tuple[str, str]]:
+    """Name the boundary and aliased columns, which a reader must know before the numbers."""
+    out = []
+    if fit.certificate.boundary:
+        out.append(("Singular", "; ".join(fit.certificate.boundary)))
+    if fit.aliased:
+        text = f"{count(len(fit.aliased), 'column')} of X depends on earlier ones"
+        out.append(
+            ("Aliased", text if len(fit.aliased) == 1 else text.replace("depends", "depend"))
+        )
+    return out
+
+
+def scaled_residuals(fit: LMMResult) -> Table | None:
+    """Quartiles of the Pearson residuals; None where they are not at hand or cost a wait."""
+    if fit._source is None or fit.nobs > _ROWS_FOR_RESIDUALS or fit.nobs < 5:
+        return None
+    residuals = fit.resid("pearson").to_numpy()
+    quartiles = np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1])
+    cells = tuple(f"{value + 0.0:.3f}" for value in quartiles.round(3).tolist())
+    return Table("Scaled residuals", ("Min", "1Q", "Median", "3Q", "Max"), (cells,), 0)
+
+
+def _clusters(fit: LMMResult) -> str:
+    """Units of the outermost factor and, where the rows are at hand, their sizes."""
+    record = fit._record
+    group = record.groups[record.levels[0]]
+    text = f"{len(group.labels)} ({group.name})"
+    if fit._source is None:
+        return text
+    factor = fit._source.design.factors[record.levels[0]]
+    sizes = _sizes(factor.codes, factor.n_levels)
+    smallest, largest = int(sizes.min()), int(sizes.max())
+    if smallest == largest:
+        return f"{text}, {count(smallest, 'row')} each"
+    median = column([float(np.median(sizes))])[0].rstrip("0").rstrip(".")
+    return f"{text}, {smallest} to {largest} rows, median {median}"
+
+
+def _sizes(codes: np.ndarray[tuple[int], np.dtype[np.int32]], n_levels: int) -> IntArray:
+    # In pieces: bincount makes a 64-bit copy of what it counts.
+    total = np.zeros(n_levels, dtype=np.intp)
+    for start in range(0, len(codes), _CHUNK):
+        total += np.bincount(codes[start : start + _CHUNK], minlength=n_levels)
+    return total

@@ -1,0 +1,119 @@
+"""The printed summary of a fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlmfast.record import FitRecord
+from mlmfast.report import facts
+from mlmfast.report.numbers import width
+from mlmfast.report.tables import (
+    Table,
+    coefficient_table,
+    correlation_of_coefficients,
+    triangle,
+    variance_components_table,
+)
+from mlmfast.report.text import WIDTH, facts_text, table_text, wrapped
+from mlmfast.variance_components import correlations
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+
+class Summary:
+    """A fit as a statistician expects it printed: ``print`` it, or show it in a notebook.
+
+    Parameters
+    ----------
+    fit
+        The fit.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> text = str(Summary(fit))
+    >>> print(text[text.index("Fixed effects") :])
+    Fixed effects:
+                 Estimate  Std. error  z value   p value
+    (Intercept)   251.405       6.825   36.838    <1e-16
+    Days           10.467       1.546    6.771  1.27e-11
+    z tests: normal distribution, no small-sample degrees of freedom
+    <BLANKLINE>
+    Correlation of fixed effects:
+                        1
+    1 (Intercept)
+    2 Days         -0.138
+    """
+
+    def __init__(self, fit: LMMResult) -> None:
+        self._fit = fit
+
+    def __str__(self) -> str:
+        return _summary_text(self._fit)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        from mlmfast.report.html import fit_html
+
+        return fit_html(self._fit)
+
+
+def variance_table(record: FitRecord) -> str:
+    """Variances, SDs and correlations of the random effects as a table of text.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> print(fit.varcorr)
+    Group     Name         Variance      SD   Corr
+    Subject   (Intercept)    612.09  24.740
+              Days            35.07   5.922  0.066
+    Residual                 654.94  25.592
+    """
+    return _variance_text(record, titled=False)
+
+
+def _summary_text(fit: LMMResult) -> str:
+    label, text = facts.convergence(fit)
+    state = [wrapped(label, text, len(label) + 2)]
+    state += [wrapped(word, rest, len(word) + 2) for word, rest in facts.warnings_of(fit)]
+    parts = [
+        facts.title(fit),
+        facts_text(facts.model_facts(fit)),
+        _likelihood_text(fit),
+        "\n".join(state),
+    ]
+    residuals = facts.scaled_residuals(fit)
+    if residuals is not None:
+        parts.append(table_text(residuals))
+    parts += [_variance_text(fit._record), table_text(coefficient_table(fit))]
+    correlation = correlation_of_coefficients(fit)
+    if correlation is not None:
+        parts.append(table_text(correlation))
+    return "\n\n".join(parts)
+
+
+def _likelihood_text(fit: LMMResult) -> str:
+    values = "   ".join(f"{label} {value}" for label, value in facts.likelihood_facts(fit))
+    return f"{values}\n{facts.likelihood_note(fit)}"
+
+
+def _variance_text(record: FitRecord, titled: bool = True) -> str:
+    """Write the table in one piece, or correlations apart where they make it too wide."""
+    table = variance_components_table(record)
+    title = table.title if titled else ""
+    text = table_text(Table(title, table.header, table.rows, table.n_labels))
+    if len(table.header) <= 6 or max(width(line) for line in text.split("\n")) <= WIDTH:
+        return text
+    rows = tuple(row[:4] for row in table.rows)
+    parts = [table_text(Table(title, table.header[:4], rows, table.n_labels))]
+    for term in record.terms:
+        if len(term.names) > 1 and term.structure != "diag":
+            name = f"Correlations by {record.groups[term.group].name}"
+            parts.append(table_text(triangle(name, term.names, correlations(term.covariance))))
+    return "\n\n".join(parts)

@@ -1,0 +1,145 @@
+"""What a report says of a fit, as cells of text; how it looks is for `text` and `html`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.record import FitRecord, TermRecord
+from mlmfast.report import numbers
+from mlmfast.variance_components import correlations
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlmfast.result import LMMResult
+
+ALIASED = "(aliased)"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes
+    ----------
+    title
+        What stands above it.
+    header
+        Column heads.
+    rows
+        Cells; a row may be shorter than the header.
+    n_labels
+        Leading columns that hold names and are set flush left.
+    note
+        What stands below it; empty for nothing.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    n_labels: int = 1
+    note: str = ""
+
+
+def coefficient_table(fit: LMMResult) -> Table:
+    """Estimates of the fixed effects with standard errors and tests."""
+    estimates, errors = _array(fit.params), _array(fit.bse)
+    df, t, p = _array(fit.df), _array(fit.tvalues), _array(fit.pvalues)
+    exact = bool(np.isfinite(df).any())
+    cells = _estimates_with_errors(estimates, errors)
+    rows = []
+    for j, name in enumerate(fit.params.index):
+        if np.isnan(estimates[j]):
+            rows.append((str(name), ALIASED))
+            continue
+        middle = (numbers.degrees_of_freedom(df[j]),) if exact else ()
+        rows.append((str(name), *cells[j], *middle, numbers.statistic(t[j]), numbers.p_value(p[j])))
+    header = ("", "Estimate", "Std. error", *(("df",) if exact else ()))
+    test = ("t value", "p value") if exact else ("z value", "p value")
+    note = "" if exact else "z tests: normal distribution, no small-sample degrees of freedom"
+    return Table("Fixed effects", (*header, *test), tuple(rows), note=note)
+
+
+def _array(series: pd.Series[float]) -> FloatArray:
+    return np.asarray(series, dtype=np.float64)
+
+
+def _estimates_with_errors(estimates: FloatArray, errors: FloatArray) -> list[tuple[str, str]]:
+    """Write pairs with the same decimals while that shows every error, else each with its own."""
+    pairs = list(zip(estimates.tolist(), errors.tolist(), strict=True))
+    known = [pair for pair in pairs if not np.isnan(pair[0])]
+    common = _decimals(known) if known else 0
+    aligned = not any(numbers.needs_exponent(error, common) for _, error in known)
+    return [_one_estimate(pair, common if aligned else None) for pair in pairs]
+
+
+def _decimals(pairs: Sequence[tuple[float, float]]) -> int:
+    # Digits follow the errors; the largest estimate only bounds them, for a coefficient near 0
+    # needs none of its own.
+    errors = [error for _, error in pairs if error > 0]
+    return numbers.decimals_of([*errors, max(max(abs(e), se) for e, se in pairs)])
+
+
+def _one_estimate(pair: tuple[float, float], decimals: int | None) -> tuple[str, str]:
+    if np.isnan(pair[0]):
+        return "", ""
+    if decimals is None:
+        decimals = _decimals([pair])
+    scientific = numbers.needs_exponent(pair[1], decimals) or abs(pair[0]) >= 1e9
+    return (
+        numbers.number(pair[0], decimals, scientific),
+        numbers.number(pair[1], decimals, scientific),
+    )
+
+
+def variance_components_table(record: FitRecord) -> Table:
+    """Variance and SD of every random effect and of the residual, correlations beside them."""
+    variances = [v for term in record.terms for v in np.diag(term.covariance).tolist()]
+    variances.append(record.sigma2)
+    variance = numbers.column(variances)
+    sd = numbers.column([float(np.sqrt(v)) for v in variances])
+    rows: list[tuple[str, ...]] = []
+    for term in record.terms:
+        beside = _correlation_rows(term)
+        for i, name in enumerate(term.names):
+            group = record.groups[term.group].name if i == 0 else ""
+            rows.append((group, name, variance[len(rows)], sd[len(rows)], *beside[i]))
+    if not record.terms:
+        cells = (("Residual", variance[0], sd[0]),)
+        return Table("Residual variance", ("", "Variance", "SD"), cells)
+    rows.append(("Residual", "", variance[-1], sd[-1]))
+    n_correlations = max(len(row) for row in rows) - 4
+    heads = ("Corr", *[""] * (n_correlations - 1)) if n_correlations else ()
+    return Table("Random effects", ("Group", "Name", "Variance", "SD", *heads), tuple(rows), 2)
+
+
+def _correlation_rows(term: TermRecord) -> list[tuple[str, ...]]:
+    if term.structure == "diag" or len(term.names) == 1:
+        return [()] * len(term.names)
+    matrix = correlations(term.covariance)
+    return [
+        tuple(numbers.correlation(matrix[i, j]) for j in range(i)) for i in range(len(term.names))
+    ]
+
+
+def triangle(title: str, names: Sequence[str], matrix: FloatArray) -> Table:
+    """Show the lower triangle of a correlation matrix, columns by number."""
+    rows = [
+        (f"{i + 1} {name}", *[numbers.correlation(matrix[i, j]) for j in range(i)])
+        for i, name in enumerate(names)
+    ]
+    return Table(title, ("", *[str(j + 1) for j in range(len(names) - 1)]), tuple(rows))
+
+
+def correlation_of_coefficients(fit: LMMResult, most: int = 6) -> Table | None:
+    """Correlations of the fixed effects' estimates; None for one or for more than `most`."""
+    names = [str(name) for name in fit.params.dropna().index]
+    if not 2 <= len(names) <= most:
+        return None
+    matrix = correlations(fit.cov_params().loc[names, names].to_numpy())
+    return triangle("Correlation of fixed effects", names, matrix)

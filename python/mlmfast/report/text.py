@@ -1,0 +1,91 @@
+"""Layout of tables and facts in a fixed-width font."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlmfast.report.numbers import printable, width
+from mlmfast.report.tables import Table
+
+WIDTH = 80
+_GAP = "  "
+
+
+def wrapped(label: str, text: str, indent: int) -> str:
+    """Write a labelled text, broken at spaces, continued under its own beginning.
+
+    Examples
+    --------
+    >>> print(wrapped("Formula", "y ~ " + " + ".join(["a_long_name"] * 7), 11))
+    Formula:   y ~ a_long_name + a_long_name + a_long_name + a_long_name +
+               a_long_name + a_long_name + a_long_name
+    """
+    lines, line = [], f"{label}:".ljust(indent)
+    filled = False
+    for word in printable(text).split(" "):
+        if filled and width(line) + 1 + width(word) > WIDTH:
+            lines.append(line)
+            line, filled = " " * indent, False
+        line += (" " if filled else "") + word
+        filled = True
+    return "\n".join([*lines, line]).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def facts_text(facts: Sequence[tuple[str, str]]) -> str:
+    """Labelled texts one under the other.
+
+    Examples
+    --------
+    >>> print(facts_text([("Rows", "180"), ("Groups", "Subject 18")]))
+    Rows:    180
+    Groups:  Subject 18
+    """
+    indent = max(len(label) for label, _ in facts) + 3
+    return "\n".join(wrapped(label, text, indent) for label, text in facts)
+
+
+def table_text(table: Table) -> str:
+    """Align a table; a name too long for the line gets a line of its own.
+
+    Examples
+    --------
+    >>> print(table_text(Table("", ("", "SD"), (("a", "1.50"), ("bcd", "12.25")))))
+            SD
+    a     1.50
+    bcd  12.25
+    """
+    n = len(table.header)
+    cells = [[*map(printable, row), *[""] * (n - len(row))] for row in (table.header, *table.rows)]
+    widths = [max(width(row[j]) for row in cells) for j in range(n)]
+    numeric = sum(w + len(_GAP) for w in widths[table.n_labels :])
+    broken = _shorten(widths, table.n_labels, WIDTH - numeric)
+    lines: list[str] = [table.title + ":"] if table.title else []
+    for row in cells:
+        lines += _row_lines(row, widths, table.n_labels, broken)
+    return "\n".join([*lines, *([table.note] if table.note else [])])
+
+
+def _shorten(widths: list[int], n_labels: int, room: int) -> int:
+    """Cut the last label column to the room there is; returns which one, or -1."""
+    labels = sum(widths[:n_labels]) + len(_GAP) * max(n_labels - 1, 0)
+    if n_labels == 0 or labels <= room:
+        return -1
+    widths[n_labels - 1] = max(widths[n_labels - 1] - (labels - room), 8)
+    return n_labels - 1
+
+
+def _row_lines(row: list[str], widths: list[int], n_labels: int, broken: int) -> list[str]:
+    fields = [
+        _pad(cell, w, left=j < n_labels)
+        for j, (cell, w) in enumerate(zip(row, widths, strict=True))
+    ]
+    if broken < 0 or width(row[broken]) <= widths[broken]:
+        return [_GAP.join(fields).rstrip()]
+    first = _GAP.join([*fields[:broken], row[broken]])
+    second = [" " * w for w in widths[: broken + 1]] + fields[broken + 1 :]
+    return [first.rstrip(), _GAP.join(second).rstrip()]
+
+
+def _pad(cell: str, size: int, left: bool) -> str:
+    fill = " " * (size - width(cell))
+    return cell + fill if left else fill + cell

@@ -1,0 +1,146 @@
+"""Tables from files: CSV and Parquet, chosen by the ending of the name."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import sys
+import warnings
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mlmfast.errors import DataError
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    UnicodeDecodeError,
+    zlib.error,
+    pd.errors.ParserError,
+    pd.errors.ParserWarning,
+    pd.errors.EmptyDataError,
+)
+
+
+def read_table(path: str, factors: Sequence[str] = ()) -> pd.DataFrame:
+    r"""Read a table from a file, or CSV from standard input where the path is "-".
+
+    Parameters
+    ----------
+    path
+        Name ending in .csv or .tsv (also .csv.gz, .tsv.gz) or .parquet.
+    factors
+        Columns to be read as factors; levels that are numbers are ordered as numbers.
+
+    Returns
+    -------
+    DataFrame
+        Of a CSV file, only empty fields and NA are missing: "None" or "null" is text.
+
+    Raises
+    ------
+    DataError
+        For a file that cannot be read, and for a factor that is not among its columns.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = f"{folder}/small.csv"
+    ...     _ = Path(path).write_text("y,g\n1.5,10\n2.5,9\n")
+    ...     list(read_table(path, factors=["g"])["g"].cat.categories)
+    ['9', '10']
+    """
+    try:
+        frame = _read(path, factors)
+    except _UNREADABLE as e:
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        raise DataError(f"cannot read {path}: {reason.strip() or type(e).__name__}") from None
+    for name in factors:
+        if name not in frame.columns:
+            known = ", ".join(map(str, frame.columns))
+            raise DataError(f"there is no column {name!r} to read as a factor; columns: {known}")
+        frame[name] = _as_factor(frame[name])
+    return frame
+
+
+def _read(path: str, factors: Sequence[str]) -> pd.DataFrame:
+    if path == "-":
+        return _read_text(sys.stdin.buffer.read(), ",", factors)
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    if suffixes[-1:] == [".parquet"]:
+        return _read_parquet(path)
+    kind = (
+        suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else "".join(suffixes[-1:])
+    )
+    if kind not in _SEPARATORS:
+        raise DataError(
+            f"cannot tell what kind of file {path} is; its name must end in .csv, .csv.gz, .tsv, "
+            ".tsv.gz or .parquet"
+        )
+    return _read_text(path, _SEPARATORS[kind], factors)
+
+
+def _read_text(source: str | bytes, separator: str, factors: Sequence[str]) -> pd.DataFrame:
+    """Read text from a path, or text that is already at hand."""
+
+    def stream() -> str | io.BytesIO:
+        return source if isinstance(source, str) else io.BytesIO(source)
+
+    _check_header(
+        pd.read_csv(stream(), sep=separator, header=None, nrows=1, dtype=str, encoding="utf-8-sig")
+    )
+    with warnings.catch_warnings():
+        # A row longer than the header would lose its last field, or shift the columns.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(
+            stream(),
+            sep=separator,
+            index_col=False,
+            dtype=dict.fromkeys(factors, str),
+            keep_default_na=False,
+            na_values=["", "NA"],
+            encoding="utf-8-sig",
+            # In pieces, a column could come out with numbers and text mixed.
+            low_memory=False,
+        )
+
+
+def _check_header(header: pd.DataFrame) -> None:
+    # pandas would rename the second one and say nothing.
+    names = header.iloc[0].dropna()
+    twice = names[names.duplicated()]
+    if len(twice):
+        raise DataError(f"column name {twice.iloc[0]!r} stands twice in the header; rename one")
+
+
+def _read_parquet(path: str) -> pd.DataFrame:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise DataError(
+            f"{path} is a Parquet file, and reading those needs pyarrow: "
+            "pip install 'mlmfast[parquet]'"
+        )
+    try:
+        return pd.read_parquet(path, engine="pyarrow")
+    except OSError:
+        raise
+    except Exception as e:  # pyarrow's errors share no base that says "not a Parquet file"
+        raise DataError(f"cannot read {path}: {e}") from None
+
+
+def _as_factor(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Levels as text, in the order of the numbers where all of them are numbers."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column
+    text = column.map(str, na_action="ignore").astype(object)
+    levels = sorted(text.dropna().unique())
+    # Where some level is no number, the order of the text stands.
+    with contextlib.suppress(ValueError):
+        levels = sorted(levels, key=float)
+    return pd.Series(pd.Categorical(text, categories=levels), index=column.index)
