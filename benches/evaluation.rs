@@ -9,7 +9,7 @@ use mlmfast::criterion::evaluate;
 use mlmfast::elimination::Entry;
 use mlmfast::nesting::Nesting;
 use mlmfast::reduction::Reduction;
-use mlmfast::rows::{Column, RowColumns, rotate};
+use mlmfast::rows::{Column, RowColumns, Values, rotate};
 
 const N_ROWS: usize = 200_000;
 const N_FIXED: usize = 6;
@@ -19,7 +19,7 @@ fn wave(k: f64) -> Vec<f64> {
 }
 
 fn plain(values: Option<&[f64]>) -> Column<'_> {
-    Column { values, center: 0.0, scale: 1.0 }
+    Column { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }
 }
 
 /// Median seconds of `task`.

@@ -221,7 +221,11 @@ fn trace_of_product(a: &[f64], b: &[f64], n: usize) -> f64 {
 mod tests {
     use super::*;
     use crate::nesting::Nesting;
-    use crate::rows::{Column, RowColumns, rotate};
+    use crate::rows::{Column, RowColumns, Values, rotate};
+
+    fn plain(values: Option<&[f64]>) -> Column<'_> {
+        Column { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }
+    }
 
     /// Three nested levels with slopes, weights and unbalanced units.
     fn reduction(n_levels: usize) -> Reduction {
@@ -247,7 +251,6 @@ mod tests {
         let nesting = Nesting::new(n as usize, &used, &units).expect("nested");
         let (t, x, y) = (wave(0.37), wave(1.7), wave(0.05));
         let weights: Vec<f64> = wave(0.9).iter().map(|v| (v + 2.0).sqrt()).collect();
-        let plain = |values| Column { values, center: 0.0, scale: 1.0 };
         let slope = vec![plain(None), plain(Some(&t[..]))];
         let z = match n_levels {
             1 => vec![slope],

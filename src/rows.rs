@@ -17,11 +17,70 @@ const PARALLEL_SIZE: usize = 400_000;
 /// Chunks between two looks at the interrupt flag.
 const CHUNKS_PER_CHECK: usize = 128;
 
+/// Values of a column that stand `stride` apart in memory, the first at `offset`.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a> {
+    /// Memory that holds the column.
+    pub data: &'a [f64],
+    /// Position of the first row's value.
+    pub offset: usize,
+    /// Distance from a row's value to the next row's.
+    pub stride: usize,
+}
+
+impl<'a> Values<'a> {
+    /// A column of its own, one value after the other.
+    #[must_use]
+    pub fn contiguous(data: &'a [f64]) -> Self {
+        Self { data, offset: 0, stride: 1 }
+    }
+
+    #[inline(always)]
+    fn row(&self, row: usize) -> f64 {
+        self.data[self.offset + row * self.stride]
+    }
+}
+
+/// Sum, sum of squares about the first value, smallest and largest value of a column.
+///
+/// One pass; the squares serve to choose a scale, for which few digits are enough.
+#[must_use]
+pub fn statistics(values: Values, n_rows: usize) -> [f64; 4] {
+    let first = values.row(0);
+    let mut lanes = [[0.0; 4], [0.0; 4], [first; 4], [first; 4]];
+    let mut visit = |lane: usize, value: f64| {
+        let shifted = value - first;
+        lanes[0][lane] += shifted;
+        lanes[1][lane] += shifted * shifted;
+        lanes[2][lane] = if value < lanes[2][lane] { value } else { lanes[2][lane] };
+        lanes[3][lane] = if value > lanes[3][lane] { value } else { lanes[3][lane] };
+    };
+    if values.stride == 1 {
+        let data = &values.data[values.offset..values.offset + n_rows];
+        let chunks = data.chunks_exact(4);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            for (lane, &value) in chunk.iter().enumerate() {
+                visit(lane, value);
+            }
+        }
+        rest.iter().for_each(|&value| visit(0, value));
+    } else {
+        (0..n_rows).for_each(|row| visit(row % 4, values.row(row)));
+    }
+    [
+        lanes[0].iter().sum::<f64>() + first * n_rows as f64,
+        lanes[1].iter().sum(),
+        lanes[2].iter().copied().fold(first, f64::min),
+        lanes[3].iter().copied().fold(first, f64::max),
+    ]
+}
+
 /// A column of X, Z or Y, read as (value - center) * scale.
 #[derive(Clone, Copy, Debug)]
 pub struct Column<'a> {
     /// One value per row; `None` is the constant 1.
-    pub values: Option<&'a [f64]>,
+    pub values: Option<Values<'a>>,
     /// Subtracted from every value.
     pub center: f64,
     /// Multiplied to every centred value.
@@ -269,14 +328,20 @@ impl<'a> Chunk<'a> {
             let Column { values, center, scale } = *column;
             match (values, order) {
                 (None, _) => out.fill((1.0 - center) * scale),
-                (Some(values), None) => {
-                    for (o, v) in out.iter_mut().zip(&values[rows.clone()]) {
+                (Some(values), None) if values.stride == 1 => {
+                    let data = &values.data[values.offset..];
+                    for (o, v) in out.iter_mut().zip(&data[rows.clone()]) {
                         *o = (v - center) * scale;
+                    }
+                }
+                (Some(values), None) => {
+                    for (o, row) in out.iter_mut().zip(rows.clone()) {
+                        *o = (values.row(row) - center) * scale;
                     }
                 }
                 (Some(values), Some(order)) => {
                     for (o, &row) in out.iter_mut().zip(&order[rows.clone()]) {
-                        *o = (values[row as usize] - center) * scale;
+                        *o = (values.row(row as usize) - center) * scale;
                     }
                 }
             }
@@ -333,6 +398,10 @@ fn reflect(columns: &mut [f64], n: usize, q: usize) {
 mod tests {
     use super::*;
 
+    fn plain(values: Option<&[f64]>) -> Column<'_> {
+        Column { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }
+    }
+
     /// Cross-products of [Z X y] must survive the rotation, for short and tall units alike.
     #[test]
     fn rotation_keeps_cross_products() {
@@ -342,7 +411,6 @@ mod tests {
             let t: Vec<f64> = (0..n).map(|i| (i as f64 * 0.37).sin()).collect();
             let y: Vec<f64> = (0..n).map(|i| (i as f64 * 0.11).cos()).collect();
             let nesting = Nesting::new(n, &[&codes], &[n_units]).expect("one factor");
-            let plain = |values| Column { values, center: 0.0, scale: 1.0 };
             let columns = RowColumns {
                 z: vec![vec![plain(None), plain(Some(&t))]],
                 x: vec![plain(None), plain(Some(&t))],

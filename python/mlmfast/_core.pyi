@@ -9,8 +9,12 @@ __all__ = ["CollinearRandomEffects", "Nesting", "NotNested", "Reduction", "__ver
 
 __version__: str
 
-_Column: TypeAlias = tuple[FloatArray | None, float, float]
+#: Contiguous memory, offset and stride of a column's values in it.
+_Values: TypeAlias = tuple[FloatArray, int, int]
+_Column: TypeAlias = tuple[_Values | None, float, float]
 _Entry: TypeAlias = tuple[int, int, int]
+
+def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
 
 class NotNested(ValueError): ...
 class CollinearRandomEffects(ValueError): ...

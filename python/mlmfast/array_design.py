@@ -66,10 +66,13 @@ def _array(name: str, values: Any, ndim: int, n: int | None = None) -> FloatArra
         raise DataError(f"{name} has shape {array.shape}; {ndim} dimension(s) are needed")
     if n is not None and array.shape[0] != n:
         raise DataError(f"{name} has {array.shape[0]} rows but y has {n}")
-    if np.isnan(array).any():
+    if not (array.flags.c_contiguous or array.flags.f_contiguous):
+        array = np.ascontiguousarray(array)
+    flat = array.ravel(order="K")
+    if np.isnan(np.dot(flat, flat)) and np.isnan(flat).any():
         raise DataError(f"{name} has missing values; leave those rows out of every array")
-    check_finite(name, array.ravel())
-    return array if ndim == 2 else np.ascontiguousarray(array)
+    check_finite(name, flat)
+    return array
 
 
 def _column_names(X: Any, p: int) -> tuple[str, ...]:
@@ -82,9 +85,7 @@ def _column_names(X: Any, p: int) -> tuple[str, ...]:
 def _columns(matrix: FloatArray) -> tuple[FloatArray | None, ...]:
     # A column of ones is the intercept: known as such, the others can be centred on it.
     return tuple(
-        None
-        if matrix[0, j] == 1.0 and (matrix[:, j] == 1.0).all()
-        else np.ascontiguousarray(matrix[:, j])
+        None if matrix[0, j] == 1.0 and (matrix[:, j] == 1.0).all() else matrix[:, j]
         for j in range(matrix.shape[1])
     )
 

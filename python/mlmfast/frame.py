@@ -242,6 +242,9 @@ def check_finite(name: str, values: NDArray[np.float64]) -> None:
     >>> import numpy as np
     >>> check_finite("x", np.array([1.0, np.nan]))
     """
+    # A finite sum of squares says that every value is: far cheaper than looking at each.
+    if np.isfinite(np.dot(values, values)):
+        return
     infinite = np.isinf(values)
     if infinite.any():
         row = int(np.argmax(infinite))

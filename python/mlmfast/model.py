@@ -104,6 +104,9 @@ class LMM:
     ) -> LMM:
         """A model from matrices, without formula or data frame.
 
+        The matrices are read when the model is first fitted, and not copied: leave them as they
+        are until then.
+
         Parameters
         ----------
         y : shape (n,)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.columns_in_memory import column_statistics
 from mlmfast.covariance import STRUCTURES
 from mlmfast.design import Design, GroupingFactor, RandomEffects
 from mlmfast.errors import DataError, FormulaError, MlmError, ModelError
@@ -130,20 +131,7 @@ def check_design(design: Design) -> None:
             f"{p} fixed-effect columns and {n} rows: nothing is left to estimate the residual "
             "variance from; use fewer fixed effects or more data"
         )
-    for name, column in zip(design.x_names, design.x, strict=True):
-        if column is not None:
-            check_finite(name, column)
-    for term in design.random:
-        for name, column in zip(term.names, term.columns, strict=True):
-            if column is None:
-                continue
-            check_finite(name, column)
-            if column.min() == column.max():
-                raise ModelError(
-                    f"in the random-effects term {term.text} the column {name!r} is constant "
-                    f"({column[0]:g}); a slope needs a covariate that varies, and 1 + ... an "
-                    "intercept"
-                )
+    _check_columns(design)
     for factor in design.factors:
         if factor.n_levels < 2:
             raise ModelError(
@@ -155,6 +143,25 @@ def check_design(design: Design) -> None:
                 f"grouping factor {factor.name!r} has as many levels as there are rows ({n}); its "
                 "effects cannot be told from the residual: leave the term out"
             )
+
+
+def _check_columns(design: Design) -> None:
+    """Refuse infinite values anywhere, and slopes on a constant."""
+    named = [(name, c) for name, c in zip(design.x_names, design.x, strict=True) if c is not None]
+    for name, column in named:
+        if not np.isfinite(np.dot(column, column)):
+            check_finite(name, column)
+    for term in design.random:
+        own = [(m, c) for m, c in zip(term.names, term.columns, strict=True) if c is not None]
+        for (name, column), s in zip(own, column_statistics([c for _, c in own]), strict=True):
+            if not s.is_finite:
+                check_finite(name, column)
+            if s.smallest == s.largest:
+                raise ModelError(
+                    f"in the random-effects term {term.text} the column {name!r} is constant "
+                    f"({s.smallest:g}); a slope needs a covariate that varies, and 1 + ... an "
+                    "intercept"
+                )
 
 
 def _variables(parsed: MixedFormula) -> list[str]:

@@ -15,11 +15,10 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.columns_in_memory import ScaledColumn, scale_columns
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
 from mlmfast.errors import DataError, ModelError
-
-_Column = tuple[FloatArray | None, float, float]
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,9 @@ class ReducedModel:
     levels: tuple[int, ...]
     order: tuple[int, ...]
     blocks: tuple[TermBlock, ...]
-    x_scaling: tuple[_Column, ...]
-    y_scaling: tuple[_Column, ...]
-    z_scaling: tuple[tuple[_Column, ...], ...]
+    x_scaling: tuple[ScaledColumn, ...]
+    y_scaling: tuple[ScaledColumn, ...]
+    z_scaling: tuple[tuple[ScaledColumn, ...], ...]
 
     def criterion(self, method: str) -> Criterion:
         """The criterion of ``method`` ("REML" or "ML")."""
@@ -132,8 +131,7 @@ class ReducedModel:
 
     def reduce_residual(self, residual: FloatArray) -> tuple[_core.Reduction, float]:
         """A residual, without fixed effects, reduced unit by unit, and the unit of its results."""
-        size = _root_mean_square(residual, 0.0)
-        scale = float(2.0 ** -np.round(np.log2(size))) if size > 0 else 1.0
+        column = scale_columns((residual,), centred=False)
         core = _reduce(
             self.design,
             self.nesting,
@@ -142,10 +140,10 @@ class ReducedModel:
             self.blocks,
             self.z_scaling,
             (),
-            ((residual, 0.0, scale),),
+            column,
             share=False,
         )
-        return core, float(core.y_scale[0]) / scale
+        return core, float(core.y_scale[0]) / column[0].scale
 
     def logdet_constant(self, method: str) -> FloatArray:
         """What the criterion lacks of -2 log-likelihood in the user's units, shape (n_fits,)."""
@@ -208,8 +206,8 @@ def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None)
         sorted(range(len(design.random)), key=lambda t: position[design.random[t].factor])
     )
     centred = any(column is None for column in design.x)
-    x_scaling = tuple(_scale(column, centred) for column in design.x)
-    y_scaling = tuple(_scale(column, centred) for column in columns)
+    x_scaling = scale_columns(design.x, centred)
+    y_scaling = scale_columns(columns, centred)
     z_scaling = tuple(_scale_term(term) for term in design.random)
     blocks = _blocks(design, order, position)
     core = _reduce(design, nesting, levels, order, blocks, z_scaling, x_scaling, y_scaling)
@@ -227,12 +225,12 @@ def _reduce(
     levels: tuple[int, ...],
     order: tuple[int, ...],
     blocks: tuple[TermBlock, ...],
-    z_scaling: tuple[tuple[_Column, ...], ...],
-    x_scaling: tuple[_Column, ...],
-    y_scaling: tuple[_Column, ...],
+    z_scaling: tuple[tuple[ScaledColumn, ...], ...],
+    x_scaling: tuple[ScaledColumn, ...],
+    y_scaling: tuple[ScaledColumn, ...],
     share: bool = True,
 ) -> _core.Reduction:
-    z: list[list[_Column]] = [[] for _ in levels]
+    z: list[list[ScaledColumn]] = [[] for _ in levels]
     terms: list[list[tuple[int, bool]]] = [[] for _ in levels]
     for t, block in zip(order, blocks, strict=True):
         z[block.level].extend(z_scaling[t])
@@ -243,7 +241,7 @@ def _reduce(
             z=z,
             x=x_scaling,
             y=y_scaling,
-            noise=[_noise(column, design.n_obs) for column in x_scaling],
+            noise=[column.noise(design.n_obs) for column in x_scaling],
             terms=terms,
             sqrt_weights=None if design.weights is None else np.sqrt(design.weights),
             share=share,
@@ -273,37 +271,9 @@ def _nest(design: Design, levels: tuple[int, ...]) -> _core.Nesting:
         ) from None
 
 
-def _scale(column: FloatArray | None, centred: bool) -> _Column:
-    """Mean and a power of two near 1 / standard deviation: scaling itself rounds nothing."""
-    if column is None:
-        return (None, 0.0, 1.0)
-    center = float(column.mean()) if centred else 0.0
-    spread = _root_mean_square(column, center)
-    scale = float(2.0 ** -np.round(np.log2(spread))) if spread > 0 else 1.0
-    return (column, center, scale)
-
-
-def _root_mean_square(column: FloatArray, center: float) -> float:
-    # Divided by the largest first: squares of 1e-200 or 1e200 leave the range of doubles.
-    largest = max(float(column.max()) - center, center - float(column.min()))
-    if not largest > 0:
-        return 0.0
-    if 1e-100 < largest < 1e100:
-        if center == 0.0:
-            return float(np.sqrt(np.dot(column, column) / len(column)))
-        return float(column.std())
-    return float(largest * np.sqrt(np.mean(((column - center) / largest) ** 2)))
-
-
-def _scale_term(term: RandomEffects) -> tuple[_Column, ...]:
+def _scale_term(term: RandomEffects) -> tuple[ScaledColumn, ...]:
     centred = term.structure.mixes and any(column is None for column in term.columns)
-    return tuple(_scale(column, centred) for column in term.columns)
-
-
-def _noise(column: _Column, n_obs: int) -> float:
-    """Norm under which a centred and scaled column is rounding error of its centring."""
-    _, center, scale = column
-    return abs(center) * scale * 1e-13 * math.sqrt(n_obs)
+    return scale_columns(term.columns, centred)
 
 
 def _blocks(
@@ -334,10 +304,10 @@ def _collinear(
 
 
 def _check_residual(model: ReducedModel) -> None:
-    values, center, scale = model.y_scaling[0]
+    _, center, scale = model.y_scaling[0]
     spread = 1.0 / scale
     rounding = abs(center) * 1e-15 + spread * 1e-14
-    if values is None or float(model.core.y_scale[0]) / scale <= rounding:
+    if float(model.core.y_scale[0]) / scale <= rounding:
         name = model.design.response
         raise DataError(
             f"the response {name!r} has no residual variance: it is constant or fitted exactly "

@@ -26,6 +26,7 @@ pyo3::create_exception!(
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reduction::Nesting>()?;
     module.add_class::<reduction::Reduction>()?;
+    module.add_function(wrap_pyfunction!(reduction::column_statistics, module)?)?;
     module.add("NotNested", module.py().get_type::<NotNested>())?;
     module.add("CollinearRandomEffects", module.py().get_type::<CollinearRandomEffects>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use numpy::PyUntypedArrayMethods;
 use numpy::{IntoPyArray, PyArray1, PyArrayDyn, PyReadonlyArray1, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
@@ -11,12 +12,45 @@ use super::arrays::{array, c_slice, vector};
 use super::{CollinearRandomEffects, NotNested};
 use crate::criterion::{Criterion, evaluate, solve, tangents};
 use crate::elimination::{Elimination, Entry};
-use crate::rows::{Column, RowColumns, rotate};
+use crate::rows::{Column, RowColumns, Values, rotate, statistics};
 use crate::{nesting, reduction};
 
+/// Below this many values a thread pool costs more than it saves.
+const PARALLEL_VALUES: usize = 400_000;
+
 type Floats<'py> = Bound<'py, PyArrayDyn<f64>>;
+/// Contiguous memory of a column, offset and stride of its values in it.
+type ValuesArgument<'py> = (PyReadonlyArray1<'py, f64>, usize, usize);
 /// Values (`None` for a constant 1), center, scale.
-type ColumnArgument<'py> = (Option<PyReadonlyArray1<'py, f64>>, f64, f64);
+type ColumnArgument<'py> = (Option<ValuesArgument<'py>>, f64, f64);
+
+fn values<'a>(name: &str, argument: &'a ValuesArgument<'_>, n_rows: usize) -> PyResult<Values<'a>> {
+    let (memory, offset, stride) = (&argument.0, argument.1, argument.2);
+    let data = vector(name, memory, memory.len())?;
+    if n_rows == 0 || offset + (n_rows - 1) * stride >= data.len() {
+        return Err(PyValueError::new_err(format!("{name} has too few values")));
+    }
+    Ok(Values { data, offset, stride })
+}
+
+/// Sum, sum of squares about the first value, smallest and largest of each column, `(n, 4)`.
+#[pyfunction]
+pub fn column_statistics<'py>(
+    py: Python<'py>,
+    columns: Vec<ValuesArgument<'py>>,
+    n_rows: usize,
+) -> PyResult<Floats<'py>> {
+    let columns: Vec<Values> =
+        columns.iter().map(|c| values("column", c, n_rows)).collect::<PyResult<_>>()?;
+    let parts: Vec<[f64; 4]> = py.detach(|| {
+        if n_rows * columns.len() > PARALLEL_VALUES {
+            columns.par_iter().map(|c| statistics(*c, n_rows)).collect()
+        } else {
+            columns.iter().map(|c| statistics(*c, n_rows)).collect()
+        }
+    });
+    array(py, parts.concat(), &[columns.len(), 4])
+}
 
 /// Rows sorted into units of nested grouping factors.
 #[pyclass(frozen, module = "mlmfast._core")]
@@ -71,7 +105,7 @@ fn columns<'a>(
     arguments
         .iter()
         .map(|(values, center, scale)| {
-            let values = values.as_ref().map(|v| vector(name, v, n_rows)).transpose()?;
+            let values = values.as_ref().map(|v| self::values(name, v, n_rows)).transpose()?;
             Ok(Column { values, center: *center, scale: *scale })
         })
         .collect()
