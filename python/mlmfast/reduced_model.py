@@ -6,7 +6,6 @@ deviation 1 loses no digits; everything is mapped back here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
