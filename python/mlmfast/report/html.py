@@ -58,7 +58,7 @@ def fit_html(fit: LMMResult) -> str:
         facts.scaled_residuals(fit),
         variance_components_table(fit._record),
         coefficient_table(fit),
-        correlation_of_coefficients(fit),
+        correlation_of_coefficients(fit._record),
     ]
     parts = [
         f"<style>{_STYLE}</style>",
