@@ -29,8 +29,8 @@ _STYLE = """
   text-align: right; vertical-align: top; font-variant-numeric: tabular-nums;
   white-space: nowrap; }
 .mlmfast th { font-weight: 600; }
-.mlmfast th.name, .mlmfast td.name { text-align: left; white-space: normal;
-  overflow-wrap: anywhere; }
+.mlmfast th.name, .mlmfast td.name { text-align: left; }
+.mlmfast td.name { white-space: normal; overflow-wrap: anywhere; }
 .mlmfast thead th { border-bottom: 1px solid currentColor; }
 .mlmfast .note { opacity: 0.75; margin: 0.3em 0 0; }
 """.strip()
