@@ -1,6 +1,8 @@
 //! The ML and REML criterion, profiled over beta and `sigma^2`, with exact derivatives.
 
-use crate::dense::{NotPositiveDefinite, cholesky, dot, invert_lower, solve_lower, symmetrise};
+use crate::dense::{
+    NotPositiveDefinite, cholesky, dot, invert_lower, multiply, solve_lower, symmetrise,
+};
 use crate::elimination::{Elimination, Entry, RootWeight, Sums};
 use crate::reduction::{Reduction, block};
 
@@ -170,14 +172,11 @@ fn assemble(
             }
         }
         if reml {
+            let d: Vec<f64> =
+                gram.chunks_exact(width).take(rank).flat_map(|row| &row[..rank]).copied().collect();
             let out = &mut c_d[block(k, rank * rank)];
-            for i in 0..rank {
-                for j in 0..rank {
-                    out[i * rank + j] =
-                        dot(&solution.c[block(i, rank)], &gram[j * width..j * width + rank]);
-                }
-                trace[k] += out[i * rank + i];
-            }
+            out.copy_from_slice(&multiply(&solution.c, &d, rank));
+            trace[k] += (0..rank).map(|i| out[i * rank + i]).sum::<f64>();
         }
     }
     let mut criterion = Criterion {
@@ -214,7 +213,8 @@ fn assemble(
 
 /// tr(A B).
 fn trace_of_product(a: &[f64], b: &[f64], n: usize) -> f64 {
-    (0..n).map(|i| (0..n).map(|j| a[i * n + j] * b[j * n + i]).sum::<f64>()).sum()
+    let b_transposed: Vec<f64> = (0..n * n).map(|at| b[(at % n) * n + at / n]).collect();
+    dot(a, &b_transposed)
 }
 
 #[cfg(test)]

@@ -117,6 +117,21 @@ pub fn solve_lower(l: &[f64], n: usize, b: &mut [f64], width: usize) {
     }
 }
 
+/// A B for square row-major matrices of order `n`.
+#[must_use]
+pub fn multiply(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
+    let mut out = vec![0.0; n * n];
+    faer::linalg::matmul::matmul(
+        faer::MatMut::from_row_major_slice_mut(&mut out, n, n),
+        faer::Accum::Replace,
+        faer::MatRef::from_row_major_slice(a, n, n),
+        faer::MatRef::from_row_major_slice(b, n, n),
+        1.0,
+        faer::Par::Seq,
+    );
+    out
+}
+
 /// Inverse of the lower triangular L, `n` x `n`, into `inverse` (lower triangle, rest zero).
 pub fn invert_lower(l: &[f64], n: usize, inverse: &mut [f64]) {
     inverse.fill(0.0);
@@ -221,6 +236,12 @@ mod tests {
                 assert!((back - full[i * 3 + j]).abs() < 1e-14);
             }
         }
+    }
+
+    #[test]
+    fn multiply_is_the_row_by_column_product() {
+        let (a, b) = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]);
+        assert_eq!(multiply(&a, &b, 2), vec![19.0, 22.0, 43.0, 50.0]);
     }
 
     #[test]
