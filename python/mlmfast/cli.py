@@ -6,8 +6,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +98,11 @@ def _add_fit(commands: Any) -> None:
 def _fit(arguments: argparse.Namespace) -> int:
     for name in (arguments.out, arguments.html):
         _check_folder(name)
-    with _short_warnings():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
         fit = _fitted(arguments)
+    for warning in caught:
+        print(f"mlmfast: warning: {warning.message}", file=sys.stderr)
     if arguments.out:
         fit.to_json(arguments.out)
     if arguments.html:
@@ -140,17 +142,6 @@ def _check_folder(name: str | None) -> None:
     # Before the fit: nobody wants to wait for one that cannot be saved.
     if name is not None and not Path(name).resolve().parent.is_dir():
         raise FileNotFoundError(f"cannot write {name}: there is no folder {Path(name).parent}")
-
-
-@contextmanager
-def _short_warnings() -> Iterator[None]:
-    """Show warnings as one line each, without the line of code they come from."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        warnings.showwarning = lambda message, *_rest, **_more: print(
-            f"mlmfast: warning: {message}", file=sys.stderr
-        )
-        yield
 
 
 def _demo(_arguments: argparse.Namespace) -> int:

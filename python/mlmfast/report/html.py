@@ -29,8 +29,8 @@ _STYLE = """
   text-align: right; vertical-align: top; font-variant-numeric: tabular-nums;
   white-space: nowrap; }
 .mlmfast th { font-weight: 600; }
-.mlmfast th.name, .mlmfast td.name { text-align: left; white-space: normal;
-  overflow-wrap: anywhere; }
+.mlmfast th.name, .mlmfast td.name { text-align: left; }
+.mlmfast td.name { white-space: normal; overflow-wrap: anywhere; }
 .mlmfast thead th { border-bottom: 1px solid currentColor; }
 .mlmfast .note { opacity: 0.75; margin: 0.3em 0 0; }
 """.strip()
@@ -58,7 +58,7 @@ def fit_html(fit: LMMResult) -> str:
         facts.scaled_residuals(fit),
         variance_components_table(fit._record),
         coefficient_table(fit),
-        correlation_of_coefficients(fit),
+        correlation_of_coefficients(fit._record),
     ]
     parts = [
         f"<style>{_STYLE}</style>",

@@ -92,7 +92,7 @@ def _summary_text(fit: LMMResult) -> str:
     if residuals is not None:
         parts.append(table_text(residuals))
     parts += [_variance_text(fit._record), table_text(coefficient_table(fit))]
-    correlation = correlation_of_coefficients(fit)
+    correlation = correlation_of_coefficients(fit._record)
     if correlation is not None:
         parts.append(table_text(correlation))
     return "\n\n".join(parts)

@@ -136,10 +136,9 @@ def triangle(title: str, names: Sequence[str], matrix: FloatArray) -> Table:
     return Table(title, ("", *[str(j + 1) for j in range(len(names) - 1)]), tuple(rows))
 
 
-def correlation_of_coefficients(fit: LMMResult, most: int = 6) -> Table | None:
+def correlation_of_coefficients(record: FitRecord, most: int = 6) -> Table | None:
     """Correlations of the fixed effects' estimates; None for one or for more than `most`."""
-    names = [str(name) for name in fit.params.dropna().index]
-    if not 2 <= len(names) <= most:
+    if not 2 <= record.rank <= most:
         return None
-    matrix = correlations(fit.cov_params().loc[names, names].to_numpy())
-    return triangle("Correlation of fixed effects", names, matrix)
+    names = [record.x_names[j] for j in record.kept]
+    return triangle("Correlation of fixed effects", names, correlations(record.vcov))
