@@ -35,29 +35,32 @@ impl<'a> Values<'a> {
         Self { data, offset: 0, stride: 1 }
     }
 
+    /// Value of a row.
     #[inline(always)]
-    fn row(&self, row: usize) -> f64 {
+    #[must_use]
+    pub fn row(&self, row: usize) -> f64 {
         self.data[self.offset + row * self.stride]
     }
 }
 
-/// Sum, sum of squares about the first value, smallest and largest value of a column.
+/// Rows that the statistics of all columns read before they go on: these stay in the cache.
+pub const STATISTICS_ROWS: usize = 4096;
+
+/// Sum, sum of squares (both about `origin`), smallest and largest value over a range of rows.
 ///
 /// One pass; the squares serve to choose a scale, for which few digits are enough.
 #[must_use]
-pub fn statistics(values: Values, n_rows: usize) -> [f64; 4] {
-    let first = values.row(0);
-    let mut lanes = [[0.0; 4], [0.0; 4], [first; 4], [first; 4]];
+pub fn statistics(values: Values, rows: Range<usize>, origin: f64) -> [f64; 4] {
+    let mut lanes = [[0.0; 4], [0.0; 4], [f64::INFINITY; 4], [f64::NEG_INFINITY; 4]];
     let mut visit = |lane: usize, value: f64| {
-        let shifted = value - first;
+        let shifted = value - origin;
         lanes[0][lane] += shifted;
         lanes[1][lane] += shifted * shifted;
         lanes[2][lane] = if value < lanes[2][lane] { value } else { lanes[2][lane] };
         lanes[3][lane] = if value > lanes[3][lane] { value } else { lanes[3][lane] };
     };
     if values.stride == 1 {
-        let data = &values.data[values.offset..values.offset + n_rows];
-        let chunks = data.chunks_exact(4);
+        let chunks = values.data[values.offset..][rows].chunks_exact(4);
         let rest = chunks.remainder();
         for chunk in chunks {
             for (lane, &value) in chunk.iter().enumerate() {
@@ -66,13 +69,13 @@ pub fn statistics(values: Values, n_rows: usize) -> [f64; 4] {
         }
         rest.iter().for_each(|&value| visit(0, value));
     } else {
-        (0..n_rows).for_each(|row| visit(row % 4, values.row(row)));
+        rows.for_each(|row| visit(row % 4, values.row(row)));
     }
     [
-        lanes[0].iter().sum::<f64>() + first * n_rows as f64,
+        lanes[0].iter().sum(),
         lanes[1].iter().sum(),
-        lanes[2].iter().copied().fold(first, f64::min),
-        lanes[3].iter().copied().fold(first, f64::max),
+        lanes[2].iter().copied().fold(f64::INFINITY, f64::min),
+        lanes[3].iter().copied().fold(f64::NEG_INFINITY, f64::max),
     ]
 }
 

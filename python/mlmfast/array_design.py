@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.columns_in_memory import column_statistics
 from mlmfast.covariance import STRUCTURES
 from mlmfast.design import Design, GroupingFactor, RandomEffects
 from mlmfast.errors import DataError
 from mlmfast.frame import Frame, check_finite
-from mlmfast.model_frame import check_design, check_weights
+from mlmfast.model_frame import check_identified, check_weights
 
 _ONE_FACTOR = "group"
 
@@ -48,7 +49,7 @@ def design_from_arrays(
         weights=None if weights is None else check_weights(_array("weights", weights, 1, n)),
         offset=None if offset is None else _array("offset", offset, 1, n),
     )
-    check_design(design)
+    check_identified(design)
     return design
 
 
@@ -68,10 +69,11 @@ def _array(name: str, values: Any, ndim: int, n: int | None = None) -> FloatArra
         raise DataError(f"{name} has {array.shape[0]} rows but y has {n}")
     if not (array.flags.c_contiguous or array.flags.f_contiguous):
         array = np.ascontiguousarray(array)
-    flat = array.ravel(order="K")
-    if np.isnan(np.dot(flat, flat)) and np.isnan(flat).any():
-        raise DataError(f"{name} has missing values; leave those rows out of every array")
-    check_finite(name, flat)
+    columns = [array] if array.ndim == 1 else [array[:, j] for j in range(array.shape[1])]
+    if not all(s.is_finite for s in column_statistics(columns)):
+        if np.isnan(array).any():
+            raise DataError(f"{name} has missing values; leave those rows out of every array")
+        check_finite(name, array.ravel())
     return array
 
 

@@ -79,9 +79,10 @@ def column_statistics(columns: Sequence[FloatArray]) -> list[Statistics]:
     raw = _core.column_statistics([in_memory(column) for column in columns], n)
     out = []
     for column, (total, squares, smallest, largest) in zip(columns, raw.tolist(), strict=True):
-        mean = total / n
+        shift = total / n
+        mean = float(column[0]) + shift
         about_first = squares / n
-        square = about_first - (mean - float(column[0])) ** 2
+        square = about_first - shift * shift
         # Squares may leave the range of doubles, or cancel if the first value lies far out.
         usable = np.isfinite(square) and square > 1e-4 * about_first
         spread = square**0.5 if usable else (largest / 4 - smallest / 4)

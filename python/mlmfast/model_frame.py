@@ -109,7 +109,8 @@ def build_model_frame(
         response=parsed.response,
         n_dropped=n_input - frame.n_rows,
     )
-    check_design(design)
+    _check_columns(design)
+    check_identified(design)
     return ModelFrame(
         design,
         fixed.spec,
@@ -123,7 +124,7 @@ def build_model_frame(
     )
 
 
-def check_design(design: Design) -> None:
+def check_identified(design: Design) -> None:
     """Refuse designs that no data could estimate, saying why."""
     n, p = design.n_obs, len(design.x)
     if p >= n:
@@ -131,7 +132,6 @@ def check_design(design: Design) -> None:
             f"{p} fixed-effect columns and {n} rows: nothing is left to estimate the residual "
             "variance from; use fewer fixed effects or more data"
         )
-    _check_columns(design)
     for factor in design.factors:
         if factor.n_levels < 2:
             raise ModelError(
@@ -148,8 +148,8 @@ def check_design(design: Design) -> None:
 def _check_columns(design: Design) -> None:
     """Refuse infinite values anywhere, and slopes on a constant."""
     named = [(name, c) for name, c in zip(design.x_names, design.x, strict=True) if c is not None]
-    for name, column in named:
-        if not np.isfinite(np.dot(column, column)):
+    for (name, column), s in zip(named, column_statistics([c for _, c in named]), strict=True):
+        if not s.is_finite:
             check_finite(name, column)
     for term in design.random:
         own = [(m, c) for m, c in zip(term.names, term.columns, strict=True) if c is not None]

@@ -169,7 +169,9 @@ class ReducedModel:
         unit = self.core.y_scale / scale
         sigma2 = rss / degrees * unit**2
         core = self.core.ols / scale[:, None] + unit[:, None] * beta_core
-        beta = (self.fixed_map @ core[:, :, None])[..., 0]
+        k = self.fixed_map
+        # Fit by fit: a product over the whole batch may sum in another order than for one fit.
+        beta = np.stack([k @ row for row in core])
         centers = np.array([center for _, center, _ in self.y_scaling])
         if centers.any():
             beta[:, self._intercept] += centers
@@ -178,11 +180,11 @@ class ReducedModel:
         deviance = deviance + self.logdet_constant("REML" if reml else "ML")
         covariances: list[FloatArray] = [np.empty(0)] * len(self.order)
         for position, block in enumerate(self.blocks):
-            k = self.effects_map(position)
+            k_term = self.effects_map(position)
             relative = g[block.level][:, block.stretch, block.stretch]
-            full = sigma2[:, None, None] * (k @ relative @ k.T)
+            full = sigma2[:, None, None] * (k_term @ relative @ k_term.T)
             covariances[self.order[position]] = (full + full.mT) / 2
-        vcov = sigma2[:, None, None] * (self.fixed_map @ c @ self.fixed_map.T)
+        vcov = sigma2[:, None, None] * np.stack([k @ matrix @ k.T for matrix in c])
         return Estimates(beta, vcov, sigma2, tuple(covariances), deviance)
 
 

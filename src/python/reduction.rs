@@ -12,7 +12,7 @@ use super::arrays::{array, c_slice, vector};
 use super::{CollinearRandomEffects, NotNested};
 use crate::criterion::{Criterion, evaluate, solve, tangents};
 use crate::elimination::{Elimination, Entry};
-use crate::rows::{Column, RowColumns, Values, rotate, statistics};
+use crate::rows::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
 use crate::{nesting, reduction};
 
 /// Below this many values a thread pool costs more than it saves.
@@ -33,7 +33,7 @@ fn values<'a>(name: &str, argument: &'a ValuesArgument<'_>, n_rows: usize) -> Py
     Ok(Values { data, offset, stride })
 }
 
-/// Sum, sum of squares about the first value, smallest and largest of each column, `(n, 4)`.
+/// Sum and sum of squares about the first value, smallest and largest of each column, `(n, 4)`.
 #[pyfunction]
 pub fn column_statistics<'py>(
     py: Python<'py>,
@@ -42,14 +42,25 @@ pub fn column_statistics<'py>(
 ) -> PyResult<Floats<'py>> {
     let columns: Vec<Values> =
         columns.iter().map(|c| values("column", c, n_rows)).collect::<PyResult<_>>()?;
-    let parts: Vec<[f64; 4]> = py.detach(|| {
+    let chunk = |first: usize| -> Vec<[f64; 4]> {
+        let rows = first..(first + STATISTICS_ROWS).min(n_rows);
+        columns.iter().map(|c| statistics(*c, rows.clone(), c.row(0))).collect()
+    };
+    let parts: Vec<Vec<[f64; 4]>> = py.detach(|| {
+        let n_chunks = n_rows.div_ceil(STATISTICS_ROWS);
         if n_rows * columns.len() > PARALLEL_VALUES {
-            columns.par_iter().map(|c| statistics(*c, n_rows)).collect()
+            (0..n_chunks).into_par_iter().map(|i| chunk(i * STATISTICS_ROWS)).collect()
         } else {
-            columns.iter().map(|c| statistics(*c, n_rows)).collect()
+            (0..n_chunks).map(|i| chunk(i * STATISTICS_ROWS)).collect()
         }
     });
-    array(py, parts.concat(), &[columns.len(), 4])
+    let mut total = vec![[0.0, 0.0, f64::INFINITY, f64::NEG_INFINITY]; columns.len()];
+    for part in parts {
+        for (t, p) in total.iter_mut().zip(part) {
+            *t = [t[0] + p[0], t[1] + p[1], t[2].min(p[2]), t[3].max(p[3])];
+        }
+    }
+    array(py, total.concat(), &[columns.len(), 4])
 }
 
 /// Rows sorted into units of nested grouping factors.
