@@ -55,6 +55,7 @@ fn main() {
             x: std::iter::once(plain(None)).chain(x.iter().map(|c| plain(Some(c)))).collect(),
             y: vec![plain(Some(&y))],
             sqrt_weights: None,
+            visits: None,
         };
         let terms = vec![vec![(slopes, true)]; levels];
         let reduce = || {

@@ -75,7 +75,13 @@ impl Solution {
 
     fn value(&self, reduction: &Reduction, reml: bool) -> f64 {
         let nu = degrees(reduction, reml);
-        let constant = nu * (1.0 + (2.0 * std::f64::consts::PI * self.rss / nu).ln());
+        let tau = 2.0 * std::f64::consts::PI;
+        // A residual covariance carries sigma^2 itself: nothing is left to profile.
+        let constant = if reduction.has_residual() {
+            nu * tau.ln() + self.rss
+        } else {
+            nu * (1.0 + (tau * self.rss / nu).ln())
+        };
         self.logdet + constant + if reml { self.logdet_xx } else { 0.0 }
     }
 }
@@ -157,6 +163,8 @@ fn assemble(
     let width = rank + 1;
     let nu = degrees(reduction, reml);
     let (e, rss) = (solution.e(), solution.rss);
+    let profiled = !reduction.has_residual();
+    let weight = if profiled { nu / rss } else { 1.0 };
     let mut trace = sums.logdet_by.clone();
     let mut rss_by = vec![0.0; n];
     let mut v = vec![0.0; n * rank];
@@ -181,7 +189,7 @@ fn assemble(
     }
     let mut criterion = Criterion {
         value: solution.value(reduction, reml),
-        gradient: (0..n).map(|k| trace[k] + nu * rss_by[k] / rss).collect(),
+        gradient: (0..n).map(|k| trace[k] + weight * rss_by[k]).collect(),
         hessian: vec![0.0; n * n],
         expected: vec![0.0; n * n],
     };
@@ -198,8 +206,12 @@ fn assemble(
                 );
             }
             let rss_kl = sums.hessian_rss[k * n + l] - 2.0 * dot(&c_v, &v[block(l, rank)]);
-            let observed = t + nu * (rss_kl / rss - rss_by[k] * rss_by[l] / (rss * rss));
-            let expected = -t - trace[k] * trace[l] / nu;
+            let mut observed = t + weight * rss_kl;
+            let mut expected = -t;
+            if profiled {
+                observed -= nu * rss_by[k] * rss_by[l] / (rss * rss);
+                expected -= trace[k] * trace[l] / nu;
+            }
             for (matrix, value) in
                 [(&mut criterion.hessian, observed), (&mut criterion.expected, expected)]
             {
@@ -263,6 +275,7 @@ mod tests {
             x: vec![plain(None), plain(Some(&t)), plain(Some(&x))],
             y: vec![plain(Some(&y))],
             sqrt_weights: Some(&weights),
+            visits: None,
         };
         let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
         Reduction::new(rotated, &nesting, &[0.0; 3], &terms, true).expect("full rank Z")
@@ -293,12 +306,51 @@ mod tests {
         out
     }
 
+    /// Subjects of up to 4 visits, a third of them missing, inside (or without) random effects.
+    fn repeated(n_levels: usize) -> Reduction {
+        let n = 120;
+        let rows: Vec<(i32, i32)> = (0..n)
+            .map(|i| (i / 4, i % 4))
+            .filter(|(s, v)| (s * 7 + v * 5) % 3 != 0 || *v == 1)
+            .collect();
+        let subject = renumber(&rows.iter().map(|r| r.0).collect::<Vec<_>>());
+        let site: Vec<i32> = subject.iter().map(|s| s / 5).collect();
+        let visits: Vec<i32> = rows.iter().map(|r| r.1).collect();
+        let wave = |k: f64| -> Vec<f64> { (0..rows.len()).map(|i| (i as f64 * k).sin()).collect() };
+        let (t, y) = (wave(0.7), wave(2.3));
+        let codes: Vec<&[i32]> = [&site[..], &subject[..]][2 - n_levels..].to_vec();
+        let units: Vec<usize> =
+            codes.iter().map(|c| *c.iter().max().expect("rows") as usize + 1).collect();
+        let nesting = Nesting::new(rows.len(), &codes, &units).expect("nested");
+        let slope = vec![plain(None), plain(Some(&t[..]))];
+        let columns = RowColumns {
+            z: if n_levels == 2 { vec![slope, Vec::new()] } else { vec![Vec::new()] },
+            x: vec![plain(None), plain(Some(&t))],
+            y: vec![plain(Some(&y))],
+            sqrt_weights: None,
+            visits: Some((&visits, 4)),
+        };
+        let terms = if n_levels == 2 { vec![vec![(2, true)], vec![]] } else { vec![vec![]] };
+        let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
+        Reduction::new(rotated, &nesting, &[0.0; 2], &terms, true).expect("full rank Z")
+    }
+
+    #[test]
+    fn derivatives_by_residual_covariances_agree_with_central_differences() {
+        let r = [1.5, 0.4, 0.2, 0.1, 0.4, 1.2, 0.3, 0.2, 0.2, 0.3, 0.9, 0.4, 0.1, 0.2, 0.4, 1.1];
+        for n_levels in 1..=2 {
+            let mut g = vec![vec![0.8, 0.2, 0.2, 0.5], r.to_vec()][2 - n_levels..].to_vec();
+            for reml in [true, false] {
+                check_derivatives(&repeated(n_levels), &mut g, reml);
+            }
+        }
+    }
+
     #[test]
     fn derivatives_agree_with_central_differences() {
         for n_levels in 1..=3 {
             for reml in [true, false] {
                 let reduction = reduction(n_levels);
-                let entries = entries(&reduction);
                 let mut g: Vec<Vec<f64>> = reduction
                     .levels
                     .iter()
@@ -308,36 +360,41 @@ mod tests {
                         _ => vec![0.8, 0.2, 0.2, 0.5 + l as f64],
                     })
                     .collect();
-                let at = evaluate(&reduction, 0, &g, &entries, reml, true);
-                let step = 1e-5;
-                for (k, entry) in entries.iter().enumerate() {
-                    let q = reduction.levels[entry.level].q;
-                    let mut moved = |by: f64| {
-                        let saved = g[entry.level].clone();
-                        g[entry.level][entry.a * q + entry.b] += by;
-                        if entry.a != entry.b {
-                            g[entry.level][entry.b * q + entry.a] += by;
-                        }
-                        let value = evaluate(&reduction, 0, &g, &entries, reml, true);
-                        g[entry.level] = saved;
-                        value
-                    };
-                    let (up, down) = (moved(step), moved(-step));
-                    let slope = (up.value - down.value) / (2.0 * step);
-                    assert!(
-                        (slope - at.gradient[k]).abs() < 1e-6 * (1.0 + slope.abs()),
-                        "levels {n_levels} reml {reml} gradient {k}: {slope} {}",
-                        at.gradient[k]
-                    );
-                    for l in 0..entries.len() {
-                        let curve = (up.gradient[l] - down.gradient[l]) / (2.0 * step);
-                        let ours = at.hessian[k * entries.len() + l];
-                        assert!(
-                            (curve - ours).abs() < 1e-5 * (1.0 + curve.abs()),
-                            "levels {n_levels} reml {reml} hessian {k} {l}: {curve} {ours}"
-                        );
-                    }
+                check_derivatives(&reduction, &mut g, reml);
+            }
+        }
+    }
+
+    fn check_derivatives(reduction: &Reduction, g: &mut [Vec<f64>], reml: bool) {
+        let entries = entries(reduction);
+        let at = evaluate(reduction, 0, g, &entries, reml, true);
+        let step = 1e-5;
+        for (k, entry) in entries.iter().enumerate() {
+            let q = reduction.levels[entry.level].q;
+            let mut moved = |by: f64| {
+                let saved = g[entry.level].clone();
+                g[entry.level][entry.a * q + entry.b] += by;
+                if entry.a != entry.b {
+                    g[entry.level][entry.b * q + entry.a] += by;
                 }
+                let value = evaluate(reduction, 0, g, &entries, reml, true);
+                g[entry.level] = saved;
+                value
+            };
+            let (up, down) = (moved(step), moved(-step));
+            let slope = (up.value - down.value) / (2.0 * step);
+            assert!(
+                (slope - at.gradient[k]).abs() < 1e-6 * (1.0 + slope.abs()),
+                "reml {reml} gradient {k}: {slope} {}",
+                at.gradient[k]
+            );
+            for l in 0..entries.len() {
+                let curve = (up.gradient[l] - down.gradient[l]) / (2.0 * step);
+                let ours = at.hessian[k * entries.len() + l];
+                assert!(
+                    (curve - ours).abs() < 1e-5 * (1.0 + curve.abs()),
+                    "reml {reml} hessian {k} {l}: {curve} {ours}"
+                );
             }
         }
     }

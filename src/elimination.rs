@@ -385,6 +385,18 @@ impl Elimination<'_> {
         let q = self.reduction.levels[level].q;
         let stride = q + self.width[level];
         let g = &self.g[level];
+        if self.reduction.levels[level].is_residual {
+            // T selects the visits seen; the others stand in W as an identity without weight.
+            let seen = |i: usize| rows[i * stride + i];
+            for i in 0..q {
+                for j in 0..=i {
+                    let absent = if i == j { 1.0 - seen(i) } else { 0.0 };
+                    w[i * q + j] = seen(i) * g[i * q + j] * seen(j) + absent;
+                }
+            }
+            cholesky(w, q)?;
+            return Ok(2.0 * (0..q).map(|i| w[i * q + i].ln()).sum::<f64>());
+        }
         for i in 0..q {
             for j in 0..=i {
                 let mut s = if i == j { 1.0 } else { 0.0 };

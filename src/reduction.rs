@@ -53,6 +53,8 @@ pub struct Blocks {
     pub response: Vec<f64>,
     /// Upper triangular B with z = (transformed z) B, `q` x `q`.
     pub basis: Vec<f64>,
+    /// Is this the residual's level, whose W is T R T' and not I + T G T'?
+    pub is_residual: bool,
 }
 
 impl Blocks {
@@ -101,7 +103,8 @@ impl Reduction {
     /// Changes the basis of rotated rows.
     ///
     /// `noise[j]` is the norm below which column j of X is rounding error of its centring.
-    /// `terms[l]` lists the random-effect terms of level l as (columns, may they be mixed).
+    /// `terms[l]` lists the random-effect terms of level l as (columns, may they be mixed); an
+    /// empty list marks the residual's level.
     /// With `share` units are grouped by T; without it each unit keeps its own block, in order.
     ///
     /// # Errors
@@ -119,7 +122,9 @@ impl Reduction {
         let bases = random_bases(&levels, nesting, terms)?;
         let mut blocks = Vec::with_capacity(levels.len());
         for (l, level) in levels.into_iter().enumerate() {
-            blocks.push(change_basis(&level, l, nesting, &fixed, &bases, n_fits));
+            let mut block = change_basis(&level, l, nesting, &fixed, &bases, n_fits);
+            block.is_residual = terms[l].is_empty();
+            blocks.push(block);
         }
         let n_random = (0..blocks.len()).map(|l| blocks[l].n_informative(fixed.kept.len())).sum();
         let gram = remainder_gram(&mut remainder, &fixed, noise.len(), n_fits);
@@ -155,6 +160,39 @@ impl Reduction {
             })
             .collect();
         (rss, self.n_rows.saturating_sub(self.n_random + rank_within))
+    }
+
+    /// Has the residual a covariance of its own, so that `sigma^2` is not profiled out?
+    #[must_use]
+    pub fn has_residual(&self) -> bool {
+        self.levels.last().is_some_and(|level| level.is_residual)
+    }
+
+    /// Sums of products of least squares residuals over pairs of visits, for one response, and how
+    /// many units have both; each `q` x `q`.
+    #[must_use]
+    pub fn visit_moments(&self, fit: usize) -> (Vec<f64>, Vec<f64>) {
+        let Some(leaf) = self.levels.last().filter(|level| level.is_residual) else {
+            return (Vec::new(), Vec::new());
+        };
+        let (q, columns) = (leaf.q, leaf.q + leaf.n_outer + self.rank());
+        let (mut sums, mut counts) = (vec![0.0; q * q], vec![0.0; q * q]);
+        let n_blocks = leaf.design.len() / (q * columns);
+        for pattern in &self.patterns {
+            for b in pattern.first..pattern.first + pattern.n_blocks {
+                let at = (fit * n_blocks + b) * q;
+                crate::dense::add_outer(&leaf.response[at..at + q], &mut sums);
+            }
+            let root = &leaf.design[block(pattern.first, q * columns)];
+            let seen: Vec<f64> = (0..q).map(|v| root[v * columns + v]).collect();
+            for i in 0..q {
+                for j in 0..q {
+                    counts[i * q + j] += pattern.count as f64 * seen[i] * seen[j];
+                }
+            }
+        }
+        symmetrise(&mut sums, q);
+        (sums, counts)
     }
 
     /// Rank of X.
@@ -288,6 +326,10 @@ fn random_bases(
     let mut bases = Vec::with_capacity(levels.len());
     for (l, level) in levels.iter().enumerate() {
         let q = level.q;
+        if terms[l].is_empty() {
+            bases.push((0..q * q).map(|i| f64::from(u8::from(i % (q + 1) == 0))).collect());
+            continue;
+        }
         let mut gram = vec![0.0; q * q];
         let mut skip = 0;
         // Columns of an outer level stand after those of the levels inside it.
@@ -389,6 +431,7 @@ fn change_basis(
         design,
         response,
         basis: bases[l].clone(),
+        is_residual: false,
     }
 }
 

@@ -100,6 +100,9 @@ pub struct RowColumns<'a> {
     pub y: Vec<Column<'a>>,
     /// Square roots of the weights; `None` for weight 1.
     pub sqrt_weights: Option<&'a [f64]>,
+    /// Position of each row in the residual covariance of its unit, and the order of that
+    /// covariance. The innermost level is then the residual's, and has no columns of Z.
+    pub visits: Option<(&'a [i32], usize)>,
 }
 
 /// Rotated rows of the units of one level.
@@ -144,9 +147,14 @@ pub fn rotate(
     let levels = columns
         .z
         .iter()
-        .map(|z| {
+        .enumerate()
+        .map(|(l, z)| {
             width += z.len();
-            LevelRows { q: z.len(), n_columns: width, ..LevelRows::default() }
+            let order = columns.visits.map(|(_, order)| order);
+            match order.filter(|_| l + 1 == columns.z.len()) {
+                Some(q) => LevelRows { q, n_columns: q + width, ..LevelRows::default() },
+                None => LevelRows { q: z.len(), n_columns: width, ..LevelRows::default() },
+            }
         })
         .collect();
     let mut all = RotatedRows {
@@ -252,6 +260,10 @@ impl<'a> Chunk<'a> {
     fn rotate_unit(&mut self, level: usize, unit: usize) {
         let children = self.nesting.levels[level].children(unit);
         let innermost = level + 1 == self.nesting.levels.len();
+        if let (true, Some((visits, order))) = (innermost, self.columns.visits) {
+            self.place_rows(level, children, visits, order);
+            return;
+        }
         if innermost && children.len() <= TALL_UNIT {
             self.rotate_short_unit(level, children);
             return;
@@ -306,6 +318,32 @@ impl<'a> Chunk<'a> {
         if n > q {
             let parent = self.open[..level].last_mut().unwrap_or(&mut self.out.remainder);
             parent.push_columns(&self.scratch[q * n..], n, q, n);
+        }
+    }
+
+    /// Puts each row of a unit at its visit: T selects the visits seen, A is the rows themselves.
+    fn place_rows(&mut self, level: usize, rows: Range<usize>, visits: &[i32], order: usize) {
+        let n = rows.len();
+        self.gather(rows.clone(), 0);
+        let kept = &mut self.out.levels[level];
+        let (n_columns, width) = (kept.n_columns, self.order.len());
+        let n_design = n_columns - order;
+        let n_fits = width - n_design;
+        let (d, r) = (kept.design.len(), kept.response.len());
+        kept.design.resize(d + order * n_columns, 0.0);
+        kept.response.resize(r + order * n_fits, 0.0);
+        for (i, position) in rows.enumerate() {
+            let row = self.nesting.row_order.as_ref().map_or(position, |o| o[position] as usize);
+            let visit = visits[row] as usize;
+            let design = &mut kept.design[d + visit * n_columns..][..n_columns];
+            design[visit] = 1.0;
+            for (c, out) in design[order..].iter_mut().enumerate() {
+                *out = self.scratch[c * n + i];
+            }
+            let response = &mut kept.response[r + visit * n_fits..][..n_fits];
+            for (f, out) in response.iter_mut().enumerate() {
+                *out = self.scratch[(n_design + f) * n + i];
+            }
         }
     }
 
@@ -419,6 +457,7 @@ mod tests {
                 x: vec![plain(None), plain(Some(&t))],
                 y: vec![plain(Some(&y))],
                 sqrt_weights: None,
+                visits: None,
             };
             let mut rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
             let total: f64 = y.iter().map(|v| v * v).sum();

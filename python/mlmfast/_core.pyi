@@ -38,6 +38,8 @@ class Reduction:
         noise: Sequence[float],
         terms: Sequence[Sequence[tuple[int, bool]]],
         sqrt_weights: FloatArray | None = None,
+        visits: CodeArray | None = None,
+        n_visits: int = 0,
         share: bool = True,
     ) -> Reduction: ...
     @property
@@ -50,6 +52,7 @@ class Reduction:
     def y_scale(self) -> FloatArray: ...
     @property
     def within(self) -> tuple[FloatArray, int]: ...
+    def visit_moments(self, fit: int) -> tuple[FloatArray, FloatArray]: ...
     @property
     def bases(self) -> list[FloatArray]: ...
     @property

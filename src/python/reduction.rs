@@ -126,7 +126,9 @@ fn columns<'a>(
 impl Reduction {
     #[new]
     #[allow(clippy::too_many_arguments)] // one call carries a whole design across
-    #[pyo3(signature = (nesting, *, z, x, y, noise, terms, sqrt_weights=None, share=true))]
+    #[pyo3(signature = (
+        nesting, *, z, x, y, noise, terms, sqrt_weights=None, visits=None, n_visits=0, share=true
+    ))]
     fn new(
         py: Python<'_>,
         nesting: &Nesting,
@@ -136,6 +138,8 @@ impl Reduction {
         noise: Vec<f64>,
         terms: Vec<Vec<(usize, bool)>>,
         sqrt_weights: Option<PyReadonlyArray1<'_, f64>>,
+        visits: Option<PyReadonlyArray1<'_, i32>>,
+        n_visits: usize,
         share: bool,
     ) -> PyResult<Self> {
         let nesting = &nesting.0;
@@ -143,8 +147,10 @@ impl Reduction {
         if z.len() != nesting.levels.len() || terms.len() != z.len() || noise.len() != x.len() {
             return Err(PyValueError::new_err("z, terms or noise do not match the design"));
         }
-        for (z, terms) in z.iter().zip(&terms) {
-            if z.is_empty() || z.len() != terms.iter().map(|t| t.0).sum::<usize>() {
+        let n_levels = z.len();
+        for (l, (z, terms)) in z.iter().zip(&terms).enumerate() {
+            let is_residual = visits.is_some() && l + 1 == n_levels;
+            if z.is_empty() != is_residual || z.len() != terms.iter().map(|t| t.0).sum::<usize>() {
                 return Err(PyValueError::new_err("terms do not add up to the columns of z"));
             }
         }
@@ -153,7 +159,14 @@ impl Reduction {
             x: columns("x", &x, n)?,
             y: columns("y", &y, n)?,
             sqrt_weights: sqrt_weights.as_ref().map(|w| vector("weights", w, n)).transpose()?,
+            visits: match &visits {
+                Some(v) => Some((vector("visits", v, n)?, n_visits)),
+                None => None,
+            },
         };
+        if rows.visits.is_some_and(|(v, k)| v.iter().any(|&v| v < 0 || v as usize >= k)) {
+            return Err(PyValueError::new_err("a visit lies outside 0..n_visits"));
+        }
         let signal: Mutex<Option<PyErr>> = Mutex::new(None);
         py.detach(|| {
             let interrupted = || match Python::attach(|py| py.check_signals()) {
@@ -206,6 +219,19 @@ impl Reduction {
     fn within<'py>(&self, py: Python<'py>) -> PyResult<(Floats<'py>, usize)> {
         let (rss, df) = self.0.within();
         Ok((array(py, rss, &[self.0.n_fits])?, df))
+    }
+
+    /// Sums of products of least squares residuals (in units of `y_scale`) by pairs of visits, and
+    /// the number of units that have both, `(n_visits, n_visits)` each.
+    fn visit_moments<'py>(
+        &self,
+        py: Python<'py>,
+        fit: usize,
+    ) -> PyResult<(Floats<'py>, Floats<'py>)> {
+        self.check_fits(&[fit])?;
+        let (sums, counts) = self.0.visit_moments(fit);
+        let k = (sums.len() as f64).sqrt() as usize;
+        Ok((array(py, sums, &[k, k])?, array(py, counts, &[k, k])?))
     }
 
     /// By level, upper triangular B with z = (transformed z) B.
