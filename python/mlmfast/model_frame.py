@@ -20,7 +20,8 @@ from mlmfast.formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
 
-#: Structures that formulas may name one day.
+#: Structures of random-effects terms; of the others, those that terms may have one day.
+_TERM_STRUCTURES = ("diag", "us")
 _LATER_STRUCTURES = (
     *("homdiag", "cs", "csh", "ar1", "ar1h", "toep", "toeph", "ad", "adh", "arma11", "sp_exp"),
     *("car1", "sp_gau", "sp_pow", "sp_sph", "sp_matern", "fa", "un", "hf", "lin"),
@@ -280,21 +281,21 @@ def grouping_factor(group: tuple[str, ...], frame: Frame) -> Factor:
 
 
 def _effects(term: RandomTerm, position: int, matrix: ModelMatrix) -> RandomEffects:
-    structure = STRUCTURES.get(term.structure)
-    if structure is None:
+    if term.structure not in _TERM_STRUCTURES:
         raise _no_structure(term)
+    structure = STRUCTURES[term.structure]
     columns = _columns(matrix)
     return RandomEffects(position, matrix.names, columns, structure(len(columns)), term.text)
 
 
 def _no_structure(term: RandomTerm) -> MlmError:
-    available = ", ".join(sorted(STRUCTURES))
+    available = ", ".join(_TERM_STRUCTURES)
     if term.structure in _LATER_STRUCTURES:
         return ModelError(
             f"the covariance structure {term.structure!r} of {term.text} is not available yet; "
             f"available: {available}"
         )
-    near = get_close_matches(term.structure, [*STRUCTURES, *_LATER_STRUCTURES], n=1)
+    near = get_close_matches(term.structure, [*_TERM_STRUCTURES, *_LATER_STRUCTURES], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return FormulaError(
         f"{term.structure!r} in {term.text} is not a covariance structure{hint} (available: "

@@ -1,48 +1,76 @@
-"""What every covariance structure of a random-effects term provides."""
+"""What every covariance structure provides."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.errors import ModelError
 
 STRUCTURES: dict[str, type[CovarianceStructure]] = {}
 
 
 @dataclass(frozen=True)
 class CovarianceStructure(ABC):
-    """A smooth map from unconstrained parameters theta to a covariance matrix G.
+    """A smooth map from unconstrained parameters theta to a covariance matrix.
 
-    G is relative to the residual variance. Arrays carry a leading axis, one row a fit. Newton's
-    steps are taken in local coordinates around theta (`chart`, `move`), which a structure chooses
-    so that they stay well conditioned where G is singular.
+    The matrix is G of a random-effects term, relative to the residual variance, or R over the
+    visits (or coordinates) of a cluster, in absolute scale. Arrays carry a leading axis, one row a
+    fit. Newton's steps are taken in local coordinates around theta (`chart`, `move`): theta itself,
+    unless a structure chooses others to stay well conditioned where the matrix is singular.
 
     Parameters
     ----------
     size
-        Order q of G.
+        Order K of the matrix.
     """
 
     size: int
 
     #: Word before the bar term, ``us(x | g)``.
     keyword: ClassVar[str]
+    #: Other words for the same structure.
+    aliases: ClassVar[tuple[str, ...]] = ()
     #: What the structure assumes, in a few words.
     label: ClassVar[str]
+    #: Covariance of levels i and j in one line.
+    formula: ClassVar[str]
+    #: When to use it, in one line.
+    use: ClassVar[str]
+    #: Name in PROC MIXED, and in the R packages mmrm, nlme and glmmTMB; None where there is none.
+    sas: ClassVar[str | None] = None
+    mmrm: ClassVar[str | None] = None
+    nlme: ClassVar[str | None] = None
+    glmmtmb: ClassVar[str | None] = None
     #: May the columns of Z be mixed linearly (G -> K G K' keeps the structure for any K)?
-    mixes: ClassVar[bool]
+    mixes: ClassVar[bool] = False
+    #: Does the order of the levels not matter?
+    exchangeable: ClassVar[bool] = False
+    #: Levels of a factor, or numeric coordinates (argument ``coordinates``)?
+    needs: ClassVar[Literal["levels", "coordinates"]] = "levels"
+    #: Levels below which the parameters could not be told apart.
+    minimum_size: ClassVar[int] = 1
 
     def __init_subclass__(cls) -> None:
-        STRUCTURES[cls.keyword] = cls
+        if "keyword" in cls.__dict__:
+            for word in (cls.keyword, *cls.__dict__.get("aliases", ())):
+                STRUCTURES[word] = cls
+
+    def __post_init__(self) -> None:
+        if self.size < self.minimum_size:
+            raise ModelError(
+                f"the covariance structure {self.keyword!r} needs at least {self.minimum_size} "
+                f"levels, found {self.size}; take a structure with fewer parameters"
+            )
 
     @property
     @abstractmethod
     def entries(self) -> tuple[tuple[int, int], ...]:
-        """Entries (a, b), a >= b, of G that are not always 0."""
+        """Entries (a, b), a >= b, that are not always 0."""
 
     @property
     @abstractmethod
@@ -51,9 +79,22 @@ class CovarianceStructure(ABC):
 
     @abstractmethod
     def matrix(self, theta: FloatArray) -> FloatArray:
-        """G, shape (n_fits, q, q)."""
+        """The covariance matrices, shape (n_fits, K, K)."""
 
     @abstractmethod
+    def jacobian(self, theta: FloatArray) -> FloatArray:
+        """Derivatives of the entries by theta, shape (n_fits, n_entries, n_theta)."""
+
+    @abstractmethod
+    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        """Second derivatives of weight'entries by theta, shape (n_fits, n_theta, n_theta).
+
+        Parameters
+        ----------
+        theta : shape (n_fits, n_theta)
+        weight : shape (n_fits, n_entries)
+        """
+
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Derivatives of the entries by local coordinates around theta, where these are 0.
 
@@ -67,14 +108,66 @@ class CovarianceStructure(ABC):
         First derivatives of the entries (n_fits, n_entries, n_theta), and second derivatives of
         weight'entries (n_fits, n_theta, n_theta).
         """
+        return self.jacobian(theta), self.curvature(theta, weight)
 
-    @abstractmethod
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
         """The point at local coordinates ``step`` around ``theta``."""
+        return theta + step
 
     @abstractmethod
     def theta(self, matrix: FloatArray) -> FloatArray:
-        """Parameters of the nearest member of the structure, shape (n_fits, n_theta)."""
+        """Parameters of a member near positive definite matrices, shape (n_fits, n_theta).
+
+        By moments; exact for a member of the structure, and always inside the parameter space.
+        """
+
+    @property
+    @abstractmethod
+    def parameter_names(self) -> tuple[str, ...]:
+        """Names of the natural parameters, PROC MIXED's."""
+
+    @abstractmethod
+    def natural(self, theta: FloatArray) -> FloatArray:
+        """Natural parameters, shape (n_fits, n_theta)."""
+
+    @abstractmethod
+    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
+        """Derivatives of the natural parameters by theta, shape (n_fits, n_theta, n_theta)."""
+
+    @abstractmethod
+    def from_natural(self, values: FloatArray) -> FloatArray:
+        """Parameters theta of natural parameters, shape (n_fits, n_theta)."""
+
+    def _outside(self, values: FloatArray) -> ModelError:
+        """Complaint about natural parameters that give no covariance matrix."""
+        pairs = zip(self.parameter_names, np.ravel(values)[: self.n_theta], strict=False)
+        found = ", ".join(f"{name} = {value:.6g}" for name, value in pairs)
+        return ModelError(
+            f"{found} is outside the parameter space of the covariance structure "
+            f"{self.keyword!r} with {self.size} levels ({self.formula})"
+        )
+
+    def _check_natural(self, values: FloatArray) -> FloatArray:
+        values = np.asarray(values, dtype=np.float64)
+        if values.ndim != 2 or values.shape[1] != self.n_theta:
+            raise ModelError(
+                f"the covariance structure {self.keyword!r} with {self.size} levels has "
+                f"{self.n_theta} parameters ({', '.join(self.parameter_names)}); "
+                f"found values of shape {values.shape}"
+            )
+        return values
+
+
+def lower_entries(size: int, bands: int | None = None) -> tuple[tuple[int, int], ...]:
+    """Entries (a, b), a >= b, of a symmetric matrix by rows; only those with a - b < bands.
+
+    Examples
+    --------
+    >>> lower_entries(3, 2)
+    ((0, 0), (1, 0), (1, 1), (2, 1), (2, 2))
+    """
+    width = size if bands is None else bands
+    return tuple((a, b) for a in range(size) for b in range(max(0, a + 1 - width), a + 1))
 
 
 def floor_eigenvalues(matrix: FloatArray, relative: float, absolute: float) -> FloatArray:

@@ -23,7 +23,12 @@ class Diagonal(CovarianceStructure):
 
     keyword: ClassVar[str] = "diag"
     label: ClassVar[str] = "diagonal (uncorrelated)"
-    mixes: ClassVar[bool] = False
+    formula: ClassVar[str] = "sigma_i^2 1(i = j)"
+    use: ClassVar[str] = "independent levels, variances that differ"
+    sas: ClassVar[str | None] = "UN(1)"
+    nlme: ClassVar[str | None] = "varIdent, pdDiag"
+    glmmtmb: ClassVar[str | None] = "diag"
+    exchangeable: ClassVar[bool] = True
 
     @property
     def entries(self) -> tuple[tuple[int, int], ...]:
@@ -36,14 +41,34 @@ class Diagonal(CovarianceStructure):
     def matrix(self, theta: FloatArray) -> FloatArray:
         return _diagonal(theta * theta)
 
-    def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return _diagonal(2 * theta), _diagonal(2 * weight)
+    def jacobian(self, theta: FloatArray) -> FloatArray:
+        return _diagonal(2 * theta)
+
+    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        return _diagonal(2 * weight)
 
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
         return np.asarray(np.abs(theta + step))
 
     def theta(self, matrix: FloatArray) -> FloatArray:
         return np.asarray(np.sqrt(np.maximum(np.diagonal(matrix, axis1=1, axis2=2), 0.0)))
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return tuple(f"UN({k},{k})" for k in range(1, self.size + 1))
+
+    def natural(self, theta: FloatArray) -> FloatArray:
+        return theta * theta
+
+    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
+        return _diagonal(2 * theta)
+
+    def from_natural(self, values: FloatArray) -> FloatArray:
+        values = self._check_natural(values)
+        outside = ~(np.isfinite(values) & (values >= 0)).all(axis=1)
+        if outside.any():
+            raise self._outside(values[outside][0])
+        return np.asarray(np.sqrt(values))
 
 
 def _diagonal(values: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.covariance.base import CovarianceStructure
+from mlmfast.covariance.base import CovarianceStructure, lower_entries
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,18 @@ class Unstructured(CovarianceStructure):
 
     keyword: ClassVar[str] = "us"
     label: ClassVar[str] = "unstructured"
+    formula: ClassVar[str] = "sigma_ij"
+    use: ClassVar[str] = "few levels and many clusters: nothing assumed"
+    sas: ClassVar[str | None] = "UN"
+    mmrm: ClassVar[str | None] = "us"
+    nlme: ClassVar[str | None] = "corSymm + varIdent, pdSymm"
+    glmmtmb: ClassVar[str | None] = "us"
     mixes: ClassVar[bool] = True
+    exchangeable: ClassVar[bool] = True
 
     @property
     def entries(self) -> tuple[tuple[int, int], ...]:
-        return tuple((a, b) for a in range(self.size) for b in range(a + 1))
+        return lower_entries(self.size)
 
     @property
     def n_theta(self) -> int:
@@ -42,6 +49,21 @@ class Unstructured(CovarianceStructure):
     def matrix(self, theta: FloatArray) -> FloatArray:
         factor = self._factor(theta)
         return np.asarray(factor @ factor.mT)
+
+    def jacobian(self, theta: FloatArray) -> FloatArray:
+        rows, columns = _lower(self.size)
+        one = np.eye(self.size)[rows]
+        # dG / dL_ij = e_i l_j' + l_j e_i', l_j column j of L
+        columns_of_l = self._factor(theta)[:, :, columns]
+        half = one.T[rows] * columns_of_l[:, columns]
+        return np.asarray(half + one.T[columns] * columns_of_l[:, rows])
+
+    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        rows, columns = _lower(self.size)
+        s = np.zeros((len(theta), self.size, self.size))
+        s[:, rows, columns] = weight
+        same_column = columns[:, None] == columns
+        return np.asarray((s + s.mT)[:, rows[:, None], rows[None, :]] * same_column)
 
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         if self.size == 1:
@@ -73,6 +95,30 @@ class Unstructured(CovarianceStructure):
         # A root by eigenvectors exists for singular matrices too.
         values, vectors = np.linalg.eigh(matrix)
         return self._triangular(vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return tuple(f"UN({a + 1},{b + 1})" for a, b in self.entries)
+
+    def natural(self, theta: FloatArray) -> FloatArray:
+        rows, columns = _lower(self.size)
+        return np.asarray(self.matrix(theta)[:, rows, columns])
+
+    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
+        return self.jacobian(theta)
+
+    def from_natural(self, values: FloatArray) -> FloatArray:
+        values = self._check_natural(values)
+        rows, columns = _lower(self.size)
+        matrix = np.zeros((len(values), self.size, self.size))
+        matrix[:, rows, columns] = matrix[:, columns, rows] = values
+        if not np.isfinite(values).all():
+            raise self._outside(values)
+        eigenvalues = np.linalg.eigvalsh(matrix)
+        outside = eigenvalues[:, 0] < -1e-12 * np.abs(eigenvalues[:, -1])
+        if outside.any():
+            raise self._outside(values[outside][0])
+        return self.theta(matrix)
 
     def _triangular(self, root: FloatArray) -> FloatArray:
         """theta of G = root root': a QR factorization, diagonal not negative."""

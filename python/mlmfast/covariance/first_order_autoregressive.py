@@ -1,0 +1,80 @@
+"""First-order autoregression over equally spaced levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance.heterogeneous import Heterogeneous
+from mlmfast.covariance.jet import Jet
+from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation, lag_means
+
+
+@dataclass(frozen=True)
+class FirstOrderAutoregressive(ScaledCorrelation):
+    """R[i, j] = sigma^2 rho^|i - j|, theta = (log sigma, atanh rho).
+
+    References: Pinheiro and Bates (2000), Mixed-Effects Models in S and S-PLUS, section 5.3.
+
+    Examples
+    --------
+    >>> ar1 = FirstOrderAutoregressive(3)
+    >>> ar1.matrix(ar1.from_natural(np.array([[4.0, 0.5]])))[0].round(12).tolist()
+    [[4.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 4.0]]
+    """
+
+    keyword: ClassVar[str] = "ar1"
+    label: ClassVar[str] = "first-order autoregressive"
+    formula: ClassVar[str] = "sigma^2 rho^|i - j|"
+    use: ClassVar[str] = "equally spaced times, correlation that fades with the distance"
+    sas: ClassVar[str | None] = "AR(1)"
+    mmrm: ClassVar[str | None] = "ar1"
+    nlme: ClassVar[str | None] = "corAR1"
+    glmmtmb: ClassVar[str | None] = "ar1"
+    minimum_size: ClassVar[int] = 2
+
+    @property
+    def correlation_names(self) -> tuple[str, ...]:
+        return ("AR(1)",)
+
+    def correlation_parameters(self, eta: Jet) -> Jet:
+        return eta.tanh()
+
+    def correlations(self, r: Jet) -> Jet:
+        return r.powers(self.lags)
+
+    def unconstrained(self, r: FloatArray) -> FloatArray:
+        return np.arctanh(r)
+
+    def nearest(self, correlation: FloatArray) -> FloatArray:
+        return np.clip(lag_means(correlation, range(1, 2)), MARGIN - 1.0, 1.0 - MARGIN)
+
+
+@dataclass(frozen=True)
+class HeterogeneousFirstOrderAutoregressive(Heterogeneous, FirstOrderAutoregressive):
+    """R[i, j] = sigma_i sigma_j rho^|i - j|; natural parameters sigma_i^2 and rho.
+
+    References: SAS/STAT User's Guide, The MIXED Procedure, REPEATED statement, TYPE=ARH(1).
+
+    Examples
+    --------
+    >>> ar1h = HeterogeneousFirstOrderAutoregressive(2)
+    >>> ar1h.matrix(ar1h.from_natural(np.array([[1.0, 4.0, 0.5]])))[0].round(12).tolist()
+    [[1.0, 1.0], [1.0, 4.0]]
+    """
+
+    keyword: ClassVar[str] = "ar1h"
+    label: ClassVar[str] = "heterogeneous first-order autoregressive"
+    formula: ClassVar[str] = "sigma_i sigma_j rho^|i - j|"
+    use: ClassVar[str] = "as ar1, with variances that differ by time"
+    sas: ClassVar[str | None] = "ARH(1)"
+    mmrm: ClassVar[str | None] = "ar1h"
+    nlme: ClassVar[str | None] = "corAR1 + varIdent"
+    glmmtmb: ClassVar[str | None] = "hetar1"
+
+    @property
+    def correlation_names(self) -> tuple[str, ...]:
+        return ("ARH(1)",)

@@ -1,0 +1,176 @@
+"""Standard deviations times a correlation matrix: R = D^1/2 C D^1/2."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.covariance.base import CovarianceStructure, lower_entries
+from mlmfast.covariance.jet import Jet, concatenate
+
+#: Room left between a starting correlation and the edge of its interval.
+MARGIN = 1e-6
+
+
+@dataclass(frozen=True)
+class ScaledCorrelation(CovarianceStructure):
+    """One variance times a correlation matrix; theta = (log standard deviation, eta).
+
+    A subclass gives the correlation matrix: natural parameters r of unconstrained eta
+    (`correlation_parameters`), correlations of r (`correlations`), the inverse of the first, and
+    moment estimates of r. Variances and all derivatives come from here.
+    """
+
+    @property
+    @abstractmethod
+    def correlation_names(self) -> tuple[str, ...]:
+        """Names of the correlation parameters r."""
+
+    @abstractmethod
+    def correlation_parameters(self, eta: Jet) -> Jet:
+        """Natural parameters r of the correlations, from unconstrained ones."""
+
+    @abstractmethod
+    def correlations(self, r: Jet) -> Jet:
+        """The correlation at each of `entries` (1 on the diagonal)."""
+
+    @abstractmethod
+    def unconstrained(self, r: FloatArray) -> FloatArray:
+        """Eta of r; not finite where r is outside the parameter space."""
+
+    @abstractmethod
+    def nearest(self, correlation: FloatArray) -> FloatArray:
+        """Moment estimates of r from correlation matrices, inside the parameter space."""
+
+    @cached_property
+    def entries(self) -> tuple[tuple[int, int], ...]:
+        return lower_entries(self.size)
+
+    @property
+    def n_scales(self) -> int:
+        """Number of free variances."""
+        return 1
+
+    @property
+    def n_theta(self) -> int:
+        return self.n_scales + len(self.correlation_names)
+
+    @cached_property
+    def exponents(self) -> FloatArray:
+        """S with D^1/2 C D^1/2 = C exp(S log sd), shape (n_entries, n_scales)."""
+        return np.full((len(self.entries), 1), 2.0)
+
+    @cached_property
+    def rows(self) -> IntArray:
+        """Row of each entry."""
+        return np.array([a for a, _ in self.entries], dtype=np.intp)
+
+    @cached_property
+    def lags(self) -> IntArray:
+        """Row minus column of each entry."""
+        return np.array([a - b for a, b in self.entries], dtype=np.intp)
+
+    def matrix(self, theta: FloatArray) -> FloatArray:
+        scale, correlation = self._parts(Jet.constant(theta))
+        return symmetric(scale * correlation.value, self.size, self.rows, self.rows - self.lags)
+
+    def jacobian(self, theta: FloatArray) -> FloatArray:
+        scale, c = self._parts(self._variables(theta))
+        by_scale = (scale * c.value)[:, :, None] * self.exponents
+        return np.concatenate([by_scale, scale[:, :, None] * c.first], axis=2)
+
+    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        scale, c = self._parts(self._variables(theta))
+        weighted = weight * scale
+        left = self.exponents.T * weighted[:, None, :]
+        corner = (left * c.value[:, None, :]) @ self.exponents
+        side = left @ c.first
+        inner = np.einsum("ae,aeij->aij", weighted, c.second)
+        above = np.concatenate([corner, side], axis=2)
+        return np.concatenate([above, np.concatenate([side.mT, inner], axis=2)], axis=1)
+
+    def theta(self, matrix: FloatArray) -> FloatArray:
+        variances = np.diagonal(matrix, axis1=1, axis2=2)
+        largest = variances.max(axis=1, keepdims=True)
+        variances = np.maximum(variances, np.maximum(1e-12 * largest, 1e-300))
+        sd = np.sqrt(variances)
+        correlation = matrix / (sd[:, :, None] * sd[:, None, :])
+        eta = self.unconstrained(self.nearest(correlation))
+        return np.concatenate([0.5 * np.log(self._pool(variances)), eta], axis=1)
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return ("Variance", *self.correlation_names)
+
+    def natural(self, theta: FloatArray) -> FloatArray:
+        return self._natural(Jet.constant(theta)).value
+
+    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
+        return self._natural(Jet.variables(theta)).first
+
+    def from_natural(self, values: FloatArray) -> FloatArray:
+        values = self._check_natural(values)
+        with np.errstate(all="ignore"):
+            variances, r = self.split_natural(values)
+            theta = np.concatenate([0.5 * np.log(variances), self.unconstrained(r)], axis=1)
+        inside = np.isfinite(theta).all(axis=1)
+        if not inside.all():
+            raise self._outside(values[~inside][0])
+        return theta
+
+    def join_natural(self, variances: Jet, r: Jet) -> Jet:
+        """Natural parameters in the order of `parameter_names`."""
+        return concatenate([variances, r])
+
+    def split_natural(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Variances and r of natural parameters."""
+        return values[:, : self.n_scales], values[:, self.n_scales :]
+
+    def _pool(self, variances: FloatArray) -> FloatArray:
+        return np.asarray(variances.mean(axis=1, keepdims=True))
+
+    def _variables(self, theta: FloatArray) -> Jet:
+        """theta with derivatives by eta only; those by log sd are known."""
+        eta = Jet.variables(theta[:, self.n_scales :])
+        return concatenate([Jet.constant(theta[:, : self.n_scales], eta.first.shape[-1]), eta])
+
+    def _parts(self, theta: Jet) -> tuple[FloatArray, Jet]:
+        """Product of standard deviations and correlation of each entry."""
+        scale = np.exp(theta.value[:, : self.n_scales] @ self.exponents.T)
+        r = self.correlation_parameters(theta[self.n_scales :])
+        return scale, self.correlations(r)
+
+    def _natural(self, theta: Jet) -> Jet:
+        variances = (theta[: self.n_scales] * 2.0).exp()
+        return self.join_natural(variances, self.correlation_parameters(theta[self.n_scales :]))
+
+
+def symmetric(values: FloatArray, size: int, rows: IntArray, columns: IntArray) -> FloatArray:
+    """Symmetric matrices with these values at (rows, columns) and 0 elsewhere."""
+    matrix = np.zeros((len(values), size, size))
+    matrix[:, rows, columns] = values
+    matrix[:, columns, rows] = values
+    return matrix
+
+
+def lag_means(correlation: FloatArray, lags: range) -> FloatArray:
+    """Mean correlation at each lag, shape (n_fits, n_lags).
+
+    Examples
+    --------
+    >>> lag_means(np.array([[[1.0, 0.5, 0.2], [0.5, 1.0, 0.3], [0.2, 0.3, 1.0]]]), range(1, 3))
+    array([[0.4, 0.2]])
+    """
+    means = [np.diagonal(correlation, -lag, 1, 2).mean(axis=1) for lag in lags]
+    return np.stack(means, axis=1) if means else np.empty((len(correlation), 0))
+
+
+def shrink_factor(correlation: FloatArray, floor: float = MARGIN) -> FloatArray:
+    """Largest factor <= 1 on the correlations that lifts the smallest eigenvalue to ``floor``."""
+    smallest = np.linalg.eigvalsh(correlation)[:, :1]
+    room = 1.0 - floor
+    return np.asarray(np.minimum(1.0, room / np.maximum(1.0 - smallest, room)))

@@ -1,0 +1,103 @@
+"""Correlation that depends on the distance between points."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance.jet import Jet
+from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
+from mlmfast.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Spatial(ScaledCorrelation):
+    """R[i, j] = sigma^2 f(d_ij / range), d the Euclidean distance; isotropic.
+
+    theta = (log sigma, log range). Points must differ: at distance 0 the correlation is 1 and R is
+    singular.
+
+    Parameters
+    ----------
+    coordinates : shape (K, d) or (K,)
+        One row a point.
+    """
+
+    coordinates: FloatArray
+
+    needs: ClassVar[Literal["levels", "coordinates"]] = "coordinates"
+    minimum_size: ClassVar[int] = 2
+    exchangeable: ClassVar[bool] = True
+    #: Smallest range to start from, over the smallest distance.
+    shortest: ClassVar[float] = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        points = np.array(self.coordinates, dtype=np.float64)
+        points = points[:, None] if points.ndim == 1 else points
+        if points.ndim != 2 or len(points) != self.size or not np.isfinite(points).all():
+            raise DataError(
+                f"{self.keyword!r} needs finite coordinates of {self.size} points, one row a "
+                f"point; found an array of shape {points.shape}"
+            )
+        if len(np.unique(points, axis=0)) < self.size:
+            raise DataError(f"{self.keyword!r} needs points that differ; two are the same")
+        points.flags.writeable = False
+        object.__setattr__(self, "coordinates", points)
+
+    @abstractmethod
+    def kernel(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Correlation at distances z > 0 in ranges, with its derivatives by z."""
+
+    @cached_property
+    def distances(self) -> FloatArray:
+        """Distance of each entry's points."""
+        gap = self.coordinates[self.rows] - self.coordinates[self.rows - self.lags]
+        return np.asarray(np.sqrt((gap * gap).sum(axis=1)))
+
+    @property
+    def correlation_names(self) -> tuple[str, ...]:
+        return (f"SP({self.keyword[3:].upper()})",)
+
+    def correlation_parameters(self, eta: Jet) -> Jet:
+        return eta.exp()
+
+    def correlations(self, r: Jet) -> Jet:
+        z = self.distances / r.value
+        f, slope, bend = self._kernel(z)
+        # By the range: dz = -z / r, d2z = 2 z / r^2.
+        return r.through(f, -slope * z / r.value, (bend * z + 2 * slope) * z / r.value**2)
+
+    def unconstrained(self, r: FloatArray) -> FloatArray:
+        return np.log(r)
+
+    def nearest(self, correlation: FloatArray) -> FloatArray:
+        return self.nearest_range(correlation)
+
+    def nearest_range(self, correlation: FloatArray) -> FloatArray:
+        """The range that matches the mean correlation of the pairs, close ones counting most."""
+        pairs = self.lags > 0
+        d = self.distances[pairs]
+        weight = (d.min() / d) ** 2
+        rows = self.rows[pairs]
+        observed = correlation[:, rows, rows - self.lags[pairs]] @ weight
+        low = np.full((len(correlation), 1), np.log(self.shortest * d.min()))
+        high = np.full((len(correlation), 1), np.log(d.max() / MARGIN))
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            short = (self.kernel(d / np.exp(middle))[0] @ weight < observed)[:, None]
+            low, high = np.where(short, middle, low), np.where(short, high, middle)
+        return np.asarray(np.exp(0.5 * (low + high)))
+
+    def _kernel(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """`kernel`, with 1, 0, 0 on the diagonal."""
+        pairs = self.lags > 0
+        out = np.ones_like(z), np.zeros_like(z), np.zeros_like(z)
+        for whole, part in zip(out, self.kernel(z[:, pairs]), strict=True):
+            whole[:, pairs] = part
+        return out

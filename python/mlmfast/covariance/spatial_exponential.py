@@ -1,0 +1,39 @@
+"""Spatial exponential covariance; in one dimension, continuous-time autoregression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance.spatial import Spatial
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialExponential(Spatial):
+    """R[i, j] = sigma^2 exp(-d_ij / range), theta = (log sigma, log range).
+
+    References: SAS/STAT User's Guide, The MIXED Procedure, REPEATED statement, TYPE=SP(EXP).
+
+    Examples
+    --------
+    >>> sp_exp = SpatialExponential(2, np.array([0.0, 3.0]))
+    >>> sp_exp.matrix(sp_exp.from_natural(np.array([[1.0, 3.0]])))[0].round(4).tolist()
+    [[1.0, 0.3679], [0.3679, 1.0]]
+    """
+
+    keyword: ClassVar[str] = "sp_exp"
+    aliases: ClassVar[tuple[str, ...]] = ("car1",)
+    label: ClassVar[str] = "spatial exponential"
+    formula: ClassVar[str] = "sigma^2 exp(-d_ij / range)"
+    use: ClassVar[str] = "unequally spaced times (continuous-time AR(1)) or points in space"
+    sas: ClassVar[str | None] = "SP(EXP)"
+    mmrm: ClassVar[str | None] = "sp_exp"
+    nlme: ClassVar[str | None] = "corExp, corCAR1"
+    glmmtmb: ClassVar[str | None] = "exp, ou"
+
+    def kernel(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        value = np.exp(-z)
+        return value, -value, value
