@@ -295,8 +295,6 @@ def test_loading_what_is_no_fit(tmp_path, text):
 NOT_YET = {
     "crossed factors": ("y ~ x + (1 | a) + (1 | b)", {}),
     "crossed factors with slopes": ("y ~ x + (x | a) + (z | c)", {}),
-    "a residual structure": ("y ~ x", {"residual": "ar1(c | a)"}),
-    "a residual structure beside random effects": ("y ~ x + (1 | a)", {"residual": "us(f | a)"}),
     "residual variances by group": ("y ~ x + (1 | a)", {"residual_scale": "f"}),
     "a structured random term": ("y ~ x + cs(0 + f | a)", {}),
     "Kenward-Roger": ("y ~ x + (1 | a)", {"ddf": "kenward-roger"}),

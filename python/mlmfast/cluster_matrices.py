@@ -16,8 +16,8 @@ from mlmfast.grouping_names import known_group
 from mlmfast.marginal_covariance import (
     columns_at,
     marginal_covariances,
-    noise_sd,
     refuse_large_cluster,
+    residual_covariances,
 )
 from mlmfast.mvn import MVN
 from mlmfast.random_effects import fixed_part
@@ -75,7 +75,7 @@ def residual_covariance(source: FitSource, record: FitRecord, cluster: object) -
     """
     rows = _rows(source, record, cluster, "R")
     names = _row_names(source, rows)
-    matrix = np.diag(noise_sd(source.design, record)[rows] ** 2)
+    matrix = residual_covariances(source.design, record, rows[None])[0]
     return pd.DataFrame(matrix, index=names, columns=names)
 
 

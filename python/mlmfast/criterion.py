@@ -24,6 +24,7 @@ class TermBlock:
     structure: CovarianceStructure
     level: int
     first: int
+    is_residual: bool = False
 
     @property
     def stretch(self) -> slice:

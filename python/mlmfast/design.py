@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
+
+if TYPE_CHECKING:
+    from mlmfast.residual_structure import ResidualDesign
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class Design:
     weights, offset : shape (n,) or None
     response
         Name of the response.
+    residual
+        Covariance of the residuals within subjects; None for independent ones.
     """
 
     y: FloatArray
@@ -86,6 +92,7 @@ class Design:
     weights: FloatArray | None = None
     offset: FloatArray | None = None
     response: str = "y"
+    residual: ResidualDesign | None = None
     #: Rows of the input that were left out because a variable was missing.
     n_dropped: int = 0
 

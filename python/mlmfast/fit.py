@@ -54,10 +54,16 @@ def fit_covariance(
         nothing = np.zeros((n_fits, 0), dtype=np.bool_)
         newton = _no_parameters(criterion)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
-    theta = criterion.start(fits) if start is None else start
-    newton = newton_raphson(criterion, theta, options, _max_step, criterion)
+    structured = model.design.residual is not None
+    if start is not None:
+        theta = start
+    else:
+        theta = model.residual_start(criterion, fits) if structured else criterion.start(fits)
+    # Scoring in the entries of R would leave its structure.
+    scoring = None if structured else criterion
+    newton = newton_raphson(criterion, theta, options, _max_step, scoring)
     theta, singular, tried = _set_zeros(criterion, newton)
-    n_evaluations = newton.n_evaluations + int(start is None) + tried
+    n_evaluations = newton.n_evaluations + int(start is None and not structured) + tried
     return CovarianceFit(criterion, theta, singular, newton, n_evaluations)
 
 
@@ -77,6 +83,8 @@ def _set_zeros(
     rounded = theta.copy()
     singular = np.zeros((len(theta), len(criterion.terms)), dtype=np.bool_)
     for k, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
+        if term.is_residual:
+            continue
         values, vectors = np.linalg.eigh(term.structure.matrix(theta[:, s]))
         small = values <= _TRY_ZERO
         rows = small.any(axis=1)

@@ -234,6 +234,12 @@ def _unknown_column(name: str, columns: tuple[str, ...]) -> str:
     return f"there is no column {name!r} in the data{hint} the columns are {listing}{rest}"
 
 
+def _sum_of_squares(values: FloatArray) -> float:
+    # Squares of 1e200 overflow; that is no fault of the data.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.dot(values, values))
+
+
 def check_finite(name: str, values: NDArray[np.float64]) -> None:
     """Refuse infinite values; missing ones (NaN) are not looked at.
 
@@ -243,7 +249,7 @@ def check_finite(name: str, values: NDArray[np.float64]) -> None:
     >>> check_finite("x", np.array([1.0, np.nan]))
     """
     # A finite sum of squares says that every value is: far cheaper than looking at each.
-    if np.isfinite(np.dot(values, values)):
+    if np.isfinite(_sum_of_squares(values)):
         return
     infinite = np.isinf(values)
     if infinite.any():

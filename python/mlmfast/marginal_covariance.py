@@ -9,7 +9,8 @@ import numpy as np
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.record import FitRecord
+from mlmfast.record import FitRecord, ResidualRecord
+from mlmfast.variance_components import correlations
 
 #: Rows of a cluster whose V is still formed (0.8 GB, and a few times that in passing).
 LARGEST_CLUSTER = 10_000
@@ -39,13 +40,39 @@ def marginal_covariances(design: Design, record: FitRecord, rows: IntArray) -> F
         total += block
     # Z G Z' as computed is symmetric only up to rounding.
     total = (total + np.swapaxes(total, 1, 2)) / 2
-    diagonal = np.arange(size)
-    total[:, diagonal, diagonal] += noise_sd(design, record)[rows] ** 2
-    return total
+    return np.asarray(total + residual_covariances(design, record, rows))
+
+
+def residual_covariances(design: Design, record: FitRecord, rows: IntArray) -> FloatArray:
+    """R of m sets of n rows each, shape (m, n, n); ``rows`` of shape (m, n)."""
+    sd = noise_sd(design, record)[rows]
+    if record.residual is None or design.residual is None:
+        out = np.zeros((*rows.shape, rows.shape[1]))
+        diagonal = np.arange(rows.shape[1])
+        out[:, diagonal, diagonal] = sd**2
+        return out
+    units, positions = design.residual.units[rows], design.residual.positions[rows]
+    correlation = correlations(residual_template(record.residual))
+    out = correlation[positions[:, :, None], positions[:, None, :]]
+    out = out * (sd[:, :, None] * sd[:, None, :])
+    return np.where(units[:, :, None] == units[:, None, :], out, 0.0)
+
+
+def residual_template(residual: ResidualRecord) -> FloatArray:
+    """Covariance of the visits of all arms, block diagonal, shape (k, k)."""
+    arms, size, _ = residual.covariances.shape
+    out = np.zeros((arms * size, arms * size))
+    for a, block in enumerate(residual.covariances):
+        out[a * size : (a + 1) * size, a * size : (a + 1) * size] = block
+    return out
 
 
 def noise_sd(design: Design, record: FitRecord) -> FloatArray:
     """Residual standard deviation of each row, sigma / sqrt(weight), shape (n,)."""
+    if record.residual is not None and design.residual is not None:
+        by_visit = np.sqrt(np.diag(residual_template(record.residual)))
+        sd = by_visit[design.residual.positions]
+        return np.asarray(sd if design.weights is None else sd / np.sqrt(design.weights))
     sigma = np.sqrt(record.sigma2)
     if design.weights is None:
         return np.full(design.n_obs, sigma)

@@ -48,8 +48,12 @@ class LMM:
         lme4's formula language, for example ``"y ~ x + (x | g)"``.
     data
         pandas, polars or pyarrow frame, any that narwhals reads, or a dict of arrays.
-    residual, residual_scale
-        Residual structures; not available yet, must be None.
+    residual
+        Covariance of the residuals within subjects, such as ``"us(visit | subject)"`` or, with
+        parameters of its own for each arm, ``"ar1(visit | arm / subject)"``; see `structures`.
+        Independent residuals of one variance by default.
+    residual_scale
+        Not available yet, must be None.
     weights, offset
         Column name or array. Var(e) = sigma^2 / weight; the offset is added to X beta.
     contrasts
@@ -77,15 +81,20 @@ class LMM:
         contrasts: Mapping[str, Any] | None = None,
         na_action: str = "drop",
     ) -> None:
-        if residual is not None or residual_scale is not None:
-            name = "residual" if residual is not None else "residual_scale"
+        if residual_scale is not None:
             raise ModelError(
-                f"{name}= is not available yet: residuals are independent with one variance "
-                "(divided by weights)"
+                "residual_scale= is not available yet; for a variance by level of a factor write "
+                "residual='diag(factor | subject)'"
             )
         started = time.perf_counter()
         self._frame: ModelFrame | None = build_model_frame(
-            formula, data, weights=weights, offset=offset, contrasts=contrasts, na_action=na_action
+            formula,
+            data,
+            weights=weights,
+            offset=offset,
+            contrasts=contrasts,
+            na_action=na_action,
+            residual=residual,
         )
         self._design = self._frame.design
         self._timings = {"design": time.perf_counter() - started}
@@ -220,7 +229,7 @@ class LMM:
 
     def _record(self, method: str, covariance: CovarianceFit, estimates: Estimates) -> FitRecord:
         design, frame, reduced = self._design, self._frame, self._reduced
-        singular = dict(zip(reduced.order, covariance.singular[0], strict=True))
+        singular = dict(zip(reduced.order, covariance.singular[0], strict=False))
         groups, terms = _groups_and_terms(design, frame, estimates, singular)
         newton = covariance.newton
         certificate = Certificate(
@@ -229,7 +238,7 @@ class LMM:
             boundary=_boundary(groups, terms),
             n_evaluations=int(covariance.n_evaluations[0]),
             n_iterations=int(newton.n_iterations[0]),
-            engine="nested elimination" if terms else "least squares",
+            engine="nested elimination" if covariance.criterion.terms else "least squares",
         )
         return FitRecord(
             formula=None if frame is None else frame.formula.text,
@@ -246,11 +255,12 @@ class LMM:
             beta=estimates.beta[0],
             vcov=estimates.vcov[0],
             sigma2=float(estimates.sigma2[0]),
+            residual=reduced.residual_record(covariance.criterion, covariance.theta),
             deviance=float(estimates.deviance[0]),
             n_theta=covariance.criterion.n_theta,
             groups=groups,
             terms=terms,
-            levels=reduced.levels,
+            levels=reduced.levels or tuple(range(len(design.factors))),
             certificate=certificate,
             converged=bool(newton.converged[0]) and certificate.is_minimum,
             ddf="asymptotic",

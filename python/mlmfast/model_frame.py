@@ -19,6 +19,7 @@ from mlmfast.factor import Factor, cross_factors
 from mlmfast.formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
+from mlmfast.residual_structure import parse_residual, residual_design
 
 #: Structures of random-effects terms; of the others, those that terms may have one day.
 _TERM_STRUCTURES = ("diag", "us")
@@ -73,6 +74,7 @@ def build_model_frame(
     offset: ColumnOrArray = None,
     contrasts: Mapping[str, Any] | None = None,
     na_action: str = "drop",
+    residual: str | None = None,
 ) -> ModelFrame:
     """Read a model's columns from data.
 
@@ -84,11 +86,13 @@ def build_model_frame(
     if na_action not in {"drop", "raise"}:
         raise DataError(f"na_action is {na_action!r}; use 'drop' or 'raise'")
     parsed = parse_formula(formula)
+    within = None if residual is None else parse_residual(residual)
     frame = Frame.from_native(data)
     n_input = frame.n_rows
     weights = input_column(weights, "weights", frame)
     offset = input_column(offset, "offset", frame)
-    names = _variables(parsed) + [c for c in (weights, offset) if isinstance(c, str)]
+    names = _variables(parsed) + ([] if within is None else list(within.variables))
+    names += [c for c in (weights, offset) if isinstance(c, str)]
     used = _complete_rows(frame, names, [c for c in (offset,) if not isinstance(c, str)], na_action)
     if used is not None:
         frame = frame.take(used)
@@ -96,6 +100,9 @@ def build_model_frame(
     fixed = build_model_matrix(parsed.fixed, frame, contrasts)
     random = [_random_matrix(term, frame, contrasts) for term in parsed.random]
     factors, positions = _factors(parsed.random, frame)
+    residuals = None if within is None else residual_design(within, frame)
+    if residuals is not None and not factors:
+        factors = (residuals.subject,)
     design = Design(
         y=y,
         x=_columns(fixed),
@@ -108,6 +115,7 @@ def build_model_frame(
         weights=check_weights(_rows(weights, frame, used), _label(weights, "weights")),
         offset=_offset(parsed.offsets, _rows(offset, frame, used), _label(offset, "offset"), frame),
         response=parsed.response,
+        residual=residuals,
         n_dropped=n_input - frame.n_rows,
     )
     _check_columns(design)
@@ -133,7 +141,7 @@ def check_identified(design: Design) -> None:
             f"{p} fixed-effect columns and {n} rows: nothing is left to estimate the residual "
             "variance from; use fewer fixed effects or more data"
         )
-    for factor in design.factors:
+    for factor in {term.factor: design.factors[term.factor] for term in design.random}.values():
         if factor.n_levels < 2:
             raise ModelError(
                 f"grouping factor {factor.name!r} has 1 level ({factor.labels[0]!r}); a random "

@@ -162,6 +162,8 @@ def _half_width(
 
 def _noise_variance(fit: LMMResult, is_new: bool) -> FloatArray | float:
     record = fit._record
+    if record.residual is not None:
+        raise ModelError("interval='prediction' is not available yet with residual=")
     if not record.weighted:
         return record.sigma2
     if is_new:

@@ -44,16 +44,17 @@ def conditional_effects(
     core, unit = model.reduce_residual(residual)
     g = criterion.covariances(theta)
     conditional = core.conditional(g, 0, np.empty(0))
+    variance = model.covariance_unit(record)
     assert conditional is not None, "a covariance G = L L' always gives a positive definite W"
     out = [ConditionalEffects(np.empty(0), np.empty(0))] * len(record.groups)
-    for level, (mean, covariance) in enumerate(conditional):
+    for level, (mean, covariance) in enumerate(conditional[: len(model.levels)]):
         rank = np.empty(len(mean), dtype=np.intp)
         rank[model.nesting.codes(level)] = np.arange(len(mean))
         k = model.level_map(level)
         columns = model.formula_order(level)
         out[model.levels[level]] = ConditionalEffects(
             unit * (mean @ k.T)[rank][:, columns],
-            record.sigma2 * (k @ covariance @ k.T)[rank][:, columns][:, :, columns],
+            variance * (k @ covariance @ k.T)[rank][:, columns][:, :, columns],
         )
     return out
 

@@ -50,6 +50,39 @@ class GroupRecord:
 
 
 @dataclass(frozen=True)
+class ResidualRecord:
+    """The residual covariance of a fit.
+
+    Attributes
+    ----------
+    text
+        As written.
+    structure
+        Keyword.
+    subject
+        Name of the subjects' factor.
+    n_subjects
+        Number of subjects.
+    visits, arms
+        Labels of the visits and of the groups with parameters of their own.
+    covariances : shape (n_arms, n_visits, n_visits)
+    parameter_names
+        Names of the natural parameters, one arm after the other.
+    parameters : shape (n_parameters,)
+    """
+
+    text: str
+    structure: str
+    subject: str
+    n_subjects: int
+    visits: tuple[str, ...]
+    arms: tuple[str, ...]
+    covariances: FloatArray
+    parameter_names: tuple[str, ...]
+    parameters: FloatArray
+
+
+@dataclass(frozen=True)
 class FitRecord:
     """Estimates of one fit, with the names to read them by.
 
@@ -73,11 +106,13 @@ class FitRecord:
         Positions of the columns that are not aliased.
     beta, vcov : shapes (rank,), (rank, rank)
     sigma2
-        Residual variance at weight 1.
+        Residual variance at weight 1; NaN where visits have variances of their own.
+    residual
+        Residual covariance; None for independent residuals of one variance.
     deviance
         -2 log-likelihood, restricted for REML.
     n_theta
-        Covariance parameters of the random effects.
+        Covariance parameters besides a residual variance that is profiled out.
     groups, terms
         Grouping factors and random-effects terms in the order of the formula.
     levels
@@ -104,6 +139,7 @@ class FitRecord:
     beta: FloatArray
     vcov: FloatArray
     sigma2: float
+    residual: ResidualRecord | None
     deviance: float
     n_theta: int
     groups: tuple[GroupRecord, ...]
@@ -127,7 +163,12 @@ class FitRecord:
     @property
     def n_parameters(self) -> int:
         """Fixed effects, covariance parameters and the residual variance."""
-        return self.rank + self.n_theta + 1
+        return self.rank + self.n_covariance_parameters
+
+    @property
+    def n_covariance_parameters(self) -> int:
+        """Covariance parameters, the residual's included."""
+        return self.n_theta + (1 if self.residual is None else 0)
 
     def terms_on(self, group: int) -> list[TermRecord]:
         """Random-effects terms on one grouping factor, in the order of the formula."""

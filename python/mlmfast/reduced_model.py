@@ -15,9 +15,11 @@ import numpy as np
 from mlmfast import _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.columns_in_memory import ScaledColumn, scale_columns
+from mlmfast.covariance import floor_eigenvalues
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
 from mlmfast.errors import DataError, ModelError
+from mlmfast.record import FitRecord, ResidualRecord
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,10 @@ class ReducedModel:
     @cached_property
     def level_sizes(self) -> tuple[int, ...]:
         """Random effects of each level, outermost first."""
+        n_levels = len(self.levels) + (not self.profiled)
         return tuple(
             sum(b.structure.size for b in self.blocks if b.level == level)
-            for level in range(len(self.levels))
+            for level in range(n_levels)
         )
 
     @cached_property
@@ -110,10 +113,75 @@ class ReducedModel:
                 scaling[constant[0], j] -= scale * center
         return np.asarray(np.linalg.solve(basis.T, scaling.T).T)
 
+    @property
+    def profiled(self) -> bool:
+        """Whether sigma^2 is profiled out, all covariances being relative to it."""
+        return self.design.residual is None
+
+    def covariance_unit(self, record: FitRecord) -> float:
+        """What one unit of a covariance in the criterion is in the user's units."""
+        if self.profiled:
+            return record.sigma2
+        return float(self.core.y_scale[0] / self.y_scaling[0].scale) ** 2
+
+    def residual_start(self, criterion: Criterion, fits: IntArray) -> FloatArray:
+        """Moments of least squares residuals: their covariances over pairs of visits met.
+
+        Random effects get a part of the variance to begin with.
+        """
+        share = 0.25 if self.order else 0.0
+        theta = np.empty((len(fits), criterion.n_theta))
+        for row, fit in enumerate(fits.tolist()):
+            sums, counts = self.core.visit_moments(fit)
+            for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+                if block.is_residual:
+                    own = (block.stretch, block.stretch)
+                    matrix = (1.0 - share) * _pairwise_covariance(sums[own], counts[own])[None]
+                else:
+                    matrix = share * np.eye(block.structure.size)[None]
+                theta[row : row + 1, s] = block.structure.theta(matrix)
+        return theta
+
+    def residual_record(self, criterion: Criterion, theta: FloatArray) -> ResidualRecord | None:
+        """The residual covariance of the first fit."""
+        residual = self.design.residual
+        if residual is None:
+            return None
+        unit = (self.core.y_scale[0] / self.y_scaling[0].scale) ** 2
+        names: list[str] = []
+        values: list[FloatArray] = []
+        covariances = []
+        parts = zip(criterion.terms, criterion.theta_slices, strict=True)
+        blocks = [(block, s) for block, s in parts if block.is_residual]
+        for arm, (block, s) in zip(residual.arms, blocks, strict=True):
+            matrix = unit * block.structure.matrix(theta[:1, s])
+            covariances.append(matrix[0])
+            values.append(block.structure.natural(block.structure.theta(matrix))[0])
+            prefix = f"{arm}: " if len(residual.arms) > 1 else ""
+            names += [prefix + name for name in block.structure.parameter_names]
+        return ResidualRecord(
+            text=residual.formula.text,
+            structure=residual.formula.structure,
+            subject=residual.subject.name,
+            n_subjects=residual.subject.n_levels,
+            visits=residual.visits,
+            arms=residual.arms,
+            covariances=np.array(covariances),
+            parameter_names=tuple(names),
+            parameters=np.concatenate(values),
+        )
+
+    def _common_variance(self, g: list[FloatArray], unit: FloatArray) -> FloatArray:
+        """The residual variance where all visits have the same, else NaN; shape (n_fits,)."""
+        variances = np.diagonal(g[-1], axis1=1, axis2=2)
+        first = variances[:, 0]
+        same = np.abs(variances - first[:, None]).max(axis=1) <= 1e-12 * first
+        return np.where(same, first * unit**2, np.nan)
+
     def level_map(self, level: int) -> FloatArray:
         """K of a whole level, block diagonal by term, shape (q, q)."""
         out = np.zeros((self.level_sizes[level], self.level_sizes[level]))
-        for position, block in enumerate(self.blocks):
+        for position, block in enumerate(self.blocks[: len(self.order)]):
             if block.level == level:
                 out[block.stretch, block.stretch] = self.effects_map(position)
         return out
@@ -122,7 +190,7 @@ class ReducedModel:
         """Columns of a level in the order of the formula's terms."""
         own = [
             (self.order[position], block)
-            for position, block in enumerate(self.blocks)
+            for position, block in enumerate(self.blocks[: len(self.order)])
             if block.level == level
         ]
         stretches = [np.arange(b.stretch.start, b.stretch.stop) for _, b in sorted(own, key=_first)]
@@ -167,7 +235,7 @@ class ReducedModel:
         degrees = self.design.n_obs - (len(self.kept) if reml else 0)
         scale = np.array([s for _, _, s in self.y_scaling])
         unit = self.core.y_scale / scale
-        sigma2 = rss / degrees * unit**2
+        sigma2 = (rss / degrees if self.profiled else np.ones(len(rss))) * unit**2
         core = self.core.ols / scale[:, None] + unit[:, None] * beta_core
         k = self.fixed_map
         # Fit by fit: a product over the whole batch may sum in another order than for one fit.
@@ -175,17 +243,35 @@ class ReducedModel:
         centers = np.array([center for _, center, _ in self.y_scaling])
         if centers.any():
             beta[:, self._intercept] += centers
-        deviance = logdet + degrees * (1.0 + np.log(2.0 * np.pi * rss / degrees))
+        if self.profiled:
+            deviance = logdet + degrees * (1.0 + np.log(2.0 * np.pi * rss / degrees))
+        else:
+            deviance = logdet + degrees * np.log(2.0 * np.pi) + rss
         deviance = deviance + (logdet_xx if reml else 0.0)
         deviance = deviance + self.logdet_constant("REML" if reml else "ML")
         covariances: list[FloatArray] = [np.empty(0)] * len(self.order)
-        for position, block in enumerate(self.blocks):
+        for position, block in enumerate(self.blocks[: len(self.order)]):
             k_term = self.effects_map(position)
             relative = g[block.level][:, block.stretch, block.stretch]
             full = sigma2[:, None, None] * (k_term @ relative @ k_term.T)
             covariances[self.order[position]] = (full + full.mT) / 2
         vcov = sigma2[:, None, None] * np.stack([k @ matrix @ k.T for matrix in c])
+        if not self.profiled:
+            sigma2 = self._common_variance(g, unit)
         return Estimates(beta, vcov, sigma2, tuple(covariances), deviance)
+
+
+def _pairwise_covariance(sums: FloatArray, counts: FloatArray) -> FloatArray:
+    """Covariances over the units that have both visits, made positive definite."""
+    variance = np.diag(sums) / np.maximum(np.diag(counts), 1.0)
+    overall = max(float(variance.max(initial=0.0)), 1e-300)
+    sd = np.sqrt(np.maximum(variance, 1e-3 * overall))
+    pairwise = np.where(counts > 1, sums / np.maximum(counts, 1.0), 0.0)
+    correlation = np.clip(pairwise / np.outer(sd, sd), -0.95, 0.95)
+    np.fill_diagonal(correlation, 1.0)
+    lifted = floor_eigenvalues(correlation[None], 0.02, 0.05)[0]
+    scale = sd / np.sqrt(np.diag(lifted))
+    return np.asarray(lifted * np.outer(scale, scale))
 
 
 def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None) -> ReducedModel:
@@ -200,7 +286,8 @@ def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None)
     """
     own = responses is None
     columns = [design.working_response] if responses is None else list(responses)
-    levels = tuple(sorted(range(len(design.factors)), key=lambda f: design.factors[f].n_levels))
+    used = {term.factor for term in design.random}
+    levels = tuple(sorted(sorted(used), key=lambda f: design.factors[f].n_levels))
     nesting = _nest(design, levels)
     position = {factor: level for level, factor in enumerate(levels)}
     order = tuple(
@@ -231,9 +318,11 @@ def _reduce(
     y_scaling: tuple[ScaledColumn, ...],
     share: bool = True,
 ) -> _core.Reduction:
-    z: list[list[ScaledColumn]] = [[] for _ in levels]
-    terms: list[list[tuple[int, bool]]] = [[] for _ in levels]
-    for t, block in zip(order, blocks, strict=True):
+    residual = design.residual
+    n_levels = len(levels) + (residual is not None)
+    z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
+    terms: list[list[tuple[int, bool]]] = [[] for _ in range(n_levels)]
+    for t, block in zip(order, blocks, strict=False):
         z[block.level].extend(z_scaling[t])
         terms[block.level].append((block.structure.size, block.structure.mixes))
     try:
@@ -245,6 +334,8 @@ def _reduce(
             noise=[column.noise(design.n_obs) for column in x_scaling],
             terms=terms,
             sqrt_weights=None if design.weights is None else np.sqrt(design.weights),
+            visits=None if residual is None else residual.positions,
+            n_visits=0 if residual is None else residual.order,
             share=share,
         )
     except _core.CollinearRandomEffects as error:
@@ -257,12 +348,21 @@ def _first(item: tuple[int, TermBlock]) -> int:
 
 def _nest(design: Design, levels: tuple[int, ...]) -> _core.Nesting:
     factors = [design.factors[f] for f in levels]
+    codes, sizes = [f.codes for f in factors], [f.n_levels for f in factors]
+    if design.residual is not None:
+        codes.append(design.residual.units)
+        sizes.append(design.residual.n_units)
     try:
-        return _core.Nesting(
-            design.n_obs, [f.codes for f in factors], [f.n_levels for f in factors]
-        )
+        return _core.Nesting(design.n_obs, codes, sizes)
     except _core.NotNested as error:
         inner = error.args[0]
+        if inner == len(factors) and design.residual is not None:
+            raise ModelError(
+                f"subjects ({design.residual.subject.name!r}) of "
+                f"residual={design.residual.formula.text!r} are met with several levels of the "
+                f"grouping factor {factors[-1].name!r}; random effects inside or across subjects "
+                "are not available yet with a residual structure"
+            ) from None
         raise ModelError(
             f"grouping factors {factors[inner - 1].name!r} and {factors[inner].name!r} are crossed "
             f"(a level of {factors[inner].name!r} is met with several levels of "
@@ -286,13 +386,17 @@ def _blocks(
         level = position[term.factor]
         blocks.append(TermBlock(term.structure, level, next_column[level]))
         next_column[level] += term.structure.size
+    if design.residual is not None:
+        size, level = design.residual.structure.size, len(position)
+        for arm in range(len(design.residual.arms)):
+            blocks.append(TermBlock(design.residual.structure, level, arm * size, True))
     return tuple(blocks)
 
 
 def _collinear(
     design: Design, order: tuple[int, ...], blocks: tuple[TermBlock, ...], level: int, column: int
 ) -> ModelError:
-    for t, block in zip(order, blocks, strict=True):
+    for t, block in zip(order, blocks, strict=False):
         if block.level == level and block.stretch.start <= column < block.stretch.stop:
             term = design.random[t]
             name = term.names[column - block.first]

@@ -206,7 +206,7 @@ class LMMResult:
         if n == "clusters" and not record.groups:
             raise ModelError("the model has no grouping factor, so no clusters to count")
         size = self.nobs if n == "observations" else len(record.groups[record.levels[0]].labels)
-        k = record.n_parameters if count == "all" else record.n_theta + 1
+        k = record.n_parameters if count == "all" else record.n_covariance_parameters
         aic = self.deviance + 2.0 * k
         room = size - k - 1
         corrected = aic + 2.0 * k * (k + 1) / room if room > 0 else np.inf
@@ -231,14 +231,35 @@ class LMMResult:
     # -- variances and random effects ----------------------------------------------------------
 
     @property
-    def sigma(self) -> float:
-        """Residual standard deviation (at weight 1)."""
-        return float(np.sqrt(self._record.sigma2))
+    def sigma(self) -> float | None:
+        """Residual standard deviation (at weight 1); None where visits differ in variance."""
+        return None if self.scale is None else float(np.sqrt(self.scale))
 
     @property
-    def scale(self) -> float:
-        """Residual variance (at weight 1)."""
-        return self._record.sigma2
+    def scale(self) -> float | None:
+        """Residual variance (at weight 1); None where visits differ in variance."""
+        sigma2 = self._record.sigma2
+        return None if np.isnan(sigma2) else sigma2
+
+    @cached_property
+    def residual_cov(self) -> pd.DataFrame | dict[str, pd.DataFrame] | None:
+        """Residual covariance over visits (by arm where grouped); None for independent residuals."""
+        residual = self._record.residual
+        if residual is None:
+            return None
+        frames = {
+            arm: pd.DataFrame(covariance, index=residual.visits, columns=residual.visits)
+            for arm, covariance in zip(residual.arms, residual.covariances, strict=True)
+        }
+        return frames if len(frames) > 1 else frames[residual.arms[0]]
+
+    @cached_property
+    def residual_parameters(self) -> pd.Series[float]:
+        """Parameters of the residual covariance on their natural scale, as SAS names them."""
+        residual = self._record.residual
+        if residual is None:
+            return pd.Series({"Residual": self._record.sigma2})
+        return pd.Series(residual.parameters, index=list(residual.parameter_names))
 
     @cached_property
     def varcorr(self) -> VarCorr:

@@ -9,9 +9,10 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.design import Design
 from mlmfast.errors import DataError
-from mlmfast.marginal_covariance import noise_sd
+from mlmfast.marginal_covariance import noise_sd, residual_template
 from mlmfast.random_effects import fixed_part
 from mlmfast.record import FitRecord
+from mlmfast.variance_components import correlations
 
 if TYPE_CHECKING:
     from mlmfast.result import FitSource
@@ -57,8 +58,17 @@ def simulate(source: FitSource, record: FitRecord, n: int, seed: Any) -> FloatAr
     for i in range(int(n)):
         generator = np.random.default_rng(_stream(entropy, i))
         out[:, i] = mean + _random_part(design, roots, generator)
-        out[:, i] += sd * generator.standard_normal(design.n_obs)
+        out[:, i] += sd * _noise(design, record, generator)
     return out
+
+
+def _noise(design: Design, record: FitRecord, generator: np.random.Generator) -> FloatArray:
+    """Residuals of unit variance, correlated within subjects where the model says so."""
+    if design.residual is None or record.residual is None:
+        return generator.standard_normal(design.n_obs)
+    root = covariance_root(correlations(residual_template(record.residual)))
+    draws = generator.standard_normal((design.residual.n_units, len(root))) @ root.T
+    return np.asarray(draws[design.residual.units, design.residual.positions])
 
 
 def covariance_root(covariance: FloatArray) -> FloatArray:

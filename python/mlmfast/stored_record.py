@@ -12,7 +12,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
 from mlmfast.language.terms import term_list
 from mlmfast.model_matrix import ModelMatrixSpec
-from mlmfast.record import FitRecord, GroupRecord, TermRecord
+from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
 
 _Kind = TypeVar("_Kind")
 
@@ -23,6 +23,7 @@ def record_to_dict(record: FitRecord) -> dict[str, Any]:
         "groups": [_members(group) for group in record.groups],
         "terms": [_members(term) | {"spec": _spec_to_dict(term.spec)} for term in record.terms],
         "certificate": _members(record.certificate),
+        "residual": None if record.residual is None else _members(record.residual),
         "fixed_spec": _spec_to_dict(record.fixed_spec),
     }
 
@@ -52,6 +53,7 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
         beta=array(data["beta"], (len(kept),)),
         vcov=array(data["vcov"], (len(kept), len(kept))),
         sigma2=_real(data["sigma2"]),
+        residual=_residual(data["residual"]),
         deviance=_real(data["deviance"]),
         n_theta=typed(data["n_theta"], int),
         groups=groups,
@@ -110,6 +112,24 @@ def _spec(data: Any) -> ModelMatrixSpec | None:
     if set(term_list(spec.rhs).variable_names) != set(spec.coded):
         raise ValueError(f"the columns of {spec.rhs!r} are not all described")
     return spec
+
+
+def _residual(data: Any) -> ResidualRecord | None:
+    if data is None:
+        return None
+    visits, arms = _texts(data["visits"]), _texts(data["arms"])
+    names = _texts(data["parameter_names"])
+    return ResidualRecord(
+        text=typed(data["text"], str),
+        structure=typed(data["structure"], str),
+        subject=typed(data["subject"], str),
+        n_subjects=typed(data["n_subjects"], int),
+        visits=visits,
+        arms=arms,
+        covariances=array(data["covariances"], (len(arms), len(visits), len(visits))),
+        parameter_names=names,
+        parameters=array(data["parameters"], (len(names),)),
+    )
 
 
 def _group(data: Mapping[str, Any]) -> GroupRecord:

@@ -37,7 +37,9 @@ class VarCorr(Mapping[str, pd.DataFrame]):
     def __init__(self, record: FitRecord) -> None:
         self._record = record
         self._frames = {
-            group.name: _stacked(record, position) for position, group in enumerate(record.groups)
+            group.name: _stacked(record, position)
+            for position, group in enumerate(record.groups)
+            if record.terms_on(position)
         }
 
     def __getitem__(self, name: str) -> pd.DataFrame:
@@ -84,7 +86,8 @@ class VarCorr(Mapping[str, pd.DataFrame]):
                     for j in range(i)
                 ]
         sigma2 = self._record.sigma2
-        rows.append(("Residual", None, None, sigma2, float(np.sqrt(sigma2))))
+        if self._record.residual is None:
+            rows.append(("Residual", None, None, sigma2, float(np.sqrt(sigma2))))
         return pd.DataFrame(rows, columns=["group", "effect1", "effect2", "vcov", "sdcor"])
 
     def __repr__(self) -> str:
