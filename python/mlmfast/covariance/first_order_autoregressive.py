@@ -45,7 +45,7 @@ class FirstOrderAutoregressive(ScaledCorrelation):
         return eta.tanh()
 
     def correlations(self, r: Jet) -> Jet:
-        return r.powers(self.lags)
+        return r.powers(np.arange(self.size))[self.lags]
 
     def unconstrained(self, r: FloatArray) -> FloatArray:
         return np.arctanh(r)

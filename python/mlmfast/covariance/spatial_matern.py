@@ -15,7 +15,7 @@ from mlmfast.errors import ModelError
 
 #: Smoothness above this cannot be told from the Gaussian covariance.
 LARGEST_NU = 20.0
-_STARTS = (0.5, 1.0, 1.5, 2.5, 5.0)
+_STARTS = (0.5, 1.5, 4.0)
 #: Distances in ranges below this count as this; step and end of the quadrature.
 _SHORTEST = 1e-12
 _STEP, _FARTHEST = 0.05, 750.0
