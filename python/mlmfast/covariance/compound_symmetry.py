@@ -51,7 +51,7 @@ class CompoundSymmetry(ScaledCorrelation):
     def correlation_parameters(self, eta: Jet) -> Jet:
         k = self.size
         # rho = (e - 1) / (e + K - 1) with e = exp(eta), written without overflow.
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             rho = np.where(
                 eta.value > 0,
                 -np.expm1(-eta.value) / (1.0 + (k - 1) * np.exp(-eta.value)),
