@@ -125,8 +125,9 @@ pub struct Elimination<'a> {
 
 impl<'a> Elimination<'a> {
     /// `g[l]` is row-major `q` x `q`; `entries` sorted by level. At the residual's level it may
-    /// instead hold one matrix for each unit, followed by their derivatives by each of the level's
-    /// parameters and by each pair of them; the level's entries then only count the parameters.
+    /// instead hold one matrix for each unit, or one for all, followed by their derivatives by each
+    /// of the level's parameters and by each pair of them; the level's entries then only count the
+    /// parameters.
     #[must_use]
     pub fn new(
         reduction: &'a Reduction,
@@ -203,38 +204,29 @@ impl<'a> Elimination<'a> {
         Ok(out)
     }
 
-    /// Has each unit of the residual's level a covariance of its own?
-    fn has_unit_covariances(&self, level: usize) -> bool {
+    /// Does the residual's covariance come with derivatives by parameters, or unit by unit?
+    fn has_directions(&self, level: usize) -> bool {
         let blocks = &self.reduction.levels[level];
         blocks.is_residual && self.g[level].len() != blocks.q * blocks.q
     }
 
-    /// Units of the innermost level, where each has a covariance of its own.
-    fn stack(&self, level: usize) -> usize {
+    /// Matrices of one kind: one for each unit, or one that all share.
+    fn n_stacked(&self, level: usize) -> usize {
         let q = self.reduction.levels[level].q;
-        self.reduction.patterns.len() * q * q
+        let t = self.first_entry[level + 1] - self.first_entry[level];
+        self.g[level].len() / (q * q * (1 + t + t * (t + 1) / 2))
+    }
+
+    /// The `kind`-th matrix of a unit: covariance, first derivatives, second derivatives by pairs.
+    fn stacked(&self, level: usize, unit: usize, kind: usize) -> &[f64] {
+        let q = self.reduction.levels[level].q;
+        let n = self.n_stacked(level);
+        &self.g[level][block(kind * n + if n == 1 { 0 } else { unit }, q * q)]
     }
 
     /// Covariance of a unit's random effects (of its residuals).
     fn covariance(&self, level: usize, unit: usize) -> &[f64] {
-        let q = self.reduction.levels[level].q;
-        if self.has_unit_covariances(level) {
-            &self.g[level][block(unit, q * q)]
-        } else {
-            &self.g[level]
-        }
-    }
-
-    /// Derivative of a unit's covariance by parameter `k`.
-    fn direction(&self, level: usize, unit: usize, k: usize) -> &[f64] {
-        let q = self.reduction.levels[level].q;
-        &self.g[level][(1 + k) * self.stack(level)..][block(unit, q * q)]
-    }
-
-    /// Second derivative of a unit's covariance by the `pair`-th pair of parameters.
-    fn bend(&self, level: usize, unit: usize, n_directions: usize, pair: usize) -> &[f64] {
-        let q = self.reduction.levels[level].q;
-        &self.g[level][(1 + n_directions + pair) * self.stack(level)..][block(unit, q * q)]
+        if self.has_directions(level) { self.stacked(level, unit, 0) } else { &self.g[level] }
     }
 
     fn is_leaf(&self, level: usize) -> bool {
@@ -731,9 +723,9 @@ impl Elimination<'_> {
     ) {
         let (q, w) = (self.reduction.levels[level].q, self.width[level]);
         let first = self.first_entry[level];
-        if self.has_unit_covariances(level) {
+        if self.has_directions(level) {
             for k in 0..self.first_entry[level + 1] - first {
-                let direction = self.direction(level, unit, k);
+                let direction = self.stacked(level, unit, 1 + k);
                 let du = times(direction, u, q, q, w);
                 let into = &mut target_by[block(k, w * w)];
                 for a in 0..q {
@@ -929,8 +921,8 @@ impl Elimination<'_> {
         let q = self.reduction.levels[level].q;
         let n = self.entries.len();
         let range = self.first_entry[level]..self.first_entry[level + 1];
-        if self.has_unit_covariances(level) {
-            self.own_second_of_directions(level, unit, h, f, f_rss, sums);
+        if self.has_directions(level) {
+            self.own_second_of_directions(level, unit, h, f, f_rss, count, sums);
             return;
         }
         for k in range.clone() {
@@ -950,7 +942,8 @@ impl Elimination<'_> {
         }
     }
 
-    /// `own_second` where each unit has a covariance of its own, moved by a few parameters.
+    /// `own_second` where a covariance is moved by a few parameters.
+    #[allow(clippy::too_many_arguments)] // the sums a unit adds to, each named once
     fn own_second_of_directions(
         &self,
         level: usize,
@@ -958,6 +951,7 @@ impl Elimination<'_> {
         h: &[f64],
         f: &[f64],
         f_rss: &[f64],
+        count: f64,
         sums: &mut Sums,
     ) {
         let q = self.reduction.levels[level].q;
@@ -966,14 +960,14 @@ impl Elimination<'_> {
         let n_directions = self.first_entry[level + 1] - first;
         let moved: Vec<(Vec<f64>, Vec<f64>, Vec<f64>)> = (0..n_directions)
             .map(|k| {
-                let direction = self.direction(level, unit, k);
+                let direction = self.stacked(level, unit, 1 + k);
                 let by = |x: &[f64]| times(x, direction, q, q, q);
                 (by(h), by(f), by(f_rss))
             })
             .collect();
         for k in 0..n_directions {
             for l in 0..=k {
-                let bend = self.bend(level, unit, n_directions, k * (k + 1) / 2 + l);
+                let bend = self.stacked(level, unit, 1 + n_directions + k * (k + 1) / 2 + l);
                 // tr(A B) over the products H R_k, F R_l, ...
                 let trace = |a: &[f64], b: &[f64]| -> f64 {
                     (0..q).map(|i| (0..q).map(|j| a[i * q + j] * b[j * q + i]).sum::<f64>()).sum()
@@ -981,8 +975,7 @@ impl Elimination<'_> {
                 let at = (first + k) * n + first + l;
                 sums.hessian[at] += trace(&moved[k].0, &moved[l].1)
                     + trace(&moved[l].0, &moved[k].1)
-                    - trace(&moved[k].0, &moved[l].0)
-                    + dot(h, bend)
+                    + count * (dot(h, bend) - trace(&moved[k].0, &moved[l].0))
                     - dot(f, bend);
                 sums.hessian_rss[at] += trace(&moved[k].0, &moved[l].2)
                     + trace(&moved[l].0, &moved[k].2)
