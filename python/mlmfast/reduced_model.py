@@ -439,8 +439,10 @@ def _blocks(
         size, level = residual.structure.size, len(position)
         if len(residual.arms) == 1 and has_few_parameters(residual.structure):
             return (*blocks, TermBlock(SharedDirections(residual.structure), level, 0, True))
-        for arm in range(len(residual.arms)):
-            blocks.append(TermBlock(residual.structure, level, arm * size, True))
+        blocks += [
+            TermBlock(residual.structure, level, arm * size, True)
+            for arm in range(len(residual.arms))
+        ]
     return tuple(blocks)
 
 

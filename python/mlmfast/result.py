@@ -243,7 +243,7 @@ class LMMResult:
 
     @cached_property
     def residual_cov(self) -> pd.DataFrame | dict[str, pd.DataFrame] | None:
-        """Residual covariance over visits (by arm where grouped); None for independent residuals."""
+        """Residual covariance over visits, by arm where grouped; None for independent ones."""
         residual = self._record.residual
         if residual is None:
             return None

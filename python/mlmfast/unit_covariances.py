@@ -78,11 +78,12 @@ class SharedDirections(Directions):
         if not derivatives:
             return np.ascontiguousarray(value[:, :, None])
         rows, columns = np.array(self.structure.entries).T
-        n, pairs = len(rows), np.tril_indices(self.n_theta)
+        n = len(rows)
+        i, j = np.tril_indices(self.n_theta)
         first = self.structure.jacobian(theta).mT
         # Second derivatives of each entry: one weight at a time.
         second = [
-            self.structure.curvature(np.repeat(t[None], n, axis=0), np.eye(n))[:, *pairs].T
+            self.structure.curvature(np.repeat(t[None], n, axis=0), np.eye(n))[:, i, j].T
             for t in theta
         ]
         flat = np.concatenate([first, np.stack(second)], axis=1)
