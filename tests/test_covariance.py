@@ -1,12 +1,14 @@
 """Every covariance structure of the registry: derivatives, round trips, limits."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from mlmfast.covariance import STRUCTURES
+from mlmfast.covariance import STRUCTURES, structures
+from mlmfast.errors import DataError, ModelError
 
 N_FITS = 4
 SIZES = (2, 3, 5)
@@ -22,16 +24,24 @@ def structure_of(keyword, size, **order):
     return cls(size, coordinates=np.column_stack([along, rng.uniform(size=size)]), **order)
 
 
+ARGUMENTS = {
+    "toep": ({}, {"order": 2}),
+    "toeph": ({}, {"order": 2}),
+    "un": ({}, {"order": 2}),
+    "fa": ({}, {"order": 2}),
+    "sp_matern": ({}, {"nu": 1.5}),
+}
+
+
 def cases():
     """(keyword, size, order) of every structure, with bands and factors where it has them."""
-    orders = {"toep": (None, 2), "toeph": (None, 2), "un": (None, 2), "fa": (1, 2)}
-    orders = {keyword: orders.get(keyword, (None,)) for keyword in STRUCTURES}
     for keyword, size in [*product(STRUCTURES, SIZES), ("us", 8), ("toeph", 8), ("adh", 8)]:
-        if size >= STRUCTURES[keyword].minimum_size:
-            for order in orders[keyword]:
-                name = f"{keyword}-{size}" if order is None else f"{keyword}({order})-{size}"
-                arguments = {} if order is None else {"order": order}
-                yield pytest.param(structure_of(keyword, size, **arguments), id=name)
+        for arguments in ARGUMENTS.get(keyword, ({},)):
+            needed = STRUCTURES[keyword].minimum_size
+            if size >= (3 if (keyword, arguments) == ("sp_matern", {}) else needed):
+                given = "".join(f"({value})" for value in arguments.values())
+                structure = structure_of(keyword, size, **arguments)
+                yield pytest.param(structure, id=f"{keyword}{given}-{size}")
 
 
 every_structure = pytest.mark.parametrize("structure", list(cases()))
@@ -125,3 +135,227 @@ def test_matrix_is_zero_outside_the_entries(structure):
         mask[a, b] = mask[b, a] = False
     assert not matrix[:, mask].any()
     assert_allclose(matrix, matrix.mT, rtol=0, atol=0)
+
+
+# A smoothness from a grid, loadings after a limited number of iterations.
+STARTS_ARE_NEAR = {"sp_matern", "fa"}
+
+
+@every_structure
+def test_start_of_a_member_is_that_member(structure):
+    matrix = structure.matrix(member_theta(structure))
+    found = structure.matrix(structure.theta(matrix))
+    near = structure.keyword in STARTS_ARE_NEAR
+    assert_allclose(found, matrix, rtol=1e-7, atol=0.1 * matrix.max() if near else 1e-7)
+
+
+def member_theta(structure):
+    """Random parameters of positive definite members with ranges of the order of a distance."""
+    theta = random_theta(structure, spread=0.5)
+    if structure.needs == "coordinates":
+        theta[:, 1] = np.random.default_rng(2).uniform(0.5, 1.5, N_FITS)
+    if getattr(structure, "order", None) and structure.keyword.startswith("toep"):
+        theta[:, structure.n_scales :] *= 0.3
+    return theta
+
+
+@every_structure
+def test_start_of_any_covariance_is_inside(structure):
+    rng = np.random.default_rng(3)
+    for spread in (0.1, 1.0, 10.0):
+        root = np.eye(structure.size) + spread * rng.standard_normal(
+            (N_FITS, structure.size, structure.size)
+        )
+        theta = structure.theta(root @ root.mT)
+        matrix = structure.matrix(theta)
+        assert np.isfinite(theta).all()
+        assert smallest_correlation_eigenvalue(matrix).min() > 0
+
+
+def smallest_correlation_eigenvalue(matrix):
+    sd = np.sqrt(np.diagonal(matrix, axis1=1, axis2=2))
+    return np.linalg.eigvalsh(matrix / (sd[:, :, None] * sd[:, None, :]))[:, 0]
+
+
+def is_positive_definite_by_construction(structure):
+    """Bands cut off a Toeplitz matrix may leave it indefinite."""
+    cut = structure.keyword in ("toep", "toeph") and structure.bands < structure.size
+    return not cut or structure.bands == 1
+
+
+@every_structure
+@pytest.mark.parametrize("spread", [0.5, 2.0, 5.0])
+def test_matrix_is_positive_definite_everywhere(structure, spread):
+    if not is_positive_definite_by_construction(structure):
+        pytest.skip("not guaranteed: the criterion refuses such points")
+    theta = np.clip(random_theta(structure, spread, seed=5), -8.0, 8.0)
+    # To rounding: correlations come within 1e-7 of 1.
+    assert smallest_correlation_eigenvalue(structure.matrix(theta)).min() > -1e-13
+
+
+def test_cut_bands_can_be_indefinite():
+    toep = STRUCTURES["toep"](5, order=2)
+    matrix = toep.matrix(np.array([[0.0, 3.0]]))
+    assert np.linalg.eigvalsh(matrix)[0, 0] < 0
+
+
+@every_structure
+def test_order_of_levels_does_not_matter_where_it_should_not(structure):
+    if not structure.exchangeable:
+        pytest.skip("an ordered structure")
+    order = np.random.default_rng(6).permutation(structure.size)
+    matrix = structure.matrix(member_theta(structure))[:, order][:, :, order]
+    if structure.needs == "coordinates":
+        structure = replace(structure, coordinates=structure.coordinates[order])
+    found = structure.matrix(structure.theta(matrix))
+    near = structure.keyword in STARTS_ARE_NEAR
+    assert_allclose(found, matrix, rtol=1e-7, atol=0.1 * matrix.max() if near else 1e-7)
+
+
+def same(narrow, wide):
+    """The wide structure holds the random members of the narrow one."""
+    matrix = narrow.matrix(member_theta(narrow))
+    assert_allclose(wide.matrix(wide.theta(matrix)), matrix, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("narrow", "wide"),
+    [
+        *(("homdiag", "diag"), ("homdiag", "cs"), ("homdiag", "toep"), ("homdiag", "un")),
+        *(("cs", "csh"), ("cs", "toep"), ("cs", "hf"), ("csh", "toeph"), ("csh", "us")),
+        *(("ar1", "ar1h"), ("ar1", "toep"), ("ar1", "ad"), ("ar1h", "adh"), ("ar1h", "toeph")),
+        *(("ad", "adh"), ("adh", "us"), ("toep", "toeph"), ("toeph", "us"), ("diag", "un")),
+        *(("hf", "us"), ("us", "un")),
+    ],
+)
+def test_narrow_structure_is_a_member_of_the_wide_one(narrow, wide, size):
+    same(STRUCTURES[narrow](size), STRUCTURES[wide](size))
+
+
+def test_autoregression_is_a_moving_average_with_gamma_equal_to_rho():
+    same(STRUCTURES["ar1"](5), STRUCTURES["arma11"](5))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_one_band_is_a_diagonal(size):
+    same(STRUCTURES["homdiag"](size), STRUCTURES["toep"](size, order=1))
+    same(STRUCTURES["toep"](size, order=1), STRUCTURES["homdiag"](size))
+    same(STRUCTURES["diag"](size), STRUCTURES["toeph"](size, order=1))
+    same(STRUCTURES["un"](size, order=1), STRUCTURES["diag"](size))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_as_many_factors_as_levels_hold_any_covariance(size):
+    us, fa = STRUCTURES["us"](size), STRUCTURES["fa"](size, order=size)
+    matrix = us.matrix(random_theta(us))
+    values = np.concatenate([np.zeros((N_FITS, size)), random_theta(us)], axis=1)
+    assert_allclose(fa.matrix(fa.from_natural(values)), matrix, rtol=1e-12)
+
+
+def test_power_at_unit_steps_is_autoregression():
+    sp_pow = STRUCTURES["sp_pow"](4, coordinates=np.arange(4.0))
+    ar1 = STRUCTURES["ar1"](4)
+    natural = np.array([[2.0, 0.6], [0.5, 0.1]])
+    expected = ar1.matrix(ar1.from_natural(natural))
+    assert_allclose(sp_pow.matrix(sp_pow.from_natural(natural)), expected, rtol=1e-13)
+
+
+def test_matern_of_half_smoothness_is_exponential():
+    points = np.array([[0.0, 0.0], [1.0, 0.3], [0.2, 2.0], [4.0, 4.0]])
+    sp_exp = STRUCTURES["sp_exp"](4, points)
+    expected = sp_exp.matrix(sp_exp.from_natural(np.array([[2.0, 1.5]])))
+    free, fixed = STRUCTURES["sp_matern"](4, points), STRUCTURES["sp_matern"](4, points, nu=0.5)
+    found = free.matrix(free.from_natural(np.array([[2.0, 1.5, 0.5]])))
+    assert_allclose(found, expected, rtol=1e-12)
+    found = fixed.matrix(fixed.from_natural(np.array([[2.0, 1.5]])))
+    assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("nu", [0.1, 0.5, 1.3, 4.0, 15.0])
+def test_matern_by_quadrature_agrees_with_bessel_functions(nu):
+    from mlmfast.covariance.spatial_matern import matern
+
+    z = np.geomspace(1e-6, 300.0, 50)[None]
+    at = matern(z, np.array([[nu]]))
+    value, slope, _ = STRUCTURES["sp_matern"](2, np.arange(2.0), nu=nu).kernel(z)
+    assert_allclose(at.value, value, rtol=1e-11, atol=1e-300)
+    assert_allclose(at.by_z * z, slope * z, rtol=1e-9, atol=1e-12)
+
+
+def test_names_are_those_of_proc_mixed():
+    assert STRUCTURES["us"](2).parameter_names == ("UN(1,1)", "UN(2,1)", "UN(2,2)")
+    assert STRUCTURES["cs"](3).parameter_names == ("Variance", "CS")
+    assert STRUCTURES["ar1h"](2).parameter_names == ("Var(1)", "Var(2)", "ARH(1)")
+    assert STRUCTURES["toep"](3).parameter_names == ("Variance", "TOEP(2)", "TOEP(3)")
+    assert STRUCTURES["fa"](2).parameter_names == ("Var(1)", "Var(2)", "FA(1,1)", "FA(2,1)")
+
+
+@pytest.mark.parametrize(
+    ("structure", "values"),
+    [
+        (STRUCTURES["cs"](3), [[1.0, -0.6]]),
+        (STRUCTURES["csh"](3), [[1.0, 1.0, 1.0, -0.6]]),
+        (STRUCTURES["ar1"](3), [[1.0, 1.0]]),
+        (STRUCTURES["ar1"](3), [[-1.0, 0.5]]),
+        (STRUCTURES["toep"](3), [[1.0, 0.9, 0.1]]),
+        (STRUCTURES["adh"](2), [[1.0, 2.0, -1.5]]),
+        (STRUCTURES["arma11"](3), [[1.0, 0.2, 0.9]]),
+        (STRUCTURES["hf"](3), [[1.0, 1.0, 30.0, 1.0]]),
+        (STRUCTURES["us"](2), [[1.0, 2.0, 1.0]]),
+        (STRUCTURES["un"](2), [[1.0, 2.0, 1.0]]),
+        (STRUCTURES["fa"](2), [[-1.0, 1.0, 1.0, 1.0]]),
+        (STRUCTURES["diag"](2), [[1.0, -1.0]]),
+        (STRUCTURES["sp_exp"](2, np.arange(2.0)), [[1.0, 0.0]]),
+        (STRUCTURES["sp_pow"](2, np.arange(2.0)), [[1.0, 1.0]]),
+        (STRUCTURES["sp_matern"](3, np.arange(3.0)), [[1.0, 1.0, 25.0]]),
+    ],
+)
+def test_natural_parameters_outside_the_space_are_refused(structure, values):
+    values = np.array(values)
+    with pytest.raises(ModelError, match="outside the parameter space"):
+        structure.from_natural(values)
+    inside = structure.natural(member_theta(structure))
+    inside[1] = values[0]
+    with pytest.raises(ModelError, match=f"{structure.parameter_names[0]}".split("(")[0]):
+        structure.from_natural(inside)
+    with pytest.raises(ModelError, match=f"has {structure.n_theta} parameters"):
+        structure.from_natural(values[:, :-1])
+
+
+@pytest.mark.parametrize(
+    ("keyword", "arguments", "error", "message"),
+    [
+        ("ar1", {"size": 1}, ModelError, "at least 2 levels"),
+        ("arma11", {"size": 2}, ModelError, "at least 3 levels"),
+        ("toep", {"size": 3, "order": 4}, ModelError, "between 1 and 3"),
+        ("un", {"size": 3, "order": 0}, ModelError, "between 1 and 3"),
+        ("fa", {"size": 3, "order": 4}, ModelError, "between 1 and 3"),
+        ("sp_exp", {"size": 2, "coordinates": np.ones((2, 2))}, DataError, "two are the same"),
+        ("sp_exp", {"size": 2, "coordinates": np.ones(3)}, DataError, "2 points"),
+        ("sp_gau", {"size": 2, "coordinates": np.array([0.0, np.nan])}, DataError, "finite"),
+        ("sp_sph", {"size": 2, "coordinates": np.eye(4)[:2]}, DataError, "at most 3 dimensions"),
+        ("sp_matern", {"size": 2, "coordinates": np.arange(2.0)}, ModelError, "at least 3 points"),
+        ("sp_matern", {"size": 3, "coordinates": np.arange(3.0), "nu": 0.0}, ModelError, "nu"),
+    ],
+)
+def test_structures_that_cannot_be_are_refused(keyword, arguments, error, message):
+    with pytest.raises(error, match=message):
+        STRUCTURES[keyword](**arguments)
+
+
+def test_coordinates_are_a_copy_that_cannot_be_written():
+    points = np.arange(3.0)
+    structure = STRUCTURES["car1"](3, points)
+    points[0] = 5.0
+    assert structure.coordinates[0, 0] == 0.0
+    with pytest.raises(ValueError, match="read-only"):
+        structure.coordinates[0, 0] = 1.0
+
+
+def test_table_lists_every_structure():
+    table = structures()
+    assert set(table.index) == set(STRUCTURES)
+    assert table.loc["ar1h", "SAS"] == "ARH(1)"
+    assert table.loc["car1", "nlme"] == "corExp, corCAR1"
+    assert (table[["name", "formula", "parameters", "use", "needs"]] != "").all(axis=None)

@@ -12,6 +12,7 @@ from mlmfast import mvn
 from mlmfast._core import __version__
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
+from mlmfast.covariance import structures
 from mlmfast.datasets import load_sleepstudy
 from mlmfast.errors import (
     AliasedWarning,
@@ -47,4 +48,5 @@ __all__ = [
     "load",
     "load_sleepstudy",
     "mvn",
+    "structures",
 ]

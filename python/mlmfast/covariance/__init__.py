@@ -4,8 +4,9 @@ import pkgutil
 from importlib import import_module
 
 from mlmfast.covariance.base import STRUCTURES, CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance.listing import structures
 
 for _module in pkgutil.iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["STRUCTURES", "CovarianceStructure", "floor_eigenvalues"]
+__all__ = ["STRUCTURES", "CovarianceStructure", "floor_eigenvalues", "structures"]

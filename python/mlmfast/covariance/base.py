@@ -39,6 +39,8 @@ class CovarianceStructure(ABC):
     label: ClassVar[str]
     #: Covariance of levels i and j in one line.
     formula: ClassVar[str]
+    #: How many parameters, and which.
+    parameters: ClassVar[str]
     #: When to use it, in one line.
     use: ClassVar[str]
     #: Name in PROC MIXED, and in the R packages mmrm, nlme and glmmTMB; None where there is none.

@@ -35,6 +35,7 @@ class CompoundSymmetry(ScaledCorrelation):
     keyword: ClassVar[str] = "cs"
     label: ClassVar[str] = "compound symmetry"
     formula: ClassVar[str] = "variance 1(i = j) + covariance"
+    parameters: ClassVar[str] = "2: variance, covariance"
     use: ClassVar[str] = "exchangeable levels: the same as a random intercept, negative too"
     sas: ClassVar[str | None] = "CS"
     mmrm: ClassVar[str | None] = "cs"
@@ -50,7 +51,7 @@ class CompoundSymmetry(ScaledCorrelation):
     def correlation_parameters(self, eta: Jet) -> Jet:
         k = self.size
         # rho = (e - 1) / (e + K - 1) with e = exp(eta), written without overflow.
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             rho = np.where(
                 eta.value > 0,
                 -np.expm1(-eta.value) / (1.0 + (k - 1) * np.exp(-eta.value)),
@@ -95,6 +96,7 @@ class HeterogeneousCompoundSymmetry(Heterogeneous, CompoundSymmetry):
     keyword: ClassVar[str] = "csh"
     label: ClassVar[str] = "heterogeneous compound symmetry"
     formula: ClassVar[str] = "sigma_i sigma_j (1(i = j) + rho 1(i != j))"
+    parameters: ClassVar[str] = "K + 1: variances, rho"
     use: ClassVar[str] = "equal correlations, variances that differ by level"
     sas: ClassVar[str | None] = "CSH"
     mmrm: ClassVar[str | None] = "csh"

@@ -24,6 +24,7 @@ class Diagonal(CovarianceStructure):
     keyword: ClassVar[str] = "diag"
     label: ClassVar[str] = "diagonal (uncorrelated)"
     formula: ClassVar[str] = "sigma_i^2 1(i = j)"
+    parameters: ClassVar[str] = "K: variances"
     use: ClassVar[str] = "independent levels, variances that differ"
     sas: ClassVar[str | None] = "UN(1)"
     nlme: ClassVar[str | None] = "varIdent, pdDiag"

@@ -29,6 +29,7 @@ class FirstOrderAutoregressive(ScaledCorrelation):
     keyword: ClassVar[str] = "ar1"
     label: ClassVar[str] = "first-order autoregressive"
     formula: ClassVar[str] = "sigma^2 rho^|i - j|"
+    parameters: ClassVar[str] = "2: variance, rho"
     use: ClassVar[str] = "equally spaced times, correlation that fades with the distance"
     sas: ClassVar[str | None] = "AR(1)"
     mmrm: ClassVar[str | None] = "ar1"
@@ -44,7 +45,7 @@ class FirstOrderAutoregressive(ScaledCorrelation):
         return eta.tanh()
 
     def correlations(self, r: Jet) -> Jet:
-        return r.powers(self.lags)
+        return r.powers(np.arange(self.size))[self.lags]
 
     def unconstrained(self, r: FloatArray) -> FloatArray:
         return np.arctanh(r)
@@ -69,6 +70,7 @@ class HeterogeneousFirstOrderAutoregressive(Heterogeneous, FirstOrderAutoregress
     keyword: ClassVar[str] = "ar1h"
     label: ClassVar[str] = "heterogeneous first-order autoregressive"
     formula: ClassVar[str] = "sigma_i sigma_j rho^|i - j|"
+    parameters: ClassVar[str] = "K + 1: variances, rho"
     use: ClassVar[str] = "as ar1, with variances that differ by time"
     sas: ClassVar[str | None] = "ARH(1)"
     mmrm: ClassVar[str | None] = "ar1h"

@@ -26,6 +26,7 @@ class HomogeneousDiagonal(ScaledCorrelation):
     keyword: ClassVar[str] = "homdiag"
     label: ClassVar[str] = "independent, one variance"
     formula: ClassVar[str] = "sigma^2 1(i = j)"
+    parameters: ClassVar[str] = "1: variance"
     use: ClassVar[str] = "no correlation left after the random effects, equal variances"
     sas: ClassVar[str | None] = "VC"
     nlme: ClassVar[str | None] = "pdIdent"

@@ -73,6 +73,11 @@ class Jet:
         second = u[..., None] * other.second + v[..., None] * self.second + cross + cross.mT
         return Jet(self.value * other.value, u * other.first + v * self.first, second)
 
+    def through_matrix(self, matrix: FloatArray) -> Jet:
+        """The linear functions M f of the n functions f, M of shape (m, n)."""
+        second = np.einsum("mn,anpq->ampq", matrix, self.second)
+        return Jet(self.value @ matrix.T, matrix @ self.first, second)
+
     def sum(self) -> Jet:
         """The sum of the n functions, as one function."""
         return Jet(
@@ -86,6 +91,17 @@ class Jet:
         square = self.first[..., :, None] * self.first[..., None, :]
         second = bend[..., None, None] * square + slope[..., None, None] * self.second
         return Jet(value, slope[..., None] * self.first, second)
+
+    def compose(self, value: FloatArray, gradient: FloatArray, hessian: FloatArray) -> Jet:
+        """Functions of all n functions, from their derivatives by these n.
+
+        Parameters
+        ----------
+        value, gradient, hessian : shapes (n_fits, m), (n_fits, m, n), (n_fits, m, n, n)
+        """
+        second = np.einsum("ami,aipq->ampq", gradient, self.second)
+        inner = self.first[:, None].mT @ hessian @ self.first[:, None]
+        return Jet(value, gradient @ self.first, second + inner)
 
     def exp(self) -> Jet:
         """The exponential of each function."""

@@ -88,7 +88,7 @@ class Spatial(ScaledCorrelation):
         observed = correlation[:, rows, rows - self.lags[pairs]] @ weight
         low = np.full((len(correlation), 1), np.log(self.shortest * d.min()))
         high = np.full((len(correlation), 1), np.log(d.max() / MARGIN))
-        for _ in range(60):
+        for _ in range(45):
             middle = 0.5 * (low + high)
             short = (self.kernel(d / np.exp(middle))[0] @ weight < observed)[:, None]
             low, high = np.where(short, middle, low), np.where(short, high, middle)

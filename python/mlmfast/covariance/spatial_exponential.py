@@ -28,6 +28,7 @@ class SpatialExponential(Spatial):
     aliases: ClassVar[tuple[str, ...]] = ("car1",)
     label: ClassVar[str] = "spatial exponential"
     formula: ClassVar[str] = "sigma^2 exp(-d_ij / range)"
+    parameters: ClassVar[str] = "2: variance, range"
     use: ClassVar[str] = "unequally spaced times (continuous-time AR(1)) or points in space"
     sas: ClassVar[str | None] = "SP(EXP)"
     mmrm: ClassVar[str | None] = "sp_exp"

@@ -29,6 +29,7 @@ class SpatialGaussian(Spatial):
     keyword: ClassVar[str] = "sp_gau"
     label: ClassVar[str] = "spatial Gaussian"
     formula: ClassVar[str] = "sigma^2 exp(-(d_ij / range)^2)"
+    parameters: ClassVar[str] = "2: variance, range"
     use: ClassVar[str] = "points in space or time, a smooth process"
     sas: ClassVar[str | None] = "SP(GAU)"
     nlme: ClassVar[str | None] = "corGaus"

@@ -10,6 +10,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
+from mlmfast.covariance.factor_products import product_curvature, product_jacobian
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Unstructured(CovarianceStructure):
     keyword: ClassVar[str] = "us"
     label: ClassVar[str] = "unstructured"
     formula: ClassVar[str] = "sigma_ij"
+    parameters: ClassVar[str] = "K (K + 1) / 2: the elements"
     use: ClassVar[str] = "few levels and many clusters: nothing assumed"
     sas: ClassVar[str | None] = "UN"
     mmrm: ClassVar[str | None] = "us"
@@ -51,19 +53,10 @@ class Unstructured(CovarianceStructure):
         return np.asarray(factor @ factor.mT)
 
     def jacobian(self, theta: FloatArray) -> FloatArray:
-        rows, columns = _lower(self.size)
-        one = np.eye(self.size)[rows]
-        # dG / dL_ij = e_i l_j' + l_j e_i', l_j column j of L
-        columns_of_l = self._factor(theta)[:, :, columns]
-        half = one.T[rows] * columns_of_l[:, columns]
-        return np.asarray(half + one.T[columns] * columns_of_l[:, rows])
+        return product_jacobian(self._factor(theta), _lower(self.size), _lower(self.size))
 
     def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
-        rows, columns = _lower(self.size)
-        s = np.zeros((len(theta), self.size, self.size))
-        s[:, rows, columns] = weight
-        same_column = columns[:, None] == columns
-        return np.asarray((s + s.mT)[:, rows[:, None], rows[None, :]] * same_column)
+        return product_curvature(self._weight(weight), _lower(self.size))
 
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         if self.size == 1:
@@ -74,8 +67,7 @@ class Unstructured(CovarianceStructure):
         left, right = vectors[:, :, rows], vectors[:, :, columns] * d[:, None, columns]
         jacobian = left[:, rows] * right[:, columns] + right[:, rows] * left[:, columns]
         # d2 tr(S G) / dC_ij dC_kl = 2 (Q'S Q)_ik where j = l
-        s = np.zeros((len(theta), self.size, self.size))
-        s[:, rows, columns] = weight
+        s = self._weight(weight)
         rotated = vectors.mT @ (s + s.mT) @ vectors
         curvature = rotated[:, rows[:, None], rows[None, :]] * (columns[:, None] == columns)
         return jacobian, curvature
@@ -133,6 +125,9 @@ class Unstructured(CovarianceStructure):
         rows, columns = _lower(self.size)
         factor[:, rows, columns] = theta
         return factor
+
+    #: Values at the lower triangle, whatever they are.
+    _weight = _factor
 
 
 @cache

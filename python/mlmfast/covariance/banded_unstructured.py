@@ -1,0 +1,141 @@
+"""Unstructured covariance within a band, 0 outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.covariance.base import CovarianceStructure, lower_entries
+from mlmfast.covariance.factor_products import product_curvature, product_jacobian
+from mlmfast.covariance.scaled_correlation import shrink_factor, symmetric
+from mlmfast.errors import ModelError
+
+
+@dataclass(frozen=True)
+class BandedUnstructured(CovarianceStructure):
+    """R = L L' with L lower triangular and banded, R[i, j] = 0 from lag ``order`` on.
+
+    theta is L by rows, the diagonal by its logarithm: R is positive definite whatever theta, and
+    every positive definite matrix of this band has such a factor (it is a Cholesky factor without
+    fill). Natural parameters are the entries.
+
+    References: SAS/STAT User's Guide, The MIXED Procedure, REPEATED statement, TYPE=UN(q).
+
+    Parameters
+    ----------
+    order
+        Number of bands, the diagonal included; all of them by default.
+
+    Examples
+    --------
+    >>> un = BandedUnstructured(3, order=2)
+    >>> theta = un.from_natural(np.array([[4.0, 2.0, 5.0, -1.0, 3.0]]))
+    >>> un.matrix(theta)[0].round(12).tolist()
+    [[4.0, 2.0, 0.0], [2.0, 5.0, -1.0], [0.0, -1.0, 3.0]]
+    """
+
+    order: int | None = None
+
+    keyword: ClassVar[str] = "un"
+    label: ClassVar[str] = "banded unstructured"
+    formula: ClassVar[str] = "sigma_ij 1(|i - j| < q)"
+    parameters: ClassVar[str] = "q (2 K - q + 1) / 2: the elements within the band"
+    use: ClassVar[str] = "ordered levels, nothing assumed but independence beyond a lag"
+    sas: ClassVar[str | None] = "UN(q)"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.order is not None and not 1 <= self.order <= self.size:
+            raise ModelError(
+                f"un({self.order}) over {self.size} levels: the number of bands must lie between "
+                f"1 and {self.size}"
+            )
+
+    @cached_property
+    def entries(self) -> tuple[tuple[int, int], ...]:
+        return lower_entries(self.size, self.order)
+
+    @property
+    def n_theta(self) -> int:
+        return len(self.entries)
+
+    def matrix(self, theta: FloatArray) -> FloatArray:
+        factor = self._factor(theta)
+        return np.asarray(factor @ factor.mT)
+
+    def jacobian(self, theta: FloatArray) -> FloatArray:
+        plain = product_jacobian(self._factor(theta), self._places, self._places)
+        return np.asarray(plain * self._slopes(theta)[:, None, :])
+
+    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        factor, slopes = self._factor(theta), self._slopes(theta)
+        rows, columns = self._places
+        s = np.zeros_like(factor)
+        s[:, rows, columns] = weight
+        plain = product_curvature(s, self._places)
+        out = plain * slopes[:, :, None] * slopes[:, None, :]
+        # log of the diagonal: its second derivative is the diagonal again.
+        first = ((s + s.mT) @ factor)[:, rows, columns]
+        index = np.arange(self.n_theta)
+        out[:, index, index] += np.where(self._diagonal, first * slopes, 0.0)
+        return np.asarray(out)
+
+    def theta(self, matrix: FloatArray) -> FloatArray:
+        rows, columns = self._places
+        sd = np.sqrt(np.diagonal(matrix, axis1=1, axis2=2))
+        scale = sd[:, rows] * sd[:, columns]
+        correlation = matrix[:, rows, columns] / scale
+        full = symmetric(correlation, self.size, rows, columns)
+        correlation *= np.where(self._diagonal, 1.0, shrink_factor(full))
+        return self.from_natural(correlation * scale)
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return tuple(f"UN({a + 1},{b + 1})" for a, b in self.entries)
+
+    def natural(self, theta: FloatArray) -> FloatArray:
+        rows, columns = self._places
+        return np.asarray(self.matrix(theta)[:, rows, columns])
+
+    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
+        return self.jacobian(theta)
+
+    def from_natural(self, values: FloatArray) -> FloatArray:
+        values = self._check_natural(values)
+        rows, columns = self._places
+        matrices = symmetric(values, self.size, rows, columns)
+        if not np.isfinite(values).all():
+            raise self._outside(values[~np.isfinite(values).all(axis=1)][0])
+        try:
+            out = np.asarray(np.linalg.cholesky(matrices)[:, rows, columns], dtype=np.float64)
+        except np.linalg.LinAlgError:
+            worst = np.argmin(np.linalg.eigvalsh(matrices)[:, 0])
+            raise self._outside(values[worst]) from None
+        out[:, self._diagonal] = np.log(out[:, self._diagonal])
+        return out
+
+    @cached_property
+    def _places(self) -> tuple[IntArray, IntArray]:
+        rows, columns = np.array(self.entries, dtype=np.intp).T
+        return rows, columns
+
+    @cached_property
+    def _diagonal(self) -> BoolArray:
+        rows, columns = self._places
+        return np.asarray(rows == columns)
+
+    def _slopes(self, theta: FloatArray) -> FloatArray:
+        """Derivative of each element of L by its theta."""
+        out = np.ones_like(theta)
+        out[:, self._diagonal] = np.exp(theta[:, self._diagonal])
+        return out
+
+    def _factor(self, theta: FloatArray) -> FloatArray:
+        rows, columns = self._places
+        factor = np.zeros((len(theta), self.size, self.size))
+        factor[:, rows, columns] = np.where(self._diagonal, self._slopes(theta), theta)
+        return factor
