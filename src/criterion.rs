@@ -346,6 +346,59 @@ mod tests {
         }
     }
 
+    /// Covariances of the units of `repeated(1)` at (s, t), with derivatives: `R = exp(s) (I + t A)`.
+    fn unit_covariances(n_units: usize, s: f64, t: f64) -> Vec<f64> {
+        let scale = s.exp();
+        let parts: [(f64, f64); 6] = [
+            (scale, scale * t),
+            (scale, scale * t),
+            (0.0, scale),
+            (scale, scale * t),
+            (0.0, scale),
+            (0.0, 0.0),
+        ];
+        let mut out = Vec::new();
+        for (identity, off) in parts {
+            for unit in 0..n_units {
+                for i in 0..4 {
+                    for j in 0..4 {
+                        let a = if i == j { 0.0 } else { 0.3 + 0.05 * ((unit % 3) as f64) };
+                        out.push(if i == j { identity } else { off * a });
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn derivatives_by_covariances_of_units_agree_with_central_differences() {
+        let mut reduction = repeated(1);
+        let units: usize = reduction.patterns.iter().map(|p| p.n_blocks).sum();
+        // One pattern a unit, as without sharing.
+        reduction.patterns = (0..units)
+            .map(|first| crate::reduction::Pattern { first, n_blocks: 1, count: 1 })
+            .collect();
+        let entries = [Entry { level: 0, a: 0, b: 0 }; 2];
+        let at = |s: f64, t: f64| {
+            evaluate(&reduction, 0, &[unit_covariances(units, s, t)], &entries, true, true)
+        };
+        let (s, t, step) = (0.2, 0.7, 1e-5);
+        let here = at(s, t);
+        for (k, (up, down)) in
+            [(at(s + step, t), at(s - step, t)), (at(s, t + step), at(s, t - step))]
+                .iter()
+                .enumerate()
+        {
+            let slope = (up.value - down.value) / (2.0 * step);
+            assert!((slope - here.gradient[k]).abs() < 1e-6 * (1.0 + slope.abs()));
+            for l in 0..2 {
+                let curve = (up.gradient[l] - down.gradient[l]) / (2.0 * step);
+                assert!((curve - here.hessian[k * 2 + l]).abs() < 1e-5 * (1.0 + curve.abs()));
+            }
+        }
+    }
+
     #[test]
     fn derivatives_agree_with_central_differences() {
         for n_levels in 1..=3 {

@@ -124,7 +124,9 @@ pub struct Elimination<'a> {
 }
 
 impl<'a> Elimination<'a> {
-    /// `g[l]` is row-major `q` x `q`; `entries` sorted by level.
+    /// `g[l]` is row-major `q` x `q`; `entries` sorted by level. At the residual's level it may
+    /// instead hold one matrix for each unit, followed by their derivatives by each of the level's
+    /// parameters and by each pair of them; the level's entries then only count the parameters.
     #[must_use]
     pub fn new(
         reduction: &'a Reduction,
@@ -199,6 +201,40 @@ impl<'a> Elimination<'a> {
             self.descend_conditional(0, item, &psi, e, &mut work, &mut out);
         }
         Ok(out)
+    }
+
+    /// Has each unit of the residual's level a covariance of its own?
+    fn has_unit_covariances(&self, level: usize) -> bool {
+        let blocks = &self.reduction.levels[level];
+        blocks.is_residual && self.g[level].len() != blocks.q * blocks.q
+    }
+
+    /// Units of the innermost level, where each has a covariance of its own.
+    fn stack(&self, level: usize) -> usize {
+        let q = self.reduction.levels[level].q;
+        self.reduction.patterns.len() * q * q
+    }
+
+    /// Covariance of a unit's random effects (of its residuals).
+    fn covariance(&self, level: usize, unit: usize) -> &[f64] {
+        let q = self.reduction.levels[level].q;
+        if self.has_unit_covariances(level) {
+            &self.g[level][block(unit, q * q)]
+        } else {
+            &self.g[level]
+        }
+    }
+
+    /// Derivative of a unit's covariance by parameter `k`.
+    fn direction(&self, level: usize, unit: usize, k: usize) -> &[f64] {
+        let q = self.reduction.levels[level].q;
+        &self.g[level][(1 + k) * self.stack(level)..][block(unit, q * q)]
+    }
+
+    /// Second derivative of a unit's covariance by the `pair`-th pair of parameters.
+    fn bend(&self, level: usize, unit: usize, n_directions: usize, pair: usize) -> &[f64] {
+        let q = self.reduction.levels[level].q;
+        &self.g[level][(1 + n_directions + pair) * self.stack(level)..][block(unit, q * q)]
     }
 
     fn is_leaf(&self, level: usize) -> bool {
@@ -379,12 +415,13 @@ impl Elimination<'_> {
     fn factor_w(
         &self,
         level: usize,
+        unit: usize,
         rows: &[f64],
         w: &mut [f64],
     ) -> Result<f64, NotPositiveDefinite> {
         let q = self.reduction.levels[level].q;
         let stride = q + self.width[level];
-        let g = &self.g[level];
+        let g = self.covariance(level, unit);
         if self.reduction.levels[level].is_residual {
             // T selects the visits seen; the others stand in W as an identity without weight.
             let seen = |i: usize| rows[i * stride + i];
@@ -426,7 +463,7 @@ impl Elimination<'_> {
             let mut m = std::mem::take(&mut work.m[level]);
             let inner = self.gather_children(level, unit, work, &mut m)?;
             self.root_rows(level, &mut m, work);
-            let logdet = self.factor_w(level, &work.whitened, &mut work.w)?;
+            let logdet = self.factor_w(level, unit, &work.whitened, &mut work.w)?;
             solve_lower(&work.w, q, &mut work.whitened, q + w);
             for i in 0..w {
                 axpy(1.0, &m[(q + i) * (q + w) + q..][..=i], &mut target[i * w..i * w + i + 1]);
@@ -452,7 +489,7 @@ impl Elimination<'_> {
         for b in first..first + n_blocks {
             self.load_block(level, b, &mut work.whitened);
             if b == first {
-                logdet = self.factor_w(level, &work.whitened, &mut work.w)?;
+                logdet = self.factor_w(level, unit, &work.whitened, &mut work.w)?;
             }
             solve_lower(&work.w, q, &mut work.whitened, q + w);
             self.add_whitened(level, work, target);
@@ -629,14 +666,14 @@ impl Elimination<'_> {
             logdet += self.tangent(level + 1, child, work, &mut m, &mut m_by, logdet_by)?;
         }
         self.root_rows(level, &mut m, work);
-        logdet += self.factor_w(level, &work.whitened, &mut work.w)?;
+        logdet += self.factor_w(level, unit, &work.whitened, &mut work.w)?;
         solve_lower(&work.w, q, &mut work.whitened, q + w);
         for i in 0..w {
             axpy(1.0, &m[(q + i) * (q + w) + q..][..=i], &mut target[i * w..i * w + i + 1]);
         }
         self.add_whitened(level, work, target);
         let start = self.push_node(level, layout, work);
-        self.own_tangents(level, &work.u, &work.h, 1.0, target_by, logdet_by);
+        self.own_tangents(level, unit, &work.u, &work.h, 1.0, target_by, logdet_by);
         let node = &mut work.nodes[level][start..];
         let own = self.first_entry[level + 1] - self.first_entry[level];
         for k in 0..layout.n_inner {
@@ -668,12 +705,12 @@ impl Elimination<'_> {
         for b in first..first + n_blocks {
             self.load_block(level, b, &mut work.whitened);
             if b == first {
-                logdet = self.factor_w(level, &work.whitened, &mut work.w)?;
+                logdet = self.factor_w(level, unit, &work.whitened, &mut work.w)?;
             }
             solve_lower(&work.w, q, &mut work.whitened, q + w);
             self.push_node(level, layout, work);
             let weight = if b == first { count as f64 } else { 0.0 };
-            self.own_tangents(level, &work.u, &work.h, weight, target_by, logdet_by);
+            self.own_tangents(level, unit, &work.u, &work.h, weight, target_by, logdet_by);
             self.add_whitened(level, work, target);
         }
         Ok(count as f64 * logdet)
@@ -681,9 +718,11 @@ impl Elimination<'_> {
 
     /// -U'E U and tr(H E) for the entries of the unit's own level.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)] // the sums a unit adds to, each named once
     fn own_tangents(
         &self,
         level: usize,
+        unit: usize,
         u: &[f64],
         h: &[f64],
         count: f64,
@@ -692,6 +731,21 @@ impl Elimination<'_> {
     ) {
         let (q, w) = (self.reduction.levels[level].q, self.width[level]);
         let first = self.first_entry[level];
+        if self.has_unit_covariances(level) {
+            for k in 0..self.first_entry[level + 1] - first {
+                let direction = self.direction(level, unit, k);
+                let du = times(direction, u, q, q, w);
+                let into = &mut target_by[block(k, w * w)];
+                for a in 0..q {
+                    let (u_a, du_a) = (&u[block(a, w)], &du[block(a, w)]);
+                    for i in 0..w {
+                        axpy(-u_a[i], &du_a[..=i], &mut into[i * w..i * w + i + 1]);
+                    }
+                }
+                logdet_by[first + k] += count * dot(h, direction);
+            }
+            return;
+        }
         for (k, entry) in self.entries[first..self.first_entry[level + 1]].iter().enumerate() {
             let (a, b) = (&u[block(entry.a, w)], &u[block(entry.b, w)]);
             let into = &mut target_by[block(k, w * w)];
@@ -813,7 +867,7 @@ impl Elimination<'_> {
         weigh(&node[layout.u()], q, w, psi, e, &mut work.row, &mut f, &mut f_rss);
         symmetrise(&mut f, q);
         symmetrise(&mut f_rss, q);
-        self.own_second(level, &node[layout.h()], &f, &f_rss, 1.0, sums);
+        self.own_second(level, unit, &node[layout.h()], &f, &f_rss, 1.0, sums);
         if self.is_leaf(level) {
             return;
         }
@@ -843,27 +897,29 @@ impl Elimination<'_> {
         for b in first..first + n_blocks {
             self.load_block(0, b, &mut work.whitened);
             if b == first {
-                logdet = self.factor_w(0, &work.whitened, &mut work.w)?;
+                logdet = self.factor_w(0, item, &work.whitened, &mut work.w)?;
             }
             solve_lower(&work.w, q, &mut work.whitened, q + w);
             information(&work.whitened, q, w, &mut work.h, &mut work.u);
             let weight = if b == first { count as f64 } else { 0.0 };
             let (by, logdet_by) = (&mut sums.gram_by, &mut sums.logdet_by);
-            self.own_tangents(0, &work.u, &work.h, weight, by, logdet_by);
+            self.own_tangents(0, item, &work.u, &work.h, weight, by, logdet_by);
             let (f, f_rss) = (&mut work.f, &mut work.f_rss);
             weigh(&work.u, q, w, psi, e, &mut work.row, f, f_rss);
         }
         symmetrise(&mut work.f, q);
         symmetrise(&mut work.f_rss, q);
-        self.own_second(0, &work.h, &work.f, &work.f_rss, count as f64, sums);
+        self.own_second(0, item, &work.h, &work.f, &work.f_rss, count as f64, sums);
         sums.logdet += count as f64 * logdet;
         Ok(())
     }
 
     /// Second differential by two entries of the unit's own G.
+    #[allow(clippy::too_many_arguments)] // the sums a unit adds to, each named once
     fn own_second(
         &self,
         level: usize,
+        unit: usize,
         h: &[f64],
         f: &[f64],
         f_rss: &[f64],
@@ -873,6 +929,10 @@ impl Elimination<'_> {
         let q = self.reduction.levels[level].q;
         let n = self.entries.len();
         let range = self.first_entry[level]..self.first_entry[level + 1];
+        if self.has_unit_covariances(level) {
+            self.own_second_of_directions(level, unit, h, f, f_rss, sums);
+            return;
+        }
         for k in range.clone() {
             let Entry { a, b, .. } = self.entries[k];
             for l in range.start..=k {
@@ -886,6 +946,47 @@ impl Elimination<'_> {
                 };
                 sums.hessian[k * n + l] += 2.0 * weight * (cross(f) - count * (ac * bd + ad * bc));
                 sums.hessian_rss[k * n + l] += 2.0 * weight * cross(f_rss);
+            }
+        }
+    }
+
+    /// `own_second` where each unit has a covariance of its own, moved by a few parameters.
+    fn own_second_of_directions(
+        &self,
+        level: usize,
+        unit: usize,
+        h: &[f64],
+        f: &[f64],
+        f_rss: &[f64],
+        sums: &mut Sums,
+    ) {
+        let q = self.reduction.levels[level].q;
+        let n = self.entries.len();
+        let first = self.first_entry[level];
+        let n_directions = self.first_entry[level + 1] - first;
+        let moved: Vec<(Vec<f64>, Vec<f64>, Vec<f64>)> = (0..n_directions)
+            .map(|k| {
+                let direction = self.direction(level, unit, k);
+                let by = |x: &[f64]| times(x, direction, q, q, q);
+                (by(h), by(f), by(f_rss))
+            })
+            .collect();
+        for k in 0..n_directions {
+            for l in 0..=k {
+                let bend = self.bend(level, unit, n_directions, k * (k + 1) / 2 + l);
+                // tr(A B) over the products H R_k, F R_l, ...
+                let trace = |a: &[f64], b: &[f64]| -> f64 {
+                    (0..q).map(|i| (0..q).map(|j| a[i * q + j] * b[j * q + i]).sum::<f64>()).sum()
+                };
+                let at = (first + k) * n + first + l;
+                sums.hessian[at] += trace(&moved[k].0, &moved[l].1)
+                    + trace(&moved[l].0, &moved[k].1)
+                    - trace(&moved[k].0, &moved[l].0)
+                    + dot(h, bend)
+                    - dot(f, bend);
+                sums.hessian_rss[at] += trace(&moved[k].0, &moved[l].2)
+                    + trace(&moved[l].0, &moved[k].2)
+                    - dot(f_rss, bend);
             }
         }
     }

@@ -12,6 +12,7 @@ from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
+from mlmfast.unit_covariances import UnitCovariances
 
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
 INNER_R, INNER_A = 1e-6, 1e-6
@@ -21,10 +22,16 @@ INNER_R, INNER_A = 1e-6, 1e-6
 class TermBlock:
     """One random-effects term: where its G stands in the G of its level."""
 
-    structure: CovarianceStructure
+    structure: CovarianceStructure | UnitCovariances
     level: int
     first: int
     is_residual: bool = False
+
+    @property
+    def shared(self) -> CovarianceStructure:
+        """The structure, where all units share one matrix."""
+        assert not isinstance(self.structure, UnitCovariances), "units have matrices of their own"
+        return self.structure
 
     @property
     def stretch(self) -> slice:
@@ -67,11 +74,18 @@ class Criterion:
         ends = np.cumsum([0, *(len(t.structure.entries) for t in self.terms)])
         return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
 
-    def covariances(self, theta: FloatArray) -> list[FloatArray]:
-        """G of each level, relative to sigma^2, shape (a, q, q)."""
+    def covariances(self, theta: FloatArray, derivatives: bool = False) -> list[FloatArray]:
+        """G of each level, relative to sigma^2, shape (a, q, q).
+
+        Where units have residual covariances of their own, (a, matrices, n_units, q, q) with the
+        matrices' derivatives if asked for.
+        """
         out = [np.zeros((len(theta), q, q)) for q in self.level_sizes]
         for term, s in zip(self.terms, self.theta_slices, strict=True):
-            out[term.level][:, term.stretch, term.stretch] = term.structure.matrix(theta[:, s])
+            if isinstance(term.structure, UnitCovariances):
+                out[term.level] = term.structure.stacked(theta[:, s], derivatives)
+                continue
+            out[term.level][:, term.stretch, term.stretch] = term.shared.matrix(theta[:, s])
         return out
 
     def value(self, theta: FloatArray, fits: IntArray) -> FloatArray:
@@ -81,7 +95,7 @@ class Criterion:
 
     def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
         """The criterion with its derivatives by local coordinates around theta (exact)."""
-        g = self.covariances(theta)
+        g = self.covariances(theta, derivatives=True)
         value, gradient, hessian, expected = self.reduction.evaluate(
             g, fits.tolist(), self.entries, self.reml, True
         )
@@ -152,16 +166,16 @@ class Criterion:
         out = np.empty_like(theta)
         share = factor[:, None, None]
         for term, s in zip(self.terms, self.theta_slices, strict=True):
-            matrix = term.structure.matrix
+            matrix = term.shared.matrix
             mixed = (1.0 - share) * matrix(theta[:, s]) + share * matrix(target[:, s])
-            out[:, s] = term.structure.theta(mixed)
+            out[:, s] = term.shared.theta(mixed)
         return out
 
     def entry_values(self, theta: FloatArray) -> FloatArray:
         """The free entries of G, shape (a, n_entries)."""
         return np.concatenate(
             [
-                _entries(term.structure.matrix(theta[:, s]), term.structure)
+                _entries(term.shared.matrix(theta[:, s]), term.shared)
                 for term, s in zip(self.terms, self.theta_slices, strict=True)
             ],
             axis=1,
@@ -175,10 +189,10 @@ class Criterion:
         theta = np.empty((len(entries), self.n_theta))
         outside = np.zeros(len(entries), dtype=np.bool_)
         for term, s, e in zip(self.terms, self.theta_slices, self._entry_slices, strict=True):
-            matrix = _symmetric(target[:, e], term.structure)
+            matrix = _symmetric(target[:, e], term.shared)
             values = np.linalg.eigvalsh(matrix)
             outside |= values[:, 0] < 0
-            theta[:, s] = term.structure.theta(floor_eigenvalues(matrix, INNER_R, INNER_A))
+            theta[:, s] = term.shared.theta(floor_eigenvalues(matrix, INNER_R, INNER_A))
         rows = np.flatnonzero(outside)
         if rows.size and (len(self.entries) > 1):
             model = _QuadraticModel(self, target[rows], expected[rows])

@@ -85,14 +85,14 @@ def _set_zeros(
     for k, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
         if term.is_residual:
             continue
-        values, vectors = np.linalg.eigh(term.structure.matrix(theta[:, s]))
+        values, vectors = np.linalg.eigh(term.shared.matrix(theta[:, s]))
         small = values <= _TRY_ZERO
         rows = small.any(axis=1)
         singular[rows, k] = True
         if rows.any():
             kept = np.where(small, 0.0, values)[rows]
             matrix = (vectors[rows] * kept[:, None, :]) @ vectors[rows].mT
-            rounded[rows, s] = term.structure.theta(matrix)
+            rounded[rows, s] = term.shared.theta(matrix)
     try_rows = np.flatnonzero(singular.any(axis=1))
     tried = np.zeros(len(theta), dtype=np.intp)
     if try_rows.size:

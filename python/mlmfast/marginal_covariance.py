@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.covariance.spatial import Spatial
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.record import FitRecord, ResidualRecord
+from mlmfast.residual_structure import ResidualDesign
 from mlmfast.variance_components import correlations
 
 #: Rows of a cluster whose V is still formed (0.8 GB, and a few times that in passing).
@@ -46,6 +48,9 @@ def marginal_covariances(design: Design, record: FitRecord, rows: IntArray) -> F
 def residual_covariances(design: Design, record: FitRecord, rows: IntArray) -> FloatArray:
     """R of m sets of n rows each, shape (m, n, n); ``rows`` of shape (m, n)."""
     sd = noise_sd(design, record)[rows]
+    if record.residual is not None and design.residual is not None:
+        if design.residual.points is not None:
+            return _scattered(design.residual, record.residual, rows, sd)
     if record.residual is None or design.residual is None:
         out = np.zeros((*rows.shape, rows.shape[1]))
         diagonal = np.arange(rows.shape[1])
@@ -55,6 +60,22 @@ def residual_covariances(design: Design, record: FitRecord, rows: IntArray) -> F
     correlation = correlations(residual_template(record.residual))
     out = correlation[positions[:, :, None], positions[:, None, :]]
     out = out * (sd[:, :, None] * sd[:, None, :])
+    return np.where(units[:, :, None] == units[:, None, :], out, 0.0)
+
+
+def _scattered(
+    design: ResidualDesign, record: ResidualRecord, rows: IntArray, sd: FloatArray
+) -> FloatArray:
+    """R of rows by the distances between their points, shape (m, n, n)."""
+    assert design.points is not None and isinstance(design.structure, Spatial)
+    points = design.points[rows]
+    gaps = points[:, :, None, :] - points[:, None, :, :]
+    distances = np.sqrt((gaps * gaps).sum(axis=3))
+    theta = design.structure.from_natural(record.parameters[None])
+    values = design.structure.at_distances(theta, distances.ravel())[0].reshape(distances.shape)
+    correlation = values / values.ravel()[0]
+    units = design.units[rows]
+    out = correlation * (sd[:, :, None] * sd[:, None, :])
     return np.where(units[:, :, None] == units[:, None, :], out, 0.0)
 
 
@@ -69,7 +90,7 @@ def residual_template(residual: ResidualRecord) -> FloatArray:
 
 def noise_sd(design: Design, record: FitRecord) -> FloatArray:
     """Residual standard deviation of each row, sigma / sqrt(weight), shape (n,)."""
-    if record.residual is not None and design.residual is not None:
+    if record.residual is not None and design.residual is not None and np.isnan(record.sigma2):
         by_visit = np.sqrt(np.diag(residual_template(record.residual)))
         sd = by_visit[design.residual.positions]
         return np.asarray(sd if design.weights is None else sd / np.sqrt(design.weights))

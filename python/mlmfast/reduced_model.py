@@ -15,11 +15,13 @@ import numpy as np
 from mlmfast import _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.columns_in_memory import ScaledColumn, scale_columns
-from mlmfast.covariance import floor_eigenvalues
+from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
 from mlmfast.errors import DataError, ModelError
 from mlmfast.record import FitRecord, ResidualRecord
+from mlmfast.unit_covariances import UnitCovariances, distances_within
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,10 @@ class ReducedModel:
         for row, fit in enumerate(fits.tolist()):
             sums, counts = self.core.visit_moments(fit)
             for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+                if isinstance(block.structure, UnitCovariances):
+                    theta[row : row + 1, s] = block.structure.start()
+                    theta[row, s.start] += 0.5 * np.log(1.0 - share)
+                    continue
                 if block.is_residual:
                     own = (block.stretch, block.stretch)
                     matrix = (1.0 - share) * _pairwise_covariance(sums[own], counts[own])[None]
@@ -154,9 +160,13 @@ class ReducedModel:
         parts = zip(criterion.terms, criterion.theta_slices, strict=True)
         blocks = [(block, s) for block, s in parts if block.is_residual]
         for arm, (block, s) in zip(residual.arms, blocks, strict=True):
-            matrix = unit * block.structure.matrix(theta[:1, s])
-            covariances.append(matrix[0])
-            values.append(block.structure.natural(block.structure.theta(matrix))[0])
+            if isinstance(block.structure, UnitCovariances):
+                values.append(_natural_in_units(block.structure.structure, theta[:1, s], unit))
+                names += block.structure.structure.parameter_names
+                covariances.append(np.empty((0, 0)))
+                continue
+            covariances.append(unit * block.shared.matrix(theta[:1, s])[0])
+            values.append(_natural_in_units(block.shared, theta[:1, s], unit))
             prefix = f"{arm}: " if len(residual.arms) > 1 else ""
             names += [prefix + name for name in block.structure.parameter_names]
         return ResidualRecord(
@@ -173,7 +183,8 @@ class ReducedModel:
 
     def _common_variance(self, g: list[FloatArray], unit: FloatArray) -> FloatArray:
         """The residual variance where all visits have the same, else NaN; shape (n_fits,)."""
-        variances = np.diagonal(g[-1], axis1=1, axis2=2)
+        template = g[-1][:, 0, 0] if g[-1].ndim == 5 else g[-1]
+        variances = np.diagonal(template, axis1=1, axis2=2)
         first = variances[:, 0]
         same = np.abs(variances - first[:, None]).max(axis=1) <= 1e-12 * first
         return np.where(same, first * unit**2, np.nan)
@@ -274,6 +285,22 @@ def _pairwise_covariance(sums: FloatArray, counts: FloatArray) -> FloatArray:
     return np.asarray(lifted * np.outer(scale, scale))
 
 
+def _natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
+    """Natural parameters of the covariance times ``unit``, shape (n_theta,).
+
+    A natural parameter grows as a power of the covariance's scale: 1 for a variance, 1/2 for a
+    loading, 0 for a correlation or a range. The power is read off the derivative along the scale.
+    """
+    entries = tuple(np.array(structure.entries).T)
+    matrix = structure.matrix(theta)[0][entries]
+    along, *_ = np.linalg.lstsq(structure.jacobian(theta)[0], matrix, rcond=None)
+    natural = structure.natural(theta)[0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        power = structure.natural_jacobian(theta)[0] @ along / natural
+    power = np.where(np.isfinite(power), np.round(2.0 * power) / 2.0, 0.0)
+    return np.asarray(natural * unit**power)
+
+
 def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None) -> ReducedModel:
     """Reduce a design; ``responses`` (offset already subtracted) replace its own y.
 
@@ -297,7 +324,7 @@ def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None)
     x_scaling = scale_columns(design.x, centred)
     y_scaling = scale_columns(columns, centred)
     z_scaling = tuple(_scale_term(term) for term in design.random)
-    blocks = _blocks(design, order, position)
+    blocks = _blocks(design, order, position, nesting)
     core = _reduce(design, nesting, levels, order, blocks, z_scaling, x_scaling, y_scaling)
     model = ReducedModel(
         design, core, nesting, levels, order, blocks, x_scaling, y_scaling, z_scaling
@@ -336,7 +363,7 @@ def _reduce(
             sqrt_weights=None if design.weights is None else np.sqrt(design.weights),
             visits=None if residual is None else residual.positions,
             n_visits=0 if residual is None else residual.order,
-            share=share,
+            share=share and (residual is None or residual.points is None),
         )
     except _core.CollinearRandomEffects as error:
         raise _collinear(design, order, blocks, *error.args) from None
@@ -378,7 +405,7 @@ def _scale_term(term: RandomEffects) -> tuple[ScaledColumn, ...]:
 
 
 def _blocks(
-    design: Design, order: tuple[int, ...], position: dict[int, int]
+    design: Design, order: tuple[int, ...], position: dict[int, int], nesting: _core.Nesting
 ) -> tuple[TermBlock, ...]:
     blocks, next_column = [], dict.fromkeys(position.values(), 0)
     for t in order:
@@ -386,6 +413,15 @@ def _blocks(
         level = position[term.factor]
         blocks.append(TermBlock(term.structure, level, next_column[level]))
         next_column[level] += term.structure.size
+    residual = design.residual
+    if residual is not None and residual.points is not None:
+        distances = distances_within(
+            residual.points, residual.units, residual.positions, residual.n_units, residual.order
+        )
+        level = len(position)
+        assert isinstance(residual.structure, Spatial), "only these take coordinates"
+        own = UnitCovariances(residual.structure, distances[nesting.codes(level)])
+        return (*blocks, TermBlock(own, level, 0, True))
     if design.residual is not None:
         size, level = design.residual.structure.size, len(position)
         for arm in range(len(design.residual.arms)):

@@ -18,6 +18,8 @@ from mlmfast.language.syntax import Binary, Call, Name, Node, parse
 
 #: Visits, or distinct coordinates, that one covariance may span.
 LARGEST_ORDER = 64
+#: Rows of a subject whose points are not shared by others.
+LARGEST_UNIT = 500
 #: Structures by lag, for which a whole-numbered coordinate counts as it stands.
 _BY_LAG = ("ar1", "toep", "arma11")
 #: Structures without correlation: rows of one subject may share a level.
@@ -77,6 +79,9 @@ class ResidualDesign:
         arm * len(visits) + visit of each row.
     formula
         The formula.
+    points : shape (n, d) or None
+        Coordinates of each row where there are too many distinct ones to be visits; positions are
+        then those within the unit.
     """
 
     structure: CovarianceStructure
@@ -87,10 +92,13 @@ class ResidualDesign:
     n_units: int
     positions: CodeArray
     formula: ResidualFormula
+    points: FloatArray | None = None
 
     @property
     def order(self) -> int:
         """Order of the covariance over all arms."""
+        if self.points is not None:
+            return int(self.positions.max()) + 1
         return len(self.visits) * len(self.arms)
 
 
@@ -150,6 +158,8 @@ def residual_design(formula: ResidualFormula, frame: Frame) -> ResidualDesign:
     kind = _structure(formula)
     subjects = cross_factors([frame.factor(name) for name in formula.subject])
     visits, labels, points = _visits(formula, kind, frame)
+    if len(labels) > LARGEST_ORDER and points is not None and formula.arm is None:
+        return _scattered(formula, kind, subjects, visits, labels, points)
     if len(labels) > LARGEST_ORDER:
         raise ModelError(
             f"residual={formula.text!r} spans {len(labels)} distinct visits or coordinates; at most "
@@ -169,6 +179,35 @@ def residual_design(formula: ResidualFormula, frame: Frame) -> ResidualDesign:
     )
     return ResidualDesign(
         structure, labels, arms, subject, units, n_units, positions.astype(np.int32), formula
+    )
+
+
+def _scattered(
+    formula: ResidualFormula,
+    kind: type[CovarianceStructure],
+    subjects: Factor,
+    codes: CodeArray,
+    labels: tuple[str, ...],
+    points: FloatArray,
+) -> ResidualDesign:
+    """Distances of its own for each subject: too many distinct points for one template."""
+    units, n_units = _units(formula, subjects, codes, labels)
+    order = np.argsort(units, kind="stable")
+    sizes = np.bincount(units, minlength=n_units)
+    if sizes.max() > LARGEST_UNIT:
+        raise ModelError(
+            f"residual={formula.text!r} has a subject of {sizes.max():,} rows; at most "
+            f"{LARGEST_UNIT:,} are available yet"
+        )
+    positions = np.empty(len(units), dtype=np.int32)
+    positions[order] = np.arange(len(units)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    few = points[np.unique(np.linspace(0, len(points) - 1, 30).astype(np.intp))]
+    structure = _instance(kind, len(few), few, formula)
+    subject = GroupingFactor(
+        ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
+    )
+    return ResidualDesign(
+        structure, (), ("",), subject, units, n_units, positions, formula, points[codes]
     )
 
 

@@ -247,6 +247,11 @@ class LMMResult:
         residual = self._record.residual
         if residual is None:
             return None
+        if not residual.visits:
+            raise ModelError(
+                f"{residual.text!r} spans too many points for one matrix; see R(cluster) and "
+                "residual_parameters"
+            )
         frames = {
             arm: pd.DataFrame(covariance, index=residual.visits, columns=residual.visits)
             for arm, covariance in zip(residual.arms, residual.covariances, strict=True)

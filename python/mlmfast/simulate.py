@@ -9,7 +9,13 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.design import Design
 from mlmfast.errors import DataError
-from mlmfast.marginal_covariance import noise_sd, residual_template
+from mlmfast.marginal_covariance import (
+    cholesky_factors,
+    clusters_by_size,
+    noise_sd,
+    residual_covariances,
+    residual_template,
+)
 from mlmfast.random_effects import fixed_part
 from mlmfast.record import FitRecord
 from mlmfast.variance_components import correlations
@@ -66,9 +72,24 @@ def _noise(design: Design, record: FitRecord, generator: np.random.Generator) ->
     """Residuals of unit variance, correlated within subjects where the model says so."""
     if design.residual is None or record.residual is None:
         return generator.standard_normal(design.n_obs)
+    if design.residual.points is not None:
+        return _scattered_noise(design, record, generator)
     root = covariance_root(correlations(residual_template(record.residual)))
     draws = generator.standard_normal((design.residual.n_units, len(root))) @ root.T
     return np.asarray(draws[design.residual.units, design.residual.positions])
+
+
+def _scattered_noise(
+    design: Design, record: FitRecord, generator: np.random.Generator
+) -> FloatArray:
+    assert design.residual is not None
+    sd = noise_sd(design, record)
+    out = np.empty(design.n_obs)
+    for rows in clusters_by_size(design.residual.units, design.residual.n_units):
+        covariances = residual_covariances(design, record, rows)
+        draws = generator.standard_normal((*rows.shape, 1))
+        out[rows] = (cholesky_factors(covariances) @ draws)[:, :, 0] / sd[rows]
+    return out
 
 
 def covariance_root(covariance: FloatArray) -> FloatArray:

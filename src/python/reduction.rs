@@ -259,6 +259,9 @@ impl Reduction {
         let g = self.covariances(&g, fits.len())?;
         let entries = self.entries(&entries)?;
         self.check_fits(&fits)?;
+        if derivatives && !self.has_all_derivatives(&g, &entries) {
+            return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
+        }
         let one = |a: usize| evaluate(&self.0, fits[a], &g[a], &entries, reml, derivatives);
         let (a, n) = (fits.len(), entries.len());
         let criteria: Vec<Criterion> = py.detach(|| map_fits(a, one));
@@ -380,11 +383,31 @@ impl Reduction {
         }
         let mut slices = Vec::with_capacity(g.len());
         for (array, level) in g.iter().zip(levels) {
-            slices.push((c_slice("g", array, &[a, level.q, level.q])?, level.q * level.q));
+            let matrix = [level.q, level.q];
+            let shape = array.shape().to_vec();
+            // Covariances of the units, one by one: (a, matrices, units, q, q).
+            if level.is_residual && shape.len() == 5 && shape[2] == self.0.patterns.len() {
+                let wanted = [a, shape[1], shape[2], level.q, level.q];
+                slices.push((c_slice("g", array, &wanted)?, wanted[1..].iter().product()));
+            } else {
+                let wanted = [a, matrix[0], matrix[1]];
+                slices.push((c_slice("g", array, &wanted)?, level.q * level.q));
+            }
         }
         Ok((0..a)
             .map(|f| slices.iter().map(|(s, size)| s[f * size..(f + 1) * size].to_vec()).collect())
             .collect())
+    }
+
+    /// Covariances of units must come with first and second derivatives by each entry listed.
+    fn has_all_derivatives(&self, g: &[Vec<Vec<f64>>], entries: &[Entry]) -> bool {
+        let Some(level) = self.0.levels.last().filter(|level| level.is_residual) else {
+            return true;
+        };
+        let size = level.q * level.q;
+        let t = entries.iter().filter(|e| e.level + 1 == self.0.levels.len()).count();
+        let wanted = self.0.patterns.len() * size * (1 + t + t * (t + 1) / 2);
+        g.iter().all(|g| g.last().is_some_and(|g| g.len() == size || g.len() == wanted))
     }
 
     fn entries(&self, entries: &[(usize, usize, usize)]) -> PyResult<Vec<Entry>> {

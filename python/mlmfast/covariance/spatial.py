@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -59,6 +60,37 @@ class Spatial(ScaledCorrelation):
         """Distance of each entry's points."""
         gap = self.coordinates[self.rows] - self.coordinates[self.rows - self.lags]
         return np.asarray(np.sqrt((gap * gap).sum(axis=1)))
+
+    def at_distances(
+        self, theta: FloatArray, distances: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Covariance at any distances, with derivatives by theta.
+
+        Parameters
+        ----------
+        theta : shape (n_fits, n_theta)
+        distances : shape (m,)
+
+        Returns
+        -------
+        Values (n_fits, m), first derivatives (n_fits, m, n_theta) and second derivatives by the
+        pairs (0, 0), (1, 0), (1, 1), ... of parameters, (n_fits, m, n_pairs).
+        """
+        elsewhere = copy(self)
+        elsewhere.__dict__.update(
+            distances=distances,
+            lags=(distances > 0).astype(np.intp),
+            exponents=np.full((len(distances), 1), 2.0),
+        )
+        scale, c = elsewhere._parts(elsewhere._variables(theta))
+        value = scale * c.value
+        side = scale[:, :, None] * c.first
+        first = np.concatenate([2.0 * value[:, :, None], side], axis=2)
+        pairs = [4.0 * value]
+        for i in range(side.shape[2]):
+            pairs.append(2.0 * side[:, :, i])
+            pairs += [scale * c.second[:, :, i, j] for j in range(i + 1)]
+        return value, first, np.stack(pairs, axis=2)
 
     @property
     def correlation_names(self) -> tuple[str, ...]:
