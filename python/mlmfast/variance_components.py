@@ -11,7 +11,6 @@ from mlmfast.arrays import FloatArray
 from mlmfast.grouping_names import known_group
 from mlmfast.record import FitRecord, ResidualRecord
 
-
 _Row = tuple[str, str | None, str | None, float, float]
 
 
@@ -61,7 +60,8 @@ class VarCorr(Mapping[str, pd.DataFrame]):
         """One row a parameter: group, effects, variance or covariance, SD or correlation.
 
         A residual covariance has a row for each pair of visits, group "Residual" (or
-        "Residual: arm"); `LMMResult.residual_parameters` are its parameters.
+        "Residual: arm"); `LMMResult.residual_parameters` are its parameters, which stand here
+        only where there are too many points for pairs.
 
         Examples
         --------
@@ -106,6 +106,9 @@ def _rows(group: str, names: tuple[str, ...], covariance: FloatArray, pairs: boo
 
 
 def _residual_rows(residual: ResidualRecord) -> list[_Row]:
+    if not residual.visits:
+        pairs = zip(residual.parameter_names, residual.parameters.tolist(), strict=True)
+        return [("Residual", name, None, value, np.nan) for name, value in pairs]
     rows: list[_Row] = []
     for arm, covariance in zip(residual.arms, residual.covariances, strict=True):
         group = f"Residual: {arm}" if len(residual.arms) > 1 else "Residual"

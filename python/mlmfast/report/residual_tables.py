@@ -33,8 +33,9 @@ def residual_sentence(residual: ResidualRecord) -> str:
     written = parse_residual(residual.text)
     kind = STRUCTURES[residual.structure]
     spot = "point" if kind.needs == "coordinates" else "visit"
-    size = f"{numbers.count(residual.n_subjects, 'subject')}, "
-    size += numbers.count(len(residual.visits), spot)
+    size = numbers.count(residual.n_subjects, "subject")
+    if residual.visits:
+        size += f", {numbers.count(len(residual.visits), spot)}"
     text = f"{kind.label} over {', '.join(written.coordinates)} within {residual.subject} ({size})"
     if written.arm is None:
         return text
@@ -53,7 +54,7 @@ def residual_tables(residual: ResidualRecord, apart: bool = False) -> list[Table
     """
     if _parameters(residual, 0)[0][0] == "Variance":
         return [_parameter_table(residual)]
-    out = []
+    out: list[Table] = []
     for a in range(len(residual.arms)):
         out += _visit_tables(residual, a, apart)
     return out
@@ -105,9 +106,7 @@ def _visit_tables(residual: ResidualRecord, arm: int, apart: bool) -> Iterator[T
         yield Table(f"Residual correlation{where}", ("", "Estimate"), cells)
 
 
-def _variances(
-    residual: ResidualRecord, covariance: FloatArray, title: str, beside: bool
-) -> Table:
+def _variances(residual: ResidualRecord, covariance: FloatArray, title: str, beside: bool) -> Table:
     variance = np.diag(covariance).tolist()
     correlation = correlations(covariance)
     cells = zip(
