@@ -131,7 +131,7 @@ class ReducedModel:
 
         Random effects get a part of the variance to begin with.
         """
-        share = 0.25 if self.order else 0.0
+        share = 0.4 if self.order else 0.0
         theta = np.empty((len(fits), criterion.n_theta))
         for row, fit in enumerate(fits.tolist()):
             sums, counts = self.core.visit_moments(fit)
