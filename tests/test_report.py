@@ -442,4 +442,5 @@ def test_the_page_has_the_residual_covariance(visits_fit):
 def test_a_loaded_structured_fit_prints_the_same(visits_fit):
     loaded = mlm.load(visits_fit.to_json())
     assert repr(loaded.varcorr) == repr(visits_fit.varcorr)
+    assert dict(loaded.ranef) == dict(visits_fit.ranef) == {}
     assert "within patient" in str(loaded)

@@ -259,8 +259,8 @@ class LMMResult:
         >>> fit = mlm.lmm("Reaction ~ Days", data, residual="ar1(Days | Subject)")
         >>> fit.residual_cov.iloc[:2, :2].round(1)
                 0       1
-        0  2451.7  1961.2
-        1  1961.2  2451.7
+        0  2451.7  1961.3
+        1  1961.3  2451.7
         """
         residual = self._record.residual
         if residual is None:
@@ -332,6 +332,7 @@ class LMMResult:
                 self._effects[position],
             )
             for position, group in enumerate(record.groups)
+            if record.terms_on(position)
         ]
 
     # -- state of the fit ----------------------------------------------------------------------
