@@ -88,6 +88,14 @@ def test_weights_offset_and_degrees_of_freedom_reach_the_fit(run, tmp_path):
     assert "an offset argument" in out
 
 
+def test_a_residual_structure_reaches_the_fit(run, sleep_csv):
+    formula, residual = "Reaction ~ Days + (1 | Subject)", "ar1(Days | Subject)"
+    status, out, err = run("fit", sleep_csv, formula, "--residual", residual)
+    assert (status, err) == (0, "")
+    assert out == f"{mlm.lmm(formula, mlm.load_sleepstudy(), residual=residual).summary()}\n"
+    assert "AR(1)" in out
+
+
 def test_factors_keep_their_spelling_and_the_order_of_their_numbers(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("y,g,h\n1,010,b\n2,9,a\n3,010,None\n4,,NA\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from functools import cache
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,6 +16,7 @@ from mlmfast.report.text import WIDTH
 from mlmfast.variance_components import VarCorr
 
 from .fitting import fit_case, lmm
+from .trial import VISITS, trial
 
 CASES = [
     "sleepstudy_slope_corr_reml",
@@ -280,3 +282,165 @@ def test_a_loaded_fit_prints_what_its_record_holds():
     text = str(mlm.load(fit.to_json()))
     assert "Scaled residuals" not in text
     assert str(fit)[str(fit).index("Random effects") :] in text
+
+
+@cache
+def trial_fit(residual, formula="y ~ arm * visit", **arguments):
+    return lmm(formula, trial(), residual=residual, **arguments)
+
+
+RESIDUALS = [
+    "us(visit | patient)",
+    "us(visit | arm / patient)",
+    "toeph(visit | patient)",
+    "diag(visit | patient)",
+    "ar1(visit | patient)",
+    "cs(visit | arm / patient)",
+    "sp_exp(week | patient)",
+]
+
+
+@pytest.fixture(params=RESIDUALS)
+def visits_fit(request):
+    return trial_fit(request.param)
+
+
+def table_of(text, title):
+    """The lines under a title, up to the next empty one."""
+    return text.split(f"{title}:\n")[1].split("\n\n")[0].split("\n")
+
+
+def test_a_residual_structure_is_named_with_its_subjects_and_visits(visits_fit):
+    text = str(visits_fit.summary())
+    flat = " ".join(text.split())
+    assert text.startswith("Linear mixed model fit by restricted")
+    assert max(map(width, text.split("\n"))) <= WIDTH
+    assert "within patient (80 subjects, 4 " in flat
+    assert "Clusters: 80 (patient), 1 to 4 rows" in flat
+    assert "Residual covariance" in text
+    # Subjects are no grouping factor of random effects, and there is no single residual variance.
+    assert "Groups" not in text
+    assert "Residual variance" not in text
+    assert f"{visits_fit._record.n_parameters} parameters counted" in flat
+
+
+def test_the_criteria_count_all_parameters(visits_fit):
+    k = len(visits_fit.params) + len(visits_fit.residual_parameters)
+    assert visits_fit.aic == pytest.approx(visits_fit.deviance + 2 * k, rel=1e-14)
+    assert f"AIC {visits_fit.aic:.3f}" in str(visits_fit)
+
+
+def test_unstructured_visits_have_variances_and_correlations():
+    fit = trial_fit("us(visit | patient)")
+    lines = table_of(str(fit), "Residual covariance")
+    assert lines[0].split() == ["visit", "Variance", "SD", "Corr"]
+    covariance = fit.residual_cov.to_numpy()
+    sd = np.sqrt(np.diag(covariance))
+    for i, (name, line) in enumerate(zip(VISITS, lines[1:], strict=True)):
+        assert line.startswith(name)
+        cells = [float(cell) for cell in line.removeprefix(name).split()]
+        expected = [sd[i] ** 2, sd[i], *(covariance[i, :i] / (sd[i] * sd[:i]))]
+        np.testing.assert_allclose(cells, expected, rtol=5e-4, atol=5e-4)
+
+
+def test_each_arm_has_its_table():
+    text = str(trial_fit("us(visit | arm / patient)"))
+    assert "separate for 2 levels of arm" in " ".join(text.split())
+    for arm, covariance in trial_fit("us(visit | arm / patient)").residual_cov.items():
+        first = table_of(text, f"Residual covariance, arm = {arm}")[1]
+        variance = float(first.removeprefix(VISITS[0]).split()[0])
+        assert variance == pytest.approx(covariance.iloc[0, 0], rel=5e-4)
+
+
+def test_few_parameters_stand_instead_of_the_matrix():
+    fit = trial_fit("ar1(visit | patient)")
+    lines = table_of(str(fit), "Residual covariance")
+    assert [line.split()[0] for line in lines[1:3]] == ["Variance", "AR(1)"]
+    for line, value in zip(lines[1:3], fit.residual_parameters, strict=True):
+        assert float(line.split()[1]) == pytest.approx(value, rel=2e-3)
+    grouped = table_of(str(trial_fit("cs(visit | arm / patient)")), "Residual covariance")
+    assert grouped[0].split() == ["arm", "Parameter", "Estimate"]
+    assert [line.split()[0] for line in grouped[1:5]] == ["active", "CS", "placebo", "CS"]
+
+
+def test_uncorrelated_visits_have_no_correlations():
+    text = str(trial_fit("diag(visit | patient)"))
+    assert table_of(text, "Residual covariance")[0].split() == ["visit", "Variance", "SD"]
+    assert "orrelation" not in text.split("Fixed effects")[0]
+
+
+def test_random_effects_stand_beside_a_structured_residual(sleepstudy):
+    fit = lmm("Reaction ~ Days + (1 | Subject)", sleepstudy, residual="ar1(Days | Subject)")
+    text = str(fit)
+    assert "Groups:     Subject 18" in text
+    random = table_of(text, "Random effects")
+    assert [line.split()[0] for line in random] == ["Group", "Subject"]
+    assert repr(fit.varcorr).startswith("Group")
+    assert "AR(1)" in repr(fit.varcorr)
+
+
+def many_visits(structure, n_visits):
+    rng = np.random.default_rng(3)
+    visit = np.tile(np.arange(n_visits), 60)
+    subject = np.repeat(np.arange(60), n_visits)
+    frame = {"y": rng.normal(size=visit.size), "visit": visit, "id": subject}
+    return lmm("y ~ 1", frame, residual=f"{structure}(visit | id)")
+
+
+def test_a_matrix_too_wide_for_the_page_is_printed_in_two_tables():
+    text = str(many_visits("us", 10))
+    assert max(map(width, text.split("\n"))) <= WIDTH
+    assert table_of(text, "Residual covariance")[0].split() == ["visit", "Variance", "SD"]
+    assert len(table_of(text, "Residual correlations")) == 11
+
+
+def test_more_visits_leave_the_correlations_to_the_fit():
+    text = str(many_visits("us", 12))
+    lines = table_of(text, "Residual covariance")
+    assert len(lines) == 14
+    assert "fit.residual_cov" in lines[-1]
+    assert "Residual correlation" not in text
+    assert "ARH(1)" in table_of(str(many_visits("ar1h", 12)), "Residual correlation")[1]
+
+
+def test_weights_scale_the_residual_covariance():
+    text = str(trial_fit("us(visit | patient)", weights="w"))
+    assert "R_ij / sqrt(weight_i weight_j)" in text
+
+
+def test_tidy_and_glance_of_a_structured_residual(visits_fit):
+    rows = visits_fit.tidy("random")
+    assert set(rows["group"]) == {"Residual"}
+    assert list(rows["term"]) == list(visits_fit.residual_parameters.index)
+    np.testing.assert_array_equal(rows["estimate"], visits_fit.residual_parameters)
+    row = visits_fit.glance().iloc[0]
+    assert row["residual"] == visits_fit._record.residual.text
+    sigma = visits_fit.sigma
+    assert np.isnan(row["sigma"]) if sigma is None else row["sigma"] == sigma
+
+
+def test_varcorr_lists_the_pairs_of_visits():
+    table = trial_fit("us(visit | arm / patient)").varcorr.tidy()
+    assert list(table["group"].unique()) == ["Residual: active", "Residual: placebo"]
+    assert len(table) == 2 * 10
+    covariance = trial_fit("us(visit | patient)").residual_cov
+    rows = trial_fit("us(visit | patient)").varcorr.tidy()
+    pair = rows[(rows["effect1"] == VISITS[0]) & (rows["effect2"] == VISITS[2])]
+    assert pair["vcov"].item() == covariance.iloc[2, 0]
+    assert len(trial_fit("diag(visit | patient)").varcorr.tidy()) == 4
+
+
+def test_the_page_has_the_residual_covariance(visits_fit):
+    page = _Page(html_page(visits_fit))
+    assert page.open == []
+    words = "".join(page.words)
+    assert "Residual covariance" in words
+    assert "Residual variance" not in words
+    assert "80\N{NO-BREAK SPACE}subjects" in words
+
+
+def test_a_loaded_structured_fit_prints_the_same(visits_fit):
+    loaded = mlm.load(visits_fit.to_json())
+    assert repr(loaded.varcorr) == repr(visits_fit.varcorr)
+    assert dict(loaded.ranef) == dict(visits_fit.ranef) == {}
+    assert "within patient" in str(loaded)

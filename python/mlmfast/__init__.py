@@ -12,6 +12,7 @@ from mlmfast import mvn
 from mlmfast._core import __version__
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
+from mlmfast.compare_structures import compare_structures
 from mlmfast.covariance import structures
 from mlmfast.datasets import load_sleepstudy
 from mlmfast.errors import (
@@ -44,6 +45,7 @@ __all__ = [
     "NewtonOptions",
     "SingularFitWarning",
     "__version__",
+    "compare_structures",
     "lmm",
     "load",
     "load_sleepstudy",

@@ -26,6 +26,7 @@ _EPILOG = """\
 examples:
   mlmfast fit data.csv "y ~ x + (x | g)"
   mlmfast fit data.parquet "y ~ x + (1 | school/class)" --factor class --html report.html
+  mlmfast fit trial.csv "y ~ arm * visit" --residual "us(visit | patient)"
   zcat data.csv.gz | mlmfast fit - "y ~ x + (1 | g)" --method ML --out fit.json
 
 exit status: 0 done, 1 not converged, 2 bad input
@@ -88,7 +89,8 @@ def _add_fit(commands: Any) -> None:
                      help="read these columns as factors, whatever they look like")  # fmt: skip
     fit.add_argument("--na", choices=("drop", "raise"), default="drop", dest="na_action",
                      help="rows with missing values: drop them (default) or stop")  # fmt: skip
-    fit.add_argument("--residual", metavar="STRUCTURE", help="residual covariance structure")
+    fit.add_argument("--residual", metavar="STRUCTURE",
+                     help='covariance of the residuals, such as "us(visit | subject)"')  # fmt: skip
     fit.add_argument("--ddf", help="degrees of freedom of tests: a method's name or a number")
     fit.add_argument("--out", metavar="FILE", help="save the fit as JSON")
     fit.add_argument("--html", metavar="FILE", help="write the report as a web page")

@@ -38,7 +38,9 @@ def conditional_effects(
     inside out and then filled in from the outside in. ``theta`` has shape (1, n_theta).
     """
     if not record.terms:
-        return []
+        # Subjects of a residual covariance have no effects of their own.
+        sizes = [len(group.labels) for group in record.groups]
+        return [ConditionalEffects(np.zeros((n, 0)), np.zeros((n, 0, 0))) for n in sizes]
     design = model.design
     residual = design.working_response - fixed_part(design, record)
     core, unit = model.reduce_residual(residual)

@@ -225,7 +225,7 @@ class LMMResult:
 
     @property
     def n_groups(self) -> dict[str, int]:
-        """Levels of each grouping factor."""
+        """Levels of each grouping factor; of the subjects where there are no random effects."""
         return {group.name: len(group.labels) for group in self._record.groups}
 
     # -- variances and random effects ----------------------------------------------------------
@@ -243,7 +243,25 @@ class LMMResult:
 
     @cached_property
     def residual_cov(self) -> pd.DataFrame | dict[str, pd.DataFrame] | None:
-        """Residual covariance over visits, by arm where grouped; None for independent ones."""
+        """Residual covariance over visits at weight 1; None for independent residuals.
+
+        A dict of frames by arm where arms have parameters of their own.
+
+        Raises
+        ------
+        ModelError
+            Where a spatial structure spans too many points for one matrix; see `R`.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> fit = mlm.lmm("Reaction ~ Days", data, residual="ar1(Days | Subject)")
+        >>> fit.residual_cov.iloc[:2, :2].round(1)
+                0       1
+        0  2451.7  1961.3
+        1  1961.3  2451.7
+        """
         residual = self._record.residual
         if residual is None:
             return None
@@ -260,7 +278,11 @@ class LMMResult:
 
     @cached_property
     def residual_parameters(self) -> pd.Series[float]:
-        """Parameters of the residual covariance on their natural scale, as SAS names them."""
+        """Parameters of the residual covariance on their natural scale, as SAS names them.
+
+        ``arm: name`` where arms have parameters of their own; the residual variance alone for
+        independent residuals.
+        """
         residual = self._record.residual
         if residual is None:
             return pd.Series({"Residual": self._record.sigma2})
@@ -268,7 +290,7 @@ class LMMResult:
 
     @cached_property
     def varcorr(self) -> VarCorr:
-        """Covariances of the random effects by grouping factor."""
+        """Covariances of the random effects by grouping factor; prints the residual's too."""
         return VarCorr(self._record)
 
     @cached_property
@@ -310,6 +332,7 @@ class LMMResult:
                 self._effects[position],
             )
             for position, group in enumerate(record.groups)
+            if record.terms_on(position)
         ]
 
     # -- state of the fit ----------------------------------------------------------------------
@@ -354,7 +377,8 @@ class LMMResult:
         Parameters
         ----------
         kind
-            "raw": y minus fitted; "pearson": raw over its standard deviation sigma / sqrt(w);
+            "raw": y minus fitted; "pearson": raw over the residual standard deviation of its row,
+            sigma / sqrt(w) or, with variances by visit, sigma_visit / sqrt(w);
             "marginal": y - X beta; "scaled": L^-1 (y - X beta) with V = L L' within each cluster
             (SAS VCIRY), independent with variance 1 under the model.
         """
@@ -430,7 +454,10 @@ class LMMResult:
         return term_covariance(self._record, term)
 
     def R(self, cluster: object = None) -> pd.DataFrame:
-        """Residual covariance of a cluster's rows (of all rows for None, as in V, Z and X)."""
+        """Residual covariance of a cluster's rows, weights included.
+
+        Rows of different subjects are uncorrelated. None means all rows, as in V, Z and X.
+        """
         from mlmfast.cluster_matrices import residual_covariance
 
         return residual_covariance(self._needs_source("R"), self._record, cluster)

@@ -10,9 +10,11 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
+from mlmfast.covariance import STRUCTURES
 from mlmfast.language.terms import term_list
 from mlmfast.model_matrix import ModelMatrixSpec
 from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
+from mlmfast.residual_structure import parse_residual
 
 _Kind = TypeVar("_Kind")
 
@@ -119,9 +121,15 @@ def _residual(data: Any) -> ResidualRecord | None:
         return None
     visits, arms = _texts(data["visits"]), _texts(data["arms"])
     names = _texts(data["parameter_names"])
+    text, structure = typed(data["text"], str), typed(data["structure"], str)
+    # Reports read both again.
+    if parse_residual(text).structure != structure or structure not in STRUCTURES:
+        raise ValueError(f"{text!r} is not a residual covariance of structure {structure!r}")
+    if not arms or not names or len(names) % len(arms):
+        raise ValueError("the parameters of the residual covariance do not fit its groups")
     return ResidualRecord(
-        text=typed(data["text"], str),
-        structure=typed(data["structure"], str),
+        text=text,
+        structure=structure,
         subject=typed(data["subject"], str),
         n_subjects=typed(data["n_subjects"], int),
         visits=visits,

@@ -9,7 +9,9 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.grouping_names import known_group
-from mlmfast.record import FitRecord
+from mlmfast.record import FitRecord, ResidualRecord
+
+_Row = tuple[str, str | None, str | None, float, float]
 
 
 class VarCorr(Mapping[str, pd.DataFrame]):
@@ -17,7 +19,7 @@ class VarCorr(Mapping[str, pd.DataFrame]):
 
     A mapping from the name of a grouping factor to a data frame; several terms on one factor are
     stacked, with zeros between them. An interaction is also found by lme4's name, "b:a" for "a:b".
-    Prints as a table of standard deviations and correlations.
+    Prints as a table of standard deviations and correlations, the residual's below.
 
     Parameters
     ----------
@@ -57,6 +59,10 @@ class VarCorr(Mapping[str, pd.DataFrame]):
     def tidy(self) -> pd.DataFrame:
         """One row a parameter: group, effects, variance or covariance, SD or correlation.
 
+        A residual covariance has a row for each pair of visits, group "Residual" (or
+        "Residual: arm"); `LMMResult.residual_parameters` are its parameters, which stand here
+        only where there are too many points for pairs.
+
         Examples
         --------
         >>> import mlmfast as mlm
@@ -66,34 +72,49 @@ class VarCorr(Mapping[str, pd.DataFrame]):
         0   Subject  1378.18  37.12
         1  Residual   960.46  30.99
         """
-        rows: list[tuple[str, str | None, str | None, float, float]] = []
-        for term in self._record.terms:
-            group = self._record.groups[term.group].name
-            correlation = correlations(term.covariance)
-            for i, name in enumerate(term.names):
-                variance = float(term.covariance[i, i])
-                rows.append((group, name, None, variance, float(np.sqrt(variance))))
-            if term.structure != "diag":
-                rows += [
-                    (
-                        group,
-                        term.names[j],
-                        name,
-                        float(term.covariance[i, j]),
-                        float(correlation[i, j]),
-                    )
-                    for i, name in enumerate(term.names)
-                    for j in range(i)
-                ]
-        sigma2 = self._record.sigma2
-        if self._record.residual is None:
-            rows.append(("Residual", None, None, sigma2, float(np.sqrt(sigma2))))
+        record = self._record
+        rows: list[_Row] = []
+        for term in record.terms:
+            group = record.groups[term.group].name
+            rows += _rows(group, term.names, term.covariance, term.structure != "diag")
+        if record.residual is None:
+            rows.append(("Residual", None, None, record.sigma2, float(np.sqrt(record.sigma2))))
+        else:
+            rows += _residual_rows(record.residual)
         return pd.DataFrame(rows, columns=["group", "effect1", "effect2", "vcov", "sdcor"])
 
     def __repr__(self) -> str:
         from mlmfast.report.summary import variance_table
 
         return variance_table(self._record)
+
+
+def _rows(group: str, names: tuple[str, ...], covariance: FloatArray, pairs: bool) -> list[_Row]:
+    """List variances, then covariances if there are any."""
+    correlation = correlations(covariance)
+    rows: list[_Row] = [
+        (group, name, None, float(v), float(np.sqrt(v)))
+        for name, v in zip(names, np.diag(covariance), strict=True)
+    ]
+    if pairs:
+        rows += [
+            (group, names[j], name, float(covariance[i, j]), float(correlation[i, j]))
+            for i, name in enumerate(names)
+            for j in range(i)
+        ]
+    return rows
+
+
+def _residual_rows(residual: ResidualRecord) -> list[_Row]:
+    if not residual.visits:
+        pairs = zip(residual.parameter_names, residual.parameters.tolist(), strict=True)
+        return [("Residual", name, None, value, np.nan) for name, value in pairs]
+    rows: list[_Row] = []
+    for arm, covariance in zip(residual.arms, residual.covariances, strict=True):
+        group = f"Residual: {arm}" if len(residual.arms) > 1 else "Residual"
+        correlated = residual.structure not in {"diag", "homdiag"}
+        rows += _rows(group, residual.visits, covariance, correlated)
+    return rows
 
 
 def correlations(covariance: FloatArray) -> FloatArray:

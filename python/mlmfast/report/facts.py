@@ -9,6 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import IntArray
 from mlmfast.report.numbers import column, count
+from mlmfast.report.residual_tables import residual_sentence
 from mlmfast.report.tables import Table
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ _CHUNK = 1 << 20
 
 def title(fit: LMMResult) -> str:
     """Say what was fitted and how."""
-    kind = "Linear mixed model" if fit.n_groups else "Linear model"
+    mixed = fit.n_groups or fit._record.residual is not None
+    kind = "Linear mixed model" if mixed else "Linear model"
     return f"{kind} fit by {_METHOD[fit.method]} ({fit.method})"
 
 
@@ -34,15 +36,23 @@ def model_facts(fit: LMMResult) -> list[tuple[str, str]]:
     facts = [("Formula", fit.formula)] if fit.formula else []
     facts.append(("Response", record.response))
     if record.weighted:
-        facts.append(("Weights", "residual variance is sigma^2 / weight"))
+        shown = "variance is sigma^2 / weight"
+        if record.residual is not None:
+            shown = "covariance of rows i, j is R_ij / sqrt(weight_i weight_j)"
+        facts.append(("Weights", f"residual {shown}"))
     offsets = [*record.offsets, *(["an offset argument"] if record.offset_given else [])]
     if offsets:
         facts.append(("Offset", " + ".join(offsets)))
     missing = f" ({fit.n_dropped} dropped: missing values)" if fit.n_dropped else ""
     facts.append(("Rows", f"{fit.nobs}{missing}"))
+    sizes = [
+        f"{name} {n}" for k, (name, n) in enumerate(fit.n_groups.items()) if record.terms_on(k)
+    ]
+    if sizes:
+        facts.append(("Groups", ", ".join(sizes)))
+    if record.residual is not None:
+        facts.append(("Residuals", residual_sentence(record.residual)))
     if record.groups:
-        sizes = ", ".join(f"{name} {n}" for name, n in fit.n_groups.items())
-        facts.append(("Groups", sizes))
         facts.append(("Clusters", _clusters(fit)))
     return facts
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlmfast.report import facts
 from mlmfast.report.numbers import printable
+from mlmfast.report.residual_tables import residual_tables
 from mlmfast.report.tables import (
     ALIASED,
     Table,
@@ -54,9 +55,12 @@ def fit_html(fit: LMMResult) -> str:
     """
     label, text = facts.convergence(fit)
     state = [(label, text), *facts.warnings_of(fit)]
+    within = fit._record.residual
+    residual = [] if within is None else residual_tables(within)
     tables = [
         facts.scaled_residuals(fit),
         variance_components_table(fit._record),
+        *residual,
         coefficient_table(fit),
         correlation_of_coefficients(fit._record),
     ]

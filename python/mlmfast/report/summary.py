@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlmfast.record import FitRecord
+from mlmfast.record import FitRecord, ResidualRecord
 from mlmfast.report import facts
 from mlmfast.report.numbers import width
+from mlmfast.report.residual_tables import residual_tables
 from mlmfast.report.tables import (
     Table,
     coefficient_table,
@@ -63,7 +64,7 @@ class Summary:
 
 
 def variance_table(record: FitRecord) -> str:
-    """Variances, SDs and correlations of the random effects as a table of text.
+    """Variances, SDs and correlations of the random effects and residuals as tables of text.
 
     Examples
     --------
@@ -104,11 +105,21 @@ def _likelihood_text(fit: LMMResult) -> str:
 
 
 def _variance_text(record: FitRecord, titled: bool = True) -> str:
-    """Write the table in one piece, or correlations apart where they make it too wide."""
+    """Write the tables of the random effects and of the residual covariance."""
+    parts = []
     table = variance_components_table(record)
+    if table is not None:
+        parts.append(_random_text(record, table, titled))
+    if record.residual is not None:
+        parts += _residual_texts(record.residual)
+    return "\n\n".join(parts)
+
+
+def _random_text(record: FitRecord, table: Table, titled: bool) -> str:
+    """Write the table in one piece, or correlations apart where they make it too wide."""
     title = table.title if titled else ""
     text = table_text(Table(title, table.header, table.rows, table.n_labels))
-    if len(table.header) <= 6 or max(width(line) for line in text.split("\n")) <= WIDTH:
+    if len(table.header) <= 6 or _fits(text):
         return text
     rows = tuple(row[:4] for row in table.rows)
     parts = [table_text(Table(title, table.header[:4], rows, table.n_labels))]
@@ -117,3 +128,15 @@ def _variance_text(record: FitRecord, titled: bool = True) -> str:
             name = f"Correlations by {record.groups[term.group].name}"
             parts.append(table_text(triangle(name, term.names, correlations(term.covariance))))
     return "\n\n".join(parts)
+
+
+def _residual_texts(residual: ResidualRecord) -> list[str]:
+    """Write its tables, correlations apart where they make one too wide."""
+    texts = [table_text(table) for table in residual_tables(residual)]
+    if all(map(_fits, texts)):
+        return texts
+    return [table_text(table) for table in residual_tables(residual, apart=True)]
+
+
+def _fits(text: str) -> bool:
+    return max(width(line) for line in text.split("\n")) <= WIDTH

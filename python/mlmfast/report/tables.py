@@ -97,10 +97,17 @@ def _one_estimate(pair: tuple[float, float], decimals: int | None) -> tuple[str,
     )
 
 
-def variance_components_table(record: FitRecord) -> Table:
-    """Variance and SD of every random effect and of the residual, correlations beside them."""
+def variance_components_table(record: FitRecord) -> Table | None:
+    """Variance and SD of every random effect and of the residual, correlations beside them.
+
+    A residual covariance over visits is left to tables of its own; None where nothing else is left.
+    """
     variances = [v for term in record.terms for v in np.diag(term.covariance).tolist()]
-    variances.append(record.sigma2)
+    independent = record.residual is None
+    if independent:
+        variances.append(record.sigma2)
+    elif not record.terms:
+        return None
     variance = numbers.column(variances)
     sd = numbers.column([float(np.sqrt(v)) for v in variances])
     rows: list[tuple[str, ...]] = []
@@ -112,7 +119,8 @@ def variance_components_table(record: FitRecord) -> Table:
     if not record.terms:
         cells = (("Residual", variance[0], sd[0]),)
         return Table("Residual variance", ("", "Variance", "SD"), cells)
-    rows.append(("Residual", "", variance[-1], sd[-1]))
+    if independent:
+        rows.append(("Residual", "", variance[-1], sd[-1]))
     n_correlations = max(len(row) for row in rows) - 4
     heads = ("Corr", *[""] * (n_correlations - 1)) if n_correlations else ()
     return Table("Random effects", ("Group", "Name", "Variance", "SD", *heads), tuple(rows), 2)

@@ -38,7 +38,8 @@ def tidy(fit: LMMResult, effects: str = "all") -> pd.DataFrame:
     effects
         "fixed": the fixed effects; "random": standard deviations (``sd__x``) and correlations
         (``cor__x.z``) of the random effects and the residual standard deviation
-        (``sd__Observation``); "all": both.
+        (``sd__Observation``), or the parameters of the residual covariance by SAS's names
+        (``UN(2,1)``, ``AR(1)``; ``arm: AR(1)`` where grouped); "all": both.
 
     Returns
     -------
@@ -89,8 +90,10 @@ def glance(fit: LMMResult) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns formula, method, nobs, n_dropped, n_groups_NAME for each grouping factor, sigma,
-        llf, deviance, aic, bic, rank, n_parameters, converged, singular, n_evaluations.
+        Columns formula, residual (as written; None without), method, nobs, n_dropped,
+        n_groups_NAME for each grouping factor, sigma (NaN where the residual has several
+        variances), llf, deviance, aic, bic, rank, n_parameters, converged, singular,
+        n_evaluations.
 
     Examples
     --------
@@ -102,13 +105,14 @@ def glance(fit: LMMResult) -> pd.DataFrame:
     """
     figures: dict[str, object] = {
         "formula": fit.formula,
+        "residual": None if fit._record.residual is None else fit._record.residual.text,
         "method": fit.method,
         "nobs": fit.nobs,
         "n_dropped": fit.n_dropped,
     }
     figures |= {f"n_groups_{name}": n for name, n in fit.n_groups.items()}
     figures |= {
-        "sigma": fit.sigma,
+        "sigma": np.nan if fit.sigma is None else fit.sigma,
         "llf": fit.llf,
         "deviance": fit.deviance,
         "aic": fit.aic,
@@ -153,7 +157,12 @@ def _random_rows(record: FitRecord) -> dict[str, list[Any]]:
                 for i, name in enumerate(term.names)
                 for j in range(i)
             ]
-    rows.append(("Residual", "sd__Observation", float(np.sqrt(record.sigma2))))
+    residual = record.residual
+    if residual is None:
+        rows.append(("Residual", "sd__Observation", float(np.sqrt(record.sigma2))))
+    else:
+        pairs = zip(residual.parameter_names, residual.parameters.tolist(), strict=True)
+        rows += [("Residual", name, value) for name, value in pairs]
     columns: dict[str, list[Any]] = {name: [np.nan] * len(rows) for name in _COLUMNS}
     columns["effect"] = ["ran_pars"] * len(rows)
     columns["group"] = [row[0] for row in rows]

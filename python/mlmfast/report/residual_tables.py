@@ -1,0 +1,124 @@
+"""The residual covariance of a report: a matrix over visits, or its few parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance import STRUCTURES
+from mlmfast.record import ResidualRecord
+from mlmfast.report import numbers
+from mlmfast.report.tables import Table, triangle
+from mlmfast.residual_structure import parse_residual
+from mlmfast.variance_components import correlations
+
+#: Visits whose correlations are still printed.
+MOST_VISITS = 10
+_TITLE = "Residual covariance"
+
+
+def residual_sentence(residual: ResidualRecord) -> str:
+    """Say which structure it is, over what, within whom.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> data = mlm.load_sleepstudy()
+    >>> fit = mlm.lmm("Reaction ~ Days", data, residual="ar1(Days | Subject)")
+    >>> print(residual_sentence(fit._record.residual).replace("\N{NO-BREAK SPACE}", " "))
+    first-order autoregressive over Days within Subject (18 subjects, 10 visits)
+    """
+    written = parse_residual(residual.text)
+    kind = STRUCTURES[residual.structure]
+    spot = "point" if kind.needs == "coordinates" else "visit"
+    size = numbers.count(residual.n_subjects, "subject")
+    if residual.visits:
+        size += f", {numbers.count(len(residual.visits), spot)}"
+    text = f"{kind.label} over {', '.join(written.coordinates)} within {residual.subject} ({size})"
+    if written.arm is None:
+        return text
+    return f"{text}, separate for {numbers.count(len(residual.arms), 'level')} of {written.arm}"
+
+
+def residual_tables(residual: ResidualRecord, apart: bool = False) -> list[Table]:
+    """Show variances and correlations by visit, or the parameters where visits have one variance.
+
+    Parameters
+    ----------
+    residual
+        The residual covariance.
+    apart
+        Put correlations into tables of their own, for narrow pages.
+    """
+    if _parameters(residual, 0)[0][0] == "Variance":
+        return [_parameter_table(residual)]
+    out: list[Table] = []
+    for a in range(len(residual.arms)):
+        out += _visit_tables(residual, a, apart)
+    return out
+
+
+def _parameters(residual: ResidualRecord, arm: int) -> list[tuple[str, float]]:
+    """Names, without the arm's, and values of the natural parameters of one arm."""
+    n = len(residual.parameters) // len(residual.arms)
+    prefix = f"{residual.arms[arm]}: " if len(residual.arms) > 1 else ""
+    names = residual.parameter_names[arm * n : (arm + 1) * n]
+    values = residual.parameters[arm * n : (arm + 1) * n].tolist()
+    return [(name.removeprefix(prefix), v) for name, v in zip(names, values, strict=True)]
+
+
+def _parameter_table(residual: ResidualRecord) -> Table:
+    arm_column = parse_residual(residual.text).arm
+    grouped = arm_column is not None
+    values = numbers.column(residual.parameters.tolist())
+    rows: list[tuple[str, ...]] = []
+    for a, arm in enumerate(residual.arms):
+        for i, (name, _) in enumerate(_parameters(residual, a)):
+            label = (arm if i == 0 else "", name) if grouped else (name,)
+            rows.append((*label, values[len(rows)]))
+    header = (arm_column or "", "Parameter", "Estimate") if grouped else ("", "Estimate")
+    note = f"{_places(residual)} i, j: {STRUCTURES[residual.structure].formula}"
+    return Table(_TITLE, header, tuple(rows), len(header) - 1, note)
+
+
+def _places(residual: ResidualRecord) -> str:
+    needs = STRUCTURES[residual.structure].needs
+    return "Covariance of points" if needs == "coordinates" else "Covariance of visits"
+
+
+def _visit_tables(residual: ResidualRecord, arm: int, apart: bool) -> Iterator[Table]:
+    written = parse_residual(residual.text)
+    where = "" if written.arm is None else f", {written.arm} = {residual.arms[arm]}"
+    covariance = residual.covariances[arm]
+    correlated = bool(np.any(covariance - np.diag(np.diag(covariance))))
+    shown = correlated and len(residual.visits) <= MOST_VISITS
+    beside = shown and not apart
+    yield _variances(residual, covariance, f"{_TITLE}{where}", beside)
+    if shown and apart:
+        matrix = correlations(covariance)
+        yield triangle(f"Residual correlations{where}", residual.visits, matrix)
+    rest = [(name, v) for name, v in _parameters(residual, arm) if not name.startswith("Var(")]
+    if correlated and not shown and len(rest) <= 2:
+        values = numbers.column([v for _, v in rest])
+        cells = tuple((name, v) for (name, _), v in zip(rest, values, strict=True))
+        yield Table(f"Residual correlation{where}", ("", "Estimate"), cells)
+
+
+def _variances(residual: ResidualRecord, covariance: FloatArray, title: str, beside: bool) -> Table:
+    variance = np.diag(covariance).tolist()
+    correlation = correlations(covariance)
+    cells = zip(
+        residual.visits, numbers.column(variance), numbers.column(np.sqrt(variance)), strict=True
+    )
+    rows = tuple(
+        (*row, *[numbers.correlation(correlation[i, j]) for j in range(i if beside else 0)])
+        for i, row in enumerate(cells)
+    )
+    n_beside = len(residual.visits) - 1 if beside else 0
+    heads = ("Corr", *[""] * (n_beside - 1)) if n_beside else ()
+    visit = ", ".join(parse_residual(residual.text).coordinates)
+    large = len(residual.visits) > MOST_VISITS
+    note = "covariances between visits: fit.residual_cov" if large else ""
+    return Table(title, (visit, "Variance", "SD", *heads), rows, note=note)
