@@ -305,6 +305,7 @@ class LMMResult:
                 self._effects[position],
             )
             for position, group in enumerate(record.groups)
+            if record.terms_on(position)
         ]
 
     # -- state of the fit ----------------------------------------------------------------------
