@@ -130,6 +130,11 @@ class ReducedModel:
         """What one unit of a covariance in the criterion is in the user's units."""
         if self.profiled:
             return record.sigma2
+        return self.response_unit
+
+    @property
+    def response_unit(self) -> float:
+        """What one unit of a variance of the scaled first response is in the user's units."""
         return float(self.core.y_scale[0] / self.y_scaling[0].scale) ** 2
 
     def residual_start(self, criterion: Criterion, fits: IntArray) -> FloatArray:
