@@ -67,7 +67,8 @@ pub fn statistics(values: Values, rows: Range<usize>, origin: f64) -> [f64; 4] {
                 visit(lane, value);
             }
         }
-        rest.iter().for_each(|&value| visit(0, value));
+        // As below: the same bits wherever a column lies in memory.
+        rest.iter().enumerate().for_each(|(lane, &value)| visit(lane, value));
     } else {
         rows.for_each(|row| visit(row % 4, values.row(row)));
     }

@@ -315,7 +315,7 @@ def _natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: f
     natural = structure.natural(theta)[0]
     with np.errstate(invalid="ignore", divide="ignore"):
         power = structure.natural_jacobian(theta)[0] @ along / natural
-    power = np.where(np.isfinite(power), np.round(2.0 * power) / 2.0, 0.0)
+    power = np.clip(np.where(np.isfinite(power), np.round(2.0 * power) / 2.0, 0.0), 0.0, 1.0)
     return np.asarray(natural * unit**power)
 
 
