@@ -8,6 +8,7 @@ import mlmfast as mlm
 from mlmfast.errors import DataError, FormulaError, MlmError, ModelError
 
 from .problems import effect_columns, nested_frame
+from .residual_models import trial
 
 UNFIT = (DataError, ModelError)
 
@@ -305,3 +306,87 @@ NOT_YET = {
 def test_what_is_not_available_yet_says_so(frame, formula, arguments):
     with pytest.raises(ModelError, match=r"(?i)not (yet )?(available|supported|implemented)"):
         mlm.lmm(formula, frame, **arguments)
+
+
+# -- residual structures -------------------------------------------------------------------------
+
+
+def without_repeats():
+    return trial(n_subjects=20, missing=0.1).assign(
+        one="v1", late=lambda d: np.arange(len(d)) % 70, word="early"
+    )
+
+
+BAD_RESIDUALS = {
+    "unknown structure": ("ar2(visit | subject)", FormulaError, r"'ar2'.*did you mean 'ar1"),
+    "unknown structure, near none": ("frob(visit | subject)", FormulaError, r"'frob'.*\bus\b"),
+    "no bar": ("us(visit)", FormulaError, r"\| subject"),
+    "no call": ("visit | subject", FormulaError, r"structure\(visit \| subject\)"),
+    "no visit": ("us(subject)", FormulaError, r"\|"),
+    "empty": ("", FormulaError, r"nothing"),
+    "number": (3, FormulaError, r"int"),
+    "list": (["us(visit | subject)"], FormulaError, r"list"),
+    "expression as visit": ("us(log(time) | subject)", FormulaError, r"log\(time\)"),
+    "several columns of visits": ("us(visit, time | subject)", FormulaError, r"one column"),
+    "unknown visit": ("us(nowhere | subject)", DataError, r"nowhere"),
+    "unknown subject": ("us(visit | nowhere)", DataError, r"nowhere"),
+    "unknown arm": ("us(visit | nowhere / subject)", DataError, r"nowhere"),
+    "words as coordinates": ("sp_exp(word | subject)", DataError, r"sp_exp.*numbers.*'word'"),
+    "one visit": ("us(one | subject)", (DataError, ModelError), r"\bone\b"),
+    "subject in two arms": ("us(visit | visit / subject)", DataError, r"'s\d\d'.*'visit'"),
+    "more than 64 visits": ("us(late | subject)", ModelError, r"\b70\b.*\b64\b"),
+}
+
+
+@pytest.mark.parametrize(
+    ("residual", "error", "message"), BAD_RESIDUALS.values(), ids=BAD_RESIDUALS
+)
+def test_bad_residual(residual, error, message):
+    with pytest.raises(error, match=message):
+        mlm.lmm("y ~ x", without_repeats(), residual=residual)
+
+
+def test_one_row_a_subject_has_no_covariance_of_visits():
+    frame = without_repeats().drop_duplicates("subject")
+    with pytest.raises(UNFIT, match=r"\bone\b.*\b1\b.*visit|\b1\b.*visit.*\bone\b"):
+        mlm.lmm("y ~ x", frame, residual="cs(one | subject)")
+
+
+def test_a_visit_twice_in_a_subject_names_both():
+    frame = without_repeats().sort_values(["subject", "visit"])
+    twice = pd.concat([frame, frame.iloc[[7]]])
+    subject, visit = frame.iloc[7][["subject", "visit"]]
+    with pytest.raises(DataError, match=rf"'{subject}'.*'{visit}'"):
+        mlm.lmm("y ~ x", twice, residual="us(visit | subject)")
+
+
+@pytest.mark.parametrize("random", ["(1 | visit)", "(1 | subject:x2)", "(1 | subject/x2)"])
+def test_random_effects_inside_or_across_subjects(random):
+    frame = without_repeats().assign(x2=lambda d: d["visit"].isin(["v1", "v2"]).astype(str))
+    with pytest.raises(ModelError, match=r"'subject'.*not available yet"):
+        mlm.lmm(f"y ~ x + {random}", frame, residual="ar1(visit | subject)")
+
+
+def test_a_missing_visit_or_subject_drops_its_row():
+    frame = without_repeats()
+    frame.loc[3, "visit"] = None
+    frame.loc[5, "subject"] = None
+    fit = mlm.lmm("y ~ x", frame, residual="us(visit | subject)")
+    assert (fit.n_dropped, fit.nobs) == (2, len(frame) - 2)
+
+
+def test_infinite_coordinates():
+    frame = without_repeats()
+    frame.loc[3, "time"] = np.inf
+    with pytest.raises(DataError, match=r"\btime\b"):
+        mlm.lmm("y ~ x", frame, residual="sp_exp(time | subject)")
+
+
+def test_a_start_for_the_residual_covariance_is_not_available_yet():
+    with pytest.raises(ModelError, match="not available yet"):
+        mlm.lmm("y ~ x", without_repeats(), residual="us(visit | subject)", start={"Residual": 2.0})
+
+
+def test_scales_beside_a_residual_structure_are_not_available_yet():
+    with pytest.raises(ModelError, match=r"residual_scale.*not available yet"):
+        mlm.lmm("y ~ x", without_repeats(), residual="ar1(visit | subject)", residual_scale="site")

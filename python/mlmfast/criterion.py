@@ -114,7 +114,9 @@ class Criterion:
     def chain(self, theta: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Jacobian of the entries by local coordinates, second derivatives of gradient'entries."""
         if len(self.terms) == 1:
-            return self.terms[0].structure.chart(theta, gradient)
+            jacobian, curvature = self.terms[0].structure.chart(theta, gradient)
+            # A product's last digits depend on the layout, which may depend on the number of rows.
+            return np.ascontiguousarray(jacobian), curvature
         n = len(theta)
         jacobian = np.zeros((n, len(self.entries), self.n_theta))
         curvature = np.zeros((n, self.n_theta, self.n_theta))
