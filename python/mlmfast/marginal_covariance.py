@@ -48,14 +48,13 @@ def marginal_covariances(design: Design, record: FitRecord, rows: IntArray) -> F
 def residual_covariances(design: Design, record: FitRecord, rows: IntArray) -> FloatArray:
     """R of m sets of n rows each, shape (m, n, n); ``rows`` of shape (m, n)."""
     sd = noise_sd(design, record)[rows]
-    if record.residual is not None and design.residual is not None:
-        if design.residual.points is not None:
-            return _scattered(design.residual, record.residual, rows, sd)
     if record.residual is None or design.residual is None:
         out = np.zeros((*rows.shape, rows.shape[1]))
         diagonal = np.arange(rows.shape[1])
         out[:, diagonal, diagonal] = sd**2
         return out
+    if design.residual.points is not None:
+        return _scattered(design.residual, record.residual, rows, sd)
     units, positions = design.residual.units[rows], design.residual.positions[rows]
     correlation = correlations(residual_template(record.residual))
     out = correlation[positions[:, :, None], positions[:, None, :]]
@@ -67,7 +66,8 @@ def _scattered(
     design: ResidualDesign, record: ResidualRecord, rows: IntArray, sd: FloatArray
 ) -> FloatArray:
     """R of rows by the distances between their points, shape (m, n, n)."""
-    assert design.points is not None and isinstance(design.structure, Spatial)
+    assert design.points is not None
+    assert isinstance(design.structure, Spatial)
     points = design.points[rows]
     gaps = points[:, :, None, :] - points[:, None, :, :]
     distances = np.sqrt((gaps * gaps).sum(axis=3))
