@@ -117,6 +117,22 @@ pub fn solve_lower(l: &[f64], n: usize, b: &mut [f64], width: usize) {
     }
 }
 
+/// B <- L^-1 B for the columns of B from `first` on; `stride` columns in all.
+#[inline(always)]
+pub fn solve_lower_right(l: &[f64], n: usize, b: &mut [f64], stride: usize, first: usize) {
+    for i in 0..n {
+        let (above, row_i) = b.split_at_mut(i * stride);
+        let row_i = &mut row_i[first..stride];
+        for j in 0..i {
+            axpy(-l[i * n + j], &above[j * stride + first..(j + 1) * stride], row_i);
+        }
+        let inverse = 1.0 / l[i * n + i];
+        for value in row_i {
+            *value *= inverse;
+        }
+    }
+}
+
 /// A B for square row-major matrices of order `n`.
 #[must_use]
 pub fn multiply(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {

@@ -26,7 +26,7 @@ use rayon::prelude::*;
 
 use crate::dense::{
     NotPositiveDefinite, add_outer, axpy, cholesky, dot, semidefinite_root, solve_lower,
-    symmetrise, vectorised,
+    solve_lower_right, symmetrise, vectorised,
 };
 use crate::reduction::{Pattern, Reduction, block};
 
@@ -125,8 +125,9 @@ pub struct Elimination<'a> {
 
 impl<'a> Elimination<'a> {
     /// `g[l]` is row-major `q` x `q`; `entries` sorted by level. At the residual's level it may
-    /// instead hold one matrix for each unit, followed by their derivatives by each of the level's
-    /// parameters and by each pair of them; the level's entries then only count the parameters.
+    /// instead hold one matrix for each unit, or one for all, followed by their derivatives by each
+    /// of the level's parameters and by each pair of them; the level's entries then only count the
+    /// parameters.
     #[must_use]
     pub fn new(
         reduction: &'a Reduction,
@@ -203,38 +204,84 @@ impl<'a> Elimination<'a> {
         Ok(out)
     }
 
-    /// Has each unit of the residual's level a covariance of its own?
-    fn has_unit_covariances(&self, level: usize) -> bool {
+    /// Does the residual's covariance come with derivatives by parameters, or unit by unit?
+    fn has_directions(&self, level: usize) -> bool {
         let blocks = &self.reduction.levels[level];
         blocks.is_residual && self.g[level].len() != blocks.q * blocks.q
     }
 
-    /// Units of the innermost level, where each has a covariance of its own.
-    fn stack(&self, level: usize) -> usize {
+    /// Matrices of one kind: one for each unit, or one that all share.
+    fn n_stacked(&self, level: usize) -> usize {
         let q = self.reduction.levels[level].q;
-        self.reduction.patterns.len() * q * q
+        let t = self.first_entry[level + 1] - self.first_entry[level];
+        self.g[level].len() / (q * q * (1 + t + t * (t + 1) / 2))
+    }
+
+    /// The `kind`-th matrix of a unit: covariance, first derivatives, second derivatives by pairs.
+    fn stacked(&self, level: usize, unit: usize, kind: usize) -> &[f64] {
+        let q = self.reduction.levels[level].q;
+        let n = self.n_stacked(level);
+        &self.g[level][block(kind * n + if n == 1 { 0 } else { unit }, q * q)]
     }
 
     /// Covariance of a unit's random effects (of its residuals).
     fn covariance(&self, level: usize, unit: usize) -> &[f64] {
-        let q = self.reduction.levels[level].q;
-        if self.has_unit_covariances(level) {
-            &self.g[level][block(unit, q * q)]
-        } else {
-            &self.g[level]
+        if self.has_directions(level) { self.stacked(level, unit, 0) } else { &self.g[level] }
+    }
+
+    /// May units that saw the same visits share a factorization?
+    fn shares_factors(&self, level: usize) -> bool {
+        self.reduction.levels[level].is_residual
+            && (!self.has_directions(level) || self.n_stacked(level) == 1)
+    }
+
+    /// Whitens the block in `work.whitened`; returns log|W|. With `keep`, H goes to `work.kept.h`.
+    #[inline(always)]
+    fn whiten_leaf(
+        &self,
+        level: usize,
+        unit: usize,
+        work: &mut Workspace,
+        keep: bool,
+    ) -> Result<f64, NotPositiveDefinite> {
+        let (q, w) = (self.reduction.levels[level].q, self.width[level]);
+        let stride = q + w;
+        let same = self.shares_factors(level)
+            && work.kept.seen.len() == q
+            && (0..q).all(|i| {
+                // T is 0 or 1 on its diagonal.
+                work.kept.seen[i].to_bits() == work.whitened[i * stride + i].to_bits()
+            });
+        if same {
+            for i in 0..q {
+                work.whitened[i * stride..i * stride + q]
+                    .copy_from_slice(&work.kept.root[block(i, q)]);
+            }
+            solve_lower_right(&work.kept.factor, q, &mut work.whitened, stride, q);
+            return Ok(work.kept.logdet);
         }
-    }
-
-    /// Derivative of a unit's covariance by parameter `k`.
-    fn direction(&self, level: usize, unit: usize, k: usize) -> &[f64] {
-        let q = self.reduction.levels[level].q;
-        &self.g[level][(1 + k) * self.stack(level)..][block(unit, q * q)]
-    }
-
-    /// Second derivative of a unit's covariance by the `pair`-th pair of parameters.
-    fn bend(&self, level: usize, unit: usize, n_directions: usize, pair: usize) -> &[f64] {
-        let q = self.reduction.levels[level].q;
-        &self.g[level][(1 + n_directions + pair) * self.stack(level)..][block(unit, q * q)]
+        work.kept.seen.clear();
+        let seen: Vec<f64> = (0..q).map(|i| work.whitened[i * stride + i]).collect();
+        let logdet = self.factor_w(level, unit, &work.whitened, &mut work.w)?;
+        solve_lower(&work.w, q, &mut work.whitened, stride);
+        if self.shares_factors(level) {
+            let kept = &mut work.kept;
+            kept.root =
+                (0..q).flat_map(|i| &work.whitened[i * stride..i * stride + q]).copied().collect();
+            kept.factor.clear();
+            kept.factor.extend_from_slice(&work.w[..q * q]);
+            kept.logdet = logdet;
+            kept.seen = seen;
+            if keep {
+                kept.h = vec![0.0; q * q];
+                for row in kept.root.chunks_exact(q) {
+                    for a in 0..q {
+                        axpy(row[a], row, &mut kept.h[block(a, q)]);
+                    }
+                }
+            }
+        }
+        Ok(logdet)
     }
 
     fn is_leaf(&self, level: usize) -> bool {
@@ -317,6 +364,8 @@ struct Workspace {
     visited: Vec<usize>,
     /// Do leaves need S and J?
     wants_conditional: bool,
+    /// What the last unit with a residual covariance shared by all left behind.
+    kept: KeptFactor,
     w: Vec<f64>,
     whitened: Vec<f64>,
     h: Vec<f64>,
@@ -339,6 +388,7 @@ impl Workspace {
             nodes: vec![Vec::new(); levels.len()],
             visited: vec![0; levels.len()],
             wants_conditional: false,
+            kept: KeptFactor::default(),
             w: vec![0.0; q * q],
             whitened: vec![0.0; q * largest],
             h: vec![0.0; q * q],
@@ -348,6 +398,29 @@ impl Workspace {
             row: vec![0.0; largest + q],
         }
     }
+}
+
+/// Factor of W for one set of visits: units that saw the same visits use it again.
+#[derive(Default)]
+struct KeptFactor {
+    /// Diagonal of T.
+    seen: Vec<f64>,
+    logdet: f64,
+    /// L, with W = L L'.
+    factor: Vec<f64>,
+    /// L^-1 T.
+    root: Vec<f64>,
+    h: Vec<f64>,
+    /// Visits that `products` belong to, and for each pair of parameters what their second
+    /// derivative needs of H.
+    seen_products: Vec<f64>,
+    products: Vec<PairProducts>,
+}
+
+/// `R_k H R_l + R_l H R_k - R_kl`, `tr(H R_kl) - tr(H R_k H R_l)` of a pair (k, l) of parameters.
+struct PairProducts {
+    weight_of_f: Vec<f64>,
+    own: f64,
 }
 
 /// Where the parts of a node stand in its record.
@@ -489,9 +562,10 @@ impl Elimination<'_> {
         for b in first..first + n_blocks {
             self.load_block(level, b, &mut work.whitened);
             if b == first {
-                logdet = self.factor_w(level, unit, &work.whitened, &mut work.w)?;
+                logdet = self.whiten_leaf(level, unit, work, false)?;
+            } else {
+                solve_lower(&work.w, q, &mut work.whitened, q + w);
             }
-            solve_lower(&work.w, q, &mut work.whitened, q + w);
             self.add_whitened(level, work, target);
         }
         Ok(count as f64 * logdet)
@@ -572,7 +646,12 @@ impl Elimination<'_> {
         let NodeLayout { q, w, .. } = layout;
         let start = work.nodes[level].len();
         work.nodes[level].resize(start + layout.size(), 0.0);
-        information(&work.whitened, q, w, &mut work.h, &mut work.u);
+        if self.shares_factors(level) {
+            work.h[..q * q].copy_from_slice(&work.kept.h);
+            half_information(&work.whitened, q, w, &mut work.u);
+        } else {
+            information(&work.whitened, q, w, &mut work.h, &mut work.u);
+        }
         let node = &mut work.nodes[level][start..];
         node[layout.h()].copy_from_slice(&work.h[..q * q]);
         node[layout.u()].copy_from_slice(&work.u[..q * w]);
@@ -705,9 +784,10 @@ impl Elimination<'_> {
         for b in first..first + n_blocks {
             self.load_block(level, b, &mut work.whitened);
             if b == first {
-                logdet = self.factor_w(level, unit, &work.whitened, &mut work.w)?;
+                logdet = self.whiten_leaf(level, unit, work, true)?;
+            } else {
+                solve_lower(&work.w, q, &mut work.whitened, q + w);
             }
-            solve_lower(&work.w, q, &mut work.whitened, q + w);
             self.push_node(level, layout, work);
             let weight = if b == first { count as f64 } else { 0.0 };
             self.own_tangents(level, unit, &work.u, &work.h, weight, target_by, logdet_by);
@@ -731,9 +811,9 @@ impl Elimination<'_> {
     ) {
         let (q, w) = (self.reduction.levels[level].q, self.width[level]);
         let first = self.first_entry[level];
-        if self.has_unit_covariances(level) {
+        if self.has_directions(level) {
             for k in 0..self.first_entry[level + 1] - first {
-                let direction = self.direction(level, unit, k);
+                let direction = self.stacked(level, unit, 1 + k);
                 let du = times(direction, u, q, q, w);
                 let into = &mut target_by[block(k, w * w)];
                 for a in 0..q {
@@ -775,6 +855,17 @@ fn information(rows: &[f64], q: usize, w: usize, h: &mut [f64], u: &mut [f64]) {
     for row in rows.chunks_exact(q + w).take(q) {
         for a in 0..q {
             axpy(row[a], &row[..q], &mut h[block(a, q)]);
+            axpy(row[a], &row[q..], &mut u[block(a, w)]);
+        }
+    }
+}
+
+/// U = T'W^-1 A from the whitened rows [T A].
+#[inline(always)]
+fn half_information(rows: &[f64], q: usize, w: usize, u: &mut [f64]) {
+    u.fill(0.0);
+    for row in rows.chunks_exact(q + w).take(q) {
+        for a in 0..q {
             axpy(row[a], &row[q..], &mut u[block(a, w)]);
         }
     }
@@ -867,7 +958,8 @@ impl Elimination<'_> {
         weigh(&node[layout.u()], q, w, psi, e, &mut work.row, &mut f, &mut f_rss);
         symmetrise(&mut f, q);
         symmetrise(&mut f_rss, q);
-        self.own_second(level, unit, &node[layout.h()], &f, &f_rss, 1.0, sums);
+        let kept = &mut work.kept;
+        self.own_second(level, unit, &node[layout.h()], &f, &f_rss, 1.0, kept, sums);
         if self.is_leaf(level) {
             return;
         }
@@ -909,7 +1001,7 @@ impl Elimination<'_> {
         }
         symmetrise(&mut work.f, q);
         symmetrise(&mut work.f_rss, q);
-        self.own_second(0, item, &work.h, &work.f, &work.f_rss, count as f64, sums);
+        self.own_second(0, item, &work.h, &work.f, &work.f_rss, count as f64, &mut work.kept, sums);
         sums.logdet += count as f64 * logdet;
         Ok(())
     }
@@ -924,13 +1016,14 @@ impl Elimination<'_> {
         f: &[f64],
         f_rss: &[f64],
         count: f64,
+        kept: &mut KeptFactor,
         sums: &mut Sums,
     ) {
         let q = self.reduction.levels[level].q;
         let n = self.entries.len();
         let range = self.first_entry[level]..self.first_entry[level + 1];
-        if self.has_unit_covariances(level) {
-            self.own_second_of_directions(level, unit, h, f, f_rss, sums);
+        if self.has_directions(level) {
+            self.own_second_of_directions(level, unit, h, f, f_rss, count, kept, sums);
             return;
         }
         for k in range.clone() {
@@ -950,7 +1043,8 @@ impl Elimination<'_> {
         }
     }
 
-    /// `own_second` where each unit has a covariance of its own, moved by a few parameters.
+    /// `own_second` where a covariance is moved by a few parameters.
+    #[allow(clippy::too_many_arguments)] // the sums a unit adds to, each named once
     fn own_second_of_directions(
         &self,
         level: usize,
@@ -958,37 +1052,62 @@ impl Elimination<'_> {
         h: &[f64],
         f: &[f64],
         f_rss: &[f64],
+        count: f64,
+        kept: &mut KeptFactor,
         sums: &mut Sums,
     ) {
         let q = self.reduction.levels[level].q;
         let n = self.entries.len();
         let first = self.first_entry[level];
         let n_directions = self.first_entry[level + 1] - first;
-        let moved: Vec<(Vec<f64>, Vec<f64>, Vec<f64>)> = (0..n_directions)
-            .map(|k| {
-                let direction = self.direction(level, unit, k);
-                let by = |x: &[f64]| times(x, direction, q, q, q);
-                (by(h), by(f), by(f_rss))
-            })
-            .collect();
+        let seen: Vec<f64> = (0..q).map(|i| h[i * q + i]).collect();
+        if !self.shares_factors(level) || kept.seen_products != seen {
+            kept.products = self.pair_products(level, unit, n_directions, h);
+            kept.seen_products = seen;
+        }
         for k in 0..n_directions {
             for l in 0..=k {
-                let bend = self.bend(level, unit, n_directions, k * (k + 1) / 2 + l);
-                // tr(A B) over the products H R_k, F R_l, ...
-                let trace = |a: &[f64], b: &[f64]| -> f64 {
-                    (0..q).map(|i| (0..q).map(|j| a[i * q + j] * b[j * q + i]).sum::<f64>()).sum()
-                };
+                let pair = &kept.products[k * (k + 1) / 2 + l];
                 let at = (first + k) * n + first + l;
-                sums.hessian[at] += trace(&moved[k].0, &moved[l].1)
-                    + trace(&moved[l].0, &moved[k].1)
-                    - trace(&moved[k].0, &moved[l].0)
-                    + dot(h, bend)
-                    - dot(f, bend);
-                sums.hessian_rss[at] += trace(&moved[k].0, &moved[l].2)
-                    + trace(&moved[l].0, &moved[k].2)
-                    - dot(f_rss, bend);
+                sums.hessian[at] += dot(&pair.weight_of_f, f) + count * pair.own;
+                sums.hessian_rss[at] += dot(&pair.weight_of_f, f_rss);
             }
         }
+    }
+
+    /// What second derivatives by pairs of parameters need of one unit's H.
+    fn pair_products(
+        &self,
+        level: usize,
+        unit: usize,
+        n_directions: usize,
+        h: &[f64],
+    ) -> Vec<PairProducts> {
+        let q = self.reduction.levels[level].q;
+        let by_h: Vec<Vec<f64>> = (0..n_directions)
+            .map(|k| times(h, self.stacked(level, unit, 1 + k), q, q, q))
+            .collect();
+        let mut out = Vec::with_capacity(n_directions * (n_directions + 1) / 2);
+        for k in 0..n_directions {
+            for l in 0..=k {
+                let bend = self.stacked(level, unit, 1 + n_directions + k * (k + 1) / 2 + l);
+                let mut weight_of_f = times(self.stacked(level, unit, 1 + k), &by_h[l], q, q, q);
+                axpy(
+                    1.0,
+                    &times(self.stacked(level, unit, 1 + l), &by_h[k], q, q, q),
+                    &mut weight_of_f,
+                );
+                axpy(-1.0, bend, &mut weight_of_f);
+                let mut trace = 0.0;
+                for i in 0..q {
+                    for j in 0..q {
+                        trace += by_h[k][i * q + j] * by_h[l][j * q + i];
+                    }
+                }
+                out.push(PairProducts { weight_of_f, own: dot(h, bend) - trace });
+            }
+        }
+        out
     }
 
     /// Second differential by an entry of this level and one inside, and by two inside.

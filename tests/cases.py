@@ -77,3 +77,49 @@ def varcorr_of(case_id):
         our_group(case_id, group): (value["names"], np.array(value["cov"], dtype=float))
         for group, value in groups.items()
     }
+
+
+# Structures whose visits all have one variance.
+HOMOGENEOUS = ("ad", "ar1", "car1", "cs", "sp_exp", "toep")
+
+
+def residual_cov_of(case_id):
+    """{group: (visit labels, covariance matrix)}, the group None where there is one covariance."""
+    value = reference(case_id)["expect"]["residual_cov"]
+    if {"cov", "variance"} & set(value):
+        return {None: _residual_matrix(value)}
+    return {group: _residual_matrix(part) for group, part in value.items()}
+
+
+def _residual_matrix(value):
+    """A reference's residual covariance; labels None: those of the fit, numbers on a line."""
+    if "cov" in value:
+        return value["levels"], lambda _: np.array(value["cov"], dtype=float)
+    if "variance_by_level" in value:
+        by_level = value["variance_by_level"]
+        return list(by_level), lambda _: np.diag(list(by_level.values()))
+    return None, lambda points: value["variance"] * value["rho"] ** distances(points)
+
+
+def distances(points):
+    """|x_i - x_j| of points on a line."""
+    return np.abs(np.subtract.outer(points, points))
+
+
+def sigma_of(case_id):
+    """The residual standard deviation at weight 1; None where visits or groups differ."""
+    expect = reference(case_id)["expect"]
+    if "residual_cov" not in expect:
+        return expect["sigma"]
+    kind = reference(case_id)["residual"].split("(")[0]
+    cov = residual_cov_of(case_id)
+    if kind not in HOMOGENEOUS or len(cov) > 1:
+        return None
+    _, matrix = cov[None]
+    return expect.get("sigma", np.sqrt(matrix(np.zeros(1))[0, 0]))
+
+
+def n_parameters_of(case_id):
+    """Number of all parameters; the fits with residual structures count only the covariance's."""
+    expect = reference(case_id)["expect"]
+    return expect["npar"] if "npar" in expect else expect["rank_x"] + expect["npar_cov"]

@@ -136,6 +136,9 @@ def _stack(design: Design, estimates: Estimates) -> dict[str, FloatArray]:
         blocks = [
             estimates.covariances[t] for t, term in enumerate(design.random) if term.factor == f
         ]
+        if not blocks:
+            # Subjects of a residual covariance without random effects of their own.
+            continue
         size = sum(block.shape[1] for block in blocks)
         full = np.zeros((len(estimates.sigma2), size, size))
         at = 0

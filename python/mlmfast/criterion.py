@@ -12,7 +12,7 @@ from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
-from mlmfast.unit_covariances import UnitCovariances
+from mlmfast.unit_covariances import Directions
 
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
 INNER_R, INNER_A = 1e-6, 1e-6
@@ -22,15 +22,15 @@ INNER_R, INNER_A = 1e-6, 1e-6
 class TermBlock:
     """One random-effects term: where its G stands in the G of its level."""
 
-    structure: CovarianceStructure | UnitCovariances
+    structure: CovarianceStructure | Directions
     level: int
     first: int
     is_residual: bool = False
 
     @property
     def shared(self) -> CovarianceStructure:
-        """The structure, where all units share one matrix."""
-        assert not isinstance(self.structure, UnitCovariances), "units have matrices of their own"
+        """The structure, where the core takes derivatives by entries."""
+        assert not isinstance(self.structure, Directions), "derivatives are by theta here"
         return self.structure
 
     @property
@@ -82,7 +82,7 @@ class Criterion:
         """
         out = [np.zeros((len(theta), q, q)) for q in self.level_sizes]
         for term, s in zip(self.terms, self.theta_slices, strict=True):
-            if isinstance(term.structure, UnitCovariances):
+            if isinstance(term.structure, Directions):
                 out[term.level] = term.structure.stacked(theta[:, s], derivatives)
                 continue
             out[term.level][:, term.stretch, term.stretch] = term.shared.matrix(theta[:, s])

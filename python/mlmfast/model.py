@@ -396,7 +396,13 @@ def starting_theta(
     if not residual > 0:
         raise ModelError(f"the residual variance to start from is {residual}; it must be positive")
     criterion = reduced.criterion(method)
-    theta = np.empty((1, criterion.n_theta))
+    unit, theta = residual, np.empty((1, criterion.n_theta))
+    if reduced.design.residual is not None:
+        if "Residual" in start:
+            raise ModelError("starting values for the covariance of residual= are not available yet")
+        # Its own start for the residual covariance, and units of the response instead of sigma^2.
+        theta = reduced.residual_start(criterion, np.zeros(1, dtype=np.intp))
+        unit = reduced.response_unit
     taken: dict[str, int] = {}
     known = {factor.name for factor in reduced.design.factors}
     unknown = sorted(set(start) - known - {"Residual"})
@@ -415,7 +421,7 @@ def starting_theta(
         if full.shape[0] < taken[group] or full.shape[0] != full.shape[1]:
             raise ModelError(f"the covariance matrix to start {group!r} from has the wrong shape")
         k = np.linalg.inv(reduced.effects_map(int(position)))
-        relative = k @ full[stretch, stretch] @ k.T / residual
+        relative = k @ full[stretch, stretch] @ k.T / unit
         if not np.isfinite(relative).all() or np.linalg.eigvalsh(relative)[0] < -1e-8:
             raise ModelError(f"the matrix to start {group!r} from is not a covariance matrix")
         theta[:, criterion.theta_slices[int(position)]] = block.structure.theta(relative[None])

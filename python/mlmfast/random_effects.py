@@ -38,9 +38,8 @@ def conditional_effects(
     inside out and then filled in from the outside in. ``theta`` has shape (1, n_theta).
     """
     if not record.terms:
-        # Subjects of a residual covariance have no effects of their own.
-        sizes = [len(group.labels) for group in record.groups]
-        return [ConditionalEffects(np.zeros((n, 0)), np.zeros((n, 0, 0))) for n in sizes]
+        # Subjects of a residual covariance are a grouping factor without random effects.
+        return [_no_effects(len(group.labels)) for group in record.groups]
     design = model.design
     residual = design.working_response - fixed_part(design, record)
     core, unit = model.reduce_residual(residual)
@@ -48,7 +47,7 @@ def conditional_effects(
     conditional = core.conditional(g, 0, np.empty(0))
     variance = model.covariance_unit(record)
     assert conditional is not None, "a covariance G = L L' always gives a positive definite W"
-    out = [ConditionalEffects(np.empty(0), np.empty(0))] * len(record.groups)
+    out = [_no_effects(len(group.labels)) for group in record.groups]
     for level, (mean, covariance) in enumerate(conditional[: len(model.levels)]):
         rank = np.empty(len(mean), dtype=np.intp)
         rank[model.nesting.codes(level)] = np.arange(len(mean))
@@ -59,6 +58,10 @@ def conditional_effects(
             variance * (k @ covariance @ k.T)[rank][:, columns][:, :, columns],
         )
     return out
+
+
+def _no_effects(n_levels: int) -> ConditionalEffects:
+    return ConditionalEffects(np.empty((n_levels, 0)), np.empty((n_levels, 0, 0)))
 
 
 def fixed_part(design: Design, record: FitRecord) -> FloatArray:

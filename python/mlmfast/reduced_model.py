@@ -21,7 +21,13 @@ from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
 from mlmfast.errors import DataError, ModelError
 from mlmfast.record import FitRecord, ResidualRecord
-from mlmfast.unit_covariances import UnitCovariances, distances_within
+from mlmfast.unit_covariances import (
+    Directions,
+    SharedDirections,
+    UnitCovariances,
+    distances_within,
+    has_few_parameters,
+)
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,11 @@ class ReducedModel:
         """What one unit of a covariance in the criterion is in the user's units."""
         if self.profiled:
             return record.sigma2
+        return self.response_unit
+
+    @property
+    def response_unit(self) -> float:
+        """What one unit of a variance of the scaled first response is in the user's units."""
         return float(self.core.y_scale[0] / self.y_scaling[0].scale) ** 2
 
     def residual_start(self, criterion: Criterion, fits: IntArray) -> FloatArray:
@@ -145,7 +156,7 @@ class ReducedModel:
                     matrix = (1.0 - share) * _pairwise_covariance(sums[own], counts[own])[None]
                 else:
                     matrix = share * np.eye(block.structure.size)[None]
-                theta[row : row + 1, s] = block.structure.theta(matrix)
+                theta[row : row + 1, s] = structure_of(block).theta(matrix)
         return theta
 
     def residual_record(self, criterion: Criterion, theta: FloatArray) -> ResidualRecord | None:
@@ -165,10 +176,11 @@ class ReducedModel:
                 names += block.structure.structure.parameter_names
                 covariances.append(np.empty((0, 0)))
                 continue
-            covariances.append(unit * block.shared.matrix(theta[:1, s])[0])
-            values.append(_natural_in_units(block.shared, theta[:1, s], unit))
+            structure = structure_of(block)
+            covariances.append(unit * structure.matrix(theta[:1, s])[0])
+            values.append(_natural_in_units(structure, theta[:1, s], unit))
             prefix = f"{arm}: " if len(residual.arms) > 1 else ""
-            names += [prefix + name for name in block.structure.parameter_names]
+            names += [prefix + name for name in structure.parameter_names]
         return ResidualRecord(
             text=residual.formula.text,
             structure=residual.formula.structure,
@@ -283,6 +295,12 @@ def _pairwise_covariance(sums: FloatArray, counts: FloatArray) -> FloatArray:
     lifted = floor_eigenvalues(correlation[None], 0.02, 0.05)[0]
     scale = sd / np.sqrt(np.diag(lifted))
     return np.asarray(lifted * np.outer(scale, scale))
+
+
+def structure_of(block: TermBlock) -> CovarianceStructure:
+    """The structure of a block, however the core takes its derivatives."""
+    structure = block.structure
+    return structure.structure if isinstance(structure, Directions) else structure
 
 
 def _natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
@@ -422,10 +440,14 @@ def _blocks(
         assert isinstance(residual.structure, Spatial), "only these take coordinates"
         own = UnitCovariances(residual.structure, distances[nesting.codes(level)])
         return (*blocks, TermBlock(own, level, 0, True))
-    if design.residual is not None:
-        size, level = design.residual.structure.size, len(position)
-        for arm in range(len(design.residual.arms)):
-            blocks.append(TermBlock(design.residual.structure, level, arm * size, True))
+    if residual is not None:
+        size, level = residual.structure.size, len(position)
+        if len(residual.arms) == 1 and has_few_parameters(residual.structure):
+            return (*blocks, TermBlock(SharedDirections(residual.structure), level, 0, True))
+        blocks += [
+            TermBlock(residual.structure, level, arm * size, True)
+            for arm in range(len(residual.arms))
+        ]
     return tuple(blocks)
 
 

@@ -162,8 +162,8 @@ def residual_design(formula: ResidualFormula, frame: Frame) -> ResidualDesign:
         return _scattered(formula, kind, subjects, visits, labels, points)
     if len(labels) > LARGEST_ORDER:
         raise ModelError(
-            f"residual={formula.text!r} spans {len(labels)} distinct visits or coordinates; at "
-            f"most {LARGEST_ORDER} are available yet"
+            f"residual={formula.text!r} spans {len(labels)} distinct visits or points; at most "
+            f"{LARGEST_ORDER} are available yet"
         )
     units, n_units = _units(formula, subjects, visits, labels)
     arms: tuple[str, ...] = ("",)
@@ -230,7 +230,7 @@ def _structure(formula: ResidualFormula) -> type[CovarianceStructure]:
 def _visits(
     formula: ResidualFormula, kind: type[CovarianceStructure], frame: Frame
 ) -> tuple[CodeArray, tuple[str, ...], FloatArray | None]:
-    """Visit of each row, labels of the visits, and their coordinates if the structure has any."""
+    """Visit of each row, labels of the visits, and their coordinates where there are any."""
     if kind.needs == "coordinates":
         columns = []
         for name in formula.coordinates:

@@ -1,21 +1,101 @@
-"""Residual covariances that differ from unit to unit: spatial ones over coordinates of its own."""
+"""Residual covariances handed to the core with their derivatives by the structure's parameters.
+
+Cheaper than derivatives by every entry where parameters are few, and the only way where units have
+matrices of their own.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.spatial import Spatial
 
 
 @dataclass(frozen=True)
-class UnitCovariances:
-    """A spatial structure over the distances within each unit, where points are too many to share.
+class Directions(ABC):
+    """A residual covariance as matrices and their derivatives by theta.
 
-    The core then takes each unit's matrix with its derivatives by the structure's own parameters,
-    so that steps need no chain rule.
+    Steps need no chain rule: the core's derivatives are by theta already.
+    """
+
+    structure: CovarianceStructure
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Order of the matrices."""
+
+    @abstractmethod
+    def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
+        """Covariances, (a, matrices, units or 1, size, size).
+
+        Matrices are the covariance and, with ``derivatives``, those by each parameter and by each
+        pair of parameters.
+        """
+
+    @property
+    def n_theta(self) -> int:
+        """Number of parameters."""
+        return self.structure.n_theta
+
+    @property
+    def entries(self) -> tuple[tuple[int, int], ...]:
+        """One for each parameter: the core counts them."""
+        return ((0, 0),) * self.n_theta
+
+    @property
+    def mixes(self) -> bool:
+        """The residual has no columns of Z to mix."""
+        return False
+
+    def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Derivatives are by theta already."""
+        identity = np.broadcast_to(np.eye(self.n_theta), (len(theta), self.n_theta, self.n_theta))
+        return identity, np.zeros((len(theta), self.n_theta, self.n_theta))
+
+    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        """The point ``step`` away from ``theta``."""
+        return np.asarray(theta + step)
+
+
+@dataclass(frozen=True)
+class SharedDirections(Directions):
+    """One template that all units share, of a structure with few parameters."""
+
+    @property
+    def size(self) -> int:
+        """Visits."""
+        return self.structure.size
+
+    def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
+        """See `Directions`; one matrix serves all units."""
+        value = self.structure.matrix(theta)[:, None]
+        if not derivatives:
+            return np.ascontiguousarray(value[:, :, None])
+        rows, columns = np.array(self.structure.entries).T
+        n = len(rows)
+        i, j = np.tril_indices(self.n_theta)
+        first = self.structure.jacobian(theta).mT
+        # Second derivatives of each entry: one weight at a time.
+        second = [
+            self.structure.curvature(np.repeat(t[None], n, axis=0), np.eye(n))[:, i, j].T
+            for t in theta
+        ]
+        flat = np.concatenate([first, np.stack(second)], axis=1)
+        whole = np.zeros((*flat.shape[:2], self.size, self.size))
+        whole[:, :, rows, columns] = flat
+        whole[:, :, columns, rows] = flat
+        return np.ascontiguousarray(np.concatenate([value, whole], axis=1)[:, :, None])
+
+
+@dataclass(frozen=True)
+class UnitCovariances(Directions):
+    """A spatial structure over the distances within each unit, where points are too many to share.
 
     Attributes
     ----------
@@ -33,27 +113,8 @@ class UnitCovariances:
         """Rows of the largest unit."""
         return int(self.distances.shape[1])
 
-    @property
-    def n_theta(self) -> int:
-        """Number of parameters."""
-        return self.structure.n_theta
-
-    @property
-    def entries(self) -> tuple[tuple[int, int], ...]:
-        """One for each parameter: the core counts them."""
-        return ((0, 0),) * self.n_theta
-
-    @property
-    def mixes(self) -> bool:
-        """The residual has no columns of Z to mix."""
-        return False
-
     def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
-        """Covariances of all units, (a, matrices, n_units, size, size).
-
-        Matrices are the covariance and, with ``derivatives``, those by each parameter and by each
-        pair of parameters.
-        """
+        """See `Directions`; one matrix for each unit."""
         shape = self.distances.shape
         value, first, second = self.structure.at_distances(theta, self.distances.ravel())
         parts = [value[:, None]]
@@ -62,15 +123,6 @@ class UnitCovariances:
         whole = np.concatenate(parts, axis=1)
         return np.ascontiguousarray(whole.reshape(len(theta), -1, *shape))
 
-    def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Derivatives are by theta already."""
-        identity = np.broadcast_to(np.eye(self.n_theta), (len(theta), self.n_theta, self.n_theta))
-        return identity, np.zeros((len(theta), self.n_theta, self.n_theta))
-
-    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
-        """The point ``step`` away from ``theta``."""
-        return np.asarray(theta + step)
-
     def start(self) -> FloatArray:
         """Variance 1 and a correlation that fades over a third of the typical distance."""
         points = self.structure.coordinates
@@ -78,6 +130,12 @@ class UnitCovariances:
         within = self.distances[self.distances > 0]
         typical = float(np.median(within)) if within.size else float(np.median(gaps[gaps > 0]))
         return self.structure.theta(np.exp(-3.0 * gaps / typical)[None])
+
+
+def has_few_parameters(structure: CovarianceStructure) -> bool:
+    """Whether derivatives by parameters cost less than by entries."""
+    t = structure.n_theta
+    return structure.size > 5 and 2 * (t + t * (t + 1) // 2) < len(structure.entries)
 
 
 def distances_within(

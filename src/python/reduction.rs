@@ -385,8 +385,9 @@ impl Reduction {
         for (array, level) in g.iter().zip(levels) {
             let matrix = [level.q, level.q];
             let shape = array.shape().to_vec();
-            // Covariances of the units, one by one: (a, matrices, units, q, q).
-            if level.is_residual && shape.len() == 5 && shape[2] == self.0.patterns.len() {
+            // With derivatives by parameters: (a, matrices, units or 1, q, q).
+            let n_units = self.0.patterns.len();
+            if level.is_residual && shape.len() == 5 && [1, n_units].contains(&shape[2]) {
                 let wanted = [a, shape[1], shape[2], level.q, level.q];
                 slices.push((c_slice("g", array, &wanted)?, wanted[1..].iter().product()));
             } else {
@@ -406,8 +407,9 @@ impl Reduction {
         };
         let size = level.q * level.q;
         let t = entries.iter().filter(|e| e.level + 1 == self.0.levels.len()).count();
-        let wanted = self.0.patterns.len() * size * (1 + t + t * (t + 1) / 2);
-        g.iter().all(|g| g.last().is_some_and(|g| g.len() == size || g.len() == wanted))
+        let one = size * (1 + t + t * (t + 1) / 2);
+        let lengths = [size, one, one * self.0.patterns.len()];
+        g.iter().all(|g| g.last().is_some_and(|g| lengths.contains(&g.len())))
     }
 
     fn entries(&self, entries: &[(usize, usize, usize)]) -> PyResult<Vec<Entry>> {
