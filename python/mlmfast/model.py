@@ -399,7 +399,7 @@ def starting_theta(
     unit, theta = residual, np.empty((1, criterion.n_theta))
     if reduced.design.residual is not None:
         if "Residual" in start:
-            raise ModelError("starting values for the covariance of residual= are not available yet")
+            raise ModelError("starting values of a residual covariance are not available yet")
         # Its own start for the residual covariance, and units of the response instead of sigma^2.
         theta = reduced.residual_start(criterion, np.zeros(1, dtype=np.intp))
         unit = reduced.response_unit
