@@ -12,6 +12,7 @@ import pytest
 import mlmfast as mlm
 from mlmfast.report.html import html_page
 from mlmfast.report.numbers import width
+from mlmfast.report.residual_tables import residual_sentence
 from mlmfast.report.text import WIDTH
 from mlmfast.variance_components import VarCorr
 
@@ -444,3 +445,12 @@ def test_a_loaded_structured_fit_prints_the_same(visits_fit):
     assert repr(loaded.varcorr) == repr(visits_fit.varcorr)
     assert dict(loaded.ranef) == dict(visits_fit.ranef) == {}
     assert "within patient" in str(loaded)
+
+
+def test_points_too_many_for_a_matrix_leave_the_parameters():
+    fit = trial_fit("sp_exp(week | patient)")
+    residual = dataclasses.replace(fit._record.residual, visits=(), covariances=np.zeros((1, 0, 0)))
+    varcorr = VarCorr(dataclasses.replace(fit._record, residual=residual))
+    assert "SP(EXP)" in repr(varcorr)
+    assert list(varcorr.tidy()["effect1"]) == ["Variance", "SP(EXP)"]
+    assert "(80\N{NO-BREAK SPACE}subjects)" in residual_sentence(residual)
