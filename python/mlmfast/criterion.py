@@ -83,9 +83,13 @@ class Criterion:
         out = [np.zeros((len(theta), q, q)) for q in self.level_sizes]
         for term, s in zip(self.terms, self.theta_slices, strict=True):
             if isinstance(term.structure, Directions):
-                out[term.level] = term.structure.stacked(theta[:, s], derivatives)
-                continue
-            out[term.level][:, term.stretch, term.stretch] = term.shared.matrix(theta[:, s])
+                stacks = [term.structure.stacked(t[None], derivatives)[0] for t in theta[:, s]]
+                out[term.level] = np.stack(stacks)
+            elif term.is_residual:
+                matrices = np.stack([term.shared.matrix(t[None])[0] for t in theta[:, s]])
+                out[term.level][:, term.stretch, term.stretch] = matrices
+            else:
+                out[term.level][:, term.stretch, term.stretch] = term.shared.matrix(theta[:, s])
         return out
 
     def value(self, theta: FloatArray, fits: IntArray) -> FloatArray:
@@ -114,15 +118,14 @@ class Criterion:
     def chain(self, theta: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Jacobian of the entries by local coordinates, second derivatives of gradient'entries."""
         if len(self.terms) == 1:
-            jacobian, curvature = self.terms[0].structure.chart(theta, gradient)
+            jacobian, curvature = _chart(self.terms[0], theta, gradient)
             # A product's last digits depend on the layout, which may depend on the number of rows.
-            return np.ascontiguousarray(jacobian), curvature
+            return np.ascontiguousarray(jacobian), np.ascontiguousarray(curvature)
         n = len(theta)
         jacobian = np.zeros((n, len(self.entries), self.n_theta))
         curvature = np.zeros((n, self.n_theta, self.n_theta))
         for term, s, e in zip(self.terms, self.theta_slices, self._entry_slices, strict=True):
-            parts = term.structure.chart(theta[:, s], gradient[:, e])
-            jacobian[:, e, s], curvature[:, s, s] = parts
+            jacobian[:, e, s], curvature[:, s, s] = _chart(term, theta[:, s], gradient[:, e])
         return jacobian, curvature
 
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
@@ -207,6 +210,18 @@ class Criterion:
         if df < 3:
             return np.full(len(fits), 0.5)
         return np.asarray(np.maximum(rss[fits] / df, 1e-300))
+
+
+def _chart(term: TermBlock, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """`chart` of the term; a residual structure's fit by fit.
+
+    A product over a whole batch may sum in another order than for one fit, and bits must not
+    depend on the company a fit keeps.
+    """
+    if not term.is_residual:
+        return term.structure.chart(theta, weight)
+    parts = [term.structure.chart(t[None], w[None]) for t, w in zip(theta, weight, strict=True)]
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
 def _solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:

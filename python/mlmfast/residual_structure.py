@@ -9,6 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
+from mlmfast.covariance.spatial_matern import SpatialMatern
 from mlmfast.design import GroupingFactor
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.factor import Factor, cross_factors
@@ -20,6 +21,8 @@ from mlmfast.language.syntax import Binary, Call, Name, Node, parse
 LARGEST_ORDER = 64
 #: Rows of a subject whose points are not shared by others.
 LARGEST_UNIT = 500
+#: Smoothness at which `sp_matern` is fitted.
+MATERN_SMOOTHNESS = 1.5
 #: Structures by lag, for which a whole-numbered coordinate counts as it stands.
 _BY_LAG = ("ar1", "toep", "arma11")
 #: Structures without correlation: rows of one subject may share a level.
@@ -306,4 +309,7 @@ def _instance(
             f"{', '.join(formula.coordinates)}; the structure needs at least "
             f"{max(2, kind.minimum_size)}"
         )
+    if formula.structure == "sp_matern":
+        # Data seldom tell the smoothness; left free it drives the iteration to its limits.
+        return SpatialMatern(size, np.asarray(points), nu=MATERN_SMOOTHNESS)
     return kind(size) if points is None else kind(size, coordinates=points)  # type: ignore[call-arg]
