@@ -1,0 +1,117 @@
+//! Scratch space of one task, and where the parts of a unit's record stand in it.
+
+use std::ops::Range;
+
+use super::Elimination;
+
+/// Scratch space of one task.
+pub(super) struct Workspace {
+    /// By level: M, lower triangle of [Z B] squared.
+    pub(super) m: Vec<Vec<f64>>,
+    /// By level: derivatives of M by the entries of inner levels.
+    pub(super) m_by: Vec<Vec<f64>>,
+    /// By level: what `descend` needs of the units met on the way up, one after the other.
+    pub(super) nodes: Vec<Vec<f64>>,
+    /// By level: units of the current outermost item already descended into.
+    pub(super) visited: Vec<usize>,
+    /// Do leaves need S and J?
+    pub(super) wants_conditional: bool,
+    /// What the last unit with a residual covariance shared by all left behind.
+    pub(super) kept: KeptFactor,
+    pub(super) w: Vec<f64>,
+    pub(super) whitened: Vec<f64>,
+    pub(super) h: Vec<f64>,
+    pub(super) u: Vec<f64>,
+    pub(super) f: Vec<f64>,
+    pub(super) f_rss: Vec<f64>,
+    pub(super) row: Vec<f64>,
+}
+
+impl Workspace {
+    pub(super) fn new(elimination: &Elimination) -> Self {
+        let levels = &elimination.reduction.levels;
+        let size = |l: usize| levels[l].q + elimination.width[l];
+        let inner = |l: usize| elimination.entries.len() - elimination.first_entry[l + 1];
+        let largest = (0..levels.len()).map(size).max().unwrap_or(0);
+        let q = levels.iter().map(|l| l.q).max().unwrap_or(0);
+        Self {
+            m: (0..levels.len()).map(|l| vec![0.0; size(l) * size(l)]).collect(),
+            m_by: (0..levels.len()).map(|l| vec![0.0; inner(l) * size(l) * size(l)]).collect(),
+            nodes: vec![Vec::new(); levels.len()],
+            visited: vec![0; levels.len()],
+            wants_conditional: false,
+            kept: KeptFactor::default(),
+            w: vec![0.0; q * q],
+            whitened: vec![0.0; q * largest],
+            h: vec![0.0; q * q],
+            u: vec![0.0; q * largest],
+            f: vec![0.0; q * q],
+            f_rss: vec![0.0; q * q],
+            row: vec![0.0; largest + q],
+        }
+    }
+}
+
+/// Factor of W for one set of visits: units that saw the same visits use it again.
+#[derive(Default)]
+pub(super) struct KeptFactor {
+    /// Diagonal of T.
+    pub(super) seen: Vec<f64>,
+    pub(super) logdet: f64,
+    /// L, with W = L L'.
+    pub(super) factor: Vec<f64>,
+    /// L^-1 T.
+    pub(super) root: Vec<f64>,
+    pub(super) h: Vec<f64>,
+    /// Visits that `products` belong to, and for each pair of parameters what their second
+    /// derivative needs of H.
+    pub(super) seen_products: Vec<f64>,
+    pub(super) products: Vec<PairProducts>,
+}
+
+/// `R_k H R_l + R_l H R_k - R_kl`, `tr(H R_kl) - tr(H R_k H R_l)` of a pair (k, l) of parameters.
+pub(super) struct PairProducts {
+    pub(super) weight_of_f: Vec<f64>,
+    pub(super) own: f64,
+}
+
+/// Where the parts of a node stand in its record.
+#[derive(Clone, Copy)]
+pub(super) struct NodeLayout {
+    pub(super) q: usize,
+    pub(super) w: usize,
+    pub(super) n_inner: usize,
+}
+
+impl NodeLayout {
+    pub(super) fn u(self) -> Range<usize> {
+        0..self.q * self.w
+    }
+    pub(super) fn h(self) -> Range<usize> {
+        let start = self.u().end;
+        start..start + self.q * self.q
+    }
+    /// S = G - G H G.
+    pub(super) fn s(self) -> Range<usize> {
+        let start = self.h().end;
+        start..start + self.q * self.q
+    }
+    /// -G U, the upper part of J.
+    pub(super) fn j(self) -> Range<usize> {
+        let start = self.s().end;
+        start..start + self.q * self.w
+    }
+    /// (`M_k` J) restricted to the rows of Z.
+    pub(super) fn p(self, k: usize) -> Range<usize> {
+        let start = self.j().end + k * self.q * self.w;
+        start..start + self.q * self.w
+    }
+    /// `M_k,ZZ`.
+    pub(super) fn m_zz(self, k: usize) -> Range<usize> {
+        let start = self.j().end + self.n_inner * self.q * self.w + k * self.q * self.q;
+        start..start + self.q * self.q
+    }
+    pub(super) fn size(self) -> usize {
+        self.j().end + self.n_inner * self.q * (self.w + self.q)
+    }
+}
