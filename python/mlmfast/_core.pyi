@@ -5,7 +5,14 @@ from typing import TypeAlias, final
 
 from mlmfast.arrays import CodeArray, FloatArray
 
-__all__ = ["CollinearRandomEffects", "Nesting", "NotNested", "Reduction", "__version__"]
+__all__ = [
+    "CollinearRandomEffects",
+    "Nesting",
+    "NotNested",
+    "Reduction",
+    "__version__",
+    "column_statistics",
+]
 
 __version__: str
 
