@@ -14,6 +14,9 @@ from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 from mlmfast.unit_covariances import Directions
 
+#: Standard deviations of the second start, over the residual's in a unit's mean. In a trial of 562
+#: models with `||` the moment start alone missed the best minimum 35 times, both together once.
+_LARGE = 30.0
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
 INNER_R, INNER_A = 1e-6, 1e-6
 
@@ -147,6 +150,11 @@ class Criterion:
         scored = self._scored(origin, gradient, expected)
         # theta are standard deviations.
         return scored / np.sqrt(self._within_variance(fits))[:, None]
+
+    def large_start(self, n_fits: int) -> FloatArray:
+        """A second start: every effect uncorrelated and far above the residual."""
+        parts = [t.shared.theta(_LARGE**2 * np.eye(t.structure.size)[None]) for t in self.terms]
+        return np.repeat(np.concatenate(parts, axis=1), n_fits, axis=0)
 
     def target(
         self, theta: FloatArray, at: Derivatives, far: BoolArray

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion import Criterion
@@ -62,9 +64,26 @@ def fit_covariance(
     # Scoring in the entries of R would leave its structure.
     scoring = None if structured else criterion
     newton = newton_raphson(criterion, theta, options, _max_step, scoring)
+    if start is None and scoring is not None and model.has_confounded_effects:
+        theta = criterion.large_start(n_fits)
+        newton = _better(newton, newton_raphson(criterion, theta, options, _max_step, scoring))
     theta, singular, tried = _set_zeros(criterion, newton)
     n_evaluations = newton.n_evaluations + int(start is None and not structured) + tried
     return CovarianceFit(criterion, theta, singular, newton, n_evaluations)
+
+
+def _better(first: NewtonResult, second: NewtonResult) -> NewtonResult:
+    """Row by row the result with the lower criterion; evaluations of both count."""
+    margin = 1e-9 * (1.0 + np.abs(first.value))
+    takes = second.converged & (~first.converged | (second.value < first.value - margin))
+
+    def chosen(name: str) -> NDArray[Any]:
+        mine, its = getattr(first, name), getattr(second, name)
+        return np.asarray(np.where(takes.reshape(-1, *[1] * (mine.ndim - 1)), its, mine))
+
+    names = ("theta", "value", "decrement", "min_eigenvalue", "converged", "n_iterations")
+    parts = {name: chosen(name) for name in names}
+    return NewtonResult(**parts, n_evaluations=first.n_evaluations + second.n_evaluations)
 
 
 def _max_step(theta: FloatArray) -> FloatArray:

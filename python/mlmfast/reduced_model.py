@@ -14,7 +14,7 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.columns_in_memory import ScaledColumn, scale_columns
+from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
@@ -125,6 +125,21 @@ class ReducedModel:
     def profiled(self) -> bool:
         """Whether sigma^2 is profiled out, all covariances being relative to it."""
         return self.design.residual is None
+
+    @cached_property
+    def has_confounded_effects(self) -> bool:
+        """Whether uncorrelated effects on one level have columns that are nearly the same.
+
+        An intercept beside a slope whose covariate lies far from 0, with ``||``: the criterion can
+        then have several minima, and a second start is worth its evaluations.
+        """
+        for factor in range(len(self.design.factors)):
+            terms = [term for term in self.design.random if term.factor == factor]
+            correlated = len(terms) == 1 and terms[0].structure.mixes
+            columns = [column for term in terms for column in term.columns]
+            if not correlated and sum(map(_is_nearly_constant, columns)) > 1:
+                return True
+        return False
 
     def covariance_unit(self, record: FitRecord) -> float:
         """What one unit of a covariance in the criterion is in the user's units."""
@@ -282,6 +297,14 @@ class ReducedModel:
         if not self.profiled:
             sigma2 = self._common_variance(g, unit)
         return Estimates(beta, vcov, sigma2, tuple(covariances), deviance)
+
+
+def _is_nearly_constant(column: FloatArray | None) -> bool:
+    """Whether a column lies so far from 0 that it looks like an intercept."""
+    if column is None:
+        return True
+    statistics = column_statistics([column])[0]
+    return abs(statistics.mean) > 2.0 * statistics.spread
 
 
 def _pairwise_covariance(sums: FloatArray, counts: FloatArray) -> FloatArray:
