@@ -84,6 +84,8 @@ def test_the_trusted_optimiser_has_the_right_gradient(method):
     np.testing.assert_allclose(deviance(theta)[1], numeric, rtol=1e-6, atol=1e-6)
 
 
+# Some of the other minima that the starts lead to are singular.
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
 def test_the_lowest_of_several_minima_is_found():
     # Uncorrelated effects of an intercept and of a covariate far from 0 say nearly the same; from
     # moments alone the iteration ends 276 units of deviance too high.
