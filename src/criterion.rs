@@ -73,14 +73,14 @@ impl Solution {
         self.beta.iter().map(|b| -b).chain([1.0]).collect()
     }
 
-    fn value(&self, reduction: &Reduction, reml: bool) -> f64 {
+    fn value(&self, reduction: &Reduction, reml: bool, log_sigma2: Option<f64>) -> f64 {
         let nu = degrees(reduction, reml);
         let tau = 2.0 * std::f64::consts::PI;
-        // A residual covariance carries sigma^2 itself: nothing is left to profile.
-        let constant = if reduction.has_residual() {
-            nu * tau.ln() + self.rss
-        } else {
-            nu * (1.0 + (tau * self.rss / nu).ln())
+        let constant = match log_sigma2 {
+            Some(s) => nu * (tau.ln() + s) + self.rss * (-s).exp(),
+            // A residual covariance carries sigma^2 itself: nothing is left to profile.
+            None if reduction.has_residual() => nu * tau.ln() + self.rss,
+            None => nu * (1.0 + (tau * self.rss / nu).ln()),
         };
         self.logdet + constant + if reml { self.logdet_xx } else { 0.0 }
     }
@@ -141,30 +141,55 @@ pub fn evaluate(
     };
     if !derivatives {
         return match solve(reduction, fit, g) {
-            Ok(solution) => Criterion { value: solution.value(reduction, reml), ..failed },
+            Ok(solution) => Criterion { value: solution.value(reduction, reml, None), ..failed },
             Err(_) => failed,
         };
     }
     match tangents(reduction, fit, g, entries, reml) {
-        Ok((solution, sums)) => assemble(reduction, &solution, sums, n, reml),
+        Ok((solution, sums)) => assemble(reduction, &solution, sums, n, reml, None),
         Err(_) => failed,
     }
 }
 
-/// Equations of section 3 of the derivation: f, `f_k`, `f_kl` and E `f_kl` from the sums.
+/// The criterion at a given `sigma^2` instead of its best, with derivatives by the entries and, last,
+/// by `log sigma^2`.
+#[must_use]
+pub fn evaluate_at_scale(
+    reduction: &Reduction,
+    fit: usize,
+    g: &[Vec<f64>],
+    entries: &[Entry],
+    reml: bool,
+    log_sigma2: f64,
+) -> Criterion {
+    let n = entries.len();
+    match tangents(reduction, fit, g, entries, reml) {
+        Ok((solution, sums)) => assemble(reduction, &solution, sums, n, reml, Some(log_sigma2)),
+        Err(_) => Criterion {
+            value: f64::INFINITY,
+            gradient: vec![0.0; n + 1],
+            hessian: vec![0.0; (n + 1) * (n + 1)],
+            expected: vec![0.0; (n + 1) * (n + 1)],
+        },
+    }
+}
+
+/// Equations of section 3 of the derivation: f, `f_k`, `f_kl` and E `f_kl` from the sums; with
+/// `log_sigma2` at that scale, which is then the last parameter.
 fn assemble(
     reduction: &Reduction,
     solution: &Solution,
     mut sums: Sums,
     n: usize,
     reml: bool,
+    log_sigma2: Option<f64>,
 ) -> Criterion {
     let rank = reduction.rank();
     let width = rank + 1;
     let nu = degrees(reduction, reml);
     let (e, rss) = (solution.e(), solution.rss);
-    let profiled = !reduction.has_residual();
-    let weight = if profiled { nu / rss } else { 1.0 };
+    let profiled = !reduction.has_residual() && log_sigma2.is_none();
+    let weight = if profiled { nu / rss } else { log_sigma2.map_or(1.0, |s| (-s).exp()) };
     let mut trace = sums.logdet_by.clone();
     let mut rss_by = vec![0.0; n];
     let mut v = vec![0.0; n * rank];
@@ -187,12 +212,24 @@ fn assemble(
             trace[k] += (0..rank).map(|i| out[i * rank + i]).sum::<f64>();
         }
     }
+    let m = n + usize::from(log_sigma2.is_some());
     let mut criterion = Criterion {
-        value: solution.value(reduction, reml),
+        value: solution.value(reduction, reml, log_sigma2),
         gradient: (0..n).map(|k| trace[k] + weight * rss_by[k]).collect(),
-        hessian: vec![0.0; n * n],
-        expected: vec![0.0; n * n],
+        hessian: vec![0.0; m * m],
+        expected: vec![0.0; m * m],
     };
+    if log_sigma2.is_some() {
+        criterion.gradient.push(nu - weight * rss);
+        criterion.hessian[m * m - 1] = weight * rss;
+        criterion.expected[m * m - 1] = nu;
+        for k in 0..n {
+            for at in [n * m + k, k * m + n] {
+                criterion.hessian[at] = -weight * rss_by[k];
+                criterion.expected[at] = trace[k];
+            }
+        }
+    }
     for k in 0..n {
         let c_v: Vec<f64> =
             (0..rank).map(|i| dot(&solution.c[block(i, rank)], &v[block(k, rank)])).collect();
@@ -215,8 +252,8 @@ fn assemble(
             for (matrix, value) in
                 [(&mut criterion.hessian, observed), (&mut criterion.expected, expected)]
             {
-                matrix[k * n + l] = value;
-                matrix[l * n + k] = value;
+                matrix[k * m + l] = value;
+                matrix[l * m + k] = value;
             }
         }
     }
@@ -416,6 +453,31 @@ mod tests {
                 check_derivatives(&reduction, &mut g, reml);
             }
         }
+    }
+
+    #[test]
+    fn derivatives_at_a_given_scale_agree_with_central_differences() {
+        let reduction = reduction(2);
+        let entries = entries(&reduction);
+        let n = entries.len();
+        let g = |by: f64| vec![vec![0.8 + by, 0.2, 0.2, 0.5], vec![0.7, 0.1, 0.1, 1.5]];
+        let at = |by: f64, s: f64| evaluate_at_scale(&reduction, 0, &g(by), &entries, true, s);
+        let (here, step) = (at(0.0, -0.4), 1e-5);
+        for (k, up, down) in
+            [(0, at(step, -0.4), at(-step, -0.4)), (n, at(0.0, -0.4 + step), at(0.0, -0.4 - step))]
+        {
+            let slope = (up.value - down.value) / (2.0 * step);
+            assert!((slope - here.gradient[k]).abs() < 1e-6 * (1.0 + slope.abs()));
+            for l in 0..=n {
+                let curve = (up.gradient[l] - down.gradient[l]) / (2.0 * step);
+                assert!((curve - here.hessian[k * (n + 1) + l]).abs() < 1e-5 * (1.0 + curve.abs()));
+            }
+        }
+        // At the best sigma^2 it is the profiled criterion.
+        let solution = solve(&reduction, 0, &g(0.0)).expect("positive definite");
+        let best = (solution.rss / degrees(&reduction, true)).ln();
+        let profiled = evaluate(&reduction, 0, &g(0.0), &entries, true, true).value;
+        assert!((at(0.0, best).value - profiled).abs() < 1e-10 * profiled.abs());
     }
 
     fn check_derivatives(reduction: &Reduction, g: &mut [Vec<f64>], reml: bool) {

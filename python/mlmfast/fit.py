@@ -100,14 +100,13 @@ def _set_zeros(
     """
     theta = newton.theta.copy()
     rounded = theta.copy()
-    singular = np.zeros((len(theta), len(criterion.terms)), dtype=np.bool_)
+    singular = singular_terms(criterion, theta)
     for k, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
         if term.is_residual:
             continue
         values, vectors = np.linalg.eigh(term.shared.matrix(theta[:, s]))
         small = values <= _TRY_ZERO
-        rows = small.any(axis=1)
-        singular[rows, k] = True
+        rows = singular[:, k]
         if rows.any():
             kept = np.where(small, 0.0, values)[rows]
             matrix = (vectors[rows] * kept[:, None, :]) @ vectors[rows].mT
@@ -121,6 +120,16 @@ def _set_zeros(
         theta[try_rows[good]] = rounded[try_rows[good]]
         singular[try_rows[~good]] = False
     return theta, singular, tried
+
+
+def singular_terms(criterion: Criterion, theta: FloatArray) -> BoolArray:
+    """Terms whose G is singular, shape (n_fits, n_terms)."""
+    singular = np.zeros((len(theta), len(criterion.terms)), dtype=np.bool_)
+    for k, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
+        if not term.is_residual:
+            values = np.linalg.eigvalsh(term.shared.matrix(theta[:, s]))
+            singular[:, k] = values[:, 0] <= _TRY_ZERO
+    return singular
 
 
 def _no_parameters(criterion: Criterion) -> NewtonResult:

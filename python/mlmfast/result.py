@@ -25,6 +25,7 @@ from mlmfast.variance_components import VarCorr
 
 if TYPE_CHECKING:
     from mlmfast.mvn import MVN
+    from mlmfast.parms import ParmsFit
     from mlmfast.report.summary import Summary
 
 
@@ -39,12 +40,15 @@ class FitSource:
     criterion, theta : theta of shape (1, n_theta)
     frame
         How the design was read; None where the model was made from arrays.
+    parms
+        What came of starting values by name, values held, bounds or a grid.
     """
 
     model: ReducedModel
     criterion: Criterion
     theta: FloatArray
     frame: ModelFrame | None
+    parms: ParmsFit | None = None
 
     @property
     def design(self) -> Design:
@@ -287,6 +291,18 @@ class LMMResult:
         if residual is None:
             return pd.Series({"Residual": self._record.sigma2})
         return pd.Series(residual.parameters, index=list(residual.parameter_names))
+
+    @property
+    def held(self) -> dict[str, float]:
+        """Covariance parameters held by ``hold=`` or at a bound of ``bounds=``: their values."""
+        parms = self._needs_source("held").parms
+        return {} if parms is None else dict(parms.held)
+
+    @property
+    def parms(self) -> pd.DataFrame | None:
+        """Starts tried by ``grid=`` with their -2 log-likelihood; None without a grid."""
+        parms = self._needs_source("parms").parms
+        return None if parms is None else parms.table
 
     @cached_property
     def varcorr(self) -> VarCorr:

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
 use super::{CollinearRandomEffects, NotNested};
-use crate::criterion::{Criterion, evaluate, solve, tangents};
+use crate::criterion::{Criterion, evaluate, evaluate_at_scale, solve, tangents};
 use crate::elimination::{Elimination, Entry};
 use crate::rows::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
 use crate::{nesting, reduction};
@@ -255,7 +255,7 @@ impl Reduction {
         entries: Vec<(usize, usize, usize)>,
         reml: bool,
         derivatives: bool,
-    ) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>)> {
+    ) -> PyResult<Evaluated<'py>> {
         let g = self.covariances(&g, fits.len())?;
         let entries = self.entries(&entries)?;
         self.check_fits(&fits)?;
@@ -264,16 +264,30 @@ impl Reduction {
         }
         let one = |a: usize| evaluate(&self.0, fits[a], &g[a], &entries, reml, derivatives);
         let (a, n) = (fits.len(), entries.len());
-        let criteria: Vec<Criterion> = py.detach(|| map_fits(a, one));
-        let gather = |part: fn(&Criterion) -> &[f64]| -> Vec<f64> {
-            criteria.iter().flat_map(|c| part(c).iter().copied()).collect()
-        };
-        Ok((
-            array(py, criteria.iter().map(|c| c.value).collect(), &[a])?,
-            array(py, gather(|c| &c.gradient), &[a, n])?,
-            array(py, gather(|c| &c.hessian), &[a, n, n])?,
-            array(py, gather(|c| &c.expected), &[a, n, n])?,
-        ))
+        gather(py, &py.detach(|| map_fits(a, one)), n)
+    }
+
+    /// -2 log-likelihood at given log `sigma^2`, `(a,)`, with gradient, Hessian and expected Hessian by
+    /// the entries and, last, by log `sigma^2`.
+    fn evaluate_at_scale<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fits: Vec<usize>,
+        entries: Vec<(usize, usize, usize)>,
+        reml: bool,
+        log_sigma2: Vec<f64>,
+    ) -> PyResult<Evaluated<'py>> {
+        let g = self.covariances(&g, fits.len())?;
+        let entries = self.entries(&entries)?;
+        self.check_fits(&fits)?;
+        if log_sigma2.len() != fits.len() || self.0.has_residual() {
+            return Err(PyValueError::new_err("one log sigma^2 a fit, and no residual covariance"));
+        }
+        let one =
+            |a: usize| evaluate_at_scale(&self.0, fits[a], &g[a], &entries, reml, log_sigma2[a]);
+        let (a, n) = (fits.len(), entries.len() + 1);
+        gather(py, &py.detach(|| map_fits(a, one)), n)
     }
 
     /// Generalised least squares of each fit: beta `(a, rank)`, C `(a, rank, rank)` and, `(a, 3)`, rss,
@@ -359,6 +373,22 @@ impl Reduction {
         });
         Ok(Some(parts.collect::<PyResult<_>>()?))
     }
+}
+
+type Evaluated<'py> = (Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>);
+
+/// Values and derivatives of all fits by n parameters.
+fn gather<'py>(py: Python<'py>, criteria: &[Criterion], n: usize) -> PyResult<Evaluated<'py>> {
+    let a = criteria.len();
+    let gather = |part: fn(&Criterion) -> &[f64]| -> Vec<f64> {
+        criteria.iter().flat_map(|c| part(c).iter().copied()).collect()
+    };
+    Ok((
+        array(py, criteria.iter().map(|c| c.value).collect(), &[a])?,
+        array(py, gather(|c| &c.gradient), &[a, n])?,
+        array(py, gather(|c| &c.hessian), &[a, n, n])?,
+        array(py, gather(|c| &c.expected), &[a, n, n])?,
+    ))
 }
 
 /// One result a fit, in order; a batch too small to wake a thread pool for stays in this thread.

@@ -11,6 +11,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.factor_products import product_curvature, product_jacobian
+from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import shrink_factor, symmetric
 from mlmfast.errors import ModelError
 
@@ -103,6 +104,9 @@ class BandedUnstructured(CovarianceStructure):
 
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self.jacobian(theta)
+
+    def natural_jet(self, theta: FloatArray) -> Jet:
+        return self.entry_jet(theta)
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.jet import Jet
 from mlmfast.errors import ModelError
 
 STRUCTURES: dict[str, type[CovarianceStructure]] = {}
@@ -135,6 +136,29 @@ class CovarianceStructure(ABC):
     @abstractmethod
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         """Derivatives of the natural parameters by theta, shape (n_fits, n_theta, n_theta)."""
+
+    def natural_jet(self, theta: FloatArray) -> Jet:
+        """Natural parameters with first and second derivatives by local coordinates (`chart`).
+
+        Raises
+        ------
+        ModelError
+            Where a structure gives no second derivatives.
+        """
+        raise ModelError(
+            f"the covariance structure {self.keyword!r} does not give second derivatives of its "
+            "parameters, so they cannot be held, bounded or profiled"
+        )
+
+    def entry_jet(self, theta: FloatArray) -> Jet:
+        """The free entries with first and second derivatives by local coordinates (`chart`)."""
+        rows, columns = np.array(self.entries, dtype=np.intp).T
+        a, n = len(theta), len(rows)
+        # Second derivatives of one entry at a time.
+        weight = np.tile(np.eye(n), (a, 1))
+        first, second = self.chart(np.repeat(theta, n, axis=0), weight)
+        value = self.matrix(theta)[:, rows, columns]
+        return Jet(value, first[::n], second.reshape(a, n, *second.shape[1:]))
 
     @abstractmethod
     def from_natural(self, values: FloatArray) -> FloatArray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.base import CovarianceStructure
+from mlmfast.covariance.jet import Jet
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ class Diagonal(CovarianceStructure):
 
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return _diagonal(2 * theta)
+
+    def natural_jet(self, theta: FloatArray) -> Jet:
+        return self.entry_jet(theta)
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)
