@@ -32,8 +32,9 @@ class CovarianceParameter:
         Other names, each with the power that turns the parameter into what it names: variances.
     lower, upper
         Edges of its range; a natural parameter's range is its structure's affair.
-    place
-        Random-effects term (position in the design) and effect, of a standard deviation.
+    places
+        Random-effects term (position in the design) and effects, of a standard deviation or a
+        correlation.
     """
 
     name: str
@@ -41,7 +42,7 @@ class CovarianceParameter:
     aliases: tuple[tuple[str, float], ...] = ()
     lower: float = -np.inf
     upper: float = np.inf
-    place: tuple[int, int] | None = None
+    places: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,14 +185,19 @@ class CovarianceFunctions:
         group = self.model.design.factors[term.factor].name
         out = [
             CovarianceParameter(
-                f"sd_{name}|{group}", "sd", ((f"var_{name}|{group}", 2.0),), 0.0, place=(t, j)
+                f"sd_{name}|{group}", "sd", ((f"var_{name}|{group}", 2.0),), 0.0, places=((t, j),)
             )
             for j, name in enumerate(term.names)
         ]
         pairs = [(i, j) for i, j in self.entry_places(t) if i != j]
         out += [
             CovarianceParameter(
-                f"cor_{term.names[i]}.{term.names[j]}|{group}", "correlation", (), -1.0, 1.0
+                f"cor_{term.names[i]}.{term.names[j]}|{group}",
+                "correlation",
+                (),
+                -1.0,
+                1.0,
+                ((t, i), (t, j)),
             )
             for i, j in pairs
         ]

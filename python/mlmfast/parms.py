@@ -152,9 +152,9 @@ class _Problem:
         return number
 
     def _is_correlated(self, parameter: CovarianceParameter) -> bool:
-        if parameter.place is None:
+        if parameter.kind != "sd" or not parameter.places:
             return False
-        structure = self.functions.model.design.random[parameter.place[0]].structure
+        structure = self.functions.model.design.random[parameter.places[0][0]].structure
         return structure.mixes and structure.size > 1
 
     def bounds(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from mlmfast.variance_components import VarCorr
 if TYPE_CHECKING:
     from mlmfast.mvn import MVN
     from mlmfast.parms import ParmsFit
+    from mlmfast.profile import Profile
     from mlmfast.report.summary import Summary
 
 
@@ -133,18 +134,34 @@ class LMMResult:
         frame = pd.DataFrame(self._record.vcov, index=names, columns=names)
         return frame.reindex(index=self.params.index, columns=self.params.index)
 
-    def conf_int(self, level: float = 0.95, method: str = "wald") -> pd.DataFrame:
-        """Confidence intervals of the fixed effects, columns ``lower`` and ``upper``.
+    def conf_int(
+        self, level: float = 0.95, method: str = "wald", *, n: int = 1000, seed: Any = None
+    ) -> pd.DataFrame:
+        """Confidence intervals, columns ``lower`` and ``upper``.
+
+        Parameters
+        ----------
+        level
+            Between 0 and 1.
+        method
+            "wald" for the fixed effects, "profile" or "boot" for covariance parameters too; see
+            `profile` and `bootstrap` (percentile intervals).
+        n, seed
+            Samples of the bootstrap, and its seed.
 
         Raises
         ------
         ModelError
-            For a method that is not available or a level outside (0, 1).
+            For an unknown method or a level outside (0, 1).
         """
-        if method != "wald":
-            raise ModelError(f"conf_int(method={method!r}) is not available yet; use 'wald'")
         if not 0 < level < 1:
             raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+        if method == "profile":
+            return self.profile().conf_int(level)
+        if method == "boot":
+            return self.bootstrap(n, seed).conf_int(level)
+        if method != "wald":
+            raise ModelError(f"conf_int(method={method!r}): use 'wald', 'profile' or 'boot'")
         half = float(stats.norm.ppf(0.5 + level / 2)) * self.bse
         return pd.DataFrame({"lower": self.params - half, "upper": self.params + half})
 
@@ -453,6 +470,16 @@ class LMMResult:
             level=level,
             offset=offset,
         )
+
+    def profile(self, which: str | Sequence[str] | None = None) -> Profile:
+        """Profile likelihood of fixed effects and covariance parameters; see `Profile`.
+
+        ``which``: names, "fixed", "covariance", or None for all. Standard deviations are named
+        ``sd_x|g``, correlations ``cor_x.y|g``, the residual's parameters as `residual_parameters`.
+        """
+        from mlmfast.profile import profile
+
+        return profile(self._needs_source("a profile"), which)
 
     def simulate(self, n: int = 1, seed: Any = None) -> FloatArray:
         """Draw new responses from the model, shape (nobs, n); random effects drawn anew.
