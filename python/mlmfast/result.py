@@ -26,6 +26,7 @@ from mlmfast.variance_components import VarCorr
 if TYPE_CHECKING:
     from mlmfast.mvn import MVN
     from mlmfast.report.summary import Summary
+    from mlmfast.robust import RobustInference
 
 
 @dataclass(frozen=True)
@@ -110,24 +111,54 @@ class LMMResult:
         """Two-sided p-values of tvalues, normal where the degrees of freedom are infinite."""
         return self._series(2.0 * stats.norm.sf(np.abs(self.tvalues.dropna().to_numpy())))
 
-    def cov_params(self, kind: str | None = None) -> pd.DataFrame:
+    def cov_params(self, kind: str | None = None, *, cluster: object = None) -> pd.DataFrame:
         """Covariance of the fixed effects, (X'V^-1 X)^-1, as SAS and lme4 report it.
 
         Parameters
         ----------
         kind
-            None or "model".
+            None or "model"; "CR0", "CR1", "CR2" or "CR3" for a cluster-robust one (see `robust`).
+        cluster
+            The clusters of a cluster-robust covariance.
 
         Raises
         ------
         ModelError
             For a kind that is not available.
         """
+        if kind is not None and kind.startswith("CR"):
+            return self.robust(kind, cluster).cov_params()
         if kind not in {None, "model"}:
             raise ModelError(f"cov_params(kind={kind!r}) is not available yet; use 'model'")
         names = [self._record.x_names[j] for j in self._record.kept]
         frame = pd.DataFrame(self._record.vcov, index=names, columns=names)
         return frame.reindex(index=self.params.index, columns=self.params.index)
+
+    def robust(
+        self, kind: str = "CR2", cluster: object = None, square_root: str | None = None
+    ) -> RobustInference:
+        """Cluster-robust standard errors, with Satterthwaite's degrees of freedom.
+
+        Parameters
+        ----------
+        kind
+            "CR0" (sandwich), "CR1" (times m / (m - 1)), "CR2" (bias-reduced: Bell and McCaffrey
+            2002), "CR3" (near the jackknife).
+        cluster
+            A grouping factor of the model, a column of its data (several joined by ``:``), or one
+            label a row used; by default the outermost grouping factor or subject.
+        square_root
+            Of CR2: "cholesky" (Pustejovsky and Tipton 2018; default without a residual structure)
+            or "whitened" (as the R package mmrm; default with one).
+
+        Raises
+        ------
+        ModelError, DataError
+            For unknown words, or clusters the model says are correlated.
+        """
+        from mlmfast.robust import robust_inference
+
+        return robust_inference(self, kind, cluster, square_root)
 
     def conf_int(self, level: float = 0.95, method: str = "wald") -> pd.DataFrame:
         """Confidence intervals of the fixed effects, columns ``lower`` and ``upper``.
