@@ -24,6 +24,7 @@ from mlmfast.reduced_model import ReducedModel
 from mlmfast.variance_components import VarCorr
 
 if TYPE_CHECKING:
+    from mlmfast.influence import Influence
     from mlmfast.mvn import MVN
     from mlmfast.report.summary import Summary
     from mlmfast.robust import RobustInference
@@ -408,14 +409,36 @@ class LMMResult:
         Parameters
         ----------
         kind
-            "raw": y minus fitted; "pearson": raw over the residual standard deviation of its row,
-            sigma / sqrt(w) or, with variances by visit, sigma_visit / sqrt(w);
+            "raw" (or "conditional"): y minus fitted; "pearson": raw over the residual standard
+            deviation of its row, sigma / sqrt(w) or, with variances by visit,
+            sigma_visit / sqrt(w); "studentised": raw over its own standard deviation, the root of
+            the diagonal of R P R; "studentised-marginal": marginal over the root of the diagonal
+            of V - X (X'V^-1 X)^-1 X' (both as SAS);
             "marginal": y - X beta; "scaled": L^-1 (y - X beta) with V = L L' within each cluster
             (SAS VCIRY), independent with variance 1 under the model.
         """
         from mlmfast.residuals import residuals
 
         return residuals(self, self._needs_source("residuals"), kind)
+
+    def influence(self, cluster: object = None) -> Influence:
+        """Cook's D, DFBETAS, MDFFITS, COVRATIO and leverage by cluster and by observation.
+
+        Exact for the fixed effects with the covariance parameters held at their estimates.
+
+        Parameters
+        ----------
+        cluster
+            Rows left out together, as in `robust`; by default the outermost grouping factor.
+
+        Raises
+        ------
+        ModelError, DataError
+            For clusters the model says are correlated, or that are not known.
+        """
+        from mlmfast.influence import influence
+
+        return influence(self, cluster)
 
     def predict(
         self,
