@@ -26,6 +26,7 @@ from mlmfast.variance_components import VarCorr
 if TYPE_CHECKING:
     from mlmfast.influence import Influence
     from mlmfast.mvn import MVN
+    from mlmfast.plots import Plots
     from mlmfast.report.summary import Summary
     from mlmfast.robust import RobustInference
 
@@ -420,6 +421,13 @@ class LMMResult:
         from mlmfast.residuals import residuals
 
         return residuals(self, self._needs_source("residuals"), kind)
+
+    @property
+    def plot(self) -> Plots:
+        """Plots of the fit: ``fit.plot.caterpillar()``, ``residuals``, ``qq``, ..."""
+        from mlmfast.plots import Plots
+
+        return Plots(self)
 
     def influence(self, cluster: object = None) -> Influence:
         """Cook's D, DFBETAS, MDFFITS, COVRATIO and leverage by cluster and by observation.
