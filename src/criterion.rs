@@ -73,14 +73,14 @@ impl Solution {
         self.beta.iter().map(|b| -b).chain([1.0]).collect()
     }
 
-    fn value(&self, reduction: &Reduction, reml: bool, log_sigma2: Option<f64>) -> f64 {
+    fn value(&self, reduction: &Reduction, reml: bool) -> f64 {
         let nu = degrees(reduction, reml);
         let tau = 2.0 * std::f64::consts::PI;
-        let constant = match log_sigma2 {
-            Some(s) => nu * (tau.ln() + s) + self.rss * (-s).exp(),
-            // A residual covariance carries sigma^2 itself: nothing is left to profile.
-            None if reduction.has_residual() => nu * tau.ln() + self.rss,
-            None => nu * (1.0 + (tau * self.rss / nu).ln()),
+        // A residual covariance carries sigma^2 itself: nothing is left to profile.
+        let constant = if reduction.has_residual() {
+            nu * tau.ln() + self.rss
+        } else {
+            nu * (1.0 + (tau * self.rss / nu).ln())
         };
         self.logdet + constant + if reml { self.logdet_xx } else { 0.0 }
     }
@@ -122,6 +122,92 @@ pub fn tangents(
     Ok((solution, sums))
 }
 
+/// log|V| (with log|X'V^-1 X| for REML) and y'Py with their derivatives by entries, `sigma^2` = 1.
+#[derive(Clone, Debug)]
+pub struct LikelihoodDerivatives {
+    /// The solution they belong to.
+    pub solution: Solution,
+    /// First derivatives of the log-determinants.
+    pub logdet_by: Vec<f64>,
+    /// Second derivatives of the log-determinants.
+    pub logdet_second: Vec<f64>,
+    /// First derivatives of y'Py.
+    pub rss_by: Vec<f64>,
+    /// Second derivatives of y'Py.
+    pub rss_second: Vec<f64>,
+    /// Derivatives of X'V^-1 X, `n_entries` x `rank` x `rank`.
+    pub information_by: Vec<f64>,
+}
+
+/// See [`LikelihoodDerivatives`].
+///
+/// # Errors
+/// [`NotPositiveDefinite`] as [`solve`].
+pub fn likelihood_derivatives(
+    reduction: &Reduction,
+    fit: usize,
+    g: &[Vec<f64>],
+    entries: &[Entry],
+    reml: bool,
+) -> Result<LikelihoodDerivatives, NotPositiveDefinite> {
+    let (solution, sums) = tangents(reduction, fit, g, entries, reml)?;
+    Ok(LikelihoodDerivatives::new(reduction.rank(), solution, sums, entries.len(), reml))
+}
+
+impl LikelihoodDerivatives {
+    /// Equations of section 3 of the derivation, before `sigma^2` is profiled out.
+    fn new(rank: usize, solution: Solution, mut sums: Sums, n: usize, reml: bool) -> Self {
+        let width = rank + 1;
+        let e = solution.e();
+        let mut out = Self {
+            solution,
+            logdet_by: sums.logdet_by.clone(),
+            logdet_second: vec![0.0; n * n],
+            rss_by: vec![0.0; n],
+            rss_second: vec![0.0; n * n],
+            information_by: vec![0.0; n * rank * rank],
+        };
+        let c = &out.solution.c;
+        let mut v = vec![0.0; n * rank];
+        let mut c_d = vec![0.0; n * rank * rank];
+        for k in 0..n {
+            let gram = &mut sums.gram_by[block(k, width * width)];
+            symmetrise(gram, width);
+            let d = &mut out.information_by[block(k, rank * rank)];
+            for i in 0..width {
+                let s = dot(&gram[block(i, width)], &e);
+                out.rss_by[k] += s * e[i];
+                if i < rank {
+                    v[k * rank + i] = s;
+                    d[block(i, rank)].copy_from_slice(&gram[i * width..i * width + rank]);
+                }
+            }
+            if reml {
+                let product = &mut c_d[block(k, rank * rank)];
+                product.copy_from_slice(&multiply(c, d, rank));
+                out.logdet_by[k] += (0..rank).map(|i| product[i * rank + i]).sum::<f64>();
+            }
+        }
+        for k in 0..n {
+            let v_k = &v[block(k, rank)];
+            let c_v: Vec<f64> = (0..rank).map(|i| dot(&c[block(i, rank)], v_k)).collect();
+            for l in 0..=k {
+                let mut t = sums.hessian[k * n + l];
+                if reml {
+                    let (a, b) = (&c_d[block(k, rank * rank)], &c_d[block(l, rank * rank)]);
+                    t -= trace_of_product(a, b, rank);
+                }
+                let rss_kl = sums.hessian_rss[k * n + l] - 2.0 * dot(&c_v, &v[block(l, rank)]);
+                for at in [k * n + l, l * n + k] {
+                    out.logdet_second[at] = t;
+                    out.rss_second[at] = rss_kl;
+                }
+            }
+        }
+        out
+    }
+}
+
 /// The criterion; with `derivatives` its gradient and both Hessians too.
 #[must_use]
 pub fn evaluate(
@@ -141,120 +227,46 @@ pub fn evaluate(
     };
     if !derivatives {
         return match solve(reduction, fit, g) {
-            Ok(solution) => Criterion { value: solution.value(reduction, reml, None), ..failed },
+            Ok(solution) => Criterion { value: solution.value(reduction, reml), ..failed },
             Err(_) => failed,
         };
     }
-    match tangents(reduction, fit, g, entries, reml) {
-        Ok((solution, sums)) => assemble(reduction, &solution, sums, n, reml, None),
+    match likelihood_derivatives(reduction, fit, g, entries, reml) {
+        Ok(parts) => assemble(reduction, &parts, n, reml),
         Err(_) => failed,
     }
 }
 
-/// The criterion at a given `sigma^2` instead of its best, with derivatives by the entries and, last,
-/// by `log sigma^2`.
-#[must_use]
-pub fn evaluate_at_scale(
-    reduction: &Reduction,
-    fit: usize,
-    g: &[Vec<f64>],
-    entries: &[Entry],
-    reml: bool,
-    log_sigma2: f64,
-) -> Criterion {
-    let n = entries.len();
-    match tangents(reduction, fit, g, entries, reml) {
-        Ok((solution, sums)) => assemble(reduction, &solution, sums, n, reml, Some(log_sigma2)),
-        Err(_) => Criterion {
-            value: f64::INFINITY,
-            gradient: vec![0.0; n + 1],
-            hessian: vec![0.0; (n + 1) * (n + 1)],
-            expected: vec![0.0; (n + 1) * (n + 1)],
-        },
-    }
-}
-
-/// Equations of section 3 of the derivation: f, `f_k`, `f_kl` and E `f_kl` from the sums; with
-/// `log_sigma2` at that scale, which is then the last parameter.
+/// Equations of section 3 of the derivation: f, `f_k`, `f_kl` and E `f_kl`.
 fn assemble(
     reduction: &Reduction,
-    solution: &Solution,
-    mut sums: Sums,
+    parts: &LikelihoodDerivatives,
     n: usize,
     reml: bool,
-    log_sigma2: Option<f64>,
 ) -> Criterion {
-    let rank = reduction.rank();
-    let width = rank + 1;
     let nu = degrees(reduction, reml);
-    let (e, rss) = (solution.e(), solution.rss);
-    let profiled = !reduction.has_residual() && log_sigma2.is_none();
-    let weight = if profiled { nu / rss } else { log_sigma2.map_or(1.0, |s| (-s).exp()) };
-    let mut trace = sums.logdet_by.clone();
-    let mut rss_by = vec![0.0; n];
-    let mut v = vec![0.0; n * rank];
-    let mut c_d = vec![0.0; n * rank * rank];
-    for k in 0..n {
-        let gram = &mut sums.gram_by[block(k, width * width)];
-        symmetrise(gram, width);
-        for i in 0..width {
-            let s = dot(&gram[block(i, width)], &e);
-            rss_by[k] += s * e[i];
-            if i < rank {
-                v[k * rank + i] = s;
-            }
-        }
-        if reml {
-            let d: Vec<f64> =
-                gram.chunks_exact(width).take(rank).flat_map(|row| &row[..rank]).copied().collect();
-            let out = &mut c_d[block(k, rank * rank)];
-            out.copy_from_slice(&multiply(&solution.c, &d, rank));
-            trace[k] += (0..rank).map(|i| out[i * rank + i]).sum::<f64>();
-        }
-    }
-    let m = n + usize::from(log_sigma2.is_some());
+    let rss = parts.solution.rss;
+    let profiled = !reduction.has_residual();
+    let weight = if profiled { nu / rss } else { 1.0 };
+    let (trace, rss_by) = (&parts.logdet_by, &parts.rss_by);
     let mut criterion = Criterion {
-        value: solution.value(reduction, reml, log_sigma2),
+        value: parts.solution.value(reduction, reml),
         gradient: (0..n).map(|k| trace[k] + weight * rss_by[k]).collect(),
-        hessian: vec![0.0; m * m],
-        expected: vec![0.0; m * m],
+        hessian: vec![0.0; n * n],
+        expected: vec![0.0; n * n],
     };
-    if log_sigma2.is_some() {
-        criterion.gradient.push(nu - weight * rss);
-        criterion.hessian[m * m - 1] = weight * rss;
-        criterion.expected[m * m - 1] = nu;
-        for k in 0..n {
-            for at in [n * m + k, k * m + n] {
-                criterion.hessian[at] = -weight * rss_by[k];
-                criterion.expected[at] = trace[k];
-            }
-        }
-    }
     for k in 0..n {
-        let c_v: Vec<f64> =
-            (0..rank).map(|i| dot(&solution.c[block(i, rank)], &v[block(k, rank)])).collect();
-        for l in 0..=k {
-            let mut t = sums.hessian[k * n + l];
-            if reml {
-                t -= trace_of_product(
-                    &c_d[block(k, rank * rank)],
-                    &c_d[block(l, rank * rank)],
-                    rank,
-                );
-            }
-            let rss_kl = sums.hessian_rss[k * n + l] - 2.0 * dot(&c_v, &v[block(l, rank)]);
-            let mut observed = t + weight * rss_kl;
+        for l in 0..n {
+            let at = k * n + l;
+            let t = parts.logdet_second[at];
+            let mut observed = t + weight * parts.rss_second[at];
             let mut expected = -t;
             if profiled {
                 observed -= nu * rss_by[k] * rss_by[l] / (rss * rss);
                 expected -= trace[k] * trace[l] / nu;
             }
-            for (matrix, value) in
-                [(&mut criterion.hessian, observed), (&mut criterion.expected, expected)]
-            {
-                matrix[k * m + l] = value;
-                matrix[l * m + k] = value;
-            }
+            criterion.hessian[at] = observed;
+            criterion.expected[at] = expected;
         }
     }
     criterion
@@ -453,31 +465,6 @@ mod tests {
                 check_derivatives(&reduction, &mut g, reml);
             }
         }
-    }
-
-    #[test]
-    fn derivatives_at_a_given_scale_agree_with_central_differences() {
-        let reduction = reduction(2);
-        let entries = entries(&reduction);
-        let n = entries.len();
-        let g = |by: f64| vec![vec![0.8 + by, 0.2, 0.2, 0.5], vec![0.7, 0.1, 0.1, 1.5]];
-        let at = |by: f64, s: f64| evaluate_at_scale(&reduction, 0, &g(by), &entries, true, s);
-        let (here, step) = (at(0.0, -0.4), 1e-5);
-        for (k, up, down) in
-            [(0, at(step, -0.4), at(-step, -0.4)), (n, at(0.0, -0.4 + step), at(0.0, -0.4 - step))]
-        {
-            let slope = (up.value - down.value) / (2.0 * step);
-            assert!((slope - here.gradient[k]).abs() < 1e-6 * (1.0 + slope.abs()));
-            for l in 0..=n {
-                let curve = (up.gradient[l] - down.gradient[l]) / (2.0 * step);
-                assert!((curve - here.hessian[k * (n + 1) + l]).abs() < 1e-5 * (1.0 + curve.abs()));
-            }
-        }
-        // At the best sigma^2 it is the profiled criterion.
-        let solution = solve(&reduction, 0, &g(0.0)).expect("positive definite");
-        let best = (solution.rss / degrees(&reduction, true)).ln();
-        let profiled = evaluate(&reduction, 0, &g(0.0), &entries, true, true).value;
-        assert!((at(0.0, best).value - profiled).abs() < 1e-10 * profiled.abs());
     }
 
     fn check_derivatives(reduction: &Reduction, g: &mut [Vec<f64>], reml: bool) {

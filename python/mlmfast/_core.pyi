@@ -72,14 +72,6 @@ class Reduction:
         reml: bool,
         derivatives: bool,
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
-    def evaluate_at_scale(
-        self,
-        g: Sequence[FloatArray],
-        fits: Sequence[int],
-        entries: Sequence[_Entry],
-        reml: bool,
-        log_sigma2: Sequence[float],
-    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
     def solve(
         self, g: Sequence[FloatArray], fits: Sequence[int]
     ) -> tuple[FloatArray, FloatArray, FloatArray]: ...

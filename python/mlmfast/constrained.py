@@ -38,11 +38,8 @@ class ScaledCriterion:
         criterion = self.functions.criterion
         if not self.functions.has_scale:
             return criterion(points, fits)
-        theta, log_sigma2 = points[:, :-1], points[:, -1]
-        g = criterion.covariances(theta)
-        value, gradient, hessian, expected = criterion.reduction.evaluate_at_scale(
-            g, fits.tolist(), criterion.entries, criterion.reml, log_sigma2.tolist()
-        )
+        theta, log_sigma2 = np.ascontiguousarray(points[:, :-1]), points[:, -1]
+        value, gradient, hessian, expected = self._by_entries(theta, log_sigma2, fits)
         a, n, t = len(points), len(criterion.entries), criterion.n_theta
         jacobian = np.zeros((a, n + 1, t + 1))
         jacobian[:, -1, -1] = 1.0
@@ -59,6 +56,39 @@ class ScaledCriterion:
             hessian,
             expected,
         )
+
+    def _by_entries(
+        self, theta: FloatArray, log_sigma2: FloatArray, fits: IntArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Value and derivatives by the entries of G and, last, log sigma^2.
+
+        f = logdet + nu log(2 pi sigma^2) + rss / sigma^2; E rss = nu sigma^2, and the expected
+        derivatives of rss are minus those of the log-determinants, times sigma^2.
+        """
+        criterion, model = self.functions.criterion, self.functions.model
+        reml, entries = criterion.reml, criterion.entries
+        g = criterion.covariances(theta)
+        nu = model.design.n_obs - (len(model.kept) if reml else 0)
+        scalars = criterion.reduction.solve(g, fits.tolist())[2]
+        rss, logdet = scalars[:, 0], scalars[:, 1] + (scalars[:, 2] if reml else 0.0)
+        trace, second, rss_by, rss_second, _ = criterion.reduction.likelihood_derivatives(
+            g, fits.tolist(), entries, reml
+        )
+        a, n, weight = len(theta), len(entries), np.exp(-log_sigma2)
+        value = logdet + nu * (np.log(2.0 * np.pi) + log_sigma2) + weight * rss
+        weighted = weight[:, None] * rss_by
+        gradient = np.concatenate([trace + weighted, (nu - weight * rss)[:, None]], axis=1)
+        hessian, expected = np.empty((2, a, n + 1, n + 1))
+        hessian[:, :n, :n] = second + weight[:, None, None] * rss_second
+        hessian[:, n, :n] = hessian[:, :n, n] = -weighted
+        hessian[:, n, n] = weight * rss
+        expected[:, :n, :n] = -second
+        expected[:, n, :n] = expected[:, :n, n] = trace
+        expected[:, n, n] = nu
+        bad = ~np.isfinite(value)
+        for part in (gradient, hessian, expected):
+            part[bad] = 0.0
+        return np.where(bad, np.inf, value), gradient, hessian, expected
 
     def move(self, points: FloatArray, step: FloatArray) -> FloatArray:
         """The point at local coordinates ``step`` around each point."""
@@ -128,7 +158,7 @@ class ConstrainedCriterion:
         which = self.surface.which[_rows(points)]
         every = self.scaled.functions(points[:, :-1])
         take = np.arange(len(points))[:, None], which
-        return Jet(every.value[take], every.first[take], every.second[take])
+        return Jet(every.value[take], every.first[take], np.nan_to_num(every.second[take]))
 
     def move(self, points: FloatArray, step: FloatArray) -> FloatArray:
         """A step along the surface; the point itself where there is no way back onto it."""

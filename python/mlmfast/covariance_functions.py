@@ -99,7 +99,7 @@ class CovarianceFunctions:
         if self.model.design.residual is None:
             scale = self._log_scale(points) * 0.5
             return concatenate([*parts, scale.exp() * float(np.sqrt(self._unit))])
-        parts += [self._residual_jet(position, points) for position in self._residual_positions]
+        parts += [self._natural_jet(position, points) for position in self._residual_positions]
         return concatenate(parts)
 
     def effects_covariance(self, t: int, points: FloatArray) -> Jet:
@@ -183,51 +183,48 @@ class CovarianceFunctions:
     def _parameters_of_term(self, t: int) -> list[CovarianceParameter]:
         term = self.model.design.random[t]
         group = self.model.design.factors[term.factor].name
-        out = [
-            CovarianceParameter(
-                f"sd_{name}|{group}", "sd", ((f"var_{name}|{group}", 2.0),), 0.0, places=((t, j),)
-            )
-            for j, name in enumerate(term.names)
-        ]
+        if not term.structure.natural_entries:
+            names = [f"{name} | {group}" for name in term.structure.parameter_names]
+            return [CovarianceParameter(name, "natural") for name in names]
+        out = []
+        for j, name in enumerate(term.names):
+            variances = ((f"var_{name}|{group}", 2.0), (f"Var({name}) | {group}", 2.0))
+            own = CovarianceParameter(f"sd_{name}|{group}", "sd", variances, 0.0, np.inf, ((t, j),))
+            out.append(own)
         pairs = [(i, j) for i, j in self.entry_places(t) if i != j]
-        out += [
-            CovarianceParameter(
-                f"cor_{term.names[i]}.{term.names[j]}|{group}",
-                "correlation",
-                (),
-                -1.0,
-                1.0,
-                ((t, i), (t, j)),
-            )
-            for i, j in pairs
-        ]
-        out += [
-            CovarianceParameter(f"cov_{term.names[i]}.{term.names[j]}|{group}", "covariance")
-            for i, j in pairs
-        ]
+        for i, j in pairs:
+            name, places = f"cor_{term.names[i]}.{term.names[j]}|{group}", ((t, i), (t, j))
+            out.append(CovarianceParameter(name, "correlation", (), -1.0, 1.0, places))
+        for i, j in pairs:
+            alias = (f"Cov({term.names[j]}, {term.names[i]}) | {group}", 1.0)
+            name = f"cov_{term.names[i]}.{term.names[j]}|{group}"
+            out.append(CovarianceParameter(name, "covariance", (alias,)))
         return out
 
     def _term_jet(self, t: int, points: FloatArray) -> Jet:
         """Standard deviations, correlations and covariances of a term."""
-        covariance = self.effects_covariance(t, points)
-        rows, columns = np.array(self.entry_places(t), dtype=np.intp).T
+        position = self._position[t]
+        if not self.model.design.random[t].structure.natural_entries:
+            k = float(self.model.effects_map(position)[0, 0])
+            return self._natural_jet(position, points, k * k)
+        places = self.entry_places(t)
+        rows, columns = np.array(places, dtype=np.intp).T
         diagonal, off = np.flatnonzero(rows == columns), np.flatnonzero(rows != columns)
-        variance = covariance[diagonal]
-        # theta, not the entry, carries the derivative where a variance is 0.
-        sd = self._plain_sd(t, points) if not off.size else _power(variance, 0.5)
         if not off.size:
-            return sd
-        inverse = _power(variance, -0.5)
+            return self._plain_sd(t, points)
+        covariance = self.effects_covariance(t, points)
+        inverse = _power(covariance[diagonal], -0.5)
         correlation = covariance[off] * inverse[rows[off]] * inverse[columns[off]]
-        return concatenate([sd, correlation, covariance[off]])
+        return concatenate([_power(covariance[diagonal], 0.5), correlation, covariance[off]])
 
     def _plain_sd(self, t: int, points: FloatArray) -> Jet:
-        """Standard deviations where effects are uncorrelated: proportional to theta."""
+        """Standard deviations where effects are uncorrelated: proportional to theta.
+
+        theta, not the variance, still has a derivative at 0.
+        """
         position = self._position[t]
-        block, s = self.criterion.terms[position], self.criterion.theta_slices[position]
+        s = self.criterion.theta_slices[position]
         theta = points[:, s]
-        if block.structure.n_theta != block.structure.size:
-            return _power(self.effects_covariance(t, points), 0.5)
         k = np.abs(np.diag(self.model.effects_map(position)))
         own = self._embed(Jet.variables(theta), s) * (k * float(np.sqrt(self._unit)))
         if not self.has_scale:
@@ -235,12 +232,17 @@ class CovarianceFunctions:
         scale: Jet = (self._log_scale(points) * 0.5).exp()
         return own * scale
 
-    def _residual_jet(self, position: int, points: FloatArray) -> Jet:
+    def _natural_jet(self, position: int, points: FloatArray, factor: float = 1.0) -> Jet:
+        """Natural parameters of a structure, its matrices multiplied by ``factor``."""
         block, s = self.criterion.terms[position], self.criterion.theta_slices[position]
         structure = structure_of(block)
-        natural = structure.natural_jet(points[:, s])
         powers = natural_powers(structure, points[:1, s])
-        return self._embed(natural * self._unit**powers, s)
+        natural = self._embed(structure.natural_jet(points[:, s]), s)
+        natural = natural * (self._unit * factor) ** powers
+        if block.is_residual or not self.has_scale:
+            return natural
+        scale = self._log_scale(points)
+        return natural * concatenate([scale * float(power) for power in powers]).exp()
 
     def _absolute(self, jet: Jet, points: FloatArray) -> Jet:
         """From the criterion's units of a covariance to the user's."""
@@ -263,6 +265,9 @@ class CovarianceFunctions:
 
 
 def _power(jet: Jet, exponent: float) -> Jet:
-    x = jet.value
-    value = x**exponent
-    return jet.through(value, exponent * value / x, exponent * (exponent - 1.0) * value / x**2)
+    """A power; not finite where it has no derivatives, at 0 or as near as makes no difference."""
+    with np.errstate(all="ignore"):
+        x = np.where(jet.value > 1e-120, jet.value, np.nan)
+        value = x**exponent
+        slope = exponent * value / x
+        return jet.through(value, slope, (exponent - 1.0) * slope / x)

@@ -11,7 +11,6 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.factor_products import product_curvature, product_jacobian
-from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import shrink_factor, symmetric
 from mlmfast.errors import ModelError
 
@@ -47,6 +46,8 @@ class BandedUnstructured(CovarianceStructure):
     parameters: ClassVar[str] = "q (2 K - q + 1) / 2: the elements within the band"
     use: ClassVar[str] = "ordered levels, nothing assumed but independence beyond a lag"
     sas: ClassVar[str | None] = "UN(q)"
+
+    natural_entries: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,8 +106,8 @@ class BandedUnstructured(CovarianceStructure):
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self.jacobian(theta)
 
-    def natural_jet(self, theta: FloatArray) -> Jet:
-        return self.entry_jet(theta)
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self.entry_hessians(theta)
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)

@@ -53,6 +53,8 @@ class CovarianceStructure(ABC):
     mixes: ClassVar[bool] = False
     #: Does the order of the levels not matter?
     exchangeable: ClassVar[bool] = False
+    #: Are the natural parameters the free entries themselves, in the order of `entries`?
+    natural_entries: ClassVar[bool] = False
     #: Levels of a factor, or numeric coordinates (argument ``coordinates``)?
     needs: ClassVar[Literal["levels", "coordinates"]] = "levels"
     #: Levels below which the parameters could not be told apart.
@@ -98,6 +100,11 @@ class CovarianceStructure(ABC):
         weight : shape (n_fits, n_entries)
         """
 
+    def entry_hessians(self, theta: FloatArray) -> FloatArray:
+        """Second derivatives of each entry by theta, (n_fits, n_entries, n_theta, n_theta)."""
+        n = len(self.entries)
+        return np.stack([self.curvature(np.repeat(t[None], n, axis=0), np.eye(n)) for t in theta])
+
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Derivatives of the entries by local coordinates around theta, where these are 0.
 
@@ -137,18 +144,17 @@ class CovarianceStructure(ABC):
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         """Derivatives of the natural parameters by theta, shape (n_fits, n_theta, n_theta)."""
 
-    def natural_jet(self, theta: FloatArray) -> Jet:
-        """Natural parameters with first and second derivatives by local coordinates (`chart`).
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        """Second derivatives of the natural parameters by theta.
 
-        Raises
-        ------
-        ModelError
-            Where a structure gives no second derivatives.
+        Shape (n_fits, n_theta, n_theta, n_theta), the natural parameter first. Standard errors of
+        the parameters, and tests by Kenward and Roger, need them.
         """
-        raise ModelError(
-            f"the covariance structure {self.keyword!r} does not give second derivatives of its "
-            "parameters, so they cannot be held, bounded or profiled"
-        )
+        raise NotImplementedError(f"{type(self).__name__} gives no natural_hessian")
+
+    def natural_jet(self, theta: FloatArray) -> Jet:
+        """Natural parameters with first and second derivatives by local coordinates (`chart`)."""
+        return Jet(self.natural(theta), self.natural_jacobian(theta), self.natural_hessian(theta))
 
     def entry_jet(self, theta: FloatArray) -> Jet:
         """The free entries with first and second derivatives by local coordinates (`chart`)."""

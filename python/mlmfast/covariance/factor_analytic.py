@@ -11,7 +11,6 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.factor_products import product_curvature, product_jacobian
-from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.errors import ModelError
 
 #: Principal-factor iterations of a start, and the smallest share of a variance left specific.
@@ -122,10 +121,12 @@ class FactorAnalytic(CovarianceStructure):
         out[:, np.arange(k, n), np.arange(n - k)] = 1.0
         return out
 
-    def natural_jet(self, theta: FloatArray) -> Jet:
-        variables = Jet.variables(theta)
-        loadings, specific = variables[: -self.size], variables[-self.size :]
-        return concatenate([specific * specific, loadings])
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        n, k = self.n_theta, self.size
+        out = np.zeros((len(theta), n, n, n))
+        scales = np.arange(n - k, n)
+        out[:, np.arange(k), scales, scales] = 2.0
+        return out
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)

@@ -89,8 +89,8 @@ class HuynhFeldt(CovarianceStructure):
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self._natural(Jet.variables(theta)).first
 
-    def natural_jet(self, theta: FloatArray) -> Jet:
-        return self._natural(Jet.variables(theta))
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self._natural(Jet.variables(theta)).second
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)

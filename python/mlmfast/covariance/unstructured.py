@@ -39,6 +39,7 @@ class Unstructured(CovarianceStructure):
     nlme: ClassVar[str | None] = "corSymm + varIdent, pdSymm"
     glmmtmb: ClassVar[str | None] = "us"
     mixes: ClassVar[bool] = True
+    natural_entries: ClassVar[bool] = True
     exchangeable: ClassVar[bool] = True
 
     @property
@@ -99,6 +100,9 @@ class Unstructured(CovarianceStructure):
 
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self.jacobian(theta)
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self.entry_hessians(theta)
 
     def natural_jet(self, theta: FloatArray) -> Jet:
         return self.entry_jet(theta)
