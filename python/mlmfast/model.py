@@ -134,6 +134,14 @@ class LMM:
         model._timings = {"design": time.perf_counter() - started}
         return model
 
+    @classmethod
+    def _of(cls, source: FitSource) -> LMM:
+        """The model that a fit was made from."""
+        model = cls.__new__(cls)
+        model._frame, model._design, model._timings = source.frame, source.design, {}
+        model.__dict__["_reduced"] = source.model
+        return model
+
     @property
     def design(self) -> Design:
         """Columns of y, X and Z."""

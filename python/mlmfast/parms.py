@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.constrained import ConstrainedResult, Surface, fit_constrained, points_on
 from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
 from mlmfast.errors import ModelError
-from mlmfast.fit import CovarianceFit, fit_covariance, singular_terms
+from mlmfast.fit import FREE, CovarianceFit, fit_covariance, rounded_to_boundary
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduced_model import ReducedModel
 
@@ -304,15 +304,33 @@ class _Problem:
             del active[worst]
         return worst is not None
 
+    def _rounded(
+        self, points: FloatArray, active: Mapping[int, float]
+    ) -> tuple[FloatArray, BoolArray]:
+        """Small variances set to 0 where that costs nothing and moves nothing that is held."""
+        n = self.functions.criterion.n_theta
+        theta, singular = rounded_to_boundary(
+            self.functions.criterion, np.ascontiguousarray(points[:, :n])
+        )
+        if not singular.any():
+            return points, singular
+        rounded = np.concatenate([theta, points[:, n:]], axis=1)
+        held = list(active)
+        before, after = (self.functions(p).value[0, held] for p in (points, rounded))
+        same = bool(np.allclose(before, after, rtol=1e-13, atol=0.0))
+        rise = self.functions.deviance(rounded) - self.functions.deviance(points)
+        if same and bool((rise <= FREE).all()):
+            return rounded, singular
+        return points, np.zeros_like(singular)
+
     def finished(
         self, result: ConstrainedResult, active: Mapping[int, float], table: pd.DataFrame | None
     ) -> ParmsFit:
         criterion, newton = self.functions.criterion, result.newton
-        theta = np.ascontiguousarray(result.points[:, : criterion.n_theta])
-        covariance = CovarianceFit(
-            criterion, theta, singular_terms(criterion, theta), newton, newton.n_evaluations
-        )
-        log_sigma2 = result.points[:, -1] if self.functions.has_scale else None
+        points, singular = self._rounded(result.points, active)
+        theta = np.ascontiguousarray(points[:, : criterion.n_theta])
+        covariance = CovarianceFit(criterion, theta, singular, newton, newton.n_evaluations)
+        log_sigma2 = points[:, -1] if self.functions.has_scale else None
         held = {self.functions.parameters[p].name: value for p, value in active.items()}
         return ParmsFit(covariance, log_sigma2, held, table)
 

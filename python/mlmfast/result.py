@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ from mlmfast.reduced_model import ReducedModel
 from mlmfast.variance_components import VarCorr
 
 if TYPE_CHECKING:
+    from mlmfast.batch import FitBatch
+    from mlmfast.bootstrap import Bootstrap
     from mlmfast.contrast import Contrast
     from mlmfast.covariance_tests import CovarianceTests, ParameterTable
     from mlmfast.degrees_of_freedom import FittedRows, TestBasis
@@ -714,6 +716,18 @@ class LMMResult:
         from mlmfast.profile import profile
 
         return profile(self._needs_source("a profile"), which)
+
+    def bootstrap(
+        self, n: int = 1000, seed: Any = None, statistic: Callable[[FitBatch], Any] | None = None
+    ) -> Bootstrap:
+        """Parametric bootstrap: n responses drawn from the fit and refitted; see `Bootstrap`.
+
+        ``statistic`` takes a `FitBatch` and returns one number (or k) for each fit; by default all
+        fixed effects and covariance parameters.
+        """
+        from mlmfast.bootstrap import bootstrap
+
+        return bootstrap(self._needs_source("a bootstrap"), self._record, n, seed, statistic)
 
     def simulate(self, n: int = 1, seed: Any = None) -> FloatArray:
         """Draw new responses from the model, shape (nobs, n); random effects drawn anew.
