@@ -135,6 +135,13 @@ class LMM:
         return model
 
     @classmethod
+    def from_design(cls, design: Design) -> LMM:
+        """A model from a `mlmfast.design.Design`, without formula or data frame."""
+        model = cls.__new__(cls)
+        model._frame, model._design, model._timings = None, design, {}
+        return model
+
+    @classmethod
     def _of(cls, source: FitSource) -> LMM:
         """The model that a fit was made from."""
         model = cls.__new__(cls)

@@ -11,11 +11,11 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.constrained import ScaledCriterion, Surface, fit_constrained
 from mlmfast.covariance_functions import CovarianceFunctions
-from mlmfast.design import Design
 from mlmfast.fit import fit_covariance
 from mlmfast.newton import NewtonOptions
 from mlmfast.parms import Parms, fit_with_parms
-from mlmfast.reduced_model import ReducedModel, reduce_design
+from mlmfast.reduced_model import reduce_design
+from mlmfast.submodels import deviance_of, without_effect
 
 if TYPE_CHECKING:
     from mlmfast.result import FitSource
@@ -183,10 +183,10 @@ class CovarianceCurves:
     def _without(self, t: int, effect: int) -> float:
         """Rise of the model without a random effect."""
         if (t, effect) not in self._rises:
-            design = _without_effect(self.source.design, t, effect)
+            design = without_effect(self.source.design, t, effect)
             method = "REML" if self.source.criterion.reml else "ML"
             held = self._held_without(t, effect)
-            rise = _deviance(reduce_design(design), method, held) - self._minimum
+            rise = deviance_of(reduce_design(design), method, held, _OPTIONS) - self._minimum
             self._rises[t, effect] = rise
         return self._rises[t, effect]
 
@@ -280,7 +280,7 @@ class FixedCurves:
         responses = [y - (b if x is None else b * x) for b in values.tolist()]
         if self._held:
             models = [reduce_design(reduced, [response]) for response in responses]
-            return np.array([_deviance(model, "ML", self._held) for model in models])
+            return np.array([deviance_of(model, "ML", self._held, _OPTIONS) for model in models])
         model = reduce_design(reduced, responses)
         start = np.repeat(self._fit[2], len(responses), axis=0) if model.profiled else None
         covariance = fit_covariance(model, "ML", _OPTIONS, start)
@@ -289,27 +289,3 @@ class FixedCurves:
     def edge(self, which: int, sign: float) -> tuple[float, float] | None:
         """A fixed effect has no edge."""
         return None
-
-
-def _deviance(model: ReducedModel, method: str, held: dict[str, float]) -> float:
-    if held:
-        parms = fit_with_parms(model, method, _OPTIONS, None, Parms(hold=held))
-        covariance, scale = parms.covariance, parms.log_sigma2
-    else:
-        covariance, scale = fit_covariance(model, method, _OPTIONS), None
-    return float(model.estimates(covariance.criterion, covariance.theta, scale).deviance[0])
-
-
-def _without_effect(design: Design, t: int, effect: int) -> Design:
-    """The design without one random effect."""
-    term = design.random[t]
-    left = [j for j in range(len(term.names)) if j != effect]
-    if not left:
-        return replace(design, random=design.random[:t] + design.random[t + 1 :])
-    smaller = replace(
-        term,
-        names=tuple(term.names[j] for j in left),
-        columns=tuple(term.columns[j] for j in left),
-        structure=replace(term.structure, size=len(left)),
-    )
-    return replace(design, random=(*design.random[:t], smaller, *design.random[t + 1 :]))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mlmfast.profile import Profile
     from mlmfast.report.summary import Summary
     from mlmfast.robust import RobustInference
+    from mlmfast.variance_tests import VarianceTest
 
 
 @dataclass(frozen=True)
@@ -728,6 +729,43 @@ class LMMResult:
         from mlmfast.bootstrap import bootstrap
 
         return bootstrap(self._needs_source("a bootstrap"), self._record, n, seed, statistic)
+
+    def test_variance(
+        self, term: str, method: str | None = None, n: int | None = None, seed: Any = None
+    ) -> VarianceTest:
+        """Test whether a random effect is needed: its variance is 0, a value on the boundary.
+
+        Parameters
+        ----------
+        term
+            ``sd_x|g``, one effect; or a term as written, or its grouping factor.
+        method
+            "exact", "mixture" or "bootstrap"; the first that serves by default.
+        n, seed
+            Draws of the null distribution, and their seed.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> test = fit.test_variance("sd_Days|Subject")
+        >>> round(test.statistic, 3), test.df, test.method
+        (42.837, 2, 'mixture')
+        """
+        from mlmfast.variance_tests import test_variance
+
+        source = self._needs_source("a test of a variance")
+        return test_variance(source, self._record, term, method, n, seed)
+
+    def ranova(self) -> pd.DataFrame:
+        """Likelihood-ratio tests of leaving out each random effect, as lmerTest's ``ranova``.
+
+        ``Pr(>Chisq)`` is conservative, for a variance of 0 lies on the boundary; ``Pr(mixture)``
+        allows for that.
+        """
+        from mlmfast.variance_tests import ranova
+
+        return ranova(self._needs_source("ranova"), self._record)
 
     def simulate(self, n: int = 1, seed: Any = None) -> FloatArray:
         """Draw new responses from the model, shape (nobs, n); random effects drawn anew.
