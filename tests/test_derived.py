@@ -181,6 +181,7 @@ def test_intervals_of_shares(slopes):
         assert ((table["lower"] > 0) & (table["upper"] < 1)).all()
 
 
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
 def test_several_grouping_factors():
     data = clustered().assign(h=lambda d: (d["g"].astype(int) // 5).astype(str))
     fit = mlm.lmm("y ~ x + (1 | h/g)", data)
