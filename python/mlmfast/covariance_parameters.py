@@ -143,7 +143,7 @@ class CovarianceParameters:
         whole = _block_diagonal([block.by_free for block in self.blocks])
         ends = np.cumsum([0, *(len(block.names) for block in self.blocks)])
         rows = [np.arange(ends[b], ends[b + 1]) for b in self.display]
-        return whole[np.concatenate(rows)]
+        return np.asarray(whole[np.concatenate(rows)])
 
 
 def covariance_parameters(
@@ -220,7 +220,7 @@ def _random_term(
     k = model.effects_map(position)
     matrix = sigma2 * unit * (k @ structure.matrix(theta)[0] @ k.T)
     matrix = (matrix + matrix.T) / 2
-    to_core = _entry_map(np.linalg.inv(k), structure) / unit
+    to_core = _entry_map(np.asarray(np.linalg.inv(k)), structure) / unit
     rows, columns = np.array(structure.entries).T
     entries = matrix[rows, columns]
     if structure.natural_entries:
@@ -233,7 +233,7 @@ def _random_term(
         names = tuple(f"{name} | {group}" for name in structure.parameter_names)
         kinds = tuple(map(_kind, structure.parameter_names))
         by_natural, bend = _entries_by_natural(structure, user)
-        by_entry = np.linalg.pinv(by_natural)
+        by_entry = np.asarray(np.linalg.pinv(by_natural))
         first = to_core @ by_natural
         second = None if bend is None else np.einsum("ef,fij->eij", to_core, bend)
     r = first.shape[1]
@@ -350,7 +350,7 @@ def _entry_map(k: FloatArray, structure: CovarianceStructure) -> FloatArray:
     rows, columns = np.array(structure.entries).T
     straight = k[rows][:, rows] * k[columns][:, columns]
     crossed = k[rows][:, columns] * k[columns][:, rows]
-    return np.where(rows == columns, straight, straight + crossed)
+    return np.asarray(np.where(rows == columns, straight, straight + crossed))
 
 
 def _block_diagonal(parts: Sequence[FloatArray]) -> FloatArray:

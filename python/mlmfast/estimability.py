@@ -69,8 +69,8 @@ def check_estimable(fit: LMMResult, L: FloatArray) -> FloatArray:
     matrix = np.asarray(L, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[1] != len(names):
         raise ModelError(
-            f"the contrast has {matrix.shape[-1]} columns, and the model {len(names)} coefficients: "
-            f"{', '.join(names)}"
+            f"the contrast has {matrix.shape[-1]} columns, and the model {len(names)} "
+            f"coefficients: {', '.join(names)}"
         )
     if not np.isfinite(matrix).all():
         raise ModelError("the contrast holds a value that is not a finite number")
@@ -81,7 +81,7 @@ def check_estimable(fit: LMMResult, L: FloatArray) -> FloatArray:
         shown = ", ".join(f"{row[j]:g} {names[j]}" for j in np.flatnonzero(row))
         raise ModelError(
             f"row {worst + 1} of the contrast ({shown}) is not estimable: X has rank "
-            f"{len(fit._record.kept)}, and the data do not tell {', '.join(fit.aliased)} apart from "
-            "other coefficients"
+            f"{len(fit._record.kept)}, and the data do not tell {', '.join(fit.aliased)} apart "
+            "from other coefficients"
         )
     return rows

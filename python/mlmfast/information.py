@@ -6,9 +6,9 @@ With V the covariance of y, V_i its derivatives by the parameters and P the proj
     observed  J_ij = 1/2 d2(-2 l) / d i d j
     expected  I_ij = 1/2 tr(P V_i P V_j)
 
-(Searle, Casella and McCulloch 1992, sections 6.6 and 6.7). All derivatives are exact: the core gives
-those of log|W|, log|X'W^-1 X|, y'Py and X'W^-1 X by the entries of the covariances, W = V / sigma^2
-where sigma^2 is profiled out; the chain rule does the rest.
+(Searle, Casella and McCulloch 1992, sections 6.6 and 6.7). All derivatives are exact: the core
+gives those of log|W|, log|X'W^-1 X|, y'Py and X'W^-1 X by the entries of the covariances,
+W = V / sigma^2 where sigma^2 is profiled out; the chain rule does the rest.
 """
 
 from __future__ import annotations
@@ -241,9 +241,9 @@ class Information:
         whole = np.linalg.inv(self.c) if rank else self.c
         along = logdet2 @ gamma
         last = nu - gamma @ logdet
-        corner = gamma @ along + 2.0 * (gamma @ logdet) - nu
+        corner = float(gamma @ along + 2.0 * (gamma @ logdet) - nu)
         rss_along = rss2 @ gamma
-        rss_corner = gamma @ rss_along + 4.0 * (gamma @ rss) + 2.0 * self.rss
+        rss_corner = float(gamma @ rss_along + 4.0 * (gamma @ rss) + 2.0 * self.rss)
         information_last = -(whole + np.tensordot(gamma, information, axes=1))
         return Derivatives(
             np.append(logdet, last) / s,
