@@ -173,7 +173,7 @@ def _scaled(matrix: FloatArray) -> FloatArray:
 
 def _numerical_rank(matrix: FloatArray) -> int:
     values = np.linalg.svd(_scaled(matrix), compute_uv=False)
-    return int(np.sum(values > _TOLERANCE * values[0]))
+    return int(np.flatnonzero(values > _TOLERANCE * values.max()).size)
 
 
 def _check(degrees: FloatArray, names: list[str]) -> None:
