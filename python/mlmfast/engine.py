@@ -2,12 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from mlmfast import _core
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
+from mlmfast.newton import NewtonOptions
+
+if TYPE_CHECKING:
+    from mlmfast.reduced_model import ReducedModel
 
 #: Engines that can be asked for by ``options={"engine": ...}``.
 ENGINES = ("nested", "crossed")
+
+
+def read_options(
+    options: NewtonOptions | Mapping[str, Any] | None,
+) -> tuple[str | None, NewtonOptions]:
+    """The engine asked for (None: the model decides) and the settings of the iteration.
+
+    Raises
+    ------
+    ModelError
+        For an engine or a setting that is not known.
+
+    Examples
+    --------
+    >>> read_options({"engine": "crossed", "max_iter": 50})[0]
+    'crossed'
+    """
+    if options is None:
+        return None, NewtonOptions()
+    if isinstance(options, NewtonOptions):
+        return None, options
+    settings = dict(options)
+    engine = settings.pop("engine", None)
+    if engine is not None and engine not in ENGINES:
+        raise ModelError(f"engine is {engine!r}; use {' or '.join(map(repr, ENGINES))}")
+    try:
+        return engine, NewtonOptions(**settings)
+    except TypeError:
+        known = ", ".join(["engine", *NewtonOptions.__dataclass_fields__])
+        raise ModelError(f"options {sorted(options)} are not all known; known: {known}") from None
+
+
+def engine_name(model: ReducedModel) -> str:
+    """What evaluated the criterion, for the certificate."""
+    if not model.blocks:
+        return "least squares"
+    if isinstance(model.core, _core.CrossedReduction):
+        return "crossed, dense Schur"
+    return "nested elimination"
 
 
 def relate_factors(
