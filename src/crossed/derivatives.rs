@@ -113,7 +113,8 @@ impl Reduction {
         let all = n + self.rest.leading_units as f64 * q;
         let largest = self.rest.largest_q().max(self.rest.leading_q) as f64;
         let exact = places * (2.0 * n + all) + 4.0 * n * n + all * all * largest * largest;
-        exact < 2.0 * self.operations() || exact < 2e8
+        // A sparse operation costs several of the factorisation's.
+        4.0 * exact < self.operations() || exact < 1e8
     }
 }
 
