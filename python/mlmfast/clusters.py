@@ -8,6 +8,7 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray
 from mlmfast.design import Design, GroupingFactor
+from mlmfast.errors import ModelError
 
 
 def independent_clusters(design: Design, levels: Sequence[int]) -> tuple[CodeArray, int]:
@@ -34,7 +35,7 @@ def independent_clusters(design: Design, levels: Sequence[int]) -> tuple[CodeArr
     """
     factors = [design.factors[f] for f in levels]
     outermost = factors[0]
-    if all(_is_nested(inner, outermost) for inner in factors[1:]):
+    if are_nested(design, levels):
         return outermost.codes, outermost.n_levels
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -50,6 +51,58 @@ def independent_clusters(design: Design, levels: Sequence[int]) -> tuple[CodeArr
     )
     n_clusters, of_level = connected_components(edges, directed=False)
     return np.asarray(of_level[outermost.codes], dtype=np.int32), int(n_clusters)
+
+
+def nestings(design: Design, levels: Sequence[int]) -> list[tuple[str, str]]:
+    """Names (inner, outer) of grouping factors that are nested, each inner one in its innermost.
+
+    Parameters
+    ----------
+    design
+        The design.
+    levels
+        Positions of the grouping factors, those with fewest levels first.
+    """
+    factors = [design.factors[f] for f in levels]
+    out = []
+    for k, inner in enumerate(factors):
+        outer = next((f for f in reversed(factors[:k]) if _is_nested(inner, f)), None)
+        if outer is not None:
+            out.append((inner.name, outer.name))
+    return out
+
+
+def check_distinct(design: Design) -> None:
+    """Refuse two terms with the same effect by the same levels.
+
+    Raises
+    ------
+    ModelError
+        Where two grouping factors have the same levels (under other names or labels) and the same
+        effect: their variances cannot be told apart.
+    """
+    for t, term in enumerate(design.random):
+        for other in design.random[:t]:
+            shared = [name for name in term.names if name in other.names]
+            a, b = design.factors[other.factor], design.factors[term.factor]
+            if not shared or a.n_levels != b.n_levels or not _is_nested(b, a):
+                continue
+            same = (
+                f"grouping factors {a.name!r} and {b.name!r} are the same factor (each level of one "
+                "is one level of the other)"
+                if a is not b
+                else f"grouping factor {a.name!r} stands in two terms"
+            )
+            raise ModelError(
+                f"{same}, and both {other.text} and {term.text} have the effect {shared[0]!r}: "
+                "their variances cannot be told apart; leave one of them out"
+            )
+
+
+def are_nested(design: Design, levels: Sequence[int]) -> bool:
+    """Whether every factor is nested in the outermost one."""
+    factors = [design.factors[f] for f in levels]
+    return all(_is_nested(inner, factors[0]) for inner in factors[1:])
 
 
 def _is_nested(inner: GroupingFactor, outer: GroupingFactor) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlmfast import _core
+from mlmfast.clusters import check_distinct
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.newton import NewtonOptions
@@ -52,7 +53,8 @@ def engine_name(model: ReducedModel) -> str:
     if not model.blocks:
         return "least squares"
     if isinstance(model.core, _core.CrossedReduction):
-        return "crossed, dense Schur"
+        exact = model.core.curvature == "exact"
+        return "crossed, dense Schur" + ("" if exact else ", average information")
     return "nested elimination"
 
 
@@ -73,8 +75,10 @@ def relate_factors(
     Raises
     ------
     ModelError
-        Where factors cross and ``engine`` or ``residual=`` ask for nested ones.
+        Where two factors are the same, or cross while ``engine`` or ``residual=`` ask for
+        nested ones.
     """
+    check_distinct(design)
     factors = [design.factors[f] for f in levels]
     codes, sizes = [f.codes for f in factors], [f.n_levels for f in factors]
     if engine == "crossed" and design.residual is None and factors:
