@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design import Design
+from mlmfast.engine import engine_name, read_options
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.model_frame import ModelFrame, build_model_frame
@@ -86,6 +86,7 @@ class LMM:
             residual=residual,
         )
         self._design = self._frame.design
+        self._reductions: dict[str | None, ReducedModel] = {}
         self._timings = {"design": time.perf_counter() - started}
 
     @classmethod
@@ -110,7 +111,7 @@ class LMM:
         y : shape (n,)
         X : shape (n, p), a column of ones included where an intercept is wanted
         groups : shape (n,), or a dict from the name of a factor to such an array
-            Labels of any kind; factors must be nested.
+            Labels of any kind; factors may be nested or crossed.
         Z : shape (n, q), or a dict by factor; a random intercept where left out
         names : p names of the columns of X
         weights, offset : shape (n,)
@@ -129,6 +130,7 @@ class LMM:
         started = time.perf_counter()
         model = cls.__new__(cls)
         model._frame = None
+        model._reductions = {}
         model._design = design_from_arrays(y, X, groups, Z, names, weights, offset)
         model._timings = {"design": time.perf_counter() - started}
         return model
@@ -138,12 +140,13 @@ class LMM:
         """Columns of y, X and Z."""
         return self._design
 
-    @cached_property
-    def _reduced(self) -> ReducedModel:
-        started = time.perf_counter()
-        reduced = reduce_design(self._design)
-        self._timings["reduce"] = time.perf_counter() - started
-        return reduced
+    def _reduced(self, engine: str | None) -> ReducedModel:
+        """The rows reduced for an engine; kept for the next fit."""
+        if engine not in self._reductions:
+            started = time.perf_counter()
+            self._reductions[engine] = reduce_design(self._design, engine=engine)
+            self._timings["reduce"] = time.perf_counter() - started
+        return self._reductions[engine]
 
     def fit(
         self,
@@ -162,7 +165,8 @@ class LMM:
             Starting covariance matrices by grouping factor, as `varcorr` gives them, with
             ``"Residual"`` for the residual variance (1 if left out); moment estimates by default.
         options
-            Settings of the iteration.
+            Settings of the iteration, and ``"engine"``: "nested" or "crossed" instead of the one
+            that the grouping factors call for.
         ddf
             Degrees of freedom of tests: "satterthwaite", "kenward-roger" (PROC MIXED's),
             "kenward-roger-linear", "kenward-roger-expected" (pbkrtest's), "kenward-roger-2009",
@@ -181,12 +185,13 @@ class LMM:
         """
         method = _method(method)
         degrees = _check_ddf(ddf, method)
-        reduced = self._reduced
+        engine, settings = read_options(options)
+        reduced = self._reduced(engine)
         started = time.perf_counter()
         theta = None if start is None else starting_theta(reduced, method, start)
-        covariance = fit_covariance(reduced, method, _options(options), theta)
+        covariance = fit_covariance(reduced, method, settings, theta)
         estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        record = self._record(method, covariance, estimates, str(ddf))
+        record = self._record(reduced, method, covariance, estimates, str(ddf))
         timings = {**self._timings, "iterate": time.perf_counter() - started}
         source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame)
         result = LMMResult(record, source, timings)
@@ -217,15 +222,21 @@ class LMM:
 
         method = _method(method)
         responses = response_matrix(Y, self._design)
-        reduced = reduce_design(self._design, responses)
-        covariance = fit_covariance(reduced, method, _options(options))
+        engine, settings = read_options(options)
+        reduced = reduce_design(self._design, responses, engine)
+        covariance = fit_covariance(reduced, method, settings)
         estimates = reduced.estimates(covariance.criterion, covariance.theta)
         return FitBatch.from_fit(reduced, covariance, estimates, method, self._frame)
 
     def _record(
-        self, method: str, covariance: CovarianceFit, estimates: Estimates, ddf: str
+        self,
+        reduced: ReducedModel,
+        method: str,
+        covariance: CovarianceFit,
+        estimates: Estimates,
+        ddf: str,
     ) -> FitRecord:
-        design, frame, reduced = self._design, self._frame, self._reduced
+        design, frame = self._design, self._frame
         singular = dict(zip(reduced.order, covariance.singular[0], strict=False))
         groups, terms = _groups_and_terms(design, frame, estimates, singular)
         newton = covariance.newton
@@ -235,7 +246,7 @@ class LMM:
             boundary=_boundary(groups, terms),
             n_evaluations=int(covariance.n_evaluations[0]),
             n_iterations=int(newton.n_iterations[0]),
-            engine="nested elimination" if covariance.criterion.terms else "least squares",
+            engine=engine_name(reduced),
         )
         return FitRecord(
             formula=None if frame is None else frame.formula.text,
@@ -314,18 +325,6 @@ def _check_ddf(ddf: str | float, method: str) -> DegreesOfFreedom:
     found = method_of(ddf)
     found.check(method == "REML")
     return found
-
-
-def _options(options: NewtonOptions | Mapping[str, Any] | None) -> NewtonOptions:
-    if options is None:
-        return NewtonOptions()
-    if isinstance(options, NewtonOptions):
-        return options
-    try:
-        return NewtonOptions(**options)
-    except TypeError:
-        known = ", ".join(NewtonOptions.__dataclass_fields__)
-        raise ModelError(f"options {sorted(options)} are not all known; known: {known}") from None
 
 
 def _groups_and_terms(
