@@ -110,6 +110,13 @@ class ModelMatrixSpec:
         ]
         return _assemble(self, structure, columns, frame.n_rows)
 
+    def variable(self, name: str, frame: Frame) -> VariableColumns:
+        """Columns that one variable of the formula gives, from other rows."""
+        structure = term_list(self.rhs)
+        node = structure.variables[structure.variable_names.index(name)]
+        states = {label: dict(state) for label, state in self.states.items()}
+        return self._columns(name, evaluate(node, frame, states))
+
     def _columns(self, name: str, value: Variable) -> VariableColumns:
         variable = self.coded[name]
         if isinstance(variable, NumericVariable):

@@ -1,0 +1,140 @@
+"""Labelled linear functions of the fixed effects: estimates, tests and estimability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.contrast import RowTests, linear_tests
+from mlmfast.hypothesis_tables import estimable_functions
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+_ESTIMABLE_TOLERANCE = 1e-8
+
+
+@dataclass(frozen=True)
+class LinearFunctions:
+    """Linear functions L beta + offset, each with labels.
+
+    Attributes
+    ----------
+    fit, ddf
+        The fit; how degrees of freedom are found.
+    labels
+        Text columns that name the rows.
+    L : shape (n, p)
+        Over all coefficients, aliased ones included.
+    offset : shape (n,)
+    by
+        Columns of `labels` that split the rows into families.
+    """
+
+    fit: LMMResult
+    ddf: Any
+    labels: pd.DataFrame
+    L: FloatArray
+    offset: FloatArray
+    by: tuple[str, ...]
+
+    @property
+    def own_labels(self) -> list[str]:
+        """Columns of the labels that do not split the rows."""
+        return [name for name in self.labels.columns if name not in self.by]
+
+    def groups(self) -> list[tuple[tuple[str, ...], IntArray]]:
+        """For each combination of the columns in `by`, its labels and its rows."""
+        if not self.by:
+            return [((), np.arange(len(self.labels)))]
+        keys = list(zip(*[self.labels[name] for name in self.by], strict=True))
+        return [
+            (key, np.flatnonzero([other == key for other in keys])) for key in dict.fromkeys(keys)
+        ]
+
+    @cached_property
+    def alias(self) -> FloatArray | None:
+        """All columns of X by those kept; None where none is aliased."""
+        record = self.fit._record
+        if len(record.kept) == len(record.x_names):
+            return None
+        return estimable_functions(self.fit).alias
+
+    @cached_property
+    def is_estimable(self) -> BoolArray:
+        """Whether the data determine each row, shape (n,)."""
+        defined = np.isfinite(self.L).all(axis=1) & np.isfinite(self.offset)
+        if self.alias is None:
+            return np.asarray(defined)
+        L = np.where(np.isfinite(self.L), self.L, 0.0)
+        kept = L[:, list(self.fit._record.kept)]
+        # What rounding leaves, against the sizes that were added up.
+        size = np.abs(L) + np.abs(kept) @ np.abs(self.alias)
+        wrong = np.abs(L - kept @ self.alias) > _ESTIMABLE_TOLERANCE * size.max(axis=1)[:, None]
+        return np.asarray(defined & ~wrong.any(axis=1))
+
+    @property
+    def over_kept(self) -> FloatArray:
+        """L over the coefficients kept."""
+        return self.L[:, list(self.fit._record.kept)]
+
+    def tests(self, rows: IntArray) -> RowTests:
+        """Estimates of some rows, all of them estimable, with standard errors and df."""
+        found = linear_tests(self.fit, self.L[rows], ddf=self.ddf)
+        return replace(found, estimate=found.estimate + self.offset[rows])
+
+    def covariance(self, rows: IntArray) -> FloatArray:
+        """Covariance of the estimates of some rows."""
+        kept = self.over_kept[rows]
+        return kept @ self.fit._record.vcov @ kept.T
+
+    def combined(
+        self, coefficients: FloatArray, labels: pd.DataFrame, by: Sequence[str]
+    ) -> LinearFunctions:
+        """Linear combinations of the rows, shape of `coefficients` (n_new, n)."""
+        # A row that is not defined must not spoil the combinations that leave it out.
+        touched = (coefficients != 0) @ ~np.isfinite(self.L).all(axis=1)
+        L = coefficients @ np.where(np.isfinite(self.L), self.L, 0.0)
+        L[touched] = np.nan
+        offset = coefficients @ np.where(np.isfinite(self.offset), self.offset, 0.0)
+        return replace(self, labels=labels, L=L, offset=offset, by=tuple(by))
+
+    def estimable_basis(self, rows: IntArray) -> FloatArray:
+        """Independent estimable combinations of some rows, shape (rank, p)."""
+        L = self.L[rows]
+        L = L[np.isfinite(L).all(axis=1)]
+        if self.alias is not None:
+            kept = L[:, list(self.fit._record.kept)]
+            # Combinations a with a'(L - L_kept alias) = 0.
+            L = _null_space((L - kept @ self.alias).T) @ L
+        return _row_basis(L)
+
+
+def _null_space(matrix: FloatArray) -> FloatArray:
+    """Rows that span the vectors a matrix maps to 0."""
+    if matrix.size == 0:
+        return np.eye(matrix.shape[1])
+    _, sizes, right = np.linalg.svd(matrix, full_matrices=True)
+    rank = int(np.count_nonzero(sizes > _ESTIMABLE_TOLERANCE * max(sizes[0], 1.0)))
+    return np.asarray(right[rank:])
+
+
+def _row_basis(L: FloatArray) -> FloatArray:
+    """Rows of full rank that span the rows of L."""
+    if L.size == 0:
+        return L
+    scale = np.abs(L).max(axis=0)
+    scale[scale == 0] = 1.0
+    _, sizes, right = np.linalg.svd(L / scale, full_matrices=False)
+    return np.asarray(right[sizes > _ESTIMABLE_TOLERANCE * max(sizes[0], 1e-300)] * scale)
+
+
+def rank_of(L: FloatArray) -> int:
+    """Rank of the rows."""
+    return len(_row_basis(L))
