@@ -113,7 +113,21 @@ class LinearFunctions:
             kept = L[:, list(self.fit._record.kept)]
             # Combinations a with a'(L - L_kept alias) = 0.
             L = _null_space((L - kept @ self.alias).T) @ L
-        return _row_basis(L)
+        left, rank = self._principal(L)
+        return np.asarray(left[:, :rank].T @ L)
+
+    def rank(self, rows: IntArray) -> int:
+        """Rank of some rows."""
+        return self._principal(self.L[rows])[1]
+
+    def _principal(self, L: FloatArray) -> tuple[FloatArray, int]:
+        """Left singular vectors of rows measured by their standard errors, and the rank."""
+        if len(L) == 0:
+            return np.zeros((0, 0)), 0
+        record = self.fit._record
+        scaled = L[:, list(record.kept)] @ np.linalg.cholesky(record.vcov)
+        left, sizes, _ = np.linalg.svd(scaled, full_matrices=False)
+        return left, int(np.count_nonzero(sizes > _ESTIMABLE_TOLERANCE * sizes[0]))
 
 
 def _null_space(matrix: FloatArray) -> FloatArray:
@@ -123,18 +137,3 @@ def _null_space(matrix: FloatArray) -> FloatArray:
     _, sizes, right = np.linalg.svd(matrix, full_matrices=True)
     rank = int(np.count_nonzero(sizes > _ESTIMABLE_TOLERANCE * max(sizes[0], 1.0)))
     return np.asarray(right[rank:])
-
-
-def _row_basis(L: FloatArray) -> FloatArray:
-    """Rows of full rank that span the rows of L."""
-    if L.size == 0:
-        return L
-    scale = np.abs(L).max(axis=0)
-    scale[scale == 0] = 1.0
-    _, sizes, right = np.linalg.svd(L / scale, full_matrices=False)
-    return np.asarray(right[sizes > _ESTIMABLE_TOLERANCE * max(sizes[0], 1e-300)] * scale)
-
-
-def rank_of(L: FloatArray) -> int:
-    """Rank of the rows."""
-    return len(_row_basis(L))

@@ -20,6 +20,8 @@ _SEED = 20160229
 _LOG2_WORK = 19
 _LOG2_POINTS = (9, 15)
 _N_TABLE = 1500
+# Step at which the search for a critical value ends; the integration errs by more.
+_STEP = 1e-6
 _PRODUCT_TOLERANCE = 1e-9
 _Z = np.linspace(-8.5, 8.5, 161)
 _DENSITY = np.exp(-0.5 * _Z**2) / np.sqrt(2 * np.pi) * (_Z[1] - _Z[0])
@@ -70,7 +72,9 @@ class MaximumT:
         if self.upper_tail(high, df) >= p:
             return high
         excess = lambda c: self.upper_tail(c, df) - p  # noqa: E731
-        return float(optimize.brentq(excess, low, high, xtol=1e-10))
+        return float(
+            optimize.brentq(excess, low, high, xtol=_STEP if self._loadings is None else 1e-12)
+        )
 
     def _mean_share(self, c: float, df: float) -> float:
         """Mean of g(max_j x_j) / sum_j g(x_j) over the mixture of the tails |T_i| > c.

@@ -12,7 +12,7 @@ import pandas as pd
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.emmeans.adjustments import TestFamily, adjusted, adjustment_name
 from mlmfast.emmeans.contrast_rows import Method, contrast_rows, interaction_rows
-from mlmfast.emmeans.linear_functions import LinearFunctions, rank_of
+from mlmfast.emmeans.linear_functions import LinearFunctions
 from mlmfast.errors import ModelError
 from mlmfast.report.table_result import TableResult, table_of
 from mlmfast.report.tables import Table
@@ -245,9 +245,7 @@ class EstimateTable(TableResult):
         with np.errstate(divide="ignore", invalid="ignore"):
             t = (found.estimate - null) / found.se
             correlation = self._functions.covariance(rows) / np.outer(found.se, found.se)
-        family = TestFamily(
-            t, found.df, correlation, self._n_means, rank_of(self._functions.over_kept[rows])
-        )
+        family = TestFamily(t, found.df, correlation, self._n_means, self._functions.rank(rows))
         p, width = adjusted(family, self.adjust, level, self.seed)
         half = width * found.se
         return {

@@ -61,9 +61,8 @@ def type_three(functions: EstimableFunctions, term: int) -> FloatArray:
         t for t, other in enumerate(functions.terms) if functions.terms[term].is_contained_in(other)
     ]
     everything = np.vstack([own, functions.columns_of(containing).T @ free])
-    of_containing = _null_space(
-        own, float(np.linalg.norm(everything, 2)) if everything.size else 0.0
-    )
+    size = float(np.linalg.norm(everything, 2)) if everything.size else 0.0
+    of_containing = _null_space(own, size)
     chosen = _null_space((everything @ of_containing).T @ everything)
     return (free @ chosen).T @ functions.root
 
