@@ -9,6 +9,8 @@ however small the probability: Owen, Maximov and Chertkov (2019), Electronic Jou
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import optimize, special
 
@@ -49,7 +51,7 @@ class MaximumT:
         kept = values > 1e-10 * values[-1]
         rows = vectors[:, kept] * np.sqrt(values[kept])
         self._rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        self._points: FloatArray | None = None
+        self._points: tuple[FloatArray, FloatArray] | None = None
 
     def upper_tail(self, c: float, df: float) -> float:
         """P(max |T| > c); df may be infinite."""
@@ -85,9 +87,8 @@ class MaximumT:
         rank = self._rows.shape[1]
         grid = np.linspace(0.0, 1.0, _N_TABLE + 1)[1:]
         table = np.log(np.maximum(_radial_tail(c / grid, rank, df), 1e-300))
-        points = self._quasi_random(rank + 2)
-        t, s = _conditioned(points[:, 0], points[:, 1], c, df)
-        normals = special.ndtri(points[:, 2:])
+        uniform, normals = self._quasi_random(rank)
+        t, s = _conditioned(uniform[0], uniform[1], c, df)
         total = 0.0
         for axis in self._rows:
             z = normals + np.outer(t * s - normals @ axis, axis)
@@ -97,14 +98,16 @@ class MaximumT:
             total += float(np.mean(1.0 / np.exp(log_g).sum(axis=1)))
         return total / self._m
 
-    def _quasi_random(self, size: int) -> FloatArray:
+    def _quasi_random(self, rank: int) -> tuple[FloatArray, FloatArray]:
+        """Two uniform variables and `rank` normal ones, shapes (2, n) and (n, rank)."""
         if self._points is None:
             from scipy.stats import qmc
 
             # A fixed seed: the same tables on every run.
-            sobol = qmc.Sobol(size, scramble=True, seed=_SEED)
+            sobol = qmc.Sobol(rank + 2, scramble=True, seed=_SEED)
             log2_points = int(np.clip(_LOG2_WORK - 2 * np.log2(self._m), *_LOG2_POINTS))
-            self._points = np.clip(sobol.random_base2(log2_points), 1e-12, 1 - 1e-12)
+            points = np.clip(sobol.random_base2(log2_points), 1e-12, 1 - 1e-12)
+            self._points = np.ascontiguousarray(points[:, :2].T), special.ndtri(points[:, 2:])
         return self._points
 
 
@@ -205,6 +208,17 @@ def _conditioned(
     """Draws of t and s given |t| > c."""
     if np.isinf(df):
         return np.asarray(-special.ndtri(u * special.ndtr(-c)), dtype=np.float64), np.ones_like(u)
-    t = np.asarray(-special.stdtrit(df, u * special.stdtr(df, -c)), dtype=np.float64)
-    s = np.sqrt(2 * special.gammaincinv((df + 1) / 2, v) / (df + t**2))
-    return t, np.asarray(s, dtype=np.float64)
+    beyond = special.stdtr(df, -c)
+    t = np.exp(_tabulated(lambda x: np.log(-special.stdtrit(df, x * beyond)), u))
+    # Given t, s^2 (df + t^2) is chi-squared with a degree of freedom more.
+    log_chi2 = _tabulated(lambda x: np.log(2 * special.gammaincinv((df + 1) / 2, x)), v)
+    return t, np.exp(0.5 * log_chi2) / np.sqrt(df + t**2)
+
+
+_LOGIT = np.linspace(-27.7, 27.7, 1025)
+_NODES = special.expit(_LOGIT)
+
+
+def _tabulated(function: Callable[[FloatArray], FloatArray], u: FloatArray) -> FloatArray:
+    """Interpolate a smooth function of log(u / (1 - u)): inverting a tail costs far more."""
+    return np.asarray(np.interp(special.logit(u), _LOGIT, function(_NODES)))
