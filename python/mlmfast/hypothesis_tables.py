@@ -9,6 +9,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.contrast import FTest, f_test
+from mlmfast.degrees_of_freedom import method_of
 from mlmfast.errors import ModelError
 from mlmfast.estimable import (
     EstimableFunctions,
@@ -73,9 +74,7 @@ class AnovaTable(TableResult):
         return self.frame.rename(columns=names).rename_axis("term").reset_index()
 
     def _title(self) -> str:
-        return (
-            f"Type {_ROMAN[self.type]} tests of fixed effects ({self.definition}), ddf {self.ddf}"
-        )
+        return f"Type {_ROMAN[self.type]} tests of fixed effects ({self.definition}), {self.ddf}"
 
 
 def anova(
@@ -110,7 +109,7 @@ def anova(
         hypotheses,
         type=kind,
         definition=definition,
-        ddf=_ddf_name(fit, ddf),
+        ddf=ddf_label(fit, ddf),
         notes=tuple(notes),
     )
 
@@ -162,8 +161,10 @@ def _type_number(kind: int | str) -> int:
     return number
 
 
-def _ddf_name(fit: LMMResult, ddf: Any) -> str:
-    return str(fit._record.ddf if ddf is None else ddf)
+def ddf_label(fit: LMMResult, ddf: Any) -> str:
+    """Name of a method of degrees of freedom in reports; the fit's own for None."""
+    method = method_of(fit.ddf if ddf is None else ddf)
+    return f"{method.label} degrees of freedom"
 
 
 def _row(test: FTest, chisq: bool) -> dict[str, float]:

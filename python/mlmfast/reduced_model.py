@@ -187,13 +187,13 @@ class ReducedModel:
         blocks = [(block, s) for block, s in parts if block.is_residual]
         for arm, (block, s) in zip(residual.arms, blocks, strict=True):
             if isinstance(block.structure, UnitCovariances):
-                values.append(_natural_in_units(block.structure.structure, theta[:1, s], unit))
+                values.append(natural_in_units(block.structure.structure, theta[:1, s], unit))
                 names += block.structure.structure.parameter_names
                 covariances.append(np.empty((0, 0)))
                 continue
             structure = structure_of(block)
             covariances.append(unit * structure.matrix(theta[:1, s])[0])
-            values.append(_natural_in_units(structure, theta[:1, s], unit))
+            values.append(natural_in_units(structure, theta[:1, s], unit))
             prefix = f"{arm}: " if len(residual.arms) > 1 else ""
             names += [prefix + name for name in structure.parameter_names]
         return ResidualRecord(
@@ -326,7 +326,7 @@ def structure_of(block: TermBlock) -> CovarianceStructure:
     return structure.structure if isinstance(structure, Directions) else structure
 
 
-def _natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
+def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
     """Natural parameters of the covariance times ``unit``, shape (n_theta,).
 
     A natural parameter grows as a power of the covariance's scale: 1 for a variance, 1/2 for a

@@ -47,6 +47,8 @@ class BandedUnstructured(CovarianceStructure):
     use: ClassVar[str] = "ordered levels, nothing assumed but independence beyond a lag"
     sas: ClassVar[str | None] = "UN(q)"
 
+    natural_entries: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.order is not None and not 1 <= self.order <= self.size:
@@ -103,6 +105,9 @@ class BandedUnstructured(CovarianceStructure):
 
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self.jacobian(theta)
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self.entry_hessians(theta)
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)

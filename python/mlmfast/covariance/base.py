@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -52,6 +53,8 @@ class CovarianceStructure(ABC):
     mixes: ClassVar[bool] = False
     #: Does the order of the levels not matter?
     exchangeable: ClassVar[bool] = False
+    #: Are the natural parameters the free entries themselves, in the order of `entries`?
+    natural_entries: ClassVar[bool] = False
     #: Levels of a factor, or numeric coordinates (argument ``coordinates``)?
     needs: ClassVar[Literal["levels", "coordinates"]] = "levels"
     #: Levels below which the parameters could not be told apart.
@@ -97,6 +100,11 @@ class CovarianceStructure(ABC):
         weight : shape (n_fits, n_entries)
         """
 
+    def entry_hessians(self, theta: FloatArray) -> FloatArray:
+        """Second derivatives of each entry by theta, (n_fits, n_entries, n_theta, n_theta)."""
+        n = len(self.entries)
+        return np.stack([self.curvature(np.repeat(t[None], n, axis=0), np.eye(n)) for t in theta])
+
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Derivatives of the entries by local coordinates around theta, where these are 0.
 
@@ -136,6 +144,14 @@ class CovarianceStructure(ABC):
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         """Derivatives of the natural parameters by theta, shape (n_fits, n_theta, n_theta)."""
 
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        """Second derivatives of the natural parameters by theta.
+
+        Shape (n_fits, n_theta, n_theta, n_theta), the natural parameter first. Standard errors of
+        the parameters, and tests by Kenward and Roger, need them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no natural_hessian")
+
     @abstractmethod
     def from_natural(self, values: FloatArray) -> FloatArray:
         """Parameters theta of natural parameters, shape (n_fits, n_theta)."""
@@ -160,6 +176,7 @@ class CovarianceStructure(ABC):
         return values
 
 
+@cache
 def lower_entries(size: int, bands: int | None = None) -> tuple[tuple[int, int], ...]:
     """Entries (a, b), a >= b, of a symmetric matrix by rows; only those with a - b < bands.
 

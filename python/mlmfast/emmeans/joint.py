@@ -17,6 +17,7 @@ from mlmfast.emmeans.means import marginal_means
 from mlmfast.emmeans.reference_grid import reference_grid
 from mlmfast.emmeans.specs import read_specs
 from mlmfast.errors import ModelError
+from mlmfast.hypothesis_tables import ddf_label
 from mlmfast.report.table_result import TableResult, table_of
 from mlmfast.report.tables import Table
 
@@ -137,5 +138,4 @@ def _tested(functions: LinearFunctions, L: FloatArray) -> dict[str, float]:
 
 
 def _note(functions: LinearFunctions) -> tuple[str, ...]:
-    ddf = functions.fit._record.ddf if functions.ddf is None else functions.ddf
-    return (f"Degrees of freedom: {ddf}",)
+    return (ddf_label(functions.fit, functions.ddf),)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.contrast import RowTests, linear_tests
-from mlmfast.hypothesis_tables import estimable_functions
+from mlmfast.estimability import estimable
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -59,30 +59,11 @@ class LinearFunctions:
         ]
 
     @cached_property
-    def alias(self) -> FloatArray | None:
-        """All columns of X by those kept; None where none is aliased."""
-        record = self.fit._record
-        if len(record.kept) == len(record.x_names):
-            return None
-        return estimable_functions(self.fit).alias
-
-    @cached_property
     def is_estimable(self) -> BoolArray:
         """Whether the data determine each row, shape (n,)."""
         defined = np.isfinite(self.L).all(axis=1) & np.isfinite(self.offset)
-        if self.alias is None:
-            return np.asarray(defined)
-        L = np.where(np.isfinite(self.L), self.L, 0.0)
-        kept = L[:, list(self.fit._record.kept)]
-        # What rounding leaves, against the sizes that were added up.
-        size = np.abs(L) + np.abs(kept) @ np.abs(self.alias)
-        wrong = np.abs(L - kept @ self.alias) > _ESTIMABLE_TOLERANCE * size.max(axis=1)[:, None]
-        return np.asarray(defined & ~wrong.any(axis=1))
-
-    @property
-    def over_kept(self) -> FloatArray:
-        """L over the coefficients kept."""
-        return self.L[:, list(self.fit._record.kept)]
+        _, determined = estimable(self.fit, np.where(np.isfinite(self.L), self.L, 0.0))
+        return defined & determined
 
     def tests(self, rows: IntArray) -> RowTests:
         """Estimates of some rows, all of them estimable, with standard errors and df."""
@@ -91,8 +72,8 @@ class LinearFunctions:
 
     def covariance(self, rows: IntArray) -> FloatArray:
         """Covariance of the estimates of some rows."""
-        kept = self.over_kept[rows]
-        return kept @ self.fit._record.vcov @ kept.T
+        kept = self.L[rows][:, list(self.fit._record.kept)]
+        return np.asarray(kept @ self.fit._basis(self.ddf).vcov @ kept.T)
 
     def combined(
         self, coefficients: FloatArray, labels: pd.DataFrame, by: Sequence[str]
@@ -109,10 +90,12 @@ class LinearFunctions:
         """Independent estimable combinations of some rows, shape (rank, p)."""
         L = self.L[rows]
         L = L[np.isfinite(L).all(axis=1)]
-        if self.alias is not None:
-            kept = L[:, list(self.fit._record.kept)]
-            # Combinations a with a'(L - L_kept alias) = 0.
-            L = _null_space((L - kept @ self.alias).T) @ L
+        record = self.fit._record
+        aliased = [j for j in range(len(record.x_names)) if j not in set(record.kept)]
+        if aliased:
+            # Combinations of the rows whose aliased coefficients follow from the others.
+            rest = L[:, aliased] - L[:, list(record.kept)] @ self.fit._aliasing
+            L = _null_space(rest.T) @ L
         left, rank = self._principal(L)
         return np.asarray(left[:, :rank].T @ L)
 

@@ -14,6 +14,7 @@ from mlmfast.emmeans.adjustments import TestFamily, adjusted, adjustment_name
 from mlmfast.emmeans.contrast_rows import Method, contrast_rows, interaction_rows
 from mlmfast.emmeans.linear_functions import LinearFunctions
 from mlmfast.errors import ModelError
+from mlmfast.hypothesis_tables import ddf_label
 from mlmfast.report.table_result import TableResult, table_of
 from mlmfast.report.tables import Table
 
@@ -264,9 +265,8 @@ class EstimateTable(TableResult):
         if missing.any():
             labels = self._functions.labels[missing].astype(str).agg(" ".join, axis=1)
             notes.append("Not estimable (nonEst): " + ", ".join(labels))
-        ddf = self._functions.ddf
-        name = self._functions.fit._record.ddf if ddf is None else ddf
-        notes.append(f"Degrees of freedom: {name}; confidence level {self.level:g}")
+        ddf = ddf_label(self._functions.fit, self._functions.ddf)
+        notes.append(f"{ddf}; confidence level {self.level:g}")
         sizes = {len(rows) for _, rows in self._functions.groups()}
         if self.adjust != "none" and max(sizes, default=0) > 1:
             notes.append(self._adjustment_note(sizes))
