@@ -83,7 +83,7 @@ def tables_html(tables: Sequence[Table], notes: Sequence[str]) -> str:
     True
     """
     below = [f'<p class="note">{_text(note)}</p>' for note in notes]
-    parts = [f"<style>{_STYLE}</style>", *[_table_html(table) for table in tables], *below]
+    parts = [f"<style>{_STYLE}</style>", *[table_html(table) for table in tables], *below]
     return '<div class="mlmfast">\n' + "\n".join(parts) + "\n</div>"
 
 
