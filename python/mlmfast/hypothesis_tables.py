@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,13 @@ from mlmfast.estimable import (
     type_three,
     type_two,
 )
+from mlmfast.estimable.row_bases import (
+    from_first_level,
+    from_last_level,
+    from_mean,
+    in_coding,
+    one_after_the_other,
+)
 from mlmfast.model_matrix import INTERCEPT
 from mlmfast.report.table_result import TableResult
 
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
 
 _TYPES = {"1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
 _ROMAN = {1: "I", 2: "II", 3: "III"}
-_DEFINITIONS = ("SAS", "car")
+_DEFINITIONS = ("SAS", "lmerTest", "mmrm", "car")
 
 
 class AnovaTable(TableResult):
@@ -82,13 +90,12 @@ def anova(
     type: int | str = 3,
     ddf: Any = None,
     *,
-    definition: str = "SAS",
+    definition: str | None = None,
     chisq: bool = False,
 ) -> AnovaTable:
     """F tests of every term of the fixed part; see `LMMResult.anova`."""
     kind = _type_number(type)
-    if definition not in _DEFINITIONS:
-        raise ModelError(f"definition is {definition!r}; use 'SAS' or 'car'")
+    definition = _definition(fit, definition)
     functions = estimable_functions(fit)
     matrices = hypothesis_matrices(functions, kind, definition, fit._record.vcov)
     rows, hypotheses, empty = {}, {}, []
@@ -117,26 +124,60 @@ def anova(
 def hypothesis_matrices(
     functions: EstimableFunctions, kind: int, definition: str, vcov: FloatArray
 ) -> dict[str, FloatArray]:
-    """For each term but the intercept its matrix over the coefficients kept, shape (n_rows, r)."""
-    sas = definition == "SAS"
-    if not sas and kind < 3:
+    """For each term but the intercept its matrix over the coefficients kept, shape (n_rows, r).
+
+    Parameters
+    ----------
+    functions
+        Estimable functions of the design.
+    kind
+        1, 2 or 3.
+    definition
+        "SAS", "lmerTest", "mmrm" (the same hypotheses by other rows) or "car".
+    vcov : shape (r, r)
+        (X'V^-1 X)^-1, the metric of car's types I and II.
+    """
+    if definition == "car" and kind < 3:
         # Upper root of the information X'V^-1 X.
         functions = functions.in_metric(np.linalg.cholesky(np.linalg.inv(vcov)).T)
-    matrices = {}
-    for t, term in enumerate(functions.terms):
-        if term.label == INTERCEPT:
-            continue
-        if kind == 1:
-            L = type_one(functions, t)
-        elif kind == 2:
-            contains = TermParts.is_contained_in if sas else TermParts.is_within
-            L = type_two(functions, t, contains)
-        elif sas:
-            L = type_three(functions, t)
-        else:
-            L = np.eye(len(functions.kept))[list(functions.kept_of_term[t])]
-        matrices[term.label] = L
-    return matrices
+    find = _by_car if definition == "car" else _by_sas
+    return {
+        term.label: find(functions, t, kind, definition)
+        for t, term in enumerate(functions.terms)
+        if term.label != INTERCEPT
+    }
+
+
+def _by_sas(functions: EstimableFunctions, t: int, kind: int, definition: str) -> FloatArray:
+    L = {1: type_one, 2: type_two, 3: type_three}[kind](functions, t)
+    if definition == "SAS":
+        return in_coding(functions, t, L, from_last_level)
+    if definition == "mmrm" and kind == 3:
+        return in_coding(functions, t, L, from_mean)
+    rows = in_coding(functions, t, L, from_first_level)
+    is_sequential = definition == "lmerTest" and kind == 1
+    return one_after_the_other(functions, rows) if is_sequential else rows
+
+
+def _by_car(functions: EstimableFunctions, t: int, kind: int, definition: str) -> FloatArray:
+    if kind == 3:
+        return np.eye(len(functions.kept))[list(functions.kept_of_term[t])]
+    L = type_one(functions, t) if kind == 1 else type_two(functions, t, TermParts.is_within)
+    return in_coding(functions, t, L, from_first_level)
+
+
+def _definition(fit: LMMResult, definition: str | None) -> str:
+    if definition is None:
+        # Of the packages for each kind of model, so that users find their numbers.
+        record = fit._record
+        return "mmrm" if record.residual is not None and not record.terms else "lmerTest"
+    if definition in _DEFINITIONS:
+        return definition
+    near = get_close_matches(str(definition), _DEFINITIONS, n=1, cutoff=0.3)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ModelError(
+        f"definition is {definition!r}{hint} (known: {', '.join(map(repr, _DEFINITIONS))})"
+    )
 
 
 def estimable_functions(fit: LMMResult) -> EstimableFunctions:

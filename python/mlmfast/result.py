@@ -179,7 +179,7 @@ class LMMResult:
         *fits: Any,
         type: int | str = 3,
         ddf: Any = None,
-        definition: str = "SAS",
+        definition: str | None = None,
         chisq: bool = False,
         **comparison: Any,
     ) -> Any:
@@ -195,9 +195,13 @@ class LMMResult:
         ddf
             Method for the denominator degrees of freedom; that of the fit by default.
         definition
-            "SAS": hypotheses as in PROC MIXED and lmerTest, from the design alone (type I and II
-            orthogonal in the metric X'X). "car": R's car and nlme, type I and II in the metric
-            X'V^-1 X, type III the coefficients of the contrasts the model was fitted with.
+            "SAS", "lmerTest", "mmrm": the hypotheses of PROC MIXED, from the design alone (type I
+            and II orthogonal in the metric X'X), with the same F. They differ in the rows that
+            stand for a hypothesis, on which Satterthwaite's degrees of freedom depend where there
+            are several: differences from the last level, from the first, from the mean. By
+            default "mmrm" for models with a residual structure alone, else "lmerTest". "car": R's
+            car and nlme, type I and II in the metric X'V^-1 X, type III the coefficients of the
+            contrasts the model was fitted with.
         chisq
             Also chi-square tests, as the CHISQ option of PROC MIXED.
 

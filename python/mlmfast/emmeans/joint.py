@@ -102,7 +102,7 @@ def joint_tests(
     rows = []
     for effect in _effects(fit, [v.name for v in grid.variables if v.size > 1], within):
         means = marginal_means(fit, grid, effect, within, "equal", ddf)
-        contrasts = interaction_rows(means, "consec")
+        contrasts = interaction_rows(means, "trt.vs.ctrl")
         for key, k in contrasts.groups():
             labels = dict(zip(within, key, strict=True)) | {"term": ":".join(effect)}
             rows.append((key, labels | _tested(contrasts, contrasts.estimable_basis(k))))

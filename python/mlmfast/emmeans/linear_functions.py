@@ -87,7 +87,9 @@ class LinearFunctions:
         return replace(self, labels=labels, L=L, offset=offset, by=tuple(by))
 
     def estimable_basis(self, rows: IntArray) -> FloatArray:
-        """Independent estimable combinations of some rows, shape (rank, p)."""
+        """Estimable combinations of some rows, the rows themselves where all are estimable, (m, p)."""
+        if self.is_estimable[rows].all():
+            return self.L[rows]
         L = self.L[rows]
         L = L[np.isfinite(L).all(axis=1)]
         record = self.fit._record

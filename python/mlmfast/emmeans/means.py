@@ -43,7 +43,7 @@ class EMMeans(EstimateTable):
         """F test of equal means within each level of `by` (SAS's SLICE)."""
         from mlmfast.emmeans.joint import joint_test
 
-        return joint_test(self.contrast("consec", adjust="none")._functions)
+        return joint_test(self.contrast("trt.vs.ctrl", adjust="none")._functions)
 
     def plot(self, ax: Any = None) -> Any:
         """Means with their intervals, a panel for each level of `by`; the matplotlib figure."""

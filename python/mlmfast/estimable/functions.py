@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
@@ -11,7 +11,7 @@ from scipy import linalg
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.errors import ModelError
 from mlmfast.estimable.distinct_rows import distinct_rows
-from mlmfast.estimable.terms import TermColumns, TermParts, term_columns
+from mlmfast.estimable.terms import SINGLE, Cells, TermColumns, TermParts, term_columns
 from mlmfast.frame import Frame
 from mlmfast.model_matrix import ModelMatrixSpec
 
@@ -43,6 +43,8 @@ class EstimableFunctions:
         Positions of the columns kept.
     kept_of_term
         For each term, positions among the columns kept.
+    cells
+        What the columns of each term stand for.
     """
 
     terms: tuple[TermParts, ...]
@@ -52,6 +54,7 @@ class EstimableFunctions:
     alias: FloatArray
     kept: tuple[int, ...]
     kept_of_term: tuple[tuple[int, ...], ...]
+    cells: tuple[Cells, ...]
 
     def columns_of(self, terms: Sequence[int]) -> FloatArray:
         """Coordinates of the columns of some terms, shape (r, n_columns)."""
@@ -60,15 +63,7 @@ class EstimableFunctions:
     def in_metric(self, root: FloatArray) -> EstimableFunctions:
         """Use another inner product of the coefficients kept, given by its root (R'R)."""
         coordinates = root @ linalg.solve_triangular(self.root, self.coordinates)
-        return EstimableFunctions(
-            self.terms,
-            root,
-            coordinates,
-            self.term_of_column,
-            self.alias,
-            self.kept,
-            self.kept_of_term,
-        )
+        return replace(self, root=root, coordinates=coordinates)
 
 
 def functions_of_formula(
@@ -120,7 +115,7 @@ def functions_of_columns(
     n = next((len(column) for column in columns if column is not None), 1)
     filled = [np.ones(n) if column is None else column for column in columns]
     parts = tuple(TermParts(name, frozenset(), frozenset([name])) for name in names)
-    terms = TermColumns(parts, filled, np.arange(len(filled)))
+    terms = TermColumns(parts, filled, np.arange(len(filled)), (SINGLE,) * len(filled))
     return _functions(filled, range(len(filled)), terms, np.ones(n), kept)
 
 
@@ -151,6 +146,7 @@ def _functions(
             tuple(i for i, j in enumerate(kept) if term_of_x[j] == t)
             for t in range(len(terms.terms))
         ),
+        terms.cells,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -11,9 +11,10 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.factor import Factor, cross_factors
 from mlmfast.frame import Frame
+from mlmfast.language.contrasts import Coding
 from mlmfast.language.terms import term_list
 from mlmfast.model_columns import FactorColumns, VariableColumns
-from mlmfast.model_matrix import INTERCEPT, ModelMatrixSpec
+from mlmfast.model_matrix import INTERCEPT, ModelMatrixSpec, contrast_flags
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,39 @@ class TermParts:
 
 
 @dataclass(frozen=True, eq=False)
+class Cells:
+    """Cells of a term's factors, one an indicator, repeated for each product of its covariates.
+
+    Attributes
+    ----------
+    codes : shape (n_cells, n_factors)
+        Level of each factor in each cell that occurs.
+    sizes
+        Number of levels of each factor.
+    by_contrasts
+        Whether R codes each factor in this term by contrasts, or by all its levels.
+    n_products
+        Number of products of the covariates.
+    """
+
+    codes: IntArray
+    sizes: tuple[int, ...]
+    by_contrasts: tuple[bool, ...]
+    n_products: int
+
+    def coded(self, contrasts: Callable[[Sequence[str]], Coding]) -> FloatArray:
+        """Coefficients of the cells in the columns that a coding would give, (n_columns, d)."""
+        rows = np.ones((len(self.codes), 1))
+        for k, size in enumerate(self.sizes):
+            levels = [str(level) for level in range(size)]
+            matrix = contrasts(levels).matrix if self.by_contrasts[k] else np.eye(size)
+            own = matrix[self.codes[:, k]]
+            # The first factor varies fastest, as in R.
+            rows = (own[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
+        return np.asarray(np.kron(np.eye(self.n_products), rows))
+
+
+@dataclass(frozen=True, eq=False)
 class TermColumns:
     """Columns of all terms: each an indicator of a cell times a product of covariates.
 
@@ -63,11 +97,18 @@ class TermColumns:
         Those of all terms, one term after the other. A product of covariates has mean square 1 in
         all terms that have it, which leaves every hypothesis as it is.
     term_of_column : shape (n_columns,)
+    cells
+        What the columns of each term stand for.
     """
 
     terms: tuple[TermParts, ...]
     columns: list[FloatArray]
     term_of_column: IntArray
+    cells: tuple[Cells, ...]
+
+
+#: A term that is one covariate.
+SINGLE = Cells(np.zeros((1, 0), dtype=np.intp), (), (), 1)
 
 
 def term_columns(spec: ModelMatrixSpec, frame: Frame, counts: FloatArray) -> TermColumns:
@@ -83,17 +124,19 @@ def term_columns(spec: ModelMatrixSpec, frame: Frame, counts: FloatArray) -> Ter
     structure = term_list(spec.rhs)
     names = structure.variable_names
     variables = [spec.variable(name, frame) for name in names]
+    flags = contrast_flags(structure, [isinstance(v, FactorColumns) for v in variables])
     terms = [TermParts(INTERCEPT)] if structure.intercept else []
     columns: list[FloatArray] = [np.ones(frame.n_rows)] if structure.intercept else []
+    cells = [SINGLE] if structure.intercept else []
     positions = [0] * len(columns)
-    for label, term in zip(structure.labels, structure.terms, strict=True):
-        is_factor = {k: _is_factor(variables[k]) for k in term}
-        factors = frozenset(names[k] for k in term if is_factor[k])
+    for label, term, by_contrasts in zip(structure.labels, structure.terms, flags, strict=True):
+        factors = frozenset(names[k] for k in term if _is_factor(variables[k]))
         terms.append(TermParts(label, factors, frozenset(names[k] for k in term) - factors))
-        own = _columns_of_term([variables[k] for k in term], counts)
+        own, kind = _columns_of_term([variables[k] for k in term], by_contrasts, counts)
         columns += own
+        cells.append(kind)
         positions += [len(terms) - 1] * len(own)
-    return TermColumns(tuple(terms), columns, np.array(positions, dtype=np.intp))
+    return TermColumns(tuple(terms), columns, np.array(positions, dtype=np.intp), tuple(cells))
 
 
 def _is_factor(variable: VariableColumns) -> bool:
@@ -107,12 +150,25 @@ def _is_factor(variable: VariableColumns) -> bool:
     return bool(np.linalg.matrix_rank(spanned) == len(coding.matrix))
 
 
-def _columns_of_term(variables: Sequence[VariableColumns], counts: FloatArray) -> list[FloatArray]:
-    cells = [v.factor for v in variables if isinstance(v, FactorColumns) and _is_factor(v)]
-    numeric = [v.columns(True)[1] for v in variables if not _is_factor(v)]
-    indicators = _indicators(cross_factors(cells)) if cells else [np.ones(len(counts))]
+def _columns_of_term(
+    variables: Sequence[VariableColumns], by_contrasts: Sequence[bool], counts: FloatArray
+) -> tuple[list[FloatArray], Cells]:
+    factors, flags, numeric = [], [], []
+    for variable, flag in zip(variables, by_contrasts, strict=True):
+        if isinstance(variable, FactorColumns) and _is_factor(variable):
+            factors.append(variable.factor)
+            flags.append(flag)
+        else:
+            numeric.append(variable.columns(True)[1])
     products = [_of_mean_square_one(parts, counts) for parts in product(*numeric)]
-    return [cell * covariates for covariates in products for cell in indicators]
+    if not factors:
+        return products, Cells(SINGLE.codes, (), (), len(products))
+    crossed = cross_factors(factors)
+    first = np.unique(crossed.codes, return_index=True)[1]
+    codes = np.stack([factor.codes[first] for factor in factors], axis=1)
+    sizes = tuple(factor.n_levels for factor in factors)
+    columns = [cell * covariates for covariates in products for cell in _indicators(crossed)]
+    return columns, Cells(codes.astype(np.intp), sizes, tuple(flags), len(products))
 
 
 def _indicators(cells: Factor) -> list[FloatArray]:
