@@ -155,8 +155,16 @@ def _by_sas(functions: EstimableFunctions, t: int, kind: int, definition: str) -
     if definition == "mmrm" and kind == 3:
         return in_coding(functions, t, L, from_mean)
     rows = in_coding(functions, t, L, from_first_level)
-    is_sequential = definition == "lmerTest" and kind == 1
-    return one_after_the_other(functions, rows) if is_sequential else rows
+    if definition == "lmerTest" and _is_sequential(functions.terms, t, kind):
+        return one_after_the_other(functions, rows)
+    return rows
+
+
+def _is_sequential(terms: tuple[TermParts, ...], t: int, kind: int) -> bool:
+    """Whether lmerTest takes rows that are orthogonal one after the other."""
+    if kind == 1 or sum(term.label != INTERCEPT for term in terms) == 1:
+        return True
+    return kind == 2 and any(terms[t].is_contained_in(other) for other in terms)
 
 
 def _by_car(functions: EstimableFunctions, t: int, kind: int, definition: str) -> FloatArray:

@@ -87,7 +87,7 @@ class LinearFunctions:
         return replace(self, labels=labels, L=L, offset=offset, by=tuple(by))
 
     def estimable_basis(self, rows: IntArray) -> FloatArray:
-        """Estimable combinations of some rows, the rows themselves where all are estimable, (m, p)."""
+        """Estimable combinations of some rows; where all are, the rows themselves, shape (m, p)."""
         if self.is_estimable[rows].all():
             return self.L[rows]
         L = self.L[rows]
