@@ -179,8 +179,9 @@ def _definition(fit: LMMResult, definition: str | None) -> str:
         # Of the packages for each kind of model, so that users find their numbers.
         record = fit._record
         return "mmrm" if record.residual is not None and not record.terms else "lmerTest"
-    if definition in _DEFINITIONS:
-        return definition
+    for known in _DEFINITIONS:
+        if str(definition).lower() == known.lower():
+            return known
     near = get_close_matches(str(definition), _DEFINITIONS, n=1, cutoff=0.3)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ModelError(

@@ -87,7 +87,7 @@ def _shares(
 
 def _counts(fit: LMMResult, grid: ReferenceGrid, names: Sequence[str]) -> FloatArray:
     """Rows of the data in each cell over some variables; covariates' values count alike."""
-    source = fit._needs_source("weights other than 'equal'")
+    source = fit._needs_source("an average with weights other than 'equal'")
     assert source.frame is not None
     variables = [grid.variables[grid.position(name)] for name in names]
     factors = [variable for variable in variables if variable.is_factor]

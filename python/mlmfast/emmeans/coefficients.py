@@ -29,6 +29,7 @@ DEFAULT_ADJUST = {
 }
 
 _SPELLINGS = {
+    "pairs": "pairwise",
     "tukey": "pairwise",
     "dunnett": "trt.vs.ctrl",
     "trt.vs.ctrl1": "trt.vs.ctrl",

@@ -49,7 +49,9 @@ def contrast_rows(
             keys.append(key)
     if not blocks:
         raise ModelError("there is one mean in each family, so nothing to compare; see by=")
-    labels = pd.DataFrame({"contrast": names})
+    # Of contrasts of contrasts the first stand in `by`.
+    taken = sum(name.startswith("contrast") for name in functions.by)
+    labels = pd.DataFrame({f"contrast{taken}" if taken else "contrast": names})
     for k, column in enumerate(functions.by):
         labels[column] = [key[k] for key in keys]
     combined = functions.combined(np.array(blocks), labels, functions.by)

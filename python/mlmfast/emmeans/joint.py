@@ -66,7 +66,7 @@ def joint_tests(
 
     The effects are contrasts of estimated marginal means with equal weights, as in R's
     ``emmeans::joint_tests``; without empty cells and covariates they are the type III tests. A
-    covariate counts with two values, its mean and that plus 1.
+    covariate counts with two values, its mean minus and plus 1.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def joint_tests(
     given = dict(at or {})
     for variable in plain.variables:
         if variable.is_averaged and variable.name not in within:
-            given[variable.name] = [variable.values[0], variable.values[0] + 1.0]
+            given[variable.name] = [variable.values[0] - 1.0, variable.values[0] + 1.0]
     grid = reference_grid(fit, given)
     rows = []
     for effect in _effects(fit, [v.name for v in grid.variables if v.size > 1], within):

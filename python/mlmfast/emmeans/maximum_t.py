@@ -2,14 +2,16 @@
 
 Z ~ N(0, C), s^2 ~ chi^2(df) / df, T = Z / s. Correlations of the form C_ij = l_i l_j (comparisons
 with a control, and any two contrasts) lead to a double integral (Dunnett 1955, JASA 50, 1096-1121),
-others to importance sampling on quasi-random points, for which the relative error is bounded
-however small the probability: Owen, Maximov and Chertkov (2019), Electronic Journal of Statistics
-13, 231-254, with the radius of Z integrated out.
+others to an average over quasi-random directions of Z with its radius integrated out: uniform
+directions (Deak 1980, Computing 25, 1-13), in the tail directions near the statistics' axes, for
+which the relative error is bounded however small the probability (Owen, Maximov and Chertkov 2019,
+Electronic Journal of Statistics 13, 231-254).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from scipy import optimize, special
@@ -18,9 +20,14 @@ from mlmfast.arrays import FloatArray
 from mlmfast.emmeans.scale_mixture import scale_nodes
 
 _SEED = 20160229
-# Points for each statistic: as many as keep the cosines of all at about 2^19, within bounds.
+# Uniform directions, and the shares of equal size that they are summed up by.
+_LOG2_DIRECTIONS = 17
+_N_SHARES = 4096
+# Where Bonferroni's bound is below this, directions near the axes are drawn instead: for each axis
+# as many as keep the cosines of all at about 2^19, within bounds.
+_TAIL = 0.005
 _LOG2_WORK = 19
-_LOG2_POINTS = (9, 15)
+_LOG2_POINTS = (9, 13)
 _N_TABLE = 1500
 # Step at which the search for a critical value ends; the integration errs by more.
 _STEP = 1e-6
@@ -51,7 +58,7 @@ class MaximumT:
         kept = values > 1e-10 * values[-1]
         rows = vectors[:, kept] * np.sqrt(values[kept])
         self._rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        self._points: tuple[FloatArray, FloatArray] | None = None
+        self._rank = self._rows.shape[1]
 
     def upper_tail(self, c: float, df: float) -> float:
         """P(max |T| > c); df may be infinite."""
@@ -62,9 +69,12 @@ class MaximumT:
             return single
         if self._loadings is not None:
             return min(_product_tail(c, df, self._loadings), 1.0)
-        # No less than one comparison, no more than Bonferroni.
-        value = self._m * single * self._mean_share(c, df)
-        return min(max(value, single), 1.0)
+        bonferroni = self._m * single
+        if bonferroni > _TAIL:
+            value = float(_radial_tail(c / self._largest_cosines, self._rank, df).mean())
+        else:
+            value = bonferroni * self._mean_share(c, df)
+        return float(np.clip(value, single, min(bonferroni, 1.0)))
 
     def critical_value(self, p: float, df: float) -> float:
         """c with P(max |T| > c) = p."""
@@ -78,16 +88,27 @@ class MaximumT:
             optimize.brentq(excess, low, high, xtol=_STEP if self._loadings is None else 1e-12)
         )
 
+    @cached_property
+    def _largest_cosines(self) -> FloatArray:
+        """Largest cosine between a uniform direction and an axis, as means of equal shares."""
+        normals = special.ndtri(_uniform_points(self._rank, _LOG2_DIRECTIONS))
+        largest = np.concatenate(
+            [
+                np.abs(block @ self._rows.T).max(axis=1) / np.linalg.norm(block, axis=1)
+                for block in np.array_split(normals, 32)
+            ]
+        )
+        return np.asarray(np.sort(largest).reshape(_N_SHARES, -1).mean(axis=1))
+
     def _mean_share(self, c: float, df: float) -> float:
         """Mean of g(max_j x_j) / sum_j g(x_j) over the mixture of the tails |T_i| > c.
 
         x_j is the cosine between Z and the j-th statistic's axis, g(x) = P(R x > c s) with R^2 ~
         chi^2(r) the squared radius.
         """
-        rank = self._rows.shape[1]
         grid = np.linspace(0.0, 1.0, _N_TABLE + 1)[1:]
-        table = np.log(np.maximum(_radial_tail(c / grid, rank, df), 1e-300))
-        uniform, normals = self._quasi_random(rank)
+        table = np.log(np.maximum(_radial_tail(c / grid, self._rank, df), 1e-300))
+        uniform, normals = self._quasi_random
         t, s = _conditioned(uniform[0], uniform[1], c, df)
         total = 0.0
         for axis in self._rows:
@@ -98,17 +119,12 @@ class MaximumT:
             total += float(np.mean(1.0 / np.exp(log_g).sum(axis=1)))
         return total / self._m
 
-    def _quasi_random(self, rank: int) -> tuple[FloatArray, FloatArray]:
+    @cached_property
+    def _quasi_random(self) -> tuple[FloatArray, FloatArray]:
         """Two uniform variables and `rank` normal ones, shapes (2, n) and (n, rank)."""
-        if self._points is None:
-            from scipy.stats import qmc
-
-            # A fixed seed: the same tables on every run.
-            sobol = qmc.Sobol(rank + 2, scramble=True, seed=_SEED)
-            log2_points = int(np.clip(_LOG2_WORK - 2 * np.log2(self._m), *_LOG2_POINTS))
-            points = np.clip(sobol.random_base2(log2_points), 1e-12, 1 - 1e-12)
-            self._points = np.ascontiguousarray(points[:, :2].T), special.ndtri(points[:, 2:])
-        return self._points
+        log2_points = int(np.clip(_LOG2_WORK - 2 * np.log2(self._m), *_LOG2_POINTS))
+        points = _uniform_points(self._rank + 2, log2_points)
+        return np.ascontiguousarray(points[:, :2].T), special.ndtri(points[:, 2:])
 
 
 class SimulatedMaximumT:
@@ -150,6 +166,15 @@ class SimulatedMaximumT:
             return self._largest
         s = np.sqrt(2 * special.gammaincinv(df / 2, self._uniform) / df)
         return np.asarray(self._largest / s)
+
+
+def _uniform_points(size: int, log2_points: int) -> FloatArray:
+    """Quasi-random points of the unit cube, shape (2**log2_points, size)."""
+    from scipy.stats import qmc
+
+    # A fixed seed: the same tables on every run.
+    sobol = qmc.Sobol(size, scramble=True, seed=_SEED)
+    return np.clip(sobol.random_base2(log2_points), 1e-12, 1 - 1e-12)
 
 
 def _product_form(correlation: FloatArray) -> FloatArray | None:

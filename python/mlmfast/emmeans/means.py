@@ -99,6 +99,8 @@ def marginal_means(
     L, offset = averaged_rows(fit, grid, kept, weights)
     variables = [grid.variables[grid.position(name)] for name in kept]
     labels = pd.DataFrame(combinations(variables), columns=list(kept))
+    if not factors:
+        labels.insert(0, "1", "overall")
     return LinearFunctions(fit, ddf, labels, L, offset, tuple(by))
 
 

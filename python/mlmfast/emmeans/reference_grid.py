@@ -128,6 +128,8 @@ def reference_grid(fit: LMMResult, at: Mapping[str, Any] | None = None) -> Refer
             "the model was made from arrays, so there are no factors to average over; fit by a "
             "formula, or use contrast(L) with rows of your own"
         )
+    if at is not None and not isinstance(at, Mapping):
+        raise DataError(f"at is {at!r}; write a dict, as in at={{'dose': [0, 10]}}")
     at = dict(at or {})
     names = list(spec.variables)
     for expression in fit._record.offsets:

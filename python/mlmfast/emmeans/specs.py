@@ -19,6 +19,8 @@ class Specs:
     --------
     >>> read_specs("pairwise ~ a * b | visit", None)
     Specs(factors=('a', 'b'), by=('visit',), contrast='pairwise')
+    >>> read_specs("~ 1", None).factors
+    ()
     """
 
     factors: tuple[str, ...]
@@ -43,8 +45,13 @@ def read_specs(specs: Any, by: Any) -> Specs:
     if inner and outer:
         raise FormulaError(f"specs {specs!r} has a '|' already, so leave out by={by!r}")
     outer = inner or outer
-    if not factors:
-        raise DataError("specs names no variable; say whose means you want, as in 'treatment'")
+    if factors == ("1",):
+        factors = ()
+    elif not factors:
+        raise DataError(
+            "specs names no variable; say whose means you want, as in 'treatment' ('1' for the "
+            "mean of all)"
+        )
     for name in (*factors, *outer):
         if (*factors, *outer).count(name) > 1:
             raise DataError(f"{name!r} stands more than once in specs and by")

@@ -264,7 +264,10 @@ class EstimateTable(TableResult):
         missing = ~self._functions.is_estimable
         if missing.any():
             labels = self._functions.labels[missing].astype(str).agg(" ".join, axis=1)
-            notes.append("Not estimable (nonEst): " + ", ".join(labels))
+            notes.append(
+                f"Not estimable (nonEst): {', '.join(labels)}; weights='cells' or 'flat' average "
+                "over the cells that occur"
+            )
         ddf = ddf_label(self._functions.fit, self._functions.ddf)
         notes.append(f"{ddf}; confidence level {self.level:g}")
         sizes = {len(rows) for _, rows in self._functions.groups()}

@@ -15,6 +15,7 @@ from mlmfast.report.text import table_text
 
 _P_VALUES = frozenset({"p_value", "Pr(>F)", "Pr(>Chisq)"})
 _STATISTICS = frozenset({"statistic", "t_ratio", "z_ratio", "F value", "Chisq"})
+_ESTIMATES = frozenset({"emmean", "estimate"})
 _DEGREES = frozenset({"df", "NumDF", "DenDF", "num_df", "den_df"})
 
 
@@ -130,7 +131,8 @@ def _numeric_cells(frame: pd.DataFrame, names: Sequence[Any]) -> list[list[str]]
         elif name in _DEGREES:
             cells.append([_degrees(value) for value in values])
         else:
-            cells.append([_estimate(value, decimals, scientific) for value in values])
+            missing = "nonEst" if name in _ESTIMATES else ""
+            cells.append([_estimate(value, decimals, scientific, missing) for value in values])
     return cells
 
 
@@ -148,7 +150,7 @@ def _decimals(frame: pd.DataFrame) -> tuple[int, bool]:
     return decimals, any(numbers.needs_exponent(error, decimals) for error in known)
 
 
-def _estimate(value: float, decimals: int, scientific: bool) -> str:
+def _estimate(value: float, decimals: int, scientific: bool, missing: str) -> str:
     if np.isnan(value):
-        return "nonEst"
+        return missing
     return numbers.number(value, decimals, scientific or abs(value) >= 1e9)
