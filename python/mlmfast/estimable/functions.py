@@ -18,6 +18,7 @@ from mlmfast.model_matrix import ModelMatrixSpec
 _CHUNK = 4096
 # What a column of a term may stick out of the span of X, relative to its length.
 _OUTSIDE = 1e-6
+_RANK_TOLERANCE = 1e-13
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +139,7 @@ def _functions(
     return EstimableFunctions(
         terms.terms,
         root,
-        triangle[:r, r + n_aliased :] / np.sqrt(counts.sum()),
+        triangle[:r, r + n_aliased :],
         terms.term_of_column,
         alias,
         tuple(kept),
@@ -164,7 +165,9 @@ def _triangle(columns: Sequence[FloatArray], weights: FloatArray) -> FloatArray:
 
 def _check_span(columns: FloatArray, rank: int) -> None:
     outside, length = np.linalg.norm(columns[rank:], axis=0), np.linalg.norm(columns, axis=0)
-    if (outside > _OUTSIDE * length).any():
+    sizes = np.linalg.svd(columns[:rank], compute_uv=False)
+    is_spanned = rank == 0 or (len(sizes) == rank and sizes[-1] > _RANK_TOLERANCE * sizes[0])
+    if (outside > _OUTSIDE * length).any() or not is_spanned:
         raise ModelError(
             "a factor has fewer contrasts than its levels need, and stands with all its levels in "
             "another term: which hypotheses its terms mean is not defined; use contrast() with "

@@ -64,14 +64,14 @@ class Cells:
         Number of levels of each factor.
     by_contrasts
         Whether R codes each factor in this term by contrasts, or by all its levels.
-    n_products
-        Number of products of the covariates.
+    scales : shape (n_products,)
+        What each product of the covariates was divided by.
     """
 
     codes: IntArray
     sizes: tuple[int, ...]
     by_contrasts: tuple[bool, ...]
-    n_products: int
+    scales: FloatArray
 
     def coded(self, contrasts: Callable[[Sequence[str]], Coding]) -> FloatArray:
         """Coefficients of the cells in the columns that a coding would give, (n_columns, d)."""
@@ -82,7 +82,7 @@ class Cells:
             own = matrix[self.codes[:, k]]
             # The first factor varies fastest, as in R.
             rows = (own[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
-        return np.asarray(np.kron(np.eye(self.n_products), rows))
+        return np.asarray(np.kron(np.diag(self.scales), rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ class TermColumns:
 
 
 #: A term that is one covariate.
-SINGLE = Cells(np.zeros((1, 0), dtype=np.intp), (), (), 1)
+SINGLE = Cells(np.zeros((1, 0), dtype=np.intp), (), (), np.ones(1))
 
 
 def term_columns(spec: ModelMatrixSpec, frame: Frame, counts: FloatArray) -> TermColumns:
@@ -160,24 +160,28 @@ def _columns_of_term(
             flags.append(flag)
         else:
             numeric.append(variable.columns(True)[1])
-    products = [_of_mean_square_one(parts, counts) for parts in product(*numeric)]
+    scaled = [_of_mean_square_one(parts, counts) for parts in product(*numeric)]
+    products, scales = [column for column, _ in scaled], np.array([size for _, size in scaled])
     if not factors:
-        return products, Cells(SINGLE.codes, (), (), len(products))
+        return products, Cells(SINGLE.codes, (), (), scales)
     crossed = cross_factors(factors)
     first = np.unique(crossed.codes, return_index=True)[1]
     codes = np.stack([factor.codes[first] for factor in factors], axis=1)
     sizes = tuple(factor.n_levels for factor in factors)
     columns = [cell * covariates for covariates in products for cell in _indicators(crossed)]
-    return columns, Cells(codes.astype(np.intp), sizes, tuple(flags), len(products))
+    return columns, Cells(codes.astype(np.intp), sizes, tuple(flags), scales)
 
 
 def _indicators(cells: Factor) -> list[FloatArray]:
     return [(cells.codes == code).astype(np.float64) for code in range(cells.n_levels)]
 
 
-def _of_mean_square_one(parts: Sequence[FloatArray], counts: FloatArray) -> FloatArray:
+def _of_mean_square_one(
+    parts: Sequence[FloatArray], counts: FloatArray
+) -> tuple[FloatArray, float]:
+    """Product of columns over its root mean square, and that."""
     column = np.ones(len(counts))
     for part in parts:
         column = column * part
-    size = np.sqrt(counts @ column**2 / counts.sum())
-    return column / size if size > 0 else column
+    size = float(np.sqrt(counts @ column**2 / counts.sum()))
+    return (column / size, size) if size > 0 else (column, 1.0)
