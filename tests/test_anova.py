@@ -238,7 +238,7 @@ def test_terms_that_cannot_be_estimated_are_left_out_and_named():
     fit = lmm("Yield ~ Variety + kind + (1 | Block)", data.assign(kind=data["Variety"].astype(str)))
     table = fit.anova(type=1)
     assert list(table.index) == ["Variety"]
-    assert "not estimable, left out: kind" in str(table)
+    assert "Not estimable, left out: kind" in str(table)
     # Each is confounded with the other.
     with pytest.raises(ModelError, match="nothing to test"):
         fit.anova(type=3)

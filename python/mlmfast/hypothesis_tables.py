@@ -82,7 +82,7 @@ class AnovaTable(TableResult):
         return self.frame.rename(columns=names).rename_axis("term").reset_index()
 
     def _title(self) -> str:
-        return f"Type {_ROMAN[self.type]} tests of fixed effects ({self.definition}), {self.ddf}"
+        return f"Type {_ROMAN[self.type]} tests of fixed effects ({self.definition})"
 
 
 def anova(
@@ -109,14 +109,16 @@ def anova(
         rows[label] = _row(f_test(fit, full, ddf), chisq)
     if not rows:
         raise ModelError("the fixed part has no term besides the intercept, so nothing to test")
-    notes = [f"not estimable, left out: {', '.join(empty)}"] if empty else []
+    notes = [ddf_label(fit, ddf)]
+    if empty:
+        notes.append(f"Not estimable, left out: {', '.join(empty)}")
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return AnovaTable(
         frame,
         hypotheses,
         type=kind,
         definition=definition,
-        ddf=ddf_label(fit, ddf),
+        ddf=str(fit.ddf if ddf is None else ddf),
         notes=tuple(notes),
     )
 
@@ -214,7 +216,7 @@ def _type_number(kind: int | str) -> int:
 def ddf_label(fit: LMMResult, ddf: Any) -> str:
     """Name of a method of degrees of freedom in reports; the fit's own for None."""
     method = method_of(fit.ddf if ddf is None else ddf)
-    return f"{method.label} degrees of freedom"
+    return f"Degrees of freedom: {method.label}"
 
 
 def _row(test: FTest, chisq: bool) -> dict[str, float]:

@@ -215,9 +215,10 @@ class LMMResult:
         >>> import mlmfast as mlm
         >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
         >>> fit.anova(ddf="asymptotic")
-        Type III tests of fixed effects (SAS), ddf asymptotic:
-              NumDF  DenDF  F value   Pr(>F)
-        Days      1    Inf   45.853  1.28e-11
+        Type III tests of fixed effects (lmerTest):
+              NumDF  DenDF  F value    Pr(>F)
+        Days      1    Inf   45.853  1.27e-11
+        Degrees of freedom: asymptotic
         """
         from mlmfast.hypothesis_tables import anova
 
@@ -282,9 +283,9 @@ class LMMResult:
         >>> data["week"] = ["1" if day < 7 else "2" for day in data.Days]
         >>> fit = mlm.lmm("Reaction ~ week + (1 | Subject)", data)
         >>> fit.emmeans("week", ddf="asymptotic")
-        week  emmean     SE   df    lower    upper
-        1     281.36  9.232  Inf   263.27   299.46
-        2     338.79  9.766  Inf   319.65   357.93
+        week   emmean     SE   df    lower    upper
+        1     282.693  9.222  Inf  264.618  300.767
+        2     335.410  9.950  Inf  315.910  354.911
         Degrees of freedom: asymptotic; confidence level 0.95
         """
         from mlmfast.emmeans import emmeans

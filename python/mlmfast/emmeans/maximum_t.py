@@ -48,7 +48,7 @@ class MaximumT:
     --------
     >>> two = MaximumT(np.array([[1.0, 0.5], [0.5, 1.0]]))
     >>> round(two.upper_tail(2.2, 20.0), 6)
-    0.072117
+    0.071559
     """
 
     def __init__(self, correlation: FloatArray) -> None:

@@ -26,7 +26,7 @@ def upper_tail(q: float, k: int, df: float) -> float:
     Examples
     --------
     >>> round(upper_tail(3.5, 3, 20.0), 6)
-    0.055543
+    0.055892
     """
     if not q > 0:
         return 1.0

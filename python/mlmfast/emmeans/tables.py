@@ -183,15 +183,12 @@ class EstimateTable(TableResult):
 
         Examples
         --------
-        >>> import mlmfast as mlm, pandas as pd
-        >>> data = pd.DataFrame({"g": list("aabbcc") * 4, "b": list("stuvwx") * 4})
-        >>> data["y"] = [1, 2, 3, 4, 6, 5, 2, 1, 3, 5, 7, 6, 1, 3, 4, 4, 5, 7, 2, 2, 3, 5, 6, 6.0]
-        >>> emm = mlm.lmm("y ~ g", data, ddf="residual").emmeans("g")
-        >>> emm.contrast("pairwise").tidy()[["contrast", "estimate", "p_value"]].round(4)
-          contrast  estimate  p_value
-        0    a - b    -2.125   0.0001
-        1    a - c    -4.250   0.0000
-        2    b - c    -2.125   0.0001
+        >>> import mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> data["week"] = [f"w{1 + day // 4}" for day in data.Days]
+        >>> means = mlm.lmm("Reaction ~ week + (1 | Subject)", data).emmeans("week")
+        >>> means.contrast("trt.vs.ctrl")["estimate"].round(2).tolist()
+        [38.09, 72.67]
         """
         functions = self._functions if by is ... else self._regrouped(by)
         if interaction is not None:

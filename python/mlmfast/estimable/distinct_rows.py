@@ -33,9 +33,9 @@ def distinct_rows(frame: Frame, variables: Sequence[str]) -> tuple[Frame, FloatA
 
     Examples
     --------
-    >>> frame, counts = distinct_rows(Frame.from_native({"f": ["a", "b", "a"]}), ["f"])
+    >>> frame, counts = distinct_rows(Frame.from_native({"f": list("abaa")}), ["f"])
     >>> frame.n_rows, counts.tolist()
-    (2, [2.0, 1.0])
+    (2, [3.0, 1.0])
     """
     n = frame.n_rows
     codes = np.zeros(n, dtype=np.int64)

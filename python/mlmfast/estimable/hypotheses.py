@@ -31,7 +31,7 @@ def type_one(functions: EstimableFunctions, term: int) -> FloatArray:
     >>> one, x = np.ones(3), np.array([1.0, 2.0, 6.0])
     >>> functions = functions_of_columns([one, x], ["one", "x"], (0, 1))
     >>> hypothesis = type_one(functions, 0)
-    >>> (hypothesis / hypothesis[0, 0]).tolist()
+    >>> (hypothesis / hypothesis[0, 0]).round(12).tolist()
     [[1.0, 3.0]]
     """
     return _adding_to(functions, list(range(term)), term)
