@@ -188,7 +188,7 @@ class EstimateTable(TableResult):
         >>> data["week"] = [f"w{1 + day // 4}" for day in data.Days]
         >>> means = mlm.lmm("Reaction ~ week + (1 | Subject)", data).emmeans("week")
         >>> means.contrast("trt.vs.ctrl")["estimate"].round(2).tolist()
-        [38.09, 72.67]
+        [39.65, 76.36]
         """
         functions = self._functions if by is ... else self._regrouped(by)
         if interaction is not None:
