@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from mlmfast.covariance_tests import CovarianceTests, ParameterTable
     from mlmfast.degrees_of_freedom import FittedRows, TestBasis
     from mlmfast.emmeans import EMMeans
+    from mlmfast.influence import Influence
     from mlmfast.mvn import MVN
+    from mlmfast.plots import Plots
     from mlmfast.report.summary import Summary
+    from mlmfast.robust import RobustInference
 
 
 @dataclass(frozen=True)
@@ -125,14 +128,16 @@ class LMMResult:
         t, df = (np.asarray(s, dtype=np.float64)[kept] for s in (self.tvalues, self.df))
         return self._series(two_sided(t, df))
 
-    def cov_params(self, kind: str | None = None) -> pd.DataFrame:
+    def cov_params(self, kind: str | None = None, *, cluster: object = None) -> pd.DataFrame:
         """Covariance of the fixed effects, (X'V^-1 X)^-1, as SAS and lme4 report it.
 
         Parameters
         ----------
         kind
-            None or "model"; or one of the names "kenward-roger...", for the covariance adjusted for
-            the estimation of V.
+            None or "model"; one of the names "kenward-roger...", for the covariance adjusted for
+            the estimation of V; "CR0", "CR1", "CR2" or "CR3" for a cluster-robust one (`robust`).
+        cluster
+            The clusters of a cluster-robust covariance.
 
         Raises
         ------
@@ -141,10 +146,36 @@ class LMMResult:
         """
         from mlmfast.covariance_kinds import covariance_of_kind
 
-        matrix = covariance_of_kind(self, kind)
+        matrix = covariance_of_kind(self, kind, cluster)
         names = [self._record.x_names[j] for j in self._record.kept]
         frame = pd.DataFrame(matrix, index=names, columns=names)
         return frame.reindex(index=self.params.index, columns=self.params.index)
+
+    def robust(
+        self, kind: str = "CR2", cluster: object = None, square_root: str | None = None
+    ) -> RobustInference:
+        """Cluster-robust standard errors, with Satterthwaite's degrees of freedom.
+
+        Parameters
+        ----------
+        kind
+            "CR0" (sandwich), "CR1" (times m / (m - 1)), "CR2" (bias-reduced: Bell and McCaffrey
+            2002), "CR3" (near the jackknife).
+        cluster
+            A grouping factor of the model, a column of its data (several joined by ``:``), or one
+            label a row used; by default the outermost grouping factor or subject.
+        square_root
+            Of CR2: "cholesky" (Pustejovsky and Tipton 2018; default without a residual structure)
+            or "whitened" (as the R package mmrm; default with one).
+
+        Raises
+        ------
+        ModelError, DataError
+            For unknown words, or clusters the model says are correlated.
+        """
+        from mlmfast.robust import robust_inference
+
+        return robust_inference(self, kind, cluster, square_root)
 
     def conf_int(self, level: float = 0.95, method: str = "wald") -> pd.DataFrame:
         """Confidence intervals of the fixed effects, columns ``lower`` and ``upper``.
@@ -671,14 +702,43 @@ class LMMResult:
         Parameters
         ----------
         kind
-            "raw": y minus fitted; "pearson": raw over the residual standard deviation of its row,
-            sigma / sqrt(w) or, with variances by visit, sigma_visit / sqrt(w);
+            "raw" (or "conditional"): y minus fitted; "pearson": raw over the residual standard
+            deviation of its row, sigma / sqrt(w) or, with variances by visit,
+            sigma_visit / sqrt(w); "studentised": raw over its own standard deviation, the root of
+            the diagonal of R P R; "studentised-marginal": marginal over the root of the diagonal
+            of V - X (X'V^-1 X)^-1 X' (both as SAS);
             "marginal": y - X beta; "scaled": L^-1 (y - X beta) with V = L L' within each cluster
             (SAS VCIRY), independent with variance 1 under the model.
         """
         from mlmfast.residuals import residuals
 
         return residuals(self, self._needs_source("residuals"), kind)
+
+    @property
+    def plot(self) -> Plots:
+        """Plots of the fit: ``fit.plot.caterpillar()``, ``residuals``, ``qq``, ..."""
+        from mlmfast.plots import Plots
+
+        return Plots(self)
+
+    def influence(self, cluster: object = None) -> Influence:
+        """Cook's D, DFBETAS, MDFFITS, COVRATIO and leverage by cluster and by observation.
+
+        Exact for the fixed effects with the covariance parameters held at their estimates.
+
+        Parameters
+        ----------
+        cluster
+            Rows left out together, as in `robust`; by default the outermost grouping factor.
+
+        Raises
+        ------
+        ModelError, DataError
+            For clusters the model says are correlated, or that are not known.
+        """
+        from mlmfast.influence import influence
+
+        return influence(self, cluster)
 
     def predict(
         self,

@@ -120,7 +120,7 @@ def _variables(spec: ModelMatrixSpec, label: str) -> tuple[frozenset[str], froze
 def _rank(design: Design, x: FloatArray, effects: Sequence[_RandomEffect]) -> int:
     """Rank of [X Z] with the random effects listed."""
     if not effects:
-        return x.shape[1]
+        return int(x.shape[1])
     factors = {effect.factor for effect in effects}
     columns = [column for effect in effects for column in effect.columns]
     if len(factors) == 1:
@@ -173,7 +173,7 @@ def _scaled(matrix: FloatArray) -> FloatArray:
 
 def _numerical_rank(matrix: FloatArray) -> int:
     values = np.linalg.svd(_scaled(matrix), compute_uv=False)
-    return int(np.flatnonzero(values > _TOLERANCE * values.max()).size)
+    return len(np.flatnonzero(values > _TOLERANCE * values.max()))
 
 
 def _check(degrees: FloatArray, names: list[str]) -> None:
