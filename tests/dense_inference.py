@@ -131,10 +131,7 @@ class DenseInference:
         halves = [D @ Py for D in self.first]
         cross = np.array([[a @ self.projection @ b for b in halves] for a in halves])
         bends = np.array(
-            [
-                [0.5 * (np.sum(self.traced * D) - Py @ D @ Py) for D in row]
-                for row in self.second
-            ]
+            [[0.5 * (np.sum(self.traced * D) - Py @ D @ Py) for D in row] for row in self.second]
         )
         return -self.expected + cross + bends
 

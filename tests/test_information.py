@@ -29,7 +29,11 @@ MODELS = {
     "random slopes": (SLEEP, unbalanced_sleep, {}),
     "random slopes, ML": (SLEEP, unbalanced_sleep, {"method": "ML"}),
     "uncorrelated": ("Reaction ~ Days + (Days || Subject)", unbalanced_sleep, {}),
-    "nested, weighted": ("y ~ x + visit + (x | site) + (1 | site:subject)", trial, {"weights": "w"}),
+    "nested, weighted": (
+        "y ~ x + visit + (x | site) + (1 | site:subject)",
+        trial,
+        {"weights": "w"},
+    ),
     "us": ("y ~ x + visit", trial, {"residual": "us(visit | subject)"}),
     "ar1h by arm": ("y ~ x + visit", trial, {"residual": "ar1h(visit | arm / subject)"}),
     "toep, ML": ("y ~ x", trial, {"residual": "toep(visit | subject)", "method": "ML"}),
@@ -168,7 +172,9 @@ def test_kenward_roger_2009_does_not_depend_on_the_parameters():
 
 def test_kenward_roger_2009_is_that_of_1997_where_v_is_linear():
     fit = mlm.lmm(SLEEP, unbalanced_sleep())
-    assert_allclose(fit.cov_params("kenward-roger-2009"), fit.cov_params("kenward-roger"), rtol=1e-12)
+    assert_allclose(
+        fit.cov_params("kenward-roger-2009"), fit.cov_params("kenward-roger"), rtol=1e-12
+    )
     assert_allclose(
         fit.cov_params("kenward-roger-linear"), fit.cov_params("kenward-roger"), rtol=1e-12
     )

@@ -176,9 +176,33 @@ def wald(vcov: FloatArray, rows: FloatArray, difference: FloatArray) -> float:
     >>> wald(np.diag([4.0, 1.0]), np.eye(2), np.array([2.0, 3.0]))
     10.0
     """
-    root = np.linalg.cholesky(rows @ vcov @ rows.T)
-    half = np.linalg.solve(root, difference)
+    scale, upper = _whitened(vcov, rows)
+    half = np.linalg.solve(upper.T, difference / scale)
     return float(half @ half)
+
+
+def orthonormal_rows(phi: FloatArray, rows: FloatArray) -> FloatArray:
+    """Rows that span the same functions, with covariance I where beta has phi.
+
+    Examples
+    --------
+    >>> orthonormal_rows(np.diag([4.0, 1.0]), np.array([[10.0, 0.0], [1.0, 1.0]])).round(12)
+    array([[0.5, 0. ],
+           [0. , 1. ]])
+    """
+    scale, upper = _whitened(phi, rows)
+    out = np.linalg.solve(upper.T, rows / scale[:, None])
+    return np.asarray(out * np.sign(np.diag(upper))[:, None])
+
+
+def _whitened(vcov: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Standard error of each row, and R upper triangular with L V L' = S R'R S, S = diag(SE).
+
+    By a QR factorization: L V L' itself would take half the digits where rows nearly depend.
+    """
+    half = rows @ np.linalg.cholesky(vcov)
+    scale = np.sqrt((half**2).sum(axis=1))
+    return scale, np.asarray(np.linalg.qr((half / scale[:, None]).T, mode="r"))
 
 
 def no_rows(what: str) -> ModelError:

@@ -7,7 +7,13 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, FittedRows, TestBasis, wald
+from mlmfast.degrees_of_freedom.base import (
+    DegreesOfFreedom,
+    FittedRows,
+    TestBasis,
+    orthonormal_rows,
+    wald,
+)
 from mlmfast.degrees_of_freedom.satterthwaite import (
     derivatives_of,
     gradient_of_phi,
@@ -152,8 +158,9 @@ def scaled_f(basis: TestBasis, rows: FloatArray) -> tuple[float, float]:
     """
     gradient, covariance = derivatives_of(basis)
     size = len(rows)
-    # L' (L Phi L')^-1 L dPhi_k, for each k
-    inner = np.linalg.solve(rows @ basis.phi @ rows.T, rows @ gradient @ rows.T)
+    # L' (L Phi L')^-1 L dPhi_k, for each k: rows with covariance I say the same.
+    unit = orthonormal_rows(basis.phi, rows)
+    inner = unit @ gradient @ unit.T
     traces = np.einsum("kii->k", inner)
     a1 = float(traces @ covariance @ traces)
     a2 = float(np.einsum("ij,iab,jba->", covariance, inner, inner))
@@ -163,7 +170,8 @@ def scaled_f(basis: TestBasis, rows: FloatArray) -> tuple[float, float]:
         return 2.0 / a2, 1.0
     b = (a1 + 6.0 * a2) / (2.0 * size)
     g = ((size + 1) * a1 - (size + 4) * a2) / ((size + 2) * a2)
-    c1, c2, c3 = np.array([g, size - g, size + 2 - g]) / (3 * size + 2 * (1 - g))
+    below = 3 * size + 2 * (1 - g)
+    c1, c2, c3 = g / below, (size - g) / below, (size + 2 - g) / below
     v0 = 1.0 + c1 * b
     v0 = 0.0 if abs(v0) < 1e-10 else v0
     ratio = _divided(1.0 - a2 / size, 1.0 - c2 * b) ** 2 * _divided(v0, 1.0 - c3 * b)
@@ -171,7 +179,7 @@ def scaled_f(basis: TestBasis, rows: FloatArray) -> tuple[float, float]:
     degrees = 4.0 + _divided(size + 2.0, size * rho - 1.0)
     if not degrees > 2.01:
         return max(degrees, 1.0), 1.0
-    return degrees, degrees * (1.0 - a2 / size) / (degrees - 2.0)
+    return float(degrees), float(degrees * (1.0 - a2 / size) / (degrees - 2.0))
 
 
 def _divided(above: float, below: float) -> float:
