@@ -62,8 +62,15 @@ class LinearFunctions:
     def is_estimable(self) -> BoolArray:
         """Whether the data determine each row, shape (n,)."""
         defined = np.isfinite(self.L).all(axis=1) & np.isfinite(self.offset)
-        _, determined = estimable(self.fit, np.where(np.isfinite(self.L), self.L, 0.0))
+        kept, L = self.fit._record.kept, np.where(np.isfinite(self.L), self.L, 0.0)
+        _, determined = estimable(L, kept, self._aliasing)
         return defined & determined
+
+    @property
+    def _aliasing(self) -> FloatArray:
+        record = self.fit._record
+        aliased = len(record.kept) < len(record.x_names)
+        return self.fit._aliasing if aliased else np.zeros((len(record.kept), 0))
 
     def tests(self, rows: IntArray) -> RowTests:
         """Estimates of some rows, all of them estimable, with standard errors and df."""
@@ -96,7 +103,7 @@ class LinearFunctions:
         aliased = [j for j in range(len(record.x_names)) if j not in set(record.kept)]
         if aliased:
             # Combinations of the rows whose aliased coefficients follow from the others.
-            rest = L[:, aliased] - L[:, list(record.kept)] @ self.fit._aliasing
+            rest = L[:, aliased] - L[:, list(record.kept)] @ self._aliasing
             L = _null_space(rest.T) @ L
         left, rank = self._principal(L)
         return np.asarray(left[:, :rank].T @ L)
