@@ -15,6 +15,7 @@ from mlmfast.certificate import Certificate
 from mlmfast.compare_structures import compare_structures
 from mlmfast.covariance import structures
 from mlmfast.datasets import load_sleepstudy
+from mlmfast.emmeans import joint_tests
 from mlmfast.errors import (
     AliasedWarning,
     ComparisonError,
@@ -46,6 +47,7 @@ __all__ = [
     "SingularFitWarning",
     "__version__",
     "compare_structures",
+    "joint_tests",
     "lmm",
     "load",
     "load_sleepstudy",
