@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,21 @@ class LMM:
         model._timings = {"design": time.perf_counter() - started}
         return model
 
+    @classmethod
+    def from_design(cls, design: Design) -> LMM:
+        """A model from a `mlmfast.design.Design`, without formula or data frame."""
+        model = cls.__new__(cls)
+        model._frame, model._design, model._timings = None, design, {}
+        return model
+
+    @classmethod
+    def _of(cls, source: FitSource) -> LMM:
+        """The model that a fit was made from."""
+        model = cls.__new__(cls)
+        model._frame, model._design, model._timings = source.frame, source.design, {}
+        model.__dict__["_reduced"] = source.model
+        return model
+
     @property
     def design(self) -> Design:
         """Columns of y, X and Z."""
@@ -154,8 +170,16 @@ class LMM:
         start: Mapping[str, Any] | FloatArray | None = None,
         options: NewtonOptions | Mapping[str, Any] | None = None,
         ddf: str | float = "satterthwaite",
+        *,
+        hold: Mapping[str, float] | None = None,
+        bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
+        grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
     ) -> LMMResult:
         """Fit by restricted ("REML") or full ("ML") maximum likelihood.
+
+        Covariance parameters are named as `profile` names them, ``sd_x|g``, ``cor_x.y|g`` and
+        ``sigma``, or by ``var_x|g``, ``cov_x.y|g`` and ``Residual`` (variances and covariances),
+        or as `residual_parameters` names those of a residual structure.
 
         Parameters
         ----------
@@ -163,7 +187,8 @@ class LMM:
             "REML" or "ML".
         start
             Starting covariance matrices by grouping factor, as `varcorr` gives them, with
-            ``"Residual"`` for the residual variance (1 if left out); moment estimates by default.
+            ``"Residual"`` for the residual variance (1 if left out), and values of single
+            parameters by name; moment estimates by default.
         options
             Settings of the iteration, and ``"engine"``: "nested" or "crossed" instead of the one
             that the grouping factors call for.
@@ -173,27 +198,55 @@ class LMM:
             "containment", "between-within", "residual", "asymptotic" (z), or a number. With the
             "kenward-roger..." standard errors are adjusted too. `mlmfast.degrees_of_freedom` says
             which is whose.
+        hold
+            Covariance parameters kept at these values, such as ``{"Residual": 1.0}`` (HOLD= of PROC
+            MIXED's PARMS). They do not count as parameters in AIC.
+        bounds
+            (lower, upper) by parameter, None for no bound; `LMMResult.held` names those reached.
+        grid
+            Starting values to try: a dict of lists, whose combinations are tried, or a list of
+            dicts. The best is the start; the table is `LMMResult.parms`.
 
         Raises
         ------
         ModelError
-            For an unknown method or ddf, and for a ddf that the model cannot offer.
+            For an unknown method or ddf, a ddf that the model cannot offer, a name that is no
+            covariance parameter, and values outside a parameter's range.
 
         Warns
         -----
         ConvergenceWarning, SingularFitWarning, AliasedWarning
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> model = mlm.LMM("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> fit = model.fit(hold={"cor_Days.(Intercept)|Subject": 0.0, "sigma": 30.0})
+        >>> round(fit.sigma, 10), round(fit.llf, 3)
+        (30.0, -874.165)
         """
         method = _method(method)
         degrees = _check_ddf(ddf, method)
         engine, settings = read_options(options)
         reduced = self._reduced(engine)
         started = time.perf_counter()
-        theta = None if start is None else starting_theta(reduced, method, start)
-        covariance = fit_covariance(reduced, method, settings, theta)
-        estimates = reduced.estimates(covariance.criterion, covariance.theta)
+        theta, named = (None, {}) if start is None else _starts(reduced, method, start)
+        parms = None
+        if named or hold or bounds or grid is not None:
+            from mlmfast.parms import Parms, fit_with_parms
+
+            wishes = Parms(named, hold or {}, bounds or {}, grid)
+            parms = fit_with_parms(reduced, method, settings, theta, wishes)
+            covariance = parms.covariance
+            estimates = reduced.estimates(covariance.criterion, covariance.theta, parms.log_sigma2)
+        else:
+            covariance = fit_covariance(reduced, method, settings, theta)
+            estimates = reduced.estimates(covariance.criterion, covariance.theta)
         record = self._record(reduced, method, covariance, estimates, str(ddf))
+        if hold:
+            record = replace(record, n_theta=record.n_theta - len(hold))
         timings = {**self._timings, "iterate": time.perf_counter() - started}
-        source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame)
+        source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame, parms)
         result = LMMResult(record, source, timings)
         if degrees.eager:
             result._basis()
@@ -290,6 +343,9 @@ def lmm(
     start: Mapping[str, Any] | None = None,
     options: NewtonOptions | Mapping[str, Any] | None = None,
     ddf: str | float = "satterthwaite",
+    hold: Mapping[str, float] | None = None,
+    bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
+    grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
 ) -> LMMResult:
     """Fit a linear mixed model; `LMM` and `LMM.fit` document the arguments.
 
@@ -312,7 +368,7 @@ def lmm(
         contrasts=contrasts,
         na_action=na_action,
     )
-    return model.fit(method, start, options, ddf)
+    return model.fit(method, start, options, ddf, hold=hold, bounds=bounds, grid=grid)
 
 
 def _method(method: str) -> str:
@@ -377,6 +433,20 @@ def _is_deficient(term: TermRecord, zero: list[str]) -> bool:
     return bool(np.linalg.eigvalsh(correlation)[0] < 1e-8)
 
 
+def _starts(
+    reduced: ReducedModel, method: str, start: Mapping[str, Any] | FloatArray
+) -> tuple[FloatArray | None, dict[str, Any]]:
+    """theta of the matrices in ``start``, if there are any, and the values of single parameters."""
+    if not isinstance(start, Mapping):
+        return starting_theta(reduced, method, start), {}
+    groups = {factor.name for factor in reduced.design.factors}
+    matrices = {name: value for name, value in start.items() if name in groups}
+    named = {name: value for name, value in start.items() if name not in groups}
+    if matrices and reduced.profiled and "Residual" in named:
+        matrices["Residual"] = named.pop("Residual")
+    return starting_theta(reduced, method, matrices) if matrices else None, named
+
+
 def starting_theta(
     reduced: ReducedModel, method: str, start: Mapping[str, Any] | FloatArray
 ) -> FloatArray:
@@ -389,8 +459,6 @@ def starting_theta(
     criterion = reduced.criterion(method)
     unit, theta = residual, np.empty((1, criterion.n_theta))
     if reduced.design.residual is not None:
-        if "Residual" in start:
-            raise ModelError("a start for the covariance of residual= is not available yet")
         # Its own start for the residual covariance, and units of the response instead of sigma^2.
         theta = reduced.residual_start(criterion, np.zeros(1, dtype=np.intp))
         unit = reduced.response_unit

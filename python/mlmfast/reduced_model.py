@@ -267,8 +267,13 @@ class ReducedModel:
             constant = constant - 2.0 * logdet
         return np.asarray(constant)
 
-    def estimates(self, criterion: Criterion, theta: FloatArray) -> Estimates:
-        """Estimates of every response at its ``theta``, shape (n_fits, n_theta)."""
+    def estimates(
+        self, criterion: Criterion, theta: FloatArray, log_sigma2: FloatArray | None = None
+    ) -> Estimates:
+        """Estimates of every response at its ``theta``, shape (n_fits, n_theta).
+
+        ``log_sigma2``, shape (n_fits,), replaces the best sigma^2, in the criterion's units.
+        """
         fits = np.arange(len(theta))
         g = criterion.covariances(theta)
         beta_core, c, scalars = self.core.solve(g, fits.tolist())
@@ -277,7 +282,10 @@ class ReducedModel:
         degrees = self.design.n_obs - (len(self.kept) if reml else 0)
         scale = np.array([s for _, _, s in self.y_scaling])
         unit = self.core.y_scale / scale
-        sigma2 = (rss / degrees if self.profiled else np.ones(len(rss))) * unit**2
+        relative = rss / degrees if self.profiled else np.ones(len(rss))
+        if log_sigma2 is not None:
+            relative = np.exp(log_sigma2)
+        sigma2 = relative * unit**2
         core = self.core.ols / scale[:, None] + unit[:, None] * beta_core
         k = self.fixed_map
         # Fit by fit: a product over the whole batch may sum in another order than for one fit.
@@ -285,7 +293,9 @@ class ReducedModel:
         centers = np.array([center for _, center, _ in self.y_scaling])
         if centers.any():
             beta[:, self._intercept] += centers
-        if self.profiled:
+        if log_sigma2 is not None:
+            deviance = logdet + degrees * np.log(2.0 * np.pi * relative) + rss / relative
+        elif self.profiled:
             deviance = logdet + degrees * (1.0 + np.log(2.0 * np.pi * rss / degrees))
         else:
             deviance = logdet + degrees * np.log(2.0 * np.pi) + rss
@@ -294,8 +304,8 @@ class ReducedModel:
         covariances: list[FloatArray] = [np.empty(0)] * len(self.order)
         for position, block in enumerate(self.blocks[: len(self.order)]):
             k_term = self.effects_map(position)
-            relative = g[block.level][:, block.stretch, block.stretch]
-            full = sigma2[:, None, None] * (k_term @ relative @ k_term.T)
+            own = g[block.level][:, block.stretch, block.stretch]
+            full = sigma2[:, None, None] * (k_term @ own @ k_term.T)
             covariances[self.order[position]] = (full + full.mT) / 2
         vcov = sigma2[:, None, None] * np.stack([k @ matrix @ k.T for matrix in c])
         if not self.profiled:
@@ -330,11 +340,11 @@ def structure_of(block: TermBlock) -> CovarianceStructure:
     return structure.structure if isinstance(structure, Directions) else structure
 
 
-def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
-    """Natural parameters of the covariance times ``unit``, shape (n_theta,).
+def natural_powers(structure: CovarianceStructure, theta: FloatArray) -> FloatArray:
+    """Power of the covariance's scale with which each natural parameter grows, shape (n_theta,).
 
-    A natural parameter grows as a power of the covariance's scale: 1 for a variance, 1/2 for a
-    loading, 0 for a correlation or a range. The power is read off the derivative along the scale.
+    1 for a variance, 1/2 for a loading, 0 for a correlation or a range: read off the derivative
+    along the scale.
     """
     entries = tuple(np.array(structure.entries).T)
     matrix = structure.matrix(theta)[0][entries]
@@ -342,8 +352,12 @@ def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: fl
     natural = structure.natural(theta)[0]
     with np.errstate(invalid="ignore", divide="ignore"):
         power = structure.natural_jacobian(theta)[0] @ along / natural
-    power = np.clip(np.where(np.isfinite(power), np.round(2.0 * power) / 2.0, 0.0), 0.0, 1.0)
-    return np.asarray(natural * unit**power)
+    return np.clip(np.where(np.isfinite(power), np.round(2.0 * power) / 2.0, 0.0), 0.0, 1.0)
+
+
+def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
+    """Natural parameters of the covariance times ``unit``, shape (n_theta,)."""
+    return np.asarray(structure.natural(theta)[0] * unit ** natural_powers(structure, theta))
 
 
 def reduce_design(

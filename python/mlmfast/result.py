@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,15 +23,20 @@ from mlmfast.reduced_model import ReducedModel
 from mlmfast.variance_components import VarCorr
 
 if TYPE_CHECKING:
+    from mlmfast.batch import FitBatch
+    from mlmfast.bootstrap import Bootstrap
     from mlmfast.contrast import Contrast
     from mlmfast.covariance_tests import CovarianceTests, ParameterTable
     from mlmfast.degrees_of_freedom import FittedRows, TestBasis
     from mlmfast.emmeans import EMMeans
     from mlmfast.influence import Influence
     from mlmfast.mvn import MVN
+    from mlmfast.parms import ParmsFit
     from mlmfast.plots import Plots
+    from mlmfast.profile import Profile
     from mlmfast.report.summary import Summary
     from mlmfast.robust import RobustInference
+    from mlmfast.variance_tests import VarianceTest
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,15 @@ class FitSource:
     criterion, theta : theta of shape (1, n_theta)
     frame
         How the design was read; None where the model was made from arrays.
+    parms
+        What came of starting values by name, values held, bounds or a grid.
     """
 
     model: ReducedModel
     criterion: Criterion
     theta: FloatArray
     frame: ModelFrame | None
+    parms: ParmsFit | None = None
 
     @property
     def design(self) -> Design:
@@ -177,18 +185,34 @@ class LMMResult:
 
         return robust_inference(self, kind, cluster, square_root)
 
-    def conf_int(self, level: float = 0.95, method: str = "wald") -> pd.DataFrame:
-        """Confidence intervals of the fixed effects, columns ``lower`` and ``upper``.
+    def conf_int(
+        self, level: float = 0.95, method: str = "wald", *, n: int = 1000, seed: Any = None
+    ) -> pd.DataFrame:
+        """Confidence intervals, columns ``lower`` and ``upper``.
 
-        By the quantiles of t under ``ddf``.
+        Parameters
+        ----------
+        level
+            Between 0 and 1.
+        method
+            "wald" for the fixed effects, by the quantiles of t under ``ddf``; "profile" or "boot"
+            for covariance parameters too, see `profile` and `bootstrap` (percentile intervals).
+        n, seed
+            Samples of the bootstrap, and its seed.
 
         Raises
         ------
         ModelError
-            For a method that is not available or a level outside (0, 1).
+            For an unknown method or a level outside (0, 1).
         """
+        if not 0 < level < 1:
+            raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+        if method == "profile":
+            return self.profile().conf_int(level)
+        if method == "boot":
+            return self.bootstrap(n, seed).conf_int(level)
         if method != "wald":
-            raise ModelError(f"conf_int(method={method!r}) is not available yet; use 'wald'")
+            raise ModelError(f"conf_int(method={method!r}): use 'wald', 'profile' or 'boot'")
         from mlmfast.contrast import quantile
 
         half = self.bse * quantile(np.asarray(self.df, dtype=np.float64), level)
@@ -457,6 +481,18 @@ class LMMResult:
         if residual is None:
             return pd.Series({"Residual": self._record.sigma2})
         return pd.Series(residual.parameters, index=list(residual.parameter_names))
+
+    @property
+    def held(self) -> dict[str, float]:
+        """Covariance parameters held by ``hold=`` or at a bound of ``bounds=``: their values."""
+        parms = self._needs_source("held").parms
+        return {} if parms is None else dict(parms.held)
+
+    @property
+    def parms(self) -> pd.DataFrame | None:
+        """Starts tried by ``grid=`` with their -2 log-likelihood; None without a grid."""
+        parms = self._needs_source("parms").parms
+        return None if parms is None else parms.table
 
     @cached_property
     def varcorr(self) -> VarCorr:
@@ -793,6 +829,65 @@ class LMMResult:
             level=level,
             offset=offset,
         )
+
+    def profile(self, which: str | Sequence[str] | None = None) -> Profile:
+        """Profile likelihood of fixed effects and covariance parameters; see `Profile`.
+
+        ``which``: names, "fixed", "covariance", or None for all. Standard deviations are named
+        ``sd_x|g``, correlations ``cor_x.y|g``, the residual's parameters as `residual_parameters`.
+        """
+        from mlmfast.profile import profile
+
+        return profile(self._needs_source("a profile"), which)
+
+    def bootstrap(
+        self, n: int = 1000, seed: Any = None, statistic: Callable[[FitBatch], Any] | None = None
+    ) -> Bootstrap:
+        """Parametric bootstrap: n responses drawn from the fit and refitted; see `Bootstrap`.
+
+        ``statistic`` takes a `FitBatch` and returns one number (or k) for each fit; by default all
+        fixed effects and covariance parameters.
+        """
+        from mlmfast.bootstrap import bootstrap
+
+        return bootstrap(self._needs_source("a bootstrap"), self._record, n, seed, statistic)
+
+    def test_variance(
+        self, term: str, method: str | None = None, n: int | None = None, seed: Any = None
+    ) -> VarianceTest:
+        """Test whether a random effect is needed: its variance is 0, a value on the boundary.
+
+        Parameters
+        ----------
+        term
+            ``sd_x|g``, one effect; or a term as written, or its grouping factor.
+        method
+            "exact", "mixture" or "bootstrap"; the first that serves by default.
+        n, seed
+            Draws of the null distribution, and their seed.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> test = fit.test_variance("sd_Days|Subject")
+        >>> round(test.statistic, 3), test.df, test.method
+        (42.837, 2, 'mixture')
+        """
+        from mlmfast.variance_tests import test_variance
+
+        source = self._needs_source("a test of a variance")
+        return test_variance(source, self._record, term, method, n, seed)
+
+    def ranova(self) -> pd.DataFrame:
+        """Likelihood-ratio tests of leaving out each random effect, as lmerTest's ``ranova``.
+
+        ``Pr(>Chisq)`` is conservative, for a variance of 0 lies on the boundary; ``Pr(mixture)``
+        allows for that.
+        """
+        from mlmfast.variance_tests import ranova
+
+        return ranova(self._needs_source("ranova"), self._record)
 
     def simulate(self, n: int = 1, seed: Any = None) -> FloatArray:
         """Draw new responses from the model, shape (nobs, n); random effects drawn anew.
