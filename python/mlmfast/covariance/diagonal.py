@@ -30,6 +30,7 @@ class Diagonal(CovarianceStructure):
     nlme: ClassVar[str | None] = "varIdent, pdDiag"
     glmmtmb: ClassVar[str | None] = "diag"
     exchangeable: ClassVar[bool] = True
+    scales: ClassVar[bool] = True
 
     @property
     def entries(self) -> tuple[tuple[int, int], ...]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.factor_products import product_curvature, product_jacobian
 from mlmfast.errors import ModelError
@@ -51,6 +51,7 @@ class FactorAnalytic(CovarianceStructure):
     sas: ClassVar[str | None] = "FA(q)"
     glmmtmb: ClassVar[str | None] = "rr + diag"
     exchangeable: ClassVar[bool] = True
+    scales: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,6 +106,14 @@ class FactorAnalytic(CovarianceStructure):
         rows, columns = self._loadings
         elements = (factor * signs[:, None, :])[:, rows, columns]
         return np.concatenate([elements, np.sqrt(specific) * sd], axis=1)
+
+    def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
+        out = theta.copy()
+        factor, specific = self._parts(theta)
+        out[:, -self.size :] = np.where(specific**2 <= small, 0.0, specific)
+        absent = (factor**2).sum(axis=1) <= small
+        out[:, : -self.size][absent[:, self._loadings[1]]] = 0.0
+        return out, np.asarray(np.linalg.eigvalsh(self.matrix(out))[:, 0] <= 1e-3 * small)
 
     @property
     def parameter_names(self) -> tuple[str, ...]:

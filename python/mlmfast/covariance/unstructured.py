@@ -38,6 +38,7 @@ class Unstructured(CovarianceStructure):
     nlme: ClassVar[str | None] = "corSymm + varIdent, pdSymm"
     glmmtmb: ClassVar[str | None] = "us"
     mixes: ClassVar[bool] = True
+    scales: ClassVar[bool] = True
     exchangeable: ClassVar[bool] = True
 
     @property
