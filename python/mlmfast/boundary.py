@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion import Criterion, TermBlock
@@ -41,36 +40,48 @@ class SomeFits:
         return self.criterion.move(theta, step)
 
 
-def better(first: NewtonResult, second: NewtonResult) -> NewtonResult:
-    """Row by row the result with the lower criterion; evaluations of both count."""
-    margin = 1e-9 * (1.0 + np.abs(first.value))
-    takes = second.converged & (~first.converged | (second.value < first.value - margin))
+@dataclass(frozen=True)
+class Settled:
+    """Where iterations ended: theta, terms with a singular G (n_fits, n_terms), the iterations."""
 
-    def chosen(name: str) -> NDArray[Any]:
-        mine, its = getattr(first, name), getattr(second, name)
-        return np.asarray(np.where(takes.reshape(-1, *[1] * (mine.ndim - 1)), its, mine))
+    theta: FloatArray
+    singular: BoolArray
+    newton: NewtonResult
 
-    names = ("theta", "value", "decrement", "min_eigenvalue", "converged", "n_iterations")
-    parts = {name: chosen(name) for name in names}
-    return NewtonResult(**parts, n_evaluations=first.n_evaluations + second.n_evaluations)
+    def put(self, rows: IntArray, other: Settled, takes: BoolArray) -> None:
+        """Replace ``rows`` by the rows of another search where ``takes``, and count its cost."""
+        self.theta[rows[takes]] = other.theta[takes]
+        self.singular[rows[takes]] = other.singular[takes]
+        replace_rows(self.newton, rows, other.newton, takes)
+
+
+def replace_rows(
+    newton: NewtonResult, rows: IntArray, other: NewtonResult, takes: BoolArray
+) -> None:
+    """Replace ``rows`` of an iteration by another's where ``takes``; evaluations of both count."""
+    newton.n_evaluations[rows] += other.n_evaluations
+    for name in NewtonResult.__dataclass_fields__:
+        if name != "n_evaluations":
+            getattr(newton, name)[rows[takes]] = getattr(other, name)[takes]
 
 
 def settle(
-    criterion: Criterion, newton: NewtonResult, iterate: Iterate
-) -> tuple[FloatArray, BoolArray, NewtonResult]:
+    criterion: Criterion, newton: NewtonResult, iterate: Iterate, fits: IntArray
+) -> Settled:
     """Set what is nearly singular to exactly that, and go on from there if a way leads down.
 
-    Returns theta, which terms are singular, and the iteration with all evaluations counted.
+    ``newton`` has a row for each of ``fits``; its arrays become those of the result.
     """
-    rows = np.arange(len(newton.theta))
-    theta, singular, newton = _set_zeros(criterion, newton, rows)
+    out = _set_zeros(criterion, newton, fits)
+    newton = out.newton
     # The other terms leave no parameter undetermined.
     open_ended = np.array([t.by_row and not t.is_residual for t in criterion.terms])
+    rows = np.arange(len(fits))
     for _ in range(_ROUNDS):
-        rows = rows[(singular[rows] & open_ended).any(axis=1)]
+        rows = rows[(out.singular[rows] & open_ended).any(axis=1)]
         if rows.size == 0:
             break
-        views = [_look_round(criterion, theta[row], singular[row], int(row)) for row in rows]
+        views = [_look_round(criterion, out.theta[r], out.singular[r], fits[r]) for r in rows]
         newton.n_evaluations[rows] += [view.n_evaluations for view in views]
         for row, view in zip(rows, views, strict=True):
             if view.way_down is None and not newton.converged[row]:
@@ -80,22 +91,15 @@ def settle(
         starts = [view.way_down for view in views if view.way_down is not None]
         rows = rows[[view.way_down is not None for view in views]]
         if rows.size:
-            again = iterate(np.stack(starts), rows)
-            theta[rows], singular[rows], again = _set_zeros(criterion, again, rows)
-            for name in NewtonResult.__dataclass_fields__:
-                new = getattr(again, name)
-                spent = getattr(newton, name)[rows] if name.startswith("n_") else 0
-                getattr(newton, name)[rows] = new if new.dtype == np.bool_ else new + spent
-    return theta, singular, newton
+            again = _set_zeros(criterion, iterate(np.stack(starts), fits[rows]), fits[rows])
+            out.put(rows, again, np.ones(len(rows), dtype=np.bool_))
+    return out
 
 
 def _set_zeros(
     criterion: Criterion, newton: NewtonResult, fits: IntArray
-) -> tuple[FloatArray, BoolArray, NewtonResult]:
-    """Make small eigenvalues of G exactly 0 where that costs nothing.
-
-    Returns theta, which terms are singular, and the iteration with the evaluations of the trials.
-    """
+) -> Settled:
+    """Make small eigenvalues of G exactly 0 where that costs nothing."""
     theta = newton.theta.copy()
     rounded = theta.copy()
     singular = np.zeros((len(theta), len(criterion.terms)), dtype=np.bool_)
@@ -110,7 +114,7 @@ def _set_zeros(
         good = after <= newton.value[try_rows] + _FREE
         theta[try_rows[good]] = rounded[try_rows[good]]
         singular[try_rows[~good]] = False
-    return theta, singular, replace(newton, n_evaluations=newton.n_evaluations + tried)
+    return Settled(theta, singular, replace(newton, n_evaluations=newton.n_evaluations + tried))
 
 
 class _View(NamedTuple):
@@ -123,7 +127,7 @@ class _View(NamedTuple):
 
 
 def _look_round(
-    criterion: Criterion, theta: FloatArray, singular: BoolArray, fit: int
+    criterion: Criterion, theta: FloatArray, singular: BoolArray, fit: np.intp
 ) -> _View:
     """Look for a way down that derivatives by theta do not show.
 

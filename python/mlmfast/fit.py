@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.boundary import SomeFits, better, settle
+from mlmfast.boundary import SomeFits, replace_rows, settle
 from mlmfast.criterion import Criterion
 from mlmfast.newton import NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduced_model import ReducedModel
+from mlmfast.several_minima import is_better, look_elsewhere
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,14 @@ def fit_covariance(
 
     newton = iterate(theta, fits)
     if start is None and scoring is not None and model.has_confounded_effects:
-        newton = better(newton, iterate(criterion.large_start(n_fits), fits))
-    theta, singular, newton = settle(criterion, newton, iterate)
+        large = iterate(criterion.large_start(n_fits), fits)
+        replace_rows(newton, fits, large, is_better(newton, large))
+    found = settle(criterion, newton, iterate, fits)
+    if start is None:
+        look_elsewhere(criterion, found, theta, iterate)
+    newton = found.newton
     n_evaluations = newton.n_evaluations + int(start is None and not structured)
-    return CovarianceFit(criterion, theta, singular, newton, n_evaluations)
+    return CovarianceFit(criterion, found.theta, found.singular, newton, n_evaluations)
 
 
 def _max_step(theta: FloatArray) -> FloatArray:
@@ -83,6 +88,7 @@ def _no_parameters(criterion: Criterion) -> NewtonResult:
         value=criterion.value(theta, np.arange(n)),
         decrement=np.zeros(n),
         min_eigenvalue=np.full(n, np.inf),
+        curvature=theta,
         converged=np.ones(n, dtype=np.bool_),
         n_iterations=np.zeros(n, dtype=np.intp),
         n_evaluations=np.ones(n, dtype=np.intp),

@@ -13,7 +13,6 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
-from mlmfast.covariance import STRUCTURES
 from mlmfast.design import Design
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fit import CovarianceFit, fit_covariance
@@ -370,9 +369,12 @@ def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) ->
             for name, variance in zip(term.names, np.diag(term.covariance), strict=True)
             if variance == 0.0
         ]
-        out.extend(f"variance of {name} by {group} is 0" for name in zero)
         left = len(term.names) - len(zero)
-        if STRUCTURES[term.structure].mixes and left > 1:
+        if left == 0 and term.structure not in {"us", "diag"}:
+            out.append(f"variance of {term.text} is 0")
+            continue
+        out.extend(f"variance of {name} by {group} is 0" for name in zero)
+        if term.structure != "diag" and left > 1:
             what = "correlation is +-1" if left == 2 else "covariance matrix is singular"
             if not zero or _is_deficient(term, zero):
                 out.append(f"{what} for {', '.join(term.names)} by {group}")

@@ -143,6 +143,13 @@ class CovarianceStructure(ABC):
             out[rows] = self.theta((vectors[rows] * kept[:, None, :]) @ vectors[rows].mT)
         return out, rows
 
+    def is_vague(self, curvature: FloatArray) -> BoolArray:
+        """Whether other minima may exist, from the diagonal of the Hessian by theta, (n_fits,).
+
+        No for parameters in which the criterion is as good as quadratic.
+        """
+        return np.zeros(len(curvature), dtype=np.bool_)
+
     def alternatives(self, theta: FloatArray) -> FloatArray:
         """Other parameters of the same singular matrix, theta of shape (n_theta,).
 

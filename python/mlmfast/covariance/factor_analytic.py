@@ -96,6 +96,9 @@ class FactorAnalytic(CovarianceStructure):
         return out
 
     def theta(self, matrix: FloatArray) -> FloatArray:
+        # A singular matrix too has members of the structure nearby.
+        small = 1e-12 * np.abs(matrix).max(axis=(1, 2)) + 1e-300
+        matrix = matrix + small[:, None, None] * np.eye(self.size)
         variances = np.diagonal(matrix, axis1=1, axis2=2)
         sd = np.sqrt(variances)
         correlation = matrix / (sd[:, :, None] * sd[:, None, :])

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Standard deviations below this are 0.
 _ZERO = 1e-9
+#: Curvature of -2 log-likelihood in an angle whose standard error is a third of a radian.
+_SURE = 18.0
 #: Values tried of a single angle, and of all angles together at most.
 _GRID, _MANY = 33, 243
 
@@ -89,6 +91,12 @@ class ScaledAngles(Closed):
         out = np.concatenate([sd, angles], axis=1)
         values = np.linalg.eigvalsh(self.matrix(out))
         return out, np.asarray(values[:, 0] <= 1e-3 * small)
+
+    def is_vague(self, curvature: FloatArray) -> BoolArray:
+        # Angles that the data tell to less than a third of a radian (of -2 log-likelihood), or ...
+        angles = curvature[:, self.n_scales :]
+        # ... correlations that are not smooth in their parameter.
+        return np.asarray((angles < _SURE).any(axis=1) | self.structure.is_rough)
 
     def alternatives(self, theta: FloatArray) -> FloatArray:
         n = self.n_scales

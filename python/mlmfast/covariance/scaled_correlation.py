@@ -50,6 +50,8 @@ class ScaledCorrelation(CovarianceStructure):
 
     #: Does a change of signs of the levels keep the structure, with several standard deviations?
     has_mirror: ClassVar[bool] = False
+    #: Do second derivatives of the correlations jump?
+    is_rough: ClassVar[bool] = False
     #: Angles beyond these repeat, or change next to nothing.
     widest_angle: ClassVar[float] = 0.5 * np.pi
 
