@@ -24,8 +24,10 @@ _LARGE = 30.0
 _CORRELATIONS: tuple[Callable[[IntArray], FloatArray], ...] = (
     lambda lags: 1.0 * (lags == 0),
     lambda lags: np.where(lags == 0, 1.0, 0.6),
+    lambda lags: np.where(lags == 0, 1.0, 0.99),
     lambda lags: 0.9**lags,
     lambda lags: (-0.6) ** lags,
+    lambda lags: (-0.98) ** lags,
 )
 _NOT_SMALL = 0.1
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
@@ -193,17 +195,22 @@ class Criterion:
         The entries solve E[q_k] = q_k for the quadratic forms q_k = y'P V_k P y at G = 0 (Rao
         1971; the start of PROC MIXED), relative to the residual variance within units.
         """
+        target, expected = self._moments(fits)
+        return self._relative_to_within(self._within(target, expected), fits)
+
+    def _moments(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
         zero = [np.zeros((len(fits), q, q)) for q in self.level_sizes]
         _, gradient, _, expected = self.reduction.evaluate(
             zero, fits.tolist(), self.entries, self.reml, True
         )
-        origin = np.zeros((len(fits), len(self.entries)))
-        scored = self._scored(origin, gradient, expected)
+        return _solve_scoring(gradient, expected), expected
+
+    def _relative_to_within(self, theta: FloatArray, fits: IntArray) -> FloatArray:
         factor = 1.0 / np.sqrt(self._within_variance(fits))
         parts = zip(self.terms, self.theta_slices, strict=True)
-        return np.concatenate([t.shared.scaled(scored[:, s], factor) for t, s in parts], axis=1)
+        return np.concatenate([t.shared.scaled(theta[:, s], factor) for t, s in parts], axis=1)
 
-    def other_starts(self, theta: FloatArray) -> list[FloatArray]:
+    def other_starts(self, theta: FloatArray, fits: IntArray) -> list[FloatArray]:
         """Starts like ``theta`` but for the correlations of the structures not linear in them."""
         out = []
         for correlation in _CORRELATIONS:
@@ -216,6 +223,9 @@ class Criterion:
                     matrix = np.maximum(variance, _NOT_SMALL)[:, None, None] * correlation(lags)
                     other[:, s] = term.theta(matrix)
             out.append(other)
+        if not self.terms[-1].is_residual:
+            # Correlations of the moments themselves, before they are held within the structure.
+            out.append(self._relative_to_within(self._nearest(self._moments(fits)[0])[0], fits))
         return out
 
     def large_start(self, n_fits: int) -> FloatArray:
@@ -264,20 +274,28 @@ class Criterion:
         self, entries: FloatArray, gradient: FloatArray, expected: FloatArray
     ) -> FloatArray:
         """theta of the covariances that minimise the quadratic model around ``entries``."""
-        target = entries + _solve_scoring(gradient, expected)
-        theta = np.empty((len(entries), self.n_theta))
-        outside = np.zeros(len(entries), dtype=np.bool_)
+        return self._within(entries + _solve_scoring(gradient, expected), expected)
+
+    def _within(self, target: FloatArray, expected: FloatArray) -> FloatArray:
+        """theta of the covariances nearest to the entries ``target`` by ``expected``."""
+        theta, outside = self._nearest(target)
+        rows = np.flatnonzero(outside)
+        if rows.size and (len(self.entries) > 1):
+            model = _QuadraticModel(self, target[rows], expected[rows])
+            theta[rows] = newton_raphson(model, theta[rows], _INNER, _unbounded).theta
+        return theta
+
+    def _nearest(self, target: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """theta of covariances near the entries ``target``, and where these are none."""
+        theta = np.empty((len(target), self.n_theta))
+        outside = np.zeros(len(target), dtype=np.bool_)
         for term, s, e in zip(self.terms, self.theta_slices, self.entry_slices, strict=True):
             matrix = _symmetric(target[:, e], term.shared)
             values = np.linalg.eigvalsh(matrix)
             # Any covariance is a member of a structure that is not taken row by row.
             outside |= (values[:, 0] < 0) | term.by_row
             theta[:, s] = term.theta(floor_eigenvalues(matrix, INNER_R, INNER_A))
-        rows = np.flatnonzero(outside)
-        if rows.size and (len(self.entries) > 1):
-            model = _QuadraticModel(self, target[rows], expected[rows])
-            theta[rows] = newton_raphson(model, theta[rows], _INNER, _unbounded).theta
-        return theta
+        return theta, outside
 
     def _within_variance(self, fits: IntArray) -> FloatArray:
         # Residual variance over that of ordinary least squares; few degrees of freedom tell little.

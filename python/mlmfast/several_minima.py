@@ -10,7 +10,7 @@ from mlmfast.criterion import Criterion
 from mlmfast.newton import NewtonResult
 
 #: Of the further starts so many are followed, those where the criterion is lowest.
-_FOLLOWED = 2
+_FOLLOWED = 3
 
 
 def is_better(first: NewtonResult, second: NewtonResult) -> BoolArray:
@@ -31,7 +31,7 @@ def look_elsewhere(
     rows = np.flatnonzero(_may_have_others(criterion, found))
     if rows.size == 0:
         return
-    starts = np.stack(criterion.other_starts(moments[rows]))
+    starts = np.stack(criterion.other_starts(moments[rows], rows))
     values = np.stack([criterion.value(theta, rows) for theta in starts])
     found.newton.n_evaluations[rows] += len(starts)
     order = np.argsort(values, axis=0, kind="stable")
