@@ -206,7 +206,7 @@ class Criterion:
         return _solve_scoring(gradient, expected), expected
 
     def _relative_to_within(self, theta: FloatArray, fits: IntArray) -> FloatArray:
-        factor = 1.0 / np.sqrt(self._within_variance(fits))
+        factor = 1.0 / np.sqrt(self._within_variance(fits))[:, None]
         parts = zip(self.terms, self.theta_slices, strict=True)
         return np.concatenate([t.shared.scaled(theta[:, s], factor) for t, s in parts], axis=1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
 from mlmfast.record import FitRecord, GroupRecord, TermRecord
+from mlmfast.random_parameters import term_parameters
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
 
@@ -229,7 +230,8 @@ class LMM:
     def _record(self, method: str, covariance: CovarianceFit, estimates: Estimates) -> FitRecord:
         design, frame, reduced = self._design, self._frame, self._reduced
         singular = dict(zip(reduced.order, covariance.singular[0], strict=False))
-        groups, terms = _groups_and_terms(design, frame, estimates, singular)
+        natural = term_parameters(reduced, covariance, estimates)
+        groups, terms = _groups_and_terms(design, frame, estimates, singular, natural)
         newton = covariance.newton
         certificate = Certificate(
             newton_decrement=float(newton.decrement[0]),
@@ -340,6 +342,7 @@ def _groups_and_terms(
     frame: ModelFrame | None,
     estimates: Estimates,
     singular: Mapping[int, Any],
+    natural: Sequence[tuple[tuple[str, ...], FloatArray]],
 ) -> tuple[tuple[GroupRecord, ...], tuple[TermRecord, ...]]:
     groups = tuple(GroupRecord(f.name, f.columns, f.labels) for f in design.factors)
     terms = tuple(
@@ -351,6 +354,8 @@ def _groups_and_terms(
             covariance=estimates.covariances[t][0],
             singular=bool(singular[t]),
             spec=None if frame is None else frame.random[t],
+            parameter_names=natural[t][0],
+            parameters=natural[t][1],
         )
         for t, term in enumerate(design.random)
     )

@@ -174,6 +174,10 @@ class ClosedBanded(Closed):
         inside = self.structure.theta(matrix + small[:, None, None] * np.eye(self.size))
         return np.where(self.structure._diagonal, self.structure._slopes(inside), inside)
 
+    def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
+        rows, _ = self.structure._places
+        return theta * (factor if factor.shape[1] == 1 else factor[:, rows])
+
     def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
         _, columns = self.structure._places
         factor = self._factor(theta)

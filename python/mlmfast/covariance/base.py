@@ -125,8 +125,15 @@ class CovarianceStructure(ABC):
         return self
 
     def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
-        """Parameters of factor^2 times the matrix of a closed structure, factor (n_fits,)."""
-        return theta * factor[:, None]
+        """Parameters of D R D of a closed structure, R its matrix at theta.
+
+        Parameters
+        ----------
+        theta : shape (n_fits, n_theta)
+        factor : shape (n_fits, 1) for D a multiple of the identity, or (n_fits, K), the diagonal of
+            D, for structures that keep under it (``scales``)
+        """
+        return theta * factor
 
     def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
         """The nearest singular matrix where an eigenvalue is at most ``small``.

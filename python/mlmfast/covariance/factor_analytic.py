@@ -110,6 +110,11 @@ class FactorAnalytic(CovarianceStructure):
         elements = (factor * signs[:, None, :])[:, rows, columns]
         return np.concatenate([elements, np.sqrt(specific) * sd], axis=1)
 
+    def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
+        if factor.shape[1] == 1:
+            return theta * factor
+        return theta * np.concatenate([factor[:, self._loadings[0]], factor], axis=1)
+
     def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
         out = theta.copy()
         factor, specific = self._parts(theta)

@@ -76,7 +76,7 @@ class ScaledAngles(Closed):
 
     def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
         n = self.n_scales
-        return np.concatenate([theta[:, :n] * factor[:, None], theta[:, n:]], axis=1)
+        return np.concatenate([theta[:, :n] * factor, theta[:, n:]], axis=1)
 
     def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
         n = self.n_scales

@@ -84,6 +84,10 @@ class Unstructured(CovarianceStructure):
         inner[:, index, index] += d
         return self._triangular(vectors @ inner)
 
+    def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
+        rows, _ = _lower(self.size)
+        return theta * (factor if factor.shape[1] == 1 else factor[:, rows])
+
     def theta(self, matrix: FloatArray) -> FloatArray:
         # A root by eigenvectors exists for singular matrices too.
         values, vectors = np.linalg.eigh(matrix)
