@@ -17,7 +17,7 @@ from mlmfast.factor import Factor, cross_factors
 from mlmfast.formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
-from mlmfast.random_structure import term_structure
+from mlmfast.random_structure import check_not_residual, term_structure
 from mlmfast.residual_structure import parse_residual, residual_design
 
 ColumnOrArray = Any  # a column name, or anything NumPy makes an array of
@@ -112,6 +112,9 @@ def build_model_frame(
     )
     _check_columns(design)
     check_identified(design)
+    if residuals is None and design.weights is None:
+        for term, position, matrix in zip(parsed.random, positions, random, strict=True):
+            check_not_residual(term, matrix, factors[position].codes)
     return ModelFrame(
         design,
         fixed.spec,

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 import numpy as np
 
+from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.formula import RandomTerm
@@ -21,6 +22,8 @@ TERM_STRUCTURES = (
 )
 #: Structures over steps of equal length.
 _EVENLY_SPACED = ("ar1", "ar1h", "toep", "toeph", "arma11")
+#: Structures that contain a multiple of the identity, as the residual is one.
+_CONTAIN_RESIDUAL = ("homdiag", "cs", "hf", "un", "fa", "toep", "arma11")
 #: What a number after the group stands for.
 _NUMBERS = {"un": "order", "fa": "order", "sp_matern": "nu"}
 #: Smoothness of `sp_matern` where none is given.
@@ -57,6 +60,36 @@ def term_structure(term: RandomTerm, matrix: ModelMatrix) -> CovarianceStructure
     if term.structure in _EVENLY_SPACED:
         _check_spacing(term, levels)
     return kind(size, **options)
+
+
+def check_not_residual(term: RandomTerm, matrix: ModelMatrix, codes: CodeArray) -> None:
+    """Refuse a term whose own variance by level and group is that of the residual once more.
+
+    Raises
+    ------
+    ModelError
+        Where no level has two rows in a group, and the structure has the identity in it.
+    """
+    n, size = len(codes), len(matrix.columns)
+    n_cells = (int(codes.max()) + 1) * size
+    if term.structure not in _CONTAIN_RESIDUAL or n > n_cells or not _are_levels(matrix):
+        return
+    level = np.argmax(np.stack(matrix.columns), axis=0)
+    if len(np.unique(codes.astype(np.int64) * size + level)) == n:
+        raise ModelError(
+            f"{term.text}: every level of {', '.join(matrix.terms)} has at most one row by "
+            f"{':'.join(term.group)}, so that the variance of {term.structure!r} cannot be told "
+            f"from the residual's; write it as the residual's covariance, "
+            f"residual='{term.structure}(visit | subject)'"
+        )
+
+
+def _are_levels(matrix: ModelMatrix) -> bool:
+    """Whether the columns are the indicators of one factor's levels."""
+    variables = list(matrix.spec.coded.values())
+    if len(variables) != 1 or not isinstance(variables[0], FactorVariable):
+        return False
+    return len(matrix.terms) == 1 and len(matrix.columns) == len(variables[0].levels)
 
 
 def _unknown(term: RandomTerm) -> FormulaError | ModelError:
@@ -98,11 +131,8 @@ def _options(term: RandomTerm) -> dict[str, float | int]:
 
 def _levels(term: RandomTerm, matrix: ModelMatrix) -> tuple[str, ...]:
     """Levels of the factor whose indicators the columns are."""
-    variables = list(matrix.spec.coded.values())
-    if len(variables) == 1 and isinstance(variables[0], FactorVariable):
-        levels = variables[0].levels
-        if len(matrix.terms) == 1 and len(matrix.columns) == len(levels):
-            return levels
+    if _are_levels(matrix):
+        return next(iter(matrix.spec.levels.values()))
     raise ModelError(
         f"{term.text}: the covariance structure {term.structure!r} is over the levels of one "
         f"factor, and the columns are {', '.join(matrix.names)}; write "
@@ -110,7 +140,7 @@ def _levels(term: RandomTerm, matrix: ModelMatrix) -> tuple[str, ...]:
     )
 
 
-def _numbers(term: RandomTerm, levels: tuple[str, ...]) -> np.ndarray:
+def _numbers(term: RandomTerm, levels: tuple[str, ...]) -> FloatArray:
     try:
         points = np.array([float(level) for level in levels])
     except ValueError:

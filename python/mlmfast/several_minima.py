@@ -10,7 +10,7 @@ from mlmfast.criterion import Criterion
 from mlmfast.newton import NewtonResult
 
 #: Of the further starts so many are followed, those where the criterion is lowest.
-_FOLLOWED = 3
+_FOLLOWED = 4
 
 
 def is_better(first: NewtonResult, second: NewtonResult) -> BoolArray:

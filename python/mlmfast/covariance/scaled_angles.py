@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 #: Standard deviations below this are 0.
 _ZERO = 1e-9
-#: Curvature of -2 log-likelihood in an angle whose standard error is a third of a radian.
-_SURE = 18.0
+#: Curvature of -2 log-likelihood in an angle whose standard error is half a radian.
+_SURE = 8.0
 #: Values tried of a single angle, and of all angles together at most.
 _GRID, _MANY = 33, 243
 
@@ -93,7 +93,7 @@ class ScaledAngles(Closed):
         return out, np.asarray(values[:, 0] <= 1e-3 * small)
 
     def is_vague(self, curvature: FloatArray) -> BoolArray:
-        # Angles that the data tell to less than a third of a radian (of -2 log-likelihood), or ...
+        # Angles that the data do not tell to half a radian, or ...
         angles = curvature[:, self.n_scales :]
         # ... correlations that are not smooth in their parameter.
         return np.asarray((angles < _SURE).any(axis=1) | self.structure.is_rough)
