@@ -19,6 +19,8 @@ __version__: str
 #: Contiguous memory, offset and stride of a column's values in it.
 _Values: TypeAlias = tuple[FloatArray, int, int]
 _Column: TypeAlias = tuple[_Values | None, float, float]
+#: Step by row, classes of ends and of steps, combinations, whether series close, share of an end.
+_Series: TypeAlias = tuple[CodeArray, int, int, list[tuple[float, float, float]], bool, float]
 _Entry: TypeAlias = tuple[int, int, int]
 
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
@@ -29,7 +31,11 @@ class CollinearRandomEffects(ValueError): ...
 @final
 class Nesting:
     def __new__(
-        cls, n_rows: int, codes: Sequence[CodeArray], n_units: Sequence[int]
+        cls,
+        n_rows: int,
+        codes: Sequence[CodeArray],
+        n_units: Sequence[int],
+        positions: CodeArray | None = None,
     ) -> Nesting: ...
     def codes(self, level: int) -> CodeArray: ...
 
@@ -47,6 +53,7 @@ class Reduction:
         sqrt_weights: FloatArray | None = None,
         visits: CodeArray | None = None,
         n_visits: int = 0,
+        series: _Series | None = None,
         share: bool = True,
     ) -> Reduction: ...
     @property
@@ -60,6 +67,7 @@ class Reduction:
     @property
     def within(self) -> tuple[FloatArray, int]: ...
     def visit_moments(self, fit: int) -> tuple[FloatArray, FloatArray]: ...
+    def class_squares(self, fit: int) -> FloatArray: ...
     @property
     def bases(self) -> list[FloatArray]: ...
     @property

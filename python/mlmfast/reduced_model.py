@@ -21,6 +21,7 @@ from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
 from mlmfast.errors import DataError, ModelError
 from mlmfast.record import FitRecord, ResidualRecord
+from mlmfast.series_covariance import SeriesCovariance, series_record
 from mlmfast.unit_covariances import (
     Directions,
     SharedDirections,
@@ -162,6 +163,9 @@ class ReducedModel:
         for row, fit in enumerate(fits.tolist()):
             sums, counts = self.core.visit_moments(fit)
             for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+                if isinstance(block.structure, SeriesCovariance):
+                    theta[row, s] = block.structure.start(self.core, fit, 1.0 - share)
+                    continue
                 if isinstance(block.structure, UnitCovariances):
                     theta[row : row + 1, s] = block.structure.start()
                     theta[row, s.start] += 0.5 * np.log(1.0 - share)
@@ -185,6 +189,8 @@ class ReducedModel:
         covariances = []
         parts = zip(criterion.terms, criterion.theta_slices, strict=True)
         blocks = [(block, s) for block, s in parts if block.is_residual]
+        if isinstance(blocks[0][0].structure, SeriesCovariance):
+            return series_record(residual, blocks[0][0].structure, theta[:1, blocks[0][1]], unit)
         for arm, (block, s) in zip(residual.arms, blocks, strict=True):
             if isinstance(block.structure, UnitCovariances):
                 values.append(_natural_in_units(block.structure.structure, theta[:1, s], unit))
@@ -208,8 +214,13 @@ class ReducedModel:
             parameters=np.concatenate(values),
         )
 
-    def _common_variance(self, g: list[FloatArray], unit: FloatArray) -> FloatArray:
+    def _common_variance(
+        self, theta: FloatArray, g: list[FloatArray], unit: FloatArray
+    ) -> FloatArray:
         """The residual variance where all visits have the same, else NaN; shape (n_fits,)."""
+        series = self.blocks[-1].structure
+        if isinstance(series, SeriesCovariance):
+            return series.common_variance(theta[:, -series.n_theta :]) * unit**2
         template = g[-1][:, 0, 0] if g[-1].ndim == 5 else g[-1]
         variances = np.diagonal(template, axis1=1, axis2=2)
         first = variances[:, 0]
@@ -295,7 +306,7 @@ class ReducedModel:
             covariances[self.order[position]] = (full + full.mT) / 2
         vcov = sigma2[:, None, None] * np.stack([k @ matrix @ k.T for matrix in c])
         if not self.profiled:
-            sigma2 = self._common_variance(g, unit)
+            sigma2 = self._common_variance(theta, g, unit)
         return Estimates(beta, vcov, sigma2, tuple(covariances), deviance)
 
 
@@ -387,6 +398,8 @@ def _reduce(
     share: bool = True,
 ) -> _core.Reduction:
     residual = design.residual
+    own = blocks[-1].structure if blocks else None
+    series = own.core_argument if isinstance(own, SeriesCovariance) else None
     n_levels = len(levels) + (residual is not None)
     z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
     terms: list[list[tuple[int, bool]]] = [[] for _ in range(n_levels)]
@@ -402,8 +415,9 @@ def _reduce(
             noise=[column.noise(design.n_obs) for column in x_scaling],
             terms=terms,
             sqrt_weights=None if design.weights is None else np.sqrt(design.weights),
-            visits=None if residual is None else residual.positions,
-            n_visits=0 if residual is None else residual.order,
+            visits=None if residual is None or series is not None else residual.positions,
+            n_visits=0 if residual is None or series is not None else residual.order,
+            series=series,
             share=share and (residual is None or residual.points is None),
         )
     except _core.CollinearRandomEffects as error:
@@ -421,7 +435,9 @@ def _nest(design: Design, levels: tuple[int, ...]) -> _core.Nesting:
         codes.append(design.residual.units)
         sizes.append(design.residual.n_units)
     try:
-        return _core.Nesting(design.n_obs, codes, sizes)
+        series = None if design.residual is None else design.residual.series
+        positions = None if series is None else series.positions
+        return _core.Nesting(design.n_obs, codes, sizes, positions)
     except _core.NotNested as error:
         inner = error.args[0]
         if inner == len(factors) and design.residual is not None:
@@ -455,14 +471,17 @@ def _blocks(
         blocks.append(TermBlock(term.structure, level, next_column[level]))
         next_column[level] += term.structure.size
     residual = design.residual
+    if residual is not None and residual.series is not None:
+        own = SeriesCovariance(residual.structure, residual.series)
+        return (*blocks, TermBlock(own, len(position), 0, True))
     if residual is not None and residual.points is not None:
         distances = distances_within(
             residual.points, residual.units, residual.positions, residual.n_units, residual.order
         )
         level = len(position)
         assert isinstance(residual.structure, Spatial), "only these take coordinates"
-        own = UnitCovariances(residual.structure, distances[nesting.codes(level)])
-        return (*blocks, TermBlock(own, level, 0, True))
+        units = UnitCovariances(residual.structure, distances[nesting.codes(level)])
+        return (*blocks, TermBlock(units, level, 0, True))
     if residual is not None:
         size, level = residual.structure.size, len(position)
         if len(residual.arms) == 1 and has_few_parameters(residual.structure):

@@ -22,6 +22,7 @@
 
 mod downward;
 mod factors;
+mod series;
 mod upward;
 mod workspace;
 
@@ -158,6 +159,10 @@ impl<'a> Elimination<'a> {
             }
             Ok(sums)
         })
+        .map(|mut sums| {
+            self.add_series_determinant(&mut sums, 0);
+            sums
+        })
     }
 
     /// First derivatives, and second derivatives under the weight of the root.
@@ -176,7 +181,10 @@ impl<'a> Elimination<'a> {
             let mut sums = Sums::zero(width, self.entries.len());
             let mut work = Workspace::new(self);
             for item in chunk {
-                if self.is_leaf(0) {
+                if let Some(series) = self.series().filter(|_| self.is_leaf(0)) {
+                    self.series_tangent(series, item, &mut sums.gram, &mut sums.gram_by);
+                    self.series_second(series, item, &psi, &root.e, &mut sums);
+                } else if self.is_leaf(0) {
                     vectorised(|| self.pattern(item, &psi, &root.e, &mut work, &mut sums))?;
                 } else {
                     self.tangent_top(item, &mut work, &mut sums)?;
@@ -184,6 +192,10 @@ impl<'a> Elimination<'a> {
                 }
             }
             Ok(sums)
+        })
+        .map(|mut sums| {
+            self.add_series_determinant(&mut sums, self.entries.len());
+            sums
         })
     }
 
@@ -222,6 +234,9 @@ impl<'a> Elimination<'a> {
     /// Blocks of the innermost level under outermost items `items`.
     fn n_blocks(&self, items: Range<usize>) -> usize {
         if self.reduction.levels.len() == 1 {
+            if let Some(series) = self.series() {
+                return series.n_items(items);
+            }
             return self.reduction.patterns[items].iter().map(|p| p.n_blocks).sum();
         }
         let (mut first, mut last) = (items.start, items.end);
@@ -229,7 +244,7 @@ impl<'a> Elimination<'a> {
             first = level.first_child[first];
             last = level.first_child[last];
         }
-        last - first
+        self.series().map_or(last - first, |series| series.n_items(first..last))
     }
 
     fn chunks(&self) -> Vec<Range<usize>> {
@@ -255,7 +270,7 @@ impl<'a> Elimination<'a> {
         let chunks = self.chunks();
         let work: usize = match (self.reduction.levels.last(), self.width.last()) {
             (Some(leaf), Some(w)) => {
-                self.n_blocks(0..self.n_items()) * leaf.q * w * (w + n_entries * w)
+                self.n_blocks(0..self.n_items()) * leaf.q.max(1) * w * (w + n_entries * w)
             }
             _ => 0,
         };

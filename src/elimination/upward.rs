@@ -34,6 +34,10 @@ impl Elimination<'_> {
             work.m[level] = m;
             return Ok(inner + logdet);
         }
+        if let Some(series) = self.series() {
+            self.series_tangent(series, unit, target, &mut []);
+            return Ok(0.0);
+        }
         vectorised(|| self.leaf_value(level, unit, work, target))
     }
 
@@ -225,6 +229,11 @@ impl Elimination<'_> {
     ) -> Result<f64, NotPositiveDefinite> {
         let layout = self.layout(level);
         let NodeLayout { q, w, .. } = layout;
+        if let Some(series) = self.series().filter(|_| self.is_leaf(level)) {
+            // log|R| of all series is added once, at the end.
+            self.series_tangent(series, unit, target, target_by);
+            return Ok(0.0);
+        }
         if self.is_leaf(level) {
             return vectorised(|| {
                 self.leaf_tangent(unit, layout, work, target, target_by, logdet_by)
