@@ -130,6 +130,8 @@ class SeriesCovariance(Directions):
             met = self.series.n_steps[arm] > 0
             with np.errstate(all="ignore"):
                 f = (pairs[arm, :, 0] - pairs[arm, :, 1]) / np.maximum(total, 1e-300)
+            # What random effects share, they share at every distance.
+            f = np.where(f > 0, np.maximum((f - 1.0 + share) / share, 0.2 * f), f)
             eta = self.structure.eta_of_steps(
                 self.series.gaps[met], f[met], total[met] / max(float(total.sum()), 1e-300)
             )
