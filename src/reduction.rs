@@ -111,7 +111,8 @@ impl Reduction {
     /// `noise[j]` is the norm below which column j of X is rounding error of its centring.
     /// `terms[l]` lists the random-effect terms of level l as (columns, may they be mixed); an
     /// empty list marks the residual's level.
-    /// `n_classes` counts the classes of items where the residual's units are series.
+    /// `series` counts the classes of items and the weights each is given, where the residual's
+    /// units are series.
     /// With `share` units are grouped by T; without it each unit keeps its own block, in order.
     ///
     /// # Errors
@@ -121,7 +122,7 @@ impl Reduction {
         nesting: &Nesting,
         noise: &[f64],
         terms: &[Vec<(usize, bool)>],
-        n_classes: usize,
+        series: (usize, usize),
         share: bool,
     ) -> Result<Self, CollinearRandomEffects> {
         let RotatedRows { levels, mut remainder, mut total } = rotated;
@@ -136,7 +137,7 @@ impl Reduction {
             block.is_residual = terms[l].is_empty();
             if level.shares.is_some() {
                 block.series = Some(Series::new(
-                    n_classes,
+                    series,
                     block.n_outer + fixed.kept.len(),
                     &level.bundles,
                     &level.classes,

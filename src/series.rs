@@ -259,6 +259,8 @@ impl Bundle {
 pub struct Series {
     /// Number of classes.
     pub n_classes: usize,
+    /// Weights of every class from which those of N and of its derivatives are mixed.
+    pub n_basis: usize,
     /// Columns of [outer Z | X].
     pub n_columns: usize,
     /// Items of bundle b: `row_offsets[b]..row_offsets[b + 1]`.
@@ -285,7 +287,7 @@ impl Series {
     /// Sorts items (`responses` per fit) into cross-products and single rows.
     #[must_use]
     pub fn new(
-        n_classes: usize,
+        (n_classes, n_basis): (usize, usize),
         n_columns: usize,
         bundles: &[usize],
         classes: &[u32],
@@ -296,6 +298,7 @@ impl Series {
         let n_fits = if n_items == 0 { 0 } else { responses.len() / n_items };
         let mut out = Self {
             n_classes,
+            n_basis,
             n_columns,
             row_offsets: vec![0],
             gram_offsets: vec![0],

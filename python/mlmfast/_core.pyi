@@ -12,6 +12,8 @@ __all__ = [
     "Reduction",
     "__version__",
     "column_statistics",
+    "innovations",
+    "run_chain",
 ]
 
 __version__: str
@@ -19,11 +21,15 @@ __version__: str
 #: Contiguous memory, offset and stride of a column's values in it.
 _Values: TypeAlias = tuple[FloatArray, int, int]
 _Column: TypeAlias = tuple[_Values | None, float, float]
-#: Step by row, classes of ends and of steps, combinations, whether series close, share of an end.
-_Series: TypeAlias = tuple[CodeArray, int, int, list[tuple[float, float, float]], bool, float]
+#: Step by row, classes of ends and of steps, combinations, whether series close, share of an end,
+#: weights of every class.
+_Series: TypeAlias = tuple[CodeArray, int, int, list[tuple[float, float, float]], bool, float, int]
 _Entry: TypeAlias = tuple[int, int, int]
 
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
+
+def run_chain(f: FloatArray, z: FloatArray) -> FloatArray: ...
+def innovations(z: FloatArray, y: FloatArray, g: FloatArray) -> FloatArray: ...
 
 class NotNested(ValueError): ...
 class CollinearRandomEffects(ValueError): ...

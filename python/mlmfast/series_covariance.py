@@ -11,11 +11,11 @@ variance sigma^2 (see the crate's module `series`),
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.markov import MarkovChain
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 #: (weight of a row, of the row before, share in the sum of squares) of what a step contributes.
 _COMBINATIONS = [(1.0, 1.0, 0.25), (1.0, -1.0, 0.25)]
 _END_SHARE = 0.5
+CoreSeries: TypeAlias = tuple[
+    CodeArray, int, int, list[tuple[float, float, float]], bool, float, int
+]
 
 
 @dataclass(frozen=True)
@@ -60,63 +63,81 @@ class SeriesCovariance(Directions):
         return self.n_arms * self.structure.n_theta
 
     @property
-    def core_argument(self) -> tuple[object, int, int, list[tuple[float, float, float]], bool, float]:
+    def core_argument(self) -> CoreSeries:
         """How rows combine, for the core's reduction."""
         n_steps = self.series.n_steps.size
-        return self.series.step, self.n_arms, n_steps, _COMBINATIONS, True, _END_SHARE
+        n_basis = self.n_arms * len(_derivatives(self.structure.n_theta - 1))
+        return self.series.step, self.n_arms, n_steps, _COMBINATIONS, True, _END_SHARE, n_basis
 
     def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
-        """Weights by class and log|R|, (a, kinds, n_classes + 1); see `Directions` for kinds."""
-        n, t, n_gaps = self.structure.n_theta, self.n_theta, len(self.series.gaps)
+        """Weights of the classes, how kinds mix them, and log|R|: (a, n_basis, n_classes + 2 kinds).
+
+        An arm's weights are those at sigma, and their derivatives by the correlation parameters eta;
+        derivatives by log sigma are multiples of them. See `Directions` for the kinds.
+        """
+        n, t = self.structure.n_theta, self.n_theta
+        n_gaps = len(self.series.gaps)
+        n_classes = self.n_arms * (1 + 2 * n_gaps)
         kinds = 1 + t + t * (t + 1) // 2 if derivatives else 1
-        out = np.zeros((len(theta), kinds, self.n_arms * (1 + 2 * n_gaps) + 1))
+        orders = _derivatives(n - 1)
+        out = np.zeros((len(theta), self.n_arms * len(orders), n_classes + 2 * kinds))
         for arm in range(self.n_arms):
-            own = theta[:, arm * n : (arm + 1) * n]
-            end, steps, logdet = self._weights(own, arm)
+            log_sd, eta = theta[:, arm * n, None], theta[:, arm * n + 1 : (arm + 1) * n]
+            steps, logs = self._steps(eta, arm)
+            precision = np.exp(-2.0 * log_sd)
             first = self.n_arms + 2 * n_gaps * arm
-            for at, jet in (
-                (slice(arm, arm + 1), end),
-                (slice(first, first + 2 * n_gaps), steps),
-                (slice(-1, None), logdet),
-            ):
-                out[:, 0, at] += jet.value
-                if derivatives:
-                    self._place(out[..., at], jet, arm * n)
+            own = out[:, arm * len(orders) : (arm + 1) * len(orders)]
+            own[:, 0, arm] = 0.5 * precision[:, 0]
+            for basis, order in enumerate(orders if derivatives else orders[:1]):
+                own[:, basis, first : first + 2 * n_gaps] = precision * _derivative(steps, order)
+            self._mix(own[..., n_classes : n_classes + kinds], arm, derivatives)
+            logdet = out[:, 0, n_classes + kinds :]
+            self._determinant(logdet, logs, log_sd[:, 0], arm, derivatives)
         return out
 
-    def _place(self, out: FloatArray, jet: Jet, first: int) -> None:
-        """Derivatives by an arm's parameters, which begin at ``first``, into their kinds."""
-        t = self.n_theta
-        for k in range(jet.first.shape[-1]):
-            out[:, 1 + first + k] += jet.first[..., k]
-            row = 1 + t + (first + k) * (first + k + 1) // 2 + first
-            for j in range(k + 1):
-                out[:, row + j] += jet.second[..., k, j]
+    def _mix(self, out: FloatArray, arm: int, derivatives: bool) -> None:
+        """How each kind is mixed from an arm's weights; (a, n_basis of the arm, kinds)."""
+        out[:, 0, 0] = 1.0
+        if not derivatives:
+            return
+        n, t = self.structure.n_theta, self.n_theta
+        for basis, order in enumerate(_derivatives(n - 1)):
+            # Each derivative by log sigma multiplies by -2.
+            for times in range(3 - len(order)):
+                which = sorted([arm * n + 1 + k for k in order] + [arm * n] * times, reverse=True)
+                if which:
+                    out[:, basis, _kind(which, t)] = (-2.0) ** times
 
-    def _weights(self, theta: FloatArray, arm: int) -> tuple[Jet, Jet, Jet]:
-        """Weight of ends and of steps, and log|R|, by one arm's theta."""
+    def _determinant(
+        self, out: FloatArray, logs: Jet, log_sd: FloatArray, arm: int, derivatives: bool
+    ) -> None:
+        """Adds log|R| of an arm and its derivatives; (a, kinds)."""
+        n, t = self.structure.n_theta, self.n_theta
+        out[:, 0] += logs.value[:, 0] + 2.0 * self.series.n_rows[arm] * log_sd
+        if not derivatives:
+            return
+        out[:, 1 + arm * n] = 2.0 * self.series.n_rows[arm]
+        for order in _derivatives(n - 1)[1:]:
+            which = sorted([arm * n + 1 + k for k in order], reverse=True)
+            out[:, _kind(which, t)] = _derivative(logs, order)[:, 0]
+
+    def _steps(self, eta: FloatArray, arm: int) -> tuple[Jet, Jet]:
+        """Weights of sums and differences of neighbours, and log|C|, by an arm's eta."""
         assert isinstance(self.structure, MarkovChain), "checked where the design was read"
         with np.errstate(all="ignore"):
-            steps = self.structure.step_correlations(theta[:, 1:], self.series.gaps)
+            steps = self.structure.step_correlations(eta, self.series.gaps)
             f, below, above = steps.f, steps.below, steps.above
             # (1 - f) / (1 + f), its inverse, and log(1 - f^2), with derivatives by f.
             sums = f.through(below / above, -2.0 / above**2, 4.0 / above**3)
             differences = f.through(above / below, 2.0 / below**2, 4.0 / below**3)
-            room = below * above
-            value = f.value
+            room, value = below * above, f.value
             logs = f.through(
                 np.log(below) + np.log(above),
                 -2.0 * value / room,
                 -2.0 * (1.0 + value * value) / room**2,
             )
-        order = _interleaved(sums, differences)
-        log_sd = theta[:, :1]
-        precision = np.exp(-2.0 * log_sd)
-        end = _scaled(Jet.constant(np.full((len(theta), 1), 0.5), f.first.shape[-1]), precision)
         counted = (logs * self.series.n_steps[arm]).sum()
-        return end, _scaled(order * 0.25, precision), _with_log_sd(
-            counted, 2.0 * self.series.n_rows[arm], log_sd
-        )
+        return _interleaved(sums, differences) * 0.25, counted
 
     def start(self, core: _core.Reduction, fit: int, share: float) -> FloatArray:
         """Moments of least squares residuals: a share of their variance, neighbours' correlation."""
@@ -206,21 +227,24 @@ def _interleaved(a: Jet, b: Jet) -> Jet:
     return Jet(mixed(a.value, b.value), mixed(a.first, b.first), mixed(a.second, b.second))
 
 
-def _scaled(jet: Jet, precision: FloatArray) -> Jet:
-    """Jet / sigma^2 with log sigma as the first parameter."""
-    n, m, p = jet.first.shape
-    value = precision * jet.value
-    first, second = np.empty((n, m, p + 1)), np.empty((n, m, p + 1, p + 1))
-    first[..., 0], first[..., 1:] = -2.0 * value, precision[..., None] * jet.first
-    second[..., 0, :] = second[..., :, 0] = -2.0 * first
-    second[..., 1:, 1:] = precision[..., None, None] * jet.second
-    return Jet(value, first, second)
+def _derivatives(p: int) -> list[tuple[int, ...]]:
+    """The function itself, its first and its second derivatives by p parameters.
+
+    Examples
+    --------
+    >>> _derivatives(1)
+    [(), (0,), (0, 0)]
+    """
+    first = [(k,) for k in range(p)]
+    return [(), *first, *((k, j) for k in range(p) for j in range(k + 1))]
 
 
-def _with_log_sd(jet: Jet, slope: float, log_sd: FloatArray) -> Jet:
-    """Jet + slope log sigma with log sigma as the first parameter."""
-    n, m, p = jet.first.shape
-    first, second = np.empty((n, m, p + 1)), np.zeros((n, m, p + 1, p + 1))
-    first[..., 0], first[..., 1:] = slope, jet.first
-    second[..., 1:, 1:] = jet.second
-    return Jet(jet.value + slope * log_sd, first, second)
+def _derivative(jet: Jet, order: tuple[int, ...]) -> FloatArray:
+    if len(order) < 2:
+        return jet.first[..., order[0]] if order else jet.value
+    return jet.second[..., order[0], order[1]]
+
+
+def _kind(which: list[int], t: int) -> int:
+    """Position of a derivative by one or two of t parameters, larger first, among the kinds."""
+    return 1 + which[0] if len(which) == 1 else 1 + t + which[0] * (which[0] + 1) // 2 + which[1]

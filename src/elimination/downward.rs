@@ -18,7 +18,7 @@ impl Elimination<'_> {
         sums: &mut Sums,
     ) {
         if let Some(series) = self.series().filter(|_| self.is_leaf(level)) {
-            self.series_second(series, unit, psi, e, sums);
+            self.series_second(series, psi, e, work, sums);
             return;
         }
         let layout = self.layout(level);

@@ -182,8 +182,11 @@ impl<'a> Elimination<'a> {
             let mut work = Workspace::new(self);
             for item in chunk {
                 if let Some(series) = self.series().filter(|_| self.is_leaf(0)) {
-                    self.series_tangent(series, item, &mut sums.gram, &mut sums.gram_by);
-                    self.series_second(series, item, &psi, &root.e, &mut sums);
+                    work.nodes[0].clear();
+                    work.visited[0] = 0;
+                    let (gram, gram_by) = (&mut sums.gram, &mut sums.gram_by);
+                    self.series_tangent(series, item, &mut work, gram, gram_by);
+                    self.series_second(series, &psi, &root.e, &mut work, &mut sums);
                 } else if self.is_leaf(0) {
                     vectorised(|| self.pattern(item, &psi, &root.e, &mut work, &mut sums))?;
                 } else {

@@ -1,9 +1,49 @@
 //! The innermost level where residuals are series: see [`crate::series`].
+//!
+//! The level's covariance is given as a few weights of every class (a basis), as how the weights of
+//! N and of its derivatives are mixed from these, and as log|R| with its derivatives. A unit's
+//! cross-products are summed under each weight of the basis; all derivatives follow from the sums.
 
+use super::workspace::Workspace;
 use super::{Elimination, Sums};
-use crate::dense::{axpy, dot, vectorised};
+use crate::dense::{axpy, dot, symmetrise, vectorised};
 use crate::reduction::block;
 use crate::series::Series;
+
+/// Items that enter the sums together: one pass over the sums serves all of them.
+const TOGETHER: usize = 4;
+
+/// What the parameters make of the classes.
+struct Weights<'a> {
+    /// By weight of the basis: its value in every class, mixing by kind, log|R| by kind.
+    rows: Vec<&'a [f64]>,
+    n_classes: usize,
+    n_kinds: usize,
+}
+
+impl Weights<'_> {
+    fn of_class(&self, basis: usize, class: u32) -> f64 {
+        self.rows[basis][class as usize]
+    }
+
+    fn mixing(&self, basis: usize, kind: usize) -> f64 {
+        self.rows[basis][self.n_classes + kind]
+    }
+
+    fn logdet(&self, kind: usize) -> f64 {
+        self.rows[0][self.n_classes + self.n_kinds + kind]
+    }
+
+    /// Adds the mix of `parts` (one of `size` a weight of the basis) that belongs to `kind`.
+    fn mix(&self, kind: usize, parts: &[f64], size: usize, target: &mut [f64]) {
+        for basis in 0..self.rows.len() {
+            let factor = self.mixing(basis, kind);
+            if factor != 0.0 {
+                axpy(factor, &parts[block(basis, size)], target);
+            }
+        }
+    }
+}
 
 impl Elimination<'_> {
     /// The series, where the innermost level holds them.
@@ -11,104 +51,146 @@ impl Elimination<'_> {
         self.reduction.levels.last().and_then(|leaf| leaf.series.as_ref())
     }
 
-    /// Weights by class, then log|R|: their values (`kind` 0) or derivatives.
-    fn weights(&self, series: &Series, kind: usize) -> &[f64] {
-        let level = self.reduction.levels.len() - 1;
-        &self.g[level][block(kind, series.n_classes + 1)]
+    fn weights(&self, series: &Series) -> Weights<'_> {
+        let g = &self.g[self.reduction.levels.len() - 1];
+        let width = g.len() / series.n_basis;
+        Weights {
+            rows: g.chunks_exact(width).collect(),
+            n_classes: series.n_classes,
+            n_kinds: (width - series.n_classes) / 2,
+        }
     }
 
     /// Adds log|R| and, for `n` entries that end with the residual's, its derivatives.
     pub(super) fn add_series_determinant(&self, sums: &mut Sums, n: usize) {
         let Some(series) = self.series() else { return };
-        let at = |kind: usize| self.weights(series, kind)[series.n_classes];
-        sums.logdet += at(0);
+        let weights = self.weights(series);
+        sums.logdet += weights.logdet(0);
         if n == 0 {
             return;
         }
         let first = self.first_entry[self.reduction.levels.len() - 1];
         let t = n - first;
         for k in 0..t {
-            sums.logdet_by[first + k] += at(1 + k);
+            sums.logdet_by[first + k] += weights.logdet(1 + k);
             for l in 0..=k {
-                sums.hessian[(first + k) * n + first + l] += at(1 + t + k * (k + 1) / 2 + l);
+                let kind = 1 + t + k * (k + 1) / 2 + l;
+                sums.hessian[(first + k) * n + first + l] += weights.logdet(kind);
             }
         }
     }
 
-    /// Adds a bundle's N to `target`, and its derivatives to `target_by` (one matrix a parameter).
+    /// Adds a bundle's N to `target`.
+    pub(super) fn series_value(&self, series: &Series, bundle: usize, target: &mut [f64]) {
+        let weights = self.weights(series);
+        let w = series.n_columns + 1;
+        let mut parts = vec![0.0; series.n_basis * w * w];
+        let used: Vec<usize> =
+            (0..series.n_basis).filter(|&basis| weights.mixing(basis, 0) != 0.0).collect();
+        self.sum_items(series, bundle, &weights, &used, &mut parts);
+        weights.mix(0, &parts, w * w, target);
+    }
+
+    /// Adds a bundle's N to `target`, and its derivatives to `target_by` (one matrix a parameter);
+    /// keeps what `series_second` needs.
     pub(super) fn series_tangent(
         &self,
         series: &Series,
         bundle: usize,
+        work: &mut Workspace,
         target: &mut [f64],
         target_by: &mut [f64],
     ) {
+        let weights = self.weights(series);
         let w = series.n_columns + 1;
-        let t = target_by.len() / (w * w);
-        let weights: Vec<&[f64]> = (0..=t).map(|kind| self.weights(series, kind)).collect();
-        vectorised(
-            #[inline(always)]
-            || {
-                let mut v = vec![0.0; w];
-                for item in series.gram_offsets[bundle]..series.gram_offsets[bundle + 1] {
-                    let class = series.gram_classes[item] as usize;
-                    self.add_gram(series, item, weights[0][class], target);
-                    for k in 0..t {
-                        let into = &mut target_by[block(k, w * w)];
-                        self.add_gram(series, item, weights[1 + k][class], into);
-                    }
-                }
-                for item in series.row_offsets[bundle]..series.row_offsets[bundle + 1] {
-                    let class = series.row_classes[item] as usize;
-                    self.load_item(series, item, &mut v);
-                    add_scaled_outer(weights[0][class], &v, target);
-                    for k in 0..t {
-                        let into = &mut target_by[block(k, w * w)];
-                        add_scaled_outer(weights[1 + k][class], &v, into);
-                    }
-                }
-            },
-        );
+        let nodes = &mut work.nodes[self.reduction.levels.len() - 1];
+        let start = nodes.len();
+        nodes.resize(start + series.n_basis * w * w, 0.0);
+        let parts = &mut nodes[start..];
+        let all: Vec<usize> = (0..series.n_basis).collect();
+        self.sum_items(series, bundle, &weights, &all, parts);
+        weights.mix(0, parts, w * w, target);
+        for (k, into) in target_by.chunks_exact_mut(w * w).enumerate() {
+            weights.mix(1 + k, parts, w * w, into);
+        }
     }
 
     /// Adds a bundle's second derivatives under the weights `psi` of N and e of the residual.
     pub(super) fn series_second(
         &self,
         series: &Series,
-        bundle: usize,
         psi: &[f64],
         e: &[f64],
+        work: &mut Workspace,
         sums: &mut Sums,
     ) {
+        let weights = self.weights(series);
         let level = self.reduction.levels.len() - 1;
+        let w = series.n_columns + 1;
+        let first = work.visited[level] * series.n_basis * w * w;
+        work.visited[level] += 1;
+        let mut forms = vec![[0.0; 2]; series.n_basis];
+        for (basis, form) in forms.iter_mut().enumerate() {
+            let part = &mut work.nodes[level][first..][block(basis, w * w)];
+            symmetrise(part, w);
+            for (i, row) in part.chunks_exact(w).enumerate() {
+                form[0] += dot(row, &psi[block(i, w)]);
+                form[1] += e[i] * dot(row, e);
+            }
+        }
         let (first, n) = (self.first_entry[level], self.entries.len());
         let t = n - first;
-        let pairs: Vec<(usize, usize)> = (0..t).flat_map(|k| (0..=k).map(move |l| (k, l))).collect();
-        let weights: Vec<&[f64]> =
-            (0..pairs.len()).map(|pair| self.weights(series, 1 + t + pair)).collect();
-        let mut add = |class: usize, by_psi: f64, by_e: f64| {
-            for (weight, &(k, l)) in weights.iter().zip(&pairs) {
-                let at = (first + k) * n + first + l;
-                sums.hessian[at] += weight[class] * by_psi;
-                sums.hessian_rss[at] += weight[class] * by_e;
+        for k in 0..t {
+            for l in 0..=k {
+                let (kind, at) = (1 + t + k * (k + 1) / 2 + l, (first + k) * n + first + l);
+                for (basis, form) in forms.iter().enumerate() {
+                    sums.hessian[at] += weights.mixing(basis, kind) * form[0];
+                    sums.hessian_rss[at] += weights.mixing(basis, kind) * form[1];
+                }
             }
-        };
+        }
+    }
+
+    /// Cross-products of a bundle's items under some weights of the basis (lower triangles).
+    fn sum_items(
+        &self,
+        series: &Series,
+        bundle: usize,
+        weights: &Weights,
+        used: &[usize],
+        parts: &mut [f64],
+    ) {
+        let w = series.n_columns + 1;
         vectorised(
             #[inline(always)]
             || {
-                let w = series.n_columns + 1;
-                let mut v = vec![0.0; w];
                 for item in series.gram_offsets[bundle]..series.gram_offsets[bundle + 1] {
-                    let (by_psi, by_e) = self.gram_forms(series, item, psi, e);
-                    add(series.gram_classes[item] as usize, by_psi, by_e);
-                }
-                for item in series.row_offsets[bundle]..series.row_offsets[bundle + 1] {
-                    self.load_item(series, item, &mut v);
-                    let mut by_psi = 0.0;
-                    for (i, value) in v.iter().enumerate() {
-                        by_psi += value * dot(&psi[block(i, w)], &v);
+                    for &basis in used {
+                        let weight = weights.of_class(basis, series.gram_classes[item]);
+                        if weight != 0.0 {
+                            self.add_gram(series, item, weight, &mut parts[block(basis, w * w)]);
+                        }
                     }
-                    add(series.row_classes[item] as usize, by_psi, dot(&v, e).powi(2));
+                }
+                let mut v = vec![0.0; TOGETHER * w];
+                let mut item = series.row_offsets[bundle];
+                let end = series.row_offsets[bundle + 1];
+                while item < end {
+                    let count = TOGETHER.min(end - item);
+                    v.fill(0.0);
+                    for (r, row) in v.chunks_exact_mut(w).take(count).enumerate() {
+                        self.load_item(series, item + r, row);
+                    }
+                    for &basis in used {
+                        let mut weight = [0.0; TOGETHER];
+                        for (r, value) in weight.iter_mut().take(count).enumerate() {
+                            *value = weights.of_class(basis, series.row_classes[item + r]);
+                        }
+                        if weight.iter().any(|value| *value != 0.0) {
+                            add_outer_products(&weight, &v, w, &mut parts[block(basis, w * w)]);
+                        }
+                    }
+                    item += count;
                 }
             },
         );
@@ -121,51 +203,33 @@ impl Elimination<'_> {
         out[columns] = series.row_responses[self.fit * series.row_classes.len() + item];
     }
 
-    /// Lower triangle of [outer Z | X] squared, and the products with the response.
-    #[inline(always)]
-    fn gram<'a>(&self, series: &'a Series, item: usize) -> (&'a [f64], &'a [f64]) {
-        let columns = series.n_columns;
-        let at = self.fit * series.gram_classes.len() + item;
-        (
-            &series.grams[block(item, columns * (columns + 1) / 2)],
-            &series.gram_responses[block(at, columns + 1)],
-        )
-    }
-
     #[inline(always)]
     fn add_gram(&self, series: &Series, item: usize, weight: f64, target: &mut [f64]) {
-        let w = series.n_columns + 1;
-        let (columns, response) = self.gram(series, item);
-        let mut at = 0;
-        for i in 0..w - 1 {
-            axpy(weight, &columns[at..at + i + 1], &mut target[i * w..i * w + i + 1]);
-            at += i + 1;
+        let (columns, w) = (series.n_columns, series.n_columns + 1);
+        let at = self.fit * series.gram_classes.len() + item;
+        let gram = &series.grams[block(item, columns * w / 2)];
+        let mut first = 0;
+        for i in 0..columns {
+            axpy(weight, &gram[first..first + i + 1], &mut target[i * w..i * w + i + 1]);
+            first += i + 1;
         }
-        axpy(weight, response, &mut target[(w - 1) * w..]);
-    }
-
-    /// <psi, M> and e'M e of a cross-product M, for symmetric psi.
-    #[inline(always)]
-    fn gram_forms(&self, series: &Series, item: usize, psi: &[f64], e: &[f64]) -> (f64, f64) {
-        let w = series.n_columns + 1;
-        let (columns, response) = self.gram(series, item);
-        let (mut by_psi, mut by_e) = (0.0, 0.0);
-        let mut at = 0;
-        for i in 0..w {
-            let row = if i + 1 == w { response } else { &columns[at..at + i + 1] };
-            at += i + 1;
-            by_psi += 2.0 * dot(row, &psi[i * w..i * w + i + 1]) - row[i] * psi[i * w + i];
-            by_e += e[i] * (2.0 * dot(row, &e[..i + 1]) - row[i] * e[i]);
-        }
-        (by_psi, by_e)
+        axpy(weight, &series.gram_responses[block(at, w)], &mut target[columns * w..]);
     }
 }
 
-/// Adds the lower triangle of weight v v'.
+/// Adds the lower triangle of the sum of weight v v' over the rows v of `rows`.
 #[inline(always)]
-fn add_scaled_outer(weight: f64, v: &[f64], target: &mut [f64]) {
-    let w = v.len();
-    for (i, value) in v.iter().enumerate() {
-        axpy(weight * value, &v[..=i], &mut target[i * w..i * w + i + 1]);
+fn add_outer_products(weight: &[f64; TOGETHER], rows: &[f64], w: usize, target: &mut [f64]) {
+    let (a, rest) = rows.split_at(w);
+    let (b, rest) = rest.split_at(w);
+    let (c, d) = rest.split_at(w);
+    for i in 0..w {
+        let by = [weight[0] * a[i], weight[1] * b[i], weight[2] * c[i], weight[3] * d[i]];
+        let into = &mut target[i * w..i * w + i + 1];
+        let n = into.len();
+        let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]);
+        for j in 0..n {
+            into[j] += (by[0] * a[j] + by[1] * b[j]) + (by[2] * c[j] + by[3] * d[j]);
+        }
     }
 }

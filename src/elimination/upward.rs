@@ -35,7 +35,7 @@ impl Elimination<'_> {
             return Ok(inner + logdet);
         }
         if let Some(series) = self.series() {
-            self.series_tangent(series, unit, target, &mut []);
+            self.series_value(series, unit, target);
             return Ok(0.0);
         }
         vectorised(|| self.leaf_value(level, unit, work, target))
@@ -231,7 +231,7 @@ impl Elimination<'_> {
         let NodeLayout { q, w, .. } = layout;
         if let Some(series) = self.series().filter(|_| self.is_leaf(level)) {
             // log|R| of all series is added once, at the end.
-            self.series_tangent(series, unit, target, target_by);
+            self.series_tangent(series, unit, work, target, target_by);
             return Ok(0.0);
         }
         if self.is_leaf(level) {

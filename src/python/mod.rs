@@ -5,6 +5,7 @@
 
 mod arrays;
 mod reduction;
+mod series;
 
 use pyo3::prelude::*;
 
@@ -27,6 +28,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reduction::Nesting>()?;
     module.add_class::<reduction::Reduction>()?;
     module.add_function(wrap_pyfunction!(reduction::column_statistics, module)?)?;
+    module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;
+    module.add_function(wrap_pyfunction!(series::innovations, module)?)?;
     module.add("NotNested", module.py().get_type::<NotNested>())?;
     module.add("CollinearRandomEffects", module.py().get_type::<CollinearRandomEffects>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))

@@ -20,9 +20,9 @@ use crate::{nesting, reduction};
 const PARALLEL_VALUES: usize = 400_000;
 
 /// Step by row, classes of ends and of steps, (row, previous, share) of each combination, whether
-/// the last row closes a series, share of an end.
+/// the last row closes a series, share of an end, weights of every class.
 type SeriesArgument<'py> =
-    (PyReadonlyArray1<'py, i32>, usize, usize, Vec<(f64, f64, f64)>, bool, f64);
+    (PyReadonlyArray1<'py, i32>, usize, usize, Vec<(f64, f64, f64)>, bool, f64, usize);
 type Floats<'py> = Bound<'py, PyArrayDyn<f64>>;
 /// Contiguous memory of a column, offset and stride of its values in it.
 type ValuesArgument<'py> = (PyReadonlyArray1<'py, f64>, usize, usize);
@@ -137,7 +137,7 @@ fn series_columns<'a>(
     argument: &'a SeriesArgument<'_>,
     n_rows: usize,
 ) -> PyResult<SeriesColumns<'a>> {
-    let (step, n_ends, n_steps, combinations, closes, end_share) = argument;
+    let (step, n_ends, n_steps, combinations, closes, end_share, _) = argument;
     let step = vector("step", step, n_rows)?;
     if step.iter().any(|&s| if s < 0 { -1 - s } else { s } as usize >= if s < 0 { *n_ends } else { *n_steps }) {
         return Err(PyValueError::new_err("a step lies outside the classes"));
@@ -202,6 +202,7 @@ impl Reduction {
             series: series.as_ref().map(|s| series_columns(s, n)).transpose()?,
         };
         let n_classes = rows.series.as_ref().map_or(0, SeriesColumns::n_classes);
+        let n_basis = series.as_ref().map_or(0, |s| s.6);
         if rows.visits.is_some_and(|(v, k)| v.iter().any(|&v| v < 0 || v as usize >= k)) {
             return Err(PyValueError::new_err("a visit lies outside 0..n_visits"));
         }
@@ -220,7 +221,7 @@ impl Reduction {
                 let raised = signal.lock().ok().and_then(|mut slot| slot.take());
                 return Err(raised.unwrap_or_else(|| PyValueError::new_err("interrupted")));
             };
-            reduction::Reduction::new(rotated, nesting, &noise, &terms, n_classes, share)
+            reduction::Reduction::new(rotated, nesting, &noise, &terms, (n_classes, n_basis), share)
                 .map(Self)
                 .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))
         })
@@ -437,11 +438,8 @@ impl Reduction {
             // With derivatives by parameters: (a, matrices, units or 1, q, q).
             let n_units = self.0.patterns.len();
             if let Some(series) = &level.series {
-                let kinds = shape.get(1).copied().unwrap_or(0);
-                let wanted = [a, kinds, series.n_classes + 1];
-                if kinds == 0 {
-                    return Err(PyValueError::new_err("g lacks the weights of the series"));
-                }
+                let width = shape.get(2).copied().unwrap_or(0).max(series.n_classes + 2);
+                let wanted = [a, series.n_basis, width];
                 slices.push((c_slice("g", array, &wanted)?, wanted[1..].iter().product()));
             } else if level.is_residual && shape.len() == 5 && [1, n_units].contains(&shape[2]) {
                 let wanted = [a, shape[1], shape[2], level.q, level.q];
@@ -461,12 +459,14 @@ impl Reduction {
         let Some(level) = self.0.levels.last().filter(|level| level.is_residual) else {
             return true;
         };
-        let size = level.series.as_ref().map_or(level.q * level.q, |s| s.n_classes + 1);
+        let size = level.q * level.q;
         let t = entries.iter().filter(|e| e.level + 1 == self.0.levels.len()).count();
-        let one = size * (1 + t + t * (t + 1) / 2);
-        if level.series.is_some() {
+        let kinds = 1 + t + t * (t + 1) / 2;
+        if let Some(series) = &level.series {
+            let one = series.n_basis * (series.n_classes + 2 * kinds);
             return g.iter().all(|g| g.last().is_some_and(|g| g.len() == one));
         }
+        let one = size * kinds;
         let lengths = [size, one, one * self.0.patterns.len()];
         g.iter().all(|g| g.last().is_some_and(|g| lengths.contains(&g.len())))
     }
