@@ -168,7 +168,11 @@ pub fn rotate(
                 None => LevelRows {
                     q: z.len(),
                     n_columns: width,
-                    shares: columns.series.as_ref().filter(|_| innermost).map(SeriesColumns::shares),
+                    shares: columns
+                        .series
+                        .as_ref()
+                        .filter(|_| innermost)
+                        .map(SeriesColumns::shares),
                     ..LevelRows::default()
                 },
             }

@@ -39,6 +39,9 @@ const CHUNK_BLOCKS: usize = 256;
 /// Floating-point operations below which a pass stays in the calling thread.
 const PARALLEL_WORK: usize = 3_000_000;
 
+/// Operations that an outer unit's own small matrices are worth.
+const WORK_OF_UNIT: usize = 2_000;
+
 /// A free entry of G: row `a`, column `b` (and its mirror image) of one level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -277,6 +280,9 @@ impl<'a> Elimination<'a> {
             }
             _ => 0,
         };
+        // What each outer unit costs besides, in small matrices.
+        let nested = self.series().is_some() && chunks.len() > 1 && n_entries > 0;
+        let work = work + if nested { self.n_items() * WORK_OF_UNIT } else { 0 };
         let mut total = Sums::zero(width, n_entries);
         if chunks.len() > 1 && work > PARALLEL_WORK {
             let parts: Vec<_> = chunks.into_par_iter().map(&task).collect();

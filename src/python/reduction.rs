@@ -12,8 +12,8 @@ use super::arrays::{array, c_slice, vector};
 use super::{CollinearRandomEffects, NotNested};
 use crate::criterion::{Criterion, evaluate, solve, tangents};
 use crate::elimination::{Elimination, Entry};
-use crate::series::{Combination, SeriesColumns};
 use crate::rows::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
+use crate::series::{Combination, SeriesColumns};
 use crate::{nesting, reduction};
 
 /// Below this many values a thread pool costs more than it saves.
@@ -139,7 +139,10 @@ fn series_columns<'a>(
 ) -> PyResult<SeriesColumns<'a>> {
     let (step, n_ends, n_steps, combinations, closes, end_share, _) = argument;
     let step = vector("step", step, n_rows)?;
-    if step.iter().any(|&s| if s < 0 { -1 - s } else { s } as usize >= if s < 0 { *n_ends } else { *n_steps }) {
+    if step
+        .iter()
+        .any(|&s| if s < 0 { -1 - s } else { s } as usize >= if s < 0 { *n_ends } else { *n_steps })
+    {
         return Err(PyValueError::new_err("a step lies outside the classes"));
     }
     let combinations = combinations
@@ -278,9 +281,8 @@ impl Reduction {
     fn class_squares<'py>(&self, py: Python<'py>, fit: usize) -> PyResult<Floats<'py>> {
         self.check_fits(&[fit])?;
         let series = self.0.levels.last().and_then(|level| level.series.as_ref());
-        let squares = series.map_or(&[][..], |s| {
-            &s.response_squares[fit * s.n_classes..(fit + 1) * s.n_classes]
-        });
+        let squares = series
+            .map_or(&[][..], |s| &s.response_squares[fit * s.n_classes..(fit + 1) * s.n_classes]);
         array(py, squares.to_vec(), &[squares.len()])
     }
 
@@ -473,12 +475,10 @@ impl Reduction {
 
     fn entries(&self, entries: &[(usize, usize, usize)]) -> PyResult<Vec<Entry>> {
         let sorted = entries.windows(2).all(|pair| pair[0].0 <= pair[1].0);
-        let inside = entries
-            .iter()
-            .all(|&(level, a, b)| {
-                let is_inside = |l: &reduction::Blocks| l.series.is_some() || (a < l.q && b < l.q);
-                self.0.levels.get(level).is_some_and(is_inside)
-            });
+        let inside = entries.iter().all(|&(level, a, b)| {
+            let is_inside = |l: &reduction::Blocks| l.series.is_some() || (a < l.q && b < l.q);
+            self.0.levels.get(level).is_some_and(is_inside)
+        });
         if !sorted || !inside {
             return Err(PyValueError::new_err("entries must lie inside G, sorted by level"));
         }

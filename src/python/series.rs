@@ -17,7 +17,13 @@ pub fn run_chain<'py>(
     let (f, z) = (vector("f", &f, n)?, vector("z", &z, n)?);
     let x = py.detach(|| {
         let mut last = 0.0;
-        f.iter().zip(z).map(|(f, z)| { last = f * last + z; last }).collect()
+        f.iter()
+            .zip(z)
+            .map(|(f, z)| {
+                last = f * last + z;
+                last
+            })
+            .collect()
     });
     array(py, x, &[n])
 }
