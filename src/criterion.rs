@@ -279,7 +279,7 @@ mod tests {
             series: None,
         };
         let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
-        Reduction::new(rotated, &nesting, &[0.0; 3], &terms, (0, 0), true).expect("full rank Z")
+        Reduction::new(rotated, &nesting, &[0.0; 3], &terms, (0, 0, 0), true).expect("full rank Z")
     }
 
     fn renumber(codes: &[i32]) -> Vec<i32> {
@@ -334,7 +334,7 @@ mod tests {
         };
         let terms = if n_levels == 2 { vec![vec![(2, true)], vec![]] } else { vec![vec![]] };
         let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
-        Reduction::new(rotated, &nesting, &[0.0; 2], &terms, (0, 0), true).expect("full rank Z")
+        Reduction::new(rotated, &nesting, &[0.0; 2], &terms, (0, 0, 0), true).expect("full rank Z")
     }
 
     #[test]

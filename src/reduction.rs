@@ -111,8 +111,8 @@ impl Reduction {
     /// `noise[j]` is the norm below which column j of X is rounding error of its centring.
     /// `terms[l]` lists the random-effect terms of level l as (columns, may they be mixed); an
     /// empty list marks the residual's level.
-    /// `series` counts the classes of items and the weights each is given, where the residual's
-    /// units are series.
+    /// `series` counts the classes of items, the weights each is given, and the classes of ends if
+    /// the iterations walk along the rows, where the residual's units are series.
     /// With `share` units are grouped by T; without it each unit keeps its own block, in order.
     ///
     /// # Errors
@@ -122,7 +122,7 @@ impl Reduction {
         nesting: &Nesting,
         noise: &[f64],
         terms: &[Vec<(usize, bool)>],
-        series: (usize, usize),
+        series: (usize, usize, usize),
         share: bool,
     ) -> Result<Self, CollinearRandomEffects> {
         let RotatedRows { levels, mut remainder, mut total } = rotated;

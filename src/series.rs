@@ -47,6 +47,9 @@ pub struct SeriesColumns<'a> {
     pub closes: bool,
     /// Weight of an end's square in the sum of squares of all rows.
     pub end_share: f64,
+    /// Do the iterations walk along the rows? Items are then the rows themselves, in order, of the
+    /// class of their step; there are two classes a step, for two functions of it.
+    pub recursive: bool,
 }
 
 impl SeriesColumns<'_> {
@@ -135,7 +138,7 @@ impl Bundle {
             rows: Items::default(),
             block: Vec::new(),
         };
-        if codes.len() > many {
+        if codes.len() > many && !columns.recursive {
             codes.sort_unstable();
             for run in codes.chunk_by(|a, b| a == b) {
                 let ends = if columns.closes { 2 } else { 1 };
@@ -167,7 +170,7 @@ impl Bundle {
         for run in codes[fresh.clone()].chunk_by(|a, b| a == b) {
             let rows = first..first + run.len();
             first += run.len();
-            if run[0] < 0 {
+            if run[0] < 0 || columns.recursive {
                 let only_row = Combination { row: 1.0, previous: 0.0, share: 0.0 };
                 self.combine(columns, scratch, n, rows, run[0], &[only_row]);
             } else {
@@ -225,7 +228,9 @@ impl Bundle {
     pub fn finish(mut self, columns: &SeriesColumns, out: &mut LevelRows) {
         let Items { design, response, classes } = &self.rows;
         let mut order: Vec<usize> = (0..classes.len()).collect();
-        order.sort_by_key(|&i| classes[i]);
+        if !columns.recursive {
+            order.sort_by_key(|&i| classes[i]);
+        }
         let (w, f) = (self.n_columns, self.n_fits);
         for i in order {
             out.design.extend_from_slice(&design[i * w..(i + 1) * w]);
@@ -261,6 +266,8 @@ pub struct Series {
     pub n_classes: usize,
     /// Weights of every class from which those of N and of its derivatives are mixed.
     pub n_basis: usize,
+    /// Classes of ends; 0 unless the iterations walk along the rows.
+    pub n_ends: usize,
     /// Columns of [outer Z | X].
     pub n_columns: usize,
     /// Items of bundle b: `row_offsets[b]..row_offsets[b + 1]`.
@@ -287,7 +294,7 @@ impl Series {
     /// Sorts items (`responses` per fit) into cross-products and single rows.
     #[must_use]
     pub fn new(
-        (n_classes, n_basis): (usize, usize),
+        (n_classes, n_basis, n_ends): (usize, usize, usize),
         n_columns: usize,
         bundles: &[usize],
         classes: &[u32],
@@ -299,6 +306,7 @@ impl Series {
         let mut out = Self {
             n_classes,
             n_basis,
+            n_ends,
             n_columns,
             row_offsets: vec![0],
             gram_offsets: vec![0],
@@ -307,6 +315,8 @@ impl Series {
         };
         let mut row_responses = vec![Vec::new(); n_fits];
         let mut gram_responses = vec![Vec::new(); n_fits];
+        // Rows in a cross-product lose their order.
+        let joins = |run: &[u32]| n_ends == 0 && run.len() * 2 > n_columns;
         let mut first = 0;
         for &end in bundles {
             for run in classes[first..end].chunk_by(|a, b| a == b) {
@@ -317,13 +327,13 @@ impl Series {
                     let y = &responses[f * n_items..][items.clone()];
                     out.response_squares[f * n_classes + run[0] as usize] +=
                         y.iter().map(|v| v * v).sum::<f64>();
-                    if run.len() * 2 > n_columns {
+                    if joins(run) {
                         gram_responses[f].extend(response_products(rows, y, n_columns));
                     } else {
                         row_responses[f].extend_from_slice(y);
                     }
                 }
-                if run.len() * 2 > n_columns {
+                if joins(run) {
                     out.gram_classes.push(run[0]);
                     out.grams.extend(packed_gram(rows, n_columns));
                 } else {
@@ -336,6 +346,26 @@ impl Series {
         }
         out.row_responses = row_responses.concat();
         out.gram_responses = gram_responses.concat();
+        out
+    }
+
+    /// By class of step: sum of products of neighbours' responses, their number, and the same for
+    /// rows two steps of that class apart.
+    #[must_use]
+    pub fn lag_products(&self, fit: usize) -> Vec<f64> {
+        let n_steps = (self.n_classes - self.n_ends) / 2;
+        let mut out = vec![0.0; 4 * n_steps];
+        let y = &self.row_responses[fit * self.row_classes.len()..][..self.row_classes.len()];
+        let step = |i: usize| (self.row_classes[i] as usize).checked_sub(self.n_ends).map(|c| c / 2);
+        for i in 1..y.len() {
+            let Some(code) = step(i) else { continue };
+            out[4 * code] += y[i] * y[i - 1];
+            out[4 * code + 1] += 1.0;
+            if step(i - 1) == Some(code) {
+                out[4 * code + 2] += y[i] * y[i - 2];
+                out[4 * code + 3] += 1.0;
+            }
+        }
         out
     }
 

@@ -16,12 +16,14 @@ from mlmfast import _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
 from mlmfast.errors import DataError, ModelError
 from mlmfast.record import FitRecord, ResidualRecord
 from mlmfast.series_covariance import SeriesCovariance, series_record
+from mlmfast.walked_series import WalkedSeries
 from mlmfast.unit_covariances import (
     Directions,
     SharedDirections,
@@ -472,7 +474,9 @@ def _blocks(
         next_column[level] += term.structure.size
     residual = design.residual
     if residual is not None and residual.series is not None:
-        own = SeriesCovariance(residual.structure, residual.series)
+        walked = isinstance(residual.structure, QuasiSeparable)
+        kind = WalkedSeries if walked else SeriesCovariance
+        own = kind(residual.structure, residual.series)
         return (*blocks, TermBlock(own, len(position), 0, True))
     if residual is not None and residual.points is not None:
         distances = distances_within(

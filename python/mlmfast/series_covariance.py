@@ -19,6 +19,7 @@ from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.markov import MarkovChain
+from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.record import ResidualRecord
 from mlmfast.unit_covariances import Directions
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _COMBINATIONS = [(1.0, 1.0, 0.25), (1.0, -1.0, 0.25)]
 _END_SHARE = 0.5
 CoreSeries: TypeAlias = tuple[
-    CodeArray, int, int, list[tuple[float, float, float]], bool, float, int
+    CodeArray, int, int, list[tuple[float, float, float]], bool, float, int, bool
 ]
 
 
@@ -66,8 +67,8 @@ class SeriesCovariance(Directions):
     def core_argument(self) -> CoreSeries:
         """How rows combine, for the core's reduction."""
         n_steps = self.series.n_steps.size
-        n_basis = self.n_arms * len(_derivatives(self.structure.n_theta - 1))
-        return self.series.step, self.n_arms, n_steps, _COMBINATIONS, True, _END_SHARE, n_basis
+        n_basis = self.n_arms * len(derivative_orders(self.structure.n_theta - 1))
+        return self.series.step, self.n_arms, n_steps, _COMBINATIONS, True, _END_SHARE, n_basis, False
 
     def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
         """Weights of the classes, how kinds mix them, and log|R|: (a, n_basis, n_classes + 2 kinds).
@@ -79,7 +80,7 @@ class SeriesCovariance(Directions):
         n_gaps = len(self.series.gaps)
         n_classes = self.n_arms * (1 + 2 * n_gaps)
         kinds = 1 + t + t * (t + 1) // 2 if derivatives else 1
-        orders = _derivatives(n - 1)
+        orders = derivative_orders(n - 1)
         out = np.zeros((len(theta), self.n_arms * len(orders), n_classes + 2 * kinds))
         for arm in range(self.n_arms):
             log_sd, eta = theta[:, arm * n, None], theta[:, arm * n + 1 : (arm + 1) * n]
@@ -89,7 +90,7 @@ class SeriesCovariance(Directions):
             own = out[:, arm * len(orders) : (arm + 1) * len(orders)]
             own[:, 0, arm] = 0.5 * precision[:, 0]
             for basis, order in enumerate(orders if derivatives else orders[:1]):
-                own[:, basis, first : first + 2 * n_gaps] = precision * _derivative(steps, order)
+                own[:, basis, first : first + 2 * n_gaps] = precision * derivative_of(steps, order)
             self._mix(own[..., n_classes : n_classes + kinds], arm, derivatives)
             logdet = out[:, 0, n_classes + kinds :]
             self._determinant(logdet, logs, log_sd[:, 0], arm, derivatives)
@@ -101,12 +102,12 @@ class SeriesCovariance(Directions):
         if not derivatives:
             return
         n, t = self.structure.n_theta, self.n_theta
-        for basis, order in enumerate(_derivatives(n - 1)):
+        for basis, order in enumerate(derivative_orders(n - 1)):
             # Each derivative by log sigma multiplies by -2.
             for times in range(3 - len(order)):
                 which = sorted([arm * n + 1 + k for k in order] + [arm * n] * times, reverse=True)
                 if which:
-                    out[:, basis, _kind(which, t)] = (-2.0) ** times
+                    out[:, basis, derivative_kind(which, t)] = (-2.0) ** times
 
     def _determinant(
         self, out: FloatArray, logs: Jet, log_sd: FloatArray, arm: int, derivatives: bool
@@ -117,9 +118,9 @@ class SeriesCovariance(Directions):
         if not derivatives:
             return
         out[:, 1 + arm * n] = 2.0 * self.series.n_rows[arm]
-        for order in _derivatives(n - 1)[1:]:
+        for order in derivative_orders(n - 1)[1:]:
             which = sorted([arm * n + 1 + k for k in order], reverse=True)
-            out[:, _kind(which, t)] = _derivative(logs, order)[:, 0]
+            out[:, derivative_kind(which, t)] = derivative_of(logs, order)[:, 0]
 
     def _steps(self, eta: FloatArray, arm: int) -> tuple[Jet, Jet]:
         """Weights of sums and differences of neighbours, and log|C|, by an arm's eta."""
@@ -207,13 +208,13 @@ def correlations_at(
     >>> correlations_at(ar1, theta, np.array([0.0, 2.0])).round(12).tolist()
     [[1.0, 0.25], [0.25, 1.0]]
     """
-    assert isinstance(structure, MarkovChain), "checked where the design was read"
+    assert isinstance(structure, MarkovChain | QuasiSeparable), "checked where the design was read"
     gaps = np.abs(times[..., :, None] - times[..., None, :])
     flat = gaps.ravel()
-    # Derivatives come along: stretch by stretch, so that they take no memory to speak of.
+    # Stretch by stretch: what is computed on the way takes no memory to speak of.
     for at in range(0, len(flat), 1 << 18):
         part = flat[at : at + (1 << 18)]
-        flat[at : at + (1 << 18)] = structure.step_correlations(theta[:, 1:], part).f.value[0]
+        flat[at : at + (1 << 18)] = structure.correlations_over(theta[:, 1:], part)[0]
     return flat.reshape(gaps.shape)
 
 
@@ -227,24 +228,25 @@ def _interleaved(a: Jet, b: Jet) -> Jet:
     return Jet(mixed(a.value, b.value), mixed(a.first, b.first), mixed(a.second, b.second))
 
 
-def _derivatives(p: int) -> list[tuple[int, ...]]:
+def derivative_orders(p: int) -> list[tuple[int, ...]]:
     """The function itself, its first and its second derivatives by p parameters.
 
     Examples
     --------
-    >>> _derivatives(1)
+    >>> derivative_orders(1)
     [(), (0,), (0, 0)]
     """
     first = [(k,) for k in range(p)]
     return [(), *first, *((k, j) for k in range(p) for j in range(k + 1))]
 
 
-def _derivative(jet: Jet, order: tuple[int, ...]) -> FloatArray:
+def derivative_of(jet: Jet, order: tuple[int, ...]) -> FloatArray:
+    """One of `derivative_orders` of the functions, (n_fits, n)."""
     if len(order) < 2:
         return jet.first[..., order[0]] if order else jet.value
     return jet.second[..., order[0], order[1]]
 
 
-def _kind(which: list[int], t: int) -> int:
+def derivative_kind(which: list[int], t: int) -> int:
     """Position of a derivative by one or two of t parameters, larger first, among the kinds."""
     return 1 + which[0] if len(which) == 1 else 1 + t + which[0] * (which[0] + 1) // 2 + which[1]

@@ -14,6 +14,7 @@ from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.heterogeneous import Heterogeneous
 from mlmfast.covariance.markov import MarkovChain
+from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.errors import DataError
 from mlmfast.frame import Frame, check_finite
 
@@ -62,7 +63,7 @@ def is_series(kind: type[CovarianceStructure], coordinates: tuple[str, ...]) -> 
     (True, False)
     """
     return (
-        issubclass(kind, MarkovChain)
+        issubclass(kind, (MarkovChain, QuasiSeparable))
         and not issubclass(kind, Heterogeneous)
         and len(coordinates) == 1
     )

@@ -22,6 +22,7 @@
 
 mod downward;
 mod factors;
+mod recursive;
 mod series;
 mod upward;
 mod workspace;
@@ -188,7 +189,7 @@ impl<'a> Elimination<'a> {
                     work.nodes[0].clear();
                     work.visited[0] = 0;
                     let (gram, gram_by) = (&mut sums.gram, &mut sums.gram_by);
-                    self.series_tangent(series, item, &mut work, gram, gram_by);
+                    sums.logdet += self.series_tangent(series, item, &mut work, gram, gram_by)?;
                     self.series_second(series, &psi, &root.e, &mut work, &mut sums);
                 } else if self.is_leaf(0) {
                     vectorised(|| self.pattern(item, &psi, &root.e, &mut work, &mut sums))?;

@@ -4,9 +4,10 @@
 //! N and of its derivatives are mixed from these, and as log|R| with its derivatives. A unit's
 //! cross-products are summed under each weight of the basis; all derivatives follow from the sums.
 
+use super::recursive::{Jets, walk};
 use super::workspace::Workspace;
 use super::{Elimination, Sums};
-use crate::dense::{axpy, dot, symmetrise, vectorised};
+use crate::dense::{NotPositiveDefinite, axpy, dot, symmetrise, vectorised};
 use crate::reduction::block;
 use crate::series::Series;
 
@@ -19,6 +20,8 @@ struct Weights<'a> {
     rows: Vec<&'a [f64]>,
     n_classes: usize,
     n_kinds: usize,
+    /// Weights of the basis an arm has, where log|C| is found by walking along.
+    n_own: usize,
 }
 
 impl Weights<'_> {
@@ -32,6 +35,17 @@ impl Weights<'_> {
 
     fn logdet(&self, kind: usize) -> f64 {
         self.rows[0][self.n_classes + self.n_kinds + kind]
+    }
+
+    /// What log|C| of a unit adds to a kind: each weight of the basis after an arm's first belongs
+    /// to the kind marked in its last entries, the first to the value.
+    fn logdet_of(&self, logdets: &[f64], kind: usize) -> f64 {
+        let factor = |basis: usize| match (self.n_own, basis) {
+            (0, _) => 0.0,
+            (n, basis) if basis % n == 0 => f64::from(u8::from(kind == 0)),
+            _ => self.rows[basis][self.n_classes + self.n_kinds + kind],
+        };
+        logdets.iter().enumerate().map(|(basis, value)| factor(basis) * value).sum()
     }
 
     /// Adds the mix of `parts` (one of `size` a weight of the basis) that belongs to `kind`.
@@ -58,6 +72,7 @@ impl Elimination<'_> {
             rows: g.chunks_exact(width).collect(),
             n_classes: series.n_classes,
             n_kinds: (width - series.n_classes) / 2,
+            n_own: series.n_basis.checked_div(series.n_ends).unwrap_or(0),
         }
     }
 
@@ -80,15 +95,26 @@ impl Elimination<'_> {
         }
     }
 
-    /// Adds a bundle's N to `target`.
-    pub(super) fn series_value(&self, series: &Series, bundle: usize, target: &mut [f64]) {
+    /// Adds a bundle's N to `target`; returns log|C| where it is not known beforehand.
+    pub(super) fn series_value(
+        &self,
+        series: &Series,
+        bundle: usize,
+        target: &mut [f64],
+    ) -> Result<f64, NotPositiveDefinite> {
         let weights = self.weights(series);
         let w = series.n_columns + 1;
         let mut parts = vec![0.0; series.n_basis * w * w];
         let used: Vec<usize> =
             (0..series.n_basis).filter(|&basis| weights.mixing(basis, 0) != 0.0).collect();
-        self.sum_items(series, bundle, &weights, &used, &mut parts);
+        let mut logdets = vec![0.0; series.n_basis];
+        if series.n_ends > 0 {
+            self.walk_items(series, bundle, &weights, 1, &mut parts, &mut logdets)?;
+        } else {
+            self.sum_items(series, bundle, &weights, &used, &mut parts);
+        }
         weights.mix(0, &parts, w * w, target);
+        Ok(logdets.iter().sum())
     }
 
     /// Adds a bundle's N to `target`, and its derivatives to `target_by` (one matrix a parameter);
@@ -100,19 +126,26 @@ impl Elimination<'_> {
         work: &mut Workspace,
         target: &mut [f64],
         target_by: &mut [f64],
-    ) {
+    ) -> Result<f64, NotPositiveDefinite> {
         let weights = self.weights(series);
         let w = series.n_columns + 1;
         let nodes = &mut work.nodes[self.reduction.levels.len() - 1];
         let start = nodes.len();
-        nodes.resize(start + series.n_basis * w * w, 0.0);
-        let parts = &mut nodes[start..];
-        let all: Vec<usize> = (0..series.n_basis).collect();
-        self.sum_items(series, bundle, &weights, &all, parts);
+        // After the cross-products, log|C| and its derivatives (0 where known beforehand).
+        nodes.resize(start + series.n_basis * (w * w + 1), 0.0);
+        let (parts, logdets) = nodes[start..].split_at_mut(series.n_basis * w * w);
+        if series.n_ends > 0 {
+            let n = series.n_basis / series.n_ends;
+            self.walk_items(series, bundle, &weights, n, parts, logdets)?;
+        } else {
+            let all: Vec<usize> = (0..series.n_basis).collect();
+            self.sum_items(series, bundle, &weights, &all, parts);
+        }
         weights.mix(0, parts, w * w, target);
         for (k, into) in target_by.chunks_exact_mut(w * w).enumerate() {
             weights.mix(1 + k, parts, w * w, into);
         }
+        Ok(weights.logdet_of(logdets, 0))
     }
 
     /// Adds a bundle's second derivatives under the weights `psi` of N and e of the residual.
@@ -127,11 +160,12 @@ impl Elimination<'_> {
         let weights = self.weights(series);
         let level = self.reduction.levels.len() - 1;
         let w = series.n_columns + 1;
-        let first = work.visited[level] * series.n_basis * w * w;
+        let first = work.visited[level] * series.n_basis * (w * w + 1);
         work.visited[level] += 1;
+        let (parts, logdets) = work.nodes[level][first..].split_at_mut(series.n_basis * w * w);
         let mut forms = vec![[0.0; 2]; series.n_basis];
         for (basis, form) in forms.iter_mut().enumerate() {
-            let part = &mut work.nodes[level][first..][block(basis, w * w)];
+            let part = &mut parts[block(basis, w * w)];
             symmetrise(part, w);
             for (i, row) in part.chunks_exact(w).enumerate() {
                 form[0] += dot(row, &psi[block(i, w)]);
@@ -141,14 +175,46 @@ impl Elimination<'_> {
         let (first, n) = (self.first_entry[level], self.entries.len());
         let t = n - first;
         for k in 0..t {
+            sums.logdet_by[first + k] += weights.logdet_of(logdets, 1 + k);
             for l in 0..=k {
                 let (kind, at) = (1 + t + k * (k + 1) / 2 + l, (first + k) * n + first + l);
+                sums.hessian[at] += weights.logdet_of(logdets, kind);
                 for (basis, form) in forms.iter().enumerate() {
                     sums.hessian[at] += weights.mixing(basis, kind) * form[0];
                     sums.hessian_rss[at] += weights.mixing(basis, kind) * form[1];
                 }
             }
         }
+    }
+
+    /// Cross-products of jet components of a bundle's series, walked along.
+    fn walk_items(
+        &self,
+        series: &Series,
+        bundle: usize,
+        weights: &Weights,
+        n_components: usize,
+        parts: &mut [f64],
+        logdets: &mut [f64],
+    ) -> Result<(), NotPositiveDefinite> {
+        let by_arm = series.n_basis / series.n_ends;
+        let arm_of_step = |class: usize| {
+            let n_steps = (series.n_classes - series.n_ends) / (2 * series.n_ends);
+            (class - series.n_ends) / (2 * n_steps)
+        };
+        let generators = |item: usize| {
+            let class = series.row_classes[item] as usize;
+            if class < series.n_ends {
+                return (class * by_arm, None);
+            }
+            let first = arm_of_step(class) * by_arm;
+            let jet = |class: usize| -> Vec<f64> {
+                (first..first + n_components).map(|b| weights.rows[b][class]).collect()
+            };
+            (first, Some((jet(class), jet(class + 1))))
+        };
+        let load = |item: usize, out: &mut [f64]| self.load_item(series, item, out);
+        walk(series, bundle, &Jets::new(n_components), generators, load, parts, logdets)
     }
 
     /// Cross-products of a bundle's items under some weights of the basis (lower triangles).

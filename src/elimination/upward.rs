@@ -35,8 +35,7 @@ impl Elimination<'_> {
             return Ok(inner + logdet);
         }
         if let Some(series) = self.series() {
-            self.series_value(series, unit, target);
-            return Ok(0.0);
+            return self.series_value(series, unit, target);
         }
         vectorised(|| self.leaf_value(level, unit, work, target))
     }
@@ -230,9 +229,8 @@ impl Elimination<'_> {
         let layout = self.layout(level);
         let NodeLayout { q, w, .. } = layout;
         if let Some(series) = self.series().filter(|_| self.is_leaf(level)) {
-            // log|R| of all series is added once, at the end.
-            self.series_tangent(series, unit, work, target, target_by);
-            return Ok(0.0);
+            // What is known of log|R| beforehand is added once, at the end.
+            return self.series_tangent(series, unit, work, target, target_by);
         }
         if self.is_leaf(level) {
             return vectorised(|| {

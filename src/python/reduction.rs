@@ -20,9 +20,10 @@ use crate::{nesting, reduction};
 const PARALLEL_VALUES: usize = 400_000;
 
 /// Step by row, classes of ends and of steps, (row, previous, share) of each combination, whether
-/// the last row closes a series, share of an end, weights of every class.
+/// the last row closes a series, share of an end, weights of every class, whether
+/// iterations walk along the rows.
 type SeriesArgument<'py> =
-    (PyReadonlyArray1<'py, i32>, usize, usize, Vec<(f64, f64, f64)>, bool, f64, usize);
+    (PyReadonlyArray1<'py, i32>, usize, usize, Vec<(f64, f64, f64)>, bool, f64, usize, bool);
 type Floats<'py> = Bound<'py, PyArrayDyn<f64>>;
 /// Contiguous memory of a column, offset and stride of its values in it.
 type ValuesArgument<'py> = (PyReadonlyArray1<'py, f64>, usize, usize);
@@ -137,7 +138,7 @@ fn series_columns<'a>(
     argument: &'a SeriesArgument<'_>,
     n_rows: usize,
 ) -> PyResult<SeriesColumns<'a>> {
-    let (step, n_ends, n_steps, combinations, closes, end_share, _) = argument;
+    let (step, n_ends, n_steps, combinations, closes, end_share, _, recursive) = argument;
     let step = vector("step", step, n_rows)?;
     if step
         .iter()
@@ -156,6 +157,7 @@ fn series_columns<'a>(
         combinations,
         closes: *closes,
         end_share: *end_share,
+        recursive: *recursive,
     })
 }
 
@@ -206,6 +208,7 @@ impl Reduction {
         };
         let n_classes = rows.series.as_ref().map_or(0, SeriesColumns::n_classes);
         let n_basis = series.as_ref().map_or(0, |s| s.6);
+        let n_ends = rows.series.as_ref().map_or(0, |s| if s.recursive { s.n_ends } else { 0 });
         if rows.visits.is_some_and(|(v, k)| v.iter().any(|&v| v < 0 || v as usize >= k)) {
             return Err(PyValueError::new_err("a visit lies outside 0..n_visits"));
         }
@@ -224,7 +227,7 @@ impl Reduction {
                 let raised = signal.lock().ok().and_then(|mut slot| slot.take());
                 return Err(raised.unwrap_or_else(|| PyValueError::new_err("interrupted")));
             };
-            reduction::Reduction::new(rotated, nesting, &noise, &terms, (n_classes, n_basis), share)
+            reduction::Reduction::new(rotated, nesting, &noise, &terms, (n_classes, n_basis, n_ends), share)
                 .map(Self)
                 .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))
         })
@@ -284,6 +287,16 @@ impl Reduction {
         let squares = series
             .map_or(&[][..], |s| &s.response_squares[fit * s.n_classes..(fit + 1) * s.n_classes]);
         array(py, squares.to_vec(), &[squares.len()])
+    }
+
+    /// Products of the least squares residuals of neighbours by class of step, and of rows two equal
+    /// steps apart, with their numbers: `(n_steps, 4)`, where the iterations walk along series.
+    fn lag_products<'py>(&self, py: Python<'py>, fit: usize) -> PyResult<Floats<'py>> {
+        self.check_fits(&[fit])?;
+        let series = self.0.levels.last().and_then(|level| level.series.as_ref());
+        let products = series.map_or(Vec::new(), |s| s.lag_products(fit));
+        let n = products.len() / 4;
+        array(py, products, &[n, 4])
     }
 
     /// By level, upper triangular B with z = (transformed z) B.

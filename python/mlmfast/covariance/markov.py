@@ -49,6 +49,10 @@ class MarkovChain(ABC):
         gaps : shape (n_gaps,), >= 0
         """
 
+    def correlations_over(self, eta: FloatArray, gaps: FloatArray) -> FloatArray:
+        """Correlation of rows some gaps apart, (n_fits, n_gaps)."""
+        return self.step_correlations(eta, gaps).f.value
+
     @abstractmethod
     def eta_of_steps(
         self, gaps: FloatArray, correlations: FloatArray, weights: FloatArray
