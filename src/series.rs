@@ -302,7 +302,7 @@ impl Series {
         responses: &[f64],
     ) -> Self {
         let n_items = classes.len();
-        let n_fits = if n_items == 0 { 0 } else { responses.len() / n_items };
+        let n_fits = responses.len().checked_div(n_items).unwrap_or(0);
         let mut out = Self {
             n_classes,
             n_basis,
@@ -356,7 +356,8 @@ impl Series {
         let n_steps = (self.n_classes - self.n_ends) / 2;
         let mut out = vec![0.0; 4 * n_steps];
         let y = &self.row_responses[fit * self.row_classes.len()..][..self.row_classes.len()];
-        let step = |i: usize| (self.row_classes[i] as usize).checked_sub(self.n_ends).map(|c| c / 2);
+        let step =
+            |i: usize| (self.row_classes[i] as usize).checked_sub(self.n_ends).map(|c| c / 2);
         for i in 1..y.len() {
             let Some(code) = step(i) else { continue };
             out[4 * code] += y[i] * y[i - 1];

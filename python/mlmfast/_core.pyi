@@ -14,6 +14,7 @@ __all__ = [
     "column_statistics",
     "innovations",
     "run_chain",
+    "walk_series",
 ]
 
 __version__: str
@@ -23,12 +24,17 @@ _Values: TypeAlias = tuple[FloatArray, int, int]
 _Column: TypeAlias = tuple[_Values | None, float, float]
 #: Step by row, classes of ends and of steps, combinations, whether series close, share of an end,
 #: weights of every class, whether iterations walk along the rows.
-_Series: TypeAlias = tuple[CodeArray, int, int, list[tuple[float, float, float]], bool, float, int, bool]
+_Series: TypeAlias = tuple[
+    CodeArray, int, int, list[tuple[float, float, float]], bool, float, int, bool
+]
 _Entry: TypeAlias = tuple[int, int, int]
 
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
 
 def run_chain(f: FloatArray, z: FloatArray) -> FloatArray: ...
+def walk_series(
+    a: FloatArray, b: FloatArray, starts: CodeArray, values: FloatArray, whiten: bool
+) -> FloatArray: ...
 def innovations(z: FloatArray, y: FloatArray, g: FloatArray) -> FloatArray: ...
 
 class NotNested(ValueError): ...

@@ -23,7 +23,6 @@ from mlmfast.design import Design, RandomEffects
 from mlmfast.errors import DataError, ModelError
 from mlmfast.record import FitRecord, ResidualRecord
 from mlmfast.series_covariance import SeriesCovariance, series_record
-from mlmfast.walked_series import WalkedSeries
 from mlmfast.unit_covariances import (
     Directions,
     SharedDirections,
@@ -31,6 +30,7 @@ from mlmfast.unit_covariances import (
     distances_within,
     has_few_parameters,
 )
+from mlmfast.walked_series import WalkedSeries
 
 
 @dataclass(frozen=True)

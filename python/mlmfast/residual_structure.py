@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 import numpy as np
@@ -16,7 +16,7 @@ from mlmfast.factor import Factor, cross_factors
 from mlmfast.frame import Frame, check_finite
 from mlmfast.language.deparse import deparse
 from mlmfast.language.syntax import Binary, Call, Name, Node, parse
-from mlmfast.series_design import Series, is_series, series_of, series_times
+from mlmfast.series_design import Series, is_series
 
 #: Visits, or distinct coordinates, that one covariance may span.
 LARGEST_ORDER = 64
@@ -165,8 +165,10 @@ def residual_design(formula: ResidualFormula, frame: Frame) -> ResidualDesign:
     kind = _structure(formula)
     subjects = cross_factors([frame.factor(name) for name in formula.subject])
     if is_series(kind, formula.coordinates):
-        return _series_design(formula, kind, frame, subjects)
-    visits, labels, points = _visits(formula, kind, frame)
+        from mlmfast.residual_series import series_residual_design
+
+        return series_residual_design(formula, kind, frame, subjects)
+    visits, labels, points = visits_of_rows(formula, kind, frame)
     if len(labels) > LARGEST_ORDER and points is not None and formula.arm is None:
         return _scattered(formula, kind, subjects, visits, labels, points)
     if len(labels) > LARGEST_ORDER:
@@ -179,9 +181,9 @@ def residual_design(formula: ResidualFormula, frame: Frame) -> ResidualDesign:
     arm_codes = np.zeros(frame.n_rows, dtype=np.int32)
     if formula.arm is not None:
         arm = frame.factor(formula.arm)
-        _check_arms(formula, subjects, arm)
+        check_arms(formula, subjects, arm)
         arms, arm_codes = arm.levels, arm.codes
-    structure = _instance(kind, len(labels), points, formula)
+    structure = instance(kind, len(labels), points, formula)
     positions = arm_codes * np.int32(len(labels)) + visits
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
@@ -189,88 +191,6 @@ def residual_design(formula: ResidualFormula, frame: Frame) -> ResidualDesign:
     return ResidualDesign(
         structure, labels, arms, subject, units, n_units, positions.astype(np.int32), formula
     )
-
-
-def _series_design(
-    formula: ResidualFormula, kind: type[CovarianceStructure], frame: Frame, subjects: Factor
-) -> ResidualDesign:
-    """Series of any length; with few distinct times their covariance is reported by visit too."""
-    name = formula.coordinates[0]
-    times = series_times(kind, name, frame)
-    arm = None if formula.arm is None else frame.factor(formula.arm)
-    arms = ("",) if arm is None else arm.levels
-    codes = np.zeros(frame.n_rows, dtype=np.int32) if arm is None else arm.codes
-    if arm is not None:
-        _check_arms(formula, subjects, arm)
-    distinct = np.unique(times)
-    few = len(distinct) <= LARGEST_ORDER
-    labels, at_visit, visits = (), distinct, np.searchsorted(distinct, times).astype(np.int32)
-    if few:
-        visits, labels, at_visit = _visits_of_series(formula, kind, frame, times, distinct)
-    _check_repeated(formula, subjects, visits, labels or distinct)
-    series = series_of(times, subjects.codes, codes, len(arms))
-    without = np.flatnonzero(series.n_steps.sum(axis=1) == 0)
-    if without.size:
-        where = f" with {formula.arm} = {arms[without[0]]!r}" if arm is not None else ""
-        raise ModelError(
-            f"residual={formula.text!r} finds no subject{where} with more than one row, so no "
-            "correlation can be estimated; leave residual= out, or check the subject"
-        )
-    size = len(at_visit) if few else min(30, len(at_visit))
-    at = at_visit if few else at_visit[np.linspace(0, len(at_visit) - 1, size).astype(np.intp)]
-    points = at[:, None] if kind.needs == "coordinates" else None
-    structure = _instance(kind, size, points, formula)
-    subject = GroupingFactor(
-        ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
-    )
-    positions = codes * np.int32(len(at_visit)) + visits if few else series.positions
-    return ResidualDesign(
-        structure,
-        labels,
-        arms,
-        subject,
-        subjects.codes,
-        subjects.n_levels,
-        positions.astype(np.int32),
-        formula,
-        None if few else times[:, None],
-        replace(series, visits=at_visit if few else None),
-    )
-
-
-def _visits_of_series(
-    formula: ResidualFormula,
-    kind: type[CovarianceStructure],
-    frame: Frame,
-    times: FloatArray,
-    distinct: FloatArray,
-) -> tuple[CodeArray, tuple[str, ...], FloatArray]:
-    """Visit of each row, labels of the visits, and their times."""
-    visits, labels, points = _visits(formula, kind, frame)
-    if points is not None:
-        return visits, labels, points[:, 0]
-    if len(labels) == len(distinct):
-        return visits, labels, distinct
-    return visits, labels, distinct[0] + np.arange(len(labels), dtype=np.float64)
-
-
-def _check_repeated(
-    formula: ResidualFormula,
-    subjects: Factor,
-    visits: CodeArray,
-    labels: tuple[str, ...] | FloatArray,
-) -> None:
-    """Refuse subjects that have several rows at one time."""
-    cell = np.sort(subjects.codes.astype(np.int64) * len(labels) + visits)
-    repeated = np.flatnonzero(cell[1:] == cell[:-1])
-    if repeated.size:
-        subject, visit = divmod(int(cell[repeated[0]]), len(labels))
-        label = labels[visit] if isinstance(labels, tuple) else f"{labels[visit]:g}"
-        raise DataError(
-            f"subject {subjects.levels[subject]!r} has several rows at "
-            f"{', '.join(formula.coordinates)} = {label!r}; residual={formula.text!r} "
-            "needs at most one"
-        )
 
 
 def _scattered(
@@ -293,7 +213,7 @@ def _scattered(
     positions = np.empty(len(units), dtype=np.int32)
     positions[order] = np.arange(len(units)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     few = points[np.unique(np.linspace(0, len(points) - 1, 30).astype(np.intp))]
-    structure = _instance(kind, len(few), few, formula)
+    structure = instance(kind, len(few), few, formula)
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
     )
@@ -318,7 +238,7 @@ def _structure(formula: ResidualFormula) -> type[CovarianceStructure]:
     )
 
 
-def _visits(
+def visits_of_rows(
     formula: ResidualFormula, kind: type[CovarianceStructure], frame: Frame
 ) -> tuple[CodeArray, tuple[str, ...], FloatArray | None]:
     """Visit of each row, labels of the visits, and their coordinates where there are any."""
@@ -373,7 +293,8 @@ def _units(
     return codes.astype(np.int32), len(blocks)
 
 
-def _check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None:
+def check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None:
+    """Refuse subjects that are met in several arms."""
     seen = np.full(subjects.n_levels, -1, dtype=np.int64)
     seen[subjects.codes] = arm.codes
     wrong = np.flatnonzero(seen[subjects.codes] != arm.codes)
@@ -385,12 +306,13 @@ def _check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None
         )
 
 
-def _instance(
+def instance(
     kind: type[CovarianceStructure],
     size: int,
     points: FloatArray | None,
     formula: ResidualFormula,
 ) -> CovarianceStructure:
+    """The structure over ``size`` visits or points."""
     if size < max(2, kind.minimum_size) and formula.structure not in _INDEPENDENT:
         raise ModelError(
             f"residual={formula.text!r} finds {size} distinct visit(s) in "

@@ -68,13 +68,22 @@ class SeriesCovariance(Directions):
         """How rows combine, for the core's reduction."""
         n_steps = self.series.n_steps.size
         n_basis = self.n_arms * len(derivative_orders(self.structure.n_theta - 1))
-        return self.series.step, self.n_arms, n_steps, _COMBINATIONS, True, _END_SHARE, n_basis, False
+        return (
+            self.series.step,
+            self.n_arms,
+            n_steps,
+            _COMBINATIONS,
+            True,
+            _END_SHARE,
+            n_basis,
+            False,
+        )
 
     def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
-        """Weights of the classes, how kinds mix them, and log|R|: (a, n_basis, n_classes + 2 kinds).
+        """Weights of classes, how kinds mix them, log|R|: (a, n_basis, n_classes + 2 kinds).
 
-        An arm's weights are those at sigma, and their derivatives by the correlation parameters eta;
-        derivatives by log sigma are multiples of them. See `Directions` for the kinds.
+        An arm's weights are those at sigma, and their derivatives by the correlation parameters
+        eta; derivatives by log sigma are multiples of them. See `Directions` for the kinds.
         """
         n, t = self.structure.n_theta, self.n_theta
         n_gaps = len(self.series.gaps)
@@ -141,10 +150,10 @@ class SeriesCovariance(Directions):
         return _interleaved(sums, differences) * 0.25, counted
 
     def start(self, core: _core.Reduction, fit: int, share: float) -> FloatArray:
-        """Moments of least squares residuals: a share of their variance, neighbours' correlation."""
+        """A share of the residuals' variance, and the correlation of neighbours, by moments."""
         assert isinstance(self.structure, MarkovChain), "checked where the design was read"
         squares = core.class_squares(fit)
-        pairs = squares[self.n_arms : ].reshape(self.n_arms, -1, 2)
+        pairs = squares[self.n_arms :].reshape(self.n_arms, -1, 2)
         theta = []
         for arm in range(self.n_arms):
             total = pairs[arm].sum(axis=1)

@@ -92,9 +92,7 @@ def series_times(kind: type[CovarianceStructure], name: str, frame: Frame) -> Fl
     return frame.factor(name).codes.astype(np.float64)
 
 
-def series_of(
-    times: FloatArray, units: CodeArray, arms: CodeArray, n_arms: int
-) -> Series:
+def series_of(times: FloatArray, units: CodeArray, arms: CodeArray, n_arms: int) -> Series:
     """Sort rows into series; ``units`` hold each time at most once.
 
     Examples

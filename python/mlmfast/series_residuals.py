@@ -1,12 +1,16 @@
-"""What is asked of the residuals of long series: covariances of rows, draws, whitening; all O(n)."""
+"""What is asked of the residuals of long series: covariances, draws, whitening; all O(n)."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from mlmfast import _core
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
+from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.markov import MarkovChain
+from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import LARGEST_CLUSTER, noise_sd
@@ -55,11 +59,11 @@ def series_correlations(
 def series_noise(
     design: ResidualDesign, record: ResidualRecord, generator: np.random.Generator
 ) -> FloatArray:
-    """Residuals of unit variance: e_i = f_i e_(i-1) + sqrt(1 - f_i^2) z_i, shape (n,)."""
-    order, f, room = _steps(design, record)
-    draws = generator.standard_normal(len(order))
-    out = np.empty(len(order))
-    out[order] = _core.run_chain(f, np.sqrt(room) * draws)
+    """Residuals of unit variance, correlated along each series, shape (n,)."""
+    along = SeriesRoot.of(design, record)
+    draws = generator.standard_normal(len(along.order))
+    out = np.empty(len(along.order))
+    out[along.order] = along.correlated(draws)
     return out
 
 
@@ -68,11 +72,14 @@ def runs_along(design: Design, rows: IntArray) -> bool:
 
     In data order where that is the time order; others only where no matrix could hold them.
     """
-    assert design.residual is not None and design.residual.series is not None
+    assert design.residual is not None
+    assert design.residual.series is not None
     size = rows.shape[1]
     if size > LARGEST_CLUSTER:
         return True
-    single = all(len(np.unique(design.factors[t.factor].codes[rows[0]])) == 1 for t in design.random)
+    single = all(
+        len(np.unique(design.factors[t.factor].codes[rows[0]])) == 1 for t in design.random
+    )
     if size <= _SMALL or not single:
         return False
     times, units = design.residual.series.times[rows], design.residual.units[rows]
@@ -87,22 +94,21 @@ def scaled_series_residuals(
 ) -> FloatArray:
     """L^-1 (y - X beta) of the rows of one cluster with V = L L', L by subject and time.
 
-    The residual covariance is undone by (e_i - f_i e_(i-1)) / sqrt(1 - f_i^2); what the random
-    effects add is then I + Z G Z', whose Cholesky factor follows row by row from the conditional
-    distribution of the effects given the rows before.
+    Once the residual covariance is undone along each series, V is I + Z G Z', whose Cholesky factor
+    follows row by row from the conditional distribution of the effects given the rows before.
 
     Raises
     ------
     ModelError
         Where random effects inside the cluster have levels of their own.
     """
-    assert design.residual is not None and record.residual is not None, "only called for series"
+    assert design.residual is not None
+    assert record.residual is not None
     sd = noise_sd(design, record)
-    order, f, room = _steps(design.residual, record.residual)
     within = np.zeros(design.n_obs, dtype=np.bool_)
     within[rows] = True
-    own = within[order]
-    order, f, room = order[own], f[own], room[own]
+    along = SeriesRoot.of(design.residual, record.residual).part(within)
+    order = along.order
     effects = []
     for term in design.random:
         if len(np.unique(design.factors[term.factor].codes[rows])) > 1:
@@ -112,7 +118,7 @@ def scaled_series_residuals(
             )
         effects.append([np.ones(len(order)) if c is None else c[order] for c in term.columns])
     columns = [column / sd[order] for term in effects for column in term]
-    white = [_whitened(column, f, room) for column in (*columns, marginal[order] / sd[order])]
+    white = [along.whitened(column) for column in (*columns, marginal[order] / sd[order])]
     q = len(columns)
     g, at = np.zeros((q, q)), 0
     for term_record in record.terms:
@@ -125,25 +131,74 @@ def scaled_series_residuals(
     return out[rows]
 
 
-def _whitened(values: FloatArray, f: FloatArray, room: FloatArray) -> FloatArray:
-    before = np.concatenate([[0.0], values[:-1]])
-    return np.asarray((values - f * before) / np.sqrt(room))
+@dataclass(frozen=True)
+class SeriesRoot:
+    """Root of the residual correlations over all series, rows by subject and time.
 
+    Attributes
+    ----------
+    order : shape (n,), rows by subject and time.
+    starts : shape (n,), 1 where a series begins.
+    first, second : shape (n,)
+        Of the step that leads to a row: its correlation f and 1 - f^2 for a Markov chain, else the
+        generators a and b.
+    chain
+        Whether series are Markov chains.
+    """
 
-def _steps(
-    design: ResidualDesign, record: ResidualRecord
-) -> tuple[IntArray, FloatArray, FloatArray]:
-    """Rows by subject and time; correlation f with the row before (0 at a start) and 1 - f^2."""
-    assert design.series is not None, "only called for series"
-    assert isinstance(design.structure, MarkovChain), "checked where the design was read"
-    series = design.series
-    order = np.lexsort((series.times, design.units))
-    by_class = []
-    for theta in theta_by_arm(design, record):
-        steps = design.structure.step_correlations(theta[None, 1:], series.gaps)
-        by_class.append((steps.f.value[0], steps.below[0] * steps.above[0]))
-    step = series.step[order]
-    starts = step < 0
-    f = np.where(starts, 0.0, np.concatenate([v for v, _ in by_class])[np.maximum(step, 0)])
-    room = np.where(starts, 1.0, np.concatenate([r for _, r in by_class])[np.maximum(step, 0)])
-    return order, f, room
+    order: IntArray
+    starts: CodeArray
+    first: FloatArray
+    second: FloatArray
+    chain: bool
+
+    @classmethod
+    def of(cls, design: ResidualDesign, record: ResidualRecord) -> SeriesRoot:
+        """Of the estimates."""
+        assert design.series is not None, "only called for series"
+        series, structure = design.series, design.structure
+        order = np.lexsort((series.times, design.units))
+        step = series.step[order]
+        first, second = [], []
+        for theta in theta_by_arm(design, record):
+            if isinstance(structure, MarkovChain):
+                steps = structure.step_correlations(theta[None, 1:], series.gaps)
+                first.append(steps.f.value[0])
+                second.append(steps.below[0] * steps.above[0])
+            else:
+                assert isinstance(structure, QuasiSeparable), "checked where the design was read"
+                a, b = structure.generators(Jet.constant(theta[None, 1:]), series.gaps)
+                first.append(a.value[0])
+                second.append(b.value[0])
+        at = np.maximum(step, 0)
+        return cls(
+            order,
+            (step < 0).astype(np.int32),
+            np.concatenate(first)[at],
+            np.concatenate(second)[at],
+            isinstance(structure, MarkovChain),
+        )
+
+    def part(self, rows: BoolArray) -> SeriesRoot:
+        """The rows of whole series marked by row number."""
+        own = rows[self.order]
+        return SeriesRoot(
+            self.order[own], self.starts[own], self.first[own], self.second[own], self.chain
+        )
+
+    def correlated(self, draws: FloatArray) -> FloatArray:
+        """L z for independent z: e_i = f_i e_(i-1) + sqrt(1 - f_i^2) z_i for a Markov chain."""
+        if not self.chain:
+            return _core.walk_series(self.first, self.second, self.starts, draws, False)
+        starts = self.starts == 1
+        f, room = np.where(starts, 0.0, self.first), np.where(starts, 1.0, self.second)
+        return _core.run_chain(f, np.sqrt(room) * draws)
+
+    def whitened(self, values: FloatArray) -> FloatArray:
+        """L^-1 e, rows in this order."""
+        if not self.chain:
+            values = np.ascontiguousarray(values)
+            return _core.walk_series(self.first, self.second, self.starts, values, True)
+        before = np.concatenate([[0.0], values[:-1]])
+        change = (values - self.first * before) / np.sqrt(self.second)
+        return np.where(self.starts == 1, values, change)

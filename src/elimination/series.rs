@@ -134,8 +134,7 @@ impl Elimination<'_> {
         // After the cross-products, log|C| and its derivatives (0 where known beforehand).
         nodes.resize(start + series.n_basis * (w * w + 1), 0.0);
         let (parts, logdets) = nodes[start..].split_at_mut(series.n_basis * w * w);
-        if series.n_ends > 0 {
-            let n = series.n_basis / series.n_ends;
+        if let Some(n) = series.n_basis.checked_div(series.n_ends) {
             self.walk_items(series, bundle, &weights, n, parts, logdets)?;
         } else {
             let all: Vec<usize> = (0..series.n_basis).collect();

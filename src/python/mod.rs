@@ -29,6 +29,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reduction::Reduction>()?;
     module.add_function(wrap_pyfunction!(reduction::column_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;
+    module.add_function(wrap_pyfunction!(series::walk_series, module)?)?;
     module.add_function(wrap_pyfunction!(series::innovations, module)?)?;
     module.add("NotNested", module.py().get_type::<NotNested>())?;
     module.add("CollinearRandomEffects", module.py().get_type::<CollinearRandomEffects>())?;

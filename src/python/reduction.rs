@@ -227,9 +227,16 @@ impl Reduction {
                 let raised = signal.lock().ok().and_then(|mut slot| slot.take());
                 return Err(raised.unwrap_or_else(|| PyValueError::new_err("interrupted")));
             };
-            reduction::Reduction::new(rotated, nesting, &noise, &terms, (n_classes, n_basis, n_ends), share)
-                .map(Self)
-                .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))
+            reduction::Reduction::new(
+                rotated,
+                nesting,
+                &noise,
+                &terms,
+                (n_classes, n_basis, n_ends),
+                share,
+            )
+            .map(Self)
+            .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))
         })
     }
 

@@ -63,3 +63,37 @@ pub fn innovations<'py>(
     });
     array(py, out, &[n])
 }
+
+/// Rows of quasi-separable series, `(n,)`: draws made of independent z, or (`whiten`) the reverse.
+///
+/// a and b belong to the step that leads to a row, `starts` is 1 where a series begins; see the
+/// crate's `elimination::recursive`.
+#[pyfunction]
+pub fn walk_series<'py>(
+    py: Python<'py>,
+    a: PyReadonlyArray1<'py, f64>,
+    b: PyReadonlyArray1<'py, f64>,
+    starts: PyReadonlyArray1<'py, i32>,
+    values: PyReadonlyArray1<'py, f64>,
+    whiten: bool,
+) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
+    let n = values.len();
+    let (a, b) = (vector("a", &a, n)?, vector("b", &b, n)?);
+    let (starts, values) = (vector("starts", &starts, n)?, vector("values", &values, n)?);
+    let out = py.detach(|| {
+        let (mut s, mut f) = (0.0, 0.0);
+        (0..n)
+            .map(|i| {
+                let (a, b) = if starts[i] != 0 { (0.0, 0.0) } else { (a[i], b[i]) };
+                let d = 1.0 - a * a * s;
+                let k = (1.0 - a * b * s) / d;
+                let known = a * f;
+                let surprise = if whiten { values[i] - known } else { d.sqrt() * values[i] };
+                s = b * b * s + k * k * d;
+                f = b * f + k * surprise;
+                if whiten { surprise / d.sqrt() } else { known + surprise }
+            })
+            .collect()
+    });
+    array(py, out, &[n])
+}
