@@ -28,7 +28,7 @@ def series_residual_design(
 ) -> ResidualDesign:
     """Series of any length; with few distinct times their covariance is reported by visit too."""
     name = formula.coordinates[0]
-    times = series_times(kind, name, frame)
+    times = series_times(kind, formula.structure, name, frame)
     arm = None if formula.arm is None else frame.factor(formula.arm)
     arms = ("",) if arm is None else arm.levels
     codes = np.zeros(frame.n_rows, dtype=np.int32) if arm is None else arm.codes

@@ -69,10 +69,11 @@ def is_series(kind: type[CovarianceStructure], coordinates: tuple[str, ...]) -> 
     )
 
 
-def series_times(kind: type[CovarianceStructure], name: str, frame: Frame) -> FloatArray:
+def series_times(kind: type[CovarianceStructure], word: str, name: str, frame: Frame) -> FloatArray:
     """Time of each row: numbers as they stand, ranks of the levels of anything else.
 
-    Structures by lag take whole numbers as they stand; other numbers are levels to them.
+    Structures by lag take whole numbers as they stand; other numbers are levels to them. ``word``
+    is the structure's name as written.
 
     Raises
     ------
@@ -88,7 +89,7 @@ def series_times(kind: type[CovarianceStructure], name: str, frame: Frame) -> Fl
             return values
         return np.unique(values, return_inverse=True)[1].astype(np.float64)
     if kind.needs == "coordinates":
-        raise DataError(f"{kind.keyword} needs numbers, and column {name!r} holds none")
+        raise DataError(f"{word} needs numbers, and column {name!r} holds none")
     return frame.factor(name).codes.astype(np.float64)
 
 

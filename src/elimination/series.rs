@@ -159,9 +159,9 @@ impl Elimination<'_> {
         let weights = self.weights(series);
         let level = self.reduction.levels.len() - 1;
         let w = series.n_columns + 1;
-        let first = work.visited[level] * series.n_basis * (w * w + 1);
+        let own = block(work.visited[level], series.n_basis * (w * w + 1));
         work.visited[level] += 1;
-        let (parts, logdets) = work.nodes[level][first..].split_at_mut(series.n_basis * w * w);
+        let (parts, logdets) = work.nodes[level][own].split_at_mut(series.n_basis * w * w);
         let mut forms = vec![[0.0; 2]; series.n_basis];
         for (basis, form) in forms.iter_mut().enumerate() {
             let part = &mut parts[block(basis, w * w)];
