@@ -12,78 +12,58 @@
 //!
 //! Derivatives by the parameters of a and b are carried through every line (jets): exact.
 
-use crate::dense::{NotPositiveDefinite, vectorised};
+use crate::dense::{NotPositiveDefinite, axpy, vectorised};
 use crate::series::Series;
 
-/// Products of functions with their first and second derivatives by p parameters.
-///
-/// A jet lists the value, p first derivatives, and second derivatives by pairs (k, j), j <= k.
-pub(super) struct Jets {
-    p: usize,
-    pairs: Vec<(usize, usize)>,
-}
+/// A function with its derivatives by at most two parameters: value, first derivatives, second
+/// derivatives by the pairs (0, 0), (1, 0), (1, 1).
+pub(super) type Jet = [f64; 6];
 
-impl Jets {
-    /// Jets of `n` components; values alone for 1.
-    pub(super) fn new(n: usize) -> Self {
-        let p = (0..n).find(|p| 1 + p + p * (p + 1) / 2 == n).unwrap_or(0);
-        Self { p, pairs: (0..p).flat_map(|k| (0..=k).map(move |j| (k, j))).collect() }
-    }
-
-    fn len(&self) -> usize {
-        1 + self.p + self.pairs.len()
-    }
-
-    fn times(&self, x: &[f64], y: &[f64]) -> Vec<f64> {
-        let mut out = vec![x[0] * y[0]];
-        out.extend((1..=self.p).map(|k| x[0] * y[k] + x[k] * y[0]));
-        for (pair, &(k, j)) in self.pairs.iter().enumerate() {
-            let at = 1 + self.p + pair;
-            let cross = x[1 + k] * y[1 + j] + x[1 + j] * y[1 + k];
-            out.push(x[0] * y[at] + x[at] * y[0] + cross);
-        }
-        out
-    }
-
-    /// A function of x from its value and two derivatives there.
-    fn through(&self, x: &[f64], [value, slope, bend]: [f64; 3]) -> Vec<f64> {
-        let mut out = vec![value];
-        out.extend((1..=self.p).map(|k| slope * x[k]));
-        for (pair, &(k, j)) in self.pairs.iter().enumerate() {
-            out.push(slope * x[1 + self.p + pair] + bend * x[1 + k] * x[1 + j]);
-        }
-        out
-    }
-
-    /// Adds alpha x y to the vector jet `out`, for the scalar jet x and the vector jet y.
-    #[inline(always)]
-    fn add_scaled(&self, alpha: f64, x: &[f64], y: &[f64], w: usize, out: &mut [f64]) {
-        let mut add = |factor: f64, from: usize, into: usize| {
-            if factor != 0.0 {
-                for (o, v) in out[into * w..][..w].iter_mut().zip(&y[from * w..][..w]) {
-                    *o += alpha * factor * v;
-                }
-            }
-        };
-        add(x[0], 0, 0);
-        for k in 1..=self.p {
-            add(x[0], k, k);
-            add(x[k], 0, k);
-        }
-        for (pair, &(k, j)) in self.pairs.iter().enumerate() {
-            let at = 1 + self.p + pair;
-            add(x[0], at, at);
-            add(x[at], 0, at);
-            add(x[1 + k], 1 + j, at);
-            add(x[1 + j], 1 + k, at);
-        }
+/// Places in a [`Jet`] of the components that are used: the value; with one parameter; with two.
+pub(super) fn places(n_components: usize) -> &'static [usize] {
+    match n_components {
+        1 => &[0],
+        3 => &[0, 1, 3],
+        _ => &[0, 1, 2, 3, 4, 5],
     }
 }
 
-/// Scalars that a series carries from row to row.
+#[inline(always)]
+fn product(x: &Jet, y: &Jet) -> Jet {
+    [
+        x[0] * y[0],
+        x[0] * y[1] + x[1] * y[0],
+        x[0] * y[2] + x[2] * y[0],
+        x[0] * y[3] + 2.0 * (x[1] * y[1]) + x[3] * y[0],
+        x[0] * y[4] + (x[1] * y[2] + x[2] * y[1]) + x[4] * y[0],
+        x[0] * y[5] + 2.0 * (x[2] * y[2]) + x[5] * y[0],
+    ]
+}
+
+/// A function of x from its value and two derivatives there.
+#[inline(always)]
+fn through(x: &Jet, [value, slope, bend]: [f64; 3]) -> Jet {
+    [
+        value,
+        slope * x[1],
+        slope * x[2],
+        slope * x[3] + bend * x[1] * x[1],
+        slope * x[4] + bend * x[1] * x[2],
+        slope * x[5] + bend * x[2] * x[2],
+    ]
+}
+
+#[inline(always)]
+fn difference(x: &Jet, y: &Jet) -> Jet {
+    std::array::from_fn(|c| x[c] - y[c])
+}
+
+/// What a series carries from row to row: S and F, F one vector a component.
 struct State {
-    s: Vec<f64>,
+    s: Jet,
     f: Vec<f64>,
+    z: Vec<f64>,
+    half: Vec<f64>,
 }
 
 /// Walks along the series of a bundle, adding to `parts` the cross-product of each jet component and
@@ -94,59 +74,53 @@ struct State {
 pub(super) fn walk(
     series: &Series,
     bundle: usize,
-    jets: &Jets,
-    generators: impl Fn(usize) -> (usize, Option<(Vec<f64>, Vec<f64>)>),
+    n_components: usize,
+    generators: impl Fn(usize) -> (usize, Option<(Jet, Jet)>),
     load: impl Fn(usize, &mut [f64]),
     parts: &mut [f64],
     logdets: &mut [f64],
 ) -> Result<(), NotPositiveDefinite> {
-    let (w, n) = (series.n_columns + 1, jets.len());
-    let mut state = State { s: vec![0.0; n], f: vec![0.0; n * w] };
-    let mut z = vec![0.0; n * w];
-    let mut next = vec![0.0; n * w];
-    let mut half = vec![0.0; w];
+    const ONE: Jet = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    let w = series.n_columns + 1;
+    let used = places(n_components);
+    let mut state =
+        State { s: [0.0; 6], f: vec![0.0; 6 * w], z: vec![0.0; 6 * w], half: vec![0.0; w] };
     for item in series.row_offsets[bundle]..series.row_offsets[bundle + 1] {
         let (first, step) = generators(item);
-        z.fill(0.0);
-        load(item, &mut z[..w]);
-        let (mut d, mut k) = (vec![0.0; n], vec![0.0; n]);
-        (d[0], k[0]) = (1.0, 1.0);
-        next.fill(0.0);
-        if let Some((a, b)) = &step {
-            let a_s = jets.times(a, &state.s);
-            for (d, v) in d.iter_mut().zip(jets.times(a, &a_s)) {
-                *d -= v;
-            }
+        let (mut d, mut k, mut b) = (ONE, ONE, [0.0; 6]);
+        load(item, &mut state.z[..w]);
+        if let Some((a, step_b)) = step {
+            b = step_b;
+            let a_s = product(&a, &state.s);
+            d = difference(&ONE, &product(&a, &a_s));
             if d[0].is_nan() || d[0] <= 0.0 {
                 return Err(NotPositiveDefinite { pivot: item });
             }
-            for (k, v) in k.iter_mut().zip(jets.times(b, &a_s)) {
-                *k -= v;
-            }
-            let inverse = jets.through(&d, reciprocal(d[0]));
-            k = jets.times(&k, &inverse);
-            let kept = jets.times(b, &state.s);
-            state.s = jets.times(b, &kept);
-            jets.add_scaled(-1.0, a, &state.f, w, &mut z);
-            jets.add_scaled(1.0, b, &state.f, w, &mut next);
+            k = product(&difference(&ONE, &product(&b, &a_s)), &through(&d, reciprocal(d[0])));
+            vectorised(
+                #[inline(always)]
+                || surprise(&a, &mut state, w, used.len()),
+            );
         } else {
-            state.s.fill(0.0);
+            state.s = [0.0; 6];
+            state.f.fill(0.0);
+            state.z[w..].fill(0.0);
         }
-        let k_d = jets.times(&k, &d);
-        for (s, v) in state.s.iter_mut().zip(jets.times(&k, &k_d)) {
-            *s += v;
-        }
-        jets.add_scaled(1.0, &k, &z, w, &mut next);
-        std::mem::swap(&mut state.f, &mut next);
-        let u = jets.through(&d, reciprocal(d[0]));
-        let parts = &mut parts[first * w * w..(first + n) * w * w];
+        let kept = product(&product(&b, &b), &state.s);
+        let gained = product(&product(&k, &k), &d);
+        state.s = std::array::from_fn(|c| kept[c] + gained[c]);
+        let u = through(&d, reciprocal(d[0]));
+        let parts = &mut parts[first * w * w..(first + used.len()) * w * w];
         vectorised(
             #[inline(always)]
-            || add_products(jets, &u, &z, w, &mut half, parts),
+            || {
+                carry(&b, &k, &mut state, w, used.len());
+                add_products(&u, &state.z, w, &mut state.half, used, parts);
+            },
         );
-        let log = jets.through(&d, [d[0].ln(), 1.0 / d[0], -1.0 / (d[0] * d[0])]);
-        for (l, v) in logdets[first..first + n].iter_mut().zip(log) {
-            *l += v;
+        let log = through(&d, [d[0].ln(), 1.0 / d[0], -1.0 / (d[0] * d[0])]);
+        for (l, &place) in logdets[first..].iter_mut().zip(used) {
+            *l += log[place];
         }
     }
     Ok(())
@@ -157,45 +131,80 @@ fn reciprocal(x: f64) -> [f64; 3] {
     [inverse, -inverse * inverse, 2.0 * inverse * inverse * inverse]
 }
 
-/// Adds the components of u z z' (lower triangles).
+/// z <- y - a F.
 #[inline(always)]
-fn add_products(jets: &Jets, u: &[f64], z: &[f64], w: usize, half: &mut [f64], parts: &mut [f64]) {
-    let row = |component: usize| &z[component * w..(component + 1) * w];
-    let part = |component: usize| component * w * w..(component + 1) * w * w;
-    add_outer(u[0], row(0), row(0), &mut parts[part(0)]);
-    for k in 1..=jets.p {
-        // z (u_k z / 2 + u z_k)' and its mirror image.
-        for ((h, v), v_k) in half.iter_mut().zip(row(0)).zip(row(k)) {
-            *h = 0.5 * u[k] * v + u[0] * v_k;
-        }
-        add_both(row(0), half, &mut parts[part(k)]);
+fn surprise(a: &Jet, state: &mut State, w: usize, n: usize) {
+    if n == 1 {
+        axpy(-a[0], &state.f[..w], &mut state.z[..w]);
+        return;
     }
-    for (pair, &(k, j)) in jets.pairs.iter().enumerate() {
-        let at = 1 + jets.p + pair;
-        for (i, h) in half.iter_mut().enumerate() {
-            *h = 0.5 * u[at] * row(0)[i]
-                + u[1 + k] * row(1 + j)[i]
-                + u[1 + j] * row(1 + k)[i]
-                + u[0] * row(at)[i];
-        }
-        add_both(row(0), half, &mut parts[part(at)]);
-        if k == j {
-            add_outer(2.0 * u[0], row(1 + k), row(1 + k), &mut parts[part(at)]);
-        } else {
-            for (h, v) in half.iter_mut().zip(row(1 + k)) {
-                *h = u[0] * v;
-            }
-            add_both(row(1 + j), half, &mut parts[part(at)]);
+    for i in 0..w {
+        let f: Jet = std::array::from_fn(|c| state.f[c * w + i]);
+        let known = product(a, &f);
+        state.z[i] -= known[0];
+        for c in 1..6 {
+            state.z[c * w + i] = -known[c];
         }
     }
 }
 
-/// Adds alpha x y' (lower triangle).
+/// F <- b F + k z.
 #[inline(always)]
-fn add_outer(alpha: f64, x: &[f64], y: &[f64], target: &mut [f64]) {
+fn carry(b: &Jet, k: &Jet, state: &mut State, w: usize, n: usize) {
+    if n == 1 {
+        for (f, z) in state.f[..w].iter_mut().zip(&state.z[..w]) {
+            *f = b[0] * *f + k[0] * z;
+        }
+        return;
+    }
+    for i in 0..w {
+        let f: Jet = std::array::from_fn(|c| state.f[c * w + i]);
+        let z: Jet = std::array::from_fn(|c| state.z[c * w + i]);
+        let (kept, gained) = (product(b, &f), product(k, &z));
+        for c in 0..6 {
+            state.f[c * w + i] = kept[c] + gained[c];
+        }
+    }
+}
+
+/// Adds the components of u z z' (lower triangles).
+#[inline(always)]
+fn add_products(u: &Jet, z: &[f64], w: usize, half: &mut [f64], used: &[usize], parts: &mut [f64]) {
+    // The first derivatives that a second derivative belongs to.
+    const PAIRS: [(usize, usize); 6] = [(0, 0), (0, 0), (0, 0), (1, 1), (2, 1), (2, 2)];
+    let row = |place: usize| &z[place * w..(place + 1) * w];
+    for (&place, part) in used.iter().zip(parts.chunks_exact_mut(w * w)) {
+        let (k, j) = PAIRS[place];
+        match place {
+            0 => add_outer(u[0], row(0), part),
+            1 | 2 => {
+                // z (u_k z / 2 + u z_k)' and its mirror image.
+                for ((h, z), z_k) in half.iter_mut().zip(row(0)).zip(row(place)) {
+                    *h = 0.5 * u[place] * z + u[0] * z_k;
+                }
+                add_both(row(0), half, part);
+            }
+            _ => {
+                let (z_k, z_j, z_kj) = (row(k), row(j), row(place));
+                for (i, h) in half.iter_mut().enumerate() {
+                    *h = (0.5 * u[place] * z[i] + u[0] * z_kj[i]) + (u[k] * z_j[i] + u[j] * z_k[i]);
+                }
+                add_both(row(0), half, part);
+                for (h, z_k) in half.iter_mut().zip(z_k) {
+                    *h = u[0] * z_k;
+                }
+                add_both(z_j, half, part);
+            }
+        }
+    }
+}
+
+/// Adds alpha x x' (lower triangle).
+#[inline(always)]
+fn add_outer(alpha: f64, x: &[f64], target: &mut [f64]) {
     let w = x.len();
     for i in 0..w {
-        crate::dense::axpy(alpha * x[i], &y[..i + 1], &mut target[i * w..i * w + i + 1]);
+        axpy(alpha * x[i], &x[..i + 1], &mut target[i * w..i * w + i + 1]);
     }
 }
 

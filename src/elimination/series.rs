@@ -4,7 +4,7 @@
 //! N and of its derivatives are mixed from these, and as log|R| with its derivatives. A unit's
 //! cross-products are summed under each weight of the basis; all derivatives follow from the sums.
 
-use super::recursive::{Jets, walk};
+use super::recursive::{Jet, places, walk};
 use super::workspace::Workspace;
 use super::{Elimination, Sums};
 use crate::dense::{NotPositiveDefinite, axpy, dot, symmetrise, vectorised};
@@ -207,13 +207,17 @@ impl Elimination<'_> {
                 return (class * by_arm, None);
             }
             let first = arm_of_step(class) * by_arm;
-            let jet = |class: usize| -> Vec<f64> {
-                (first..first + n_components).map(|b| weights.rows[b][class]).collect()
+            let jet = |class: usize| -> Jet {
+                let mut jet = [0.0; 6];
+                for (component, &place) in places(n_components).iter().enumerate() {
+                    jet[place] = weights.rows[first + component][class];
+                }
+                jet
             };
             (first, Some((jet(class), jet(class + 1))))
         };
         let load = |item: usize, out: &mut [f64]| self.load_item(series, item, out);
-        walk(series, bundle, &Jets::new(n_components), generators, load, parts, logdets)
+        walk(series, bundle, n_components, generators, load, parts, logdets)
     }
 
     /// Cross-products of a bundle's items under some weights of the basis (lower triangles).
