@@ -385,9 +385,10 @@ mod tests {
             y: vec![plain(Some(&y))],
             sqrt_weights: Some(&weights),
             visits: None,
+            series: None,
         };
         let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
-        Reduction::new(rotated, &nesting, &[0.0; 3], &terms, true).expect("full rank Z")
+        Reduction::new(rotated, &nesting, &[0.0; 3], &terms, (0, 0, 0), true).expect("full rank Z")
     }
 
     fn renumber(codes: &[i32]) -> Vec<i32> {
@@ -438,11 +439,12 @@ mod tests {
             y: vec![plain(Some(&y))],
             sqrt_weights: None,
             visits: Some((&visits, 4)),
+            series: None,
         };
         let terms =
             if n_levels == 2 { vec![vec![(2, Basis::Orthonormal)], vec![]] } else { vec![vec![]] };
         let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
-        Reduction::new(rotated, &nesting, &[0.0; 2], &terms, true).expect("full rank Z")
+        Reduction::new(rotated, &nesting, &[0.0; 2], &terms, (0, 0, 0), true).expect("full rank Z")
     }
 
     #[test]

@@ -16,4 +16,5 @@ pub mod nesting;
 mod python;
 pub mod reduction;
 pub mod rows;
+pub mod series;
 pub mod triangle;

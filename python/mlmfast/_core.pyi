@@ -14,6 +14,9 @@ __all__ = [
     "Reduction",
     "__version__",
     "column_statistics",
+    "innovations",
+    "run_chain",
+    "walk_series",
 ]
 
 __version__: str
@@ -21,9 +24,20 @@ __version__: str
 #: Contiguous memory, offset and stride of a column's values in it.
 _Values: TypeAlias = tuple[FloatArray, int, int]
 _Column: TypeAlias = tuple[_Values | None, float, float]
+#: Step by row, classes of ends and of steps, combinations, whether series close, share of an end,
+#: weights of every class, whether iterations walk along the rows.
+_Series: TypeAlias = tuple[
+    CodeArray, int, int, list[tuple[float, float, float]], bool, float, int, bool
+]
 _Entry: TypeAlias = tuple[int, int, int]
 
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
+
+def run_chain(f: FloatArray, z: FloatArray) -> FloatArray: ...
+def walk_series(
+    a: FloatArray, b: FloatArray, starts: CodeArray, values: FloatArray, whiten: bool
+) -> FloatArray: ...
+def innovations(z: FloatArray, y: FloatArray, g: FloatArray) -> FloatArray: ...
 
 class NotNested(ValueError): ...
 class CollinearRandomEffects(ValueError): ...
@@ -31,7 +45,11 @@ class CollinearRandomEffects(ValueError): ...
 @final
 class Nesting:
     def __new__(
-        cls, n_rows: int, codes: Sequence[CodeArray], n_units: Sequence[int]
+        cls,
+        n_rows: int,
+        codes: Sequence[CodeArray],
+        n_units: Sequence[int],
+        positions: CodeArray | None = None,
     ) -> Nesting: ...
     def codes(self, level: int) -> CodeArray: ...
 
@@ -49,6 +67,7 @@ class Reduction:
         sqrt_weights: FloatArray | None = None,
         visits: CodeArray | None = None,
         n_visits: int = 0,
+        series: _Series | None = None,
         share: bool = True,
     ) -> Reduction: ...
     @property
@@ -62,6 +81,8 @@ class Reduction:
     @property
     def within(self) -> tuple[FloatArray, int]: ...
     def visit_moments(self, fit: int) -> tuple[FloatArray, FloatArray]: ...
+    def lag_products(self, fit: int) -> FloatArray: ...
+    def class_squares(self, fit: int) -> FloatArray: ...
     @property
     def bases(self) -> list[FloatArray]: ...
     @property

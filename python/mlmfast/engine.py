@@ -86,8 +86,11 @@ def relate_factors(
     if design.residual is not None:
         codes.append(design.residual.units)
         sizes.append(design.residual.n_units)
+    series = None if design.residual is None else design.residual.series
     try:
-        return _core.Nesting(design.n_obs, codes, sizes)
+        return _core.Nesting(
+            design.n_obs, codes, sizes, None if series is None else series.positions
+        )
     except _core.NotNested as error:
         if design.residual is None and engine is None:
             return _core.Crossing(design.n_obs, codes, sizes)

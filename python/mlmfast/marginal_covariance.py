@@ -54,6 +54,11 @@ def residual_covariances(design: Design, record: FitRecord, rows: IntArray) -> F
         out[:, diagonal, diagonal] = sd**2
         return out
     if design.residual.points is not None:
+        if design.residual.series is not None:
+            from mlmfast.series_residuals import series_correlations
+
+            within = series_correlations(design.residual, record.residual, rows)
+            return within * (sd[:, :, None] * sd[:, None, :])
         return _scattered(design.residual, record.residual, rows, sd)
     units, positions = design.residual.units[rows], design.residual.positions[rows]
     correlation = correlations(residual_template(record.residual))
@@ -91,6 +96,11 @@ def residual_template(residual: ResidualRecord) -> FloatArray:
 def noise_sd(design: Design, record: FitRecord) -> FloatArray:
     """Residual standard deviation of each row, sigma / sqrt(weight), shape (n,)."""
     if record.residual is not None and design.residual is not None and np.isnan(record.sigma2):
+        if design.residual.points is not None:
+            from mlmfast.series_residuals import standard_deviations
+
+            sd = standard_deviations(design.residual, record.residual)
+            return np.asarray(sd if design.weights is None else sd / np.sqrt(design.weights))
         by_visit = np.sqrt(np.diag(residual_template(record.residual)))
         sd = by_visit[design.residual.positions]
         return np.asarray(sd if design.weights is None else sd / np.sqrt(design.weights))

@@ -17,12 +17,14 @@ from mlmfast import _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
 from mlmfast.engine import relate_factors
 from mlmfast.errors import DataError, ModelError
 from mlmfast.record import FitRecord, ResidualRecord
+from mlmfast.series_covariance import SeriesCovariance, series_record
 from mlmfast.unit_covariances import (
     Directions,
     SharedDirections,
@@ -30,6 +32,7 @@ from mlmfast.unit_covariances import (
     distances_within,
     has_few_parameters,
 )
+from mlmfast.walked_series import WalkedSeries
 
 _Basis: TypeAlias = Literal["orthonormal", "scaled", "common"]
 
@@ -167,6 +170,9 @@ class ReducedModel:
             assert isinstance(self.core, _core.Reduction), "crossed designs have no residual="
             sums, counts = self.core.visit_moments(fit)
             for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+                if isinstance(block.structure, SeriesCovariance):
+                    theta[row, s] = block.structure.start(self.core, fit, 1.0 - share)
+                    continue
                 if isinstance(block.structure, UnitCovariances):
                     theta[row : row + 1, s] = block.structure.start()
                     theta[row, s.start] += 0.5 * np.log(1.0 - share)
@@ -190,6 +196,8 @@ class ReducedModel:
         covariances = []
         parts = zip(criterion.terms, criterion.theta_slices, strict=True)
         blocks = [(block, s) for block, s in parts if block.is_residual]
+        if isinstance(blocks[0][0].structure, SeriesCovariance):
+            return series_record(residual, blocks[0][0].structure, theta[:1, blocks[0][1]], unit)
         for arm, (block, s) in zip(residual.arms, blocks, strict=True):
             if isinstance(block.structure, UnitCovariances):
                 values.append(natural_in_units(block.structure.structure, theta[:1, s], unit))
@@ -213,8 +221,13 @@ class ReducedModel:
             parameters=np.concatenate(values),
         )
 
-    def _common_variance(self, g: list[FloatArray], unit: FloatArray) -> FloatArray:
+    def _common_variance(
+        self, theta: FloatArray, g: list[FloatArray], unit: FloatArray
+    ) -> FloatArray:
         """The residual variance where all visits have the same, else NaN; shape (n_fits,)."""
+        series = self.blocks[-1].structure
+        if isinstance(series, SeriesCovariance):
+            return series.common_variance(theta[:, -series.n_theta :]) * unit**2
         template = g[-1][:, 0, 0] if g[-1].ndim == 5 else g[-1]
         variances = np.diagonal(template, axis1=1, axis2=2)
         first = variances[:, 0]
@@ -312,7 +325,7 @@ class ReducedModel:
             covariances[self.order[position]] = (full + full.mT) / 2
         vcov = sigma2[:, None, None] * np.stack([k @ matrix @ k.T for matrix in c])
         if not self.profiled:
-            sigma2 = self._common_variance(g, unit)
+            sigma2 = self._common_variance(theta, g, unit)
         return Estimates(beta, vcov, sigma2, tuple(covariances), deviance)
 
 
@@ -414,6 +427,8 @@ def _reduce(
     share: bool = True,
 ) -> _core.Reduction | _core.CrossedReduction:
     residual = design.residual
+    own = blocks[-1].structure if blocks else None
+    series = own.core_argument if isinstance(own, SeriesCovariance) else None
     n_levels = len(levels) + (residual is not None)
     z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
     terms: list[list[tuple[int, _Basis]]] = [[] for _ in range(n_levels)]
@@ -441,8 +456,9 @@ def _reduce(
             noise=noise,
             terms=terms,
             sqrt_weights=sqrt_weights,
-            visits=None if residual is None else residual.positions,
-            n_visits=0 if residual is None else residual.order,
+            visits=None if residual is None or series is not None else residual.positions,
+            n_visits=0 if residual is None or series is not None else residual.order,
+            series=series,
             share=share and (residual is None or residual.points is None),
         )
     except _core.CollinearRandomEffects as error:
@@ -482,14 +498,19 @@ def _blocks(
         blocks.append(TermBlock(term.structure.closed(), level, next_column[level]))
         next_column[level] += term.structure.size
     residual = design.residual
+    if residual is not None and residual.series is not None:
+        walked = isinstance(residual.structure, QuasiSeparable)
+        kind = WalkedSeries if walked else SeriesCovariance
+        own = kind(residual.structure, residual.series)
+        return (*blocks, TermBlock(own, len(position), 0, True))
     if residual is not None and residual.points is not None:
         distances = distances_within(
             residual.points, residual.units, residual.positions, residual.n_units, residual.order
         )
         level = len(position)
         assert isinstance(residual.structure, Spatial), "only these take coordinates"
-        own = UnitCovariances(residual.structure, distances[nesting.codes(level)])
-        return (*blocks, TermBlock(own, level, 0, True))
+        units = UnitCovariances(residual.structure, distances[nesting.codes(level)])
+        return (*blocks, TermBlock(units, level, 0, True))
     if residual is not None:
         size, level = residual.structure.size, len(position)
         if len(residual.arms) == 1 and has_few_parameters(residual.structure):

@@ -16,6 +16,7 @@ from mlmfast.factor import Factor, cross_factors
 from mlmfast.frame import Frame, check_finite
 from mlmfast.language.deparse import deparse
 from mlmfast.language.syntax import Binary, Call, Name, Node, parse
+from mlmfast.series_design import Series, is_series
 
 #: Visits, or distinct coordinates, that one covariance may span.
 LARGEST_ORDER = 64
@@ -85,6 +86,8 @@ class ResidualDesign:
     points : shape (n, d) or None
         Coordinates of each row where there are too many distinct ones to be visits; positions are
         then those within the unit.
+    series
+        The rows of the subjects in time order, where the structure costs O(n) along a series.
     """
 
     structure: CovarianceStructure
@@ -96,6 +99,7 @@ class ResidualDesign:
     positions: CodeArray
     formula: ResidualFormula
     points: FloatArray | None = None
+    series: Series | None = None
 
     @property
     def order(self) -> int:
@@ -160,7 +164,11 @@ def residual_design(formula: ResidualFormula, frame: Frame) -> ResidualDesign:
     """
     kind = _structure(formula)
     subjects = cross_factors([frame.factor(name) for name in formula.subject])
-    visits, labels, points = _visits(formula, kind, frame)
+    if is_series(kind, formula.coordinates):
+        from mlmfast.residual_series import series_residual_design
+
+        return series_residual_design(formula, kind, frame, subjects)
+    visits, labels, points = visits_of_rows(formula, kind, frame)
     if len(labels) > LARGEST_ORDER and points is not None and formula.arm is None:
         return _scattered(formula, kind, subjects, visits, labels, points)
     if len(labels) > LARGEST_ORDER:
@@ -173,9 +181,9 @@ def residual_design(formula: ResidualFormula, frame: Frame) -> ResidualDesign:
     arm_codes = np.zeros(frame.n_rows, dtype=np.int32)
     if formula.arm is not None:
         arm = frame.factor(formula.arm)
-        _check_arms(formula, subjects, arm)
+        check_arms(formula, subjects, arm)
         arms, arm_codes = arm.levels, arm.codes
-    structure = _instance(kind, len(labels), points, formula)
+    structure = instance(kind, len(labels), points, formula)
     positions = arm_codes * np.int32(len(labels)) + visits
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
@@ -205,7 +213,7 @@ def _scattered(
     positions = np.empty(len(units), dtype=np.int32)
     positions[order] = np.arange(len(units)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     few = points[np.unique(np.linspace(0, len(points) - 1, 30).astype(np.intp))]
-    structure = _instance(kind, len(few), few, formula)
+    structure = instance(kind, len(few), few, formula)
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
     )
@@ -230,7 +238,7 @@ def _structure(formula: ResidualFormula) -> type[CovarianceStructure]:
     )
 
 
-def _visits(
+def visits_of_rows(
     formula: ResidualFormula, kind: type[CovarianceStructure], frame: Frame
 ) -> tuple[CodeArray, tuple[str, ...], FloatArray | None]:
     """Visit of each row, labels of the visits, and their coordinates where there are any."""
@@ -285,7 +293,8 @@ def _units(
     return codes.astype(np.int32), len(blocks)
 
 
-def _check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None:
+def check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None:
+    """Refuse subjects that are met in several arms."""
     seen = np.full(subjects.n_levels, -1, dtype=np.int64)
     seen[subjects.codes] = arm.codes
     wrong = np.flatnonzero(seen[subjects.codes] != arm.codes)
@@ -297,12 +306,13 @@ def _check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None
         )
 
 
-def _instance(
+def instance(
     kind: type[CovarianceStructure],
     size: int,
     points: FloatArray | None,
     formula: ResidualFormula,
 ) -> CovarianceStructure:
+    """The structure over ``size`` visits or points."""
     if size < max(2, kind.minimum_size) and formula.structure not in _INDEPENDENT:
         raise ModelError(
             f"residual={formula.text!r} finds {size} distinct visit(s) in "

@@ -95,6 +95,7 @@ impl Reduction {
             y: columns.y.clone(),
             sqrt_weights: columns.sqrt_weights,
             visits: None,
+            series: None,
         };
         let Some(mut rotated) = rotate(&no_levels, &fixed_only, interrupted) else {
             return Ok(None);

@@ -43,6 +43,9 @@ impl Elimination<'_> {
             work.m[level] = m;
             return Ok(inner + logdet);
         }
+        if let Some(series) = self.series() {
+            return self.series_value(series, unit, target);
+        }
         vectorised(|| self.leaf_value(level, unit, work, target))
     }
 
@@ -234,6 +237,10 @@ impl Elimination<'_> {
     ) -> Result<f64, NotPositiveDefinite> {
         let layout = self.layout(level);
         let NodeLayout { q, w, .. } = layout;
+        if let Some(series) = self.series().filter(|_| self.is_leaf(level)) {
+            // What is known of log|R| beforehand is added once, at the end.
+            return self.series_tangent(series, unit, work, target);
+        }
         if self.is_leaf(level) {
             return vectorised(|| self.leaf_tangent(unit, layout, work, target, logdet_by));
         }

@@ -94,6 +94,7 @@ impl CrossedReduction {
             y: columns("y", &y, n)?,
             sqrt_weights: sqrt_weights.as_ref().map(|w| vector("weights", w, n)).transpose()?,
             visits: None,
+            series: None,
         };
         let terms = terms
             .iter()

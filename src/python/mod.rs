@@ -6,6 +6,7 @@
 mod arrays;
 mod crossed;
 mod reduction;
+mod series;
 
 use pyo3::prelude::*;
 
@@ -30,6 +31,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<crossed::Crossing>()?;
     module.add_class::<crossed::CrossedReduction>()?;
     module.add_function(wrap_pyfunction!(reduction::column_statistics, module)?)?;
+    module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;
+    module.add_function(wrap_pyfunction!(series::walk_series, module)?)?;
+    module.add_function(wrap_pyfunction!(series::innovations, module)?)?;
     module.add("NotNested", module.py().get_type::<NotNested>())?;
     module.add("CollinearRandomEffects", module.py().get_type::<CollinearRandomEffects>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))

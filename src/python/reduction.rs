@@ -15,11 +15,17 @@ use crate::criterion::{
 };
 use crate::elimination::{Elimination, Entry};
 use crate::rows::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
+use crate::series::{Combination, SeriesColumns};
 use crate::{nesting, reduction};
 
 /// Below this many values a thread pool costs more than it saves.
 const PARALLEL_VALUES: usize = 400_000;
 
+/// Step by row, classes of ends and of steps, (row, previous, share) of each combination, whether
+/// the last row closes a series, share of an end, weights of every class, whether
+/// iterations walk along the rows.
+type SeriesArgument<'py> =
+    (PyReadonlyArray1<'py, i32>, usize, usize, Vec<(f64, f64, f64)>, bool, f64, usize, bool);
 pub(super) type Floats<'py> = Bound<'py, PyArrayDyn<f64>>;
 /// Contiguous memory of a column, offset and stride of its values in it.
 type ValuesArgument<'py> = (PyReadonlyArray1<'py, f64>, usize, usize);
@@ -74,11 +80,13 @@ pub struct Nesting(nesting::Nesting);
 #[pymethods]
 impl Nesting {
     #[new]
+    #[pyo3(signature = (n_rows, codes, n_units, positions=None))]
     fn new(
         py: Python<'_>,
         n_rows: usize,
         codes: Vec<PyReadonlyArray1<'_, i32>>,
         n_units: Vec<usize>,
+        positions: Option<PyReadonlyArray1<'_, i32>>,
     ) -> PyResult<Self> {
         if codes.len() != n_units.len() {
             return Err(PyValueError::new_err("codes and n_units differ in length"));
@@ -88,15 +96,19 @@ impl Nesting {
         }
         let slices: Vec<&[i32]> =
             codes.iter().map(|c| vector("codes", c, n_rows)).collect::<PyResult<_>>()?;
+        let positions = positions.as_ref().map(|p| vector("positions", p, n_rows)).transpose()?;
         py.detach(|| {
             for (codes, &n) in slices.iter().zip(&n_units) {
                 if codes.iter().any(|&c| c < 0 || c as usize >= n) {
                     return Err(PyValueError::new_err("a code lies outside 0..n_units"));
                 }
             }
-            nesting::Nesting::new(n_rows, &slices, &n_units)
-                .map(Self)
-                .map_err(|error| NotNested::new_err(error.inner))
+            let mut nesting = nesting::Nesting::new(n_rows, &slices, &n_units)
+                .map_err(|error| NotNested::new_err(error.inner))?;
+            if let Some(positions) = positions {
+                nesting.sort_units(positions);
+            }
+            Ok(Self(nesting))
         })
     }
 
@@ -135,12 +147,40 @@ pub(super) fn basis(name: &str) -> PyResult<reduction::Basis> {
     }
 }
 
+fn series_columns<'a>(
+    argument: &'a SeriesArgument<'_>,
+    n_rows: usize,
+) -> PyResult<SeriesColumns<'a>> {
+    let (step, n_ends, n_steps, combinations, closes, end_share, _, recursive) = argument;
+    let step = vector("step", step, n_rows)?;
+    if step
+        .iter()
+        .any(|&s| if s < 0 { -1 - s } else { s } as usize >= if s < 0 { *n_ends } else { *n_steps })
+    {
+        return Err(PyValueError::new_err("a step lies outside the classes"));
+    }
+    let combinations = combinations
+        .iter()
+        .map(|&(row, previous, share)| Combination { row, previous, share })
+        .collect();
+    Ok(SeriesColumns {
+        step,
+        n_ends: *n_ends,
+        n_steps: *n_steps,
+        combinations,
+        closes: *closes,
+        end_share: *end_share,
+        recursive: *recursive,
+    })
+}
+
 #[pymethods]
 impl Reduction {
     #[new]
     #[allow(clippy::too_many_arguments)] // one call carries a whole design across
     #[pyo3(signature = (
-        nesting, *, z, x, y, noise, terms, sqrt_weights=None, visits=None, n_visits=0, share=true
+        nesting, *, z, x, y, noise, terms, sqrt_weights=None, visits=None, n_visits=0, series=None,
+        share=true
     ))]
     fn new(
         py: Python<'_>,
@@ -153,6 +193,7 @@ impl Reduction {
         sqrt_weights: Option<PyReadonlyArray1<'_, f64>>,
         visits: Option<PyReadonlyArray1<'_, i32>>,
         n_visits: usize,
+        series: Option<SeriesArgument<'_>>,
         share: bool,
     ) -> PyResult<Self> {
         let nesting = &nesting.0;
@@ -162,7 +203,7 @@ impl Reduction {
         }
         let n_levels = z.len();
         for (l, (z, terms)) in z.iter().zip(&terms).enumerate() {
-            let is_residual = visits.is_some() && l + 1 == n_levels;
+            let is_residual = (visits.is_some() || series.is_some()) && l + 1 == n_levels;
             if z.is_empty() != is_residual || z.len() != terms.iter().map(|t| t.0).sum::<usize>() {
                 return Err(PyValueError::new_err("terms do not add up to the columns of z"));
             }
@@ -180,7 +221,11 @@ impl Reduction {
                 Some(v) => Some((vector("visits", v, n)?, n_visits)),
                 None => None,
             },
+            series: series.as_ref().map(|s| series_columns(s, n)).transpose()?,
         };
+        let n_classes = rows.series.as_ref().map_or(0, SeriesColumns::n_classes);
+        let n_basis = series.as_ref().map_or(0, |s| s.6);
+        let n_ends = rows.series.as_ref().map_or(0, |s| if s.recursive { s.n_ends } else { 0 });
         if rows.visits.is_some_and(|(v, k)| v.iter().any(|&v| v < 0 || v as usize >= k)) {
             return Err(PyValueError::new_err("a visit lies outside 0..n_visits"));
         }
@@ -199,9 +244,16 @@ impl Reduction {
                 let raised = signal.lock().ok().and_then(|mut slot| slot.take());
                 return Err(raised.unwrap_or_else(|| PyValueError::new_err("interrupted")));
             };
-            reduction::Reduction::new(rotated, nesting, &noise, &terms, share)
-                .map(Self)
-                .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))
+            reduction::Reduction::new(
+                rotated,
+                nesting,
+                &noise,
+                &terms,
+                (n_classes, n_basis, n_ends),
+                share,
+            )
+            .map(Self)
+            .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))
         })
     }
 
@@ -249,6 +301,26 @@ impl Reduction {
         let (sums, counts) = self.0.visit_moments(fit);
         let k = (sums.len() as f64).sqrt() as usize;
         Ok((array(py, sums, &[k, k])?, array(py, counts, &[k, k])?))
+    }
+
+    /// Sum of squares of the least squares residuals (in units of `y_scale`) over the items of each
+    /// class, where residuals are series.
+    fn class_squares<'py>(&self, py: Python<'py>, fit: usize) -> PyResult<Floats<'py>> {
+        self.check_fits(&[fit])?;
+        let series = self.0.levels.last().and_then(|level| level.series.as_ref());
+        let squares = series
+            .map_or(&[][..], |s| &s.response_squares[fit * s.n_classes..(fit + 1) * s.n_classes]);
+        array(py, squares.to_vec(), &[squares.len()])
+    }
+
+    /// Products of the least squares residuals of neighbours by class of step, and of rows two equal
+    /// steps apart, with their numbers: `(n_steps, 4)`, where the iterations walk along series.
+    fn lag_products<'py>(&self, py: Python<'py>, fit: usize) -> PyResult<Floats<'py>> {
+        self.check_fits(&[fit])?;
+        let series = self.0.levels.last().and_then(|level| level.series.as_ref());
+        let products = series.map_or(Vec::new(), |s| s.lag_products(fit));
+        let n = products.len() / 4;
+        array(py, products, &[n, 4])
     }
 
     /// By level, upper triangular B with z = (transformed z) B.
@@ -394,7 +466,7 @@ impl Reduction {
         let levels = py.detach(|| Elimination::new(&self.0, fit, &g[0], &[]).conditional(&e));
         let Ok(levels) = levels else { return Ok(None) };
         let parts = levels.into_iter().zip(&self.0.levels).map(|(conditional, level)| {
-            let (q, n) = (level.q, conditional.mean.len() / level.q);
+            let (q, n) = (level.q, conditional.mean.len() / level.q.max(1));
             let mean = array(py, conditional.mean, &[n, q])?;
             Ok((mean, array(py, conditional.covariance, &[n, q, q])?))
         });
@@ -536,7 +608,11 @@ impl Reduction {
             let shape = array.shape().to_vec();
             // With derivatives by parameters: (a, matrices, units or 1, q, q).
             let n_units = self.0.patterns.len();
-            if level.is_residual && shape.len() == 5 && [1, n_units].contains(&shape[2]) {
+            if let Some(series) = &level.series {
+                let width = shape.get(2).copied().unwrap_or(0).max(series.n_classes + 2);
+                let wanted = [a, series.n_basis, width];
+                slices.push((c_slice("g", array, &wanted)?, wanted[1..].iter().product()));
+            } else if level.is_residual && shape.len() == 5 && [1, n_units].contains(&shape[2]) {
                 let wanted = [a, shape[1], shape[2], level.q, level.q];
                 slices.push((c_slice("g", array, &wanted)?, wanted[1..].iter().product()));
             } else {
@@ -556,16 +632,22 @@ impl Reduction {
         };
         let size = level.q * level.q;
         let t = entries.iter().filter(|e| e.level + 1 == self.0.levels.len()).count();
-        let one = size * (1 + t + t * (t + 1) / 2);
+        let kinds = 1 + t + t * (t + 1) / 2;
+        if let Some(series) = &level.series {
+            let one = series.n_basis * (series.n_classes + 2 * kinds);
+            return g.iter().all(|g| g.last().is_some_and(|g| g.len() == one));
+        }
+        let one = size * kinds;
         let lengths = [size, one, one * self.0.patterns.len()];
         g.iter().all(|g| g.last().is_some_and(|g| lengths.contains(&g.len())))
     }
 
     fn entries(&self, entries: &[(usize, usize, usize)]) -> PyResult<Vec<Entry>> {
         let sorted = entries.windows(2).all(|pair| pair[0].0 <= pair[1].0);
-        let inside = entries
-            .iter()
-            .all(|&(level, a, b)| self.0.levels.get(level).is_some_and(|l| a < l.q && b < l.q));
+        let inside = entries.iter().all(|&(level, a, b)| {
+            let is_inside = |l: &reduction::Blocks| l.series.is_some() || (a < l.q && b < l.q);
+            self.0.levels.get(level).is_some_and(is_inside)
+        });
         if !sorted || !inside {
             return Err(PyValueError::new_err("entries must lie inside G, sorted by level"));
         }
