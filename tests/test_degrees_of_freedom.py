@@ -1,5 +1,7 @@
 """Degrees of freedom and adjusted covariances: reference fits, SAS listings, published rules."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -250,6 +252,25 @@ def test_parameters_that_the_data_do_not_tell_are_left_out():
     assert_allclose(fit.df, alone.df, rtol=1e-5)
     assert "do not tell" in str(fit.covtest())
     assert "do not tell" in str(fit.summary())
+
+
+def test_an_adjusted_covariance_that_is_none_is_refused():
+    """SAS says of its own: "indefinite"; second derivatives weigh too much with 5 subjects."""
+    data = trial(seed=0, n_subjects=5, n_visits=4, missing=0.1)
+    fit = lmm("y ~ x * visit", data, residual="adh(visit | subject)", ddf="kenward-roger")
+    with pytest.raises(ModelError, match=r"not positive definite.*'kenward-roger-linear'"):
+        fit.bse  # noqa: B018
+    assert fit.cov_params().notna().all(axis=None)
+
+
+def test_a_nearly_singular_residual_covariance_has_tests():
+    """The correlation ran to -1: natural parameters tell theta no longer apart."""
+    data = trial(seed=2, n_subjects=4, n_visits=4, missing=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mlm.ConvergenceWarning)
+        fit = lmm("y ~ x * visit", data, residual="toeph(visit | subject)")
+    assert fit.df.notna().all()
+    assert "TOEPH" in str(fit.covtest())
 
 
 def test_few_clusters():
