@@ -145,21 +145,7 @@ impl Reduction {
     /// its degrees of freedom: an estimate of `sigma^2` that needs no G.
     #[must_use]
     pub fn within(&self) -> (Vec<f64>, usize) {
-        let rank = self.rank();
-        let width = rank + 1;
-        let mut rank_within = 0;
-        let rss = self
-            .remainder
-            .chunks_exact(width * width)
-            .map(|gram| {
-                let mut root = gram.to_vec();
-                symmetrise(&mut root, width);
-                semidefinite_root(&mut root, width);
-                rank_within = (0..rank).filter(|i| root[i * width + i] > 0.0).count();
-                root[width * width - 1].powi(2)
-            })
-            .collect();
-        (rss, self.n_rows.saturating_sub(self.n_random + rank_within))
+        within(&self.remainder, self.rank(), self.n_rows, self.n_random)
     }
 
     /// Has the residual a covariance of its own, so that `sigma^2` is not profiled out?
@@ -239,6 +225,29 @@ impl Reduction {
     }
 }
 
+/// Residual sum of squares of each response over rows with these cross-products of [X y] (lower
+/// triangles), and its degrees of freedom; `n_random` of all rows carry random effects.
+pub(crate) fn within(
+    grams: &[f64],
+    rank: usize,
+    n_rows: usize,
+    n_random: usize,
+) -> (Vec<f64>, usize) {
+    let width = rank + 1;
+    let mut rank_within = 0;
+    let rss = grams
+        .chunks_exact(width * width)
+        .map(|gram| {
+            let mut root = gram.to_vec();
+            symmetrise(&mut root, width);
+            semidefinite_root(&mut root, width);
+            rank_within = (0..rank).filter(|i| root[i * width + i] > 0.0).count();
+            root[width * width - 1].powi(2)
+        })
+        .collect();
+    (rss, n_rows.saturating_sub(n_random + rank_within))
+}
+
 /// Positions of item `i` in an array of items of `size` numbers.
 #[must_use]
 pub fn block(i: usize, size: usize) -> Range<usize> {
@@ -248,7 +257,7 @@ pub fn block(i: usize, size: usize) -> Range<usize> {
 impl FixedBasis {
     /// Orthonormal basis of the columns of X, taken in order; a column inside the span of the
     /// columns before it is left out, as R does.
-    fn new(total: &mut Triangle, noise: &[f64], n_rows: usize) -> Self {
+    pub(crate) fn new(total: &mut Triangle, noise: &[f64], n_rows: usize) -> Self {
         let p = noise.len();
         let n_fits = total.residual_squares.len();
         let width = p + n_fits;
@@ -289,14 +298,14 @@ impl FixedBasis {
     }
 
     /// [x y] of one row to the orthonormal basis and the scaled residual; `out` has `rank` places.
-    fn map_row(&self, x: &[f64], out: &mut [f64]) {
+    pub(crate) fn map_row(&self, x: &[f64], out: &mut [f64]) {
         for (o, &j) in out.iter_mut().zip(&self.kept) {
             *o = x[j];
         }
         solve_row_upper(&self.factor, self.kept.len(), out);
     }
 
-    fn map_response(&self, fit: usize, x: &[f64], y: f64) -> f64 {
+    pub(crate) fn map_response(&self, fit: usize, x: &[f64], y: f64) -> f64 {
         let rank = self.kept.len();
         // A response without residual has no scale; it is refused before any fit.
         let scale = if self.y_scale[fit] > 0.0 { self.y_scale[fit] } else { 1.0 };
@@ -349,7 +358,12 @@ fn random_bases(
     Ok(bases)
 }
 
-fn level_basis(gram: &[f64], q: usize, terms: &[(usize, bool)]) -> Result<Vec<f64>, usize> {
+/// B of one level from the mean of Z'Z over its units; `Err` names the dependent column.
+pub(crate) fn level_basis(
+    gram: &[f64],
+    q: usize,
+    terms: &[(usize, bool)],
+) -> Result<Vec<f64>, usize> {
     let mut basis = vec![0.0; q * q];
     let mut first = 0;
     for &(size, mixed) in terms {

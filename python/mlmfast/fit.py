@@ -16,7 +16,7 @@ from mlmfast.reduced_model import ReducedModel
 #: Eigenvalues of G (orthonormal basis: 1 is a unit's mean square) tried as exactly 0.
 _TRY_ZERO = 1e-5
 #: Rise of -2 log-likelihood that setting them to 0 may cost.
-_FREE = 1e-9
+FREE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,20 @@ def _set_zeros(
     Returns theta, which terms are singular, and evaluations spent (n_fits,).
     """
     theta = newton.theta.copy()
+    rounded, singular = rounded_to_boundary(criterion, theta)
+    try_rows = np.flatnonzero(singular.any(axis=1))
+    tried = np.zeros(len(theta), dtype=np.intp)
+    if try_rows.size:
+        after = criterion.value(rounded[try_rows], try_rows)
+        tried[try_rows] = 1
+        good = after <= newton.value[try_rows] + FREE
+        theta[try_rows[good]] = rounded[try_rows[good]]
+        singular[try_rows[~good]] = False
+    return theta, singular, tried
+
+
+def rounded_to_boundary(criterion: Criterion, theta: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """theta with small eigenvalues of G exactly 0, and terms that had some, (n_fits, n_terms)."""
     rounded = theta.copy()
     singular = np.zeros((len(theta), len(criterion.terms)), dtype=np.bool_)
     for k, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
@@ -112,15 +126,7 @@ def _set_zeros(
             kept = np.where(small, 0.0, values)[rows]
             matrix = (vectors[rows] * kept[:, None, :]) @ vectors[rows].mT
             rounded[rows, s] = term.shared.theta(matrix)
-    try_rows = np.flatnonzero(singular.any(axis=1))
-    tried = np.zeros(len(theta), dtype=np.intp)
-    if try_rows.size:
-        after = criterion.value(rounded[try_rows], try_rows)
-        tried[try_rows] = 1
-        good = after <= newton.value[try_rows] + _FREE
-        theta[try_rows[good]] = rounded[try_rows[good]]
-        singular[try_rows[~good]] = False
-    return theta, singular, tried
+    return rounded, singular
 
 
 def _no_parameters(criterion: Criterion) -> NewtonResult:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design import Design
+from mlmfast.engine import engine_name, read_options
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.model_frame import ModelFrame, build_model_frame
@@ -86,6 +87,7 @@ class LMM:
             residual=residual,
         )
         self._design = self._frame.design
+        self._reductions: dict[str | None, ReducedModel] = {}
         self._timings = {"design": time.perf_counter() - started}
 
     @classmethod
@@ -110,7 +112,7 @@ class LMM:
         y : shape (n,)
         X : shape (n, p), a column of ones included where an intercept is wanted
         groups : shape (n,), or a dict from the name of a factor to such an array
-            Labels of any kind; factors must be nested.
+            Labels of any kind; factors may be nested or crossed.
         Z : shape (n, q), or a dict by factor; a random intercept where left out
         names : p names of the columns of X
         weights, offset : shape (n,)
@@ -129,8 +131,24 @@ class LMM:
         started = time.perf_counter()
         model = cls.__new__(cls)
         model._frame = None
+        model._reductions = {}
         model._design = design_from_arrays(y, X, groups, Z, names, weights, offset)
         model._timings = {"design": time.perf_counter() - started}
+        return model
+
+    @classmethod
+    def from_design(cls, design: Design) -> LMM:
+        """A model from a `mlmfast.design.Design`, without formula or data frame."""
+        model = cls.__new__(cls)
+        model._frame, model._design, model._timings = None, design, {}
+        return model
+
+    @classmethod
+    def _of(cls, source: FitSource) -> LMM:
+        """The model that a fit was made from."""
+        model = cls.__new__(cls)
+        model._frame, model._design, model._timings = source.frame, source.design, {}
+        model.__dict__["_reduced"] = source.model
         return model
 
     @property
@@ -138,12 +156,13 @@ class LMM:
         """Columns of y, X and Z."""
         return self._design
 
-    @cached_property
-    def _reduced(self) -> ReducedModel:
-        started = time.perf_counter()
-        reduced = reduce_design(self._design)
-        self._timings["reduce"] = time.perf_counter() - started
-        return reduced
+    def _reduced(self, engine: str | None) -> ReducedModel:
+        """The rows reduced for an engine; kept for the next fit."""
+        if engine not in self._reductions:
+            started = time.perf_counter()
+            self._reductions[engine] = reduce_design(self._design, engine=engine)
+            self._timings["reduce"] = time.perf_counter() - started
+        return self._reductions[engine]
 
     def fit(
         self,
@@ -151,8 +170,16 @@ class LMM:
         start: Mapping[str, Any] | FloatArray | None = None,
         options: NewtonOptions | Mapping[str, Any] | None = None,
         ddf: str | float = "satterthwaite",
+        *,
+        hold: Mapping[str, float] | None = None,
+        bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
+        grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
     ) -> LMMResult:
         """Fit by restricted ("REML") or full ("ML") maximum likelihood.
+
+        Covariance parameters are named as `profile` names them, ``sd_x|g``, ``cor_x.y|g`` and
+        ``sigma``, or by ``var_x|g``, ``cov_x.y|g`` and ``Residual`` (variances and covariances),
+        or as `residual_parameters` names those of a residual structure.
 
         Parameters
         ----------
@@ -160,35 +187,66 @@ class LMM:
             "REML" or "ML".
         start
             Starting covariance matrices by grouping factor, as `varcorr` gives them, with
-            ``"Residual"`` for the residual variance (1 if left out); moment estimates by default.
+            ``"Residual"`` for the residual variance (1 if left out), and values of single
+            parameters by name; moment estimates by default.
         options
-            Settings of the iteration.
+            Settings of the iteration, and ``"engine"``: "nested" or "crossed" instead of the one
+            that the grouping factors call for.
         ddf
             Degrees of freedom of tests: "satterthwaite", "kenward-roger" (PROC MIXED's),
             "kenward-roger-linear", "kenward-roger-expected" (pbkrtest's), "kenward-roger-2009",
             "containment", "between-within", "residual", "asymptotic" (z), or a number. With the
             "kenward-roger..." standard errors are adjusted too. `mlmfast.degrees_of_freedom` says
             which is whose.
+        hold
+            Covariance parameters kept at these values, such as ``{"Residual": 1.0}`` (HOLD= of PROC
+            MIXED's PARMS). They do not count as parameters in AIC.
+        bounds
+            (lower, upper) by parameter, None for no bound; `LMMResult.held` names those reached.
+        grid
+            Starting values to try: a dict of lists, whose combinations are tried, or a list of
+            dicts. The best is the start; the table is `LMMResult.parms`.
 
         Raises
         ------
         ModelError
-            For an unknown method or ddf, and for a ddf that the model cannot offer.
+            For an unknown method or ddf, a ddf that the model cannot offer, a name that is no
+            covariance parameter, and values outside a parameter's range.
 
         Warns
         -----
         ConvergenceWarning, SingularFitWarning, AliasedWarning
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> model = mlm.LMM("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> fit = model.fit(hold={"cor_Days.(Intercept)|Subject": 0.0, "sigma": 30.0})
+        >>> round(fit.sigma, 10), round(fit.llf, 3)
+        (30.0, -874.165)
         """
         method = _method(method)
         degrees = _check_ddf(ddf, method)
-        reduced = self._reduced
+        engine, settings = read_options(options)
+        reduced = self._reduced(engine)
         started = time.perf_counter()
-        theta = None if start is None else starting_theta(reduced, method, start)
-        covariance = fit_covariance(reduced, method, _options(options), theta)
-        estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        record = self._record(method, covariance, estimates, str(ddf))
+        theta, named = (None, {}) if start is None else _starts(reduced, method, start)
+        parms = None
+        if named or hold or bounds or grid is not None:
+            from mlmfast.parms import Parms, fit_with_parms
+
+            wishes = Parms(named, hold or {}, bounds or {}, grid)
+            parms = fit_with_parms(reduced, method, settings, theta, wishes)
+            covariance = parms.covariance
+            estimates = reduced.estimates(covariance.criterion, covariance.theta, parms.log_sigma2)
+        else:
+            covariance = fit_covariance(reduced, method, settings, theta)
+            estimates = reduced.estimates(covariance.criterion, covariance.theta)
+        record = self._record(reduced, method, covariance, estimates, str(ddf))
+        if hold:
+            record = replace(record, n_theta=record.n_theta - len(hold))
         timings = {**self._timings, "iterate": time.perf_counter() - started}
-        source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame)
+        source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame, parms)
         result = LMMResult(record, source, timings)
         if degrees.eager:
             result._basis()
@@ -217,15 +275,21 @@ class LMM:
 
         method = _method(method)
         responses = response_matrix(Y, self._design)
-        reduced = reduce_design(self._design, responses)
-        covariance = fit_covariance(reduced, method, _options(options))
+        engine, settings = read_options(options)
+        reduced = reduce_design(self._design, responses, engine)
+        covariance = fit_covariance(reduced, method, settings)
         estimates = reduced.estimates(covariance.criterion, covariance.theta)
         return FitBatch.from_fit(reduced, covariance, estimates, method, self._frame)
 
     def _record(
-        self, method: str, covariance: CovarianceFit, estimates: Estimates, ddf: str
+        self,
+        reduced: ReducedModel,
+        method: str,
+        covariance: CovarianceFit,
+        estimates: Estimates,
+        ddf: str,
     ) -> FitRecord:
-        design, frame, reduced = self._design, self._frame, self._reduced
+        design, frame = self._design, self._frame
         singular = dict(zip(reduced.order, covariance.singular[0], strict=False))
         groups, terms = _groups_and_terms(design, frame, estimates, singular)
         newton = covariance.newton
@@ -235,7 +299,7 @@ class LMM:
             boundary=_boundary(groups, terms),
             n_evaluations=int(covariance.n_evaluations[0]),
             n_iterations=int(newton.n_iterations[0]),
-            engine="nested elimination" if covariance.criterion.terms else "least squares",
+            engine=engine_name(reduced),
         )
         return FitRecord(
             formula=None if frame is None else frame.formula.text,
@@ -279,6 +343,9 @@ def lmm(
     start: Mapping[str, Any] | None = None,
     options: NewtonOptions | Mapping[str, Any] | None = None,
     ddf: str | float = "satterthwaite",
+    hold: Mapping[str, float] | None = None,
+    bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
+    grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
 ) -> LMMResult:
     """Fit a linear mixed model; `LMM` and `LMM.fit` document the arguments.
 
@@ -301,7 +368,7 @@ def lmm(
         contrasts=contrasts,
         na_action=na_action,
     )
-    return model.fit(method, start, options, ddf)
+    return model.fit(method, start, options, ddf, hold=hold, bounds=bounds, grid=grid)
 
 
 def _method(method: str) -> str:
@@ -314,18 +381,6 @@ def _check_ddf(ddf: str | float, method: str) -> DegreesOfFreedom:
     found = method_of(ddf)
     found.check(method == "REML")
     return found
-
-
-def _options(options: NewtonOptions | Mapping[str, Any] | None) -> NewtonOptions:
-    if options is None:
-        return NewtonOptions()
-    if isinstance(options, NewtonOptions):
-        return options
-    try:
-        return NewtonOptions(**options)
-    except TypeError:
-        known = ", ".join(NewtonOptions.__dataclass_fields__)
-        raise ModelError(f"options {sorted(options)} are not all known; known: {known}") from None
 
 
 def _groups_and_terms(
@@ -378,6 +433,20 @@ def _is_deficient(term: TermRecord, zero: list[str]) -> bool:
     return bool(np.linalg.eigvalsh(correlation)[0] < 1e-8)
 
 
+def _starts(
+    reduced: ReducedModel, method: str, start: Mapping[str, Any] | FloatArray
+) -> tuple[FloatArray | None, dict[str, Any]]:
+    """theta of the matrices in ``start``, if there are any, and the values of single parameters."""
+    if not isinstance(start, Mapping):
+        return starting_theta(reduced, method, start), {}
+    groups = {factor.name for factor in reduced.design.factors}
+    matrices = {name: value for name, value in start.items() if name in groups}
+    named = {name: value for name, value in start.items() if name not in groups}
+    if matrices and reduced.profiled and "Residual" in named:
+        matrices["Residual"] = named.pop("Residual")
+    return starting_theta(reduced, method, matrices) if matrices else None, named
+
+
 def starting_theta(
     reduced: ReducedModel, method: str, start: Mapping[str, Any] | FloatArray
 ) -> FloatArray:
@@ -390,8 +459,6 @@ def starting_theta(
     criterion = reduced.criterion(method)
     unit, theta = residual, np.empty((1, criterion.n_theta))
     if reduced.design.residual is not None:
-        if "Residual" in start:
-            raise ModelError("a start for the covariance of residual= is not available yet")
         # Its own start for the residual covariance, and units of the response instead of sigma^2.
         theta = reduced.residual_start(criterion, np.zeros(1, dtype=np.intp))
         unit = reduced.response_unit

@@ -19,6 +19,7 @@ from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
+from mlmfast.engine import relate_factors
 from mlmfast.errors import DataError, ModelError
 from mlmfast.record import FitRecord, ResidualRecord
 from mlmfast.unit_covariances import (
@@ -65,8 +66,8 @@ class ReducedModel:
     """
 
     design: Design
-    core: _core.Reduction
-    nesting: _core.Nesting
+    core: _core.Reduction | _core.CrossedReduction
+    nesting: _core.Nesting | _core.Crossing
     levels: tuple[int, ...]
     order: tuple[int, ...]
     blocks: tuple[TermBlock, ...]
@@ -160,6 +161,7 @@ class ReducedModel:
         share = 0.4 if self.order else 0.0
         theta = np.empty((len(fits), criterion.n_theta))
         for row, fit in enumerate(fits.tolist()):
+            assert isinstance(self.core, _core.Reduction), "crossed designs have no residual="
             sums, counts = self.core.visit_moments(fit)
             for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
                 if isinstance(block.structure, UnitCovariances):
@@ -234,7 +236,9 @@ class ReducedModel:
         stretches = [np.arange(b.stretch.start, b.stretch.stop) for _, b in sorted(own, key=_first)]
         return np.concatenate(stretches)
 
-    def reduce_residual(self, residual: FloatArray) -> tuple[_core.Reduction, float]:
+    def reduce_residual(
+        self, residual: FloatArray
+    ) -> tuple[_core.Reduction | _core.CrossedReduction, float]:
         """A residual, without fixed effects, reduced unit by unit, and the unit of its results."""
         column = scale_columns((residual,), centred=False)
         core = _reduce(
@@ -263,8 +267,13 @@ class ReducedModel:
             constant = constant - 2.0 * logdet
         return np.asarray(constant)
 
-    def estimates(self, criterion: Criterion, theta: FloatArray) -> Estimates:
-        """Estimates of every response at its ``theta``, shape (n_fits, n_theta)."""
+    def estimates(
+        self, criterion: Criterion, theta: FloatArray, log_sigma2: FloatArray | None = None
+    ) -> Estimates:
+        """Estimates of every response at its ``theta``, shape (n_fits, n_theta).
+
+        ``log_sigma2``, shape (n_fits,), replaces the best sigma^2, in the criterion's units.
+        """
         fits = np.arange(len(theta))
         g = criterion.covariances(theta)
         beta_core, c, scalars = self.core.solve(g, fits.tolist())
@@ -273,7 +282,10 @@ class ReducedModel:
         degrees = self.design.n_obs - (len(self.kept) if reml else 0)
         scale = np.array([s for _, _, s in self.y_scaling])
         unit = self.core.y_scale / scale
-        sigma2 = (rss / degrees if self.profiled else np.ones(len(rss))) * unit**2
+        relative = rss / degrees if self.profiled else np.ones(len(rss))
+        if log_sigma2 is not None:
+            relative = np.exp(log_sigma2)
+        sigma2 = relative * unit**2
         core = self.core.ols / scale[:, None] + unit[:, None] * beta_core
         k = self.fixed_map
         # Fit by fit: a product over the whole batch may sum in another order than for one fit.
@@ -281,7 +293,9 @@ class ReducedModel:
         centers = np.array([center for _, center, _ in self.y_scaling])
         if centers.any():
             beta[:, self._intercept] += centers
-        if self.profiled:
+        if log_sigma2 is not None:
+            deviance = logdet + degrees * np.log(2.0 * np.pi * relative) + rss / relative
+        elif self.profiled:
             deviance = logdet + degrees * (1.0 + np.log(2.0 * np.pi * rss / degrees))
         else:
             deviance = logdet + degrees * np.log(2.0 * np.pi) + rss
@@ -290,8 +304,8 @@ class ReducedModel:
         covariances: list[FloatArray] = [np.empty(0)] * len(self.order)
         for position, block in enumerate(self.blocks[: len(self.order)]):
             k_term = self.effects_map(position)
-            relative = g[block.level][:, block.stretch, block.stretch]
-            full = sigma2[:, None, None] * (k_term @ relative @ k_term.T)
+            own = g[block.level][:, block.stretch, block.stretch]
+            full = sigma2[:, None, None] * (k_term @ own @ k_term.T)
             covariances[self.order[position]] = (full + full.mT) / 2
         vcov = sigma2[:, None, None] * np.stack([k @ matrix @ k.T for matrix in c])
         if not self.profiled:
@@ -326,11 +340,11 @@ def structure_of(block: TermBlock) -> CovarianceStructure:
     return structure.structure if isinstance(structure, Directions) else structure
 
 
-def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
-    """Natural parameters of the covariance times ``unit``, shape (n_theta,).
+def natural_powers(structure: CovarianceStructure, theta: FloatArray) -> FloatArray:
+    """Power of the covariance's scale with which each natural parameter grows, shape (n_theta,).
 
-    A natural parameter grows as a power of the covariance's scale: 1 for a variance, 1/2 for a
-    loading, 0 for a correlation or a range. The power is read off the derivative along the scale.
+    1 for a variance, 1/2 for a loading, 0 for a correlation or a range: read off the derivative
+    along the scale.
     """
     entries = tuple(np.array(structure.entries).T)
     matrix = structure.matrix(theta)[0][entries]
@@ -338,17 +352,27 @@ def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: fl
     natural = structure.natural(theta)[0]
     with np.errstate(invalid="ignore", divide="ignore"):
         power = structure.natural_jacobian(theta)[0] @ along / natural
-    power = np.clip(np.where(np.isfinite(power), np.round(2.0 * power) / 2.0, 0.0), 0.0, 1.0)
-    return np.asarray(natural * unit**power)
+    return np.clip(np.where(np.isfinite(power), np.round(2.0 * power) / 2.0, 0.0), 0.0, 1.0)
 
 
-def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None) -> ReducedModel:
+def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
+    """Natural parameters of the covariance times ``unit``, shape (n_theta,)."""
+    return np.asarray(structure.natural(theta)[0] * unit ** natural_powers(structure, theta))
+
+
+def reduce_design(
+    design: Design, responses: Sequence[FloatArray] | None = None, engine: str | None = None
+) -> ReducedModel:
     """Reduce a design; ``responses`` (offset already subtracted) replace its own y.
+
+    ``engine`` is "crossed" to have nested factors treated as crossed ones; by default the factors
+    decide.
 
     Raises
     ------
     ModelError
-        Where grouping factors cross, or the columns of a random-effects term are collinear.
+        Where factors cross beside ``residual=``, or the columns of a random-effects term are
+        collinear.
     DataError
         Where a response is fitted exactly by the fixed effects.
     """
@@ -356,7 +380,7 @@ def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None)
     columns = [design.working_response] if responses is None else list(responses)
     used = {term.factor for term in design.random}
     levels = tuple(sorted(sorted(used), key=lambda f: design.factors[f].n_levels))
-    nesting = _nest(design, levels)
+    nesting = relate_factors(design, levels, engine)
     position = {factor: level for level, factor in enumerate(levels)}
     order = tuple(
         sorted(range(len(design.random)), key=lambda t: position[design.random[t].factor])
@@ -377,7 +401,7 @@ def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None)
 
 def _reduce(
     design: Design,
-    nesting: _core.Nesting,
+    nesting: _core.Nesting | _core.Crossing,
     levels: tuple[int, ...],
     order: tuple[int, ...],
     blocks: tuple[TermBlock, ...],
@@ -385,7 +409,7 @@ def _reduce(
     x_scaling: tuple[ScaledColumn, ...],
     y_scaling: tuple[ScaledColumn, ...],
     share: bool = True,
-) -> _core.Reduction:
+) -> _core.Reduction | _core.CrossedReduction:
     residual = design.residual
     n_levels = len(levels) + (residual is not None)
     z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
@@ -393,15 +417,27 @@ def _reduce(
     for t, block in zip(order, blocks, strict=False):
         z[block.level].extend(z_scaling[t])
         terms[block.level].append((block.structure.size, block.structure.mixes))
+    noise = [column.noise(design.n_obs) for column in x_scaling]
+    sqrt_weights = None if design.weights is None else np.sqrt(design.weights)
     try:
+        if isinstance(nesting, _core.Crossing):
+            return _core.CrossedReduction(
+                nesting,
+                z=z,
+                x=x_scaling,
+                y=y_scaling,
+                noise=noise,
+                terms=terms,
+                sqrt_weights=sqrt_weights,
+            )
         return _core.Reduction(
             nesting,
             z=z,
             x=x_scaling,
             y=y_scaling,
-            noise=[column.noise(design.n_obs) for column in x_scaling],
+            noise=noise,
             terms=terms,
-            sqrt_weights=None if design.weights is None else np.sqrt(design.weights),
+            sqrt_weights=sqrt_weights,
             visits=None if residual is None else residual.positions,
             n_visits=0 if residual is None else residual.order,
             share=share and (residual is None or residual.points is None),
@@ -414,39 +450,16 @@ def _first(item: tuple[int, TermBlock]) -> int:
     return item[0]
 
 
-def _nest(design: Design, levels: tuple[int, ...]) -> _core.Nesting:
-    factors = [design.factors[f] for f in levels]
-    codes, sizes = [f.codes for f in factors], [f.n_levels for f in factors]
-    if design.residual is not None:
-        codes.append(design.residual.units)
-        sizes.append(design.residual.n_units)
-    try:
-        return _core.Nesting(design.n_obs, codes, sizes)
-    except _core.NotNested as error:
-        inner = error.args[0]
-        if inner == len(factors) and design.residual is not None:
-            raise ModelError(
-                f"subjects ({design.residual.subject.name!r}) of "
-                f"residual={design.residual.formula.text!r} are met with several levels of the "
-                f"grouping factor {factors[-1].name!r}; random effects inside or across subjects "
-                "are not available yet with a residual structure"
-            ) from None
-        raise ModelError(
-            f"grouping factors {factors[inner - 1].name!r} and {factors[inner].name!r} are crossed "
-            f"(a level of {factors[inner].name!r} is met with several levels of "
-            f"{factors[inner - 1].name!r}); crossed random effects are not available yet. If the "
-            f"levels are meant to be nested, write (1 | {factors[inner - 1].name}/"
-            f"{factors[inner].name})"
-        ) from None
-
-
 def _scale_term(term: RandomEffects) -> tuple[ScaledColumn, ...]:
     centred = term.structure.mixes and any(column is None for column in term.columns)
     return scale_columns(term.columns, centred)
 
 
 def _blocks(
-    design: Design, order: tuple[int, ...], position: dict[int, int], nesting: _core.Nesting
+    design: Design,
+    order: tuple[int, ...],
+    position: dict[int, int],
+    nesting: _core.Nesting | _core.Crossing,
 ) -> tuple[TermBlock, ...]:
     blocks, next_column = [], dict.fromkeys(position.values(), 0)
     for t in order:

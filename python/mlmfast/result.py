@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,11 +23,20 @@ from mlmfast.reduced_model import ReducedModel
 from mlmfast.variance_components import VarCorr
 
 if TYPE_CHECKING:
+    from mlmfast.batch import FitBatch
+    from mlmfast.bootstrap import Bootstrap
     from mlmfast.contrast import Contrast
     from mlmfast.covariance_tests import CovarianceTests, ParameterTable
     from mlmfast.degrees_of_freedom import FittedRows, TestBasis
+    from mlmfast.emmeans import EMMeans
+    from mlmfast.influence import Influence
     from mlmfast.mvn import MVN
+    from mlmfast.parms import ParmsFit
+    from mlmfast.plots import Plots
+    from mlmfast.profile import Profile
     from mlmfast.report.summary import Summary
+    from mlmfast.robust import RobustInference
+    from mlmfast.variance_tests import VarianceTest
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,15 @@ class FitSource:
     criterion, theta : theta of shape (1, n_theta)
     frame
         How the design was read; None where the model was made from arrays.
+    parms
+        What came of starting values by name, values held, bounds or a grid.
     """
 
     model: ReducedModel
     criterion: Criterion
     theta: FloatArray
     frame: ModelFrame | None
+    parms: ParmsFit | None = None
 
     @property
     def design(self) -> Design:
@@ -124,14 +136,16 @@ class LMMResult:
         t, df = (np.asarray(s, dtype=np.float64)[kept] for s in (self.tvalues, self.df))
         return self._series(two_sided(t, df))
 
-    def cov_params(self, kind: str | None = None) -> pd.DataFrame:
+    def cov_params(self, kind: str | None = None, *, cluster: object = None) -> pd.DataFrame:
         """Covariance of the fixed effects, (X'V^-1 X)^-1, as SAS and lme4 report it.
 
         Parameters
         ----------
         kind
-            None or "model"; or one of the names "kenward-roger...", for the covariance adjusted for
-            the estimation of V.
+            None or "model"; one of the names "kenward-roger...", for the covariance adjusted for
+            the estimation of V; "CR0", "CR1", "CR2" or "CR3" for a cluster-robust one (`robust`).
+        cluster
+            The clusters of a cluster-robust covariance.
 
         Raises
         ------
@@ -140,23 +154,65 @@ class LMMResult:
         """
         from mlmfast.covariance_kinds import covariance_of_kind
 
-        matrix = covariance_of_kind(self, kind)
+        matrix = covariance_of_kind(self, kind, cluster)
         names = [self._record.x_names[j] for j in self._record.kept]
         frame = pd.DataFrame(matrix, index=names, columns=names)
         return frame.reindex(index=self.params.index, columns=self.params.index)
 
-    def conf_int(self, level: float = 0.95, method: str = "wald") -> pd.DataFrame:
-        """Confidence intervals of the fixed effects, columns ``lower`` and ``upper``.
+    def robust(
+        self, kind: str = "CR2", cluster: object = None, square_root: str | None = None
+    ) -> RobustInference:
+        """Cluster-robust standard errors, with Satterthwaite's degrees of freedom.
 
-        By the quantiles of t under ``ddf``.
+        Parameters
+        ----------
+        kind
+            "CR0" (sandwich), "CR1" (times m / (m - 1)), "CR2" (bias-reduced: Bell and McCaffrey
+            2002), "CR3" (near the jackknife).
+        cluster
+            A grouping factor of the model, a column of its data (several joined by ``:``), or one
+            label a row used; by default the outermost grouping factor or subject.
+        square_root
+            Of CR2: "cholesky" (Pustejovsky and Tipton 2018; default without a residual structure)
+            or "whitened" (as the R package mmrm; default with one).
+
+        Raises
+        ------
+        ModelError, DataError
+            For unknown words, or clusters the model says are correlated.
+        """
+        from mlmfast.robust import robust_inference
+
+        return robust_inference(self, kind, cluster, square_root)
+
+    def conf_int(
+        self, level: float = 0.95, method: str = "wald", *, n: int = 1000, seed: Any = None
+    ) -> pd.DataFrame:
+        """Confidence intervals, columns ``lower`` and ``upper``.
+
+        Parameters
+        ----------
+        level
+            Between 0 and 1.
+        method
+            "wald" for the fixed effects, by the quantiles of t under ``ddf``; "profile" or "boot"
+            for covariance parameters too, see `profile` and `bootstrap` (percentile intervals).
+        n, seed
+            Samples of the bootstrap, and its seed.
 
         Raises
         ------
         ModelError
-            For a method that is not available or a level outside (0, 1).
+            For an unknown method or a level outside (0, 1).
         """
+        if not 0 < level < 1:
+            raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+        if method == "profile":
+            return self.profile().conf_int(level)
+        if method == "boot":
+            return self.bootstrap(n, seed).conf_int(level)
         if method != "wald":
-            raise ModelError(f"conf_int(method={method!r}) is not available yet; use 'wald'")
+            raise ModelError(f"conf_int(method={method!r}): use 'wald', 'profile' or 'boot'")
         from mlmfast.contrast import quantile
 
         half = self.bse * quantile(np.asarray(self.df, dtype=np.float64), level)
@@ -172,6 +228,124 @@ class LMMResult:
         """Columns of X left out because they depend linearly on earlier ones."""
         kept = set(self._record.kept)
         return tuple(name for j, name in enumerate(self._record.x_names) if j not in kept)
+
+    def anova(
+        self,
+        *fits: Any,
+        type: int | str = 3,
+        ddf: Any = None,
+        definition: str | None = None,
+        chisq: bool = False,
+        **comparison: Any,
+    ) -> Any:
+        """F tests of the terms of the fixed part, or with other fits likelihood-ratio tests.
+
+        Parameters
+        ----------
+        *fits
+            Other fits to compare with; see `mlmfast.compare`, which ``**comparison`` goes to.
+        type
+            1 (each term after those before it), 2 (after all that do not contain it) or 3
+            (estimable functions of all cells; independent of contrasts and of cell counts).
+        ddf
+            Method for the denominator degrees of freedom; that of the fit by default.
+        definition
+            "SAS", "lmerTest", "mmrm": the hypotheses of PROC MIXED, from the design alone (type I
+            and II orthogonal in the metric X'X), with the same F. They differ in the rows that
+            stand for a hypothesis, on which Satterthwaite's degrees of freedom depend where there
+            are several: differences from the last level, from the first, from the mean. By
+            default "mmrm" for models with a residual structure alone, else "lmerTest". "car": R's
+            car and nlme, type I and II in the metric X'V^-1 X, type III the coefficients of the
+            contrasts the model was fitted with.
+        chisq
+            Also chi-square tests, as the CHISQ option of PROC MIXED.
+
+        Returns
+        -------
+        AnovaTable
+            NumDF, DenDF, "F value" and "Pr(>F)" by term; ``.hypotheses`` holds the matrices.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> fit.anova(ddf="asymptotic")
+        Type III tests of fixed effects (lmerTest):
+              NumDF  DenDF  F value    Pr(>F)
+        Days      1    Inf   45.853  1.27e-11
+        Degrees of freedom: asymptotic
+        """
+        from mlmfast.hypothesis_tables import anova
+
+        if fits and isinstance(fits[0], LMMResult):
+            from mlmfast.compare_fits import compare
+
+            return compare(self, *fits, **comparison)
+        if len(fits) > 1 or comparison:
+            raise ModelError("anova takes one type of test, or fits to compare with")
+        return anova(self, fits[0] if fits else type, ddf, definition=definition, chisq=chisq)
+
+    def emmeans(
+        self,
+        specs: Any,
+        by: Any = None,
+        at: Mapping[str, Any] | None = None,
+        weights: str = "equal",
+        *,
+        ddf: Any = None,
+        level: float = 0.95,
+        adjust: str = "none",
+    ) -> EMMeans:
+        """Estimated marginal means (LS-means) over a reference grid of the fixed effects.
+
+        The grid holds every combination of the levels of the factors; covariates stand at their
+        mean over the rows used, offsets likewise, and what the formula makes of them (`poly(x, 2)`,
+        `log(x)`, `I(x^2)`) is evaluated there.
+
+        Parameters
+        ----------
+        specs
+            Whose means: "trt", ["a", "b"], "a:b", "~ trt | visit", or "pairwise ~ trt | visit",
+            which adds contrasts.
+        by
+            Factors that split the table into families.
+        at
+            Levels of factors to keep, values of covariates to set; a covariate with values may
+            stand in specs and by.
+        weights
+            How the other factors are averaged: "equal", "proportional" (to their frequencies),
+            "outer" (product of single frequencies), "cells" (frequencies within each mean), "flat"
+            (equal over the cells that occur).
+        ddf
+            Method for the degrees of freedom; that of the fit by default.
+        level, adjust
+            Level of the intervals and their adjustment within each family.
+
+        Returns
+        -------
+        EMMeans
+            Prints as a table; ``.frame``, ``.contrast()``, ``.test()``, ``.slices()``, ``.plot()``.
+
+        Raises
+        ------
+        DataError, ModelError
+            For an unknown name or level, a covariate without values, or a model from arrays.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> data["week"] = ["1" if day < 7 else "2" for day in data.Days]
+        >>> fit = mlm.lmm("Reaction ~ week + (1 | Subject)", data)
+        >>> fit.emmeans("week", ddf="asymptotic")
+        week   emmean     SE   df    lower    upper
+        1     282.693  9.222  Inf  264.618  300.767
+        2     335.410  9.950  Inf  315.910  354.911
+        Degrees of freedom: asymptotic; confidence level 0.95
+        """
+        from mlmfast.emmeans import emmeans
+
+        return emmeans(self, specs, by, at, weights, ddf=ddf, level=level, adjust=adjust)
 
     # -- likelihood ----------------------------------------------------------------------------
 
@@ -223,6 +397,8 @@ class LMMResult:
             raise ModelError("n is 'observations' or 'clusters', count is 'all' or 'covariance'")
         if n == "clusters" and not record.groups:
             raise ModelError("the model has no grouping factor, so no clusters to count")
+        if n == "clusters" and record.is_crossed:
+            raise ModelError("grouping factors are crossed, so there are no clusters to count")
         size = self.nobs if n == "observations" else len(record.groups[record.levels[0]].labels)
         k = record.n_parameters if count == "all" else record.n_covariance_parameters
         aic = self.deviance + 2.0 * k
@@ -305,6 +481,18 @@ class LMMResult:
         if residual is None:
             return pd.Series({"Residual": self._record.sigma2})
         return pd.Series(residual.parameters, index=list(residual.parameter_names))
+
+    @property
+    def held(self) -> dict[str, float]:
+        """Covariance parameters held by ``hold=`` or at a bound of ``bounds=``: their values."""
+        parms = self._needs_source("held").parms
+        return {} if parms is None else dict(parms.held)
+
+    @property
+    def parms(self) -> pd.DataFrame | None:
+        """Starts tried by ``grid=`` with their -2 log-likelihood; None without a grid."""
+        parms = self._needs_source("parms").parms
+        return None if parms is None else parms.table
 
     @cached_property
     def varcorr(self) -> VarCorr:
@@ -552,14 +740,43 @@ class LMMResult:
         Parameters
         ----------
         kind
-            "raw": y minus fitted; "pearson": raw over the residual standard deviation of its row,
-            sigma / sqrt(w) or, with variances by visit, sigma_visit / sqrt(w);
+            "raw" (or "conditional"): y minus fitted; "pearson": raw over the residual standard
+            deviation of its row, sigma / sqrt(w) or, with variances by visit,
+            sigma_visit / sqrt(w); "studentised": raw over its own standard deviation, the root of
+            the diagonal of R P R; "studentised-marginal": marginal over the root of the diagonal
+            of V - X (X'V^-1 X)^-1 X' (both as SAS);
             "marginal": y - X beta; "scaled": L^-1 (y - X beta) with V = L L' within each cluster
             (SAS VCIRY), independent with variance 1 under the model.
         """
         from mlmfast.residuals import residuals
 
         return residuals(self, self._needs_source("residuals"), kind)
+
+    @property
+    def plot(self) -> Plots:
+        """Plots of the fit: ``fit.plot.caterpillar()``, ``residuals``, ``qq``, ..."""
+        from mlmfast.plots import Plots
+
+        return Plots(self)
+
+    def influence(self, cluster: object = None) -> Influence:
+        """Cook's D, DFBETAS, MDFFITS, COVRATIO and leverage by cluster and by observation.
+
+        Exact for the fixed effects with the covariance parameters held at their estimates.
+
+        Parameters
+        ----------
+        cluster
+            Rows left out together, as in `robust`; by default the outermost grouping factor.
+
+        Raises
+        ------
+        ModelError, DataError
+            For clusters the model says are correlated, or that are not known.
+        """
+        from mlmfast.influence import influence
+
+        return influence(self, cluster)
 
     def predict(
         self,
@@ -612,6 +829,65 @@ class LMMResult:
             level=level,
             offset=offset,
         )
+
+    def profile(self, which: str | Sequence[str] | None = None) -> Profile:
+        """Profile likelihood of fixed effects and covariance parameters; see `Profile`.
+
+        ``which``: names, "fixed", "covariance", or None for all. Standard deviations are named
+        ``sd_x|g``, correlations ``cor_x.y|g``, the residual's parameters as `residual_parameters`.
+        """
+        from mlmfast.profile import profile
+
+        return profile(self._needs_source("a profile"), which)
+
+    def bootstrap(
+        self, n: int = 1000, seed: Any = None, statistic: Callable[[FitBatch], Any] | None = None
+    ) -> Bootstrap:
+        """Parametric bootstrap: n responses drawn from the fit and refitted; see `Bootstrap`.
+
+        ``statistic`` takes a `FitBatch` and returns one number (or k) for each fit; by default all
+        fixed effects and covariance parameters.
+        """
+        from mlmfast.bootstrap import bootstrap
+
+        return bootstrap(self._needs_source("a bootstrap"), self._record, n, seed, statistic)
+
+    def test_variance(
+        self, term: str, method: str | None = None, n: int | None = None, seed: Any = None
+    ) -> VarianceTest:
+        """Test whether a random effect is needed: its variance is 0, a value on the boundary.
+
+        Parameters
+        ----------
+        term
+            ``sd_x|g``, one effect; or a term as written, or its grouping factor.
+        method
+            "exact", "mixture" or "bootstrap"; the first that serves by default.
+        n, seed
+            Draws of the null distribution, and their seed.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> test = fit.test_variance("sd_Days|Subject")
+        >>> round(test.statistic, 3), test.df, test.method
+        (42.837, 2, 'mixture')
+        """
+        from mlmfast.variance_tests import test_variance
+
+        source = self._needs_source("a test of a variance")
+        return test_variance(source, self._record, term, method, n, seed)
+
+    def ranova(self) -> pd.DataFrame:
+        """Likelihood-ratio tests of leaving out each random effect, as lmerTest's ``ranova``.
+
+        ``Pr(>Chisq)`` is conservative, for a variance of 0 lies on the boundary; ``Pr(mixture)``
+        allows for that.
+        """
+        from mlmfast.variance_tests import ranova
+
+        return ranova(self._needs_source("ranova"), self._record)
 
     def simulate(self, n: int = 1, seed: Any = None) -> FloatArray:
         """Draw new responses from the model, shape (nobs, n); random effects drawn anew.

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.jet import Jet
 from mlmfast.errors import ModelError
 
 STRUCTURES: dict[str, type[CovarianceStructure]] = {}
@@ -151,6 +152,20 @@ class CovarianceStructure(ABC):
         the parameters, and tests by Kenward and Roger, need them.
         """
         raise NotImplementedError(f"{type(self).__name__} gives no natural_hessian")
+
+    def natural_jet(self, theta: FloatArray) -> Jet:
+        """Natural parameters with first and second derivatives by local coordinates (`chart`)."""
+        return Jet(self.natural(theta), self.natural_jacobian(theta), self.natural_hessian(theta))
+
+    def entry_jet(self, theta: FloatArray) -> Jet:
+        """The free entries with first and second derivatives by local coordinates (`chart`)."""
+        rows, columns = np.array(self.entries, dtype=np.intp).T
+        a, n = len(theta), len(rows)
+        # Second derivatives of one entry at a time.
+        weight = np.tile(np.eye(n), (a, 1))
+        first, second = self.chart(np.repeat(theta, n, axis=0), weight)
+        value = self.matrix(theta)[:, rows, columns]
+        return Jet(value, first[::n], second.reshape(a, n, *second.shape[1:]))
 
     @abstractmethod
     def from_natural(self, values: FloatArray) -> FloatArray:

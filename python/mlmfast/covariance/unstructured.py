@@ -11,6 +11,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.factor_products import product_curvature, product_jacobian
+from mlmfast.covariance.jet import Jet
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,9 @@ class Unstructured(CovarianceStructure):
 
     def natural_hessian(self, theta: FloatArray) -> FloatArray:
         return self.entry_hessians(theta)
+
+    def natural_jet(self, theta: FloatArray) -> Jet:
+        return self.entry_jet(theta)
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)

@@ -74,6 +74,19 @@ def fit_html(fit: LMMResult) -> str:
     return '<div class="mlmfast">\n' + "\n".join(parts) + "\n</div>"
 
 
+def tables_html(tables: Sequence[Table], notes: Sequence[str]) -> str:
+    """Show tables with notes below them as an HTML fragment, for notebooks.
+
+    Examples
+    --------
+    >>> "<td>1.5</td>" in tables_html([Table("", ("", "x"), (("a", "1.5"),))], ())
+    True
+    """
+    below = [f'<p class="note">{_text(note)}</p>' for note in notes]
+    parts = [f"<style>{_STYLE}</style>", *[table_html(table) for table in tables], *below]
+    return '<div class="mlmfast">\n' + "\n".join(parts) + "\n</div>"
+
+
 def html_page(fit: LMMResult) -> str:
     """Show a fit as a page of its own that needs nothing from elsewhere and runs no script.
 

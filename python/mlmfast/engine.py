@@ -1,0 +1,117 @@
+"""Which engine serves a model: decided from how its grouping factors stand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlmfast import _core
+from mlmfast.clusters import check_distinct
+from mlmfast.design import Design
+from mlmfast.errors import ModelError
+from mlmfast.newton import NewtonOptions
+
+if TYPE_CHECKING:
+    from mlmfast.reduced_model import ReducedModel
+
+#: Engines that can be asked for by ``options={"engine": ...}``.
+ENGINES = ("nested", "crossed")
+
+
+def read_options(
+    options: NewtonOptions | Mapping[str, Any] | None,
+) -> tuple[str | None, NewtonOptions]:
+    """The engine asked for (None: the model decides) and the settings of the iteration.
+
+    Raises
+    ------
+    ModelError
+        For an engine or a setting that is not known.
+
+    Examples
+    --------
+    >>> read_options({"engine": "crossed", "max_iter": 50})[0]
+    'crossed'
+    """
+    if options is None:
+        return None, NewtonOptions()
+    if isinstance(options, NewtonOptions):
+        return None, options
+    settings = dict(options)
+    engine = settings.pop("engine", None)
+    if engine is not None and engine not in ENGINES:
+        raise ModelError(f"engine is {engine!r}; use {' or '.join(map(repr, ENGINES))}")
+    try:
+        return engine, NewtonOptions(**settings)
+    except TypeError:
+        known = ", ".join(["engine", *NewtonOptions.__dataclass_fields__])
+        raise ModelError(f"options {sorted(options)} are not all known; known: {known}") from None
+
+
+def engine_name(model: ReducedModel) -> str:
+    """What evaluated the criterion, for the certificate."""
+    if not model.blocks:
+        return "least squares"
+    if isinstance(model.core, _core.CrossedReduction):
+        exact = model.core.curvature == "exact"
+        return "crossed, dense Schur" + ("" if exact else ", average information")
+    return "nested elimination"
+
+
+def relate_factors(
+    design: Design, levels: tuple[int, ...], engine: str | None = None
+) -> _core.Nesting | _core.Crossing:
+    """The rows sorted by nested factors, or, where factors cross, the codes as they are.
+
+    Parameters
+    ----------
+    design
+        The design.
+    levels
+        Positions of the grouping factors, outermost first.
+    engine
+        "nested" or "crossed" to have it so; None leaves the choice to the factors.
+
+    Raises
+    ------
+    ModelError
+        Where two factors are the same, or cross while ``engine`` or ``residual=`` ask for
+        nested ones.
+    """
+    check_distinct(design)
+    factors = [design.factors[f] for f in levels]
+    codes, sizes = [f.codes for f in factors], [f.n_levels for f in factors]
+    if engine == "crossed" and design.residual is None and factors:
+        return _core.Crossing(design.n_obs, codes, sizes)
+    if design.residual is not None:
+        codes.append(design.residual.units)
+        sizes.append(design.residual.n_units)
+    try:
+        return _core.Nesting(design.n_obs, codes, sizes)
+    except _core.NotNested as error:
+        if design.residual is None and engine is None:
+            return _core.Crossing(design.n_obs, codes, sizes)
+        raise _crossed(design, levels, error.args[0]) from None
+
+
+def _crossed(design: Design, levels: tuple[int, ...], inner: int) -> ModelError:
+    """The refusal of factors that are not nested; ``inner`` crosses the one before it."""
+    factors = [design.factors[f] for f in levels]
+    if design.residual is not None and inner == len(factors):
+        return ModelError(
+            f"subjects ({design.residual.subject.name!r}) of "
+            f"residual={design.residual.formula.text!r} are met with several levels of the "
+            f"grouping factor {factors[-1].name!r}; random effects inside or across subjects "
+            "are not available with a residual structure"
+        )
+    outer_name, inner_name = factors[inner - 1].name, factors[inner].name
+    what = (
+        "options={'engine': 'nested'}"
+        if design.residual is None
+        else f"residual={design.residual.formula.text!r}"
+    )
+    return ModelError(
+        f"grouping factors {outer_name!r} and {inner_name!r} are crossed (a level of "
+        f"{inner_name!r} is met with several levels of {outer_name!r}), which {what} does not "
+        f"allow. If the levels are meant to be nested, write (1 | {outer_name}/{inner_name})"
+    )
