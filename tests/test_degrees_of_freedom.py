@@ -339,6 +339,10 @@ def test_methods_that_a_model_cannot_offer():
         model.fit(ddf="containment")
     with pytest.raises(ModelError, match="too few for the coefficients"):
         mlm.lmm("Reaction ~ Subject + (1 | Subject)", data, ddf="between-within")
+    rng = np.random.default_rng(1)
+    crossed = data.assign(item=rng.integers(0, 12, len(data)).astype(str))
+    with pytest.raises(ModelError, match=r"'item' and 'Subject' are crossed"):
+        mlm.lmm("Reaction ~ Days + (1 | Subject) + (1 | item)", crossed, ddf="between-within")
     with pytest.raises(ModelError, match="degrees of freedom for"):
         mlm.lmm("Reaction ~ Subject + (1 | Subject)", data, ddf="containment")
     with pytest.raises(ModelError, match="did you mean 'kenward-roger'"):
