@@ -33,10 +33,10 @@ from mlmfast.result import LMMResult
 from mlmfast.storage import load
 
 __all__ = [
-    "Comparison",
     "LMM",
     "AliasedWarning",
     "Certificate",
+    "Comparison",
     "ComparisonError",
     "ConvergenceWarning",
     "DataError",

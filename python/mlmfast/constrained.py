@@ -286,6 +286,7 @@ def _nothing_left(
         value=np.where(reached, value, np.inf),
         decrement=np.zeros(n),
         min_eigenvalue=np.full(n, np.inf),
+        curvature=np.zeros((n, 0)),
         converged=reached.copy(),
         n_iterations=np.zeros(n, dtype=np.intp),
         n_evaluations=np.ones(n, dtype=np.intp),

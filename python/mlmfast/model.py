@@ -13,7 +13,6 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
-from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design import Design
 from mlmfast.engine import engine_name, read_options
@@ -21,6 +20,7 @@ from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, Singu
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
+from mlmfast.random_parameters import term_parameters
 from mlmfast.record import FitRecord, GroupRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
@@ -291,7 +291,8 @@ class LMM:
     ) -> FitRecord:
         design, frame = self._design, self._frame
         singular = dict(zip(reduced.order, covariance.singular[0], strict=False))
-        groups, terms = _groups_and_terms(design, frame, estimates, singular)
+        natural = term_parameters(reduced, covariance, estimates)
+        groups, terms = _groups_and_terms(design, frame, estimates, singular, natural)
         newton = covariance.newton
         certificate = Certificate(
             newton_decrement=float(newton.decrement[0]),
@@ -388,6 +389,7 @@ def _groups_and_terms(
     frame: ModelFrame | None,
     estimates: Estimates,
     singular: Mapping[int, Any],
+    natural: Sequence[tuple[tuple[str, ...], FloatArray]],
 ) -> tuple[tuple[GroupRecord, ...], tuple[TermRecord, ...]]:
     groups = tuple(GroupRecord(f.name, f.columns, f.labels) for f in design.factors)
     terms = tuple(
@@ -399,6 +401,8 @@ def _groups_and_terms(
             covariance=estimates.covariances[t][0],
             singular=bool(singular[t]),
             spec=None if frame is None else frame.random[t],
+            parameter_names=natural[t][0],
+            parameters=natural[t][1],
         )
         for t, term in enumerate(design.random)
     )
@@ -417,9 +421,12 @@ def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) ->
             for name, variance in zip(term.names, np.diag(term.covariance), strict=True)
             if variance == 0.0
         ]
-        out.extend(f"variance of {name} by {group} is 0" for name in zero)
         left = len(term.names) - len(zero)
-        if STRUCTURES[term.structure].mixes and left > 1:
+        if left == 0 and term.structure not in {"us", "diag"}:
+            out.append(f"variance of {term.text} is 0")
+            continue
+        out.extend(f"variance of {name} by {group} is 0" for name in zero)
+        if term.structure != "diag" and left > 1:
             what = "correlation is +-1" if left == 2 else "covariance matrix is singular"
             if not zero or _is_deficient(term, zero):
                 out.append(f"{what} for {', '.join(term.names)} by {group}")

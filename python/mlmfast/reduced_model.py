@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -29,6 +30,8 @@ from mlmfast.unit_covariances import (
     distances_within,
     has_few_parameters,
 )
+
+_Basis: TypeAlias = Literal["orthonormal", "scaled", "common"]
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ class ReducedModel:
         """
         for factor in range(len(self.design.factors)):
             terms = [term for term in self.design.random if term.factor == factor]
-            correlated = len(terms) == 1 and terms[0].structure.mixes
+            correlated = len(terms) == 1 and terms[0].structure.keyword not in {"diag", "homdiag"}
             columns = [column for term in terms for column in term.columns]
             if not correlated and sum(map(_is_nearly_constant, columns)) > 1:
                 return True
@@ -413,10 +416,10 @@ def _reduce(
     residual = design.residual
     n_levels = len(levels) + (residual is not None)
     z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
-    terms: list[list[tuple[int, bool]]] = [[] for _ in range(n_levels)]
+    terms: list[list[tuple[int, _Basis]]] = [[] for _ in range(n_levels)]
     for t, block in zip(order, blocks, strict=False):
         z[block.level].extend(z_scaling[t])
-        terms[block.level].append((block.structure.size, block.structure.mixes))
+        terms[block.level].append((block.structure.size, _basis(design.random[t])))
     noise = [column.noise(design.n_obs) for column in x_scaling]
     sqrt_weights = None if design.weights is None else np.sqrt(design.weights)
     try:
@@ -452,7 +455,18 @@ def _first(item: tuple[int, TermBlock]) -> int:
 
 def _scale_term(term: RandomEffects) -> tuple[ScaledColumn, ...]:
     centred = term.structure.mixes and any(column is None for column in term.columns)
-    return scale_columns(term.columns, centred)
+    scaled = scale_columns(term.columns, centred)
+    if term.structure.scales:
+        return scaled
+    # The structure holds in one unit only.
+    scale = min(column.scale for column in scaled)
+    return tuple(column._replace(scale=scale) for column in scaled)
+
+
+def _basis(term: RandomEffects) -> _Basis:
+    if term.structure.mixes:
+        return "orthonormal"
+    return "scaled" if term.structure.scales else "common"
 
 
 def _blocks(
@@ -465,7 +479,7 @@ def _blocks(
     for t in order:
         term = design.random[t]
         level = position[term.factor]
-        blocks.append(TermBlock(term.structure, level, next_column[level]))
+        blocks.append(TermBlock(term.structure.closed(), level, next_column[level]))
         next_column[level] += term.structure.size
     residual = design.residual
     if residual is not None and residual.points is not None:

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from mlmfast.result import FitSource
 
 
-def simulate(
-    source: FitSource, record: FitRecord, n: int, seed: Any, first: int = 0
-) -> FloatArray:
+def simulate(source: FitSource, record: FitRecord, n: int, seed: Any, first: int = 0) -> FloatArray:
     """Draw n responses, each with random effects and residuals of its own.
 
     Parameters

@@ -126,6 +126,15 @@ pub(super) fn columns<'a>(
         .collect()
 }
 
+pub(super) fn basis(name: &str) -> PyResult<reduction::Basis> {
+    match name {
+        "orthonormal" => Ok(reduction::Basis::Orthonormal),
+        "scaled" => Ok(reduction::Basis::Scaled),
+        "common" => Ok(reduction::Basis::Common),
+        _ => Err(PyValueError::new_err(format!("no basis {name}"))),
+    }
+}
+
 #[pymethods]
 impl Reduction {
     #[new]
@@ -140,7 +149,7 @@ impl Reduction {
         x: Vec<ColumnArgument<'_>>,
         y: Vec<ColumnArgument<'_>>,
         noise: Vec<f64>,
-        terms: Vec<Vec<(usize, bool)>>,
+        terms: Vec<Vec<(usize, String)>>,
         sqrt_weights: Option<PyReadonlyArray1<'_, f64>>,
         visits: Option<PyReadonlyArray1<'_, i32>>,
         n_visits: usize,
@@ -158,6 +167,10 @@ impl Reduction {
                 return Err(PyValueError::new_err("terms do not add up to the columns of z"));
             }
         }
+        let terms = terms
+            .iter()
+            .map(|level| level.iter().map(|(size, name)| Ok((*size, basis(name)?))).collect())
+            .collect::<PyResult<Vec<Vec<_>>>>()?;
         let rows = RowColumns {
             z: z.iter().map(|z| columns("z", z, n)).collect::<PyResult<_>>()?,
             x: columns("x", &x, n)?,

@@ -14,6 +14,7 @@ from mlmfast.report.tables import (
     Table,
     coefficient_table,
     correlation_of_coefficients,
+    structure_parameters_table,
     variance_components_table,
 )
 
@@ -60,6 +61,7 @@ def fit_html(fit: LMMResult) -> str:
     tables = [
         facts.scaled_residuals(fit),
         variance_components_table(fit._record),
+        structure_parameters_table(fit._record),
         *residual,
         coefficient_table(fit),
         correlation_of_coefficients(fit._record),

@@ -12,6 +12,7 @@ from mlmfast.report.tables import (
     Table,
     coefficient_table,
     correlation_of_coefficients,
+    structure_parameters_table,
     triangle,
     variance_components_table,
 )
@@ -110,6 +111,9 @@ def _variance_text(record: FitRecord, titled: bool = True) -> str:
     table = variance_components_table(record)
     if table is not None:
         parts.append(_random_text(record, table, titled))
+    parameters = structure_parameters_table(record)
+    if parameters is not None:
+        parts.append(table_text(parameters))
     if record.residual is not None:
         parts += _residual_texts(record.residual)
     return "\n\n".join(parts)
