@@ -1,5 +1,7 @@
 """Degrees of freedom and adjusted covariances: reference fits, SAS listings, published rules."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -252,6 +254,25 @@ def test_parameters_that_the_data_do_not_tell_are_left_out():
     assert "do not tell" in str(fit.summary())
 
 
+def test_an_adjusted_covariance_that_is_none_is_refused():
+    """As SAS warns of its own, second derivatives weigh too much with 4 subjects."""
+    data = trial(seed=5, n_subjects=4, n_visits=4, missing=0.1)
+    fit = lmm("y ~ x * visit", data, residual="csh(visit | subject)", ddf="kenward-roger")
+    with pytest.raises(ModelError, match=r"not positive definite.*'kenward-roger-linear'"):
+        fit.bse  # noqa: B018
+    assert fit.cov_params().notna().all(axis=None)
+
+
+def test_a_nearly_singular_residual_covariance_has_tests():
+    """The correlation ran to -1: natural parameters tell theta no longer apart."""
+    data = trial(seed=2, n_subjects=4, n_visits=4, missing=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mlm.ConvergenceWarning)
+        fit = lmm("y ~ x * visit", data, residual="toeph(visit | subject)")
+    assert fit.df.notna().all()
+    assert "TOEPH" in str(fit.covtest())
+
+
 def test_few_clusters():
     data = mlm.load_sleepstudy()
     data = data[data.Subject.isin(data.Subject.unique()[:2])]
@@ -318,6 +339,10 @@ def test_methods_that_a_model_cannot_offer():
         model.fit(ddf="containment")
     with pytest.raises(ModelError, match="too few for the coefficients"):
         mlm.lmm("Reaction ~ Subject + (1 | Subject)", data, ddf="between-within")
+    rng = np.random.default_rng(1)
+    crossed = data.assign(item=rng.integers(0, 12, len(data)).astype(str))
+    with pytest.raises(ModelError, match=r"'item' and 'Subject' are crossed"):
+        mlm.lmm("Reaction ~ Days + (1 | Subject) + (1 | item)", crossed, ddf="between-within")
     with pytest.raises(ModelError, match="degrees of freedom for"):
         mlm.lmm("Reaction ~ Subject + (1 | Subject)", data, ddf="containment")
     with pytest.raises(ModelError, match="did you mean 'kenward-roger'"):

@@ -21,6 +21,9 @@ from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.reduced_model import ReducedModel, natural_in_units, structure_of
 from mlmfast.unit_covariances import Directions
 
+#: Smallest singular value of the natural parameters by theta, each scaled to 1, that tells them.
+_EDGE = 1e-7
+
 Kind = Literal["variance", "covariance", "other"]
 
 
@@ -184,17 +187,13 @@ def covariance_parameters(
             continue
         prefix = f"{next(arms)}: " if n_arms > 1 else ""
         structure = structure_of(term)
-        values = natural_in_units(structure, theta[:, s], unit)
-        user = structure.from_natural(values[None])
         if isinstance(term.structure, Directions):
-            own_linear, own_bent = _directions(term.structure, user, unit)
+            own_linear, own_bent = _directions(term.structure, theta[:, s])
             linear, bent = [*linear[:-1], own_linear], [*linear[:-1], own_bent]
-            r = structure.n_theta
-            blocks.append(_residual_block(structure, prefix, values, np.eye(r), None))
-            continue
-        first, second = _entries_by_natural(structure, user)
-        bend = None if second is None else second / unit
-        blocks.append(_residual_block(structure, prefix, values, first / unit, bend))
+            first, second = np.eye(structure.n_theta), None
+        else:
+            first, second = _entries_by_natural(structure, theta[:, s])
+        blocks.append(_residual_block(structure, prefix, theta[:, s], unit, first, second))
     if model.profiled:
         value = np.array([sigma2 * unit])
         one = np.array([[1.0 / unit]])
@@ -238,7 +237,7 @@ def _random_term(
         by_natural, bend = _entries_by_natural(structure, user)
         by_entry = np.asarray(np.linalg.pinv(by_natural))
         to_core = np.asarray(np.linalg.inv(to_user))
-        first, by_free = to_core @ by_natural, np.eye(len(values))
+        first, by_free = to_core @ by_natural, _natural_chart(structure, user)[2]
         second = None if bend is None else np.einsum("ef,fij->eij", to_core, bend)
     if not singular:
         return ParameterBlock(names, kinds, values, first, second, by_free, (False,) * len(values))
@@ -256,19 +255,32 @@ def _random_term(
     return ParameterBlock(names, kinds, values, first, second, by_free, fixed, True)
 
 
-def _directions(
-    directions: Directions, user: FloatArray, unit: float
-) -> tuple[FloatArray, FloatArray]:
-    """Covariances with derivatives by natural parameters: second ones 0, and exact."""
-    structure = directions.structure
-    t = structure.n_theta
-    stacked = directions.stacked(user, True) / unit
+def _natural_chart(
+    structure: CovarianceStructure, theta: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Derivatives of theta by the free parameters, what bends them, and of the natural by the free.
+
+    The natural parameters are free; on the edge of their space, where theta tells them no longer
+    apart, theta is.
+    """
+    jacobian = structure.natural_jacobian(theta)[0]
+    identity = np.eye(len(jacobian))
+    scale = np.maximum(np.abs(jacobian).max(axis=1, initial=0.0), 1e-300)
+    if np.linalg.svd(jacobian / scale[:, None], compute_uv=False).min(initial=1.0) < _EDGE:
+        return identity, np.zeros((len(jacobian),) * 3), jacobian
+    return np.asarray(np.linalg.inv(jacobian)), structure.natural_hessian(theta)[0], identity
+
+
+def _directions(directions: Directions, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Covariances with derivatives by the free parameters: second ones 0, and exact."""
+    t = directions.n_theta
+    stacked = directions.stacked(theta, True)
     i, j = np.tril_indices(t)
-    inverse = np.linalg.inv(structure.natural_jacobian(user)[0])
+    inverse, hessian, _ = _natural_chart(directions.structure, theta)
     first = np.tensordot(inverse.T, stacked[0, 1 : 1 + t], axes=1)
     by_theta = np.zeros((t, t, *stacked.shape[2:]))
     by_theta[i, j] = by_theta[j, i] = stacked[0, 1 + t :]
-    by_theta -= np.einsum("mij,m...->ij...", structure.natural_hessian(user)[0], first)
+    by_theta -= np.einsum("mij,m...->ij...", hessian, first)
     second = np.einsum("ki,lj,kl...->ij...", inverse, inverse, by_theta)[i, j]
     parts = [stacked[:, :1], first[None], second[None]]
     bent = np.ascontiguousarray(np.concatenate(parts, axis=1))
@@ -280,28 +292,39 @@ def _directions(
 def _entries_by_natural(
     structure: CovarianceStructure, theta: FloatArray
 ) -> tuple[FloatArray, FloatArray | None]:
-    """First and second derivatives of the entries by the natural parameters; None where 0."""
+    """First and second derivatives of the entries by the free parameters; None where 0."""
     if structure.natural_entries:
         return np.eye(len(structure.entries)), None
-    inverse = np.linalg.inv(structure.natural_jacobian(theta)[0])
+    inverse, hessian, _ = _natural_chart(structure, theta)
     first = structure.jacobian(theta)[0] @ inverse
-    by_theta = structure.entry_hessians(theta)[0]
-    by_theta = by_theta - np.einsum("em,mij->eij", first, structure.natural_hessian(theta)[0])
+    by_theta = structure.entry_hessians(theta)[0] - np.einsum("em,mij->eij", first, hessian)
     return first, inverse.T @ by_theta @ inverse
 
 
 def _residual_block(
     structure: CovarianceStructure,
     prefix: str,
-    values: FloatArray,
+    theta: FloatArray,
+    unit: float,
     first: FloatArray,
     second: FloatArray | None,
 ) -> ParameterBlock:
+    """The block of the residual's structure; free are the parameters of the scaled response."""
     names = structure.parameter_names
     r = len(names)
+    values = natural_in_units(structure, theta, unit)
+    scaled = structure.natural(theta)[0]
     kinds = tuple(map(_kind, names))
+    of_zero = np.array([1.0 if kind == "other" else unit for kind in kinds])
+    scale = np.where(scaled != 0.0, values / np.where(scaled != 0.0, scaled, 1.0), of_zero)
+    if structure.natural_entries:
+        scale, by_free = np.full(r, unit), np.eye(r)
+    else:
+        by_free = _natural_chart(structure, theta)[2]
     keys = tuple(prefix + name for name in names)
-    return ParameterBlock(keys, kinds, values, first, second, np.eye(r), (False,) * r)
+    return ParameterBlock(
+        keys, kinds, values, first, second, scale[:, None] * by_free, (False,) * r
+    )
 
 
 def _kind(name: str) -> Kind:

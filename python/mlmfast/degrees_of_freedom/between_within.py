@@ -65,8 +65,17 @@ def subjects(design: Design) -> tuple[CodeArray, int]:
             "residual structure; use ddf='residual'"
         )
     used = {term.factor for term in design.random}
-    outermost = min(used, key=lambda f: design.factors[f].n_levels)
+    outermost, *inner = sorted(used, key=lambda f: design.factors[f].n_levels)
     codes = design.factors[outermost].codes
+    for factor in inner:
+        first = np.empty(design.factors[factor].n_levels, dtype=codes.dtype)
+        first[design.factors[factor].codes] = codes
+        if (first[design.factors[factor].codes] != codes).any():
+            raise ModelError(
+                f"ddf='between-within' needs subjects, and the grouping factors "
+                f"{design.factors[outermost].name!r} and {design.factors[factor].name!r} are "
+                "crossed; use ddf='satterthwaite' or 'kenward-roger'"
+            )
     return codes, len(np.unique(codes))
 
 

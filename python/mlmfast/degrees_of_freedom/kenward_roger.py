@@ -20,6 +20,7 @@ from mlmfast.degrees_of_freedom.satterthwaite import (
     satterthwaite,
     unidentified_note,
 )
+from mlmfast.errors import ModelError
 from mlmfast.information import Information
 
 
@@ -64,9 +65,11 @@ class KenwardRoger(DegreesOfFreedom):
         maps = information.contrasts(np.eye(len(information.c)))
         phi = information.phi
         extra = maps @ phi @ self.correction(information, weights) @ phi @ maps.T
+        adjusted = fitted.vcov + (extra + extra.T)
+        self._check_adjusted(adjusted)
         return TestBasis(
             self.name,
-            fitted.vcov + (extra + extra.T),
+            adjusted,
             fitted.vcov,
             gradient_of_phi(information),
             weights,
@@ -75,6 +78,17 @@ class KenwardRoger(DegreesOfFreedom):
 
     def _information(self, fitted: FittedRows) -> Information:
         return fitted.information
+
+    def _check_adjusted(self, adjusted: FloatArray) -> None:
+        """Second derivatives of V, or observed information far from expected, may undo Phi."""
+        diagonal = np.diag(adjusted)
+        scale = np.sqrt(np.outer(diagonal, diagonal)) if (diagonal > 0).all() else None
+        if scale is None or np.linalg.eigvalsh(adjusted / scale)[:1].min(initial=1.0) <= 0.0:
+            raise ModelError(
+                f"the covariance adjusted by ddf={self.name!r} is not positive definite: there are "
+                "too few clusters for the second-order correction; use 'kenward-roger-linear', "
+                "'kenward-roger-expected' or 'satterthwaite'"
+            )
 
     def correction(self, information: Information, weights: FloatArray) -> FloatArray:
         """The braces of Phi_A, (rank, rank)."""
