@@ -355,3 +355,18 @@ def test_clusters_cannot_be_counted_where_factors_cross():
     fit = lmm(FORMULAS[0], crossed_frame())
     with pytest.raises(ModelError, match="crossed"):
         fit.information_criteria(n="clusters")
+
+
+def test_memory_is_estimated_before_it_is_taken(monkeypatch):
+    import mlmfast.engine as engine
+
+    monkeypatch.setattr(engine, "available_memory", lambda: 1e4)
+    with pytest.raises(ModelError, match=r"order 14, about 0\.0 GB.*engine.*crossed"):
+        mlm.lmm(FORMULAS[0], crossed_frame())
+    assert lmm(FORMULAS[0], crossed_frame(), options=CROSSED).converged
+
+
+def test_memory_free_is_positive():
+    from mlmfast.engine import available_memory
+
+    assert available_memory() > 1e6
