@@ -150,8 +150,8 @@ def relate_factors(
     Raises
     ------
     ModelError
-        Where memory would not suffice, where two factors are the same, or cross while ``engine`` or ``residual=`` ask for
-        nested ones.
+        Where memory would not suffice, where two factors are the same, or cross while ``engine``
+        or ``residual=`` ask for nested ones.
     """
     check_distinct(design)
     factors = [design.factors[f] for f in levels]
