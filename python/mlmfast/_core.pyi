@@ -1,7 +1,7 @@
 """Types of the compiled core; shapes stand in the docstrings of its Rust sources."""
 
 from collections.abc import Sequence
-from typing import TypeAlias, final
+from typing import Literal, TypeAlias, final
 
 from mlmfast.arrays import CodeArray, FloatArray
 
@@ -45,7 +45,7 @@ class Reduction:
         x: Sequence[_Column],
         y: Sequence[_Column],
         noise: Sequence[float],
-        terms: Sequence[Sequence[tuple[int, bool]]],
+        terms: Sequence[Sequence[tuple[int, Literal["orthonormal", "scaled", "common"]]]],
         sqrt_weights: FloatArray | None = None,
         visits: CodeArray | None = None,
         n_visits: int = 0,
@@ -87,6 +87,13 @@ class Reduction:
         entries: Sequence[_Entry],
         reml: bool,
     ) -> list[FloatArray]: ...
+    def information_second_derivatives(
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        entries: Sequence[_Entry],
+        weights: FloatArray | None = None,
+    ) -> FloatArray | None: ...
     def conditional(
         self, g: Sequence[FloatArray], fit: int, beta: FloatArray
     ) -> list[tuple[FloatArray, FloatArray]] | None: ...
@@ -108,7 +115,7 @@ class CrossedReduction:
         x: Sequence[_Column],
         y: Sequence[_Column],
         noise: Sequence[float],
-        terms: Sequence[Sequence[tuple[int, bool]]],
+        terms: Sequence[Sequence[tuple[int, str]]],
         sqrt_weights: FloatArray | None = None,
     ) -> CrossedReduction: ...
     @property
