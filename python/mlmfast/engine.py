@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlmfast import _core
@@ -58,6 +61,78 @@ def engine_name(model: ReducedModel) -> str:
     return "nested elimination"
 
 
+@dataclass(frozen=True)
+class CrossedSize:
+    """What the crossed engine needs for a design.
+
+    Attributes
+    ----------
+    order
+        Rows of the matrix that is factored: random effects of all factors but the leading one.
+    memory
+        Bytes at the peak of an evaluation.
+    operations
+        Floating-point operations of one evaluation.
+    """
+
+    order: int
+    memory: float
+    operations: float
+
+
+def crossed_size(design: Design, levels: tuple[int, ...]) -> CrossedSize:
+    """Memory and work of the crossed engine, from the numbers of levels and effects alone.
+
+    The factor, its inverse and the matrix they come from are held as dense triangles.
+    """
+    effects = [
+        design.factors[f].n_levels
+        * sum(len(term.columns) for term in design.random if term.factor == f)
+        for f in levels
+    ]
+    order = sum(effects) - max(effects, default=0)
+    widest = max((len(term.columns) for term in design.random), default=0)
+    cells = float(design.n_obs) * max(len(levels) - 1, 1)
+    memory = 18.0 * order**2 + cells * (60.0 + 16.0 * widest**2)
+    return CrossedSize(order, memory, float(order) ** 3 + 50.0 * cells)
+
+
+def available_memory() -> float:
+    """Bytes that a process may still take; infinite where the system does not say."""
+    limits = [float("inf")]
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(line for line in lines if line.startswith("MemAvailable:"))
+        limits.append(1024.0 * int(free.split()[1]))
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limit = float((group / "memory.max").read_text(encoding="ascii"))
+        used = float((group / "memory.current").read_text(encoding="ascii"))
+        limits.append(limit - used)
+    return min(limits)
+
+
+def check_memory(size: CrossedSize, available: float) -> None:
+    """Refuse a design whose factorisation would not fit into memory.
+
+    Raises
+    ------
+    ModelError
+        With what is needed and what there is.
+
+    Examples
+    --------
+    >>> check_memory(CrossedSize(5_000, 4.5e8, 1.25e11), 8e9)
+    """
+    if size.memory > available:
+        raise ModelError(
+            f"crossed random effects need the factor of a matrix of order {size.order:,}, about "
+            f"{size.memory / 1e9:.1f} GB, and {available / 1e9:.1f} GB of memory are free; make "
+            "the factor with fewer levels smaller, or write options={'engine': 'crossed'} to try "
+            "nevertheless"
+        )
+
+
 def relate_factors(
     design: Design, levels: tuple[int, ...], engine: str | None = None
 ) -> _core.Nesting | _core.Crossing:
@@ -75,8 +150,8 @@ def relate_factors(
     Raises
     ------
     ModelError
-        Where two factors are the same, or cross while ``engine`` or ``residual=`` ask for
-        nested ones.
+        Where memory would not suffice, where two factors are the same, or cross while ``engine``
+        or ``residual=`` ask for nested ones.
     """
     check_distinct(design)
     factors = [design.factors[f] for f in levels]
@@ -93,6 +168,7 @@ def relate_factors(
         )
     except _core.NotNested as error:
         if design.residual is None and engine is None:
+            check_memory(crossed_size(design, levels), available_memory())
             return _core.Crossing(design.n_obs, codes, sizes)
         raise _crossed(design, levels, error.args[0]) from None
 
@@ -105,7 +181,7 @@ def _crossed(design: Design, levels: tuple[int, ...], inner: int) -> ModelError:
             f"subjects ({design.residual.subject.name!r}) of "
             f"residual={design.residual.formula.text!r} are met with several levels of the "
             f"grouping factor {factors[-1].name!r}; random effects inside or across subjects "
-            "are not available with a residual structure"
+            "are not available yet with a residual structure"
         )
     outer_name, inner_name = factors[inner - 1].name, factors[inner].name
     what = (
