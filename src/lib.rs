@@ -10,6 +10,7 @@
 pub mod criterion;
 pub mod dense;
 pub mod elimination;
+pub mod iterative;
 pub mod nesting;
 #[cfg(feature = "python")]
 mod python;

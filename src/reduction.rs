@@ -248,7 +248,7 @@ pub fn block(i: usize, size: usize) -> Range<usize> {
 impl FixedBasis {
     /// Orthonormal basis of the columns of X, taken in order; a column inside the span of the
     /// columns before it is left out, as R does.
-    fn new(total: &mut Triangle, noise: &[f64], n_rows: usize) -> Self {
+    pub(crate) fn new(total: &mut Triangle, noise: &[f64], n_rows: usize) -> Self {
         let p = noise.len();
         let n_fits = total.residual_squares.len();
         let width = p + n_fits;
@@ -289,14 +289,14 @@ impl FixedBasis {
     }
 
     /// [x y] of one row to the orthonormal basis and the scaled residual; `out` has `rank` places.
-    fn map_row(&self, x: &[f64], out: &mut [f64]) {
+    pub(crate) fn map_row(&self, x: &[f64], out: &mut [f64]) {
         for (o, &j) in out.iter_mut().zip(&self.kept) {
             *o = x[j];
         }
         solve_row_upper(&self.factor, self.kept.len(), out);
     }
 
-    fn map_response(&self, fit: usize, x: &[f64], y: f64) -> f64 {
+    pub(crate) fn map_response(&self, fit: usize, x: &[f64], y: f64) -> f64 {
         let rank = self.kept.len();
         // A response without residual has no scale; it is refused before any fit.
         let scale = if self.y_scale[fit] > 0.0 { self.y_scale[fit] } else { 1.0 };
@@ -349,7 +349,11 @@ fn random_bases(
     Ok(bases)
 }
 
-fn level_basis(gram: &[f64], q: usize, terms: &[(usize, bool)]) -> Result<Vec<f64>, usize> {
+pub(crate) fn level_basis(
+    gram: &[f64],
+    q: usize,
+    terms: &[(usize, bool)],
+) -> Result<Vec<f64>, usize> {
     let mut basis = vec![0.0; q * q];
     let mut first = 0;
     for &(size, mixed) in terms {

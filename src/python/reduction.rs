@@ -18,11 +18,11 @@ use crate::{nesting, reduction};
 /// Below this many values a thread pool costs more than it saves.
 const PARALLEL_VALUES: usize = 400_000;
 
-type Floats<'py> = Bound<'py, PyArrayDyn<f64>>;
+pub(super) type Floats<'py> = Bound<'py, PyArrayDyn<f64>>;
 /// Contiguous memory of a column, offset and stride of its values in it.
-type ValuesArgument<'py> = (PyReadonlyArray1<'py, f64>, usize, usize);
+pub(super) type ValuesArgument<'py> = (PyReadonlyArray1<'py, f64>, usize, usize);
 /// Values (`None` for a constant 1), center, scale.
-type ColumnArgument<'py> = (Option<ValuesArgument<'py>>, f64, f64);
+pub(super) type ColumnArgument<'py> = (Option<ValuesArgument<'py>>, f64, f64);
 
 fn values<'a>(name: &str, argument: &'a ValuesArgument<'_>, n_rows: usize) -> PyResult<Values<'a>> {
     let (memory, offset, stride) = (&argument.0, argument.1, argument.2);
@@ -108,7 +108,7 @@ impl Nesting {
 #[pyclass(frozen, module = "mlmfast._core")]
 pub struct Reduction(reduction::Reduction);
 
-fn columns<'a>(
+pub(super) fn columns<'a>(
     name: &str,
     arguments: &'a [ColumnArgument<'_>],
     n_rows: usize,
