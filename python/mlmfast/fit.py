@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion import Criterion
+from mlmfast.iterative import fit_iteratively
 from mlmfast.newton import NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduced_model import ReducedModel
 
@@ -56,6 +57,11 @@ def fit_covariance(
         nothing = np.zeros((n_fits, 0), dtype=np.bool_)
         newton = _no_parameters(criterion)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
+    if model.iterative is not None:
+        theta = model.moment_start(criterion) if start is None else start
+        newton = fit_iteratively(criterion, theta, options)
+        theta, singular, tried = _set_zeros(criterion, newton)
+        return CovarianceFit(criterion, theta, singular, newton, newton.n_evaluations + tried)
     structured = model.design.residual is not None
     if start is not None:
         theta = start

@@ -17,6 +17,8 @@ from mlmfast.covariance import STRUCTURES
 from mlmfast.design import Design
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fit import CovarianceFit, fit_covariance
+from mlmfast.fit_options import FitOptions, read_options
+from mlmfast.iterative import IterativeSettings
 from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
 from mlmfast.record import FitRecord, GroupRecord, TermRecord
@@ -150,11 +152,15 @@ class LMM:
         return self._design
 
     @cached_property
-    def _reduced(self) -> ReducedModel:
-        started = time.perf_counter()
-        reduced = reduce_design(self._design)
-        self._timings["reduce"] = time.perf_counter() - started
-        return reduced
+    def _reduced_by(self) -> dict[IterativeSettings | None, ReducedModel]:
+        return {}
+
+    def _reduced(self, iterative: IterativeSettings | None = None) -> ReducedModel:
+        if iterative not in self._reduced_by:
+            started = time.perf_counter()
+            self._reduced_by[iterative] = reduce_design(self._design, iterative=iterative)
+            self._timings["reduce"] = time.perf_counter() - started
+        return self._reduced_by[iterative]
 
     def fit(
         self,
@@ -173,7 +179,11 @@ class LMM:
             Starting covariance matrices by grouping factor, as `varcorr` gives them, with
             ``"Residual"`` for the residual variance (1 if left out); moment estimates by default.
         options
-            Settings of the iteration.
+            Settings of the iteration (`NewtonOptions`), and ``"engine"``: "direct", "iterative"
+            (conjugate gradients with stochastic traces, for crossed factors too large to
+            factorise; the log-likelihood is then an estimate, see `LMMResult.monte_carlo_error`)
+            or "automatic". The iterative engine takes ``"probes"``, their number or "exact", and
+            ``"seed"``.
         ddf
             Degrees of freedom of tests; "asymptotic" (z) is what is available.
 
@@ -188,12 +198,13 @@ class LMM:
         """
         method = _method(method)
         _check_ddf(ddf)
-        reduced = self._reduced
+        chosen = read_options(options)
+        reduced = self._reduced(_iterative(chosen))
         started = time.perf_counter()
         theta = None if start is None else starting_theta(reduced, method, start)
-        covariance = fit_covariance(reduced, method, _options(options), theta)
+        covariance = fit_covariance(reduced, method, chosen.newton, theta)
         estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        record = self._record(method, covariance, estimates)
+        record = self._record(reduced, method, covariance, estimates)
         timings = {**self._timings, "iterate": time.perf_counter() - started}
         source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame)
         result = LMMResult(record, source, timings)
@@ -222,13 +233,16 @@ class LMM:
 
         method = _method(method)
         responses = response_matrix(Y, self._design)
-        reduced = reduce_design(self._design, responses)
-        covariance = fit_covariance(reduced, method, _options(options))
+        chosen = read_options(options)
+        reduced = reduce_design(self._design, responses, _iterative(chosen))
+        covariance = fit_covariance(reduced, method, chosen.newton)
         estimates = reduced.estimates(covariance.criterion, covariance.theta)
         return FitBatch.from_fit(reduced, covariance, estimates, method)
 
-    def _record(self, method: str, covariance: CovarianceFit, estimates: Estimates) -> FitRecord:
-        design, frame, reduced = self._design, self._frame, self._reduced
+    def _record(
+        self, reduced: ReducedModel, method: str, covariance: CovarianceFit, estimates: Estimates
+    ) -> FitRecord:
+        design, frame = self._design, self._frame
         singular = dict(zip(reduced.order, covariance.singular[0], strict=False))
         groups, terms = _groups_and_terms(design, frame, estimates, singular)
         newton = covariance.newton
@@ -238,7 +252,7 @@ class LMM:
             boundary=_boundary(groups, terms),
             n_evaluations=int(covariance.n_evaluations[0]),
             n_iterations=int(newton.n_iterations[0]),
-            engine="nested elimination" if covariance.criterion.terms else "least squares",
+            engine=reduced.engine,
         )
         return FitRecord(
             formula=None if frame is None else frame.formula.text,
@@ -265,6 +279,7 @@ class LMM:
             converged=bool(newton.converged[0]) and certificate.is_minimum,
             ddf="asymptotic",
             fixed_spec=None if frame is None else frame.fixed,
+            monte_carlo=reduced.monte_carlo_error(covariance.criterion, covariance.theta),
         )
 
 
@@ -324,16 +339,9 @@ def _check_ddf(ddf: str | float) -> None:
     raise ModelError(f"ddf={ddf!r} is not known; available: {', '.join(_DDF_AVAILABLE)}")
 
 
-def _options(options: NewtonOptions | Mapping[str, Any] | None) -> NewtonOptions:
-    if options is None:
-        return NewtonOptions()
-    if isinstance(options, NewtonOptions):
-        return options
-    try:
-        return NewtonOptions(**options)
-    except TypeError:
-        known = ", ".join(NewtonOptions.__dataclass_fields__)
-        raise ModelError(f"options {sorted(options)} are not all known; known: {known}") from None
+def _iterative(options: FitOptions) -> IterativeSettings | None:
+    """Settings of the iterative engine where it is asked for."""
+    return options.iterative if options.engine == "iterative" else None
 
 
 def _groups_and_terms(

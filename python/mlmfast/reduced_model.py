@@ -20,6 +20,13 @@ from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
 from mlmfast.errors import DataError, ModelError
+from mlmfast.iterative import (
+    IterativeSettings,
+    MonteCarloError,
+    moment_start,
+    monte_carlo_error,
+    reduce_iteratively,
+)
 from mlmfast.record import FitRecord, ResidualRecord
 from mlmfast.unit_covariances import (
     Directions,
@@ -65,8 +72,8 @@ class ReducedModel:
     """
 
     design: Design
-    core: _core.Reduction
-    nesting: _core.Nesting
+    core: _core.Reduction | _core.IterativeReduction
+    nesting: _core.Nesting | None
     levels: tuple[int, ...]
     order: tuple[int, ...]
     blocks: tuple[TermBlock, ...]
@@ -77,6 +84,40 @@ class ReducedModel:
     def criterion(self, method: str) -> Criterion:
         """The criterion of ``method`` ("REML" or "ML")."""
         return Criterion(self.core, self.blocks, self.level_sizes, method == "REML")
+
+    @property
+    def iterative(self) -> _core.IterativeReduction | None:
+        """The core, where it is the iterative engine's."""
+        return self.core if isinstance(self.core, _core.IterativeReduction) else None
+
+    @property
+    def engine(self) -> str:
+        """What evaluates the criterion."""
+        if self.iterative is not None:
+            return "iterative"
+        return "nested elimination" if self.blocks else "least squares"
+
+    def moment_start(self, criterion: Criterion) -> FloatArray:
+        """Starting values of the iterative engine, shape (n_fits, n_theta)."""
+        assert self.iterative is not None, "the other engines start from the score at G = 0"
+        n_levels = [self.design.factors[f].n_levels for f in self.levels]
+        return moment_start(self.iterative, criterion, n_levels, self.design.n_obs)
+
+    def monte_carlo_error(
+        self, criterion: Criterion, theta: FloatArray
+    ) -> MonteCarloError | None:
+        """Monte Carlo errors of the first fit; None where nothing is estimated by probes."""
+        if self.iterative is None:
+            return None
+        return monte_carlo_error(
+            self.iterative,
+            criterion,
+            theta,
+            [self.effects_map(block) for block in range(len(self.order))],
+            self.order,
+            self.response_unit,
+            self.design.n_obs - (len(self.kept) if criterion.reml else 0),
+        )
 
     @cached_property
     def level_sizes(self) -> tuple[int, ...]:
@@ -342,8 +383,14 @@ def _natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: f
     return np.asarray(natural * unit**power)
 
 
-def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None) -> ReducedModel:
+def reduce_design(
+    design: Design,
+    responses: Sequence[FloatArray] | None = None,
+    iterative: IterativeSettings | None = None,
+) -> ReducedModel:
     """Reduce a design; ``responses`` (offset already subtracted) replace its own y.
+
+    With ``iterative`` for the iterative engine, which takes crossed factors too.
 
     Raises
     ------
@@ -356,7 +403,7 @@ def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None)
     columns = [design.working_response] if responses is None else list(responses)
     used = {term.factor for term in design.random}
     levels = tuple(sorted(sorted(used), key=lambda f: design.factors[f].n_levels))
-    nesting = _nest(design, levels)
+    nesting = None if iterative else _nest(design, levels)
     position = {factor: level for level, factor in enumerate(levels)}
     order = tuple(
         sorted(range(len(design.random)), key=lambda t: position[design.random[t].factor])
@@ -366,7 +413,16 @@ def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None)
     y_scaling = scale_columns(columns, centred)
     z_scaling = tuple(_scale_term(term) for term in design.random)
     blocks = _blocks(design, order, position, nesting)
-    core = _reduce(design, nesting, levels, order, blocks, z_scaling, x_scaling, y_scaling)
+    core: _core.Reduction | _core.IterativeReduction
+    if iterative or nesting is None:
+        z, terms = _by_level(order, blocks, z_scaling, len(levels))
+        settings = iterative or IterativeSettings()
+        try:
+            core = reduce_iteratively(design, levels, z, terms, x_scaling, y_scaling, settings)
+        except _core.CollinearRandomEffects as error:
+            raise _collinear(design, order, blocks, *error.args) from None
+    else:
+        core = _reduce(design, nesting, levels, order, blocks, z_scaling, x_scaling, y_scaling)
     model = ReducedModel(
         design, core, nesting, levels, order, blocks, x_scaling, y_scaling, z_scaling
     )
@@ -388,11 +444,7 @@ def _reduce(
 ) -> _core.Reduction:
     residual = design.residual
     n_levels = len(levels) + (residual is not None)
-    z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
-    terms: list[list[tuple[int, bool]]] = [[] for _ in range(n_levels)]
-    for t, block in zip(order, blocks, strict=False):
-        z[block.level].extend(z_scaling[t])
-        terms[block.level].append((block.structure.size, block.structure.mixes))
+    z, terms = _by_level(order, blocks, z_scaling, n_levels)
     try:
         return _core.Reduction(
             nesting,
@@ -408,6 +460,21 @@ def _reduce(
         )
     except _core.CollinearRandomEffects as error:
         raise _collinear(design, order, blocks, *error.args) from None
+
+
+def _by_level(
+    order: tuple[int, ...],
+    blocks: tuple[TermBlock, ...],
+    z_scaling: tuple[tuple[ScaledColumn, ...], ...],
+    n_levels: int,
+) -> tuple[list[list[ScaledColumn]], list[list[tuple[int, bool]]]]:
+    """Columns of Z by level, and the terms they belong to: size, and whether these may be mixed."""
+    z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
+    terms: list[list[tuple[int, bool]]] = [[] for _ in range(n_levels)]
+    for t, block in zip(order, blocks, strict=False):
+        z[block.level].extend(z_scaling[t])
+        terms[block.level].append((block.structure.size, block.structure.mixes))
+    return z, terms
 
 
 def _first(item: tuple[int, TermBlock]) -> int:
@@ -446,7 +513,7 @@ def _scale_term(term: RandomEffects) -> tuple[ScaledColumn, ...]:
 
 
 def _blocks(
-    design: Design, order: tuple[int, ...], position: dict[int, int], nesting: _core.Nesting
+    design: Design, order: tuple[int, ...], position: dict[int, int], nesting: _core.Nesting | None
 ) -> tuple[TermBlock, ...]:
     blocks, next_column = [], dict.fromkeys(position.values(), 0)
     for t in order:

@@ -24,6 +24,7 @@ from mlmfast.reduced_model import ReducedModel
 from mlmfast.variance_components import VarCorr
 
 if TYPE_CHECKING:
+    from mlmfast.iterative import MonteCarloError
     from mlmfast.mvn import MVN
     from mlmfast.report.summary import Summary
 
@@ -307,12 +308,18 @@ class LMMResult:
 
     @cached_property
     def ranef_cov(self) -> dict[str, dict[str, pd.DataFrame]]:
-        """Conditional covariances Var(g | y) by grouping factor and level (lme4's postVar)."""
+        """Conditional covariances Var(g | y) by grouping factor and level (lme4's postVar).
+
+        Raises
+        ------
+        ModelError
+            For a fit by the iterative engine, which has the means alone.
+        """
         return ByGroup(
             {
                 group.name: {
                     label: pd.DataFrame(covariance, index=names, columns=names)
-                    for label, covariance in zip(group.labels, effects.covariance, strict=True)
+                    for label, covariance in zip(group.labels, effects.known_covariance(), strict=True)
                 }
                 for group, names, effects in self._by_group()
             }
@@ -361,6 +368,14 @@ class LMMResult:
     def certificate(self) -> Certificate:
         """Evidence of the optimum."""
         return self._record.certificate
+
+    @property
+    def monte_carlo_error(self) -> MonteCarloError | None:
+        """How far probes may have moved likelihood and estimates; None where none were used.
+
+        Only fits by the iterative engine have it (``certificate.engine == "iterative"``).
+        """
+        return self._record.monte_carlo
 
     # -- what rows say -------------------------------------------------------------------------
 

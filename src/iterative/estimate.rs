@@ -59,6 +59,8 @@ pub struct Derivatives {
     pub information: Vec<f64>,
     /// Monte Carlo covariance of the gradient, `n` squared.
     pub gradient_covariance: Vec<f64>,
+    /// Derivatives of y'Py.
+    pub rss_by: Vec<f64>,
 }
 
 /// Runs `$body` with `$k` the narrowest width that holds `$width` columns.
@@ -293,7 +295,13 @@ impl Evaluation {
             }
         }
         let by_probe: Vec<Vec<f64>> = self.by_probe.iter().map(|c| along(c)).collect();
-        Ok(Derivatives { gradient, information, gradient_covariance: covariance(&by_probe, n) })
+        let rss_by = quadratic.iter().map(|q| -q).collect();
+        Ok(Derivatives {
+            gradient,
+            information,
+            gradient_covariance: covariance(&by_probe, n),
+            rss_by,
+        })
     }
 
     /// Derivatives of X'W^-1 X by entries, each `rank` squared.

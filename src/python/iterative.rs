@@ -212,7 +212,7 @@ impl IterativeReduction {
     }
 
     /// Monte Carlo errors at one G: the variance of -2 log-likelihood, the covariance of its gradient
-    /// by entries, the average information there, and the iterations of the last solve.
+    /// by entries, the average information and the derivatives of rss there.
     #[allow(clippy::type_complexity)]
     fn monte_carlo<'py>(
         &self,
@@ -221,7 +221,7 @@ impl IterativeReduction {
         fit: usize,
         entries: Vec<(usize, usize, usize)>,
         reml: bool,
-    ) -> PyResult<Option<(f64, Floats<'py>, Floats<'py>, usize)>> {
+    ) -> PyResult<Option<(f64, Floats<'py>, Floats<'py>, Floats<'py>)>> {
         let entries = self.entries(&entries)?;
         let g = self.covariances(&g, &[fit])?.remove(0);
         let Some(at) = self.at(py, &g, fit)? else { return Ok(None) };
@@ -231,7 +231,7 @@ impl IterativeReduction {
             at.logdet_variance,
             array(py, found.gradient_covariance, &[n, n])?,
             array(py, found.information, &[n, n])?,
-            at.n_iterations,
+            array(py, found.rss_by, &[n])?,
         )))
     }
 
