@@ -119,7 +119,7 @@ def main() -> None:
     """Fit each size asked for in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sizes", nargs="*", default=["1e6"], help="1e5, 1e6, 1e7, 3.2e7")
-    parser.add_argument("--engine", default="automatic", help="automatic, iterative or direct")
+    parser.add_argument("--engine", default="automatic", help="automatic, iterative or crossed")
     parser.add_argument("--slope", action="store_true", help="a random slope of x by user")
     parser.add_argument("--strings", action="store_true", help="labels that are strings")
     parser.add_argument("--probes", type=int, help="random probes of the iterative engine")

@@ -20,6 +20,45 @@ pub struct Criterion {
     pub expected: Vec<f64>,
 }
 
+/// What the criterion needs to know of a design beside its sums.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Number of rows.
+    pub n_rows: usize,
+    /// Rank of X.
+    pub rank: usize,
+    /// Is `sigma^2` profiled out?
+    pub profiled: bool,
+}
+
+impl Shape {
+    fn of(reduction: &Reduction) -> Self {
+        Self {
+            n_rows: reduction.n_rows,
+            rank: reduction.rank(),
+            profiled: !reduction.has_residual(),
+        }
+    }
+
+    /// n - p for REML, n for ML.
+    fn degrees(self, reml: bool) -> f64 {
+        (self.n_rows - if reml { self.rank } else { 0 }) as f64
+    }
+}
+
+impl Criterion {
+    /// +inf with derivatives of zero: what a G outside the parameter space gets.
+    #[must_use]
+    pub fn failed(n_entries: usize) -> Self {
+        Self {
+            value: f64::INFINITY,
+            gradient: vec![0.0; n_entries],
+            hessian: vec![0.0; n_entries * n_entries],
+            expected: vec![0.0; n_entries * n_entries],
+        }
+    }
+}
+
 /// Generalised least squares at one G, in the reduction's basis.
 #[derive(Clone, Debug)]
 pub struct Solution {
@@ -36,13 +75,12 @@ pub struct Solution {
 }
 
 impl Solution {
-    fn new(sums: &Sums, reduction: &Reduction, fit: usize) -> Result<Self, NotPositiveDefinite> {
-        let rank = reduction.rank();
+    /// From [X y]'V^-1 [X y] (lower triangle) and log|V|.
+    ///
+    /// # Errors
+    /// [`NotPositiveDefinite`] where X'V^-1 X is not positive definite or y'Py not positive.
+    pub fn new(gram: &[f64], logdet: f64, rank: usize) -> Result<Self, NotPositiveDefinite> {
         let width = rank + 1;
-        let mut gram = sums.gram.clone();
-        for (g, r) in gram.iter_mut().zip(&reduction.remainder[block(fit, width * width)]) {
-            *g += r;
-        }
         let mut l = vec![0.0; rank * rank];
         for i in 0..rank {
             l[i * rank..=i * rank + i].copy_from_slice(&gram[i * width..=i * width + i]);
@@ -64,7 +102,7 @@ impl Solution {
         }
         symmetrise(&mut c, rank);
         let logdet_xx = 2.0 * (0..rank).map(|i| l[i * rank + i].ln()).sum::<f64>();
-        Ok(Self { beta, c, rss, logdet: sums.logdet, logdet_xx })
+        Ok(Self { beta, c, rss, logdet, logdet_xx })
     }
 
     /// e = (-beta, 1): the residual is [X y] e.
@@ -73,22 +111,32 @@ impl Solution {
         self.beta.iter().map(|b| -b).chain([1.0]).collect()
     }
 
-    fn value(&self, reduction: &Reduction, reml: bool) -> f64 {
-        let nu = degrees(reduction, reml);
+    /// -2 log-likelihood, all constants included.
+    #[must_use]
+    pub fn value(&self, shape: Shape, reml: bool) -> f64 {
+        let nu = shape.degrees(reml);
         let tau = 2.0 * std::f64::consts::PI;
         // A residual covariance carries sigma^2 itself: nothing is left to profile.
-        let constant = if reduction.has_residual() {
-            nu * tau.ln() + self.rss
-        } else {
+        let constant = if shape.profiled {
             nu * (1.0 + (tau * self.rss / nu).ln())
+        } else {
+            nu * tau.ln() + self.rss
         };
         self.logdet + constant + if reml { self.logdet_xx } else { 0.0 }
     }
 }
 
-/// n - p for REML, n for ML.
-fn degrees(reduction: &Reduction, reml: bool) -> f64 {
-    (reduction.n_rows - if reml { reduction.rank() } else { 0 }) as f64
+fn nested_solution(
+    sums: &Sums,
+    reduction: &Reduction,
+    fit: usize,
+) -> Result<Solution, NotPositiveDefinite> {
+    let width = reduction.rank() + 1;
+    let mut gram = sums.gram.clone();
+    for (g, r) in gram.iter_mut().zip(&reduction.remainder[block(fit, width * width)]) {
+        *g += r;
+    }
+    Solution::new(&gram, sums.logdet, reduction.rank())
 }
 
 /// Generalised least squares of response `fit` at `g`.
@@ -101,7 +149,7 @@ pub fn solve(
     g: &[Vec<f64>],
 ) -> Result<Solution, NotPositiveDefinite> {
     let sums = Elimination::new(reduction, fit, g, &[]).values()?;
-    Solution::new(&sums, reduction, fit)
+    nested_solution(&sums, reduction, fit)
 }
 
 /// First derivatives of [X y]'V^-1 [X y] and log|V| by entries, with the solution they belong to.
@@ -116,7 +164,7 @@ pub fn tangents(
     reml: bool,
 ) -> Result<(Solution, Sums), NotPositiveDefinite> {
     let elimination = Elimination::new(reduction, fit, g, entries);
-    let solution = Solution::new(&elimination.values()?, reduction, fit)?;
+    let solution = nested_solution(&elimination.values()?, reduction, fit)?;
     let root = RootWeight { c: reml.then(|| solution.c.clone()), e: solution.e() };
     let sums = elimination.derivatives(&root)?;
     Ok((solution, sums))
@@ -133,37 +181,36 @@ pub fn evaluate(
     derivatives: bool,
 ) -> Criterion {
     let n = entries.len();
-    let failed = Criterion {
-        value: f64::INFINITY,
-        gradient: vec![0.0; n],
-        hessian: vec![0.0; n * n],
-        expected: vec![0.0; n * n],
-    };
+    let failed = Criterion::failed(n);
+    let shape = Shape::of(reduction);
     if !derivatives {
         return match solve(reduction, fit, g) {
-            Ok(solution) => Criterion { value: solution.value(reduction, reml), ..failed },
+            Ok(solution) => Criterion { value: solution.value(shape, reml), ..failed },
             Err(_) => failed,
         };
     }
     match tangents(reduction, fit, g, entries, reml) {
-        Ok((solution, sums)) => assemble(reduction, &solution, sums, n, reml),
+        Ok((solution, sums)) => assemble(shape, &solution, sums, n, reml, false),
         Err(_) => failed,
     }
 }
 
 /// Equations of section 3 of the derivation: f, `f_k`, `f_kl` and E `f_kl` from the sums.
-fn assemble(
-    reduction: &Reduction,
+///
+/// With `average` both Hessians are the average information, nu (`q_kl` / rss - `q_k q_l` / rss^2) with
+/// q the quadratic forms in Py, which equals their mean at an optimum; `sums.hessian` is not read.
+pub(crate) fn assemble(
+    shape: Shape,
     solution: &Solution,
     mut sums: Sums,
     n: usize,
     reml: bool,
+    average: bool,
 ) -> Criterion {
-    let rank = reduction.rank();
+    let Shape { rank, profiled, .. } = shape;
     let width = rank + 1;
-    let nu = degrees(reduction, reml);
+    let nu = shape.degrees(reml);
     let (e, rss) = (solution.e(), solution.rss);
-    let profiled = !reduction.has_residual();
     let weight = if profiled { nu / rss } else { 1.0 };
     let mut trace = sums.logdet_by.clone();
     let mut rss_by = vec![0.0; n];
@@ -188,7 +235,7 @@ fn assemble(
         }
     }
     let mut criterion = Criterion {
-        value: solution.value(reduction, reml),
+        value: solution.value(shape, reml),
         gradient: (0..n).map(|k| trace[k] + weight * rss_by[k]).collect(),
         hessian: vec![0.0; n * n],
         expected: vec![0.0; n * n],
@@ -211,6 +258,10 @@ fn assemble(
             if profiled {
                 observed -= nu * rss_by[k] * rss_by[l] / (rss * rss);
                 expected -= trace[k] * trace[l] / nu;
+            }
+            if average {
+                observed = nu * (0.5 * rss_kl / rss - rss_by[k] * rss_by[l] / (rss * rss));
+                expected = observed;
             }
             for (matrix, value) in
                 [(&mut criterion.hessian, observed), (&mut criterion.expected, expected)]

@@ -8,6 +8,7 @@
 //! the reduction ([`elimination`], [`criterion`]).
 
 pub mod criterion;
+pub mod crossed;
 pub mod dense;
 pub mod elimination;
 pub mod iterative;

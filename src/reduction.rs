@@ -145,21 +145,7 @@ impl Reduction {
     /// its degrees of freedom: an estimate of `sigma^2` that needs no G.
     #[must_use]
     pub fn within(&self) -> (Vec<f64>, usize) {
-        let rank = self.rank();
-        let width = rank + 1;
-        let mut rank_within = 0;
-        let rss = self
-            .remainder
-            .chunks_exact(width * width)
-            .map(|gram| {
-                let mut root = gram.to_vec();
-                symmetrise(&mut root, width);
-                semidefinite_root(&mut root, width);
-                rank_within = (0..rank).filter(|i| root[i * width + i] > 0.0).count();
-                root[width * width - 1].powi(2)
-            })
-            .collect();
-        (rss, self.n_rows.saturating_sub(self.n_random + rank_within))
+        within(&self.remainder, self.rank(), self.n_rows, self.n_random)
     }
 
     /// Has the residual a covariance of its own, so that `sigma^2` is not profiled out?
@@ -237,6 +223,29 @@ impl Reduction {
         leaf.design = design;
         leaf.response = responses.concat();
     }
+}
+
+/// Residual sum of squares of each response over rows with these cross-products of [X y] (lower
+/// triangles), and its degrees of freedom; `n_random` of all rows carry random effects.
+pub(crate) fn within(
+    grams: &[f64],
+    rank: usize,
+    n_rows: usize,
+    n_random: usize,
+) -> (Vec<f64>, usize) {
+    let width = rank + 1;
+    let mut rank_within = 0;
+    let rss = grams
+        .chunks_exact(width * width)
+        .map(|gram| {
+            let mut root = gram.to_vec();
+            symmetrise(&mut root, width);
+            semidefinite_root(&mut root, width);
+            rank_within = (0..rank).filter(|i| root[i * width + i] > 0.0).count();
+            root[width * width - 1].powi(2)
+        })
+        .collect();
+    (rss, n_rows.saturating_sub(n_random + rank_within))
 }
 
 /// Positions of item `i` in an array of items of `size` numbers.
@@ -349,6 +358,7 @@ fn random_bases(
     Ok(bases)
 }
 
+/// B of one level from the mean of Z'Z over its units; `Err` names the dependent column.
 pub(crate) fn level_basis(
     gram: &[f64],
     q: usize,

@@ -7,6 +7,8 @@ from mlmfast.arrays import CodeArray, FloatArray
 
 __all__ = [
     "CollinearRandomEffects",
+    "CrossedReduction",
+    "Crossing",
     "IterativeReduction",
     "Nesting",
     "NotConverged",
@@ -74,6 +76,61 @@ class Reduction:
         entries: Sequence[_Entry],
         reml: bool,
         derivatives: bool,
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
+    def solve(
+        self, g: Sequence[FloatArray], fits: Sequence[int]
+    ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
+    def information_derivatives(
+        self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry]
+    ) -> FloatArray | None: ...
+    def conditional(
+        self, g: Sequence[FloatArray], fit: int, beta: FloatArray
+    ) -> list[tuple[FloatArray, FloatArray]] | None: ...
+
+@final
+class Crossing:
+    def __new__(
+        cls, n_rows: int, codes: Sequence[CodeArray], n_units: Sequence[int]
+    ) -> Crossing: ...
+    def codes(self, level: int) -> CodeArray: ...
+
+@final
+class CrossedReduction:
+    def __new__(
+        cls,
+        crossing: Crossing,
+        *,
+        z: Sequence[Sequence[_Column]],
+        x: Sequence[_Column],
+        y: Sequence[_Column],
+        noise: Sequence[float],
+        terms: Sequence[Sequence[tuple[int, bool]]],
+        sqrt_weights: FloatArray | None = None,
+    ) -> CrossedReduction: ...
+    @property
+    def kept(self) -> list[int]: ...
+    @property
+    def x_factor(self) -> FloatArray: ...
+    @property
+    def ols(self) -> FloatArray: ...
+    @property
+    def y_scale(self) -> FloatArray: ...
+    @property
+    def within(self) -> tuple[FloatArray, int]: ...
+    @property
+    def bases(self) -> list[FloatArray]: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def curvature(self) -> str: ...
+    def evaluate(
+        self,
+        g: Sequence[FloatArray],
+        fits: Sequence[int],
+        entries: Sequence[_Entry],
+        reml: bool,
+        derivatives: bool,
+        exact: bool = False,
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
     def solve(
         self, g: Sequence[FloatArray], fits: Sequence[int]

@@ -49,7 +49,7 @@ class Criterion:
     theta of all terms stand one after the other, terms ordered by level.
     """
 
-    reduction: _core.Reduction
+    reduction: _core.Reduction | _core.CrossedReduction
     terms: tuple[TermBlock, ...]
     level_sizes: tuple[int, ...]
     reml: bool

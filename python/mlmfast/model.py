@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,9 @@ from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
 from mlmfast.design import Design
+from mlmfast.engine import engine_name, read_options
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fit import CovarianceFit, fit_covariance
-from mlmfast.fit_options import FitOptions, read_options
 from mlmfast.iterative import IterativeSettings
 from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
@@ -99,6 +98,7 @@ class LMM:
             residual=residual,
         )
         self._design = self._frame.design
+        self._reductions: dict[str | IterativeSettings | None, ReducedModel] = {}
         self._timings = {"design": time.perf_counter() - started}
 
     @classmethod
@@ -123,7 +123,7 @@ class LMM:
         y : shape (n,)
         X : shape (n, p), a column of ones included where an intercept is wanted
         groups : shape (n,), or a dict from the name of a factor to such an array
-            Labels of any kind; factors must be nested.
+            Labels of any kind; factors may be nested or crossed.
         Z : shape (n, q), or a dict by factor; a random intercept where left out
         names : p names of the columns of X
         weights, offset : shape (n,)
@@ -142,6 +142,7 @@ class LMM:
         started = time.perf_counter()
         model = cls.__new__(cls)
         model._frame = None
+        model._reductions = {}
         model._design = design_from_arrays(y, X, groups, Z, names, weights, offset)
         model._timings = {"design": time.perf_counter() - started}
         return model
@@ -151,16 +152,13 @@ class LMM:
         """Columns of y, X and Z."""
         return self._design
 
-    @cached_property
-    def _reduced_by(self) -> dict[IterativeSettings | None, ReducedModel]:
-        return {}
-
-    def _reduced(self, iterative: IterativeSettings | None = None) -> ReducedModel:
-        if iterative not in self._reduced_by:
+    def _reduced(self, engine: str | IterativeSettings | None) -> ReducedModel:
+        """The rows reduced for an engine; kept for the next fit."""
+        if engine not in self._reductions:
             started = time.perf_counter()
-            self._reduced_by[iterative] = reduce_design(self._design, iterative=iterative)
+            self._reductions[engine] = reduce_design(self._design, engine=engine)
             self._timings["reduce"] = time.perf_counter() - started
-        return self._reduced_by[iterative]
+        return self._reductions[engine]
 
     def fit(
         self,
@@ -179,11 +177,11 @@ class LMM:
             Starting covariance matrices by grouping factor, as `varcorr` gives them, with
             ``"Residual"`` for the residual variance (1 if left out); moment estimates by default.
         options
-            Settings of the iteration (`NewtonOptions`), and ``"engine"``: "direct", "iterative"
-            (conjugate gradients with stochastic traces, for crossed factors too large to
-            factorise; the log-likelihood is then an estimate, see `LMMResult.monte_carlo_error`)
-            or "automatic". The iterative engine takes ``"probes"``, their number or "exact", and
-            ``"seed"``.
+            Settings of the iteration, and ``"engine"``: "nested", "crossed" or "iterative" instead
+            of the one that the grouping factors call for. "iterative" solves by conjugate
+            gradients with stochastic traces: the log-likelihood is an estimate, see
+            `LMMResult.monte_carlo_error`; its ``"probes"`` are their number or "exact", and
+            ``"seed"`` chooses them.
         ddf
             Degrees of freedom of tests; "asymptotic" (z) is what is available.
 
@@ -198,11 +196,11 @@ class LMM:
         """
         method = _method(method)
         _check_ddf(ddf)
-        chosen = read_options(options)
-        reduced = self._reduced(_iterative(chosen))
+        engine, settings = read_options(options)
+        reduced = self._reduced(engine)
         started = time.perf_counter()
         theta = None if start is None else starting_theta(reduced, method, start)
-        covariance = fit_covariance(reduced, method, chosen.newton, theta)
+        covariance = fit_covariance(reduced, method, settings, theta)
         estimates = reduced.estimates(covariance.criterion, covariance.theta)
         record = self._record(reduced, method, covariance, estimates)
         timings = {**self._timings, "iterate": time.perf_counter() - started}
@@ -233,9 +231,9 @@ class LMM:
 
         method = _method(method)
         responses = response_matrix(Y, self._design)
-        chosen = read_options(options)
-        reduced = reduce_design(self._design, responses, _iterative(chosen))
-        covariance = fit_covariance(reduced, method, chosen.newton)
+        engine, settings = read_options(options)
+        reduced = reduce_design(self._design, responses, engine)
+        covariance = fit_covariance(reduced, method, settings)
         estimates = reduced.estimates(covariance.criterion, covariance.theta)
         return FitBatch.from_fit(reduced, covariance, estimates, method)
 
@@ -252,7 +250,7 @@ class LMM:
             boundary=_boundary(groups, terms),
             n_evaluations=int(covariance.n_evaluations[0]),
             n_iterations=int(newton.n_iterations[0]),
-            engine=reduced.engine,
+            engine=engine_name(reduced),
         )
         return FitRecord(
             formula=None if frame is None else frame.formula.text,
@@ -337,11 +335,6 @@ def _check_ddf(ddf: str | float) -> None:
             f"ddf={ddf!r} is not available yet; tests use the normal distribution, ddf='asymptotic'"
         )
     raise ModelError(f"ddf={ddf!r} is not known; available: {', '.join(_DDF_AVAILABLE)}")
-
-
-def _iterative(options: FitOptions) -> IterativeSettings | None:
-    """Settings of the iterative engine where it is asked for."""
-    return options.iterative if options.engine == "iterative" else None
 
 
 def _groups_and_terms(

@@ -41,7 +41,7 @@ class ConditionalEffects:
         if self.covariance is None:
             raise ModelError(
                 "conditional covariances of random effects are not formed by the iterative engine; "
-                "fit with options={'engine': 'direct'} if memory allows"
+                "fit with options={'engine': 'crossed'} if memory allows"
             )
         return self.covariance
 

@@ -19,6 +19,7 @@ from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
+from mlmfast.engine import relate_factors
 from mlmfast.errors import DataError, ModelError
 from mlmfast.iterative import (
     IterativeSettings,
@@ -72,8 +73,8 @@ class ReducedModel:
     """
 
     design: Design
-    core: _core.Reduction | _core.IterativeReduction
-    nesting: _core.Nesting | None
+    core: _core.Reduction | _core.CrossedReduction | _core.IterativeReduction
+    nesting: _core.Nesting | _core.Crossing | IterativeSettings
     levels: tuple[int, ...]
     order: tuple[int, ...]
     blocks: tuple[TermBlock, ...]
@@ -89,13 +90,6 @@ class ReducedModel:
     def iterative(self) -> _core.IterativeReduction | None:
         """The core, where it is the iterative engine's."""
         return self.core if isinstance(self.core, _core.IterativeReduction) else None
-
-    @property
-    def engine(self) -> str:
-        """What evaluates the criterion."""
-        if self.iterative is not None:
-            return "iterative"
-        return "nested elimination" if self.blocks else "least squares"
 
     def moment_start(self, criterion: Criterion) -> FloatArray:
         """Starting values of the iterative engine, shape (n_fits, n_theta)."""
@@ -201,6 +195,7 @@ class ReducedModel:
         share = 0.4 if self.order else 0.0
         theta = np.empty((len(fits), criterion.n_theta))
         for row, fit in enumerate(fits.tolist()):
+            assert isinstance(self.core, _core.Reduction), "crossed designs have no residual="
             sums, counts = self.core.visit_moments(fit)
             for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
                 if isinstance(block.structure, UnitCovariances):
@@ -275,7 +270,9 @@ class ReducedModel:
         stretches = [np.arange(b.stretch.start, b.stretch.stop) for _, b in sorted(own, key=_first)]
         return np.concatenate(stretches)
 
-    def reduce_residual(self, residual: FloatArray) -> tuple[_core.Reduction, float]:
+    def reduce_residual(
+        self, residual: FloatArray
+    ) -> tuple[_core.Reduction | _core.CrossedReduction, float]:
         """A residual, without fixed effects, reduced unit by unit, and the unit of its results."""
         column = scale_columns((residual,), centred=False)
         core = _reduce(
@@ -386,16 +383,18 @@ def _natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: f
 def reduce_design(
     design: Design,
     responses: Sequence[FloatArray] | None = None,
-    iterative: IterativeSettings | None = None,
+    engine: str | IterativeSettings | None = None,
 ) -> ReducedModel:
     """Reduce a design; ``responses`` (offset already subtracted) replace its own y.
 
-    With ``iterative`` for the iterative engine, which takes crossed factors too.
+    ``engine`` is "crossed" to have nested factors treated as crossed ones, and the settings of the
+    iterative engine to have that one; by default the factors decide.
 
     Raises
     ------
     ModelError
-        Where grouping factors cross, or the columns of a random-effects term are collinear.
+        Where factors cross beside ``residual=``, or the columns of a random-effects term are
+        collinear.
     DataError
         Where a response is fitted exactly by the fixed effects.
     """
@@ -403,7 +402,7 @@ def reduce_design(
     columns = [design.working_response] if responses is None else list(responses)
     used = {term.factor for term in design.random}
     levels = tuple(sorted(sorted(used), key=lambda f: design.factors[f].n_levels))
-    nesting = None if iterative else _nest(design, levels)
+    nesting = relate_factors(design, levels, engine)
     position = {factor: level for level, factor in enumerate(levels)}
     order = tuple(
         sorted(range(len(design.random)), key=lambda t: position[design.random[t].factor])
@@ -413,16 +412,7 @@ def reduce_design(
     y_scaling = scale_columns(columns, centred)
     z_scaling = tuple(_scale_term(term) for term in design.random)
     blocks = _blocks(design, order, position, nesting)
-    core: _core.Reduction | _core.IterativeReduction
-    if iterative or nesting is None:
-        z, terms = _by_level(order, blocks, z_scaling, len(levels))
-        settings = iterative or IterativeSettings()
-        try:
-            core = reduce_iteratively(design, levels, z, terms, x_scaling, y_scaling, settings)
-        except _core.CollinearRandomEffects as error:
-            raise _collinear(design, order, blocks, *error.args) from None
-    else:
-        core = _reduce(design, nesting, levels, order, blocks, z_scaling, x_scaling, y_scaling)
+    core = _reduce(design, nesting, levels, order, blocks, z_scaling, x_scaling, y_scaling)
     model = ReducedModel(
         design, core, nesting, levels, order, blocks, x_scaling, y_scaling, z_scaling
     )
@@ -433,7 +423,7 @@ def reduce_design(
 
 def _reduce(
     design: Design,
-    nesting: _core.Nesting,
+    nesting: _core.Nesting | _core.Crossing | IterativeSettings,
     levels: tuple[int, ...],
     order: tuple[int, ...],
     blocks: tuple[TermBlock, ...],
@@ -441,19 +431,37 @@ def _reduce(
     x_scaling: tuple[ScaledColumn, ...],
     y_scaling: tuple[ScaledColumn, ...],
     share: bool = True,
-) -> _core.Reduction:
+) -> _core.Reduction | _core.CrossedReduction | _core.IterativeReduction:
     residual = design.residual
     n_levels = len(levels) + (residual is not None)
-    z, terms = _by_level(order, blocks, z_scaling, n_levels)
+    z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
+    terms: list[list[tuple[int, bool]]] = [[] for _ in range(n_levels)]
+    for t, block in zip(order, blocks, strict=False):
+        z[block.level].extend(z_scaling[t])
+        terms[block.level].append((block.structure.size, block.structure.mixes))
+    noise = [column.noise(design.n_obs) for column in x_scaling]
+    sqrt_weights = None if design.weights is None else np.sqrt(design.weights)
     try:
+        if isinstance(nesting, IterativeSettings):
+            return reduce_iteratively(design, levels, z, terms, x_scaling, y_scaling, nesting)
+        if isinstance(nesting, _core.Crossing):
+            return _core.CrossedReduction(
+                nesting,
+                z=z,
+                x=x_scaling,
+                y=y_scaling,
+                noise=noise,
+                terms=terms,
+                sqrt_weights=sqrt_weights,
+            )
         return _core.Reduction(
             nesting,
             z=z,
             x=x_scaling,
             y=y_scaling,
-            noise=[column.noise(design.n_obs) for column in x_scaling],
+            noise=noise,
             terms=terms,
-            sqrt_weights=None if design.weights is None else np.sqrt(design.weights),
+            sqrt_weights=sqrt_weights,
             visits=None if residual is None else residual.positions,
             n_visits=0 if residual is None else residual.order,
             share=share and (residual is None or residual.points is None),
@@ -462,49 +470,8 @@ def _reduce(
         raise _collinear(design, order, blocks, *error.args) from None
 
 
-def _by_level(
-    order: tuple[int, ...],
-    blocks: tuple[TermBlock, ...],
-    z_scaling: tuple[tuple[ScaledColumn, ...], ...],
-    n_levels: int,
-) -> tuple[list[list[ScaledColumn]], list[list[tuple[int, bool]]]]:
-    """Columns of Z by level, and the terms they belong to: size, and whether these may be mixed."""
-    z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
-    terms: list[list[tuple[int, bool]]] = [[] for _ in range(n_levels)]
-    for t, block in zip(order, blocks, strict=False):
-        z[block.level].extend(z_scaling[t])
-        terms[block.level].append((block.structure.size, block.structure.mixes))
-    return z, terms
-
-
 def _first(item: tuple[int, TermBlock]) -> int:
     return item[0]
-
-
-def _nest(design: Design, levels: tuple[int, ...]) -> _core.Nesting:
-    factors = [design.factors[f] for f in levels]
-    codes, sizes = [f.codes for f in factors], [f.n_levels for f in factors]
-    if design.residual is not None:
-        codes.append(design.residual.units)
-        sizes.append(design.residual.n_units)
-    try:
-        return _core.Nesting(design.n_obs, codes, sizes)
-    except _core.NotNested as error:
-        inner = error.args[0]
-        if inner == len(factors) and design.residual is not None:
-            raise ModelError(
-                f"subjects ({design.residual.subject.name!r}) of "
-                f"residual={design.residual.formula.text!r} are met with several levels of the "
-                f"grouping factor {factors[-1].name!r}; random effects inside or across subjects "
-                "are not available yet with a residual structure"
-            ) from None
-        raise ModelError(
-            f"grouping factors {factors[inner - 1].name!r} and {factors[inner].name!r} are crossed "
-            f"(a level of {factors[inner].name!r} is met with several levels of "
-            f"{factors[inner - 1].name!r}); crossed random effects are not available yet. If the "
-            f"levels are meant to be nested, write (1 | {factors[inner - 1].name}/"
-            f"{factors[inner].name})"
-        ) from None
 
 
 def _scale_term(term: RandomEffects) -> tuple[ScaledColumn, ...]:
@@ -513,7 +480,10 @@ def _scale_term(term: RandomEffects) -> tuple[ScaledColumn, ...]:
 
 
 def _blocks(
-    design: Design, order: tuple[int, ...], position: dict[int, int], nesting: _core.Nesting | None
+    design: Design,
+    order: tuple[int, ...],
+    position: dict[int, int],
+    nesting: _core.Nesting | _core.Crossing | IterativeSettings,
 ) -> tuple[TermBlock, ...]:
     blocks, next_column = [], dict.fromkeys(position.values(), 0)
     for t in order:

@@ -51,7 +51,7 @@ pub struct Entry {
 
 impl Entry {
     /// Derivative matrices are `weight (e_a e_b' + e_b e_a')`.
-    fn weight(self) -> f64 {
+    pub(crate) fn weight(self) -> f64 {
         if self.a == self.b { 0.5 } else { 1.0 }
     }
 }

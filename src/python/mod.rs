@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value, clippy::redundant_closure_for_method_calls)]
 
 mod arrays;
+mod crossed;
 mod iterative;
 mod reduction;
 
@@ -34,6 +35,8 @@ pyo3::create_exception!(
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reduction::Nesting>()?;
     module.add_class::<reduction::Reduction>()?;
+    module.add_class::<crossed::Crossing>()?;
+    module.add_class::<crossed::CrossedReduction>()?;
     module.add_class::<iterative::IterativeReduction>()?;
     module.add_function(wrap_pyfunction!(reduction::column_statistics, module)?)?;
     module.add("NotNested", module.py().get_type::<NotNested>())?;

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
 use super::{CollinearRandomEffects, NotNested};
-use crate::criterion::{Criterion, evaluate, solve, tangents};
+use crate::criterion::{Criterion, Solution, evaluate, solve, tangents};
 use crate::elimination::{Elimination, Entry};
 use crate::rows::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
 use crate::{nesting, reduction};
@@ -21,6 +21,8 @@ const PARALLEL_VALUES: usize = 400_000;
 pub(super) type Floats<'py> = Bound<'py, PyArrayDyn<f64>>;
 /// Contiguous memory of a column, offset and stride of its values in it.
 pub(super) type ValuesArgument<'py> = (PyReadonlyArray1<'py, f64>, usize, usize);
+/// Value, gradient, Hessian, expected Hessian.
+pub(super) type Evaluation<'py> = (Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>);
 /// Values (`None` for a constant 1), center, scale.
 pub(super) type ColumnArgument<'py> = (Option<ValuesArgument<'py>>, f64, f64);
 
@@ -255,7 +257,7 @@ impl Reduction {
         entries: Vec<(usize, usize, usize)>,
         reml: bool,
         derivatives: bool,
-    ) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>)> {
+    ) -> PyResult<Evaluation<'py>> {
         let g = self.covariances(&g, fits.len())?;
         let entries = self.entries(&entries)?;
         self.check_fits(&fits)?;
@@ -263,17 +265,8 @@ impl Reduction {
             return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
         }
         let one = |a: usize| evaluate(&self.0, fits[a], &g[a], &entries, reml, derivatives);
-        let (a, n) = (fits.len(), entries.len());
-        let criteria: Vec<Criterion> = py.detach(|| map_fits(a, one));
-        let gather = |part: fn(&Criterion) -> &[f64]| -> Vec<f64> {
-            criteria.iter().flat_map(|c| part(c).iter().copied()).collect()
-        };
-        Ok((
-            array(py, criteria.iter().map(|c| c.value).collect(), &[a])?,
-            array(py, gather(|c| &c.gradient), &[a, n])?,
-            array(py, gather(|c| &c.hessian), &[a, n, n])?,
-            array(py, gather(|c| &c.expected), &[a, n, n])?,
-        ))
+        let criteria: Vec<Criterion> = py.detach(|| map_fits(fits.len(), one));
+        gather_criteria(py, &criteria, entries.len())
     }
 
     /// Generalised least squares of each fit: beta `(a, rank)`, C `(a, rank, rank)` and, `(a, 3)`, rss,
@@ -286,26 +279,8 @@ impl Reduction {
     ) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>)> {
         let g = self.covariances(&g, fits.len())?;
         self.check_fits(&fits)?;
-        let rank = self.0.rank();
-        let (mut beta, mut c, mut scalars) = (Vec::new(), Vec::new(), Vec::new());
-        let solutions = py.detach(|| map_fits(fits.len(), |a| solve(&self.0, fits[a], &g[a])));
-        for solution in solutions {
-            if let Ok(s) = solution {
-                beta.extend(s.beta);
-                c.extend(s.c);
-                scalars.extend([s.rss, s.logdet, s.logdet_xx]);
-            } else {
-                beta.extend(vec![f64::NAN; rank]);
-                c.extend(vec![f64::NAN; rank * rank]);
-                scalars.extend([f64::NAN; 3]);
-            }
-        }
-        let a = fits.len();
-        Ok((
-            array(py, beta, &[a, rank])?,
-            array(py, c, &[a, rank, rank])?,
-            array(py, scalars, &[a, 3])?,
-        ))
+        let solutions = py.detach(|| map_fits(fits.len(), |a| solve(&self.0, fits[a], &g[a]).ok()));
+        gather_solutions(py, solutions, self.0.rank())
     }
 
     /// Derivatives of X'W^-1 X by entries, `(n_entries, rank, rank)`; `None` as `solve`.
@@ -323,17 +298,7 @@ impl Reduction {
         let Ok((_, sums)) = py.detach(|| tangents(&self.0, fit, &g[0], &entries, false)) else {
             return Ok(None);
         };
-        let mut out = vec![0.0; n * rank * rank];
-        for k in 0..n {
-            for i in 0..rank {
-                for j in 0..rank {
-                    let (row, column) = (i.max(j), i.min(j));
-                    let at = k * (rank + 1) * (rank + 1) + row * (rank + 1) + column;
-                    out[(k * rank + i) * rank + j] = sums.gram_by[at];
-                }
-            }
-        }
-        Ok(Some(array(py, out, &[n, rank, rank])?))
+        Ok(Some(fixed_blocks(py, &sums.gram_by, n, rank)?))
     }
 
     /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)` over `sigma^2`
@@ -361,8 +326,72 @@ impl Reduction {
     }
 }
 
+/// Criteria of a batch as arrays with a leading axis of fits.
+pub(super) fn gather_criteria<'py>(
+    py: Python<'py>,
+    criteria: &[Criterion],
+    n: usize,
+) -> PyResult<Evaluation<'py>> {
+    let a = criteria.len();
+    let gather = |part: fn(&Criterion) -> &[f64]| -> Vec<f64> {
+        criteria.iter().flat_map(|c| part(c).iter().copied()).collect()
+    };
+    Ok((
+        array(py, criteria.iter().map(|c| c.value).collect(), &[a])?,
+        array(py, gather(|c| &c.gradient), &[a, n])?,
+        array(py, gather(|c| &c.hessian), &[a, n, n])?,
+        array(py, gather(|c| &c.expected), &[a, n, n])?,
+    ))
+}
+
+/// Solutions of a batch: beta, C and (rss, log|W|, log|X'W^-1 X|); NaN for `None`.
+pub(super) fn gather_solutions(
+    py: Python<'_>,
+    solutions: Vec<Option<Solution>>,
+    rank: usize,
+) -> PyResult<(Floats<'_>, Floats<'_>, Floats<'_>)> {
+    let a = solutions.len();
+    let (mut beta, mut c, mut scalars) = (Vec::new(), Vec::new(), Vec::new());
+    for solution in solutions {
+        if let Some(s) = solution {
+            beta.extend(s.beta);
+            c.extend(s.c);
+            scalars.extend([s.rss, s.logdet, s.logdet_xx]);
+        } else {
+            beta.extend(vec![f64::NAN; rank]);
+            c.extend(vec![f64::NAN; rank * rank]);
+            scalars.extend([f64::NAN; 3]);
+        }
+    }
+    Ok((
+        array(py, beta, &[a, rank])?,
+        array(py, c, &[a, rank, rank])?,
+        array(py, scalars, &[a, 3])?,
+    ))
+}
+
+/// The X blocks of `n` cross-products of [X y] given by their lower triangles, `(n, rank, rank)`.
+pub(super) fn fixed_blocks<'py>(
+    py: Python<'py>,
+    grams: &[f64],
+    n: usize,
+    rank: usize,
+) -> PyResult<Floats<'py>> {
+    let mut out = vec![0.0; n * rank * rank];
+    for k in 0..n {
+        for i in 0..rank {
+            for j in 0..rank {
+                let (row, column) = (i.max(j), i.min(j));
+                let at = k * (rank + 1) * (rank + 1) + row * (rank + 1) + column;
+                out[(k * rank + i) * rank + j] = grams[at];
+            }
+        }
+    }
+    array(py, out, &[n, rank, rank])
+}
+
 /// One result a fit, in order; a batch too small to wake a thread pool for stays in this thread.
-fn map_fits<T: Send>(n_fits: usize, one: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+pub(super) fn map_fits<T: Send>(n_fits: usize, one: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
     if n_fits >= 16 {
         (0..n_fits).into_par_iter().with_min_len(4).map(one).collect()
     } else {

@@ -42,17 +42,7 @@ def reduce_iteratively(
         Scaled columns.
     settings
         Probes and their seed.
-
-    Raises
-    ------
-    ModelError
-        For a residual covariance, which this engine does not have.
     """
-    if design.residual is not None:
-        raise ModelError(
-            "the iterative engine has no residual covariance; leave out residual= or "
-            "options={'engine': 'iterative'}"
-        )
     factors = [design.factors[f] for f in levels]
     exact = settings.probes == "exact"
     return _core.IterativeReduction(
@@ -106,5 +96,5 @@ def not_solved(error: _core.NotConverged) -> NoReturn:
     raise ModelError(
         f"conjugate gradients left a relative residual of {residual:.1e} after {iterations} "
         "iterations: the grouping factors are nearly confounded. Use "
-        "options={'engine': 'direct'} if memory allows, or leave out one of the factors"
+        "options={'engine': 'crossed'} if memory allows, or leave out one of the factors"
     ) from None

@@ -1,0 +1,164 @@
+"""Which engine serves a model: decided from how its grouping factors stand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlmfast import _core
+from mlmfast.design import Design
+from mlmfast.errors import ModelError
+from mlmfast.iterative import IterativeSettings
+from mlmfast.newton import NewtonOptions
+
+if TYPE_CHECKING:
+    from mlmfast.reduced_model import ReducedModel
+
+#: Engines that can be asked for by ``options={"engine": ...}``.
+ENGINES = ("nested", "crossed", "iterative")
+#: Bytes of the factor and the inverse above which crossed factors go to the iterative engine:
+#: 15,800 effects besides those of the leading factor, minutes an evaluation.
+LARGEST_FACTOR = 4e9
+
+
+def read_options(
+    options: NewtonOptions | Mapping[str, Any] | None,
+) -> tuple[str | IterativeSettings | None, NewtonOptions]:
+    """The engine asked for (None: the model decides) and the settings of the iteration.
+
+    The iterative engine comes as its settings.
+
+    Raises
+    ------
+    ModelError
+        For an engine or a setting that is not known, or one of another engine.
+
+    Examples
+    --------
+    >>> read_options({"engine": "crossed", "max_iter": 50})[0]
+    'crossed'
+    >>> read_options({"engine": "iterative", "probes": 60})[0]
+    IterativeSettings(probes=60, seed=0)
+    """
+    if options is None:
+        return None, NewtonOptions()
+    if isinstance(options, NewtonOptions):
+        return None, options
+    settings = dict(options)
+    engine = settings.pop("engine", None)
+    if engine is not None and engine not in ENGINES:
+        raise ModelError(f"engine is {engine!r}; use {', '.join(map(repr, ENGINES))}")
+    names = IterativeSettings.__dataclass_fields__
+    own = {name: settings.pop(name) for name in names if name in settings}
+    if own and engine != "iterative":
+        raise ModelError(
+            f"{' and '.join(own)} are options of the iterative engine; leave them out or add "
+            "'engine': 'iterative'"
+        )
+    try:
+        newton = NewtonOptions(**settings)
+    except TypeError:
+        known = ", ".join(["engine", *names, *NewtonOptions.__dataclass_fields__])
+        raise ModelError(f"options {sorted(options)} are not all known; known: {known}") from None
+    return IterativeSettings(**own) if engine == "iterative" else engine, newton
+
+
+def engine_name(model: ReducedModel) -> str:
+    """What evaluated the criterion, for the certificate."""
+    if not model.blocks:
+        return "least squares"
+    if isinstance(model.core, _core.IterativeReduction):
+        return "iterative"
+    if isinstance(model.core, _core.CrossedReduction):
+        return "crossed, dense Schur"
+    return "nested elimination"
+
+
+def relate_factors(
+    design: Design, levels: tuple[int, ...], engine: str | IterativeSettings | None = None
+) -> _core.Nesting | _core.Crossing | IterativeSettings:
+    """The rows sorted by nested factors, or, where factors cross, the codes as they are.
+
+    For the iterative engine, which sorts the rows itself, its settings.
+
+    Parameters
+    ----------
+    design
+        The design.
+    levels
+        Positions of the grouping factors, outermost first.
+    engine
+        "nested", "crossed" or the settings of the iterative engine to have it so; None leaves the
+        choice to the factors and, where they cross, to the memory that a factorisation would take.
+
+    Raises
+    ------
+    ModelError
+        Where factors cross and ``engine`` or ``residual=`` ask for nested ones.
+    """
+    factors = [design.factors[f] for f in levels]
+    codes, sizes = [f.codes for f in factors], [f.n_levels for f in factors]
+    if isinstance(engine, IterativeSettings):
+        _check_iterative(design)
+        return engine
+    if engine == "crossed" and design.residual is None and factors:
+        return _core.Crossing(design.n_obs, codes, sizes)
+    if design.residual is not None:
+        codes.append(design.residual.units)
+        sizes.append(design.residual.n_units)
+    try:
+        return _core.Nesting(design.n_obs, codes, sizes)
+    except _core.NotNested as error:
+        if design.residual is None and engine is None:
+            if factor_bytes(design) > LARGEST_FACTOR:
+                return IterativeSettings()
+            return _core.Crossing(design.n_obs, codes, sizes)
+        raise _crossed(design, levels, error.args[0]) from None
+
+
+def factor_bytes(design: Design) -> float:
+    """Memory of the factor of the crossed engine and its inverse, both dense.
+
+    Their order is the number of effects of all factors but that with most.
+    """
+    effects = dict.fromkeys((term.factor for term in design.random), 0)
+    for term in design.random:
+        effects[term.factor] += term.structure.size * design.factors[term.factor].n_levels
+    order = sum(effects.values()) - max(effects.values())
+    return 16.0 * float(order) ** 2
+
+
+def _check_iterative(design: Design) -> None:
+    if design.residual is not None:
+        raise ModelError(
+            f"the iterative engine has independent residuals; leave out "
+            f"residual={design.residual.formula.text!r} or options={{'engine': 'iterative'}}"
+        )
+    if not design.random:
+        raise ModelError(
+            "options={'engine': 'iterative'} needs random effects; without any the fit is least "
+            "squares"
+        )
+
+
+def _crossed(design: Design, levels: tuple[int, ...], inner: int) -> ModelError:
+    """The refusal of factors that are not nested; ``inner`` crosses the one before it."""
+    factors = [design.factors[f] for f in levels]
+    if design.residual is not None and inner == len(factors):
+        return ModelError(
+            f"subjects ({design.residual.subject.name!r}) of "
+            f"residual={design.residual.formula.text!r} are met with several levels of the "
+            f"grouping factor {factors[-1].name!r}; random effects inside or across subjects "
+            "are not available with a residual structure"
+        )
+    outer_name, inner_name = factors[inner - 1].name, factors[inner].name
+    what = (
+        "options={'engine': 'nested'}"
+        if design.residual is None
+        else f"residual={design.residual.formula.text!r}"
+    )
+    return ModelError(
+        f"grouping factors {outer_name!r} and {inner_name!r} are crossed (a level of "
+        f"{inner_name!r} is met with several levels of {outer_name!r}), which {what} does not "
+        f"allow. If the levels are meant to be nested, write (1 | {outer_name}/{inner_name})"
+    )
