@@ -1,11 +1,13 @@
 //! The criterion at one G, its derivatives by entries of G, and their Monte Carlo errors.
 
+use std::sync::Arc;
+
 use super::columns::{Products, Right};
 use super::conjugate_gradients::{Stop, Unsolved};
 use super::data::Data;
 use super::probes::Probes;
 use super::quadrature::log_without_linear;
-use super::system::{System, product, transpose};
+use super::system::{Parts, System, product, transpose};
 use crate::dense::{axpy, cholesky, dot, invert_lower, solve_lower};
 use crate::elimination::Entry;
 use crate::reduction::block;
@@ -39,6 +41,8 @@ pub struct Evaluation {
     pub logdet_xx: f64,
     /// By factor, Z'W^-1 (y - X beta).
     pub effects: Vec<Vec<f64>>,
+    /// The equations.
+    parts: Arc<Parts>,
     /// Iterations of all solves.
     pub n_iterations: usize,
     /// By factor, sums over levels of the blocks of Z'W^-1 Z.
@@ -200,6 +204,7 @@ impl Evaluation {
             rss: 0.0,
             logdet_xx: 0.0,
             effects: Vec::new(),
+            parts: Arc::clone(&system.parts),
             n_iterations,
             traces,
             by_probe,
@@ -263,7 +268,6 @@ impl Evaluation {
     pub fn derivatives(
         &self,
         data: &Data,
-        g: &[Vec<f64>],
         entries: &[Entry],
         reml: bool,
         settings: &Settings,
@@ -285,7 +289,7 @@ impl Evaluation {
             .collect();
         let quadratic = along(&squares);
         let gradient = (0..n).map(|k| trace[k] - nu / self.rss * quadratic[k]).collect();
-        let forms = self.second_forms(data, g, &directions, settings, interrupted)?;
+        let forms = self.second_forms(data, &directions, settings, interrupted)?;
         let mut information = vec![0.0; n * n];
         for k in 0..n {
             for l in 0..n {
@@ -339,13 +343,11 @@ impl Evaluation {
     fn second_forms(
         &self,
         data: &Data,
-        g: &[Vec<f64>],
         directions: &[(usize, Vec<f64>)],
         settings: &Settings,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Vec<f64>, Unsolved> {
-        let system = System::new(data, &untransformed(data, g))
-            .map_err(|_| Unsolved::NotPositiveDefinite)?;
+        let system = System { data, parts: Arc::clone(&self.parts) };
         let (n, rank) = (directions.len(), data.rank());
         let mut out = vec![0.0; n * n];
         for first in (0..n).step_by(WIDTH) {

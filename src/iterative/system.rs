@@ -5,20 +5,38 @@
 //! N is never formed, only its blocks on the diagonal, one a level; P, the preconditioner, is S
 //! with those blocks alone.
 
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::coupling::{add, couple, pieces, small_product};
-use super::data::{Data, Factor};
+use super::data::Data;
 use crate::dense::{NotPositiveDefinite, cholesky, invert_lower, semidefinite_root, vectorised};
 use crate::reduction::block;
 
 /// Levels per task in sums over levels.
 const CHUNK_LEVELS: usize = 1024;
 
-/// What of the equations does not depend on the right-hand side.
+/// The equations.
+#[derive(Clone)]
 pub struct System<'a> {
     /// The rows.
     pub data: &'a Data,
+    /// What depends on G.
+    pub parts: Arc<Parts>,
+}
+
+impl Deref for System<'_> {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+/// What of the equations depends on G and not on the right-hand side.
+pub struct Parts {
     /// By factor, Lambda of the untransformed columns, `q` x `q`.
     pub roots: Vec<Vec<f64>>,
     /// Per level of the leading factor, M = G (I + H G)^-1 with H = Z'Z.
@@ -117,178 +135,7 @@ impl<'a> System<'a> {
     /// # Errors
     /// [`NotPositiveDefinite`] where rounding makes a block indefinite.
     pub fn new(data: &'a Data, g: &[Vec<f64>]) -> Result<Self, NotPositiveDefinite> {
-        let roots: Vec<Vec<f64>> = data
-            .factors
-            .iter()
-            .zip(g)
-            .map(|(f, g)| {
-                let mut root = g.clone();
-                semidefinite_root(&mut root, f.q);
-                transpose(&root, f.q, f.q)
-            })
-            .collect();
-        let lead = &data.factors[0];
-        let q = lead.q;
-        let parts: Vec<Part> = ranges(lead.n)
-            .into_par_iter()
-            .map(|(first, last)| {
-                let mut part = Part::empty(q, 0);
-                for level in first..last {
-                    let h = &lead.gram[block(level, q * q)];
-                    let (_, middle, logdet) = eliminate(h, &roots[0], q)?;
-                    part.logdet += logdet;
-                    add_to(&explained(h, &middle, q), &mut part.lead);
-                    part.middles.extend(middle);
-                }
-                Ok(part)
-            })
-            .collect::<Result<_, NotPositiveDefinite>>()?;
-        let mut system = Self {
-            data,
-            roots,
-            inner: Vec::with_capacity(lead.n * q * q),
-            blocks: vec![Vec::new()],
-            factors: vec![Vec::new()],
-            middles: vec![Vec::new()],
-            logdet: 0.0,
-            traces: data.factors.iter().map(|f| vec![0.0; f.q * f.q]).collect(),
-            chunks: Vec::new(),
-        };
-        for part in parts {
-            system.inner.extend(part.middles);
-            system.logdet += part.logdet;
-            add_to(&part.lead, &mut system.traces[0]);
-        }
-        for j in 1..data.factors.len() {
-            system.add_factor(j)?;
-            let levels = ranges(data.factors[j].n);
-            system.chunks.extend(levels.into_iter().map(|(first, last)| (j, first, last)));
-        }
-        Ok(system)
-    }
-
-    fn add_factor(&mut self, j: usize) -> Result<(), NotPositiveDefinite> {
-        let factor = &self.data.factors[j];
-        let (q, lead) = (factor.q, self.data.factors[0].q);
-        let parts: Vec<Part> = factor
-            .order
-            .chunks
-            .par_iter()
-            .map(|levels| {
-                let mut part = Part::empty(lead, q);
-                if lead == 1 && q == 1 {
-                    self.add_scalar_levels(j, levels.clone(), &mut part)?;
-                    return Ok(part);
-                }
-                let mut cells = Vec::new();
-                for level in levels.clone() {
-                    self.cells(factor, j, level, &mut cells);
-                    let mut n = factor.gram[block(level, q * q)].to_vec();
-                    for (unit, cell) in &cells {
-                        let inner = &self.inner[block(*unit, lead * lead)];
-                        sandwich(&transpose(cell, lead, q), inner, q, lead, &mut n, -1.0);
-                    }
-                    let (l, middle, logdet) = eliminate(&n, &self.roots[j], q)?;
-                    for (unit, cell) in &cells {
-                        let outer = self.outer(*unit);
-                        let reached = product(&outer, cell, lead, lead, q);
-                        sandwich(&reached, &middle, lead, q, &mut part.lead, -1.0);
-                    }
-                    part.logdet += logdet;
-                    add_to(&explained(&n, &middle, q), &mut part.own);
-                    part.factors.extend(l);
-                    part.middles.extend(middle);
-                    part.blocks.extend(n);
-                }
-                Ok(part)
-            })
-            .collect::<Result<_, NotPositiveDefinite>>()?;
-        let mut whole = Part::empty(lead, q);
-        for part in parts {
-            whole.factors.extend(part.factors);
-            whole.middles.extend(part.middles);
-            whole.blocks.extend(part.blocks);
-            self.logdet += part.logdet;
-            add_to(&part.own, &mut self.traces[j]);
-            add_to(&part.lead, &mut self.traces[0]);
-        }
-        self.factors.push(whole.factors);
-        self.middles.push(whole.middles);
-        self.blocks.push(whole.blocks);
-        Ok(())
-    }
-
-    /// As the general case, without a matrix in sight: large data are made of this.
-    fn add_scalar_levels(
-        &self,
-        j: usize,
-        levels: std::ops::Range<usize>,
-        part: &mut Part,
-    ) -> Result<(), NotPositiveDefinite> {
-        let (lead, factor) = (&self.data.factors[0], &self.data.factors[j]);
-        let order = &factor.order;
-        let visit = |level: usize, sum: &mut f64, term: &dyn Fn(usize, f64) -> f64| {
-            let (mut unit, mut cell) = (u32::MAX, 0.0);
-            for row in order.first[level]..order.first[level + 1] {
-                if order.codes[0][row] != unit {
-                    *sum -= if cell == 0.0 { 0.0 } else { term(unit as usize, cell) };
-                    (unit, cell) = (order.codes[0][row], 0.0);
-                }
-                cell += order.z[0].row(row, 1)[0] * order.z[j].row(row, 1)[0];
-            }
-            *sum -= if cell == 0.0 { 0.0 } else { term(unit as usize, cell) };
-        };
-        for level in levels {
-            let mut n = factor.gram[level];
-            visit(level, &mut n, &|unit, cell| cell * cell * self.inner[unit]);
-            let (l, middle, logdet) = eliminate(&[n], &self.roots[j], 1)?;
-            visit(level, &mut part.lead[0], &|unit, cell| {
-                let reached = (1.0 - lead.gram[unit] * self.inner[unit]) * cell;
-                reached * reached * middle[0]
-            });
-            part.logdet += logdet;
-            add_to(&explained(&[n], &middle, 1), &mut part.own);
-            part.factors.extend(l);
-            part.middles.extend(middle);
-            part.blocks.push(n);
-        }
-        Ok(())
-    }
-
-    /// `Z_1`'Z by level of the leading factor that a level meets; its rows stand in that order.
-    fn cells(&self, factor: &Factor, j: usize, level: usize, out: &mut Vec<(usize, Vec<f64>)>) {
-        let (order, q, lead) = (&factor.order, factor.q, self.data.factors[0].q);
-        out.clear();
-        for row in order.first[level]..order.first[level + 1] {
-            let unit = order.codes[0][row] as usize;
-            if out.last().is_none_or(|(last, _)| *last != unit) {
-                out.push((unit, vec![0.0; lead * q]));
-            }
-            let Some((_, cell)) = out.last_mut() else { continue };
-            let own = order.z[j].row(row, q);
-            for (a, z) in order.z[0].row(row, lead).iter().enumerate() {
-                for (b, own) in own.iter().enumerate() {
-                    cell[a * q + b] += z * own;
-                }
-            }
-        }
-    }
-
-    /// F = (I + H G)^-1 = I - H M of a level of the leading factor.
-    fn outer(&self, level: usize) -> Vec<f64> {
-        let q = self.data.factors[0].q;
-        let mut out = product(
-            &self.data.factors[0].gram[block(level, q * q)],
-            &self.inner[block(level, q * q)],
-            q,
-            q,
-            q,
-        );
-        out.iter_mut().for_each(|value| *value = -*value);
-        for i in 0..q {
-            out[i * q + i] += 1.0;
-        }
-        out
+        Ok(Self { data, parts: Arc::new(Parts::new(data, g)?) })
     }
 
     /// Sizes of the pieces of a vector of the reduced equations that are one task each.
@@ -298,7 +145,7 @@ impl<'a> System<'a> {
 
     /// Stretch of factor j in a vector of the reduced equations.
     #[must_use]
-    pub fn stretch(&self, j: usize, k: usize) -> std::ops::Range<usize> {
+    pub fn stretch(&self, j: usize, k: usize) -> Range<usize> {
         let f = &self.data.factors[j];
         f.offset * k..(f.offset + f.n * f.q) * k
     }
@@ -416,6 +263,221 @@ impl<'a> System<'a> {
                 }
             });
         });
+    }
+}
+
+impl Parts {
+    fn new(data: &Data, g: &[Vec<f64>]) -> Result<Self, NotPositiveDefinite> {
+        let roots: Vec<Vec<f64>> = data
+            .factors
+            .iter()
+            .zip(g)
+            .map(|(f, g)| {
+                let mut root = g.clone();
+                semidefinite_root(&mut root, f.q);
+                transpose(&root, f.q, f.q)
+            })
+            .collect();
+        let lead = &data.factors[0];
+        let q = lead.q;
+        let found: Vec<Part> = ranges(lead.n)
+            .into_par_iter()
+            .map(|(first, last)| {
+                let mut part = Part::empty(q, 0);
+                for level in first..last {
+                    let h = &lead.gram[block(level, q * q)];
+                    let (_, middle, logdet) = eliminate(h, &roots[0], q)?;
+                    part.logdet += logdet;
+                    add_to(&explained(h, &middle, q), &mut part.lead);
+                    part.middles.extend(middle);
+                }
+                Ok(part)
+            })
+            .collect::<Result<_, NotPositiveDefinite>>()?;
+        let mut parts = Self {
+            roots,
+            inner: Vec::with_capacity(lead.n * q * q),
+            blocks: vec![Vec::new()],
+            factors: vec![Vec::new()],
+            middles: vec![Vec::new()],
+            logdet: 0.0,
+            traces: data.factors.iter().map(|f| vec![0.0; f.q * f.q]).collect(),
+            chunks: Vec::new(),
+        };
+        for part in found {
+            parts.inner.extend(part.middles);
+            parts.logdet += part.logdet;
+            add_to(&part.lead, &mut parts.traces[0]);
+        }
+        for j in 1..data.factors.len() {
+            parts.add_factor(data, j)?;
+            let levels = ranges(data.factors[j].n);
+            parts.chunks.extend(levels.into_iter().map(|(first, last)| (j, first, last)));
+        }
+        Ok(parts)
+    }
+
+    fn add_factor(&mut self, data: &Data, j: usize) -> Result<(), NotPositiveDefinite> {
+        let factor = &data.factors[j];
+        let (q, lead) = (factor.q, data.factors[0].q);
+        let found: Vec<Part> = factor
+            .order
+            .chunks
+            .par_iter()
+            .map(|levels| {
+                let mut part = Part::empty(lead, q);
+                if lead == 1 && q == 1 {
+                    self.add_scalar_levels(data, j, levels.clone(), &mut part)?;
+                } else {
+                    self.add_levels(data, j, levels.clone(), &mut part)?;
+                }
+                Ok(part)
+            })
+            .collect::<Result<_, NotPositiveDefinite>>()?;
+        let mut whole = Part::empty(lead, q);
+        for part in found {
+            whole.factors.extend(part.factors);
+            whole.middles.extend(part.middles);
+            whole.blocks.extend(part.blocks);
+            self.logdet += part.logdet;
+            add_to(&part.own, &mut self.traces[j]);
+            add_to(&part.lead, &mut self.traces[0]);
+        }
+        self.factors.push(whole.factors);
+        self.middles.push(whole.middles);
+        self.blocks.push(whole.blocks);
+        Ok(())
+    }
+
+    fn add_levels(
+        &self,
+        data: &Data,
+        j: usize,
+        levels: Range<usize>,
+        part: &mut Part,
+    ) -> Result<(), NotPositiveDefinite> {
+        let (q, lead) = (data.factors[j].q, data.factors[0].q);
+        let mut cells = Cells::default();
+        let (mut through, mut reached) = (vec![0.0; lead * q], vec![0.0; lead * q]);
+        for level in levels {
+            cells.collect(data, j, level);
+            let mut n = data.factors[j].gram[block(level, q * q)].to_vec();
+            for (unit, cell) in cells.iter(lead * q) {
+                let inner = &self.inner[block(unit, lead * lead)];
+                multiply_into(inner, cell, lead, lead, q, &mut through);
+                for a in 0..q {
+                    for b in 0..q {
+                        n[a * q + b] -=
+                            (0..lead).map(|i| cell[i * q + a] * through[i * q + b]).sum::<f64>();
+                    }
+                }
+            }
+            let (l, middle, logdet) = eliminate(&n, &self.roots[j], q)?;
+            for (unit, cell) in cells.iter(lead * q) {
+                // F C = C - H M C.
+                let inner = &self.inner[block(unit, lead * lead)];
+                let gram = &data.factors[0].gram[block(unit, lead * lead)];
+                multiply_into(inner, cell, lead, lead, q, &mut through);
+                multiply_into(gram, &through, lead, lead, q, &mut reached);
+                reached.iter_mut().zip(cell).for_each(|(r, c)| *r = c - *r);
+                multiply_into(&reached, &middle, lead, q, q, &mut through);
+                for a in 0..lead {
+                    for b in 0..lead {
+                        part.lead[a * lead + b] -=
+                            (0..q).map(|i| through[a * q + i] * reached[b * q + i]).sum::<f64>();
+                    }
+                }
+            }
+            part.logdet += logdet;
+            add_to(&explained(&n, &middle, q), &mut part.own);
+            part.factors.extend(l);
+            part.middles.extend(middle);
+            part.blocks.extend(n);
+        }
+        Ok(())
+    }
+
+    /// As the general case, without a matrix in sight: large data are made of this.
+    fn add_scalar_levels(
+        &self,
+        data: &Data,
+        j: usize,
+        levels: Range<usize>,
+        part: &mut Part,
+    ) -> Result<(), NotPositiveDefinite> {
+        let (lead, factor) = (&data.factors[0], &data.factors[j]);
+        let order = &factor.order;
+        let visit = |level: usize, sum: &mut f64, term: &dyn Fn(usize, f64) -> f64| {
+            let (mut unit, mut cell) = (u32::MAX, 0.0);
+            for row in order.first[level]..order.first[level + 1] {
+                if order.codes[0][row] != unit {
+                    *sum -= if cell == 0.0 { 0.0 } else { term(unit as usize, cell) };
+                    (unit, cell) = (order.codes[0][row], 0.0);
+                }
+                cell += order.z[0].row(row, 1)[0] * order.z[j].row(row, 1)[0];
+            }
+            *sum -= if cell == 0.0 { 0.0 } else { term(unit as usize, cell) };
+        };
+        for level in levels {
+            let mut n = factor.gram[level];
+            visit(level, &mut n, &|unit, cell| cell * cell * self.inner[unit]);
+            let (l, middle, logdet) = eliminate(&[n], &self.roots[j], 1)?;
+            visit(level, &mut part.lead[0], &|unit, cell| {
+                let reached = (1.0 - lead.gram[unit] * self.inner[unit]) * cell;
+                reached * reached * middle[0]
+            });
+            part.logdet += logdet;
+            add_to(&explained(&[n], &middle, 1), &mut part.own);
+            part.factors.extend(l);
+            part.middles.extend(middle);
+            part.blocks.push(n);
+        }
+        Ok(())
+    }
+}
+
+/// `Z_1`'Z of one level, by level of the leading factor that it meets.
+#[derive(Default)]
+struct Cells {
+    units: Vec<usize>,
+    values: Vec<f64>,
+}
+
+impl Cells {
+    /// The rows of a level stand in the order of the leading factor's levels.
+    fn collect(&mut self, data: &Data, j: usize, level: usize) {
+        let (order, q, lead) = (&data.factors[j].order, data.factors[j].q, data.factors[0].q);
+        self.units.clear();
+        self.values.clear();
+        for row in order.first[level]..order.first[level + 1] {
+            let unit = order.codes[0][row] as usize;
+            if self.units.last() != Some(&unit) {
+                self.units.push(unit);
+                self.values.resize(self.units.len() * lead * q, 0.0);
+            }
+            let start = (self.units.len() - 1) * lead * q;
+            let cell = &mut self.values[start..];
+            let own = order.z[j].row(row, q);
+            for (a, z) in order.z[0].row(row, lead).iter().enumerate() {
+                for (b, own) in own.iter().enumerate() {
+                    cell[a * q + b] += z * own;
+                }
+            }
+        }
+    }
+
+    fn iter(&self, size: usize) -> impl Iterator<Item = (usize, &[f64])> {
+        self.units.iter().copied().zip(self.values.chunks_exact(size))
+    }
+}
+
+/// out = A B for matrices of `m` x `n` and `n` x `k`.
+#[inline(always)]
+fn multiply_into(a: &[f64], b: &[f64], m: usize, n: usize, k: usize, out: &mut [f64]) {
+    for i in 0..m {
+        for j in 0..k {
+            out[i * k + j] = (0..n).map(|l| a[i * n + l] * b[l * k + j]).sum();
+        }
     }
 }
 

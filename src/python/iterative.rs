@@ -195,7 +195,7 @@ impl IterativeReduction {
             };
             value.push(at.value(&self.data, reml));
             if derivatives {
-                let found = self.derivatives(py, &at, g, &entries, reml)?;
+                let found = self.derivatives(py, &at, &entries, reml)?;
                 gradient.extend(found.gradient);
                 information.extend(found.information);
             } else {
@@ -225,7 +225,7 @@ impl IterativeReduction {
         let entries = self.entries(&entries)?;
         let g = self.covariances(&g, &[fit])?.remove(0);
         let Some(at) = self.at(py, &g, fit)? else { return Ok(None) };
-        let found = self.derivatives(py, &at, &g, &entries, reml)?;
+        let found = self.derivatives(py, &at, &entries, reml)?;
         let n = entries.len();
         Ok(Some((
             at.logdet_variance,
@@ -327,14 +327,13 @@ impl IterativeReduction {
         &self,
         py: Python<'_>,
         at: &Evaluation,
-        g: &[Vec<f64>],
         entries: &[Entry],
         reml: bool,
     ) -> PyResult<Derivatives> {
         let signals = Signals::default();
         let found = py.detach(|| {
             let interrupted = || signals.interrupted();
-            at.derivatives(&self.data, g, entries, reml, &self.settings, &interrupted)
+            at.derivatives(&self.data, entries, reml, &self.settings, &interrupted)
         });
         found.map_err(|error| failure(error, signals))
     }
