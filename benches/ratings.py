@@ -111,7 +111,10 @@ def run(n: int, slope: bool, engine: str, options: dict[str, object], strings: b
     error = fit.monte_carlo_error
     if error is not None:
         found["llf_error"] = error.llf
-        found["parameter_errors"] = error.parameters.round(8).to_dict()
+        found["variance_errors"] = [
+            *(np.diag(matrix).tolist() for matrix in error.covariances),
+            error.sigma2,
+        ]
     print(json.dumps({"text": text, **found}))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast import _core
-from mlmfast.engine import LARGEST_FACTOR, factor_bytes, relate_factors
+from mlmfast.engine import crossed_size, is_too_large, relate_factors
 from mlmfast.errors import ModelError
 from mlmfast.iterative import IterativeSettings
 
@@ -342,12 +342,13 @@ def test_equations_that_do_not_converge_are_an_error_that_says_what_to_do():
 
 def test_the_engine_is_chosen_by_the_memory_of_a_factorisation():
     model = mlm.LMM("y ~ x + (1 + x | user) + (1 | item)", crossed_data())
-    assert factor_bytes(model.design) == 16.0 * 60**2
+    assert crossed_size(model.design, (1, 0)).order == 60
     assert isinstance(relate_factors(model.design, (1, 0)), _core.Crossing)
-    n = 40_000
-    codes = np.arange(n) % 20_000
-    wide = pd.DataFrame({"y": np.sin(np.arange(n)), "a": codes, "b": (codes * 7 + 3) % 19_991})
+    n = 50_000
+    codes = np.arange(n) % 25_000
+    wide = pd.DataFrame({"y": np.sin(np.arange(n)), "a": codes, "b": (codes * 7 + 3) % 24_989})
     wide.loc[n // 2 :, "b"] = wide["b"].to_numpy()[: n // 2][::-1]
     design = mlm.LMM("y ~ 1 + (1 | a) + (1 | b)", wide).design
-    assert factor_bytes(design) > LARGEST_FACTOR
+    assert is_too_large(crossed_size(design, (1, 0)), 1e12)
     assert relate_factors(design, (1, 0)) == IterativeSettings()
+    assert is_too_large(crossed_size(model.design, (1, 0)), 1e3)

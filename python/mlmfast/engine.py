@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlmfast import _core
+from mlmfast.clusters import check_distinct
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.iterative import IterativeSettings
@@ -16,9 +20,9 @@ if TYPE_CHECKING:
 
 #: Engines that can be asked for by ``options={"engine": ...}``.
 ENGINES = ("nested", "crossed", "iterative")
-#: Bytes of the factor and the inverse above which crossed factors go to the iterative engine:
-#: 15,800 effects besides those of the leading factor, minutes an evaluation.
-LARGEST_FACTOR = 4e9
+#: Bytes of the crossed engine's evaluation above which the iterative engine takes over: a factor of
+#: order 18,000, minutes an evaluation.
+LARGEST_CROSSED = 6e9
 
 
 def read_options(
@@ -70,8 +74,71 @@ def engine_name(model: ReducedModel) -> str:
     if isinstance(model.core, _core.IterativeReduction):
         return "iterative"
     if isinstance(model.core, _core.CrossedReduction):
-        return "crossed, dense Schur"
+        exact = model.core.curvature == "exact"
+        return "crossed, dense Schur" + ("" if exact else ", average information")
     return "nested elimination"
+
+
+@dataclass(frozen=True)
+class CrossedSize:
+    """What the crossed engine needs for a design.
+
+    Attributes
+    ----------
+    order
+        Rows of the matrix that is factored: random effects of all factors but the leading one.
+    memory
+        Bytes at the peak of an evaluation.
+    operations
+        Floating-point operations of one evaluation.
+    """
+
+    order: int
+    memory: float
+    operations: float
+
+
+def crossed_size(design: Design, levels: tuple[int, ...]) -> CrossedSize:
+    """Memory and work of the crossed engine, from the numbers of levels and effects alone.
+
+    The factor, its inverse and the matrix they come from are held as dense triangles.
+    """
+    effects = [
+        design.factors[f].n_levels
+        * sum(len(term.columns) for term in design.random if term.factor == f)
+        for f in levels
+    ]
+    order = sum(effects) - max(effects, default=0)
+    widest = max((len(term.columns) for term in design.random), default=0)
+    cells = float(design.n_obs) * max(len(levels) - 1, 1)
+    memory = 18.0 * order**2 + cells * (60.0 + 16.0 * widest**2)
+    return CrossedSize(order, memory, float(order) ** 3 + 50.0 * cells)
+
+
+def available_memory() -> float:
+    """Bytes that a process may still take; infinite where the system does not say."""
+    limits = [float("inf")]
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(line for line in lines if line.startswith("MemAvailable:"))
+        limits.append(1024.0 * int(free.split()[1]))
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limit = float((group / "memory.max").read_text(encoding="ascii"))
+        used = float((group / "memory.current").read_text(encoding="ascii"))
+        limits.append(limit - used)
+    return min(limits)
+
+
+def is_too_large(size: CrossedSize, available: float) -> bool:
+    """Whether a factorisation is out of reach: more memory than there is, or many minutes.
+
+    Examples
+    --------
+    >>> is_too_large(CrossedSize(5_000, 4.5e8, 1.25e11), 8e9)
+    False
+    """
+    return size.memory > min(LARGEST_CROSSED, available)
 
 
 def relate_factors(
@@ -94,8 +161,10 @@ def relate_factors(
     Raises
     ------
     ModelError
-        Where factors cross and ``engine`` or ``residual=`` ask for nested ones.
+        Where two factors are the same, or cross while ``engine`` or ``residual=`` ask for nested
+        ones.
     """
+    check_distinct(design)
     factors = [design.factors[f] for f in levels]
     codes, sizes = [f.codes for f in factors], [f.n_levels for f in factors]
     if isinstance(engine, IterativeSettings):
@@ -110,22 +179,10 @@ def relate_factors(
         return _core.Nesting(design.n_obs, codes, sizes)
     except _core.NotNested as error:
         if design.residual is None and engine is None:
-            if factor_bytes(design) > LARGEST_FACTOR:
+            if is_too_large(crossed_size(design, levels), available_memory()):
                 return IterativeSettings()
             return _core.Crossing(design.n_obs, codes, sizes)
         raise _crossed(design, levels, error.args[0]) from None
-
-
-def factor_bytes(design: Design) -> float:
-    """Memory of the factor of the crossed engine and its inverse, both dense.
-
-    Their order is the number of effects of all factors but that with most.
-    """
-    effects = dict.fromkeys((term.factor for term in design.random), 0)
-    for term in design.random:
-        effects[term.factor] += term.structure.size * design.factors[term.factor].n_levels
-    order = sum(effects.values()) - max(effects.values())
-    return 16.0 * float(order) ** 2
 
 
 def _check_iterative(design: Design) -> None:

@@ -160,6 +160,11 @@ class FitRecord:
         return len(self.kept)
 
     @property
+    def is_crossed(self) -> bool:
+        """Whether the grouping factors were treated as crossed."""
+        return self.certificate.engine.startswith("crossed")
+
+    @property
     def singular(self) -> bool:
         """Whether some G is singular."""
         return any(term.singular for term in self.terms)

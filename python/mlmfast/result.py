@@ -206,6 +206,8 @@ class LMMResult:
             raise ModelError("n is 'observations' or 'clusters', count is 'all' or 'covariance'")
         if n == "clusters" and not record.groups:
             raise ModelError("the model has no grouping factor, so no clusters to count")
+        if n == "clusters" and record.is_crossed:
+            raise ModelError("grouping factors are crossed, so there are no clusters to count")
         size = self.nobs if n == "observations" else len(record.groups[record.levels[0]].labels)
         k = record.n_parameters if count == "all" else record.n_covariance_parameters
         aic = self.deviance + 2.0 * k

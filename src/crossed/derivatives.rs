@@ -14,7 +14,7 @@ use super::evaluation::{Factorisation, transposed_times, unit_information, white
 use super::root::{Root, apply_transposed, congruence, transpose};
 use super::tiled::Tiled;
 use super::{Reduction, RestLevel};
-use crate::criterion::{Criterion, Shape, Solution, assemble};
+use crate::criterion::{Criterion, LikelihoodDerivatives, Shape, Solution, assemble};
 use crate::dense::{NotPositiveDefinite, axpy, cholesky, dot};
 use crate::elimination::{Entry, Sums};
 use crate::reduction::block;
@@ -72,14 +72,46 @@ impl Reduction {
                 Err(_) => failed,
             };
         };
-        let Ok(factorisation) = Factorisation::new(self, fit, g) else { return failed };
-        let Ok(solution) = Solution::new(&factorisation.gram, factorisation.logdet, self.rank())
-        else {
-            return failed;
-        };
         let exact = curvature == Curvature::Exact;
+        match self.likelihood_derivatives(fit, g, entries, reml, exact) {
+            Ok(parts) => assemble(self.shape(), &parts, entries.len(), reml, !exact),
+            Err(_) => failed,
+        }
+    }
+
+    /// Derivatives of the log-determinants and of y'Py; without `exact` those second derivatives of
+    /// the log-determinants that need two factors H are left out.
+    ///
+    /// # Errors
+    /// [`NotPositiveDefinite`] as [`Self::solve`].
+    pub fn likelihood_derivatives(
+        &self,
+        fit: usize,
+        g: &[Vec<f64>],
+        entries: &[Entry],
+        reml: bool,
+        exact: bool,
+    ) -> Result<LikelihoodDerivatives, NotPositiveDefinite> {
+        let factorisation = Factorisation::new(self, fit, g)?;
+        let solution = Solution::new(&factorisation.gram, factorisation.logdet, self.rank())?;
         let sums = factorisation.sums(entries, &solution, reml, exact);
-        assemble(self.shape(), &solution, sums, entries.len(), reml, !exact)
+        Ok(LikelihoodDerivatives::new(self.rank(), solution, sums, entries.len(), reml))
+    }
+
+    /// Second derivatives of X'W^-1 X by entries, `U'E_k H E_l U` and its transpose: for each pair
+    /// (k, l), or with `weights` (`n_entries` squared) their weighted sum alone.
+    ///
+    /// # Errors
+    /// [`NotPositiveDefinite`] as [`Self::solve`].
+    pub fn information_second_derivatives(
+        &self,
+        fit: usize,
+        g: &[Vec<f64>],
+        entries: &[Entry],
+        weights: Option<&[f64]>,
+    ) -> Result<Vec<f64>, NotPositiveDefinite> {
+        let factorisation = Factorisation::new(self, fit, g)?;
+        Ok(factorisation.information_second(entries, weights))
     }
 
     /// Derivatives of X'W^-1 X by entries, lower triangles with the column of y.
@@ -113,7 +145,8 @@ impl Reduction {
         let all = n + self.rest.leading_units as f64 * q;
         let largest = self.rest.largest_q().max(self.rest.leading_q) as f64;
         let exact = places * (2.0 * n + all) + 4.0 * n * n + all * all * largest * largest;
-        exact < 2.0 * self.operations() || exact < 2e8
+        // A sparse operation costs several of the factorisation's.
+        4.0 * exact < self.operations() || exact < 1e8
     }
 }
 
@@ -425,6 +458,54 @@ impl Factorisation<'_> {
                 }
             }
         }
+    }
+
+    fn information_second(&self, entries: &[Entry], weights: Option<&[f64]>) -> Vec<f64> {
+        let (rank, n) = (self.width - 1, entries.len());
+        let size = rank * rank;
+        let mut out = vec![0.0; if weights.is_some() { size } else { n * n * size }];
+        if rank == 0 || n == 0 {
+            return out;
+        }
+        let inverse = self.factor.as_ref().map(Tiled::inverse_from_factor);
+        let scores = self.scores();
+        let fixed = |rows: &[f64]| -> Vec<f64> {
+            rows.chunks_exact(self.width).flat_map(|row| &row[..rank]).copied().collect()
+        };
+        let fixed = Scores { leading: fixed(&scores.leading), rest: fixed(&scores.rest) };
+        for (l, entry) in entries.iter().enumerate() {
+            let image = self.times_information(&[*entry], &fixed, rank, inverse.as_ref());
+            for (k, other) in entries.iter().enumerate() {
+                let product = self.fixed_product(*other, &fixed, &image, rank);
+                let (weight, target) = match weights {
+                    Some(weights) => (weights[k * n + l], &mut out[..]),
+                    None => (1.0, &mut out[block(k * n + l, size)]),
+                };
+                for i in 0..rank {
+                    for j in 0..rank {
+                        let both = product[i * rank + j] + product[j * rank + i];
+                        target[i * rank + j] += weight * both;
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    /// (E U)'X over the columns of X, `rank` squared.
+    fn fixed_product(&self, entry: Entry, u: &Scores, x: &Scores, rank: usize) -> Vec<f64> {
+        let (q, own) = self.level_rows(entry.level, u);
+        let (_, other) = self.level_rows(entry.level, x);
+        let mut out = vec![0.0; rank * rank];
+        let weight = entry.weight();
+        for (u, x) in own.chunks_exact(q * rank).zip(other.chunks_exact(q * rank)) {
+            for i in 0..rank {
+                let row = &mut out[block(i, rank)];
+                axpy(weight * u[entry.a * rank + i], &x[block(entry.b, rank)], row);
+                axpy(weight * u[entry.b * rank + i], &x[block(entry.a, rank)], row);
+            }
+        }
+        out
     }
 
     fn combine(&self, scores: &Scores, solution: &Solution, with_fixed: bool) -> Scores {

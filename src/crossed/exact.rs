@@ -6,9 +6,10 @@
 use rayon::prelude::*;
 
 use super::evaluation::{Factorisation, unit_information};
+use super::incidence::Incidence;
 use super::root::{apply_transposed, congruence};
 use super::tiled::Tiled;
-use crate::dense::axpy;
+use crate::dense::{axpy, vectorised};
 use crate::elimination::Entry;
 use crate::reduction::block;
 
@@ -162,13 +163,7 @@ impl Factorisation<'_> {
             for a in 0..q {
                 let row = &wide[a * 2 * n..a * 2 * n + n];
                 let out = &mut own[block(a, m * q)];
-                for (other, out) in out.chunks_exact_mut(q).enumerate() {
-                    out.fill(0.0);
-                    for place in incidence.first[other]..incidence.first[other + 1] {
-                        let value = row[incidence.columns[place] as usize];
-                        axpy(-value, &b[block(place, q)], out);
-                    }
-                }
+                vectorised(|| subtract_products(incidence, b, q, row, out));
             }
         }
         for a in 0..q {
@@ -247,6 +242,31 @@ impl Factorisation<'_> {
         let right =
             (0..n).flat_map(|i| [&covariance[block(i, n)], &j[block(i, n)]].concat()).collect();
         RestPart { h, right }
+    }
+}
+
+/// For every leading unit v its part -row B_v' of a row of H.
+#[inline(always)]
+fn subtract_products(incidence: &Incidence, b: &[f64], q: usize, row: &[f64], out: &mut [f64]) {
+    for (v, out) in out.chunks_exact_mut(q).enumerate() {
+        let places = incidence.first[v]..incidence.first[v + 1];
+        let columns = &incidence.columns[places.clone()];
+        let values = &b[places.start * q..places.end * q];
+        if q == 1 {
+            let mut sum = 0.0;
+            for (c, value) in columns.iter().zip(values) {
+                sum += row[*c as usize] * value;
+            }
+            out[0] = -sum;
+        } else {
+            out.fill(0.0);
+            for (c, values) in columns.iter().zip(values.chunks_exact(q)) {
+                let weight = row[*c as usize];
+                for (o, value) in out.iter_mut().zip(values) {
+                    *o -= weight * value;
+                }
+            }
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use pyo3::prelude::*;
 
 use super::CollinearRandomEffects;
 use super::arrays::{array, c_slice, vector};
-use super::reduction::{ColumnArgument, Evaluation, Floats, columns, gather_criteria, map_fits};
+use super::reduction::{
+    ColumnArgument, Evaluation, Floats, columns, gather_criteria, gather_likelihood, map_fits,
+};
 use crate::criterion::{Criterion, Solution};
 use crate::crossed::{self, Curvature, Factorisation};
 use crate::elimination::Entry;
@@ -232,6 +234,48 @@ impl CrossedReduction {
             return Ok(None);
         };
         Ok(Some(super::reduction::fixed_blocks(py, &grams, n, rank)?))
+    }
+
+    /// log|V| (with log|X'V^-1 X| for REML) and y'Py at `sigma^2` = 1 with exact derivatives, as
+    /// `Reduction.likelihood_derivatives`.
+    fn likelihood_derivatives<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fits: Vec<usize>,
+        entries: Vec<(usize, usize, usize)>,
+        reml: bool,
+    ) -> PyResult<Vec<Floats<'py>>> {
+        let g = self.covariances(&g, fits.len())?;
+        let entries = self.entries(&entries)?;
+        self.check_fits(&fits)?;
+        let one = |a: usize| self.0.likelihood_derivatives(fits[a], &g[a], &entries, reml, true);
+        let all = py.detach(|| self.map_fits(fits.len(), one));
+        gather_likelihood(py, all, entries.len(), self.0.rank())
+    }
+
+    /// Second derivatives of X'V^-1 X by entries, `(n_entries, n_entries, rank, rank)`; with
+    /// `weights`, `(n_entries, n_entries)` and symmetric, their weighted sum `(rank, rank)` instead.
+    /// `None` where V is not positive definite.
+    #[pyo3(signature = (g, fit, entries, weights=None))]
+    fn information_second_derivatives<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fit: usize,
+        entries: Vec<(usize, usize, usize)>,
+        weights: Option<PyReadonlyArrayDyn<'py, f64>>,
+    ) -> PyResult<Option<Floats<'py>>> {
+        let g = self.covariances(&g, 1)?;
+        let entries = self.entries(&entries)?;
+        self.check_fits(&[fit])?;
+        let (rank, n) = (self.0.rank(), entries.len());
+        let weights = weights.as_ref().map(|w| c_slice("weights", w, &[n, n])).transpose()?;
+        let found =
+            py.detach(|| self.0.information_second_derivatives(fit, &g[0], &entries, weights));
+        let Ok(values) = found else { return Ok(None) };
+        let shape = [n, n, rank, rank];
+        Ok(Some(array(py, values, if weights.is_some() { &shape[2..] } else { &shape })?))
     }
 
     /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)` over `sigma^2`

@@ -10,7 +10,9 @@ use rayon::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
 use super::{CollinearRandomEffects, NotNested};
-use crate::criterion::{Criterion, Solution, evaluate, solve, tangents};
+use crate::criterion::{
+    Criterion, LikelihoodDerivatives, Solution, evaluate, likelihood_derivatives, solve, tangents,
+};
 use crate::elimination::{Elimination, Entry};
 use crate::rows::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
 use crate::{nesting, reduction};
@@ -301,6 +303,29 @@ impl Reduction {
         Ok(Some(fixed_blocks(py, &sums.gram_by, n, rank)?))
     }
 
+    /// log|V| (with log|X'V^-1 X| for REML) and y'Py at `sigma^2` = 1: first derivatives `(a, n)` and
+    /// second derivatives `(a, n, n)` of each by entries, in the order log-determinants, y'Py; then
+    /// the derivatives of X'V^-1 X, `(a, n, rank, rank)`, its inverse `(a, rank, rank)` and y'Py
+    /// `(a,)`; NaN where V is not positive definite.
+    fn likelihood_derivatives<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fits: Vec<usize>,
+        entries: Vec<(usize, usize, usize)>,
+        reml: bool,
+    ) -> PyResult<Vec<Floats<'py>>> {
+        let g = self.covariances(&g, fits.len())?;
+        let entries = self.entries(&entries)?;
+        self.check_fits(&fits)?;
+        if !self.has_all_derivatives(&g, &entries) {
+            return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
+        }
+        let (a, n, rank) = (fits.len(), entries.len(), self.0.rank());
+        let one = |f: usize| likelihood_derivatives(&self.0, fits[f], &g[f], &entries, reml);
+        gather_likelihood(py, py.detach(|| map_fits(a, one)), n, rank)
+    }
+
     /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)` over `sigma^2`
     /// of the random effects, in unit order; needs `share=False`.
     #[allow(clippy::type_complexity)]
@@ -368,6 +393,36 @@ pub(super) fn gather_solutions(
         array(py, c, &[a, rank, rank])?,
         array(py, scalars, &[a, 3])?,
     ))
+}
+
+/// Parts of [`LikelihoodDerivatives`] of a batch; NaN where V is not positive definite.
+pub(super) fn gather_likelihood<'py, E>(
+    py: Python<'py>,
+    all: Vec<Result<LikelihoodDerivatives, E>>,
+    n: usize,
+    rank: usize,
+) -> PyResult<Vec<Floats<'py>>> {
+    let a = all.len();
+    let shapes: [&[usize]; 7] =
+        [&[n], &[n, n], &[n], &[n, n], &[n, rank, rank], &[rank, rank], &[]];
+    let mut out: [Vec<f64>; 7] = Default::default();
+    for parts in all {
+        if let Ok(parts) = parts {
+            out[0].extend(parts.logdet_by);
+            out[1].extend(parts.logdet_second);
+            out[2].extend(parts.rss_by);
+            out[3].extend(parts.rss_second);
+            out[4].extend(parts.information_by);
+            out[5].extend(parts.solution.c);
+            out[6].push(parts.solution.rss);
+        } else {
+            for (values, shape) in out.iter_mut().zip(shapes) {
+                values.resize(values.len() + shape.iter().product::<usize>(), f64::NAN);
+            }
+        }
+    }
+    let named = out.into_iter().zip(shapes);
+    named.map(|(values, shape)| array(py, values, &[&[a], shape].concat())).collect()
 }
 
 /// The X blocks of `n` cross-products of [X y] given by their lower triangles, `(n, rank, rank)`.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import IntArray
+from mlmfast.clusters import nestings
 from mlmfast.report.numbers import column, count
 from mlmfast.report.residual_tables import residual_sentence
 from mlmfast.report.tables import Table
@@ -54,7 +55,9 @@ def model_facts(fit: LMMResult) -> list[tuple[str, str]]:
         facts.append(("Groups", ", ".join(sizes)))
     if record.residual is not None:
         facts.append(("Residuals", residual_sentence(record.residual)))
-    if record.groups:
+    if record.is_crossed:
+        facts.append(("Crossed", _crossed(fit)))
+    elif record.groups:
         facts.append(("Clusters", _clusters(fit)))
     return facts
 
@@ -128,6 +131,17 @@ def scaled_residuals(fit: LMMResult) -> Table | None:
     quartiles = np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1])
     cells = tuple(f"{value + 0.0:.3f}" for value in quartiles.round(3).tolist())
     return Table("Scaled residuals", ("Min", "1Q", "Median", "3Q", "Max"), (cells,), 0)
+
+
+def _crossed(fit: LMMResult) -> str:
+    """Grouping factors that cross, and which of them are nested nevertheless."""
+    record = fit._record
+    text = ", ".join(record.groups[k].name for k in record.levels)
+    if fit._source is None:
+        return text
+    pairs = nestings(fit._source.design, record.levels)
+    notes = [f"{inner} is nested in {outer}" for inner, outer in pairs]
+    return f"{text} ({'; '.join(notes)})" if notes else text
 
 
 def _clusters(fit: LMMResult) -> str:
