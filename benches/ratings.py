@@ -1,4 +1,4 @@
-"""Ratings of products by users, MovieLens-shaped: sizes, times, memory, estimates against the truth.
+"""Ratings of products by users, MovieLens-shaped: times, memory, estimates against the truth.
 
 Popularity of products and activity of users follow Zipf-like laws, every user and product occurs.
 
@@ -101,8 +101,7 @@ def run(n: int, slope: bool, engine: str, options: dict[str, object], strings: b
         "llf": fit.llf,
         "evaluations": fit.certificate.n_evaluations,
         "sd": {
-            name: np.sqrt(np.diag(matrix)).round(6).tolist()
-            for name, matrix in fit.varcorr.items()
+            name: np.sqrt(np.diag(matrix)).round(6).tolist() for name, matrix in fit.varcorr.items()
         },
         "sigma": round(float(fit.sigma), 6),
         "beta": fit.params.round(6).tolist(),

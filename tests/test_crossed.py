@@ -307,7 +307,8 @@ def test_disconnected_parts_are_clusters_of_their_own():
 
 def test_one_row_a_cell_and_a_level_met_once():
     rng = np.random.default_rng(3)
-    cells = pd.DataFrame([(f"a{i}", f"b{j}") for i in range(12) for j in range(8)], columns=["a", "b"])
+    pairs = [(f"a{i}", f"b{j}") for i in range(12) for j in range(8)]
+    cells = pd.DataFrame(pairs, columns=["a", "b"])
     effect = {f"a{i}": v for i, v in enumerate(rng.normal(size=12))}
     cells["y"] = cells["a"].map(effect) + rng.normal(size=len(cells))
     assert lmm("y ~ 1 + (1 | a) + (1 | b)", cells).converged
@@ -329,7 +330,7 @@ REFUSED = {
     "same term twice": ("y ~ x + (1 | subj) + (1 | subj)", {}, "'subj' stands in two terms"),
     "as many levels as rows": ("y ~ x + (1 | subj) + (1 | row)", {}, "told from the residual"),
     "nested engine asked for": (FORMULAS[0], {"options": {"engine": "nested"}}, "are crossed"),
-    "unknown engine": (FORMULAS[0], {"options": {"engine": "dense"}}, "'nested' or 'crossed'"),
+    "unknown engine": (FORMULAS[0], {"options": {"engine": "dense"}}, "'crossed' or 'iterative'"),
     "residual structure": (
         "y ~ 1 + (1 | subj) + (1 | item)",
         {"residual": "diag(half | row)"},

@@ -51,7 +51,7 @@ def read_options(
     settings = dict(options)
     engine = settings.pop("engine", None)
     if engine is not None and engine not in ENGINES:
-        raise ModelError(f"engine is {engine!r}; use {', '.join(map(repr, ENGINES))}")
+        raise ModelError(f"engine is {engine!r}; use 'nested', 'crossed' or 'iterative'")
     names = IterativeSettings.__dataclass_fields__
     own = {name: settings.pop(name) for name in names if name in settings}
     if own and engine != "iterative":

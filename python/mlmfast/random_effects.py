@@ -10,6 +10,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.criterion import Criterion
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
+from mlmfast.iterative import IterativeSettings
 from mlmfast.record import FitRecord
 from mlmfast.reduced_model import ReducedModel
 
@@ -66,10 +67,12 @@ def conditional_effects(
     conditional = core.conditional(g, 0, np.empty(0))
     variance = model.covariance_unit(record)
     assert conditional is not None, "a covariance G = L L' always gives a positive definite W"
+    nesting = model.nesting
+    assert not isinstance(nesting, IterativeSettings), "means alone were returned above"
     out = [_no_effects(len(group.labels)) for group in record.groups]
     for level, (mean, covariance) in enumerate(conditional[: len(model.levels)]):
         rank = np.empty(len(mean), dtype=np.intp)
-        rank[model.nesting.codes(level)] = np.arange(len(mean))
+        rank[nesting.codes(level)] = np.arange(len(mean))
         k = model.level_map(level)
         columns = model.formula_order(level)
         out[model.levels[level]] = ConditionalEffects(

@@ -162,7 +162,7 @@ class FitRecord:
     @property
     def is_crossed(self) -> bool:
         """Whether the grouping factors were treated as crossed."""
-        return self.certificate.engine.startswith("crossed")
+        return self.certificate.engine.startswith(("crossed", "iterative"))
 
     @property
     def singular(self) -> bool:

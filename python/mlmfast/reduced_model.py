@@ -97,9 +97,7 @@ class ReducedModel:
         n_levels = [self.design.factors[f].n_levels for f in self.levels]
         return moment_start(self.iterative, criterion, n_levels, self.design.n_obs)
 
-    def monte_carlo_error(
-        self, criterion: Criterion, theta: FloatArray
-    ) -> MonteCarloError | None:
+    def monte_carlo_error(self, criterion: Criterion, theta: FloatArray) -> MonteCarloError | None:
         """Monte Carlo errors of the first fit; None where nothing is estimated by probes."""
         if self.iterative is None:
             return None
@@ -286,6 +284,7 @@ class ReducedModel:
             column,
             share=False,
         )
+        assert not isinstance(core, _core.IterativeReduction), "it keeps its own solution"
         return core, float(core.y_scale[0]) / column[0].scale
 
     def logdet_constant(self, method: str) -> FloatArray:
@@ -498,6 +497,7 @@ def _blocks(
         )
         level = len(position)
         assert isinstance(residual.structure, Spatial), "only these take coordinates"
+        assert not isinstance(nesting, IterativeSettings), "it has independent residuals"
         own = UnitCovariances(residual.structure, distances[nesting.codes(level)])
         return (*blocks, TermBlock(own, level, 0, True))
     if residual is not None:

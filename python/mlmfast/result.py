@@ -321,7 +321,9 @@ class LMMResult:
             {
                 group.name: {
                     label: pd.DataFrame(covariance, index=names, columns=names)
-                    for label, covariance in zip(group.labels, effects.known_covariance(), strict=True)
+                    for label, covariance in zip(
+                        group.labels, effects.known_covariance(), strict=True
+                    )
                 }
                 for group, names, effects in self._by_group()
             }

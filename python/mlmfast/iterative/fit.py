@@ -55,9 +55,7 @@ def fit_iteratively(
     )
 
 
-def _one(
-    criterion: Criterion, theta: FloatArray, fit: IntArray, options: NewtonOptions
-) -> _Row:
+def _one(criterion: Criterion, theta: FloatArray, fit: IntArray, options: NewtonOptions) -> _Row:
     at = criterion(theta, fit)
     move = newton_step(at, options.floor)
     n_evaluations, converged, iteration = 1, False, 0
@@ -107,7 +105,7 @@ def _path(
     options: NewtonOptions,
 ) -> Iterator[FloatArray]:
     """Points to try: the scoring step in the covariances where far, Newton's step, and shorter."""
-    decrement = -float((at.gradient[0] @ step[0]))
+    decrement = -float(at.gradient[0] @ step[0])
     if decrement > _NEAR:
         target, slope = criterion.target(theta, at, np.array([True]))
         if slope[0] < 0:

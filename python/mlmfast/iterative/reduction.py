@@ -9,7 +9,7 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
-from mlmfast.columns_in_memory import ScaledColumn, scale_columns
+from mlmfast.columns_in_memory import ScaledColumn
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design
 from mlmfast.errors import ModelError

@@ -81,9 +81,9 @@ def likelihood_note(fit: LMMResult) -> str:
     if error is None or error.n_probes == 0:
         return text
     return (
-        f"{text}\nThese are estimates from {error.n_probes} random probes: the Monte Carlo error of "
-        f"-2 log-likelihood,\nAIC and BIC is {2 * error.llf:.2g} (one standard deviation); that of "
-        f"the variances is\nat most {_largest_share(fit._record, error):.1g} of their size."
+        f"{text}\nThese are estimates from {error.n_probes} random probes: one standard deviation "
+        f"of their\nMonte Carlo error is {2 * error.llf:.2g} for -2 log-likelihood, AIC and BIC, and "
+        f"at most\n{_largest_share(fit._record, error):.1g} of its size for a variance."
     )
 
 
