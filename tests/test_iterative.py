@@ -352,3 +352,17 @@ def test_the_engine_is_chosen_by_the_memory_of_a_factorisation():
     assert is_too_large(crossed_size(design, (1, 0)), 1e12)
     assert relate_factors(design, (1, 0)) == IterativeSettings()
     assert is_too_large(crossed_size(model.design, (1, 0)), 1e3)
+
+
+def test_disconnected_parts_cost_no_accuracy():
+    """Each part has a direction in which the factors are nearly confounded; they are found."""
+    rng = np.random.default_rng(5)
+    part = rng.integers(0, 6, 6000)
+    user, item = 60 * part + rng.integers(0, 60, 6000), 15 * part + rng.integers(0, 15, 6000)
+    y = 3.0 * rng.standard_normal(360)[user] + 3.0 * rng.standard_normal(90)[item]
+    data = pd.DataFrame({"y": y + rng.standard_normal(6000), "user": user, "item": item})
+    fit = iterative("y ~ 1 + (1 | user) + (1 | item)", data)
+    direct = mlm.lmm("y ~ 1 + (1 | user) + (1 | item)", data, options={"engine": "crossed"})
+    assert fit.monte_carlo_error.n_probes == 28
+    assert 0 < fit.monte_carlo_error.llf < 0.05
+    assert abs(fit.llf - direct.llf) < 4.0 * fit.monte_carlo_error.llf

@@ -40,6 +40,7 @@ pub struct Products {
 
 impl Right {
     /// Columns of zeros.
+    #[must_use]
     pub fn zeros<const K: usize>(system: &System) -> Self {
         let lead = &system.data.factors[0];
         let m = system.data.reduced_size();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::columns::{Products, Right};
 use super::conjugate_gradients::{Stop, Unsolved};
 use super::data::Data;
-use super::probes::Probes;
+use super::probes::{Probes, outlying_directions};
 use super::quadrature::log_without_linear;
 use super::system::{Parts, System, product, transpose};
 use crate::dense::{axpy, cholesky, dot, invert_lower, solve_lower};
@@ -23,6 +23,27 @@ pub struct Settings {
     pub seed: u64,
     /// When the conjugate gradients stop.
     pub stop: Stop,
+}
+
+/// Directions in which traces are taken exactly, once for all G.
+///
+/// # Errors
+/// [`Unsolved`].
+pub fn outlying(
+    data: &Data,
+    settings: &Settings,
+    interrupted: &dyn Fn() -> bool,
+) -> Result<Vec<Vec<f64>>, Unsolved> {
+    if settings.exact || data.reduced_size() <= settings.n_probes {
+        return Ok(Vec::new());
+    }
+    let mut g = vec![Vec::new(); data.factors.len()];
+    for f in &data.factors {
+        g[f.position] = (0..f.q * f.q).map(|at| f64::from(u8::from(at % (f.q + 1) == 0))).collect();
+    }
+    let system =
+        System::new(data, &untransformed(data, &g)).map_err(|_| Unsolved::NotPositiveDefinite)?;
+    outlying_directions(&system, settings.seed, interrupted).ok_or(Unsolved::Interrupted)
 }
 
 /// All there is to know at one G.
@@ -142,11 +163,13 @@ impl Evaluation {
         g: &[Vec<f64>],
         fit: usize,
         settings: &Settings,
+        outlying: &[Vec<f64>],
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Self, Unsolved> {
         let system = System::new(data, &untransformed(data, g))
             .map_err(|_| Unsolved::NotPositiveDefinite)?;
-        let probes = Probes::new(&system, settings.n_probes, settings.exact, settings.seed);
+        let probes =
+            Probes::new(&system, settings.n_probes, settings.exact, settings.seed, outlying);
         let width = data.rank() + 1;
         let mut gathered = Gathered {
             width,
@@ -158,7 +181,7 @@ impl Evaluation {
         let mut by_probe = Vec::new();
         let (mut logdet, mut logdets) = (system.logdet, Vec::new());
         let mut n_iterations = 0;
-        let total = width + probes.len();
+        let total = width + probes.count();
         for first in (0..total).step_by(WIDTH) {
             let columns = first..(first + WIDTH).min(total);
             let products = with_width!(columns.len(), K => {
@@ -438,7 +461,7 @@ impl Gathered {
     ) {
         let stored = data.rank() + data.n_fits;
         for factor in &data.factors {
-            let out = if std::ptr::eq(factor, &data.factors[0]) {
+            let out = if std::ptr::eq(factor, &raw const data.factors[0]) {
                 &mut right.lead[..]
             } else {
                 &mut right.rest[factor.offset * K..(factor.offset + factor.n * factor.q) * K]

@@ -88,7 +88,7 @@ mod tests {
         // e_1'log(T) e_1 of a 2 x 2 matrix with eigenvalues (5 +- sqrt 5) / 2.
         let t = Tridiagonal { weight: 2.0, diagonal: vec![2.0, 3.0], off: vec![1.0] };
         let root = 5.0_f64.sqrt();
-        let exact: f64 = [(5.0 + root) / 2.0, (5.0 - root) / 2.0]
+        let exact: f64 = [2.5 + 0.5 * root, 2.5 - 0.5 * root]
             .iter()
             .map(|value| {
                 // Eigenvector (1, value - 2).

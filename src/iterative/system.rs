@@ -72,6 +72,7 @@ fn sandwich(b: &[f64], a: &[f64], m: usize, n: usize, out: &mut [f64], sign: f64
 }
 
 /// A B for small matrices of `m` x `n` and `n` x `k`.
+#[must_use]
 pub fn product(a: &[f64], b: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
     let mut out = vec![0.0; m * k];
     for i in 0..m {
@@ -85,6 +86,7 @@ pub fn product(a: &[f64], b: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
 }
 
 /// The transpose of an `m` x `n` matrix.
+#[must_use]
 pub fn transpose(a: &[f64], m: usize, n: usize) -> Vec<f64> {
     (0..m * n).map(|at| a[(at % m) * n + at / m]).collect()
 }
@@ -233,6 +235,7 @@ impl<'a> System<'a> {
     }
 
     /// Lambda v or Lambda'v, level by level of the reduced equations.
+    #[must_use]
     pub fn scale<const K: usize>(&self, v: &[f64], transposed: bool) -> Vec<f64> {
         let mut out = vec![0.0; v.len()];
         for j in 1..self.data.factors.len() {

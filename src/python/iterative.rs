@@ -1,6 +1,6 @@
 //! `IterativeReduction` as Python sees it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyArithmeticError, PyIndexError, PyValueError};
@@ -12,7 +12,7 @@ use super::{CollinearRandomEffects, NotConverged};
 use crate::elimination::Entry;
 use crate::iterative::conjugate_gradients::{Stop, Unsolved};
 use crate::iterative::data::{Data, Unreadable};
-use crate::iterative::estimate::{Derivatives, Evaluation, Settings};
+use crate::iterative::estimate::{Derivatives, Evaluation, Settings, outlying};
 use crate::rows::RowColumns;
 
 /// G by factor, at which fit.
@@ -23,6 +23,8 @@ type Key = (Vec<Vec<f64>>, usize);
 pub struct IterativeReduction {
     data: Data,
     settings: Settings,
+    /// Directions in which traces are exact; found when first needed.
+    outlying: OnceLock<Vec<Vec<f64>>>,
     /// The last point, at which estimates, solution and effects are asked for one after the other.
     last: Mutex<Option<(Key, Arc<Evaluation>)>>,
 }
@@ -115,7 +117,7 @@ impl IterativeReduction {
             }
         });
         let data = data.map_err(|()| signals.raised())??;
-        Ok(Self { data, settings, last: Mutex::new(None) })
+        Ok(Self { data, settings, outlying: OnceLock::new(), last: Mutex::new(None) })
     }
 
     /// Positions of the columns of X that were kept.
@@ -310,7 +312,14 @@ impl IterativeReduction {
         }
         let signals = Signals::default();
         let solved = py.detach(|| {
-            Evaluation::new(&self.data, g, fit, &self.settings, &|| signals.interrupted())
+            let interrupted = || signals.interrupted();
+            if self.outlying.get().is_none() {
+                let found = outlying(&self.data, &self.settings, &interrupted)?;
+                // Another thread may have found the same meanwhile.
+                let _ = self.outlying.set(found);
+            }
+            let directions = self.outlying.get().map_or(&[][..], Vec::as_slice);
+            Evaluation::new(&self.data, g, fit, &self.settings, directions, &interrupted)
         });
         let solved = match solved {
             Ok(solved) => Arc::new(solved),
