@@ -307,8 +307,9 @@ def test_disconnected_parts_are_clusters_of_their_own():
 
 def test_one_row_a_cell_and_a_level_met_once():
     rng = np.random.default_rng(3)
-    pairs = [(f"a{i}", f"b{j}") for i in range(12) for j in range(8)]
-    cells = pd.DataFrame(pairs, columns=["a", "b"])
+    cells = pd.DataFrame(
+        [(f"a{i}", f"b{j}") for i in range(12) for j in range(8)], columns=["a", "b"]
+    )
     effect = {f"a{i}": v for i, v in enumerate(rng.normal(size=12))}
     cells["y"] = cells["a"].map(effect) + rng.normal(size=len(cells))
     assert lmm("y ~ 1 + (1 | a) + (1 | b)", cells).converged
@@ -371,3 +372,48 @@ def test_memory_free_is_positive():
     from mlmfast.engine import available_memory
 
     assert available_memory() > 1e6
+
+
+# -- predictions ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_errors_of_predictions_agree_with_dense_matrices(formula):
+    frame = crossed_frame(n=150, n_subj=9, n_item=7)
+    fit = lmm(formula, frame, weights="w")
+    V = fit.V(None).to_numpy()
+    X, R = fit.X(None).to_numpy(), fit.R(None).to_numpy()
+    cross = (V - R)[:20]  # covariance of z'g with the data, for rows of the data
+    solved = np.linalg.solve(V, cross.T)
+    d = X[:20] - solved.T @ X
+    variance = np.diag((V - R)[:20, :20] - cross @ solved)
+    variance = variance + np.einsum("ij,jk,ik->i", d, fit.cov_params().to_numpy(), d)
+    bounds = fit.predict(frame.head(20), interval="confidence", level=0.9)
+    half = (bounds["upper"] - bounds["lower"]).to_numpy() / 2
+    np.testing.assert_allclose(half, 1.6448536269514722 * np.sqrt(variance), rtol=1e-7)
+
+
+def test_a_new_level_adds_its_whole_variance():
+    frame = crossed_frame()
+    fit = lmm(FORMULAS[0], frame)
+    known = {"x": [0.5], "subj": ["s1"], "item": ["i1"]}
+    new = known | {"subj": ["nobody"], "item": ["nothing"]}
+    bounds = fit.predict(new, interval="confidence", new_levels="population")
+    half = float(bounds["upper"].iloc[0] - bounds["lower"].iloc[0]) / 2 / 1.959963984540054
+    x = np.array([1.0, 0.5])
+    total = sum(float(fit.varcorr[g].iloc[0, 0]) for g in ("subj", "item"))
+    assert half**2 == pytest.approx(total + x @ fit.cov_params().to_numpy() @ x, rel=1e-10)
+    inside = fit.predict(known, interval="confidence")
+    assert (inside["upper"] - inside["lower"]).iloc[0] / 2 / 1.96 < half
+
+
+def test_intervals_for_more_rows_than_a_dense_covariance_could_hold():
+    rng = np.random.default_rng(9)
+    n = 12_000
+    u, v = rng.integers(0, 60, n), rng.integers(0, 40, n)
+    y = rng.normal(size=60)[u] + rng.normal(size=40)[v] + rng.normal(size=n)
+    fit = mlm.lmm("y ~ 1 + (1 | u) + (1 | v)", pd.DataFrame({"y": y, "u": u, "v": v}))
+    bounds = fit.predict({"u": [0, 1], "v": [3, 3]}, interval="prediction")
+    width = (bounds["upper"] - bounds["lower"]).to_numpy() / 2 / 1.96
+    assert np.all(width > fit.sigma)
+    assert np.all(width < 1.05 * fit.sigma)

@@ -295,7 +295,14 @@ def test_batches_are_the_fits_one_by_one():
 
 
 def test_conditional_covariances_are_refused_by_name():
-    fit = iterative("y ~ x + (1 | user) + (1 | item)", crossed_data())
+    data = crossed_data()
+    fit = iterative("y ~ x + (1 | user) + (1 | item)", data)
+    with pytest.raises(ModelError, match=r"intervals around random effects .*iterative engine"):
+        fit.predict(data.head(3), interval="confidence")
+    direct = mlm.lmm("y ~ x + (1 | user) + (1 | item)", data)
+    ours = fit.predict(data.head(3), interval="confidence", ranef=False)
+    theirs = direct.predict(data.head(3), interval="confidence", ranef=False)
+    assert ours.to_numpy() == pytest.approx(theirs.to_numpy(), rel=1e-4)
     with pytest.raises(ModelError, match=r"conditional covariances .* iterative engine"):
         _ = fit.ranef_cov["user"]
 

@@ -294,8 +294,6 @@ def test_loading_what_is_no_fit(tmp_path, text):
 
 # What later versions will do and this one must refuse by name.
 NOT_YET = {
-    "crossed factors": ("y ~ x + (1 | a) + (1 | b)", {}),
-    "crossed factors with slopes": ("y ~ x + (x | a) + (z | c)", {}),
     "residual variances by group": ("y ~ x + (1 | a)", {"residual_scale": "f"}),
     "a structured random term": ("y ~ x + cs(0 + f | a)", {}),
     "Kenward-Roger": ("y ~ x + (1 | a)", {"ddf": "kenward-roger"}),

@@ -159,6 +159,13 @@ class CrossedReduction:
         entries: Sequence[_Entry],
         weights: FloatArray | None = None,
     ) -> FloatArray | None: ...
+    def prediction_error(
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        codes: Sequence[CodeArray],
+        z: Sequence[FloatArray],
+    ) -> tuple[FloatArray, FloatArray] | None: ...
     def conditional(
         self, g: Sequence[FloatArray], fit: int, beta: FloatArray
     ) -> list[tuple[FloatArray, FloatArray]] | None: ...

@@ -88,8 +88,8 @@ def check_distinct(design: Design) -> None:
             if not shared or a.n_levels != b.n_levels or not _is_nested(b, a):
                 continue
             same = (
-                f"grouping factors {a.name!r} and {b.name!r} are the same factor (each level of one "
-                "is one level of the other)"
+                f"grouping factors {a.name!r} and {b.name!r} are the same factor (each level of "
+                "one is one level of the other)"
                 if a is not b
                 else f"grouping factor {a.name!r} stands in two terms"
             )

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.crossed_prediction import crossed_error_variance
 from mlmfast.errors import DataError, ModelError
 from mlmfast.frame import Frame
 from mlmfast.prediction_error import error_variance
@@ -153,8 +154,11 @@ def _half_width(
     record = fit._record
     if rows.n_rows == 0:
         return np.empty(0)
-    design = fit._needs_source("an interval around random effects").design if rows.codes else None
-    variance = error_variance(rows, record, design)
+    source = fit._needs_source("an interval around random effects") if rows.codes else None
+    if source is not None and record.is_crossed:
+        variance = crossed_error_variance(rows, record, source)
+    else:
+        variance = error_variance(rows, record, None if source is None else source.design)
     if interval == "prediction":
         variance = variance + _noise_variance(fit, is_new)
     return np.asarray(stats.norm.ppf(0.5 + level / 2) * np.sqrt(variance))

@@ -384,6 +384,15 @@ impl Factorisation<'_> {
                 }
                 column[c] *= 0.5;
                 for (u, place) in incidence.meets(c) {
+                    if q == 1 {
+                        let places = place..incidence.first[u + 1];
+                        let mut value = 0.0;
+                        for (row, b) in incidence.columns[places.clone()].iter().zip(&b[places]) {
+                            value += column[*row as usize] * b;
+                        }
+                        out[0] += value * b[place];
+                        continue;
+                    }
                     x.fill(0.0);
                     for other in place..incidence.first[u + 1] {
                         let weight = column[incidence.columns[other] as usize];

@@ -165,6 +165,86 @@ impl<'a> Factorisation<'a> {
         levels
     }
 
+    /// G - G T'W^-1 T G = Lambda (I + Lambda'T'T Lambda)^-1 Lambda', without a difference; `root` is
+    /// the leading factor's Lambda.
+    fn unit_covariance(&self, unit: usize, root: &[f64]) -> Vec<f64> {
+        let q = self.reduction.rest.leading_q;
+        let t_root = crate::dense::multiply(&self.reduction.t[block(unit, q * q)], root, q);
+        let mut inner = crate::dense::multiply(&transpose(&t_root, q), &t_root, q);
+        (0..q).for_each(|i| inner[i * q + i] += 1.0);
+        if cholesky(&mut inner, q).is_err() {
+            return vec![f64::NAN; q * q];
+        }
+        let mut half = transpose(root, q);
+        solve_lower(&inner, q, &mut half, q);
+        crate::dense::multiply(&transpose(&half, q), &half, q)
+    }
+
+    /// Errors of the prediction of sums z'g: the variance of z'g given the data, over `sigma^2` and with
+    /// beta known, and z'G Z'W^-1 X; (m,) and (m, `rank`) for m rows.
+    ///
+    /// `codes[l]` is the unit of each row at level l, negative for a unit that the data lack; `z[l]`
+    /// its `q` columns, row-major.
+    #[must_use]
+    pub fn prediction(&self, codes: &[&[i32]], z: &[&[f64]]) -> (Vec<f64>, Vec<f64>) {
+        let rest = &self.reduction.rest;
+        let (q, rank) = (rest.leading_q, self.width - 1);
+        let inverse = self.factor.as_ref().map(Tiled::inverse_from_factor);
+        let v = self.rest_covariance(inverse.as_ref());
+        let scores = self.unwhiten(&self.r, self.width);
+        let b = self.cross_information();
+        let g = &self.g[rest.leading];
+        let root = Root::new(g, q).lambda();
+        let one = |row: usize| -> Vec<f64> {
+            let mut out = vec![0.0; 1 + rank];
+            // What the row weighs of the rest's effects.
+            let mut weights: Vec<(usize, f64)> = Vec::new();
+            for level in &rest.levels {
+                let own = &z[level.level][block(row, level.q)];
+                let code = codes[level.level][row];
+                if code < 0 {
+                    out[0] += quadratic(&self.g[level.level], own);
+                    continue;
+                }
+                let columns = rest.columns_of(level.first_block + code as usize);
+                for (c, weight) in columns.zip(own) {
+                    weights.push((c, *weight));
+                    axpy(*weight, &self.effects[block(c, self.width)][..rank], &mut out[1..]);
+                }
+            }
+            let own = &z[rest.leading][block(row, q)];
+            let code = codes[rest.leading][row];
+            if code < 0 {
+                out[0] += quadratic(g, own);
+            } else {
+                let unit = code as usize;
+                out[0] += quadratic(&self.unit_covariance(unit, &root), own);
+                let g_z: Vec<f64> = g.chunks_exact(q).map(|g| crate::dense::dot(g, own)).collect();
+                for (a, value) in g_z.iter().enumerate() {
+                    axpy(*value, &scores[block(unit * q + a, self.width)][..rank], &mut out[1..]);
+                }
+                let incidence = &self.reduction.incidence;
+                for place in incidence.first[unit]..incidence.first[unit + 1] {
+                    let value = crate::dense::dot(&b[block(place, q)], &g_z);
+                    weights.push((incidence.columns[place] as usize, -value));
+                }
+            }
+            if let Some(v) = &v {
+                for &(c, a) in &weights {
+                    out[0] += a * weights.iter().map(|&(d, b)| b * v.at(c, d)).sum::<f64>();
+                }
+            }
+            out
+        };
+        let n = codes[rest.leading].len();
+        let rows = gather(n, n * 1000, one);
+        rows.chunks_exact(1 + rank).fold((Vec::new(), Vec::new()), |mut all, row| {
+            all.0.push(row[0]);
+            all.1.extend_from_slice(&row[1..]);
+            all
+        })
+    }
+
     /// g = G U, and G - G H G with H = P - B V B'.
     fn leading_conditional(&self, e: &[f64], v: Option<&Tiled>) -> Conditional {
         let reduction = self.reduction;
@@ -177,16 +257,7 @@ impl<'a> Factorisation<'a> {
         let one = |unit: usize| -> Vec<f64> {
             let mut out: Vec<f64> =
                 g.chunks_exact(q).map(|row| crate::dense::dot(row, &u[block(unit, q)])).collect();
-            // G - G T'W^-1 T G = Lambda (I + Lambda'T'T Lambda)^-1 Lambda', without a difference.
-            let t_root = crate::dense::multiply(&reduction.t[block(unit, q * q)], &root, q);
-            let mut inner = crate::dense::multiply(&transpose(&t_root, q), &t_root, q);
-            (0..q).for_each(|i| inner[i * q + i] += 1.0);
-            let mut covariance = vec![0.0; q * q];
-            if cholesky(&mut inner, q).is_ok() {
-                let mut half = transpose(&root, q);
-                solve_lower(&inner, q, &mut half, q);
-                covariance = crate::dense::multiply(&transpose(&half, q), &half, q);
-            }
+            let mut covariance = self.unit_covariance(unit, &root);
             if let Some(v) = v {
                 // G T'L'^-1 F, a column a place.
                 let places = incidence.first[unit]..incidence.first[unit + 1];
@@ -314,4 +385,9 @@ pub(super) fn unit_information(t: &[f64], l: &[f64], q: usize) -> Vec<f64> {
     invert_lower(l, q, &mut inverse);
     let half = crate::dense::multiply(&inverse, t, q);
     crate::dense::multiply(&transpose(&half, q), &half, q)
+}
+
+/// x'A x for a row-major A.
+fn quadratic(a: &[f64], x: &[f64]) -> f64 {
+    a.chunks_exact(x.len()).zip(x).map(|(row, xi)| xi * crate::dense::dot(row, x)).sum()
 }

@@ -245,7 +245,7 @@ impl Factorisation<'_> {
     }
 }
 
-/// For every leading unit v its part -row B_v' of a row of H.
+/// For every leading unit v its part -row `B_v`' of a row of H.
 #[inline(always)]
 fn subtract_products(incidence: &Incidence, b: &[f64], q: usize, row: &[f64], out: &mut [f64]) {
     for (v, out) in out.chunks_exact_mut(q).enumerate() {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::tiled::Tiled;
-use crate::dense::axpy;
+use crate::dense::{axpy, vectorised};
 
 /// Rows of blocks: for each leading unit the columns it meets, `q` values a column.
 #[derive(Clone, Debug, Default)]
@@ -124,11 +124,13 @@ impl Incidence {
         let n_columns = self.column_first.len() - 1;
         let one = |c: usize| -> Vec<f64> {
             let mut row = vec![0.0; width];
-            for (u, place) in self.meets(c) {
-                for a in 0..q {
-                    axpy(v[place * q + a], &x[(u * q + a) * width..][..width], &mut row);
+            vectorised(|| {
+                for (u, place) in self.meets(c) {
+                    for a in 0..q {
+                        axpy(v[place * q + a], &x[(u * q + a) * width..][..width], &mut row);
+                    }
                 }
-            }
+            });
             row
         };
         gather(n_columns, self.columns.len() * q * width, one)
@@ -139,12 +141,14 @@ impl Incidence {
     pub fn times(&self, v: &[f64], q: usize, x: &[f64], width: usize) -> Vec<f64> {
         let one = |u: usize| -> Vec<f64> {
             let mut rows = vec![0.0; q * width];
-            for place in self.first[u]..self.first[u + 1] {
-                let from = &x[self.columns[place] as usize * width..][..width];
-                for a in 0..q {
-                    axpy(v[place * q + a], from, &mut rows[a * width..(a + 1) * width]);
+            vectorised(|| {
+                for place in self.first[u]..self.first[u + 1] {
+                    let from = &x[self.columns[place] as usize * width..][..width];
+                    for a in 0..q {
+                        axpy(v[place * q + a], from, &mut rows[a * width..(a + 1) * width]);
+                    }
                 }
-            }
+            });
             rows
         };
         gather(self.n_units(), self.columns.len() * q * width, one)

@@ -165,6 +165,15 @@ impl Reduction {
         self.rest.levels.iter().find(|l| l.level == level).map_or(0, |l| l.q)
     }
 
+    /// Units of a level.
+    #[must_use]
+    pub fn n_units(&self, level: usize) -> usize {
+        if level == self.rest.leading {
+            return self.rest.leading_units;
+        }
+        self.rest.levels.iter().find(|l| l.level == level).map_or(0, |l| l.n_units)
+    }
+
     /// Number of levels.
     #[must_use]
     pub fn n_levels(&self) -> usize {

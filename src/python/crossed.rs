@@ -278,6 +278,42 @@ impl CrossedReduction {
         Ok(Some(array(py, values, if weights.is_some() { &shape[2..] } else { &shape })?))
     }
 
+    /// Variance `(m,)` over `sigma^2` of sums z'g given the data, beta known, and z'G Z'W^-1 X,
+    /// `(m, rank)`; per level the unit of each row (negative: not in the data) and its columns of z
+    /// in the reduction's basis, `(m, q)`.
+    fn prediction_error<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fit: usize,
+        codes: Vec<PyReadonlyArray1<'py, i32>>,
+        z: Vec<PyReadonlyArrayDyn<'py, f64>>,
+    ) -> PyResult<Option<(Floats<'py>, Floats<'py>)>> {
+        let g = self.covariances(&g, 1)?;
+        self.check_fits(&[fit])?;
+        if codes.len() != self.0.n_levels() || z.len() != codes.len() {
+            return Err(PyValueError::new_err("codes and z need one array for each level"));
+        }
+        let m = codes[0].as_array().len();
+        let codes: Vec<&[i32]> =
+            codes.iter().map(|c| vector("codes", c, m)).collect::<PyResult<_>>()?;
+        let z: Vec<&[f64]> = z
+            .iter()
+            .enumerate()
+            .map(|(l, z)| c_slice("z", z, &[m, self.0.q(l)]))
+            .collect::<PyResult<_>>()?;
+        for (l, codes) in codes.iter().enumerate() {
+            let n_units = self.0.n_units(l) as i32;
+            if codes.iter().any(|&c| c >= n_units) {
+                return Err(PyIndexError::new_err("no such unit"));
+            }
+        }
+        let found =
+            py.detach(|| Factorisation::new(&self.0, fit, &g[0]).map(|f| f.prediction(&codes, &z)));
+        let Ok((variance, shift)) = found else { return Ok(None) };
+        Ok(Some((array(py, variance, &[m])?, array(py, shift, &[m, self.0.rank()])?)))
+    }
+
     /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)` over `sigma^2`
     /// of the random effects, in unit order.
     #[allow(clippy::type_complexity)]

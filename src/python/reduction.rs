@@ -396,12 +396,12 @@ pub(super) fn gather_solutions(
 }
 
 /// Parts of [`LikelihoodDerivatives`] of a batch; NaN where V is not positive definite.
-pub(super) fn gather_likelihood<'py, E>(
-    py: Python<'py>,
+pub(super) fn gather_likelihood<E>(
+    py: Python<'_>,
     all: Vec<Result<LikelihoodDerivatives, E>>,
     n: usize,
     rank: usize,
-) -> PyResult<Vec<Floats<'py>>> {
+) -> PyResult<Vec<Floats<'_>>> {
     let a = all.len();
     let shapes: [&[usize]; 7] =
         [&[n], &[n, n], &[n], &[n, n], &[n, rank, rank], &[rank, rank], &[]];

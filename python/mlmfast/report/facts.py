@@ -82,8 +82,8 @@ def likelihood_note(fit: LMMResult) -> str:
         return text
     return (
         f"{text}\nThese are estimates from {error.n_probes} random probes: one standard deviation "
-        f"of their\nMonte Carlo error is {2 * error.llf:.2g} for -2 log-likelihood, AIC and BIC, and "
-        f"at most\n{_largest_share(fit._record, error):.1g} of its size for a variance."
+        f"of their\nMonte Carlo error is {2 * error.llf:.2g} for -2 log-likelihood, AIC and BIC, "
+        f"and at\nmost {_largest_share(fit._record, error):.1g} of its size for a variance."
     )
 
 
