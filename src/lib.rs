@@ -11,6 +11,7 @@ pub mod criterion;
 pub mod crossed;
 pub mod dense;
 pub mod elimination;
+pub mod iterative;
 pub mod nesting;
 #[cfg(feature = "python")]
 mod python;

@@ -9,7 +9,9 @@ __all__ = [
     "CollinearRandomEffects",
     "CrossedReduction",
     "Crossing",
+    "IterativeReduction",
     "Nesting",
+    "NotConverged",
     "NotNested",
     "Reduction",
     "__version__",
@@ -41,6 +43,7 @@ def innovations(z: FloatArray, y: FloatArray, g: FloatArray) -> FloatArray: ...
 
 class NotNested(ValueError): ...
 class CollinearRandomEffects(ValueError): ...
+class NotConverged(ArithmeticError): ...
 
 @final
 class Nesting:
@@ -194,3 +197,54 @@ class CrossedReduction:
     def conditional(
         self, g: Sequence[FloatArray], fit: int, beta: FloatArray
     ) -> list[tuple[FloatArray, FloatArray]] | None: ...
+
+@final
+class IterativeReduction:
+    def __new__(
+        cls,
+        codes: Sequence[CodeArray],
+        n_levels: Sequence[int],
+        *,
+        z: Sequence[Sequence[_Column]],
+        x: Sequence[_Column],
+        y: Sequence[_Column],
+        noise: Sequence[float],
+        terms: Sequence[Sequence[tuple[int, str]]],
+        sqrt_weights: FloatArray | None = None,
+        probes: int = 30,
+        exact: bool = False,
+        seed: int = 0,
+        tolerance: float = 1e-10,
+        max_iter: int = 2000,
+    ) -> IterativeReduction: ...
+    @property
+    def kept(self) -> list[int]: ...
+    @property
+    def x_factor(self) -> FloatArray: ...
+    @property
+    def ols(self) -> FloatArray: ...
+    @property
+    def y_scale(self) -> FloatArray: ...
+    @property
+    def bases(self) -> list[FloatArray]: ...
+    @property
+    def n_probes(self) -> int: ...
+    def moments(self, fit: int) -> list[FloatArray]: ...
+    def evaluate(
+        self,
+        g: Sequence[FloatArray],
+        fits: Sequence[int],
+        entries: Sequence[_Entry],
+        reml: bool,
+        derivatives: bool,
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
+    def monte_carlo(
+        self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry], reml: bool
+    ) -> tuple[float, FloatArray, FloatArray, FloatArray] | None: ...
+    def solve(
+        self, g: Sequence[FloatArray], fits: Sequence[int]
+    ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
+    def information_derivatives(
+        self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry]
+    ) -> FloatArray | None: ...
+    def conditional_means(self, g: Sequence[FloatArray], fit: int) -> list[FloatArray] | None: ...

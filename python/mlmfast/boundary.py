@@ -70,7 +70,7 @@ def settle(criterion: Criterion, newton: NewtonResult, iterate: Iterate, fits: I
 
     ``newton`` has a row for each of ``fits``; its arrays become those of the result.
     """
-    out = _set_zeros(criterion, newton, fits)
+    out = set_zeros(criterion, newton, fits)
     newton = out.newton
     # The other terms leave no parameter undetermined.
     open_ended = np.array([t.by_row and not t.is_residual for t in criterion.terms])
@@ -89,12 +89,12 @@ def settle(criterion: Criterion, newton: NewtonResult, iterate: Iterate, fits: I
         starts = [view.way_down for view in views if view.way_down is not None]
         rows = rows[[view.way_down is not None for view in views]]
         if rows.size:
-            again = _set_zeros(criterion, iterate(np.stack(starts), fits[rows]), fits[rows])
+            again = set_zeros(criterion, iterate(np.stack(starts), fits[rows]), fits[rows])
             out.put(rows, again, np.ones(len(rows), dtype=np.bool_))
     return out
 
 
-def _set_zeros(criterion: Criterion, newton: NewtonResult, fits: IntArray) -> Settled:
+def set_zeros(criterion: Criterion, newton: NewtonResult, fits: IntArray) -> Settled:
     """Make small eigenvalues of G exactly 0 where that costs nothing."""
     theta = newton.theta.copy()
     rounded, singular = rounded_to_boundary(criterion, theta)

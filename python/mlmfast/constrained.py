@@ -66,6 +66,7 @@ class ScaledCriterion:
         derivatives of rss are minus those of the log-determinants, times sigma^2.
         """
         criterion, model = self.functions.criterion, self.functions.model
+        assert not isinstance(criterion.reduction, _core.IterativeReduction), "refused by Parms"
         reml, entries = criterion.reml, criterion.entries
         g = criterion.covariances(theta)
         nu = model.design.n_obs - (len(model.kept) if reml else 0)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
+from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import columns_at
 from mlmfast.prediction_rows import PredictionRows
 from mlmfast.record import FitRecord
@@ -32,8 +33,19 @@ def crossed_error_variance(
     rows : the rows to predict, with levels.
     record : the estimates.
     source : the reduced design of the fit.
+
+    Raises
+    ------
+    ModelError
+        For a fit by the iterative engine.
     """
     model, core = source.model, source.model.core
+    if isinstance(core, _core.IterativeReduction):
+        raise ModelError(
+            "intervals around random effects need their conditional covariances, which the "
+            "iterative engine does not form; fit with options={'engine': 'crossed'} if memory "
+            "allows, or use ranef=False"
+        )
     assert isinstance(core, _core.CrossedReduction), "nested factors have clusters of their own"
     everything = np.arange(rows.n_rows)
     z = [np.zeros((rows.n_rows, q)) for q in model.level_sizes]

@@ -12,29 +12,37 @@ from mlmfast import _core
 from mlmfast.clusters import check_distinct
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
+from mlmfast.iterative import IterativeSettings
 from mlmfast.newton import NewtonOptions
 
 if TYPE_CHECKING:
     from mlmfast.reduced_model import ReducedModel
 
 #: Engines that can be asked for by ``options={"engine": ...}``.
-ENGINES = ("nested", "crossed")
+ENGINES = ("nested", "crossed", "iterative")
+#: Bytes of the crossed engine's evaluation above which the iterative engine takes over: a factor of
+#: order 18,000, minutes an evaluation.
+LARGEST_CROSSED = 6e9
 
 
 def read_options(
     options: NewtonOptions | Mapping[str, Any] | None,
-) -> tuple[str | None, NewtonOptions]:
+) -> tuple[str | IterativeSettings | None, NewtonOptions]:
     """The engine asked for (None: the model decides) and the settings of the iteration.
+
+    The iterative engine comes as its settings.
 
     Raises
     ------
     ModelError
-        For an engine or a setting that is not known.
+        For an engine or a setting that is not known, or one of another engine.
 
     Examples
     --------
     >>> read_options({"engine": "crossed", "max_iter": 50})[0]
     'crossed'
+    >>> read_options({"engine": "iterative", "probes": 60})[0]
+    IterativeSettings(probes=60, seed=0)
     """
     if options is None:
         return None, NewtonOptions()
@@ -43,18 +51,28 @@ def read_options(
     settings = dict(options)
     engine = settings.pop("engine", None)
     if engine is not None and engine not in ENGINES:
-        raise ModelError(f"engine is {engine!r}; use {' or '.join(map(repr, ENGINES))}")
+        raise ModelError(f"engine is {engine!r}; use 'nested', 'crossed' or 'iterative'")
+    names = IterativeSettings.__dataclass_fields__
+    own = {name: settings.pop(name) for name in names if name in settings}
+    if own and engine != "iterative":
+        raise ModelError(
+            f"{' and '.join(own)} are options of the iterative engine; leave them out or add "
+            "'engine': 'iterative'"
+        )
     try:
-        return engine, NewtonOptions(**settings)
+        newton = NewtonOptions(**settings)
     except TypeError:
-        known = ", ".join(["engine", *NewtonOptions.__dataclass_fields__])
+        known = ", ".join(["engine", *names, *NewtonOptions.__dataclass_fields__])
         raise ModelError(f"options {sorted(options)} are not all known; known: {known}") from None
+    return IterativeSettings(**own) if engine == "iterative" else engine, newton
 
 
 def engine_name(model: ReducedModel) -> str:
     """What evaluated the criterion, for the certificate."""
     if not model.blocks:
         return "least squares"
+    if isinstance(model.core, _core.IterativeReduction):
+        return "iterative"
     if isinstance(model.core, _core.CrossedReduction):
         exact = model.core.curvature == "exact"
         return "crossed, dense Schur" + ("" if exact else ", average information")
@@ -112,31 +130,23 @@ def available_memory() -> float:
     return min(limits)
 
 
-def check_memory(size: CrossedSize, available: float) -> None:
-    """Refuse a design whose factorisation would not fit into memory.
-
-    Raises
-    ------
-    ModelError
-        With what is needed and what there is.
+def is_too_large(size: CrossedSize, available: float) -> bool:
+    """Whether a factorisation is out of reach: more memory than there is, or many minutes.
 
     Examples
     --------
-    >>> check_memory(CrossedSize(5_000, 4.5e8, 1.25e11), 8e9)
+    >>> is_too_large(CrossedSize(5_000, 4.5e8, 1.25e11), 8e9)
+    False
     """
-    if size.memory > available:
-        raise ModelError(
-            f"crossed random effects need the factor of a matrix of order {size.order:,}, about "
-            f"{size.memory / 1e9:.1f} GB, and {available / 1e9:.1f} GB of memory are free; make "
-            "the factor with fewer levels smaller, or write options={'engine': 'crossed'} to try "
-            "nevertheless"
-        )
+    return size.memory > min(LARGEST_CROSSED, available)
 
 
 def relate_factors(
-    design: Design, levels: tuple[int, ...], engine: str | None = None
-) -> _core.Nesting | _core.Crossing:
+    design: Design, levels: tuple[int, ...], engine: str | IterativeSettings | None = None
+) -> _core.Nesting | _core.Crossing | IterativeSettings:
     """The rows sorted by nested factors, or, where factors cross, the codes as they are.
+
+    For the iterative engine, which sorts the rows itself, its settings.
 
     Parameters
     ----------
@@ -145,17 +155,21 @@ def relate_factors(
     levels
         Positions of the grouping factors, outermost first.
     engine
-        "nested" or "crossed" to have it so; None leaves the choice to the factors.
+        "nested", "crossed" or the settings of the iterative engine to have it so; None leaves the
+        choice to the factors and, where they cross, to the memory that a factorisation would take.
 
     Raises
     ------
     ModelError
-        Where memory would not suffice, where two factors are the same, or cross while ``engine``
-        or ``residual=`` ask for nested ones.
+        Where two factors are the same, or cross while ``engine`` or ``residual=`` ask for nested
+        ones.
     """
     check_distinct(design)
     factors = [design.factors[f] for f in levels]
     codes, sizes = [f.codes for f in factors], [f.n_levels for f in factors]
+    if isinstance(engine, IterativeSettings):
+        _check_iterative(design)
+        return engine
     if engine == "crossed" and design.residual is None and factors:
         return _core.Crossing(design.n_obs, codes, sizes)
     if design.residual is not None:
@@ -168,9 +182,23 @@ def relate_factors(
         )
     except _core.NotNested as error:
         if design.residual is None and engine is None:
-            check_memory(crossed_size(design, levels), available_memory())
+            if is_too_large(crossed_size(design, levels), available_memory()):
+                return IterativeSettings()
             return _core.Crossing(design.n_obs, codes, sizes)
         raise _crossed(design, levels, error.args[0]) from None
+
+
+def _check_iterative(design: Design) -> None:
+    if design.residual is not None:
+        raise ModelError(
+            f"the iterative engine has independent residuals; leave out "
+            f"residual={design.residual.formula.text!r} or options={{'engine': 'iterative'}}"
+        )
+    if not design.random:
+        raise ModelError(
+            "options={'engine': 'iterative'} needs random effects; without any the fit is least "
+            "squares"
+        )
 
 
 def _crossed(design: Design, levels: tuple[int, ...], inner: int) -> ModelError:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.boundary import SomeFits, replace_rows, settle
+from mlmfast.boundary import SomeFits, replace_rows, set_zeros, settle
 from mlmfast.criterion import Criterion
+from mlmfast.iterative import fit_iteratively
 from mlmfast.newton import NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.several_minima import is_better, look_elsewhere
@@ -51,6 +52,12 @@ def fit_covariance(
         nothing = np.zeros((n_fits, 0), dtype=np.bool_)
         newton = _no_parameters(criterion)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
+    if model.iterative is not None:
+        theta = model.moment_start(criterion) if start is None else start
+        newton = fit_iteratively(criterion, theta, options)
+        found = set_zeros(criterion, newton, fits)
+        spent = found.newton.n_evaluations
+        return CovarianceFit(criterion, found.theta, found.singular, newton, spent)
     structured = model.design.residual is not None
     if start is not None:
         theta = start

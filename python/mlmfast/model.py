@@ -18,6 +18,7 @@ from mlmfast.design import Design
 from mlmfast.engine import engine_name, read_options
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fit import CovarianceFit, fit_covariance
+from mlmfast.iterative import IterativeSettings
 from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
 from mlmfast.random_parameters import term_parameters
@@ -87,7 +88,7 @@ class LMM:
             residual=residual,
         )
         self._design = self._frame.design
-        self._reductions: dict[str | None, ReducedModel] = {}
+        self._reductions: dict[str | IterativeSettings | None, ReducedModel] = {}
         self._timings = {"design": time.perf_counter() - started}
 
     @classmethod
@@ -156,7 +157,7 @@ class LMM:
         """Columns of y, X and Z."""
         return self._design
 
-    def _reduced(self, engine: str | None) -> ReducedModel:
+    def _reduced(self, engine: str | IterativeSettings | None) -> ReducedModel:
         """The rows reduced for an engine; kept for the next fit."""
         if engine not in self._reductions:
             started = time.perf_counter()
@@ -190,8 +191,11 @@ class LMM:
             ``"Residual"`` for the residual variance (1 if left out), and values of single
             parameters by name; moment estimates by default.
         options
-            Settings of the iteration, and ``"engine"``: "nested" or "crossed" instead of the one
-            that the grouping factors call for.
+            Settings of the iteration, and ``"engine"``: "nested", "crossed" or "iterative" instead
+            of the one that the grouping factors call for. "iterative" solves by conjugate
+            gradients with stochastic traces: the log-likelihood is an estimate, see
+            `LMMResult.monte_carlo_error`; its ``"probes"`` are their number or "exact", and
+            ``"seed"`` chooses them.
         ddf
             Degrees of freedom of tests: "satterthwaite", "kenward-roger" (PROC MIXED's),
             "kenward-roger-linear", "kenward-roger-expected" (pbkrtest's), "kenward-roger-2009",
@@ -327,6 +331,7 @@ class LMM:
             converged=bool(newton.converged[0]) and certificate.is_minimum,
             ddf=ddf,
             fixed_spec=None if frame is None else frame.fixed,
+            monte_carlo=reduced.monte_carlo_error(covariance.criterion, covariance.theta),
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
+from mlmfast.iterative.monte_carlo import MonteCarloError
 from mlmfast.model_matrix import ModelMatrixSpec
 
 
@@ -130,6 +131,8 @@ class FitRecord:
         Denominator degrees of freedom asked for.
     fixed_spec
         How X is built from data; None where the model was made from arrays.
+    monte_carlo
+        Monte Carlo errors; None where no quantity is estimated by probes.
     """
 
     formula: str | None
@@ -156,6 +159,7 @@ class FitRecord:
     converged: bool
     ddf: str
     fixed_spec: ModelMatrixSpec | None
+    monte_carlo: MonteCarloError | None = None
 
     @property
     def rank(self) -> int:
@@ -165,7 +169,7 @@ class FitRecord:
     @property
     def is_crossed(self) -> bool:
         """Whether the grouping factors were treated as crossed."""
-        return self.certificate.engine.startswith("crossed")
+        return self.certificate.engine.startswith(("crossed", "iterative"))
 
     @property
     def singular(self) -> bool:

@@ -23,6 +23,13 @@ from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
 from mlmfast.engine import relate_factors
 from mlmfast.errors import DataError, ModelError
+from mlmfast.iterative import (
+    IterativeSettings,
+    MonteCarloError,
+    moment_start,
+    monte_carlo_error,
+    reduce_iteratively,
+)
 from mlmfast.record import FitRecord, ResidualRecord
 from mlmfast.series_covariance import SeriesCovariance, series_record
 from mlmfast.unit_covariances import (
@@ -72,8 +79,8 @@ class ReducedModel:
     """
 
     design: Design
-    core: _core.Reduction | _core.CrossedReduction
-    nesting: _core.Nesting | _core.Crossing
+    core: _core.Reduction | _core.CrossedReduction | _core.IterativeReduction
+    nesting: _core.Nesting | _core.Crossing | IterativeSettings
     levels: tuple[int, ...]
     order: tuple[int, ...]
     blocks: tuple[TermBlock, ...]
@@ -84,6 +91,31 @@ class ReducedModel:
     def criterion(self, method: str) -> Criterion:
         """The criterion of ``method`` ("REML" or "ML")."""
         return Criterion(self.core, self.blocks, self.level_sizes, method == "REML")
+
+    @property
+    def iterative(self) -> _core.IterativeReduction | None:
+        """The core, where it is the iterative engine's."""
+        return self.core if isinstance(self.core, _core.IterativeReduction) else None
+
+    def moment_start(self, criterion: Criterion) -> FloatArray:
+        """Starting values of the iterative engine, shape (n_fits, n_theta)."""
+        assert self.iterative is not None, "the other engines start from the score at G = 0"
+        n_levels = [self.design.factors[f].n_levels for f in self.levels]
+        return moment_start(self.iterative, criterion, n_levels, self.design.n_obs)
+
+    def monte_carlo_error(self, criterion: Criterion, theta: FloatArray) -> MonteCarloError | None:
+        """Monte Carlo errors of the first fit; None where nothing is estimated by probes."""
+        if self.iterative is None:
+            return None
+        return monte_carlo_error(
+            self.iterative,
+            criterion,
+            theta,
+            [self.effects_map(block) for block in range(len(self.order))],
+            self.order,
+            self.response_unit,
+            self.design.n_obs - (len(self.kept) if criterion.reml else 0),
+        )
 
     @cached_property
     def level_sizes(self) -> tuple[int, ...]:
@@ -268,6 +300,7 @@ class ReducedModel:
             column,
             share=False,
         )
+        assert not isinstance(core, _core.IterativeReduction), "it keeps its own solution"
         return core, float(core.y_scale[0]) / column[0].scale
 
     def logdet_constant(self, method: str) -> FloatArray:
@@ -377,12 +410,14 @@ def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: fl
 
 
 def reduce_design(
-    design: Design, responses: Sequence[FloatArray] | None = None, engine: str | None = None
+    design: Design,
+    responses: Sequence[FloatArray] | None = None,
+    engine: str | IterativeSettings | None = None,
 ) -> ReducedModel:
     """Reduce a design; ``responses`` (offset already subtracted) replace its own y.
 
-    ``engine`` is "crossed" to have nested factors treated as crossed ones; by default the factors
-    decide.
+    ``engine`` is "crossed" to have nested factors treated as crossed ones, and the settings of the
+    iterative engine to have that one; by default the factors decide.
 
     Raises
     ------
@@ -417,7 +452,7 @@ def reduce_design(
 
 def _reduce(
     design: Design,
-    nesting: _core.Nesting | _core.Crossing,
+    nesting: _core.Nesting | _core.Crossing | IterativeSettings,
     levels: tuple[int, ...],
     order: tuple[int, ...],
     blocks: tuple[TermBlock, ...],
@@ -425,7 +460,7 @@ def _reduce(
     x_scaling: tuple[ScaledColumn, ...],
     y_scaling: tuple[ScaledColumn, ...],
     share: bool = True,
-) -> _core.Reduction | _core.CrossedReduction:
+) -> _core.Reduction | _core.CrossedReduction | _core.IterativeReduction:
     residual = design.residual
     own = blocks[-1].structure if blocks else None
     series = own.core_argument if isinstance(own, SeriesCovariance) else None
@@ -438,6 +473,8 @@ def _reduce(
     noise = [column.noise(design.n_obs) for column in x_scaling]
     sqrt_weights = None if design.weights is None else np.sqrt(design.weights)
     try:
+        if isinstance(nesting, IterativeSettings):
+            return reduce_iteratively(design, levels, z, terms, x_scaling, y_scaling, nesting)
         if isinstance(nesting, _core.Crossing):
             return _core.CrossedReduction(
                 nesting,
@@ -489,7 +526,7 @@ def _blocks(
     design: Design,
     order: tuple[int, ...],
     position: dict[int, int],
-    nesting: _core.Nesting | _core.Crossing,
+    nesting: _core.Nesting | _core.Crossing | IterativeSettings,
 ) -> tuple[TermBlock, ...]:
     blocks, next_column = [], dict.fromkeys(position.values(), 0)
     for t in order:
@@ -509,6 +546,7 @@ def _blocks(
         )
         level = len(position)
         assert isinstance(residual.structure, Spatial), "only these take coordinates"
+        assert not isinstance(nesting, IterativeSettings), "it has independent residuals"
         units = UnitCovariances(residual.structure, distances[nesting.codes(level)])
         return (*blocks, TermBlock(units, level, 0, True))
     if residual is not None:

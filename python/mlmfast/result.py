@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mlmfast.degrees_of_freedom import FittedRows, TestBasis
     from mlmfast.emmeans import EMMeans
     from mlmfast.influence import Influence
+    from mlmfast.iterative import MonteCarloError
     from mlmfast.mvn import MVN
     from mlmfast.parms import ParmsFit
     from mlmfast.plots import Plots
@@ -513,12 +514,20 @@ class LMMResult:
 
     @cached_property
     def ranef_cov(self) -> dict[str, dict[str, pd.DataFrame]]:
-        """Conditional covariances Var(g | y) by grouping factor and level (lme4's postVar)."""
+        """Conditional covariances Var(g | y) by grouping factor and level (lme4's postVar).
+
+        Raises
+        ------
+        ModelError
+            For a fit by the iterative engine, which has the means alone.
+        """
         return ByGroup(
             {
                 group.name: {
                     label: pd.DataFrame(covariance, index=names, columns=names)
-                    for label, covariance in zip(group.labels, effects.covariance, strict=True)
+                    for label, covariance in zip(
+                        group.labels, effects.known_covariance(), strict=True
+                    )
                 }
                 for group, names, effects in self._by_group()
             }
@@ -724,6 +733,13 @@ class LMMResult:
 
         source = self._needs_source("a contrast in a model with aliased columns")
         return aliasing(source.design, self._record.kept)
+    @property
+    def monte_carlo_error(self) -> MonteCarloError | None:
+        """How far probes may have moved likelihood and estimates; None where none were used.
+
+        Only fits by the iterative engine have it (``certificate.engine == "iterative"``).
+        """
+        return self._record.monte_carlo
 
     # -- what rows say -------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
+from mlmfast.iterative.monte_carlo import MonteCarloError
 from mlmfast.language.terms import term_list
 from mlmfast.model_matrix import ModelMatrixSpec
 from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
@@ -27,6 +28,7 @@ def record_to_dict(record: FitRecord) -> dict[str, Any]:
         "certificate": _members(record.certificate),
         "residual": None if record.residual is None else _members(record.residual),
         "fixed_spec": _spec_to_dict(record.fixed_spec),
+        "monte_carlo": None if record.monte_carlo is None else _members(record.monte_carlo),
     }
 
 
@@ -40,6 +42,7 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
     """
     kept = _positions(data["kept"], len(_texts(data["x_names"])))
     groups = tuple(_group(item) for item in typed(data["groups"], list))
+    terms = tuple(_term(item, len(groups)) for item in typed(data["terms"], list))
     return FitRecord(
         formula=_optional_text(data["formula"]),
         method=typed(data["method"], str),
@@ -59,12 +62,13 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
         deviance=_real(data["deviance"]),
         n_theta=typed(data["n_theta"], int),
         groups=groups,
-        terms=tuple(_term(item, len(groups)) for item in typed(data["terms"], list)),
+        terms=terms,
         levels=_positions(data["levels"], len(groups)),
         certificate=_certificate(data["certificate"]),
         converged=typed(data["converged"], bool),
         ddf=typed(data["ddf"], str),
         fixed_spec=_spec(data["fixed_spec"]),
+        monte_carlo=_monte_carlo(data.get("monte_carlo"), terms),
     )
 
 
@@ -171,6 +175,23 @@ def _certificate(data: Mapping[str, Any]) -> Certificate:
         n_evaluations=typed(data["n_evaluations"], int),
         n_iterations=typed(data["n_iterations"], int),
         engine=typed(data["engine"], str),
+    )
+
+
+def _monte_carlo(data: Any, terms: tuple[TermRecord, ...]) -> MonteCarloError | None:
+    if data is None:
+        return None
+    covariances = typed(data["covariances"], list)
+    if len(covariances) != len(terms):
+        raise ValueError("the Monte Carlo errors do not fit the random-effects terms")
+    return MonteCarloError(
+        n_probes=typed(data["n_probes"], int),
+        llf=_real(data["llf"]),
+        covariances=tuple(
+            array(item, term.covariance.shape)
+            for item, term in zip(covariances, terms, strict=True)
+        ),
+        sigma2=_real(data["sigma2"]),
     )
 
 

@@ -28,7 +28,7 @@ type SeriesArgument<'py> =
     (PyReadonlyArray1<'py, i32>, usize, usize, Vec<(f64, f64, f64)>, bool, f64, usize, bool);
 pub(super) type Floats<'py> = Bound<'py, PyArrayDyn<f64>>;
 /// Contiguous memory of a column, offset and stride of its values in it.
-type ValuesArgument<'py> = (PyReadonlyArray1<'py, f64>, usize, usize);
+pub(super) type ValuesArgument<'py> = (PyReadonlyArray1<'py, f64>, usize, usize);
 /// Value, gradient, Hessian, expected Hessian.
 pub(super) type Evaluation<'py> = (Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>);
 /// Values (`None` for a constant 1), center, scale.

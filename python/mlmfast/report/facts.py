@@ -14,6 +14,8 @@ from mlmfast.report.residual_tables import residual_sentence
 from mlmfast.report.tables import Table
 
 if TYPE_CHECKING:
+    from mlmfast.iterative import MonteCarloError
+    from mlmfast.record import FitRecord
     from mlmfast.result import LMMResult
 
 # Residuals need a pass over the rows, which a report of a large fit should not wait for.
@@ -74,7 +76,24 @@ def likelihood_facts(fit: LMMResult) -> list[tuple[str, str]]:
 def likelihood_note(fit: LMMResult) -> str:
     """Whose convention AIC and BIC follow."""
     n = fit._record.n_parameters
-    return f"AIC, BIC as in R: {count(n, 'parameter')} counted, n = {count(fit.nobs, 'row')}."
+    text = f"AIC, BIC as in R: {count(n, 'parameter')} counted, n = {count(fit.nobs, 'row')}."
+    error = fit._record.monte_carlo
+    if error is None or error.n_probes == 0:
+        return text
+    return (
+        f"{text}\nThese are estimates from {error.n_probes} random probes: one standard deviation "
+        f"of their\nMonte Carlo error is {2 * error.llf:.2g} for -2 log-likelihood, AIC and BIC, "
+        f"and at\nmost {_largest_share(fit._record, error):.1g} of its size for a variance."
+    )
+
+
+def _largest_share(record: FitRecord, error: MonteCarloError) -> float:
+    """Largest Monte Carlo error of a variance over the variance."""
+    shares = [error.sigma2 / record.sigma2]
+    for term, errors in zip(record.terms, error.covariances, strict=True):
+        variances = np.diag(term.covariance)
+        shares += (np.diag(errors)[variances > 0] / variances[variances > 0]).tolist()
+    return max(shares)
 
 
 def convergence(fit: LMMResult) -> tuple[str, str]:
