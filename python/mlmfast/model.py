@@ -81,11 +81,6 @@ class LMM:
         contrasts: Mapping[str, Any] | None = None,
         na_action: str = "drop",
     ) -> None:
-        if residual_scale is not None:
-            raise ModelError(
-                "residual_scale= is not available yet; for a variance by level of a factor write "
-                "residual='diag(factor | subject)'"
-            )
         started = time.perf_counter()
         self._frame: ModelFrame | None = build_model_frame(
             formula,
@@ -95,6 +90,7 @@ class LMM:
             contrasts=contrasts,
             na_action=na_action,
             residual=residual,
+            residual_scale=residual_scale,
         )
         self._design = self._frame.design
         self._timings = {"design": time.perf_counter() - started}
@@ -265,6 +261,7 @@ class LMM:
             converged=bool(newton.converged[0]) and certificate.is_minimum,
             ddf="asymptotic",
             fixed_spec=None if frame is None else frame.fixed,
+            residual_scale=reduced.scale_record(covariance.criterion, covariance.theta),
         )
 
 

@@ -19,7 +19,13 @@ from mlmfast.factor import Factor, cross_factors
 from mlmfast.formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
-from mlmfast.residual_structure import parse_residual, residual_design
+from mlmfast.residual_scale import parse_scale, scale_design
+from mlmfast.residual_structure import (
+    independent_rows,
+    parse_residual,
+    residual_design,
+    with_scale,
+)
 
 #: Structures of random-effects terms; of the others, those that terms may have one day.
 _TERM_STRUCTURES = ("diag", "us")
@@ -75,6 +81,7 @@ def build_model_frame(
     contrasts: Mapping[str, Any] | None = None,
     na_action: str = "drop",
     residual: str | None = None,
+    residual_scale: str | None = None,
 ) -> ModelFrame:
     """Read a model's columns from data.
 
@@ -87,11 +94,13 @@ def build_model_frame(
         raise DataError(f"na_action is {na_action!r}; use 'drop' or 'raise'")
     parsed = parse_formula(formula)
     within = None if residual is None else parse_residual(residual)
+    scale = None if residual_scale is None else parse_scale(residual_scale)
     frame = Frame.from_native(data)
     n_input = frame.n_rows
     weights = input_column(weights, "weights", frame)
     offset = input_column(offset, "offset", frame)
     names = _variables(parsed) + ([] if within is None else list(within.variables))
+    names += [] if scale is None else list(scale.variables)
     names += [c for c in (weights, offset) if isinstance(c, str)]
     used = _complete_rows(frame, names, [c for c in (offset,) if not isinstance(c, str)], na_action)
     if used is not None:
@@ -103,6 +112,9 @@ def build_model_frame(
     residuals = None if within is None else residual_design(within, frame)
     if residuals is not None and not factors:
         factors = (residuals.subject,)
+    if scale is not None:
+        rows = scale_design(scale, frame)
+        residuals = independent_rows(rows) if residuals is None else with_scale(residuals, rows)
     design = Design(
         y=y,
         x=_columns(fixed),

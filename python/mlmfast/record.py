@@ -83,6 +83,27 @@ class ResidualRecord:
 
 
 @dataclass(frozen=True)
+class ScaleRecord:
+    """The residual standard deviations of a fit that differ from row to row.
+
+    Attributes
+    ----------
+    text
+        As written.
+    names
+        Names of the parameters.
+    is_ratio
+        Whether each is a ratio of standard deviations rather than an exponent delta.
+    parameters : shape (n_parameters,)
+    """
+
+    text: str
+    names: tuple[str, ...]
+    is_ratio: tuple[bool, ...]
+    parameters: FloatArray
+
+
+@dataclass(frozen=True)
 class FitRecord:
     """Estimates of one fit, with the names to read them by.
 
@@ -106,9 +127,11 @@ class FitRecord:
         Positions of the columns that are not aliased.
     beta, vcov : shapes (rank,), (rank, rank)
     sigma2
-        Residual variance at weight 1; NaN where visits have variances of their own.
+        Residual variance at weight 1 (and scale 1); NaN where visits have variances of their own.
     residual
-        Residual covariance; None for independent residuals of one variance.
+        Residual covariance at scale 1; None for independent residuals.
+    residual_scale
+        What standard deviations are multiplied by from row to row; None where nothing.
     deviance
         -2 log-likelihood, restricted for REML.
     n_theta
@@ -149,6 +172,7 @@ class FitRecord:
     converged: bool
     ddf: str
     fixed_spec: ModelMatrixSpec | None
+    residual_scale: ScaleRecord | None = None
 
     @property
     def rank(self) -> int:
@@ -168,7 +192,8 @@ class FitRecord:
     @property
     def n_covariance_parameters(self) -> int:
         """Covariance parameters, the residual's included."""
-        return self.n_theta + (1 if self.residual is None else 0)
+        profiled = self.residual is None and self.residual_scale is None
+        return self.n_theta + (1 if profiled else 0)
 
     def terms_on(self, group: int) -> list[TermRecord]:
         """Random-effects terms on one grouping factor, in the order of the formula."""

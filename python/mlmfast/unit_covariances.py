@@ -125,11 +125,7 @@ class UnitCovariances(Directions):
 
     def start(self) -> FloatArray:
         """Variance 1 and a correlation that fades over a third of the typical distance."""
-        points = self.structure.coordinates
-        gaps = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=2))
-        within = self.distances[self.distances > 0]
-        typical = float(np.median(within)) if within.size else float(np.median(gaps[gaps > 0]))
-        return self.structure.theta(np.exp(-3.0 * gaps / typical)[None])
+        return self.structure.start_at(self.distances)
 
 
 def has_few_parameters(structure: CovarianceStructure) -> bool:

@@ -46,6 +46,8 @@ class BandedUnstructured(CovarianceStructure):
     parameters: ClassVar[str] = "q (2 K - q + 1) / 2: the elements within the band"
     use: ClassVar[str] = "ordered levels, nothing assumed but independence beyond a lag"
     sas: ClassVar[str | None] = "UN(q)"
+    option: ClassVar[str | None] = "order"
+    option_names: ClassVar[tuple[str, ...]] = ("order", "q")
 
     def __post_init__(self) -> None:
         super().__post_init__()

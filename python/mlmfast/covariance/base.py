@@ -54,6 +54,9 @@ class CovarianceStructure(ABC):
     exchangeable: ClassVar[bool] = False
     #: Levels of a factor, or numeric coordinates (argument ``coordinates``)?
     needs: ClassVar[Literal["levels", "coordinates"]] = "levels"
+    #: Field that a number in a formula sets, ``toep(visit | id, 2)``, and its names there.
+    option: ClassVar[str | None] = None
+    option_names: ClassVar[tuple[str, ...]] = ()
     #: Levels below which the parameters could not be told apart.
     minimum_size: ClassVar[int] = 1
 

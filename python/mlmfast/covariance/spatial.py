@@ -92,6 +92,19 @@ class Spatial(ScaledCorrelation):
             pairs += [scale * c.second[:, :, i, j] for j in range(i + 1)]
         return value, first, np.stack(pairs, axis=2)
 
+    def start_at(self, distances: FloatArray) -> FloatArray:
+        """theta of variance 1 and a correlation that fades over a third of the typical distance.
+
+        Parameters
+        ----------
+        distances : any shape; those of 0 do not count
+        """
+        points = self.coordinates
+        gaps = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=2))
+        within = distances[distances > 0]
+        typical = float(np.median(within)) if within.size else float(np.median(gaps[gaps > 0]))
+        return self.theta(np.exp(-3.0 * gaps / typical)[None])
+
     @property
     def correlation_names(self) -> tuple[str, ...]:
         return (f"SP({self.keyword[3:].upper()})",)

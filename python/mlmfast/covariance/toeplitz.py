@@ -56,6 +56,8 @@ class Toeplitz(ScaledCorrelation):
     mmrm: ClassVar[str | None] = "toep"
     nlme: ClassVar[str | None] = None
     glmmtmb: ClassVar[str | None] = "homtoep"
+    option: ClassVar[str | None] = "order"
+    option_names: ClassVar[tuple[str, ...]] = ("order", "q")
 
     def __post_init__(self) -> None:
         super().__post_init__()
