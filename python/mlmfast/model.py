@@ -53,7 +53,11 @@ class LMM:
         parameters of its own for each arm, ``"ar1(visit | arm / subject)"``; see `structures`.
         Independent residuals of one variance by default.
     residual_scale
-        Not available yet, must be None.
+        What residual standard deviations are multiplied by, on top of ``residual``: a factor
+        (``"sex"``, nlme's varIdent: ratios to its first level), ``"power(x)"`` (varPower,
+        |x|^delta), ``"exp(x)"`` (varExp, exp(delta x)), ``"power(x | sex)"`` for a delta by level,
+        or a product such as ``"sex * exp(x)"``. `sigma` is then that at scale 1: of the first
+        level, at \|x\| = 1 or at x = 0.
     weights, offset
         Column name or array. Var(e) = sigma^2 / weight; the offset is added to X beta.
     contrasts

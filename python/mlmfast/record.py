@@ -95,12 +95,15 @@ class ScaleRecord:
     is_ratio
         Whether each is a ratio of standard deviations rather than an exponent delta.
     parameters : shape (n_parameters,)
+    levels
+        Labels of the levels of each factor of the scale; one empty label without levels.
     """
 
     text: str
     names: tuple[str, ...]
     is_ratio: tuple[bool, ...]
     parameters: FloatArray
+    levels: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,20 @@ class FitRecord:
         """Covariance parameters, the residual's included."""
         profiled = self.residual is None and self.residual_scale is None
         return self.n_theta + (1 if profiled else 0)
+
+    @property
+    def residual_parameters(self) -> tuple[tuple[str, float], ...]:
+        """Names and values of the parameters of the residuals, those of their scale last."""
+        out: list[tuple[str, float]] = []
+        if self.residual is None:
+            out.append(("Residual", self.sigma2))
+        else:
+            values = self.residual.parameters.tolist()
+            out += zip(self.residual.parameter_names, values, strict=True)
+        if self.residual_scale is not None:
+            values = self.residual_scale.parameters.tolist()
+            out += zip(self.residual_scale.names, values, strict=True)
+        return tuple(out)
 
     def terms_on(self, group: int) -> list[TermRecord]:
         """Random-effects terms on one grouping factor, in the order of the formula."""

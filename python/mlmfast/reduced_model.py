@@ -250,7 +250,9 @@ class ReducedModel:
         structure, own = self._scaled(criterion)
         natural = structure.natural(theta[:1, own])[0, structure.n_base :]
         scale = residual.scale
-        return ScaleRecord(scale.formula.text, scale.names, scale.is_ratio, natural)
+        return ScaleRecord(
+            scale.formula.text, scale.names, scale.is_ratio, natural, scale.levels
+        )
 
     def _scaled(self, criterion: Criterion) -> tuple[ScaledCovariance, slice]:
         """The scaled residual covariance and its stretch of theta: the last block."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.arrays import BoolArray, CodeArray, FloatArray
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.factor import cross_factors
 from mlmfast.frame import Frame, check_finite
@@ -72,6 +72,8 @@ class ScaleDesign:
         Names of the m parameters: ratios of standard deviations to the first level's, or deltas.
     is_ratio : shape (m,)
         Whether the parameter reported is exp(gamma) rather than gamma.
+    levels
+        Labels of the levels of each factor of the formula; one empty label without levels.
     """
 
     formula: ScaleFormula
@@ -81,6 +83,7 @@ class ScaleDesign:
     spread: FloatArray
     names: tuple[str, ...]
     is_ratio: tuple[bool, ...]
+    levels: tuple[tuple[str, ...], ...]
 
 
 def parse_scale(text: str) -> ScaleFormula:
@@ -167,8 +170,25 @@ def scale_design(formula: ScaleFormula, frame: Frame) -> ScaleDesign:
     _check_identified(formula, (exponents - center) / spread, np.sqrt(share))
     names = tuple(name for part in parts for name in part.names)
     return ScaleDesign(
-        formula, codes.astype(np.int32), exponents, center, spread, names, tuple(ratio.tolist())
+        formula,
+        codes.astype(np.int32),
+        exponents,
+        center,
+        spread,
+        names,
+        tuple(ratio.tolist()),
+        tuple(part.labels for part in parts),
     )
+
+
+def scale_columns_of(
+    factor: ScaleFactor, formula: ScaleFormula, frame: Frame, codes: CodeArray, n_levels: int
+) -> FloatArray:
+    """Columns d of one factor for the rows of a frame, whose levels are known as codes."""
+    if factor.kind == "levels":
+        return np.eye(n_levels)[codes, 1:]
+    values = _covariate(factor, formula, frame)
+    return np.asarray(values[:, None] * np.eye(n_levels)[codes])
 
 
 @dataclass(frozen=True)
@@ -178,7 +198,8 @@ class _Columns:
     codes: CodeArray
     table: FloatArray
     names: tuple[str, ...]
-    is_ratio: FloatArray
+    is_ratio: BoolArray
+    labels: tuple[str, ...]
 
 
 def _columns(factor: ScaleFactor, formula: ScaleFormula, frame: Frame) -> _Columns:
@@ -186,7 +207,7 @@ def _columns(factor: ScaleFactor, formula: ScaleFormula, frame: Frame) -> _Colum
     if factor.kind == "levels":
         table = np.eye(len(labels))[:, 1:]
         names = tuple(f"SD({label})/SD({labels[0]})" for label in labels[1:])
-        return _Columns(codes, table, names, np.ones(len(names), dtype=np.bool_))
+        return _Columns(codes, table, names, np.ones(len(names), dtype=np.bool_), labels)
     values = _covariate(factor, formula, frame)
     distinct, inverse = np.unique(values, return_inverse=True)
     combined = inverse.astype(np.int64) * len(labels) + codes
@@ -195,7 +216,7 @@ def _columns(factor: ScaleFactor, formula: ScaleFormula, frame: Frame) -> _Colum
     written = f"{factor.kind}({factor.column})"
     names = tuple(f"{written}: {label}" for label in labels) if factor.by else (written,)
     is_ratio = np.zeros(len(names), dtype=np.bool_)
-    return _Columns(combined_codes.astype(np.int32), table, names, is_ratio)
+    return _Columns(combined_codes.astype(np.int32), table, names, is_ratio, labels)
 
 
 def _levels(
@@ -237,8 +258,8 @@ def _covariate(factor: ScaleFactor, formula: ScaleFormula, frame: Frame) -> Floa
     if zeros.size:
         raise DataError(
             f"power({name}) in residual_scale={formula.text!r} gives rows with {name} = 0 a "
-            f"standard deviation of 0 or infinity ({zeros.size} such rows, the first is row "
-            f"{zeros[0]} of those used); shift the covariate, or write exp({name})"
+            f"standard deviation of 0 or infinity ({zeros.size} such rows; the first is row "
+            f"{zeros[0]}, counting from 0 those used); shift the covariate, or write exp({name})"
         )
     return np.log(np.abs(values))
 

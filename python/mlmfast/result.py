@@ -281,12 +281,9 @@ class LMMResult:
         """Parameters of the residual covariance on their natural scale, as SAS names them.
 
         ``arm: name`` where arms have parameters of their own; the residual variance alone for
-        independent residuals.
+        independent residuals. Ratios of standard deviations and exponents of `residual_scale` last.
         """
-        residual = self._record.residual
-        if residual is None:
-            return pd.Series({"Residual": self._record.sigma2})
-        return pd.Series(residual.parameters, index=list(residual.parameter_names))
+        return pd.Series(dict(self._record.residual_parameters))
 
     @cached_property
     def varcorr(self) -> VarCorr:

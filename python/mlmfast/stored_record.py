@@ -148,12 +148,14 @@ def _scale(data: Any) -> ScaleRecord | None:
     if data is None:
         return None
     text, names = typed(data["text"], str), _texts(data["names"])
-    parse_scale(text)
+    levels = tuple(_texts(item) for item in typed(data["levels"], list))
+    factors = parse_scale(text).factors
+    counts = [len(own) - (f.kind == "levels") for f, own in zip(factors, levels, strict=True)]
     is_ratio = tuple(typed(item, bool) for item in typed(data["is_ratio"], list))
     parameters = array(data["parameters"], (len(names),))
-    if len(is_ratio) != len(names) or any(p <= 0 for p in parameters[np.array(is_ratio)]):
+    if not len(is_ratio) == len(names) == sum(counts) or any(p <= 0 for p in parameters[np.array(is_ratio)]):
         raise ValueError(f"the parameters of the residual scale {text!r} do not fit it")
-    return ScaleRecord(text, names, is_ratio, parameters)
+    return ScaleRecord(text, names, is_ratio, parameters, levels)
 
 
 def _group(data: Mapping[str, Any]) -> GroupRecord:
