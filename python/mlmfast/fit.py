@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion import Criterion
+from mlmfast.identification import HeldCriterion, confounded_terms
 from mlmfast.newton import NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduced_model import ReducedModel
 
@@ -40,6 +41,8 @@ class CovarianceFit:
     singular: BoolArray
     newton: NewtonResult
     n_evaluations: IntArray
+    #: Blocks of random effects that the residual covariance expresses already, held at 0.
+    confounded: tuple[int, ...] = ()
 
 
 def fit_covariance(
@@ -63,6 +66,9 @@ def fit_covariance(
         theta = model.residual_start(criterion, fits) if structured else criterion.start(fits)
     # Scoring in the entries of R would leave its structure.
     scoring = None if structured else criterion
+    confounded = confounded_terms(model, criterion, theta) if start is None else []
+    if confounded:
+        return _fit_held(criterion, theta, options, confounded)
     newton = newton_raphson(criterion, theta, options, _max_step, scoring)
     if start is None and scoring is not None and model.has_confounded_effects:
         theta = criterion.large_start(n_fits)
@@ -70,6 +76,26 @@ def fit_covariance(
     theta, singular, tried = _set_zeros(criterion, newton)
     n_evaluations = newton.n_evaluations + int(start is None and not structured) + tried
     return CovarianceFit(criterion, theta, singular, newton, n_evaluations)
+
+
+def _fit_held(
+    criterion: Criterion, theta: FloatArray, options: NewtonOptions, confounded: list[int]
+) -> CovarianceFit:
+    """Fit with some random effects held at 0, which costs nothing: R expresses their share of V."""
+    theta = theta.copy()
+    held = np.zeros(criterion.n_theta, dtype=np.bool_)
+    for block in confounded:
+        held[criterion.theta_slices[block]] = True
+    theta[:, held] = 0.0
+    part = HeldCriterion(criterion, theta, np.flatnonzero(~held))
+    newton = newton_raphson(part, theta[:, ~held], options, _max_step)
+    found = part.whole(newton.theta, np.arange(len(theta)))
+    newton = replace(newton, theta=found)
+    theta, singular, tried = _set_zeros(criterion, newton)
+    singular[:, confounded] = True
+    return CovarianceFit(
+        criterion, theta, singular, newton, newton.n_evaluations + tried, tuple(confounded)
+    )
 
 
 def _better(first: NewtonResult, second: NewtonResult) -> NewtonResult:

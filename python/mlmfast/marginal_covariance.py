@@ -71,10 +71,11 @@ def _scattered(
     assert design.points is not None
     assert isinstance(design.structure, Spatial)
     points = design.points[rows]
-    gaps = points[:, :, None, :] - points[:, None, :, :]
-    distances = np.sqrt((gaps * gaps).sum(axis=3))
+    distances = design.structure.separations(points[:, :, None, :], points[:, None, :, :])
+    m, n = rows.shape
+    flat = distances.reshape(m * n * n, *distances.shape[3:])
     theta = design.structure.from_natural(record.parameters[None])
-    values = design.structure.at_distances(theta, distances.ravel())[0].reshape(distances.shape)
+    values = design.structure.at_distances(theta, flat)[0].reshape(m, n, n)
     correlation = values / values.ravel()[0]
     units = design.units[rows]
     out = correlation * (sd[:, :, None] * sd[:, None, :])

@@ -19,7 +19,7 @@ from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, Singu
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
-from mlmfast.record import FitRecord, GroupRecord, TermRecord
+from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
 
@@ -57,7 +57,11 @@ class LMM:
         (``"sex"``, nlme's varIdent: ratios to its first level), ``"power(x)"`` (varPower,
         |x|^delta), ``"exp(x)"`` (varExp, exp(delta x)), ``"power(x | sex)"`` for a delta by level,
         or a product such as ``"sex * exp(x)"``. `sigma` is then that at scale 1: of the first
-        level, at \|x\| = 1 or at x = 0.
+        level, where the covariate is 1 (power) or 0 (exp).
+    lin
+        Known matrices A_1, ..., A_q of ``residual="lin(visit | subject)"``, R = sum theta_k A_k: a
+        list of arrays in the order of the visits' levels, or of data frames with the visits as
+        labels. A visit that no row has is left out.
     weights, offset
         Column name or array. Var(e) = sigma^2 / weight; the offset is added to X beta.
     contrasts
@@ -80,6 +84,7 @@ class LMM:
         *,
         residual: str | None = None,
         residual_scale: str | None = None,
+        lin: Any = None,
         weights: Any = None,
         offset: Any = None,
         contrasts: Mapping[str, Any] | None = None,
@@ -95,6 +100,7 @@ class LMM:
             na_action=na_action,
             residual=residual,
             residual_scale=residual_scale,
+            lin=lin,
         )
         self._design = self._frame.design
         self._timings = {"design": time.perf_counter() - started}
@@ -232,10 +238,11 @@ class LMM:
         singular = dict(zip(reduced.order, covariance.singular[0], strict=False))
         groups, terms = _groups_and_terms(design, frame, estimates, singular)
         newton = covariance.newton
+        residual = reduced.residual_record(covariance.criterion, covariance.theta)
         certificate = Certificate(
             newton_decrement=float(newton.decrement[0]),
             min_hessian_eigenvalue=float(newton.min_eigenvalue[0]),
-            boundary=_boundary(groups, terms),
+            boundary=(*_boundary(groups, terms), *_residual_boundary(reduced, covariance, residual)),
             n_evaluations=int(covariance.n_evaluations[0]),
             n_iterations=int(newton.n_iterations[0]),
             engine="nested elimination" if covariance.criterion.terms else "least squares",
@@ -255,7 +262,7 @@ class LMM:
             beta=estimates.beta[0],
             vcov=estimates.vcov[0],
             sigma2=float(estimates.sigma2[0]),
-            residual=reduced.residual_record(covariance.criterion, covariance.theta),
+            residual=residual,
             deviance=float(estimates.deviance[0]),
             n_theta=covariance.criterion.n_theta,
             groups=groups,
@@ -275,6 +282,7 @@ def lmm(
     *,
     residual: str | None = None,
     residual_scale: str | None = None,
+    lin: Any = None,
     method: str = "REML",
     weights: Any = None,
     offset: Any = None,
@@ -301,6 +309,7 @@ def lmm(
         data,
         residual=residual,
         residual_scale=residual_scale,
+        lin=lin,
         weights=weights,
         offset=offset,
         contrasts=contrasts,
@@ -380,6 +389,27 @@ def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) ->
     return tuple(out)
 
 
+def _residual_boundary(
+    reduced: ReducedModel, covariance: CovarianceFit, residual: ResidualRecord | None
+) -> list[str]:
+    """Name residual covariances that are singular, and terms that cannot be told apart."""
+    if reduced.profiled:
+        return []
+    from mlmfast.identification import (
+        flat_directions,
+        name_confounded,
+        name_flat,
+        singular_residual,
+    )
+
+    newton = covariance.newton
+    out = name_confounded(reduced, covariance.confounded)
+    out += singular_residual(reduced, residual, bool(newton.converged[0]))
+    if not out and newton.converged[0] and newton.min_eigenvalue[0] < 1e-6:
+        out = name_flat(reduced, flat_directions(covariance.criterion, covariance.theta))
+    return out
+
+
 def _is_deficient(term: TermRecord, zero: list[str]) -> bool:
     keep = [i for i, name in enumerate(term.names) if name not in zero]
     sd = np.sqrt(np.diag(term.covariance)[keep])
@@ -439,17 +469,20 @@ def _warn(result: LMMResult) -> None:
             stacklevel=4,
         )
     if not result.converged:
+        named = "; ".join(result.certificate.boundary)
+        remedy = "simplify the random effects, or start from other values"
+        if named:
+            remedy = f"{named}. Use a structure with fewer parameters"
         warnings.warn(
             "the fit did not reach a certified minimum (decrement "
-            f"{result.certificate.newton_decrement:.1e}); simplify the random effects, or start "
-            "from other values",
+            f"{result.certificate.newton_decrement:.1e}): {remedy}",
             ConvergenceWarning,
             stacklevel=4,
         )
     elif result.singular:
         warnings.warn(
             f"singular fit: {'; '.join(result.certificate.boundary)}. Estimates and standard "
-            "errors are valid; consider a simpler random-effects structure",
+            "errors are valid; consider a simpler covariance structure",
             SingularFitWarning,
             stacklevel=4,
         )

@@ -82,6 +82,7 @@ def build_model_frame(
     na_action: str = "drop",
     residual: str | None = None,
     residual_scale: str | None = None,
+    lin: Any = None,
 ) -> ModelFrame:
     """Read a model's columns from data.
 
@@ -94,6 +95,8 @@ def build_model_frame(
         raise DataError(f"na_action is {na_action!r}; use 'drop' or 'raise'")
     parsed = parse_formula(formula)
     within = None if residual is None else parse_residual(residual)
+    if lin is not None and (within is None or "lin" not in within.structure.split(" @ ")):
+        raise ModelError("lin= gives the known matrices of residual='lin(visit | subject)'")
     scale = None if residual_scale is None else parse_scale(residual_scale)
     frame = Frame.from_native(data)
     n_input = frame.n_rows
@@ -109,7 +112,7 @@ def build_model_frame(
     fixed = build_model_matrix(parsed.fixed, frame, contrasts)
     random = [_random_matrix(term, frame, contrasts) for term in parsed.random]
     factors, positions = _factors(parsed.random, frame)
-    residuals = None if within is None else residual_design(within, frame)
+    residuals = None if within is None else residual_design(within, frame, lin)
     if residuals is not None and not factors:
         factors = (residuals.subject,)
     if scale is not None:

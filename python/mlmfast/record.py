@@ -184,8 +184,8 @@ class FitRecord:
 
     @property
     def singular(self) -> bool:
-        """Whether some G is singular."""
-        return any(term.singular for term in self.terms)
+        """Whether something is on the boundary or cannot be told apart: see the certificate."""
+        return any(term.singular for term in self.terms) or bool(self.certificate.boundary)
 
     @property
     def n_parameters(self) -> int:

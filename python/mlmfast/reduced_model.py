@@ -512,11 +512,11 @@ def _blocks(
         level = len(position)
         return (*blocks, _scaled_block(residual, level, nesting.codes(level)))
     if residual is not None and residual.points is not None:
+        assert isinstance(residual.structure, Spatial), "only these take coordinates"
         distances = distances_within(
-            residual.points, residual.units, residual.positions, residual.n_units, residual.order
+            type(residual.structure), residual.points, residual.units, residual.positions, residual.n_units, residual.order
         )
         level = len(position)
-        assert isinstance(residual.structure, Spatial), "only these take coordinates"
         own = UnitCovariances(residual.structure, distances[nesting.codes(level)])
         return (*blocks, TermBlock(own, level, 0, True))
     if residual is not None:
@@ -546,8 +546,9 @@ def _scaled_block(residual: ResidualDesign, level: int, units: CodeArray) -> Ter
         )
     distances = None
     if residual.points is not None:
+        assert isinstance(residual.structure, Spatial), "only these take coordinates"
         distances = distances_within(
-            residual.points, residual.units, residual.positions, residual.n_units, residual.order
+            type(residual.structure), residual.points, residual.units, residual.positions, residual.n_units, residual.order
         )[units]
     own = ScaledUnits(structure, residual.unit_exponents()[units], distances)
     return TermBlock(own, level, 0, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from mlmfast.residual_formula import (
     parse_residual,
     structure_kind,
 )
+from mlmfast.known_matrices import known_matrices
 from mlmfast.residual_scale import MOST_DISTINCT, ScaleDesign
 from mlmfast.scaled_residual import ScaledCovariance, seen_pairs
 
@@ -191,8 +193,8 @@ def with_scale(residual: ResidualDesign, scale: ScaleDesign) -> ResidualDesign:
     return replace(residual, scale=scale)
 
 
-def residual_design(formula: ResidualFormula, frame: Frame) -> ResidualDesign:
-    """Read the residual covariance of a model from its rows.
+def residual_design(formula: ResidualFormula, frame: Frame, lin: Any = None) -> ResidualDesign:
+    """Read the residual covariance of a model from its rows; ``lin`` are known matrices.
 
     Raises
     ------
@@ -220,7 +222,7 @@ def residual_design(formula: ResidualFormula, frame: Frame) -> ResidualDesign:
         arm = frame.factor(formula.arm)
         _check_arms(formula, subjects, arm)
         arms, arm_codes = arm.levels, arm.codes
-    structure = _product(formula, kinds, axes)
+    structure = _product(formula, kinds, axes, lin)
     positions = arm_codes * np.int32(len(labels)) + visits
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
@@ -330,11 +332,13 @@ def _product(
     formula: ResidualFormula,
     kinds: list[type[CovarianceStructure]],
     axes: list[tuple[CodeArray, tuple[str, ...], FloatArray | None]],
+    lin: Any,
 ) -> CovarianceStructure:
     """The structure, or the direct product of several."""
     structure: CovarianceStructure | None = None
     for call, kind, (_, labels, points) in zip(formula.calls, kinds, axes, strict=True):
-        factor = _instance(call, kind, len(labels), points, formula)
+        known = known_matrices(lin, labels, formula.text) if call.keyword == "lin" else None
+        factor = _instance(call, kind, len(labels), points, formula, known)
         if structure is None:
             structure = factor
         else:
@@ -349,6 +353,7 @@ def _instance(
     size: int,
     points: FloatArray | None,
     formula: ResidualFormula,
+    matrices: FloatArray | None = None,
 ) -> CovarianceStructure:
     if size < max(2, kind.minimum_size) and call.keyword not in _INDEPENDENT:
         raise ModelError(
@@ -357,6 +362,8 @@ def _instance(
             f"{max(2, kind.minimum_size)}"
         )
     arguments: dict[str, object] = {} if points is None else {"coordinates": points}
+    if matrices is not None:
+        arguments["matrices"] = matrices
     if call.number is not None and kind.option is not None:
         arguments[kind.option] = _whole(call, formula) if kind.option == "order" else call.number
     elif kind.option == "nu" and not call.free:

@@ -341,8 +341,11 @@ class ScaledUnits(Directions):
         if self.distances is not None:
             spatial = self.structure.arms[0]
             assert isinstance(spatial, Spatial), "only these take coordinates"
-            shape = self.distances.shape
-            value, first, second = spatial.at_distances(theta, self.distances.ravel())
+            shape = self.distances.shape[:3]
+            whole = self.distances.reshape(
+                shape[0] * shape[1] * shape[2], *self.distances.shape[3:]
+            )
+            value, first, second = spatial.at_distances(theta, whole)
             flat = [value[0], *first[0].T, *second[0].T] if derivatives else [value[0]]
             return [part.reshape(shape) for part in flat]
         return self._shared(theta, derivatives)

@@ -52,6 +52,8 @@ class CovarianceStructure(ABC):
     mixes: ClassVar[bool] = False
     #: Does the order of the levels not matter?
     exchangeable: ClassVar[bool] = False
+    #: Is the matrix positive definite for every theta (but singular ones on the boundary)?
+    everywhere: ClassVar[bool] = True
     #: Levels of a factor, or numeric coordinates (argument ``coordinates``)?
     needs: ClassVar[Literal["levels", "coordinates"]] = "levels"
     #: Field that a number in a formula sets, ``toep(visit | id, 2)``, and its names there.

@@ -58,8 +58,15 @@ class Spatial(ScaledCorrelation):
     @cached_property
     def distances(self) -> FloatArray:
         """Distance of each entry's points."""
-        gap = self.coordinates[self.rows] - self.coordinates[self.rows - self.lags]
-        return np.asarray(np.sqrt((gap * gap).sum(axis=1)))
+        return self.separations(
+            self.coordinates[self.rows], self.coordinates[self.rows - self.lags]
+        )
+
+    @staticmethod
+    def separations(first: FloatArray, second: FloatArray) -> FloatArray:
+        """Distances of points (..., d): one number each, or one for each coordinate."""
+        gap = first - second
+        return np.asarray(np.sqrt((gap * gap).sum(axis=-1)))
 
     def at_distances(
         self, theta: FloatArray, distances: FloatArray
@@ -69,7 +76,7 @@ class Spatial(ScaledCorrelation):
         Parameters
         ----------
         theta : shape (n_fits, n_theta)
-        distances : shape (m,)
+        distances : shape (m,), or (m, d) where each coordinate has its own
 
         Returns
         -------
@@ -79,7 +86,7 @@ class Spatial(ScaledCorrelation):
         elsewhere = copy(self)
         elsewhere.__dict__.update(
             distances=distances,
-            lags=(distances > 0).astype(np.intp),
+            lags=(distances.reshape(len(distances), -1) > 0).any(axis=1).astype(np.intp),
             exponents=np.full((len(distances), 1), 2.0),
         )
         scale, c = elsewhere._parts(elsewhere._variables(theta))
