@@ -9,10 +9,12 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.criterion import Criterion
 from mlmfast.newton import Derivatives
 from mlmfast.record import ResidualRecord
 from mlmfast.reduced_model import ReducedModel
+from mlmfast.scaled_residual import seen_pairs
 from mlmfast.variance_components import correlations
 
 #: Share of a term's information that the residual covariance must leave for it to be told apart.
@@ -136,6 +138,24 @@ def name_confounded(model: ReducedModel, positions: Iterable[int]) -> list[str]:
         f"{model.design.random[model.order[p]].text} cannot be told apart from {residual.text}, "
         "which holds its covariance already (held at 0 here; leave one of the two out)"
         for p in positions
+    ]
+
+
+def name_unseen(model: ReducedModel) -> list[str]:
+    """Say which visits no subject has together, where each pair has a covariance of its own."""
+    residual = model.design.residual
+    if residual is None or not residual.visits or residual.points is not None:
+        return []
+    if not isinstance(residual.structure, Unstructured):
+        return []
+    seen = set(seen_pairs(residual.units, residual.positions, residual.n_units, residual.order))
+    k = residual.structure.size
+    unseen = [(i, j) for i in range(k) for j in range(i) for a in range(len(residual.arms))
+              if (a * k + i, a * k + j) not in seen]  # fmt: skip
+    return [
+        f"visits {residual.visits[j]} and {residual.visits[i]} are never seen in one subject: "
+        f"{residual.text} cannot estimate their covariance"
+        for i, j in unseen[:3]
     ]
 
 

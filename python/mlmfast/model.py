@@ -399,14 +399,16 @@ def _residual_boundary(
         flat_directions,
         name_confounded,
         name_flat,
+        name_unseen,
         singular_residual,
     )
 
     newton = covariance.newton
     out = name_confounded(reduced, covariance.confounded)
     out += singular_residual(reduced, residual, bool(newton.converged[0]))
-    if not out and newton.converged[0] and newton.min_eigenvalue[0] < 1e-6:
-        out = name_flat(reduced, flat_directions(covariance.criterion, covariance.theta))
+    if not out and newton.converged[0] and newton.min_eigenvalue[0] < 1e-4:
+        flat = flat_directions(covariance.criterion, covariance.theta)
+        out = (name_unseen(reduced) if flat else []) or name_flat(reduced, flat)
     return out
 
 
@@ -482,7 +484,7 @@ def _warn(result: LMMResult) -> None:
     elif result.singular:
         warnings.warn(
             f"singular fit: {'; '.join(result.certificate.boundary)}. Estimates and standard "
-            "errors are valid; consider a simpler covariance structure",
+            "errors of the fixed effects are valid; consider a simpler covariance structure",
             SingularFitWarning,
             stacklevel=4,
         )

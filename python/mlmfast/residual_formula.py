@@ -196,7 +196,7 @@ def _tree(part: str, text: str) -> Node:
     if curried:
         word, name, number, inner, rest = curried.groups()
         part = f"{word}({inner}, {name or ''}{number}){rest}"
-    if not part.strip():
+    if not part.strip() and "@" in text:
         raise FormulaError(f"residual={text!r} lacks a structure beside '@'")
     return parse(part)
 

@@ -12,6 +12,8 @@ from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.direct_product import DirectProduct
 from mlmfast.covariance.homogeneous_diagonal import HomogeneousDiagonal
+from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.design import GroupingFactor
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.factor import Factor, cross_factors
@@ -45,6 +47,8 @@ MATERN_SMOOTHNESS = 1.5
 _BY_LAG = ("ar1", "toep", "arma11")
 #: Structures without correlation: rows of one subject may share a level.
 _INDEPENDENT = ("diag", "homdiag")
+#: Structures whose parameters one long series can tell.
+_ONE_SERIES = ("ar1", "arma11", "homdiag", "diag", "lin")
 
 
 @dataclass(frozen=True)
@@ -223,6 +227,7 @@ def residual_design(formula: ResidualFormula, frame: Frame, lin: Any = None) -> 
         _check_arms(formula, subjects, arm)
         arms, arm_codes = arm.levels, arm.codes
     structure = _product(formula, kinds, axes, lin)
+    _check_supported(formula, structure, subjects, arms, arm_codes)
     positions = arm_codes * np.int32(len(labels)) + visits
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
@@ -230,6 +235,47 @@ def residual_design(formula: ResidualFormula, frame: Frame, lin: Any = None) -> 
     return ResidualDesign(
         structure, labels, arms, subject, units, n_units, positions.astype(np.int32), formula
     )
+
+
+def _check_supported(
+    formula: ResidualFormula,
+    structure: CovarianceStructure,
+    subjects: Factor,
+    arms: tuple[str, ...],
+    arm_codes: CodeArray,
+) -> None:
+    """Refuse structures with more parameters than any estimate could be made of.
+
+    Raises
+    ------
+    ModelError
+        For fewer rows than parameters, fewer subjects than an unstructured covariance has visits,
+        or one subject where subjects must repeat what is estimated.
+    """
+    for code, label in enumerate(arms):
+        rows = arm_codes == code
+        n_subjects = len(np.unique(subjects.codes[rows]))
+        where = f" of {formula.arm} = {label!r}" if formula.arm is not None else ""
+        found = f"{n_subjects} subject(s) and {int(rows.sum())} rows{where}"
+        needed = ""
+        if structure.n_theta > rows.sum():
+            needed = f"has {structure.n_theta} parameters"
+        elif isinstance(structure, Unstructured) and n_subjects < structure.size:
+            needed = f"over {structure.size} visits needs at least as many subjects"
+        elif n_subjects == 1 and not _from_one_series(structure):
+            needed = "needs several subjects to estimate its parameters from"
+        if needed:
+            raise ModelError(
+                f"residual={formula.text!r} {needed}; found {found}. Use a structure with fewer "
+                "parameters, such as ar1 or cs"
+            )
+
+
+def _from_one_series(structure: CovarianceStructure) -> bool:
+    """Whether one subject's rows repeat everything that is estimated."""
+    if isinstance(structure, DirectProduct):
+        return _from_one_series(structure.outer) and _from_one_series(structure.inner)
+    return isinstance(structure, Spatial) or structure.keyword in _ONE_SERIES
 
 
 def _scattered(

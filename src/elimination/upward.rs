@@ -134,6 +134,7 @@ impl Elimination<'_> {
     pub(super) fn push_node(
         &self,
         level: usize,
+        unit: usize,
         layout: NodeLayout,
         work: &mut Workspace,
     ) -> usize {
@@ -152,7 +153,7 @@ impl Elimination<'_> {
         if self.is_leaf(level) && !work.wants_conditional {
             return start;
         }
-        let g = &self.g[level];
+        let g = self.covariance(level, unit);
         for a in 0..q {
             for b in 0..q {
                 axpy_within(
@@ -245,7 +246,7 @@ impl Elimination<'_> {
             axpy(1.0, &m[(q + i) * (q + w) + q..][..=i], &mut target[i * w..i * w + i + 1]);
         }
         self.add_whitened(level, work, target);
-        let start = self.push_node(level, layout, work);
+        let start = self.push_node(level, unit, layout, work);
         self.own_tangents(level, unit, &work.u, &work.h, 1.0, target_by, logdet_by);
         let node = &mut work.nodes[level][start..];
         let own = self.first_entry[level + 1] - self.first_entry[level];
@@ -282,7 +283,7 @@ impl Elimination<'_> {
             } else {
                 solve_lower(&work.w, q, &mut work.whitened, q + w);
             }
-            self.push_node(level, layout, work);
+            self.push_node(level, unit, layout, work);
             let weight = if b == first { count as f64 } else { 0.0 };
             self.own_tangents(level, unit, &work.u, &work.h, weight, target_by, logdet_by);
             self.add_whitened(level, work, target);
