@@ -122,6 +122,92 @@ pub fn tangents(
     Ok((solution, sums))
 }
 
+/// log|V| (with log|X'V^-1 X| for REML) and y'Py with their derivatives by entries, `sigma^2` = 1.
+#[derive(Clone, Debug)]
+pub struct LikelihoodDerivatives {
+    /// The solution they belong to.
+    pub solution: Solution,
+    /// First derivatives of the log-determinants.
+    pub logdet_by: Vec<f64>,
+    /// Second derivatives of the log-determinants.
+    pub logdet_second: Vec<f64>,
+    /// First derivatives of y'Py.
+    pub rss_by: Vec<f64>,
+    /// Second derivatives of y'Py.
+    pub rss_second: Vec<f64>,
+    /// Derivatives of X'V^-1 X, `n_entries` x `rank` x `rank`.
+    pub information_by: Vec<f64>,
+}
+
+/// See [`LikelihoodDerivatives`].
+///
+/// # Errors
+/// [`NotPositiveDefinite`] as [`solve`].
+pub fn likelihood_derivatives(
+    reduction: &Reduction,
+    fit: usize,
+    g: &[Vec<f64>],
+    entries: &[Entry],
+    reml: bool,
+) -> Result<LikelihoodDerivatives, NotPositiveDefinite> {
+    let (solution, sums) = tangents(reduction, fit, g, entries, reml)?;
+    Ok(LikelihoodDerivatives::new(reduction.rank(), solution, sums, entries.len(), reml))
+}
+
+impl LikelihoodDerivatives {
+    /// Equations of section 3 of the derivation, before `sigma^2` is profiled out.
+    fn new(rank: usize, solution: Solution, mut sums: Sums, n: usize, reml: bool) -> Self {
+        let width = rank + 1;
+        let e = solution.e();
+        let mut out = Self {
+            solution,
+            logdet_by: sums.logdet_by.clone(),
+            logdet_second: vec![0.0; n * n],
+            rss_by: vec![0.0; n],
+            rss_second: vec![0.0; n * n],
+            information_by: vec![0.0; n * rank * rank],
+        };
+        let c = &out.solution.c;
+        let mut v = vec![0.0; n * rank];
+        let mut c_d = vec![0.0; n * rank * rank];
+        for k in 0..n {
+            let gram = &mut sums.gram_by[block(k, width * width)];
+            symmetrise(gram, width);
+            let d = &mut out.information_by[block(k, rank * rank)];
+            for i in 0..width {
+                let s = dot(&gram[block(i, width)], &e);
+                out.rss_by[k] += s * e[i];
+                if i < rank {
+                    v[k * rank + i] = s;
+                    d[block(i, rank)].copy_from_slice(&gram[i * width..i * width + rank]);
+                }
+            }
+            if reml {
+                let product = &mut c_d[block(k, rank * rank)];
+                product.copy_from_slice(&multiply(c, d, rank));
+                out.logdet_by[k] += (0..rank).map(|i| product[i * rank + i]).sum::<f64>();
+            }
+        }
+        for k in 0..n {
+            let v_k = &v[block(k, rank)];
+            let c_v: Vec<f64> = (0..rank).map(|i| dot(&c[block(i, rank)], v_k)).collect();
+            for l in 0..=k {
+                let mut t = sums.hessian[k * n + l];
+                if reml {
+                    let (a, b) = (&c_d[block(k, rank * rank)], &c_d[block(l, rank * rank)]);
+                    t -= trace_of_product(a, b, rank);
+                }
+                let rss_kl = sums.hessian_rss[k * n + l] - 2.0 * dot(&c_v, &v[block(l, rank)]);
+                for at in [k * n + l, l * n + k] {
+                    out.logdet_second[at] = t;
+                    out.rss_second[at] = rss_kl;
+                }
+            }
+        }
+        out
+    }
+}
+
 /// The criterion; with `derivatives` its gradient and both Hessians too.
 #[must_use]
 pub fn evaluate(
@@ -145,79 +231,42 @@ pub fn evaluate(
             Err(_) => failed,
         };
     }
-    match tangents(reduction, fit, g, entries, reml) {
-        Ok((solution, sums)) => assemble(reduction, &solution, sums, n, reml),
+    match likelihood_derivatives(reduction, fit, g, entries, reml) {
+        Ok(parts) => assemble(reduction, &parts, n, reml),
         Err(_) => failed,
     }
 }
 
-/// Equations of section 3 of the derivation: f, `f_k`, `f_kl` and E `f_kl` from the sums.
+/// Equations of section 3 of the derivation: f, `f_k`, `f_kl` and E `f_kl`.
 fn assemble(
     reduction: &Reduction,
-    solution: &Solution,
-    mut sums: Sums,
+    parts: &LikelihoodDerivatives,
     n: usize,
     reml: bool,
 ) -> Criterion {
-    let rank = reduction.rank();
-    let width = rank + 1;
     let nu = degrees(reduction, reml);
-    let (e, rss) = (solution.e(), solution.rss);
+    let rss = parts.solution.rss;
     let profiled = !reduction.has_residual();
     let weight = if profiled { nu / rss } else { 1.0 };
-    let mut trace = sums.logdet_by.clone();
-    let mut rss_by = vec![0.0; n];
-    let mut v = vec![0.0; n * rank];
-    let mut c_d = vec![0.0; n * rank * rank];
-    for k in 0..n {
-        let gram = &mut sums.gram_by[block(k, width * width)];
-        symmetrise(gram, width);
-        for i in 0..width {
-            let s = dot(&gram[block(i, width)], &e);
-            rss_by[k] += s * e[i];
-            if i < rank {
-                v[k * rank + i] = s;
-            }
-        }
-        if reml {
-            let d: Vec<f64> =
-                gram.chunks_exact(width).take(rank).flat_map(|row| &row[..rank]).copied().collect();
-            let out = &mut c_d[block(k, rank * rank)];
-            out.copy_from_slice(&multiply(&solution.c, &d, rank));
-            trace[k] += (0..rank).map(|i| out[i * rank + i]).sum::<f64>();
-        }
-    }
+    let (trace, rss_by) = (&parts.logdet_by, &parts.rss_by);
     let mut criterion = Criterion {
-        value: solution.value(reduction, reml),
+        value: parts.solution.value(reduction, reml),
         gradient: (0..n).map(|k| trace[k] + weight * rss_by[k]).collect(),
         hessian: vec![0.0; n * n],
         expected: vec![0.0; n * n],
     };
     for k in 0..n {
-        let c_v: Vec<f64> =
-            (0..rank).map(|i| dot(&solution.c[block(i, rank)], &v[block(k, rank)])).collect();
-        for l in 0..=k {
-            let mut t = sums.hessian[k * n + l];
-            if reml {
-                t -= trace_of_product(
-                    &c_d[block(k, rank * rank)],
-                    &c_d[block(l, rank * rank)],
-                    rank,
-                );
-            }
-            let rss_kl = sums.hessian_rss[k * n + l] - 2.0 * dot(&c_v, &v[block(l, rank)]);
-            let mut observed = t + weight * rss_kl;
+        for l in 0..n {
+            let at = k * n + l;
+            let t = parts.logdet_second[at];
+            let mut observed = t + weight * parts.rss_second[at];
             let mut expected = -t;
             if profiled {
                 observed -= nu * rss_by[k] * rss_by[l] / (rss * rss);
                 expected -= trace[k] * trace[l] / nu;
             }
-            for (matrix, value) in
-                [(&mut criterion.hessian, observed), (&mut criterion.expected, expected)]
-            {
-                matrix[k * n + l] = value;
-                matrix[l * n + k] = value;
-            }
+            criterion.hessian[at] = observed;
+            criterion.expected[at] = expected;
         }
     }
     criterion

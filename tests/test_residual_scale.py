@@ -54,7 +54,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def frame():
-    return trial(seed=8, n_subjects=50, missing=0.2, subject_sd=0.7)
+    return trial(seed=8, n_subjects=50, missing=0.2, subject_sd=1.2)
 
 
 @pytest.mark.parametrize("method", ["REML", "ML"])
@@ -288,6 +288,8 @@ def test_natural_parameters_round_trip(structure):
     assert_allclose(structure.matrix(again), structure.matrix(theta), rtol=1e-9, atol=1e-12)
     expected = differences(structure.natural, theta)
     assert_allclose(structure.natural_jacobian(theta), expected, rtol=1e-6, atol=1e-8)
+    expected = differences(structure.natural_jacobian, theta)
+    assert_allclose(structure.natural_hessian(theta), expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("inner", ["ar1", "us", "cs"])
@@ -367,10 +369,11 @@ LIMITS = {
     "toep(K) = toep": ("toep(4)(visit | subject)", "toep(visit | subject)"),
     "un(K) = us": ("un(visit | subject)", "us(visit | subject)"),
     "un(1) = diag": ("un(visit | subject, q=1)", "diag(visit | subject)"),
+    "un(2) of one outcome": ("diag(one) @ un(visit | subject, 2)", "un(visit | subject, 2)"),
     "sp_powa = sp_pow": ("sp_powa(time | subject)", "sp_pow(time | subject)"),
     "matern(1/2) = exp": ("sp_matern(time | subject, nu=0.5)", "sp_exp(time | subject)"),
     "ad(1) = ad": ("ad(1)(visit | subject)", "ad(visit | subject)"),
-    "product with one outcome": ("us(one) @ ar1(visit | subject)", "ar1(visit | subject)"),
+    "product with one outcome": ("homdiag(one) @ ar1(visit | subject)", "ar1(visit | subject)"),
 }
 
 

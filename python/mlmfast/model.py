@@ -14,6 +14,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
+from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design import Design
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fit import CovarianceFit, fit_covariance
@@ -22,18 +23,6 @@ from mlmfast.newton import NewtonOptions
 from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
-
-_DDF_AVAILABLE = ("asymptotic",)
-_DDF_LATER = (
-    "satterthwaite",
-    "kenward-roger",
-    "kenward-roger-linear",
-    "kenward-roger-expected",
-    "kenward-roger-2009",
-    "containment",
-    "between-within",
-    "residual",
-)
 
 
 class LMM:
@@ -167,7 +156,7 @@ class LMM:
         method: str = "REML",
         start: Mapping[str, Any] | FloatArray | None = None,
         options: NewtonOptions | Mapping[str, Any] | None = None,
-        ddf: str | float = "asymptotic",
+        ddf: str | float = "satterthwaite",
     ) -> LMMResult:
         """Fit by restricted ("REML") or full ("ML") maximum likelihood.
 
@@ -181,28 +170,34 @@ class LMM:
         options
             Settings of the iteration.
         ddf
-            Degrees of freedom of tests; "asymptotic" (z) is what is available.
+            Degrees of freedom of tests: "satterthwaite", "kenward-roger" (PROC MIXED's),
+            "kenward-roger-linear", "kenward-roger-expected" (pbkrtest's), "kenward-roger-2009",
+            "containment", "between-within", "residual", "asymptotic" (z), or a number. With the
+            "kenward-roger..." standard errors are adjusted too. `mlmfast.degrees_of_freedom` says
+            which is whose.
 
         Raises
         ------
         ModelError
-            For an unknown method, and for a ddf that is not available.
+            For an unknown method or ddf, and for a ddf that the model cannot offer.
 
         Warns
         -----
         ConvergenceWarning, SingularFitWarning, AliasedWarning
         """
         method = _method(method)
-        _check_ddf(ddf)
+        degrees = _check_ddf(ddf, method)
         reduced = self._reduced
         started = time.perf_counter()
         theta = None if start is None else starting_theta(reduced, method, start)
         covariance = fit_covariance(reduced, method, _options(options), theta)
         estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        record = self._record(method, covariance, estimates)
+        record = self._record(method, covariance, estimates, str(ddf))
         timings = {**self._timings, "iterate": time.perf_counter() - started}
         source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame)
         result = LMMResult(record, source, timings)
+        if degrees.eager:
+            result._basis()
         _warn(result)
         return result
 
@@ -233,7 +228,9 @@ class LMM:
         estimates = reduced.estimates(covariance.criterion, covariance.theta)
         return FitBatch.from_fit(reduced, covariance, estimates, method)
 
-    def _record(self, method: str, covariance: CovarianceFit, estimates: Estimates) -> FitRecord:
+    def _record(
+        self, method: str, covariance: CovarianceFit, estimates: Estimates, ddf: str
+    ) -> FitRecord:
         design, frame, reduced = self._design, self._frame, self._reduced
         singular = dict(zip(reduced.order, covariance.singular[0], strict=False))
         groups, terms = _groups_and_terms(design, frame, estimates, singular)
@@ -270,7 +267,7 @@ class LMM:
             levels=reduced.levels or tuple(range(len(design.factors))),
             certificate=certificate,
             converged=bool(newton.converged[0]) and certificate.is_minimum,
-            ddf="asymptotic",
+            ddf=ddf,
             fixed_spec=None if frame is None else frame.fixed,
             residual_scale=reduced.scale_record(covariance.criterion, covariance.theta),
         )
@@ -290,7 +287,7 @@ def lmm(
     na_action: str = "drop",
     start: Mapping[str, Any] | None = None,
     options: NewtonOptions | Mapping[str, Any] | None = None,
-    ddf: str | float = "asymptotic",
+    ddf: str | float = "satterthwaite",
 ) -> LMMResult:
     """Fit a linear mixed model; `LMM` and `LMM.fit` document the arguments.
 
@@ -302,8 +299,7 @@ def lmm(
     30.9912
     """
     # Refused before any data are read.
-    _method(method)
-    _check_ddf(ddf)
+    _check_ddf(ddf, _method(method))
     model = LMM(
         formula,
         data,
@@ -324,14 +320,10 @@ def _method(method: str) -> str:
     return method.upper()
 
 
-def _check_ddf(ddf: str | float) -> None:
-    if ddf in _DDF_AVAILABLE:
-        return
-    if ddf in _DDF_LATER or not isinstance(ddf, str):
-        raise ModelError(
-            f"ddf={ddf!r} is not available yet; tests use the normal distribution, ddf='asymptotic'"
-        )
-    raise ModelError(f"ddf={ddf!r} is not known; available: {', '.join(_DDF_AVAILABLE)}")
+def _check_ddf(ddf: str | float, method: str) -> DegreesOfFreedom:
+    found = method_of(ddf)
+    found.check(method == "REML")
+    return found
 
 
 def _options(options: NewtonOptions | Mapping[str, Any] | None) -> NewtonOptions:

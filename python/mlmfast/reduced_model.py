@@ -195,13 +195,13 @@ class ReducedModel:
         blocks = [(block, s) for block, s in parts if block.is_residual]
         for arm, (block, s) in zip(residual.arms, blocks, strict=True):
             if isinstance(block.structure, UnitCovariances):
-                values.append(_natural_in_units(block.structure.structure, theta[:1, s], unit))
+                values.append(natural_in_units(block.structure.structure, theta[:1, s], unit))
                 names += block.structure.structure.parameter_names
                 covariances.append(np.empty((0, 0)))
                 continue
             structure = structure_of(block)
             covariances.append(unit * structure.matrix(theta[:1, s])[0])
-            values.append(_natural_in_units(structure, theta[:1, s], unit))
+            values.append(natural_in_units(structure, theta[:1, s], unit))
             prefix = f"{arm}: " if len(residual.arms) > 1 else ""
             names += [prefix + name for name in structure.parameter_names]
         return ResidualRecord(
@@ -222,11 +222,7 @@ class ReducedModel:
         assert residual is not None and residual.formula is not None
         structure, own = self._scaled(criterion)
         unit = self.response_unit
-        names = structure.parameter_names[: structure.n_base]
-        if len(residual.arms) > 1:
-            n = len(names) // len(residual.arms)
-            names = tuple(f"{residual.arms[k // n]}: {name}" for k, name in enumerate(names))
-        natural = structure.natural(theta[:1, own]) * unit ** structure.powers(theta[:1, own])
+        natural = natural_in_units(structure, theta[:1, own], unit)
         covariances = [unit * matrix[0] for matrix in structure.reference(theta[:1, own])]
         if residual.points is not None:
             covariances = [np.empty((0, 0))]
@@ -238,8 +234,8 @@ class ReducedModel:
             visits=residual.visits,
             arms=residual.arms,
             covariances=np.array(covariances),
-            parameter_names=names,
-            parameters=natural[0, : structure.n_base],
+            parameter_names=structure.parameter_names[: structure.n_base],
+            parameters=natural[: structure.n_base],
         )
 
     def scale_record(self, criterion: Criterion, theta: FloatArray) -> ScaleRecord | None:
@@ -391,7 +387,7 @@ def structure_of(block: TermBlock) -> CovarianceStructure:
     return structure.structure if isinstance(structure, Directions) else structure
 
 
-def _natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
+def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
     """Natural parameters of the covariance times ``unit``, shape (n_theta,)."""
     return np.asarray((structure.natural(theta) * unit ** scale_powers(structure, theta))[0])
 

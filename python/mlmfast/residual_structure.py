@@ -164,6 +164,7 @@ class ResidualDesign:
             self.scale.names,
             self.scale.is_ratio,
             together,
+            self.arms,
         )
 
     def unit_exponents(self) -> FloatArray:

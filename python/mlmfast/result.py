@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
@@ -24,8 +23,14 @@ from mlmfast.reduced_model import ReducedModel
 from mlmfast.variance_components import VarCorr
 
 if TYPE_CHECKING:
+    from mlmfast.contrast import Contrast
+    from mlmfast.covariance_tests import CovarianceTests, ParameterTable
+    from mlmfast.degrees_of_freedom import FittedRows, TestBasis
+    from mlmfast.influence import Influence
     from mlmfast.mvn import MVN
+    from mlmfast.plots import Plots
     from mlmfast.report.summary import Summary
+    from mlmfast.robust import RobustInference
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,13 @@ class LMMResult:
 
     @cached_property
     def bse(self) -> pd.Series[float]:
-        """Standard errors, the roots of the diagonal of ``cov_params()``."""
-        return self._series(np.sqrt(np.diag(self._record.vcov)))
+        """Standard errors, those that the tests use.
+
+        The roots of the diagonal of ``cov_params()``, (X'V^-1 X)^-1; with one of the
+        ``ddf="kenward-roger..."`` the roots of the diagonal of the adjusted covariance,
+        ``cov_params(ddf)``, as PROC MIXED prints them.
+        """
+        return self._series(np.sqrt(np.diag(self._tested.vcov)))
 
     @cached_property
     def tvalues(self) -> pd.Series[float]:
@@ -102,35 +112,73 @@ class LMMResult:
 
     @cached_property
     def df(self) -> pd.Series[float]:
-        """Denominator degrees of freedom; infinite for asymptotic (z) tests."""
-        return self._series(np.full(self._record.rank, np.inf))
+        """Denominator degrees of freedom under ``ddf``; infinite for asymptotic (z) tests."""
+        from mlmfast.degrees_of_freedom import method_of
+
+        rows = np.eye(self._record.rank)
+        return self._series(method_of(self.ddf).of_rows(self._tested, rows))
 
     @cached_property
     def pvalues(self) -> pd.Series[float]:
-        """Two-sided p-values of tvalues, normal where the degrees of freedom are infinite."""
-        return self._series(2.0 * stats.norm.sf(np.abs(self.tvalues.dropna().to_numpy())))
+        """Two-sided p-values of tvalues by t, normal where the degrees of freedom are infinite."""
+        from mlmfast.contrast import two_sided
 
-    def cov_params(self, kind: str | None = None) -> pd.DataFrame:
+        kept = list(self._record.kept)
+        return self._series(two_sided(self.tvalues.to_numpy()[kept], self.df.to_numpy()[kept]))
+
+    def cov_params(self, kind: str | None = None, *, cluster: object = None) -> pd.DataFrame:
         """Covariance of the fixed effects, (X'V^-1 X)^-1, as SAS and lme4 report it.
 
         Parameters
         ----------
         kind
-            None or "model".
+            None or "model"; one of the names "kenward-roger...", for the covariance adjusted for
+            the estimation of V; "CR0", "CR1", "CR2" or "CR3" for a cluster-robust one (`robust`).
+        cluster
+            The clusters of a cluster-robust covariance.
 
         Raises
         ------
         ModelError
             For a kind that is not available.
         """
-        if kind not in {None, "model"}:
-            raise ModelError(f"cov_params(kind={kind!r}) is not available yet; use 'model'")
+        from mlmfast.covariance_kinds import covariance_of_kind
+
+        matrix = covariance_of_kind(self, kind, cluster)
         names = [self._record.x_names[j] for j in self._record.kept]
-        frame = pd.DataFrame(self._record.vcov, index=names, columns=names)
+        frame = pd.DataFrame(matrix, index=names, columns=names)
         return frame.reindex(index=self.params.index, columns=self.params.index)
+
+    def robust(
+        self, kind: str = "CR2", cluster: object = None, square_root: str | None = None
+    ) -> RobustInference:
+        """Cluster-robust standard errors, with Satterthwaite's degrees of freedom.
+
+        Parameters
+        ----------
+        kind
+            "CR0" (sandwich), "CR1" (times m / (m - 1)), "CR2" (bias-reduced: Bell and McCaffrey
+            2002), "CR3" (near the jackknife).
+        cluster
+            A grouping factor of the model, a column of its data (several joined by ``:``), or one
+            label a row used; by default the outermost grouping factor or subject.
+        square_root
+            Of CR2: "cholesky" (Pustejovsky and Tipton 2018; default without a residual structure)
+            or "whitened" (as the R package mmrm; default with one).
+
+        Raises
+        ------
+        ModelError, DataError
+            For unknown words, or clusters the model says are correlated.
+        """
+        from mlmfast.robust import robust_inference
+
+        return robust_inference(self, kind, cluster, square_root)
 
     def conf_int(self, level: float = 0.95, method: str = "wald") -> pd.DataFrame:
         """Confidence intervals of the fixed effects, columns ``lower`` and ``upper``.
+
+        By the quantiles of t under ``ddf``.
 
         Raises
         ------
@@ -139,9 +187,9 @@ class LMMResult:
         """
         if method != "wald":
             raise ModelError(f"conf_int(method={method!r}) is not available yet; use 'wald'")
-        if not 0 < level < 1:
-            raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
-        half = float(stats.norm.ppf(0.5 + level / 2)) * self.bse
+        from mlmfast.contrast import quantile
+
+        half = self.bse * quantile(self.df.to_numpy(), level)
         return pd.DataFrame({"lower": self.params - half, "upper": self.params + half})
 
     @property
@@ -359,6 +407,163 @@ class LMMResult:
         """Evidence of the optimum."""
         return self._record.certificate
 
+    # -- inference -----------------------------------------------------------------------------
+
+    @property
+    def ddf(self) -> str:
+        """Method of the degrees of freedom, as given by ``ddf=``."""
+        return self._record.ddf
+
+    def contrast(
+        self, L: object, rhs: object = 0.0, ddf: str | float | None = None, level: float = 0.95
+    ) -> Contrast:
+        """Test linear functions of the fixed effects: one row by t, several together by F.
+
+        Parameters
+        ----------
+        L
+            Text (``"Days = 10"``, ``"trtB - trtA"``), a dict from names of coefficients to weights,
+            an array of shape (p,) or (m, p) over all columns of X, or a list or a dict (by label) of
+            those. Rows that depend on others are left out of the F test.
+        rhs
+            Values under the hypothesis, added to what texts give.
+        ddf
+            Method of degrees of freedom; the fit's own by default.
+        level
+            Level of the intervals.
+
+        Raises
+        ------
+        ModelError
+            For rows that are not estimable or contradict each other, unknown names, wrong lengths.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> test = fit.contrast("Days = 10")
+        >>> round(test.statistic, 4), round(test.df, 4), round(test.pvalue, 4)
+        (0.3023, 17.0, 0.7661)
+        """
+        from mlmfast.contrast import contrast
+
+        return contrast(self, L, rhs, ddf, level)
+
+    def estimate(
+        self, L: object, rhs: object = 0.0, ddf: str | float | None = None, level: float = 0.95
+    ) -> Contrast:
+        """Estimate linear functions one by one, without a joint test; arguments as `contrast`.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> days = {"day 0": "(Intercept)", "day 5": "(Intercept) + 5 * Days"}
+        >>> fit.estimate(days).table["se"].round(3).to_dict()
+        {'day 0': 6.825, 'day 5': 9.581}
+        """
+        from mlmfast.contrast import contrast
+
+        return contrast(self, L, rhs, ddf, level, joint=False)
+
+    @cached_property
+    def covariance_parameters(self) -> pd.Series[float]:
+        """Covariance parameters on their natural scale: elements of G, then the residual's.
+
+        Named as ``Var(Days) | Subject`` and ``Cov((Intercept), Days) | Subject``; parameters of
+        structures, and of the residual, as PROC MIXED names them.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+        >>> fit.covariance_parameters.round(2).to_dict()
+        {'Var((Intercept)) | Subject': 1378.18, 'Residual': 960.46}
+        """
+        from mlmfast.covariance_tests import parameter_series
+
+        return parameter_series(self)
+
+    def cov_theta(self, information: str = "observed") -> pd.DataFrame:
+        """Asymptotic covariance of `covariance_parameters`, the inverse of their information.
+
+        Parameters
+        ----------
+        information
+            "observed" (PROC MIXED's ASYCOV) or "expected".
+
+        Raises
+        ------
+        ModelError
+            For another word, or a loaded fit.
+        """
+        from mlmfast.covariance_tests import parameter_covariance
+
+        return parameter_covariance(self, information)
+
+    def covtest(self, information: str = "observed", level: float = 0.95) -> CovarianceTests:
+        """Wald tests of the covariance parameters (PROC MIXED's COVTEST): see `CovarianceTests`.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+        >>> fit.covtest().table["se"].round(3).to_dict()
+        {'Var((Intercept)) | Subject': 505.768, 'Residual': 107.048}
+        """
+        from mlmfast.covariance_tests import covariance_tests
+
+        return covariance_tests(self, information, level)
+
+    @cached_property
+    def _rows(self) -> FittedRows | None:
+        """The fit with its rows, as methods of degrees of freedom read it; None if loaded."""
+        from mlmfast.degrees_of_freedom import FittedRows
+
+        source, record = self._source, self._record
+        if source is None:
+            return None
+        singular = tuple(record.terms[t].singular for t in source.model.order)
+        return FittedRows(
+            source.model,
+            source.criterion,
+            source.theta,
+            singular,
+            record.beta,
+            record.vcov,
+            source.frame,
+        )
+
+    @cached_property
+    def _bases(self) -> dict[str, TestBasis]:
+        return {}
+
+    def _basis(self, ddf: str | float | None = None) -> TestBasis:
+        """What tests under a method need; kept once computed."""
+        from mlmfast.degrees_of_freedom import basis_of
+
+        key = self.ddf if ddf is None else str(ddf)
+        if key not in self._bases:
+            self._bases[key] = basis_of(self._rows, self._record, key)
+        return self._bases[key]
+
+    @cached_property
+    def _parameter_table(self) -> ParameterTable:
+        from mlmfast.covariance_tests import table_of
+
+        return table_of(self._rows)
+
+    @property
+    def _tested(self) -> TestBasis:
+        return self._basis()
+
+    @cached_property
+    def _aliasing(self) -> FloatArray:
+        from mlmfast.estimability import aliasing
+
+        source = self._needs_source("a contrast in a model with aliased columns")
+        return aliasing(source.design, self._record.kept)
+
     # -- what rows say -------------------------------------------------------------------------
 
     @cached_property
@@ -374,14 +579,43 @@ class LMMResult:
         Parameters
         ----------
         kind
-            "raw": y minus fitted; "pearson": raw over the residual standard deviation of its row,
-            sigma / sqrt(w) or, with variances by visit, sigma_visit / sqrt(w);
+            "raw" (or "conditional"): y minus fitted; "pearson": raw over the residual standard
+            deviation of its row, sigma / sqrt(w) or, with variances by visit,
+            sigma_visit / sqrt(w); "studentised": raw over its own standard deviation, the root of
+            the diagonal of R P R; "studentised-marginal": marginal over the root of the diagonal
+            of V - X (X'V^-1 X)^-1 X' (both as SAS);
             "marginal": y - X beta; "scaled": L^-1 (y - X beta) with V = L L' within each cluster
             (SAS VCIRY), independent with variance 1 under the model.
         """
         from mlmfast.residuals import residuals
 
         return residuals(self, self._needs_source("residuals"), kind)
+
+    @property
+    def plot(self) -> Plots:
+        """Plots of the fit: ``fit.plot.caterpillar()``, ``residuals``, ``qq``, ..."""
+        from mlmfast.plots import Plots
+
+        return Plots(self)
+
+    def influence(self, cluster: object = None) -> Influence:
+        """Cook's D, DFBETAS, MDFFITS, COVRATIO and leverage by cluster and by observation.
+
+        Exact for the fixed effects with the covariance parameters held at their estimates.
+
+        Parameters
+        ----------
+        cluster
+            Rows left out together, as in `robust`; by default the outermost grouping factor.
+
+        Raises
+        ------
+        ModelError, DataError
+            For clusters the model says are correlated, or that are not known.
+        """
+        from mlmfast.influence import influence
+
+        return influence(self, cluster)
 
     def predict(
         self,

@@ -43,6 +43,8 @@ class ScaledCovariance(CovarianceStructure):
         Names of gamma on the natural scale; whether that is exp(gamma).
     pairs
         Entries that rows of one unit have.
+    arm_names
+        Labels of the arms, which stand before the names of their parameters where there are several.
     """
 
     arms: tuple[CovarianceStructure, ...]
@@ -53,6 +55,7 @@ class ScaledCovariance(CovarianceStructure):
     scale_names: tuple[str, ...]
     is_ratio: tuple[bool, ...]
     pairs: tuple[tuple[int, int], ...]
+    arm_names: tuple[str, ...] = ("",)
 
     @property
     def entries(self) -> tuple[tuple[int, int], ...]:
@@ -145,10 +148,10 @@ class ScaledCovariance(CovarianceStructure):
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        return (
-            *(name for structure in self.arms for name in structure.parameter_names),
-            *self.scale_names,
-        )
+        prefixes = [f"{arm}: " for arm in self.arm_names] if len(self.arms) > 1 else [""]
+        pairs = zip(prefixes, self.arms, strict=True)
+        names = (prefix + name for prefix, arm in pairs for name in arm.parameter_names)
+        return (*names, *self.scale_names)
 
     def natural(self, theta: FloatArray) -> FloatArray:
         gamma = self.gamma(theta)
@@ -169,6 +172,25 @@ class ScaledCovariance(CovarianceStructure):
         slope = np.where(self.is_ratio, np.exp(gamma), 1.0) / self.spread
         index = np.arange(first, self.n_theta)
         out[:, index, index] = slope
+        return out
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        n, first = len(theta), self.n_base
+        out = np.zeros((n, *(self.n_theta,) * 3))
+        factor = self._reference_factor(theta)
+        slope = -2.0 * self.center / self.spread
+        for structure, s in zip(self.arms, self.slices, strict=True):
+            power = scale_powers(structure, theta[:, s])
+            growth = factor[:, None] ** power
+            out[:, s, s, s] = growth[:, :, None, None] * structure.natural_hessian(theta[:, s])
+            side = (growth * power)[:, :, None] * structure.natural_jacobian(theta[:, s])
+            out[:, s, s, first:] = side[:, :, :, None] * slope
+            out[:, s, first:, s] = np.moveaxis(out[:, s, s, first:], 2, 3)
+            twice = growth * power**2 * structure.natural(theta[:, s])
+            out[:, s, first:, first:] = twice[:, :, None, None] * np.outer(slope, slope)
+        index = np.arange(first, self.n_theta)
+        bend = np.where(self.is_ratio, np.exp(self.gamma(theta)), 0.0) / self.spread**2
+        out[:, index, index, index] = bend
         return out
 
     def from_natural(self, values: FloatArray) -> FloatArray:
@@ -423,6 +445,8 @@ def scale_powers(structure: CovarianceStructure, theta: FloatArray) -> FloatArra
     1 for a variance, 1/2 for a loading, 0 for a correlation or a range: read off the derivative
     along the scale.
     """
+    if isinstance(structure, ScaledCovariance):
+        return structure.powers(theta)
     out = np.empty_like(theta)
     natural, jacobian = structure.natural(theta), structure.jacobian(theta)
     values, slopes = entry_values(structure, theta), structure.natural_jacobian(theta)

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
 use super::{CollinearRandomEffects, NotNested};
-use crate::criterion::{Criterion, evaluate, solve, tangents};
+use crate::criterion::{Criterion, evaluate, likelihood_derivatives, solve, tangents};
 use crate::elimination::{Elimination, Entry};
 use crate::rows::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
 use crate::{nesting, reduction};
@@ -336,6 +336,89 @@ impl Reduction {
         Ok(Some(array(py, out, &[n, rank, rank])?))
     }
 
+    /// log|V| (with log|X'V^-1 X| for REML) and y'Py at `sigma^2` = 1: first derivatives `(a, n)` and
+    /// second derivatives `(a, n, n)` of each by entries, in the order log-determinants, y'Py; then
+    /// the derivatives of X'V^-1 X, `(a, n, rank, rank)`; NaN where V is not positive definite.
+    #[allow(clippy::type_complexity)]
+    fn likelihood_derivatives<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fits: Vec<usize>,
+        entries: Vec<(usize, usize, usize)>,
+        reml: bool,
+    ) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>)> {
+        let g = self.covariances(&g, fits.len())?;
+        let entries = self.entries(&entries)?;
+        self.check_fits(&fits)?;
+        if !self.has_all_derivatives(&g, &entries) {
+            return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
+        }
+        let (a, n, rank) = (fits.len(), entries.len(), self.0.rank());
+        let one = |f: usize| likelihood_derivatives(&self.0, fits[f], &g[f], &entries, reml);
+        let mut out: [Vec<f64>; 5] = Default::default();
+        let lengths = [n, n * n, n, n * n, n * rank * rank];
+        for parts in py.detach(|| map_fits(a, one)) {
+            if let Ok(parts) = parts {
+                out[0].extend(parts.logdet_by);
+                out[1].extend(parts.logdet_second);
+                out[2].extend(parts.rss_by);
+                out[3].extend(parts.rss_second);
+                out[4].extend(parts.information_by);
+            } else {
+                for (values, length) in out.iter_mut().zip(lengths) {
+                    values.resize(values.len() + length, f64::NAN);
+                }
+            }
+        }
+        let [logdet_by, logdet_second, rss_by, rss_second, information_by] = out;
+        Ok((
+            array(py, logdet_by, &[a, n])?,
+            array(py, logdet_second, &[a, n, n])?,
+            array(py, rss_by, &[a, n])?,
+            array(py, rss_second, &[a, n, n])?,
+            array(py, information_by, &[a, n, rank, rank])?,
+        ))
+    }
+
+    /// Second derivatives of X'V^-1 X by entries, `(n_entries, n_entries, rank, rank)`; with
+    /// `weights`, `(n_entries, n_entries)` and symmetric, their weighted sum `(rank, rank)` instead,
+    /// which costs much less. `None` where V is not positive definite.
+    #[pyo3(signature = (g, fit, entries, weights=None))]
+    fn information_second_derivatives<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fit: usize,
+        entries: Vec<(usize, usize, usize)>,
+        weights: Option<PyReadonlyArrayDyn<'py, f64>>,
+    ) -> PyResult<Option<Floats<'py>>> {
+        let g = self.covariances(&g, 1)?;
+        let entries = self.entries(&entries)?;
+        self.check_fits(&[fit])?;
+        if !self.has_all_derivatives(&g, &entries) {
+            return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
+        }
+        let (rank, n) = (self.0.rank(), entries.len());
+        let sets = match &weights {
+            Some(weights) => vec![c_slice("weights", weights, &[n, n])?.to_vec()],
+            None => pair_weights(n),
+        };
+        let one = || Elimination::new(&self.0, fit, &g[0], &entries).second_derivatives(&sets);
+        let Ok(sums) = py.detach(one) else { return Ok(None) };
+        let width = rank + 1;
+        let matrix = |set: usize| {
+            let sum = &sums[set * width * width..(set + 1) * width * width];
+            sum.chunks_exact(width).take(rank).flat_map(|row| &row[..rank]).copied()
+        };
+        if weights.is_some() {
+            return Ok(Some(array(py, matrix(0).collect(), &[rank, rank])?));
+        }
+        let set_of = |k: usize, l: usize| k.max(l) * (k.max(l) + 1) / 2 + k.min(l);
+        let out = (0..n * n).flat_map(|at| matrix(set_of(at / n, at % n))).collect();
+        Ok(Some(array(py, out, &[n, n, rank, rank])?))
+    }
+
     /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)` over `sigma^2`
     /// of the random effects, in unit order; needs `share=False`.
     #[allow(clippy::type_complexity)]
@@ -359,6 +442,20 @@ impl Reduction {
         });
         Ok(Some(parts.collect::<PyResult<_>>()?))
     }
+}
+
+/// Weights that pick out the second derivative by each pair (k, l), l <= k.
+fn pair_weights(n: usize) -> Vec<Vec<f64>> {
+    let mut out = Vec::with_capacity(n * (n + 1) / 2);
+    for k in 0..n {
+        for l in 0..=k {
+            let mut weights = vec![0.0; n * n];
+            weights[k * n + l] += 0.5;
+            weights[l * n + k] += 0.5;
+            out.push(weights);
+        }
+    }
+    out
 }
 
 /// One result a fit, in order; a batch too small to wake a thread pool for stays in this thread.

@@ -49,6 +49,8 @@ class BandedUnstructured(CovarianceStructure):
     option: ClassVar[str | None] = "order"
     option_names: ClassVar[tuple[str, ...]] = ("order", "q")
 
+    natural_entries: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.order is not None and not 1 <= self.order <= self.size:
@@ -105,6 +107,9 @@ class BandedUnstructured(CovarianceStructure):
 
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self.jacobian(theta)
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self.entry_hessians(theta)
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)

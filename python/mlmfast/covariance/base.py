@@ -54,6 +54,8 @@ class CovarianceStructure(ABC):
     exchangeable: ClassVar[bool] = False
     #: Is the matrix positive definite for every theta (but singular ones on the boundary)?
     everywhere: ClassVar[bool] = True
+    #: Are the natural parameters the free entries themselves, in the order of `entries`?
+    natural_entries: ClassVar[bool] = False
     #: Levels of a factor, or numeric coordinates (argument ``coordinates``)?
     needs: ClassVar[Literal["levels", "coordinates"]] = "levels"
     #: Field that a number in a formula sets, ``toep(visit | id, 2)``, and its names there.
@@ -102,6 +104,11 @@ class CovarianceStructure(ABC):
         weight : shape (n_fits, n_entries)
         """
 
+    def entry_hessians(self, theta: FloatArray) -> FloatArray:
+        """Second derivatives of each entry by theta, (n_fits, n_entries, n_theta, n_theta)."""
+        n = len(self.entries)
+        return np.stack([self.curvature(np.repeat(t[None], n, axis=0), np.eye(n)) for t in theta])
+
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Derivatives of the entries by local coordinates around theta, where these are 0.
 
@@ -140,6 +147,14 @@ class CovarianceStructure(ABC):
     @abstractmethod
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         """Derivatives of the natural parameters by theta, shape (n_fits, n_theta, n_theta)."""
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        """Second derivatives of the natural parameters by theta.
+
+        Shape (n_fits, n_theta, n_theta, n_theta), the natural parameter first. Standard errors of
+        the parameters, and tests by Kenward and Roger, need them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no natural_hessian")
 
     @abstractmethod
     def from_natural(self, values: FloatArray) -> FloatArray:

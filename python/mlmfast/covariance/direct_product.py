@@ -122,6 +122,14 @@ class DirectProduct(CovarianceStructure):
         out[:, n:, n:] = self.inner.natural_jacobian(second)[:, 1:, 1:]
         return out
 
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        first, second = self._split(theta)
+        n = self.outer.n_theta
+        out = np.zeros((len(theta), *(self.n_theta,) * 3))
+        out[:, :n, :n, :n] = self.outer.natural_hessian(first)
+        out[:, n:, n:, n:] = self.inner.natural_hessian(second)[:, 1:, 1:, 1:]
+        return out
+
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = np.asarray(values, dtype=np.float64)
         if values.ndim != 2 or values.shape[1] != self.n_theta:

@@ -123,6 +123,13 @@ class FactorAnalytic(CovarianceStructure):
         out[:, np.arange(k, n), np.arange(n - k)] = 1.0
         return out
 
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        n, k = self.n_theta, self.size
+        out = np.zeros((len(theta), n, n, n))
+        scales = np.arange(n - k, n)
+        out[:, np.arange(k), scales, scales] = 2.0
+        return out
+
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)
         specific, loadings = values[:, : self.size], values[:, self.size :]

@@ -124,6 +124,9 @@ class Linear(CovarianceStructure):
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return np.repeat(np.eye(self.n_theta)[None], len(theta), axis=0)
 
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return np.zeros((len(theta), *(self.n_theta,) * 3))
+
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)
         for row in values:

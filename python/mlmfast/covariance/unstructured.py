@@ -38,6 +38,7 @@ class Unstructured(CovarianceStructure):
     nlme: ClassVar[str | None] = "corSymm + varIdent, pdSymm"
     glmmtmb: ClassVar[str | None] = "us"
     mixes: ClassVar[bool] = True
+    natural_entries: ClassVar[bool] = True
     exchangeable: ClassVar[bool] = True
 
     @property
@@ -98,6 +99,9 @@ class Unstructured(CovarianceStructure):
 
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self.jacobian(theta)
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self.entry_hessians(theta)
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)

@@ -71,7 +71,7 @@ def fit_html(fit: LMMResult) -> str:
         f"<h2>{_text(facts.title(fit))}</h2>",
         _facts_html([*facts.model_facts(fit), *facts.likelihood_facts(fit), *state]),
         f'<p class="note">{_text(facts.likelihood_note(fit))}</p>',
-        *[_table_html(table) for table in tables if table is not None],
+        *[table_html(table) for table in tables if table is not None],
     ]
     return '<div class="mlmfast">\n' + "\n".join(parts) + "\n</div>"
 
@@ -118,7 +118,7 @@ def _facts_html(pairs: Sequence[tuple[str, str]]) -> str:
     return "<table><tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
 
 
-def _table_html(table: Table) -> str:
+def table_html(table: Table) -> str:
     head = "".join(_cell(text, "th", j < table.n_labels) for j, text in enumerate(table.header))
     rows = "\n".join(_row(row, table) for row in table.rows)
     note = f'\n<p class="note">{_text(table.note)}</p>' if table.note else ""

@@ -37,10 +37,10 @@ class Summary:
     >>> text = str(Summary(fit))
     >>> print(text[text.index("Fixed effects") :])
     Fixed effects:
-                 Estimate  Std. error  z value   p value
-    (Intercept)   251.405       6.825   36.838    <1e-16
-    Days           10.467       1.546    6.771  1.27e-11
-    z tests: normal distribution, no small-sample degrees of freedom
+                 Estimate  Std. error  df  t value   p value
+    (Intercept)   251.405       6.825  17   36.838    <1e-16
+    Days           10.467       1.546  17    6.771  3.26e-06
+    df: Satterthwaite
     <BLANKLINE>
     Correlation of fixed effects:
                         1
