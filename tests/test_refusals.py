@@ -487,5 +487,5 @@ def test_an_arm_of_one_subject():
 def test_more_parameters_than_rows():
     frame = without_repeats()
     few = frame[frame["subject"].isin(sorted(frame["subject"].unique())[:3])]
-    with pytest.raises(ModelError, match=r"has 12 parameters; found 3 subject"):
+    with pytest.raises(ModelError, match=r"has 13 parameters; found 3 subject"):
         mlm.lmm("y ~ 1", few.head(11), residual="fa(visit | subject, 3)")

@@ -26,9 +26,10 @@ class SpatialPowerAnisotropic(Spatial):
 
     Examples
     --------
-    >>> sp_powa = SpatialPowerAnisotropic(2, np.array([[0.0, 0.0], [1.0, 2.0]]))
-    >>> sp_powa.matrix(sp_powa.from_natural(np.array([[1.0, 0.8, 0.5]])))[0].round(12).tolist()
-    [[1.0, 0.2], [0.2, 1.0]]
+    >>> points = np.array([[0.0, 0.0], [1.0, 2.0], [1.0, 0.0]])
+    >>> sp_powa = SpatialPowerAnisotropic(3, points)
+    >>> sp_powa.matrix(sp_powa.from_natural(np.array([[1.0, 0.8, 0.5]])))[0, 0].round(12).tolist()
+    [1.0, 0.2, 0.8]
     """
 
     keyword: ClassVar[str] = "sp_powa"
@@ -37,6 +38,7 @@ class SpatialPowerAnisotropic(Spatial):
     parameters: ClassVar[str] = "1 + coordinates: variance, rho of each coordinate"
     use: ClassVar[str] = "points whose coordinates have different units, such as time and depth"
     sas: ClassVar[str | None] = "SP(POWA)"
+    minimum_size: ClassVar[int] = 3
 
     def kernel(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         value = np.exp(-z)
