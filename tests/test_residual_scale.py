@@ -9,10 +9,10 @@ from numpy.testing import assert_allclose
 
 import mlmfast as mlm
 from mlmfast.covariance import STRUCTURES
-from mlmfast.covariance.direct_product import DirectProduct
-from mlmfast.errors import SingularFitWarning
 from mlmfast.covariance.base import lower_entries as lower_pairs
-from mlmfast.scaled_residual import ScaledCovariance
+from mlmfast.covariance.direct_product import DirectProduct
+from mlmfast.covariance.scaled_covariance import ScaledCovariance
+from mlmfast.errors import SingularFitWarning
 
 from .dense import inverse, log_determinant
 from .fitting import lmm
@@ -104,7 +104,9 @@ def test_a_scale_alone_is_a_diagonal_structure(frame):
     assert_allclose(sd, np.sqrt(np.diag(diagonal.residual_cov)), rtol=1e-7)
 
 
-@pytest.mark.parametrize(("plain", "heterogeneous"), [("ar1", "ar1h"), ("cs", "csh"), ("ad", "adh")])
+@pytest.mark.parametrize(
+    ("plain", "heterogeneous"), [("ar1", "ar1h"), ("cs", "csh"), ("ad", "adh")]
+)
 def test_a_scale_by_visit_makes_a_structure_heterogeneous(frame, plain, heterogeneous):
     scaled = mlm.lmm("y ~ x", frame, residual=f"{plain}(visit | subject)", residual_scale="visit")
     other = mlm.lmm("y ~ x", frame, residual=f"{heterogeneous}(visit | subject)")
@@ -142,7 +144,9 @@ def test_everything_a_fit_offers(frame):
     sd = np.sqrt(np.diag(R))
     ratio, delta = fit.residual_parameters.iloc[-2:]
     placebo = (frame["arm"] == "placebo").to_numpy()[rows]
-    expected = fit.sigma * np.where(placebo, ratio, 1.0) * np.exp(delta * frame["x"].to_numpy()[rows])
+    expected = (
+        fit.sigma * np.where(placebo, ratio, 1.0) * np.exp(delta * frame["x"].to_numpy()[rows])
+    )
     assert_allclose(sd, expected / np.sqrt(frame["w"].to_numpy()[rows]), rtol=1e-10)
     raw, pearson = fit.resid("raw").to_numpy()[rows], fit.resid("pearson").to_numpy()[rows]
     assert_allclose(pearson, raw / sd, rtol=1e-10)
@@ -219,7 +223,7 @@ def composites():
     arms = (STRUCTURES["us"](2), STRUCTURES["us"](2))
     yield "scaled arms", ScaledCovariance(
         4, arms, np.arange(4), exponents[:, 1:], np.array([0.5]), np.array([0.5]), ("delta",),
-        (False,), lower_pairs(4),
+        (False,), lower_pairs(4), ("a", "b"),
     )  # fmt: skip
     for outer in ("us", "csh", "fa", "hf"):
         for inner in ("ar1", "us", "un", "cs", "diag", "toeph"):
@@ -329,7 +333,8 @@ def outcomes():
 MEAN = "y ~ outcome * visit"
 PRODUCTS = ("us(outcome) @ ar1(visit | subject)", "us(outcome) @ cs(visit | subject)",
             "us(outcome) @ us(visit | subject)", "csh(outcome) @ toep(visit | subject)",
-            "us(outcome) @ sp_exp(time | subject)", "fa(outcome) @ un(visit | subject, 2)")  # fmt: skip
+            "us(outcome) @ sp_exp(time | subject)", "fa(outcome) @ un(visit | subject, 2)",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("method", ["REML", "ML"])
@@ -449,16 +454,21 @@ def test_an_intercept_beside_a_structure_that_holds_it(frame, structure):
 
 
 @pytest.mark.parametrize("structure", ["ar1", "ar1h", "sp_exp", "diag"])
-def test_an_intercept_beside_a_structure_that_does_not(frame, structure):
+def test_an_intercept_beside_a_structure_that_does_not(structure):
+    frame = trial(seed=8, n_subjects=80, n_visits=6, rho=0.3, subject_sd=1.5)
     coordinate = "time" if structure == "sp_exp" else "visit"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit = mlm.lmm("y ~ x + (1 | subject)", frame, residual=f"{structure}({coordinate} | subject)")
+        fit = mlm.lmm(
+            "y ~ x + (1 | subject)", frame, residual=f"{structure}({coordinate} | subject)"
+        )
     assert fit.varcorr["subject"].iloc[0, 0] > 0
 
 
 def test_scales_that_the_structure_holds_already(frame):
-    with pytest.warns(SingularFitWarning, match=r"us\(visit \| subject\)' and residual_scale='visit'"):
+    with pytest.warns(
+        SingularFitWarning, match=r"us\(visit \| subject\)' and residual_scale='visit'"
+    ):
         fit = mlm.lmm("y ~ x", frame, residual="us(visit | subject)", residual_scale="visit")
     assert fit.llf == pytest.approx(mlm.lmm("y ~ x", frame, residual="us(visit | subject)").llf)
 
@@ -472,8 +482,8 @@ def test_visits_that_no_subject_has_together(frame):
 
 def test_a_residual_covariance_that_becomes_singular_is_named():
     frame = trial(seed=4, n_subjects=9, n_visits=7, missing=0.35)
-    with pytest.warns(match=r"residual covariance of residual='us\(visit \| subject\)' is singular"):
+    with pytest.warns(
+        match=r"residual covariance of residual='us\(visit \| subject\)' is singular"
+    ):
         fit = mlm.lmm("y ~ visit", frame, residual="us(visit | subject)")
     assert "singular" in " ".join(fit.certificate.boundary)
-
-

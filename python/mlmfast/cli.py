@@ -92,7 +92,7 @@ def _add_fit(commands: Any) -> None:
     fit.add_argument("--residual", metavar="STRUCTURE",
                      help='covariance of the residuals, such as "us(visit | subject)"')  # fmt: skip
     fit.add_argument("--residual-scale", metavar="SCALE",
-                     help='residual SD by level ("sex") or covariate ("power(x)", "exp(x)")')  # fmt: skip
+                     help='residual SD by level ("sex") or number ("power(x)")')  # fmt: skip
     fit.add_argument("--ddf", help="degrees of freedom of tests: a method's name or a number")
     fit.add_argument("--out", metavar="FILE", help="save the fit as JSON")
     fit.add_argument("--html", metavar="FILE", help="write the report as a web page")

@@ -16,8 +16,8 @@ from mlmfast.model import lmm
 from mlmfast.result import LMMResult
 
 _FIGURES = ("llf", "deviance", "aic", "aicc", "bic")
-# Without bands of its own it is the unstructured covariance once more.
-_LEFT_OUT = ("un",)
+# Without bands of its own it is the unstructured covariance once more; lin needs matrices.
+_LEFT_OUT = ("un", "lin")
 
 
 def compare_structures(

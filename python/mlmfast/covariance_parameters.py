@@ -17,9 +17,9 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.reduced_model import ReducedModel, natural_in_units, structure_of
-from mlmfast.scaled_residual import ScaledCovariance
 from mlmfast.unit_covariances import Directions
 
 Kind = Literal["variance", "covariance", "other"]

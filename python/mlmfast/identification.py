@@ -14,7 +14,7 @@ from mlmfast.criterion import Criterion
 from mlmfast.newton import Derivatives
 from mlmfast.record import ResidualRecord
 from mlmfast.reduced_model import ReducedModel
-from mlmfast.scaled_residual import seen_pairs
+from mlmfast.residual_structure import seen_pairs
 from mlmfast.variance_components import correlations
 
 #: Share of a term's information that the residual covariance must leave for it to be told apart.

@@ -94,7 +94,8 @@ def residual_template(residual: ResidualRecord) -> FloatArray:
 def noise_sd(design: Design, record: FitRecord) -> FloatArray:
     """Residual standard deviation of each row, sigma s_i / sqrt(weight), shape (n,)."""
     if record.residual_scale is not None:
-        assert design.residual is not None and design.residual.scale is not None
+        assert design.residual is not None
+        assert design.residual.scale is not None
         factor = row_scales(design.residual.scale, record.residual_scale)
         return factor * noise_sd(design, replace(record, residual_scale=None))
     if record.residual is not None and design.residual is not None and np.isnan(record.sigma2):

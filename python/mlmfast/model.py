@@ -239,7 +239,10 @@ class LMM:
         certificate = Certificate(
             newton_decrement=float(newton.decrement[0]),
             min_hessian_eigenvalue=float(newton.min_eigenvalue[0]),
-            boundary=(*_boundary(groups, terms), *_residual_boundary(reduced, covariance, residual)),
+            boundary=(
+                *_boundary(groups, terms),
+                *_residual_boundary(reduced, covariance, residual),
+            ),
             n_evaluations=int(covariance.n_evaluations[0]),
             n_iterations=int(newton.n_iterations[0]),
             engine="nested elimination" if covariance.criterion.terms else "least squares",

@@ -60,9 +60,7 @@ def _squared_scale(scale: ScaleRecord, frame: Frame) -> FloatArray:
     return np.asarray(np.exp(2.0 * total))
 
 
-def _codes(
-    frame: Frame, columns: tuple[str, ...], labels: tuple[str, ...], what: str
-) -> CodeArray:
+def _codes(frame: Frame, columns: tuple[str, ...], labels: tuple[str, ...], what: str) -> CodeArray:
     for name in columns:
         mask = frame.missing(name)
         if mask is not None:

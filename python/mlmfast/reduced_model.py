@@ -16,13 +16,14 @@ from mlmfast import _core
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.scaled_covariance import ScaledCovariance, positive, scale_powers
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
 from mlmfast.errors import DataError, ModelError
 from mlmfast.record import FitRecord, ResidualRecord, ScaleRecord
-from mlmfast.scaled_residual import ScaledCovariance, ScaledUnits, positive, scale_powers
 from mlmfast.residual_structure import ResidualDesign
+from mlmfast.scaled_units import ScaledUnits
 from mlmfast.unit_covariances import (
     Directions,
     SharedDirections,
@@ -219,7 +220,8 @@ class ReducedModel:
     def _scaled_record(self, criterion: Criterion, theta: FloatArray) -> ResidualRecord:
         """The residual covariance of the first fit at scale 1."""
         residual = self.design.residual
-        assert residual is not None and residual.formula is not None
+        assert residual is not None
+        assert residual.formula is not None
         structure, own = self._scaled(criterion)
         unit = self.response_unit
         natural = natural_in_units(structure, theta[:1, own], unit)
@@ -246,9 +248,7 @@ class ReducedModel:
         structure, own = self._scaled(criterion)
         natural = structure.natural(theta[:1, own])[0, structure.n_base :]
         scale = residual.scale
-        return ScaleRecord(
-            scale.formula.text, scale.names, scale.is_ratio, natural, scale.levels
-        )
+        return ScaleRecord(scale.formula.text, scale.names, scale.is_ratio, natural, scale.levels)
 
     def _scaled(self, criterion: Criterion) -> tuple[ScaledCovariance, slice]:
         """The scaled residual covariance and its stretch of theta: the last block."""
@@ -476,9 +476,10 @@ def _nest(design: Design, levels: tuple[int, ...]) -> _core.Nesting:
         inner = error.args[0]
         if inner == len(factors) and design.residual is not None:
             raise ModelError(
-                f"subjects ({design.residual.subject.name!r}) of {design.residual.text} are met with several levels of the "
-                f"grouping factor {factors[-1].name!r}; random effects inside or across subjects "
-                "are not available yet with a residual structure"
+                f"subjects ({design.residual.subject.name!r}) of {design.residual.text} "
+                f"are met with several levels of the grouping factor {factors[-1].name!r}; "
+                "random effects inside or across subjects are not available yet with a residual "
+                "structure"
             ) from None
         raise ModelError(
             f"grouping factors {factors[inner - 1].name!r} and {factors[inner].name!r} are crossed "
@@ -510,7 +511,12 @@ def _blocks(
     if residual is not None and residual.points is not None:
         assert isinstance(residual.structure, Spatial), "only these take coordinates"
         distances = distances_within(
-            type(residual.structure), residual.points, residual.units, residual.positions, residual.n_units, residual.order
+            type(residual.structure),
+            residual.points,
+            residual.units,
+            residual.positions,
+            residual.n_units,
+            residual.order,
         )
         level = len(position)
         own = UnitCovariances(residual.structure, distances[nesting.codes(level)])
@@ -544,7 +550,12 @@ def _scaled_block(residual: ResidualDesign, level: int, units: CodeArray) -> Ter
     if residual.points is not None:
         assert isinstance(residual.structure, Spatial), "only these take coordinates"
         distances = distances_within(
-            type(residual.structure), residual.points, residual.units, residual.positions, residual.n_units, residual.order
+            type(residual.structure),
+            residual.points,
+            residual.units,
+            residual.positions,
+            residual.n_units,
+            residual.order,
         )[units]
     own = ScaledUnits(structure, residual.unit_exponents()[units], distances)
     return TermBlock(own, level, 0, True)

@@ -215,14 +215,16 @@ def _call(tree: Node, text: str) -> tuple[StructureCall, Node | None]:
     if not isinstance(tree, Call) or not tree.arguments:
         raise FormulaError(f"residual={text!r} is not of the form structure(visit | subject)")
     arguments = list(tree.arguments)
-    options = [(None, a) for a in arguments if not _is_column(a)] + list(tree.keywords)
+    options: list[tuple[str | None, Node]] = [(None, a) for a in arguments if not _is_column(a)]
+    options += tree.keywords
     columns = [a for a in arguments if _is_column(a)]
     bar: Node | None = None
     names = []
-    for node in columns:
-        if isinstance(node, Binary) and node.operator == "|" and bar is None:
-            node, bar = node.left, node.right
-        names.append(_name(node, text))
+    for column in columns:
+        name = column
+        if isinstance(column, Binary) and column.operator == "|" and bar is None:
+            name, bar = column.left, column.right
+        names.append(_name(name, text))
     number, free = _number(tree.function, options, text)
     return StructureCall(tree.function, tuple(names), number, free), bar
 
@@ -242,7 +244,12 @@ def _number(
     if kind is not None and (len(options) > 1 or (name is not None and name not in known)):
         takes = f"takes {' or '.join(f'{k}=' for k in known)}" if known else "takes no number"
         raise FormulaError(f"{keyword!r} {takes}: {text!r}")
-    if isinstance(value, Name) and value.name == "free" and kind is not None and kind.option == "nu":
+    if (
+        isinstance(value, Name)
+        and value.name == "free"
+        and kind is not None
+        and kind.option == "nu"
+    ):
         return None, True
     if not isinstance(value, Number):
         raise FormulaError(f"{deparse(value)} in residual={text!r} is not a number")

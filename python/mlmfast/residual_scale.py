@@ -119,15 +119,15 @@ def _factors(node: Node, text: str) -> list[ScaleFactor]:
 def _function(call: Call, text: str) -> ScaleFactor:
     if len(call.arguments) != 1 or call.keywords:
         raise FormulaError(f"{deparse(call)} in residual_scale={text!r} takes one column")
-    argument = call.arguments[0]
+    column = call.arguments[0]
     by: tuple[str, ...] = ()
-    if isinstance(argument, Binary) and argument.operator == "|":
-        argument, by = argument.left, _names(argument.right, text)
-    if not isinstance(argument, Name):
+    if isinstance(column, Binary) and column.operator == "|":
+        by, column = _names(column.right, text), column.left
+    if not isinstance(column, Name):
         raise FormulaError(
-            f"{deparse(argument)} in residual_scale={text!r} is not the name of a column"
+            f"{deparse(column)} in residual_scale={text!r} is not the name of a column"
         )
-    return ScaleFactor(call.function, argument.name, by)
+    return ScaleFactor(call.function, column.name, by)
 
 
 def _names(node: Node, text: str) -> tuple[str, ...]:

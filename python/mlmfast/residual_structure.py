@@ -12,21 +12,21 @@ from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.direct_product import DirectProduct
 from mlmfast.covariance.homogeneous_diagonal import HomogeneousDiagonal
+from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.design import GroupingFactor
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.factor import Factor, cross_factors
 from mlmfast.frame import Frame, check_finite
+from mlmfast.known_matrices import known_matrices
 from mlmfast.residual_formula import (
     ResidualFormula,
     StructureCall,
     parse_residual,
     structure_kind,
 )
-from mlmfast.known_matrices import known_matrices
 from mlmfast.residual_scale import MOST_DISTINCT, ScaleDesign
-from mlmfast.scaled_residual import ScaledCovariance, seen_pairs
 
 __all__ = [
     "ResidualDesign",
@@ -34,6 +34,7 @@ __all__ = [
     "independent_rows",
     "parse_residual",
     "residual_design",
+    "seen_pairs",
     "with_scale",
 ]
 
@@ -176,6 +177,24 @@ class ResidualDesign:
         return out
 
 
+def seen_pairs(
+    units: CodeArray, positions: CodeArray, n_units: int, size: int
+) -> tuple[tuple[int, int], ...]:
+    """Pairs (p, q), p >= q, of positions that rows of one unit have together.
+
+    Examples
+    --------
+    >>> seen_pairs(*np.int32([[0, 0, 1], [0, 2, 1]]), 2, 3)
+    ((0, 0), (1, 1), (2, 0), (2, 2))
+    """
+    seen = np.zeros((n_units, size), dtype=np.bool_)
+    seen[units, positions] = True
+    patterns = np.unique(np.packbits(seen, axis=1), axis=0)
+    patterns = np.unpackbits(patterns, axis=1, count=size).astype(np.float64)
+    rows, columns = np.nonzero(np.tril(patterns.T @ patterns))
+    return tuple(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
 def independent_rows(scale: ScaleDesign) -> ResidualDesign:
     """Independent residuals of one variance but for their scale: every row is a unit."""
     n = len(scale.codes)
@@ -210,7 +229,12 @@ def residual_design(formula: ResidualFormula, frame: Frame, lin: Any = None) -> 
     subjects = cross_factors([frame.factor(name) for name in formula.subject])
     axes = [_visits(call, kind, frame) for call, kind in zip(formula.calls, kinds, strict=True)]
     visits, labels, points = axes[0]
-    if len(labels) > LARGEST_ORDER and points is not None and formula.arm is None and len(axes) == 1:
+    if (
+        len(labels) > LARGEST_ORDER
+        and points is not None
+        and formula.arm is None
+        and len(axes) == 1
+    ):
         return _scattered(formula, kinds[0], subjects, visits, labels, points)
     for codes, more, _ in axes[1:]:
         visits = visits * np.int32(len(more)) + codes
@@ -316,9 +340,7 @@ def _visits(
         columns = []
         for name in call.coordinates:
             if not frame.is_numeric(name):
-                raise DataError(
-                    f"{call.keyword} needs numbers, and column {name!r} holds none"
-                )
+                raise DataError(f"{call.keyword} needs numbers, and column {name!r} holds none")
             check_finite(name, frame.numeric(name))
             columns.append(frame.numeric(name))
         points, codes = np.unique(np.column_stack(columns), axis=0, return_inverse=True)
@@ -416,7 +438,7 @@ def _instance(
     elif kind.option == "nu" and not call.free:
         # Data seldom tell the smoothness; left free it drives the iteration to its limits.
         arguments["nu"] = MATERN_SMOOTHNESS
-    return kind(size, **arguments)  # type: ignore[arg-type]
+    return kind(size, **arguments)
 
 
 def _whole(call: StructureCall, formula: ResidualFormula) -> int:

@@ -153,7 +153,9 @@ def _scale(data: Any) -> ScaleRecord | None:
     counts = [len(own) - (f.kind == "levels") for f, own in zip(factors, levels, strict=True)]
     is_ratio = tuple(typed(item, bool) for item in typed(data["is_ratio"], list))
     parameters = array(data["parameters"], (len(names),))
-    if not len(is_ratio) == len(names) == sum(counts) or any(p <= 0 for p in parameters[np.array(is_ratio)]):
+    if not len(is_ratio) == len(names) == sum(counts) or any(
+        p <= 0 for p in parameters[np.array(is_ratio)]
+    ):
         raise ValueError(f"the parameters of the residual scale {text!r} do not fit it")
     return ScaleRecord(text, names, is_ratio, parameters, levels)
 

@@ -170,8 +170,8 @@ class DirectProduct(CovarianceStructure):
         _, outer, inner = self._pairs
         by_outer = np.zeros((len(theta), len(self.outer.entries)))
         by_inner = np.zeros((len(theta), len(self.inner.entries)))
-        np.add.at(by_outer, (slice(None), outer), weight * b)
-        np.add.at(by_inner, (slice(None), inner), weight * a)
+        np.add.at(by_outer.T, outer, (weight * b).T)
+        np.add.at(by_inner.T, inner, (weight * a).T)
         return by_outer, by_inner
 
     def _join(

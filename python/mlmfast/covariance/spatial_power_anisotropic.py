@@ -75,7 +75,10 @@ class SpatialPowerAnisotropic(Spatial):
 
     def start_at(self, distances: FloatArray) -> FloatArray:
         typical = np.array(
-            [np.median(d[d > 0]) if (d > 0).any() else 1.0 for d in distances.reshape(-1, self.n_axes).T]
+            [
+                np.median(d[d > 0]) if (d > 0).any() else 1.0
+                for d in distances.reshape(-1, self.n_axes).T
+            ]
         )
         theta = np.concatenate([[0.0], np.log(typical * self.n_axes / 3.0)])
         return np.asarray(theta[None])

@@ -90,8 +90,8 @@ def glance(fit: LMMResult) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns formula, residual, residual_scale (as written; None without), method, nobs, n_dropped,
-        n_groups_NAME for each grouping factor, sigma (NaN where the residual has several
+        Columns formula, residual, residual_scale (as written; None without), method, nobs,
+        n_dropped, n_groups_NAME for each grouping factor, sigma (NaN where the residual has several
         variances), llf, deviance, aic, bic, rank, n_parameters, converged, singular,
         n_evaluations.
 
