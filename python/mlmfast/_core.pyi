@@ -78,6 +78,16 @@ class Reduction:
     def information_derivatives(
         self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry]
     ) -> FloatArray | None: ...
+    def likelihood_derivatives(
+        self, g: Sequence[FloatArray], fits: Sequence[int], entries: Sequence[_Entry], reml: bool
+    ) -> list[FloatArray]: ...
+    def information_second_derivatives(
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        entries: Sequence[_Entry],
+        weights: FloatArray | None = None,
+    ) -> FloatArray | None: ...
     def conditional(
         self, g: Sequence[FloatArray], fit: int, beta: FloatArray
     ) -> list[tuple[FloatArray, FloatArray]] | None: ...

@@ -43,8 +43,9 @@ class ParameterBlock:
     second : shape (n_coordinates, r, r) or None
         Second derivatives; None where they are 0.
     by_free : shape (k, r)
-        Derivatives of the natural parameters by the free ones; the identity unless the covariance
-        is singular.
+        Derivatives of the natural parameters by the free ones. Elements of G are free in the core's
+        orthonormal basis, where none is nearly a function of the others, and of a singular G only
+        moves among matrices of its rank.
     fixed : shape (k,), parameters on the boundary, which have no standard error.
     singular
         Whether G is singular, so that the free parameters move among matrices of its rank.
@@ -144,7 +145,7 @@ class CovarianceParameters:
         whole = _block_diagonal([block.by_free for block in self.blocks])
         ends = np.cumsum([0, *(len(block.names) for block in self.blocks)])
         rows = [np.arange(ends[b], ends[b + 1]) for b in self.display]
-        return whole[np.concatenate(rows)]
+        return np.asarray(whole[np.concatenate(rows)])
 
 
 def covariance_parameters(
@@ -223,25 +224,27 @@ def _random_term(
     k = model.effects_map(position)
     matrix = sigma2 * unit * (k @ structure.matrix(theta)[0] @ k.T)
     matrix = (matrix + matrix.T) / 2
-    to_core = _entry_map(np.linalg.inv(k), structure) / unit
     rows, columns = np.array(structure.entries).T
     entries = matrix[rows, columns]
+    to_user = unit * _entry_map(k, structure)
+    second: FloatArray | None = None
     if structure.natural_entries:
         names, kinds = _element_names(structure, effects.names, group)
-        values, by_entry = entries, np.eye(len(entries))
-        first, second = to_core, None
+        values, by_entry = entries, None
+        # Free in the core's basis: the user's may be far from orthogonal.
+        first, by_free = np.eye(len(entries)), to_user
     else:
         user = structure.theta(matrix[None])
         values = structure.natural(user)[0]
         names = tuple(f"{name} | {group}" for name in structure.parameter_names)
         kinds = tuple(map(_kind, structure.parameter_names))
         by_natural, bend = _entries_by_natural(structure, user)
-        by_entry = np.linalg.pinv(by_natural)
-        first = to_core @ by_natural
+        by_entry = np.asarray(np.linalg.pinv(by_natural))
+        to_core = np.asarray(np.linalg.inv(to_user))
+        first, by_free = to_core @ by_natural, np.eye(len(values))
         second = None if bend is None else np.einsum("ef,fij->eij", to_core, bend)
-    r = first.shape[1]
     if not singular:
-        return ParameterBlock(names, kinds, values, first, second, np.eye(r), (False,) * r)
+        return ParameterBlock(names, kinds, values, first, second, by_free, (False,) * len(values))
     # On the boundary only moves among matrices of the same rank are free: the chart's coordinates
     # that move G at all.
     n = len(entries)
@@ -249,9 +252,9 @@ def _random_term(
     moves = np.abs(jacobian[0]).max(axis=0, initial=0.0) > 0.0
     first = sigma2 * jacobian[0][:, moves]
     second = sigma2 * bends[:, moves][:, :, moves]
-    by_free = by_entry @ np.linalg.solve(to_core, first)
+    by_free = to_user @ first if by_entry is None else by_entry @ to_user @ first
     scale = np.sqrt(np.abs(np.diag(matrix)))
-    size = scale[rows] * scale[columns] if structure.natural_entries else np.ones(len(values))
+    size = scale[rows] * scale[columns] if by_entry is None else np.ones(len(values))
     fixed = tuple(bool(s == 0.0) for s in size)
     return ParameterBlock(names, kinds, values, first, second, by_free, fixed, True)
 
@@ -353,7 +356,7 @@ def _entry_map(k: FloatArray, structure: CovarianceStructure) -> FloatArray:
     rows, columns = np.array(structure.entries).T
     straight = k[rows][:, rows] * k[columns][:, columns]
     crossed = k[rows][:, columns] * k[columns][:, rows]
-    return np.where(rows == columns, straight, straight + crossed)
+    return np.asarray(np.where(rows == columns, straight, straight + crossed))
 
 
 def _block_diagonal(parts: Sequence[FloatArray]) -> FloatArray:

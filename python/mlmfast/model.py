@@ -226,7 +226,7 @@ class LMM:
         reduced = reduce_design(self._design, responses)
         covariance = fit_covariance(reduced, method, _options(options))
         estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        return FitBatch.from_fit(reduced, covariance, estimates, method)
+        return FitBatch.from_fit(reduced, covariance, estimates, method, self._frame)
 
     def _record(
         self, method: str, covariance: CovarianceFit, estimates: Estimates, ddf: str

@@ -124,7 +124,8 @@ class LMMResult:
         from mlmfast.contrast import two_sided
 
         kept = list(self._record.kept)
-        return self._series(two_sided(self.tvalues.to_numpy()[kept], self.df.to_numpy()[kept]))
+        t, df = (np.asarray(s, dtype=np.float64)[kept] for s in (self.tvalues, self.df))
+        return self._series(two_sided(t, df))
 
     def cov_params(self, kind: str | None = None, *, cluster: object = None) -> pd.DataFrame:
         """Covariance of the fixed effects, (X'V^-1 X)^-1, as SAS and lme4 report it.
@@ -189,7 +190,7 @@ class LMMResult:
             raise ModelError(f"conf_int(method={method!r}) is not available yet; use 'wald'")
         from mlmfast.contrast import quantile
 
-        half = self.bse * quantile(self.df.to_numpy(), level)
+        half = self.bse * quantile(np.asarray(self.df, dtype=np.float64), level)
         return pd.DataFrame({"lower": self.params - half, "upper": self.params + half})
 
     @property
@@ -423,8 +424,8 @@ class LMMResult:
         ----------
         L
             Text (``"Days = 10"``, ``"trtB - trtA"``), a dict from names of coefficients to weights,
-            an array of shape (p,) or (m, p) over all columns of X, or a list or a dict (by label) of
-            those. Rows that depend on others are left out of the F test.
+            an array of shape (p,) or (m, p) over all columns of X, or a list or a dict (by label)
+            of those. Rows that depend on others are left out of the F test.
         rhs
             Values under the hypothesis, added to what texts give.
         ddf

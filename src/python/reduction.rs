@@ -338,8 +338,8 @@ impl Reduction {
 
     /// log|V| (with log|X'V^-1 X| for REML) and y'Py at `sigma^2` = 1: first derivatives `(a, n)` and
     /// second derivatives `(a, n, n)` of each by entries, in the order log-determinants, y'Py; then
-    /// the derivatives of X'V^-1 X, `(a, n, rank, rank)`; NaN where V is not positive definite.
-    #[allow(clippy::type_complexity)]
+    /// the derivatives of X'V^-1 X, `(a, n, rank, rank)`, its inverse `(a, rank, rank)` and y'Py
+    /// `(a,)`; NaN where V is not positive definite.
     fn likelihood_derivatives<'py>(
         &self,
         py: Python<'py>,
@@ -347,7 +347,7 @@ impl Reduction {
         fits: Vec<usize>,
         entries: Vec<(usize, usize, usize)>,
         reml: bool,
-    ) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>)> {
+    ) -> PyResult<Vec<Floats<'py>>> {
         let g = self.covariances(&g, fits.len())?;
         let entries = self.entries(&entries)?;
         self.check_fits(&fits)?;
@@ -356,8 +356,9 @@ impl Reduction {
         }
         let (a, n, rank) = (fits.len(), entries.len(), self.0.rank());
         let one = |f: usize| likelihood_derivatives(&self.0, fits[f], &g[f], &entries, reml);
-        let mut out: [Vec<f64>; 5] = Default::default();
-        let lengths = [n, n * n, n, n * n, n * rank * rank];
+        let shapes: [&[usize]; 7] =
+            [&[n], &[n, n], &[n], &[n, n], &[n, rank, rank], &[rank, rank], &[]];
+        let mut out: [Vec<f64>; 7] = Default::default();
         for parts in py.detach(|| map_fits(a, one)) {
             if let Ok(parts) = parts {
                 out[0].extend(parts.logdet_by);
@@ -365,20 +366,16 @@ impl Reduction {
                 out[2].extend(parts.rss_by);
                 out[3].extend(parts.rss_second);
                 out[4].extend(parts.information_by);
+                out[5].extend(parts.solution.c);
+                out[6].push(parts.solution.rss);
             } else {
-                for (values, length) in out.iter_mut().zip(lengths) {
-                    values.resize(values.len() + length, f64::NAN);
+                for (values, shape) in out.iter_mut().zip(shapes) {
+                    values.resize(values.len() + shape.iter().product::<usize>(), f64::NAN);
                 }
             }
         }
-        let [logdet_by, logdet_second, rss_by, rss_second, information_by] = out;
-        Ok((
-            array(py, logdet_by, &[a, n])?,
-            array(py, logdet_second, &[a, n, n])?,
-            array(py, rss_by, &[a, n])?,
-            array(py, rss_second, &[a, n, n])?,
-            array(py, information_by, &[a, n, rank, rank])?,
-        ))
+        let named = out.into_iter().zip(shapes);
+        named.map(|(values, shape)| array(py, values, &[&[a], shape].concat())).collect()
     }
 
     /// Second derivatives of X'V^-1 X by entries, `(n_entries, n_entries, rank, rank)`; with

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -180,6 +181,7 @@ class CovarianceStructure(ABC):
         return values
 
 
+@cache
 def lower_entries(size: int, bands: int | None = None) -> tuple[tuple[int, int], ...]:
     """Entries (a, b), a >= b, of a symmetric matrix by rows; only those with a - b < bands.
 

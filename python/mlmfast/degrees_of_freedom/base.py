@@ -128,6 +128,10 @@ class DegreesOfFreedom(ABC):
             Where the method does not apply to the model.
         """
 
+    #: Is the method derived for REML alone? Refused with ML, then, with `why_reml`.
+    needs_reml: ClassVar[bool] = False
+    why_reml: ClassVar[str] = ""
+
     def check(self, reml: bool) -> None:
         """Refuse what can be told before fitting.
 
@@ -135,6 +139,8 @@ class DegreesOfFreedom(ABC):
         ------
         ModelError
         """
+        if self.needs_reml and not reml:
+            raise ModelError(f"ddf={self.name!r} needs a REML fit: {self.why_reml}")
 
     def of_rows(self, basis: TestBasis, rows: FloatArray) -> FloatArray:
         """Degrees of freedom of each of m contrasts, rows of shape (m, rank); shape (m,).

@@ -9,11 +9,11 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, FittedRows, TestBasis, wald
 from mlmfast.degrees_of_freedom.satterthwaite import (
+    derivatives_of,
     gradient_of_phi,
     satterthwaite,
     unidentified_note,
 )
-from mlmfast.errors import ModelError
 from mlmfast.information import Information
 
 
@@ -45,13 +45,11 @@ class KenwardRoger(DegreesOfFreedom):
     #: Is the term with second derivatives of V part of it?
     bends: ClassVar[bool] = True
 
-    def check(self, reml: bool) -> None:
-        if not reml:
-            raise ModelError(
-                f"ddf={self.name!r} needs a REML fit: the correction is derived for REML estimates "
-                "of the covariance parameters. Fit with method='REML', or take "
-                "ddf='satterthwaite', which ML fits have too"
-            )
+    needs_reml: ClassVar[bool] = True
+    why_reml: ClassVar[str] = (
+        "the correction is derived for REML estimates of the covariance parameters. Fit with "
+        "method='REML', or take ddf='satterthwaite', which ML fits have too"
+    )
 
     def basis(self, fitted: FittedRows) -> TestBasis:
         self.check(fitted.reml)
@@ -131,8 +129,8 @@ class KenwardRoger2009(KenwardRoger):
     Phi_A = (KR's) - sum_s b_s dPhi_s then no longer depends on how V is parameterised; where V is
     linear in the parameters it is KR's.
 
-    References: Kenward and Roger (2009) Computational Statistics and Data Analysis 53:2583; SAS/STAT
-    User's Guide, MODEL statement of PROC MIXED, DDFM=KENWARDROGER2.
+    References: Kenward and Roger (2009) Computational Statistics and Data Analysis 53:2583;
+    SAS/STAT User's Guide, MODEL statement of PROC MIXED, DDFM=KENWARDROGER2.
     """
 
     name: ClassVar[str] = "kenward-roger-2009"
@@ -152,13 +150,13 @@ def scaled_f(basis: TestBasis, rows: FloatArray) -> tuple[float, float]:
 
     Kenward and Roger (1997), section 3; where a divisor vanishes (few clusters), as pbkrtest does.
     """
-    assert basis.gradient is not None and basis.covariance is not None, "another method's basis"
+    gradient, covariance = derivatives_of(basis)
     size = len(rows)
     # L' (L Phi L')^-1 L dPhi_k, for each k
-    inner = np.linalg.solve(rows @ basis.phi @ rows.T, rows @ basis.gradient @ rows.T)
+    inner = np.linalg.solve(rows @ basis.phi @ rows.T, rows @ gradient @ rows.T)
     traces = np.einsum("kii->k", inner)
-    a1 = float(traces @ basis.covariance @ traces)
-    a2 = float(np.einsum("ij,iab,jba->", basis.covariance, inner, inner))
+    a1 = float(traces @ covariance @ traces)
+    a2 = float(np.einsum("ij,iab,jba->", covariance, inner, inner))
     if a2 <= 0.0:
         return float("inf"), 1.0
     if size == 1:

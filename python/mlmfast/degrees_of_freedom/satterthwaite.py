@@ -62,12 +62,19 @@ def gradient_of_phi(information: Information) -> FloatArray:
     return np.asarray(-(half @ information.by_parameters @ half.T))
 
 
+def derivatives_of(basis: TestBasis) -> tuple[FloatArray, FloatArray]:
+    """Derivatives of Phi, and the covariance of the parameters, of a basis that has them."""
+    if basis.gradient is None or basis.covariance is None:
+        raise AssertionError("another method's basis")
+    return basis.gradient, basis.covariance
+
+
 def satterthwaite(basis: TestBasis, rows: FloatArray) -> FloatArray:
     """Degrees of freedom of each of m rows, (m,); infinite where the variance is known."""
-    assert basis.gradient is not None and basis.covariance is not None, "another method's basis"
+    gradient, covariance = derivatives_of(basis)
     variance = ((rows @ basis.phi) * rows).sum(axis=1)
-    slopes = ((rows @ basis.gradient) * rows).sum(axis=2).T
-    spread = ((slopes @ basis.covariance) * slopes).sum(axis=1)
+    slopes = ((rows @ gradient) * rows).sum(axis=2).T
+    spread = ((slopes @ covariance) * slopes).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(spread > 0, 2.0 * variance**2 / spread, np.inf))
 

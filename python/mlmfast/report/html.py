@@ -119,6 +119,7 @@ def _facts_html(pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def table_html(table: Table) -> str:
+    """A table as HTML."""
     head = "".join(_cell(text, "th", j < table.n_labels) for j, text in enumerate(table.header))
     rows = "\n".join(_row(row, table) for row in table.rows)
     note = f'\n<p class="note">{_text(table.note)}</p>' if table.note else ""
