@@ -300,6 +300,14 @@ def lmm(
     >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
     >>> round(fit.sigma, 4)
     30.9912
+
+    Residual standard deviations that grow with the days (nlme's varExp), over correlated residuals:
+
+    >>> data = mlm.load_sleepstudy()
+    >>> fit = mlm.lmm("Reaction ~ Days", data, residual="ar1(Days | Subject)",
+    ...               residual_scale="exp(Days)")
+    >>> fit.residual_parameters.round(3).to_dict()
+    {'Variance': 953.206, 'AR(1)': 0.791, 'exp(Days)': 0.087}
     """
     # Refused before any data are read.
     _check_ddf(ddf, _method(method))

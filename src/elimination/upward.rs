@@ -335,6 +335,14 @@ impl Elimination<'_> {
         if self.has_directions(level) {
             for k in 0..self.first_entry[level + 1] - first {
                 let direction = self.stacked(level, unit, 1 + k);
+                if q == 1 {
+                    let into = &mut target_by[block(k, w * w)];
+                    for i in 0..w {
+                        axpy(-direction[0] * u[i], &u[..=i], &mut into[i * w..i * w + i + 1]);
+                    }
+                    logdet_by[first + k] += count * h[0] * direction[0];
+                    continue;
+                }
                 let du = times(direction, u, q, q, w);
                 let into = &mut target_by[block(k, w * w)];
                 for a in 0..q {
