@@ -54,7 +54,9 @@ def structures_that(holds):
 
 def random_theta(structure, spread=0.7, seed=0):
     rng = np.random.default_rng(seed + structure.n_theta)
-    return spread * rng.standard_normal((N_FITS, structure.n_theta))
+    theta = spread * rng.standard_normal((N_FITS, structure.n_theta))
+    # Positive coefficients of positive semi-definite matrices where any theta will not do.
+    return theta if structure.everywhere else np.abs(theta) + 0.1
 
 
 def entries_of(structure, theta):

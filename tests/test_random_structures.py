@@ -18,8 +18,10 @@ from .test_covariance import cases, central, entries_of, structures_that
 
 # Banded correlations and a free smoothness are for residuals.
 closed_structures = structures_that(
-    lambda s: not (s.keyword in {"toep", "toeph"} and s.bands < s.size)
-    and not (s.keyword == "sp_matern" and s.nu is None)
+    lambda s: (
+        not (s.keyword in {"toep", "toeph"} and s.bands < s.size)
+        and not (s.keyword == "sp_matern" and s.nu is None)
+    )
 )
 
 
@@ -66,7 +68,9 @@ def test_closed_parameters_give_the_same_matrices(structure):
     natural, matrix = closed.natural(theta), closed.matrix(theta)
     assert closed.parameter_names == structure.parameter_names
     assert np.linalg.eigvalsh(matrix).min() > -1e-12
-    assert_allclose(structure.matrix(structure.from_natural(natural)), matrix, rtol=1e-8, atol=1e-10)
+    assert_allclose(
+        structure.matrix(structure.from_natural(natural)), matrix, rtol=1e-8, atol=1e-10
+    )
     assert_allclose(closed.matrix(closed.from_natural(natural)), matrix, rtol=1e-8, atol=1e-10)
 
 
@@ -140,7 +144,9 @@ def test_no_optimiser_finds_a_better_optimum(seed):
     def deviance(theta):
         n = getattr(structure, "n_scales", 0)
         theta = np.concatenate([np.abs(theta[:n]), theta[n:]])
-        W = dense.relative_covariance([term.with_covariance(structure.matrix(theta[None])[0])], len(frame))
+        W = dense.relative_covariance(
+            [term.with_covariance(structure.matrix(theta[None])[0])], len(frame)
+        )
         return dense.profiled_deviance(design.y, design.fixed_matrix, W, case.method)
 
     best = minimize(deviance, start, method="BFGS", options={"gtol": 1e-5, "maxiter": 200}).fun

@@ -34,7 +34,6 @@ _Series: TypeAlias = tuple[
 _Entry: TypeAlias = tuple[int, int, int]
 
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
-
 def run_chain(f: FloatArray, z: FloatArray) -> FloatArray: ...
 def walk_series(
     a: FloatArray, b: FloatArray, starts: CodeArray, values: FloatArray, whiten: bool

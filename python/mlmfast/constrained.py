@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance_functions import CovarianceFunctions

@@ -17,6 +17,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.reduced_model import ReducedModel, natural_in_units, structure_of
 from mlmfast.unit_covariances import Directions
@@ -185,8 +186,10 @@ def covariance_parameters(
                 _random_term(model, position, term, own, singular[position], sigma2, unit)
             )
             continue
-        prefix = f"{next(arms)}: " if n_arms > 1 else ""
         structure = structure_of(term)
+        # With a scale one structure holds all arms, and names them itself.
+        several = n_arms > 1 and not isinstance(structure, ScaledCovariance)
+        prefix = f"{next(arms)}: " if several else ""
         if isinstance(term.structure, Directions):
             own_linear, own_bent = _directions(term.structure, theta[:, s])
             linear, bent = [*linear[:-1], own_linear], [*linear[:-1], own_bent]

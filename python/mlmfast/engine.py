@@ -192,7 +192,7 @@ def _check_iterative(design: Design) -> None:
     if design.residual is not None:
         raise ModelError(
             f"the iterative engine has independent residuals; leave out "
-            f"residual={design.residual.formula.text!r} or options={{'engine': 'iterative'}}"
+            f"{design.residual.text} or options={{'engine': 'iterative'}}"
         )
     if not design.random:
         raise ModelError(
@@ -207,16 +207,12 @@ def _crossed(design: Design, levels: tuple[int, ...], inner: int) -> ModelError:
     if design.residual is not None and inner == len(factors):
         return ModelError(
             f"subjects ({design.residual.subject.name!r}) of "
-            f"residual={design.residual.formula.text!r} are met with several levels of the "
+            f"{design.residual.text} are met with several levels of the "
             f"grouping factor {factors[-1].name!r}; random effects inside or across subjects "
             "are not available yet with a residual structure"
         )
     outer_name, inner_name = factors[inner - 1].name, factors[inner].name
-    what = (
-        "options={'engine': 'nested'}"
-        if design.residual is None
-        else f"residual={design.residual.formula.text!r}"
-    )
+    what = "options={'engine': 'nested'}" if design.residual is None else f"{design.residual.text}"
     return ModelError(
         f"grouping factors {outer_name!r} and {inner_name!r} are crossed (a level of "
         f"{inner_name!r} is met with several levels of {outer_name!r}), which {what} does not "

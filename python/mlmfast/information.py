@@ -18,6 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mlmfast import _core
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance_parameters import (
     CovarianceParameters,
@@ -25,6 +26,7 @@ from mlmfast.covariance_parameters import (
     residual_direction,
 )
 from mlmfast.criterion import Criterion
+from mlmfast.errors import ModelError
 from mlmfast.reduced_model import ReducedModel
 
 #: Scaled information below which the data do not tell a combination of parameters.

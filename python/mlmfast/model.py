@@ -22,7 +22,7 @@ from mlmfast.iterative import IterativeSettings
 from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
 from mlmfast.random_parameters import term_parameters
-from mlmfast.record import FitRecord, GroupRecord, TermRecord
+from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
 
@@ -44,7 +44,15 @@ class LMM:
         parameters of its own for each arm, ``"ar1(visit | arm / subject)"``; see `structures`.
         Independent residuals of one variance by default.
     residual_scale
-        Not available yet, must be None.
+        What residual standard deviations are multiplied by, on top of ``residual``: a factor
+        (``"sex"``, nlme's varIdent: ratios to its first level), ``"power(x)"`` (varPower,
+        |x|^delta), ``"exp(x)"`` (varExp, exp(delta x)), ``"power(x | sex)"`` for a delta by level,
+        or a product such as ``"sex * exp(x)"``. `sigma` is then that at scale 1: of the first
+        level, where the covariate is 1 (power) or 0 (exp).
+    lin
+        Known matrices A_1, ..., A_q of ``residual="lin(visit | subject)"``, R = sum theta_k A_k: a
+        list of arrays in the order of the visits' levels, or of data frames with the visits as
+        labels. A visit that no row has is left out.
     weights, offset
         Column name or array. Var(e) = sigma^2 / weight; the offset is added to X beta.
     contrasts
@@ -67,16 +75,12 @@ class LMM:
         *,
         residual: str | None = None,
         residual_scale: str | None = None,
+        lin: Any = None,
         weights: Any = None,
         offset: Any = None,
         contrasts: Mapping[str, Any] | None = None,
         na_action: str = "drop",
     ) -> None:
-        if residual_scale is not None:
-            raise ModelError(
-                "residual_scale= is not available yet; for a variance by level of a factor write "
-                "residual='diag(factor | subject)'"
-            )
         started = time.perf_counter()
         self._frame: ModelFrame | None = build_model_frame(
             formula,
@@ -86,6 +90,8 @@ class LMM:
             contrasts=contrasts,
             na_action=na_action,
             residual=residual,
+            residual_scale=residual_scale,
+            lin=lin,
         )
         self._design = self._frame.design
         self._reductions: dict[str | IterativeSettings | None, ReducedModel] = {}
@@ -298,10 +304,14 @@ class LMM:
         natural = term_parameters(reduced, covariance, estimates)
         groups, terms = _groups_and_terms(design, frame, estimates, singular, natural)
         newton = covariance.newton
+        residual = reduced.residual_record(covariance.criterion, covariance.theta)
         certificate = Certificate(
             newton_decrement=float(newton.decrement[0]),
             min_hessian_eigenvalue=float(newton.min_eigenvalue[0]),
-            boundary=_boundary(groups, terms),
+            boundary=(
+                *_boundary(groups, terms),
+                *_residual_boundary(reduced, covariance, residual),
+            ),
             n_evaluations=int(covariance.n_evaluations[0]),
             n_iterations=int(newton.n_iterations[0]),
             engine=engine_name(reduced),
@@ -321,7 +331,7 @@ class LMM:
             beta=estimates.beta[0],
             vcov=estimates.vcov[0],
             sigma2=float(estimates.sigma2[0]),
-            residual=reduced.residual_record(covariance.criterion, covariance.theta),
+            residual=residual,
             deviance=float(estimates.deviance[0]),
             n_theta=covariance.criterion.n_theta,
             groups=groups,
@@ -332,6 +342,7 @@ class LMM:
             ddf=ddf,
             fixed_spec=None if frame is None else frame.fixed,
             monte_carlo=reduced.monte_carlo_error(covariance.criterion, covariance.theta),
+            residual_scale=reduced.scale_record(covariance.criterion, covariance.theta),
         )
 
 
@@ -341,6 +352,7 @@ def lmm(
     *,
     residual: str | None = None,
     residual_scale: str | None = None,
+    lin: Any = None,
     method: str = "REML",
     weights: Any = None,
     offset: Any = None,
@@ -361,6 +373,14 @@ def lmm(
     >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
     >>> round(fit.sigma, 4)
     30.9912
+
+    Residual standard deviations that grow with the days (nlme's varExp), over correlated residuals:
+
+    >>> data = mlm.load_sleepstudy()
+    >>> fit = mlm.lmm("Reaction ~ Days", data, residual="ar1(Days | Subject)",
+    ...               residual_scale="exp(Days)")
+    >>> fit.residual_parameters.round(3).to_dict()
+    {'Variance': 953.206, 'AR(1)': 0.791, 'exp(Days)': 0.087}
     """
     # Refused before any data are read.
     _check_ddf(ddf, _method(method))
@@ -369,6 +389,7 @@ def lmm(
         data,
         residual=residual,
         residual_scale=residual_scale,
+        lin=lin,
         weights=weights,
         offset=offset,
         contrasts=contrasts,
@@ -436,6 +457,29 @@ def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) ->
             if not zero or _is_deficient(term, zero):
                 out.append(f"{what} for {', '.join(term.names)} by {group}")
     return tuple(out)
+
+
+def _residual_boundary(
+    reduced: ReducedModel, covariance: CovarianceFit, residual: ResidualRecord | None
+) -> list[str]:
+    """Name residual covariances that are singular, and terms that cannot be told apart."""
+    if reduced.profiled:
+        return []
+    from mlmfast.identification import (
+        flat_directions,
+        name_confounded,
+        name_flat,
+        name_unseen,
+        singular_residual,
+    )
+
+    newton = covariance.newton
+    out = name_confounded(reduced, covariance.confounded)
+    out += singular_residual(reduced, residual, bool(newton.converged[0]))
+    if not out and newton.converged[0] and newton.min_eigenvalue[0] < 1e-4:
+        flat = flat_directions(covariance.criterion, covariance.theta)
+        out = (name_unseen(reduced) if flat else []) or name_flat(reduced, flat)
+    return out
 
 
 def _is_deficient(term: TermRecord, zero: list[str]) -> bool:
@@ -509,17 +553,20 @@ def _warn(result: LMMResult) -> None:
             stacklevel=4,
         )
     if not result.converged:
+        named = "; ".join(result.certificate.boundary)
+        remedy = "simplify the random effects, or start from other values"
+        if named:
+            remedy = f"{named}. Use a structure with fewer parameters"
         warnings.warn(
             "the fit did not reach a certified minimum (decrement "
-            f"{result.certificate.newton_decrement:.1e}); simplify the random effects, or start "
-            "from other values",
+            f"{result.certificate.newton_decrement:.1e}): {remedy}",
             ConvergenceWarning,
             stacklevel=4,
         )
     elif result.singular:
         warnings.warn(
             f"singular fit: {'; '.join(result.certificate.boundary)}. Estimates and standard "
-            "errors are valid; consider a simpler random-effects structure",
+            "errors of the fixed effects are valid; consider a simpler covariance structure",
             SingularFitWarning,
             stacklevel=4,
         )

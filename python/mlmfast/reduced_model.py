@@ -14,10 +14,11 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from mlmfast import _core
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns
-from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.quasi_separable import QuasiSeparable
+from mlmfast.covariance.scaled_covariance import ScaledCovariance, positive
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
@@ -30,7 +31,9 @@ from mlmfast.iterative import (
     monte_carlo_error,
     reduce_iteratively,
 )
-from mlmfast.record import FitRecord, ResidualRecord
+from mlmfast.record import FitRecord, ResidualRecord, ScaleRecord
+from mlmfast.residual_structure import ResidualDesign
+from mlmfast.scaled_units import ScaledUnits
 from mlmfast.series_covariance import SeriesCovariance, series_record
 from mlmfast.unit_covariances import (
     Directions,
@@ -205,7 +208,8 @@ class ReducedModel:
                 if isinstance(block.structure, SeriesCovariance):
                     theta[row, s] = block.structure.start(self.core, fit, 1.0 - share)
                     continue
-                if isinstance(block.structure, UnitCovariances):
+                if _has_own_points(block):
+                    assert isinstance(block.structure, UnitCovariances | ScaledUnits)
                     theta[row : row + 1, s] = block.structure.start()
                     theta[row, s.start] += 0.5 * np.log(1.0 - share)
                     continue
@@ -214,14 +218,19 @@ class ReducedModel:
                     matrix = (1.0 - share) * _pairwise_covariance(sums[own], counts[own])[None]
                 else:
                     matrix = share * np.eye(block.structure.size)[None]
-                theta[row : row + 1, s] = structure_of(block).theta(matrix)
+                if isinstance(block.structure, ScaledUnits):
+                    theta[row : row + 1, s] = block.structure.start(matrix[0])
+                else:
+                    theta[row : row + 1, s] = structure_of(block).theta(matrix)
         return theta
 
     def residual_record(self, criterion: Criterion, theta: FloatArray) -> ResidualRecord | None:
-        """The residual covariance of the first fit."""
+        """The residual covariance of the first fit; None where rows are independent."""
         residual = self.design.residual
-        if residual is None:
+        if residual is None or residual.formula is None:
             return None
+        if residual.scale is not None:
+            return self._scaled_record(criterion, theta)
         unit = (self.core.y_scale[0] / self.y_scaling[0].scale) ** 2
         names: list[str] = []
         values: list[FloatArray] = []
@@ -253,15 +262,64 @@ class ReducedModel:
             parameters=np.concatenate(values),
         )
 
+    def _scaled_record(self, criterion: Criterion, theta: FloatArray) -> ResidualRecord:
+        """The residual covariance of the first fit at scale 1."""
+        residual = self.design.residual
+        assert residual is not None
+        assert residual.formula is not None
+        structure, own = self._scaled(criterion)
+        unit = self.response_unit
+        natural = natural_in_units(structure, theta[:1, own], unit)
+        covariances = [unit * matrix[0] for matrix in structure.reference(theta[:1, own])]
+        if residual.points is not None:
+            covariances = [np.empty((0, 0))]
+        return ResidualRecord(
+            text=residual.formula.text,
+            structure=residual.formula.structure,
+            subject=residual.subject.name,
+            n_subjects=residual.subject.n_levels,
+            visits=residual.visits,
+            arms=residual.arms,
+            covariances=np.array(covariances),
+            parameter_names=structure.parameter_names[: structure.n_base],
+            parameters=natural[: structure.n_base],
+        )
+
+    def scale_record(self, criterion: Criterion, theta: FloatArray) -> ScaleRecord | None:
+        """The residual scale of the first fit."""
+        residual = self.design.residual
+        if residual is None or residual.scale is None:
+            return None
+        structure, own = self._scaled(criterion)
+        natural = structure.natural(theta[:1, own])[0, structure.n_base :]
+        scale = residual.scale
+        return ScaleRecord(scale.formula.text, scale.names, scale.is_ratio, natural, scale.levels)
+
+    def _scaled(self, criterion: Criterion) -> tuple[ScaledCovariance, slice]:
+        """The scaled residual covariance and its stretch of theta: the last block."""
+        structure = structure_of(criterion.terms[-1])
+        assert isinstance(structure, ScaledCovariance), "there is a residual scale"
+        return structure, criterion.theta_slices[-1]
+
     def _common_variance(
-        self, theta: FloatArray, g: list[FloatArray], unit: FloatArray
+        self, criterion: Criterion, theta: FloatArray, g: list[FloatArray], unit: FloatArray
     ) -> FloatArray:
-        """The residual variance where all visits have the same, else NaN; shape (n_fits,)."""
-        series = self.blocks[-1].structure
-        if isinstance(series, SeriesCovariance):
-            return series.common_variance(theta[:, -series.n_theta :]) * unit**2
-        template = g[-1][:, 0, 0] if g[-1].ndim == 5 else g[-1]
-        variances = np.diagonal(template, axis1=1, axis2=2)
+        """The residual variance where all visits have the same, else NaN; shape (n_fits,).
+
+        With a residual scale, that at scale 1.
+        """
+        assert self.design.residual is not None
+        if self.design.residual.scale is not None:
+            structure, own = self._scaled(criterion)
+            matrices = np.concatenate(structure.reference(theta[:, own]), axis=1)
+            k = structure.arms[0].size
+            variances = matrices[:, np.arange(matrices.shape[1]), np.arange(matrices.shape[1]) % k]
+        else:
+            series = self.blocks[-1].structure
+            if isinstance(series, SeriesCovariance):
+                return series.common_variance(theta[:, -series.n_theta :]) * unit**2
+            template = g[-1][:, 0, 0] if g[-1].ndim == 5 else g[-1]
+            variances = np.diagonal(template, axis1=1, axis2=2)
         first = variances[:, 0]
         same = np.abs(variances - first[:, None]).max(axis=1) <= 1e-12 * first
         return np.where(same, first * unit**2, np.nan)
@@ -358,7 +416,7 @@ class ReducedModel:
             covariances[self.order[position]] = (full + full.mT) / 2
         vcov = sigma2[:, None, None] * np.stack([k @ matrix @ k.T for matrix in c])
         if not self.profiled:
-            sigma2 = self._common_variance(theta, g, unit)
+            sigma2 = self._common_variance(criterion, theta, g, unit)
         return Estimates(beta, vcov, sigma2, tuple(covariances), deviance)
 
 
@@ -370,17 +428,18 @@ def _is_nearly_constant(column: FloatArray | None) -> bool:
     return abs(statistics.mean) > 2.0 * statistics.spread
 
 
+#: Numbers in the matrices of all units with derivatives (4 GB).
+LARGEST_STACK = 500_000_000
+
+
 def _pairwise_covariance(sums: FloatArray, counts: FloatArray) -> FloatArray:
     """Covariances over the units that have both visits, made positive definite."""
     variance = np.diag(sums) / np.maximum(np.diag(counts), 1.0)
     overall = max(float(variance.max(initial=0.0)), 1e-300)
     sd = np.sqrt(np.maximum(variance, 1e-3 * overall))
     pairwise = np.where(counts > 1, sums / np.maximum(counts, 1.0), 0.0)
-    correlation = np.clip(pairwise / np.outer(sd, sd), -0.95, 0.95)
-    np.fill_diagonal(correlation, 1.0)
-    lifted = floor_eigenvalues(correlation[None], 0.02, 0.05)[0]
-    scale = sd / np.sqrt(np.diag(lifted))
-    return np.asarray(lifted * np.outer(scale, scale))
+    np.fill_diagonal(pairwise, sd * sd)
+    return positive(pairwise)
 
 
 def structure_of(block: TermBlock) -> CovarianceStructure:
@@ -389,24 +448,9 @@ def structure_of(block: TermBlock) -> CovarianceStructure:
     return structure.structure if isinstance(structure, Directions) else structure
 
 
-def natural_powers(structure: CovarianceStructure, theta: FloatArray) -> FloatArray:
-    """Power of the covariance's scale with which each natural parameter grows, shape (n_theta,).
-
-    1 for a variance, 1/2 for a loading, 0 for a correlation or a range: read off the derivative
-    along the scale.
-    """
-    entries = tuple(np.array(structure.entries).T)
-    matrix = structure.matrix(theta)[0][entries]
-    along, *_ = np.linalg.lstsq(structure.jacobian(theta)[0], matrix, rcond=None)
-    natural = structure.natural(theta)[0]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        power = structure.natural_jacobian(theta)[0] @ along / natural
-    return np.clip(np.where(np.isfinite(power), np.round(2.0 * power) / 2.0, 0.0), 0.0, 1.0)
-
-
 def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
     """Natural parameters of the covariance times ``unit``, shape (n_theta,)."""
-    return np.asarray(structure.natural(theta)[0] * unit ** natural_powers(structure, theta))
+    return np.asarray((structure.natural(theta) * unit ** scale_powers(structure, theta))[0])
 
 
 def reduce_design(
@@ -493,10 +537,10 @@ def _reduce(
             noise=noise,
             terms=terms,
             sqrt_weights=sqrt_weights,
-            visits=None if residual is None or series is not None else residual.positions,
-            n_visits=0 if residual is None or series is not None else residual.order,
+            visits=None if residual is None or series is not None else residual.core_positions,
+            n_visits=0 if residual is None or series is not None else residual.core_order,
             series=series,
-            share=share and (residual is None or residual.points is None),
+            share=share and (residual is None or not residual.by_unit),
         )
     except _core.CollinearRandomEffects as error:
         raise _collinear(design, order, blocks, *error.args) from None
@@ -540,12 +584,21 @@ def _blocks(
         kind = WalkedSeries if walked else SeriesCovariance
         own = kind(residual.structure, residual.series)
         return (*blocks, TermBlock(own, len(position), 0, True))
+    if residual is not None and residual.scale is not None:
+        level = len(position)
+        assert not isinstance(nesting, IterativeSettings), "it has independent residuals"
+        return (*blocks, _scaled_block(residual, level, nesting.codes(level)))
     if residual is not None and residual.points is not None:
+        assert isinstance(residual.structure, Spatial), "only these take coordinates"
         distances = distances_within(
-            residual.points, residual.units, residual.positions, residual.n_units, residual.order
+            type(residual.structure),
+            residual.points,
+            residual.units,
+            residual.positions,
+            residual.n_units,
+            residual.order,
         )
         level = len(position)
-        assert isinstance(residual.structure, Spatial), "only these take coordinates"
         assert not isinstance(nesting, IterativeSettings), "it has independent residuals"
         units = UnitCovariances(residual.structure, distances[nesting.codes(level)])
         return (*blocks, TermBlock(units, level, 0, True))
@@ -558,6 +611,42 @@ def _blocks(
             for arm in range(len(residual.arms))
         ]
     return tuple(blocks)
+
+
+def _scaled_block(residual: ResidualDesign, level: int, units: CodeArray) -> TermBlock:
+    """The residual covariance with its scale; ``units`` are codes in the core's order."""
+    structure = residual.scaled_structure
+    if not residual.by_unit:
+        few = has_few_parameters(structure)
+        return TermBlock(SharedDirections(structure) if few else structure, level, 0, True)
+    t = structure.n_theta
+    n_values = residual.n_units * residual.order**2 * (1 + t + t * (t + 1) // 2)
+    if n_values > LARGEST_STACK:
+        raise ModelError(
+            f"{residual.text} with {t} parameters over {residual.n_units:,} units of "
+            f"{residual.order} rows would take {8 * n_values / 1e9:.1f} GB; a scale by a factor, "
+            "or a structure with fewer parameters, takes less"
+        )
+    distances = None
+    if residual.points is not None:
+        assert isinstance(residual.structure, Spatial), "only these take coordinates"
+        distances = distances_within(
+            type(residual.structure),
+            residual.points,
+            residual.units,
+            residual.positions,
+            residual.n_units,
+            residual.order,
+        )[units]
+    own = ScaledUnits(structure, residual.unit_exponents()[units], distances)
+    return TermBlock(own, level, 0, True)
+
+
+def _has_own_points(block: TermBlock) -> bool:
+    structure = block.structure
+    if isinstance(structure, ScaledUnits):
+        return structure.distances is not None
+    return isinstance(structure, UnitCovariances)
 
 
 def _collinear(

@@ -52,7 +52,7 @@ def series_residual_design(
     size = len(at_visit) if few else min(30, len(at_visit))
     at = at_visit if few else at_visit[np.linspace(0, len(at_visit) - 1, size).astype(np.intp)]
     points = at[:, None] if kind.needs == "coordinates" else None
-    structure = instance(kind, size, points, formula)
+    structure = instance(formula.calls[0], kind, size, points, formula)
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
     )
@@ -78,7 +78,7 @@ def _visits_of_series(
     distinct: FloatArray,
 ) -> tuple[CodeArray, tuple[str, ...], FloatArray]:
     """Visit of each row, labels of the visits, and their times."""
-    codes, labels, points = visits_of_rows(formula, kind, frame)
+    codes, labels, points = visits_of_rows(formula.calls[0], kind, frame)
     if points is not None:
         return codes, labels, points[:, 0]
     if len(labels) == len(distinct):

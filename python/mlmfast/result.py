@@ -476,12 +476,9 @@ class LMMResult:
         """Parameters of the residual covariance on their natural scale, as SAS names them.
 
         ``arm: name`` where arms have parameters of their own; the residual variance alone for
-        independent residuals.
+        independent residuals. Ratios of standard deviations and exponents of `residual_scale` last.
         """
-        residual = self._record.residual
-        if residual is None:
-            return pd.Series({"Residual": self._record.sigma2})
-        return pd.Series(residual.parameters, index=list(residual.parameter_names))
+        return pd.Series(dict(self._record.residual_parameters))
 
     @property
     def held(self) -> dict[str, float]:
@@ -733,6 +730,7 @@ class LMMResult:
 
         source = self._needs_source("a contrast in a model with aliased columns")
         return aliasing(source.design, self._record.kept)
+
     @property
     def monte_carlo_error(self) -> MonteCarloError | None:
         """How far probes may have moved likelihood and estimates; None where none were used.

@@ -14,8 +14,9 @@ from mlmfast.covariance import STRUCTURES
 from mlmfast.iterative.monte_carlo import MonteCarloError
 from mlmfast.language.terms import term_list
 from mlmfast.model_matrix import ModelMatrixSpec
-from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
-from mlmfast.residual_structure import parse_residual
+from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, ScaleRecord, TermRecord
+from mlmfast.residual_formula import PRODUCT, parse_residual
+from mlmfast.residual_scale import parse_scale
 
 _Kind = TypeVar("_Kind")
 
@@ -27,6 +28,7 @@ def record_to_dict(record: FitRecord) -> dict[str, Any]:
         "terms": [_members(term) | {"spec": _spec_to_dict(term.spec)} for term in record.terms],
         "certificate": _members(record.certificate),
         "residual": None if record.residual is None else _members(record.residual),
+        "residual_scale": _members(record.residual_scale) if record.residual_scale else None,
         "fixed_spec": _spec_to_dict(record.fixed_spec),
         "monte_carlo": None if record.monte_carlo is None else _members(record.monte_carlo),
     }
@@ -69,6 +71,7 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
         ddf=typed(data["ddf"], str),
         fixed_spec=_spec(data["fixed_spec"]),
         monte_carlo=_monte_carlo(data.get("monte_carlo"), terms),
+        residual_scale=_scale(data.get("residual_scale")),
     )
 
 
@@ -127,7 +130,8 @@ def _residual(data: Any) -> ResidualRecord | None:
     names = _texts(data["parameter_names"])
     text, structure = typed(data["text"], str), typed(data["structure"], str)
     # Reports read both again.
-    if parse_residual(text).structure != structure or structure not in STRUCTURES:
+    words = structure.split(PRODUCT)
+    if parse_residual(text).structure != structure or not set(words) <= set(STRUCTURES):
         raise ValueError(f"{text!r} is not a residual covariance of structure {structure!r}")
     if not arms or not names or len(names) % len(arms):
         raise ValueError("the parameters of the residual covariance do not fit its groups")
@@ -142,6 +146,22 @@ def _residual(data: Any) -> ResidualRecord | None:
         parameter_names=names,
         parameters=array(data["parameters"], (len(names),)),
     )
+
+
+def _scale(data: Any) -> ScaleRecord | None:
+    if data is None:
+        return None
+    text, names = typed(data["text"], str), _texts(data["names"])
+    levels = tuple(_texts(item) for item in typed(data["levels"], list))
+    factors = parse_scale(text).factors
+    counts = [len(own) - (f.kind == "levels") for f, own in zip(factors, levels, strict=True)]
+    is_ratio = tuple(typed(item, bool) for item in typed(data["is_ratio"], list))
+    parameters = array(data["parameters"], (len(names),))
+    if not len(is_ratio) == len(names) == sum(counts) or any(
+        p <= 0 for p in parameters[np.array(is_ratio)]
+    ):
+        raise ValueError(f"the parameters of the residual scale {text!r} do not fit it")
+    return ScaleRecord(text, names, is_ratio, parameters, levels)
 
 
 def _group(data: Mapping[str, Any]) -> GroupRecord:

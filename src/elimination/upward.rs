@@ -146,6 +146,7 @@ impl Elimination<'_> {
     pub(super) fn push_node(
         &self,
         level: usize,
+        unit: usize,
         layout: NodeLayout,
         work: &mut Workspace,
     ) -> usize {
@@ -164,7 +165,7 @@ impl Elimination<'_> {
         if self.is_leaf(level) && !work.wants_conditional {
             return start;
         }
-        let g = &self.g[level];
+        let g = self.covariance(level, unit);
         for a in 0..q {
             for b in 0..q {
                 axpy_within(
@@ -262,7 +263,7 @@ impl Elimination<'_> {
             axpy(1.0, &m[(q + i) * (q + w) + q..][..=i], &mut target.gram[i * w..i * w + i + 1]);
         }
         self.add_whitened(level, work, target.gram);
-        let start = self.push_node(level, layout, work);
+        let start = self.push_node(level, unit, layout, work);
         self.own_tangents(level, unit, &work.u, &work.h, 1.0, target.by, logdet_by);
         let node = &mut work.nodes[level][start..];
         let own = self.first_entry[level + 1] - self.first_entry[level];
@@ -308,7 +309,7 @@ impl Elimination<'_> {
             } else {
                 solve_lower(&work.w, q, &mut work.whitened, q + w);
             }
-            self.push_node(level, layout, work);
+            self.push_node(level, unit, layout, work);
             let weight = if b == first { count as f64 } else { 0.0 };
             self.own_tangents(level, unit, &work.u, &work.h, weight, target.by, logdet_by);
             self.add_whitened(level, work, target.gram);
@@ -341,6 +342,14 @@ impl Elimination<'_> {
         if self.has_directions(level) {
             for k in 0..self.first_entry[level + 1] - first {
                 let direction = self.stacked(level, unit, 1 + k);
+                if q == 1 {
+                    let into = &mut target_by[block(k, w * w)];
+                    for i in 0..w {
+                        axpy(-direction[0] * u[i], &u[..=i], &mut into[i * w..i * w + i + 1]);
+                    }
+                    logdet_by[first + k] += count * h[0] * direction[0];
+                    continue;
+                }
                 let du = times(direction, u, q, q, w);
                 let into = &mut target_by[block(k, w * w)];
                 for a in 0..q {

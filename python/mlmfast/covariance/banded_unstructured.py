@@ -48,6 +48,8 @@ class BandedUnstructured(CovarianceStructure):
     use: ClassVar[str] = "ordered levels, nothing assumed but independence beyond a lag"
     sas: ClassVar[str | None] = "UN(q)"
     scales: ClassVar[bool] = True
+    option: ClassVar[str | None] = "order"
+    option_names: ClassVar[tuple[str, ...]] = ("order", "q")
 
     natural_entries: ClassVar[bool] = True
 

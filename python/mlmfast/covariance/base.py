@@ -58,10 +58,15 @@ class CovarianceStructure(ABC):
     sequential: ClassVar[bool] = False
     #: Does the order of the levels not matter?
     exchangeable: ClassVar[bool] = False
+    #: Is the matrix positive definite for every theta (but singular ones on the boundary)?
+    everywhere: ClassVar[bool] = True
     #: Are the natural parameters the free entries themselves, in the order of `entries`?
     natural_entries: ClassVar[bool] = False
     #: Levels of a factor, or numeric coordinates (argument ``coordinates``)?
     needs: ClassVar[Literal["levels", "coordinates"]] = "levels"
+    #: Field that a number in a formula sets, ``toep(visit | id, 2)``, and its names there.
+    option: ClassVar[str | None] = None
+    option_names: ClassVar[tuple[str, ...]] = ()
     #: Levels below which the parameters could not be told apart.
     minimum_size: ClassVar[int] = 1
 

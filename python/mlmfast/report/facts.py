@@ -10,7 +10,7 @@ import numpy as np
 from mlmfast.arrays import IntArray
 from mlmfast.clusters import nestings
 from mlmfast.report.numbers import column, count
-from mlmfast.report.residual_tables import residual_sentence
+from mlmfast.report.residual_tables import residual_sentence, scale_sentence
 from mlmfast.report.tables import Table
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ _CHUNK = 1 << 20
 
 def title(fit: LMMResult) -> str:
     """Say what was fitted and how."""
-    mixed = fit.n_groups or fit._record.residual is not None
+    record = fit._record
+    mixed = fit.n_groups or record.residual is not None or record.residual_scale is not None
     kind = "Linear mixed model" if mixed else "Linear model"
     return f"{kind} fit by {_METHOD[fit.method]} ({fit.method})"
 
@@ -55,6 +56,8 @@ def model_facts(fit: LMMResult) -> list[tuple[str, str]]:
         facts.append(("Groups", ", ".join(sizes)))
     if record.residual is not None:
         facts.append(("Residuals", residual_sentence(record.residual)))
+    if record.residual_scale is not None:
+        facts.append(("Residual SD", scale_sentence(record.residual_scale)))
     if record.is_crossed:
         facts.append(("Crossed", _crossed(fit)))
     elif record.groups:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlmfast.report import facts
 from mlmfast.report.numbers import printable
-from mlmfast.report.residual_tables import residual_tables
+from mlmfast.report.residual_tables import residual_tables, scale_table
 from mlmfast.report.tables import (
     ALIASED,
     Table,
@@ -58,6 +58,8 @@ def fit_html(fit: LMMResult) -> str:
     state = [(label, text), *facts.warnings_of(fit)]
     within = fit._record.residual
     residual = [] if within is None else residual_tables(within)
+    scale = fit._record.residual_scale
+    residual += [] if scale is None else [scale_table(scale)]
     tables = [
         facts.scaled_residuals(fit),
         variance_components_table(fit._record),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mlmfast.record import FitRecord, ResidualRecord
 from mlmfast.report import facts
 from mlmfast.report.numbers import width
-from mlmfast.report.residual_tables import residual_tables
+from mlmfast.report.residual_tables import residual_tables, scale_table
 from mlmfast.report.tables import (
     Table,
     coefficient_table,
@@ -116,6 +116,8 @@ def _variance_text(record: FitRecord, titled: bool = True) -> str:
         parts.append(table_text(parameters))
     if record.residual is not None:
         parts += _residual_texts(record.residual)
+    if record.residual_scale is not None:
+        parts.append(table_text(scale_table(record.residual_scale)))
     return "\n\n".join(parts)
 
 
