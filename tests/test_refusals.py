@@ -292,18 +292,6 @@ def test_loading_what_is_no_fit(tmp_path, text):
         mlm.load(path)
 
 
-# What later versions will do and this one must refuse by name.
-NOT_YET = {
-    "a structured random term": ("y ~ x + cs(0 + f | a)", {}),
-}
-
-
-@pytest.mark.parametrize(("formula", "arguments"), NOT_YET.values(), ids=NOT_YET)
-def test_what_is_not_available_yet_says_so(frame, formula, arguments):
-    with pytest.raises(ModelError, match=r"(?i)not (yet )?(available|supported|implemented)"):
-        mlm.lmm(formula, frame, **arguments)
-
-
 # -- residual structures -------------------------------------------------------------------------
 
 
@@ -376,26 +364,6 @@ def test_infinite_coordinates():
     frame.loc[3, "time"] = np.inf
     with pytest.raises(DataError, match=r"\btime\b"):
         mlm.lmm("y ~ x", frame, residual="sp_exp(time | subject)")
-
-
-def test_a_start_for_the_residual_covariance_is_not_available_yet():
-    with pytest.raises(ModelError, match="not available yet"):
-        mlm.lmm("y ~ x", without_repeats(), residual="us(visit | subject)", start={"Residual": 2.0})
-
-
-BAD_SCALES = {
-    "unknown column": ("nowhere", DataError, r"nowhere"),
-    "unknown function": ("log(time)", FormulaError, r"log\(time\).*power\(x\)"),
-    "power of a word": ("power(arm)", DataError, r"power\(arm\).*numbers"),
-    "power at 0": ("power(time)", DataError, r"time = 0.*exp\(time\)"),
-    "two columns": ("exp(time, x)", FormulaError, r"one column"),
-    "an expression": ("exp(time + x)", FormulaError, r"time \+ x.*not the name"),
-    "one level": ("one", ModelError, r"'one' has 1 level"),
-    "a level a row": ("x", ModelError, r"'x' has \d+ levels.*power\(x\)"),
-    "a constant": ("exp(w)", ModelError, r"cannot be told apart"),
-    "one factor twice": ("arm * arm", ModelError, r"cannot be told apart"),
-    "a number": (2, FormulaError, r"not int"),
-}
 
 
 @pytest.mark.parametrize(("scale", "error", "message"), BAD_SCALES.values(), ids=BAD_SCALES)

@@ -18,7 +18,7 @@ from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.quasi_separable import QuasiSeparable
-from mlmfast.covariance.scaled_covariance import ScaledCovariance, positive
+from mlmfast.covariance.scaled_covariance import ScaledCovariance, positive, scale_powers
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
