@@ -366,6 +366,21 @@ def test_infinite_coordinates():
         mlm.lmm("y ~ x", frame, residual="sp_exp(time | subject)")
 
 
+BAD_SCALES = {
+    "unknown column": ("nowhere", DataError, r"nowhere"),
+    "unknown function": ("log(time)", FormulaError, r"log\(time\).*power\(x\)"),
+    "power of a word": ("power(arm)", DataError, r"power\(arm\).*numbers"),
+    "power at 0": ("power(time)", DataError, r"time = 0.*exp\(time\)"),
+    "two columns": ("exp(time, x)", FormulaError, r"one column"),
+    "an expression": ("exp(time + x)", FormulaError, r"time \+ x.*not the name"),
+    "one level": ("one", ModelError, r"'one' has 1 level"),
+    "a level a row": ("x", ModelError, r"'x' has \d+ levels.*power\(x\)"),
+    "a constant": ("exp(w)", ModelError, r"cannot be told apart"),
+    "one factor twice": ("arm * arm", ModelError, r"cannot be told apart"),
+    "a number": (2, FormulaError, r"not int"),
+}
+
+
 @pytest.mark.parametrize(("scale", "error", "message"), BAD_SCALES.values(), ids=BAD_SCALES)
 def test_bad_residual_scale(scale, error, message):
     with pytest.raises(error, match=message):
