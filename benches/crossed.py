@@ -145,7 +145,8 @@ def measure_lme4(formula: str, frame: pd.DataFrame) -> dict[str, float | str]:
             "suppressMessages(library(lme4));"
             f"d <- read.csv('{path}', stringsAsFactors = TRUE);"
             "invisible(gc(reset = TRUE)); before <- sum(gc()[, 6]);"
-            f"t <- system.time(f <- lmer({formula}, d, control = lmerControl(calc.derivs = FALSE)));"
+            "quiet <- lmerControl(calc.derivs = FALSE);"
+            f"t <- system.time(f <- lmer({formula}, d, control = quiet));"
             "cat(t[['elapsed']], logLik(f)[1], sum(gc()[, 6]) - before)"
         )
         done = subprocess.run(

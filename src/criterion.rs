@@ -341,6 +341,7 @@ fn trace_of_product(a: &[f64], b: &[f64], n: usize) -> f64 {
 mod tests {
     use super::*;
     use crate::nesting::Nesting;
+    use crate::reduction::Basis;
     use crate::rows::{Column, RowColumns, Values, rotate};
 
     fn plain(values: Option<&[f64]>) -> Column<'_> {
@@ -377,7 +378,7 @@ mod tests {
             2 => vec![slope.clone(), slope],
             _ => vec![vec![plain(None)], slope, vec![plain(Some(&x[..]))]],
         };
-        let terms = z.iter().map(|z| vec![(z.len(), true)]).collect::<Vec<_>>();
+        let terms = z.iter().map(|z| vec![(z.len(), Basis::Orthonormal)]).collect::<Vec<_>>();
         let columns = RowColumns {
             z,
             x: vec![plain(None), plain(Some(&t)), plain(Some(&x))],
@@ -438,7 +439,8 @@ mod tests {
             sqrt_weights: None,
             visits: Some((&visits, 4)),
         };
-        let terms = if n_levels == 2 { vec![vec![(2, true)], vec![]] } else { vec![vec![]] };
+        let terms =
+            if n_levels == 2 { vec![vec![(2, Basis::Orthonormal)], vec![]] } else { vec![vec![]] };
         let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
         Reduction::new(rotated, &nesting, &[0.0; 2], &terms, true).expect("full rank Z")
     }

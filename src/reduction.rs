@@ -27,6 +27,17 @@ pub struct CollinearRandomEffects {
     pub column: usize,
 }
 
+/// How the columns of a random-effects term may be changed so that its covariance structure stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// Any linear combination: an orthonormal basis.
+    Orthonormal,
+    /// A scale for each column.
+    Scaled,
+    /// One scale for all columns.
+    Common,
+}
+
 /// Units with equal T: one factorization, `n_blocks` blocks of [T A], determinant counted `count` times.
 #[derive(Clone, Debug)]
 pub struct Pattern {
@@ -103,7 +114,7 @@ impl Reduction {
     /// Changes the basis of rotated rows.
     ///
     /// `noise[j]` is the norm below which column j of X is rounding error of its centring.
-    /// `terms[l]` lists the random-effect terms of level l as (columns, may they be mixed); an
+    /// `terms[l]` lists the random-effect terms of level l as (columns, how they may be changed); an
     /// empty list marks the residual's level.
     /// With `share` units are grouped by T; without it each unit keeps its own block, in order.
     ///
@@ -113,7 +124,7 @@ impl Reduction {
         rotated: RotatedRows,
         nesting: &Nesting,
         noise: &[f64],
-        terms: &[Vec<(usize, bool)>],
+        terms: &[Vec<(usize, Basis)>],
         share: bool,
     ) -> Result<Self, CollinearRandomEffects> {
         let RotatedRows { levels, mut remainder, mut total } = rotated;
@@ -330,7 +341,7 @@ fn project_out(basis: &[Vec<f64>], v: &mut [f64]) -> Vec<f64> {
 fn random_bases(
     levels: &[LevelRows],
     nesting: &Nesting,
-    terms: &[Vec<(usize, bool)>],
+    terms: &[Vec<(usize, Basis)>],
 ) -> Result<Vec<Vec<f64>>, CollinearRandomEffects> {
     let mut bases = Vec::with_capacity(levels.len());
     for (l, level) in levels.iter().enumerate() {
@@ -362,11 +373,11 @@ fn random_bases(
 pub(crate) fn level_basis(
     gram: &[f64],
     q: usize,
-    terms: &[(usize, bool)],
+    terms: &[(usize, Basis)],
 ) -> Result<Vec<f64>, usize> {
     let mut basis = vec![0.0; q * q];
     let mut first = 0;
-    for &(size, mixed) in terms {
+    for &(size, kind) in terms {
         // Unit diagonal, so that the pivot tells how much of a column lies outside the others.
         let root: Vec<f64> = (first..first + size).map(|i| gram[i * q + i].sqrt()).collect();
         if let Some(zero) = root.iter().position(|r| *r <= 0.0) {
@@ -379,6 +390,7 @@ pub(crate) fn level_basis(
                 scaled[i * size + j] = if i == j { 1.0 } else { value };
             }
         }
+        let common = (root.iter().map(|r| r * r).sum::<f64>() / size as f64).sqrt();
         let check = cholesky(&mut scaled, size);
         if let Err(error) = check {
             return Err(first + error.pivot);
@@ -388,8 +400,12 @@ pub(crate) fn level_basis(
                 return Err(first + i);
             }
             for j in 0..=i {
-                let entry = if mixed { scaled[i * size + j] } else { f64::from(u8::from(i == j)) };
-                basis[(first + j) * q + first + i] = entry * root[i];
+                let identity = f64::from(u8::from(i == j));
+                basis[(first + j) * q + first + i] = match kind {
+                    Basis::Orthonormal => scaled[i * size + j] * root[i],
+                    Basis::Scaled => identity * root[i],
+                    Basis::Common => identity * common,
+                };
             }
         }
         first += size;

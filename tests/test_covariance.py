@@ -111,6 +111,13 @@ def test_natural_jacobian_matches_differences(structure):
 
 
 @every_structure
+def test_natural_hessian_matches_differences(structure):
+    theta = random_theta(structure)
+    expected = central(structure.natural_jacobian, theta)
+    assert_allclose(structure.natural_hessian(theta), expected, rtol=1e-5, atol=1e-6)
+
+
+@every_structure
 def test_natural_parameters_return(structure):
     theta = random_theta(structure)
     natural = structure.natural(theta)

@@ -417,3 +417,27 @@ def test_intervals_for_more_rows_than_a_dense_covariance_could_hold():
     width = (bounds["upper"] - bounds["lower"]).to_numpy() / 2 / 1.96
     assert np.all(width > fit.sigma)
     assert np.all(width < 1.05 * fit.sigma)
+
+
+def test_studentised_residuals_take_all_factors_into_account():
+    fit = lmm(FORMULAS[1], crossed_frame(n=150, n_subj=9, n_item=7))
+    V, X = fit.V(None).to_numpy(), fit.X(None).to_numpy()
+    variance = np.diag(V - X @ fit.cov_params().to_numpy() @ X.T)
+    expected = fit.resid("marginal").to_numpy() / np.sqrt(variance)
+    ours = fit.resid("studentised-marginal").to_numpy()
+    np.testing.assert_allclose(ours, expected, rtol=1e-9)
+
+
+def test_clusters_that_are_not_independent_are_refused():
+    fit = lmm(FORMULAS[0], crossed_frame())
+    with pytest.raises(ModelError, match="several clusters"):
+        fit.robust("CR0")
+
+
+@pytest.mark.parametrize("ddf", ["kenward-roger", "kenward-roger-expected", "satterthwaite"])
+def test_degrees_of_freedom_do_not_depend_on_the_engine(ddf):
+    frame, formula = nested_frame(), "y ~ x + z + (x | a) + (1 | a:b)"
+    nested = lmm(formula, frame, ddf=ddf)
+    crossed = lmm(formula, frame, ddf=ddf, options=CROSSED)
+    np.testing.assert_allclose(crossed.df, nested.df, rtol=1e-6)
+    np.testing.assert_allclose(crossed.bse, nested.bse, rtol=1e-8)

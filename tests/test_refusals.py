@@ -296,7 +296,6 @@ def test_loading_what_is_no_fit(tmp_path, text):
 NOT_YET = {
     "residual variances by group": ("y ~ x + (1 | a)", {"residual_scale": "f"}),
     "a structured random term": ("y ~ x + cs(0 + f | a)", {}),
-    "Kenward-Roger": ("y ~ x + (1 | a)", {"ddf": "kenward-roger"}),
 }
 
 

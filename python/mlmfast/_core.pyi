@@ -1,7 +1,7 @@
 """Types of the compiled core; shapes stand in the docstrings of its Rust sources."""
 
 from collections.abc import Sequence
-from typing import TypeAlias, final
+from typing import Literal, TypeAlias, final
 
 from mlmfast.arrays import CodeArray, FloatArray
 
@@ -48,7 +48,7 @@ class Reduction:
         x: Sequence[_Column],
         y: Sequence[_Column],
         noise: Sequence[float],
-        terms: Sequence[Sequence[tuple[int, bool]]],
+        terms: Sequence[Sequence[tuple[int, Literal["orthonormal", "scaled", "common"]]]],
         sqrt_weights: FloatArray | None = None,
         visits: CodeArray | None = None,
         n_visits: int = 0,
@@ -90,6 +90,13 @@ class Reduction:
         entries: Sequence[_Entry],
         reml: bool,
     ) -> list[FloatArray]: ...
+    def information_second_derivatives(
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        entries: Sequence[_Entry],
+        weights: FloatArray | None = None,
+    ) -> FloatArray | None: ...
     def conditional(
         self, g: Sequence[FloatArray], fit: int, beta: FloatArray
     ) -> list[tuple[FloatArray, FloatArray]] | None: ...
@@ -111,7 +118,7 @@ class CrossedReduction:
         x: Sequence[_Column],
         y: Sequence[_Column],
         noise: Sequence[float],
-        terms: Sequence[Sequence[tuple[int, bool]]],
+        terms: Sequence[Sequence[tuple[int, str]]],
         sqrt_weights: FloatArray | None = None,
     ) -> CrossedReduction: ...
     @property
@@ -181,7 +188,7 @@ class IterativeReduction:
         x: Sequence[_Column],
         y: Sequence[_Column],
         noise: Sequence[float],
-        terms: Sequence[Sequence[tuple[int, bool]]],
+        terms: Sequence[Sequence[tuple[int, str]]],
         sqrt_weights: FloatArray | None = None,
         probes: int = 30,
         exact: bool = False,

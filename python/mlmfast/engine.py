@@ -206,7 +206,7 @@ def _crossed(design: Design, levels: tuple[int, ...], inner: int) -> ModelError:
             f"subjects ({design.residual.subject.name!r}) of "
             f"residual={design.residual.formula.text!r} are met with several levels of the "
             f"grouping factor {factors[-1].name!r}; random effects inside or across subjects "
-            "are not available with a residual structure"
+            "are not available yet with a residual structure"
         )
     outer_name, inner_name = factors[inner - 1].name, factors[inner].name
     what = (

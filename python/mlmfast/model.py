@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
-from mlmfast.covariance import STRUCTURES
+from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design import Design
 from mlmfast.engine import engine_name, read_options
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
@@ -20,21 +21,10 @@ from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.iterative import IterativeSettings
 from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
+from mlmfast.random_parameters import term_parameters
 from mlmfast.record import FitRecord, GroupRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
-
-_DDF_AVAILABLE = ("asymptotic",)
-_DDF_LATER = (
-    "satterthwaite",
-    "kenward-roger",
-    "kenward-roger-linear",
-    "kenward-roger-expected",
-    "kenward-roger-2009",
-    "containment",
-    "between-within",
-    "residual",
-)
 
 
 class LMM:
@@ -147,6 +137,21 @@ class LMM:
         model._timings = {"design": time.perf_counter() - started}
         return model
 
+    @classmethod
+    def from_design(cls, design: Design) -> LMM:
+        """A model from a `mlmfast.design.Design`, without formula or data frame."""
+        model = cls.__new__(cls)
+        model._frame, model._design, model._timings = None, design, {}
+        return model
+
+    @classmethod
+    def _of(cls, source: FitSource) -> LMM:
+        """The model that a fit was made from."""
+        model = cls.__new__(cls)
+        model._frame, model._design, model._timings = source.frame, source.design, {}
+        model.__dict__["_reduced"] = source.model
+        return model
+
     @property
     def design(self) -> Design:
         """Columns of y, X and Z."""
@@ -165,9 +170,17 @@ class LMM:
         method: str = "REML",
         start: Mapping[str, Any] | FloatArray | None = None,
         options: NewtonOptions | Mapping[str, Any] | None = None,
-        ddf: str | float = "asymptotic",
+        ddf: str | float | None = None,
+        *,
+        hold: Mapping[str, float] | None = None,
+        bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
+        grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
     ) -> LMMResult:
         """Fit by restricted ("REML") or full ("ML") maximum likelihood.
+
+        Covariance parameters are named as `profile` names them, ``sd_x|g``, ``cor_x.y|g`` and
+        ``sigma``, or by ``var_x|g``, ``cov_x.y|g`` and ``Residual`` (variances and covariances),
+        or as `residual_parameters` names those of a residual structure.
 
         Parameters
         ----------
@@ -175,7 +188,8 @@ class LMM:
             "REML" or "ML".
         start
             Starting covariance matrices by grouping factor, as `varcorr` gives them, with
-            ``"Residual"`` for the residual variance (1 if left out); moment estimates by default.
+            ``"Residual"`` for the residual variance (1 if left out), and values of single
+            parameters by name; moment estimates by default.
         options
             Settings of the iteration, and ``"engine"``: "nested", "crossed" or "iterative" instead
             of the one that the grouping factors call for. "iterative" solves by conjugate
@@ -183,29 +197,73 @@ class LMM:
             `LMMResult.monte_carlo_error`; its ``"probes"`` are their number or "exact", and
             ``"seed"`` chooses them.
         ddf
-            Degrees of freedom of tests; "asymptotic" (z) is what is available.
+            Degrees of freedom of tests: "satterthwaite" (the default, but "asymptotic" by the
+            iterative engine, which lacks what that needs), "kenward-roger" (PROC MIXED's),
+            "kenward-roger-linear", "kenward-roger-expected" (pbkrtest's), "kenward-roger-2009",
+            "containment", "between-within", "residual", "asymptotic" (z), or a number. With the
+            "kenward-roger..." standard errors are adjusted too. `mlmfast.degrees_of_freedom` says
+            which is whose.
+        hold
+            Covariance parameters kept at these values, such as ``{"Residual": 1.0}`` (HOLD= of PROC
+            MIXED's PARMS). They do not count as parameters in AIC.
+        bounds
+            (lower, upper) by parameter, None for no bound; `LMMResult.held` names those reached.
+        grid
+            Starting values to try: a dict of lists, whose combinations are tried, or a list of
+            dicts. The best is the start; the table is `LMMResult.parms`.
 
         Raises
         ------
         ModelError
-            For an unknown method, and for a ddf that is not available.
+            For an unknown method or ddf, a ddf that the model cannot offer, a name that is no
+            covariance parameter, and values outside a parameter's range.
 
         Warns
         -----
         ConvergenceWarning, SingularFitWarning, AliasedWarning
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> model = mlm.LMM("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> fit = model.fit(hold={"cor_Days.(Intercept)|Subject": 0.0, "sigma": 30.0})
+        >>> round(fit.sigma, 10), round(fit.llf, 3)
+        (30.0, -874.165)
         """
         method = _method(method)
-        _check_ddf(ddf)
+        if ddf is not None:
+            _check_ddf(ddf, method)
         engine, settings = read_options(options)
         reduced = self._reduced(engine)
+        if ddf is None:
+            ddf = "satterthwaite" if reduced.iterative is None else "asymptotic"
+        degrees = _check_ddf(ddf, method)
         started = time.perf_counter()
-        theta = None if start is None else starting_theta(reduced, method, start)
-        covariance = fit_covariance(reduced, method, settings, theta)
-        estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        record = self._record(reduced, method, covariance, estimates)
+        theta, named = (None, {}) if start is None else _starts(reduced, method, start)
+        parms = None
+        if named or hold or bounds or grid is not None:
+            from mlmfast.parms import Parms, fit_with_parms
+
+            if reduced.iterative is not None:
+                raise ModelError(
+                    "the iterative engine takes no start by parameter name, hold=, bounds= or "
+                    "grid=; leave them out, or fit with options={'engine': 'crossed'}"
+                )
+            wishes = Parms(named, hold or {}, bounds or {}, grid)
+            parms = fit_with_parms(reduced, method, settings, theta, wishes)
+            covariance = parms.covariance
+            estimates = reduced.estimates(covariance.criterion, covariance.theta, parms.log_sigma2)
+        else:
+            covariance = fit_covariance(reduced, method, settings, theta)
+            estimates = reduced.estimates(covariance.criterion, covariance.theta)
+        record = self._record(reduced, method, covariance, estimates, str(ddf))
+        if hold:
+            record = replace(record, n_theta=record.n_theta - len(hold))
         timings = {**self._timings, "iterate": time.perf_counter() - started}
-        source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame)
+        source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame, parms)
         result = LMMResult(record, source, timings)
+        if degrees.eager:
+            result._basis()
         _warn(result)
         return result
 
@@ -235,14 +293,20 @@ class LMM:
         reduced = reduce_design(self._design, responses, engine)
         covariance = fit_covariance(reduced, method, settings)
         estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        return FitBatch.from_fit(reduced, covariance, estimates, method)
+        return FitBatch.from_fit(reduced, covariance, estimates, method, self._frame)
 
     def _record(
-        self, reduced: ReducedModel, method: str, covariance: CovarianceFit, estimates: Estimates
+        self,
+        reduced: ReducedModel,
+        method: str,
+        covariance: CovarianceFit,
+        estimates: Estimates,
+        ddf: str,
     ) -> FitRecord:
         design, frame = self._design, self._frame
         singular = dict(zip(reduced.order, covariance.singular[0], strict=False))
-        groups, terms = _groups_and_terms(design, frame, estimates, singular)
+        natural = term_parameters(reduced, covariance, estimates)
+        groups, terms = _groups_and_terms(design, frame, estimates, singular, natural)
         newton = covariance.newton
         certificate = Certificate(
             newton_decrement=float(newton.decrement[0]),
@@ -275,7 +339,7 @@ class LMM:
             levels=reduced.levels or tuple(range(len(design.factors))),
             certificate=certificate,
             converged=bool(newton.converged[0]) and certificate.is_minimum,
-            ddf="asymptotic",
+            ddf=ddf,
             fixed_spec=None if frame is None else frame.fixed,
             monte_carlo=reduced.monte_carlo_error(covariance.criterion, covariance.theta),
         )
@@ -294,7 +358,10 @@ def lmm(
     na_action: str = "drop",
     start: Mapping[str, Any] | None = None,
     options: NewtonOptions | Mapping[str, Any] | None = None,
-    ddf: str | float = "asymptotic",
+    ddf: str | float | None = None,
+    hold: Mapping[str, float] | None = None,
+    bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
+    grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
 ) -> LMMResult:
     """Fit a linear mixed model; `LMM` and `LMM.fit` document the arguments.
 
@@ -306,8 +373,9 @@ def lmm(
     30.9912
     """
     # Refused before any data are read.
-    _method(method)
-    _check_ddf(ddf)
+    method = _method(method)
+    if ddf is not None:
+        _check_ddf(ddf, method)
     model = LMM(
         formula,
         data,
@@ -318,7 +386,7 @@ def lmm(
         contrasts=contrasts,
         na_action=na_action,
     )
-    return model.fit(method, start, options, ddf)
+    return model.fit(method, start, options, ddf, hold=hold, bounds=bounds, grid=grid)
 
 
 def _method(method: str) -> str:
@@ -327,14 +395,10 @@ def _method(method: str) -> str:
     return method.upper()
 
 
-def _check_ddf(ddf: str | float) -> None:
-    if ddf in _DDF_AVAILABLE:
-        return
-    if ddf in _DDF_LATER or not isinstance(ddf, str):
-        raise ModelError(
-            f"ddf={ddf!r} is not available yet; tests use the normal distribution, ddf='asymptotic'"
-        )
-    raise ModelError(f"ddf={ddf!r} is not known; available: {', '.join(_DDF_AVAILABLE)}")
+def _check_ddf(ddf: str | float, method: str) -> DegreesOfFreedom:
+    found = method_of(ddf)
+    found.check(method == "REML")
+    return found
 
 
 def _groups_and_terms(
@@ -342,6 +406,7 @@ def _groups_and_terms(
     frame: ModelFrame | None,
     estimates: Estimates,
     singular: Mapping[int, Any],
+    natural: Sequence[tuple[tuple[str, ...], FloatArray]],
 ) -> tuple[tuple[GroupRecord, ...], tuple[TermRecord, ...]]:
     groups = tuple(GroupRecord(f.name, f.columns, f.labels) for f in design.factors)
     terms = tuple(
@@ -353,6 +418,8 @@ def _groups_and_terms(
             covariance=estimates.covariances[t][0],
             singular=bool(singular[t]),
             spec=None if frame is None else frame.random[t],
+            parameter_names=natural[t][0],
+            parameters=natural[t][1],
         )
         for t, term in enumerate(design.random)
     )
@@ -371,9 +438,12 @@ def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) ->
             for name, variance in zip(term.names, np.diag(term.covariance), strict=True)
             if variance == 0.0
         ]
-        out.extend(f"variance of {name} by {group} is 0" for name in zero)
         left = len(term.names) - len(zero)
-        if STRUCTURES[term.structure].mixes and left > 1:
+        if left == 0 and term.structure not in {"us", "diag"}:
+            out.append(f"variance of {term.text} is 0")
+            continue
+        out.extend(f"variance of {name} by {group} is 0" for name in zero)
+        if term.structure != "diag" and left > 1:
             what = "correlation is +-1" if left == 2 else "covariance matrix is singular"
             if not zero or _is_deficient(term, zero):
                 out.append(f"{what} for {', '.join(term.names)} by {group}")
@@ -385,6 +455,20 @@ def _is_deficient(term: TermRecord, zero: list[str]) -> bool:
     sd = np.sqrt(np.diag(term.covariance)[keep])
     correlation = term.covariance[np.ix_(keep, keep)] / np.outer(sd, sd)
     return bool(np.linalg.eigvalsh(correlation)[0] < 1e-8)
+
+
+def _starts(
+    reduced: ReducedModel, method: str, start: Mapping[str, Any] | FloatArray
+) -> tuple[FloatArray | None, dict[str, Any]]:
+    """theta of the matrices in ``start``, if there are any, and the values of single parameters."""
+    if not isinstance(start, Mapping):
+        return starting_theta(reduced, method, start), {}
+    groups = {factor.name for factor in reduced.design.factors}
+    matrices = {name: value for name, value in start.items() if name in groups}
+    named = {name: value for name, value in start.items() if name not in groups}
+    if matrices and reduced.profiled and "Residual" in named:
+        matrices["Residual"] = named.pop("Residual")
+    return starting_theta(reduced, method, matrices) if matrices else None, named
 
 
 def starting_theta(
@@ -399,8 +483,6 @@ def starting_theta(
     criterion = reduced.criterion(method)
     unit, theta = residual, np.empty((1, criterion.n_theta))
     if reduced.design.residual is not None:
-        if "Residual" in start:
-            raise ModelError("a start for the covariance of residual= is not available yet")
         # Its own start for the residual covariance, and units of the response instead of sigma^2.
         theta = reduced.residual_start(criterion, np.zeros(1, dtype=np.intp))
         unit = reduced.response_unit

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.columns_in_memory import column_statistics
-from mlmfast.covariance import STRUCTURES
 from mlmfast.design import Design, GroupingFactor, RandomEffects
-from mlmfast.errors import DataError, FormulaError, MlmError, ModelError
+from mlmfast.errors import DataError, ModelError
 from mlmfast.expressions import evaluate_numeric, variables_of
 from mlmfast.factor import Factor, cross_factors
 from mlmfast.formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
+from mlmfast.random_structure import check_not_residual, term_structure
 from mlmfast.residual_structure import parse_residual, residual_design
-
-#: Structures of random-effects terms; of the others, those that terms may have one day.
-_TERM_STRUCTURES = ("diag", "us")
-_LATER_STRUCTURES = (
-    *("homdiag", "cs", "csh", "ar1", "ar1h", "toep", "toeph", "ad", "adh", "arma11", "sp_exp"),
-    *("car1", "sp_gau", "sp_pow", "sp_sph", "sp_matern", "fa", "un", "hf", "lin"),
-)
 
 ColumnOrArray = Any  # a column name, or anything NumPy makes an array of
 
@@ -120,6 +112,9 @@ def build_model_frame(
     )
     _check_columns(design)
     check_identified(design)
+    if residuals is None and design.weights is None:
+        for term, position, matrix in zip(parsed.random, positions, random, strict=True):
+            check_not_residual(term, matrix, factors[position].codes)
     return ModelFrame(
         design,
         fixed.spec,
@@ -289,26 +284,9 @@ def grouping_factor(group: tuple[str, ...], frame: Frame) -> Factor:
 
 
 def _effects(term: RandomTerm, position: int, matrix: ModelMatrix) -> RandomEffects:
-    if term.structure not in _TERM_STRUCTURES:
-        raise _no_structure(term)
-    structure = STRUCTURES[term.structure]
     columns = _columns(matrix)
-    return RandomEffects(position, matrix.names, columns, structure(len(columns)), term.text)
-
-
-def _no_structure(term: RandomTerm) -> MlmError:
-    available = ", ".join(_TERM_STRUCTURES)
-    if term.structure in _LATER_STRUCTURES:
-        return ModelError(
-            f"the covariance structure {term.structure!r} of {term.text} is not available yet; "
-            f"available: {available}"
-        )
-    near = get_close_matches(term.structure, [*_TERM_STRUCTURES, *_LATER_STRUCTURES], n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return FormulaError(
-        f"{term.structure!r} in {term.text} is not a covariance structure{hint} (available: "
-        f"{available})"
-    )
+    structure = term_structure(term, matrix)
+    return RandomEffects(position, matrix.names, columns, structure, term.text)
 
 
 def check_weights(values: FloatArray | None, name: str = "weights") -> FloatArray | None:

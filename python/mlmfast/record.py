@@ -30,6 +30,11 @@ class TermRecord:
         Whether G is singular.
     spec
         How its columns are built from data; None where the model was made from arrays.
+    parameter_names
+        Names of the structure's natural parameters; none for `us` and `diag`, whose parameters are
+        the elements of G.
+    parameters : shape (n_parameters,)
+        Their estimates; not determined (NaN) where a variance of 0 leaves them so.
     """
 
     group: int
@@ -39,6 +44,8 @@ class TermRecord:
     covariance: FloatArray
     singular: bool
     spec: ModelMatrixSpec | None
+    parameter_names: tuple[str, ...]
+    parameters: FloatArray
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -36,6 +37,8 @@ from mlmfast.unit_covariances import (
     distances_within,
     has_few_parameters,
 )
+
+_Basis: TypeAlias = Literal["orthonormal", "scaled", "common"]
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ class ReducedModel:
         """
         for factor in range(len(self.design.factors)):
             terms = [term for term in self.design.random if term.factor == factor]
-            correlated = len(terms) == 1 and terms[0].structure.mixes
+            correlated = len(terms) == 1 and terms[0].structure.keyword not in {"diag", "homdiag"}
             columns = [column for term in terms for column in term.columns]
             if not correlated and sum(map(_is_nearly_constant, columns)) > 1:
                 return True
@@ -221,13 +224,13 @@ class ReducedModel:
         blocks = [(block, s) for block, s in parts if block.is_residual]
         for arm, (block, s) in zip(residual.arms, blocks, strict=True):
             if isinstance(block.structure, UnitCovariances):
-                values.append(_natural_in_units(block.structure.structure, theta[:1, s], unit))
+                values.append(natural_in_units(block.structure.structure, theta[:1, s], unit))
                 names += block.structure.structure.parameter_names
                 covariances.append(np.empty((0, 0)))
                 continue
             structure = structure_of(block)
             covariances.append(unit * structure.matrix(theta[:1, s])[0])
-            values.append(_natural_in_units(structure, theta[:1, s], unit))
+            values.append(natural_in_units(structure, theta[:1, s], unit))
             prefix = f"{arm}: " if len(residual.arms) > 1 else ""
             names += [prefix + name for name in structure.parameter_names]
         return ResidualRecord(
@@ -300,8 +303,13 @@ class ReducedModel:
             constant = constant - 2.0 * logdet
         return np.asarray(constant)
 
-    def estimates(self, criterion: Criterion, theta: FloatArray) -> Estimates:
-        """Estimates of every response at its ``theta``, shape (n_fits, n_theta)."""
+    def estimates(
+        self, criterion: Criterion, theta: FloatArray, log_sigma2: FloatArray | None = None
+    ) -> Estimates:
+        """Estimates of every response at its ``theta``, shape (n_fits, n_theta).
+
+        ``log_sigma2``, shape (n_fits,), replaces the best sigma^2, in the criterion's units.
+        """
         fits = np.arange(len(theta))
         g = criterion.covariances(theta)
         beta_core, c, scalars = self.core.solve(g, fits.tolist())
@@ -310,7 +318,10 @@ class ReducedModel:
         degrees = self.design.n_obs - (len(self.kept) if reml else 0)
         scale = np.array([s for _, _, s in self.y_scaling])
         unit = self.core.y_scale / scale
-        sigma2 = (rss / degrees if self.profiled else np.ones(len(rss))) * unit**2
+        relative = rss / degrees if self.profiled else np.ones(len(rss))
+        if log_sigma2 is not None:
+            relative = np.exp(log_sigma2)
+        sigma2 = relative * unit**2
         core = self.core.ols / scale[:, None] + unit[:, None] * beta_core
         k = self.fixed_map
         # Fit by fit: a product over the whole batch may sum in another order than for one fit.
@@ -318,7 +329,9 @@ class ReducedModel:
         centers = np.array([center for _, center, _ in self.y_scaling])
         if centers.any():
             beta[:, self._intercept] += centers
-        if self.profiled:
+        if log_sigma2 is not None:
+            deviance = logdet + degrees * np.log(2.0 * np.pi * relative) + rss / relative
+        elif self.profiled:
             deviance = logdet + degrees * (1.0 + np.log(2.0 * np.pi * rss / degrees))
         else:
             deviance = logdet + degrees * np.log(2.0 * np.pi) + rss
@@ -327,8 +340,8 @@ class ReducedModel:
         covariances: list[FloatArray] = [np.empty(0)] * len(self.order)
         for position, block in enumerate(self.blocks[: len(self.order)]):
             k_term = self.effects_map(position)
-            relative = g[block.level][:, block.stretch, block.stretch]
-            full = sigma2[:, None, None] * (k_term @ relative @ k_term.T)
+            own = g[block.level][:, block.stretch, block.stretch]
+            full = sigma2[:, None, None] * (k_term @ own @ k_term.T)
             covariances[self.order[position]] = (full + full.mT) / 2
         vcov = sigma2[:, None, None] * np.stack([k @ matrix @ k.T for matrix in c])
         if not self.profiled:
@@ -363,11 +376,11 @@ def structure_of(block: TermBlock) -> CovarianceStructure:
     return structure.structure if isinstance(structure, Directions) else structure
 
 
-def _natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
-    """Natural parameters of the covariance times ``unit``, shape (n_theta,).
+def natural_powers(structure: CovarianceStructure, theta: FloatArray) -> FloatArray:
+    """Power of the covariance's scale with which each natural parameter grows, shape (n_theta,).
 
-    A natural parameter grows as a power of the covariance's scale: 1 for a variance, 1/2 for a
-    loading, 0 for a correlation or a range. The power is read off the derivative along the scale.
+    1 for a variance, 1/2 for a loading, 0 for a correlation or a range: read off the derivative
+    along the scale.
     """
     entries = tuple(np.array(structure.entries).T)
     matrix = structure.matrix(theta)[0][entries]
@@ -375,8 +388,12 @@ def _natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: f
     natural = structure.natural(theta)[0]
     with np.errstate(invalid="ignore", divide="ignore"):
         power = structure.natural_jacobian(theta)[0] @ along / natural
-    power = np.clip(np.where(np.isfinite(power), np.round(2.0 * power) / 2.0, 0.0), 0.0, 1.0)
-    return np.asarray(natural * unit**power)
+    return np.clip(np.where(np.isfinite(power), np.round(2.0 * power) / 2.0, 0.0), 0.0, 1.0)
+
+
+def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
+    """Natural parameters of the covariance times ``unit``, shape (n_theta,)."""
+    return np.asarray(structure.natural(theta)[0] * unit ** natural_powers(structure, theta))
 
 
 def reduce_design(
@@ -434,10 +451,10 @@ def _reduce(
     residual = design.residual
     n_levels = len(levels) + (residual is not None)
     z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
-    terms: list[list[tuple[int, bool]]] = [[] for _ in range(n_levels)]
+    terms: list[list[tuple[int, _Basis]]] = [[] for _ in range(n_levels)]
     for t, block in zip(order, blocks, strict=False):
         z[block.level].extend(z_scaling[t])
-        terms[block.level].append((block.structure.size, block.structure.mixes))
+        terms[block.level].append((block.structure.size, _basis(design.random[t])))
     noise = [column.noise(design.n_obs) for column in x_scaling]
     sqrt_weights = None if design.weights is None else np.sqrt(design.weights)
     try:
@@ -475,7 +492,18 @@ def _first(item: tuple[int, TermBlock]) -> int:
 
 def _scale_term(term: RandomEffects) -> tuple[ScaledColumn, ...]:
     centred = term.structure.mixes and any(column is None for column in term.columns)
-    return scale_columns(term.columns, centred)
+    scaled = scale_columns(term.columns, centred)
+    if term.structure.scales:
+        return scaled
+    # The structure holds in one unit only.
+    scale = min(column.scale for column in scaled)
+    return tuple(column._replace(scale=scale) for column in scaled)
+
+
+def _basis(term: RandomEffects) -> _Basis:
+    if term.structure.mixes:
+        return "orthonormal"
+    return "scaled" if term.structure.scales else "common"
 
 
 def _blocks(
@@ -488,7 +516,7 @@ def _blocks(
     for t in order:
         term = design.random[t]
         level = position[term.factor]
-        blocks.append(TermBlock(term.structure, level, next_column[level]))
+        blocks.append(TermBlock(term.structure.closed(), level, next_column[level]))
         next_column[level] += term.structure.size
     residual = design.residual
     if residual is not None and residual.points is not None:

@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from mlmfast.design import Design
     from mlmfast.result import FitSource, LMMResult
 
-KINDS = ("raw", "pearson", "marginal", "scaled")
+KINDS = ("raw", "pearson", "studentised", "marginal", "studentised-marginal", "scaled")
+#: Other words for the same.
+_ALIASES = {
+    "conditional": "raw",
+    "studentized": "studentised",
+    "studentized-marginal": "studentised-marginal",
+}
 
 
 def residuals(fit: LMMResult, source: FitSource, kind: str) -> pd.Series[float]:
@@ -44,9 +50,15 @@ def residuals(fit: LMMResult, source: FitSource, kind: str) -> pd.Series[float]:
     >>> fit.resid("scaled").head(3).round(3).tolist()
     [-0.052, -0.071, -0.632]
     """
+    kind = _ALIASES.get(kind, kind)
     if kind not in KINDS:
         raise ModelError(f"residuals of kind {kind!r} are not known; use {', '.join(KINDS)}")
     design, record = source.design, fit._record
+    if kind.startswith("studentised"):
+        from mlmfast.influence import studentised_residuals
+
+        marginal = kind.endswith("marginal")
+        return series_of_rows(source, studentised_residuals(design, record, marginal))
     if kind in {"marginal", "scaled"}:
         values = design.working_response - fixed_part(design, record)
     else:

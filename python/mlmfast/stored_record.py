@@ -153,7 +153,7 @@ def _group(data: Mapping[str, Any]) -> GroupRecord:
 
 
 def _term(data: Mapping[str, Any], n_groups: int) -> TermRecord:
-    names = _texts(data["names"])
+    names, parameter_names = _texts(data["names"]), _texts(data["parameter_names"])
     return TermRecord(
         group=_positions([data["group"]], n_groups)[0],
         names=names,
@@ -162,6 +162,8 @@ def _term(data: Mapping[str, Any], n_groups: int) -> TermRecord:
         covariance=array(data["covariance"], (len(names), len(names))),
         singular=typed(data["singular"], bool),
         spec=_spec(data["spec"]),
+        parameter_names=parameter_names,
+        parameters=array(data["parameters"], (len(parameter_names),)),
     )
 
 

@@ -13,7 +13,7 @@ use super::tiled::{Tiled, tile_bounds};
 use super::{Crossing, Incidence, Reduction, Rest};
 use crate::dense::{add_outer, axpy, dot, solve_row_upper};
 use crate::nesting::Nesting;
-use crate::reduction::{CollinearRandomEffects, FixedBasis, block, level_basis};
+use crate::reduction::{Basis, CollinearRandomEffects, FixedBasis, block, level_basis};
 use crate::rows::{Column, RowColumns, rotate};
 use crate::triangle::Triangle;
 
@@ -84,7 +84,7 @@ impl Reduction {
         crossing: &Crossing,
         columns: &RowColumns,
         noise: &[f64],
-        terms: &[Vec<(usize, bool)>],
+        terms: &[Vec<(usize, Basis)>],
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, CollinearRandomEffects> {
         let n_rows = crossing.n_rows;

@@ -22,6 +22,7 @@
 
 mod downward;
 mod factors;
+mod second;
 mod upward;
 mod workspace;
 
@@ -71,6 +72,9 @@ pub struct Sums {
     pub hessian: Vec<f64>,
     /// Second derivatives of e' gram e, e held fixed.
     pub hessian_rss: Vec<f64>,
+    /// Weighted sums of second derivatives of `gram`, one matrix a set of weights; empty unless
+    /// asked for.
+    pub second: Vec<f64>,
 }
 
 impl Sums {
@@ -84,6 +88,7 @@ impl Sums {
             gram_by: vec![0.0; n * width * width],
             hessian: vec![0.0; n * n],
             hessian_rss: vec![0.0; n * n],
+            second: Vec::new(),
         }
     }
 
@@ -94,6 +99,8 @@ impl Sums {
         axpy(1.0, &other.gram_by, &mut self.gram_by);
         axpy(1.0, &other.hessian, &mut self.hessian);
         axpy(1.0, &other.hessian_rss, &mut self.hessian_rss);
+        self.second.resize(other.second.len(), 0.0);
+        axpy(1.0, &other.second, &mut self.second);
     }
 }
 

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::dense::{add_outer, axpy, dot, invert_lower, symmetrise};
 use crate::nesting::Nesting;
-use crate::reduction::{CollinearRandomEffects, FixedBasis, block, level_basis};
+use crate::reduction::{Basis, CollinearRandomEffects, FixedBasis, block, level_basis};
 use crate::rows::{Column, RowColumns, rotate};
 
 /// Rows per task; boundaries depend on the data only, so sums have the same bits for any threads.
@@ -76,7 +76,7 @@ impl Data {
     /// Sorts the rows by every factor.
     ///
     /// `codes[j][row]` is the level of factor j, `columns.z[j]` are its columns and `terms[j]` its
-    /// terms as (columns, may they be mixed).
+    /// terms as (columns, their basis).
     ///
     /// # Errors
     /// Where columns of a term are collinear, or `interrupted` said so.
@@ -85,7 +85,7 @@ impl Data {
         n_levels: &[usize],
         columns: &RowColumns,
         noise: &[f64],
-        terms: &[Vec<(usize, bool)>],
+        terms: &[Vec<(usize, Basis)>],
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Self, Unreadable> {
         let n_rows = codes[0].len();
@@ -342,7 +342,7 @@ fn cross_products(n_rows: usize, columns: &RowColumns, fixed: &FixedBasis) -> Ve
 }
 
 /// B, block diagonal by term, with B'B the mean of Z'Z over the levels.
-fn basis(factor: &Factor, terms: &[(usize, bool)]) -> Result<Vec<f64>, CollinearRandomEffects> {
+fn basis(factor: &Factor, terms: &[(usize, Basis)]) -> Result<Vec<f64>, CollinearRandomEffects> {
     let q = factor.q;
     let mut mean = vec![0.0; q * q];
     factor.gram.chunks_exact(q * q).for_each(|g| axpy(1.0 / factor.n as f64, g, &mut mean));

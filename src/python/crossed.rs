@@ -9,7 +9,8 @@ use pyo3::prelude::*;
 use super::CollinearRandomEffects;
 use super::arrays::{array, c_slice, vector};
 use super::reduction::{
-    ColumnArgument, Evaluation, Floats, columns, gather_criteria, gather_likelihood, map_fits,
+    ColumnArgument, Evaluation, Floats, basis, columns, gather_criteria, gather_likelihood,
+    map_fits,
 };
 use crate::criterion::{Criterion, Solution};
 use crate::crossed::{self, Curvature, Factorisation};
@@ -75,7 +76,7 @@ impl CrossedReduction {
         x: Vec<ColumnArgument<'_>>,
         y: Vec<ColumnArgument<'_>>,
         noise: Vec<f64>,
-        terms: Vec<Vec<(usize, bool)>>,
+        terms: Vec<Vec<(usize, String)>>,
         sqrt_weights: Option<PyReadonlyArray1<'_, f64>>,
     ) -> PyResult<Self> {
         let n = crossing.n_rows;
@@ -94,6 +95,10 @@ impl CrossedReduction {
             sqrt_weights: sqrt_weights.as_ref().map(|w| vector("weights", w, n)).transpose()?,
             visits: None,
         };
+        let terms = terms
+            .iter()
+            .map(|level| level.iter().map(|(size, name)| Ok((*size, basis(name)?))).collect())
+            .collect::<PyResult<Vec<Vec<_>>>>()?;
         let signal: Mutex<Option<PyErr>> = Mutex::new(None);
         py.detach(|| {
             let interrupted = || match Python::attach(|py| py.check_signals()) {

@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyArithmeticError, PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
-use super::reduction::{ColumnArgument, Floats, columns};
+use super::reduction::{ColumnArgument, Floats, basis, columns};
 use super::{CollinearRandomEffects, NotConverged};
 use crate::elimination::Entry;
 use crate::iterative::conjugate_gradients::{Stop, Unsolved};
@@ -69,7 +69,7 @@ impl IterativeReduction {
         x: Vec<ColumnArgument<'_>>,
         y: Vec<ColumnArgument<'_>>,
         noise: Vec<f64>,
-        terms: Vec<Vec<(usize, bool)>>,
+        terms: Vec<Vec<(usize, String)>>,
         sqrt_weights: Option<PyReadonlyArray1<'_, f64>>,
         probes: usize,
         exact: bool,
@@ -99,6 +99,10 @@ impl IterativeReduction {
             sqrt_weights: sqrt_weights.as_ref().map(|w| vector("weights", w, n)).transpose()?,
             visits: None,
         };
+        let terms = terms
+            .iter()
+            .map(|level| level.iter().map(|(size, name)| Ok((*size, basis(name)?))).collect())
+            .collect::<PyResult<Vec<Vec<_>>>>()?;
         let settings =
             Settings { n_probes: probes, exact, seed, stop: Stop { tolerance, max_iter } };
         let signals = Signals::default();

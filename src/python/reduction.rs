@@ -126,6 +126,15 @@ pub(super) fn columns<'a>(
         .collect()
 }
 
+pub(super) fn basis(name: &str) -> PyResult<reduction::Basis> {
+    match name {
+        "orthonormal" => Ok(reduction::Basis::Orthonormal),
+        "scaled" => Ok(reduction::Basis::Scaled),
+        "common" => Ok(reduction::Basis::Common),
+        _ => Err(PyValueError::new_err(format!("no basis {name}"))),
+    }
+}
+
 #[pymethods]
 impl Reduction {
     #[new]
@@ -140,7 +149,7 @@ impl Reduction {
         x: Vec<ColumnArgument<'_>>,
         y: Vec<ColumnArgument<'_>>,
         noise: Vec<f64>,
-        terms: Vec<Vec<(usize, bool)>>,
+        terms: Vec<Vec<(usize, String)>>,
         sqrt_weights: Option<PyReadonlyArray1<'_, f64>>,
         visits: Option<PyReadonlyArray1<'_, i32>>,
         n_visits: usize,
@@ -158,6 +167,10 @@ impl Reduction {
                 return Err(PyValueError::new_err("terms do not add up to the columns of z"));
             }
         }
+        let terms = terms
+            .iter()
+            .map(|level| level.iter().map(|(size, name)| Ok((*size, basis(name)?))).collect())
+            .collect::<PyResult<Vec<Vec<_>>>>()?;
         let rows = RowColumns {
             z: z.iter().map(|z| columns("z", z, n)).collect::<PyResult<_>>()?,
             x: columns("x", &x, n)?,
@@ -326,6 +339,44 @@ impl Reduction {
         gather_likelihood(py, py.detach(|| map_fits(a, one)), n, rank)
     }
 
+    /// Second derivatives of X'V^-1 X by entries, `(n_entries, n_entries, rank, rank)`; with
+    /// `weights`, `(n_entries, n_entries)` and symmetric, their weighted sum `(rank, rank)` instead,
+    /// which costs much less. `None` where V is not positive definite.
+    #[pyo3(signature = (g, fit, entries, weights=None))]
+    fn information_second_derivatives<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fit: usize,
+        entries: Vec<(usize, usize, usize)>,
+        weights: Option<PyReadonlyArrayDyn<'py, f64>>,
+    ) -> PyResult<Option<Floats<'py>>> {
+        let g = self.covariances(&g, 1)?;
+        let entries = self.entries(&entries)?;
+        self.check_fits(&[fit])?;
+        if !self.has_all_derivatives(&g, &entries) {
+            return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
+        }
+        let (rank, n) = (self.0.rank(), entries.len());
+        let sets = match &weights {
+            Some(weights) => vec![c_slice("weights", weights, &[n, n])?.to_vec()],
+            None => pair_weights(n),
+        };
+        let one = || Elimination::new(&self.0, fit, &g[0], &entries).second_derivatives(&sets);
+        let Ok(sums) = py.detach(one) else { return Ok(None) };
+        let width = rank + 1;
+        let matrix = |set: usize| {
+            let sum = &sums[set * width * width..(set + 1) * width * width];
+            sum.chunks_exact(width).take(rank).flat_map(|row| &row[..rank]).copied()
+        };
+        if weights.is_some() {
+            return Ok(Some(array(py, matrix(0).collect(), &[rank, rank])?));
+        }
+        let set_of = |k: usize, l: usize| k.max(l) * (k.max(l) + 1) / 2 + k.min(l);
+        let out = (0..n * n).flat_map(|at| matrix(set_of(at / n, at % n))).collect();
+        Ok(Some(array(py, out, &[n, n, rank, rank])?))
+    }
+
     /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)` over `sigma^2`
     /// of the random effects, in unit order; needs `share=False`.
     #[allow(clippy::type_complexity)]
@@ -349,6 +400,20 @@ impl Reduction {
         });
         Ok(Some(parts.collect::<PyResult<_>>()?))
     }
+}
+
+/// Weights that pick out the second derivative by each pair (k, l), l <= k.
+fn pair_weights(n: usize) -> Vec<Vec<f64>> {
+    let mut out = Vec::with_capacity(n * (n + 1) / 2);
+    for k in 0..n {
+        for l in 0..=k {
+            let mut weights = vec![0.0; n * n];
+            weights[k * n + l] += 0.5;
+            weights[l * n + k] += 0.5;
+            out.push(weights);
+        }
+    }
+    out
 }
 
 /// Criteria of a batch as arrays with a leading axis of fits.

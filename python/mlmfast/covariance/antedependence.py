@@ -34,6 +34,7 @@ class Antedependence(ScaledCorrelation):
     use: ClassVar[str] = "ordered times, unequally spaced: each depends on the one before"
     mmrm: ClassVar[str | None] = "ad"
     minimum_size: ClassVar[int] = 2
+    sequential: ClassVar[bool] = True
 
     @property
     def correlation_names(self) -> tuple[str, ...]:
@@ -82,3 +83,7 @@ class HeterogeneousAntedependence(Heterogeneous, Antedependence):
     use: ClassVar[str] = "as ad, with variances that differ by time"
     sas: ClassVar[str | None] = "ANTE(1)"
     mmrm: ClassVar[str | None] = "adh"
+    has_mirror: ClassVar[bool] = True
+
+    def mirrored(self, angles: FloatArray, signs: FloatArray) -> FloatArray:
+        return np.asarray(angles * signs[:, :-1] * signs[:, 1:])

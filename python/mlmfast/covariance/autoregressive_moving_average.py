@@ -39,14 +39,20 @@ class AutoregressiveMovingAverage(ScaledCorrelation):
     sas: ClassVar[str | None] = "ARMA(1,1)"
     nlme: ClassVar[str | None] = "corARMA(p = 1, q = 1)"
     minimum_size: ClassVar[int] = 3
+    sequential: ClassVar[bool] = True
 
     @property
     def correlation_names(self) -> tuple[str, ...]:
         return ("Rho", "Gamma")
 
     def correlation_parameters(self, eta: Jet) -> Jet:
-        bounded = eta.tanh()
-        return concatenate([bounded[:1], (bounded[:1] + bounded[1:]) * 0.5])
+        return self.bounded(eta.tanh())
+
+    def bounded(self, u: Jet) -> Jet:
+        return concatenate([u[:1], (u[:1] + u[1:]) * 0.5])
+
+    def to_bounded(self, r: FloatArray) -> FloatArray:
+        return np.stack([r[:, 0], 2.0 * r[:, 1] - r[:, 0]], axis=1)
 
     def correlations(self, r: Jet) -> Jet:
         lags = np.arange(self.size - 1)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.covariance.jet import Jet
 from mlmfast.errors import ModelError
 
 STRUCTURES: dict[str, type[CovarianceStructure]] = {}
@@ -50,8 +52,14 @@ class CovarianceStructure(ABC):
     glmmtmb: ClassVar[str | None] = None
     #: May the columns of Z be mixed linearly (G -> K G K' keeps the structure for any K)?
     mixes: ClassVar[bool] = False
+    #: May the columns of Z be scaled one by one (G -> D G D keeps the structure for diagonal D)?
+    scales: ClassVar[bool] = False
+    #: Are the levels steps of one sequence, so that effects in other columns make no sense?
+    sequential: ClassVar[bool] = False
     #: Does the order of the levels not matter?
     exchangeable: ClassVar[bool] = False
+    #: Are the natural parameters the free entries themselves, in the order of `entries`?
+    natural_entries: ClassVar[bool] = False
     #: Levels of a factor, or numeric coordinates (argument ``coordinates``)?
     needs: ClassVar[Literal["levels", "coordinates"]] = "levels"
     #: Levels below which the parameters could not be told apart.
@@ -97,6 +105,11 @@ class CovarianceStructure(ABC):
         weight : shape (n_fits, n_entries)
         """
 
+    def entry_hessians(self, theta: FloatArray) -> FloatArray:
+        """Second derivatives of each entry by theta, (n_fits, n_entries, n_theta, n_theta)."""
+        n = len(self.entries)
+        return np.stack([self.curvature(np.repeat(t[None], n, axis=0), np.eye(n)) for t in theta])
+
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Derivatives of the entries by local coordinates around theta, where these are 0.
 
@@ -115,6 +128,51 @@ class CovarianceStructure(ABC):
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
         """The point at local coordinates ``step`` around ``theta``."""
         return theta + step
+
+    def closed(self) -> CovarianceStructure:
+        """The same structure in parameters that reach its singular matrices, for random effects."""
+        return self
+
+    def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
+        """Parameters of D R D of a closed structure, R its matrix at theta.
+
+        Parameters
+        ----------
+        theta : shape (n_fits, n_theta)
+        factor : shape (n_fits, 1) for D a multiple of the identity, or (n_fits, K), the diagonal of
+            D, for structures that keep under it (``scales``)
+        """
+        return theta * factor
+
+    def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
+        """The nearest singular matrix where an eigenvalue is at most ``small``.
+
+        Returns
+        -------
+        Parameters, unchanged where nothing is small, and whether the matrix is singular (n_fits,).
+        """
+        values, vectors = np.linalg.eigh(self.matrix(theta))
+        rows = (values <= small).any(axis=1)
+        out = theta.copy()
+        if rows.any():
+            kept = np.where(values <= small, 0.0, values)[rows]
+            out[rows] = self.theta((vectors[rows] * kept[:, None, :]) @ vectors[rows].mT)
+        return out, rows
+
+    def is_vague(self, curvature: FloatArray) -> BoolArray:
+        """Whether other minima may exist, from the diagonal of the Hessian by theta, (n_fits,).
+
+        No for parameters in which the criterion is as good as quadratic.
+        """
+        return np.zeros(len(curvature), dtype=np.bool_)
+
+    def alternatives(self, theta: FloatArray) -> FloatArray:
+        """Other parameters of the same singular matrix, theta of shape (n_theta,).
+
+        Where a matrix leaves parameters undetermined, derivatives by these say nothing, and a
+        minimum must be one whatever they are. Shape (n, n_theta).
+        """
+        return theta[None][:0]
 
     @abstractmethod
     def theta(self, matrix: FloatArray) -> FloatArray:
@@ -135,6 +193,28 @@ class CovarianceStructure(ABC):
     @abstractmethod
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         """Derivatives of the natural parameters by theta, shape (n_fits, n_theta, n_theta)."""
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        """Second derivatives of the natural parameters by theta.
+
+        Shape (n_fits, n_theta, n_theta, n_theta), the natural parameter first. Standard errors of
+        the parameters, and tests by Kenward and Roger, need them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no natural_hessian")
+
+    def natural_jet(self, theta: FloatArray) -> Jet:
+        """Natural parameters with first and second derivatives by local coordinates (`chart`)."""
+        return Jet(self.natural(theta), self.natural_jacobian(theta), self.natural_hessian(theta))
+
+    def entry_jet(self, theta: FloatArray) -> Jet:
+        """The free entries with first and second derivatives by local coordinates (`chart`)."""
+        rows, columns = np.array(self.entries, dtype=np.intp).T
+        a, n = len(theta), len(rows)
+        # Second derivatives of one entry at a time.
+        weight = np.tile(np.eye(n), (a, 1))
+        first, second = self.chart(np.repeat(theta, n, axis=0), weight)
+        value = self.matrix(theta)[:, rows, columns]
+        return Jet(value, first[::n], second.reshape(a, n, *second.shape[1:]))
 
     @abstractmethod
     def from_natural(self, values: FloatArray) -> FloatArray:
@@ -160,6 +240,7 @@ class CovarianceStructure(ABC):
         return values
 
 
+@cache
 def lower_entries(size: int, bands: int | None = None) -> tuple[tuple[int, int], ...]:
     """Entries (a, b), a >= b, of a symmetric matrix by rows; only those with a - b < bands.
 

@@ -36,6 +36,7 @@ class FirstOrderAutoregressive(ScaledCorrelation):
     nlme: ClassVar[str | None] = "corAR1"
     glmmtmb: ClassVar[str | None] = "ar1"
     minimum_size: ClassVar[int] = 2
+    sequential: ClassVar[bool] = True
 
     @property
     def correlation_names(self) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ class Spatial(ScaledCorrelation):
 
     needs: ClassVar[Literal["levels", "coordinates"]] = "coordinates"
     minimum_size: ClassVar[int] = 2
+    sequential: ClassVar[bool] = True
     exchangeable: ClassVar[bool] = True
     #: Smallest range to start from, over the smallest distance.
     shortest: ClassVar[float] = 0.2
@@ -104,6 +105,36 @@ class Spatial(ScaledCorrelation):
         f, slope, bend = self._kernel(z)
         # By the range: dz = -z / r, d2z = 2 z / r^2.
         return r.through(f, -slope * z / r.value, (bend * z + 2 * slope) * z / r.value**2)
+
+    #: Power of the root of 1 / range in which the correlations are smooth at an infinite range.
+    rate_power: ClassVar[int] = 2
+    widest_angle: ClassVar[float] = 3.0
+
+    def closed_parameters(self, angles: Jet) -> Jet:
+        # range = d / a^k, d the smallest distance
+        a, k = np.abs(angles.value), self.rate_power
+        value = self.smallest_distance / a**k
+        return angles.through(value, -k * value / angles.value, k * (k + 1) * value / a**2)
+
+    def closed_correlations(self, angles: Jet) -> Jet:
+        a, k = angles.value, self.rate_power
+        relative = self.distances / self.smallest_distance
+        f, slope, bend = self._kernel(relative * np.abs(a) ** k)
+        first = relative * k * np.sign(a) ** k * a ** (k - 1)
+        second = relative * k * (k - 1)
+        return angles.through(f, slope * first, bend * first**2 + slope * second)
+
+    def angles(self, r: FloatArray) -> FloatArray:
+        with np.errstate(invalid="ignore"):
+            return np.asarray((self.smallest_distance / r) ** (1.0 / self.rate_power))
+
+    def nearest_end(self, angles: FloatArray) -> FloatArray:
+        return np.zeros_like(angles)
+
+    @cached_property
+    def smallest_distance(self) -> float:
+        """Distance of the two points closest to each other."""
+        return float(self.distances[self.lags > 0].min())
 
     def unconstrained(self, r: FloatArray) -> FloatArray:
         return np.log(r)

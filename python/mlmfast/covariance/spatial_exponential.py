@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.exponential_decay import ExponentialDecay
 
 
 @dataclass(frozen=True, eq=False)
-class SpatialExponential(Spatial):
+class SpatialExponential(ExponentialDecay):
     """R[i, j] = sigma^2 exp(-d_ij / range), theta = (log sigma, log range).
 
     References: SAS/STAT User's Guide, The MIXED Procedure, REPEATED statement, TYPE=SP(EXP).

@@ -106,6 +106,9 @@ class SpatialMatern(Spatial):
         slope = -power * kv(nu - 1.0, z)
         return power * kv(nu, z), slope, slope / z + power * kv(nu - 2.0, z)
 
+    #: Smooth in 1 / range itself, for a smoothness above 1.
+    rate_power: ClassVar[int] = 1
+
     def unconstrained(self, r: FloatArray) -> FloatArray:
         if self.nu is not None:
             return np.log(r)

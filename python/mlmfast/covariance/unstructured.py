@@ -11,6 +11,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.factor_products import product_curvature, product_jacobian
+from mlmfast.covariance.jet import Jet
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Unstructured(CovarianceStructure):
     nlme: ClassVar[str | None] = "corSymm + varIdent, pdSymm"
     glmmtmb: ClassVar[str | None] = "us"
     mixes: ClassVar[bool] = True
+    natural_entries: ClassVar[bool] = True
+    scales: ClassVar[bool] = True
     exchangeable: ClassVar[bool] = True
 
     @property
@@ -83,6 +86,10 @@ class Unstructured(CovarianceStructure):
         inner[:, index, index] += d
         return self._triangular(vectors @ inner)
 
+    def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
+        rows, _ = _lower(self.size)
+        return theta * (factor if factor.shape[1] == 1 else factor[:, rows])
+
     def theta(self, matrix: FloatArray) -> FloatArray:
         # A root by eigenvectors exists for singular matrices too.
         values, vectors = np.linalg.eigh(matrix)
@@ -98,6 +105,12 @@ class Unstructured(CovarianceStructure):
 
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self.jacobian(theta)
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self.entry_hessians(theta)
+
+    def natural_jet(self, theta: FloatArray) -> Jet:
+        return self.entry_jet(theta)
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)

@@ -23,7 +23,7 @@ def reduce_iteratively(
     design: Design,
     levels: tuple[int, ...],
     z: Sequence[Sequence[ScaledColumn]],
-    terms: Sequence[Sequence[tuple[int, bool]]],
+    terms: Sequence[Sequence[tuple[int, str]]],
     x: Sequence[ScaledColumn],
     y: Sequence[ScaledColumn],
     settings: IterativeSettings,
@@ -37,7 +37,7 @@ def reduce_iteratively(
     levels
         Positions of the grouping factors in the design, in the order of ``z`` and ``terms``.
     z, terms
-        By factor, scaled columns, and the size of each term and whether its columns may be mixed.
+        By factor, scaled columns, and the size of each term and how its columns are transformed.
     x, y
         Scaled columns.
     settings

@@ -14,6 +14,7 @@ from mlmfast.report.tables import (
     Table,
     coefficient_table,
     correlation_of_coefficients,
+    structure_parameters_table,
     variance_components_table,
 )
 
@@ -60,6 +61,7 @@ def fit_html(fit: LMMResult) -> str:
     tables = [
         facts.scaled_residuals(fit),
         variance_components_table(fit._record),
+        structure_parameters_table(fit._record),
         *residual,
         coefficient_table(fit),
         correlation_of_coefficients(fit._record),
@@ -69,8 +71,21 @@ def fit_html(fit: LMMResult) -> str:
         f"<h2>{_text(facts.title(fit))}</h2>",
         _facts_html([*facts.model_facts(fit), *facts.likelihood_facts(fit), *state]),
         f'<p class="note">{_text(facts.likelihood_note(fit))}</p>',
-        *[_table_html(table) for table in tables if table is not None],
+        *[table_html(table) for table in tables if table is not None],
     ]
+    return '<div class="mlmfast">\n' + "\n".join(parts) + "\n</div>"
+
+
+def tables_html(tables: Sequence[Table], notes: Sequence[str]) -> str:
+    """Show tables with notes below them as an HTML fragment, for notebooks.
+
+    Examples
+    --------
+    >>> "<td>1.5</td>" in tables_html([Table("", ("", "x"), (("a", "1.5"),))], ())
+    True
+    """
+    below = [f'<p class="note">{_text(note)}</p>' for note in notes]
+    parts = [f"<style>{_STYLE}</style>", *[table_html(table) for table in tables], *below]
     return '<div class="mlmfast">\n' + "\n".join(parts) + "\n</div>"
 
 
@@ -116,7 +131,8 @@ def _facts_html(pairs: Sequence[tuple[str, str]]) -> str:
     return "<table><tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
 
 
-def _table_html(table: Table) -> str:
+def table_html(table: Table) -> str:
+    """A table as HTML."""
     head = "".join(_cell(text, "th", j < table.n_labels) for j, text in enumerate(table.header))
     rows = "\n".join(_row(row, table) for row in table.rows)
     note = f'\n<p class="note">{_text(table.note)}</p>' if table.note else ""

@@ -12,6 +12,7 @@ from mlmfast.report.tables import (
     Table,
     coefficient_table,
     correlation_of_coefficients,
+    structure_parameters_table,
     triangle,
     variance_components_table,
 )
@@ -37,10 +38,10 @@ class Summary:
     >>> text = str(Summary(fit))
     >>> print(text[text.index("Fixed effects") :])
     Fixed effects:
-                 Estimate  Std. error  z value   p value
-    (Intercept)   251.405       6.825   36.838    <1e-16
-    Days           10.467       1.546    6.771  1.27e-11
-    z tests: normal distribution, no small-sample degrees of freedom
+                 Estimate  Std. error  df  t value   p value
+    (Intercept)   251.405       6.825  17   36.838    <1e-16
+    Days           10.467       1.546  17    6.771  3.26e-06
+    df: Satterthwaite
     <BLANKLINE>
     Correlation of fixed effects:
                         1
@@ -110,6 +111,9 @@ def _variance_text(record: FitRecord, titled: bool = True) -> str:
     table = variance_components_table(record)
     if table is not None:
         parts.append(_random_text(record, table, titled))
+    parameters = structure_parameters_table(record)
+    if parameters is not None:
+        parts.append(table_text(parameters))
     if record.residual is not None:
         parts += _residual_texts(record.residual)
     return "\n\n".join(parts)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom import KenwardRoger, method_of
 from mlmfast.record import FitRecord, TermRecord
 from mlmfast.report import numbers
 from mlmfast.variance_components import correlations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mlmfast.result import LMMResult
 
 ALIASED = "(aliased)"
+#: Parameters of structured random effects that a report still shows.
+MOST_PARAMETERS = 12
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,22 @@ def coefficient_table(fit: LMMResult) -> Table:
         rows.append((str(name), *cells[j], *middle, numbers.statistic(t[j]), numbers.p_value(p[j])))
     header = ("", "Estimate", "Std. error", *(("df",) if exact else ()))
     test = ("t value", "p value") if exact else ("z value", "p value")
-    note = "" if exact else "z tests: normal distribution, no small-sample degrees of freedom"
+    note = (
+        _note_on_tests(fit)
+        if exact
+        else ("z tests: normal distribution, no small-sample degrees of freedom")
+    )
     return Table("Fixed effects", (*header, *test), tuple(rows), note=note)
+
+
+def _note_on_tests(fit: LMMResult) -> str:
+    """The method of the degrees of freedom, and whether it adjusted the standard errors."""
+    method = method_of(fit.ddf)
+    text = f"df: {method.label}"
+    if isinstance(method, KenwardRoger):
+        text += "; standard errors from the adjusted covariance"
+    note = fit._basis().note
+    return f"{text}\n{note}" if note else text
 
 
 def _array(series: pd.Series[float]) -> FloatArray:
@@ -124,6 +141,30 @@ def variance_components_table(record: FitRecord) -> Table | None:
     n_correlations = max(len(row) for row in rows) - 4
     heads = ("Corr", *[""] * (n_correlations - 1)) if n_correlations else ()
     return Table("Random effects", ("Group", "Name", "Variance", "SD", *heads), tuple(rows), 2)
+
+
+def structure_parameters_table(record: FitRecord) -> Table | None:
+    """Natural parameters of the structured random effects; None where there are none, or many.
+
+    Variances by level stand in the table of the random effects already.
+    """
+    cells = [
+        (term.text, name, value)
+        for term in record.terms
+        if term.structure not in {"un", "homdiag"}
+        for name, value in zip(term.parameter_names, term.parameters.tolist(), strict=True)
+        if term.structure == "fa" or not name.startswith("Var(")
+    ]
+    if not cells or len(cells) > MOST_PARAMETERS:
+        return None
+    values = numbers.column([value for _, _, value in cells])
+    terms = [
+        text if cells[i - 1][0] != text or i == 0 else "" for i, (text, _, _) in enumerate(cells)
+    ]
+    rows = tuple(
+        (text, cell[1], value) for text, cell, value in zip(terms, cells, values, strict=True)
+    )
+    return Table("Parameters of random effects", ("Term", "Parameter", "Estimate"), rows, 2)
 
 
 def _correlation_rows(term: TermRecord) -> list[tuple[str, ...]]:

@@ -58,8 +58,8 @@ def tidy(fit: LMMResult, effects: str = "all") -> pd.DataFrame:
     >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
     >>> tidy(fit, "fixed")[["term", "estimate", "std_error", "conf_low", "conf_high"]].round(3)
               term  estimate  std_error  conf_low  conf_high
-    0  (Intercept)   251.405      6.825   238.029    264.781
-    1         Days    10.467      1.546     7.438     13.497
+    0  (Intercept)   251.405      6.825   237.007    265.804
+    1         Days    10.467      1.546     7.206     13.729
     >>> tidy(fit, "random")[["group", "term", "estimate"]].round(3)
           group                   term  estimate
     0   Subject        sd__(Intercept)    24.740
