@@ -81,7 +81,7 @@ def small_core(weighted, **settings):
         x=[one, column(x)],
         y=[column(y)],
         noise=[0.0, 0.0],
-        terms=[[(1, True)], [(2, True)], [(1, True), (1, True)]],
+        terms=[[(1, "scaled")], [(2, "orthonormal")], [(1, "scaled"), (1, "scaled")]],
         sqrt_weights=np.sqrt(weights) if weighted else None,
         tolerance=1e-13,
         **settings,
@@ -322,6 +322,15 @@ def test_conditional_covariances_are_refused_by_name():
 def test_options_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ModelError, match=message):
         mlm.lmm("y ~ x + (1 | user) + (1 | item)", crossed_data(), options=options)
+
+
+def test_what_needs_exact_information_is_refused():
+    data, formula = crossed_data(), "y ~ x + (1 | user) + (1 | item)"
+    assert iterative(formula, data).ddf == "asymptotic"
+    with pytest.raises(ModelError, match=r"information .* is not formed by the iterative engine"):
+        _ = iterative(formula, data, ddf="satterthwaite").pvalues
+    with pytest.raises(ModelError, match=r"iterative engine takes no .* hold="):
+        mlm.LMM(formula, data).fit(options={"engine": "iterative"}, hold={"sigma": 1.0})
 
 
 def test_a_residual_covariance_is_refused():

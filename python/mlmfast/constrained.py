@@ -71,9 +71,11 @@ class ScaledCriterion:
         reml, entries = criterion.reml, criterion.entries
         g = criterion.covariances(theta)
         nu = model.design.n_obs - (len(model.kept) if reml else 0)
-        scalars = criterion.reduction.solve(g, fits.tolist())[2]
+        reduction = criterion.reduction
+        assert not isinstance(reduction, _core.IterativeReduction), "refused before"
+        scalars = reduction.solve(g, fits.tolist())[2]
         rss, logdet = scalars[:, 0], scalars[:, 1] + (scalars[:, 2] if reml else 0.0)
-        trace, second, rss_by, rss_second, *_ = criterion.reduction.likelihood_derivatives(
+        trace, second, rss_by, rss_second, *_ = reduction.likelihood_derivatives(
             g, fits.tolist(), entries, reml
         )
         a, n, weight = len(theta), len(entries), np.exp(-log_sigma2)

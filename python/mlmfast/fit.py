@@ -59,8 +59,8 @@ def fit_covariance(
         theta = model.moment_start(criterion) if start is None else start
         newton = fit_iteratively(criterion, theta, options)
         found = set_zeros(criterion, newton, fits)
-        spent = found.newton.n_evaluations
-        return CovarianceFit(criterion, found.theta, found.singular, newton, spent)
+        newton = found.newton
+        return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations)
     structured = model.design.residual is not None
     if start is not None:
         theta = start

@@ -214,7 +214,7 @@ class Information:
 
     def _core_second(self, weights: FloatArray) -> FloatArray:
         core, entries = self.model.core, self.criterion.entries
-        assert not isinstance(core, _core.IterativeReduction), "refused in information_of"
+        assert not isinstance(core, _core.IterativeReduction), "refused before"
         weights = np.ascontiguousarray((weights + weights.T) / 2)
         out = core.information_second_derivatives(
             self.parameters.linear, self.fit, entries, weights
@@ -275,12 +275,6 @@ def information_of(
     fit
         Which response.
     """
-    if isinstance(model.core, _core.IterativeReduction):
-        raise ModelError(
-            "the information of the covariance parameters needs a factorisation, which the "
-            "iterative engine does without; use ddf='asymptotic' or 'residual', or "
-            "options={'engine': 'crossed'} where memory allows"
-        )
     degrees = model.design.n_obs - (len(model.kept) if criterion.reml else 0)
     scale = 1.0
     if model.profiled:
@@ -301,7 +295,11 @@ def _core_derivatives(
     fit: int,
 ) -> tuple[FloatArray, ...]:
     """What the core says of one fit, by the coordinates listed."""
-    assert not isinstance(model.core, _core.IterativeReduction), "refused above"
+    if isinstance(model.core, _core.IterativeReduction):
+        raise ModelError(
+            "the information of the covariance parameters is not formed by the iterative engine; "
+            "use ddf='asymptotic', or fit with options={'engine': 'crossed'} if memory allows"
+        )
     parts = model.core.likelihood_derivatives(g, [fit], entries, criterion.reml)
     return tuple(part[0] for part in parts)
 

@@ -176,7 +176,7 @@ class LMM:
         method: str = "REML",
         start: Mapping[str, Any] | FloatArray | None = None,
         options: NewtonOptions | Mapping[str, Any] | None = None,
-        ddf: str | float = "satterthwaite",
+        ddf: str | float | None = None,
         *,
         hold: Mapping[str, float] | None = None,
         bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
@@ -203,7 +203,8 @@ class LMM:
             `LMMResult.monte_carlo_error`; its ``"probes"`` are their number or "exact", and
             ``"seed"`` chooses them.
         ddf
-            Degrees of freedom of tests: "satterthwaite", "kenward-roger" (PROC MIXED's),
+            Degrees of freedom of tests: "satterthwaite" (the default, but "asymptotic" by the
+            iterative engine, which lacks what that needs), "kenward-roger" (PROC MIXED's),
             "kenward-roger-linear", "kenward-roger-expected" (pbkrtest's), "kenward-roger-2009",
             "containment", "between-within", "residual", "asymptotic" (z), or a number. With the
             "kenward-roger..." standard errors are adjusted too. `mlmfast.degrees_of_freedom` says
@@ -236,15 +237,24 @@ class LMM:
         (30.0, -874.165)
         """
         method = _method(method)
-        degrees = _check_ddf(ddf, method)
+        if ddf is not None:
+            _check_ddf(ddf, method)
         engine, settings = read_options(options)
         reduced = self._reduced(engine)
+        if ddf is None:
+            ddf = "satterthwaite" if reduced.iterative is None else "asymptotic"
+        degrees = _check_ddf(ddf, method)
         started = time.perf_counter()
         theta, named = (None, {}) if start is None else _starts(reduced, method, start)
         parms = None
         if named or hold or bounds or grid is not None:
             from mlmfast.parms import Parms, fit_with_parms
 
+            if reduced.iterative is not None:
+                raise ModelError(
+                    "the iterative engine takes no start by parameter name, hold=, bounds= or "
+                    "grid=; leave them out, or fit with options={'engine': 'crossed'}"
+                )
             wishes = Parms(named, hold or {}, bounds or {}, grid)
             parms = fit_with_parms(reduced, method, settings, theta, wishes)
             covariance = parms.covariance
@@ -360,7 +370,7 @@ def lmm(
     na_action: str = "drop",
     start: Mapping[str, Any] | None = None,
     options: NewtonOptions | Mapping[str, Any] | None = None,
-    ddf: str | float = "satterthwaite",
+    ddf: str | float | None = None,
     hold: Mapping[str, float] | None = None,
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
@@ -383,7 +393,9 @@ def lmm(
     {'Variance': 953.206, 'AR(1)': 0.791, 'exp(Days)': 0.087}
     """
     # Refused before any data are read.
-    _check_ddf(ddf, _method(method))
+    method = _method(method)
+    if ddf is not None:
+        _check_ddf(ddf, method)
     model = LMM(
         formula,
         data,

@@ -574,6 +574,14 @@ class LMMResult:
         """Evidence of the optimum."""
         return self._record.certificate
 
+    @property
+    def monte_carlo_error(self) -> MonteCarloError | None:
+        """How far probes may have moved likelihood and estimates; None where none were used.
+
+        Only fits by the iterative engine have it (``certificate.engine == "iterative"``).
+        """
+        return self._record.monte_carlo
+
     # -- inference -----------------------------------------------------------------------------
 
     @property
@@ -730,14 +738,6 @@ class LMMResult:
 
         source = self._needs_source("a contrast in a model with aliased columns")
         return aliasing(source.design, self._record.kept)
-
-    @property
-    def monte_carlo_error(self) -> MonteCarloError | None:
-        """How far probes may have moved likelihood and estimates; None where none were used.
-
-        Only fits by the iterative engine have it (``certificate.engine == "iterative"``).
-        """
-        return self._record.monte_carlo
 
     # -- what rows say -------------------------------------------------------------------------
 

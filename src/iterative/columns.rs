@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use super::conjugate_gradients::{Stop, Tridiagonal, Unsolved, solve};
 use super::coupling::{add, couple, small_product};
-use super::system::{System, divide_upper, multiply_lower};
+use super::small::{divide_upper, multiply_lower};
+use super::system::System;
 use crate::reduction::block;
 
 /// Levels per task in sums over levels.

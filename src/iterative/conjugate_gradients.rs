@@ -7,7 +7,8 @@
 use rayon::prelude::*;
 
 use super::coupling::{add, pieces, small_product};
-use super::system::{System, divide_lower, divide_upper, transpose};
+use super::small::{divide_lower, divide_upper, transpose};
+use super::system::System;
 use crate::dense::vectorised;
 use crate::reduction::block;
 

@@ -76,7 +76,7 @@ impl Data {
     /// Sorts the rows by every factor.
     ///
     /// `codes[j][row]` is the level of factor j, `columns.z[j]` are its columns and `terms[j]` its
-    /// terms as (columns, may they be mixed).
+    /// terms as (columns, their basis).
     ///
     /// # Errors
     /// Where columns of a term are collinear, or `interrupted` said so.

@@ -8,11 +8,15 @@
 //! traces of the gradient by the same probes and the same solves ([`probes`], [`estimate`]). The
 //! probes are fixed, so that the estimates are deterministic and smooth in G.
 
+pub mod blocks;
 pub mod columns;
 pub mod conjugate_gradients;
 pub mod coupling;
 pub mod data;
+pub mod derivatives;
 pub mod estimate;
+pub mod gathered;
 pub mod probes;
 pub mod quadrature;
+pub mod small;
 pub mod system;

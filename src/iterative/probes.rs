@@ -5,7 +5,8 @@
 //! 19, 433). Q are the directions in which crossed factors are nearly confounded: all levels of a
 //! factor moving together, and those that a few steps of subspace iteration find. The signs are fixed by the seed (common random numbers).
 
-use super::system::{System, divide_lower, divide_upper};
+use super::small::{divide_lower, divide_upper};
+use super::system::System;
 use crate::dense::{axpy, dot};
 
 /// Directions of the subspace iteration, and how often it is repeated.

@@ -12,7 +12,8 @@ use super::{CollinearRandomEffects, NotConverged};
 use crate::elimination::Entry;
 use crate::iterative::conjugate_gradients::{Stop, Unsolved};
 use crate::iterative::data::{Data, Unreadable};
-use crate::iterative::estimate::{Derivatives, Evaluation, Settings, outlying};
+use crate::iterative::derivatives::Derivatives;
+use crate::iterative::estimate::{Evaluation, Settings, outlying};
 use crate::rows::RowColumns;
 
 /// G by factor, at which fit.

@@ -31,6 +31,7 @@ class _Row(NamedTuple):
     value: float
     decrement: float
     min_eigenvalue: float
+    curvature: FloatArray
     converged: bool
     n_iterations: int
     n_evaluations: int
@@ -49,8 +50,7 @@ def fit_iteratively(
         value=np.array([row.value for row in rows]),
         decrement=np.array([row.decrement for row in rows]),
         min_eigenvalue=np.array([row.min_eigenvalue for row in rows]),
-        # Only searches for other minima read it.
-        curvature=np.zeros(theta.shape),
+        curvature=np.concatenate([row.curvature for row in rows]),
         converged=np.array([row.converged for row in rows], dtype=np.bool_),
         n_iterations=np.array([row.n_iterations for row in rows], dtype=np.intp),
         n_evaluations=np.array([row.n_evaluations for row in rows], dtype=np.intp),
@@ -85,6 +85,7 @@ def _one(criterion: Criterion, theta: FloatArray, fit: IntArray, options: Newton
         float(at.value[0]),
         float(move.decrement[0]),
         float(move.min_eigenvalue[0]),
+        np.einsum("aii->ai", at.hessian),
         converged,
         iteration,
         n_evaluations,

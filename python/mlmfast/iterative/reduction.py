@@ -37,7 +37,7 @@ def reduce_iteratively(
     levels
         Positions of the grouping factors in the design, in the order of ``z`` and ``terms``.
     z, terms
-        By factor, scaled columns, and the size of each term and whether its columns may be mixed.
+        By factor, scaled columns, and the size of each term and how its columns are transformed.
     x, y
         Scaled columns.
     settings
