@@ -70,7 +70,7 @@ class CrossedSize:
     order
         Rows of the matrix that is factored: random effects of all factors but the leading one.
     memory
-        Bytes at the peak of an evaluation.
+        Bytes at the peak, degrees of freedom included.
     operations
         Floating-point operations of one evaluation.
     """
@@ -83,7 +83,8 @@ class CrossedSize:
 def crossed_size(design: Design, levels: tuple[int, ...]) -> CrossedSize:
     """Memory and work of the crossed engine, from the numbers of levels and effects alone.
 
-    The factor, its inverse and the matrix they come from are held as dense triangles.
+    The factor, its inverse and the matrix they come from are held as dense triangles; the exact
+    second derivatives that degrees of freedom take need three times as much as the fit.
     """
     effects = [
         design.factors[f].n_levels
@@ -93,7 +94,7 @@ def crossed_size(design: Design, levels: tuple[int, ...]) -> CrossedSize:
     order = sum(effects) - max(effects, default=0)
     widest = max((len(term.columns) for term in design.random), default=0)
     cells = float(design.n_obs) * max(len(levels) - 1, 1)
-    memory = 18.0 * order**2 + cells * (60.0 + 16.0 * widest**2)
+    memory = 56.0 * order**2 + cells * (60.0 + 16.0 * widest**2)
     return CrossedSize(order, memory, float(order) ** 3 + 50.0 * cells)
 
 
@@ -122,7 +123,7 @@ def check_memory(size: CrossedSize, available: float) -> None:
 
     Examples
     --------
-    >>> check_memory(CrossedSize(5_000, 4.5e8, 1.25e11), 8e9)
+    >>> check_memory(CrossedSize(5_000, 1.4e9, 1.25e11), 8e9)
     """
     if size.memory > available:
         raise ModelError(
