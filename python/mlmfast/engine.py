@@ -88,7 +88,7 @@ class CrossedSize:
     order
         Rows of the matrix that is factored: random effects of all factors but the leading one.
     memory
-        Bytes at the peak of an evaluation.
+        Bytes at the peak, degrees of freedom included.
     operations
         Floating-point operations of one evaluation.
     """
@@ -101,7 +101,8 @@ class CrossedSize:
 def crossed_size(design: Design, levels: tuple[int, ...]) -> CrossedSize:
     """Memory and work of the crossed engine, from the numbers of levels and effects alone.
 
-    The factor, its inverse and the matrix they come from are held as dense triangles.
+    The factor, its inverse and the matrix they come from are held as dense triangles; the exact
+    second derivatives that degrees of freedom take need three times as much as the fit.
     """
     effects = [
         design.factors[f].n_levels
@@ -111,7 +112,7 @@ def crossed_size(design: Design, levels: tuple[int, ...]) -> CrossedSize:
     order = sum(effects) - max(effects, default=0)
     widest = max((len(term.columns) for term in design.random), default=0)
     cells = float(design.n_obs) * max(len(levels) - 1, 1)
-    memory = 18.0 * order**2 + cells * (60.0 + 16.0 * widest**2)
+    memory = 56.0 * order**2 + cells * (60.0 + 16.0 * widest**2)
     return CrossedSize(order, memory, float(order) ** 3 + 50.0 * cells)
 
 

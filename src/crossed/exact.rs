@@ -232,15 +232,24 @@ impl Factorisation<'_> {
                 }
             }
         }
+        drop(v);
+        // Without correlated effects the eigenvectors are the coordinates themselves.
+        let is_turned = self.roots.iter().any(|r| r.vectors != super::root::identity(r.q));
         let back = self.vectors_transposed();
-        let turn = |x: &[f64]| -> Vec<f64> {
-            let left = apply_transposed(rest, &back, x, n);
+        let turn = |x: Vec<f64>| -> Vec<f64> {
+            if !is_turned {
+                return x;
+            }
+            let left = apply_transposed(rest, &back, &x, n);
             flip(&apply_transposed(rest, &back, &flip(&left, n), n), n)
         };
-        let (h, j) = (turn(&h), turn(&j));
+        let (h, j) = (turn(h), turn(j));
         let covariance = self.rest_covariance(Some(inverse)).map(|v| dense(&v)).unwrap_or_default();
-        let right =
-            (0..n).flat_map(|i| [&covariance[block(i, n)], &j[block(i, n)]].concat()).collect();
+        let mut right = Vec::with_capacity(2 * n * n);
+        for i in 0..n {
+            right.extend_from_slice(&covariance[block(i, n)]);
+            right.extend_from_slice(&j[block(i, n)]);
+        }
         RestPart { h, right }
     }
 }
