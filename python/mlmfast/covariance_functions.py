@@ -114,7 +114,7 @@ class CovarianceFunctions:
         right = k[rows][:, own[:, 1]] * k[columns][:, own[:, 0]]
         weights = left + np.where(own[:, 0] == own[:, 1], 0.0, right)
         entries = block.shared.entry_jet(points[:, s]).through_matrix(weights)
-        return self._absolute(self._embed(entries, s), points)
+        return self.absolute(self.embed(entries, s), points)
 
     def entry_places(self, t: int) -> tuple[tuple[int, int], ...]:
         """Rows and columns of the free entries of a term's G."""
@@ -227,7 +227,7 @@ class CovarianceFunctions:
         s = self.criterion.theta_slices[position]
         theta = points[:, s]
         k = np.abs(np.diag(self.model.effects_map(position)))
-        own = self._embed(Jet.variables(theta), s) * (k * float(np.sqrt(self._unit)))
+        own = self.embed(Jet.variables(theta), s) * (k * float(np.sqrt(self._unit)))
         if not self.has_scale:
             return own
         scale: Jet = (self._log_scale(points) * 0.5).exp()
@@ -238,14 +238,14 @@ class CovarianceFunctions:
         block, s = self.criterion.terms[position], self.criterion.theta_slices[position]
         structure = structure_of(block)
         powers = scale_powers(structure, points[:1, s])
-        natural = self._embed(structure.natural_jet(points[:, s]), s)
+        natural = self.embed(structure.natural_jet(points[:, s]), s)
         natural = natural * (self._unit * factor) ** powers
         if block.is_residual or not self.has_scale:
             return natural
         scale = self._log_scale(points)
         return natural * concatenate([scale * float(power) for power in powers]).exp()
 
-    def _absolute(self, jet: Jet, points: FloatArray) -> Jet:
+    def absolute(self, jet: Jet, points: FloatArray) -> Jet:
         """From the criterion's units of a covariance to the user's."""
         if self.has_scale:
             jet = jet * self._log_scale(points).exp()
@@ -256,7 +256,7 @@ class CovarianceFunctions:
         first[:, 0, -1] = 1.0
         return Jet(points[:, -1:], first, np.zeros((*first.shape, self.n_coordinates)))
 
-    def _embed(self, jet: Jet, s: slice) -> Jet:
+    def embed(self, jet: Jet, s: slice) -> Jet:
         """Functions of one term's coordinates as functions of all."""
         a, n, _ = jet.first.shape
         first = np.zeros((a, n, self.n_coordinates))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlmfast.contrast import Contrast
     from mlmfast.covariance_tests import CovarianceTests, ParameterTable
     from mlmfast.degrees_of_freedom import FittedRows, TestBasis
+    from mlmfast.derived import ParameterValues
     from mlmfast.emmeans import EMMeans
     from mlmfast.influence import Influence
     from mlmfast.iterative import MonteCarloError
@@ -902,6 +903,130 @@ class LMMResult:
         from mlmfast.variance_tests import ranova
 
         return ranova(self._needs_source("ranova"), self._record)
+
+    def icc(
+        self,
+        interval: str = "delta",
+        level: float = 0.95,
+        *,
+        n: int = 1000,
+        seed: Any = None,
+    ) -> pd.DataFrame:
+        """Intraclass correlations with intervals: estimate, se, lower, upper.
+
+        "adjusted": variance of the random effects over that and the residual's; "conditional":
+        over the fixed effects' too (Nakagawa, Johnson and Schielzeth 2017, J. R. Soc. Interface
+        14); of random slopes the mean variance over the rows (Johnson 2014, Methods Ecol. Evol.
+        5:944). With several grouping factors the share of each.
+
+        Parameters
+        ----------
+        interval
+            "delta" (symmetric in the logit) or "bootstrap".
+        level, n, seed
+            Of the intervals.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+        >>> fit.icc().round(3)
+                     estimate     se  lower  upper
+        adjusted        0.589  0.091  0.408  0.749
+        conditional     0.424  0.080  0.279  0.584
+        """
+        from mlmfast.explained_variance import explained
+
+        source = self._needs_source("an intraclass correlation")
+        return explained(source, self._record, "icc", interval, level, n, seed)
+
+    def r2(
+        self,
+        method: str = "nakagawa",
+        interval: str = "delta",
+        level: float = 0.95,
+        *,
+        n: int = 1000,
+        seed: Any = None,
+    ) -> pd.DataFrame:
+        """Share of the variance that is explained, with intervals: estimate, se, lower, upper.
+
+        Parameters
+        ----------
+        method
+            "nakagawa": marginal (fixed effects) and conditional (with the random effects), random
+            slopes by their mean variance over the rows (Nakagawa and Schielzeth 2013, Methods
+            Ecol. Evol. 4:133; Johnson 2014). "rights-sterba": of the total, within-cluster and
+            between-cluster variance, the shares of fixed effects within (f1) and between (f2)
+            clusters, of random slopes by covariates within (v1) and between (v2), and of the
+            clusters' means (m) (Rights and Sterba 2019, Psychol. Methods 24:309; 2021, New Dir.
+            Child Adolesc. Dev. 175:65, where covariates are not centred by cluster).
+        interval, level, n, seed
+            As `icc`.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> fit.r2()["estimate"].round(3).to_dict()
+        {'marginal': 0.279, 'conditional': 0.799}
+        """
+        from mlmfast.explained_variance import explained
+
+        source = self._needs_source("R2")
+        return explained(source, self._record, method, interval, level, n, seed)
+
+    def derived(
+        self,
+        function: Callable[[ParameterValues], Any],
+        method: str = "delta",
+        level: float = 0.95,
+        *,
+        scale: str = "identity",
+        n: int = 1000,
+        seed: Any = None,
+    ) -> pd.DataFrame:
+        """Functions of the parameters with standard errors and intervals.
+
+        Parameters
+        ----------
+        function
+            Takes a mapping from names of parameters (fixed effects; ``sd_x|g``, ``var_x|g``,
+            ``cor_x.y|g``, ``cov_x.y|g``, ``sigma``, ``Residual``, or the residual structure's) to
+            their values, and returns a number or a dict of numbers. It is differentiated exactly:
+            use operators and NumPy's functions.
+        method
+            "delta", "profile" (functions of covariance parameters) or "bootstrap".
+        level
+            Of the interval.
+        scale
+            "identity", "log" or "logit": where the delta method's interval is symmetric.
+        n, seed
+            Of the bootstrap.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+        >>> def total(p):
+        ...     return p["var_(Intercept)|Subject"] + p["Residual"]
+        >>> fit.derived(total, "profile").round(1)
+               estimate     se   lower   upper
+        value    2338.6  516.7  1624.5  3962.5
+        """
+        from mlmfast.derived import derived
+
+        source = self._needs_source("a function of the parameters")
+        return derived(
+            source,
+            self._record,
+            function,
+            method=method,
+            level=level,
+            scale=scale,
+            n=n,
+            seed=seed,
+        )
 
     def simulate(self, n: int = 1, seed: Any = None) -> FloatArray:
         """Draw new responses from the model, shape (nobs, n); random effects drawn anew.
