@@ -289,6 +289,38 @@ def test_aliased_columns_have_no_degrees_of_freedom():
     assert fit.df.drop(list(fit.aliased)).notna().all()
 
 
+# -- structured random effects -------------------------------------------------------------------
+
+
+def twice_seen():
+    """Each subject's visits twice, so that effects of visits and residuals are told apart."""
+    first = trial(n_subjects=40, missing=0.1, subject_sd=1.0)
+    noise = np.random.default_rng(0).normal(size=len(first))
+    return pd.concat([first, first.assign(y=first.y + noise)], ignore_index=True)
+
+
+def test_compound_symmetry_of_effects_is_nested_intercepts():
+    data = twice_seen()
+    cs = mlm.lmm("y ~ x + cs(0 + visit | subject)", data, ddf="kenward-roger")
+    nested = mlm.lmm("y ~ x + (1 | subject / visit)", data, ddf="kenward-roger")
+    assert_allclose(cs.df, nested.df, rtol=1e-6)
+    assert_allclose(cs.bse, nested.bse, rtol=1e-8)
+    table, other = cs.covtest().table, nested.covtest().table
+    assert table.loc["CS | subject", "se"] == pytest.approx(
+        other.loc["Var((Intercept)) | subject", "se"], rel=1e-5
+    )
+    assert table.loc["Residual", "se"] == pytest.approx(other.loc["Residual", "se"], rel=1e-5)
+
+
+@pytest.mark.parametrize("structure", ["ar1", "csh", "homdiag", "toeph", "hf", "un", "fa"])
+def test_structured_effects_have_every_test(structure):
+    fit = lmm(f"y ~ x + {structure}(0 + visit | subject)", twice_seen())
+    assert np.all(fit.df > 2)
+    for ddf in ("kenward-roger-linear", "kenward-roger-expected"):
+        assert np.all(np.diag(fit.cov_params(ddf)) > 0)
+    assert list(fit.covtest().table.index) == list(fit.covariance_parameters.index)
+
+
 # -- batches -------------------------------------------------------------------------------------
 
 

@@ -233,14 +233,17 @@ def _random_term(
         # Free in the core's basis: the user's may be far from orthogonal.
         first, by_free = np.eye(len(entries)), to_user
     else:
-        user = structure.theta(matrix[None])
+        # One scale for all columns, or a diagonal that the structure keeps under.
+        factor = np.sqrt(sigma2 * unit) * np.diag(k)[None]
+        user = structure.scaled(theta, factor if structure.scales else factor[:, :1])
         values = structure.natural(user)[0]
         names = tuple(f"{name} | {group}" for name in structure.parameter_names)
         kinds = tuple(map(_kind, structure.parameter_names))
         by_natural, bend = _entries_by_natural(structure, user)
-        by_entry = np.asarray(np.linalg.pinv(by_natural))
+        by_free = _natural_chart(structure, user)[2]
+        by_entry = by_free @ np.asarray(np.linalg.pinv(by_natural))
         to_core = np.asarray(np.linalg.inv(to_user))
-        first, by_free = to_core @ by_natural, _natural_chart(structure, user)[2]
+        first = to_core @ by_natural
         second = None if bend is None else np.einsum("ef,fij->eij", to_core, bend)
     if not singular:
         return ParameterBlock(names, kinds, values, first, second, by_free, (False,) * len(values))
@@ -266,7 +269,8 @@ def _natural_chart(
     The natural parameters are free; on the edge of their space, where theta tells them no longer
     apart, theta is.
     """
-    jacobian = structure.natural_jacobian(theta)[0]
+    # Correlations beside a variance of 0 are not determined.
+    jacobian = np.nan_to_num(structure.natural_jacobian(theta)[0], posinf=0.0, neginf=0.0)
     identity = np.eye(len(jacobian))
     scale = np.maximum(np.abs(jacobian).max(axis=1, initial=0.0), 1e-300)
     if np.linalg.svd(jacobian / scale[:, None], compute_uv=False).min(initial=1.0) < _EDGE:

@@ -204,6 +204,9 @@ class ClosedBanded(Closed):
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self.jacobian(theta)
 
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self.entry_hessians(theta)
+
     def from_natural(self, values: FloatArray) -> FloatArray:
         inside = self.structure.from_natural(values)
         return np.where(self.structure._diagonal, self.structure._slopes(inside), inside)

@@ -181,6 +181,9 @@ class ClosedHuynhFeldt(Closed):
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self._natural(Jet.variables(theta)).first
 
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self._natural(Jet.variables(theta)).second
+
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self.structure._check_natural(values)
         root = np.sqrt(np.where(values[:, -1:] >= 0, values[:, -1:], np.nan))
