@@ -208,7 +208,10 @@ class ClosedBanded(Closed):
         return self.entry_hessians(theta)
 
     def from_natural(self, values: FloatArray) -> FloatArray:
-        inside = self.structure.from_natural(values)
+        values = self.structure._check_natural(values)
+        # Singular matrices are inside here: lifted by rounding error they have a factor.
+        small = 1e-12 * np.abs(values).max(axis=1, keepdims=True) + 1e-300
+        inside = self.structure.from_natural(values + small * self.structure._diagonal)
         return np.where(self.structure._diagonal, self.structure._slopes(inside), inside)
 
     def _factor(self, elements: FloatArray) -> FloatArray:
