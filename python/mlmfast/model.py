@@ -155,7 +155,7 @@ class LMM:
         """The model that a fit was made from."""
         model = cls.__new__(cls)
         model._frame, model._design, model._timings = source.frame, source.design, {}
-        model.__dict__["_reduced"] = source.model
+        model._reductions = {None: source.model}
         return model
 
     @property
