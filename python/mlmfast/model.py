@@ -148,6 +148,7 @@ class LMM:
         """A model from a `mlmfast.design.Design`, without formula or data frame."""
         model = cls.__new__(cls)
         model._frame, model._design, model._timings = None, design, {}
+        model._reductions = {}
         return model
 
     @classmethod
