@@ -34,9 +34,11 @@ class SomeFits:
     chosen: IntArray
 
     def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
+        """The criterion of the listed fits."""
         return self.criterion(theta, self.chosen[fits])
 
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        """See `Criterion.move`."""
         return self.criterion.move(theta, step)
 
 
@@ -65,9 +67,7 @@ def replace_rows(
             getattr(newton, name)[rows[takes]] = getattr(other, name)[takes]
 
 
-def settle(
-    criterion: Criterion, newton: NewtonResult, iterate: Iterate, fits: IntArray
-) -> Settled:
+def settle(criterion: Criterion, newton: NewtonResult, iterate: Iterate, fits: IntArray) -> Settled:
     """Set what is nearly singular to exactly that, and go on from there if a way leads down.
 
     ``newton`` has a row for each of ``fits``; its arrays become those of the result.
@@ -96,9 +96,7 @@ def settle(
     return out
 
 
-def _set_zeros(
-    criterion: Criterion, newton: NewtonResult, fits: IntArray
-) -> Settled:
+def _set_zeros(criterion: Criterion, newton: NewtonResult, fits: IntArray) -> Settled:
     """Make small eigenvalues of G exactly 0 where that costs nothing."""
     theta = newton.theta.copy()
     rounded = theta.copy()
@@ -139,7 +137,9 @@ def _look_round(
     step = newton_step(at, _DOWN)
     spent, lowest, way_down = 1, float(at.value[0]) - 10 * _FREE, None
     entries = criterion.entry_slices
-    for term, s, e, here in zip(criterion.terms, criterion.theta_slices, entries, singular, strict=True):
+    for term, s, e, here in zip(
+        criterion.terms, criterion.theta_slices, entries, singular, strict=True
+    ):
         if term.is_residual or not here:
             continue
         directions = _directions(term, theta[s], at.natural_gradient[0, e])

@@ -18,8 +18,8 @@ from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, Singu
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
-from mlmfast.record import FitRecord, GroupRecord, TermRecord
 from mlmfast.random_parameters import term_parameters
+from mlmfast.record import FitRecord, GroupRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.boundary import Iterate, Settled, settle
 from mlmfast.criterion import Criterion
 from mlmfast.newton import NewtonResult

@@ -184,7 +184,9 @@ class ClosedBanded(Closed):
         diagonal = np.diagonal(factor, axis1=1, axis2=2)
         # Either a column of L vanishes or only its first element.
         column = (factor**2).sum(axis=1) <= small
-        zero = column[:, columns] | (self.structure._diagonal & (diagonal[:, columns] ** 2 <= small))
+        zero = column[:, columns] | (
+            self.structure._diagonal & (diagonal[:, columns] ** 2 <= small)
+        )
         out = np.where(zero, 0.0, theta)
         return out, np.asarray(np.linalg.eigvalsh(self.matrix(out))[:, 0] <= 1e-3 * small)
 

@@ -86,9 +86,7 @@ class SumOfSquares(Closed):
         # Orthogonal projection onto the span of the A_j, off-diagonal entries standing twice.
         twice = np.where(rows == columns, 1.0, 2.0)
         weighted = self.forms.T * twice
-        squares = np.linalg.solve(
-            weighted @ self.forms, (weighted @ matrix[:, rows, columns].T)
-        ).T
+        squares = np.linalg.solve(weighted @ self.forms, (weighted @ matrix[:, rows, columns].T)).T
         return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 
     def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:

@@ -12,8 +12,8 @@ from mlmfast.report.tables import (
     Table,
     coefficient_table,
     correlation_of_coefficients,
-    triangle,
     structure_parameters_table,
+    triangle,
     variance_components_table,
 )
 from mlmfast.report.text import WIDTH, facts_text, table_text, wrapped

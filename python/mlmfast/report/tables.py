@@ -143,8 +143,12 @@ def structure_parameters_table(record: FitRecord) -> Table | None:
     if not cells or len(cells) > MOST_PARAMETERS:
         return None
     values = numbers.column([value for _, _, value in cells])
-    terms = [text if cells[i - 1][0] != text or i == 0 else "" for i, (text, _, _) in enumerate(cells)]
-    rows = tuple((text, cell[1], value) for text, cell, value in zip(terms, cells, values, strict=True))
+    terms = [
+        text if cells[i - 1][0] != text or i == 0 else "" for i, (text, _, _) in enumerate(cells)
+    ]
+    rows = tuple(
+        (text, cell[1], value) for text, cell, value in zip(terms, cells, values, strict=True)
+    )
     return Table("Parameters of random effects", ("Term", "Parameter", "Estimate"), rows, 2)
 
 
