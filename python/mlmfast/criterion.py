@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -20,15 +19,8 @@ from mlmfast.unit_covariances import Directions
 #: Standard deviations of the second start, over the residual's in a unit's mean. In a trial of 562
 #: models with `||` the moment start alone missed the best minimum 35 times, both together once.
 _LARGE = 30.0
-#: Correlations by lag, and the smallest variance, of further starts.
-_CORRELATIONS: tuple[Callable[[IntArray], FloatArray], ...] = (
-    lambda lags: 1.0 * (lags == 0),
-    lambda lags: np.where(lags == 0, 1.0, 0.6),
-    lambda lags: np.where(lags == 0, 1.0, 0.99),
-    lambda lags: 0.9**lags,
-    lambda lags: (-0.6) ** lags,
-    lambda lags: (-0.98) ** lags,
-)
+#: Correlations of all pairs or of neighbours, and the smallest variance, of further starts.
+_ALL_EQUAL, _FADING = (0.0, 0.6, 0.99), (0.9, -0.6, -0.98)
 _NOT_SMALL = 0.1
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
 INNER_R, INNER_A = 1e-6, 1e-6
@@ -215,15 +207,16 @@ class Criterion:
     def other_starts(self, theta: FloatArray, fits: IntArray) -> list[FloatArray]:
         """Starts like ``theta`` but for the correlations of the structures not linear in them."""
         out = []
-        for correlation in _CORRELATIONS:
+        for rho in (*_ALL_EQUAL, *_FADING):
             other = theta.copy()
             for term, s in zip(self.terms, self.theta_slices, strict=True):
                 if not term.is_residual and term.has_vague_parameters:
                     index = np.arange(term.structure.size)
                     lags = np.abs(index[:, None] - index)
+                    power = np.minimum(lags, 1) if rho in _ALL_EQUAL else lags
                     variance = np.diagonal(term.matrix(theta[:, s]), axis1=1, axis2=2).mean(axis=1)
-                    matrix = np.maximum(variance, _NOT_SMALL)[:, None, None] * correlation(lags)
-                    other[:, s] = term.theta(matrix)
+                    scale = np.maximum(variance, _NOT_SMALL)[:, None, None]
+                    other[:, s] = term.theta(scale * np.float64(rho) ** power)
             out.append(other)
         if not self.terms[-1].is_residual:
             # Correlations of the moments themselves, before they are held within the structure.

@@ -157,7 +157,7 @@ class CovarianceStructure(ABC):
         Parameters, unchanged where nothing is small, and whether the matrix is singular (n_fits,).
         """
         values, vectors = np.linalg.eigh(self.matrix(theta))
-        rows = (values <= small).any(axis=1)
+        rows = np.asarray((values <= small).any(axis=1))
         out = theta.copy()
         if rows.any():
             kept = np.where(values <= small, 0.0, values)[rows]

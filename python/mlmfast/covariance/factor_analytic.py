@@ -115,7 +115,7 @@ class FactorAnalytic(CovarianceStructure):
     def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
         if factor.shape[1] == 1:
             return theta * factor
-        return theta * np.concatenate([factor[:, self._loadings[0]], factor], axis=1)
+        return np.asarray(theta * np.concatenate([factor[:, self._loadings[0]], factor], axis=1))
 
     def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
         out = theta.copy()

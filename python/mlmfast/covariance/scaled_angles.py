@@ -104,7 +104,7 @@ class ScaledAngles(Closed):
         tried = np.concatenate([np.repeat(theta[None, :n], len(angles), axis=0), angles], axis=1)
         matrix = self.matrix(theta[None])
         away = np.abs(self.matrix(tried) - matrix).max(axis=(1, 2))
-        return tried[away <= 1e-12 * np.abs(matrix).max()]
+        return np.asarray(tried[away <= 1e-12 * np.abs(matrix).max()])
 
     def theta(self, matrix: FloatArray) -> FloatArray:
         variances = np.maximum(np.diagonal(matrix, axis1=1, axis2=2), 0.0)
