@@ -20,6 +20,45 @@ pub struct Criterion {
     pub expected: Vec<f64>,
 }
 
+/// What the criterion needs to know of a design beside its sums.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Number of rows.
+    pub n_rows: usize,
+    /// Rank of X.
+    pub rank: usize,
+    /// Is `sigma^2` profiled out?
+    pub profiled: bool,
+}
+
+impl Shape {
+    fn of(reduction: &Reduction) -> Self {
+        Self {
+            n_rows: reduction.n_rows,
+            rank: reduction.rank(),
+            profiled: !reduction.has_residual(),
+        }
+    }
+
+    /// n - p for REML, n for ML.
+    fn degrees(self, reml: bool) -> f64 {
+        (self.n_rows - if reml { self.rank } else { 0 }) as f64
+    }
+}
+
+impl Criterion {
+    /// +inf with derivatives of zero: what a G outside the parameter space gets.
+    #[must_use]
+    pub fn failed(n_entries: usize) -> Self {
+        Self {
+            value: f64::INFINITY,
+            gradient: vec![0.0; n_entries],
+            hessian: vec![0.0; n_entries * n_entries],
+            expected: vec![0.0; n_entries * n_entries],
+        }
+    }
+}
+
 /// Generalised least squares at one G, in the reduction's basis.
 #[derive(Clone, Debug)]
 pub struct Solution {
@@ -36,13 +75,12 @@ pub struct Solution {
 }
 
 impl Solution {
-    fn new(sums: &Sums, reduction: &Reduction, fit: usize) -> Result<Self, NotPositiveDefinite> {
-        let rank = reduction.rank();
+    /// From [X y]'V^-1 [X y] (lower triangle) and log|V|.
+    ///
+    /// # Errors
+    /// [`NotPositiveDefinite`] where X'V^-1 X is not positive definite or y'Py not positive.
+    pub fn new(gram: &[f64], logdet: f64, rank: usize) -> Result<Self, NotPositiveDefinite> {
         let width = rank + 1;
-        let mut gram = sums.gram.clone();
-        for (g, r) in gram.iter_mut().zip(&reduction.remainder[block(fit, width * width)]) {
-            *g += r;
-        }
         let mut l = vec![0.0; rank * rank];
         for i in 0..rank {
             l[i * rank..=i * rank + i].copy_from_slice(&gram[i * width..=i * width + i]);
@@ -64,7 +102,7 @@ impl Solution {
         }
         symmetrise(&mut c, rank);
         let logdet_xx = 2.0 * (0..rank).map(|i| l[i * rank + i].ln()).sum::<f64>();
-        Ok(Self { beta, c, rss, logdet: sums.logdet, logdet_xx })
+        Ok(Self { beta, c, rss, logdet, logdet_xx })
     }
 
     /// e = (-beta, 1): the residual is [X y] e.
@@ -73,22 +111,32 @@ impl Solution {
         self.beta.iter().map(|b| -b).chain([1.0]).collect()
     }
 
-    fn value(&self, reduction: &Reduction, reml: bool) -> f64 {
-        let nu = degrees(reduction, reml);
+    /// -2 log-likelihood, all constants included.
+    #[must_use]
+    pub fn value(&self, shape: Shape, reml: bool) -> f64 {
+        let nu = shape.degrees(reml);
         let tau = 2.0 * std::f64::consts::PI;
         // A residual covariance carries sigma^2 itself: nothing is left to profile.
-        let constant = if reduction.has_residual() {
-            nu * tau.ln() + self.rss
-        } else {
+        let constant = if shape.profiled {
             nu * (1.0 + (tau * self.rss / nu).ln())
+        } else {
+            nu * tau.ln() + self.rss
         };
         self.logdet + constant + if reml { self.logdet_xx } else { 0.0 }
     }
 }
 
-/// n - p for REML, n for ML.
-fn degrees(reduction: &Reduction, reml: bool) -> f64 {
-    (reduction.n_rows - if reml { reduction.rank() } else { 0 }) as f64
+fn nested_solution(
+    sums: &Sums,
+    reduction: &Reduction,
+    fit: usize,
+) -> Result<Solution, NotPositiveDefinite> {
+    let width = reduction.rank() + 1;
+    let mut gram = sums.gram.clone();
+    for (g, r) in gram.iter_mut().zip(&reduction.remainder[block(fit, width * width)]) {
+        *g += r;
+    }
+    Solution::new(&gram, sums.logdet, reduction.rank())
 }
 
 /// Generalised least squares of response `fit` at `g`.
@@ -101,7 +149,7 @@ pub fn solve(
     g: &[Vec<f64>],
 ) -> Result<Solution, NotPositiveDefinite> {
     let sums = Elimination::new(reduction, fit, g, &[]).values()?;
-    Solution::new(&sums, reduction, fit)
+    nested_solution(&sums, reduction, fit)
 }
 
 /// First derivatives of [X y]'V^-1 [X y] and log|V| by entries, with the solution they belong to.
@@ -116,7 +164,7 @@ pub fn tangents(
     reml: bool,
 ) -> Result<(Solution, Sums), NotPositiveDefinite> {
     let elimination = Elimination::new(reduction, fit, g, entries);
-    let solution = Solution::new(&elimination.values()?, reduction, fit)?;
+    let solution = nested_solution(&elimination.values()?, reduction, fit)?;
     let root = RootWeight { c: reml.then(|| solution.c.clone()), e: solution.e() };
     let sums = elimination.derivatives(&root)?;
     Ok((solution, sums))
@@ -156,7 +204,13 @@ pub fn likelihood_derivatives(
 
 impl LikelihoodDerivatives {
     /// Equations of section 3 of the derivation, before `sigma^2` is profiled out.
-    fn new(rank: usize, solution: Solution, mut sums: Sums, n: usize, reml: bool) -> Self {
+    pub(crate) fn new(
+        rank: usize,
+        solution: Solution,
+        mut sums: Sums,
+        n: usize,
+        reml: bool,
+    ) -> Self {
         let width = rank + 1;
         let e = solution.e();
         let mut out = Self {
@@ -219,38 +273,38 @@ pub fn evaluate(
     derivatives: bool,
 ) -> Criterion {
     let n = entries.len();
-    let failed = Criterion {
-        value: f64::INFINITY,
-        gradient: vec![0.0; n],
-        hessian: vec![0.0; n * n],
-        expected: vec![0.0; n * n],
-    };
+    let failed = Criterion::failed(n);
+    let shape = Shape::of(reduction);
     if !derivatives {
         return match solve(reduction, fit, g) {
-            Ok(solution) => Criterion { value: solution.value(reduction, reml), ..failed },
+            Ok(solution) => Criterion { value: solution.value(shape, reml), ..failed },
             Err(_) => failed,
         };
     }
     match likelihood_derivatives(reduction, fit, g, entries, reml) {
-        Ok(parts) => assemble(reduction, &parts, n, reml),
+        Ok(parts) => assemble(shape, &parts, n, reml, false),
         Err(_) => failed,
     }
 }
 
 /// Equations of section 3 of the derivation: f, `f_k`, `f_kl` and E `f_kl`.
-fn assemble(
-    reduction: &Reduction,
+///
+/// With `average` both Hessians are the average information, nu (`q_kl` / rss - `q_k q_l` / rss^2) with
+/// q the quadratic forms in Py, which equals their mean at an optimum; it needs no second
+/// derivatives of the log-determinants.
+pub(crate) fn assemble(
+    shape: Shape,
     parts: &LikelihoodDerivatives,
     n: usize,
     reml: bool,
+    average: bool,
 ) -> Criterion {
-    let nu = degrees(reduction, reml);
+    let nu = shape.degrees(reml);
     let rss = parts.solution.rss;
-    let profiled = !reduction.has_residual();
-    let weight = if profiled { nu / rss } else { 1.0 };
+    let weight = if shape.profiled { nu / rss } else { 1.0 };
     let (trace, rss_by) = (&parts.logdet_by, &parts.rss_by);
     let mut criterion = Criterion {
-        value: parts.solution.value(reduction, reml),
+        value: parts.solution.value(shape, reml),
         gradient: (0..n).map(|k| trace[k] + weight * rss_by[k]).collect(),
         hessian: vec![0.0; n * n],
         expected: vec![0.0; n * n],
@@ -261,9 +315,14 @@ fn assemble(
             let t = parts.logdet_second[at];
             let mut observed = t + weight * parts.rss_second[at];
             let mut expected = -t;
-            if profiled {
+            if shape.profiled {
                 observed -= nu * rss_by[k] * rss_by[l] / (rss * rss);
                 expected -= trace[k] * trace[l] / nu;
+            }
+            if average {
+                observed =
+                    nu * (0.5 * parts.rss_second[at] / rss - rss_by[k] * rss_by[l] / (rss * rss));
+                expected = observed;
             }
             criterion.hessian[at] = observed;
             criterion.expected[at] = expected;
@@ -282,6 +341,7 @@ fn trace_of_product(a: &[f64], b: &[f64], n: usize) -> f64 {
 mod tests {
     use super::*;
     use crate::nesting::Nesting;
+    use crate::reduction::Basis;
     use crate::rows::{Column, RowColumns, Values, rotate};
 
     fn plain(values: Option<&[f64]>) -> Column<'_> {
@@ -318,16 +378,17 @@ mod tests {
             2 => vec![slope.clone(), slope],
             _ => vec![vec![plain(None)], slope, vec![plain(Some(&x[..]))]],
         };
-        let terms = z.iter().map(|z| vec![(z.len(), true)]).collect::<Vec<_>>();
+        let terms = z.iter().map(|z| vec![(z.len(), Basis::Orthonormal)]).collect::<Vec<_>>();
         let columns = RowColumns {
             z,
             x: vec![plain(None), plain(Some(&t)), plain(Some(&x))],
             y: vec![plain(Some(&y))],
             sqrt_weights: Some(&weights),
             visits: None,
+            series: None,
         };
         let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
-        Reduction::new(rotated, &nesting, &[0.0; 3], &terms, true).expect("full rank Z")
+        Reduction::new(rotated, &nesting, &[0.0; 3], &terms, (0, 0, 0), true).expect("full rank Z")
     }
 
     fn renumber(codes: &[i32]) -> Vec<i32> {
@@ -378,10 +439,12 @@ mod tests {
             y: vec![plain(Some(&y))],
             sqrt_weights: None,
             visits: Some((&visits, 4)),
+            series: None,
         };
-        let terms = if n_levels == 2 { vec![vec![(2, true)], vec![]] } else { vec![vec![]] };
+        let terms =
+            if n_levels == 2 { vec![vec![(2, Basis::Orthonormal)], vec![]] } else { vec![vec![]] };
         let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
-        Reduction::new(rotated, &nesting, &[0.0; 2], &terms, true).expect("full rank Z")
+        Reduction::new(rotated, &nesting, &[0.0; 2], &terms, (0, 0, 0), true).expect("full rank Z")
     }
 
     #[test]

@@ -8,6 +8,7 @@ import mlmfast as mlm
 from mlmfast.errors import ModelError
 from mlmfast.second_order import Differentiable
 
+from .fitting import lmm
 from .residual_models import trial
 
 SLOPES = "Reaction ~ Days + (Days | Subject)"
@@ -184,7 +185,7 @@ def test_intervals_of_shares(slopes):
 @pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
 def test_several_grouping_factors():
     data = clustered().assign(h=lambda d: (d["g"].astype(int) // 5).astype(str))
-    fit = mlm.lmm("y ~ x + (1 | h/g)", data)
+    fit = lmm("y ~ x + (1 | h/g)", data)
     table = fit.icc()["estimate"]
     assert table["adjusted, h"] + table["adjusted, h:g"] == pytest.approx(table["adjusted"])
     with pytest.raises(ModelError, match="one grouping factor"):

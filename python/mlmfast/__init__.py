@@ -16,6 +16,7 @@ from mlmfast.compare_fits import Comparison, compare
 from mlmfast.compare_structures import compare_structures
 from mlmfast.covariance import structures
 from mlmfast.datasets import load_sleepstudy
+from mlmfast.emmeans import joint_tests
 from mlmfast.errors import (
     AliasedWarning,
     ComparisonError,
@@ -32,10 +33,10 @@ from mlmfast.result import LMMResult
 from mlmfast.storage import load
 
 __all__ = [
-    "Comparison",
     "LMM",
     "AliasedWarning",
     "Certificate",
+    "Comparison",
     "ComparisonError",
     "ConvergenceWarning",
     "DataError",
@@ -49,6 +50,7 @@ __all__ = [
     "__version__",
     "compare",
     "compare_structures",
+    "joint_tests",
     "lmm",
     "load",
     "load_sleepstudy",

@@ -13,6 +13,7 @@ from scipy import stats
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch import FitBatch, response_matrix
 from mlmfast.constrained import ScaledCriterion
+from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.covariance_functions import CovarianceFunctions
 from mlmfast.covariance_values import covariance_values, own_parameters
 from mlmfast.criterion import Criterion
@@ -24,7 +25,6 @@ from mlmfast.record import FitRecord
 from mlmfast.reduced_model import (
     Estimates,
     ReducedModel,
-    natural_powers,
     reduce_design,
     structure_of,
 )
@@ -278,7 +278,7 @@ def _in_units(criterion: Criterion, theta: FloatArray, ratio: FloatArray) -> Flo
     out = theta.copy()
     for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
         structure = structure_of(block)
-        natural, powers = structure.natural(theta[:, s]), natural_powers(structure, theta[:1, s])
+        natural, powers = structure.natural(theta[:, s]), scale_powers(structure, theta[:1, s])
         out[:, s] = structure.from_natural(natural * ratio[:, None] ** powers)
     return out
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance_functions import CovarianceFunctions
@@ -66,12 +67,15 @@ class ScaledCriterion:
         derivatives of rss are minus those of the log-determinants, times sigma^2.
         """
         criterion, model = self.functions.criterion, self.functions.model
+        assert not isinstance(criterion.reduction, _core.IterativeReduction), "refused by Parms"
         reml, entries = criterion.reml, criterion.entries
         g = criterion.covariances(theta)
         nu = model.design.n_obs - (len(model.kept) if reml else 0)
-        scalars = criterion.reduction.solve(g, fits.tolist())[2]
+        reduction = criterion.reduction
+        assert not isinstance(reduction, _core.IterativeReduction), "refused before"
+        scalars = reduction.solve(g, fits.tolist())[2]
         rss, logdet = scalars[:, 0], scalars[:, 1] + (scalars[:, 2] if reml else 0.0)
-        trace, second, rss_by, rss_second, _ = criterion.reduction.likelihood_derivatives(
+        trace, second, rss_by, rss_second, *_ = reduction.likelihood_derivatives(
             g, fits.tolist(), entries, reml
         )
         a, n, weight = len(theta), len(entries), np.exp(-log_sigma2)
@@ -286,6 +290,7 @@ def _nothing_left(
         value=np.where(reached, value, np.inf),
         decrement=np.zeros(n),
         min_eigenvalue=np.full(n, np.inf),
+        curvature=np.zeros((n, 0)),
         converged=reached.copy(),
         n_iterations=np.zeros(n, dtype=np.intp),
         n_evaluations=np.ones(n, dtype=np.intp),

@@ -106,13 +106,20 @@ def linear_tests(
     """
     rows = check_estimable(fit, np.atleast_2d(L))
     basis = fit._basis(ddf)
-    estimate = rows @ fit._record.beta
+    return row_tests(basis, rows, fit._record.beta, rhs)
+
+
+def row_tests(
+    basis: TestBasis, rows: FloatArray, beta: FloatArray, rhs: FloatArray | float
+) -> RowTests:
+    """t tests of rows over the columns kept, shape (m, rank)."""
+    estimate = rows @ beta
     se = np.sqrt(np.maximum(((rows @ basis.vcov) * rows).sum(axis=1), 0.0))
     df = method_of(basis.method).of_rows(basis, rows)
-    rhs = np.broadcast_to(np.asarray(rhs, dtype=np.float64), estimate.shape)
+    values = np.broadcast_to(np.asarray(rhs, dtype=np.float64), estimate.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
-        statistic = (estimate - rhs) / se
-    return RowTests(estimate, se, df, statistic, two_sided(statistic, df), rhs)
+        statistic = (estimate - values) / se
+    return RowTests(estimate, se, df, statistic, two_sided(statistic, df), values)
 
 
 def f_test(
@@ -316,7 +323,7 @@ def contrast(
     joint: bool = True,
 ) -> Contrast:
     """See `LMMResult.contrast` and `LMMResult.estimate`."""
-    rows = contrast_rows(fit, L, rhs)
+    rows = contrast_rows(fit._record.x_names, L, rhs)
     tests = linear_tests(fit, rows.L, rows.rhs, ddf)
     together = f_test(fit, rows.L, ddf, rows.rhs) if joint and len(rows.L) > 1 else None
     basis = fit._basis(ddf)

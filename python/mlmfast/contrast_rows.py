@@ -6,16 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import ModelError
-
-if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
 
 _NUMBER = re.compile(r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?")
 _WORD = re.compile(r"[^\s+\-*/=()]+")
@@ -41,8 +38,13 @@ class ContrastRows:
     columns: tuple[str, ...]
 
 
-def contrast_rows(fit: LMMResult, L: object, rhs: object = 0.0) -> ContrastRows:
+def contrast_rows(columns: tuple[str, ...], L: object, rhs: object = 0.0) -> ContrastRows:
     """Read a contrast: array, text, mapping from names to weights, or a list or dict of those.
+
+    Parameters
+    ----------
+    columns : names of the coefficients.
+    L, rhs : as `LMMResult.contrast` takes them.
 
     Raises
     ------
@@ -51,13 +53,10 @@ def contrast_rows(fit: LMMResult, L: object, rhs: object = 0.0) -> ContrastRows:
 
     Examples
     --------
-    >>> import mlmfast as mlm
-    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
-    >>> rows = contrast_rows(fit, "(Intercept) + 5 * Days = 300")
+    >>> rows = contrast_rows(("(Intercept)", "Days"), "(Intercept) + 5 * Days = 300")
     >>> rows.L.tolist(), rows.rhs.tolist()
     ([[1.0, 5.0]], [300.0])
     """
-    columns = fit._record.x_names
     parts = _parts(L, columns)
     if not parts:
         raise ModelError("the contrast has no rows")

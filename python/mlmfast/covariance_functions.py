@@ -14,8 +14,9 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.base import lower_entries
 from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.criterion import Criterion
-from mlmfast.reduced_model import ReducedModel, natural_powers, structure_of
+from mlmfast.reduced_model import ReducedModel, structure_of
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ class CovarianceFunctions:
         """Natural parameters of a structure, its matrices multiplied by ``factor``."""
         block, s = self.criterion.terms[position], self.criterion.theta_slices[position]
         structure = structure_of(block)
-        powers = natural_powers(structure, points[:1, s])
+        powers = scale_powers(structure, points[:1, s])
         natural = self.embed(structure.natural_jet(points[:, s]), s)
         natural = natural * (self._unit * factor) ** powers
         if block.is_residual or not self.has_scale:

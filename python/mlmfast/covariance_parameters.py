@@ -17,9 +17,13 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.reduced_model import ReducedModel, natural_in_units, structure_of
 from mlmfast.unit_covariances import Directions
+
+#: Smallest singular value of the natural parameters by theta, each scaled to 1, that tells them.
+_EDGE = 1e-7
 
 Kind = Literal["variance", "covariance", "other"]
 
@@ -42,8 +46,9 @@ class ParameterBlock:
     second : shape (n_coordinates, r, r) or None
         Second derivatives; None where they are 0.
     by_free : shape (k, r)
-        Derivatives of the natural parameters by the free ones; the identity unless the covariance
-        is singular.
+        Derivatives of the natural parameters by the free ones. Elements of G are free in the core's
+        orthonormal basis, where none is nearly a function of the others, and of a singular G only
+        moves among matrices of its rank.
     fixed : shape (k,), parameters on the boundary, which have no standard error.
     singular
         Whether G is singular, so that the free parameters move among matrices of its rank.
@@ -143,7 +148,7 @@ class CovarianceParameters:
         whole = _block_diagonal([block.by_free for block in self.blocks])
         ends = np.cumsum([0, *(len(block.names) for block in self.blocks)])
         rows = [np.arange(ends[b], ends[b + 1]) for b in self.display]
-        return whole[np.concatenate(rows)]
+        return np.asarray(whole[np.concatenate(rows)])
 
 
 def covariance_parameters(
@@ -181,19 +186,17 @@ def covariance_parameters(
                 _random_term(model, position, term, own, singular[position], sigma2, unit)
             )
             continue
-        prefix = f"{next(arms)}: " if n_arms > 1 else ""
         structure = structure_of(term)
-        values = natural_in_units(structure, theta[:, s], unit)
-        user = structure.from_natural(values[None])
+        # With a scale one structure holds all arms, and names them itself.
+        several = n_arms > 1 and not isinstance(structure, ScaledCovariance)
+        prefix = f"{next(arms)}: " if several else ""
         if isinstance(term.structure, Directions):
-            own_linear, own_bent = _directions(term.structure, user, unit)
+            own_linear, own_bent = _directions(term.structure, theta[:, s])
             linear, bent = [*linear[:-1], own_linear], [*linear[:-1], own_bent]
-            r = structure.n_theta
-            blocks.append(_residual_block(structure, prefix, values, np.eye(r), None))
-            continue
-        first, second = _entries_by_natural(structure, user)
-        bend = None if second is None else second / unit
-        blocks.append(_residual_block(structure, prefix, values, first / unit, bend))
+            first, second = np.eye(structure.n_theta), None
+        else:
+            first, second = _entries_by_natural(structure, theta[:, s])
+        blocks.append(_residual_block(structure, prefix, theta[:, s], unit, first, second))
     if model.profiled:
         value = np.array([sigma2 * unit])
         one = np.array([[1.0 / unit]])
@@ -220,25 +223,30 @@ def _random_term(
     k = model.effects_map(position)
     matrix = sigma2 * unit * (k @ structure.matrix(theta)[0] @ k.T)
     matrix = (matrix + matrix.T) / 2
-    to_core = _entry_map(np.linalg.inv(k), structure) / unit
     rows, columns = np.array(structure.entries).T
     entries = matrix[rows, columns]
+    to_user = unit * _entry_map(k, structure)
+    second: FloatArray | None = None
     if structure.natural_entries:
         names, kinds = _element_names(structure, effects.names, group)
-        values, by_entry = entries, np.eye(len(entries))
-        first, second = to_core, None
+        values, by_entry = entries, None
+        # Free in the core's basis: the user's may be far from orthogonal.
+        first, by_free = np.eye(len(entries)), to_user
     else:
-        user = structure.theta(matrix[None])
+        # One scale for all columns, or a diagonal that the structure keeps under.
+        factor = np.sqrt(sigma2 * unit) * np.diag(k)[None]
+        user = structure.scaled(theta, factor if structure.scales else factor[:, :1])
         values = structure.natural(user)[0]
         names = tuple(f"{name} | {group}" for name in structure.parameter_names)
         kinds = tuple(map(_kind, structure.parameter_names))
         by_natural, bend = _entries_by_natural(structure, user)
-        by_entry = np.linalg.pinv(by_natural)
+        by_free = _natural_chart(structure, user)[2]
+        by_entry = by_free @ np.asarray(np.linalg.pinv(by_natural))
+        to_core = np.asarray(np.linalg.inv(to_user))
         first = to_core @ by_natural
         second = None if bend is None else np.einsum("ef,fij->eij", to_core, bend)
-    r = first.shape[1]
     if not singular:
-        return ParameterBlock(names, kinds, values, first, second, np.eye(r), (False,) * r)
+        return ParameterBlock(names, kinds, values, first, second, by_free, (False,) * len(values))
     # On the boundary only moves among matrices of the same rank are free: the chart's coordinates
     # that move G at all.
     n = len(entries)
@@ -246,26 +254,40 @@ def _random_term(
     moves = np.abs(jacobian[0]).max(axis=0, initial=0.0) > 0.0
     first = sigma2 * jacobian[0][:, moves]
     second = sigma2 * bends[:, moves][:, :, moves]
-    by_free = by_entry @ np.linalg.solve(to_core, first)
+    by_free = to_user @ first if by_entry is None else by_entry @ to_user @ first
     scale = np.sqrt(np.abs(np.diag(matrix)))
-    size = scale[rows] * scale[columns] if structure.natural_entries else np.ones(len(values))
+    size = scale[rows] * scale[columns] if by_entry is None else np.ones(len(values))
     fixed = tuple(bool(s == 0.0) for s in size)
     return ParameterBlock(names, kinds, values, first, second, by_free, fixed, True)
 
 
-def _directions(
-    directions: Directions, user: FloatArray, unit: float
-) -> tuple[FloatArray, FloatArray]:
-    """Covariances with derivatives by natural parameters: second ones 0, and exact."""
-    structure = directions.structure
-    t = structure.n_theta
-    stacked = directions.stacked(user, True) / unit
+def _natural_chart(
+    structure: CovarianceStructure, theta: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Derivatives of theta by the free parameters, what bends them, and of the natural by the free.
+
+    The natural parameters are free; on the edge of their space, where theta tells them no longer
+    apart, theta is.
+    """
+    # Correlations beside a variance of 0 are not determined.
+    jacobian = np.nan_to_num(structure.natural_jacobian(theta)[0], posinf=0.0, neginf=0.0)
+    identity = np.eye(len(jacobian))
+    scale = np.maximum(np.abs(jacobian).max(axis=1, initial=0.0), 1e-300)
+    if np.linalg.svd(jacobian / scale[:, None], compute_uv=False).min(initial=1.0) < _EDGE:
+        return identity, np.zeros((len(jacobian),) * 3), jacobian
+    return np.asarray(np.linalg.inv(jacobian)), structure.natural_hessian(theta)[0], identity
+
+
+def _directions(directions: Directions, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Covariances with derivatives by the free parameters: second ones 0, and exact."""
+    t = directions.n_theta
+    stacked = directions.stacked(theta, True)
     i, j = np.tril_indices(t)
-    inverse = np.linalg.inv(structure.natural_jacobian(user)[0])
+    inverse, hessian, _ = _natural_chart(directions.structure, theta)
     first = np.tensordot(inverse.T, stacked[0, 1 : 1 + t], axes=1)
     by_theta = np.zeros((t, t, *stacked.shape[2:]))
     by_theta[i, j] = by_theta[j, i] = stacked[0, 1 + t :]
-    by_theta -= np.einsum("mij,m...->ij...", structure.natural_hessian(user)[0], first)
+    by_theta -= np.einsum("mij,m...->ij...", hessian, first)
     second = np.einsum("ki,lj,kl...->ij...", inverse, inverse, by_theta)[i, j]
     parts = [stacked[:, :1], first[None], second[None]]
     bent = np.ascontiguousarray(np.concatenate(parts, axis=1))
@@ -277,28 +299,39 @@ def _directions(
 def _entries_by_natural(
     structure: CovarianceStructure, theta: FloatArray
 ) -> tuple[FloatArray, FloatArray | None]:
-    """First and second derivatives of the entries by the natural parameters; None where 0."""
+    """First and second derivatives of the entries by the free parameters; None where 0."""
     if structure.natural_entries:
         return np.eye(len(structure.entries)), None
-    inverse = np.linalg.inv(structure.natural_jacobian(theta)[0])
+    inverse, hessian, _ = _natural_chart(structure, theta)
     first = structure.jacobian(theta)[0] @ inverse
-    by_theta = structure.entry_hessians(theta)[0]
-    by_theta = by_theta - np.einsum("em,mij->eij", first, structure.natural_hessian(theta)[0])
+    by_theta = structure.entry_hessians(theta)[0] - np.einsum("em,mij->eij", first, hessian)
     return first, inverse.T @ by_theta @ inverse
 
 
 def _residual_block(
     structure: CovarianceStructure,
     prefix: str,
-    values: FloatArray,
+    theta: FloatArray,
+    unit: float,
     first: FloatArray,
     second: FloatArray | None,
 ) -> ParameterBlock:
+    """The block of the residual's structure; free are the parameters of the scaled response."""
     names = structure.parameter_names
     r = len(names)
+    values = natural_in_units(structure, theta, unit)
+    scaled = structure.natural(theta)[0]
     kinds = tuple(map(_kind, names))
+    of_zero = np.array([1.0 if kind == "other" else unit for kind in kinds])
+    scale = np.where(scaled != 0.0, values / np.where(scaled != 0.0, scaled, 1.0), of_zero)
+    if structure.natural_entries:
+        scale, by_free = np.full(r, unit), np.eye(r)
+    else:
+        by_free = _natural_chart(structure, theta)[2]
     keys = tuple(prefix + name for name in names)
-    return ParameterBlock(keys, kinds, values, first, second, np.eye(r), (False,) * r)
+    return ParameterBlock(
+        keys, kinds, values, first, second, scale[:, None] * by_free, (False,) * r
+    )
 
 
 def _kind(name: str) -> Kind:
@@ -350,7 +383,7 @@ def _entry_map(k: FloatArray, structure: CovarianceStructure) -> FloatArray:
     rows, columns = np.array(structure.entries).T
     straight = k[rows][:, rows] * k[columns][:, columns]
     crossed = k[rows][:, columns] * k[columns][:, rows]
-    return np.where(rows == columns, straight, straight + crossed)
+    return np.asarray(np.where(rows == columns, straight, straight + crossed))
 
 
 def _block_diagonal(parts: Sequence[FloatArray]) -> FloatArray:

@@ -69,7 +69,8 @@ def table_of(rows: FittedRows | None) -> ParameterTable:
         parameters.kinds,
         parameters.values,
         fixed,
-        *matrices,
+        matrices[0],
+        matrices[1],
         (about.n_unidentified("observed"), about.n_unidentified("expected")),
     )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
 from mlmfast.criterion import Criterion
-from mlmfast.reduced_model import Estimates, ReducedModel, natural_powers, structure_of
+from mlmfast.reduced_model import Estimates, ReducedModel, structure_of
 
 
 def own_parameters(functions: CovarianceFunctions) -> list[CovarianceParameter]:
@@ -40,7 +41,7 @@ def covariance_values(
         for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
             if block.is_residual:
                 structure = structure_of(block)
-                powers = natural_powers(structure, theta[:1, s])
+                powers = scale_powers(structure, theta[:1, s])
                 parts.append(structure.natural(theta[:, s]) * unit[:, None] ** powers)
     return np.concatenate(parts, axis=1) if parts else np.empty((len(theta), 0))
 

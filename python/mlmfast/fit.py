@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.boundary import SomeFits, replace_rows, set_zeros, settle
 from mlmfast.criterion import Criterion
+from mlmfast.identification import HeldCriterion, confounded_terms
+from mlmfast.iterative import fit_iteratively
 from mlmfast.newton import NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduced_model import ReducedModel
-
-#: Eigenvalues of G (orthonormal basis: 1 is a unit's mean square) tried as exactly 0.
-_TRY_ZERO = 1e-5
-#: Rise of -2 log-likelihood that setting them to 0 may cost.
-FREE = 1e-9
+from mlmfast.several_minima import is_better, look_elsewhere
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,8 @@ class CovarianceFit:
     singular: BoolArray
     newton: NewtonResult
     n_evaluations: IntArray
+    #: Blocks of random effects that the residual covariance expresses already, held at 0.
+    confounded: tuple[int, ...] = ()
 
 
 def fit_covariance(
@@ -56,6 +55,12 @@ def fit_covariance(
         nothing = np.zeros((n_fits, 0), dtype=np.bool_)
         newton = _no_parameters(criterion)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
+    if model.iterative is not None:
+        theta = model.moment_start(criterion) if start is None else start
+        newton = fit_iteratively(criterion, theta, options)
+        found = set_zeros(criterion, newton, fits)
+        newton = found.newton
+        return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations)
     structured = model.design.residual is not None
     if start is not None:
         theta = start
@@ -63,70 +68,50 @@ def fit_covariance(
         theta = model.residual_start(criterion, fits) if structured else criterion.start(fits)
     # Scoring in the entries of R would leave its structure.
     scoring = None if structured else criterion
-    newton = newton_raphson(criterion, theta, options, _max_step, scoring)
+    confounded = confounded_terms(model, criterion, theta) if start is None else []
+    if confounded:
+        return _fit_held(criterion, theta, options, confounded)
+
+    def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
+        some = SomeFits(criterion, chosen)
+        return newton_raphson(some, theta, options, _max_step, scoring)
+
+    newton = iterate(theta, fits)
     if start is None and scoring is not None and model.has_confounded_effects:
-        theta = criterion.large_start(n_fits)
-        newton = _better(newton, newton_raphson(criterion, theta, options, _max_step, scoring))
-    theta, singular, tried = _set_zeros(criterion, newton)
-    n_evaluations = newton.n_evaluations + int(start is None and not structured) + tried
-    return CovarianceFit(criterion, theta, singular, newton, n_evaluations)
+        large = iterate(criterion.large_start(n_fits), fits)
+        replace_rows(newton, fits, large, is_better(newton, large))
+    found = settle(criterion, newton, iterate, fits)
+    if start is None:
+        look_elsewhere(criterion, found, theta, iterate)
+    newton = found.newton
+    n_evaluations = newton.n_evaluations + int(start is None and not structured)
+    return CovarianceFit(criterion, found.theta, found.singular, newton, n_evaluations)
 
 
-def _better(first: NewtonResult, second: NewtonResult) -> NewtonResult:
-    """Row by row the result with the lower criterion; evaluations of both count."""
-    margin = 1e-9 * (1.0 + np.abs(first.value))
-    takes = second.converged & (~first.converged | (second.value < first.value - margin))
-
-    def chosen(name: str) -> NDArray[Any]:
-        mine, its = getattr(first, name), getattr(second, name)
-        return np.asarray(np.where(takes.reshape(-1, *[1] * (mine.ndim - 1)), its, mine))
-
-    names = ("theta", "value", "decrement", "min_eigenvalue", "converged", "n_iterations")
-    parts = {name: chosen(name) for name in names}
-    return NewtonResult(**parts, n_evaluations=first.n_evaluations + second.n_evaluations)
+def _fit_held(
+    criterion: Criterion, theta: FloatArray, options: NewtonOptions, confounded: list[int]
+) -> CovarianceFit:
+    """Fit with some random effects held at 0, which costs nothing: R expresses their share of V."""
+    theta = theta.copy()
+    held = np.zeros(criterion.n_theta, dtype=np.bool_)
+    for block in confounded:
+        held[criterion.theta_slices[block]] = True
+    theta[:, held] = 0.0
+    part = HeldCriterion(criterion, theta, np.flatnonzero(~held))
+    newton = newton_raphson(part, theta[:, ~held], options, _max_step)
+    found = part.whole(newton.theta, np.arange(len(theta)))
+    newton = replace(newton, theta=found)
+    settled = set_zeros(criterion, newton, np.arange(len(theta)))
+    settled.singular[:, confounded] = True
+    spent = settled.newton.n_evaluations
+    return CovarianceFit(
+        criterion, settled.theta, settled.singular, newton, spent, tuple(confounded)
+    )
 
 
 def _max_step(theta: FloatArray) -> FloatArray:
     # theta is in units where a random effect and the residual weigh the same in a unit's mean.
     return np.asarray(1.0 + 2.0 * np.sqrt((theta * theta).sum(axis=1)))
-
-
-def _set_zeros(
-    criterion: Criterion, newton: NewtonResult
-) -> tuple[FloatArray, BoolArray, IntArray]:
-    """Make small eigenvalues of G exactly 0 where that costs nothing.
-
-    Returns theta, which terms are singular, and evaluations spent (n_fits,).
-    """
-    theta = newton.theta.copy()
-    rounded, singular = rounded_to_boundary(criterion, theta)
-    try_rows = np.flatnonzero(singular.any(axis=1))
-    tried = np.zeros(len(theta), dtype=np.intp)
-    if try_rows.size:
-        after = criterion.value(rounded[try_rows], try_rows)
-        tried[try_rows] = 1
-        good = after <= newton.value[try_rows] + FREE
-        theta[try_rows[good]] = rounded[try_rows[good]]
-        singular[try_rows[~good]] = False
-    return theta, singular, tried
-
-
-def rounded_to_boundary(criterion: Criterion, theta: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """theta with small eigenvalues of G exactly 0, and terms that had some, (n_fits, n_terms)."""
-    rounded = theta.copy()
-    singular = np.zeros((len(theta), len(criterion.terms)), dtype=np.bool_)
-    for k, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
-        if term.is_residual:
-            continue
-        values, vectors = np.linalg.eigh(term.shared.matrix(theta[:, s]))
-        small = values <= _TRY_ZERO
-        rows = small.any(axis=1)
-        singular[rows, k] = True
-        if rows.any():
-            kept = np.where(small, 0.0, values)[rows]
-            matrix = (vectors[rows] * kept[:, None, :]) @ vectors[rows].mT
-            rounded[rows, s] = term.shared.theta(matrix)
-    return rounded, singular
 
 
 def _no_parameters(criterion: Criterion) -> NewtonResult:
@@ -137,6 +122,7 @@ def _no_parameters(criterion: Criterion) -> NewtonResult:
         value=criterion.value(theta, np.arange(n)),
         decrement=np.zeros(n),
         min_eigenvalue=np.full(n, np.inf),
+        curvature=theta,
         converged=np.ones(n, dtype=np.bool_),
         n_iterations=np.zeros(n, dtype=np.intp),
         n_evaluations=np.ones(n, dtype=np.intp),

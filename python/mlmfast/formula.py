@@ -22,12 +22,14 @@ class RandomTerm:
     expression : what varies between groups, left of the bar: "1 + Days".
     group : columns whose combinations are the groups.
     text : the term as a formula writes it.
+    number : what stands after the group, ``fa(0 + f | g, 2)``; None if nothing does.
     """
 
     structure: str
     expression: str
     group: tuple[str, ...]
     text: str
+    number: float | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _bar_of(node: Node) -> Binary | None:
     inner: Node | None = None
     if isinstance(node, Paren):
         inner = node.inner
-    elif isinstance(node, Call) and not is_function(node.function) and len(node.arguments) == 1:
+    elif isinstance(node, Call) and not is_function(node.function) and node.arguments:
         inner = node.arguments[0]
     if isinstance(inner, Binary) and inner.operator in {"|", "||"}:
         return inner
@@ -171,6 +173,7 @@ def _random_terms(node: Node, bar: Binary) -> list[RandomTerm]:
     structure = node.function if isinstance(node, Call) else ""
     if isinstance(node, Call) and node.keywords:
         raise FormulaError(f"{deparse(node)}: a covariance structure takes no options here")
+    number = _number(node)
     if structure and bar.operator == "||":
         raise FormulaError(
             f"{deparse(node)}: '||' already says that effects are uncorrelated; write one bar"
@@ -184,17 +187,35 @@ def _random_terms(node: Node, bar: Binary) -> list[RandomTerm]:
     expressions = [left] if bar.operator == "|" else _uncorrelated(left)
     groups = _groups(bar.right)
     return [
-        _random_term(structure, expression, group) for group in groups for expression in expressions
+        _random_term(structure, expression, group, number)
+        for group in groups
+        for expression in expressions
     ]
+
+
+def _number(node: Node) -> float | None:
+    """The number after the group, an order or a smoothness."""
+    rest = node.arguments[1:] if isinstance(node, Call) else ()
+    if not rest:
+        return None
+    if len(rest) > 1 or not isinstance(rest[0], Number):
+        raise FormulaError(
+            f"{deparse(node)}: after the group stands at most one number, as in fa(0 + f | g, 2)"
+        )
+    return float(rest[0].value)
 
 
 def _has_loose_bar(node: Node) -> bool:
     return isinstance(node, Binary) and node.operator in {"|", "||"}
 
 
-def _random_term(structure: str, expression: str, group: tuple[str, ...]) -> RandomTerm:
+def _random_term(
+    structure: str, expression: str, group: tuple[str, ...], number: float | None
+) -> RandomTerm:
     factor = ":".join(quote_name(name) for name in group)
-    return RandomTerm(structure or "us", expression, group, f"{structure}({expression} | {factor})")
+    after = "" if number is None else f", {number:g}"
+    text = f"{structure}({expression} | {factor}{after})"
+    return RandomTerm(structure or "us", expression, group, text, number)
 
 
 def _uncorrelated(expression: str) -> list[str]:

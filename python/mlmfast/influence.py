@@ -226,10 +226,12 @@ def studentised_residuals(design: Design, record: FitRecord, marginal: bool) -> 
     Marginal ones r = y - X beta have Var r = V - X M X', conditional ones R P y have R P R
     (SAS/STAT PROC MIXED, "Residual Diagnostics").
     """
+    from mlmfast.clusters import independent_clusters
     from mlmfast.design import GroupingFactor
 
     if record.groups:
-        clusters = design.factors[record.levels[0]]
+        codes, n_clusters = independent_clusters(design, record.levels)
+        clusters = GroupingFactor("cluster", codes, tuple(map(str, range(n_clusters))))
     else:
         labels = tuple(map(str, range(design.n_obs)))
         clusters = GroupingFactor("row", np.arange(design.n_obs, dtype=np.int32), labels)

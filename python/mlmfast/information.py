@@ -6,9 +6,9 @@ With V the covariance of y, V_i its derivatives by the parameters and P the proj
     observed  J_ij = 1/2 d2(-2 l) / d i d j
     expected  I_ij = 1/2 tr(P V_i P V_j)
 
-(Searle, Casella and McCulloch 1992, sections 6.6 and 6.7). All derivatives are exact: the core gives
-those of log|W|, log|X'W^-1 X|, y'Py and X'W^-1 X by the entries of the covariances, W = V / sigma^2
-where sigma^2 is profiled out; the chain rule does the rest.
+(Searle, Casella and McCulloch 1992, sections 6.6 and 6.7). All derivatives are exact: the core
+gives those of log|W|, log|X'W^-1 X|, y'Py and X'W^-1 X by the entries of the covariances,
+W = V / sigma^2 where sigma^2 is profiled out; the chain rule does the rest.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mlmfast import _core
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance_parameters import (
     CovarianceParameters,
@@ -25,6 +26,7 @@ from mlmfast.covariance_parameters import (
     residual_direction,
 )
 from mlmfast.criterion import Criterion
+from mlmfast.errors import ModelError
 from mlmfast.reduced_model import ReducedModel
 
 #: Scaled information below which the data do not tell a combination of parameters.
@@ -64,7 +66,8 @@ class Information:
     model, criterion : what was fitted.
     parameters
         The covariance parameters.
-    c : shape (rank, rank), (X'W^-1 X)^-1.
+    core
+        What the core says at the estimates: see `likelihood_derivatives` of the reduction.
     scale
         Residual variance of the scaled response where it is profiled out, else 1.
     fit
@@ -75,11 +78,15 @@ class Information:
     model: ReducedModel
     criterion: Criterion
     parameters: CovarianceParameters
-    c: FloatArray
+    core: tuple[FloatArray, ...]
     scale: float
-    rss: float
     fit: int
     theta: FloatArray
+
+    @property
+    def c(self) -> FloatArray:
+        """(X'W^-1 X)^-1, (rank, rank)."""
+        return self.core[5]
 
     @property
     def phi(self) -> FloatArray:
@@ -94,7 +101,7 @@ class Information:
     @cached_property
     def linear(self) -> Derivatives:
         """Derivatives with covariances taken as linear in the core's coordinates."""
-        return self._derivatives(self._core_linear)
+        return self._derivatives(self.core)
 
     @cached_property
     def bent(self) -> Derivatives:
@@ -207,6 +214,7 @@ class Information:
 
     def _core_second(self, weights: FloatArray) -> FloatArray:
         core, entries = self.model.core, self.criterion.entries
+        assert not isinstance(core, _core.IterativeReduction), "refused before"
         weights = np.ascontiguousarray((weights + weights.T) / 2)
         out = core.information_second_derivatives(
             self.parameters.linear, self.fit, entries, weights
@@ -216,39 +224,33 @@ class Information:
 
     def _core_first(self, *weights: FloatArray) -> list[FloatArray]:
         """Weighted sums of the derivatives of X'W^-1 X by entries of G."""
-        by = self._core_linear[4]
+        by = self.core[4]
         return [np.tensordot(w, by, axes=1) for w in weights]
-
-    @cached_property
-    def _core_linear(self) -> tuple[FloatArray, ...]:
-        return self._core(self.parameters.linear, self.criterion.entries)
 
     def _core(
         self, g: list[FloatArray], entries: list[tuple[int, int, int]]
     ) -> tuple[FloatArray, ...]:
-        reml = self.criterion.reml
-        parts = self.model.core.likelihood_derivatives(g, [self.fit], entries, reml)
-        return tuple(part[0] for part in parts)
+        return _core_derivatives(self.model, self.criterion, g, entries, self.fit)
 
     def _derivatives(self, parts: tuple[FloatArray, ...]) -> Derivatives:
-        logdet, logdet2, rss, rss2, information = parts
+        logdet, logdet2, rss, rss2, information = parts[:5]
         if not self.model.profiled:
             return Derivatives(logdet, logdet2, rss, rss2, information)
         # From gamma = E / s to (E, s): log|V| = log|W(E / s)| + nu log s, y'Py = r(E / s) / s.
-        s, gamma = self.scale, self._gamma
+        s, gamma, total = self.scale, self._gamma, float(self.core[6])
         rank = len(self.c)
         nu = self.model.design.n_obs - (rank if self.criterion.reml else 0)
         whole = np.linalg.inv(self.c) if rank else self.c
         along = logdet2 @ gamma
         last = nu - gamma @ logdet
-        corner = gamma @ along + 2.0 * (gamma @ logdet) - nu
+        corner = float(gamma @ along + 2.0 * (gamma @ logdet) - nu)
         rss_along = rss2 @ gamma
-        rss_corner = gamma @ rss_along + 4.0 * (gamma @ rss) + 2.0 * self.rss
+        rss_corner = float(gamma @ rss_along + 4.0 * (gamma @ rss) + 2.0 * total)
         information_last = -(whole + np.tensordot(gamma, information, axes=1))
         return Derivatives(
             np.append(logdet, last) / s,
             _bordered(logdet2, -(logdet + along), corner) / s**2,
-            np.append(rss, -(self.rss + gamma @ rss)) / s**2,
+            np.append(rss, -(total + gamma @ rss)) / s**2,
             _bordered(rss2, -(2.0 * rss + rss_along), rss_corner) / s**3,
             np.concatenate([information, information_last[None]]) / s**2,
         )
@@ -273,13 +275,33 @@ def information_of(
     fit
         Which response.
     """
-    g = criterion.covariances(theta)
-    _, c, scalars = model.core.solve(g, [fit])
-    rss = float(scalars[0, 0])
     degrees = model.design.n_obs - (len(model.kept) if criterion.reml else 0)
-    scale = rss / degrees if model.profiled else 1.0
+    scale = 1.0
+    if model.profiled:
+        g = criterion.covariances(theta)
+        core = _core_derivatives(model, criterion, g, criterion.entries, fit)
+        scale = float(core[-1]) / degrees
     parameters = covariance_parameters(model, criterion, theta, singular, scale, fit)
-    return Information(model, criterion, parameters, c[0], scale, rss, fit, theta)
+    if not model.profiled:
+        core = _core_derivatives(model, criterion, parameters.linear, criterion.entries, fit)
+    return Information(model, criterion, parameters, core, scale, fit, theta)
+
+
+def _core_derivatives(
+    model: ReducedModel,
+    criterion: Criterion,
+    g: list[FloatArray],
+    entries: list[tuple[int, int, int]],
+    fit: int,
+) -> tuple[FloatArray, ...]:
+    """What the core says of one fit, by the coordinates listed."""
+    if isinstance(model.core, _core.IterativeReduction):
+        raise ModelError(
+            "the information of the covariance parameters is not formed by the iterative engine; "
+            "use ddf='asymptotic', or fit with options={'engine': 'crossed'} if memory allows"
+        )
+    parts = model.core.likelihood_derivatives(g, [fit], entries, criterion.reml)
+    return tuple(part[0] for part in parts)
 
 
 def invert_information(matrix: FloatArray) -> tuple[FloatArray, int]:

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.columns_in_memory import column_statistics
-from mlmfast.covariance import STRUCTURES
 from mlmfast.design import Design, GroupingFactor, RandomEffects
-from mlmfast.errors import DataError, FormulaError, MlmError, ModelError
+from mlmfast.errors import DataError, ModelError
 from mlmfast.expressions import evaluate_numeric, variables_of
 from mlmfast.factor import Factor, cross_factors
 from mlmfast.formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
-from mlmfast.residual_structure import parse_residual, residual_design
-
-#: Structures of random-effects terms; of the others, those that terms may have one day.
-_TERM_STRUCTURES = ("diag", "us")
-_LATER_STRUCTURES = (
-    *("homdiag", "cs", "csh", "ar1", "ar1h", "toep", "toeph", "ad", "adh", "arma11", "sp_exp"),
-    *("car1", "sp_gau", "sp_pow", "sp_sph", "sp_matern", "fa", "un", "hf", "lin"),
+from mlmfast.random_structure import check_not_residual, term_structure
+from mlmfast.residual_scale import parse_scale, scale_design
+from mlmfast.residual_structure import (
+    independent_rows,
+    parse_residual,
+    residual_design,
+    with_scale,
 )
 
 ColumnOrArray = Any  # a column name, or anything NumPy makes an array of
@@ -75,6 +73,8 @@ def build_model_frame(
     contrasts: Mapping[str, Any] | None = None,
     na_action: str = "drop",
     residual: str | None = None,
+    residual_scale: str | None = None,
+    lin: Any = None,
 ) -> ModelFrame:
     """Read a model's columns from data.
 
@@ -87,11 +87,15 @@ def build_model_frame(
         raise DataError(f"na_action is {na_action!r}; use 'drop' or 'raise'")
     parsed = parse_formula(formula)
     within = None if residual is None else parse_residual(residual)
+    if lin is not None and (within is None or "lin" not in within.structure.split(" @ ")):
+        raise ModelError("lin= gives the known matrices of residual='lin(visit | subject)'")
+    scale = None if residual_scale is None else parse_scale(residual_scale)
     frame = Frame.from_native(data)
     n_input = frame.n_rows
     weights = input_column(weights, "weights", frame)
     offset = input_column(offset, "offset", frame)
     names = _variables(parsed) + ([] if within is None else list(within.variables))
+    names += [] if scale is None else list(scale.variables)
     names += [c for c in (weights, offset) if isinstance(c, str)]
     used = _complete_rows(frame, names, [c for c in (offset,) if not isinstance(c, str)], na_action)
     if used is not None:
@@ -100,9 +104,13 @@ def build_model_frame(
     fixed = build_model_matrix(parsed.fixed, frame, contrasts)
     random = [_random_matrix(term, frame, contrasts) for term in parsed.random]
     factors, positions = _factors(parsed.random, frame)
-    residuals = None if within is None else residual_design(within, frame)
+    scaled = scale is not None
+    residuals = None if within is None else residual_design(within, frame, lin, scaled)
     if residuals is not None and not factors:
         factors = (residuals.subject,)
+    if scale is not None:
+        rows = scale_design(scale, frame)
+        residuals = independent_rows(rows) if residuals is None else with_scale(residuals, rows)
     design = Design(
         y=y,
         x=_columns(fixed),
@@ -120,6 +128,9 @@ def build_model_frame(
     )
     _check_columns(design)
     check_identified(design)
+    if residuals is None and design.weights is None:
+        for term, position, matrix in zip(parsed.random, positions, random, strict=True):
+            check_not_residual(term, matrix, factors[position].codes)
     return ModelFrame(
         design,
         fixed.spec,
@@ -289,26 +300,9 @@ def grouping_factor(group: tuple[str, ...], frame: Frame) -> Factor:
 
 
 def _effects(term: RandomTerm, position: int, matrix: ModelMatrix) -> RandomEffects:
-    if term.structure not in _TERM_STRUCTURES:
-        raise _no_structure(term)
-    structure = STRUCTURES[term.structure]
     columns = _columns(matrix)
-    return RandomEffects(position, matrix.names, columns, structure(len(columns)), term.text)
-
-
-def _no_structure(term: RandomTerm) -> MlmError:
-    available = ", ".join(_TERM_STRUCTURES)
-    if term.structure in _LATER_STRUCTURES:
-        return ModelError(
-            f"the covariance structure {term.structure!r} of {term.text} is not available yet; "
-            f"available: {available}"
-        )
-    near = get_close_matches(term.structure, [*_TERM_STRUCTURES, *_LATER_STRUCTURES], n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return FormulaError(
-        f"{term.structure!r} in {term.text} is not a covariance structure{hint} (available: "
-        f"{available})"
-    )
+    structure = term_structure(term, matrix)
+    return RandomEffects(position, matrix.names, columns, structure, term.text)
 
 
 def check_weights(values: FloatArray | None, name: str = "weights") -> FloatArray | None:

@@ -116,6 +116,7 @@ class NewtonResult:
     value : shape (n_fits,), criterion at the last evaluated point.
     decrement : shape (n_fits,), g'H^-1 g there.
     min_eigenvalue : shape (n_fits,), smallest eigenvalue of the scaled Hessian there.
+    curvature : shape (n_fits, n_coordinates), diagonal of the Hessian there.
     converged : shape (n_fits,)
     n_iterations, n_evaluations : shape (n_fits,)
     """
@@ -124,6 +125,7 @@ class NewtonResult:
     value: FloatArray
     decrement: FloatArray
     min_eigenvalue: FloatArray
+    curvature: FloatArray
     converged: BoolArray
     n_iterations: IntArray
     n_evaluations: IntArray
@@ -177,6 +179,7 @@ def newton_raphson(
         value=state.value.copy(),
         decrement=np.full(n, np.inf),
         min_eigenvalue=np.full(n, -np.inf),
+        curvature=np.zeros((n, state.hessian.shape[-1])),
         converged=np.zeros(n, dtype=np.bool_),
         n_iterations=np.zeros(n, dtype=np.intp),
         n_evaluations=np.ones(n, dtype=np.intp),
@@ -191,6 +194,7 @@ def newton_raphson(
         record.value[active] = state.value
         record.decrement[active] = move.decrement
         record.min_eigenvalue[active] = move.min_eigenvalue
+        record.curvature[active] = np.einsum("aii->ai", state.hessian)
         at_minimum = move.min_eigenvalue > _FLAT
         done = (move.decrement <= options.tolerance) & at_minimum
         if done.any():

@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.boundary import FREE, rounded_to_boundary
 from mlmfast.constrained import ConstrainedResult, Surface, fit_constrained, points_on
 from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
 from mlmfast.errors import ModelError
-from mlmfast.fit import FREE, CovarianceFit, fit_covariance, rounded_to_boundary
+from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduced_model import ReducedModel
 

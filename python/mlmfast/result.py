@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from mlmfast.covariance_tests import CovarianceTests, ParameterTable
     from mlmfast.degrees_of_freedom import FittedRows, TestBasis
     from mlmfast.derived import ParameterValues
+    from mlmfast.emmeans import EMMeans
     from mlmfast.influence import Influence
+    from mlmfast.iterative import MonteCarloError
     from mlmfast.mvn import MVN
     from mlmfast.parms import ParmsFit
     from mlmfast.plots import Plots
@@ -133,7 +135,8 @@ class LMMResult:
         from mlmfast.contrast import two_sided
 
         kept = list(self._record.kept)
-        return self._series(two_sided(self.tvalues.to_numpy()[kept], self.df.to_numpy()[kept]))
+        t, df = (np.asarray(s, dtype=np.float64)[kept] for s in (self.tvalues, self.df))
+        return self._series(two_sided(t, df))
 
     def cov_params(self, kind: str | None = None, *, cluster: object = None) -> pd.DataFrame:
         """Covariance of the fixed effects, (X'V^-1 X)^-1, as SAS and lme4 report it.
@@ -214,7 +217,7 @@ class LMMResult:
             raise ModelError(f"conf_int(method={method!r}): use 'wald', 'profile' or 'boot'")
         from mlmfast.contrast import quantile
 
-        half = self.bse * quantile(self.df.to_numpy(), level)
+        half = self.bse * quantile(np.asarray(self.df, dtype=np.float64), level)
         return pd.DataFrame({"lower": self.params - half, "upper": self.params + half})
 
     @property
@@ -227,6 +230,124 @@ class LMMResult:
         """Columns of X left out because they depend linearly on earlier ones."""
         kept = set(self._record.kept)
         return tuple(name for j, name in enumerate(self._record.x_names) if j not in kept)
+
+    def anova(
+        self,
+        *fits: Any,
+        type: int | str = 3,
+        ddf: Any = None,
+        definition: str | None = None,
+        chisq: bool = False,
+        **comparison: Any,
+    ) -> Any:
+        """F tests of the terms of the fixed part, or with other fits likelihood-ratio tests.
+
+        Parameters
+        ----------
+        *fits
+            Other fits to compare with; see `mlmfast.compare`, which ``**comparison`` goes to.
+        type
+            1 (each term after those before it), 2 (after all that do not contain it) or 3
+            (estimable functions of all cells; independent of contrasts and of cell counts).
+        ddf
+            Method for the denominator degrees of freedom; that of the fit by default.
+        definition
+            "SAS", "lmerTest", "mmrm": the hypotheses of PROC MIXED, from the design alone (type I
+            and II orthogonal in the metric X'X), with the same F. They differ in the rows that
+            stand for a hypothesis, on which Satterthwaite's degrees of freedom depend where there
+            are several: differences from the last level, from the first, from the mean. By
+            default "mmrm" for models with a residual structure alone, else "lmerTest". "car": R's
+            car and nlme, type I and II in the metric X'V^-1 X, type III the coefficients of the
+            contrasts the model was fitted with.
+        chisq
+            Also chi-square tests, as the CHISQ option of PROC MIXED.
+
+        Returns
+        -------
+        AnovaTable
+            NumDF, DenDF, "F value" and "Pr(>F)" by term; ``.hypotheses`` holds the matrices.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> fit.anova(ddf="asymptotic")
+        Type III tests of fixed effects (lmerTest):
+              NumDF  DenDF  F value    Pr(>F)
+        Days      1    Inf   45.853  1.27e-11
+        Degrees of freedom: asymptotic
+        """
+        from mlmfast.hypothesis_tables import anova
+
+        if fits and isinstance(fits[0], LMMResult):
+            from mlmfast.compare_fits import compare
+
+            return compare(self, *fits, **comparison)
+        if len(fits) > 1 or comparison:
+            raise ModelError("anova takes one type of test, or fits to compare with")
+        return anova(self, fits[0] if fits else type, ddf, definition=definition, chisq=chisq)
+
+    def emmeans(
+        self,
+        specs: Any,
+        by: Any = None,
+        at: Mapping[str, Any] | None = None,
+        weights: str = "equal",
+        *,
+        ddf: Any = None,
+        level: float = 0.95,
+        adjust: str = "none",
+    ) -> EMMeans:
+        """Estimated marginal means (LS-means) over a reference grid of the fixed effects.
+
+        The grid holds every combination of the levels of the factors; covariates stand at their
+        mean over the rows used, offsets likewise, and what the formula makes of them (`poly(x, 2)`,
+        `log(x)`, `I(x^2)`) is evaluated there.
+
+        Parameters
+        ----------
+        specs
+            Whose means: "trt", ["a", "b"], "a:b", "~ trt | visit", or "pairwise ~ trt | visit",
+            which adds contrasts.
+        by
+            Factors that split the table into families.
+        at
+            Levels of factors to keep, values of covariates to set; a covariate with values may
+            stand in specs and by.
+        weights
+            How the other factors are averaged: "equal", "proportional" (to their frequencies),
+            "outer" (product of single frequencies), "cells" (frequencies within each mean), "flat"
+            (equal over the cells that occur).
+        ddf
+            Method for the degrees of freedom; that of the fit by default.
+        level, adjust
+            Level of the intervals and their adjustment within each family.
+
+        Returns
+        -------
+        EMMeans
+            Prints as a table; ``.frame``, ``.contrast()``, ``.test()``, ``.slices()``, ``.plot()``.
+
+        Raises
+        ------
+        DataError, ModelError
+            For an unknown name or level, a covariate without values, or a model from arrays.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> data["week"] = ["1" if day < 7 else "2" for day in data.Days]
+        >>> fit = mlm.lmm("Reaction ~ week + (1 | Subject)", data)
+        >>> fit.emmeans("week", ddf="asymptotic")
+        week   emmean     SE   df    lower    upper
+        1     282.693  9.222  Inf  264.618  300.767
+        2     335.410  9.950  Inf  315.910  354.911
+        Degrees of freedom: asymptotic; confidence level 0.95
+        """
+        from mlmfast.emmeans import emmeans
+
+        return emmeans(self, specs, by, at, weights, ddf=ddf, level=level, adjust=adjust)
 
     # -- likelihood ----------------------------------------------------------------------------
 
@@ -278,6 +399,8 @@ class LMMResult:
             raise ModelError("n is 'observations' or 'clusters', count is 'all' or 'covariance'")
         if n == "clusters" and not record.groups:
             raise ModelError("the model has no grouping factor, so no clusters to count")
+        if n == "clusters" and record.is_crossed:
+            raise ModelError("grouping factors are crossed, so there are no clusters to count")
         size = self.nobs if n == "observations" else len(record.groups[record.levels[0]].labels)
         k = record.n_parameters if count == "all" else record.n_covariance_parameters
         aic = self.deviance + 2.0 * k
@@ -354,12 +477,9 @@ class LMMResult:
         """Parameters of the residual covariance on their natural scale, as SAS names them.
 
         ``arm: name`` where arms have parameters of their own; the residual variance alone for
-        independent residuals.
+        independent residuals. Ratios of standard deviations and exponents of `residual_scale` last.
         """
-        residual = self._record.residual
-        if residual is None:
-            return pd.Series({"Residual": self._record.sigma2})
-        return pd.Series(residual.parameters, index=list(residual.parameter_names))
+        return pd.Series(dict(self._record.residual_parameters))
 
     @property
     def held(self) -> dict[str, float]:
@@ -392,12 +512,20 @@ class LMMResult:
 
     @cached_property
     def ranef_cov(self) -> dict[str, dict[str, pd.DataFrame]]:
-        """Conditional covariances Var(g | y) by grouping factor and level (lme4's postVar)."""
+        """Conditional covariances Var(g | y) by grouping factor and level (lme4's postVar).
+
+        Raises
+        ------
+        ModelError
+            For a fit by the iterative engine, which has the means alone.
+        """
         return ByGroup(
             {
                 group.name: {
                     label: pd.DataFrame(covariance, index=names, columns=names)
-                    for label, covariance in zip(group.labels, effects.covariance, strict=True)
+                    for label, covariance in zip(
+                        group.labels, effects.known_covariance(), strict=True
+                    )
                 }
                 for group, names, effects in self._by_group()
             }
@@ -447,6 +575,14 @@ class LMMResult:
         """Evidence of the optimum."""
         return self._record.certificate
 
+    @property
+    def monte_carlo_error(self) -> MonteCarloError | None:
+        """How far probes may have moved likelihood and estimates; None where none were used.
+
+        Only fits by the iterative engine have it (``certificate.engine == "iterative"``).
+        """
+        return self._record.monte_carlo
+
     # -- inference -----------------------------------------------------------------------------
 
     @property
@@ -463,8 +599,8 @@ class LMMResult:
         ----------
         L
             Text (``"Days = 10"``, ``"trtB - trtA"``), a dict from names of coefficients to weights,
-            an array of shape (p,) or (m, p) over all columns of X, or a list or a dict (by label) of
-            those. Rows that depend on others are left out of the F test.
+            an array of shape (p,) or (m, p) over all columns of X, or a list or a dict (by label)
+            of those. Rows that depend on others are left out of the F test.
         rhs
             Values under the hypothesis, added to what texts give.
         ddf

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from mlmfast.result import FitSource
 
 
-def simulate(
-    source: FitSource, record: FitRecord, n: int, seed: Any, first: int = 0
-) -> FloatArray:
+def simulate(source: FitSource, record: FitRecord, n: int, seed: Any, first: int = 0) -> FloatArray:
     """Draw n responses, each with random effects and residuals of its own.
 
     Parameters
@@ -75,6 +73,10 @@ def _noise(design: Design, record: FitRecord, generator: np.random.Generator) ->
     """Residuals of unit variance, correlated within subjects where the model says so."""
     if design.residual is None or record.residual is None:
         return generator.standard_normal(design.n_obs)
+    if design.residual.points is not None and design.residual.series is not None:
+        from mlmfast.series_residuals import series_noise
+
+        return series_noise(design.residual, record.residual, generator)
     if design.residual.points is not None:
         return _scattered_noise(design, record, generator)
     root = covariance_root(correlations(residual_template(record.residual)))

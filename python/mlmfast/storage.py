@@ -98,7 +98,8 @@ def _effects_from(data: object, record: FitRecord) -> list[ConditionalEffects]:
     out = []
     for k, (item, group) in enumerate(zip(typed(data, list), record.groups, strict=True)):
         n, q = len(group.labels), sum(len(term.names) for term in record.terms_on(k))
-        mean, covariance = array(item["mean"], (n, q)), array(item["covariance"], (n, q, q))
+        mean, covariance = array(item["mean"], (n, q)), item["covariance"]
+        covariance = None if covariance is None else array(covariance, (n, q, q))
         out.append(ConditionalEffects(mean, covariance))
     return out
 

@@ -21,7 +21,8 @@ _KINDS = {"variance", "covariance", "other"}
 def inference_to_dict(fit: LMMResult) -> dict[str, Any]:
     """The bases of the tests computed so far, the fit's own among them, and the parameters."""
     fit._basis()
-    table = parameter_table(fit)
+    # The iterative engine has no information of the covariance parameters.
+    table = None if fit.monte_carlo_error is not None else parameter_table(fit)
     return {
         "bases": [
             {
@@ -34,16 +35,20 @@ def inference_to_dict(fit: LMMResult) -> dict[str, Any]:
             }
             for basis in fit._bases.values()
         ],
-        "parameters": {
-            "names": table.names,
-            "kinds": table.kinds,
-            "values": table.values,
-            "fixed": table.fixed,
-            "observed": table.observed,
-            "expected": table.expected,
-            "unidentified": table.unidentified,
-        },
+        "parameters": None if table is None else _members(table),
         "aliasing": fit._aliasing if fit.aliased else None,
+    }
+
+
+def _members(table: ParameterTable) -> dict[str, Any]:
+    return {
+        "names": table.names,
+        "kinds": table.kinds,
+        "values": table.values,
+        "fixed": table.fixed,
+        "observed": table.observed,
+        "expected": table.expected,
+        "unidentified": table.unidentified,
     }
 
 
@@ -58,8 +63,9 @@ def inference_from_dict(data: Mapping[str, Any], record: FitRecord) -> dict[str,
     bases = [_basis(item, record) for item in typed(data["bases"], list)]
     out: dict[str, Any] = {
         "_bases": {basis.method: basis for basis in bases},
-        "_parameter_table": _parameters(data["parameters"]),
     }
+    if data["parameters"] is not None:
+        out["_parameter_table"] = _parameters(data["parameters"])
     if data["aliasing"] is not None:
         out["_aliasing"] = array(data["aliasing"], (record.rank, len(record.x_names) - record.rank))
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -82,6 +83,31 @@ class VarCorr(Mapping[str, pd.DataFrame]):
         else:
             rows += _residual_rows(record.residual)
         return pd.DataFrame(rows, columns=["group", "effect1", "effect2", "vcov", "sdcor"])
+
+    @cached_property
+    def parameters(self) -> pd.DataFrame:
+        """Natural parameters of the structured terms, as SAS names them.
+
+        Columns group, term, parameter and estimate. `us` and `diag` are not listed: their
+        parameters are the elements of G. NaN where a variance of 0 leaves a correlation or a range
+        undetermined.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + csh(1 + Days | Subject)", mlm.load_sleepstudy())
+        >>> fit.varcorr.parameters[["parameter", "estimate"]].round(2)
+          parameter  estimate
+        0    Var(1)    612.09
+        1    Var(2)     35.07
+        2       CSH      0.07
+        """
+        rows = [
+            (self._record.groups[term.group].name, term.text, name, value)
+            for term in self._record.terms
+            for name, value in zip(term.parameter_names, term.parameters.tolist(), strict=True)
+        ]
+        return pd.DataFrame(rows, columns=["group", "term", "parameter", "estimate"])
 
     def __repr__(self) -> str:
         from mlmfast.report.summary import variance_table

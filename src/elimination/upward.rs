@@ -43,6 +43,9 @@ impl Elimination<'_> {
             work.m[level] = m;
             return Ok(inner + logdet);
         }
+        if let Some(series) = self.series() {
+            return self.series_value(series, unit, target);
+        }
         vectorised(|| self.leaf_value(level, unit, work, target))
     }
 
@@ -143,6 +146,7 @@ impl Elimination<'_> {
     pub(super) fn push_node(
         &self,
         level: usize,
+        unit: usize,
         layout: NodeLayout,
         work: &mut Workspace,
     ) -> usize {
@@ -161,7 +165,7 @@ impl Elimination<'_> {
         if self.is_leaf(level) && !work.wants_conditional {
             return start;
         }
-        let g = &self.g[level];
+        let g = self.covariance(level, unit);
         for a in 0..q {
             for b in 0..q {
                 axpy_within(
@@ -234,6 +238,10 @@ impl Elimination<'_> {
     ) -> Result<f64, NotPositiveDefinite> {
         let layout = self.layout(level);
         let NodeLayout { q, w, .. } = layout;
+        if let Some(series) = self.series().filter(|_| self.is_leaf(level)) {
+            // What is known of log|R| beforehand is added once, at the end.
+            return self.series_tangent(series, unit, work, target);
+        }
         if self.is_leaf(level) {
             return vectorised(|| self.leaf_tangent(unit, layout, work, target, logdet_by));
         }
@@ -255,7 +263,7 @@ impl Elimination<'_> {
             axpy(1.0, &m[(q + i) * (q + w) + q..][..=i], &mut target.gram[i * w..i * w + i + 1]);
         }
         self.add_whitened(level, work, target.gram);
-        let start = self.push_node(level, layout, work);
+        let start = self.push_node(level, unit, layout, work);
         self.own_tangents(level, unit, &work.u, &work.h, 1.0, target.by, logdet_by);
         let node = &mut work.nodes[level][start..];
         let own = self.first_entry[level + 1] - self.first_entry[level];
@@ -301,7 +309,7 @@ impl Elimination<'_> {
             } else {
                 solve_lower(&work.w, q, &mut work.whitened, q + w);
             }
-            self.push_node(level, layout, work);
+            self.push_node(level, unit, layout, work);
             let weight = if b == first { count as f64 } else { 0.0 };
             self.own_tangents(level, unit, &work.u, &work.h, weight, target.by, logdet_by);
             self.add_whitened(level, work, target.gram);
@@ -334,6 +342,14 @@ impl Elimination<'_> {
         if self.has_directions(level) {
             for k in 0..self.first_entry[level + 1] - first {
                 let direction = self.stacked(level, unit, 1 + k);
+                if q == 1 {
+                    let into = &mut target_by[block(k, w * w)];
+                    for i in 0..w {
+                        axpy(-direction[0] * u[i], &u[..=i], &mut into[i * w..i * w + i + 1]);
+                    }
+                    logdet_by[first + k] += count * h[0] * direction[0];
+                    continue;
+                }
                 let du = times(direction, u, q, q, w);
                 let into = &mut target_by[block(k, w * w)];
                 for a in 0..q {

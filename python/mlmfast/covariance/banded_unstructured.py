@@ -10,6 +10,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
+from mlmfast.covariance.closed import Closed
 from mlmfast.covariance.factor_products import product_curvature, product_jacobian
 from mlmfast.covariance.scaled_correlation import shrink_factor, symmetric
 from mlmfast.errors import ModelError
@@ -46,6 +47,9 @@ class BandedUnstructured(CovarianceStructure):
     parameters: ClassVar[str] = "q (2 K - q + 1) / 2: the elements within the band"
     use: ClassVar[str] = "ordered levels, nothing assumed but independence beyond a lag"
     sas: ClassVar[str | None] = "UN(q)"
+    scales: ClassVar[bool] = True
+    option: ClassVar[str | None] = "order"
+    option_names: ClassVar[tuple[str, ...]] = ("order", "q")
 
     natural_entries: ClassVar[bool] = True
 
@@ -95,6 +99,9 @@ class BandedUnstructured(CovarianceStructure):
         correlation *= np.where(self._diagonal, 1.0, shrink_factor(full))
         return self.from_natural(correlation * scale)
 
+    def closed(self) -> CovarianceStructure:
+        return ClosedBanded(self.size, self)
+
     @property
     def parameter_names(self) -> tuple[str, ...]:
         return tuple(f"UN({a + 1},{b + 1})" for a, b in self.entries)
@@ -143,4 +150,72 @@ class BandedUnstructured(CovarianceStructure):
         rows, columns = self._places
         factor = np.zeros((len(theta), self.size, self.size))
         factor[:, rows, columns] = np.where(self._diagonal, self._slopes(theta), theta)
+        return factor
+
+
+@dataclass(frozen=True)
+class ClosedBanded(Closed):
+    """R = L L' with the diagonal of the banded L as it stands, 0 included.
+
+    Examples
+    --------
+    >>> BandedUnstructured(2, 1).closed().matrix(np.array([[2.0, 0.0]]))[0].tolist()
+    [[4.0, 0.0], [0.0, 0.0]]
+    """
+
+    structure: BandedUnstructured
+
+    def matrix(self, theta: FloatArray) -> FloatArray:
+        factor = self._factor(theta)
+        return np.asarray(factor @ factor.mT)
+
+    def jacobian(self, theta: FloatArray) -> FloatArray:
+        places = self.structure._places
+        return product_jacobian(self._factor(theta), places, places)
+
+    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        return product_curvature(self._factor(weight), self.structure._places)
+
+    def theta(self, matrix: FloatArray) -> FloatArray:
+        small = 1e-12 * np.abs(matrix).max(axis=(1, 2)) + 1e-300
+        inside = self.structure.theta(matrix + small[:, None, None] * np.eye(self.size))
+        return np.where(self.structure._diagonal, self.structure._slopes(inside), inside)
+
+    def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
+        rows, _ = self.structure._places
+        return theta * (factor if factor.shape[1] == 1 else factor[:, rows])
+
+    def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
+        _, columns = self.structure._places
+        factor = self._factor(theta)
+        diagonal = np.diagonal(factor, axis1=1, axis2=2)
+        # Either a column of L vanishes or only its first element.
+        column = (factor**2).sum(axis=1) <= small
+        zero = column[:, columns] | (
+            self.structure._diagonal & (diagonal[:, columns] ** 2 <= small)
+        )
+        out = np.where(zero, 0.0, theta)
+        return out, np.asarray(np.linalg.eigvalsh(self.matrix(out))[:, 0] <= 1e-3 * small)
+
+    def natural(self, theta: FloatArray) -> FloatArray:
+        rows, columns = self.structure._places
+        return np.asarray(self.matrix(theta)[:, rows, columns])
+
+    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
+        return self.jacobian(theta)
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self.entry_hessians(theta)
+
+    def from_natural(self, values: FloatArray) -> FloatArray:
+        values = self.structure._check_natural(values)
+        # Singular matrices are inside here: lifted by rounding error they have a factor.
+        small = 1e-12 * np.abs(values).max(axis=1, keepdims=True) + 1e-300
+        inside = self.structure.from_natural(values + small * self.structure._diagonal)
+        return np.where(self.structure._diagonal, self.structure._slopes(inside), inside)
+
+    def _factor(self, elements: FloatArray) -> FloatArray:
+        rows, columns = self.structure._places
+        factor = np.zeros((len(elements), self.size, self.size))
+        factor[:, rows, columns] = elements
         return factor

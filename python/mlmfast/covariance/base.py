@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance.jet import Jet
 from mlmfast.errors import ModelError
 
@@ -51,12 +52,21 @@ class CovarianceStructure(ABC):
     glmmtmb: ClassVar[str | None] = None
     #: May the columns of Z be mixed linearly (G -> K G K' keeps the structure for any K)?
     mixes: ClassVar[bool] = False
+    #: May the columns of Z be scaled one by one (G -> D G D keeps the structure for diagonal D)?
+    scales: ClassVar[bool] = False
+    #: Are the levels steps of one sequence, so that effects in other columns make no sense?
+    sequential: ClassVar[bool] = False
     #: Does the order of the levels not matter?
     exchangeable: ClassVar[bool] = False
+    #: Is the matrix positive definite for every theta (but singular ones on the boundary)?
+    everywhere: ClassVar[bool] = True
     #: Are the natural parameters the free entries themselves, in the order of `entries`?
     natural_entries: ClassVar[bool] = False
     #: Levels of a factor, or numeric coordinates (argument ``coordinates``)?
     needs: ClassVar[Literal["levels", "coordinates"]] = "levels"
+    #: Field that a number in a formula sets, ``toep(visit | id, 2)``, and its names there.
+    option: ClassVar[str | None] = None
+    option_names: ClassVar[tuple[str, ...]] = ()
     #: Levels below which the parameters could not be told apart.
     minimum_size: ClassVar[int] = 1
 
@@ -124,6 +134,51 @@ class CovarianceStructure(ABC):
         """The point at local coordinates ``step`` around ``theta``."""
         return theta + step
 
+    def closed(self) -> CovarianceStructure:
+        """The same structure in parameters that reach its singular matrices, for random effects."""
+        return self
+
+    def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
+        """Parameters of D R D of a closed structure, R its matrix at theta.
+
+        Parameters
+        ----------
+        theta : shape (n_fits, n_theta)
+        factor : shape (n_fits, 1) for D a multiple of the identity, or (n_fits, K), the diagonal of
+            D, for structures that keep under it (``scales``)
+        """
+        return theta * factor
+
+    def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
+        """The nearest singular matrix where an eigenvalue is at most ``small``.
+
+        Returns
+        -------
+        Parameters, unchanged where nothing is small, and whether the matrix is singular (n_fits,).
+        """
+        values, vectors = np.linalg.eigh(self.matrix(theta))
+        rows = np.asarray((values <= small).any(axis=1))
+        out = theta.copy()
+        if rows.any():
+            kept = np.where(values <= small, 0.0, values)[rows]
+            out[rows] = self.theta((vectors[rows] * kept[:, None, :]) @ vectors[rows].mT)
+        return out, rows
+
+    def is_vague(self, curvature: FloatArray) -> BoolArray:
+        """Whether other minima may exist, from the diagonal of the Hessian by theta, (n_fits,).
+
+        No for parameters in which the criterion is as good as quadratic.
+        """
+        return np.zeros(len(curvature), dtype=np.bool_)
+
+    def alternatives(self, theta: FloatArray) -> FloatArray:
+        """Other parameters of the same singular matrix, theta of shape (n_theta,).
+
+        Where a matrix leaves parameters undetermined, derivatives by these say nothing, and a
+        minimum must be one whatever they are. Shape (n, n_theta).
+        """
+        return theta[None][:0]
+
     @abstractmethod
     def theta(self, matrix: FloatArray) -> FloatArray:
         """Parameters of a member near positive definite matrices, shape (n_fits, n_theta).
@@ -190,6 +245,7 @@ class CovarianceStructure(ABC):
         return values
 
 
+@cache
 def lower_entries(size: int, bands: int | None = None) -> tuple[tuple[int, int], ...]:
     """Entries (a, b), a >= b, of a symmetric matrix by rows; only those with a - b < bands.
 

@@ -8,6 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.base import CovarianceStructure
+from mlmfast.covariance.closed import SumOfSquares
 from mlmfast.covariance.heterogeneous import Heterogeneous
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
@@ -70,6 +72,21 @@ class CompoundSymmetry(ScaledCorrelation):
         k = self.size
         mean = (correlation.sum(axis=(1, 2)) - k) / (k * (k - 1))
         return np.asarray(np.clip(mean, (MARGIN - 1.0) / (k - 1), 1.0 - MARGIN)[:, None])
+
+    def bounded(self, u: Jet) -> Jet:
+        # From -1 / (K - 1) to 1.
+        k = self.size
+        return (u * k + (k - 2.0)) * (0.5 / (k - 1))
+
+    def to_bounded(self, r: FloatArray) -> FloatArray:
+        k = self.size
+        return np.asarray((2.0 * (k - 1) * r - (k - 2)) / k)
+
+    def closed(self) -> CovarianceStructure:
+        # The eigenvalues: of the mean of the levels once, of their contrasts K - 1 times.
+        k = self.size
+        forms = np.array([[1 / k, (a == b) - 1 / k] for a, b in self.entries])
+        return SumOfSquares(k, self, forms, np.array([[0.0, 1.0], [1 / k, -1 / k]]))
 
     def join_natural(self, variances: Jet, r: Jet) -> Jet:
         covariance = variances * r

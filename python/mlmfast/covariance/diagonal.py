@@ -31,6 +31,7 @@ class Diagonal(CovarianceStructure):
     glmmtmb: ClassVar[str | None] = "diag"
     exchangeable: ClassVar[bool] = True
     natural_entries: ClassVar[bool] = True
+    scales: ClassVar[bool] = True
 
     @property
     def entries(self) -> tuple[tuple[int, int], ...]:

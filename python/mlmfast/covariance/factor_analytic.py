@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.factor_products import product_curvature, product_jacobian
 from mlmfast.errors import ModelError
@@ -50,7 +50,10 @@ class FactorAnalytic(CovarianceStructure):
     use: ClassVar[str] = "many levels with few common causes: between diag and us"
     sas: ClassVar[str | None] = "FA(q)"
     glmmtmb: ClassVar[str | None] = "rr + diag"
+    option: ClassVar[str | None] = "order"
+    option_names: ClassVar[tuple[str, ...]] = ("order", "k", "q")
     exchangeable: ClassVar[bool] = True
+    scales: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,6 +98,9 @@ class FactorAnalytic(CovarianceStructure):
         return out
 
     def theta(self, matrix: FloatArray) -> FloatArray:
+        # A singular matrix too has members of the structure nearby.
+        small = 1e-12 * np.abs(matrix).max(axis=(1, 2)) + 1e-300
+        matrix = matrix + small[:, None, None] * np.eye(self.size)
         variances = np.diagonal(matrix, axis1=1, axis2=2)
         sd = np.sqrt(variances)
         correlation = matrix / (sd[:, :, None] * sd[:, None, :])
@@ -105,6 +111,19 @@ class FactorAnalytic(CovarianceStructure):
         rows, columns = self._loadings
         elements = (factor * signs[:, None, :])[:, rows, columns]
         return np.concatenate([elements, np.sqrt(specific) * sd], axis=1)
+
+    def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
+        if factor.shape[1] == 1:
+            return theta * factor
+        return np.asarray(theta * np.concatenate([factor[:, self._loadings[0]], factor], axis=1))
+
+    def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
+        out = theta.copy()
+        factor, specific = self._parts(theta)
+        out[:, -self.size :] = np.where(specific**2 <= small, 0.0, specific)
+        absent = (factor**2).sum(axis=1) <= small
+        out[:, : -self.size][absent[:, self._loadings[1]]] = 0.0
+        return out, np.asarray(np.linalg.eigvalsh(self.matrix(out))[:, 0] <= 1e-3 * small)
 
     @property
     def parameter_names(self) -> tuple[str, ...]:

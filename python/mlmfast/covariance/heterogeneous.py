@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.covariance.scaled_angles import ScaledAngles
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 
 
@@ -20,6 +23,8 @@ class Heterogeneous(ScaledCorrelation):
     the variances and the correlation parameters.
     """
 
+    scales: ClassVar[bool] = True
+
     @property
     def n_scales(self) -> int:
         return self.size
@@ -28,6 +33,9 @@ class Heterogeneous(ScaledCorrelation):
     def exponents(self) -> FloatArray:
         one = np.eye(self.size)
         return np.asarray(one[self.rows] + one[self.rows - self.lags])
+
+    def closed(self) -> CovarianceStructure:
+        return ScaledAngles(self.size, self)
 
     @property
     def parameter_names(self) -> tuple[str, ...]:

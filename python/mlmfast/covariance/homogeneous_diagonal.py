@@ -9,6 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.base import CovarianceStructure
+from mlmfast.covariance.closed import SumOfSquares
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 
@@ -52,3 +54,6 @@ class HomogeneousDiagonal(ScaledCorrelation):
 
     def nearest(self, correlation: FloatArray) -> FloatArray:
         return np.empty((len(correlation), 0))
+
+    def closed(self) -> CovarianceStructure:
+        return SumOfSquares(self.size, self, np.ones((self.size, 1)), np.ones((1, 1)))

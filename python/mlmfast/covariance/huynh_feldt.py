@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
+from mlmfast.covariance.closed import Closed
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.scaled_correlation import symmetric
 
@@ -79,6 +80,9 @@ class HuynhFeldt(CovarianceStructure):
         shrunk = mean_lambda * (1.0 + 2.0 * (mean + kept * away))
         return self.from_natural(np.concatenate([shrunk, mean_lambda], axis=1))
 
+    def closed(self) -> CovarianceStructure:
+        return ClosedHuynhFeldt(self.size, self)
+
     @property
     def parameter_names(self) -> tuple[str, ...]:
         return (*(f"Var({k + 1})" for k in range(self.size)), "HF")
@@ -132,3 +136,70 @@ class HuynhFeldt(CovarianceStructure):
         half = 0.5 * np.eye(self.size)
         off = -1.0 * (rows != columns)
         return np.concatenate([half[rows] + half[columns], off[:, None]], axis=1)
+
+
+@dataclass(frozen=True)
+class ClosedHuynhFeldt(Closed):
+    """The structure as a quadratic form: theta = (s, t, c) with c in a basis of the contrasts.
+
+    lambda = s^2, m = t^2 + |c|^2 / 2 - s^2 / (2 K) and d = s c in the terms of `HuynhFeldt`: these
+    are the matrices of the structure and their limits, lambda = 0 included.
+
+    Examples
+    --------
+    >>> HuynhFeldt(2).closed().matrix(np.array([[0.0, 1.0, 0.0]]))[0].tolist()
+    [[2.0, 2.0], [2.0, 2.0]]
+    """
+
+    structure: HuynhFeldt
+
+    def matrix(self, theta: FloatArray) -> FloatArray:
+        return self.on_entries(self.natural(theta) @ self.structure._entries_of_natural.T)
+
+    def jacobian(self, theta: FloatArray) -> FloatArray:
+        return np.asarray(self.structure._entries_of_natural @ self.natural_jacobian(theta))
+
+    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        second = self._natural(Jet.variables(theta)).second
+        by_natural = weight @ self.structure._entries_of_natural
+        return np.asarray(np.einsum("an,anij->aij", by_natural, second))
+
+    def theta(self, matrix: FloatArray) -> FloatArray:
+        small = 1e-12 * np.abs(matrix).max(axis=(1, 2)) + 1e-300
+        inside = matrix + small[:, None, None] * np.eye(self.size)
+        return self.from_natural(self.structure.natural(self.structure.theta(inside)))
+
+    def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
+        zero = theta**2 <= small
+        zero[:, 2:] = (theta[:, 2:] ** 2).sum(axis=1, keepdims=True) <= small
+        out = np.where(zero, 0.0, theta)
+        return out, np.asarray(np.linalg.eigvalsh(self.matrix(out))[:, 0] <= 1e-3 * small)
+
+    def natural(self, theta: FloatArray) -> FloatArray:
+        return self._natural(Jet.constant(theta)).value
+
+    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
+        return self._natural(Jet.variables(theta)).first
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self._natural(Jet.variables(theta)).second
+
+    def from_natural(self, values: FloatArray) -> FloatArray:
+        values = self.structure._check_natural(values)
+        root = np.sqrt(np.where(values[:, -1:] >= 0, values[:, -1:], np.nan))
+        half = (values[:, :-1] - values[:, -1:]) / 2.0
+        mean = half.mean(axis=1, keepdims=True)
+        contrasts = (half - mean) @ self.structure._contrasts
+        noise = 1e-12 * np.abs(values).max(axis=1, keepdims=True)
+        with np.errstate(all="ignore"):
+            c = np.where(np.abs(contrasts) <= noise, 0.0, contrasts / root)
+            excess = mean - 0.5 * (c * c).sum(axis=1, keepdims=True) + root**2 / (2 * self.size)
+            excess = np.where(np.abs(excess) <= noise, 0.0, excess)
+            return self.checked(np.concatenate([root, np.sqrt(excess), c], axis=1), values)
+
+    def _natural(self, theta: Jet) -> Jet:
+        s, t, contrasts = theta[:1], theta[1:2], theta[2:]
+        away = s * contrasts.through_matrix(self.structure._contrasts)
+        scale = s * s
+        mean = t * t + (contrasts * contrasts).sum() * 0.5 - scale * (0.5 / self.size)
+        return concatenate([away * 2.0 + mean * 2.0 + scale, scale])

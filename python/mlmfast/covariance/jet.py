@@ -114,7 +114,12 @@ class Jet:
         slope = 1.0 - value * value
         return self.through(value, slope, -2.0 * value * slope)
 
-    def powers(self, exponents: IntArray) -> Jet:
+    def sin(self) -> Jet:
+        """The sine of each function."""
+        value = np.sin(self.value)
+        return self.through(value, np.cos(self.value), -value)
+
+    def powers(self, exponents: IntArray | FloatArray) -> Jet:
         """Non-negative whole powers of one function, finite at 0 too."""
         x, k = self.value, exponents
         slope = k * x ** np.maximum(k - 1, 0)

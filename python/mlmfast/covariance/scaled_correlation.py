@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.covariance.scaled_angles import ScaledAngles
 
 #: Room left between a starting correlation and the edge of its interval.
 MARGIN = 1e-6
@@ -45,6 +47,46 @@ class ScaledCorrelation(CovarianceStructure):
     @abstractmethod
     def nearest(self, correlation: FloatArray) -> FloatArray:
         """Moment estimates of r from correlation matrices, inside the parameter space."""
+
+    #: Does a change of signs of the levels keep the structure, with several standard deviations?
+    has_mirror: ClassVar[bool] = False
+    #: Do second derivatives of the correlations jump?
+    is_rough: ClassVar[bool] = False
+    #: Angles beyond these repeat, or change next to nothing.
+    widest_angle: ClassVar[float] = 0.5 * np.pi
+
+    def closed(self) -> CovarianceStructure:
+        return ScaledAngles(self.size, self)
+
+    def bounded(self, u: Jet) -> Jet:
+        """Natural parameters r of as many numbers in [-1, 1], whose ends are singular."""
+        return u
+
+    def to_bounded(self, r: FloatArray) -> FloatArray:
+        """The inverse of `bounded`."""
+        return r
+
+    def closed_parameters(self, angles: Jet) -> Jet:
+        """Natural parameters r of the angles of `ScaledAngles`."""
+        return self.bounded(angles.sin())
+
+    def closed_correlations(self, angles: Jet) -> Jet:
+        """The correlation at each of `entries`, from angles."""
+        return self.correlations(self.closed_parameters(angles))
+
+    def angles(self, r: FloatArray) -> FloatArray:
+        """Angles of r; not finite where r is outside the closed parameter space."""
+        u = self.to_bounded(r)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.arcsin(np.where(np.abs(u) <= 1.0 + 1e-12, np.clip(u, -1, 1), u)))
+
+    def nearest_end(self, angles: FloatArray) -> FloatArray:
+        """The nearest angles at which the correlations are singular."""
+        return np.asarray((np.floor(angles / np.pi) + 0.5) * np.pi)
+
+    def mirrored(self, angles: FloatArray, signs: FloatArray) -> FloatArray:
+        """Angles after a change of signs of the levels, signs (n_fits, n_scales)."""
+        return angles
 
     @cached_property
     def entries(self) -> tuple[tuple[int, int], ...]:

@@ -33,6 +33,7 @@ class Spatial(ScaledCorrelation):
 
     needs: ClassVar[Literal["levels", "coordinates"]] = "coordinates"
     minimum_size: ClassVar[int] = 2
+    sequential: ClassVar[bool] = True
     exchangeable: ClassVar[bool] = True
     #: Smallest range to start from, over the smallest distance.
     shortest: ClassVar[float] = 0.2
@@ -58,8 +59,15 @@ class Spatial(ScaledCorrelation):
     @cached_property
     def distances(self) -> FloatArray:
         """Distance of each entry's points."""
-        gap = self.coordinates[self.rows] - self.coordinates[self.rows - self.lags]
-        return np.asarray(np.sqrt((gap * gap).sum(axis=1)))
+        return self.separations(
+            self.coordinates[self.rows], self.coordinates[self.rows - self.lags]
+        )
+
+    @staticmethod
+    def separations(first: FloatArray, second: FloatArray) -> FloatArray:
+        """Distances of points (..., d): one number each, or one for each coordinate."""
+        gap = first - second
+        return np.asarray(np.sqrt((gap * gap).sum(axis=-1)))
 
     def at_distances(
         self, theta: FloatArray, distances: FloatArray
@@ -69,7 +77,7 @@ class Spatial(ScaledCorrelation):
         Parameters
         ----------
         theta : shape (n_fits, n_theta)
-        distances : shape (m,)
+        distances : shape (m,), or (m, d) where each coordinate has its own
 
         Returns
         -------
@@ -79,7 +87,7 @@ class Spatial(ScaledCorrelation):
         elsewhere = copy(self)
         elsewhere.__dict__.update(
             distances=distances,
-            lags=(distances > 0).astype(np.intp),
+            lags=(distances.reshape(len(distances), -1) > 0).any(axis=1).astype(np.intp),
             exponents=np.full((len(distances), 1), 2.0),
         )
         scale, c = elsewhere._parts(elsewhere._variables(theta))
@@ -91,6 +99,19 @@ class Spatial(ScaledCorrelation):
             pairs.append(2.0 * side[:, :, i])
             pairs += [scale * c.second[:, :, i, j] for j in range(i + 1)]
         return value, first, np.stack(pairs, axis=2)
+
+    def start_at(self, distances: FloatArray) -> FloatArray:
+        """theta of variance 1 and a correlation that fades over a third of the typical distance.
+
+        Parameters
+        ----------
+        distances : any shape; those of 0 do not count
+        """
+        points = self.coordinates
+        gaps = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=2))
+        within = distances[distances > 0]
+        typical = float(np.median(within)) if within.size else float(np.median(gaps[gaps > 0]))
+        return self.theta(np.exp(-3.0 * gaps / typical)[None])
 
     @property
     def correlation_names(self) -> tuple[str, ...]:
@@ -104,6 +125,36 @@ class Spatial(ScaledCorrelation):
         f, slope, bend = self._kernel(z)
         # By the range: dz = -z / r, d2z = 2 z / r^2.
         return r.through(f, -slope * z / r.value, (bend * z + 2 * slope) * z / r.value**2)
+
+    #: Power of the root of 1 / range in which the correlations are smooth at an infinite range.
+    rate_power: ClassVar[int] = 2
+    widest_angle: ClassVar[float] = 3.0
+
+    def closed_parameters(self, angles: Jet) -> Jet:
+        # range = d / a^k, d the smallest distance
+        a, k = np.abs(angles.value), self.rate_power
+        value = self.smallest_distance / a**k
+        return angles.through(value, -k * value / angles.value, k * (k + 1) * value / a**2)
+
+    def closed_correlations(self, angles: Jet) -> Jet:
+        a, k = angles.value, self.rate_power
+        relative = self.distances / self.smallest_distance
+        f, slope, bend = self._kernel(relative * np.abs(a) ** k)
+        first = relative * k * np.sign(a) ** k * a ** (k - 1)
+        second = relative * k * (k - 1)
+        return angles.through(f, slope * first, bend * first**2 + slope * second)
+
+    def angles(self, r: FloatArray) -> FloatArray:
+        with np.errstate(invalid="ignore"):
+            return np.asarray((self.smallest_distance / r) ** (1.0 / self.rate_power))
+
+    def nearest_end(self, angles: FloatArray) -> FloatArray:
+        return np.zeros_like(angles)
+
+    @cached_property
+    def smallest_distance(self) -> float:
+        """Distance of the two points closest to each other."""
+        return float(self.distances[self.lags > 0].min())
 
     def unconstrained(self, r: FloatArray) -> FloatArray:
         return np.log(r)

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.exponential_decay import ExponentialDecay
 
 
 @dataclass(frozen=True, eq=False)
-class SpatialGaussian(Spatial):
+class SpatialGaussian(ExponentialDecay):
     """R[i, j] = sigma^2 exp(-(d_ij / range)^2), theta = (log sigma, log range).
 
     Very smooth: R is nearly singular where the range is long against the distances.
@@ -35,6 +35,7 @@ class SpatialGaussian(Spatial):
     nlme: ClassVar[str | None] = "corGaus"
     glmmtmb: ClassVar[str | None] = "gau"
     shortest: ClassVar[float] = 0.5
+    exponent: ClassVar[int] = 2
 
     def kernel(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         value = np.exp(-z * z)

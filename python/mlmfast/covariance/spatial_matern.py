@@ -55,6 +55,8 @@ class SpatialMatern(Spatial):
     use: ClassVar[str] = "points in space, smoothness estimated or chosen"
     sas: ClassVar[str | None] = "SP(MATERN)"
     glmmtmb: ClassVar[str | None] = "mat"
+    option: ClassVar[str | None] = "nu"
+    option_names: ClassVar[tuple[str, ...]] = ("nu",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,6 +107,9 @@ class SpatialMatern(Spatial):
         # d/dz z^n K_n = -z^n K_n-1
         slope = -power * kv(nu - 1.0, z)
         return power * kv(nu, z), slope, slope / z + power * kv(nu - 2.0, z)
+
+    #: Smooth in 1 / range itself, for a smoothness above 1.
+    rate_power: ClassVar[int] = 1
 
     def unconstrained(self, r: FloatArray) -> FloatArray:
         if self.nu is not None:

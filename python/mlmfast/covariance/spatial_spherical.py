@@ -37,6 +37,7 @@ class SpatialSpherical(Spatial):
     use: ClassVar[str] = "points in space, independent beyond a distance"
     sas: ClassVar[str | None] = "SP(SPH)"
     nlme: ClassVar[str | None] = "corSpher"
+    is_rough: ClassVar[bool] = True
     #: A range below the smallest distance has no effect, hence no derivative.
     shortest: ClassVar[float] = 1.1
 

@@ -56,6 +56,9 @@ class Toeplitz(ScaledCorrelation):
     mmrm: ClassVar[str | None] = "toep"
     nlme: ClassVar[str | None] = None
     glmmtmb: ClassVar[str | None] = "homtoep"
+    sequential: ClassVar[bool] = True
+    option: ClassVar[str | None] = "order"
+    option_names: ClassVar[tuple[str, ...]] = ("order", "q")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,6 +83,12 @@ class Toeplitz(ScaledCorrelation):
 
     def correlation_parameters(self, eta: Jet) -> Jet:
         return _autocorrelations(eta.tanh())
+
+    def bounded(self, u: Jet) -> Jet:
+        return _autocorrelations(u)
+
+    def to_bounded(self, r: FloatArray) -> FloatArray:
+        return _partial_autocorrelations(r)
 
     def correlations(self, r: Jet) -> Jet:
         return concatenate([r.ones(), r])[self.lags]

@@ -40,6 +40,7 @@ class Unstructured(CovarianceStructure):
     glmmtmb: ClassVar[str | None] = "us"
     mixes: ClassVar[bool] = True
     natural_entries: ClassVar[bool] = True
+    scales: ClassVar[bool] = True
     exchangeable: ClassVar[bool] = True
 
     @property
@@ -84,6 +85,10 @@ class Unstructured(CovarianceStructure):
         index = np.arange(self.size)
         inner[:, index, index] += d
         return self._triangular(vectors @ inner)
+
+    def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
+        rows, _ = _lower(self.size)
+        return theta * (factor if factor.shape[1] == 1 else factor[:, rows])
 
     def theta(self, matrix: FloatArray) -> FloatArray:
         # A root by eigenvectors exists for singular matrices too.

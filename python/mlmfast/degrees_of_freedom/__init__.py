@@ -1,4 +1,37 @@
-"""Denominator degrees of freedom of t and F tests, by the names of ``ddf=``."""
+"""Denominator degrees of freedom of t and F tests, by the names of ``ddf=``.
+
+One file a method: a subclass of `DegreesOfFreedom` with a name is found by it.
+
+========================  ===========================================================  ==========
+``ddf=``                  what                                                         as in
+========================  ===========================================================  ==========
+satterthwaite             W from the observed information                              SAS,
+                                                                                       lmerTest,
+                                                                                       mmrm
+kenward-roger             adjusted covariance with second derivatives of V by SAS's    SAS KR
+                          parameters; W observed
+kenward-roger-linear      the same without second derivatives                          SAS
+                                                                                       KR(LINEAR)
+kenward-roger-expected    without second derivatives; W from the expected information  pbkrtest
+                          of all elements of G
+kenward-roger-2009        the bias of the covariance parameters removed too            SAS KR2
+containment               smallest rank of the random effects that contain the term    SAS CONTAIN
+between-within            n - rank(X) split between and within subjects                mmrm
+residual                  n - rank(X)                                                  SAS
+asymptotic                z and chi-squared tests                                      lme4
+a number                  that number for every test                                   SAS DDF=
+========================  ===========================================================  ==========
+
+Observed and expected information coincide for balanced data; in unbalanced data the degrees of
+freedom differ, 77.4 and 70.0 for the intercept of nlme's IGF data with a random intercept. The
+term with second derivatives depends on how V is parameterised: for an unstructured residual
+covariance it is 0 by SAS's parameters and takes 1.6 % off mmrm's standard error in its example data
+(0.6511 instead of 0.6613). The page DEGREES_OF_FREEDOM.md has the figures, what is done on the
+boundary, and how well each method keeps the size of a test (``benches/calibration.py``).
+
+With a Kenward-Roger name, standard errors and all tests use the adjusted covariance, as PROC MIXED
+prints them.
+"""
 
 from __future__ import annotations
 

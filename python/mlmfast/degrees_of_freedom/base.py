@@ -128,6 +128,10 @@ class DegreesOfFreedom(ABC):
             Where the method does not apply to the model.
         """
 
+    #: Is the method derived for REML alone? Refused with ML, then, with `why_reml`.
+    needs_reml: ClassVar[bool] = False
+    why_reml: ClassVar[str] = ""
+
     def check(self, reml: bool) -> None:
         """Refuse what can be told before fitting.
 
@@ -135,6 +139,8 @@ class DegreesOfFreedom(ABC):
         ------
         ModelError
         """
+        if self.needs_reml and not reml:
+            raise ModelError(f"ddf={self.name!r} needs a REML fit: {self.why_reml}")
 
     def of_rows(self, basis: TestBasis, rows: FloatArray) -> FloatArray:
         """Degrees of freedom of each of m contrasts, rows of shape (m, rank); shape (m,).
@@ -170,9 +176,33 @@ def wald(vcov: FloatArray, rows: FloatArray, difference: FloatArray) -> float:
     >>> wald(np.diag([4.0, 1.0]), np.eye(2), np.array([2.0, 3.0]))
     10.0
     """
-    root = np.linalg.cholesky(rows @ vcov @ rows.T)
-    half = np.linalg.solve(root, difference)
+    scale, upper = _whitened(vcov, rows)
+    half = np.linalg.solve(upper.T, difference / scale)
     return float(half @ half)
+
+
+def orthonormal_rows(phi: FloatArray, rows: FloatArray) -> FloatArray:
+    """Rows that span the same functions, with covariance I where beta has phi.
+
+    Examples
+    --------
+    >>> orthonormal_rows(np.diag([4.0, 1.0]), np.array([[10.0, 0.0], [1.0, 1.0]])).round(12)
+    array([[0.5, 0. ],
+           [0. , 1. ]])
+    """
+    scale, upper = _whitened(phi, rows)
+    out = np.linalg.solve(upper.T, rows / scale[:, None])
+    return np.asarray(out * np.sign(np.diag(upper))[:, None])
+
+
+def _whitened(vcov: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Standard error of each row, and R upper triangular with L V L' = S R'R S, S = diag(SE).
+
+    By a QR factorization: L V L' itself would take half the digits where rows nearly depend.
+    """
+    half = rows @ np.linalg.cholesky(vcov)
+    scale = np.sqrt((half**2).sum(axis=1))
+    return scale, np.asarray(np.linalg.qr((half / scale[:, None]).T, mode="r"))
 
 
 def no_rows(what: str) -> ModelError:

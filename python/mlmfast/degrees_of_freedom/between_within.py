@@ -17,9 +17,9 @@ class BetweenWithin(DegreesOfFreedom):
 
     A coefficient whose column of X changes within some subject, and the intercept, has
     n - n_subjects - (number of columns that change) degrees of freedom; one that does not has
-    n_subjects - (number of columns that do not change, the intercept among them). Subjects are those
-    of ``residual=``, or the levels of the outermost grouping factor. A contrast has the smallest
-    number among its coefficients.
+    n_subjects - (number of columns that do not change, the intercept among them). Subjects are
+    those of ``residual=``, or the levels of the outermost grouping factor. A contrast has the
+    smallest number among its coefficients.
 
     As mmrm: PROC MIXED prints the between-subject number for the intercept, and splits the within
     part further where several classification effects change within subjects. nlme's inner-outer
@@ -58,16 +58,25 @@ def subjects(design: Design) -> tuple[CodeArray, int]:
     """Codes of the subjects, those of ``residual=`` or the outermost grouping factor's levels."""
     if design.residual is not None:
         subject = design.residual.subject
-        return subject.codes, int(len(np.unique(subject.codes)))
+        return subject.codes, len(np.unique(subject.codes))
     if not design.random:
         raise ModelError(
             "ddf='between-within' needs subjects, and the model has neither random effects nor a "
             "residual structure; use ddf='residual'"
         )
     used = {term.factor for term in design.random}
-    outermost = min(used, key=lambda f: design.factors[f].n_levels)
+    outermost, *inner = sorted(used, key=lambda f: design.factors[f].n_levels)
     codes = design.factors[outermost].codes
-    return codes, int(len(np.unique(codes)))
+    for factor in inner:
+        first = np.empty(design.factors[factor].n_levels, dtype=codes.dtype)
+        first[design.factors[factor].codes] = codes
+        if (first[design.factors[factor].codes] != codes).any():
+            raise ModelError(
+                f"ddf='between-within' needs subjects, and the grouping factors "
+                f"{design.factors[outermost].name!r} and {design.factors[factor].name!r} are "
+                "crossed; use ddf='satterthwaite' or 'kenward-roger'"
+            )
+    return codes, len(np.unique(codes))
 
 
 def _is_constant(column: FloatArray | None) -> bool:

@@ -16,7 +16,7 @@ from mlmfast.marginal_covariance import clusters_by_size, columns_at
 from mlmfast.model_frame import ModelFrame
 from mlmfast.model_matrix import INTERCEPT, ModelMatrixSpec
 
-#: Numbers in the largest dense [X Z] whose rank is taken, where random effects have several factors.
+#: Numbers in the largest dense [X Z] whose rank is taken, where there are several factors.
 _LARGEST = 30_000_000
 #: A column counts towards the rank where this share of it is outside the others' span.
 _TOLERANCE = 1e-9
@@ -120,7 +120,7 @@ def _variables(spec: ModelMatrixSpec, label: str) -> tuple[frozenset[str], froze
 def _rank(design: Design, x: FloatArray, effects: Sequence[_RandomEffect]) -> int:
     """Rank of [X Z] with the random effects listed."""
     if not effects:
-        return x.shape[1]
+        return int(x.shape[1])
     factors = {effect.factor for effect in effects}
     columns = [column for effect in effects for column in effect.columns]
     if len(factors) == 1:
@@ -145,7 +145,7 @@ def _rank(design: Design, x: FloatArray, effects: Sequence[_RandomEffect]) -> in
 def _rank_by_cluster(
     design: Design, x: FloatArray, factor: int, columns: Sequence[FloatArray | None]
 ) -> int:
-    """Rank of [X Z] with one grouping factor: of Z cluster by cluster, then of what it leaves of X."""
+    """Rank of [X Z], one grouping factor: of Z by cluster, then of what it leaves of X."""
     group = design.factors[factor]
     scaled = _scaled(x)
     total, left = 0, np.zeros((0, x.shape[1]))
@@ -173,7 +173,7 @@ def _scaled(matrix: FloatArray) -> FloatArray:
 
 def _numerical_rank(matrix: FloatArray) -> int:
     values = np.linalg.svd(_scaled(matrix), compute_uv=False)
-    return int((values > _TOLERANCE * values[0]).sum())
+    return len(np.flatnonzero(values > _TOLERANCE * values.max()))
 
 
 def _check(degrees: FloatArray, names: list[str]) -> None:

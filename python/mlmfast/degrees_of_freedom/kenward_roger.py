@@ -7,8 +7,15 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, FittedRows, TestBasis, wald
+from mlmfast.degrees_of_freedom.base import (
+    DegreesOfFreedom,
+    FittedRows,
+    TestBasis,
+    orthonormal_rows,
+    wald,
+)
 from mlmfast.degrees_of_freedom.satterthwaite import (
+    derivatives_of,
     gradient_of_phi,
     satterthwaite,
     unidentified_note,
@@ -45,13 +52,11 @@ class KenwardRoger(DegreesOfFreedom):
     #: Is the term with second derivatives of V part of it?
     bends: ClassVar[bool] = True
 
-    def check(self, reml: bool) -> None:
-        if not reml:
-            raise ModelError(
-                f"ddf={self.name!r} needs a REML fit: the correction is derived for REML estimates "
-                "of the covariance parameters. Fit with method='REML', or take "
-                "ddf='satterthwaite', which ML fits have too"
-            )
+    needs_reml: ClassVar[bool] = True
+    why_reml: ClassVar[str] = (
+        "the correction is derived for REML estimates of the covariance parameters. Fit with "
+        "method='REML', or take ddf='satterthwaite', which ML fits have too"
+    )
 
     def basis(self, fitted: FittedRows) -> TestBasis:
         self.check(fitted.reml)
@@ -60,9 +65,11 @@ class KenwardRoger(DegreesOfFreedom):
         maps = information.contrasts(np.eye(len(information.c)))
         phi = information.phi
         extra = maps @ phi @ self.correction(information, weights) @ phi @ maps.T
+        adjusted = fitted.vcov + (extra + extra.T)
+        self._check_adjusted(adjusted)
         return TestBasis(
             self.name,
-            fitted.vcov + (extra + extra.T),
+            adjusted,
             fitted.vcov,
             gradient_of_phi(information),
             weights,
@@ -71,6 +78,17 @@ class KenwardRoger(DegreesOfFreedom):
 
     def _information(self, fitted: FittedRows) -> Information:
         return fitted.information
+
+    def _check_adjusted(self, adjusted: FloatArray) -> None:
+        """Second derivatives of V, or observed information far from expected, may undo Phi."""
+        diagonal = np.diag(adjusted)
+        scale = np.sqrt(np.outer(diagonal, diagonal)) if (diagonal > 0).all() else None
+        if scale is None or np.linalg.eigvalsh(adjusted / scale)[:1].min(initial=1.0) <= 0.0:
+            raise ModelError(
+                f"the covariance adjusted by ddf={self.name!r} is not positive definite: there are "
+                "too few clusters for the second-order correction; use 'kenward-roger-linear', "
+                "'kenward-roger-expected' or 'satterthwaite'"
+            )
 
     def correction(self, information: Information, weights: FloatArray) -> FloatArray:
         """The braces of Phi_A, (rank, rank)."""
@@ -131,8 +149,8 @@ class KenwardRoger2009(KenwardRoger):
     Phi_A = (KR's) - sum_s b_s dPhi_s then no longer depends on how V is parameterised; where V is
     linear in the parameters it is KR's.
 
-    References: Kenward and Roger (2009) Computational Statistics and Data Analysis 53:2583; SAS/STAT
-    User's Guide, MODEL statement of PROC MIXED, DDFM=KENWARDROGER2.
+    References: Kenward and Roger (2009) Computational Statistics and Data Analysis 53:2583;
+    SAS/STAT User's Guide, MODEL statement of PROC MIXED, DDFM=KENWARDROGER2.
     """
 
     name: ClassVar[str] = "kenward-roger-2009"
@@ -152,20 +170,22 @@ def scaled_f(basis: TestBasis, rows: FloatArray) -> tuple[float, float]:
 
     Kenward and Roger (1997), section 3; where a divisor vanishes (few clusters), as pbkrtest does.
     """
-    assert basis.gradient is not None and basis.covariance is not None, "another method's basis"
+    gradient, covariance = derivatives_of(basis)
     size = len(rows)
-    # L' (L Phi L')^-1 L dPhi_k, for each k
-    inner = np.linalg.solve(rows @ basis.phi @ rows.T, rows @ basis.gradient @ rows.T)
+    # L' (L Phi L')^-1 L dPhi_k, for each k: rows with covariance I say the same.
+    unit = orthonormal_rows(basis.phi, rows)
+    inner = unit @ gradient @ unit.T
     traces = np.einsum("kii->k", inner)
-    a1 = float(traces @ basis.covariance @ traces)
-    a2 = float(np.einsum("ij,iab,jba->", basis.covariance, inner, inner))
+    a1 = float(traces @ covariance @ traces)
+    a2 = float(np.einsum("ij,iab,jba->", covariance, inner, inner))
     if a2 <= 0.0:
         return float("inf"), 1.0
     if size == 1:
         return 2.0 / a2, 1.0
     b = (a1 + 6.0 * a2) / (2.0 * size)
     g = ((size + 1) * a1 - (size + 4) * a2) / ((size + 2) * a2)
-    c1, c2, c3 = np.array([g, size - g, size + 2 - g]) / (3 * size + 2 * (1 - g))
+    below = 3 * size + 2 * (1 - g)
+    c1, c2, c3 = g / below, (size - g) / below, (size + 2 - g) / below
     v0 = 1.0 + c1 * b
     v0 = 0.0 if abs(v0) < 1e-10 else v0
     ratio = _divided(1.0 - a2 / size, 1.0 - c2 * b) ** 2 * _divided(v0, 1.0 - c3 * b)
@@ -173,7 +193,7 @@ def scaled_f(basis: TestBasis, rows: FloatArray) -> tuple[float, float]:
     degrees = 4.0 + _divided(size + 2.0, size * rho - 1.0)
     if not degrees > 2.01:
         return max(degrees, 1.0), 1.0
-    return degrees, degrees * (1.0 - a2 / size) / (degrees - 2.0)
+    return float(degrees), float(degrees * (1.0 - a2 / size) / (degrees - 2.0))
 
 
 def _divided(above: float, below: float) -> float:

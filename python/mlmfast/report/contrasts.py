@@ -41,8 +41,9 @@ def contrast_table(result: Contrast) -> Table:
 
 def joint_line(test: FTest) -> str:
     """The joint test in a line."""
+    df = degrees_of_freedom(test.df_den)
     return (
-        f"Joint test: F({test.df_num}, {degrees_of_freedom(test.df_den)}) = {statistic(test.statistic)}, "
+        f"Joint test: F({test.df_num}, {df}) = {statistic(test.statistic)}, "
         f"p = {p_value(test.pvalue)}; chi2({test.df_num}) = {statistic(test.chi2)}, "
         f"p = {p_value(test.chi2_pvalue)}"
     )

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from mlmfast.record import FitRecord, ResidualRecord
 from mlmfast.report import facts
 from mlmfast.report.numbers import width
-from mlmfast.report.residual_tables import residual_tables
+from mlmfast.report.residual_tables import residual_tables, scale_table
 from mlmfast.report.tables import (
     Table,
     coefficient_table,
     correlation_of_coefficients,
+    structure_parameters_table,
     triangle,
     variance_components_table,
 )
@@ -110,8 +111,13 @@ def _variance_text(record: FitRecord, titled: bool = True) -> str:
     table = variance_components_table(record)
     if table is not None:
         parts.append(_random_text(record, table, titled))
+    parameters = structure_parameters_table(record)
+    if parameters is not None:
+        parts.append(table_text(parameters))
     if record.residual is not None:
         parts += _residual_texts(record.residual)
+    if record.residual_scale is not None:
+        parts.append(table_text(scale_table(record.residual_scale)))
     return "\n\n".join(parts)
 
 

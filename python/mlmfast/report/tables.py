@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mlmfast.result import LMMResult
 
 ALIASED = "(aliased)"
+#: Parameters of structured random effects that a report still shows.
+MOST_PARAMETERS = 12
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,30 @@ def variance_components_table(record: FitRecord) -> Table | None:
     n_correlations = max(len(row) for row in rows) - 4
     heads = ("Corr", *[""] * (n_correlations - 1)) if n_correlations else ()
     return Table("Random effects", ("Group", "Name", "Variance", "SD", *heads), tuple(rows), 2)
+
+
+def structure_parameters_table(record: FitRecord) -> Table | None:
+    """Natural parameters of the structured random effects; None where there are none, or many.
+
+    Variances by level stand in the table of the random effects already.
+    """
+    cells = [
+        (term.text, name, value)
+        for term in record.terms
+        if term.structure not in {"un", "homdiag"}
+        for name, value in zip(term.parameter_names, term.parameters.tolist(), strict=True)
+        if term.structure == "fa" or not name.startswith("Var(")
+    ]
+    if not cells or len(cells) > MOST_PARAMETERS:
+        return None
+    values = numbers.column([value for _, _, value in cells])
+    terms = [
+        text if cells[i - 1][0] != text or i == 0 else "" for i, (text, _, _) in enumerate(cells)
+    ]
+    rows = tuple(
+        (text, cell[1], value) for text, cell, value in zip(terms, cells, values, strict=True)
+    )
+    return Table("Parameters of random effects", ("Term", "Parameter", "Estimate"), rows, 2)
 
 
 def _correlation_rows(term: TermRecord) -> list[tuple[str, ...]]:

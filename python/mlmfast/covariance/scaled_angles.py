@@ -1,0 +1,170 @@
+"""Standard deviations and angles: scaled correlations up to their singular ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.covariance.closed import Closed
+from mlmfast.covariance.jet import Jet
+
+if TYPE_CHECKING:
+    from mlmfast.covariance.scaled_correlation import ScaledCorrelation
+
+#: Standard deviations below this are 0.
+_ZERO = 1e-9
+#: Curvature of -2 log-likelihood in an angle whose standard error is half a radian.
+_SURE = 8.0
+#: Values tried of a single angle, and of all angles together at most.
+_GRID, _MANY = 33, 243
+
+
+@dataclass(frozen=True)
+class ScaledAngles(Closed):
+    """D^1/2 C(angles) D^1/2, theta = (standard deviations, angles).
+
+    A correlation parameter in [-1, 1] is the sine of its angle, so that its ends are stationary
+    points inside, reached in finitely many Newton steps. A single standard deviation may pass 0 and
+    comes out on the other side. Of several, each is held at 0 while the criterion rises with it:
+    there its square is the local coordinate (`chart`), whose derivative is 0 and whose curvature is
+    the multiplier of the bound.
+    """
+
+    structure: ScaledCorrelation
+
+    @property
+    def n_scales(self) -> int:
+        """Number of standard deviations."""
+        return self.structure.n_scales
+
+    def matrix(self, theta: FloatArray) -> FloatArray:
+        return self.on_entries(self._entries(Jet.constant(theta)).value)
+
+    def jacobian(self, theta: FloatArray) -> FloatArray:
+        return self._entries(Jet.variables(theta)).first
+
+    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        second = self._entries(Jet.variables(theta)).second
+        return np.asarray(np.einsum("ae,aeij->aij", weight, second))
+
+    def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+        found = self._entries(Jet.variables(theta))
+        jacobian = found.first.copy()
+        curvature = np.einsum("ae,aeij->aij", weight, found.second)
+        if self._is_bounded:
+            slope = (weight[:, None, :] @ jacobian)[:, 0]
+            for fit, k in np.argwhere(theta[:, : self.n_scales] <= _ZERO):
+                if slope[fit, k] > 0:
+                    jacobian[fit, :, k] = 0.0
+                    curvature[fit, k, :] = curvature[fit, :, k] = 0.0
+                    curvature[fit, k, k] = slope[fit, k]
+        return jacobian, np.asarray(curvature)
+
+    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        n = self.n_scales
+        sd, angles = (theta + step)[:, :n], (theta + step)[:, n:]
+        if self._is_bounded:
+            sd = np.where(theta[:, :n] <= _ZERO, np.abs(sd), np.maximum(sd, 0.0))
+            sd = np.where(sd <= _ZERO, 0.0, sd)
+        else:
+            angles = self.structure.mirrored(angles, np.where(sd < 0, -1.0, 1.0))
+            sd = np.abs(sd)
+        return np.concatenate([sd, angles], axis=1)
+
+    def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
+        n = self.n_scales
+        return np.concatenate([theta[:, :n] * factor, theta[:, n:]], axis=1)
+
+    def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
+        n = self.n_scales
+        sd, angles = theta[:, :n], theta[:, n:]
+        zero = sd * sd <= small
+        sd = np.where(zero, 0.0, sd)
+        largest = (sd * sd).max(axis=1, keepdims=True)
+        ends = self.structure.nearest_end(angles)
+        with np.errstate(invalid="ignore"):
+            at_end = largest * np.sin(angles - ends) ** 2 <= small
+        angles = np.where(at_end & np.isfinite(ends), ends, angles)
+        out = np.concatenate([sd, angles], axis=1)
+        values = np.linalg.eigvalsh(self.matrix(out))
+        return out, np.asarray(values[:, 0] <= 1e-3 * small)
+
+    def is_vague(self, curvature: FloatArray) -> BoolArray:
+        # Angles that the data do not tell to half a radian, or ...
+        angles = curvature[:, self.n_scales :]
+        # ... correlations that are not smooth in their parameter.
+        return np.asarray((angles < _SURE).any(axis=1) | self.structure.is_rough)
+
+    def alternatives(self, theta: FloatArray) -> FloatArray:
+        n = self.n_scales
+        angles = self._spread(theta[n:])
+        tried = np.concatenate([np.repeat(theta[None, :n], len(angles), axis=0), angles], axis=1)
+        matrix = self.matrix(theta[None])
+        away = np.abs(self.matrix(tried) - matrix).max(axis=(1, 2))
+        return np.asarray(tried[away <= 1e-12 * np.abs(matrix).max()])
+
+    def theta(self, matrix: FloatArray) -> FloatArray:
+        variances = np.maximum(np.diagonal(matrix, axis1=1, axis2=2), 0.0)
+        largest = variances.max(axis=1, keepdims=True)
+        sd = np.sqrt(np.maximum(variances, np.maximum(1e-12 * largest, 1e-300)))
+        correlation = matrix / (sd[:, :, None] * sd[:, None, :])
+        angles = self.structure.angles(self.structure.nearest(correlation))
+        return np.concatenate([np.sqrt(self.structure._pool(variances)), angles], axis=1)
+
+    def natural(self, theta: FloatArray) -> FloatArray:
+        with np.errstate(all="ignore"):
+            return self._natural(Jet.constant(theta)).value
+
+    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
+        with np.errstate(all="ignore"):
+            return self._natural(Jet.variables(theta)).first
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        with np.errstate(all="ignore"):
+            return self._natural(Jet.variables(theta)).second
+
+    def from_natural(self, values: FloatArray) -> FloatArray:
+        values = self.structure._check_natural(values)
+        with np.errstate(all="ignore"):
+            variances, r = self.structure.split_natural(values)
+            # Correlations of a variance of 0 are not determined.
+            r = np.where((variances == 0.0).all(axis=1, keepdims=True) & np.isnan(r), 0.0, r)
+            theta = np.concatenate([np.sqrt(variances), self.structure.angles(r)], axis=1)
+        return self.checked(theta, values)
+
+    @property
+    def _is_bounded(self) -> bool:
+        """Whether standard deviations stop at 0."""
+        return self.n_scales > 1 and not self.structure.has_mirror
+
+    def _entries(self, theta: Jet) -> Jet:
+        n = self.n_scales
+        sd, rows = theta[:n], self.structure.rows
+        first, second = (rows, rows - self.structure.lags) if n > 1 else (0 * rows, 0 * rows)
+        return sd[first] * sd[second] * self.structure.closed_correlations(theta[n:])
+
+    def _natural(self, theta: Jet) -> Jet:
+        sd, angles = theta[: self.n_scales], theta[self.n_scales :]
+        return self.structure.join_natural(sd * sd, self.structure.closed_parameters(angles))
+
+    def _spread(self, angles: FloatArray) -> FloatArray:
+        """Angles all over their space, shape (n, n_angles)."""
+        p, right = len(angles), self.structure.widest_angle
+        if p == 0:
+            return np.empty((0, 0))
+        along = np.linspace(-right, right, _GRID)
+        if p == 1:
+            return along[:, None]
+        corners = [*np.ndindex(*(3,) * p)] if 3**p <= _MANY else None
+        if corners is None:
+            rng = np.random.default_rng(p)
+            whole = right * rng.integers(-1, 2, (_MANY, p))
+        else:
+            whole = right * (np.array(corners, dtype=np.float64) - 1.0)
+        # Singular Toeplitz matrices of rank 2, and one angle at a time turned round.
+        waves = np.concatenate([along[:, None], np.full((_GRID, p - 1), -right)], axis=1)
+        turned = angles * (1.0 - 2.0 * np.eye(p))
+        return np.concatenate([whole, waves, turned, -angles[None]])
