@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import mlmfast as mlm
-from mlmfast.constrained import ScaledCriterion
 from mlmfast.covariance_functions import CovarianceFunctions
 from mlmfast.errors import ModelError
+from mlmfast.scaled_criterion import ScaledCriterion
 
 from .residual_models import trial
 

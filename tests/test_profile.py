@@ -140,6 +140,28 @@ def test_plot(fit):
     mpl.pyplot.close(one)
 
 
+ITERATIVE = {
+    "profile": lambda fit: fit.profile(),
+    "bootstrap": lambda fit: fit.bootstrap(10),
+    "test": lambda fit: fit.test_variance("a"),
+    "ranova": lambda fit: fit.ranova(),
+    "icc": lambda fit: fit.icc(),
+    "caic": lambda fit: fit.caic(),
+    "derived": lambda fit: fit.derived(lambda p: p["sigma"]),
+}
+
+
+@pytest.mark.parametrize("ask", ITERATIVE.values(), ids=ITERATIVE)
+def test_the_iterative_engine_lacks_derivatives(ask):
+    rng = np.random.default_rng(1)
+    a, b = np.repeat(np.arange(8), 8), np.tile(np.arange(8), 8)
+    y = rng.normal(size=8)[a] + rng.normal(size=8)[b] + rng.normal(size=64)
+    data = pd.DataFrame({"y": y, "a": a.astype(str), "b": b.astype(str)})
+    fit = mlm.lmm("y ~ 1 + (1 | a) + (1 | b)", data, options={"engine": "iterative"})
+    with pytest.raises(ModelError, match=r"exact derivatives.*'engine': 'crossed'"):
+        ask(fit)
+
+
 def test_refusals(fit):
     with pytest.raises(ModelError, match=r"did you mean 'sd_Days\|Subject'"):
         fit.profile("sd_Day|Subject")

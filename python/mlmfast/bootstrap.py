@@ -12,15 +12,15 @@ from scipy import stats
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch import FitBatch, response_matrix
-from mlmfast.constrained import ScaledCriterion
 from mlmfast.covariance.scaled_covariance import scale_powers
-from mlmfast.covariance_functions import CovarianceFunctions
+from mlmfast.covariance_functions import CovarianceFunctions, check_engine
 from mlmfast.covariance_values import covariance_values, own_parameters
 from mlmfast.criterion import Criterion
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.newton import NewtonOptions
-from mlmfast.parms import Parms, fit_with_parms
+from mlmfast.parms import fit_with_parms
+from mlmfast.parms_request import Parms
 from mlmfast.record import FitRecord
 from mlmfast.reduced_model import (
     Estimates,
@@ -28,6 +28,7 @@ from mlmfast.reduced_model import (
     reduce_design,
     structure_of,
 )
+from mlmfast.scaled_criterion import ScaledCriterion
 from mlmfast.simulate import seed_sequence, simulate
 
 if TYPE_CHECKING:
@@ -252,6 +253,7 @@ def bootstrap(
     """
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 2:
         raise DataError(f"n is {n!r}; the number of samples must be an integer >= 2")
+    check_engine(source.model, "a bootstrap")
     design = source.design
     refits = _Refits(source, record, statistic)
     estimates = refits.refit([design.working_response])

@@ -16,6 +16,7 @@ from mlmfast.covariance.base import lower_entries
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.criterion import Criterion
+from mlmfast.errors import ModelError
 from mlmfast.reduced_model import ReducedModel, structure_of
 
 
@@ -44,6 +45,20 @@ class CovarianceParameter:
     lower: float = -np.inf
     upper: float = np.inf
     places: tuple[tuple[int, int], ...] = ()
+
+
+def check_engine(model: ReducedModel, what: str) -> None:
+    """Refuse what needs exact derivatives where the engine estimates them.
+
+    Raises
+    ------
+    ModelError
+    """
+    if model.iterative is not None:
+        raise ModelError(
+            f"{what} needs exact derivatives of the likelihood, which the iterative engine does "
+            "not form; fit with options={'engine': 'crossed'} if memory allows"
+        )
 
 
 @dataclass(frozen=True)

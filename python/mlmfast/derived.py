@@ -14,11 +14,15 @@ from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.bootstrap import bootstrap
-from mlmfast.constrained import ScaledCriterion
 from mlmfast.covariance.jet import Jet
-from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
+from mlmfast.covariance_functions import (
+    CovarianceFunctions,
+    CovarianceParameter,
+    check_engine,
+)
 from mlmfast.errors import ModelError
 from mlmfast.record import FitRecord
+from mlmfast.scaled_criterion import ScaledCriterion
 from mlmfast.second_order import Differentiable
 
 if TYPE_CHECKING:
@@ -195,6 +199,7 @@ def derived(
         fixed effects.
     """
     check_request(method, level, scale)
+    check_engine(source.model, "an interval for a function of the parameters")
     at = AtEstimate(source, record)
     found = named(function(at.values()))
     if method == "delta":
@@ -206,7 +211,7 @@ def derived(
         table[["lower", "upper"]] = profile_limits(at, function, found, level)
         return table
     boot = bootstrap(source, record, n, seed)
-    replicates = {name: boot.replicates[name].to_numpy() for name in boot.replicates}
+    replicates = {str(name): column.to_numpy() for name, column in boot.replicates.items()}
     values = named(function(ParameterValues(replicates, at.functions.parameters)))
     return bootstrap_table({k: v.value for k, v in found.items()}, pd.DataFrame(values), level)
 
@@ -227,7 +232,8 @@ def delta_table(
     """Estimates with intervals by the delta method."""
     z, rows = float(stats.norm.ppf(0.5 + level / 2)), {}
     for name, number in found.items():
-        se = float(np.sqrt(max(number.first @ at.covariance @ number.first, 0.0)))
+        variance = float(number.first @ at.covariance @ number.first)
+        se = float(np.sqrt(max(variance, 0.0)))
         rows[name] = [number.value, se, *_interval(number.value, z * se, scale)]
     return pd.DataFrame.from_dict(
         rows, orient="index", columns=["estimate", "se", "lower", "upper"]
@@ -238,8 +244,7 @@ def bootstrap_table(
     estimates: Mapping[str, float], replicates: pd.DataFrame, level: float
 ) -> pd.DataFrame:
     """Estimates with percentile intervals of replicates, columns by the same names."""
-    tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
-    limits = replicates.quantile(tails)
+    limits = replicates.quantile([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     return pd.DataFrame(
         {
             "estimate": pd.Series(dict(estimates)),

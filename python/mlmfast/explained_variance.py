@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.bootstrap import bootstrap
+from mlmfast.covariance_functions import check_engine
 from mlmfast.derived import AtEstimate, bootstrap_table, check_request, delta_table
 from mlmfast.errors import ModelError
 from mlmfast.reduced_model import structure_of
@@ -46,7 +47,7 @@ class _Weights:
         return _between(x, self._codes)
 
     @cached_property
-    def _codes(self) -> FloatArray:
+    def _codes(self) -> CodeArray:
         design = self.source.design
         factors = {term.factor for term in design.random}
         if len(factors) != 1:
@@ -75,7 +76,7 @@ class _Weights:
         return between if part == "between" else np.asarray(z.T @ z / len(z) - mean - between)
 
 
-def _between(x: FloatArray, codes: Any) -> FloatArray:
+def _between(x: FloatArray, codes: CodeArray) -> FloatArray:
     """Covariance over rows of the columns' cluster means."""
     counts = np.bincount(codes)
     means = np.stack([np.bincount(codes, weights=c) / counts for c in x.T], axis=1)
@@ -271,6 +272,7 @@ def explained(
         raise ModelError("these depend on fixed effects; use interval='delta' or 'bootstrap'")
     if not source.design.random:
         raise ModelError("the model has no random effects, so no variance of theirs to explain")
+    check_engine(source.model, "an interval for a share of variance")
     compute = _FIGURES[figure]
     at = AtEstimate(source, record)
     found: Mapping[str, Any] = compute(_Estimated(at))

@@ -235,7 +235,7 @@ class LMM:
         >>> model = mlm.LMM("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
         >>> fit = model.fit(hold={"cor_Days.(Intercept)|Subject": 0.0, "sigma": 30.0})
         >>> round(fit.sigma, 10), round(fit.llf, 3)
-        (30.0, -874.165)
+        (30.0, -875.206)
         """
         method = _method(method)
         if ddf is not None:
@@ -249,7 +249,8 @@ class LMM:
         theta, named = (None, {}) if start is None else _starts(reduced, method, start)
         parms = None
         if named or hold or bounds or grid is not None:
-            from mlmfast.parms import Parms, fit_with_parms
+            from mlmfast.parms import fit_with_parms
+            from mlmfast.parms_request import Parms
 
             if reduced.iterative is not None:
                 raise ModelError(

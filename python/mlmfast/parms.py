@@ -5,10 +5,9 @@ What PROC MIXED's PARMS statement offers with HOLD=, LOWERB=, UPPERB= and lists 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -21,33 +20,10 @@ from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParamete
 from mlmfast.errors import ModelError
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.newton import NewtonOptions
+from mlmfast.parms_request import Parms, finite_number, grid_points
 from mlmfast.reduced_model import ReducedModel
 
-#: Largest number of grid points.
-_MOST_POINTS = 100_000
 _ROUNDS = 50
-
-
-@dataclass(frozen=True)
-class Parms:
-    """What a user asked of the covariance parameters.
-
-    Parameters
-    ----------
-    start
-        Values to begin from, by name.
-    hold
-        Values kept, by name.
-    bounds
-        (lower, upper) by name, None for no bound.
-    grid
-        Values to try as a start: a dict of lists, whose combinations are tried, or a list of dicts.
-    """
-
-    start: Mapping[str, float] = field(default_factory=dict)
-    hold: Mapping[str, float] = field(default_factory=dict)
-    bounds: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
-    grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +110,7 @@ class _Problem:
 
     def value(self, name: str, value: Any) -> float:
         """A value under the parameter's own name: the root of a variance."""
-        number = _number(name, value)
+        number = finite_number(name, value)
         parameter = self.functions.parameters[self.find(name)]
         power = dict(parameter.aliases).get(name, 1.0)
         if power != 1.0 and number < 0:
@@ -212,7 +188,7 @@ class _Problem:
 
     def best_of_grid(self, begin: FloatArray, grid: Any, hold: Mapping[int, float]) -> Any:
         """The grid's point with the lowest criterion, and the table of all."""
-        wishes = _grid_points(grid)
+        wishes = grid_points(grid)
         names = list(wishes[0])
         rows = [
             {self.find(n): self.value(n, v) for n, v in wish.items()} | dict(hold)
@@ -340,35 +316,3 @@ def _surface(values: Mapping[int, float], n: int) -> Surface:
     which = np.array(list(values), dtype=np.intp)
     numbers = np.array(list(values.values()), dtype=np.float64)
     return Surface(np.tile(which, (n, 1)), np.tile(numbers, (n, 1)))
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = np.nan
-    if not np.isfinite(number):
-        raise ModelError(f"the value of {name!r} is {value!r}; a finite number is needed")
-    return number
-
-
-def _grid_points(grid: Any) -> list[dict[str, float]]:
-    """All points of a grid, each with the same names."""
-    if isinstance(grid, Mapping):
-        lists = [np.atleast_1d(np.asarray(v, dtype=object)).tolist() for v in grid.values()]
-        n = int(np.prod([len(values) for values in lists]))
-        points = (
-            [] if n > _MOST_POINTS else [dict(zip(grid, v, strict=True)) for v in product(*lists)]
-        )
-    elif isinstance(grid, Sequence) and all(isinstance(point, Mapping) for point in grid):
-        points = [dict(point) for point in grid]
-        n = len(points)
-    else:
-        raise ModelError("grid is a dict of lists of values, or a list of dicts of values")
-    if n > _MOST_POINTS:
-        raise ModelError(f"the grid has {n} points; at most {_MOST_POINTS} are tried")
-    if not points or not points[0]:
-        raise ModelError("the grid has no points")
-    if any(set(point) != set(points[0]) for point in points):
-        raise ModelError("the points of a grid must name the same parameters")
-    return [{name: point[name] for name in points[0]} for point in points]

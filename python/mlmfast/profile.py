@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from mlmfast.covariance_functions import check_engine
 from mlmfast.errors import ConvergenceWarning, ModelError
 from mlmfast.profile_curves import CovarianceCurves, Curves, FixedCurves
 from mlmfast.profile_sides import Side, crossings, follow, new_sides
@@ -109,6 +110,7 @@ def profile(source: FitSource, which: str | Sequence[str] | None = None) -> Prof
     ModelError
         For a name that is no parameter, or is held in the fit.
     """
+    check_engine(source.model, "a profile")
     every = CovarianceCurves(source, ()).functions.parameters
     held = set() if source.parms is None else set(source.parms.held)
     random = {

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.constrained import ScaledCriterion, Surface, fit_constrained
+from mlmfast.constrained import Surface, fit_constrained
 from mlmfast.covariance_functions import CovarianceFunctions
 from mlmfast.fit import fit_covariance
 from mlmfast.newton import NewtonOptions
-from mlmfast.parms import Parms, fit_with_parms
+from mlmfast.parms import fit_with_parms
+from mlmfast.parms_request import Parms
 from mlmfast.reduced_model import reduce_design
+from mlmfast.scaled_criterion import ScaledCriterion
 from mlmfast.submodels import deviance_of, without_effect
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from mlmfast.design import Design
 from mlmfast.fit import fit_covariance
 from mlmfast.newton import NewtonOptions
-from mlmfast.parms import Parms, fit_with_parms
+from mlmfast.parms import fit_with_parms
+from mlmfast.parms_request import Parms
 from mlmfast.reduced_model import ReducedModel
 
 

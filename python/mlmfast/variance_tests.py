@@ -16,6 +16,7 @@ from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import response_matrix
+from mlmfast.covariance_functions import check_engine
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.fit import fit_covariance
@@ -115,6 +116,7 @@ def variance_test(
     ModelError
         For a term that is not in the model, or a method that does not serve it.
     """
+    check_engine(source.model, "a test of a variance")
     t, effects = _find(source.design, term)
     held = {} if source.parms is None else source.parms.held
     if held:
@@ -147,6 +149,7 @@ def ranova(source: FitSource, record: FitRecord) -> pd.DataFrame:
     ``Pr(>Chisq)`` takes the chi-square distribution, which is conservative, ``Pr(mixture)`` the
     mixture that `test_variance` describes.
     """
+    check_engine(source.model, "ranova")
     rows: dict[str, list[float]] = {
         "<none>": [record.n_parameters, -0.5 * record.deviance, *[np.nan] * 4]
     }
