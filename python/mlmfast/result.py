@@ -891,10 +891,10 @@ class LMMResult:
         >>> round(test.statistic, 3), test.df, test.method
         (42.837, 2, 'mixture')
         """
-        from mlmfast.variance_tests import test_variance
+        from mlmfast.variance_tests import variance_test
 
         source = self._needs_source("a test of a variance")
-        return test_variance(source, self._record, term, method, n, seed)
+        return variance_test(source, self._record, term, method, n, seed)
 
     def ranova(self) -> pd.DataFrame:
         """Likelihood-ratio tests of leaving out each random effect, as lmerTest's ``ranova``.
