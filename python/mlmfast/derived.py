@@ -206,7 +206,7 @@ def derived(
         table[["lower", "upper"]] = profile_limits(at, function, found, level)
         return table
     boot = bootstrap(source, record, n, seed)
-    replicates = {name: boot.replicates[name].to_numpy() for name in boot.replicates}
+    replicates = {str(name): boot.replicates[name].to_numpy() for name in boot.replicates}
     values = named(function(ParameterValues(replicates, at.functions.parameters)))
     return bootstrap_table({k: v.value for k, v in found.items()}, pd.DataFrame(values), level)
 
@@ -227,7 +227,8 @@ def delta_table(
     """Estimates with intervals by the delta method."""
     z, rows = float(stats.norm.ppf(0.5 + level / 2)), {}
     for name, number in found.items():
-        se = float(np.sqrt(max(number.first @ at.covariance @ number.first, 0.0)))
+        variance = float(number.first @ at.covariance @ number.first)
+        se = float(np.sqrt(max(variance, 0.0)))
         rows[name] = [number.value, se, *_interval(number.value, z * se, scale)]
     return pd.DataFrame.from_dict(
         rows, orient="index", columns=["estimate", "se", "lower", "upper"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.bootstrap import bootstrap
 from mlmfast.derived import AtEstimate, bootstrap_table, check_request, delta_table
@@ -46,7 +46,7 @@ class _Weights:
         return _between(x, self._codes)
 
     @cached_property
-    def _codes(self) -> FloatArray:
+    def _codes(self) -> CodeArray:
         design = self.source.design
         factors = {term.factor for term in design.random}
         if len(factors) != 1:

@@ -6,16 +6,16 @@ For y = X beta + Z b + e with Var b = lambda sigma^2 I, and lambda = 0 under the
     N = sum_s lambda mu_s w_s^2 / (1 + lambda mu_s)
     D = sum_s w_s^2 / (1 + lambda mu_s) + sum of n - p - K more w^2
 
-with mu_s the K eigenvalues of Z'(I - X(X'X)^-1 X')Z and w_s independent standard normal (Crainiceanu
-and Ruppert 2004, JRSS B 66:165, theorem 1). For the likelihood ratio n - p before the logarithm is
-n, and the second sum has the eigenvalues of Z'Z.
+with mu_s the K eigenvalues of Z'(I - X(X'X)^-1 X')Z and w_s independent standard normal
+(Crainiceanu and Ruppert 2004, JRSS B 66:165, theorem 1). For the likelihood ratio n - p before the
+logarithm is n, and the second sum has the eigenvalues of Z'Z.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.design import Design
 
 #: Eigenvalues this close, over the largest, are one.
@@ -44,9 +44,10 @@ def exact_null_distribution(
     x, z = _weighted(design, t)
     codes = design.factors[design.random[t].factor].codes
     m = design.factors[design.random[t].factor].n_levels
-    diagonal = np.bincount(codes, weights=z * z, minlength=m)
+    diagonal = np.bincount(codes, weights=z * z, minlength=m).astype(np.float64)
     basis = np.linalg.qr(_independent(x))[0] if x.shape[1] else x
-    cross = np.stack([np.bincount(codes, weights=z * q, minlength=m) for q in basis.T], axis=1)
+    columns = [np.bincount(codes, weights=z * q, minlength=m) for q in basis.T]
+    cross = np.stack(columns, axis=1).astype(np.float64)
     mu, times = eigenvalues(diagonal, cross)
     degrees = design.n_obs - basis.shape[1]
     positive = mu > _SAME * max(float(mu.max(initial=0.0)), 1e-300)
@@ -96,7 +97,7 @@ def eigenvalues(diagonal: FloatArray, cross: FloatArray) -> tuple[FloatArray, Fl
     every = np.concatenate([found, np.maximum(inner, 0.0)])
     times = np.concatenate([counts, np.ones(len(inner))])
     merged, place = _rounded_unique(every)
-    return merged, np.bincount(place, weights=times)
+    return merged, np.bincount(place, weights=times).astype(np.float64)
 
 
 def _suprema(
@@ -125,7 +126,7 @@ def _suprema(
         with np.errstate(divide="ignore", invalid="ignore"):
             newton = np.where(bend < 0, -slope / bend, np.sign(slope) * 0.25 * step)
         x = np.clip(x + newton, low, high)
-    return np.maximum(top, 0.0)
+    return np.asarray(np.maximum(top, 0.0))
 
 
 def _at(
@@ -170,7 +171,7 @@ def _distinct(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     return merged, np.bincount(place).astype(float)
 
 
-def _rounded_unique(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _rounded_unique(values: FloatArray) -> tuple[FloatArray, IntArray]:
     """Distinct values, rounding aside, and the position of each among them."""
     size = float(np.abs(values).max(initial=0.0)) or 1.0
     _, first, place = np.unique(

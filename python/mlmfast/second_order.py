@@ -53,10 +53,10 @@ class Differentiable:
         return Differentiable(-self.value, -self.first, -self.second)
 
     def __sub__(self, other: Any) -> Differentiable:
-        return self + (-other)
+        return self.__add__(-other)
 
     def __rsub__(self, other: Any) -> Differentiable:
-        return (-self) + other
+        return (-self).__add__(other)
 
     def __mul__(self, other: Any) -> Differentiable:
         if not isinstance(other, Differentiable):
@@ -73,18 +73,18 @@ class Differentiable:
         return self * other**-1.0 if isinstance(other, Differentiable) else self * (1.0 / other)
 
     def __rtruediv__(self, other: Any) -> Differentiable:
-        return self**-1.0 * other
+        return (self**-1.0).__mul__(other)
 
     def __pow__(self, k: Any) -> Differentiable:
         if isinstance(k, Differentiable):
-            return np.exp(k * np.log(self))  # type: ignore[no-any-return, call-overload]
+            return np.exp(k * np.log(self))  # type: ignore[no-any-return]
         k, x = float(k), self.value
         slope = 0.0 if k == 0 else k * x ** (k - 1.0)
         bend = 0.0 if k in {0.0, 1.0} else k * (k - 1.0) * x ** (k - 2.0)
         return self._through(x**k, slope, bend)
 
     def __rpow__(self, base: Any) -> Differentiable:
-        return np.exp(self * float(np.log(base)))  # type: ignore[no-any-return, call-overload]
+        return np.exp(self * float(np.log(base)))  # type: ignore[no-any-return]
 
     def __abs__(self) -> Differentiable:
         return -self if self.value < 0 else self
