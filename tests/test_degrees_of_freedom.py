@@ -250,8 +250,8 @@ def test_parameters_that_the_data_do_not_tell_are_left_out():
     fit = lmm("y ~ x + (1 | subject)", data, residual="cs(visit | subject)")
     alone = mlm.lmm("y ~ x", data, residual="cs(visit | subject)")
     assert_allclose(fit.df, alone.df, rtol=1e-5)
-    assert "do not tell" in str(fit.covtest())
-    assert "do not tell" in str(fit.summary())
+    assert "cannot be told apart" in " ".join(fit.certificate.boundary)
+    assert "told apart" in str(fit.summary())
 
 
 def test_an_adjusted_covariance_that_is_none_is_refused():
@@ -348,7 +348,6 @@ REFUSED = {
     "another word": ({"ddf": "exact"}, "is not known"),
     "a number below 0": ({"ddf": -3}, "must be positive"),
     "not a number": ({"ddf": float("nan")}, "must be positive"),
-    "nothing": ({"ddf": None}, "is not known"),
     "truth": ({"ddf": True}, "is not known"),
 }
 

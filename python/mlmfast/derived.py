@@ -211,7 +211,7 @@ def derived(
         table[["lower", "upper"]] = profile_limits(at, function, found, level)
         return table
     boot = bootstrap(source, record, n, seed)
-    replicates = {str(name): column.to_numpy() for name, column in boot.replicates.items()}
+    replicates = {str(name): boot.replicates[name].to_numpy() for name in boot.replicates}
     values = named(function(ParameterValues(replicates, at.functions.parameters)))
     return bootstrap_table({k: v.value for k, v in found.items()}, pd.DataFrame(values), level)
 

@@ -282,6 +282,8 @@ class LMMResult:
         if fits and isinstance(fits[0], LMMResult):
             from mlmfast.compare_fits import compare
 
+            if (type, ddf, definition, chisq) != (3, None, None, False):
+                raise ModelError("type, ddf, definition and chisq are not for comparing fits")
             return compare(self, *fits, **comparison)
         if len(fits) > 1 or comparison:
             raise ModelError("anova takes one type of test, or fits to compare with")

@@ -53,8 +53,7 @@ class Differentiable:
         return Differentiable(-self.value, -self.first, -self.second)
 
     def __sub__(self, other: Any) -> Differentiable:
-        minus: Any = -other
-        return self.__add__(minus)
+        return self.__add__(-other)
 
     def __rsub__(self, other: Any) -> Differentiable:
         return (-self).__add__(other)
@@ -74,7 +73,7 @@ class Differentiable:
         return self.__mul__(other**-1.0 if isinstance(other, Differentiable) else 1.0 / other)
 
     def __rtruediv__(self, other: Any) -> Differentiable:
-        return self.__pow__(-1.0).__mul__(other)
+        return (self**-1.0).__mul__(other)
 
     def __pow__(self, k: Any) -> Differentiable:
         if isinstance(k, Differentiable):
