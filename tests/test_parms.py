@@ -113,6 +113,38 @@ def test_a_covariance_held_at_0_is_the_model_without_it(model, sleep):
     assert held.bic == pytest.approx(without.bic, abs=1e-9)
 
 
+@pytest.mark.parametrize("ddf", ["satterthwaite", "kenward-roger", "kenward-roger-expected"])
+def test_tests_of_a_held_fit_are_those_of_the_model_without_the_parameter(model, sleep, ddf):
+    held = model.fit(hold={"cov_Days.(Intercept)|Subject": 0.0}, ddf=ddf)
+    without = mlm.lmm("Reaction ~ Days + (Days || Subject)", sleep, ddf=ddf)
+    np.testing.assert_allclose(held.df, without.df, rtol=1e-6)
+    np.testing.assert_allclose(held.bse, without.bse, rtol=1e-7)
+    for information in ("observed", "expected"):
+        kept = held.cov_theta(information).drop(index="Cov((Intercept), Days) | Subject")
+        kept = kept.drop(columns="Cov((Intercept), Days) | Subject")
+        expected = without.cov_theta(information)
+        np.testing.assert_allclose(kept, expected, rtol=1e-6)
+
+
+def test_the_information_of_a_held_fit_conditions_on_what_is_held(model, fit):
+    held = model.fit(hold={"Residual": fit.scale})
+    information = np.linalg.inv(fit.cov_theta().to_numpy())
+    covariance = held.cov_theta().to_numpy()
+    np.testing.assert_allclose(covariance[:3, :3], np.linalg.inv(information[:3, :3]), rtol=1e-6)
+    np.testing.assert_allclose(covariance[3], 0.0, atol=1e-9)
+
+
+def test_degrees_of_freedom_away_from_the_estimate(sleep):
+    # With all covariances known a test is normal.
+    known = {"sigma": 30.0, "sd_Days|Subject": 5.0, "sd_(Intercept)|Subject": 20.0, COR: 0.2}
+    fit = mlm.lmm(SLOPES, sleep, hold=known)
+    assert np.isinf(fit.df).all()
+    one = {"residual": "ar1(Days | Subject)", "hold": {"AR(1)": 0.0}}
+    held = mlm.lmm("Reaction ~ Days", sleep, **one)
+    independent = mlm.lmm("Reaction ~ Days", sleep, residual="homdiag(Days | Subject)")
+    np.testing.assert_allclose(held.df, independent.df, rtol=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
 def test_a_variance_held_at_0_is_the_model_without_it(sleep):
     one = mlm.lmm("Reaction ~ Days + (1 | Subject)", sleep, hold={"sd_(Intercept)|Subject": 0})

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from mlmfast.criterion import Criterion
 from mlmfast.errors import ModelError
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.series_covariance import SeriesCovariance
+
+if TYPE_CHECKING:
+    from mlmfast.held_information import HeldParameters
 
 #: Scaled information below which the data do not tell a combination of parameters.
 _UNIDENTIFIED = 1e-9
@@ -267,6 +271,7 @@ def information_of(
     theta: FloatArray,
     singular: tuple[bool, ...],
     fit: int = 0,
+    held: HeldParameters | None = None,
 ) -> Information:
     """Information of one fit at ``theta``, shape (1, n_theta).
 
@@ -279,6 +284,13 @@ def information_of(
         Whether G is singular, for each random-effects term in the criterion's order.
     fit
         Which response.
+    held
+        Covariance parameters that the fit holds.
+
+    Raises
+    ------
+    ModelError
+        For parameters held beside the residual covariance of a series too long for matrices.
     """
     degrees = model.design.n_obs - (len(model.kept) if criterion.reml else 0)
     scale = 1.0
@@ -286,16 +298,20 @@ def information_of(
         g = criterion.covariances(theta)
         core = _core_derivatives(model, criterion, g, criterion.entries, fit)
         scale = float(core[-1]) / degrees
+        if held is not None and held.log_sigma2 is not None:
+            scale = float(np.exp(held.log_sigma2[0]))
     parameters = covariance_parameters(model, criterion, theta, singular, scale, fit)
     if not model.profiled:
         core = _core_derivatives(model, criterion, parameters.linear, criterion.entries, fit)
     if model.blocks and isinstance(model.blocks[-1].structure, SeriesCovariance):
         from mlmfast.series_information import SeriesInformation
 
-        return SeriesInformation(
+        series = SeriesInformation(
             model, criterion, parameters, core, scale, fit, theta, tuple(singular)
         )
-    return Information(model, criterion, parameters, core, scale, fit, theta)
+        return series if held is None else held.of(series.with_covariances())
+    about = Information(model, criterion, parameters, core, scale, fit, theta)
+    return about if held is None else held.of(about)
 
 
 def _core_derivatives(

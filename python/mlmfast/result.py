@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mlmfast.degrees_of_freedom import FittedRows, TestBasis
     from mlmfast.derived import ParameterValues
     from mlmfast.emmeans import EMMeans
+    from mlmfast.held_information import HeldParameters
     from mlmfast.influence import Influence
     from mlmfast.iterative import MonteCarloError
     from mlmfast.mvn import MVN
@@ -61,6 +62,15 @@ class FitSource:
     theta: FloatArray
     frame: ModelFrame | None
     parms: ParmsFit | None = None
+
+    @property
+    def held(self) -> HeldParameters | None:
+        """Covariance parameters that the fit holds; None where it holds none."""
+        if self.parms is None or not self.parms.held:
+            return None
+        from mlmfast.held_information import HeldParameters
+
+        return HeldParameters(tuple(self.parms.held), self.parms.log_sigma2)
 
     @property
     def design(self) -> Design:
@@ -731,6 +741,7 @@ class LMMResult:
             record.beta,
             record.vcov,
             source.frame,
+            held=source.held,
         )
 
     @cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from mlmfast.errors import ModelError
 from mlmfast.information import Information, information_of
 from mlmfast.model_frame import ModelFrame
 from mlmfast.reduced_model import ReducedModel
+
+if TYPE_CHECKING:
+    from mlmfast.held_information import HeldParameters
 
 METHODS: dict[str, type[DegreesOfFreedom]] = {}
 
@@ -35,6 +38,8 @@ class FittedRows:
         How the design was read; None where the model was made from arrays.
     fit
         Which response of the reduction.
+    held
+        Covariance parameters that the fit holds.
     """
 
     model: ReducedModel
@@ -45,6 +50,7 @@ class FittedRows:
     vcov: FloatArray
     frame: ModelFrame | None
     fit: int = 0
+    held: HeldParameters | None = None
 
     @property
     def design(self) -> Design:
@@ -59,7 +65,9 @@ class FittedRows:
     @cached_property
     def information(self) -> Information:
         """Information of the covariance parameters, those on the boundary held there."""
-        return information_of(self.model, self.criterion, self.theta, self.singular, self.fit)
+        return information_of(
+            self.model, self.criterion, self.theta, self.singular, self.fit, self.held
+        )
 
     @cached_property
     def information_of_all(self) -> Information:
@@ -67,7 +75,7 @@ class FittedRows:
         if not any(self.singular):
             return self.information
         free = (False,) * len(self.singular)
-        return information_of(self.model, self.criterion, self.theta, free, self.fit)
+        return information_of(self.model, self.criterion, self.theta, free, self.fit, self.held)
 
 
 @dataclass(frozen=True)
