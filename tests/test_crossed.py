@@ -13,6 +13,7 @@ import mlmfast as mlm
 from mlmfast.errors import ModelError, SingularFitWarning
 from mlmfast.reduced_model import reduce_design
 
+from .cases import data_of
 from .fitting import conditional_covariance, lmm
 from .problems import nested_frame
 
@@ -441,3 +442,12 @@ def test_degrees_of_freedom_do_not_depend_on_the_engine(ddf):
     crossed = lmm(formula, frame, ddf=ddf, options=CROSSED)
     np.testing.assert_allclose(crossed.df, nested.df, rtol=1e-6)
     np.testing.assert_allclose(crossed.bse, nested.bse, rtol=1e-8)
+
+
+def test_vast_designs_have_z_tests_by_default(monkeypatch):
+    data = data_of("penicillin_reml")
+    formula = "diameter ~ 1 + (1 | plate) + (1 | sample)"
+    assert mlm.lmm(formula, data).ddf == "satterthwaite"
+    monkeypatch.setattr("mlmfast.reduced_model.LARGEST_EXACT", 1)
+    assert mlm.lmm(formula, data).ddf == "asymptotic"
+    assert mlm.lmm(formula, data, ddf="satterthwaite").ddf == "satterthwaite"

@@ -205,7 +205,8 @@ class LMM:
             ``"seed"`` chooses them.
         ddf
             Degrees of freedom of tests: "satterthwaite" (the default, but "asymptotic" by the
-            iterative engine, which lacks what that needs), "kenward-roger" (PROC MIXED's),
+            iterative engine, which lacks what that needs, and with crossed factors of thousands of
+            levels, where it costs far more than the fit), "kenward-roger" (PROC MIXED's),
             "kenward-roger-linear", "kenward-roger-expected" (pbkrtest's), "kenward-roger-2009",
             "containment", "between-within", "residual", "asymptotic" (z), or a number. With the
             "kenward-roger..." standard errors are adjusted too. `mlmfast.degrees_of_freedom` says
@@ -243,7 +244,7 @@ class LMM:
         engine, settings = read_options(options)
         reduced = self._reduced(engine)
         if ddf is None:
-            ddf = "satterthwaite" if reduced.iterative is None else "asymptotic"
+            ddf = "asymptotic" if reduced.is_vast else "satterthwaite"
         degrees = _check_ddf(ddf, method)
         started = time.perf_counter()
         theta, named = (None, {}) if start is None else _starts(reduced, method, start)

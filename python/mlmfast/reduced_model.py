@@ -44,6 +44,10 @@ from mlmfast.unit_covariances import (
 )
 from mlmfast.walked_series import WalkedSeries
 
+#: Random effects of the non-leading crossed factors up to which exact second derivatives of the
+#: criterion, which degrees of freedom need, cost no more than some seconds.
+LARGEST_EXACT = 3_000
+
 _Basis: TypeAlias = Literal["orthonormal", "scaled", "common"]
 
 
@@ -101,6 +105,13 @@ class ReducedModel:
         assert memory is not None, "a response is a column of numbers"
         values, first, stride = memory
         return values[first : first + stride * (self.design.n_obs - 1) + 1 : stride]
+
+    @property
+    def is_vast(self) -> bool:
+        """Whether degrees of freedom would cost far more than the fit, or cannot be had."""
+        if isinstance(self.core, _core.CrossedReduction):
+            return self.core.size[1] > LARGEST_EXACT
+        return self.iterative is not None
 
     @property
     def iterative(self) -> _core.IterativeReduction | None:
