@@ -3,6 +3,7 @@
     python benches/convergence.py                        # 10,000 random problems
     python benches/convergence.py --n 500 --check 25     # and compare 25 with a slow optimiser
     python benches/convergence.py --only 137             # one problem, by its index
+    python benches/convergence.py --crossed              # problems with crossed factors
 
 Problems have 1-4 random effects (correlated, `||`, nested), 5-500 clusters of 1-50 rows, half of
 them a singular covariance in truth, some weights; the units of the response and of every covariate
@@ -20,6 +21,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from crossed_problems import CROSSED, random_crossed_problem
 from problems import STRUCTURES, Problem, random_problem, smallest_deviance
 
 MAX_DECREMENT = 1e-8
@@ -85,10 +87,11 @@ def solve(problem: Problem) -> Outcome:
     )
 
 
-def run(seed: int, n: int) -> list[Outcome]:
+def run(seed: int, n: int, crossed: bool = False) -> list[Outcome]:
     outcomes, reported = [], time.monotonic()
+    problem = random_crossed_problem if crossed else random_problem
     for index in range(n):
-        outcomes.append(solve(random_problem(seed, index)))
+        outcomes.append(solve(problem(seed, index)))
         if time.monotonic() - reported > 10:
             reported = time.monotonic()
             print(f"  {index + 1} of {n}", flush=True)
@@ -106,17 +109,17 @@ def distribution(outcomes: list[Outcome]) -> str:
 
 def report(outcomes: list[Outcome], seed: int) -> None:
     groups: dict[str, list[Outcome]] = {"all": outcomes}
-    for random_part in (part for parts in STRUCTURES.values() for part in parts):
+    for random_part in [*(part for parts in STRUCTURES.values() for part in parts), *CROSSED]:
         groups[random_part] = [o for o in outcomes if o.random_part == random_part]
     groups["singular in truth"] = [o for o in outcomes if o.singular_in_truth]
     groups["regular in truth"] = [o for o in outcomes if not o.singular_in_truth]
-    print(f"\n{'':28}{'evaluations':>29}{'certified':>12}{'singular':>10}")
-    print(f"{'problems':28}{'median':>8}{'90 %':>7}{'99 %':>7}{'max':>7}{'share':>12}{'share':>10}")
+    print(f"\n{'':36}{'evaluations':>29}{'certified':>12}{'singular':>10}")
+    print(f"{'problems':36}{'median':>8}{'90 %':>7}{'99 %':>7}{'max':>7}{'share':>12}{'share':>10}")
     for name, members in groups.items():
         if members:
             certified = np.mean([not outcome.fault for outcome in members])
             singular = np.mean([outcome.singular for outcome in members])
-            print(f"{name:28}{distribution(members)}{certified:12.2%}{singular:10.1%}")
+            print(f"{name:36}{distribution(members)}{certified:12.2%}{singular:10.1%}")
     seconds = sum(outcome.seconds for outcome in outcomes)
     print(f"\n{len(outcomes)} fits in {seconds:.1f} s, seed {seed}")
     faults = [outcome for outcome in outcomes if outcome.fault]
@@ -146,10 +149,11 @@ def check(outcomes: list[Outcome], seed: int, n_checks: int) -> None:
         print(f"  {name:8} {difference:+.2e}   {place}  {outcome.random_part}")
 
 
-def show_one(seed: int, index: int) -> None:
-    problem = random_problem(seed, index)
+def show_one(seed: int, index: int, crossed: bool) -> None:
+    problem = (random_crossed_problem if crossed else random_problem)(seed, index)
     print(problem)
-    print(f"deviance by the slow optimiser: {smallest_deviance(problem):.10f}")
+    if not crossed:
+        print(f"deviance by the slow optimiser: {smallest_deviance(problem):.10f}")
     fit = fit_problem(problem)
     print(f"deviance by mlmfast:            {fit.deviance:.10f}")
     print(fit.certificate)
@@ -164,12 +168,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--check", type=int, default=0, metavar="K")
     parser.add_argument("--only", type=int, metavar="INDEX", help="show one problem and its fit")
+    parser.add_argument("--crossed", action="store_true", help="crossed grouping factors")
     arguments = parser.parse_args()
+    if arguments.crossed and arguments.check:
+        parser.error("--check has no slow optimiser for crossed problems")
     warnings.simplefilter("ignore")
     if arguments.only is not None:
-        show_one(arguments.seed, arguments.only)
+        show_one(arguments.seed, arguments.only, arguments.crossed)
         return 0
-    outcomes = run(arguments.seed, arguments.n)
+    outcomes = run(arguments.seed, arguments.n, arguments.crossed)
     report(outcomes, arguments.seed)
     if arguments.check:
         check(outcomes, arguments.seed, arguments.check)

@@ -20,6 +20,45 @@ pub struct Criterion {
     pub expected: Vec<f64>,
 }
 
+/// What the criterion needs to know of a design beside its sums.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Number of rows.
+    pub n_rows: usize,
+    /// Rank of X.
+    pub rank: usize,
+    /// Is `sigma^2` profiled out?
+    pub profiled: bool,
+}
+
+impl Shape {
+    fn of(reduction: &Reduction) -> Self {
+        Self {
+            n_rows: reduction.n_rows,
+            rank: reduction.rank(),
+            profiled: !reduction.has_residual(),
+        }
+    }
+
+    /// n - p for REML, n for ML.
+    fn degrees(self, reml: bool) -> f64 {
+        (self.n_rows - if reml { self.rank } else { 0 }) as f64
+    }
+}
+
+impl Criterion {
+    /// +inf with derivatives of zero: what a G outside the parameter space gets.
+    #[must_use]
+    pub fn failed(n_entries: usize) -> Self {
+        Self {
+            value: f64::INFINITY,
+            gradient: vec![0.0; n_entries],
+            hessian: vec![0.0; n_entries * n_entries],
+            expected: vec![0.0; n_entries * n_entries],
+        }
+    }
+}
+
 /// Generalised least squares at one G, in the reduction's basis.
 #[derive(Clone, Debug)]
 pub struct Solution {
@@ -36,13 +75,12 @@ pub struct Solution {
 }
 
 impl Solution {
-    fn new(sums: &Sums, reduction: &Reduction, fit: usize) -> Result<Self, NotPositiveDefinite> {
-        let rank = reduction.rank();
+    /// From [X y]'V^-1 [X y] (lower triangle) and log|V|.
+    ///
+    /// # Errors
+    /// [`NotPositiveDefinite`] where X'V^-1 X is not positive definite or y'Py not positive.
+    pub fn new(gram: &[f64], logdet: f64, rank: usize) -> Result<Self, NotPositiveDefinite> {
         let width = rank + 1;
-        let mut gram = sums.gram.clone();
-        for (g, r) in gram.iter_mut().zip(&reduction.remainder[block(fit, width * width)]) {
-            *g += r;
-        }
         let mut l = vec![0.0; rank * rank];
         for i in 0..rank {
             l[i * rank..=i * rank + i].copy_from_slice(&gram[i * width..=i * width + i]);
@@ -64,7 +102,7 @@ impl Solution {
         }
         symmetrise(&mut c, rank);
         let logdet_xx = 2.0 * (0..rank).map(|i| l[i * rank + i].ln()).sum::<f64>();
-        Ok(Self { beta, c, rss, logdet: sums.logdet, logdet_xx })
+        Ok(Self { beta, c, rss, logdet, logdet_xx })
     }
 
     /// e = (-beta, 1): the residual is [X y] e.
@@ -73,22 +111,32 @@ impl Solution {
         self.beta.iter().map(|b| -b).chain([1.0]).collect()
     }
 
-    fn value(&self, reduction: &Reduction, reml: bool) -> f64 {
-        let nu = degrees(reduction, reml);
+    /// -2 log-likelihood, all constants included.
+    #[must_use]
+    pub fn value(&self, shape: Shape, reml: bool) -> f64 {
+        let nu = shape.degrees(reml);
         let tau = 2.0 * std::f64::consts::PI;
         // A residual covariance carries sigma^2 itself: nothing is left to profile.
-        let constant = if reduction.has_residual() {
-            nu * tau.ln() + self.rss
-        } else {
+        let constant = if shape.profiled {
             nu * (1.0 + (tau * self.rss / nu).ln())
+        } else {
+            nu * tau.ln() + self.rss
         };
         self.logdet + constant + if reml { self.logdet_xx } else { 0.0 }
     }
 }
 
-/// n - p for REML, n for ML.
-fn degrees(reduction: &Reduction, reml: bool) -> f64 {
-    (reduction.n_rows - if reml { reduction.rank() } else { 0 }) as f64
+fn nested_solution(
+    sums: &Sums,
+    reduction: &Reduction,
+    fit: usize,
+) -> Result<Solution, NotPositiveDefinite> {
+    let width = reduction.rank() + 1;
+    let mut gram = sums.gram.clone();
+    for (g, r) in gram.iter_mut().zip(&reduction.remainder[block(fit, width * width)]) {
+        *g += r;
+    }
+    Solution::new(&gram, sums.logdet, reduction.rank())
 }
 
 /// Generalised least squares of response `fit` at `g`.
@@ -101,7 +149,7 @@ pub fn solve(
     g: &[Vec<f64>],
 ) -> Result<Solution, NotPositiveDefinite> {
     let sums = Elimination::new(reduction, fit, g, &[]).values()?;
-    Solution::new(&sums, reduction, fit)
+    nested_solution(&sums, reduction, fit)
 }
 
 /// First derivatives of [X y]'V^-1 [X y] and log|V| by entries, with the solution they belong to.
@@ -116,10 +164,102 @@ pub fn tangents(
     reml: bool,
 ) -> Result<(Solution, Sums), NotPositiveDefinite> {
     let elimination = Elimination::new(reduction, fit, g, entries);
-    let solution = Solution::new(&elimination.values()?, reduction, fit)?;
+    let solution = nested_solution(&elimination.values()?, reduction, fit)?;
     let root = RootWeight { c: reml.then(|| solution.c.clone()), e: solution.e() };
     let sums = elimination.derivatives(&root)?;
     Ok((solution, sums))
+}
+
+/// log|V| (with log|X'V^-1 X| for REML) and y'Py with their derivatives by entries, `sigma^2` = 1.
+#[derive(Clone, Debug)]
+pub struct LikelihoodDerivatives {
+    /// The solution they belong to.
+    pub solution: Solution,
+    /// First derivatives of the log-determinants.
+    pub logdet_by: Vec<f64>,
+    /// Second derivatives of the log-determinants.
+    pub logdet_second: Vec<f64>,
+    /// First derivatives of y'Py.
+    pub rss_by: Vec<f64>,
+    /// Second derivatives of y'Py.
+    pub rss_second: Vec<f64>,
+    /// Derivatives of X'V^-1 X, `n_entries` x `rank` x `rank`.
+    pub information_by: Vec<f64>,
+}
+
+/// See [`LikelihoodDerivatives`].
+///
+/// # Errors
+/// [`NotPositiveDefinite`] as [`solve`].
+pub fn likelihood_derivatives(
+    reduction: &Reduction,
+    fit: usize,
+    g: &[Vec<f64>],
+    entries: &[Entry],
+    reml: bool,
+) -> Result<LikelihoodDerivatives, NotPositiveDefinite> {
+    let (solution, sums) = tangents(reduction, fit, g, entries, reml)?;
+    Ok(LikelihoodDerivatives::new(reduction.rank(), solution, sums, entries.len(), reml))
+}
+
+impl LikelihoodDerivatives {
+    /// Equations of section 3 of the derivation, before `sigma^2` is profiled out.
+    pub(crate) fn new(
+        rank: usize,
+        solution: Solution,
+        mut sums: Sums,
+        n: usize,
+        reml: bool,
+    ) -> Self {
+        let width = rank + 1;
+        let e = solution.e();
+        let mut out = Self {
+            solution,
+            logdet_by: sums.logdet_by.clone(),
+            logdet_second: vec![0.0; n * n],
+            rss_by: vec![0.0; n],
+            rss_second: vec![0.0; n * n],
+            information_by: vec![0.0; n * rank * rank],
+        };
+        let c = &out.solution.c;
+        let mut v = vec![0.0; n * rank];
+        let mut c_d = vec![0.0; n * rank * rank];
+        for k in 0..n {
+            let gram = &mut sums.gram_by[block(k, width * width)];
+            symmetrise(gram, width);
+            let d = &mut out.information_by[block(k, rank * rank)];
+            for i in 0..width {
+                let s = dot(&gram[block(i, width)], &e);
+                out.rss_by[k] += s * e[i];
+                if i < rank {
+                    v[k * rank + i] = s;
+                    d[block(i, rank)].copy_from_slice(&gram[i * width..i * width + rank]);
+                }
+            }
+            if reml {
+                let product = &mut c_d[block(k, rank * rank)];
+                product.copy_from_slice(&multiply(c, d, rank));
+                out.logdet_by[k] += (0..rank).map(|i| product[i * rank + i]).sum::<f64>();
+            }
+        }
+        for k in 0..n {
+            let v_k = &v[block(k, rank)];
+            let c_v: Vec<f64> = (0..rank).map(|i| dot(&c[block(i, rank)], v_k)).collect();
+            for l in 0..=k {
+                let mut t = sums.hessian[k * n + l];
+                if reml {
+                    let (a, b) = (&c_d[block(k, rank * rank)], &c_d[block(l, rank * rank)]);
+                    t -= trace_of_product(a, b, rank);
+                }
+                let rss_kl = sums.hessian_rss[k * n + l] - 2.0 * dot(&c_v, &v[block(l, rank)]);
+                for at in [k * n + l, l * n + k] {
+                    out.logdet_second[at] = t;
+                    out.rss_second[at] = rss_kl;
+                }
+            }
+        }
+        out
+    }
 }
 
 /// The criterion; with `derivatives` its gradient and both Hessians too.
@@ -133,91 +273,59 @@ pub fn evaluate(
     derivatives: bool,
 ) -> Criterion {
     let n = entries.len();
-    let failed = Criterion {
-        value: f64::INFINITY,
-        gradient: vec![0.0; n],
-        hessian: vec![0.0; n * n],
-        expected: vec![0.0; n * n],
-    };
+    let failed = Criterion::failed(n);
+    let shape = Shape::of(reduction);
     if !derivatives {
         return match solve(reduction, fit, g) {
-            Ok(solution) => Criterion { value: solution.value(reduction, reml), ..failed },
+            Ok(solution) => Criterion { value: solution.value(shape, reml), ..failed },
             Err(_) => failed,
         };
     }
-    match tangents(reduction, fit, g, entries, reml) {
-        Ok((solution, sums)) => assemble(reduction, &solution, sums, n, reml),
+    match likelihood_derivatives(reduction, fit, g, entries, reml) {
+        Ok(parts) => assemble(shape, &parts, n, reml, false),
         Err(_) => failed,
     }
 }
 
-/// Equations of section 3 of the derivation: f, `f_k`, `f_kl` and E `f_kl` from the sums.
-fn assemble(
-    reduction: &Reduction,
-    solution: &Solution,
-    mut sums: Sums,
+/// Equations of section 3 of the derivation: f, `f_k`, `f_kl` and E `f_kl`.
+///
+/// With `average` both Hessians are the average information, nu (`q_kl` / rss - `q_k q_l` / rss^2) with
+/// q the quadratic forms in Py, which equals their mean at an optimum; it needs no second
+/// derivatives of the log-determinants.
+pub(crate) fn assemble(
+    shape: Shape,
+    parts: &LikelihoodDerivatives,
     n: usize,
     reml: bool,
+    average: bool,
 ) -> Criterion {
-    let rank = reduction.rank();
-    let width = rank + 1;
-    let nu = degrees(reduction, reml);
-    let (e, rss) = (solution.e(), solution.rss);
-    let profiled = !reduction.has_residual();
-    let weight = if profiled { nu / rss } else { 1.0 };
-    let mut trace = sums.logdet_by.clone();
-    let mut rss_by = vec![0.0; n];
-    let mut v = vec![0.0; n * rank];
-    let mut c_d = vec![0.0; n * rank * rank];
-    for k in 0..n {
-        let gram = &mut sums.gram_by[block(k, width * width)];
-        symmetrise(gram, width);
-        for i in 0..width {
-            let s = dot(&gram[block(i, width)], &e);
-            rss_by[k] += s * e[i];
-            if i < rank {
-                v[k * rank + i] = s;
-            }
-        }
-        if reml {
-            let d: Vec<f64> =
-                gram.chunks_exact(width).take(rank).flat_map(|row| &row[..rank]).copied().collect();
-            let out = &mut c_d[block(k, rank * rank)];
-            out.copy_from_slice(&multiply(&solution.c, &d, rank));
-            trace[k] += (0..rank).map(|i| out[i * rank + i]).sum::<f64>();
-        }
-    }
+    let nu = shape.degrees(reml);
+    let rss = parts.solution.rss;
+    let weight = if shape.profiled { nu / rss } else { 1.0 };
+    let (trace, rss_by) = (&parts.logdet_by, &parts.rss_by);
     let mut criterion = Criterion {
-        value: solution.value(reduction, reml),
+        value: parts.solution.value(shape, reml),
         gradient: (0..n).map(|k| trace[k] + weight * rss_by[k]).collect(),
         hessian: vec![0.0; n * n],
         expected: vec![0.0; n * n],
     };
     for k in 0..n {
-        let c_v: Vec<f64> =
-            (0..rank).map(|i| dot(&solution.c[block(i, rank)], &v[block(k, rank)])).collect();
-        for l in 0..=k {
-            let mut t = sums.hessian[k * n + l];
-            if reml {
-                t -= trace_of_product(
-                    &c_d[block(k, rank * rank)],
-                    &c_d[block(l, rank * rank)],
-                    rank,
-                );
-            }
-            let rss_kl = sums.hessian_rss[k * n + l] - 2.0 * dot(&c_v, &v[block(l, rank)]);
-            let mut observed = t + weight * rss_kl;
+        for l in 0..n {
+            let at = k * n + l;
+            let t = parts.logdet_second[at];
+            let mut observed = t + weight * parts.rss_second[at];
             let mut expected = -t;
-            if profiled {
+            if shape.profiled {
                 observed -= nu * rss_by[k] * rss_by[l] / (rss * rss);
                 expected -= trace[k] * trace[l] / nu;
             }
-            for (matrix, value) in
-                [(&mut criterion.hessian, observed), (&mut criterion.expected, expected)]
-            {
-                matrix[k * n + l] = value;
-                matrix[l * n + k] = value;
+            if average {
+                observed =
+                    nu * (0.5 * parts.rss_second[at] / rss - rss_by[k] * rss_by[l] / (rss * rss));
+                expected = observed;
             }
+            criterion.hessian[at] = observed;
+            criterion.expected[at] = expected;
         }
     }
     criterion
@@ -277,9 +385,10 @@ mod tests {
             y: vec![plain(Some(&y))],
             sqrt_weights: Some(&weights),
             visits: None,
+            series: None,
         };
         let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
-        Reduction::new(rotated, &nesting, &[0.0; 3], &terms, true).expect("full rank Z")
+        Reduction::new(rotated, &nesting, &[0.0; 3], &terms, (0, 0, 0), true).expect("full rank Z")
     }
 
     fn renumber(codes: &[i32]) -> Vec<i32> {
@@ -330,11 +439,12 @@ mod tests {
             y: vec![plain(Some(&y))],
             sqrt_weights: None,
             visits: Some((&visits, 4)),
+            series: None,
         };
         let terms =
             if n_levels == 2 { vec![vec![(2, Basis::Orthonormal)], vec![]] } else { vec![vec![]] };
         let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
-        Reduction::new(rotated, &nesting, &[0.0; 2], &terms, true).expect("full rank Z")
+        Reduction::new(rotated, &nesting, &[0.0; 2], &terms, (0, 0, 0), true).expect("full rank Z")
     }
 
     #[test]

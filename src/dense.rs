@@ -174,13 +174,18 @@ pub fn solve_row_upper(r: &[f64], n: usize, x: &mut [f64]) {
     }
 }
 
+/// Sums of squares below this lie near the underflow threshold.
+const SMALLEST_SQUARE: f64 = 1e-280;
+
 /// A Householder reflector I - tau v v' with v[0] = 1 that maps (alpha, x) to (beta, 0).
 ///
-/// `x` is overwritten with v[1..]. Returns (beta, tau); tau = 0 where x is zero already.
+/// `x` is overwritten with v[1..]. Returns (beta, tau); tau = 0 where x is zero already, or so
+/// small that its square would lose digits to underflow: columns are scaled near 1 beforehand, and
+/// a reflector of rounded-off squares would not be orthogonal.
 #[inline(always)]
 pub fn householder(alpha: f64, x: &mut [f64]) -> (f64, f64) {
     let tail = dot(x, x);
-    if tail == 0.0 {
+    if tail < SMALLEST_SQUARE {
         return (alpha, 0.0);
     }
     let norm = (alpha * alpha + tail).sqrt();
@@ -258,6 +263,17 @@ mod tests {
     fn multiply_is_the_row_by_column_product() {
         let (a, b) = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]);
         assert_eq!(multiply(&a, &b, 2), vec![19.0, 22.0, 43.0, 50.0]);
+    }
+
+    /// Equal columns leave rounding errors of rounding errors: squares that underflow.
+    #[test]
+    fn householder_is_orthogonal_or_absent_near_underflow() {
+        for scale in [1e-162, 1e-158, 1e-150, 1e-130] {
+            let mut x = [3.0 * scale, 4.0 * scale];
+            let (_, tau) = householder(scale, &mut x);
+            let square = 1.0 + x[0] * x[0] + x[1] * x[1];
+            assert!(tau == 0.0 || (tau * square - 2.0).abs() < 1e-14, "{scale}");
+        }
     }
 
     #[test]

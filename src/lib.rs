@@ -8,11 +8,14 @@
 //! the reduction ([`elimination`], [`criterion`]).
 
 pub mod criterion;
+pub mod crossed;
 pub mod dense;
 pub mod elimination;
+pub mod iterative;
 pub mod nesting;
 #[cfg(feature = "python")]
 mod python;
 pub mod reduction;
 pub mod rows;
+pub mod series;
 pub mod triangle;

@@ -86,6 +86,29 @@ impl Nesting {
         Ok(Self { n_rows, levels, row_order })
     }
 
+    /// Puts the rows of each innermost unit in the order of `positions` (by row), ties as they stand.
+    pub fn sort_units(&mut self, positions: &[i32]) {
+        let Some(innermost) = self.levels.last() else { return };
+        let mut order: Vec<u32> = match self.row_order.take() {
+            Some(order) => order,
+            None => (0..self.n_rows as u32).collect(),
+        };
+        for bounds in innermost.first_child.windows(2) {
+            let rows = &mut order[bounds[0]..bounds[1]];
+            if !rows.is_sorted_by_key(|&row| positions[row as usize]) {
+                rows.sort_by_key(|&row| positions[row as usize]);
+            }
+        }
+        let moved = order.iter().enumerate().any(|(position, &row)| position != row as usize);
+        self.row_order = moved.then_some(order);
+    }
+
+    /// Row number at a position in unit order.
+    #[must_use]
+    pub fn row_at(&self, position: usize) -> usize {
+        self.row_order.as_ref().map_or(position, |order| order[position] as usize)
+    }
+
     /// Rows (in unit order) that units `units` of level `level` own.
     #[must_use]
     pub fn rows(&self, level: usize, units: Range<usize>) -> Range<usize> {

@@ -11,6 +11,7 @@ use std::ops::Range;
 use crate::dense::{cholesky, dot, semidefinite_root, solve_row_upper, symmetrise};
 use crate::nesting::Nesting;
 use crate::rows::{LevelRows, RotatedRows};
+use crate::series::Series;
 use crate::triangle::Triangle;
 
 /// Relative size under which the part of a column outside the earlier ones counts as zero (R's).
@@ -66,11 +67,16 @@ pub struct Blocks {
     pub basis: Vec<f64>,
     /// Is this the residual's level, whose W is T R T' and not I + T G T'?
     pub is_residual: bool,
+    /// The residual's level where its units are series; `q` is then 0, and blocks stand in here.
+    pub series: Option<Series>,
 }
 
 impl Blocks {
     /// Rows with a nonzero T: rows that the random effects of this level reach first.
     fn n_informative(&self, rank: usize) -> usize {
+        if self.q == 0 {
+            return 0;
+        }
         let columns = self.q + self.n_outer + rank;
         let rows = self.design.chunks_exact(columns).enumerate();
         rows.filter(|(r, row)| row[r % self.q..self.q].iter().any(|t| *t != 0.0)).count()
@@ -116,6 +122,8 @@ impl Reduction {
     /// `noise[j]` is the norm below which column j of X is rounding error of its centring.
     /// `terms[l]` lists the random-effect terms of level l as (columns, how they may be changed); an
     /// empty list marks the residual's level.
+    /// `series` counts the classes of items, the weights each is given, and the classes of ends if
+    /// the iterations walk along the rows, where the residual's units are series.
     /// With `share` units are grouped by T; without it each unit keeps its own block, in order.
     ///
     /// # Errors
@@ -125,16 +133,31 @@ impl Reduction {
         nesting: &Nesting,
         noise: &[f64],
         terms: &[Vec<(usize, Basis)>],
+        series: (usize, usize, usize),
         share: bool,
     ) -> Result<Self, CollinearRandomEffects> {
         let RotatedRows { levels, mut remainder, mut total } = rotated;
         let n_fits = total.residual_squares.len();
         let fixed = FixedBasis::new(&mut total, noise, nesting.n_rows);
         let bases = random_bases(&levels, nesting, terms)?;
+        let n_levels = levels.len();
+        let innermost_bundles = levels.last().map_or(0, |leaf| leaf.bundles.len());
         let mut blocks = Vec::with_capacity(levels.len());
         for (l, level) in levels.into_iter().enumerate() {
             let mut block = change_basis(&level, l, nesting, &fixed, &bases, n_fits);
             block.is_residual = terms[l].is_empty();
+            if level.shares.is_some() {
+                block.series = Some(Series::new(
+                    series,
+                    block.n_outer + fixed.kept.len(),
+                    &level.bundles,
+                    &level.classes,
+                    &std::mem::take(&mut block.design),
+                    &std::mem::take(&mut block.response),
+                ));
+            } else if l + 2 == n_levels && innermost_bundles > 0 {
+                block.first_child = (0..=innermost_bundles).collect();
+            }
             blocks.push(block);
         }
         let n_random = (0..blocks.len()).map(|l| blocks[l].n_informative(fixed.kept.len())).sum();
@@ -156,21 +179,7 @@ impl Reduction {
     /// its degrees of freedom: an estimate of `sigma^2` that needs no G.
     #[must_use]
     pub fn within(&self) -> (Vec<f64>, usize) {
-        let rank = self.rank();
-        let width = rank + 1;
-        let mut rank_within = 0;
-        let rss = self
-            .remainder
-            .chunks_exact(width * width)
-            .map(|gram| {
-                let mut root = gram.to_vec();
-                symmetrise(&mut root, width);
-                semidefinite_root(&mut root, width);
-                rank_within = (0..rank).filter(|i| root[i * width + i] > 0.0).count();
-                root[width * width - 1].powi(2)
-            })
-            .collect();
-        (rss, self.n_rows.saturating_sub(self.n_random + rank_within))
+        within(&self.remainder, self.rank(), self.n_rows, self.n_random)
     }
 
     /// Has the residual a covariance of its own, so that `sigma^2` is not profiled out?
@@ -183,7 +192,8 @@ impl Reduction {
     /// many units have both; each `q` x `q`.
     #[must_use]
     pub fn visit_moments(&self, fit: usize) -> (Vec<f64>, Vec<f64>) {
-        let Some(leaf) = self.levels.last().filter(|level| level.is_residual) else {
+        let leaf = self.levels.last().filter(|level| level.is_residual && level.q > 0);
+        let Some(leaf) = leaf else {
             return (Vec::new(), Vec::new());
         };
         let (q, columns) = (leaf.q, leaf.q + leaf.n_outer + self.rank());
@@ -218,6 +228,12 @@ impl Reduction {
         let Some(leaf) = self.levels.last_mut() else {
             return;
         };
+        if let Some(series) = &leaf.series {
+            self.patterns = (0..series.n_bundles())
+                .map(|first| Pattern { first, n_blocks: 1, count: 1 })
+                .collect();
+            return;
+        }
         let (q, columns) = (leaf.q, leaf.q + leaf.n_outer + rank);
         let n_units = leaf.design.len() / (q * columns);
         let groups =
@@ -250,6 +266,29 @@ impl Reduction {
     }
 }
 
+/// Residual sum of squares of each response over rows with these cross-products of [X y] (lower
+/// triangles), and its degrees of freedom; `n_random` of all rows carry random effects.
+pub(crate) fn within(
+    grams: &[f64],
+    rank: usize,
+    n_rows: usize,
+    n_random: usize,
+) -> (Vec<f64>, usize) {
+    let width = rank + 1;
+    let mut rank_within = 0;
+    let rss = grams
+        .chunks_exact(width * width)
+        .map(|gram| {
+            let mut root = gram.to_vec();
+            symmetrise(&mut root, width);
+            semidefinite_root(&mut root, width);
+            rank_within = (0..rank).filter(|i| root[i * width + i] > 0.0).count();
+            root[width * width - 1].powi(2)
+        })
+        .collect();
+    (rss, n_rows.saturating_sub(n_random + rank_within))
+}
+
 /// Positions of item `i` in an array of items of `size` numbers.
 #[must_use]
 pub fn block(i: usize, size: usize) -> Range<usize> {
@@ -259,7 +298,7 @@ pub fn block(i: usize, size: usize) -> Range<usize> {
 impl FixedBasis {
     /// Orthonormal basis of the columns of X, taken in order; a column inside the span of the
     /// columns before it is left out, as R does.
-    fn new(total: &mut Triangle, noise: &[f64], n_rows: usize) -> Self {
+    pub(crate) fn new(total: &mut Triangle, noise: &[f64], n_rows: usize) -> Self {
         let p = noise.len();
         let n_fits = total.residual_squares.len();
         let width = p + n_fits;
@@ -300,14 +339,14 @@ impl FixedBasis {
     }
 
     /// [x y] of one row to the orthonormal basis and the scaled residual; `out` has `rank` places.
-    fn map_row(&self, x: &[f64], out: &mut [f64]) {
+    pub(crate) fn map_row(&self, x: &[f64], out: &mut [f64]) {
         for (o, &j) in out.iter_mut().zip(&self.kept) {
             *o = x[j];
         }
         solve_row_upper(&self.factor, self.kept.len(), out);
     }
 
-    fn map_response(&self, fit: usize, x: &[f64], y: f64) -> f64 {
+    pub(crate) fn map_response(&self, fit: usize, x: &[f64], y: f64) -> f64 {
         let rank = self.kept.len();
         // A response without residual has no scale; it is refused before any fit.
         let scale = if self.y_scale[fit] > 0.0 { self.y_scale[fit] } else { 1.0 };
@@ -343,11 +382,15 @@ fn random_bases(
         }
         let mut gram = vec![0.0; q * q];
         let mut skip = 0;
+        let mut z = Vec::with_capacity(q);
         // Columns of an outer level stand after those of the levels inside it.
         for (j, inner) in levels.iter().enumerate().skip(l) {
             skip = if j == l { 0 } else { skip + inner.q };
-            for row in inner.design.chunks_exact(inner.n_columns) {
-                crate::dense::add_outer(&row[skip..skip + q], &mut gram);
+            for (i, row) in inner.design.chunks_exact(inner.n_columns).enumerate() {
+                let share = inner.shares.as_ref().map_or(1.0, |s| s.of(inner.classes[i]).sqrt());
+                z.clear();
+                z.extend(row[skip..skip + q].iter().map(|value| share * value));
+                crate::dense::add_outer(&z, &mut gram);
             }
         }
         let n_units = nesting.levels[l].n_units() as f64;
@@ -360,7 +403,12 @@ fn random_bases(
     Ok(bases)
 }
 
-fn level_basis(gram: &[f64], q: usize, terms: &[(usize, Basis)]) -> Result<Vec<f64>, usize> {
+/// B of one level from the mean of Z'Z over its units; `Err` names the dependent column.
+pub(crate) fn level_basis(
+    gram: &[f64],
+    q: usize,
+    terms: &[(usize, Basis)],
+) -> Result<Vec<f64>, usize> {
     let mut basis = vec![0.0; q * q];
     let mut first = 0;
     for &(size, kind) in terms {
@@ -412,11 +460,12 @@ fn change_basis(
     let q_of = |j: usize| (bases[j].len() as f64).sqrt() as usize;
     let n_outer: usize = (0..l).map(q_of).sum();
     let columns = q + n_outer + rank;
-    let n_units = level.design.len() / (q * level.n_columns);
-    let mut design = vec![0.0; n_units * q * columns];
-    let mut response = vec![0.0; n_fits * n_units * q];
-    let rows = level.design.chunks_exact(level.n_columns);
-    for (r, (row, out)) in rows.zip(design.chunks_exact_mut(columns)).enumerate() {
+    let n_rows = level.design.len() / level.n_columns.max(1);
+    let mut design = vec![0.0; n_rows * columns];
+    let mut response = vec![0.0; n_fits * n_rows];
+    for r in 0..n_rows {
+        let row = &level.design[block(r, level.n_columns)];
+        let out = &mut design[block(r, columns)];
         let (z, x) = row.split_at(q + n_outer);
         let (out_z, out_x) = out.split_at_mut(q + n_outer);
         out_z.copy_from_slice(z);
@@ -428,10 +477,10 @@ fn change_basis(
         }
         fixed.map_row(x, out_x);
         // The sign of a rotated row is arbitrary; a positive diagonal lets equal units be found.
-        let sign = if out_z[r % q] < 0.0 { -1.0 } else { 1.0 };
+        let sign = if q > 0 && out_z[r % q] < 0.0 { -1.0 } else { 1.0 };
         for f in 0..n_fits {
             let y = level.response[r * n_fits + f];
-            response[f * n_units * q + r] = sign * fixed.map_response(f, out_x, y);
+            response[f * n_rows + r] = sign * fixed.map_response(f, out_x, y);
         }
         // Adding zero turns -0 into 0, whose bits differ.
         out.iter_mut().for_each(|value| *value = sign * *value + 0.0);
@@ -448,6 +497,7 @@ fn change_basis(
         response,
         basis: bases[l].clone(),
         is_residual: false,
+        series: None,
     }
 }
 

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::dense::{axpy, dot, householder, vectorised};
 use crate::nesting::Nesting;
+use crate::series::{Bundle, SeriesColumns, Shares};
 use crate::triangle::Triangle;
 
 /// Rows per task; boundaries depend on the data only, so sums have the same bits for any threads.
@@ -104,6 +105,9 @@ pub struct RowColumns<'a> {
     /// Position of each row in the residual covariance of its unit, and the order of that
     /// covariance. The innermost level is then the residual's, and has no columns of Z.
     pub visits: Option<(&'a [i32], usize)>,
+    /// How rows enter the inverse covariance of their unit, where units are series. The innermost
+    /// level is then theirs, and has no columns of Z.
+    pub series: Option<SeriesColumns<'a>>,
 }
 
 /// Rotated rows of the units of one level.
@@ -117,6 +121,12 @@ pub struct LevelRows {
     pub design: Vec<f64>,
     /// Per unit, `q` rows of one value per response.
     pub response: Vec<f64>,
+    /// Class of each row, where they are items of series.
+    pub classes: Vec<u32>,
+    /// Where the items of each bundle of series end.
+    pub bundles: Vec<usize>,
+    /// Weights of the classes in sums of squares.
+    pub shares: Option<Shares>,
 }
 
 /// The rotated rows: for each unit [T A] of as many rows as it has random effects, and the rest.
@@ -152,9 +162,19 @@ pub fn rotate(
         .map(|(l, z)| {
             width += z.len();
             let order = columns.visits.map(|(_, order)| order);
-            match order.filter(|_| l + 1 == columns.z.len()) {
+            let innermost = l + 1 == columns.z.len();
+            match order.filter(|_| innermost) {
                 Some(q) => LevelRows { q, n_columns: q + width, ..LevelRows::default() },
-                None => LevelRows { q: z.len(), n_columns: width, ..LevelRows::default() },
+                None => LevelRows {
+                    q: z.len(),
+                    n_columns: width,
+                    shares: columns
+                        .series
+                        .as_ref()
+                        .filter(|_| innermost)
+                        .map(SeriesColumns::shares),
+                    ..LevelRows::default()
+                },
             }
         })
         .collect();
@@ -187,6 +207,9 @@ impl RotatedRows {
         for (mine, its) in self.levels.iter_mut().zip(other.levels) {
             mine.design.extend_from_slice(&its.design);
             mine.response.extend_from_slice(&its.response);
+            let before = mine.classes.len();
+            mine.classes.extend_from_slice(&its.classes);
+            mine.bundles.extend(its.bundles.iter().map(|end| before + end));
         }
         self.remainder.merge(&mut other.remainder);
         self.total.merge(&mut other.total);
@@ -232,6 +255,7 @@ impl<'a> Chunk<'a> {
         let empty = |level: &LevelRows| LevelRows {
             q: level.q,
             n_columns: level.n_columns,
+            shares: level.shares.clone(),
             ..LevelRows::default()
         };
         Self {
@@ -251,6 +275,8 @@ impl<'a> Chunk<'a> {
     fn rotate(mut self, items: Range<usize>) -> RotatedRows {
         if self.nesting.levels.is_empty() {
             self.pass_up_rows(items, 0);
+        } else if self.columns.series.is_some() && self.nesting.levels.len() == 1 {
+            self.bundle_series(0, items);
         } else {
             items.for_each(|unit| self.rotate_unit(0, unit));
         }
@@ -272,6 +298,8 @@ impl<'a> Chunk<'a> {
         self.open[level].clear();
         if innermost {
             self.pass_up_rows(children, level + 1);
+        } else if self.columns.series.is_some() && level + 2 == self.nesting.levels.len() {
+            self.bundle_series(level + 1, children);
         } else {
             children.for_each(|child| self.rotate_unit(level + 1, child));
         }
@@ -348,6 +376,34 @@ impl<'a> Chunk<'a> {
         }
     }
 
+    /// Items of the series `units` of the innermost `level`, as one bundle.
+    fn bundle_series(&mut self, level: usize, units: Range<usize>) {
+        let columns = self.columns;
+        let Some(series) = &columns.series else { return };
+        let nesting = self.nesting;
+        let codes = |rows: Range<usize>| -> Vec<i32> {
+            rows.map(|position| series.step[nesting.row_at(position)]).collect()
+        };
+        let n_columns = self.out.levels[level].n_columns;
+        let all = codes(nesting.rows(level, units.clone()));
+        let mut bundle = Bundle::new(series, all, n_columns, columns.y.len());
+        for unit in units {
+            let rows = nesting.levels[level].children(unit);
+            let mut first = rows.start;
+            while first < rows.end {
+                let last = (first + TALL_UNIT).min(rows.end);
+                // The row before the first takes part in the first step.
+                let from = if first > rows.start { first - 1 } else { first };
+                self.gather(from..last, 0);
+                let end = (last == rows.end).then(|| series.step[nesting.row_at(rows.start)]);
+                let fresh = first - from..last - from;
+                bundle.add(series, &self.scratch, &codes(from..last), fresh, end);
+                first = last;
+            }
+        }
+        bundle.finish(series, &mut self.out.levels[level]);
+    }
+
     /// Pushes raw rows, without the columns of levels inside `level`, into the factor above it.
     fn pass_up_rows(&mut self, rows: Range<usize>, level: usize) {
         let inner: usize = self.columns.z[level..].iter().map(Vec::len).sum();
@@ -406,9 +462,14 @@ impl<'a> Chunk<'a> {
         let mut row = vec![0.0; p + n_fits];
         for level in &out.levels {
             let responses = level.response.chunks_exact(n_fits.max(1));
-            for (design, response) in level.design.chunks_exact(level.n_columns).zip(responses) {
+            let designs = level.design.chunks_exact(level.n_columns.max(1)).zip(responses);
+            for (i, (design, response)) in designs.enumerate() {
                 row[..p].copy_from_slice(&design[level.n_columns - p..]);
                 row[p..].copy_from_slice(response);
+                if let Some(shares) = &level.shares {
+                    let share = shares.of(level.classes[i]).sqrt();
+                    row.iter_mut().for_each(|value| *value *= share);
+                }
                 out.total.push_row(&row);
             }
         }
@@ -459,6 +520,7 @@ mod tests {
                 y: vec![plain(Some(&y))],
                 sqrt_weights: None,
                 visits: None,
+                series: None,
             };
             let mut rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
             let total: f64 = y.iter().map(|v| v * v).sum();

@@ -83,6 +83,36 @@ def varcorr_of(case_id):
 HOMOGENEOUS = ("ad", "ar1", "car1", "cs", "sp_exp", "toep")
 
 
+def has_visit_labels(case_id):
+    """Whether the reference's residual covariance is over visits, or points on a line."""
+    case = reference(case_id)
+    value = case["expect"]["residual_cov"]
+    one_axis = "," not in case["residual"].split("|")[0]
+    untyped = "type" not in value or {"cov", "variance_by_level"} & set(value)
+    return bool(not case.get("residual_scale") and untyped and one_axis)
+
+
+def residual_matrix_of(case_id, frame):
+    """R of one subject's rows, by the formulas of the reference's README."""
+    case = reference(case_id)
+    value, kind = case["expect"]["residual_cov"], case["residual"].split("(")[0]
+    columns = case["residual"].split("(")[1].split("|")[0].replace(" ", "").split(",")
+    points = frame[columns].to_numpy(dtype=float)
+    gap = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=2))
+    if kind == "sp_gau":
+        correlation = np.exp(-((gap / value["range"]) ** 2))
+    elif kind == "arma11":
+        phi, theta = value["phi"], value["theta"]
+        first = (1 + phi * theta) * (phi + theta) / (1 + 2 * phi * theta + theta**2)
+        correlation = np.where(gap == 0, 1.0, first * phi ** np.maximum(gap - 1, 0))
+    else:
+        correlation = value["rho"] ** gap
+    scale = np.ones(len(frame))
+    if case.get("residual_scale"):
+        scale = frame[case["residual_scale"]].astype(str).map(value["scale"]).to_numpy(dtype=float)
+    return value["variance"] * correlation * np.outer(scale, scale)
+
+
 def residual_cov_of(case_id):
     """{group: (visit labels, covariance matrix)}, the group None where there is one covariance."""
     value = reference(case_id)["expect"]["residual_cov"]
@@ -111,6 +141,8 @@ def sigma_of(case_id):
     expect = reference(case_id)["expect"]
     if "residual_cov" not in expect:
         return expect["sigma"]
+    if not has_visit_labels(case_id):
+        return np.sqrt(expect["residual_cov"]["variance"])
     kind = reference(case_id)["residual"].split("(")[0]
     cov = residual_cov_of(case_id)
     if kind not in HOMOGENEOUS or len(cov) > 1:

@@ -22,7 +22,7 @@ def lmm(formula, data, **arguments):
 def arguments_of(case_id):
     """Keyword arguments of the reference model beyond formula and data."""
     case = reference(case_id)
-    given = {key: case.get(key) for key in ("weights", "contrasts", "residual")}
+    given = {key: case.get(key) for key in ("weights", "contrasts", "residual", "residual_scale")}
     return {"method": case["method"]} | {key: value for key, value in given.items() if value}
 
 

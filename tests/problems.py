@@ -24,6 +24,13 @@ MODELS = {
     "(1 | a) + (x | a:b)": {"a": [[INTERCEPT]], "a:b": [[INTERCEPT, "x"]]},
     "(x | a/b)": {"a": [[INTERCEPT, "x"]], "a:b": [[INTERCEPT, "x"]]},
     "(1 | a/b/c)": {"a": [[INTERCEPT]], "a:b": [[INTERCEPT]], "a:b:c": [[INTERCEPT]]},
+    "(1 | a) + (1 | b:f)": {"a": [[INTERCEPT]], "b:f": [[INTERCEPT]]},
+    "(x | a) + (1 | b:c)": {"a": [[INTERCEPT, "x"]], "b:c": [[INTERCEPT]]},
+    "(x || a) + (1 | a:f) + (1 | b:c)": {
+        "a": [[INTERCEPT], ["x"]],
+        "a:f": [[INTERCEPT]],
+        "b:c": [[INTERCEPT]],
+    },
 }
 FIXED = "y ~ x + z"
 

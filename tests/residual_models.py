@@ -5,7 +5,8 @@ import pandas as pd
 
 from mlmfast.covariance import STRUCTURES
 
-KEYWORDS = sorted(STRUCTURES)
+# lin needs matrices of its own.
+KEYWORDS = sorted(set(STRUCTURES) - {"lin"})
 FIXED = "y ~ x + visit"
 
 

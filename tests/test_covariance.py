@@ -54,7 +54,9 @@ def structures_that(holds):
 
 def random_theta(structure, spread=0.7, seed=0):
     rng = np.random.default_rng(seed + structure.n_theta)
-    return spread * rng.standard_normal((N_FITS, structure.n_theta))
+    theta = spread * rng.standard_normal((N_FITS, structure.n_theta))
+    # Positive coefficients of positive semi-definite matrices where any theta will not do.
+    return theta if structure.everywhere else np.abs(theta) + 0.1
 
 
 def entries_of(structure, theta):
@@ -108,6 +110,13 @@ def test_natural_jacobian_matches_differences(structure):
     theta = random_theta(structure)
     expected = central(structure.natural, theta)
     assert_allclose(structure.natural_jacobian(theta), expected, rtol=1e-6, atol=1e-8)
+
+
+@every_structure
+def test_natural_hessian_matches_differences(structure):
+    theta = random_theta(structure)
+    expected = central(structure.natural_jacobian, theta)
+    assert_allclose(structure.natural_hessian(theta), expected, rtol=1e-5, atol=1e-6)
 
 
 @every_structure

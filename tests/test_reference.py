@@ -11,11 +11,14 @@ from .cases import (
     ALL,
     cases_of,
     cases_with,
+    data_of,
+    has_visit_labels,
     n_parameters_of,
     our_group,
     our_level,
     reference,
     residual_cov_of,
+    residual_matrix_of,
     sigma_of,
     tolerance,
     varcorr_of,
@@ -105,7 +108,22 @@ def test_residual_standard_deviation(case_id):
     assert fit.scale == pytest.approx(fit.sigma**2, rel=1e-14, abs=0)
 
 
-@pytest.mark.parametrize("case_id", cases_with("residual_cov"))
+LABELLED = [case_id for case_id in cases_with("residual_cov") if has_visit_labels(case_id)]
+UNLABELLED = sorted(set(cases_with("residual_cov")) - set(LABELLED))
+
+
+@pytest.mark.parametrize("case_id", UNLABELLED)
+def test_residual_covariance_of_subjects(case_id):
+    fit, rtol, frame = fit_case(case_id), tolerance(case_id, "residual_cov"), data_of(case_id)
+    subject = reference(case_id)["residual"].split("|")[1].strip(" )")
+    frame = frame.dropna(subset=[reference(case_id)["formula"].split("~")[0].strip()])
+    for label, own in list(frame.groupby(subject, observed=True))[:12]:
+        target = residual_matrix_of(case_id, own)
+        error = np.abs(fit.R(label).to_numpy() - target)
+        assert np.all(error <= rtol * geometric(np.diag(target))), label
+
+
+@pytest.mark.parametrize("case_id", LABELLED)
 def test_residual_covariance(case_id):
     fit, rtol = fit_case(case_id), tolerance(case_id, "residual_cov")
     for group, (levels, matrix) in residual_cov_of(case_id).items():

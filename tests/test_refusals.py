@@ -292,21 +292,6 @@ def test_loading_what_is_no_fit(tmp_path, text):
         mlm.load(path)
 
 
-# What later versions will do and this one must refuse by name.
-NOT_YET = {
-    "crossed factors": ("y ~ x + (1 | a) + (1 | b)", {}),
-    "crossed factors with slopes": ("y ~ x + (x | a) + (z | c)", {}),
-    "residual variances by group": ("y ~ x + (1 | a)", {"residual_scale": "f"}),
-    "Kenward-Roger": ("y ~ x + (1 | a)", {"ddf": "kenward-roger"}),
-}
-
-
-@pytest.mark.parametrize(("formula", "arguments"), NOT_YET.values(), ids=NOT_YET)
-def test_what_is_not_available_yet_says_so(frame, formula, arguments):
-    with pytest.raises(ModelError, match=r"(?i)not (yet )?(available|supported|implemented)"):
-        mlm.lmm(formula, frame, **arguments)
-
-
 # -- residual structures -------------------------------------------------------------------------
 
 
@@ -381,11 +366,107 @@ def test_infinite_coordinates():
         mlm.lmm("y ~ x", frame, residual="sp_exp(time | subject)")
 
 
-def test_a_start_for_the_residual_covariance_is_not_available_yet():
-    with pytest.raises(ModelError, match="not available yet"):
-        mlm.lmm("y ~ x", without_repeats(), residual="us(visit | subject)", start={"Residual": 2.0})
+BAD_SCALES = {
+    "unknown column": ("nowhere", DataError, r"nowhere"),
+    "unknown function": ("log(time)", FormulaError, r"log\(time\).*power\(x\)"),
+    "power of a word": ("power(arm)", DataError, r"power\(arm\).*numbers"),
+    "power at 0": ("power(time)", DataError, r"time = 0.*exp\(time\)"),
+    "two columns": ("exp(time, x)", FormulaError, r"one column"),
+    "an expression": ("exp(time + x)", FormulaError, r"time \+ x.*not the name"),
+    "one level": ("one", ModelError, r"'one' has 1 level"),
+    "a level a row": ("x", ModelError, r"'x' has \d+ levels.*power\(x\)"),
+    "a constant": ("exp(w)", ModelError, r"cannot be told apart"),
+    "one factor twice": ("arm * arm", ModelError, r"cannot be told apart"),
+    "a number": (2, FormulaError, r"not int"),
+}
 
 
-def test_scales_beside_a_residual_structure_are_not_available_yet():
-    with pytest.raises(ModelError, match=r"residual_scale.*not available yet"):
-        mlm.lmm("y ~ x", without_repeats(), residual="ar1(visit | subject)", residual_scale="site")
+@pytest.mark.parametrize(("scale", "error", "message"), BAD_SCALES.values(), ids=BAD_SCALES)
+def test_bad_residual_scale(scale, error, message):
+    with pytest.raises(error, match=message):
+        mlm.lmm("y ~ x", without_repeats().assign(w=2.0), residual_scale=scale)
+
+
+BAD_NUMBERS = {
+    "a fraction": ("toep(visit | subject, 1.5)", FormulaError, r"whole number, found 1\.5"),
+    "too many bands": ("toep(visit | subject, 9)", ModelError, r"toep\(9\) over 4 levels"),
+    "no number wanted": ("cs(visit | subject, 2)", FormulaError, r"'cs' takes no number"),
+    "another name": ("fa(visit | subject, nu=2)", FormulaError, r"'fa' takes order= or k= or q="),
+    "not a number": ("toep(visit | subject, q=arm)", FormulaError, r"arm.*not a number"),
+    "order of ad": ("ad(2)(visit | subject)", ModelError, r"order 1"),
+    "smoothness": ("sp_matern(time | subject, nu=99)", ModelError, r"nu must lie"),
+}
+
+
+@pytest.mark.parametrize(("residual", "error", "message"), BAD_NUMBERS.values(), ids=BAD_NUMBERS)
+def test_bad_number_of_a_structure(residual, error, message):
+    with pytest.raises(error, match=message):
+        mlm.lmm("y ~ x", without_repeats(), residual=residual)
+
+
+BAD_PRODUCTS = {
+    "two subjects": ("us(arm | subject) @ ar1(visit | subject)", FormulaError, r"stands once"),
+    "nothing beside": ("@ ar1(visit | subject)", FormulaError, r"lacks a structure"),
+    "no subject": ("us(arm) @ ar1(visit)", FormulaError, r"no '\| subject'"),
+    "second without scale": ("us(word) @ fa(visit | subject)", ModelError, r"write it first"),
+    "unknown": ("us(word) @ ar(visit | subject)", FormulaError, r"'ar'.*did you mean"),
+}
+
+
+@pytest.mark.parametrize(("residual", "error", "message"), BAD_PRODUCTS.values(), ids=BAD_PRODUCTS)
+def test_bad_direct_product(residual, error, message):
+    frame = without_repeats().assign(word=lambda d: d["visit"].isin(["v1", "v2"]).astype(str))
+    with pytest.raises(error, match=message):
+        mlm.lmm("y ~ x", frame, residual=residual)
+
+
+BAD_MATRICES = {
+    "none": (None, ModelError, r"needs its known matrices"),
+    "empty": ([], ModelError, r"no matrix"),
+    "wrong order": ([np.eye(3)], ModelError, r"matrix 1 has shape \(3, 3\).*4 visits"),
+    "words": ([[["a"]]], ModelError, r"not a number"),
+    "not symmetric": ([np.eye(4), np.triu(np.ones((4, 4)))], ModelError, r"not symmetric"),
+    "dependent": ([np.eye(4), 2 * np.eye(4)], ModelError, r"depend linearly"),
+    "never positive definite": ([np.ones((4, 4))], ModelError, r"no positive definite"),
+    "missing visit": ([pd.DataFrame(np.eye(2))], DataError, r"no row or column for visit 'v1'"),
+    "visit twice": ([pd.DataFrame(np.eye(2), [1, 1], [1, 2])], DataError, r"twice"),
+}
+
+
+@pytest.mark.parametrize(("lin", "error", "message"), BAD_MATRICES.values(), ids=BAD_MATRICES)
+def test_bad_known_matrices(lin, error, message):
+    with pytest.raises(error, match=message):
+        mlm.lmm("y ~ x", without_repeats(), residual="lin(visit | subject)", lin=lin)
+
+
+def test_known_matrices_without_their_structure():
+    with pytest.raises(ModelError, match=r"lin= gives the known matrices"):
+        mlm.lmm("y ~ x", without_repeats(), residual="us(visit | subject)", lin=[np.eye(4)])
+
+
+def test_one_point_twice_in_a_subject_names_it():
+    frame = without_repeats()
+    twice = pd.concat([frame, frame.iloc[[7]]])
+    with pytest.raises(DataError, match=rf"'{frame.iloc[7]['subject']}' has several rows at time"):
+        mlm.lmm("y ~ x", twice, residual="sp_exp(time | subject)")
+
+
+def test_fewer_subjects_than_an_unstructured_covariance_has_visits():
+    frame = without_repeats()
+    few = frame[frame["subject"].isin(sorted(frame["subject"].unique())[:3])]
+    with pytest.raises(ModelError, match=r"4 visits needs.*subjects; found 3 subject"):
+        mlm.lmm("y ~ 1", few, residual="us(visit | subject)")
+
+
+def test_an_arm_of_one_subject():
+    frame = without_repeats()
+    frame["arm"] = np.where(frame["subject"] == frame["subject"].iloc[0], "alone", "rest")
+    with pytest.raises(ModelError, match=r"several subjects.*1 subject.*'alone'"):
+        mlm.lmm("y ~ x", frame, residual="cs(visit | arm / subject)")
+
+
+def test_more_parameters_than_rows():
+    frame = without_repeats()
+    few = frame[frame["subject"].isin(sorted(frame["subject"].unique())[:3])]
+    with pytest.raises(ModelError, match=r"has 13 parameters; found 3 subject"):
+        mlm.lmm("y ~ 1", few.head(11), residual="fa(visit | subject, 3)")

@@ -50,5 +50,5 @@ def test_the_root_of_a_singular_covariance():
 
 
 def test_kinds_of_residuals_are_named(fit):
-    with pytest.raises(ModelError, match="raw, pearson, marginal, scaled"):
+    with pytest.raises(ModelError, match="raw, pearson, studentised, marginal"):
         fit.resid("deviance")

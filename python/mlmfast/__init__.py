@@ -12,9 +12,11 @@ from mlmfast import mvn
 from mlmfast._core import __version__
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
+from mlmfast.compare_fits import Comparison, compare
 from mlmfast.compare_structures import compare_structures
 from mlmfast.covariance import structures
 from mlmfast.datasets import load_sleepstudy
+from mlmfast.emmeans import joint_tests
 from mlmfast.errors import (
     AliasedWarning,
     ComparisonError,
@@ -34,6 +36,7 @@ __all__ = [
     "LMM",
     "AliasedWarning",
     "Certificate",
+    "Comparison",
     "ComparisonError",
     "ConvergenceWarning",
     "DataError",
@@ -45,7 +48,9 @@ __all__ = [
     "NewtonOptions",
     "SingularFitWarning",
     "__version__",
+    "compare",
     "compare_structures",
+    "joint_tests",
     "lmm",
     "load",
     "load_sleepstudy",

@@ -7,11 +7,18 @@ from mlmfast.arrays import CodeArray, FloatArray
 
 __all__ = [
     "CollinearRandomEffects",
+    "CrossedReduction",
+    "Crossing",
+    "IterativeReduction",
     "Nesting",
+    "NotConverged",
     "NotNested",
     "Reduction",
     "__version__",
     "column_statistics",
+    "innovations",
+    "run_chain",
+    "walk_series",
 ]
 
 __version__: str
@@ -19,17 +26,32 @@ __version__: str
 #: Contiguous memory, offset and stride of a column's values in it.
 _Values: TypeAlias = tuple[FloatArray, int, int]
 _Column: TypeAlias = tuple[_Values | None, float, float]
+#: Step by row, classes of ends and of steps, combinations, whether series close, share of an end,
+#: weights of every class, whether iterations walk along the rows.
+_Series: TypeAlias = tuple[
+    CodeArray, int, int, list[tuple[float, float, float]], bool, float, int, bool
+]
 _Entry: TypeAlias = tuple[int, int, int]
 
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
+def run_chain(f: FloatArray, z: FloatArray) -> FloatArray: ...
+def walk_series(
+    a: FloatArray, b: FloatArray, starts: CodeArray, values: FloatArray, whiten: bool
+) -> FloatArray: ...
+def innovations(z: FloatArray, y: FloatArray, g: FloatArray) -> FloatArray: ...
 
 class NotNested(ValueError): ...
 class CollinearRandomEffects(ValueError): ...
+class NotConverged(ArithmeticError): ...
 
 @final
 class Nesting:
     def __new__(
-        cls, n_rows: int, codes: Sequence[CodeArray], n_units: Sequence[int]
+        cls,
+        n_rows: int,
+        codes: Sequence[CodeArray],
+        n_units: Sequence[int],
+        positions: CodeArray | None = None,
     ) -> Nesting: ...
     def codes(self, level: int) -> CodeArray: ...
 
@@ -47,6 +69,7 @@ class Reduction:
         sqrt_weights: FloatArray | None = None,
         visits: CodeArray | None = None,
         n_visits: int = 0,
+        series: _Series | None = None,
         share: bool = True,
     ) -> Reduction: ...
     @property
@@ -60,6 +83,8 @@ class Reduction:
     @property
     def within(self) -> tuple[FloatArray, int]: ...
     def visit_moments(self, fit: int) -> tuple[FloatArray, FloatArray]: ...
+    def lag_products(self, fit: int) -> FloatArray: ...
+    def class_squares(self, fit: int) -> FloatArray: ...
     @property
     def bases(self) -> list[FloatArray]: ...
     @property
@@ -78,6 +103,147 @@ class Reduction:
     def information_derivatives(
         self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry]
     ) -> FloatArray | None: ...
+    def likelihood_derivatives(
+        self,
+        g: Sequence[FloatArray],
+        fits: Sequence[int],
+        entries: Sequence[_Entry],
+        reml: bool,
+    ) -> list[FloatArray]: ...
+    def information_second_derivatives(
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        entries: Sequence[_Entry],
+        weights: FloatArray | None = None,
+    ) -> FloatArray | None: ...
     def conditional(
         self, g: Sequence[FloatArray], fit: int, beta: FloatArray
     ) -> list[tuple[FloatArray, FloatArray]] | None: ...
+
+@final
+class Crossing:
+    def __new__(
+        cls, n_rows: int, codes: Sequence[CodeArray], n_units: Sequence[int]
+    ) -> Crossing: ...
+    def codes(self, level: int) -> CodeArray: ...
+
+@final
+class CrossedReduction:
+    def __new__(
+        cls,
+        crossing: Crossing,
+        *,
+        z: Sequence[Sequence[_Column]],
+        x: Sequence[_Column],
+        y: Sequence[_Column],
+        noise: Sequence[float],
+        terms: Sequence[Sequence[tuple[int, str]]],
+        sqrt_weights: FloatArray | None = None,
+    ) -> CrossedReduction: ...
+    @property
+    def kept(self) -> list[int]: ...
+    @property
+    def x_factor(self) -> FloatArray: ...
+    @property
+    def ols(self) -> FloatArray: ...
+    @property
+    def y_scale(self) -> FloatArray: ...
+    @property
+    def within(self) -> tuple[FloatArray, int]: ...
+    @property
+    def bases(self) -> list[FloatArray]: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def curvature(self) -> str: ...
+    def evaluate(
+        self,
+        g: Sequence[FloatArray],
+        fits: Sequence[int],
+        entries: Sequence[_Entry],
+        reml: bool,
+        derivatives: bool,
+        exact: bool = False,
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
+    def solve(
+        self, g: Sequence[FloatArray], fits: Sequence[int]
+    ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
+    def information_derivatives(
+        self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry]
+    ) -> FloatArray | None: ...
+    def likelihood_derivatives(
+        self,
+        g: Sequence[FloatArray],
+        fits: Sequence[int],
+        entries: Sequence[_Entry],
+        reml: bool,
+    ) -> list[FloatArray]: ...
+    def information_second_derivatives(
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        entries: Sequence[_Entry],
+        weights: FloatArray | None = None,
+    ) -> FloatArray | None: ...
+    def prediction_error(
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        codes: Sequence[CodeArray],
+        z: Sequence[FloatArray],
+    ) -> tuple[FloatArray, FloatArray] | None: ...
+    def conditional(
+        self, g: Sequence[FloatArray], fit: int, beta: FloatArray
+    ) -> list[tuple[FloatArray, FloatArray]] | None: ...
+
+@final
+class IterativeReduction:
+    def __new__(
+        cls,
+        codes: Sequence[CodeArray],
+        n_levels: Sequence[int],
+        *,
+        z: Sequence[Sequence[_Column]],
+        x: Sequence[_Column],
+        y: Sequence[_Column],
+        noise: Sequence[float],
+        terms: Sequence[Sequence[tuple[int, str]]],
+        sqrt_weights: FloatArray | None = None,
+        probes: int = 30,
+        exact: bool = False,
+        seed: int = 0,
+        tolerance: float = 1e-10,
+        max_iter: int = 2000,
+    ) -> IterativeReduction: ...
+    @property
+    def kept(self) -> list[int]: ...
+    @property
+    def x_factor(self) -> FloatArray: ...
+    @property
+    def ols(self) -> FloatArray: ...
+    @property
+    def y_scale(self) -> FloatArray: ...
+    @property
+    def bases(self) -> list[FloatArray]: ...
+    @property
+    def n_probes(self) -> int: ...
+    def moments(self, fit: int) -> list[FloatArray]: ...
+    def evaluate(
+        self,
+        g: Sequence[FloatArray],
+        fits: Sequence[int],
+        entries: Sequence[_Entry],
+        reml: bool,
+        derivatives: bool,
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
+    def monte_carlo(
+        self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry], reml: bool
+    ) -> tuple[float, FloatArray, FloatArray, FloatArray] | None: ...
+    def solve(
+        self, g: Sequence[FloatArray], fits: Sequence[int]
+    ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
+    def information_derivatives(
+        self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry]
+    ) -> FloatArray | None: ...
+    def conditional_means(self, g: Sequence[FloatArray], fit: int) -> list[FloatArray] | None: ...

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.degrees_of_freedom import FittedRows
 from mlmfast.design import Design
 from mlmfast.errors import DataError
 from mlmfast.fit import CovarianceFit
+from mlmfast.model_frame import ModelFrame
 from mlmfast.reduced_model import Estimates, ReducedModel
+
+if TYPE_CHECKING:
+    from mlmfast.batch_tests import BatchTests
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class FitBatch:
     n_evaluations: IntArray
     n_iterations: IntArray
     method: str
+    #: What the fits were made from, which tests need.
+    rows: tuple[FittedRows, ...] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.llf)
@@ -65,6 +72,42 @@ class FitBatch:
         """-2 llf, shape (n_fits,)."""
         return -2.0 * self.llf
 
+    def df(self, ddf: str | float = "satterthwaite") -> FloatArray:
+        """Degrees of freedom of each coefficient, (n_fits, p); NaN where aliased or not fitted.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> model = mlm.LMM("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+        >>> batch = model.fit_many(model.fit().simulate(2, seed=1))
+        >>> batch.df().round(0)[:, 1].tolist()
+        [161.0, 161.0]
+        """
+        from mlmfast.batch_tests import batch_df
+
+        return batch_df(self, ddf)
+
+    def tests(self, L: Any, rhs: Any = 0.0, ddf: str | float = "satterthwaite") -> BatchTests:
+        """t tests of each row of L, and the F test of all, in every fit.
+
+        Parameters
+        ----------
+        L : as `LMMResult.contrast` takes.
+        rhs : values under the hypotheses.
+        ddf : method of degrees of freedom.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> model = mlm.LMM("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+        >>> batch = model.fit_many(model.fit().simulate(2, seed=1))
+        >>> batch.tests("Days = 10").pvalue.shape
+        (2, 1)
+        """
+        from mlmfast.batch_tests import batch_tests
+
+        return batch_tests(self, L, rhs, ddf)
+
     @classmethod
     def from_fit(
         cls,
@@ -72,6 +115,7 @@ class FitBatch:
         covariance: CovarianceFit,
         estimates: Estimates,
         method: str,
+        frame: ModelFrame | None = None,
     ) -> FitBatch:
         """Collect the parts of a batch fit."""
         design, newton = model.design, covariance.newton
@@ -93,7 +137,29 @@ class FitBatch:
             n_evaluations=covariance.n_evaluations,
             n_iterations=newton.n_iterations,
             method=method,
+            rows=_fitted_rows(model, covariance, estimates, frame),
         )
+
+
+def _fitted_rows(
+    model: ReducedModel,
+    covariance: CovarianceFit,
+    estimates: Estimates,
+    frame: ModelFrame | None,
+) -> tuple[FittedRows, ...]:
+    return tuple(
+        FittedRows(
+            model,
+            covariance.criterion,
+            covariance.theta[fit : fit + 1],
+            tuple(bool(flag) for flag in covariance.singular[fit]),
+            estimates.beta[fit],
+            estimates.vcov[fit],
+            frame,
+            fit,
+        )
+        for fit in range(len(estimates.beta))
+    )
 
 
 def response_matrix(Y: Any, design: Design) -> list[FloatArray]:

@@ -15,7 +15,7 @@ from mlmfast.newton import Derivatives, NewtonResult, newton_step
 #: Eigenvalues of G (orthonormal basis: 1 is a unit's mean square) tried as exactly 0.
 _TRY_ZERO = 1e-5
 #: Rise of -2 log-likelihood that setting them to 0 may cost.
-_FREE = 1e-9
+FREE = 1e-9
 #: Returns to the iteration from a singular covariance that was no minimum.
 _ROUNDS = 6
 #: Steps tried from such a point; slopes and curvatures that count as downward.
@@ -34,11 +34,9 @@ class SomeFits:
     chosen: IntArray
 
     def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
-        """The criterion of the listed fits."""
         return self.criterion(theta, self.chosen[fits])
 
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
-        """See `Criterion.move`."""
         return self.criterion.move(theta, step)
 
 
@@ -72,7 +70,7 @@ def settle(criterion: Criterion, newton: NewtonResult, iterate: Iterate, fits: I
 
     ``newton`` has a row for each of ``fits``; its arrays become those of the result.
     """
-    out = _set_zeros(criterion, newton, fits)
+    out = set_zeros(criterion, newton, fits)
     newton = out.newton
     # The other terms leave no parameter undetermined.
     open_ended = np.array([t.by_row and not t.is_residual for t in criterion.terms])
@@ -87,32 +85,38 @@ def settle(criterion: Criterion, newton: NewtonResult, iterate: Iterate, fits: I
             if view.way_down is None and not newton.converged[row]:
                 # The iteration had stopped for want of a step that leads down: there is none.
                 newton.decrement[row], newton.min_eigenvalue[row] = view.decrement, view.curvature
-                newton.converged[row] = view.decrement <= _FREE and view.curvature > -_DOWN
+                newton.converged[row] = view.decrement <= FREE and view.curvature > -_DOWN
         starts = [view.way_down for view in views if view.way_down is not None]
         rows = rows[[view.way_down is not None for view in views]]
         if rows.size:
-            again = _set_zeros(criterion, iterate(np.stack(starts), fits[rows]), fits[rows])
+            again = set_zeros(criterion, iterate(np.stack(starts), fits[rows]), fits[rows])
             out.put(rows, again, np.ones(len(rows), dtype=np.bool_))
     return out
 
 
-def _set_zeros(criterion: Criterion, newton: NewtonResult, fits: IntArray) -> Settled:
+def set_zeros(criterion: Criterion, newton: NewtonResult, fits: IntArray) -> Settled:
     """Make small eigenvalues of G exactly 0 where that costs nothing."""
     theta = newton.theta.copy()
-    rounded = theta.copy()
-    singular = np.zeros((len(theta), len(criterion.terms)), dtype=np.bool_)
-    for k, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
-        if not term.is_residual:
-            rounded[:, s], singular[:, k] = term.at_boundary(theta[:, s], _TRY_ZERO)
+    rounded, singular = rounded_to_boundary(criterion, theta)
     try_rows = np.flatnonzero((rounded != theta).any(axis=1) | singular.any(axis=1))
     tried = np.zeros(len(theta), dtype=np.intp)
     if try_rows.size:
         after = criterion.value(rounded[try_rows], fits[try_rows])
         tried[try_rows] = 1
-        good = after <= newton.value[try_rows] + _FREE
+        good = after <= newton.value[try_rows] + FREE
         theta[try_rows[good]] = rounded[try_rows[good]]
         singular[try_rows[~good]] = False
     return Settled(theta, singular, replace(newton, n_evaluations=newton.n_evaluations + tried))
+
+
+def rounded_to_boundary(criterion: Criterion, theta: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """theta with small eigenvalues of G exactly 0, and terms that had some, (n_fits, n_terms)."""
+    rounded = theta.copy()
+    singular = np.zeros((len(theta), len(criterion.terms)), dtype=np.bool_)
+    for k, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
+        if not term.is_residual:
+            rounded[:, s], singular[:, k] = term.at_boundary(theta[:, s], _TRY_ZERO)
+    return rounded, singular
 
 
 class _View(NamedTuple):
@@ -135,7 +139,7 @@ def _look_round(
     fits = np.array([fit])
     at = criterion(theta[None], fits)
     step = newton_step(at, _DOWN)
-    spent, lowest, way_down = 1, float(at.value[0]) - 10 * _FREE, None
+    spent, lowest, way_down = 1, float(at.value[0]) - 10 * FREE, None
     entries = criterion.entry_slices
     for term, s, e, here in zip(
         criterion.terms, criterion.theta_slices, entries, singular, strict=True

@@ -91,6 +91,8 @@ def _add_fit(commands: Any) -> None:
                      help="rows with missing values: drop them (default) or stop")  # fmt: skip
     fit.add_argument("--residual", metavar="STRUCTURE",
                      help='covariance of the residuals, such as "us(visit | subject)"')  # fmt: skip
+    fit.add_argument("--residual-scale", metavar="SCALE",
+                     help='residual SD by level ("sex") or number ("power(x)")')  # fmt: skip
     fit.add_argument("--ddf", help="degrees of freedom of tests: a method's name or a number")
     fit.add_argument("--out", metavar="FILE", help="save the fit as JSON")
     fit.add_argument("--html", metavar="FILE", help="write the report as a web page")
@@ -124,6 +126,7 @@ def _fitted(arguments: argparse.Namespace) -> LMMResult:
             arguments.formula,
             data,
             residual=arguments.residual,
+            residual_scale=arguments.residual_scale,
             weights=arguments.weights,
             offset=arguments.offset,
             na_action=arguments.na_action,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.clusters import are_nested
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.factor import level_labels
 from mlmfast.formula import parse_formula
@@ -176,22 +177,31 @@ def _rows(source: FitSource, record: FitRecord, cluster: object, what: str) -> I
 
 
 def _cluster_rows(source: FitSource, record: FitRecord, cluster: object) -> IntArray:
-    """Rows of a level of the outermost grouping factor; all rows for None."""
+    """Rows of a level of the outermost grouping factor (of any, if they cross); all for None."""
     if cluster is None:
         return np.arange(source.design.n_obs)
     if not record.groups:
         raise ModelError(
             f"the model has no grouping factor, so no cluster {cluster!r}; leave the cluster out"
         )
-    outermost = source.design.factors[record.levels[0]]
-    label = _label(cluster)
-    if label not in outermost.labels:
-        close = difflib.get_close_matches(label, outermost.labels, n=3, cutoff=0.0)
+    design, label = source.design, _label(cluster)
+    outermost = design.factors[record.levels[0]]
+    where, known = [outermost], f"the outermost grouping factor {outermost.name!r}"
+    if not are_nested(design, record.levels):
+        # No factor is outermost: a level of any of them names its rows.
+        where = [design.factors[f] for f in record.levels]
+        known = f"the grouping factors {', '.join(repr(f.name) for f in where)}"
+    found = [factor for factor in where if label in factor.labels]
+    if len(found) > 1:
+        names = " and ".join(repr(factor.name) for factor in found)
+        raise DataError(f"{label!r} is a level of {names}; rename the levels of one of them")
+    if not found:
+        labels = [text for factor in where for text in factor.labels]
+        close = difflib.get_close_matches(label, labels, n=3, cutoff=0.0)
         raise DataError(
-            f"{label!r} is not a level of the outermost grouping factor {outermost.name!r}; the "
-            f"closest are {', '.join(map(repr, close))}"
+            f"{label!r} is not a level of {known}; the closest are {', '.join(map(repr, close))}"
         )
-    return np.flatnonzero(outermost.codes == outermost.labels.index(label))
+    return np.flatnonzero(found[0].codes == found[0].labels.index(label))
 
 
 def _label(cluster: object) -> str:

@@ -16,8 +16,8 @@ from mlmfast.model import lmm
 from mlmfast.result import LMMResult
 
 _FIGURES = ("llf", "deviance", "aic", "aicc", "bic")
-# Without bands of its own it is the unstructured covariance once more.
-_LEFT_OUT = ("un",)
+# Without bands of its own it is the unstructured covariance once more; lin needs matrices.
+_LEFT_OUT = ("un", "lin")
 
 
 def compare_structures(
@@ -106,8 +106,13 @@ def _default_structures(data: object, columns: tuple[str, ...]) -> tuple[str, ..
     return tuple(
         word
         for word, kind in sorted(STRUCTURES.items())
-        if kind.keyword == word and kind.needs in needs and word not in _LEFT_OUT
+        if kind.keyword == word and kind.needs in needs and word not in _left_out(columns)
     )
+
+
+def _left_out(columns: tuple[str, ...]) -> tuple[str, ...]:
+    # With one coordinate there is no direction to tell apart.
+    return _LEFT_OUT if len(columns) > 1 else (*_LEFT_OUT, "sp_powa")
 
 
 def _quoted(name: str) -> str:

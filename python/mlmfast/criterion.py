@@ -98,7 +98,7 @@ class Criterion:
     theta of all terms stand one after the other, terms ordered by level.
     """
 
-    reduction: _core.Reduction
+    reduction: _core.Reduction | _core.CrossedReduction | _core.IterativeReduction
     terms: tuple[TermBlock, ...]
     level_sizes: tuple[int, ...]
     reml: bool
@@ -294,6 +294,7 @@ class Criterion:
 
     def _within_variance(self, fits: IntArray) -> FloatArray:
         # Residual variance over that of ordinary least squares; few degrees of freedom tell little.
+        assert not isinstance(self.reduction, _core.IterativeReduction), "it starts from moments"
         rss, df = self.reduction.within
         if df < 3:
             return np.full(len(fits), 0.5)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.boundary import SomeFits, replace_rows, settle
+from mlmfast.boundary import SomeFits, replace_rows, set_zeros, settle
 from mlmfast.criterion import Criterion
+from mlmfast.identification import HeldCriterion, confounded_terms
+from mlmfast.iterative import fit_iteratively
 from mlmfast.newton import NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.several_minima import is_better, look_elsewhere
@@ -35,6 +37,8 @@ class CovarianceFit:
     singular: BoolArray
     newton: NewtonResult
     n_evaluations: IntArray
+    #: Blocks of random effects that the residual covariance expresses already, held at 0.
+    confounded: tuple[int, ...] = ()
 
 
 def fit_covariance(
@@ -51,6 +55,12 @@ def fit_covariance(
         nothing = np.zeros((n_fits, 0), dtype=np.bool_)
         newton = _no_parameters(criterion)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
+    if model.iterative is not None:
+        theta = model.moment_start(criterion) if start is None else start
+        newton = fit_iteratively(criterion, theta, options)
+        found = set_zeros(criterion, newton, fits)
+        newton = found.newton
+        return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations)
     structured = model.design.residual is not None
     if start is not None:
         theta = start
@@ -58,6 +68,9 @@ def fit_covariance(
         theta = model.residual_start(criterion, fits) if structured else criterion.start(fits)
     # Scoring in the entries of R would leave its structure.
     scoring = None if structured else criterion
+    confounded = confounded_terms(model, criterion, theta) if start is None else []
+    if confounded:
+        return _fit_held(criterion, theta, options, confounded)
 
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
         some = SomeFits(criterion, chosen)
@@ -73,6 +86,27 @@ def fit_covariance(
     newton = found.newton
     n_evaluations = newton.n_evaluations + int(start is None and not structured)
     return CovarianceFit(criterion, found.theta, found.singular, newton, n_evaluations)
+
+
+def _fit_held(
+    criterion: Criterion, theta: FloatArray, options: NewtonOptions, confounded: list[int]
+) -> CovarianceFit:
+    """Fit with some random effects held at 0, which costs nothing: R expresses their share of V."""
+    theta = theta.copy()
+    held = np.zeros(criterion.n_theta, dtype=np.bool_)
+    for block in confounded:
+        held[criterion.theta_slices[block]] = True
+    theta[:, held] = 0.0
+    part = HeldCriterion(criterion, theta, np.flatnonzero(~held))
+    newton = newton_raphson(part, theta[:, ~held], options, _max_step)
+    found = part.whole(newton.theta, np.arange(len(theta)))
+    newton = replace(newton, theta=found)
+    settled = set_zeros(criterion, newton, np.arange(len(theta)))
+    settled.singular[:, confounded] = True
+    spent = settled.newton.n_evaluations
+    return CovarianceFit(
+        criterion, settled.theta, settled.singular, newton, spent, tuple(confounded)
+    )
 
 
 def _max_step(theta: FloatArray) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,8 @@ from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.record import FitRecord, ResidualRecord
+from mlmfast.record import FitRecord, ResidualRecord, ScaleRecord
+from mlmfast.residual_scale import ScaleDesign
 from mlmfast.residual_structure import ResidualDesign
 from mlmfast.variance_components import correlations
 
@@ -54,6 +56,11 @@ def residual_covariances(design: Design, record: FitRecord, rows: IntArray) -> F
         out[:, diagonal, diagonal] = sd**2
         return out
     if design.residual.points is not None:
+        if design.residual.series is not None:
+            from mlmfast.series_residuals import series_correlations
+
+            within = series_correlations(design.residual, record.residual, rows)
+            return within * (sd[:, :, None] * sd[:, None, :])
         return _scattered(design.residual, record.residual, rows, sd)
     units, positions = design.residual.units[rows], design.residual.positions[rows]
     correlation = correlations(residual_template(record.residual))
@@ -69,10 +76,11 @@ def _scattered(
     assert design.points is not None
     assert isinstance(design.structure, Spatial)
     points = design.points[rows]
-    gaps = points[:, :, None, :] - points[:, None, :, :]
-    distances = np.sqrt((gaps * gaps).sum(axis=3))
+    distances = design.structure.separations(points[:, :, None, :], points[:, None, :, :])
+    m, n = rows.shape
+    flat = distances.reshape(m * n * n, *distances.shape[3:])
     theta = design.structure.from_natural(record.parameters[None])
-    values = design.structure.at_distances(theta, distances.ravel())[0].reshape(distances.shape)
+    values = design.structure.at_distances(theta, flat)[0].reshape(m, n, n)
     correlation = values / values.ravel()[0]
     units = design.units[rows]
     out = correlation * (sd[:, :, None] * sd[:, None, :])
@@ -89,8 +97,18 @@ def residual_template(residual: ResidualRecord) -> FloatArray:
 
 
 def noise_sd(design: Design, record: FitRecord) -> FloatArray:
-    """Residual standard deviation of each row, sigma / sqrt(weight), shape (n,)."""
+    """Residual standard deviation of each row, sigma s_i / sqrt(weight), shape (n,)."""
+    if record.residual_scale is not None:
+        assert design.residual is not None
+        assert design.residual.scale is not None
+        factor = row_scales(design.residual.scale, record.residual_scale)
+        return factor * noise_sd(design, replace(record, residual_scale=None))
     if record.residual is not None and design.residual is not None and np.isnan(record.sigma2):
+        if design.residual.points is not None:
+            from mlmfast.series_residuals import standard_deviations
+
+            sd = standard_deviations(design.residual, record.residual)
+            return np.asarray(sd if design.weights is None else sd / np.sqrt(design.weights))
         by_visit = np.sqrt(np.diag(residual_template(record.residual)))
         sd = by_visit[design.residual.positions]
         return np.asarray(sd if design.weights is None else sd / np.sqrt(design.weights))
@@ -98,6 +116,13 @@ def noise_sd(design: Design, record: FitRecord) -> FloatArray:
     if design.weights is None:
         return np.full(design.n_obs, sigma)
     return np.asarray(sigma / np.sqrt(design.weights))
+
+
+def row_scales(design: ScaleDesign, record: ScaleRecord) -> FloatArray:
+    """What the residual standard deviation of each row is multiplied by, shape (n,)."""
+    ratio = np.array(record.is_ratio)
+    gamma = np.where(ratio, np.log(np.where(ratio, record.parameters, 1.0)), record.parameters)
+    return np.asarray(np.exp(design.exponents @ gamma)[design.codes])
 
 
 def columns_at(columns: Sequence[FloatArray | None], rows: IntArray) -> FloatArray:

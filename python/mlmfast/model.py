@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,27 +13,18 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
+from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design import Design
+from mlmfast.engine import engine_name, read_options
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fit import CovarianceFit, fit_covariance
+from mlmfast.iterative import IterativeSettings
 from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
 from mlmfast.random_parameters import term_parameters
-from mlmfast.record import FitRecord, GroupRecord, TermRecord
+from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
-
-_DDF_AVAILABLE = ("asymptotic",)
-_DDF_LATER = (
-    "satterthwaite",
-    "kenward-roger",
-    "kenward-roger-linear",
-    "kenward-roger-expected",
-    "kenward-roger-2009",
-    "containment",
-    "between-within",
-    "residual",
-)
 
 
 class LMM:
@@ -53,7 +44,15 @@ class LMM:
         parameters of its own for each arm, ``"ar1(visit | arm / subject)"``; see `structures`.
         Independent residuals of one variance by default.
     residual_scale
-        Not available yet, must be None.
+        What residual standard deviations are multiplied by, on top of ``residual``: a factor
+        (``"sex"``, nlme's varIdent: ratios to its first level), ``"power(x)"`` (varPower,
+        |x|^delta), ``"exp(x)"`` (varExp, exp(delta x)), ``"power(x | sex)"`` for a delta by level,
+        or a product such as ``"sex * exp(x)"``. `sigma` is then that at scale 1: of the first
+        level, where the covariate is 1 (power) or 0 (exp).
+    lin
+        Known matrices A_1, ..., A_q of ``residual="lin(visit | subject)"``, R = sum theta_k A_k: a
+        list of arrays in the order of the visits' levels, or of data frames with the visits as
+        labels. A visit that no row has is left out.
     weights, offset
         Column name or array. Var(e) = sigma^2 / weight; the offset is added to X beta.
     contrasts
@@ -76,16 +75,12 @@ class LMM:
         *,
         residual: str | None = None,
         residual_scale: str | None = None,
+        lin: Any = None,
         weights: Any = None,
         offset: Any = None,
         contrasts: Mapping[str, Any] | None = None,
         na_action: str = "drop",
     ) -> None:
-        if residual_scale is not None:
-            raise ModelError(
-                "residual_scale= is not available yet; for a variance by level of a factor write "
-                "residual='diag(factor | subject)'"
-            )
         started = time.perf_counter()
         self._frame: ModelFrame | None = build_model_frame(
             formula,
@@ -95,8 +90,11 @@ class LMM:
             contrasts=contrasts,
             na_action=na_action,
             residual=residual,
+            residual_scale=residual_scale,
+            lin=lin,
         )
         self._design = self._frame.design
+        self._reductions: dict[str | IterativeSettings | None, ReducedModel] = {}
         self._timings = {"design": time.perf_counter() - started}
 
     @classmethod
@@ -121,7 +119,7 @@ class LMM:
         y : shape (n,)
         X : shape (n, p), a column of ones included where an intercept is wanted
         groups : shape (n,), or a dict from the name of a factor to such an array
-            Labels of any kind; factors must be nested.
+            Labels of any kind; factors may be nested or crossed.
         Z : shape (n, q), or a dict by factor; a random intercept where left out
         names : p names of the columns of X
         weights, offset : shape (n,)
@@ -140,8 +138,25 @@ class LMM:
         started = time.perf_counter()
         model = cls.__new__(cls)
         model._frame = None
+        model._reductions = {}
         model._design = design_from_arrays(y, X, groups, Z, names, weights, offset)
         model._timings = {"design": time.perf_counter() - started}
+        return model
+
+    @classmethod
+    def from_design(cls, design: Design) -> LMM:
+        """A model from a `mlmfast.design.Design`, without formula or data frame."""
+        model = cls.__new__(cls)
+        model._frame, model._design, model._timings = None, design, {}
+        model._reductions = {}
+        return model
+
+    @classmethod
+    def _of(cls, source: FitSource) -> LMM:
+        """The model that a fit was made from."""
+        model = cls.__new__(cls)
+        model._frame, model._design, model._timings = source.frame, source.design, {}
+        model._reductions = {None: source.model}
         return model
 
     @property
@@ -149,21 +164,30 @@ class LMM:
         """Columns of y, X and Z."""
         return self._design
 
-    @cached_property
-    def _reduced(self) -> ReducedModel:
-        started = time.perf_counter()
-        reduced = reduce_design(self._design)
-        self._timings["reduce"] = time.perf_counter() - started
-        return reduced
+    def _reduced(self, engine: str | IterativeSettings | None) -> ReducedModel:
+        """The rows reduced for an engine; kept for the next fit."""
+        if engine not in self._reductions:
+            started = time.perf_counter()
+            self._reductions[engine] = reduce_design(self._design, engine=engine)
+            self._timings["reduce"] = time.perf_counter() - started
+        return self._reductions[engine]
 
     def fit(
         self,
         method: str = "REML",
         start: Mapping[str, Any] | FloatArray | None = None,
         options: NewtonOptions | Mapping[str, Any] | None = None,
-        ddf: str | float = "asymptotic",
+        ddf: str | float | None = None,
+        *,
+        hold: Mapping[str, float] | None = None,
+        bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
+        grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
     ) -> LMMResult:
         """Fit by restricted ("REML") or full ("ML") maximum likelihood.
+
+        Covariance parameters are named as `profile` names them, ``sd_x|g``, ``cor_x.y|g`` and
+        ``sigma``, or by ``var_x|g``, ``cov_x.y|g`` and ``Residual`` (variances and covariances),
+        or as `residual_parameters` names those of a residual structure.
 
         Parameters
         ----------
@@ -171,32 +195,82 @@ class LMM:
             "REML" or "ML".
         start
             Starting covariance matrices by grouping factor, as `varcorr` gives them, with
-            ``"Residual"`` for the residual variance (1 if left out); moment estimates by default.
+            ``"Residual"`` for the residual variance (1 if left out), and values of single
+            parameters by name; moment estimates by default.
         options
-            Settings of the iteration.
+            Settings of the iteration, and ``"engine"``: "nested", "crossed" or "iterative" instead
+            of the one that the grouping factors call for. "iterative" solves by conjugate
+            gradients with stochastic traces: the log-likelihood is an estimate, see
+            `LMMResult.monte_carlo_error`; its ``"probes"`` are their number or "exact", and
+            ``"seed"`` chooses them.
         ddf
-            Degrees of freedom of tests; "asymptotic" (z) is what is available.
+            Degrees of freedom of tests: "satterthwaite" (the default, but "asymptotic" by the
+            iterative engine, which lacks what that needs), "kenward-roger" (PROC MIXED's),
+            "kenward-roger-linear", "kenward-roger-expected" (pbkrtest's), "kenward-roger-2009",
+            "containment", "between-within", "residual", "asymptotic" (z), or a number. With the
+            "kenward-roger..." standard errors are adjusted too. `mlmfast.degrees_of_freedom` says
+            which is whose.
+        hold
+            Covariance parameters kept at these values, such as ``{"Residual": 1.0}`` (HOLD= of PROC
+            MIXED's PARMS). They do not count as parameters in AIC.
+        bounds
+            (lower, upper) by parameter, None for no bound; `LMMResult.held` names those reached.
+        grid
+            Starting values to try: a dict of lists, whose combinations are tried, or a list of
+            dicts. The best is the start; the table is `LMMResult.parms`.
 
         Raises
         ------
         ModelError
-            For an unknown method, and for a ddf that is not available.
+            For an unknown method or ddf, a ddf that the model cannot offer, a name that is no
+            covariance parameter, and values outside a parameter's range.
 
         Warns
         -----
         ConvergenceWarning, SingularFitWarning, AliasedWarning
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> model = mlm.LMM("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> fit = model.fit(hold={"cor_Days.(Intercept)|Subject": 0.0, "sigma": 30.0})
+        >>> round(fit.sigma, 10), round(fit.llf, 3)
+        (30.0, -874.165)
         """
         method = _method(method)
-        _check_ddf(ddf)
-        reduced = self._reduced
+        if ddf is not None:
+            _check_ddf(ddf, method)
+        engine, settings = read_options(options)
+        reduced = self._reduced(engine)
+        if ddf is None:
+            ddf = "satterthwaite" if reduced.iterative is None else "asymptotic"
+        degrees = _check_ddf(ddf, method)
         started = time.perf_counter()
-        theta = None if start is None else starting_theta(reduced, method, start)
-        covariance = fit_covariance(reduced, method, _options(options), theta)
-        estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        record = self._record(method, covariance, estimates)
+        theta, named = (None, {}) if start is None else _starts(reduced, method, start)
+        parms = None
+        if named or hold or bounds or grid is not None:
+            from mlmfast.parms import Parms, fit_with_parms
+
+            if reduced.iterative is not None:
+                raise ModelError(
+                    "the iterative engine takes no start by parameter name, hold=, bounds= or "
+                    "grid=; leave them out, or fit with options={'engine': 'crossed'}"
+                )
+            wishes = Parms(named, hold or {}, bounds or {}, grid)
+            parms = fit_with_parms(reduced, method, settings, theta, wishes)
+            covariance = parms.covariance
+            estimates = reduced.estimates(covariance.criterion, covariance.theta, parms.log_sigma2)
+        else:
+            covariance = fit_covariance(reduced, method, settings, theta)
+            estimates = reduced.estimates(covariance.criterion, covariance.theta)
+        record = self._record(reduced, method, covariance, estimates, str(ddf))
+        if hold:
+            record = replace(record, n_theta=record.n_theta - len(hold))
         timings = {**self._timings, "iterate": time.perf_counter() - started}
-        source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame)
+        source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame, parms)
         result = LMMResult(record, source, timings)
+        if degrees.eager:
+            result._basis()
         _warn(result)
         return result
 
@@ -222,24 +296,36 @@ class LMM:
 
         method = _method(method)
         responses = response_matrix(Y, self._design)
-        reduced = reduce_design(self._design, responses)
-        covariance = fit_covariance(reduced, method, _options(options))
+        engine, settings = read_options(options)
+        reduced = reduce_design(self._design, responses, engine)
+        covariance = fit_covariance(reduced, method, settings)
         estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        return FitBatch.from_fit(reduced, covariance, estimates, method)
+        return FitBatch.from_fit(reduced, covariance, estimates, method, self._frame)
 
-    def _record(self, method: str, covariance: CovarianceFit, estimates: Estimates) -> FitRecord:
-        design, frame, reduced = self._design, self._frame, self._reduced
+    def _record(
+        self,
+        reduced: ReducedModel,
+        method: str,
+        covariance: CovarianceFit,
+        estimates: Estimates,
+        ddf: str,
+    ) -> FitRecord:
+        design, frame = self._design, self._frame
         singular = dict(zip(reduced.order, covariance.singular[0], strict=False))
         natural = term_parameters(reduced, covariance, estimates)
         groups, terms = _groups_and_terms(design, frame, estimates, singular, natural)
         newton = covariance.newton
+        residual = reduced.residual_record(covariance.criterion, covariance.theta)
         certificate = Certificate(
             newton_decrement=float(newton.decrement[0]),
             min_hessian_eigenvalue=float(newton.min_eigenvalue[0]),
-            boundary=_boundary(groups, terms),
+            boundary=(
+                *_boundary(groups, terms),
+                *_residual_boundary(reduced, covariance, residual),
+            ),
             n_evaluations=int(covariance.n_evaluations[0]),
             n_iterations=int(newton.n_iterations[0]),
-            engine="nested elimination" if covariance.criterion.terms else "least squares",
+            engine=engine_name(reduced),
         )
         return FitRecord(
             formula=None if frame is None else frame.formula.text,
@@ -256,7 +342,7 @@ class LMM:
             beta=estimates.beta[0],
             vcov=estimates.vcov[0],
             sigma2=float(estimates.sigma2[0]),
-            residual=reduced.residual_record(covariance.criterion, covariance.theta),
+            residual=residual,
             deviance=float(estimates.deviance[0]),
             n_theta=covariance.criterion.n_theta,
             groups=groups,
@@ -264,8 +350,10 @@ class LMM:
             levels=reduced.levels or tuple(range(len(design.factors))),
             certificate=certificate,
             converged=bool(newton.converged[0]) and certificate.is_minimum,
-            ddf="asymptotic",
+            ddf=ddf,
             fixed_spec=None if frame is None else frame.fixed,
+            monte_carlo=reduced.monte_carlo_error(covariance.criterion, covariance.theta),
+            residual_scale=reduced.scale_record(covariance.criterion, covariance.theta),
         )
 
 
@@ -275,6 +363,7 @@ def lmm(
     *,
     residual: str | None = None,
     residual_scale: str | None = None,
+    lin: Any = None,
     method: str = "REML",
     weights: Any = None,
     offset: Any = None,
@@ -282,7 +371,10 @@ def lmm(
     na_action: str = "drop",
     start: Mapping[str, Any] | None = None,
     options: NewtonOptions | Mapping[str, Any] | None = None,
-    ddf: str | float = "asymptotic",
+    ddf: str | float | None = None,
+    hold: Mapping[str, float] | None = None,
+    bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
+    grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
 ) -> LMMResult:
     """Fit a linear mixed model; `LMM` and `LMM.fit` document the arguments.
 
@@ -292,21 +384,31 @@ def lmm(
     >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
     >>> round(fit.sigma, 4)
     30.9912
+
+    Residual standard deviations that grow with the days (nlme's varExp), over correlated residuals:
+
+    >>> data = mlm.load_sleepstudy()
+    >>> fit = mlm.lmm("Reaction ~ Days", data, residual="ar1(Days | Subject)",
+    ...               residual_scale="exp(Days)")
+    >>> fit.residual_parameters.round(3).to_dict()
+    {'Variance': 953.206, 'AR(1)': 0.791, 'exp(Days)': 0.087}
     """
     # Refused before any data are read.
-    _method(method)
-    _check_ddf(ddf)
+    method = _method(method)
+    if ddf is not None:
+        _check_ddf(ddf, method)
     model = LMM(
         formula,
         data,
         residual=residual,
         residual_scale=residual_scale,
+        lin=lin,
         weights=weights,
         offset=offset,
         contrasts=contrasts,
         na_action=na_action,
     )
-    return model.fit(method, start, options, ddf)
+    return model.fit(method, start, options, ddf, hold=hold, bounds=bounds, grid=grid)
 
 
 def _method(method: str) -> str:
@@ -315,26 +417,10 @@ def _method(method: str) -> str:
     return method.upper()
 
 
-def _check_ddf(ddf: str | float) -> None:
-    if ddf in _DDF_AVAILABLE:
-        return
-    if ddf in _DDF_LATER or not isinstance(ddf, str):
-        raise ModelError(
-            f"ddf={ddf!r} is not available yet; tests use the normal distribution, ddf='asymptotic'"
-        )
-    raise ModelError(f"ddf={ddf!r} is not known; available: {', '.join(_DDF_AVAILABLE)}")
-
-
-def _options(options: NewtonOptions | Mapping[str, Any] | None) -> NewtonOptions:
-    if options is None:
-        return NewtonOptions()
-    if isinstance(options, NewtonOptions):
-        return options
-    try:
-        return NewtonOptions(**options)
-    except TypeError:
-        known = ", ".join(NewtonOptions.__dataclass_fields__)
-        raise ModelError(f"options {sorted(options)} are not all known; known: {known}") from None
+def _check_ddf(ddf: str | float, method: str) -> DegreesOfFreedom:
+    found = method_of(ddf)
+    found.check(method == "REML")
+    return found
 
 
 def _groups_and_terms(
@@ -386,11 +472,48 @@ def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) ->
     return tuple(out)
 
 
+def _residual_boundary(
+    reduced: ReducedModel, covariance: CovarianceFit, residual: ResidualRecord | None
+) -> list[str]:
+    """Name residual covariances that are singular, and terms that cannot be told apart."""
+    if reduced.profiled:
+        return []
+    from mlmfast.identification import (
+        flat_directions,
+        name_confounded,
+        name_flat,
+        name_unseen,
+        singular_residual,
+    )
+
+    newton = covariance.newton
+    out = name_confounded(reduced, covariance.confounded)
+    out += singular_residual(reduced, residual, bool(newton.converged[0]))
+    if not out and newton.converged[0] and newton.min_eigenvalue[0] < 1e-4:
+        flat = flat_directions(covariance.criterion, covariance.theta)
+        out = (name_unseen(reduced) if flat else []) or name_flat(reduced, flat)
+    return out
+
+
 def _is_deficient(term: TermRecord, zero: list[str]) -> bool:
     keep = [i for i, name in enumerate(term.names) if name not in zero]
     sd = np.sqrt(np.diag(term.covariance)[keep])
     correlation = term.covariance[np.ix_(keep, keep)] / np.outer(sd, sd)
     return bool(np.linalg.eigvalsh(correlation)[0] < 1e-8)
+
+
+def _starts(
+    reduced: ReducedModel, method: str, start: Mapping[str, Any] | FloatArray
+) -> tuple[FloatArray | None, dict[str, Any]]:
+    """theta of the matrices in ``start``, if there are any, and the values of single parameters."""
+    if not isinstance(start, Mapping):
+        return starting_theta(reduced, method, start), {}
+    groups = {factor.name for factor in reduced.design.factors}
+    matrices = {name: value for name, value in start.items() if name in groups}
+    named = {name: value for name, value in start.items() if name not in groups}
+    if matrices and reduced.profiled and "Residual" in named:
+        matrices["Residual"] = named.pop("Residual")
+    return starting_theta(reduced, method, matrices) if matrices else None, named
 
 
 def starting_theta(
@@ -405,8 +528,6 @@ def starting_theta(
     criterion = reduced.criterion(method)
     unit, theta = residual, np.empty((1, criterion.n_theta))
     if reduced.design.residual is not None:
-        if "Residual" in start:
-            raise ModelError("a start for the covariance of residual= is not available yet")
         # Its own start for the residual covariance, and units of the response instead of sigma^2.
         theta = reduced.residual_start(criterion, np.zeros(1, dtype=np.intp))
         unit = reduced.response_unit
@@ -445,17 +566,20 @@ def _warn(result: LMMResult) -> None:
             stacklevel=4,
         )
     if not result.converged:
+        named = "; ".join(result.certificate.boundary)
+        remedy = "simplify the random effects, or start from other values"
+        if named:
+            remedy = f"{named}. Use a structure with fewer parameters"
         warnings.warn(
             "the fit did not reach a certified minimum (decrement "
-            f"{result.certificate.newton_decrement:.1e}); simplify the random effects, or start "
-            "from other values",
+            f"{result.certificate.newton_decrement:.1e}): {remedy}",
             ConvergenceWarning,
             stacklevel=4,
         )
     elif result.singular:
         warnings.warn(
             f"singular fit: {'; '.join(result.certificate.boundary)}. Estimates and standard "
-            "errors are valid; consider a simpler random-effects structure",
+            "errors of the fixed effects are valid; consider a simpler covariance structure",
             SingularFitWarning,
             stacklevel=4,
         )

@@ -18,7 +18,13 @@ from mlmfast.formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
 from mlmfast.random_structure import check_not_residual, term_structure
-from mlmfast.residual_structure import parse_residual, residual_design
+from mlmfast.residual_scale import parse_scale, scale_design
+from mlmfast.residual_structure import (
+    independent_rows,
+    parse_residual,
+    residual_design,
+    with_scale,
+)
 
 ColumnOrArray = Any  # a column name, or anything NumPy makes an array of
 
@@ -67,6 +73,8 @@ def build_model_frame(
     contrasts: Mapping[str, Any] | None = None,
     na_action: str = "drop",
     residual: str | None = None,
+    residual_scale: str | None = None,
+    lin: Any = None,
 ) -> ModelFrame:
     """Read a model's columns from data.
 
@@ -79,11 +87,15 @@ def build_model_frame(
         raise DataError(f"na_action is {na_action!r}; use 'drop' or 'raise'")
     parsed = parse_formula(formula)
     within = None if residual is None else parse_residual(residual)
+    if lin is not None and (within is None or "lin" not in within.structure.split(" @ ")):
+        raise ModelError("lin= gives the known matrices of residual='lin(visit | subject)'")
+    scale = None if residual_scale is None else parse_scale(residual_scale)
     frame = Frame.from_native(data)
     n_input = frame.n_rows
     weights = input_column(weights, "weights", frame)
     offset = input_column(offset, "offset", frame)
     names = _variables(parsed) + ([] if within is None else list(within.variables))
+    names += [] if scale is None else list(scale.variables)
     names += [c for c in (weights, offset) if isinstance(c, str)]
     used = _complete_rows(frame, names, [c for c in (offset,) if not isinstance(c, str)], na_action)
     if used is not None:
@@ -92,9 +104,13 @@ def build_model_frame(
     fixed = build_model_matrix(parsed.fixed, frame, contrasts)
     random = [_random_matrix(term, frame, contrasts) for term in parsed.random]
     factors, positions = _factors(parsed.random, frame)
-    residuals = None if within is None else residual_design(within, frame)
+    scaled = scale is not None
+    residuals = None if within is None else residual_design(within, frame, lin, scaled)
     if residuals is not None and not factors:
         factors = (residuals.subject,)
+    if scale is not None:
+        rows = scale_design(scale, frame)
+        residuals = independent_rows(rows) if residuals is None else with_scale(residuals, rows)
     design = Design(
         y=y,
         x=_columns(fixed),

@@ -110,6 +110,13 @@ class ModelMatrixSpec:
         ]
         return _assemble(self, structure, columns, frame.n_rows)
 
+    def variable(self, name: str, frame: Frame) -> VariableColumns:
+        """Columns that one variable of the formula gives, from other rows."""
+        structure = term_list(self.rhs)
+        node = structure.variables[structure.variable_names.index(name)]
+        states = {label: dict(state) for label, state in self.states.items()}
+        return self._columns(name, evaluate(node, frame, states))
+
     def _columns(self, name: str, value: Variable) -> VariableColumns:
         variable = self.coded[name]
         if isinstance(variable, NumericVariable):
@@ -185,13 +192,13 @@ def _needs_contrasts(structure: TermList, values: list[Variable]) -> set[int]:
     is_factor = [isinstance(value, CodedFactor) for value in values]
     return {
         k
-        for term, flags in zip(structure.terms, _contrast_flags(structure, is_factor), strict=True)
+        for term, flags in zip(structure.terms, contrast_flags(structure, is_factor), strict=True)
         for k, by_contrasts in zip(term, flags, strict=True)
         if by_contrasts and is_factor[k]
     }
 
 
-def _contrast_flags(structure: TermList, is_factor: list[bool]) -> list[tuple[bool, ...]]:
+def contrast_flags(structure: TermList, is_factor: list[bool]) -> list[tuple[bool, ...]]:
     """Whether each variable of each term is coded by contrasts rather than by indicators.
 
     Without an intercept the first factor of the first term that has one is not, as in R.
@@ -272,7 +279,7 @@ def _as_trained_factor(name: str, value: Variable, levels: tuple[str, ...]) -> F
 def _assemble(
     spec: ModelMatrixSpec, structure: TermList, variables: list[VariableColumns], n_rows: int
 ) -> ModelMatrix:
-    flags = _contrast_flags(structure, [isinstance(v, FactorColumns) for v in variables])
+    flags = contrast_flags(structure, [isinstance(v, FactorColumns) for v in variables])
     columns = [np.ones(n_rows)] if structure.intercept else []
     names = [INTERCEPT] if structure.intercept else []
     terms = (INTERCEPT, *structure.labels) if structure.intercept else structure.labels

@@ -116,7 +116,7 @@ class NewtonResult:
     value : shape (n_fits,), criterion at the last evaluated point.
     decrement : shape (n_fits,), g'H^-1 g there.
     min_eigenvalue : shape (n_fits,), smallest eigenvalue of the scaled Hessian there.
-    curvature : shape (n_fits, n_theta), diagonal of the Hessian there.
+    curvature : shape (n_fits, n_coordinates), diagonal of the Hessian there.
     converged : shape (n_fits,)
     n_iterations, n_evaluations : shape (n_fits,)
     """
@@ -179,7 +179,7 @@ def newton_raphson(
         value=state.value.copy(),
         decrement=np.full(n, np.inf),
         min_eigenvalue=np.full(n, -np.inf),
-        curvature=np.zeros(theta.shape),
+        curvature=np.zeros((n, state.hessian.shape[-1])),
         converged=np.zeros(n, dtype=np.bool_),
         n_iterations=np.zeros(n, dtype=np.intp),
         n_evaluations=np.ones(n, dtype=np.intp),

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.crossed_prediction import crossed_error_variance
 from mlmfast.errors import DataError, ModelError
 from mlmfast.frame import Frame
 from mlmfast.prediction_error import error_variance
@@ -114,7 +115,10 @@ def predict(
         values = predicted(rows, fit._record, fit._effects if rows.codes else ())
     if interval is None:
         return _in_container(frame, _spread(values, complete))
-    half = _half_width(fit, rows, interval, level, is_new=newdata is not None)
+    noise: FloatArray | float = 0.0
+    if interval == "prediction" and rows.n_rows:
+        noise = _noise_variance(fit, _complete(frame, complete) if newdata is not None else None)
+    half = _half_width(fit, rows, interval, level, noise)
     bounds = {"fit": values, "lower": values - half, "upper": values + half}
     return _in_frame(frame, {name: _spread(v, complete) for name, v in bounds.items()})
 
@@ -147,33 +151,44 @@ def _check_words(new_levels: str, interval: str | None, level: float) -> None:
 
 
 def _half_width(
-    fit: LMMResult, rows: PredictionRows, interval: str, level: float, is_new: bool
+    fit: LMMResult, rows: PredictionRows, interval: str, level: float, noise: FloatArray | float
 ) -> FloatArray:
     """Half the width of each row's interval, normal quantile times standard error."""
     record = fit._record
     if rows.n_rows == 0:
         return np.empty(0)
-    design = fit._needs_source("an interval around random effects").design if rows.codes else None
-    variance = error_variance(rows, record, design)
-    if interval == "prediction":
-        variance = variance + _noise_variance(fit, is_new)
+    source = fit._needs_source("an interval around random effects") if rows.codes else None
+    if source is not None and record.is_crossed:
+        variance = crossed_error_variance(rows, record, source)
+    else:
+        variance = error_variance(rows, record, None if source is None else source.design)
+    variance = variance + noise
     return np.asarray(stats.norm.ppf(0.5 + level / 2) * np.sqrt(variance))
 
 
-def _noise_variance(fit: LMMResult, is_new: bool) -> FloatArray | float:
+def _noise_variance(fit: LMMResult, newdata: Frame | None) -> FloatArray | float:
+    """Variance of a new residual of each row, of the fit or of newdata."""
     record = fit._record
-    if record.residual is not None:
-        raise ModelError("interval='prediction' is not available yet with residual=")
-    if not record.weighted:
+    plain = record.residual is None and record.residual_scale is None
+    if plain and not record.weighted:
         return record.sigma2
-    if is_new:
+    if newdata is None:
+        from mlmfast.marginal_covariance import noise_sd
+
+        return noise_sd(fit._needs_source("a prediction interval").design, record) ** 2
+    if record.weighted:
         raise ModelError(
             "interval='prediction' needs the weights of new rows, which newdata do not hold; "
             "use interval='confidence', or add scale / weight to its variance yourself"
         )
-    weights = fit._needs_source("a prediction interval").design.weights
-    assert weights is not None
-    return record.sigma2 / weights
+    from mlmfast.prediction_noise import noise_variance
+
+    return noise_variance(record, newdata)
+
+
+def _complete(frame: Frame | None, complete: BoolArray | None) -> Frame:
+    assert frame is not None, "newdata are a frame"
+    return frame if complete is None or complete.all() else frame.take(complete)
 
 
 def _spread(values: FloatArray, complete: BoolArray | None) -> FloatArray:

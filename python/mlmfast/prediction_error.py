@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.clusters import independent_clusters
 from mlmfast.design import Design
 from mlmfast.marginal_covariance import (
     cholesky_factors,
@@ -43,9 +44,11 @@ def error_variance(rows: PredictionRows, record: FitRecord, design: Design | Non
         variance += np.einsum("ij,jk,ik->i", z, term.covariance, z)
     if rows.codes:
         assert design is not None, "levels mean nothing without the rows of the fit"
-        for cluster, own in _rows_by_cluster(rows, record, design):
+        clusters, _ = independent_clusters(design, record.levels)
+        for cluster, own in _rows_by_cluster(rows, design, clusters):
             # Clusters are independent, so what each tells about a row adds up.
-            explained, shift = _learnt(rows, record, design, cluster, own)
+            data = np.flatnonzero(clusters == cluster)
+            explained, shift = _learnt(rows, record, design, data, own)
             variance[own] -= explained
             d[own] -= shift
     # Rounding may leave a variance that should be 0 a little below it.
@@ -54,14 +57,13 @@ def error_variance(rows: PredictionRows, record: FitRecord, design: Design | Non
 
 
 def _rows_by_cluster(
-    rows: PredictionRows, record: FitRecord, design: Design
+    rows: PredictionRows, design: Design, of_row: CodeArray
 ) -> list[tuple[int, IntArray]]:
-    """Clusters of the fit, by level of the outermost factor, and the rows that share a level."""
-    outermost = design.factors[record.levels[0]]
+    """Clusters of the fit (``of_row``, (n,)) and the rows that share a level with them."""
     touched = []
     for factor, codes in zip(design.factors, rows.codes, strict=True):
         parent = np.full(factor.n_levels + 1, -1, dtype=np.int32)
-        parent[factor.codes] = outermost.codes
+        parent[factor.codes] = of_row
         touched.append(np.stack([parent[codes], np.arange(rows.n_rows)], axis=1))
     pairs = np.unique(np.concatenate(touched), axis=0)
     pairs = pairs[pairs[:, 0] >= 0]
@@ -70,13 +72,12 @@ def _rows_by_cluster(
 
 
 def _learnt(
-    rows: PredictionRows, record: FitRecord, design: Design, cluster: int, own: IntArray
+    rows: PredictionRows, record: FitRecord, design: Design, data: IntArray, own: IntArray
 ) -> tuple[FloatArray, FloatArray]:
     """Compute what one cluster tells of the rows ``own``: c V^-1 c' and c V^-1 X.
 
     Shapes (m,) and (m, rank) for m rows.
     """
-    data = np.flatnonzero(design.factors[record.levels[0]].codes == cluster)
     refuse_large_cluster(len(data), "the interval")
     factor = cholesky_factors(marginal_covariances(design, record, data[None]))
     c = np.zeros((len(own), len(data)))

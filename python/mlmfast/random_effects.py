@@ -9,6 +9,8 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion import Criterion
 from mlmfast.design import Design
+from mlmfast.errors import ModelError
+from mlmfast.iterative import IterativeSettings
 from mlmfast.record import FitRecord
 from mlmfast.reduced_model import ReducedModel
 
@@ -20,13 +22,29 @@ class ConditionalEffects:
     Attributes
     ----------
     mean : shape (n_levels, q), E(g | y) = G Z'V^-1 (y - X beta), the BLUPs.
-    covariance : shape (n_levels, q, q), G - G Z'V^-1 Z G (lme4's postVar).
+    covariance : shape (n_levels, q, q), G - G Z'V^-1 Z G (lme4's postVar); None where the engine
+        does not form it.
 
     References: Henderson (1975), Biometrics 31, 423; Bates et al. (2015), eq. 56-58.
     """
 
     mean: FloatArray
-    covariance: FloatArray
+    covariance: FloatArray | None
+
+    def known_covariance(self) -> FloatArray:
+        """The covariances.
+
+        Raises
+        ------
+        ModelError
+            Where the engine forms means alone.
+        """
+        if self.covariance is None:
+            raise ModelError(
+                "conditional covariances of random effects are not formed by the iterative engine; "
+                "fit with options={'engine': 'crossed'} if memory allows"
+            )
+        return self.covariance
 
 
 def conditional_effects(
@@ -40,6 +58,8 @@ def conditional_effects(
     if not record.terms:
         # Subjects of a residual covariance are a grouping factor without random effects.
         return [_no_effects(len(group.labels)) for group in record.groups]
+    if model.iterative is not None:
+        return _means_alone(model, criterion, theta, record)
     design = model.design
     residual = design.working_response - fixed_part(design, record)
     core, unit = model.reduce_residual(residual)
@@ -47,16 +67,34 @@ def conditional_effects(
     conditional = core.conditional(g, 0, np.empty(0))
     variance = model.covariance_unit(record)
     assert conditional is not None, "a covariance G = L L' always gives a positive definite W"
+    nesting = model.nesting
+    assert not isinstance(nesting, IterativeSettings), "means alone were returned above"
     out = [_no_effects(len(group.labels)) for group in record.groups]
     for level, (mean, covariance) in enumerate(conditional[: len(model.levels)]):
         rank = np.empty(len(mean), dtype=np.intp)
-        rank[model.nesting.codes(level)] = np.arange(len(mean))
+        rank[nesting.codes(level)] = np.arange(len(mean))
         k = model.level_map(level)
         columns = model.formula_order(level)
         out[model.levels[level]] = ConditionalEffects(
             unit * (mean @ k.T)[rank][:, columns],
             variance * (k @ covariance @ k.T)[rank][:, columns][:, :, columns],
         )
+    return out
+
+
+def _means_alone(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, record: FitRecord
+) -> list[ConditionalEffects]:
+    """Conditional means from the last solution of the iterative engine."""
+    assert model.iterative is not None, "the caller looked"
+    means = model.iterative.conditional_means(criterion.covariances(theta), 0)
+    assert means is not None, "a covariance G = L L' always gives a positive definite W"
+    unit = float(model.core.y_scale[0]) / model.y_scaling[0].scale
+    out = [_no_effects(len(group.labels)) for group in record.groups]
+    for level, mean in enumerate(means):
+        columns = model.formula_order(level)
+        values = unit * (mean @ model.level_map(level).T)[:, columns]
+        out[model.levels[level]] = ConditionalEffects(values, None)
     return out
 
 

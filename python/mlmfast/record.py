@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
+from mlmfast.iterative.monte_carlo import MonteCarloError
 from mlmfast.model_matrix import ModelMatrixSpec
 
 
@@ -90,6 +91,30 @@ class ResidualRecord:
 
 
 @dataclass(frozen=True)
+class ScaleRecord:
+    """The residual standard deviations of a fit that differ from row to row.
+
+    Attributes
+    ----------
+    text
+        As written.
+    names
+        Names of the parameters.
+    is_ratio
+        Whether each is a ratio of standard deviations rather than an exponent delta.
+    parameters : shape (n_parameters,)
+    levels
+        Labels of the levels of each factor of the scale; one empty label without levels.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    is_ratio: tuple[bool, ...]
+    parameters: FloatArray
+    levels: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class FitRecord:
     """Estimates of one fit, with the names to read them by.
 
@@ -113,9 +138,11 @@ class FitRecord:
         Positions of the columns that are not aliased.
     beta, vcov : shapes (rank,), (rank, rank)
     sigma2
-        Residual variance at weight 1; NaN where visits have variances of their own.
+        Residual variance at weight 1 (and scale 1); NaN where visits have variances of their own.
     residual
-        Residual covariance; None for independent residuals of one variance.
+        Residual covariance at scale 1; None for independent residuals.
+    residual_scale
+        What standard deviations are multiplied by from row to row; None where nothing.
     deviance
         -2 log-likelihood, restricted for REML.
     n_theta
@@ -130,6 +157,8 @@ class FitRecord:
         Denominator degrees of freedom asked for.
     fixed_spec
         How X is built from data; None where the model was made from arrays.
+    monte_carlo
+        Monte Carlo errors; None where no quantity is estimated by probes.
     """
 
     formula: str | None
@@ -156,6 +185,8 @@ class FitRecord:
     converged: bool
     ddf: str
     fixed_spec: ModelMatrixSpec | None
+    monte_carlo: MonteCarloError | None = None
+    residual_scale: ScaleRecord | None = None
 
     @property
     def rank(self) -> int:
@@ -163,9 +194,14 @@ class FitRecord:
         return len(self.kept)
 
     @property
+    def is_crossed(self) -> bool:
+        """Whether the grouping factors were treated as crossed."""
+        return self.certificate.engine.startswith(("crossed", "iterative"))
+
+    @property
     def singular(self) -> bool:
-        """Whether some G is singular."""
-        return any(term.singular for term in self.terms)
+        """Whether something is on the boundary or cannot be told apart: see the certificate."""
+        return any(term.singular for term in self.terms) or bool(self.certificate.boundary)
 
     @property
     def n_parameters(self) -> int:
@@ -175,7 +211,22 @@ class FitRecord:
     @property
     def n_covariance_parameters(self) -> int:
         """Covariance parameters, the residual's included."""
-        return self.n_theta + (1 if self.residual is None else 0)
+        profiled = self.residual is None and self.residual_scale is None
+        return self.n_theta + (1 if profiled else 0)
+
+    @property
+    def residual_parameters(self) -> tuple[tuple[str, float], ...]:
+        """Names and values of the parameters of the residuals, those of their scale last."""
+        out: list[tuple[str, float]] = []
+        if self.residual is None:
+            out.append(("Residual", self.sigma2))
+        else:
+            values = self.residual.parameters.tolist()
+            out += zip(self.residual.parameter_names, values, strict=True)
+        if self.residual_scale is not None:
+            values = self.residual_scale.parameters.tolist()
+            out += zip(self.residual_scale.names, values, strict=True)
+        return tuple(out)
 
     def terms_on(self, group: int) -> list[TermRecord]:
         """Random-effects terms on one grouping factor, in the order of the formula."""

@@ -14,14 +14,27 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from mlmfast import _core
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns
-from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.quasi_separable import QuasiSeparable
+from mlmfast.covariance.scaled_covariance import ScaledCovariance, positive, scale_powers
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
+from mlmfast.engine import relate_factors
 from mlmfast.errors import DataError, ModelError
-from mlmfast.record import FitRecord, ResidualRecord
+from mlmfast.iterative import (
+    IterativeSettings,
+    MonteCarloError,
+    moment_start,
+    monte_carlo_error,
+    reduce_iteratively,
+)
+from mlmfast.record import FitRecord, ResidualRecord, ScaleRecord
+from mlmfast.residual_structure import ResidualDesign
+from mlmfast.scaled_units import ScaledUnits
+from mlmfast.series_covariance import SeriesCovariance, series_record
 from mlmfast.unit_covariances import (
     Directions,
     SharedDirections,
@@ -29,6 +42,7 @@ from mlmfast.unit_covariances import (
     distances_within,
     has_few_parameters,
 )
+from mlmfast.walked_series import WalkedSeries
 
 _Basis: TypeAlias = Literal["orthonormal", "scaled", "common"]
 
@@ -68,8 +82,8 @@ class ReducedModel:
     """
 
     design: Design
-    core: _core.Reduction
-    nesting: _core.Nesting
+    core: _core.Reduction | _core.CrossedReduction | _core.IterativeReduction
+    nesting: _core.Nesting | _core.Crossing | IterativeSettings
     levels: tuple[int, ...]
     order: tuple[int, ...]
     blocks: tuple[TermBlock, ...]
@@ -80,6 +94,31 @@ class ReducedModel:
     def criterion(self, method: str) -> Criterion:
         """The criterion of ``method`` ("REML" or "ML")."""
         return Criterion(self.core, self.blocks, self.level_sizes, method == "REML")
+
+    @property
+    def iterative(self) -> _core.IterativeReduction | None:
+        """The core, where it is the iterative engine's."""
+        return self.core if isinstance(self.core, _core.IterativeReduction) else None
+
+    def moment_start(self, criterion: Criterion) -> FloatArray:
+        """Starting values of the iterative engine, shape (n_fits, n_theta)."""
+        assert self.iterative is not None, "the other engines start from the score at G = 0"
+        n_levels = [self.design.factors[f].n_levels for f in self.levels]
+        return moment_start(self.iterative, criterion, n_levels, self.design.n_obs)
+
+    def monte_carlo_error(self, criterion: Criterion, theta: FloatArray) -> MonteCarloError | None:
+        """Monte Carlo errors of the first fit; None where nothing is estimated by probes."""
+        if self.iterative is None:
+            return None
+        return monte_carlo_error(
+            self.iterative,
+            criterion,
+            theta,
+            [self.effects_map(block) for block in range(len(self.order))],
+            self.order,
+            self.response_unit,
+            self.design.n_obs - (len(self.kept) if criterion.reml else 0),
+        )
 
     @cached_property
     def level_sizes(self) -> tuple[int, ...]:
@@ -163,9 +202,14 @@ class ReducedModel:
         share = 0.4 if self.order else 0.0
         theta = np.empty((len(fits), criterion.n_theta))
         for row, fit in enumerate(fits.tolist()):
+            assert isinstance(self.core, _core.Reduction), "crossed designs have no residual="
             sums, counts = self.core.visit_moments(fit)
             for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-                if isinstance(block.structure, UnitCovariances):
+                if isinstance(block.structure, SeriesCovariance):
+                    theta[row, s] = block.structure.start(self.core, fit, 1.0 - share)
+                    continue
+                if _has_own_points(block):
+                    assert isinstance(block.structure, UnitCovariances | ScaledUnits)
                     theta[row : row + 1, s] = block.structure.start()
                     theta[row, s.start] += 0.5 * np.log(1.0 - share)
                     continue
@@ -174,29 +218,36 @@ class ReducedModel:
                     matrix = (1.0 - share) * _pairwise_covariance(sums[own], counts[own])[None]
                 else:
                     matrix = share * np.eye(block.structure.size)[None]
-                theta[row : row + 1, s] = structure_of(block).theta(matrix)
+                if isinstance(block.structure, ScaledUnits):
+                    theta[row : row + 1, s] = block.structure.start(matrix[0])
+                else:
+                    theta[row : row + 1, s] = structure_of(block).theta(matrix)
         return theta
 
     def residual_record(self, criterion: Criterion, theta: FloatArray) -> ResidualRecord | None:
-        """The residual covariance of the first fit."""
+        """The residual covariance of the first fit; None where rows are independent."""
         residual = self.design.residual
-        if residual is None:
+        if residual is None or residual.formula is None:
             return None
+        if residual.scale is not None:
+            return self._scaled_record(criterion, theta)
         unit = (self.core.y_scale[0] / self.y_scaling[0].scale) ** 2
         names: list[str] = []
         values: list[FloatArray] = []
         covariances = []
         parts = zip(criterion.terms, criterion.theta_slices, strict=True)
         blocks = [(block, s) for block, s in parts if block.is_residual]
+        if isinstance(blocks[0][0].structure, SeriesCovariance):
+            return series_record(residual, blocks[0][0].structure, theta[:1, blocks[0][1]], unit)
         for arm, (block, s) in zip(residual.arms, blocks, strict=True):
             if isinstance(block.structure, UnitCovariances):
-                values.append(_natural_in_units(block.structure.structure, theta[:1, s], unit))
+                values.append(natural_in_units(block.structure.structure, theta[:1, s], unit))
                 names += block.structure.structure.parameter_names
                 covariances.append(np.empty((0, 0)))
                 continue
             structure = structure_of(block)
             covariances.append(unit * structure.matrix(theta[:1, s])[0])
-            values.append(_natural_in_units(structure, theta[:1, s], unit))
+            values.append(natural_in_units(structure, theta[:1, s], unit))
             prefix = f"{arm}: " if len(residual.arms) > 1 else ""
             names += [prefix + name for name in structure.parameter_names]
         return ResidualRecord(
@@ -211,10 +262,64 @@ class ReducedModel:
             parameters=np.concatenate(values),
         )
 
-    def _common_variance(self, g: list[FloatArray], unit: FloatArray) -> FloatArray:
-        """The residual variance where all visits have the same, else NaN; shape (n_fits,)."""
-        template = g[-1][:, 0, 0] if g[-1].ndim == 5 else g[-1]
-        variances = np.diagonal(template, axis1=1, axis2=2)
+    def _scaled_record(self, criterion: Criterion, theta: FloatArray) -> ResidualRecord:
+        """The residual covariance of the first fit at scale 1."""
+        residual = self.design.residual
+        assert residual is not None
+        assert residual.formula is not None
+        structure, own = self._scaled(criterion)
+        unit = self.response_unit
+        natural = natural_in_units(structure, theta[:1, own], unit)
+        covariances = [unit * matrix[0] for matrix in structure.reference(theta[:1, own])]
+        if residual.points is not None:
+            covariances = [np.empty((0, 0))]
+        return ResidualRecord(
+            text=residual.formula.text,
+            structure=residual.formula.structure,
+            subject=residual.subject.name,
+            n_subjects=residual.subject.n_levels,
+            visits=residual.visits,
+            arms=residual.arms,
+            covariances=np.array(covariances),
+            parameter_names=structure.parameter_names[: structure.n_base],
+            parameters=natural[: structure.n_base],
+        )
+
+    def scale_record(self, criterion: Criterion, theta: FloatArray) -> ScaleRecord | None:
+        """The residual scale of the first fit."""
+        residual = self.design.residual
+        if residual is None or residual.scale is None:
+            return None
+        structure, own = self._scaled(criterion)
+        natural = structure.natural(theta[:1, own])[0, structure.n_base :]
+        scale = residual.scale
+        return ScaleRecord(scale.formula.text, scale.names, scale.is_ratio, natural, scale.levels)
+
+    def _scaled(self, criterion: Criterion) -> tuple[ScaledCovariance, slice]:
+        """The scaled residual covariance and its stretch of theta: the last block."""
+        structure = structure_of(criterion.terms[-1])
+        assert isinstance(structure, ScaledCovariance), "there is a residual scale"
+        return structure, criterion.theta_slices[-1]
+
+    def _common_variance(
+        self, criterion: Criterion, theta: FloatArray, g: list[FloatArray], unit: FloatArray
+    ) -> FloatArray:
+        """The residual variance where all visits have the same, else NaN; shape (n_fits,).
+
+        With a residual scale, that at scale 1.
+        """
+        assert self.design.residual is not None
+        if self.design.residual.scale is not None:
+            structure, own = self._scaled(criterion)
+            matrices = np.concatenate(structure.reference(theta[:, own]), axis=1)
+            k = structure.arms[0].size
+            variances = matrices[:, np.arange(matrices.shape[1]), np.arange(matrices.shape[1]) % k]
+        else:
+            series = self.blocks[-1].structure
+            if isinstance(series, SeriesCovariance):
+                return series.common_variance(theta[:, -series.n_theta :]) * unit**2
+            template = g[-1][:, 0, 0] if g[-1].ndim == 5 else g[-1]
+            variances = np.diagonal(template, axis1=1, axis2=2)
         first = variances[:, 0]
         same = np.abs(variances - first[:, None]).max(axis=1) <= 1e-12 * first
         return np.where(same, first * unit**2, np.nan)
@@ -237,7 +342,9 @@ class ReducedModel:
         stretches = [np.arange(b.stretch.start, b.stretch.stop) for _, b in sorted(own, key=_first)]
         return np.concatenate(stretches)
 
-    def reduce_residual(self, residual: FloatArray) -> tuple[_core.Reduction, float]:
+    def reduce_residual(
+        self, residual: FloatArray
+    ) -> tuple[_core.Reduction | _core.CrossedReduction, float]:
         """A residual, without fixed effects, reduced unit by unit, and the unit of its results."""
         column = scale_columns((residual,), centred=False)
         core = _reduce(
@@ -251,6 +358,7 @@ class ReducedModel:
             column,
             share=False,
         )
+        assert not isinstance(core, _core.IterativeReduction), "it keeps its own solution"
         return core, float(core.y_scale[0]) / column[0].scale
 
     def logdet_constant(self, method: str) -> FloatArray:
@@ -266,8 +374,13 @@ class ReducedModel:
             constant = constant - 2.0 * logdet
         return np.asarray(constant)
 
-    def estimates(self, criterion: Criterion, theta: FloatArray) -> Estimates:
-        """Estimates of every response at its ``theta``, shape (n_fits, n_theta)."""
+    def estimates(
+        self, criterion: Criterion, theta: FloatArray, log_sigma2: FloatArray | None = None
+    ) -> Estimates:
+        """Estimates of every response at its ``theta``, shape (n_fits, n_theta).
+
+        ``log_sigma2``, shape (n_fits,), replaces the best sigma^2, in the criterion's units.
+        """
         fits = np.arange(len(theta))
         g = criterion.covariances(theta)
         beta_core, c, scalars = self.core.solve(g, fits.tolist())
@@ -276,7 +389,10 @@ class ReducedModel:
         degrees = self.design.n_obs - (len(self.kept) if reml else 0)
         scale = np.array([s for _, _, s in self.y_scaling])
         unit = self.core.y_scale / scale
-        sigma2 = (rss / degrees if self.profiled else np.ones(len(rss))) * unit**2
+        relative = rss / degrees if self.profiled else np.ones(len(rss))
+        if log_sigma2 is not None:
+            relative = np.exp(log_sigma2)
+        sigma2 = relative * unit**2
         core = self.core.ols / scale[:, None] + unit[:, None] * beta_core
         k = self.fixed_map
         # Fit by fit: a product over the whole batch may sum in another order than for one fit.
@@ -284,7 +400,9 @@ class ReducedModel:
         centers = np.array([center for _, center, _ in self.y_scaling])
         if centers.any():
             beta[:, self._intercept] += centers
-        if self.profiled:
+        if log_sigma2 is not None:
+            deviance = logdet + degrees * np.log(2.0 * np.pi * relative) + rss / relative
+        elif self.profiled:
             deviance = logdet + degrees * (1.0 + np.log(2.0 * np.pi * rss / degrees))
         else:
             deviance = logdet + degrees * np.log(2.0 * np.pi) + rss
@@ -293,12 +411,12 @@ class ReducedModel:
         covariances: list[FloatArray] = [np.empty(0)] * len(self.order)
         for position, block in enumerate(self.blocks[: len(self.order)]):
             k_term = self.effects_map(position)
-            relative = g[block.level][:, block.stretch, block.stretch]
-            full = sigma2[:, None, None] * (k_term @ relative @ k_term.T)
+            own = g[block.level][:, block.stretch, block.stretch]
+            full = sigma2[:, None, None] * (k_term @ own @ k_term.T)
             covariances[self.order[position]] = (full + full.mT) / 2
         vcov = sigma2[:, None, None] * np.stack([k @ matrix @ k.T for matrix in c])
         if not self.profiled:
-            sigma2 = self._common_variance(g, unit)
+            sigma2 = self._common_variance(criterion, theta, g, unit)
         return Estimates(beta, vcov, sigma2, tuple(covariances), deviance)
 
 
@@ -310,17 +428,18 @@ def _is_nearly_constant(column: FloatArray | None) -> bool:
     return abs(statistics.mean) > 2.0 * statistics.spread
 
 
+#: Numbers in the matrices of all units with derivatives (4 GB).
+LARGEST_STACK = 500_000_000
+
+
 def _pairwise_covariance(sums: FloatArray, counts: FloatArray) -> FloatArray:
     """Covariances over the units that have both visits, made positive definite."""
     variance = np.diag(sums) / np.maximum(np.diag(counts), 1.0)
     overall = max(float(variance.max(initial=0.0)), 1e-300)
     sd = np.sqrt(np.maximum(variance, 1e-3 * overall))
     pairwise = np.where(counts > 1, sums / np.maximum(counts, 1.0), 0.0)
-    correlation = np.clip(pairwise / np.outer(sd, sd), -0.95, 0.95)
-    np.fill_diagonal(correlation, 1.0)
-    lifted = floor_eigenvalues(correlation[None], 0.02, 0.05)[0]
-    scale = sd / np.sqrt(np.diag(lifted))
-    return np.asarray(lifted * np.outer(scale, scale))
+    np.fill_diagonal(pairwise, sd * sd)
+    return positive(pairwise)
 
 
 def structure_of(block: TermBlock) -> CovarianceStructure:
@@ -329,29 +448,26 @@ def structure_of(block: TermBlock) -> CovarianceStructure:
     return structure.structure if isinstance(structure, Directions) else structure
 
 
-def _natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
-    """Natural parameters of the covariance times ``unit``, shape (n_theta,).
-
-    A natural parameter grows as a power of the covariance's scale: 1 for a variance, 1/2 for a
-    loading, 0 for a correlation or a range. The power is read off the derivative along the scale.
-    """
-    entries = tuple(np.array(structure.entries).T)
-    matrix = structure.matrix(theta)[0][entries]
-    along, *_ = np.linalg.lstsq(structure.jacobian(theta)[0], matrix, rcond=None)
-    natural = structure.natural(theta)[0]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        power = structure.natural_jacobian(theta)[0] @ along / natural
-    power = np.clip(np.where(np.isfinite(power), np.round(2.0 * power) / 2.0, 0.0), 0.0, 1.0)
-    return np.asarray(natural * unit**power)
+def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
+    """Natural parameters of the covariance times ``unit``, shape (n_theta,)."""
+    return np.asarray((structure.natural(theta) * unit ** scale_powers(structure, theta))[0])
 
 
-def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None) -> ReducedModel:
+def reduce_design(
+    design: Design,
+    responses: Sequence[FloatArray] | None = None,
+    engine: str | IterativeSettings | None = None,
+) -> ReducedModel:
     """Reduce a design; ``responses`` (offset already subtracted) replace its own y.
+
+    ``engine`` is "crossed" to have nested factors treated as crossed ones, and the settings of the
+    iterative engine to have that one; by default the factors decide.
 
     Raises
     ------
     ModelError
-        Where grouping factors cross, or the columns of a random-effects term are collinear.
+        Where factors cross beside ``residual=``, or the columns of a random-effects term are
+        collinear.
     DataError
         Where a response is fitted exactly by the fixed effects.
     """
@@ -359,7 +475,7 @@ def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None)
     columns = [design.working_response] if responses is None else list(responses)
     used = {term.factor for term in design.random}
     levels = tuple(sorted(sorted(used), key=lambda f: design.factors[f].n_levels))
-    nesting = _nest(design, levels)
+    nesting = relate_factors(design, levels, engine)
     position = {factor: level for level, factor in enumerate(levels)}
     order = tuple(
         sorted(range(len(design.random)), key=lambda t: position[design.random[t].factor])
@@ -380,7 +496,7 @@ def reduce_design(design: Design, responses: Sequence[FloatArray] | None = None)
 
 def _reduce(
     design: Design,
-    nesting: _core.Nesting,
+    nesting: _core.Nesting | _core.Crossing | IterativeSettings,
     levels: tuple[int, ...],
     order: tuple[int, ...],
     blocks: tuple[TermBlock, ...],
@@ -388,26 +504,43 @@ def _reduce(
     x_scaling: tuple[ScaledColumn, ...],
     y_scaling: tuple[ScaledColumn, ...],
     share: bool = True,
-) -> _core.Reduction:
+) -> _core.Reduction | _core.CrossedReduction | _core.IterativeReduction:
     residual = design.residual
+    own = blocks[-1].structure if blocks else None
+    series = own.core_argument if isinstance(own, SeriesCovariance) else None
     n_levels = len(levels) + (residual is not None)
     z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
     terms: list[list[tuple[int, _Basis]]] = [[] for _ in range(n_levels)]
     for t, block in zip(order, blocks, strict=False):
         z[block.level].extend(z_scaling[t])
         terms[block.level].append((block.structure.size, _basis(design.random[t])))
+    noise = [column.noise(design.n_obs) for column in x_scaling]
+    sqrt_weights = None if design.weights is None else np.sqrt(design.weights)
     try:
+        if isinstance(nesting, IterativeSettings):
+            return reduce_iteratively(design, levels, z, terms, x_scaling, y_scaling, nesting)
+        if isinstance(nesting, _core.Crossing):
+            return _core.CrossedReduction(
+                nesting,
+                z=z,
+                x=x_scaling,
+                y=y_scaling,
+                noise=noise,
+                terms=terms,
+                sqrt_weights=sqrt_weights,
+            )
         return _core.Reduction(
             nesting,
             z=z,
             x=x_scaling,
             y=y_scaling,
-            noise=[column.noise(design.n_obs) for column in x_scaling],
+            noise=noise,
             terms=terms,
-            sqrt_weights=None if design.weights is None else np.sqrt(design.weights),
-            visits=None if residual is None else residual.positions,
-            n_visits=0 if residual is None else residual.order,
-            share=share and (residual is None or residual.points is None),
+            sqrt_weights=sqrt_weights,
+            visits=None if residual is None or series is not None else residual.core_positions,
+            n_visits=0 if residual is None or series is not None else residual.core_order,
+            series=series,
+            share=share and (residual is None or not residual.by_unit),
         )
     except _core.CollinearRandomEffects as error:
         raise _collinear(design, order, blocks, *error.args) from None
@@ -415,32 +548,6 @@ def _reduce(
 
 def _first(item: tuple[int, TermBlock]) -> int:
     return item[0]
-
-
-def _nest(design: Design, levels: tuple[int, ...]) -> _core.Nesting:
-    factors = [design.factors[f] for f in levels]
-    codes, sizes = [f.codes for f in factors], [f.n_levels for f in factors]
-    if design.residual is not None:
-        codes.append(design.residual.units)
-        sizes.append(design.residual.n_units)
-    try:
-        return _core.Nesting(design.n_obs, codes, sizes)
-    except _core.NotNested as error:
-        inner = error.args[0]
-        if inner == len(factors) and design.residual is not None:
-            raise ModelError(
-                f"subjects ({design.residual.subject.name!r}) of "
-                f"residual={design.residual.formula.text!r} are met with several levels of the "
-                f"grouping factor {factors[-1].name!r}; random effects inside or across subjects "
-                "are not available yet with a residual structure"
-            ) from None
-        raise ModelError(
-            f"grouping factors {factors[inner - 1].name!r} and {factors[inner].name!r} are crossed "
-            f"(a level of {factors[inner].name!r} is met with several levels of "
-            f"{factors[inner - 1].name!r}); crossed random effects are not available yet. If the "
-            f"levels are meant to be nested, write (1 | {factors[inner - 1].name}/"
-            f"{factors[inner].name})"
-        ) from None
 
 
 def _scale_term(term: RandomEffects) -> tuple[ScaledColumn, ...]:
@@ -460,7 +567,10 @@ def _basis(term: RandomEffects) -> _Basis:
 
 
 def _blocks(
-    design: Design, order: tuple[int, ...], position: dict[int, int], nesting: _core.Nesting
+    design: Design,
+    order: tuple[int, ...],
+    position: dict[int, int],
+    nesting: _core.Nesting | _core.Crossing | IterativeSettings,
 ) -> tuple[TermBlock, ...]:
     blocks, next_column = [], dict.fromkeys(position.values(), 0)
     for t in order:
@@ -469,14 +579,29 @@ def _blocks(
         blocks.append(TermBlock(term.structure.closed(), level, next_column[level]))
         next_column[level] += term.structure.size
     residual = design.residual
+    if residual is not None and residual.series is not None:
+        walked = isinstance(residual.structure, QuasiSeparable)
+        kind = WalkedSeries if walked else SeriesCovariance
+        own = kind(residual.structure, residual.series)
+        return (*blocks, TermBlock(own, len(position), 0, True))
+    if residual is not None and residual.scale is not None:
+        level = len(position)
+        assert not isinstance(nesting, IterativeSettings), "it has independent residuals"
+        return (*blocks, _scaled_block(residual, level, nesting.codes(level)))
     if residual is not None and residual.points is not None:
+        assert isinstance(residual.structure, Spatial), "only these take coordinates"
         distances = distances_within(
-            residual.points, residual.units, residual.positions, residual.n_units, residual.order
+            type(residual.structure),
+            residual.points,
+            residual.units,
+            residual.positions,
+            residual.n_units,
+            residual.order,
         )
         level = len(position)
-        assert isinstance(residual.structure, Spatial), "only these take coordinates"
-        own = UnitCovariances(residual.structure, distances[nesting.codes(level)])
-        return (*blocks, TermBlock(own, level, 0, True))
+        assert not isinstance(nesting, IterativeSettings), "it has independent residuals"
+        units = UnitCovariances(residual.structure, distances[nesting.codes(level)])
+        return (*blocks, TermBlock(units, level, 0, True))
     if residual is not None:
         size, level = residual.structure.size, len(position)
         if len(residual.arms) == 1 and has_few_parameters(residual.structure):
@@ -486,6 +611,42 @@ def _blocks(
             for arm in range(len(residual.arms))
         ]
     return tuple(blocks)
+
+
+def _scaled_block(residual: ResidualDesign, level: int, units: CodeArray) -> TermBlock:
+    """The residual covariance with its scale; ``units`` are codes in the core's order."""
+    structure = residual.scaled_structure
+    if not residual.by_unit:
+        few = has_few_parameters(structure)
+        return TermBlock(SharedDirections(structure) if few else structure, level, 0, True)
+    t = structure.n_theta
+    n_values = residual.n_units * residual.order**2 * (1 + t + t * (t + 1) // 2)
+    if n_values > LARGEST_STACK:
+        raise ModelError(
+            f"{residual.text} with {t} parameters over {residual.n_units:,} units of "
+            f"{residual.order} rows would take {8 * n_values / 1e9:.1f} GB; a scale by a factor, "
+            "or a structure with fewer parameters, takes less"
+        )
+    distances = None
+    if residual.points is not None:
+        assert isinstance(residual.structure, Spatial), "only these take coordinates"
+        distances = distances_within(
+            type(residual.structure),
+            residual.points,
+            residual.units,
+            residual.positions,
+            residual.n_units,
+            residual.order,
+        )[units]
+    own = ScaledUnits(structure, residual.unit_exponents()[units], distances)
+    return TermBlock(own, level, 0, True)
+
+
+def _has_own_points(block: TermBlock) -> bool:
+    structure = block.structure
+    if isinstance(structure, ScaledUnits):
+        return structure.distances is not None
+    return isinstance(structure, UnitCovariances)
 
 
 def _collinear(

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
-from mlmfast.covariance import STRUCTURES, CovarianceStructure
-from mlmfast.covariance.spatial_matern import SpatialMatern
+from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.direct_product import DirectProduct
+from mlmfast.covariance.homogeneous_diagonal import HomogeneousDiagonal
+from mlmfast.covariance.scaled_covariance import ScaledCovariance
+from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.design import GroupingFactor
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.factor import Factor, cross_factors
 from mlmfast.frame import Frame, check_finite
-from mlmfast.language.deparse import deparse
-from mlmfast.language.syntax import Binary, Call, Name, Node, parse
+from mlmfast.known_matrices import known_matrices
+from mlmfast.residual_formula import (
+    ResidualFormula,
+    StructureCall,
+    parse_residual,
+    structure_kind,
+)
+from mlmfast.residual_scale import MOST_DISTINCT, ScaleDesign
+from mlmfast.series_design import Series, is_series
+
+__all__ = [
+    "ResidualDesign",
+    "ResidualFormula",
+    "independent_rows",
+    "parse_residual",
+    "residual_design",
+    "seen_pairs",
+    "with_scale",
+]
 
 #: Visits, or distinct coordinates, that one covariance may span.
 LARGEST_ORDER = 64
@@ -27,37 +49,8 @@ MATERN_SMOOTHNESS = 1.5
 _BY_LAG = ("ar1", "toep", "arma11")
 #: Structures without correlation: rows of one subject may share a level.
 _INDEPENDENT = ("diag", "homdiag")
-
-
-@dataclass(frozen=True)
-class ResidualFormula:
-    """``structure(coordinates | arm / subject)`` in its parts.
-
-    Attributes
-    ----------
-    structure
-        Keyword.
-    coordinates
-        Columns that tell a subject's rows apart.
-    arm
-        Column each level of which has its own parameters, or None.
-    subject
-        Columns whose combinations are the subjects.
-    text
-        As written.
-    """
-
-    structure: str
-    coordinates: tuple[str, ...]
-    arm: str | None
-    subject: tuple[str, ...]
-    text: str
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """Columns of the data that are used."""
-        arm = () if self.arm is None else (self.arm,)
-        return (*self.coordinates, *arm, *self.subject)
+#: Structures whose parameters one long series can tell.
+_ONE_SERIES = ("ar1", "arma11", "homdiag", "diag", "lin")
 
 
 @dataclass(frozen=True)
@@ -81,10 +74,14 @@ class ResidualDesign:
     positions : shape (n,), int32
         arm * len(visits) + visit of each row.
     formula
-        The formula.
+        The formula; None for rows that are independent, of one variance but for their scale.
     points : shape (n, d) or None
         Coordinates of each row where there are too many distinct ones to be visits; positions are
         then those within the unit.
+    series
+        The rows of the subjects in time order, where the structure costs O(n) along a series.
+    scale
+        Standard deviations that differ from row to row; None where they do not.
     """
 
     structure: CovarianceStructure
@@ -94,75 +91,168 @@ class ResidualDesign:
     units: CodeArray
     n_units: int
     positions: CodeArray
-    formula: ResidualFormula
+    formula: ResidualFormula | None
     points: FloatArray | None = None
+    series: Series | None = None
+    scale: ScaleDesign | None = None
 
-    @property
+    @cached_property
     def order(self) -> int:
         """Order of the covariance over all arms."""
         if self.points is not None:
             return int(self.positions.max()) + 1
         return len(self.visits) * len(self.arms)
 
+    @property
+    def text(self) -> str:
+        """The argument as written, for messages."""
+        if self.formula is not None:
+            return f"residual={self.formula.text!r}"
+        assert self.scale is not None
+        return f"residual_scale={self.scale.formula.text!r}"
 
-def parse_residual(text: str) -> ResidualFormula:
-    """Parse the text of ``residual=``.
+    @cached_property
+    def _scaled_positions(self) -> tuple[CodeArray, CodeArray] | None:
+        """Distinct pairs (position, scale) as one number, and those of the rows; None if many."""
+        if self.scale is None or self.points is not None:
+            return None
+        n_scales = len(self.scale.exponents)
+        if n_scales > MOST_DISTINCT:
+            return None
+        combined = self.positions * np.int32(n_scales) + self.scale.codes
+        distinct, codes = np.unique(combined, return_inverse=True)
+        if len(distinct) > LARGEST_ORDER:
+            return None
+        return distinct, codes.astype(np.int32)
 
-    Raises
-    ------
-    FormulaError
-        Where it is not of the form ``structure(visit | subject)``.
+    @property
+    def by_unit(self) -> bool:
+        """Whether units have matrices of their own rather than parts of one that all share."""
+        if self.points is not None:
+            return True
+        return self.scale is not None and self._scaled_positions is None
+
+    @property
+    def core_positions(self) -> CodeArray:
+        """Position of each row in the matrix that the core is given."""
+        pairs = self._scaled_positions
+        return self.positions if pairs is None else pairs[1]
+
+    @property
+    def core_order(self) -> int:
+        """Order of that matrix."""
+        pairs = self._scaled_positions
+        return self.order if pairs is None else len(pairs[0])
+
+    @cached_property
+    def scaled_structure(self) -> ScaledCovariance:
+        """The covariance with its scale, over the core's positions where there are few."""
+        assert self.scale is not None
+        pairs = self._scaled_positions
+        if pairs is None:
+            # Units bring their own; here only parameters and their names matter.
+            size = self.structure.size * len(self.arms)
+            places = np.arange(size)
+            exponents = np.tile(self.scale.center, (size, 1))
+            together = self.structure.entries if len(self.arms) == 1 else ((0, 0),)
+        else:
+            places, rows = np.divmod(pairs[0], len(self.scale.exponents))
+            size, exponents = len(places), self.scale.exponents[rows]
+            together = seen_pairs(self.units, pairs[1], self.n_units, size)
+        return ScaledCovariance(
+            size,
+            (self.structure,) * len(self.arms),
+            places.astype(np.intp),
+            exponents,
+            self.scale.center,
+            self.scale.spread,
+            self.scale.names,
+            self.scale.is_ratio,
+            together,
+            self.arms,
+        )
+
+    def unit_exponents(self) -> FloatArray:
+        """Centred and scaled scale columns by unit and position, (n_units, order, m)."""
+        assert self.scale is not None
+        columns = (self.scale.exponents - self.scale.center) / self.scale.spread
+        out = np.zeros((self.n_units, self.order, columns.shape[1]))
+        out[self.units, self.positions] = columns[self.scale.codes]
+        return out
+
+
+def seen_pairs(
+    units: CodeArray, positions: CodeArray, n_units: int, size: int
+) -> tuple[tuple[int, int], ...]:
+    """Pairs (p, q), p >= q, of positions that rows of one unit have together.
 
     Examples
     --------
-    >>> parse_residual("us(visit | arm / id)").subject
-    ('id',)
+    >>> seen_pairs(*np.int32([[0, 0, 1], [0, 2, 1]]), 2, 3)
+    ((0, 0), (1, 1), (2, 0), (2, 2))
     """
-    if not isinstance(text, str):
-        raise FormulaError(
-            f"residual is text such as 'us(visit | subject)', not {type(text).__name__}"
-        )
-    call = parse(text)
-    if not isinstance(call, Call) or call.keywords or not call.arguments:
-        raise FormulaError(f"residual={text!r} is not of the form structure(visit | subject)")
-    last = call.arguments[-1]
-    if not isinstance(last, Binary) or last.operator != "|":
-        raise FormulaError(
-            f"residual={text!r} has no '| subject'; write {call.function}(visit | id)"
-        )
-    coordinates = tuple(_name(node, text) for node in (*call.arguments[:-1], last.left))
-    arm: str | None = None
-    subject = last.right
-    if isinstance(subject, Binary) and subject.operator == "/":
-        arm, subject = _name(subject.left, text), subject.right
-    return ResidualFormula(call.function, coordinates, arm, _subject(subject, text), text)
+    seen = np.zeros((n_units, size), dtype=np.bool_)
+    seen[units, positions] = True
+    patterns = np.unique(np.packbits(seen, axis=1), axis=0)
+    patterns = np.unpackbits(patterns, axis=1, count=size).astype(np.float64)
+    rows, columns = np.nonzero(np.tril(patterns.T @ patterns))
+    return tuple(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
-def _name(node: Node, text: str) -> str:
-    if not isinstance(node, Name):
-        raise FormulaError(f"{deparse(node)} in residual={text!r} is not the name of a column")
-    return node.name
+def independent_rows(scale: ScaleDesign) -> ResidualDesign:
+    """Independent residuals of one variance but for their scale: every row is a unit."""
+    n = len(scale.codes)
+    units = np.arange(n, dtype=np.int32)
+    return ResidualDesign(
+        HomogeneousDiagonal(1),
+        ("",),
+        ("",),
+        GroupingFactor("row", units, ()),
+        units,
+        n,
+        np.zeros(n, dtype=np.int32),
+        None,
+        scale=scale,
+    )
 
 
-def _subject(node: Node, text: str) -> tuple[str, ...]:
-    if isinstance(node, Binary) and node.operator == ":":
-        return (*_subject(node.left, text), *_subject(node.right, text))
-    return (_name(node, text),)
+def with_scale(residual: ResidualDesign, scale: ScaleDesign) -> ResidualDesign:
+    """A residual covariance with standard deviations that differ from row to row."""
+    return replace(residual, scale=scale)
 
 
-def residual_design(formula: ResidualFormula, frame: Frame) -> ResidualDesign:
-    """Read the residual covariance of a model from its rows.
+def residual_design(
+    formula: ResidualFormula, frame: Frame, lin: Any = None, scaled: bool = False
+) -> ResidualDesign:
+    """Read the residual covariance of a model from its rows; ``lin`` are known matrices.
+
+    ``scaled`` says that standard deviations will differ from row to row on top.
 
     Raises
     ------
     FormulaError, DataError, ModelError
         For an unknown structure, a visit met twice, a subject in two arms, too many visits, ...
     """
-    kind = _structure(formula)
+    kinds = [structure_kind(call, formula.text) for call in formula.calls]
     subjects = cross_factors([frame.factor(name) for name in formula.subject])
-    visits, labels, points = _visits(formula, kind, frame)
-    if len(labels) > LARGEST_ORDER and points is not None and formula.arm is None:
-        return _scattered(formula, kind, subjects, visits, labels, points)
+    if not scaled and len(kinds) == 1 and is_series(kinds[0], formula.coordinates):
+        from mlmfast.residual_series import series_residual_design
+
+        return series_residual_design(formula, kinds[0], frame, subjects)
+    axes = [
+        visits_of_rows(call, kind, frame) for call, kind in zip(formula.calls, kinds, strict=True)
+    ]
+    visits, labels, points = axes[0]
+    if (
+        len(labels) > LARGEST_ORDER
+        and points is not None
+        and formula.arm is None
+        and len(axes) == 1
+    ):
+        return _scattered(formula, kinds[0], subjects, visits, labels, points)
+    for codes, more, _ in axes[1:]:
+        visits = visits * np.int32(len(more)) + codes
+        labels = tuple(f"{a}:{b}" for a in labels for b in more)
     if len(labels) > LARGEST_ORDER:
         raise ModelError(
             f"residual={formula.text!r} spans {len(labels)} distinct visits or points; at most "
@@ -173,9 +263,10 @@ def residual_design(formula: ResidualFormula, frame: Frame) -> ResidualDesign:
     arm_codes = np.zeros(frame.n_rows, dtype=np.int32)
     if formula.arm is not None:
         arm = frame.factor(formula.arm)
-        _check_arms(formula, subjects, arm)
+        check_arms(formula, subjects, arm)
         arms, arm_codes = arm.levels, arm.codes
-    structure = _instance(kind, len(labels), points, formula)
+    structure = _product(formula, kinds, axes, lin)
+    _check_supported(formula, structure, subjects, arms, arm_codes)
     positions = arm_codes * np.int32(len(labels)) + visits
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
@@ -183,6 +274,47 @@ def residual_design(formula: ResidualFormula, frame: Frame) -> ResidualDesign:
     return ResidualDesign(
         structure, labels, arms, subject, units, n_units, positions.astype(np.int32), formula
     )
+
+
+def _check_supported(
+    formula: ResidualFormula,
+    structure: CovarianceStructure,
+    subjects: Factor,
+    arms: tuple[str, ...],
+    arm_codes: CodeArray,
+) -> None:
+    """Refuse structures with more parameters than any estimate could be made of.
+
+    Raises
+    ------
+    ModelError
+        For fewer rows than parameters, fewer subjects than an unstructured covariance has visits,
+        or one subject where subjects must repeat what is estimated.
+    """
+    for code, label in enumerate(arms):
+        rows = arm_codes == code
+        n_subjects = len(np.unique(subjects.codes[rows]))
+        where = f" of {formula.arm} = {label!r}" if formula.arm is not None else ""
+        found = f"{n_subjects} subject(s) and {int(rows.sum())} rows{where}"
+        needed = ""
+        if structure.n_theta > rows.sum():
+            needed = f"has {structure.n_theta} parameters"
+        elif isinstance(structure, Unstructured) and n_subjects < structure.size:
+            needed = f"over {structure.size} visits needs at least as many subjects"
+        elif n_subjects == 1 and not _from_one_series(structure):
+            needed = "needs several subjects to estimate its parameters from"
+        if needed:
+            raise ModelError(
+                f"residual={formula.text!r} {needed}; found {found}. Use a structure with fewer "
+                "parameters, such as ar1 or cs"
+            )
+
+
+def _from_one_series(structure: CovarianceStructure) -> bool:
+    """Whether one subject's rows repeat everything that is estimated."""
+    if isinstance(structure, DirectProduct):
+        return _from_one_series(structure.outer) and _from_one_series(structure.inner)
+    return isinstance(structure, Spatial) or structure.keyword in _ONE_SERIES
 
 
 def _scattered(
@@ -205,7 +337,7 @@ def _scattered(
     positions = np.empty(len(units), dtype=np.int32)
     positions[order] = np.arange(len(units)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     few = points[np.unique(np.linspace(0, len(points) - 1, 30).astype(np.intp))]
-    structure = _instance(kind, len(few), few, formula)
+    structure = instance(formula.calls[0], kind, len(few), few, formula)
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
     )
@@ -214,40 +346,22 @@ def _scattered(
     )
 
 
-def _structure(formula: ResidualFormula) -> type[CovarianceStructure]:
-    kind = STRUCTURES.get(formula.structure)
-    if kind is not None:
-        if kind.needs == "levels" and len(formula.coordinates) > 1:
-            raise FormulaError(
-                f"{formula.structure!r} takes one column of visits: {formula.text!r}"
-            )
-        return kind
-    near = get_close_matches(formula.structure, STRUCTURES, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise FormulaError(
-        f"{formula.structure!r} is not a residual structure{hint} (available: "
-        f"{', '.join(sorted(STRUCTURES))})"
-    )
-
-
-def _visits(
-    formula: ResidualFormula, kind: type[CovarianceStructure], frame: Frame
+def visits_of_rows(
+    call: StructureCall, kind: type[CovarianceStructure], frame: Frame
 ) -> tuple[CodeArray, tuple[str, ...], FloatArray | None]:
     """Visit of each row, labels of the visits, and their coordinates where there are any."""
     if kind.needs == "coordinates":
         columns = []
-        for name in formula.coordinates:
+        for name in call.coordinates:
             if not frame.is_numeric(name):
-                raise DataError(
-                    f"{formula.structure} needs numbers, and column {name!r} holds none"
-                )
+                raise DataError(f"{call.keyword} needs numbers, and column {name!r} holds none")
             check_finite(name, frame.numeric(name))
             columns.append(frame.numeric(name))
         points, codes = np.unique(np.column_stack(columns), axis=0, return_inverse=True)
         labels = tuple(", ".join(f"{value:g}" for value in point) for point in points)
         return codes.ravel().astype(np.int32), labels, points
-    name = formula.coordinates[0]
-    if frame.is_numeric(name) and formula.structure in _BY_LAG:
+    name = call.coordinates[0]
+    if frame.is_numeric(name) and call.keyword in _BY_LAG:
         values = frame.numeric(name)
         first = float(values.min())
         if (values == np.round(values)).all() and values.max() - first < LARGEST_ORDER:
@@ -285,7 +399,8 @@ def _units(
     return codes.astype(np.int32), len(blocks)
 
 
-def _check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None:
+def check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None:
+    """Refuse subjects that are met in several arms."""
     seen = np.full(subjects.n_levels, -1, dtype=np.int64)
     seen[subjects.codes] = arm.codes
     wrong = np.flatnonzero(seen[subjects.codes] != arm.codes)
@@ -297,19 +412,55 @@ def _check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None
         )
 
 
-def _instance(
+def _product(
+    formula: ResidualFormula,
+    kinds: list[type[CovarianceStructure]],
+    axes: list[tuple[CodeArray, tuple[str, ...], FloatArray | None]],
+    lin: Any,
+) -> CovarianceStructure:
+    """The structure, or the direct product of several."""
+    structure: CovarianceStructure | None = None
+    for call, kind, (_, labels, points) in zip(formula.calls, kinds, axes, strict=True):
+        known = known_matrices(lin, labels, formula.text) if call.keyword == "lin" else None
+        factor = instance(call, kind, len(labels), points, formula, known)
+        if structure is None:
+            structure = factor
+        else:
+            structure = DirectProduct(structure.size * factor.size, structure, factor)
+    assert structure is not None
+    return structure
+
+
+def instance(
+    call: StructureCall,
     kind: type[CovarianceStructure],
     size: int,
     points: FloatArray | None,
     formula: ResidualFormula,
+    matrices: FloatArray | None = None,
 ) -> CovarianceStructure:
-    if size < max(2, kind.minimum_size) and formula.structure not in _INDEPENDENT:
+    """The structure over ``size`` visits or points."""
+    if size < max(2, kind.minimum_size) and call.keyword not in _INDEPENDENT:
         raise ModelError(
             f"residual={formula.text!r} finds {size} distinct visit(s) in "
-            f"{', '.join(formula.coordinates)}; the structure needs at least "
+            f"{', '.join(call.coordinates)}; the structure needs at least "
             f"{max(2, kind.minimum_size)}"
         )
-    if formula.structure == "sp_matern":
+    arguments: dict[str, object] = {} if points is None else {"coordinates": points}
+    if matrices is not None:
+        arguments["matrices"] = matrices
+    if call.number is not None and kind.option is not None:
+        arguments[kind.option] = _whole(call, formula) if kind.option == "order" else call.number
+    elif kind.option == "nu" and not call.free:
         # Data seldom tell the smoothness; left free it drives the iteration to its limits.
-        return SpatialMatern(size, np.asarray(points), nu=MATERN_SMOOTHNESS)
-    return kind(size) if points is None else kind(size, coordinates=points)  # type: ignore[call-arg]
+        arguments["nu"] = MATERN_SMOOTHNESS
+    return kind(size, **arguments)
+
+
+def _whole(call: StructureCall, formula: ResidualFormula) -> int:
+    assert call.number is not None
+    if call.number != round(call.number):
+        raise FormulaError(
+            f"residual={formula.text!r}: {call.keyword} takes a whole number, found {call.number:g}"
+        )
+    return int(call.number)

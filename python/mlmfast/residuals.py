@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.clusters import independent_clusters
 from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import (
     cholesky_factors,
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
     from mlmfast.design import Design
     from mlmfast.result import FitSource, LMMResult
 
-KINDS = ("raw", "pearson", "marginal", "scaled")
+KINDS = ("raw", "pearson", "studentised", "marginal", "studentised-marginal", "scaled")
+#: Other words for the same.
+_ALIASES = {
+    "conditional": "raw",
+    "studentized": "studentised",
+    "studentized-marginal": "studentised-marginal",
+}
 
 
 def residuals(fit: LMMResult, source: FitSource, kind: str) -> pd.Series[float]:
@@ -43,9 +50,15 @@ def residuals(fit: LMMResult, source: FitSource, kind: str) -> pd.Series[float]:
     >>> fit.resid("scaled").head(3).round(3).tolist()
     [-0.052, -0.071, -0.632]
     """
+    kind = _ALIASES.get(kind, kind)
     if kind not in KINDS:
         raise ModelError(f"residuals of kind {kind!r} are not known; use {', '.join(KINDS)}")
     design, record = source.design, fit._record
+    if kind.startswith("studentised"):
+        from mlmfast.influence import studentised_residuals
+
+        marginal = kind.endswith("marginal")
+        return series_of_rows(source, studentised_residuals(design, record, marginal))
     if kind in {"marginal", "scaled"}:
         values = design.working_response - fixed_part(design, record)
     else:
@@ -60,15 +73,23 @@ def residuals(fit: LMMResult, source: FitSource, kind: str) -> pd.Series[float]:
 def scaled_residuals(design: Design, record: FitRecord, marginal: FloatArray) -> FloatArray:
     """L_i^-1 (y_i - X_i beta) with V_i = L_i L_i', cluster by cluster, shape (n,).
 
-    Clusters are those of the outermost grouping factor; L_i takes their rows in data order.
+    Clusters are those of the outermost grouping factor, or with crossed factors the connected parts
+    of the design; L_i takes their rows in data order (long series in time
+    order, where that costs O(n)).
 
     References: SAS/STAT PROC MIXED, option VCIRY; Houseman, Ryan and Coull (2004), JASA 99, 383.
     """
     if not record.groups:
         return marginal / noise_sd(design, record)
     out = np.empty_like(marginal)
-    outermost = design.factors[record.levels[0]]
-    for rows in clusters_by_size(outermost.codes, outermost.n_levels):
+    for rows in clusters_by_size(*independent_clusters(design, record.levels)):
+        if design.residual is not None and design.residual.series is not None:
+            from mlmfast.series_residuals import runs_along, scaled_series_residuals
+
+            if runs_along(design, rows):
+                for cluster in rows:
+                    out[cluster] = scaled_series_residuals(design, record, marginal, cluster)
+                continue
         refuse_large_cluster(rows.shape[1], "a scaled residual")
         factors = cholesky_factors(marginal_covariances(design, record, rows))
         out[rows] = solve_lower(factors, marginal[rows][:, :, None])[:, :, 0]

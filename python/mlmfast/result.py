@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
@@ -24,8 +23,22 @@ from mlmfast.reduced_model import ReducedModel
 from mlmfast.variance_components import VarCorr
 
 if TYPE_CHECKING:
+    from mlmfast.batch import FitBatch
+    from mlmfast.bootstrap import Bootstrap
+    from mlmfast.contrast import Contrast
+    from mlmfast.covariance_tests import CovarianceTests, ParameterTable
+    from mlmfast.degrees_of_freedom import FittedRows, TestBasis
+    from mlmfast.derived import ParameterValues
+    from mlmfast.emmeans import EMMeans
+    from mlmfast.influence import Influence
+    from mlmfast.iterative import MonteCarloError
     from mlmfast.mvn import MVN
+    from mlmfast.parms import ParmsFit
+    from mlmfast.plots import Plots
+    from mlmfast.profile import Profile
     from mlmfast.report.summary import Summary
+    from mlmfast.robust import RobustInference
+    from mlmfast.variance_tests import VarianceTest
 
 
 @dataclass(frozen=True)
@@ -39,12 +52,15 @@ class FitSource:
     criterion, theta : theta of shape (1, n_theta)
     frame
         How the design was read; None where the model was made from arrays.
+    parms
+        What came of starting values by name, values held, bounds or a grid.
     """
 
     model: ReducedModel
     criterion: Criterion
     theta: FloatArray
     frame: ModelFrame | None
+    parms: ParmsFit | None = None
 
     @property
     def design(self) -> Design:
@@ -92,8 +108,13 @@ class LMMResult:
 
     @cached_property
     def bse(self) -> pd.Series[float]:
-        """Standard errors, the roots of the diagonal of ``cov_params()``."""
-        return self._series(np.sqrt(np.diag(self._record.vcov)))
+        """Standard errors, those that the tests use.
+
+        The roots of the diagonal of ``cov_params()``, (X'V^-1 X)^-1; with one of the
+        ``ddf="kenward-roger..."`` the roots of the diagonal of the adjusted covariance,
+        ``cov_params(ddf)``, as PROC MIXED prints them.
+        """
+        return self._series(np.sqrt(np.diag(self._tested.vcov)))
 
     @cached_property
     def tvalues(self) -> pd.Series[float]:
@@ -102,46 +123,101 @@ class LMMResult:
 
     @cached_property
     def df(self) -> pd.Series[float]:
-        """Denominator degrees of freedom; infinite for asymptotic (z) tests."""
-        return self._series(np.full(self._record.rank, np.inf))
+        """Denominator degrees of freedom under ``ddf``; infinite for asymptotic (z) tests."""
+        from mlmfast.degrees_of_freedom import method_of
+
+        rows = np.eye(self._record.rank)
+        return self._series(method_of(self.ddf).of_rows(self._tested, rows))
 
     @cached_property
     def pvalues(self) -> pd.Series[float]:
-        """Two-sided p-values of tvalues, normal where the degrees of freedom are infinite."""
-        return self._series(2.0 * stats.norm.sf(np.abs(self.tvalues.dropna().to_numpy())))
+        """Two-sided p-values of tvalues by t, normal where the degrees of freedom are infinite."""
+        from mlmfast.contrast import two_sided
 
-    def cov_params(self, kind: str | None = None) -> pd.DataFrame:
+        kept = list(self._record.kept)
+        t, df = (np.asarray(s, dtype=np.float64)[kept] for s in (self.tvalues, self.df))
+        return self._series(two_sided(t, df))
+
+    def cov_params(self, kind: str | None = None, *, cluster: object = None) -> pd.DataFrame:
         """Covariance of the fixed effects, (X'V^-1 X)^-1, as SAS and lme4 report it.
 
         Parameters
         ----------
         kind
-            None or "model".
+            None or "model"; one of the names "kenward-roger...", for the covariance adjusted for
+            the estimation of V; "CR0", "CR1", "CR2" or "CR3" for a cluster-robust one (`robust`).
+        cluster
+            The clusters of a cluster-robust covariance.
 
         Raises
         ------
         ModelError
             For a kind that is not available.
         """
-        if kind not in {None, "model"}:
-            raise ModelError(f"cov_params(kind={kind!r}) is not available yet; use 'model'")
+        from mlmfast.covariance_kinds import covariance_of_kind
+
+        matrix = covariance_of_kind(self, kind, cluster)
         names = [self._record.x_names[j] for j in self._record.kept]
-        frame = pd.DataFrame(self._record.vcov, index=names, columns=names)
+        frame = pd.DataFrame(matrix, index=names, columns=names)
         return frame.reindex(index=self.params.index, columns=self.params.index)
 
-    def conf_int(self, level: float = 0.95, method: str = "wald") -> pd.DataFrame:
-        """Confidence intervals of the fixed effects, columns ``lower`` and ``upper``.
+    def robust(
+        self, kind: str = "CR2", cluster: object = None, square_root: str | None = None
+    ) -> RobustInference:
+        """Cluster-robust standard errors, with Satterthwaite's degrees of freedom.
+
+        Parameters
+        ----------
+        kind
+            "CR0" (sandwich), "CR1" (times m / (m - 1)), "CR2" (bias-reduced: Bell and McCaffrey
+            2002), "CR3" (near the jackknife).
+        cluster
+            A grouping factor of the model, a column of its data (several joined by ``:``), or one
+            label a row used; by default the outermost grouping factor or subject.
+        square_root
+            Of CR2: "cholesky" (Pustejovsky and Tipton 2018; default without a residual structure)
+            or "whitened" (as the R package mmrm; default with one).
+
+        Raises
+        ------
+        ModelError, DataError
+            For unknown words, or clusters the model says are correlated.
+        """
+        from mlmfast.robust import robust_inference
+
+        return robust_inference(self, kind, cluster, square_root)
+
+    def conf_int(
+        self, level: float = 0.95, method: str = "wald", *, n: int = 1000, seed: Any = None
+    ) -> pd.DataFrame:
+        """Confidence intervals, columns ``lower`` and ``upper``.
+
+        Parameters
+        ----------
+        level
+            Between 0 and 1.
+        method
+            "wald" for the fixed effects, by the quantiles of t under ``ddf``; "profile" or "boot"
+            for covariance parameters too, see `profile` and `bootstrap` (percentile intervals).
+        n, seed
+            Samples of the bootstrap, and its seed.
 
         Raises
         ------
         ModelError
-            For a method that is not available or a level outside (0, 1).
+            For an unknown method or a level outside (0, 1).
         """
-        if method != "wald":
-            raise ModelError(f"conf_int(method={method!r}) is not available yet; use 'wald'")
         if not 0 < level < 1:
             raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
-        half = float(stats.norm.ppf(0.5 + level / 2)) * self.bse
+        if method == "profile":
+            return self.profile().conf_int(level)
+        if method == "boot":
+            return self.bootstrap(n, seed).conf_int(level)
+        if method != "wald":
+            raise ModelError(f"conf_int(method={method!r}): use 'wald', 'profile' or 'boot'")
+        from mlmfast.contrast import quantile
+
+        half = self.bse * quantile(np.asarray(self.df, dtype=np.float64), level)
         return pd.DataFrame({"lower": self.params - half, "upper": self.params + half})
 
     @property
@@ -154,6 +230,124 @@ class LMMResult:
         """Columns of X left out because they depend linearly on earlier ones."""
         kept = set(self._record.kept)
         return tuple(name for j, name in enumerate(self._record.x_names) if j not in kept)
+
+    def anova(
+        self,
+        *fits: Any,
+        type: int | str = 3,
+        ddf: Any = None,
+        definition: str | None = None,
+        chisq: bool = False,
+        **comparison: Any,
+    ) -> Any:
+        """F tests of the terms of the fixed part, or with other fits likelihood-ratio tests.
+
+        Parameters
+        ----------
+        *fits
+            Other fits to compare with; see `mlmfast.compare`, which ``**comparison`` goes to.
+        type
+            1 (each term after those before it), 2 (after all that do not contain it) or 3
+            (estimable functions of all cells; independent of contrasts and of cell counts).
+        ddf
+            Method for the denominator degrees of freedom; that of the fit by default.
+        definition
+            "SAS", "lmerTest", "mmrm": the hypotheses of PROC MIXED, from the design alone (type I
+            and II orthogonal in the metric X'X), with the same F. They differ in the rows that
+            stand for a hypothesis, on which Satterthwaite's degrees of freedom depend where there
+            are several: differences from the last level, from the first, from the mean. By
+            default "mmrm" for models with a residual structure alone, else "lmerTest". "car": R's
+            car and nlme, type I and II in the metric X'V^-1 X, type III the coefficients of the
+            contrasts the model was fitted with.
+        chisq
+            Also chi-square tests, as the CHISQ option of PROC MIXED.
+
+        Returns
+        -------
+        AnovaTable
+            NumDF, DenDF, "F value" and "Pr(>F)" by term; ``.hypotheses`` holds the matrices.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> fit.anova(ddf="asymptotic")
+        Type III tests of fixed effects (lmerTest):
+              NumDF  DenDF  F value    Pr(>F)
+        Days      1    Inf   45.853  1.27e-11
+        Degrees of freedom: asymptotic
+        """
+        from mlmfast.hypothesis_tables import anova
+
+        if fits and isinstance(fits[0], LMMResult):
+            from mlmfast.compare_fits import compare
+
+            return compare(self, *fits, **comparison)
+        if len(fits) > 1 or comparison:
+            raise ModelError("anova takes one type of test, or fits to compare with")
+        return anova(self, fits[0] if fits else type, ddf, definition=definition, chisq=chisq)
+
+    def emmeans(
+        self,
+        specs: Any,
+        by: Any = None,
+        at: Mapping[str, Any] | None = None,
+        weights: str = "equal",
+        *,
+        ddf: Any = None,
+        level: float = 0.95,
+        adjust: str = "none",
+    ) -> EMMeans:
+        """Estimated marginal means (LS-means) over a reference grid of the fixed effects.
+
+        The grid holds every combination of the levels of the factors; covariates stand at their
+        mean over the rows used, offsets likewise, and what the formula makes of them (`poly(x, 2)`,
+        `log(x)`, `I(x^2)`) is evaluated there.
+
+        Parameters
+        ----------
+        specs
+            Whose means: "trt", ["a", "b"], "a:b", "~ trt | visit", or "pairwise ~ trt | visit",
+            which adds contrasts.
+        by
+            Factors that split the table into families.
+        at
+            Levels of factors to keep, values of covariates to set; a covariate with values may
+            stand in specs and by.
+        weights
+            How the other factors are averaged: "equal", "proportional" (to their frequencies),
+            "outer" (product of single frequencies), "cells" (frequencies within each mean), "flat"
+            (equal over the cells that occur).
+        ddf
+            Method for the degrees of freedom; that of the fit by default.
+        level, adjust
+            Level of the intervals and their adjustment within each family.
+
+        Returns
+        -------
+        EMMeans
+            Prints as a table; ``.frame``, ``.contrast()``, ``.test()``, ``.slices()``, ``.plot()``.
+
+        Raises
+        ------
+        DataError, ModelError
+            For an unknown name or level, a covariate without values, or a model from arrays.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> data["week"] = ["1" if day < 7 else "2" for day in data.Days]
+        >>> fit = mlm.lmm("Reaction ~ week + (1 | Subject)", data)
+        >>> fit.emmeans("week", ddf="asymptotic")
+        week   emmean     SE   df    lower    upper
+        1     282.693  9.222  Inf  264.618  300.767
+        2     335.410  9.950  Inf  315.910  354.911
+        Degrees of freedom: asymptotic; confidence level 0.95
+        """
+        from mlmfast.emmeans import emmeans
+
+        return emmeans(self, specs, by, at, weights, ddf=ddf, level=level, adjust=adjust)
 
     # -- likelihood ----------------------------------------------------------------------------
 
@@ -205,6 +399,8 @@ class LMMResult:
             raise ModelError("n is 'observations' or 'clusters', count is 'all' or 'covariance'")
         if n == "clusters" and not record.groups:
             raise ModelError("the model has no grouping factor, so no clusters to count")
+        if n == "clusters" and record.is_crossed:
+            raise ModelError("grouping factors are crossed, so there are no clusters to count")
         size = self.nobs if n == "observations" else len(record.groups[record.levels[0]].labels)
         k = record.n_parameters if count == "all" else record.n_covariance_parameters
         aic = self.deviance + 2.0 * k
@@ -281,12 +477,21 @@ class LMMResult:
         """Parameters of the residual covariance on their natural scale, as SAS names them.
 
         ``arm: name`` where arms have parameters of their own; the residual variance alone for
-        independent residuals.
+        independent residuals. Ratios of standard deviations and exponents of `residual_scale` last.
         """
-        residual = self._record.residual
-        if residual is None:
-            return pd.Series({"Residual": self._record.sigma2})
-        return pd.Series(residual.parameters, index=list(residual.parameter_names))
+        return pd.Series(dict(self._record.residual_parameters))
+
+    @property
+    def held(self) -> dict[str, float]:
+        """Covariance parameters held by ``hold=`` or at a bound of ``bounds=``: their values."""
+        parms = self._needs_source("held").parms
+        return {} if parms is None else dict(parms.held)
+
+    @property
+    def parms(self) -> pd.DataFrame | None:
+        """Starts tried by ``grid=`` with their -2 log-likelihood; None without a grid."""
+        parms = self._needs_source("parms").parms
+        return None if parms is None else parms.table
 
     @cached_property
     def varcorr(self) -> VarCorr:
@@ -307,12 +512,20 @@ class LMMResult:
 
     @cached_property
     def ranef_cov(self) -> dict[str, dict[str, pd.DataFrame]]:
-        """Conditional covariances Var(g | y) by grouping factor and level (lme4's postVar)."""
+        """Conditional covariances Var(g | y) by grouping factor and level (lme4's postVar).
+
+        Raises
+        ------
+        ModelError
+            For a fit by the iterative engine, which has the means alone.
+        """
         return ByGroup(
             {
                 group.name: {
                     label: pd.DataFrame(covariance, index=names, columns=names)
-                    for label, covariance in zip(group.labels, effects.covariance, strict=True)
+                    for label, covariance in zip(
+                        group.labels, effects.known_covariance(), strict=True
+                    )
                 }
                 for group, names, effects in self._by_group()
             }
@@ -362,6 +575,171 @@ class LMMResult:
         """Evidence of the optimum."""
         return self._record.certificate
 
+    @property
+    def monte_carlo_error(self) -> MonteCarloError | None:
+        """How far probes may have moved likelihood and estimates; None where none were used.
+
+        Only fits by the iterative engine have it (``certificate.engine == "iterative"``).
+        """
+        return self._record.monte_carlo
+
+    # -- inference -----------------------------------------------------------------------------
+
+    @property
+    def ddf(self) -> str:
+        """Method of the degrees of freedom, as given by ``ddf=``."""
+        return self._record.ddf
+
+    def contrast(
+        self, L: object, rhs: object = 0.0, ddf: str | float | None = None, level: float = 0.95
+    ) -> Contrast:
+        """Test linear functions of the fixed effects: one row by t, several together by F.
+
+        Parameters
+        ----------
+        L
+            Text (``"Days = 10"``, ``"trtB - trtA"``), a dict from names of coefficients to weights,
+            an array of shape (p,) or (m, p) over all columns of X, or a list or a dict (by label)
+            of those. Rows that depend on others are left out of the F test.
+        rhs
+            Values under the hypothesis, added to what texts give.
+        ddf
+            Method of degrees of freedom; the fit's own by default.
+        level
+            Level of the intervals.
+
+        Raises
+        ------
+        ModelError
+            For rows that are not estimable or contradict each other, unknown names, wrong lengths.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> test = fit.contrast("Days = 10")
+        >>> round(test.statistic, 4), round(test.df, 4), round(test.pvalue, 4)
+        (0.3023, 17.0, 0.7661)
+        """
+        from mlmfast.contrast import contrast
+
+        return contrast(self, L, rhs, ddf, level)
+
+    def estimate(
+        self, L: object, rhs: object = 0.0, ddf: str | float | None = None, level: float = 0.95
+    ) -> Contrast:
+        """Estimate linear functions one by one, without a joint test; arguments as `contrast`.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> days = {"day 0": "(Intercept)", "day 5": "(Intercept) + 5 * Days"}
+        >>> fit.estimate(days).table["se"].round(3).to_dict()
+        {'day 0': 6.825, 'day 5': 9.581}
+        """
+        from mlmfast.contrast import contrast
+
+        return contrast(self, L, rhs, ddf, level, joint=False)
+
+    @cached_property
+    def covariance_parameters(self) -> pd.Series[float]:
+        """Covariance parameters on their natural scale: elements of G, then the residual's.
+
+        Named as ``Var(Days) | Subject`` and ``Cov((Intercept), Days) | Subject``; parameters of
+        structures, and of the residual, as PROC MIXED names them.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+        >>> fit.covariance_parameters.round(2).to_dict()
+        {'Var((Intercept)) | Subject': 1378.18, 'Residual': 960.46}
+        """
+        from mlmfast.covariance_tests import parameter_series
+
+        return parameter_series(self)
+
+    def cov_theta(self, information: str = "observed") -> pd.DataFrame:
+        """Asymptotic covariance of `covariance_parameters`, the inverse of their information.
+
+        Parameters
+        ----------
+        information
+            "observed" (PROC MIXED's ASYCOV) or "expected".
+
+        Raises
+        ------
+        ModelError
+            For another word, or a loaded fit.
+        """
+        from mlmfast.covariance_tests import parameter_covariance
+
+        return parameter_covariance(self, information)
+
+    def covtest(self, information: str = "observed", level: float = 0.95) -> CovarianceTests:
+        """Wald tests of the covariance parameters (PROC MIXED's COVTEST): see `CovarianceTests`.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+        >>> fit.covtest().table["se"].round(3).to_dict()
+        {'Var((Intercept)) | Subject': 505.768, 'Residual': 107.048}
+        """
+        from mlmfast.covariance_tests import covariance_tests
+
+        return covariance_tests(self, information, level)
+
+    @cached_property
+    def _rows(self) -> FittedRows | None:
+        """The fit with its rows, as methods of degrees of freedom read it; None if loaded."""
+        from mlmfast.degrees_of_freedom import FittedRows
+
+        source, record = self._source, self._record
+        if source is None:
+            return None
+        singular = tuple(record.terms[t].singular for t in source.model.order)
+        return FittedRows(
+            source.model,
+            source.criterion,
+            source.theta,
+            singular,
+            record.beta,
+            record.vcov,
+            source.frame,
+        )
+
+    @cached_property
+    def _bases(self) -> dict[str, TestBasis]:
+        return {}
+
+    def _basis(self, ddf: str | float | None = None) -> TestBasis:
+        """What tests under a method need; kept once computed."""
+        from mlmfast.degrees_of_freedom import basis_of
+
+        key = self.ddf if ddf is None else str(ddf)
+        if key not in self._bases:
+            self._bases[key] = basis_of(self._rows, self._record, key)
+        return self._bases[key]
+
+    @cached_property
+    def _parameter_table(self) -> ParameterTable:
+        from mlmfast.covariance_tests import table_of
+
+        return table_of(self._rows)
+
+    @property
+    def _tested(self) -> TestBasis:
+        return self._basis()
+
+    @cached_property
+    def _aliasing(self) -> FloatArray:
+        from mlmfast.estimability import aliasing
+
+        source = self._needs_source("a contrast in a model with aliased columns")
+        return aliasing(source.design, self._record.kept)
+
     # -- what rows say -------------------------------------------------------------------------
 
     @cached_property
@@ -377,14 +755,43 @@ class LMMResult:
         Parameters
         ----------
         kind
-            "raw": y minus fitted; "pearson": raw over the residual standard deviation of its row,
-            sigma / sqrt(w) or, with variances by visit, sigma_visit / sqrt(w);
+            "raw" (or "conditional"): y minus fitted; "pearson": raw over the residual standard
+            deviation of its row, sigma / sqrt(w) or, with variances by visit,
+            sigma_visit / sqrt(w); "studentised": raw over its own standard deviation, the root of
+            the diagonal of R P R; "studentised-marginal": marginal over the root of the diagonal
+            of V - X (X'V^-1 X)^-1 X' (both as SAS);
             "marginal": y - X beta; "scaled": L^-1 (y - X beta) with V = L L' within each cluster
             (SAS VCIRY), independent with variance 1 under the model.
         """
         from mlmfast.residuals import residuals
 
         return residuals(self, self._needs_source("residuals"), kind)
+
+    @property
+    def plot(self) -> Plots:
+        """Plots of the fit: ``fit.plot.caterpillar()``, ``residuals``, ``qq``, ..."""
+        from mlmfast.plots import Plots
+
+        return Plots(self)
+
+    def influence(self, cluster: object = None) -> Influence:
+        """Cook's D, DFBETAS, MDFFITS, COVRATIO and leverage by cluster and by observation.
+
+        Exact for the fixed effects with the covariance parameters held at their estimates.
+
+        Parameters
+        ----------
+        cluster
+            Rows left out together, as in `robust`; by default the outermost grouping factor.
+
+        Raises
+        ------
+        ModelError, DataError
+            For clusters the model says are correlated, or that are not known.
+        """
+        from mlmfast.influence import influence
+
+        return influence(self, cluster)
 
     def predict(
         self,
@@ -436,6 +843,189 @@ class LMMResult:
             interval=interval,
             level=level,
             offset=offset,
+        )
+
+    def profile(self, which: str | Sequence[str] | None = None) -> Profile:
+        """Profile likelihood of fixed effects and covariance parameters; see `Profile`.
+
+        ``which``: names, "fixed", "covariance", or None for all. Standard deviations are named
+        ``sd_x|g``, correlations ``cor_x.y|g``, the residual's parameters as `residual_parameters`.
+        """
+        from mlmfast.profile import profile
+
+        return profile(self._needs_source("a profile"), which)
+
+    def bootstrap(
+        self, n: int = 1000, seed: Any = None, statistic: Callable[[FitBatch], Any] | None = None
+    ) -> Bootstrap:
+        """Parametric bootstrap: n responses drawn from the fit and refitted; see `Bootstrap`.
+
+        ``statistic`` takes a `FitBatch` and returns one number (or k) for each fit; by default all
+        fixed effects and covariance parameters.
+        """
+        from mlmfast.bootstrap import bootstrap
+
+        return bootstrap(self._needs_source("a bootstrap"), self._record, n, seed, statistic)
+
+    def test_variance(
+        self, term: str, method: str | None = None, n: int | None = None, seed: Any = None
+    ) -> VarianceTest:
+        """Test whether a random effect is needed: its variance is 0, a value on the boundary.
+
+        Parameters
+        ----------
+        term
+            ``sd_x|g``, one effect; or a term as written, or its grouping factor.
+        method
+            "exact", "mixture" or "bootstrap"; the first that serves by default.
+        n, seed
+            Draws of the null distribution, and their seed.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> test = fit.test_variance("sd_Days|Subject")
+        >>> round(test.statistic, 3), test.df, test.method
+        (42.837, 2, 'mixture')
+        """
+        from mlmfast.variance_tests import test_variance
+
+        source = self._needs_source("a test of a variance")
+        return test_variance(source, self._record, term, method, n, seed)
+
+    def ranova(self) -> pd.DataFrame:
+        """Likelihood-ratio tests of leaving out each random effect, as lmerTest's ``ranova``.
+
+        ``Pr(>Chisq)`` is conservative, for a variance of 0 lies on the boundary; ``Pr(mixture)``
+        allows for that.
+        """
+        from mlmfast.variance_tests import ranova
+
+        return ranova(self._needs_source("ranova"), self._record)
+
+    def icc(
+        self,
+        interval: str = "delta",
+        level: float = 0.95,
+        *,
+        n: int = 1000,
+        seed: Any = None,
+    ) -> pd.DataFrame:
+        """Intraclass correlations with intervals: estimate, se, lower, upper.
+
+        "adjusted": variance of the random effects over that and the residual's; "conditional":
+        over the fixed effects' too (Nakagawa, Johnson and Schielzeth 2017, J. R. Soc. Interface
+        14); of random slopes the mean variance over the rows (Johnson 2014, Methods Ecol. Evol.
+        5:944). With several grouping factors the share of each.
+
+        Parameters
+        ----------
+        interval
+            "delta" (symmetric in the logit) or "bootstrap".
+        level, n, seed
+            Of the intervals.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+        >>> fit.icc().round(3)
+                     estimate     se  lower  upper
+        adjusted        0.589  0.091  0.408  0.749
+        conditional     0.424  0.080  0.279  0.584
+        """
+        from mlmfast.explained_variance import explained
+
+        source = self._needs_source("an intraclass correlation")
+        return explained(source, self._record, "icc", interval, level, n, seed)
+
+    def r2(
+        self,
+        method: str = "nakagawa",
+        interval: str = "delta",
+        level: float = 0.95,
+        *,
+        n: int = 1000,
+        seed: Any = None,
+    ) -> pd.DataFrame:
+        """Share of the variance that is explained, with intervals: estimate, se, lower, upper.
+
+        Parameters
+        ----------
+        method
+            "nakagawa": marginal (fixed effects) and conditional (with the random effects), random
+            slopes by their mean variance over the rows (Nakagawa and Schielzeth 2013, Methods
+            Ecol. Evol. 4:133; Johnson 2014). "rights-sterba": of the total, within-cluster and
+            between-cluster variance, the shares of fixed effects within (f1) and between (f2)
+            clusters, of random slopes by covariates within (v1) and between (v2), and of the
+            clusters' means (m) (Rights and Sterba 2019, Psychol. Methods 24:309; 2021, New Dir.
+            Child Adolesc. Dev. 175:65, where covariates are not centred by cluster).
+        interval, level, n, seed
+            As `icc`.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> fit.r2()["estimate"].round(3).to_dict()
+        {'marginal': 0.279, 'conditional': 0.799}
+        """
+        from mlmfast.explained_variance import explained
+
+        source = self._needs_source("R2")
+        return explained(source, self._record, method, interval, level, n, seed)
+
+    def derived(
+        self,
+        function: Callable[[ParameterValues], Any],
+        method: str = "delta",
+        level: float = 0.95,
+        *,
+        scale: str = "identity",
+        n: int = 1000,
+        seed: Any = None,
+    ) -> pd.DataFrame:
+        """Functions of the parameters with standard errors and intervals.
+
+        Parameters
+        ----------
+        function
+            Takes a mapping from names of parameters (fixed effects; ``sd_x|g``, ``var_x|g``,
+            ``cor_x.y|g``, ``cov_x.y|g``, ``sigma``, ``Residual``, or the residual structure's) to
+            their values, and returns a number or a dict of numbers. It is differentiated exactly:
+            use operators and NumPy's functions.
+        method
+            "delta", "profile" (functions of covariance parameters) or "bootstrap".
+        level
+            Of the interval.
+        scale
+            "identity", "log" or "logit": where the delta method's interval is symmetric.
+        n, seed
+            Of the bootstrap.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+        >>> def total(p):
+        ...     return p["var_(Intercept)|Subject"] + p["Residual"]
+        >>> fit.derived(total, "profile").round(1)
+               estimate     se   lower   upper
+        value    2338.6  516.7  1624.5  3962.5
+        """
+        from mlmfast.derived import derived
+
+        source = self._needs_source("a function of the parameters")
+        return derived(
+            source,
+            self._record,
+            function,
+            method=method,
+            level=level,
+            scale=scale,
+            n=n,
+            seed=seed,
         )
 
     def simulate(self, n: int = 1, seed: Any = None) -> FloatArray:

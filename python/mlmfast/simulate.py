@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlmfast.result import FitSource
 
 
-def simulate(source: FitSource, record: FitRecord, n: int, seed: Any) -> FloatArray:
+def simulate(source: FitSource, record: FitRecord, n: int, seed: Any, first: int = 0) -> FloatArray:
     """Draw n responses, each with random effects and residuals of its own.
 
     Parameters
@@ -33,6 +33,7 @@ def simulate(source: FitSource, record: FitRecord, n: int, seed: Any) -> FloatAr
     n : number of responses.
     seed : int, SeedSequence, Generator, or None for fresh entropy
         Column i has a stream of its own, so it is the same whatever n is.
+    first : number of the first response, to draw a long sequence in parts.
 
     Returns
     -------
@@ -59,10 +60,10 @@ def simulate(source: FitSource, record: FitRecord, n: int, seed: Any) -> FloatAr
         mean = mean + design.offset
     roots = [covariance_root(term.covariance) for term in record.terms]
     sd = noise_sd(design, record)
-    entropy = _seed_sequence(seed)
+    entropy = seed_sequence(seed)
     out = np.empty((design.n_obs, int(n)), order="F")
     for i in range(int(n)):
-        generator = np.random.default_rng(_stream(entropy, i))
+        generator = np.random.default_rng(_stream(entropy, first + i))
         out[:, i] = mean + _random_part(design, roots, generator)
         out[:, i] += sd * _noise(design, record, generator)
     return out
@@ -72,6 +73,10 @@ def _noise(design: Design, record: FitRecord, generator: np.random.Generator) ->
     """Residuals of unit variance, correlated within subjects where the model says so."""
     if design.residual is None or record.residual is None:
         return generator.standard_normal(design.n_obs)
+    if design.residual.points is not None and design.residual.series is not None:
+        from mlmfast.series_residuals import series_noise
+
+        return series_noise(design.residual, record.residual, generator)
     if design.residual.points is not None:
         return _scattered_noise(design, record, generator)
     root = covariance_root(correlations(residual_template(record.residual)))
@@ -123,7 +128,14 @@ def _random_part(
     return total
 
 
-def _seed_sequence(seed: Any) -> np.random.SeedSequence:
+def seed_sequence(seed: Any) -> np.random.SeedSequence:
+    """A seed of any kind as a SeedSequence.
+
+    Raises
+    ------
+    DataError
+        The seed is none.
+    """
     if isinstance(seed, np.random.SeedSequence):
         return seed
     if isinstance(seed, np.random.Generator):

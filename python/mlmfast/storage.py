@@ -13,6 +13,7 @@ from mlmfast.errors import DataError
 from mlmfast.random_effects import ConditionalEffects
 from mlmfast.record import FitRecord
 from mlmfast.result import LMMResult
+from mlmfast.stored_inference import inference_from_dict, inference_to_dict
 from mlmfast.stored_record import array, record_from_dict, record_to_dict, typed
 
 _NAME, _VERSION = "mlmfast fit", 1
@@ -25,7 +26,8 @@ def to_json(fit: LMMResult, path: str | os.PathLike[str] | None = None) -> str:
     """Return a fit as JSON text, and write it to a file where a path is given.
 
     Numbers keep all their digits. The rows of the data are left out, so a loaded fit has no
-    fitted values, residuals or simulations; everything else it answers as before.
+    fitted values, residuals or simulations, and tests by the methods of degrees of freedom that
+    were used before it was saved alone; everything else it answers as before.
 
     Parameters
     ----------
@@ -43,6 +45,7 @@ def to_json(fit: LMMResult, path: str | os.PathLike[str] | None = None) -> str:
         "format": {"name": _NAME, "version": _VERSION},
         "record": record_to_dict(fit._record),
         "timings": fit.timings,
+        "inference": inference_to_dict(fit),
         "effects": [{"mean": e.mean, "covariance": e.covariance} for e in fit._effects],
     }
     text = json.dumps(_plain(data), allow_nan=False)
@@ -76,6 +79,9 @@ def load(path_or_text: str | os.PathLike[str]) -> LMMResult:
         _check_format(data, where)
         record = record_from_dict(data["record"])
         effects = _effects_from(data["effects"], record)
+        inference = {}
+        if "inference" in data:
+            inference = inference_from_dict(data["inference"], record)
         timings = {str(k): float(v) for k, v in typed(data["timings"], dict).items()}
     except DataError:
         raise
@@ -83,14 +89,17 @@ def load(path_or_text: str | os.PathLike[str]) -> LMMResult:
         raise _no_fit(where, f"{error.args[0]!r} is missing") from None
     except (TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
         raise _no_fit(where, str(error)) from None
-    return LMMResult(record, None, timings, effects)
+    fit = LMMResult(record, None, timings, effects)
+    fit.__dict__.update(inference)
+    return fit
 
 
 def _effects_from(data: object, record: FitRecord) -> list[ConditionalEffects]:
     out = []
     for k, (item, group) in enumerate(zip(typed(data, list), record.groups, strict=True)):
         n, q = len(group.labels), sum(len(term.names) for term in record.terms_on(k))
-        mean, covariance = array(item["mean"], (n, q)), array(item["covariance"], (n, q, q))
+        mean, covariance = array(item["mean"], (n, q)), item["covariance"]
+        covariance = None if covariance is None else array(covariance, (n, q, q))
         out.append(ConditionalEffects(mean, covariance))
     return out
 

@@ -11,10 +11,12 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
+from mlmfast.iterative.monte_carlo import MonteCarloError
 from mlmfast.language.terms import term_list
 from mlmfast.model_matrix import ModelMatrixSpec
-from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
-from mlmfast.residual_structure import parse_residual
+from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, ScaleRecord, TermRecord
+from mlmfast.residual_formula import PRODUCT, parse_residual
+from mlmfast.residual_scale import parse_scale
 
 _Kind = TypeVar("_Kind")
 
@@ -26,7 +28,9 @@ def record_to_dict(record: FitRecord) -> dict[str, Any]:
         "terms": [_members(term) | {"spec": _spec_to_dict(term.spec)} for term in record.terms],
         "certificate": _members(record.certificate),
         "residual": None if record.residual is None else _members(record.residual),
+        "residual_scale": _members(record.residual_scale) if record.residual_scale else None,
         "fixed_spec": _spec_to_dict(record.fixed_spec),
+        "monte_carlo": None if record.monte_carlo is None else _members(record.monte_carlo),
     }
 
 
@@ -40,6 +44,7 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
     """
     kept = _positions(data["kept"], len(_texts(data["x_names"])))
     groups = tuple(_group(item) for item in typed(data["groups"], list))
+    terms = tuple(_term(item, len(groups)) for item in typed(data["terms"], list))
     return FitRecord(
         formula=_optional_text(data["formula"]),
         method=typed(data["method"], str),
@@ -59,12 +64,14 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
         deviance=_real(data["deviance"]),
         n_theta=typed(data["n_theta"], int),
         groups=groups,
-        terms=tuple(_term(item, len(groups)) for item in typed(data["terms"], list)),
+        terms=terms,
         levels=_positions(data["levels"], len(groups)),
         certificate=_certificate(data["certificate"]),
         converged=typed(data["converged"], bool),
         ddf=typed(data["ddf"], str),
         fixed_spec=_spec(data["fixed_spec"]),
+        monte_carlo=_monte_carlo(data.get("monte_carlo"), terms),
+        residual_scale=_scale(data.get("residual_scale")),
     )
 
 
@@ -123,7 +130,8 @@ def _residual(data: Any) -> ResidualRecord | None:
     names = _texts(data["parameter_names"])
     text, structure = typed(data["text"], str), typed(data["structure"], str)
     # Reports read both again.
-    if parse_residual(text).structure != structure or structure not in STRUCTURES:
+    words = structure.split(PRODUCT)
+    if parse_residual(text).structure != structure or not set(words) <= set(STRUCTURES):
         raise ValueError(f"{text!r} is not a residual covariance of structure {structure!r}")
     if not arms or not names or len(names) % len(arms):
         raise ValueError("the parameters of the residual covariance do not fit its groups")
@@ -138,6 +146,22 @@ def _residual(data: Any) -> ResidualRecord | None:
         parameter_names=names,
         parameters=array(data["parameters"], (len(names),)),
     )
+
+
+def _scale(data: Any) -> ScaleRecord | None:
+    if data is None:
+        return None
+    text, names = typed(data["text"], str), _texts(data["names"])
+    levels = tuple(_texts(item) for item in typed(data["levels"], list))
+    factors = parse_scale(text).factors
+    counts = [len(own) - (f.kind == "levels") for f, own in zip(factors, levels, strict=True)]
+    is_ratio = tuple(typed(item, bool) for item in typed(data["is_ratio"], list))
+    parameters = array(data["parameters"], (len(names),))
+    if not len(is_ratio) == len(names) == sum(counts) or any(
+        p <= 0 for p in parameters[np.array(is_ratio)]
+    ):
+        raise ValueError(f"the parameters of the residual scale {text!r} do not fit it")
+    return ScaleRecord(text, names, is_ratio, parameters, levels)
 
 
 def _group(data: Mapping[str, Any]) -> GroupRecord:
@@ -171,6 +195,23 @@ def _certificate(data: Mapping[str, Any]) -> Certificate:
         n_evaluations=typed(data["n_evaluations"], int),
         n_iterations=typed(data["n_iterations"], int),
         engine=typed(data["engine"], str),
+    )
+
+
+def _monte_carlo(data: Any, terms: tuple[TermRecord, ...]) -> MonteCarloError | None:
+    if data is None:
+        return None
+    covariances = typed(data["covariances"], list)
+    if len(covariances) != len(terms):
+        raise ValueError("the Monte Carlo errors do not fit the random-effects terms")
+    return MonteCarloError(
+        n_probes=typed(data["n_probes"], int),
+        llf=_real(data["llf"]),
+        covariances=tuple(
+            array(item, term.covariance.shape)
+            for item, term in zip(covariances, terms, strict=True)
+        ),
+        sigma2=_real(data["sigma2"]),
     )
 
 

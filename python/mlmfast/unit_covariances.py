@@ -101,7 +101,7 @@ class UnitCovariances(Directions):
     ----------
     structure
         The structure, over a few of the points.
-    distances : shape (n_units, size, size)
+    distances : shape (n_units, size, size), or one more axis for coordinates
         Distances within each unit, in the core's order of units; 0 where a unit has fewer rows.
     """
 
@@ -115,8 +115,9 @@ class UnitCovariances(Directions):
 
     def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
         """See `Directions`; one matrix for each unit."""
-        shape = self.distances.shape
-        value, first, second = self.structure.at_distances(theta, self.distances.ravel())
+        shape = self.distances.shape[:3]
+        flat = self.distances.reshape(shape[0] * shape[1] * shape[2], *self.distances.shape[3:])
+        value, first, second = self.structure.at_distances(theta, flat)
         parts = [value[:, None]]
         if derivatives:
             parts += [first.mT, second.mT]
@@ -125,11 +126,7 @@ class UnitCovariances(Directions):
 
     def start(self) -> FloatArray:
         """Variance 1 and a correlation that fades over a third of the typical distance."""
-        points = self.structure.coordinates
-        gaps = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=2))
-        within = self.distances[self.distances > 0]
-        typical = float(np.median(within)) if within.size else float(np.median(gaps[gaps > 0]))
-        return self.structure.theta(np.exp(-3.0 * gaps / typical)[None])
+        return self.structure.start_at(self.distances)
 
 
 def has_few_parameters(structure: CovarianceStructure) -> bool:
@@ -139,18 +136,24 @@ def has_few_parameters(structure: CovarianceStructure) -> bool:
 
 
 def distances_within(
-    points: FloatArray, units: CodeArray, positions: CodeArray, n_units: int, size: int
+    structure: type[Spatial],
+    points: FloatArray,
+    units: CodeArray,
+    positions: CodeArray,
+    n_units: int,
+    size: int,
 ) -> FloatArray:
     """Distances between the rows of each unit, (n_units, size, size), units by code.
 
     Examples
     --------
-    >>> distances_within(np.array([[0.0], [3.0]]), *np.int32([[0, 0], [0, 1]]), 1, 2)
+    >>> from mlmfast.covariance import STRUCTURES
+    >>> exponential, points = STRUCTURES["sp_exp"], np.array([[0.0], [3.0]])
+    >>> distances_within(exponential, points, *np.int32([[0, 0], [0, 1]]), 1, 2)
     array([[[0., 3.],
             [3., 0.]]])
     """
     placed = np.full((n_units, size, points.shape[1]), np.nan)
     placed[units, positions] = points
-    gaps = placed[:, :, None, :] - placed[:, None, :, :]
-    distances = np.sqrt((gaps * gaps).sum(axis=3))
+    distances = structure.separations(placed[:, :, None, :], placed[:, None, :, :])
     return np.asarray(np.nan_to_num(distances, nan=0.0))

@@ -17,6 +17,10 @@ impl Elimination<'_> {
         work: &mut Workspace,
         sums: &mut Sums,
     ) {
+        if let Some(series) = self.series().filter(|_| self.is_leaf(level)) {
+            self.series_second(series, psi, e, work, sums);
+            return;
+        }
         let layout = self.layout(level);
         let NodeLayout { q, w, .. } = layout;
         let first = work.visited[level] * layout.size();
@@ -202,6 +206,9 @@ impl Elimination<'_> {
         work: &mut Workspace,
         out: &mut [Conditional],
     ) {
+        if self.series().is_some() && self.is_leaf(level) {
+            return;
+        }
         let layout = self.layout(level);
         let NodeLayout { q, w, .. } = layout;
         let first = work.visited[level] * layout.size();

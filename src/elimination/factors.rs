@@ -160,6 +160,22 @@ impl Elimination<'_> {
         let n = self.entries.len();
         let first = self.first_entry[level];
         let n_directions = self.first_entry[level + 1] - first;
+        if q == 1 {
+            // A row that is its own unit, of which there may be millions: nothing is allocated.
+            for k in 0..n_directions {
+                for l in 0..=k {
+                    let bend = self.stacked(level, unit, 1 + n_directions + k * (k + 1) / 2 + l)[0];
+                    let (by_k, by_l) =
+                        (self.stacked(level, unit, 1 + k)[0], self.stacked(level, unit, 1 + l)[0]);
+                    let product = by_k * by_l * h[0];
+                    let weight = 2.0 * product - bend;
+                    let at = (first + k) * n + first + l;
+                    sums.hessian[at] += weight * f[0] + count * h[0] * (bend - product);
+                    sums.hessian_rss[at] += weight * f_rss[0];
+                }
+            }
+            return;
+        }
         let seen: Vec<f64> = (0..q).map(|i| h[i * q + i]).collect();
         if !self.shares_factors(level) || kept.seen_products != seen {
             kept.products = self.pair_products(level, unit, n_directions, h);

@@ -22,6 +22,9 @@
 
 mod downward;
 mod factors;
+mod recursive;
+mod second;
+mod series;
 mod upward;
 mod workspace;
 
@@ -29,6 +32,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use self::upward::Target;
 use self::workspace::Workspace;
 use crate::dense::{NotPositiveDefinite, axpy, vectorised};
 use crate::reduction::{Reduction, block};
@@ -37,6 +41,9 @@ use crate::reduction::{Reduction, block};
 const CHUNK_BLOCKS: usize = 256;
 /// Floating-point operations below which a pass stays in the calling thread.
 const PARALLEL_WORK: usize = 3_000_000;
+
+/// Operations that an outer unit's own small matrices are worth.
+const WORK_OF_UNIT: usize = 2_000;
 
 /// A free entry of G: row `a`, column `b` (and its mirror image) of one level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +58,7 @@ pub struct Entry {
 
 impl Entry {
     /// Derivative matrices are `weight (e_a e_b' + e_b e_a')`.
-    fn weight(self) -> f64 {
+    pub(crate) fn weight(self) -> f64 {
         if self.a == self.b { 0.5 } else { 1.0 }
     }
 }
@@ -71,6 +78,9 @@ pub struct Sums {
     pub hessian: Vec<f64>,
     /// Second derivatives of e' gram e, e held fixed.
     pub hessian_rss: Vec<f64>,
+    /// Weighted sums of second derivatives of `gram`, one matrix a set of weights; empty unless
+    /// asked for.
+    pub second: Vec<f64>,
 }
 
 impl Sums {
@@ -84,6 +94,7 @@ impl Sums {
             gram_by: vec![0.0; n * width * width],
             hessian: vec![0.0; n * n],
             hessian_rss: vec![0.0; n * n],
+            second: Vec::new(),
         }
     }
 
@@ -94,6 +105,8 @@ impl Sums {
         axpy(1.0, &other.gram_by, &mut self.gram_by);
         axpy(1.0, &other.hessian, &mut self.hessian);
         axpy(1.0, &other.hessian_rss, &mut self.hessian_rss);
+        self.second.resize(other.second.len(), 0.0);
+        axpy(1.0, &other.second, &mut self.second);
     }
 }
 
@@ -158,6 +171,10 @@ impl<'a> Elimination<'a> {
             }
             Ok(sums)
         })
+        .map(|mut sums| {
+            self.add_series_determinant(&mut sums, 0);
+            sums
+        })
     }
 
     /// First derivatives, and second derivatives under the weight of the root.
@@ -176,7 +193,14 @@ impl<'a> Elimination<'a> {
             let mut sums = Sums::zero(width, self.entries.len());
             let mut work = Workspace::new(self);
             for item in chunk {
-                if self.is_leaf(0) {
+                if let Some(series) = self.series().filter(|_| self.is_leaf(0)) {
+                    work.nodes[0].clear();
+                    work.visited[0] = 0;
+                    let (gram, by) = (&mut sums.gram, &mut sums.gram_by);
+                    let mut target = Target { gram, by, second: &mut [] };
+                    sums.logdet += self.series_tangent(series, item, &mut work, &mut target)?;
+                    self.series_second(series, &psi, &root.e, &mut work, &mut sums);
+                } else if self.is_leaf(0) {
                     vectorised(|| self.pattern(item, &psi, &root.e, &mut work, &mut sums))?;
                 } else {
                     self.tangent_top(item, &mut work, &mut sums)?;
@@ -184,6 +208,10 @@ impl<'a> Elimination<'a> {
                 }
             }
             Ok(sums)
+        })
+        .map(|mut sums| {
+            self.add_series_determinant(&mut sums, self.entries.len());
+            sums
         })
     }
 
@@ -222,6 +250,9 @@ impl<'a> Elimination<'a> {
     /// Blocks of the innermost level under outermost items `items`.
     fn n_blocks(&self, items: Range<usize>) -> usize {
         if self.reduction.levels.len() == 1 {
+            if let Some(series) = self.series() {
+                return series.n_items(items);
+            }
             return self.reduction.patterns[items].iter().map(|p| p.n_blocks).sum();
         }
         let (mut first, mut last) = (items.start, items.end);
@@ -229,7 +260,7 @@ impl<'a> Elimination<'a> {
             first = level.first_child[first];
             last = level.first_child[last];
         }
-        last - first
+        self.series().map_or(last - first, |series| series.n_items(first..last))
     }
 
     fn chunks(&self) -> Vec<Range<usize>> {
@@ -255,10 +286,13 @@ impl<'a> Elimination<'a> {
         let chunks = self.chunks();
         let work: usize = match (self.reduction.levels.last(), self.width.last()) {
             (Some(leaf), Some(w)) => {
-                self.n_blocks(0..self.n_items()) * leaf.q * w * (w + n_entries * w)
+                self.n_blocks(0..self.n_items()) * leaf.q.max(1) * w * (w + n_entries * w)
             }
             _ => 0,
         };
+        // What each outer unit costs besides, in small matrices.
+        let nested = self.series().is_some() && chunks.len() > 1 && n_entries > 0;
+        let work = work + if nested { self.n_items() * WORK_OF_UNIT } else { 0 };
         let mut total = Sums::zero(width, n_entries);
         if chunks.len() > 1 && work > PARALLEL_WORK {
             let parts: Vec<_> = chunks.into_par_iter().map(&task).collect();

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::second::add_quadratic;
 use super::workspace::{NodeLayout, Workspace};
 use super::{Elimination, Sums};
 use crate::dense::{
@@ -10,6 +11,14 @@ use crate::dense::{
 };
 use crate::elimination::downward::times;
 use crate::reduction::{Pattern, block};
+
+/// What a unit adds to, lower triangles: N, its derivatives by the entries from its level inwards,
+/// and the weighted sums of its second derivatives where these are asked for.
+pub(super) struct Target<'a> {
+    pub(super) gram: &'a mut [f64],
+    pub(super) by: &'a mut [f64],
+    pub(super) second: &'a mut [f64],
+}
 
 impl Elimination<'_> {
     /// Adds the unit's N to `target`; returns its share of log|V|.
@@ -33,6 +42,9 @@ impl Elimination<'_> {
             self.add_whitened(level, work, target);
             work.m[level] = m;
             return Ok(inner + logdet);
+        }
+        if let Some(series) = self.series() {
+            return self.series_value(series, unit, target);
         }
         vectorised(|| self.leaf_value(level, unit, work, target))
     }
@@ -134,6 +146,7 @@ impl Elimination<'_> {
     pub(super) fn push_node(
         &self,
         level: usize,
+        unit: usize,
         layout: NodeLayout,
         work: &mut Workspace,
     ) -> usize {
@@ -152,7 +165,7 @@ impl Elimination<'_> {
         if self.is_leaf(level) && !work.wants_conditional {
             return start;
         }
-        let g = &self.g[level];
+        let g = self.covariance(level, unit);
         for a in 0..q {
             for b in 0..q {
                 axpy_within(
@@ -204,7 +217,10 @@ impl Elimination<'_> {
         work.visited.fill(0);
         let (mut gram, mut gram_by) =
             (std::mem::take(&mut sums.gram), std::mem::take(&mut sums.gram_by));
-        let result = self.tangent(0, item, work, &mut gram, &mut gram_by, &mut sums.logdet_by);
+        let mut second = std::mem::take(&mut sums.second);
+        let mut target = Target { gram: &mut gram, by: &mut gram_by, second: &mut second };
+        let result = self.tangent(0, item, work, &mut target, &mut sums.logdet_by);
+        sums.second = second;
         sums.gram = gram;
         sums.gram_by = gram_by;
         sums.logdet += result?;
@@ -212,51 +228,62 @@ impl Elimination<'_> {
     }
 
     /// Adds the unit's N and its derivatives by the entries of this and inner levels.
-    ///
-    /// `target_by` holds one matrix for each entry from this level inwards.
     pub(super) fn tangent(
         &self,
         level: usize,
         unit: usize,
         work: &mut Workspace,
-        target: &mut [f64],
-        target_by: &mut [f64],
+        target: &mut Target<'_>,
         logdet_by: &mut [f64],
     ) -> Result<f64, NotPositiveDefinite> {
         let layout = self.layout(level);
         let NodeLayout { q, w, .. } = layout;
+        if let Some(series) = self.series().filter(|_| self.is_leaf(level)) {
+            // What is known of log|R| beforehand is added once, at the end.
+            return self.series_tangent(series, unit, work, target);
+        }
         if self.is_leaf(level) {
-            return vectorised(|| {
-                self.leaf_tangent(unit, layout, work, target, target_by, logdet_by)
-            });
+            return vectorised(|| self.leaf_tangent(unit, layout, work, target, logdet_by));
         }
         let mut m = std::mem::take(&mut work.m[level]);
         let mut m_by = std::mem::take(&mut work.m_by[level]);
+        let mut m_second = std::mem::take(&mut work.m_second[level]);
         m_by.fill(0.0);
+        m_second.fill(0.0);
         self.own_rows(level, unit, work, &mut m);
         let mut logdet = 0.0;
+        let mut inner = Target { gram: &mut m, by: &mut m_by, second: &mut m_second };
         for child in self.children(level, unit) {
-            logdet += self.tangent(level + 1, child, work, &mut m, &mut m_by, logdet_by)?;
+            logdet += self.tangent(level + 1, child, work, &mut inner, logdet_by)?;
         }
         self.root_rows(level, &mut m, work);
         logdet += self.factor_w(level, unit, &work.whitened, &mut work.w)?;
         solve_lower(&work.w, q, &mut work.whitened, q + w);
         for i in 0..w {
-            axpy(1.0, &m[(q + i) * (q + w) + q..][..=i], &mut target[i * w..i * w + i + 1]);
+            axpy(1.0, &m[(q + i) * (q + w) + q..][..=i], &mut target.gram[i * w..i * w + i + 1]);
         }
-        self.add_whitened(level, work, target);
-        let start = self.push_node(level, layout, work);
-        self.own_tangents(level, unit, &work.u, &work.h, 1.0, target_by, logdet_by);
+        self.add_whitened(level, work, target.gram);
+        let start = self.push_node(level, unit, layout, work);
+        self.own_tangents(level, unit, &work.u, &work.h, 1.0, target.by, logdet_by);
         let node = &mut work.nodes[level][start..];
         let own = self.first_entry[level + 1] - self.first_entry[level];
         for k in 0..layout.n_inner {
             let m_k = &mut m_by[block(k, (q + w) * (q + w))];
             symmetrise(m_k, q + w);
-            let into = &mut target_by[block(own + k, w * w)];
+            let into = &mut target.by[block(own + k, w * w)];
             logdet_by[self.first_entry[level + 1] + k] += pull_back(layout, k, m_k, node, into);
+        }
+        let weights = &work.pair_weights;
+        if !weights.is_empty() {
+            for (set, weights) in weights.iter().enumerate() {
+                let middle = self.own_middle(level, unit, &work.h, weights);
+                add_quadratic(&work.u, &middle, q, w, &mut target.second[block(set, w * w)]);
+            }
+            self.inner_curvature(level, layout, node, weights, &mut m_second, target.second);
         }
         work.m[level] = m;
         work.m_by[level] = m_by;
+        work.m_second[level] = m_second;
         Ok(logdet)
     }
 
@@ -267,14 +294,14 @@ impl Elimination<'_> {
         unit: usize,
         layout: NodeLayout,
         work: &mut Workspace,
-        target: &mut [f64],
-        target_by: &mut [f64],
+        target: &mut Target<'_>,
         logdet_by: &mut [f64],
     ) -> Result<f64, NotPositiveDefinite> {
         let NodeLayout { q, w, .. } = layout;
         let level = self.reduction.levels.len() - 1;
         let Pattern { first, n_blocks, count } = self.reduction.patterns[unit];
         let mut logdet = 0.0;
+        let mut middles = Vec::new();
         for b in first..first + n_blocks {
             self.load_block(level, b, &mut work.whitened);
             if b == first {
@@ -282,10 +309,17 @@ impl Elimination<'_> {
             } else {
                 solve_lower(&work.w, q, &mut work.whitened, q + w);
             }
-            self.push_node(level, layout, work);
+            self.push_node(level, unit, layout, work);
             let weight = if b == first { count as f64 } else { 0.0 };
-            self.own_tangents(level, unit, &work.u, &work.h, weight, target_by, logdet_by);
-            self.add_whitened(level, work, target);
+            self.own_tangents(level, unit, &work.u, &work.h, weight, target.by, logdet_by);
+            self.add_whitened(level, work, target.gram);
+            if b == first {
+                let middle = |weights| self.own_middle(level, unit, &work.h, weights);
+                middles = work.pair_weights.iter().map(|w| middle(w)).collect::<Vec<_>>();
+            }
+            for (set, middle) in middles.iter().enumerate() {
+                add_quadratic(&work.u, middle, q, w, &mut target.second[block(set, w * w)]);
+            }
         }
         Ok(count as f64 * logdet)
     }
@@ -308,6 +342,14 @@ impl Elimination<'_> {
         if self.has_directions(level) {
             for k in 0..self.first_entry[level + 1] - first {
                 let direction = self.stacked(level, unit, 1 + k);
+                if q == 1 {
+                    let into = &mut target_by[block(k, w * w)];
+                    for i in 0..w {
+                        axpy(-direction[0] * u[i], &u[..=i], &mut into[i * w..i * w + i + 1]);
+                    }
+                    logdet_by[first + k] += count * h[0] * direction[0];
+                    continue;
+                }
                 let du = times(direction, u, q, q, w);
                 let into = &mut target_by[block(k, w * w)];
                 for a in 0..q {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Elimination;
+use super::second::PairWeights;
 
 /// Scratch space of one task.
 pub(super) struct Workspace {
@@ -14,6 +15,10 @@ pub(super) struct Workspace {
     pub(super) nodes: Vec<Vec<f64>>,
     /// By level: units of the current outermost item already descended into.
     pub(super) visited: Vec<usize>,
+    /// Weights of second derivatives of the cross-product, where these are asked for.
+    pub(super) pair_weights: Vec<PairWeights>,
+    /// By level, for each set of weights: the sum of second derivatives of M by inner entries.
+    pub(super) m_second: Vec<Vec<f64>>,
     /// Do leaves need S and J?
     pub(super) wants_conditional: bool,
     /// What the last unit with a residual covariance shared by all left behind.
@@ -39,6 +44,8 @@ impl Workspace {
             m_by: (0..levels.len()).map(|l| vec![0.0; inner(l) * size(l) * size(l)]).collect(),
             nodes: vec![Vec::new(); levels.len()],
             visited: vec![0; levels.len()],
+            pair_weights: Vec::new(),
+            m_second: vec![Vec::new(); levels.len()],
             wants_conditional: false,
             kept: KeptFactor::default(),
             w: vec![0.0; q * q],

@@ -4,7 +4,10 @@
 #![allow(clippy::needless_pass_by_value, clippy::redundant_closure_for_method_calls)]
 
 mod arrays;
+mod crossed;
+mod iterative;
 mod reduction;
+mod series;
 
 use pyo3::prelude::*;
 
@@ -21,13 +24,27 @@ pyo3::create_exception!(
     "Random-effect columns are linearly dependent; args are the level and the column."
 );
 
+pyo3::create_exception!(
+    _core,
+    NotConverged,
+    pyo3::exceptions::PyArithmeticError,
+    "Conjugate gradients did not converge; args are the iterations and the relative residual."
+);
+
 /// Numerical core of mlmfast.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reduction::Nesting>()?;
     module.add_class::<reduction::Reduction>()?;
+    module.add_class::<crossed::Crossing>()?;
+    module.add_class::<crossed::CrossedReduction>()?;
+    module.add_class::<iterative::IterativeReduction>()?;
     module.add_function(wrap_pyfunction!(reduction::column_statistics, module)?)?;
+    module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;
+    module.add_function(wrap_pyfunction!(series::walk_series, module)?)?;
+    module.add_function(wrap_pyfunction!(series::innovations, module)?)?;
     module.add("NotNested", module.py().get_type::<NotNested>())?;
     module.add("CollinearRandomEffects", module.py().get_type::<CollinearRandomEffects>())?;
+    module.add("NotConverged", module.py().get_type::<NotConverged>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

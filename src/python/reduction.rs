@@ -10,19 +10,29 @@ use rayon::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
 use super::{CollinearRandomEffects, NotNested};
-use crate::criterion::{Criterion, evaluate, solve, tangents};
+use crate::criterion::{
+    Criterion, LikelihoodDerivatives, Solution, evaluate, likelihood_derivatives, solve, tangents,
+};
 use crate::elimination::{Elimination, Entry};
 use crate::rows::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
+use crate::series::{Combination, SeriesColumns};
 use crate::{nesting, reduction};
 
 /// Below this many values a thread pool costs more than it saves.
 const PARALLEL_VALUES: usize = 400_000;
 
-type Floats<'py> = Bound<'py, PyArrayDyn<f64>>;
+/// Step by row, classes of ends and of steps, (row, previous, share) of each combination, whether
+/// the last row closes a series, share of an end, weights of every class, whether
+/// iterations walk along the rows.
+type SeriesArgument<'py> =
+    (PyReadonlyArray1<'py, i32>, usize, usize, Vec<(f64, f64, f64)>, bool, f64, usize, bool);
+pub(super) type Floats<'py> = Bound<'py, PyArrayDyn<f64>>;
 /// Contiguous memory of a column, offset and stride of its values in it.
-type ValuesArgument<'py> = (PyReadonlyArray1<'py, f64>, usize, usize);
+pub(super) type ValuesArgument<'py> = (PyReadonlyArray1<'py, f64>, usize, usize);
+/// Value, gradient, Hessian, expected Hessian.
+pub(super) type Evaluation<'py> = (Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>);
 /// Values (`None` for a constant 1), center, scale.
-type ColumnArgument<'py> = (Option<ValuesArgument<'py>>, f64, f64);
+pub(super) type ColumnArgument<'py> = (Option<ValuesArgument<'py>>, f64, f64);
 
 fn values<'a>(name: &str, argument: &'a ValuesArgument<'_>, n_rows: usize) -> PyResult<Values<'a>> {
     let (memory, offset, stride) = (&argument.0, argument.1, argument.2);
@@ -70,11 +80,13 @@ pub struct Nesting(nesting::Nesting);
 #[pymethods]
 impl Nesting {
     #[new]
+    #[pyo3(signature = (n_rows, codes, n_units, positions=None))]
     fn new(
         py: Python<'_>,
         n_rows: usize,
         codes: Vec<PyReadonlyArray1<'_, i32>>,
         n_units: Vec<usize>,
+        positions: Option<PyReadonlyArray1<'_, i32>>,
     ) -> PyResult<Self> {
         if codes.len() != n_units.len() {
             return Err(PyValueError::new_err("codes and n_units differ in length"));
@@ -84,15 +96,19 @@ impl Nesting {
         }
         let slices: Vec<&[i32]> =
             codes.iter().map(|c| vector("codes", c, n_rows)).collect::<PyResult<_>>()?;
+        let positions = positions.as_ref().map(|p| vector("positions", p, n_rows)).transpose()?;
         py.detach(|| {
             for (codes, &n) in slices.iter().zip(&n_units) {
                 if codes.iter().any(|&c| c < 0 || c as usize >= n) {
                     return Err(PyValueError::new_err("a code lies outside 0..n_units"));
                 }
             }
-            nesting::Nesting::new(n_rows, &slices, &n_units)
-                .map(Self)
-                .map_err(|error| NotNested::new_err(error.inner))
+            let mut nesting = nesting::Nesting::new(n_rows, &slices, &n_units)
+                .map_err(|error| NotNested::new_err(error.inner))?;
+            if let Some(positions) = positions {
+                nesting.sort_units(positions);
+            }
+            Ok(Self(nesting))
         })
     }
 
@@ -108,7 +124,7 @@ impl Nesting {
 #[pyclass(frozen, module = "mlmfast._core")]
 pub struct Reduction(reduction::Reduction);
 
-fn columns<'a>(
+pub(super) fn columns<'a>(
     name: &str,
     arguments: &'a [ColumnArgument<'_>],
     n_rows: usize,
@@ -122,7 +138,7 @@ fn columns<'a>(
         .collect()
 }
 
-fn basis(name: &str) -> PyResult<reduction::Basis> {
+pub(super) fn basis(name: &str) -> PyResult<reduction::Basis> {
     match name {
         "orthonormal" => Ok(reduction::Basis::Orthonormal),
         "scaled" => Ok(reduction::Basis::Scaled),
@@ -131,12 +147,40 @@ fn basis(name: &str) -> PyResult<reduction::Basis> {
     }
 }
 
+fn series_columns<'a>(
+    argument: &'a SeriesArgument<'_>,
+    n_rows: usize,
+) -> PyResult<SeriesColumns<'a>> {
+    let (step, n_ends, n_steps, combinations, closes, end_share, _, recursive) = argument;
+    let step = vector("step", step, n_rows)?;
+    if step
+        .iter()
+        .any(|&s| if s < 0 { -1 - s } else { s } as usize >= if s < 0 { *n_ends } else { *n_steps })
+    {
+        return Err(PyValueError::new_err("a step lies outside the classes"));
+    }
+    let combinations = combinations
+        .iter()
+        .map(|&(row, previous, share)| Combination { row, previous, share })
+        .collect();
+    Ok(SeriesColumns {
+        step,
+        n_ends: *n_ends,
+        n_steps: *n_steps,
+        combinations,
+        closes: *closes,
+        end_share: *end_share,
+        recursive: *recursive,
+    })
+}
+
 #[pymethods]
 impl Reduction {
     #[new]
     #[allow(clippy::too_many_arguments)] // one call carries a whole design across
     #[pyo3(signature = (
-        nesting, *, z, x, y, noise, terms, sqrt_weights=None, visits=None, n_visits=0, share=true
+        nesting, *, z, x, y, noise, terms, sqrt_weights=None, visits=None, n_visits=0, series=None,
+        share=true
     ))]
     fn new(
         py: Python<'_>,
@@ -149,6 +193,7 @@ impl Reduction {
         sqrt_weights: Option<PyReadonlyArray1<'_, f64>>,
         visits: Option<PyReadonlyArray1<'_, i32>>,
         n_visits: usize,
+        series: Option<SeriesArgument<'_>>,
         share: bool,
     ) -> PyResult<Self> {
         let nesting = &nesting.0;
@@ -158,7 +203,7 @@ impl Reduction {
         }
         let n_levels = z.len();
         for (l, (z, terms)) in z.iter().zip(&terms).enumerate() {
-            let is_residual = visits.is_some() && l + 1 == n_levels;
+            let is_residual = (visits.is_some() || series.is_some()) && l + 1 == n_levels;
             if z.is_empty() != is_residual || z.len() != terms.iter().map(|t| t.0).sum::<usize>() {
                 return Err(PyValueError::new_err("terms do not add up to the columns of z"));
             }
@@ -176,7 +221,11 @@ impl Reduction {
                 Some(v) => Some((vector("visits", v, n)?, n_visits)),
                 None => None,
             },
+            series: series.as_ref().map(|s| series_columns(s, n)).transpose()?,
         };
+        let n_classes = rows.series.as_ref().map_or(0, SeriesColumns::n_classes);
+        let n_basis = series.as_ref().map_or(0, |s| s.6);
+        let n_ends = rows.series.as_ref().map_or(0, |s| if s.recursive { s.n_ends } else { 0 });
         if rows.visits.is_some_and(|(v, k)| v.iter().any(|&v| v < 0 || v as usize >= k)) {
             return Err(PyValueError::new_err("a visit lies outside 0..n_visits"));
         }
@@ -195,9 +244,16 @@ impl Reduction {
                 let raised = signal.lock().ok().and_then(|mut slot| slot.take());
                 return Err(raised.unwrap_or_else(|| PyValueError::new_err("interrupted")));
             };
-            reduction::Reduction::new(rotated, nesting, &noise, &terms, share)
-                .map(Self)
-                .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))
+            reduction::Reduction::new(
+                rotated,
+                nesting,
+                &noise,
+                &terms,
+                (n_classes, n_basis, n_ends),
+                share,
+            )
+            .map(Self)
+            .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))
         })
     }
 
@@ -247,6 +303,26 @@ impl Reduction {
         Ok((array(py, sums, &[k, k])?, array(py, counts, &[k, k])?))
     }
 
+    /// Sum of squares of the least squares residuals (in units of `y_scale`) over the items of each
+    /// class, where residuals are series.
+    fn class_squares<'py>(&self, py: Python<'py>, fit: usize) -> PyResult<Floats<'py>> {
+        self.check_fits(&[fit])?;
+        let series = self.0.levels.last().and_then(|level| level.series.as_ref());
+        let squares = series
+            .map_or(&[][..], |s| &s.response_squares[fit * s.n_classes..(fit + 1) * s.n_classes]);
+        array(py, squares.to_vec(), &[squares.len()])
+    }
+
+    /// Products of the least squares residuals of neighbours by class of step, and of rows two equal
+    /// steps apart, with their numbers: `(n_steps, 4)`, where the iterations walk along series.
+    fn lag_products<'py>(&self, py: Python<'py>, fit: usize) -> PyResult<Floats<'py>> {
+        self.check_fits(&[fit])?;
+        let series = self.0.levels.last().and_then(|level| level.series.as_ref());
+        let products = series.map_or(Vec::new(), |s| s.lag_products(fit));
+        let n = products.len() / 4;
+        array(py, products, &[n, 4])
+    }
+
     /// By level, upper triangular B with z = (transformed z) B.
     #[getter]
     fn bases<'py>(&self, py: Python<'py>) -> PyResult<Vec<Floats<'py>>> {
@@ -268,7 +344,7 @@ impl Reduction {
         entries: Vec<(usize, usize, usize)>,
         reml: bool,
         derivatives: bool,
-    ) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>)> {
+    ) -> PyResult<Evaluation<'py>> {
         let g = self.covariances(&g, fits.len())?;
         let entries = self.entries(&entries)?;
         self.check_fits(&fits)?;
@@ -276,17 +352,8 @@ impl Reduction {
             return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
         }
         let one = |a: usize| evaluate(&self.0, fits[a], &g[a], &entries, reml, derivatives);
-        let (a, n) = (fits.len(), entries.len());
-        let criteria: Vec<Criterion> = py.detach(|| map_fits(a, one));
-        let gather = |part: fn(&Criterion) -> &[f64]| -> Vec<f64> {
-            criteria.iter().flat_map(|c| part(c).iter().copied()).collect()
-        };
-        Ok((
-            array(py, criteria.iter().map(|c| c.value).collect(), &[a])?,
-            array(py, gather(|c| &c.gradient), &[a, n])?,
-            array(py, gather(|c| &c.hessian), &[a, n, n])?,
-            array(py, gather(|c| &c.expected), &[a, n, n])?,
-        ))
+        let criteria: Vec<Criterion> = py.detach(|| map_fits(fits.len(), one));
+        gather_criteria(py, &criteria, entries.len())
     }
 
     /// Generalised least squares of each fit: beta `(a, rank)`, C `(a, rank, rank)` and, `(a, 3)`, rss,
@@ -299,26 +366,8 @@ impl Reduction {
     ) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>)> {
         let g = self.covariances(&g, fits.len())?;
         self.check_fits(&fits)?;
-        let rank = self.0.rank();
-        let (mut beta, mut c, mut scalars) = (Vec::new(), Vec::new(), Vec::new());
-        let solutions = py.detach(|| map_fits(fits.len(), |a| solve(&self.0, fits[a], &g[a])));
-        for solution in solutions {
-            if let Ok(s) = solution {
-                beta.extend(s.beta);
-                c.extend(s.c);
-                scalars.extend([s.rss, s.logdet, s.logdet_xx]);
-            } else {
-                beta.extend(vec![f64::NAN; rank]);
-                c.extend(vec![f64::NAN; rank * rank]);
-                scalars.extend([f64::NAN; 3]);
-            }
-        }
-        let a = fits.len();
-        Ok((
-            array(py, beta, &[a, rank])?,
-            array(py, c, &[a, rank, rank])?,
-            array(py, scalars, &[a, 3])?,
-        ))
+        let solutions = py.detach(|| map_fits(fits.len(), |a| solve(&self.0, fits[a], &g[a]).ok()));
+        gather_solutions(py, solutions, self.0.rank())
     }
 
     /// Derivatives of X'W^-1 X by entries, `(n_entries, rank, rank)`; `None` as `solve`.
@@ -336,17 +385,68 @@ impl Reduction {
         let Ok((_, sums)) = py.detach(|| tangents(&self.0, fit, &g[0], &entries, false)) else {
             return Ok(None);
         };
-        let mut out = vec![0.0; n * rank * rank];
-        for k in 0..n {
-            for i in 0..rank {
-                for j in 0..rank {
-                    let (row, column) = (i.max(j), i.min(j));
-                    let at = k * (rank + 1) * (rank + 1) + row * (rank + 1) + column;
-                    out[(k * rank + i) * rank + j] = sums.gram_by[at];
-                }
-            }
+        Ok(Some(fixed_blocks(py, &sums.gram_by, n, rank)?))
+    }
+
+    /// log|V| (with log|X'V^-1 X| for REML) and y'Py at `sigma^2` = 1: first derivatives `(a, n)` and
+    /// second derivatives `(a, n, n)` of each by entries, in the order log-determinants, y'Py; then
+    /// the derivatives of X'V^-1 X, `(a, n, rank, rank)`, its inverse `(a, rank, rank)` and y'Py
+    /// `(a,)`; NaN where V is not positive definite.
+    fn likelihood_derivatives<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fits: Vec<usize>,
+        entries: Vec<(usize, usize, usize)>,
+        reml: bool,
+    ) -> PyResult<Vec<Floats<'py>>> {
+        let g = self.covariances(&g, fits.len())?;
+        let entries = self.entries(&entries)?;
+        self.check_fits(&fits)?;
+        if !self.has_all_derivatives(&g, &entries) {
+            return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
         }
-        Ok(Some(array(py, out, &[n, rank, rank])?))
+        let (a, n, rank) = (fits.len(), entries.len(), self.0.rank());
+        let one = |f: usize| likelihood_derivatives(&self.0, fits[f], &g[f], &entries, reml);
+        gather_likelihood(py, py.detach(|| map_fits(a, one)), n, rank)
+    }
+
+    /// Second derivatives of X'V^-1 X by entries, `(n_entries, n_entries, rank, rank)`; with
+    /// `weights`, `(n_entries, n_entries)` and symmetric, their weighted sum `(rank, rank)` instead,
+    /// which costs much less. `None` where V is not positive definite.
+    #[pyo3(signature = (g, fit, entries, weights=None))]
+    fn information_second_derivatives<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fit: usize,
+        entries: Vec<(usize, usize, usize)>,
+        weights: Option<PyReadonlyArrayDyn<'py, f64>>,
+    ) -> PyResult<Option<Floats<'py>>> {
+        let g = self.covariances(&g, 1)?;
+        let entries = self.entries(&entries)?;
+        self.check_fits(&[fit])?;
+        if !self.has_all_derivatives(&g, &entries) {
+            return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
+        }
+        let (rank, n) = (self.0.rank(), entries.len());
+        let sets = match &weights {
+            Some(weights) => vec![c_slice("weights", weights, &[n, n])?.to_vec()],
+            None => pair_weights(n),
+        };
+        let one = || Elimination::new(&self.0, fit, &g[0], &entries).second_derivatives(&sets);
+        let Ok(sums) = py.detach(one) else { return Ok(None) };
+        let width = rank + 1;
+        let matrix = |set: usize| {
+            let sum = &sums[set * width * width..(set + 1) * width * width];
+            sum.chunks_exact(width).take(rank).flat_map(|row| &row[..rank]).copied()
+        };
+        if weights.is_some() {
+            return Ok(Some(array(py, matrix(0).collect(), &[rank, rank])?));
+        }
+        let set_of = |k: usize, l: usize| k.max(l) * (k.max(l) + 1) / 2 + k.min(l);
+        let out = (0..n * n).flat_map(|at| matrix(set_of(at / n, at % n))).collect();
+        Ok(Some(array(py, out, &[n, n, rank, rank])?))
     }
 
     /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)` over `sigma^2`
@@ -366,7 +466,7 @@ impl Reduction {
         let levels = py.detach(|| Elimination::new(&self.0, fit, &g[0], &[]).conditional(&e));
         let Ok(levels) = levels else { return Ok(None) };
         let parts = levels.into_iter().zip(&self.0.levels).map(|(conditional, level)| {
-            let (q, n) = (level.q, conditional.mean.len() / level.q);
+            let (q, n) = (level.q, conditional.mean.len() / level.q.max(1));
             let mean = array(py, conditional.mean, &[n, q])?;
             Ok((mean, array(py, conditional.covariance, &[n, q, q])?))
         });
@@ -374,8 +474,116 @@ impl Reduction {
     }
 }
 
+/// Weights that pick out the second derivative by each pair (k, l), l <= k.
+fn pair_weights(n: usize) -> Vec<Vec<f64>> {
+    let mut out = Vec::with_capacity(n * (n + 1) / 2);
+    for k in 0..n {
+        for l in 0..=k {
+            let mut weights = vec![0.0; n * n];
+            weights[k * n + l] += 0.5;
+            weights[l * n + k] += 0.5;
+            out.push(weights);
+        }
+    }
+    out
+}
+
+/// Criteria of a batch as arrays with a leading axis of fits.
+pub(super) fn gather_criteria<'py>(
+    py: Python<'py>,
+    criteria: &[Criterion],
+    n: usize,
+) -> PyResult<Evaluation<'py>> {
+    let a = criteria.len();
+    let gather = |part: fn(&Criterion) -> &[f64]| -> Vec<f64> {
+        criteria.iter().flat_map(|c| part(c).iter().copied()).collect()
+    };
+    Ok((
+        array(py, criteria.iter().map(|c| c.value).collect(), &[a])?,
+        array(py, gather(|c| &c.gradient), &[a, n])?,
+        array(py, gather(|c| &c.hessian), &[a, n, n])?,
+        array(py, gather(|c| &c.expected), &[a, n, n])?,
+    ))
+}
+
+/// Solutions of a batch: beta, C and (rss, log|W|, log|X'W^-1 X|); NaN for `None`.
+pub(super) fn gather_solutions(
+    py: Python<'_>,
+    solutions: Vec<Option<Solution>>,
+    rank: usize,
+) -> PyResult<(Floats<'_>, Floats<'_>, Floats<'_>)> {
+    let a = solutions.len();
+    let (mut beta, mut c, mut scalars) = (Vec::new(), Vec::new(), Vec::new());
+    for solution in solutions {
+        if let Some(s) = solution {
+            beta.extend(s.beta);
+            c.extend(s.c);
+            scalars.extend([s.rss, s.logdet, s.logdet_xx]);
+        } else {
+            beta.extend(vec![f64::NAN; rank]);
+            c.extend(vec![f64::NAN; rank * rank]);
+            scalars.extend([f64::NAN; 3]);
+        }
+    }
+    Ok((
+        array(py, beta, &[a, rank])?,
+        array(py, c, &[a, rank, rank])?,
+        array(py, scalars, &[a, 3])?,
+    ))
+}
+
+/// Parts of [`LikelihoodDerivatives`] of a batch; NaN where V is not positive definite.
+pub(super) fn gather_likelihood<E>(
+    py: Python<'_>,
+    all: Vec<Result<LikelihoodDerivatives, E>>,
+    n: usize,
+    rank: usize,
+) -> PyResult<Vec<Floats<'_>>> {
+    let a = all.len();
+    let shapes: [&[usize]; 7] =
+        [&[n], &[n, n], &[n], &[n, n], &[n, rank, rank], &[rank, rank], &[]];
+    let mut out: [Vec<f64>; 7] = Default::default();
+    for parts in all {
+        if let Ok(parts) = parts {
+            out[0].extend(parts.logdet_by);
+            out[1].extend(parts.logdet_second);
+            out[2].extend(parts.rss_by);
+            out[3].extend(parts.rss_second);
+            out[4].extend(parts.information_by);
+            out[5].extend(parts.solution.c);
+            out[6].push(parts.solution.rss);
+        } else {
+            for (values, shape) in out.iter_mut().zip(shapes) {
+                values.resize(values.len() + shape.iter().product::<usize>(), f64::NAN);
+            }
+        }
+    }
+    let named = out.into_iter().zip(shapes);
+    named.map(|(values, shape)| array(py, values, &[&[a], shape].concat())).collect()
+}
+
+/// The X blocks of `n` cross-products of [X y] given by their lower triangles, `(n, rank, rank)`.
+pub(super) fn fixed_blocks<'py>(
+    py: Python<'py>,
+    grams: &[f64],
+    n: usize,
+    rank: usize,
+) -> PyResult<Floats<'py>> {
+    let mut out = vec![0.0; n * rank * rank];
+    for k in 0..n {
+        for i in 0..rank {
+            for j in 0..rank {
+                let (row, column) = (i.max(j), i.min(j));
+                let at = k * (rank + 1) * (rank + 1) + row * (rank + 1) + column;
+                out[(k * rank + i) * rank + j] = grams[at];
+            }
+        }
+    }
+    array(py, out, &[n, rank, rank])
+}
+
 /// One result a fit, in order; a batch too small to wake a thread pool for stays in this thread.
-fn map_fits<T: Send>(n_fits: usize, one: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+pub(super) fn map_fits<T: Send>(n_fits: usize, one: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
     if n_fits >= 16 {
         (0..n_fits).into_par_iter().with_min_len(4).map(one).collect()
     } else {
@@ -400,7 +608,11 @@ impl Reduction {
             let shape = array.shape().to_vec();
             // With derivatives by parameters: (a, matrices, units or 1, q, q).
             let n_units = self.0.patterns.len();
-            if level.is_residual && shape.len() == 5 && [1, n_units].contains(&shape[2]) {
+            if let Some(series) = &level.series {
+                let width = shape.get(2).copied().unwrap_or(0).max(series.n_classes + 2);
+                let wanted = [a, series.n_basis, width];
+                slices.push((c_slice("g", array, &wanted)?, wanted[1..].iter().product()));
+            } else if level.is_residual && shape.len() == 5 && [1, n_units].contains(&shape[2]) {
                 let wanted = [a, shape[1], shape[2], level.q, level.q];
                 slices.push((c_slice("g", array, &wanted)?, wanted[1..].iter().product()));
             } else {
@@ -420,16 +632,22 @@ impl Reduction {
         };
         let size = level.q * level.q;
         let t = entries.iter().filter(|e| e.level + 1 == self.0.levels.len()).count();
-        let one = size * (1 + t + t * (t + 1) / 2);
+        let kinds = 1 + t + t * (t + 1) / 2;
+        if let Some(series) = &level.series {
+            let one = series.n_basis * (series.n_classes + 2 * kinds);
+            return g.iter().all(|g| g.last().is_some_and(|g| g.len() == one));
+        }
+        let one = size * kinds;
         let lengths = [size, one, one * self.0.patterns.len()];
         g.iter().all(|g| g.last().is_some_and(|g| lengths.contains(&g.len())))
     }
 
     fn entries(&self, entries: &[(usize, usize, usize)]) -> PyResult<Vec<Entry>> {
         let sorted = entries.windows(2).all(|pair| pair[0].0 <= pair[1].0);
-        let inside = entries
-            .iter()
-            .all(|&(level, a, b)| self.0.levels.get(level).is_some_and(|l| a < l.q && b < l.q));
+        let inside = entries.iter().all(|&(level, a, b)| {
+            let is_inside = |l: &reduction::Blocks| l.series.is_some() || (a < l.q && b < l.q);
+            self.0.levels.get(level).is_some_and(is_inside)
+        });
         if !sorted || !inside {
             return Err(PyValueError::new_err("entries must lie inside G, sorted by level"));
         }

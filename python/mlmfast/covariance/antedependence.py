@@ -12,6 +12,7 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.heterogeneous import Heterogeneous
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
+from mlmfast.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class Antedependence(ScaledCorrelation):
 
     References: Kenward (1987), Applied Statistics 36, 296-308.
 
+    Parameters
+    ----------
+    order
+        Visits before that a visit depends on: 1.
+
     Examples
     --------
     >>> ad = Antedependence(3)
@@ -27,14 +33,26 @@ class Antedependence(ScaledCorrelation):
     [[4.0, 2.0, -1.0], [2.0, 4.0, -2.0], [-1.0, -2.0, 4.0]]
     """
 
+    order: int = 1
+
     keyword: ClassVar[str] = "ad"
     label: ClassVar[str] = "ante-dependence, one variance"
     formula: ClassVar[str] = "sigma^2 rho_i ... rho_(j-1), i < j"
     parameters: ClassVar[str] = "K: variance, rho_1 ... rho_(K-1)"
     use: ClassVar[str] = "ordered times, unequally spaced: each depends on the one before"
     mmrm: ClassVar[str | None] = "ad"
+    option: ClassVar[str | None] = "order"
+    option_names: ClassVar[tuple[str, ...]] = ("order",)
     minimum_size: ClassVar[int] = 2
     sequential: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.order != 1:
+            raise ModelError(
+                f"{self.keyword}({self.order}): ante-dependence is of order 1; take un(q) or us "
+                "for dependence over more visits"
+            )
 
     @property
     def correlation_names(self) -> tuple[str, ...]:

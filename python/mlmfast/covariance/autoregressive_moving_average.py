@@ -9,11 +9,12 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation, lag_means
 
 
 @dataclass(frozen=True)
-class AutoregressiveMovingAverage(ScaledCorrelation):
+class AutoregressiveMovingAverage(ScaledCorrelation, QuasiSeparable):
     """R[i, j] = sigma^2 gamma rho^(h - 1) at lag h = |i - j| > 0.
 
     theta = (log sigma, atanh rho, atanh(2 gamma - rho)). The stationary and invertible ARMA(1, 1)
@@ -68,3 +69,13 @@ class AutoregressiveMovingAverage(ScaledCorrelation):
         ratio = np.where(known, second / np.where(known, first, 1.0), 0.0)
         rho = np.clip(ratio, -edge, edge)
         return np.stack([rho, 0.5 * (rho + np.clip(2.0 * first - rho, -edge, edge))], axis=1)
+
+    def generators(self, eta: Jet, gaps: FloatArray) -> tuple[Jet, Jet]:
+        r = self.correlation_parameters(eta)
+        rho, gamma = r[:1], r[1:]
+        return gamma * rho.powers(gaps - 1.0), rho.powers(gaps)
+
+    def eta_of_lags(self, first: float, second: float) -> FloatArray:
+        gamma = float(np.clip(first, -0.9, 0.9))
+        rho = float(np.clip(second / gamma if abs(gamma) > 1e-3 else 0.0, -0.9, 0.9))
+        return np.arctanh([rho, np.clip(2.0 * gamma - rho, -0.9, 0.9)])

@@ -48,6 +48,10 @@ class BandedUnstructured(CovarianceStructure):
     use: ClassVar[str] = "ordered levels, nothing assumed but independence beyond a lag"
     sas: ClassVar[str | None] = "UN(q)"
     scales: ClassVar[bool] = True
+    option: ClassVar[str | None] = "order"
+    option_names: ClassVar[tuple[str, ...]] = ("order", "q")
+
+    natural_entries: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,6 +112,9 @@ class BandedUnstructured(CovarianceStructure):
 
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self.jacobian(theta)
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self.entry_hessians(theta)
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)
@@ -196,6 +203,9 @@ class ClosedBanded(Closed):
 
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self.jacobian(theta)
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self.entry_hessians(theta)
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self.structure._check_natural(values)

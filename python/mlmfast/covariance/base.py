@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.covariance.jet import Jet
 from mlmfast.errors import ModelError
 
 STRUCTURES: dict[str, type[CovarianceStructure]] = {}
@@ -56,8 +58,15 @@ class CovarianceStructure(ABC):
     sequential: ClassVar[bool] = False
     #: Does the order of the levels not matter?
     exchangeable: ClassVar[bool] = False
+    #: Is the matrix positive definite for every theta (but singular ones on the boundary)?
+    everywhere: ClassVar[bool] = True
+    #: Are the natural parameters the free entries themselves, in the order of `entries`?
+    natural_entries: ClassVar[bool] = False
     #: Levels of a factor, or numeric coordinates (argument ``coordinates``)?
     needs: ClassVar[Literal["levels", "coordinates"]] = "levels"
+    #: Field that a number in a formula sets, ``toep(visit | id, 2)``, and its names there.
+    option: ClassVar[str | None] = None
+    option_names: ClassVar[tuple[str, ...]] = ()
     #: Levels below which the parameters could not be told apart.
     minimum_size: ClassVar[int] = 1
 
@@ -100,6 +109,11 @@ class CovarianceStructure(ABC):
         theta : shape (n_fits, n_theta)
         weight : shape (n_fits, n_entries)
         """
+
+    def entry_hessians(self, theta: FloatArray) -> FloatArray:
+        """Second derivatives of each entry by theta, (n_fits, n_entries, n_theta, n_theta)."""
+        n = len(self.entries)
+        return np.stack([self.curvature(np.repeat(t[None], n, axis=0), np.eye(n)) for t in theta])
 
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Derivatives of the entries by local coordinates around theta, where these are 0.
@@ -185,6 +199,28 @@ class CovarianceStructure(ABC):
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         """Derivatives of the natural parameters by theta, shape (n_fits, n_theta, n_theta)."""
 
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        """Second derivatives of the natural parameters by theta.
+
+        Shape (n_fits, n_theta, n_theta, n_theta), the natural parameter first. Standard errors of
+        the parameters, and tests by Kenward and Roger, need them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no natural_hessian")
+
+    def natural_jet(self, theta: FloatArray) -> Jet:
+        """Natural parameters with first and second derivatives by local coordinates (`chart`)."""
+        return Jet(self.natural(theta), self.natural_jacobian(theta), self.natural_hessian(theta))
+
+    def entry_jet(self, theta: FloatArray) -> Jet:
+        """The free entries with first and second derivatives by local coordinates (`chart`)."""
+        rows, columns = np.array(self.entries, dtype=np.intp).T
+        a, n = len(theta), len(rows)
+        # Second derivatives of one entry at a time.
+        weight = np.tile(np.eye(n), (a, 1))
+        first, second = self.chart(np.repeat(theta, n, axis=0), weight)
+        value = self.matrix(theta)[:, rows, columns]
+        return Jet(value, first[::n], second.reshape(a, n, *second.shape[1:]))
+
     @abstractmethod
     def from_natural(self, values: FloatArray) -> FloatArray:
         """Parameters theta of natural parameters, shape (n_fits, n_theta)."""
@@ -209,6 +245,7 @@ class CovarianceStructure(ABC):
         return values
 
 
+@cache
 def lower_entries(size: int, bands: int | None = None) -> tuple[tuple[int, int], ...]:
     """Entries (a, b), a >= b, of a symmetric matrix by rows; only those with a - b < bands.
 

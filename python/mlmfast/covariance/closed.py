@@ -99,6 +99,10 @@ class SumOfSquares(Closed):
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return 2.0 * theta[:, None, :] * self.to_natural
 
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        second = 2.0 * self.to_natural[:, :, None] * np.eye(self.n_theta)
+        return np.repeat(second[None], len(theta), axis=0)
+
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self.structure._check_natural(values)
         squares = np.linalg.solve(self.to_natural, values.T).T

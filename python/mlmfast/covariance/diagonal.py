@@ -30,6 +30,7 @@ class Diagonal(CovarianceStructure):
     nlme: ClassVar[str | None] = "varIdent, pdDiag"
     glmmtmb: ClassVar[str | None] = "diag"
     exchangeable: ClassVar[bool] = True
+    natural_entries: ClassVar[bool] = True
     scales: ClassVar[bool] = True
 
     @property
@@ -64,6 +65,13 @@ class Diagonal(CovarianceStructure):
 
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return _diagonal(2 * theta)
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        n = self.size
+        out = np.zeros((len(theta), n, n, n))
+        index = np.arange(n)
+        out[:, index, index, index] = 2.0
+        return out
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)

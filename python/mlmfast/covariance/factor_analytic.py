@@ -50,6 +50,8 @@ class FactorAnalytic(CovarianceStructure):
     use: ClassVar[str] = "many levels with few common causes: between diag and us"
     sas: ClassVar[str | None] = "FA(q)"
     glmmtmb: ClassVar[str | None] = "rr + diag"
+    option: ClassVar[str | None] = "order"
+    option_names: ClassVar[tuple[str, ...]] = ("order", "k", "q")
     exchangeable: ClassVar[bool] = True
     scales: ClassVar[bool] = True
 
@@ -136,6 +138,13 @@ class FactorAnalytic(CovarianceStructure):
         out = np.zeros((len(theta), n, n))
         out[:, np.arange(k), np.arange(n - k, n)] = 2.0 * theta[:, -k:]
         out[:, np.arange(k, n), np.arange(n - k)] = 1.0
+        return out
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        n, k = self.n_theta, self.size
+        out = np.zeros((len(theta), n, n, n))
+        scales = np.arange(n - k, n)
+        out[:, np.arange(k), scales, scales] = 2.0
         return out
 
     def from_natural(self, values: FloatArray) -> FloatArray:

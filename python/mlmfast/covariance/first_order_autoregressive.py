@@ -10,11 +10,12 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.heterogeneous import Heterogeneous
 from mlmfast.covariance.jet import Jet
+from mlmfast.covariance.markov import MarkovChain, StepCorrelations, within_start
 from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation, lag_means
 
 
 @dataclass(frozen=True)
-class FirstOrderAutoregressive(ScaledCorrelation):
+class FirstOrderAutoregressive(ScaledCorrelation, MarkovChain):
     """R[i, j] = sigma^2 rho^|i - j|, theta = (log sigma, atanh rho).
 
     References: Pinheiro and Bates (2000), Mixed-Effects Models in S and S-PLUS, section 5.3.
@@ -53,6 +54,29 @@ class FirstOrderAutoregressive(ScaledCorrelation):
 
     def nearest(self, correlation: FloatArray) -> FloatArray:
         return np.clip(lag_means(correlation, range(1, 2)), MARGIN - 1.0, 1.0 - MARGIN)
+
+    def step_correlations(self, eta: FloatArray, gaps: FloatArray) -> StepCorrelations:
+        rho, small = np.tanh(eta), np.exp(-2.0 * np.abs(eta))
+        # 1 - |rho| = 2 small / (1 + small), so its powers keep their digits next to 1.
+        with np.errstate(divide="ignore"):
+            log_rho = np.log1p(-small) - np.log1p(small)
+        along = np.multiply(gaps, log_rho, out=np.zeros((len(eta), len(gaps))), where=gaps > 0)
+        size, room = np.exp(along), -np.expm1(along)
+        odd = (rho < 0) & (gaps % 2 == 1)
+        square = 4.0 * small / (1.0 + small) ** 2
+        once = gaps * rho ** np.maximum(gaps - 1.0, 0.0)
+        twice = gaps * (gaps - 1.0) * rho ** np.maximum(gaps - 2.0, 0.0)
+        second = twice * square**2 - 2.0 * once * rho * square
+        f = Jet(np.where(odd, -size, size), (once * square)[..., None], second[..., None, None])
+        return StepCorrelations(f, np.where(odd, 1.0 + size, room), np.where(odd, room, 1.0 + size))
+
+    def eta_of_steps(
+        self, gaps: FloatArray, correlations: FloatArray, weights: FloatArray
+    ) -> FloatArray:
+        at = int(np.argmin(gaps))
+        r, gap = float(correlations[at]), float(gaps[at])
+        size = abs(r) ** (1.0 / gap) if r > 0 or gap % 2 == 1 else 0.0
+        return np.arctanh([within_start(np.copysign(size, r))])
 
 
 @dataclass(frozen=True)

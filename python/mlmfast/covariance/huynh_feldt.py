@@ -93,6 +93,9 @@ class HuynhFeldt(CovarianceStructure):
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self._natural(Jet.variables(theta)).first
 
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self._natural(Jet.variables(theta)).second
+
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)
         with np.errstate(all="ignore"):
@@ -177,6 +180,9 @@ class ClosedHuynhFeldt(Closed):
 
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self._natural(Jet.variables(theta)).first
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self._natural(Jet.variables(theta)).second
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self.structure._check_natural(values)

@@ -119,7 +119,7 @@ class Jet:
         value = np.sin(self.value)
         return self.through(value, np.cos(self.value), -value)
 
-    def powers(self, exponents: IntArray) -> Jet:
+    def powers(self, exponents: IntArray | FloatArray) -> Jet:
         """Non-negative whole powers of one function, finite at 0 too."""
         x, k = self.value, exponents
         slope = k * x ** np.maximum(k - 1, 0)

@@ -122,6 +122,10 @@ class ScaledAngles(Closed):
         with np.errstate(all="ignore"):
             return self._natural(Jet.variables(theta)).first
 
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        with np.errstate(all="ignore"):
+            return self._natural(Jet.variables(theta)).second
+
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self.structure._check_natural(values)
         with np.errstate(all="ignore"):

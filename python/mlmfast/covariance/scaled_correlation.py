@@ -154,6 +154,9 @@ class ScaledCorrelation(CovarianceStructure):
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self._natural(Jet.variables(theta)).first
 
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self._natural(Jet.variables(theta)).second
+
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)
         with np.errstate(all="ignore"):

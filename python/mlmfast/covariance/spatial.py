@@ -59,8 +59,15 @@ class Spatial(ScaledCorrelation):
     @cached_property
     def distances(self) -> FloatArray:
         """Distance of each entry's points."""
-        gap = self.coordinates[self.rows] - self.coordinates[self.rows - self.lags]
-        return np.asarray(np.sqrt((gap * gap).sum(axis=1)))
+        return self.separations(
+            self.coordinates[self.rows], self.coordinates[self.rows - self.lags]
+        )
+
+    @staticmethod
+    def separations(first: FloatArray, second: FloatArray) -> FloatArray:
+        """Distances of points (..., d): one number each, or one for each coordinate."""
+        gap = first - second
+        return np.asarray(np.sqrt((gap * gap).sum(axis=-1)))
 
     def at_distances(
         self, theta: FloatArray, distances: FloatArray
@@ -70,7 +77,7 @@ class Spatial(ScaledCorrelation):
         Parameters
         ----------
         theta : shape (n_fits, n_theta)
-        distances : shape (m,)
+        distances : shape (m,), or (m, d) where each coordinate has its own
 
         Returns
         -------
@@ -80,7 +87,7 @@ class Spatial(ScaledCorrelation):
         elsewhere = copy(self)
         elsewhere.__dict__.update(
             distances=distances,
-            lags=(distances > 0).astype(np.intp),
+            lags=(distances.reshape(len(distances), -1) > 0).any(axis=1).astype(np.intp),
             exponents=np.full((len(distances), 1), 2.0),
         )
         scale, c = elsewhere._parts(elsewhere._variables(theta))
@@ -92,6 +99,19 @@ class Spatial(ScaledCorrelation):
             pairs.append(2.0 * side[:, :, i])
             pairs += [scale * c.second[:, :, i, j] for j in range(i + 1)]
         return value, first, np.stack(pairs, axis=2)
+
+    def start_at(self, distances: FloatArray) -> FloatArray:
+        """theta of variance 1 and a correlation that fades over a third of the typical distance.
+
+        Parameters
+        ----------
+        distances : any shape; those of 0 do not count
+        """
+        points = self.coordinates
+        gaps = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=2))
+        within = distances[distances > 0]
+        typical = float(np.median(within)) if within.size else float(np.median(gaps[gaps > 0]))
+        return self.theta(np.exp(-3.0 * gaps / typical)[None])
 
     @property
     def correlation_names(self) -> tuple[str, ...]:

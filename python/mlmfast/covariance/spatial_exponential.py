@@ -9,10 +9,12 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.exponential_decay import ExponentialDecay
+from mlmfast.covariance.jet import Jet
+from mlmfast.covariance.markov import MarkovChain, StepCorrelations
 
 
 @dataclass(frozen=True, eq=False)
-class SpatialExponential(ExponentialDecay):
+class SpatialExponential(ExponentialDecay, MarkovChain):
     """R[i, j] = sigma^2 exp(-d_ij / range), theta = (log sigma, log range).
 
     References: SAS/STAT User's Guide, The MIXED Procedure, REPEATED statement, TYPE=SP(EXP).
@@ -38,3 +40,21 @@ class SpatialExponential(ExponentialDecay):
     def kernel(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         value = np.exp(-z)
         return value, -value, value
+
+    def step_correlations(self, eta: FloatArray, gaps: FloatArray) -> StepCorrelations:
+        z = gaps / np.exp(eta)
+        f = np.exp(-z)
+        first, second = z * f, (z - 1.0) * z * f
+        jet = Jet(f, first[..., None], second[..., None, None])
+        return StepCorrelations(jet, -np.expm1(-z), 1.0 + f)
+
+    def eta_of_steps(
+        self, gaps: FloatArray, correlations: FloatArray, weights: FloatArray
+    ) -> FloatArray:
+        observed = min(float(correlations @ weights), 0.95 * float(weights.sum()))
+        low, high = np.log(0.2 * gaps.min()), np.log(100.0 * gaps.max())
+        for _ in range(45):
+            middle = 0.5 * (low + high)
+            short = float(np.exp(-gaps / np.exp(middle)) @ weights) < observed
+            low, high = (middle, high) if short else (low, middle)
+        return np.array([0.5 * (low + high)])

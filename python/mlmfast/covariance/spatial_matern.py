@@ -55,6 +55,8 @@ class SpatialMatern(Spatial):
     use: ClassVar[str] = "points in space, smoothness estimated or chosen"
     sas: ClassVar[str | None] = "SP(MATERN)"
     glmmtmb: ClassVar[str | None] = "mat"
+    option: ClassVar[str | None] = "nu"
+    option_names: ClassVar[tuple[str, ...]] = ("nu",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -57,6 +57,8 @@ class Toeplitz(ScaledCorrelation):
     nlme: ClassVar[str | None] = None
     glmmtmb: ClassVar[str | None] = "homtoep"
     sequential: ClassVar[bool] = True
+    option: ClassVar[str | None] = "order"
+    option_names: ClassVar[tuple[str, ...]] = ("order", "q")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,6 +11,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.factor_products import product_curvature, product_jacobian
+from mlmfast.covariance.jet import Jet
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Unstructured(CovarianceStructure):
     nlme: ClassVar[str | None] = "corSymm + varIdent, pdSymm"
     glmmtmb: ClassVar[str | None] = "us"
     mixes: ClassVar[bool] = True
+    natural_entries: ClassVar[bool] = True
     scales: ClassVar[bool] = True
     exchangeable: ClassVar[bool] = True
 
@@ -103,6 +105,12 @@ class Unstructured(CovarianceStructure):
 
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         return self.jacobian(theta)
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return self.entry_hessians(theta)
+
+    def natural_jet(self, theta: FloatArray) -> Jet:
+        return self.entry_jet(theta)
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)

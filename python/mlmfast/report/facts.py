@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import IntArray
+from mlmfast.clusters import nestings
 from mlmfast.report.numbers import column, count
-from mlmfast.report.residual_tables import residual_sentence
+from mlmfast.report.residual_tables import residual_sentence, scale_sentence
 from mlmfast.report.tables import Table
 
 if TYPE_CHECKING:
+    from mlmfast.iterative import MonteCarloError
+    from mlmfast.record import FitRecord
     from mlmfast.result import LMMResult
 
 # Residuals need a pass over the rows, which a report of a large fit should not wait for.
@@ -22,7 +25,8 @@ _CHUNK = 1 << 20
 
 def title(fit: LMMResult) -> str:
     """Say what was fitted and how."""
-    mixed = fit.n_groups or fit._record.residual is not None
+    record = fit._record
+    mixed = fit.n_groups or record.residual is not None or record.residual_scale is not None
     kind = "Linear mixed model" if mixed else "Linear model"
     return f"{kind} fit by {_METHOD[fit.method]} ({fit.method})"
 
@@ -52,7 +56,11 @@ def model_facts(fit: LMMResult) -> list[tuple[str, str]]:
         facts.append(("Groups", ", ".join(sizes)))
     if record.residual is not None:
         facts.append(("Residuals", residual_sentence(record.residual)))
-    if record.groups:
+    if record.residual_scale is not None:
+        facts.append(("Residual SD", scale_sentence(record.residual_scale)))
+    if record.is_crossed:
+        facts.append(("Crossed", _crossed(fit)))
+    elif record.groups:
         facts.append(("Clusters", _clusters(fit)))
     return facts
 
@@ -71,7 +79,24 @@ def likelihood_facts(fit: LMMResult) -> list[tuple[str, str]]:
 def likelihood_note(fit: LMMResult) -> str:
     """Whose convention AIC and BIC follow."""
     n = fit._record.n_parameters
-    return f"AIC, BIC as in R: {count(n, 'parameter')} counted, n = {count(fit.nobs, 'row')}."
+    text = f"AIC, BIC as in R: {count(n, 'parameter')} counted, n = {count(fit.nobs, 'row')}."
+    error = fit._record.monte_carlo
+    if error is None or error.n_probes == 0:
+        return text
+    return (
+        f"{text}\nThese are estimates from {error.n_probes} random probes: one standard deviation "
+        f"of their\nMonte Carlo error is {2 * error.llf:.2g} for -2 log-likelihood, AIC and BIC, "
+        f"and at\nmost {_largest_share(fit._record, error):.1g} of its size for a variance."
+    )
+
+
+def _largest_share(record: FitRecord, error: MonteCarloError) -> float:
+    """Largest Monte Carlo error of a variance over the variance."""
+    shares = [error.sigma2 / record.sigma2]
+    for term, errors in zip(record.terms, error.covariances, strict=True):
+        variances = np.diag(term.covariance)
+        shares += (np.diag(errors)[variances > 0] / variances[variances > 0]).tolist()
+    return max(shares)
 
 
 def convergence(fit: LMMResult) -> tuple[str, str]:
@@ -109,6 +134,17 @@ def scaled_residuals(fit: LMMResult) -> Table | None:
     quartiles = np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1])
     cells = tuple(f"{value + 0.0:.3f}" for value in quartiles.round(3).tolist())
     return Table("Scaled residuals", ("Min", "1Q", "Median", "3Q", "Max"), (cells,), 0)
+
+
+def _crossed(fit: LMMResult) -> str:
+    """Grouping factors that cross, and which of them are nested nevertheless."""
+    record = fit._record
+    text = ", ".join(record.groups[k].name for k in record.levels)
+    if fit._source is None:
+        return text
+    pairs = nestings(fit._source.design, record.levels)
+    notes = [f"{inner} is nested in {outer}" for inner, outer in pairs]
+    return f"{text} ({'; '.join(notes)})" if notes else text
 
 
 def _clusters(fit: LMMResult) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlmfast.report import facts
 from mlmfast.report.numbers import printable
-from mlmfast.report.residual_tables import residual_tables
+from mlmfast.report.residual_tables import residual_tables, scale_table
 from mlmfast.report.tables import (
     ALIASED,
     Table,
@@ -58,6 +58,8 @@ def fit_html(fit: LMMResult) -> str:
     state = [(label, text), *facts.warnings_of(fit)]
     within = fit._record.residual
     residual = [] if within is None else residual_tables(within)
+    scale = fit._record.residual_scale
+    residual += [] if scale is None else [scale_table(scale)]
     tables = [
         facts.scaled_residuals(fit),
         variance_components_table(fit._record),
@@ -71,8 +73,21 @@ def fit_html(fit: LMMResult) -> str:
         f"<h2>{_text(facts.title(fit))}</h2>",
         _facts_html([*facts.model_facts(fit), *facts.likelihood_facts(fit), *state]),
         f'<p class="note">{_text(facts.likelihood_note(fit))}</p>',
-        *[_table_html(table) for table in tables if table is not None],
+        *[table_html(table) for table in tables if table is not None],
     ]
+    return '<div class="mlmfast">\n' + "\n".join(parts) + "\n</div>"
+
+
+def tables_html(tables: Sequence[Table], notes: Sequence[str]) -> str:
+    """Show tables with notes below them as an HTML fragment, for notebooks.
+
+    Examples
+    --------
+    >>> "<td>1.5</td>" in tables_html([Table("", ("", "x"), (("a", "1.5"),))], ())
+    True
+    """
+    below = [f'<p class="note">{_text(note)}</p>' for note in notes]
+    parts = [f"<style>{_STYLE}</style>", *[table_html(table) for table in tables], *below]
     return '<div class="mlmfast">\n' + "\n".join(parts) + "\n</div>"
 
 
@@ -118,7 +133,8 @@ def _facts_html(pairs: Sequence[tuple[str, str]]) -> str:
     return "<table><tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
 
 
-def _table_html(table: Table) -> str:
+def table_html(table: Table) -> str:
+    """A table as HTML."""
     head = "".join(_cell(text, "th", j < table.n_labels) for j, text in enumerate(table.header))
     rows = "\n".join(_row(row, table) for row in table.rows)
     note = f'\n<p class="note">{_text(table.note)}</p>' if table.note else ""

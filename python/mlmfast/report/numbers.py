@@ -91,10 +91,11 @@ def degrees_of_freedom(value: float) -> str:
 
     Examples
     --------
-    >>> degrees_of_freedom(17.0), degrees_of_freedom(161.237)
+    >>> degrees_of_freedom(16.9999999), degrees_of_freedom(161.237)
     ('17', '161.2')
     """
-    return number(value, 0 if value == round(value, 6) == int(value) else 1)
+    whole = math.isfinite(value) and abs(value - round(value)) < 1e-6 * abs(value)
+    return number(value, 0 if whole else 1)
 
 
 def p_value(value: float) -> str:

@@ -7,11 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance import STRUCTURES
-from mlmfast.record import ResidualRecord
+from mlmfast.record import ResidualRecord, ScaleRecord
 from mlmfast.report import numbers
 from mlmfast.report.tables import Table, triangle
-from mlmfast.residual_structure import parse_residual
+from mlmfast.residual_formula import (
+    parse_residual,
+    structure_formula,
+    structure_label,
+    takes_coordinates,
+)
+from mlmfast.residual_scale import parse_scale
 from mlmfast.variance_components import correlations
 
 #: Visits whose correlations are still printed.
@@ -31,15 +36,43 @@ def residual_sentence(residual: ResidualRecord) -> str:
     first-order autoregressive over Days within Subject (18 subjects, 10 visits)
     """
     written = parse_residual(residual.text)
-    kind = STRUCTURES[residual.structure]
-    spot = "point" if kind.needs == "coordinates" else "visit"
+    label = structure_label(residual.structure)
+    spot = "point" if takes_coordinates(residual.structure) else "visit"
     size = numbers.count(residual.n_subjects, "subject")
     if residual.visits:
         size += f", {numbers.count(len(residual.visits), spot)}"
-    text = f"{kind.label} over {', '.join(written.coordinates)} within {residual.subject} ({size})"
+    text = f"{label} over {', '.join(written.coordinates)} within {residual.subject} ({size})"
     if written.arm is None:
         return text
     return f"{text}, separate for {numbers.count(len(residual.arms), 'level')} of {written.arm}"
+
+
+def scale_sentence(scale: ScaleRecord) -> str:
+    """Say what residual standard deviations are multiplied by.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> data = mlm.load_sleepstudy()
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", data, residual_scale="exp(Days)")
+    >>> scale_sentence(fit._record.residual_scale)
+    'times exp(delta Days)'
+    """
+    words = {"levels": "a ratio for each level of {by}", "power": "|{x}|^delta"}
+    parts = []
+    for factor in parse_scale(scale.text).factors:
+        text = words.get(factor.kind, "exp(delta {x})")
+        text = text.format(x=factor.column, by=":".join(factor.by))
+        if factor.column and factor.by:
+            text += f" (a delta for each level of {':'.join(factor.by)})"
+        parts.append(text)
+    return f"times {' times '.join(parts)}"
+
+
+def scale_table(scale: ScaleRecord) -> Table:
+    """Ratios of standard deviations to the first level's, and exponents."""
+    cells = zip(scale.names, numbers.column(scale.parameters.tolist()), strict=True)
+    return Table("Residual scale", ("", "Estimate"), tuple(cells))
 
 
 def residual_tables(residual: ResidualRecord, apart: bool = False) -> list[Table]:
@@ -79,13 +112,13 @@ def _parameter_table(residual: ResidualRecord) -> Table:
             label = (arm if i == 0 else "", name) if grouped else (name,)
             rows.append((*label, values[len(rows)]))
     header = (arm_column or "", "Parameter", "Estimate") if grouped else ("", "Estimate")
-    note = f"{_places(residual)} i, j: {STRUCTURES[residual.structure].formula}"
+    note = f"{_places(residual)} i, j: {structure_formula(residual.structure)}"
     return Table(_TITLE, header, tuple(rows), len(header) - 1, note)
 
 
 def _places(residual: ResidualRecord) -> str:
-    needs = STRUCTURES[residual.structure].needs
-    return "Covariance of points" if needs == "coordinates" else "Covariance of visits"
+    points = takes_coordinates(residual.structure)
+    return "Covariance of points" if points else "Covariance of visits"
 
 
 def _visit_tables(residual: ResidualRecord, arm: int, apart: bool) -> Iterator[Table]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mlmfast.record import FitRecord, ResidualRecord
 from mlmfast.report import facts
 from mlmfast.report.numbers import width
-from mlmfast.report.residual_tables import residual_tables
+from mlmfast.report.residual_tables import residual_tables, scale_table
 from mlmfast.report.tables import (
     Table,
     coefficient_table,
@@ -38,10 +38,10 @@ class Summary:
     >>> text = str(Summary(fit))
     >>> print(text[text.index("Fixed effects") :])
     Fixed effects:
-                 Estimate  Std. error  z value   p value
-    (Intercept)   251.405       6.825   36.838    <1e-16
-    Days           10.467       1.546    6.771  1.27e-11
-    z tests: normal distribution, no small-sample degrees of freedom
+                 Estimate  Std. error  df  t value   p value
+    (Intercept)   251.405       6.825  17   36.838    <1e-16
+    Days           10.467       1.546  17    6.771  3.26e-06
+    df: Satterthwaite
     <BLANKLINE>
     Correlation of fixed effects:
                         1
@@ -116,6 +116,8 @@ def _variance_text(record: FitRecord, titled: bool = True) -> str:
         parts.append(table_text(parameters))
     if record.residual is not None:
         parts += _residual_texts(record.residual)
+    if record.residual_scale is not None:
+        parts.append(table_text(scale_table(record.residual_scale)))
     return "\n\n".join(parts)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom import KenwardRoger, method_of
 from mlmfast.record import FitRecord, TermRecord
 from mlmfast.report import numbers
 from mlmfast.variance_components import correlations
@@ -63,8 +64,22 @@ def coefficient_table(fit: LMMResult) -> Table:
         rows.append((str(name), *cells[j], *middle, numbers.statistic(t[j]), numbers.p_value(p[j])))
     header = ("", "Estimate", "Std. error", *(("df",) if exact else ()))
     test = ("t value", "p value") if exact else ("z value", "p value")
-    note = "" if exact else "z tests: normal distribution, no small-sample degrees of freedom"
+    note = (
+        _note_on_tests(fit)
+        if exact
+        else ("z tests: normal distribution, no small-sample degrees of freedom")
+    )
     return Table("Fixed effects", (*header, *test), tuple(rows), note=note)
+
+
+def _note_on_tests(fit: LMMResult) -> str:
+    """The method of the degrees of freedom, and whether it adjusted the standard errors."""
+    method = method_of(fit.ddf)
+    text = f"df: {method.label}"
+    if isinstance(method, KenwardRoger):
+        text += "; standard errors from the adjusted covariance"
+    note = fit._basis().note
+    return f"{text}\n{note}" if note else text
 
 
 def _array(series: pd.Series[float]) -> FloatArray:

@@ -58,8 +58,8 @@ def tidy(fit: LMMResult, effects: str = "all") -> pd.DataFrame:
     >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
     >>> tidy(fit, "fixed")[["term", "estimate", "std_error", "conf_low", "conf_high"]].round(3)
               term  estimate  std_error  conf_low  conf_high
-    0  (Intercept)   251.405      6.825   238.029    264.781
-    1         Days    10.467      1.546     7.438     13.497
+    0  (Intercept)   251.405      6.825   237.007    265.804
+    1         Days    10.467      1.546     7.206     13.729
     >>> tidy(fit, "random")[["group", "term", "estimate"]].round(3)
           group                   term  estimate
     0   Subject        sd__(Intercept)    24.740
@@ -90,8 +90,8 @@ def glance(fit: LMMResult) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns formula, residual (as written; None without), method, nobs, n_dropped,
-        n_groups_NAME for each grouping factor, sigma (NaN where the residual has several
+        Columns formula, residual, residual_scale (as written; None without), method, nobs,
+        n_dropped, n_groups_NAME for each grouping factor, sigma (NaN where the residual has several
         variances), llf, deviance, aic, bic, rank, n_parameters, converged, singular,
         n_evaluations.
 
@@ -106,6 +106,7 @@ def glance(fit: LMMResult) -> pd.DataFrame:
     figures: dict[str, object] = {
         "formula": fit.formula,
         "residual": None if fit._record.residual is None else fit._record.residual.text,
+        "residual_scale": fit._record.residual_scale and fit._record.residual_scale.text,
         "method": fit.method,
         "nobs": fit.nobs,
         "n_dropped": fit.n_dropped,
@@ -157,12 +158,11 @@ def _random_rows(record: FitRecord) -> dict[str, list[Any]]:
                 for i, name in enumerate(term.names)
                 for j in range(i)
             ]
-    residual = record.residual
-    if residual is None:
+    own = record.residual_parameters
+    if record.residual is None:
         rows.append(("Residual", "sd__Observation", float(np.sqrt(record.sigma2))))
-    else:
-        pairs = zip(residual.parameter_names, residual.parameters.tolist(), strict=True)
-        rows += [("Residual", name, value) for name, value in pairs]
+        own = own[1:]
+    rows += [("Residual", name, value) for name, value in own]
     columns: dict[str, list[Any]] = {name: [np.nan] * len(rows) for name in _COLUMNS}
     columns["effect"] = ["ran_pars"] * len(rows)
     columns["group"] = [row[0] for row in rows]

@@ -1,0 +1,195 @@
+"""Crossed random effects: times and peak memory, beside glmm and lme4 where they are installed.
+
+    python benches/crossed.py                          # all workloads, mlmfast and glmm
+    python benches/crossed.py insteval maximal --with mlmfast glmm lme4
+
+Workloads, generated: `insteval`, ratings of 1,128 lecturers by 2,972 students in 28 departments by
+service (73,421 rows); `ratings_small` and `ratings`, 2e5 and 1e6 ratings on 4,000 x 1,000 and
+20,000 x 5,000 levels; `maximal`, 56 subjects x 32 items x 8 conditions with 36 + 36 covariance
+parameters. Every fit runs in a process of its own: from the data frame in memory to the result, the
+best of up to three runs, and the peak memory of the process above that of its data.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+FORMULAS = {
+    "insteval": "y ~ 1 + service + (1 | s) + (1 | d) + (1 | ds)",
+    "ratings_small": "y ~ x + (1 | user) + (1 | item)",
+    "ratings": "y ~ x + (1 | user) + (1 | item)",
+    "maximal": "y ~ a * b * c + (a * b * c | subj) + (a * b * c | item)",
+}
+PROGRAMS = ("mlmfast", "glmm", "lme4")
+BUDGET = 20.0
+
+
+def insteval(rng: np.random.Generator) -> pd.DataFrame:
+    n, students, lecturers, departments = 73_421, 2_972, 1_128, 14
+    s, d = rng.integers(0, students, n), _popular(rng, n, lecturers, 0.5)
+    service, home = rng.integers(0, 2, n), rng.integers(0, departments, lecturers)
+    ds = 2 * home[d] + service
+    y = 3.2 + rng.normal(0, 0.33, students)[s] + rng.normal(0, 0.51, lecturers)[d]
+    y += rng.normal(0, 0.11, 2 * departments)[ds] - 0.07 * service + rng.normal(0, 1.18, n)
+    names = {"s": _names("s", s), "d": _names("d", d), "ds": _names("ds", ds)}
+    return pd.DataFrame({"y": y, "service": service.astype(float), **names})
+
+
+def ratings(rng: np.random.Generator, n: int, users: int, items: int) -> pd.DataFrame:
+    u, i = _popular(rng, n, users, 0.4), _popular(rng, n, items, 0.7)
+    x = rng.normal(size=n)
+    y = 3.5 + 0.2 * x + rng.normal(0, 0.45, users)[u] + rng.normal(0, 0.5, items)[i]
+    y += rng.normal(0, 0.9, n)
+    return pd.DataFrame({"y": y, "x": x, "user": _names("u", u), "item": _names("i", i)})
+
+
+def maximal(rng: np.random.Generator) -> pd.DataFrame:
+    subjects, items, signs = 56, 32, (-1.0, 1.0)
+    rows = [
+        (s, i, a, b, c)
+        for s in range(subjects)
+        for i in range(items)
+        for a in signs
+        for b in signs
+        for c in signs
+    ]
+    s, i, a, b, c = (np.array(column) for column in zip(*rows, strict=True))
+    X = np.column_stack([np.ones(len(s)), a, b, c, a * b, a * c, b * c, a * b * c])
+
+    def effects(m: int) -> np.ndarray:
+        root = 0.25 * np.tril(rng.normal(size=(8, 8))) + 0.5 * np.eye(8)
+        return rng.normal(size=(m, 8)) @ root.T
+
+    y = X @ rng.normal(size=8) + (X * effects(subjects)[s]).sum(axis=1)
+    y += (X * effects(items)[i]).sum(axis=1) + rng.normal(size=len(s))
+    frame = pd.DataFrame({"y": y, "a": a, "b": b, "c": c})
+    return frame.assign(subj=_names("s", s), item=_names("i", i))
+
+
+def _popular(rng: np.random.Generator, n: int, n_levels: int, exponent: float) -> np.ndarray:
+    """Codes by a Zipf-like law, every level met."""
+    weight = (np.arange(n_levels) + 10.0) ** -exponent
+    codes = rng.choice(n_levels, n, p=weight / weight.sum())
+    codes[rng.choice(n, n_levels, replace=False)] = np.arange(n_levels)
+    return codes
+
+
+def _names(prefix: str, codes: np.ndarray) -> pd.Categorical:
+    return pd.Categorical.from_codes(codes, [f"{prefix}{k}" for k in range(codes.max() + 1)])
+
+
+def workload(name: str) -> pd.DataFrame:
+    rng = np.random.default_rng(2024)
+    match name:
+        case "insteval":
+            return insteval(rng)
+        case "ratings_small":
+            return ratings(rng, 200_000, 4_000, 1_000)
+        case "ratings":
+            return ratings(rng, 1_000_000, 20_000, 5_000)
+        case _:
+            return maximal(rng)
+
+
+def fit_mlmfast(formula: str, frame: pd.DataFrame) -> dict[str, float | str]:
+    import mlmfast as mlm
+
+    fit = mlm.lmm(formula, frame)
+    certificate = fit.certificate
+    return {
+        "llf": fit.llf,
+        "evaluations": certificate.n_evaluations,
+        "decrement": certificate.newton_decrement,
+        "engine": certificate.engine,
+    }
+
+
+def fit_glmm(formula: str, frame: pd.DataFrame) -> dict[str, float | str]:
+    import glmm
+
+    fit = glmm.fit(frame, formula)
+    return {"llf": float(fit.loglik)}
+
+
+def measure(program: str, name: str) -> dict[str, float | str]:
+    frame, formula = workload(name), FORMULAS[name]
+    if program == "lme4":
+        return measure_lme4(formula, frame)
+    fit = {"mlmfast": fit_mlmfast, "glmm": fit_glmm}[program]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    best, spent, found = np.inf, 0.0, {}
+    for _ in range(3):
+        started = time.perf_counter()
+        found = fit(formula, frame)
+        seconds = time.perf_counter() - started
+        best, spent = min(best, seconds), spent + seconds
+        if spent > BUDGET:
+            break
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"seconds": best, "peak_mb": (peak - before) / 1024, **found}
+
+
+def measure_lme4(formula: str, frame: pd.DataFrame) -> dict[str, float | str]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.csv"
+        frame.to_csv(path, index=False)
+        script = (
+            "suppressMessages(library(lme4));"
+            f"d <- read.csv('{path}', stringsAsFactors = TRUE);"
+            "invisible(gc(reset = TRUE)); before <- sum(gc()[, 6]);"
+            "quiet <- lmerControl(calc.derivs = FALSE);"
+            f"t <- system.time(f <- lmer({formula}, d, control = quiet));"
+            "cat(t[['elapsed']], logLik(f)[1], sum(gc()[, 6]) - before)"
+        )
+        done = subprocess.run(
+            ["Rscript", "-e", script], capture_output=True, text=True, check=True, timeout=3600
+        )
+    seconds, llf, memory = map(float, done.stdout.split())
+    return {"seconds": seconds, "llf": llf, "peak_mb": memory}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("workloads", nargs="*", default=list(FORMULAS))
+    parser.add_argument("--with", dest="programs", nargs="+", choices=PROGRAMS)
+    parser.add_argument("--one", choices=PROGRAMS, help=argparse.SUPPRESS)
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds a program may take")
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measure(arguments.one, arguments.workloads[0])))
+        return
+    for name in arguments.workloads:
+        for program in arguments.programs or ("mlmfast", "glmm"):
+            command = [sys.executable, __file__, name, "--one", program]
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=arguments.limit, check=False
+                )
+            except subprocess.TimeoutExpired:
+                print(f"{name:15}{program:9} stopped after {arguments.limit:.0f} s", flush=True)
+                continue
+            if done.returncode != 0:
+                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                print(f"{name:15}{program:9} not run: {last}", flush=True)
+                continue
+            show(name, program, json.loads(done.stdout))
+
+
+def show(name: str, program: str, result: dict[str, float | str]) -> None:
+    seconds, memory = float(result.pop("seconds")), float(result.pop("peak_mb"))
+    rest = "  ".join(f"{key} {value}" for key, value in result.items())
+    print(f"{name:15}{program:9}{seconds:9.3f} s {memory:8.0f} MB  {rest}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

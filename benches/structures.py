@@ -1,0 +1,207 @@
+"""Does every residual covariance structure end at an optimum it can prove, and how fast?
+
+    python benches/structures.py                          # 1,000 random designs per structure
+    python benches/structures.py --n 50 --structure toep  # fewer, of one structure
+    python benches/structures.py --structure ar1 --only 7 # one problem, by its index
+
+Designs have 8-120 subjects of 2-8 visits, 0-40 % of the visits missing, a true correlation from
+strongly negative lags to 0.95, variances that may grow, weights, two arms, no random effect, or one
+by site or by subject; ML and REML in equal parts. A problem follows from its structure, the seed
+and its index alone.
+
+A fit is at a minimum when its Newton decrement is below 1e-8 and the smallest eigenvalue of the
+Hessian is not negative. It is certified when it is at a minimum, or says by name what is singular
+or cannot be told apart (a likelihood may have no maximum inside: an unstructured covariance of few
+subjects). A design that is refused with a message counts as refused, not as a failure. The exit
+code is 1 if any fit is not certified.
+"""
+
+import argparse
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+MAX_DECREMENT = 1e-8
+MIN_EIGENVALUE = -1e-6
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A data set and how it is to be fitted."""
+
+    structure: str
+    index: int
+    frame: pd.DataFrame
+    formula: str
+    arguments: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fit said of itself; `fault` is empty where nothing is missing."""
+
+    structure: str
+    index: int
+    n_evaluations: int
+    at_minimum: bool
+    named: bool
+    refused: bool
+    seconds: float
+    fault: str
+
+
+def residuals(rng, n_subjects, n_visits, times):
+    """Correlated errors of all subjects at all visits."""
+    lag = np.abs(np.subtract.outer(times, times))
+    rho = rng.choice([0.0, 0.3, 0.6, 0.9, 0.95])
+    kind = rng.integers(0, 4)
+    correlation = rho ** (lag / max(lag.max() / (n_visits - 1), 1e-9))
+    if kind == 1:
+        correlation = rho + (1 - rho) * np.eye(n_visits)
+    elif kind == 2:
+        root = rng.normal(size=(n_visits, n_visits + 1))
+        full = root @ root.T
+        correlation = full / np.sqrt(np.outer(np.diag(full), np.diag(full)))
+    sd = np.ones(n_visits) if rng.integers(0, 2) else np.exp(rng.normal(size=n_visits) * 0.4)
+    root = np.linalg.cholesky(correlation + 1e-9 * np.eye(n_visits))
+    return rng.normal(size=(n_subjects, n_visits)) @ root.T * sd
+
+
+def random_problem(structure: str, needs: str, seed: int, index: int) -> Problem:
+    rng = np.random.default_rng([seed, index, *map(ord, structure)])
+    n_subjects, n_visits = int(rng.integers(8, 121)), int(rng.integers(3, 9))
+    times = np.cumsum(rng.uniform(0.3, 3.0, n_visits))
+    subject = np.repeat(np.arange(n_subjects), n_visits)
+    visit = np.tile(np.arange(n_visits), n_subjects)
+    site = subject % int(rng.integers(4, 9))
+    x = rng.normal(size=subject.size)
+    y = residuals(rng, n_subjects, n_visits, times).ravel() + 0.5 * x + 0.1 * visit
+    y = y + rng.choice([0.0, 0.7]) * rng.normal(size=10)[site]
+    y = (y + rng.choice([0.0, 0.8]) * rng.normal(size=n_subjects)[subject]) * 10.0 ** rng.integers(
+        -4, 5
+    )
+    weights = rng.uniform(0.5, 2.0, subject.size)
+    frame = pd.DataFrame(
+        {
+            "y": y,
+            "x": x,
+            "w": weights,
+            "visit": [f"v{k}" for k in visit],
+            "time": times[visit],
+            "other": rng.normal(size=n_visits)[visit],
+            "subject": subject,
+            "site": site,
+            "arm": np.where(subject % 2, "a", "b"),
+        }
+    )
+    kept = rng.permutation(len(frame))[: round((1 - rng.choice([0.0, 0.15, 0.4])) * len(frame))]
+    frame = frame.iloc[kept].reset_index(drop=True)
+    coordinate = "time" if needs == "coordinates" else "visit"
+    if structure == "sp_powa":
+        coordinate = "time, other"
+    subject_term = rng.choice(["subject", "subject", "subject", "arm / subject"])
+    random = rng.choice(["", "", " + (1 | site)", " + (1 | subject)"])
+    arguments = {"residual": f"{structure}({coordinate} | {subject_term})"}
+    arguments["method"] = str(rng.choice(["REML", "ML"]))
+    if "@" in structure:
+        arguments["residual"] = f"{structure} | subject"
+        frame["outcome"] = frame["arm"]
+    if rng.integers(0, 2):
+        arguments["weights"] = "w"
+    if rng.random() < 0.15:
+        arguments["residual_scale"] = str(rng.choice(["arm", "exp(x)"]))
+    return Problem(structure, index, frame, "y ~ x + visit" + random, arguments)
+
+
+def fault_of(fit) -> str:
+    certificate = fit.certificate
+    if certificate.boundary:
+        return ""
+    if not fit.converged:
+        found = certificate.newton_decrement, certificate.min_hessian_eigenvalue
+        return "not converged (decrement {:.1e}, smallest eigenvalue {:.1e})".format(*found)
+    if not certificate.newton_decrement < MAX_DECREMENT:
+        return f"decrement {certificate.newton_decrement:.1e}"
+    if not certificate.min_hessian_eigenvalue >= MIN_EIGENVALUE:
+        return f"smallest eigenvalue {certificate.min_hessian_eigenvalue:.1e}"
+    return ""
+
+
+def solve(problem: Problem) -> Outcome:
+    import mlmfast as mlm
+    from mlmfast.errors import ModelError
+
+    start = time.perf_counter()
+    n_evaluations, at_minimum, named, refused, fault = 0, False, False, False, ""
+    try:
+        fit = mlm.lmm(problem.formula, problem.frame, **problem.arguments)
+        n_evaluations, named = fit.certificate.n_evaluations, bool(fit.certificate.boundary)
+        at_minimum, fault = fit.converged, fault_of(fit)
+    except ModelError:
+        refused = True
+    except Exception as error:  # a trial must survive every kind of failure
+        fault = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    seconds = time.perf_counter() - start
+    return Outcome(
+        problem.structure, problem.index, n_evaluations, at_minimum, named, refused, seconds, fault
+    )
+
+
+def report(outcomes: list[Outcome], seed: int) -> None:
+    print(f"\n{'':12}{'evaluations':>29}{'share':>30}")
+    print(
+        f"{'structure':12}{'median':>8}{'90 %':>7}{'99 %':>7}{'max':>7}{'certified':>12}"
+        f"{'minimum':>9}{'named':>8}{'refused':>9}{'ms':>8}"
+    )
+    for name in [*dict.fromkeys(o.structure for o in outcomes), "all"]:
+        own = [o for o in outcomes if name in (o.structure, "all")]
+        counts = [o.n_evaluations for o in own if o.n_evaluations] or [0]
+        median, p90, p99 = np.percentile(counts, [50, 90, 99])
+        print(
+            f"{name:12}{median:8.1f}{p90:7.0f}{p99:7.0f}{max(counts):7d}"
+            f"{np.mean([not o.fault for o in own]):12.2%}"
+            f"{np.mean([o.at_minimum for o in own]):9.1%}"
+            f"{np.mean([o.named for o in own]):8.1%}"
+            f"{np.mean([o.refused for o in own]):9.1%}"
+            f"{1000 * np.median([o.seconds for o in own]):8.1f}"
+        )
+    for o in [o for o in outcomes if o.fault][:60]:
+        print(f"  --seed {seed} --structure '{o.structure}' --only {o.index}: {o.fault}")
+
+
+def main() -> int:
+    import mlmfast as mlm
+
+    table = mlm.structures()
+    words = [word for word in table.index if word not in ("car1", "lin")]
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--structure", nargs="+", default=words)
+    parser.add_argument("--only", type=int)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    outcomes = []
+    for word in arguments.structure:
+        needs = table.loc[word, "needs"]
+        if arguments.only is not None:
+            problem = random_problem(word, needs, arguments.seed, arguments.only)
+            print(problem.formula, problem.arguments, problem.frame.describe(), sep="\n")
+            warnings.simplefilter("default")
+            fit = mlm.lmm(problem.formula, problem.frame, **problem.arguments)
+            print(fit.summary(), fit.certificate, sep="\n")
+            continue
+        started = time.perf_counter()
+        problems = (random_problem(word, needs, arguments.seed, i) for i in range(arguments.n))
+        outcomes += [solve(problem) for problem in problems]
+        print(f"  {word}: {time.perf_counter() - started:.1f} s", flush=True)
+    if arguments.only is None:
+        report(outcomes, arguments.seed)
+    return int(any(o.fault for o in outcomes))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

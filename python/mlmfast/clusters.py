@@ -1,0 +1,114 @@
+"""Clusters of rows that are independent of each other under the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mlmfast.arrays import CodeArray
+from mlmfast.design import Design, GroupingFactor
+from mlmfast.errors import ModelError
+
+
+def independent_clusters(design: Design, levels: Sequence[int]) -> tuple[CodeArray, int]:
+    """The cluster of each row, shape (n,), and the number of clusters.
+
+    The levels of the outermost factor where all others are nested in it; with crossed factors the
+    connected parts of the design (rows are connected by a shared level), most often a single one.
+
+    Parameters
+    ----------
+    design
+        The design.
+    levels
+        Positions of the grouping factors, outermost first.
+
+    Examples
+    --------
+    >>> def factor(name, codes):
+    ...     labels = tuple(map(str, range(max(codes) + 1)))
+    ...     return GroupingFactor(name, np.array(codes, dtype=np.int32), labels)
+    >>> factors = (factor("a", [0, 0, 1, 2]), factor("b", [0, 1, 1, 2]))
+    >>> independent_clusters(Design(np.zeros(4), (), (), factors), (0, 1))[0].tolist()
+    [0, 0, 0, 1]
+    """
+    factors = [design.factors[f] for f in levels]
+    outermost = factors[0]
+    if are_nested(design, levels):
+        return outermost.codes, outermost.n_levels
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    # Levels are joined where a row has both; each factor is joined to the first through the rows.
+    offsets = np.cumsum([0, *(f.n_levels for f in factors)])
+    from_level = np.concatenate([outermost.codes] * (len(factors) - 1))
+    pairs = zip(factors[1:], offsets[1:], strict=False)
+    to_level = np.concatenate([f.codes + offset for f, offset in pairs])
+    edges = coo_array(
+        (np.ones(len(from_level), dtype=np.int8), (from_level, to_level)),
+        shape=(offsets[-1], offsets[-1]),
+    )
+    n_clusters, of_level = connected_components(edges, directed=False)
+    return np.asarray(of_level[outermost.codes], dtype=np.int32), int(n_clusters)
+
+
+def nestings(design: Design, levels: Sequence[int]) -> list[tuple[str, str]]:
+    """Names (inner, outer) of grouping factors that are nested, each inner one in its innermost.
+
+    Parameters
+    ----------
+    design
+        The design.
+    levels
+        Positions of the grouping factors, those with fewest levels first.
+    """
+    factors = [design.factors[f] for f in levels]
+    out = []
+    for k, inner in enumerate(factors):
+        outer = next((f for f in reversed(factors[:k]) if _is_nested(inner, f)), None)
+        if outer is not None:
+            out.append((inner.name, outer.name))
+    return out
+
+
+def check_distinct(design: Design) -> None:
+    """Refuse two terms with the same effect by the same levels.
+
+    Raises
+    ------
+    ModelError
+        Where two grouping factors have the same levels (under other names or labels) and the same
+        effect: their variances cannot be told apart.
+    """
+    for t, term in enumerate(design.random):
+        for other in design.random[:t]:
+            shared = [name for name in term.names if name in other.names]
+            a, b = design.factors[other.factor], design.factors[term.factor]
+            if not shared or a.n_levels != b.n_levels or not _is_nested(b, a):
+                continue
+            same = (
+                f"grouping factors {a.name!r} and {b.name!r} are the same factor (each level of "
+                "one is one level of the other)"
+                if a is not b
+                else f"grouping factor {a.name!r} stands in two terms"
+            )
+            raise ModelError(
+                f"{same}, and both {other.text} and {term.text} have the effect {shared[0]!r}: "
+                "their variances cannot be told apart; leave one of them out"
+            )
+
+
+def are_nested(design: Design, levels: Sequence[int]) -> bool:
+    """Whether every factor is nested in the outermost one."""
+    factors = [design.factors[f] for f in levels]
+    return all(_is_nested(inner, factors[0]) for inner in factors[1:])
+
+
+def _is_nested(inner: GroupingFactor, outer: GroupingFactor) -> bool:
+    """Whether every level of ``inner`` is met with one level of ``outer`` only."""
+    if inner is outer:
+        return True
+    parent = np.zeros(inner.n_levels, dtype=np.int32)
+    parent[inner.codes] = outer.codes
+    return bool((parent[inner.codes] == outer.codes).all())

@@ -1,0 +1,351 @@
+"""A residual covariance with standard deviations that differ from row to row: R = D C D.
+
+C is any covariance over visits (or points), D = diag(exp(d_i'gamma)) the residual scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.covariance.base import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance.scaled_correlation import symmetric
+from mlmfast.errors import ModelError
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledCovariance(CovarianceStructure):
+    """R[p, q] = C[v_p, v_q] exp((d_p + d_q)'gamma) over positions p of visit v_p and scale d_p.
+
+    theta = (theta of C for each arm, gamma by centred and scaled columns d). Every derivative
+    follows from those of C, since the logarithm of the scale is linear in gamma.
+
+    References: Pinheiro and Bates (2000), Mixed-Effects Models in S and S-PLUS, section 5.2
+    (varIdent, varPower, varExp).
+
+    Parameters
+    ----------
+    arms
+        C of each group with parameters of its own, all of one size.
+    places : shape (size,)
+        arm * (visits) + visit of each position.
+    exponents : shape (size, m)
+        d of each position.
+    center, spread : shape (m,)
+        Centre and scale of the columns d within theta.
+    scale_names, is_ratio
+        Names of gamma on the natural scale; whether that is exp(gamma).
+    pairs
+        Entries that rows of one unit have.
+    arm_names
+        Labels of the arms, before the names of their parameters where there are several.
+    """
+
+    arms: tuple[CovarianceStructure, ...]
+    places: IntArray
+    exponents: FloatArray
+    center: FloatArray
+    spread: FloatArray
+    scale_names: tuple[str, ...]
+    is_ratio: tuple[bool, ...]
+    pairs: tuple[tuple[int, int], ...]
+    arm_names: tuple[str, ...] = ("",)
+
+    @property
+    def entries(self) -> tuple[tuple[int, int], ...]:
+        return self._kept
+
+    @cached_property
+    def _layout(self) -> tuple[tuple[tuple[int, int], ...], IntArray]:
+        """Entries that are not always 0, and the entry of C (arms in sequence) behind each."""
+        k, n_before = self.arms[0].size, 0
+        index: dict[tuple[int, int], int] = {}
+        for a, structure in enumerate(self.arms):
+            for e, (i, j) in enumerate(structure.entries):
+                index[a * k + i, a * k + j] = index[a * k + j, a * k + i] = n_before + e
+            n_before += len(structure.entries)
+        behind = {(p, q): index.get((self.places[p], self.places[q])) for p, q in self.pairs}
+        kept = tuple(pair for pair, entry in behind.items() if entry is not None)
+        return kept, np.array([behind[pair] for pair in kept], dtype=np.intp)
+
+    @cached_property
+    def _kept(self) -> tuple[tuple[int, int], ...]:
+        return self._layout[0]
+
+    @cached_property
+    def _behind(self) -> IntArray:
+        return self._layout[1]
+
+    @cached_property
+    def _rows(self) -> tuple[IntArray, IntArray]:
+        rows, columns = np.array(self._kept, dtype=np.intp).T
+        return rows, columns
+
+    @cached_property
+    def columns(self) -> FloatArray:
+        """Centred and scaled d, shape (size, m)."""
+        return np.asarray((self.exponents - self.center) / self.spread)
+
+    @cached_property
+    def _sums(self) -> FloatArray:
+        """d_p + d_q of each entry."""
+        rows, columns = self._rows
+        return np.asarray(self.columns[rows] + self.columns[columns])
+
+    @property
+    def n_scale(self) -> int:
+        """Number m of scale parameters."""
+        return len(self.scale_names)
+
+    @property
+    def n_theta(self) -> int:
+        return self.n_base + self.n_scale
+
+    @property
+    def n_base(self) -> int:
+        """Number of parameters of C."""
+        return sum(structure.n_theta for structure in self.arms)
+
+    @cached_property
+    def slices(self) -> tuple[slice, ...]:
+        """Stretch of theta of each arm."""
+        ends = np.cumsum([0, *(structure.n_theta for structure in self.arms)])
+        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+
+    @cached_property
+    def _entry_slices(self) -> tuple[slice, ...]:
+        ends = np.cumsum([0, *(len(structure.entries) for structure in self.arms)])
+        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+
+    def matrix(self, theta: FloatArray) -> FloatArray:
+        return symmetric(self._values(theta), self.size, *self._rows)
+
+    def jacobian(self, theta: FloatArray) -> FloatArray:
+        return self._derivatives(theta, None, "jacobian")[0]
+
+    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        return self._derivatives(theta, weight, "curvature")[1]
+
+    def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return self._derivatives(theta, weight, "chart")
+
+    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        parts = [
+            structure.move(theta[:, s], step[:, s])
+            for structure, s in zip(self.arms, self.slices, strict=True)
+        ]
+        last = slice(self.n_base, None)
+        return np.concatenate([*parts, theta[:, last] + step[:, last]], axis=1)
+
+    def theta(self, matrix: FloatArray) -> FloatArray:
+        return np.concatenate([self._moments(one)[None] for one in matrix])
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        prefixes = [f"{arm}: " for arm in self.arm_names] if len(self.arms) > 1 else [""]
+        pairs = zip(prefixes, self.arms, strict=True)
+        names = (prefix + name for prefix, arm in pairs for name in arm.parameter_names)
+        return (*names, *self.scale_names)
+
+    def natural(self, theta: FloatArray) -> FloatArray:
+        gamma = self.gamma(theta)
+        scale = np.where(self.is_ratio, np.exp(gamma), gamma)
+        return np.concatenate([self._natural_base(theta), scale], axis=1)
+
+    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
+        n, first = len(theta), self.n_base
+        out = np.zeros((n, self.n_theta, self.n_theta))
+        factor = self._reference_factor(theta)
+        for structure, s in zip(self.arms, self.slices, strict=True):
+            power = scale_powers(structure, theta[:, s])
+            growth = factor[:, None] ** power
+            out[:, s, s] = growth[:, :, None] * structure.natural_jacobian(theta[:, s])
+            moved = growth * structure.natural(theta[:, s]) * power
+            out[:, s, first:] = moved[:, :, None] * (-2.0 * self.center / self.spread)
+        gamma = self.gamma(theta)
+        slope = np.where(self.is_ratio, np.exp(gamma), 1.0) / self.spread
+        index = np.arange(first, self.n_theta)
+        out[:, index, index] = slope
+        return out
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        n, first = len(theta), self.n_base
+        out = np.zeros((n, *(self.n_theta,) * 3))
+        factor = self._reference_factor(theta)
+        slope = -2.0 * self.center / self.spread
+        for structure, s in zip(self.arms, self.slices, strict=True):
+            power = scale_powers(structure, theta[:, s])
+            growth = factor[:, None] ** power
+            out[:, s, s, s] = growth[:, :, None, None] * structure.natural_hessian(theta[:, s])
+            side = (growth * power)[:, :, None] * structure.natural_jacobian(theta[:, s])
+            out[:, s, s, first:] = side[:, :, :, None] * slope
+            out[:, s, first:, s] = np.moveaxis(out[:, s, s, first:], 2, 3)
+            twice = growth * power**2 * structure.natural(theta[:, s])
+            out[:, s, first:, first:] = twice[:, :, None, None] * np.outer(slope, slope)
+        index = np.arange(first, self.n_theta)
+        bend = np.where(self.is_ratio, np.exp(self.gamma(theta)), 0.0) / self.spread**2
+        out[:, index, index, index] = bend
+        return out
+
+    def from_natural(self, values: FloatArray) -> FloatArray:
+        values = self._check_natural(values)
+        scale = values[:, self.n_base :]
+        ratio = np.array(self.is_ratio, dtype=np.bool_)
+        if not np.isfinite(scale).all() or (scale[:, ratio] <= 0).any():
+            raise ModelError("a ratio of residual standard deviations must be positive")
+        gamma = np.where(ratio, np.log(np.where(ratio, scale, 1.0)), scale)
+        factor = np.exp(2.0 * gamma @ self.center)
+        parts = []
+        for structure, s in zip(self.arms, self.slices, strict=True):
+            # The powers do not depend on where they are read off.
+            power = scale_powers(structure, structure.from_natural(values[:, s]))
+            parts.append(structure.from_natural(values[:, s] * factor[:, None] ** power))
+        return np.concatenate([*parts, gamma * self.spread], axis=1)
+
+    def _check_natural(self, values: FloatArray) -> FloatArray:
+        values = np.asarray(values, dtype=np.float64)
+        if values.ndim != 2 or values.shape[1] != self.n_theta:
+            raise ModelError(
+                f"the residual covariance has {self.n_theta} parameters "
+                f"({', '.join(self.parameter_names)}); found values of shape {values.shape}"
+            )
+        return values
+
+    def powers(self, theta: FloatArray) -> FloatArray:
+        """How each natural parameter grows with the scale of C, shape (n_fits, n_theta)."""
+        parts = [
+            scale_powers(structure, theta[:, s])
+            for structure, s in zip(self.arms, self.slices, strict=True)
+        ]
+        return np.concatenate([*parts, np.zeros((len(theta), self.n_scale))], axis=1)
+
+    def gamma(self, theta: FloatArray) -> FloatArray:
+        """Scale parameters by the columns as they are, shape (n_fits, m)."""
+        return np.asarray(theta[:, self.n_base :] / self.spread)
+
+    def reference(self, theta: FloatArray) -> list[FloatArray]:
+        """C of each arm at scale 1, (n_fits, K, K)."""
+        factor = self._reference_factor(theta)[:, None, None]
+        pairs = zip(self.arms, self.slices, strict=True)
+        return [factor * structure.matrix(theta[:, s]) for structure, s in pairs]
+
+    def _reference_factor(self, theta: FloatArray) -> FloatArray:
+        """Variance at d = 0 over that at the centre of d."""
+        return np.asarray(np.exp(-2.0 * self.gamma(theta) @ self.center))
+
+    def _natural_base(self, theta: FloatArray) -> FloatArray:
+        factor = self._reference_factor(theta)[:, None]
+        parts = [
+            structure.natural(theta[:, s]) * factor ** scale_powers(structure, theta[:, s])
+            for structure, s in zip(self.arms, self.slices, strict=True)
+        ]
+        return np.concatenate(parts, axis=1)
+
+    def _values(self, theta: FloatArray) -> FloatArray:
+        base = [
+            entry_values(structure, theta[:, s])
+            for structure, s in zip(self.arms, self.slices, strict=True)
+        ]
+        growth = np.exp(theta[:, self.n_base :] @ self._sums.T)
+        return np.asarray(np.concatenate(base, axis=1)[:, self._behind] * growth)
+
+    def _derivatives(
+        self, theta: FloatArray, weight: FloatArray | None, how: str
+    ) -> tuple[FloatArray, FloatArray]:
+        """Jacobian, and second derivatives of weight'entries (0 without weight)."""
+        n, first = len(theta), self.n_base
+        growth = np.exp(theta[:, first:] @ self._sums.T)
+        values = self._values(theta)
+        if weight is None:
+            weight = np.zeros_like(values)
+        n_entries = sum(len(structure.entries) for structure in self.arms)
+        # weight'entries as a function of C: the weights of the entries of C.
+        folded = np.zeros((n, n_entries))
+        np.add.at(folded.T, self._behind, (weight * growth).T)
+        base = np.zeros((n, n_entries, first))
+        curvature = np.zeros((n, self.n_theta, self.n_theta))
+        for structure, s, e in zip(self.arms, self.slices, self._entry_slices, strict=True):
+            if how == "chart":
+                parts = structure.chart(theta[:, s], folded[:, e])
+                base[:, e, s], curvature[:, s, s] = parts
+            else:
+                base[:, e, s] = structure.jacobian(theta[:, s])
+                if how == "curvature":
+                    curvature[:, s, s] = structure.curvature(theta[:, s], folded[:, e])
+        by_base = base[:, self._behind] * growth[:, :, None]
+        jacobian = np.concatenate([by_base, values[:, :, None] * self._sums], axis=2)
+        weighted = weight[:, :, None] * self._sums
+        curvature[:, first:, :first] = weighted.mT @ by_base
+        curvature[:, :first, first:] = curvature[:, first:, :first].mT
+        curvature[:, first:, first:] = (weighted * values[:, :, None]).mT @ self._sums
+        return jacobian, curvature
+
+    def _moments(self, matrix: FloatArray) -> FloatArray:
+        """theta near one covariance of positions: scales from variances, then C from the rest."""
+        log_sd = 0.5 * np.log(np.maximum(np.diag(matrix), 1e-300))
+        gamma = self._scale_moments(log_sd)
+        scale = np.exp(self.columns @ gamma)
+        scaled = matrix / np.outer(scale, scale)
+        k = self.arms[0].size
+        total = np.zeros((k * len(self.arms),) * 2)
+        count = np.zeros_like(total)
+        for p, q in self.pairs:
+            for i, j in {(p, q), (q, p)}:
+                total[self.places[i], self.places[j]] += scaled[i, j]
+                count[self.places[i], self.places[j]] += 1.0
+        mean = np.where(count > 0, total / np.maximum(count, 1.0), 0.0)
+        typical = float(np.mean(np.diag(mean)[np.diag(mean) > 0]))
+        np.fill_diagonal(mean, np.where(np.diag(mean) > 0, np.diag(mean), typical))
+        parts = [
+            structure.theta(positive(mean[a * k : (a + 1) * k, a * k : (a + 1) * k])[None])[0]
+            for a, structure in enumerate(self.arms)
+        ]
+        return np.concatenate([*parts, gamma])
+
+    def _scale_moments(self, log_sd: FloatArray) -> FloatArray:
+        """gamma by least squares of log standard deviations on d, given the visit."""
+        k = self.arms[0].size * len(self.arms)
+        dummies = (self.places[:, None] == np.arange(k)).astype(np.float64)
+        whole = np.concatenate([dummies, self.columns], axis=1)
+        solution, *_ = np.linalg.lstsq(whole, log_sd, rcond=1e-8)
+        return np.asarray(np.clip(solution[k:], -1.5, 1.5))
+
+
+def entry_values(structure: CovarianceStructure, theta: FloatArray) -> FloatArray:
+    """The entries of a structure, shape (n_fits, n_entries)."""
+    rows, columns = np.array(structure.entries, dtype=np.intp).T
+    return np.asarray(structure.matrix(theta)[:, rows, columns])
+
+
+def scale_powers(structure: CovarianceStructure, theta: FloatArray) -> FloatArray:
+    """How each natural parameter grows with the covariance's scale, shape (n_fits, n_theta).
+
+    1 for a variance, 1/2 for a loading, 0 for a correlation or a range: read off the derivative
+    along the scale.
+    """
+    if isinstance(structure, ScaledCovariance):
+        return structure.powers(theta)
+    out = np.empty_like(theta)
+    natural, jacobian = structure.natural(theta), structure.jacobian(theta)
+    values, slopes = entry_values(structure, theta), structure.natural_jacobian(theta)
+    for f in range(len(theta)):
+        along, *_ = np.linalg.lstsq(jacobian[f], values[f], rcond=None)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            power = slopes[f] @ along / natural[f]
+        power = np.where(np.isfinite(power), np.round(2.0 * power) / 2.0, 0.0)
+        out[f] = np.clip(power, 0.0, 1.0)
+    return out
+
+
+def positive(matrix: FloatArray) -> FloatArray:
+    """A symmetric matrix with a positive diagonal made positive definite, variances kept."""
+    sd = np.sqrt(np.diag(matrix))
+    correlation = np.clip(matrix / np.outer(sd, sd), -0.95, 0.95)
+    np.fill_diagonal(correlation, 1.0)
+    lifted = floor_eigenvalues(correlation[None], 0.02, 0.05)[0]
+    scale = sd / np.sqrt(np.diag(lifted))
+    return np.asarray(lifted * np.outer(scale, scale))

@@ -1,0 +1,158 @@
+"""Covariance parameters with standard errors and Wald tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.degrees_of_freedom import FittedRows, no_rows
+from mlmfast.errors import ModelError
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+
+@dataclass(frozen=True)
+class ParameterTable:
+    """The covariance parameters with what is known of their precision; arrays by parameter.
+
+    Attributes
+    ----------
+    names, kinds
+        Names; "variance", "covariance" or "other".
+    values, fixed : shape (n,), estimates; which are on the boundary.
+    observed, expected : shape (n, n), asymptotic covariances by either information.
+    unidentified
+        Directions the data do not tell, left out of each.
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    values: FloatArray
+    fixed: BoolArray
+    observed: FloatArray
+    expected: FloatArray
+    unidentified: tuple[int, int]
+
+
+def parameter_table(fit: LMMResult) -> ParameterTable:
+    """The covariance parameters of a fit.
+
+    Raises
+    ------
+    ModelError
+        Where a loaded fit was saved without them.
+    """
+    return fit._parameter_table
+
+
+def table_of(rows: FittedRows | None) -> ParameterTable:
+    """The covariance parameters of a fit with its rows."""
+    if rows is None:
+        raise no_rows("the precision of the covariance parameters")
+    about = rows.information
+    parameters = about.parameters
+    fixed = np.array(parameters.fixed, dtype=np.bool_)
+    by = parameters.by_free
+    matrices = []
+    for kind in ("observed", "expected"):
+        matrix = by @ about.covariance(kind) @ by.T
+        matrix[fixed] = matrix[:, fixed] = np.nan
+        matrices.append((matrix + matrix.T) / 2)
+    return ParameterTable(
+        parameters.names,
+        parameters.kinds,
+        parameters.values,
+        fixed,
+        matrices[0],
+        matrices[1],
+        (about.n_unidentified("observed"), about.n_unidentified("expected")),
+    )
+
+
+def parameter_series(fit: LMMResult) -> pd.Series[float]:
+    """See `LMMResult.covariance_parameters`."""
+    table = parameter_table(fit)
+    return pd.Series(table.values, index=list(table.names))
+
+
+def parameter_covariance(fit: LMMResult, information: str) -> pd.DataFrame:
+    """See `LMMResult.cov_theta`; NaN for parameters on the boundary."""
+    if information not in {"observed", "expected"}:
+        raise ModelError(f"information is {information!r}; use 'observed' or 'expected'")
+    table = parameter_table(fit)
+    matrix = table.observed if information == "observed" else table.expected
+    names = list(table.names)
+    return pd.DataFrame(matrix, index=names, columns=names)
+
+
+class CovarianceTests:
+    """Wald tests of the covariance parameters, as PROC MIXED's COVTEST prints them.
+
+    Z = estimate / SE by the observed information; p is one-sided for variances, whose boundary is
+    0, and two-sided for covariances, correlations and ranges. Z tests of variances are crude with
+    few clusters; profile intervals and likelihood ratios say more. A variance of 0 has no standard
+    error. Where a covariance matrix is singular, its parameters move among matrices of its rank.
+
+    Attributes
+    ----------
+    table : pd.DataFrame
+        By parameter: estimate, se, z, p_value, lower, upper (Wald limits).
+    notes : tuple of str
+        What is on the boundary, and what the data do not tell.
+    """
+
+    def __init__(self, table: pd.DataFrame, notes: tuple[str, ...]) -> None:
+        self.table, self.notes = table, notes
+
+    def tidy(self) -> pd.DataFrame:
+        """The table as a plain data frame, a row a parameter."""
+        return self.table.reset_index()
+
+    def __str__(self) -> str:
+        from mlmfast.report.contrasts import covariance_tests_text
+
+        return covariance_tests_text(self)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        from mlmfast.report.contrasts import covariance_tests_html
+
+        return covariance_tests_html(self)
+
+
+def covariance_tests(fit: LMMResult, information: str, level: float) -> CovarianceTests:
+    """See `LMMResult.covtest`."""
+    if not 0 < level < 1:
+        raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+    covariance = parameter_covariance(fit, information)
+    parameters = parameter_table(fit)
+    values = parameters.values
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = np.diag(covariance)
+        se = np.where(variance > 0, np.sqrt(np.maximum(variance, 0.0)), np.nan)
+        z = values / se
+    one_sided = np.array([kind == "variance" for kind in parameters.kinds])
+    tail = stats.norm.sf(np.where(one_sided, z, np.abs(z)))
+    half = float(stats.norm.ppf(0.5 + level / 2)) * se
+    columns: dict[str, Any] = {
+        "estimate": values,
+        "se": se,
+        "z": z,
+        "p_value": np.where(one_sided, tail, 2.0 * tail),
+        "lower": values - half,
+        "upper": values + half,
+    }
+    table = pd.DataFrame(columns, index=pd.Index(parameters.names, name="parameter"))
+    notes = [f"on the boundary, held there: {text}" for text in fit.certificate.boundary]
+    left = parameters.unidentified[information == "expected"]
+    if left:
+        notes.append(f"the data do not tell {left} combination(s) of the parameters")
+    return CovarianceTests(table, tuple(notes))

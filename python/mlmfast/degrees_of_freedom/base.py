@@ -1,0 +1,218 @@
+"""What a method of denominator degrees of freedom provides."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.criterion import Criterion
+from mlmfast.design import Design
+from mlmfast.errors import ModelError
+from mlmfast.information import Information, information_of
+from mlmfast.model_frame import ModelFrame
+from mlmfast.reduced_model import ReducedModel
+
+METHODS: dict[str, type[DegreesOfFreedom]] = {}
+
+
+@dataclass(frozen=True)
+class FittedRows:
+    """A fit with its rows: what methods compute degrees of freedom from.
+
+    Attributes
+    ----------
+    model, criterion : the reduced design and what was minimised.
+    theta : shape (1, n_theta)
+    singular
+        Whether G is singular, for each random-effects term in the criterion's order.
+    beta, vcov : shapes (rank,), (rank, rank), of the columns kept.
+    frame
+        How the design was read; None where the model was made from arrays.
+    fit
+        Which response of the reduction.
+    """
+
+    model: ReducedModel
+    criterion: Criterion
+    theta: FloatArray
+    singular: tuple[bool, ...]
+    beta: FloatArray
+    vcov: FloatArray
+    frame: ModelFrame | None
+    fit: int = 0
+
+    @property
+    def design(self) -> Design:
+        """The design."""
+        return self.model.design
+
+    @property
+    def reml(self) -> bool:
+        """Whether the fit is by REML."""
+        return self.criterion.reml
+
+    @cached_property
+    def information(self) -> Information:
+        """Information of the covariance parameters, those on the boundary held there."""
+        return information_of(self.model, self.criterion, self.theta, self.singular, self.fit)
+
+    @cached_property
+    def information_of_all(self) -> Information:
+        """Information of all elements of G, singular or not."""
+        if not any(self.singular):
+            return self.information
+        free = (False,) * len(self.singular)
+        return information_of(self.model, self.criterion, self.theta, free, self.fit)
+
+
+@dataclass(frozen=True)
+class TestBasis:
+    """What tests need of a fit under one method; plain arrays, so that saved fits hold it.
+
+    Attributes
+    ----------
+    method
+        Name of the method.
+    vcov : shape (rank, rank), the covariance that standard errors and tests use.
+    phi : shape (rank, rank), (X'V^-1 X)^-1.
+    gradient : shape (r, rank, rank) or None
+        Derivatives of phi by the covariance parameters.
+    covariance : shape (r, r) or None
+        Covariance of the covariance parameters.
+    by_coefficient : shape (rank,) or None
+        Degrees of freedom of each coefficient, where the method gives just these.
+    note
+        What a reader of the tests should know besides; empty for nothing.
+    """
+
+    __test__ = False
+
+    method: str
+    vcov: FloatArray
+    phi: FloatArray
+    gradient: FloatArray | None = None
+    covariance: FloatArray | None = None
+    by_coefficient: FloatArray | None = None
+    note: str = ""
+
+
+class DegreesOfFreedom(ABC):
+    """A method of denominator degrees of freedom, found by its name in `METHODS`.
+
+    A subclass gives a name, a label and `basis`; tests follow from the basis.
+    """
+
+    #: Value of ``ddf=``.
+    name: ClassVar[str]
+    #: As reports call it.
+    label: ClassVar[str]
+    #: Can only the rows tell whether it applies? Then a fit tries it at once.
+    eager: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        if "name" in cls.__dict__:
+            METHODS[cls.name] = cls
+
+    @abstractmethod
+    def basis(self, fitted: FittedRows) -> TestBasis:
+        """What the method's tests of this fit need.
+
+        Raises
+        ------
+        ModelError
+            Where the method does not apply to the model.
+        """
+
+    #: Is the method derived for REML alone? Refused with ML, then, with `why_reml`.
+    needs_reml: ClassVar[bool] = False
+    why_reml: ClassVar[str] = ""
+
+    def check(self, reml: bool) -> None:
+        """Refuse what can be told before fitting.
+
+        Raises
+        ------
+        ModelError
+        """
+        if self.needs_reml and not reml:
+            raise ModelError(f"ddf={self.name!r} needs a REML fit: {self.why_reml}")
+
+    def of_rows(self, basis: TestBasis, rows: FloatArray) -> FloatArray:
+        """Degrees of freedom of each of m contrasts, rows of shape (m, rank); shape (m,).
+
+        The smallest among the coefficients that a contrast involves.
+        """
+        assert basis.by_coefficient is not None, "another method's basis"
+        involved = rows != 0.0
+        degrees = np.where(involved, basis.by_coefficient, np.inf).min(axis=1, initial=np.inf)
+        return np.asarray(degrees)
+
+    def joint(
+        self, basis: TestBasis, rows: FloatArray, difference: FloatArray
+    ) -> tuple[float, float]:
+        """F and its denominator degrees of freedom for independent rows of contrasts.
+
+        Parameters
+        ----------
+        basis : what `basis` gave.
+        rows : shape (l, rank), linearly independent.
+        difference : shape (l,), L beta - rhs.
+        """
+        return wald(basis.vcov, rows, difference) / len(rows), float(
+            self.of_rows(basis, rows).min()
+        )
+
+
+def wald(vcov: FloatArray, rows: FloatArray, difference: FloatArray) -> float:
+    """(L beta - c)'(L V L')^-1 (L beta - c).
+
+    Examples
+    --------
+    >>> wald(np.diag([4.0, 1.0]), np.eye(2), np.array([2.0, 3.0]))
+    10.0
+    """
+    scale, upper = _whitened(vcov, rows)
+    half = np.linalg.solve(upper.T, difference / scale)
+    return float(half @ half)
+
+
+def orthonormal_rows(phi: FloatArray, rows: FloatArray) -> FloatArray:
+    """Rows that span the same functions, with covariance I where beta has phi.
+
+    Examples
+    --------
+    >>> orthonormal_rows(np.diag([4.0, 1.0]), np.array([[10.0, 0.0], [1.0, 1.0]])).round(12)
+    array([[0.5, 0. ],
+           [0. , 1. ]])
+    """
+    scale, upper = _whitened(phi, rows)
+    out = np.linalg.solve(upper.T, rows / scale[:, None])
+    return np.asarray(out * np.sign(np.diag(upper))[:, None])
+
+
+def _whitened(vcov: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Standard error of each row, and R upper triangular with L V L' = S R'R S, S = diag(SE).
+
+    By a QR factorization: L V L' itself would take half the digits where rows nearly depend.
+    """
+    half = rows @ np.linalg.cholesky(vcov)
+    scale = np.sqrt((half**2).sum(axis=1))
+    return scale, np.asarray(np.linalg.qr((half / scale[:, None]).T, mode="r"))
+
+
+def no_rows(what: str) -> ModelError:
+    """The complaint that a loaded fit lacks the rows.
+
+    Examples
+    --------
+    >>> print(no_rows("cov_theta()"))
+    cov_theta() needs the rows of the data, and a loaded fit holds none; fit the model again
+    """
+    return ModelError(
+        f"{what} needs the rows of the data, and a loaded fit holds none; fit the model again"
+    )

@@ -1,0 +1,201 @@
+"""Kenward and Roger's adjusted covariance, degrees of freedom and scaled F, in four forms."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom.base import (
+    DegreesOfFreedom,
+    FittedRows,
+    TestBasis,
+    orthonormal_rows,
+    wald,
+)
+from mlmfast.degrees_of_freedom.satterthwaite import (
+    derivatives_of,
+    gradient_of_phi,
+    satterthwaite,
+    unidentified_note,
+)
+from mlmfast.errors import ModelError
+from mlmfast.information import Information
+
+
+class KenwardRoger(DegreesOfFreedom):
+    """PROC MIXED's DDFM=KR: standard errors from Phi_A, degrees of freedom and F scaled.
+
+    Phi_A = Phi + 2 Phi { sum_ij W_ij (Q_ij - P_i Phi P_j - R_ij / 4) } Phi, with W the inverse of
+    the *observed* information of PROC MIXED's covariance parameters, P_i = -X'V^-1 V_i V^-1 X,
+    Q_ij = X'V^-1 V_i V^-1 V_j V^-1 X and R_ij = X'V^-1 V_ij V^-1 X. The last term depends on how V
+    is parameterised: mmrm's parameters differ from these, and so do its standard errors, in the
+    third or fourth digit. Parameters on the boundary are held there.
+
+    References: Kenward and Roger (1997) Biometrics 53:983, equations for Phi_A, A_1, A_2, m and
+    lambda; SAS/STAT User's Guide, MODEL statement of PROC MIXED, DDFM=KENWARDROGER.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> data = mlm.load_sleepstudy().iloc[:-7]
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", data, ddf="kenward-roger")
+    >>> fit.df.round(3).to_dict()
+    {'(Intercept)': 17.099, 'Days': 16.432}
+    """
+
+    name: ClassVar[str] = "kenward-roger"
+    label: ClassVar[str] = "Kenward-Roger"
+    #: Which information of the covariance parameters.
+    information: ClassVar[str] = "observed"
+    #: Is the term with second derivatives of V part of it?
+    bends: ClassVar[bool] = True
+
+    needs_reml: ClassVar[bool] = True
+    why_reml: ClassVar[str] = (
+        "the correction is derived for REML estimates of the covariance parameters. Fit with "
+        "method='REML', or take ddf='satterthwaite', which ML fits have too"
+    )
+
+    def basis(self, fitted: FittedRows) -> TestBasis:
+        self.check(fitted.reml)
+        information = self._information(fitted)
+        weights = information.covariance(self.information)
+        maps = information.contrasts(np.eye(len(information.c)))
+        phi = information.phi
+        extra = maps @ phi @ self.correction(information, weights) @ phi @ maps.T
+        adjusted = fitted.vcov + (extra + extra.T)
+        self._check_adjusted(adjusted)
+        return TestBasis(
+            self.name,
+            adjusted,
+            fitted.vcov,
+            gradient_of_phi(information),
+            weights,
+            note=unidentified_note(information, self.information),
+        )
+
+    def _information(self, fitted: FittedRows) -> Information:
+        return fitted.information
+
+    def _check_adjusted(self, adjusted: FloatArray) -> None:
+        """Second derivatives of V, or observed information far from expected, may undo Phi."""
+        diagonal = np.diag(adjusted)
+        scale = np.sqrt(np.outer(diagonal, diagonal)) if (diagonal > 0).all() else None
+        if scale is None or np.linalg.eigvalsh(adjusted / scale)[:1].min(initial=1.0) <= 0.0:
+            raise ModelError(
+                f"the covariance adjusted by ddf={self.name!r} is not positive definite: there are "
+                "too few clusters for the second-order correction; use 'kenward-roger-linear', "
+                "'kenward-roger-expected' or 'satterthwaite'"
+            )
+
+    def correction(self, information: Information, weights: FloatArray) -> FloatArray:
+        """The braces of Phi_A, (rank, rank)."""
+        phi, by = information.phi, information.by_parameters
+        r, rank = len(weights), len(phi)
+        weighted = (weights @ by.reshape(r, -1)).reshape(r, rank, rank)
+        out = 0.5 * information.second_sum(weights) - (by @ phi @ weighted).sum(axis=0)
+        if self.bends:
+            out = out - 0.25 * information.bend_sums(weights, singular=False)[0]
+        return np.asarray(out)
+
+    def of_rows(self, basis: TestBasis, rows: FloatArray) -> FloatArray:
+        # For one row m = 2 / A_2 and lambda = 1: Satterthwaite's form with this W.
+        return satterthwaite(basis, rows)
+
+    def joint(
+        self, basis: TestBasis, rows: FloatArray, difference: FloatArray
+    ) -> tuple[float, float]:
+        size = len(rows)
+        degrees, scale = scaled_f(basis, rows)
+        return scale * wald(basis.vcov, rows, difference) / size, degrees
+
+
+class KenwardRogerLinear(KenwardRoger):
+    """PROC MIXED's DDFM=KR(LINEAR): `KenwardRoger` without second derivatives of V.
+
+    It does not depend on how V is parameterised (beyond the choice of W, which does not either).
+    """
+
+    name: ClassVar[str] = "kenward-roger-linear"
+    label: ClassVar[str] = "Kenward-Roger (linear)"
+    bends: ClassVar[bool] = False
+
+
+class KenwardRogerExpected(KenwardRogerLinear):
+    """pbkrtest's form: W from the expected information of all elements of G and sigma^2.
+
+    A variance estimated as 0 counts like any other parameter, as pbkrtest counts it. Second
+    derivatives are left out; for random effects without a residual structure there are none.
+
+    References: Halekoh and Hojsgaard (2014) Journal of Statistical Software 59(9).
+    """
+
+    name: ClassVar[str] = "kenward-roger-expected"
+    label: ClassVar[str] = "Kenward-Roger (expected information)"
+    information: ClassVar[str] = "expected"
+
+    def _information(self, fitted: FittedRows) -> Information:
+        return fitted.information_of_all
+
+
+class KenwardRoger2009(KenwardRoger):
+    """Kenward and Roger (2009), SAS's DDFM=KR2: the bias of the covariance parameters removed too.
+
+    REML estimates of parameters in which V is not linear are biased to the order of the other
+    terms, by b_s = -1/4 sum_r A_sr sum_tu W_tu tr(P V_r P V_tu), A the inverse of the expected
+    information (Cox and Snell 1968, J. R. Statist. Soc. B 30:248, applied to the REML score).
+    Phi_A = (KR's) - sum_s b_s dPhi_s then no longer depends on how V is parameterised; where V is
+    linear in the parameters it is KR's.
+
+    References: Kenward and Roger (2009) Computational Statistics and Data Analysis 53:2583;
+    SAS/STAT User's Guide, MODEL statement of PROC MIXED, DDFM=KENWARDROGER2.
+    """
+
+    name: ClassVar[str] = "kenward-roger-2009"
+    label: ClassVar[str] = "Kenward-Roger (2009)"
+
+    def correction(self, information: Information, weights: FloatArray) -> FloatArray:
+        r_sum, traces = information.bend_sums(weights)
+        linear = KenwardRogerLinear().correction(information, weights)
+        bias = -0.25 * information.covariance("expected") @ traces
+        # Phi_A takes twice this: - b_s dPhi_s = b_s Phi P_s Phi.
+        along = np.tensordot(bias, information.by_parameters, axes=1)
+        return np.asarray(linear - 0.25 * r_sum + 0.5 * along)
+
+
+def scaled_f(basis: TestBasis, rows: FloatArray) -> tuple[float, float]:
+    """Denominator degrees of freedom m and scale lambda of F for l independent rows.
+
+    Kenward and Roger (1997), section 3; where a divisor vanishes (few clusters), as pbkrtest does.
+    """
+    gradient, covariance = derivatives_of(basis)
+    size = len(rows)
+    # L' (L Phi L')^-1 L dPhi_k, for each k: rows with covariance I say the same.
+    unit = orthonormal_rows(basis.phi, rows)
+    inner = unit @ gradient @ unit.T
+    traces = np.einsum("kii->k", inner)
+    a1 = float(traces @ covariance @ traces)
+    a2 = float(np.einsum("ij,iab,jba->", covariance, inner, inner))
+    if a2 <= 0.0:
+        return float("inf"), 1.0
+    if size == 1:
+        return 2.0 / a2, 1.0
+    b = (a1 + 6.0 * a2) / (2.0 * size)
+    g = ((size + 1) * a1 - (size + 4) * a2) / ((size + 2) * a2)
+    below = 3 * size + 2 * (1 - g)
+    c1, c2, c3 = g / below, (size - g) / below, (size + 2 - g) / below
+    v0 = 1.0 + c1 * b
+    v0 = 0.0 if abs(v0) < 1e-10 else v0
+    ratio = _divided(1.0 - a2 / size, 1.0 - c2 * b) ** 2 * _divided(v0, 1.0 - c3 * b)
+    rho = ratio / size
+    degrees = 4.0 + _divided(size + 2.0, size * rho - 1.0)
+    if not degrees > 2.01:
+        return max(degrees, 1.0), 1.0
+    return float(degrees), float(degrees * (1.0 - a2 / size) / (degrees - 2.0))
+
+
+def _divided(above: float, below: float) -> float:
+    """Quotient, with a divisor of 0 taken as small."""
+    return above / (below if abs(below) > 1e-14 else 1e-14)

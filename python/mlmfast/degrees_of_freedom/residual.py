@@ -1,0 +1,24 @@
+"""Degrees of freedom of an ordinary regression."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, FittedRows, TestBasis
+
+
+class Residual(DegreesOfFreedom):
+    """n - rank(X) for every test (SAS's DDFM=RESIDUAL).
+
+    Right for independent rows alone; with clusters it claims more than the data hold.
+    """
+
+    name: ClassVar[str] = "residual"
+    label: ClassVar[str] = "residual"
+
+    def basis(self, fitted: FittedRows) -> TestBasis:
+        rank = len(fitted.beta)
+        degrees = np.full(rank, float(fitted.design.n_obs - rank))
+        return TestBasis(self.name, fitted.vcov, fitted.vcov, by_coefficient=degrees)

@@ -1,0 +1,221 @@
+"""Which engine serves a model: decided from how its grouping factors stand to each other."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlmfast import _core
+from mlmfast.clusters import check_distinct
+from mlmfast.design import Design
+from mlmfast.errors import ModelError
+from mlmfast.iterative import IterativeSettings
+from mlmfast.newton import NewtonOptions
+
+if TYPE_CHECKING:
+    from mlmfast.reduced_model import ReducedModel
+
+#: Engines that can be asked for by ``options={"engine": ...}``.
+ENGINES = ("nested", "crossed", "iterative")
+#: Bytes of the crossed engine's evaluation above which the iterative engine takes over: a factor of
+#: order 18,000, minutes an evaluation.
+LARGEST_CROSSED = 6e9
+
+
+def read_options(
+    options: NewtonOptions | Mapping[str, Any] | None,
+) -> tuple[str | IterativeSettings | None, NewtonOptions]:
+    """The engine asked for (None: the model decides) and the settings of the iteration.
+
+    The iterative engine comes as its settings.
+
+    Raises
+    ------
+    ModelError
+        For an engine or a setting that is not known, or one of another engine.
+
+    Examples
+    --------
+    >>> read_options({"engine": "crossed", "max_iter": 50})[0]
+    'crossed'
+    >>> read_options({"engine": "iterative", "probes": 60})[0]
+    IterativeSettings(probes=60, seed=0)
+    """
+    if options is None:
+        return None, NewtonOptions()
+    if isinstance(options, NewtonOptions):
+        return None, options
+    settings = dict(options)
+    engine = settings.pop("engine", None)
+    if engine is not None and engine not in ENGINES:
+        raise ModelError(f"engine is {engine!r}; use 'nested', 'crossed' or 'iterative'")
+    names = IterativeSettings.__dataclass_fields__
+    own = {name: settings.pop(name) for name in names if name in settings}
+    if own and engine != "iterative":
+        raise ModelError(
+            f"{' and '.join(own)} are options of the iterative engine; leave them out or add "
+            "'engine': 'iterative'"
+        )
+    try:
+        newton = NewtonOptions(**settings)
+    except TypeError:
+        known = ", ".join(["engine", *names, *NewtonOptions.__dataclass_fields__])
+        raise ModelError(f"options {sorted(options)} are not all known; known: {known}") from None
+    return IterativeSettings(**own) if engine == "iterative" else engine, newton
+
+
+def engine_name(model: ReducedModel) -> str:
+    """What evaluated the criterion, for the certificate."""
+    if not model.blocks:
+        return "least squares"
+    if isinstance(model.core, _core.IterativeReduction):
+        return "iterative"
+    if isinstance(model.core, _core.CrossedReduction):
+        exact = model.core.curvature == "exact"
+        return "crossed, dense Schur" + ("" if exact else ", average information")
+    return "nested elimination"
+
+
+@dataclass(frozen=True)
+class CrossedSize:
+    """What the crossed engine needs for a design.
+
+    Attributes
+    ----------
+    order
+        Rows of the matrix that is factored: random effects of all factors but the leading one.
+    memory
+        Bytes at the peak, degrees of freedom included.
+    operations
+        Floating-point operations of one evaluation.
+    """
+
+    order: int
+    memory: float
+    operations: float
+
+
+def crossed_size(design: Design, levels: tuple[int, ...]) -> CrossedSize:
+    """Memory and work of the crossed engine, from the numbers of levels and effects alone.
+
+    The factor, its inverse and the matrix they come from are held as dense triangles; the exact
+    second derivatives that degrees of freedom take need three times as much as the fit.
+    """
+    effects = [
+        design.factors[f].n_levels
+        * sum(len(term.columns) for term in design.random if term.factor == f)
+        for f in levels
+    ]
+    order = sum(effects) - max(effects, default=0)
+    widest = max((len(term.columns) for term in design.random), default=0)
+    cells = float(design.n_obs) * max(len(levels) - 1, 1)
+    memory = 56.0 * order**2 + cells * (60.0 + 16.0 * widest**2)
+    return CrossedSize(order, memory, float(order) ** 3 + 50.0 * cells)
+
+
+def available_memory() -> float:
+    """Bytes that a process may still take; infinite where the system does not say."""
+    limits = [float("inf")]
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(line for line in lines if line.startswith("MemAvailable:"))
+        limits.append(1024.0 * int(free.split()[1]))
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limit = float((group / "memory.max").read_text(encoding="ascii"))
+        used = float((group / "memory.current").read_text(encoding="ascii"))
+        limits.append(limit - used)
+    return min(limits)
+
+
+def is_too_large(size: CrossedSize, available: float) -> bool:
+    """Whether a factorisation is out of reach: more memory than there is, or many minutes.
+
+    Examples
+    --------
+    >>> is_too_large(CrossedSize(5_000, 4.5e8, 1.25e11), 8e9)
+    False
+    """
+    return size.memory > min(LARGEST_CROSSED, available)
+
+
+def relate_factors(
+    design: Design, levels: tuple[int, ...], engine: str | IterativeSettings | None = None
+) -> _core.Nesting | _core.Crossing | IterativeSettings:
+    """The rows sorted by nested factors, or, where factors cross, the codes as they are.
+
+    For the iterative engine, which sorts the rows itself, its settings.
+
+    Parameters
+    ----------
+    design
+        The design.
+    levels
+        Positions of the grouping factors, outermost first.
+    engine
+        "nested", "crossed" or the settings of the iterative engine to have it so; None leaves the
+        choice to the factors and, where they cross, to the memory that a factorisation would take.
+
+    Raises
+    ------
+    ModelError
+        Where two factors are the same, or cross while ``engine`` or ``residual=`` ask for nested
+        ones.
+    """
+    check_distinct(design)
+    factors = [design.factors[f] for f in levels]
+    codes, sizes = [f.codes for f in factors], [f.n_levels for f in factors]
+    if isinstance(engine, IterativeSettings):
+        _check_iterative(design)
+        return engine
+    if engine == "crossed" and design.residual is None and factors:
+        return _core.Crossing(design.n_obs, codes, sizes)
+    if design.residual is not None:
+        codes.append(design.residual.units)
+        sizes.append(design.residual.n_units)
+    series = None if design.residual is None else design.residual.series
+    try:
+        return _core.Nesting(
+            design.n_obs, codes, sizes, None if series is None else series.positions
+        )
+    except _core.NotNested as error:
+        if design.residual is None and engine is None:
+            if is_too_large(crossed_size(design, levels), available_memory()):
+                return IterativeSettings()
+            return _core.Crossing(design.n_obs, codes, sizes)
+        raise _crossed(design, levels, error.args[0]) from None
+
+
+def _check_iterative(design: Design) -> None:
+    if design.residual is not None:
+        raise ModelError(
+            f"the iterative engine has independent residuals; leave out "
+            f"{design.residual.text} or options={{'engine': 'iterative'}}"
+        )
+    if not design.random:
+        raise ModelError(
+            "options={'engine': 'iterative'} needs random effects; without any the fit is least "
+            "squares"
+        )
+
+
+def _crossed(design: Design, levels: tuple[int, ...], inner: int) -> ModelError:
+    """The refusal of factors that are not nested; ``inner`` crosses the one before it."""
+    factors = [design.factors[f] for f in levels]
+    if design.residual is not None and inner == len(factors):
+        return ModelError(
+            f"subjects ({design.residual.subject.name!r}) of "
+            f"{design.residual.text} are met with several levels of the "
+            f"grouping factor {factors[-1].name!r}; random effects inside or across subjects "
+            "are not available yet with a residual structure"
+        )
+    outer_name, inner_name = factors[inner - 1].name, factors[inner].name
+    what = "options={'engine': 'nested'}" if design.residual is None else f"{design.residual.text}"
+    return ModelError(
+        f"grouping factors {outer_name!r} and {inner_name!r} are crossed (a level of "
+        f"{inner_name!r} is met with several levels of {outer_name!r}), which {what} does not "
+        f"allow. If the levels are meant to be nested, write (1 | {outer_name}/{inner_name})"
+    )

@@ -1,0 +1,175 @@
+"""The space of estimable functions of a design, in coordinates fit for rank decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import linalg
+
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.errors import ModelError
+from mlmfast.estimable.distinct_rows import distinct_rows
+from mlmfast.estimable.terms import SINGLE, Cells, TermColumns, TermParts, term_columns
+from mlmfast.frame import Frame
+from mlmfast.model_matrix import ModelMatrixSpec
+
+_CHUNK = 4096
+# What a column of a term may stick out of the span of X, relative to its length.
+_OUTSIDE = 1e-6
+_RANK_TOLERANCE = 1e-13
+
+
+@dataclass(frozen=True, eq=False)
+class EstimableFunctions:
+    """Linear functions of the coefficients that the data determine.
+
+    With X = Q R over the columns kept, the terms' columns are Z = Q W. A function l of the
+    coefficients of Z is estimable where l = W'g for some g, and is then g'R of the coefficients
+    that are kept.
+
+    Attributes
+    ----------
+    terms
+        Terms in the order of the formula.
+    root : shape (r, r)
+        R; R'R = X'X.
+    coordinates : shape (r, q)
+        W, for all columns of all terms.
+    term_of_column : shape (q,)
+    alias : shape (r, p)
+        All columns of X by those kept: X = X_kept alias.
+    kept
+        Positions of the columns kept.
+    kept_of_term
+        For each term, positions among the columns kept.
+    cells
+        What the columns of each term stand for.
+    """
+
+    terms: tuple[TermParts, ...]
+    root: FloatArray
+    coordinates: FloatArray
+    term_of_column: IntArray
+    alias: FloatArray
+    kept: tuple[int, ...]
+    kept_of_term: tuple[tuple[int, ...], ...]
+    cells: tuple[Cells, ...]
+
+    def columns_of(self, terms: Sequence[int]) -> FloatArray:
+        """Coordinates of the columns of some terms, shape (r, n_columns)."""
+        return self.coordinates[:, np.isin(self.term_of_column, terms)]
+
+    def in_metric(self, root: FloatArray) -> EstimableFunctions:
+        """Use another inner product of the coefficients kept, given by its root (R'R)."""
+        coordinates = root @ linalg.solve_triangular(self.root, self.coordinates)
+        return replace(self, root=root, coordinates=coordinates)
+
+
+def functions_of_formula(
+    spec: ModelMatrixSpec, frame: Frame, kept: Sequence[int]
+) -> EstimableFunctions:
+    """Estimable functions of the fixed part of a formula.
+
+    Parameters
+    ----------
+    spec
+        How X was built.
+    frame
+        The rows used.
+    kept
+        Positions of the columns of X that were estimated.
+
+    Raises
+    ------
+    ModelError
+        Where contrasts that do not span the levels of a factor stand beside its indicators, so
+        that the terms do not say what was fitted.
+
+    Examples
+    --------
+    >>> from mlmfast.model_matrix import build_model_matrix
+    >>> frame = Frame.from_native({"a": ["u", "u", "v", "v"]})
+    >>> spec = build_model_matrix("a", frame).spec
+    >>> functions = functions_of_formula(spec, frame, (0, 1))
+    >>> [term.label for term in functions.terms], functions.coordinates.shape
+    (['(Intercept)', 'a'], (2, 3))
+    """
+    rows, counts = distinct_rows(frame, spec.variables)
+    matrix = spec.build(rows)
+    terms = term_columns(spec, rows, counts)
+    return _functions(matrix.columns, matrix.term_of_column, terms, counts, kept)
+
+
+def functions_of_columns(
+    columns: Sequence[FloatArray | None], names: Sequence[str], kept: Sequence[int]
+) -> EstimableFunctions:
+    """Estimable functions of a matrix without a formula: every column is a covariate of its own.
+
+    Examples
+    --------
+    >>> functions = functions_of_columns([None, np.array([1.0, 2.0])], ["one", "x"], (0, 1))
+    >>> [term.label for term in functions.terms]
+    ['one', 'x']
+    """
+    n = next((len(column) for column in columns if column is not None), 1)
+    filled = [np.ones(n) if column is None else column for column in columns]
+    parts = tuple(TermParts(name, frozenset(), frozenset([name])) for name in names)
+    terms = TermColumns(parts, filled, np.arange(len(filled)), (SINGLE,) * len(filled))
+    return _functions(filled, range(len(filled)), terms, np.ones(n), kept)
+
+
+def _functions(
+    x: Sequence[FloatArray],
+    term_of_x: Sequence[int],
+    terms: TermColumns,
+    counts: FloatArray,
+    kept: Sequence[int],
+) -> EstimableFunctions:
+    aliased = [j for j in range(len(x)) if j not in set(kept)]
+    columns = [*[x[j] for j in kept], *[x[j] for j in aliased], *terms.columns]
+    triangle = _triangle(columns, np.sqrt(counts))
+    r, n_aliased = len(kept), len(aliased)
+    root = triangle[:r, :r]
+    _check_span(triangle[:, r + n_aliased :], r)
+    alias = np.zeros((r, len(x)))
+    alias[:, list(kept)] = np.eye(r)
+    alias[:, aliased] = linalg.solve_triangular(root, triangle[:r, r : r + n_aliased])
+    return EstimableFunctions(
+        terms.terms,
+        root,
+        triangle[:r, r + n_aliased :],
+        terms.term_of_column,
+        alias,
+        tuple(kept),
+        tuple(
+            tuple(i for i, j in enumerate(kept) if term_of_x[j] == t)
+            for t in range(len(terms.terms))
+        ),
+        terms.cells,
+    )
+
+
+def _triangle(columns: Sequence[FloatArray], weights: FloatArray) -> FloatArray:
+    """R of the QR factors of weighted columns, by chunks of rows."""
+    n, size = len(weights), len(columns)
+    triangle = np.empty((0, size))
+    for start in range(0, n, max(_CHUNK, size)):
+        rows = slice(start, start + max(_CHUNK, size))
+        chunk = np.stack([column[rows] for column in columns], axis=1) * weights[rows, None]
+        triangle = np.asarray(np.linalg.qr(np.vstack([triangle, chunk]), mode="r"))
+    missing = max(size - len(triangle), 0)
+    return np.vstack([triangle, np.zeros((missing, size))])
+
+
+def _check_span(columns: FloatArray, rank: int) -> None:
+    outside, length = np.linalg.norm(columns[rank:], axis=0), np.linalg.norm(columns, axis=0)
+    sizes = np.linalg.svd(columns[:rank], compute_uv=False)
+    is_spanned = rank == 0 or (len(sizes) == rank and sizes[-1] > _RANK_TOLERANCE * sizes[0])
+    if (outside > _OUTSIDE * length).any() or not is_spanned:
+        raise ModelError(
+            "a factor has fewer contrasts than its levels need, and stands with all its levels in "
+            "another term: which hypotheses its terms mean is not defined; use contrast() with "
+            "the coefficients you mean, or contrasts that span the levels"
+        )

@@ -1,0 +1,284 @@
+"""Intraclass correlations, R2, and the variances they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.arrays import FloatArray
+from mlmfast.batch import FitBatch
+from mlmfast.bootstrap import bootstrap
+from mlmfast.derived import AtEstimate, bootstrap_table, check_request, delta_table
+from mlmfast.errors import ModelError
+from mlmfast.reduced_model import structure_of
+from mlmfast.unit_covariances import Directions
+
+if TYPE_CHECKING:
+    from mlmfast.record import FitRecord
+    from mlmfast.result import FitSource
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """How the variance of a response's rows is made of the parameters.
+
+    fixed, and its parts within and between clusters: beta'S beta; random: sum of weights over the
+    entries of each term's G (E z z', and its parts); residual: mean of 1 / weight.
+    """
+
+    source: FitSource
+
+    @cached_property
+    def fixed(self) -> FloatArray:
+        """Covariance matrix of the columns of X over the rows, (rank, rank)."""
+        x = self.source.design.fixed_matrix[:, self.source.model.kept]
+        return np.atleast_2d(np.cov(x, rowvar=False))
+
+    @cached_property
+    def fixed_between(self) -> FloatArray:
+        """The part of it that lies between clusters."""
+        x = self.source.design.fixed_matrix[:, self.source.model.kept]
+        return _between(x, self._codes)
+
+    @cached_property
+    def _codes(self) -> FloatArray:
+        design = self.source.design
+        factors = {term.factor for term in design.random}
+        if len(factors) != 1:
+            raise ModelError(
+                "the decomposition of Rights and Sterba is for two levels, one grouping factor; "
+                f"this model has {len(factors)}"
+            )
+        return design.factors[factors.pop()].codes
+
+    def columns(self, t: int) -> FloatArray:
+        """Columns of Z of a term as covariates, (n, q)."""
+        term, n = self.source.design.random[t], self.source.design.n_obs
+        parts = [np.ones(n) if column is None else column for column in term.columns]
+        return np.stack(parts, axis=1)
+
+    def moment(self, t: int, part: str) -> FloatArray:
+        """Mean of z z' over the rows, or of its part "within", "between" or "mean", (q, q)."""
+        z = self.columns(t)
+        mean = np.outer(z.mean(axis=0), z.mean(axis=0))
+        if part == "all":
+            return np.asarray(z.T @ z / len(z))
+        if part == "mean":
+            return mean
+        # With divisor n, so that the parts add up to the mean square.
+        between = _between(z, self._codes) * (len(z) - 1) / len(z)
+        return between if part == "between" else np.asarray(z.T @ z / len(z) - mean - between)
+
+
+def _between(x: FloatArray, codes: Any) -> FloatArray:
+    """Covariance over rows of the columns' cluster means."""
+    counts = np.bincount(codes)
+    means = np.stack([np.bincount(codes, weights=c) / counts for c in x.T], axis=1)
+    return np.atleast_2d(np.cov(means[codes], rowvar=False))
+
+
+class _Estimated:
+    """Variances at the estimate, with derivatives."""
+
+    def __init__(self, at: AtEstimate) -> None:
+        self.at, self.weights = at, _Weights(at.source)
+        self.beta: Sequence[Any] = at.fixed()
+
+    def entries(self, t: int) -> tuple[Sequence[Any], tuple[tuple[int, int], ...]]:
+        """Entries of a term's G, and where they stand."""
+        functions = self.at.functions
+        jet = functions.effects_covariance(t, self.at.point)
+        return self.at.lift(jet), functions.entry_places(t)
+
+    def residual(self) -> Any:
+        """Mean residual variance over the rows."""
+        design, functions = self.at.source.design, self.at.functions
+        mean = 1.0 if design.weights is None else float(np.mean(1.0 / design.weights))
+        if design.residual is None:
+            (sigma,) = self.at.lift(functions(self.at.point)[-1:])
+            return sigma**2 * mean
+        inverse = np.ones(design.n_obs) if design.weights is None else 1.0 / design.weights
+        return sum(self._residual_parts(inverse), start=0.0)
+
+    def _residual_parts(self, inverse: FloatArray) -> list[Any]:
+        source, functions = self.at.source, self.at.functions
+        residual = source.design.residual
+        assert residual is not None, "asked for with a residual structure only"
+        out = []
+        blocks = zip(source.criterion.terms, source.criterion.theta_slices, strict=True)
+        for block, s in ((b, s) for b, s in blocks if b.is_residual):
+            structure = structure_of(block)
+            theta = self.at.point[:, s]
+            jet = functions.absolute(functions.embed(structure.entry_jet(theta), s), self.at.point)
+            diagonal = [k for k, (a, b) in enumerate(structure.entries) if a == b]
+            numbers = self.at.lift(jet[np.array(diagonal)])
+            if residual.points is not None:
+                return [numbers[0] * float(inverse.mean())]
+            first = 0 if isinstance(block.structure, Directions) else block.first
+            sums = np.bincount(residual.positions, weights=inverse, minlength=first + len(numbers))
+            out += [
+                number * float(sums[first + k] / len(inverse)) for k, number in enumerate(numbers)
+            ]
+        return out
+
+
+class _Batch:
+    """The same of a batch of fits, as arrays over the fits."""
+
+    def __init__(self, source: FitSource, batch: FitBatch) -> None:
+        self.source, self.weights, self.batch = source, _Weights(source), batch
+        self.beta: Sequence[Any] = [batch.params[:, j] for j in source.model.kept]
+
+    def entries(self, t: int) -> tuple[Sequence[Any], tuple[tuple[int, int], ...]]:
+        design = self.source.design
+        term = design.random[t]
+        before = [u for u in range(t) if design.random[u].factor == term.factor]
+        at = sum(len(design.random[u].names) for u in before)
+        matrix = self.batch.varcorr[design.factors[term.factor].name]
+        places = tuple((i, j) for i in range(len(term.names)) for j in range(i + 1))
+        return [matrix[:, at + i, at + j] for i, j in places], places
+
+    def residual(self) -> Any:
+        weights = self.source.design.weights
+        if np.isnan(self.batch.sigma).all():
+            raise ModelError(
+                "the residual variance differs between visits; use method='delta' for intervals"
+            )
+        return self.batch.sigma**2 * (1.0 if weights is None else float(np.mean(1.0 / weights)))
+
+
+def _quadratic(beta: Sequence[Any], matrix: FloatArray) -> Any:
+    total: Any = 0.0
+    for i, b in enumerate(beta):
+        for j, c in enumerate(beta):
+            if matrix[i, j] != 0.0:
+                total = total + b * c * float(matrix[i, j])
+    return total
+
+
+def _trace(model: _Estimated | _Batch, t: int, part: str) -> Any:
+    """tr(G E z z') of a term."""
+    moment, total = model.weights.moment(t, part), 0.0
+    entries, places = model.entries(t)
+    for entry, (i, j) in zip(entries, places, strict=True):
+        weight = float(moment[i, j]) * (1.0 if i == j else 2.0)
+        total = total + entry * weight if weight != 0.0 else total
+    return total
+
+
+def _icc(model: _Estimated | _Batch) -> dict[str, Any]:
+    source = model.weights.source
+    terms = range(len(source.design.random))
+    random = [_trace(model, t, "all") for t in terms]
+    whole, residual = _sum(random), model.residual()
+    fixed = _quadratic(model.beta, model.weights.fixed)
+    out = {
+        "adjusted": whole / (whole + residual),
+        "conditional": whole / (whole + residual + fixed),
+    }
+    groups = [source.design.factors[source.design.random[t].factor].name for t in terms]
+    if len(set(groups)) > 1:
+        for group in dict.fromkeys(groups):
+            own = _sum([r for r, g in zip(random, groups, strict=True) if g == group])
+            out[f"adjusted, {group}"] = own / (whole + residual)
+    return out
+
+
+def _nakagawa(model: _Estimated | _Batch) -> dict[str, Any]:
+    random = _sum([_trace(model, t, "all") for t in range(len(model.weights.source.design.random))])
+    fixed = _quadratic(model.beta, model.weights.fixed)
+    total = fixed + random + model.residual()
+    return {"marginal": fixed / total, "conditional": (fixed + random) / total}
+
+
+def _rights_sterba(model: _Estimated | _Batch) -> dict[str, Any]:
+    terms = range(len(model.weights.source.design.random))
+    between = _quadratic(model.beta, model.weights.fixed_between)
+    within = _quadratic(model.beta, model.weights.fixed - model.weights.fixed_between)
+    v1, v2, m = (
+        _sum([_trace(model, t, part) for t in terms]) for part in ("within", "between", "mean")
+    )
+    inside = within + v1 + model.residual()
+    outside = between + v2 + m
+    total = inside + outside
+    out = {
+        "total: f1": within / total,
+        "total: f2": between / total,
+        "total: v1": v1 / total,
+        "total: v2": v2 / total,
+        "total: m": m / total,
+        "total: f": (within + between) / total,
+        "total: fv": (within + between + v1 + v2) / total,
+        "total: fvm": (within + between + v1 + v2 + m) / total,
+        "within: f1": within / inside,
+        "within: v1": v1 / inside,
+        "within: f1v1": (within + v1) / inside,
+        "between: f2": between / outside,
+        "between: v2": v2 / outside,
+        "between: m": m / outside,
+    }
+    # What no column gives is no row.
+    return {name: value for name, value in out.items() if not isinstance(value, float)}
+
+
+def _sum(parts: Sequence[Any]) -> Any:
+    total: Any = 0.0
+    for part in parts:
+        total = total + part
+    return total
+
+
+_FIGURES = {"icc": _icc, "nakagawa": _nakagawa, "rights-sterba": _rights_sterba}
+
+
+def explained(
+    source: FitSource,
+    record: FitRecord,
+    figure: str,
+    interval: str = "delta",
+    level: float = 0.95,
+    n: int = 1000,
+    seed: Any = None,
+) -> pd.DataFrame:
+    """A table of shares of variance with intervals.
+
+    Parameters
+    ----------
+    source, record
+        The fit.
+    figure
+        "icc", "nakagawa" or "rights-sterba".
+    interval
+        "delta" (symmetric in the logit) or "bootstrap" (percentiles).
+    level, n, seed
+        Of the intervals.
+
+    Raises
+    ------
+    ModelError
+        Without random effects, and where a figure does not serve the model.
+    """
+    check_request(interval, level)
+    if figure not in _FIGURES:
+        known = ", ".join(repr(name) for name in _FIGURES if name != "icc")
+        raise ModelError(f"method is {figure!r}; use {known}")
+    if interval == "profile":
+        raise ModelError("these depend on fixed effects; use interval='delta' or 'bootstrap'")
+    if not source.design.random:
+        raise ModelError("the model has no random effects, so no variance of theirs to explain")
+    compute = _FIGURES[figure]
+    at = AtEstimate(source, record)
+    found: Mapping[str, Any] = compute(_Estimated(at))
+    if interval == "delta":
+        return delta_table(at, found, level, "logit")
+
+    def statistic(batch: FitBatch) -> dict[str, Any]:
+        return compute(_Batch(source, batch))
+
+    boot = bootstrap(source, record, n, seed, statistic)
+    return bootstrap_table({k: v.value for k, v in found.items()}, boot.replicates, level)

@@ -1,0 +1,200 @@
+"""Covariance parameters that data cannot tell apart, and residual covariances that are singular."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.unstructured import Unstructured
+from mlmfast.criterion import Criterion
+from mlmfast.newton import Derivatives
+from mlmfast.record import ResidualRecord
+from mlmfast.reduced_model import ReducedModel
+from mlmfast.residual_structure import seen_pairs
+from mlmfast.variance_components import correlations
+
+#: Share of a term's information that the residual covariance must leave for it to be told apart.
+_OWN_SHARE = 1e-9
+#: Smallest scaled eigenvalue of a Hessian that is not flat.
+_FLAT = 1e-8
+#: Smallest eigenvalue of a correlation matrix (and ratio of variances) that is not singular, for a
+#: fit that converged and for one that did not.
+_SINGULAR, _NEARLY_SINGULAR = 1e-9, 1e-5
+
+
+@dataclass(frozen=True)
+class HeldCriterion:
+    """A criterion as a function of some of theta, the others held.
+
+    Attributes
+    ----------
+    criterion
+        The whole criterion.
+    theta : shape (n_fits, n_theta), values of the others.
+    free
+        Positions of the free ones.
+    """
+
+    criterion: Criterion
+    theta: FloatArray
+    free: IntArray
+
+    def whole(self, theta: FloatArray, fits: IntArray) -> FloatArray:
+        """All of theta."""
+        out = self.theta[fits].copy()
+        out[:, self.free] = theta
+        return out
+
+    def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
+        """The criterion with its derivatives by the free local coordinates."""
+        at = self.criterion(self.whole(theta, fits), fits)
+        block = np.ix_(np.arange(len(theta)), self.free, self.free)
+        return at._replace(
+            gradient=at.gradient[:, self.free],
+            hessian=at.hessian[block],
+            expected=at.expected[block],
+        )
+
+    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        """The point at local coordinates ``step`` around ``theta``; terms move as a whole."""
+        n = len(theta)
+        whole, away = np.repeat(self.theta[:1], n, axis=0), np.zeros((n, self.criterion.n_theta))
+        whole[:, self.free], away[:, self.free] = theta, step
+        return np.asarray(self.criterion.move(whole, away)[:, self.free])
+
+
+def confounded_terms(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> list[int]:
+    """Blocks of random effects that the residual covariance can express too.
+
+    A term by subject whose tangent space, at the start and next to it, lies within that of the
+    residual covariance (the expected information it adds given the residual's is 0): such as a
+    random intercept beside ``cs`` or ``us`` on the same subject.
+    """
+    residual = model.design.residual
+    if residual is None or residual.formula is None:
+        return []
+    positions = [p for p in range(len(model.order)) if _is_by_unit(model, p)]
+    for moved in (0.0, 0.1):
+        if positions:
+            at = criterion(theta[:1] + moved, np.zeros(1, dtype=np.intp))
+            if not np.isfinite(at.value[0]):
+                return []
+            own = [k for k, block in enumerate(criterion.terms) if block.is_residual]
+            positions = [
+                p for p in positions if _left(criterion, at.expected[0], p, own) < _OWN_SHARE
+            ]
+    return positions
+
+
+def _is_by_unit(model: ReducedModel, position: int) -> bool:
+    """Whether each level of the term's factor is one unit of the residual covariance."""
+    assert model.design.residual is not None
+    term = model.design.random[model.order[position]]
+    return model.design.factors[term.factor].n_levels == model.design.residual.n_units
+
+
+def _left(criterion: Criterion, expected: FloatArray, term: int, residual: list[int]) -> float:
+    """Largest share of a term's information that is not also the residual covariance's."""
+    slices = criterion.theta_slices
+    own = np.arange(slices[term].start, slices[term].stop)
+    others = np.concatenate([np.arange(slices[k].start, slices[k].stop) for k in residual])
+    scale = np.sqrt(np.maximum(np.diag(expected), 1e-300))
+    scaled = expected / np.outer(scale, scale)
+    across = scaled[np.ix_(others, own)]
+    inner = np.linalg.pinv(scaled[np.ix_(others, others)], rcond=1e-12, hermitian=True)
+    rest = scaled[np.ix_(own, own)] - across.T @ inner @ across
+    return float(np.diag(rest).max())
+
+
+def flat_directions(criterion: Criterion, theta: FloatArray) -> list[tuple[int, ...]]:
+    """Blocks along which the criterion does not change at a minimum, by flat direction."""
+    at = criterion(theta[:1], np.zeros(1, dtype=np.intp))
+    diagonal = np.maximum(np.diag(at.expected[0]), np.abs(np.diag(at.hessian[0])))
+    scale = np.sqrt(np.maximum(diagonal, 1e-12 * diagonal.max()))
+    values, vectors = np.linalg.eigh(at.hessian[0] / np.outer(scale, scale))
+    out = []
+    for k in np.flatnonzero(np.abs(values) < _FLAT):
+        weight = vectors[:, k] ** 2
+        parts = (float(weight[s].sum()) for s in criterion.theta_slices)
+        out.append(tuple(b for b, part in enumerate(parts) if part > 1e-6))
+    return out
+
+
+def name_flat(model: ReducedModel, blocks: Iterable[tuple[int, ...]]) -> list[str]:
+    """Say which terms cannot be told apart."""
+    return [f"{_listed(model, own)}: the likelihood is flat, parameters cannot be told apart"
+            for own in dict.fromkeys(blocks)]  # fmt: skip
+
+
+def name_confounded(model: ReducedModel, positions: Iterable[int]) -> list[str]:
+    """Say which random effects the residual covariance expresses already."""
+    residual = model.design.residual
+    assert residual is not None
+    return [
+        f"{model.design.random[model.order[p]].text} cannot be told apart from {residual.text}, "
+        "which holds its covariance already (held at 0 here; leave one of the two out)"
+        for p in positions
+    ]
+
+
+def name_unseen(model: ReducedModel) -> list[str]:
+    """Say which visits no subject has together, where each pair has a covariance of its own."""
+    residual = model.design.residual
+    if residual is None or not residual.visits or residual.points is not None:
+        return []
+    if not isinstance(residual.structure, Unstructured):
+        return []
+    seen = set(seen_pairs(residual.units, residual.positions, residual.n_units, residual.order))
+    k = residual.structure.size
+    unseen = [(i, j) for i in range(k) for j in range(i) for a in range(len(residual.arms))
+              if (a * k + i, a * k + j) not in seen]  # fmt: skip
+    return [
+        f"visits {residual.visits[j]} and {residual.visits[i]} are never seen in one subject: "
+        f"{residual.text} cannot estimate their covariance"
+        for i, j in unseen[:3]
+    ]
+
+
+def _listed(model: ReducedModel, blocks: tuple[int, ...]) -> str:
+    residual = model.design.residual
+    names: dict[str, None] = {}
+    for block in blocks:
+        if block < len(model.order):
+            names[model.design.random[model.order[block]].text] = None
+        elif residual is not None:
+            names[residual.text] = None
+            if residual.scale is not None:
+                names[f"residual_scale={residual.scale.formula.text!r}"] = None
+    return " and ".join(names)
+
+
+def singular_residual(
+    model: ReducedModel, record: ResidualRecord | None, converged: bool
+) -> list[str]:
+    """Say where the residual covariance is singular, or has a variance of 0."""
+    residual = model.design.residual
+    if residual is None or record is None or not record.visits:
+        return []
+    out = []
+    limit = _SINGULAR if converged else _NEARLY_SINGULAR
+    for arm, matrix in zip(record.arms, record.covariances, strict=True):
+        where = f" of {arm}" if len(record.arms) > 1 else ""
+        variances = np.diag(matrix)
+        small = variances < limit * 1e-3 * variances.max()
+        out += [
+            f"the residual variance of {visit}{where} is 0 ({residual.text})"
+            for visit, is_small in zip(record.visits, small, strict=True)
+            if is_small
+        ]
+        rest = correlations(matrix)[np.ix_(~small, ~small)]
+        smooth = isinstance(residual.structure, Spatial)
+        if rest.size and not smooth and np.linalg.eigvalsh(rest)[0] < limit:
+            out.append(
+                f"the residual covariance{where} of {residual.text} is singular: the data do not "
+                "support so many parameters"
+            )
+    return out

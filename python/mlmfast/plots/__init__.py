@@ -1,0 +1,102 @@
+"""Plots of a fit: ``fit.plot.caterpillar()``, ``residuals``, ``qq``, ``shrinkage``, ...
+
+Each returns the matplotlib axes it drew on (an array of them where there are several panels) and
+takes ``ax`` where there is one panel. matplotlib is only imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlmfast.plots.diagnostics import qq_plot, residual_plot, variogram_plot
+from mlmfast.plots.random_effects import caterpillar_plot, shrinkage_plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from mlmfast.result import LMMResult
+
+
+class Plots:
+    """The plots of one fit.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> axes = fit.plot.caterpillar()
+    >>> [ax.get_title() for ax in axes]
+    ['(Intercept) | Subject', 'Days | Subject']
+    """
+
+    def __init__(self, fit: LMMResult) -> None:
+        self._fit = fit
+
+    def caterpillar(self, group: str | None = None, level: float = 0.95) -> NDArray[np.object_]:
+        """BLUPs of a grouping factor in order of size, with conditional intervals.
+
+        Parameters
+        ----------
+        group
+            Grouping factor; the only one, or the first, by default.
+        level
+            Coverage of the bars, +-z times the conditional standard deviation.
+
+        Raises
+        ------
+        ModelError
+            Where there are no random effects on ``group``, or the level is not in (0, 1).
+        """
+        return caterpillar_plot(self._fit, group, level)
+
+    def shrinkage(
+        self, group: str | None = None, x: str | None = None, y: str | None = None
+    ) -> Axes:
+        """Each level's own least squares estimates, with arrows to its BLUP estimates.
+
+        Parameters
+        ----------
+        group
+            Grouping factor; the first by default.
+        x, y
+            Two of its random effects; the first two by default.
+
+        Raises
+        ------
+        ModelError
+            Where a factor has fewer than two random effects, or these are not among the fixed.
+        """
+        return shrinkage_plot(self._fit, group, x, y)
+
+    def residuals(self, kind: str = "pearson", ax: Axes | None = None) -> Axes:
+        """Residuals (a kind of `LMMResult.resid`) against fitted values, with a smooth line."""
+        return residual_plot(self._fit, kind, ax)
+
+    def qq(self, kind: str = "scaled", ax: Axes | None = None) -> Axes:
+        """Residuals against normal quantiles, with a pointwise 95 % band of normal samples.
+
+        Cholesky-scaled residuals are independent and standard normal under the model, whatever the
+        correlations; other kinds are standardised first.
+        """
+        return qq_plot(self._fit, kind, ax)
+
+    def variogram(
+        self, time: str, kind: str = "pearson", n_bins: int = 15, ax: Axes | None = None
+    ) -> Axes:
+        """Half the mean squared difference of a subject's residuals by their distance in time.
+
+        Parameters
+        ----------
+        time
+            Numeric column.
+        kind
+            "pearson" shows the correlation that a residual structure has to explain, "scaled"
+            what it leaves: level at 1 where the structure is right (Pinheiro and Bates 2000,
+            section 5.3).
+        n_bins
+            Distances are averaged in bins of equal counts, unless there are as few.
+        """
+        return variogram_plot(self._fit, time, kind, n_bins, ax)

@@ -1,0 +1,78 @@
+"""Residual variance of rows to predict, under any residual covariance and scale."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.errors import DataError
+from mlmfast.factor import cross_factors
+from mlmfast.frame import Frame
+from mlmfast.record import FitRecord, ResidualRecord, ScaleRecord
+from mlmfast.residual_formula import parse_residual, takes_coordinates
+from mlmfast.residual_scale import parse_scale, scale_columns_of
+
+
+def noise_variance(record: FitRecord, frame: Frame) -> FloatArray:
+    """Variance at weight 1 of a new residual of each row of a frame without missing values.
+
+    Raises
+    ------
+    DataError
+        Where the frame lacks a column, or has a visit, an arm or a level that the fit did not see.
+    """
+    if record.residual is None or not np.isnan(record.sigma2):
+        variance = np.full(frame.n_rows, record.sigma2)
+    else:
+        variance = _by_visit(record.residual, frame)
+    if record.residual_scale is not None:
+        variance = variance * _squared_scale(record.residual_scale, frame)
+    return variance
+
+
+def _by_visit(residual: ResidualRecord, frame: Frame) -> FloatArray:
+    """Variances of the visits, each as its label says."""
+    formula = parse_residual(residual.text)
+    what = f"residual={residual.text!r}"
+    arms = np.zeros(frame.n_rows, dtype=np.int32)
+    if formula.arm is not None:
+        arms = _codes(frame, (formula.arm,), residual.arms, what)
+    variances = np.diagonal(residual.covariances, axis1=1, axis2=2)
+    if len(formula.calls) == 1 and takes_coordinates(residual.structure):
+        # One variance for all points, seen or not.
+        return np.asarray(variances[arms, 0])
+    return np.asarray(variances[arms, _codes(frame, formula.coordinates, residual.visits, what)])
+
+
+def _squared_scale(scale: ScaleRecord, frame: Frame) -> FloatArray:
+    ratio = np.array(scale.is_ratio)
+    gamma = np.where(ratio, np.log(np.where(ratio, scale.parameters, 1.0)), scale.parameters)
+    total = np.zeros(frame.n_rows)
+    formula = parse_scale(scale.text)
+    at = 0
+    for factor, labels in zip(formula.factors, scale.levels, strict=True):
+        codes = np.zeros(frame.n_rows, dtype=np.int32)
+        if factor.by:
+            codes = _codes(frame, factor.by, labels, f"residual_scale={scale.text!r}")
+        columns = scale_columns_of(factor, formula, frame, codes, len(labels))
+        total += columns @ gamma[at : at + columns.shape[1]]
+        at += columns.shape[1]
+    return np.asarray(np.exp(2.0 * total))
+
+
+def _codes(frame: Frame, columns: tuple[str, ...], labels: tuple[str, ...], what: str) -> CodeArray:
+    for name in columns:
+        mask = frame.missing(name)
+        if mask is not None:
+            raise DataError(
+                f"newdata: column {name!r} has missing values; an interval='prediction' under "
+                f"{what} needs it"
+            )
+    factor = cross_factors([frame.factor(name) for name in columns])
+    codes, unknown = factor.recode(labels)
+    if unknown:
+        raise DataError(
+            f"newdata: {':'.join(columns)} = {unknown[0]!r} was not seen by the fit, so "
+            f"{what} says nothing of its residual variance; interval='confidence' does not need it"
+        )
+    return codes

@@ -1,0 +1,156 @@
+"""Tests and intervals of the fixed effects with a cluster-robust covariance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from mlmfast.arrays import FloatArray
+from mlmfast.errors import ModelError
+from mlmfast.robust_covariance import RobustCovariance, robust_covariance
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+
+@dataclass(frozen=True)
+class RobustInference:
+    """Fixed effects with standard errors that do not trust the covariance model.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> fit.robust("CR2")
+    CR2 standard errors, 18 clusters
+                Estimate Std. Error    df t value  Pr(>|t|)
+    (Intercept)  251.405      6.825  17.0  36.838    <1e-16
+    Days          10.467      1.546  17.0   6.771  3.26e-06
+    """
+
+    fit: LMMResult
+    covariance: RobustCovariance
+
+    @cached_property
+    def params(self) -> pd.Series[float]:
+        """Fixed effects by name; NaN where aliased."""
+        return self.fit.params
+
+    @cached_property
+    def bse(self) -> pd.Series[float]:
+        """Robust standard errors."""
+        return self._series(np.sqrt(np.diag(self.covariance.covariance)))
+
+    @cached_property
+    def df(self) -> pd.Series[float]:
+        """Satterthwaite's degrees of freedom of each coefficient."""
+        return self._series(self.covariance.df(np.eye(len(self._names))))
+
+    @cached_property
+    def tvalues(self) -> pd.Series[float]:
+        """Estimates over standard errors."""
+        return self.params / self.bse
+
+    @cached_property
+    def pvalues(self) -> pd.Series[float]:
+        """Two-sided p-values by Student's t."""
+        values = 2.0 * stats.t.sf(np.abs(self.tvalues), self.df)
+        return pd.Series(values, index=self.params.index)
+
+    def cov_params(self) -> pd.DataFrame:
+        """The robust covariance matrix."""
+        frame = pd.DataFrame(self.covariance.covariance, index=self._names, columns=self._names)
+        return frame.reindex(index=self.params.index, columns=self.params.index)
+
+    def conf_int(self, level: float = 0.95) -> pd.DataFrame:
+        """Confidence intervals, columns ``lower`` and ``upper``.
+
+        Raises
+        ------
+        ModelError
+            For a level outside (0, 1).
+        """
+        if not 0 < level < 1:
+            raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+        half = pd.Series(stats.t.ppf(0.5 + level / 2, self.df), index=self.params.index) * self.bse
+        return pd.DataFrame({"lower": self.params - half, "upper": self.params + half})
+
+    def contrast(self, rows: ArrayLike, rhs: float | Sequence[float] = 0.0) -> pd.Series[float]:
+        """Test L beta = rhs: t with Satterthwaite's df for one row, HTZ's F for several.
+
+        Parameters
+        ----------
+        rows : shape (p,) or (q, p), over the fixed effects that are not aliased.
+
+        Raises
+        ------
+        ModelError
+            Where the rows have another length, are dependent, or hold what is not a number.
+        """
+        matrix = np.atleast_2d(np.asarray(rows, dtype=np.float64))
+        p = len(self._names)
+        if matrix.ndim != 2 or matrix.shape[1] != p or not np.isfinite(matrix).all():
+            raise ModelError(
+                f"L has shape {np.shape(rows)}; rows of {p} finite numbers are needed, one for "
+                f"each of {', '.join(self._names)}"
+            )
+        if np.linalg.matrix_rank(matrix) < len(matrix):
+            raise ModelError("the rows of L depend on each other; leave out what is implied")
+        estimate = matrix @ self.params[self._names].to_numpy() - np.asarray(rhs)
+        if len(matrix) == 1:
+            variance = float((matrix @ self.covariance.covariance @ matrix.T)[0, 0])
+            df, t = float(self.covariance.df(matrix)[0]), float(estimate[0] / np.sqrt(variance))
+            return pd.Series(
+                {"estimate": estimate[0] + np.ravel(rhs)[0], "se": np.sqrt(variance), "df": df}
+                | {"t": t, "p": 2.0 * stats.t.sf(abs(t), df)}
+            )
+        f, num_df, den_df = self.covariance.wald_test(matrix, estimate)
+        p_value = stats.f.sf(f, num_df, den_df) if den_df > 0 else np.nan
+        return pd.Series({"F": f, "num_df": num_df, "den_df": den_df, "p": p_value})
+
+    def tidy(self) -> pd.DataFrame:
+        """One row a coefficient: estimate, std_error, df, statistic, p_value, limits."""
+        table = pd.DataFrame(
+            {"estimate": self.params, "std_error": self.bse, "df": self.df}
+            | {"statistic": self.tvalues, "p_value": self.pvalues}
+        )
+        limits = self.conf_int().set_axis(["conf_low", "conf_high"], axis=1)
+        table = pd.concat([table, limits], axis=1)
+        return table.rename_axis("term").reset_index()
+
+    def __repr__(self) -> str:
+        from mlmfast.report.numbers import p_value
+
+        table = pd.DataFrame(
+            {
+                "Estimate": self.params.map("{:.3f}".format),
+                "Std. Error": self.bse.map("{:.3f}".format),
+                "df": self.df.map("{:.1f}".format),
+                "t value": self.tvalues.map("{:.3f}".format),
+                "Pr(>|t|)": self.pvalues.map(p_value),
+            }
+        )
+        head = f"{self.covariance.kind} standard errors, {self.covariance.n_clusters} clusters"
+        return f"{head}\n{table.to_string()}"
+
+    @cached_property
+    def _names(self) -> list[str]:
+        record = self.fit._record
+        return [record.x_names[j] for j in record.kept]
+
+    def _series(self, values: FloatArray) -> pd.Series[float]:
+        return pd.Series(values, index=self._names).reindex(self.params.index)
+
+
+def robust_inference(
+    fit: LMMResult, kind: str, cluster: object, square_root: str | None
+) -> RobustInference:
+    """Inference with a cluster-robust covariance; `LMMResult.robust` says what the words mean."""
+    return RobustInference(fit, robust_covariance(fit, kind, cluster, square_root))

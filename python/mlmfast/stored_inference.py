@@ -1,0 +1,107 @@
+"""What tests of a fit need, as JSON-able data and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlmfast.covariance_tests import ParameterTable, parameter_table
+from mlmfast.degrees_of_freedom import TestBasis, method_of
+from mlmfast.record import FitRecord
+from mlmfast.stored_record import array, typed
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+_KINDS = {"variance", "covariance", "other"}
+
+
+def inference_to_dict(fit: LMMResult) -> dict[str, Any]:
+    """The bases of the tests computed so far, the fit's own among them, and the parameters."""
+    fit._basis()
+    # The iterative engine has no information of the covariance parameters.
+    table = None if fit.monte_carlo_error is not None else parameter_table(fit)
+    return {
+        "bases": [
+            {
+                "method": basis.method,
+                "vcov": basis.vcov,
+                "gradient": basis.gradient,
+                "covariance": basis.covariance,
+                "by_coefficient": basis.by_coefficient,
+                "note": basis.note,
+            }
+            for basis in fit._bases.values()
+        ],
+        "parameters": None if table is None else _members(table),
+        "aliasing": fit._aliasing if fit.aliased else None,
+    }
+
+
+def _members(table: ParameterTable) -> dict[str, Any]:
+    return {
+        "names": table.names,
+        "kinds": table.kinds,
+        "values": table.values,
+        "fixed": table.fixed,
+        "observed": table.observed,
+        "expected": table.expected,
+        "unidentified": table.unidentified,
+    }
+
+
+def inference_from_dict(data: Mapping[str, Any], record: FitRecord) -> dict[str, Any]:
+    """Attributes of a result from what `inference_to_dict` wrote.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        Where a field is missing, of another type, or does not fit the others.
+    """
+    bases = [_basis(item, record) for item in typed(data["bases"], list)]
+    out: dict[str, Any] = {
+        "_bases": {basis.method: basis for basis in bases},
+    }
+    if data["parameters"] is not None:
+        out["_parameter_table"] = _parameters(data["parameters"])
+    if data["aliasing"] is not None:
+        out["_aliasing"] = array(data["aliasing"], (record.rank, len(record.x_names) - record.rank))
+    return out
+
+
+def _basis(data: Mapping[str, Any], record: FitRecord) -> TestBasis:
+    p = record.rank
+    method = typed(data["method"], str)
+    method_of(method)
+    gradient, covariance, degrees = data["gradient"], data["covariance"], data["by_coefficient"]
+    r = 0 if covariance is None else len(typed(covariance, list))
+    return TestBasis(
+        method,
+        array(data["vcov"], (p, p)),
+        record.vcov,
+        None if gradient is None else array(gradient, (r, p, p)),
+        None if covariance is None else array(covariance, (r, r)),
+        None if degrees is None else array(degrees, (p,)),
+        typed(data["note"], str),
+    )
+
+
+def _parameters(data: Mapping[str, Any]) -> ParameterTable:
+    names = tuple(typed(name, str) for name in typed(data["names"], list))
+    kinds = tuple(typed(kind, str) for kind in typed(data["kinds"], list))
+    fixed = np.array([typed(flag, bool) for flag in typed(data["fixed"], list)], dtype=np.bool_)
+    n = len(names)
+    if len(kinds) != n or len(fixed) != n or not set(kinds) <= _KINDS:
+        raise ValueError("the covariance parameters do not fit each other")
+    unidentified = [typed(k, int) for k in typed(data["unidentified"], list)]
+    return ParameterTable(
+        names,
+        kinds,
+        array(data["values"], (n,)),
+        fixed,
+        array(data["observed"], (n, n)),
+        array(data["expected"], (n, n)),
+        (unidentified[0], unidentified[1]),
+    )

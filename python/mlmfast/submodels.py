@@ -1,0 +1,43 @@
+"""Models within a model: without a random effect, and their deviance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from mlmfast.design import Design
+from mlmfast.fit import fit_covariance
+from mlmfast.newton import NewtonOptions
+from mlmfast.parms import Parms, fit_with_parms
+from mlmfast.reduced_model import ReducedModel
+
+
+def deviance_of(
+    model: ReducedModel,
+    method: str,
+    held: Mapping[str, float],
+    options: NewtonOptions | None = None,
+) -> float:
+    """-2 log-likelihood of the first response at its optimum, parameters in ``held`` held."""
+    options = options or NewtonOptions()
+    if held:
+        parms = fit_with_parms(model, method, options, None, Parms(hold=held))
+        covariance, scale = parms.covariance, parms.log_sigma2
+    else:
+        covariance, scale = fit_covariance(model, method, options), None
+    return float(model.estimates(covariance.criterion, covariance.theta, scale).deviance[0])
+
+
+def without_effect(design: Design, t: int, effect: int) -> Design:
+    """The design without one random effect."""
+    term = design.random[t]
+    left = [j for j in range(len(term.names)) if j != effect]
+    if not left:
+        return replace(design, random=design.random[:t] + design.random[t + 1 :])
+    smaller = replace(
+        term,
+        names=tuple(term.names[j] for j in left),
+        columns=tuple(term.columns[j] for j in left),
+        structure=replace(term.structure, size=len(left)),
+    )
+    return replace(design, random=(*design.random[:t], smaller, *design.random[t + 1 :]))

@@ -1,0 +1,173 @@
+//! The sparse matrix N: which columns of the other factors each leading unit meets.
+
+use rayon::prelude::*;
+
+use super::tiled::Tiled;
+use crate::dense::{axpy, vectorised};
+
+/// Rows of blocks: for each leading unit the columns it meets, `q` values a column.
+#[derive(Clone, Debug, Default)]
+pub struct Incidence {
+    /// Unit u meets the places `first[u]..first[u + 1]`.
+    pub first: Vec<usize>,
+    /// Column of each place, ascending within a unit.
+    pub columns: Vec<u32>,
+    /// Per place, `q` values.
+    pub values: Vec<f64>,
+    /// Column c is met at `column_first[c]..column_first[c + 1]` of `units` and `places`.
+    pub column_first: Vec<usize>,
+    /// Units that meet each column, ascending.
+    pub units: Vec<u32>,
+    /// Their places.
+    pub places: Vec<usize>,
+}
+
+impl Incidence {
+    /// Adds units.
+    pub(super) fn append(&mut self, first: &[usize], columns: &[u32], values: &[f64]) {
+        if self.first.is_empty() {
+            self.first.push(0);
+        }
+        let start = self.columns.len();
+        self.first.extend(first[1..].iter().map(|f| start + f));
+        self.columns.extend_from_slice(columns);
+        self.values.extend_from_slice(values);
+    }
+
+    /// Finds the places of each of the columns.
+    pub(super) fn finish(&mut self, n_columns: usize) {
+        let mut first = vec![0_usize; n_columns + 1];
+        for &c in &self.columns {
+            first[c as usize + 1] += 1;
+        }
+        for c in 0..n_columns {
+            first[c + 1] += first[c];
+        }
+        let mut next = first.clone();
+        self.units = vec![0; self.columns.len()];
+        self.places = vec![0; self.columns.len()];
+        for u in 0..self.n_units() {
+            for place in self.first[u]..self.first[u + 1] {
+                let slot = &mut next[self.columns[place] as usize];
+                self.units[*slot] = u as u32;
+                self.places[*slot] = place;
+                *slot += 1;
+            }
+        }
+        self.column_first = first;
+    }
+
+    /// Leading units.
+    #[must_use]
+    pub fn n_units(&self) -> usize {
+        self.first.len() - 1
+    }
+
+    /// Sum over units of the squared number of columns met: operations of one product.
+    #[must_use]
+    pub fn n_pairs(&self) -> f64 {
+        self.first.windows(2).map(|w| ((w[1] - w[0]) as f64).powi(2)).sum()
+    }
+
+    /// (unit, place) of each leading unit that meets a column.
+    pub fn meets(&self, column: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let range = self.column_first[column]..self.column_first[column + 1];
+        self.units[range.clone()]
+            .iter()
+            .zip(&self.places[range])
+            .map(|(&u, &place)| (u as usize, place))
+    }
+
+    /// out <- out + sign * sum over units of V'V for V in the pattern of N, `q` values a place.
+    pub fn add_products(&self, v: &[f64], q: usize, sign: f64, out: &mut Tiled) {
+        let bounds = out.bounds.clone();
+        let order = bounds[bounds.len() - 1];
+        let task = |(j, tiles): (usize, &mut Vec<Vec<f64>>)| {
+            let mut column = vec![0.0; order];
+            for c in bounds[j]..bounds[j + 1] {
+                column[c..].fill(0.0);
+                for (u, place) in self.meets(c) {
+                    let own = &v[place * q..(place + 1) * q];
+                    let end = self.first[u + 1];
+                    let below = self.columns[place..end].iter().zip(v[place * q..].chunks_exact(q));
+                    if q == 1 {
+                        for (row, value) in below {
+                            column[*row as usize] += own[0] * value[0];
+                        }
+                    } else {
+                        for (row, value) in below {
+                            let product: f64 = own.iter().zip(value).map(|(a, b)| a * b).sum();
+                            column[*row as usize] += product;
+                        }
+                    }
+                }
+                for (at, tile) in tiles.iter_mut().enumerate() {
+                    let (first, last) = (bounds[j + at], bounds[j + at + 1]);
+                    let n = last - first;
+                    let from = first.max(c);
+                    let at = (c - bounds[j]) * n + from - first;
+                    let target = &mut tile[at..at + last - from];
+                    axpy(sign, &column[from..last], target);
+                }
+            }
+        };
+        if out.columns.len() > 1 {
+            out.columns.par_iter_mut().enumerate().with_max_len(1).for_each(task);
+        } else {
+            out.columns.iter_mut().enumerate().for_each(task);
+        }
+    }
+
+    /// Sum over units of V'x: `x` holds `q` rows of `width` numbers a unit; one row a column of N.
+    #[must_use]
+    pub fn transposed_times(&self, v: &[f64], q: usize, x: &[f64], width: usize) -> Vec<f64> {
+        let n_columns = self.column_first.len() - 1;
+        let one = |c: usize| -> Vec<f64> {
+            let mut row = vec![0.0; width];
+            vectorised(|| {
+                for (u, place) in self.meets(c) {
+                    for a in 0..q {
+                        axpy(v[place * q + a], &x[(u * q + a) * width..][..width], &mut row);
+                    }
+                }
+            });
+            row
+        };
+        gather(n_columns, self.columns.len() * q * width, one)
+    }
+
+    /// V x by unit: `x` holds a row of `width` numbers for each column of N.
+    #[must_use]
+    pub fn times(&self, v: &[f64], q: usize, x: &[f64], width: usize) -> Vec<f64> {
+        let one = |u: usize| -> Vec<f64> {
+            let mut rows = vec![0.0; q * width];
+            vectorised(|| {
+                for place in self.first[u]..self.first[u + 1] {
+                    let from = &x[self.columns[place] as usize * width..][..width];
+                    for a in 0..q {
+                        axpy(v[place * q + a], from, &mut rows[a * width..(a + 1) * width]);
+                    }
+                }
+            });
+            rows
+        };
+        gather(self.n_units(), self.columns.len() * q * width, one)
+    }
+}
+
+/// Concatenated results of many small tasks, on several threads where there is enough to do.
+pub(super) fn gather(
+    n: usize,
+    work: usize,
+    one: impl Fn(usize) -> Vec<f64> + Sync + Send,
+) -> Vec<f64> {
+    if work < 200_000 {
+        return (0..n).flat_map(one).collect();
+    }
+    let step = n.div_ceil(64).max(1);
+    let parts: Vec<Vec<f64>> = (0..n.div_ceil(step))
+        .into_par_iter()
+        .map(|k| (k * step..((k + 1) * step).min(n)).flat_map(&one).collect())
+        .collect();
+    parts.concat()
+}

@@ -1,0 +1,189 @@
+//! Crossed random effects: the leading factor eliminated, the others by a dense Cholesky factor.
+//!
+//! Let `Z_0` be the columns of the leading factor (most random effects), `Z_2` those of all others.
+//! With W = I + Z G Z', and per unit u of the leading factor the numbers of [`rows`],
+//!
+//! ```text
+//! W_u = I + T_u G_0 T_u'        F_u = L_u^-1 N_u,  L_u L_u' = W_u
+//! K   = M + sum F_u'F_u         (= Z_2' W_0^-1 Z_2, W_0 the leading factor's part of W)
+//! A   = I + Lambda'K Lambda     Lambda Lambda' = G_2
+//! log|W| = sum log|W_u| + log|A|
+//! ```
+//!
+//! (Bates et al. 2015, J. Stat. Softw. 67(1), section 3, with the leading block in a form that is
+//! regular where `G_0` is singular or infinite). Lambda is taken from the eigenvectors of G, so that it
+//! need not have full rank: a variance of 0 is nothing special.
+
+mod derivatives;
+mod evaluation;
+mod exact;
+mod incidence;
+mod root;
+mod rows;
+mod tiled;
+
+use std::ops::Range;
+
+pub use self::derivatives::Curvature;
+pub use self::evaluation::{Conditional, Factorisation};
+pub use self::incidence::Incidence;
+use self::tiled::Tiled;
+use crate::reduction::FixedBasis;
+
+/// Grouping factors in any relation to each other.
+pub struct Crossing<'a> {
+    /// Number of rows.
+    pub n_rows: usize,
+    /// By level, the unit of each row.
+    pub codes: Vec<&'a [i32]>,
+    /// By level, number of units.
+    pub n_units: Vec<usize>,
+}
+
+/// One factor that is not the leading one.
+#[derive(Clone, Debug)]
+pub struct RestLevel {
+    /// Its position among all levels.
+    pub level: usize,
+    /// Random effects of a unit.
+    pub q: usize,
+    /// Number of units.
+    pub n_units: usize,
+    /// Its first unit among the units of all these factors.
+    pub first_block: usize,
+    /// Its first column of `Z_2`.
+    pub first_column: usize,
+}
+
+impl RestLevel {
+    /// Columns of `Z_2`.
+    #[must_use]
+    pub fn columns(&self) -> Range<usize> {
+        self.first_column..self.first_column + self.q * self.n_units
+    }
+}
+
+/// Where the columns of `Z_2` stand.
+#[derive(Clone, Debug)]
+pub struct Rest {
+    /// Position of the leading factor among all levels.
+    pub leading: usize,
+    /// Random effects of one of its units.
+    pub leading_q: usize,
+    /// Its units.
+    pub leading_units: usize,
+    /// The other factors.
+    pub levels: Vec<RestLevel>,
+}
+
+impl Rest {
+    fn new(leading: usize, q: &[usize], n_units: &[usize]) -> Self {
+        let (mut first_block, mut first_column) = (0, 0);
+        let mut levels = Vec::new();
+        for level in (0..q.len()).filter(|&l| l != leading) {
+            levels.push(RestLevel {
+                level,
+                q: q[level],
+                n_units: n_units[level],
+                first_block,
+                first_column,
+            });
+            first_block += n_units[level];
+            first_column += n_units[level] * q[level];
+        }
+        let (leading_q, leading_units) = (q[leading], n_units[leading]);
+        Self { leading, leading_q, leading_units, levels }
+    }
+
+    /// Columns of `Z_2`.
+    #[must_use]
+    pub fn order(&self) -> usize {
+        self.levels.last().map_or(0, |l| l.columns().end)
+    }
+
+    /// Units of all these factors.
+    #[must_use]
+    pub fn n_blocks(&self) -> usize {
+        self.levels.last().map_or(0, |l| l.first_block + l.n_units)
+    }
+
+    fn largest_q(&self) -> usize {
+        self.levels.iter().map(|l| l.q).max().unwrap_or(0)
+    }
+
+    /// Columns of one unit.
+    #[must_use]
+    pub fn columns_of(&self, unit: usize) -> Range<usize> {
+        let level = &self.levels[self.levels.partition_point(|l| l.first_block <= unit) - 1];
+        let first = level.first_column + (unit - level.first_block) * level.q;
+        first..first + level.q
+    }
+}
+
+/// What the iterations read of a crossed design.
+#[derive(Clone, Debug)]
+pub struct Reduction {
+    /// Number of rows.
+    pub n_rows: usize,
+    /// Number of responses.
+    pub n_fits: usize,
+    /// Rows that the leading factor's effects can fit.
+    n_random: usize,
+    /// Map of the fixed effects.
+    pub fixed: FixedBasis,
+    /// By level, upper triangular B with z = (transformed z) B.
+    pub bases: Vec<Vec<f64>>,
+    /// The factors.
+    pub rest: Rest,
+    /// Per leading unit, T, `q` x `q`.
+    t: Vec<f64>,
+    /// N of all leading units.
+    incidence: Incidence,
+    /// M = `Z_2`'`Z_2` - sum of N'N.
+    base: Tiled,
+    /// Per fit, per leading unit, `q` rows of Q'[X y].
+    leading_data: Vec<Vec<f64>>,
+    /// Per fit, per column of `Z_2`, its product with what of [X y] the leading factor does not span.
+    rest_data: Vec<Vec<f64>>,
+    /// Per fit, cross-product of [X y] outside the span of the leading factor, lower triangle.
+    remainder: Vec<f64>,
+}
+
+impl Reduction {
+    /// Rank of X.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        self.fixed.kept.len()
+    }
+
+    /// Random effects of a unit of a level.
+    #[must_use]
+    pub fn q(&self, level: usize) -> usize {
+        if level == self.rest.leading {
+            return self.rest.leading_q;
+        }
+        self.rest.levels.iter().find(|l| l.level == level).map_or(0, |l| l.q)
+    }
+
+    /// Units of a level.
+    #[must_use]
+    pub fn n_units(&self, level: usize) -> usize {
+        if level == self.rest.leading {
+            return self.rest.leading_units;
+        }
+        self.rest.levels.iter().find(|l| l.level == level).map_or(0, |l| l.n_units)
+    }
+
+    /// Number of levels.
+    #[must_use]
+    pub fn n_levels(&self) -> usize {
+        self.bases.len()
+    }
+
+    /// Residual sum of squares of each response outside the span of X and the leading factor, and
+    /// its degrees of freedom.
+    #[must_use]
+    pub fn within(&self) -> (Vec<f64>, usize) {
+        crate::reduction::within(&self.remainder, self.rank(), self.n_rows, self.n_random)
+    }
+}

@@ -1,0 +1,171 @@
+//! Square roots of covariance matrices that may be singular, and products with block-diagonal ones.
+
+use faer::{MatRef, Side};
+use rayon::prelude::*;
+
+use super::Rest;
+use super::tiled::Tiled;
+
+/// Eigenvalues of G under this (in units where a unit's mean square is 1) are small: dividing by
+/// their roots would lose digits.
+const SMALL: f64 = 1e-4;
+
+/// G = Q diag(s^2) Q'.
+#[derive(Clone, Debug)]
+pub struct Root {
+    /// Order.
+    pub q: usize,
+    /// Eigenvectors in columns, row-major.
+    pub vectors: Vec<f64>,
+    /// Roots of the eigenvalues, not negative.
+    pub s: Vec<f64>,
+}
+
+impl Root {
+    /// Eigenvectors of the symmetric row-major `g`; eigenvalues below 0 by rounding become 0.
+    #[must_use]
+    pub fn new(g: &[f64], q: usize) -> Self {
+        let off = (0..q * q).any(|i| i / q != i % q && g[i] != 0.0);
+        if !off {
+            let s = (0..q).map(|i| g[i * q + i].max(0.0).sqrt()).collect();
+            return Self { q, vectors: identity(q), s };
+        }
+        let matrix = MatRef::from_row_major_slice(g, q, q);
+        let Ok(eigen) = matrix.self_adjoint_eigen(Side::Lower) else {
+            // Not finite: the factorisation that follows fails on it.
+            return Self { q, vectors: identity(q), s: vec![f64::NAN; q] };
+        };
+        let (u, s) = (eigen.U(), eigen.S());
+        let mut vectors = vec![0.0; q * q];
+        for i in 0..q {
+            for k in 0..q {
+                vectors[i * q + k] = u[(i, k)];
+            }
+        }
+        let largest = (0..q).map(|k| s[k].abs()).fold(0.0, f64::max);
+        let s = (0..q)
+            .map(|k| {
+                let value: f64 = s[k];
+                if value.is_nan() { value } else { value.max(0.0).sqrt() }
+            })
+            .map(|root: f64| if root * root < 4.0 * f64::EPSILON * largest { 0.0 } else { root })
+            .collect();
+        Self { q, vectors, s }
+    }
+
+    /// Q diag(s), row-major.
+    #[must_use]
+    pub fn lambda(&self) -> Vec<f64> {
+        let q = self.q;
+        (0..q * q).map(|i| self.vectors[i] * self.s[i % q]).collect()
+    }
+
+    /// Is the k-th root too small to divide by?
+    #[must_use]
+    pub fn is_small(&self, k: usize) -> bool {
+        self.s[k] * self.s[k] < SMALL
+    }
+}
+
+/// The identity of order `q`, row-major.
+#[must_use]
+pub fn identity(q: usize) -> Vec<f64> {
+    (0..q * q).map(|i| f64::from(u8::from(i % (q + 1) == 0))).collect()
+}
+
+/// The transpose of a square row-major matrix.
+#[must_use]
+pub fn transpose(a: &[f64], q: usize) -> Vec<f64> {
+    (0..q * q).map(|i| a[(i % q) * q + i / q]).collect()
+}
+
+/// A <- P'A P for the matrix P that holds `p[k]` (row-major) for each unit of the k-th rest level.
+pub fn congruence(a: &mut Tiled, rest: &Rest, p: &[Vec<f64>]) {
+    let bounds = a.bounds.clone();
+    let task = |(j, tiles): (usize, &mut Vec<Vec<f64>>)| {
+        let mut row = vec![0.0; rest.largest_q()];
+        for (at, tile) in tiles.iter_mut().enumerate() {
+            let i = j + at;
+            let n_rows = bounds[i + 1] - bounds[i];
+            for_units(rest, bounds[j], bounds[j + 1], |k, columns| {
+                let q = columns.len();
+                let first = (columns.start - bounds[j]) * n_rows;
+                combine(&mut tile[first..], q, n_rows, 1, n_rows, &p[k], &mut row);
+            });
+            let n_columns = bounds[j + 1] - bounds[j];
+            for_units(rest, bounds[i], bounds[i + 1], |k, rows| {
+                let q = rows.len();
+                let first = rows.start - bounds[i];
+                combine(&mut tile[first..], q, 1, n_rows, n_columns, &p[k], &mut row);
+            });
+        }
+    };
+    if a.columns.len() > 1 {
+        a.columns.par_iter_mut().enumerate().with_max_len(1).for_each(task);
+    } else {
+        a.columns.iter_mut().enumerate().for_each(task);
+    }
+}
+
+/// Units whose columns lie in `first..last`, with the position of their level among the rest.
+pub fn for_units(
+    rest: &Rest,
+    first: usize,
+    last: usize,
+    mut visit: impl FnMut(usize, std::ops::Range<usize>),
+) {
+    for (k, level) in rest.levels.iter().enumerate() {
+        let all = level.columns();
+        let (from, to) = (first.max(all.start), last.min(all.end));
+        let mut at = from;
+        while at < to {
+            visit(k, at..at + level.q);
+            at += level.q;
+        }
+    }
+}
+
+/// `q` numbers, `step` apart, at each of `n` places, `stride` apart: v <- P'v.
+fn combine(
+    values: &mut [f64],
+    q: usize,
+    step: usize,
+    stride: usize,
+    n: usize,
+    p: &[f64],
+    row: &mut [f64],
+) {
+    for place in 0..n {
+        let at = place * stride;
+        if q == 1 {
+            values[at] *= p[0];
+            continue;
+        }
+        for (k, out) in row[..q].iter_mut().enumerate() {
+            *out = (0..q).map(|i| p[i * q + k] * values[at + i * step]).sum();
+        }
+        for (k, value) in row[..q].iter().enumerate() {
+            values[at + k * step] = *value;
+        }
+    }
+}
+
+/// x <- P'x for the row-major x of `width` columns, a row a column of `Z_2`.
+#[must_use]
+pub fn apply_transposed(rest: &Rest, p: &[Vec<f64>], x: &[f64], width: usize) -> Vec<f64> {
+    let mut out = vec![0.0; x.len()];
+    for_units(rest, 0, rest.order(), |k, columns| {
+        let q = columns.len();
+        for (to, row) in columns.clone().enumerate() {
+            for (from, other) in columns.clone().enumerate() {
+                let weight = p[k][from * q + to];
+                crate::dense::axpy(
+                    weight,
+                    &x[other * width..(other + 1) * width],
+                    &mut out[row * width..(row + 1) * width],
+                );
+            }
+        }
+    });
+    out
+}

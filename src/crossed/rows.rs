@@ -1,0 +1,460 @@
+//! The pass over the rows of a crossed design.
+//!
+//! The leading factor's columns of each unit are `Z_u` = `Q_u` `T_u`. What the iterations need of the
+//! rows is `T_u`, `N_u` = `Q_u`'`Z_2` (`Z_2` the columns of the other factors), `D_u` = `Q_u`'[X y], and the
+//! cross-products of what Q does not span. The rows outside the span are taken as residuals, not
+//! as differences of cross-products, so no digits are lost to large units.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::tiled::{Tiled, tile_bounds};
+use super::{Crossing, Incidence, Reduction, Rest};
+use crate::dense::{add_outer, axpy, dot, solve_row_upper};
+use crate::nesting::Nesting;
+use crate::reduction::{Basis, CollinearRandomEffects, FixedBasis, block, level_basis};
+use crate::rows::{Column, RowColumns, rotate};
+use crate::triangle::Triangle;
+
+/// Rows per task; boundaries depend on the data only.
+const CHUNK_ROWS: usize = 8192;
+/// Part of a column outside the columns before it, within one unit, that counts as nothing.
+const DEPENDENT: f64 = 1e-10;
+
+/// Rows read in the coordinates of the reduction.
+struct Reader<'a> {
+    crossing: &'a Crossing<'a>,
+    columns: &'a RowColumns<'a>,
+    fixed: &'a FixedBasis,
+    /// By level, upper triangular B with z = (transformed z) B.
+    bases: &'a [Vec<f64>],
+}
+
+impl Reader<'_> {
+    fn z(&self, level: usize, row: usize, out: &mut [f64]) {
+        let weight = self.columns.sqrt_weights.map_or(1.0, |w| w[row]);
+        for (o, column) in out.iter_mut().zip(&self.columns.z[level]) {
+            *o = value(column, row) * weight;
+        }
+        solve_row_upper(&self.bases[level], out.len(), out);
+    }
+
+    /// Orthonormal x and scaled residuals of the responses, `rank + n_fits`.
+    fn xy(&self, row: usize, x: &mut [f64], out: &mut [f64]) {
+        let rank = self.fixed.kept.len();
+        let weight = self.columns.sqrt_weights.map_or(1.0, |w| w[row]);
+        for (o, column) in x.iter_mut().zip(&self.columns.x) {
+            *o = value(column, row) * weight;
+        }
+        let (own, responses) = out.split_at_mut(rank);
+        self.fixed.map_row(x, own);
+        for (f, (o, column)) in responses.iter_mut().zip(&self.columns.y).enumerate() {
+            *o = self.fixed.map_response(f, own, value(column, row) * weight);
+        }
+    }
+}
+
+fn value(column: &Column, row: usize) -> f64 {
+    let value = column.values.map_or(1.0, |v| v.row(row));
+    (value - column.center) * column.scale
+}
+
+/// What one chunk of units gives.
+struct Part {
+    t: Vec<f64>,
+    /// Per unit, `q` rows of [X y].
+    d: Vec<f64>,
+    first: Vec<usize>,
+    columns: Vec<u32>,
+    values: Vec<f64>,
+    remainder: Triangle,
+    /// Per row, what Q does not span of [X y].
+    outside: Vec<f64>,
+}
+
+impl Reduction {
+    /// Reads and reduces the rows; `None` if `interrupted` said so.
+    ///
+    /// `noise` and `terms` as in [`crate::reduction::Reduction::new`].
+    ///
+    /// # Errors
+    /// [`CollinearRandomEffects`] where a term's columns are linearly dependent.
+    pub fn new(
+        crossing: &Crossing,
+        columns: &RowColumns,
+        noise: &[f64],
+        terms: &[Vec<(usize, Basis)>],
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>, CollinearRandomEffects> {
+        let n_rows = crossing.n_rows;
+        let no_levels = Nesting { n_rows, levels: Vec::new(), row_order: None };
+        let fixed_only = RowColumns {
+            z: Vec::new(),
+            x: columns.x.clone(),
+            y: columns.y.clone(),
+            sqrt_weights: columns.sqrt_weights,
+            visits: None,
+            series: None,
+        };
+        let Some(mut rotated) = rotate(&no_levels, &fixed_only, interrupted) else {
+            return Ok(None);
+        };
+        let fixed = FixedBasis::new(&mut rotated.total, noise, n_rows);
+        let q: Vec<usize> = columns.z.iter().map(Vec::len).collect();
+        let mut bases = Vec::with_capacity(q.len());
+        for level in 0..q.len() {
+            let gram = level_gram(columns, level, n_rows, crossing.n_units[level]);
+            bases.push(
+                level_basis(&gram, q[level], &terms[level])
+                    .map_err(|column| CollinearRandomEffects { level, column })?,
+            );
+        }
+        let leading = (0..q.len()).max_by_key(|&l| (crossing.n_units[l] * q[l], l)).unwrap_or(0);
+        let rest = Rest::new(leading, &q, &crossing.n_units);
+        let reader = Reader { crossing, columns, fixed: &fixed, bases: &bases };
+        let (first_row, order) = sort_rows(crossing.codes[leading], crossing.n_units[leading]);
+        let Some(parts) = read_units(&reader, &rest, &first_row, &order, interrupted) else {
+            return Ok(None);
+        };
+        let width = fixed.kept.len() + columns.y.len();
+        let mut within = Triangle::new(fixed.kept.len(), columns.y.len());
+        let mut outside = Vec::with_capacity(n_rows * width);
+        let (mut t, mut d) = (Vec::new(), Vec::new());
+        let mut incidence = Incidence::default();
+        for mut part in parts {
+            within.merge(&mut part.remainder);
+            outside.extend_from_slice(&part.outside);
+            t.extend_from_slice(&part.t);
+            d.extend_from_slice(&part.d);
+            incidence.append(&part.first, &part.columns, &part.values);
+        }
+        incidence.finish(rest.order());
+        let cross = rest_cross(&reader, &rest, &order, &outside, width);
+        let base = rest_gram(&reader, &rest, &incidence, q[leading]);
+        Ok(Some(Self::assemble(n_rows, fixed, bases, rest, t, &d, incidence, base, &cross, within)))
+    }
+
+    #[allow(clippy::too_many_arguments)] // the parts of one struct, made above
+    fn assemble(
+        n_rows: usize,
+        fixed: FixedBasis,
+        bases: Vec<Vec<f64>>,
+        rest: Rest,
+        t: Vec<f64>,
+        d: &[f64],
+        incidence: Incidence,
+        base: Tiled,
+        cross: &[f64],
+        mut within: Triangle,
+    ) -> Self {
+        let (rank, n_fits) = (fixed.kept.len(), fixed.y_scale.len());
+        let width = rank + n_fits;
+        let q = rest.leading_q;
+        let n_random = t
+            .chunks_exact(q)
+            .enumerate()
+            .filter(|(r, row)| row[r % q..].iter().any(|v| *v != 0.0))
+            .count();
+        let gram = gram_of(&mut within, rank, n_fits);
+        let pick = |rows: &[f64], f: usize| -> Vec<f64> {
+            rows.chunks_exact(width.max(1))
+                .flat_map(|row| row[..rank].iter().chain(&row[rank + f..rank + f + 1]).copied())
+                .collect()
+        };
+        Self {
+            n_rows,
+            n_fits,
+            n_random,
+            leading_data: (0..n_fits).map(|f| pick(d, f)).collect(),
+            rest_data: (0..n_fits).map(|f| pick(cross, f)).collect(),
+            fixed,
+            bases,
+            rest,
+            t,
+            incidence,
+            base,
+            remainder: gram,
+        }
+    }
+}
+
+/// Per fit, the cross-product of [X y] from its triangular factor, lower triangle.
+fn gram_of(factor: &mut Triangle, rank: usize, n_fits: usize) -> Vec<f64> {
+    let width = rank + 1;
+    let squares = factor.residual_squares.clone();
+    let mut grams = vec![0.0; n_fits * width * width];
+    let mut row = vec![0.0; width];
+    for raw in factor.factor().chunks_exact((rank + n_fits).max(1)).take(rank) {
+        row[..rank].copy_from_slice(&raw[..rank]);
+        for (f, gram) in grams.chunks_exact_mut(width * width).enumerate() {
+            row[rank] = raw[rank + f];
+            add_outer(&row, gram);
+        }
+    }
+    for (gram, square) in grams.chunks_exact_mut(width * width).zip(&squares) {
+        gram[width * width - 1] += square;
+    }
+    // A factor without columns holds no rows.
+    factor.residual_squares.copy_from_slice(&squares);
+    grams
+}
+
+/// Mean over a level's units of Z'Z.
+fn level_gram(columns: &RowColumns, level: usize, n_rows: usize, n_units: usize) -> Vec<f64> {
+    let z = &columns.z[level];
+    let q = z.len();
+    let chunk = |first: usize| -> Vec<f64> {
+        let mut gram = vec![0.0; q * q];
+        let mut row_values = vec![0.0; q];
+        for row in first..(first + CHUNK_ROWS).min(n_rows) {
+            let weight = columns.sqrt_weights.map_or(1.0, |w| w[row]);
+            for (o, column) in row_values.iter_mut().zip(z) {
+                *o = value(column, row) * weight;
+            }
+            add_outer(&row_values, &mut gram);
+        }
+        gram
+    };
+    let starts: Vec<usize> = (0..n_rows).step_by(CHUNK_ROWS).collect();
+    let parts: Vec<Vec<f64>> = if starts.len() > 4 {
+        starts.into_par_iter().map(chunk).collect()
+    } else {
+        starts.into_iter().map(chunk).collect()
+    };
+    let mut gram = vec![0.0; q * q];
+    parts.iter().for_each(|part| axpy(1.0, part, &mut gram));
+    gram.iter_mut().for_each(|v| *v /= n_units as f64);
+    gram
+}
+
+/// Rows by unit: offsets and row numbers.
+fn sort_rows(codes: &[i32], n_units: usize) -> (Vec<usize>, Vec<u32>) {
+    let mut first = vec![0_usize; n_units + 1];
+    for &code in codes {
+        first[code as usize + 1] += 1;
+    }
+    for i in 0..n_units {
+        first[i + 1] += first[i];
+    }
+    let mut next = first.clone();
+    let mut order = vec![0_u32; codes.len()];
+    for (row, &code) in codes.iter().enumerate() {
+        let slot = &mut next[code as usize];
+        order[*slot] = row as u32;
+        *slot += 1;
+    }
+    (first, order)
+}
+
+fn read_units(
+    reader: &Reader,
+    rest: &Rest,
+    first_row: &[usize],
+    order: &[u32],
+    interrupted: &dyn Fn() -> bool,
+) -> Option<Vec<Part>> {
+    let n_units = first_row.len() - 1;
+    let mut chunks: Vec<Range<usize>> = Vec::new();
+    let mut first = 0;
+    for unit in 0..n_units {
+        if first_row[unit + 1] - first_row[first] >= CHUNK_ROWS || unit + 1 == n_units {
+            chunks.push(first..unit + 1);
+            first = unit + 1;
+        }
+    }
+    let mut parts = Vec::with_capacity(chunks.len());
+    for group in chunks.chunks(64) {
+        let task = |units: &Range<usize>| read_chunk(reader, rest, first_row, order, units.clone());
+        if chunks.len() > 1 {
+            parts.extend(group.par_iter().map(task).collect::<Vec<Part>>());
+        } else {
+            parts.extend(group.iter().map(task));
+        }
+        if interrupted() {
+            return None;
+        }
+    }
+    Some(parts)
+}
+
+fn read_chunk(
+    reader: &Reader,
+    rest: &Rest,
+    first_row: &[usize],
+    order: &[u32],
+    units: Range<usize>,
+) -> Part {
+    let q = rest.leading_q;
+    let (rank, n_fits) = (reader.fixed.kept.len(), reader.columns.y.len());
+    let width = rank + n_fits;
+    let mut part = Part {
+        t: Vec::new(),
+        d: Vec::new(),
+        first: vec![0],
+        columns: Vec::new(),
+        values: Vec::new(),
+        remainder: Triangle::new(rank, n_fits),
+        outside: Vec::new(),
+    };
+    let mut slots = vec![u32::MAX; rest.n_blocks()];
+    let mut x = vec![0.0; reader.columns.x.len()];
+    let (mut basis, mut t) = (Vec::new(), vec![0.0; q * q]);
+    let mut z_rest = vec![0.0; rest.largest_q()];
+    for unit in units {
+        let rows = &order[first_row[unit]..first_row[unit + 1]];
+        let n = rows.len();
+        // One column after the other, so that Gram-Schmidt reads them in order.
+        basis.resize(n * q, 0.0);
+        let mut z = vec![0.0; q];
+        for (i, &row) in rows.iter().enumerate() {
+            reader.z(rest.leading, row as usize, &mut z);
+            (0..q).for_each(|a| basis[a * n + i] = z[a]);
+        }
+        orthonormalise(&mut basis, n, q, &mut t);
+        part.t.extend_from_slice(&t);
+        let at = part.outside.len();
+        part.outside.resize(at + n * width, 0.0);
+        let own = &mut part.outside[at..];
+        for (row, out) in rows.iter().zip(own.chunks_exact_mut(width.max(1))) {
+            reader.xy(*row as usize, &mut x, out);
+        }
+        for a in 0..q {
+            let direction = &basis[block(a, n)];
+            let mut along = vec![0.0; width];
+            for (c, row) in direction.iter().zip(own.chunks_exact(width.max(1))) {
+                axpy(*c, row, &mut along);
+            }
+            for (c, row) in direction.iter().zip(own.chunks_exact_mut(width.max(1))) {
+                axpy(-c, &along, row);
+            }
+            part.d.extend_from_slice(&along);
+        }
+        own.chunks_exact(width.max(1)).for_each(|row| part.remainder.push_row(row));
+        read_incidence(reader, rest, rows, &basis, &mut slots, &mut z_rest, &mut part);
+    }
+    part.remainder.factor();
+    part
+}
+
+/// Appends `N_u` of one unit: its columns in ascending order, `q` values a column.
+fn read_incidence(
+    reader: &Reader,
+    rest: &Rest,
+    rows: &[u32],
+    basis: &[f64],
+    slots: &mut [u32],
+    z: &mut [f64],
+    part: &mut Part,
+) {
+    let (q, n) = (rest.leading_q, rows.len());
+    let mut met: Vec<u32> = Vec::new();
+    for level in &rest.levels {
+        for &row in rows {
+            let b = level.first_block + reader.crossing.codes[level.level][row as usize] as usize;
+            if slots[b] == u32::MAX {
+                slots[b] = 0;
+                met.push(b as u32);
+            }
+        }
+    }
+    met.sort_unstable();
+    let start = part.columns.len();
+    for &b in &met {
+        slots[b as usize] = (part.columns.len() - start) as u32;
+        part.columns.extend(rest.columns_of(b as usize).map(|c| c as u32));
+    }
+    part.values.resize(part.columns.len() * q, 0.0);
+    part.first.push(part.columns.len());
+    let own = &mut part.values[start * q..];
+    for level in &rest.levels {
+        for (i, &row) in rows.iter().enumerate() {
+            let b = level.first_block + reader.crossing.codes[level.level][row as usize] as usize;
+            reader.z(level.level, row as usize, &mut z[..level.q]);
+            let at = slots[b] as usize * q;
+            for (j, value) in z[..level.q].iter().enumerate() {
+                for a in 0..q {
+                    own[at + j * q + a] += basis[a * n + i] * value;
+                }
+            }
+        }
+    }
+    met.iter().for_each(|&b| slots[b as usize] = u32::MAX);
+}
+
+/// Z <- Q with Z = Q T by Gram-Schmidt, twice; a dependent column gives a zero column and row.
+fn orthonormalise(z: &mut [f64], n: usize, q: usize, t: &mut [f64]) {
+    t.fill(0.0);
+    for j in 0..q {
+        let (done, rest) = z.split_at_mut(j * n);
+        let column = &mut rest[..n];
+        let size = dot(column, column).sqrt();
+        for _ in 0..2 {
+            for (i, other) in done.chunks_exact(n.max(1)).enumerate() {
+                let s = dot(other, column);
+                t[i * q + j] += s;
+                axpy(-s, other, column);
+            }
+        }
+        let outside = dot(column, column).sqrt();
+        if outside > DEPENDENT * size {
+            t[j * q + j] = outside;
+            column.iter_mut().for_each(|v| *v /= outside);
+        } else {
+            column.fill(0.0);
+        }
+    }
+}
+
+/// `Z_2`' times the rows of [X y] outside the span of the leading factor.
+fn rest_cross(
+    reader: &Reader,
+    rest: &Rest,
+    order: &[u32],
+    outside: &[f64],
+    width: usize,
+) -> Vec<f64> {
+    let mut out = vec![0.0; rest.order() * width];
+    let mut z = vec![0.0; rest.largest_q()];
+    for level in &rest.levels {
+        for (row, values) in order.iter().zip(outside.chunks_exact(width.max(1))) {
+            let row = *row as usize;
+            let b = level.first_block + reader.crossing.codes[level.level][row] as usize;
+            reader.z(level.level, row, &mut z[..level.q]);
+            for (column, value) in rest.columns_of(b).zip(&z[..level.q]) {
+                axpy(*value, values, &mut out[block(column, width)]);
+            }
+        }
+    }
+    out
+}
+
+/// `Z_2`'`Z_2` - sum of `N_u`'`N_u`.
+fn rest_gram(reader: &Reader, rest: &Rest, incidence: &Incidence, q: usize) -> Tiled {
+    let bounds = tile_bounds((0..rest.n_blocks()).map(|b| rest.columns_of(b).len()));
+    let mut gram = Tiled::zero(&bounds);
+    let mut z: Vec<Vec<f64>> = rest.levels.iter().map(|l| vec![0.0; l.q]).collect();
+    for row in 0..reader.crossing.n_rows {
+        for (k, level) in rest.levels.iter().enumerate() {
+            reader.z(level.level, row, &mut z[k]);
+            let column_of = |k: usize| {
+                let level = &rest.levels[k];
+                let code = reader.crossing.codes[level.level][row] as usize;
+                rest.columns_of(level.first_block + code).start
+            };
+            for m in 0..=k {
+                let (at_k, at_m) = (column_of(k), column_of(m));
+                for (i, a) in z[k].iter().enumerate() {
+                    for (j, b) in z[m].iter().enumerate() {
+                        if at_k + i >= at_m + j {
+                            *gram.entry(at_k + i, at_m + j) += a * b;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    incidence.add_products(&incidence.values, q, -1.0, &mut gram);
+    gram.fill_diagonal_tiles();
+    gram
+}

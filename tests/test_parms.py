@@ -1,0 +1,223 @@
+"""Starting values, values held, bounds and grids of covariance parameters."""
+
+import numpy as np
+import pytest
+
+import mlmfast as mlm
+from mlmfast.constrained import ScaledCriterion
+from mlmfast.covariance_functions import CovarianceFunctions
+from mlmfast.errors import ModelError
+
+from .residual_models import trial
+
+SLOPES = "Reaction ~ Days + (Days | Subject)"
+COR = "cor_Days.(Intercept)|Subject"
+STRUCTURES = [
+    "us",
+    "toep",
+    "ar1",
+    "ar1h",
+    "cs",
+    "csh",
+    "ad",
+    "adh",
+    "hf",
+    "un",
+    "fa",
+    "arma11",
+    "diag",
+]
+
+
+@pytest.fixture(scope="module")
+def sleep():
+    return mlm.load_sleepstudy()
+
+
+@pytest.fixture(scope="module")
+def model(sleep):
+    return mlm.LMM(SLOPES, sleep)
+
+
+@pytest.fixture(scope="module")
+def fit(model):
+    return model.fit()
+
+
+def functions_at(fit, step):
+    functions = CovarianceFunctions(fit._source.model, fit._source.criterion)
+    scaled = ScaledCriterion(functions)
+    point = functions.default_point(fit._source.theta)
+    size = functions.n_coordinates
+    return functions, scaled, scaled.move(point, step * np.cos(np.arange(1.0, size + 1))[None])
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+@pytest.mark.parametrize("random", ["(1 | a)", "(x | a)", "(x || a)", "(x | a) + (1 | a:b)"])
+@pytest.mark.parametrize("residual", [None, *STRUCTURES])
+def test_derivatives_of_parameters_and_criterion(random, residual):
+    data = trial(n_subjects=30, missing=0.1)
+    data = data.assign(a=data["subject"].str[-1], b=data["subject"], x=data["time"])
+    if residual is not None:
+        if random != "(1 | a)":
+            pytest.skip("one random part is enough there")
+        residual = f"{residual}(visit | subject)"
+    fit = mlm.lmm(f"y ~ x + {random}", data, residual=residual)
+    functions, scaled, point = functions_at(fit, 0.3)
+    fits, h = np.zeros(1, dtype=np.intp), 1e-5
+    at, jet = scaled(point, fits), functions(point)
+    for k in range(functions.n_coordinates):
+        step = np.zeros((1, functions.n_coordinates))
+        step[0, k] = h
+        up, down = scaled.move(point, step), scaled.move(point, -step)
+        slope = (functions(up).value - functions(down).value) / (2 * h)
+        np.testing.assert_allclose(
+            jet.first[..., k], slope, rtol=1e-5, atol=1e-6 * abs(slope).max()
+        )
+        bend = (functions(up).value + functions(down).value - 2 * jet.value) / h**2
+        size = 1e-3 * (1 + np.abs(jet.second[..., k, k]).max() + np.abs(jet.value).max())
+        np.testing.assert_allclose(jet.second[..., k, k], bend, atol=size)
+        slope = (scaled(up, fits).value - scaled(down, fits).value) / (2 * h)
+        np.testing.assert_allclose(at.gradient[:, k], slope, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_holding_the_estimate_changes_nothing(model, method):
+    free = model.fit(method)
+    covariance = free.varcorr["Subject"].to_numpy()
+    held = model.fit(
+        method, hold={"Residual": free.scale, "sd_Days|Subject": np.sqrt(covariance[1, 1])}
+    )
+    assert held.llf == pytest.approx(free.llf, abs=1e-9)
+    np.testing.assert_allclose(held.params, free.params, rtol=1e-7)
+    assert held.aic == pytest.approx(free.aic - 4)
+
+
+def test_values_held_are_kept(model, fit):
+    held = model.fit(hold={"sigma": 30.0, COR: 0.5, "var_Days|Subject": 25.0})
+    covariance = held.varcorr["Subject"].to_numpy()
+    assert held.converged
+    assert held.llf < fit.llf
+    np.testing.assert_allclose(
+        [held.sigma, covariance[1, 1], covariance[0, 1] / np.sqrt(covariance[0, 0] * 25)],
+        [30.0, 25.0, 0.5],
+        rtol=1e-12,
+    )
+    assert held.held == {"sigma": 30.0, COR: 0.5, "sd_Days|Subject": 5.0}
+
+
+def test_a_covariance_held_at_0_is_the_model_without_it(model, sleep):
+    held = model.fit(hold={"cov_Days.(Intercept)|Subject": 0.0})
+    without = mlm.lmm("Reaction ~ Days + (Days || Subject)", sleep)
+    assert held.llf == pytest.approx(without.llf, abs=1e-9)
+    assert held.bic == pytest.approx(without.bic, abs=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+def test_a_variance_held_at_0_is_the_model_without_it(sleep):
+    one = mlm.lmm("Reaction ~ Days + (1 | Subject)", sleep, hold={"sd_(Intercept)|Subject": 0})
+    assert one.llf == pytest.approx(mlm.lmm("Reaction ~ Days", sleep).llf, abs=1e-9)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_residual_parameters_are_held(structure):
+    data, residual = trial(n_subjects=60, missing=0.1), f"{structure}(visit | subject)"
+    free = mlm.lmm("y ~ visit", data, residual=residual)
+    name, value = free.residual_parameters.index[-1], free.residual_parameters.iloc[-1]
+    same = mlm.lmm("y ~ visit", data, residual=residual, hold={name: value})
+    assert same.llf == pytest.approx(free.llf, abs=1e-9)
+    other = mlm.lmm("y ~ visit", data, residual=residual, hold={name: 0.9 * value})
+    assert other.converged
+    assert other.residual_parameters[name] == pytest.approx(0.9 * value, rel=1e-11)
+    assert other.llf < free.llf
+
+
+def test_a_known_residual_variance_against_the_dense_likelihood(sleep):
+    held = mlm.lmm("Reaction ~ Days + (Days | Subject)", sleep, method="ML", hold={"Residual": 800})
+    v = held.V().to_numpy()
+    r = sleep["Reaction"] - held.params["(Intercept)"] - held.params["Days"] * sleep["Days"]
+    deviance = np.linalg.slogdet(v)[1] + r @ np.linalg.solve(v, r) + 180 * np.log(2 * np.pi)
+    assert held.deviance == pytest.approx(deviance, rel=1e-12)
+
+
+def test_bounds(model, fit):
+    inside = model.fit(bounds={"sd_Days|Subject": (0, 7), "sigma": (None, 26)})
+    assert inside.llf == pytest.approx(fit.llf, abs=1e-9)
+    assert inside.held == {}
+    at = model.fit(bounds={"sd_Days|Subject": (0, 4), "sigma": (None, 24)})
+    held = model.fit(hold={"sd_Days|Subject": 4, "sigma": 24})
+    assert at.held == {"sd_Days|Subject": 4.0, "sigma": 24.0}
+    assert at.llf == pytest.approx(held.llf, abs=1e-9)
+    assert at.aic == pytest.approx(held.aic + 4)
+
+
+def test_a_lower_bound_of_0_on_a_correlation_binds():
+    data = trial(n_subjects=60, missing=0.1, rho=-0.4, site_sd=0.0)
+    free = mlm.lmm("y ~ visit", data, residual="ar1(visit | subject)")
+    assert free.residual_parameters["AR(1)"] < -0.2
+    arguments = {"residual": "ar1(visit | subject)", "bounds": {"AR(1)": (0, 0.9)}}
+    bounded = mlm.lmm("y ~ visit", data, **arguments)
+    assert bounded.held == {"AR(1)": 0.0}
+    assert bounded.llf == pytest.approx(
+        mlm.lmm("y ~ visit", data, residual="homdiag(visit | subject)").llf, abs=1e-9
+    )
+
+
+def test_a_bound_is_released_where_the_criterion_falls_inside(model, sleep):
+    # sigma alone would rise above 26.5 with the slopes' SD held down; both bounds cannot bind.
+    fit = model.fit(bounds={"sd_Days|Subject": (None, 5.5), "sigma": (25.5, 25.65)})
+    assert fit.held["sd_Days|Subject"] == 5.5
+    only = model.fit(bounds={"sd_Days|Subject": (None, 5.5)})
+    assert fit.llf == pytest.approx(only.llf, abs=1e-9)
+
+
+def test_named_start_and_grid(model, fit):
+    started = model.fit(start={"sd_Days|Subject": 40, COR: 0.9})
+    assert started.llf == pytest.approx(fit.llf, abs=1e-9)
+    assert fit.parms is None
+    chosen = model.fit(grid={"sd_Days|Subject": [1, 5, 10], "sigma": [20, 30]})
+    assert chosen.llf == pytest.approx(fit.llf, abs=1e-9)
+    assert chosen.parms.shape == (6, 3)
+    best = chosen.parms.loc[chosen.parms["-2 logLik"].idxmin()]
+    assert (best["sd_Days|Subject"], best["sigma"]) == (5, 30)
+    listed = model.fit(grid=[{COR: 0.0}, {COR: 0.3}])
+    assert (listed.parms["-2 logLik"] >= fit.deviance).all()
+
+
+def test_grid_values_are_those_of_the_held_model(model):
+    chosen = model.fit(
+        grid=[{"sd_Days|Subject": 5, "sd_(Intercept)|Subject": 20, COR: 0.1, "sigma": 26}]
+    )
+    held = model.fit(
+        hold={"sd_Days|Subject": 5, "sd_(Intercept)|Subject": 20, COR: 0.1, "sigma": 26}
+    )
+    assert chosen.parms["-2 logLik"][0] == pytest.approx(held.deviance, abs=1e-9)
+
+
+BAD = {
+    "unknown name": ({"hold": {"sd_Day|Subject": 1}}, r"did you mean 'sd_Days\|Subject'"),
+    "text": ({"hold": {"sigma": "much"}}, r"'sigma'.*finite number"),
+    "negative variance": ({"hold": {"Residual": -1}}, r"'Residual'.*negative"),
+    "correlation above 1": ({"start": {COR: 1.5}}, r"1\.5.*range"),
+    "variance of 0 beside a correlation": ({"hold": {"sd_Days|Subject": 0}}, r"leave the effect"),
+    "impossible": (
+        {"hold": {COR: 0.5, "cov_Days.(Intercept)|Subject": -3}},
+        r"no covariance matrix",
+    ),
+    "bounds that are no pair": ({"bounds": {"sigma": 3}}, r"lower, upper"),
+    "bounds in the wrong order": ({"bounds": {"sigma": (5, 3)}}, r"not below"),
+    "held outside its bounds": (
+        {"hold": {"sigma": 30}, "bounds": {"Residual": (1, 4)}},
+        r"outside its bounds",
+    ),
+    "grid that is a number": ({"grid": 3}, r"dict of lists"),
+    "empty grid": ({"grid": []}, r"no points"),
+    "grid with other names": ({"grid": [{"sigma": 1}, {COR: 0.1}]}, r"same parameters"),
+    "grid too large": ({"grid": {"sigma": range(1, 400), COR: np.zeros(300)}}, r"119700"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
+def test_refusals(model, arguments, message):
+    with pytest.raises(ModelError, match=message):
+        model.fit(**arguments)
