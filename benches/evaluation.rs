@@ -56,11 +56,13 @@ fn main() {
             y: vec![plain(Some(&y))],
             sqrt_weights: None,
             visits: None,
+            series: None,
         };
         let terms = vec![vec![(slopes, true)]; levels];
         let reduce = || {
             let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
-            Reduction::new(rotated, &nesting, &[0.0; N_FIXED], &terms, true).expect("full rank")
+            Reduction::new(rotated, &nesting, &[0.0; N_FIXED], &terms, (0, 0, 0), true)
+                .expect("full rank")
         };
         let pass = median(5, || drop(reduce()));
         let reduction = reduce();

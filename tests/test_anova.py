@@ -295,6 +295,17 @@ def test_types_by_name():
         assert fit.anova(type=name).frame.equals(fit.anova(kind).frame)
 
 
+def test_another_fit_is_compared_by_likelihood():
+    fit, other = mixed("unbalanced"), mixed("unbalanced", coding="contr.sum")
+    small = fit_case("sleepstudy_intercept_ml")
+    table = small.anova(fit_case("sleepstudy_slope_corr_ml"))
+    pd.testing.assert_frame_equal(
+        pd.DataFrame(table), pd.DataFrame(mlm.compare(small, fit_case("sleepstudy_slope_corr_ml")))
+    )
+    with pytest.raises(ModelError, match="not for comparing fits"):
+        fit.anova(other, type=2)
+
+
 def test_refusals():
     fit = mixed("unbalanced")
     with pytest.raises(ModelError, match="type is 4; use 1, 2 or 3"):

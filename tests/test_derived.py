@@ -182,6 +182,7 @@ def test_intervals_of_shares(slopes):
         assert ((table["lower"] > 0) & (table["upper"] < 1)).all()
 
 
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
 def test_several_grouping_factors():
     data = clustered().assign(h=lambda d: (d["g"].astype(int) // 5).astype(str))
     fit = lmm("y ~ x + (1 | h/g)", data)

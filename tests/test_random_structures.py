@@ -299,18 +299,10 @@ NLME = {
 # errors allow for the covariance parameters.)
 GLMMTMB = {
     ("csh(0 + pair | Subject)", "ML"): (
-        -872.18602104,
-        10.4108852,
-        608.755928,
-        0.7866889,
-        476.72549,
+        *(-872.18602104, 10.4108852, 608.755928, 0.7866889, 476.72549),
     ),
     ("ar1(0 + pair | Subject)", "ML"): (
-        -876.75382086,
-        10.8385299,
-        1842.39567,
-        0.8416811,
-        466.753719,
+        *(-876.75382086, 10.8385299, 1842.39567, 0.8416811, 466.753719),
     ),
     ("ar1(0 + pair | Subject)", "REML"): (
         *(-872.45644245, 10.8473647, 1947.482458, 0.8473397, 466.754654),
@@ -339,9 +331,9 @@ def test_agreement_with_nlme(term, method):
     fit = lmm(f"Reaction ~ Days + {term}", in_pairs(), method=method)
     llf, slope, se = NLME[term, method]
     assert_allclose(fit.llf, llf, rtol=0, atol=5e-8)
+    # nlme's variances have six digits or so: the log-likelihood is flat where it stops.
     assert_allclose(fit.params["Days"], slope, rtol=1e-6)
-    # nlme's iteration leaves five digits of the covariance parameters.
-    assert_allclose(fit.bse["(Intercept)"], se, rtol=1e-5)
+    assert_allclose(fit.bse["(Intercept)"], se, rtol=5e-6)
 
 
 @pytest.mark.parametrize(("term", "method"), GLMMTMB, ids=lambda value: value)

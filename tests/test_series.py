@@ -138,9 +138,9 @@ def test_derivatives_are_those_of_differences(residual, random, frame):
     if "arm" in residual.split("|")[1] and "site" in random:
         pytest.skip("arms are within subjects only")
     model = mlm.LMM(f"y ~ x{random}", frame, residual=residual, weights="w")
-    criterion = model._reduced.criterion("REML")
+    criterion = model._reduced(None).criterion("REML")
     fits = np.array([0])
-    theta = model._reduced.residual_start(criterion, fits) + 0.05
+    theta = model._reduced(None).residual_start(criterion, fits) + 0.05
     at = criterion(theta, fits)
     scale = np.abs(np.diag(at.hessian[0])).max()
     for k in range(criterion.n_theta):

@@ -8,7 +8,7 @@ the likelihood makes of these is in `information`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -20,6 +20,7 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.reduced_model import ReducedModel, natural_in_units, structure_of
+from mlmfast.series_covariance import SeriesCovariance
 from mlmfast.unit_covariances import Directions
 
 #: Smallest singular value of the natural parameters by theta, each scaled to 1, that tells them.
@@ -187,6 +188,10 @@ def covariance_parameters(
             )
             continue
         structure = structure_of(term)
+        if isinstance(term.structure, SeriesCovariance):
+            linear = bent = [*linear[:-1], term.structure.stacked(theta[:, s], True)]
+            blocks += _series_blocks(structure, arms, n_arms, theta[:, s], unit)
+            continue
         # With a scale one structure holds all arms, and names them itself.
         several = n_arms > 1 and not isinstance(structure, ScaledCovariance)
         prefix = f"{next(arms)}: " if several else ""
@@ -294,6 +299,24 @@ def _directions(directions: Directions, theta: FloatArray) -> tuple[FloatArray, 
     linear = bent.copy()
     linear[:, 1 + t :] = 0.0
     return linear, bent
+
+
+def _series_blocks(
+    structure: CovarianceStructure,
+    arms: Iterator[str],
+    n_arms: int,
+    theta: FloatArray,
+    unit: float,
+) -> list[ParameterBlock]:
+    """One block an arm; the core's coordinates are theta, natural parameters are free."""
+    out = []
+    for own, arm in zip(np.split(theta, n_arms, axis=1), arms, strict=True):
+        inverse, hessian, _ = _natural_chart(structure, own)
+        bend = -np.einsum("em,mij->eij", inverse, hessian)
+        second = inverse.T @ bend @ inverse
+        prefix = f"{arm}: " if n_arms > 1 else ""
+        out.append(_residual_block(structure, prefix, own, unit, inverse, second))
+    return out
 
 
 def _entries_by_natural(

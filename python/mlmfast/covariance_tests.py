@@ -12,6 +12,7 @@ from scipy import stats
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.degrees_of_freedom import FittedRows, no_rows
 from mlmfast.errors import ModelError
+from mlmfast.information import Information
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -58,21 +59,28 @@ def table_of(rows: FittedRows | None) -> ParameterTable:
     about = rows.information
     parameters = about.parameters
     fixed = np.array(parameters.fixed, dtype=np.bool_)
-    by = parameters.by_free
-    matrices = []
-    for kind in ("observed", "expected"):
-        matrix = by @ about.covariance(kind) @ by.T
-        matrix[fixed] = matrix[:, fixed] = np.nan
-        matrices.append((matrix + matrix.T) / 2)
+    observed, n_observed = _covariance(about, "observed", fixed)
+    try:
+        expected, n_expected = _covariance(about.with_covariances(), "expected", fixed)
+    except ModelError:
+        # Series too long for covariance matrices have the observed information alone.
+        expected, n_expected = np.full_like(observed, np.nan), 0
     return ParameterTable(
         parameters.names,
         parameters.kinds,
         parameters.values,
         fixed,
-        matrices[0],
-        matrices[1],
-        (about.n_unidentified("observed"), about.n_unidentified("expected")),
+        observed,
+        expected,
+        (n_observed, n_expected),
     )
+
+
+def _covariance(about: Information, kind: str, fixed: BoolArray) -> tuple[FloatArray, int]:
+    by = about.parameters.by_free
+    matrix = by @ about.covariance(kind) @ by.T
+    matrix[fixed] = matrix[:, fixed] = np.nan
+    return (matrix + matrix.T) / 2, about.n_unidentified(kind)
 
 
 def parameter_series(fit: LMMResult) -> pd.Series[float]:
@@ -87,6 +95,15 @@ def parameter_covariance(fit: LMMResult, information: str) -> pd.DataFrame:
         raise ModelError(f"information is {information!r}; use 'observed' or 'expected'")
     table = parameter_table(fit)
     matrix = table.observed if information == "observed" else table.expected
+    if (
+        information == "expected"
+        and not np.isfinite(matrix).any()
+        and np.isfinite(table.observed).any()
+    ):
+        raise ModelError(
+            "the expected information needs covariance matrices of the residuals, and these series "
+            "are too long for them; use information='observed'"
+        )
     names = list(table.names)
     return pd.DataFrame(matrix, index=names, columns=names)
 

@@ -28,6 +28,7 @@ from mlmfast.covariance_parameters import (
 from mlmfast.criterion import Criterion
 from mlmfast.errors import ModelError
 from mlmfast.reduced_model import ReducedModel
+from mlmfast.series_covariance import SeriesCovariance
 
 #: Scaled information below which the data do not tell a combination of parameters.
 _UNIDENTIFIED = 1e-9
@@ -137,6 +138,10 @@ class Information:
         # -tr(P V_i P V_j).
         out = -(first.T @ self.linear.logdet_second @ first)
         return np.asarray(0.25 * (out + out.T))
+
+    def with_covariances(self) -> Information:
+        """The information with what derivatives of the covariances themselves tell: this one."""
+        return self
 
     @cached_property
     def _inverses(self) -> dict[str, tuple[FloatArray, int]]:
@@ -284,6 +289,12 @@ def information_of(
     parameters = covariance_parameters(model, criterion, theta, singular, scale, fit)
     if not model.profiled:
         core = _core_derivatives(model, criterion, parameters.linear, criterion.entries, fit)
+    if model.blocks and isinstance(model.blocks[-1].structure, SeriesCovariance):
+        from mlmfast.series_information import SeriesInformation
+
+        return SeriesInformation(
+            model, criterion, parameters, core, scale, fit, theta, tuple(singular)
+        )
     return Information(model, criterion, parameters, core, scale, fit, theta)
 
 

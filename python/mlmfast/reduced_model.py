@@ -95,6 +95,13 @@ class ReducedModel:
         """The criterion of ``method`` ("REML" or "ML")."""
         return Criterion(self.core, self.blocks, self.level_sizes, method == "REML")
 
+    def response(self, fit: int) -> FloatArray:
+        """Response of a fit, offset subtracted, shape (n,)."""
+        memory = self.y_scaling[fit].values
+        assert memory is not None, "a response is a column of numbers"
+        values, first, stride = memory
+        return values[first : first + stride * (self.design.n_obs - 1) + 1 : stride]
+
     @property
     def iterative(self) -> _core.IterativeReduction | None:
         """The core, where it is the iterative engine's."""

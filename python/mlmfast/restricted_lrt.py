@@ -6,9 +6,9 @@ For y = X beta + Z b + e with Var b = lambda sigma^2 I, and lambda = 0 under the
     N = sum_s lambda mu_s w_s^2 / (1 + lambda mu_s)
     D = sum_s w_s^2 / (1 + lambda mu_s) + sum of n - p - K more w^2
 
-with mu_s the K eigenvalues of Z'(I - X(X'X)^-1 X')Z and w_s independent standard normal (Crainiceanu and
-Ruppert 2004, JRSS B 66:165, theorem 1). For the likelihood ratio n - p before the logarithm is n, and
-the second sum has the eigenvalues of Z'Z.
+with mu_s the K eigenvalues of Z'(I - X(X'X)^-1 X')Z and w_s independent standard normal (Crainiceanu
+and Ruppert 2004, JRSS B 66:165, theorem 1). For the likelihood ratio n - p before the logarithm is
+n, and the second sum has the eigenvalues of Z'Z.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _suprema(
     xi_times: FloatArray,
     factor: int,
 ) -> FloatArray:
-    """The supremum over lambda of each draw: the best of a grid, then Newton's steps in log lambda."""
+    """The supremum over lambda of each draw: best of a grid, then Newton's steps in log lambda."""
     total = squares.sum(axis=1) + remainder
     largest = float(max(mu.max(initial=0.0), 1e-300))
     grid = np.exp(_GRID) / largest

@@ -282,6 +282,8 @@ class LMMResult:
         if fits and isinstance(fits[0], LMMResult):
             from mlmfast.compare_fits import compare
 
+            if (type, ddf, definition, chisq) != (3, None, None, False):
+                raise ModelError("type, ddf, definition and chisq are not for comparing fits")
             return compare(self, *fits, **comparison)
         if len(fits) > 1 or comparison:
             raise ModelError("anova takes one type of test, or fits to compare with")
@@ -889,10 +891,10 @@ class LMMResult:
         >>> round(test.statistic, 3), test.df, test.method
         (42.837, 2, 'mixture')
         """
-        from mlmfast.variance_tests import test_variance
+        from mlmfast.variance_tests import variance_test
 
         source = self._needs_source("a test of a variance")
-        return test_variance(source, self._record, term, method, n, seed)
+        return variance_test(source, self._record, term, method, n, seed)
 
     def ranova(self) -> pd.DataFrame:
         """Likelihood-ratio tests of leaving out each random effect, as lmerTest's ``ranova``.

@@ -81,7 +81,7 @@ class VarianceTest:
         )
 
 
-def test_variance(
+def variance_test(
     source: FitSource,
     record: FitRecord,
     term: str,

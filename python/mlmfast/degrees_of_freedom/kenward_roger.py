@@ -77,7 +77,7 @@ class KenwardRoger(DegreesOfFreedom):
         )
 
     def _information(self, fitted: FittedRows) -> Information:
-        return fitted.information
+        return fitted.information.with_covariances()
 
     def _check_adjusted(self, adjusted: FloatArray) -> None:
         """Second derivatives of V, or observed information far from expected, may undo Phi."""
@@ -137,7 +137,7 @@ class KenwardRogerExpected(KenwardRogerLinear):
     information: ClassVar[str] = "expected"
 
     def _information(self, fitted: FittedRows) -> Information:
-        return fitted.information_of_all
+        return fitted.information_of_all.with_covariances()
 
 
 class KenwardRoger2009(KenwardRoger):

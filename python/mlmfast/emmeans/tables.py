@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mlmfast.emmeans.joint import JointTests
 
 
+_TIDY_NAMES = {"SE": "std_error", "lower": "conf_low", "upper": "conf_high", "t_ratio": "statistic"}
+
+
 class EstimateTable(TableResult):
     """Estimates of labelled linear functions; base of `EMMeans` and `Contrasts`.
 
@@ -97,14 +100,7 @@ class EstimateTable(TableResult):
     def tidy(self) -> pd.DataFrame:
         """Labels, estimate, std_error, df, conf_low, conf_high, statistic, p_value."""
         frame = self.frame if self._is_tested else self._computed(self.level, 0.0, tested=True)
-        names = {
-            self._estimate_name: "estimate",
-            "SE": "std_error",
-            "lower": "conf_low",
-            "upper": "conf_high",
-            "t_ratio": "statistic",
-        }
-        return frame.rename(columns=names)
+        return frame.rename(columns={self._estimate_name: "estimate", **_TIDY_NAMES})
 
     def test(
         self, null: float = 0.0, *, adjust: str | None = None, joint: bool = False, by: Any = ...
@@ -277,10 +273,9 @@ class EstimateTable(TableResult):
             family = f"for a family of {self._n_means} means"
         else:
             family = f"for {', '.join(map(str, sorted(sizes)))} rows"
-        intervals = "P values and intervals"
         if self.adjust in {"holm", "hochberg", "hommel", "BH", "fdr", "BY"}:
             return f"P values adjusted: {self.adjust} {family}; intervals by bonferroni"
-        return f"{intervals} adjusted: {self.adjust} {family}"
+        return f"P values and intervals adjusted: {self.adjust} {family}"
 
     def _tables(self) -> list[Table]:
         own = self._functions.own_labels
