@@ -8,7 +8,7 @@ use std::time::Instant;
 use mlmfast::criterion::evaluate;
 use mlmfast::elimination::Entry;
 use mlmfast::nesting::Nesting;
-use mlmfast::reduction::Reduction;
+use mlmfast::reduction::{Basis, Reduction};
 use mlmfast::rows::{Column, RowColumns, Values, rotate};
 
 const N_ROWS: usize = 200_000;
@@ -58,7 +58,7 @@ fn main() {
             visits: None,
             series: None,
         };
-        let terms = vec![vec![(slopes, true)]; levels];
+        let terms = vec![vec![(slopes, Basis::Orthonormal)]; levels];
         let reduce = || {
             let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
             Reduction::new(rotated, &nesting, &[0.0; N_FIXED], &terms, (0, 0, 0), true)

@@ -34,9 +34,11 @@ class SomeFits:
     chosen: IntArray
 
     def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
+        """The criterion of the listed fits."""
         return self.criterion(theta, self.chosen[fits])
 
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        """See `Criterion.move`."""
         return self.criterion.move(theta, step)
 
 
