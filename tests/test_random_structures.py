@@ -183,6 +183,11 @@ def test_every_fit_of_a_trial_is_certified():
     check_trial(fits_of(range(170)))
 
 
+def test_a_step_beyond_the_covariances_is_brought_back():
+    # Three scoring steps at once lead out of the positive definite matrices here.
+    assert fits_of([309])[0][1].converged
+
+
 @pytest.mark.slow
 def test_every_fit_of_a_long_trial_is_certified():
     check_trial(fits_of(range(1020)))

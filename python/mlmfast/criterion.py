@@ -70,10 +70,13 @@ class TermBlock:
 
     def theta(self, matrix: FloatArray) -> FloatArray:
         """Parameters of covariances near ``matrix``, shape (a, n_theta)."""
-        if not self.by_row or len(matrix) == 1:
+        if not self.by_row:
             return self.shared.theta(matrix)
         if len(matrix) == 0:
             return np.empty((0, self.structure.n_theta))
+        if not self.is_residual:
+            # Beyond the end of a scoring step there may be no covariance; `us` sees to it itself.
+            matrix = np.stack([floor_eigenvalues(m[None], 0.0, 0.0)[0] for m in matrix])
         return np.stack([self.shared.theta(m[None])[0] for m in matrix])
 
     def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
