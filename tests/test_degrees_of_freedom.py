@@ -251,7 +251,7 @@ def test_parameters_that_the_data_do_not_tell_are_left_out():
     alone = mlm.lmm("y ~ x", data, residual="cs(visit | subject)")
     assert_allclose(fit.df, alone.df, rtol=1e-5)
     assert "cannot be told apart" in " ".join(fit.certificate.boundary)
-    assert "told apart" in str(fit.summary())
+    assert "cannot be told apart" in " ".join(str(fit.summary()).split())
 
 
 def test_an_adjusted_covariance_that_is_none_is_refused():
