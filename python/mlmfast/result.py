@@ -809,19 +809,21 @@ class LMMResult:
         return Plots(self)
 
     def influence(self, cluster: object = None) -> Influence:
-        """Cook's D, DFBETAS, MDFFITS, COVRATIO and leverage by cluster and by observation.
+        """Cook's D, DFBETAS, MDFFITS, COVRATIO, PRESS, leverage by cluster and by observation.
 
-        Exact for the fixed effects with the covariance parameters held at their estimates.
+        Exact for the fixed effects with the covariance parameters held at their estimates;
+        ``influence().one_step()`` lets the covariance parameters follow by one step.
 
         Parameters
         ----------
         cluster
-            Rows left out together, as in `robust`; by default the outermost grouping factor.
+            Rows left out together, as in `robust`, or levels of a crossed or inner factor; by
+            default the outermost grouping factor.
 
         Raises
         ------
         ModelError, DataError
-            For clusters the model says are correlated, or that are not known.
+            For clusters that are not known, or rows correlated in sets too large for matrices.
         """
         from mlmfast.influence import influence
 
@@ -851,8 +853,13 @@ class LMMResult:
         interval
             "confidence" for x'beta + z'g (x'beta if marginal), "prediction" for a new response
             (of a new cluster if marginal): a data frame with columns fit, lower and upper, by
-            normal quantiles, the covariance parameters taken as known. Conditional intervals
-            need the rows of the fit, so a loaded fit has none.
+            t quantiles with the degrees of freedom of the fit's ``ddf``. Satterthwaite's are
+            2 v^2 / (g'W g), with v the whole variance of the error and g its exact derivatives by
+            the covariance parameters; Kenward and Roger's also add to v what estimating the
+            parameters costs (linear form); the other methods give those of x'beta. Normal
+            quantiles serve where matrices would be too large: clusters of more than 2,000 rows,
+            long series, crossed designs with thousands of levels. Conditional intervals need the
+            rows of the fit, so a loaded fit has none.
         level
             Level of the interval.
         offset
@@ -865,7 +872,7 @@ class LMMResult:
         >>> new = pd.DataFrame({"Days": [10], "Subject": ["308"]})
         >>> fit.predict(new, interval="confidence").round(1)
              fit  lower  upper
-        0  450.3  419.3  481.4
+        0  450.3  419.0  481.7
         """
         from mlmfast.prediction import predict
 

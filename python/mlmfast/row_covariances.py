@@ -92,6 +92,44 @@ class RowCovariances:
             at += r
         return first, bends
 
+    def noise(self) -> tuple[FloatArray, FloatArray]:
+        """Derivatives of each row's residual variance, (n, r), and the variances, (n,)."""
+        about = self.about
+        rows = np.arange(about.model.design.n_obs)[:, None]
+        slopes = np.zeros((len(rows), about.parameters.first.shape[1]))
+        at = 0
+        for b, block in enumerate(about.parameters.blocks):
+            r = block.first.shape[1]
+            if b >= len(about.model.order):
+                for k in range(r):
+                    slopes[:, at + k] = self._noise_slope(b, block, k, rows)
+            at += r
+        if about.model.profiled:
+            values = about.scale * self._unit * self._identity(rows)
+        else:
+            stack = about.criterion.covariances(about.theta)[-1][0]
+            matrices = stack[None] if stack.ndim == 2 else stack[0]
+            values = self._unit * self._spread_residual(rows)(matrices)
+        return slopes, values[:, 0, 0]
+
+    def _noise_slope(self, b: int, block: ParameterBlock, k: int, rows: IntArray) -> FloatArray:
+        if self.about.model.profiled:
+            return self._identity(rows)[:, 0, 0]
+        return self._spread_residual(rows)(self._of_residual(b, block)[0][k])[:, 0, 0]
+
+    def effect_slopes(self) -> list[list[FloatArray]]:
+        """Derivatives of every term's G, terms in the formula's order, by each parameter."""
+        about = self.about
+        zero = [np.zeros((len(term.names),) * 2) for term in about.model.design.random]
+        out = []
+        for b, block in enumerate(about.parameters.blocks):
+            for k in range(block.first.shape[1]):
+                own = list(zero)
+                if b < len(about.model.order):
+                    own[about.model.order[b]] = self._of_term(b, block)[0][k]
+                out.append(own)
+        return out
+
     def _of_term(self, b: int, block: ParameterBlock) -> tuple[FloatArray, Bends]:
         """Derivatives of a term's G by its free parameters."""
         structure = self.about.criterion.terms[b].shared

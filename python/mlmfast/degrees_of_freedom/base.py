@@ -150,6 +150,15 @@ class DegreesOfFreedom(ABC):
         if self.needs_reml and not reml:
             raise ModelError(f"ddf={self.name!r} needs a REML fit: {self.why_reml}")
 
+    #: Information of the covariance parameters whose inverse the method uses; None for none.
+    information: ClassVar[str | None] = None
+    #: Does the method adjust standard errors for the covariance parameters' uncertainty?
+    adjusts: ClassVar[bool] = False
+
+    def about(self, fitted: FittedRows) -> Information:
+        """The information of the covariance parameters that the method goes by."""
+        return fitted.information
+
     def of_rows(self, basis: TestBasis, rows: FloatArray) -> FloatArray:
         """Degrees of freedom of each of m contrasts, rows of shape (m, rank); shape (m,).
 
