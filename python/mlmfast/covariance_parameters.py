@@ -159,6 +159,7 @@ def covariance_parameters(
     singular: Sequence[bool],
     sigma2: float,
     fit: int = 0,
+    covariances: list[FloatArray] | None = None,
 ) -> CovarianceParameters:
     """Covariance parameters of one fit.
 
@@ -173,9 +174,11 @@ def covariance_parameters(
         Residual variance of the scaled response where it is profiled out, else 1.
     fit
         Which response.
+    covariances
+        What ``criterion.covariances(theta)`` gives, where it is known.
     """
     unit = float(model.core.y_scale[fit] / model.y_scaling[fit].scale) ** 2
-    linear = criterion.covariances(theta)
+    linear = criterion.covariances(theta) if covariances is None else covariances
     bent = linear
     blocks: list[ParameterBlock] = []
     arms = iter(() if model.design.residual is None else model.design.residual.arms)

@@ -171,6 +171,13 @@ class ReducedModel:
 
     def effects_map(self, block: int) -> FloatArray:
         """K with g = K (g in the reduction's basis) for a term, shape (q, q)."""
+        return self._effects_maps[block]
+
+    @cached_property
+    def _effects_maps(self) -> tuple[FloatArray, ...]:
+        return tuple(map(self._effects_map, range(len(self.order))))
+
+    def _effects_map(self, block: int) -> FloatArray:
         term = self.blocks[block]
         basis = self.core.bases[term.level][term.stretch, term.stretch]
         columns = self.z_scaling[self.order[block]]
