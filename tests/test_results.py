@@ -10,6 +10,7 @@ from scipy import stats
 
 import mlmfast as mlm
 
+from .cases import data_of
 from .fitting import estimates, lmm
 from .problems import MODELS, Oracle, formula_of, group_labels, nested_frame
 
@@ -160,3 +161,16 @@ def test_one_row_of_model_figures(fit):
     found = row.select_dtypes("number").to_numpy().ravel()
     for value in (fit.llf, fit.aic, fit.bic, fit.nobs):
         assert np.any(np.isclose(found, value, rtol=1e-12))
+
+
+def test_an_interaction_by_lme4s_name_has_lme4s_labels():
+    data = data_of("pastes_nested_reml")
+    fit = mlm.lmm("strength ~ 1 + (1 | batch/cask)", data)
+    ours, theirs = fit.ranef["batch:cask"], fit.ranef["cask:batch"]
+    assert ours.index[0] == "A:a"
+    assert theirs.index[0] == "a:A"
+    assert theirs.loc["b:C", "(Intercept)"] == ours.loc["C:b", "(Intercept)"]
+    assert (
+        fit.ranef_cov["cask:batch"]["b:C"].iloc[0, 0]
+        == fit.ranef_cov["batch:cask"]["C:b"].iloc[0, 0]
+    )

@@ -15,7 +15,7 @@ from mlmfast.certificate import Certificate
 from mlmfast.criterion import Criterion
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.grouping_names import ByGroup
+from mlmfast.grouping_names import ByGroup, respelled_dict
 from mlmfast.model_frame import ModelFrame
 from mlmfast.random_effects import ConditionalEffects, conditional_effects
 from mlmfast.record import FitRecord
@@ -563,14 +563,19 @@ class LMMResult:
 
     @cached_property
     def ranef(self) -> dict[str, pd.DataFrame]:
-        """BLUPs by grouping factor: the conditional means E(g | y), one row a level."""
+        """BLUPs by grouping factor: the conditional means E(g | y), one row a level.
+
+        Levels of an interaction ``"a:b"`` are labelled ``"a1:b1"``; under lme4's name of it,
+        ``ranef["b:a"]``, they are ``"b1:a1"``.
+        """
         return ByGroup(
             {
                 group.name: pd.DataFrame(
                     effects.mean, index=pd.Index(group.labels, name=group.name), columns=names
                 )
                 for group, names, effects in self._by_group()
-            }
+            },
+            lambda frame, spell: frame.rename(index=spell).rename_axis(spell(str(frame.index.name))),
         )
 
     @cached_property
@@ -591,7 +596,8 @@ class LMMResult:
                     )
                 }
                 for group, names, effects in self._by_group()
-            }
+            },
+            respelled_dict,
         )
 
     @cached_property
