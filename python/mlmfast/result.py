@@ -575,7 +575,9 @@ class LMMResult:
                 )
                 for group, names, effects in self._by_group()
             },
-            lambda frame, spell: frame.rename(index=spell).rename_axis(spell(str(frame.index.name))),
+            lambda frame, spell: frame.rename(index=spell).rename_axis(
+                spell(str(frame.index.name))
+            ),
         )
 
     @cached_property
