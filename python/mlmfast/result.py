@@ -545,7 +545,9 @@ class LMMResult:
                 )
                 for group, names, effects in self._by_group()
             },
-            lambda frame, spell: frame.rename(index=spell).rename_axis(spell(str(frame.index.name))),
+            lambda frame, spell: frame.rename(index=spell).rename_axis(
+                spell(str(frame.index.name))
+            ),
         )
 
     @cached_property
@@ -1174,7 +1176,7 @@ class LMMResult:
     def _needs_source(self, what: str) -> FitSource:
         if self._source is None:
             raise ModelError(
-                f"{what} needs the rows of the data, and a loaded fit holds none; fit the model "
-                "again, or use predict(newdata)"
+                f"a loaded fit holds no rows of the data, from which {what} would be computed; fit "
+                "the model again, or use predict(newdata)"
             )
         return self._source
