@@ -174,3 +174,14 @@ def test_an_interaction_by_lme4s_name_has_lme4s_labels():
         fit.ranef_cov["cask:batch"]["b:C"].iloc[0, 0]
         == fit.ranef_cov["batch:cask"]["C:b"].iloc[0, 0]
     )
+
+
+def test_responses_of_all_rows_serve_where_the_model_leaves_some_out(sleepstudy):
+    data = sleepstudy.copy()
+    data.loc[[3, 60], "Days"] = np.nan
+    model = mlm.LMM("Reaction ~ Days + (1 | Subject)", data)
+    Y = data["Reaction"].to_numpy()[:, None] * np.array([1.0, 2.0])
+    used = data["Days"].notna().to_numpy()
+    np.testing.assert_array_equal(model.fit_many(Y).llf, model.fit_many(Y[used]).llf)
+    with pytest.raises(mlm.DataError, match=r"\(178, n_fits\) is needed.*or 180 rows"):
+        model.fit_many(Y[:100])

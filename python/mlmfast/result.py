@@ -1235,7 +1235,7 @@ class LMMResult:
     def _needs_source(self, what: str) -> FitSource:
         if self._source is None:
             raise ModelError(
-                f"{what} needs the rows of the data, and a loaded fit holds none; fit the model "
-                "again, or use predict(newdata)"
+                f"a loaded fit holds no rows of the data, from which {what} would be computed; fit "
+                "the model again, or use predict(newdata)"
             )
         return self._source

@@ -20,6 +20,7 @@ from mlmfast.covariance_functions import check_engine
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.fit import fit_covariance
+from mlmfast.grouping_names import known_group
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduced_model import reduce_design
 from mlmfast.report.printed_frame import PrintedFrame, printed
@@ -191,7 +192,8 @@ def _find(design: Design, name: str) -> tuple[int, list[int]]:
         if len(terms) == 1:
             names.setdefault(group, (terms[0], list(range(len(design.random[terms[0]].names)))))
     squeezed = {"".join(key.split()): value for key, value in names.items()}
-    found = squeezed.get("".join(str(name).split()))
+    wanted = "".join(str(name).split())
+    found = squeezed.get(known_group(wanted, squeezed) or wanted)
     if found is not None:
         return found
     near = get_close_matches(str(name), names, n=1)
