@@ -150,3 +150,14 @@ def test_levels_that_are_all_new():
     conditional = fit.predict(new, interval="prediction", new_levels="population")
     marginal = fit.predict(new, ranef=False, interval="prediction")
     np.testing.assert_allclose(conditional, marginal, rtol=1e-10)
+
+
+@pytest.mark.parametrize("ddf", ["satterthwaite", "kenward-roger"])
+def test_estimates_with_random_effects_are_predictions(sleepstudy, ddf):
+    fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy, ddf=ddf)
+    random = {"Subject": {"309": {"(Intercept)": 1, "Days": 3}}}
+    test = fit.estimate("(Intercept) + 3 * Days", random=random).table.iloc[0]
+    new = {"Days": [3.0], "Subject": ["309"]}
+    found = fit.predict(new, interval="confidence").iloc[0]
+    expected = test[["estimate", "lower", "upper"]].to_numpy(dtype=float)
+    np.testing.assert_allclose(found.to_numpy(), expected, rtol=1e-10)

@@ -725,7 +725,7 @@ class LMMResult:
         {'day 0': 6.825, 'day 5': 9.581}
         >>> slope = fit.estimate("Days", random={"Subject": {"308": {"Days": 1}}})
         >>> round(slope.estimate, 3), round(slope.se, 3), round(slope.df, 1)
-        (19.666, 2.593, 121.5)
+        (19.666, 2.336, 70.3)
         """
         if random is not None:
             from mlmfast.effect_estimates import effect_estimate
