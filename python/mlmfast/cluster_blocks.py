@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.clusters import correlated_codes
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.errors import DataError, ModelError
 from mlmfast.factor import cross_factors
@@ -118,7 +119,7 @@ def _named(source: FitSource, record: FitRecord, name: str) -> GroupingFactor:
 
 
 def _check_independent(design: Design, clusters: GroupingFactor) -> None:
-    blocks = [(factor.name, factor.codes, factor.n_levels) for factor in design.factors]
+    blocks = [(factor.name, *correlated_codes(factor)) for factor in design.factors]
     if design.residual is not None:
         units = design.residual
         blocks.append((units.subject.name, units.units, units.n_units))
@@ -143,7 +144,8 @@ def cluster_blocks(
     """
     residual = design.working_response - fixed_part(design, record)
     columns = [design.x[j] for j in record.kept]
-    simple = compressed and design.residual is None and design.weights is None
+    related = any(factor.relationship is not None for factor in design.factors)
+    simple = compressed and design.residual is None and design.weights is None and not related
     for rows in clusters_by_size(clusters.codes, clusters.n_levels):
         positions = cast(IntArray, clusters.codes[rows[:, 0]].astype(np.intp))
         if simple and rows.shape[1] > _WORTH_IT * (_n_effects(design, rows[0]) + len(columns)):

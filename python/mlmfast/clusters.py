@@ -14,8 +14,9 @@ from mlmfast.errors import ModelError
 def independent_clusters(design: Design, levels: Sequence[int]) -> tuple[CodeArray, int]:
     """The cluster of each row, shape (n,), and the number of clusters.
 
-    The levels of the outermost factor where all others are nested in it; with crossed factors the
-    connected parts of the design (rows are connected by a shared level), most often a single one.
+    The levels of the outermost factor where all others, and the subjects of a residual covariance,
+    are nested in it; otherwise the connected parts of the design (rows are connected by a shared
+    level, by related levels or by a shared subject), most often a single one.
 
     Parameters
     ----------
@@ -33,24 +34,55 @@ def independent_clusters(design: Design, levels: Sequence[int]) -> tuple[CodeArr
     >>> independent_clusters(Design(np.zeros(4), (), (), factors), (0, 1))[0].tolist()
     [0, 0, 0, 1]
     """
-    factors = [design.factors[f] for f in levels]
-    outermost = factors[0]
-    if are_nested(design, levels):
+    if levels and clusters_are_levels(design, levels):
+        outermost = design.factors[levels[0]]
         return outermost.codes, outermost.n_levels
+    groups = [correlated_codes(design.factors[f]) for f in levels]
+    if design.residual is not None:
+        groups.append((design.residual.units, design.residual.n_units))
+    if not groups:
+        return np.arange(design.n_obs, dtype=np.int32), design.n_obs
+    return _connected(groups)
+
+
+def clusters_are_levels(design: Design, levels: Sequence[int]) -> bool:
+    """Whether rows of different levels of the outermost factor are independent."""
+    outermost = design.factors[levels[0]]
+    if any(design.factors[f].relationship is not None for f in levels):
+        return False
+    residual = design.residual
+    if residual is not None and not is_within(residual.units, residual.n_units, outermost.codes):
+        return False
+    return are_nested(design, levels)
+
+
+def correlated_codes(factor: GroupingFactor) -> tuple[CodeArray, int]:
+    """Levels of a factor, or where they are related the connected parts of them, by row."""
+    if factor.relationship is None:
+        return factor.codes, factor.n_levels
+    families = factor.relationship.families
+    return families[factor.codes].astype(np.int32), int(families.max()) + 1
+
+
+def _connected(groups: Sequence[tuple[CodeArray, int]]) -> tuple[CodeArray, int]:
+    """Connected parts of rows that share a level of some grouping."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     # Levels are joined where a row has both; each factor is joined to the first through the rows.
-    offsets = np.cumsum([0, *(f.n_levels for f in factors)])
-    from_level = np.concatenate([outermost.codes] * (len(factors) - 1))
-    pairs = zip(factors[1:], offsets[1:], strict=False)
-    to_level = np.concatenate([f.codes + offset for f, offset in pairs])
+    first = groups[0][0]
+    offsets = np.cumsum([0, *(n for _, n in groups)])
+    from_level = np.concatenate([first] * (len(groups) - 1)) if len(groups) > 1 else first[:0]
+    to_level = [codes + offset for (codes, _), offset in zip(groups[1:], offsets[1:], strict=False)]
     edges = coo_array(
-        (np.ones(len(from_level), dtype=np.int8), (from_level, to_level)),
+        (
+            np.ones(len(from_level), dtype=np.int8),
+            (from_level, np.concatenate(to_level) if to_level else first[:0]),
+        ),
         shape=(offsets[-1], offsets[-1]),
     )
     n_clusters, of_level = connected_components(edges, directed=False)
-    return np.asarray(of_level[outermost.codes], dtype=np.int32), int(n_clusters)
+    return np.asarray(of_level[first], dtype=np.int32), int(n_clusters)
 
 
 def nestings(design: Design, levels: Sequence[int]) -> list[tuple[str, str]]:
@@ -87,6 +119,9 @@ def check_distinct(design: Design) -> None:
             a, b = design.factors[other.factor], design.factors[term.factor]
             if not shared or a.n_levels != b.n_levels or not _is_nested(b, a):
                 continue
+            if a is not b and (a.relationship is None) != (b.relationship is None):
+                # Related effects beside independent ones: their variances differ in what they tie.
+                continue
             same = (
                 f"grouping factors {a.name!r} and {b.name!r} are the same factor (each level of "
                 "one is one level of the other)"
@@ -107,8 +142,11 @@ def are_nested(design: Design, levels: Sequence[int]) -> bool:
 
 def _is_nested(inner: GroupingFactor, outer: GroupingFactor) -> bool:
     """Whether every level of ``inner`` is met with one level of ``outer`` only."""
-    if inner is outer:
-        return True
-    parent = np.zeros(inner.n_levels, dtype=np.int32)
-    parent[inner.codes] = outer.codes
-    return bool((parent[inner.codes] == outer.codes).all())
+    return inner is outer or is_within(inner.codes, inner.n_levels, outer.codes)
+
+
+def is_within(codes: CodeArray, n_levels: int, outer: CodeArray) -> bool:
+    """Whether every code is met with one code of ``outer`` only."""
+    parent = np.zeros(n_levels, dtype=np.int32)
+    parent[codes] = outer
+    return bool((parent[codes] == outer).all())

@@ -17,7 +17,9 @@ from mlmfast.factor import Factor, cross_factors
 from mlmfast.formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
+from mlmfast.relationship import with_relationships
 from mlmfast.random_structure import check_not_residual, term_structure
+from mlmfast.residual_formula import PRODUCT
 from mlmfast.residual_scale import parse_scale, scale_design
 from mlmfast.residual_structure import (
     independent_rows,
@@ -75,6 +77,7 @@ def build_model_frame(
     residual: str | None = None,
     residual_scale: str | None = None,
     lin: Any = None,
+    cov: Mapping[str, Any] | None = None,
 ) -> ModelFrame:
     """Read a model's columns from data.
 
@@ -104,6 +107,7 @@ def build_model_frame(
     fixed = build_model_matrix(parsed.fixed, frame, contrasts)
     random = [_random_matrix(term, frame, contrasts) for term in parsed.random]
     factors, positions = _factors(parsed.random, frame)
+    factors = with_relationships(factors, cov)
     scaled = scale is not None
     residuals = None if within is None else residual_design(within, frame, lin, scaled)
     if residuals is not None and not factors:
@@ -130,7 +134,8 @@ def build_model_frame(
     check_identified(design)
     if residuals is None and design.weights is None:
         for term, position, matrix in zip(parsed.random, positions, random, strict=True):
-            check_not_residual(term, matrix, factors[position].codes)
+            if factors[position].relationship is None:
+                check_not_residual(term, matrix, factors[position].codes)
     return ModelFrame(
         design,
         fixed.spec,
@@ -158,11 +163,19 @@ def check_identified(design: Design) -> None:
                 f"grouping factor {factor.name!r} has 1 level ({factor.labels[0]!r}); a random "
                 "effect needs at least 2"
             )
-        if factor.n_levels >= n:
+        if factor.n_levels >= n and factor.relationship is None and not _is_correlated(design):
             raise ModelError(
                 f"grouping factor {factor.name!r} has as many levels as there are rows ({n}); its "
                 "effects cannot be told from the residual: leave the term out"
             )
+
+
+def _is_correlated(design: Design) -> bool:
+    """Whether residuals are correlated, so that independent effects of rows are something else."""
+    residual = design.residual
+    if residual is None or residual.formula is None:
+        return False
+    return not set(residual.formula.structure.split(PRODUCT)) <= {"diag", "homdiag"}
 
 
 def _check_columns(design: Design) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.crossed_prediction import crossed_error_variance
 from mlmfast.errors import DataError, ModelError
@@ -158,7 +159,7 @@ def _half_width(
     if rows.n_rows == 0:
         return np.empty(0)
     source = fit._needs_source("an interval around random effects") if rows.codes else None
-    if source is not None and record.is_crossed:
+    if source is not None and not isinstance(source.model.core, _core.Reduction):
         variance = crossed_error_variance(rows, record, source)
     else:
         variance = error_variance(rows, record, None if source is None else source.design)
