@@ -187,9 +187,12 @@ def _cluster_rows(source: FitSource, record: FitRecord, cluster: object) -> IntA
     design, label = source.design, _label(cluster)
     outermost = design.factors[record.levels[0]]
     where, known = [outermost], f"the outermost grouping factor {outermost.name!r}"
-    if not are_nested(design, record.levels):
+    if not are_nested(design, record.levels) or record.certificate.engine.startswith("dense"):
         # No factor is outermost: a level of any of them names its rows.
         where = [design.factors[f] for f in record.levels]
+        if design.residual is not None and design.residual.formula is not None:
+            subject = design.residual.subject
+            where += [] if subject.name in {f.name for f in where} else [subject]
         known = f"the grouping factors {', '.join(repr(f.name) for f in where)}"
     found = [factor for factor in where if label in factor.labels]
     if len(found) > 1:

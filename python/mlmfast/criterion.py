@@ -102,7 +102,10 @@ class Criterion:
     """
 
     reduction: (
-        _core.Reduction | _core.CrossedReduction | _core.IterativeReduction | _core.MarginalReduction
+        _core.Reduction
+        | _core.CrossedReduction
+        | _core.IterativeReduction
+        | _core.MarginalReduction
     )
     terms: tuple[TermBlock, ...]
     level_sizes: tuple[int, ...]

@@ -96,9 +96,7 @@ def _is_in_unit(model: ReducedModel, position: int) -> bool:
     residual = model.design.residual
     assert residual is not None
     factor = model.design.factors[model.design.random[model.order[position]].factor]
-    return factor.relationship is None and is_within(
-        factor.codes, factor.n_levels, residual.units
-    )
+    return factor.relationship is None and is_within(factor.codes, factor.n_levels, residual.units)
 
 
 def _left(criterion: Criterion, expected: FloatArray, term: int, residual: list[int]) -> float:

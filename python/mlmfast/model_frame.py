@@ -17,8 +17,8 @@ from mlmfast.factor import Factor, cross_factors
 from mlmfast.formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
-from mlmfast.relationship import with_relationships
 from mlmfast.random_structure import check_not_residual, term_structure
+from mlmfast.relationship import with_relationships
 from mlmfast.residual_formula import PRODUCT
 from mlmfast.residual_scale import parse_scale, scale_design
 from mlmfast.residual_structure import (

@@ -234,7 +234,9 @@ class ReducedModel:
                     theta[row, s] = block.structure.start(self.core, fit, 1.0 - share)
                     continue
                 if _has_own_points(block):
-                    assert isinstance(block.structure, UnitCovariances | ScaledUnits | LagCovariances)
+                    assert isinstance(
+                        block.structure, UnitCovariances | ScaledUnits | LagCovariances
+                    )
                     theta[row : row + 1, s] = block.structure.start()
                     theta[row, s.start] += 0.5 * np.log(1.0 - share)
                     continue
@@ -653,7 +655,9 @@ def _lag_block(residual: ResidualDesign, level: int) -> TermBlock:
     t = residual.structure.n_theta
     largest = int(np.bincount(residual.units).max())
     _check_stack(residual, t, residual.n_units * largest**2, largest)
-    return TermBlock(LagCovariances(residual.structure, gaps_within_units(residual)), level, 0, True)
+    return TermBlock(
+        LagCovariances(residual.structure, gaps_within_units(residual)), level, 0, True
+    )
 
 
 def _check_stack(residual: ResidualDesign, t: int, entries: int, order: int) -> None:
