@@ -102,21 +102,23 @@ def dense_parts(design: Design, levels: tuple[int, ...], available: float) -> De
 def dense_size(design: Design, levels: Sequence[int], components: CodeArray) -> DenseSize:
     """Memory and work of the dense engine, from the numbers of rows and levels of each part."""
     n = np.bincount(components).astype(np.float64)
-    slots = np.zeros((len(levels) + 1, len(n)))
+    slots, related = np.zeros((len(levels) + 1, len(n))), np.zeros(len(n))
     for k, f in enumerate(levels):
         factor = design.factors[f]
         q = sum(len(term.columns) for term in design.random if term.factor == f)
         part = np.empty(factor.n_levels, dtype=components.dtype)
         part[factor.codes] = components
         slots[k] = q * np.bincount(part, minlength=len(n))
+        if factor.relationship is not None:
+            related = np.maximum(related, slots[k])
     if design.residual is not None:
         slots[-1] = n
     widest = slots.max(axis=0)
     # V, L^-1, L^-1 Z of every level, and Z'V^-1 Z of two with what relationships make of it.
-    working = 8.0 * (2.0 * n**2 + n * slots.sum(axis=0) + 4.0 * widest**2)
+    working = 8.0 * (2.0 * n**2 + n * slots.sum(axis=0) + widest**2 + 3.0 * widest * related)
     one = float(working.max())
     side_by_side = 1.0 if n.max() >= _SIDE_BY_SIDE else 8.0
-    work = n**3 + n**2 * slots.sum(axis=0) + 2.0 * widest**3
+    work = n**3 + n**2 * slots.sum(axis=0) + 2.0 * widest * related**2
     memory = 8.0 * float((n**2).sum()) + one * side_by_side
     return DenseSize(int(n.max()), memory, float(work.sum()))
 

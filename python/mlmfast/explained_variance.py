@@ -58,7 +58,7 @@ class _Weights:
         return design.factors[factors.pop()].codes
 
     def columns(self, t: int) -> FloatArray:
-        """Columns of Z of a term as covariates, (n, q), times the root of A_ii of related levels."""
+        """Columns of Z of a term as covariates, (n, q); times the root of A_ii where related."""
         term, n = self.source.design.random[t], self.source.design.n_obs
         parts = [np.ones(n) if column is None else column for column in term.columns]
         factor = self.source.design.factors[term.factor]

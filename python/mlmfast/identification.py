@@ -71,9 +71,9 @@ class HeldCriterion:
 def confounded_terms(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> list[int]:
     """Blocks of random effects that the residual covariance can express too.
 
-    A term by subject, or inside subjects, whose tangent space, at the start and next to it, lies within that of the
-    residual covariance (the expected information it adds given the residual's is 0): such as a
-    random intercept beside ``cs`` or ``us`` on the same subject.
+    A term by subject, or inside subjects, whose tangent space, at the start and next to it, lies
+    within that of the residual covariance (the expected information it adds given the residual's
+    is 0): such as a random intercept beside ``cs`` or ``us`` on the same subject.
     """
     residual = model.design.residual
     if residual is None or residual.formula is None:

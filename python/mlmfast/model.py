@@ -58,7 +58,7 @@ class LMM:
     cov
         Known relationship matrices by grouping factor, ``{"animal": A}``: the covariance of the
         effects is A (x) G. A labelled data frame; a pair (labels, matrix), dense or sparse; or an
-        array in the order of the factor's levels. Levels without rows get predictions too (`ranef`).
+        array in the order of the factor's levels. Levels without rows are predicted too (`ranef`).
     contrasts
         Contrast of each factor, such as ``{"f": "contr.sum"}``; treatment contrasts otherwise.
     na_action
@@ -208,8 +208,8 @@ class LMM:
         options
             Settings of the iteration, and ``"engine"``: "nested", "crossed", "iterative" or "dense"
             instead of the one that the model calls for. "dense" holds the covariance matrix of rows
-            that are correlated and serves any model of some thousand such rows. "iterative" solves by conjugate
-            gradients with stochastic traces: the log-likelihood is an estimate, see
+            that are correlated, some thousand of them, and serves any model. "iterative" solves by
+            conjugate gradients with stochastic traces: the log-likelihood is an estimate, see
             `LMMResult.monte_carlo_error`; its ``"probes"`` are their number or "exact", and
             ``"seed"`` chooses them.
         ddf
