@@ -161,7 +161,7 @@ def _moved(source: FitSource, entries: FloatArray, residual: FloatArray) -> Floa
         )
         if factor.relationship is not None:
             n = factor.n_levels
-            sums = factor.relationship.matrix[:n, :n] @ sums
+            sums = np.asarray(factor.relationship.matrix[:n, :n] @ sums, dtype=np.float64)
         effects = sums @ (k @ own @ k.T)
         for j, column in enumerate(columns):
             out += np.ascontiguousarray(effects[:, j])[factor.codes] * column

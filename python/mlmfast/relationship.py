@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -22,6 +22,8 @@ from mlmfast.design import GroupingFactor
 from mlmfast.errors import DataError, ModelError, RelationshipWarning
 from mlmfast.factor import level_labels
 from mlmfast.grouping_names import known_group
+
+_Sparse: TypeAlias = "sparse.csr_array[np.float64, tuple[int, int]]"
 
 _NAMED = 5
 #: Asymmetry, and negative eigenvalues, over the largest entry that count as rounding.
@@ -44,7 +46,7 @@ class Relationship:
         Labels of the levels that no row has, which stand last.
     """
 
-    matrix: sparse.csr_array
+    matrix: _Sparse
     extra: tuple[str, ...]
 
     @cached_property
@@ -71,7 +73,7 @@ class Relationship:
         return np.asarray(self.matrix.diagonal())
 
     @cached_property
-    def root(self) -> sparse.csr_array:
+    def root(self) -> _Sparse:
         """B with B B' = A over the levels with rows, by connected parts."""
         families = self.families
         n = len(families)
@@ -171,7 +173,7 @@ def relationship(factor: GroupingFactor, given: Any) -> Relationship:
         )
     order, extra = _order(factor, labels)
     _check_symmetric(values, labels, name)
-    values = sparse.csr_array((values + values.T) / 2)
+    values = (values * 0.5 + values.T.tocsr() * 0.5).tocsr()
     _check_definite(values, name)
     # Columns are put in order, which the core and slicing by ranges need.
     ordered = sparse.csr_array(values[order][:, order])
@@ -221,22 +223,8 @@ def _some(labels: tuple[str, ...]) -> str:
     return ", ".join(map(repr, labels[:_NAMED])) + (", ..." if len(labels) > _NAMED else "")
 
 
-def _numbers(matrix: Any, name: str) -> sparse.csr_array:
-    try:
-        if sparse.issparse(matrix):
-            values = sparse.csr_array(matrix, dtype=np.float64)
-            values.sum_duplicates()
-        else:
-            dense = np.asarray(matrix, dtype=np.float64)
-            if dense.ndim != 2:
-                raise DataError(
-                    f"cov[{name!r}] has {dense.ndim} dimension(s); a square matrix is needed"
-                )
-            values = sparse.csr_array(dense)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"cov[{name!r}] is not a matrix of numbers") from None
+def _numbers(matrix: Any, name: str) -> _Sparse:
+    values = _read(matrix, name)
     if values.shape[0] != values.shape[1] or values.shape[0] == 0:
         raise DataError(
             f"cov[{name!r}] has shape {values.shape}; a square matrix, a row and a column a level, "
@@ -245,6 +233,21 @@ def _numbers(matrix: Any, name: str) -> sparse.csr_array:
     if not np.isfinite(values.data).all():
         raise DataError(f"cov[{name!r}] has missing or infinite entries")
     return values
+
+
+def _read(matrix: Any, name: str) -> _Sparse:
+    is_sparse = sparse.issparse(matrix)
+    try:
+        if is_sparse:
+            found: _Sparse = sparse.csr_array(matrix.astype(np.float64))
+            found.sum_duplicates()
+            return found
+        dense = np.asarray(matrix, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"cov[{name!r}] is not a matrix of numbers") from None
+    if dense.ndim != 2:
+        raise DataError(f"cov[{name!r}] has {dense.ndim} dimension(s); a square matrix is needed")
+    return sparse.csr_array(dense)
 
 
 def _order(factor: GroupingFactor, labels: tuple[str, ...]) -> tuple[IntArray, tuple[str, ...]]:
@@ -261,7 +264,7 @@ def _order(factor: GroupingFactor, labels: tuple[str, ...]) -> tuple[IntArray, t
     return np.array([place[label] for label in (*factor.labels, *extra)], dtype=np.intp), extra
 
 
-def _check_symmetric(values: sparse.csr_array, labels: tuple[str, ...], name: str) -> None:
+def _check_symmetric(values: _Sparse, labels: tuple[str, ...], name: str) -> None:
     difference = abs(values - values.T).tocoo()
     if not difference.nnz:
         return
@@ -274,7 +277,7 @@ def _check_symmetric(values: sparse.csr_array, labels: tuple[str, ...], name: st
         )
 
 
-def _check_definite(values: sparse.csr_array, name: str) -> None:
+def _check_definite(values: _Sparse, name: str) -> None:
     """Refuse matrices that no covariance could be, and warn of singular ones."""
     _, families = connected_components(values, directed=False)
     smallest, singular = 0.0, False

@@ -339,7 +339,7 @@ impl Work {
     }
 }
 
-/// Y_k'Y_j, row-major.
+/// `Y_k`'`Y_j`, row-major.
 fn products(first: &[f64], second: &[f64], width: usize, n: usize) -> Vec<f64> {
     let mut out = vec![0.0; width * width];
     for a in 0..width {
