@@ -382,3 +382,19 @@ def test_animals_are_a_model_of_this_engine():
     data, a = animals()
     fit = lmm("y ~ x + (1 | animal)", data, cov={"animal": a})
     assert fit.certificate.engine == "dense V, crossed"
+
+
+@pytest.mark.parametrize("seed", [14, 20, 38])
+def test_effects_inside_subjects_are_fitted_from_several_starts(seed):
+    """Sessions or autocorrelation explain the same data: the better explanation is found."""
+    rng = np.random.default_rng(seed)
+    n_trials, n_subjects, n_items = (
+        int(rng.integers(a, b)) for a, b in ((5, 13), (8, 25), (4, 12))
+    )
+    rho, missing = rng.uniform(-0.5, 0.95), rng.uniform(0, 0.3)
+    data = trials(1000 + seed, n_subjects, n_trials, n_items, rho, missing)
+    formula = "y ~ x + (1 | item) + (1 | subject:session)"
+    fit = lmm(formula, data, residual="ar1(trial | subject)")
+    for start in (-0.6, 0.1, 0.9):
+        other = lmm(formula, data, residual="ar1(trial | subject)", start={"AR(1)": start})
+        assert fit.llf > other.llf - 1e-6

@@ -127,6 +127,13 @@ def _check_independent(design: Design, clusters: GroupingFactor) -> None:
         seen = np.full(n_levels, -1, dtype=np.int64)
         seen[codes] = clusters.codes
         if (seen[codes] != clusters.codes).any():
+            related = any(f.name == group and f.relationship is not None for f in design.factors)
+            if related:
+                raise ModelError(
+                    f"rows of related levels of {group!r} stand in several clusters of "
+                    f"{clusters.name!r}, and the model correlates them; cluster by something that "
+                    "holds all related levels together"
+                )
             raise ModelError(
                 f"rows of one level of {group!r} stand in several clusters of "
                 f"{clusters.name!r}, and the model correlates them; cluster by {group!r} or by "

@@ -15,6 +15,7 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.clusters import is_within
 from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.quasi_separable import QuasiSeparable
@@ -218,12 +219,27 @@ class ReducedModel:
         """What one unit of a variance of the scaled first response is in the user's units."""
         return float(self.core.y_scale[0] / self.y_scaling[0].scale) ** 2
 
-    def residual_start(self, criterion: Criterion, fits: IntArray) -> FloatArray:
+    @cached_property
+    def has_effects_inside_subjects(self) -> bool:
+        """Whether random effects vary within the subjects of a residual covariance."""
+        residual = self.design.residual
+        if residual is None or residual.formula is None:
+            return False
+        factors = [self.design.factors[term.factor] for term in self.design.random]
+        return any(
+            factor.n_levels > residual.n_units
+            and is_within(factor.codes, factor.n_levels, residual.units)
+            for factor in factors
+        )
+
+    def residual_start(
+        self, criterion: Criterion, fits: IntArray, share: float = 0.4, correlated: bool = True
+    ) -> FloatArray:
         """Moments of least squares residuals: their covariances over pairs of visits met.
 
-        Random effects get a part of the variance to begin with.
+        Random effects get a ``share`` of the variance to begin with.
         """
-        share = 0.4 if self.order else 0.0
+        share = share if self.order else 0.0
         theta = np.empty((len(fits), criterion.n_theta))
         for row, fit in enumerate(fits.tolist()):
             assert isinstance(self.core, _core.Reduction | _core.MarginalReduction)
@@ -243,6 +259,7 @@ class ReducedModel:
                 if block.is_residual:
                     own = (block.stretch, block.stretch)
                     matrix = (1.0 - share) * _pairwise_covariance(sums[own], counts[own])[None]
+                    matrix = matrix if correlated else matrix * np.eye(matrix.shape[1])
                 else:
                     matrix = share * np.eye(block.structure.size)[None]
                 if isinstance(block.structure, ScaledUnits):
