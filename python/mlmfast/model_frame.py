@@ -19,7 +19,6 @@ from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
 from mlmfast.random_structure import check_not_residual, term_structure
 from mlmfast.relationship import with_relationships
-from mlmfast.residual_formula import PRODUCT
 from mlmfast.residual_scale import parse_scale, scale_design
 from mlmfast.residual_structure import (
     independent_rows,
@@ -163,19 +162,18 @@ def check_identified(design: Design) -> None:
                 f"grouping factor {factor.name!r} has 1 level ({factor.labels[0]!r}); a random "
                 "effect needs at least 2"
             )
-        if factor.n_levels >= n and factor.relationship is None and not _is_correlated(design):
+        if factor.n_levels >= n and factor.relationship is None and _has_equal_variances(design):
             raise ModelError(
                 f"grouping factor {factor.name!r} has as many levels as there are rows ({n}); its "
-                "effects cannot be told from the residual: leave the term out"
+                "effects cannot be told from the residual (unless weights= differ, as in a "
+                "meta-analysis): leave the term out"
             )
 
 
-def _is_correlated(design: Design) -> bool:
-    """Whether residuals are correlated, so that independent effects of rows are something else."""
-    residual = design.residual
-    if residual is None or residual.formula is None:
-        return False
-    return not set(residual.formula.structure.split(PRODUCT)) <= {"diag", "homdiag"}
+def _has_equal_variances(design: Design) -> bool:
+    """Whether residuals are independent with one variance, like effects with a level a row."""
+    weights = design.weights
+    return design.residual is None and (weights is None or bool((weights == weights[0]).all()))
 
 
 def _check_columns(design: Design) -> None:
