@@ -87,14 +87,13 @@ def dense_parts(design: Design, levels: tuple[int, ...], available: float) -> De
     components, n_components = independent_clusters(design, levels)
     size = dense_size(design, levels, components)
     if size.memory > available or size.operations > LARGEST_WORK:
-        what = "takes" if size.operations <= LARGEST_WORK else "would take hours, and"
-        what = what if what == "takes" else f"{what} takes"
         raise ModelError(
-            f"the model correlates {size.n_rows:,} rows with each other, and their covariance "
-            f"matrix held whole {what} {size.memory / 1e9:.1f} GB and {size.operations:.1e} "
-            f"operations an evaluation ({available / 1e9:.1f} GB are free). Leave out what joins "
-            "the rows (a random effect across subjects, a relationship between all levels, the "
-            "residual structure), or fit fewer rows"
+            f"the model correlates {size.n_rows:,} rows with each other; with their covariance "
+            f"matrix held whole an evaluation takes {size.memory / 1e9:.1f} GB, of which "
+            f"{available / 1e9:.1f} are free, and {size.operations:.1e} operations, of which at "
+            f"most {LARGEST_WORK:.0e} are done. Leave out what joins the rows (a random effect "
+            "across subjects, relationships between all levels, the residual structure), or fit "
+            "fewer rows"
         )
     return DenseParts(design, levels, components, n_components)
 

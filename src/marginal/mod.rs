@@ -15,6 +15,7 @@ mod directions;
 mod effects;
 mod relationship;
 mod rows;
+mod traces;
 
 use rayon::prelude::*;
 
