@@ -94,12 +94,18 @@ impl Direction {
     }
 
     /// D x at the slots that have entries.
+    #[inline(always)]
     pub fn apply(&self, x: &[f64], out: &mut Vec<f64>) {
         out.clear();
         out.extend((0..self.slots.len()).map(|k| {
             let own = self.first[k]..self.first[k + 1];
-            let pairs = self.from[own.clone()].iter().zip(&self.weight[own]);
-            pairs.map(|(&from, w)| w * x[from as usize]).sum::<f64>()
+            let (from, weight) = (&self.from[own.clone()], &self.weight[own]);
+            let (first, last) = (from[0] as usize, from[from.len() - 1] as usize);
+            if last - first + 1 == from.len() {
+                // A unit whose rows all move: its slots stand side by side.
+                return crate::dense::dot(weight, &x[first..=last]);
+            }
+            from.iter().zip(weight).map(|(&at, w)| w * x[at as usize]).sum::<f64>()
         }));
     }
 

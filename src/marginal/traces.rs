@@ -6,7 +6,7 @@ use super::blocked;
 use super::derivatives::{Bend, Level};
 use super::directions::Direction;
 use super::{Stop, Stopped};
-use crate::dense::{axpy, dot};
+use crate::dense::{axpy, dot, vectorised};
 use crate::elimination::Sums;
 use crate::reduction::block;
 
@@ -68,7 +68,8 @@ fn pair_traces(first: &Level, second: &Level, h: &[f64], related: &[f64]) -> Vec
         let mut work = Work::default();
         for unit in start..(start + CHUNK_UNITS).min(m) {
             for (j, row) in out.chunks_exact_mut(n_first).enumerate() {
-                work.add_unit(first, &second.directions[j], unit, (h, related), row);
+                let direction = &second.directions[j];
+                vectorised(|| work.add_unit(first, direction, unit, (h, related), row));
             }
         }
         out
@@ -94,6 +95,7 @@ struct Work {
 
 impl Work {
     /// Adds <`D_k`, ~H D H'> of one unit for all directions k of its level.
+    #[inline(always)]
     fn add_unit(
         &mut self,
         level: &Level,
@@ -106,8 +108,9 @@ impl Work {
         let (first, size) = (own.start, own.len());
         let stride = h.len() / level.slots.len();
         let touched = direction.slots.len();
+        let all = touched == stride;
         self.picked.clear();
-        for slot in own.clone() {
+        for slot in own.clone().filter(|_| !all) {
             let row = &h[block(slot, stride)];
             self.picked.extend(direction.slots.iter().map(|&s| row[s as usize]));
         }
@@ -115,7 +118,12 @@ impl Work {
         for (a, slot) in own.enumerate() {
             direction.apply(&related[block(slot, stride)], &mut self.moved);
             for b in 0..size {
-                self.square[a * size + b] = dot(&self.moved, &self.picked[block(b, touched)]);
+                let row = if all {
+                    &h[block(first + b, stride)]
+                } else {
+                    &self.picked[block(b, touched)]
+                };
+                self.square[a * size + b] = dot(&self.moved, row);
             }
         }
         for (sum, other) in out.iter_mut().zip(&level.directions) {
