@@ -335,7 +335,7 @@ REFUSED = {
     "unknown engine": (FORMULAS[0], {"options": {"engine": "sparse"}}, "'iterative' or 'dense'"),
     "nested engine with a residual structure": (
         "y ~ 1 + (1 | item)",
-        {"residual": "cs(half | subj)", "options": {"engine": "nested"}},
+        {"residual": "diag(half | subj)", "options": {"engine": "nested"}},
         "several levels.*options",
     ),
     "constant slope": ("y ~ x + (one | subj) + (1 | item)", {}, "constant"),

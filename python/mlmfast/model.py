@@ -411,7 +411,7 @@ def lmm(
 
     >>> related = 0.5 * np.eye(18) + 0.5
     >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", data, cov={"Subject": related})
-    >>> round(fit.sigma, 4), fit.varcorr["Subject"].round(1).iloc[0, 0]
+    >>> round(fit.sigma, 4), round(float(fit.varcorr["Subject"].iloc[0, 0]), 1)
     (30.9912, 2756.4)
     """
     # Refused before any data are read.
