@@ -25,6 +25,7 @@ from mlmfast.errors import (
     FormulaError,
     MlmError,
     ModelError,
+    RelationshipWarning,
     SingularFitWarning,
 )
 from mlmfast.model import LMM, lmm
@@ -46,6 +47,7 @@ __all__ = [
     "MlmError",
     "ModelError",
     "NewtonOptions",
+    "RelationshipWarning",
     "SingularFitWarning",
     "__version__",
     "compare",
