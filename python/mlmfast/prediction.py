@@ -86,6 +86,8 @@ def predict(
     interval: str | None,
     level: float,
     offset: Any,
+    conditional: bool = False,
+    weights: Any = None,
 ) -> Any:
     """Predict the rows used or new ones; `LMMResult.predict` documents the arguments.
 
@@ -106,6 +108,15 @@ def predict(
     array([356.1, 366.5])
     """
     _check_words(new_levels, interval, level)
+    if conditional:
+        if not ranef:
+            raise ModelError(
+                "conditional=True predicts from all that the observed responses say, the random "
+                "effects too; leave ranef=False out"
+            )
+        return _given_observed(fit, newdata, new_levels, interval, level, offset, weights)
+    if weights is not None:
+        raise ModelError("weights are those of new rows under conditional=True")
     # A new observation varies with its random effects, whether they are predicted or not.
     needs = Needs(z=ranef or interval == "prediction", groups=ranef)
     frame, rows, complete = _rows(fit, newdata, needs, new_levels, offset)
@@ -121,6 +132,27 @@ def predict(
     half = _half_width(fit, rows, interval, level, noise)
     bounds = {"fit": values, "lower": values - half, "upper": values + half}
     return _in_frame(frame, {name: _spread(v, complete) for name, v in bounds.items()})
+
+
+def _given_observed(
+    fit: LMMResult,
+    newdata: object,
+    new_levels: str,
+    interval: str | None,
+    level: float,
+    offset: Any,
+    weights: Any,
+) -> Any:
+    """Expected values given the responses observed, with their intervals."""
+    from mlmfast.conditional_prediction import predict_conditionally
+
+    rows, found = predict_conditionally(fit, newdata, new_levels, offset, weights)
+    if interval is None:
+        return _in_container(rows.frame, found.mean)
+    variance = found.mean_variance if interval == "confidence" else found.variance
+    half = stats.norm.ppf(0.5 + level / 2) * np.sqrt(variance)
+    bounds = {"fit": found.mean, "lower": found.mean - half, "upper": found.mean + half}
+    return _in_frame(rows.frame, bounds)
 
 
 def _rows(

@@ -17,7 +17,7 @@ from mlmfast.covariance.spatial import Spatial
 from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.design import GroupingFactor
 from mlmfast.errors import DataError, FormulaError, ModelError
-from mlmfast.factor import Factor, cross_factors
+from mlmfast.factor import Factor, cross_factors, number_label
 from mlmfast.frame import Frame, check_finite
 from mlmfast.known_matrices import known_matrices
 from mlmfast.residual_formula import (
@@ -78,6 +78,8 @@ class ResidualDesign:
     points : shape (n, d) or None
         Coordinates of each row where there are too many distinct ones to be visits; positions are
         then those within the unit.
+    arm_codes : shape (n,), int32, or None
+        Arm of each row, where positions do not tell it.
     series
         The rows of the subjects in time order, where the structure costs O(n) along a series.
     scale
@@ -95,6 +97,7 @@ class ResidualDesign:
     points: FloatArray | None = None
     series: Series | None = None
     scale: ScaleDesign | None = None
+    arm_codes: CodeArray | None = None
 
     @cached_property
     def order(self) -> int:
@@ -366,7 +369,7 @@ def visits_of_rows(
         first = float(values.min())
         if (values == np.round(values)).all() and values.max() - first < LARGEST_ORDER:
             last = int(values.max() - first)
-            labels = tuple(f"{first + step:g}" for step in range(last + 1))
+            labels = tuple(number_label(first + step) for step in range(last + 1))
             return (values - first).astype(np.int32), labels, None
     factor = frame.factor(name)
     return factor.codes, factor.levels, None
