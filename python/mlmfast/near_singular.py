@@ -34,7 +34,7 @@ from mlmfast.unit_covariances import Directions
 #: Weights of the barrier: below the smallest slope of a likelihood without bound; then on the way
 #: to the infimum, as far as rounding lets derivatives be trusted, at least to the one of `_ENOUGH`.
 _WEIGHTS = (0.5, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-_ENOUGH = 2
+_ENOUGH = 1
 #: Smallest eigenvalue of R, over the mean variance, of a fit that is not near singular; of the
 #: start.
 _NEAR, _START = 1e-4, 1e-2
