@@ -90,9 +90,7 @@ def fit_covariance(
     ends = _near_singular(criterion, found, options) if structured else ((), ())
     newton = found.newton
     n_evaluations = newton.n_evaluations + int(start is None and not structured)
-    return CovarianceFit(
-        criterion, found.theta, found.singular, newton, n_evaluations, (), *ends
-    )
+    return CovarianceFit(criterion, found.theta, found.singular, newton, n_evaluations, (), *ends)
 
 
 def _near_singular(
