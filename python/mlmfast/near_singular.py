@@ -33,7 +33,9 @@ from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.newton import CriterionFunction, Derivatives, NewtonOptions, NewtonResult
-from mlmfast.unit_covariances import Directions
+from mlmfast.scaled_units import ScaledUnits
+from mlmfast.series_covariance import SeriesCovariance
+from mlmfast.unit_covariances import Directions, UnitCovariances
 
 #: Weights of the barrier: below the smallest slope of a likelihood without bound; then on the way
 #: to the infimum, as far as rounding lets derivatives be trusted, at least to the one of `_ENOUGH`.
@@ -141,17 +143,29 @@ def barrier(part: ResidualPart, theta: FloatArray) -> tuple[FloatArray, FloatArr
     return value, gradient, hessian + curvature
 
 
-def residual_parts(criterion: Criterion) -> tuple[ResidualPart, ...]:
-    """The residual covariances of a criterion; none where they are not over visits."""
+def residual_parts(criterion: Criterion, scattered: bool = False) -> tuple[ResidualPart, ...]:
+    """The residual covariances of a criterion over visits.
+
+    With ``scattered`` those over points of each unit's own too, as of a few of the points; series
+    are none.
+    """
     parts = []
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if term.is_residual:
+        if term.is_residual and (scattered or not _is_scattered(term)):
             parts += _parts_of(term, s)
     return tuple(parts)
 
 
+def _is_scattered(term: TermBlock) -> bool:
+    structure = term.structure
+    with_scale = isinstance(structure, ScaledUnits) and structure.distances is not None
+    return isinstance(structure, UnitCovariances) or with_scale
+
+
 def _parts_of(term: TermBlock, s: slice) -> list[ResidualPart]:
     structure = term.structure
+    if isinstance(structure, SeriesCovariance):
+        return []
     in_chart = not isinstance(structure, Directions)
     whole = structure.structure if isinstance(structure, Directions) else structure
     if isinstance(whole, ScaledCovariance):
@@ -241,6 +255,18 @@ def follow(
         return SingularEnd(result if result.converged[0] else None, False, False, spent)
     found = replace(proven, theta=theta, value=np.array([value]))
     return SingularEnd(found, True, False, spent)
+
+
+def nearer_independence(parts: tuple[ResidualPart, ...], theta: FloatArray) -> FloatArray:
+    """theta (a, n_theta) of covariances halfway to uncorrelated ones, for a start that failed."""
+    theta = theta.copy()
+    for part in parts:
+        for row, own in enumerate(theta[:, part.theta]):
+            matrix = part.structure.matrix(own[None])
+            if np.isfinite(matrix).all():
+                halfway = 0.5 * (matrix + np.diag(np.diag(matrix[0])))
+                theta[row, part.theta] = part.structure.theta(halfway)[0]
+    return theta
 
 
 def _lift(part: ResidualPart, theta: FloatArray) -> None:

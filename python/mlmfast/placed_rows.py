@@ -13,7 +13,7 @@ from mlmfast.factor import cross_factors
 from mlmfast.frame import Frame, check_finite
 from mlmfast.residual_formula import StructureCall, structure_kind
 from mlmfast.residual_structure import ResidualDesign, visits_of_rows
-from mlmfast.series_design import counts_as_number, series_times
+from mlmfast.series_design import counts_as_number, no_numbers, series_times
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _points(call: StructureCall, frame: Frame) -> FloatArray:
     """Coordinates of each row."""
     for name in call.coordinates:
         if not frame.is_numeric(name):
-            raise DataError(f"{call.keyword} needs numbers, and column {name!r} holds none")
+            raise no_numbers(call.keyword, name)
         check_finite(name, frame.numeric(name))
     return np.column_stack([frame.numeric(name) for name in call.coordinates])
 

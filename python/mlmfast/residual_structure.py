@@ -27,7 +27,7 @@ from mlmfast.residual_formula import (
     structure_kind,
 )
 from mlmfast.residual_scale import MOST_DISTINCT, ScaleDesign
-from mlmfast.series_design import Series, is_series
+from mlmfast.series_design import Series, is_series, no_numbers
 
 __all__ = [
     "ResidualDesign",
@@ -357,7 +357,7 @@ def visits_of_rows(
         columns = []
         for name in call.coordinates:
             if not frame.is_numeric(name):
-                raise DataError(f"{call.keyword} needs numbers, and column {name!r} holds none")
+                raise no_numbers(call.keyword, name)
             check_finite(name, frame.numeric(name))
             columns.append(frame.numeric(name))
         points, codes = np.unique(np.column_stack(columns), axis=0, return_inverse=True)
@@ -386,11 +386,7 @@ def _units(
         return subjects.codes, subjects.n_levels
     if formula.structure not in _INDEPENDENT:
         subject, visit = divmod(int(cell[order][repeated[0]]), len(labels))
-        raise DataError(
-            f"subject {subjects.levels[subject]!r} has several rows at "
-            f"{', '.join(formula.coordinates)} = {labels[visit]!r}; residual={formula.text!r} "
-            "needs at most one"
-        )
+        raise met_twice(formula, subjects.levels[subject], labels[visit])
     # Rows are independent: the r-th row of each level makes up the subject's r-th block.
     starts = np.concatenate([[True], cell[order][1:] != cell[order][:-1]])
     run = np.arange(len(cell)) - np.maximum.accumulate(np.where(starts, np.arange(len(cell)), 0))
@@ -400,6 +396,20 @@ def _units(
         subjects.codes.astype(np.int64) * (run.max() + 1) + rank, return_inverse=True
     )
     return codes.astype(np.int32), len(blocks)
+
+
+def met_twice(formula: ResidualFormula, subject: str, visit: str) -> DataError:
+    """The error for a subject with several rows at one visit."""
+    subjects = ":".join(formula.subject)
+    order = (
+        f"after the slash stand the subjects, as in {formula.calls[0].keyword}(visit | arm / id)"
+        if formula.arm is not None
+        else f"after the bar stands what tells subjects apart, here {subjects!r}"
+    )
+    return DataError(
+        f"subject {subject!r} has several rows at {', '.join(formula.coordinates)} = {visit!r}; "
+        f"residual={formula.text!r} needs at most one ({order}); remove or average the rows"
+    )
 
 
 def check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None:

@@ -88,8 +88,16 @@ def series_times(kind: type[CovarianceStructure], word: str, name: str, frame: F
             return values
         return np.unique(values, return_inverse=True)[1].astype(np.float64)
     if kind.needs == "coordinates":
-        raise DataError(f"{word} needs numbers, and column {name!r} holds none")
+        raise no_numbers(word, name)
     return frame.factor(name).codes.astype(np.float64)
+
+
+def no_numbers(word: str, name: str) -> DataError:
+    """The error for coordinates that are none."""
+    return DataError(
+        f"{word} needs numbers, and column {name!r} holds none; give a numeric coordinate (days "
+        "since the start for a date), or use a structure over visits such as ar1"
+    )
 
 
 def counts_as_number(values: FloatArray) -> bool:
