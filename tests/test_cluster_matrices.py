@@ -8,6 +8,7 @@ from mlmfast.errors import DataError, ModelError
 
 from .fitting import lmm
 from .problems import formula_of, nested_frame
+from .residual_models import trial
 
 
 @pytest.fixture
@@ -131,3 +132,34 @@ def test_matrices_of_a_model_from_arrays(frame):
     assert list(fit.V("a1").index) == list(rows)
     np.testing.assert_array_equal(fit.Z("a1"), X[rows])
     assert fit.G("((Intercept) + z2 | a)").equals(fit.G("a"))
+
+
+def test_a_subject_of_the_residual_covariance_is_a_cluster_too():
+    data = trial(seed=3)
+    fit = mlm.lmm("y ~ x + (1 | site)", data, residual="us(visit | subject)")
+    rows = data[data["subject"] == "s03"]
+    R = fit.R("s03")
+    assert list(R.index) == list(rows.index)
+    np.testing.assert_allclose(R, fit.residual_cov.loc[rows["visit"], rows["visit"]], rtol=1e-14)
+    np.testing.assert_allclose(fit.V("s03"), R + fit.G("site").iloc[0, 0], rtol=1e-12)
+    whole = fit.R(rows["site"].iloc[0])
+    np.testing.assert_array_equal(whole.loc[R.index, R.index], R)
+    with pytest.raises(DataError, match="or of the subjects 'subject'"):
+        fit.R("nobody")
+
+
+@pytest.mark.parametrize("subject", ["subject", "arm / subject"])
+@pytest.mark.parametrize("keyword", ["us", "csh", "toep", "diag"])
+def test_residual_correlations_are_those_of_the_covariances(keyword, subject):
+    fit = mlm.lmm("y ~ x", trial(seed=3), residual=f"{keyword}(visit | {subject})")
+    by_arm = subject != "subject"
+    for arm in ("active", "placebo") if by_arm else (None,):
+        R, C = fit.residual_cov, fit.residual_corr
+        R, C = (R[arm], C[arm]) if by_arm else (R, C)
+        sd = np.sqrt(np.diag(R))
+        np.testing.assert_allclose(C * np.outer(sd, sd), R, rtol=1e-13)
+        np.testing.assert_array_equal(np.diag(C), 1.0)
+
+
+def test_independent_residuals_have_no_correlations():
+    assert mlm.lmm("y ~ x + (1 | site)", trial(seed=3)).residual_corr is None

@@ -608,6 +608,7 @@ def _blocks(
         return (*blocks, _scaled_block(residual, level, nesting.codes(level)))
     if residual is not None and residual.points is not None:
         assert isinstance(residual.structure, Spatial), "only these take coordinates"
+        _check_stack(residual, residual.structure.n_theta)
         distances = distances_within(
             type(residual.structure),
             residual.points,
@@ -631,20 +632,25 @@ def _blocks(
     return tuple(blocks)
 
 
+def _check_stack(residual: ResidualDesign, t: int) -> None:
+    """Refuse matrices of each unit with their derivatives that would not fit into memory."""
+    n_values = residual.n_units * residual.order**2 * (1 + t + t * (t + 1) // 2)
+    if n_values > LARGEST_STACK:
+        raise ModelError(
+            f"{residual.text} with {t} parameters over {residual.n_units:,} units of up to "
+            f"{residual.order:,} rows would take {8 * n_values / 1e9:.1f} GB (the limit is "
+            f"{8 * LARGEST_STACK / 1e9:.1f}); a scale by a factor, or a structure with fewer "
+            "parameters, takes less, and along a series ar1, arma11 or car1"
+        )
+
+
 def _scaled_block(residual: ResidualDesign, level: int, units: CodeArray) -> TermBlock:
     """The residual covariance with its scale; ``units`` are codes in the core's order."""
     structure = residual.scaled_structure
     if not residual.by_unit:
         few = has_few_parameters(structure)
         return TermBlock(SharedDirections(structure) if few else structure, level, 0, True)
-    t = structure.n_theta
-    n_values = residual.n_units * residual.order**2 * (1 + t + t * (t + 1) // 2)
-    if n_values > LARGEST_STACK:
-        raise ModelError(
-            f"{residual.text} with {t} parameters over {residual.n_units:,} units of "
-            f"{residual.order} rows would take {8 * n_values / 1e9:.1f} GB; a scale by a factor, "
-            "or a structure with fewer parameters, takes less"
-        )
+    _check_stack(residual, structure.n_theta)
     distances = None
     if residual.points is not None:
         assert isinstance(residual.structure, Spatial), "only these take coordinates"

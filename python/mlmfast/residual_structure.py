@@ -28,6 +28,7 @@ from mlmfast.residual_formula import (
 )
 from mlmfast.residual_scale import MOST_DISTINCT, ScaleDesign
 from mlmfast.series_design import Series, is_series, no_numbers
+from mlmfast.unit_covariances import has_few_parameters
 
 __all__ = [
     "ResidualDesign",
@@ -39,9 +40,12 @@ __all__ = [
     "with_scale",
 ]
 
-#: Visits, or distinct coordinates, that one covariance may span.
+#: Visits, or distinct coordinates, up to which covariances are reported by visit where it is not
+#: needed, and whole numbers count as they stand.
 LARGEST_ORDER = 64
-#: Rows of a subject whose points are not shared by others.
+#: Visits of one covariance with few parameters, and distinct covariances of any other.
+LARGEST_TEMPLATE, MOST_ENTRIES = 1000, 2080
+#: Rows of a subject with points of its own, for what goes through its matrix entry by entry.
 LARGEST_UNIT = 500
 #: Smoothness at which `sp_matern` is fitted.
 MATERN_SMOOTHNESS = 1.5
@@ -256,11 +260,8 @@ def residual_design(
     for codes, more, _ in axes[1:]:
         visits = visits * np.int32(len(more)) + codes
         labels = tuple(f"{a}:{b}" for a in labels for b in more)
-    if len(labels) > LARGEST_ORDER:
-        raise ModelError(
-            f"residual={formula.text!r} spans {len(labels)} distinct visits or points; at most "
-            f"{LARGEST_ORDER} are available yet"
-        )
+    if len(labels) > LARGEST_TEMPLATE and formula.structure not in _INDEPENDENT:
+        raise _too_many(formula, len(labels), f"at most {LARGEST_TEMPLATE:,} are available")
     units, n_units = _units(formula, subjects, visits, labels)
     arms: tuple[str, ...] = ("",)
     arm_codes = np.zeros(frame.n_rows, dtype=np.int32)
@@ -269,6 +270,8 @@ def residual_design(
         check_arms(formula, subjects, arm)
         arms, arm_codes = arm.levels, arm.codes
     structure = _product(formula, kinds, axes, lin)
+    if len(labels) > LARGEST_ORDER:
+        _check_size(formula, structure, len(arms), scaled)
     _check_supported(formula, structure, subjects, arms, arm_codes)
     positions = arm_codes * np.int32(len(labels)) + visits
     subject = GroupingFactor(
@@ -276,6 +279,29 @@ def residual_design(
     )
     return ResidualDesign(
         structure, labels, arms, subject, units, n_units, positions.astype(np.int32), formula
+    )
+
+
+def _check_size(
+    formula: ResidualFormula, structure: CovarianceStructure, n_arms: int, scaled: bool
+) -> None:
+    """Refuse covariances over many visits whose derivatives entry by entry would not end."""
+    n = len(structure.entries)
+    if n <= MOST_ENTRIES or (has_few_parameters(structure) and n_arms == 1 and not scaled):
+        return
+    raise _too_many(
+        formula,
+        structure.size,
+        f"{n:,} distinct covariances, of which {MOST_ENTRIES:,} are available for a structure with "
+        f"{structure.n_theta} parameters, for arms and for a residual_scale",
+    )
+
+
+def _too_many(formula: ResidualFormula, n: int, why: str) -> ModelError:
+    return ModelError(
+        f"residual={formula.text!r} spans {n:,} distinct visits or points: {why}. ar1, arma11 and "
+        "car1 take series of any length; cs, toep(visit | id, 2), diag and the spatial structures "
+        "hundreds of visits"
     )
 
 
@@ -332,11 +358,6 @@ def _scattered(
     units, n_units = _units(formula, subjects, codes, labels)
     order = np.argsort(units, kind="stable")
     sizes = np.bincount(units, minlength=n_units)
-    if sizes.max() > LARGEST_UNIT:
-        raise ModelError(
-            f"residual={formula.text!r} has a subject of {sizes.max():,} rows; at most "
-            f"{LARGEST_UNIT:,} are available yet"
-        )
     positions = np.empty(len(units), dtype=np.int32)
     positions[order] = np.arange(len(units)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     few = points[np.unique(np.linspace(0, len(points) - 1, 30).astype(np.intp))]

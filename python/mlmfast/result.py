@@ -506,6 +506,30 @@ class LMMResult:
         return frames if len(frames) > 1 else frames[residual.arms[0]]
 
     @cached_property
+    def residual_corr(self) -> pd.DataFrame | dict[str, pd.DataFrame] | None:
+        """Correlations of `residual_cov`; undetermined (NaN) where a variance is 0.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> fit = mlm.lmm("Reaction ~ Days", data, residual="ar1(Days | Subject)")
+        >>> fit.residual_corr.iloc[0, :3].round(3).tolist()
+        [1.0, 0.8, 0.64]
+        """
+        from mlmfast.variance_components import correlations
+
+        covariances = self.residual_cov
+        if covariances is None:
+            return None
+        frames = covariances if isinstance(covariances, dict) else {"": covariances}
+        out = {
+            arm: pd.DataFrame(correlations(c.to_numpy()), index=c.index, columns=c.columns)
+            for arm, c in frames.items()
+        }
+        return out if isinstance(covariances, dict) else out[""]
+
+    @cached_property
     def residual_parameters(self) -> pd.Series[float]:
         """Parameters of the residual covariance on their natural scale, as SAS names them.
 
