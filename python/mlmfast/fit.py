@@ -9,7 +9,6 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import Iterate, Settled, SomeFits, replace_rows, set_zeros, settle
 from mlmfast.criterion import Criterion
-from mlmfast.errors import ModelError
 from mlmfast.identification import HeldCriterion, confounded_terms
 from mlmfast.iterative import fit_iteratively
 from mlmfast.near_singular import (
@@ -25,10 +24,6 @@ from mlmfast.several_minima import is_better, look_elsewhere
 
 #: Starts with smaller and smaller correlations, where the first is singular to rounding.
 _STARTS = 30
-#: Smallest eigenvalue of a residual covariance to start from, over its mean variance.
-_SINGULAR_START = 1e-10
-#: Mean residual variance to start from, over the response's, that counts as none.
-_NO_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -94,8 +89,6 @@ def fit_covariance(
         some = SomeFits(criterion, chosen)
         return newton_raphson(some, theta, options, _max_step, scoring)
 
-    if structured and start is not None:
-        _check_start(criterion, start)
     newton = iterate(theta, fits)
     if structured:
         _start_again(criterion, newton, theta, iterate)
@@ -111,26 +104,11 @@ def fit_covariance(
     return CovarianceFit(criterion, found.theta, found.singular, newton, n_evaluations, (), *ends)
 
 
-def _check_start(criterion: Criterion, theta: FloatArray) -> None:
-    """Refuse residual covariances to start from that are singular."""
-    for part in residual_parts(criterion):
-        matrix = part.structure.matrix(theta[:, part.theta])[0]
-        # The response has mean square about 1 here.
-        scale = max(float(np.trace(matrix)) / len(matrix), _NO_VARIANCE)
-        smallest = float(np.linalg.eigvalsh(matrix)[0])
-        if not smallest > _SINGULAR_START * scale:
-            raise ModelError(
-                "the residual covariance to start from is singular (its smallest eigenvalue is "
-                f"{smallest / scale:.1e} of the mean variance); start from variances above 0 and "
-                "correlations inside -1 and 1"
-            )
-
-
 def _start_again(
     criterion: Criterion, newton: NewtonResult, theta: FloatArray, iterate: Iterate
 ) -> None:
     """Iterate from smaller correlations where R at the start was singular to rounding."""
-    parts = residual_parts(criterion, scattered=True)
+    parts = residual_parts(criterion, spatial=True)
     lost = np.flatnonzero(~np.isfinite(newton.value))
     for _ in range(_STARTS if parts else 0):
         if lost.size == 0:

@@ -31,11 +31,12 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import SomeFits
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
+from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
+from mlmfast.errors import ModelError
 from mlmfast.newton import CriterionFunction, Derivatives, NewtonOptions, NewtonResult
-from mlmfast.scaled_units import ScaledUnits
 from mlmfast.series_covariance import SeriesCovariance
-from mlmfast.unit_covariances import Directions, UnitCovariances
+from mlmfast.unit_covariances import Directions
 
 #: Weights of the barrier: below the smallest slope of a likelihood without bound; then on the way
 #: to the infimum, as far as rounding lets derivatives be trusted, at least to the one of `_ENOUGH`.
@@ -49,6 +50,10 @@ _WITHOUT_BOUND = 1.0
 _TOLERANCE, _MAX_ITER, _MAX_HALVINGS = 5e-9, 30, 6
 #: The smallest eigenvalue of R shrinks at least so much from stage to stage where it goes to 0.
 _SHRINKS = 0.5
+
+#: Smallest eigenvalue of a residual covariance to start from, over its mean variance, and that over
+#: the response's that counts as none.
+_SINGULAR_START, _NO_VARIANCE = 1e-10, 1e-12
 
 #: Newton's iteration from theta (1, n_theta) for one criterion.
 Minimise: TypeAlias = Callable[[CriterionFunction, FloatArray, NewtonOptions], NewtonResult]
@@ -143,23 +148,18 @@ def barrier(part: ResidualPart, theta: FloatArray) -> tuple[FloatArray, FloatArr
     return value, gradient, hessian + curvature
 
 
-def residual_parts(criterion: Criterion, scattered: bool = False) -> tuple[ResidualPart, ...]:
+def residual_parts(criterion: Criterion, spatial: bool = False) -> tuple[ResidualPart, ...]:
     """The residual covariances of a criterion over visits.
 
-    With ``scattered`` those over points of each unit's own too, as of a few of the points; series
-    are none.
+    With ``spatial`` those over points too (of a few of the points, where units have their own),
+    which may be nearly singular as a matter of course. Series are none.
     """
     parts = []
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if term.is_residual and (scattered or not _is_scattered(term)):
-            parts += _parts_of(term, s)
+        if term.is_residual:
+            own = _parts_of(term, s)
+            parts += [p for p in own if spatial or not isinstance(p.structure, Spatial)]
     return tuple(parts)
-
-
-def _is_scattered(term: TermBlock) -> bool:
-    structure = term.structure
-    with_scale = isinstance(structure, ScaledUnits) and structure.distances is not None
-    return isinstance(structure, UnitCovariances) or with_scale
 
 
 def _parts_of(term: TermBlock, s: slice) -> list[ResidualPart]:
@@ -191,6 +191,20 @@ def smallest_eigenvalue(parts: tuple[ResidualPart, ...], theta: FloatArray) -> F
 def is_near_singular(parts: tuple[ResidualPart, ...], theta: FloatArray) -> BoolArray:
     """Whether a residual covariance is nearly singular, shape (a,)."""
     return smallest_eigenvalue(parts, theta) < _NEAR
+
+
+def _has_collapsed(parts: tuple[ResidualPart, ...], theta: FloatArray) -> bool:
+    """Whether some correlations are nearly singular, whatever the variances, or a variance 0."""
+    for part in parts:
+        matrix = part.structure.matrix(theta[:, part.theta])[0]
+        if not np.isfinite(matrix).all():
+            return True
+        variances = np.diag(matrix)
+        if variances.min() <= _NEAR**2 * variances.max():
+            return True
+        if np.linalg.eigvalsh(matrix / np.sqrt(np.outer(variances, variances)))[0] < _NEAR:
+            return True
+    return False
 
 
 @dataclass(frozen=True)
@@ -242,9 +256,8 @@ def follow(
                 # Rounding ends the way here; the point is as good as it gets.
                 theta, value = (result.theta, value) if value < before else (theta, before)
                 break
-            near = bool(is_near_singular(parts, result.theta)[0])
             fell = not np.isfinite(value) or value < before - _WITHOUT_BOUND
-            return SingularEnd(None, False, near and fell, spent)
+            return SingularEnd(None, False, fell and _has_collapsed(parts, result.theta), spent)
         theta, proven = result.theta, result
         sizes.append(float(smallest_eigenvalue(parts, theta)[0]))
     assert proven is not None, "a stage that did not converge has returned"
@@ -255,6 +268,27 @@ def follow(
         return SingularEnd(result if result.converged[0] else None, False, False, spent)
     found = replace(proven, theta=theta, value=np.array([value]))
     return SingularEnd(found, True, False, spent)
+
+
+def check_start(criterion: Criterion, theta: FloatArray) -> None:
+    """Refuse residual covariances to start from that are singular.
+
+    Raises
+    ------
+    ModelError
+        Where one is.
+    """
+    for part in residual_parts(criterion):
+        matrix = part.structure.matrix(theta[:, part.theta])[0]
+        # The response has mean square about 1 here.
+        scale = max(float(np.trace(matrix)) / len(matrix), _NO_VARIANCE)
+        smallest = float(np.linalg.eigvalsh(matrix)[0])
+        if not smallest > _SINGULAR_START * scale:
+            raise ModelError(
+                "the residual covariance to start from is singular (its smallest eigenvalue is "
+                f"{smallest / scale:.1e} of the mean variance); start from variances above 0 and "
+                "correlations inside -1 and 1"
+            )
 
 
 def nearer_independence(parts: tuple[ResidualPart, ...], theta: FloatArray) -> FloatArray:
