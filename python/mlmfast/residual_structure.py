@@ -292,8 +292,9 @@ def _check_size(
     raise _too_many(
         formula,
         structure.size,
-        f"{n:,} distinct covariances, of which {MOST_ENTRIES:,} are available for a structure with "
-        f"{structure.n_theta} parameters, for arms and for a residual_scale",
+        f"{n:,} distinct covariances, of which {MOST_ENTRIES:,} ({LARGEST_ORDER} visits) are "
+        f"available for a structure with {structure.n_theta} parameters, for arms and for a "
+        "residual_scale",
     )
 
 
