@@ -275,3 +275,15 @@ def test_contradictions_and_wrong_values(cake):
         cake.cov_theta("fisher")
     with pytest.raises(ModelError, match="level is"):
         cake.covtest(level=0)
+
+
+def test_rows_that_follow_from_others_are_said(cake):
+    text = str(cake.contrast([[0.0, 1.0] + [0.0] * (len(cake.params) - 2)] * 2))
+    assert text.splitlines()[-1].endswith("(1 row follows from the others)")
+
+
+def test_a_row_of_zeros_is_refused(cake):
+    with pytest.raises(ModelError, match="row 1 of the contrast is 0 for every coefficient"):
+        cake.contrast(np.zeros(len(cake.params)))
+    with pytest.raises(ModelError, match="the contrast is None"):
+        cake.contrast(None)

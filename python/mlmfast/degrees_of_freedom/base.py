@@ -20,6 +20,9 @@ from mlmfast.reduced_model import ReducedModel
 if TYPE_CHECKING:
     from mlmfast.held_information import HeldParameters
 
+#: Share of a coefficient in a contrast, by standard errors, that is rounding.
+_ROUNDING = 1e-9
+
 METHODS: dict[str, type[DegreesOfFreedom]] = {}
 
 
@@ -150,13 +153,24 @@ class DegreesOfFreedom(ABC):
         if self.needs_reml and not reml:
             raise ModelError(f"ddf={self.name!r} needs a REML fit: {self.why_reml}")
 
+    #: Information of the covariance parameters whose inverse the method uses; None for none.
+    information: ClassVar[str | None] = None
+    #: Does the method adjust standard errors for the covariance parameters' uncertainty?
+    adjusts: ClassVar[bool] = False
+
+    def about(self, fitted: FittedRows) -> Information:
+        """The information of the covariance parameters that the method goes by."""
+        return fitted.information
+
     def of_rows(self, basis: TestBasis, rows: FloatArray) -> FloatArray:
         """Degrees of freedom of each of m contrasts, rows of shape (m, rank); shape (m,).
 
         The smallest among the coefficients that a contrast involves.
         """
         assert basis.by_coefficient is not None, "another method's basis"
-        involved = rows != 0.0
+        # Rounding leaves weights on coefficients that a hypothesis has no part in.
+        share = np.abs(rows) * np.sqrt(np.diag(basis.phi))
+        involved = share > _ROUNDING * share.max(axis=1, initial=0.0, keepdims=True)
         degrees = np.where(involved, basis.by_coefficient, np.inf).min(axis=1, initial=np.inf)
         return np.asarray(degrees)
 
