@@ -312,13 +312,24 @@ BAD_RESIDUALS = {
     "list": (["us(visit | subject)"], FormulaError, r"list"),
     "expression as visit": ("us(log(time) | subject)", FormulaError, r"log\(time\)"),
     "several columns of visits": ("us(visit, time | subject)", FormulaError, r"one column"),
+    "name of nlme": ("corAR1(time | subject)", FormulaError, r"nlme's corAR1 is 'ar1' here"),
+    "word of speech": ("unstructured(visit | subject)", FormulaError, r"did you mean 'us'"),
+    "SAS type that is not here": ("sp(lin)(time | subject)", FormulaError, r"'sp\(lin\)' is not"),
+    "number it does not take": ("AR1(2)(visit | subject)", FormulaError, r"'ar1' takes no number"),
+    "word for a number": ("toep(x)(visit | subject)", FormulaError, r"takes a number, toep\(visit"),
+    "arm and subject exchanged": ("us(visit | subject / arm)", DataError, r"after the slash stand"),
+    "visit and subject exchanged": (
+        "us(subject | visit)",
+        ModelError,
+        r"has 210 parameters; found 4 subject",
+    ),
     "unknown visit": ("us(nowhere | subject)", DataError, r"nowhere"),
     "unknown subject": ("us(visit | nowhere)", DataError, r"nowhere"),
     "unknown arm": ("us(visit | nowhere / subject)", DataError, r"nowhere"),
     "words as coordinates": ("sp_exp(word | subject)", DataError, r"sp_exp.*numbers.*'word'"),
     "one visit": ("us(one | subject)", (DataError, ModelError), r"\bone\b"),
     "subject in two arms": ("us(visit | visit / subject)", DataError, r"'s\d\d'.*'visit'"),
-    "more than 64 visits": ("us(late | subject)", ModelError, r"\b70\b.*\b64\b"),
+    "more than 64 visits": ("us(late | subject)", ModelError, r"\b70\b.*2,485.*\b64\b"),
 }
 
 
@@ -400,6 +411,7 @@ def test_bad_number_of_a_structure(residual, error, message):
 BAD_PRODUCTS = {
     "two subjects": ("us(arm | subject) @ ar1(visit | subject)", FormulaError, r"stands once"),
     "nothing beside": ("@ ar1(visit | subject)", FormulaError, r"lacks a structure"),
+    "types alone": ("UN@AR(1)(visit | subject)", FormulaError, r"each factor.*names its column"),
     "no subject": ("us(arm) @ ar1(visit)", FormulaError, r"no '\| subject'"),
     "second without scale": ("us(word) @ fa(visit | subject)", ModelError, r"write it first"),
     "unknown": ("us(word) @ ar(visit | subject)", FormulaError, r"'ar'.*did you mean"),
@@ -463,6 +475,31 @@ def test_more_parameters_than_rows():
     few = frame[frame["subject"].isin(sorted(frame["subject"].unique())[:3])]
     with pytest.raises(ModelError, match=r"has 13 parameters; found 3 subject"):
         mlm.lmm("y ~ 1", few.head(11), residual="fa(visit | subject, 3)")
+
+
+def test_a_subject_in_two_groups_is_named_with_both():
+    frame = trial(seed=5)
+    rows = frame.index[frame["subject"] == "s01"][:2]
+    frame.loc[rows, "site"] = ["c0", "c2"]
+    model = mlm.LMM("y ~ x + (1 | site)", frame, residual="us(visit | subject)")
+    with pytest.raises(ModelError, match=r"'s01' with 'c\d' and 'c\d', which the engine asked"):
+        model.fit(options={"engine": "nested"})
+    # The engine for subjects across groups serves it.
+    assert model.fit().certificate.engine.startswith("dense V")
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_singular_residual_covariance_to_start_from(value):
+    start = {f"UN({a},{b})": value for a in range(1, 5) for b in range(1, a + 1)}
+    with pytest.raises(ModelError, match=r"to start from is singular.*variances above 0"):
+        mlm.lmm("y ~ x", without_repeats(), residual="us(visit | subject)", start=start)
+
+
+def test_dates_are_no_coordinates():
+    frame = without_repeats()
+    frame["date"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(frame["time"], unit="D")
+    with pytest.raises(DataError, match=r"'date' holds none; give a numeric coordinate"):
+        mlm.lmm("y ~ x", frame, residual="sp_exp(date | subject)")
 
 
 def test_several_factors_as_a_list_of_arrays():

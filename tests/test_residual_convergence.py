@@ -49,30 +49,30 @@ def failing(fits, condition):
     ]
 
 
-def named_singular(fit):
-    """Whether the fit says that the residual covariance became singular."""
-    return any("is singular" in text for text in fit.certificate.boundary)
+def has_no_maximum(fit):
+    """Whether the fit says that its likelihood grows without bound."""
+    return any("has no maximum" in text for text in fit.certificate.boundary)
 
 
-def test_every_fit_converges_or_names_what_is_singular(fits):
-    assert failing(fits, lambda fit: fit.converged or named_singular(fit)) == []
+def test_every_fit_converges_or_has_no_maximum(fits):
+    assert failing(fits, lambda fit: fit.converged != has_no_maximum(fit)) == []
 
 
-def test_hardly_any_is_singular(fits):
-    """The likelihood of an unstructured covariance of few subjects may have no maximum."""
-    assert sum(map(named_singular, fits)) <= 2
+def test_hardly_any_has_no_maximum(fits):
+    """Fewer subjects have certain visits together than those visits are."""
+    assert sum(map(has_no_maximum, fits)) <= 2
 
 
 def test_every_decrement_is_small(fits):
     def small(fit):
-        return 0 <= fit.certificate.newton_decrement < 1e-8 or named_singular(fit)
+        return 0 <= fit.certificate.newton_decrement < 1e-8 or has_no_maximum(fit)
 
     assert failing(fits, small) == []
 
 
 def test_every_hessian_is_positive_semidefinite(fits):
     def convex(fit):
-        return fit.certificate.min_hessian_eigenvalue > -1e-6 or named_singular(fit)
+        return fit.certificate.min_hessian_eigenvalue > -1e-6 or has_no_maximum(fit)
 
     assert failing(fits, convex) == []
 

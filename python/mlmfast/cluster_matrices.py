@@ -177,7 +177,10 @@ def _rows(source: FitSource, record: FitRecord, cluster: object, what: str) -> I
 
 
 def _cluster_rows(source: FitSource, record: FitRecord, cluster: object) -> IntArray:
-    """Rows of a level of the outermost grouping factor (of any, if they cross); all for None."""
+    """Rows of a level of the outermost grouping factor (of any, if they cross); all for None.
+
+    With a residual covariance, of one of its subjects too.
+    """
     if cluster is None:
         return np.arange(source.design.n_obs)
     if not record.groups:
@@ -194,6 +197,11 @@ def _cluster_rows(source: FitSource, record: FitRecord, cluster: object) -> IntA
             subject = design.residual.subject
             where += [] if subject.name in {f.name for f in where} else [subject]
         known = f"the grouping factors {', '.join(repr(f.name) for f in where)}"
+    residual = design.residual
+    if residual is not None and residual.formula is not None:
+        subject = residual.subject
+        if subject.name not in [factor.name for factor in where]:
+            where, known = [*where, subject], f"{known} or of the subjects {subject.name!r}"
     found = [factor for factor in where if label in factor.labels]
     rows = [np.flatnonzero(f.codes == f.labels.index(label)) for f in found]
     if any(not np.array_equal(own, rows[0]) for own in rows[1:]):

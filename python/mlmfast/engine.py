@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mlmfast import _core
 from mlmfast.clusters import check_distinct, clusters_are_levels
 from mlmfast.dense_engine import DenseParts, dense_parts
-from mlmfast.design import Design
+from mlmfast.design import Design, GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.iterative import IterativeSettings
 from mlmfast.newton import NewtonOptions
@@ -221,6 +223,17 @@ def _check_iterative(design: Design) -> None:
         )
 
 
+def _met_twice(design: Design, factor: GroupingFactor) -> str:
+    """A subject of the residual covariance with two of its levels of a factor."""
+    assert design.residual is not None
+    codes = design.residual.subject.codes
+    seen = np.full(design.residual.subject.n_levels, -1, dtype=np.int64)
+    seen[codes] = factor.codes
+    row = int(np.flatnonzero(seen[codes] != factor.codes)[0])
+    first, second = factor.labels[factor.codes[row]], factor.labels[seen[codes[row]]]
+    return f"{design.residual.subject.labels[codes[row]]!r} with {first!r} and {second!r}"
+
+
 def _crossed(design: Design, levels: tuple[int, ...], inner: int) -> ModelError:
     """The refusal of factors that are not nested; ``inner`` crosses the one before it."""
     factors = [design.factors[f] for f in levels]
@@ -228,8 +241,8 @@ def _crossed(design: Design, levels: tuple[int, ...], inner: int) -> ModelError:
         return ModelError(
             f"subjects ({design.residual.subject.name!r}) of "
             f"{design.residual.text} are met with several levels of the "
-            f"grouping factor {factors[-1].name!r}, which the engine asked for does not serve; "
-            "leave options={'engine': ...} out"
+            f"grouping factor {factors[-1].name!r}, {_met_twice(design, factors[-1])}, which the "
+            "engine asked for does not serve; leave options={'engine': ...} out"
         )
     outer_name, inner_name = factors[inner - 1].name, factors[inner].name
     what = "options={'engine': 'nested'}"

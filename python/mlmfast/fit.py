@@ -7,17 +7,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.boundary import SomeFits, replace_rows, set_zeros, settle
+from mlmfast.boundary import Iterate, Settled, SomeFits, replace_rows, set_zeros, settle
 from mlmfast.criterion import Criterion
 from mlmfast.identification import HeldCriterion, confounded_terms
 from mlmfast.iterative import fit_iteratively
-from mlmfast.newton import NewtonOptions, NewtonResult, newton_raphson
+from mlmfast.near_singular import (
+    Minimise,
+    follow,
+    is_near_singular,
+    nearer_independence,
+    residual_parts,
+)
+from mlmfast.newton import CriterionFunction, NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.several_minima import is_better, look_elsewhere
 
 #: Share of the random effects in the variance, and whether residuals are correlated, of further
 #: starts for random effects inside subjects.
 _OTHER_SHARES = ((0.6, False), (0.1, True))
+#: Starts with smaller and smaller correlations, where the first is singular to rounding.
+_STARTS = 30
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,9 @@ class CovarianceFit:
     n_evaluations: IntArray
     #: Blocks of random effects that the residual covariance expresses already, held at 0.
     confounded: tuple[int, ...] = ()
+    #: Fits whose residual covariance is singular at the infimum, and those that have no infimum.
+    singular_residual: tuple[int, ...] = ()
+    without_bound: tuple[int, ...] = ()
 
 
 def fit_covariance(
@@ -81,6 +93,8 @@ def fit_covariance(
         return newton_raphson(some, theta, options, _max_step, scoring)
 
     newton = iterate(theta, fits)
+    if structured:
+        _start_again(criterion, newton, theta, iterate)
     if start is None and scoring is not None and model.has_confounded_effects:
         large = iterate(criterion.large_start(n_fits), fits)
         replace_rows(newton, fits, large, is_better(newton, large))
@@ -93,9 +107,68 @@ def fit_covariance(
     found = settle(criterion, newton, iterate, fits)
     if start is None:
         look_elsewhere(criterion, found, theta, iterate)
+    ends = _near_singular(criterion, found, options) if structured else ((), ())
     newton = found.newton
     n_evaluations = newton.n_evaluations + int(start is None and not structured)
-    return CovarianceFit(criterion, found.theta, found.singular, newton, n_evaluations)
+    return CovarianceFit(criterion, found.theta, found.singular, newton, n_evaluations, (), *ends)
+
+
+def _start_again(
+    criterion: Criterion, newton: NewtonResult, theta: FloatArray, iterate: Iterate
+) -> None:
+    """Iterate from smaller correlations where R at the start was singular to rounding."""
+    parts = residual_parts(criterion, spatial=True)
+    lost = np.flatnonzero(~np.isfinite(newton.value))
+    for _ in range(_STARTS if parts else 0):
+        if lost.size == 0:
+            break
+        theta = theta.copy()
+        theta[lost] = nearer_independence(parts, theta[lost])
+        other = iterate(theta[lost], lost)
+        replace_rows(newton, lost, other, np.isfinite(other.value))
+        lost = lost[~np.isfinite(other.value)]
+
+
+def _near_singular(
+    criterion: Criterion, found: Settled, options: NewtonOptions, held: BoolArray | None = None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Bring fits that stalled at a nearly singular residual covariance to their end.
+
+    ``held`` (n_theta,) marks parameters that stay. Returns the fits that are singular there, and
+    those whose -2 log-likelihood has no infimum.
+    """
+    parts = residual_parts(criterion)
+    stalled = np.flatnonzero(~found.newton.converged)
+    stalled = stalled[is_near_singular(parts, found.theta[stalled])] if parts else stalled[:0]
+    singular, without_bound = [], []
+    for row in stalled:
+        own = SomeFits(criterion, np.array([row]))
+        end = follow(own, parts, found.theta[[row]], options, _minimise(held))
+        found.newton.n_evaluations[row] += end.n_evaluations
+        if end.without_bound:
+            without_bound.append(int(row))
+        if end.newton is not None:
+            other = replace(end.newton, n_evaluations=np.zeros(1, dtype=np.intp))
+            replace_rows(found.newton, np.array([row]), other, np.ones(1, dtype=np.bool_))
+            found.theta[row] = end.newton.theta[0]
+            if end.is_singular:
+                singular.append(int(row))
+    return tuple(singular), tuple(without_bound)
+
+
+def _minimise(held: BoolArray | None) -> Minimise:
+    """Newton's iteration over the parameters that are not held."""
+
+    def minimise(
+        criterion: CriterionFunction, theta: FloatArray, options: NewtonOptions
+    ) -> NewtonResult:
+        if held is None:
+            return newton_raphson(criterion, theta, options, _max_step)
+        part = HeldCriterion(criterion, theta, np.flatnonzero(~held))
+        found = newton_raphson(part, theta[:, ~held], options, _max_step)
+        return replace(found, theta=part.whole(found.theta, np.arange(len(theta))))
+
+    return minimise
 
 
 def _fit_held(
@@ -113,9 +186,16 @@ def _fit_held(
     newton = replace(newton, theta=found)
     settled = set_zeros(criterion, newton, np.arange(len(theta)))
     settled.singular[:, confounded] = True
-    spent = settled.newton.n_evaluations
+    ends = _near_singular(criterion, settled, options, held)
+    newton = settled.newton
     return CovarianceFit(
-        criterion, settled.theta, settled.singular, newton, spent, tuple(confounded)
+        criterion,
+        settled.theta,
+        settled.singular,
+        newton,
+        newton.n_evaluations,
+        tuple(confounded),
+        *ends,
     )
 
 

@@ -139,6 +139,11 @@ class Frame:
         return Frame(self._source, np.asarray(rows, dtype=bool))
 
     @property
+    def whole(self) -> Frame:
+        """All rows of the user's data, those not in use too."""
+        return self if self._rows is None else Frame(self._source)
+
+    @property
     def rows_used(self) -> BoolArray | None:
         """Which rows of the user's frame these are; None for all of them."""
         return self._rows

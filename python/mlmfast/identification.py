@@ -12,10 +12,10 @@ from mlmfast.clusters import is_within
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.criterion import Criterion
-from mlmfast.newton import Derivatives
+from mlmfast.newton import CriterionFunction, Derivatives
 from mlmfast.record import ResidualRecord
 from mlmfast.reduced_model import ReducedModel
-from mlmfast.residual_structure import seen_pairs
+from mlmfast.residual_structure import ResidualDesign, seen_pairs
 from mlmfast.variance_components import correlations
 
 #: Share of a term's information that the residual covariance must leave for it to be told apart.
@@ -25,6 +25,8 @@ _FLAT = 1e-8
 #: Smallest eigenvalue of a correlation matrix (and ratio of variances) that is not singular, for a
 #: fit that converged and for one that did not.
 _SINGULAR, _NEARLY_SINGULAR = 1e-9, 1e-5
+#: The same for a fit known to be singular.
+_AT_END = 1e-3
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class HeldCriterion:
         Positions of the free ones.
     """
 
-    criterion: Criterion
+    criterion: CriterionFunction
     theta: FloatArray
     free: IntArray
 
@@ -63,7 +65,8 @@ class HeldCriterion:
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
         """The point at local coordinates ``step`` around ``theta``; terms move as a whole."""
         n = len(theta)
-        whole, away = np.repeat(self.theta[:1], n, axis=0), np.zeros((n, self.criterion.n_theta))
+        whole = np.repeat(self.theta[:1], n, axis=0)
+        away = np.zeros_like(whole)
         whole[:, self.free], away[:, self.free] = theta, step
         return np.asarray(self.criterion.move(whole, away)[:, self.free])
 
@@ -175,14 +178,17 @@ def _listed(model: ReducedModel, blocks: tuple[int, ...]) -> str:
 
 
 def singular_residual(
-    model: ReducedModel, record: ResidualRecord | None, converged: bool
+    model: ReducedModel, record: ResidualRecord | None, converged: bool, at_end: bool = False
 ) -> list[str]:
-    """Say where the residual covariance is singular, or has a variance of 0."""
+    """Say where the residual covariance is singular, or has a variance of 0.
+
+    ``at_end`` says that it is known to be singular.
+    """
     residual = model.design.residual
     if residual is None or record is None or not record.visits:
         return []
     out = []
-    limit = _SINGULAR if converged else _NEARLY_SINGULAR
+    limit = _AT_END if at_end else _SINGULAR if converged else _NEARLY_SINGULAR
     for arm, matrix in zip(record.arms, record.covariances, strict=True):
         where = f" of {arm}" if len(record.arms) > 1 else ""
         variances = np.diag(matrix)
@@ -195,8 +201,39 @@ def singular_residual(
         rest = correlations(matrix)[np.ix_(~small, ~small)]
         smooth = isinstance(residual.structure, Spatial)
         if rest.size and not smooth and np.linalg.eigvalsh(rest)[0] < limit:
-            out.append(
-                f"the residual covariance{where} of {residual.text} is singular: the data do not "
-                "support so many parameters"
-            )
+            out.append(f"the residual covariance{where} of {residual.text} is singular")
+    return out or ([f"the residual covariance of {residual.text} is singular"] if at_end else [])
+
+
+def name_without_bound(model: ReducedModel, record: ResidualRecord | None) -> list[str]:
+    """Say whose residual covariance becomes singular as -2 log-likelihood falls without bound."""
+    residual = model.design.residual
+    if residual is None or record is None or not record.visits:
+        return []
+    out = []
+    for arm, matrix in zip(record.arms, record.covariances, strict=True):
+        variances = np.diag(matrix)
+        scaled = correlations(matrix)
+        if variances.min() < _NEARLY_SINGULAR * 1e-3 * variances.max():
+            scaled = np.diag(variances / variances.max())
+        values, vectors = np.linalg.eigh(scaled)
+        if values[0] > _NEARLY_SINGULAR:
+            continue
+        weights = np.abs(vectors[:, 0])
+        visits = np.flatnonzero(weights > 0.01 * weights.max())
+        n = _subjects_with(residual, record.arms.index(arm) * len(variances) + visits)
+        named = ", ".join(record.visits[v] for v in visits)
+        where = f" of {arm}" if len(record.arms) > 1 else ""
+        out.append(
+            f"the likelihood of {residual.text} has no maximum: it grows without bound as the "
+            f"residual covariance{where} of {named} becomes singular ({n} subject(s) have all of "
+            "these), so the structure has more parameters than the data can hold"
+        )
     return out
+
+
+def _subjects_with(residual: ResidualDesign, positions: IntArray) -> int:
+    """Number of units that have all of some positions."""
+    seen = np.zeros((residual.n_units, residual.order), dtype=np.bool_)
+    seen[residual.units, residual.positions] = True
+    return int(seen[:, positions].all(axis=1).sum())

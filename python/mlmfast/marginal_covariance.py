@@ -83,11 +83,17 @@ def _scattered(
     distances = design.structure.separations(points[:, :, None, :], points[:, None, :, :])
     m, n = rows.shape
     flat = distances.reshape(m * n * n, *distances.shape[3:])
-    theta = design.structure.from_natural(record.parameters[None])
-    values = design.structure.at_distances(theta, flat)[0].reshape(m, n, n)
-    correlation = values / values.ravel()[0]
+    arms = (
+        np.zeros(rows.shape, dtype=np.int32) if design.arm_codes is None else design.arm_codes[rows]
+    )
+    natural = record.parameters.reshape(len(record.arms), -1)
+    out = np.zeros((m, n, n))
+    for arm, theta in enumerate(design.structure.from_natural(natural)):
+        values = design.structure.at_distances(theta[None], flat)[0].reshape(m, n, n)
+        own = arms == arm
+        out += np.where(own[:, :, None] & own[:, None, :], values / values.ravel()[0], 0.0)
     units = design.units[rows]
-    out = correlation * (sd[:, :, None] * sd[:, None, :])
+    out *= sd[:, :, None] * sd[:, None, :]
     return np.where(units[:, :, None] == units[:, None, :], out, 0.0)
 
 

@@ -514,12 +514,16 @@ def _residual_boundary(
         name_confounded,
         name_flat,
         name_unseen,
+        name_without_bound,
         singular_residual,
     )
 
     newton = covariance.newton
     out = name_confounded(reduced, covariance.confounded)
-    out += singular_residual(reduced, residual, bool(newton.converged[0]))
+    if covariance.without_bound:
+        return out + name_without_bound(reduced, residual)
+    at_end = bool(covariance.singular_residual)
+    out += singular_residual(reduced, residual, bool(newton.converged[0]), at_end)
     if not out and newton.converged[0] and newton.min_eigenvalue[0] < 1e-4:
         flat = flat_directions(covariance.criterion, covariance.theta)
         out = (name_unseen(reduced) if flat else []) or name_flat(reduced, flat)

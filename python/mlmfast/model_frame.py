@@ -52,6 +52,8 @@ class ModelFrame:
         Labels of the fixed terms; for each column of X the position of its term.
     offset_given
         Whether an offset came as an argument.
+    weights
+        Column of the weights; None where there are none, or where they came as an array.
     """
 
     design: Design
@@ -63,6 +65,7 @@ class ModelFrame:
     terms: tuple[str, ...]
     term_of_column: tuple[int, ...]
     offset_given: bool
+    weights: str | None = None
 
 
 def build_model_frame(
@@ -145,6 +148,7 @@ def build_model_frame(
         fixed.terms,
         fixed.term_of_column,
         offset is not None,
+        weights if isinstance(weights, str) else None,
     )
 
 

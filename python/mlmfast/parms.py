@@ -19,6 +19,7 @@ from mlmfast.constrained import ConstrainedResult, Surface, fit_constrained, poi
 from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
 from mlmfast.errors import ModelError
 from mlmfast.fit import CovarianceFit, fit_covariance
+from mlmfast.near_singular import check_start
 from mlmfast.newton import NewtonOptions
 from mlmfast.parms_request import Parms, finite_number, grid_points
 from mlmfast.reduced_model import ReducedModel
@@ -82,6 +83,8 @@ def fit_with_parms(
     table = None
     if parms.grid is not None:
         begin, table = problem.best_of_grid(begin, parms.grid, hold)
+    if start:
+        check_start(functions.criterion, begin[:, : functions.criterion.n_theta])
     if not hold and not bounds:
         covariance = fit_covariance(model, method, options, begin[:, : functions.criterion.n_theta])
         return ParmsFit(covariance, None, {}, table)

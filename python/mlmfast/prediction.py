@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.contrast import quantile
@@ -86,6 +87,9 @@ def predict(
     interval: str | None,
     level: float,
     offset: Any,
+    conditional: bool = False,
+    weights: Any = None,
+    ddf: str | float | None = None,
 ) -> Any:
     """Predict the rows used or new ones; `LMMResult.predict` documents the arguments.
 
@@ -106,6 +110,21 @@ def predict(
     array([356.1, 366.5])
     """
     _check_words(new_levels, interval, level)
+    if ddf is not None and interval is None:
+        raise ModelError("ddf is for an interval; give interval='confidence' or 'prediction'")
+    if conditional:
+        if ddf not in {None, "asymptotic"}:
+            raise ModelError(
+                f"intervals under conditional=True are by normal quantiles; leave ddf={ddf!r} out"
+            )
+        if not ranef:
+            raise ModelError(
+                "conditional=True predicts from all that the observed responses say, the random "
+                "effects too; leave ranef=False out"
+            )
+        return _given_observed(fit, newdata, new_levels, interval, level, offset, weights)
+    if weights is not None:
+        raise ModelError("weights are those of new rows under conditional=True")
     # A new observation varies with its random effects, whether they are predicted or not.
     needs = Needs(z=ranef or interval == "prediction", groups=ranef)
     frame, rows, complete = _rows(fit, newdata, needs, new_levels, offset)
@@ -116,9 +135,30 @@ def predict(
     if interval is None:
         return _in_container(frame, _spread(values, complete))
     given = _complete(frame, complete) if newdata is not None and rows.n_rows else None
-    half = _half_width(fit, rows, interval, level, given)
+    half = _half_width(fit, rows, interval, level, given, ddf)
     bounds = {"fit": values, "lower": values - half, "upper": values + half}
     return _in_frame(frame, {name: _spread(v, complete) for name, v in bounds.items()})
+
+
+def _given_observed(
+    fit: LMMResult,
+    newdata: object,
+    new_levels: str,
+    interval: str | None,
+    level: float,
+    offset: Any,
+    weights: Any,
+) -> Any:
+    """Expected values given the responses observed, with their intervals."""
+    from mlmfast.conditional_prediction import predict_conditionally
+
+    rows, found = predict_conditionally(fit, newdata, new_levels, offset, weights)
+    if interval is None:
+        return _in_container(rows.frame, found.mean)
+    variance = found.mean_variance if interval == "confidence" else found.variance
+    half = stats.norm.ppf(0.5 + level / 2) * np.sqrt(variance)
+    bounds = {"fit": found.mean, "lower": found.mean - half, "upper": found.mean + half}
+    return _in_frame(rows.frame, bounds)
 
 
 def _rows(
@@ -149,7 +189,12 @@ def _check_words(new_levels: str, interval: str | None, level: float) -> None:
 
 
 def _half_width(
-    fit: LMMResult, rows: PredictionRows, interval: str, level: float, newdata: Frame | None
+    fit: LMMResult,
+    rows: PredictionRows,
+    interval: str,
+    level: float,
+    newdata: Frame | None,
+    ddf: str | float | None,
 ) -> FloatArray:
     """Half the width of each row's interval, t quantile times standard error."""
     if rows.n_rows == 0:
@@ -162,7 +207,7 @@ def _half_width(
     if interval == "prediction":
         variance = np.broadcast_to(_noise_variance(fit, newdata), rows.n_rows)
         noise = Noise(variance, newdata is None)
-    found = spread_of(fit, RowTargets(rows, fit._record), bool(rows.codes), noise)
+    found = spread_of(fit, RowTargets(rows, fit._record), bool(rows.codes), noise, ddf)
     return np.asarray(quantile(found.df, level) * found.se)
 
 

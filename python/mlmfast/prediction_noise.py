@@ -47,27 +47,32 @@ def _by_visit(residual: ResidualRecord, frame: Frame) -> FloatArray:
 def _squared_scale(scale: ScaleRecord, frame: Frame) -> FloatArray:
     ratio = np.array(scale.is_ratio)
     gamma = np.where(ratio, np.log(np.where(ratio, scale.parameters, 1.0)), scale.parameters)
-    total = np.zeros(frame.n_rows)
-    formula = parse_scale(scale.text)
-    at = 0
-    for factor, labels in zip(formula.factors, scale.levels, strict=True):
+    return np.asarray(np.exp(2.0 * (scale_exponents(scale.text, scale.levels, frame) @ gamma)))
+
+
+def scale_exponents(text: str, levels: tuple[tuple[str, ...], ...], frame: Frame) -> FloatArray:
+    """Columns of a residual scale for new rows, in terms of the fit's levels, shape (n, m).
+
+    Raises
+    ------
+    DataError
+        Where a column lacks, or has a level that the fit did not see.
+    """
+    formula = parse_scale(text)
+    parts = []
+    for factor, labels in zip(formula.factors, levels, strict=True):
         codes = np.zeros(frame.n_rows, dtype=np.int32)
         if factor.by:
-            codes = _codes(frame, factor.by, labels, f"residual_scale={scale.text!r}")
-        columns = scale_columns_of(factor, formula, frame, codes, len(labels))
-        total += columns @ gamma[at : at + columns.shape[1]]
-        at += columns.shape[1]
-    return np.asarray(np.exp(2.0 * total))
+            codes = _codes(frame, factor.by, labels, f"residual_scale={text!r}")
+        parts.append(scale_columns_of(factor, formula, frame, codes, len(labels)))
+    return np.concatenate(parts, axis=1)
 
 
 def _codes(frame: Frame, columns: tuple[str, ...], labels: tuple[str, ...], what: str) -> CodeArray:
     for name in columns:
         mask = frame.missing(name)
         if mask is not None:
-            raise DataError(
-                f"newdata: column {name!r} has missing values; an interval='prediction' under "
-                f"{what} needs it"
-            )
+            raise DataError(f"newdata: column {name!r} has missing values; {what} needs it here")
     factor = cross_factors([frame.factor(name) for name in columns])
     codes, unknown = factor.recode(labels)
     if unknown:

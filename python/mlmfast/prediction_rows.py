@@ -62,9 +62,14 @@ def rows_of_fit(design: Design, needs: Needs) -> PredictionRows:
 
 
 def rows_of_newdata(
-    record: FitRecord, frame: Frame, needs: Needs, new_levels: str, offset: Any
+    record: FitRecord,
+    frame: Frame,
+    needs: Needs,
+    new_levels: str,
+    offset: Any,
+    more: Sequence[str] = (),
 ) -> tuple[PredictionRows, BoolArray]:
-    """Read new rows as the fit read its own.
+    """Read new rows as the fit read its own; rows with a missing value in ``more`` are left out.
 
     Returns
     -------
@@ -83,7 +88,7 @@ def rows_of_newdata(
             "your own X by fit.params"
         )
     given = _offset_argument(record, frame, offset)
-    names = _variables(record, needs)
+    names = [*_variables(record, needs), *more]
     complete = _complete(frame, [*names, given] if isinstance(given, str) else names)
     kept = frame if complete.all() else frame.take(complete)
     if not complete.any():

@@ -10,7 +10,7 @@ import numpy as np
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
 from mlmfast.crossed_prediction import crossed_error_variance
-from mlmfast.degrees_of_freedom import FittedRows, method_of, no_rows
+from mlmfast.degrees_of_freedom import FittedRows, method_of
 from mlmfast.degrees_of_freedom.satterthwaite import of_variances
 from mlmfast.errors import ModelError
 from mlmfast.prediction_error import ErrorSlopes, error_slopes, error_variance, largest_told
@@ -85,7 +85,11 @@ def spread_of(
     if method.information is None:
         return Spread(np.sqrt(variance + added), method.of_rows(basis, x))
     if rows is None:
-        raise no_rows("an interval of new responses by the fit's degrees of freedom")
+        raise ModelError(
+            f"an interval of new responses with {method.label} degrees of freedom needs the rows "
+            "of the data, and a loaded fit holds none; say ddf='asymptotic' for normal quantiles, "
+            "or fit the model again"
+        )
     found = None
     is_related = conditional and _has_related_levels(rows)
     # Slopes are formed cluster by cluster, from levels that are independent.

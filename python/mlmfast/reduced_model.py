@@ -651,6 +651,8 @@ def _blocks(
         return (*blocks, _scaled_block(residual, level, nesting.codes(level)))
     if residual is not None and residual.points is not None:
         assert isinstance(residual.structure, Spatial), "only these take coordinates"
+        entries = residual.n_units * residual.order**2
+        _check_stack(residual, residual.structure.n_theta, entries, residual.order)
         distances = distances_within(
             type(residual.structure),
             residual.points,
@@ -690,13 +692,14 @@ def _lag_block(residual: ResidualDesign, level: int) -> TermBlock:
 
 
 def _check_stack(residual: ResidualDesign, t: int, entries: int, order: int) -> None:
-    """Refuse matrices of all units with derivatives that would not fit into memory."""
+    """Refuse matrices of each unit with their derivatives that would not fit into memory."""
     n_values = entries * (1 + t + t * (t + 1) // 2)
     if n_values > LARGEST_STACK:
         raise ModelError(
-            f"{residual.text} with {t} parameters over {residual.n_units:,} units of "
-            f"{order} rows would take {8 * n_values / 1e9:.1f} GB; a scale by a factor, "
-            "or a structure with fewer parameters, takes less"
+            f"{residual.text} with {t} parameters over {residual.n_units:,} units of up to "
+            f"{order:,} rows would take {8 * n_values / 1e9:.1f} GB (the limit is "
+            f"{8 * LARGEST_STACK / 1e9:.1f}); a scale by a factor, or a structure with fewer "
+            "parameters, takes less, and along a series ar1, arma11 or car1"
         )
 
 

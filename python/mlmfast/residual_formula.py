@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.errors import FormulaError
 from mlmfast.language.deparse import deparse
 from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, parse
+from mlmfast.structure_names import canonical, unknown_structure
 
-#: ``toep(2)(visit | id)``: a number before the coordinates.
-_CURRIED = re.compile(r"\s*([\w.]+)\(\s*([\w.]+\s*=\s*)?([\w.]+)\s*\)\s*\((.*)\)(.*)", re.DOTALL)
 #: ``(us(a) @ ar1(b)) | id``
 _WRAPPED = re.compile(r"\s*\((.*@.*\))\s*\)\s*\|(.*)", re.DOTALL)
 PRODUCT = " @ "
@@ -133,12 +131,7 @@ def structure_kind(call: StructureCall, text: str) -> type[CovarianceStructure]:
     """
     kind = STRUCTURES.get(call.keyword)
     if kind is None:
-        near = get_close_matches(call.keyword, STRUCTURES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise FormulaError(
-            f"{call.keyword!r} is not a residual structure{hint} (available: "
-            f"{', '.join(sorted(STRUCTURES))})"
-        )
+        raise unknown_structure(call.keyword)
     if kind.needs == "levels" and len(call.coordinates) > 1:
         raise FormulaError(f"{call.keyword!r} takes one column of visits: {text!r}")
     if kind.option is None and (call.number is not None or call.free):
@@ -192,13 +185,14 @@ def _product_parts(text: str) -> list[str]:
 
 
 def _tree(part: str, text: str) -> Node:
-    curried = _CURRIED.fullmatch(part)
-    if curried:
-        word, name, number, inner, rest = curried.groups()
-        part = f"{word}({inner}, {name or ''}{number}){rest}"
     if not part.strip() and "@" in text:
         raise FormulaError(f"residual={text!r} lacks a structure beside '@'")
-    return parse(part)
+    if "@" in text and "(" not in part:
+        raise FormulaError(
+            f"residual={text!r}: each factor of a direct product names its column, as in "
+            "us(outcome) @ ar1(visit | id)"
+        )
+    return parse(canonical(part))
 
 
 def _bar_outside(tree: Node) -> Node | tuple[Node, Node]:

@@ -9,7 +9,7 @@ import numpy as np
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.design import GroupingFactor
-from mlmfast.errors import DataError, ModelError
+from mlmfast.errors import ModelError
 from mlmfast.factor import Factor
 from mlmfast.frame import Frame
 from mlmfast.residual_structure import (
@@ -18,6 +18,7 @@ from mlmfast.residual_structure import (
     ResidualFormula,
     check_arms,
     instance,
+    met_twice,
     visits_of_rows,
 )
 from mlmfast.series_design import series_of, series_times
@@ -98,8 +99,4 @@ def _check_repeated(
     if repeated.size:
         subject, visit = divmod(int(cell[repeated[0]]), len(labels))
         label = labels[visit] if isinstance(labels, tuple) else f"{labels[visit]:g}"
-        raise DataError(
-            f"subject {subjects.levels[subject]!r} has several rows at "
-            f"{', '.join(formula.coordinates)} = {label!r}; residual={formula.text!r} "
-            "needs at most one"
-        )
+        raise met_twice(formula, subjects.levels[subject], label)

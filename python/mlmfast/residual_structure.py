@@ -17,7 +17,7 @@ from mlmfast.covariance.spatial import Spatial
 from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.design import GroupingFactor
 from mlmfast.errors import DataError, FormulaError, ModelError
-from mlmfast.factor import Factor, cross_factors
+from mlmfast.factor import Factor, cross_factors, number_label
 from mlmfast.frame import Frame, check_finite
 from mlmfast.known_matrices import known_matrices
 from mlmfast.residual_formula import (
@@ -27,7 +27,8 @@ from mlmfast.residual_formula import (
     structure_kind,
 )
 from mlmfast.residual_scale import MOST_DISTINCT, ScaleDesign
-from mlmfast.series_design import Series, is_series
+from mlmfast.series_design import Series, is_series, no_numbers
+from mlmfast.unit_covariances import has_few_parameters
 
 __all__ = [
     "ResidualDesign",
@@ -39,9 +40,12 @@ __all__ = [
     "with_scale",
 ]
 
-#: Visits, or distinct coordinates, that one covariance may span.
+#: Visits, or distinct coordinates, up to which covariances are reported by visit where it is not
+#: needed, and whole numbers count as they stand.
 LARGEST_ORDER = 64
-#: Rows of a subject whose points are not shared by others.
+#: Visits of one covariance with few parameters, and distinct covariances of any other.
+LARGEST_TEMPLATE, MOST_ENTRIES = 1000, 2080
+#: Rows of a subject with points of its own, for what goes through its matrix entry by entry.
 LARGEST_UNIT = 500
 #: Smoothness at which `sp_matern` is fitted.
 MATERN_SMOOTHNESS = 1.5
@@ -78,6 +82,8 @@ class ResidualDesign:
     points : shape (n, d) or None
         Coordinates of each row where there are too many distinct ones to be visits; positions are
         then those within the unit.
+    arm_codes : shape (n,), int32, or None
+        Arm of each row, where positions do not tell it.
     series
         The rows of the subjects in time order, where the structure costs O(n) along a series.
     scale
@@ -95,6 +101,7 @@ class ResidualDesign:
     points: FloatArray | None = None
     series: Series | None = None
     scale: ScaleDesign | None = None
+    arm_codes: CodeArray | None = None
 
     @cached_property
     def order(self) -> int:
@@ -253,11 +260,8 @@ def residual_design(
     for codes, more, _ in axes[1:]:
         visits = visits * np.int32(len(more)) + codes
         labels = tuple(f"{a}:{b}" for a in labels for b in more)
-    if len(labels) > LARGEST_ORDER:
-        raise ModelError(
-            f"residual={formula.text!r} spans {len(labels)} distinct visits or points; at most "
-            f"{LARGEST_ORDER} are available yet"
-        )
+    if len(labels) > LARGEST_TEMPLATE and formula.structure not in _INDEPENDENT:
+        raise _too_many(formula, len(labels), f"at most {LARGEST_TEMPLATE:,} are available")
     units, n_units = _units(formula, subjects, visits, labels)
     arms: tuple[str, ...] = ("",)
     arm_codes = np.zeros(frame.n_rows, dtype=np.int32)
@@ -266,6 +270,8 @@ def residual_design(
         check_arms(formula, subjects, arm)
         arms, arm_codes = arm.levels, arm.codes
     structure = _product(formula, kinds, axes, lin)
+    if len(labels) > LARGEST_ORDER:
+        _check_size(formula, structure, len(arms), scaled)
     _check_supported(formula, structure, subjects, arms, arm_codes)
     positions = arm_codes * np.int32(len(labels)) + visits
     subject = GroupingFactor(
@@ -273,6 +279,30 @@ def residual_design(
     )
     return ResidualDesign(
         structure, labels, arms, subject, units, n_units, positions.astype(np.int32), formula
+    )
+
+
+def _check_size(
+    formula: ResidualFormula, structure: CovarianceStructure, n_arms: int, scaled: bool
+) -> None:
+    """Refuse covariances over many visits whose derivatives entry by entry would not end."""
+    n = len(structure.entries)
+    if n <= MOST_ENTRIES or (has_few_parameters(structure) and n_arms == 1 and not scaled):
+        return
+    raise _too_many(
+        formula,
+        structure.size,
+        f"{n:,} distinct covariances, of which {MOST_ENTRIES:,} ({LARGEST_ORDER} visits) are "
+        f"available for a structure with {structure.n_theta} parameters, for arms and for a "
+        "residual_scale",
+    )
+
+
+def _too_many(formula: ResidualFormula, n: int, why: str) -> ModelError:
+    return ModelError(
+        f"residual={formula.text!r} spans {n:,} distinct visits or points: {why}. ar1, arma11 and "
+        "car1 take series of any length; cs, toep(visit | id, 2), diag and the spatial structures "
+        "hundreds of visits"
     )
 
 
@@ -329,11 +359,6 @@ def _scattered(
     units, n_units = _units(formula, subjects, codes, labels)
     order = np.argsort(units, kind="stable")
     sizes = np.bincount(units, minlength=n_units)
-    if sizes.max() > LARGEST_UNIT:
-        raise ModelError(
-            f"residual={formula.text!r} has a subject of {sizes.max():,} rows; at most "
-            f"{LARGEST_UNIT:,} are available yet"
-        )
     positions = np.empty(len(units), dtype=np.int32)
     positions[order] = np.arange(len(units)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     few = points[np.unique(np.linspace(0, len(points) - 1, 30).astype(np.intp))]
@@ -354,7 +379,7 @@ def visits_of_rows(
         columns = []
         for name in call.coordinates:
             if not frame.is_numeric(name):
-                raise DataError(f"{call.keyword} needs numbers, and column {name!r} holds none")
+                raise no_numbers(call.keyword, name)
             check_finite(name, frame.numeric(name))
             columns.append(frame.numeric(name))
         points, codes = np.unique(np.column_stack(columns), axis=0, return_inverse=True)
@@ -366,7 +391,7 @@ def visits_of_rows(
         first = float(values.min())
         if (values == np.round(values)).all() and values.max() - first < LARGEST_ORDER:
             last = int(values.max() - first)
-            labels = tuple(f"{first + step:g}" for step in range(last + 1))
+            labels = tuple(number_label(first + step) for step in range(last + 1))
             return (values - first).astype(np.int32), labels, None
     factor = frame.factor(name)
     return factor.codes, factor.levels, None
@@ -383,11 +408,7 @@ def _units(
         return subjects.codes, subjects.n_levels
     if formula.structure not in _INDEPENDENT:
         subject, visit = divmod(int(cell[order][repeated[0]]), len(labels))
-        raise DataError(
-            f"subject {subjects.levels[subject]!r} has several rows at "
-            f"{', '.join(formula.coordinates)} = {labels[visit]!r}; residual={formula.text!r} "
-            "needs at most one"
-        )
+        raise met_twice(formula, subjects.levels[subject], labels[visit])
     # Rows are independent: the r-th row of each level makes up the subject's r-th block.
     starts = np.concatenate([[True], cell[order][1:] != cell[order][:-1]])
     run = np.arange(len(cell)) - np.maximum.accumulate(np.where(starts, np.arange(len(cell)), 0))
@@ -397,6 +418,20 @@ def _units(
         subjects.codes.astype(np.int64) * (run.max() + 1) + rank, return_inverse=True
     )
     return codes.astype(np.int32), len(blocks)
+
+
+def met_twice(formula: ResidualFormula, subject: str, visit: str) -> DataError:
+    """The error for a subject with several rows at one visit."""
+    subjects = ":".join(formula.subject)
+    order = (
+        f"after the slash stand the subjects, as in {formula.calls[0].keyword}(visit | arm / id)"
+        if formula.arm is not None
+        else f"after the bar stands what tells subjects apart, here {subjects!r}"
+    )
+    return DataError(
+        f"subject {subject!r} has several rows at {', '.join(formula.coordinates)} = {visit!r}; "
+        f"residual={formula.text!r} needs at most one ({order}); remove or average the rows"
+    )
 
 
 def check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None:

@@ -536,6 +536,30 @@ class LMMResult:
         return frames if len(frames) > 1 else frames[residual.arms[0]]
 
     @cached_property
+    def residual_corr(self) -> pd.DataFrame | dict[str, pd.DataFrame] | None:
+        """Correlations of `residual_cov`; undetermined (NaN) where a variance is 0.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> fit = mlm.lmm("Reaction ~ Days", data, residual="ar1(Days | Subject)")
+        >>> fit.residual_corr.iloc[0, :3].round(3).tolist()
+        [1.0, 0.8, 0.64]
+        """
+        from mlmfast.variance_components import correlations
+
+        covariances = self.residual_cov
+        if covariances is None:
+            return None
+        frames = covariances if isinstance(covariances, dict) else {"": covariances}
+        out = {
+            arm: pd.DataFrame(correlations(c.to_numpy()), index=c.index, columns=c.columns)
+            for arm, c in frames.items()
+        }
+        return out if isinstance(covariances, dict) else out[""]
+
+    @cached_property
     def residual_parameters(self) -> pd.Series[float]:
         """Parameters of the residual covariance on their natural scale, as SAS names them.
 
@@ -898,6 +922,9 @@ class LMMResult:
         interval: str | None = None,
         level: float = 0.95,
         offset: object = None,
+        conditional: bool = False,
+        weights: object = None,
+        ddf: str | float | None = None,
     ) -> Any:
         """Predictions for the rows used or for new data, in the container of the user's frame.
 
@@ -924,6 +951,23 @@ class LMMResult:
             Level of the interval.
         offset
             Offset of the new rows where the fit had one as an argument: a column name or an array.
+        conditional
+            Expected response given those observed, E[y | y_o] = x'beta + c V^-1 (y_o - X_o beta)
+            (mmrm's ``conditional = TRUE``): what the random effects say and, with a residual
+            covariance, the residuals of the same subject at other visits. A row that is observed
+            itself returns its own response. Observed are the rows of the fit and those of newdata
+            that hold a response; a subject of whom nothing is observed gets x'beta. Without
+            newdata, all rows of the data, those left out for a missing response too.
+            "confidence" is then for that expected value (uncertain by beta alone), "prediction"
+            for the response, both by normal quantiles. Where no ``residual=`` tells rows apart by
+            subject and visit, rows of newdata are new observations, and a response among them is
+            not used.
+        weights
+            Weights of new rows under ``conditional``, for a fit with weights: a column name or an
+            array; by default the column the fit had them from.
+        ddf
+            Degrees of freedom of the intervals; the fit's own by default. "asymptotic", normal
+            quantiles, also serves the prediction intervals of a loaded fit.
 
         Examples
         --------
@@ -933,6 +977,16 @@ class LMMResult:
         >>> fit.predict(new, interval="confidence").round(1)
              fit  lower  upper
         0  450.3  419.0  481.7
+
+        A visit that was not observed, from the others of the subject:
+
+        >>> data = mlm.load_sleepstudy().iloc[:-1]
+        >>> fit = mlm.lmm("Reaction ~ Days", data, residual="ar1(Days | Subject)")
+        >>> new = pd.DataFrame({"Days": [8, 9], "Subject": ["372"] * 2})
+        >>> fit.predict(new, conditional=True, interval="prediction").round(1)
+             fit  lower  upper
+        0  369.1  369.1  369.1
+        1  373.4  314.6  432.1
         """
         from mlmfast.prediction import predict
 
@@ -944,6 +998,9 @@ class LMMResult:
             interval=interval,
             level=level,
             offset=offset,
+            conditional=conditional,
+            weights=weights,
+            ddf=ddf,
         )
 
     def profile(self, which: str | Sequence[str] | None = None) -> Profile:

@@ -119,14 +119,9 @@ def template_derivatives(
     structure: CovarianceStructure, theta: FloatArray, derivatives: bool
 ) -> FloatArray:
     """A structure's matrix, first derivatives and those by pairs, (n_matrices, K, K)."""
-    value = structure.matrix(theta)
     if not derivatives:
-        return value
+        return structure.matrix(theta)
     rows, columns = np.array(structure.entries, dtype=np.intp).T
-    n, t = len(rows), structure.n_theta
-    i, j = np.tril_indices(t)
-    first = structure.jacobian(theta)[0].T
-    # Second derivatives of each entry: one weight at a time.
-    second = structure.curvature(np.repeat(theta, n, axis=0), np.eye(n))[:, i, j].T
-    derivative = symmetric(np.concatenate([first, second]), structure.size, rows, columns)
-    return np.concatenate([value, derivative])
+    value, first, second = structure.entry_derivatives(theta)
+    flat = np.concatenate([value[0][None], first[0].T, second[0].T])
+    return symmetric(flat, structure.size, rows, columns)

@@ -84,13 +84,32 @@ def series_times(kind: type[CovarianceStructure], word: str, name: str, frame: F
     if frame.is_numeric(name):
         values = frame.numeric(name)
         check_finite(name, values)
-        whole = bool((values == np.round(values)).all() and np.abs(values).max() < _LARGEST_WHOLE)
-        if kind.needs == "coordinates" or whole:
+        if kind.needs == "coordinates" or counts_as_number(values):
             return values
         return np.unique(values, return_inverse=True)[1].astype(np.float64)
     if kind.needs == "coordinates":
-        raise DataError(f"{word} needs numbers, and column {name!r} holds none")
+        raise no_numbers(word, name)
     return frame.factor(name).codes.astype(np.float64)
+
+
+def no_numbers(word: str, name: str) -> DataError:
+    """The error for coordinates that are none."""
+    return DataError(
+        f"{word} needs numbers, and column {name!r} holds none; give a numeric coordinate (days "
+        "since the start for a date), or use a structure over visits such as ar1"
+    )
+
+
+def counts_as_number(values: FloatArray) -> bool:
+    """Whether a column of times counts as it stands for structures by lag: whole numbers do.
+
+    Examples
+    --------
+    >>> counts_as_number(np.array([1.0, 5.0])), counts_as_number(np.array([0.5, 1.0]))
+    (True, False)
+    """
+    whole = (values == np.round(values)).all()
+    return bool(whole and np.abs(values).max(initial=0.0) < _LARGEST_WHOLE)
 
 
 def series_of(times: FloatArray, units: CodeArray, arms: CodeArray, n_arms: int) -> Series:

@@ -29,8 +29,11 @@ def theta_by_arm(design: ResidualDesign, record: ResidualRecord) -> FloatArray:
 
 
 def arm_of_rows(design: ResidualDesign) -> IntArray:
-    """Arm of each row, shape (n,)."""
-    assert design.series is not None, "only called for series"
+    """Arm of each row, shape (n,), where there are points instead of visits."""
+    if design.arm_codes is not None:
+        return design.arm_codes.astype(np.intp)
+    if design.series is None:
+        return np.zeros(len(design.units), dtype=np.intp)
     step = design.series.step
     return np.where(step < 0, -1 - step, step // max(len(design.series.gaps), 1))
 

@@ -74,23 +74,15 @@ class SharedDirections(Directions):
 
     def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
         """See `Directions`; one matrix serves all units."""
-        value = self.structure.matrix(theta)[:, None]
         if not derivatives:
-            return np.ascontiguousarray(value[:, :, None])
-        rows, columns = np.array(self.structure.entries).T
-        n = len(rows)
-        i, j = np.tril_indices(self.n_theta)
-        first = self.structure.jacobian(theta).mT
-        # Second derivatives of each entry: one weight at a time.
-        second = [
-            self.structure.curvature(np.repeat(t[None], n, axis=0), np.eye(n))[:, i, j].T
-            for t in theta
-        ]
-        flat = np.concatenate([first, np.stack(second)], axis=1)
+            return np.ascontiguousarray(self.structure.matrix(theta)[:, None, None])
+        rows, columns = np.array(self.structure.entries, dtype=np.intp).T
+        value, first, second = self.structure.entry_derivatives(theta)
+        flat = np.concatenate([value[:, None], first.mT, second.mT], axis=1)
         whole = np.zeros((*flat.shape[:2], self.size, self.size))
         whole[:, :, rows, columns] = flat
         whole[:, :, columns, rows] = flat
-        return np.ascontiguousarray(np.concatenate([value, whole], axis=1)[:, :, None])
+        return np.ascontiguousarray(whole[:, :, None])
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,19 @@ class CovarianceStructure(ABC):
         n = len(self.entries)
         return np.stack([self.curvature(np.repeat(t[None], n, axis=0), np.eye(n)) for t in theta])
 
+    def entry_derivatives(self, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Each entry with its derivatives by theta.
+
+        Returns
+        -------
+        Values (n_fits, n_entries), first derivatives (n_fits, n_entries, n_theta) and second ones
+        by the pairs (0, 0), (1, 0), (1, 1), ... of parameters, (n_fits, n_entries, n_pairs).
+        """
+        rows, columns = np.array(self.entries, dtype=np.intp).T
+        i, j = np.tril_indices(self.n_theta)
+        value = self.matrix(theta)[:, rows, columns]
+        return value, self.jacobian(theta), self.entry_hessians(theta)[:, :, i, j]
+
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Derivatives of the entries by local coordinates around theta, where these are 0.
 

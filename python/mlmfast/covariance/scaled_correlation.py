@@ -135,6 +135,34 @@ class ScaledCorrelation(CovarianceStructure):
         above = np.concatenate([corner, side], axis=2)
         return np.concatenate([above, np.concatenate([side.mT, inner], axis=2)], axis=1)
 
+    def entry_derivatives(self, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        scale, c = self._parts(self._variables(theta))
+        value = scale * c.value
+        side = scale[:, :, None] * c.first
+        by_scale = value[:, :, None] * self.exponents
+        m, t = self.n_scales, self.n_theta
+        pairs = []
+        for i in range(t):
+            for j in range(i + 1):
+                if i < m:
+                    pairs.append(by_scale[:, :, i] * self.exponents[:, j])
+                elif j < m:
+                    pairs.append(side[:, :, i - m] * self.exponents[:, j])
+                else:
+                    pairs.append(scale * c.second[:, :, i - m, j - m])
+        return value, np.concatenate([by_scale, side], axis=2), np.stack(pairs, axis=2)
+
+    def entry_hessians(self, theta: FloatArray) -> FloatArray:
+        pairs = self.entry_derivatives(theta)[2]
+        i, j = np.tril_indices(self.n_theta)
+        out = np.empty((*pairs.shape[:2], self.n_theta, self.n_theta))
+        out[:, :, i, j] = out[:, :, j, i] = pairs
+        return out
+
+    def entry_jet(self, theta: FloatArray) -> Jet:
+        value, first, _ = self.entry_derivatives(theta)
+        return Jet(value, first, self.entry_hessians(theta))
+
     def theta(self, matrix: FloatArray) -> FloatArray:
         variances = np.diagonal(matrix, axis1=1, axis2=2)
         largest = variances.max(axis=1, keepdims=True)

@@ -90,15 +90,7 @@ class Spatial(ScaledCorrelation):
             lags=(distances.reshape(len(distances), -1) > 0).any(axis=1).astype(np.intp),
             exponents=np.full((len(distances), 1), 2.0),
         )
-        scale, c = elsewhere._parts(elsewhere._variables(theta))
-        value = scale * c.value
-        side = scale[:, :, None] * c.first
-        first = np.concatenate([2.0 * value[:, :, None], side], axis=2)
-        pairs = [4.0 * value]
-        for i in range(side.shape[2]):
-            pairs.append(2.0 * side[:, :, i])
-            pairs += [scale * c.second[:, :, i, j] for j in range(i + 1)]
-        return value, first, np.stack(pairs, axis=2)
+        return elsewhere.entry_derivatives(theta)
 
     def start_at(self, distances: FloatArray) -> FloatArray:
         """theta of variance 1 and a correlation that fades over a third of the typical distance.

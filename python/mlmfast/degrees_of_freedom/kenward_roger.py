@@ -92,8 +92,8 @@ class KenwardRoger(DegreesOfFreedom):
         if scale is None or np.linalg.eigvalsh(adjusted / scale)[:1].min(initial=1.0) <= 0.0:
             raise ModelError(
                 f"the covariance adjusted by ddf={self.name!r} is not positive definite: there are "
-                "too few clusters for the second-order correction; use 'kenward-roger-linear', "
-                "'kenward-roger-expected' or 'satterthwaite'"
+                "too few clusters for the second-order correction, or the fit is singular; use "
+                "'kenward-roger-linear', 'kenward-roger-expected' or 'satterthwaite'"
             )
 
     def correction(self, information: Information, weights: FloatArray) -> FloatArray:

@@ -1,0 +1,190 @@
+"""Subject, visit, point and arm of new rows, in terms of a fit's residual covariance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.covariance.spatial import Spatial
+from mlmfast.errors import DataError
+from mlmfast.factor import cross_factors
+from mlmfast.frame import Frame, check_finite
+from mlmfast.residual_formula import StructureCall, structure_kind
+from mlmfast.residual_structure import ResidualDesign, visits_of_rows
+from mlmfast.series_design import counts_as_number, no_numbers, series_times
+
+
+@dataclass(frozen=True)
+class PlacedRows:
+    """Where new rows stand.
+
+    Attributes
+    ----------
+    units, positions, arms : shape (n_new,), int32
+        Block of the residual covariance (those after the fit's for new subjects), position
+        arm * n_visits + visit (0 where there are points or times instead), and arm.
+    keys : shape (n_old + n_new, k)
+        What tells the rows of one unit apart.
+    old_arms : shape (n_old,), int32
+    points, old_points : shapes (n_new, d), (n_old, d), or None
+        Coordinates, of a spatial structure.
+    times : shape (n_new,) or None
+        Times, of a series.
+    """
+
+    units: CodeArray
+    positions: CodeArray
+    arms: CodeArray
+    keys: FloatArray
+    old_arms: CodeArray
+    points: FloatArray | None = None
+    old_points: FloatArray | None = None
+    times: FloatArray | None = None
+
+
+def distinguishes_rows(residual: ResidualDesign) -> bool:
+    """Whether subject and visit tell every row of the data from the others."""
+    return residual.formula is not None and residual.n_units == residual.subject.n_levels
+
+
+def place_rows(residual: ResidualDesign, old: Frame | None, new: Frame) -> PlacedRows:
+    """Find the place of new rows.
+
+    Raises
+    ------
+    DataError
+        For a visit or an arm that the fit did not see.
+    """
+    formula = residual.formula
+    n, n_old = new.n_rows, len(residual.units)
+    nothing = np.zeros(n, dtype=np.int32)
+    if formula is None:
+        units = residual.n_units + np.arange(n, dtype=np.int32)
+        return PlacedRows(
+            units, nothing, nothing, np.zeros((n_old + n, 1)), np.zeros(n_old, dtype=np.int32)
+        )
+    assert old is not None, "a formula is read from a frame"
+    units = _units(residual, new)
+    arms, old_arms = nothing, np.zeros(n_old, dtype=np.int32)
+    if formula.arm is not None:
+        arms = known_codes(new, formula.arm, residual.arms, formula.text)
+        old_arms = old.factor(formula.arm).recode(residual.arms)[0]
+        _check_arms(residual, units, arms, old_arms)
+    call, kind = formula.calls[0], structure_kind(formula.calls[0], formula.text)
+    if residual.series is not None:
+        times = _times(residual, old, new)
+        keys = np.concatenate([residual.series.times, times])[:, None]
+        return PlacedRows(units, nothing, arms, keys, old_arms, times=times)
+    if issubclass(kind, Spatial) and len(formula.calls) == 1:
+        points, old_points = _points(call, new), _points(call, old)
+        keys = np.concatenate([old_points, points])
+        return PlacedRows(units, nothing, arms, keys, old_arms, points, old_points)
+    visits = _visits(residual, old, new)
+    positions = (arms * np.int32(len(residual.visits)) + visits).astype(np.int32)
+    keys = np.concatenate([residual.positions, positions])[:, None].astype(np.float64)
+    return PlacedRows(units, positions, arms, keys, old_arms)
+
+
+def known_codes(frame: Frame, name: str, labels: tuple[str, ...], text: str) -> CodeArray:
+    """Codes of a column in terms of the fit's labels.
+
+    Raises
+    ------
+    DataError
+        Where a value is not among them.
+    """
+    codes, unknown = frame.factor(name).recode(labels)
+    if unknown:
+        raise DataError(
+            f"newdata: {name} = {unknown[0]!r} was not seen by the fit, so residual={text!r} "
+            "says nothing of its covariance with other rows; leave such rows out"
+        )
+    return codes
+
+
+def _units(residual: ResidualDesign, new: Frame) -> CodeArray:
+    """Block of each row: its subject's, or a new one."""
+    assert residual.formula is not None
+    if not distinguishes_rows(residual):
+        # Rows are independent: each is a block.
+        return residual.n_units + np.arange(new.n_rows, dtype=np.int32)
+    subjects = cross_factors([new.factor(name) for name in residual.formula.subject])
+    codes, _ = subjects.recode(residual.subject.labels)
+    fresh = np.unique(subjects.codes[codes < 0], return_inverse=True)[1].astype(np.int32)
+    codes[codes < 0] = residual.n_units + fresh
+    return codes
+
+
+def _check_arms(
+    residual: ResidualDesign, units: CodeArray, arms: CodeArray, old_arms: CodeArray
+) -> None:
+    assert residual.formula is not None
+    seen = np.full(max(residual.n_units, int(units.max(initial=-1)) + 1), -1, dtype=np.int64)
+    seen[units] = arms
+    if distinguishes_rows(residual):
+        seen[residual.units] = old_arms
+    wrong = np.flatnonzero(seen[units] != arms)
+    if wrong.size:
+        unit = units[wrong[0]]
+        known = residual.subject.labels
+        name = repr(known[unit]) if unit < len(known) else "a new subject"
+        raise DataError(
+            f"newdata: {name} is met with several levels of {residual.formula.arm!r}; in "
+            f"residual={residual.formula.text!r} each subject belongs to one"
+        )
+
+
+def _times(residual: ResidualDesign, old: Frame, new: Frame) -> FloatArray:
+    """Time of each row of a series: a number as it stands, the rank of a level."""
+    assert residual.formula is not None
+    name, text = residual.formula.coordinates[0], residual.formula.text
+    kind = structure_kind(residual.formula.calls[0], text)
+    if kind.needs == "coordinates":
+        return series_times(kind, residual.formula.structure, name, new)
+    if not old.is_numeric(name) or not counts_as_number(old.numeric(name)):
+        return known_codes(new, name, old.factor(name).levels, text).astype(np.float64)
+    if not new.is_numeric(name) or not counts_as_number(new.numeric(name)):
+        raise DataError(
+            f"newdata: {name} is not a whole number in every row, as it was in the fit of "
+            f"residual={text!r}"
+        )
+    return new.numeric(name)
+
+
+def _points(call: StructureCall, frame: Frame) -> FloatArray:
+    """Coordinates of each row."""
+    for name in call.coordinates:
+        if not frame.is_numeric(name):
+            raise no_numbers(call.keyword, name)
+        check_finite(name, frame.numeric(name))
+    return np.column_stack([frame.numeric(name) for name in call.coordinates])
+
+
+def _visits(residual: ResidualDesign, old: Frame, new: Frame) -> CodeArray:
+    """Visit of each row, over the factors of a direct product."""
+    assert residual.formula is not None
+    text, out = residual.formula.text, np.zeros(new.n_rows, dtype=np.int32)
+    for call in residual.formula.calls:
+        _, labels, known = visits_of_rows(call, structure_kind(call, text), old)
+        if known is None:
+            codes = known_codes(new, call.coordinates[0], labels, text)
+        else:
+            codes = _known_points(call, _points(call, new), known, text)
+        out = out * np.int32(len(labels)) + codes
+    return out
+
+
+def _known_points(
+    call: StructureCall, points: FloatArray, known: FloatArray, text: str
+) -> CodeArray:
+    _, codes = np.unique(np.concatenate([known, points]), axis=0, return_inverse=True)
+    codes = codes.ravel()[len(known) :]
+    # The known points are distinct and sorted: theirs are 0, 1, ... unless new ones lie between.
+    if len(np.unique(np.concatenate([known, points]), axis=0)) > len(known):
+        raise DataError(
+            f"newdata: {', '.join(call.coordinates)} holds a point that the fit did not see, and "
+            f"the direct product residual={text!r} is over the points of the fit"
+        )
+    return codes.astype(np.int32)
