@@ -252,7 +252,7 @@ class CovarianceFunctions:
         """Natural parameters of a structure, its matrices multiplied by ``factor``."""
         block, s = self.criterion.terms[position], self.criterion.theta_slices[position]
         structure = structure_of(block)
-        powers = scale_powers(structure, points[:1, s])
+        powers = scale_powers(structure, points[:1, s])[0]
         natural = self.embed(structure.natural_jet(points[:, s]), s)
         natural = natural * (self._unit * factor) ** powers
         if block.is_residual or not self.has_scale:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 METHODS: dict[str, type[DegreesOfFreedom]] = {}
 
+#: Share of a contrast's largest entry, in standard errors, below which another is rounding error.
+_ROUNDING = 1e-10
+
 
 @dataclass(frozen=True)
 class FittedRows:
@@ -156,7 +159,9 @@ class DegreesOfFreedom(ABC):
         The smallest among the coefficients that a contrast involves.
         """
         assert basis.by_coefficient is not None, "another method's basis"
-        involved = rows != 0.0
+        # Entries that are 0 but for rounding, in units where they count alike, involve nothing.
+        size = np.abs(rows) * np.sqrt(np.diag(basis.phi))
+        involved = size > _ROUNDING * size.max(axis=1, initial=0.0, keepdims=True)
         degrees = np.where(involved, basis.by_coefficient, np.inf).min(axis=1, initial=np.inf)
         return np.asarray(degrees)
 
