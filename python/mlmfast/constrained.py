@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.correlation_starts import with_correlations
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance_functions import CovarianceFunctions
 from mlmfast.newton import Derivatives, NewtonOptions, NewtonResult, newton_raphson
@@ -162,6 +163,7 @@ def fit_constrained(
     rows = np.arange(n)
     fits = np.zeros(n, dtype=np.intp) if responses is None else responses
     problem = ConstrainedCriterion(ScaledCriterion(functions), surface, fits)
+    start = with_correlations(functions, *surface, start)
     points, reached = problem.onto(np.concatenate([start, rows[:, None].astype(float)], axis=1))
     if surface.which.shape[1] == functions.n_coordinates:
         newton = _nothing_left(problem, points, reached)
@@ -179,6 +181,7 @@ def points_on(
     """The nearest points with given values, one surface a row, and whether there are any."""
     n = len(points)
     problem = ConstrainedCriterion(ScaledCriterion(functions), surface, np.zeros(n, dtype=np.intp))
+    points = with_correlations(functions, *surface, points)
     numbered = np.concatenate([points, np.arange(n)[:, None].astype(float)], axis=1)
     moved, reached = problem.onto(numbered)
     return moved[:, :-1], reached

@@ -16,14 +16,17 @@ import pandas as pd
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.boundary import FREE, rounded_to_boundary
 from mlmfast.constrained import ConstrainedResult, Surface, fit_constrained, points_on
+from mlmfast.correlation_starts import effects_correlated, with_small_effects
 from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
 from mlmfast.errors import ModelError
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.newton import NewtonOptions
 from mlmfast.parms_request import Parms, finite_number, grid_points
-from mlmfast.reduced_model import ReducedModel
+from mlmfast.reduced_model import ReducedModel, reduce_design
 
 _ROUNDS = 50
+#: A model without an effect is the better one where its -2 log-likelihood is lower by this.
+_LOWER = 1e-5
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,7 @@ class _Problem:
         A bound that is passed is held, and released where the criterion falls towards the inside.
         """
         active = dict(hold)
+        begin = self._best_start(begin, active)
         for _ in range(_ROUNDS):
             surface = _surface(active, 1)
             result = fit_constrained(self.functions, surface, begin, self.options)
@@ -236,9 +240,67 @@ class _Problem:
                 active, bounds, result
             )
             if not changed:
+                self._check_defined(result, active, bounds)
                 return result, active
         newton = replace(result.newton, converged=np.zeros(1, dtype=np.bool_))
         return result._replace(newton=newton), active
+
+    def _best_start(self, begin: FloatArray, active: Mapping[int, float]) -> FloatArray:
+        """Where the lowest minimum was found of those reached from several starts."""
+        which = np.array(list(active), dtype=np.intp)
+        starts = with_small_effects(self.functions, which, begin)
+        if len(starts) == 1:
+            return begin
+        result = fit_constrained(
+            self.functions, _surface(active, len(starts)), starts, self.options
+        )
+        best = int(np.argmin(result.newton.value))
+        return result.points[best : best + 1] if np.isfinite(result.newton.value[best]) else begin
+
+    def _check_defined(
+        self,
+        result: ConstrainedResult,
+        active: Mapping[int, float],
+        bounds: Mapping[int, tuple[float, float]],
+    ) -> None:
+        """Refuse a correlation that is best met by a variance of 0, where it is undefined.
+
+        Raises
+        ------
+        ModelError
+        """
+        parameters = self.functions.parameters
+        if any(parameters[p].kind == "covariance" for p in active):
+            return  # neither of its effects can be 0
+        bounded = [p for p, (lower, _) in bounds.items() if lower > 0.0]
+        pinned = [parameters[p].places for p in (*active, *bounded) if parameters[p].kind == "sd"]
+        found = float(self.functions.deviance(result.points)[0])
+        for place in dict.fromkeys(effects_correlated(self.functions, list(active))):
+            if (place,) in pinned:
+                continue
+            if self._without(place, active) < found - _LOWER:
+                raise self._undefined(place, active)
+
+    def _without(self, place: tuple[int, int], active: Mapping[int, float]) -> float:
+        """Deviance of the model without a random effect, the rest held where it was."""
+        from mlmfast.submodels import deviance_of, without_effect
+
+        parameters = self.functions.parameters
+        held = {parameters[p].name: v for p, v in active.items() if place not in parameters[p].places}
+        smaller = reduce_design(without_effect(self.functions.model.design, *place))
+        method = "REML" if self.functions.criterion.reml else "ML"
+        return deviance_of(smaller, method, held, self.options)
+
+    def _undefined(self, place: tuple[int, int], active: Mapping[int, float]) -> ModelError:
+        parameters = self.functions.parameters
+        sd = next(p.name for p in parameters if p.places == (place,))
+        held = ", ".join(
+            f"{parameters[p].name} = {v:g}" for p, v in active.items() if place in parameters[p].places
+        )
+        return ModelError(
+            f"with {held} the likelihood is largest where {sd!r} is 0 and that correlation "
+            "undefined; leave that effect out of its term, or hold its standard deviation too"
+        )
 
     def _activate(
         self,
