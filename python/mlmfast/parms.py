@@ -25,6 +25,8 @@ from mlmfast.parms_request import Parms, finite_number, grid_points
 from mlmfast.reduced_model import ReducedModel, reduce_design
 
 _ROUNDS = 50
+#: Iterations from each of several starts.
+_FEW = 20
 #: A model without an effect is the better one where its -2 log-likelihood is lower by this.
 _LOWER = 1e-5
 
@@ -229,7 +231,7 @@ class _Problem:
         A bound that is passed is held, and released where the criterion falls towards the inside.
         """
         active = dict(hold)
-        begin = self._best_start(begin, active)
+        begin = self._best_start(begin, active, bounds)
         for _ in range(_ROUNDS):
             surface = _surface(active, 1)
             result = fit_constrained(self.functions, surface, begin, self.options)
@@ -240,41 +242,50 @@ class _Problem:
                 active, bounds, result
             )
             if not changed:
-                self._check_defined(result, active, bounds)
+                self._check_defined(result.points, active, bounds)
                 return result, active
         newton = replace(result.newton, converged=np.zeros(1, dtype=np.bool_))
         return result._replace(newton=newton), active
 
-    def _best_start(self, begin: FloatArray, active: Mapping[int, float]) -> FloatArray:
-        """Where the lowest minimum was found of those reached from several starts."""
-        which = np.array(list(active), dtype=np.intp)
-        starts = with_small_effects(self.functions, which, begin)
-        if len(starts) == 1:
-            return begin
-        result = fit_constrained(
-            self.functions, _surface(active, len(starts)), starts, self.options
-        )
-        best = int(np.argmin(result.newton.value))
-        return result.points[best : best + 1] if np.isfinite(result.newton.value[best]) else begin
-
-    def _check_defined(
+    def _best_start(
         self,
-        result: ConstrainedResult,
+        begin: FloatArray,
         active: Mapping[int, float],
         bounds: Mapping[int, tuple[float, float]],
-    ) -> None:
-        """Refuse a correlation that is best met by a variance of 0, where it is undefined.
+    ) -> FloatArray:
+        """Where the lowest minimum was found of those reached from several starts.
 
         Raises
         ------
         ModelError
+            For a correlation that is best met by a variance of 0, where it is undefined.
         """
+        which = np.array(list(active), dtype=np.intp)
+        starts = with_small_effects(self.functions, which, begin)
+        if len(starts) == 1:
+            return begin
+        # Towards a variance of 0 the iteration creeps: stop, and see what is there.
+        options = replace(self.options, max_iter=min(_FEW, self.options.max_iter))
+        result = fit_constrained(self.functions, _surface(active, len(starts)), starts, options)
+        best = int(np.argmin(result.newton.value))
+        if not np.isfinite(result.newton.value[best]):
+            return begin
+        self._check_defined(result.points[best : best + 1], active, bounds)
+        return result.points[best : best + 1]
+
+    def _check_defined(
+        self,
+        points: FloatArray,
+        active: Mapping[int, float],
+        bounds: Mapping[int, tuple[float, float]],
+    ) -> None:
+        """Refuse a correlation where the model without one of its effects is the better one."""
         parameters = self.functions.parameters
         if any(parameters[p].kind == "covariance" for p in active):
             return  # neither of its effects can be 0
         bounded = [p for p, (lower, _) in bounds.items() if lower > 0.0]
         pinned = [parameters[p].places for p in (*active, *bounded) if parameters[p].kind == "sd"]
-        found = float(self.functions.deviance(result.points)[0])
+        found = float(self.functions.deviance(points)[0])
         for place in dict.fromkeys(effects_correlated(self.functions, list(active))):
             if (place,) in pinned:
                 continue
