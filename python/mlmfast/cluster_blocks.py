@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.errors import DataError, ModelError
 from mlmfast.factor import cross_factors
@@ -78,7 +79,9 @@ def cluster_factor(source: FitSource, record: FitRecord, cluster: object) -> Gro
     elif isinstance(cluster, str):
         clusters = _named(source, record, cluster)
     else:
-        clusters = _labelled(np.asarray(cluster), design.n_obs)
+        index = None if source.frame is None else source.frame.frame.index
+        values = np.asarray(in_order_of(index, cluster, "cluster"))
+        clusters = _labelled(values, design.n_obs)
     _check_independent(design, clusters)
     if clusters.n_levels < 2:
         raise ModelError(f"{clusters.name!r} has a single cluster; at least 2 are needed")

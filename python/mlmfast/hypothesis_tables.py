@@ -196,6 +196,11 @@ def estimable_functions(fit: LMMResult) -> EstimableFunctions:
     """Estimable functions of a fit's fixed part, worked out once."""
     source = fit._needs_source("a test of terms")
     record = fit._record
+    if not record.kept:
+        raise ModelError(
+            "the model has no fixed effects, so no terms and no means to test; add some to the "
+            "formula"
+        )
     known: EstimableFunctions | None = fit.__dict__.get("_estimable_functions")
     if known is None:
         if record.fixed_spec is None or source.frame is None:

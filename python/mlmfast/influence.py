@@ -23,6 +23,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cluster_blocks import ClusterBlocks, cluster_blocks, cluster_factor
+from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import cholesky_factors, residual_covariances, solve_lower
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ def influence(fit: LMMResult, cluster: object = None) -> Influence:
     design, record = source.design, fit._record
     clusters = cluster_factor(source, record, cluster)
     p = record.rank
+    if p == 0:
+        raise ModelError("influence is on fixed effects, and the model has no fixed effects")
     by_row, by_cluster = _Deletions.empty(design.n_obs, p), _Deletions.empty(clusters.n_levels, p)
     fixed, overall = np.empty(design.n_obs), np.empty(design.n_obs)
     studentised = np.empty(design.n_obs)

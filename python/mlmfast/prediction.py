@@ -106,6 +106,11 @@ def predict(
     array([356.1, 366.5])
     """
     _check_words(new_levels, interval, level)
+    if not isinstance(ranef, bool | np.bool_):
+        raise ModelError(
+            f"ranef is {ranef!r}; use True (with the predicted random effects) or False (of the "
+            "population)"
+        )
     # A new observation varies with its random effects, whether they are predicted or not.
     needs = Needs(z=ranef or interval == "prediction", groups=ranef)
     frame, rows, complete = _rows(fit, newdata, needs, new_levels, offset)

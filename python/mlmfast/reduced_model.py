@@ -532,6 +532,9 @@ def _reduce(
     for t, block in zip(order, blocks, strict=False):
         z[block.level].extend(z_scaling[t])
         terms[block.level].append((block.structure.size, _basis(design.random[t])))
+    if series is not None and not x_scaling:
+        # The core counts the rows of series by their columns: a column of zeros, left out at once.
+        x_scaling = (ScaledColumn((np.zeros(design.n_obs), 0, 1), 0.0, 1.0),)
     noise = [column.noise(design.n_obs) for column in x_scaling]
     sqrt_weights = None if design.weights is None else np.sqrt(design.weights)
     try:
