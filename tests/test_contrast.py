@@ -294,3 +294,15 @@ def test_ratios_of_residual_standard_deviations_are_tested_against_1():
     assert first["p_value"] == pytest.approx(second["p_value"], rel=1e-4)
     assert first["lower"] == pytest.approx(1 / second["upper"], rel=1e-5)
     assert 0 < first["lower"] < first["estimate"] < first["upper"] < 1
+
+
+def test_rows_that_follow_from_others_are_said(cake):
+    text = str(cake.contrast([[0.0, 1.0] + [0.0] * (len(cake.params) - 2)] * 2))
+    assert text.splitlines()[-1].endswith("(1 row follows from the others)")
+
+
+def test_a_row_of_zeros_is_refused(cake):
+    with pytest.raises(ModelError, match="row 1 of the contrast is 0 for every coefficient"):
+        cake.contrast(np.zeros(len(cake.params)))
+    with pytest.raises(ModelError, match="the contrast is None"):
+        cake.contrast(None)

@@ -381,7 +381,7 @@ def test_memory_free_is_positive():
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_errors_of_predictions_agree_with_dense_matrices(formula):
     frame = crossed_frame(n=150, n_subj=9, n_item=7)
-    fit = lmm(formula, frame, weights="w")
+    fit = lmm(formula, frame, weights="w", ddf="asymptotic")
     V = fit.V(None).to_numpy()
     X, R = fit.X(None).to_numpy(), fit.R(None).to_numpy()
     cross = (V - R)[:20]  # covariance of z'g with the data, for rows of the data
@@ -396,7 +396,7 @@ def test_errors_of_predictions_agree_with_dense_matrices(formula):
 
 def test_a_new_level_adds_its_whole_variance():
     frame = crossed_frame()
-    fit = lmm(FORMULAS[0], frame)
+    fit = lmm(FORMULAS[0], frame, ddf="asymptotic")
     known = {"x": [0.5], "subj": ["s1"], "item": ["i1"]}
     new = known | {"subj": ["nobody"], "item": ["nothing"]}
     bounds = fit.predict(new, interval="confidence", new_levels="population")

@@ -378,6 +378,11 @@ def test_plot_shows_every_mean():
     assert mixed("unbalanced").emmeans("Date").plot(ax) is ax.figure
     with pytest.raises(ModelError, match="one panel"):
         means.plot(ax)
+    differences = means.contrast("pairwise")
+    figure = differences.plot()
+    drawn = np.concatenate([panel.lines[1].get_xdata() for panel in figure.axes])
+    np.testing.assert_allclose(drawn, differences["estimate"])
+    assert all((np.array(panel.lines[0].get_xdata()) == 0.0).all() for panel in figure.axes)
     plt.close("all")
 
 
@@ -390,7 +395,7 @@ def test_loaded_fits_answer_what_needs_no_rows():
     )
     with pytest.raises(ModelError, match="mean of the covariate 'Time'"):
         loaded.emmeans("Diet")
-    with pytest.raises(ModelError, match="a loaded fit holds none"):
+    with pytest.raises(ModelError, match="a loaded fit holds no rows"):
         loaded.emmeans("Diet", at=at, weights="proportional")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.clusters import connected
 from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.errors import DataError, ModelError
@@ -53,7 +54,9 @@ class ClusterBlocks:
     rows: IntArray | None
 
 
-def cluster_factor(source: FitSource, record: FitRecord, cluster: object) -> GroupingFactor:
+def cluster_factor(
+    source: FitSource, record: FitRecord, cluster: object, independent: bool = True
+) -> GroupingFactor:
     """The clusters: those asked for, checked to be independent under the model.
 
     Parameters
@@ -61,6 +64,8 @@ def cluster_factor(source: FitSource, record: FitRecord, cluster: object) -> Gro
     cluster
         A grouping factor of the model, a column (or columns joined by ``:``) of its data, one
         label for each row used; None for the outermost grouping factor (or subject).
+    independent
+        Whether clusters that the model correlates are refused.
 
     Raises
     ------
@@ -82,7 +87,8 @@ def cluster_factor(source: FitSource, record: FitRecord, cluster: object) -> Gro
         index = None if source.frame is None else source.frame.frame.index
         values = np.asarray(in_order_of(index, cluster, "cluster"))
         clusters = _labelled(values, design.n_obs)
-    _check_independent(design, clusters)
+    if independent:
+        _check_independent(design, clusters)
     if clusters.n_levels < 2:
         raise ModelError(f"{clusters.name!r} has a single cluster; at least 2 are needed")
     return clusters
@@ -118,6 +124,18 @@ def _named(source: FitSource, record: FitRecord, name: str) -> GroupingFactor:
     if factor.has_missing():
         raise DataError(f"{name!r} has missing values; every row used needs a cluster")
     return GroupingFactor(name, factor.codes, factor.levels)
+
+
+def connected_clusters(design: Design, clusters: GroupingFactor) -> GroupingFactor:
+    """The smallest unions of clusters that are independent under the model."""
+    partitions = [clusters.codes]
+    partitions += [design.factors[f].codes for f in {term.factor for term in design.random}]
+    if design.residual is not None:
+        partitions.append(design.residual.units)
+    codes, n_parts = connected(partitions)
+    if n_parts == clusters.n_levels:
+        return clusters
+    return GroupingFactor(clusters.name, codes, tuple(map(str, range(n_parts))))
 
 
 def _check_independent(design: Design, clusters: GroupingFactor) -> None:

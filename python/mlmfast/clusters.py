@@ -37,20 +37,35 @@ def independent_clusters(design: Design, levels: Sequence[int]) -> tuple[CodeArr
     outermost = factors[0]
     if are_nested(design, levels):
         return outermost.codes, outermost.n_levels
+    return connected([factor.codes for factor in factors])
+
+
+def connected(partitions: Sequence[CodeArray]) -> tuple[CodeArray, int]:
+    """The connected part of each row, shape (n,), and their number.
+
+    Rows are connected that share a level of one of the partitions, by codes of shape (n,) each.
+
+    Examples
+    --------
+    >>> connected([np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2])])[0].tolist()
+    [0, 0, 0, 1]
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    # Levels are joined where a row has both; each factor is joined to the first through the rows.
-    offsets = np.cumsum([0, *(f.n_levels for f in factors)])
-    from_level = np.concatenate([outermost.codes] * (len(factors) - 1))
-    pairs = zip(factors[1:], offsets[1:], strict=False)
-    to_level = np.concatenate([f.codes + offset for f, offset in pairs])
+    # Levels are joined where a row has both; each partition is joined to the first by the rows.
+    sizes = [int(codes.max()) + 1 for codes in partitions]
+    offsets = np.cumsum([0, *sizes])
+    first, others = partitions[0], partitions[1:]
+    from_level = np.concatenate([first, *([first] * len(others))])
+    pairs = zip(others, offsets[1:], strict=False)
+    to_level = np.concatenate([first, *(codes + offset for codes, offset in pairs)])
     edges = coo_array(
         (np.ones(len(from_level), dtype=np.int8), (from_level, to_level)),
         shape=(offsets[-1], offsets[-1]),
     )
-    n_clusters, of_level = connected_components(edges, directed=False)
-    return np.asarray(of_level[outermost.codes], dtype=np.int32), int(n_clusters)
+    n_parts, of_level = connected_components(edges, directed=False)
+    return np.asarray(of_level[first], dtype=np.int32), int(n_parts)
 
 
 def nestings(design: Design, levels: Sequence[int]) -> list[tuple[str, str]]:

@@ -341,6 +341,12 @@ def contrast(
 ) -> Contrast:
     """See `LMMResult.contrast` and `LMMResult.estimate`."""
     rows = contrast_rows(fit._record.x_names, L, rhs)
+    empty = np.flatnonzero(~rows.L.any(axis=1))
+    if empty.size:
+        raise ModelError(
+            f"row {empty[0] + 1} of the contrast is 0 for every coefficient; there is nothing to "
+            "estimate"
+        )
     tests = linear_tests(fit, rows.L, rows.rhs, ddf)
     together = f_test(fit, rows.L, ddf, rows.rhs) if joint and len(rows.L) > 1 else None
     basis = fit._basis(ddf)

@@ -70,6 +70,11 @@ _Part = tuple[str, FloatArray, float]
 
 
 def _parts(L: object, columns: tuple[str, ...]) -> list[_Part]:
+    if L is None:
+        raise ModelError(
+            "the contrast is None; give an array of numbers, text such as 'x = 0', or a dict from "
+            "names of coefficients to weights"
+        )
     if isinstance(L, str):
         row, value = _Expression(L, columns).equation()
         return [(L.strip(), row, value)]

@@ -159,6 +159,7 @@ def covariance_parameters(
     singular: Sequence[bool],
     sigma2: float,
     fit: int = 0,
+    covariances: list[FloatArray] | None = None,
 ) -> CovarianceParameters:
     """Covariance parameters of one fit.
 
@@ -173,9 +174,11 @@ def covariance_parameters(
         Residual variance of the scaled response where it is profiled out, else 1.
     fit
         Which response.
+    covariances
+        What ``criterion.covariances(theta)`` gives, where it is known.
     """
     unit = float(model.core.y_scale[fit] / model.y_scaling[fit].scale) ** 2
-    linear = criterion.covariances(theta)
+    linear = criterion.covariances(theta) if covariances is None else covariances
     bent = linear
     blocks: list[ParameterBlock] = []
     arms = iter(() if model.design.residual is None else model.design.residual.arms)
@@ -230,7 +233,7 @@ def _random_term(
     matrix = (matrix + matrix.T) / 2
     rows, columns = np.array(structure.entries).T
     entries = matrix[rows, columns]
-    to_user = unit * _entry_map(k, structure)
+    to_user = unit * entry_map(k, structure)
     second: FloatArray | None = None
     if structure.natural_entries:
         names, kinds = _element_names(structure, effects.names, group)
@@ -246,7 +249,7 @@ def _random_term(
         names = tuple(f"{name} | {group}" for name in structure.parameter_names)
         kinds = tuple(map(_kind, structure.parameter_names))
         by_natural, bend = _entries_by_natural(structure, user)
-        by_free = _natural_chart(structure, user)[2]
+        by_free = natural_chart(structure, user)[2]
         by_entry = by_free @ np.asarray(np.linalg.pinv(by_natural))
         to_core = np.asarray(np.linalg.inv(to_user))
         first = to_core @ by_natural
@@ -267,7 +270,7 @@ def _random_term(
     return ParameterBlock(names, kinds, values, first, second, by_free, fixed, True)
 
 
-def _natural_chart(
+def natural_chart(
     structure: CovarianceStructure, theta: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Derivatives of theta by the free parameters, what bends them, and of the natural by the free.
@@ -289,7 +292,7 @@ def _directions(directions: Directions, theta: FloatArray) -> tuple[FloatArray, 
     t = directions.n_theta
     stacked = directions.stacked(theta, True)
     i, j = np.tril_indices(t)
-    inverse, hessian, _ = _natural_chart(directions.structure, theta)
+    inverse, hessian, _ = natural_chart(directions.structure, theta)
     first = np.tensordot(inverse.T, stacked[0, 1 : 1 + t], axes=1)
     by_theta = np.zeros((t, t, *stacked.shape[2:]))
     by_theta[i, j] = by_theta[j, i] = stacked[0, 1 + t :]
@@ -312,7 +315,7 @@ def _series_blocks(
     """One block an arm; the core's coordinates are theta, natural parameters are free."""
     out = []
     for own, arm in zip(np.split(theta, n_arms, axis=1), arms, strict=True):
-        inverse, hessian, _ = _natural_chart(structure, own)
+        inverse, hessian, _ = natural_chart(structure, own)
         bend = -np.einsum("em,mij->eij", inverse, hessian)
         second = inverse.T @ bend @ inverse
         prefix = f"{arm}: " if n_arms > 1 else ""
@@ -326,7 +329,7 @@ def _entries_by_natural(
     """First and second derivatives of the entries by the free parameters; None where 0."""
     if structure.natural_entries:
         return np.eye(len(structure.entries)), None
-    inverse, hessian, _ = _natural_chart(structure, theta)
+    inverse, hessian, _ = natural_chart(structure, theta)
     first = structure.jacobian(theta)[0] @ inverse
     by_theta = structure.entry_hessians(theta)[0] - np.einsum("em,mij->eij", first, hessian)
     return first, inverse.T @ by_theta @ inverse
@@ -351,7 +354,7 @@ def _residual_block(
     if structure.natural_entries:
         scale, by_free = np.full(r, unit), np.eye(r)
     else:
-        by_free = _natural_chart(structure, theta)[2]
+        by_free = natural_chart(structure, theta)[2]
     keys = tuple(prefix + name for name in names)
     return ParameterBlock(
         keys, kinds, values, first, second, scale[:, None] * by_free, (False,) * r
@@ -402,7 +405,7 @@ def _unique(blocks: list[ParameterBlock], model: ReducedModel) -> tuple[Paramete
     return tuple(out)
 
 
-def _entry_map(k: FloatArray, structure: CovarianceStructure) -> FloatArray:
+def entry_map(k: FloatArray, structure: CovarianceStructure) -> FloatArray:
     """Matrix of the map from the entries of G to those of K G K', (n_entries, n_entries)."""
     rows, columns = np.array(structure.entries).T
     straight = k[rows][:, rows] * k[columns][:, columns]

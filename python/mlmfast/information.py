@@ -219,7 +219,12 @@ class Information:
     @cached_property
     def _gamma(self) -> FloatArray:
         """Entries of G over sigma^2."""
-        return self.criterion.entry_values(self.theta)[0] if self.criterion.terms else np.zeros(0)
+        levels, rows, columns = np.array(self.criterion.entries, dtype=np.intp).reshape(-1, 3).T
+        linear = self.parameters.linear
+        if len(linear) == 1:
+            return np.asarray(linear[0][0, rows, columns])
+        parts = zip(levels, rows, columns, strict=True)
+        return np.array([linear[level][0, a, b] for level, a, b in parts])
 
     def _core_second(self, weights: FloatArray) -> FloatArray:
         core, entries = self.model.core, self.criterion.entries
@@ -293,14 +298,14 @@ def information_of(
         For parameters held beside the residual covariance of a series too long for matrices.
     """
     degrees = model.design.n_obs - (len(model.kept) if criterion.reml else 0)
-    scale = 1.0
+    scale, g = 1.0, None
     if model.profiled:
         g = criterion.covariances(theta)
         core = _core_derivatives(model, criterion, g, criterion.entries, fit)
         scale = float(core[-1]) / degrees
         if held is not None and held.log_sigma2 is not None:
             scale = float(np.exp(held.log_sigma2[0]))
-    parameters = covariance_parameters(model, criterion, theta, singular, scale, fit)
+    parameters = covariance_parameters(model, criterion, theta, singular, scale, fit, g)
     if not model.profiled:
         core = _core_derivatives(model, criterion, parameters.linear, criterion.entries, fit)
     if model.blocks and isinstance(model.blocks[-1].structure, SeriesCovariance):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.crossed_prediction import crossed_error_variance
+from mlmfast.contrast import quantile
 from mlmfast.errors import DataError, ModelError
 from mlmfast.frame import Frame
-from mlmfast.prediction_error import error_variance
 from mlmfast.prediction_rows import Needs, PredictionRows, rows_of_fit, rows_of_newdata
+from mlmfast.prediction_spread import Noise
+from mlmfast.prediction_targets import RowTargets
 from mlmfast.random_effects import ConditionalEffects
 from mlmfast.record import FitRecord
 
@@ -120,10 +120,8 @@ def predict(
         values = predicted(rows, fit._record, fit._effects if rows.codes else ())
     if interval is None:
         return _in_container(frame, _spread(values, complete))
-    noise: FloatArray | float = 0.0
-    if interval == "prediction" and rows.n_rows:
-        noise = _noise_variance(fit, _complete(frame, complete) if newdata is not None else None)
-    half = _half_width(fit, rows, interval, level, noise)
+    given = _complete(frame, complete) if newdata is not None and rows.n_rows else None
+    half = _half_width(fit, rows, interval, level, given)
     bounds = {"fit": values, "lower": values - half, "upper": values + half}
     return _in_frame(frame, {name: _spread(v, complete) for name, v in bounds.items()})
 
@@ -156,19 +154,21 @@ def _check_words(new_levels: str, interval: str | None, level: float) -> None:
 
 
 def _half_width(
-    fit: LMMResult, rows: PredictionRows, interval: str, level: float, noise: FloatArray | float
+    fit: LMMResult, rows: PredictionRows, interval: str, level: float, newdata: Frame | None
 ) -> FloatArray:
-    """Half the width of each row's interval, normal quantile times standard error."""
-    record = fit._record
+    """Half the width of each row's interval, t quantile times standard error."""
     if rows.n_rows == 0:
         return np.empty(0)
-    source = fit._needs_source("an interval around random effects") if rows.codes else None
-    if source is not None and record.is_crossed:
-        variance = crossed_error_variance(rows, record, source)
-    else:
-        variance = error_variance(rows, record, None if source is None else source.design)
-    variance = variance + noise
-    return np.asarray(stats.norm.ppf(0.5 + level / 2) * np.sqrt(variance))
+    from mlmfast.prediction_spread import spread_of
+
+    if rows.codes:
+        fit._needs_source("an interval around random effects")
+    noise = None
+    if interval == "prediction":
+        variance = np.broadcast_to(_noise_variance(fit, newdata), rows.n_rows)
+        noise = Noise(variance, newdata is None)
+    found = spread_of(fit, RowTargets(rows, fit._record), bool(rows.codes), noise)
+    return np.asarray(quantile(found.df, level) * found.se)
 
 
 def _noise_variance(fit: LMMResult, newdata: Frame | None) -> FloatArray | float:

@@ -1,21 +1,32 @@
-"""How far a prediction of x'beta + z'g may be off: its error variance.
+"""How far a prediction of x'beta + m'g may be off: its error variance and that variance's slopes.
 
-With C = Var(beta-hat) and c the covariance of z'g with the data, the error of the conditional
-prediction x'beta-hat + z'g-hat has variance
+With M = Var(beta-hat) and c the covariance of m'g with the data, the prediction is w'y,
 
-    z'G z - c V^-1 c' + d C d',    d = x - c V^-1 X
+    w = V^-1 (c + X M d),   d = x - X'V^-1 c,
 
-(Henderson 1975, Biometrics 31, 423; "universal kriging"), the covariance parameters taken as
-known. Without random effects in the prediction, z'g is new: z'G z + x C x'.
+and its error has variance m'G m - 2 c'w + w'V w = m'G m - c'V^-1 c + d'M d (Henderson 1975,
+Biometrics 31, 423; "universal kriging"). w minimises it, so the derivative by a covariance
+parameter is that with w held,
+
+    m'G_k m - 2 c_k'w + w'V_k w.
+
+What estimating the parameters adds is, to second order and with W their covariance,
+2 sum_kl W_kl q_k'P q_l with q_k = c_k - V_k w (Kackar and Harville 1984, JASA 79, 853; Prasad and
+Rao 1990, JASA 85, 163; Kenward and Roger's Lambda where m = 0). Without random effects in the
+prediction, m'g is new: m'G m + x'M x.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.clusters import independent_clusters
+from mlmfast.degrees_of_freedom.satterthwaite import gradient_of_phi
 from mlmfast.design import Design
+from mlmfast.information import Information
 from mlmfast.marginal_covariance import (
     cholesky_factors,
     columns_at,
@@ -23,69 +34,172 @@ from mlmfast.marginal_covariance import (
     refuse_large_cluster,
     solve_lower,
 )
-from mlmfast.prediction_rows import PredictionRows
+from mlmfast.prediction_targets import Targets
 from mlmfast.record import FitRecord
+from mlmfast.row_covariances import RowCovariances
 
 
-def error_variance(rows: PredictionRows, record: FitRecord, design: Design | None) -> FloatArray:
-    """Variance of predicted minus true x'beta + z'g, shape (n,); of x'beta where rows have no z.
+@dataclass(frozen=True)
+class ErrorSlopes:
+    """Error variances of n predictions by r covariance parameters.
+
+    Attributes
+    ----------
+    gradient : shape (n, r)
+    inflation : shape (n,), what estimating the parameters adds.
+    """
+
+    gradient: FloatArray
+    inflation: FloatArray
+
+
+def error_variance(targets: Targets, record: FitRecord, design: Design | None) -> FloatArray:
+    """Variance of predicted minus true x'beta + m'g, shape (n,).
 
     Parameters
     ----------
-    rows : the rows to predict.
+    targets : what is predicted.
     record : the estimates.
-    design : the rows of the fit; only needed where ``rows`` have levels.
+    design : the rows of the fit; None for targets whose g are new.
     """
-    everything = np.arange(rows.n_rows)
-    d = columns_at([rows.x[j] for j in record.kept], everything)
-    variance = np.zeros(rows.n_rows)
-    for term, columns in zip(record.terms if rows.z else (), rows.z, strict=True):
-        z = columns_at(columns, everything)
-        variance += np.einsum("ij,jk,ik->i", z, term.covariance, z)
-    if rows.codes:
-        assert design is not None, "levels mean nothing without the rows of the fit"
-        clusters, _ = independent_clusters(design, record.levels)
-        for cluster, own in _rows_by_cluster(rows, design, clusters):
-            # Clusters are independent, so what each tells about a row adds up.
-            data = np.flatnonzero(clusters == cluster)
-            explained, shift = _learnt(rows, record, design, data, own)
-            variance[own] -= explained
-            d[own] -= shift
+    g = [term.covariance for term in record.terms]
+    d, variance = targets.x.copy(), targets.within(g)
+    for data, own in _told(targets, record, design):
+        # Clusters are independent, so what each tells about a target adds up.
+        assert design is not None, "data tell of them"
+        factor = cholesky_factors(marginal_covariances(design, record, data[None]))
+        c = targets.across(design, g, data, own)
+        x = columns_at([design.x[j] for j in record.kept], data)
+        a = solve_lower(factor, c.T[None])[0]
+        variance[own] -= (a**2).sum(axis=0)
+        d[own] -= a.T @ solve_lower(factor, x[None])[0]
     # Rounding may leave a variance that should be 0 a little below it.
     variance = np.maximum(variance, 0.0)
     return np.asarray(variance + np.einsum("ij,jk,ik->i", d, record.vcov, d))
 
 
-def _rows_by_cluster(
-    rows: PredictionRows, design: Design, of_row: CodeArray
-) -> list[tuple[int, IntArray]]:
-    """Clusters of the fit (``of_row``, (n,)) and the rows that share a level with them."""
-    touched = []
-    for factor, codes in zip(design.factors, rows.codes, strict=True):
-        parent = np.full(factor.n_levels + 1, -1, dtype=np.int32)
-        parent[factor.codes] = of_row
-        touched.append(np.stack([parent[codes], np.arange(rows.n_rows)], axis=1))
-    pairs = np.unique(np.concatenate(touched), axis=0)
-    pairs = pairs[pairs[:, 0] >= 0]
-    clusters, first = np.unique(pairs[:, 0], return_index=True)
-    return list(zip(clusters.tolist(), np.split(pairs[:, 1], first[1:]), strict=True))
+def _told(
+    targets: Targets, record: FitRecord, design: Design | None
+) -> list[tuple[IntArray, IntArray]]:
+    """Rows of each cluster that tells something, and the targets it tells of."""
+    if design is None or not record.terms:
+        return []
+    of_row, _ = independent_clusters(design, record.levels)
+    out = []
+    for cluster, own in targets.by_cluster(design, of_row):
+        data = np.flatnonzero(of_row == cluster)
+        refuse_large_cluster(len(data), "the interval")
+        out.append((data, own))
+    return out
 
 
-def _learnt(
-    rows: PredictionRows, record: FitRecord, design: Design, data: IntArray, own: IntArray
-) -> tuple[FloatArray, FloatArray]:
-    """Compute what one cluster tells of the rows ``own``: c V^-1 c' and c V^-1 X.
+def largest_told(targets: Targets, record: FitRecord, design: Design | None) -> int:
+    """Rows of the largest cluster that tells something of the targets."""
+    if design is None or not record.terms:
+        return 0
+    of_row, n = independent_clusters(design, record.levels)
+    sizes = np.bincount(of_row, minlength=n)
+    return int(max((sizes[c] for c, _ in targets.by_cluster(design, of_row)), default=0))
 
-    Shapes (m,) and (m, rank) for m rows.
+
+def error_slopes(
+    targets: Targets,
+    record: FitRecord,
+    design: Design | None,
+    about: Information,
+    weights: FloatArray,
+) -> ErrorSlopes:
+    """Derivatives of `error_variance` by the free covariance parameters, exact.
+
+    Parameters
+    ----------
+    targets, record, design : as there.
+    about : information of the fit, over covariance matrices.
+    weights : shape (r, r), covariance W of the parameters.
     """
-    refuse_large_cluster(len(data), "the interval")
-    factor = cholesky_factors(marginal_covariances(design, record, data[None]))
-    c = np.zeros((len(own), len(data)))
-    for term, columns, effects in zip(record.terms, rows.z, design.random, strict=True):
-        codes = rows.codes[term.group][own]
-        z, z_data = columns_at(columns, own), columns_at(effects.columns, data)
-        same = codes[:, None] == design.factors[term.group].codes[data]
-        c += np.where(same, z @ term.covariance @ z_data.T, 0.0)
-    x = columns_at([design.x[j] for j in record.kept], data)
-    a = solve_lower(factor, c.T[None])[0]
-    return (a**2).sum(axis=0), a.T @ solve_lower(factor, x[None])[0]
+    return _Slopes(targets, record, design, about, weights).found()
+
+
+class _Slopes:
+    """Sums over the clusters, for all targets."""
+
+    def __init__(
+        self,
+        targets: Targets,
+        record: FitRecord,
+        design: Design | None,
+        about: Information,
+        weights: FloatArray,
+    ) -> None:
+        self.targets, self.record, self.design = targets, record, design
+        self.moves, self.weights = RowCovariances(about), weights
+        self.g = [term.covariance for term in record.terms]
+        self.g_slopes = self.moves.effect_slopes()
+        self.phi_slopes = gradient_of_phi(about)
+        maps = about.contrasts(np.eye(len(about.c)))
+        inner = 0.5 * about.second_sum(weights)
+        #: M (sum W Q) M.
+        self.second = maps @ about.phi @ inner @ about.phi @ maps.T
+        n, p = targets.x.shape
+        r = len(weights)
+        #: d; sums of c'V^-1 V_k V^-1 c - 2 c_k'V^-1 c, and of X'V^-1 (V_k V^-1 c - c_k).
+        self.d = targets.x.copy()
+        self.alone = np.zeros((n, r))
+        some = design is not None and bool(record.terms)
+        self.mixed = np.zeros((n if some else 1, r, p))
+
+    def found(self) -> ErrorSlopes:
+        """The slopes, and the inflation."""
+        told = _told(self.targets, self.record, self.design)
+        pieces = [self._cluster(data, own) for data, own in told]
+        d, vcov = self.d, self.record.vcov
+        md = d @ vcov
+        within = np.array([self.targets.within(slopes) for slopes in self.g_slopes]).T
+        gradient = within.reshape(self.alone.shape) + self.alone
+        gradient += 2.0 * (self.mixed @ md[:, :, None])[:, :, 0]
+        # M D_k d for each k: V_k enters w'V_k w through the fixed effects of all clusters.
+        fixed = np.einsum("kpq,nq->nkp", self.phi_slopes, d)
+        gradient += (fixed @ d[:, :, None])[:, :, 0]
+        # q'P q = q'V^-1 q - s'M s, s = X'V^-1 q.
+        inflation = np.einsum("np,pq,nq->n", d, self.second, d)
+        for piece, (_, own) in zip(pieces, told, strict=True):
+            inflation[own] += piece.excess(md[own], self.weights)
+        s = -(self.mixed @ vcov) - fixed
+        inner = np.linalg.solve(vcov, np.swapaxes(s, 1, 2))
+        inflation -= np.einsum("kl,nkp,npl->n", self.weights, s, inner, optimize=True)
+        return ErrorSlopes(gradient, 2.0 * inflation)
+
+    def _cluster(self, data: IntArray, own: IntArray) -> _Piece:
+        assert self.design is not None, "data tell of the targets"
+        v = marginal_covariances(self.design, self.record, data[None])
+        slopes = self.moves.derivatives(data[None])[0][0]
+        inverse = solve_lower(cholesky_factors(v), np.eye(len(data))[None])[0]
+        x = inverse.T @ (inverse @ columns_at([self.design.x[j] for j in self.record.kept], data))
+        c = self.targets.across(self.design, self.g, data, own)
+        h = (c @ inverse.T) @ inverse
+        by = [self.targets.across(self.design, g, data, own) for g in self.g_slopes]
+        c_k = np.array(by).reshape(len(slopes), *c.shape).swapaxes(0, 1)
+        vh = np.einsum("kij,nj->nki", slopes, h)
+        self.d[own] -= c @ x
+        self.alone[own] += np.einsum("nki,ni->nk", vh - 2.0 * c_k, h)
+        self.mixed[own] += (vh - c_k) @ x
+        return _Piece(inverse, c_k - vh, slopes @ x)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """q_k of one cluster: c_k - V_k V^-1 c (n, r, rows) less V_k V^-1 X (r, rows, p) M d."""
+
+    inverse: FloatArray
+    alone: FloatArray
+    by_fixed: FloatArray
+
+    def excess(self, md: FloatArray, weights: FloatArray) -> FloatArray:
+        """sum W q_k'V^-1 q_l over what the fixed effects alone give, (n,)."""
+        fixed = np.einsum("kip,np->nki", self.by_fixed, md)
+        whole = self.alone - fixed
+        return self._sum(whole, weights) - self._sum(fixed, weights)
+
+    def _sum(self, q: FloatArray, weights: FloatArray) -> FloatArray:
+        white = q @ self.inverse.T
+        return np.asarray(((weights @ white) * white).sum(axis=(1, 2)))

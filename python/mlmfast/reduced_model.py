@@ -171,6 +171,13 @@ class ReducedModel:
 
     def effects_map(self, block: int) -> FloatArray:
         """K with g = K (g in the reduction's basis) for a term, shape (q, q)."""
+        return self._effects_maps[block]
+
+    @cached_property
+    def _effects_maps(self) -> tuple[FloatArray, ...]:
+        return tuple(map(self._effects_map, range(len(self.order))))
+
+    def _effects_map(self, block: int) -> FloatArray:
         term = self.blocks[block]
         basis = self.core.bases[term.level][term.stretch, term.stretch]
         columns = self.z_scaling[self.order[block]]
@@ -393,29 +400,34 @@ class ReducedModel:
         return np.asarray(constant)
 
     def estimates(
-        self, criterion: Criterion, theta: FloatArray, log_sigma2: FloatArray | None = None
+        self,
+        criterion: Criterion,
+        theta: FloatArray,
+        log_sigma2: FloatArray | None = None,
+        fits: IntArray | None = None,
     ) -> Estimates:
         """Estimates of every response at its ``theta``, shape (n_fits, n_theta).
 
-        ``log_sigma2``, shape (n_fits,), replaces the best sigma^2, in the criterion's units.
+        ``log_sigma2``, shape (n_fits,), replaces the best sigma^2, in the criterion's units;
+        ``fits`` says which response each row of ``theta`` is for, if not each its own.
         """
-        fits = np.arange(len(theta))
+        fits = np.arange(len(theta)) if fits is None else fits
         g = criterion.covariances(theta)
         beta_core, c, scalars = self.core.solve(g, fits.tolist())
         rss, logdet, logdet_xx = scalars.T
         reml = criterion.reml
         degrees = self.design.n_obs - (len(self.kept) if reml else 0)
-        scale = np.array([s for _, _, s in self.y_scaling])
-        unit = self.core.y_scale / scale
+        scale = np.array([s for _, _, s in self.y_scaling])[fits]
+        unit = self.core.y_scale[fits] / scale
         relative = rss / degrees if self.profiled else np.ones(len(rss))
         if log_sigma2 is not None:
             relative = np.exp(log_sigma2)
         sigma2 = relative * unit**2
-        core = self.core.ols / scale[:, None] + unit[:, None] * beta_core
+        core = self.core.ols[fits] / scale[:, None] + unit[:, None] * beta_core
         k = self.fixed_map
         # Fit by fit: a product over the whole batch may sum in another order than for one fit.
         beta = np.stack([k @ row for row in core])
-        centers = np.array([center for _, center, _ in self.y_scaling])
+        centers = np.array([center for _, center, _ in self.y_scaling])[fits]
         if centers.any():
             beta[:, self._intercept] += centers
         if log_sigma2 is not None:
@@ -425,7 +437,7 @@ class ReducedModel:
         else:
             deviance = logdet + degrees * np.log(2.0 * np.pi) + rss
         deviance = deviance + (logdet_xx if reml else 0.0)
-        deviance = deviance + self.logdet_constant("REML" if reml else "ML")
+        deviance = deviance + self.logdet_constant("REML" if reml else "ML")[fits]
         covariances: list[FloatArray] = [np.empty(0)] * len(self.order)
         for position, block in enumerate(self.blocks[: len(self.order)]):
             k_term = self.effects_map(position)

@@ -15,7 +15,7 @@ from mlmfast.certificate import Certificate
 from mlmfast.criterion import Criterion
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.grouping_names import ByGroup
+from mlmfast.grouping_names import ByGroup, respelled_dict
 from mlmfast.model_frame import ModelFrame
 from mlmfast.random_effects import ConditionalEffects, conditional_effects
 from mlmfast.record import FitRecord
@@ -383,7 +383,9 @@ class LMMResult:
         """deviance + k log n with n the observations (R's BIC); see `information_criteria`."""
         return self.deviance + self._record.n_parameters * float(np.log(self.nobs))
 
-    def information_criteria(self, n: str = "observations", count: str = "all") -> pd.Series[float]:
+    def information_criteria(
+        self, n: str = "observations", count: str = "all", *, convention: str | None = None
+    ) -> pd.Series[float]:
         """AIC, AICc and BIC under either convention.
 
         Parameters
@@ -393,6 +395,11 @@ class LMMResult:
             grouping factor; SAS's choice for BIC).
         count
             Parameters counted: "all" (R) or "covariance" (SAS under REML).
+        convention
+            "sas" for all three as PROC MIXED prints them, in place of ``n`` and ``count``: under
+            REML covariance parameters alone are counted, under ML all; those on the boundary are
+            not; AICc takes the rows (less the rank of X under REML), BIC the clusters (the levels
+            of the first random effect where factors cross).
 
         Raises
         ------
@@ -407,6 +414,10 @@ class LMMResult:
         {'AIC': 1751.63, 'AICc': 1754.71, 'BIC': 1755.19}
         """
         record = self._record
+        if convention is not None:
+            if convention != "sas":
+                raise ModelError(f"convention is {convention!r}; use 'sas' or leave it out")
+            return self._criteria_of_sas()
         if n not in {"observations", "clusters"} or count not in {"all", "covariance"}:
             raise ModelError("n is 'observations' or 'clusters', count is 'all' or 'covariance'")
         if n == "clusters" and not record.groups:
@@ -420,6 +431,25 @@ class LMMResult:
         corrected = aic + 2.0 * k * (k + 1) / room if room > 0 else np.inf
         bic = self.deviance + k * np.log(size)
         return pd.Series({"AIC": aic, "AICc": corrected, "BIC": float(bic)})
+
+    def _criteria_of_sas(self) -> pd.Series[float]:
+        """SAS/STAT User's Guide, PROC MIXED, IC option: d parameters, n*, and s subjects."""
+        record = self._record
+        reml = record.method == "REML"
+        d = record.n_covariance_parameters - int(self._parameter_table.fixed.sum())
+        d += 0 if reml else record.rank
+        size = self.nobs - (record.rank if reml else 0)
+        subjects = self.nobs
+        if record.groups:
+            first = record.terms[0].group if record.is_crossed else record.levels[0]
+            subjects = len(record.groups[first].labels)
+        room = size - d - 1
+        values = {
+            "AIC": self.deviance + 2.0 * d,
+            "AICc": self.deviance + (2.0 * d * size / room if room > 0 else np.inf),
+            "BIC": self.deviance + d * float(np.log(subjects)),
+        }
+        return pd.Series(values)
 
     def caic(self, method: str = "greven-kneib") -> pd.Series[float]:
         """Conditional AIC: conditional log-likelihood ``llf``, its ``df``, and ``caic``.
@@ -533,14 +563,21 @@ class LMMResult:
 
     @cached_property
     def ranef(self) -> dict[str, pd.DataFrame]:
-        """BLUPs by grouping factor: the conditional means E(g | y), one row a level."""
+        """BLUPs by grouping factor: the conditional means E(g | y), one row a level.
+
+        Levels of an interaction ``"a:b"`` are labelled ``"a1:b1"``; under lme4's name of it,
+        ``ranef["b:a"]``, they are ``"b1:a1"``.
+        """
         return ByGroup(
             {
                 group.name: pd.DataFrame(
                     effects.mean, index=pd.Index(group.labels, name=group.name), columns=names
                 )
                 for group, names, effects in self._by_group()
-            }
+            },
+            lambda frame, spell: frame.rename(index=spell).rename_axis(
+                spell(str(frame.index.name))
+            ),
         )
 
     @cached_property
@@ -561,7 +598,8 @@ class LMMResult:
                     )
                 }
                 for group, names, effects in self._by_group()
-            }
+            },
+            respelled_dict,
         )
 
     @cached_property
@@ -659,9 +697,24 @@ class LMMResult:
         return contrast(self, L, rhs, ddf, level)
 
     def estimate(
-        self, L: object, rhs: object = 0.0, ddf: str | float | None = None, level: float = 0.95
+        self,
+        L: object,
+        rhs: object = 0.0,
+        ddf: str | float | None = None,
+        level: float = 0.95,
+        *,
+        random: Mapping[str, Any] | None = None,
     ) -> Contrast:
         """Estimate linear functions one by one, without a joint test; arguments as `contrast`.
+
+        Parameters
+        ----------
+        random
+            Weights of random effects to add to a single function of the fixed effects, by grouping
+            factor, level and effect: ``{"Subject": {"308": {"Days": 1}}}``; a number in place of
+            the last dict is the intercept's weight. As PROC MIXED's ESTIMATE with random effects
+            after the bar: the standard error is that of the error of prediction, degrees of
+            freedom as for intervals in `predict`.
 
         Examples
         --------
@@ -670,7 +723,14 @@ class LMMResult:
         >>> days = {"day 0": "(Intercept)", "day 5": "(Intercept) + 5 * Days"}
         >>> fit.estimate(days).table["se"].round(3).to_dict()
         {'day 0': 6.825, 'day 5': 9.581}
+        >>> slope = fit.estimate("Days", random={"Subject": {"308": {"Days": 1}}})
+        >>> round(slope.estimate, 3), round(slope.se, 3), round(slope.df, 1)
+        (19.666, 2.336, 70.3)
         """
+        if random is not None:
+            from mlmfast.effect_estimates import effect_estimate
+
+            return effect_estimate(self, L, random, rhs, ddf, level)
         from mlmfast.contrast import contrast
 
         return contrast(self, L, rhs, ddf, level, joint=False)
@@ -809,19 +869,21 @@ class LMMResult:
         return Plots(self)
 
     def influence(self, cluster: object = None) -> Influence:
-        """Cook's D, DFBETAS, MDFFITS, COVRATIO and leverage by cluster and by observation.
+        """Cook's D, DFBETAS, MDFFITS, COVRATIO, PRESS, leverage by cluster and by observation.
 
-        Exact for the fixed effects with the covariance parameters held at their estimates.
+        Exact for the fixed effects with the covariance parameters held at their estimates;
+        ``influence().one_step()`` lets the covariance parameters follow by one step.
 
         Parameters
         ----------
         cluster
-            Rows left out together, as in `robust`; by default the outermost grouping factor.
+            Rows left out together, as in `robust`, or levels of a crossed or inner factor; by
+            default the outermost grouping factor.
 
         Raises
         ------
         ModelError, DataError
-            For clusters the model says are correlated, or that are not known.
+            For clusters that are not known, or rows correlated in sets too large for matrices.
         """
         from mlmfast.influence import influence
 
@@ -851,8 +913,13 @@ class LMMResult:
         interval
             "confidence" for x'beta + z'g (x'beta if marginal), "prediction" for a new response
             (of a new cluster if marginal): a data frame with columns fit, lower and upper, by
-            normal quantiles, the covariance parameters taken as known. Conditional intervals
-            need the rows of the fit, so a loaded fit has none.
+            t quantiles with the degrees of freedom of the fit's ``ddf``. Satterthwaite's are
+            2 v^2 / (g'W g), with v the whole variance of the error and g its exact derivatives by
+            the covariance parameters; Kenward and Roger's also add to v what estimating the
+            parameters costs (linear form); the other methods give those of x'beta. Normal
+            quantiles serve where matrices would be too large: clusters of more than 2,000 rows,
+            long series, crossed designs with thousands of levels. Conditional intervals need the
+            rows of the fit, so a loaded fit has none.
         level
             Level of the interval.
         offset
@@ -865,7 +932,7 @@ class LMMResult:
         >>> new = pd.DataFrame({"Days": [10], "Subject": ["308"]})
         >>> fit.predict(new, interval="confidence").round(1)
              fit  lower  upper
-        0  450.3  419.3  481.4
+        0  450.3  419.0  481.7
         """
         from mlmfast.prediction import predict
 
@@ -1168,7 +1235,7 @@ class LMMResult:
     def _needs_source(self, what: str) -> FitSource:
         if self._source is None:
             raise ModelError(
-                f"{what} needs the rows of the data, and a loaded fit holds none; fit the model "
-                "again, or use predict(newdata)"
+                f"a loaded fit holds no rows of the data, from which {what} would be computed; fit "
+                "the model again, or use predict(newdata)"
             )
         return self._source

@@ -20,10 +20,10 @@ from mlmfast.reduced_model import ReducedModel
 if TYPE_CHECKING:
     from mlmfast.held_information import HeldParameters
 
-METHODS: dict[str, type[DegreesOfFreedom]] = {}
+#: Share of a coefficient in a contrast, by standard errors, that is rounding.
+_ROUNDING = 1e-9
 
-#: Share of a contrast's largest entry, in standard errors, below which another is rounding error.
-_ROUNDING = 1e-10
+METHODS: dict[str, type[DegreesOfFreedom]] = {}
 
 
 @dataclass(frozen=True)
@@ -153,15 +153,24 @@ class DegreesOfFreedom(ABC):
         if self.needs_reml and not reml:
             raise ModelError(f"ddf={self.name!r} needs a REML fit: {self.why_reml}")
 
+    #: Information of the covariance parameters whose inverse the method uses; None for none.
+    information: ClassVar[str | None] = None
+    #: Does the method adjust standard errors for the covariance parameters' uncertainty?
+    adjusts: ClassVar[bool] = False
+
+    def about(self, fitted: FittedRows) -> Information:
+        """The information of the covariance parameters that the method goes by."""
+        return fitted.information
+
     def of_rows(self, basis: TestBasis, rows: FloatArray) -> FloatArray:
         """Degrees of freedom of each of m contrasts, rows of shape (m, rank); shape (m,).
 
         The smallest among the coefficients that a contrast involves.
         """
         assert basis.by_coefficient is not None, "another method's basis"
-        # Entries that are 0 but for rounding, in units where they count alike, involve nothing.
-        size = np.abs(rows) * np.sqrt(np.diag(basis.phi))
-        involved = size > _ROUNDING * size.max(axis=1, initial=0.0, keepdims=True)
+        # Rounding leaves weights on coefficients that a hypothesis has no part in.
+        share = np.abs(rows) * np.sqrt(np.diag(basis.phi))
+        involved = share > _ROUNDING * share.max(axis=1, initial=0.0, keepdims=True)
         degrees = np.where(involved, basis.by_coefficient, np.inf).min(axis=1, initial=np.inf)
         return np.asarray(degrees)
 

@@ -48,7 +48,8 @@ class KenwardRoger(DegreesOfFreedom):
     name: ClassVar[str] = "kenward-roger"
     label: ClassVar[str] = "Kenward-Roger"
     #: Which information of the covariance parameters.
-    information: ClassVar[str] = "observed"
+    information: ClassVar[str | None] = "observed"
+    adjusts: ClassVar[bool] = True
     #: Is the term with second derivatives of V part of it?
     bends: ClassVar[bool] = True
 
@@ -60,8 +61,8 @@ class KenwardRoger(DegreesOfFreedom):
 
     def basis(self, fitted: FittedRows) -> TestBasis:
         self.check(fitted.reml)
-        information = self._information(fitted)
-        weights = information.covariance(self.information)
+        information = self.about(fitted)
+        weights = information.covariance(self._kind)
         maps = information.contrasts(np.eye(len(information.c)))
         phi = information.phi
         extra = maps @ phi @ self.correction(information, weights) @ phi @ maps.T
@@ -73,11 +74,16 @@ class KenwardRoger(DegreesOfFreedom):
             fitted.vcov,
             gradient_of_phi(information),
             weights,
-            note=unidentified_note(information, self.information),
+            note=unidentified_note(information, self._kind),
         )
 
-    def _information(self, fitted: FittedRows) -> Information:
+    def about(self, fitted: FittedRows) -> Information:
         return fitted.information.with_covariances()
+
+    @property
+    def _kind(self) -> str:
+        assert self.information is not None, "every form goes by one"
+        return self.information
 
     def _check_adjusted(self, adjusted: FloatArray) -> None:
         """Second derivatives of V, or observed information far from expected, may undo Phi."""
@@ -134,9 +140,9 @@ class KenwardRogerExpected(KenwardRogerLinear):
 
     name: ClassVar[str] = "kenward-roger-expected"
     label: ClassVar[str] = "Kenward-Roger (expected information)"
-    information: ClassVar[str] = "expected"
+    information: ClassVar[str | None] = "expected"
 
-    def _information(self, fitted: FittedRows) -> Information:
+    def about(self, fitted: FittedRows) -> Information:
         return fitted.information_of_all.with_covariances()
 
 

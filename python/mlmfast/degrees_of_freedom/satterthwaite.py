@@ -35,6 +35,7 @@ class Satterthwaite(DegreesOfFreedom):
 
     name: ClassVar[str] = "satterthwaite"
     label: ClassVar[str] = "Satterthwaite"
+    information: ClassVar[str | None] = "observed"
 
     def basis(self, fitted: FittedRows) -> TestBasis:
         information = fitted.information
@@ -78,6 +79,22 @@ def satterthwaite(basis: TestBasis, rows: FloatArray) -> FloatArray:
     gradient, covariance = derivatives_of(basis)
     variance = ((rows @ basis.phi) * rows).sum(axis=1)
     slopes = ((rows @ gradient) * rows).sum(axis=2).T
+    return of_variances(variance, slopes, covariance)
+
+
+def of_variances(variance: FloatArray, slopes: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Degrees of freedom of n estimated variances, 2 v^2 / (g'W g); infinite where g is 0.
+
+    Parameters
+    ----------
+    variance, slopes : shapes (n,), (n, r), their derivatives by the covariance parameters.
+    covariance : shape (r, r), W.
+
+    Examples
+    --------
+    >>> of_variances(np.array([2.0]), np.array([[1.0]]), np.array([[0.8]]))
+    array([10.])
+    """
     spread = ((slopes @ covariance) * slopes).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(spread > 0, 2.0 * variance**2 / spread, np.inf))

@@ -1,4 +1,4 @@
-"""Picture of estimated marginal means with their intervals."""
+"""Pictures of estimated marginal means and of their contrasts, with intervals."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from mlmfast.errors import ModelError
 
 if TYPE_CHECKING:
     from mlmfast.emmeans.means import EMMeans
+    from mlmfast.emmeans.tables import Contrasts
 
 
-def plot_means(means: EMMeans, ax: Any = None) -> Any:
-    """Draw means as points with intervals, one panel for each combination of `by`.
+def plot_means(means: EMMeans | Contrasts, ax: Any = None) -> Any:
+    """Draw estimates as points with intervals, one panel for each combination of `by`.
+
+    Contrasts have a line at 0, where nothing differs.
 
     Parameters
     ----------
     means
-        The means.
+        The means, or contrasts of them.
     ax
         Axes to draw in; only where there is no `by`.
 
@@ -54,20 +57,28 @@ def plot_means(means: EMMeans, ax: Any = None) -> Any:
     for (key, k), panel in zip(groups, panels, strict=True):
         title = ", ".join(f"{n} = {label}" for n, label in zip(means.by, key, strict=True))
         _draw(means, k, panel, title)
-    panels[-1].set_xlabel(f"estimated marginal mean, {100 * means.level:g}% interval")
+    what = "estimated marginal mean" if _column(means) == "emmean" else "contrast"
+    panels[-1].set_xlabel(f"{what}, {100 * means.level:g}% interval")
     return figure
 
 
-def _draw(means: EMMeans, rows: Any, panel: Any, title: str) -> None:
+def _column(means: EMMeans | Contrasts) -> str:
+    return "emmean" if "emmean" in means.frame.columns else "estimate"
+
+
+def _draw(means: EMMeans | Contrasts, rows: Any, panel: Any, title: str) -> None:
     frame = means.frame.iloc[rows]
     own = means._functions.own_labels
     # The first level stands at the top.
     height = np.arange(len(frame))[::-1]
     panel.hlines(height, frame["lower"], frame["upper"], color="C0", alpha=0.35, linewidth=6)
-    panel.plot(frame["emmean"], height, "o", color="C0")
-    panel.set_yticks(height, frame[own].astype(str).agg(" ".join, axis=1))
+    column = _column(means)
+    if column == "estimate":
+        panel.axvline(0.0, color="0.4", linewidth=1.0, linestyle="--")
+    panel.plot(frame[column], height, "o", color="C0")
+    panel.set_yticks(height, frame[own].astype(str).agg(", ".join, axis=1))
     panel.set_ylim(-0.7, len(frame) - 0.3)
-    panel.set_ylabel(" ".join(own))
+    panel.set_ylabel(", ".join(own))
     panel.grid(axis="x", alpha=0.3)
     if title:
         panel.set_title(title, fontsize="medium")

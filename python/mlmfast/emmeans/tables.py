@@ -295,3 +295,9 @@ class Contrasts(EstimateTable):
     frame : DataFrame
         Labels, estimate, SE, df, lower, upper, t_ratio, p_value; NaN where not estimable.
     """
+
+    def plot(self, ax: Any = None) -> Any:
+        """Contrasts with their intervals and a line at 0; the matplotlib figure."""
+        from mlmfast.emmeans.plot import plot_means
+
+        return plot_means(self, ax)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,15 +45,32 @@ def joint_line(test: FTest) -> str:
     df = degrees_of_freedom(test.df_den)
     return (
         f"Joint test: F({test.df_num}, {df}) = {statistic(test.statistic)}, "
-        f"p = {p_value(test.pvalue)}; chi2({test.df_num}) = {statistic(test.chi2)}, "
-        f"p = {p_value(test.chi2_pvalue)}"
+        f"{_p(test.pvalue)}; chi2({test.df_num}) = {statistic(test.chi2)}, "
+        f"{_p(test.chi2_pvalue)}"
     )
+
+
+def _p(value: float) -> str:
+    """``p = 0.0123`` or ``p < 1e-16``."""
+    text = p_value(value)
+    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
+
+
+def _joint(result: Contrast) -> str:
+    """The joint test, and what rows have no part in it; empty without one."""
+    if result.f is None:
+        return ""
+    rows, rank = len(result.table), result.f.df_num
+    if rank == rows:
+        return joint_line(result.f)
+    left = "1 row follows" if rows - rank == 1 else f"{rows - rank} rows follow"
+    return f"{joint_line(result.f)} ({left} from the others)"
 
 
 def contrast_text(result: Contrast) -> str:
     """A contrast as text."""
     text = table_text(contrast_table(result))
-    return text if result.f is None else f"{text}\n{joint_line(result.f)}"
+    return text if result.f is None else f"{text}\n{_joint(result)}"
 
 
 def contrast_html(result: Contrast) -> str:
@@ -60,7 +78,7 @@ def contrast_html(result: Contrast) -> str:
     from mlmfast.report.html import table_html
 
     html = table_html(contrast_table(result))
-    return html if result.f is None else f"{html}<p>{joint_line(result.f)}</p>"
+    return html if result.f is None else f"{html}<p>{escape(_joint(result))}</p>"
 
 
 def covariance_tests_table(result: CovarianceTests) -> Table:

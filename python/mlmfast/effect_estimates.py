@@ -1,0 +1,129 @@
+"""Linear functions of fixed and random effects, k'beta + m'g, by text and names.
+
+PROC MIXED's ESTIMATE with random effects after the bar: inference about the levels in the data
+rather than the population they come from (McLean, Sanders and Stroup 1991, The American
+Statistician 45, 54).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.contrast import Contrast, RowTests, two_sided
+from mlmfast.contrast_rows import contrast_rows
+from mlmfast.degrees_of_freedom import method_of
+from mlmfast.errors import ModelError
+from mlmfast.estimability import check_estimable
+from mlmfast.grouping_names import known_group
+from mlmfast.prediction_spread import spread_of
+from mlmfast.prediction_targets import EffectTargets
+from mlmfast.record import FitRecord
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+
+def effect_estimate(
+    fit: LMMResult,
+    L: object,
+    random: Mapping[str, Any],
+    rhs: object,
+    ddf: str | float | None,
+    level: float,
+) -> Contrast:
+    """See `LMMResult.estimate`."""
+    record = fit._record
+    rows = contrast_rows(record.x_names, L, rhs)
+    if len(rows.L) != 1:
+        raise ModelError(
+            f"random= goes with one linear function, and this contrast has {len(rows.L)} rows; "
+            "estimate them one at a time"
+        )
+    fit._needs_source("an estimate with random effects")
+    weights = effect_weights(record, random)
+    x = check_estimable(fit, rows.L)
+    blups = sum((m[0] * values).sum() for m, values in zip(weights, _values(fit), strict=True))
+    estimate = x @ record.beta + blups
+    spread = spread_of(fit, EffectTargets(x, weights), True, ddf=ddf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = (estimate - rows.rhs) / spread.se
+    pvalue = two_sided(statistic, spread.df)
+    tests = RowTests(estimate, spread.se, spread.df, statistic, pvalue, rows.rhs)
+    method = method_of(fit.ddf if ddf is None else ddf)
+    return Contrast(rows, tests, None, str(fit.ddf if ddf is None else ddf), method.label, level)
+
+
+def effect_weights(record: FitRecord, random: Mapping[str, Any]) -> tuple[FloatArray, ...]:
+    """Weights of each term's effects, (1, n_levels, q), from names of groups, levels and effects.
+
+    Raises
+    ------
+    ModelError
+        For a name that does not exist (the nearest is suggested), or a weight that is no number.
+    """
+    out = tuple(
+        np.zeros((1, len(record.groups[term.group].labels), len(term.names)))
+        for term in record.terms
+    )
+    names = [group.name for group in record.groups]
+    for name, levels in random.items():
+        group = known_group(str(name), names)
+        if group is None:
+            raise _unknown("grouping factor", str(name), names)
+        g = names.index(group)
+        labels = list(record.groups[g].labels)
+        if not isinstance(levels, Mapping):
+            raise ModelError(
+                f"random[{name!r}] is {levels!r}; give a weight for each level, such as "
+                f"{{{labels[0]!r}: 1}}"
+            )
+        for label, item in levels.items():
+            if str(label) not in labels:
+                raise _unknown(f"level of {group!r}", str(label), labels)
+            _place(out, record, g, labels.index(str(label)), item)
+    return out
+
+
+def _place(
+    out: tuple[FloatArray, ...], record: FitRecord, group: int, level: int, item: Any
+) -> None:
+    """Add one level's weights: a number for the intercept, or numbers by effect."""
+    weights = item if isinstance(item, Mapping) else {"(Intercept)": item}
+    known = [name for term in record.terms_on(group) for name in term.names]
+    for name, weight in weights.items():
+        if str(name) not in known:
+            raise _unknown(f"random effect of {record.groups[group].name!r}", str(name), known)
+        try:
+            value = float(weight)
+        except (TypeError, ValueError):
+            raise ModelError(
+                f"the weight of {name!r} in random= is {weight!r}, no number"
+            ) from None
+        if not np.isfinite(value):
+            raise ModelError(f"the weight of {name!r} in random= is {value}; give a finite number")
+        for m, term in zip(out, record.terms, strict=True):
+            if term.group == group and str(name) in term.names:
+                m[0, level, term.names.index(str(name))] += value
+
+
+def _unknown(what: str, name: str, known: list[str]) -> ModelError:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    some = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
+    return ModelError(f"there is no {what} {name!r}{hint} (there are {some or 'none'})")
+
+
+def _values(fit: LMMResult) -> list[FloatArray]:
+    """Predicted effects of each term, (n_levels, q)."""
+    taken = [0] * len(fit._record.groups)
+    out = []
+    for term in fit._record.terms:
+        first = taken[term.group]
+        taken[term.group] += len(term.names)
+        out.append(fit._effects[term.group].mean[:, first : taken[term.group]])
+    return out

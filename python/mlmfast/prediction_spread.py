@@ -1,0 +1,152 @@
+"""Standard errors of predictions x'beta + m'g, and degrees of freedom for their intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlmfast import _core
+from mlmfast.arrays import FloatArray
+from mlmfast.crossed_prediction import crossed_error_variance
+from mlmfast.degrees_of_freedom import FittedRows, method_of, no_rows
+from mlmfast.degrees_of_freedom.satterthwaite import of_variances
+from mlmfast.errors import ModelError
+from mlmfast.prediction_error import ErrorSlopes, error_slopes, error_variance, largest_told
+from mlmfast.prediction_targets import RowTargets, Targets
+from mlmfast.row_covariances import RowCovariances
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+#: Rows of a cluster up to which derivatives of its V are formed.
+LARGEST_CLUSTER = 2_000
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Residuals of new responses.
+
+    Attributes
+    ----------
+    variance : shape (n,)
+    of_fit
+        Whether the rows are those of the fit.
+    """
+
+    variance: FloatArray
+    of_fit: bool
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard errors and degrees of freedom, shapes (n,)."""
+
+    se: FloatArray
+    df: FloatArray
+
+
+def spread_of(
+    fit: LMMResult,
+    targets: Targets,
+    conditional: bool,
+    noise: Noise | None = None,
+    ddf: str | float | None = None,
+) -> Spread:
+    """Spread of predictions, of new responses with ``noise``.
+
+    With Satterthwaite's and Kenward and Roger's methods the degrees of freedom are 2 v^2 / (g'W g)
+    for the whole variance v with its exact derivatives g by the covariance parameters; Kenward and
+    Roger's add to v what estimating these costs. Other methods give those of x'beta. Without a
+    matrix of a cluster's rows, which more than `LARGEST_CLUSTER` or a long series would need, and
+    where degrees of freedom cost too much in a crossed design, they are infinite.
+
+    Parameters
+    ----------
+    targets : what is predicted.
+    conditional : whether the random effects are those of the fit.
+    noise : residuals of new responses.
+    ddf : method of degrees of freedom; the fit's own by default.
+    """
+    record, rows = fit._record, fit._rows
+    basis = fit._basis(ddf)
+    method = method_of(basis.method)
+    x = targets.x
+    source = fit._source if conditional else None
+    design = None if source is None else source.design
+    plain = ((x @ basis.vcov) * x).sum(axis=1)
+    alone = not conditional and noise is None and not _has_effects(targets)
+    if alone:
+        return Spread(np.sqrt(np.maximum(plain, 0.0)), method.of_rows(basis, x))
+    variance = _variance(fit, targets, conditional)
+    added = 0.0 if noise is None else noise.variance
+    if method.information is None:
+        return Spread(np.sqrt(variance + added), method.of_rows(basis, x))
+    if rows is None:
+        raise no_rows("an interval of new responses by the fit's degrees of freedom")
+    found = None
+    if largest_told(targets, record, design) <= LARGEST_CLUSTER:
+        found = _slopes(rows, fit, targets, basis.method, conditional)
+    if found is None:
+        return Spread(np.sqrt(variance + added), np.full(len(x), np.inf))
+    slopes, moves, weights = found
+    gradient = slopes.gradient
+    if noise is not None:
+        gradient = gradient + _noise_slopes(moves, noise)
+    if method.adjusts:
+        # Without random effects of the data it is the adjusted covariance of beta.
+        known = ((x @ record.vcov) * x).sum(axis=1)
+        variance = variance + (slopes.inflation if conditional else plain - known)
+    total = variance + added
+    return Spread(np.sqrt(np.maximum(total, 0.0)), of_variances(total, gradient, weights))
+
+
+def _has_effects(targets: Targets) -> bool:
+    return not isinstance(targets, RowTargets) or bool(targets.rows.z)
+
+
+def _variance(fit: LMMResult, targets: Targets, conditional: bool) -> FloatArray:
+    """Error variance at the estimates, by the factored system where factors cross."""
+    record, source = fit._record, fit._source
+    if not conditional or source is None:
+        return error_variance(targets, record, None)
+    if record.is_crossed and isinstance(targets, RowTargets):
+        return crossed_error_variance(targets.rows, record, source)
+    return error_variance(targets, record, source.design)
+
+
+def _slopes(
+    rows: FittedRows, fit: LMMResult, targets: Targets, ddf: str, conditional: bool
+) -> tuple[ErrorSlopes, RowCovariances, FloatArray] | None:
+    """Slopes of the error variance, and the parameters' covariance; None where there are none."""
+    method = method_of(ddf)
+    assert method.information is not None, "the caller looked"
+    if isinstance(rows.model.core, _core.IterativeReduction) or rows.model.is_vast:
+        return None
+    try:
+        about = method.about(rows).with_covariances()
+    except ModelError:
+        # Series too long for covariance matrices.
+        return None
+    weights = about.covariance(method.information)
+    design = rows.design if conditional else None
+    slopes = error_slopes(targets, fit._record, design, about, weights)
+    return slopes, RowCovariances(about), weights
+
+
+def _noise_slopes(moves: RowCovariances, noise: Noise) -> FloatArray:
+    """Derivatives of the noise variances, (n, r).
+
+    Those of a row of the fit with the same variance, which has the same visit, arm and level of the
+    scale; of the row with the nearest one where a covariate scales the residuals.
+    """
+    slopes, variance = moves.noise()
+    if noise.of_fit:
+        return slopes
+    order = np.argsort(variance, kind="stable")
+    at = np.searchsorted(variance[order], noise.variance).clip(1, len(order) - 1)
+    below, above = order[at - 1], order[at]
+    near = noise.variance - variance[below] < variance[above] - noise.variance
+    row = np.where(near, below, above)
+    return np.asarray(slopes[row] * (noise.variance / variance[row])[:, None])
