@@ -11,7 +11,7 @@ import mlmfast as mlm
 from mlmfast.errors import ModelError
 
 from .cases import ALL, cases_with, data_of, reference, tolerance
-from .fitting import fit_case, arguments_of, lmm
+from .fitting import arguments_of, fit_case, lmm
 from .residual_models import trial
 
 #: Key of the reference -> ddf; `df_kr` is mmrm's with a residual structure, else pbkrtest's.

@@ -80,5 +80,5 @@ def test_clusters_of_robust_errors(sleep):
 
 @pytest.mark.parametrize("word", ["marginal", "no", ["Subject"], None, 1])
 def test_ranef_of_predict_is_true_or_false(word, sleep):
-    with pytest.raises(ModelError, match="use True .* or False"):
+    with pytest.raises(ModelError, match=r"use True .* or False"):
         mlm.lmm(F, sleep).predict(ranef=word)

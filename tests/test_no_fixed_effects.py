@@ -71,7 +71,9 @@ def test_predictions_are_those_of_the_random_effects(fit, data):
     assert_allclose(fit.predict(), found)
 
 
-@pytest.mark.parametrize("ask", [lambda fit: fit.anova(), lambda fit: fit.emmeans("Days"), lambda fit: fit.influence()])
+@pytest.mark.parametrize(
+    "ask", [lambda fit: fit.anova(), lambda fit: fit.emmeans("Days"), lambda fit: fit.influence()]
+)
 def test_refusals(ask, fit):
     with pytest.raises(ModelError, match="no fixed effects"):
         ask(fit)

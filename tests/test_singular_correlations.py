@@ -24,7 +24,7 @@ def case(method):
 
 @cache
 def dense_deviance(method, rho):
-    """Lowest -2 log-likelihood with the correlation at ``rho``, by a simplex over n x n matrices."""
+    """Lowest -2 log-likelihood with the correlation at ``rho``, by a simplex, V dense."""
     data = data_of(case(method))
     y, x = data["y"].to_numpy(), data["x"].to_numpy()
     X = np.column_stack([np.ones(len(x)), x])

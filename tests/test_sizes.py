@@ -20,7 +20,7 @@ def sleep():
 )
 def test_responses_whose_fourth_powers_are_out_of_range_are_refused(size, formula, residual, sleep):
     data = sleep.assign(Reaction=sleep.Reaction * size)
-    with pytest.raises(DataError, match="response 'Reaction' is of the order of .* another unit"):
+    with pytest.raises(DataError, match=r"'Reaction' is of the order of .* another unit"):
         mlm.lmm(formula, data, residual=residual)
 
 

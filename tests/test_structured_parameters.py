@@ -1,4 +1,4 @@
-"""Parameters of structured random effects: their values, derivatives, and all that asks for them."""
+"""Parameters of structured random effects: values, derivatives, and all that asks for them."""
 
 import numpy as np
 import pytest

@@ -26,6 +26,7 @@ from mlmfast.errors import (
     MlmError,
     ModelError,
     SingularFitWarning,
+    SpacingWarning,
 )
 from mlmfast.model import LMM, lmm
 from mlmfast.newton import NewtonOptions
@@ -47,6 +48,7 @@ __all__ = [
     "ModelError",
     "NewtonOptions",
     "SingularFitWarning",
+    "SpacingWarning",
     "__version__",
     "compare",
     "compare_structures",

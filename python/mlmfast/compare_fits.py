@@ -129,7 +129,9 @@ def _table(fits: Sequence[LMMResult], labels: Sequence[str]) -> pd.DataFrame:
         statistic = np.where((statistic < 0) & (statistic > -1e-7), 0.0, statistic)
         nested = [True, *(are_nested(a, b) for a, b in itertools.pairwise(fits))]
         df_tested = np.where(nested, df, 0.0)
-        p = np.where(df_tested > 0, stats.chi2.sf(np.maximum(statistic, 0.0), np.maximum(df, 1)), np.nan)
+        p = np.where(
+            df_tested > 0, stats.chi2.sf(np.maximum(statistic, 0.0), np.maximum(df, 1)), np.nan
+        )
     return pd.DataFrame(
         {
             "npar": npar,

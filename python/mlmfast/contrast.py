@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from mlmfast.arrays import FloatArray
+from mlmfast.confidence_level import check_level
 from mlmfast.contrast_rows import ContrastRows, contrast_rows
 from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.errors import ModelError
@@ -76,8 +77,7 @@ def quantile(df: FloatArray, level: float) -> FloatArray:
     >>> quantile(np.array([10.0, np.inf]), 0.95).round(3).tolist()
     [2.228, 1.96]
     """
-    if not 0 < level < 1:
-        raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+    check_level(level)
     return np.asarray(_by_df(df, stats.norm.ppf, stats.t.ppf, 0.5 + level / 2))
 
 

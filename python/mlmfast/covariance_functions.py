@@ -259,7 +259,7 @@ class CovarianceFunctions:
         structure = structure_of(block)
         powers = scale_powers(structure, points[:1, s])[0]
         natural = self.embed(structure.natural_jet(points[:, s]), s)
-        natural = natural * (factors * self._unit**powers)
+        natural = natural * np.asarray(factors * self._unit**powers)
         if block.is_residual or not self.has_scale:
             return natural
         scale = self._log_scale(points)

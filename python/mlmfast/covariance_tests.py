@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.confidence_level import check_level
 from mlmfast.degrees_of_freedom import FittedRows, no_rows
 from mlmfast.errors import ModelError
 from mlmfast.information import Information
@@ -116,7 +117,8 @@ class CovarianceTests:
     0, and two-sided for covariances, correlations and ranges. Z tests of variances are crude with
     few clusters; profile intervals and likelihood ratios say more. Ratios of residual standard
     deviations (``residual_scale=``) are tested against 1, z = log(ratio) / (SE / ratio), and have
-    limits by their logarithms. A variance of 0 has no standard error. Where a covariance matrix is singular, its parameters move among matrices of its rank.
+    limits by their logarithms. A variance of 0 has no standard error. Where a covariance
+    matrix is singular, its parameters move among matrices of its rank.
 
     Attributes
     ----------
@@ -157,8 +159,7 @@ def _ratios(fit: LMMResult, names: Sequence[str]) -> BoolArray:
 
 def covariance_tests(fit: LMMResult, information: str, level: float) -> CovarianceTests:
     """See `LMMResult.covtest`."""
-    if not 0 < level < 1:
-        raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+    check_level(level)
     covariance = parameter_covariance(fit, information)
     parameters = parameter_table(fit)
     values = parameters.values

@@ -40,3 +40,7 @@ class SingularFitWarning(UserWarning):
 
 class AliasedWarning(UserWarning):
     """Columns of X that depend linearly on earlier ones were left out."""
+
+
+class SpacingWarning(UserWarning):
+    """Times that are not equally spaced were given to a structure over steps of equal length."""

@@ -47,10 +47,12 @@ def are_nested(small: LMMResult, large: LMMResult) -> bool:
     # Ratios of 1 and exponents of 0 are no scale at all.
     if not _fixed_are_nested(small, large) or scales[0] not in {"", scales[1]}:
         return False
-    own, left = _residual_call(mine), []
-    for term in mine.terms:
-        if not any(_term_is_within(mine, term, its, other) for other in its.terms):
-            left.append(term)
+    own = _residual_call(mine)
+    left = [
+        term
+        for term in mine.terms
+        if not any(_term_is_within(mine, term, its, other) for other in its.terms)
+    ]
     other = _residual_call(its)
     if own[0] == "" and len(left) == 1 and left[0].names == ("(Intercept)",):
         # A random intercept is compound symmetry within its groups.
@@ -126,7 +128,7 @@ def _fixed_are_nested(small: LMMResult, large: LMMResult) -> bool:
         return set(names[0]) <= set(names[1])
     X, own = _columns(large), _columns(small)
     if X.shape[1] == 0:
-        return own.shape[1] == 0
+        return not own.size
     q, _ = np.linalg.qr(X / np.sqrt((X**2).sum(axis=0)))
     own = own / np.sqrt((own**2).sum(axis=0))
     return bool(np.abs(own - q @ (q.T @ own)).max(initial=0.0) < _OUTSIDE)

@@ -297,7 +297,9 @@ class _Problem:
         from mlmfast.submodels import deviance_of, without_effect
 
         parameters = self.functions.parameters
-        held = {parameters[p].name: v for p, v in active.items() if place not in parameters[p].places}
+        held = {
+            parameters[p].name: v for p, v in active.items() if place not in parameters[p].places
+        }
         smaller = reduce_design(without_effect(self.functions.model.design, *place))
         method = "REML" if self.functions.criterion.reml else "ML"
         return deviance_of(smaller, method, held, self.options)
@@ -306,7 +308,9 @@ class _Problem:
         parameters = self.functions.parameters
         sd = next(p.name for p in parameters if p.places == (place,))
         held = ", ".join(
-            f"{parameters[p].name} = {v:g}" for p, v in active.items() if place in parameters[p].places
+            f"{parameters[p].name} = {v:g}"
+            for p, v in active.items()
+            if place in parameters[p].places
         )
         return ModelError(
             f"with {held} the likelihood is largest where {sd!r} is 0 and that correlation "

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.confidence_level import check_level
 from mlmfast.contrast import quantile
 from mlmfast.errors import DataError, ModelError
 from mlmfast.frame import Frame
@@ -147,8 +148,7 @@ def _check_words(new_levels: str, interval: str | None, level: float) -> None:
         raise ModelError(
             f"interval is {interval!r}; use None or {' or '.join(map(repr, _INTERVALS))}"
         )
-    if not 0 < level < 1:
-        raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+    check_level(level)
     if interval is None and level != _LEVEL:
         raise ModelError("level is that of an interval; give interval='confidence' or 'prediction'")
 

@@ -391,7 +391,8 @@ class ReducedModel:
         rank = len(self.kept)
         degrees = self.design.n_obs - (rank if method == "REML" else 0)
         scale = np.array([s for _, _, s in self.y_scaling])
-        constant = 2.0 * degrees * (np.log(self.core.y_scale) - np.log(scale))
+        with np.errstate(divide="ignore"):  # of many responses some may be constant
+            constant = 2.0 * degrees * (np.log(self.core.y_scale) - np.log(scale))
         if self.design.weights is not None:
             constant = constant - np.log(self.design.weights).sum()
         if method == "REML":
@@ -707,7 +708,9 @@ def _check_sizes(
     Variances are squares, and the information about them has their squares.
     """
     weight = 1.0 if design.weights is None else float(np.sqrt(design.weights.mean()))
-    sizes = [(f"the column {m!r}", c, 1.0, 140) for m, c in zip(design.x_names, x_scaling, strict=True)]
+    sizes = [
+        (f"the column {m!r}", c, 1.0, 140) for m, c in zip(design.x_names, x_scaling, strict=True)
+    ]
     if y is not None:
         sizes.append((f"the response {design.response!r}", y, 1.0, 70))
         sizes.append((f"the response {design.response!r} with its weights", y, weight, 70))
