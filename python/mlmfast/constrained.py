@@ -10,6 +10,7 @@ Hessian of c_i, so Newton's steps keep their quadratic convergence and the certi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +32,13 @@ class Surface(NamedTuple):
 
     which: IntArray
     values: FloatArray
+
+
+def surface_of(values: Mapping[int, float], n: int) -> Surface:
+    """The same parameters held at the same values in each of n rows."""
+    which = np.array(list(values), dtype=np.intp)
+    numbers = np.array(list(values.values()), dtype=np.float64)
+    return Surface(np.tile(which, (n, 1)), np.tile(numbers, (n, 1)))
 
 
 class ConstrainedResult(NamedTuple):

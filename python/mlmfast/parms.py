@@ -15,20 +15,16 @@ import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.boundary import FREE, rounded_to_boundary
-from mlmfast.constrained import ConstrainedResult, Surface, fit_constrained, points_on
-from mlmfast.correlation_starts import effects_correlated, with_small_effects
+from mlmfast.constrained import ConstrainedResult, Surface, fit_constrained, points_on, surface_of
 from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
 from mlmfast.errors import ModelError
 from mlmfast.fit import CovarianceFit, fit_covariance
+from mlmfast.held_correlations import HeldCorrelations
 from mlmfast.newton import NewtonOptions
 from mlmfast.parms_request import Parms, finite_number, grid_points
-from mlmfast.reduced_model import ReducedModel, reduce_design
+from mlmfast.reduced_model import ReducedModel
 
 _ROUNDS = 50
-#: Iterations from each of several starts.
-_FEW = 20
-#: A model without an effect is the better one where its -2 log-likelihood is lower by this.
-_LOWER = 1e-5
 
 
 @dataclass(frozen=True)
@@ -182,7 +178,7 @@ class _Problem:
         ModelError
             Where there is none.
         """
-        points, reached = points_on(self.functions, _surface(values, len(points)), points)
+        points, reached = points_on(self.functions, surface_of(values, len(points)), points)
         if not reached.all():
             raise self._unreachable(values)
         return points
@@ -231,9 +227,10 @@ class _Problem:
         A bound that is passed is held, and released where the criterion falls towards the inside.
         """
         active = dict(hold)
-        begin = self._best_start(begin, active, bounds)
+        correlations = HeldCorrelations(self.functions, self.options, bounds)
+        begin = correlations.best_start(begin, active)
         for _ in range(_ROUNDS):
-            surface = _surface(active, 1)
+            surface = surface_of(active, 1)
             result = fit_constrained(self.functions, surface, begin, self.options)
             if not np.isfinite(result.newton.value[0]):
                 raise self._unreachable(active)
@@ -242,80 +239,10 @@ class _Problem:
                 active, bounds, result
             )
             if not changed:
-                self._check_defined(result.points, active, bounds)
+                correlations.check_defined(result.points, active)
                 return result, active
         newton = replace(result.newton, converged=np.zeros(1, dtype=np.bool_))
         return result._replace(newton=newton), active
-
-    def _best_start(
-        self,
-        begin: FloatArray,
-        active: Mapping[int, float],
-        bounds: Mapping[int, tuple[float, float]],
-    ) -> FloatArray:
-        """Where the lowest minimum was found of those reached from several starts.
-
-        Raises
-        ------
-        ModelError
-            For a correlation that is best met by a variance of 0, where it is undefined.
-        """
-        which = np.array(list(active), dtype=np.intp)
-        starts = with_small_effects(self.functions, which, begin)
-        if len(starts) == 1:
-            return begin
-        # Towards a variance of 0 the iteration creeps: stop, and see what is there.
-        options = replace(self.options, max_iter=min(_FEW, self.options.max_iter))
-        result = fit_constrained(self.functions, _surface(active, len(starts)), starts, options)
-        best = int(np.argmin(result.newton.value))
-        if not np.isfinite(result.newton.value[best]):
-            return begin
-        self._check_defined(result.points[best : best + 1], active, bounds)
-        return result.points[best : best + 1]
-
-    def _check_defined(
-        self,
-        points: FloatArray,
-        active: Mapping[int, float],
-        bounds: Mapping[int, tuple[float, float]],
-    ) -> None:
-        """Refuse a correlation where the model without one of its effects is the better one."""
-        parameters = self.functions.parameters
-        if any(parameters[p].kind == "covariance" for p in active):
-            return  # neither of its effects can be 0
-        bounded = [p for p, (lower, _) in bounds.items() if lower > 0.0]
-        pinned = [parameters[p].places for p in (*active, *bounded) if parameters[p].kind == "sd"]
-        found = float(self.functions.deviance(points)[0])
-        for place in dict.fromkeys(effects_correlated(self.functions, list(active))):
-            if (place,) in pinned:
-                continue
-            if self._without(place, active) < found - _LOWER:
-                raise self._undefined(place, active)
-
-    def _without(self, place: tuple[int, int], active: Mapping[int, float]) -> float:
-        """Deviance of the model without a random effect, the rest held where it was."""
-        from mlmfast.submodels import deviance_of, without_effect
-
-        parameters = self.functions.parameters
-        held = {
-            parameters[p].name: v for p, v in active.items() if place not in parameters[p].places
-        }
-        smaller = reduce_design(without_effect(self.functions.model.design, *place))
-        method = "REML" if self.functions.criterion.reml else "ML"
-        return deviance_of(smaller, method, held, self.options)
-
-    def _undefined(self, place: tuple[int, int], active: Mapping[int, float]) -> ModelError:
-        parameters = self.functions.parameters
-        sd = next(p.name for p in parameters if p.places == (place,))
-        held = ", ".join(
-            f"{parameters[p].name} = {v:g}"
-            for p, v in active.items()
-            if place in parameters[p].places
-        )
-        return ModelError(
-            f"with {held} the likelihood is largest where {sd!r} is 0 and that correlation "
-            "undefined; leave that effect out of its term, or hold its standard deviation too"
-        )
 
     def _activate(
         self,
@@ -387,9 +314,3 @@ class _Problem:
         log_sigma2 = points[:, -1] if self.functions.has_scale else None
         held = {self.functions.parameters[p].name: value for p, value in active.items()}
         return ParmsFit(covariance, log_sigma2, held, table)
-
-
-def _surface(values: Mapping[int, float], n: int) -> Surface:
-    which = np.array(list(values), dtype=np.intp)
-    numbers = np.array(list(values.values()), dtype=np.float64)
-    return Surface(np.tile(which, (n, 1)), np.tile(numbers, (n, 1)))
