@@ -380,7 +380,8 @@ def visits_of_rows(
 def _warn_of_unequal_steps(call: StructureCall, values: FloatArray) -> None:
     """Say that numbers which are not equally spaced count by their ranks."""
     gaps = np.diff(np.unique(values))
-    if gaps.size and np.ptp(gaps) > 1e-8 * gaps.max():
+    refused = len(gaps) >= LARGEST_ORDER and call.keyword not in _BY_LAG
+    if gaps.size and not refused and np.ptp(gaps) > 1e-8 * gaps.max():
         name = call.coordinates[0]
         warnings.warn(
             f"{call.keyword} takes steps of equal length, and the values of {name!r} (from "
