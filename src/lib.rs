@@ -12,6 +12,7 @@ pub mod crossed;
 pub mod dense;
 pub mod elimination;
 pub mod iterative;
+pub mod marginal;
 pub mod nesting;
 #[cfg(feature = "python")]
 mod python;

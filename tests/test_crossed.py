@@ -332,11 +332,11 @@ REFUSED = {
     "same term twice": ("y ~ x + (1 | subj) + (1 | subj)", {}, "'subj' stands in two terms"),
     "as many levels as rows": ("y ~ x + (1 | subj) + (1 | row)", {}, "told from the residual"),
     "nested engine asked for": (FORMULAS[0], {"options": {"engine": "nested"}}, "are crossed"),
-    "unknown engine": (FORMULAS[0], {"options": {"engine": "dense"}}, "'crossed' or 'iterative'"),
-    "residual structure": (
-        "y ~ 1 + (1 | subj) + (1 | item)",
-        {"residual": "diag(half | row)"},
-        "crossed.*residual=",
+    "unknown engine": (FORMULAS[0], {"options": {"engine": "sparse"}}, "'iterative' or 'dense'"),
+    "nested engine with a residual structure": (
+        "y ~ 1 + (1 | item)",
+        {"residual": "diag(half | subj)", "options": {"engine": "nested"}},
+        "several levels.*options",
     ),
     "constant slope": ("y ~ x + (one | subj) + (1 | item)", {}, "constant"),
 }

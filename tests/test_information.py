@@ -10,6 +10,7 @@ from mlmfast.series_covariance import SeriesCovariance
 from .cases import cases_with, reference
 from .dense_inference import DenseInference
 from .fitting import fit_case
+from .general_models import animals, pedigree, trials
 from .residual_models import trial
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
@@ -69,6 +70,22 @@ MODELS = {
         lambda: trial(n_subjects=60, site_sd=1.5),
         {"residual": "ar1(visit | subject)"},
     ),
+    "items across ar1": (
+        "y ~ x + (1 | item)",
+        trials,
+        {"residual": "ar1(trial | subject)", "weights": "w"},
+    ),
+    "inside subjects, toep": (
+        "y ~ x + (1 | subject:session)",
+        lambda: trials(seed=12),
+        {"residual": "toep(trial | subject, 2)"},
+    ),
+    "items across times of their own": (
+        "y ~ x + (1 | item)",
+        lambda: trials(seed=12),
+        {"residual": "sp_exp(when | subject)"},
+    ),
+    "animals": ("y ~ x + (x | animal)", lambda: animals(slope=1.0)[0], {"cov": True}),
     "slope and times of their own": (
         "y ~ x + (1 | site)",
         spread_out,
@@ -80,6 +97,8 @@ MODELS = {
 @pytest.fixture(scope="module", params=MODELS, ids=str)
 def model(request):
     formula, data, arguments = MODELS[request.param]
+    if "cov" in arguments:
+        arguments = {"cov": {"animal": pedigree()}}
     fit = mlm.lmm(formula, data(), **arguments)
     assert not fit.singular
     return fit, DenseInference(fit)

@@ -15,6 +15,7 @@ import mlmfast as mlm
 
 from .cases import data_of
 from .dense_inference import DenseInference
+from .general_models import trials
 
 SLEEP, GROWTH = "sleepstudy_slope_corr_reml", "orthodont_slope_reml"
 MODELS = {
@@ -26,6 +27,12 @@ MODELS = {
         GROWTH,
         "distance ~ age * Sex + (1 | Subject)",
         {"residual": "ar1(age | Subject)"},
+    ),
+    "items across ar1": (trials, "y ~ x + (1 | item)", {"residual": "ar1(trial | subject)"}),
+    "sessions inside ar1": (
+        trials,
+        "y ~ x + (1 | subject:session)",
+        {"residual": "ar1(trial | subject)"},
     ),
     "unstructured": (GROWTH, "distance ~ age * Sex", {"residual": "us(age | Subject)"}),
 }
@@ -88,7 +95,8 @@ CASES = [(False, False), (True, False), (False, True), (True, True)]
 @pytest.mark.parametrize("name", MODELS)
 def test_intervals_are_those_of_dense_matrices(name, conditional, new_response):
     case_id, formula, arguments = MODELS[name]
-    fit = mlm.lmm(formula, data_of(case_id), **arguments)
+    data = case_id() if callable(case_id) else data_of(case_id)
+    fit = mlm.lmm(formula, data, **arguments)
     whole = DenseInference(fit)
     W = np.linalg.inv(whole.observed)
     kind = "prediction" if new_response else "confidence"

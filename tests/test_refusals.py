@@ -344,13 +344,6 @@ def test_a_visit_twice_in_a_subject_names_both():
         mlm.lmm("y ~ x", twice, residual="us(visit | subject)")
 
 
-@pytest.mark.parametrize("random", ["(1 | visit)", "(1 | subject:x2)", "(1 | subject/x2)"])
-def test_random_effects_inside_or_across_subjects(random):
-    frame = without_repeats().assign(x2=lambda d: d["visit"].isin(["v1", "v2"]).astype(str))
-    with pytest.raises(ModelError, match=r"'subject'.*not available yet"):
-        mlm.lmm(f"y ~ x + {random}", frame, residual="ar1(visit | subject)")
-
-
 def test_a_missing_visit_or_subject_drops_its_row():
     frame = without_repeats()
     frame.loc[3, "visit"] = None

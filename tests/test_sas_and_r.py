@@ -39,10 +39,17 @@ def namespace():
     return {
         "mlm": mlm,
         "d": d,
+        "A": related(d["id"].unique()),
         "fit": mlm.lmm("y ~ x + arm + (1 | id)", d),
         "smaller": mlm.lmm("y ~ x + arm", d),
         "visits": mlm.lmm("y ~ arm * visit", d, residual="us(visit | id)"),
     }
+
+
+def related(labels):
+    """Neighbours in the list share half."""
+    gap = np.abs(np.subtract.outer(np.arange(len(labels)), np.arange(len(labels))))
+    return pd.DataFrame(0.5**gap, index=labels, columns=labels)
 
 
 def test_the_page_has_its_lines():

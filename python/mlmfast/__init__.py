@@ -25,6 +25,7 @@ from mlmfast.errors import (
     FormulaError,
     MlmError,
     ModelError,
+    RelationshipWarning,
     SingularFitWarning,
     SpacingWarning,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "MlmError",
     "ModelError",
     "NewtonOptions",
+    "RelationshipWarning",
     "SingularFitWarning",
     "SpacingWarning",
     "__version__",

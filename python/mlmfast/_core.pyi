@@ -10,6 +10,7 @@ __all__ = [
     "CrossedReduction",
     "Crossing",
     "IterativeReduction",
+    "MarginalReduction",
     "Nesting",
     "NotConverged",
     "NotNested",
@@ -165,6 +166,82 @@ class CrossedReduction:
         reml: bool,
         derivatives: bool,
         exact: bool = False,
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
+    def solve(
+        self, g: Sequence[FloatArray], fits: Sequence[int]
+    ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
+    def information_derivatives(
+        self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry]
+    ) -> FloatArray | None: ...
+    def likelihood_derivatives(
+        self,
+        g: Sequence[FloatArray],
+        fits: Sequence[int],
+        entries: Sequence[_Entry],
+        reml: bool,
+    ) -> list[FloatArray]: ...
+    def information_second_derivatives(
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        entries: Sequence[_Entry],
+        weights: FloatArray | None = None,
+    ) -> FloatArray | None: ...
+    def prediction_error(
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        codes: Sequence[CodeArray],
+        z: Sequence[FloatArray],
+    ) -> tuple[FloatArray, FloatArray] | None: ...
+    def conditional(
+        self, g: Sequence[FloatArray], fit: int, beta: FloatArray
+    ) -> list[tuple[FloatArray, FloatArray]] | None: ...
+
+#: Row offsets, columns and values of a symmetric matrix.
+_Relationship: TypeAlias = tuple[FloatArray, CodeArray, FloatArray]
+
+@final
+class MarginalReduction:
+    def __new__(
+        cls,
+        codes: Sequence[CodeArray],
+        n_units: Sequence[int],
+        components: CodeArray,
+        n_components: int,
+        relationships: Sequence[_Relationship | None],
+        *,
+        z: Sequence[Sequence[_Column]],
+        x: Sequence[_Column],
+        y: Sequence[_Column],
+        noise: Sequence[float],
+        terms: Sequence[Sequence[tuple[int, str]]],
+        sqrt_weights: FloatArray | None = None,
+        visits: CodeArray | None = None,
+        n_visits: int = 0,
+    ) -> MarginalReduction: ...
+    @property
+    def kept(self) -> list[int]: ...
+    @property
+    def x_factor(self) -> FloatArray: ...
+    @property
+    def ols(self) -> FloatArray: ...
+    @property
+    def y_scale(self) -> FloatArray: ...
+    @property
+    def within(self) -> tuple[FloatArray, int]: ...
+    def visit_moments(self, fit: int) -> tuple[FloatArray, FloatArray]: ...
+    @property
+    def bases(self) -> list[FloatArray]: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    def evaluate(
+        self,
+        g: Sequence[FloatArray],
+        fits: Sequence[int],
+        entries: Sequence[_Entry],
+        reml: bool,
+        derivatives: bool,
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
     def solve(
         self, g: Sequence[FloatArray], fits: Sequence[int]

@@ -16,12 +16,13 @@ from mlmfast.design import Design, GroupingFactor, RandomEffects
 from mlmfast.errors import DataError
 from mlmfast.frame import Frame, check_finite
 from mlmfast.model_frame import check_identified, check_weights
+from mlmfast.relationship import with_relationships
 
 _ONE_FACTOR = "group"
 
 
 def design_from_arrays(
-    y: Any, X: Any, groups: Any, Z: Any, names: Any, weights: Any, offset: Any
+    y: Any, X: Any, groups: Any, Z: Any, names: Any, weights: Any, offset: Any, cov: Any = None
 ) -> Design:
     """Check arrays and put them into a `Design`.
 
@@ -50,7 +51,7 @@ def design_from_arrays(
         y=response,
         x=_columns(matrix),
         x_names=x_names,
-        factors=factors,
+        factors=with_relationships(factors, cov),
         random=tuple(_effects(k, name, Z, n) for k, name in enumerate(by_factor)),
         weights=None if weights is None else check_weights(_array("weights", weights, 1, n)),
         offset=None if offset is None else _array("offset", offset, 1, n),

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from mlmfast._core import __version__
 from mlmfast.demo import run_demo
-from mlmfast.errors import MlmError
+from mlmfast.errors import DataError, MlmError
 from mlmfast.model import LMM
 from mlmfast.progress import Progress
 from mlmfast.report.html import html_page
@@ -93,6 +95,9 @@ def _add_fit(commands: Any) -> None:
                      help='covariance of the residuals, such as "us(visit | subject)"')  # fmt: skip
     fit.add_argument("--residual-scale", metavar="SCALE",
                      help='residual SD by level ("sex") or number ("power(x)")')  # fmt: skip
+    fit.add_argument("--cov", metavar="FACTOR=FILE", nargs="+", action="extend", default=[],
+                     help="relationship matrix of a factor's levels: a table, labels in its "
+                          "first column and in its header")  # fmt: skip
     fit.add_argument("--ddf", help="degrees of freedom of tests: a method's name or a number")
     fit.add_argument("--out", metavar="FILE", help="save the fit as JSON")
     fit.add_argument("--html", metavar="FILE", help="write the report as a web page")
@@ -127,6 +132,7 @@ def _fitted(arguments: argparse.Namespace) -> LMMResult:
             data,
             residual=arguments.residual,
             residual_scale=arguments.residual_scale,
+            cov=_relationships(arguments.cov),
             weights=arguments.weights,
             offset=arguments.offset,
             na_action=arguments.na_action,
@@ -134,6 +140,18 @@ def _fitted(arguments: argparse.Namespace) -> LMMResult:
         progress.phase("fitting")
         ddf = {} if arguments.ddf is None else {"ddf": _name_or_number(arguments.ddf)}
         return model.fit(arguments.method, **ddf)  # type: ignore[arg-type]
+
+
+def _relationships(given: list[str]) -> dict[str, pd.DataFrame] | None:
+    """Relationship matrices from ``FACTOR=FILE``."""
+    out = {}
+    for item in given:
+        factor, separator, path = item.partition("=")
+        if not (factor and separator and path):
+            raise DataError(f"--cov takes FACTOR=FILE, such as animal=kinship.csv; found {item!r}")
+        table = read_table(path)
+        out[factor] = table.set_index(table.columns[0])
+    return out or None
 
 
 def _name_or_number(text: str) -> str | float:

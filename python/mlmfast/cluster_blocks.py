@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.clusters import connected
+from mlmfast.clusters import connected, correlated_codes
 from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.errors import DataError, ModelError
@@ -129,7 +129,9 @@ def _named(source: FitSource, record: FitRecord, name: str) -> GroupingFactor:
 def connected_clusters(design: Design, clusters: GroupingFactor) -> GroupingFactor:
     """The smallest unions of clusters that are independent under the model."""
     partitions = [clusters.codes]
-    partitions += [design.factors[f].codes for f in {term.factor for term in design.random}]
+    partitions += [
+        correlated_codes(design.factors[f])[0] for f in {term.factor for term in design.random}
+    ]
     if design.residual is not None:
         partitions.append(design.residual.units)
     codes, n_parts = connected(partitions)
@@ -139,7 +141,7 @@ def connected_clusters(design: Design, clusters: GroupingFactor) -> GroupingFact
 
 
 def _check_independent(design: Design, clusters: GroupingFactor) -> None:
-    blocks = [(factor.name, factor.codes, factor.n_levels) for factor in design.factors]
+    blocks = [(factor.name, *correlated_codes(factor)) for factor in design.factors]
     if design.residual is not None:
         units = design.residual
         blocks.append((units.subject.name, units.units, units.n_units))
@@ -147,6 +149,13 @@ def _check_independent(design: Design, clusters: GroupingFactor) -> None:
         seen = np.full(n_levels, -1, dtype=np.int64)
         seen[codes] = clusters.codes
         if (seen[codes] != clusters.codes).any():
+            related = any(f.name == group and f.relationship is not None for f in design.factors)
+            if related:
+                raise ModelError(
+                    f"rows of related levels of {group!r} stand in several clusters of "
+                    f"{clusters.name!r}, and the model correlates them; cluster by something that "
+                    "holds all related levels together"
+                )
             raise ModelError(
                 f"rows of one level of {group!r} stand in several clusters of "
                 f"{clusters.name!r}, and the model correlates them; cluster by {group!r} or by "
@@ -164,7 +173,8 @@ def cluster_blocks(
     """
     residual = design.working_response - fixed_part(design, record)
     columns = [design.x[j] for j in record.kept]
-    simple = compressed and design.residual is None and design.weights is None
+    related = any(factor.relationship is not None for factor in design.factors)
+    simple = compressed and design.residual is None and design.weights is None and not related
     for rows in clusters_by_size(clusters.codes, clusters.n_levels):
         positions = cast(IntArray, clusters.codes[rows[:, 0]].astype(np.intp))
         if simple and rows.shape[1] > _WORTH_IT * (_n_effects(design, rows[0]) + len(columns)):

@@ -187,12 +187,16 @@ def _cluster_rows(source: FitSource, record: FitRecord, cluster: object) -> IntA
     design, label = source.design, _label(cluster)
     outermost = design.factors[record.levels[0]]
     where, known = [outermost], f"the outermost grouping factor {outermost.name!r}"
-    if not are_nested(design, record.levels):
+    if not are_nested(design, record.levels) or record.certificate.engine.startswith("dense"):
         # No factor is outermost: a level of any of them names its rows.
         where = [design.factors[f] for f in record.levels]
+        if design.residual is not None and design.residual.formula is not None:
+            subject = design.residual.subject
+            where += [] if subject.name in {f.name for f in where} else [subject]
         known = f"the grouping factors {', '.join(repr(f.name) for f in where)}"
     found = [factor for factor in where if label in factor.labels]
-    if len(found) > 1:
+    rows = [np.flatnonzero(f.codes == f.labels.index(label)) for f in found]
+    if any(not np.array_equal(own, rows[0]) for own in rows[1:]):
         names = " and ".join(repr(factor.name) for factor in found)
         raise DataError(f"{label!r} is a level of {names}; rename the levels of one of them")
     if not found:
@@ -201,7 +205,7 @@ def _cluster_rows(source: FitSource, record: FitRecord, cluster: object) -> IntA
         raise DataError(
             f"{label!r} is not a level of {known}; the closest are {', '.join(map(repr, close))}"
         )
-    return np.flatnonzero(found[0].codes == found[0].labels.index(label))
+    return rows[0]
 
 
 def _label(cluster: object) -> str:

@@ -14,8 +14,9 @@ from mlmfast.errors import ModelError
 def independent_clusters(design: Design, levels: Sequence[int]) -> tuple[CodeArray, int]:
     """The cluster of each row, shape (n,), and the number of clusters.
 
-    The levels of the outermost factor where all others are nested in it; with crossed factors the
-    connected parts of the design (rows are connected by a shared level), most often a single one.
+    The levels of the outermost factor where all others, and the subjects of a residual covariance,
+    are nested in it; otherwise the connected parts of the design (rows are connected by a shared
+    level, by related levels or by a shared subject), most often a single one.
 
     Parameters
     ----------
@@ -33,11 +34,34 @@ def independent_clusters(design: Design, levels: Sequence[int]) -> tuple[CodeArr
     >>> independent_clusters(Design(np.zeros(4), (), (), factors), (0, 1))[0].tolist()
     [0, 0, 0, 1]
     """
-    factors = [design.factors[f] for f in levels]
-    outermost = factors[0]
-    if are_nested(design, levels):
+    if levels and clusters_are_levels(design, levels):
+        outermost = design.factors[levels[0]]
         return outermost.codes, outermost.n_levels
-    return connected([factor.codes for factor in factors])
+    codes = [correlated_codes(design.factors[f])[0] for f in levels]
+    if design.residual is not None:
+        codes.append(design.residual.units)
+    if not codes:
+        return np.arange(design.n_obs, dtype=np.int32), design.n_obs
+    return connected(codes)
+
+
+def clusters_are_levels(design: Design, levels: Sequence[int]) -> bool:
+    """Whether rows of different levels of the outermost factor are independent."""
+    outermost = design.factors[levels[0]]
+    if any(design.factors[f].relationship is not None for f in levels):
+        return False
+    residual = design.residual
+    if residual is not None and not is_within(residual.units, residual.n_units, outermost.codes):
+        return False
+    return are_nested(design, levels)
+
+
+def correlated_codes(factor: GroupingFactor) -> tuple[CodeArray, int]:
+    """Levels of a factor, or where they are related the connected parts of them, by row."""
+    if factor.relationship is None:
+        return factor.codes, factor.n_levels
+    families = factor.relationship.families
+    return families[factor.codes].astype(np.int32), int(families.max()) + 1
 
 
 def connected(partitions: Sequence[CodeArray]) -> tuple[CodeArray, int]:
@@ -102,6 +126,9 @@ def check_distinct(design: Design) -> None:
             a, b = design.factors[other.factor], design.factors[term.factor]
             if not shared or a.n_levels != b.n_levels or not _is_nested(b, a):
                 continue
+            if a is not b and (a.relationship is None) != (b.relationship is None):
+                # Related effects beside independent ones: their variances differ in what they tie.
+                continue
             same = (
                 f"grouping factors {a.name!r} and {b.name!r} are the same factor (each level of "
                 "one is one level of the other)"
@@ -122,8 +149,11 @@ def are_nested(design: Design, levels: Sequence[int]) -> bool:
 
 def _is_nested(inner: GroupingFactor, outer: GroupingFactor) -> bool:
     """Whether every level of ``inner`` is met with one level of ``outer`` only."""
-    if inner is outer:
-        return True
-    parent = np.zeros(inner.n_levels, dtype=np.int32)
-    parent[inner.codes] = outer.codes
-    return bool((parent[inner.codes] == outer.codes).all())
+    return inner is outer or is_within(inner.codes, inner.n_levels, outer.codes)
+
+
+def is_within(codes: CodeArray, n_levels: int, outer: CodeArray) -> bool:
+    """Whether every code is met with one code of ``outer`` only."""
+    parent = np.zeros(n_levels, dtype=np.int32)
+    parent[codes] = outer
+    return bool((parent[codes] == outer).all())

@@ -159,6 +159,9 @@ def _moved(source: FitSource, entries: FloatArray, residual: FloatArray) -> Floa
         sums = np.stack(
             [np.bincount(factor.codes, c * residual, factor.n_levels) for c in columns], axis=1
         )
+        if factor.relationship is not None:
+            n = factor.n_levels
+            sums = np.asarray(factor.relationship.matrix[:n, :n] @ sums, dtype=np.float64)
         effects = sums @ (k @ own @ k.T)
         for j, column in enumerate(columns):
             out += np.ascontiguousarray(effects[:, j])[factor.codes] * column

@@ -101,7 +101,12 @@ class Criterion:
     theta of all terms stand one after the other, terms ordered by level.
     """
 
-    reduction: _core.Reduction | _core.CrossedReduction | _core.IterativeReduction
+    reduction: (
+        _core.Reduction
+        | _core.CrossedReduction
+        | _core.IterativeReduction
+        | _core.MarginalReduction
+    )
     terms: tuple[TermBlock, ...]
     level_sizes: tuple[int, ...]
     reml: bool

@@ -46,10 +46,10 @@ def crossed_error_variance(
             "iterative engine does not form; fit with options={'engine': 'crossed'} if memory "
             "allows, or use ranef=False"
         )
-    assert isinstance(core, _core.CrossedReduction), "nested factors have clusters of their own"
+    assert not isinstance(core, _core.Reduction), "nested factors have clusters of their own"
     everything = np.arange(rows.n_rows)
-    z = [np.zeros((rows.n_rows, q)) for q in model.level_sizes]
-    for term, block in zip(model.order, model.blocks, strict=True):
+    z = [np.zeros((rows.n_rows, q)) for q in model.level_sizes[: len(model.levels)]]
+    for term, block in zip(model.order, model.blocks, strict=False):
         z[block.level][:, block.stretch] = columns_at(rows.z[term], everything)
     own = [np.ascontiguousarray(part @ model.level_map(k)) for k, part in enumerate(z)]
     codes = [np.ascontiguousarray(rows.codes[f], dtype=np.int32) for f in model.levels]

@@ -11,6 +11,7 @@ from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
 
 if TYPE_CHECKING:
+    from mlmfast.relationship import Relationship
     from mlmfast.residual_structure import ResidualDesign
 
 
@@ -28,12 +29,15 @@ class GroupingFactor:
         Label of each level.
     columns
         Columns of the data whose combinations are the levels.
+    relationship
+        How the levels are related; None where they are independent.
     """
 
     name: str
     codes: CodeArray
     labels: tuple[str, ...]
     columns: tuple[str, ...] = ()
+    relationship: Relationship | None = None
 
     @property
     def n_levels(self) -> int:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlmfast import _core
-from mlmfast.clusters import check_distinct
+from mlmfast.clusters import check_distinct, clusters_are_levels
+from mlmfast.dense_engine import DenseParts, dense_parts
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.iterative import IterativeSettings
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mlmfast.reduced_model import ReducedModel
 
 #: Engines that can be asked for by ``options={"engine": ...}``.
-ENGINES = ("nested", "crossed", "iterative")
+ENGINES = ("nested", "crossed", "iterative", "dense")
 #: Bytes of the crossed engine's evaluation above which the iterative engine takes over: a factor of
 #: order 18,000, minutes an evaluation.
 LARGEST_CROSSED = 6e9
@@ -54,7 +55,7 @@ def read_options(
     settings = dict(options)
     engine = settings.pop("engine", None)
     if engine is not None and engine not in ENGINES:
-        raise ModelError(f"engine is {engine!r}; use 'nested', 'crossed' or 'iterative'")
+        raise ModelError(f"engine is {engine!r}; use 'nested', 'crossed', 'iterative' or 'dense'")
     names = IterativeSettings.__dataclass_fields__
     own = {name: settings.pop(name) for name in names if name in settings}
     if own and engine != "iterative":
@@ -74,6 +75,10 @@ def read_options(
 
 def engine_name(model: ReducedModel) -> str:
     """What evaluated the criterion, for the certificate."""
+    if isinstance(model.core, _core.MarginalReduction):
+        levels = model.levels
+        nested = not levels or clusters_are_levels(model.design, levels)
+        return "dense V" if nested else "dense V, crossed"
     if not model.blocks:
         return "least squares"
     if isinstance(model.core, _core.IterativeReduction):
@@ -149,10 +154,11 @@ def is_too_large(size: CrossedSize, available: float) -> bool:
 
 def relate_factors(
     design: Design, levels: tuple[int, ...], engine: str | IterativeSettings | None = None
-) -> _core.Nesting | _core.Crossing | IterativeSettings:
+) -> _core.Nesting | _core.Crossing | IterativeSettings | DenseParts:
     """The rows sorted by nested factors, or, where factors cross, the codes as they are.
 
-    For the iterative engine, which sorts the rows itself, its settings.
+    For the iterative engine, which sorts the rows itself, its settings; for the dense one the
+    independent parts of the rows.
 
     Parameters
     ----------
@@ -161,17 +167,27 @@ def relate_factors(
     levels
         Positions of the grouping factors, outermost first.
     engine
-        "nested", "crossed" or the settings of the iterative engine to have it so; None leaves the
-        choice to the factors and, where they cross, to the memory that a factorisation would take.
+        "nested", "crossed", "dense" or the settings of the iterative engine to have it so; None
+        leaves the choice to the model and, where factors cross, to the memory that a factorisation
+        would take.
 
     Raises
     ------
     ModelError
-        Where two factors are the same, or cross while ``engine`` or ``residual=`` ask for nested
-        ones.
+        Where two factors are the same, or the engine asked for does not serve the model, or no
+        memory would hold it.
     """
     check_distinct(design)
     factors = [design.factors[f] for f in levels]
+    related = [factor.name for factor in factors if factor.relationship is not None]
+    if engine == "dense" or (engine is None and related):
+        return dense_parts(design, levels, available_memory())
+    if related:
+        name = "iterative" if isinstance(engine, IterativeSettings) else engine
+        raise ModelError(
+            f"the {name} engine has no relationship matrices (cov= of {related[0]!r}); leave "
+            f"options={{'engine': {name!r}}} out"
+        )
     codes, sizes = [f.codes for f in factors], [f.n_levels for f in factors]
     if isinstance(engine, IterativeSettings):
         _check_iterative(design)
@@ -191,6 +207,8 @@ def relate_factors(
             if is_too_large(crossed_size(design, levels), available_memory()):
                 return IterativeSettings()
             return _core.Crossing(design.n_obs, codes, sizes)
+        if engine is None:
+            return dense_parts(design, levels, available_memory())
         raise _crossed(design, levels, error.args[0]) from None
 
 
@@ -214,11 +232,11 @@ def _crossed(design: Design, levels: tuple[int, ...], inner: int) -> ModelError:
         return ModelError(
             f"subjects ({design.residual.subject.name!r}) of "
             f"{design.residual.text} are met with several levels of the "
-            f"grouping factor {factors[-1].name!r}; random effects inside or across subjects "
-            "are not available yet with a residual structure"
+            f"grouping factor {factors[-1].name!r}, which the engine asked for does not serve; "
+            "leave options={'engine': ...} out"
         )
     outer_name, inner_name = factors[inner - 1].name, factors[inner].name
-    what = "options={'engine': 'nested'}" if design.residual is None else f"{design.residual.text}"
+    what = "options={'engine': 'nested'}"
     return ModelError(
         f"grouping factors {outer_name!r} and {inner_name!r} are crossed (a level of "
         f"{inner_name!r} is met with several levels of {outer_name!r}), which {what} does not "

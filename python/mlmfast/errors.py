@@ -38,6 +38,10 @@ class SingularFitWarning(UserWarning):
     """The estimate lies on the boundary: a variance is 0 or a correlation is +-1."""
 
 
+class RelationshipWarning(UserWarning):
+    """A known relationship matrix is singular: effects of some levels are functions of others'."""
+
+
 class AliasedWarning(UserWarning):
     """Columns of X that depend linearly on earlier ones were left out."""
 

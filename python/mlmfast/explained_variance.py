@@ -59,10 +59,14 @@ class _Weights:
         return design.factors[factors.pop()].codes
 
     def columns(self, t: int) -> FloatArray:
-        """Columns of Z of a term as covariates, (n, q)."""
+        """Columns of Z of a term as covariates, (n, q); times the root of A_ii where related."""
         term, n = self.source.design.random[t], self.source.design.n_obs
         parts = [np.ones(n) if column is None else column for column in term.columns]
-        return np.stack(parts, axis=1)
+        factor = self.source.design.factors[term.factor]
+        if factor.relationship is None:
+            return np.stack(parts, axis=1)
+        own = np.sqrt(factor.relationship.diagonal[factor.codes])
+        return np.stack(parts, axis=1) * own[:, None]
 
     def moment(self, t: int, part: str) -> FloatArray:
         """Mean of z z' over the rows, or of its part "within", "between" or "mean", (q, q)."""

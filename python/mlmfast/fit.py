@@ -15,6 +15,10 @@ from mlmfast.newton import NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.several_minima import is_better, look_elsewhere
 
+#: Share of the random effects in the variance, and whether residuals are correlated, of further
+#: starts for random effects inside subjects.
+_OTHER_SHARES = ((0.6, False), (0.1, True))
+
 
 @dataclass(frozen=True)
 class CovarianceFit:
@@ -80,6 +84,12 @@ def fit_covariance(
     if start is None and scoring is not None and model.has_confounded_effects:
         large = iterate(criterion.large_start(n_fits), fits)
         replace_rows(newton, fits, large, is_better(newton, large))
+    if start is None and structured and model.has_effects_inside_subjects:
+        # Part of the variance within a subject may pass for either: several minima are common.
+        for share, correlated in _OTHER_SHARES:
+            theta_other = model.residual_start(criterion, fits, share, correlated)
+            other = iterate(theta_other, fits)
+            replace_rows(newton, fits, other, is_better(newton, other))
     found = settle(criterion, newton, iterate, fits)
     if start is None:
         look_elsewhere(criterion, found, theta, iterate)

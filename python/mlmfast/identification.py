@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.clusters import is_within
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.criterion import Criterion
@@ -70,14 +71,14 @@ class HeldCriterion:
 def confounded_terms(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> list[int]:
     """Blocks of random effects that the residual covariance can express too.
 
-    A term by subject whose tangent space, at the start and next to it, lies within that of the
-    residual covariance (the expected information it adds given the residual's is 0): such as a
-    random intercept beside ``cs`` or ``us`` on the same subject.
+    A term by subject, or inside subjects, whose tangent space, at the start and next to it, lies
+    within that of the residual covariance (the expected information it adds given the residual's
+    is 0): such as a random intercept beside ``cs`` or ``us`` on the same subject.
     """
     residual = model.design.residual
     if residual is None or residual.formula is None:
         return []
-    positions = [p for p in range(len(model.order)) if _is_by_unit(model, p)]
+    positions = [p for p in range(len(model.order)) if _is_in_unit(model, p)]
     for moved in (0.0, 0.1):
         if positions:
             at = criterion(theta[:1] + moved, np.zeros(1, dtype=np.intp))
@@ -90,11 +91,12 @@ def confounded_terms(model: ReducedModel, criterion: Criterion, theta: FloatArra
     return positions
 
 
-def _is_by_unit(model: ReducedModel, position: int) -> bool:
-    """Whether each level of the term's factor is one unit of the residual covariance."""
-    assert model.design.residual is not None
-    term = model.design.random[model.order[position]]
-    return model.design.factors[term.factor].n_levels == model.design.residual.n_units
+def _is_in_unit(model: ReducedModel, position: int) -> bool:
+    """Whether each level of the term's factor lies within one unit of the residual covariance."""
+    residual = model.design.residual
+    assert residual is not None
+    factor = model.design.factors[model.design.random[model.order[position]].factor]
+    return factor.relationship is None and is_within(factor.codes, factor.n_levels, residual.units)
 
 
 def _left(criterion: Criterion, expected: FloatArray, term: int, residual: list[int]) -> float:

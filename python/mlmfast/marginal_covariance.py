@@ -40,7 +40,11 @@ def marginal_covariances(design: Design, record: FitRecord, rows: IntArray) -> F
         codes = design.factors[term.group].codes[rows]
         z = columns_at(effects.columns, rows)
         block = z @ term.covariance @ np.swapaxes(z, 1, 2)
-        block[codes[:, :, None] != codes[:, None, :]] = 0.0
+        related = design.factors[term.group].relationship
+        if related is None:
+            block[codes[:, :, None] != codes[:, None, :]] = 0.0
+        else:
+            block *= np.stack([related.between(own) for own in codes])
         total += block
     # Z G Z' as computed is symmetric only up to rounding.
     total = (total + np.swapaxes(total, 1, 2)) / 2

@@ -14,7 +14,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
-from mlmfast.design import Design
+from mlmfast.design import Design, GroupingFactor
 from mlmfast.engine import engine_name, read_options
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fit import CovarianceFit, fit_covariance
@@ -55,6 +55,10 @@ class LMM:
         labels. A visit that no row has is left out.
     weights, offset
         Column name or array. Var(e) = sigma^2 / weight; the offset is added to X beta.
+    cov
+        Known relationship matrices by grouping factor, ``{"animal": A}``: the covariance of the
+        effects is A (x) G. A labelled data frame; a pair (labels, matrix), dense or sparse; or an
+        array in the order of the factor's levels. Levels without rows are predicted too (`ranef`).
     contrasts
         Contrast of each factor, such as ``{"f": "contr.sum"}``; treatment contrasts otherwise.
     na_action
@@ -76,6 +80,7 @@ class LMM:
         residual: str | None = None,
         residual_scale: str | None = None,
         lin: Any = None,
+        cov: Mapping[str, Any] | None = None,
         weights: Any = None,
         offset: Any = None,
         contrasts: Mapping[str, Any] | None = None,
@@ -92,6 +97,7 @@ class LMM:
             residual=residual,
             residual_scale=residual_scale,
             lin=lin,
+            cov=cov,
         )
         self._design = self._frame.design
         self._reductions: dict[str | IterativeSettings | None, ReducedModel] = {}
@@ -108,6 +114,7 @@ class LMM:
         names: Any = None,
         weights: Any = None,
         offset: Any = None,
+        cov: Mapping[str, Any] | None = None,
     ) -> LMM:
         """A model from matrices, without formula or data frame.
 
@@ -123,6 +130,7 @@ class LMM:
         Z : shape (n, q), or a dict by factor; a random intercept where left out
         names : p names of the columns of X
         weights, offset : shape (n,)
+        cov : known relationship matrices by name of a factor ("group" where ``groups`` has none)
 
         Examples
         --------
@@ -139,7 +147,7 @@ class LMM:
         model = cls.__new__(cls)
         model._frame = None
         model._reductions = {}
-        model._design = design_from_arrays(y, X, groups, Z, names, weights, offset)
+        model._design = design_from_arrays(y, X, groups, Z, names, weights, offset, cov)
         model._timings = {"design": time.perf_counter() - started}
         return model
 
@@ -198,9 +206,10 @@ class LMM:
             ``"Residual"`` for the residual variance (1 if left out), and values of single
             parameters by name; moment estimates by default.
         options
-            Settings of the iteration, and ``"engine"``: "nested", "crossed" or "iterative" instead
-            of the one that the grouping factors call for. "iterative" solves by conjugate
-            gradients with stochastic traces: the log-likelihood is an estimate, see
+            Settings of the iteration, and ``"engine"``: "nested", "crossed", "iterative" or "dense"
+            instead of the one that the model calls for. "dense" holds the covariance matrix of rows
+            that are correlated, some thousand of them, and serves any model. "iterative" solves by
+            conjugate gradients with stochastic traces: the log-likelihood is an estimate, see
             `LMMResult.monte_carlo_error`; its ``"probes"`` are their number or "exact", and
             ``"seed"`` chooses them.
         ddf
@@ -369,6 +378,7 @@ def lmm(
     residual: str | None = None,
     residual_scale: str | None = None,
     lin: Any = None,
+    cov: Mapping[str, Any] | None = None,
     method: str = "REML",
     weights: Any = None,
     offset: Any = None,
@@ -397,6 +407,13 @@ def lmm(
     ...               residual_scale="exp(Days)")
     >>> fit.residual_parameters.round(3).to_dict()
     {'Variance': 953.206, 'AR(1)': 0.791, 'exp(Days)': 0.087}
+
+    Subjects related by a known matrix, here all by one half:
+
+    >>> related = 0.5 * np.eye(18) + 0.5
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", data, cov={"Subject": related})
+    >>> round(fit.sigma, 4), round(float(fit.varcorr["Subject"].iloc[0, 0]), 1)
+    (30.9912, 2756.4)
     """
     # Refused before any data are read.
     method = _method(method)
@@ -408,6 +425,7 @@ def lmm(
         residual=residual,
         residual_scale=residual_scale,
         lin=lin,
+        cov=cov,
         weights=weights,
         offset=offset,
         contrasts=contrasts,
@@ -428,6 +446,15 @@ def _check_ddf(ddf: str | float, method: str) -> DegreesOfFreedom:
     return found
 
 
+def _group(factor: GroupingFactor) -> GroupRecord:
+    """A grouping factor with the levels that its relationship matrix adds."""
+    related = factor.relationship
+    if related is None:
+        return GroupRecord(factor.name, factor.columns, factor.labels)
+    labels = (*factor.labels, *related.extra)
+    return GroupRecord(factor.name, factor.columns, labels, True, len(related.extra))
+
+
 def _groups_and_terms(
     design: Design,
     frame: ModelFrame | None,
@@ -435,7 +462,7 @@ def _groups_and_terms(
     singular: Mapping[int, Any],
     natural: Sequence[tuple[tuple[str, ...], FloatArray]],
 ) -> tuple[tuple[GroupRecord, ...], tuple[TermRecord, ...]]:
-    groups = tuple(GroupRecord(f.name, f.columns, f.labels) for f in design.factors)
+    groups = tuple(map(_group, design.factors))
     terms = tuple(
         TermRecord(
             group=term.factor,

@@ -19,6 +19,7 @@ from mlmfast.formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
 from mlmfast.random_structure import check_not_residual, term_structure
+from mlmfast.relationship import with_relationships
 from mlmfast.residual_scale import parse_scale, scale_design
 from mlmfast.residual_structure import (
     independent_rows,
@@ -76,6 +77,7 @@ def build_model_frame(
     residual: str | None = None,
     residual_scale: str | None = None,
     lin: Any = None,
+    cov: Mapping[str, Any] | None = None,
 ) -> ModelFrame:
     """Read a model's columns from data.
 
@@ -105,6 +107,7 @@ def build_model_frame(
     fixed = build_model_matrix(parsed.fixed, frame, contrasts)
     random = [_random_matrix(term, frame, contrasts) for term in parsed.random]
     factors, positions = _factors(parsed.random, frame)
+    factors = with_relationships(factors, cov)
     scaled = scale is not None
     residuals = None if within is None else residual_design(within, frame, lin, scaled)
     if residuals is not None and not factors:
@@ -131,7 +134,8 @@ def build_model_frame(
     check_identified(design)
     if residuals is None and design.weights is None:
         for term, position, matrix in zip(parsed.random, positions, random, strict=True):
-            check_not_residual(term, matrix, factors[position].codes)
+            if factors[position].relationship is None:
+                check_not_residual(term, matrix, factors[position].codes)
     return ModelFrame(
         design,
         fixed.spec,
@@ -159,7 +163,7 @@ def check_identified(design: Design) -> None:
                 f"grouping factor {factor.name!r} has 1 level ({factor.labels[0]!r}); a random "
                 "effect needs at least 2"
             )
-        if factor.n_levels >= n and _has_equal_variances(design):
+        if factor.n_levels >= n and factor.relationship is None and _has_equal_variances(design):
             raise ModelError(
                 f"grouping factor {factor.name!r} has as many levels as there are rows ({n}); its "
                 "effects cannot be told from the residual (unless weights= differ, as in a "

@@ -59,8 +59,9 @@ def spread_of(
     With Satterthwaite's and Kenward and Roger's methods the degrees of freedom are 2 v^2 / (g'W g)
     for the whole variance v with its exact derivatives g by the covariance parameters; Kenward and
     Roger's add to v what estimating these costs. Other methods give those of x'beta. Without a
-    matrix of a cluster's rows, which more than `LARGEST_CLUSTER` or a long series would need, and
-    where degrees of freedom cost too much in a crossed design, they are infinite.
+    matrix of a cluster's rows, which more than `LARGEST_CLUSTER` or a long series would need, where
+    degrees of freedom cost too much in a crossed design, and around related effects (``cov=``),
+    they are infinite.
 
     Parameters
     ----------
@@ -86,7 +87,9 @@ def spread_of(
     if rows is None:
         raise no_rows("an interval of new responses by the fit's degrees of freedom")
     found = None
-    if largest_told(targets, record, design) <= LARGEST_CLUSTER:
+    is_related = conditional and _has_related_levels(rows)
+    # Slopes are formed cluster by cluster, from levels that are independent.
+    if not is_related and largest_told(targets, record, design) <= LARGEST_CLUSTER:
         found = _slopes(rows, fit, targets, basis.method, conditional)
     if found is None:
         return Spread(np.sqrt(variance + added), np.full(len(x), np.inf))
@@ -102,6 +105,10 @@ def spread_of(
     return Spread(np.sqrt(np.maximum(total, 0.0)), of_variances(total, gradient, weights))
 
 
+def _has_related_levels(rows: FittedRows) -> bool:
+    return any(factor.relationship is not None for factor in rows.design.factors)
+
+
 def _has_effects(targets: Targets) -> bool:
     return not isinstance(targets, RowTargets) or bool(targets.rows.z)
 
@@ -111,7 +118,8 @@ def _variance(fit: LMMResult, targets: Targets, conditional: bool) -> FloatArray
     record, source = fit._record, fit._source
     if not conditional or source is None:
         return error_variance(targets, record, None)
-    if record.is_crossed and isinstance(targets, RowTargets):
+    is_nested = isinstance(source.model.core, _core.Reduction)
+    if not is_nested and isinstance(targets, RowTargets):
         return crossed_error_variance(targets.rows, record, source)
     return error_variance(targets, record, source.design)
 

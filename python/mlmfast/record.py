@@ -50,11 +50,32 @@ class TermRecord:
 
 @dataclass(frozen=True)
 class GroupRecord:
-    """One grouping factor: its name, the columns it is made of, its levels in order."""
+    """One grouping factor.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    columns
+        The columns it is made of.
+    labels
+        Its levels in order; those that only its relationship matrix has stand last.
+    related
+        Whether its levels are related by a known matrix.
+    n_without_rows
+        Levels that no row has.
+    """
 
     name: str
     columns: tuple[str, ...]
     labels: tuple[str, ...]
+    related: bool = False
+    n_without_rows: int = 0
+
+    @property
+    def n_levels(self) -> int:
+        """Levels that rows have."""
+        return len(self.labels) - self.n_without_rows
 
 
 @dataclass(frozen=True)
@@ -196,7 +217,8 @@ class FitRecord:
     @property
     def is_crossed(self) -> bool:
         """Whether the grouping factors were treated as crossed."""
-        return self.certificate.engine.startswith(("crossed", "iterative"))
+        engine = self.certificate.engine
+        return engine.startswith(("crossed", "iterative")) or engine.endswith(", crossed")
 
     @property
     def singular(self) -> bool:

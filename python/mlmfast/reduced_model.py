@@ -15,12 +15,14 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.clusters import is_within
 from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.covariance.scaled_covariance import ScaledCovariance, positive, scale_powers
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
+from mlmfast.dense_engine import DenseParts, gaps_within_units, reduce_densely
 from mlmfast.design import Design, RandomEffects
 from mlmfast.engine import relate_factors
 from mlmfast.errors import DataError, ModelError
@@ -31,8 +33,9 @@ from mlmfast.iterative import (
     monte_carlo_error,
     reduce_iteratively,
 )
+from mlmfast.lag_covariances import LagCovariances
 from mlmfast.record import FitRecord, ResidualRecord, ScaleRecord
-from mlmfast.residual_structure import ResidualDesign
+from mlmfast.residual_structure import LARGEST_ORDER, ResidualDesign
 from mlmfast.scaled_units import ScaledUnits
 from mlmfast.series_covariance import SeriesCovariance, series_record
 from mlmfast.unit_covariances import (
@@ -48,6 +51,10 @@ from mlmfast.walked_series import WalkedSeries
 #: criterion, which degrees of freedom need, cost no more than some seconds.
 LARGEST_EXACT = 3_000
 
+_Core: TypeAlias = (
+    _core.Reduction | _core.CrossedReduction | _core.IterativeReduction | _core.MarginalReduction
+)
+_Grouped: TypeAlias = _core.Nesting | _core.Crossing | IterativeSettings | DenseParts
 _Basis: TypeAlias = Literal["orthonormal", "scaled", "common"]
 
 
@@ -86,8 +93,8 @@ class ReducedModel:
     """
 
     design: Design
-    core: _core.Reduction | _core.CrossedReduction | _core.IterativeReduction
-    nesting: _core.Nesting | _core.Crossing | IterativeSettings
+    core: _Core
+    nesting: _Grouped
     levels: tuple[int, ...]
     order: tuple[int, ...]
     blocks: tuple[TermBlock, ...]
@@ -219,28 +226,47 @@ class ReducedModel:
         """What one unit of a variance of the scaled first response is in the user's units."""
         return float(self.core.y_scale[0] / self.y_scaling[0].scale) ** 2
 
-    def residual_start(self, criterion: Criterion, fits: IntArray) -> FloatArray:
+    @cached_property
+    def has_effects_inside_subjects(self) -> bool:
+        """Whether random effects vary within the subjects of a residual covariance."""
+        residual = self.design.residual
+        if residual is None or residual.formula is None:
+            return False
+        factors = [self.design.factors[term.factor] for term in self.design.random]
+        return any(
+            factor.n_levels > residual.n_units
+            and is_within(factor.codes, factor.n_levels, residual.units)
+            for factor in factors
+        )
+
+    def residual_start(
+        self, criterion: Criterion, fits: IntArray, share: float = 0.4, correlated: bool = True
+    ) -> FloatArray:
         """Moments of least squares residuals: their covariances over pairs of visits met.
 
-        Random effects get a part of the variance to begin with.
+        Random effects get a ``share`` of the variance to begin with.
         """
-        share = 0.4 if self.order else 0.0
+        share = share if self.order else 0.0
         theta = np.empty((len(fits), criterion.n_theta))
         for row, fit in enumerate(fits.tolist()):
-            assert isinstance(self.core, _core.Reduction), "crossed designs have no residual="
+            assert isinstance(self.core, _core.Reduction | _core.MarginalReduction)
             sums, counts = self.core.visit_moments(fit)
             for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
                 if isinstance(block.structure, SeriesCovariance):
+                    assert isinstance(self.core, _core.Reduction), "series are its own"
                     theta[row, s] = block.structure.start(self.core, fit, 1.0 - share)
                     continue
                 if _has_own_points(block):
-                    assert isinstance(block.structure, UnitCovariances | ScaledUnits)
+                    assert isinstance(
+                        block.structure, UnitCovariances | ScaledUnits | LagCovariances
+                    )
                     theta[row : row + 1, s] = block.structure.start()
                     theta[row, s.start] += 0.5 * np.log(1.0 - share)
                     continue
                 if block.is_residual:
                     own = (block.stretch, block.stretch)
                     matrix = (1.0 - share) * _pairwise_covariance(sums[own], counts[own])[None]
+                    matrix = matrix if correlated else matrix * np.eye(matrix.shape[1])
                 else:
                     matrix = share * np.eye(block.structure.size)[None]
                 if isinstance(block.structure, ScaledUnits):
@@ -265,7 +291,7 @@ class ReducedModel:
         if isinstance(blocks[0][0].structure, SeriesCovariance):
             return series_record(residual, blocks[0][0].structure, theta[:1, blocks[0][1]], unit)
         for arm, (block, s) in zip(residual.arms, blocks, strict=True):
-            if isinstance(block.structure, UnitCovariances):
+            if isinstance(block.structure, UnitCovariances | LagCovariances):
                 values.append(natural_in_units(block.structure.structure, theta[:1, s], unit))
                 names += block.structure.structure.parameter_names
                 covariances.append(np.empty((0, 0)))
@@ -369,7 +395,7 @@ class ReducedModel:
 
     def reduce_residual(
         self, residual: FloatArray
-    ) -> tuple[_core.Reduction | _core.CrossedReduction, float]:
+    ) -> tuple[_core.Reduction | _core.CrossedReduction | _core.MarginalReduction, float]:
         """A residual, without fixed effects, reduced unit by unit, and the unit of its results."""
         column = scale_columns((residual,), centred=False)
         core = _reduce(
@@ -491,14 +517,14 @@ def reduce_design(
 ) -> ReducedModel:
     """Reduce a design; ``responses`` (offset already subtracted) replace its own y.
 
-    ``engine`` is "crossed" to have nested factors treated as crossed ones, and the settings of the
-    iterative engine to have that one; by default the factors decide.
+    ``engine`` is "crossed" to have nested factors treated as crossed ones, "dense" to have V held
+    whole, and the settings of the iterative engine to have that one; by default the model decides.
 
     Raises
     ------
     ModelError
-        Where factors cross beside ``residual=``, or the columns of a random-effects term are
-        collinear.
+        Where the engine does not serve the model or the model is too large for it, or the columns
+        of a random-effects term are collinear.
     DataError
         Where a response is fitted exactly by the fixed effects.
     """
@@ -528,7 +554,7 @@ def reduce_design(
 
 def _reduce(
     design: Design,
-    nesting: _core.Nesting | _core.Crossing | IterativeSettings,
+    nesting: _Grouped,
     levels: tuple[int, ...],
     order: tuple[int, ...],
     blocks: tuple[TermBlock, ...],
@@ -536,7 +562,7 @@ def _reduce(
     x_scaling: tuple[ScaledColumn, ...],
     y_scaling: tuple[ScaledColumn, ...],
     share: bool = True,
-) -> _core.Reduction | _core.CrossedReduction | _core.IterativeReduction:
+) -> _Core:
     residual = design.residual
     own = blocks[-1].structure if blocks else None
     series = own.core_argument if isinstance(own, SeriesCovariance) else None
@@ -553,6 +579,8 @@ def _reduce(
     total = float(design.n_obs) if design.weights is None else float(design.weights.sum())
     noise = [column.noise(total) for column in x_scaling]
     try:
+        if isinstance(nesting, DenseParts):
+            return reduce_densely(nesting, z, terms, x_scaling, y_scaling)
         if isinstance(nesting, IterativeSettings):
             return reduce_iteratively(design, levels, z, terms, x_scaling, y_scaling, nesting)
         if isinstance(nesting, _core.Crossing):
@@ -606,7 +634,7 @@ def _blocks(
     design: Design,
     order: tuple[int, ...],
     position: dict[int, int],
-    nesting: _core.Nesting | _core.Crossing | IterativeSettings,
+    nesting: _Grouped,
 ) -> tuple[TermBlock, ...]:
     blocks, next_column = [], dict.fromkeys(position.values(), 0)
     for t in order:
@@ -615,7 +643,10 @@ def _blocks(
         blocks.append(TermBlock(term.structure.closed(), level, next_column[level]))
         next_column[level] += term.structure.size
     residual = design.residual
-    if residual is not None and residual.series is not None:
+    if residual is not None and residual.series is not None and isinstance(nesting, DenseParts):
+        if residual.points is not None:
+            return (*blocks, _lag_block(residual, len(position)))
+    elif residual is not None and residual.series is not None:
         walked = isinstance(residual.structure, QuasiSeparable)
         kind = WalkedSeries if walked else SeriesCovariance
         own = kind(residual.structure, residual.series)
@@ -649,6 +680,32 @@ def _blocks(
     return tuple(blocks)
 
 
+def _lag_block(residual: ResidualDesign, level: int) -> TermBlock:
+    """The residual covariance of long series, as matrices by unit."""
+    if len(residual.arms) > 1:
+        raise ModelError(
+            f"{residual.text} over more than {LARGEST_ORDER} distinct times, with random effects "
+            "inside or across subjects, has no parameters by arm yet; leave the arm out"
+        )
+    t = residual.structure.n_theta
+    largest = int(np.bincount(residual.units).max())
+    _check_stack(residual, t, residual.n_units * largest**2, largest)
+    return TermBlock(
+        LagCovariances(residual.structure, gaps_within_units(residual)), level, 0, True
+    )
+
+
+def _check_stack(residual: ResidualDesign, t: int, entries: int, order: int) -> None:
+    """Refuse matrices of all units with derivatives that would not fit into memory."""
+    n_values = entries * (1 + t + t * (t + 1) // 2)
+    if n_values > LARGEST_STACK:
+        raise ModelError(
+            f"{residual.text} with {t} parameters over {residual.n_units:,} units of "
+            f"{order} rows would take {8 * n_values / 1e9:.1f} GB; a scale by a factor, "
+            "or a structure with fewer parameters, takes less"
+        )
+
+
 def _scaled_block(residual: ResidualDesign, level: int, units: CodeArray) -> TermBlock:
     """The residual covariance with its scale; ``units`` are codes in the core's order."""
     structure = residual.scaled_structure
@@ -656,13 +713,7 @@ def _scaled_block(residual: ResidualDesign, level: int, units: CodeArray) -> Ter
         few = has_few_parameters(structure)
         return TermBlock(SharedDirections(structure) if few else structure, level, 0, True)
     t = structure.n_theta
-    n_values = residual.n_units * residual.order**2 * (1 + t + t * (t + 1) // 2)
-    if n_values > LARGEST_STACK:
-        raise ModelError(
-            f"{residual.text} with {t} parameters over {residual.n_units:,} units of "
-            f"{residual.order} rows would take {8 * n_values / 1e9:.1f} GB; a scale by a factor, "
-            "or a structure with fewer parameters, takes less"
-        )
+    _check_stack(residual, t, residual.n_units * residual.order**2, residual.order)
     distances = None
     if residual.points is not None:
         assert isinstance(residual.structure, Spatial), "only these take coordinates"
@@ -682,7 +733,7 @@ def _has_own_points(block: TermBlock) -> bool:
     structure = block.structure
     if isinstance(structure, ScaledUnits):
         return structure.distances is not None
-    return isinstance(structure, UnitCovariances)
+    return isinstance(structure, UnitCovariances | LagCovariances)
 
 
 def _collinear(

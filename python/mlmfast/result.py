@@ -424,7 +424,7 @@ class LMMResult:
             raise ModelError("the model has no grouping factor, so no clusters to count")
         if n == "clusters" and record.is_crossed:
             raise ModelError("grouping factors are crossed, so there are no clusters to count")
-        size = self.nobs if n == "observations" else len(record.groups[record.levels[0]].labels)
+        size = self.nobs if n == "observations" else record.groups[record.levels[0]].n_levels
         k = record.n_parameters if count == "all" else record.n_covariance_parameters
         aic = self.deviance + 2.0 * k
         room = size - k - 1
@@ -485,7 +485,7 @@ class LMMResult:
     @property
     def n_groups(self) -> dict[str, int]:
         """Levels of each grouping factor; of the subjects where there are no random effects."""
-        return {group.name: len(group.labels) for group in self._record.groups}
+        return {group.name: group.n_levels for group in self._record.groups}
 
     # -- variances and random effects ----------------------------------------------------------
 

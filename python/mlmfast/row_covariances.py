@@ -13,15 +13,18 @@ from typing import TypeAlias
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import floor_eigenvalues
 from mlmfast.covariance_parameters import ParameterBlock, entry_map, natural_chart
 from mlmfast.criterion import TermBlock
+from mlmfast.dense_engine import within_unit_positions
 from mlmfast.errors import ModelError
 from mlmfast.information import Information
+from mlmfast.lag_covariances import LagCovariances
 from mlmfast.marginal_covariance import columns_at
 from mlmfast.reduced_model import structure_of
+from mlmfast.residual_structure import ResidualDesign
 from mlmfast.unit_covariances import Directions
 
 #: Pairs (k, l), k >= l, of parameters with a second derivative of V that is not 0, (m, n, n).
@@ -195,7 +198,7 @@ class RowCovariances:
         assert residual is not None, "the caller looked"
         units = residual.units[rows]
         same = units[:, :, None] == units[:, None, :]
-        positions = residual.positions[rows] if residual.by_unit else residual.core_positions[rows]
+        positions = self._positions(residual)[rows]
         weights = self._root_weights(rows)
         of_core = self._core_units
 
@@ -206,6 +209,12 @@ class RowCovariances:
             )
 
         return spread
+
+    def _positions(self, residual: ResidualDesign) -> CodeArray:
+        """Row of each observation in the matrix of its unit."""
+        if isinstance(self.about.criterion.terms[-1].structure, LagCovariances):
+            return within_unit_positions(residual)
+        return residual.positions if residual.by_unit else residual.core_positions
 
     @staticmethod
     def _weighted(values: FloatArray, same: BoolArray, root: FloatArray | None) -> FloatArray:

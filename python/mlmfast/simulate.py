@@ -122,6 +122,8 @@ def _random_part(
     for term, root in zip(design.random, roots, strict=True):
         factor = design.factors[term.factor]
         effects = generator.standard_normal((factor.n_levels, len(root))) @ root.T
+        if factor.relationship is not None:
+            effects = np.asarray(factor.relationship.root @ effects)
         for j, column in enumerate(term.columns):
             by_row = np.ascontiguousarray(effects[:, j])[factor.codes]
             total += by_row if column is None else by_row * column

@@ -169,6 +169,8 @@ def _group(data: Mapping[str, Any]) -> GroupRecord:
         name=typed(data["name"], str),
         columns=_texts(data["columns"]),
         labels=_texts(data["labels"]),
+        related=typed(data.get("related", False), bool),
+        n_without_rows=typed(data.get("n_without_rows", 0), int),
     )
 
 

@@ -231,7 +231,8 @@ def _find(design: Design, name: str) -> tuple[int, list[int]]:
 
 def _method(design: Design, t: int, effects: list[int], method: str | None) -> str:
     single = len(design.random) == 1 and len(design.random[0].names) == 1
-    is_only = single and design.residual is None
+    related = single and design.factors[design.random[0].factor].relationship is not None
+    is_only = single and design.residual is None and not related
     if method is None:
         return "exact" if is_only else "mixture" if len(effects) == 1 else "bootstrap"
     if method not in {"exact", "mixture", "bootstrap"}:
@@ -239,7 +240,7 @@ def _method(design: Design, t: int, effects: list[int], method: str | None) -> s
     if method == "exact" and not is_only:
         raise ModelError(
             "the exact distribution is known for the only variance besides the residual's; this "
-            "model has other covariance parameters: use method='bootstrap'"
+            "model has other covariance parameters, or related levels: use method='bootstrap'"
         )
     if method == "mixture" and len(effects) > 1:
         raise ModelError(

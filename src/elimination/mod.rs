@@ -98,7 +98,7 @@ impl Sums {
         }
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.logdet += other.logdet;
         axpy(1.0, &other.gram, &mut self.gram);
         axpy(1.0, &other.logdet_by, &mut self.logdet_by);

@@ -32,10 +32,10 @@ pub struct IterativeReduction {
 
 /// Looks for a signal now and then, and keeps what it raised.
 #[derive(Default)]
-struct Signals(Mutex<Option<PyErr>>);
+pub(super) struct Signals(Mutex<Option<PyErr>>);
 
 impl Signals {
-    fn interrupted(&self) -> bool {
+    pub(super) fn interrupted(&self) -> bool {
         match Python::attach(|py| py.check_signals()) {
             Ok(()) => false,
             Err(error) => {
@@ -47,7 +47,7 @@ impl Signals {
         }
     }
 
-    fn raised(self) -> PyErr {
+    pub(super) fn raised(self) -> PyErr {
         let slot = self.0.into_inner().ok().flatten();
         slot.unwrap_or_else(|| PyValueError::new_err("interrupted"))
     }

@@ -6,6 +6,7 @@
 mod arrays;
 mod crossed;
 mod iterative;
+mod marginal;
 mod reduction;
 mod series;
 
@@ -39,6 +40,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<crossed::Crossing>()?;
     module.add_class::<crossed::CrossedReduction>()?;
     module.add_class::<iterative::IterativeReduction>()?;
+    module.add_class::<marginal::MarginalReduction>()?;
     module.add_function(wrap_pyfunction!(reduction::column_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;
     module.add_function(wrap_pyfunction!(series::walk_series, module)?)?;

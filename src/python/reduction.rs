@@ -475,7 +475,7 @@ impl Reduction {
 }
 
 /// Weights that pick out the second derivative by each pair (k, l), l <= k.
-fn pair_weights(n: usize) -> Vec<Vec<f64>> {
+pub(super) fn pair_weights(n: usize) -> Vec<Vec<f64>> {
     let mut out = Vec::with_capacity(n * (n + 1) / 2);
     for k in 0..n {
         for l in 0..=k {

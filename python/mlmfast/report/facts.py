@@ -15,7 +15,7 @@ from mlmfast.report.tables import Table
 
 if TYPE_CHECKING:
     from mlmfast.iterative import MonteCarloError
-    from mlmfast.record import FitRecord
+    from mlmfast.record import FitRecord, GroupRecord
     from mlmfast.result import LMMResult
 
 # Residuals need a pass over the rows, which a report of a large fit should not wait for.
@@ -54,13 +54,16 @@ def model_facts(fit: LMMResult) -> list[tuple[str, str]]:
     ]
     if sizes:
         facts.append(("Groups", ", ".join(sizes)))
+    related = [_related(group) for group in record.groups if group.related]
+    if related:
+        facts.append(("Related", ", ".join(related)))
     if record.residual is not None:
         facts.append(("Residuals", residual_sentence(record.residual)))
     if record.residual_scale is not None:
         facts.append(("Residual SD", scale_sentence(record.residual_scale)))
-    if record.is_crossed:
+    if record.is_crossed and not (related and len(record.groups) == 1 and not record.residual):
         facts.append(("Crossed", _crossed(fit)))
-    elif record.groups:
+    elif record.groups and not record.is_crossed:
         facts.append(("Clusters", _clusters(fit)))
     return facts
 
@@ -139,7 +142,10 @@ def scaled_residuals(fit: LMMResult) -> Table | None:
 def _crossed(fit: LMMResult) -> str:
     """Grouping factors that cross, and which of them are nested nevertheless."""
     record = fit._record
-    text = ", ".join(record.groups[k].name for k in record.levels)
+    names = [record.groups[k].name for k in record.levels]
+    if record.residual is not None and record.certificate.engine.startswith("dense"):
+        names += [] if record.residual.subject in names else [record.residual.subject]
+    text = ", ".join(names)
     if fit._source is None:
         return text
     pairs = nestings(fit._source.design, record.levels)
@@ -147,11 +153,18 @@ def _crossed(fit: LMMResult) -> str:
     return f"{text} ({'; '.join(notes)})" if notes else text
 
 
+def _related(group: GroupRecord) -> str:
+    """A factor with a known relationship matrix."""
+    if not group.n_without_rows:
+        return f"{group.name}, by a known matrix"
+    return f"{group.name}, by a known matrix with {group.n_without_rows} levels without rows"
+
+
 def _clusters(fit: LMMResult) -> str:
     """Units of the outermost factor and, where the rows are at hand, their sizes."""
     record = fit._record
     group = record.groups[record.levels[0]]
-    text = f"{len(group.labels)} ({group.name})"
+    text = f"{group.n_levels} ({group.name})"
     if fit._source is None:
         return text
     factor = fit._source.design.factors[record.levels[0]]

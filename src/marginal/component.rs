@@ -1,0 +1,234 @@
+//! One component: rows that the model correlates, their covariance and what whitens it.
+
+use rayon::prelude::*;
+
+use super::blocked;
+use super::directions::Template;
+use crate::dense::{NotPositiveDefinite, axpy, dot};
+
+/// Units of a level with the slots of their covariances: `q` a unit for random effects, its rows for
+/// the residual.
+#[derive(Clone, Debug, Default)]
+pub struct Slots {
+    /// Code of each unit met in the component, ascending.
+    pub units: Vec<u32>,
+    /// First slot of each unit, and the number of slots.
+    pub first: Vec<usize>,
+    /// Row of a unit's template that each slot belongs to.
+    pub place: Vec<u32>,
+    /// Unit of each row of the component.
+    pub unit_of_row: Vec<u32>,
+    /// By unit, where its rows begin in `rows`.
+    pub row_first: Vec<usize>,
+    /// Rows of the component by unit, ascending within each.
+    pub rows: Vec<u32>,
+    /// Columns of Z, row-major; empty for the residual, whose slots are the rows.
+    pub z: Vec<f64>,
+    /// Relationships A of the units, row-major; empty for unrelated ones.
+    pub relationship: Vec<f64>,
+}
+
+impl Slots {
+    /// Number of slots.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.place.len()
+    }
+
+    /// Has the level no slots here?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.place.is_empty()
+    }
+
+    /// Is this the residual's level?
+    #[must_use]
+    pub fn is_residual(&self) -> bool {
+        self.z.is_empty()
+    }
+
+    /// Rows of a unit.
+    #[must_use]
+    pub fn rows_of(&self, unit: usize) -> &[u32] {
+        &self.rows[self.row_first[unit]..self.row_first[unit + 1]]
+    }
+}
+
+/// Rows that are independent of all others under the model.
+#[derive(Clone, Debug)]
+pub struct Component {
+    /// Positions of the rows among all, by residual unit.
+    pub rows: Vec<u32>,
+    /// [X Y], column-major.
+    pub xy: Vec<f64>,
+    /// Levels of random effects, then the residual's if it has a covariance of its own.
+    pub levels: Vec<Slots>,
+}
+
+impl Component {
+    /// Number of rows.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// [X y] of one response, column-major.
+    #[must_use]
+    pub fn data(&self, rank: usize, fit: usize) -> Vec<f64> {
+        let n = self.n();
+        let mut out = self.xy[..rank * n].to_vec();
+        out.extend_from_slice(&self.xy[(rank + fit) * n..(rank + fit + 1) * n]);
+        out
+    }
+
+    /// V, of which the lower triangle is filled in.
+    #[must_use]
+    pub fn covariance(&self, g: &[Template]) -> Vec<f64> {
+        let n = self.n();
+        let mut v = vec![0.0; n * n];
+        let column = |(s, out): (usize, &mut [f64])| {
+            for (slots, template) in self.levels.iter().zip(g) {
+                slots.add_column(template, s, out);
+            }
+            if self.levels.last().is_none_or(|slots| !slots.is_residual()) {
+                out[s] += 1.0;
+            }
+        };
+        if n > 256 {
+            v.par_chunks_mut(n).enumerate().for_each(column);
+        } else {
+            v.chunks_mut(n.max(1)).enumerate().for_each(column);
+        }
+        v
+    }
+}
+
+impl Slots {
+    /// Adds column s of Z (A x G) Z' (of R), from row s on.
+    fn add_column(&self, template: &Template, s: usize, out: &mut [f64]) {
+        let unit = self.unit_of_row[s] as usize;
+        let g = template.matrix(0, self.units[unit] as usize);
+        let q = template.q;
+        if self.is_residual() {
+            let column = self.place[s] as usize;
+            for row in s..self.first[unit + 1] {
+                out[row] += g[self.place[row] as usize * q + column];
+            }
+            return;
+        }
+        let z = |row: usize| &self.z[row * q..(row + 1) * q];
+        let gz: Vec<f64> = (0..q).map(|a| dot(&g[a * q..(a + 1) * q], z(s))).collect();
+        if self.relationship.is_empty() {
+            for &row in self.rows_of(unit).iter().filter(|&&row| row as usize >= s) {
+                out[row as usize] += dot(z(row as usize), &gz);
+            }
+            return;
+        }
+        let m = self.units.len();
+        for row in s..out.len() {
+            let related = self.relationship[self.unit_of_row[row] as usize * m + unit];
+            if related != 0.0 {
+                out[row] += related * dot(z(row), &gz);
+            }
+        }
+    }
+
+    /// L^-1 Z, column-major, one column a slot; for the residual L^-1 itself.
+    #[must_use]
+    pub fn whitened(&self, inverse: &[f64], n: usize) -> Vec<f64> {
+        if self.is_residual() {
+            return inverse.to_vec();
+        }
+        let q = self.z.len() / n.max(1);
+        let mut out = vec![0.0; n * self.len()];
+        let unit = |(u, columns): (usize, &mut [f64])| {
+            for &row in self.rows_of(u) {
+                let row = row as usize;
+                // L^-1 is zero above its diagonal.
+                let from = &inverse[row * n + row..(row + 1) * n];
+                for (a, column) in columns.chunks_exact_mut(n).enumerate() {
+                    axpy(self.z[row * q + a], from, &mut column[row..]);
+                }
+            }
+        };
+        if n > 256 {
+            out.par_chunks_mut(n * q).enumerate().for_each(unit);
+        } else {
+            out.chunks_mut((n * q).max(1)).enumerate().for_each(unit);
+        }
+        out
+    }
+
+    /// (A x I) x of the row-major x over the slots, `width` columns.
+    #[must_use]
+    pub fn related(&self, x: &[f64], width: usize) -> Option<Vec<f64>> {
+        if self.relationship.is_empty() {
+            return None;
+        }
+        let m = self.units.len();
+        Some(blocked::row_product(&self.relationship, x, m, self.len() / m * width))
+    }
+
+    /// x (A x I) of the row-major x, one column a slot.
+    #[must_use]
+    pub fn related_columns(&self, x: &[f64]) -> Option<Vec<f64>> {
+        if self.relationship.is_empty() {
+            return None;
+        }
+        let (m, size) = (self.units.len(), self.len());
+        let q = size / m;
+        let mut out = vec![0.0; x.len()];
+        for a in 0..q {
+            let part: Vec<f64> = x.iter().skip(a).step_by(q).copied().collect();
+            let product = blocked::row_product(&part, &self.relationship, m, m);
+            for (to, value) in out.iter_mut().skip(a).step_by(q).zip(product) {
+                *to = value;
+            }
+        }
+        Some(out)
+    }
+}
+
+/// V = L L' of a component with its whitened data.
+pub struct Factored {
+    /// Number of rows.
+    pub n: usize,
+    /// log|V|.
+    pub logdet: f64,
+    /// L.
+    pub l: Vec<f64>,
+    /// L^-1 [X y], column-major.
+    pub xy: Vec<f64>,
+}
+
+impl Factored {
+    /// Factors V of a component at g.
+    ///
+    /// # Errors
+    /// [`NotPositiveDefinite`] where V is not positive definite.
+    pub fn new(
+        component: &Component,
+        rank: usize,
+        fit: usize,
+        g: &[Template],
+    ) -> Result<Self, NotPositiveDefinite> {
+        let n = component.n();
+        let mut l = component.covariance(g);
+        let logdet = blocked::cholesky(&mut l, n)?;
+        let mut xy = component.data(rank, fit);
+        blocked::solve_lower(&l, n, &mut xy, rank + 1);
+        Ok(Self { n, logdet, l, xy })
+    }
+
+    /// L^-1.
+    #[must_use]
+    pub fn inverse(&self) -> Vec<f64> {
+        blocked::inverse_lower(&self.l, self.n)
+    }
+
+    /// [X y]'V^-1 [X y], row-major.
+    #[must_use]
+    pub fn gram(&self) -> Vec<f64> {
+        blocked::transposed_product(&self.xy, &self.xy, self.n)
+    }
+}
