@@ -44,10 +44,14 @@ class DenseInference:
         record, at = self.fit._record, 0
         terms = []
         for term, effects in zip(record.terms, self.design.random, strict=True):
-            n = len(effects.structure.entries)
-            matrix = np.zeros_like(term.covariance)
-            for value, (a, b) in zip(psi[at : at + n], effects.structure.entries, strict=True):
-                matrix[a, b] = matrix[b, a] = value
+            structure = effects.structure
+            n = len(structure.entries) if structure.natural_entries else structure.n_theta
+            if structure.natural_entries:
+                matrix = np.zeros_like(term.covariance)
+                for value, (a, b) in zip(psi[at : at + n], structure.entries, strict=True):
+                    matrix[a, b] = matrix[b, a] = value
+            else:
+                matrix = structure.matrix(structure.from_natural(psi[None, at : at + n]))[0]
             terms.append(replace(term, covariance=matrix))
             at += n
         left = np.asarray(psi[at:])

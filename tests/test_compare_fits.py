@@ -133,3 +133,60 @@ def test_loaded_fits_are_compared_by_what_they_know(sleep, slopes, tmp_path):
         fit.to_json(path)
     table = mlm.compare(*map(mlm.load, paths))
     np.testing.assert_allclose(table["Chisq"], mlm.compare(one, slopes)["Chisq"])
+
+
+NESTED = [("cs", "toep"), ("ar1", "toep"), ("ar1", "ar1h"), ("csh", "us"), ("hf", "us")]
+NOT_NESTED = [("toep", "ar1h"), ("cs", "ar1h"), ("ar1", "hf"), ("hf", "toeph")]
+
+
+@pytest.fixture(scope="module")
+def by_structure():
+    data = data_of("fev_us_reml").iloc[:320]
+    words = {word for pair in NESTED + NOT_NESTED for word in pair}
+    return {w: mlm.lmm("FEV1 ~ ARMCD", data, residual=f"{w}(AVISIT | USUBJID)") for w in words}
+
+
+@pytest.mark.parametrize(("small", "large"), NESTED)
+def test_nested_structures_are_tested(small, large, by_structure):
+    fits = by_structure[small], by_structure[large]
+    table = mlm.compare(*fits)
+    assert table["Chisq"].iloc[1] == pytest.approx(2 * (fits[1].llf - fits[0].llf))
+    assert table["Pr(>Chisq)"].iloc[1] < 1
+
+
+@pytest.mark.parametrize(("small", "large"), NOT_NESTED)
+def test_structures_that_are_not_nested_have_no_test(small, large, by_structure):
+    fits = by_structure[small], by_structure[large]
+    table = mlm.compare(*fits)
+    assert table[["Chisq", "Pr(>Chisq)"]].isna().all(axis=None)
+    assert any("no test" in note for note in table.notes)
+
+
+def test_random_intercepts_within_residual_covariances(sleep):
+    one = mlm.lmm("Reaction ~ Days + (1 | Subject)", sleep)
+    both = mlm.lmm("Reaction ~ Days + (1 | Subject)", sleep, residual="ar1(Days | Subject)")
+    alone = mlm.lmm("Reaction ~ Days", sleep, residual="ar1(Days | Subject)")
+    us = mlm.lmm("Reaction ~ Days", sleep, residual="us(Days | Subject)")
+    for small, large in ((one, both), (alone, both), (one, us), (alone, us)):
+        assert mlm.compare(small, large)["Pr(>Chisq)"].notna().iloc[1]
+
+
+def test_fixed_effects_that_are_not_nested_have_no_test(sleep):
+    data = sleep.assign(other=np.random.default_rng(1).normal(size=len(sleep)))
+    small = mlm.lmm("Reaction ~ other + (1 | Subject)", data, method="ML")
+    large = mlm.lmm("Reaction ~ poly(Days, 2) + (1 | Subject)", data, method="ML")
+    days = mlm.lmm("Reaction ~ Days + (1 | Subject)", data, method="ML")
+    assert np.isnan(mlm.compare(small, large)["Pr(>Chisq)"].iloc[1])
+    assert mlm.compare(days, large)["Pr(>Chisq)"].notna().iloc[1]
+
+
+def test_a_scale_of_the_residuals_contains_none(sleep):
+    one = mlm.lmm("Reaction ~ Days + (1 | Subject)", sleep)
+    scaled = mlm.lmm("Reaction ~ Days + (1 | Subject)", sleep, residual_scale="exp(Days)")
+    assert mlm.compare(one, scaled)["Pr(>Chisq)"].notna().iloc[1]
+
+
+def test_other_offsets_are_refused(sleep, slopes):
+    moved = mlm.lmm("Reaction ~ Days + (Days | Subject)", sleep, offset=sleep.Days.to_numpy())
+    with pytest.raises(ComparisonError, match="different offsets"):
+        mlm.compare(slopes, moved)

@@ -277,6 +277,25 @@ def test_contradictions_and_wrong_values(cake):
         cake.covtest(level=0)
 
 
+def test_ratios_of_residual_standard_deviations_are_tested_against_1():
+    """Which level comes first turns the ratio round: 1 / ratio, -z, and the limits' reciprocals."""
+    import pandas as pd
+
+    data = data_of("orthodont_int_ar1_hetsex_reml")
+    turned = data.assign(Sex=pd.Categorical(data.Sex.astype(str), data.Sex.cat.categories[::-1]))
+    rows = []
+    for own in (data, turned):
+        fit = mlm.lmm("distance ~ age + (1 | Subject)", own, residual_scale="Sex")
+        assert "against 1" in str(fit.covtest())
+        rows.append(fit.covtest().table.iloc[-1])
+    first, second = rows
+    assert first["estimate"] == pytest.approx(1 / second["estimate"], rel=1e-6)
+    assert first["z"] == pytest.approx(-second["z"], rel=1e-5)
+    assert first["p_value"] == pytest.approx(second["p_value"], rel=1e-4)
+    assert first["lower"] == pytest.approx(1 / second["upper"], rel=1e-5)
+    assert 0 < first["lower"] < first["estimate"] < first["upper"] < 1
+
+
 def test_rows_that_follow_from_others_are_said(cake):
     text = str(cake.contrast([[0.0, 1.0] + [0.0] * (len(cake.params) - 2)] * 2))
     assert text.splitlines()[-1].endswith("(1 row follows from the others)")

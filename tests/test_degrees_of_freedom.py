@@ -11,7 +11,7 @@ import mlmfast as mlm
 from mlmfast.errors import ModelError
 
 from .cases import ALL, cases_with, data_of, reference, tolerance
-from .fitting import arguments_of, lmm
+from .fitting import arguments_of, fit_case, lmm
 from .residual_models import trial
 
 #: Key of the reference -> ddf; `df_kr` is mmrm's with a residual structure, else pbkrtest's.
@@ -140,6 +140,36 @@ def test_containment_in_a_split_plot(formula):
     assert df["aa1"] == df["aa2"] == 6
     # 24 rows; X has rank 6, blocks add 3 and whole plots 6.
     assert df["bb1"] == df["aa1:bb1"] == 9
+
+
+TERMS = {
+    # The design's strata: blocks, whole plots, sub-plots.
+    "cake_splitplot_reml": ("containment", [28, 210, 210]),
+    "alfalfa_splitplot_reml": ("containment", [10, 45, 45]),
+    # mmrm: between subjects for what does not change within them.
+    "fev_us_reml": ("between-within", [192, 192, 192, 334, 334]),
+    "orthodont_us_reml": ("between-within", [25, 75, 75]),
+}
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3])
+@pytest.mark.parametrize("case_id", TERMS)
+def test_a_term_has_its_own_degrees_of_freedom(case_id, kind):
+    """Rows of a term's hypothesis hold rounding error in other terms' columns."""
+    ddf, target = TERMS[case_id]
+    table = fit_case(case_id).anova(kind, ddf=ddf)
+    assert table.frame["DenDF"].tolist() == target
+    # With data missing, type I and II rows reach into other terms for good.
+    uneven = lmm("y ~ a * b + (1 | block/a)", split_plot().drop([0, 7, 13]), ddf=ddf)
+    own = [uneven.df[name] for name in ("aa1", "bb1", "aa1:bb1")]
+    assert uneven.anova(kind).frame["DenDF"].tolist() == own
+
+
+def test_a_contrast_ignores_rounding_error():
+    fit = lmm("y ~ a * b + (1 | block/a)", split_plot(), ddf="containment")
+    L = np.eye(len(fit.params))[4] + 1e-15
+    assert fit.contrast(L).df == fit.df.iloc[4] == 9
+    assert fit.contrast(L + 1e-3).df == 3
 
 
 def test_containment_in_random_coefficients():

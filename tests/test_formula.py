@@ -134,3 +134,19 @@ def test_a_formula_that_cannot_be_read_says_why(formula, message):
 def test_a_formula_that_is_not_text_is_refused(formula):
     with pytest.raises((FormulaError, TypeError)):
         parse_formula(formula)
+
+
+def test_formulas_of_thousands_of_terms():
+    from mlmfast.language.terms import term_list
+
+    names = [f"x{i}" for i in range(2000)]
+    formula = parse_formula(f"y ~ {' + '.join(names)} - x3 + (1 | g)")
+    assert len(formula.random) == 1
+    labels = term_list(formula.fixed).labels
+    assert labels == tuple(name for name in names if name != "x3")
+
+
+def test_a_complaint_repeats_a_part_of_a_long_formula():
+    with pytest.raises(FormulaError, match="nested more than 100 deep") as found:
+        parse_formula(f"y ~ {'(' * 3000}x{')' * 3000}")
+    assert len(str(found.value)) < 300

@@ -20,6 +20,14 @@ def unbalanced_sleep():
     return mlm.load_sleepstudy().iloc[np.r_[0:58, 65:120, 121:170]]
 
 
+def periods():
+    """Three periods of 2, 3 and 5 days, with less alike columns of Z."""
+    data = unbalanced_sleep()
+    period = np.select([data.Days < 2, data.Days < 5], ["first", "second"], "third")
+    noise = np.random.default_rng(3).normal(0, 40, len(data)) * (data.Days < 2)
+    return data.assign(period=period, Reaction=data.Reaction + noise)
+
+
 def spread_out():
     """Subjects with visits at times of their own: more distinct times than one template holds."""
     data = trial(n_subjects=24, n_visits=5, missing=0.1)
@@ -36,6 +44,12 @@ MODELS = {
         trial,
         {"weights": "w"},
     ),
+    "random csh, columns of unequal size": (
+        "Reaction ~ Days + csh(0 + period | Subject)",
+        periods,
+        {},
+    ),
+    "random toep": ("Reaction ~ Days + toep(0 + period | Subject)", periods, {}),
     "us": ("y ~ x + visit", trial, {"residual": "us(visit | subject)"}),
     "ar1h by arm": ("y ~ x + visit", trial, {"residual": "ar1h(visit | arm / subject)"}),
     "toep, ML": ("y ~ x", trial, {"residual": "toep(visit | subject)", "method": "ML"}),

@@ -27,6 +27,7 @@ from mlmfast.errors import (
     ModelError,
     RelationshipWarning,
     SingularFitWarning,
+    SpacingWarning,
 )
 from mlmfast.model import LMM, lmm
 from mlmfast.newton import NewtonOptions
@@ -49,6 +50,7 @@ __all__ = [
     "NewtonOptions",
     "RelationshipWarning",
     "SingularFitWarning",
+    "SpacingWarning",
     "__version__",
     "compare",
     "compare_structures",

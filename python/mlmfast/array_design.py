@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.columns_in_memory import column_statistics
 from mlmfast.covariance import STRUCTURES
 from mlmfast.design import Design, GroupingFactor, RandomEffects
@@ -31,6 +33,10 @@ def design_from_arrays(
     """
     response = _array("y", y, 1)
     n = len(response)
+    rows = next((v.index for v in (y, X) if isinstance(v, pd.Series | pd.DataFrame)), None)
+    X, Z = in_order_of(rows, X, "X"), _in_order(rows, Z, "Z")
+    groups = _in_order(rows, groups, "groups")
+    weights, offset = in_order_of(rows, weights, "weights"), in_order_of(rows, offset, "offset")
     matrix = _array("X", X, 2, n)
     if isinstance(names, str) or (names is not None and len(names) != matrix.shape[1]):
         raise DataError(f"names must be a list of {matrix.shape[1]} names, one a column of X")
@@ -52,6 +58,13 @@ def design_from_arrays(
     )
     check_identified(design)
     return design
+
+
+def _in_order(rows: pd.Index | None, values: Any, role: str) -> Any:
+    """One object, or a dict of them by factor, in the order of the rows."""
+    if isinstance(values, Mapping):
+        return {name: in_order_of(rows, own, f"{role} {name!r}") for name, own in values.items()}
+    return in_order_of(rows, values, role)
 
 
 def _array(name: str, values: Any, ndim: int, n: int | None = None) -> FloatArray:

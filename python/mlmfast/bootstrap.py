@@ -12,6 +12,7 @@ from scipy import stats
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch import FitBatch, response_matrix
+from mlmfast.confidence_level import check_level
 from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.covariance_functions import CovarianceFunctions, check_engine
 from mlmfast.covariance_values import covariance_values, own_parameters
@@ -102,8 +103,7 @@ class Bootstrap:
         ModelError
             For another kind, or a level outside (0, 1).
         """
-        if not 0 < level < 1:
-            raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+        check_level(level)
         tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
         rows = [self._limits(name, tails, kind) for name in self.replicates.columns]
         return pd.DataFrame(rows, index=self.replicates.columns, columns=["lower", "upper"])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.clusters import connected, correlated_codes
+from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.errors import DataError, ModelError
 from mlmfast.factor import cross_factors
@@ -83,7 +84,9 @@ def cluster_factor(
     elif isinstance(cluster, str):
         clusters = _named(source, record, cluster)
     else:
-        clusters = _labelled(np.asarray(cluster), design.n_obs)
+        index = None if source.frame is None else source.frame.frame.index
+        values = np.asarray(in_order_of(index, cluster, "cluster"))
+        clusters = _labelled(values, design.n_obs)
     if independent:
         _check_independent(design, clusters)
     if clusters.n_levels < 2:

@@ -21,9 +21,9 @@ class ScaledColumn(NamedTuple):
     center: float
     scale: float
 
-    def noise(self, n_obs: int) -> float:
+    def noise(self, total_weight: float) -> float:
         """Norm under which the centred and scaled column is rounding error of its centring."""
-        return abs(self.center) * self.scale * 1e-13 * float(n_obs**0.5)
+        return abs(self.center) * self.scale * 1e-13 * float(total_weight**0.5)
 
 
 class Statistics(NamedTuple):

@@ -13,6 +13,7 @@ from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import AliasedWarning, ComparisonError, SingularFitWarning
+from mlmfast.nested_models import are_nested
 from mlmfast.report.html import tables_html
 from mlmfast.report.printed_frame import PrintedFrame
 from mlmfast.report.table_result import table_of
@@ -126,7 +127,11 @@ def _table(fits: Sequence[LMMResult], labels: Sequence[str]) -> pd.DataFrame:
     with np.errstate(invalid="ignore"):
         # A larger model that fits worse by rounding alone is as good.
         statistic = np.where((statistic < 0) & (statistic > -1e-7), 0.0, statistic)
-        p = np.where(df > 0, stats.chi2.sf(np.maximum(statistic, 0.0), np.maximum(df, 1)), np.nan)
+        nested = [True, *(are_nested(a, b) for a, b in itertools.pairwise(fits))]
+        df_tested = np.where(nested, df, 0.0)
+        p = np.where(
+            df_tested > 0, stats.chi2.sf(np.maximum(statistic, 0.0), np.maximum(df, 1)), np.nan
+        )
     return pd.DataFrame(
         {
             "npar": npar,
@@ -134,7 +139,7 @@ def _table(fits: Sequence[LMMResult], labels: Sequence[str]) -> pd.DataFrame:
             "BIC": [fit.bic for fit in fits],
             "logLik": loglik,
             "deviance": -2.0 * loglik,
-            "Chisq": np.where(df > 0, statistic, np.nan),
+            "Chisq": np.where(df_tested > 0, statistic, np.nan),
             "Df": df,
             "Pr(>Chisq)": p,
         },
@@ -150,6 +155,12 @@ def _notes(fits: Sequence[LMMResult], labels: Sequence[str], table: pd.DataFrame
         pair = f"{first} and {second}"
         if table.loc[second, "Df"] == 0:
             notes.append(f"{pair} have as many parameters: no test")
+        elif not are_nested(small, large):
+            notes.append(
+                f"{first} is not a special case of {second} (or not known to be one): no test; "
+                "compare them by AIC or BIC"
+            )
+            continue
         elif large.llf < small.llf - 1e-7:
             notes.append(f"{second} fits worse than {first}, so they are not nested: no valid test")
         if _n_effects(large) > _n_effects(small):
@@ -200,6 +211,11 @@ def _check_data(first: LMMResult, fit: LMMResult, k: int) -> None:
     if not _same(mine.weights, its.weights):
         raise ComparisonError(
             f"fits 1 and {k} have different weights; their likelihoods cannot be compared"
+        )
+    if not _same(mine.offset, its.offset):
+        raise ComparisonError(
+            f"fits 1 and {k} have different offsets, so they are of different responses; their "
+            "likelihoods cannot be compared"
         )
 
 

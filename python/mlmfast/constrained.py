@@ -10,12 +10,14 @@ Hessian of c_i, so Newton's steps keep their quadratic convergence and the certi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.correlation_starts import with_correlations
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance_functions import CovarianceFunctions
 from mlmfast.newton import Derivatives, NewtonOptions, NewtonResult, newton_raphson
@@ -30,6 +32,13 @@ class Surface(NamedTuple):
 
     which: IntArray
     values: FloatArray
+
+
+def surface_of(values: Mapping[int, float], n: int) -> Surface:
+    """The same parameters held at the same values in each of n rows."""
+    which = np.array(list(values), dtype=np.intp)
+    numbers = np.array(list(values.values()), dtype=np.float64)
+    return Surface(np.tile(which, (n, 1)), np.tile(numbers, (n, 1)))
 
 
 class ConstrainedResult(NamedTuple):
@@ -162,6 +171,7 @@ def fit_constrained(
     rows = np.arange(n)
     fits = np.zeros(n, dtype=np.intp) if responses is None else responses
     problem = ConstrainedCriterion(ScaledCriterion(functions), surface, fits)
+    start = with_correlations(functions, *surface, start)
     points, reached = problem.onto(np.concatenate([start, rows[:, None].astype(float)], axis=1))
     if surface.which.shape[1] == functions.n_coordinates:
         newton = _nothing_left(problem, points, reached)
@@ -179,6 +189,7 @@ def points_on(
     """The nearest points with given values, one surface a row, and whether there are any."""
     n = len(points)
     problem = ConstrainedCriterion(ScaledCriterion(functions), surface, np.zeros(n, dtype=np.intp))
+    points = with_correlations(functions, *surface, points)
     numbered = np.concatenate([points, np.arange(n)[:, None].astype(float)], axis=1)
     moved, reached = problem.onto(numbered)
     return moved[:, :-1], reached

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from mlmfast.arrays import FloatArray
+from mlmfast.confidence_level import check_level
 from mlmfast.contrast_rows import ContrastRows, contrast_rows
 from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.errors import ModelError
@@ -75,8 +77,7 @@ def quantile(df: FloatArray, level: float) -> FloatArray:
     >>> quantile(np.array([10.0, np.inf]), 0.95).round(3).tolist()
     [2.228, 1.96]
     """
-    if not 0 < level < 1:
-        raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+    check_level(level)
     return np.asarray(_by_df(df, stats.norm.ppf, stats.t.ppf, 0.5 + level / 2))
 
 
@@ -123,7 +124,11 @@ def row_tests(
 
 
 def f_test(
-    fit: LMMResult, L: FloatArray, ddf: str | float | None = None, rhs: FloatArray | float = 0.0
+    fit: LMMResult,
+    L: FloatArray,
+    ddf: str | float | None = None,
+    rhs: FloatArray | float = 0.0,
+    term: Sequence[int] | None = None,
 ) -> FTest:
     """F test that L beta = rhs; rows that depend on others are left out.
 
@@ -133,6 +138,9 @@ def f_test(
     L : shape (l, p), over all columns of X.
     ddf : method of degrees of freedom; the fit's own by default.
     rhs : shape (l,) or a number.
+    term
+        The coefficients, by position among those kept, of the term that is tested; see
+        `joint_test`.
 
     Raises
     ------
@@ -151,14 +159,23 @@ def f_test(
     values = np.broadcast_to(np.asarray(rhs, dtype=np.float64), len(rows))
     basis = fit._basis(ddf)
     rows, values = independent_rows(rows, values, basis.phi)
-    return joint_test(basis, rows, rows @ fit._record.beta - values)
+    return joint_test(basis, rows, rows @ fit._record.beta - values, term)
 
 
-def joint_test(basis: TestBasis, rows: FloatArray, difference: FloatArray) -> FTest:
-    """F test of independent rows over the columns kept, ``difference`` = L beta - rhs."""
+def joint_test(
+    basis: TestBasis, rows: FloatArray, difference: FloatArray, term: Sequence[int] | None = None
+) -> FTest:
+    """F test of independent rows over the columns kept, ``difference`` = L beta - rhs.
+
+    A method that has degrees of freedom by coefficient takes those of ``term`` where given: a
+    term's hypothesis may involve coefficients of others, whose degrees of freedom are not its own
+    (SAS/STAT User's Guide, MODEL statement of PROC MIXED, DDFM=).
+    """
     from mlmfast.degrees_of_freedom.base import wald
 
     statistic, df = method_of(basis.method).joint(basis, rows, difference)
+    if term is not None and basis.by_coefficient is not None:
+        df = float(basis.by_coefficient[list(term)].min())
     size = len(rows)
     chi2 = wald(basis.vcov, rows, difference)
     pvalue = (

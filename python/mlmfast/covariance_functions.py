@@ -14,7 +14,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.base import lower_entries
 from mlmfast.covariance.jet import Jet, concatenate
-from mlmfast.covariance.scaled_covariance import scale_powers
+from mlmfast.covariance.scaled_covariance import natural_factors, scale_powers
 from mlmfast.criterion import Criterion
 from mlmfast.errors import ModelError
 from mlmfast.reduced_model import ReducedModel, structure_of
@@ -221,8 +221,11 @@ class CovarianceFunctions:
         """Standard deviations, correlations and covariances of a term."""
         position = self._position[t]
         if not self.model.design.random[t].structure.natural_entries:
-            k = float(self.model.effects_map(position)[0, 0])
-            return self._natural_jet(position, points, k * k)
+            k = np.diag(self.model.effects_map(position))
+            structure = structure_of(self.criterion.terms[position])
+            if not self.model.design.random[t].structure.scales:
+                k = k[:1]  # one scale for all columns
+            return self._natural_jet(position, points, natural_factors(structure, k))
         places = self.entry_places(t)
         rows, columns = np.array(places, dtype=np.intp).T
         diagonal, off = np.flatnonzero(rows == columns), np.flatnonzero(rows != columns)
@@ -248,13 +251,15 @@ class CovarianceFunctions:
         scale: Jet = (self._log_scale(points) * 0.5).exp()
         return own * scale
 
-    def _natural_jet(self, position: int, points: FloatArray, factor: float = 1.0) -> Jet:
-        """Natural parameters of a structure, its matrices multiplied by ``factor``."""
+    def _natural_jet(
+        self, position: int, points: FloatArray, factors: FloatArray | float = 1.0
+    ) -> Jet:
+        """Natural parameters of a structure, multiplied by ``factors``."""
         block, s = self.criterion.terms[position], self.criterion.theta_slices[position]
         structure = structure_of(block)
-        powers = scale_powers(structure, points[:1, s])
+        powers = scale_powers(structure, points[:1, s])[0]
         natural = self.embed(structure.natural_jet(points[:, s]), s)
-        natural = natural * (self._unit * factor) ** powers
+        natural = natural * np.asarray(factors * self._unit**powers)
         if block.is_residual or not self.has_scale:
             return natural
         scale = self._log_scale(points)

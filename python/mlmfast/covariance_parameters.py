@@ -243,7 +243,8 @@ def _random_term(
     else:
         # One scale for all columns, or a diagonal that the structure keeps under.
         factor = np.sqrt(sigma2 * unit) * np.diag(k)[None]
-        user = structure.scaled(theta, factor if structure.scales else factor[:, :1])
+        keeps = effects.structure.scales
+        user = structure.scaled(theta, factor if keeps else factor[:, :1])
         values = structure.natural(user)[0]
         names = tuple(f"{name} | {group}" for name in structure.parameter_names)
         kinds = tuple(map(_kind, structure.parameter_names))

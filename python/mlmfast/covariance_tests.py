@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.confidence_level import check_level
 from mlmfast.degrees_of_freedom import FittedRows, no_rows
 from mlmfast.errors import ModelError
 from mlmfast.information import Information
@@ -113,8 +115,10 @@ class CovarianceTests:
 
     Z = estimate / SE by the observed information; p is one-sided for variances, whose boundary is
     0, and two-sided for covariances, correlations and ranges. Z tests of variances are crude with
-    few clusters; profile intervals and likelihood ratios say more. A variance of 0 has no standard
-    error. Where a covariance matrix is singular, its parameters move among matrices of its rank.
+    few clusters; profile intervals and likelihood ratios say more. Ratios of residual standard
+    deviations (``residual_scale=``) are tested against 1, z = log(ratio) / (SE / ratio), and have
+    limits by their logarithms. A variance of 0 has no standard error. Where a covariance
+    matrix is singular, its parameters move among matrices of its rank.
 
     Attributes
     ----------
@@ -145,10 +149,17 @@ class CovarianceTests:
         return covariance_tests_html(self)
 
 
+def _ratios(fit: LMMResult, names: Sequence[str]) -> BoolArray:
+    """Which parameters are ratios of residual standard deviations, 1 where these are equal."""
+    scale = fit._record.residual_scale
+    pairs = () if scale is None else zip(scale.names, scale.is_ratio, strict=True)
+    own = {name for name, is_ratio in pairs if is_ratio}
+    return np.array([name in own for name in names], dtype=np.bool_)
+
+
 def covariance_tests(fit: LMMResult, information: str, level: float) -> CovarianceTests:
     """See `LMMResult.covtest`."""
-    if not 0 < level < 1:
-        raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+    check_level(level)
     covariance = parameter_covariance(fit, information)
     parameters = parameter_table(fit)
     values = parameters.values
@@ -156,19 +167,27 @@ def covariance_tests(fit: LMMResult, information: str, level: float) -> Covarian
         variance = np.diag(covariance)
         se = np.where(variance > 0, np.sqrt(np.maximum(variance, 0.0)), np.nan)
         z = values / se
+        relative = se / values
+    ratio = _ratios(fit, parameters.names)
+    z[ratio] = np.log(values[ratio]) / relative[ratio]
     one_sided = np.array([kind == "variance" for kind in parameters.kinds])
     tail = stats.norm.sf(np.where(one_sided, z, np.abs(z)))
-    half = float(stats.norm.ppf(0.5 + level / 2)) * se
+    quantile = float(stats.norm.ppf(0.5 + level / 2))
+    lower, upper = values - quantile * se, values + quantile * se
+    lower[ratio] = values[ratio] * np.exp(-quantile * relative[ratio])
+    upper[ratio] = values[ratio] * np.exp(quantile * relative[ratio])
     columns: dict[str, Any] = {
         "estimate": values,
         "se": se,
         "z": z,
         "p_value": np.where(one_sided, tail, 2.0 * tail),
-        "lower": values - half,
-        "upper": values + half,
+        "lower": lower,
+        "upper": upper,
     }
     table = pd.DataFrame(columns, index=pd.Index(parameters.names, name="parameter"))
     notes = [f"on the boundary, held there: {text}" for text in fit.certificate.boundary]
+    if ratio.any():
+        notes.append("ratios of standard deviations: z and limits by their logarithms, against 1")
     left = parameters.unidentified[information == "expected"]
     if left:
         notes.append(f"the data do not tell {left} combination(s) of the parameters")

@@ -14,6 +14,7 @@ from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.bootstrap import bootstrap
+from mlmfast.confidence_level import check_level
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance_functions import (
     CovarianceFunctions,
@@ -222,8 +223,7 @@ def check_request(method: str, level: float, scale: str = "identity") -> None:
         raise ModelError(f"method is {method!r}; use one of {', '.join(METHODS)}")
     if scale not in SCALES:
         raise ModelError(f"scale is {scale!r}; use one of {', '.join(SCALES)}")
-    if not 0 < level < 1:
-        raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+    check_level(level)
 
 
 def delta_table(

@@ -16,7 +16,7 @@ from mlmfast.dense_engine import DenseParts, dense_parts
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.iterative import IterativeSettings
-from mlmfast.newton import NewtonOptions
+from mlmfast.newton import NewtonOptions, check_settings
 
 if TYPE_CHECKING:
     from mlmfast.reduced_model import ReducedModel
@@ -50,7 +50,10 @@ def read_options(
     if options is None:
         return None, NewtonOptions()
     if isinstance(options, NewtonOptions):
+        check_settings(options)
         return None, options
+    if not isinstance(options, Mapping):
+        raise ModelError(f"options is {options!r}; give a dict such as {{'max_iter': 200}}")
     settings = dict(options)
     engine = settings.pop("engine", None)
     if engine is not None and engine not in ENGINES:
@@ -68,6 +71,7 @@ def read_options(
         known = ", ".join(["engine", *names, *NewtonOptions.__dataclass_fields__])
         unknown = [repr(n) for n in settings if n not in NewtonOptions.__dataclass_fields__]
         raise ModelError(f"unknown options: {', '.join(unknown)}; there are {known}") from None
+    check_settings(newton)
     return IterativeSettings(**own) if engine == "iterative" else engine, newton
 
 

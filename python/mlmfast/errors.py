@@ -44,3 +44,7 @@ class RelationshipWarning(UserWarning):
 
 class AliasedWarning(UserWarning):
     """Columns of X that depend linearly on earlier ones were left out."""
+
+
+class SpacingWarning(UserWarning):
+    """Times that are not equally spaced were given to a structure over steps of equal length."""

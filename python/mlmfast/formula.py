@@ -8,7 +8,7 @@ from functools import lru_cache
 from mlmfast.errors import FormulaError
 from mlmfast.language.deparse import deparse, quote_name
 from mlmfast.language.functions import check_functions, is_function
-from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Unary, parse
+from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Unary, parse, summands
 from mlmfast.language.terms import term_list
 
 
@@ -120,12 +120,15 @@ def _response(node: Node) -> str:
 
 def _split(node: Node, parts: _Parts) -> Node | None:
     """Move random terms and offsets into `parts`; return what remains of the sum."""
-    if isinstance(node, Binary) and node.operator == "+":
-        left, right = _split(node.left, parts), _split(node.right, parts)
-        return right if left is None else left if right is None else Binary("+", left, right)
-    if isinstance(node, Binary) and node.operator == "-":
-        left = _split(node.left, parts)
-        return Unary("-", node.right) if left is None else Binary("-", left, node.right)
+    if isinstance(node, Binary) and node.operator in {"+", "-"}:
+        left: Node | None = None
+        for sign, part in summands(node):
+            right = part if sign == "-" else _split(part, parts)
+            if left is None:
+                left = Unary("-", right) if sign == "-" and right is not None else right
+            elif right is not None:
+                left = Binary(sign, left, right)
+        return left
     if isinstance(node, Unary) and node.operator == "+":
         return _split(node.operand, parts)
     if isinstance(node, Call) and node.function == "offset":
@@ -164,6 +167,8 @@ def _bar_of(node: Node) -> Binary | None:
 
 
 def _has_bar(node: Node) -> bool:
+    if isinstance(node, Binary) and node.operator in {"+", "-"}:
+        return any(_has_bar(part) for _, part in summands(node))
     if isinstance(node, Binary):
         return _has_bar(node.left) or _has_bar(node.right)
     return _bar_of(node) is not None

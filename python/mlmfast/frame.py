@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.columns import Columns
-from mlmfast.columns.pandas_columns import PandasColumns
+from mlmfast.columns.pandas_columns import PandasColumns, index_of
 from mlmfast.errors import DataError
 from mlmfast.factor import Factor
 
@@ -150,7 +150,7 @@ class Frame:
 
     @property
     def index(self) -> pd.Index | None:
-        """Index of the rows, where the user's frame is a pandas one."""
+        """Index of the rows, where the user's frame is a pandas one or a dict of Series."""
         index = self._source.index
         return index if index is None or self._rows is None else index[self._rows]
 
@@ -204,7 +204,7 @@ def _read(data: object) -> _Source:
     if isinstance(data, pd.DataFrame):
         return _Source(PandasColumns(data), pd, data.index)
     if isinstance(data, Mapping):
-        return _Source(PandasColumns.from_mapping(data), pd, None)
+        return _Source(PandasColumns.from_mapping(data), pd, index_of(data))
     if nw.dependencies.is_polars_lazyframe(data):
         data = data.collect()
     if nw.dependencies.is_polars_dataframe(data):

@@ -98,6 +98,7 @@ def anova(
     definition = _definition(fit, definition)
     functions = estimable_functions(fit)
     matrices = hypothesis_matrices(functions, kind, definition, fit._record.vcov)
+    own = {term.label: functions.kept_of_term[t] for t, term in enumerate(functions.terms)}
     rows, hypotheses, empty = {}, {}, []
     for label, L in matrices.items():
         if len(L) == 0:
@@ -106,7 +107,7 @@ def anova(
         # The coefficients of aliased columns follow from the others'.
         full = L @ functions.alias
         hypotheses[label] = pd.DataFrame(full, columns=list(fit._record.x_names))
-        rows[label] = _row(f_test(fit, full, ddf), chisq)
+        rows[label] = _row(f_test(fit, full, ddf, term=own[label]), chisq)
     if not rows:
         raise ModelError("the fixed part has no term besides the intercept, so nothing to test")
     notes = [ddf_label(fit, ddf)]
@@ -195,6 +196,11 @@ def estimable_functions(fit: LMMResult) -> EstimableFunctions:
     """Estimable functions of a fit's fixed part, worked out once."""
     source = fit._needs_source("a test of terms")
     record = fit._record
+    if not record.kept:
+        raise ModelError(
+            "the model has no fixed effects, so no terms and no means to test; add some to the "
+            "formula"
+        )
     known: EstimableFunctions | None = fit.__dict__.get("_estimable_functions")
     if known is None:
         if record.fixed_spec is None or source.frame is None:

@@ -29,6 +29,7 @@ from mlmfast.cluster_blocks import (
     cluster_factor,
     connected_clusters,
 )
+from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import (
     cholesky_factors,
     columns_at,
@@ -161,6 +162,8 @@ def influence(fit: LMMResult, cluster: object = None) -> Influence:
     clusters = cluster_factor(source, record, cluster, independent=False)
     independent = connected_clusters(design, clusters)
     p = record.rank
+    if p == 0:
+        raise ModelError("influence is on fixed effects, and the model has no fixed effects")
     by_row, by_cluster = _Deletions.empty(design.n_obs, p), _Deletions.empty(clusters.n_levels, p)
     fixed, overall = np.empty(design.n_obs), np.empty(design.n_obs)
     studentised, residual = np.empty(design.n_obs), np.empty(design.n_obs)

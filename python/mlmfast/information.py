@@ -120,8 +120,8 @@ class Information:
         """Derivatives of X'V^-1 X by the free covariance parameters, (r, rank, rank)."""
         first = self.parameters.first
         rank = len(self.c)
-        core = self.linear.information_first.reshape(len(first), -1)
-        return np.asarray(first.T @ core).reshape(-1, rank, rank)
+        core = self.linear.information_first.reshape(len(first), rank * rank)
+        return np.asarray(first.T @ core).reshape(first.shape[1], rank, rank)
 
     @cached_property
     def observed(self) -> FloatArray:

@@ -222,7 +222,8 @@ class LMM:
             which is whose.
         hold
             Covariance parameters kept at these values, such as ``{"Residual": 1.0}`` (HOLD= of PROC
-            MIXED's PARMS). They do not count as parameters in AIC.
+            MIXED's PARMS). They do not count as parameters in AIC. A correlation is refused where
+            the model without one of its effects has the larger likelihood.
         bounds
             (lower, upper) by parameter, None for no bound; `LMMResult.held` names those reached.
         grid

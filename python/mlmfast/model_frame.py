@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.columns_in_memory import column_statistics
 from mlmfast.design import Design, GroupingFactor, RandomEffects
 from mlmfast.errors import DataError, ModelError
@@ -214,6 +215,7 @@ def input_column(column: ColumnOrArray, role: str, frame: Frame) -> str | FloatA
     """Return an argument that is a column name or one number a row; the array is checked."""
     if column is None or isinstance(column, str):
         return column
+    column = in_order_of(frame.index, column, role)
     try:
         values = np.ascontiguousarray(column, dtype=np.float64)
     except (TypeError, ValueError):

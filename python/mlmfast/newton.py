@@ -7,12 +7,14 @@ stop, so a fit gives the same bits alone and in a batch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.errors import ModelError
 
 #: Scaled Hessian eigenvalues above this are not negative.
 _FLAT = -1e-6
@@ -104,6 +106,25 @@ class NewtonOptions:
     max_scoring: int = 4
     near: float = 1.0
     flat: float = 0.05
+
+
+def check_settings(options: NewtonOptions) -> None:
+    """Refuse settings that are no numbers, or of which no iteration could come.
+
+    Raises
+    ------
+    ModelError
+
+    Examples
+    --------
+    >>> check_settings(NewtonOptions(max_iter=20))
+    """
+    for field in fields(options):
+        value, whole = getattr(options, field.name), isinstance(field.default, int)
+        kind = Integral if whole else Real
+        if not isinstance(value, kind) or isinstance(value, bool) or not 0 < float(value) < np.inf:
+            what = "whole number from 1 on" if whole else "positive number"
+            raise ModelError(f"option {field.name!r} is {value!r}; a {what} is needed")
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.boundary import FREE, rounded_to_boundary
-from mlmfast.constrained import ConstrainedResult, Surface, fit_constrained, points_on
+from mlmfast.constrained import ConstrainedResult, Surface, fit_constrained, points_on, surface_of
 from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
 from mlmfast.errors import ModelError
 from mlmfast.fit import CovarianceFit, fit_covariance
+from mlmfast.held_correlations import HeldCorrelations
 from mlmfast.near_singular import check_start
 from mlmfast.newton import NewtonOptions
 from mlmfast.parms_request import Parms, finite_number, grid_points
@@ -180,7 +181,7 @@ class _Problem:
         ModelError
             Where there is none.
         """
-        points, reached = points_on(self.functions, _surface(values, len(points)), points)
+        points, reached = points_on(self.functions, surface_of(values, len(points)), points)
         if not reached.all():
             raise self._unreachable(values)
         return points
@@ -229,8 +230,10 @@ class _Problem:
         A bound that is passed is held, and released where the criterion falls towards the inside.
         """
         active = dict(hold)
+        correlations = HeldCorrelations(self.functions, self.options, bounds)
+        begin = correlations.best_start(begin, active)
         for _ in range(_ROUNDS):
-            surface = _surface(active, 1)
+            surface = surface_of(active, 1)
             result = fit_constrained(self.functions, surface, begin, self.options)
             if not np.isfinite(result.newton.value[0]):
                 raise self._unreachable(active)
@@ -239,6 +242,7 @@ class _Problem:
                 active, bounds, result
             )
             if not changed:
+                correlations.check_defined(result.points, active)
                 return result, active
         newton = replace(result.newton, converged=np.zeros(1, dtype=np.bool_))
         return result._replace(newton=newton), active
@@ -313,9 +317,3 @@ class _Problem:
         log_sigma2 = points[:, -1] if self.functions.has_scale else None
         held = {self.functions.parameters[p].name: value for p, value in active.items()}
         return ParmsFit(covariance, log_sigma2, held, table)
-
-
-def _surface(values: Mapping[int, float], n: int) -> Surface:
-    which = np.array(list(values), dtype=np.intp)
-    numbers = np.array(list(values.values()), dtype=np.float64)
-    return Surface(np.tile(which, (n, 1)), np.tile(numbers, (n, 1)))

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.confidence_level import check_level
 from mlmfast.contrast import quantile
 from mlmfast.errors import DataError, ModelError
 from mlmfast.frame import Frame
@@ -110,6 +111,11 @@ def predict(
     array([356.1, 366.5])
     """
     _check_words(new_levels, interval, level)
+    if not isinstance(ranef, bool | np.bool_):
+        raise ModelError(
+            f"ranef is {ranef!r}; use True (with the predicted random effects) or False (of the "
+            "population)"
+        )
     if ddf is not None and interval is None:
         raise ModelError("ddf is for an interval; give interval='confidence' or 'prediction'")
     if conditional:
@@ -182,8 +188,7 @@ def _check_words(new_levels: str, interval: str | None, level: float) -> None:
         raise ModelError(
             f"interval is {interval!r}; use None or {' or '.join(map(repr, _INTERVALS))}"
         )
-    if not 0 < level < 1:
-        raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+    check_level(level)
     if interval is None and level != _LEVEL:
         raise ModelError("level is that of an interval; give interval='confidence' or 'prediction'")
 

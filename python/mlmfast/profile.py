@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from mlmfast.confidence_level import check_level
 from mlmfast.covariance_functions import check_engine
 from mlmfast.errors import ConvergenceWarning, ModelError
 from mlmfast.profile_curves import CovarianceCurves, Curves, FixedCurves
@@ -73,8 +74,7 @@ class Profile:
         ModelError
             For a level outside (0, 1).
         """
-        if not 0 < level < 1:
-            raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+        check_level(level)
         z = float(stats.norm.isf((1.0 - level) / 2.0))
         rows: list[float] = []
         for curves, sides, _ in self._parts:

@@ -166,7 +166,10 @@ class CovarianceCurves:
         value = newton.value - 0.5 * np.where(newton.converged, newton.decrement, 0.0)
         rise = value + float(model.logdet_constant(method)[0]) - self._minimum
         rise = np.where(np.isfinite(newton.decrement), rise, np.inf)
-        return Ordinates(rise, result.multipliers[:, 0], result.points)
+        # What was found may be a minimum of its own, above where a variance of 0 leads.
+        plateau = np.array([self._plateau(k) for k in which.tolist()])
+        slope = np.where(rise > plateau, np.nan, result.multipliers[:, 0])
+        return Ordinates(np.minimum(rise, plateau), slope, result.points)
 
     def edge(self, which: int, sign: float) -> tuple[float, float] | None:
         """A variance of 0, and a correlation of +-1.
@@ -179,8 +182,14 @@ class CovarianceCurves:
             return 0.0, self._without(*parameter.places[0])
         if parameter.kind != "correlation":
             return None
-        plateau = min(self._without(*place) for place in parameter.places)
-        return sign, plateau
+        return sign, self._plateau(which)
+
+    def _plateau(self, which: int) -> float:
+        """What a correlation's profile nowhere rises above; infinite for other parameters."""
+        parameter = self.functions.parameters[self.positions[which]]
+        if parameter.kind != "correlation":
+            return np.inf
+        return min(self._without(*place) for place in parameter.places)
 
     def _without(self, t: int, effect: int) -> float:
         """Rise of the model without a random effect."""

@@ -122,7 +122,8 @@ class Side:
         for knot in (inner, outer):
             if knot is not None and abs(knot.zeta - z) < _TOLERANCE * max(1.0, z):
                 return knot.value
-        if outer is None and self.kind == "correlation" and 1.0 - abs(inner.value) < 2 * _NEAR_ONE:
+        near_one = self.kind == "correlation" and self.sign * inner.value > 1.0 - 2 * _NEAR_ONE
+        if outer is None and near_one:
             return self.sign
         size = max(1.0, abs(inner.x))
         reached = self.sign * (inner.x - self.knots[0].x)

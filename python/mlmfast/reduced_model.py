@@ -417,7 +417,8 @@ class ReducedModel:
         rank = len(self.kept)
         degrees = self.design.n_obs - (rank if method == "REML" else 0)
         scale = np.array([s for _, _, s in self.y_scaling])
-        constant = 2.0 * degrees * (np.log(self.core.y_scale) - np.log(scale))
+        with np.errstate(divide="ignore"):  # of many responses some may be constant
+            constant = 2.0 * degrees * (np.log(self.core.y_scale) - np.log(scale))
         if self.design.weights is not None:
             constant = constant - np.log(self.design.weights).sum()
         if method == "REML":
@@ -540,6 +541,7 @@ def reduce_design(
     x_scaling = scale_columns(design.x, centred)
     y_scaling = scale_columns(columns, centred)
     z_scaling = tuple(_scale_term(term) for term in design.random)
+    _check_sizes(design, x_scaling, y_scaling[0] if own else None)
     blocks = _blocks(design, order, position, nesting)
     core = _reduce(design, nesting, levels, order, blocks, z_scaling, x_scaling, y_scaling)
     model = ReducedModel(
@@ -570,8 +572,12 @@ def _reduce(
     for t, block in zip(order, blocks, strict=False):
         z[block.level].extend(z_scaling[t])
         terms[block.level].append((block.structure.size, _basis(design.random[t])))
-    noise = [column.noise(design.n_obs) for column in x_scaling]
+    if series is not None and not x_scaling:
+        # The core counts the rows of series by their columns: a column of zeros, left out at once.
+        x_scaling = (ScaledColumn((np.zeros(design.n_obs), 0, 1), 0.0, 1.0),)
     sqrt_weights = None if design.weights is None else np.sqrt(design.weights)
+    total = float(design.n_obs) if design.weights is None else float(design.weights.sum())
+    noise = [column.noise(total) for column in x_scaling]
     try:
         if isinstance(nesting, DenseParts):
             return reduce_densely(nesting, z, terms, x_scaling, y_scaling)
@@ -748,13 +754,48 @@ def _collinear(
     raise AssertionError("the core named a column that no term has")
 
 
+def _check_sizes(
+    design: Design, x_scaling: tuple[ScaledColumn, ...], y: ScaledColumn | None
+) -> None:
+    """Refuse sizes of which double precision cannot hold squares, of a response fourth powers.
+
+    Variances are squares, and the information about them has their squares.
+    """
+    weight = 1.0 if design.weights is None else float(np.sqrt(design.weights.mean()))
+    sizes = [
+        (f"the column {m!r}", c, 1.0, 140) for m, c in zip(design.x_names, x_scaling, strict=True)
+    ]
+    if y is not None:
+        sizes.append((f"the response {design.response!r}", y, 1.0, 70))
+        sizes.append((f"the response {design.response!r} with its weights", y, weight, 70))
+    for what, column, factor, power in sizes:
+        size = factor / column.scale
+        if column.values is not None and not 10.0**-power < size < 10.0**power:
+            raise DataError(
+                f"{what} is of the order of {size:.0e}, and its powers leave the range of double "
+                "precision; give it in another unit"
+            )
+
+
 def _check_residual(model: ReducedModel) -> None:
+    """Refuse a response of which the fixed effects, or these and the random ones, leave nothing."""
     _, center, scale = model.y_scaling[0]
-    spread = 1.0 / scale
-    rounding = abs(center) * 1e-15 + spread * 1e-14
-    if float(model.core.y_scale[0]) / scale <= rounding:
-        name = model.design.response
+    rounding = abs(center) * 1e-15 + 1e-14 / scale
+    if model.design.weights is not None:
+        rounding *= float(np.sqrt(model.design.weights.max()))
+    left = float(model.core.y_scale[0]) / scale
+    name = model.design.response
+    if left <= rounding:
         raise DataError(
             f"the response {name!r} has no residual variance: it is constant or fitted exactly "
             "by the fixed effects, so no variance can be estimated"
+        )
+    if not model.profiled or isinstance(model.core, _core.IterativeReduction):
+        return
+    rss, degrees = model.core.within
+    if degrees > 0 and left * float(np.sqrt(rss[0] / degrees)) <= rounding:
+        raise DataError(
+            f"the response {name!r} has no residual variance: the fixed and random effects "
+            "reproduce it exactly, so the likelihood has no maximum; check how the response was "
+            "made, or leave out the random effects that give it"
         )

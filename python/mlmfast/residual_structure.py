@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +17,7 @@ from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.design import GroupingFactor
-from mlmfast.errors import DataError, FormulaError, ModelError
+from mlmfast.errors import DataError, FormulaError, ModelError, SpacingWarning
 from mlmfast.factor import Factor, cross_factors, number_label
 from mlmfast.frame import Frame, check_finite
 from mlmfast.known_matrices import known_matrices
@@ -51,6 +52,8 @@ LARGEST_UNIT = 500
 MATERN_SMOOTHNESS = 1.5
 #: Structures by lag, for which a whole-numbered coordinate counts as it stands.
 _BY_LAG = ("ar1", "toep", "arma11")
+#: Structures over steps of equal length.
+_EVENLY_SPACED = (*_BY_LAG, "ar1h")
 #: Structures without correlation: rows of one subject may share a level.
 _INDEPENDENT = ("diag", "homdiag")
 #: Structures whose parameters one long series can tell.
@@ -393,8 +396,25 @@ def visits_of_rows(
             last = int(values.max() - first)
             labels = tuple(number_label(first + step) for step in range(last + 1))
             return (values - first).astype(np.int32), labels, None
+    if frame.is_numeric(name) and call.keyword in _EVENLY_SPACED:
+        _warn_of_unequal_steps(call, frame.numeric(name))
     factor = frame.factor(name)
     return factor.codes, factor.levels, None
+
+
+def _warn_of_unequal_steps(call: StructureCall, values: FloatArray) -> None:
+    """Say that numbers which are not equally spaced count by their ranks."""
+    gaps = np.diff(np.unique(values))
+    refused = len(gaps) >= LARGEST_ORDER and call.keyword not in _BY_LAG
+    if gaps.size and not refused and np.ptp(gaps) > 1e-8 * gaps.max():
+        name = call.coordinates[0]
+        warnings.warn(
+            f"{call.keyword} takes steps of equal length, and the values of {name!r} (from "
+            f"{values.min():g} to {values.max():g}) are not equally spaced: their ranks 1, 2, 3, "
+            "... count instead; car1 (sp_exp) takes the distances themselves",
+            SpacingWarning,
+            stacklevel=2,
+        )
 
 
 def _units(

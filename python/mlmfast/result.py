@@ -12,6 +12,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
+from mlmfast.confidence_level import check_level
 from mlmfast.criterion import Criterion
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
@@ -217,8 +218,7 @@ class LMMResult:
         ModelError
             For an unknown method or a level outside (0, 1).
         """
-        if not 0 < level < 1:
-            raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+        check_level(level)
         if method == "profile":
             return self.profile().conf_int(level)
         if method == "boot":
@@ -1026,14 +1026,19 @@ class LMMResult:
         return bootstrap(self._needs_source("a bootstrap"), self._record, n, seed, statistic)
 
     def test_variance(
-        self, term: str, method: str | None = None, n: int | None = None, seed: Any = None
+        self,
+        term: str | None = None,
+        method: str | None = None,
+        n: int | None = None,
+        seed: Any = None,
     ) -> VarianceTest:
         """Test whether a random effect is needed: its variance is 0, a value on the boundary.
 
         Parameters
         ----------
         term
-            ``sd_x|g``, one effect; or a term as written, or its grouping factor.
+            ``sd_x|g``, one effect; or a term as written, or its grouping factor. It may be left out
+            where the model has a single random effect.
         method
             "exact", "mixture" or "bootstrap"; the first that serves by default.
         n, seed
@@ -1047,9 +1052,11 @@ class LMMResult:
         >>> round(test.statistic, 3), test.df, test.method
         (42.837, 2, 'mixture')
         """
-        from mlmfast.variance_tests import variance_test
+        from mlmfast.variance_tests import only_effect, variance_test
 
         source = self._needs_source("a test of a variance")
+        if term is None:
+            term = only_effect(source.design)
         return variance_test(source, self._record, term, method, n, seed)
 
     def ranova(self) -> pd.DataFrame:

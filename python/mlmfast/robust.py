@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from mlmfast.arrays import FloatArray
+from mlmfast.confidence_level import check_level
 from mlmfast.errors import ModelError
 from mlmfast.robust_covariance import RobustCovariance, robust_covariance
 
@@ -77,8 +78,7 @@ class RobustInference:
         ModelError
             For a level outside (0, 1).
         """
-        if not 0 < level < 1:
-            raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+        check_level(level)
         half = pd.Series(stats.t.ppf(0.5 + level / 2, self.df), index=self.params.index) * self.bse
         return pd.DataFrame({"lower": self.params - half, "upper": self.params + half})
 

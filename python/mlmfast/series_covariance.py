@@ -94,7 +94,8 @@ class SeriesCovariance(Directions):
         for arm in range(self.n_arms):
             log_sd, eta = theta[:, arm * n, None], theta[:, arm * n + 1 : (arm + 1) * n]
             steps, logs = self._steps(eta, arm)
-            precision = np.exp(-2.0 * log_sd)
+            with np.errstate(over="ignore"):  # a trial that far is turned down
+                precision = np.exp(-2.0 * log_sd)
             first = self.n_arms + 2 * n_gaps * arm
             own = out[:, arm * len(orders) : (arm + 1) * len(orders)]
             own[:, 0, arm] = 0.5 * precision[:, 0]

@@ -34,7 +34,7 @@ def without_effect(design: Design, t: int, effect: int) -> Design:
     term = design.random[t]
     left = [j for j in range(len(term.names)) if j != effect]
     if not left:
-        return replace(design, random=design.random[:t] + design.random[t + 1 :])
+        return without_term(design, t)
     smaller = replace(
         term,
         names=tuple(term.names[j] for j in left),
@@ -42,3 +42,8 @@ def without_effect(design: Design, t: int, effect: int) -> Design:
         structure=replace(term.structure, size=len(left)),
     )
     return replace(design, random=(*design.random[:t], smaller, *design.random[t + 1 :]))
+
+
+def without_term(design: Design, t: int) -> Design:
+    """The design without one random-effects term."""
+    return replace(design, random=design.random[:t] + design.random[t + 1 :])

@@ -26,7 +26,7 @@ from mlmfast.reduced_model import reduce_design
 from mlmfast.report.printed_frame import PrintedFrame, printed
 from mlmfast.restricted_lrt import exact_null_distribution
 from mlmfast.simulate import seed_sequence, simulate
-from mlmfast.submodels import deviance_of, without_effect
+from mlmfast.submodels import deviance_of, without_effect, without_term
 
 if TYPE_CHECKING:
     from mlmfast.record import FitRecord
@@ -147,7 +147,8 @@ def variance_test(
 def ranova(source: FitSource, record: FitRecord) -> PrintedFrame:
     """Likelihood-ratio tests of leaving out each random effect in turn, as lmerTest's ``ranova``.
 
-    Effects of a term with slopes are left out one at a time (its intercept stays), others whole.
+    Effects of a term with slopes are left out one at a time (its intercept stays), others whole, as
+    are terms of other covariance structures than `us` and `diag`.
     ``Pr(>Chisq)`` takes the chi-square distribution, which is conservative, ``Pr(mixture)`` the
     mixture that `test_variance` describes.
     """
@@ -158,15 +159,26 @@ def ranova(source: FitSource, record: FitRecord) -> PrintedFrame:
     for t, term in enumerate(source.design.random):
         group = source.design.factors[term.factor].name
         size = len(term.names)
-        slopes = [j for j in range(size) if term.columns[j] is not None or size == 1]
-        for j in slopes:
-            design = without_effect(source.design, t, j)
+        every = list(range(size))
+        parts = [[j] for j in every if term.columns[j] is not None or size == 1]
+        if term.structure.keyword not in {"us", "diag"}:
+            parts = [every]  # the structure is one of all effects
+        for effects in parts:
+            whole = len(effects) == size
+            design = (
+                without_term(source.design, t)
+                if whole
+                else without_effect(source.design, t, effects[0])
+            )
             deviance = deviance_of(reduce_design(design), record.method, {})
-            df = _parameters_lost(source.design, t, [j])
+            df = _parameters_lost(source.design, t, effects)
             statistic = max(deviance - record.deviance, 0.0)
             p = float(stats.chi2.sf(statistic, df))
             row = [record.n_parameters - df, -0.5 * deviance, statistic, df]
-            rows[f"{term.names[j]} in {term.text or group}"] = [*row, p, _mixture(statistic, df)]
+            what = term.text or group
+            if len(effects) == 1:
+                what = f"{term.names[effects[0]]} in {what}"
+            rows[what] = [*row, p, _mixture(statistic, df)]
     table = pd.DataFrame.from_dict(
         rows,
         orient="index",
@@ -174,6 +186,21 @@ def ranova(source: FitSource, record: FitRecord) -> PrintedFrame:
     )
     table.insert(2, "AIC", -2.0 * table["logLik"] + 2.0 * table["npar"])
     return printed(table, f"Likelihood-ratio tests of random effects ({record.method})")
+
+
+def only_effect(design: Design) -> str:
+    """Name of the model's single random effect.
+
+    Raises
+    ------
+    ModelError
+        Where it has none, or several.
+    """
+    names = [f"sd_{e}|{design.factors[t.factor].name}" for t in design.random for e in t.names]
+    if len(names) == 1:
+        return names[0]
+    what = f"several random effects; name one of {', '.join(names)}" if names else "none"
+    raise ModelError(f"test_variance tests a random effect, and the model has {what}")
 
 
 def _find(design: Design, name: str) -> tuple[int, list[int]]:

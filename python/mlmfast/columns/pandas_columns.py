@@ -9,6 +9,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.columns import Kind, unusable
+from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.errors import DataError
 from mlmfast.factor import (
     Factor,
@@ -57,8 +58,15 @@ class PandasColumns:
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, object]) -> PandasColumns:
-        """Take one-dimensional arrays or lists of equal length; arrays are not copied."""
-        columns = {str(name): _as_series(str(name), values) for name, values in data.items()}
+        """Take one-dimensional arrays or lists of equal length; arrays are not copied.
+
+        Series are put into the order of the first one's labels.
+        """
+        index = index_of(data)
+        columns = {
+            str(name): _as_series(str(name), in_order_of(index, values, f"column {str(name)!r}"))
+            for name, values in data.items()
+        }
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{name}: {length}" for name, length in lengths.items())
@@ -108,6 +116,11 @@ class PandasColumns:
             return drop_unused_levels(factor_from_logicals(series.to_numpy()))
         codes, distinct = pd.factorize(series)
         return factor_from_uniques(codes, _as_array(distinct))
+
+
+def index_of(data: Mapping[str, object]) -> pd.Index | None:
+    """Labels of the first Series, None where there is none."""
+    return next((values.index for values in data.values() if isinstance(values, pd.Series)), None)
 
 
 def _as_series(name: str, values: object) -> pd.Series:

@@ -321,7 +321,9 @@ def entry_values(structure: CovarianceStructure, theta: FloatArray) -> FloatArra
     return np.asarray(structure.matrix(theta)[:, rows, columns])
 
 
-def scale_powers(structure: CovarianceStructure, theta: FloatArray) -> FloatArray:
+def scale_powers(
+    structure: CovarianceStructure, theta: FloatArray, _moved: bool = False
+) -> FloatArray:
     """How each natural parameter grows with the covariance's scale, shape (n_fits, n_theta).
 
     1 for a variance, 1/2 for a loading, 0 for a correlation or a range: read off the derivative
@@ -336,9 +338,31 @@ def scale_powers(structure: CovarianceStructure, theta: FloatArray) -> FloatArra
         along, *_ = np.linalg.lstsq(jacobian[f], values[f], rcond=None)
         with np.errstate(invalid="ignore", divide="ignore"):
             power = slopes[f] @ along / natural[f]
-        power = np.where(np.isfinite(power), np.round(2.0 * power) / 2.0, 0.0)
-        out[f] = np.clip(power, 0.0, 1.0)
+        out[f] = np.clip(np.round(2.0 * power) / 2.0, 0.0, 1.0)
+    if np.isnan(out).any():
+        # A parameter that is 0 does not show how it grows: one close by does.
+        near = np.full_like(theta, np.nan) if _moved else scale_powers(structure, _off(theta), True)
+        out = np.where(np.isnan(out), np.nan_to_num(near), out)
     return out
+
+
+def natural_factors(structure: CovarianceStructure, diagonal: FloatArray) -> FloatArray:
+    """What the natural parameters are multiplied by where R becomes D R D, shape (n_theta,).
+
+    Parameters
+    ----------
+    structure : a closed structure.
+    diagonal : shape (1,) for D a multiple of the identity, or (K,), its diagonal
+        Only where the structure keeps under it.
+    """
+    theta = _off(np.zeros((1, structure.n_theta)))
+    scaled = structure.natural(structure.scaled(theta, diagonal[None]))
+    return np.asarray((scaled / structure.natural(theta))[0])
+
+
+def _off(theta: FloatArray) -> FloatArray:
+    """Parameters close by, none of them 0."""
+    return np.asarray(theta + 0.1 + 0.01 * np.sqrt(np.arange(theta.shape[1])))
 
 
 def positive(matrix: FloatArray) -> FloatArray:

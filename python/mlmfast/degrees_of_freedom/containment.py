@@ -161,7 +161,7 @@ def _rank_by_cluster(
         inside = scaled[rows]
         rest = inside - u @ (u.mT @ inside)
         rest = rest - u @ (u.mT @ rest)
-        stacked = np.vstack([left, rest.reshape(-1, x.shape[1])])
+        stacked = np.vstack([left, rest.reshape(rows.size, x.shape[1])])
         left = np.asarray(np.linalg.qr(stacked, mode="r"))
     values = np.linalg.svd(left, compute_uv=False)
     return total + int((values > _TOLERANCE).sum())

@@ -144,7 +144,10 @@ def reference_grid(fit: LMMResult, at: Mapping[str, Any] | None = None) -> Refer
         )
     frame = _grid_frame(variables, sizes)
     n = prod(sizes)
-    rows = np.stack(spec.build(frame).columns, axis=1)[:n]
+    columns = spec.build(frame).columns
+    if not columns:
+        raise ModelError("the model has no fixed effects, so no marginal means")
+    rows = np.stack(columns, axis=1)[:n]
     offset = np.full(n, _mean_offset_argument(fit))
     for expression in fit._record.offsets:
         offset = offset + evaluate_numeric(expression, frame, "the offset")[:n]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.confidence_level import check_level
 from mlmfast.emmeans.adjustments import TestFamily, adjusted, adjustment_name
 from mlmfast.emmeans.contrast_rows import Method, contrast_rows, interaction_rows
 from mlmfast.emmeans.linear_functions import LinearFunctions
@@ -53,8 +54,7 @@ class EstimateTable(TableResult):
         n_means: int | None = None,
         about: Sequence[str] = (),
     ) -> None:
-        if not 0 < level < 1:
-            raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+        check_level(level)
         self._functions = functions
         self._n_means = n_means
         self._about = tuple(about)

@@ -45,13 +45,14 @@ def reduce_iteratively(
     """
     factors = [design.factors[f] for f in levels]
     exact = settings.probes == "exact"
+    total = float(design.n_obs) if design.weights is None else float(design.weights.sum())
     return _core.IterativeReduction(
         [factor.codes for factor in factors],
         [factor.n_levels for factor in factors],
         z=z,
         x=x,
         y=y,
-        noise=[column.noise(design.n_obs) for column in x],
+        noise=[column.noise(total) for column in x],
         terms=terms,
         sqrt_weights=None if design.weights is None else np.sqrt(design.weights),
         probes=0 if exact else int(settings.probes),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary
+from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, summands
 
 _UNSPACED = {"^", ":", "/"}
 _SYNTACTIC = re.compile(r"(?:[^\W\d_]|\.(?!\d))[\w.]*\Z")
@@ -29,6 +29,9 @@ def deparse(node: Node) -> str:
         return f'"{escaped}"'
     if isinstance(node, Unary):
         return node.operator + deparse(node.operand)
+    if isinstance(node, Binary) and node.operator in {"+", "-"}:
+        (_, first), *others = summands(node)
+        return deparse(first) + "".join(f" {sign} {deparse(part)}" for sign, part in others)
     if isinstance(node, Binary):
         space = "" if node.operator in _UNSPACED else " "
         return f"{deparse(node.left)}{space}{node.operator}{space}{deparse(node.right)}"

@@ -12,7 +12,18 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.errors import FormulaError
 from mlmfast.language.deparse import deparse
-from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, parse
+from mlmfast.language.syntax import (
+    Binary,
+    Call,
+    Name,
+    Node,
+    Number,
+    Paren,
+    Text,
+    Unary,
+    parse,
+    summands,
+)
 from mlmfast.language.transforms import TRANSFORMS, Constant, Options
 
 OneArgument: TypeAlias = Callable[[FloatArray], FloatArray]
@@ -98,6 +109,8 @@ def data_parts(node: Node) -> tuple[Node, ...]:
         has_options = node.function in TRANSFORMS or node.function in FACTOR_OPTIONS
         is_math = mathematical(node.function) is not None
         return node.arguments[:1] if has_options or is_math else node.arguments
+    if isinstance(node, Binary) and node.operator in {"+", "-"}:
+        return tuple(part for _, part in summands(node))
     if isinstance(node, Binary):
         return (node.left, node.right)
     if isinstance(node, Unary):

@@ -70,6 +70,23 @@ class Call:
 
 Node: TypeAlias = Name | Number | Text | Unary | Binary | Paren | Call
 
+
+def summands(node: Node) -> list[tuple[str, Node]]:
+    """A sum's parts from the left, each with the sign before it; hundreds nest as deeply.
+
+    Examples
+    --------
+    >>> [(sign, part.name) for sign, part in summands(parse("a + b - c"))]
+    [('+', 'a'), ('+', 'b'), ('-', 'c')]
+    """
+    out: list[tuple[str, Node]] = []
+    while isinstance(node, Binary) and node.operator in {"+", "-"}:
+        out.append((node.operator, node.right))
+        node = node.left
+    out.append(("+", node))
+    return out[::-1]
+
+
 # Binding strength to the left and to the right; a right-associative operator is weaker rightwards.
 _BINARY = {
     "~": (1, 2),

@@ -12,7 +12,18 @@ from functools import lru_cache
 from mlmfast.errors import FormulaError
 from mlmfast.language.deparse import deparse
 from mlmfast.language.functions import check_functions
-from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, parse
+from mlmfast.language.syntax import (
+    Binary,
+    Call,
+    Name,
+    Node,
+    Number,
+    Paren,
+    Text,
+    Unary,
+    parse,
+    summands,
+)
 
 
 @dataclass(frozen=True)
@@ -105,13 +116,11 @@ class _Algebra:
         return []
 
     def _operation(self, node: Binary) -> list[int]:
-        if node.operator == "-":
-            return self._difference(node)
+        if node.operator in {"+", "-"}:
+            return self._sum(node)
         if node.operator == "^":
             return self._power(node)
         left, right = self.expand(node.left), self.expand(node.right)
-        if node.operator == "+":
-            return _unique(left + right)
         if not left or not right:
             raise FormulaError(f"{deparse(node)}: {node.operator!r} needs a variable on both sides")
         if node.operator == ":":
@@ -125,10 +134,15 @@ class _Algebra:
             return _products(left, [joint])
         return _unique(left + _products([joint], right))
 
-    def _difference(self, node: Binary) -> list[int]:
-        left = self.expand(node.left)
-        removed = self._removed(node.right)
-        return [mask for mask in left if mask not in removed]
+    def _sum(self, node: Binary) -> list[int]:
+        masks: dict[int, None] = {}
+        for sign, part in summands(node):
+            if sign == "+":
+                masks.update(dict.fromkeys(self.expand(part)))
+                continue
+            for mask in self._removed(part):
+                masks.pop(mask, None)
+        return list(masks)
 
     def _removed(self, node: Node) -> list[int]:
         self._adding = not self._adding

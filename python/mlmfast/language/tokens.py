@@ -10,6 +10,10 @@ from mlmfast.errors import FormulaError
 TokenKind: TypeAlias = Literal["name", "quoted", "number", "text", "operator", "end"]
 
 
+#: Characters of a formula that a complaint repeats.
+_LONGEST = 160
+
+
 class Token(NamedTuple):
     """A piece of the text; `position` counts characters from 0."""
 
@@ -86,4 +90,9 @@ def at(text: str, position: int) -> str:
     >>> at("y ~ x", 4)
     "formula 'y ~ x', character 5"
     """
+    if len(text) > _LONGEST:
+        first = max(0, position - _LONGEST // 2)
+        shown = text[first : first + _LONGEST]
+        before, after = "..." if first else "", "..." if first + _LONGEST < len(text) else ""
+        return f"formula '{before}{shown}{after}', character {position + 1}"
     return f"formula {text!r}, character {position + 1}"

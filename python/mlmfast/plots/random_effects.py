@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from mlmfast.arrays import FloatArray
+from mlmfast.confidence_level import check_level
 from mlmfast.errors import ModelError
 from mlmfast.grouping_names import known_group
 from mlmfast.marginal_covariance import columns_at
@@ -25,8 +26,7 @@ _MOST_ARROWS = 300
 
 def caterpillar_plot(fit: LMMResult, group: str | None, level: float) -> NDArray[np.object_]:
     """See `Plots.caterpillar`."""
-    if not 0 < level < 1:
-        raise ModelError(f"level is {level}; it must lie between 0 and 1, such as 0.95")
+    check_level(level)
     group = _group(fit, group)
     means, covariances = fit.ranef[group], fit.ranef_cov[group]
     variances = np.array([np.diag(covariances[label]) for label in means.index])

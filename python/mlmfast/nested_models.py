@@ -1,0 +1,139 @@
+"""Whether one fitted model is a special case of another, as a likelihood-ratio test needs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mlmfast.arrays import FloatArray
+    from mlmfast.record import FitRecord, TermRecord
+    from mlmfast.result import LMMResult
+
+#: Structures that contain a structure, at the edge of their space at the least; "" stands for
+#: independent residuals of one variance. What is not listed is not known to be nested.
+_CONTAINED_IN: dict[str, tuple[str, ...]] = {
+    "": ("homdiag", "cs", "ar1", "ad", "hf", "car1", "sp_exp", "sp_gau", "sp_pow", "sp_sph"),
+    "homdiag": ("", "diag", "sp_matern"),
+    "diag": ("csh", "ar1h", "adh", "un", "fa"),
+    "cs": ("csh", "toep", "hf"),
+    "ar1": ("ar1h", "arma11", "ad"),
+    "arma11": ("toep",),
+    "toep": ("toeph",),
+    "ad": ("adh",),
+    "ar1h": ("toeph", "adh"),
+    "csh": ("toeph",),
+    "toeph": ("us",),
+    "adh": ("us",),
+    "hf": ("us",),
+    "un": ("us",),
+    "fa": ("us",),
+    "car1": ("sp_exp",),
+    "sp_exp": ("car1",),
+}
+#: Structures that contain those with a smaller number.
+_MORE_WITH_NUMBER = ("toep", "toeph", "un", "fa", "ad", "adh")
+_CALL = re.compile(r"\s*(\w+)\s*\(([^|]*)\|([^,)]*)(?:,\s*([\d.]+)\s*)?\)\s*")
+#: Share of a column of X that may lie outside the other's columns.
+_OUTSIDE = 1e-8
+
+
+def are_nested(small: LMMResult, large: LMMResult) -> bool:
+    """Whether the model of ``small`` is known to be a special case of that of ``large``."""
+    mine, its = small._record, large._record
+    scales = ["" if r.residual_scale is None else r.residual_scale.text for r in (mine, its)]
+    # Ratios of 1 and exponents of 0 are no scale at all.
+    if not _fixed_are_nested(small, large) or scales[0] not in {"", scales[1]}:
+        return False
+    own = _residual_call(mine)
+    left = [
+        term
+        for term in mine.terms
+        if not any(_term_is_within(mine, term, its, other) for other in its.terms)
+    ]
+    other = _residual_call(its)
+    if own[0] == "" and len(left) == 1 and left[0].names == ("(Intercept)",):
+        # A random intercept is compound symmetry within its groups.
+        if mine.groups[left[0].group].name != other[2].split("/")[-1].strip():
+            return False
+        own, left = ("cs", other[1], other[2], None), []
+    return not left and _call_is_within(own, other)
+
+
+def _residual_call(record: FitRecord) -> tuple[str, str, str, float | None]:
+    """Structure, visits, subjects and number of the residual covariance."""
+    if record.residual is None:
+        return "", "", "", None
+    found = _CALL.fullmatch(record.residual.text)
+    if found is None:
+        return record.residual.text, "", "", None
+    word, visit, subject, number = found.groups()
+    value = None if number is None else float(number)
+    return word, visit.strip(), subject.strip(), value
+
+
+def _call_is_within(
+    own: tuple[str, str, str, float | None], other: tuple[str, str, str, float | None]
+) -> bool:
+    if own == other:
+        return True
+    if own[0] and own[1:3] != other[1:3]:
+        # The same covariance in every arm is a special case of one by arm.
+        by_arm = "/" in other[2] and other[2].split("/")[-1].strip() == own[2]
+        if own[1] != other[1] or not by_arm:
+            return False
+    if own[0] == other[0]:
+        if own[0] not in _MORE_WITH_NUMBER:
+            return own[3] == other[3]
+        return (own[3] or np.inf) <= (other[3] or np.inf)
+    return other[0] in containing(own[0]) and (other[3] is None or own[0] in {"", "homdiag"})
+
+
+def _term_is_within(
+    record: FitRecord, term: TermRecord, other_record: FitRecord, other: TermRecord
+) -> bool:
+    same = record.groups[term.group].name == other_record.groups[other.group].name
+    if not same or not set(term.names) <= set(other.names):
+        return False
+    if term.structure == other.structure or len(term.names) == 1:
+        return True
+    return other.structure in containing(term.structure)
+
+
+def containing(keyword: str) -> set[str]:
+    """All structures known to contain one.
+
+    Examples
+    --------
+    >>> sorted(containing("ar1h"))
+    ['adh', 'toeph', 'us']
+    """
+    found: set[str] = set()
+    todo = [keyword]
+    while todo:
+        for name in _CONTAINED_IN.get(todo.pop(), ()):
+            if name not in found:
+                found.add(name)
+                todo.append(name)
+    return found
+
+
+def _fixed_are_nested(small: LMMResult, large: LMMResult) -> bool:
+    """Whether the columns of one X lie in the span of the other's."""
+    mine, its = small._record, large._record
+    names = [[r.x_names[j] for j in r.kept] for r in (mine, its)]
+    if set(names[0]) <= set(names[1]) or small._source is None or large._source is None:
+        return set(names[0]) <= set(names[1])
+    X, own = _columns(large), _columns(small)
+    if X.shape[1] == 0:
+        return not own.size
+    q, _ = np.linalg.qr(X / np.sqrt((X**2).sum(axis=0)))
+    own = own / np.sqrt((own**2).sum(axis=0))
+    return bool(np.abs(own - q @ (q.T @ own)).max(initial=0.0) < _OUTSIDE)
+
+
+def _columns(fit: LMMResult) -> FloatArray:
+    assert fit._source is not None, "the caller looked"
+    return np.asarray(fit._source.design.fixed_matrix[:, list(fit._record.kept)])

@@ -1,0 +1,102 @@
+"""Arguments of wrong kinds are refused by name; what ended in tracebacks or warnings of NumPy."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import mlmfast as mlm
+from mlmfast.errors import ModelError, SpacingWarning
+
+from .fitting import fit_case
+
+F = "Reaction ~ Days + (Days | Subject)"
+
+
+@pytest.fixture(scope="module")
+def sleep():
+    return mlm.load_sleepstudy()
+
+
+@pytest.fixture(scope="module")
+def fit(sleep):
+    return mlm.lmm(F, sleep)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (3, "options is 3; give a dict"),
+        ("max_iter", "options is 'max_iter'; give a dict"),
+        ({"max_iter": "a"}, "option 'max_iter' is 'a'; a whole number from 1 on"),
+        ({"max_iter": 2.5}, "option 'max_iter' is 2.5; a whole number from 1 on"),
+        ({"max_iter": 0}, "option 'max_iter' is 0; a whole number from 1 on"),
+        ({"tolerance": -1}, "option 'tolerance' is -1; a positive number"),
+        ({"tolerance": float("nan")}, "option 'tolerance' is nan; a positive number"),
+    ],
+)
+def test_options(options, message, sleep):
+    with pytest.raises(ModelError, match=message):
+        mlm.lmm(F, sleep, options=options)
+
+
+@pytest.mark.parametrize("level", [[0.9, 0.95], "a", None, 0, 1.0])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda fit, level: fit.conf_int(level=level),
+        lambda fit, level: fit.covtest(level=level),
+        lambda fit, level: fit.predict(interval="confidence", level=level),
+        lambda fit, level: fit.robust().conf_int(level=level),
+    ],
+)
+def test_levels(ask, level, fit):
+    with pytest.raises(ModelError, match="must lie between 0 and 1"):
+        ask(fit, level)
+
+
+def test_the_only_random_effect_needs_no_name(sleep, fit):
+    one = mlm.lmm("Reaction ~ Days + (1 | Subject)", sleep)
+    named = one.test_variance("sd_(Intercept)|Subject", "mixture")
+    assert one.test_variance(method="mixture").pvalue == named.pvalue
+    with pytest.raises(ModelError, match="and the model has none"):
+        mlm.lmm("Reaction ~ Days", sleep).test_variance()
+    with pytest.raises(ModelError, match=r"several random effects; name one of sd_\(Intercept\)"):
+        fit.test_variance()
+
+
+@pytest.mark.parametrize("structure", ["cs", "csh", "ar1", "toep", "homdiag"])
+def test_ranova_tests_structured_terms_whole(structure, sleep):
+    data = sleep.assign(half=np.where(sleep.Days < 5, "early", "late"))
+    fit = mlm.lmm(f"Reaction ~ Days + {structure}(0 + half | Subject)", data)
+    table = fit.ranova()
+    assert len(table) == 2
+    without = mlm.lmm("Reaction ~ Days", data)
+    last = table.iloc[1]
+    assert last["LRT"] == pytest.approx(2 * (fit.llf - without.llf), abs=1e-7)
+    assert last["npar"] == without._record.n_parameters
+
+
+def test_a_constant_response_among_many(sleep):
+    Y = np.column_stack([sleep.Reaction, np.ones(len(sleep))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        batch = mlm.LMM(F, sleep).fit_many(Y)
+    assert batch.llf[0] == pytest.approx(mlm.lmm(F, sleep).llf)
+    assert batch.converged[0]
+
+
+def test_a_profile_whose_trials_go_far():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        limits = fit_case("oxboys_slope_ar1_reml").profile("covariance").conf_int()
+    assert (limits["lower"] <= limits["upper"]).all()
+
+
+def test_steps_of_unequal_length_are_said(sleep):
+    uneven = sleep.assign(time=np.array([1.5, 2, 4, 8, 9, 11, 12, 15, 16, 20])[sleep.Days])
+    with pytest.warns(SpacingWarning, match=r"'time' .* not equally spaced.*car1 \(sp_exp\)"):
+        ranks = mlm.lmm("Reaction ~ Days", uneven, residual="ar1(time | Subject)")
+    assert ranks.llf == mlm.lmm("Reaction ~ Days", sleep, residual="ar1(Days | Subject)").llf
+    # Halves of equal length are steps.
+    mlm.lmm("Reaction ~ Days", sleep.assign(time=sleep.Days / 2), residual="ar1(time | Subject)")
