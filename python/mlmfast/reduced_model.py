@@ -22,7 +22,7 @@ from mlmfast.covariance.scaled_covariance import ScaledCovariance, positive, sca
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.design import Design, RandomEffects
-from mlmfast.engine import relate_factors
+from mlmfast.engine import LARGEST_EXACT, Engine, relate_factors
 from mlmfast.errors import DataError, ModelError
 from mlmfast.iterative import (
     IterativeSettings,
@@ -43,10 +43,6 @@ from mlmfast.unit_covariances import (
     has_few_parameters,
 )
 from mlmfast.walked_series import WalkedSeries
-
-#: Random effects of the non-leading crossed factors up to which exact second derivatives of the
-#: criterion, which degrees of freedom need, cost no more than some seconds.
-LARGEST_EXACT = 3_000
 
 _Basis: TypeAlias = Literal["orthonormal", "scaled", "common"]
 
@@ -474,12 +470,12 @@ def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: fl
 def reduce_design(
     design: Design,
     responses: Sequence[FloatArray] | None = None,
-    engine: str | IterativeSettings | None = None,
+    engine: Engine = None,
 ) -> ReducedModel:
     """Reduce a design; ``responses`` (offset already subtracted) replace its own y.
 
-    ``engine`` is "crossed" to have nested factors treated as crossed ones, and the settings of the
-    iterative engine to have that one; by default the factors decide.
+    ``engine`` holds the settings of the crossed engine to have nested factors treated as crossed
+    ones, and those of the iterative engine to have that one; by default the factors decide.
 
     Raises
     ------

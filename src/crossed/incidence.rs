@@ -2,7 +2,6 @@
 
 use rayon::prelude::*;
 
-use super::tiled::Tiled;
 use crate::dense::{axpy, vectorised};
 
 /// Rows of blocks: for each leading unit the columns it meets, `q` values a column.
@@ -10,7 +9,7 @@ use crate::dense::{axpy, vectorised};
 pub struct Incidence {
     /// Unit u meets the places `first[u]..first[u + 1]`.
     pub first: Vec<usize>,
-    /// Column of each place, ascending within a unit.
+    /// Column of each place; within a unit in the order of elimination.
     pub columns: Vec<u32>,
     /// Per place, `q` values.
     pub values: Vec<f64>,
@@ -23,6 +22,13 @@ pub struct Incidence {
 }
 
 impl Incidence {
+    /// Takes the memory of all units and places at once.
+    pub(super) fn reserve(&mut self, n_units: usize, n_places: usize, q: usize) {
+        self.first.reserve_exact(n_units + 1);
+        self.columns.reserve_exact(n_places);
+        self.values.reserve_exact(n_places * q);
+    }
+
     /// Adds units.
     pub(super) fn append(&mut self, first: &[usize], columns: &[u32], values: &[f64]) {
         if self.first.is_empty() {
@@ -76,46 +82,6 @@ impl Incidence {
             .iter()
             .zip(&self.places[range])
             .map(|(&u, &place)| (u as usize, place))
-    }
-
-    /// out <- out + sign * sum over units of V'V for V in the pattern of N, `q` values a place.
-    pub fn add_products(&self, v: &[f64], q: usize, sign: f64, out: &mut Tiled) {
-        let bounds = out.bounds.clone();
-        let order = bounds[bounds.len() - 1];
-        let task = |(j, tiles): (usize, &mut Vec<Vec<f64>>)| {
-            let mut column = vec![0.0; order];
-            for c in bounds[j]..bounds[j + 1] {
-                column[c..].fill(0.0);
-                for (u, place) in self.meets(c) {
-                    let own = &v[place * q..(place + 1) * q];
-                    let end = self.first[u + 1];
-                    let below = self.columns[place..end].iter().zip(v[place * q..].chunks_exact(q));
-                    if q == 1 {
-                        for (row, value) in below {
-                            column[*row as usize] += own[0] * value[0];
-                        }
-                    } else {
-                        for (row, value) in below {
-                            let product: f64 = own.iter().zip(value).map(|(a, b)| a * b).sum();
-                            column[*row as usize] += product;
-                        }
-                    }
-                }
-                for (at, tile) in tiles.iter_mut().enumerate() {
-                    let (first, last) = (bounds[j + at], bounds[j + at + 1]);
-                    let n = last - first;
-                    let from = first.max(c);
-                    let at = (c - bounds[j]) * n + from - first;
-                    let target = &mut tile[at..at + last - from];
-                    axpy(sign, &column[from..last], target);
-                }
-            }
-        };
-        if out.columns.len() > 1 {
-            out.columns.par_iter_mut().enumerate().with_max_len(1).for_each(task);
-        } else {
-            out.columns.iter_mut().enumerate().for_each(task);
-        }
     }
 
     /// Sum over units of V'x: `x` holds `q` rows of `width` numbers a unit; one row a column of N.
