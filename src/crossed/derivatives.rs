@@ -9,6 +9,7 @@
 //! H is never taken as a difference from 1 / G: where a root of G is small, its rows come from K.
 
 use super::evaluation::{Factorisation, transposed_times, whiten_rows};
+use super::incidence::{fill, pairwise};
 use super::panels::Panels;
 use super::root::{apply_transposed, transpose};
 use super::{Reduction, RestLevel};
@@ -225,14 +226,16 @@ impl Factorisation<'_> {
         for (entry, gram) in entries.iter().zip(out.chunks_exact_mut(width * width)) {
             let (q, rows) = self.level_rows(entry.level, scores);
             let weight = -entry.weight();
-            for unit in rows.chunks_exact(q * width) {
+            let add = |u: usize, sum: &mut [f64]| {
+                let unit = &rows[block(u, q * width)];
                 let (a, b) = (&unit[block(entry.a, width)], &unit[block(entry.b, width)]);
                 for i in 0..width {
-                    let row = &mut gram[i * width..i * width + i + 1];
+                    let row = &mut sum[i * width..i * width + i + 1];
                     axpy(weight * a[i], &b[..=i], row);
                     axpy(weight * b[i], &a[..=i], row);
                 }
-            }
+            };
+            gram.copy_from_slice(&pairwise(rows.len() / (q * width), width * width, &add));
         }
         out
     }
@@ -364,11 +367,16 @@ impl Factorisation<'_> {
         let moved = weigh(entries, level_q, rows, width);
         let mut left = vec![0.0; rest.order() * columns];
         let mut r = if is_leading {
-            let one = |u: usize| -> Vec<f64> {
+            let one = |u: usize, out: &mut [f64]| {
                 let t = transpose(&reduction.t[block(u, q * q)], q);
-                transposed_times(&t, q, &moved[block(u, q * columns)], columns)
+                out.copy_from_slice(&transposed_times(
+                    &t,
+                    q,
+                    &moved[block(u, q * columns)],
+                    columns,
+                ));
             };
-            let scaled = super::incidence::gather(rest.leading_units, moved.len() * q, one);
+            let scaled = fill(rest.leading_units, q * columns, moved.len() * q, one);
             whiten_rows(&self.w, q, &scaled, columns)
         } else {
             let first = self.rest_level(entries[0].level).first_column;
@@ -404,19 +412,19 @@ impl Factorisation<'_> {
         let (q, own) = self.level_rows(entry.level, scores);
         let (_, other) = self.level_rows(entry.level, image);
         let columns = n_images * width;
-        let (mut last, mut before) = (0.0, 0.0);
-        let units = own.chunks_exact(q * width).zip(other.chunks_exact(q * columns));
-        for (u, x) in units {
+        let add = |unit: usize, sum: &mut [f64]| {
+            let (u, x) = (&own[block(unit, q * width)], &other[block(unit, q * columns)]);
             let x_of = |a: usize| &x[a * columns + at * width..][..width];
             let (u_a, u_b) = (&u[block(entry.a, width)], &u[block(entry.b, width)]);
             let (x_a, x_b) = (x_of(entry.a), x_of(entry.b));
-            last += u_a[width - 1] * x_b[width - 1] + u_b[width - 1] * x_a[width - 1];
+            sum[0] += u_a[width - 1] * x_b[width - 1] + u_b[width - 1] * x_a[width - 1];
             if width > 1 {
-                before += dot(&u_a[..width - 1], &x_b[..width - 1])
+                sum[1] += dot(&u_a[..width - 1], &x_b[..width - 1])
                     + dot(&u_b[..width - 1], &x_a[..width - 1]);
             }
-        }
-        (entry.weight() * last, entry.weight() * before)
+        };
+        let sums = pairwise(own.len() / (q * width), 2, &add);
+        (entry.weight() * sums[0], entry.weight() * sums[1])
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Reduction;
 use super::gram::Marginal;
-use super::incidence::gather;
+use super::incidence::{fill, pairwise};
 use super::panels::Panels;
 use super::root::{Root, apply_transposed, transpose};
 use crate::dense::{NotPositiveDefinite, add_outer, axpy, cholesky, invert_lower, solve_lower};
@@ -51,7 +51,7 @@ impl<'a> Factorisation<'a> {
         let mut cross = reduction.from_whitened(&w, &fd, width);
         axpy(1.0, &reduction.rest_data[fit], &mut cross);
         let mut gram = reduction.remainder[block(fit, width * width)].to_vec();
-        fd.chunks_exact(width).for_each(|row| add_outer(row, &mut gram));
+        axpy(1.0, &outer_sum(&fd, width), &mut gram);
 
         let roots: Vec<Root> = rest.levels.iter().map(|l| Root::new(&g[l.level], l.q)).collect();
         let lambda: Vec<Vec<f64>> = roots.iter().map(Root::lambda).collect();
@@ -65,9 +65,7 @@ impl<'a> Factorisation<'a> {
             logdet += a.logdet();
             let mut half = a.to_elimination(&solution, width);
             a.solve_lower(&mut half, width);
-            let mut down = vec![0.0; width * width];
-            half.chunks_exact(width).for_each(|row| add_outer(row, &mut down));
-            axpy(-1.0, &down, &mut gram);
+            axpy(-1.0, &outer_sum(&half, width), &mut gram);
             a.solve_upper(&mut half, width);
             solution = a.to_natural(half, width);
             Some(a)
@@ -84,12 +82,17 @@ impl<'a> Factorisation<'a> {
     /// Per leading unit, B' = T'L'^-1 x for the `q` rows x of `width` numbers.
     pub(super) fn unwhiten(&self, x: &[f64], width: usize) -> Vec<f64> {
         let q = self.reduction.rest.leading_q;
-        let one = |u: usize| -> Vec<f64> {
+        let one = |u: usize, out: &mut [f64]| {
             let mut rows = x[block(u, q * width)].to_vec();
             solve_upper(&self.w[block(u, q * q)], q, &mut rows, width);
-            transposed_times(&self.reduction.t[block(u, q * q)], q, &rows, width)
+            let t = &self.reduction.t[block(u, q * q)];
+            for (i, row) in rows.chunks_exact(width).enumerate() {
+                for (k, target) in out.chunks_exact_mut(width).enumerate() {
+                    axpy(t[i * q + k], row, target);
+                }
+            }
         };
-        gather(self.reduction.rest.leading_units, x.len() * q, one)
+        fill(self.reduction.rest.leading_units, q * width, x.len() * q, one)
     }
 
     /// Lambda of each rest level, row-major.
@@ -108,6 +111,11 @@ impl<'a> Factorisation<'a> {
     }
 }
 
+/// The sum of x x' over the rows of x, lower triangle.
+fn outer_sum(x: &[f64], width: usize) -> Vec<f64> {
+    pairwise(x.len() / width, width * width, &|k, sum| add_outer(&x[block(k, width)], sum))
+}
+
 fn all_transposed(roots: &[Root], matrices: &[Vec<f64>]) -> Vec<Vec<f64>> {
     matrices.iter().zip(roots).map(|(m, root)| transpose(m, root.q)).collect()
 }
@@ -122,12 +130,11 @@ impl Reduction {
     /// N'L'^-1 x for the `q` rows x of `width` numbers of each leading unit.
     pub(super) fn from_whitened(&self, w: &[f64], x: &[f64], width: usize) -> Vec<f64> {
         let (incidence, q) = (&self.incidence, self.rest.leading_q);
-        let one = |u: usize| -> Vec<f64> {
-            let mut own = x[block(u, q * width)].to_vec();
-            solve_upper(&w[block(u, q * q)], q, &mut own, width);
-            own
+        let one = |u: usize, own: &mut [f64]| {
+            own.copy_from_slice(&x[block(u, q * width)]);
+            solve_upper(&w[block(u, q * q)], q, own, width);
         };
-        let x = gather(self.rest.leading_units, x.len() * q, one);
+        let x = fill(self.rest.leading_units, q * width, x.len() * q, one);
         incidence.transposed_times(&incidence.values, q, &x, width)
     }
 }
@@ -139,7 +146,6 @@ fn leading_factors(
 ) -> Result<(Vec<f64>, f64), NotPositiveDefinite> {
     let q = reduction.rest.leading_q;
     let mut out = vec![0.0; reduction.t.len()];
-    let mut logdet = 0.0;
     for (t, w) in reduction.t.chunks_exact(q * q).zip(out.chunks_exact_mut(q * q)) {
         for i in 0..q {
             for j in 0..=i {
@@ -153,19 +159,21 @@ fn leading_factors(
             }
         }
         cholesky(w, q)?;
-        logdet += 2.0 * (0..q).map(|i| w[i * q + i].ln()).sum::<f64>();
     }
+    let add = |u: usize, sum: &mut [f64]| {
+        sum[0] += (0..q).map(|i| out[u * q * q + i * q + i].ln()).sum::<f64>();
+    };
+    let logdet = 2.0 * pairwise(reduction.rest.leading_units, 1, &add)[0];
     Ok((out, logdet))
 }
 
 /// L^-1 D for the `q` rows of `width` numbers of each unit.
 pub(super) fn whiten_rows(w: &[f64], q: usize, rows: &[f64], width: usize) -> Vec<f64> {
-    let one = |u: usize| -> Vec<f64> {
-        let mut own = rows[block(u, q * width)].to_vec();
-        solve_lower(&w[block(u, q * q)], q, &mut own, width);
-        own
+    let one = |u: usize, own: &mut [f64]| {
+        own.copy_from_slice(&rows[block(u, q * width)]);
+        solve_lower(&w[block(u, q * q)], q, own, width);
     };
-    gather(rows.len() / (q * width).max(1), rows.len() * q, one)
+    fill(rows.len() / (q * width).max(1), q * width, rows.len() * q, one)
 }
 
 /// x <- L'^-1 x for the lower triangular `q` x `q` L and the row-major x of `width` columns.

@@ -88,25 +88,22 @@ impl Incidence {
     #[must_use]
     pub fn transposed_times(&self, v: &[f64], q: usize, x: &[f64], width: usize) -> Vec<f64> {
         let n_columns = self.column_first.len() - 1;
-        let one = |c: usize| -> Vec<f64> {
-            let mut row = vec![0.0; width];
+        let one = |c: usize, row: &mut [f64]| {
             vectorised(|| {
                 for (u, place) in self.meets(c) {
                     for a in 0..q {
-                        axpy(v[place * q + a], &x[(u * q + a) * width..][..width], &mut row);
+                        axpy(v[place * q + a], &x[(u * q + a) * width..][..width], row);
                     }
                 }
             });
-            row
         };
-        gather(n_columns, self.columns.len() * q * width, one)
+        fill(n_columns, width, self.columns.len() * q * width, one)
     }
 
     /// V x by unit: `x` holds a row of `width` numbers for each column of N.
     #[must_use]
     pub fn times(&self, v: &[f64], q: usize, x: &[f64], width: usize) -> Vec<f64> {
-        let one = |u: usize| -> Vec<f64> {
-            let mut rows = vec![0.0; q * width];
+        let one = |u: usize, rows: &mut [f64]| {
             vectorised(|| {
                 for place in self.first[u]..self.first[u + 1] {
                     let from = &x[self.columns[place] as usize * width..][..width];
@@ -115,9 +112,8 @@ impl Incidence {
                     }
                 }
             });
-            rows
         };
-        gather(self.n_units(), self.columns.len() * q * width, one)
+        fill(self.n_units(), q * width, self.columns.len() * q * width, one)
     }
 }
 
@@ -136,4 +132,46 @@ pub(super) fn gather(
         .map(|k| (k * step..((k + 1) * step).min(n)).flat_map(&one).collect())
         .collect();
     parts.concat()
+}
+
+/// `size` numbers for each of `n` small tasks, which find them zero.
+pub(super) fn fill(
+    n: usize,
+    size: usize,
+    work: usize,
+    one: impl Fn(usize, &mut [f64]) + Sync + Send,
+) -> Vec<f64> {
+    let mut out = vec![0.0; n * size];
+    if size == 0 {
+        return out;
+    }
+    if work < 200_000 {
+        out.chunks_exact_mut(size).enumerate().for_each(|(k, own)| one(k, own));
+        return out;
+    }
+    let step = n.div_ceil(64).max(1);
+    out.par_chunks_mut(step * size).enumerate().with_max_len(1).for_each(|(part, chunk)| {
+        chunk.chunks_exact_mut(size).enumerate().for_each(|(k, own)| one(part * step + k, own));
+    });
+    out
+}
+
+/// Terms that are added one after the other.
+const LEAF: usize = 64;
+
+/// The sum over 0..n of what `add` adds to `size` numbers: in pairs, so that rounding errors do not
+/// grow with n, and in an order that n alone decides.
+pub(super) fn pairwise(n: usize, size: usize, add: &dyn Fn(usize, &mut [f64])) -> Vec<f64> {
+    fn part(first: usize, last: usize, size: usize, add: &dyn Fn(usize, &mut [f64])) -> Vec<f64> {
+        if last - first <= LEAF {
+            let mut sum = vec![0.0; size];
+            (first..last).for_each(|k| add(k, &mut sum));
+            return sum;
+        }
+        let middle = first + (last - first) / 2;
+        let mut sum = part(first, middle, size, add);
+        axpy(1.0, &part(middle, last, size, add), &mut sum);
+        sum
+    }
+    part(0, n, size, add)
 }

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::RestLevel;
 use super::evaluation::{Factorisation, transposed_times, unit_information};
 use super::gram::Marginal;
+use super::incidence::pairwise;
 use super::panels::Panels;
 use super::reach::Reach;
 use super::root::{Root, transpose};
@@ -34,9 +35,8 @@ impl Factorisation<'_> {
         out[rest.leading] = self.leading_information(inverse);
         for ((level, root), small) in rest.levels.iter().zip(&self.roots).zip(small) {
             let q = level.q;
-            let mut sum = small.clone();
-            for unit in level.first_block..level.first_block + level.n_units {
-                let b = structure.block_of[unit] as usize;
+            let add = |k: usize, sum: &mut [f64]| {
+                let b = structure.block_of[level.first_block + k] as usize;
                 let found = inverse.and_then(|v| Some((v, v.find(b, b)?)));
                 for i in (0..q).filter(|i| !root.is_small(*i)) {
                     for j in (0..q).filter(|j| !root.is_small(*j)) {
@@ -45,7 +45,9 @@ impl Factorisation<'_> {
                         sum[i * q + j] += (identity - own) / (root.s[i] * root.s[j]);
                     }
                 }
-            }
+            };
+            let mut sum = pairwise(level.n_units, q * q, &add);
+            axpy(1.0, small, &mut sum);
             // Back from eigenvector coordinates: Q H Q'.
             let half = multiply(&root.vectors, &sum, q);
             out[level.level] = multiply(&half, &transpose(&root.vectors, q), q);
@@ -193,10 +195,11 @@ impl Factorisation<'_> {
     fn leading_information(&self, inverse: Option<&Panels>) -> Vec<f64> {
         let reduction = self.reduction;
         let q = reduction.rest.leading_q;
-        let mut sum = vec![0.0; q * q];
-        for (t, l) in reduction.t.chunks_exact(q * q).zip(self.w.chunks_exact(q * q)) {
-            axpy(1.0, &unit_information(t, l, q), &mut sum);
-        }
+        let add = |u: usize, sum: &mut [f64]| {
+            let unit = block(u, q * q);
+            axpy(1.0, &unit_information(&reduction.t[unit.clone()], &self.w[unit], q), sum);
+        };
+        let mut sum = pairwise(reduction.rest.leading_units, q * q, &add);
         let Some(v) = inverse else { return sum };
         let structure = &*reduction.structure;
         let (lambda, b) = (self.lambdas(), self.cross_information());

@@ -13,6 +13,7 @@ use faer::linalg::triangular_solve::{
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
+use super::incidence::pairwise;
 use super::structure::{Structure, Update};
 use crate::dense::{NotPositiveDefinite, axpy, dot};
 
@@ -83,13 +84,11 @@ impl Panels {
     /// log|L L'| of a Cholesky factor.
     #[must_use]
     pub fn logdet(&self) -> f64 {
-        let mut sum = 0.0;
-        for s in 0..self.structure.len() {
-            let n = self.structure.width(s);
-            let panel = self.panel(s);
-            sum += (0..n).map(|i| panel[i * n + i].ln()).sum::<f64>();
-        }
-        2.0 * sum
+        let add = |s: usize, sum: &mut [f64]| {
+            let (n, panel) = (self.structure.width(s), self.panel(s));
+            sum[0] += (0..n).map(|i| panel[i * n + i].ln()).sum::<f64>();
+        };
+        2.0 * pairwise(self.structure.len(), 1, &add)[0]
     }
 
     /// The rows of x, one a column of `Z_2`, in order of elimination.
