@@ -204,8 +204,8 @@ impl Factorisation<'_> {
 
     /// D~ - K `g_2`, as residuals.
     fn rest_residual(&self, effects: &[f64], r: &[f64], width: usize) -> Vec<f64> {
-        let mut out = self.reduction.from_whitened(&self.w, r, width);
-        axpy(-1.0, &self.reduction.outside_gram(effects, width), &mut out);
+        let negative: Vec<f64> = effects.iter().map(|g| -g).collect();
+        let mut out = self.reduction.from_both(&self.w, r, &negative, width);
         // Only the data's own columns have a part outside the span of the leading factor.
         axpy(1.0, &self.reduction.rest_data[self.fit], &mut out);
         out
@@ -384,19 +384,19 @@ impl Factorisation<'_> {
             reduction.to_whitened(&self.w, &left, columns)
         };
         if let Some(factor) = &self.factor {
-            let mut cross = reduction.from_whitened(&self.w, &r, columns);
-            if !is_leading {
-                axpy(1.0, &reduction.outside_gram(&left, columns), &mut cross);
-            }
+            let cross = if is_leading {
+                reduction.from_whitened(&self.w, &r, columns)
+            } else {
+                reduction.from_both(&self.w, &r, &left, columns)
+            };
             let inner = apply_transposed(rest, &self.lambdas(), &cross, columns);
             let solved = factor.solve(&inner, columns);
             let effects = apply_transposed(rest, &self.lambdas_transposed(), &solved, columns);
             axpy(-1.0, &reduction.to_whitened(&self.w, &effects, columns), &mut r);
             axpy(-1.0, &effects, &mut left);
         }
-        let mut out = reduction.from_whitened(&self.w, &r, columns);
-        axpy(1.0, &reduction.outside_gram(&left, columns), &mut out);
-        Scores { leading: self.unwhiten(&r, columns), rest: out }
+        let rest = reduction.from_both(&self.w, &r, &left, columns);
+        Scores { leading: self.unwhiten(&r, columns), rest }
     }
 
     /// (E U)'X summed over units: the last column of each entry apart from those before it.

@@ -127,15 +127,31 @@ impl Reduction {
         whiten_rows(w, q, &incidence.times(&incidence.values, q, x, width), width)
     }
 
-    /// N'L'^-1 x for the `q` rows x of `width` numbers of each leading unit.
-    pub(super) fn from_whitened(&self, w: &[f64], x: &[f64], width: usize) -> Vec<f64> {
+    /// N'L'^-1 r for the `q` rows r of `width` numbers of each leading unit.
+    pub(super) fn from_whitened(&self, w: &[f64], r: &[f64], width: usize) -> Vec<f64> {
         let (incidence, q) = (&self.incidence, self.rest.leading_q);
+        let x = self.solve_units(w, r, width);
+        incidence.transposed_times(&incidence.values, q, &x, width)
+    }
+
+    /// N'L'^-1 r + M x, with M = `Z_2`'`Z_2` - N'N and a row of x a column of `Z_2`.
+    pub(super) fn from_both(&self, w: &[f64], r: &[f64], x: &[f64], width: usize) -> Vec<f64> {
+        let (incidence, q) = (&self.incidence, self.rest.leading_q);
+        let mut inside = self.solve_units(w, r, width);
+        axpy(-1.0, &incidence.times(&incidence.values, q, x, width), &mut inside);
+        let mut out = incidence.transposed_times(&incidence.values, q, &inside, width);
+        axpy(1.0, &self.gram.multiply(&self.rest, x, width), &mut out);
+        out
+    }
+
+    /// L'^-1 r.
+    fn solve_units(&self, w: &[f64], r: &[f64], width: usize) -> Vec<f64> {
+        let q = self.rest.leading_q;
         let one = |u: usize, own: &mut [f64]| {
-            own.copy_from_slice(&x[block(u, q * width)]);
+            own.copy_from_slice(&r[block(u, q * width)]);
             solve_upper(&w[block(u, q * q)], q, own, width);
         };
-        let x = fill(self.rest.leading_units, q * width, x.len() * q, one);
-        incidence.transposed_times(&incidence.values, q, &x, width)
+        fill(self.rest.leading_units, q * width, r.len() * q, one)
     }
 }
 

@@ -7,7 +7,7 @@ use super::panels::Panels;
 use super::root::{Root, transpose};
 use super::rows::{Reader, sort_rows};
 use super::{Reduction, Rest};
-use crate::dense::{axpy, cholesky, multiply, solve_lower, vectorised};
+use crate::dense::{axpy, cholesky, dot, multiply, solve_lower, vectorised};
 use crate::reduction::block;
 
 /// Tasks that a pass over all columns is cut into.
@@ -57,22 +57,23 @@ impl RestGram {
     /// `Z_2`'`Z_2` x for the row-major x of `width` columns.
     #[must_use]
     pub fn multiply(&self, rest: &Rest, x: &[f64], width: usize) -> Vec<f64> {
-        let one = |unit: usize| -> Vec<f64> {
-            let q = rest.columns_of(unit).len();
-            let mut rows = vec![0.0; q * width];
-            for (other, values) in self.of(unit) {
-                let columns = rest.columns_of(other);
-                let n = columns.len();
-                for i in 0..q {
-                    for (j, c) in columns.clone().enumerate() {
-                        let row = &mut rows[i * width..(i + 1) * width];
-                        axpy(values[i * n + j], &x[block(c, width)], row);
+        let mut out = Vec::with_capacity(x.len());
+        for level in &rest.levels {
+            let one = |unit: usize, rows: &mut [f64]| {
+                for (other, values) in self.of(level.first_block + unit) {
+                    let columns = rest.columns_of(other);
+                    let pairs = values.chunks_exact(columns.len());
+                    for (values, row) in pairs.zip(rows.chunks_exact_mut(width)) {
+                        for (value, c) in values.iter().zip(columns.clone()) {
+                            axpy(*value, &x[block(c, width)], row);
+                        }
                     }
                 }
-            }
-            rows
-        };
-        super::incidence::gather(rest.n_blocks(), self.values.len() * width, one)
+            };
+            let work = self.values.len() * width;
+            out.extend(super::incidence::fill(level.n_units, level.q * width, work, one));
+        }
+        out
     }
 }
 
@@ -115,18 +116,6 @@ fn read_pairs(
         }
     }
     out
-}
-
-impl Reduction {
-    /// M x, M = `Z_2`'`Z_2` - N'N, for the row-major x of `width` columns.
-    pub(super) fn outside_gram(&self, x: &[f64], width: usize) -> Vec<f64> {
-        let (incidence, q) = (&self.incidence, self.rest.leading_q);
-        let mut out = self.gram.multiply(&self.rest, x, width);
-        let along = incidence.times(&incidence.values, q, x, width);
-        let inside = incidence.transposed_times(&incidence.values, q, &along, width);
-        axpy(-1.0, &inside, &mut out);
-        out
-    }
 }
 
 /// The columns of K = `Z_2`'`Z_2` - sum of N'(I - W^-1)N.
@@ -204,7 +193,7 @@ impl<'a> Marginal<'a> {
             for (i, v) in own.chunks_exact(q).enumerate() {
                 let image = transposed_times(removed, q, v, 1);
                 for (j, other) in own.chunks_exact(q).enumerate() {
-                    out[i * n + j] -= crate::dense::dot(&image, other);
+                    out[i * n + j] -= dot(&image, other);
                 }
             }
         }
@@ -257,11 +246,10 @@ impl<'a> Marginal<'a> {
             let removed = &self.removed[block(u, q * q)];
             let v = &incidence.values[block(place, q)];
             for (a, o) in own.iter_mut().enumerate() {
-                *o = removed[block(a, q)].iter().zip(v).map(|(a, b)| a * b).sum();
+                *o = dot(&removed[block(a, q)], v);
             }
             for (row, value) in rows.zip(values.chunks_exact(q)) {
-                let product: f64 = own.iter().zip(value).map(|(a, b)| a * b).sum();
-                out[*row as usize * q_b + j] -= product;
+                out[*row as usize * q_b + j] -= dot(&own, value);
             }
         }
     }
@@ -326,12 +314,14 @@ impl<'a> Marginal<'a> {
                     panel[at * width + at_b] = p_r[0] * values[0] * p_b[0];
                 } else {
                     for i in 0..q_r {
-                        for (k, h) in half[..q_b].iter_mut().enumerate() {
-                            *h = (0..q_r).map(|r| p_r[r * q_r + i] * values[r * q_b + k]).sum();
+                        half.fill(0.0);
+                        for (r, row) in values.chunks_exact(q_b).enumerate() {
+                            axpy(p_r[r * q_r + i], row, &mut half[..q_b]);
                         }
-                        for j in 0..q_b {
-                            panel[(at + i) * width + at_b + j] =
-                                (0..q_b).map(|k| half[k] * p_b[k * q_b + j]).sum();
+                        let target = &mut panel[(at + i) * width + at_b..][..q_b];
+                        target.fill(0.0);
+                        for (h, row) in half.iter().zip(p_b.chunks_exact(q_b)) {
+                            axpy(*h, row, target);
                         }
                     }
                 }
