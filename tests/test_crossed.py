@@ -33,9 +33,9 @@ def crossed_frame(seed=5, n=400, n_subj=25, n_item=14, sd=(1.0, 0.6, 0.8, 0.5)):
     return pd.DataFrame(labels | {"x": x, "y": y, "w": rng.uniform(0.5, 2.0, n)})
 
 
-def reduction(formula, frame, engine=CrossedSettings(), **arguments):
+def reduction(formula, frame, engine=None, **arguments):
     model = mlm.LMM(formula, frame, **arguments)
-    return reduce_design(model.design, engine=engine)
+    return reduce_design(model.design, engine=engine or CrossedSettings())
 
 
 def random_theta(criterion, seed, scale=0.8):

@@ -232,9 +232,7 @@ def relate_factors(
         raise _crossed(design, levels, error.args[0]) from None
 
 
-def _cross(
-    design: Design, levels: tuple[int, ...], settings: CrossedSettings
-) -> _core.Crossing:
+def _cross(design: Design, levels: tuple[int, ...], settings: CrossedSettings) -> _core.Crossing:
     factors = [design.factors[f] for f in levels]
     effects = [sum(len(t.columns) for t in design.random if t.factor == f) for f in levels]
     crossing = _core.Crossing(

@@ -293,7 +293,7 @@ impl Factorisation<'_> {
     }
 }
 
-/// Adds x_a'A^-1 x_c for all pairs of vectors over the same ascending blocks.
+/// Adds x'A^-1 y for all pairs of vectors over the same ascending blocks.
 fn add_products(x: &[Weights], inverse: &Panels, out: &mut [f64]) {
     let q = x.len();
     let blocks = &x[0].blocks;

@@ -205,7 +205,7 @@ impl Factorisation<'_> {
     /// D~ - K `g_2`, as residuals.
     fn rest_residual(&self, effects: &[f64], r: &[f64], width: usize) -> Vec<f64> {
         let negative: Vec<f64> = effects.iter().map(|g| -g).collect();
-        let mut out = self.reduction.from_both(&self.w, r, &negative, width);
+        let mut out = self.reduction.marginal_cross(&self.w, r, &negative, width);
         // Only the data's own columns have a part outside the span of the leading factor.
         axpy(1.0, &self.reduction.rest_data[self.fit], &mut out);
         out
@@ -381,21 +381,21 @@ impl Factorisation<'_> {
         } else {
             let first = self.rest_level(entries[0].level).first_column;
             left[first * columns..first * columns + moved.len()].copy_from_slice(&moved);
-            reduction.to_whitened(&self.w, &left, columns)
+            reduction.whitened_product(&self.w, &left, columns)
         };
         if let Some(factor) = &self.factor {
             let cross = if is_leading {
-                reduction.from_whitened(&self.w, &r, columns)
+                reduction.unwhitened_cross(&self.w, &r, columns)
             } else {
-                reduction.from_both(&self.w, &r, &left, columns)
+                reduction.marginal_cross(&self.w, &r, &left, columns)
             };
             let inner = apply_transposed(rest, &self.lambdas(), &cross, columns);
             let solved = factor.solve(&inner, columns);
             let effects = apply_transposed(rest, &self.lambdas_transposed(), &solved, columns);
-            axpy(-1.0, &reduction.to_whitened(&self.w, &effects, columns), &mut r);
+            axpy(-1.0, &reduction.whitened_product(&self.w, &effects, columns), &mut r);
             axpy(-1.0, &effects, &mut left);
         }
-        let rest = reduction.from_both(&self.w, &r, &left, columns);
+        let rest = reduction.marginal_cross(&self.w, &r, &left, columns);
         Scores { leading: self.unwhiten(&r, columns), rest }
     }
 

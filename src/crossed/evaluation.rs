@@ -48,7 +48,7 @@ impl<'a> Factorisation<'a> {
         let (q, width) = (rest.leading_q, reduction.rank() + 1);
         let (w, mut logdet) = leading_factors(reduction, &g[rest.leading])?;
         let fd = whiten_rows(&w, q, &reduction.leading_data[fit], width);
-        let mut cross = reduction.from_whitened(&w, &fd, width);
+        let mut cross = reduction.unwhitened_cross(&w, &fd, width);
         axpy(1.0, &reduction.rest_data[fit], &mut cross);
         let mut gram = reduction.remainder[block(fit, width * width)].to_vec();
         axpy(1.0, &outer_sum(&fd, width), &mut gram);
@@ -72,7 +72,7 @@ impl<'a> Factorisation<'a> {
         };
         let effects = apply_transposed(rest, &all_transposed(&roots, &lambda), &solution, width);
         let mut r = fd;
-        axpy(-1.0, &reduction.to_whitened(&w, &effects, width), &mut r);
+        axpy(-1.0, &reduction.whitened_product(&w, &effects, width), &mut r);
         if !logdet.is_finite() {
             return Err(NotPositiveDefinite { pivot: 0 });
         }
@@ -122,20 +122,20 @@ fn all_transposed(roots: &[Root], matrices: &[Vec<f64>]) -> Vec<Vec<f64>> {
 
 impl Reduction {
     /// L^-1 N x by leading unit, for the x of `width` columns, a row a column of `Z_2`.
-    pub(super) fn to_whitened(&self, w: &[f64], x: &[f64], width: usize) -> Vec<f64> {
+    pub(super) fn whitened_product(&self, w: &[f64], x: &[f64], width: usize) -> Vec<f64> {
         let (incidence, q) = (&self.incidence, self.rest.leading_q);
         whiten_rows(w, q, &incidence.times(&incidence.values, q, x, width), width)
     }
 
     /// N'L'^-1 r for the `q` rows r of `width` numbers of each leading unit.
-    pub(super) fn from_whitened(&self, w: &[f64], r: &[f64], width: usize) -> Vec<f64> {
+    pub(super) fn unwhitened_cross(&self, w: &[f64], r: &[f64], width: usize) -> Vec<f64> {
         let (incidence, q) = (&self.incidence, self.rest.leading_q);
         let x = self.solve_units(w, r, width);
         incidence.transposed_times(&incidence.values, q, &x, width)
     }
 
     /// N'L'^-1 r + M x, with M = `Z_2`'`Z_2` - N'N and a row of x a column of `Z_2`.
-    pub(super) fn from_both(&self, w: &[f64], r: &[f64], x: &[f64], width: usize) -> Vec<f64> {
+    pub(super) fn marginal_cross(&self, w: &[f64], r: &[f64], x: &[f64], width: usize) -> Vec<f64> {
         let (incidence, q) = (&self.incidence, self.rest.leading_q);
         let mut inside = self.solve_units(w, r, width);
         axpy(-1.0, &incidence.times(&incidence.values, q, x, width), &mut inside);

@@ -261,10 +261,10 @@ impl<'a> Marginal<'a> {
         let mut out = Panels::zero(structure);
         let mut tasks = Vec::new();
         let (mut rest, mut first) = (&mut out.values[..], 0);
-        let target = structure.offset[structure.len()].div_ceil(TASKS);
-        for s in 0..structure.len() {
+        let target = structure.offset[structure.n_supernodes()].div_ceil(TASKS);
+        for s in 0..structure.n_supernodes() {
             if structure.offset[s + 1] - structure.offset[first] >= target
-                || s + 1 == structure.len()
+                || s + 1 == structure.n_supernodes()
             {
                 let size = structure.offset[s + 1] - structure.offset[first];
                 let (own, after) = rest.split_at_mut(size);

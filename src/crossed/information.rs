@@ -65,7 +65,7 @@ impl Factorisation<'_> {
                 let small: Vec<usize> = (0..root.q).filter(|&a| root.is_small(a)).collect();
                 match &self.factor {
                     _ if small.is_empty() => vec![0.0; root.q * root.q],
-                    None => self.marginal_sums(&marginal, level, root),
+                    None => Self::marginal_sums(&marginal, level, root),
                     Some(factor) => self.solved_sums(&marginal, factor, level, root, &small),
                 }
             })
@@ -73,7 +73,7 @@ impl Factorisation<'_> {
     }
 
     /// Where A is the identity H is K.
-    fn marginal_sums(&self, marginal: &Marginal, level: &RestLevel, root: &Root) -> Vec<f64> {
+    fn marginal_sums(marginal: &Marginal, level: &RestLevel, root: &Root) -> Vec<f64> {
         let q = root.q;
         let mut sum = vec![0.0; q * q];
         for unit in level.first_block..level.first_block + level.n_units {
@@ -206,9 +206,9 @@ impl Factorisation<'_> {
         let target = structure.n_values() / TASKS as f64;
         let mut tasks = Vec::new();
         let mut first = 0;
-        for s in 0..structure.len() {
+        for s in 0..structure.n_supernodes() {
             let held = (structure.offset[s + 1] - structure.offset[first]) as f64;
-            if held >= target || s + 1 == structure.len() {
+            if held >= target || s + 1 == structure.n_supernodes() {
                 tasks.push(first..s + 1);
                 first = s + 1;
             }

@@ -39,7 +39,7 @@ impl Panels {
     /// The zero matrix.
     #[must_use]
     pub fn zero(structure: &Arc<Structure>) -> Self {
-        let n = structure.offset[structure.len()];
+        let n = structure.offset[structure.n_supernodes()];
         Self { structure: Arc::clone(structure), values: vec![0.0; n] }
     }
 
@@ -88,7 +88,7 @@ impl Panels {
             let (n, panel) = (self.structure.width(s), self.panel(s));
             sum[0] += (0..n).map(|i| panel[i * n + i].ln()).sum::<f64>();
         };
-        2.0 * pairwise(self.structure.len(), 1, &add)[0]
+        2.0 * pairwise(self.structure.n_supernodes(), 1, &add)[0]
     }
 
     /// The rows of x, one a column of `Z_2`, in order of elimination.
@@ -153,7 +153,7 @@ impl Panels {
     /// x <- L^-1 x for the row-major x of `width` columns, in order of elimination.
     pub fn solve_lower(&self, x: &mut [f64], width: usize) {
         let mut product = Vec::new();
-        for s in 0..self.structure.len() {
+        for s in 0..self.structure.n_supernodes() {
             self.eliminate(s, x, width, &mut product);
         }
     }
@@ -161,7 +161,7 @@ impl Panels {
     /// x <- L'^-1 x for the row-major x of `width` columns, in order of elimination.
     pub fn solve_upper(&self, x: &mut [f64], width: usize) {
         let mut gathered = Vec::new();
-        for s in (0..self.structure.len()).rev() {
+        for s in (0..self.structure.n_supernodes()).rev() {
             self.substitute(s, x, width, &mut gathered);
         }
     }
@@ -282,7 +282,7 @@ impl Panels {
         let structure = &*self.structure;
         let n = structure.order();
         let mut out = vec![0.0; n * n];
-        for s in 0..structure.len() {
+        for s in 0..structure.n_supernodes() {
             let (width, panel) = (structure.width(s), self.panel(s));
             for (row, at) in structure.panel_rows(s) {
                 for column in structure.blocks(s).filter(|c| *c <= row) {

@@ -24,7 +24,7 @@ impl<'p> Reach<'p> {
             x: vec![0.0; structure.order() * width],
             width,
             buffer: Vec::new(),
-            is_marked: vec![false; structure.len()],
+            is_marked: vec![false; structure.n_supernodes()],
             visited: Vec::new(),
         }
     }

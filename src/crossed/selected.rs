@@ -44,7 +44,7 @@ impl Panels {
             invert_panel(&structure, s, own, &panel, &mut places, true);
         }
         let (pieces, others) = split_groups(&structure, &mut self.values);
-        let mut known: Vec<&[f64]> = vec![&[]; structure.len()];
+        let mut known: Vec<&[f64]> = vec![&[]; structure.n_supernodes()];
         for (s, values) in others {
             known[s] = values;
         }

@@ -104,7 +104,7 @@ impl Structure {
         let graph = Graph::new(crossing, rest, always)?;
         let tree = EliminationTree::new(rest, &graph, LARGEST)?;
         let supernodes = supernodes(rest, &graph, &tree);
-        let out = Self::new(rest, tree.order, supernodes, false);
+        let out = Self::new(rest, tree.order, &supernodes, false);
         (always || SPARSE_COST * out.operations < dense_operations(rest.order())).then_some(out)
     }
 
@@ -112,13 +112,13 @@ impl Structure {
     #[must_use]
     pub fn dense(rest: &Rest) -> Self {
         let order = (0..rest.n_blocks() as u32).collect();
-        Self::new(rest, order, vec![(0, Vec::new())], true)
+        Self::new(rest, order, &[(0, Vec::new())], true)
     }
 
     fn new(
         rest: &Rest,
         unit_of: Vec<u32>,
-        supernodes: Vec<(usize, Vec<u32>)>,
+        supernodes: &[(usize, Vec<u32>)],
         is_dense: bool,
     ) -> Self {
         let n = unit_of.len();
@@ -177,12 +177,12 @@ impl Structure {
     /// Values of all panels.
     #[must_use]
     pub fn n_values(&self) -> f64 {
-        self.offset[self.len()] as f64
+        self.offset[self.n_supernodes()] as f64
     }
 
     /// Number of supernodes.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn n_supernodes(&self) -> usize {
         self.height.len()
     }
 
@@ -260,7 +260,7 @@ impl Structure {
             {
                 stop += 1;
             }
-            let s = self.len();
+            let s = self.n_supernodes();
             self.supernode_of[start..stop].fill(s as u32);
             self.first_block.push(stop);
             let width = (self.first_column[stop] - self.first_column[start]) as usize;
@@ -279,7 +279,7 @@ impl Structure {
 
     fn list_updates(&mut self) {
         let mut found: Vec<(u32, Update)> = Vec::new();
-        for s in 0..self.len() {
+        for s in 0..self.n_supernodes() {
             let rows = self.rows(s);
             let mut begin = 0;
             while begin < rows.len() {
@@ -291,9 +291,9 @@ impl Structure {
                 begin = end;
             }
         }
-        self.first_update = vec![0; self.len() + 1];
+        self.first_update = vec![0; self.n_supernodes() + 1];
         found.iter().for_each(|(t, _)| self.first_update[*t as usize + 1] += 1);
-        for t in 0..self.len() {
+        for t in 0..self.n_supernodes() {
             self.first_update[t + 1] += self.first_update[t];
         }
         // Stable: ascending by the panel that updates.
@@ -313,7 +313,7 @@ impl Structure {
     }
 
     fn cut_subtrees(&mut self) {
-        let n = self.len();
+        let n = self.n_supernodes();
         let mut below: Vec<f64> = (0..n).map(|s| self.work(s)).collect();
         for s in 0..n {
             if let Some(parent) = self.parent(s) {
