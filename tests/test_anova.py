@@ -316,7 +316,7 @@ def test_refusals():
         fit.anova(ddf="satterthwait")
     with pytest.raises(ModelError, match="no term besides the intercept"):
         lmm("Yield ~ 1 + (1 | Block)", alfalfa("")).anova()
-    with pytest.raises(ModelError, match="a loaded fit holds none"):
+    with pytest.raises(ModelError, match="a loaded fit holds no rows"):
         mlm.load(fit.to_json()).anova()
     with pytest.raises(ModelError, match="one type of test"):
         fit.anova(1, 2)

@@ -390,7 +390,7 @@ def test_loaded_fits_answer_what_needs_no_rows():
     )
     with pytest.raises(ModelError, match="mean of the covariate 'Time'"):
         loaded.emmeans("Diet")
-    with pytest.raises(ModelError, match="a loaded fit holds none"):
+    with pytest.raises(ModelError, match="a loaded fit holds no rows"):
         loaded.emmeans("Diet", at=at, weights="proportional")
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import optimize
 
 import mlmfast as mlm
 from mlmfast.covariance_functions import CovarianceFunctions
@@ -253,3 +254,23 @@ BAD = {
 def test_refusals(model, arguments, message):
     with pytest.raises(ModelError, match=message):
         model.fit(**arguments)
+
+
+def test_a_meta_analysis_has_known_residual_variances():
+    """One row a study, its sampling variance known: REML of the variance between studies."""
+    rng = np.random.default_rng(8)
+    v = rng.uniform(0.05, 0.5, 14)
+    y = 0.3 + rng.normal(0.0, 0.6, 14) + rng.normal(0.0, np.sqrt(v))
+    studies = {"y": y, "study": [f"s{k}" for k in range(14)], "w": 1.0 / v}
+    fit = mlm.lmm("y ~ 1 + (1 | study)", studies, weights="w", hold={"Residual": 1.0})
+
+    def criterion(tau2):
+        w = 1.0 / (v + tau2)
+        r = y - (w @ y) / w.sum()
+        return 13 * np.log(2 * np.pi) - np.log(w).sum() + np.log(w.sum()) + w @ (r * r)
+
+    best = optimize.minimize_scalar(criterion, bounds=(0, 9), method="bounded")
+    assert fit.deviance == pytest.approx(best.fun, abs=1e-9)
+    tau2 = fit.varcorr["study"].iloc[0, 0]
+    assert tau2 == pytest.approx(best.x, rel=1e-4)
+    assert fit.bse.iloc[0] == pytest.approx(1.0 / np.sqrt((1.0 / (v + tau2)).sum()), rel=1e-12)

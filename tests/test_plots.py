@@ -76,6 +76,31 @@ def test_variogram_pools_many_distances(slopes):
     assert 2 <= len(ax.lines[0].get_ydata()) <= 4
 
 
+def test_effects_of_a_covariate_are_its_marginal_means(slopes):
+    (ax,) = slopes.plot.effects()
+    x, y = ax.lines[0].get_data()
+    np.testing.assert_array_equal(x, np.arange(10))
+    np.testing.assert_allclose(y, slopes.params["(Intercept)"] + slopes.params["Days"] * x)
+
+
+def test_effects_of_an_interaction_have_a_colour_a_level(sleepstudy):
+    data = sleepstudy.assign(half=np.where(sleepstudy["Days"] < 5, "first", "second"))
+    fit = mlm.lmm("Reaction ~ half * Days + (1 | Subject)", data)
+    (ax,) = fit.plot.effects(at={"Days": [0.0, 4.0]})
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["first", "second"]
+    means = fit.emmeans(["Days", "half"], at={"Days": [0.0, 4.0]}).frame
+    np.testing.assert_allclose(
+        np.concatenate([line.get_ydata() for line in ax.lines]), means["emmean"]
+    )
+    (ax,) = fit.plot.effects("half")
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["first", "second"]
+
+
+def test_profile_draws_the_parameters_asked_for(slopes):
+    axes = slopes.plot.profile("fixed")
+    assert [ax.get_xlabel() for ax in axes] == ["(Intercept)", "Days"]
+
+
 @pytest.mark.parametrize(
     ("draw", "error", "message"),
     [
@@ -84,6 +109,8 @@ def test_variogram_pools_many_distances(slopes):
         (lambda plot: plot.shrinkage(x="Days", y="Night"), ModelError, "'Night' is not both"),
         (lambda plot: plot.variogram("Night"), DataError, "no column 'Night'"),
         (lambda plot: plot.variogram("Subject"), DataError, "holds no numbers"),
+        (lambda plot: plot.effects("Dayz"), DataError, "did you mean 'Days'"),
+        (lambda plot: plot.effects(["Days", "Days"]), ModelError, "name one variable, or two"),
         (lambda plot: plot.residuals("odd"), ModelError, "'odd' are not known"),
     ],
 )

@@ -470,3 +470,28 @@ def test_more_parameters_than_rows():
     few = frame[frame["subject"].isin(sorted(frame["subject"].unique())[:3])]
     with pytest.raises(ModelError, match=r"has 13 parameters; found 3 subject"):
         mlm.lmm("y ~ 1", few.head(11), residual="fa(visit | subject, 3)")
+
+
+def test_several_factors_as_a_list_of_arrays():
+    groups = [np.repeat([0, 1], 5), np.tile([0, 1], 5)]
+    with pytest.raises(DataError, match=r"list of 2 arrays.*by a dict"):
+        mlm.LMM.from_arrays(np.arange(10.0), np.ones((10, 1)), groups=groups)
+
+
+def test_an_option_that_is_not_known_is_named(sleepstudy):
+    with pytest.raises(ModelError, match=r"unknown options: 'tol'; there are engine.*tolerance"):
+        mlm.lmm("Reaction ~ Days + (1 | Subject)", sleepstudy, options={"tol": 1e-9, "max_iter": 9})
+
+
+def test_a_start_of_the_wrong_shape_says_what_is_needed(sleepstudy):
+    with pytest.raises(ModelError, match=r"has shape \(1, 1\); its random effects take \(2, 2\)"):
+        mlm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy, start={"Subject": [[1.0]]})
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("KR", "kenward-roger"), ("sat", "satterthwaite"), ("KR2", "kenward-roger-2009")],
+)
+def test_degrees_of_freedom_by_another_programs_name(sleepstudy, written, meant):
+    with pytest.raises(ModelError, match=rf"did you mean '{meant}'\?"):
+        mlm.lmm("Reaction ~ Days + (1 | Subject)", sleepstudy, ddf=written)

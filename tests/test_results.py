@@ -10,6 +10,7 @@ from scipy import stats
 
 import mlmfast as mlm
 
+from .cases import data_of
 from .fitting import estimates, lmm
 from .problems import MODELS, Oracle, formula_of, group_labels, nested_frame
 
@@ -160,3 +161,27 @@ def test_one_row_of_model_figures(fit):
     found = row.select_dtypes("number").to_numpy().ravel()
     for value in (fit.llf, fit.aic, fit.bic, fit.nobs):
         assert np.any(np.isclose(found, value, rtol=1e-12))
+
+
+def test_an_interaction_by_lme4s_name_has_lme4s_labels():
+    data = data_of("pastes_nested_reml")
+    fit = mlm.lmm("strength ~ 1 + (1 | batch/cask)", data)
+    ours, theirs = fit.ranef["batch:cask"], fit.ranef["cask:batch"]
+    assert ours.index[0] == "A:a"
+    assert theirs.index[0] == "a:A"
+    assert theirs.loc["b:C", "(Intercept)"] == ours.loc["C:b", "(Intercept)"]
+    assert (
+        fit.ranef_cov["cask:batch"]["b:C"].iloc[0, 0]
+        == fit.ranef_cov["batch:cask"]["C:b"].iloc[0, 0]
+    )
+
+
+def test_responses_of_all_rows_serve_where_the_model_leaves_some_out(sleepstudy):
+    data = sleepstudy.copy()
+    data.loc[[3, 60], "Days"] = np.nan
+    model = mlm.LMM("Reaction ~ Days + (1 | Subject)", data)
+    Y = data["Reaction"].to_numpy()[:, None] * np.array([1.0, 2.0])
+    used = data["Days"].notna().to_numpy()
+    np.testing.assert_array_equal(model.fit_many(Y).llf, model.fit_many(Y[used]).llf)
+    with pytest.raises(mlm.DataError, match=r"\(178, n_fits\) is needed.*or 180 rows"):
+        model.fit_many(Y[:100])

@@ -97,6 +97,11 @@ def _by_factor(groups: Any) -> dict[str, Any]:
         return {}
     if isinstance(groups, Mapping):
         return {str(name): labels for name, labels in groups.items()}
+    if isinstance(groups, list | tuple) and groups and np.ndim(groups[0]) == 1:
+        raise DataError(
+            f"groups is a list of {len(groups)} arrays; name the factors by a dict, as in "
+            "groups={'school': labels, 'class': labels}"
+        )
     name = getattr(groups, "name", None)
     return {str(name) if name is not None else _ONE_FACTOR: groups}
 

@@ -162,8 +162,15 @@ def _fitted_rows(
     )
 
 
-def response_matrix(Y: Any, design: Design) -> list[FloatArray]:
+def response_matrix(Y: Any, design: Design, used: BoolArray | None = None) -> list[FloatArray]:
     """Columns of Y, contiguous, the offset subtracted.
+
+    Parameters
+    ----------
+    Y : shape (n_obs, n_fits), or with the rows that the model leaves out too.
+    design
+        The design.
+    used : shape (all rows,), the rows that the model uses; None where it uses all.
 
     Raises
     ------
@@ -176,10 +183,13 @@ def response_matrix(Y: Any, design: Design) -> list[FloatArray]:
         raise DataError("Y must be an array of numbers, one response a column") from None
     if matrix.ndim == 1:
         matrix = matrix[:, None]
+    if used is not None and matrix.ndim == 2 and matrix.shape[0] == used.size:
+        matrix = matrix[used]
     if matrix.ndim != 2 or matrix.shape[0] != design.n_obs or matrix.shape[1] == 0:
         raise DataError(
             f"Y has shape {matrix.shape}; ({design.n_obs}, n_fits) is needed, a row for each row "
             "the model uses"
+            + ("" if used is None else f", or {used.size} rows, one for each given")
         )
     if not np.isfinite(matrix).all():
         raise DataError("Y has missing or infinite values; every response needs all rows")

@@ -13,27 +13,51 @@ from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import AliasedWarning, ComparisonError, SingularFitWarning
+from mlmfast.report.html import tables_html
+from mlmfast.report.printed_frame import PrintedFrame
+from mlmfast.report.table_result import table_of
+from mlmfast.report.tables import Table
+from mlmfast.report.text import WIDE, notes_text, table_text, wrapped
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
 
+#: Characters of a name that leave the table within a line.
+_SHORT = 16
 
-class Comparison(pd.DataFrame):
+
+class Comparison(PrintedFrame):
     """A likelihood-ratio table; ``notes`` say what should be known when reading it.
 
     One row a fit, fewest parameters first, indexed by the fits' names. Columns ``npar``, ``AIC``,
     ``BIC``, ``logLik``, ``deviance``, ``Chisq``, ``Df``, ``Pr(>Chisq)``; the last three compare a
-    fit with the one above.
+    fit with the one above. Long names stand above the printed table, by number.
     """
 
-    _metadata = ["notes", "method"]  # noqa: RUF012 (what pandas asks of a subclass)
+    _metadata = ["title", "notes", "method"]  # noqa: RUF012 (what pandas asks of a subclass)
 
-    notes: tuple[str, ...]
     method: str
 
+    def _legend(self) -> list[str]:
+        """Names that would make the table too wide, by number."""
+        names = [str(name) for name in self.index]
+        if max(map(len, names)) <= _SHORT:
+            return []
+        return [wrapped(str(k), name, 4) for k, name in enumerate(names, 1)]
+
+    def _table(self) -> Table:
+        frame = pd.DataFrame(self)
+        if self._legend():
+            frame = frame.set_axis([str(k) for k in range(1, len(frame) + 1)])
+        return table_of(frame, "")
+
     def __repr__(self) -> str:
-        lines = [f"Likelihood-ratio tests of fits by {self.method}", pd.DataFrame(self).to_string()]
-        return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])
+        lines = [f"{self.title}:", *self._legend(), table_text(self._table(), WIDE)]
+        return "\n".join([*lines, *notes_text(self.notes)])
+
+    def _repr_html_(self) -> str:
+        table = table_of(pd.DataFrame(self), self.title)
+        return tables_html([table], tuple(f"Note: {note}" for note in self.notes))
 
 
 def compare(
@@ -90,6 +114,7 @@ def compare(
     notes += _notes(chosen, labels, table)
     out = Comparison(table)
     out.notes, out.method = tuple(notes), chosen[0]._record.method
+    out.title = f"Likelihood-ratio tests of fits by {out.method}"
     return out
 
 

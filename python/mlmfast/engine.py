@@ -107,7 +107,8 @@ def read_options(
         newton = NewtonOptions(**settings)
     except TypeError:
         known = ", ".join(["engine", *names, *NewtonOptions.__dataclass_fields__])
-        raise ModelError(f"options {sorted(options)} are not all known; known: {known}") from None
+        unknown = [repr(n) for n in settings if n not in NewtonOptions.__dataclass_fields__]
+        raise ModelError(f"unknown options: {', '.join(unknown)}; there are {known}") from None
     return chosen, newton
 
 

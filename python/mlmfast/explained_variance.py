@@ -17,6 +17,7 @@ from mlmfast.covariance_functions import check_engine
 from mlmfast.derived import AtEstimate, bootstrap_table, check_request, delta_table
 from mlmfast.errors import ModelError
 from mlmfast.reduced_model import structure_of
+from mlmfast.report.printed_frame import printed
 from mlmfast.unit_covariances import Directions
 
 if TYPE_CHECKING:
@@ -235,6 +236,11 @@ def _sum(parts: Sequence[Any]) -> Any:
 
 
 _FIGURES = {"icc": _icc, "nakagawa": _nakagawa, "rights-sterba": _rights_sterba}
+_TITLES = {
+    "icc": "Intraclass correlations",
+    "nakagawa": "R2 (Nakagawa, Johnson and Schielzeth)",
+    "rights-sterba": "R2 (Rights and Sterba)",
+}
 
 
 def explained(
@@ -276,11 +282,13 @@ def explained(
     compute = _FIGURES[figure]
     at = AtEstimate(source, record)
     found: Mapping[str, Any] = compute(_Estimated(at))
+    title = f"{_TITLES[figure]}, {100 * level:g} % intervals ({interval})"
     if interval == "delta":
-        return delta_table(at, found, level, "logit")
+        return printed(delta_table(at, found, level, "logit"), title)
 
     def statistic(batch: FitBatch) -> dict[str, Any]:
         return compute(_Batch(source, batch))
 
     boot = bootstrap(source, record, n, seed, statistic)
-    return bootstrap_table({k: v.value for k, v in found.items()}, boot.replicates, level)
+    values = {k: v.value for k, v in found.items()}
+    return printed(bootstrap_table(values, boot.replicates, level), title)

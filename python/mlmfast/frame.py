@@ -139,6 +139,11 @@ class Frame:
         return Frame(self._source, np.asarray(rows, dtype=bool))
 
     @property
+    def rows_used(self) -> BoolArray | None:
+        """Which rows of the user's frame these are; None for all of them."""
+        return self._rows
+
+    @property
     def index(self) -> pd.Index | None:
         """Index of the rows, where the user's frame is a pandas one."""
         index = self._source.index

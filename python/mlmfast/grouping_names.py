@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import TypeVar
 
 _Value = TypeVar("_Value")
@@ -26,17 +27,58 @@ def known_group(name: str, known: Collection[str]) -> str | None:
     return backwards if backwards in known else None
 
 
-class ByGroup(dict[str, _Value]):
-    """A dict by grouping factor in which ``d["b:a"]`` also finds ``"a:b"``.
+def backwards(label: str, n_parts: int) -> str:
+    """The label of an interaction's level, spelled from the inside out.
+
+    A label whose parts cannot be told, for a ``:`` within them, stays as it is.
 
     Examples
     --------
-    >>> ByGroup({"batch:cask": 3})["cask:batch"]
-    3
+    >>> backwards("A:a", 2), backwards("A:a:1", 2)
+    ('a:A', 'A:a:1')
     """
+    parts = label.split(":")
+    return ":".join(reversed(parts)) if len(parts) == n_parts else label
+
+
+class ByGroup(dict[str, _Value]):
+    """A dict by grouping factor in which ``d["b:a"]`` also finds ``"a:b"``, its levels likewise.
+
+    Parameters
+    ----------
+    values
+        By grouping factor.
+    respelled
+        Makes the value for the other spelling: takes the value and what to do with each label.
+
+    Examples
+    --------
+    >>> by_group = ByGroup({"batch:cask": {"A:a": 3}}, respelled_dict)
+    >>> by_group["batch:cask"], by_group["cask:batch"]
+    ({'A:a': 3}, {'a:A': 3})
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, _Value],
+        respelled: Callable[[_Value, Callable[[str], str]], _Value],
+    ) -> None:
+        super().__init__(values)
+        self._respelled = respelled
 
     def __missing__(self, name: str) -> _Value:
         group = known_group(name, self.keys()) if isinstance(name, str) else None
         if group is None:
             raise KeyError(f"{name!r}; grouping factors: {', '.join(self) or 'none'}")
-        return self[group]
+        return self._respelled(self[group], partial(backwards, n_parts=group.count(":") + 1))
+
+
+def respelled_dict(values: dict[str, _Value], spell: Callable[[str], str]) -> dict[str, _Value]:
+    """A dict by level with the labels spelled otherwise.
+
+    Examples
+    --------
+    >>> respelled_dict({"a": 1}, str.upper)
+    {'A': 1}
+    """
+    return {spell(label): value for label, value in values.items()}

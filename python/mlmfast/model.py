@@ -287,7 +287,8 @@ class LMM:
         Parameters
         ----------
         Y : shape (nobs, n_fits)
-            Responses for the rows used, one a column; the model's offset is subtracted from each.
+            Responses, one a column, for the rows used or for all rows of the data, of which those
+            that the model leaves out are left out; the model's offset is subtracted from each.
 
         Returns
         -------
@@ -297,7 +298,8 @@ class LMM:
         from mlmfast.batch import response_matrix
 
         method = _method(method)
-        responses = response_matrix(Y, self._design)
+        used = None if self._frame is None else self._frame.frame.rows_used
+        responses = response_matrix(Y, self._design, used)
         engine, settings = read_options(options)
         reduced = reduce_design(self._design, responses, engine)
         covariance = fit_covariance(reduced, method, settings)
@@ -549,7 +551,11 @@ def starting_theta(
         full = np.atleast_2d(np.asarray(start[group], dtype=np.float64))
         stretch = slice(first, taken[group])
         if full.shape[0] < taken[group] or full.shape[0] != full.shape[1]:
-            raise ModelError(f"the covariance matrix to start {group!r} from has the wrong shape")
+            size = sum(len(t.names) for t in reduced.design.random if t.factor == term.factor)
+            raise ModelError(
+                f"the covariance matrix to start {group!r} from has shape {full.shape}; its random "
+                f"effects take ({size}, {size})"
+            )
         k = np.linalg.inv(reduced.effects_map(int(position)))
         relative = k @ full[stretch, stretch] @ k.T / unit
         if not np.isfinite(relative).all() or np.linalg.eigvalsh(relative)[0] < -1e-8:

@@ -158,11 +158,18 @@ def check_identified(design: Design) -> None:
                 f"grouping factor {factor.name!r} has 1 level ({factor.labels[0]!r}); a random "
                 "effect needs at least 2"
             )
-        if factor.n_levels >= n:
+        if factor.n_levels >= n and _has_equal_variances(design):
             raise ModelError(
                 f"grouping factor {factor.name!r} has as many levels as there are rows ({n}); its "
-                "effects cannot be told from the residual: leave the term out"
+                "effects cannot be told from the residual (unless weights= differ, as in a "
+                "meta-analysis): leave the term out"
             )
+
+
+def _has_equal_variances(design: Design) -> bool:
+    """Whether residuals are independent with one variance, like effects with a level a row."""
+    weights = design.weights
+    return design.residual is None and (weights is None or bool((weights == weights[0]).all()))
 
 
 def _check_columns(design: Design) -> None:

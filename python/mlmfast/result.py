@@ -15,7 +15,7 @@ from mlmfast.certificate import Certificate
 from mlmfast.criterion import Criterion
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.grouping_names import ByGroup
+from mlmfast.grouping_names import ByGroup, respelled_dict
 from mlmfast.model_frame import ModelFrame
 from mlmfast.random_effects import ConditionalEffects, conditional_effects
 from mlmfast.record import FitRecord
@@ -533,14 +533,21 @@ class LMMResult:
 
     @cached_property
     def ranef(self) -> dict[str, pd.DataFrame]:
-        """BLUPs by grouping factor: the conditional means E(g | y), one row a level."""
+        """BLUPs by grouping factor: the conditional means E(g | y), one row a level.
+
+        Levels of an interaction ``"a:b"`` are labelled ``"a1:b1"``; under lme4's name of it,
+        ``ranef["b:a"]``, they are ``"b1:a1"``.
+        """
         return ByGroup(
             {
                 group.name: pd.DataFrame(
                     effects.mean, index=pd.Index(group.labels, name=group.name), columns=names
                 )
                 for group, names, effects in self._by_group()
-            }
+            },
+            lambda frame, spell: frame.rename(index=spell).rename_axis(
+                spell(str(frame.index.name))
+            ),
         )
 
     @cached_property
@@ -561,7 +568,8 @@ class LMMResult:
                     )
                 }
                 for group, names, effects in self._by_group()
-            }
+            },
+            respelled_dict,
         )
 
     @cached_property
@@ -1168,7 +1176,7 @@ class LMMResult:
     def _needs_source(self, what: str) -> FitSource:
         if self._source is None:
             raise ModelError(
-                f"{what} needs the rows of the data, and a loaded fit holds none; fit the model "
-                "again, or use predict(newdata)"
+                f"a loaded fit holds no rows of the data, from which {what} would be computed; fit "
+                "the model again, or use predict(newdata)"
             )
         return self._source

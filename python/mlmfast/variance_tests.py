@@ -20,8 +20,10 @@ from mlmfast.covariance_functions import check_engine
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.fit import fit_covariance
+from mlmfast.grouping_names import known_group
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduced_model import reduce_design
+from mlmfast.report.printed_frame import PrintedFrame, printed
 from mlmfast.restricted_lrt import exact_null_distribution
 from mlmfast.simulate import seed_sequence, simulate
 from mlmfast.submodels import deviance_of, without_effect
@@ -142,7 +144,7 @@ def variance_test(
     )
 
 
-def ranova(source: FitSource, record: FitRecord) -> pd.DataFrame:
+def ranova(source: FitSource, record: FitRecord) -> PrintedFrame:
     """Likelihood-ratio tests of leaving out each random effect in turn, as lmerTest's ``ranova``.
 
     Effects of a term with slopes are left out one at a time (its intercept stays), others whole.
@@ -171,7 +173,7 @@ def ranova(source: FitSource, record: FitRecord) -> pd.DataFrame:
         columns=["npar", "logLik", "LRT", "Df", "Pr(>Chisq)", "Pr(mixture)"],
     )
     table.insert(2, "AIC", -2.0 * table["logLik"] + 2.0 * table["npar"])
-    return table
+    return printed(table, f"Likelihood-ratio tests of random effects ({record.method})")
 
 
 def _find(design: Design, name: str) -> tuple[int, list[int]]:
@@ -190,7 +192,8 @@ def _find(design: Design, name: str) -> tuple[int, list[int]]:
         if len(terms) == 1:
             names.setdefault(group, (terms[0], list(range(len(design.random[terms[0]].names)))))
     squeezed = {"".join(key.split()): value for key, value in names.items()}
-    found = squeezed.get("".join(str(name).split()))
+    wanted = "".join(str(name).split())
+    found = squeezed.get(known_group(wanted, squeezed) or wanted)
     if found is not None:
         return found
     near = get_close_matches(str(name), names, n=1)

@@ -110,11 +110,40 @@ def method_of(ddf: str | float) -> DegreesOfFreedom:
     number = _number(ddf)
     if number is not None:
         return GivenNumber(number)
-    near = get_close_matches(str(ddf).lower(), METHODS, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near!r}?" if (near := _nearest(str(ddf))) else ""
     raise ModelError(
         f"ddf={ddf!r} is not known{hint} (available: {', '.join(METHODS)}, or a number)"
     )
+
+
+#: What other programs call the methods, in lower case without blanks, hyphens and brackets.
+_ELSEWHERE = {
+    "kr": "kenward-roger",
+    "ddfmkr": "kenward-roger",
+    "krlinear": "kenward-roger-linear",
+    "kr2": "kenward-roger-2009",
+    "kenwardroger2": "kenward-roger-2009",
+    "pbkrtest": "kenward-roger-expected",
+    "sat": "satterthwaite",
+    "lmertest": "satterthwaite",
+    "bw": "between-within",
+    "betwithin": "between-within",
+    "contain": "containment",
+    "resid": "residual",
+    "none": "asymptotic",
+    "z": "asymptotic",
+    "wald": "asymptotic",
+    "normal": "asymptotic",
+}
+
+
+def _nearest(name: str) -> str | None:
+    """The method that a name not known most likely means."""
+    plain = "".join(c for c in name.lower() if c.isalnum())
+    own = {"".join(c for c in method if c.isalnum()): method for method in METHODS}
+    known = {**_ELSEWHERE, **own}
+    near = get_close_matches(plain, known, n=1, cutoff=0.6)
+    return known[near[0]] if near else None
 
 
 def basis_of(rows: FittedRows | None, record: FitRecord, ddf: str) -> TestBasis:

@@ -6,11 +6,13 @@ takes ``ax`` where there is one panel. matplotlib is only imported when somethin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlmfast.plots.diagnostics import qq_plot, residual_plot, variogram_plot
+from mlmfast.plots.effects import effects_plot
 from mlmfast.plots.random_effects import caterpillar_plot, shrinkage_plot
 
 if TYPE_CHECKING:
@@ -82,6 +84,67 @@ class Plots:
         correlations; other kinds are standardised first.
         """
         return qq_plot(self._fit, kind, ax)
+
+    def effects(
+        self,
+        variables: str | Sequence[str] | None = None,
+        at: Mapping[str, Any] | None = None,
+        level: float = 0.95,
+        ax: Axes | None = None,
+    ) -> NDArray[np.object_]:
+        """Estimated marginal means of the fixed effects, with intervals.
+
+        Parameters
+        ----------
+        variables
+            One variable of the fixed part, or two as ``"time:arm"`` or a list: the covariate along
+            the axis, the other by colour. By default a panel for each term that no other contains.
+        at
+            Values of covariates and levels of factors, as `LMMResult.emmeans` takes them; other
+            covariates stand at their mean, other factors are averaged with equal weights.
+        level
+            Of the pointwise intervals.
+        ax
+            Where to draw, for one panel.
+
+        Raises
+        ------
+        DataError, ModelError
+            For a name that is not in the fixed part, more than two, or a model from arrays.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> [ax.get_xlabel() for ax in fit.plot.effects()]
+        ['Days']
+        """
+        return effects_plot(self._fit, variables, at, level, ax)
+
+    def profile(
+        self, which: str | Sequence[str] | None = None, level: float = 0.95
+    ) -> NDArray[np.object_]:
+        """Signed roots of the profile likelihood; straight lines where Wald intervals are right.
+
+        Computes `LMMResult.profile`, which takes many fits; to plot one you have, call its own
+        ``plot``.
+
+        Parameters
+        ----------
+        which
+            Names of parameters, "fixed", "covariance", or None for all, as `LMMResult.profile`.
+        level
+            Of the limits marked.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+        >>> [ax.get_xlabel() for ax in fit.plot.profile("sigma")]
+        ['sigma']
+        """
+        figure = self._fit.profile(which).plot(level=level)
+        return np.array([ax for ax in figure.axes if ax.get_visible()], dtype=object)
 
     def variogram(
         self, time: str, kind: str = "pearson", n_bins: int = 15, ax: Axes | None = None

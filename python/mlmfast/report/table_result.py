@@ -11,10 +11,12 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.report import numbers
 from mlmfast.report.tables import Table
-from mlmfast.report.text import table_text
+from mlmfast.report.text import WIDE, table_text
 
-_P_VALUES = frozenset({"p_value", "Pr(>F)", "Pr(>Chisq)"})
-_STATISTICS = frozenset({"statistic", "t_ratio", "z_ratio", "F value", "Chisq"})
+_P_VALUES = frozenset({"p_value", "Pr(>F)", "Pr(>Chisq)", "Pr(mixture)"})
+_STATISTICS = frozenset({"statistic", "t_ratio", "z_ratio", "F value", "Chisq", "LRT"})
+_CRITERIA = frozenset({"AIC", "AICc", "BIC", "logLik", "deviance"})
+_COUNTS = frozenset({"npar", "Df"})
 _ESTIMATES = frozenset({"emmean", "estimate"})
 _DEGREES = frozenset({"df", "NumDF", "DenDF", "num_df", "den_df"})
 
@@ -81,7 +83,7 @@ class TableResult:
         return [table_of(self.frame, self._title())]
 
     def __repr__(self) -> str:
-        parts = [table_text(table) for table in self._tables()]
+        parts = [table_text(table, WIDE) for table in self._tables()]
         return "\n\n".join(parts) + "".join(f"\n{note}" for note in self.notes)
 
     def _repr_html_(self) -> str:
@@ -128,6 +130,10 @@ def _numeric_cells(frame: pd.DataFrame, names: Sequence[Any]) -> list[list[str]]
             cells.append([numbers.p_value(value) for value in values])
         elif name in _STATISTICS:
             cells.append([numbers.statistic(value) for value in values])
+        elif name in _CRITERIA:
+            cells.append([numbers.number(value, 2) for value in values])
+        elif name in _COUNTS:
+            cells.append([numbers.number(value, 0) for value in values])
         elif name in _DEGREES:
             cells.append([_degrees(value) for value in values])
         else:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 from mlmfast.report.numbers import printable, width
 from mlmfast.report.tables import Table
 
 WIDTH = 80
+#: A table that stands alone may be this wide before a row takes two lines.
+WIDE = 100
 _GAP = "  "
 
 
@@ -31,6 +34,17 @@ def wrapped(label: str, text: str, indent: int) -> str:
     return "\n".join([*lines, line]).replace("\N{NO-BREAK SPACE}", " ")
 
 
+def notes_text(notes: Sequence[str]) -> list[str]:
+    """Lines of notes below a table, each marked as one.
+
+    Examples
+    --------
+    >>> notes_text(["fitted again by maximum likelihood"])
+    ['Note: fitted again by maximum likelihood']
+    """
+    return [fill(f"Note: {printable(note)}", WIDTH, subsequent_indent="  ") for note in notes]
+
+
 def facts_text(facts: Sequence[tuple[str, str]]) -> str:
     """Labelled texts one under the other.
 
@@ -44,8 +58,8 @@ def facts_text(facts: Sequence[tuple[str, str]]) -> str:
     return "\n".join(wrapped(label, text, indent) for label, text in facts)
 
 
-def table_text(table: Table) -> str:
-    """Align a table; a name too long for the line gets a line of its own.
+def table_text(table: Table, room: int = WIDTH) -> str:
+    """Align a table; a name too long for the ``room`` of a line gets a line of its own.
 
     Examples
     --------
@@ -58,7 +72,7 @@ def table_text(table: Table) -> str:
     cells = [[*map(printable, row), *[""] * (n - len(row))] for row in (table.header, *table.rows)]
     widths = [max(width(row[j]) for row in cells) for j in range(n)]
     numeric = sum(w + len(_GAP) for w in widths[table.n_labels :])
-    broken = _shorten(widths, table.n_labels, WIDTH - numeric)
+    broken = _shorten(widths, table.n_labels, room - numeric)
     lines: list[str] = [table.title + ":"] if table.title else []
     for row in cells:
         lines += _row_lines(row, widths, table.n_labels, broken)
