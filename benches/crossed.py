@@ -10,10 +10,11 @@ parameters; `schools_2k` and `schools_20k`, 20,000 and 200,000 pupils met twice 
 schools, 15 % of the times in a school next to their own, and `slopes_20k`, the same with slopes by
 school: sparse factors, whose time grows linearly with the schools. Every fit runs in a process of
 its own: from the data frame in memory to the result, the best of up to three runs, and the peak
-memory of the process above that of its data.
+memory of the process above that of its data and the program's modules.
 """
 
 import argparse
+import importlib
 import json
 import resource
 import subprocess
@@ -147,6 +148,7 @@ def measure(program: str, name: str) -> dict[str, float | str]:
     if program == "lme4":
         return measure_lme4(formula, frame)
     fit = {"mlmfast": fit_mlmfast, "glmm": fit_glmm}[program]
+    importlib.import_module(program)  # as lme4 is loaded before it is measured
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     best, spent, found = np.inf, 0.0, {}
     for _ in range(3):
