@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
+from mlmfast.engine import CrossedSettings
 from mlmfast.errors import ModelError, SingularFitWarning
 from mlmfast.reduced_model import reduce_design
 
@@ -32,9 +33,9 @@ def crossed_frame(seed=5, n=400, n_subj=25, n_item=14, sd=(1.0, 0.6, 0.8, 0.5)):
     return pd.DataFrame(labels | {"x": x, "y": y, "w": rng.uniform(0.5, 2.0, n)})
 
 
-def reduction(formula, frame, engine="crossed", **arguments):
+def reduction(formula, frame, engine=None, **arguments):
     model = mlm.LMM(formula, frame, **arguments)
-    return reduce_design(model.design, engine=engine)
+    return reduce_design(model.design, engine=engine or CrossedSettings())
 
 
 def random_theta(criterion, seed, scale=0.8):
@@ -193,7 +194,7 @@ def test_both_engines_take_the_same_derivatives(random_part):
     frame = nested_frame()
     theta = None
     results = []
-    for engine in ("nested", "crossed"):
+    for engine in ("nested", CrossedSettings()):
         reduced = reduction(f"y ~ x + z + {random_part}", frame, engine, weights="w")
         criterion = reduced.criterion("REML")
         theta = random_theta(criterion, 4) if theta is None else theta

@@ -1,5 +1,7 @@
 """The iterative engine: exact with exact traces, within its Monte Carlo error with random ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -356,18 +358,29 @@ def test_equations_that_do_not_converge_are_an_error_that_says_what_to_do():
     assert residual > 0
 
 
-def test_the_engine_is_chosen_by_the_memory_of_a_factorisation():
+def test_the_engine_is_chosen_by_the_memory_of_a_factorisation(monkeypatch):
     model = mlm.LMM("y ~ x + (1 + x | user) + (1 | item)", crossed_data())
-    assert crossed_size(model.design, (1, 0)).order == 60
-    assert isinstance(relate_factors(model.design, (1, 0)), _core.Crossing)
+    crossing = relate_factors(model.design, (1, 0))
+    assert isinstance(crossing, _core.Crossing)
+    assert crossing.order == 60
+    size = crossed_size(model.design, crossing)
+    assert size.order == 60
+    assert not is_too_large(size, 1e9)
+    assert is_too_large(size, 1e3)
+    assert is_too_large(replace(size, operations=3e12), 1e9)
+    monkeypatch.setattr("mlmfast.engine.available_memory", lambda: 1e3)
+    assert relate_factors(model.design, (1, 0)) == IterativeSettings()
+
+
+def test_a_sparse_design_of_any_size_is_factored():
     n = 50_000
     codes = np.arange(n) % 25_000
     wide = pd.DataFrame({"y": np.sin(np.arange(n)), "a": codes, "b": (codes * 7 + 3) % 24_989})
     wide.loc[n // 2 :, "b"] = wide["b"].to_numpy()[: n // 2][::-1]
     design = mlm.LMM("y ~ 1 + (1 | a) + (1 | b)", wide).design
-    assert is_too_large(crossed_size(design, (1, 0)), 1e12)
-    assert relate_factors(design, (1, 0)) == IterativeSettings()
-    assert is_too_large(crossed_size(model.design, (1, 0)), 1e3)
+    crossing = relate_factors(design, (1, 0))
+    assert isinstance(crossing, _core.Crossing)
+    assert crossing.schur == "sparse"
 
 
 def test_disconnected_parts_cost_no_accuracy():

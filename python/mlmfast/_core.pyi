@@ -125,9 +125,20 @@ class Reduction:
 @final
 class Crossing:
     def __new__(
-        cls, n_rows: int, codes: Sequence[CodeArray], n_units: Sequence[int]
+        cls,
+        n_rows: int,
+        codes: Sequence[CodeArray],
+        n_units: Sequence[int],
+        effects: Sequence[int],
+        schur: str,
     ) -> Crossing: ...
     def codes(self, level: int) -> CodeArray: ...
+    @property
+    def order(self) -> int: ...
+    @property
+    def schur(self) -> str: ...
+    @property
+    def cost(self) -> tuple[float, float]: ...
 
 @final
 class CrossedReduction:
@@ -156,6 +167,8 @@ class CrossedReduction:
     def bases(self) -> list[FloatArray]: ...
     @property
     def size(self) -> tuple[int, int]: ...
+    @property
+    def schur(self) -> str: ...
     @property
     def curvature(self) -> str: ...
     def evaluate(

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -23,17 +23,55 @@ if TYPE_CHECKING:
 
 #: Engines that can be asked for by ``options={"engine": ...}``.
 ENGINES = ("nested", "crossed", "iterative", "dense")
-#: Bytes of the crossed engine's evaluation above which the iterative engine takes over: a factor of
-#: order 18,000, minutes an evaluation.
+#: Forms of the crossed engine's factor that can be asked for by ``options={"schur": ...}``.
+SCHUR = ("cheaper", "dense", "sparse")
+#: Bytes of the crossed engine above which the iterative engine takes over.
 LARGEST_CROSSED = 6e9
+#: Operations of its evaluation above which it does: about a minute, a dense factor of order 12,600.
+MOST_OPERATIONS = 2e12
+#: Order up to which the exact second derivatives of the criterion, which degrees of freedom need,
+#: are formed by default, with dense matrices of this order: some seconds.
+LARGEST_EXACT = 3_000
+
+
+@dataclass(frozen=True)
+class CrossedSettings:
+    """Settings of the crossed engine.
+
+    Parameters
+    ----------
+    schur
+        How the matrix that remains of the factors but the leading one is factored: "dense",
+        "sparse" (supernodes in a fill-reducing order), or "cheaper", whichever takes less by the
+        counts of a symbolic factorisation.
+
+    Examples
+    --------
+    >>> CrossedSettings(schur="sparse").schur
+    'sparse'
+    """
+
+    schur: str = "cheaper"
+
+    def __post_init__(self) -> None:
+        if self.schur not in SCHUR:
+            raise ModelError(f"schur is {self.schur!r}; use 'cheaper', 'dense' or 'sparse'")
+
+
+_SETTINGS: dict[str, type[CrossedSettings] | type[IterativeSettings]] = {
+    "crossed": CrossedSettings,
+    "iterative": IterativeSettings,
+}
+#: An engine asked for; None leaves the choice to the model.
+Engine: TypeAlias = Literal["nested", "dense"] | CrossedSettings | IterativeSettings | None
 
 
 def read_options(
     options: NewtonOptions | Mapping[str, Any] | None,
-) -> tuple[str | IterativeSettings | None, NewtonOptions]:
+) -> tuple[Engine, NewtonOptions]:
     """The engine asked for (None: the model decides) and the settings of the iteration.
 
-    The iterative engine comes as its settings.
+    The crossed and the iterative engine come as their settings.
 
     Raises
     ------
@@ -42,8 +80,8 @@ def read_options(
 
     Examples
     --------
-    >>> read_options({"engine": "crossed", "max_iter": 50})[0]
-    'crossed'
+    >>> read_options({"engine": "crossed", "schur": "sparse", "max_iter": 50})[0]
+    CrossedSettings(schur='sparse')
     >>> read_options({"engine": "iterative", "probes": 60})[0]
     IterativeSettings(probes=60, seed=0)
     """
@@ -57,14 +95,22 @@ def read_options(
     settings = dict(options)
     engine = settings.pop("engine", None)
     if engine is not None and engine not in ENGINES:
-        raise ModelError(f"engine is {engine!r}; use 'nested', 'crossed', 'iterative' or 'dense'")
-    names = IterativeSettings.__dataclass_fields__
-    own = {name: settings.pop(name) for name in names if name in settings}
-    if own and engine != "iterative":
-        raise ModelError(
-            f"{' and '.join(own)} are options of the iterative engine; leave them out or add "
-            "'engine': 'iterative'"
-        )
+        known = "'nested', 'crossed', 'iterative' or 'dense'"
+        raise ModelError(f"engine is {engine!r}; use {known}")
+    # The engines without settings of their own stand for themselves.
+    chosen: Engine = engine if engine in {"nested", "dense"} else None
+    names: list[str] = []
+    for name, kind in _SETTINGS.items():
+        fields = kind.__dataclass_fields__
+        own = {field: settings.pop(field) for field in fields if field in settings}
+        if own and engine != name:
+            raise ModelError(
+                f"{' and '.join(own)} are options of the {name} engine; leave them out or add "
+                f"'engine': {name!r}"
+            )
+        if engine == name:
+            chosen = kind(**own)
+        names.extend(fields)
     try:
         newton = NewtonOptions(**settings)
     except TypeError:
@@ -72,7 +118,7 @@ def read_options(
         unknown = [repr(n) for n in settings if n not in NewtonOptions.__dataclass_fields__]
         raise ModelError(f"unknown options: {', '.join(unknown)}; there are {known}") from None
     check_settings(newton)
-    return IterativeSettings(**own) if engine == "iterative" else engine, newton
+    return chosen, newton
 
 
 def engine_name(model: ReducedModel) -> str:
@@ -87,7 +133,7 @@ def engine_name(model: ReducedModel) -> str:
         return "iterative"
     if isinstance(model.core, _core.CrossedReduction):
         exact = model.core.curvature == "exact"
-        return "crossed, dense Schur" + ("" if exact else ", average information")
+        return f"crossed, {model.core.schur} Schur" + ("" if exact else ", average information")
     return "nested elimination"
 
 
@@ -110,22 +156,20 @@ class CrossedSize:
     operations: float
 
 
-def crossed_size(design: Design, levels: tuple[int, ...]) -> CrossedSize:
-    """Memory and work of the crossed engine, from the numbers of levels and effects alone.
+def crossed_size(design: Design, crossing: _core.Crossing) -> CrossedSize:
+    """Memory and work of the crossed engine, from the nonzeros of its factor.
 
-    The factor, its inverse and the matrix they come from are held as dense triangles; the exact
-    second derivatives that degrees of freedom take need three times as much as the fit.
+    The factor and, for intervals of predictions, its inverse beside it, with the places of their
+    values; where they are formed, the matrices of the exact second derivatives; the data by cell.
     """
-    effects = [
-        design.factors[f].n_levels
-        * sum(len(term.columns) for term in design.random if term.factor == f)
-        for f in levels
-    ]
-    order = sum(effects) - max(effects, default=0)
     widest = max((len(term.columns) for term in design.random), default=0)
-    cells = float(design.n_obs) * max(len(levels) - 1, 1)
-    memory = 56.0 * order**2 + cells * (60.0 + 16.0 * widest**2)
-    return CrossedSize(order, memory, float(order) ** 3 + 50.0 * cells)
+    n_factors = len({term.factor for term in design.random})
+    cells = float(design.n_obs) * max(n_factors - 1, 1)
+    values, operations = crossing.cost
+    order = crossing.order
+    exact = 32.0 * order**2 if order <= LARGEST_EXACT else 0.0
+    memory = 20.0 * values + exact + cells * (60.0 + 16.0 * widest**2)
+    return CrossedSize(order, memory, operations + 50.0 * cells)
 
 
 def available_memory() -> float:
@@ -151,11 +195,11 @@ def is_too_large(size: CrossedSize, available: float) -> bool:
     >>> is_too_large(CrossedSize(5_000, 4.5e8, 1.25e11), 8e9)
     False
     """
-    return size.memory > min(LARGEST_CROSSED, available)
+    return size.memory > min(LARGEST_CROSSED, available) or size.operations > MOST_OPERATIONS
 
 
 def relate_factors(
-    design: Design, levels: tuple[int, ...], engine: str | IterativeSettings | None = None
+    design: Design, levels: tuple[int, ...], engine: Engine = None
 ) -> _core.Nesting | _core.Crossing | IterativeSettings | DenseParts:
     """The rows sorted by nested factors, or, where factors cross, the codes as they are.
 
@@ -169,9 +213,8 @@ def relate_factors(
     levels
         Positions of the grouping factors, outermost first.
     engine
-        "nested", "crossed", "dense" or the settings of the iterative engine to have it so; None
-        leaves the choice to the model and, where factors cross, to the memory that a factorisation
-        would take.
+        "nested", "dense" or the settings of the crossed or the iterative engine to have it so; None
+        leaves the choice to the model and, where factors cross, to what a factorisation would take.
 
     Raises
     ------
@@ -185,7 +228,7 @@ def relate_factors(
     if engine == "dense" or (engine is None and related):
         return dense_parts(design, levels, available_memory())
     if related:
-        name = "iterative" if isinstance(engine, IterativeSettings) else engine
+        name = next((n for n, kind in _SETTINGS.items() if isinstance(engine, kind)), engine)
         raise ModelError(
             f"the {name} engine has no relationship matrices (cov= of {related[0]!r}); leave "
             f"options={{'engine': {name!r}}} out"
@@ -194,8 +237,8 @@ def relate_factors(
     if isinstance(engine, IterativeSettings):
         _check_iterative(design)
         return engine
-    if engine == "crossed" and design.residual is None and factors:
-        return _core.Crossing(design.n_obs, codes, sizes)
+    if isinstance(engine, CrossedSettings) and design.residual is None and factors:
+        return _cross(design, levels, engine)
     if design.residual is not None:
         codes.append(design.residual.units)
         sizes.append(design.residual.n_units)
@@ -206,12 +249,31 @@ def relate_factors(
         )
     except _core.NotNested as error:
         if design.residual is None and engine is None:
-            if is_too_large(crossed_size(design, levels), available_memory()):
+            crossing = _cross(design, levels, CrossedSettings())
+            if is_too_large(crossed_size(design, crossing), available_memory()):
                 return IterativeSettings()
-            return _core.Crossing(design.n_obs, codes, sizes)
+            return crossing
         if engine is None:
             return dense_parts(design, levels, available_memory())
         raise _crossed(design, levels, error.args[0]) from None
+
+
+def _cross(design: Design, levels: tuple[int, ...], settings: CrossedSettings) -> _core.Crossing:
+    factors = [design.factors[f] for f in levels]
+    effects = [sum(len(t.columns) for t in design.random if t.factor == f) for f in levels]
+    crossing = _core.Crossing(
+        design.n_obs,
+        [f.codes for f in factors],
+        [f.n_levels for f in factors],
+        effects,
+        settings.schur,
+    )
+    if settings.schur == "sparse" and crossing.schur != "sparse":
+        raise ModelError(
+            "the sparse factor that options={'schur': 'sparse'} asks for would have more than 5e8 "
+            "entries; leave the option out"
+        )
+    return crossing
 
 
 def _check_iterative(design: Design) -> None:

@@ -15,10 +15,9 @@ from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design import Design, GroupingFactor
-from mlmfast.engine import engine_name, read_options
+from mlmfast.engine import Engine, engine_name, read_options
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fit import CovarianceFit, fit_covariance
-from mlmfast.iterative import IterativeSettings
 from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
 from mlmfast.random_parameters import term_parameters
@@ -100,7 +99,7 @@ class LMM:
             cov=cov,
         )
         self._design = self._frame.design
-        self._reductions: dict[str | IterativeSettings | None, ReducedModel] = {}
+        self._reductions: dict[Engine, ReducedModel] = {}
         self._timings = {"design": time.perf_counter() - started}
 
     @classmethod
@@ -172,7 +171,7 @@ class LMM:
         """Columns of y, X and Z."""
         return self._design
 
-    def _reduced(self, engine: str | IterativeSettings | None) -> ReducedModel:
+    def _reduced(self, engine: Engine) -> ReducedModel:
         """The rows reduced for an engine; kept for the next fit."""
         if engine not in self._reductions:
             started = time.perf_counter()
@@ -211,7 +210,8 @@ class LMM:
             that are correlated, some thousand of them, and serves any model. "iterative" solves by
             conjugate gradients with stochastic traces: the log-likelihood is an estimate, see
             `LMMResult.monte_carlo_error`; its ``"probes"`` are their number or "exact", and
-            ``"seed"`` chooses them.
+            ``"seed"`` chooses them. With "crossed", ``"schur"`` is "dense" or "sparse" for the
+            form of its factor instead of the cheaper one; the fit is the same.
         ddf
             Degrees of freedom of tests: "satterthwaite" (the default, but "asymptotic" by the
             iterative engine, which lacks what that needs, and with crossed factors of thousands of

@@ -24,7 +24,7 @@ from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.dense_engine import DenseParts, gaps_within_units, reduce_densely
 from mlmfast.design import Design, RandomEffects
-from mlmfast.engine import relate_factors
+from mlmfast.engine import LARGEST_EXACT, Engine, relate_factors
 from mlmfast.errors import DataError, ModelError
 from mlmfast.iterative import (
     IterativeSettings,
@@ -46,10 +46,6 @@ from mlmfast.unit_covariances import (
     has_few_parameters,
 )
 from mlmfast.walked_series import WalkedSeries
-
-#: Random effects of the non-leading crossed factors up to which exact second derivatives of the
-#: criterion, which degrees of freedom need, cost no more than some seconds.
-LARGEST_EXACT = 3_000
 
 _Core: TypeAlias = (
     _core.Reduction | _core.CrossedReduction | _core.IterativeReduction | _core.MarginalReduction
@@ -513,12 +509,13 @@ def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: fl
 def reduce_design(
     design: Design,
     responses: Sequence[FloatArray] | None = None,
-    engine: str | IterativeSettings | None = None,
+    engine: Engine = None,
 ) -> ReducedModel:
     """Reduce a design; ``responses`` (offset already subtracted) replace its own y.
 
-    ``engine`` is "crossed" to have nested factors treated as crossed ones, "dense" to have V held
-    whole, and the settings of the iterative engine to have that one; by default the model decides.
+    ``engine`` is "dense" to have V held whole, holds the settings of the crossed engine to have
+    nested factors treated as crossed ones, and those of the iterative engine to have that one; by
+    default the model decides.
 
     Raises
     ------

@@ -8,19 +8,15 @@
 //!
 //! H is never taken as a difference from 1 / G: where a root of G is small, its rows come from K.
 
-use rayon::prelude::*;
-
-use super::evaluation::{Factorisation, transposed_times, unit_information, whiten_rows};
-use super::root::{Root, apply_transposed, congruence, transpose};
-use super::tiled::Tiled;
+use super::evaluation::{Factorisation, transposed_times, whiten_rows};
+use super::incidence::{fill, pairwise};
+use super::panels::Panels;
+use super::root::{apply_transposed, transpose};
 use super::{Reduction, RestLevel};
 use crate::criterion::{Criterion, LikelihoodDerivatives, Shape, Solution, assemble};
 use crate::dense::{NotPositiveDefinite, axpy, cholesky, dot};
 use crate::elimination::{Entry, Sums};
 use crate::reduction::block;
-
-/// Rows with a small root that are treated at once.
-const SMALL_ROWS: usize = 256;
 
 /// How the second derivatives are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +88,7 @@ impl Reduction {
         reml: bool,
         exact: bool,
     ) -> Result<LikelihoodDerivatives, NotPositiveDefinite> {
-        let factorisation = Factorisation::new(self, fit, g)?;
+        let mut factorisation = Factorisation::new(self, fit, g)?;
         let solution = Solution::new(&factorisation.gram, factorisation.logdet, self.rank())?;
         let sums = factorisation.sums(entries, &solution, reml, exact);
         Ok(LikelihoodDerivatives::new(self.rank(), solution, sums, entries.len(), reml))
@@ -132,8 +128,7 @@ impl Reduction {
     /// Operations of one factorisation with the blocks of its inverse, roughly.
     #[must_use]
     pub fn operations(&self) -> f64 {
-        (self.rest.order() as f64).powi(3)
-            + 2.0 * self.rest.leading_q as f64 * self.incidence.n_pairs()
+        self.structure.operations + 2.0 * self.rest.leading_q as f64 * self.incidence.n_pairs()
     }
 
     /// Does the exact curvature cost little beside the factorisation?
@@ -145,29 +140,36 @@ impl Reduction {
         let all = n + self.rest.leading_units as f64 * q;
         let largest = self.rest.largest_q().max(self.rest.leading_q) as f64;
         let exact = places * (2.0 * n + all) + 4.0 * n * n + all * all * largest * largest;
+        // The whole inverse is made of the factor column by column.
+        let whole = if self.structure.is_dense { 0.0 } else { 4.0 * n * self.structure.n_values() };
         // A sparse operation costs several of the factorisation's.
-        4.0 * exact < self.operations() || exact < 1e8
+        4.0 * (exact + whole) < self.operations() || exact + whole < 1e8
     }
 }
 
 impl Factorisation<'_> {
     /// All sums over units that the criterion's derivatives are made of.
-    fn sums(&self, entries: &[Entry], solution: &Solution, reml: bool, exact: bool) -> Sums {
+    ///
+    /// The factor's values become those of the inverse on the way: it is the largest thing held.
+    fn sums(&mut self, entries: &[Entry], solution: &Solution, reml: bool, exact: bool) -> Sums {
         let n = entries.len();
-        let inverse = self.factor.as_ref().map(Tiled::inverse_from_factor);
         let mut sums = Sums::zero(self.width, n);
         let scores = self.scores();
         sums.gram_by = self.gram_by(entries, &scores);
-        let by_level = self.information_sums(inverse.as_ref());
+        self.add_second(entries, solution, &scores, reml && exact, &mut sums);
+        drop(scores);
+        let small = self.small_sums();
+        let whole = if exact { self.whole_inverse() } else { None };
+        let inverse = self.factor.take().map(Panels::into_inverse);
+        let by_level = self.information_sums(inverse.as_ref(), &small);
         for (out, entry) in sums.logdet_by.iter_mut().zip(entries) {
             let q = self.reduction.q(entry.level);
             let h = &by_level[entry.level];
             *out = entry.weight() * (h[entry.a * q + entry.b] + h[entry.b * q + entry.a]);
         }
-        let with_fixed = reml && exact;
-        self.add_second(entries, solution, &scores, with_fixed, inverse.as_ref(), &mut sums);
         if exact {
-            let traces = self.traces(entries, inverse.as_ref());
+            let whole = whole.or_else(|| inverse.map(|v| v.to_dense()));
+            let traces = self.traces(entries, whole);
             axpy(-1.0, &traces, &mut sums.hessian);
         }
         sums
@@ -202,10 +204,8 @@ impl Factorisation<'_> {
 
     /// D~ - K `g_2`, as residuals.
     fn rest_residual(&self, effects: &[f64], r: &[f64], width: usize) -> Vec<f64> {
-        let reduction = self.reduction;
-        let mut out =
-            reduction.incidence.transposed_times(&self.f, reduction.rest.leading_q, r, width);
-        axpy(-1.0, &reduction.base.multiply(effects, width), &mut out);
+        let negative: Vec<f64> = effects.iter().map(|g| -g).collect();
+        let mut out = self.reduction.marginal_cross(&self.w, r, &negative, width);
         // Only the data's own columns have a part outside the span of the leading factor.
         axpy(1.0, &self.reduction.rest_data[self.fit], &mut out);
         out
@@ -226,14 +226,16 @@ impl Factorisation<'_> {
         for (entry, gram) in entries.iter().zip(out.chunks_exact_mut(width * width)) {
             let (q, rows) = self.level_rows(entry.level, scores);
             let weight = -entry.weight();
-            for unit in rows.chunks_exact(q * width) {
+            let add = |u: usize, sum: &mut [f64]| {
+                let unit = &rows[block(u, q * width)];
                 let (a, b) = (&unit[block(entry.a, width)], &unit[block(entry.b, width)]);
                 for i in 0..width {
-                    let row = &mut gram[i * width..i * width + i + 1];
+                    let row = &mut sum[i * width..i * width + i + 1];
                     axpy(weight * a[i], &b[..=i], row);
                     axpy(weight * b[i], &a[..=i], row);
                 }
-            }
+            };
+            gram.copy_from_slice(&pairwise(rows.len() / (q * width), width * width, &add));
         }
         out
     }
@@ -255,186 +257,6 @@ impl Factorisation<'_> {
         &levels[at]
     }
 
-    /// By level, the sum over units of the diagonal blocks of H.
-    fn information_sums(&self, inverse: Option<&Tiled>) -> Vec<Vec<f64>> {
-        let rest = &self.reduction.rest;
-        let mut out = vec![Vec::new(); self.reduction.n_levels()];
-        out[rest.leading] = self.leading_information(inverse);
-        let any_small = self.roots.iter().any(|r| (0..r.q).any(|k| r.is_small(k)));
-        let rotated = any_small.then(|| {
-            let mut k = self.marginal_gram();
-            congruence(&mut k, rest, &self.vectors());
-            k
-        });
-        for (level, root) in rest.levels.iter().zip(&self.roots) {
-            let q = level.q;
-            let mut sum = vec![0.0; q * q];
-            for unit in level.columns().step_by(q) {
-                for a in 0..q {
-                    for b in 0..q {
-                        if !root.is_small(a) && !root.is_small(b) {
-                            let own = inverse.map_or(0.0, |v| v.at(unit + a, unit + b));
-                            let identity = f64::from(u8::from(a == b));
-                            sum[a * q + b] += (identity - own) / (root.s[a] * root.s[b]);
-                        }
-                    }
-                }
-            }
-            if let Some(k) = &rotated {
-                self.add_small_rows(level, root, k, inverse, &mut sum);
-            }
-            // Back from eigenvector coordinates: Q H Q'.
-            let half = crate::dense::multiply(&root.vectors, &sum, q);
-            out[level.level] = crate::dense::multiply(&half, &transpose(&root.vectors, q), q);
-        }
-        out
-    }
-
-    /// Diagonal blocks of H = K - K Lambda A^-1 Lambda'K in rows and columns with a small root.
-    fn add_small_rows(
-        &self,
-        level: &RestLevel,
-        root: &Root,
-        k: &Tiled,
-        inverse: Option<&Tiled>,
-        sum: &mut [f64],
-    ) {
-        let q = level.q;
-        let small: Vec<usize> = (0..q).filter(|&a| root.is_small(a)).collect();
-        let rows: Vec<usize> =
-            level.columns().step_by(q).flat_map(|u| small.iter().map(move |a| u + a)).collect();
-        let place = |a: usize| small.iter().position(|s| *s == a);
-        // Whole units, so that both rows of an entry are at hand.
-        let per_chunk = (SMALL_ROWS / small.len().max(1)).max(1) * small.len().max(1);
-        for chunk in rows.chunks(per_chunk) {
-            let n = chunk.len();
-            let (scaled, solved) = self.small_rows(k, inverse, chunk);
-            for (i, &row) in chunk.iter().enumerate() {
-                let a = (row - level.first_column) % q;
-                let unit = row - a;
-                let first = i - place(a).unwrap_or(0);
-                for b in 0..q {
-                    match (place(b), &solved) {
-                        (Some(at), solved) => {
-                            sum[a * q + b] += k.at(row, unit + b);
-                            if let Some(w) = solved {
-                                sum[a * q + b] -= column_dot(&scaled, first + at, w, i, n);
-                            }
-                        }
-                        (None, Some(w)) => {
-                            let value = w[(unit + b) * n + i] / root.s[b];
-                            sum[a * q + b] += value;
-                            sum[b * q + a] += value;
-                        }
-                        (None, None) => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// Columns of diag(s) K, and A^-1 times them, for some rows of K; row-major, a column a row.
-    pub(super) fn small_rows(
-        &self,
-        k: &Tiled,
-        inverse: Option<&Tiled>,
-        rows: &[usize],
-    ) -> (Vec<f64>, Option<Vec<f64>>) {
-        let n = rows.len();
-        let scale = self.scales();
-        let mut scaled = vec![0.0; scale.len() * n];
-        for (i, &row) in rows.iter().enumerate() {
-            for (c, s) in scale.iter().enumerate() {
-                if *s != 0.0 {
-                    scaled[c * n + i] = s * k.at(row, c);
-                }
-            }
-        }
-        let solved = inverse.map(|v| v.multiply(&scaled, n));
-        (scaled, solved)
-    }
-
-    /// Root of the eigenvalue that each column of `Z_2` has in eigenvector coordinates.
-    pub(super) fn scales(&self) -> Vec<f64> {
-        let levels = self.reduction.rest.levels.iter().zip(&self.roots);
-        levels.flat_map(|(l, r)| (0..l.q * l.n_units).map(|c| r.s[c % l.q])).collect()
-    }
-
-    /// Sum over leading units of P - B V B', with P = T'W^-1 T and B = T'L'^-1 F.
-    fn leading_information(&self, inverse: Option<&Tiled>) -> Vec<f64> {
-        let reduction = self.reduction;
-        let q = reduction.rest.leading_q;
-        let mut sum = vec![0.0; q * q];
-        for (t, l) in reduction.t.chunks_exact(q * q).zip(self.w.chunks_exact(q * q)) {
-            axpy(1.0, &unit_information(t, l, q), &mut sum);
-        }
-        let Some(v) = self.rest_covariance(inverse) else { return sum };
-        let b = self.cross_information();
-        let incidence = &reduction.incidence;
-        let order = v.order();
-        let column_sum = |j: usize| -> Vec<f64> {
-            let mut out = vec![0.0; q * q];
-            let mut column = vec![0.0; order];
-            let mut x = vec![0.0; q];
-            for c in v.bounds[j]..v.bounds[j + 1] {
-                for (at, tile) in v.columns[j].iter().enumerate() {
-                    let (first, last) = (v.bounds[j + at], v.bounds[j + at + 1]);
-                    let from = (c - v.bounds[j]) * (last - first);
-                    column[first..last].copy_from_slice(&tile[from..from + last - first]);
-                }
-                column[c] *= 0.5;
-                for (u, place) in incidence.meets(c) {
-                    if q == 1 {
-                        let places = place..incidence.first[u + 1];
-                        let mut value = 0.0;
-                        for (row, b) in incidence.columns[places.clone()].iter().zip(&b[places]) {
-                            value += column[*row as usize] * b;
-                        }
-                        out[0] += value * b[place];
-                        continue;
-                    }
-                    x.fill(0.0);
-                    for other in place..incidence.first[u + 1] {
-                        let weight = column[incidence.columns[other] as usize];
-                        axpy(weight, &b[block(other, q)], &mut x);
-                    }
-                    for (a, value) in x.iter().enumerate() {
-                        axpy(*value, &b[block(place, q)], &mut out[block(a, q)]);
-                    }
-                }
-            }
-            out
-        };
-        let n_blocks = v.n_blocks();
-        let parts: Vec<Vec<f64>> = if n_blocks > 1 {
-            (0..n_blocks).into_par_iter().with_max_len(1).map(column_sum).collect()
-        } else {
-            (0..n_blocks).map(column_sum).collect()
-        };
-        for part in parts {
-            axpy(-1.0, &part, &mut sum);
-            axpy(-1.0, &transpose(&part, q), &mut sum);
-        }
-        sum
-    }
-
-    /// B = T'L'^-1 F in the pattern of N.
-    pub(super) fn cross_information(&self) -> Vec<f64> {
-        let incidence = &self.reduction.incidence;
-        let q = self.reduction.rest.leading_q;
-        let one = |u: usize| -> Vec<f64> {
-            let mut own = self.f[incidence.first[u] * q..incidence.first[u + 1] * q].to_vec();
-            let (l, t) = (&self.w[block(u, q * q)], &self.reduction.t[block(u, q * q)]);
-            for v in own.chunks_exact_mut(q) {
-                super::evaluation::solve_upper(l, q, v, 1);
-                let out = transposed_times(t, q, v, 1);
-                v.copy_from_slice(&out);
-            }
-            own
-        };
-        super::incidence::gather(incidence.n_units(), self.f.len() * q, one)
-    }
-
     /// Second derivatives of the cross-products, from H E U for every entry.
     ///
     /// Columns of U are combined first: C^1/2 of the X block where log|X'W^-1 X| is weighed
@@ -445,7 +267,6 @@ impl Factorisation<'_> {
         solution: &Solution,
         scores: &Scores,
         with_fixed: bool,
-        inverse: Option<&Tiled>,
         sums: &mut Sums,
     ) {
         let n = entries.len();
@@ -456,7 +277,7 @@ impl Factorisation<'_> {
             let own: Vec<usize> = (0..n).filter(|&l| entries[l].level == level).collect();
             for group in own.chunks((4096 / width).max(1)) {
                 let chosen: Vec<Entry> = group.iter().map(|&l| entries[l]).collect();
-                let image = self.times_information(&chosen, &combined, width, inverse);
+                let image = self.times_information(&chosen, &combined, width);
                 for (at, &l) in group.iter().enumerate() {
                     for (k, entry) in entries.iter().enumerate().skip(l) {
                         let (rss, fixed) =
@@ -476,14 +297,13 @@ impl Factorisation<'_> {
         if rank == 0 || n == 0 {
             return out;
         }
-        let inverse = self.factor.as_ref().map(Tiled::inverse_from_factor);
         let scores = self.scores();
         let fixed = |rows: &[f64]| -> Vec<f64> {
             rows.chunks_exact(self.width).flat_map(|row| &row[..rank]).copied().collect()
         };
         let fixed = Scores { leading: fixed(&scores.leading), rest: fixed(&scores.rest) };
         for (l, entry) in entries.iter().enumerate() {
-            let image = self.times_information(&[*entry], &fixed, rank, inverse.as_ref());
+            let image = self.times_information(&[*entry], &fixed, rank);
             for (k, other) in entries.iter().enumerate() {
                 let product = self.fixed_product(*other, &fixed, &image, rank);
                 let (weight, target) = match weights {
@@ -538,51 +358,45 @@ impl Factorisation<'_> {
     }
 
     /// H E U for entries of one level, columns of one entry after those of the one before.
-    fn times_information(
-        &self,
-        entries: &[Entry],
-        scores: &Scores,
-        width: usize,
-        inverse: Option<&Tiled>,
-    ) -> Scores {
+    fn times_information(&self, entries: &[Entry], scores: &Scores, width: usize) -> Scores {
         let reduction = self.reduction;
         let (rest, q) = (&reduction.rest, reduction.rest.leading_q);
         let columns = entries.len() * width;
         let is_leading = entries[0].level == rest.leading;
         let (level_q, rows) = self.level_rows(entries[0].level, scores);
         let moved = weigh(entries, level_q, rows, width);
-        let (fd, direct) = if is_leading {
-            let one = |u: usize| -> Vec<f64> {
+        let mut left = vec![0.0; rest.order() * columns];
+        let mut r = if is_leading {
+            let one = |u: usize, out: &mut [f64]| {
                 let t = transpose(&reduction.t[block(u, q * q)], q);
-                transposed_times(&t, q, &moved[block(u, q * columns)], columns)
+                out.copy_from_slice(&transposed_times(
+                    &t,
+                    q,
+                    &moved[block(u, q * columns)],
+                    columns,
+                ));
             };
-            let scaled = super::incidence::gather(rest.leading_units, moved.len() * q, one);
-            (whiten_rows(&self.w, q, &scaled, columns), None)
+            let scaled = fill(rest.leading_units, q * columns, moved.len() * q, one);
+            whiten_rows(&self.w, q, &scaled, columns)
         } else {
-            let mut all = vec![0.0; rest.order() * columns];
             let first = self.rest_level(entries[0].level).first_column;
-            all[first * columns..first * columns + moved.len()].copy_from_slice(&moved);
-            (reduction.incidence.times(&self.f, q, &all, columns), Some(all))
+            left[first * columns..first * columns + moved.len()].copy_from_slice(&moved);
+            reduction.whitened_product(&self.w, &left, columns)
         };
-        let lambda = self.lambdas();
-        let mut cross = reduction.incidence.transposed_times(&self.f, q, &fd, columns);
-        if let Some(direct) = &direct {
-            axpy(1.0, &reduction.base.multiply(direct, columns), &mut cross);
-        }
-        let mut left = direct.unwrap_or_else(|| vec![0.0; rest.order() * columns]);
-        let mut r = fd;
-        if let Some(inverse) = inverse {
-            let inner = apply_transposed(rest, &lambda, &cross, columns);
-            let solved = inverse.multiply(&inner, columns);
-            let transposed: Vec<Vec<f64>> =
-                lambda.iter().zip(&self.roots).map(|(l, root)| transpose(l, root.q)).collect();
-            let effects = apply_transposed(rest, &transposed, &solved, columns);
-            axpy(-1.0, &reduction.incidence.times(&self.f, q, &effects, columns), &mut r);
+        if let Some(factor) = &self.factor {
+            let cross = if is_leading {
+                reduction.unwhitened_cross(&self.w, &r, columns)
+            } else {
+                reduction.marginal_cross(&self.w, &r, &left, columns)
+            };
+            let inner = apply_transposed(rest, &self.lambdas(), &cross, columns);
+            let solved = factor.solve(&inner, columns);
+            let effects = apply_transposed(rest, &self.lambdas_transposed(), &solved, columns);
+            axpy(-1.0, &reduction.whitened_product(&self.w, &effects, columns), &mut r);
             axpy(-1.0, &effects, &mut left);
         }
-        let mut out = reduction.incidence.transposed_times(&self.f, q, &r, columns);
-        axpy(1.0, &reduction.base.multiply(&left, columns), &mut out);
-        Scores { leading: self.unwhiten(&r, columns), rest: out }
+        let rest = reduction.marginal_cross(&self.w, &r, &left, columns);
+        Scores { leading: self.unwhiten(&r, columns), rest }
     }
 
     /// (E U)'X summed over units: the last column of each entry apart from those before it.
@@ -598,25 +412,20 @@ impl Factorisation<'_> {
         let (q, own) = self.level_rows(entry.level, scores);
         let (_, other) = self.level_rows(entry.level, image);
         let columns = n_images * width;
-        let (mut last, mut before) = (0.0, 0.0);
-        let units = own.chunks_exact(q * width).zip(other.chunks_exact(q * columns));
-        for (u, x) in units {
+        let add = |unit: usize, sum: &mut [f64]| {
+            let (u, x) = (&own[block(unit, q * width)], &other[block(unit, q * columns)]);
             let x_of = |a: usize| &x[a * columns + at * width..][..width];
             let (u_a, u_b) = (&u[block(entry.a, width)], &u[block(entry.b, width)]);
             let (x_a, x_b) = (x_of(entry.a), x_of(entry.b));
-            last += u_a[width - 1] * x_b[width - 1] + u_b[width - 1] * x_a[width - 1];
+            sum[0] += u_a[width - 1] * x_b[width - 1] + u_b[width - 1] * x_a[width - 1];
             if width > 1 {
-                before += dot(&u_a[..width - 1], &x_b[..width - 1])
+                sum[1] += dot(&u_a[..width - 1], &x_b[..width - 1])
                     + dot(&u_b[..width - 1], &x_a[..width - 1]);
             }
-        }
-        (entry.weight() * last, entry.weight() * before)
+        };
+        let sums = pairwise(own.len() / (q * width), 2, &add);
+        (entry.weight() * sums[0], entry.weight() * sums[1])
     }
-}
-
-/// Product of column i of x with column j of y, both row-major of `n` columns.
-fn column_dot(x: &[f64], i: usize, y: &[f64], j: usize, n: usize) -> f64 {
-    x.chunks_exact(n).zip(y.chunks_exact(n)).map(|(x, y)| x[i] * y[j]).sum()
 }
 
 /// E U for entries of one level: row-major, the columns of one entry after those of another.

@@ -1,9 +1,10 @@
 //! Value of the criterion's parts at one G: factors, cross-products and solutions.
 
 use super::Reduction;
-use super::incidence::gather;
-use super::root::{Root, apply_transposed, congruence, transpose};
-use super::tiled::Tiled;
+use super::gram::Marginal;
+use super::incidence::{fill, pairwise};
+use super::panels::Panels;
+use super::root::{Root, apply_transposed, transpose};
 use crate::dense::{NotPositiveDefinite, add_outer, axpy, cholesky, invert_lower, solve_lower};
 use crate::reduction::block;
 
@@ -19,12 +20,10 @@ pub struct Factorisation<'a> {
     pub(super) roots: Vec<Root>,
     /// Per leading unit, the lower Cholesky factor of I + T G T'.
     pub(super) w: Vec<f64>,
-    /// F = L^-1 N in the pattern of N.
-    pub(super) f: Vec<f64>,
     /// Per leading unit, r = L^-1 (D - N `g_2`).
     pub(super) r: Vec<f64>,
     /// Lower factor of A; `None` where all of `G_2` is zero, so that A is the identity.
-    pub(super) factor: Option<Tiled>,
+    pub(super) factor: Option<Panels>,
     /// A^-1 Lambda'D~, a row a column of `Z_2`.
     pub(super) solution: Vec<f64>,
     /// `g_2` = Lambda A^-1 Lambda'D~.
@@ -33,14 +32,6 @@ pub struct Factorisation<'a> {
     pub logdet: f64,
     /// [X y]'W^-1 [X y], lower triangle.
     pub gram: Vec<f64>,
-}
-
-/// Conditional means and covariances of one level, units in order of their codes.
-pub struct Conditional {
-    /// Per unit, `q` means.
-    pub mean: Vec<f64>,
-    /// Per unit, the `q` x `q` covariance over `sigma^2`.
-    pub covariance: Vec<f64>,
 }
 
 impl<'a> Factorisation<'a> {
@@ -56,14 +47,11 @@ impl<'a> Factorisation<'a> {
         let rest = &reduction.rest;
         let (q, width) = (rest.leading_q, reduction.rank() + 1);
         let (w, mut logdet) = leading_factors(reduction, &g[rest.leading])?;
-        let incidence = &reduction.incidence;
-        let f = whiten(&w, q, &incidence.values, &incidence.first);
-        let data = &reduction.leading_data[fit];
-        let fd = whiten_rows(&w, q, data, width);
-        let mut cross = incidence.transposed_times(&f, q, &fd, width);
+        let fd = whiten_rows(&w, q, &reduction.leading_data[fit], width);
+        let mut cross = reduction.unwhitened_cross(&w, &fd, width);
         axpy(1.0, &reduction.rest_data[fit], &mut cross);
         let mut gram = reduction.remainder[block(fit, width * width)].to_vec();
-        fd.chunks_exact(width).for_each(|row| add_outer(row, &mut gram));
+        axpy(1.0, &outer_sum(&fd, width), &mut gram);
 
         let roots: Vec<Root> = rest.levels.iter().map(|l| Root::new(&g[l.level], l.q)).collect();
         let lambda: Vec<Vec<f64>> = roots.iter().map(Root::lambda).collect();
@@ -72,54 +60,39 @@ impl<'a> Factorisation<'a> {
         let factor = if is_zero {
             None
         } else {
-            let mut a = marginal_gram(reduction, &f);
-            congruence(&mut a, rest, &lambda);
-            for c in 0..rest.order() {
-                *a.entry(c, c) += 1.0;
-            }
+            let mut a = Marginal::new(reduction, &g[rest.leading]).panels(&lambda, 1.0);
             a.cholesky()?;
             logdet += a.logdet();
-            a.solve_lower(&mut solution, width);
-            let mut down = vec![0.0; width * width];
-            solution.chunks_exact(width).for_each(|row| add_outer(row, &mut down));
-            axpy(-1.0, &down, &mut gram);
-            a.solve_upper(&mut solution, width);
+            let mut half = a.to_elimination(&solution, width);
+            a.solve_lower(&mut half, width);
+            axpy(-1.0, &outer_sum(&half, width), &mut gram);
+            a.solve_upper(&mut half, width);
+            solution = a.to_natural(half, width);
             Some(a)
         };
-        let transposed: Vec<Vec<f64>> =
-            lambda.iter().zip(&roots).map(|(l, r)| transpose(l, r.q)).collect();
-        let effects = apply_transposed(rest, &transposed, &solution, width);
+        let effects = apply_transposed(rest, &all_transposed(&roots, &lambda), &solution, width);
         let mut r = fd;
-        axpy(-1.0, &incidence.times(&f, q, &effects, width), &mut r);
+        axpy(-1.0, &reduction.whitened_product(&w, &effects, width), &mut r);
         if !logdet.is_finite() {
             return Err(NotPositiveDefinite { pivot: 0 });
         }
-        Ok(Self {
-            reduction,
-            fit,
-            g,
-            width,
-            roots,
-            w,
-            f,
-            r,
-            factor,
-            solution,
-            effects,
-            logdet,
-            gram,
-        })
+        Ok(Self { reduction, fit, g, width, roots, w, r, factor, solution, effects, logdet, gram })
     }
 
     /// Per leading unit, B' = T'L'^-1 x for the `q` rows x of `width` numbers.
     pub(super) fn unwhiten(&self, x: &[f64], width: usize) -> Vec<f64> {
         let q = self.reduction.rest.leading_q;
-        let one = |u: usize| -> Vec<f64> {
+        let one = |u: usize, out: &mut [f64]| {
             let mut rows = x[block(u, q * width)].to_vec();
             solve_upper(&self.w[block(u, q * q)], q, &mut rows, width);
-            transposed_times(&self.reduction.t[block(u, q * q)], q, &rows, width)
+            let t = &self.reduction.t[block(u, q * q)];
+            for (i, row) in rows.chunks_exact(width).enumerate() {
+                for (k, target) in out.chunks_exact_mut(width).enumerate() {
+                    axpy(t[i * q + k], row, target);
+                }
+            }
         };
-        gather(self.reduction.rest.leading_units, x.len() * q, one)
+        fill(self.reduction.rest.leading_units, q * width, x.len() * q, one)
     }
 
     /// Lambda of each rest level, row-major.
@@ -127,183 +100,59 @@ impl<'a> Factorisation<'a> {
         self.roots.iter().map(Root::lambda).collect()
     }
 
-    /// K = M + F'F, diagonal tiles filled.
-    pub(super) fn marginal_gram(&self) -> Tiled {
-        marginal_gram(self.reduction, &self.f)
+    /// Lambda' of each rest level, row-major.
+    pub(super) fn lambdas_transposed(&self) -> Vec<Vec<f64>> {
+        all_transposed(&self.roots, &self.lambdas())
     }
 
-    /// Lambda A^-1 Lambda', the conditional covariance of the rest's effects.
-    pub(super) fn rest_covariance(&self, inverse: Option<&Tiled>) -> Option<Tiled> {
-        let mut v = inverse?.clone();
-        let transposed: Vec<Vec<f64>> =
-            self.roots.iter().map(|r| transpose(&r.lambda(), r.q)).collect();
-        congruence(&mut v, &self.reduction.rest, &transposed);
-        Some(v)
-    }
-
-    /// Conditional means and covariances of all levels given [X y] e.
-    #[must_use]
-    pub fn conditional(&self, e: &[f64]) -> Vec<Conditional> {
-        let rest = &self.reduction.rest;
-        let inverse = self.factor.as_ref().map(Tiled::inverse_from_factor);
-        let v = self.rest_covariance(inverse.as_ref());
-        let mut levels: Vec<Conditional> = (0..self.reduction.n_levels())
-            .map(|_| Conditional { mean: Vec::new(), covariance: Vec::new() })
-            .collect();
-        for level in &rest.levels {
-            let out = &mut levels[level.level];
-            for c in level.columns() {
-                let row = &self.effects[block(c, self.width)];
-                out.mean.push(crate::dense::dot(row, e));
-                let first = level.first_column + (c - level.first_column) / level.q * level.q;
-                for other in first..first + level.q {
-                    out.covariance.push(v.as_ref().map_or(0.0, |v| v.at(c, other)));
-                }
-            }
-        }
-        levels[rest.leading] = self.leading_conditional(e, v.as_ref());
-        levels
-    }
-
-    /// G - G T'W^-1 T G = Lambda (I + Lambda'T'T Lambda)^-1 Lambda', without a difference; `root` is
-    /// the leading factor's Lambda.
-    fn unit_covariance(&self, unit: usize, root: &[f64]) -> Vec<f64> {
-        let q = self.reduction.rest.leading_q;
-        let t_root = crate::dense::multiply(&self.reduction.t[block(unit, q * q)], root, q);
-        let mut inner = crate::dense::multiply(&transpose(&t_root, q), &t_root, q);
-        (0..q).for_each(|i| inner[i * q + i] += 1.0);
-        if cholesky(&mut inner, q).is_err() {
-            return vec![f64::NAN; q * q];
-        }
-        let mut half = transpose(root, q);
-        solve_lower(&inner, q, &mut half, q);
-        crate::dense::multiply(&transpose(&half, q), &half, q)
-    }
-
-    /// Errors of the prediction of sums z'g: the variance of z'g given the data, over `sigma^2` and with
-    /// beta known, and z'G Z'W^-1 X; (m,) and (m, `rank`) for m rows.
-    ///
-    /// `codes[l]` is the unit of each row at level l, negative for a unit that the data lack; `z[l]`
-    /// its `q` columns, row-major.
-    #[must_use]
-    pub fn prediction(&self, codes: &[&[i32]], z: &[&[f64]]) -> (Vec<f64>, Vec<f64>) {
-        let rest = &self.reduction.rest;
-        let (q, rank) = (rest.leading_q, self.width - 1);
-        let inverse = self.factor.as_ref().map(Tiled::inverse_from_factor);
-        let v = self.rest_covariance(inverse.as_ref());
-        let scores = self.unwhiten(&self.r, self.width);
-        let b = self.cross_information();
-        let g = &self.g[rest.leading];
-        let root = Root::new(g, q).lambda();
-        let one = |row: usize| -> Vec<f64> {
-            let mut out = vec![0.0; 1 + rank];
-            // What the row weighs of the rest's effects.
-            let mut weights: Vec<(usize, f64)> = Vec::new();
-            for level in &rest.levels {
-                let own = &z[level.level][block(row, level.q)];
-                let code = codes[level.level][row];
-                if code < 0 {
-                    out[0] += quadratic(&self.g[level.level], own);
-                    continue;
-                }
-                let columns = rest.columns_of(level.first_block + code as usize);
-                for (c, weight) in columns.zip(own) {
-                    weights.push((c, *weight));
-                    axpy(*weight, &self.effects[block(c, self.width)][..rank], &mut out[1..]);
-                }
-            }
-            let own = &z[rest.leading][block(row, q)];
-            let code = codes[rest.leading][row];
-            if code < 0 {
-                out[0] += quadratic(g, own);
-            } else {
-                let unit = code as usize;
-                out[0] += quadratic(&self.unit_covariance(unit, &root), own);
-                let g_z: Vec<f64> = g.chunks_exact(q).map(|g| crate::dense::dot(g, own)).collect();
-                for (a, value) in g_z.iter().enumerate() {
-                    axpy(*value, &scores[block(unit * q + a, self.width)][..rank], &mut out[1..]);
-                }
-                let incidence = &self.reduction.incidence;
-                for place in incidence.first[unit]..incidence.first[unit + 1] {
-                    let value = crate::dense::dot(&b[block(place, q)], &g_z);
-                    weights.push((incidence.columns[place] as usize, -value));
-                }
-            }
-            if let Some(v) = &v {
-                for &(c, a) in &weights {
-                    out[0] += a * weights.iter().map(|&(d, b)| b * v.at(c, d)).sum::<f64>();
-                }
-            }
-            out
-        };
-        let n = codes[rest.leading].len();
-        let rows = gather(n, n * 1000, one);
-        rows.chunks_exact(1 + rank).fold((Vec::new(), Vec::new()), |mut all, row| {
-            all.0.push(row[0]);
-            all.1.extend_from_slice(&row[1..]);
-            all
-        })
-    }
-
-    /// g = G U, and G - G H G with H = P - B V B'.
-    fn leading_conditional(&self, e: &[f64], v: Option<&Tiled>) -> Conditional {
-        let reduction = self.reduction;
-        let (q, g) = (reduction.rest.leading_q, &self.g[reduction.rest.leading]);
-        let incidence = &reduction.incidence;
-        let residual: Vec<f64> =
-            self.r.chunks_exact(self.width).map(|row| crate::dense::dot(row, e)).collect();
-        let u = self.unwhiten(&residual, 1);
-        let root = Root::new(g, q).lambda();
-        let one = |unit: usize| -> Vec<f64> {
-            let mut out: Vec<f64> =
-                g.chunks_exact(q).map(|row| crate::dense::dot(row, &u[block(unit, q)])).collect();
-            let mut covariance = self.unit_covariance(unit, &root);
-            if let Some(v) = v {
-                // G T'L'^-1 F, a column a place.
-                let places = incidence.first[unit]..incidence.first[unit + 1];
-                let n = places.len();
-                let mut b = vec![0.0; q * n];
-                for (i, place) in places.clone().enumerate() {
-                    (0..q).for_each(|a| b[a * n + i] = self.f[place * q + a]);
-                }
-                solve_upper(&self.w[block(unit, q * q)], q, &mut b, n);
-                let b = transposed_times(&reduction.t[block(unit, q * q)], q, &b, n);
-                let b = transposed_times(g, q, &b, n);
-                let mut b_v = vec![0.0; q * n];
-                for (i, place) in places.clone().enumerate() {
-                    for (k, other) in places.clone().enumerate() {
-                        let (c, d) = (incidence.columns[place], incidence.columns[other]);
-                        let value = v.at(c as usize, d as usize);
-                        (0..q).for_each(|a| b_v[a * n + i] += b[a * n + k] * value);
-                    }
-                }
-                for a in 0..q {
-                    for c in 0..q {
-                        covariance[a * q + c] +=
-                            crate::dense::dot(&b_v[block(a, n)], &b[block(c, n)]);
-                    }
-                }
-            }
-            out.extend(covariance);
-            out
-        };
-        let work = incidence.n_pairs() as usize * q + reduction.rest.leading_units;
-        let both = gather(reduction.rest.leading_units, work, one);
-        let (mut mean, mut covariance) = (Vec::new(), Vec::new());
-        for row in both.chunks_exact(q + q * q) {
-            mean.extend_from_slice(&row[..q]);
-            covariance.extend_from_slice(&row[q..]);
-        }
-        Conditional { mean, covariance }
+    /// K.
+    pub(super) fn marginal(&self) -> Marginal<'_> {
+        Marginal::new(self.reduction, &self.g[self.reduction.rest.leading])
     }
 }
 
-/// K = M + F'F.
-fn marginal_gram(reduction: &Reduction, f: &[f64]) -> Tiled {
-    let mut gram = reduction.base.clone();
-    reduction.incidence.add_products(f, reduction.rest.leading_q, 1.0, &mut gram);
-    gram.fill_diagonal_tiles();
-    gram
+/// The sum of x x' over the rows of x, lower triangle.
+fn outer_sum(x: &[f64], width: usize) -> Vec<f64> {
+    pairwise(x.len() / width, width * width, &|k, sum| add_outer(&x[block(k, width)], sum))
+}
+
+fn all_transposed(roots: &[Root], matrices: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    matrices.iter().zip(roots).map(|(m, root)| transpose(m, root.q)).collect()
+}
+
+impl Reduction {
+    /// L^-1 N x by leading unit, for the x of `width` columns, a row a column of `Z_2`.
+    pub(super) fn whitened_product(&self, w: &[f64], x: &[f64], width: usize) -> Vec<f64> {
+        let (incidence, q) = (&self.incidence, self.rest.leading_q);
+        whiten_rows(w, q, &incidence.times(&incidence.values, q, x, width), width)
+    }
+
+    /// N'L'^-1 r for the `q` rows r of `width` numbers of each leading unit.
+    pub(super) fn unwhitened_cross(&self, w: &[f64], r: &[f64], width: usize) -> Vec<f64> {
+        let (incidence, q) = (&self.incidence, self.rest.leading_q);
+        let x = self.solve_units(w, r, width);
+        incidence.transposed_times(&incidence.values, q, &x, width)
+    }
+
+    /// N'L'^-1 r + M x, with M = `Z_2`'`Z_2` - N'N and a row of x a column of `Z_2`.
+    pub(super) fn marginal_cross(&self, w: &[f64], r: &[f64], x: &[f64], width: usize) -> Vec<f64> {
+        let (incidence, q) = (&self.incidence, self.rest.leading_q);
+        let mut inside = self.solve_units(w, r, width);
+        axpy(-1.0, &incidence.times(&incidence.values, q, x, width), &mut inside);
+        let mut out = incidence.transposed_times(&incidence.values, q, &inside, width);
+        axpy(1.0, &self.gram.multiply(&self.rest, x, width), &mut out);
+        out
+    }
+
+    /// L'^-1 r.
+    fn solve_units(&self, w: &[f64], r: &[f64], width: usize) -> Vec<f64> {
+        let q = self.rest.leading_q;
+        let one = |u: usize, own: &mut [f64]| {
+            own.copy_from_slice(&r[block(u, q * width)]);
+            solve_upper(&w[block(u, q * q)], q, own, width);
+        };
+        fill(self.rest.leading_units, q * width, r.len() * q, one)
+    }
 }
 
 /// Lower Cholesky factors of I + T G T' and the sum of their log-determinants.
@@ -313,7 +162,6 @@ fn leading_factors(
 ) -> Result<(Vec<f64>, f64), NotPositiveDefinite> {
     let q = reduction.rest.leading_q;
     let mut out = vec![0.0; reduction.t.len()];
-    let mut logdet = 0.0;
     for (t, w) in reduction.t.chunks_exact(q * q).zip(out.chunks_exact_mut(q * q)) {
         for i in 0..q {
             for j in 0..=i {
@@ -327,32 +175,21 @@ fn leading_factors(
             }
         }
         cholesky(w, q)?;
-        logdet += 2.0 * (0..q).map(|i| w[i * q + i].ln()).sum::<f64>();
     }
-    Ok((out, logdet))
-}
-
-/// L^-1 v for the `q` values of each place.
-fn whiten(w: &[f64], q: usize, values: &[f64], first: &[usize]) -> Vec<f64> {
-    let one = |u: usize| -> Vec<f64> {
-        let mut own = values[first[u] * q..first[u + 1] * q].to_vec();
-        let l = &w[block(u, q * q)];
-        for v in own.chunks_exact_mut(q) {
-            solve_lower(l, q, v, 1);
-        }
-        own
+    let add = |u: usize, sum: &mut [f64]| {
+        sum[0] += (0..q).map(|i| out[u * q * q + i * q + i].ln()).sum::<f64>();
     };
-    gather(first.len() - 1, values.len() * q, one)
+    let logdet = 2.0 * pairwise(reduction.rest.leading_units, 1, &add)[0];
+    Ok((out, logdet))
 }
 
 /// L^-1 D for the `q` rows of `width` numbers of each unit.
 pub(super) fn whiten_rows(w: &[f64], q: usize, rows: &[f64], width: usize) -> Vec<f64> {
-    let one = |u: usize| -> Vec<f64> {
-        let mut own = rows[block(u, q * width)].to_vec();
-        solve_lower(&w[block(u, q * q)], q, &mut own, width);
-        own
+    let one = |u: usize, own: &mut [f64]| {
+        own.copy_from_slice(&rows[block(u, q * width)]);
+        solve_lower(&w[block(u, q * q)], q, own, width);
     };
-    gather(rows.len() / (q * width).max(1), rows.len() * q, one)
+    fill(rows.len() / (q * width).max(1), q * width, rows.len() * q, one)
 }
 
 /// x <- L'^-1 x for the lower triangular `q` x `q` L and the row-major x of `width` columns.
@@ -385,9 +222,4 @@ pub(super) fn unit_information(t: &[f64], l: &[f64], q: usize) -> Vec<f64> {
     invert_lower(l, q, &mut inverse);
     let half = crate::dense::multiply(&inverse, t, q);
     crate::dense::multiply(&transpose(&half, q), &half, q)
-}
-
-/// x'A x for a row-major A.
-fn quadratic(a: &[f64], x: &[f64]) -> f64 {
-    a.chunks_exact(x.len()).zip(x).map(|(row, xi)| xi * crate::dense::dot(row, x)).sum()
 }

@@ -7,8 +7,7 @@ use rayon::prelude::*;
 
 use super::evaluation::{Factorisation, unit_information};
 use super::incidence::Incidence;
-use super::root::{apply_transposed, congruence};
-use super::tiled::Tiled;
+use super::root::{apply_transposed, identity};
 use crate::dense::{axpy, vectorised};
 use crate::elimination::Entry;
 use crate::reduction::block;
@@ -16,19 +15,24 @@ use crate::reduction::block;
 /// Leading units whose rows of H are made at once.
 const CHUNK_UNITS: usize = 32;
 
-/// H and what multiplies B in its leading rows, all over the columns of `Z_2`, row-major.
-struct RestPart {
-    /// H of the rest.
+/// Rows of the rest with a small root of G, in eigenvector coordinates.
+struct SmallRows {
+    /// Their columns of `Z_2`.
+    rows: Vec<usize>,
+    /// A^-1 diag(s) K over them, row-major.
+    solved: Vec<f64>,
+    /// H over them.
     h: Vec<f64>,
-    /// [V | I - V K]; empty where V is zero.
-    right: Vec<f64>,
 }
 
 impl Factorisation<'_> {
     /// Lower triangle (k >= l) of tr(H `E_k` H `E_l`).
-    pub(super) fn traces(&self, entries: &[Entry], inverse: Option<&Tiled>) -> Vec<f64> {
+    ///
+    /// `inverse` is all of A^-1 over the columns of `Z_2`; `None` where A is the identity.
+    pub(super) fn traces(&self, entries: &[Entry], inverse: Option<Vec<f64>>) -> Vec<f64> {
         let n_levels = self.reduction.n_levels();
-        let grams = self.pair_grams(inverse);
+        let is_zero = self.g.iter().flatten().all(|g| *g == 0.0);
+        let grams = if is_zero { self.grams_at_zero() } else { self.pair_grams(inverse) };
         let n = entries.len();
         let mut out = vec![0.0; n * n];
         for (k, x) in entries.iter().enumerate() {
@@ -50,25 +54,35 @@ impl Factorisation<'_> {
         out
     }
 
+    /// All of A^-1 of a sparse factor, column by column.
+    pub(super) fn whole_inverse(&self) -> Option<Vec<f64>> {
+        let factor = self.factor.as_ref().filter(|f| !f.structure.is_dense)?;
+        let n = self.reduction.rest.order();
+        Some(factor.solve(&identity(n), n))
+    }
+
     /// By pair of levels (l <= m), the matrix of sums of products over pairs of units.
-    fn pair_grams(&self, inverse: Option<&Tiled>) -> Vec<Vec<f64>> {
+    fn pair_grams(&self, inverse: Option<Vec<f64>>) -> Vec<Vec<f64>> {
         let reduction = self.reduction;
         let n_levels = reduction.n_levels();
         let rest = &reduction.rest;
-        let part = self.rest_part(inverse);
         let mut out = vec![Vec::new(); n_levels * n_levels];
         let n = rest.order();
+        let small = inverse.as_ref().and_then(|v| self.small_rows(v));
+        let h = self.rest_information(inverse.as_deref(), small.as_ref());
         for first in &rest.levels {
             for second in rest.levels.iter().filter(|l| l.level >= first.level) {
                 let one = |unit: usize| -> Vec<f64> {
                     let row = first.first_column + unit * first.q;
-                    let rows = &part.h[row * n..(row + first.q) * n];
+                    let rows = &h[row * n..(row + first.q) * n];
                     pair_gram(rows, n, first.q, second.first_column, second.q, second.n_units)
                 };
                 out[first.level * n_levels + second.level] = add_up(first.n_units, &one);
             }
         }
-        for (level, gram) in self.leading_grams(&part) {
+        drop(h);
+        let right = inverse.map(|v| self.right_factor(&v, small.as_ref())).unwrap_or_default();
+        for (level, gram) in self.leading_grams(&right) {
             let (low, high) = (level.min(rest.leading), level.max(rest.leading));
             out[low * n_levels + high] = if level < rest.leading {
                 swap_levels(&gram, rest.leading_q, reduction.q(level))
@@ -79,8 +93,57 @@ impl Factorisation<'_> {
         out
     }
 
+    /// The same at G = 0, where H = Z'Z has the pattern of the design.
+    fn grams_at_zero(&self) -> Vec<Vec<f64>> {
+        let reduction = self.reduction;
+        let (rest, n_levels) = (&reduction.rest, reduction.n_levels());
+        let mut out = vec![Vec::new(); n_levels * n_levels];
+        for first in 0..n_levels {
+            for second in first..n_levels {
+                let size = reduction.q(first) * reduction.q(second);
+                out[first * n_levels + second] = vec![0.0; size * size];
+            }
+        }
+        for first in &rest.levels {
+            for unit in first.first_block..first.first_block + first.n_units {
+                for (other, values) in reduction.gram.of(unit) {
+                    let second = &rest.levels[rest.level_of(other)];
+                    if second.level >= first.level {
+                        add_square(values, &mut out[first.level * n_levels + second.level]);
+                    }
+                }
+            }
+        }
+        let (q, incidence) = (rest.leading_q, &reduction.incidence);
+        for u in 0..rest.leading_units {
+            let t = &reduction.t[block(u, q * q)];
+            let t_t = super::root::transpose(t, q);
+            let own = crate::dense::multiply(&t_t, t, q);
+            add_square(&own, &mut out[rest.leading * n_levels + rest.leading]);
+            let mut place = incidence.first[u];
+            while place < incidence.first[u + 1] {
+                let column = incidence.columns[place] as usize;
+                let level = &rest.levels[rest.level_of(rest.unit_of(column))];
+                let is_first = rest.leading < level.level;
+                let mut values = vec![0.0; q * level.q];
+                for c in 0..level.q {
+                    let n = &incidence.values[block(place + c, q)];
+                    for a in 0..q {
+                        let value = crate::dense::dot(&t_t[block(a, q)], n);
+                        let at = if is_first { a * level.q + c } else { c * q + a };
+                        values[at] = value;
+                    }
+                }
+                let (low, high) = (rest.leading.min(level.level), rest.leading.max(level.level));
+                add_square(&values, &mut out[low * n_levels + high]);
+                place += level.q;
+            }
+        }
+        out
+    }
+
     /// The sums with the leading factor as first level, for every level.
-    fn leading_grams(&self, part: &RestPart) -> Vec<(usize, Vec<f64>)> {
+    fn leading_grams(&self, right: &[f64]) -> Vec<(usize, Vec<f64>)> {
         let reduction = self.reduction;
         let rest = &reduction.rest;
         let (q, n, m) = (rest.leading_q, rest.order(), rest.leading_units);
@@ -93,16 +156,16 @@ impl Factorisation<'_> {
             let mut wide = vec![0.0; q * 2 * n];
             let mut own = vec![0.0; q * m * q];
             for unit in first..(first + CHUNK_UNITS).min(m) {
-                self.leading_rows(unit, &b, part, &mut wide, &mut own);
-                let h = if part.right.is_empty() { &wide[..q * n] } else { &wide[..] };
-                let (stride, skip) = if part.right.is_empty() { (n, 0) } else { (2 * n, n) };
+                self.leading_rows(unit, &b, right, &mut wide, &mut own);
+                let h = if right.is_empty() { &wide[..q * n] } else { &wide[..] };
+                let (stride, skip) = if right.is_empty() { (n, 0) } else { (2 * n, n) };
                 for (sum, level) in sums.iter_mut().zip(&rest.levels) {
                     let gram =
                         pair_gram(h, stride, q, skip + level.first_column, level.q, level.n_units);
                     axpy(1.0, &gram, sum);
                 }
                 let last = sums.len() - 1;
-                if part.right.is_empty() {
+                if right.is_empty() {
                     let diagonal = pair_gram(&own, m * q, q, unit * q, q, 1);
                     axpy(1.0, &diagonal, &mut sums[last]);
                 } else {
@@ -132,7 +195,7 @@ impl Factorisation<'_> {
         &self,
         unit: usize,
         b: &[f64],
-        part: &RestPart,
+        right: &[f64],
         wide: &mut [f64],
         own: &mut [f64],
     ) {
@@ -144,7 +207,7 @@ impl Factorisation<'_> {
         let places = incidence.first[unit]..incidence.first[unit + 1];
         let (t, l) = (&reduction.t[block(unit, q * q)], &self.w[block(unit, q * q)]);
         let information = unit_information(t, l, q);
-        if part.right.is_empty() {
+        if right.is_empty() {
             for place in places {
                 let c = incidence.columns[place] as usize;
                 (0..q).for_each(|a| wide[a * n + c] = b[place * q + a]);
@@ -153,11 +216,7 @@ impl Factorisation<'_> {
             for place in places {
                 let c = incidence.columns[place] as usize;
                 for a in 0..q {
-                    axpy(
-                        b[place * q + a],
-                        &part.right[block(c, 2 * n)],
-                        &mut wide[block(a, 2 * n)],
-                    );
+                    axpy(b[place * q + a], &right[block(c, 2 * n)], &mut wide[block(a, 2 * n)]);
                 }
             }
             for a in 0..q {
@@ -168,89 +227,137 @@ impl Factorisation<'_> {
         }
         for a in 0..q {
             let out = &mut own[a * m * q + unit * q..][..q];
-            if part.right.is_empty() {
+            if right.is_empty() {
                 out.fill(0.0);
             }
             axpy(1.0, &information[block(a, q)], out);
         }
     }
 
-    /// H of the rest and the factors of the leading rows.
-    fn rest_part(&self, inverse: Option<&Tiled>) -> RestPart {
-        let rest = &self.reduction.rest;
-        let n = rest.order();
-        let Some(inverse) = inverse else {
-            return RestPart { h: dense(&self.marginal_gram()), right: Vec::new() };
+    /// Root of the eigenvalue that each column of `Z_2` has in eigenvector coordinates, and whether
+    /// it is small.
+    fn scales(&self) -> Vec<(f64, bool)> {
+        let levels = self.reduction.rest.levels.iter().zip(&self.roots);
+        levels
+            .flat_map(|(l, r)| (0..l.q * l.n_units).map(|c| (r.s[c % l.q], r.is_small(c % l.q))))
+            .collect()
+    }
+
+    fn small_rows(&self, inverse: &[f64]) -> Option<SmallRows> {
+        let scale = self.scales();
+        let n = scale.len();
+        let rows: Vec<usize> = (0..n).filter(|&c| scale[c].1).collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let k = self.marginal().panels(&self.vectors(), 0.0).to_dense();
+        let m = rows.len();
+        let mut scaled = vec![0.0; n * m];
+        for (c, (s, _)) in scale.iter().enumerate() {
+            for (a, &row) in rows.iter().enumerate() {
+                scaled[c * m + a] = s * k[row * n + c];
+            }
+        }
+        let mut h = vec![0.0; m * m];
+        for (a, &row) in rows.iter().enumerate() {
+            for (b, &other) in rows.iter().enumerate() {
+                h[a * m + b] = k[row * n + other];
+            }
+        }
+        drop(k);
+        let mut solved = vec![0.0; n * m];
+        let matrix = faer::MatRef::from_row_major_slice(&scaled, n, m);
+        super::panels::multiply(
+            faer::MatMut::from_row_major_slice_mut(&mut solved, n, m),
+            faer::MatRef::from_row_major_slice(inverse, n, n),
+            matrix,
+        );
+        // K_ss - K_s. diag(s) A^-1 diag(s) K_.s.
+        super::panels::multiply_add(
+            faer::MatMut::from_row_major_slice_mut(&mut h, m, m),
+            matrix.transpose(),
+            faer::MatRef::from_row_major_slice(&solved, n, m),
+            -1.0,
+        );
+        Some(SmallRows { rows, solved, h })
+    }
+
+    /// H of the rest, row-major over the columns of `Z_2`.
+    fn rest_information(&self, inverse: Option<&[f64]>, small: Option<&SmallRows>) -> Vec<f64> {
+        let Some(v) = inverse else {
+            let one = self.roots.iter().map(|r| identity(r.q)).collect::<Vec<_>>();
+            return self.marginal().panels(&one, 0.0).to_dense();
         };
         let scale = self.scales();
-        let is_small: Vec<bool> = rest
-            .levels
-            .iter()
-            .zip(&self.roots)
-            .flat_map(|(l, r)| (0..l.q * l.n_units).map(move |c| r.is_small(c % l.q)))
-            .collect();
-        let v = dense(inverse);
-        // In eigenvector coordinates; J = I - V K.
+        let n = scale.len();
         let mut h = vec![0.0; n * n];
+        for (i, (s_i, _)) in scale.iter().enumerate().filter(|(_, s)| !s.1) {
+            for (k, (s_k, _)) in scale.iter().enumerate().filter(|(_, s)| !s.1) {
+                let identity = f64::from(u8::from(i == k));
+                h[i * n + k] = (identity - v[i * n + k]) / (s_i * s_k);
+            }
+        }
+        if let Some(small) = small {
+            let m = small.rows.len();
+            for (a, &row) in small.rows.iter().enumerate() {
+                for (b, &other) in small.rows.iter().enumerate() {
+                    h[row * n + other] = small.h[a * m + b];
+                }
+                for (i, (s, _)) in scale.iter().enumerate().filter(|(_, s)| !s.1) {
+                    h[row * n + i] = small.solved[i * m + a] / s;
+                    h[i * n + row] = h[row * n + i];
+                }
+            }
+        }
+        self.turn_back(h)
+    }
+
+    /// [V | I - V K], which multiplies B in the leading rows of H, V = Lambda A^-1 Lambda'.
+    fn right_factor(&self, v: &[f64], small: Option<&SmallRows>) -> Vec<f64> {
+        let scale = self.scales();
+        let n = scale.len();
         let mut j = vec![0.0; n * n];
-        for i in 0..n {
-            for k in 0..n {
-                if !is_small[k] {
-                    let identity = f64::from(u8::from(i == k));
-                    j[i * n + k] = scale[i] * v[i * n + k] / scale[k];
-                    if !is_small[i] {
-                        h[i * n + k] = (identity - v[i * n + k]) / (scale[i] * scale[k]);
-                    }
+        for (i, (s_i, _)) in scale.iter().enumerate() {
+            for (k, (s_k, _)) in scale.iter().enumerate().filter(|(_, s)| !s.1) {
+                j[i * n + k] = s_i * v[i * n + k] / s_k;
+            }
+        }
+        if let Some(small) = small {
+            let m = small.rows.len();
+            for (a, &row) in small.rows.iter().enumerate() {
+                for (i, (s, _)) in scale.iter().enumerate() {
+                    let identity = f64::from(u8::from(i == row));
+                    j[i * n + row] = identity - s * small.solved[i * m + a];
                 }
             }
         }
-        let small: Vec<usize> = (0..n).filter(|&c| is_small[c]).collect();
-        if !small.is_empty() {
-            let mut k = self.marginal_gram();
-            congruence(&mut k, rest, &self.vectors());
-            let (scaled, solved) = self.small_rows(&k, Some(inverse), &small);
-            let w = solved.unwrap_or_default();
-            let m = small.len();
-            // K_ss - K_s. diag(s) W, both over the small rows.
-            let mut inner = vec![0.0; m * m];
-            super::tiled::multiply_add(
-                faer::MatMut::from_row_major_slice_mut(&mut inner, m, m),
-                faer::MatRef::from_row_major_slice(&scaled, n, m).transpose(),
-                faer::MatRef::from_row_major_slice(&w, n, m),
-                1.0,
-            );
-            for (a, &row) in small.iter().enumerate() {
-                for (b, &other) in small.iter().enumerate() {
-                    h[row * n + other] = k.at(row, other) - inner[a * m + b];
-                }
-                for i in 0..n {
-                    j[i * n + row] = f64::from(u8::from(i == row)) - scale[i] * w[i * m + a];
-                    if !is_small[i] {
-                        h[row * n + i] = w[i * m + a] / scale[i];
-                        h[i * n + row] = h[row * n + i];
-                    }
-                }
-            }
+        let j = self.turn_back(j);
+        let mut right = vec![0.0; 2 * n * n];
+        for (row, j) in right.chunks_exact_mut(2 * n).zip(j.chunks_exact(n)) {
+            row[n..].copy_from_slice(j);
         }
-        drop(v);
+        drop(j);
+        let mut covariance = v.to_vec();
+        for (row, (s, _)) in covariance.chunks_exact_mut(n).zip(&scale) {
+            row.iter_mut().zip(&scale).for_each(|(v, (s_k, _))| *v *= s * s_k);
+        }
+        let covariance = self.turn_back(covariance);
+        for (row, v) in right.chunks_exact_mut(2 * n).zip(covariance.chunks_exact(n)) {
+            row[..n].copy_from_slice(v);
+        }
+        right
+    }
+
+    /// From eigenvector coordinates on both sides.
+    fn turn_back(&self, x: Vec<f64>) -> Vec<f64> {
         // Without correlated effects the eigenvectors are the coordinates themselves.
-        let is_turned = self.roots.iter().any(|r| r.vectors != super::root::identity(r.q));
-        let back = self.vectors_transposed();
-        let turn = |x: Vec<f64>| -> Vec<f64> {
-            if !is_turned {
-                return x;
-            }
-            let left = apply_transposed(rest, &back, &x, n);
-            flip(&apply_transposed(rest, &back, &flip(&left, n), n), n)
-        };
-        let (h, j) = (turn(h), turn(j));
-        let covariance = self.rest_covariance(Some(inverse)).map(|v| dense(&v)).unwrap_or_default();
-        let mut right = Vec::with_capacity(2 * n * n);
-        for i in 0..n {
-            right.extend_from_slice(&covariance[block(i, n)]);
-            right.extend_from_slice(&j[block(i, n)]);
+        if self.roots.iter().all(|r| r.vectors == identity(r.q)) {
+            return x;
         }
-        RestPart { h, right }
+        let (rest, back) = (&self.reduction.rest, self.vectors_transposed());
+        let n = rest.order();
+        let left = apply_transposed(rest, &back, &x, n);
+        flip(&apply_transposed(rest, &back, &flip(&left, n), n), n)
     }
 }
 
@@ -279,25 +386,11 @@ fn subtract_products(incidence: &Incidence, b: &[f64], q: usize, row: &[f64], ou
     }
 }
 
-/// The symmetric matrix, row-major.
-fn dense(a: &Tiled) -> Vec<f64> {
-    let n = a.order();
-    let mut out = vec![0.0; n * n];
-    for (j, column) in a.columns.iter().enumerate() {
-        for (at, tile) in column.iter().enumerate() {
-            let i = j + at;
-            let rows = a.rows(i);
-            for (c, values) in tile.chunks_exact(rows.max(1)).enumerate() {
-                let c = a.bounds[j] + c;
-                for (r, value) in values.iter().enumerate() {
-                    let r = a.bounds[i] + r;
-                    out[c * n + r] = *value;
-                    out[r * n + c] = *value;
-                }
-            }
-        }
+/// Adds vec(H) vec(H)'.
+fn add_square(values: &[f64], out: &mut [f64]) {
+    for (row, value) in out.chunks_exact_mut(values.len()).zip(values) {
+        axpy(*value, values, row);
     }
-    out
 }
 
 fn flip(x: &[f64], n: usize) -> Vec<f64> {
@@ -327,7 +420,7 @@ fn pair_gram(
     }
     let mut gram = vec![0.0; size * size];
     let matrix = faer::MatRef::from_row_major_slice(&blocks, n_units, size);
-    super::tiled::multiply_add(
+    super::panels::multiply_add(
         faer::MatMut::from_row_major_slice_mut(&mut gram, size, size),
         matrix.transpose(),
         matrix,

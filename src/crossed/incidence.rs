@@ -2,7 +2,6 @@
 
 use rayon::prelude::*;
 
-use super::tiled::Tiled;
 use crate::dense::{axpy, vectorised};
 
 /// Rows of blocks: for each leading unit the columns it meets, `q` values a column.
@@ -10,7 +9,7 @@ use crate::dense::{axpy, vectorised};
 pub struct Incidence {
     /// Unit u meets the places `first[u]..first[u + 1]`.
     pub first: Vec<usize>,
-    /// Column of each place, ascending within a unit.
+    /// Column of each place; within a unit in the order of elimination.
     pub columns: Vec<u32>,
     /// Per place, `q` values.
     pub values: Vec<f64>,
@@ -23,6 +22,13 @@ pub struct Incidence {
 }
 
 impl Incidence {
+    /// Takes the memory of all units and places at once.
+    pub(super) fn reserve(&mut self, n_units: usize, n_places: usize, q: usize) {
+        self.first.reserve_exact(n_units + 1);
+        self.columns.reserve_exact(n_places);
+        self.values.reserve_exact(n_places * q);
+    }
+
     /// Adds units.
     pub(super) fn append(&mut self, first: &[usize], columns: &[u32], values: &[f64]) {
         if self.first.is_empty() {
@@ -78,69 +84,26 @@ impl Incidence {
             .map(|(&u, &place)| (u as usize, place))
     }
 
-    /// out <- out + sign * sum over units of V'V for V in the pattern of N, `q` values a place.
-    pub fn add_products(&self, v: &[f64], q: usize, sign: f64, out: &mut Tiled) {
-        let bounds = out.bounds.clone();
-        let order = bounds[bounds.len() - 1];
-        let task = |(j, tiles): (usize, &mut Vec<Vec<f64>>)| {
-            let mut column = vec![0.0; order];
-            for c in bounds[j]..bounds[j + 1] {
-                column[c..].fill(0.0);
-                for (u, place) in self.meets(c) {
-                    let own = &v[place * q..(place + 1) * q];
-                    let end = self.first[u + 1];
-                    let below = self.columns[place..end].iter().zip(v[place * q..].chunks_exact(q));
-                    if q == 1 {
-                        for (row, value) in below {
-                            column[*row as usize] += own[0] * value[0];
-                        }
-                    } else {
-                        for (row, value) in below {
-                            let product: f64 = own.iter().zip(value).map(|(a, b)| a * b).sum();
-                            column[*row as usize] += product;
-                        }
-                    }
-                }
-                for (at, tile) in tiles.iter_mut().enumerate() {
-                    let (first, last) = (bounds[j + at], bounds[j + at + 1]);
-                    let n = last - first;
-                    let from = first.max(c);
-                    let at = (c - bounds[j]) * n + from - first;
-                    let target = &mut tile[at..at + last - from];
-                    axpy(sign, &column[from..last], target);
-                }
-            }
-        };
-        if out.columns.len() > 1 {
-            out.columns.par_iter_mut().enumerate().with_max_len(1).for_each(task);
-        } else {
-            out.columns.iter_mut().enumerate().for_each(task);
-        }
-    }
-
     /// Sum over units of V'x: `x` holds `q` rows of `width` numbers a unit; one row a column of N.
     #[must_use]
     pub fn transposed_times(&self, v: &[f64], q: usize, x: &[f64], width: usize) -> Vec<f64> {
         let n_columns = self.column_first.len() - 1;
-        let one = |c: usize| -> Vec<f64> {
-            let mut row = vec![0.0; width];
+        let one = |c: usize, row: &mut [f64]| {
             vectorised(|| {
                 for (u, place) in self.meets(c) {
                     for a in 0..q {
-                        axpy(v[place * q + a], &x[(u * q + a) * width..][..width], &mut row);
+                        axpy(v[place * q + a], &x[(u * q + a) * width..][..width], row);
                     }
                 }
             });
-            row
         };
-        gather(n_columns, self.columns.len() * q * width, one)
+        fill(n_columns, width, self.columns.len() * q * width, one)
     }
 
     /// V x by unit: `x` holds a row of `width` numbers for each column of N.
     #[must_use]
     pub fn times(&self, v: &[f64], q: usize, x: &[f64], width: usize) -> Vec<f64> {
-        let one = |u: usize| -> Vec<f64> {
-            let mut rows = vec![0.0; q * width];
+        let one = |u: usize, rows: &mut [f64]| {
             vectorised(|| {
                 for place in self.first[u]..self.first[u + 1] {
                     let from = &x[self.columns[place] as usize * width..][..width];
@@ -149,9 +112,8 @@ impl Incidence {
                     }
                 }
             });
-            rows
         };
-        gather(self.n_units(), self.columns.len() * q * width, one)
+        fill(self.n_units(), q * width, self.columns.len() * q * width, one)
     }
 }
 
@@ -170,4 +132,46 @@ pub(super) fn gather(
         .map(|k| (k * step..((k + 1) * step).min(n)).flat_map(&one).collect())
         .collect();
     parts.concat()
+}
+
+/// `size` numbers for each of `n` small tasks, which find them zero.
+pub(super) fn fill(
+    n: usize,
+    size: usize,
+    work: usize,
+    one: impl Fn(usize, &mut [f64]) + Sync + Send,
+) -> Vec<f64> {
+    let mut out = vec![0.0; n * size];
+    if size == 0 {
+        return out;
+    }
+    if work < 200_000 {
+        out.chunks_exact_mut(size).enumerate().for_each(|(k, own)| one(k, own));
+        return out;
+    }
+    let step = n.div_ceil(64).max(1);
+    out.par_chunks_mut(step * size).enumerate().with_max_len(1).for_each(|(part, chunk)| {
+        chunk.chunks_exact_mut(size).enumerate().for_each(|(k, own)| one(part * step + k, own));
+    });
+    out
+}
+
+/// Terms that are added one after the other.
+const LEAF: usize = 64;
+
+/// The sum over 0..n of what `add` adds to `size` numbers: in pairs, so that rounding errors do not
+/// grow with n, and in an order that n alone decides.
+pub(super) fn pairwise(n: usize, size: usize, add: &dyn Fn(usize, &mut [f64])) -> Vec<f64> {
+    fn part(first: usize, last: usize, size: usize, add: &dyn Fn(usize, &mut [f64])) -> Vec<f64> {
+        if last - first <= LEAF {
+            let mut sum = vec![0.0; size];
+            (first..last).for_each(|k| add(k, &mut sum));
+            return sum;
+        }
+        let middle = first + (last - first) / 2;
+        let mut sum = part(first, middle, size, add);
+        axpy(1.0, &part(middle, last, size, add), &mut sum);
+        sum
+    }
+    part(0, n, size, add)
 }

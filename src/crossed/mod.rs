@@ -1,4 +1,5 @@
-//! Crossed random effects: the leading factor eliminated, the others by a dense Cholesky factor.
+//! Crossed random effects: the leading factor eliminated, the others by a Cholesky factor, sparse or
+//! dense.
 //!
 //! Let `Z_0` be the columns of the leading factor (most random effects), `Z_2` those of all others.
 //! With W = I + Z G Z', and per unit u of the leading factor the numbers of [`rows`],
@@ -14,20 +15,31 @@
 //! regular where `G_0` is singular or infinite). Lambda is taken from the eigenvectors of G, so that it
 //! need not have full rank: a variance of 0 is nothing special.
 
+mod conditional;
 mod derivatives;
+mod elimination_tree;
 mod evaluation;
 mod exact;
+mod gram;
+mod graph;
 mod incidence;
+mod information;
+mod panels;
+mod reach;
 mod root;
 mod rows;
-mod tiled;
+mod selected;
+mod structure;
 
 use std::ops::Range;
+use std::sync::Arc;
 
+pub use self::conditional::Conditional;
 pub use self::derivatives::Curvature;
-pub use self::evaluation::{Conditional, Factorisation};
+pub use self::evaluation::Factorisation;
+use self::gram::RestGram;
 pub use self::incidence::Incidence;
-use self::tiled::Tiled;
+pub use self::structure::{Schur, Structure, dense_operations};
 use crate::reduction::FixedBasis;
 
 /// Grouping factors in any relation to each other.
@@ -77,7 +89,10 @@ pub struct Rest {
 }
 
 impl Rest {
-    fn new(leading: usize, q: &[usize], n_units: &[usize]) -> Self {
+    /// The leading factor is that of most random effects; `q` by level.
+    #[must_use]
+    pub fn new(q: &[usize], n_units: &[usize]) -> Self {
+        let leading = (0..q.len()).max_by_key(|&l| (n_units[l] * q[l], l)).unwrap_or(0);
         let (mut first_block, mut first_column) = (0, 0);
         let mut levels = Vec::new();
         for level in (0..q.len()).filter(|&l| l != leading) {
@@ -111,10 +126,23 @@ impl Rest {
         self.levels.iter().map(|l| l.q).max().unwrap_or(0)
     }
 
+    /// Position among these factors of a unit's level.
+    #[must_use]
+    pub fn level_of(&self, unit: usize) -> usize {
+        self.levels.partition_point(|l| l.first_block <= unit) - 1
+    }
+
+    /// The unit of a column.
+    #[must_use]
+    pub fn unit_of(&self, column: usize) -> usize {
+        let level = &self.levels[self.levels.partition_point(|l| l.first_column <= column) - 1];
+        level.first_block + (column - level.first_column) / level.q
+    }
+
     /// Columns of one unit.
     #[must_use]
     pub fn columns_of(&self, unit: usize) -> Range<usize> {
-        let level = &self.levels[self.levels.partition_point(|l| l.first_block <= unit) - 1];
+        let level = &self.levels[self.level_of(unit)];
         let first = level.first_column + (unit - level.first_block) * level.q;
         first..first + level.q
     }
@@ -139,8 +167,10 @@ pub struct Reduction {
     t: Vec<f64>,
     /// N of all leading units.
     incidence: Incidence,
-    /// M = `Z_2`'`Z_2` - sum of N'N.
-    base: Tiled,
+    /// `Z_2`'`Z_2`.
+    gram: RestGram,
+    /// Where A's factor has nonzeros.
+    pub structure: Arc<Structure>,
     /// Per fit, per leading unit, `q` rows of Q'[X y].
     leading_data: Vec<Vec<f64>>,
     /// Per fit, per column of `Z_2`, its product with what of [X y] the leading factor does not span.

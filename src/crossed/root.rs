@@ -1,10 +1,8 @@
 //! Square roots of covariance matrices that may be singular, and products with block-diagonal ones.
 
 use faer::{MatRef, Side};
-use rayon::prelude::*;
 
 use super::Rest;
-use super::tiled::Tiled;
 
 /// Eigenvalues of G under this (in units where a unit's mean square is 1) are small: dividing by
 /// their roots would lose digits.
@@ -79,34 +77,6 @@ pub fn transpose(a: &[f64], q: usize) -> Vec<f64> {
     (0..q * q).map(|i| a[(i % q) * q + i / q]).collect()
 }
 
-/// A <- P'A P for the matrix P that holds `p[k]` (row-major) for each unit of the k-th rest level.
-pub fn congruence(a: &mut Tiled, rest: &Rest, p: &[Vec<f64>]) {
-    let bounds = a.bounds.clone();
-    let task = |(j, tiles): (usize, &mut Vec<Vec<f64>>)| {
-        let mut row = vec![0.0; rest.largest_q()];
-        for (at, tile) in tiles.iter_mut().enumerate() {
-            let i = j + at;
-            let n_rows = bounds[i + 1] - bounds[i];
-            for_units(rest, bounds[j], bounds[j + 1], |k, columns| {
-                let q = columns.len();
-                let first = (columns.start - bounds[j]) * n_rows;
-                combine(&mut tile[first..], q, n_rows, 1, n_rows, &p[k], &mut row);
-            });
-            let n_columns = bounds[j + 1] - bounds[j];
-            for_units(rest, bounds[i], bounds[i + 1], |k, rows| {
-                let q = rows.len();
-                let first = rows.start - bounds[i];
-                combine(&mut tile[first..], q, 1, n_rows, n_columns, &p[k], &mut row);
-            });
-        }
-    };
-    if a.columns.len() > 1 {
-        a.columns.par_iter_mut().enumerate().with_max_len(1).for_each(task);
-    } else {
-        a.columns.iter_mut().enumerate().for_each(task);
-    }
-}
-
 /// Units whose columns lie in `first..last`, with the position of their level among the rest.
 pub fn for_units(
     rest: &Rest,
@@ -121,31 +91,6 @@ pub fn for_units(
         while at < to {
             visit(k, at..at + level.q);
             at += level.q;
-        }
-    }
-}
-
-/// `q` numbers, `step` apart, at each of `n` places, `stride` apart: v <- P'v.
-fn combine(
-    values: &mut [f64],
-    q: usize,
-    step: usize,
-    stride: usize,
-    n: usize,
-    p: &[f64],
-    row: &mut [f64],
-) {
-    for place in 0..n {
-        let at = place * stride;
-        if q == 1 {
-            values[at] *= p[0];
-            continue;
-        }
-        for (k, out) in row[..q].iter_mut().enumerate() {
-            *out = (0..q).map(|i| p[i * q + k] * values[at + i * step]).sum();
-        }
-        for (k, value) in row[..q].iter().enumerate() {
-            values[at + k * step] = *value;
         }
     }
 }

@@ -6,11 +6,12 @@
 //! as differences of cross-products, so no digits are lost to large units.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::tiled::{Tiled, tile_bounds};
-use super::{Crossing, Incidence, Reduction, Rest};
+use super::gram::RestGram;
+use super::{Crossing, Incidence, Reduction, Rest, Structure};
 use crate::dense::{add_outer, axpy, dot, solve_row_upper};
 use crate::nesting::Nesting;
 use crate::reduction::{Basis, CollinearRandomEffects, FixedBasis, block, level_basis};
@@ -23,8 +24,8 @@ const CHUNK_ROWS: usize = 8192;
 const DEPENDENT: f64 = 1e-10;
 
 /// Rows read in the coordinates of the reduction.
-struct Reader<'a> {
-    crossing: &'a Crossing<'a>,
+pub(super) struct Reader<'a> {
+    pub crossing: &'a Crossing<'a>,
     columns: &'a RowColumns<'a>,
     fixed: &'a FixedBasis,
     /// By level, upper triangular B with z = (transformed z) B.
@@ -32,7 +33,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn z(&self, level: usize, row: usize, out: &mut [f64]) {
+    pub fn z(&self, level: usize, row: usize, out: &mut [f64]) {
         let weight = self.columns.sqrt_weights.map_or(1.0, |w| w[row]);
         for (o, column) in out.iter_mut().zip(&self.columns.z[level]) {
             *o = value(column, row) * weight;
@@ -76,7 +77,8 @@ struct Part {
 impl Reduction {
     /// Reads and reduces the rows; `None` if `interrupted` said so.
     ///
-    /// `noise` and `terms` as in [`crate::reduction::Reduction::new`].
+    /// `noise` and `terms` as in [`crate::reduction::Reduction::new`]; the factor of A is dense
+    /// without a `structure`.
     ///
     /// # Errors
     /// [`CollinearRandomEffects`] where a term's columns are linearly dependent.
@@ -85,6 +87,7 @@ impl Reduction {
         columns: &RowColumns,
         noise: &[f64],
         terms: &[Vec<(usize, Basis)>],
+        structure: Option<Arc<Structure>>,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, CollinearRandomEffects> {
         let n_rows = crossing.n_rows;
@@ -110,29 +113,47 @@ impl Reduction {
                     .map_err(|column| CollinearRandomEffects { level, column })?,
             );
         }
-        let leading = (0..q.len()).max_by_key(|&l| (crossing.n_units[l] * q[l], l)).unwrap_or(0);
-        let rest = Rest::new(leading, &q, &crossing.n_units);
+        let rest = Rest::new(&q, &crossing.n_units);
+        let leading = rest.leading;
+        let structure = structure.unwrap_or_else(|| Arc::new(Structure::dense(&rest)));
         let reader = Reader { crossing, columns, fixed: &fixed, bases: &bases };
         let (first_row, order) = sort_rows(crossing.codes[leading], crossing.n_units[leading]);
-        let Some(parts) = read_units(&reader, &rest, &first_row, &order, interrupted) else {
+        let Some(parts) = read_units(&reader, &rest, &structure, (&first_row, &order), interrupted)
+        else {
             return Ok(None);
         };
         let width = fixed.kept.len() + columns.y.len();
         let mut within = Triangle::new(fixed.kept.len(), columns.y.len());
-        let mut outside = Vec::with_capacity(n_rows * width);
         let (mut t, mut d) = (Vec::new(), Vec::new());
+        let mut outside = Vec::with_capacity(parts.len());
         let mut incidence = Incidence::default();
+        incidence.reserve(
+            rest.leading_units,
+            parts.iter().map(|p| p.columns.len()).sum(),
+            q[leading],
+        );
         for mut part in parts {
             within.merge(&mut part.remainder);
-            outside.extend_from_slice(&part.outside);
+            outside.push(part.outside);
             t.extend_from_slice(&part.t);
             d.extend_from_slice(&part.d);
             incidence.append(&part.first, &part.columns, &part.values);
         }
         incidence.finish(rest.order());
         let cross = rest_cross(&reader, &rest, &order, &outside, width);
-        let base = rest_gram(&reader, &rest, &incidence, q[leading]);
-        Ok(Some(Self::assemble(n_rows, fixed, bases, rest, t, &d, incidence, base, &cross, within)))
+        let gram = RestGram::new(&reader, &rest);
+        Ok(Some(Self::assemble(
+            n_rows,
+            fixed,
+            bases,
+            rest,
+            t,
+            &d,
+            incidence,
+            (gram, structure),
+            &cross,
+            within,
+        )))
     }
 
     #[allow(clippy::too_many_arguments)] // the parts of one struct, made above
@@ -144,7 +165,7 @@ impl Reduction {
         t: Vec<f64>,
         d: &[f64],
         incidence: Incidence,
-        base: Tiled,
+        (gram, structure): (RestGram, Arc<Structure>),
         cross: &[f64],
         mut within: Triangle,
     ) -> Self {
@@ -156,7 +177,7 @@ impl Reduction {
             .enumerate()
             .filter(|(r, row)| row[r % q..].iter().any(|v| *v != 0.0))
             .count();
-        let gram = gram_of(&mut within, rank, n_fits);
+        let remainder = gram_of(&mut within, rank, n_fits);
         let pick = |rows: &[f64], f: usize| -> Vec<f64> {
             rows.chunks_exact(width.max(1))
                 .flat_map(|row| row[..rank].iter().chain(&row[rank + f..rank + f + 1]).copied())
@@ -173,8 +194,9 @@ impl Reduction {
             rest,
             t,
             incidence,
-            base,
-            remainder: gram,
+            gram,
+            structure,
+            remainder,
         }
     }
 }
@@ -229,7 +251,7 @@ fn level_gram(columns: &RowColumns, level: usize, n_rows: usize, n_units: usize)
 }
 
 /// Rows by unit: offsets and row numbers.
-fn sort_rows(codes: &[i32], n_units: usize) -> (Vec<usize>, Vec<u32>) {
+pub(super) fn sort_rows(codes: &[i32], n_units: usize) -> (Vec<usize>, Vec<u32>) {
     let mut first = vec![0_usize; n_units + 1];
     for &code in codes {
         first[code as usize + 1] += 1;
@@ -250,8 +272,8 @@ fn sort_rows(codes: &[i32], n_units: usize) -> (Vec<usize>, Vec<u32>) {
 fn read_units(
     reader: &Reader,
     rest: &Rest,
-    first_row: &[usize],
-    order: &[u32],
+    structure: &Structure,
+    (first_row, order): (&[usize], &[u32]),
     interrupted: &dyn Fn() -> bool,
 ) -> Option<Vec<Part>> {
     let n_units = first_row.len() - 1;
@@ -265,7 +287,9 @@ fn read_units(
     }
     let mut parts = Vec::with_capacity(chunks.len());
     for group in chunks.chunks(64) {
-        let task = |units: &Range<usize>| read_chunk(reader, rest, first_row, order, units.clone());
+        let task = |units: &Range<usize>| {
+            read_chunk(reader, rest, structure, (first_row, order), units.clone())
+        };
         if chunks.len() > 1 {
             parts.extend(group.par_iter().map(task).collect::<Vec<Part>>());
         } else {
@@ -281,8 +305,8 @@ fn read_units(
 fn read_chunk(
     reader: &Reader,
     rest: &Rest,
-    first_row: &[usize],
-    order: &[u32],
+    structure: &Structure,
+    (first_row, order): (&[usize], &[u32]),
     units: Range<usize>,
 ) -> Part {
     let q = rest.leading_q;
@@ -331,18 +355,24 @@ fn read_chunk(
             part.d.extend_from_slice(&along);
         }
         own.chunks_exact(width.max(1)).for_each(|row| part.remainder.push_row(row));
-        read_incidence(reader, rest, rows, &basis, &mut slots, &mut z_rest, &mut part);
+        read_incidence(
+            reader,
+            (rest, structure),
+            (rows, &basis),
+            &mut slots,
+            &mut z_rest,
+            &mut part,
+        );
     }
     part.remainder.factor();
     part
 }
 
-/// Appends `N_u` of one unit: its columns in ascending order, `q` values a column.
+/// Appends `N_u` of one unit: its columns in the order of elimination, `q` values a column.
 fn read_incidence(
     reader: &Reader,
-    rest: &Rest,
-    rows: &[u32],
-    basis: &[f64],
+    (rest, structure): (&Rest, &Structure),
+    (rows, basis): (&[u32], &[f64]),
     slots: &mut [u32],
     z: &mut [f64],
     part: &mut Part,
@@ -358,7 +388,7 @@ fn read_incidence(
             }
         }
     }
-    met.sort_unstable();
+    met.sort_unstable_by_key(|b| structure.block_of[*b as usize]);
     let start = part.columns.len();
     for &b in &met {
         slots[b as usize] = (part.columns.len() - start) as u32;
@@ -411,13 +441,14 @@ fn rest_cross(
     reader: &Reader,
     rest: &Rest,
     order: &[u32],
-    outside: &[f64],
+    outside: &[Vec<f64>],
     width: usize,
 ) -> Vec<f64> {
     let mut out = vec![0.0; rest.order() * width];
     let mut z = vec![0.0; rest.largest_q()];
     for level in &rest.levels {
-        for (row, values) in order.iter().zip(outside.chunks_exact(width.max(1))) {
+        let rows = outside.iter().flat_map(|part| part.chunks_exact(width.max(1)));
+        for (row, values) in order.iter().zip(rows) {
             let row = *row as usize;
             let b = level.first_block + reader.crossing.codes[level.level][row] as usize;
             reader.z(level.level, row, &mut z[..level.q]);
@@ -427,34 +458,4 @@ fn rest_cross(
         }
     }
     out
-}
-
-/// `Z_2`'`Z_2` - sum of `N_u`'`N_u`.
-fn rest_gram(reader: &Reader, rest: &Rest, incidence: &Incidence, q: usize) -> Tiled {
-    let bounds = tile_bounds((0..rest.n_blocks()).map(|b| rest.columns_of(b).len()));
-    let mut gram = Tiled::zero(&bounds);
-    let mut z: Vec<Vec<f64>> = rest.levels.iter().map(|l| vec![0.0; l.q]).collect();
-    for row in 0..reader.crossing.n_rows {
-        for (k, level) in rest.levels.iter().enumerate() {
-            reader.z(level.level, row, &mut z[k]);
-            let column_of = |k: usize| {
-                let level = &rest.levels[k];
-                let code = reader.crossing.codes[level.level][row] as usize;
-                rest.columns_of(level.first_block + code).start
-            };
-            for m in 0..=k {
-                let (at_k, at_m) = (column_of(k), column_of(m));
-                for (i, a) in z[k].iter().enumerate() {
-                    for (j, b) in z[m].iter().enumerate() {
-                        if at_k + i >= at_m + j {
-                            *gram.entry(at_k + i, at_m + j) += a * b;
-                        }
-                    }
-                }
-            }
-        }
-    }
-    incidence.add_products(&incidence.values, q, -1.0, &mut gram);
-    gram.fill_diagonal_tiles();
-    gram
 }

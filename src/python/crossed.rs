@@ -1,6 +1,6 @@
 //! `Crossing` and `CrossedReduction` as Python sees them.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyIndexError, PyValueError};
@@ -13,35 +13,51 @@ use super::reduction::{
     map_fits,
 };
 use crate::criterion::{Criterion, Solution};
-use crate::crossed::{self, Curvature, Factorisation};
+use crate::crossed::{self, Curvature, Factorisation, Rest, Schur, Structure};
 use crate::elimination::Entry;
 use crate::rows::RowColumns;
 
 /// Operations of one factorisation above which a batch runs fit by fit, each on all threads.
 const LARGE: f64 = 1e9;
 
-/// Grouping factors in any relation to each other: the units of the rows.
+/// Grouping factors in any relation to each other: the units of the rows, and how the factor of
+/// their Schur complement will be stored.
 #[pyclass(frozen, module = "mlmfast._core")]
 pub struct Crossing {
     n_rows: usize,
     codes: Vec<Vec<i32>>,
     n_units: Vec<usize>,
+    order: usize,
+    /// `None` for a dense factor.
+    structure: Option<Arc<Structure>>,
 }
 
 #[pymethods]
 impl Crossing {
+    /// `effects` are the random effects of a unit by level, `schur` "cheaper", "dense" or "sparse".
     #[new]
     fn new(
+        py: Python<'_>,
         n_rows: usize,
         codes: Vec<PyReadonlyArray1<'_, i32>>,
         n_units: Vec<usize>,
+        effects: Vec<usize>,
+        schur: &str,
     ) -> PyResult<Self> {
-        if codes.len() != n_units.len() || codes.is_empty() {
-            return Err(PyValueError::new_err("codes and n_units differ in length, or are empty"));
+        if codes.len() != n_units.len() || codes.is_empty() || effects.len() != codes.len() {
+            return Err(PyValueError::new_err(
+                "codes, n_units and effects differ in length, or are empty",
+            ));
         }
         if n_rows > u32::MAX as usize {
             return Err(PyValueError::new_err("more than 2^32 - 1 rows"));
         }
+        let wish = match schur {
+            "cheaper" => Schur::Cheaper,
+            "dense" => Schur::Dense,
+            "sparse" => Schur::Sparse,
+            _ => return Err(PyValueError::new_err("schur is 'cheaper', 'dense' or 'sparse'")),
+        };
         let mut own = Vec::with_capacity(codes.len());
         for (codes, &n) in codes.iter().zip(&n_units) {
             let codes = vector("codes", codes, n_rows)?;
@@ -50,7 +66,37 @@ impl Crossing {
             }
             own.push(codes.to_vec());
         }
-        Ok(Self { n_rows, codes: own, n_units })
+        let (order, structure) = py.detach(|| {
+            let rest = Rest::new(&effects, &n_units);
+            let design = crossed::Crossing {
+                n_rows,
+                codes: own.iter().map(Vec::as_slice).collect(),
+                n_units: n_units.clone(),
+            };
+            (rest.order(), Structure::sparse(&design, &rest, wish).map(Arc::new))
+        });
+        Ok(Self { n_rows, codes: own, n_units, order, structure })
+    }
+
+    /// Order of the matrix that is factored: random effects of all factors but the leading one.
+    #[getter]
+    fn order(&self) -> usize {
+        self.order
+    }
+
+    /// "dense" or "sparse".
+    #[getter]
+    fn schur(&self) -> &'static str {
+        if self.structure.is_some() { "sparse" } else { "dense" }
+    }
+
+    /// Numbers that the factor takes, and floating-point operations of one evaluation.
+    #[getter]
+    fn cost(&self) -> (f64, f64) {
+        match &self.structure {
+            Some(structure) => (structure.n_values(), structure.operations),
+            None => ((self.order as f64).powi(2) / 2.0, crossed::dense_operations(self.order)),
+        }
     }
 
     /// Code of each unit of a level, in the order in which units are stored.
@@ -116,7 +162,8 @@ impl CrossedReduction {
                 codes: crossing.codes.iter().map(Vec::as_slice).collect(),
                 n_units: crossing.n_units.clone(),
             };
-            match crossed::Reduction::new(&design, &rows, &noise, &terms, &interrupted) {
+            let structure = crossing.structure.clone();
+            match crossed::Reduction::new(&design, &rows, &noise, &terms, structure, &interrupted) {
                 Ok(Some(reduction)) => Ok(Self(reduction)),
                 Ok(None) => {
                     let raised = signal.lock().ok().and_then(|mut slot| slot.take());
@@ -171,6 +218,12 @@ impl CrossedReduction {
     #[getter]
     fn size(&self) -> (usize, usize) {
         (self.0.rest.leading_units, self.0.rest.order())
+    }
+
+    /// How the factor of the Schur complement is stored: "dense" or "sparse".
+    #[getter]
+    fn schur(&self) -> &'static str {
+        if self.0.structure.is_dense { "dense" } else { "sparse" }
     }
 
     /// What an evaluation took for curvature: "exact" or "average information".
