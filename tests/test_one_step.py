@@ -244,6 +244,24 @@ def test_levels_of_a_crossed_factor_by_name():
     assert all(check(whole, each, k, [k], "observed") for k in (0, 11))
 
 
+def test_clusters_inside_several_independent_blocks():
+    """Casks are correlated within their batch, of which there are ten of one size."""
+    fit = mlm.lmm("strength ~ 1 + (1 | batch/cask)", data_of("pastes_nested_reml"))
+    influence = fit.influence("batch:cask")
+    clusters = fit._source.design.factors[[g.name for g in fit._record.groups].index("batch:cask")]
+    table, whole = influence.one_step(), DenseInference(fit)
+    X, V, y = whole.X, whole.V0, whole.y
+    assert len(table.statistics) == 30
+    for k in (0, 7, 29):
+        rows = np.flatnonzero(clusters.codes == k)
+        assert check(whole, table, k, rows, "expected")
+        keep = np.setdiff1d(np.arange(len(y)), rows)
+        beta_u, _ = gls(X[keep], V[np.ix_(keep, keep)], y[keep])
+        assert influence.cluster_changes.iloc[k, 0] == pytest.approx(
+            fit.params.iloc[0] - beta_u[0], rel=1e-6, abs=1e-9
+        )
+
+
 def test_a_variance_of_0_stays_there(sleepstudy):
     rng = np.random.default_rng(1)
     data = sleepstudy.assign(y=rng.standard_normal(180))

@@ -446,3 +446,18 @@ def test_the_pedigree_is_one():
     a = pedigree().to_numpy()
     assert np.linalg.eigvalsh(a)[0] > 0
     assert_allclose(np.diag(a)[:8], 1.0)
+
+
+def test_influence_of_related_animals_is_that_of_deletion():
+    data, a = animals()
+    fit = mlm.lmm("y ~ x + (1 | animal)", data, cov={"animal": a})
+    influence = fit.influence()
+    X, V, y = fit.X().to_numpy(), fit.V().to_numpy(), data["y"].to_numpy()
+    for animal in ("a07", "a31"):
+        keep = np.flatnonzero(data["animal"] != animal)
+        inverse = np.linalg.inv(V[np.ix_(keep, keep)])
+        left = np.linalg.solve(X[keep].T @ inverse @ X[keep], X[keep].T @ inverse @ y[keep])
+        found = influence.cluster_changes.loc[animal]
+        assert_allclose(found, fit.params.to_numpy() - left, rtol=1e-6, atol=1e-9)
+    with pytest.raises(ModelError, match=r"'animal' are related \(cov=\)"):
+        influence.one_step()

@@ -187,6 +187,33 @@ def cluster_blocks(
         yield ClusterBlocks(positions, columns_at(columns, rows), v, residual[rows], rows)
 
 
+def blocks_of_sets(
+    design: Design, record: FitRecord, clusters: GroupingFactor, independent: GroupingFactor
+) -> Iterator[ClusterBlocks]:
+    """Yield independent blocks of rows: many of one size where these are the clusters themselves.
+
+    Where a block holds several clusters, which ones differs from block to block: one at a time.
+    """
+    for blocks in cluster_blocks(design, record, independent, compressed=False):
+        if independent is clusters:
+            yield blocks
+            continue
+        for k in range(len(blocks.clusters)):
+            yield part_of(blocks, slice(k, k + 1))
+
+
+def part_of(blocks: ClusterBlocks, which: slice | IntArray) -> ClusterBlocks:
+    """Some of the clusters, which are not compressed."""
+    assert blocks.rows is not None
+    return ClusterBlocks(
+        blocks.clusters[which],
+        blocks.x[which],
+        blocks.v[which],
+        blocks.e[which],
+        blocks.rows[which],
+    )
+
+
 def _n_effects(design: Design, rows: IntArray) -> int:
     return sum(
         len(np.unique(design.factors[term.factor].codes[rows])) * len(term.columns)

@@ -25,6 +25,7 @@ import pandas as pd
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.cluster_blocks import (
     ClusterBlocks,
+    blocks_of_sets,
     cluster_blocks,
     cluster_factor,
     connected_clusters,
@@ -167,16 +168,15 @@ def influence(fit: LMMResult, cluster: object = None) -> Influence:
     by_row, by_cluster = _Deletions.empty(design.n_obs, p), _Deletions.empty(clusters.n_levels, p)
     fixed, overall = np.empty(design.n_obs), np.empty(design.n_obs)
     studentised, residual = np.empty(design.n_obs), np.empty(design.n_obs)
-    for blocks in cluster_blocks(design, record, independent, compressed=False):
+    for blocks in blocks_of_sets(design, record, clusters, independent):
         assert blocks.rows is not None
         pieces = _Pieces.of(blocks, record.vcov)
         rows = blocks.rows.ravel()
         if independent is clusters:
             by_cluster.put(blocks.clusters, *pieces.without_cluster())
         else:
-            for own in blocks.rows:
-                for level, places in sets_within(clusters.codes[own]):
-                    by_cluster.put(np.array([level]), *pieces.without_rows(places))
+            for level, places in sets_within(clusters.codes[rows]):
+                by_cluster.put(np.array([level]), *pieces.without_rows(places))
         by_row.put(rows, *pieces.without_each())
         fixed[rows] = np.einsum("inp,pq,inq->in", blocks.x, record.vcov, pieces.vx).ravel()
         r = residual_covariances(design, record, blocks.rows)

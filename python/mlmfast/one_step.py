@@ -14,7 +14,12 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cluster_blocks import ClusterBlocks, cluster_blocks, connected_clusters
+from mlmfast.cluster_blocks import (
+    ClusterBlocks,
+    blocks_of_sets,
+    connected_clusters,
+    part_of,
+)
 from mlmfast.covariance_parameters import covariance_parameters
 from mlmfast.deletion import WhiteBlocks
 from mlmfast.errors import ModelError
@@ -99,6 +104,12 @@ class _Deletions:
                 "this fit holds covariance parameters, and a one-step deletion would move them; "
                 "fit without values held"
             )
+        related = [f.name for f in source.design.factors if f.relationship is not None]
+        if related:
+            raise ModelError(
+                f"one-step deletions take levels as independent, and those of {related[0]!r} are "
+                "related (cov=); influence() itself, with the covariance parameters held, serves"
+            )
         assert fit._rows is not None, "the source was asked for"
         about = fit._rows.information.with_covariances()
         if not len(about.observed):
@@ -132,12 +143,12 @@ class _Deletions:
 
     def _blocks(self) -> Iterator[tuple[ClusterBlocks, WhiteBlocks]]:
         r = self.step.shape[1]
-        for blocks in cluster_blocks(self.design, self.record, self.independent, compressed=False):
+        for blocks in blocks_of_sets(self.design, self.record, self.clusters, self.independent):
             assert blocks.rows is not None, "not compressed"
             m, n = blocks.rows.shape
             at_once = max(1, _ENTRIES_AT_ONCE // (r * n * n))
             for at in range(0, m, at_once):
-                part = _part(blocks, slice(at, at + at_once))
+                part = part_of(blocks, slice(at, at + at_once))
                 assert part.rows is not None
                 white = WhiteBlocks.of(part.v, self._xe(part), *self.moves.derivatives(part.rows))
                 yield part, white
@@ -187,7 +198,7 @@ class _Deletions:
 
     def _estimate(self) -> None:
         base = self._all_rows(self.about.theta, np.array([self.about.scale]))[2][0]
-        for blocks in cluster_blocks(self.design, self.record, self.independent, compressed=False):
+        for blocks in blocks_of_sets(self.design, self.record, self.clusters, self.independent):
             assert blocks.rows is not None
             for at, places in self._left_out(blocks):
                 known = np.flatnonzero([self.moved[number] is not None for number in at])
@@ -195,7 +206,7 @@ class _Deletions:
                 at_once = max(1, _ENTRIES_AT_ONCE // (16 * n * n))
                 for start in range(0, len(known), at_once):
                     own = known[start : start + at_once]
-                    self._estimate_some(at[own], _part(blocks, own), places, float(base))
+                    self._estimate_some(at[own], part_of(blocks, own), places, float(base))
 
     def _estimate_some(
         self, at: IntArray, blocks: ClusterBlocks, places: list[int] | None, base: float
@@ -326,17 +337,6 @@ class _Deletions:
             how += ", bounded" if moved.bounded else ""
             out.append(how + (", shortened" if moved.share < 1.0 else ""))
         return out
-
-
-def _part(blocks: ClusterBlocks, which: slice | IntArray) -> ClusterBlocks:
-    assert blocks.rows is not None
-    return ClusterBlocks(
-        blocks.clusters[which],
-        blocks.x[which],
-        blocks.v[which],
-        blocks.e[which],
-        blocks.rows[which],
-    )
 
 
 def _crossed(v: FloatArray, xe: FloatArray) -> FloatArray:

@@ -181,7 +181,9 @@ class RowCovariances:
         """Map from a G, or one for each set (m, q, q), to Z G Z' of rows."""
         design = self.about.model.design
         effects = design.random[self.about.model.order[b]]
-        codes = design.factors[effects.factor].codes[rows]
+        factor = design.factors[effects.factor]
+        assert factor.relationship is None, "callers refuse related levels"
+        codes = factor.codes[rows]
         same = codes[:, :, None] == codes[:, None, :]
         z = columns_at(effects.columns, rows)
 
