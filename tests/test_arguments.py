@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import mlmfast as mlm
@@ -100,3 +101,23 @@ def test_steps_of_unequal_length_are_said(sleep):
     assert ranks.llf == mlm.lmm("Reaction ~ Days", sleep, residual="ar1(Days | Subject)").llf
     # Halves of equal length are steps.
     mlm.lmm("Reaction ~ Days", sleep.assign(time=sleep.Days / 2), residual="ar1(time | Subject)")
+
+
+def test_visits_in_the_order_of_the_alphabet():
+    rng = np.random.default_rng(3)
+    labels = [f"d{k}" for k in (1, 2, 8, 10)]
+    frame = pd.DataFrame(
+        {
+            "y": rng.normal(size=80),
+            "visit": labels * 20,
+            "id": np.repeat([f"s{k}" for k in range(20)], 4),
+        }
+    )
+    with pytest.warns(
+        SpacingWarning, match=r"alphabet \(d1, d10, d2, d8, ...\).*\(d1, d2, d8, d10"
+    ):
+        mlm.lmm("y ~ 1", frame, residual="ar1(visit | id)")
+    # Their order given, or without meaning: nothing to say.
+    mlm.lmm("y ~ 1", frame, residual="cs(visit | id)")
+    ordered = frame.assign(visit=pd.Categorical(frame["visit"], categories=labels))
+    mlm.lmm("y ~ 1", ordered, residual="ar1(visit | id)")

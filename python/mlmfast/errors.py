@@ -47,4 +47,4 @@ class AliasedWarning(UserWarning):
 
 
 class SpacingWarning(UserWarning):
-    """Times that are not equally spaced were given to a structure over steps of equal length."""
+    """Visits of a structure over ordered steps are not equally spaced, or in another order."""

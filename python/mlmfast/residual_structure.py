@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -54,6 +55,8 @@ MATERN_SMOOTHNESS = 1.5
 _BY_LAG = ("ar1", "toep", "arma11")
 #: Structures over steps of equal length.
 _EVENLY_SPACED = (*_BY_LAG, "ar1h")
+#: Structures whose members change with the order of the visits.
+_ORDERED = (*_EVENLY_SPACED, "toeph", "ad", "adh", "un")
 #: Structures without correlation: rows of one subject may share a level.
 _INDEPENDENT = ("diag", "homdiag")
 #: Structures whose parameters one long series can tell.
@@ -399,7 +402,28 @@ def visits_of_rows(
     if frame.is_numeric(name) and call.keyword in _EVENLY_SPACED:
         _warn_of_unequal_steps(call, frame.numeric(name))
     factor = frame.factor(name)
+    if call.keyword in _ORDERED:
+        _warn_of_alphabetical_order(call, factor.levels)
     return factor.codes, factor.levels, None
+
+
+def _warn_of_alphabetical_order(call: StructureCall, levels: tuple[str, ...]) -> None:
+    """Say that d10 stands before d2, where levels are in the order of the alphabet."""
+
+    def by_numbers(label: str) -> list[tuple[int, int, str]]:
+        parts = re.split(r"([0-9]+)", label)
+        return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts]
+
+    meant = sorted(levels, key=by_numbers)
+    if list(levels) == sorted(levels) and meant != list(levels):
+        shown = ", ".join(levels[:4])
+        warnings.warn(
+            f"{call.keyword} goes by the order of the visits, and those of {call.coordinates[0]!r} "
+            f"stand in the order of the alphabet ({shown}, ...), not of their numbers "
+            f"({', '.join(meant[:4])}, ...); use numbers, or a categorical in order",
+            SpacingWarning,
+            stacklevel=2,
+        )
 
 
 def _warn_of_unequal_steps(call: StructureCall, values: FloatArray) -> None:
