@@ -8,7 +8,8 @@
 //! N = M_BB - A'A + A'W^-1 A            log|V| += log|W|
 //! ```
 //!
-//! and with J = [-G U; I], S = G - G H G (the conditional covariance of the unit's effects):
+//! and with J = [-G U; I], S = G - G H G (the conditional covariance of the unit's effects,
+//! formed as R'(I + R T'T R')^-1 R with G = R'R: nothing cancels where T is large):
 //!
 //! ```text
 //! dN/dG along E   = -U'E U             d log|V| = tr(H E)
@@ -36,7 +37,7 @@ use rayon::prelude::*;
 use self::pairs::Run;
 use self::upward::Target;
 use self::workspace::Workspace;
-use crate::dense::{NotPositiveDefinite, axpy, vectorised};
+use crate::dense::{NotPositiveDefinite, axpy, semidefinite_root, vectorised};
 use crate::reduction::{Reduction, block};
 
 /// Blocks per task; boundaries depend on the data only.
@@ -143,6 +144,8 @@ pub struct Elimination<'a> {
     width: Vec<usize>,
     /// By level, its entries row by row.
     runs: Vec<Vec<Run>>,
+    /// By level, upper triangular R with R'R = G; empty for the residual's.
+    roots: Vec<Vec<f64>>,
 }
 
 impl<'a> Elimination<'a> {
@@ -164,7 +167,15 @@ impl<'a> Elimination<'a> {
         let own = |l: usize| first_entry[l]..first_entry[l + 1];
         let runs =
             (0..n_levels).map(|l| pairs::runs(entries, own(l), reduction.levels[l].q)).collect();
-        Self { reduction, fit, g, entries, first_entry, width, runs }
+        let roots = reduction.levels.iter().zip(g).map(|(level, g)| {
+            let mut root = if level.is_residual { Vec::new() } else { g.clone() };
+            if !level.is_residual {
+                semidefinite_root(&mut root, level.q);
+            }
+            root
+        });
+        let roots = roots.collect();
+        Self { reduction, fit, g, entries, first_entry, width, runs, roots }
     }
 
     /// log|V| and [X y]'V^-1 [X y].
