@@ -163,11 +163,32 @@ pub fn tangents(
     entries: &[Entry],
     reml: bool,
 ) -> Result<(Solution, Sums), NotPositiveDefinite> {
-    let elimination = Elimination::new(reduction, fit, g, entries);
+    let Some(chain) = reduction.chain() else {
+        let elimination = Elimination::new(reduction, fit, g, entries);
+        let (solution, _, sums) = derivatives(&elimination, reduction, fit, reml)?;
+        return Ok((solution, sums));
+    };
+    // The elimination takes derivatives by the coefficients of steps.
+    let level = reduction.levels.len() - 1;
+    let outer = entries.partition_point(|entry| entry.level < level);
+    let mut all = entries[..outer].to_vec();
+    all.resize(outer + chain.n_coordinates(), Entry { level, a: 0, b: 0 });
+    let elimination = Elimination::new(reduction, fit, g, &all);
+    let (solution, root, sums) = derivatives(&elimination, reduction, fit, reml)?;
+    let sums = chain.by_theta(&g[level], outer, sums, reduction.rank() + 1, &root);
+    Ok((solution, sums))
+}
+
+fn derivatives(
+    elimination: &Elimination,
+    reduction: &Reduction,
+    fit: usize,
+    reml: bool,
+) -> Result<(Solution, RootWeight, Sums), NotPositiveDefinite> {
     let solution = nested_solution(&elimination.values()?, reduction, fit)?;
     let root = RootWeight { c: reml.then(|| solution.c.clone()), e: solution.e() };
     let sums = elimination.derivatives(&root)?;
-    Ok((solution, sums))
+    Ok((solution, root, sums))
 }
 
 /// log|V| (with log|X'V^-1 X| for REML) and y'Py with their derivatives by entries, `sigma^2` = 1.
@@ -224,6 +245,7 @@ impl LikelihoodDerivatives {
         let c = &out.solution.c;
         let mut v = vec![0.0; n * rank];
         let mut c_d = vec![0.0; n * rank * rank];
+        let mut transposed = vec![0.0; if reml { n * rank * rank } else { 0 }];
         for k in 0..n {
             let gram = &mut sums.gram_by[block(k, width * width)];
             symmetrise(gram, width);
@@ -240,6 +262,9 @@ impl LikelihoodDerivatives {
                 let product = &mut c_d[block(k, rank * rank)];
                 product.copy_from_slice(&multiply(c, d, rank));
                 out.logdet_by[k] += (0..rank).map(|i| product[i * rank + i]).sum::<f64>();
+                for (at, value) in transposed[block(k, rank * rank)].iter_mut().enumerate() {
+                    *value = product[(at % rank) * rank + at / rank];
+                }
             }
         }
         for k in 0..n {
@@ -248,8 +273,9 @@ impl LikelihoodDerivatives {
             for l in 0..=k {
                 let mut t = sums.hessian[k * n + l];
                 if reml {
-                    let (a, b) = (&c_d[block(k, rank * rank)], &c_d[block(l, rank * rank)]);
-                    t -= trace_of_product(a, b, rank);
+                    // tr(C D_k C D_l)
+                    let at_l = block(l, rank * rank);
+                    t -= dot(&c_d[block(k, rank * rank)], &transposed[at_l]);
                 }
                 let rss_kl = sums.hessian_rss[k * n + l] - 2.0 * dot(&c_v, &v[block(l, rank)]);
                 for at in [k * n + l, l * n + k] {
@@ -329,12 +355,6 @@ pub(crate) fn assemble(
         }
     }
     criterion
-}
-
-/// tr(A B).
-fn trace_of_product(a: &[f64], b: &[f64], n: usize) -> f64 {
-    let b_transposed: Vec<f64> = (0..n * n).map(|at| b[(at % n) * n + at / n]).collect();
-    dot(a, &b_transposed)
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import SomeFits
+from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial import Spatial
@@ -164,7 +165,7 @@ def residual_parts(criterion: Criterion, spatial: bool = False) -> tuple[Residua
 
 def _parts_of(term: TermBlock, s: slice) -> list[ResidualPart]:
     structure = term.structure
-    if isinstance(structure, SeriesCovariance):
+    if isinstance(structure, SeriesCovariance | ChainCovariance):
         return []
     in_chart = not isinstance(structure, Directions)
     whole = structure.structure if isinstance(structure, Directions) else structure

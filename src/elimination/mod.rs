@@ -20,6 +20,7 @@
 //! level this is section 3 of Lindstrom and Bates (1988) in other letters; for more it costs one
 //! small factorization a unit, however many units an outer one holds.
 
+mod chain;
 mod downward;
 mod factors;
 mod recursive;
@@ -41,6 +42,8 @@ use crate::reduction::{Reduction, block};
 const CHUNK_BLOCKS: usize = 256;
 /// Floating-point operations below which a pass stays in the calling thread.
 const PARALLEL_WORK: usize = 3_000_000;
+/// Most chunks of series with parameters by visit: each has a Hessian by all coefficients.
+const MOST_CHUNKS: usize = 8;
 
 /// Operations that an outer unit's own small matrices are worth.
 const WORK_OF_UNIT: usize = 2_000;
@@ -137,13 +140,15 @@ pub struct Elimination<'a> {
     first_entry: Vec<usize>,
     /// By level, columns of B: outer Z, X, y.
     width: Vec<usize>,
+    /// Coefficients of steps, where residuals are chains with parameters by visit.
+    coefficients: Vec<f64>,
 }
 
 impl<'a> Elimination<'a> {
     /// `g[l]` is row-major `q` x `q`; `entries` sorted by level. At the residual's level it may
     /// instead hold one matrix for each unit, or one for all, followed by their derivatives by each
     /// of the level's parameters and by each pair of them; the level's entries then only count the
-    /// parameters.
+    /// parameters. For chains they count the coefficients of [`crate::chain`].
     #[must_use]
     pub fn new(
         reduction: &'a Reduction,
@@ -155,7 +160,9 @@ impl<'a> Elimination<'a> {
         let first_entry =
             (0..=n_levels).map(|l| entries.partition_point(|e| e.level < l)).collect();
         let width = reduction.levels.iter().map(|l| l.n_outer + reduction.rank() + 1).collect();
-        Self { reduction, fit, g, entries, first_entry, width }
+        let chain = reduction.chain().zip(g.last());
+        let coefficients = chain.map_or(Vec::new(), |(chain, g)| chain.coefficients(g));
+        Self { reduction, fit, g, entries, first_entry, width, coefficients }
     }
 
     /// log|V| and [X y]'V^-1 [X y].
@@ -193,7 +200,10 @@ impl<'a> Elimination<'a> {
             let mut sums = Sums::zero(width, self.entries.len());
             let mut work = Workspace::new(self);
             for item in chunk {
-                if let Some(series) = self.series().filter(|_| self.is_leaf(0)) {
+                if let Some(series) = self.chain() {
+                    let root = (&psi[..], &root.e[..]);
+                    self.chain_derivatives(series, item, root, &mut work, &mut sums)?;
+                } else if let Some(series) = self.series().filter(|_| self.is_leaf(0)) {
                     work.nodes[0].clear();
                     work.visited[0] = 0;
                     let (gram, by) = (&mut sums.gram, &mut sums.gram_by);
@@ -265,11 +275,13 @@ impl<'a> Elimination<'a> {
 
     fn chunks(&self) -> Vec<Range<usize>> {
         let n = self.n_items();
+        let few = self.chain().map_or(0, |_| self.n_blocks(0..n) / MOST_CHUNKS);
+        let enough = CHUNK_BLOCKS.max(few);
         let mut chunks = Vec::new();
         let (mut first, mut blocks) = (0, 0);
         for item in 0..n {
             blocks += self.n_blocks(item..item + 1);
-            if blocks >= CHUNK_BLOCKS || item + 1 == n {
+            if blocks >= enough || item + 1 == n {
                 chunks.push(first..item + 1);
                 first = item + 1;
                 blocks = 0;
