@@ -163,32 +163,11 @@ pub fn tangents(
     entries: &[Entry],
     reml: bool,
 ) -> Result<(Solution, Sums), NotPositiveDefinite> {
-    let Some(chain) = reduction.chain() else {
-        let elimination = Elimination::new(reduction, fit, g, entries);
-        let (solution, _, sums) = derivatives(&elimination, reduction, fit, reml)?;
-        return Ok((solution, sums));
-    };
-    // The elimination takes derivatives by the coefficients of steps.
-    let level = reduction.levels.len() - 1;
-    let outer = entries.partition_point(|entry| entry.level < level);
-    let mut all = entries[..outer].to_vec();
-    all.resize(outer + chain.n_coordinates(), Entry { level, a: 0, b: 0 });
-    let elimination = Elimination::new(reduction, fit, g, &all);
-    let (solution, root, sums) = derivatives(&elimination, reduction, fit, reml)?;
-    let sums = chain.by_theta(&g[level], outer, sums, reduction.rank() + 1, &root);
-    Ok((solution, sums))
-}
-
-fn derivatives(
-    elimination: &Elimination,
-    reduction: &Reduction,
-    fit: usize,
-    reml: bool,
-) -> Result<(Solution, RootWeight, Sums), NotPositiveDefinite> {
+    let elimination = Elimination::new(reduction, fit, g, entries);
     let solution = nested_solution(&elimination.values()?, reduction, fit)?;
     let root = RootWeight { c: reml.then(|| solution.c.clone()), e: solution.e() };
     let sums = elimination.derivatives(&root)?;
-    Ok((solution, root, sums))
+    Ok((solution, sums))
 }
 
 /// log|V| (with log|X'V^-1 X| for REML) and y'Py with their derivatives by entries, `sigma^2` = 1.

@@ -1,15 +1,22 @@
 //! The innermost level where residuals are Markov chains with parameters by visit: see
 //! [`crate::chain`].
 //!
-//! Entries of that level are the distinct coefficients a and b of steps. A step from the row z to the
-//! row x adds u u' to M, u = a x - b z, whose first derivatives x u' + u x' and -(z u' + u z') and
-//! constant second ones touch two entries only. A unit above the series keeps derivatives by the
-//! entries that its own rows touch, so short series among many visits stay cheap.
+//! A step from the row z to the row x adds u u' to M, u = a x - b z. By the log standard deviations
+//! of the two and by the parameters of the correlation f its derivatives are
+//!
+//! ```text
+//! v u' + u v'     v = -a x,     v = b z,     v = (a_f x - b_f z) f_p
+//! ```
+//!
+//! and log|R| has -2 log a. Second derivatives are summed class by class, by a and b, in which they
+//! are constant. A unit above the series keeps derivatives by the parameters that its own rows touch,
+//! so short series among many visits stay cheap.
 
 use super::downward::{i_minus_hg, sandwich, times};
 use super::upward::{pull_back, weigh};
 use super::workspace::{NodeLayout, Workspace};
 use super::{Elimination, Entry, Sums};
+use crate::chain::{ChainAt, ClassSums};
 use crate::dense::{NotPositiveDefinite, add_outer, axpy, dot, solve_lower, symmetrise, vectorised};
 use crate::reduction::block;
 use crate::series::Series;
@@ -33,39 +40,49 @@ struct Unit {
     children: Vec<Unit>,
 }
 
-impl Elimination<'_> {
-    /// The series, where they are chains with parameters by visit.
-    pub(super) fn chain(&self) -> Option<&Series> {
-        self.series().filter(|series| series.chain.is_some())
-    }
+/// A row, the one before it, and u.
+struct Rows {
+    x: Vec<f64>,
+    z: Vec<f64>,
+    u: Vec<f64>,
+}
 
+impl Rows {
+    fn new(w: usize) -> Self {
+        Self { x: vec![0.0; w], z: vec![0.0; w], u: vec![0.0; w] }
+    }
+}
+
+impl Elimination<'_> {
     /// All derivatives of one outermost item: up and down in one visit.
     pub(super) fn chain_derivatives(
         &self,
-        series: &Series,
+        (series, chain): (&Series, &ChainAt),
         item: usize,
         (psi, e): (&[f64], &[f64]),
         work: &mut Workspace,
         sums: &mut Sums,
     ) -> Result<(), NotPositiveDefinite> {
+        sums.classes
+            .resize(2 * (chain.starts.len() + chain.steps.len()), ClassSums::default());
         let places: Vec<u32> = (0..self.entries.len() as u32).collect();
         let Sums { gram, gram_by, logdet_by, .. } = sums;
         let mut target = Target { gram, by: gram_by, places: &places };
         if self.is_leaf(0) {
             let logdet = vectorised(
                 #[inline(always)]
-                || self.chain_tangent(series, item, &mut target, logdet_by),
+                || self.chain_tangent(series, chain, item, &mut target, logdet_by),
             )?;
             sums.logdet += logdet;
             vectorised(
                 #[inline(always)]
-                || self.chain_second(series, item, psi, e, sums),
+                || self.chain_second(series, chain, item, (psi, e), sums),
             );
             return Ok(());
         }
-        let (logdet, unit) = self.chain_up(series, (0, item), work, &mut target, logdet_by)?;
+        let (logdet, unit) = self.chain_up((series, chain), (0, item), work, &mut target, logdet_by)?;
         sums.logdet += logdet;
-        self.chain_down(series, &unit, psi, e, work, sums);
+        self.chain_down((series, chain), &unit, (psi, e), work, sums);
         Ok(())
     }
 
@@ -77,33 +94,49 @@ impl Elimination<'_> {
         bundle: usize,
         target: &mut [f64],
     ) -> Result<f64, NotPositiveDefinite> {
-        let w = series.n_columns + 1;
-        let (mut x, mut z, mut u) = (vec![0.0; w], vec![0.0; w], vec![0.0; w]);
+        let mut rows = Rows::new(series.n_columns + 1);
         let mut logdet = 0.0;
         for item in series.row_offsets[bundle]..series.row_offsets[bundle + 1] {
-            let [a, b] = self.chain_step(series, item)?;
-            std::mem::swap(&mut x, &mut z);
-            self.load_item(series, item, &mut x);
-            for ((u, x), z) in u.iter_mut().zip(&x).zip(&z) {
-                *u = a * x - b * z;
-            }
-            add_outer(&u, target);
+            let [a, _] = self.chain_step(series, item, &mut rows)?;
+            add_outer(&rows.u, target);
             logdet -= 2.0 * a.ln();
         }
         Ok(logdet)
     }
 
-    /// a and b of the step to an item; b is 0 where a series begins.
+    /// Steps on to an item; returns a and b, b = 0 where a series begins.
     #[inline(always)]
-    fn chain_step(&self, series: &Series, item: usize) -> Result<[f64; 2], NotPositiveDefinite> {
-        let class = series.row_classes[item] as usize;
-        let a = self.coefficients[class];
-        let b = if class < series.n_ends { 0.0 } else { self.coefficients[class + 1] };
+    fn chain_step(
+        &self,
+        series: &Series,
+        item: usize,
+        rows: &mut Rows,
+    ) -> Result<[f64; 2], NotPositiveDefinite> {
+        let Some(chain) = &self.chain_at else { return Err(NotPositiveDefinite { pivot: item }) };
+        let (a, b) = match self.chain_class(series, item) {
+            (start, None) => (chain.starts[start], 0.0),
+            (_, Some(step)) => (chain.steps[step].a[0], chain.steps[step].b[0]),
+        };
         // A singular covariance, or one beyond the range of numbers.
-        if a > 0.0 && a.is_finite() && b.is_finite() {
-            Ok([a, b])
-        } else {
-            Err(NotPositiveDefinite { pivot: item })
+        if a.is_nan() || a <= 0.0 || !a.is_finite() || !b.is_finite() {
+            return Err(NotPositiveDefinite { pivot: item });
+        }
+        std::mem::swap(&mut rows.x, &mut rows.z);
+        self.load_item(series, item, &mut rows.x);
+        for ((u, x), z) in rows.u.iter_mut().zip(&rows.x).zip(&rows.z) {
+            *u = a * x - b * z;
+        }
+        Ok([a, b])
+    }
+
+    /// Class of an item among all, and of its step unless a series begins there.
+    #[inline(always)]
+    fn chain_class(&self, series: &Series, item: usize) -> (usize, Option<usize>) {
+        let class = series.row_classes[item] as usize;
+        match class.checked_sub(series.n_ends) {
+            None => (class, None),
+            // Items of a step stand at every second class.
+            Some(twice) => (series.n_ends + twice / 2, Some(twice / 2)),
         }
     }
 
@@ -112,76 +145,105 @@ impl Elimination<'_> {
     fn chain_tangent(
         &self,
         series: &Series,
+        chain: &ChainAt,
         bundle: usize,
         target: &mut Target<'_>,
         logdet_by: &mut [f64],
     ) -> Result<f64, NotPositiveDefinite> {
         let w = series.n_columns + 1;
         let first = self.first_entry[self.reduction.levels.len() - 1];
-        let (mut x, mut z, mut u) = (vec![0.0; w], vec![0.0; w], vec![0.0; w]);
+        let mut rows = Rows::new(w);
+        let mut v = vec![0.0; w];
         let mut logdet = 0.0;
         for item in series.row_offsets[bundle]..series.row_offsets[bundle + 1] {
-            let [a, b] = self.chain_step(series, item)?;
-            std::mem::swap(&mut x, &mut z);
-            self.load_item(series, item, &mut x);
-            for ((u, x), z) in u.iter_mut().zip(&x).zip(&z) {
-                *u = a * x - b * z;
-            }
-            add_outer(&u, target.gram);
+            let [a, b] = self.chain_step(series, item, &mut rows)?;
+            let Rows { x, z, u } = &rows;
+            add_outer(u, target.gram);
             logdet -= 2.0 * a.ln();
-            let entry = first + series.row_classes[item] as usize;
-            logdet_by[entry] -= 2.0 / a;
-            let place = target.places[entry] as usize;
-            add_both(1.0, &x, &u, &mut target.by[block(place, w * w)]);
-            if entry - first >= series.n_ends {
-                let place = target.places[entry + 1] as usize;
-                add_both(-1.0, &z, &u, &mut target.by[block(place, w * w)]);
+            let mut add = |parameter: usize, scale: f64, v: &[f64]| {
+                let place = target.places[first + parameter] as usize;
+                add_both(scale, v, u, &mut target.by[block(place, w * w)]);
+            };
+            let (class, step) = self.chain_class(series, item);
+            let Some(c) = step else {
+                let at = chain.parameters.starts[class];
+                add(at, -a, x);
+                logdet_by[first + at] += 2.0;
+                continue;
+            };
+            let [before, at] = chain.parameters.steps[c];
+            add(at, -a, x);
+            add(before, b, z);
+            logdet_by[first + at] += 2.0;
+            let (a_f, b_f) = (chain.steps[c].a[1], chain.steps[c].b[1]);
+            for ((v, x), z) in v.iter_mut().zip(x).zip(z) {
+                *v = a_f * x - b_f * z;
+            }
+            for (p, by) in chain.correlation(c) {
+                add(p, by, &v);
+                logdet_by[first + p] -= 2.0 * a_f / a * by;
             }
         }
         Ok(logdet)
     }
 
-    /// Adds second derivatives of a bundle's N under the weights `psi` and e, and of log|R|.
+    /// Adds the derivatives by a and b of a bundle's N under the weights `psi` and e, and of log|R|.
     #[inline(always)]
     fn chain_second(
         &self,
         series: &Series,
+        chain: &ChainAt,
         bundle: usize,
-        psi: &[f64],
-        e: &[f64],
+        (psi, e): (&[f64], &[f64]),
         sums: &mut Sums,
     ) {
         let w = series.n_columns + 1;
-        let n = self.entries.len();
-        let first = self.first_entry[self.reduction.levels.len() - 1];
-        let (mut x, mut z) = (vec![0.0; w], vec![0.0; w]);
+        let n_classes = chain.starts.len() + chain.steps.len();
+        let mut rows = Rows::new(w);
         let (mut psi_x, mut psi_z) = (vec![0.0; w], vec![0.0; w]);
         for item in series.row_offsets[bundle]..series.row_offsets[bundle + 1] {
-            std::mem::swap(&mut x, &mut z);
+            let Ok([a, b]) = self.chain_step(series, item, &mut rows) else { return };
             std::mem::swap(&mut psi_x, &mut psi_z);
-            self.load_item(series, item, &mut x);
             for (out, row) in psi_x.iter_mut().zip(psi.chunks_exact(w)) {
-                *out = dot(row, &x);
+                *out = dot(row, &rows.x);
             }
-            let class = series.row_classes[item] as usize;
-            let (a, k) = (self.coefficients[class], first + class);
-            let (e_x, e_z) = (dot(&x, e), dot(&z, e));
-            sums.hessian[k * n + k] += 2.0 * (dot(&x, &psi_x) + 1.0 / (a * a));
-            sums.hessian_rss[k * n + k] += 2.0 * e_x * e_x;
-            if class >= series.n_ends {
-                let l = k + 1;
-                sums.hessian[l * n + k] -= 2.0 * dot(&z, &psi_x);
-                sums.hessian_rss[l * n + k] -= 2.0 * e_x * e_z;
-                sums.hessian[l * n + l] += 2.0 * dot(&z, &psi_z);
-                sums.hessian_rss[l * n + l] += 2.0 * e_z * e_z;
+            let (class, step) = self.chain_class(series, item);
+            let squares = |xx: f64, xz: f64, zz: f64| ClassSums {
+                first: [2.0 * (a * xx - b * xz), 2.0 * (b * zz - a * xz)],
+                second: [2.0 * xx, -2.0 * xz, 2.0 * zz],
+            };
+            let (mut by_psi, mut by_e) = (ClassSums::default(), ClassSums::default());
+            let (e_x, e_z) = (dot(&rows.x, e), dot(&rows.z, e));
+            let xx = dot(&rows.x, &psi_x);
+            if step.is_none() {
+                by_psi.add(&squares(xx, 0.0, 0.0));
+                by_e.add(&squares(e_x * e_x, 0.0, 0.0));
+            } else {
+                by_psi.add(&squares(xx, dot(&rows.z, &psi_x), dot(&rows.z, &psi_z)));
+                by_e.add(&squares(e_x * e_x, e_x * e_z, e_z * e_z));
             }
+            by_psi.first[0] -= 2.0 / a;
+            by_psi.second[0] += 2.0 / (a * a);
+            sums.classes[class].add(&by_psi);
+            sums.classes[n_classes + class].add(&by_e);
         }
+    }
+
+    /// Adds what the sums by class are by theta to the Hessians.
+    pub(super) fn add_chain_second(&self, sums: &mut Sums) {
+        let Some(chain) = self.chain_at.as_ref().filter(|_| !sums.classes.is_empty()) else {
+            return;
+        };
+        let (outer, n) = (self.first_entry[self.reduction.levels.len() - 1], self.entries.len());
+        let (by_psi, by_e) = sums.classes.split_at(sums.classes.len() / 2);
+        chain.add_second(by_psi, outer, &mut sums.hessian, n);
+        chain.add_second(by_e, outer, &mut sums.hessian_rss, n);
     }
 
     /// Adds a unit's N and its derivatives by its own entries and those inside it that it touches.
     fn chain_up(
         &self,
-        series: &Series,
+        (series, chain): (&Series, &ChainAt),
         (level, unit): (usize, usize),
         work: &mut Workspace,
         target: &mut Target<'_>,
@@ -189,7 +251,7 @@ impl Elimination<'_> {
     ) -> Result<(f64, Unit), NotPositiveDefinite> {
         let (q, w) = (self.reduction.levels[level].q, self.width[level]);
         let size = q + w;
-        let inner = self.touched(series, level, unit);
+        let inner = self.touched(series, chain, level, unit);
         let mut places = vec![u32::MAX; self.entries.len()];
         inner.iter().enumerate().for_each(|(k, &entry)| places[entry] = k as u32);
         let mut m = vec![0.0; size * size];
@@ -202,11 +264,11 @@ impl Elimination<'_> {
             if self.is_leaf(level + 1) {
                 logdet += vectorised(
                     #[inline(always)]
-                    || self.chain_tangent(series, child, &mut within, logdet_by),
+                    || self.chain_tangent(series, chain, child, &mut within, logdet_by),
                 )?;
             } else {
                 let at = (level + 1, child);
-                let (own, child) = self.chain_up(series, at, work, &mut within, logdet_by)?;
+                let (own, child) = self.chain_up((series, chain), at, work, &mut within, logdet_by)?;
                 logdet += own;
                 children.push(child);
             }
@@ -234,8 +296,8 @@ impl Elimination<'_> {
         Ok((logdet, Unit { level, unit, inner, node, children }))
     }
 
-    /// Entries inside a unit: all of random effects, and the coefficients its rows have.
-    fn touched(&self, series: &Series, level: usize, unit: usize) -> Vec<usize> {
+    /// Entries inside a unit: all of random effects, and the parameters its rows depend on.
+    fn touched(&self, series: &Series, chain: &ChainAt, level: usize, unit: usize) -> Vec<usize> {
         let leaf = self.reduction.levels.len() - 1;
         let first = self.first_entry[leaf];
         let mut out: Vec<usize> = (self.first_entry[level + 1]..first).collect();
@@ -245,24 +307,26 @@ impl Elimination<'_> {
             to = level.first_child[to];
         }
         let rows = series.row_offsets[from]..series.row_offsets[to];
-        let mut met = vec![false; series.n_classes];
-        for &class in &series.row_classes[rows] {
-            met[class as usize] = true;
-            if class as usize >= series.n_ends {
-                met[class as usize + 1] = true;
+        let mut met = vec![false; chain.parameters.n_theta];
+        for item in rows {
+            match self.chain_class(series, item) {
+                (start, None) => met[chain.parameters.starts[start]] = true,
+                (_, Some(step)) => {
+                    chain.parameters.steps[step].iter().for_each(|&at| met[at] = true);
+                    chain.correlation(step).for_each(|(p, _)| met[p] = true);
+                }
             }
         }
-        out.extend(met.iter().enumerate().filter(|m| *m.1).map(|(class, _)| first + class));
+        out.extend(met.iter().enumerate().filter(|m| *m.1).map(|(p, _)| first + p));
         out
     }
 
     /// Second derivatives of a unit and of everything inside it.
     fn chain_down(
         &self,
-        series: &Series,
+        (series, chain): (&Series, &ChainAt),
         unit: &Unit,
-        psi: &[f64],
-        e: &[f64],
+        (psi, e): (&[f64], &[f64]),
         work: &mut Workspace,
         sums: &mut Sums,
     ) {
@@ -282,12 +346,12 @@ impl Elimination<'_> {
             for bundle in self.children(level, unit.unit) {
                 vectorised(
                     #[inline(always)]
-                    || self.chain_second(series, bundle, &psi_child, &e_child, sums),
+                    || self.chain_second(series, chain, bundle, (&psi_child, &e_child), sums),
                 );
             }
         }
         for child in &unit.children {
-            self.chain_down(series, child, &psi_child, &e_child, work, sums);
+            self.chain_down((series, chain), child, (&psi_child, &e_child), work, sums);
         }
     }
 

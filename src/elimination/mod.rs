@@ -35,6 +35,7 @@ use rayon::prelude::*;
 
 use self::upward::Target;
 use self::workspace::Workspace;
+use crate::chain::{ChainAt, ClassSums};
 use crate::dense::{NotPositiveDefinite, axpy, vectorised};
 use crate::reduction::{Reduction, block};
 
@@ -42,7 +43,7 @@ use crate::reduction::{Reduction, block};
 const CHUNK_BLOCKS: usize = 256;
 /// Floating-point operations below which a pass stays in the calling thread.
 const PARALLEL_WORK: usize = 3_000_000;
-/// Most chunks of series with parameters by visit: each has a Hessian by all coefficients.
+/// Most chunks of series with parameters by visit: each has a Hessian by all parameters.
 const MOST_CHUNKS: usize = 8;
 
 /// Operations that an outer unit's own small matrices are worth.
@@ -84,6 +85,9 @@ pub struct Sums {
     /// Weighted sums of second derivatives of `gram`, one matrix a set of weights; empty unless
     /// asked for.
     pub second: Vec<f64>,
+    /// Derivatives by the coefficients of chains, by class: of log|V| + <Psi, gram>, then of
+    /// e' gram e; empty without chains.
+    pub classes: Vec<ClassSums>,
 }
 
 impl Sums {
@@ -98,6 +102,7 @@ impl Sums {
             hessian: vec![0.0; n * n],
             hessian_rss: vec![0.0; n * n],
             second: Vec::new(),
+            classes: Vec::new(),
         }
     }
 
@@ -110,6 +115,8 @@ impl Sums {
         axpy(1.0, &other.hessian_rss, &mut self.hessian_rss);
         self.second.resize(other.second.len(), 0.0);
         axpy(1.0, &other.second, &mut self.second);
+        self.classes.resize(other.classes.len(), ClassSums::default());
+        self.classes.iter_mut().zip(&other.classes).for_each(|(sum, own)| sum.add(own));
     }
 }
 
@@ -140,15 +147,15 @@ pub struct Elimination<'a> {
     first_entry: Vec<usize>,
     /// By level, columns of B: outer Z, X, y.
     width: Vec<usize>,
-    /// Coefficients of steps, where residuals are chains with parameters by visit.
-    coefficients: Vec<f64>,
+    /// The steps, where residuals are chains with parameters by visit.
+    chain_at: Option<ChainAt<'a>>,
 }
 
 impl<'a> Elimination<'a> {
     /// `g[l]` is row-major `q` x `q`; `entries` sorted by level. At the residual's level it may
     /// instead hold one matrix for each unit, or one for all, followed by their derivatives by each
     /// of the level's parameters and by each pair of them; the level's entries then only count the
-    /// parameters. For chains they count the coefficients of [`crate::chain`].
+    /// parameters.
     #[must_use]
     pub fn new(
         reduction: &'a Reduction,
@@ -161,8 +168,8 @@ impl<'a> Elimination<'a> {
             (0..=n_levels).map(|l| entries.partition_point(|e| e.level < l)).collect();
         let width = reduction.levels.iter().map(|l| l.n_outer + reduction.rank() + 1).collect();
         let chain = reduction.chain().zip(g.last());
-        let coefficients = chain.map_or(Vec::new(), |(chain, g)| chain.coefficients(g));
-        Self { reduction, fit, g, entries, first_entry, width, coefficients }
+        let chain_at = chain.map(|(chain, g)| ChainAt::new(chain, g));
+        Self { reduction, fit, g, entries, first_entry, width, chain_at }
     }
 
     /// log|V| and [X y]'V^-1 [X y].
@@ -200,9 +207,9 @@ impl<'a> Elimination<'a> {
             let mut sums = Sums::zero(width, self.entries.len());
             let mut work = Workspace::new(self);
             for item in chunk {
-                if let Some(series) = self.chain() {
+                if let Some(of) = self.series().zip(self.chain_at.as_ref()) {
                     let root = (&psi[..], &root.e[..]);
-                    self.chain_derivatives(series, item, root, &mut work, &mut sums)?;
+                    self.chain_derivatives(of, item, root, &mut work, &mut sums)?;
                 } else if let Some(series) = self.series().filter(|_| self.is_leaf(0)) {
                     work.nodes[0].clear();
                     work.visited[0] = 0;
@@ -221,6 +228,7 @@ impl<'a> Elimination<'a> {
         })
         .map(|mut sums| {
             self.add_series_determinant(&mut sums, self.entries.len());
+            self.add_chain_second(&mut sums);
             sums
         })
     }
@@ -275,7 +283,7 @@ impl<'a> Elimination<'a> {
 
     fn chunks(&self) -> Vec<Range<usize>> {
         let n = self.n_items();
-        let few = self.chain().map_or(0, |_| self.n_blocks(0..n) / MOST_CHUNKS);
+        let few = self.chain_at.as_ref().map_or(0, |_| self.n_blocks(0..n) / MOST_CHUNKS);
         let enough = CHUNK_BLOCKS.max(few);
         let mut chunks = Vec::new();
         let (mut first, mut blocks) = (0, 0);
