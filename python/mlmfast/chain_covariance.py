@@ -73,8 +73,11 @@ class ChainCovariance(Directions):
         scales = np.column_stack([first + _scale(scaled, before), first + _scale(scaled, at)])
         begun, visit = self.rows.starts.T
         starts = begun * self.structure.n_theta + _scale(scaled, visit)
-        parts = (starts, scales.ravel(), offsets, which)
-        return self.n_theta, *(np.ascontiguousarray(part, dtype=np.int64) for part in parts)
+        starts, both, offsets, which = (
+            np.ascontiguousarray(part, dtype=np.int64)
+            for part in (starts, scales.ravel(), offsets, which)
+        )
+        return self.n_theta, starts, both, offsets, which
 
     def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
         """theta, and f and 1 - f^2 of each step, with f's derivatives; shape (a, n_values)."""

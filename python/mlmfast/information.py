@@ -21,6 +21,7 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
+from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance_parameters import (
     CovarianceParameters,
     covariance_parameters,
@@ -28,7 +29,6 @@ from mlmfast.covariance_parameters import (
 )
 from mlmfast.criterion import Criterion
 from mlmfast.errors import ModelError
-from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.series_covariance import SeriesCovariance
 

@@ -504,6 +504,20 @@ def structure_of(block: TermBlock) -> CovarianceStructure:
     return structure.structure if isinstance(structure, Directions) else structure
 
 
+def residual_arms(criterion: Criterion) -> list[tuple[CovarianceStructure, slice]]:
+    """The residual's structure and its stretch of theta, by arm (all arms where there is a scale).
+
+    One block may hold several arms.
+    """
+    out = []
+    for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+        if block.is_residual:
+            structure = structure_of(block)
+            n = structure.n_theta
+            out += [(structure, slice(at, at + n)) for at in range(s.start, s.stop, n)]
+    return out
+
+
 def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
     """Natural parameters of the covariance times ``unit``, shape (n_theta,)."""
     return np.asarray((structure.natural(theta) * unit ** scale_powers(structure, theta))[0])
@@ -565,8 +579,7 @@ def _reduce(
 ) -> _Core:
     residual = design.residual
     own = blocks[-1].structure if blocks else None
-    in_order = isinstance(own, SeriesCovariance | ChainCovariance)
-    series = own.core_argument if in_order else None
+    series = own.core_argument if isinstance(own, SeriesCovariance | ChainCovariance) else None
     n_levels = len(levels) + (residual is not None)
     z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
     terms: list[list[tuple[int, _Basis]]] = [[] for _ in range(n_levels)]

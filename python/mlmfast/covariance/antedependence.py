@@ -106,7 +106,7 @@ class Antedependence(ScaledCorrelation, VisitChain):
         part = np.copysign(np.abs(f) ** (1.0 / (at - before)), f)
         weight = weights / (at - before)
         overall = float((weight * part).sum()) / max(float(weight.sum()), 1e-300)
-        offsets, which = self.step_parameters(before, at)
+        which = self.step_parameters(before, at)[1]
         sums, counts = (
             np.bincount(which, np.repeat(values, at - before), self.size - 1)
             for values in (weight * part, weight)

@@ -124,6 +124,6 @@ class HeterogeneousFirstOrderAutoregressive(Heterogeneous, FirstOrderAutoregress
         self, before: IntArray, at: IntArray, f: FloatArray, weights: FloatArray
     ) -> FloatArray:
         gaps, codes = np.unique(at - before, return_inverse=True)
-        total = np.bincount(codes, weights)
+        total = np.bincount(codes, weights).astype(np.float64)
         mean = np.bincount(codes, weights * f) / np.maximum(total, 1e-300)
         return self.eta_of_steps(gaps.astype(np.float64), mean, total)
