@@ -695,7 +695,7 @@ def _blocks(
             raise ModelError(
                 f"{residual.text} over {size:,} visits goes with random effects whose levels hold "
                 f"whole subjects; those inside or across subjects, and the dense engine, take at "
-                f"most {LARGEST_ORDER} visits of it"
+                f"most {LARGEST_ORDER} visits"
             )
         if len(residual.arms) == 1 and has_few_parameters(residual.structure):
             return (*blocks, TermBlock(SharedDirections(residual.structure), level, 0, True))

@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
-from mlmfast.chain_steps import ChainSteps, chain_steps, check_identified, with_several_rows
+from mlmfast.chain_steps import (
+    FEW_VISITS,
+    ChainSteps,
+    chain_steps,
+    check_identified,
+    with_several_rows,
+)
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.direct_product import DirectProduct
 from mlmfast.covariance.homogeneous_diagonal import HomogeneousDiagonal
@@ -281,7 +287,7 @@ def residual_design(
         check_arms(formula, subjects, arm)
         arms, arm_codes = arm.levels, arm.codes
     structure = _product(formula, kinds, axes, lin)
-    is_chain = isinstance(structure, VisitChain) and not scaled and len(labels) > LARGEST_ORDER
+    is_chain = isinstance(structure, VisitChain) and not scaled and len(labels) > FEW_VISITS
     if len(labels) > LARGEST_ORDER and not is_chain:
         _check_size(formula, structure, len(arms), scaled)
     _check_supported(formula, structure, subjects, arms, arm_codes)
