@@ -8,10 +8,10 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use crate::chain::ChainParameters;
 use crate::dense::{cholesky, dot, semidefinite_root, solve_row_upper, symmetrise};
 use crate::nesting::Nesting;
 use crate::rows::{LevelRows, RotatedRows};
-use crate::chain::ChainParameters;
 use crate::series::Series;
 use crate::triangle::Triangle;
 

@@ -348,8 +348,9 @@ def test_explained_variance_counts_the_visits_that_rows_have(frame, monkeypatch)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_kenward_roger_goes_by_the_template(frame, monkeypatch):
-    arguments = {"residual": "ar1h(visit | subject)", "ddf": "kenward-roger"}
+@pytest.mark.parametrize("residual", ["ar1h(visit | subject)", "ad(visit | arm / subject)"])
+def test_kenward_roger_goes_by_the_template(residual, frame, monkeypatch):
+    arguments = {"residual": residual, "ddf": "kenward-roger"}
     fit = lmm("y ~ x + (1 | subject)", frame, **arguments)
     assert isinstance(fit._rows.information, SeriesInformation)
     by_template(monkeypatch)

@@ -17,7 +17,9 @@ use super::upward::{pull_back, weigh};
 use super::workspace::{NodeLayout, Workspace};
 use super::{Elimination, Entry, Sums};
 use crate::chain::{ChainAt, ClassSums};
-use crate::dense::{NotPositiveDefinite, add_outer, axpy, dot, solve_lower, symmetrise, vectorised};
+use crate::dense::{
+    NotPositiveDefinite, add_outer, axpy, dot, solve_lower, symmetrise, vectorised,
+};
 use crate::reduction::block;
 use crate::series::Series;
 
@@ -32,7 +34,7 @@ struct Target<'a> {
 /// A unit with random effects on its way up.
 struct Unit {
     level: usize,
-    unit: usize,
+    index: usize,
     /// Entries inside the unit that its rows touch, ascending.
     inner: Vec<usize>,
     /// Its record, by [`NodeLayout`].
@@ -63,8 +65,7 @@ impl Elimination<'_> {
         work: &mut Workspace,
         sums: &mut Sums,
     ) -> Result<(), NotPositiveDefinite> {
-        sums.classes
-            .resize(2 * (chain.starts.len() + chain.steps.len()), ClassSums::default());
+        sums.classes.resize(2 * (chain.starts.len() + chain.steps.len()), ClassSums::default());
         let places: Vec<u32> = (0..self.entries.len() as u32).collect();
         let Sums { gram, gram_by, logdet_by, .. } = sums;
         let mut target = Target { gram, by: gram_by, places: &places };
@@ -80,7 +81,8 @@ impl Elimination<'_> {
             );
             return Ok(());
         }
-        let (logdet, unit) = self.chain_up((series, chain), (0, item), work, &mut target, logdet_by)?;
+        let (logdet, unit) =
+            self.chain_up((series, chain), (0, item), work, &mut target, logdet_by)?;
         sums.logdet += logdet;
         self.chain_down((series, chain), &unit, (psi, e), work, sums);
         Ok(())
@@ -113,7 +115,7 @@ impl Elimination<'_> {
         rows: &mut Rows,
     ) -> Result<[f64; 2], NotPositiveDefinite> {
         let Some(chain) = &self.chain_at else { return Err(NotPositiveDefinite { pivot: item }) };
-        let (a, b) = match self.chain_class(series, item) {
+        let (a, b) = match class_of(series, item) {
             (start, None) => (chain.starts[start], 0.0),
             (_, Some(step)) => (chain.steps[step].a[0], chain.steps[step].b[0]),
         };
@@ -127,17 +129,6 @@ impl Elimination<'_> {
             *u = a * x - b * z;
         }
         Ok([a, b])
-    }
-
-    /// Class of an item among all, and of its step unless a series begins there.
-    #[inline(always)]
-    fn chain_class(&self, series: &Series, item: usize) -> (usize, Option<usize>) {
-        let class = series.row_classes[item] as usize;
-        match class.checked_sub(series.n_ends) {
-            None => (class, None),
-            // Items of a step stand at every second class.
-            Some(twice) => (series.n_ends + twice / 2, Some(twice / 2)),
-        }
     }
 
     /// Adds a bundle's N and its derivatives; returns log|R|.
@@ -164,7 +155,7 @@ impl Elimination<'_> {
                 let place = target.places[first + parameter] as usize;
                 add_both(scale, v, u, &mut target.by[block(place, w * w)]);
             };
-            let (class, step) = self.chain_class(series, item);
+            let (class, step) = class_of(series, item);
             let Some(c) = step else {
                 let at = chain.parameters.starts[class];
                 add(at, -a, x);
@@ -207,7 +198,7 @@ impl Elimination<'_> {
             for (out, row) in psi_x.iter_mut().zip(psi.chunks_exact(w)) {
                 *out = dot(row, &rows.x);
             }
-            let (class, step) = self.chain_class(series, item);
+            let (class, step) = class_of(series, item);
             let squares = |xx: f64, xz: f64, zz: f64| ClassSums {
                 first: [2.0 * (a * xx - b * xz), 2.0 * (b * zz - a * xz)],
                 second: [2.0 * xx, -2.0 * xz, 2.0 * zz],
@@ -268,7 +259,8 @@ impl Elimination<'_> {
                 )?;
             } else {
                 let at = (level + 1, child);
-                let (own, child) = self.chain_up((series, chain), at, work, &mut within, logdet_by)?;
+                let (own, child) =
+                    self.chain_up((series, chain), at, work, &mut within, logdet_by)?;
                 logdet += own;
                 children.push(child);
             }
@@ -293,7 +285,7 @@ impl Elimination<'_> {
             let into = &mut target.by[block(target.places[entry] as usize, w * w)];
             logdet_by[entry] += pull_back(layout, k, m_k, &mut node, into);
         }
-        Ok((logdet, Unit { level, unit, inner, node, children }))
+        Ok((logdet, Unit { level, index: unit, inner, node, children }))
     }
 
     /// Entries inside a unit: all of random effects, and the parameters its rows depend on.
@@ -309,7 +301,7 @@ impl Elimination<'_> {
         let rows = series.row_offsets[from]..series.row_offsets[to];
         let mut met = vec![false; chain.parameters.n_theta];
         for item in rows {
-            match self.chain_class(series, item) {
+            match class_of(series, item) {
                 (start, None) => met[chain.parameters.starts[start]] = true,
                 (_, Some(step)) => {
                     chain.parameters.steps[step].iter().for_each(|&at| met[at] = true);
@@ -338,12 +330,12 @@ impl Elimination<'_> {
         symmetrise(&mut f, q);
         symmetrise(&mut f_rss, q);
         let h = &node[layout.h()];
-        self.own_second(level, unit.unit, h, &f, &f_rss, 1.0, &mut work.kept, sums);
+        self.own_second(level, unit.index, h, &f, &f_rss, 1.0, &mut work.kept, sums);
         self.chain_mixed(unit, layout, psi, e, sums);
         self.chain_pairs(unit, layout, psi, e, sums);
         let (psi_child, e_child) = Self::weight_of_children(layout, node, psi, e);
         if unit.children.is_empty() {
-            for bundle in self.children(level, unit.unit) {
+            for bundle in self.children(level, unit.index) {
                 vectorised(
                     #[inline(always)]
                     || self.chain_second(series, chain, bundle, (&psi_child, &e_child), sums),
@@ -418,6 +410,17 @@ impl Elimination<'_> {
         let n = self.entries.len();
         subtract_products(&left, &right, &unit.inner, &mut sums.hessian, n);
         subtract_products(&left_rss, &right_rss, &unit.inner, &mut sums.hessian_rss, n);
+    }
+}
+
+/// Class of an item among all, and of its step unless a series begins there.
+#[inline(always)]
+fn class_of(series: &Series, item: usize) -> (usize, Option<usize>) {
+    let class = series.row_classes[item] as usize;
+    match class.checked_sub(series.n_ends) {
+        None => (class, None),
+        // Items of a step stand at every second class.
+        Some(twice) => (series.n_ends + twice / 2, Some(twice / 2)),
     }
 }
 

@@ -697,7 +697,8 @@ impl Reduction {
         let kinds = 1 + t + t * (t + 1) / 2;
         if let Some(chain) = self.0.chain() {
             let one = chain.n_values(true);
-            return t == chain.n_theta && g.iter().all(|g| g.last().is_some_and(|g| g.len() == one));
+            return t == chain.n_theta
+                && g.iter().all(|g| g.last().is_some_and(|g| g.len() == one));
         }
         if let Some(series) = &level.series {
             let one = series.n_basis * (series.n_classes + 2 * kinds);
