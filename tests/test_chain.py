@@ -348,7 +348,7 @@ def test_explained_variance_counts_the_visits_that_rows_have(frame, monkeypatch)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("residual", ["ar1h(visit | subject)", "ad(visit | arm / subject)"])
+@pytest.mark.parametrize("residual", ["ar1h(visit | subject)", "adh(visit | arm / subject)"])
 def test_kenward_roger_goes_by_the_template(residual, frame, monkeypatch):
     arguments = {"residual": residual, "ddf": "kenward-roger"}
     fit = lmm("y ~ x + (1 | subject)", frame, **arguments)
