@@ -31,6 +31,7 @@ mod workspace;
 
 use std::ops::Range;
 
+use rayon::current_num_threads;
 use rayon::prelude::*;
 
 use self::upward::Target;
@@ -111,8 +112,11 @@ impl Sums {
         axpy(1.0, &other.gram, &mut self.gram);
         axpy(1.0, &other.logdet_by, &mut self.logdet_by);
         axpy(1.0, &other.gram_by, &mut self.gram_by);
-        axpy(1.0, &other.hessian, &mut self.hessian);
-        axpy(1.0, &other.hessian_rss, &mut self.hessian_rss);
+        // A task that writes no Hessian brings none.
+        if !other.hessian.is_empty() {
+            axpy(1.0, &other.hessian, &mut self.hessian);
+            axpy(1.0, &other.hessian_rss, &mut self.hessian_rss);
+        }
         self.second.resize(other.second.len(), 0.0);
         axpy(1.0, &other.second, &mut self.second);
         self.classes.resize(other.classes.len(), ClassSums::default());
@@ -205,6 +209,10 @@ impl<'a> Elimination<'a> {
         }
         self.sum_chunks(self.entries.len(), |chunk| {
             let mut sums = Sums::zero(width, self.entries.len());
+            if self.chain_at.is_some() && self.is_leaf(0) {
+                // Sums by class are led to theta at the end.
+                (sums.hessian, sums.hessian_rss) = (Vec::new(), Vec::new());
+            }
             let mut work = Workspace::new(self);
             for item in chunk {
                 if let Some(of) = self.series().zip(self.chain_at.as_ref()) {
@@ -315,9 +323,14 @@ impl<'a> Elimination<'a> {
         let work = work + if nested { self.n_items() * WORK_OF_UNIT } else { 0 };
         let mut total = Sums::zero(width, n_entries);
         if chunks.len() > 1 && work > PARALLEL_WORK {
-            let parts: Vec<_> = chunks.into_par_iter().map(&task).collect();
-            for part in parts {
-                total.add(&part?);
+            // The large sums of chains are not all held at once; the order is the same.
+            let one = |chunk: &Range<usize>| task(chunk.clone());
+            let held = if self.chain_at.is_some() { current_num_threads() } else { chunks.len() };
+            for some in chunks.chunks(held) {
+                let parts: Vec<_> = some.par_iter().map(one).collect();
+                for part in parts {
+                    total.add(&part?);
+                }
             }
         } else {
             for chunk in chunks {
