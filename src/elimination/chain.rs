@@ -226,6 +226,8 @@ impl Elimination<'_> {
             return;
         };
         let (outer, n) = (self.first_entry[self.reduction.levels.len() - 1], self.entries.len());
+        sums.hessian.resize(n * n, 0.0);
+        sums.hessian_rss.resize(n * n, 0.0);
         let (by_psi, by_e) = sums.classes.split_at(sums.classes.len() / 2);
         chain.add_second(by_psi, outer, &mut sums.hessian, n);
         chain.add_second(by_e, outer, &mut sums.hessian_rss, n);
@@ -330,7 +332,8 @@ impl Elimination<'_> {
         symmetrise(&mut f, q);
         symmetrise(&mut f_rss, q);
         let h = &node[layout.h()];
-        self.own_second(level, unit.index, h, &f, &f_rss, 1.0, &mut work.kept, sums);
+        let (kept, pending) = (&mut work.kept, &mut work.pending);
+        self.own_second(level, unit.index, h, &f, &f_rss, 1.0, kept, pending, sums);
         self.chain_mixed(unit, layout, psi, e, sums);
         self.chain_pairs(unit, layout, psi, e, sums);
         let (psi_child, e_child) = Self::weight_of_children(layout, node, psi, e);

@@ -23,6 +23,7 @@
 mod chain;
 mod downward;
 mod factors;
+mod pairs;
 mod recursive;
 mod second;
 mod series;
@@ -31,9 +32,9 @@ mod workspace;
 
 use std::ops::Range;
 
-use rayon::current_num_threads;
 use rayon::prelude::*;
 
+use self::pairs::Run;
 use self::upward::Target;
 use self::workspace::Workspace;
 use crate::chain::{ChainAt, ClassSums};
@@ -46,7 +47,9 @@ const CHUNK_BLOCKS: usize = 256;
 const PARALLEL_WORK: usize = 3_000_000;
 /// Most chunks of series with parameters by visit: each has a Hessian by all parameters.
 const MOST_CHUNKS: usize = 8;
-
+/// Numbers in the Hessians of tasks that wait to be added, and tasks that run whatever they hold.
+const MOST_SUMS: usize = 16_000_000;
+const FEWEST_AT_ONCE: usize = 2;
 /// Operations that an outer unit's own small matrices are worth.
 const WORK_OF_UNIT: usize = 2_000;
 
@@ -153,6 +156,8 @@ pub struct Elimination<'a> {
     width: Vec<usize>,
     /// The steps, where residuals are chains with parameters by visit.
     chain_at: Option<ChainAt<'a>>,
+    /// By level, its entries row by row.
+    runs: Vec<Vec<Run>>,
 }
 
 impl<'a> Elimination<'a> {
@@ -168,12 +173,15 @@ impl<'a> Elimination<'a> {
         entries: &'a [Entry],
     ) -> Self {
         let n_levels = reduction.levels.len();
-        let first_entry =
+        let first_entry: Vec<usize> =
             (0..=n_levels).map(|l| entries.partition_point(|e| e.level < l)).collect();
         let width = reduction.levels.iter().map(|l| l.n_outer + reduction.rank() + 1).collect();
         let chain = reduction.chain().zip(g.last());
         let chain_at = chain.map(|(chain, g)| ChainAt::new(chain, g));
-        Self { reduction, fit, g, entries, first_entry, width, chain_at }
+        let own = |l: usize| first_entry[l]..first_entry[l + 1];
+        let runs =
+            (0..n_levels).map(|l| pairs::runs(entries, own(l), reduction.levels[l].q)).collect();
+        Self { reduction, fit, g, entries, first_entry, width, chain_at, runs }
     }
 
     /// log|V| and [X y]'V^-1 [X y].
@@ -232,6 +240,7 @@ impl<'a> Elimination<'a> {
                     self.descend(0, item, &psi, &root.e, &mut work, &mut sums);
                 }
             }
+            self.flush(&mut work.pending, &mut sums);
             Ok(sums)
         })
         .map(|mut sums| {
@@ -321,13 +330,15 @@ impl<'a> Elimination<'a> {
         // What each outer unit costs besides, in small matrices.
         let nested = self.series().is_some() && chunks.len() > 1 && n_entries > 0;
         let work = work + if nested { self.n_items() * WORK_OF_UNIT } else { 0 };
+        if let [chunk] = &chunks[..] {
+            return task(chunk.clone());
+        }
         let mut total = Sums::zero(width, n_entries);
         if chunks.len() > 1 && work > PARALLEL_WORK {
-            // The large sums of chains are not all held at once; the order is the same.
-            let one = |chunk: &Range<usize>| task(chunk.clone());
-            let held = if self.chain_at.is_some() { current_num_threads() } else { chunks.len() };
-            for some in chunks.chunks(held) {
-                let parts: Vec<_> = some.par_iter().map(one).collect();
+            // Sums of many entries are large: no more of them at once than fit.
+            let at_once = (MOST_SUMS / (n_entries * n_entries).max(1)).max(FEWEST_AT_ONCE);
+            for wave in chunks.chunks(at_once) {
+                let parts: Vec<_> = wave.to_vec().into_par_iter().map(&task).collect();
                 for part in parts {
                     total.add(&part?);
                 }
