@@ -15,6 +15,7 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.chain_covariance import ChainCovariance, chain_record
 from mlmfast.clusters import is_within
 from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns
 from mlmfast.covariance import CovarianceStructure
@@ -248,7 +249,7 @@ class ReducedModel:
             assert isinstance(self.core, _core.Reduction | _core.MarginalReduction)
             sums, counts = self.core.visit_moments(fit)
             for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-                if isinstance(block.structure, SeriesCovariance):
+                if isinstance(block.structure, SeriesCovariance | ChainCovariance):
                     assert isinstance(self.core, _core.Reduction), "series are its own"
                     theta[row, s] = block.structure.start(self.core, fit, 1.0 - share)
                     continue
@@ -286,6 +287,8 @@ class ReducedModel:
         blocks = [(block, s) for block, s in parts if block.is_residual]
         if isinstance(blocks[0][0].structure, SeriesCovariance):
             return series_record(residual, blocks[0][0].structure, theta[:1, blocks[0][1]], unit)
+        if isinstance(blocks[0][0].structure, ChainCovariance):
+            return chain_record(residual, blocks[0][0].structure, theta[:1, blocks[0][1]], unit)
         for arm, (block, s) in zip(residual.arms, blocks, strict=True):
             if isinstance(block.structure, UnitCovariances | LagCovariances):
                 values.append(natural_in_units(block.structure.structure, theta[:1, s], unit))
@@ -363,7 +366,7 @@ class ReducedModel:
             variances = matrices[:, np.arange(matrices.shape[1]), np.arange(matrices.shape[1]) % k]
         else:
             series = self.blocks[-1].structure
-            if isinstance(series, SeriesCovariance):
+            if isinstance(series, SeriesCovariance | ChainCovariance):
                 return series.common_variance(theta[:, -series.n_theta :]) * unit**2
             template = g[-1][:, 0, 0] if g[-1].ndim == 5 else g[-1]
             variances = np.diagonal(template, axis1=1, axis2=2)
@@ -501,6 +504,20 @@ def structure_of(block: TermBlock) -> CovarianceStructure:
     return structure.structure if isinstance(structure, Directions) else structure
 
 
+def residual_arms(criterion: Criterion) -> list[tuple[CovarianceStructure, slice]]:
+    """The residual's structure and its stretch of theta, by arm (all arms where there is a scale).
+
+    One block may hold several arms.
+    """
+    out = []
+    for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+        if block.is_residual:
+            structure = structure_of(block)
+            n = structure.n_theta
+            out += [(structure, slice(at, at + n)) for at in range(s.start, s.stop, n)]
+    return out
+
+
 def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
     """Natural parameters of the covariance times ``unit``, shape (n_theta,)."""
     return np.asarray((structure.natural(theta) * unit ** scale_powers(structure, theta))[0])
@@ -562,7 +579,7 @@ def _reduce(
 ) -> _Core:
     residual = design.residual
     own = blocks[-1].structure if blocks else None
-    series = own.core_argument if isinstance(own, SeriesCovariance) else None
+    series = own.core_argument if isinstance(own, SeriesCovariance | ChainCovariance) else None
     n_levels = len(levels) + (residual is not None)
     z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
     terms: list[list[tuple[int, _Basis]]] = [[] for _ in range(n_levels)]
@@ -601,6 +618,7 @@ def _reduce(
             visits=None if residual is None or series is not None else residual.core_positions,
             n_visits=0 if residual is None or series is not None else residual.core_order,
             series=series,
+            chain=own.core_chain if isinstance(own, ChainCovariance) else None,
             share=share and (residual is None or not residual.by_unit),
         )
     except _core.CollinearRandomEffects as error:
@@ -648,6 +666,9 @@ def _blocks(
         kind = WalkedSeries if walked else SeriesCovariance
         own = kind(residual.structure, residual.series)
         return (*blocks, TermBlock(own, len(position), 0, True))
+    if residual is not None and residual.chain is not None and not isinstance(nesting, DenseParts):
+        own_chain = ChainCovariance(residual.structure, residual.chain, len(residual.arms))
+        return (*blocks, TermBlock(own_chain, len(position), 0, True))
     if residual is not None and residual.scale is not None:
         level = len(position)
         assert not isinstance(nesting, IterativeSettings), "it has independent residuals"
@@ -670,6 +691,12 @@ def _blocks(
         return (*blocks, TermBlock(units, level, 0, True))
     if residual is not None:
         size, level = residual.structure.size, len(position)
+        if residual.chain is not None and size > LARGEST_ORDER:
+            raise ModelError(
+                f"{residual.text} over {size:,} visits goes with random effects whose levels hold "
+                f"whole subjects; those inside or across subjects, and the dense engine, take at "
+                f"most {LARGEST_ORDER} visits"
+            )
         if len(residual.arms) == 1 and has_few_parameters(residual.structure):
             return (*blocks, TermBlock(SharedDirections(residual.structure), level, 0, True))
         blocks += [

@@ -19,7 +19,7 @@ from mlmfast.criterion import Criterion
 from mlmfast.errors import ModelError
 from mlmfast.information import Information, information_of
 from mlmfast.reduced_model import ReducedModel, reduce_design
-from mlmfast.residual_structure import LARGEST_UNIT
+from mlmfast.residual_structure import LARGEST_ORDER, LARGEST_UNIT
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class SeriesInformation(Information):
         held = residual.points is None or (
             isinstance(residual.structure, Spatial) and residual.order <= LARGEST_UNIT
         )
+        if residual.chain is not None:
+            held = residual.structure.size <= LARGEST_ORDER
         if not held or (len(residual.arms) > 1 and residual.points is not None):
             raise ModelError(
                 f"Kenward-Roger and the expected information need covariance matrices of the "
@@ -52,7 +54,7 @@ class SeriesInformation(Information):
                 "ddf='satterthwaite', which has no such limit"
             )
         responses = [self.model.response(self.fit)]
-        design = replace(self.model.design, residual=replace(residual, series=None))
+        design = replace(self.model.design, residual=replace(residual, series=None, chain=None))
         model = reduce_design(design, responses)
         criterion = model.criterion("REML" if self.criterion.reml else "ML")
         theta = _same_covariances(self.model, self.criterion, self.theta, model, criterion)

@@ -134,6 +134,7 @@ impl Elimination<'_> {
                 row[q + c] = if pivot > 0.0 { s / pivot } else { 0.0 };
             }
         }
+        work.keep_t(q, w);
         for row in work.whitened.chunks_exact(size).take(q) {
             let a = &row[q..];
             for (i, &value) in a.iter().enumerate() {
@@ -256,7 +257,6 @@ impl Elimination<'_> {
             logdet += self.tangent(level + 1, child, work, &mut inner, logdet_by)?;
         }
         self.root_rows(level, &mut m, work);
-        work.keep_t(q, w);
         logdet += self.factor_w(level, unit, &work.whitened, &mut work.w)?;
         solve_lower(&work.w, q, &mut work.whitened, q + w);
         for i in 0..w {
