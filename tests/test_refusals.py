@@ -411,6 +411,7 @@ def test_bad_number_of_a_structure(residual, error, message):
 BAD_PRODUCTS = {
     "two subjects": ("us(arm | subject) @ ar1(visit | subject)", FormulaError, r"stands once"),
     "nothing beside": ("@ ar1(visit | subject)", FormulaError, r"lacks a structure"),
+    "one column twice": ("us(visit) @ ar1(visit) | subject", FormulaError, r"'visit' twice"),
     "types alone": ("UN@AR(1)(visit | subject)", FormulaError, r"each factor.*names its column"),
     "no subject": ("us(arm) @ ar1(visit)", FormulaError, r"no '\| subject'"),
     "second without scale": ("us(word) @ fa(visit | subject)", ModelError, r"write it first"),

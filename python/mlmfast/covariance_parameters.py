@@ -472,7 +472,9 @@ def residual_direction(
         return None
     t = block.structure.n_theta
     stacked = parameters.bent[-1]
-    own = weights[-t:, -t:]
+    first = parameters.blocks[-1].first
+    r = first.shape[1]
+    own = first @ weights[-r:, -r:] @ first.T if r else np.zeros((t, t))
     i, j = np.tril_indices(t)
     pair = np.where(i == j, own[i, j], 2.0 * own[i, j])
     bend = np.tensordot(pair, stacked[0, 1 + t :], axes=1)
