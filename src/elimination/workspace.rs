@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Elimination;
+use super::pairs::Pending;
 use super::second::PairWeights;
 
 /// Scratch space of one task.
@@ -23,6 +24,10 @@ pub(super) struct Workspace {
     pub(super) wants_conditional: bool,
     /// What the last unit with a residual covariance shared by all left behind.
     pub(super) kept: KeptFactor,
+    /// Units whose second differentials are not added yet.
+    pub(super) pending: Pending,
+    /// T of the unit at hand, before it is whitened.
+    pub(super) t: Vec<f64>,
     pub(super) w: Vec<f64>,
     pub(super) whitened: Vec<f64>,
     pub(super) h: Vec<f64>,
@@ -48,6 +53,8 @@ impl Workspace {
             m_second: vec![Vec::new(); levels.len()],
             wants_conditional: false,
             kept: KeptFactor::default(),
+            pending: Pending::default(),
+            t: vec![0.0; q * q],
             w: vec![0.0; q * q],
             whitened: vec![0.0; q * largest],
             h: vec![0.0; q * q],
@@ -55,6 +62,16 @@ impl Workspace {
             f: vec![0.0; q * q],
             f_rss: vec![0.0; q * q],
             row: vec![0.0; largest + q],
+        }
+    }
+}
+
+impl Workspace {
+    /// Keeps T of the rows [T A] of a unit of order `q`.
+    #[inline(always)]
+    pub(super) fn keep_t(&mut self, q: usize, w: usize) {
+        for i in 0..q {
+            self.t[i * q..(i + 1) * q].copy_from_slice(&self.whitened[i * (q + w)..][..q]);
         }
     }
 }
