@@ -301,8 +301,9 @@ def _check_met_together(
     arm = None if formula.arm is None else frame.factor(formula.arm)
     for call, codes in zip(formula.calls, axes, strict=True):
         # Known matrices may be diagonal, and one band is the diagonal.
+        # One level has its own refusal.
         one_band = call.number == 1 and call.keyword in {"toep", "toeph", "un"}
-        if one_band or call.keyword in {*_INDEPENDENT, "lin"}:
+        if one_band or call.keyword in {*_INDEPENDENT, "lin"} or not np.ptp(codes):
             continue
         _, first, subject = np.unique(subjects.codes, return_index=True, return_inverse=True)
         told = codes != codes[first][subject]
