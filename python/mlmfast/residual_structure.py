@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -271,6 +272,7 @@ def residual_design(
     axes = [
         visits_of_rows(call, kind, frame) for call, kind in zip(formula.calls, kinds, strict=True)
     ]
+    _check_met_together(formula, subjects, [codes for codes, _, _ in axes], frame)
     visits, labels, points = axes[0]
     if (
         len(labels) > LARGEST_ORDER
@@ -316,6 +318,35 @@ def residual_design(
         formula,
         chain=chain,
     )
+
+
+def _check_met_together(
+    formula: ResidualFormula, subjects: Factor, axes: Sequence[CodeArray], frame: Frame
+) -> None:
+    """Refuse correlations between levels of which no subject has two."""
+    arm = None if formula.arm is None else frame.factor(formula.arm)
+    for call, codes in zip(formula.calls, axes, strict=True):
+        # Known matrices may be diagonal, and one band is the diagonal.
+        # One level has its own refusal.
+        one_band = call.number == 1 and call.keyword in {"toep", "toeph", "un"}
+        if one_band or call.keyword in {*_INDEPENDENT, "lin"} or not np.ptp(codes):
+            continue
+        _, first, subject = np.unique(subjects.codes, return_index=True, return_inverse=True)
+        told = codes != codes[first][subject]
+        for code, label in enumerate(("",) if arm is None else arm.levels):
+            if told[True if arm is None else arm.codes == code].any():
+                continue
+            of = f" with {formula.arm} = {label!r}" if arm is not None else ""
+            what = ", ".join(call.coordinates)
+            advice = (
+                f"for parameters by {what} write {what} / before the subject"
+                if len(axes) > 1
+                else "check the subject, or write diag for variances alone"
+            )
+            raise ModelError(
+                f"residual={formula.text!r} finds no subject{of} with several levels of {what}, "
+                f"so no correlation between them can be estimated; {advice}"
+            )
 
 
 def _check_size(
