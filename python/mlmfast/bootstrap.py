@@ -27,6 +27,7 @@ from mlmfast.reduced_model import (
     Estimates,
     ReducedModel,
     reduce_design,
+    residual_arms,
     structure_of,
 )
 from mlmfast.scaled_criterion import ScaledCriterion
@@ -278,8 +279,9 @@ def bootstrap(
 def _in_units(criterion: Criterion, theta: FloatArray, ratio: FloatArray) -> FloatArray:
     """theta of the covariances times ``ratio``, shape (n_fits,)."""
     out = theta.copy()
-    for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        structure = structure_of(block)
+    blocks = zip(criterion.terms, criterion.theta_slices, strict=True)
+    random = [(structure_of(block), s) for block, s in blocks if not block.is_residual]
+    for structure, s in random + residual_arms(criterion):
         natural, powers = structure.natural(theta[:, s]), scale_powers(structure, theta[:1, s])
         out[:, s] = structure.from_natural(natural * ratio[:, None] ** powers)
     return out

@@ -12,12 +12,13 @@ from functools import cached_property
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import lower_entries
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.scaled_covariance import natural_factors, scale_powers
 from mlmfast.criterion import Criterion
 from mlmfast.errors import ModelError
-from mlmfast.reduced_model import ReducedModel, structure_of
+from mlmfast.reduced_model import ReducedModel, residual_arms, structure_of
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,12 @@ class CovarianceFunctions:
         residual = self.model.design.residual
         if residual is None:
             return (*out, CovarianceParameter("sigma", "sd", (("Residual", 2.0),), 0.0))
-        for arm, position in zip(residual.arms, self._residual_positions, strict=True):
-            prefix = f"{arm}: " if len(residual.arms) > 1 else ""
-            names = structure_of(self.criterion.terms[position]).parameter_names
+        arms = residual_arms(self.criterion)
+        # With a scale one structure holds all arms, and names them itself.
+        several = len(arms) > 1
+        for arm, (structure, _) in zip(residual.arms, arms, strict=False):
+            prefix = f"{arm}: " if several else ""
+            names = structure.parameter_names
             out += [CovarianceParameter(prefix + name, "natural") for name in names]
         return tuple(out)
 
@@ -115,7 +119,7 @@ class CovarianceFunctions:
         if self.model.design.residual is None:
             scale = self._log_scale(points) * 0.5
             return concatenate([*parts, scale.exp() * float(np.sqrt(self._unit))])
-        parts += [self._natural_jet(position, points) for position in self._residual_positions]
+        parts += [self._natural_jet(*own, points) for own in residual_arms(self.criterion)]
         return concatenate(parts)
 
     def effects_covariance(self, t: int, points: FloatArray) -> Jet:
@@ -192,10 +196,6 @@ class CovarianceFunctions:
         """Position in the criterion of each random-effects term."""
         return {t: position for position, t in enumerate(self.model.order)}
 
-    @cached_property
-    def _residual_positions(self) -> list[int]:
-        return [p for p, block in enumerate(self.criterion.terms) if block.is_residual]
-
     def _parameters_of_term(self, t: int) -> list[CovarianceParameter]:
         term = self.model.design.random[t]
         group = self.model.design.factors[term.factor].name
@@ -223,9 +223,10 @@ class CovarianceFunctions:
         if not self.model.design.random[t].structure.natural_entries:
             k = np.diag(self.model.effects_map(position))
             structure = structure_of(self.criterion.terms[position])
+            s = self.criterion.theta_slices[position]
             if not self.model.design.random[t].structure.scales:
                 k = k[:1]  # one scale for all columns
-            return self._natural_jet(position, points, natural_factors(structure, k))
+            return self._natural_jet(structure, s, points, natural_factors(structure, k))
         places = self.entry_places(t)
         rows, columns = np.array(places, dtype=np.intp).T
         diagonal, off = np.flatnonzero(rows == columns), np.flatnonzero(rows != columns)
@@ -252,15 +253,17 @@ class CovarianceFunctions:
         return own * scale
 
     def _natural_jet(
-        self, position: int, points: FloatArray, factors: FloatArray | float = 1.0
+        self,
+        structure: CovarianceStructure,
+        s: slice,
+        points: FloatArray,
+        factors: FloatArray | float = 1.0,
     ) -> Jet:
         """Natural parameters of a structure, multiplied by ``factors``."""
-        block, s = self.criterion.terms[position], self.criterion.theta_slices[position]
-        structure = structure_of(block)
         powers = scale_powers(structure, points[:1, s])[0]
         natural = self.embed(structure.natural_jet(points[:, s]), s)
         natural = natural * np.asarray(factors * self._unit**powers)
-        if block.is_residual or not self.has_scale:
+        if not self.has_scale:
             return natural
         scale = self._log_scale(points)
         return natural * concatenate([scale * float(power) for power in powers]).exp()
