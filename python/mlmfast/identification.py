@@ -28,9 +28,9 @@ _FLAT = 1e-8
 _SINGULAR, _NEARLY_SINGULAR = 1e-9, 1e-5
 #: The same for a fit known to be singular.
 _AT_END = 1e-3
-#: Ratio of residual standard deviations that goes to 0, and what each exactly fitted combination of
-#: rows adds to the slope of -2 log-likelihood by its logarithm.
-_VANISHED, _OF_EACH = 1e-6, 2.0
+#: Ratio of residual standard deviations that goes to 0, one on the way there, and what each exactly
+#: fitted combination of rows adds to the slope of -2 log-likelihood by its logarithm.
+_VANISHED, _BEFORE, _OF_EACH = 1e-6, 1e-4, 2.0
 
 
 @dataclass(frozen=True)
@@ -247,9 +247,15 @@ def name_vanishing_scale(model: ReducedModel, criterion: Criterion, theta: Float
         return []
     structure, s = structure_of(criterion.terms[-1]), criterion.theta_slices[-1]
     assert isinstance(structure, ScaledCovariance), "there is a residual scale"
-    at = criterion(theta[:1], np.zeros(1, dtype=np.intp))
-    slope = at.gradient[0, s][structure.n_base :] * structure.spread
     gamma = structure.gamma(theta[:1, s])[0]
+    # At the end itself the slope is lost in rounding.
+    before = theta[:1].copy()
+    limit = -np.log(_BEFORE)
+    before[0, s.start + structure.n_base : s.stop] = (
+        np.where(structure.is_ratio, np.clip(gamma, -limit, limit), gamma) * structure.spread
+    )
+    at = criterion(before, np.zeros(1, dtype=np.intp))
+    slope = at.gradient[0, s][structure.n_base :] * structure.spread
     falls = np.array(structure.is_ratio) & (np.abs(gamma) > -np.log(_VANISHED))
     falls &= -np.sign(gamma) * slope > 0.5 * _OF_EACH
     return [
