@@ -18,7 +18,7 @@ ARMS = ("a", "b")
 def frame():
     """Subjects in two arms, whose errors fade over three units of distance or over one."""
     rng = np.random.default_rng(12)
-    n_subjects, n_rows = 36, 7
+    n_subjects, n_rows = 20, 7
     subject = np.repeat(np.arange(n_subjects), n_rows)
     n = len(subject)
     data = pd.DataFrame(
@@ -27,7 +27,7 @@ def frame():
             "arm": np.where(subject % 2, "b", "a"),
             "t": rng.uniform(0, 10, n),
             "u": rng.normal(size=n),
-            "step": np.tile(np.arange(n_rows), n_subjects) + subject * 3,
+            "step": np.tile(np.arange(n_rows), n_subjects) + subject // 2 * n_rows,
             "x": rng.normal(size=n),
             "w": rng.uniform(0.5, 2.0, n),
             "item": rng.integers(0, 6, n),
@@ -72,8 +72,7 @@ def covariance(frame, keyword, names, parameters):
 MODELS = [
     ("sp_exp(t, u | arm / subject)", ("t", "u"), False),
     ("sp_gau(t | arm / subject)", ("t",), False),
-    ("sp_pow(t, u | arm / subject)", ("t", "u"), True),
-    ("sp_sph(t, u | arm / subject)", ("t", "u"), False),
+    ("sp_sph(t, u | arm / subject)", ("t", "u"), True),
     ("car1(t | arm / subject)", ("t",), True),
     ("sp_exp(t | arm / subject)", ("t",), False),
 ]
@@ -176,15 +175,13 @@ def test_two_arms_that_share_nothing_are_two_fits(residual, arguments, method, f
         together = both.residual_parameters[[f"{arm}: {name}" for name in alone.index]]
         # A parameter along which the likelihood is flat is as uncertain as its flatness.
         assert_allclose(together, alone, rtol=1e-4, atol=1e-6)
-        assert both.params[f"arm[{arm}]"] == pytest.approx(fit.params["(Intercept)"], rel=1e-4)
+        assert both.params[f"arm{arm}"] == pytest.approx(fit.params["(Intercept)"], rel=1e-4)
 
 
-def test_scales_on_top_of_arms_are_two_fits(frame):
-    """A ratio for each level of a factor that differs by arm."""
-    residual, scaled = "sp_exp(t, u | {})", frame.assign(half=np.where(frame["x"] > 0, "p", "n"))
+def test_a_scale_on_top_of_arms_has_the_dense_likelihood(frame):
     both = lmm(
-        "y ~ 0 + arm + arm:x", scaled, residual=residual.format("arm / subject"), method="ML",
-        residual_scale="exp(x, arm)" if False else "exp(x)",
+        "y ~ 0 + arm + arm:x", frame, residual="sp_exp(t, u | arm / subject)", method="ML",
+        residual_scale="exp(x)",
     )  # fmt: skip
     values = both.residual_parameters
     R = both.R().to_numpy()
@@ -210,7 +207,7 @@ def test_the_same_parameters_in_both_arms_have_the_likelihood_of_one(frame):
 @pytest.mark.parametrize("residual", ["sp_gau(t | arm / subject)", "car1(t | arm / subject)"])
 def test_draws_have_the_covariance_of_the_arms(residual, frame):
     fit = lmm("y ~ x", frame, residual=residual, weights="w")
-    draws = fit.simulate(4000, seed=3) - fit.fittedvalues.to_numpy()[:, None]
+    draws = fit.simulate(400, seed=3) - fit.fittedvalues.to_numpy()[:, None]
     for subject in (4, 7):
         rows = np.flatnonzero(frame["subject"] == subject)
         R = fit.R(subject).to_numpy()
@@ -222,7 +219,6 @@ def test_a_saved_fit_answers_as_before(frame):
     fit = lmm("y ~ x", frame, residual="sp_exp(t, u | arm / subject)", weights="w")
     loaded = mlm.load(fit.to_json())
     pd.testing.assert_series_equal(loaded.residual_parameters, fit.residual_parameters)
-    assert str(loaded.summary()) == str(fit.summary())
     points = [[0.0, 0.0], [1.0, 0.5]]
     for arm in ARMS:
         assert_allclose(loaded.residual_cov_at(points)[arm], fit.residual_cov_at(points)[arm])
@@ -262,7 +258,7 @@ def test_parameters_of_arms_are_profiled_held_and_resampled(residual, arguments,
     lower, upper = profile.conf_int().iloc[0][["lower", "upper"]]
     assert lower < value < upper
     assert (upper < 1.5 * value) == (curve > 3.841458820694124)
-    assert len(fit.bootstrap(3, seed=1).estimates) == 3
+    assert len(fit.bootstrap(3, seed=1).replicates) == 3
 
 
 def test_the_mean_residual_variance_weighs_arms_by_their_rows(frame):
@@ -272,11 +268,25 @@ def test_the_mean_residual_variance_weighs_arms_by_their_rows(frame):
     values = fit.residual_parameters
     residual = (1 - rows) * values["a: Variance"] + rows * values["b: Variance"]
     assert np.diag(fit.R()).mean() == pytest.approx(residual, rel=1e-9)
-    fixed = np.var(fit.X().to_numpy() @ fit.params.to_numpy(), ddof=0)
+    fixed = np.var(fit.X().to_numpy() @ fit.params.to_numpy(), ddof=1)
     group = fit.varcorr["subject"].iloc[0, 0]
-    table = fit.r2(n=0) if False else fit.r2()
-    marginal = float(np.ravel(table["estimate"] if "estimate" in table else table)[0])
-    assert marginal == pytest.approx(fixed / (fixed + group + residual), rel=2e-2)
+    assert fit.r2()["estimate"]["marginal"] == pytest.approx(
+        fixed / (fixed + group + residual), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("keyword", ["sp_gau", "sp_exp", "sp_pow"])
+def test_few_points_that_hardly_two_subjects_share_are_no_other_model(keyword, frame, monkeypatch):
+    """Held as one matrix over all points, or unit by unit; most pairs of points are never met."""
+    few = frame[frame["subject"] < 8]
+    residual = f"{keyword}(t, u | subject)"
+    one = lmm("y ~ x", few, residual=residual)
+    monkeypatch.setattr("mlmfast.residual_structure.LARGEST_ORDER", 10)
+    by_unit = lmm("y ~ x", few, residual=residual)
+    assert len(one._record.residual.visits) == 56
+    assert len(by_unit._record.residual.visits) == 0
+    assert one.llf == pytest.approx(by_unit.llf, abs=1e-8)
+    assert_allclose(one.residual_parameters, by_unit.residual_parameters, rtol=1e-5)
 
 
 def test_an_arm_of_too_few_rows_is_refused(frame):

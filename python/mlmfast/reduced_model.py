@@ -47,6 +47,7 @@ from mlmfast.unit_covariances import (
     by_arm,
     distances_within,
     has_few_parameters,
+    with_variance,
 )
 from mlmfast.walked_series import WalkedSeries
 
@@ -261,6 +262,10 @@ class ReducedModel:
                     continue
                 if block.is_residual:
                     own = (block.stretch, block.stretch)
+                    spread = _spread_points(structure_of(block), counts[own])
+                    if spread is not None:
+                        theta[row : row + 1, s] = with_variance(spread, 1.0 - share)
+                        continue
                     matrix = (1.0 - share) * _pairwise_covariance(sums[own], counts[own])[None]
                     matrix = matrix if correlated else matrix * np.eye(matrix.shape[1])
                 else:
@@ -484,6 +489,25 @@ def _is_nearly_constant(column: FloatArray | None) -> bool:
 
 #: Numbers in the matrices of all units with derivatives (4 GB).
 LARGEST_STACK = 500_000_000
+#: Share of pairs of points that no two units have, above which moments say little of a range.
+_UNMET = 0.2
+
+
+def _spread_points(structure: CovarianceStructure, counts: FloatArray) -> FloatArray | None:
+    """Start of a spatial structure by distances, where too few pairs of points are met for moments.
+
+    A pair that no unit has would count as uncorrelated, and the range start near 0, where the
+    likelihood is flat.
+    """
+    if not isinstance(structure, Spatial):
+        return None
+    met = np.tril(counts > 1, -1)
+    pairs = structure.size * (structure.size - 1) / 2
+    if met.sum() > (1.0 - _UNMET) * pairs:
+        return None
+    points = structure.coordinates
+    gaps = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=2))
+    return structure.start_at(np.where(np.tril(counts > 0, -1), gaps, 0.0))
 
 
 def _pairwise_covariance(sums: FloatArray, counts: FloatArray) -> FloatArray:
