@@ -1,5 +1,7 @@
 //! The ML and REML criterion, profiled over beta and `sigma^2`, with exact derivatives.
 
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+
 use crate::dense::{
     NotPositiveDefinite, cholesky, dot, invert_lower, multiply, solve_lower, symmetrise,
 };
@@ -19,6 +21,9 @@ pub struct Criterion {
     /// Their expectation.
     pub expected: Vec<f64>,
 }
+
+/// Numbers in a factor from which a product is worth a call of the matrix kernels.
+const SMALLEST_PRODUCT: usize = 1_000;
 
 /// What the criterion needs to know of a design beside its sums.
 #[derive(Clone, Copy, Debug)]
@@ -213,17 +218,18 @@ impl LikelihoodDerivatives {
     ) -> Self {
         let width = rank + 1;
         let e = solution.e();
+        // Second derivatives take the place of their sums: there may be millions.
         let mut out = Self {
             solution,
-            logdet_by: sums.logdet_by.clone(),
-            logdet_second: vec![0.0; n * n],
+            logdet_by: sums.logdet_by,
+            logdet_second: sums.hessian,
             rss_by: vec![0.0; n],
-            rss_second: vec![0.0; n * n],
+            rss_second: sums.hessian_rss,
             information_by: vec![0.0; n * rank * rank],
         };
         let c = &out.solution.c;
         let mut v = vec![0.0; n * rank];
-        let mut c_d = vec![0.0; n * rank * rank];
+        let mut c_d = vec![0.0; if reml { n * rank * rank } else { 0 }];
         for k in 0..n {
             let gram = &mut sums.gram_by[block(k, width * width)];
             symmetrise(gram, width);
@@ -242,23 +248,34 @@ impl LikelihoodDerivatives {
                 out.logdet_by[k] += (0..rank).map(|i| product[i * rank + i]).sum::<f64>();
             }
         }
-        for k in 0..n {
-            let v_k = &v[block(k, rank)];
-            let c_v: Vec<f64> = (0..rank).map(|i| dot(&c[block(i, rank)], v_k)).collect();
-            for l in 0..=k {
-                let mut t = sums.hessian[k * n + l];
-                if reml {
-                    let (a, b) = (&c_d[block(k, rank * rank)], &c_d[block(l, rank * rank)]);
-                    t -= trace_of_product(a, b, rank);
-                }
-                let rss_kl = sums.hessian_rss[k * n + l] - 2.0 * dot(&c_v, &v[block(l, rank)]);
-                for at in [k * n + l, l * n + k] {
-                    out.logdet_second[at] = t;
-                    out.rss_second[at] = rss_kl;
+        out.subtract_fixed_part(&v, &c_d, n);
+        out
+    }
+
+    /// Subtracts tr(C `D_k` C `D_l`) and 2 `v_k`'C `v_l` from the second derivatives, given their lower
+    /// triangles, and mirrors them; `c_d` are the C `D_k`, empty for ML.
+    fn subtract_fixed_part(&mut self, v: &[f64], c_d: &[f64], n: usize) {
+        let c = &self.solution.c;
+        let rank = v.len() / n.max(1);
+        let c_v: Vec<f64> = v
+            .chunks_exact(rank.max(1))
+            .flat_map(|v_k| (0..rank).map(|i| dot(&c[block(i, rank)], v_k)).collect::<Vec<_>>())
+            .collect();
+        subtract_products(&mut self.rss_second, &c_v, v, 2.0, n);
+        if !c_d.is_empty() {
+            let transposed: Vec<f64> = c_d
+                .chunks_exact(rank * rank)
+                .flat_map(|a| (0..rank * rank).map(move |at| a[(at % rank) * rank + at / rank]))
+                .collect();
+            subtract_products(&mut self.logdet_second, &transposed, c_d, 1.0, n);
+        }
+        for second in [&mut self.logdet_second, &mut self.rss_second] {
+            for k in 0..n {
+                for l in 0..k {
+                    second[l * n + k] = second[k * n + l];
                 }
             }
         }
-        out
     }
 }
 
@@ -331,10 +348,28 @@ pub(crate) fn assemble(
     criterion
 }
 
-/// tr(A B).
-fn trace_of_product(a: &[f64], b: &[f64], n: usize) -> f64 {
-    let b_transposed: Vec<f64> = (0..n * n).map(|at| b[(at % n) * n + at / n]).collect();
-    dot(a, &b_transposed)
+/// Subtracts `scale A B'` from the lower triangle of the `n` x `n` matrix; A, B have `n` rows.
+fn subtract_products(from: &mut [f64], a: &[f64], b: &[f64], scale: f64, n: usize) {
+    let inner = a.len() / n.max(1);
+    if n * inner < SMALLEST_PRODUCT {
+        for k in 0..n {
+            for l in 0..=k {
+                from[k * n + l] -= scale * dot(&a[block(k, inner)], &b[block(l, inner)]);
+            }
+        }
+        return;
+    }
+    triangular::matmul(
+        faer::MatMut::from_row_major_slice_mut(from, n, n),
+        BlockStructure::TriangularLower,
+        faer::Accum::Add,
+        faer::MatRef::from_row_major_slice(a, n, inner),
+        BlockStructure::Rectangular,
+        faer::MatRef::from_row_major_slice(b, n, inner).transpose(),
+        BlockStructure::Rectangular,
+        -scale,
+        faer::Par::Seq,
+    );
 }
 
 #[cfg(test)]

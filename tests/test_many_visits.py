@@ -61,9 +61,53 @@ def test_a_variance_for_each_of_many_visits(frame):
 
 
 def test_structures_of_many_parameters_say_what_is_available(frame):
-    for word in ("us", "toep", "csh"):
-        with pytest.raises(ModelError, match=r"90 distinct visits.*4,095 distinct covariances"):
-            mlm.lmm("y ~ x", frame, residual=f"{word}(visit | subject)")
+    with pytest.raises(ModelError, match=r"90 distinct visits.*4,095 parameters.*2,080 are av"):
+        mlm.lmm("y ~ x", frame, residual="us(visit | subject)")
+    many = pd.DataFrame(
+        {
+            "y": np.arange(420) % 11.0,
+            "visit": np.arange(420) % 140,
+            "subject": np.arange(420) // 140,
+        }
+    )
+    with pytest.raises(ModelError, match=r"9,870 distinct.*6.2 GB \(the limit is 4.0\) with 279 p"):
+        mlm.lmm("y ~ 1", many, residual="toeph(visit | subject)")
+
+
+def test_toeplitz_over_many_visits_by_a_dense_likelihood():
+    rng = np.random.default_rng(3)
+    visits, subjects = 66, 150
+    lag = np.abs(np.subtract.outer(np.arange(visits), np.arange(visits)))
+    y = rng.normal(size=(subjects, visits)) @ np.linalg.cholesky(0.6**lag).T
+    frame = pd.DataFrame(
+        {
+            "y": y.ravel(),
+            "visit": np.tile(np.arange(visits), subjects),
+            "subject": np.repeat(np.arange(subjects), visits),
+        }
+    )
+    fit = mlm.lmm("y ~ 1", frame, residual="toep(visit | subject)", method="ML")
+    by_lag = fit.residual_cov.to_numpy()[0]
+
+    def deviance(by_lag):
+        precision = np.linalg.inv(by_lag[lag])
+        ones = np.ones(visits)
+        mean = (y @ precision @ ones).sum() / (subjects * ones @ precision @ ones)
+        left = y - mean
+        logdet = np.linalg.slogdet(by_lag[lag])[1]
+        return (
+            y.size * np.log(2 * np.pi)
+            + subjects * logdet
+            + np.einsum("ij,jk,ik->", left, precision, left)
+        )
+
+    assert fit.deviance == pytest.approx(deviance(by_lag), rel=1e-12)
+    # At the maximum the deviance has no slope by any lag, and other members are worse.
+    for direction in np.eye(visits)[[0, 1, 2, 30, 65]]:
+        step = 1e-5 * by_lag[0] * direction
+        slope = (deviance(by_lag + step) - deviance(by_lag - step)) / 2e-5
+        assert abs(slope) < 1e-3
+        assert deviance(by_lag + 30 * step) > fit.deviance
 
 
 @pytest.mark.parametrize("keyword", ["cs", "toep", "csh", "ad", "sp_exp", "arma11"])

@@ -26,6 +26,8 @@ _FLAT = 1e-8
 #: Smallest eigenvalue of a correlation matrix (and ratio of variances) that is not singular, for a
 #: fit that converged and for one that did not.
 _SINGULAR, _NEARLY_SINGULAR = 1e-9, 1e-5
+#: Visits that a message lists.
+_MOST_NAMED = 12
 #: The same for a fit known to be singular.
 _AT_END = 1e-3
 #: Ratio of residual standard deviations that goes to 0, one on the way there, and what each exactly
@@ -226,7 +228,9 @@ def name_without_bound(model: ReducedModel, record: ResidualRecord | None) -> li
         weights = np.abs(vectors[:, 0])
         visits = np.flatnonzero(weights > 0.01 * weights.max())
         n = _subjects_with(residual, record.arms.index(arm) * len(variances) + visits)
-        named = ", ".join(record.visits[v] for v in visits)
+        named = ", ".join(record.visits[v] for v in visits[:_MOST_NAMED])
+        if len(visits) > _MOST_NAMED:
+            named += f" and {len(visits) - _MOST_NAMED} more"
         where = f" of {arm}" if len(record.arms) > 1 else ""
         out.append(
             f"the likelihood of {residual.text} has no maximum: it grows without bound as the "

@@ -45,8 +45,13 @@ __all__ = [
 #: Visits, or distinct coordinates, up to which covariances are reported by visit where it is not
 #: needed, and whole numbers count as they stand.
 LARGEST_ORDER = 64
-#: Visits of one covariance with few parameters, and distinct covariances of any other.
-LARGEST_TEMPLATE, MOST_ENTRIES = 1000, 2080
+#: Visits of one covariance with few parameters.
+LARGEST_TEMPLATE = 1000
+#: Parameters of all arms that Newton's steps are taken in: an unstructured covariance of 64 visits.
+MOST_PARAMETERS = 2080
+#: Bytes that second derivatives by each pair of distinct covariances may take, of all arms; copies
+#: of them that an iteration holds at once.
+MOST_BYTES, _COPIES = 4e9, 8
 #: Rows of a subject with points of its own, for what goes through its matrix entry by entry.
 LARGEST_UNIT = 500
 #: Smoothness at which `sp_matern` is fitted.
@@ -274,8 +279,7 @@ def residual_design(
     units, n_units = _units(formula, subjects, visits, labels)
     arms, arm_codes = _arms_of_rows(formula, frame, subjects)
     structure = _product(formula, kinds, axes, lin)
-    if len(labels) > LARGEST_ORDER:
-        _check_size(formula, structure, len(arms), scaled)
+    _check_size(formula, structure, len(arms), scaled)
     _check_supported(formula, structure, subjects, arms, arm_codes)
     positions = arm_codes * np.int32(len(labels)) + visits
     subject = GroupingFactor(
@@ -289,16 +293,23 @@ def residual_design(
 def _check_size(
     formula: ResidualFormula, structure: CovarianceStructure, n_arms: int, scaled: bool
 ) -> None:
-    """Refuse covariances over many visits whose derivatives entry by entry would not end."""
-    n = len(structure.entries)
-    if n <= MOST_ENTRIES or (has_few_parameters(structure) and n_arms == 1 and not scaled):
+    """Refuse covariances whose derivatives by each pair of entries would not end or fit."""
+    n = len(structure.entries) * n_arms
+    n_parameters = structure.n_theta * n_arms
+    if n_parameters > MOST_PARAMETERS:
+        raise _too_many(
+            formula,
+            structure.size,
+            f"{n_parameters:,} parameters, of which {MOST_PARAMETERS:,} are available",
+        )
+    size = 8.0 * _COPIES * n * n
+    if size <= MOST_BYTES or (has_few_parameters(structure) and n_arms == 1 and not scaled):
         return
     raise _too_many(
         formula,
         structure.size,
-        f"{n:,} distinct covariances, of which {MOST_ENTRIES:,} ({LARGEST_ORDER} visits) are "
-        f"available for a structure with {structure.n_theta} parameters, for arms and for a "
-        "residual_scale",
+        f"{n:,} distinct covariances, whose second derivatives would take {size / 1e9:.1f} GB (the "
+        f"limit is {MOST_BYTES / 1e9:.1f}) with {n_parameters:,} parameters",
     )
 
 
@@ -306,7 +317,7 @@ def _too_many(formula: ResidualFormula, n: int, why: str) -> ModelError:
     return ModelError(
         f"residual={formula.text!r} spans {n:,} distinct visits or points: {why}. ar1, arma11 and "
         "car1 take series of any length; cs, toep(visit | id, 2), diag and the spatial structures "
-        "hundreds of visits"
+        "hundreds of visits; us takes 64 visits, toep, toeph and csh about 120"
     )
 
 

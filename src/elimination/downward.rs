@@ -1,5 +1,6 @@
 //! The way down: second derivatives and conditional distributions, from the outermost units in.
 
+use super::pairs::Pending;
 use super::upward::{information, weigh};
 use super::workspace::{KeptFactor, NodeLayout, Workspace};
 use super::{Conditional, Elimination, Entry, Sums};
@@ -30,8 +31,8 @@ impl Elimination<'_> {
         weigh(&node[layout.u()], q, w, psi, e, &mut work.row, &mut f, &mut f_rss);
         symmetrise(&mut f, q);
         symmetrise(&mut f_rss, q);
-        let kept = &mut work.kept;
-        self.own_second(level, unit, &node[layout.h()], &f, &f_rss, 1.0, kept, sums);
+        let (kept, pending) = (&mut work.kept, &mut work.pending);
+        self.own_second(level, unit, &node[layout.h()], &f, &f_rss, 1.0, kept, pending, sums);
         if self.is_leaf(level) {
             return;
         }
@@ -73,7 +74,9 @@ impl Elimination<'_> {
         }
         symmetrise(&mut work.f, q);
         symmetrise(&mut work.f_rss, q);
-        self.own_second(0, item, &work.h, &work.f, &work.f_rss, count as f64, &mut work.kept, sums);
+        let (kept, pending) = (&mut work.kept, &mut work.pending);
+        let count_f = count as f64;
+        self.own_second(0, item, &work.h, &work.f, &work.f_rss, count_f, kept, pending, sums);
         sums.logdet += count as f64 * logdet;
         Ok(())
     }
@@ -89,6 +92,7 @@ impl Elimination<'_> {
         f_rss: &[f64],
         count: f64,
         kept: &mut KeptFactor,
+        pending: &mut Pending,
         sums: &mut Sums,
     ) {
         let q = self.reduction.levels[level].q;
@@ -96,6 +100,10 @@ impl Elimination<'_> {
         let range = self.first_entry[level]..self.first_entry[level + 1];
         if self.has_directions(level) {
             self.own_second_of_directions(level, unit, h, f, f_rss, count, kept, sums);
+            return;
+        }
+        if !self.runs[level].is_empty() {
+            self.own_second_by_runs(level, [h, f, f_rss], count, pending, sums);
             return;
         }
         for k in range.clone() {

@@ -22,6 +22,7 @@
 
 mod downward;
 mod factors;
+mod pairs;
 mod recursive;
 mod second;
 mod series;
@@ -32,6 +33,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use self::pairs::Run;
 use self::upward::Target;
 use self::workspace::Workspace;
 use crate::dense::{NotPositiveDefinite, axpy, vectorised};
@@ -41,7 +43,9 @@ use crate::reduction::{Reduction, block};
 const CHUNK_BLOCKS: usize = 256;
 /// Floating-point operations below which a pass stays in the calling thread.
 const PARALLEL_WORK: usize = 3_000_000;
-
+/// Numbers in the Hessians of tasks that wait to be added, and tasks that run whatever they hold.
+const MOST_SUMS: usize = 16_000_000;
+const FEWEST_AT_ONCE: usize = 2;
 /// Operations that an outer unit's own small matrices are worth.
 const WORK_OF_UNIT: usize = 2_000;
 
@@ -137,6 +141,8 @@ pub struct Elimination<'a> {
     first_entry: Vec<usize>,
     /// By level, columns of B: outer Z, X, y.
     width: Vec<usize>,
+    /// By level, its entries row by row.
+    runs: Vec<Vec<Run>>,
 }
 
 impl<'a> Elimination<'a> {
@@ -152,10 +158,13 @@ impl<'a> Elimination<'a> {
         entries: &'a [Entry],
     ) -> Self {
         let n_levels = reduction.levels.len();
-        let first_entry =
+        let first_entry: Vec<usize> =
             (0..=n_levels).map(|l| entries.partition_point(|e| e.level < l)).collect();
         let width = reduction.levels.iter().map(|l| l.n_outer + reduction.rank() + 1).collect();
-        Self { reduction, fit, g, entries, first_entry, width }
+        let own = |l: usize| first_entry[l]..first_entry[l + 1];
+        let runs =
+            (0..n_levels).map(|l| pairs::runs(entries, own(l), reduction.levels[l].q)).collect();
+        Self { reduction, fit, g, entries, first_entry, width, runs }
     }
 
     /// log|V| and [X y]'V^-1 [X y].
@@ -207,6 +216,7 @@ impl<'a> Elimination<'a> {
                     self.descend(0, item, &psi, &root.e, &mut work, &mut sums);
                 }
             }
+            self.flush(&mut work.pending, &mut sums);
             Ok(sums)
         })
         .map(|mut sums| {
@@ -293,11 +303,18 @@ impl<'a> Elimination<'a> {
         // What each outer unit costs besides, in small matrices.
         let nested = self.series().is_some() && chunks.len() > 1 && n_entries > 0;
         let work = work + if nested { self.n_items() * WORK_OF_UNIT } else { 0 };
+        if let [chunk] = &chunks[..] {
+            return task(chunk.clone());
+        }
         let mut total = Sums::zero(width, n_entries);
         if chunks.len() > 1 && work > PARALLEL_WORK {
-            let parts: Vec<_> = chunks.into_par_iter().map(&task).collect();
-            for part in parts {
-                total.add(&part?);
+            // Sums of many entries are large: no more of them at once than fit.
+            let at_once = (MOST_SUMS / (n_entries * n_entries).max(1)).max(FEWEST_AT_ONCE);
+            for wave in chunks.chunks(at_once) {
+                let parts: Vec<_> = wave.to_vec().into_par_iter().map(&task).collect();
+                for part in parts {
+                    total.add(&part?);
+                }
             }
         } else {
             for chunk in chunks {

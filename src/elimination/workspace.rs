@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Elimination;
+use super::pairs::Pending;
 use super::second::PairWeights;
 
 /// Scratch space of one task.
@@ -23,6 +24,8 @@ pub(super) struct Workspace {
     pub(super) wants_conditional: bool,
     /// What the last unit with a residual covariance shared by all left behind.
     pub(super) kept: KeptFactor,
+    /// Units whose second differentials are not added yet.
+    pub(super) pending: Pending,
     pub(super) w: Vec<f64>,
     pub(super) whitened: Vec<f64>,
     pub(super) h: Vec<f64>,
@@ -48,6 +51,7 @@ impl Workspace {
             m_second: vec![Vec::new(); levels.len()],
             wants_conditional: false,
             kept: KeptFactor::default(),
+            pending: Pending::default(),
             w: vec![0.0; q * q],
             whitened: vec![0.0; q * largest],
             h: vec![0.0; q * q],

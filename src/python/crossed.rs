@@ -259,7 +259,7 @@ impl CrossedReduction {
         };
         let one = |a: usize| self.0.evaluate(fits[a], &g[a], &entries, reml, curvature);
         let criteria: Vec<Criterion> = py.detach(|| self.map_fits(fits.len(), one));
-        gather_criteria(py, &criteria, entries.len())
+        gather_criteria(py, criteria, entries.len())
     }
 
     /// Generalised least squares of each fit: beta `(a, rank)`, C `(a, rank, rank)` and, `(a, 3)`, rss,

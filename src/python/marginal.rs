@@ -214,7 +214,7 @@ impl MarginalReduction {
         })?;
         let n = entries.len();
         let criteria: Vec<_> = criteria.into_iter().flatten().collect();
-        gather_criteria(py, &criteria, n)
+        gather_criteria(py, criteria, n)
     }
 
     /// As `Reduction.solve`.

@@ -353,7 +353,7 @@ impl Reduction {
         }
         let one = |a: usize| evaluate(&self.0, fits[a], &g[a], &entries, reml, derivatives);
         let criteria: Vec<Criterion> = py.detach(|| map_fits(fits.len(), one));
-        gather_criteria(py, &criteria, entries.len())
+        gather_criteria(py, criteria, entries.len())
     }
 
     /// Generalised least squares of each fit: beta `(a, rank)`, C `(a, rank, rank)` and, `(a, 3)`, rss,
@@ -489,20 +489,26 @@ pub(super) fn pair_weights(n: usize) -> Vec<Vec<f64>> {
 }
 
 /// Criteria of a batch as arrays with a leading axis of fits.
-pub(super) fn gather_criteria<'py>(
-    py: Python<'py>,
-    criteria: &[Criterion],
+pub(super) fn gather_criteria(
+    py: Python<'_>,
+    criteria: Vec<Criterion>,
     n: usize,
-) -> PyResult<Evaluation<'py>> {
+) -> PyResult<Evaluation<'_>> {
     let a = criteria.len();
-    let gather = |part: fn(&Criterion) -> &[f64]| -> Vec<f64> {
-        criteria.iter().flat_map(|c| part(c).iter().copied()).collect()
-    };
+    let value = array(py, criteria.iter().map(|c| c.value).collect(), &[a])?;
+    let mut parts: [Vec<f64>; 3] = Default::default();
+    for c in criteria {
+        for (part, values) in parts.iter_mut().zip([c.gradient, c.hessian, c.expected]) {
+            // The first is taken over as it is: one fit may have millions of them.
+            if part.is_empty() { *part = values } else { part.extend(values) }
+        }
+    }
+    let [gradient, hessian, expected] = parts;
     Ok((
-        array(py, criteria.iter().map(|c| c.value).collect(), &[a])?,
-        array(py, gather(|c| &c.gradient), &[a, n])?,
-        array(py, gather(|c| &c.hessian), &[a, n, n])?,
-        array(py, gather(|c| &c.expected), &[a, n, n])?,
+        value,
+        array(py, gradient, &[a, n])?,
+        array(py, hessian, &[a, n, n])?,
+        array(py, expected, &[a, n, n])?,
     ))
 }
 
