@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 
 import mlmfast as mlm
 from mlmfast.errors import DataError, ModelError
+from mlmfast.reduced_model import ReducedModel
 
 from . import dense
 from .fitting import lmm
@@ -337,3 +338,21 @@ def test_points_that_are_none_are_refused(frame):
         by_visit.residual_cov_at([0, 1])
     with pytest.raises(ModelError, match="no residual structure"):
         lmm("y ~ x + (1 | item)", frame).residual_cov_at([0, 1])
+
+
+@pytest.mark.parametrize("keyword", ["sp_gau", "sp_sph"])
+def test_a_range_below_all_distances_is_left_for_a_better_one(keyword, frame, monkeypatch):
+    """From a start where the likelihood does not depend on the range."""
+    residual = f"{keyword}(t | subject)"
+    fit = lmm("y ~ x", frame, residual=residual)
+    start = ReducedModel.residual_start
+
+    def without_reach(self, criterion, *rest):
+        theta = start(self, criterion, *rest)
+        theta[:, 1] = criterion.terms[-1].structure.structure.from_natural([[1.0, 1e-5]])[0, 1]
+        return theta
+
+    monkeypatch.setattr(ReducedModel, "residual_start", without_reach)
+    again = lmm("y ~ x", frame, residual=residual)
+    assert again.llf >= fit.llf - 1e-7
+    assert again.residual_parameters.iloc[1] > 0.1
