@@ -259,7 +259,8 @@ def bootstrap(
     refits = _Refits(source, record, statistic)
     estimates = refits.refit([design.working_response])
     names = list(refits.names)
-    size = max(1, min(_MOST, _NUMBERS // design.n_obs))
+    numbers = max(design.n_obs, source.criterion.n_theta**2)
+    size = max(1, min(_MOST, _NUMBERS // numbers))
     batches, entropy = [], seed_sequence(seed)
     for first in range(0, int(n), size):
         count = min(size, int(n) - first)

@@ -13,6 +13,9 @@ import pandas as pd
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.bootstrap import bootstrap
+from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.jet import Jet
+from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.covariance_functions import check_engine
 from mlmfast.derived import AtEstimate, bootstrap_table, check_request, delta_table
 from mlmfast.errors import ModelError
@@ -88,6 +91,15 @@ def _between(x: FloatArray, codes: CodeArray) -> FloatArray:
     return np.atleast_2d(np.cov(means[codes], rowvar=False))
 
 
+def _mean_variance(structure: CovarianceStructure, theta: FloatArray, shares: FloatArray) -> Jet:
+    """sum of shares times variances of the visits; theta of shape (1, n_theta)."""
+    assert isinstance(structure, ScaledCorrelation), "chains are"
+    t, m = structure.n_theta, structure.n_scales
+    parts = np.zeros(t)
+    parts[:m] = np.exp(2.0 * theta[0, :m]) * (shares if m > 1 else shares.sum())
+    return Jet(np.array([[parts.sum()]]), 2.0 * parts[None, None], 4.0 * np.diag(parts)[None, None])
+
+
 class _Estimated:
     """Variances at the estimate, with derivatives."""
 
@@ -118,13 +130,18 @@ class _Estimated:
         out = []
         n = source.design.n_obs
         for arm, (structure, s) in enumerate(residual_arms(source.criterion)):
+            theta = self.at.point[:, s]
             if residual.points is not None:
                 own = arm_of_rows(residual) == arm
                 sums = np.array([inverse[own].sum()])
             else:
                 sums = np.bincount(residual.positions, inverse, residual.order)
                 sums = sums[arm * structure.size : (arm + 1) * structure.size]
-            theta = self.at.point[:, s]
+            if residual.chain is not None:
+                jet = _mean_variance(structure, theta, sums / n)
+                absolute = functions.absolute(functions.embed(jet, s), self.at.point)
+                out += self.at.lift(absolute)
+                continue
             jet = functions.absolute(functions.embed(structure.entry_jet(theta), s), self.at.point)
             diagonal = [k for k, (a, b) in enumerate(structure.entries) if a == b]
             numbers = self.at.lift(jet[np.array(diagonal)])

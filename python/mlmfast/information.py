@@ -21,6 +21,7 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
+from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance_parameters import (
     CovarianceParameters,
     covariance_parameters,
@@ -308,7 +309,8 @@ def information_of(
     parameters = covariance_parameters(model, criterion, theta, singular, scale, fit, g)
     if not model.profiled:
         core = _core_derivatives(model, criterion, parameters.linear, criterion.entries, fit)
-    if model.blocks and isinstance(model.blocks[-1].structure, SeriesCovariance):
+    own = model.blocks[-1].structure if model.blocks else None
+    if isinstance(own, SeriesCovariance | ChainCovariance):
         from mlmfast.series_information import SeriesInformation
 
         series = SeriesInformation(

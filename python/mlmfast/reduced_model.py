@@ -15,6 +15,7 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.chain_covariance import ChainCovariance, chain_record
 from mlmfast.clusters import is_within
 from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns
 from mlmfast.covariance import CovarianceStructure
@@ -35,7 +36,7 @@ from mlmfast.iterative import (
 )
 from mlmfast.lag_covariances import LagCovariances
 from mlmfast.record import FitRecord, ResidualRecord, ScaleRecord
-from mlmfast.residual_structure import ResidualDesign
+from mlmfast.residual_structure import LARGEST_ORDER, ResidualDesign
 from mlmfast.scaled_units import ScaledUnits, scaled_start
 from mlmfast.series_covariance import SeriesCovariance, series_record
 from mlmfast.unit_covariances import (
@@ -252,7 +253,7 @@ class ReducedModel:
             assert isinstance(self.core, _core.Reduction | _core.MarginalReduction)
             sums, counts = self.core.visit_moments(fit)
             for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-                if isinstance(block.structure, SeriesCovariance):
+                if isinstance(block.structure, SeriesCovariance | ChainCovariance):
                     assert isinstance(self.core, _core.Reduction), "series are its own"
                     theta[row, s] = block.structure.start(self.core, fit, 1.0 - share)
                     continue
@@ -291,6 +292,8 @@ class ReducedModel:
         blocks = [(block, s) for block, s in parts if block.is_residual]
         if isinstance(blocks[0][0].structure, SeriesCovariance):
             return series_record(residual, blocks[0][0].structure, theta[:1, blocks[0][1]], unit)
+        if isinstance(blocks[0][0].structure, ChainCovariance):
+            return chain_record(residual, blocks[0][0].structure, theta[:1, blocks[0][1]], unit)
         prefixes = [f"{arm}: " for arm in residual.arms] if len(residual.arms) > 1 else [""]
         for prefix, (structure, s) in zip(prefixes, residual_arms(criterion), strict=True):
             of_points = isinstance(blocks[0][0].structure, OwnMatrices)
@@ -364,7 +367,7 @@ class ReducedModel:
             variances = matrices[:, np.arange(matrices.shape[1]), np.arange(matrices.shape[1]) % k]
         else:
             series = self.blocks[-1].structure
-            if isinstance(series, SeriesCovariance):
+            if isinstance(series, SeriesCovariance | ChainCovariance):
                 return series.common_variance(theta[:, -series.n_theta :]) * unit**2
             if isinstance(series, ArmCovariances):
                 # theta of an arm begins with its log standard deviation.
@@ -601,7 +604,7 @@ def _reduce(
 ) -> _Core:
     residual = design.residual
     own = blocks[-1].structure if blocks else None
-    series = own.core_argument if isinstance(own, SeriesCovariance) else None
+    series = own.core_argument if isinstance(own, SeriesCovariance | ChainCovariance) else None
     n_levels = len(levels) + (residual is not None)
     z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
     terms: list[list[tuple[int, _Basis]]] = [[] for _ in range(n_levels)]
@@ -640,6 +643,7 @@ def _reduce(
             visits=None if residual is None or series is not None else residual.core_positions,
             n_visits=0 if residual is None or series is not None else residual.core_order,
             series=series,
+            chain=own.core_chain if isinstance(own, ChainCovariance) else None,
             share=share and (residual is None or not residual.by_unit),
         )
     except _core.CollinearRandomEffects as error:
@@ -687,6 +691,9 @@ def _blocks(
         kind = WalkedSeries if walked else SeriesCovariance
         own = kind(residual.structure, residual.series)
         return (*blocks, TermBlock(own, len(position), 0, True))
+    if residual is not None and residual.chain is not None and not isinstance(nesting, DenseParts):
+        own_chain = ChainCovariance(residual.structure, residual.chain, len(residual.arms))
+        return (*blocks, TermBlock(own_chain, len(position), 0, True))
     if residual is not None and residual.scale is not None:
         level = len(position)
         assert not isinstance(nesting, IterativeSettings), "it has independent residuals"
@@ -699,6 +706,12 @@ def _blocks(
         return (*blocks, TermBlock(units, level, 0, True))
     if residual is not None:
         size, level = residual.structure.size, len(position)
+        if residual.chain is not None and size > LARGEST_ORDER:
+            raise ModelError(
+                f"{residual.text} over {size:,} visits goes with random effects whose levels hold "
+                f"whole subjects; those inside or across subjects, and the dense engine, take at "
+                f"most {LARGEST_ORDER} visits"
+            )
         if len(residual.arms) == 1 and has_few_parameters(residual.structure):
             return (*blocks, TermBlock(SharedDirections(residual.structure), level, 0, True))
         blocks += [

@@ -11,9 +11,17 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.chain_steps import (
+    FEW_VISITS,
+    ChainSteps,
+    chain_steps,
+    check_identified,
+    with_several_rows,
+)
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.direct_product import DirectProduct
 from mlmfast.covariance.homogeneous_diagonal import HomogeneousDiagonal
+from mlmfast.covariance.markov import VisitChain
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.covariance.unstructured import Unstructured
@@ -99,6 +107,8 @@ class ResidualDesign:
         The rows of the subjects in time order, where the structure costs O(n) along a series.
     scale
         Standard deviations that differ from row to row; None where they do not.
+    chain
+        The steps from visit to visit, where the structure costs O(n) along these.
     """
 
     structure: CovarianceStructure
@@ -113,6 +123,7 @@ class ResidualDesign:
     series: Series | None = None
     scale: ScaleDesign | None = None
     arm_codes: CodeArray | None = None
+    chain: ChainSteps | None = None
 
     @cached_property
     def order(self) -> int:
@@ -279,14 +290,29 @@ def residual_design(
     units, n_units = _units(formula, subjects, visits, labels)
     arms, arm_codes = _arms_of_rows(formula, frame, subjects)
     structure = _product(formula, kinds, axes, lin)
-    _check_size(formula, structure, len(arms), scaled)
+    is_chain = isinstance(structure, VisitChain) and not scaled and len(labels) > FEW_VISITS
+    if not is_chain:
+        _check_size(formula, structure, len(arms), scaled)
     _check_supported(formula, structure, subjects, arms, arm_codes)
     positions = arm_codes * np.int32(len(labels)) + visits
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
     )
+    chain = None
+    if is_chain:
+        chain = chain_steps(visits, units, arm_codes)
+        with_several_rows(formula, subjects, chain)
+        check_identified(formula, structure, chain, labels, arms)
     return ResidualDesign(
-        structure, labels, arms, subject, units, n_units, positions.astype(np.int32), formula
+        structure,
+        labels,
+        arms,
+        subject,
+        units,
+        n_units,
+        positions.astype(np.int32),
+        formula,
+        chain=chain,
     )
 
 
@@ -316,8 +342,8 @@ def _check_size(
 def _too_many(formula: ResidualFormula, n: int, why: str) -> ModelError:
     return ModelError(
         f"residual={formula.text!r} spans {n:,} distinct visits or points: {why}. ar1, arma11 and "
-        "car1 take series of any length; cs, toep(visit | id, 2), diag and the spatial structures "
-        "hundreds of visits; us takes 64 visits, toep, toeph and csh about 120"
+        "car1 take series of any length; ad, adh, ar1h, cs, toep(visit | id, 2), diag and the "
+        "spatial structures hundreds of visits; us takes 64 visits, toep, toeph and csh about 120"
     )
 
 
@@ -452,7 +478,7 @@ def _warn_of_alphabetical_order(call: StructureCall, levels: tuple[str, ...]) ->
 def _warn_of_unequal_steps(call: StructureCall, values: FloatArray) -> None:
     """Say that numbers which are not equally spaced count by their ranks."""
     gaps = np.diff(np.unique(values))
-    refused = len(gaps) >= LARGEST_ORDER and call.keyword not in _BY_LAG
+    refused = len(gaps) >= LARGEST_TEMPLATE and call.keyword not in _BY_LAG
     if gaps.size and not refused and np.ptp(gaps) > 1e-8 * gaps.max():
         name = call.coordinates[0]
         warnings.warn(

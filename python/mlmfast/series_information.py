@@ -20,7 +20,7 @@ from mlmfast.dense_engine import within_unit_positions
 from mlmfast.errors import ModelError
 from mlmfast.information import Information, information_of
 from mlmfast.reduced_model import ReducedModel, reduce_design
-from mlmfast.residual_structure import LARGEST_UNIT
+from mlmfast.residual_structure import LARGEST_ORDER, LARGEST_UNIT
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class SeriesInformation(Information):
         held = residual.points is None or (
             isinstance(residual.structure, Spatial) and largest <= LARGEST_UNIT
         )
+        if residual.chain is not None:
+            held = residual.structure.size <= LARGEST_ORDER
         if not held:
             raise ModelError(
                 f"Kenward-Roger and the expected information need covariance matrices of the "
@@ -56,7 +58,7 @@ class SeriesInformation(Information):
         responses = [self.model.response(self.fit)]
         if residual.points is not None:
             residual = replace(residual, positions=within_unit_positions(residual))
-        design = replace(self.model.design, residual=replace(residual, series=None))
+        design = replace(self.model.design, residual=replace(residual, series=None, chain=None))
         model = reduce_design(design, responses)
         criterion = model.criterion("REML" if self.criterion.reml else "ML")
         theta = _same_covariances(self.model, self.criterion, self.theta, model, criterion)
