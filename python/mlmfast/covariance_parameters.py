@@ -22,7 +22,7 @@ from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.reduced_model import ReducedModel, natural_in_units, structure_of
 from mlmfast.series_covariance import SeriesCovariance
-from mlmfast.unit_covariances import Directions
+from mlmfast.unit_covariances import ArmCovariances, Directions
 
 #: Smallest singular value of the natural parameters by theta, each scaled to 1, that tells them.
 _EDGE = 1e-7
@@ -207,6 +207,11 @@ def covariance_parameters(
             linear = bent = [*linear[:-1], term.structure.stacked(theta[:, s], True)]
             blocks += _series_blocks(structure, arms, n_arms, theta[:, s], unit)
             continue
+        if isinstance(term.structure, ArmCovariances):
+            own_linear, own_bent = _directions(term.structure, theta[:, s])
+            linear, bent = [*linear[:-1], own_linear], [*linear[:-1], own_bent]
+            blocks.append(_arms_block(structure, tuple(arms), theta[:, s], unit))
+            continue
         if isinstance(term.structure, ChainCovariance):
             linear = bent = [*linear[:-1], term.structure.stacked(theta[:, s], True)]
             names = tuple(arms) if n_arms > 1 else ("",)
@@ -309,7 +314,7 @@ def _directions(directions: Directions, theta: FloatArray) -> tuple[FloatArray, 
     t = directions.n_theta
     stacked = directions.stacked(theta, True)
     i, j = np.tril_indices(t)
-    inverse, hessian, _ = natural_chart(directions.structure, theta)
+    inverse, hessian = _arm_charts(directions.structure, theta)
     first = np.tensordot(inverse.T, stacked[0, 1 : 1 + t], axes=1)
     by_theta = np.zeros((t, t, *stacked.shape[2:]))
     by_theta[i, j] = by_theta[j, i] = stacked[0, 1 + t :]
@@ -320,6 +325,36 @@ def _directions(directions: Directions, theta: FloatArray) -> tuple[FloatArray, 
     linear = bent.copy()
     linear[:, 1 + t :] = 0.0
     return linear, bent
+
+
+def _arm_charts(structure: CovarianceStructure, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """`natural_chart` of one structure, or of several arms of it one after the other."""
+    n, t = structure.n_theta, theta.shape[1]
+    inverse, hessian = np.zeros((t, t)), np.zeros((t, t, t))
+    for at in range(0, t, n):
+        own = slice(at, at + n)
+        inverse[own, own], hessian[own, own, own], _ = natural_chart(structure, theta[:, own])
+    return inverse, hessian
+
+
+def _arms_block(
+    structure: CovarianceStructure, arms: tuple[str, ...], theta: FloatArray, unit: float
+) -> ParameterBlock:
+    """One block for all arms, whose units have matrices of their own."""
+    n = structure.n_theta
+    parts = [
+        _residual_block(structure, f"{arm}: ", own, unit, np.eye(n), None)
+        for own, arm in zip(np.split(theta, len(arms), axis=1), arms, strict=True)
+    ]
+    return ParameterBlock(
+        tuple(name for part in parts for name in part.names),
+        tuple(kind for part in parts for kind in part.kinds),
+        np.concatenate([part.values for part in parts]),
+        np.eye(theta.shape[1]),
+        None,
+        _block_diagonal([part.by_free for part in parts]),
+        (False,) * theta.shape[1],
+    )
 
 
 def _series_blocks(

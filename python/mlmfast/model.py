@@ -516,6 +516,7 @@ def _residual_boundary(
         name_confounded,
         name_flat,
         name_unseen,
+        name_vanishing_scale,
         name_without_bound,
         singular_residual,
     )
@@ -528,6 +529,8 @@ def _residual_boundary(
     out += singular_residual(reduced, residual, bool(newton.converged[0]), at_end)
     if not out and newton.converged[0]:
         out = name_edges(reduced, covariance.criterion, covariance.theta)
+    if not out and not newton.converged[0]:
+        out = name_vanishing_scale(reduced, covariance.criterion, covariance.theta)
     if not out and newton.converged[0] and newton.min_eigenvalue[0] < 1e-4:
         flat = flat_directions(covariance.criterion, covariance.theta)
         out = (name_unseen(reduced) if flat else []) or name_flat(reduced, flat)

@@ -176,7 +176,9 @@ def _parts_of(term: TermBlock, s: slice) -> list[ResidualPart]:
         arms = zip(whole.arms, whole.slices, strict=True)
         parts = [(arm, slice(s.start + own.start, s.start + own.stop)) for arm, own in arms]
     else:
-        parts = [(whole, s)]
+        # Units of several arms have their parameters one after the other.
+        n = whole.n_theta
+        parts = [(whole, slice(at, at + n)) for at in range(s.start, s.stop, n)]
     return [ResidualPart(w, own, in_chart) for w, own in parts if w.size > 1 and w.everywhere]
 
 

@@ -156,6 +156,14 @@ class ResidualDesign:
         return distinct, codes.astype(np.int32)
 
     @property
+    def arm_of_units(self) -> CodeArray:
+        """Arm of each unit, where there are points instead of visits."""
+        out = np.zeros(self.n_units, dtype=np.int32)
+        if self.arm_codes is not None:
+            out[self.units] = self.arm_codes
+        return out
+
+    @property
     def by_unit(self) -> bool:
         """Whether units have matrices of their own rather than parts of one that all share."""
         if self.points is not None:
@@ -274,25 +282,15 @@ def residual_design(
     ]
     _check_met_together(formula, subjects, [codes for codes, _, _ in axes], frame)
     visits, labels, points = axes[0]
-    if (
-        len(labels) > LARGEST_ORDER
-        and points is not None
-        and formula.arm is None
-        and len(axes) == 1
-    ):
-        return _scattered(formula, kinds[0], subjects, visits, labels, points)
+    if len(labels) > LARGEST_ORDER and points is not None and len(axes) == 1:
+        return _scattered(formula, kinds[0], frame, subjects, (visits, labels, points))
     for codes, more, _ in axes[1:]:
         visits = visits * np.int32(len(more)) + codes
         labels = tuple(f"{a}:{b}" for a in labels for b in more)
     if len(labels) > LARGEST_TEMPLATE and formula.structure not in _INDEPENDENT:
         raise _too_many(formula, len(labels), f"at most {LARGEST_TEMPLATE:,} are available")
     units, n_units = _units(formula, subjects, visits, labels)
-    arms: tuple[str, ...] = ("",)
-    arm_codes = np.zeros(frame.n_rows, dtype=np.int32)
-    if formula.arm is not None:
-        arm = frame.factor(formula.arm)
-        check_arms(formula, subjects, arm)
-        arms, arm_codes = arm.levels, arm.codes
+    arms, arm_codes = _arms_of_rows(formula, frame, subjects)
     structure = _product(formula, kinds, axes, lin)
     is_chain = isinstance(structure, VisitChain) and not scaled and len(labels) > FEW_VISITS
     if not is_chain:
@@ -424,24 +422,38 @@ def _from_one_series(structure: CovarianceStructure) -> bool:
 def _scattered(
     formula: ResidualFormula,
     kind: type[CovarianceStructure],
+    frame: Frame,
     subjects: Factor,
-    codes: CodeArray,
-    labels: tuple[str, ...],
-    points: FloatArray,
+    of_rows: tuple[CodeArray, tuple[str, ...], FloatArray],
 ) -> ResidualDesign:
-    """Distances of its own for each subject: too many distinct points for one template."""
+    """Distances of its own for each subject: too many distinct points for one template.
+
+    ``of_rows`` holds the point of each row, labels and coordinates of the points.
+    """
+    codes, labels, points = of_rows
     units, n_units = _units(formula, subjects, codes, labels)
+    arms, arm_codes = _arms_of_rows(formula, frame, subjects)
     order = np.argsort(units, kind="stable")
     sizes = np.bincount(units, minlength=n_units)
     positions = np.empty(len(units), dtype=np.int32)
     positions[order] = np.arange(len(units)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     few = points[np.unique(np.linspace(0, len(points) - 1, 30).astype(np.intp))]
     structure = instance(formula.calls[0], kind, len(few), few, formula)
+    _check_supported(formula, structure, subjects, arms, arm_codes)
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
     )
     return ResidualDesign(
-        structure, (), ("",), subject, units, n_units, positions, formula, points[codes]
+        structure,
+        (),
+        arms,
+        subject,
+        units,
+        n_units,
+        positions,
+        formula,
+        points[codes],
+        arm_codes=arm_codes if len(arms) > 1 else None,
     )
 
 
@@ -544,6 +556,17 @@ def met_twice(formula: ResidualFormula, subject: str, visit: str) -> DataError:
         f"subject {subject!r} has several rows at {', '.join(formula.coordinates)} = {visit!r}; "
         f"residual={formula.text!r} needs at most one ({order}); remove or average the rows"
     )
+
+
+def _arms_of_rows(
+    formula: ResidualFormula, frame: Frame, subjects: Factor
+) -> tuple[tuple[str, ...], CodeArray]:
+    """Groups with parameters of their own, and that of each row."""
+    if formula.arm is None:
+        return ("",), np.zeros(frame.n_rows, dtype=np.int32)
+    arm = frame.factor(formula.arm)
+    check_arms(formula, subjects, arm)
+    return arm.levels, arm.codes
 
 
 def check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None:
