@@ -394,7 +394,7 @@ def test_parameters_that_no_data_tell_are_named(long_frame):
         mlm.lmm("y ~ x", apart, residual="ad(visit | subject)")
     assert mlm.lmm("y ~ x", apart, residual="ar1h(visit | subject)").converged
     single = long_frame.drop_duplicates("subject")
-    with pytest.raises(ModelError, match=r"no subject \(of 24\) with more than one row"):
+    with pytest.raises(ModelError, match="no subject with several levels of visit"):
         mlm.lmm("y ~ x", single, residual="ad(visit | subject)")
 
 

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize
 
@@ -160,3 +161,27 @@ def test_a_correlation_of_1_leaves_the_structure_without_its_coordinate():
     np.testing.assert_allclose(fit.df, one.df, rtol=1e-4)
     kenward_roger = [f.cov_params("kenward-roger") for f in (fit, one)]
     np.testing.assert_allclose(*kenward_roger, rtol=1e-4)
+
+
+def test_a_correlation_that_does_not_fade_is_compound_symmetry():
+    """arma11 with Rho at 1, along a series: named, and the same degrees of freedom as cs."""
+    rng = np.random.default_rng(2)
+    subjects, visits = 30, 5
+    y = rng.normal(size=(subjects, 1)) + rng.normal(size=(subjects, visits))
+    frame = pd.DataFrame(
+        {
+            "y": y.ravel(),
+            "x": rng.normal(size=y.size),
+            "visit": np.tile(np.arange(visits), subjects),
+            "id": np.repeat(np.arange(subjects), visits),
+        }
+    )
+    cs = mlm.lmm("y ~ x", frame, residual="cs(visit | id)", ddf="satterthwaite")
+    with pytest.warns(SingularFitWarning, match="Rho of .* is 1, an end of its range"):
+        fit = mlm.lmm("y ~ x", frame, residual="arma11(visit | id)", ddf="satterthwaite")
+    assert fit.deviance == pytest.approx(cs.deviance, abs=1e-6)
+    np.testing.assert_allclose(fit.bse, cs.bse, rtol=1e-5)
+    np.testing.assert_allclose(fit.df, cs.df, rtol=1e-3)
+    with np.errstate(invalid="ignore"):
+        errors = np.sqrt(np.diag(fit.cov_theta()))
+    assert np.isnan(errors).tolist() == [False, True, False]

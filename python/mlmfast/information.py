@@ -317,10 +317,13 @@ def information_of(
         series = SeriesInformation(
             model, criterion, parameters, core, scale, fit, theta, tuple(singular)
         )
-        return series if held is None else held.of(series.with_covariances())
-    about = Information(model, criterion, parameters, core, scale, fit, theta)
-    if held is not None:
-        return held.of(about)
+        if held is not None:
+            return held.of(series.with_covariances())
+        about: Information = series
+    else:
+        about = Information(model, criterion, parameters, core, scale, fit, theta)
+        if held is not None:
+            return held.of(about)
     still = still_parameters(about)
     return about if still is None else replace(about, parameters=still)
 
