@@ -206,7 +206,8 @@ impl Factorisation<'_> {
             _ => None,
         };
         let scores = self.unwhiten(&self.r, self.width);
-        let root = Root::new(self.reduction.leading_g(self.g), self.reduction.rest.leading_q).lambda();
+        let root =
+            Root::new(self.reduction.leading_g(self.g), self.reduction.rest.leading_q).lambda();
         let lambda = self.lambdas();
         let rank = self.width - 1;
         let chunk = |first: &usize| -> Vec<f64> {

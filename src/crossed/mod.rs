@@ -48,6 +48,8 @@ use crate::reduction::FixedBasis;
 
 /// Rows of a unit of the leading part where there is none.
 const EMPTY_UNIT: usize = 4096;
+/// The leading factor's position where there is none.
+const NONE: usize = usize::MAX;
 /// Pairs of units that the leading factor may join, over those that are joined already.
 const MORE_PAIRS: f64 = 2.0;
 
@@ -95,8 +97,8 @@ impl RestLevel {
 /// Where the columns of `Z_2` stand.
 #[derive(Clone, Debug)]
 pub struct Rest {
-    /// Position of the leading factor among all levels; their number where none leads, and the
-    /// leading part is empty.
+    /// Position of the leading factor among all levels; [`NONE`] where none leads, and the leading
+    /// part is empty.
     pub leading: usize,
     /// Random effects of one of its units.
     pub leading_q: usize,
@@ -126,7 +128,7 @@ impl Rest {
             first_block += n_units[level];
             first_column += n_units[level] * q[level];
         }
-        let (leading_q, leading_units) = if leading < q.len() {
+        let (leading_q, leading_units) = if leading != NONE {
             (q[leading], n_units[leading])
         } else {
             (1, crossing.n_rows.div_ceil(EMPTY_UNIT).max(1))
@@ -137,7 +139,7 @@ impl Rest {
     /// Is the leading part that of a factor?
     #[must_use]
     pub fn has_leading(&self) -> bool {
-        self.leading <= self.levels.len()
+        self.leading != NONE
     }
 
     /// Columns of `Z_2`.
@@ -267,7 +269,7 @@ impl Reduction {
     }
 }
 
-/// The leading factor, or the number of levels where none shall lead.
+/// The leading factor, [`NONE`] where none shall lead.
 fn leading(crossing: &Crossing, q: &[usize]) -> usize {
     let size = |l: &usize| (crossing.n_units[*l] * q[*l], *l);
     if !(0..q.len()).any(|l| crossing.is_related(l)) {
@@ -279,7 +281,7 @@ fn leading(crossing: &Crossing, q: &[usize]) -> usize {
     (0..q.len())
         .filter(|&l| !crossing.is_related(l) && pairs(crossing, l) <= MORE_PAIRS * joined)
         .max_by_key(size)
-        .unwrap_or(q.len())
+        .unwrap_or(NONE)
 }
 
 /// Sum over a level's units of the squared number of other units met.
@@ -287,8 +289,7 @@ fn pairs(crossing: &Crossing, leading: usize) -> f64 {
     let codes = crossing.codes[leading];
     let (first, order) = rows::sort_rows(codes, crossing.n_units[leading]);
     let others = || (0..crossing.codes.len()).filter(|&l| l != leading);
-    let mut mark: Vec<Vec<u32>> =
-        crossing.n_units.iter().map(|&n| vec![u32::MAX; n]).collect();
+    let mut mark: Vec<Vec<u32>> = crossing.n_units.iter().map(|&n| vec![u32::MAX; n]).collect();
     first
         .windows(2)
         .enumerate()

@@ -8,12 +8,12 @@ use pyo3::prelude::*;
 
 use super::CollinearRandomEffects;
 use super::arrays::{array, c_slice, vector};
+use super::marginal::{RelationshipArgument, relationship};
 use super::reduction::{
     ColumnArgument, Evaluation, Floats, basis, columns, gather_criteria, gather_likelihood,
     map_fits,
 };
 use crate::criterion::{Criterion, Solution};
-use super::marginal::{RelationshipArgument, relationship};
 use crate::crossed::{self, Curvature, Factorisation, Rest, Schur, Structure, Unusable};
 use crate::elimination::Entry;
 use crate::marginal::Relationship;
@@ -81,7 +81,10 @@ impl Crossing {
             .map(|(k, &n)| k.as_ref().map(|k| relationship(k, n)).transpose())
             .collect::<PyResult<Vec<_>>>()?;
         if precisions.iter().flatten().zip(&n_units).any(|(k, _)| k.is_empty())
-            || precisions.iter().zip(&n_units).any(|(k, &n)| k.as_ref().is_some_and(|k| k.len() != n))
+            || precisions
+                .iter()
+                .zip(&n_units)
+                .any(|(k, &n)| k.as_ref().is_some_and(|k| k.len() != n))
         {
             return Err(PyValueError::new_err("a precision has another order than its level"));
         }

@@ -26,7 +26,10 @@ pub(super) type RelationshipArgument<'py> =
 #[pyclass(frozen, module = "mlmfast._core")]
 pub struct MarginalReduction(Reduction);
 
-pub(super) fn relationship(argument: &RelationshipArgument<'_>, n_units: usize) -> PyResult<Relationship> {
+pub(super) fn relationship(
+    argument: &RelationshipArgument<'_>,
+    n_units: usize,
+) -> PyResult<Relationship> {
     let (first, columns, values) = argument;
     let first = vector("relationship", first, first.len())?;
     let n = columns.len();
