@@ -233,9 +233,10 @@ def relate_factors(
         return crossing or dense_parts(design, levels, available_memory())
     if related and not (isinstance(engine, CrossedSettings) and design.residual is None):
         name = next((n for n, kind in _SETTINGS.items() if isinstance(engine, kind)), engine)
+        beside = " beside residual=" if name == "crossed" else ""
         raise ModelError(
-            f"the {name} engine has no relationship matrices (cov= of {related[0]!r}); leave "
-            f"options={{'engine': {name!r}}} out"
+            f"the {name} engine has no relationship matrices{beside} (cov= of {related[0]!r}); "
+            f"leave options={{'engine': {name!r}}} out"
         )
     codes, sizes = [f.codes for f in factors], [f.n_levels for f in factors]
     if isinstance(engine, IterativeSettings):
@@ -276,6 +277,11 @@ def _cross_related(design: Design, levels: tuple[int, ...]) -> _core.Crossing | 
     return crossing if cheaper and not is_too_large(size, available_memory()) else None
 
 
+def _n_units(factor: GroupingFactor) -> int:
+    """Levels with rows, and those that a relationship matrix adds."""
+    return factor.n_levels + (0 if factor.relationship is None else len(factor.relationship.extra))
+
+
 def _precision(factor: GroupingFactor) -> tuple[FloatArray, CodeArray, FloatArray] | None:
     if factor.relationship is None:
         return None
@@ -294,7 +300,10 @@ def _cross(design: Design, levels: tuple[int, ...], settings: CrossedSettings) -
     crossing = _core.Crossing(
         design.n_obs,
         [f.codes for f in factors],
-        [f.n_levels + (0 if f.relationship is None else len(f.relationship.extra)) for f in factors],
+        [
+            f.n_levels + (0 if f.relationship is None else len(f.relationship.extra))
+            for f in factors
+        ],
         effects,
         settings.schur,
         [_precision(f) for f in factors],

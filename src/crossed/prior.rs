@@ -42,8 +42,8 @@ pub struct Prior {
     precisions: Vec<Option<Relationship>>,
     /// Their nonzeros.
     places: Vec<Vec<Place>>,
-    /// Mean of the diagonal of `K_0`^-1 by rest level.
-    mean_variance: Vec<f64>,
+    /// Diagonal of `K_0`^-1 by rest level; empty where units are independent.
+    variances: Vec<Vec<f64>>,
     /// log|`K_0`|, `q` times for each factor.
     pub logdet: f64,
 }
@@ -72,7 +72,7 @@ impl Prior {
             .collect();
         let mut out = Self {
             structure: Arc::clone(structure),
-            mean_variance: vec![1.0; own.len()],
+            variances: vec![Vec::new(); own.len()],
             precisions: own,
             places,
             logdet: 0.0,
@@ -80,12 +80,14 @@ impl Prior {
         let factor = out.factor(rest)?;
         out.logdet = factor.logdet();
         let inverse = factor.into_inverse();
-        for (level, mean) in rest.levels.iter().zip(&mut out.mean_variance) {
+        for (k, level) in
+            rest.levels.iter().enumerate().filter(|(k, _)| out.precisions[*k].is_some())
+        {
             let diagonal = (0..level.n_units).filter_map(|unit| {
                 let b = structure.block_of[level.first_block + unit] as usize;
                 inverse.find(b, b).map(|(at, _)| inverse.values[at])
             });
-            *mean = diagonal.sum::<f64>() / level.n_units as f64;
+            out.variances[k] = diagonal.collect();
         }
         Ok(Some(out))
     }
@@ -96,10 +98,11 @@ impl Prior {
         self.precisions[k].is_some()
     }
 
-    /// Mean variance of a unit of the k-th rest level at G = 1.
+    /// Variances of the units of a level at G = 1, if they are related.
     #[must_use]
-    pub fn mean_variance(&self, k: usize) -> f64 {
-        self.mean_variance[k]
+    pub fn variances(&self, rest: &Rest, level: usize) -> Option<&[f64]> {
+        let k = rest.levels.iter().position(|l| l.level == level)?;
+        self.is_related(k).then(|| self.variances[k].as_slice())
     }
 
     /// The Cholesky factor of `K_0`, with ones for the other factors.

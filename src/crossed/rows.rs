@@ -131,14 +131,11 @@ impl Reduction {
         let prior = Prior::new(&rest, &structure, crossing.precisions)?;
         let mut bases = Vec::with_capacity(q.len());
         for level in 0..q.len() {
-            let variance = rest.levels.iter().position(|l| l.level == level).and_then(|k| {
-                prior.as_ref().filter(|p| p.is_related(k)).map(|p| p.mean_variance(k))
-            });
-            let n_met = n_met(crossing.codes[level], crossing.n_units[level]);
-            let mut gram = level_gram(columns, level, n_rows, n_met);
-            if let Some(variance) = variance {
-                gram.iter_mut().for_each(|v| *v *= variance);
-            }
+            // As the general engine scales them: theta means the same there.
+            let variances = prior.as_ref().and_then(|p| p.variances(&rest, level));
+            let units =
+                (crossing.codes[level], n_met(crossing.codes[level], crossing.n_units[level]));
+            let gram = level_gram(columns, level, units, variances);
             bases.push(
                 level_basis(&gram, q[level], &terms[level])
                     .map_err(|column| Unusable::Collinear { level, column })?,
@@ -251,15 +248,21 @@ fn gram_of(factor: &mut Triangle, rank: usize, n_fits: usize) -> Vec<f64> {
     grams
 }
 
-/// Mean over a level's units of Z'Z.
-fn level_gram(columns: &RowColumns, level: usize, n_rows: usize, n_units: usize) -> Vec<f64> {
+/// Mean over a level's units of Z'Z, times their variances at G = 1 where these differ.
+fn level_gram(
+    columns: &RowColumns,
+    level: usize,
+    (codes, n_units): (&[i32], usize),
+    variances: Option<&[f64]>,
+) -> Vec<f64> {
     let z = &columns.z[level];
-    let q = z.len();
+    let (q, n_rows) = (z.len(), codes.len());
     let chunk = |first: usize| -> Vec<f64> {
         let mut gram = vec![0.0; q * q];
         let mut row_values = vec![0.0; q];
         for row in first..(first + CHUNK_ROWS).min(n_rows) {
-            let weight = columns.sqrt_weights.map_or(1.0, |w| w[row]);
+            let own = variances.map_or(1.0, |v| v[codes[row] as usize].sqrt());
+            let weight = columns.sqrt_weights.map_or(1.0, |w| w[row]) * own;
             for (o, column) in row_values.iter_mut().zip(z) {
                 *o = value(column, row) * weight;
             }
