@@ -1,6 +1,9 @@
 """Long series: AR(1) and a random intercept against nlme in one run, and growth with the rows.
 
-    python benches/series.py            # W11 and the growth curve to 1e5 rows
+Chains with parameters by visit (ad, adh, ar1h) likewise: growth with the visits, against the
+template over visits, and ar1h against nlme's gls with corAR1 and varIdent.
+
+    python benches/series.py            # W11, growth to 1e5 rows, chains to 1,000 visits
     python benches/series.py --rows 1000000
     python benches/series.py --no-nlme
 
@@ -17,10 +20,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
 
 NLME = """
 library(nlme); d <- read.csv("{path}", colClasses = c(g = "character"))
@@ -28,6 +36,16 @@ seconds <- system.time(f <- lme(y ~ x + t, d, random = ~ 1 | g,
                                 correlation = corAR1(form = ~ t | g)))[["elapsed"]]
 cat(sprintf('{{"seconds": %.4f, "llf": %.8f}}', seconds, as.numeric(logLik(f))))
 """
+
+
+GLS = """
+library(nlme); d <- read.csv("{path}", colClasses = c(g = "character")); d$v <- factor(d$t)
+seconds <- system.time(f <- gls(y ~ x + t, d, correlation = corAR1(form = ~ t | g),
+                                weights = varIdent(form = ~ 1 | v)))[["elapsed"]]
+cat(sprintf('{{"seconds": %.4f, "llf": %.8f}}', seconds, as.numeric(logLik(f))))
+"""
+#: Subjects of the chains.
+N_SUBJECTS = 100
 
 
 def w11(n_subjects: int = 2000, n_rows: int = 20) -> pd.DataFrame:
@@ -48,6 +66,24 @@ def w11(n_subjects: int = 2000, n_rows: int = 20) -> pd.DataFrame:
     )
     intercepts = np.repeat(rng.normal(size=n_subjects), n_rows)
     return frame.assign(y=1.0 + 0.3 * x + intercepts + e.ravel())
+
+
+def chain(n_subjects: int, n_visits: int, missing: float = 0.1) -> pd.DataFrame:
+    """Ante-dependent residuals with random intercepts, a share of the visits missing."""
+    rng = np.random.default_rng(n_visits)
+    sd, rho = np.exp(0.3 * np.sin(np.arange(n_visits))), 0.5 + 0.3 * np.cos(np.arange(n_visits))
+    e = rng.normal(size=(n_subjects, n_visits))
+    for k in range(1, n_visits):
+        e[:, k] = rho[k] * e[:, k - 1] + np.sqrt(1.0 - rho[k] ** 2) * e[:, k]
+    y = sd * e + rng.normal(size=(n_subjects, 1))
+    frame = pd.DataFrame(
+        {
+            "g": np.repeat([f"s{k:05d}" for k in range(n_subjects)], n_visits),
+            "t": np.tile(np.arange(n_visits), n_subjects),
+            "x": rng.normal(size=y.size),
+        }
+    ).assign(y=lambda f: y.ravel() + 0.3 * f["x"])
+    return frame[rng.uniform(size=y.size) >= missing].reset_index(drop=True)
 
 
 def series(n: int, n_basis: int, own_times: bool) -> pd.DataFrame:
@@ -77,9 +113,17 @@ def formula(n_basis: int) -> str:
 def fit_here(arguments: argparse.Namespace) -> None:
     """One fit, printed as JSON."""
     import mlmfast as mlm
+    from mlmfast import residual_structure
 
     if arguments.one == "w11":
         frame, text, residual = w11(), "y ~ x + t + (1 | g)", "ar1(t | g)"
+    elif arguments.one.startswith("chain"):
+        _, word, n, n_visits, random, form = arguments.one.split(",")
+        frame, residual = chain(int(n), int(n_visits)), f"{word}(t | g)"
+        text = "y ~ x + t" + random
+        if form == "template":
+            residual_structure.FEW_VISITS = 1000
+            residual_structure.LARGEST_TEMPLATE = residual_structure.LARGEST_ORDER = 1000
     else:
         word, n, n_basis = arguments.one.split(",")
         frame = series(int(n), int(n_basis), word == "car1")
@@ -92,7 +136,33 @@ def fit_here(arguments: argparse.Namespace) -> None:
     out = {"seconds": seconds, "llf": fit.llf, "memory": peak / 1e3, "converged": fit.converged}
     numbers = frame.select_dtypes("number").memory_usage(index=False).sum() / 1e6
     out |= {"iterate": fit.timings["iterate"], "data": float(numbers)}
-    print(json.dumps(out | {"evaluations": fit.certificate.n_evaluations}))
+    if arguments.one.startswith("chain"):
+        out |= passes(fit, frame)
+    out |= {"rows": len(frame), "evaluations": fit.certificate.n_evaluations}
+    print(json.dumps(out))
+
+
+def passes(fit: LMMResult, frame: pd.DataFrame) -> dict[str, float]:
+    """Seconds of -2 log-likelihood, of its derivatives, and of one pass over the data."""
+    source = fit._source
+    assert source is not None
+    theta, first = source.theta, np.zeros(1, dtype=np.intp)
+    criterion = source.criterion
+    numbers = np.ascontiguousarray(frame.select_dtypes("number").to_numpy(float))
+
+    def best(call: Callable[[], object]) -> float:
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    return {
+        "value": best(lambda: criterion.value(theta, first)),
+        "derivatives": best(lambda: criterion(theta, first)),
+        "pass": best(lambda: numbers.T @ numbers),
+    }
 
 
 def in_process(what: str) -> dict[str, float]:
@@ -119,6 +189,46 @@ def against_nlme() -> None:
     print(f"     llf {ours[0]['llf']:.6f}         {theirs[0]['llf']:.6f}")
 
 
+def chain_against_gls(n_subjects: int = 200, n_visits: int = 16) -> None:
+    """ar1h, mlmfast and nlme's gls by turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, script = Path(folder) / "chain.csv", Path(folder) / "chain.R"
+        chain(n_subjects, n_visits).to_csv(data, index=False)
+        script.write_text(GLS.format(path=data))
+        ours, theirs = [], []
+        for _ in range(3):
+            ours.append(in_process(f"chain,ar1h,{n_subjects},{n_visits},,chain"))
+            command = ["Rscript", str(script)]
+            answer = subprocess.run(command, capture_output=True, check=True, text=True)
+            theirs.append(json.loads(answer.stdout))
+    best = [min(one["seconds"] for one in runs) for runs in (ours, theirs)]
+    print(f"ar1h {n_subjects} x {n_visits}", end="  ")
+    print(f"mlmfast {best[0]:.3f} s   gls {best[1]:.2f} s   {best[1] / best[0]:.0f} times")
+    print(f"     llf {ours[0]['llf']:.6f}         {theirs[0]['llf']:.6f}")
+
+
+def chains(largest: int) -> None:
+    """Seconds and memory by visits; the template over visits, where it ends in minutes."""
+    head = (
+        f"{'model':6}{'random':>10}{'form':>10}{'visits':>8}{'rows':>9}{'parameters':>11}{'s':>9}"
+    )
+    print(f"{head}{'evaluations':>12}{'s/value':>9}{'s/deriv':>9}{'value/pass':>11}{'MB':>7}")
+    cases = [(w, r, m, "chain") for w in ("ad", "adh", "ar1h") for r in ("", " + (1 | g)")
+             for m in (30, 60, 100, 300, 1000) if m <= largest]  # fmt: skip
+    cases += [("adh", "", 60, "template"), ("ar1h", "", 60, "template")]
+    cases += [("adh", " + (1 | g)", 30, "template")]
+    for word, random, n_visits, form in cases:
+        one = in_process(f"chain,{word},{N_SUBJECTS},{n_visits},{random},{form}")
+        n_parameters = {"ad": n_visits, "adh": 2 * n_visits - 1, "ar1h": n_visits + 1}[word]
+        print(
+            f"{word:6}{random[3:]:>10}{form:>10}{n_visits:8,}{one['rows']:9,}{n_parameters:11,}"
+            f"{one['seconds']:9.3f}{one['evaluations']:12}{one['value']:9.5f}"
+            f"{one['derivatives']:9.4f}{one['value'] / one['pass']:11.0f}{one['memory']:7.0f}"
+            f"{'' if one['converged'] else '   not converged'}",
+            flush=True,
+        )
+
+
 def growth(largest: int) -> None:
     """Seconds and memory by rows."""
     print(f"{'model':8}{'rows':>9}{'waves':>7}{'s':>9}{'s/eval':>9}{'MB':>7}{'data MB':>9}")
@@ -137,6 +247,7 @@ def growth(largest: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000, help="largest number of rows")
+    parser.add_argument("--visits", type=int, default=1000, help="largest number of visits")
     parser.add_argument("--no-nlme", action="store_true", help="leave nlme out")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -145,6 +256,8 @@ def main() -> None:
         return
     if not arguments.no_nlme:
         against_nlme()
+        chain_against_gls()
+    chains(arguments.visits)
     growth(arguments.rows)
 
 

@@ -3,6 +3,7 @@
     python benches/structures.py                          # 1,000 random designs per structure
     python benches/structures.py --n 50 --structure toep  # fewer, of one structure
     python benches/structures.py --structure ar1 --only 7 # one problem, by its index
+    python benches/structures.py --minutes 10 --json out.jsonl  # a line a fit
 
 Designs have 8-120 subjects of 2-8 visits, 0-40 % of the visits missing, a true correlation from
 strongly negative lags to 0.95, variances that may grow, weights, two arms, no random effect, or one
@@ -18,9 +19,10 @@ refused, not as a failure. The exit code is 1 if any fit is not certified.
 """
 
 import argparse
+import json
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -164,27 +166,57 @@ def solve(problem: Problem) -> Outcome:
     )
 
 
-def report(outcomes: list[Outcome], seed: int) -> None:
-    print(f"\n{'':12}{'evaluations':>29}{'share':>40}")
+def print_header() -> None:
+    print(f"{'':12}{'':7}{'evaluations':>29}{'share':>40}")
     print(
-        f"{'structure':12}{'median':>8}{'90 %':>7}{'99 %':>7}{'max':>7}{'certified':>12}"
-        f"{'minimum':>9}{'no maximum':>12}{'named':>8}{'refused':>9}{'ms':>8}"
+        f"{'structure':12}{'n':>7}{'median':>8}{'90 %':>7}{'99 %':>7}{'max':>7}{'certified':>12}"
+        f"{'minimum':>9}{'no maximum':>12}{'named':>8}{'refused':>9}{'ms':>8}",
+        flush=True,
     )
-    for name in [*dict.fromkeys(o.structure for o in outcomes), "all"]:
-        own = [o for o in outcomes if name in (o.structure, "all")]
-        counts = [o.n_evaluations for o in own if o.n_evaluations] or [0]
-        median, p90, p99 = np.percentile(counts, [50, 90, 99])
-        print(
-            f"{name:12}{median:8.1f}{p90:7.0f}{p99:7.0f}{max(counts):7d}"
-            f"{np.mean([not o.fault for o in own]):12.2%}"
-            f"{np.mean([o.at_minimum for o in own]):9.1%}"
-            f"{np.mean([o.no_maximum for o in own]):12.1%}"
-            f"{np.mean([o.named for o in own]):8.1%}"
-            f"{np.mean([o.refused for o in own]):9.1%}"
-            f"{1000 * np.median([o.seconds for o in own]):8.1f}"
-        )
-    for o in [o for o in outcomes if o.fault][:60]:
-        print(f"  --seed {seed} --structure '{o.structure}' --only {o.index}: {o.fault}")
+
+
+def print_row(name: str, own: list[Outcome]) -> None:
+    counts = [o.n_evaluations for o in own if o.n_evaluations] or [0]
+    median, p90, p99 = np.percentile(counts, [50, 90, 99])
+    print(
+        f"{name:12}{len(own):7d}{median:8.1f}{p90:7.0f}{p99:7.0f}{max(counts):7d}"
+        f"{np.mean([not o.fault for o in own]):12.2%}"
+        f"{np.mean([o.at_minimum for o in own]):9.1%}"
+        f"{np.mean([o.no_maximum for o in own]):12.1%}"
+        f"{np.mean([o.named for o in own]):8.1%}"
+        f"{np.mean([o.refused for o in own]):9.1%}"
+        f"{1000 * np.median([o.seconds for o in own]):8.1f}",
+        flush=True,
+    )
+
+
+def print_misses(own: list[Outcome], seed: int) -> None:
+    for o in [o for o in own if o.fault][:60]:
+        line = f"  --seed {seed} --structure '{o.structure}' --only {o.index}: {o.fault}"
+        print(line, flush=True)
+
+
+def outcomes_of(word: str, needs: str, arguments: argparse.Namespace) -> list[Outcome]:
+    """Outcomes of the problems of one structure, as many as the minutes allow."""
+    started, own = time.perf_counter(), []
+    for index in range(arguments.n):
+        if time.perf_counter() - started > 60 * arguments.minutes:
+            break
+        own.append(solve(random_problem(word, needs, arguments.seed, index)))
+        if arguments.json:
+            with open(arguments.json, "a") as lines:
+                lines.write(json.dumps(asdict(own[-1])) + "\n")
+    return own
+
+
+def show_one(word: str, needs: str, arguments: argparse.Namespace) -> None:
+    import mlmfast as mlm
+
+    problem = random_problem(word, needs, arguments.seed, arguments.only)
+    print(problem.formula, problem.arguments, problem.frame.describe(), sep="\n")
+    warnings.simplefilter("default")
+    fit = mlm.lmm(problem.formula, problem.frame, **problem.arguments)
+    print(fit.summary(), fit.certificate, sep="\n")
 
 
 def main() -> int:
@@ -196,25 +228,23 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--structure", nargs="+", default=words)
-    parser.add_argument("--only", type=int)
+    parser.add_argument("--only", type=int, help="one problem, by its index")
+    parser.add_argument("--minutes", type=float, default=np.inf, help="at most, a structure")
+    parser.add_argument("--json", help="file to which a line for every fit is added")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    if arguments.only is not None:
+        for word in arguments.structure:
+            show_one(word, table.loc[word, "needs"], arguments)
+        return 0
+    print_header()
     outcomes = []
     for word in arguments.structure:
-        needs = table.loc[word, "needs"]
-        if arguments.only is not None:
-            problem = random_problem(word, needs, arguments.seed, arguments.only)
-            print(problem.formula, problem.arguments, problem.frame.describe(), sep="\n")
-            warnings.simplefilter("default")
-            fit = mlm.lmm(problem.formula, problem.frame, **problem.arguments)
-            print(fit.summary(), fit.certificate, sep="\n")
-            continue
-        started = time.perf_counter()
-        problems = (random_problem(word, needs, arguments.seed, i) for i in range(arguments.n))
-        outcomes += [solve(problem) for problem in problems]
-        print(f"  {word}: {time.perf_counter() - started:.1f} s", flush=True)
-    if arguments.only is None:
-        report(outcomes, arguments.seed)
+        own = outcomes_of(word, table.loc[word, "needs"], arguments)
+        print_row(word, own)
+        print_misses(own, arguments.seed)
+        outcomes += own
+    print_row("all", outcomes)
     return int(any(o.fault for o in outcomes))
 
 

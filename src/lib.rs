@@ -7,6 +7,7 @@
 //! trouble ([`reduction`]), and never seen again: every criterion, gradient and Hessian comes from
 //! the reduction ([`elimination`], [`criterion`]).
 
+pub mod chain;
 pub mod criterion;
 pub mod crossed;
 pub mod dense;

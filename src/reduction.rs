@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use crate::chain::ChainParameters;
 use crate::dense::{cholesky, dot, semidefinite_root, solve_row_upper, symmetrise};
 use crate::nesting::Nesting;
 use crate::rows::{LevelRows, RotatedRows};
@@ -214,6 +215,13 @@ impl Reduction {
         }
         symmetrise(&mut sums, q);
         (sums, counts)
+    }
+
+    /// Parameters of the innermost level's classes, where residuals are chains with parameters by
+    /// visit.
+    #[must_use]
+    pub fn chain(&self) -> Option<&ChainParameters> {
+        self.levels.last()?.series.as_ref()?.chain.as_ref()
     }
 
     /// Rank of X.

@@ -14,6 +14,7 @@
 
 use std::ops::Range;
 
+use crate::chain::ChainParameters;
 use crate::dense::add_outer;
 use crate::rows::LevelRows;
 use crate::triangle::Triangle;
@@ -268,6 +269,8 @@ pub struct Series {
     pub n_basis: usize,
     /// Classes of ends; 0 unless the iterations walk along the rows.
     pub n_ends: usize,
+    /// Where parameters belong to visits: those of each class. Ends are then starts.
+    pub chain: Option<ChainParameters>,
     /// Columns of [outer Z | X].
     pub n_columns: usize,
     /// Items of bundle b: `row_offsets[b]..row_offsets[b + 1]`.

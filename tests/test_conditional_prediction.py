@@ -69,6 +69,17 @@ def power(fit, gap):
     return parameter(fit, 0) * parameter(fit, 1) ** gap
 
 
+def exponential_by_arm(fit, rows):
+    values = dict(fit.residual_parameters)
+    out = np.zeros((len(rows), len(rows)))
+    for arm in ("active", "placebo"):
+        own = (rows["arm"] == arm).to_numpy()
+        gap = distance(rows["long"][own], rows["wide"][own])
+        of_arm = values[f"{arm}: Variance"] * np.exp(-gap / values[f"{arm}: SP(EXP)"])
+        out[np.ix_(own, own)] = of_arm
+    return out
+
+
 def series_by_arm(fit, rows):
     out = np.zeros((len(rows), len(rows)))
     values = list(dict(fit.residual_parameters).values())
@@ -101,6 +112,14 @@ MODELS = {
         "sp_exp(long, wide | subject)", {"weights": "w"},
         lambda fit, rows: parameter(fit, 0)
         * np.exp(-distance(rows["long"], rows["wide"]) / parameter(fit, 1)),
+    ),
+    "scattered by arm": (
+        "sp_exp(long, wide | arm / subject)", {"weights": "w"}, exponential_by_arm,
+    ),
+    "scattered by arm, scaled": (
+        "sp_exp(long, wide | arm / subject)", {"residual_scale": "exp(x)"},
+        lambda fit, rows: exponential_by_arm(fit, rows)
+        * np.outer(*[np.exp(parameter(fit, 4) * rows["x"])] * 2),
     ),
     "product": (
         "us(outcome) @ ar1(time | subject)", {},

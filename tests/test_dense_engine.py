@@ -52,12 +52,30 @@ GENERAL = {
     ),
     "items across arms": ("y ~ x + (1 | item)", {"residual": "ar1(trial | arm / subject)"}),
     "structured effects": ("y ~ x + cs(0 + cond | item)", {"residual": "ar1(trial | subject)"}),
+    "items across times of their own, arms": (
+        "y ~ x + (1 | item)",
+        {"residual": "car1(when | arm / subject)"},
+    ),
+    "items across scattered points, arms": (
+        "y ~ x + (1 | item)",
+        {"residual": "sp_gau(when | arm / subject)"},
+    ),
+    "items across scattered points, arms, scaled": (
+        "y ~ x + (1 | item)",
+        {"residual": "sp_exp(when, x | arm / subject)", "residual_scale": "exp(x)"},
+    ),
 }
+
+
+def trials_in_arms(**arguments):
+    """Trials of subjects in two arms."""
+    frame = trials(**arguments)
+    return frame.assign(arm=np.where(frame.subject.str[-1].isin(list("02468")), "u", "v"))
 
 
 @pytest.fixture(scope="module")
 def frame():
-    return trials().assign(arm=lambda d: np.where(d.subject.str[-1].isin(list("02468")), "u", "v"))
+    return trials_in_arms()
 
 
 @pytest.fixture(scope="module", params=[(n, m) for n in GENERAL for m in ("ML", "REML")], ids=str)
@@ -164,6 +182,21 @@ SAME = {
         {"residual": "arma11(trial | subject)"},
     ),
     "scattered points": ("y ~ x", trials, {"residual": "sp_gau(when | subject)"}),
+    "series at times of their own, arms": (
+        "y ~ x",
+        trials_in_arms,
+        {"residual": "sp_exp(when | arm / subject)"},
+    ),
+    "arma over many times, arms": (
+        "y ~ x + (1 | subject)",
+        lambda: trials_in_arms(seed=8, n_subjects=6, n_trials=80, n_items=20),
+        {"residual": "arma11(trial | arm / subject)"},
+    ),
+    "scattered points, arms": (
+        "y ~ x",
+        trials_in_arms,
+        {"residual": "sp_pow(when, x | arm / subject)", "weights": "w"},
+    ),
     "scale": ("y ~ x + (1 | subject)", trials, {"residual_scale": "cond * exp(x)"}),
     "structured effects": ("y ~ x + ar1(0 + session | subject)", trials, {}),
     "least squares": ("y ~ x", trials, {}),

@@ -118,3 +118,45 @@ def test_a_single_fit_and_a_batch_end_alike():
         batch = model.fit_many(np.column_stack([y[::-1], y]))
     assert batch.deviance[1] == one.deviance
     assert batch.converged[1]
+
+
+def edge_data():
+    """A factor-analytic fit to it has a specific variance of 0; covariate z moves nothing."""
+    rng = np.random.default_rng(3)
+    n, k = 30, 4
+    factor = rng.normal(size=(n, 1))
+    noise = rng.normal(size=(n, k)) * np.array([1.0, 0.02, 0.8, 0.9])
+    seen = (rng.random((n, k)) > 0.15).ravel()
+    data = {
+        "subject": np.repeat(np.arange(n), k)[seen],
+        "visit": np.tile(np.arange(k), n)[seen],
+        "z": rng.normal(size=n * k)[seen],
+        "x": rng.normal(size=n * k)[seen],
+        "y": (factor + noise).ravel()[seen],
+    }
+    walk = np.cumsum(rng.normal(size=(n, k)), axis=1).ravel()[seen]
+    return data | {"walk": walk}
+
+
+def test_a_specific_variance_of_0_is_named_and_stands_still():
+    model = mlm.LMM("y ~ x + visit", edge_data(), residual="fa(visit | subject, 1)")
+    with pytest.warns(SingularFitWarning, match=r"Var\(2\) of residual=.* is 0, an end"):
+        fit = model.fit()
+    with pytest.warns(SingularFitWarning, match=r"Var\(2\)"):
+        held = model.fit(hold={"Var(2)": 0.0})
+    assert fit.llf == pytest.approx(held.llf, abs=1e-8)
+    np.testing.assert_allclose(fit.df, held.df, rtol=1e-6)
+    table = fit.cov_theta()
+    assert table["Var(2)"].isna().all()
+    assert np.all(np.diag(table.drop(index="Var(2)", columns="Var(2)")) > 0)
+
+
+def test_a_correlation_of_1_leaves_the_structure_without_its_coordinate():
+    data = edge_data()
+    with pytest.warns(SingularFitWarning, match=r"SP\(POWA\) 2 of residual=.* is 1, an end"):
+        fit = mlm.lmm("walk ~ x", data, residual="sp_powa(visit, z | subject)")
+    one = mlm.lmm("walk ~ x", data, residual="sp_pow(visit | subject)")
+    assert fit.llf == pytest.approx(one.llf, abs=1e-6)
+    np.testing.assert_allclose(fit.df, one.df, rtol=1e-4)
+    kenward_roger = [f.cov_params("kenward-roger") for f in (fit, one)]
+    np.testing.assert_allclose(*kenward_roger, rtol=1e-4)

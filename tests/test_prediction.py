@@ -283,3 +283,17 @@ def test_a_loaded_fit_has_marginal_intervals_only(frame, fit):
         loaded.predict(frame, interval="confidence")
     with pytest.raises(ModelError, match="loaded"):
         loaded.predict()
+
+
+def test_subjects_of_a_residual_structure_alone_are_not_asked_for():
+    data = mlm.load_sleepstudy()
+    fit = mlm.lmm("Reaction ~ Days", data, residual="ar1(Days | Subject)")
+    new = {"Days": [3, 10], "Subject": ["somebody", "308"]}
+    at_population = fit.params["(Intercept)"] + fit.params["Days"] * np.array([3, 10])
+    np.testing.assert_allclose(fit.predict({"Days": [3, 10]}), at_population, rtol=1e-12)
+    np.testing.assert_allclose(fit.predict(new), at_population, rtol=1e-12)
+    for interval in ("confidence", "prediction"):
+        pd.testing.assert_frame_equal(
+            pd.DataFrame(fit.predict(new, interval=interval)),
+            pd.DataFrame(fit.predict(new, ranef=False, interval=interval)),
+        )

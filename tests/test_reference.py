@@ -189,6 +189,17 @@ def test_conditional_covariances_of_the_blups(case_id):
             assert np.all(np.abs(value - block) <= allowed), f"{group} {level}"
 
 
+@pytest.mark.parametrize("method", ["ml", "reml"])
+def test_conditional_covariances_far_below_those_of_the_effects(method):
+    """In exact arithmetic; G - G H G would lose the eight digits by which they are smaller."""
+    case_id = f"exact_ill_ratio_large_{method}"
+    fit = fit_case(case_id)
+    for group, levels in expected(case_id, "ranef_condvar").items():
+        for level, block in levels.items():
+            value = conditional_covariance(fit, group, our_level(case_id, group, level))
+            np.testing.assert_allclose(value, block, rtol=1e-10)
+
+
 @pytest.mark.parametrize("case_id", ALL)
 def test_counts(case_id):
     fit, expect = fit_case(case_id), reference(case_id)["expect"]

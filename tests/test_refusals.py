@@ -411,6 +411,7 @@ def test_bad_number_of_a_structure(residual, error, message):
 BAD_PRODUCTS = {
     "two subjects": ("us(arm | subject) @ ar1(visit | subject)", FormulaError, r"stands once"),
     "nothing beside": ("@ ar1(visit | subject)", FormulaError, r"lacks a structure"),
+    "one column twice": ("us(visit) @ ar1(visit) | subject", FormulaError, r"'visit' twice"),
     "types alone": ("UN@AR(1)(visit | subject)", FormulaError, r"each factor.*names its column"),
     "no subject": ("us(arm) @ ar1(visit)", FormulaError, r"no '\| subject'"),
     "second without scale": ("us(word) @ fa(visit | subject)", ModelError, r"write it first"),
@@ -468,6 +469,40 @@ def test_an_arm_of_one_subject():
     frame["arm"] = np.where(frame["subject"] == frame["subject"].iloc[0], "alone", "rest")
     with pytest.raises(ModelError, match=r"several subjects.*1 subject.*'alone'"):
         mlm.lmm("y ~ x", frame, residual="cs(visit | arm / subject)")
+
+
+@pytest.mark.parametrize("structure", ["us", "cs", "toeph", "hf", "fa", "sp_gau"])
+def test_correlations_of_subjects_with_one_row_each(structure):
+    frame = without_repeats().reset_index(drop=True)
+    frame["row"] = frame.index.astype(str)
+    of = "time" if structure == "sp_gau" else "visit"
+    with pytest.raises(ModelError, match=rf"no subject with several levels of {of},.*diag"):
+        mlm.lmm("y ~ x", frame, residual=f"{structure}({of} | row)")
+
+
+def test_correlations_of_one_arm_with_one_row_a_subject():
+    frame = without_repeats()
+    frame["arm"] = np.where(frame["subject"].isin(frame["subject"].unique()[:6]), "a", "b")
+    frame = frame[(frame["arm"] == "a") | ~frame["subject"].duplicated()]
+    with pytest.raises(ModelError, match=r"no subject with arm = 'b' with several levels of visit"):
+        mlm.lmm("y ~ x", frame, residual="cs(visit | arm / subject)")
+
+
+def test_a_factor_of_a_product_that_does_not_change_within_subjects():
+    frame = without_repeats()
+    frame["arm"] = np.where(frame["subject"].isin(frame["subject"].unique()[:6]), "a", "b")
+    with pytest.raises(ModelError, match=r"several levels of arm,.*write arm / before the subject"):
+        mlm.lmm("y ~ x", frame, residual="us(arm) @ ar1(visit | subject)")
+    apart = mlm.lmm("y ~ x", frame, residual="diag(arm) @ ar1(visit | subject)")
+    assert apart.converged
+
+
+@pytest.mark.parametrize("structure", ["toeph(visit | row, 1)", "un(visit | row, 1)"])
+def test_one_band_needs_no_second_row(structure):
+    frame = without_repeats().reset_index(drop=True)
+    frame["row"] = frame.index.astype(str)
+    banded = mlm.lmm("y ~ x", frame, residual=structure)
+    assert banded.llf == pytest.approx(mlm.lmm("y ~ x", frame, residual="diag(visit | row)").llf)
 
 
 def test_more_parameters_than_rows():

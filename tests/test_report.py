@@ -440,6 +440,16 @@ def test_the_page_has_the_residual_covariance(visits_fit):
     assert "80\N{NO-BREAK SPACE}subjects" in words
 
 
+def test_visits_are_named_in_their_order():
+    """All of a few, the first and last of many; points have an order of their own."""
+    residual = trial_fit("us(visit | patient)")._record.residual
+    assert f": {', '.join(residual.visits)})" in residual_sentence(residual)
+    many = dataclasses.replace(residual, visits=tuple("abcdefgh"))
+    assert ": a, b, ..., h)" in residual_sentence(many)
+    points = trial_fit("sp_exp(week | patient)")._record.residual
+    assert "points)" in residual_sentence(points)
+
+
 def test_a_loaded_structured_fit_prints_the_same(visits_fit):
     loaded = mlm.load(visits_fit.to_json())
     assert repr(loaded.varcorr) == repr(visits_fit.varcorr)

@@ -383,8 +383,7 @@ REFUSED = {
     "no numbers": ("car1(subject | site)", DataError, r"car1 needs numbers.*'subject' holds none"),
     "one row a subject": ("ar1(day | row)", ModelError, r"no subject with more than one row"),
     "a subject in two arms": ("ar1(day | row / subject)", DataError, r"several levels of 'row'"),
-    "visits of a template": ("ad(day | subject)", ModelError, r"121 distinct visits.*64"),
-    "variances by visit": ("ar1h(day | subject)", ModelError, r"121 distinct visits.*64"),
+    "visits of a template": ("toeph(day | subject)", ModelError, r"121 distinct visits.*64"),
 }
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mlmfast.arrays import CodeArray, FloatArray
 
 __all__ = [
@@ -31,6 +34,11 @@ _Column: TypeAlias = tuple[_Values | None, float, float]
 #: weights of every class, whether iterations walk along the rows.
 _Series: TypeAlias = tuple[
     CodeArray, int, int, list[tuple[float, float, float]], bool, float, int, bool
+]
+#: Parameters; that of each class of starts, the two of each class of steps one after the other, and
+#: the correlation parameters of each class of steps, as offsets and positions.
+_Chain: TypeAlias = tuple[
+    int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]
 ]
 _Entry: TypeAlias = tuple[int, int, int]
 
@@ -71,6 +79,7 @@ class Reduction:
         visits: CodeArray | None = None,
         n_visits: int = 0,
         series: _Series | None = None,
+        chain: _Chain | None = None,
         share: bool = True,
     ) -> Reduction: ...
     @property

@@ -27,6 +27,7 @@ from mlmfast.reduced_model import (
     Estimates,
     ReducedModel,
     reduce_design,
+    residual_arms,
     structure_of,
 )
 from mlmfast.scaled_criterion import ScaledCriterion
@@ -258,7 +259,8 @@ def bootstrap(
     refits = _Refits(source, record, statistic)
     estimates = refits.refit([design.working_response])
     names = list(refits.names)
-    size = max(1, min(_MOST, _NUMBERS // design.n_obs))
+    numbers = max(design.n_obs, source.criterion.n_theta**2)
+    size = max(1, min(_MOST, _NUMBERS // numbers))
     batches, entropy = [], seed_sequence(seed)
     for first in range(0, int(n), size):
         count = min(size, int(n) - first)
@@ -278,8 +280,9 @@ def bootstrap(
 def _in_units(criterion: Criterion, theta: FloatArray, ratio: FloatArray) -> FloatArray:
     """theta of the covariances times ``ratio``, shape (n_fits,)."""
     out = theta.copy()
-    for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        structure = structure_of(block)
+    blocks = zip(criterion.terms, criterion.theta_slices, strict=True)
+    random = [(structure_of(block), s) for block, s in blocks if not block.is_residual]
+    for structure, s in random + residual_arms(criterion):
         natural, powers = structure.natural(theta[:, s]), scale_powers(structure, theta[:1, s])
         out[:, s] = structure.from_natural(natural * ratio[:, None] ** powers)
     return out

@@ -89,8 +89,9 @@ class ConstrainedCriterion:
     def held(self, points: FloatArray) -> Jet:
         """The parameters held at each point."""
         which = self.surface.which[_rows(points)]
-        every = self.scaled.functions(points[:, :-1])
-        take = np.arange(len(points))[:, None], which
+        chosen, places = np.unique(which, return_inverse=True)
+        every = self.scaled.functions(points[:, :-1], chosen)
+        take = np.arange(len(points))[:, None], places.reshape(which.shape)
         return Jet(every.value[take], every.first[take], np.nan_to_num(every.second[take]))
 
     def move(self, points: FloatArray, step: FloatArray) -> FloatArray:

@@ -11,13 +11,18 @@ from functools import cached_property
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.chain_covariance import ChainCovariance
+from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import lower_entries
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.scaled_covariance import natural_factors, scale_powers
 from mlmfast.criterion import Criterion
 from mlmfast.errors import ModelError
-from mlmfast.reduced_model import ReducedModel, structure_of
+from mlmfast.reduced_model import ReducedModel, residual_arms, structure_of
+
+#: Numbers in the second derivatives of several parameters (1.6 GB).
+LARGEST_SECOND = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -102,20 +107,51 @@ class CovarianceFunctions:
         residual = self.model.design.residual
         if residual is None:
             return (*out, CovarianceParameter("sigma", "sd", (("Residual", 2.0),), 0.0))
-        for arm, position in zip(residual.arms, self._residual_positions, strict=True):
-            prefix = f"{arm}: " if len(residual.arms) > 1 else ""
-            names = structure_of(self.criterion.terms[position]).parameter_names
+        arms = residual_arms(self.criterion)
+        # With a scale one structure holds all arms, and names them itself.
+        several = len(arms) > 1
+        for arm, (structure, _) in zip(residual.arms, arms, strict=False):
+            prefix = f"{arm}: " if several else ""
+            names = structure.parameter_names
             out += [CovarianceParameter(prefix + name, "natural") for name in names]
         return tuple(out)
 
-    def __call__(self, points: FloatArray) -> Jet:
-        """All parameters at each point, by local coordinates; (n_points, n_parameters)."""
+    def __call__(self, points: FloatArray, which: IntArray | None = None) -> Jet:
+        """Parameters (all, or those at ``which``, ascending) at each point, by local coordinates.
+
+        Of shape (n_points, n_parameters).
+        """
+        if self._chain is None:
+            every = self._every(points)
+            return every if which is None else every[which]
+        parts = self._random(points)
+        n = sum(part.value.shape[1] for part in parts)
+        count = len(self.parameters)
+        chosen = np.arange(count) if which is None else np.asarray(which)
+        parts.append(self._chain_jet(self._chain, points, chosen[chosen >= n] - n))
+        jet = concatenate(parts)
+        kept = np.concatenate([chosen[chosen < n], np.arange(n, jet.value.shape[1])])
+        return jet[kept]
+
+    def values(self, points: FloatArray) -> FloatArray:
+        """All parameters at each point, (n_points, n_parameters)."""
+        if self._chain is None:
+            return self._every(points).value
+        parts = [part.value for part in self._random(points)]
+        own = points[:, self.criterion.theta_slices[-1]]
+        values = self._chain.natural_by_theta(own)[0] * self._chain_factors(self._chain)
+        return np.concatenate([*parts, values], axis=1)
+
+    def _random(self, points: FloatArray) -> list[Jet]:
         with np.errstate(invalid="ignore", divide="ignore"):
-            parts = [self._term_jet(t, points) for t in range(len(self.model.design.random))]
+            return [self._term_jet(t, points) for t in range(len(self.model.design.random))]
+
+    def _every(self, points: FloatArray) -> Jet:
+        parts = self._random(points)
         if self.model.design.residual is None:
             scale = self._log_scale(points) * 0.5
             return concatenate([*parts, scale.exp() * float(np.sqrt(self._unit))])
-        parts += [self._natural_jet(position, points) for position in self._residual_positions]
+        parts += [self._natural_jet(*own, points) for own in residual_arms(self.criterion)]
         return concatenate(parts)
 
     def effects_covariance(self, t: int, points: FloatArray) -> Jet:
@@ -192,10 +228,6 @@ class CovarianceFunctions:
         """Position in the criterion of each random-effects term."""
         return {t: position for position, t in enumerate(self.model.order)}
 
-    @cached_property
-    def _residual_positions(self) -> list[int]:
-        return [p for p, block in enumerate(self.criterion.terms) if block.is_residual]
-
     def _parameters_of_term(self, t: int) -> list[CovarianceParameter]:
         term = self.model.design.random[t]
         group = self.model.design.factors[term.factor].name
@@ -223,9 +255,10 @@ class CovarianceFunctions:
         if not self.model.design.random[t].structure.natural_entries:
             k = np.diag(self.model.effects_map(position))
             structure = structure_of(self.criterion.terms[position])
+            s = self.criterion.theta_slices[position]
             if not self.model.design.random[t].structure.scales:
                 k = k[:1]  # one scale for all columns
-            return self._natural_jet(position, points, natural_factors(structure, k))
+            return self._natural_jet(structure, s, points, natural_factors(structure, k))
         places = self.entry_places(t)
         rows, columns = np.array(places, dtype=np.intp).T
         diagonal, off = np.flatnonzero(rows == columns), np.flatnonzero(rows != columns)
@@ -252,18 +285,49 @@ class CovarianceFunctions:
         return own * scale
 
     def _natural_jet(
-        self, position: int, points: FloatArray, factors: FloatArray | float = 1.0
+        self,
+        structure: CovarianceStructure,
+        s: slice,
+        points: FloatArray,
+        factors: FloatArray | float = 1.0,
     ) -> Jet:
         """Natural parameters of a structure, multiplied by ``factors``."""
-        block, s = self.criterion.terms[position], self.criterion.theta_slices[position]
-        structure = structure_of(block)
         powers = scale_powers(structure, points[:1, s])[0]
         natural = self.embed(structure.natural_jet(points[:, s]), s)
         natural = natural * np.asarray(factors * self._unit**powers)
-        if block.is_residual or not self.has_scale:
+        if not self.has_scale:
             return natural
         scale = self._log_scale(points)
         return natural * concatenate([scale * float(power) for power in powers]).exp()
+
+    @property
+    def _chain(self) -> ChainCovariance | None:
+        """The residual's chain from visit to visit, which holds all arms."""
+        own = self.criterion.terms[-1].structure if self.criterion.terms else None
+        return own if isinstance(own, ChainCovariance) else None
+
+    def _chain_factors(self, chain: ChainCovariance) -> FloatArray:
+        nothing = np.zeros((1, chain.structure.n_theta))
+        power = scale_powers(chain.structure, nothing)[0]
+        return np.tile(self._unit**power, chain.n_arms)
+
+    def _chain_jet(self, chain: ChainCovariance, points: FloatArray, which: IntArray) -> Jet:
+        """Some of the natural parameters of a chain, each a function of one coordinate."""
+        n, k, t = len(points), len(which), self.n_coordinates
+        if n * k * t * t > LARGEST_SECOND:
+            raise ModelError(
+                f"second derivatives of {k:,} covariance parameters at once take too much memory; "
+                "at most some 300 parameters are available together"
+            )
+        s = self.criterion.theta_slices[-1]
+        factors = self._chain_factors(chain)
+        value, slope, bend = (
+            (part * factors)[:, which] for part in chain.natural_by_theta(points[:, s])
+        )
+        first, second = np.zeros((n, k, t)), np.zeros((n, k, t, t))
+        at = np.arange(k), s.start + which
+        first[:, at[0], at[1]], second[:, at[0], at[1], at[1]] = slope, bend
+        return Jet(value, first, second)
 
     def absolute(self, jet: Jet, points: FloatArray) -> Jet:
         """From the criterion's units of a covariance to the user's."""

@@ -16,12 +16,13 @@ from typing import Literal
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.reduced_model import ReducedModel, natural_in_units, structure_of
 from mlmfast.series_covariance import SeriesCovariance
-from mlmfast.unit_covariances import Directions
+from mlmfast.unit_covariances import ArmCovariances, Directions
 
 #: Smallest singular value of the natural parameters by theta, each scaled to 1, that tells them.
 _EDGE = 1e-7
@@ -44,8 +45,9 @@ class ParameterBlock:
         Derivatives of the core's coordinates by the r parameters that are free. The core's
         coordinates are entries of the covariance over the response's unit, or for matrices handed
         over with their derivatives (`Directions`) the natural parameters themselves.
-    second : shape (n_coordinates, r, r) or None
-        Second derivatives; None where they are 0.
+    second : shape (n_coordinates, r, r), (r,) or None
+        Second derivatives; None where they are 0. One number a parameter where each coordinate is
+        a function of the parameter at the same place only.
     by_free : shape (k, r)
         Derivatives of the natural parameters by the free ones. Elements of G are free in the core's
         orthonormal basis, where none is nearly a function of the others, and of a singular G only
@@ -120,9 +122,7 @@ class CovarianceParameters:
         """Second derivatives of weight'coordinates by the free parameters, (r, r)."""
         ends = np.cumsum([0, *(len(block.first) for block in self.blocks)])
         parts = [
-            np.zeros((block.first.shape[1],) * 2)
-            if block.second is None
-            else np.einsum("e,eij->ij", weight[start:end], block.second)
+            _bend_of(block, weight[start:end])
             for block, start, end in zip(self.blocks, ends[:-1], ends[1:], strict=True)
         ]
         return _block_diagonal(parts)
@@ -138,6 +138,9 @@ class CovarianceParameters:
             own = weights[at : at + r, at : at + r]
             at += r
             bend = block.second if singular or not block.singular else None
+            if bend is not None and bend.ndim == 1:
+                out.append(bend * np.diag(own))
+                continue
             out.append(
                 np.zeros(len(block.first)) if bend is None else np.einsum("eij,ij->e", bend, own)
             )
@@ -150,6 +153,15 @@ class CovarianceParameters:
         ends = np.cumsum([0, *(len(block.names) for block in self.blocks)])
         rows = [np.arange(ends[b], ends[b + 1]) for b in self.display]
         return np.asarray(whole[np.concatenate(rows)])
+
+
+def _bend_of(block: ParameterBlock, weight: FloatArray) -> FloatArray:
+    """Second derivatives of weight'coordinates by the block's free parameters, (r, r)."""
+    if block.second is None:
+        return np.zeros((block.first.shape[1],) * 2)
+    if block.second.ndim == 1:
+        return np.diag(weight * block.second)
+    return np.asarray(np.einsum("e,eij->ij", weight, block.second))
 
 
 def covariance_parameters(
@@ -194,6 +206,16 @@ def covariance_parameters(
         if isinstance(term.structure, SeriesCovariance):
             linear = bent = [*linear[:-1], term.structure.stacked(theta[:, s], True)]
             blocks += _series_blocks(structure, arms, n_arms, theta[:, s], unit)
+            continue
+        if isinstance(term.structure, ArmCovariances):
+            own_linear, own_bent = _directions(term.structure, theta[:, s])
+            linear, bent = [*linear[:-1], own_linear], [*linear[:-1], own_bent]
+            blocks.append(_arms_block(structure, tuple(arms), theta[:, s], unit))
+            continue
+        if isinstance(term.structure, ChainCovariance):
+            linear = bent = [*linear[:-1], term.structure.stacked(theta[:, s], True)]
+            names = tuple(arms) if n_arms > 1 else ("",)
+            blocks.append(_chain_block(term.structure, names, theta[:, s], unit))
             continue
         # With a scale one structure holds all arms, and names them itself.
         several = n_arms > 1 and not isinstance(structure, ScaledCovariance)
@@ -292,7 +314,7 @@ def _directions(directions: Directions, theta: FloatArray) -> tuple[FloatArray, 
     t = directions.n_theta
     stacked = directions.stacked(theta, True)
     i, j = np.tril_indices(t)
-    inverse, hessian, _ = natural_chart(directions.structure, theta)
+    inverse, hessian = _arm_charts(directions.structure, theta)
     first = np.tensordot(inverse.T, stacked[0, 1 : 1 + t], axes=1)
     by_theta = np.zeros((t, t, *stacked.shape[2:]))
     by_theta[i, j] = by_theta[j, i] = stacked[0, 1 + t :]
@@ -303,6 +325,36 @@ def _directions(directions: Directions, theta: FloatArray) -> tuple[FloatArray, 
     linear = bent.copy()
     linear[:, 1 + t :] = 0.0
     return linear, bent
+
+
+def _arm_charts(structure: CovarianceStructure, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """`natural_chart` of one structure, or of several arms of it one after the other."""
+    n, t = structure.n_theta, theta.shape[1]
+    inverse, hessian = np.zeros((t, t)), np.zeros((t, t, t))
+    for at in range(0, t, n):
+        own = slice(at, at + n)
+        inverse[own, own], hessian[own, own, own], _ = natural_chart(structure, theta[:, own])
+    return inverse, hessian
+
+
+def _arms_block(
+    structure: CovarianceStructure, arms: tuple[str, ...], theta: FloatArray, unit: float
+) -> ParameterBlock:
+    """One block for all arms, whose units have matrices of their own."""
+    n = structure.n_theta
+    parts = [
+        _residual_block(structure, f"{arm}: ", own, unit, np.eye(n), None)
+        for own, arm in zip(np.split(theta, len(arms), axis=1), arms, strict=True)
+    ]
+    return ParameterBlock(
+        tuple(name for part in parts for name in part.names),
+        tuple(kind for part in parts for kind in part.kinds),
+        np.concatenate([part.values for part in parts]),
+        np.eye(theta.shape[1]),
+        None,
+        _block_diagonal([part.by_free for part in parts]),
+        (False,) * theta.shape[1],
+    )
 
 
 def _series_blocks(
@@ -321,6 +373,24 @@ def _series_blocks(
         prefix = f"{arm}: " if n_arms > 1 else ""
         out.append(_residual_block(structure, prefix, own, unit, inverse, second))
     return out
+
+
+def _chain_block(
+    chain: ChainCovariance, arms: tuple[str, ...], theta: FloatArray, unit: float
+) -> ParameterBlock:
+    """All arms; the core's coordinates are theta, natural parameters are free one by one."""
+    names = chain.structure.parameter_names
+    keys = tuple(f"{arm}: {name}" if arm else name for arm in arms for name in names)
+    value, first, second = (part[0] for part in chain.natural_by_theta(theta))
+    # At a correlation of 1 to rounding theta itself is free, as in `natural_chart`.
+    regular = first != 0.0
+    slope = np.where(regular, first, 1.0)
+    inverse, bend = 1.0 / slope, np.where(regular, -second / slope**3, 0.0)
+    kinds = tuple(map(_kind, names)) * len(arms)
+    scale = np.array([1.0 if kind == "other" else unit for kind in kinds])
+    by_free = np.diag(scale * np.where(regular, 1.0, first))
+    fixed = (False,) * len(keys)
+    return ParameterBlock(keys, kinds, scale * value, np.diag(inverse), bend, by_free, fixed)
 
 
 def _entries_by_natural(
@@ -437,7 +507,9 @@ def residual_direction(
         return None
     t = block.structure.n_theta
     stacked = parameters.bent[-1]
-    own = weights[-t:, -t:]
+    first = parameters.blocks[-1].first
+    r = first.shape[1]
+    own = first @ weights[-r:, -r:] @ first.T if r else np.zeros((t, t))
     i, j = np.tril_indices(t)
     pair = np.where(i == j, own[i, j], 2.0 * own[i, j])
     bend = np.tensordot(pair, stacked[0, 1 + t :], axes=1)

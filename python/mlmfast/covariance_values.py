@@ -8,7 +8,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
 from mlmfast.criterion import Criterion
-from mlmfast.reduced_model import Estimates, ReducedModel, structure_of
+from mlmfast.reduced_model import Estimates, ReducedModel, residual_arms
 
 
 def own_parameters(functions: CovarianceFunctions) -> list[CovarianceParameter]:
@@ -38,11 +38,9 @@ def covariance_values(
     else:
         scale = np.array([s for _, _, s in model.y_scaling])
         unit = (model.core.y_scale / scale) ** 2
-        for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-            if block.is_residual:
-                structure = structure_of(block)
-                powers = scale_powers(structure, theta[:1, s])
-                parts.append(structure.natural(theta[:, s]) * unit[:, None] ** powers)
+        for structure, s in residual_arms(criterion):
+            powers = scale_powers(structure, theta[:1, s])
+            parts.append(structure.natural(theta[:, s]) * unit[:, None] ** powers)
     return np.concatenate(parts, axis=1) if parts else np.empty((len(theta), 0))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -24,6 +24,8 @@ _ALL_EQUAL, _FADING = (0.0, 0.6, 0.99), (0.9, -0.6, -0.98)
 _NOT_SMALL = 0.1
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
 INNER_R, INNER_A = 1e-6, 1e-6
+#: Parameters of a residual handed over by theta above which the identity is not multiplied.
+_MANY = 64
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,10 @@ class Criterion:
         value, gradient, hessian, expected = self.reduction.evaluate(
             g, fits.tolist(), self.entries, self.reml, True
         )
+        last = self.terms[-1].structure if self.terms else None
+        if isinstance(last, Directions) and last.n_theta > _MANY:
+            led = self._random_chained(theta, gradient, hessian, expected)
+            return Derivatives(value, *led, gradient, hessian, expected)
         jacobian, curvature = self.chain(theta, gradient)
         transposed = jacobian.mT
         return Derivatives(
@@ -172,6 +178,27 @@ class Criterion:
             hessian,
             expected,
         )
+
+    def _random_chained(
+        self, theta: FloatArray, gradient: FloatArray, hessian: FloatArray, expected: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Derivatives by local coordinates where the last term's are by theta already."""
+        random = replace(self, terms=self.terms[:-1])
+        if not random.terms:
+            return gradient, hessian, expected
+        e, t = len(random.entries), random.n_theta
+        jacobian, curvature = random.chain(theta[:, :t], gradient[:, :e])
+
+        def led(matrix: FloatArray) -> FloatArray:
+            side = jacobian.mT @ matrix[:, :e]
+            top = np.concatenate([side[:, :, :e] @ jacobian, side[:, :, e:]], axis=2)
+            rest = np.concatenate([side[:, :, e:].mT, matrix[:, e:, e:]], axis=2)
+            return np.concatenate([top, rest], axis=1)
+
+        first = (jacobian.mT @ gradient[:, :e, None])[..., 0]
+        by_theta = led(hessian)
+        by_theta[:, :t, :t] += curvature
+        return np.concatenate([first, gradient[:, e:]], axis=1), by_theta, led(expected)
 
     def chain(self, theta: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Jacobian of the entries by local coordinates, second derivatives of gradient'entries."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
 from mlmfast.errors import ModelError
@@ -36,12 +36,13 @@ class _Extended(CovarianceFunctions):
         own = CovarianceFunctions(self.model, self.criterion).parameters
         return (*own, *(CovarianceParameter(name, "natural") for name in self.added))
 
-    def __call__(self, points: FloatArray) -> Jet:
-        """All of them at each point."""
+    def __call__(self, points: FloatArray, which: IntArray | None = None) -> Jet:
+        """All of them (or those at ``which``) at each point."""
         own = super().__call__(points)
         rows = [self._functions(own, row) for row in range(len(points))]
         parts = [np.stack(part) for part in zip(*rows, strict=True)]
-        return concatenate([own, Jet(*parts)])
+        every = concatenate([own, Jet(*parts)])
+        return every if which is None else every[which]
 
     def _functions(self, own: Jet, row: int) -> tuple[FloatArray, FloatArray, FloatArray]:
         from mlmfast.derived import ParameterValues, named

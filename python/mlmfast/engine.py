@@ -137,7 +137,8 @@ def engine_name(model: ReducedModel) -> str:
     if isinstance(model.core, _core.CrossedReduction):
         exact = model.core.curvature == "exact"
         return f"crossed, {model.core.schur} Schur" + ("" if exact else ", average information")
-    return "nested elimination"
+    chain = model.design.residual is not None and model.design.residual.chain is not None
+    return "nested elimination, chain of visits" if chain else "nested elimination"
 
 
 @dataclass(frozen=True)
@@ -247,11 +248,13 @@ def relate_factors(
     if design.residual is not None:
         codes.append(design.residual.units)
         sizes.append(design.residual.n_units)
-    series = None if design.residual is None else design.residual.series
+    within = None
+    if design.residual is not None and design.residual.series is not None:
+        within = design.residual.series.positions
+    elif design.residual is not None and design.residual.chain is not None:
+        within = design.residual.chain.visits
     try:
-        return _core.Nesting(
-            design.n_obs, codes, sizes, None if series is None else series.positions
-        )
+        return _core.Nesting(design.n_obs, codes, sizes, within)
     except _core.NotNested as error:
         if design.residual is None and engine is None:
             crossing = _cross(design, levels, CrossedSettings())

@@ -13,12 +13,15 @@ import pandas as pd
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.bootstrap import bootstrap
+from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.jet import Jet
+from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.covariance_functions import check_engine
 from mlmfast.derived import AtEstimate, bootstrap_table, check_request, delta_table
 from mlmfast.errors import ModelError
-from mlmfast.reduced_model import structure_of
+from mlmfast.reduced_model import residual_arms
 from mlmfast.report.printed_frame import printed
-from mlmfast.unit_covariances import Directions
+from mlmfast.series_residuals import arm_of_rows
 
 if TYPE_CHECKING:
     from mlmfast.record import FitRecord
@@ -88,6 +91,15 @@ def _between(x: FloatArray, codes: CodeArray) -> FloatArray:
     return np.atleast_2d(np.cov(means[codes], rowvar=False))
 
 
+def _mean_variance(structure: CovarianceStructure, theta: FloatArray, shares: FloatArray) -> Jet:
+    """sum of shares times variances of the visits; theta of shape (1, n_theta)."""
+    assert isinstance(structure, ScaledCorrelation), "chains are"
+    t, m = structure.n_theta, structure.n_scales
+    parts = np.zeros(t)
+    parts[:m] = np.exp(2.0 * theta[0, :m]) * (shares if m > 1 else shares.sum())
+    return Jet(np.array([[parts.sum()]]), 2.0 * parts[None, None], 4.0 * np.diag(parts)[None, None])
+
+
 class _Estimated:
     """Variances at the estimate, with derivatives."""
 
@@ -116,20 +128,24 @@ class _Estimated:
         residual = source.design.residual
         assert residual is not None, "asked for with a residual structure only"
         out = []
-        blocks = zip(source.criterion.terms, source.criterion.theta_slices, strict=True)
-        for block, s in ((b, s) for b, s in blocks if b.is_residual):
-            structure = structure_of(block)
+        n = source.design.n_obs
+        for arm, (structure, s) in enumerate(residual_arms(source.criterion)):
             theta = self.at.point[:, s]
+            if residual.points is not None:
+                own = arm_of_rows(residual) == arm
+                sums = np.array([inverse[own].sum()])
+            else:
+                sums = np.bincount(residual.positions, inverse, residual.order)
+                sums = sums[arm * structure.size : (arm + 1) * structure.size]
+            if residual.chain is not None:
+                jet = _mean_variance(structure, theta, sums / n)
+                absolute = functions.absolute(functions.embed(jet, s), self.at.point)
+                out += self.at.lift(absolute)
+                continue
             jet = functions.absolute(functions.embed(structure.entry_jet(theta), s), self.at.point)
             diagonal = [k for k, (a, b) in enumerate(structure.entries) if a == b]
             numbers = self.at.lift(jet[np.array(diagonal)])
-            if residual.points is not None:
-                return [numbers[0] * float(inverse.mean())]
-            first = 0 if isinstance(block.structure, Directions) else block.first
-            sums = np.bincount(residual.positions, weights=inverse, minlength=first + len(numbers))
-            out += [
-                number * float(sums[first + k] / len(inverse)) for k, number in enumerate(numbers)
-            ]
+            out += [number * float(share / n) for number, share in zip(numbers, sums, strict=False)]
         return out
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import Iterate, Settled, SomeFits, replace_rows, set_zeros, settle
+from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion
 from mlmfast.identification import HeldCriterion, confounded_terms
 from mlmfast.iterative import fit_iteratively
@@ -27,6 +28,9 @@ from mlmfast.several_minima import is_better, look_elsewhere
 _OTHER_SHARES = ((0.6, False), (0.1, True))
 #: Starts with smaller and smaller correlations, where the first is singular to rounding.
 _STARTS = 30
+#: Typical distances, as parts of those between all points, from which other ranges start; smallest
+#: eigenvalue of a Hessian that is not flat; fall of the criterion that counts.
+_RANGES, _FLAT, _GAIN = (0.5, 2.0, 8.0), 1e-4, 1e-7
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ def fit_covariance(
     newton = iterate(theta, fits)
     if structured:
         _start_again(criterion, newton, theta, iterate)
+        if start is None:
+            _other_ranges(criterion, newton, theta, iterate)
     if start is None and scoring is not None and model.has_confounded_effects:
         large = iterate(criterion.large_start(n_fits), fits)
         replace_rows(newton, fits, large, is_better(newton, large))
@@ -127,6 +133,30 @@ def _start_again(
         other = iterate(theta[lost], lost)
         replace_rows(newton, lost, other, np.isfinite(other.value))
         lost = lost[~np.isfinite(other.value)]
+
+
+def _other_ranges(
+    criterion: Criterion, newton: NewtonResult, theta: FloatArray, iterate: Iterate
+) -> None:
+    """Iterate from other ranges where a spatial fit ended on a flat stretch.
+
+    A range below all distances is as good as any other such one, and need not be the best.
+    """
+    parts = residual_parts(criterion, spatial=True)
+    spatial = [p for p in parts if isinstance(p.structure, Spatial)]
+    flat = np.flatnonzero(newton.converged & (newton.min_eigenvalue < _FLAT))
+    for factor in _RANGES if spatial and flat.size else ():
+        other_theta = theta[flat].copy()
+        for part in spatial:
+            assert isinstance(part.structure, Spatial), "chosen above"
+            points = part.structure.coordinates
+            gaps = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=2))
+            variance = other_theta[:, part.theta.start].copy()
+            other_theta[:, part.theta] = part.structure.start_at(factor * gaps)
+            other_theta[:, part.theta.start] = variance
+        other = iterate(other_theta, flat)
+        better = other.converged & (other.value < newton.value[flat] - _GAIN)
+        replace_rows(newton, flat, other, better)
 
 
 def _near_singular(

@@ -9,12 +9,13 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.clusters import is_within
+from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.criterion import Criterion
 from mlmfast.newton import CriterionFunction, Derivatives
 from mlmfast.record import ResidualRecord
-from mlmfast.reduced_model import ReducedModel
+from mlmfast.reduced_model import ReducedModel, structure_of
 from mlmfast.residual_structure import ResidualDesign, seen_pairs
 from mlmfast.variance_components import correlations
 
@@ -29,6 +30,9 @@ _SINGULAR, _NEARLY_SINGULAR = 1e-9, 1e-5
 _MOST_NAMED = 12
 #: The same for a fit known to be singular.
 _AT_END = 1e-3
+#: Ratio of residual standard deviations that goes to 0, one on the way there, and what each exactly
+#: fitted combination of rows adds to the slope of -2 log-likelihood by its logarithm.
+_VANISHED, _BEFORE, _OF_EACH = 1e-6, 1e-4, 2.0
 
 
 @dataclass(frozen=True)
@@ -234,6 +238,36 @@ def name_without_bound(model: ReducedModel, record: ResidualRecord | None) -> li
             "these), so the structure has more parameters than the data can hold"
         )
     return out
+
+
+def name_vanishing_scale(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> list[str]:
+    """Say which levels of a residual scale are fitted ever more exactly, without end.
+
+    Each combination of rows that the other parameters fit exactly takes 2 log SD from -2
+    log-likelihood, which the slope by the logarithm of a ratio counts.
+    """
+    residual = model.design.residual
+    if residual is None or residual.scale is None:
+        return []
+    structure, s = structure_of(criterion.terms[-1]), criterion.theta_slices[-1]
+    assert isinstance(structure, ScaledCovariance), "there is a residual scale"
+    gamma = structure.gamma(theta[:1, s])[0]
+    # At the end itself the slope is lost in rounding.
+    before = theta[:1].copy()
+    limit = -np.log(_BEFORE)
+    before[0, s.start + structure.n_base : s.stop] = (
+        np.where(structure.is_ratio, np.clip(gamma, -limit, limit), gamma) * structure.spread
+    )
+    at = criterion(before, np.zeros(1, dtype=np.intp))
+    slope = at.gradient[0, s][structure.n_base :] * structure.spread
+    falls = np.array(structure.is_ratio) & (np.abs(gamma) > -np.log(_VANISHED))
+    falls &= -np.sign(gamma) * slope > 0.5 * _OF_EACH
+    return [
+        f"the likelihood has no maximum: it grows without bound as {structure.scale_names[k]} of "
+        f"residual_scale={residual.scale.formula.text!r} goes to {'0' if gamma[k] < 0 else '1/0'}, "
+        "where rows are fitted exactly; leave the scale out, or the fixed effects that fit them"
+        for k in np.flatnonzero(falls)
+    ]
 
 
 def _subjects_with(residual: ResidualDesign, positions: IntArray) -> int:

@@ -13,7 +13,7 @@ W = V / sigma^2 where sigma^2 is profiled out; the chain rule does the rest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,14 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
+from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance_parameters import (
     CovarianceParameters,
     covariance_parameters,
     residual_direction,
 )
 from mlmfast.criterion import Criterion
+from mlmfast.edge_parameters import still_parameters
 from mlmfast.errors import ModelError
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.series_covariance import SeriesCovariance
@@ -308,7 +310,8 @@ def information_of(
     parameters = covariance_parameters(model, criterion, theta, singular, scale, fit, g)
     if not model.profiled:
         core = _core_derivatives(model, criterion, parameters.linear, criterion.entries, fit)
-    if model.blocks and isinstance(model.blocks[-1].structure, SeriesCovariance):
+    own = model.blocks[-1].structure if model.blocks else None
+    if isinstance(own, SeriesCovariance | ChainCovariance):
         from mlmfast.series_information import SeriesInformation
 
         series = SeriesInformation(
@@ -316,7 +319,10 @@ def information_of(
         )
         return series if held is None else held.of(series.with_covariances())
     about = Information(model, criterion, parameters, core, scale, fit, theta)
-    return about if held is None else held.of(about)
+    if held is not None:
+        return held.of(about)
+    still = still_parameters(about)
+    return about if still is None else replace(about, parameters=still)
 
 
 def _core_derivatives(

@@ -13,11 +13,11 @@ from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.markov import MarkovChain
 from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.covariance.spatial import Spatial
-from mlmfast.unit_covariances import Directions
+from mlmfast.unit_covariances import OwnMatrices, with_variance
 
 
 @dataclass(frozen=True)
-class LagCovariances(Directions):
+class LagCovariances(OwnMatrices):
     """sigma^2 times the correlations of a series' structure at the gaps within each unit.
 
     Attributes
@@ -71,9 +71,10 @@ class LagCovariances(Directions):
             np.where(away[:, None, None], c.second, 0.0),
         )
 
-    def start(self) -> FloatArray:
-        """Variance 1 and a correlation that halves from step to step, or fades with the gaps."""
+    def start(self, variance: float) -> FloatArray:
+        """A correlation that halves from step to step, or fades with the gaps."""
         if isinstance(self.structure, Spatial):
-            return self.structure.start_at(self.gaps)
+            return with_variance(self.structure.start_at(self.gaps), variance)
         steps = np.arange(self.structure.size)
-        return self.structure.theta(0.5 ** np.abs(steps[:, None] - steps)[None].astype(np.float64))
+        halves = 0.5 ** np.abs(steps[:, None] - steps)[None].astype(np.float64)
+        return with_variance(self.structure.theta(halves), variance)

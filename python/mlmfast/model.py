@@ -510,11 +510,13 @@ def _residual_boundary(
     """Name residual covariances that are singular, and terms that cannot be told apart."""
     if reduced.profiled:
         return []
+    from mlmfast.edge_parameters import name_edges
     from mlmfast.identification import (
         flat_directions,
         name_confounded,
         name_flat,
         name_unseen,
+        name_vanishing_scale,
         name_without_bound,
         singular_residual,
     )
@@ -525,6 +527,10 @@ def _residual_boundary(
         return out + name_without_bound(reduced, residual)
     at_end = bool(covariance.singular_residual)
     out += singular_residual(reduced, residual, bool(newton.converged[0]), at_end)
+    if not out and newton.converged[0]:
+        out = name_edges(reduced, covariance.criterion, covariance.theta)
+    if not out and not newton.converged[0]:
+        out = name_vanishing_scale(reduced, covariance.criterion, covariance.theta)
     if not out and newton.converged[0] and newton.min_eigenvalue[0] < 1e-4:
         flat = flat_directions(covariance.criterion, covariance.theta)
         out = (name_unseen(reduced) if flat else []) or name_flat(reduced, flat)

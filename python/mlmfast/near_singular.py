@@ -29,12 +29,14 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import SomeFits
+from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.errors import ModelError
 from mlmfast.newton import CriterionFunction, Derivatives, NewtonOptions, NewtonResult
+from mlmfast.residual_structure import LARGEST_ORDER
 from mlmfast.series_covariance import SeriesCovariance
 from mlmfast.unit_covariances import Directions
 
@@ -152,7 +154,7 @@ def residual_parts(criterion: Criterion, spatial: bool = False) -> tuple[Residua
     """The residual covariances of a criterion over visits.
 
     With ``spatial`` those over points too (of a few of the points, where units have their own),
-    which may be nearly singular as a matter of course. Series are none.
+    which may be nearly singular as a matter of course. Series, and chains of many visits, are none.
     """
     parts = []
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
@@ -166,14 +168,27 @@ def _parts_of(term: TermBlock, s: slice) -> list[ResidualPart]:
     structure = term.structure
     if isinstance(structure, SeriesCovariance):
         return []
+    if isinstance(structure, ChainCovariance):
+        return _arms_of_chain(structure, s.start)
     in_chart = not isinstance(structure, Directions)
     whole = structure.structure if isinstance(structure, Directions) else structure
     if isinstance(whole, ScaledCovariance):
         arms = zip(whole.arms, whole.slices, strict=True)
         parts = [(arm, slice(s.start + own.start, s.start + own.stop)) for arm, own in arms]
     else:
-        parts = [(whole, s)]
+        # Units of several arms have their parameters one after the other.
+        n = whole.n_theta
+        parts = [(whole, slice(at, at + n)) for at in range(s.start, s.stop, n)]
     return [ResidualPart(w, own, in_chart) for w, own in parts if w.size > 1 and w.everywhere]
+
+
+def _arms_of_chain(chain: ChainCovariance, first: int) -> list[ResidualPart]:
+    """Its matrices over visits, where they are small enough."""
+    n = chain.structure.n_theta
+    if chain.structure.size > LARGEST_ORDER:
+        return []
+    starts = range(first, first + chain.n_theta, n)
+    return [ResidualPart(chain.structure, slice(at, at + n), False) for at in starts]
 
 
 def smallest_eigenvalue(parts: tuple[ResidualPart, ...], theta: FloatArray) -> FloatArray:

@@ -96,11 +96,11 @@ class NewtonOptions:
     Examples
     --------
     >>> NewtonOptions().max_iter
-    100
+    300
     """
 
     tolerance: float = 1e-9
-    max_iter: int = 100
+    max_iter: int = 300
     max_halvings: int = 12
     floor: float = 1e-5
     max_scoring: int = 4

@@ -253,7 +253,7 @@ class _Problem:
         bounds: Mapping[int, tuple[float, float]],
         result: ConstrainedResult,
     ) -> bool:
-        values = self.functions(result.points).value[0]
+        values = self.functions.values(result.points)[0]
         passed = {}
         for position, (lower, upper) in bounds.items():
             if position in active:
@@ -300,7 +300,7 @@ class _Problem:
             return points, singular
         rounded = np.concatenate([theta, points[:, n:]], axis=1)
         held = list(active)
-        before, after = (self.functions(p).value[0, held] for p in (points, rounded))
+        before, after = (self.functions.values(p)[0, held] for p in (points, rounded))
         same = bool(np.allclose(before, after, rtol=1e-13, atol=0.0))
         rise = self.functions.deviance(rounded) - self.functions.deviance(points)
         if same and bool((rise <= FREE).all()):

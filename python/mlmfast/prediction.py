@@ -132,7 +132,9 @@ def predict(
     if weights is not None:
         raise ModelError("weights are those of new rows under conditional=True")
     # A new observation varies with its random effects, whether they are predicted or not.
-    needs = Needs(z=ranef or interval == "prediction", groups=ranef)
+    # Without random terms the levels of the residual structure's subjects tell nothing.
+    groups = bool(ranef) and bool(fit._record.terms)
+    needs = Needs(z=ranef or interval == "prediction", groups=groups)
     frame, rows, complete = _rows(fit, newdata, needs, new_levels, offset)
     if rows.n_rows == 0:
         values = np.empty(0)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.chain_covariance import ChainCovariance, chain_record
 from mlmfast.clusters import is_within
 from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns
 from mlmfast.covariance import CovarianceStructure
@@ -36,14 +37,18 @@ from mlmfast.iterative import (
 from mlmfast.lag_covariances import LagCovariances
 from mlmfast.record import FitRecord, ResidualRecord, ScaleRecord
 from mlmfast.residual_structure import LARGEST_ORDER, ResidualDesign
-from mlmfast.scaled_units import ScaledUnits
+from mlmfast.scaled_units import ScaledUnits, scaled_start
 from mlmfast.series_covariance import SeriesCovariance, series_record
 from mlmfast.unit_covariances import (
+    ArmCovariances,
     Directions,
+    OwnMatrices,
     SharedDirections,
     UnitCovariances,
+    by_arm,
     distances_within,
     has_few_parameters,
+    with_variance,
 )
 from mlmfast.walked_series import WalkedSeries
 
@@ -248,19 +253,20 @@ class ReducedModel:
             assert isinstance(self.core, _core.Reduction | _core.MarginalReduction)
             sums, counts = self.core.visit_moments(fit)
             for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-                if isinstance(block.structure, SeriesCovariance):
+                if isinstance(block.structure, SeriesCovariance | ChainCovariance):
                     assert isinstance(self.core, _core.Reduction), "series are its own"
                     theta[row, s] = block.structure.start(self.core, fit, 1.0 - share)
                     continue
-                if _has_own_points(block):
-                    assert isinstance(
-                        block.structure, UnitCovariances | ScaledUnits | LagCovariances
-                    )
-                    theta[row : row + 1, s] = block.structure.start()
-                    theta[row, s.start] += 0.5 * np.log(1.0 - share)
+                own_start = _own_start(block.structure, 1.0 - share)
+                if own_start is not None:
+                    theta[row : row + 1, s] = own_start
                     continue
                 if block.is_residual:
                     own = (block.stretch, block.stretch)
+                    spread = _spread_points(structure_of(block), counts[own])
+                    if spread is not None:
+                        theta[row : row + 1, s] = with_variance(spread, 1.0 - share)
+                        continue
                     matrix = (1.0 - share) * _pairwise_covariance(sums[own], counts[own])[None]
                     matrix = matrix if correlated else matrix * np.eye(matrix.shape[1])
                 else:
@@ -286,16 +292,14 @@ class ReducedModel:
         blocks = [(block, s) for block, s in parts if block.is_residual]
         if isinstance(blocks[0][0].structure, SeriesCovariance):
             return series_record(residual, blocks[0][0].structure, theta[:1, blocks[0][1]], unit)
-        for arm, (block, s) in zip(residual.arms, blocks, strict=True):
-            if isinstance(block.structure, UnitCovariances | LagCovariances):
-                values.append(natural_in_units(block.structure.structure, theta[:1, s], unit))
-                names += block.structure.structure.parameter_names
-                covariances.append(np.empty((0, 0)))
-                continue
-            structure = structure_of(block)
-            covariances.append(unit * structure.matrix(theta[:1, s])[0])
+        if isinstance(blocks[0][0].structure, ChainCovariance):
+            return chain_record(residual, blocks[0][0].structure, theta[:1, blocks[0][1]], unit)
+        prefixes = [f"{arm}: " for arm in residual.arms] if len(residual.arms) > 1 else [""]
+        for prefix, (structure, s) in zip(prefixes, residual_arms(criterion), strict=True):
+            of_points = isinstance(blocks[0][0].structure, OwnMatrices)
+            matrix = np.empty((0, 0)) if of_points else unit * structure.matrix(theta[:1, s])[0]
+            covariances.append(matrix)
             values.append(natural_in_units(structure, theta[:1, s], unit))
-            prefix = f"{arm}: " if len(residual.arms) > 1 else ""
             names += [prefix + name for name in structure.parameter_names]
         return ResidualRecord(
             text=residual.formula.text,
@@ -319,7 +323,7 @@ class ReducedModel:
         natural = natural_in_units(structure, theta[:1, own], unit)
         covariances = [unit * matrix[0] for matrix in structure.reference(theta[:1, own])]
         if residual.points is not None:
-            covariances = [np.empty((0, 0))]
+            covariances = [np.empty((0, 0))] * len(residual.arms)
         return ResidualRecord(
             text=residual.formula.text,
             structure=residual.formula.structure,
@@ -363,8 +367,13 @@ class ReducedModel:
             variances = matrices[:, np.arange(matrices.shape[1]), np.arange(matrices.shape[1]) % k]
         else:
             series = self.blocks[-1].structure
-            if isinstance(series, SeriesCovariance):
+            if isinstance(series, SeriesCovariance | ChainCovariance):
                 return series.common_variance(theta[:, -series.n_theta :]) * unit**2
+            if isinstance(series, ArmCovariances):
+                # theta of an arm begins with its log standard deviation.
+                log_sd = theta[:, -series.n_theta :: series.structure.n_theta]
+                common = np.ptp(log_sd, axis=1) == 0.0
+                return np.where(common, np.exp(2.0 * log_sd[:, 0]) * unit**2, np.nan)
             template = g[-1][:, 0, 0] if g[-1].ndim == 5 else g[-1]
             variances = np.diagonal(template, axis1=1, axis2=2)
         first = variances[:, 0]
@@ -483,6 +492,25 @@ def _is_nearly_constant(column: FloatArray | None) -> bool:
 
 #: Numbers in the matrices of all units with derivatives (4 GB).
 LARGEST_STACK = 500_000_000
+#: Share of pairs of points that no two units have, above which moments say little of a range.
+_UNMET = 0.2
+
+
+def _spread_points(structure: CovarianceStructure, counts: FloatArray) -> FloatArray | None:
+    """Start of a spatial structure by distances, where too few pairs of points are met for moments.
+
+    A pair that no unit has would count as uncorrelated, and the range start near 0, where the
+    likelihood is flat.
+    """
+    if not isinstance(structure, Spatial):
+        return None
+    met = np.tril(counts > 1, -1)
+    pairs = structure.size * (structure.size - 1) / 2
+    if met.sum() > (1.0 - _UNMET) * pairs:
+        return None
+    points = structure.coordinates
+    gaps = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=2))
+    return structure.start_at(np.where(np.tril(counts > 0, -1), gaps, 0.0))
 
 
 def _pairwise_covariance(sums: FloatArray, counts: FloatArray) -> FloatArray:
@@ -499,6 +527,20 @@ def structure_of(block: TermBlock) -> CovarianceStructure:
     """The structure of a block, however the core takes its derivatives."""
     structure = block.structure
     return structure.structure if isinstance(structure, Directions) else structure
+
+
+def residual_arms(criterion: Criterion) -> list[tuple[CovarianceStructure, slice]]:
+    """The residual's structure and its stretch of theta, by arm (all arms where there is a scale).
+
+    One block may hold several arms.
+    """
+    out = []
+    for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+        if block.is_residual:
+            structure = structure_of(block)
+            n = structure.n_theta
+            out += [(structure, slice(at, at + n)) for at in range(s.start, s.stop, n)]
+    return out
 
 
 def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
@@ -562,7 +604,7 @@ def _reduce(
 ) -> _Core:
     residual = design.residual
     own = blocks[-1].structure if blocks else None
-    series = own.core_argument if isinstance(own, SeriesCovariance) else None
+    series = own.core_argument if isinstance(own, SeriesCovariance | ChainCovariance) else None
     n_levels = len(levels) + (residual is not None)
     z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
     terms: list[list[tuple[int, _Basis]]] = [[] for _ in range(n_levels)]
@@ -601,6 +643,7 @@ def _reduce(
             visits=None if residual is None or series is not None else residual.core_positions,
             n_visits=0 if residual is None or series is not None else residual.core_order,
             series=series,
+            chain=own.core_chain if isinstance(own, ChainCovariance) else None,
             share=share and (residual is None or not residual.by_unit),
         )
     except _core.CollinearRandomEffects as error:
@@ -648,28 +691,27 @@ def _blocks(
         kind = WalkedSeries if walked else SeriesCovariance
         own = kind(residual.structure, residual.series)
         return (*blocks, TermBlock(own, len(position), 0, True))
+    if residual is not None and residual.chain is not None and not isinstance(nesting, DenseParts):
+        own_chain = ChainCovariance(residual.structure, residual.chain, len(residual.arms))
+        return (*blocks, TermBlock(own_chain, len(position), 0, True))
     if residual is not None and residual.scale is not None:
         level = len(position)
         assert not isinstance(nesting, IterativeSettings), "it has independent residuals"
         return (*blocks, _scaled_block(residual, level, nesting.codes(level)))
     if residual is not None and residual.points is not None:
-        assert isinstance(residual.structure, Spatial), "only these take coordinates"
-        entries = residual.n_units * residual.order**2
-        _check_stack(residual, residual.structure.n_theta, entries, residual.order)
-        distances = distances_within(
-            type(residual.structure),
-            residual.points,
-            residual.units,
-            residual.positions,
-            residual.n_units,
-            residual.order,
-        )
         level = len(position)
         assert not isinstance(nesting, IterativeSettings), "it has independent residuals"
-        units = UnitCovariances(residual.structure, distances[nesting.codes(level)])
+        _check_stack(residual, len(residual.arms) * residual.structure.n_theta, residual.order)
+        units = _point_covariances(residual, nesting.codes(level))
         return (*blocks, TermBlock(units, level, 0, True))
     if residual is not None:
         size, level = residual.structure.size, len(position)
+        if residual.chain is not None and size > LARGEST_ORDER:
+            raise ModelError(
+                f"{residual.text} over {size:,} visits goes with random effects whose levels hold "
+                f"whole subjects; those inside or across subjects, and the dense engine, take at "
+                f"most {LARGEST_ORDER} visits"
+            )
         if len(residual.arms) == 1 and has_few_parameters(residual.structure):
             return (*blocks, TermBlock(SharedDirections(residual.structure), level, 0, True))
         blocks += [
@@ -681,22 +723,32 @@ def _blocks(
 
 def _lag_block(residual: ResidualDesign, level: int) -> TermBlock:
     """The residual covariance of long series, as matrices by unit."""
-    if len(residual.arms) > 1:
-        raise ModelError(
-            f"{residual.text} over more than {LARGEST_ORDER} distinct times, with random effects "
-            "inside or across subjects, has no parameters by arm yet; leave the arm out"
-        )
-    t = residual.structure.n_theta
     largest = int(np.bincount(residual.units).max())
-    _check_stack(residual, t, residual.n_units * largest**2, largest)
-    return TermBlock(
-        LagCovariances(residual.structure, gaps_within_units(residual)), level, 0, True
+    _check_stack(residual, len(residual.arms) * residual.structure.n_theta, largest)
+    whole = partial(LagCovariances, residual.structure)
+    units = by_arm(whole, gaps_within_units(residual), residual.arm_of_units, len(residual.arms))
+    return TermBlock(units, level, 0, True)
+
+
+def _point_covariances(residual: ResidualDesign, units: CodeArray) -> OwnMatrices:
+    """The residual covariance over scattered points; ``units`` are codes in the core's order."""
+    assert isinstance(residual.structure, Spatial), "only these take coordinates"
+    assert residual.points is not None, "the caller looked"
+    distances = distances_within(
+        type(residual.structure),
+        residual.points,
+        residual.units,
+        residual.positions,
+        residual.n_units,
+        residual.order,
     )
+    whole = partial(UnitCovariances, residual.structure)
+    return by_arm(whole, distances[units], residual.arm_of_units[units], len(residual.arms))
 
 
-def _check_stack(residual: ResidualDesign, t: int, entries: int, order: int) -> None:
+def _check_stack(residual: ResidualDesign, t: int, order: int) -> None:
     """Refuse matrices of each unit with their derivatives that would not fit into memory."""
-    n_values = entries * (1 + t + t * (t + 1) // 2)
+    n_values = residual.n_units * order**2 * (1 + t + t * (t + 1) // 2)
     if n_values > LARGEST_STACK:
         raise ModelError(
             f"{residual.text} with {t} parameters over {residual.n_units:,} units of up to "
@@ -712,28 +764,17 @@ def _scaled_block(residual: ResidualDesign, level: int, units: CodeArray) -> Ter
     if not residual.by_unit:
         few = has_few_parameters(structure)
         return TermBlock(SharedDirections(structure) if few else structure, level, 0, True)
-    t = structure.n_theta
-    _check_stack(residual, t, residual.n_units * residual.order**2, residual.order)
-    distances = None
-    if residual.points is not None:
-        assert isinstance(residual.structure, Spatial), "only these take coordinates"
-        distances = distances_within(
-            type(residual.structure),
-            residual.points,
-            residual.units,
-            residual.positions,
-            residual.n_units,
-            residual.order,
-        )[units]
-    own = ScaledUnits(structure, residual.unit_exponents()[units], distances)
-    return TermBlock(own, level, 0, True)
+    _check_stack(residual, structure.n_theta, residual.order)
+    own = None if residual.points is None else _point_covariances(residual, units)
+    scaled = ScaledUnits(structure, residual.unit_exponents()[units], own)
+    return TermBlock(scaled, level, 0, True)
 
 
-def _has_own_points(block: TermBlock) -> bool:
-    structure = block.structure
-    if isinstance(structure, ScaledUnits):
-        return structure.distances is not None
-    return isinstance(structure, UnitCovariances | LagCovariances)
+def _own_start(structure: CovarianceStructure | Directions, variance: float) -> FloatArray | None:
+    """Start of covariances by points or times of each unit; None for visits that all share."""
+    if isinstance(structure, ScaledUnits) and structure.own is not None:
+        return scaled_start(structure, structure.own, variance)
+    return structure.start(variance) if isinstance(structure, OwnMatrices) else None
 
 
 def _collinear(

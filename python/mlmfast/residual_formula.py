@@ -117,7 +117,19 @@ def parse_residual(text: str) -> ResidualFormula:
     if isinstance(bar, Binary) and bar.operator == "/":
         arm, bar = _name(bar.left, text), bar.right
     all_calls = (*(c for c, _ in calls), call)
+    _check_distinct(all_calls, text)
     return ResidualFormula(all_calls, arm, _subject(bar, text), text)
+
+
+def _check_distinct(calls: tuple[StructureCall, ...], text: str) -> None:
+    """Refuse a product of two structures over one column: their parameters are not told apart."""
+    columns = [name for call in calls for name in (call.coordinates if len(calls) > 1 else ())]
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None:
+        raise FormulaError(
+            f"residual={text!r} takes {twice!r} twice; the factors of a direct product are over "
+            "different columns, as in us(outcome) @ ar1(visit | id)"
+        )
 
 
 def structure_kind(call: StructureCall, text: str) -> type[CovarianceStructure]:

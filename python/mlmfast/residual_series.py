@@ -69,6 +69,7 @@ def series_residual_design(
         formula,
         None if few else times[:, None],
         replace(series, visits=at_visit if few else None),
+        arm_codes=None if few or len(arms) == 1 else codes,
     )
 
 

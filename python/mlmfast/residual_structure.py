@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,9 +12,17 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.chain_steps import (
+    FEW_VISITS,
+    ChainSteps,
+    chain_steps,
+    check_identified,
+    with_several_rows,
+)
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.direct_product import DirectProduct
 from mlmfast.covariance.homogeneous_diagonal import HomogeneousDiagonal
+from mlmfast.covariance.markov import VisitChain
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.covariance.unstructured import Unstructured
@@ -99,6 +108,8 @@ class ResidualDesign:
         The rows of the subjects in time order, where the structure costs O(n) along a series.
     scale
         Standard deviations that differ from row to row; None where they do not.
+    chain
+        The steps from visit to visit, where the structure costs O(n) along these.
     """
 
     structure: CovarianceStructure
@@ -113,6 +124,7 @@ class ResidualDesign:
     series: Series | None = None
     scale: ScaleDesign | None = None
     arm_codes: CodeArray | None = None
+    chain: ChainSteps | None = None
 
     @cached_property
     def order(self) -> int:
@@ -142,6 +154,14 @@ class ResidualDesign:
         if len(distinct) > LARGEST_ORDER:
             return None
         return distinct, codes.astype(np.int32)
+
+    @property
+    def arm_of_units(self) -> CodeArray:
+        """Arm of each unit, where there are points instead of visits."""
+        out = np.zeros(self.n_units, dtype=np.int32)
+        if self.arm_codes is not None:
+            out[self.units] = self.arm_codes
+        return out
 
     @property
     def by_unit(self) -> bool:
@@ -260,36 +280,71 @@ def residual_design(
     axes = [
         visits_of_rows(call, kind, frame) for call, kind in zip(formula.calls, kinds, strict=True)
     ]
+    _check_met_together(formula, subjects, [codes for codes, _, _ in axes], frame)
     visits, labels, points = axes[0]
-    if (
-        len(labels) > LARGEST_ORDER
-        and points is not None
-        and formula.arm is None
-        and len(axes) == 1
-    ):
-        return _scattered(formula, kinds[0], subjects, visits, labels, points)
+    if len(labels) > LARGEST_ORDER and points is not None and len(axes) == 1:
+        return _scattered(formula, kinds[0], frame, subjects, (visits, labels, points))
     for codes, more, _ in axes[1:]:
         visits = visits * np.int32(len(more)) + codes
         labels = tuple(f"{a}:{b}" for a in labels for b in more)
     if len(labels) > LARGEST_TEMPLATE and formula.structure not in _INDEPENDENT:
         raise _too_many(formula, len(labels), f"at most {LARGEST_TEMPLATE:,} are available")
     units, n_units = _units(formula, subjects, visits, labels)
-    arms: tuple[str, ...] = ("",)
-    arm_codes = np.zeros(frame.n_rows, dtype=np.int32)
-    if formula.arm is not None:
-        arm = frame.factor(formula.arm)
-        check_arms(formula, subjects, arm)
-        arms, arm_codes = arm.levels, arm.codes
+    arms, arm_codes = _arms_of_rows(formula, frame, subjects)
     structure = _product(formula, kinds, axes, lin)
-    _check_size(formula, structure, len(arms), scaled)
+    is_chain = isinstance(structure, VisitChain) and not scaled and len(labels) > FEW_VISITS
+    if not is_chain:
+        _check_size(formula, structure, len(arms), scaled)
     _check_supported(formula, structure, subjects, arms, arm_codes)
     positions = arm_codes * np.int32(len(labels)) + visits
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
     )
+    chain = None
+    if is_chain:
+        chain = chain_steps(visits, units, arm_codes)
+        with_several_rows(formula, subjects, chain)
+        check_identified(formula, structure, chain, labels, arms)
     return ResidualDesign(
-        structure, labels, arms, subject, units, n_units, positions.astype(np.int32), formula
+        structure,
+        labels,
+        arms,
+        subject,
+        units,
+        n_units,
+        positions.astype(np.int32),
+        formula,
+        chain=chain,
     )
+
+
+def _check_met_together(
+    formula: ResidualFormula, subjects: Factor, axes: Sequence[CodeArray], frame: Frame
+) -> None:
+    """Refuse correlations between levels of which no subject has two."""
+    arm = None if formula.arm is None else frame.factor(formula.arm)
+    for call, codes in zip(formula.calls, axes, strict=True):
+        # Known matrices may be diagonal, and one band is the diagonal.
+        # One level has its own refusal.
+        one_band = call.number == 1 and call.keyword in {"toep", "toeph", "un"}
+        if one_band or call.keyword in {*_INDEPENDENT, "lin"} or not np.ptp(codes):
+            continue
+        _, first, subject = np.unique(subjects.codes, return_index=True, return_inverse=True)
+        told = codes != codes[first][subject]
+        for code, label in enumerate(("",) if arm is None else arm.levels):
+            if told[True if arm is None else arm.codes == code].any():
+                continue
+            of = f" with {formula.arm} = {label!r}" if arm is not None else ""
+            what = ", ".join(call.coordinates)
+            advice = (
+                f"for parameters by {what} write {what} / before the subject"
+                if len(axes) > 1
+                else "check the subject, or write diag for variances alone"
+            )
+            raise ModelError(
+                f"residual={formula.text!r} finds no subject{of} with several levels of {what}, "
+                f"so no correlation between them can be estimated; {advice}"
+            )
 
 
 def _check_size(
@@ -318,8 +373,8 @@ def _check_size(
 def _too_many(formula: ResidualFormula, n: int, why: str) -> ModelError:
     return ModelError(
         f"residual={formula.text!r} spans {n:,} distinct visits or points: {why}. ar1, arma11 and "
-        "car1 take series of any length; cs, toep(visit | id, 2), diag and the spatial structures "
-        "hundreds of visits; us takes 64 visits, toep, toeph and csh about 120"
+        "car1 take series of any length; ad, adh, ar1h, cs, toep(visit | id, 2), diag and the "
+        "spatial structures hundreds of visits; us takes 64 visits, toep, toeph and csh about 120"
     )
 
 
@@ -367,24 +422,38 @@ def _from_one_series(structure: CovarianceStructure) -> bool:
 def _scattered(
     formula: ResidualFormula,
     kind: type[CovarianceStructure],
+    frame: Frame,
     subjects: Factor,
-    codes: CodeArray,
-    labels: tuple[str, ...],
-    points: FloatArray,
+    of_rows: tuple[CodeArray, tuple[str, ...], FloatArray],
 ) -> ResidualDesign:
-    """Distances of its own for each subject: too many distinct points for one template."""
+    """Distances of its own for each subject: too many distinct points for one template.
+
+    ``of_rows`` holds the point of each row, labels and coordinates of the points.
+    """
+    codes, labels, points = of_rows
     units, n_units = _units(formula, subjects, codes, labels)
+    arms, arm_codes = _arms_of_rows(formula, frame, subjects)
     order = np.argsort(units, kind="stable")
     sizes = np.bincount(units, minlength=n_units)
     positions = np.empty(len(units), dtype=np.int32)
     positions[order] = np.arange(len(units)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     few = points[np.unique(np.linspace(0, len(points) - 1, 30).astype(np.intp))]
     structure = instance(formula.calls[0], kind, len(few), few, formula)
+    _check_supported(formula, structure, subjects, arms, arm_codes)
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
     )
     return ResidualDesign(
-        structure, (), ("",), subject, units, n_units, positions, formula, points[codes]
+        structure,
+        (),
+        arms,
+        subject,
+        units,
+        n_units,
+        positions,
+        formula,
+        points[codes],
+        arm_codes=arm_codes if len(arms) > 1 else None,
     )
 
 
@@ -440,7 +509,7 @@ def _warn_of_alphabetical_order(call: StructureCall, levels: tuple[str, ...]) ->
 def _warn_of_unequal_steps(call: StructureCall, values: FloatArray) -> None:
     """Say that numbers which are not equally spaced count by their ranks."""
     gaps = np.diff(np.unique(values))
-    refused = len(gaps) >= LARGEST_ORDER and call.keyword not in _BY_LAG
+    refused = len(gaps) >= LARGEST_TEMPLATE and call.keyword not in _BY_LAG
     if gaps.size and not refused and np.ptp(gaps) > 1e-8 * gaps.max():
         name = call.coordinates[0]
         warnings.warn(
@@ -487,6 +556,17 @@ def met_twice(formula: ResidualFormula, subject: str, visit: str) -> DataError:
         f"subject {subject!r} has several rows at {', '.join(formula.coordinates)} = {visit!r}; "
         f"residual={formula.text!r} needs at most one ({order}); remove or average the rows"
     )
+
+
+def _arms_of_rows(
+    formula: ResidualFormula, frame: Frame, subjects: Factor
+) -> tuple[tuple[str, ...], CodeArray]:
+    """Groups with parameters of their own, and that of each row."""
+    if formula.arm is None:
+        return ("",), np.zeros(frame.n_rows, dtype=np.int32)
+    arm = frame.factor(formula.arm)
+    check_arms(formula, subjects, arm)
+    return arm.levels, arm.codes
 
 
 def check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None:

@@ -509,7 +509,8 @@ class LMMResult:
         Raises
         ------
         ModelError
-            Where a spatial structure spans too many points for one matrix; see `R`.
+            Where a structure spans too many points or times for one matrix; see
+            `residual_cov_at` and `R`.
 
         Examples
         --------
@@ -526,13 +527,54 @@ class LMMResult:
             return None
         if not residual.visits:
             raise ModelError(
-                f"{residual.text!r} spans too many points for one matrix; see R(cluster) and "
-                "residual_parameters"
+                f"residual={residual.text!r} spans too many points or times for one matrix; "
+                "residual_cov_at(points) gives the covariance at those you name, R(cluster) that "
+                "of a subject's rows, residual_parameters what they follow from"
             )
         frames = {
             arm: pd.DataFrame(covariance, index=residual.visits, columns=residual.visits)
             for arm, covariance in zip(residual.arms, residual.covariances, strict=True)
         }
+        return frames if len(frames) > 1 else frames[residual.arms[0]]
+
+    def residual_cov_at(self, points: Any) -> pd.DataFrame | dict[str, pd.DataFrame]:
+        """Residual covariance of one subject at any times or points, at weight 1.
+
+        For structures whose covariance is a function of distances: spatial ones (``sp_exp``,
+        ``car1``, ...) at any points, met by the fit or not, and ``ar1`` and ``arma11`` at whole
+        steps. With `residual_scale`, at scale 1.
+
+        Parameters
+        ----------
+        points
+            Numbers for one coordinate; rows of numbers, or a data frame, for several.
+
+        Returns
+        -------
+        One row and column a point; a dict of such frames by arm where arms have parameters of
+        their own.
+
+        Raises
+        ------
+        ModelError
+            For independent residuals, or a structure over visits; see `residual_cov`.
+        DataError
+            For points that are no numbers.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> fit = mlm.lmm("Reaction ~ Days", data, residual="car1(Days | Subject)")
+        >>> fit.residual_cov_at([0, 0.5, 10]).iloc[0].round(1).tolist()
+        [2451.7, 2192.8, 263.1]
+        """
+        from mlmfast.covariance_at_points import covariances_at
+
+        residual = self._record.residual
+        if residual is None:
+            raise ModelError("the model has no residual structure: residuals are independent")
+        frames = covariances_at(residual, points)
         return frames if len(frames) > 1 else frames[residual.arms[0]]
 
     @cached_property

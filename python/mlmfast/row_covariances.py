@@ -21,7 +21,6 @@ from mlmfast.criterion import TermBlock
 from mlmfast.dense_engine import within_unit_positions
 from mlmfast.errors import ModelError
 from mlmfast.information import Information
-from mlmfast.lag_covariances import LagCovariances
 from mlmfast.marginal_covariance import columns_at
 from mlmfast.reduced_model import structure_of
 from mlmfast.residual_structure import ResidualDesign
@@ -214,7 +213,7 @@ class RowCovariances:
 
     def _positions(self, residual: ResidualDesign) -> CodeArray:
         """Row of each observation in the matrix of its unit."""
-        if isinstance(self.about.criterion.terms[-1].structure, LagCovariances):
+        if residual.series is not None and residual.points is not None:
             return within_unit_positions(residual)
         return residual.positions if residual.by_unit else residual.core_positions
 
@@ -274,7 +273,7 @@ class RowCovariances:
             own = step[at : at + block.first.shape[1]]
             at += len(own)
             if term.is_residual:
-                moved = _moved_natural(structure_of(term), about.theta[:, s], own)
+                moved = _moved_arms(structure_of(term), about.theta[:, s], own)
             else:
                 moved, outside = self._moved_term(b, term, about.theta[:, s], own, sigma2)
                 bounded |= outside
@@ -339,6 +338,14 @@ class RowCovariances:
             stack = own[None] if own.ndim == 2 else own[0]
             out[i] = self._spread_residual(rows[i : i + 1])(stack)[0]
         return out
+
+
+def _moved_arms(structure: CovarianceStructure, theta: FloatArray, step: FloatArray) -> FloatArray:
+    """The same of a structure, or of that of several arms one after the other."""
+    n = structure.n_theta
+    arms = [slice(at, at + n) for at in range(0, len(step), n)]
+    parts = [_moved_natural(structure, theta[:, own], step[own]) for own in arms]
+    return np.concatenate(parts, axis=1)
 
 
 def _moved_natural(

@@ -10,8 +10,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_correlation import symmetric
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
-from mlmfast.covariance.spatial import Spatial
-from mlmfast.unit_covariances import Directions
+from mlmfast.unit_covariances import Directions, OwnMatrices
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,13 @@ class ScaledUnits(Directions):
         The structure; its own positions are not used.
     exponents : shape (n_units, size, m)
         Centred and scaled d of each position, units in the core's order; 0 where one lacks it.
-    distances : shape (n_units, size, size) or None
-        Distances within each unit for a spatial structure of scattered points.
+    own
+        C of each unit, for scattered points; None where visits share one.
     """
 
     structure: ScaledCovariance
     exponents: FloatArray
-    distances: FloatArray | None = None
+    own: OwnMatrices | None = None
 
     @property
     def size(self) -> int:
@@ -57,16 +56,8 @@ class ScaledUnits(Directions):
 
     def _base(self, theta: FloatArray, derivatives: bool) -> list[FloatArray]:
         """C, its first derivatives and those by pairs, each broadcasting over units."""
-        if self.distances is not None:
-            spatial = self.structure.arms[0]
-            assert isinstance(spatial, Spatial), "only these take coordinates"
-            shape = self.distances.shape[:3]
-            whole = self.distances.reshape(
-                shape[0] * shape[1] * shape[2], *self.distances.shape[3:]
-            )
-            value, first, second = spatial.at_distances(theta, whole)
-            flat = [value[0], *first[0].T, *second[0].T] if derivatives else [value[0]]
-            return [part.reshape(shape) for part in flat]
+        if self.own is not None:
+            return list(self.own.stacked(theta, derivatives)[0])
         return self._shared(theta, derivatives)
 
     def _shared(self, theta: FloatArray, derivatives: bool) -> list[FloatArray]:
@@ -99,20 +90,21 @@ class ScaledUnits(Directions):
                 out.append(placed(arm_of[i], block[1 + t + pair]))
         return out
 
-    def start(self, covariance: FloatArray | None = None) -> FloatArray:
-        """C from a covariance of all visits (without one, by the distances), every scale 1."""
+    def start(self, covariance: FloatArray) -> FloatArray:
+        """C from a covariance of all visits, every scale 1."""
         gamma = np.zeros(self.structure.n_scale)
-        if covariance is None:
-            assert self.distances is not None
-            spatial = self.structure.arms[0]
-            assert isinstance(spatial, Spatial)
-            return np.concatenate([spatial.start_at(self.distances)[0], gamma])[None]
         k = self.structure.arms[0].size
         parts = [
             structure.theta(covariance[None, a * k : (a + 1) * k, a * k : (a + 1) * k])[0]
             for a, structure in enumerate(self.structure.arms)
         ]
         return np.concatenate([*parts, gamma])[None]
+
+
+def scaled_start(units: ScaledUnits, own: OwnMatrices, variance: float) -> FloatArray:
+    """C by the distances between points, every scale 1."""
+    gamma = np.zeros((1, units.structure.n_scale))
+    return np.concatenate([own.start(variance), gamma], axis=1)
 
 
 def template_derivatives(

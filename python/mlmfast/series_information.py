@@ -16,10 +16,11 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion
+from mlmfast.dense_engine import within_unit_positions
 from mlmfast.errors import ModelError
 from mlmfast.information import Information, information_of
 from mlmfast.reduced_model import ReducedModel, reduce_design
-from mlmfast.residual_structure import LARGEST_UNIT
+from mlmfast.residual_structure import LARGEST_ORDER, LARGEST_UNIT
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,22 @@ class SeriesInformation(Information):
     def _with_covariances(self) -> Information:
         residual = self.model.design.residual
         assert residual is not None
+        largest = int(np.bincount(residual.units).max())
         held = residual.points is None or (
-            isinstance(residual.structure, Spatial) and residual.order <= LARGEST_UNIT
+            isinstance(residual.structure, Spatial) and largest <= LARGEST_UNIT
         )
-        if not held or (len(residual.arms) > 1 and residual.points is not None):
+        if residual.chain is not None:
+            held = residual.structure.size <= LARGEST_ORDER
+        if not held:
             raise ModelError(
                 f"Kenward-Roger and the expected information need covariance matrices of the "
                 f"residuals, and {residual.text} spans series too long for them; use "
                 "ddf='satterthwaite', which has no such limit"
             )
         responses = [self.model.response(self.fit)]
-        design = replace(self.model.design, residual=replace(residual, series=None))
+        if residual.points is not None:
+            residual = replace(residual, positions=within_unit_positions(residual))
+        design = replace(self.model.design, residual=replace(residual, series=None, chain=None))
         model = reduce_design(design, responses)
         criterion = model.criterion("REML" if self.criterion.reml else "ML")
         theta = _same_covariances(self.model, self.criterion, self.theta, model, criterion)

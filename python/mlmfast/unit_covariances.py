@@ -7,11 +7,12 @@ matrices of their own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.spatial import Spatial
 
@@ -64,6 +65,15 @@ class Directions(ABC):
 
 
 @dataclass(frozen=True)
+class OwnMatrices(Directions):
+    """A residual covariance of which each unit has a matrix of its own, by its points or times."""
+
+    @abstractmethod
+    def start(self, variance: float) -> FloatArray:
+        """theta of a variance and of correlations by the distances within units, (1, n_theta)."""
+
+
+@dataclass(frozen=True)
 class SharedDirections(Directions):
     """One template that all units share, of a structure with few parameters."""
 
@@ -86,7 +96,7 @@ class SharedDirections(Directions):
 
 
 @dataclass(frozen=True)
-class UnitCovariances(Directions):
+class UnitCovariances(OwnMatrices):
     """A spatial structure over the distances within each unit, where points are too many to share.
 
     Attributes
@@ -116,9 +126,84 @@ class UnitCovariances(Directions):
         whole = np.concatenate(parts, axis=1)
         return np.ascontiguousarray(whole.reshape(len(theta), -1, *shape))
 
-    def start(self) -> FloatArray:
-        """Variance 1 and a correlation that fades over a third of the typical distance."""
-        return self.structure.start_at(self.distances)
+    def start(self, variance: float) -> FloatArray:
+        """A correlation that fades over a third of the typical distance."""
+        return with_variance(self.structure.start_at(self.distances), variance)
+
+
+@dataclass(frozen=True)
+class ArmCovariances(OwnMatrices):
+    """Units of several arms: one structure, with parameters of its own in each arm.
+
+    theta is that of the arms, one after the other; a unit's derivatives by another arm's are 0.
+
+    Attributes
+    ----------
+    arms
+        The units of each arm.
+    places
+        Where these stand among all units, in the core's order.
+    """
+
+    arms: tuple[OwnMatrices, ...]
+    places: tuple[IntArray, ...]
+
+    @property
+    def size(self) -> int:
+        """Rows of the largest unit."""
+        return self.arms[0].size
+
+    @property
+    def n_theta(self) -> int:
+        """Parameters of all arms."""
+        return len(self.arms) * self.structure.n_theta
+
+    def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
+        """See `Directions`; one matrix for each unit."""
+        t, n = self.n_theta, self.structure.n_theta
+        n_units = sum(map(len, self.places))
+        kinds = 1 + t + t * (t + 1) // 2 if derivatives else 1
+        out = np.zeros((len(theta), kinds, n_units, self.size, self.size))
+        i, j = np.tril_indices(n)
+        for arm, (part, places) in enumerate(zip(self.arms, self.places, strict=True)):
+            first = arm * n
+            own = part.stacked(theta[:, first : first + n], derivatives)
+            pairs = 1 + t + (first + i) * (first + i + 1) // 2 + first + j
+            which = np.concatenate([[0], 1 + first + np.arange(n), pairs])[: own.shape[1]]
+            out[:, which[:, None], places] = own
+        return out
+
+    def start(self, variance: float) -> FloatArray:
+        """Arm by arm."""
+        return np.concatenate([arm.start(variance) for arm in self.arms], axis=1)
+
+
+def by_arm(
+    whole: Callable[[FloatArray], OwnMatrices], gaps: FloatArray, arms: CodeArray, n_arms: int
+) -> OwnMatrices:
+    """The covariances of all units, with parameters of their own in each of several arms.
+
+    Parameters
+    ----------
+    whole
+        From distances of units (n_units, size, size) to their covariances.
+    gaps
+        Those of all units, in the core's order.
+    arms : shape (n_units,), arm of each unit.
+    """
+    everyone = whole(gaps)
+    if n_arms == 1:
+        return everyone
+    places = tuple(np.flatnonzero(arms == arm) for arm in range(n_arms))
+    parts = tuple(whole(gaps[own]) for own in places)
+    return ArmCovariances(everyone.structure, parts, places)
+
+
+def with_variance(theta: FloatArray, variance: float) -> FloatArray:
+    """theta, which begins with the log standard deviation, at a variance times that it had."""
+    out = theta.copy()
+    out[:, 0] += 0.5 * np.log(variance)
+    return out
 
 
 def has_few_parameters(structure: CovarianceStructure) -> bool:

@@ -8,7 +8,8 @@
 //! N = M_BB - A'A + A'W^-1 A            log|V| += log|W|
 //! ```
 //!
-//! and with J = [-G U; I], S = G - G H G (the conditional covariance of the unit's effects):
+//! and with J = [-G U; I], S = G - G H G (the conditional covariance of the unit's effects,
+//! formed as R'(I + R T'T R')^-1 R with G = R'R: nothing cancels where T is large):
 //!
 //! ```text
 //! dN/dG along E   = -U'E U             d log|V| = tr(H E)
@@ -20,6 +21,7 @@
 //! level this is section 3 of Lindstrom and Bates (1988) in other letters; for more it costs one
 //! small factorization a unit, however many units an outer one holds.
 
+mod chain;
 mod downward;
 mod factors;
 mod pairs;
@@ -36,13 +38,16 @@ use rayon::prelude::*;
 use self::pairs::Run;
 use self::upward::Target;
 use self::workspace::Workspace;
-use crate::dense::{NotPositiveDefinite, axpy, vectorised};
+use crate::chain::{ChainAt, ClassSums};
+use crate::dense::{NotPositiveDefinite, axpy, semidefinite_root, vectorised};
 use crate::reduction::{Reduction, block};
 
 /// Blocks per task; boundaries depend on the data only.
 const CHUNK_BLOCKS: usize = 256;
 /// Floating-point operations below which a pass stays in the calling thread.
 const PARALLEL_WORK: usize = 3_000_000;
+/// Most chunks of series with parameters by visit: each has a Hessian by all parameters.
+const MOST_CHUNKS: usize = 8;
 /// Numbers in the Hessians of tasks that wait to be added, and tasks that run whatever they hold.
 const MOST_SUMS: usize = 16_000_000;
 const FEWEST_AT_ONCE: usize = 2;
@@ -85,6 +90,9 @@ pub struct Sums {
     /// Weighted sums of second derivatives of `gram`, one matrix a set of weights; empty unless
     /// asked for.
     pub second: Vec<f64>,
+    /// Derivatives by the coefficients of chains, by class: of log|V| + <Psi, gram>, then of
+    /// e' gram e; empty without chains.
+    pub classes: Vec<ClassSums>,
 }
 
 impl Sums {
@@ -99,6 +107,7 @@ impl Sums {
             hessian: vec![0.0; n * n],
             hessian_rss: vec![0.0; n * n],
             second: Vec::new(),
+            classes: Vec::new(),
         }
     }
 
@@ -107,10 +116,15 @@ impl Sums {
         axpy(1.0, &other.gram, &mut self.gram);
         axpy(1.0, &other.logdet_by, &mut self.logdet_by);
         axpy(1.0, &other.gram_by, &mut self.gram_by);
-        axpy(1.0, &other.hessian, &mut self.hessian);
-        axpy(1.0, &other.hessian_rss, &mut self.hessian_rss);
+        // A task that writes no Hessian brings none.
+        if !other.hessian.is_empty() {
+            axpy(1.0, &other.hessian, &mut self.hessian);
+            axpy(1.0, &other.hessian_rss, &mut self.hessian_rss);
+        }
         self.second.resize(other.second.len(), 0.0);
         axpy(1.0, &other.second, &mut self.second);
+        self.classes.resize(other.classes.len(), ClassSums::default());
+        self.classes.iter_mut().zip(&other.classes).for_each(|(sum, own)| sum.add(own));
     }
 }
 
@@ -141,8 +155,12 @@ pub struct Elimination<'a> {
     first_entry: Vec<usize>,
     /// By level, columns of B: outer Z, X, y.
     width: Vec<usize>,
+    /// The steps, where residuals are chains with parameters by visit.
+    chain_at: Option<ChainAt<'a>>,
     /// By level, its entries row by row.
     runs: Vec<Vec<Run>>,
+    /// By level, upper triangular R with R'R = G; empty for the residual's.
+    roots: Vec<Vec<f64>>,
 }
 
 impl<'a> Elimination<'a> {
@@ -161,10 +179,21 @@ impl<'a> Elimination<'a> {
         let first_entry: Vec<usize> =
             (0..=n_levels).map(|l| entries.partition_point(|e| e.level < l)).collect();
         let width = reduction.levels.iter().map(|l| l.n_outer + reduction.rank() + 1).collect();
+        let chain = reduction.chain().zip(g.last());
+        let chain_at = chain.map(|(chain, g)| ChainAt::new(chain, g));
         let own = |l: usize| first_entry[l]..first_entry[l + 1];
         let runs =
             (0..n_levels).map(|l| pairs::runs(entries, own(l), reduction.levels[l].q)).collect();
-        Self { reduction, fit, g, entries, first_entry, width, runs }
+        let roots = reduction.levels.iter().zip(g).map(|(level, g)| {
+            if level.is_residual || level.series.is_some() {
+                return Vec::new();
+            }
+            let mut root = g.clone();
+            semidefinite_root(&mut root, level.q);
+            root
+        });
+        let roots = roots.collect();
+        Self { reduction, fit, g, entries, first_entry, width, chain_at, runs, roots }
     }
 
     /// log|V| and [X y]'V^-1 [X y].
@@ -200,9 +229,16 @@ impl<'a> Elimination<'a> {
         }
         self.sum_chunks(self.entries.len(), |chunk| {
             let mut sums = Sums::zero(width, self.entries.len());
+            if self.chain_at.is_some() && self.is_leaf(0) {
+                // Sums by class are led to theta at the end.
+                (sums.hessian, sums.hessian_rss) = (Vec::new(), Vec::new());
+            }
             let mut work = Workspace::new(self);
             for item in chunk {
-                if let Some(series) = self.series().filter(|_| self.is_leaf(0)) {
+                if let Some(of) = self.series().zip(self.chain_at.as_ref()) {
+                    let root = (&psi[..], &root.e[..]);
+                    self.chain_derivatives(of, item, root, &mut work, &mut sums)?;
+                } else if let Some(series) = self.series().filter(|_| self.is_leaf(0)) {
                     work.nodes[0].clear();
                     work.visited[0] = 0;
                     let (gram, by) = (&mut sums.gram, &mut sums.gram_by);
@@ -221,6 +257,7 @@ impl<'a> Elimination<'a> {
         })
         .map(|mut sums| {
             self.add_series_determinant(&mut sums, self.entries.len());
+            self.add_chain_second(&mut sums);
             sums
         })
     }
@@ -275,11 +312,13 @@ impl<'a> Elimination<'a> {
 
     fn chunks(&self) -> Vec<Range<usize>> {
         let n = self.n_items();
+        let few = self.chain_at.as_ref().map_or(0, |_| self.n_blocks(0..n) / MOST_CHUNKS);
+        let enough = CHUNK_BLOCKS.max(few);
         let mut chunks = Vec::new();
         let (mut first, mut blocks) = (0, 0);
         for item in 0..n {
             blocks += self.n_blocks(item..item + 1);
-            if blocks >= CHUNK_BLOCKS || item + 1 == n {
+            if blocks >= enough || item + 1 == n {
                 chunks.push(first..item + 1);
                 first = item + 1;
                 blocks = 0;

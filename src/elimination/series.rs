@@ -79,7 +79,7 @@ impl Elimination<'_> {
 
     /// Adds log|R| and, for `n` entries that end with the residual's, its derivatives.
     pub(super) fn add_series_determinant(&self, sums: &mut Sums, n: usize) {
-        let Some(series) = self.series() else { return };
+        let Some(series) = self.series().filter(|series| series.chain.is_none()) else { return };
         let weights = self.weights(series);
         sums.logdet += weights.logdet(0);
         if n == 0 {
@@ -103,6 +103,9 @@ impl Elimination<'_> {
         bundle: usize,
         target: &mut [f64],
     ) -> Result<f64, NotPositiveDefinite> {
+        if series.chain.is_some() {
+            return vectorised(|| self.chain_value(series, bundle, target));
+        }
         let weights = self.weights(series);
         let w = series.n_columns + 1;
         let mut parts = vec![0.0; series.n_basis * w * w];
@@ -126,6 +129,10 @@ impl Elimination<'_> {
         work: &mut Workspace,
         target: &mut Target<'_>,
     ) -> Result<f64, NotPositiveDefinite> {
+        if series.chain.is_some() {
+            // Derivatives go another way, see `chain`: only conditional distributions come here.
+            return self.series_value(series, bundle, target.gram);
+        }
         let weights = self.weights(series);
         let w = series.n_columns + 1;
         let nodes = &mut work.nodes[self.reduction.levels.len() - 1];
@@ -280,7 +287,7 @@ impl Elimination<'_> {
     }
 
     #[inline(always)]
-    fn load_item(&self, series: &Series, item: usize, out: &mut [f64]) {
+    pub(super) fn load_item(&self, series: &Series, item: usize, out: &mut [f64]) {
         let columns = series.n_columns;
         out[..columns].copy_from_slice(&series.rows[block(item, columns)]);
         out[columns] = series.row_responses[self.fit * series.row_classes.len() + item];

@@ -6,8 +6,8 @@ use super::second::add_quadratic;
 use super::workspace::{NodeLayout, Workspace};
 use super::{Elimination, Sums};
 use crate::dense::{
-    NotPositiveDefinite, add_outer, axpy, dot, semidefinite_root, solve_lower, symmetrise,
-    vectorised,
+    NotPositiveDefinite, add_outer, axpy, cholesky, dot, semidefinite_root, solve_lower,
+    symmetrise, vectorised,
 };
 use crate::elimination::downward::times;
 use crate::reduction::{Pattern, block};
@@ -134,6 +134,7 @@ impl Elimination<'_> {
                 row[q + c] = if pivot > 0.0 { s / pivot } else { 0.0 };
             }
         }
+        work.keep_t(q, w);
         for row in work.whitened.chunks_exact(size).take(q) {
             let a = &row[q..];
             for (i, &value) in a.iter().enumerate() {
@@ -177,19 +178,18 @@ impl Elimination<'_> {
                 );
             }
         }
-        // S = G - (G H) G
-        let mut gh = vec![0.0; q * q];
-        for a in 0..q {
-            for b in 0..q {
-                axpy(g[a * q + b], &node[layout.h()][block(b, q)], &mut gh[block(a, q)]);
-            }
-        }
         let s = &mut node[layout.s()];
-        s.copy_from_slice(g);
-        for a in 0..q {
-            for b in 0..q {
-                axpy(-gh[a * q + b], &g[block(b, q)], &mut s[block(a, q)]);
+        if self.roots[level].is_empty() {
+            // S = G - (G H) G
+            let gh = times(g, &work.h, q, q, q);
+            s.copy_from_slice(g);
+            for a in 0..q {
+                for b in 0..q {
+                    axpy(-gh[a * q + b], &g[block(b, q)], &mut s[block(a, q)]);
+                }
             }
+        } else {
+            conditional_covariance(&self.roots[level], &work.t, q, s);
         }
         start
     }
@@ -304,6 +304,9 @@ impl Elimination<'_> {
         let mut middles = Vec::new();
         for b in first..first + n_blocks {
             self.load_block(level, b, &mut work.whitened);
+            if work.wants_conditional {
+                work.keep_t(q, w);
+            }
             if b == first {
                 logdet = self.whiten_leaf(level, unit, work, true)?;
             } else {
@@ -379,6 +382,40 @@ impl Elimination<'_> {
                 }
             }
             logdet_by[first + k] += count * 2.0 * entry.weight() * h[entry.a * q + entry.b];
+        }
+    }
+}
+
+/// S = R'(I + R T'T R')^-1 R for G = R'R.
+fn conditional_covariance(root: &[f64], t: &[f64], q: usize, s: &mut [f64]) {
+    s.fill(0.0);
+    if q == 1 {
+        let scaled = root[0] * t[0];
+        s[0] = root[0] * root[0] / (1.0 + scaled * scaled);
+        return;
+    }
+    // Rows of R T'; their products are those of R T'T R'.
+    let mut rows = vec![0.0; q * q];
+    let mut k = vec![0.0; q * q];
+    for i in 0..q {
+        for j in 0..q {
+            rows[i * q + j] = dot(&root[block(i, q)], &t[block(j, q)]);
+        }
+        for j in 0..=i {
+            let one = f64::from(u8::from(i == j));
+            k[i * q + j] = one + dot(&rows[block(i, q)], &rows[block(j, q)]);
+        }
+    }
+    if cholesky(&mut k, q).is_err() {
+        // Only where T has overflowed.
+        s.fill(f64::NAN);
+        return;
+    }
+    let mut half = root.to_vec();
+    solve_lower(&k, q, &mut half, q);
+    for row in half.chunks_exact(q) {
+        for a in 0..q {
+            axpy(row[a], row, &mut s[block(a, q)]);
         }
     }
 }

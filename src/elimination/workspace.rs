@@ -26,6 +26,8 @@ pub(super) struct Workspace {
     pub(super) kept: KeptFactor,
     /// Units whose second differentials are not added yet.
     pub(super) pending: Pending,
+    /// T of the unit at hand, before it is whitened.
+    pub(super) t: Vec<f64>,
     pub(super) w: Vec<f64>,
     pub(super) whitened: Vec<f64>,
     pub(super) h: Vec<f64>,
@@ -52,6 +54,7 @@ impl Workspace {
             wants_conditional: false,
             kept: KeptFactor::default(),
             pending: Pending::default(),
+            t: vec![0.0; q * q],
             w: vec![0.0; q * q],
             whitened: vec![0.0; q * largest],
             h: vec![0.0; q * q],
@@ -59,6 +62,16 @@ impl Workspace {
             f: vec![0.0; q * q],
             f_rss: vec![0.0; q * q],
             row: vec![0.0; largest + q],
+        }
+    }
+}
+
+impl Workspace {
+    /// Keeps T of the rows [T A] of a unit of order `q`.
+    #[inline(always)]
+    pub(super) fn keep_t(&mut self, q: usize, w: usize) {
+        for i in 0..q {
+            self.t[i * q..(i + 1) * q].copy_from_slice(&self.whitened[i * (q + w)..][..q]);
         }
     }
 }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
 use super::{CollinearRandomEffects, NotNested};
+use crate::chain::ChainParameters;
 use crate::criterion::{
     Criterion, LikelihoodDerivatives, Solution, evaluate, likelihood_derivatives, solve, tangents,
 };
@@ -26,6 +27,15 @@ const PARALLEL_VALUES: usize = 400_000;
 /// iterations walk along the rows.
 type SeriesArgument<'py> =
     (PyReadonlyArray1<'py, i32>, usize, usize, Vec<(f64, f64, f64)>, bool, f64, usize, bool);
+/// Number of parameters, that of each class of starts, the two of each class of steps one after the
+/// other, and the correlation parameters of each class of steps, as offsets and positions.
+type ChainArgument<'py> = (
+    usize,
+    PyReadonlyArray1<'py, i64>,
+    PyReadonlyArray1<'py, i64>,
+    PyReadonlyArray1<'py, i64>,
+    PyReadonlyArray1<'py, i64>,
+);
 pub(super) type Floats<'py> = Bound<'py, PyArrayDyn<f64>>;
 /// Contiguous memory of a column, offset and stride of its values in it.
 pub(super) type ValuesArgument<'py> = (PyReadonlyArray1<'py, f64>, usize, usize);
@@ -174,13 +184,49 @@ fn series_columns<'a>(
     })
 }
 
+/// Which parameters the classes of series have, where these belong to visits.
+fn chain_parameters(
+    argument: &ChainArgument<'_>,
+    series: Option<&SeriesColumns<'_>>,
+) -> PyResult<ChainParameters> {
+    let wrong = |what: &str| PyValueError::new_err(format!("chain: {what}"));
+    let (n_theta, starts, steps, offsets, parameters) = argument;
+    let positions = |name: &str, array: &[i64], bound: usize| -> PyResult<Vec<usize>> {
+        let inside = |&i: &i64| usize::try_from(i).ok().filter(|&i| i < bound);
+        array.iter().map(|i| inside(i).ok_or_else(|| wrong(name))).collect()
+    };
+    let (n_starts, n_parameters) = (starts.len(), parameters.len());
+    let n_steps = offsets.len().saturating_sub(1);
+    let both = positions("steps", vector("steps", steps, 2 * n_steps)?, *n_theta)?;
+    let chain = ChainParameters {
+        n_theta: *n_theta,
+        starts: positions("starts", vector("starts", starts, n_starts)?, *n_theta)?,
+        steps: both.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect(),
+        offsets: positions("offsets", vector("offsets", offsets, n_steps + 1)?, n_parameters + 1)?,
+        parameters: positions(
+            "parameters",
+            vector("parameters", parameters, n_parameters)?,
+            *n_theta,
+        )?,
+    };
+    let ascending = chain.offsets.windows(2).all(|pair| pair[0] <= pair[1]);
+    if !ascending || chain.offsets.last() != Some(&n_parameters) {
+        return Err(wrong("offsets do not divide the parameters"));
+    }
+    let fits = |s: &SeriesColumns| s.recursive && (s.n_ends, s.n_steps) == (n_starts, n_steps);
+    if !series.is_some_and(fits) {
+        return Err(wrong("the classes are not those of the series"));
+    }
+    Ok(chain)
+}
+
 #[pymethods]
 impl Reduction {
     #[new]
     #[allow(clippy::too_many_arguments)] // one call carries a whole design across
     #[pyo3(signature = (
         nesting, *, z, x, y, noise, terms, sqrt_weights=None, visits=None, n_visits=0, series=None,
-        share=true
+        chain=None, share=true
     ))]
     fn new(
         py: Python<'_>,
@@ -194,6 +240,7 @@ impl Reduction {
         visits: Option<PyReadonlyArray1<'_, i32>>,
         n_visits: usize,
         series: Option<SeriesArgument<'_>>,
+        chain: Option<ChainArgument<'_>>,
         share: bool,
     ) -> PyResult<Self> {
         let nesting = &nesting.0;
@@ -223,6 +270,8 @@ impl Reduction {
             },
             series: series.as_ref().map(|s| series_columns(s, n)).transpose()?,
         };
+        let chain =
+            chain.as_ref().map(|c| chain_parameters(c, rows.series.as_ref())).transpose()?;
         let n_classes = rows.series.as_ref().map_or(0, SeriesColumns::n_classes);
         let n_basis = series.as_ref().map_or(0, |s| s.6);
         let n_ends = rows.series.as_ref().map_or(0, |s| if s.recursive { s.n_ends } else { 0 });
@@ -252,7 +301,12 @@ impl Reduction {
                 (n_classes, n_basis, n_ends),
                 share,
             )
-            .map(Self)
+            .map(|mut reduction| {
+                if let Some(series) = reduction.levels.last_mut().and_then(|l| l.series.as_mut()) {
+                    series.chain = chain;
+                }
+                Self(reduction)
+            })
             .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))
         })
     }
@@ -428,6 +482,9 @@ impl Reduction {
         self.check_fits(&[fit])?;
         if !self.has_all_derivatives(&g, &entries) {
             return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
+        }
+        if self.0.chain().is_some() {
+            return Err(PyValueError::new_err("chains by visit have no such derivatives"));
         }
         let (rank, n) = (self.0.rank(), entries.len());
         let sets = match &weights {
@@ -614,7 +671,12 @@ impl Reduction {
             let shape = array.shape().to_vec();
             // With derivatives by parameters: (a, matrices, units or 1, q, q).
             let n_units = self.0.patterns.len();
-            if let Some(series) = &level.series {
+            if let Some(chain) = level.series.as_ref().and_then(|s| s.chain.as_ref()) {
+                let n = shape.get(1).copied().unwrap_or(0);
+                let lengths = [chain.n_values(false), chain.n_values(true)];
+                let wanted = [a, if lengths.contains(&n) { n } else { lengths[0] }];
+                slices.push((c_slice("g", array, &wanted)?, wanted[1]));
+            } else if let Some(series) = &level.series {
                 let width = shape.get(2).copied().unwrap_or(0).max(series.n_classes + 2);
                 let wanted = [a, series.n_basis, width];
                 slices.push((c_slice("g", array, &wanted)?, wanted[1..].iter().product()));
@@ -639,6 +701,11 @@ impl Reduction {
         let size = level.q * level.q;
         let t = entries.iter().filter(|e| e.level + 1 == self.0.levels.len()).count();
         let kinds = 1 + t + t * (t + 1) / 2;
+        if let Some(chain) = self.0.chain() {
+            let one = chain.n_values(true);
+            return t == chain.n_theta
+                && g.iter().all(|g| g.last().is_some_and(|g| g.len() == one));
+        }
         if let Some(series) = &level.series {
             let one = series.n_basis * (series.n_classes + 2 * kinds);
             return g.iter().all(|g| g.last().is_some_and(|g| g.len() == one));

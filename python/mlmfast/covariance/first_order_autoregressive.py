@@ -7,10 +7,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.heterogeneous import Heterogeneous
 from mlmfast.covariance.jet import Jet
-from mlmfast.covariance.markov import MarkovChain, StepCorrelations, within_start
+from mlmfast.covariance.markov import (
+    MarkovChain,
+    StepCorrelations,
+    VisitChain,
+    VisitSteps,
+    within_start,
+)
 from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation, lag_means
 
 
@@ -80,7 +86,7 @@ class FirstOrderAutoregressive(ScaledCorrelation, MarkovChain):
 
 
 @dataclass(frozen=True)
-class HeterogeneousFirstOrderAutoregressive(Heterogeneous, FirstOrderAutoregressive):
+class HeterogeneousFirstOrderAutoregressive(Heterogeneous, FirstOrderAutoregressive, VisitChain):
     """R[i, j] = sigma_i sigma_j rho^|i - j|; natural parameters sigma_i^2 and rho.
 
     References: SAS/STAT User's Guide, The MIXED Procedure, REPEATED statement, TYPE=ARH(1).
@@ -105,3 +111,19 @@ class HeterogeneousFirstOrderAutoregressive(Heterogeneous, FirstOrderAutoregress
     @property
     def correlation_names(self) -> tuple[str, ...]:
         return ("ARH(1)",)
+
+    def step_parameters(self, before: IntArray, at: IntArray) -> tuple[IntArray, IntArray]:
+        return np.arange(len(before) + 1), np.zeros(len(before), dtype=np.intp)
+
+    def visit_steps(self, eta: FloatArray, before: IntArray, at: IntArray) -> VisitSteps:
+        steps = self.step_correlations(eta[None], (at - before).astype(np.float64))
+        f, room = steps.f, (steps.below * steps.above)[0]
+        return VisitSteps(f.value[0], room, f.first[0, :, 0], f.second[0, :, 0, 0])
+
+    def eta_of_visit_steps(
+        self, before: IntArray, at: IntArray, f: FloatArray, weights: FloatArray
+    ) -> FloatArray:
+        gaps, codes = np.unique(at - before, return_inverse=True)
+        total = np.bincount(codes, weights).astype(np.float64)
+        mean = np.bincount(codes, weights * f) / np.maximum(total, 1e-300)
+        return self.eta_of_steps(gaps.astype(np.float64), mean, total)

@@ -1,4 +1,4 @@
-"""Stationary structures whose residuals form a Markov chain along each series."""
+"""Structures whose residuals form a Markov chain along each series, or from visit to visit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.jet import Jet
 
 #: Largest correlation of neighbours to start from.
@@ -58,6 +58,81 @@ class MarkovChain(ABC):
         self, gaps: FloatArray, correlations: FloatArray, weights: FloatArray
     ) -> FloatArray:
         """Moment estimate of eta from correlations of neighbours, each of shape (n_gaps,)."""
+
+
+@dataclass(frozen=True)
+class VisitSteps:
+    """Correlation f of steps from visit to visit, by the correlation parameters eta of each.
+
+    Attributes
+    ----------
+    f, room : shape (n_steps,)
+        The correlations, and 1 - f^2 to full precision.
+    first, second
+        Derivatives by the parameters of one step after the other, as `VisitChain.step_parameters`
+        lists them, and by their pairs (0, 0), (1, 0), (1, 1), ...
+    """
+
+    f: FloatArray
+    room: FloatArray
+    first: FloatArray
+    second: FloatArray
+
+
+class VisitChain(ABC):
+    """Correlations that multiply from visit to visit, with parameters that belong to visits.
+
+    A mixin of `ScaledCorrelation`: natural parameters are functions of one theta each. A subject
+    of n rows costs O(n), whichever visits it misses.
+
+    References: Pourahmadi (1999), Biometrika 86, 677-690; Zimmerman and Nunez-Anton (2009),
+    Antedependence Models for Longitudinal Data, section 2.3.
+    """
+
+    @abstractmethod
+    def step_parameters(self, before: IntArray, at: IntArray) -> tuple[IntArray, IntArray]:
+        """Positions in eta that the correlation of each step depends on.
+
+        Parameters
+        ----------
+        before, at : shape (n_steps,), visits that a step joins, before < at
+
+        Returns
+        -------
+        Offsets (n_steps + 1,), and the positions of one step after the other.
+        """
+
+    @abstractmethod
+    def visit_steps(self, eta: FloatArray, before: IntArray, at: IntArray) -> VisitSteps:
+        """Correlation of each step, eta of shape (n_eta,)."""
+
+    @abstractmethod
+    def eta_of_visit_steps(
+        self, before: IntArray, at: IntArray, f: FloatArray, weights: FloatArray
+    ) -> FloatArray:
+        """Moment estimate of eta from correlations of steps and their weights, (n_steps,)."""
+
+    def visit_correlations(self, eta: FloatArray, n_visits: int) -> FloatArray:
+        """Correlations of all visits, shape (n_visits, n_visits)."""
+        before = np.arange(n_visits - 1)
+        f = self.visit_steps(eta, before, before + 1).f
+        out = np.eye(n_visits)
+        for k in range(1, n_visits):
+            out[k, :k] = out[:k, k] = f[k - 1] * out[k - 1, :k]
+        return out
+
+
+def log_correlations(eta: FloatArray) -> FloatArray:
+    """log|tanh eta|, to full precision where that is next to 1; -inf at 0.
+
+    Examples
+    --------
+    >>> log_correlations(np.array([0.0, 30.0])).tolist()
+    [-inf, -1.7513...e-26]
+    """
+    small = np.exp(-2.0 * np.abs(eta))
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log1p(-small) - np.log1p(small))
 
 
 def within_start(correlation: float) -> float:

@@ -195,6 +195,16 @@ class ScaledCorrelation(CovarianceStructure):
             raise self._outside(values[~inside][0])
         return theta
 
+    def elementwise(self, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Natural parameters that are functions of one theta each, (n_fits, n_theta).
+
+        Only where `correlation_parameters` works one by one. With first and second derivatives by
+        the one theta, of the same shape.
+        """
+        one = np.ones((*theta.shape, 1))
+        natural = self._natural(Jet(theta, one, np.zeros((*theta.shape, 1, 1))))
+        return natural.value, natural.first[..., 0], natural.second[..., 0, 0]
+
     def join_natural(self, variances: Jet, r: Jet) -> Jet:
         """Natural parameters in the order of `parameter_names`."""
         return concatenate([variances, r])

@@ -13,7 +13,8 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, floor_eigenvalues
-from mlmfast.covariance.scaled_correlation import symmetric
+from mlmfast.covariance.markov import VisitChain
+from mlmfast.covariance.scaled_correlation import ScaledCorrelation, symmetric
 from mlmfast.errors import ModelError
 
 
@@ -331,6 +332,10 @@ def scale_powers(
     """
     if isinstance(structure, ScaledCovariance):
         return structure.powers(theta)
+    if isinstance(structure, VisitChain):
+        assert isinstance(structure, ScaledCorrelation), "a chain is a mixin of it"
+        one = np.arange(structure.n_theta) < structure.n_scales
+        return np.asarray(np.broadcast_to(one.astype(np.float64), theta.shape))
     out = np.empty_like(theta)
     natural, jacobian = structure.natural(theta), structure.jacobian(theta)
     values, slopes = entry_values(structure, theta), structure.natural_jacobian(theta)

@@ -21,6 +21,8 @@ from mlmfast.variance_components import correlations
 
 #: Visits whose correlations are still printed.
 MOST_VISITS = 10
+#: Visits of which each is named in the sentence that gives their order.
+_MOST_SHOWN = 5
 _TITLE = "Residual covariance"
 
 
@@ -33,18 +35,28 @@ def residual_sentence(residual: ResidualRecord) -> str:
     >>> data = mlm.load_sleepstudy()
     >>> fit = mlm.lmm("Reaction ~ Days", data, residual="ar1(Days | Subject)")
     >>> print(residual_sentence(fit._record.residual).replace("\N{NO-BREAK SPACE}", " "))
-    first-order autoregressive over Days within Subject (18 subjects, 10 visits)
+    first-order autoregressive over Days within Subject (18 subjects, 10 visits: 0, 1, ..., 9)
     """
     written = parse_residual(residual.text)
     label = structure_label(residual.structure)
     spot = "point" if takes_coordinates(residual.structure) else "visit"
     size = numbers.count(residual.n_subjects, "subject")
     if residual.visits:
-        size += f", {numbers.count(len(residual.visits), spot)}"
+        size += f", {numbers.count(len(residual.visits), spot)}{_order(residual)}"
     text = f"{label} over {', '.join(written.coordinates)} within {residual.subject} ({size})"
     if written.arm is None:
         return text
     return f"{text}, separate for {numbers.count(len(residual.arms), 'level')} of {written.arm}"
+
+
+def _order(residual: ResidualRecord) -> str:
+    """The visits in their order, where it counts and they are no points."""
+    if takes_coordinates(residual.structure) or len(residual.visits) < 2:
+        return ""
+    shown = list(residual.visits)
+    if len(shown) > _MOST_SHOWN:
+        shown = [*shown[:2], "...", shown[-1]]
+    return f": {', '.join(shown)}"
 
 
 def scale_sentence(scale: ScaleRecord) -> str:

@@ -1,0 +1,104 @@
+"""Residual covariance at any times or points, where it is a function of their distances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance import CovarianceStructure
+from mlmfast.errors import DataError, ModelError
+from mlmfast.record import ResidualRecord
+from mlmfast.residual_formula import ResidualFormula, parse_residual, structure_kind
+from mlmfast.residual_structure import instance
+from mlmfast.series_covariance import correlations_at
+from mlmfast.series_design import is_series
+
+#: Positions that every structure along series has room for.
+_FEW = 3
+
+
+def covariances_at(residual: ResidualRecord, points: Any) -> dict[str, pd.DataFrame]:
+    """Covariance of one subject's residuals at ``points``, by arm; see `LMMResult`.
+
+    Raises
+    ------
+    ModelError
+        For a structure over visits, whose covariances are no function of distances.
+    DataError
+        For points that are no numbers, or have other coordinates than the structure's.
+    """
+    written = parse_residual(residual.text)
+    call, kind = written.calls[0], structure_kind(written.calls[0], residual.text)
+    spatial = kind.needs == "coordinates"
+    if len(written.calls) > 1 or not (spatial or is_series(kind, call.coordinates)):
+        raise ModelError(
+            f"residual={residual.text!r} is over visits, and no function of distances; "
+            "residual_cov has the covariance of every visit"
+        )
+    places, labels = _places(points, call.coordinates, residual.text)
+    if not spatial and (places != np.round(places)).any():
+        raise DataError(
+            f"points: residual={residual.text!r} goes by whole steps; give whole numbers, as in "
+            "[0, 1, 2]"
+        )
+    natural = residual.parameters.reshape(len(residual.arms), -1)
+    find = _spatial if spatial else _along_series
+    return {
+        arm: pd.DataFrame(find(kind, written, own[None], places), index=labels, columns=labels)
+        for arm, own in zip(residual.arms, natural, strict=True)
+    }
+
+
+def _spatial(
+    kind: type[CovarianceStructure],
+    written: ResidualFormula,
+    natural: FloatArray,
+    places: FloatArray,
+) -> FloatArray:
+    # A point more, far enough to be another: structures need two.
+    every = np.concatenate([places, places[:1] + 1.0])
+    structure = instance(written.calls[0], kind, len(every), every, written)
+    return structure.matrix(structure.from_natural(natural))[0, :-1, :-1]
+
+
+def _along_series(
+    kind: type[CovarianceStructure],
+    written: ResidualFormula,
+    natural: FloatArray,
+    places: FloatArray,
+) -> FloatArray:
+    structure = instance(written.calls[0], kind, _FEW, None, written)
+    theta = structure.from_natural(natural)
+    # theta begins with the log standard deviation.
+    return np.asarray(np.exp(2.0 * theta[0, 0]) * correlations_at(structure, theta, places[:, 0]))
+
+
+def _places(
+    points: Any, coordinates: Sequence[str], text: str
+) -> tuple[FloatArray, pd.Index[Any] | pd.MultiIndex]:
+    """Coordinates (n, d) and labels of the rows."""
+    if isinstance(points, pd.DataFrame):
+        missing = [name for name in coordinates if name not in points.columns]
+        if missing:
+            raise DataError(f"points has no column {missing[0]!r}, which residual={text!r} needs")
+        points = points[list(coordinates)]
+    try:
+        values = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"points: numbers are needed, found {points!r}") from None
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or values.shape[1] != len(coordinates) or len(values) == 0:
+        raise DataError(
+            f"points of shape {values.shape}: residual={text!r} is over "
+            f"{', '.join(coordinates)}; give a row for each point, {len(coordinates)} number(s) "
+            "each, or a data frame with these columns"
+        )
+    if not np.isfinite(values).all():
+        raise DataError("points: a coordinate is missing or infinite")
+    if len(coordinates) == 1:
+        return values, pd.Index(values[:, 0], name=coordinates[0])
+    return values, pd.MultiIndex.from_arrays(list(values.T), names=list(coordinates))
