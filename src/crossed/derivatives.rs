@@ -174,7 +174,7 @@ impl Factorisation<'_> {
         }
         if exact {
             let whole = whole.or_else(|| inverse.map(|v| v.to_dense()));
-            let traces = self.traces(entries, whole);
+            let traces = self.traces(entries, whole.as_deref());
             axpy(-1.0, &traces, &mut sums.hessian);
         }
         sums

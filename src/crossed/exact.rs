@@ -32,7 +32,7 @@ impl Factorisation<'_> {
     /// Lower triangle (k >= l) of tr(H `E_k` H `E_l`).
     ///
     /// `inverse` is all of A^-1 over the columns of `Z_2`; `None` where A is the identity.
-    pub(super) fn traces(&self, entries: &[Entry], inverse: Option<Vec<f64>>) -> Vec<f64> {
+    pub(super) fn traces(&self, entries: &[Entry], inverse: Option<&[f64]>) -> Vec<f64> {
         let n_levels = self.reduction.n_levels();
         let is_zero = !self.reduction.has_prior() && self.g.iter().flatten().all(|g| *g == 0.0);
         let grams = if is_zero { self.grams_at_zero() } else { self.pair_grams(inverse) };
@@ -65,7 +65,7 @@ impl Factorisation<'_> {
     }
 
     /// By pair of levels (l <= m), the matrix of sums of products over pairs of units.
-    fn pair_grams(&self, inverse: Option<Vec<f64>>) -> Vec<Vec<f64>> {
+    fn pair_grams(&self, inverse: Option<&[f64]>) -> Vec<Vec<f64>> {
         let reduction = self.reduction;
         let n_levels = reduction.n_levels();
         let rest = &reduction.rest;
@@ -73,11 +73,11 @@ impl Factorisation<'_> {
         let n = rest.order();
         let root = self.prior_factor();
         // K_0 A^-1 K_0 between L^-1 and L'^-1.
-        let turned = root.as_ref().zip(inverse.as_deref()).map(|(root, v)| {
+        let turned = root.as_ref().zip(inverse).map(|(root, v)| {
             let prior = |x: &[f64]| self.prior_times(x, n);
             half_solved(root, flip(&prior(&flip(&prior(v), n)), n), n)
         });
-        let own = turned.as_deref().or(inverse.as_deref());
+        let own = turned.as_deref().or(inverse);
         let small = own.and_then(|v| self.small_rows(v, root.as_ref()));
         let h = self.rest_information(own, small.as_ref());
         for first in &rest.levels {
@@ -95,7 +95,6 @@ impl Factorisation<'_> {
             return out;
         }
         let right = inverse
-            .as_deref()
             .zip(own)
             .map(|(v, own)| self.right_factor(v, own, small.as_ref(), root.as_ref()))
             .unwrap_or_default();

@@ -128,10 +128,10 @@ impl Rest {
             first_block += n_units[level];
             first_column += n_units[level] * q[level];
         }
-        let (leading_q, leading_units) = if leading != NONE {
-            (q[leading], n_units[leading])
-        } else {
+        let (leading_q, leading_units) = if leading == NONE {
             (1, crossing.n_rows.div_ceil(EMPTY_UNIT).max(1))
+        } else {
+            (q[leading], n_units[leading])
         };
         Self { leading, leading_q, leading_units, levels }
     }
