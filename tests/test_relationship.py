@@ -11,7 +11,10 @@ from scipy import sparse
 
 import mlmfast as mlm
 from mlmfast.cli import main
+from mlmfast.design import GroupingFactor
+from mlmfast.engine import FEW_ROWS, CrossedSettings
 from mlmfast.errors import DataError, ModelError, RelationshipWarning
+from mlmfast.relationship import relationship
 
 from . import dense
 from .cases import REFERENCE
@@ -117,6 +120,127 @@ def test_prediction_errors_are_those_of_kriging(name):
     assert_allclose(bands["fit"], mean, rtol=1e-8)
     half = (bands["upper"] - bands["lower"]) / 2
     assert_allclose(half, 1.959963984540054 * np.sqrt(variance), rtol=1e-8)
+
+
+# -- the crossed engine --------------------------------------------------------------------------
+
+CROSSED = {
+    "animal": ("y ~ x + (1 | animal)", {}),
+    "permanent environment": ("y ~ x + (1 | animal) + (1 | pe) + (1 | herd)", {"method": "ML"}),
+    "slopes": ("y ~ x + (x | animal) + (1 | herd)", {"weights": "w"}),
+    "uncorrelated slopes": ("y ~ x + (x || animal) + (1 | pe)", {}),
+}
+
+
+def largest_difference(a, b):
+    return float(np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).max())
+
+
+@pytest.mark.parametrize("schur", ["dense", "sparse"])
+@pytest.mark.parametrize("name", CROSSED)
+def test_the_crossed_engine_answers_as_the_dense_one(name, schur):
+    formula, arguments = CROSSED[name]
+    data, a = animals(slope=0.6)
+    fits = [
+        lmm(formula, data, cov={"animal": a}, options=options, **arguments)
+        for options in ({"engine": "crossed", "schur": schur}, {"engine": "dense"})
+    ]
+    fit, other = fits
+    assert fit.certificate.engine == f"crossed, {schur} Schur"
+    assert fit.llf == pytest.approx(other.llf, abs=1e-10)
+    for attribute in ("params", "bse", "df"):
+        assert_allclose(getattr(fit, attribute), getattr(other, attribute), rtol=1e-9, atol=1e-9)
+    assert_allclose(fit.cov_theta(), other.cov_theta(), rtol=1e-7, atol=1e-9)
+    # theta means the same in both engines: this one reduces the rows again, by the default engine.
+    assert_allclose(fit.caic(), other.caic(), rtol=1e-8)
+    assert_allclose(fit.resid("scaled"), other.resid("scaled"), atol=1e-8)
+    assert_allclose(fit.simulate(2, seed=1), other.simulate(2, seed=1), atol=1e-8)
+    new = data.iloc[:3].assign(animal=["a00", "a20", "a03"])
+    bands = [f.predict(new, interval="confidence") for f in fits]
+    assert_allclose(bands[0], bands[1], atol=1e-8)
+    for group, effects in other.ranef.items():
+        assert_allclose(fit.ranef[group], effects, atol=1e-9)
+        for label, own in other.ranef_cov[group].items():
+            assert_allclose(fit.ranef_cov[group][label], own, atol=1e-9)
+
+
+@pytest.mark.parametrize("schur", ["dense", "sparse"])
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-7, 0.0, "animals 0"])
+def test_derivatives_of_both_engines_are_the_same(size, reml, schur):
+    """Zero and tiny variances of related levels are no singularity of K0 + Lambda'K Lambda."""
+    data, a = animals(slope=0.6)
+    model = mlm.LMM("y ~ x + (x | animal) + (1 | pe)", data, cov={"animal": a})
+    found = []
+    for engine in (CrossedSettings(schur), "dense"):
+        reduced = model._reduced(engine)
+        rng = np.random.default_rng(3)
+        g, entries, maps = [], [], []
+        for level, q in enumerate(reduced.level_sizes):
+            half = rng.normal(size=(q, q))
+            related = reduced.design.factors[reduced.levels[level]].name == "animal"
+            own = float(not related) if size == "animals 0" else size
+            back = np.linalg.inv(reduced.level_map(level))
+            g.append((own * reduced.response_unit * back @ half @ half.T @ back.T)[None])
+            for i, j in zip(*np.tril_indices(q), strict=True):
+                entry = np.zeros((q, q))
+                entry[i, j] = entry[j, i] = 1.0
+                entries.append((level, int(i), int(j)))
+                maps.append((level, reduced.level_map(level) @ entry @ reduced.level_map(level).T))
+        value, gradient, *hessians = reduced.core.evaluate(g, [0], entries, reml, True)[:4]
+        # Derivatives by entries of G in the user's units.
+        jacobian = np.array(
+            [[m[i, j] if k == own else 0.0 for k, i, j in entries] for own, m in maps]
+        )
+        turned = [np.linalg.solve(jacobian, np.linalg.solve(jacobian, h[0]).T) for h in hessians]
+        found.append((value[0], np.linalg.solve(jacobian, gradient[0]), *turned))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-9)
+    for own, other in zip(found[0][1:], found[1][1:], strict=True):
+        assert largest_difference(own, other) < 1e-9 * np.abs(other).max()
+
+
+def test_many_rows_are_served_by_the_crossed_engine():
+    data, a = animals(per_animal=10)
+    shuffled = data.sample(frac=1, random_state=1)
+    fit = lmm("y ~ x + (1 | animal) + (1 | herd)", data, cov={"animal": a})
+    other = lmm("y ~ x + (1 | animal) + (1 | herd)", shuffled, cov={"animal": a})
+    assert len(data) > FEW_ROWS
+    assert fit.certificate.engine.startswith("crossed")
+    same(other, fit)
+    V, X, y = fit.V().to_numpy(), fit.X().to_numpy(), data["y"].to_numpy()
+    assert fit.llf == pytest.approx(dense.log_likelihood(y, X, V, "REML"), rel=1e-11)
+    assert_allclose(fit.params, dense.gls(y, X, V)[0], rtol=1e-9)
+    formula, kr = "y ~ x + (1 | animal) + (1 | herd)", "kenward-roger"
+    kenward_roger = lmm(formula, data, cov={"animal": a}, ddf=kr)
+    general = lmm(formula, data, cov={"animal": a}, ddf=kr, options={"engine": "dense"})
+    same(kenward_roger, general, rtol=1e-8)
+
+
+def test_rounding_in_an_inverse_is_no_nonzero():
+    _, a = animals()
+    labels = tuple(a.index)
+    factor = GroupingFactor("animal", np.arange(len(a), dtype=np.int32), labels, ("animal",))
+    related = relationship(factor, a)
+    precision = related.precision
+    product = precision.toarray() @ related.matrix.toarray()
+    assert_allclose(product, np.eye(len(a)), atol=1e-12)
+    # The inverse joins animals with parents and mates alone.
+    assert precision.nnz < 0.3 * related.matrix.nnz
+
+
+def test_a_singular_matrix_stays_with_the_dense_engine():
+    data, a = animals(per_animal=10)
+    a.iloc[-1, :] = a.iloc[-2, :]
+    a.iloc[:, -1] = a.iloc[:, -2]
+    a.iloc[-1, -1] = a.iloc[-2, -2]
+    with pytest.warns(RelationshipWarning, match="is singular"):
+        fit = mlm.lmm("y ~ x + (1 | animal)", data, cov={"animal": a})
+    assert fit.certificate.engine.startswith("dense")
+    with (
+        pytest.warns(RelationshipWarning, match="is singular"),
+        pytest.raises(ModelError, match="singular or nearly so, and the crossed engine"),
+    ):
+        mlm.lmm("y ~ x + (1 | animal)", data, cov={"animal": a}, options={"engine": "crossed"})
 
 
 # -- limits --------------------------------------------------------------------------------------
@@ -355,6 +479,14 @@ def test_bad_requests_are_refused():
         mlm.lmm("y ~ x + (1 | animal)", data, cov=a.to_numpy())
     with pytest.raises(ModelError, match="no relationship matrices"):
         mlm.lmm("y ~ x + (1 | animal)", data, cov={"animal": a}, options={"engine": "nested"})
+    with pytest.raises(ModelError, match="no relationship matrices beside residual="):
+        mlm.lmm(
+            "y ~ x + (1 | animal)",
+            data,
+            cov={"animal": a},
+            residual="ar1(time | animal)",
+            options={"engine": "crossed"},
+        )
     with pytest.raises(ModelError, match="'animal' and 'pe' are the same"):
         mlm.lmm("y ~ x + (1 | animal) + (1 | pe)", data, cov={"animal": a, "pe": a})
 

@@ -140,6 +140,7 @@ class Crossing:
         n_units: Sequence[int],
         effects: Sequence[int],
         schur: str,
+        precisions: Sequence[tuple[FloatArray, CodeArray, FloatArray] | None] | None = None,
     ) -> Crossing: ...
     def codes(self, level: int) -> CodeArray: ...
     @property

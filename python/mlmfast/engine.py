@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from mlmfast import _core
-from mlmfast.clusters import check_distinct, clusters_are_levels
-from mlmfast.dense_engine import DenseParts, dense_parts
+from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.clusters import check_distinct, clusters_are_levels, independent_clusters
+from mlmfast.dense_engine import DenseParts, dense_parts, dense_size
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.iterative import IterativeSettings
@@ -32,6 +33,8 @@ MOST_OPERATIONS = 2e12
 #: Order up to which the exact second derivatives of the criterion, which degrees of freedom need,
 #: are formed by default, with dense matrices of this order: some seconds.
 LARGEST_EXACT = 3_000
+#: Rows up to which models with related levels are served by the dense engine.
+FEW_ROWS = 300
 
 
 @dataclass(frozen=True)
@@ -227,12 +230,14 @@ def relate_factors(
     factors = [design.factors[f] for f in levels]
     related = [factor.name for factor in factors if factor.relationship is not None]
     if engine == "dense" or (engine is None and related):
-        return dense_parts(design, levels, available_memory())
-    if related:
+        crossing = _cross_related(design, levels) if engine is None else None
+        return crossing or dense_parts(design, levels, available_memory())
+    if related and not (isinstance(engine, CrossedSettings) and design.residual is None):
         name = next((n for n, kind in _SETTINGS.items() if isinstance(engine, kind)), engine)
+        beside = " beside residual=" if name == "crossed" else ""
         raise ModelError(
-            f"the {name} engine has no relationship matrices (cov= of {related[0]!r}); leave "
-            f"options={{'engine': {name!r}}} out"
+            f"the {name} engine has no relationship matrices{beside} (cov= of {related[0]!r}); "
+            f"leave options={{'engine': {name!r}}} out"
         )
     codes, sizes = [f.codes for f in factors], [f.n_levels for f in factors]
     if isinstance(engine, IterativeSettings):
@@ -261,15 +266,50 @@ def relate_factors(
         raise _crossed(design, levels, error.args[0]) from None
 
 
+def _cross_related(design: Design, levels: tuple[int, ...]) -> _core.Crossing | None:
+    """The crossed form of a model with related levels, where it serves and is cheaper."""
+    if design.residual is not None or design.n_obs <= FEW_ROWS:
+        return None
+    related = [design.factors[f].relationship for f in levels]
+    if any(r is not None and r.precision is None for r in related):
+        return None
+    crossing = _cross(design, levels, CrossedSettings())
+    size = crossed_size(design, crossing)
+    components, _ = independent_clusters(design, levels)
+    cheaper = size.operations < dense_size(design, levels, components).operations
+    return crossing if cheaper and not is_too_large(size, available_memory()) else None
+
+
+def _n_units(factor: GroupingFactor) -> int:
+    """Levels with rows, and those that a relationship matrix adds."""
+    return factor.n_levels + (0 if factor.relationship is None else len(factor.relationship.extra))
+
+
+def _precision(factor: GroupingFactor) -> tuple[FloatArray, CodeArray, FloatArray] | None:
+    if factor.relationship is None:
+        return None
+    found = factor.relationship.precision_argument
+    if found is None:
+        raise ModelError(
+            f"cov[{factor.name!r}] is singular or nearly so, and the crossed engine needs its "
+            "inverse; leave options={'engine': 'crossed'} out"
+        )
+    return found
+
+
 def _cross(design: Design, levels: tuple[int, ...], settings: CrossedSettings) -> _core.Crossing:
     factors = [design.factors[f] for f in levels]
     effects = [sum(len(t.columns) for t in design.random if t.factor == f) for f in levels]
     crossing = _core.Crossing(
         design.n_obs,
         [f.codes for f in factors],
-        [f.n_levels for f in factors],
+        [
+            f.n_levels + (0 if f.relationship is None else len(f.relationship.extra))
+            for f in factors
+        ],
         effects,
         settings.schur,
+        [_precision(f) for f in factors],
     )
     if settings.schur == "sparse" and crossing.schur != "sparse":
         raise ModelError(

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import cho_solve, cholesky
 from scipy.sparse.csgraph import connected_components
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
@@ -30,6 +31,12 @@ _NAMED = 5
 _ROUNDING = 1e-8
 #: Smallest squared pivot over the largest diagonal entry of a matrix that is not singular.
 _SINGULAR = 1e-10
+#: Condition beyond which the inverse of a matrix is not used: about half of the digits.
+_WORST_CONDITION = 1e8
+#: Entries of an inverse, over the roots of its diagonal, that may be zeros but for rounding.
+_LOST = 1e-12
+#: Norm of what leaving them out may change.
+_NOTHING = 1e-11
 #: Levels that are related to each other, directly or through others, whose matrix is checked.
 LARGEST_FAMILY = 10_000
 
@@ -73,6 +80,36 @@ class Relationship:
         return np.asarray(self.matrix.diagonal())
 
     @cached_property
+    def precision(self) -> _Sparse | None:
+        """The inverse over all levels, by connected parts; None where it would lose digits.
+
+        What rounding leaves of its zeros is dropped where that changes no digit of the criterion.
+        """
+        _, families = connected_components(self.matrix, directed=False)
+        order = np.argsort(families, kind="stable")
+        rows, columns, values = [], [], []
+        for own in np.split(order, np.cumsum(np.bincount(families))[:-1]):
+            inverse = _inverse(self.matrix[own][:, own].toarray())
+            if inverse is None:
+                return None
+            i, j = np.nonzero(inverse)
+            rows.append(own[i])
+            columns.append(own[j])
+            values.append(inverse[i, j])
+        at = (np.concatenate(rows), np.concatenate(columns))
+        found = sparse.csr_array((np.concatenate(values), at), shape=self.matrix.shape)
+        found.sort_indices()
+        return found
+
+    @property
+    def precision_argument(self) -> tuple[FloatArray, CodeArray, FloatArray] | None:
+        """Row offsets, columns and values of the inverse as the core reads them."""
+        k = self.precision
+        if k is None:
+            return None
+        return k.indptr.astype(np.int64), k.indices.astype(np.int32), k.data
+
+    @cached_property
     def root(self) -> _Sparse:
         """B with B B' = A over the levels with rows, by connected parts."""
         families = self.families
@@ -87,6 +124,23 @@ class Relationship:
             values.append(block[i, j])
         at = (np.concatenate(rows), np.concatenate(columns))
         return sparse.csr_array((np.concatenate(values), at), shape=(n, n))
+
+
+def _inverse(a: FloatArray) -> FloatArray | None:
+    """The inverse of a block; None where its condition takes too many digits."""
+    try:
+        inverse = np.asarray(cho_solve((cholesky(a, lower=True), True), np.eye(len(a))))
+    except np.linalg.LinAlgError:
+        return None
+    inverse = (inverse + inverse.T) / 2
+    if np.abs(a).sum(axis=0).max() * np.abs(inverse).sum(axis=0).max() > _WORST_CONDITION:
+        return None
+    scale = np.sqrt(np.diag(inverse))
+    rounding = np.abs(inverse) <= _LOST * scale[:, None] * scale
+    # |A E| bounds what leaving out E changes, relative to the inverse itself.
+    if np.linalg.norm(a @ np.where(rounding, inverse, 0.0)) <= _NOTHING:
+        inverse[rounding] = 0.0
+    return inverse
 
 
 def _root(a: FloatArray) -> FloatArray:

@@ -105,7 +105,9 @@ impl Factorisation<'_> {
                 out.covariance.extend(multiply(&half, &transpose(lambda, q), q));
             }
         }
-        levels[rest.leading] = self.leading_conditional(e, inverse.as_ref(), &lambda);
+        if rest.has_leading() {
+            levels[rest.leading] = self.leading_conditional(e, inverse.as_ref(), &lambda);
+        }
         levels
     }
 
@@ -197,15 +199,15 @@ impl Factorisation<'_> {
     /// its `q` columns, row-major.
     #[must_use]
     pub fn prediction(mut self, codes: &[&[i32]], z: &[&[f64]]) -> (Vec<f64>, Vec<f64>) {
-        let leading = self.reduction.rest.leading;
-        let n = codes[leading].len();
+        let n = codes[0].len();
         let factor = self.factor.take();
         let inverse = match &factor {
             Some(factor) if n > FEW_ROWS => Some(factor.clone().into_inverse()),
             _ => None,
         };
         let scores = self.unwhiten(&self.r, self.width);
-        let root = Root::new(&self.g[leading], self.reduction.rest.leading_q).lambda();
+        let root =
+            Root::new(self.reduction.leading_g(self.g), self.reduction.rest.leading_q).lambda();
         let lambda = self.lambdas();
         let rank = self.width - 1;
         let chunk = |first: &usize| -> Vec<f64> {
@@ -247,7 +249,7 @@ impl Factorisation<'_> {
         let reduction = self.reduction;
         let (rest, structure) = (&reduction.rest, &*reduction.structure);
         let (q, rank) = (rest.leading_q, self.width - 1);
-        let g = &self.g[rest.leading];
+        let g = reduction.leading_g(self.g);
         let mut weights = Weights::default();
         for (k, level) in rest.levels.iter().enumerate() {
             let own = &z[level.level][block(row, level.q)];
@@ -261,6 +263,9 @@ impl Factorisation<'_> {
                 axpy(*weight, &self.effects[block(c, self.width)][..rank], &mut out[1..]);
             }
             weights.push(structure.block_of[unit] as usize, &lambda[k], own);
+        }
+        if !rest.has_leading() {
+            return weights;
         }
         let own = &z[rest.leading][block(row, q)];
         let code = codes[rest.leading][row];

@@ -32,7 +32,7 @@ pub enum Curvature {
 pub(super) struct Scores {
     /// Row-major, `width` columns: a row a random effect of the leading factor.
     pub leading: Vec<f64>,
-    /// The same for the columns of `Z_2`.
+    /// The same for the columns of `Z_2`; of related units `K_0`^-1 U, as derivatives of their G take it.
     pub rest: Vec<f64>,
 }
 
@@ -141,7 +141,12 @@ impl Reduction {
         let largest = self.rest.largest_q().max(self.rest.leading_q) as f64;
         let exact = places * (2.0 * n + all) + 4.0 * n * n + all * all * largest * largest;
         // The whole inverse is made of the factor column by column.
-        let whole = if self.structure.is_dense { 0.0 } else { 4.0 * n * self.structure.n_values() };
+        let mut whole =
+            if self.structure.is_dense { 0.0 } else { 4.0 * n * self.structure.n_values() };
+        if self.prior.is_some() {
+            // Solutions with the precision's factor for all columns, several times.
+            whole += 10.0 * n * self.structure.n_values();
+        }
         // A sparse operation costs several of the factorisation's.
         4.0 * (exact + whole) < self.operations() || exact + whole < 1e8
     }
@@ -169,7 +174,7 @@ impl Factorisation<'_> {
         }
         if exact {
             let whole = whole.or_else(|| inverse.map(|v| v.to_dense()));
-            let traces = self.traces(entries, whole);
+            let traces = self.traces(entries, whole.as_deref());
             axpy(-1.0, &traces, &mut sums.hessian);
         }
         sums
@@ -180,19 +185,21 @@ impl Factorisation<'_> {
         let width = self.width;
         let leading = self.unwhiten(&self.r, width);
         let rest = &self.reduction.rest;
-        let any_small = self.roots.iter().any(|r| (0..r.q).any(|k| r.is_small(k)));
-        // In eigenvector coordinates: s U = Lambda'Z'W^-1 D = A^-1 Lambda'D~.
+        let any_small = (self.roots.iter().enumerate())
+            .any(|(l, r)| !self.reduction.is_related(l) && (0..r.q).any(|k| r.is_small(k)));
+        // In eigenvector coordinates: s U = Lambda'Z'W^-1 D = K_0 A^-1 Lambda'D~.
         let mut u = self.solution.clone();
         let direct = any_small.then(|| {
             let residual = self.rest_residual(&self.effects, &self.r, width);
             apply_transposed(rest, &self.vectors(), &residual, width)
         });
-        for (level, root) in rest.levels.iter().zip(&self.roots) {
+        for (l, (level, root)) in rest.levels.iter().zip(&self.roots).enumerate() {
+            let is_related = self.reduction.is_related(l);
             for c in level.columns() {
                 let k = (c - level.first_column) % level.q;
                 let row = &mut u[block(c, width)];
                 match &direct {
-                    Some(direct) if root.is_small(k) => {
+                    Some(direct) if root.is_small(k) && !is_related => {
                         row.copy_from_slice(&direct[block(c, width)]);
                     }
                     _ => row.iter_mut().for_each(|v| *v /= root.s[k]),
@@ -222,17 +229,24 @@ impl Factorisation<'_> {
     /// -U'E U by entry, lower triangles.
     fn gram_by(&self, entries: &[Entry], scores: &Scores) -> Vec<f64> {
         let width = self.width;
+        let plain = self.reduction.prior.as_ref().map(|prior| {
+            let rest = prior.multiply(&self.reduction.rest, &scores.rest, width);
+            Scores { leading: scores.leading.clone(), rest }
+        });
         let mut out = vec![0.0; entries.len() * width * width];
         for (entry, gram) in entries.iter().zip(out.chunks_exact_mut(width * width)) {
             let (q, rows) = self.level_rows(entry.level, scores);
+            let (_, others) = self.level_rows(entry.level, plain.as_ref().unwrap_or(scores));
             let weight = -entry.weight();
             let add = |u: usize, sum: &mut [f64]| {
                 let unit = &rows[block(u, q * width)];
-                let (a, b) = (&unit[block(entry.a, width)], &unit[block(entry.b, width)]);
+                let other = &others[block(u, q * width)];
+                let (a, b) = (&unit[block(entry.a, width)], &other[block(entry.b, width)]);
+                let (c, d) = (&other[block(entry.b, width)], &unit[block(entry.a, width)]);
                 for i in 0..width {
                     let row = &mut sum[i * width..i * width + i + 1];
                     axpy(weight * a[i], &b[..=i], row);
-                    axpy(weight * b[i], &a[..=i], row);
+                    axpy(weight * c[i], &d[..=i], row);
                 }
             };
             gram.copy_from_slice(&pairwise(rows.len() / (q * width), width * width, &add));

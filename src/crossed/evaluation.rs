@@ -4,6 +4,7 @@ use super::Reduction;
 use super::gram::Marginal;
 use super::incidence::{fill, pairwise};
 use super::panels::Panels;
+use super::prior::SMALLEST_ROOT;
 use super::root::{Root, apply_transposed, transpose};
 use crate::dense::{NotPositiveDefinite, add_outer, axpy, cholesky, invert_lower, solve_lower};
 use crate::reduction::block;
@@ -46,21 +47,30 @@ impl<'a> Factorisation<'a> {
     ) -> Result<Self, NotPositiveDefinite> {
         let rest = &reduction.rest;
         let (q, width) = (rest.leading_q, reduction.rank() + 1);
-        let (w, mut logdet) = leading_factors(reduction, &g[rest.leading])?;
+        let (w, mut logdet) = leading_factors(reduction, reduction.leading_g(g))?;
         let fd = whiten_rows(&w, q, &reduction.leading_data[fit], width);
         let mut cross = reduction.unwhitened_cross(&w, &fd, width);
         axpy(1.0, &reduction.rest_data[fit], &mut cross);
         let mut gram = reduction.remainder[block(fit, width * width)].to_vec();
         axpy(1.0, &outer_sum(&fd, width), &mut gram);
 
-        let roots: Vec<Root> = rest.levels.iter().map(|l| Root::new(&g[l.level], l.q)).collect();
+        let mut roots: Vec<Root> =
+            rest.levels.iter().map(|l| Root::new(&g[l.level], l.q)).collect();
+        for (_, root) in roots.iter_mut().enumerate().filter(|(k, _)| reduction.is_related(*k)) {
+            root.s.iter_mut().filter(|s| **s < SMALLEST_ROOT).for_each(|s| *s = SMALLEST_ROOT);
+        }
         let lambda: Vec<Vec<f64>> = roots.iter().map(Root::lambda).collect();
         let is_zero = roots.iter().all(|r| r.s.iter().all(|s| *s == 0.0));
         let mut solution = apply_transposed(rest, &lambda, &cross, width);
         let factor = if is_zero {
             None
         } else {
-            let mut a = Marginal::new(reduction, &g[rest.leading]).panels(&lambda, 1.0);
+            let leading_g = reduction.leading_g(g);
+            let mut a = Marginal::new(reduction, leading_g).panels(&lambda, 1.0);
+            if let Some(prior) = &reduction.prior {
+                prior.add_to(rest, &mut a.values);
+                logdet -= prior.logdet;
+            }
             a.cholesky()?;
             logdet += a.logdet();
             let mut half = a.to_elimination(&solution, width);
@@ -107,7 +117,7 @@ impl<'a> Factorisation<'a> {
 
     /// K.
     pub(super) fn marginal(&self) -> Marginal<'_> {
-        Marginal::new(self.reduction, &self.g[self.reduction.rest.leading])
+        Marginal::new(self.reduction, self.reduction.leading_g(self.g))
     }
 }
 

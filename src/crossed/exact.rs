@@ -1,12 +1,15 @@
 //! tr(H `E_k` H `E_l`) for all pairs of entries, from the rows of H.
 //!
 //! For levels l, m let G[(a, c), (b, d)] = sum over their units u, v of `H_uv`[a, c] `H_uv`[b, d]; the traces
-//! are sums of two of its entries. Rows of H are made some units at a time and never kept.
+//! are sums of two of its entries. Rows of H are made some units at a time and never kept. Of related
+//! units, `K_0` = L L', H stands for L^-1 H L'^-1 throughout, which is of the same form with
+//! L^-1 K L'^-1 for K and L'A^-1 L for A^-1.
 
 use rayon::prelude::*;
 
 use super::evaluation::{Factorisation, unit_information};
 use super::incidence::Incidence;
+use super::panels::Panels;
 use super::root::{apply_transposed, identity};
 use crate::dense::{axpy, vectorised};
 use crate::elimination::Entry;
@@ -29,9 +32,9 @@ impl Factorisation<'_> {
     /// Lower triangle (k >= l) of tr(H `E_k` H `E_l`).
     ///
     /// `inverse` is all of A^-1 over the columns of `Z_2`; `None` where A is the identity.
-    pub(super) fn traces(&self, entries: &[Entry], inverse: Option<Vec<f64>>) -> Vec<f64> {
+    pub(super) fn traces(&self, entries: &[Entry], inverse: Option<&[f64]>) -> Vec<f64> {
         let n_levels = self.reduction.n_levels();
-        let is_zero = self.g.iter().flatten().all(|g| *g == 0.0);
+        let is_zero = !self.reduction.has_prior() && self.g.iter().flatten().all(|g| *g == 0.0);
         let grams = if is_zero { self.grams_at_zero() } else { self.pair_grams(inverse) };
         let n = entries.len();
         let mut out = vec![0.0; n * n];
@@ -62,14 +65,21 @@ impl Factorisation<'_> {
     }
 
     /// By pair of levels (l <= m), the matrix of sums of products over pairs of units.
-    fn pair_grams(&self, inverse: Option<Vec<f64>>) -> Vec<Vec<f64>> {
+    fn pair_grams(&self, inverse: Option<&[f64]>) -> Vec<Vec<f64>> {
         let reduction = self.reduction;
         let n_levels = reduction.n_levels();
         let rest = &reduction.rest;
         let mut out = vec![Vec::new(); n_levels * n_levels];
         let n = rest.order();
-        let small = inverse.as_ref().and_then(|v| self.small_rows(v));
-        let h = self.rest_information(inverse.as_deref(), small.as_ref());
+        let root = self.prior_factor();
+        // K_0 A^-1 K_0 between L^-1 and L'^-1.
+        let turned = root.as_ref().zip(inverse).map(|(root, v)| {
+            let prior = |x: &[f64]| self.prior_times(x, n);
+            half_solved(root, flip(&prior(&flip(&prior(v), n)), n), n)
+        });
+        let own = turned.as_deref().or(inverse);
+        let small = own.and_then(|v| self.small_rows(v, root.as_ref()));
+        let h = self.rest_information(own, small.as_ref());
         for first in &rest.levels {
             for second in rest.levels.iter().filter(|l| l.level >= first.level) {
                 let one = |unit: usize| -> Vec<f64> {
@@ -81,7 +91,14 @@ impl Factorisation<'_> {
             }
         }
         drop(h);
-        let right = inverse.map(|v| self.right_factor(&v, small.as_ref())).unwrap_or_default();
+        if !rest.has_leading() {
+            return out;
+        }
+        let right = inverse
+            .zip(own)
+            .map(|(v, own)| self.right_factor(v, own, small.as_ref(), root.as_ref()))
+            .unwrap_or_default();
+        drop(turned);
         for (level, gram) in self.leading_grams(&right) {
             let (low, high) = (level.min(rest.leading), level.max(rest.leading));
             out[low * n_levels + high] = if level < rest.leading {
@@ -243,7 +260,7 @@ impl Factorisation<'_> {
             .collect()
     }
 
-    fn small_rows(&self, inverse: &[f64]) -> Option<SmallRows> {
+    fn small_rows(&self, inverse: &[f64], prior: Option<&Panels>) -> Option<SmallRows> {
         let scale = self.scales();
         let n = scale.len();
         let rows: Vec<usize> = (0..n).filter(|&c| scale[c].1).collect();
@@ -251,6 +268,10 @@ impl Factorisation<'_> {
             return None;
         }
         let k = self.marginal().panels(&self.vectors(), 0.0).to_dense();
+        let k = match prior {
+            Some(root) => half_solved(root, k, n),
+            None => k,
+        };
         let m = rows.len();
         let mut scaled = vec![0.0; n * m];
         for (c, (s, _)) in scale.iter().enumerate() {
@@ -313,13 +334,21 @@ impl Factorisation<'_> {
     }
 
     /// [V | I - V K], which multiplies B in the leading rows of H, V = Lambda A^-1 Lambda'.
-    fn right_factor(&self, v: &[f64], small: Option<&SmallRows>) -> Vec<f64> {
+    ///
+    /// `own` is A^-1 in the coordinates of H, v in those of the effects.
+    fn right_factor(
+        &self,
+        v: &[f64],
+        own: &[f64],
+        small: Option<&SmallRows>,
+        prior: Option<&Panels>,
+    ) -> Vec<f64> {
         let scale = self.scales();
         let n = scale.len();
         let mut j = vec![0.0; n * n];
         for (i, (s_i, _)) in scale.iter().enumerate() {
             for (k, (s_k, _)) in scale.iter().enumerate().filter(|(_, s)| !s.1) {
-                j[i * n + k] = s_i * v[i * n + k] / s_k;
+                j[i * n + k] = s_i * own[i * n + k] / s_k;
             }
         }
         if let Some(small) = small {
@@ -331,7 +360,10 @@ impl Factorisation<'_> {
                 }
             }
         }
-        let j = self.turn_back(j);
+        let mut j = self.turn_back(j);
+        if let Some(root) = prior {
+            j = root.solve_with(&j, n, Panels::solve_upper);
+        }
         let mut right = vec![0.0; 2 * n * n];
         for (row, j) in right.chunks_exact_mut(2 * n).zip(j.chunks_exact(n)) {
             row[n..].copy_from_slice(j);
@@ -346,6 +378,18 @@ impl Factorisation<'_> {
             row[..n].copy_from_slice(v);
         }
         right
+    }
+
+    /// L with `K_0` = L L', ones where units are independent; `None` where all are.
+    fn prior_factor(&self) -> Option<Panels> {
+        let prior = self.reduction.prior.as_ref()?;
+        // It was positive definite when the design was reduced.
+        prior.factor(&self.reduction.rest).ok()
+    }
+
+    fn prior_times(&self, x: &[f64], width: usize) -> Vec<f64> {
+        let prior = self.reduction.prior.as_ref();
+        prior.map_or_else(|| x.to_vec(), |p| p.multiply(&self.reduction.rest, x, width))
     }
 
     /// From eigenvector coordinates on both sides.
@@ -391,6 +435,13 @@ fn add_square(values: &[f64], out: &mut [f64]) {
     for (row, value) in out.chunks_exact_mut(values.len()).zip(values) {
         axpy(*value, values, row);
     }
+}
+
+/// L^-1 X L'^-1 for a symmetric X of order `n`.
+fn half_solved(root: &Panels, x: Vec<f64>, n: usize) -> Vec<f64> {
+    let left = root.solve_with(&x, n, Panels::solve_lower);
+    drop(x);
+    root.solve_with(&flip(&left, n), n, Panels::solve_lower)
 }
 
 fn flip(x: &[f64], n: usize) -> Vec<f64> {

@@ -254,7 +254,8 @@ impl<'a> Marginal<'a> {
         }
     }
 
-    /// P'K P + `diagonal` I for the matrix P that holds `p[k]` for each unit of the k-th rest level.
+    /// P'K P + `diagonal` I for the matrix P that holds `p[k]` for each unit of the k-th rest level;
+    /// nothing is added where units are related.
     #[must_use]
     pub fn panels(&self, p: &[Vec<f64>], diagonal: f64) -> Panels {
         let structure = &self.reduction.structure;
@@ -327,8 +328,10 @@ impl<'a> Marginal<'a> {
                 }
                 values.fill(0.0);
             }
-            for i in 0..q_b {
-                panel[(at_b + i) * width + at_b + i] += diagonal;
+            if !self.reduction.is_related(structure.level_of[b] as usize) {
+                for i in 0..q_b {
+                    panel[(at_b + i) * width + at_b + i] += diagonal;
+                }
             }
         }
     }

@@ -5,7 +5,8 @@ use faer::sparse::SymbolicSparseColMatRef;
 use faer::sparse::linalg::amd;
 
 use super::rows::sort_rows;
-use super::{Crossing, Rest};
+use super::{Crossing, Rest, RestLevel};
+use crate::marginal::Relationship;
 
 /// Part of all pairs above which nothing is gained by leaving out the others.
 const FULL: f64 = 0.3;
@@ -45,6 +46,15 @@ impl Graph {
             if neighbours.len() as f64 > limit {
                 return None;
             }
+            if let Some((level, precision)) = precision_of(crossing, rest, b) {
+                for (other, _) in precision.row(b - level.first_block) {
+                    let c = level.first_block + other;
+                    if mark[c] != b as u32 {
+                        mark[c] = b as u32;
+                        neighbours.push(c as u32);
+                    }
+                }
+            }
             neighbours[start..].sort_unstable();
             first.push(neighbours.len() as u32);
         }
@@ -76,12 +86,16 @@ impl Graph {
     }
 }
 
-/// By leading unit the other units it is met with.
+/// By leading unit the other units it is met with, by row where none leads.
 fn cells(crossing: &Crossing, rest: &Rest) -> (Vec<usize>, Vec<u32>) {
-    let (first_row, order) = sort_rows(crossing.codes[rest.leading], rest.leading_units);
+    let (first_row, order) = if rest.has_leading() {
+        sort_rows(crossing.codes[rest.leading], rest.leading_units)
+    } else {
+        ((0..=crossing.n_rows).collect(), (0..crossing.n_rows as u32).collect())
+    };
     let mut mark = vec![u32::MAX; rest.n_blocks()];
     let (mut first, mut cells) = (vec![0], Vec::new());
-    for u in 0..rest.leading_units {
+    for u in 0..first_row.len() - 1 {
         for &row in &order[first_row[u]..first_row[u + 1]] {
             for level in &rest.levels {
                 let b = level.first_block + crossing.codes[level.level][row as usize] as usize;
@@ -94,6 +108,16 @@ fn cells(crossing: &Crossing, rest: &Rest) -> (Vec<usize>, Vec<u32>) {
         first.push(cells.len());
     }
     (first, cells)
+}
+
+/// The precision of a unit's level.
+fn precision_of<'a>(
+    crossing: &Crossing<'a>,
+    rest: &'a Rest,
+    unit: usize,
+) -> Option<(&'a RestLevel, &'a Relationship)> {
+    let level = &rest.levels[rest.level_of(unit)];
+    Some((level, crossing.precisions.get(level.level)?.as_ref()?))
 }
 
 /// By column of a sparse pattern its rows.

@@ -2,7 +2,7 @@
 //!
 //! In eigenvector coordinates of G, H = (I - A^-1) / (s s') where the roots s are not small, read off
 //! the inverse on the factor's pattern. Where one is, its rows are K - K Lambda A^-1 Lambda'K, by a
-//! solution for each that visits only what it reaches.
+//! solution for each that visits only what it reaches. Related units: see [`super::prior`].
 
 use rayon::prelude::*;
 
@@ -13,7 +13,7 @@ use super::incidence::pairwise;
 use super::panels::Panels;
 use super::reach::Reach;
 use super::root::{Root, transpose};
-use crate::dense::{axpy, multiply};
+use crate::dense::{axpy, dot, multiply};
 use crate::reduction::block;
 
 /// Numbers of right-hand sides that are held at once.
@@ -32,9 +32,19 @@ impl Factorisation<'_> {
     ) -> Vec<Vec<f64>> {
         let (rest, structure) = (&self.reduction.rest, &*self.reduction.structure);
         let mut out = vec![Vec::new(); self.reduction.n_levels()];
-        out[rest.leading] = self.leading_information(inverse);
-        for ((level, root), small) in rest.levels.iter().zip(&self.roots).zip(small) {
+        if rest.has_leading() {
+            out[rest.leading] = self.leading_information(inverse);
+        }
+        let related = inverse.filter(|_| self.reduction.prior.is_some());
+        let mut products = related.map_or_else(Vec::new, |v| self.related_sums(v));
+        for (k, ((level, root), small)) in
+            rest.levels.iter().zip(&self.roots).zip(small).enumerate()
+        {
             let q = level.q;
+            if self.reduction.is_related(k) {
+                out[level.level] = from_eigenvectors(root, &std::mem::take(&mut products[k]));
+                continue;
+            }
             let add = |k: usize, sum: &mut [f64]| {
                 let b = structure.block_of[level.first_block + k] as usize;
                 let found = inverse.and_then(|v| Some((v, v.find(b, b)?)));
@@ -48,11 +58,85 @@ impl Factorisation<'_> {
             };
             let mut sum = pairwise(level.n_units, q * q, &add);
             axpy(1.0, small, &mut sum);
-            // Back from eigenvector coordinates: Q H Q'.
-            let half = multiply(&root.vectors, &sum, q);
-            out[level.level] = multiply(&half, &transpose(&root.vectors, q), q);
+            out[level.level] = from_eigenvectors(root, &sum);
         }
         out
+    }
+
+    /// By rest level of related units, in eigenvector coordinates, the sum over units of the diagonal
+    /// blocks of H (`K_0`^-1 (x) I) = Lambda^-1 B A^-1 Lambda^-1, B = Lambda'K Lambda.
+    fn related_sums(&self, inverse: &Panels) -> Vec<Vec<f64>> {
+        let (rest, structure) = (&self.reduction.rest, &*self.reduction.structure);
+        let b = self.marginal().panels(&self.lambdas(), 0.0);
+        let sizes: Vec<usize> = rest.levels.iter().map(|l| l.q * l.q).collect();
+        let total = sizes.iter().sum();
+        let add = |s: usize, sum: &mut [f64]| {
+            let mut parts: Vec<&mut [f64]> = Vec::with_capacity(sizes.len());
+            let mut left = sum;
+            for &size in &sizes {
+                let (own, after) = left.split_at_mut(size);
+                parts.push(own);
+                left = after;
+            }
+            self.add_related(s, b.panel(s), inverse.panel(s), &mut parts);
+        };
+        let n = structure.n_supernodes();
+        let target = structure.n_values() / TASKS as f64;
+        let mut tasks = vec![0];
+        for s in 0..n {
+            let held = structure.offset[s + 1] - structure.offset[tasks[tasks.len() - 1]];
+            if held as f64 >= target || s + 1 == n {
+                tasks.push(s + 1);
+            }
+        }
+        let parts: Vec<Vec<f64>> = tasks
+            .par_windows(2)
+            .with_max_len(1)
+            .map(|pair| pairwise(pair[1] - pair[0], total, &|k, sum| add(pair[0] + k, sum)))
+            .collect();
+        let mut sum = pairwise(parts.len(), total, &|k, sum| axpy(1.0, &parts[k], sum));
+        let mut out = Vec::with_capacity(sizes.len());
+        for (size, root) in sizes.iter().zip(&self.roots) {
+            let after = sum.split_off(*size);
+            let (own, q) = (sum, root.q);
+            out.push((0..*size).map(|i| own[i] / (root.s[i / q] * root.s[i % q])).collect());
+            sum = after;
+        }
+        out
+    }
+
+    /// Adds to the diagonal blocks of B Z what one panel of each holds.
+    fn add_related(&self, s: usize, b: &[f64], z: &[f64], sums: &mut [&mut [f64]]) {
+        let structure = &*self.reduction.structure;
+        let width = structure.width(s);
+        let start = structure.columns(s).start;
+        for (row, at) in structure.panel_rows(s) {
+            let (n, of_row) = (structure.size(row), structure.level_of[row] as usize);
+            let is_related = self.reduction.is_related(of_row);
+            for column in structure.blocks(s).take_while(|c| *c <= row) {
+                let of_column = structure.level_of[column] as usize;
+                let first = structure.first_column[column] as usize - start;
+                let m = structure.size(column);
+                let value = |x: &[f64], i: usize, j: usize| x[(at + i) * width + first + j];
+                if is_related {
+                    for i in 0..n {
+                        let own = &b[(at + i) * width + first..][..m];
+                        for j in 0..n {
+                            sums[of_row][i * n + j] +=
+                                dot(own, &z[(at + j) * width + first..][..m]);
+                        }
+                    }
+                }
+                if row != column && self.reduction.is_related(of_column) {
+                    for i in 0..m {
+                        for j in 0..m {
+                            sums[of_column][i * m + j] +=
+                                (0..n).map(|k| value(b, k, i) * value(z, k, j)).sum::<f64>();
+                        }
+                    }
+                }
+            }
+        }
     }
 
     /// By rest level, sums of the diagonal blocks of H in rows and columns with a small root, in
@@ -61,8 +145,12 @@ impl Factorisation<'_> {
         let marginal = self.marginal();
         let levels = self.reduction.rest.levels.iter().zip(&self.roots);
         levels
-            .map(|(level, root)| {
-                let small: Vec<usize> = (0..root.q).filter(|&a| root.is_small(a)).collect();
+            .enumerate()
+            .map(|(k, (level, root))| {
+                // Related units need no rows of their own.
+                let small: Vec<usize> = (0..root.q)
+                    .filter(|&a| root.is_small(a) && !self.reduction.is_related(k))
+                    .collect();
                 match &self.factor {
                     _ if small.is_empty() => vec![0.0; root.q * root.q],
                     None => Self::marginal_sums(&marginal, level, root),
@@ -319,6 +407,12 @@ impl Factorisation<'_> {
         };
         super::incidence::gather(incidence.n_units(), incidence.values.len(), one)
     }
+}
+
+/// Q X Q': back from eigenvector coordinates.
+fn from_eigenvectors(root: &Root, x: &[f64]) -> Vec<f64> {
+    let half = multiply(&root.vectors, x, root.q);
+    multiply(&half, &transpose(&root.vectors, root.q), root.q)
 }
 
 /// X B for the row-major X of `n` rows and a `q` x `q` B.

@@ -25,6 +25,7 @@ mod graph;
 mod incidence;
 mod information;
 mod panels;
+mod prior;
 mod reach;
 mod root;
 mod rows;
@@ -39,8 +40,18 @@ pub use self::derivatives::Curvature;
 pub use self::evaluation::Factorisation;
 use self::gram::RestGram;
 pub use self::incidence::Incidence;
+pub use self::prior::Prior;
+pub use self::rows::Unusable;
 pub use self::structure::{Schur, Structure, dense_operations};
+use crate::marginal::Relationship;
 use crate::reduction::FixedBasis;
+
+/// Rows of a unit of the leading part where there is none.
+const EMPTY_UNIT: usize = 4096;
+/// The leading factor's position where there is none.
+const NONE: usize = usize::MAX;
+/// Pairs of units that the leading factor may join, over those that are joined already.
+const MORE_PAIRS: f64 = 2.0;
 
 /// Grouping factors in any relation to each other.
 pub struct Crossing<'a> {
@@ -50,6 +61,14 @@ pub struct Crossing<'a> {
     pub codes: Vec<&'a [i32]>,
     /// By level, number of units.
     pub n_units: Vec<usize>,
+    /// By level, the precision of its units' effects at G = 1; empty where all are independent.
+    pub precisions: &'a [Option<Relationship>],
+}
+
+impl Crossing<'_> {
+    fn is_related(&self, level: usize) -> bool {
+        self.precisions.get(level).is_some_and(Option::is_some)
+    }
 }
 
 /// One factor that is not the leading one.
@@ -78,7 +97,8 @@ impl RestLevel {
 /// Where the columns of `Z_2` stand.
 #[derive(Clone, Debug)]
 pub struct Rest {
-    /// Position of the leading factor among all levels.
+    /// Position of the leading factor among all levels; [`NONE`] where none leads, and the leading
+    /// part is empty.
     pub leading: usize,
     /// Random effects of one of its units.
     pub leading_q: usize,
@@ -89,10 +109,12 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// The leading factor is that of most random effects; `q` by level.
+    /// The leading factor is that of most random effects among those whose units are independent;
+    /// `q` by level.
     #[must_use]
-    pub fn new(q: &[usize], n_units: &[usize]) -> Self {
-        let leading = (0..q.len()).max_by_key(|&l| (n_units[l] * q[l], l)).unwrap_or(0);
+    pub fn new(crossing: &Crossing, q: &[usize]) -> Self {
+        let n_units = &crossing.n_units;
+        let leading = leading(crossing, q);
         let (mut first_block, mut first_column) = (0, 0);
         let mut levels = Vec::new();
         for level in (0..q.len()).filter(|&l| l != leading) {
@@ -106,8 +128,18 @@ impl Rest {
             first_block += n_units[level];
             first_column += n_units[level] * q[level];
         }
-        let (leading_q, leading_units) = (q[leading], n_units[leading]);
+        let (leading_q, leading_units) = if leading == NONE {
+            (1, crossing.n_rows.div_ceil(EMPTY_UNIT).max(1))
+        } else {
+            (q[leading], n_units[leading])
+        };
         Self { leading, leading_q, leading_units, levels }
+    }
+
+    /// Is the leading part that of a factor?
+    #[must_use]
+    pub fn has_leading(&self) -> bool {
+        self.leading != NONE
     }
 
     /// Columns of `Z_2`.
@@ -169,6 +201,8 @@ pub struct Reduction {
     incidence: Incidence,
     /// `Z_2`'`Z_2`.
     gram: RestGram,
+    /// What takes the place of the identity in A for related units.
+    prior: Option<Prior>,
     /// Where A's factor has nonzeros.
     pub structure: Arc<Structure>,
     /// Per fit, per leading unit, `q` rows of Q'[X y].
@@ -204,6 +238,23 @@ impl Reduction {
         self.rest.levels.iter().find(|l| l.level == level).map_or(0, |l| l.n_units)
     }
 
+    /// Are the units of the k-th rest level related?
+    #[must_use]
+    fn is_related(&self, k: usize) -> bool {
+        self.prior.as_ref().is_some_and(|p| p.is_related(k))
+    }
+
+    /// Are the units of some level related?
+    #[must_use]
+    pub fn has_prior(&self) -> bool {
+        self.prior.is_some()
+    }
+
+    /// The leading factor's G; zero where none leads.
+    fn leading_g<'g>(&self, g: &'g [Vec<f64>]) -> &'g [f64] {
+        g.get(self.rest.leading).map_or(&[0.0], Vec::as_slice)
+    }
+
     /// Number of levels.
     #[must_use]
     pub fn n_levels(&self) -> usize {
@@ -216,4 +267,44 @@ impl Reduction {
     pub fn within(&self) -> (Vec<f64>, usize) {
         crate::reduction::within(&self.remainder, self.rank(), self.n_rows, self.n_random)
     }
+}
+
+/// The leading factor, [`NONE`] where none shall lead.
+fn leading(crossing: &Crossing, q: &[usize]) -> usize {
+    let size = |l: &usize| (crossing.n_units[*l] * q[*l], *l);
+    if !(0..q.len()).any(|l| crossing.is_related(l)) {
+        return (0..q.len()).max_by_key(size).unwrap_or(0);
+    }
+    let known: usize = crossing.precisions.iter().flatten().map(|k| k.values.len()).sum();
+    let joined = (known + crossing.n_rows * q.len().pow(2)) as f64;
+    // A factor whose units meet many others would join them all where their precision is sparse.
+    (0..q.len())
+        .filter(|&l| !crossing.is_related(l) && pairs(crossing, l) <= MORE_PAIRS * joined)
+        .max_by_key(size)
+        .unwrap_or(NONE)
+}
+
+/// Sum over a level's units of the squared number of other units met.
+fn pairs(crossing: &Crossing, leading: usize) -> f64 {
+    let codes = crossing.codes[leading];
+    let (first, order) = rows::sort_rows(codes, crossing.n_units[leading]);
+    let others = || (0..crossing.codes.len()).filter(|&l| l != leading);
+    let mut mark: Vec<Vec<u32>> = crossing.n_units.iter().map(|&n| vec![u32::MAX; n]).collect();
+    first
+        .windows(2)
+        .enumerate()
+        .map(|(u, rows)| {
+            let mut met = 0.0_f64;
+            for &row in &order[rows[0]..rows[1]] {
+                for l in others() {
+                    let slot = &mut mark[l][crossing.codes[l][row as usize] as usize];
+                    if *slot != u as u32 {
+                        *slot = u as u32;
+                        met += 1.0;
+                    }
+                }
+            }
+            met * met
+        })
+        .sum()
 }

@@ -125,22 +125,35 @@ impl Panels {
     /// (L L')^-1 x for the row-major x of `width` columns, a row a column of `Z_2`.
     #[must_use]
     pub fn solve(&self, x: &[f64], width: usize) -> Vec<f64> {
+        self.solve_with(x, width, |factor, part, n| {
+            factor.solve_lower(part, n);
+            factor.solve_upper(part, n);
+        })
+    }
+
+    /// What `solve` makes of the row-major x of `width` columns, a row a column of `Z_2`; it takes
+    /// some of the columns at once, in order of elimination.
+    #[must_use]
+    pub fn solve_with(
+        &self,
+        x: &[f64],
+        width: usize,
+        solve: impl Fn(&Self, &mut [f64], usize) + Sync,
+    ) -> Vec<f64> {
         let mut own = self.to_elimination(x, width);
         if width <= CHUNK {
-            self.solve_lower(&mut own, width);
-            self.solve_upper(&mut own, width);
+            solve(self, &mut own, width);
             return self.to_natural(own, width);
         }
         let starts: Vec<usize> = (0..width).step_by(CHUNK).collect();
-        let solve = |first: &usize| -> Vec<f64> {
+        let some = |first: &usize| -> Vec<f64> {
             let n = CHUNK.min(width - first);
             let mut part: Vec<f64> =
                 own.chunks_exact(width).flat_map(|row| &row[*first..first + n]).copied().collect();
-            self.solve_lower(&mut part, n);
-            self.solve_upper(&mut part, n);
+            solve(self, &mut part, n);
             part
         };
-        let parts: Vec<Vec<f64>> = starts.par_iter().with_max_len(1).map(solve).collect();
+        let parts: Vec<Vec<f64>> = starts.par_iter().with_max_len(1).map(some).collect();
         for (first, part) in starts.iter().zip(&parts) {
             let n = CHUNK.min(width - first);
             for (row, from) in own.chunks_exact_mut(width).zip(part.chunks_exact(n)) {

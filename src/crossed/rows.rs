@@ -11,10 +11,10 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::gram::RestGram;
-use super::{Crossing, Incidence, Reduction, Rest, Structure};
-use crate::dense::{add_outer, axpy, dot, solve_row_upper};
+use super::{Crossing, EMPTY_UNIT, Incidence, Prior, Reduction, Rest, Structure};
+use crate::dense::{NotPositiveDefinite, add_outer, axpy, dot, solve_row_upper};
 use crate::nesting::Nesting;
-use crate::reduction::{Basis, CollinearRandomEffects, FixedBasis, block, level_basis};
+use crate::reduction::{Basis, FixedBasis, block, level_basis};
 use crate::rows::{Column, RowColumns, rotate};
 use crate::triangle::Triangle;
 
@@ -61,6 +61,26 @@ fn value(column: &Column, row: usize) -> f64 {
     (value - column.center) * column.scale
 }
 
+/// Why a design cannot be reduced.
+#[derive(Clone, Copy, Debug)]
+pub enum Unusable {
+    /// A column of a level's random effects is a linear combination of those before it.
+    Collinear {
+        /// Position of the level.
+        level: usize,
+        /// Position of the column.
+        column: usize,
+    },
+    /// The precision of a level's units is not positive definite.
+    Indefinite,
+}
+
+impl From<NotPositiveDefinite> for Unusable {
+    fn from(_: NotPositiveDefinite) -> Self {
+        Self::Indefinite
+    }
+}
+
 /// What one chunk of units gives.
 struct Part {
     t: Vec<f64>,
@@ -81,7 +101,8 @@ impl Reduction {
     /// without a `structure`.
     ///
     /// # Errors
-    /// [`CollinearRandomEffects`] where a term's columns are linearly dependent.
+    /// [`Unusable`] where a term's columns are linearly dependent, or a precision is not positive
+    /// definite.
     pub fn new(
         crossing: &Crossing,
         columns: &RowColumns,
@@ -89,7 +110,7 @@ impl Reduction {
         terms: &[Vec<(usize, Basis)>],
         structure: Option<Arc<Structure>>,
         interrupted: &dyn Fn() -> bool,
-    ) -> Result<Option<Self>, CollinearRandomEffects> {
+    ) -> Result<Option<Self>, Unusable> {
         let n_rows = crossing.n_rows;
         let no_levels = Nesting { n_rows, levels: Vec::new(), row_order: None };
         let fixed_only = RowColumns {
@@ -105,19 +126,23 @@ impl Reduction {
         };
         let fixed = FixedBasis::new(&mut rotated.total, noise, n_rows);
         let q: Vec<usize> = columns.z.iter().map(Vec::len).collect();
+        let rest = Rest::new(crossing, &q);
+        let structure = structure.unwrap_or_else(|| Arc::new(Structure::dense(&rest)));
+        let prior = Prior::new(&rest, &structure, crossing.precisions)?;
         let mut bases = Vec::with_capacity(q.len());
         for level in 0..q.len() {
-            let gram = level_gram(columns, level, n_rows, crossing.n_units[level]);
+            // As the general engine scales them: theta means the same there.
+            let variances = prior.as_ref().and_then(|p| p.variances(&rest, level));
+            let units =
+                (crossing.codes[level], n_met(crossing.codes[level], crossing.n_units[level]));
+            let gram = level_gram(columns, level, units, variances);
             bases.push(
                 level_basis(&gram, q[level], &terms[level])
-                    .map_err(|column| CollinearRandomEffects { level, column })?,
+                    .map_err(|column| Unusable::Collinear { level, column })?,
             );
         }
-        let rest = Rest::new(&q, &crossing.n_units);
-        let leading = rest.leading;
-        let structure = structure.unwrap_or_else(|| Arc::new(Structure::dense(&rest)));
         let reader = Reader { crossing, columns, fixed: &fixed, bases: &bases };
-        let (first_row, order) = sort_rows(crossing.codes[leading], crossing.n_units[leading]);
+        let (first_row, order) = leading_rows(crossing, &rest);
         let Some(parts) = read_units(&reader, &rest, &structure, (&first_row, &order), interrupted)
         else {
             return Ok(None);
@@ -130,7 +155,7 @@ impl Reduction {
         incidence.reserve(
             rest.leading_units,
             parts.iter().map(|p| p.columns.len()).sum(),
-            q[leading],
+            rest.leading_q,
         );
         for mut part in parts {
             within.merge(&mut part.remainder);
@@ -150,7 +175,7 @@ impl Reduction {
             t,
             &d,
             incidence,
-            (gram, structure),
+            (gram, structure, prior),
             &cross,
             within,
         )))
@@ -165,7 +190,7 @@ impl Reduction {
         t: Vec<f64>,
         d: &[f64],
         incidence: Incidence,
-        (gram, structure): (RestGram, Arc<Structure>),
+        (gram, structure, prior): (RestGram, Arc<Structure>, Option<Prior>),
         cross: &[f64],
         mut within: Triangle,
     ) -> Self {
@@ -195,6 +220,7 @@ impl Reduction {
             t,
             incidence,
             gram,
+            prior,
             structure,
             remainder,
         }
@@ -222,15 +248,21 @@ fn gram_of(factor: &mut Triangle, rank: usize, n_fits: usize) -> Vec<f64> {
     grams
 }
 
-/// Mean over a level's units of Z'Z.
-fn level_gram(columns: &RowColumns, level: usize, n_rows: usize, n_units: usize) -> Vec<f64> {
+/// Mean over a level's units of Z'Z, times their variances at G = 1 where these differ.
+fn level_gram(
+    columns: &RowColumns,
+    level: usize,
+    (codes, n_units): (&[i32], usize),
+    variances: Option<&[f64]>,
+) -> Vec<f64> {
     let z = &columns.z[level];
-    let q = z.len();
+    let (q, n_rows) = (z.len(), codes.len());
     let chunk = |first: usize| -> Vec<f64> {
         let mut gram = vec![0.0; q * q];
         let mut row_values = vec![0.0; q];
         for row in first..(first + CHUNK_ROWS).min(n_rows) {
-            let weight = columns.sqrt_weights.map_or(1.0, |w| w[row]);
+            let own = variances.map_or(1.0, |v| v[codes[row] as usize].sqrt());
+            let weight = columns.sqrt_weights.map_or(1.0, |w| w[row]) * own;
             for (o, column) in row_values.iter_mut().zip(z) {
                 *o = value(column, row) * weight;
             }
@@ -248,6 +280,23 @@ fn level_gram(columns: &RowColumns, level: usize, n_rows: usize, n_units: usize)
     parts.iter().for_each(|part| axpy(1.0, part, &mut gram));
     gram.iter_mut().for_each(|v| *v /= n_units as f64);
     gram
+}
+
+/// Units that a row has.
+fn n_met(codes: &[i32], n_units: usize) -> usize {
+    let mut is_met = vec![false; n_units];
+    codes.iter().for_each(|&c| is_met[c as usize] = true);
+    is_met.iter().filter(|met| **met).count()
+}
+
+/// Rows by unit of the leading part.
+fn leading_rows(crossing: &Crossing, rest: &Rest) -> (Vec<usize>, Vec<u32>) {
+    if rest.has_leading() {
+        return sort_rows(crossing.codes[rest.leading], rest.leading_units);
+    }
+    let n = crossing.n_rows;
+    let first = (0..=rest.leading_units).map(|u| (u * EMPTY_UNIT).min(n)).collect();
+    (first, (0..n as u32).collect())
 }
 
 /// Rows by unit: offsets and row numbers.
@@ -332,7 +381,9 @@ fn read_chunk(
         basis.resize(n * q, 0.0);
         let mut z = vec![0.0; q];
         for (i, &row) in rows.iter().enumerate() {
-            reader.z(rest.leading, row as usize, &mut z);
+            if rest.has_leading() {
+                reader.z(rest.leading, row as usize, &mut z);
+            }
             (0..q).for_each(|a| basis[a * n + i] = z[a]);
         }
         orthonormalise(&mut basis, n, q, &mut t);
@@ -377,6 +428,10 @@ fn read_incidence(
     z: &mut [f64],
     part: &mut Part,
 ) {
+    if !rest.has_leading() {
+        part.first.push(part.columns.len());
+        return;
+    }
     let (q, n) = (rest.leading_q, rows.len());
     let mut met: Vec<u32> = Vec::new();
     for level in &rest.levels {

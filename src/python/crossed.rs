@@ -8,13 +8,15 @@ use pyo3::prelude::*;
 
 use super::CollinearRandomEffects;
 use super::arrays::{array, c_slice, vector};
+use super::marginal::{RelationshipArgument, relationship};
 use super::reduction::{
     ColumnArgument, Evaluation, Floats, basis, columns, gather_criteria, gather_likelihood,
     map_fits,
 };
 use crate::criterion::{Criterion, Solution};
-use crate::crossed::{self, Curvature, Factorisation, Rest, Schur, Structure};
+use crate::crossed::{self, Curvature, Factorisation, Rest, Schur, Structure, Unusable};
 use crate::elimination::Entry;
+use crate::marginal::Relationship;
 use crate::rows::RowColumns;
 
 /// Operations of one factorisation above which a batch runs fit by fit, each on all threads.
@@ -28,14 +30,18 @@ pub struct Crossing {
     codes: Vec<Vec<i32>>,
     n_units: Vec<usize>,
     order: usize,
+    /// By level, the precision of its units' effects at G = 1.
+    precisions: Vec<Option<Relationship>>,
     /// `None` for a dense factor.
     structure: Option<Arc<Structure>>,
 }
 
 #[pymethods]
 impl Crossing {
-    /// `effects` are the random effects of a unit by level, `schur` "cheaper", "dense" or "sparse".
+    /// `effects` are the random effects of a unit by level, `schur` "cheaper", "dense" or "sparse";
+    /// `precisions` those of the units' effects by level, `None` where they are independent.
     #[new]
+    #[pyo3(signature = (n_rows, codes, n_units, effects, schur, precisions=None))]
     fn new(
         py: Python<'_>,
         n_rows: usize,
@@ -43,6 +49,7 @@ impl Crossing {
         n_units: Vec<usize>,
         effects: Vec<usize>,
         schur: &str,
+        precisions: Option<Vec<Option<RelationshipArgument<'_>>>>,
     ) -> PyResult<Self> {
         if codes.len() != n_units.len() || codes.is_empty() || effects.len() != codes.len() {
             return Err(PyValueError::new_err(
@@ -66,16 +73,32 @@ impl Crossing {
             }
             own.push(codes.to_vec());
         }
+        let given = precisions.unwrap_or_default();
+        if !given.is_empty() && given.len() != n_units.len() {
+            return Err(PyValueError::new_err("precisions and n_units differ in length"));
+        }
+        let precisions = (given.iter().zip(&n_units))
+            .map(|(k, &n)| k.as_ref().map(|k| relationship(k, n)).transpose())
+            .collect::<PyResult<Vec<_>>>()?;
+        if precisions.iter().flatten().zip(&n_units).any(|(k, _)| k.is_empty())
+            || precisions
+                .iter()
+                .zip(&n_units)
+                .any(|(k, &n)| k.as_ref().is_some_and(|k| k.len() != n))
+        {
+            return Err(PyValueError::new_err("a precision has another order than its level"));
+        }
         let (order, structure) = py.detach(|| {
-            let rest = Rest::new(&effects, &n_units);
             let design = crossed::Crossing {
                 n_rows,
                 codes: own.iter().map(Vec::as_slice).collect(),
                 n_units: n_units.clone(),
+                precisions: &precisions,
             };
+            let rest = Rest::new(&design, &effects);
             (rest.order(), Structure::sparse(&design, &rest, wish).map(Arc::new))
         });
-        Ok(Self { n_rows, codes: own, n_units, order, structure })
+        Ok(Self { n_rows, codes: own, n_units, order, precisions, structure })
     }
 
     /// Order of the matrix that is factored: random effects of all factors but the leading one.
@@ -161,6 +184,7 @@ impl CrossedReduction {
                 n_rows: n,
                 codes: crossing.codes.iter().map(Vec::as_slice).collect(),
                 n_units: crossing.n_units.clone(),
+                precisions: &crossing.precisions,
             };
             let structure = crossing.structure.clone();
             match crossed::Reduction::new(&design, &rows, &noise, &terms, structure, &interrupted) {
@@ -169,7 +193,12 @@ impl CrossedReduction {
                     let raised = signal.lock().ok().and_then(|mut slot| slot.take());
                     Err(raised.unwrap_or_else(|| PyValueError::new_err("interrupted")))
                 }
-                Err(error) => Err(CollinearRandomEffects::new_err((error.level, error.column))),
+                Err(Unusable::Collinear { level, column }) => {
+                    Err(CollinearRandomEffects::new_err((level, column)))
+                }
+                Err(Unusable::Indefinite) => {
+                    Err(PyValueError::new_err("a precision is not positive definite"))
+                }
             }
         })
     }
@@ -251,7 +280,7 @@ impl CrossedReduction {
         let g = self.covariances(&g, fits.len())?;
         let entries = self.entries(&entries)?;
         self.check_fits(&fits)?;
-        let exact = exact || self.0.exact_is_cheap() || at_zero(&g);
+        let exact = exact || self.0.exact_is_cheap() || (!self.0.has_prior() && at_zero(&g));
         let curvature = match (derivatives, exact) {
             (false, _) => None,
             (true, true) => Some(Curvature::Exact),

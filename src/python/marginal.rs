@@ -19,14 +19,17 @@ use crate::rows::RowColumns;
 const SMALL: usize = 256;
 
 /// Row offsets, columns and values of the relationships of a level's units.
-type RelationshipArgument<'py> =
+pub(super) type RelationshipArgument<'py> =
     (PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, f64>);
 
 /// Rows by component, V held dense over each; see the crate's `marginal` module.
 #[pyclass(frozen, module = "mlmfast._core")]
 pub struct MarginalReduction(Reduction);
 
-fn relationship(argument: &RelationshipArgument<'_>, n_units: usize) -> PyResult<Relationship> {
+pub(super) fn relationship(
+    argument: &RelationshipArgument<'_>,
+    n_units: usize,
+) -> PyResult<Relationship> {
     let (first, columns, values) = argument;
     let first = vector("relationship", first, first.len())?;
     let n = columns.len();
