@@ -530,6 +530,14 @@ def test_a_singular_residual_covariance_to_start_from(value):
         mlm.lmm("y ~ x", without_repeats(), residual="us(visit | subject)", start=start)
 
 
+@pytest.mark.parametrize("wish", ["start", "hold"])
+def test_a_series_does_not_start_from_a_correlation_of_one(wish):
+    model = mlm.LMM("y ~ x", without_repeats(), residual="ar1(visit | subject)")
+    with pytest.raises(ModelError, match=r"to start from is singular.*correlations inside -1 and"):
+        model.fit(**{wish: {"AR(1)": 1.0}})
+    assert model.fit(**{wish: {"AR(1)": 0.99}}).converged
+
+
 def test_dates_are_no_coordinates():
     frame = without_repeats()
     frame["date"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(frame["time"], unit="D")

@@ -293,7 +293,7 @@ def check_start(criterion: Criterion, theta: FloatArray) -> None:
     ModelError
         Where one is.
     """
-    for part in residual_parts(criterion):
+    for part in (*residual_parts(criterion), *_series_parts(criterion)):
         matrix = part.structure.matrix(theta[:, part.theta])[0]
         # The response has mean square about 1 here.
         scale = max(float(np.trace(matrix)) / len(matrix), _NO_VARIANCE)
@@ -304,6 +304,17 @@ def check_start(criterion: Criterion, theta: FloatArray) -> None:
                 f"{smallest / scale:.1e} of the mean variance); start from variances above 0 and "
                 "correlations inside -1 and 1"
             )
+
+
+def _series_parts(criterion: Criterion) -> list[ResidualPart]:
+    """Covariances along series at their first times, of each arm."""
+    out = []
+    for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+        if isinstance(term.structure, SeriesCovariance):
+            n = term.structure.structure.n_theta
+            starts = range(s.start, s.stop, n)
+            out += [ResidualPart(term.structure.structure, slice(k, k + n), False) for k in starts]
+    return out
 
 
 def nearer_independence(parts: tuple[ResidualPart, ...], theta: FloatArray) -> FloatArray:

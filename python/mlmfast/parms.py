@@ -188,7 +188,10 @@ class _Problem:
 
     def _unreachable(self, values: Mapping[int, float]) -> ModelError:
         found = ", ".join(f"{self.functions.parameters[p].name} = {v:g}" for p, v in values.items())
-        return ModelError(f"no covariance matrix of this model has {found}")
+        return ModelError(
+            f"no covariance matrix of this model has {found}; variances lie above 0 and "
+            "correlations between -1 and 1, within what the structure allows"
+        )
 
     def best_of_grid(self, begin: FloatArray, grid: Any, hold: Mapping[int, float]) -> Any:
         """The grid's point with the lowest criterion, and the table of all."""
