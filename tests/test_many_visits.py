@@ -70,7 +70,7 @@ def test_structures_of_many_parameters_say_what_is_available(frame):
             "subject": np.arange(420) // 140,
         }
     )
-    with pytest.raises(ModelError, match=r"9,870 distinct.*6.2 GB \(the limit is 4.0\) with 279 p"):
+    with pytest.raises(ModelError, match=r"9,870 distinct.*6.2 GB \(the limit is 2.0\) with 279 p"):
         mlm.lmm("y ~ 1", many, residual="toeph(visit | subject)")
 
 

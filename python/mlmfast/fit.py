@@ -9,6 +9,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import Iterate, Settled, SomeFits, replace_rows, set_zeros, settle
 from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.criterion import Criterion
 from mlmfast.identification import HeldCriterion, confounded_terms
 from mlmfast.iterative import fit_iteratively
@@ -27,7 +28,7 @@ from mlmfast.several_minima import is_better, look_elsewhere
 #: starts for random effects inside subjects.
 _OTHER_SHARES = ((0.6, False), (0.1, True))
 #: Rows a parameter below which a residual structure is fitted from uncorrelated residuals too: of
-#: 70 small designs `fa` had a better minimum there in 3, `adh` and `un` in one.
+#: 70 small designs `fa` had a better minimum there in 3, `adh` and `un` in one, `us` in none.
 _FEW_ROWS = 15
 #: Starts with smaller and smaller correlations, where the first is singular to rounding.
 _STARTS = 30
@@ -104,7 +105,7 @@ def fit_covariance(
         _start_again(criterion, newton, theta, iterate)
         if start is None:
             _other_ranges(criterion, newton, theta, iterate)
-            if model.design.n_obs < _FEW_ROWS * criterion.n_theta and residual_parts(criterion):
+            if _may_have_other_minima(model, criterion):
                 other = iterate(model.residual_start(criterion, fits, correlated=False), fits)
                 lower = is_better(newton, other) & (other.value < newton.value)
                 replace_rows(newton, fits, other, lower)
@@ -124,6 +125,13 @@ def fit_covariance(
     newton = found.newton
     n_evaluations = newton.n_evaluations + int(start is None and not structured)
     return CovarianceFit(criterion, found.theta, found.singular, newton, n_evaluations, (), *ends)
+
+
+def _may_have_other_minima(model: ReducedModel, criterion: Criterion) -> bool:
+    """Whether a structure of the residual has few rows for its parameters."""
+    parts = residual_parts(criterion)
+    structured = any(not isinstance(part.structure, Unstructured) for part in parts)
+    return structured and model.design.n_obs < _FEW_ROWS * criterion.n_theta
 
 
 def _start_again(

@@ -60,7 +60,7 @@ LARGEST_TEMPLATE = 1000
 MOST_PARAMETERS = 2080
 #: Bytes that second derivatives by each pair of distinct covariances may take, of all arms; copies
 #: of them that an iteration holds at once.
-MOST_BYTES, _COPIES = 4e9, 8
+MOST_BYTES, _COPIES = 2e9, 8
 #: Rows of a subject with points of its own, for what goes through its matrix entry by entry.
 LARGEST_UNIT = 500
 #: Smoothness at which `sp_matern` is fitted.
@@ -374,7 +374,7 @@ def _too_many(formula: ResidualFormula, n: int, why: str) -> ModelError:
     return ModelError(
         f"residual={formula.text!r} spans {n:,} distinct visits or points: {why}. ar1, arma11 and "
         "car1 take series of any length; ad, adh, ar1h, cs, toep(visit | id, 2), diag and the "
-        "spatial structures hundreds of visits; us takes 64 visits, toep, toeph and csh about 120"
+        "spatial structures hundreds of visits; us takes 64 visits, toep, toeph and csh about 100"
     )
 
 
