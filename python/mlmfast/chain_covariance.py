@@ -172,18 +172,7 @@ def chain_record(
         sd = np.broadcast_to(np.exp(mine[:m]), own.structure.size)
         correlation = chain.visit_correlations(mine[m:], own.structure.size)
         covariances.append(correlation * np.outer(sd, sd))
-    assert residual.formula is not None, "chains are asked for by a formula"
-    return ResidualRecord(
-        text=residual.formula.text,
-        structure=residual.formula.structure,
-        subject=residual.subject.name,
-        n_subjects=residual.subject.n_levels,
-        visits=residual.visits,
-        arms=residual.arms,
-        covariances=np.array(covariances),
-        parameter_names=tuple(names),
-        parameters=np.concatenate(values),
-    )
+    return residual.record(names, values, covariances)
 
 
 def _both(structure: object) -> tuple[VisitChain, ScaledCorrelation]:

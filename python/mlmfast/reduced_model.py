@@ -301,17 +301,7 @@ class ReducedModel:
             covariances.append(matrix)
             values.append(natural_in_units(structure, theta[:1, s], unit))
             names += [prefix + name for name in structure.parameter_names]
-        return ResidualRecord(
-            text=residual.formula.text,
-            structure=residual.formula.structure,
-            subject=residual.subject.name,
-            n_subjects=residual.subject.n_levels,
-            visits=residual.visits,
-            arms=residual.arms,
-            covariances=np.array(covariances),
-            parameter_names=tuple(names),
-            parameters=np.concatenate(values),
-        )
+        return residual.record(names, values, covariances)
 
     def _scaled_record(self, criterion: Criterion, theta: FloatArray) -> ResidualRecord:
         """The residual covariance of the first fit at scale 1."""
@@ -324,17 +314,8 @@ class ReducedModel:
         covariances = [unit * matrix[0] for matrix in structure.reference(theta[:1, own])]
         if residual.points is not None:
             covariances = [np.empty((0, 0))] * len(residual.arms)
-        return ResidualRecord(
-            text=residual.formula.text,
-            structure=residual.formula.structure,
-            subject=residual.subject.name,
-            n_subjects=residual.subject.n_levels,
-            visits=residual.visits,
-            arms=residual.arms,
-            covariances=np.array(covariances),
-            parameter_names=structure.parameter_names[: structure.n_base],
-            parameters=natural[: structure.n_base],
-        )
+        names = structure.parameter_names[: structure.n_base]
+        return residual.record(names, [natural[: structure.n_base]], covariances)
 
     def scale_record(self, criterion: Criterion, theta: FloatArray) -> ScaleRecord | None:
         """The residual scale of the first fit."""

@@ -31,6 +31,7 @@ from mlmfast.errors import DataError, FormulaError, ModelError, SpacingWarning
 from mlmfast.factor import Factor, cross_factors, number_label
 from mlmfast.frame import Frame, check_finite
 from mlmfast.known_matrices import known_matrices
+from mlmfast.record import ResidualRecord
 from mlmfast.residual_formula import (
     ResidualFormula,
     StructureCall,
@@ -140,6 +141,23 @@ class ResidualDesign:
             return f"residual={self.formula.text!r}"
         assert self.scale is not None
         return f"residual_scale={self.scale.formula.text!r}"
+
+    def record(
+        self, names: Sequence[str], values: list[FloatArray], covariances: list[FloatArray]
+    ) -> ResidualRecord:
+        """The estimates: natural parameters, arm after arm, and the covariance of each arm."""
+        assert self.formula is not None, "a residual structure is asked for by a formula"
+        return ResidualRecord(
+            text=self.formula.text,
+            structure=self.formula.structure,
+            subject=self.subject.name,
+            n_subjects=self.subject.n_levels,
+            visits=self.visits,
+            arms=self.arms,
+            covariances=np.array(covariances),
+            parameter_names=tuple(names),
+            parameters=np.concatenate(values),
+        )
 
     @cached_property
     def _scaled_positions(self) -> tuple[CodeArray, CodeArray] | None:

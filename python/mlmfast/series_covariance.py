@@ -192,18 +192,7 @@ def series_record(
         names += [prefix + name for name in structure.parameter_names]
         variance = np.exp(2.0 * mine[0, 0])
         covariances.append(variance * correlations_at(structure, mine, visits))
-    assert residual.formula is not None, "series are asked for by a formula"
-    return ResidualRecord(
-        text=residual.formula.text,
-        structure=residual.formula.structure,
-        subject=residual.subject.name,
-        n_subjects=residual.subject.n_levels,
-        visits=residual.visits,
-        arms=residual.arms,
-        covariances=np.array(covariances),
-        parameter_names=tuple(names),
-        parameters=np.concatenate(values),
-    )
+    return residual.record(names, values, covariances)
 
 
 def correlations_at(

@@ -13,7 +13,8 @@
 //!
 //! (Bates et al. 2015, J. Stat. Softw. 67(1), section 3, with the leading block in a form that is
 //! regular where `G_0` is singular or infinite). Lambda is taken from the eigenvectors of G, so that it
-//! need not have full rank: a variance of 0 is nothing special.
+//! need not have full rank: a variance of 0 is nothing special. Known relationships between levels put
+//! their precision in the place of I, see `prior`.
 
 mod conditional;
 mod derivatives;
