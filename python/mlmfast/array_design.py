@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, unmasked
 from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.columns_in_memory import column_statistics
 from mlmfast.covariance import STRUCTURES
@@ -71,7 +71,7 @@ def _array(name: str, values: Any, ndim: int, n: int | None = None) -> FloatArra
     if np.iscomplexobj(values):
         raise DataError(f"{name} is complex; real numbers are needed")
     try:
-        array = np.asarray(values)
+        array = np.asarray(unmasked(values))
         array = array.astype(np.float64, copy=False)
     except (TypeError, ValueError):
         raise DataError(f"{name} must be an array of numbers") from None

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.columns import Columns
+from mlmfast.columns import Columns, check_distinct
 from mlmfast.columns.pandas_columns import PandasColumns, index_of
 from mlmfast.errors import DataError
 from mlmfast.factor import Factor
@@ -196,7 +196,9 @@ class _Source:
 
     def factor(self, name: str) -> Factor:
         if name not in self._factor:
-            self._factor[name] = self.columns.factor(name)
+            factor = self.columns.factor(name)
+            of_categories = self.columns.kind(name) == "category"
+            self._factor[name] = check_distinct(name, factor) if of_categories else factor
         return self._factor[name]
 
 
