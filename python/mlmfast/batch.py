@@ -12,6 +12,7 @@ from mlmfast.degrees_of_freedom import FittedRows
 from mlmfast.design import Design
 from mlmfast.errors import DataError
 from mlmfast.fit import CovarianceFit
+from mlmfast.handed_out import hands_out_copies
 from mlmfast.model_frame import ModelFrame
 from mlmfast.reduced_model import Estimates, ReducedModel
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mlmfast.batch_tests import BatchTests
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class FitBatch:
     """Fits of many responses on one design; arrays have a leading axis of length n_fits.

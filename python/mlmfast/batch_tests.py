@@ -13,11 +13,13 @@ from mlmfast.contrast_rows import contrast_rows
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, FittedRows, TestBasis, method_of
 from mlmfast.errors import ModelError
 from mlmfast.estimability import aliasing, kept_rows
+from mlmfast.handed_out import hands_out_copies
 
 if TYPE_CHECKING:
     from mlmfast.batch import FitBatch
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class BatchTests:
     """Tests of m linear functions in n fits; NaN where a fit failed.

@@ -19,6 +19,7 @@ from mlmfast.covariance_values import covariance_values, own_parameters
 from mlmfast.criterion import Criterion
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fit import CovarianceFit, fit_covariance
+from mlmfast.handed_out import hands_out_copies
 from mlmfast.newton import NewtonOptions
 from mlmfast.parms import fit_with_parms
 from mlmfast.parms_request import Parms
@@ -42,6 +43,7 @@ _NUMBERS, _MOST = 20_000_000, 2048
 Statistic = Callable[[FitBatch], Any]
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class Bootstrap:
     """A parametric bootstrap of a fit.

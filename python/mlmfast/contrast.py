@@ -16,6 +16,7 @@ from mlmfast.contrast_rows import ContrastRows, contrast_rows
 from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.errors import ModelError
 from mlmfast.estimability import check_estimable
+from mlmfast.handed_out import copied, hands_out_copies
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _DEPENDENT = 1e-9
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class RowTests:
     """m single linear functions; arrays of shape (m,).
@@ -259,6 +261,9 @@ class Contrast:
     ddf, label
         The method of degrees of freedom, and its name in reports.
     """
+
+    table: pd.DataFrame = copied()
+    L: pd.DataFrame = copied()
 
     def __init__(
         self,

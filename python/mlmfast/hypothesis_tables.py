@@ -28,6 +28,7 @@ from mlmfast.estimable.row_bases import (
     in_coding,
     one_after_the_other,
 )
+from mlmfast.handed_out import copied
 from mlmfast.model_matrix import INTERCEPT
 from mlmfast.report.table_result import TableResult
 
@@ -52,6 +53,8 @@ class AnovaTable(TableResult):
     type, definition, ddf
         What was asked for.
     """
+
+    hypotheses: dict[str, pd.DataFrame] = copied()
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, Singu
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
+from mlmfast.parms_request import start_matrix, start_variance
 from mlmfast.random_parameters import term_parameters
 from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
@@ -564,9 +565,7 @@ def starting_theta(
     """Starting covariance matrices in the parameters of the iteration, shape (1, n_theta)."""
     if not isinstance(start, Mapping):
         raise ModelError("start is a mapping from grouping factors to covariance matrices")
-    residual = float(start.get("Residual", 1.0))
-    if not residual > 0:
-        raise ModelError(f"the residual variance to start from is {residual}; it must be positive")
+    residual = start_variance(start.get("Residual", 1.0))
     criterion = reduced.criterion(method)
     unit, theta = residual, np.empty((1, criterion.n_theta))
     if reduced.design.residual is not None:
@@ -586,14 +585,9 @@ def starting_theta(
         taken[group] = first + block.structure.size
         if group not in start:
             raise ModelError(f"start has no covariance matrix for grouping factor {group!r}")
-        full = np.atleast_2d(np.asarray(start[group], dtype=np.float64))
+        own = [t for t in reduced.design.random if t.factor == term.factor]
+        full = start_matrix(group, start[group], [name for t in own for name in t.names])
         stretch = slice(first, taken[group])
-        if full.shape[0] < taken[group] or full.shape[0] != full.shape[1]:
-            size = sum(len(t.names) for t in reduced.design.random if t.factor == term.factor)
-            raise ModelError(
-                f"the covariance matrix to start {group!r} from has shape {full.shape}; its random "
-                f"effects take ({size}, {size})"
-            )
         k = np.linalg.inv(reduced.effects_map(int(position)))
         relative = k @ full[stretch, stretch] @ k.T / unit
         if not np.isfinite(relative).all() or np.linalg.eigvalsh(relative)[0] < -1e-8:

@@ -16,10 +16,10 @@ from mlmfast.confidence_level import check_level
 from mlmfast.criterion import Criterion
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.grouping_names import ByGroup, respelled_dict
+from mlmfast.handed_out import copy_of, handed_out
 from mlmfast.model_frame import ModelFrame
-from mlmfast.random_effects import ConditionalEffects, conditional_effects
-from mlmfast.record import FitRecord
+from mlmfast.random_effects import ByLevel, ConditionalEffects, conditional_effects
+from mlmfast.record import FitRecord, GroupRecord
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.variance_components import VarCorr
 
@@ -105,19 +105,23 @@ class LMMResult:
     ) -> None:
         self._record = record
         self._source = source
-        #: Seconds by phase of the fit.
-        self.timings: dict[str, float] = dict(timings or {})
+        self._timings: dict[str, float] = dict(timings or {})
         if effects is not None:
             self.__dict__["_effects"] = effects
 
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds by phase of the fit."""
+        return dict(self._timings)
+
     # -- fixed effects -------------------------------------------------------------------------
 
-    @cached_property
+    @handed_out
     def params(self) -> pd.Series[float]:
         """Fixed effects by R's column names; NaN where aliased."""
         return self._series(self._record.beta)
 
-    @cached_property
+    @handed_out
     def bse(self) -> pd.Series[float]:
         """Standard errors, those that the tests use.
 
@@ -127,12 +131,12 @@ class LMMResult:
         """
         return self._series(np.sqrt(np.diag(self._tested.vcov)))
 
-    @cached_property
+    @handed_out
     def tvalues(self) -> pd.Series[float]:
         """Estimates over standard errors."""
         return self.params / self.bse
 
-    @cached_property
+    @handed_out
     def df(self) -> pd.Series[float]:
         """Denominator degrees of freedom under ``ddf``; infinite for asymptotic (z) tests."""
         from mlmfast.degrees_of_freedom import method_of
@@ -140,7 +144,7 @@ class LMMResult:
         rows = np.eye(self._record.rank)
         return self._series(method_of(self.ddf).of_rows(self._tested, rows))
 
-    @cached_property
+    @handed_out
     def pvalues(self) -> pd.Series[float]:
         """Two-sided p-values of tvalues by t, normal where the degrees of freedom are infinite."""
         from mlmfast.contrast import two_sided
@@ -500,7 +504,7 @@ class LMMResult:
         sigma2 = self._record.sigma2
         return None if np.isnan(sigma2) else sigma2
 
-    @cached_property
+    @handed_out
     def residual_cov(self) -> pd.DataFrame | dict[str, pd.DataFrame] | None:
         """Residual covariance over visits at weight 1; None for independent residuals.
 
@@ -577,7 +581,7 @@ class LMMResult:
         frames = covariances_at(residual, points)
         return frames if len(frames) > 1 else frames[residual.arms[0]]
 
-    @cached_property
+    @handed_out
     def residual_corr(self) -> pd.DataFrame | dict[str, pd.DataFrame] | None:
         """Correlations of `residual_cov`; undetermined (NaN) where a variance is 0.
 
@@ -601,7 +605,7 @@ class LMMResult:
         }
         return out if isinstance(covariances, dict) else out[""]
 
-    @cached_property
+    @handed_out
     def residual_parameters(self) -> pd.Series[float]:
         """Parameters of the residual covariance on their natural scale, as SAS names them.
 
@@ -620,34 +624,26 @@ class LMMResult:
     def parms(self) -> pd.DataFrame | None:
         """Starts tried by ``grid=`` with their -2 log-likelihood; None without a grid."""
         parms = self._needs_source("parms").parms
-        return None if parms is None else parms.table
+        return None if parms is None else copy_of(parms.table)
 
     @cached_property
     def varcorr(self) -> VarCorr:
         """Covariances of the random effects by grouping factor; prints the residual's too."""
         return VarCorr(self._record)
 
-    @cached_property
+    @handed_out
     def ranef(self) -> dict[str, pd.DataFrame]:
         """BLUPs by grouping factor: the conditional means E(g | y), one row a level.
 
         Levels of an interaction ``"a:b"`` are labelled ``"a1:b1"``; under lme4's name of it,
         ``ranef["b:a"]``, they are ``"b1:a1"``.
         """
-        return ByGroup(
-            {
-                group.name: pd.DataFrame(
-                    effects.mean, index=pd.Index(group.labels, name=group.name), columns=names
-                )
-                for group, names, effects in self._by_group()
-            },
-            lambda frame, spell: frame.rename(index=spell).rename_axis(
-                spell(str(frame.index.name))
-            ),
-        )
+        from mlmfast.random_effects import means_by_group
 
-    @cached_property
-    def ranef_cov(self) -> dict[str, dict[str, pd.DataFrame]]:
+        return means_by_group(self._by_group())
+
+    @handed_out
+    def ranef_cov(self) -> dict[str, ByLevel]:
         """Conditional covariances Var(g | y) by grouping factor and level (lme4's postVar).
 
         Raises
@@ -655,25 +651,16 @@ class LMMResult:
         ModelError
             For a fit by the iterative engine, which has the means alone.
         """
-        return ByGroup(
-            {
-                group.name: {
-                    label: pd.DataFrame(covariance, index=names, columns=names)
-                    for label, covariance in zip(
-                        group.labels, effects.known_covariance(), strict=True
-                    )
-                }
-                for group, names, effects in self._by_group()
-            },
-            respelled_dict,
-        )
+        from mlmfast.random_effects import covariances_by_group
+
+        return covariances_by_group(self._by_group())
 
     @cached_property
     def _effects(self) -> list[ConditionalEffects]:
         source = self._needs_source("random effects")
         return conditional_effects(source.model, source.criterion, source.theta, self._record)
 
-    def _by_group(self) -> list[tuple[Any, list[str], ConditionalEffects]]:
+    def _by_group(self) -> list[tuple[GroupRecord, list[str], ConditionalEffects]]:
         record = self._record
         return [
             (
@@ -801,7 +788,7 @@ class LMMResult:
 
         return contrast(self, L, rhs, ddf, level, joint=False)
 
-    @cached_property
+    @handed_out
     def covariance_parameters(self) -> pd.Series[float]:
         """Covariance parameters on their natural scale: elements of G, then the residual's.
 
@@ -902,7 +889,7 @@ class LMMResult:
 
     # -- what rows say -------------------------------------------------------------------------
 
-    @cached_property
+    @handed_out
     def fittedvalues(self) -> pd.Series[float]:
         """X beta + Z g + offset at the BLUPs, in the order of the rows used."""
         from mlmfast.prediction import fitted_values

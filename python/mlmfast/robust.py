@@ -15,12 +15,14 @@ from scipy import stats
 from mlmfast.arrays import FloatArray
 from mlmfast.confidence_level import check_level
 from mlmfast.errors import ModelError
+from mlmfast.handed_out import hands_out_copies
 from mlmfast.robust_covariance import RobustCovariance, robust_covariance
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class RobustInference:
     """Fixed effects with standard errors that do not trust the covariance model.

@@ -21,6 +21,7 @@ from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.fit import fit_covariance
 from mlmfast.grouping_names import known_group
+from mlmfast.handed_out import hands_out_copies
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduced_model import reduce_design
 from mlmfast.report.printed_frame import PrintedFrame, printed
@@ -37,6 +38,7 @@ _ZERO = 1e-7
 _BATCH = 1024
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class VarianceTest:
     """A test of random effects.
