@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -54,6 +54,10 @@ class FittedRows:
     frame: ModelFrame | None
     fit: int = 0
     held: HeldParameters | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is computed from the rest."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @property
     def design(self) -> Design:
