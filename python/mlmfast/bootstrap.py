@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.batch import FitBatch, response_matrix
+from mlmfast.batch import FitBatch
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.covariance_functions import CovarianceFunctions, check_engine
@@ -31,6 +31,7 @@ from mlmfast.reduced_model import (
     residual_arms,
     structure_of,
 )
+from mlmfast.responses import response_columns
 from mlmfast.scaled_criterion import ScaledCriterion
 from mlmfast.simulate import seed_sequence, simulate
 
@@ -267,7 +268,7 @@ def bootstrap(
     for first in range(0, int(n), size):
         count = min(size, int(n) - first)
         responses = simulate(source, record, count, entropy, first)
-        batches.append(refits.refit(response_matrix(responses, design)))
+        batches.append(refits.refit(response_columns(responses, design)))
     whole = _Batch(*(np.concatenate(part) for part in zip(*batches, strict=True)))
     values = np.where(whole.failed[:, None], np.nan, whole.values)
     return Bootstrap(
