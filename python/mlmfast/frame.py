@@ -182,11 +182,15 @@ class Frame:
 
     def _require(self, name: str) -> str:
         if not self.has(name):
-            message = _unknown_column(name, self.columns)
-            if isinstance(self._source.columns, ReadColumns):
-                message += " (a pickled fit keeps the columns that were read before)"
-            raise DataError(message)
+            raise DataError(_unknown_column(name, self.columns) + self.what_is_lacking)
         return name
+
+    @property
+    def what_is_lacking(self) -> str:
+        """What to say besides where a column is not there."""
+        if isinstance(self._source.columns, ReadColumns):
+            return " (a pickled fit keeps the columns that were read before)"
+        return ""
 
 
 class _Source:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mlmfast.degrees_of_freedom import FittedRows, TestBasis
     from mlmfast.derived import ParameterValues
     from mlmfast.emmeans import EMMeans
+    from mlmfast.emmeans.row_facts import RowFacts
     from mlmfast.held_information import HeldParameters
     from mlmfast.influence import Influence
     from mlmfast.iterative import MonteCarloError
@@ -106,6 +107,10 @@ class LMMResult:
         self._record = record
         self._source = source
         self._timings: dict[str, float] = dict(timings or {})
+        #: What a loaded fit knows of rows that it does not hold.
+        self._row_facts: RowFacts | None = None
+        self._shares: dict[str, dict[str, tuple[float, float]]] = {}
+        self._held: dict[str, float] = {}
         if effects is not None:
             self.__dict__["_effects"] = effects
 
@@ -617,8 +622,9 @@ class LMMResult:
     @property
     def held(self) -> dict[str, float]:
         """Covariance parameters held by ``hold=`` or at a bound of ``bounds=``: their values."""
-        parms = self._needs_source("held").parms
-        return {} if parms is None else dict(parms.held)
+        if self._source is None:
+            return dict(self._held)
+        return {} if self._source.parms is None else dict(self._source.parms.held)
 
     @property
     def parms(self) -> pd.DataFrame | None:
@@ -1129,10 +1135,7 @@ class LMMResult:
         adjusted        0.589  0.093  0.403  0.753
         conditional     0.424  0.093  0.259  0.608
         """
-        from mlmfast.explained_variance import explained
-
-        source = self._needs_source("an intraclass correlation")
-        return explained(source, self._record, "icc", interval, level, n, seed)
+        return self._explained("icc", interval, level, n, seed)
 
     def r2(
         self,
@@ -1165,10 +1168,7 @@ class LMMResult:
         >>> fit.r2()["estimate"].round(3).to_dict()
         {'marginal': 0.279, 'conditional': 0.799}
         """
-        from mlmfast.explained_variance import explained
-
-        source = self._needs_source("R2")
-        return explained(source, self._record, method, interval, level, n, seed)
+        return self._explained(method, interval, level, n, seed)
 
     def derived(
         self,
@@ -1343,6 +1343,15 @@ class LMMResult:
         values = np.full(len(self._record.x_names), np.nan)
         values[list(self._record.kept)] = kept
         return pd.Series(values, index=list(self._record.x_names))
+
+    def _explained(
+        self, figure: str, interval: str, level: float, n: int, seed: Any
+    ) -> pd.DataFrame:
+        from mlmfast.explained_variance import explained, stored_explained
+
+        if self._source is None:
+            return stored_explained(self, figure, interval, level)
+        return explained(self._source, self._record, figure, interval, level, n, seed)
 
     def _needs_source(self, what: str) -> FitSource:
         if self._source is None:

@@ -226,7 +226,13 @@ def _whitened(vcov: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArra
 
     By a QR factorization: L V L' itself would take half the digits where rows nearly depend.
     """
-    half = rows @ np.linalg.cholesky(vcov)
+    try:
+        half = rows @ np.linalg.cholesky(vcov)
+    except np.linalg.LinAlgError:
+        raise ModelError(
+            "the covariance matrix of the coefficients is not positive definite, so they cannot be "
+            "tested together; test single ones, or leave out columns that nearly depend on others"
+        ) from None
     scale = np.sqrt((half**2).sum(axis=1))
     return scale, np.asarray(np.linalg.qr((half / scale[:, None]).T, mode="r"))
 
