@@ -27,8 +27,12 @@ def to_json(fit: LMMResult, path: str | os.PathLike[str] | None = None) -> str:
     """Return a fit as JSON text, and write it to a file where a path is given.
 
     Numbers keep all their digits. The rows of the data are left out, so a loaded fit has no
-    fitted values, residuals or simulations, and tests by the methods of degrees of freedom that
-    were used before it was saved alone; everything else it answers as before.
+    fitted values, residuals, simulations, bootstraps, profiles, or intervals around random effects,
+    and tests by the methods of degrees of freedom that were used before it was saved, and by those
+    that need no rows; everything else it answers as before: `anova`, `emmeans`, `icc`, `r2`,
+    contrasts, intervals of covariance parameters and around marginal predictions. Where these
+    would take much memory (hypotheses of hundreds of coefficients, thousands of cells) they are
+    left out too. A pickle keeps the rows, and everything.
 
     Parameters
     ----------
