@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,7 +13,7 @@ from mlmfast.frame import Frame
 
 #: Nothing that is measured is as near to 0 as this beside integers; 16^-65 is 5.4e-79.
 _TINY = 1e-60
-_LOOKED_AT = 16
+_LOOKED_AT = 3
 
 
 def warn_of_suspect_values(frame: Frame, names: Iterable[str]) -> None:
@@ -41,15 +42,16 @@ def has_tiny(values: FloatArray) -> bool:
     (True, False)
     """
     # A measured column shows in its first values, without a pass over all.
-    if not _is_whole(values[:_LOOKED_AT]).all():
+    if not all(map(_is_whole, values[:_LOOKED_AT].tolist())):
         return False
-    tiny = _is_tiny(values)
-    return bool(tiny.any() and not tiny.all() and _is_whole(values).all())
+    tiny = np.abs(values) < _TINY
+    n_tiny = np.count_nonzero(tiny) - (values.size - np.count_nonzero(values))
+    if not 0 < n_tiny < values.size:
+        return False
+    others = values[~tiny & np.isfinite(values)]
+    return bool((np.rint(others) == others).all())
 
 
-def _is_tiny(values: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    return np.asarray((np.abs(values) < _TINY) & (values != 0.0))
-
-
-def _is_whole(values: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    return np.asarray((np.rint(values) == values) | _is_tiny(values) | ~np.isfinite(values))
+def _is_whole(value: float) -> bool:
+    """Whether a number is an integer, all but 0, or missing."""
+    return value.is_integer() or abs(value) < _TINY or not math.isfinite(value)
