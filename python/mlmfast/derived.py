@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.bootstrap import bootstrap
@@ -21,6 +20,7 @@ from mlmfast.covariance_functions import (
     CovarianceParameter,
     check_engine,
 )
+from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError
 from mlmfast.record import FitRecord
 from mlmfast.scaled_criterion import ScaledCriterion
@@ -239,7 +239,7 @@ def delta_table(
 
 def table_of_errors(rows: Mapping[str, Sequence[float]], level: float, scale: str) -> pd.DataFrame:
     """Intervals of estimates and their standard errors, symmetric on a scale."""
-    z = float(stats.norm.ppf(0.5 + level / 2))
+    z = two_sided_normal(level)
     full = {n: [value, se, *_interval(value, z * se, scale)] for n, (value, se) in rows.items()}
     return pd.DataFrame.from_dict(
         full, orient="index", columns=["estimate", "se", "lower", "upper"]
