@@ -61,7 +61,7 @@ def _spatial(
 ) -> FloatArray:
     # A point more, far enough to be another: structures need two.
     every = np.concatenate([places, places[:1] + 1.0])
-    structure = instance(written.calls[0], kind, len(every), every, written)
+    structure = instance(written.calls[0], kind, len(every), written, points=every)
     return structure.matrix(structure.from_natural(natural))[0, :-1, :-1]
 
 
@@ -71,7 +71,7 @@ def _along_series(
     natural: FloatArray,
     places: FloatArray,
 ) -> FloatArray:
-    structure = instance(written.calls[0], kind, _FEW, None, written)
+    structure = instance(written.calls[0], kind, _FEW, written)
     theta = structure.from_natural(natural)
     # theta begins with the log standard deviation.
     return np.asarray(np.exp(2.0 * theta[0, 0]) * correlations_at(structure, theta, places[:, 0]))

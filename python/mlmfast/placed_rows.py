@@ -10,10 +10,11 @@ from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.errors import DataError
 from mlmfast.factor import cross_factors
-from mlmfast.frame import Frame, check_finite
+from mlmfast.frame import Frame
 from mlmfast.residual_formula import StructureCall, structure_kind
-from mlmfast.residual_structure import ResidualDesign, visits_of_rows
-from mlmfast.series_design import counts_as_number, no_numbers, series_times
+from mlmfast.residual_structure import ResidualDesign
+from mlmfast.residual_visits import numbers_of, visits_of_rows
+from mlmfast.visit_sequence import not_seen, visit_sequence
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def place_rows(residual: ResidualDesign, old: Frame | None, new: Frame) -> Place
         keys = np.concatenate([residual.series.times, times])[:, None]
         return PlacedRows(units, nothing, arms, keys, old_arms, times=times)
     if issubclass(kind, Spatial) and len(formula.calls) == 1:
-        points, old_points = _points(call, new), _points(call, old)
+        points, old_points = numbers_of(call, new), numbers_of(call, old)
         keys = np.concatenate([old_points, points])
         return PlacedRows(units, nothing, arms, keys, old_arms, points, old_points)
     visits = _visits(residual, old, new)
@@ -97,10 +98,7 @@ def known_codes(frame: Frame, name: str, labels: tuple[str, ...], text: str) -> 
     """
     codes, unknown = frame.factor(name).recode(labels)
     if unknown:
-        raise DataError(
-            f"newdata: {name} = {unknown[0]!r} was not seen by the fit, so residual={text!r} "
-            "says nothing of its covariance with other rows; leave such rows out"
-        )
+        raise not_seen(name, unknown[0], text)
     return codes
 
 
@@ -137,29 +135,12 @@ def _check_arms(
 
 
 def _times(residual: ResidualDesign, old: Frame, new: Frame) -> FloatArray:
-    """Time of each row of a series: a number as it stands, the rank of a level."""
+    """Time of each row of a series: a coordinate, or the step at which it stands."""
     assert residual.formula is not None
-    name, text = residual.formula.coordinates[0], residual.formula.text
-    kind = structure_kind(residual.formula.calls[0], text)
-    if kind.needs == "coordinates":
-        return series_times(kind, residual.formula.structure, name, new)
-    if not old.is_numeric(name) or not counts_as_number(old.numeric(name)):
-        return known_codes(new, name, old.factor(name).levels, text).astype(np.float64)
-    if not new.is_numeric(name) or not counts_as_number(new.numeric(name)):
-        raise DataError(
-            f"newdata: {name} is not a whole number in every row, as it was in the fit of "
-            f"residual={text!r}"
-        )
-    return new.numeric(name)
-
-
-def _points(call: StructureCall, frame: Frame) -> FloatArray:
-    """Coordinates of each row."""
-    for name in call.coordinates:
-        if not frame.is_numeric(name):
-            raise no_numbers(call.keyword, name)
-        check_finite(name, frame.numeric(name))
-    return np.column_stack([frame.numeric(name) for name in call.coordinates])
+    call, text = residual.formula.calls[0], residual.formula.text
+    if structure_kind(call, text).needs == "coordinates":
+        return numbers_of(call, new)[:, 0]
+    return visit_sequence(old, call.coordinates[0], call.as_levels).times_of(new, text)
 
 
 def _visits(residual: ResidualDesign, old: Frame, new: Frame) -> CodeArray:
@@ -167,12 +148,12 @@ def _visits(residual: ResidualDesign, old: Frame, new: Frame) -> CodeArray:
     assert residual.formula is not None
     text, out = residual.formula.text, np.zeros(new.n_rows, dtype=np.int32)
     for call in residual.formula.calls:
-        _, labels, known = visits_of_rows(call, structure_kind(call, text), old)
-        if known is None:
-            codes = known_codes(new, call.coordinates[0], labels, text)
+        visits = visits_of_rows(call, structure_kind(call, text), old)
+        if visits.points is not None:
+            codes = _known_points(call, numbers_of(call, new), visits.points, text)
         else:
-            codes = _known_points(call, _points(call, new), known, text)
-        out = out * np.int32(len(labels)) + codes
+            codes = known_codes(new, call.coordinates[0], visits.labels, text)
+        out = out * np.int32(len(visits.labels)) + codes
     return out
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,12 +22,11 @@ from mlmfast.covariance.direct_product import DirectProduct
 from mlmfast.covariance.homogeneous_diagonal import HomogeneousDiagonal
 from mlmfast.covariance.markov import VisitChain
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
-from mlmfast.covariance.spatial import Spatial
 from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.design import GroupingFactor
-from mlmfast.errors import DataError, FormulaError, ModelError, SpacingWarning
-from mlmfast.factor import Factor, cross_factors, number_label
-from mlmfast.frame import Frame, check_finite
+from mlmfast.errors import DataError, FormulaError, ModelError
+from mlmfast.factor import Factor, cross_factors
+from mlmfast.frame import Frame
 from mlmfast.known_matrices import known_matrices
 from mlmfast.record import ResidualRecord
 from mlmfast.residual_formula import (
@@ -39,7 +36,8 @@ from mlmfast.residual_formula import (
     structure_kind,
 )
 from mlmfast.residual_scale import MOST_DISTINCT, ScaleDesign
-from mlmfast.series_design import Series, is_series, no_numbers
+from mlmfast.residual_visits import Visits, check_spacing, visits_of_rows
+from mlmfast.series_design import Series, is_series
 from mlmfast.unit_covariances import has_few_parameters
 
 __all__ = [
@@ -53,7 +51,7 @@ __all__ = [
 ]
 
 #: Visits, or distinct coordinates, up to which covariances are reported by visit where it is not
-#: needed, and whole numbers count as they stand.
+#: needed.
 LARGEST_ORDER = 64
 #: Visits of one covariance with few parameters.
 LARGEST_TEMPLATE = 1000
@@ -66,16 +64,6 @@ MOST_BYTES, _COPIES = 2e9, 8
 LARGEST_UNIT = 500
 #: Smoothness at which `sp_matern` is fitted.
 MATERN_SMOOTHNESS = 1.5
-#: Structures by lag, for which a whole-numbered coordinate counts as it stands.
-_BY_LAG = ("ar1", "toep", "arma11")
-#: Structures over steps of equal length.
-_EVENLY_SPACED = (*_BY_LAG, "ar1h")
-#: Structures whose members change with the order of the visits.
-_ORDERED = (*_EVENLY_SPACED, "toeph", "ad", "adh", "un")
-#: Structures without correlation: rows of one subject may share a level.
-_INDEPENDENT = ("diag", "homdiag")
-#: Structures whose parameters one long series can tell.
-_ONE_SERIES = ("ar1", "arma11", "homdiag", "diag", "lin")
 
 
 @dataclass(frozen=True)
@@ -298,16 +286,19 @@ def residual_design(
     axes = [
         visits_of_rows(call, kind, frame) for call, kind in zip(formula.calls, kinds, strict=True)
     ]
-    _check_met_together(formula, subjects, [codes for codes, _, _ in axes], frame)
-    visits, labels, points = axes[0]
-    if len(labels) > LARGEST_ORDER and points is not None and len(axes) == 1:
-        return _scattered(formula, kinds[0], frame, subjects, (visits, labels, points))
-    for codes, more, _ in axes[1:]:
-        visits = visits * np.int32(len(more)) + codes
-        labels = tuple(f"{a}:{b}" for a in labels for b in more)
-    if len(labels) > LARGEST_TEMPLATE and formula.structure not in _INDEPENDENT:
+    _check_met_together(formula, kinds, subjects, axes, frame)
+    if len(axes) == 1 and axes[0].points is not None and len(axes[0].labels) > LARGEST_ORDER:
+        return _scattered(formula, kinds[0], frame, subjects, axes[0])
+    visits, labels = axes[0].codes, axes[0].labels
+    for axis in axes[1:]:
+        visits = visits * np.int32(len(axis.labels)) + axis.codes
+        labels = tuple(f"{a}:{b}" for a in labels for b in axis.labels)
+    independent = len(kinds) == 1 and kinds[0].independent
+    if len(labels) > LARGEST_TEMPLATE and not independent:
         raise _too_many(formula, len(labels), f"at most {LARGEST_TEMPLATE:,} are available")
-    units, n_units = _units(formula, subjects, visits, labels)
+    for call, kind, axis in zip(formula.calls, kinds, axes, strict=True):
+        check_spacing(call, kind, axis)
+    units, n_units = _units(formula, subjects, visits, labels, independent)
     arms, arm_codes = _arms_of_rows(formula, frame, subjects)
     structure = _product(formula, kinds, axes, lin)
     is_chain = isinstance(structure, VisitChain) and not scaled and len(labels) > FEW_VISITS
@@ -337,15 +328,18 @@ def residual_design(
 
 
 def _check_met_together(
-    formula: ResidualFormula, subjects: Factor, axes: Sequence[CodeArray], frame: Frame
+    formula: ResidualFormula,
+    kinds: Sequence[type[CovarianceStructure]],
+    subjects: Factor,
+    axes: Sequence[Visits],
+    frame: Frame,
 ) -> None:
     """Refuse correlations between levels of which no subject has two."""
     arm = None if formula.arm is None else frame.factor(formula.arm)
-    for call, codes in zip(formula.calls, axes, strict=True):
-        # Known matrices may be diagonal, and one band is the diagonal.
-        # One level has its own refusal.
-        one_band = call.number == 1 and call.keyword in {"toep", "toeph", "un"}
-        if one_band or call.keyword in {*_INDEPENDENT, "lin"} or not np.ptp(codes):
+    for call, kind, axis in zip(formula.calls, kinds, axes, strict=True):
+        codes = axis.codes
+        # Known matrices may be diagonal. One level has its own refusal.
+        if kind.is_diagonal(call.number) or kind.takes_matrices or not np.ptp(codes):
             continue
         _, first, subject = np.unique(subjects.codes, return_index=True, return_inverse=True)
         told = codes != codes[first][subject]
@@ -434,7 +428,7 @@ def _from_one_series(structure: CovarianceStructure) -> bool:
     """Whether one subject's rows repeat everything that is estimated."""
     if isinstance(structure, DirectProduct):
         return _from_one_series(structure.outer) and _from_one_series(structure.inner)
-    return isinstance(structure, Spatial) or structure.keyword in _ONE_SERIES
+    return structure.from_one_series
 
 
 def _scattered(
@@ -442,21 +436,19 @@ def _scattered(
     kind: type[CovarianceStructure],
     frame: Frame,
     subjects: Factor,
-    of_rows: tuple[CodeArray, tuple[str, ...], FloatArray],
+    of_rows: Visits,
 ) -> ResidualDesign:
-    """Distances of its own for each subject: too many distinct points for one template.
-
-    ``of_rows`` holds the point of each row, labels and coordinates of the points.
-    """
-    codes, labels, points = of_rows
-    units, n_units = _units(formula, subjects, codes, labels)
+    """Distances of its own for each subject: too many distinct points for one template."""
+    codes, points = of_rows.codes, of_rows.points
+    assert points is not None, "the caller looked"
+    units, n_units = _units(formula, subjects, codes, of_rows.labels, kind.independent)
     arms, arm_codes = _arms_of_rows(formula, frame, subjects)
     order = np.argsort(units, kind="stable")
     sizes = np.bincount(units, minlength=n_units)
     positions = np.empty(len(units), dtype=np.int32)
     positions[order] = np.arange(len(units)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     few = points[np.unique(np.linspace(0, len(points) - 1, 30).astype(np.intp))]
-    structure = instance(formula.calls[0], kind, len(few), few, formula)
+    structure = instance(formula.calls[0], kind, len(few), formula, points=few)
     _check_supported(formula, structure, subjects, arms, arm_codes)
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
@@ -475,72 +467,12 @@ def _scattered(
     )
 
 
-def visits_of_rows(
-    call: StructureCall, kind: type[CovarianceStructure], frame: Frame
-) -> tuple[CodeArray, tuple[str, ...], FloatArray | None]:
-    """Visit of each row, labels of the visits, and their coordinates where there are any."""
-    if kind.needs == "coordinates":
-        columns = []
-        for name in call.coordinates:
-            if not frame.is_numeric(name):
-                raise no_numbers(call.keyword, name)
-            check_finite(name, frame.numeric(name))
-            columns.append(frame.numeric(name))
-        points, codes = np.unique(np.column_stack(columns), axis=0, return_inverse=True)
-        labels = tuple(", ".join(f"{value:g}" for value in point) for point in points)
-        return codes.ravel().astype(np.int32), labels, points
-    name = call.coordinates[0]
-    if frame.is_numeric(name) and call.keyword in _BY_LAG:
-        values = frame.numeric(name)
-        first = float(values.min())
-        if (values == np.round(values)).all() and values.max() - first < LARGEST_ORDER:
-            last = int(values.max() - first)
-            labels = tuple(number_label(first + step) for step in range(last + 1))
-            return (values - first).astype(np.int32), labels, None
-    if frame.is_numeric(name) and call.keyword in _EVENLY_SPACED:
-        _warn_of_unequal_steps(call, frame.numeric(name))
-    factor = frame.factor(name)
-    if call.keyword in _ORDERED:
-        _warn_of_alphabetical_order(call, factor.levels)
-    return factor.codes, factor.levels, None
-
-
-def _warn_of_alphabetical_order(call: StructureCall, levels: tuple[str, ...]) -> None:
-    """Say that d10 stands before d2, where levels are in the order of the alphabet."""
-
-    def by_numbers(label: str) -> list[tuple[int, int, str]]:
-        parts = re.split(r"([0-9]+)", label)
-        return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts]
-
-    meant = sorted(levels, key=by_numbers)
-    if list(levels) == sorted(levels) and meant != list(levels):
-        shown = ", ".join(levels[:4])
-        warnings.warn(
-            f"{call.keyword} goes by the order of the visits, and those of {call.coordinates[0]!r} "
-            f"stand in the order of the alphabet ({shown}, ...), not of their numbers "
-            f"({', '.join(meant[:4])}, ...); use numbers, or a categorical in order",
-            SpacingWarning,
-            stacklevel=2,
-        )
-
-
-def _warn_of_unequal_steps(call: StructureCall, values: FloatArray) -> None:
-    """Say that numbers which are not equally spaced count by their ranks."""
-    gaps = np.diff(np.unique(values))
-    refused = len(gaps) >= LARGEST_TEMPLATE and call.keyword not in _BY_LAG
-    if gaps.size and not refused and np.ptp(gaps) > 1e-8 * gaps.max():
-        name = call.coordinates[0]
-        warnings.warn(
-            f"{call.keyword} takes steps of equal length, and the values of {name!r} (from "
-            f"{values.min():g} to {values.max():g}) are not equally spaced: their ranks 1, 2, 3, "
-            "... count instead; car1 (sp_exp) takes the distances themselves",
-            SpacingWarning,
-            stacklevel=2,
-        )
-
-
 def _units(
-    formula: ResidualFormula, subjects: Factor, visits: CodeArray, labels: tuple[str, ...]
+    formula: ResidualFormula,
+    subjects: Factor,
+    visits: CodeArray,
+    labels: tuple[str, ...],
+    independent: bool,
 ) -> tuple[CodeArray, int]:
     """Blocks of rows with one covariance: the subjects, each visit at most once."""
     cell = subjects.codes.astype(np.int64) * len(labels) + visits
@@ -548,7 +480,7 @@ def _units(
     repeated = np.flatnonzero(cell[order][1:] == cell[order][:-1])
     if repeated.size == 0:
         return subjects.codes, subjects.n_levels
-    if formula.structure not in _INDEPENDENT:
+    if not independent:
         subject, visit = divmod(int(cell[order][repeated[0]]), len(labels))
         raise met_twice(formula, subjects.levels[subject], labels[visit])
     # Rows are independent: the r-th row of each level makes up the subject's r-th block.
@@ -603,14 +535,17 @@ def check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None:
 def _product(
     formula: ResidualFormula,
     kinds: list[type[CovarianceStructure]],
-    axes: list[tuple[CodeArray, tuple[str, ...], FloatArray | None]],
+    axes: list[Visits],
     lin: Any,
 ) -> CovarianceStructure:
     """The structure, or the direct product of several."""
     structure: CovarianceStructure | None = None
-    for call, kind, (_, labels, points) in zip(formula.calls, kinds, axes, strict=True):
-        known = known_matrices(lin, labels, formula.text) if call.keyword == "lin" else None
-        factor = instance(call, kind, len(labels), points, formula, known)
+    for call, kind, axis in zip(formula.calls, kinds, axes, strict=True):
+        known = known_matrices(lin, axis.labels, formula.text) if kind.takes_matrices else None
+        factor = instance(
+            call, kind, len(axis.labels), formula, points=axis.points, matrices=known,
+            places=axis.places(kind),
+        )  # fmt: skip
         if structure is None:
             structure = factor
         else:
@@ -623,12 +558,14 @@ def instance(
     call: StructureCall,
     kind: type[CovarianceStructure],
     size: int,
-    points: FloatArray | None,
     formula: ResidualFormula,
+    *,
+    points: FloatArray | None = None,
     matrices: FloatArray | None = None,
+    places: tuple[int, ...] | None = None,
 ) -> CovarianceStructure:
     """The structure over ``size`` visits or points."""
-    if size < max(2, kind.minimum_size) and call.keyword not in _INDEPENDENT:
+    if size < max(2, kind.minimum_size) and not kind.independent:
         raise ModelError(
             f"residual={formula.text!r} finds {size} distinct visit(s) in "
             f"{', '.join(call.coordinates)}; the structure needs at least "
@@ -637,6 +574,8 @@ def instance(
     arguments: dict[str, object] = {} if points is None else {"coordinates": points}
     if matrices is not None:
         arguments["matrices"] = matrices
+    if places is not None:
+        arguments["places"] = places
     if call.number is not None and kind.option is not None:
         arguments[kind.option] = _whole(call, formula) if kind.option == "order" else call.number
     elif kind.option == "nu" and not call.free:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal, Protocol, TypeAlias
 
 from mlmfast.arrays import FloatArray
+from mlmfast.columns.elapsed import Elapsed
 from mlmfast.errors import DataError
 from mlmfast.factor import Factor
 
@@ -44,6 +45,9 @@ class Columns(Protocol):
 
     def factor(self, name: str) -> Factor:
         """Values as a factor."""
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Times of a column of dates."""
 
 
 def unusable(columns: Columns, name: str, role: str) -> DataError:

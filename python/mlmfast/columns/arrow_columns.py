@@ -7,6 +7,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from mlmfast.arrays import FloatArray
 from mlmfast.columns import Kind, unusable
+from mlmfast.columns.elapsed import Elapsed, elapsed_in_arrow
 from mlmfast.factor import (
     Factor,
     factor_from_categories,
@@ -72,6 +73,10 @@ class ArrowColumns:
         values = pieces.dictionary.to_numpy(zero_copy_only=False)
         make = factor_from_categories if is_dictionary else factor_from_uniques
         return make(codes, values)
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Times of a column of dates, times or spans."""
+        return elapsed_in_arrow(self._data.column(name))
 
 
 def _is_text(dtype: pa.DataType) -> bool:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.columns import Kind, unusable
+from mlmfast.columns.elapsed import Elapsed, elapsed_in_pandas
 from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.errors import DataError
 from mlmfast.factor import (
@@ -34,6 +35,8 @@ _KIND_OF_OBJECTS: dict[str, Kind] = {
     "datetime": "date",
     "datetime64": "date",
     "timedelta": "date",
+    "period": "date",
+    "time": "date",
 }
 
 _KIND_OF_NUMPY: dict[str, Kind] = {
@@ -116,6 +119,10 @@ class PandasColumns:
             return drop_unused_levels(factor_from_logicals(series.to_numpy()))
         codes, distinct = pd.factorize(series)
         return factor_from_uniques(codes, _as_array(distinct))
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Times of a column of dates, times, spans or periods."""
+        return elapsed_in_pandas(self._series(name))
 
 
 def index_of(data: Mapping[str, object]) -> pd.Index | None:

@@ -49,6 +49,8 @@ class Antedependence(ScaledCorrelation, VisitChain):
     option_names: ClassVar[tuple[str, ...]] = ("order",)
     minimum_size: ClassVar[int] = 2
     sequential: ClassVar[bool] = True
+    ordered: ClassVar[bool] = True
+    contained_in: ClassVar[tuple[str, ...]] = ("adh",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,6 +167,8 @@ class HeterogeneousAntedependence(Heterogeneous, Antedependence):
     use: ClassVar[str] = "as ad, with variances that differ by time"
     sas: ClassVar[str | None] = "ANTE(1)"
     mmrm: ClassVar[str | None] = "adh"
+    space: ClassVar[str] = "adh"
+    contained_in: ClassVar[tuple[str, ...]] = ("us",)
     has_mirror: ClassVar[bool] = True
 
     def mirrored(self, angles: FloatArray, signs: FloatArray) -> FloatArray:

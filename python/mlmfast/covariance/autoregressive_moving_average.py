@@ -8,13 +8,14 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.by_lag import ByLag
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.quasi_separable import QuasiSeparable
-from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation, lag_means
+from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
 
 
 @dataclass(frozen=True)
-class AutoregressiveMovingAverage(ScaledCorrelation, QuasiSeparable):
+class AutoregressiveMovingAverage(ByLag, ScaledCorrelation, QuasiSeparable):
     """R[i, j] = sigma^2 gamma rho^(h - 1) at lag h = |i - j| > 0.
 
     theta = (log sigma, atanh rho, atanh(2 gamma - rho)). The stationary and invertible ARMA(1, 1)
@@ -41,6 +42,9 @@ class AutoregressiveMovingAverage(ScaledCorrelation, QuasiSeparable):
     nlme: ClassVar[str | None] = "corARMA(p = 1, q = 1)"
     minimum_size: ClassVar[int] = 3
     sequential: ClassVar[bool] = True
+    from_one_series: ClassVar[bool] = True
+    contains_residual: ClassVar[bool] = True
+    contained_in: ClassVar[tuple[str, ...]] = ("toep",)
 
     @property
     def correlation_names(self) -> tuple[str, ...]:
@@ -56,18 +60,26 @@ class AutoregressiveMovingAverage(ScaledCorrelation, QuasiSeparable):
         return np.stack([r[:, 0], 2.0 * r[:, 1] - r[:, 0]], axis=1)
 
     def correlations(self, r: Jet) -> Jet:
-        lags = np.arange(self.size - 1)
-        return concatenate([r.ones(), r[1:] * r[:1].powers(lags)])[self.lags]
+        steps, which = self.steps
+        return concatenate([r.ones(), r[1:] * r[:1].powers(steps[1:] - 1)])[which]
 
     def unconstrained(self, r: FloatArray) -> FloatArray:
         return np.arctanh(np.stack([r[:, 0], 2.0 * r[:, 1] - r[:, 0]], axis=1))
 
     def nearest(self, correlation: FloatArray) -> FloatArray:
         edge = 1.0 - MARGIN
-        first, second = lag_means(correlation, range(1, 3)).T
+        steps, _ = self.steps
+        first, second = self.step_means(correlation, steps[1:3]).T
         known = np.abs(first) > 1e-8
         ratio = np.where(known, second / np.where(known, first, 1.0), 0.0)
+        apart, before = int(steps[2] - steps[1]), int(steps[1] - 1)
+        if apart > 1:
+            # An even root of a negative number is none.
+            size = np.abs(ratio) ** (1.0 / apart)
+            ratio = np.copysign(size, ratio) if apart % 2 else np.where(ratio > 0, size, 0.0)
         rho = np.clip(ratio, -edge, edge)
+        if before:
+            first = first / np.where(np.abs(rho) > 0.1, rho, 1.0) ** before
         return np.stack([rho, 0.5 * (rho + np.clip(2.0 * first - rho, -edge, edge))], axis=1)
 
     def generators(self, eta: Jet, gaps: FloatArray) -> tuple[Jet, Jet]:

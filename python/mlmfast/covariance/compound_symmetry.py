@@ -44,7 +44,13 @@ class CompoundSymmetry(ScaledCorrelation):
     nlme: ClassVar[str | None] = "corCompSymm"
     glmmtmb: ClassVar[str | None] = "homcs"
     exchangeable: ClassVar[bool] = True
+    contains_residual: ClassVar[bool] = True
+    contained_in: ClassVar[tuple[str, ...]] = ("csh", "toep", "hf")
     minimum_size: ClassVar[int] = 2
+
+    def first_of_unit(self, rest: FloatArray) -> FloatArray:
+        # What the shared part leaves of the variance.
+        return 1.0 - rest[:, :1]
 
     @property
     def correlation_names(self) -> tuple[str, ...]:
@@ -119,6 +125,9 @@ class HeterogeneousCompoundSymmetry(Heterogeneous, CompoundSymmetry):
     mmrm: ClassVar[str | None] = "csh"
     nlme: ClassVar[str | None] = "corCompSymm + varIdent"
     glmmtmb: ClassVar[str | None] = "cs"
+    space: ClassVar[str] = "csh"
+    contains_residual: ClassVar[bool] = False
+    contained_in: ClassVar[tuple[str, ...]] = ("toeph",)
 
     @property
     def correlation_names(self) -> tuple[str, ...]:

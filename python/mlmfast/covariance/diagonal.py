@@ -32,6 +32,11 @@ class Diagonal(CovarianceStructure):
     exchangeable: ClassVar[bool] = True
     natural_entries: ClassVar[bool] = True
     scales: ClassVar[bool] = True
+    independent: ClassVar[bool] = True
+    variances_alone: ClassVar[bool] = True
+    named_by_effects: ClassVar[bool] = True
+    from_one_series: ClassVar[bool] = True
+    contained_in: ClassVar[tuple[str, ...]] = ("csh", "ar1h", "adh", "un", "fa")
 
     @property
     def entries(self) -> tuple[tuple[int, int], ...]:

@@ -139,9 +139,7 @@ class DirectProduct(CovarianceStructure):
             )
         n = self.outer.n_theta
         rest = values[:, n:]
-        # PROC MIXED's CS: its first parameter is what the shared part leaves of the variance 1.
-        is_cs = self.inner.keyword == "cs"
-        unit = 1.0 - rest[:, :1] if is_cs else np.ones((len(values), 1))
+        unit = self.inner.first_of_unit(rest)
         inner = self.inner.from_natural(np.concatenate([unit, rest], axis=1))
         return np.concatenate([self.outer.from_natural(values[:, :n]), inner[:, 1:]], axis=1)
 

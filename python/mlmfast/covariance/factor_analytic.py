@@ -54,6 +54,10 @@ class FactorAnalytic(CovarianceStructure):
     option_names: ClassVar[tuple[str, ...]] = ("order", "k", "q")
     exchangeable: ClassVar[bool] = True
     scales: ClassVar[bool] = True
+    random_option: ClassVar[str | None] = "order"
+    contains_residual: ClassVar[bool] = True
+    variances_by_level: ClassVar[bool] = False
+    contained_in: ClassVar[tuple[str, ...]] = ("us",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

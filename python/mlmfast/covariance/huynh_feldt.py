@@ -43,6 +43,8 @@ class HuynhFeldt(CovarianceStructure):
     use: ClassVar[str] = "the condition under which univariate repeated-measures F tests hold"
     sas: ClassVar[str | None] = "HF"
     exchangeable: ClassVar[bool] = True
+    contains_residual: ClassVar[bool] = True
+    contained_in: ClassVar[tuple[str, ...]] = ("us",)
     minimum_size: ClassVar[int] = 2
 
     @cached_property

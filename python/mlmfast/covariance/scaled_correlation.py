@@ -240,18 +240,6 @@ def symmetric(values: FloatArray, size: int, rows: IntArray, columns: IntArray) 
     return matrix
 
 
-def lag_means(correlation: FloatArray, lags: range) -> FloatArray:
-    """Mean correlation at each lag, shape (n_fits, n_lags).
-
-    Examples
-    --------
-    >>> lag_means(np.array([[[1.0, 0.5, 0.2], [0.5, 1.0, 0.3], [0.2, 0.3, 1.0]]]), range(1, 3))
-    array([[0.4, 0.2]])
-    """
-    means = [np.diagonal(correlation, -lag, 1, 2).mean(axis=1) for lag in lags]
-    return np.stack(means, axis=1) if means else np.empty((len(correlation), 0))
-
-
 def shrink_factor(correlation: FloatArray, floor: float = MARGIN) -> FloatArray:
     """Largest factor <= 1 on the correlations that lifts the smallest eigenvalue to ``floor``."""
     smallest = np.linalg.eigvalsh(correlation)[:, :1]

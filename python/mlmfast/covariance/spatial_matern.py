@@ -57,6 +57,7 @@ class SpatialMatern(Spatial):
     glmmtmb: ClassVar[str | None] = "mat"
     option: ClassVar[str | None] = "nu"
     option_names: ClassVar[tuple[str, ...]] = ("nu",)
+    random_option: ClassVar[str | None] = "nu"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -36,6 +36,7 @@ class SpatialPower(SpatialExponential):
     sas: ClassVar[str | None] = "SP(POW)"
     mmrm: ClassVar[str | None] = None
     nlme: ClassVar[str | None] = "corCAR1"
+    space: ClassVar[str] = "sp_pow"
     glmmtmb: ClassVar[str | None] = "ou"
 
     def join_natural(self, variances: Jet, r: Jet) -> Jet:

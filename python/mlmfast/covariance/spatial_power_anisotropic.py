@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class SpatialPowerAnisotropic(Spatial):
     use: ClassVar[str] = "points whose coordinates have different units, such as time and depth"
     sas: ClassVar[str | None] = "SP(POWA)"
     minimum_size: ClassVar[int] = 3
+    for_random_effects: ClassVar[bool] = False
+    compared: ClassVar[Literal["always", "several columns", "never"]] = "several columns"
 
     def kernel(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         value = np.exp(-z)

@@ -42,6 +42,7 @@ class Unstructured(CovarianceStructure):
     natural_entries: ClassVar[bool] = True
     scales: ClassVar[bool] = True
     exchangeable: ClassVar[bool] = True
+    named_by_effects: ClassVar[bool] = True
 
     @property
     def entries(self) -> tuple[tuple[int, int], ...]:
