@@ -230,13 +230,14 @@ def test_a_time_grid_with_rounding_has_one_gap():
     assert len(series_of(irregular, codes, codes, 1).gaps) == 4999
 
 
-def test_whole_numbers_count_as_they_stand(frame):
+def test_numbers_count_in_units_of_their_greatest_common_step(frame):
     weekly = frame.assign(week=frame["day"] * 7)
     by_week = lmm("y ~ x", weekly, residual="ar1(week | subject)")
     by_distance = lmm("y ~ x", weekly, residual="sp_pow(week | subject)")
     assert by_week.llf == pytest.approx(by_distance.llf, rel=1e-10)
+    # One step is seven days.
     assert by_week.residual_parameters["AR(1)"] == pytest.approx(
-        by_distance.residual_parameters.iloc[1], rel=1e-6
+        by_distance.residual_parameters.iloc[1] ** 7, rel=1e-6
     )
     by_day = lmm("y ~ x", weekly, residual="ar1(day | subject)")
     assert by_day.llf == pytest.approx(by_week.llf, rel=1e-10)

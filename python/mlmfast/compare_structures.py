@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.covariance import STRUCTURES
+from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.errors import ConvergenceWarning, MlmError, ModelError, SingularFitWarning
 from mlmfast.frame import Frame
 from mlmfast.model import lmm
 from mlmfast.result import LMMResult
 
 _FIGURES = ("llf", "deviance", "aic", "aicc", "bic")
-# Without bands of its own it is the unstructured covariance once more; lin needs matrices.
-_LEFT_OUT = ("un", "lin")
 
 
 def compare_structures(
@@ -106,13 +104,14 @@ def _default_structures(data: object, columns: tuple[str, ...]) -> tuple[str, ..
     return tuple(
         word
         for word, kind in sorted(STRUCTURES.items())
-        if kind.keyword == word and kind.needs in needs and word not in _left_out(columns)
+        if kind.keyword == word and kind.needs in needs and _is_compared(kind, columns)
     )
 
 
-def _left_out(columns: tuple[str, ...]) -> tuple[str, ...]:
-    # With one coordinate there is no direction to tell apart.
-    return _LEFT_OUT if len(columns) > 1 else (*_LEFT_OUT, "sp_powa")
+def _is_compared(kind: type[CovarianceStructure], columns: tuple[str, ...]) -> bool:
+    if kind.compared == "several columns":
+        return len(columns) > 1
+    return kind.compared == "always"
 
 
 def _quoted(name: str) -> str:

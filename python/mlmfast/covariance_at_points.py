@@ -19,6 +19,8 @@ from mlmfast.series_design import is_series
 
 #: Positions that every structure along series has room for.
 _FEW = 3
+#: Part of a step by which a point may miss its place.
+_MISPLACED = 1e-4
 
 
 def covariances_at(residual: ResidualRecord, points: Any) -> dict[str, pd.DataFrame]:
@@ -40,17 +42,26 @@ def covariances_at(residual: ResidualRecord, points: Any) -> dict[str, pd.DataFr
             "residual_cov has the covariance of every visit"
         )
     places, labels = _places(points, call.coordinates, residual.text)
-    if not spatial and (places != np.round(places)).any():
-        raise DataError(
-            f"points: residual={residual.text!r} goes by whole steps; give whole numbers, as in "
-            "[0, 1, 2]"
-        )
+    if not spatial:
+        places = _whole_steps(places, residual)
     natural = residual.parameters.reshape(len(residual.arms), -1)
     find = _spatial if spatial else _along_series
     return {
         arm: pd.DataFrame(find(kind, written, own[None], places), index=labels, columns=labels)
         for arm, own in zip(residual.arms, natural, strict=True)
     }
+
+
+def _whole_steps(points: FloatArray, residual: ResidualRecord) -> FloatArray:
+    """Points as steps from the first of them."""
+    along = (points - points[0]) / residual.step
+    if (np.abs(along - np.rint(along)) > _MISPLACED).any():
+        step, unit = residual.step, "" if residual.step == 1 else f" of {residual.step:g}"
+        raise DataError(
+            f"points: residual={residual.text!r} goes by whole steps{unit}; give whole numbers of "
+            f"them, as in [0, {step:g}, {2 * step:g}]"
+        )
+    return np.asarray(np.rint(along))
 
 
 def _spatial(

@@ -13,6 +13,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
+from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.engine import Engine, engine_name, read_options
@@ -493,11 +494,12 @@ def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) ->
             if variance == 0.0
         ]
         left = len(term.names) - len(zero)
-        if left == 0 and term.structure not in {"us", "diag"}:
+        kind = STRUCTURES[term.structure]
+        if left == 0 and not kind.named_by_effects:
             out.append(f"variance of {term.text} is 0")
             continue
         out.extend(f"variance of {name} by {group} is 0" for name in zero)
-        if term.structure != "diag" and left > 1:
+        if not kind.variances_alone and left > 1:
             what = "correlation is +-1" if left == 2 else "covariance matrix is singular"
             if not zero or _is_deficient(term, zero):
                 out.append(f"{what} for {', '.join(term.names)} by {group}")

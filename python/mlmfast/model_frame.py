@@ -20,6 +20,7 @@ from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
 from mlmfast.random_structure import check_not_residual, term_structure
 from mlmfast.relationship import with_relationships
+from mlmfast.residual_formula import takes_matrices
 from mlmfast.residual_scale import parse_scale, scale_design
 from mlmfast.residual_structure import (
     independent_rows,
@@ -93,7 +94,7 @@ def build_model_frame(
         raise DataError(f"na_action is {na_action!r}; use 'drop' or 'raise'")
     parsed = parse_formula(formula)
     within = None if residual is None else parse_residual(residual)
-    if lin is not None and (within is None or "lin" not in within.structure.split(" @ ")):
+    if lin is not None and (within is None or not takes_matrices(within)):
         raise ModelError("lin= gives the known matrices of residual='lin(visit | subject)'")
     scale = None if residual_scale is None else parse_scale(residual_scale)
     frame = Frame.from_native(data)
@@ -124,7 +125,7 @@ def build_model_frame(
         x_names=fixed.names,
         factors=factors,
         random=tuple(
-            _effects(term, position, matrix)
+            _effects(term, position, matrix, frame)
             for term, position, matrix in zip(parsed.random, positions, random, strict=True)
         ),
         weights=check_weights(_rows(weights, frame, used), _label(weights, "weights")),
@@ -316,9 +317,9 @@ def grouping_factor(group: tuple[str, ...], frame: Frame) -> Factor:
     return cross_factors([frame.factor(name) for name in group])
 
 
-def _effects(term: RandomTerm, position: int, matrix: ModelMatrix) -> RandomEffects:
+def _effects(term: RandomTerm, position: int, matrix: ModelMatrix, frame: Frame) -> RandomEffects:
     columns = _columns(matrix)
-    structure = term_structure(term, matrix)
+    structure = term_structure(term, matrix, frame)
     return RandomEffects(position, matrix.names, columns, structure, term.text)
 
 

@@ -177,7 +177,7 @@ def build_model_matrix(
     for k, (name, value) in enumerate(zip(structure.variable_names, values, strict=True)):
         if isinstance(value, CodedFactor):
             coding = _coding(name, value, chosen.get(name), k in needs_contrasts)
-            variable = FactorVariable(value.factor.levels, coding)
+            variable = FactorVariable(value.factor.levels, coding, value.factor.declared)
             coded[name] = variable
             columns.append(FactorColumns(name, value.factor, coding))
         else:

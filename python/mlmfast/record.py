@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
+from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.iterative.monte_carlo import MonteCarloError
 from mlmfast.model_matrix import ModelMatrixSpec
 
@@ -46,6 +47,11 @@ class TermRecord:
     spec: ModelMatrixSpec | None
     parameter_names: tuple[str, ...]
     parameters: FloatArray
+
+    @property
+    def kind(self) -> type[CovarianceStructure]:
+        """Class of the structure."""
+        return STRUCTURES[self.structure]
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,8 @@ class ResidualRecord:
     parameter_names
         Names of the natural parameters, one arm after the other.
     parameters : shape (n_parameters,)
+    step
+        Value of one step, for a structure by lag over numbers; 1 for anything else.
     """
 
     text: str
@@ -109,6 +117,7 @@ class ResidualRecord:
     covariances: FloatArray
     parameter_names: tuple[str, ...]
     parameters: FloatArray
+    step: float = 1.0
 
 
 @dataclass(frozen=True)

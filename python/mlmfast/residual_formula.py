@@ -182,6 +182,24 @@ def structure_formula(structure: str) -> str:
     return formulas[0] if len(formulas) == 1 else " times ".join(f"({f})" for f in formulas)
 
 
+def is_correlated(structure: str) -> bool:
+    """Whether there may be correlations between visits.
+
+    Examples
+    --------
+    >>> is_correlated("diag"), is_correlated("diag @ us")
+    (False, True)
+    """
+    words = structure.split(PRODUCT)
+    return len(words) > 1 or not STRUCTURES[words[0]].independent
+
+
+def takes_matrices(formula: ResidualFormula) -> bool:
+    """Whether a structure, or a factor of a product, is over known matrices."""
+    kinds = (STRUCTURES.get(call.keyword) for call in formula.calls)
+    return any(kind is not None and kind.takes_matrices for kind in kinds)
+
+
 def takes_coordinates(structure: str) -> bool:
     """Whether a structure is over points rather than visits."""
     return STRUCTURES[structure.split(PRODUCT)[0]].needs == "coordinates"

@@ -67,6 +67,7 @@ def series_residual_design(
         None if few else times[:, None],
         replace(series, visits=distinct if few else None),
         arm_codes=None if few or len(arms) == 1 else codes,
+        step=visits.step,
     )
 
 
@@ -75,8 +76,9 @@ def _times(visits: Visits) -> tuple[FloatArray, FloatArray]:
     if visits.points is not None:
         distinct = visits.points[:, 0]
     else:
-        assert visits.sequence is not None and visits.sequence.places is not None, "checked"
-        distinct = visits.sequence.places.astype(np.float64)
+        places = None if visits.sequence is None else visits.sequence.places
+        assert places is not None, "the spacing was checked"
+        distinct = places.astype(np.float64)
     return distinct[visits.codes], distinct
 
 

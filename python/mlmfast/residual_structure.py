@@ -99,6 +99,8 @@ class ResidualDesign:
         Standard deviations that differ from row to row; None where they do not.
     chain
         The steps from visit to visit, where the structure costs O(n) along these.
+    step
+        Value of one step, for a structure by lag over numbers; 1 for anything else.
     """
 
     structure: CovarianceStructure
@@ -114,6 +116,7 @@ class ResidualDesign:
     scale: ScaleDesign | None = None
     arm_codes: CodeArray | None = None
     chain: ChainSteps | None = None
+    step: float = 1.0
 
     @cached_property
     def order(self) -> int:
@@ -145,6 +148,7 @@ class ResidualDesign:
             covariances=np.array(covariances),
             parameter_names=tuple(names),
             parameters=np.concatenate(values),
+            step=self.step,
         )
 
     @cached_property

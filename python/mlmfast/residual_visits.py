@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.errors import DataError, ModelError, SpacingWarning, warn
 from mlmfast.factor import number_label
@@ -18,6 +18,8 @@ from mlmfast.visit_steps import FINEST
 
 #: Values shown in a message.
 _SHOWN = 6
+#: Times from which on they are a series rather than visits.
+_MANY = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,13 @@ class Visits:
     labels: tuple[str, ...]
     points: FloatArray | None = None
     sequence: VisitSequence | None = None
+
+    @property
+    def step(self) -> float:
+        """Value of one step, where visits are numbers; 1 where they are anything else."""
+        sequence = self.sequence
+        by_numbers = sequence is not None and sequence.time is None and sequence.steps is not None
+        return sequence.steps.step if by_numbers else 1.0  # type: ignore[union-attr]
 
     def places(self, kind: type[CovarianceStructure]) -> tuple[int, ...] | None:
         """Steps at which the visits stand, for a structure by lag whose visits leave out some."""
@@ -99,14 +108,20 @@ def check_spacing(call: StructureCall, kind: type[CovarianceStructure], visits: 
             f"distances themselves, as numbers, and {written} counts the values one by one"
         )
     if sequence.by_value:
-        if sequence.gaps is not None:
+        if sequence.gaps is not None and not _is_long_series(sequence.places):
             warn(_uneven_values(call, sequence, written), SpacingWarning)
     elif not call.as_levels and reads_otherwise(sequence.labels, sequence.places):
         warn(uneven_levels(call.keyword, sequence, written), SpacingWarning)
 
 
+def _is_long_series(places: IntArray) -> bool:
+    """Whether there are many times, at most steps: a series with holes, which nobody would rank."""
+    return len(places) > _MANY and 2 * len(places) > int(np.ptp(places))
+
+
 def _uneven_values(call: StructureCall, sequence: VisitSequence, written: str) -> str:
-    assert sequence.places is not None and sequence.steps is not None, "by value, with gaps"
+    assert sequence.places is not None, "there are gaps"
+    assert sequence.steps is not None, "visits count by value"
     step, time = sequence.steps.step, sequence.time
     unit = number_label(step) if time is None else time.span(int(step))
     declared = "a categorical that declares every level" if time is None else "car1 over numbers"

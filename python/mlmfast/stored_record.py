@@ -145,6 +145,7 @@ def _residual(data: Any) -> ResidualRecord | None:
         covariances=array(data["covariances"], (len(arms), len(visits), len(visits))),
         parameter_names=names,
         parameters=array(data["parameters"], (len(names),)),
+        step=_real(data.get("step", 1.0)),
     )
 
 
@@ -176,6 +177,8 @@ def _group(data: Mapping[str, Any]) -> GroupRecord:
 
 def _term(data: Mapping[str, Any], n_groups: int) -> TermRecord:
     names, parameter_names = _texts(data["names"]), _texts(data["parameter_names"])
+    if data["structure"] not in STRUCTURES:
+        raise ValueError(f"{data['structure']!r} is no covariance structure")
     return TermRecord(
         group=_positions([data["group"]], n_groups)[0],
         names=names,

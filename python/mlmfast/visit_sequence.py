@@ -167,11 +167,23 @@ def _of_times(frame: Frame, name: str) -> VisitSequence:
 
 def _of_levels(frame: Frame, name: str) -> VisitSequence:
     factor = frame.factor(name)
-    known = factor.levels if factor.declared is None else factor.declared
+    return level_sequence(name, factor.codes, factor.levels, factor.declared)
+
+
+def level_sequence(
+    name: str, codes: CodeArray, levels: tuple[str, ...], declared: tuple[str, ...] | None
+) -> VisitSequence:
+    """Levels, each at its place among those declared.
+
+    Examples
+    --------
+    >>> level_sequence("f", np.int32([0, 1]), ("a", "c"), ("a", "b", "c")).places.tolist()
+    [0, 2]
+    """
+    known = levels if declared is None else declared
     position = {label: k for k, label in enumerate(known)}
-    values = np.array([position[label] for label in factor.levels], dtype=np.intp)
-    places = values - values[0]
-    return VisitSequence(name, factor.codes, values, places, None, known, None, factor.levels)
+    values = np.array([position[label] for label in levels], dtype=np.intp)
+    return VisitSequence(name, codes, values, values - values.min(), None, known, None, levels)
 
 
 def _joined(found: VisitSequence, steps: EqualSteps) -> VisitSequence:
@@ -244,5 +256,3 @@ def reads_otherwise(labels: tuple[str, ...], places: IntArray) -> bool:
     ahead, behind = read - read[0], read[0] - read
     own = places - places[0]
     return not (np.array_equal(ahead, own) or np.array_equal(behind, own))
-
-

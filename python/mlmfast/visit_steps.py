@@ -1,4 +1,4 @@
-"""Whole steps of equal length at which numbers stand: how visits count that are numbers or times."""
+"""Whole steps of equal length at which numbers or times stand, their greatest common step."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def equal_steps(values: FloatArray | IntArray) -> EqualSteps | None:
         return EqualSteps(np.zeros(len(values), dtype=np.intp), first, 1.0)
     if values.dtype.kind in "iu" or _are_whole(values):
         return _whole_steps(values)
-    return _real_steps(values)
+    return _real_steps(values.astype(np.float64))
 
 
 def _are_whole(values: FloatArray | IntArray) -> bool:

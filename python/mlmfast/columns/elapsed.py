@@ -62,7 +62,7 @@ def elapsed_in_pandas(series: pd.Series) -> Elapsed:
         return elapsed_in_arrow(
             column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
         )
-    if dtype == object:
+    if isinstance(dtype, np.dtype) and dtype.kind == "O":
         return _of_objects(series)
     if dtype.kind == "m":
         index = pd.TimedeltaIndex(series)
@@ -74,9 +74,8 @@ def elapsed_in_pandas(series: pd.Series) -> Elapsed:
 def _of_objects(series: pd.Series) -> Elapsed:
     present = series.dropna()
     first = present.iloc[0] if len(present) else pd.NaT
-    ticks = np.zeros(len(series), dtype=np.int64)
     if isinstance(first, pd.Period):
-        return elapsed_in_pandas(series.astype(first.freqstr and f"period[{first.freqstr}]"))
+        return elapsed_in_pandas(pd.Series(pd.PeriodIndex(series, freq=first.freqstr)))
     if isinstance(first, time):
         values, unit = [_microseconds(value) for value in present], "us"
     elif isinstance(first, date) and not isinstance(first, datetime):
@@ -86,6 +85,7 @@ def _of_objects(series: pd.Series) -> Elapsed:
         found = pd.to_datetime(present, utc=True) if is_date else pd.to_timedelta(present)
         own = elapsed_in_pandas(found)
         values, unit = own.ticks.tolist(), own.unit
+    ticks = np.zeros(len(series), dtype=np.int64)
     ticks[series.notna().to_numpy()] = values
     return Elapsed(ticks, unit)
 

@@ -80,7 +80,8 @@ class CovarianceStructure(ABC):
     contains_residual: ClassVar[bool] = False
     #: Are its matrices sums of known ones (argument ``matrices``)?
     takes_matrices: ClassVar[bool] = False
-    #: Does it say the same as another structure, or next to nothing, over one column of visits?
+    #: Does a comparison of all structures have it: one that is no other without a number, needs no
+    #: matrices, and differs from others over one column of visits?
     compared: ClassVar[Literal["always", "several columns", "never"]] = "always"
     #: Name of the set of matrices, the keyword unless a class says so; and the sets that contain
     #: this one, at the edge of their space at the least. What is not listed is not known to.

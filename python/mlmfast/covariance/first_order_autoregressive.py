@@ -145,4 +145,4 @@ class HeterogeneousFirstOrderAutoregressive(Heterogeneous, FirstOrderAutoregress
         return self.eta_of_steps(gaps.astype(np.float64), mean, total)
 
     def _steps_between(self, before: IntArray, at: IntArray) -> IntArray:
-        return np.abs(self.standing[at] - self.standing[before])
+        return np.asarray(np.abs(self.standing[at] - self.standing[before]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mlmfast.errors import DataError, FormulaError
 from mlmfast.factor import Factor, number_label
 from mlmfast.language.contrasts import Contrast, read_contrast
@@ -46,7 +48,8 @@ def _with_levels(factor: Factor, levels: Constant, node: Call) -> Factor:
     absent = [level for level in factor.levels if level not in labels]
     if absent:
         raise DataError(f"{deparse(node)}: the data also have the level {absent[0]!r}; add it")
-    return _reorder(factor, tuple(label for label in labels if label in factor.levels))
+    ordered = _reorder(factor, tuple(label for label in labels if label in factor.levels))
+    return replace(ordered, declared=labels)
 
 
 def _label(level: Constant) -> str:
