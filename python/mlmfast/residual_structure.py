@@ -22,7 +22,6 @@ from mlmfast.covariance.direct_product import DirectProduct
 from mlmfast.covariance.homogeneous_diagonal import HomogeneousDiagonal
 from mlmfast.covariance.markov import VisitChain
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
-from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.design import GroupingFactor
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.factor import Factor, cross_factors
@@ -417,7 +416,7 @@ def _check_supported(
         needed = ""
         if structure.n_theta > rows.sum():
             needed = f"has {structure.n_theta} parameters"
-        elif isinstance(structure, Unstructured) and n_subjects < structure.size:
+        elif structure.mixes and n_subjects < structure.size:
             needed = f"over {structure.size} visits needs at least as many subjects"
         elif n_subjects == 1 and not _from_one_series(structure):
             needed = "needs several subjects to estimate its parameters from"

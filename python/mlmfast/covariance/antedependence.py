@@ -50,6 +50,7 @@ class Antedependence(ScaledCorrelation, VisitChain):
     minimum_size: ClassVar[int] = 2
     sequential: ClassVar[bool] = True
     ordered: ClassVar[bool] = True
+    differs_by_step: ClassVar[bool] = True
     contained_in: ClassVar[tuple[str, ...]] = ("adh",)
 
     def __post_init__(self) -> None:

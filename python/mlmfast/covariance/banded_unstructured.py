@@ -54,6 +54,7 @@ class BandedUnstructured(ByLag):
     option_names: ClassVar[tuple[str, ...]] = ("order", "q")
 
     natural_entries: ClassVar[bool] = True
+    first_theta: ClassVar[Literal["logarithm", "root"] | None] = "logarithm"
     random_option: ClassVar[str | None] = "order"
     contains_residual: ClassVar[bool] = True
     compared: ClassVar[Literal["always", "several columns", "never"]] = "never"

@@ -68,6 +68,9 @@ class CovarianceStructure(ABC):
     variances_alone: ClassVar[bool] = False
     #: Are the parameters the variances and correlations of the effects, and known as these?
     named_by_effects: ClassVar[bool] = False
+    #: Does the first theta stand for the first standard deviation alone, by its logarithm or as it
+    #: is? None where it does not: a product of structures then has no scale to hold.
+    first_theta: ClassVar[Literal["logarithm", "root"] | None] = None
     #: Is a natural parameter ``Var(k)`` the variance of level k?
     variances_by_level: ClassVar[bool] = True
     #: Does one long series tell every parameter?

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Diagonal(CovarianceStructure):
     scales: ClassVar[bool] = True
     independent: ClassVar[bool] = True
     variances_alone: ClassVar[bool] = True
+    first_theta: ClassVar[Literal["logarithm", "root"] | None] = "root"
     named_by_effects: ClassVar[bool] = True
     from_one_series: ClassVar[bool] = True
     contained_in: ClassVar[tuple[str, ...]] = ("csh", "ar1h", "adh", "un", "fa")

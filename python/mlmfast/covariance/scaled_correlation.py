@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class ScaledCorrelation(CovarianceStructure):
     def nearest(self, correlation: FloatArray) -> FloatArray:
         """Moment estimates of r from correlation matrices, inside the parameter space."""
 
+    first_theta: ClassVar[Literal["logarithm", "root"] | None] = "logarithm"
     #: Does a change of signs of the levels keep the structure, with several standard deviations?
     has_mirror: ClassVar[bool] = False
     #: Do second derivatives of the correlations jump?

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class Unstructured(CovarianceStructure):
     natural_entries: ClassVar[bool] = True
     scales: ClassVar[bool] = True
     exchangeable: ClassVar[bool] = True
+    first_theta: ClassVar[Literal["logarithm", "root"] | None] = "root"
     named_by_effects: ClassVar[bool] = True
 
     @property
