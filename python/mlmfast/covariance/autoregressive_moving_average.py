@@ -34,6 +34,7 @@ class AutoregressiveMovingAverage(ByLag, ScaledCorrelation, QuasiSeparable):
     """
 
     keyword: ClassVar[str] = "arma11"
+    space: ClassVar[str] = "arma11"
     label: ClassVar[str] = "autoregressive moving average"
     formula: ClassVar[str] = "sigma^2 gamma rho^(|i - j| - 1), sigma^2 on the diagonal"
     parameters: ClassVar[str] = "3: variance, rho, gamma"

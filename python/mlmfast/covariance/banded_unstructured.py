@@ -44,6 +44,7 @@ class BandedUnstructured(ByLag):
     order: int | None = None
 
     keyword: ClassVar[str] = "un"
+    space: ClassVar[str] = "un"
     label: ClassVar[str] = "banded unstructured"
     formula: ClassVar[str] = "sigma_ij 1(|i - j| < q)"
     parameters: ClassVar[str] = "q (2 K - q + 1) / 2: the elements within the band"

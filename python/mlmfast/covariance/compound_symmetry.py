@@ -35,6 +35,7 @@ class CompoundSymmetry(ScaledCorrelation):
     """
 
     keyword: ClassVar[str] = "cs"
+    space: ClassVar[str] = "cs"
     label: ClassVar[str] = "compound symmetry"
     formula: ClassVar[str] = "variance 1(i = j) + covariance"
     parameters: ClassVar[str] = "2: variance, covariance"
@@ -117,6 +118,7 @@ class HeterogeneousCompoundSymmetry(Heterogeneous, CompoundSymmetry):
     """
 
     keyword: ClassVar[str] = "csh"
+    space: ClassVar[str] = "csh"
     label: ClassVar[str] = "heterogeneous compound symmetry"
     formula: ClassVar[str] = "sigma_i sigma_j (1(i = j) + rho 1(i != j))"
     parameters: ClassVar[str] = "K + 1: variances, rho"
@@ -125,7 +127,6 @@ class HeterogeneousCompoundSymmetry(Heterogeneous, CompoundSymmetry):
     mmrm: ClassVar[str | None] = "csh"
     nlme: ClassVar[str | None] = "corCompSymm + varIdent"
     glmmtmb: ClassVar[str | None] = "cs"
-    space: ClassVar[str] = "csh"
     contains_residual: ClassVar[bool] = False
     contained_in: ClassVar[tuple[str, ...]] = ("toeph",)
 

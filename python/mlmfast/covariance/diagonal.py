@@ -22,6 +22,7 @@ class Diagonal(CovarianceStructure):
     """
 
     keyword: ClassVar[str] = "diag"
+    space: ClassVar[str] = "diag"
     label: ClassVar[str] = "diagonal (uncorrelated)"
     formula: ClassVar[str] = "sigma_i^2 1(i = j)"
     parameters: ClassVar[str] = "K: variances"

@@ -44,6 +44,7 @@ class FactorAnalytic(CovarianceStructure):
     order: int = 1
 
     keyword: ClassVar[str] = "fa"
+    space: ClassVar[str] = "fa"
     label: ClassVar[str] = "factor analytic"
     formula: ClassVar[str] = "sum_k lambda_ik lambda_jk + psi_i 1(i = j)"
     parameters: ClassVar[str] = "K + k (2 K - k + 1) / 2: specific variances, loadings"

@@ -37,6 +37,7 @@ class FirstOrderAutoregressive(ByLag, ScaledCorrelation, MarkovChain):
     """
 
     keyword: ClassVar[str] = "ar1"
+    space: ClassVar[str] = "ar1"
     label: ClassVar[str] = "first-order autoregressive"
     formula: ClassVar[str] = "sigma^2 rho^|i - j|"
     parameters: ClassVar[str] = "2: variance, rho"
@@ -111,6 +112,7 @@ class HeterogeneousFirstOrderAutoregressive(Heterogeneous, FirstOrderAutoregress
     """
 
     keyword: ClassVar[str] = "ar1h"
+    space: ClassVar[str] = "ar1h"
     label: ClassVar[str] = "heterogeneous first-order autoregressive"
     formula: ClassVar[str] = "sigma_i sigma_j rho^|i - j|"
     parameters: ClassVar[str] = "K + 1: variances, rho"
@@ -119,7 +121,6 @@ class HeterogeneousFirstOrderAutoregressive(Heterogeneous, FirstOrderAutoregress
     mmrm: ClassVar[str | None] = "ar1h"
     nlme: ClassVar[str | None] = "corAR1 + varIdent"
     glmmtmb: ClassVar[str | None] = "hetar1"
-    space: ClassVar[str] = "ar1h"
     from_one_series: ClassVar[bool] = False
     contained_in: ClassVar[tuple[str, ...]] = ("toeph", "adh")
 

@@ -26,6 +26,7 @@ class HomogeneousDiagonal(ScaledCorrelation):
     """
 
     keyword: ClassVar[str] = "homdiag"
+    space: ClassVar[str] = "homdiag"
     label: ClassVar[str] = "independent, one variance"
     formula: ClassVar[str] = "sigma^2 1(i = j)"
     parameters: ClassVar[str] = "1: variance"

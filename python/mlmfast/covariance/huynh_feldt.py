@@ -37,6 +37,7 @@ class HuynhFeldt(CovarianceStructure):
     """
 
     keyword: ClassVar[str] = "hf"
+    space: ClassVar[str] = "hf"
     label: ClassVar[str] = "Huynh-Feldt"
     formula: ClassVar[str] = "(sigma_i^2 + sigma_j^2) / 2 - lambda 1(i != j)"
     parameters: ClassVar[str] = "K + 1: variances, lambda"

@@ -43,6 +43,7 @@ class Linear(CovarianceStructure):
     matrices: FloatArray | Sequence[object] | None = None
 
     keyword: ClassVar[str] = "lin"
+    space: ClassVar[str] = "lin"
     label: ClassVar[str] = "linear (known matrices)"
     formula: ClassVar[str] = "theta_1 A_1[i, j] + ... + theta_q A_q[i, j], A_k known"
     parameters: ClassVar[str] = "q: a coefficient of each known matrix"

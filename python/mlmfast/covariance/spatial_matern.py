@@ -49,6 +49,7 @@ class SpatialMatern(Spatial):
     nu: float | None = None
 
     keyword: ClassVar[str] = "sp_matern"
+    space: ClassVar[str] = "sp_matern"
     label: ClassVar[str] = "spatial Matern"
     formula: ClassVar[str] = "sigma^2 2 / Gamma(nu) (d_ij / (2 range))^nu K_nu(d_ij / range)"
     parameters: ClassVar[str] = "3: variance, range, smoothness nu (2 with nu known)"

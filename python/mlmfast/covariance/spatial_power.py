@@ -28,6 +28,7 @@ class SpatialPower(SpatialExponential):
     """
 
     keyword: ClassVar[str] = "sp_pow"
+    space: ClassVar[str] = "sp_pow"
     aliases: ClassVar[tuple[str, ...]] = ()
     label: ClassVar[str] = "spatial power"
     formula: ClassVar[str] = "sigma^2 rho^d_ij"
@@ -36,7 +37,6 @@ class SpatialPower(SpatialExponential):
     sas: ClassVar[str | None] = "SP(POW)"
     mmrm: ClassVar[str | None] = None
     nlme: ClassVar[str | None] = "corCAR1"
-    space: ClassVar[str] = "sp_pow"
     glmmtmb: ClassVar[str | None] = "ou"
 
     def join_natural(self, variances: Jet, r: Jet) -> Jet:

@@ -33,6 +33,7 @@ class SpatialPowerAnisotropic(Spatial):
     """
 
     keyword: ClassVar[str] = "sp_powa"
+    space: ClassVar[str] = "sp_powa"
     label: ClassVar[str] = "anisotropic spatial power"
     formula: ClassVar[str] = "sigma^2 rho_1^|x_i1 - x_j1| rho_2^|x_i2 - x_j2| ..."
     parameters: ClassVar[str] = "1 + coordinates: variance, rho of each coordinate"

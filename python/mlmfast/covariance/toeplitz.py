@@ -56,6 +56,7 @@ class Toeplitz(ByLag, ScaledCorrelation):
     order: int | None = None
 
     keyword: ClassVar[str] = "toep"
+    space: ClassVar[str] = "toep"
     label: ClassVar[str] = "Toeplitz"
     formula: ClassVar[str] = "sigma_|i - j|, 0 from lag q on"
     parameters: ClassVar[str] = "K (or q): variance, covariance at each lag"
@@ -172,6 +173,7 @@ class HeterogeneousToeplitz(Heterogeneous, Toeplitz):
     """
 
     keyword: ClassVar[str] = "toeph"
+    space: ClassVar[str] = "toeph"
     label: ClassVar[str] = "heterogeneous Toeplitz"
     formula: ClassVar[str] = "sigma_i sigma_j rho_|i - j|, 0 from lag q on"
     parameters: ClassVar[str] = "2 K - 1 (or K + q - 1): variances, correlation at each lag"
@@ -179,7 +181,6 @@ class HeterogeneousToeplitz(Heterogeneous, Toeplitz):
     sas: ClassVar[str | None] = "TOEPH, TOEPH(q)"
     mmrm: ClassVar[str | None] = "toeph"
     glmmtmb: ClassVar[str | None] = "toep"
-    space: ClassVar[str] = "toeph"
     contains_residual: ClassVar[bool] = False
     contained_in: ClassVar[tuple[str, ...]] = ("us",)
 

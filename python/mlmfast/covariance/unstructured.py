@@ -30,6 +30,7 @@ class Unstructured(CovarianceStructure):
     """
 
     keyword: ClassVar[str] = "us"
+    space: ClassVar[str] = "us"
     label: ClassVar[str] = "unstructured"
     formula: ClassVar[str] = "sigma_ij"
     parameters: ClassVar[str] = "K (K + 1) / 2: the elements"
