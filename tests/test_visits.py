@@ -1,5 +1,6 @@
 """How visits count: one rule for every structure that goes by order, whatever holds the column."""
 
+import datetime as dt
 import inspect
 import warnings
 
@@ -392,3 +393,173 @@ def test_structures_are_compared_in_one_reading():
     assert not any(word.startswith("sp_") for word in levels["structure"])
     ar1 = levels.set_index("structure").loc["ar1", "llf"]
     assert ar1 == fitted(uneven, "ar1", "factor(visit)").llf
+
+
+# -- times ----------------------------------------------------------------------------------------
+
+MOMENTS = {
+    "date": lambda k: dt.date(2024, 2, 26) + dt.timedelta(days=7 * k),
+    "datetime": lambda k: dt.datetime(2024, 2, 26, 9, 30) + dt.timedelta(hours=5 * k),
+    "span": lambda k: dt.timedelta(minutes=90 * k),
+    "time": lambda k: dt.time(8 + k, 30),
+}
+
+
+def columns_of(values):
+    """The same moments as every library holds them."""
+    objects = pd.Series(values, dtype=object)
+    held = {
+        "pandas": objects if isinstance(values[0], dt.date | dt.time) else pd.Series(values),
+        "objects": objects,
+        "polars": pl.Series(values),
+        "arrow": pa.array(values),
+        "pandas of arrow": pd.Series(values, dtype=pd.ArrowDtype(pa.array(values).type)),
+    }
+    if isinstance(values[0], dt.datetime):
+        held["pandas"] = pd.Series(pd.to_datetime(values))
+        held["pandas in seconds"] = pd.Series(pd.to_datetime(values)).astype("datetime64[s]")
+        held["with a time zone"] = pd.Series(pd.to_datetime(values)).dt.tz_localize("Asia/Tokyo")
+        held["polars in ms"] = pl.Series(values, dtype=pl.Datetime("ms"))
+    return held
+
+
+def with_visit(frame, column):
+    if isinstance(column, pl.Series):
+        return pl.from_pandas(frame.drop(columns="visit")).with_columns(visit=column)
+    if isinstance(column, pa.Array):
+        return pa.table(frame.drop(columns="visit")).append_column("visit", column)
+    return frame.assign(visit=column.set_axis(frame.index))
+
+
+@pytest.mark.parametrize("kind", MOMENTS)
+@pytest.mark.parametrize("visits", [[0, 1, 2, 3], [0, 1, 2, 5]])
+def test_times_count_like_numbers(kind, visits):
+    frame = rows(visits, rho=-0.4)
+    moments = [MOMENTS[kind](int(k)) for k in frame["visit"]]
+    expected = {s: quietly(frame, s).llf for s in ("ar1", "toep", "ar1h")}
+    for name, column in columns_of(moments).items():
+        for structure, llf in expected.items():
+            assert quietly(with_visit(frame, column), structure).llf == llf, (name, structure)
+    if visits[-1] == 5:
+        with pytest.warns(SpacingWarning, match=r"not equally spaced.*greatest common step, \d"):
+            fitted(with_visit(frame, columns_of(moments)["pandas"]), "ar1")
+
+
+def test_periods_are_of_one_length():
+    frame = rows([0, 1, 2, 4])
+    months = pd.PeriodIndex(["2024-01", "2024-02", "2024-03", "2024-05"], freq="M")
+    expected = quietly(frame, "ar1").llf
+    codes = np.searchsorted([0, 1, 2, 4], frame["visit"])
+    for held in (pd.Series(months[codes]), pd.Series(months[codes]).astype(object)):
+        assert quietly(with_visit(frame, held), "ar1").llf == expected
+    # As dates, months are of 31, 29 and 61 days.
+    days = months.to_timestamp()[codes]
+    by_day = quietly(frame.assign(visit=(days - days[0]).days), "ar1").llf
+    assert quietly(with_visit(frame, pd.Series(days)), "ar1").llf == by_day
+    assert by_day != pytest.approx(expected, abs=1e-6)
+
+
+def test_times_to_the_second_have_no_common_step():
+    frame = rows([0, 1, 2])
+    seconds = np.array([0, 604_801, 1_209_777])[frame["visit"]]
+    stamps = pd.Timestamp("2024-01-01") + pd.to_timedelta(seconds, "s")
+    with pytest.raises(ModelError, match=r"no common step.*factor\(visit\)"):
+        fitted(frame.assign(visit=stamps), "ar1")
+    ranks = fitted(frame.assign(visit=stamps), "ar1", "factor(visit)")
+    assert ranks.llf == fitted(frame, "ar1").llf
+
+
+# -- what is asked of a fit -----------------------------------------------------------------------
+
+
+def test_new_rows_stand_at_the_steps_of_the_fit():
+    frame = rows([0, 1, 3, 4], n=20)
+    whole = mlm.lmm("y ~ 1", frame.assign(t=frame["visit"] * 0.5), residual="sp_pow(t | id)")
+    new = pd.DataFrame({"id": [3, 3, 99], "visit": [2, 6, 1]})
+    expected = whole.predict(new.assign(t=new["visit"] * 0.5), conditional=True).to_numpy()
+    day = pd.Timestamp("2024-03-01")
+    forms = {
+        "halves": lambda v: v * 0.5,
+        "days": lambda v: day + pd.to_timedelta(v, "D"),
+        "declared": lambda v: pd.Categorical(v, range(8)),
+    }
+    for name, form in forms.items():
+        fit = quietly(frame.assign(visit=form(frame["visit"])), "ar1")
+        found = fit.predict(new.assign(visit=form(new["visit"])), conditional=True).to_numpy()
+        assert found == pytest.approx(expected, rel=1e-6), name
+    fit = quietly(frame.assign(visit=frame["visit"] * 0.5), "ar1")
+    with pytest.raises(DataError, match=r"not a whole number of steps \(of 0.5\)"):
+        fit.predict(new.assign(visit=0.75), conditional=True)
+    fit = quietly(frame.assign(visit=day + pd.to_timedelta(frame["visit"], "D")), "ar1")
+    with pytest.raises(DataError, match="of another kind"):
+        fit.predict(new, conditional=True)
+    # Other units of time are the same times.
+    coarse = (day + pd.to_timedelta(new["visit"], "D")).astype("datetime64[s]")
+    found = fit.predict(new.assign(visit=coarse), conditional=True).to_numpy()
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_covariances_at_points_are_in_the_units_of_the_visits(tmp_path):
+    frame = rows([0, 1, 2, 3]).assign(visit=lambda f: 2 * f["visit"])
+    fit = fitted(frame, "ar1")
+    fit.to_json(tmp_path / "fit.json")
+    for held in (fit, mlm.load(tmp_path / "fit.json")):
+        at = held.residual_cov_at([0, 4, 10]).to_numpy()
+        variance, rho = held.residual_parameters
+        assert_allclose(at, variance * rho ** lags_of(np.array([0, 2, 5])), rtol=1e-12)
+        assert_allclose(held.residual_cov_at([0, 2]), held.residual_cov.iloc[:2, :2], rtol=1e-12)
+        with pytest.raises(DataError, match=r"whole steps of 2.*\[0, 2, 4\]"):
+            held.residual_cov_at([0, 3])
+
+
+def test_products_arms_and_scales_count_alike():
+    frame = rows([0, 1, 2, 4], n=30).assign(arm=lambda f: f["id"] % 2)
+    scaled = frame.assign(visit=0.1 * frame["visit"])
+    declared = frame.assign(visit=pd.Categorical(frame["visit"], range(5)))
+    for residual, more in (
+        ("ar1(visit | arm / id)", {}),
+        ("toep(visit | arm / id)", {}),
+        ("ar1(visit | id)", {"residual_scale": "arm"}),
+        ("toeph(visit | id)", {"residual_scale": "arm"}),
+        ("ar1(visit | id)", {"weights": "w"}),
+    ):
+        fits = []
+        for data in (frame, scaled, declared):
+            data = data.assign(w=1.0 + data["arm"])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SpacingWarning)
+                fits.append(mlm.lmm("y ~ 1", data, residual=residual, **more))
+        assert fits[1].llf == fits[0].llf == fits[2].llf
+    two = pd.concat([frame.assign(part=p, y=frame["y"] * s) for p, s in (("a", 1.0), ("b", 2.0))])
+    two["y"] += np.random.default_rng(4).normal(size=len(two))
+    spread = two.assign(visit=two["visit"] * 7)
+    for product in ("us(part) @ ar1(visit | id)", "ar1(visit) @ us(part | id)"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SpacingWarning)
+            fit, same = (mlm.lmm("y ~ part", d, residual=product) for d in (two, spread))
+        assert fit.llf == same.llf
+        rho = fit.residual_parameters["AR(1)"]
+        cov = fit.residual_corr
+        by = ("a:{}", "a:{}") if product.startswith("us") else ("{}:a", "{}:a")
+        far = cov.loc[by[0].format(4), by[1].format(0)]
+        assert far == pytest.approx(rho**4)
+
+
+@pytest.mark.parametrize("structure", BY_LAG)
+def test_the_order_of_rows_and_subjects_says_nothing(structure):
+    frame = rows(GAPS, n=15)
+    mixed = frame.sample(frac=1.0, random_state=3).assign(id=lambda f: 100 - f["id"])
+    fit, other = quietly(frame, structure), quietly(mixed, structure)
+    assert other.llf == pytest.approx(fit.llf, rel=1e-12)
+    assert_allclose(other.residual_cov, fit.residual_cov, rtol=1e-6)
+
+
+def test_many_visits_with_gaps_go_from_visit_to_visit():
+    places = np.delete(np.arange(20), [3, 4, 11])
+    frame = rows(places, n=30)
+    fit = quietly(frame, "ar1h")
+    assert "chain" in fit.certificate.engine
+    corr = fit.residual_corr.to_numpy()
+    assert_allclose(corr, fit.residual_parameters["ARH(1)"] ** lags_of(places), rtol=1e-8)
+    declared = frame.assign(visit=pd.Categorical(frame["visit"], range(20)))
+    assert fitted(declared, "ar1h").llf == fit.llf
