@@ -415,6 +415,10 @@ def columns_of(values):
         "arrow": pa.array(values),
         "pandas of arrow": pd.Series(values, dtype=pd.ArrowDtype(pa.array(values).type)),
     }
+    if isinstance(values[0], dt.timedelta):
+        del held["polars"], held["arrow"], held["pandas of arrow"]
+    if isinstance(values[0], dt.time):
+        del held["pandas of arrow"]
     if isinstance(values[0], dt.datetime):
         held["pandas"] = pd.Series(pd.to_datetime(values))
         held["pandas in seconds"] = pd.Series(pd.to_datetime(values)).astype("datetime64[s]")

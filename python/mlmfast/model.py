@@ -42,7 +42,10 @@ class LMM:
     residual
         Covariance of the residuals within subjects, such as ``"us(visit | subject)"`` or, with
         parameters of its own for each arm, ``"ar1(visit | arm / subject)"``; see `structures`.
-        Independent residuals of one variance by default.
+        Independent residuals of one variance by default. Structures that go by the order of the
+        visits count numbers, dates and times in units of their greatest common step, and levels
+        one by one, those that a categorical declares and no row has too; ``factor(visit)`` counts
+        any column level by level.
     residual_scale
         What residual standard deviations are multiplied by, on top of ``residual``: a factor
         (``"sex"``, nlme's varIdent: ratios to its first level), ``"power(x)"`` (varPower,
