@@ -307,6 +307,28 @@ def test_random_effects_at_declared_levels_are_those_of_the_likelihood(structure
         assert_allclose(C, C[1, 0] ** lags, rtol=1e-7)
 
 
+def test_random_effects_say_how_their_levels_count():
+    frame = pd.concat([rows(GAPS), rows(GAPS)])
+    frame["y"] += np.random.default_rng(6).normal(size=len(frame))
+    frame["text"] = "d" + frame["visit"].replace({8: 10}).astype(str)
+    frame["date"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(frame["visit"], "D")
+    with pytest.warns(SpacingWarning, match=r"'factor\(visit\)' \(0, 1, 3.*factor\(t, levels"):
+        by_level = mlm.lmm("y ~ 1 + ar1(0 + factor(visit) | id)", frame)
+    with pytest.warns(SpacingWarning, match="factor\\(date\\)"):
+        dated = mlm.lmm("y ~ 1 + ar1(0 + factor(date) | id)", frame)
+    assert dated.llf == by_level.llf
+    with pytest.warns(SpacingWarning, match="order of the alphabet"):
+        mlm.lmm("y ~ 1 + ar1(0 + text | id)", frame)
+    levels = "y ~ 1 + ar1(0 + factor(visit, levels = c(0, 1, 2, 3, 4, 5, 6, 7, 8)) | id)"
+    declared = frame.assign(visit=pd.Categorical(frame["visit"], range(9)))
+    by_value = mlm.lmm("y ~ 1 + ar1(0 + visit | id)", declared)
+    assert mlm.lmm(levels, frame).llf == by_value.llf != by_level.llf
+    # Nothing is said where nothing could be meant otherwise.
+    even = frame[frame["visit"].isin([1, 3, 5])]
+    mlm.lmm("y ~ 1 + ar1(0 + factor(visit) | id)", even)
+    mlm.lmm("y ~ 1 + cs(0 + factor(visit) | id)", frame)
+
+
 def test_readings_of_integers_agree_or_warn():
     frame = rows(GAPS)
     # What comes back from a file that knows no categories.
@@ -501,6 +523,32 @@ def test_new_rows_stand_at_the_steps_of_the_fit():
     coarse = (day + pd.to_timedelta(new["visit"], "D")).astype("datetime64[s]")
     found = fit.predict(new.assign(visit=coarse), conditional=True).to_numpy()
     assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1, 0.5])
+def test_visits_between_those_of_the_fit_are_told_by_their_lags(unit):
+    frame = rows([0, 1, 3, 4], n=30).assign(visit=lambda f: unit * f["visit"])
+    fit = quietly(frame, "toep")
+    covariance, variance = fit.residual_cov.to_numpy(), fit.residual_parameters["Variance"]
+    of_lag = {0: variance, **{k: fit.residual_parameters[f"TOEP({k + 1})"] for k in (1, 2, 3, 4)}}
+    own = frame.loc[frame["id"] == 7, "y"].to_numpy() - fit.params["(Intercept)"]
+    across = np.array([of_lag[lag] for lag in (2, 1, 1, 2)])
+    new = pd.DataFrame({"id": [7, 7], "visit": [2 * unit, 3 * unit]})
+    found = fit.predict(new, conditional=True)
+    expected = fit.params["(Intercept)"] + across @ np.linalg.solve(covariance, own)
+    assert found[0] == pytest.approx(expected, rel=1e-10)
+    assert found[1] == frame.loc[(frame["id"] == 7) & (frame["visit"] == 3 * unit), "y"].item()
+    limits = fit.predict(new, conditional=True, interval="prediction")
+    assert limits.iloc[0, 1] < expected < limits.iloc[0, 2]
+    # A declared level that no row of the fit has is at a step, too.
+    declared = frame.assign(visit=pd.Categorical((frame["visit"] / unit).astype(int), range(6)))
+    steps = new.assign(visit=pd.Categorical((new["visit"] / unit).astype(int), range(6)))
+    again = fitted(declared, "toep").predict(steps, conditional=True)
+    assert_allclose(again, found, rtol=1e-9)
+    with pytest.raises(DataError, match="was not seen by the fit"):
+        fit.predict(new.assign(visit=[5 * unit, 3 * unit]), conditional=True)
+    with pytest.raises(DataError, match="was not seen by the fit"):
+        quietly(frame, "toeph").predict(new, conditional=True)
 
 
 def test_covariances_at_points_are_in_the_units_of_the_visits(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.covariance.by_lag import ByLag
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.errors import DataError
 from mlmfast.factor import cross_factors
@@ -15,6 +16,7 @@ from mlmfast.residual_formula import StructureCall, structure_kind
 from mlmfast.residual_structure import ResidualDesign
 from mlmfast.residual_visits import numbers_of, visits_of_rows
 from mlmfast.visit_sequence import not_seen, visit_sequence
+from mlmfast.visits_between import covers_other_visits, visits_with_new
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class PlacedRows:
         Coordinates, of a spatial structure.
     times : shape (n_new,) or None
         Times, of a series.
+    between
+        Places of visits that the fit did not see; positions then count these too.
     """
 
     units: CodeArray
@@ -43,6 +47,7 @@ class PlacedRows:
     points: FloatArray | None = None
     old_points: FloatArray | None = None
     times: FloatArray | None = None
+    between: tuple[int, ...] = ()
 
 
 def distinguishes_rows(residual: ResidualDesign) -> bool:
@@ -82,10 +87,19 @@ def place_rows(residual: ResidualDesign, old: Frame | None, new: Frame) -> Place
         points, old_points = numbers_of(call, new), numbers_of(call, old)
         keys = np.concatenate([old_points, points])
         return PlacedRows(units, nothing, arms, keys, old_arms, points, old_points)
-    visits = _visits(residual, old, new)
-    positions = (arms * np.int32(len(residual.visits)) + visits).astype(np.int32)
-    keys = np.concatenate([residual.positions, positions])[:, None].astype(np.float64)
-    return PlacedRows(units, positions, arms, keys, old_arms)
+    visits, between = _visits(residual, old, new)
+    n_visits = np.int32(len(residual.visits) + len(between))
+    positions = (arms * n_visits + visits).astype(np.int32)
+    keys = np.concatenate([old_positions(residual, between), positions])[:, None]
+    return PlacedRows(units, positions, arms, keys.astype(np.float64), old_arms, between=between)
+
+
+def old_positions(residual: ResidualDesign, between: tuple[int, ...]) -> CodeArray:
+    """Positions of the rows of the fit, among those of visits that it did not see too."""
+    if not between:
+        return residual.positions
+    arm, visit = np.divmod(residual.positions, np.int32(len(residual.visits)))
+    return np.asarray(arm * np.int32(len(residual.visits) + len(between)) + visit)
 
 
 def known_codes(frame: Frame, name: str, labels: tuple[str, ...], text: str) -> CodeArray:
@@ -143,9 +157,13 @@ def _times(residual: ResidualDesign, old: Frame, new: Frame) -> FloatArray:
     return visit_sequence(old, call.coordinates[0], call.as_levels).times_of(new, text)
 
 
-def _visits(residual: ResidualDesign, old: Frame, new: Frame) -> CodeArray:
-    """Visit of each row, over the factors of a direct product."""
+def _visits(residual: ResidualDesign, old: Frame, new: Frame) -> tuple[CodeArray, tuple[int, ...]]:
+    """Visit of each row, over the factors of a direct product, and visits that come on top."""
     assert residual.formula is not None
+    if isinstance(residual.structure, ByLag) and covers_other_visits(residual.structure):
+        call = residual.formula.calls[0]
+        sequence = visit_sequence(old, call.coordinates[0], call.as_levels)
+        return visits_with_new(residual.structure, sequence, new, residual.formula.text)
     text, out = residual.formula.text, np.zeros(new.n_rows, dtype=np.int32)
     for call in residual.formula.calls:
         visits = visits_of_rows(call, structure_kind(call, text), old)
@@ -154,7 +172,7 @@ def _visits(residual: ResidualDesign, old: Frame, new: Frame) -> CodeArray:
         else:
             codes = known_codes(new, call.coordinates[0], visits.labels, text)
         out = out * np.int32(len(visits.labels)) + codes
-    return out
+    return out, ()
 
 
 def _known_points(

@@ -14,8 +14,14 @@ from mlmfast.formula import RandomTerm
 from mlmfast.frame import Frame
 from mlmfast.model_matrix import ModelMatrix
 from mlmfast.model_variables import FactorVariable
-from mlmfast.residual_visits import uneven_levels
-from mlmfast.visit_sequence import level_sequence, numbers_read, reads_otherwise, visit_sequence
+from mlmfast.residual_visits import is_alphabetical, uneven_levels
+from mlmfast.visit_sequence import (
+    VisitSequence,
+    level_sequence,
+    numbers_read,
+    reads_otherwise,
+    visit_sequence,
+)
 
 #: Smoothness of `sp_matern` where none is given.
 _SMOOTHNESS = 1.5
@@ -52,8 +58,13 @@ def term_structure(term: RandomTerm, matrix: ModelMatrix, frame: Frame) -> Covar
         levels = _levels(term, matrix)
         if kind.needs == "coordinates":
             options["coordinates"] = _numbers(term, levels)[:, None]
-    if kind.counts_steps(term.number) and _are_levels(matrix):
-        options["places"] = _places(term, matrix, frame)
+    if kind.ordered and _are_levels(matrix):
+        sequence = _sequence(matrix)
+        said = is_alphabetical(f"{term.text}: {term.structure}", sequence)
+        if kind.counts_steps(term.number):
+            if not said:
+                _check_spacing(term, sequence, matrix, frame)
+            options["places"] = _places(term, sequence)
     return kind(size, **options)
 
 
@@ -150,29 +161,37 @@ def _numbers(term: RandomTerm, levels: tuple[str, ...]) -> FloatArray:
     return points
 
 
-def _places(term: RandomTerm, matrix: ModelMatrix, frame: Frame) -> tuple[int, ...] | None:
-    """Steps at which the levels stand, where these leave out some.
-
-    A factor counts by its levels, whatever it was made from; it is said where that could be meant
-    in another way.
-    """
-    variable = next(v for v in matrix.spec.coded.values() if isinstance(v, FactorVariable))
+def _sequence(matrix: ModelMatrix) -> VisitSequence:
+    """The levels whose indicators the columns are, in their order."""
     name = next(iter(matrix.spec.levels))
+    variable = matrix.spec.coded[name]
+    assert isinstance(variable, FactorVariable), "it has levels"
     nothing = np.empty(0, dtype=np.int32)
-    sequence = level_sequence(name, nothing, variable.levels, variable.declared)
+    return level_sequence(name, nothing, variable.levels, variable.declared)
+
+
+def _check_spacing(
+    term: RandomTerm, sequence: VisitSequence, matrix: ModelMatrix, frame: Frame
+) -> None:
+    """Say that a factor counts by its levels, where what it was made from says otherwise."""
     assert sequence.places is not None, "levels have places"
-    if reads_otherwise(sequence.labels, sequence.places) or _is_uneven(name, matrix, frame):
+    if reads_otherwise(sequence.labels, sequence.places) or _is_uneven(matrix, frame):
         written = f"{term.structure}(0 + factor(t, levels=[...]) | {':'.join(term.group)})"
         warn(uneven_levels(f"{term.text}: {term.structure}", sequence, written), SpacingWarning)
-    if sequence.gaps is not None and sequence.gaps[-1] - sequence.gaps[0] >= _LARGEST:
+
+
+def _places(term: RandomTerm, sequence: VisitSequence) -> tuple[int, ...] | None:
+    """Steps at which the levels stand, where these leave out some."""
+    places = sequence.gaps
+    if places is not None and int(np.ptp(places)) >= _LARGEST:
         raise ModelError(
-            f"{term.text}: the levels of {name} stand {int(np.ptp(sequence.gaps))} steps apart; "
+            f"{term.text}: the levels of {sequence.name} stand {int(np.ptp(places))} steps apart; "
             f"at most {_LARGEST} are available for the covariance structure {term.structure!r}"
         )
-    return sequence.gaps
+    return places
 
 
-def _is_uneven(name: str, matrix: ModelMatrix, frame: Frame) -> bool:
+def _is_uneven(matrix: ModelMatrix, frame: Frame) -> bool:
     """Whether a factor was made from dates that are not equally spaced."""
     variables = matrix.spec.variables
     if len(variables) != 1 or not frame.has(variables[0]) or not frame.is_date(variables[0]):

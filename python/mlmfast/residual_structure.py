@@ -100,6 +100,8 @@ class ResidualDesign:
         The steps from visit to visit, where the structure costs O(n) along these.
     step
         Value of one step, for a structure by lag over numbers; 1 for anything else.
+    between
+        Places of visits that the fit did not see, after those that it saw.
     """
 
     structure: CovarianceStructure
@@ -116,13 +118,14 @@ class ResidualDesign:
     arm_codes: CodeArray | None = None
     chain: ChainSteps | None = None
     step: float = 1.0
+    between: tuple[int, ...] = ()
 
     @cached_property
     def order(self) -> int:
         """Order of the covariance over all arms."""
         if self.points is not None:
             return int(self.positions.max()) + 1
-        return len(self.visits) * len(self.arms)
+        return (len(self.visits) + len(self.between)) * len(self.arms)
 
     @property
     def text(self) -> str:

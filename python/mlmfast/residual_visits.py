@@ -97,7 +97,9 @@ def check_spacing(call: StructureCall, kind: type[CovarianceStructure], visits: 
     sequence = visits.sequence
     if sequence is None:
         return
-    if _is_alphabetical(call, kind, sequence) or not kind.counts_steps(call.number):
+    if kind.ordered and is_alphabetical(call.keyword, sequence):
+        return
+    if not kind.counts_steps(call.number):
         return
     written = f"{call.keyword}(factor({sequence.name}) | ...)"
     if sequence.places is None:
@@ -152,13 +154,11 @@ def _listed(values: object) -> str:
     return ", ".join(shown[:_SHOWN]) + (", ..." if len(shown) > _SHOWN else "")
 
 
-def _is_alphabetical(
-    call: StructureCall, kind: type[CovarianceStructure], sequence: VisitSequence
-) -> bool:
-    """Say that d10 stands before d2, where levels are in the order of the alphabet."""
-    if not kind.ordered or sequence.by_value:
-        return False
+def is_alphabetical(word: str, sequence: VisitSequence) -> bool:
+    """Whether, and say that, levels of a structure stand in the order of the alphabet, d10, d2."""
     levels = sequence.labels
+    if sequence.by_value:
+        return False
 
     def by_numbers(label: str) -> list[tuple[int, int, str]]:
         parts = re.split(r"([0-9]+)", label)
@@ -169,7 +169,7 @@ def _is_alphabetical(
         return False
     shown = ", ".join(levels[:4])
     warn(
-        f"{call.keyword} goes by the order of the visits, and those of {sequence.name!r} "
+        f"{word} goes by the order of the visits, and those of {sequence.name!r} "
         f"stand in the order of the alphabet ({shown}, ...), not of their numbers "
         f"({', '.join(meant[:4])}, ...); use numbers, or a categorical in order",
         SpacingWarning,
