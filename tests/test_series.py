@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast import residual_structure, series_residuals
+from mlmfast import residual_read, series_residuals
 from mlmfast.errors import DataError, ModelError
 from mlmfast.series_covariance import correlations_at
 from mlmfast.series_design import series_of
@@ -78,7 +78,7 @@ def test_series_are_the_template_over_visits(residual, random, method, frame, mo
     arguments = {"residual": residual, "method": method, "weights": "w"}
     fit = lmm(f"y ~ x + day{random}", part, **arguments)
     assert fit._needs_source("a test").design.residual.series is not None
-    monkeypatch.setattr(residual_structure, "is_series", lambda *_: False)
+    monkeypatch.setattr(residual_read, "is_series", lambda *_: False)
     template = lmm(f"y ~ x + day{random}", part, **arguments)
     assert template._needs_source("a test").design.residual.series is None
     assert fit.llf == pytest.approx(template.llf, rel=1e-10)

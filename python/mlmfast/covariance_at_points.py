@@ -13,7 +13,7 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.errors import DataError, ModelError
 from mlmfast.record import ResidualRecord
 from mlmfast.residual_formula import ResidualFormula, parse_residual, structure_kind
-from mlmfast.residual_structure import instance
+from mlmfast.residual_instance import instance
 from mlmfast.series_covariance import correlations_at
 from mlmfast.series_design import is_series
 

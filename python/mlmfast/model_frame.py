@@ -20,14 +20,10 @@ from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
 from mlmfast.random_structure import check_not_residual, term_structure
 from mlmfast.relationship import with_relationships
-from mlmfast.residual_formula import takes_matrices
+from mlmfast.residual_formula import parse_residual, takes_matrices
+from mlmfast.residual_read import residual_design
 from mlmfast.residual_scale import parse_scale, scale_design
-from mlmfast.residual_structure import (
-    independent_rows,
-    parse_residual,
-    residual_design,
-    with_scale,
-)
+from mlmfast.residual_structure import independent_rows, with_scale
 
 ColumnOrArray = Any  # a column name, or anything NumPy makes an array of
 

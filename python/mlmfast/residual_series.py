@@ -12,14 +12,10 @@ from mlmfast.design import GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.factor import Factor
 from mlmfast.frame import Frame
-from mlmfast.residual_structure import (
-    LARGEST_ORDER,
-    ResidualDesign,
-    ResidualFormula,
-    check_arms,
-    instance,
-    met_twice,
-)
+from mlmfast.residual_checks import check_arms, met_twice
+from mlmfast.residual_formula import ResidualFormula
+from mlmfast.residual_instance import instance
+from mlmfast.residual_structure import LARGEST_ORDER, ResidualDesign
 from mlmfast.residual_visits import Visits, check_spacing, visits_of_rows
 from mlmfast.series_design import series_of
 
