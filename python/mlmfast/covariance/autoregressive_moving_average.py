@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +14,11 @@ from mlmfast.covariance.by_lag import ByLag
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
+
+#: Lags among which two are looked for.
+_FIRST = 20
+#: Correlations by which others are divided, at least.
+_WITHIN_REACH = 0.1
 
 
 @dataclass(frozen=True)
@@ -69,19 +76,28 @@ class AutoregressiveMovingAverage(ByLag, ScaledCorrelation, QuasiSeparable):
 
     def nearest(self, correlation: FloatArray) -> FloatArray:
         edge = 1.0 - MARGIN
-        steps, _ = self.steps
-        first, second = self.step_means(correlation, steps[1:3]).T
-        known = np.abs(first) > 1e-8
-        ratio = np.where(known, second / np.where(known, first, 1.0), 0.0)
-        apart, before = int(steps[2] - steps[1]), int(steps[1] - 1)
-        if apart > 1:
-            # An even root of a negative number is none.
-            size = np.abs(ratio) ** (1.0 / apart)
-            ratio = np.copysign(size, ratio) if apart % 2 else np.where(ratio > 0, size, 0.0)
-        rho = np.clip(ratio, -edge, edge)
-        if before:
-            first = first / np.where(np.abs(rho) > 0.1, rho, 1.0) ** before
+        shorter, longer = self._pair_of_lags
+        at = self.step_means(correlation, np.array([shorter, longer]))
+        near, far = at.T
+        known = np.abs(near) > 1e-8
+        ratio = np.where(known, far / np.where(known, near, 1.0), 0.0)
+        rho = np.clip(_root(ratio, longer - shorter), -edge, edge)
+        lag = int(self.steps[0][1])
+        first = near if lag == shorter else self.step_means(correlation, np.array([lag]))[:, 0]
+        if lag > 1:
+            first = first / np.where(np.abs(rho) > _WITHIN_REACH, rho, 1.0) ** (lag - 1)
         return np.stack([rho, 0.5 * (rho + np.clip(2.0 * first - rho, -edge, edge))], axis=1)
+
+    @cached_property
+    def _pair_of_lags(self) -> tuple[int, int]:
+        """Two lags next to each other, an odd number of steps apart where there are such.
+
+        The ratio of their correlations is a power of rho, which has its sign if it is odd.
+        """
+        lags = self.steps[0][1:_FIRST].tolist()
+        pairs = [(b - a, a, b) for a, b in itertools.combinations(lags, 2)]
+        _, shorter, longer = min(pairs, key=lambda pair: (pair[0] % 2 == 0, pair))
+        return shorter, longer
 
     def generators(self, eta: Jet, gaps: FloatArray) -> tuple[Jet, Jet]:
         r = self.correlation_parameters(eta)
@@ -92,3 +108,11 @@ class AutoregressiveMovingAverage(ByLag, ScaledCorrelation, QuasiSeparable):
         gamma = float(np.clip(first, -0.9, 0.9))
         rho = float(np.clip(second / gamma if abs(gamma) > 1e-3 else 0.0, -0.9, 0.9))
         return np.arctanh([rho, np.clip(2.0 * gamma - rho, -0.9, 0.9)])
+
+
+def _root(power: FloatArray, n: int) -> FloatArray:
+    """The n-th root, 0 where there is none."""
+    if n == 1:
+        return power
+    size = np.abs(power) ** (1.0 / n)
+    return np.asarray(np.copysign(size, power) if n % 2 else np.where(power > 0, size, 0.0))
