@@ -49,8 +49,9 @@ def elapsed_in_pandas(series: pd.Series) -> Elapsed:
 
     Examples
     --------
-    >>> elapsed_in_pandas(pd.Series(pd.to_datetime(["2024-03-01", "2024-03-08"]))).span(7)
-    '0 days 00:00:00.000000007'
+    >>> days = pd.Series(pd.to_datetime(["2024-03-01", "2024-03-08"]))
+    >>> elapsed_in_pandas(days.astype("datetime64[s]")).ticks.tolist()
+    [1709251200, 1709856000]
     """
     dtype: Any = series.dtype
     if isinstance(dtype, pd.PeriodDtype):
