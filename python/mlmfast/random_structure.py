@@ -64,7 +64,7 @@ def term_structure(term: RandomTerm, matrix: ModelMatrix, frame: Frame) -> Covar
         if kind.counts_steps(term.number):
             if not said:
                 _check_spacing(term, sequence, matrix, frame)
-            options["places"] = _places(term, sequence)
+            options["places"] = sequence.gaps
     return kind(size, **options)
 
 
@@ -178,17 +178,6 @@ def _check_spacing(
     if reads_otherwise(sequence.labels, sequence.places) or _is_uneven(matrix, frame):
         written = f"{term.structure}(0 + factor(t, levels=[...]) | {':'.join(term.group)})"
         warn(uneven_levels(f"{term.text}: {term.structure}", sequence, written), SpacingWarning)
-
-
-def _places(term: RandomTerm, sequence: VisitSequence) -> tuple[int, ...] | None:
-    """Steps at which the levels stand, where these leave out some."""
-    places = sequence.gaps
-    if places is not None and int(np.ptp(places)) >= _LARGEST:
-        raise ModelError(
-            f"{term.text}: the levels of {sequence.name} stand {int(np.ptp(places))} steps apart; "
-            f"at most {_LARGEST} are available for the covariance structure {term.structure!r}"
-        )
-    return places
 
 
 def _is_uneven(matrix: ModelMatrix, frame: Frame) -> bool:

@@ -80,7 +80,7 @@ def _times(visits: Visits) -> tuple[FloatArray, FloatArray]:
 
 def _check_repeated(formula: ResidualFormula, subjects: Factor, visits: Visits) -> None:
     """Refuse subjects that have several rows at one time."""
-    n = int(visits.codes.max()) + 1
+    n = visits.n_visits
     cell = np.sort(subjects.codes.astype(np.int64) * n + visits.codes)
     repeated = np.flatnonzero(cell[1:] == cell[:-1])
     if repeated.size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -30,8 +31,6 @@ class Visits:
     ----------
     codes : shape (n,), int32
         Visit or point of each row.
-    labels
-        Names of the visits, ``x, y`` of points.
     points : shape (n_points, d) or None
         Coordinates, for structures over points.
     sequence
@@ -39,9 +38,23 @@ class Visits:
     """
 
     codes: CodeArray
-    labels: tuple[str, ...]
     points: FloatArray | None = None
     sequence: VisitSequence | None = None
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the visits, ``x, y`` of points; made when they are asked for."""
+        if self.sequence is not None:
+            return self.sequence.labels
+        assert self.points is not None, "there are visits or points"
+        return tuple(", ".join(f"{value:g}" for value in point) for point in self.points)
+
+    @property
+    def n_visits(self) -> int:
+        """Number of visits or points."""
+        found = self.points if self.sequence is None else self.sequence.values
+        assert found is not None, "there are visits or points"
+        return len(found)
 
     @property
     def step(self) -> float:
@@ -60,13 +73,12 @@ def visits_of_rows(call: StructureCall, kind: type[CovarianceStructure], frame: 
     if kind.needs == "coordinates":
         return _points_of_rows(call, frame)
     sequence = visit_sequence(frame, call.coordinates[0], call.as_levels)
-    return Visits(sequence.codes, sequence.labels, sequence=sequence)
+    return Visits(sequence.codes, sequence=sequence)
 
 
 def _points_of_rows(call: StructureCall, frame: Frame) -> Visits:
     points, codes = np.unique(numbers_of(call, frame), axis=0, return_inverse=True)
-    labels = tuple(", ".join(f"{value:g}" for value in point) for point in points)
-    return Visits(codes.ravel().astype(np.int32), labels, points)
+    return Visits(codes.ravel().astype(np.int32), points)
 
 
 def numbers_of(call: StructureCall, frame: Frame) -> FloatArray:
@@ -105,7 +117,7 @@ def check_spacing(call: StructureCall, kind: type[CovarianceStructure], visits: 
     if sequence.places is None:
         raise ModelError(
             f"{call.keyword} takes steps of equal length, and the values of {sequence.name!r} "
-            f"({_listed(sequence.labels)}) have no common step that is not over {FINEST:,} times "
+            f"({_shown(sequence)}) have no common step that is not over {FINEST:,} times "
             "as fine as the distances between neighbours; car1 (sp_exp) or sp_pow take the "
             f"distances themselves, as numbers, and {written} counts the values one by one"
         )
@@ -129,7 +141,7 @@ def _uneven_values(call: StructureCall, sequence: VisitSequence, written: str) -
     declared = "a categorical that declares every level" if time is None else "car1 over numbers"
     return (
         f"{call.keyword} takes steps of equal length, and the values of {sequence.name!r} "
-        f"({_listed(sequence.labels)}) are not equally spaced: they count in units of their "
+        f"({_shown(sequence)}) are not equally spaced: they count in units of their "
         f"greatest common step, {unit}, as steps {_listed(sequence.places.tolist())} (as written; "
         f"{declared} says the same without this warning). For steps "
         f"{_listed(range(len(sequence.places)))}, one from each to the next, write {written}; car1 "
@@ -149,6 +161,13 @@ def uneven_levels(word: str, sequence: VisitSequence, written: str) -> str:
     )
 
 
+def _shown(sequence: VisitSequence) -> str:
+    """The first values: numbers in a few digits."""
+    if sequence.time is not None:
+        return _listed(sequence.labels)
+    return _listed([f"{value:.6g}" for value in sequence.values[: _SHOWN + 1].tolist()])
+
+
 def _listed(values: object) -> str:
     shown = [str(value) for value in values]  # type: ignore[attr-defined]
     return ", ".join(shown[:_SHOWN]) + (", ..." if len(shown) > _SHOWN else "")
@@ -156,9 +175,9 @@ def _listed(values: object) -> str:
 
 def is_alphabetical(word: str, sequence: VisitSequence) -> bool:
     """Whether, and say that, levels of a structure stand in the order of the alphabet, d10, d2."""
-    levels = sequence.labels
     if sequence.by_value:
         return False
+    levels = sequence.labels
 
     def by_numbers(label: str) -> list[tuple[int, int, str]]:
         parts = re.split(r"([0-9]+)", label)

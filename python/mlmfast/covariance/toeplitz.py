@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.covariance.by_lag import ByLag, banded_entries
 from mlmfast.covariance.heterogeneous import Heterogeneous
 from mlmfast.covariance.jet import Jet, concatenate
@@ -17,7 +18,10 @@ from mlmfast.covariance.scaled_correlation import (
     shrink_factor,
     symmetric,
 )
+from mlmfast.errors import ModelError
 
+#: Steps that a sequence of random effects may have.
+_MOST_STEPS = 200
 #: By how much correlations are taken smaller, until all steps of a sequence can have them.
 _SMALLER = 0.9
 
@@ -103,6 +107,15 @@ class Toeplitz(ByLag, ScaledCorrelation):
 
     def correlation_parameters(self, eta: Jet) -> Jet:
         return eta.tanh() if self.has_gaps else _autocorrelations(eta.tanh())
+
+    def closed(self) -> CovarianceStructure:
+        if self.has_gaps and int(self.lags_met[-1]) > _MOST_STEPS:
+            raise ModelError(
+                f"{self.keyword!r} of random effects takes levels at most {_MOST_STEPS} steps "
+                f"apart where they leave out steps, found {int(self.lags_met[-1])}; take ar1, or "
+                "sp_exp over the levels as numbers"
+            )
+        return super().closed()
 
     def bounded(self, u: Jet) -> Jet:
         if not self.has_gaps:
