@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import linalg
@@ -11,7 +12,14 @@ from scipy import linalg
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.errors import ModelError
 from mlmfast.estimable.distinct_rows import distinct_rows
-from mlmfast.estimable.terms import SINGLE, Cells, TermColumns, TermParts, term_columns
+from mlmfast.estimable.terms import (
+    SINGLE,
+    Cells,
+    TermColumns,
+    TermParts,
+    of_mean_square_one,
+    term_columns,
+)
 from mlmfast.frame import Frame
 from mlmfast.model_matrix import ModelMatrixSpec
 
@@ -42,8 +50,8 @@ class EstimableFunctions:
         All columns of X by those kept: X = X_kept alias.
     kept
         Positions of the columns kept.
-    kept_of_term
-        For each term, positions among the columns kept.
+    term_of_x
+        For each column of X, the position of its term.
     cells
         What the columns of each term stand for.
     """
@@ -54,8 +62,19 @@ class EstimableFunctions:
     term_of_column: IntArray
     alias: FloatArray
     kept: tuple[int, ...]
-    kept_of_term: tuple[tuple[int, ...], ...]
+    term_of_x: tuple[int, ...]
     cells: tuple[Cells, ...]
+
+    def kept_of_term(self, term: int) -> list[int]:
+        """Positions of a term's columns among those kept."""
+        return [i for i, j in enumerate(self.kept) if self.term_of_x[j] == term]
+
+    @cached_property
+    def coded(self) -> FloatArray:
+        """Coordinates of all columns of X at length 1, aliased ones too, shape (r, p)."""
+        columns = self.root @ self.alias
+        lengths = np.linalg.norm(columns, axis=0)
+        return np.asarray(columns / np.where(lengths > 0, lengths, 1.0))
 
     def columns_of(self, terms: Sequence[int]) -> FloatArray:
         """Coordinates of the columns of some terms, shape (r, n_columns)."""
@@ -116,8 +135,11 @@ def functions_of_columns(
     n = next((len(column) for column in columns if column is not None), 1)
     filled = [np.ones(n) if column is None else column for column in columns]
     parts = tuple(TermParts(name, frozenset(), frozenset([name])) for name in names)
-    terms = TermColumns(parts, filled, np.arange(len(filled)), (SINGLE,) * len(filled))
-    return _functions(filled, range(len(filled)), terms, np.ones(n), kept)
+    counts = np.ones(n)
+    scaled = [of_mean_square_one([column], counts) for column in filled]
+    cells = tuple(replace(SINGLE, scales=np.array([size])) for _, size in scaled)
+    terms = TermColumns(parts, [column for column, _ in scaled], np.arange(len(filled)), cells)
+    return _functions(filled, range(len(filled)), terms, counts, kept)
 
 
 def _functions(
@@ -143,10 +165,7 @@ def _functions(
         terms.term_of_column,
         alias,
         tuple(kept),
-        tuple(
-            tuple(i for i, j in enumerate(kept) if term_of_x[j] == t)
-            for t in range(len(terms.terms))
-        ),
+        tuple(term_of_x),
         terms.cells,
     )
 
