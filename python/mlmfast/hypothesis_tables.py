@@ -110,6 +110,11 @@ def anova(
         full = L @ functions.alias
         hypotheses[label] = pd.DataFrame(full, columns=list(fit._record.x_names))
         rows[label] = _row(f_test(fit, full, ddf, term=own[label]), chisq)
+    if not rows and empty:
+        raise ModelError(
+            f"nothing to test: no part of {', '.join(empty)} is estimable free of the other terms, "
+            "each being confounded with them; leave terms out, or see type=1"
+        )
     if not rows:
         raise ModelError("the fixed part has no term besides the intercept, so nothing to test")
     notes = [ddf_label(fit, ddf)]
@@ -205,11 +210,15 @@ def estimable_functions(fit: LMMResult) -> EstimableFunctions:
         )
     known: EstimableFunctions | None = fit.__dict__.get("_estimable_functions")
     if known is None:
+        design = source.design
+        # Least squares weights its sums of squares; programs for mixed models go by the design.
+        is_linear = not design.random and design.residual is None and record.residual_scale is None
+        weights = design.weights if is_linear else None
         if record.fixed_spec is None or source.frame is None:
-            design = source.design
-            known = functions_of_columns(design.x, design.x_names, record.kept)
+            known = functions_of_columns(design.x, design.x_names, record.kept, weights)
         else:
-            known = functions_of_formula(record.fixed_spec, source.frame.frame, record.kept)
+            rows = source.frame.frame
+            known = functions_of_formula(record.fixed_spec, rows, record.kept, weights)
         fit.__dict__["_estimable_functions"] = known
     return known
 

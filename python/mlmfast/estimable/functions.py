@@ -87,7 +87,10 @@ class EstimableFunctions:
 
 
 def functions_of_formula(
-    spec: ModelMatrixSpec, frame: Frame, kept: Sequence[int]
+    spec: ModelMatrixSpec,
+    frame: Frame,
+    kept: Sequence[int],
+    weights: FloatArray | None = None,
 ) -> EstimableFunctions:
     """Estimable functions of the fixed part of a formula.
 
@@ -99,6 +102,8 @@ def functions_of_formula(
         The rows used.
     kept
         Positions of the columns of X that were estimated.
+    weights : shape (n,)
+        Of the rows, where the metric of types I and II is X'WX instead of X'X.
 
     Raises
     ------
@@ -115,14 +120,17 @@ def functions_of_formula(
     >>> [term.label for term in functions.terms], functions.coordinates.shape
     (['(Intercept)', 'a'], (2, 3))
     """
-    rows, counts = distinct_rows(frame, spec.variables)
+    rows, counts = distinct_rows(frame, spec.variables, weights)
     matrix = spec.build(rows)
     terms = term_columns(spec, rows, counts)
     return _functions(matrix.columns, matrix.term_of_column, terms, counts, kept)
 
 
 def functions_of_columns(
-    columns: Sequence[FloatArray | None], names: Sequence[str], kept: Sequence[int]
+    columns: Sequence[FloatArray | None],
+    names: Sequence[str],
+    kept: Sequence[int],
+    weights: FloatArray | None = None,
 ) -> EstimableFunctions:
     """Estimable functions of a matrix without a formula: every column is a covariate of its own.
 
@@ -135,7 +143,7 @@ def functions_of_columns(
     n = next((len(column) for column in columns if column is not None), 1)
     filled = [np.ones(n) if column is None else column for column in columns]
     parts = tuple(TermParts(name, frozenset(), frozenset([name])) for name in names)
-    counts = np.ones(n)
+    counts = np.ones(n) if weights is None else weights
     scaled = [of_mean_square_one([column], counts) for column in filled]
     cells = tuple(replace(SINGLE, scales=np.array([size])) for _, size in scaled)
     terms = TermColumns(parts, [column for column, _ in scaled], np.arange(len(filled)), cells)
