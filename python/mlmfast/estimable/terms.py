@@ -179,9 +179,7 @@ def _indicators(cells: Factor) -> list[FloatArray]:
     return [(cells.codes == code).astype(np.float64) for code in range(cells.n_levels)]
 
 
-def of_mean_square_one(
-    parts: Sequence[FloatArray], counts: FloatArray
-) -> tuple[FloatArray, float]:
+def of_mean_square_one(parts: Sequence[FloatArray], counts: FloatArray) -> tuple[FloatArray, float]:
     """Product of columns over its root mean square, and that (1 where all is 0)."""
     column = np.ones(len(counts))
     for part in parts:
