@@ -20,10 +20,10 @@ from mlmfast.estimable.terms import (
     of_mean_square_one,
     term_columns,
 )
+from mlmfast.estimable.triangle import triangle_of
 from mlmfast.frame import Frame
 from mlmfast.model_matrix import ModelMatrixSpec
 
-_CHUNK = 4096
 # What a column of a term may stick out of the span of X, relative to its length.
 _OUTSIDE = 1e-6
 _RANK_TOLERANCE = 1e-13
@@ -159,7 +159,7 @@ def _functions(
 ) -> EstimableFunctions:
     aliased = [j for j in range(len(x)) if j not in set(kept)]
     columns = [*[x[j] for j in kept], *[x[j] for j in aliased], *terms.columns]
-    triangle = _triangle(columns, np.sqrt(counts))
+    triangle = triangle_of(columns, np.ones(len(columns)), np.sqrt(counts))
     r, n_aliased = len(kept), len(aliased)
     root = triangle[:r, :r]
     _check_span(triangle[:, r + n_aliased :], r)
@@ -176,18 +176,6 @@ def _functions(
         tuple(term_of_x),
         terms.cells,
     )
-
-
-def _triangle(columns: Sequence[FloatArray], weights: FloatArray) -> FloatArray:
-    """R of the QR factors of weighted columns, by chunks of rows."""
-    n, size = len(weights), len(columns)
-    triangle = np.empty((0, size))
-    for start in range(0, n, max(_CHUNK, size)):
-        rows = slice(start, start + max(_CHUNK, size))
-        chunk = np.stack([column[rows] for column in columns], axis=1) * weights[rows, None]
-        triangle = np.asarray(np.linalg.qr(np.vstack([triangle, chunk]), mode="r"))
-    missing = max(size - len(triangle), 0)
-    return np.vstack([triangle, np.zeros((missing, size))])
 
 
 def _check_span(columns: FloatArray, rank: int) -> None:
