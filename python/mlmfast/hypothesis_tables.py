@@ -23,12 +23,12 @@ from mlmfast.estimable import (
     type_two,
 )
 from mlmfast.estimable.row_bases import (
-    coefficients_of_term,
     from_first_level,
     from_last_level,
     from_mean,
     in_coding,
     one_after_the_other,
+    orthonormal_over_cells,
 )
 from mlmfast.model_matrix import INTERCEPT
 from mlmfast.report.table_result import TableResult
@@ -179,9 +179,9 @@ def _is_sequential(terms: tuple[TermParts, ...], t: int, kind: int) -> bool:
 
 def _by_car(functions: EstimableFunctions, t: int, kind: int, definition: str) -> FloatArray:
     if kind == 3:
-        return coefficients_of_term(functions, t, of_coefficients(functions, t))
+        return orthonormal_over_cells(functions, t, of_coefficients(functions, t))
     L = type_one(functions, t) if kind == 1 else type_two(functions, t, TermParts.is_within)
-    return in_coding(functions, t, L, from_first_level)
+    return orthonormal_over_cells(functions, t, L)
 
 
 def _definition(fit: LMMResult, definition: str | None) -> str:

@@ -269,7 +269,11 @@ class LMMResult:
             are several: differences from the last level, from the first, from the mean. By
             default "mmrm" for models with a residual structure alone, else "lmerTest". "car": R's
             car and nlme, type I and II in the metric X'V^-1 X, type III the coefficients of the
-            contrasts the model was fitted with.
+            contrasts the model was fitted with (what they determine free of the other terms, where
+            columns are aliased); by rows that set no level apart. A linear model without random
+            effects has the metric X'WX of its weights in all of them. But for car's type III no
+            hypothesis depends on contrasts or on the order of levels, and F tests by Satterthwaite
+            only through the rows.
         chisq
             Also chi-square tests, as the CHISQ option of PROC MIXED.
 
