@@ -288,6 +288,13 @@ def test_cells_without_rows_may_make_more_columns_than_there_are_rows():
     np.testing.assert_allclose(nested.llf, cells.llf, rtol=1e-9)
 
 
+@pytest.mark.parametrize("n", [6, 1200])
+def test_as_many_levels_as_rows_are_refused(n):
+    data = pd.DataFrame({"f": [f"l{k}" for k in range(n)], "y": np.arange(n) ** 0.5})
+    with pytest.raises(ModelError, match=f"{n} fixed-effect columns and {n} rows: nothing is left"):
+        mlm.lmm("y ~ f", data)
+
+
 def test_matrices_of_any_scale_are_tested_column_by_column():
     """The constant is not rounding beside a covariate in nanoseconds."""
     x = np.arange(20.0) % 7

@@ -181,3 +181,14 @@ def test_refusals():
 def test_what_is_left_out_is_named_at_the_fit():
     with pytest.warns(AliasedWarning, match="av:bz"):
         mlm.lmm("y ~ a * b", cells())
+
+
+def test_robust_contrasts_over_all_coefficients():
+    fit = mlm.lmm("y ~ a * b + (1 | g)", cells())
+    robust = fit.robust("CR1")
+    names = list(fit.params.index)
+    row = np.array([float(name == "bz") for name in names])
+    kept = row[~fit.params.isna().to_numpy()]
+    np.testing.assert_array_equal(robust.contrast(row), robust.contrast(kept))
+    with pytest.raises(ModelError, match="not estimable"):
+        robust.contrast(np.array([float(name == "av:bz") for name in names]))

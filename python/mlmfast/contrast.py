@@ -174,7 +174,7 @@ def joint_test(
     from mlmfast.degrees_of_freedom.base import wald
 
     statistic, df = method_of(basis.method).joint(basis, rows, difference)
-    if term is not None and basis.by_coefficient is not None:
+    if term and basis.by_coefficient is not None:
         df = float(basis.by_coefficient[list(term)].min())
     size = len(rows)
     chi2 = wald(basis.vcov, rows, difference)

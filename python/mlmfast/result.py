@@ -169,9 +169,7 @@ class LMMResult:
         from mlmfast.covariance_kinds import covariance_of_kind
 
         matrix = covariance_of_kind(self, kind, cluster)
-        names = [self._record.x_names[j] for j in self._record.kept]
-        frame = pd.DataFrame(matrix, index=names, columns=names)
-        return frame.reindex(index=self.params.index, columns=self.params.index)
+        return self._square(matrix)
 
     def robust(
         self, kind: str = "CR2", cluster: object = None, square_root: str | None = None
@@ -1351,6 +1349,12 @@ class LMMResult:
         values = np.full(len(self._record.x_names), np.nan)
         values[list(self._record.kept)] = kept
         return pd.Series(values, index=list(self._record.x_names))
+
+    def _square(self, kept: FloatArray) -> pd.DataFrame:
+        names, at = list(self._record.x_names), list(self._record.kept)
+        values = np.full((len(names), len(names)), np.nan)
+        values[np.ix_(at, at)] = kept
+        return pd.DataFrame(values, index=names, columns=names)
 
     def _needs_source(self, what: str) -> FitSource:
         if self._source is None:
