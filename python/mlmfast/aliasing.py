@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import linalg
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.estimable.triangle import triangle_of
@@ -120,7 +119,7 @@ def _length(column: FloatArray, mean: float) -> float:
 def _by_basis(columns: Sequence[FloatArray], rank: int, lengths: FloatArray) -> FloatArray:
     """Coefficients of the columns after the first `rank` by those."""
     triangle = triangle_of(columns, 1.0 / lengths)
-    scaled = linalg.solve_triangular(triangle[:rank, :rank], triangle[:rank, rank:])
+    scaled = np.linalg.solve(triangle[:rank, :rank], triangle[:rank, rank:])
     # What has no part in a column is not rounding's to fill.
     scaled[np.abs(scaled) <= _ROUNDING] = 0.0
     return np.asarray(scaled * lengths[rank:] / lengths[:rank, None])
