@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlmfast.aliasing import aliasing_of
 from mlmfast.arrays import FloatArray
 from mlmfast.contrast import FTest, RowTests, independent_rows, joint_test, row_tests
 from mlmfast.contrast_rows import contrast_rows
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, FittedRows, TestBasis, method_of
 from mlmfast.errors import ModelError
-from mlmfast.estimability import aliasing, kept_rows
+from mlmfast.estimability import kept_rows
 from mlmfast.handed_out import hands_out_copies
 
 if TYPE_CHECKING:
@@ -106,12 +107,13 @@ class _RowsByModel:
             raise errors[0]
 
     def _kept(self, model: ReducedModel) -> FloatArray:
-        own, kept = model.design.x_names, tuple(model.kept.tolist())
+        design = model.design
+        own, kept = design.x_names, tuple(model.kept.tolist())
         lacking = [j for j, name in enumerate(self._names) if name not in own]
         if self._L[:, lacking].any():
             raise ModelError("the contrast is about coefficients that no fit of the batch has")
         L = self._L[:, [self._names.index(name) for name in own]]
-        return kept_rows(L, own, kept, aliasing(model.design, kept))
+        return kept_rows(L, own, aliasing_of(design.x, design.n_obs, kept))
 
 
 def _numbers(tests: RowTests) -> FloatArray:

@@ -10,6 +10,7 @@ import difflib
 import importlib
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.columns import Columns, check_distinct
+from mlmfast.columns.elapsed import Elapsed
 from mlmfast.columns.pandas_columns import PandasColumns, index_of
 from mlmfast.columns.read_columns import ReadColumns
 from mlmfast.errors import DataError
@@ -122,6 +124,16 @@ class Frame:
             full = self._source.factor(self._require(name))
             self._factor[name] = full if self._rows is None else full.take(self._rows)
         return self._factor[name]
+
+    def is_date(self, name: str) -> bool:
+        """Whether the column holds dates, times, spans of time or periods."""
+        self._require(name)
+        return self._source.columns.kind(name) == "date"
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Return the time of each row of a column of dates, in whole units."""
+        whole = self._source.columns.elapsed(self._require(name))
+        return whole if self._rows is None else replace(whole, ticks=whole.ticks[self._rows])
 
     def missing(self, name: str) -> BoolArray | None:
         """Rows where the column has no value, or None where there are none."""

@@ -20,14 +20,16 @@ from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
 from mlmfast.random_structure import check_not_residual, term_structure
 from mlmfast.relationship import with_relationships
+from mlmfast.residual_formula import parse_residual, takes_matrices
+from mlmfast.residual_read import residual_design
 from mlmfast.residual_scale import parse_scale, scale_design
-from mlmfast.residual_structure import (
-    independent_rows,
-    parse_residual,
-    residual_design,
-    with_scale,
-)
+from mlmfast.residual_structure import independent_rows, with_scale
 from mlmfast.suspect_values import warn_of_suspect_values
+
+#: Share of a column outside the span of others, below which it counts as aliased.
+_ALIASED = 1e-7
+#: Numbers in the largest X whose rank decides whether residual degrees of freedom are left.
+_LARGEST = 1_000_000
 
 ColumnOrArray = Any  # a column name, or anything NumPy makes an array of
 
@@ -94,7 +96,7 @@ def build_model_frame(
         raise DataError(f"na_action is {na_action!r}; use 'drop' or 'raise'")
     parsed = parse_formula(formula)
     within = None if residual is None else parse_residual(residual)
-    if lin is not None and (within is None or "lin" not in within.structure.split(" @ ")):
+    if lin is not None and (within is None or not takes_matrices(within)):
         raise ModelError("lin= gives the known matrices of residual='lin(visit | subject)'")
     scale = None if residual_scale is None else parse_scale(residual_scale)
     frame = Frame.from_native(data)
@@ -127,7 +129,7 @@ def build_model_frame(
         x_names=fixed.names,
         factors=factors,
         random=tuple(
-            _effects(term, position, matrix)
+            _effects(term, position, matrix, frame)
             for term, position, matrix in zip(parsed.random, positions, random, strict=True)
         ),
         weights=check_weights(_rows(weights, frame, used), _label(weights, "weights")),
@@ -156,10 +158,24 @@ def build_model_frame(
     )
 
 
+def _leaves_rows(design: Design) -> bool:
+    """Whether the rank of X, which has as many columns as rows, is below their number.
+
+    Cells that no row has give columns of zeros. The rank of others is taken of small designs alone.
+    """
+    n = design.n_obs
+    columns = [np.ones(n) if column is None else column for column in design.x]
+    columns = [column for column in columns if column.any()]
+    if len(columns) < n or n * len(columns) > _LARGEST:
+        return len(columns) < n
+    x = np.stack(columns, axis=1)
+    return int(np.linalg.matrix_rank(x / np.linalg.norm(x, axis=0), tol=_ALIASED)) < n
+
+
 def check_identified(design: Design) -> None:
     """Refuse designs that no data could estimate, saying why."""
     n, p = design.n_obs, len(design.x)
-    if p >= n:
+    if p >= n and not _leaves_rows(design):
         raise ModelError(
             f"{p} fixed-effect columns and {n} rows: nothing is left to estimate the residual "
             "variance from; use fewer fixed effects or more data"
@@ -321,9 +337,9 @@ def grouping_factor(group: tuple[str, ...], frame: Frame) -> Factor:
     return cross_factors([frame.factor(name) for name in group])
 
 
-def _effects(term: RandomTerm, position: int, matrix: ModelMatrix) -> RandomEffects:
+def _effects(term: RandomTerm, position: int, matrix: ModelMatrix, frame: Frame) -> RandomEffects:
     columns = _columns(matrix)
-    structure = term_structure(term, matrix)
+    structure = term_structure(term, matrix, frame)
     return RandomEffects(position, matrix.names, columns, structure, term.text)
 
 

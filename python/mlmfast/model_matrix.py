@@ -201,7 +201,7 @@ def build_model_matrix(
     for k, (name, value) in enumerate(zip(structure.variable_names, values, strict=True)):
         if isinstance(value, CodedFactor):
             coding = _coding(name, value, chosen.get(name), k in needs_contrasts)
-            variable = FactorVariable(value.factor.levels, coding)
+            variable = FactorVariable(value.factor.levels, coding, value.factor.declared)
             coded[name] = variable
             columns.append(FactorColumns(name, value.factor, coding))
         else:
@@ -271,7 +271,8 @@ def _coding(
                 f"factor {name!r} has {found}; contrasts need at least two: leave it out"
             )
         return None
-    return contrast_coding("contr.treatment" if contrast is None else contrast, levels, name)
+    chosen = "contr.treatment" if contrast is None else contrast
+    return contrast_coding(chosen, levels, name, numeric=value.factor.is_numeric)
 
 
 def _numeric_columns(name: str, value: Variable) -> NumericColumns:

@@ -178,6 +178,7 @@ def _residual(data: Any) -> ResidualRecord | None:
         covariances=array(data["covariances"], (len(arms), len(visits), len(visits))),
         parameter_names=names,
         parameters=array(data["parameters"], (len(names),)),
+        step=_real(data.get("step", 1.0)),
     )
 
 
@@ -209,6 +210,8 @@ def _group(data: Mapping[str, Any]) -> GroupRecord:
 
 def _term(data: Mapping[str, Any], n_groups: int) -> TermRecord:
     names, parameter_names = texts(data["names"]), texts(data["parameter_names"])
+    if data["structure"] not in STRUCTURES:
+        raise ValueError(f"{data['structure']!r} is no covariance structure")
     return TermRecord(
         group=positions([data["group"]], n_groups)[0],
         names=names,

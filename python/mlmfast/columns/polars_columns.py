@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray
 from mlmfast.columns import Kind, unusable
+from mlmfast.columns.elapsed import Elapsed, elapsed_in_polars
 from mlmfast.factor import (
     Factor,
     code_integers,
@@ -74,6 +75,10 @@ class PolarsColumns:
             return _factor_of_present(column)
         missing = column.is_null().to_numpy()
         return spread_factor(_factor_of_present(column.drop_nulls()), missing)
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Times of a column of dates, times or spans."""
+        return elapsed_in_polars(self._data.get_column(name))
 
 
 def _spans(column: pl.Series) -> NDArray[np.timedelta64]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.columns import Columns, Kind, unusable
+from mlmfast.columns.elapsed import Elapsed
 from mlmfast.errors import DataError
 from mlmfast.factor import Factor, factor_from_floats
 
@@ -39,6 +40,8 @@ class ReadColumns:
         self._numbers, self._factors = dict(numbers), dict(factors)
         self._kinds = {name: columns.kind(name) for name in self.names}
         self._types = {name: columns.dtype_name(name) for name in self.names}
+        dates = [name for name in self.names if self._kinds[name] == "date"]
+        self._elapsed = {name: columns.elapsed(name) for name in dates}
 
     def kind(self, name: str) -> Kind:
         """Whether the column is a number, a category, a date or something else."""
@@ -64,3 +67,7 @@ class ReadColumns:
         if self.kind(name) != "number":
             raise DataError(f"column {name!r} was read as numbers; give its levels as newdata")
         return factor_from_floats(self._numbers[name])
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Times of a column of dates, times or spans."""
+        return self._elapsed[name]
