@@ -51,6 +51,10 @@ class AliasedWarning(UserWarning):
     """Columns of X that depend linearly on earlier ones were left out."""
 
 
+class SuspectValueWarning(UserWarning):
+    """A column holds values that look like another program's zero, read wrongly."""
+
+
 class SpacingWarning(UserWarning):
     """Visits of a structure over ordered steps are not equally spaced, or in another order."""
 

@@ -12,7 +12,7 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.contrast import FTest, f_test
 from mlmfast.degrees_of_freedom import method_of
-from mlmfast.errors import ModelError
+from mlmfast.errors import DataError, ModelError
 from mlmfast.estimable import (
     EstimableFunctions,
     TermParts,
@@ -29,6 +29,7 @@ from mlmfast.estimable.row_bases import (
     in_coding,
     one_after_the_other,
 )
+from mlmfast.handed_out import copied
 from mlmfast.model_matrix import INTERCEPT
 from mlmfast.report.table_result import TableResult
 
@@ -53,6 +54,8 @@ class AnovaTable(TableResult):
     type, definition, ddf
         What was asked for.
     """
+
+    hypotheses: dict[str, pd.DataFrame] = copied()
 
     def __init__(
         self,
@@ -98,7 +101,7 @@ def anova(
     kind = _type_number(type)
     definition = _definition(fit, definition)
     functions = estimable_functions(fit)
-    matrices = hypothesis_matrices(functions, kind, definition, fit._record.vcov)
+    matrices = _matrices(fit, functions, kind, definition)
     own = {term.label: functions.kept_of_term[t] for t, term in enumerate(functions.terms)}
     rows, hypotheses, empty, without = {}, {}, [], {}
     for label, L in matrices.items():
@@ -127,6 +130,18 @@ def anova(
         ddf=str(fit.ddf if ddf is None else ddf),
         notes=tuple(notes),
     )
+
+
+def _matrices(
+    fit: LMMResult, functions: EstimableFunctions, kind: int, definition: str
+) -> dict[str, FloatArray]:
+    """`hypothesis_matrices`; what a saved fit keeps for them may have been edited."""
+    try:
+        return hypothesis_matrices(functions, kind, definition, fit._record.vcov)
+    except (np.linalg.LinAlgError, IndexError, ValueError) as error:
+        if fit._source is not None or isinstance(error, ModelError):
+            raise
+        raise DataError(f"what the saved fit keeps of its terms is damaged ({error})") from error
 
 
 def hypothesis_matrices(
@@ -199,7 +214,6 @@ def _definition(fit: LMMResult, definition: str | None) -> str:
 
 def estimable_functions(fit: LMMResult) -> EstimableFunctions:
     """Estimable functions of a fit's fixed part, worked out once."""
-    source = fit._needs_source("a test of terms")
     record = fit._record
     if not record.kept:
         raise ModelError(
@@ -208,6 +222,7 @@ def estimable_functions(fit: LMMResult) -> EstimableFunctions:
         )
     known: EstimableFunctions | None = fit.__dict__.get("_estimable_functions")
     if known is None:
+        source = fit._needs_source("a test of terms")
         if record.fixed_spec is None or source.frame is None:
             design = source.design
             known = functions_of_columns(design.x, design.x_names, record.kept)
