@@ -55,6 +55,10 @@ class NonEstimableWarning(UserWarning):
     """Something asked for is no function of what the data determine, and is NaN."""
 
 
+class SuspectValueWarning(UserWarning):
+    """A column holds values that look like another program's zero, read wrongly."""
+
+
 class SpacingWarning(UserWarning):
     """Visits of a structure over ordered steps are not equally spaced, or in another order."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
+from mlmfast.handed_out import freeze
 from mlmfast.iterative.monte_carlo import MonteCarloError
 from mlmfast.model_matrix import ModelMatrixSpec
 
@@ -47,6 +48,9 @@ class TermRecord:
     spec: ModelMatrixSpec | None
     parameter_names: tuple[str, ...]
     parameters: FloatArray
+
+    def __post_init__(self) -> None:
+        freeze(self, "covariance", "parameters")
 
     @property
     def kind(self) -> type[CovarianceStructure]:
@@ -119,6 +123,9 @@ class ResidualRecord:
     parameters: FloatArray
     step: float = 1.0
 
+    def __post_init__(self) -> None:
+        freeze(self, "covariances", "parameters")
+
 
 @dataclass(frozen=True)
 class ScaleRecord:
@@ -142,6 +149,9 @@ class ScaleRecord:
     is_ratio: tuple[bool, ...]
     parameters: FloatArray
     levels: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        freeze(self, "parameters")
 
 
 @dataclass(frozen=True)
@@ -217,6 +227,9 @@ class FitRecord:
     fixed_spec: ModelMatrixSpec | None
     monte_carlo: MonteCarloError | None = None
     residual_scale: ScaleRecord | None = None
+
+    def __post_init__(self) -> None:
+        freeze(self, "beta", "vcov")
 
     @property
     def rank(self) -> int:
