@@ -122,7 +122,14 @@ class ModelMatrixSpec:
     def _columns(self, name: str, value: Variable) -> VariableColumns:
         variable = self.coded[name]
         if isinstance(variable, NumericVariable):
-            return _numeric_columns(name, value)
+            columns = _numeric_columns(name, value)
+            if len(columns.arrays) != variable.n_columns:
+                raise DataError(
+                    f"{name} gives {len(columns.arrays)} columns for these rows, and gave "
+                    f"{variable.n_columns} for those of the fit; if the fit was loaded, its file "
+                    "is damaged"
+                )
+            return columns
         factor = _as_trained_factor(name, value, variable.levels)
         return FactorColumns(name, factor, variable.coding)
 

@@ -50,6 +50,8 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
         raise ValueError("the names or positions of the coefficients repeat")
     groups = tuple(_group(item) for item in typed(data["groups"], list))
     terms = tuple(_term(item, len(groups)) for item in typed(data["terms"], list))
+    if any((term.spec is None) != (data["fixed_spec"] is None) for term in terms):
+        raise ValueError("how the columns are built is kept of some terms alone")
     levels = positions(data["levels"], len(groups))
     known = len(set(levels)) == len(levels) and {term.group for term in terms} <= set(levels)
     if not known or bool(levels) != bool(groups):
