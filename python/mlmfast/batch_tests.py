@@ -107,13 +107,12 @@ class _RowsByModel:
             raise errors[0]
 
     def _kept(self, model: ReducedModel) -> FloatArray:
-        design = model.design
-        own, kept = design.x_names, tuple(model.kept.tolist())
+        own, kept = model.design.x_names, tuple(model.kept.tolist())
         lacking = [j for j, name in enumerate(self._names) if name not in own]
         if self._L[:, lacking].any():
             raise ModelError("the contrast is about coefficients that no fit of the batch has")
         L = self._L[:, [self._names.index(name) for name in own]]
-        return kept_rows(L, own, aliasing_of(design.x, design.n_obs, kept))
+        return kept_rows(L, own, aliasing_of(model.design.x, model.design.n_obs, kept))
 
 
 def _numbers(tests: RowTests) -> FloatArray:

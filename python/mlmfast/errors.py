@@ -51,12 +51,12 @@ class AliasedWarning(UserWarning):
     """Columns of X that depend linearly on earlier ones were left out."""
 
 
-class SuspectValueWarning(UserWarning):
-    """A column holds values that look like another program's zero, read wrongly."""
-
-
 class NonEstimableWarning(UserWarning):
     """Something asked for is no function of what the data determine, and is NaN."""
+
+
+class SuspectValueWarning(UserWarning):
+    """A column holds values that look like another program's zero, read wrongly."""
 
 
 class SpacingWarning(UserWarning):

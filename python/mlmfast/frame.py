@@ -132,7 +132,7 @@ class Frame:
 
     def elapsed(self, name: str) -> Elapsed:
         """Return the time of each row of a column of dates, in whole units."""
-        whole = self._source.columns.elapsed(self._require(name))
+        whole = self._source.elapsed(self._require(name))
         return whole if self._rows is None else replace(whole, ticks=whole.ticks[self._rows])
 
     def missing(self, name: str) -> BoolArray | None:
@@ -215,6 +215,7 @@ class _Source:
         self.index = index
         self._numeric: dict[str, FloatArray] = {}
         self._factor: dict[str, Factor] = {}
+        self._elapsed: dict[str, Elapsed] = {}
 
     def numeric(self, name: str) -> FloatArray:
         if name not in self._numeric:
@@ -228,11 +229,21 @@ class _Source:
             self._factor[name] = check_distinct(name, factor) if of_categories else factor
         return self._factor[name]
 
+    def elapsed(self, name: str) -> Elapsed:
+        if name not in self._elapsed:
+            self._elapsed[name] = self.columns.elapsed(name)
+        return self._elapsed[name]
+
     def __getstate__(self) -> dict[str, Any]:
         """The columns that were read: a pickle holds no frame of another library."""
-        columns = ReadColumns(self.columns, self._numeric, self._factor)
+        columns = ReadColumns(self.columns, self._numeric, self._factor, self._elapsed)
         state = {"columns": columns, "known": frozenset(columns.names), "index": self.index}
-        return state | {"namespace": self.namespace.__name__, "_numeric": {}, "_factor": {}}
+        return state | {
+            "namespace": self.namespace.__name__,
+            "_numeric": {},
+            "_factor": {},
+            "_elapsed": {},
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

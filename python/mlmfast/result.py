@@ -1356,6 +1356,12 @@ class LMMResult:
         values[list(self._record.kept)] = kept
         return pd.Series(values, index=list(self._record.x_names))
 
+    def _square(self, kept: FloatArray) -> pd.DataFrame:
+        names, at = list(self._record.x_names), list(self._record.kept)
+        values = np.full((len(names), len(names)), np.nan)
+        values[np.ix_(at, at)] = kept
+        return pd.DataFrame(values, index=names, columns=names)
+
     def _explained(
         self, figure: str, interval: str, level: float, n: int, seed: Any
     ) -> pd.DataFrame:
@@ -1364,12 +1370,6 @@ class LMMResult:
         if self._source is None:
             return stored_explained(self, figure, interval, level)
         return explained(self._source, self._record, figure, interval, level, n, seed)
-
-    def _square(self, kept: FloatArray) -> pd.DataFrame:
-        names, at = list(self._record.x_names), list(self._record.kept)
-        values = np.full((len(names), len(names)), np.nan)
-        values[np.ix_(at, at)] = kept
-        return pd.DataFrame(values, index=names, columns=names)
 
     def _needs_source(self, what: str) -> FitSource:
         if self._source is None:

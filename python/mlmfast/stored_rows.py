@@ -81,9 +81,9 @@ def _functions(data: Mapping[str, Any], record: FitRecord) -> EstimableFunctions
     sizes = np.bincount(np.array(of_column, dtype=np.intp), minlength=len(terms)).tolist()
     if sizes != [len(cell.codes) * len(cell.scales) for cell in cells]:
         raise ValueError("the cells of the terms do not fit their columns")
-    of_x = positions(data["term_of_x"], len(terms))
+    term_of_x = tuple(positions(data["term_of_x"], len(terms)))
     root = array(data["root"], (r, r))
-    if len(of_x) != p or positions(data["kept"], p) != record.kept:
+    if len(term_of_x) != p or positions(data["kept"], p) != record.kept:
         raise ValueError("the terms do not fit the coefficients")
     if not np.isfinite(root).all() or not np.diag(root).all():
         raise ValueError("the cross products of the coefficients are singular")
@@ -94,7 +94,7 @@ def _functions(data: Mapping[str, Any], record: FitRecord) -> EstimableFunctions
         np.array(of_column, dtype=np.intp),
         _finite(data["alias"], (r, p)),
         record.kept,
-        of_x,
+        term_of_x,
         cells,
     )
 

@@ -38,8 +38,8 @@ _KIND_OF_OBJECTS: dict[str, Kind] = {
     "datetime": "date",
     "datetime64": "date",
     "timedelta": "date",
-    "timedelta64": "date",
     "period": "date",
+    "timedelta64": "date",
     "time": "date",
 }
 
