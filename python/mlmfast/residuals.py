@@ -56,7 +56,7 @@ def residuals(fit: LMMResult, source: FitSource, kind: str) -> pd.Series[float]:
         raise ModelError(f"residuals of kind {kind!r} are not known; use {', '.join(KINDS)}")
     design, record = source.design, fit._record
     if kind.startswith("studentised"):
-        from mlmfast.influence import studentised_residuals
+        from mlmfast.studentised_residuals import studentised_residuals
 
         marginal = kind.endswith("marginal")
         return series_of_rows(source, studentised_residuals(design, record, marginal))

@@ -222,15 +222,34 @@ class LargeCluster:
         """Diagonal of V^-1, shape (n,)."""
         return np.asarray(self.inverse.diagonal()) - self._quadratic(self.u, self.u)
 
+    @cached_property
     def residual_part(self) -> tuple[FloatArray, FloatArray]:
-        """Diagonal of R V^-1, shape (n,), and R V^-1 X, shape (n, p)."""
-        if len(self.split.shared) == len(self.design.random):
+        """Diagonal of R V^-1, shape (n,), and R V^-1 [X e], shape (n, p + 1)."""
+        if self._all_shared:
             # V_b is R: R V^-1 = I - Z C Z'R^-1.
-            return 1.0 - self._quadratic(self.z, self.u), (self.xe - self.z @ self.solved)[:, :-1]
-        r = residual_matrix(self.design, self.record, self.rows, self.split)
-        own = np.asarray(r.multiply(self.inverse).sum(axis=1)).ravel()
-        ru = sparse.csr_array(r @ self.u)
-        return own - self._quadratic(ru, self.u), np.asarray(r @ self.times_xe[:, :-1])
+            return 1.0 - self._quadratic(self.z, self.u), self.xe - self.z @ self.solved
+        own = np.asarray(self._r.multiply(self.inverse).sum(axis=1)).ravel()
+        return own - self._quadratic(self._ru, self.u), np.asarray(self._r @ self.times_xe)
+
+    def residual_variance(self) -> FloatArray:
+        """Diagonal of R V^-1 R, shape (n,)."""
+        if self._all_shared:
+            variance = noise_sd(self.design, self.record)[self.rows] ** 2
+            return np.asarray(variance - self._quadratic(self.z, self.z))
+        own = np.asarray((self._r @ self.inverse).multiply(self._r).sum(axis=1)).ravel()
+        return np.asarray(own - self._quadratic(self._ru, self._ru))
+
+    @property
+    def _all_shared(self) -> bool:
+        return len(self.split.shared) == len(self.design.random)
+
+    @cached_property
+    def _r(self) -> SparseArray:
+        return residual_matrix(self.design, self.record, self.rows, self.split)
+
+    @cached_property
+    def _ru(self) -> SparseArray:
+        return sparse.csr_array(self._r @ self.u)
 
     def _quadratic(self, a: SparseArray, b: SparseArray) -> FloatArray:
         """Diagonal of a C b'."""
@@ -239,12 +258,12 @@ class LargeCluster:
             out[rows] = np.asarray(b[rows].multiply(a[rows] @ self.covariance).sum(axis=1)).ravel()
         return out
 
-    def without(self, places: IntArray) -> FloatArray:
-        """What some rows say: D'[X e] (D'V^-1D)^-1 [X e]'D of V^-1[X e], shape (p + 1, p + 1).
+    def of_rows(self, places: IntArray) -> FloatArray:
+        """What goes with some rows D: [X e]'V^-1 D (D'V^-1 D)^-1 D'V^-1 [X e], (p + 1, p + 1).
 
         Parameters
         ----------
-        places : the rows D, by their place in the cluster.
+        places : the rows, by their place in the cluster.
         """
         right, u = self.times_xe[places], self.u[places]
         inverse = self.inverse[places][:, places]
