@@ -43,6 +43,8 @@ SparseArray: TypeAlias = "sparse.csr_array[np.float64, tuple[int, int]]"
 
 #: Rows of a block up to which its covariance is formed beside shared effects.
 _LARGEST_BLOCK = 2_000
+#: What an operation on sparse blocks costs beside one on whole matrices.
+_SPARSE = 10.0
 #: Share of the memory left that the matrices may take.
 _SHARE = 0.5
 
@@ -74,17 +76,23 @@ class Split:
         return int(np.bincount(self.blocks, minlength=1).max())
 
 
-def split_rows(design: Design, rows: IntArray, what: str) -> Split:
+def split_rows(design: Design, rows: IntArray, what: str, sequential: bool = False) -> Split:
     """The cheapest way to take the rows of one cluster apart.
 
     The factors with fewest effects are shared first: none of them, one, ... all.
+
+    Parameters
+    ----------
+    design, rows : the data, and the rows of the cluster.
+    what : what is computed, for messages.
+    sequential : whether all rows are conditioned on those before, n q^2 for q shared effects.
 
     Raises
     ------
     ModelError
         Where each would need more memory than there is.
     """
-    ways = list(_ways(design, rows))
+    ways = list(_ways(design, rows, sequential))
     available = _SHARE * available_memory()
     possible = [way for way in ways if way.memory <= available and _is_small(design, way)]
     if not possible:
@@ -118,7 +126,7 @@ def is_series(design: Design) -> bool:
     return design.residual is not None and design.residual.series is not None
 
 
-def _ways(design: Design, rows: IntArray) -> Iterator[Split]:
+def _ways(design: Design, rows: IntArray, sequential: bool) -> Iterator[Split]:
     effects: dict[int, int] = {}
     for term in design.random:
         n_levels = len(np.unique(design.factors[term.factor].codes[rows]))
@@ -136,7 +144,11 @@ def _ways(design: Design, rows: IntArray) -> Iterator[Split]:
         by_row = float(sum(len(design.random[t].columns) for t in shared))
         entries = float((sizes**2).sum())
         spread = float((sizes * np.minimum(q, sizes * by_row)).sum())
-        work = float((sizes**3).sum()) + 4.0 * n * q * by_row + q**3
+        blocks_work = float((sizes[sizes > 1] ** 3).sum())
+        if sequential:
+            work = blocks_work + 4.0 * n * q**2
+        else:
+            work = _SPARSE * blocks_work + 4.0 * n * q * by_row + q**3
         yield Split(shared, blocks, n_blocks, int(q), work, 40.0 * (entries + spread + q**2))
 
 

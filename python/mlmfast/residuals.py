@@ -93,7 +93,7 @@ def scaled_residuals(design: Design, record: FitRecord, marginal: FloatArray) ->
                 continue
         if is_large(rows.shape[1]):
             for own in rows:
-                cluster = LargeCluster.of(design, record, own, "scaled residuals")
+                cluster = LargeCluster.of(design, record, own, "scaled residuals", True)
                 out[cluster.rows] = sequential_residuals(cluster)
             continue
         factors = cholesky_factors(marginal_covariances(design, record, rows))

@@ -68,9 +68,16 @@ class LargeCluster:
     split: Split
 
     @classmethod
-    def of(cls, design: Design, record: FitRecord, rows: IntArray, what: str) -> LargeCluster:
-        """Take rows apart in the cheapest way."""
-        split = split_rows(design, rows, what)
+    def of(
+        cls,
+        design: Design,
+        record: FitRecord,
+        rows: IntArray,
+        what: str,
+        sequential: bool = False,
+    ) -> LargeCluster:
+        """Take rows apart in the cheapest way (`split_rows`)."""
+        split = split_rows(design, rows, what, sequential)
         order = in_order(design, record, rows, split)
         return cls(design, record, order, split)
 
