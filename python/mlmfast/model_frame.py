@@ -28,6 +28,9 @@ from mlmfast.residual_structure import (
     with_scale,
 )
 
+#: Share of a column outside the span of others, below which it counts as aliased.
+_ALIASED = 1e-7
+
 ColumnOrArray = Any  # a column name, or anything NumPy makes an array of
 
 
@@ -153,10 +156,19 @@ def build_model_frame(
     )
 
 
+def _rank(design: Design) -> int:
+    """Rank of X, its columns at one length."""
+    x = design.fixed_matrix
+    lengths = np.linalg.norm(x, axis=0)
+    x = x[:, lengths > 0] / lengths[lengths > 0]
+    return int(np.linalg.matrix_rank(x, tol=_ALIASED)) if x.size else 0
+
+
 def check_identified(design: Design) -> None:
     """Refuse designs that no data could estimate, saying why."""
     n, p = design.n_obs, len(design.x)
-    if p >= n:
+    # Cells that no row has give columns of zeros, which cost nothing.
+    if p >= n and _rank(design) >= n:
         raise ModelError(
             f"{p} fixed-effect columns and {n} rows: nothing is left to estimate the residual "
             "variance from; use fewer fixed effects or more data"

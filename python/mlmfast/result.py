@@ -24,6 +24,7 @@ from mlmfast.reduced_model import ReducedModel
 from mlmfast.variance_components import VarCorr
 
 if TYPE_CHECKING:
+    from mlmfast.aliasing import Aliasing
     from mlmfast.batch import FitBatch
     from mlmfast.bootstrap import Bootstrap
     from mlmfast.contrast import Contrast
@@ -894,11 +895,10 @@ class LMMResult:
         return self._basis()
 
     @cached_property
-    def _aliasing(self) -> FloatArray:
-        from mlmfast.estimability import aliasing
+    def _aliasing(self) -> Aliasing:
+        from mlmfast.estimability import aliasing_of_fit
 
-        source = self._needs_source("a contrast in a model with aliased columns")
-        return aliasing(source.design, self._record.kept)
+        return aliasing_of_fit(self)
 
     # -- what rows say -------------------------------------------------------------------------
 
@@ -967,6 +967,7 @@ class LMMResult:
         conditional: bool = False,
         weights: object = None,
         ddf: str | float | None = None,
+        nonestimable: str = "nan",
     ) -> Any:
         """Predictions for the rows used or for new data, in the container of the user's frame.
 
@@ -1010,6 +1011,14 @@ class LMMResult:
         ddf
             Degrees of freedom of the intervals; the fit's own by default. "asymptotic", normal
             quantiles, also serves the prediction intervals of a loaded fit.
+        nonestimable
+            New rows whose x'beta the data of the fit do not determine, such as a cell of an
+            interaction that no row has: "nan", with a warning that names them, or "value" for what
+            x and the coefficients kept happen to give, which depends on the coding.
+
+        Warns
+        -----
+        NonEstimableWarning
 
         Examples
         --------
@@ -1043,6 +1052,7 @@ class LMMResult:
             conditional=conditional,
             weights=weights,
             ddf=ddf,
+            nonestimable=nonestimable,
         )
 
     def profile(self, which: str | Sequence[str] | None = None) -> Profile:

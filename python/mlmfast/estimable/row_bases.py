@@ -15,7 +15,8 @@ from mlmfast.arrays import FloatArray
 from mlmfast.estimable.functions import EstimableFunctions
 from mlmfast.language.contrasts import Coding, deviation, treatment
 
-_RANK_TOLERANCE = 1e-9
+# What of a coefficient lies outside the rows chosen, below which it is rounding.
+_RANK_TOLERANCE = 1e-7
 
 
 def from_first_level(levels: Sequence[str]) -> Coding:
@@ -54,13 +55,48 @@ def in_coding(
     -------
     The same hypothesis; where cells are missing, by the first coefficients that are independent.
     """
-    if len(hypothesis) < 2:
-        return hypothesis
     # The rows as functions of the columns of the term: W'g with g = R^-T times the row.
     over_cells = np.linalg.solve(functions.root.T, hypothesis.T).T @ functions.columns_of([term])
-    over_coded = over_cells @ functions.cells[term].coded(contrasts)
-    chosen = _first_independent(over_coded)
-    return np.asarray(np.linalg.solve(over_coded[:, chosen], hypothesis))
+    cells = functions.cells[term]
+    coded = over_cells @ cells.coded(contrasts)
+    n_columns = coded.shape[1] // len(cells.scales)
+    return by_coefficients(hypothesis, coded, np.repeat(cells.scales, n_columns))
+
+
+def coefficients_of_term(
+    functions: EstimableFunctions, term: int, hypothesis: FloatArray
+) -> FloatArray:
+    """Rows of a hypothesis that are each one coefficient of a term as X is coded."""
+    own = [j for j, of in enumerate(functions.term_of_x) if of == term]
+    lengths = np.linalg.norm(functions.root @ functions.alias[:, own], axis=0)
+    units = np.where(lengths > 0, lengths, 1.0)
+    return by_coefficients(hypothesis, hypothesis @ functions.alias[:, own] / units, units)
+
+
+def by_coefficients(
+    hypothesis: FloatArray, coefficients: FloatArray, units: FloatArray
+) -> FloatArray:
+    """Rows of a hypothesis that have 1 at one coefficient each, and 0 at the others chosen.
+
+    Parameters
+    ----------
+    hypothesis : shape (n_rows, r)
+    coefficients : shape (n_rows, d)
+        What each row has at the coefficients that may be chosen, of rank n_rows.
+    units : shape (d,)
+        What 1 is of each coefficient.
+
+    Returns
+    -------
+    The same hypothesis, by the first coefficients that are independent.
+    """
+    if len(hypothesis) < 2:
+        return hypothesis
+    # Orthonormal combinations tell a coefficient that no row has from one that rounding left.
+    left, sizes, right = np.linalg.svd(coefficients, full_matrices=False)
+    combined = (left / sizes).T @ hypothesis
+    chosen = _first_independent(right)
+    return np.asarray(np.linalg.solve(right[:, chosen] * units[chosen], combined))
 
 
 def one_after_the_other(functions: EstimableFunctions, hypothesis: FloatArray) -> FloatArray:
@@ -72,17 +108,18 @@ def one_after_the_other(functions: EstimableFunctions, hypothesis: FloatArray) -
     return np.asarray(upper / np.diag(upper)[:, None] @ hypothesis)
 
 
-def _first_independent(matrix: FloatArray) -> list[int]:
-    """Leftmost columns that are linearly independent, as many as there are rows."""
+def _first_independent(rows: FloatArray) -> list[int]:
+    """Leftmost columns of orthonormal rows that are linearly independent, one for each row."""
     chosen: list[int] = []
-    basis = np.zeros((len(matrix), 0))
-    for j, column in enumerate(matrix.T):
+    basis = np.zeros((len(rows), 0))
+    least = _RANK_TOLERANCE * np.linalg.norm(rows, axis=0).max(initial=0.0)
+    for j, column in enumerate(rows.T):
         rest = column - basis @ (basis.T @ column)
         rest = rest - basis @ (basis.T @ rest)
         size = np.linalg.norm(rest)
-        if size > _RANK_TOLERANCE * np.linalg.norm(column):
+        if size > least:
             chosen.append(j)
             basis = np.column_stack([basis, rest / size])
-        if len(chosen) == len(matrix):
+        if len(chosen) == len(rows):
             break
     return chosen
