@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from mlmfast.arrays import FloatArray
 from mlmfast.estimable.functions import EstimableFunctions
@@ -56,7 +57,8 @@ def in_coding(
     The same hypothesis; where cells are missing, by the first coefficients that are independent.
     """
     # The rows as functions of the columns of the term: W'g with g = R^-T times the row.
-    over_cells = np.linalg.solve(functions.root.T, hypothesis.T).T @ functions.columns_of([term])
+    scaled = solve_triangular(functions.root, hypothesis.T, trans="T")
+    over_cells = scaled.T @ functions.columns_of([term])
     cells = functions.cells[term]
     coded = over_cells @ cells.coded(contrasts)
     n_columns = coded.shape[1] // len(cells.scales)
@@ -103,7 +105,7 @@ def one_after_the_other(functions: EstimableFunctions, hypothesis: FloatArray) -
     """Rows combined so that each is orthogonal to those after it, with leading 1s (Doolittle)."""
     if len(hypothesis) < 2:
         return hypothesis
-    scaled = np.linalg.solve(functions.root.T, hypothesis.T)
+    scaled = solve_triangular(functions.root, hypothesis.T, trans="T")
     upper = np.linalg.cholesky(np.linalg.inv(scaled.T @ scaled)).T
     return np.asarray(upper / np.diag(upper)[:, None] @ hypothesis)
 
