@@ -61,6 +61,8 @@ class Split:
     n_effects : shared effects of the levels that the cluster's rows have.
     work : operations, about.
     memory : bytes, about.
+    walked
+        Whether residuals follow series that are too long for matrices.
     """
 
     shared: tuple[int, ...]
@@ -69,6 +71,7 @@ class Split:
     n_effects: int
     work: float
     memory: float
+    walked: bool
 
     @property
     def largest(self) -> int:
@@ -116,14 +119,10 @@ def _work_of(way: Split) -> float:
 
 def _is_small(design: Design, way: Split) -> bool:
     """Whether the covariances of the blocks are of a size that is formed."""
-    if len(way.shared) == len(design.random):
-        return way.largest <= LARGEST_CLUSTER or is_series(design)
-    return way.largest <= (_LARGEST_BLOCK if way.shared else LARGEST_CLUSTER)
-
-
-def is_series(design: Design) -> bool:
-    """Whether residuals follow series, whose covariances need not be formed."""
-    return design.residual is not None and design.residual.series is not None
+    if way.walked:
+        return True
+    inside = len(way.shared) < len(design.random)
+    return way.largest <= (_LARGEST_BLOCK if way.shared and inside else LARGEST_CLUSTER)
 
 
 def _ways(design: Design, rows: IntArray, sequential: bool) -> Iterator[Split]:
@@ -138,7 +137,8 @@ def _ways(design: Design, rows: IntArray, sequential: bool) -> Iterator[Split]:
         q = float(sum(effects[f] for f in order[:k]))
         blocks, n_blocks = _blocks(design, rows, order[k:])
         sizes = np.bincount(blocks, minlength=n_blocks).astype(np.float64)
-        walked = k == len(order) and is_series(design) and sizes.max() > LARGEST_CLUSTER
+        series = design.residual is not None and design.residual.series is not None
+        walked = k == len(order) and series and sizes.max() > LARGEST_CLUSTER
         if walked:
             sizes = np.ones(len(rows))
         by_row = float(sum(len(design.random[t].columns) for t in shared))
@@ -149,7 +149,8 @@ def _ways(design: Design, rows: IntArray, sequential: bool) -> Iterator[Split]:
             work = blocks_work + 4.0 * n * q**2
         else:
             work = _SPARSE * blocks_work + 4.0 * n * q * by_row + q**3
-        yield Split(shared, blocks, n_blocks, int(q), work, 40.0 * (entries + spread + q**2))
+        memory = 40.0 * (entries + spread + q**2)
+        yield Split(shared, blocks, n_blocks, int(q), work, memory, walked)
 
 
 def _blocks(design: Design, rows: IntArray, factors: list[int]) -> tuple[CodeArray, int]:
@@ -169,7 +170,7 @@ def inner_root(design: Design, record: FitRecord, rows: IntArray, split: Split) 
     if len(split.shared) == len(design.random):
         if design.residual is None:
             return sparse.csr_array(sparse.diags_array(1.0 / noise_sd(design, record)[rows]))
-        if split.largest > LARGEST_CLUSTER:
+        if split.walked:
             along = along_series(design, record, rows)
             return sparse.csr_array(
                 along.inverse_root() @ sparse.diags_array(1.0 / noise_sd(design, record)[rows])
@@ -201,9 +202,7 @@ def along_series(design: Design, record: FitRecord, rows: IntArray) -> SeriesRoo
 
 def in_order(design: Design, record: FitRecord, rows: IntArray, split: Split) -> IntArray:
     """The rows by subject and time where a series is too long for a matrix, else as they are."""
-    if split.largest <= LARGEST_CLUSTER:
-        return rows
-    return along_series(design, record, rows).order
+    return along_series(design, record, rows).order if split.walked else rows
 
 
 def residual_matrix(design: Design, record: FitRecord, rows: IntArray, split: Split) -> SparseArray:

@@ -28,12 +28,11 @@ from mlmfast.inner_blocks import (
     along_series,
     in_order,
     inner_root,
-    is_series,
     residual_matrix,
     split_rows,
 )
 from mlmfast.errors import ModelError
-from mlmfast.marginal_covariance import LARGEST_CLUSTER, columns_at, noise_sd
+from mlmfast.marginal_covariance import columns_at, noise_sd
 from mlmfast.random_effects import fixed_part
 from mlmfast.record import FitRecord
 from mlmfast.simulate import covariance_root
@@ -137,7 +136,7 @@ class LargeCluster:
     @cached_property
     def _walk(self) -> SeriesRoot | None:
         """What stands for L where a series too long for a matrix is no Markov chain."""
-        if self.split.largest <= LARGEST_CLUSTER or not is_series(self.design):
+        if not self.split.walked:
             return None
         along = along_series(self.design, self.record, self.rows)
         return None if along.chain else along
