@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mlmfast import shared_effects
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.clusters import connected, correlated_codes
 from mlmfast.columns.labelled_rows import in_order_of
@@ -201,7 +200,7 @@ def large_clusters(
 ) -> Iterator[tuple[int, LargeCluster]]:
     """Yield the clusters whose V is not formed, and their positions."""
     sizes = np.bincount(clusters.codes, minlength=clusters.n_levels)
-    for position in np.flatnonzero(sizes > shared_effects.LARGEST_DENSE).tolist():
+    for position in [k for k, size in enumerate(sizes.tolist()) if is_large(size)]:
         rows = np.flatnonzero(clusters.codes == position)
         yield position, LargeCluster.of(design, record, rows, what)
 

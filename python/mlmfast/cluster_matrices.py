@@ -199,7 +199,7 @@ def _some(rows: IntArray, chosen: object, what: str) -> IntArray:
             f"{len(rows) - 1}"
         )
     refuse_large_cluster(len(at), what)
-    return rows[at]
+    return np.asarray(rows[at])
 
 
 def _cluster_rows(source: FitSource, record: FitRecord, cluster: object) -> IntArray:

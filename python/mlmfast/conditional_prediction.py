@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray, SparseArray
 from mlmfast.clusters import independent_clusters
 from mlmfast.conditional_rows import Conditioned, conditioned_rows
 from mlmfast.design import Design
-from mlmfast.inner_blocks import SparseArray
 from mlmfast.marginal_covariance import (
     cholesky_factors,
     columns_at,

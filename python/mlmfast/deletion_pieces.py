@@ -1,4 +1,4 @@
-"""What the deletion of rows needs of V^-1: by clusters of one size, or from a large one's equations.
+"""What deletions need of V^-1: by clusters of one size, or from a large one's equations.
 
 The formulas stand in `influence`.
 """
@@ -24,28 +24,31 @@ NOTHING_LEFT = 1e-10
 
 
 class Pieces(Protocol):
-    """Rows of one cluster, or of several of one size one after the other.
-
-    Attributes
-    ----------
-    clusters : shape (m,), their positions.
-    rows : shape (n,), rows of the data.
-    e : shape (n,), marginal residuals.
-    leverage, leverage_fixed, studentised : shape (n,), see `Influence`.
-    """
+    """Rows of one cluster, or of several of one size one after the other."""
 
     @property
-    def clusters(self) -> IntArray: ...
+    def clusters(self) -> IntArray:
+        """Positions of the clusters, shape (m,)."""
+
     @property
-    def rows(self) -> IntArray: ...
+    def rows(self) -> IntArray:
+        """Rows of the data, shape (n,)."""
+
     @property
-    def e(self) -> FloatArray: ...
+    def e(self) -> FloatArray:
+        """Marginal residuals, shape (n,)."""
+
     @property
-    def leverage(self) -> FloatArray: ...
+    def leverage(self) -> FloatArray:
+        """See `Influence`, shape (n,)."""
+
     @property
-    def leverage_fixed(self) -> FloatArray: ...
+    def leverage_fixed(self) -> FloatArray:
+        """See `Influence`, shape (n,)."""
+
     @property
-    def studentised(self) -> FloatArray: ...
+    def studentised(self) -> FloatArray:
+        """See `Influence`, shape (n,)."""
 
     def without_cluster(self) -> tuple[FloatArray, FloatArray]:
         """Changes (m, p) and covariances (m, p, p) when whole clusters are left out."""
@@ -124,7 +127,8 @@ class BlockPieces:
     @property
     def leverage_fixed(self) -> FloatArray:
         """See `Pieces`."""
-        return np.einsum("inp,pq,inq->in", self.blocks.x, self.bread, self.vx).ravel()
+        own = np.einsum("inp,pq,inq->in", self.blocks.x, self.bread, self.vx)
+        return np.asarray(own).ravel()
 
     @property
     def studentised(self) -> FloatArray:

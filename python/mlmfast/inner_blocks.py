@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
-from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.arrays import CodeArray, IntArray, SparseArray
 from mlmfast.clusters import connected, correlated_codes
 from mlmfast.design import Design
 from mlmfast.engine import available_memory
@@ -38,8 +38,6 @@ from mlmfast.record import FitRecord
 
 if TYPE_CHECKING:
     from mlmfast.series_residuals import SeriesRoot
-
-SparseArray: TypeAlias = "sparse.csr_array[np.float64, tuple[int, int]]"
 
 #: Rows of a block up to which its covariance is formed beside shared effects.
 _LARGEST_BLOCK = 2_000
@@ -101,10 +99,11 @@ def split_rows(design: Design, rows: IntArray, what: str, sequential: bool = Fal
     if not possible:
         least = min(ways, key=_memory_of)
         raise ModelError(
-            f"{what} of {len(rows):,} correlated rows needs matrices of {least.n_effects:,} random "
-            f"effects and of blocks of up to {least.largest:,} rows, {least.memory / 1e9:.1f} GB "
-            f"(there is {available / 1e9:.1f} GB for them); fit a sample of the data to look at it: "
-            "all rows of some levels of the largest grouping factors"
+            f"{what} of {len(rows):,} correlated rows needs matrices of {least.n_effects:,} "
+            f"random effects and of blocks of up to {least.largest:,} rows, "
+            f"{least.memory / 1e9:.1f} GB (there is {available / 1e9:.1f} GB for them); fit a "
+            "sample of the data to look at it: all rows of some levels of the largest grouping "
+            "factors"
         )
     return min(possible, key=_work_of)
 

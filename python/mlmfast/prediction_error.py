@@ -116,9 +116,7 @@ def _in_equations(
     """By term the levels whose effects large clusters solve for; None where there are none."""
     if design is None or not large:
         return None
-    out = [
-        np.zeros(design.factors[term.factor].n_levels, dtype=np.bool_) for term in design.random
-    ]
+    out = [np.zeros(design.factors[term.factor].n_levels, dtype=np.bool_) for term in design.random]
     for cluster, _ in large:
         for t, levels in zip(cluster.split.shared, cluster.levels, strict=True):
             out[t][levels] = True

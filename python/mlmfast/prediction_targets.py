@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from scipy import sparse
 
-from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
+from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.design import Design
-from mlmfast.inner_blocks import SparseArray
 from mlmfast.marginal_covariance import columns_at
 from mlmfast.prediction_rows import PredictionRows
 from mlmfast.record import FitRecord
@@ -37,9 +36,7 @@ class Targets(Protocol):
     def x(self) -> FloatArray:
         """Weights of the fixed effects."""
 
-    def within(
-        self, g: Sequence[FloatArray], but: Sequence[BoolArray] | None = None
-    ) -> FloatArray:
+    def within(self, g: Sequence[FloatArray], but: Sequence[BoolArray] | None = None) -> FloatArray:
         """m'G m, shape (n,); without the effects of the levels marked in ``but``, by term."""
 
     def by_cluster(self, design: Design, of_row: CodeArray) -> list[tuple[int, IntArray]]:
@@ -67,9 +64,7 @@ class RowTargets:
         everything = np.arange(self.rows.n_rows)
         return columns_at([self.rows.x[j] for j in self.record.kept], everything)
 
-    def within(
-        self, g: Sequence[FloatArray], but: Sequence[BoolArray] | None = None
-    ) -> FloatArray:
+    def within(self, g: Sequence[FloatArray], but: Sequence[BoolArray] | None = None) -> FloatArray:
         """See `Targets`; 0 where rows have no columns of Z."""
         out = np.zeros(self.rows.n_rows)
         everything = np.arange(self.rows.n_rows)
@@ -134,9 +129,7 @@ class EffectTargets:
     weights: tuple[FloatArray, ...]
     relationships: tuple[Relationship | None, ...]
 
-    def within(
-        self, g: Sequence[FloatArray], but: Sequence[BoolArray] | None = None
-    ) -> FloatArray:
+    def within(self, g: Sequence[FloatArray], but: Sequence[BoolArray] | None = None) -> FloatArray:
         """See `Targets`."""
         out = np.zeros(len(self.x))
         for t, matrix in enumerate(g):
@@ -160,9 +153,9 @@ class EffectTargets:
             n_levels = int(design.factors[effects.factor].codes.max()) + 1
             parent = np.zeros(n_levels, dtype=np.int32)
             parent[design.factors[effects.factor].codes] = of_row
-            met = m.any(axis=2)
+            met = np.asarray(m.any(axis=2))
             if related is not None:
-                met = met.astype(np.float64) @ abs(related.matrix) > 0.0
+                met = np.asarray((abs(related.matrix) @ met.T.astype(np.float64)).T > 0.0)
             for target, level in zip(*np.nonzero(met[:, :n_levels]), strict=True):
                 pairs.add((int(parent[level]), int(target)))
         return [

@@ -187,7 +187,11 @@ def _blocks(
         values, vectors = np.linalg.eigh(crossed / np.outer(scale, scale))
         root = (vectors * np.sqrt(np.maximum(values, 0.0))).T * scale
         yield ClusterBlocks(
-            np.array([position]), root[None, :, :-1], np.eye(len(root))[None], root[None, :, -1], None
+            np.array([position]),
+            root[None, :, :-1],
+            np.eye(len(root))[None],
+            root[None, :, -1],
+            None,
         )
 
 

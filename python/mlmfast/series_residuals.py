@@ -8,13 +8,12 @@ import numpy as np
 from scipy import sparse
 
 from mlmfast import _core
-from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
+from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.markov import MarkovChain
 from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.inner_blocks import SparseArray
 from mlmfast.marginal_covariance import LARGEST_CLUSTER, noise_sd
 from mlmfast.record import FitRecord, ResidualRecord
 from mlmfast.residual_structure import ResidualDesign
@@ -110,10 +109,8 @@ def scaled_series_residuals(
     within[rows] = True
     along = SeriesRoot.of(design.residual, record.residual).part(within)
     order = along.order
-    effects = []
-    for term in design.random:
-        effects.append([np.ones(len(order)) if c is None else c[order] for c in term.columns])
-    columns = [column / sd[order] for term in effects for column in term]
+    effects = [c for term in design.random for c in term.columns]
+    columns = [(1.0 if c is None else c[order]) / sd[order] for c in effects]
     white = [along.whitened(column) for column in (*columns, marginal[order] / sd[order])]
     q = len(columns)
     g, at = np.zeros((q, q)), 0
@@ -206,8 +203,12 @@ class SeriesRoot:
             )
         inside = self.starts != 1
         root = np.where(inside, 1.0 / np.sqrt(np.where(inside, self.second, 1.0)), 1.0)
-        before = -np.where(inside, self.first, 0.0)[1:] * root[1:]
-        return sparse.csr_array(sparse.diags_array([before, root], offsets=[-1, 0]))
+        at = np.arange(len(root))
+        own = sparse.csr_array((root, (at, at)))
+        step = inside[1:]
+        before = (-self.first[1:] * root[1:])[step]
+        below = sparse.csr_array((before, (at[1:][step], at[:-1][step])), shape=own.shape)
+        return sparse.csr_array(own + below)
 
     def whitened(self, values: FloatArray) -> FloatArray:
         """L^-1 e, rows in this order."""

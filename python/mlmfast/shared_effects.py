@@ -2,7 +2,8 @@
 
 With L and the shared effects g = Lambda u, Var u = I, of `inner_blocks`, and F = L^-1 Z,
 
-    V^-1 = L^-T (I - F C F') L^-1,    C = Var(g | y, beta) = Lambda (I + Lambda'F'F Lambda)^-1 Lambda'
+    V^-1 = L^-T (I - F C F') L^-1
+    C = Var(g | y, beta) = Lambda (I + Lambda'F'F Lambda)^-1 Lambda'
 
 (Henderson, Kempthorne, Searle and von Krosigk 1959, Biometrics 15, 192; the Lambda form, regular
 for a singular G, is that of Bates et al. 2015, J. Stat. Softw. 67(1), section 3). All of it costs
@@ -20,10 +21,10 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.design import Design
+from mlmfast.errors import ModelError
 from mlmfast.inner_blocks import (
-    SparseArray,
     Split,
     along_series,
     in_order,
@@ -31,7 +32,6 @@ from mlmfast.inner_blocks import (
     residual_matrix,
     split_rows,
 )
-from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import columns_at, noise_sd
 from mlmfast.random_effects import fixed_part
 from mlmfast.record import FitRecord
@@ -118,10 +118,10 @@ class LargeCluster:
         for t, levels in zip(self.split.shared, self.levels, strict=True):
             own = covariance_root(self.record.terms[t].covariance)
             related = self.design.factors[self.design.random[t].factor].relationship
-            left = sparse.eye_array(len(levels))
+            root = sparse.csr_array(sparse.eye_array(len(levels)))
             if related is not None:
-                left = related.root[levels][:, levels]
-            parts.append(sparse.kron(left, own))
+                root = related.root[levels][:, levels]
+            parts.append(sparse.kron(root, own))
         if not parts:
             return sparse.csr_array((0, 0))
         return sparse.csr_array(sparse.block_diag(parts, format="csr"))
@@ -180,13 +180,14 @@ class LargeCluster:
             r = np.hstack([np.eye(q), np.zeros((q, width))])
             for rows in stretches(len(self.rows), _ROWS_AT_ONCE):
                 own = np.hstack([self.scaled[rows].toarray(), self.white[rows]])
-                r = np.linalg.qr(np.vstack([r, own]), mode="r")
+                r = np.asarray(np.linalg.qr(np.vstack([r, own]), mode="r"))
             rest = r[q:, q:]
             return r[:q, :q], r[:q, q:], rest.T @ rest
         gram = (self.scaled.T @ self.scaled).toarray()
         gram[np.diag_indices(q)] += 1.0
-        r = np.linalg.cholesky(gram).T
-        along = solve_triangular(r, self.scaled.T @ self.white, trans="T")
+        r = np.asarray(np.linalg.cholesky(gram).T, dtype=np.float64)
+        right = np.asarray(self.scaled.T @ self.white)
+        along = np.asarray(solve_triangular(r, right, trans="T"))
         return r, along, self.white.T @ self.white - along.T @ along
 
     @property
@@ -234,7 +235,7 @@ class LargeCluster:
         if self._all_shared:
             # V_b is R: R V^-1 = I - Z C Z'R^-1.
             return 1.0 - self._quadratic(self.z, self.u), self.xe - self.z @ self.solved
-        own = np.asarray(self._r.multiply(self.inverse).sum(axis=1)).ravel()
+        own = row_sums(self._r, self.inverse)
         return own - self._quadratic(self._ru, self.u), np.asarray(self._r @ self.times_xe)
 
     def residual_variance(self) -> FloatArray:
@@ -242,7 +243,7 @@ class LargeCluster:
         if self._all_shared:
             variance = noise_sd(self.design, self.record)[self.rows] ** 2
             return np.asarray(variance - self._quadratic(self.z, self.z))
-        own = np.asarray((self._r @ self.inverse).multiply(self._r).sum(axis=1)).ravel()
+        own = row_sums(sparse.csr_array(self._r @ self.inverse), self._r)
         return np.asarray(own - self._quadratic(self._ru, self._ru))
 
     @property
@@ -261,7 +262,7 @@ class LargeCluster:
         """Diagonal of a C b'."""
         out = np.empty(a.shape[0])
         for rows in stretches(a.shape[0], max(1, (1 << 22) // max(a.shape[1], 1))):
-            out[rows] = np.asarray(b[rows].multiply(a[rows] @ self.covariance).sum(axis=1)).ravel()
+            out[rows] = row_sums(b[rows], np.asarray(a[rows] @ self.covariance))
         return out
 
     def of_rows(self, places: IntArray) -> FloatArray:
@@ -298,10 +299,10 @@ class LargeCluster:
         weights : by term of the design m of k targets, (k, n_levels times effects).
         noise : covariances of the targets' residuals with those of the rows, (k, n).
         """
-        shared = [
-            weights[t][:, self._columns(k)] for k, t in enumerate(self.split.shared)
-        ]
-        m = _beside(shared, weights[0].shape[0] if weights else noise.shape[0])
+        shared = [weights[t][:, self._columns(k)] for k, t in enumerate(self.split.shared)]
+        one = weights[0] if weights else noise
+        assert one is not None, "without random effects there is residual covariance"
+        m = _beside(shared, one.shape[0])
         solved = self.solved
         c = noise
         for t in range(len(self.design.random)):
@@ -313,7 +314,7 @@ class LargeCluster:
             moved = np.asarray(m @ solved)
         else:
             a = sparse.csr_array(c @ self.inner.T)
-            reduction = np.asarray(a.multiply(a).sum(axis=1)).ravel()
+            reduction = row_sums(a, a)
             m = sparse.csr_array(m - a @ self.f)
             moved = np.asarray(a @ self.white + m @ solved)
         return Told(self._quadratic(m, m) - reduction, moved[:, :-1], moved[:, -1])
@@ -323,11 +324,11 @@ class LargeCluster:
         g = self.record.terms[t].covariance
         related = self.design.factors[self.design.random[t].factor].relationship
         n_levels = weights.shape[1] // len(g)
-        left = sparse.eye_array(n_levels)
+        between = sparse.csr_array(sparse.eye_array(n_levels))
         if related is not None:
-            left = related.matrix[:n_levels, :n_levels]
+            between = related.matrix[:n_levels, :n_levels]
         z = effect_columns(self.design, t, self.rows, n_levels)
-        return sparse.csr_array(weights @ sparse.csr_array(sparse.kron(left, g)) @ z.T)
+        return sparse.csr_array(weights @ sparse.csr_array(sparse.kron(between, g)) @ z.T)
 
 
 @dataclass(frozen=True)
@@ -359,12 +360,13 @@ def effect_columns(
     return weights_at(codes, columns_at(term.columns, rows), n_levels)
 
 
-def weights_at(codes: IntArray, values: FloatArray, n_levels: int) -> SparseArray:
+def weights_at(codes: CodeArray, values: FloatArray, n_levels: int) -> SparseArray:
     """Rows with the values (n, q) at the effects of one level each; none for a negative code.
 
     Examples
     --------
-    >>> weights_at(np.array([1, -1]), np.array([[2.0, 3.0], [4.0, 5.0]]), 2).toarray().tolist()
+    >>> codes = np.array([1, -1], dtype=np.int32)
+    >>> weights_at(codes, np.array([[2.0, 3.0], [4.0, 5.0]]), 2).toarray().tolist()
     [[0.0, 0.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0]]
     """
     n, q = values.shape
@@ -372,6 +374,12 @@ def weights_at(codes: IntArray, values: FloatArray, n_levels: int) -> SparseArra
     columns = codes[met].astype(np.int64)[:, None] * q + np.arange(q)
     starts = np.concatenate([[0], np.cumsum(met * q)])
     return sparse.csr_array((values[met].ravel(), columns.ravel(), starts), shape=(n, n_levels * q))
+
+
+def row_sums(a: SparseArray, b: SparseArray | FloatArray) -> FloatArray:
+    """Sums by row of the products of two matrices, entry by entry, shape (n,)."""
+    product = sparse.csr_array(a.multiply(b))
+    return np.asarray(product @ np.ones(product.shape[1]))
 
 
 def stretches(n: int, size: int) -> Iterator[slice]:
@@ -404,6 +412,9 @@ def _solve(matrix: SparseArray, right: FloatArray) -> FloatArray:
     if matrix.nnz == matrix.shape[0]:
         return np.asarray(right / matrix.diagonal()[:, None])
     factor = splu(
-        matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+        matrix.tocsc(),
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
     )
     return np.asarray(factor.solve(right))

@@ -66,7 +66,9 @@ def type_three(functions: EstimableFunctions, term: int) -> FloatArray:
     rows = _new_directions(
         white[:, functions.spanning(outside)], white[:, functions.term_of_column == term]
     )
-    return np.asarray(linalg.solve_triangular(lower, rows, lower=True, trans="T").T @ functions.root)
+    return np.asarray(
+        linalg.solve_triangular(lower, rows, lower=True, trans="T").T @ functions.root
+    )
 
 
 def of_coefficients(functions: EstimableFunctions, term: int) -> FloatArray:
