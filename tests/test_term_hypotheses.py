@@ -288,6 +288,13 @@ def test_cells_without_rows_may_make_more_columns_than_there_are_rows():
     np.testing.assert_allclose(nested.llf, cells.llf, rtol=1e-9)
 
 
+@pytest.mark.parametrize("n", [6, 1200])
+def test_as_many_levels_as_rows_are_refused(n):
+    data = pd.DataFrame({"f": [f"l{k}" for k in range(n)], "y": np.arange(n) ** 0.5})
+    with pytest.raises(ModelError, match=f"{n} fixed-effect columns and {n} rows: nothing is left"):
+        mlm.lmm("y ~ f", data)
+
+
 def test_matrices_of_any_scale_are_tested_column_by_column():
     """The constant is not rounding beside a covariate in nanoseconds."""
     x = np.arange(20.0) % 7
@@ -305,3 +312,26 @@ def test_terms_that_are_all_confounded_are_refused_by_name():
     assert fit.anova(type=1).index.tolist() == ["a"]
     with pytest.raises(ModelError, match="nothing to test: no part of a, same is estimable free"):
         fit.anova()
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3])
+def test_satterthwaite_denominators_of_car_depend_on_no_order(kind):
+    """Those of programs follow their rows, which set a level apart; these set none."""
+    data = unbalanced(11)
+    random = np.random.default_rng(0)
+    tables, by_program = [], []
+    for _ in range(4):
+        moved = data
+        for name in ("a", "b", "later"):
+            moved = ordered(moved, name, random.permutation(data[name].unique()))
+        fit = mlm.lmm(
+            "y ~ a * b + later + (1 | g)",
+            moved,
+            contrasts=dict.fromkeys(("a", "b", "later"), "contr.sum"),
+        )
+        tables.append(fit.anova(type=kind, definition="car").frame)
+        by_program.append(fit.anova(type=kind, definition="lmerTest")["DenDF"])
+    assert (tables[0]["NumDF"] > 1).any()
+    for other in tables[1:]:
+        pd.testing.assert_frame_equal(other, tables[0], rtol=1e-6)
+    assert np.ptp(np.array(by_program), axis=0).max() > 1e-3

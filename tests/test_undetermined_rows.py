@@ -140,6 +140,34 @@ def test_units_of_a_covariate_play_no_part(unit):
         )
 
 
+@pytest.mark.parametrize("start", [0.0, 2.45e6, -1e9])
+def test_a_day_beside_the_days_since_long_ago(start):
+    """A covariate far from 0 that a factor's levels determine, one day off."""
+    data = cells().assign(day=lambda d: start + d["b"].map({"x": 0.0, "y": 7.0, "z": 30.0}))
+    fit = mlm.lmm("y ~ day + b", data)
+    new = pd.DataFrame({"day": start + np.array([0.0, 7.0, 31.0]), "b": list("xyz")})
+    with pytest.warns(NonEstimableWarning, match="1 of 3 rows.*row 2"):
+        found = fit.predict(new)
+    means = data.groupby("b")["y"].mean()
+    np.testing.assert_allclose(found, [means["x"], means["y"], np.nan], rtol=1e-7)
+    loaded = mlm.load(fit.to_json())
+    with pytest.warns(NonEstimableWarning, match="1 of 3 rows.*row 2"):
+        np.testing.assert_array_equal(loaded.predict(new), found)
+
+
+def test_columns_that_are_one_up_to_rounding():
+    """What was dropped for 1e-9 of a column is not missed in its own rows."""
+    random = np.random.default_rng(6)
+    data = cells().assign(x=random.normal(size=40), w=lambda d: d["x"] + 1e-9 * d["t"])
+    fit = mlm.lmm("y ~ x + w", data)
+    assert fit.aliased == ("w",)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(fit.predict(data)).all()
+    with pytest.warns(NonEstimableWarning, match="2 of 40"):
+        fit.predict(data.assign(w=data["w"] + 0.01 * (np.arange(40) < 2)))
+
+
 def test_rows_of_the_fit_are_always_predicted():
     fit = mlm.lmm("y ~ a * b + (1 | g)", cells())
     with warnings.catch_warnings():
@@ -181,3 +209,14 @@ def test_refusals():
 def test_what_is_left_out_is_named_at_the_fit():
     with pytest.warns(AliasedWarning, match="av:bz"):
         mlm.lmm("y ~ a * b", cells())
+
+
+def test_robust_contrasts_over_all_coefficients():
+    fit = mlm.lmm("y ~ a * b + (1 | g)", cells())
+    robust = fit.robust("CR1")
+    names = list(fit.params.index)
+    row = np.array([float(name == "bz") for name in names])
+    kept = row[~fit.params.isna().to_numpy()]
+    np.testing.assert_array_equal(robust.contrast(row), robust.contrast(kept))
+    with pytest.raises(ModelError, match="not estimable"):
+        robust.contrast(np.array([float(name == "av:bz") for name in names]))

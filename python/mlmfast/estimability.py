@@ -18,8 +18,8 @@ def aliasing_of_fit(fit: LMMResult) -> Aliasing:
     """The aliased columns of X by those kept; without any, a loaded fit needs no rows for it."""
     record = fit._record
     if not fit.aliased:
-        nothing = np.zeros((record.rank, 0))
-        return Aliasing(record.kept, nothing, np.ones(len(record.x_names)))
+        p = len(record.x_names)
+        return Aliasing(record.kept, np.zeros((record.rank, 0)), np.ones(p), np.zeros(p), -1)
     design = fit._needs_source("what can be estimated in a model with aliased columns").design
     return aliasing_of(design.x, design.n_obs, record.kept)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +24,12 @@ from mlmfast.estimable import (
     type_two,
 )
 from mlmfast.estimable.row_bases import (
-    coefficients_of_term,
     from_first_level,
     from_last_level,
     from_mean,
     in_coding,
     one_after_the_other,
+    orthonormal_over_cells,
 )
 from mlmfast.model_matrix import INTERCEPT
 from mlmfast.report.table_result import TableResult
@@ -101,7 +102,7 @@ def anova(
     functions = estimable_functions(fit)
     matrices = hypothesis_matrices(functions, kind, definition, fit._record.vcov)
     own = {term.label: functions.kept_of_term(t) for t, term in enumerate(functions.terms)}
-    rows, hypotheses, empty = {}, {}, []
+    rows, hypotheses, empty, without = {}, {}, [], {}
     for label, L in matrices.items():
         if len(L) == 0:
             empty.append(label)
@@ -109,7 +110,10 @@ def anova(
         # The coefficients of aliased columns follow from the others'.
         full = L @ functions.alias
         hypotheses[label] = pd.DataFrame(full, columns=list(fit._record.x_names))
-        rows[label] = _row(f_test(fit, full, ddf, term=own[label]), chisq)
+        test = f_test(fit, full, ddf, term=own[label])
+        rows[label] = _row(test, chisq)
+        if test.note:
+            without[label] = test.note
     if not rows and empty:
         raise ModelError(
             f"nothing to test: no part of {', '.join(empty)} is estimable free of the other terms, "
@@ -120,6 +124,7 @@ def anova(
     notes = [ddf_label(fit, ddf)]
     if empty:
         notes.append(f"Not estimable, left out: {', '.join(empty)}")
+    notes += without_f(without)
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return AnovaTable(
         frame,
@@ -179,9 +184,9 @@ def _is_sequential(terms: tuple[TermParts, ...], t: int, kind: int) -> bool:
 
 def _by_car(functions: EstimableFunctions, t: int, kind: int, definition: str) -> FloatArray:
     if kind == 3:
-        return coefficients_of_term(functions, t, of_coefficients(functions, t))
+        return orthonormal_over_cells(functions, t, of_coefficients(functions, t))
     L = type_one(functions, t) if kind == 1 else type_two(functions, t, TermParts.is_within)
-    return in_coding(functions, t, L, from_first_level)
+    return orthonormal_over_cells(functions, t, L)
 
 
 def _definition(fit: LMMResult, definition: str | None) -> str:
@@ -221,6 +226,20 @@ def estimable_functions(fit: LMMResult) -> EstimableFunctions:
             known = functions_of_formula(record.fixed_spec, rows, record.kept, weights)
         fit.__dict__["_estimable_functions"] = known
     return known
+
+
+def without_f(reasons: Mapping[str, str]) -> list[str]:
+    """Say which tests have no F, by reason.
+
+    Examples
+    --------
+    >>> without_f({"a": "too few clusters", "b": "too few clusters"})
+    ['No F for a, b: too few clusters']
+    """
+    return [
+        f"No F for {', '.join(name for name, own in reasons.items() if own == reason)}: {reason}"
+        for reason in dict.fromkeys(reasons.values())
+    ]
 
 
 def _type_number(kind: int | str) -> int:

@@ -169,9 +169,7 @@ class LMMResult:
         from mlmfast.covariance_kinds import covariance_of_kind
 
         matrix = covariance_of_kind(self, kind, cluster)
-        names = [self._record.x_names[j] for j in self._record.kept]
-        frame = pd.DataFrame(matrix, index=names, columns=names)
-        return frame.reindex(index=self.params.index, columns=self.params.index)
+        return self._square(matrix)
 
     def robust(
         self, kind: str = "CR2", cluster: object = None, square_root: str | None = None
@@ -269,7 +267,11 @@ class LMMResult:
             are several: differences from the last level, from the first, from the mean. By
             default "mmrm" for models with a residual structure alone, else "lmerTest". "car": R's
             car and nlme, type I and II in the metric X'V^-1 X, type III the coefficients of the
-            contrasts the model was fitted with.
+            contrasts the model was fitted with (what they determine free of the other terms, where
+            columns are aliased); by rows that set no level apart. A linear model without random
+            effects has the metric X'WX of its weights in all of them. But for car's type III no
+            hypothesis depends on contrasts or on the order of levels, and F tests by Satterthwaite
+            only through the rows.
         chisq
             Also chi-square tests, as the CHISQ option of PROC MIXED.
 
@@ -1348,6 +1350,12 @@ class LMMResult:
         values = np.full(len(self._record.x_names), np.nan)
         values[list(self._record.kept)] = kept
         return pd.Series(values, index=list(self._record.x_names))
+
+    def _square(self, kept: FloatArray) -> pd.DataFrame:
+        names, at = list(self._record.x_names), list(self._record.kept)
+        values = np.full((len(names), len(names)), np.nan)
+        values[np.ix_(at, at)] = kept
+        return pd.DataFrame(values, index=names, columns=names)
 
     def _needs_source(self, what: str) -> FitSource:
         if self._source is None:

@@ -73,17 +73,21 @@ def inference_from_dict(data: Mapping[str, Any], record: FitRecord) -> dict[str,
 
 
 def _aliasing_members(aliasing: Aliasing) -> dict[str, Any]:
-    return {"coefficients": aliasing.coefficients, "lengths": aliasing.lengths}
+    return {
+        "coefficients": aliasing.coefficients,
+        "lengths": aliasing.lengths,
+        "means": aliasing.means,
+        "constant": aliasing.constant,
+    }
 
 
 def _aliasing(data: Any, record: FitRecord) -> Aliasing:
-    p = len(record.x_names)
+    p, constant = len(record.x_names), typed(data["constant"], int)
     lengths = array(data["lengths"], (p,))
-    if not (lengths > 0).all():
-        raise ValueError("the lengths of columns are not positive")
-    return Aliasing(
-        record.kept, array(data["coefficients"], (record.rank, p - record.rank)), lengths
-    )
+    if (lengths == 0).any() or not np.isfinite(lengths).all() or not -1 <= constant < p:
+        raise ValueError("the lengths of the columns do not fit them")
+    coefficients = array(data["coefficients"], (record.rank, p - record.rank))
+    return Aliasing(record.kept, coefficients, lengths, array(data["means"], (p,)), constant)
 
 
 def _basis(data: Mapping[str, Any], record: FitRecord) -> TestBasis:

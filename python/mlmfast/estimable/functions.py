@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import linalg
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.errors import ModelError
@@ -107,6 +106,8 @@ class EstimableFunctions:
 
     def in_metric(self, root: FloatArray) -> EstimableFunctions:
         """Use another inner product of the coefficients kept, given by its root (R'R)."""
+        from scipy import linalg
+
         coordinates = root @ linalg.solve_triangular(self.root, self.coordinates)
         return replace(self, root=root, coordinates=coordinates)
 
@@ -190,6 +191,8 @@ def _functions(
     _check_span(triangle[:, r + n_aliased :], r)
     alias = np.zeros((r, len(x)))
     alias[:, list(kept)] = np.eye(r)
+    from scipy import linalg
+
     alias[:, aliased] = linalg.solve_triangular(root, triangle[:r, r : r + n_aliased])
     return EstimableFunctions(
         terms.terms,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import linalg
 
 from mlmfast.arrays import FloatArray
 from mlmfast.estimable.functions import EstimableFunctions
@@ -66,9 +65,7 @@ def type_three(functions: EstimableFunctions, term: int) -> FloatArray:
     rows = _new_directions(
         white[:, functions.spanning(outside)], white[:, functions.term_of_column == term]
     )
-    return np.asarray(
-        linalg.solve_triangular(lower, rows, lower=True, trans="T").T @ functions.root
-    )
+    return np.asarray(np.linalg.solve(lower.T, rows).T @ functions.root)
 
 
 def of_coefficients(functions: EstimableFunctions, term: int) -> FloatArray:

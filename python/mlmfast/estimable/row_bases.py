@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from mlmfast.arrays import FloatArray
 from mlmfast.estimable.functions import EstimableFunctions
@@ -56,23 +55,28 @@ def in_coding(
     -------
     The same hypothesis; where cells are missing, by the first coefficients that are independent.
     """
-    # The rows as functions of the columns of the term: W'g with g = R^-T times the row.
-    scaled = solve_triangular(functions.root, hypothesis.T, trans="T")
-    over_cells = scaled.T @ functions.columns_of([term])
     cells = functions.cells[term]
-    coded = over_cells @ cells.coded(contrasts)
+    coded = _over_cells(functions, term, hypothesis) @ cells.coded(contrasts)
     n_columns = coded.shape[1] // len(cells.scales)
     return by_coefficients(hypothesis, coded, np.repeat(cells.scales, n_columns))
 
 
-def coefficients_of_term(
+def orthonormal_over_cells(
     functions: EstimableFunctions, term: int, hypothesis: FloatArray
 ) -> FloatArray:
-    """Rows of a hypothesis that are each one coefficient of a term as X is coded."""
-    own = [j for j, of in enumerate(functions.term_of_x) if of == term]
-    lengths = np.linalg.norm(functions.root @ functions.alias[:, own], axis=0)
-    units = np.where(lengths > 0, lengths, 1.0)
-    return by_coefficients(hypothesis, hypothesis @ functions.alias[:, own] / units, units)
+    """Rows of a hypothesis whose coefficients of a term's cells are orthonormal.
+
+    No level is set apart, so that degrees of freedom depend on no order either: other orthonormal
+    rows differ by a rotation, which the eigenvectors of L Phi L' undo.
+    """
+    if len(hypothesis) < 2:
+        return hypothesis
+    left, sizes, _ = np.linalg.svd(_over_cells(functions, term, hypothesis), full_matrices=False)
+    if sizes[-1] <= _RANK_TOLERANCE * sizes[0]:
+        # Coefficients as coded may be of cells of other terms too.
+        everything = np.linalg.solve(functions.root.T, hypothesis.T).T @ functions.coordinates
+        left, sizes, _ = np.linalg.svd(everything, full_matrices=False)
+    return np.asarray((left / sizes).T @ hypothesis)
 
 
 def by_coefficients(
@@ -105,9 +109,16 @@ def one_after_the_other(functions: EstimableFunctions, hypothesis: FloatArray) -
     """Rows combined so that each is orthogonal to those after it, with leading 1s (Doolittle)."""
     if len(hypothesis) < 2:
         return hypothesis
-    scaled = solve_triangular(functions.root, hypothesis.T, trans="T")
+    scaled = np.linalg.solve(functions.root.T, hypothesis.T)
     upper = np.linalg.cholesky(np.linalg.inv(scaled.T @ scaled)).T
     return np.asarray(upper / np.diag(upper)[:, None] @ hypothesis)
+
+
+def _over_cells(functions: EstimableFunctions, term: int, hypothesis: FloatArray) -> FloatArray:
+    """The rows as functions of the columns of a term: W'g with g = R^-T times the row."""
+    return np.asarray(
+        np.linalg.solve(functions.root.T, hypothesis.T).T @ functions.columns_of([term])
+    )
 
 
 def _first_independent(rows: FloatArray) -> list[int]:

@@ -10,7 +10,7 @@ from mlmfast.language.contrast_calls import Contrast, read_contrast
 from mlmfast.language.deparse import deparse
 from mlmfast.language.functions import FACTOR_OPTIONS, bind, constant, split_call
 from mlmfast.language.syntax import Call, Node
-from mlmfast.language.transforms import Constant
+from mlmfast.language.transform_options import Constant
 from mlmfast.language.values import CodedFactor
 
 
