@@ -125,19 +125,6 @@ class Relationship:
         at = (np.concatenate(rows), np.concatenate(columns))
         return _sparse((np.concatenate(values), at), shape=(n, n))
 
-
-def _sparse(*parts: Any, **shape: Any) -> _Sparse:
-    from scipy import sparse
-
-    return sparse.csr_array(*parts, **shape)
-
-
-def _families(matrix: _Sparse) -> IntArray:
-    """Number of the connected part of each level, shape (n_levels,)."""
-    from scipy.sparse.csgraph import connected_components
-
-    return np.asarray(connected_components(matrix, directed=False)[1])
-
     @property
     def n_rows(self) -> int:
         """Levels with rows."""
@@ -181,6 +168,19 @@ def _families(matrix: _Sparse) -> IntArray:
             found = np.linalg.lstsq(a, flat.reshape(len(own), -1), rcond=_SINGULAR)[0]
             out[:, own] = np.moveaxis(found.reshape(flat.shape), 0, 1)
         return out
+
+
+def _sparse(*parts: Any, **shape: Any) -> _Sparse:
+    from scipy import sparse
+
+    return sparse.csr_array(*parts, **shape)
+
+
+def _families(matrix: _Sparse) -> IntArray:
+    """Number of the connected part of each level, shape (n_levels,)."""
+    from scipy.sparse.csgraph import connected_components
+
+    return np.asarray(connected_components(matrix, directed=False)[1])
 
 
 def _inverse(a: FloatArray) -> FloatArray | None:
