@@ -951,7 +951,8 @@ class LMMResult:
         Raises
         ------
         ModelError, DataError
-            For clusters that are not known, or rows correlated in sets too large for matrices.
+            For clusters that are not known, or correlated rows that share more effects than memory
+            holds.
         """
         from mlmfast.influence import influence
 
