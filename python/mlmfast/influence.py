@@ -26,6 +26,7 @@ from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.cluster_blocks import cluster_factor, connected_clusters
 from mlmfast.deletion_pieces import pieces_of_sets
 from mlmfast.errors import ModelError
+from mlmfast.handed_out import hands_out_copies
 from mlmfast.marginal_covariance import columns_at
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class Influence:
     """Deletion diagnostics of the clusters and of the observations.
