@@ -327,6 +327,22 @@ def _directions(directions: Directions, theta: FloatArray) -> tuple[FloatArray, 
     return linear, bent
 
 
+def coordinate_charts(criterion: Criterion, theta: FloatArray) -> FloatArray:
+    """Derivatives of the criterion's coordinates by those of `Information`, (n, n).
+
+    They differ where matrices are handed over with their derivatives: theta there, and the natural
+    parameters here.
+    """
+    parts = []
+    for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+        own = term.structure
+        if isinstance(own, Directions) and not isinstance(own, SeriesCovariance | ChainCovariance):
+            parts.append(_arm_charts(structure_of(term), theta[:, s])[0])
+        else:
+            parts.append(np.eye(len(own.entries)))
+    return _block_diagonal(parts)
+
+
 def _arm_charts(structure: CovarianceStructure, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
     """`natural_chart` of one structure, or of several arms of it one after the other."""
     n, t = structure.n_theta, theta.shape[1]

@@ -13,6 +13,7 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.diagonal import Diagonal
 from mlmfast.covariance.scaled_angles import ScaledAngles
+from mlmfast.flat_covariances import FlatCovariances
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 from mlmfast.unit_covariances import Directions
 
@@ -112,6 +113,8 @@ class Criterion:
     terms: tuple[TermBlock, ...]
     level_sizes: tuple[int, ...]
     reml: bool
+    #: What the data do not tell of the covariances, where that has been found.
+    flat: FlatCovariances | None = None
 
     @cached_property
     def theta_slices(self) -> tuple[slice, ...]:
@@ -163,6 +166,8 @@ class Criterion:
         value, gradient, hessian, expected = self.reduction.evaluate(
             g, fits.tolist(), self.entries, self.reml, True
         )
+        if self.flat is not None:
+            gradient, hessian, expected = self.flat.cleaned(gradient, hessian, expected)
         last = self.terms[-1].structure if self.terms else None
         if isinstance(last, Directions) and last.n_theta > _MANY:
             led = self._random_chained(theta, gradient, hessian, expected)
@@ -228,11 +233,22 @@ class Criterion:
         return self._relative_to_within(self._within(target, expected), fits)
 
     def _moments(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
+        gradient, expected = self.at_zero if fits.tolist() == [0] else self._at_zero(fits)
+        return _solve_scoring(gradient, expected), expected
+
+    @cached_property
+    def at_zero(self) -> tuple[FloatArray, FloatArray]:
+        """Gradient (1, n) and expected Hessian (1, n, n) by the entries at G = 0, first fit."""
+        return self._at_zero(np.zeros(1, dtype=np.intp))
+
+    def _at_zero(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
         zero = [np.zeros((len(fits), q, q)) for q in self.level_sizes]
-        _, gradient, _, expected = self.reduction.evaluate(
+        _, gradient, hessian, expected = self.reduction.evaluate(
             zero, fits.tolist(), self.entries, self.reml, True
         )
-        return _solve_scoring(gradient, expected), expected
+        if self.flat is not None:
+            gradient, _, expected = self.flat.cleaned(gradient, hessian, expected)
+        return gradient, expected
 
     def _relative_to_within(self, theta: FloatArray, fits: IntArray) -> FloatArray:
         factor = 1.0 / np.sqrt(self._within_variance(fits))[:, None]
@@ -337,7 +353,9 @@ class Criterion:
 
 
 def _solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
-    scale = np.sqrt(np.maximum(np.einsum("aii->ai", expected), 1e-300))
+    own = np.einsum("aii->ai", expected)
+    # An entry without information must not turn the rounding of its gradient into a step.
+    scale = np.sqrt(np.maximum(own, np.maximum(1e-12 * own.max(axis=1, initial=0.0), 1e-300)[:, None]))
     scaled = expected / (scale[:, :, None] * scale[:, None, :])
     values, vectors = np.linalg.eigh(scaled)
     inverse = np.where(values > 1e-9, 1.0 / np.maximum(values, 1e-9), 0.0)

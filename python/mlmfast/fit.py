@@ -11,6 +11,8 @@ from mlmfast.boundary import Iterate, Settled, SomeFits, replace_rows, set_zeros
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.criterion import Criterion
+from mlmfast.flat_search import with_flat_effects
+from mlmfast.flat_values import without_flat_values
 from mlmfast.identification import HeldCriterion, confounded_terms
 from mlmfast.iterative import fit_iteratively
 from mlmfast.near_singular import (
@@ -72,7 +74,17 @@ def fit_covariance(
     start: FloatArray | None = None,
 ) -> CovarianceFit:
     """Estimate the covariance parameters of every response of a reduction."""
-    criterion = model.criterion(method)
+    criterion = with_flat_effects(model, model.criterion(method))
+    found = _fit_covariance(model, criterion, options, start)
+    return without_flat_values(model, found)
+
+
+def _fit_covariance(
+    model: ReducedModel,
+    criterion: Criterion,
+    options: NewtonOptions,
+    start: FloatArray | None = None,
+) -> CovarianceFit:
     n_fits = len(model.y_scaling)
     fits = np.arange(n_fits)
     if criterion.n_theta == 0:

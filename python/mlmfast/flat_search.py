@@ -1,0 +1,150 @@
+"""Which directions of the covariances the data do not tell, from the design.
+
+With V = sum_k phi_k B_k, phi the entries of G and the coordinates of the residual covariance, the
+likelihood does not depend on a direction c with sum_k c_k B_k = 0: levels of an effect that never
+meet in one group have no covariance in V, and terms that overlap share one. The restricted
+likelihood sees K'V K alone, K'X = 0, so under REML K'(sum_k c_k B_k) K = 0 is enough: the columns
+of an effect lie in the span of X. Both are the null space of the expected information
+tr(P B_k P B_l), with V^-1 for P under ML, at whatever V: it belongs to the design, not to the
+response.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlmfast import _core
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance_parameters import coordinate_charts
+from mlmfast.criterion import Criterion
+from mlmfast.flat_covariances import FlatCovariances
+
+if TYPE_CHECKING:
+    from mlmfast.reduced_model import ReducedModel
+
+#: Eigenvalue of the scaled information at which the data tell nothing, and one worth a look.
+_NOTHING, _SUSPECT = 1e-11, 1e-7
+#: The first at the end of a fit, where parameters of the residual are not linear.
+_NOTHING_AT_END = 1e-9
+#: Scaled eigenvalue of the Hessian at a minimum that may be flat.
+_MAY_BE_FLAT = 1e-4
+
+
+def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
+    """The criterion, told what the data do not tell of the random effects' covariances.
+
+    Without a residual structure the evaluation at G = 0 with which a fit begins shows whether
+    there is anything to look for; a term whose information is far from singular costs no more.
+    """
+    if not model.order or isinstance(criterion.reduction, _core.IterativeReduction):
+        return criterion
+    n = sum(len(t.structure.entries) for t in criterion.terms if not t.is_residual)
+    first = np.zeros(1, dtype=np.intp)
+    theta = None if model.profiled else model.residual_start(criterion, first)
+    expected = criterion.at_zero[1][0] if theta is None else _expected(criterion, theta)[:n, :n]
+    if not _is_suspect(model, criterion, expected):
+        return criterion
+    by_ml = replace(criterion, reml=False)
+    if theta is None:
+        seen, told = (_with_variance(model, c) for c in (criterion, by_ml))
+    else:
+        seen, told = expected, _expected(by_ml, theta)[:n, :n]
+    size = _sizes(criterion, told)
+    directions = _null(seen, size, _NOTHING)
+    if not directions.shape[1]:
+        return criterion
+    of_effects = _null(seen[:n, :n], size[:n], _NOTHING)
+    flat = FlatCovariances(directions, _null(told, size, _NOTHING), of_effects, size)
+    return replace(criterion, flat=_padded(flat, len(criterion.entries) + model.profiled))
+
+
+def with_flat_residual(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, curvature: float
+) -> Criterion:
+    """The criterion, told what the data do not tell at the end (1, n_theta) of a fit.
+
+    ``curvature`` is the smallest eigenvalue of its scaled Hessian there.
+    """
+    if model.profiled or curvature > _MAY_BE_FLAT:
+        return criterion
+    chart = coordinate_charts(criterion, theta)
+    parts = (criterion, replace(criterion, reml=False))
+    seen, told = (chart.T @ _expected(c, theta) @ chart for c in parts)
+    if not (np.isfinite(seen).all() and np.isfinite(told).all()):
+        return criterion
+    size = _sizes(criterion, told)
+    directions = _null(seen, size, _NOTHING_AT_END)
+    if not directions.shape[1]:
+        return criterion
+    n = sum(len(t.structure.entries) for t in criterion.terms if not t.is_residual)
+    of_effects = np.zeros((n, 0)) if criterion.flat is None else criterion.flat.of_effects
+    unseen = _null(told, size, _NOTHING_AT_END)
+    return replace(criterion, flat=FlatCovariances(directions, unseen, of_effects, size))
+
+
+def _expected(criterion: Criterion, theta: FloatArray) -> FloatArray:
+    """Expected information by the criterion's coordinates, up to a factor."""
+    return criterion(theta, np.zeros(1, dtype=np.intp)).natural_expected[0]
+
+
+def _with_variance(model: ReducedModel, criterion: Criterion) -> FloatArray:
+    """Expected information by the entries of G and sigma^2, at G = 0 and sigma^2 = 1."""
+    zero = [np.zeros((1, q, q)) for q in criterion.level_sizes]
+    core, entries = criterion.reduction, criterion.entries
+    assert not isinstance(core, _core.IterativeReduction), "refused before"
+    trace, second, *_ = core.likelihood_derivatives(zero, [0], entries, criterion.reml)
+    n = len(entries)
+    out = np.empty((n + 1, n + 1))
+    out[:n, :n], out[n, :n], out[:n, n] = -second[0], trace[0], trace[0]
+    out[n, n] = model.design.n_obs - (len(model.kept) if criterion.reml else 0)
+    return out
+
+
+def _is_suspect(model: ReducedModel, criterion: Criterion, expected: FloatArray) -> bool:
+    """Whether the information may be singular, by its own scale: false alarms cost little."""
+    own = np.diag(expected)
+    n_levels = [model.design.factors[f].n_levels for f in model.levels]
+    least = np.array([float(n_levels[level]) for level, _, _ in criterion.entries[: len(own)]])
+    if not model.profiled:
+        least = np.full(len(own), own.max(initial=0.0))
+    size = _sizes(criterion, expected)
+    on_diagonal = np.array([a == b for _, a, b in criterion.entries[: len(own)]])
+    if not np.isfinite(expected).all():
+        return False
+    if bool((own < _SUSPECT * least)[on_diagonal].any()):
+        return True
+    return bool(np.linalg.eigvalsh(expected / np.outer(size, size))[0] < _SUSPECT)
+
+
+def _sizes(criterion: Criterion, information: FloatArray) -> FloatArray:
+    """Root of each coordinate's information, of a covariance that of its two variances' (n,).
+
+    A covariance of levels that never meet has none of its own.
+    """
+    own = np.maximum(np.diag(information), 0.0)
+    places = criterion.entries[: len(own)]
+    n_effects = sum(len(t.structure.entries) for t in criterion.terms if not t.is_residual)
+    at = {place: k for k, place in enumerate(places[:n_effects])}
+    out = own.copy()
+    for k, (level, a, b) in enumerate(places[:n_effects]):
+        pair = [at.get((level, j, j), k) for j in (a, b)]
+        out[k] = np.sqrt(own[pair[0]] * own[pair[1]])
+    floor = 1e-10 * np.where(np.arange(len(own)) < n_effects, own[:n_effects].max(initial=0.0),
+                             own[n_effects:].max(initial=0.0))  # fmt: skip
+    return np.sqrt(np.maximum(np.maximum(out, floor), 1e-300))
+
+
+def _null(information: FloatArray, size: FloatArray, limit: float) -> FloatArray:
+    """A basis of the null space, (n, k), of length 1 in units of the coordinates' information."""
+    values, vectors = np.linalg.eigh(information / np.outer(size, size))
+    return np.asarray(vectors[:, values < limit] / size[:, None])
+
+
+def _padded(flat: FlatCovariances, n: int) -> FlatCovariances:
+    """The same with coordinates of the residual, which stay."""
+    more = n - len(flat.size)
+    parts = (np.pad(basis, ((0, more), (0, 0))) for basis in (flat.directions, flat.unseen))
+    return FlatCovariances(*parts, flat.of_effects, np.pad(flat.size, (0, more), constant_values=1))

@@ -1,0 +1,133 @@
+"""The covariances that stand for all those among which the data do not choose.
+
+A fit ends anywhere along a flat direction. What is reported is the point nearest to 0, effects in
+units of their columns: covariances of levels that never meet are 0, and so is the variance of an
+effect that the fixed effects take up, which leaves these the inference of least squares. Where that
+point is no covariance matrix the fit stays where it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance_parameters import entry_map
+from mlmfast.criterion import Criterion, TermBlock
+from mlmfast.errors import ModelError
+from mlmfast.flat_search import with_flat_residual
+from mlmfast.reduced_model import ReducedModel, residual_arms
+from mlmfast.unit_covariances import Directions
+
+if TYPE_CHECKING:
+    from mlmfast.fit import CovarianceFit
+
+#: Change of -2 log-likelihood along a flat direction, which is rounding.
+_SAME = 1e-7
+#: Negative eigenvalue of a covariance matrix, over the largest, that is rounding.
+_ROUNDING = 1e-12
+
+
+def without_flat_values(model: ReducedModel, found: CovarianceFit) -> CovarianceFit:
+    """The fit with covariances that the data do not tell at 0, where they can be."""
+    newton, criterion = found.newton, found.criterion
+    if len(found.theta) == 1 and newton.converged[0] and not found.confounded:
+        curvature = float(newton.min_eigenvalue[0])
+        criterion = with_flat_residual(model, criterion, found.theta, curvature)
+    if criterion.flat is None:
+        return found
+    theta, singular = found.theta.copy(), found.singular.copy()
+    for row in range(len(theta)):
+        fits = np.array([row])
+        for moved in (_nearest_effects(model, criterion, theta[row]),
+                      _without_covariance(criterion, theta[row])):  # fmt: skip
+            if moved is None:
+                continue
+            values = [criterion.value(t[None], fits)[0] for t in (theta[row], moved)]
+            if abs(values[1] - values[0]) < _SAME:
+                theta[row] = moved
+        for k, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
+            if not term.is_residual:
+                singular[row, k] |= term.at_boundary(theta[row : row + 1, s], 0.0)[1][0]
+    return replace(found, criterion=criterion, theta=theta, singular=singular)
+
+
+def _nearest_effects(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray
+) -> FloatArray | None:
+    """theta (n_theta,) with G moved along the flat directions towards 0; None where it stays."""
+    assert criterion.flat is not None, "the caller looked"
+    flat = criterion.flat.of_effects
+    terms = [(t, s) for t, s in zip(criterion.terms, criterion.theta_slices, strict=True)
+             if not t.is_residual]  # fmt: skip
+    matrices = [term.matrix(theta[None, s])[0] for term, s in terms]
+    entries = np.concatenate([_entries(m, t) for m, (t, _) in zip(matrices, terms, strict=True)])
+    weights = [_weights(model, position, term) for position, (term, _) in enumerate(terms)]
+    ends = np.cumsum([0, *(len(weight) for weight in weights)])
+    stretches = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    along = np.concatenate([w @ flat[e] for w, e in zip(weights, stretches, strict=True)])
+    sizes = np.concatenate([w @ entries[e] for w, e in zip(weights, stretches, strict=True)])
+    moved = entries - flat @ np.linalg.lstsq(along, sizes, rcond=None)[0]
+    out = theta.copy()
+    for (term, s), e, before in zip(terms, stretches, matrices, strict=True):
+        if np.allclose(moved[e], entries[e], rtol=0.0, atol=1e-14 * max(np.abs(before).max(), 1.0)):
+            continue
+        after = _matrix(moved[e], term)
+        values, vectors = np.linalg.eigh(after)
+        if values[0] < -_ROUNDING * max(values[-1], np.abs(before).max()):
+            return None
+        kept = np.where(values > _ROUNDING * np.abs(before).max(), values, 0.0)
+        after = (vectors * kept) @ vectors.T
+        out[s] = term.theta(after[None])[0]
+        if not np.allclose(term.matrix(out[None, s])[0], after, rtol=1e-9, atol=1e-12):
+            return None
+    return None if np.array_equal(out, theta) else out
+
+
+def _weights(model: ReducedModel, position: int, term: TermBlock) -> FloatArray:
+    """Map of a term's entries to those of effects in units of their columns, pairs counted twice."""
+    k = model.effects_map(position)
+    rows, columns = np.array(term.shared.entries, dtype=np.intp).T
+    inverse = np.linalg.inv(k)
+    size = np.sqrt((inverse**2).sum(axis=0))
+    twice = np.where(rows == columns, 1.0, np.sqrt(2.0))
+    return (size[rows] * size[columns] * twice)[:, None] * entry_map(k, term.shared)
+
+
+def _without_covariance(criterion: Criterion, theta: FloatArray) -> FloatArray | None:
+    """theta (n_theta,) with parameters of the residual at 0 that fixed effects take up.
+
+    A common covariance of rows whose mean is a fixed effect.
+    """
+    if not criterion.reml or not criterion.terms[-1].is_residual:
+        return None
+    assert criterion.flat is not None, "the caller looked"
+    out, at = theta.copy(), criterion.theta_slices[-1].stop
+    coordinates = len(criterion.entries)
+    if not isinstance(criterion.terms[-1].structure, Directions):
+        return None
+    for structure, s in residual_arms(criterion):
+        natural = structure.natural(theta[None, s])
+        first = np.eye(coordinates)[:, coordinates - at + s.start : coordinates - at + s.stop]
+        for p, name in enumerate(structure.parameter_names):
+            if name == "CS" and criterion.flat.among(first[:, [p]]).size:
+                natural[0, p] = 0.0
+        try:
+            out[s] = structure.from_natural(natural)[0]
+        except ModelError:
+            return None
+    return out
+
+
+def _entries(matrix: FloatArray, term: TermBlock) -> FloatArray:
+    return np.array([matrix[a, b] for a, b in term.shared.entries])
+
+
+def _matrix(entries: FloatArray, term: TermBlock) -> FloatArray:
+    size = term.structure.size
+    out = np.zeros((size, size))
+    for value, (a, b) in zip(entries, term.shared.entries, strict=True):
+        out[a, b] = out[b, a] = value
+    return out
