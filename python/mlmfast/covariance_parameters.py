@@ -26,6 +26,8 @@ from mlmfast.unit_covariances import ArmCovariances, Directions
 
 #: Smallest singular value of the natural parameters by theta, each scaled to 1, that tells them.
 _EDGE = 1e-7
+#: Standard deviation over the largest of a singular covariance that is rounding.
+_VANISHED = 1e-7
 
 Kind = Literal["variance", "covariance", "other"]
 
@@ -253,6 +255,7 @@ def _random_term(
     k = model.effects_map(position)
     matrix = sigma2 * unit * (k @ structure.matrix(theta)[0] @ k.T)
     matrix = (matrix + matrix.T) / 2
+    matrix = without_rounding(matrix, k) if singular else matrix
     rows, columns = np.array(structure.entries).T
     entries = matrix[rows, columns]
     to_user = unit * entry_map(k, structure)
@@ -290,6 +293,22 @@ def _random_term(
     size = scale[rows] * scale[columns] if by_entry is None else np.ones(len(values))
     fixed = tuple(bool(s == 0.0) for s in size)
     return ParameterBlock(names, kinds, values, first, second, by_free, fixed, True)
+
+
+def without_rounding(covariance: FloatArray, effects_map: FloatArray) -> FloatArray:
+    """A singular covariance with variances that are rounding, and their covariances, at 0.
+
+    Effects are compared in units of their columns, whose sizes the map from the core's basis knows.
+
+    Examples
+    --------
+    >>> without_rounding(np.array([[4.0, 1e-16], [1e-16, 1e-32]]), np.eye(2)).tolist()
+    [[4.0, 0.0], [0.0, 0.0]]
+    """
+    size = np.sqrt((np.linalg.inv(effects_map) ** 2).sum(axis=0))
+    sd = size * np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    kept = sd > _VANISHED * sd.max(initial=0.0)
+    return np.asarray(np.where(np.outer(kept, kept), covariance, 0.0))
 
 
 def natural_chart(

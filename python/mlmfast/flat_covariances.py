@@ -60,6 +60,10 @@ class FlatCovariances:
         values = np.concatenate([values, np.zeros(len(rows) - len(values))])
         return np.asarray(rows[values < _ALONG].T / length[:, None])
 
+    def holds(self, stretch: slice) -> bool:
+        """Whether the data tell nothing of any of a stretch of coordinates."""
+        return self.among(np.eye(len(self.size))[:, stretch]).shape[1] == stretch.stop - stretch.start
+
     def scaled(self, first: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Moves of the coordinates in units of their information, each of length 1; lengths."""
         scaled = self.size[:, None] * first
@@ -70,8 +74,14 @@ class FlatCovariances:
     @cached_property
     def _projector(self) -> FloatArray:
         size = self.size[: len(self.of_effects), None]
-        basis, _ = np.linalg.qr(size * self.of_effects)
-        return np.asarray((np.eye(len(size)) - basis @ basis.T) * size / size.T)
+        out = np.eye(len(size))
+        basis: list[FloatArray] = []
+        for column in (size * self.of_effects).T:
+            # By Gram and Schmidt: what is exactly 0 stays so.
+            left = column - sum((b * (b @ column) for b in basis), np.zeros_like(column))
+            basis.append(left / np.sqrt(left @ left))
+            out -= np.outer(basis[-1], basis[-1])
+        return np.asarray(out * size / size.T)
 
     def cleaned(
         self, gradient: FloatArray, hessian: FloatArray, expected: FloatArray

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _NOTHING, _SUSPECT = 1e-11, 1e-7
 #: The first at the end of a fit, where parameters of the residual are not linear.
 _NOTHING_AT_END = 1e-9
+#: Share of a coordinate in a direction, over the largest, that is rounding.
+_ROUNDING = 1e-8
 #: Scaled eigenvalue of the Hessian at a minimum that may be flat.
 _MAY_BE_FLAT = 1e-4
 
@@ -41,7 +43,7 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
     """
     if not model.order or isinstance(criterion.reduction, _core.IterativeReduction):
         return criterion
-    n = sum(len(t.structure.entries) for t in criterion.terms if not t.is_residual)
+    n = n_effect_entries(criterion)
     first = np.zeros(1, dtype=np.intp)
     theta = None if model.profiled else model.residual_start(criterion, first)
     expected = criterion.at_zero[1][0] if theta is None else _expected(criterion, theta)[:n, :n]
@@ -79,10 +81,15 @@ def with_flat_residual(
     directions = _null(seen, size, _NOTHING_AT_END)
     if not directions.shape[1]:
         return criterion
-    n = sum(len(t.structure.entries) for t in criterion.terms if not t.is_residual)
+    n = n_effect_entries(criterion)
     of_effects = np.zeros((n, 0)) if criterion.flat is None else criterion.flat.of_effects
     unseen = _null(told, size, _NOTHING_AT_END)
     return replace(criterion, flat=FlatCovariances(directions, unseen, of_effects, size))
+
+
+def n_effect_entries(criterion: Criterion) -> int:
+    """Free entries of the covariances of random effects, the first of the coordinates."""
+    return sum(len(t.structure.entries) for t in criterion.terms if not t.is_residual)
 
 
 def _expected(criterion: Criterion, theta: FloatArray) -> FloatArray:
@@ -125,22 +132,32 @@ def _sizes(criterion: Criterion, information: FloatArray) -> FloatArray:
     A covariance of levels that never meet has none of its own.
     """
     own = np.maximum(np.diag(information), 0.0)
-    places = criterion.entries[: len(own)]
-    n_effects = sum(len(t.structure.entries) for t in criterion.terms if not t.is_residual)
-    at = {place: k for k, place in enumerate(places[:n_effects])}
+    n = n_effect_entries(criterion)
+    places = criterion.entries[:n]
+    at = {place: k for k, place in enumerate(places)}
     out = own.copy()
-    for k, (level, a, b) in enumerate(places[:n_effects]):
+    for k, (level, a, b) in enumerate(places):
         pair = [at.get((level, j, j), k) for j in (a, b)]
         out[k] = np.sqrt(own[pair[0]] * own[pair[1]])
-    floor = 1e-10 * np.where(np.arange(len(own)) < n_effects, own[:n_effects].max(initial=0.0),
-                             own[n_effects:].max(initial=0.0))  # fmt: skip
-    return np.sqrt(np.maximum(np.maximum(out, floor), 1e-300))
+    for part in (out[:n], out[n:]):
+        np.maximum(part, max(1e-10 * part.max(initial=0.0), 1e-300), out=part)
+    return np.sqrt(out)
 
 
 def _null(information: FloatArray, size: FloatArray, limit: float) -> FloatArray:
-    """A basis of the null space, (n, k), of length 1 in units of the coordinates' information."""
+    """A sparse basis of the null space, (n, k): coordinates that take no part are exactly 0."""
     values, vectors = np.linalg.eigh(information / np.outer(size, size))
-    return np.asarray(vectors[:, values < limit] / size[:, None])
+    rows = vectors[:, values < limit].T.copy()
+    for k in range(len(rows)):
+        # The largest element left leads: a direction along one coordinate comes out as that.
+        rest = np.abs(rows[k:])
+        at, column = np.unravel_index(int(np.argmax(rest)), rest.shape)
+        rows[[k, k + at]] = rows[[k + at, k]]
+        rows[k] /= rows[k, column]
+        others = np.arange(len(rows)) != k
+        rows[others] -= np.outer(rows[others, column], rows[k])
+    rows[np.abs(rows) < _ROUNDING] = 0.0
+    return np.asarray(rows.T / size[:, None])
 
 
 def _padded(flat: FlatCovariances, n: int) -> FlatCovariances:

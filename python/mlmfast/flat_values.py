@@ -60,6 +60,8 @@ def _nearest_effects(
     """theta (n_theta,) with G moved along the flat directions towards 0; None where it stays."""
     assert criterion.flat is not None, "the caller looked"
     flat = criterion.flat.of_effects
+    if not flat.shape[1]:
+        return None
     terms = [(t, s) for t, s in zip(criterion.terms, criterion.theta_slices, strict=True)
              if not t.is_residual]  # fmt: skip
     matrices = [term.matrix(theta[None, s])[0] for term, s in terms]
