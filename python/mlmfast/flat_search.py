@@ -18,9 +18,11 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
+from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance_parameters import coordinate_charts
 from mlmfast.criterion import Criterion
 from mlmfast.flat_covariances import FlatCovariances
+from mlmfast.series_covariance import SeriesCovariance
 
 if TYPE_CHECKING:
     from mlmfast.reduced_model import ReducedModel
@@ -70,10 +72,14 @@ def with_flat_residual(
 
     ``curvature`` is the smallest eigenvalue of its scaled Hessian there.
     """
-    if model.profiled or curvature > _MAY_BE_FLAT:
+    own = criterion.terms[-1].structure
+    # Of a series the core knows no expected information.
+    if model.profiled or isinstance(own, SeriesCovariance | ChainCovariance):
+        return criterion
+    if curvature > _MAY_BE_FLAT:
         return criterion
     chart = coordinate_charts(criterion, theta)
-    parts = (criterion, replace(criterion, reml=False))
+    parts = (replace(criterion, reml=reml, flat=None) for reml in (criterion.reml, False))
     seen, told = (chart.T @ _expected(c, theta) @ chart for c in parts)
     if not (np.isfinite(seen).all() and np.isfinite(told).all()):
         return criterion

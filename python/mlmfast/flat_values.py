@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance_parameters import entry_map
+from mlmfast.covariance_parameters import covariance_parameters, entry_map
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.errors import ModelError
 from mlmfast.flat_search import with_flat_residual
 from mlmfast.reduced_model import ReducedModel, residual_arms
-from mlmfast.unit_covariances import Directions
 
 if TYPE_CHECKING:
     from mlmfast.fit import CovarianceFit
@@ -41,8 +40,8 @@ def without_flat_values(model: ReducedModel, found: CovarianceFit) -> Covariance
     theta, singular = found.theta.copy(), found.singular.copy()
     for row in range(len(theta)):
         fits = np.array([row])
-        for moved in (_nearest_effects(model, criterion, theta[row]),
-                      _without_covariance(criterion, theta[row])):  # fmt: skip
+        for move in (_nearest_effects, _without_covariance):
+            moved = move(model, criterion, theta[row])
             if moved is None:
                 continue
             values = [criterion.value(t[None], fits)[0] for t in (theta[row], moved)]
@@ -98,23 +97,32 @@ def _weights(model: ReducedModel, position: int, term: TermBlock) -> FloatArray:
     return (size[rows] * size[columns] * twice)[:, None] * entry_map(k, term.shared)
 
 
-def _without_covariance(criterion: Criterion, theta: FloatArray) -> FloatArray | None:
-    """theta (n_theta,) with parameters of the residual at 0 that fixed effects take up.
+def _without_covariance(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray
+) -> FloatArray | None:
+    """theta (n_theta,) with covariances of the residual at 0 that fixed effects take up.
 
-    A common covariance of rows whose mean is a fixed effect.
+    A common covariance of rows whose mean is a fixed effect, such as that of `cs`.
     """
-    if not criterion.reml or not criterion.terms[-1].is_residual:
-        return None
     assert criterion.flat is not None, "the caller looked"
-    out, at = theta.copy(), criterion.theta_slices[-1].stop
-    coordinates = len(criterion.entries)
-    if not isinstance(criterion.terms[-1].structure, Directions):
+    if model.profiled or not criterion.reml:
         return None
-    for structure, s in residual_arms(criterion):
+    n_terms = len(model.order)
+    singular = (False,) * len(criterion.terms)
+    blocks = covariance_parameters(model, criterion, theta[None], singular, 1.0).blocks
+    arms = residual_arms(criterion)
+    if len(blocks) != n_terms + len(arms):
+        return None
+    out, at = theta.copy(), sum(len(block.first) for block in blocks[:n_terms])
+    for block, (structure, s) in zip(blocks[n_terms:], arms, strict=True):
+        first = np.zeros((len(criterion.entries), len(block.names)))
+        if block.first.shape[1] != first.shape[1]:
+            return None
+        first[at : at + len(block.first)] = block.first
+        at += len(block.first)
         natural = structure.natural(theta[None, s])
-        first = np.eye(coordinates)[:, coordinates - at + s.start : coordinates - at + s.stop]
-        for p, name in enumerate(structure.parameter_names):
-            if name == "CS" and criterion.flat.among(first[:, [p]]).size:
+        for p, kind in enumerate(block.kinds):
+            if kind == "covariance" and criterion.flat.among(first[:, [p]]).size:
                 natural[0, p] = 0.0
         try:
             out[s] = structure.from_natural(natural)[0]
