@@ -72,11 +72,10 @@ def with_flat_residual(
 
     ``curvature`` is the smallest eigenvalue of its scaled Hessian there.
     """
-    own = criterion.terms[-1].structure
-    # Of a series the core knows no expected information.
-    if model.profiled or isinstance(own, SeriesCovariance | ChainCovariance):
+    if model.profiled or curvature > _MAY_BE_FLAT:
         return criterion
-    if curvature > _MAY_BE_FLAT:
+    if isinstance(criterion.terms[-1].structure, SeriesCovariance | ChainCovariance):
+        # Of a series the core knows no expected information.
         return criterion
     chart = coordinate_charts(criterion, theta)
     parts = (replace(criterion, reml=reml, flat=None) for reml in (criterion.reml, False))

@@ -277,7 +277,8 @@ class LMM:
         else:
             covariance = fit_covariance(reduced, method, settings, theta)
             estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        record = self._record(reduced, method, covariance, estimates, str(ddf))
+        held = () if parms is None else tuple(parms.held)
+        record = self._record(reduced, method, covariance, estimates, str(ddf), held)
         if hold:
             record = replace(record, n_theta=record.n_theta - len(hold))
         timings = {**self._timings, "iterate": time.perf_counter() - started}
@@ -325,11 +326,12 @@ class LMM:
         covariance: CovarianceFit,
         estimates: Estimates,
         ddf: str,
+        held: Sequence[str] = (),
     ) -> FitRecord:
         design, frame = self._design, self._frame
         singular = dict(zip(reduced.order, covariance.singular[0], strict=False))
         natural = term_parameters(reduced, covariance, estimates)
-        open_ended = undetermined_of(reduced, covariance)
+        open_ended = undetermined_of(reduced, covariance, held)
         groups, terms = _groups_and_terms(design, frame, estimates, singular, natural)
         terms = with_untold(terms, groups, open_ended, reduced, covariance)
         newton = covariance.newton
@@ -648,11 +650,14 @@ def _warn(result: LMMResult) -> None:
         )
     elif result.singular:
         found = result._record.undetermined
+        what = "singular fit"
+        if found is not None and set(result.certificate.boundary) <= set(found.messages):
+            what = "the data do not determine all covariance parameters"
         valid = "Estimates and standard errors of the fixed effects are valid"
         if found is not None and found.errors_depend:
             valid = "Estimates of the fixed effects are valid, their standard errors are not"
         warnings.warn(
-            f"singular fit: {'; '.join(result.certificate.boundary)}. {valid}; "
+            f"{what}: {'; '.join(result.certificate.boundary)}. {valid}; "
             "consider a simpler covariance structure",
             SingularFitWarning,
             stacklevel=4,

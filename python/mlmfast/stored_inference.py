@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlmfast.covariance_tests import ParameterTable, parameter_table
+from mlmfast.covariance_tests import CombinedEstimate, ParameterTable, parameter_table
 from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.record import FitRecord
 from mlmfast.stored_record import array, typed
@@ -49,6 +49,9 @@ def _members(table: ParameterTable) -> dict[str, Any]:
         "observed": table.observed,
         "expected": table.expected,
         "unidentified": table.unidentified,
+        "combined": [
+            [item.name, item.value, item.observed, item.expected] for item in table.combined
+        ],
     }
 
 
@@ -104,4 +107,11 @@ def _parameters(data: Mapping[str, Any]) -> ParameterTable:
         array(data["observed"], (n, n)),
         array(data["expected"], (n, n)),
         (unidentified[0], unidentified[1]),
+        tuple(map(_combined, typed(data.get("combined", []), list))),
     )
+
+
+def _combined(item: Any) -> CombinedEstimate:
+    name, *numbers = typed(item, list)
+    value, observed, expected = array(numbers, (3,)).tolist()
+    return CombinedEstimate(typed(name, str), value, observed, expected)

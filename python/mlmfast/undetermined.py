@@ -7,6 +7,7 @@ counted. Functions that no such direction moves, as the sum of two variances, ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from mlmfast.covariance_parameters import (
     entry_map,
     without_rounding,
 )
+from mlmfast.covariance_functions import CovarianceFunctions
 from mlmfast.criterion import Criterion
 from mlmfast.flat_covariances import FlatCovariances
 from mlmfast.undetermined_record import Combination, UndeterminedRecord
@@ -44,23 +46,43 @@ class FlatMoves:
     parameters, flat
     size : shape (n,)
         What a parameter moves at most.
+    held : shape (n_held, r)
+        Derivatives of what is held by the free parameters.
     """
 
     parameters: CovarianceParameters
     flat: FlatCovariances
     size: FloatArray
+    held: FloatArray
 
     @classmethod
-    def of(cls, parameters: CovarianceParameters, flat: FlatCovariances) -> FlatMoves:
-        """The moves of parameters."""
+    def of(
+        cls,
+        parameters: CovarianceParameters,
+        flat: FlatCovariances,
+        functions: CovarianceFunctions,
+        held: Sequence[str],
+    ) -> FlatMoves:
+        """The moves of parameters, some of them held by the names of ``functions``."""
         _, length = flat.scaled(parameters.first)
         size = np.sqrt(((parameters.by_free / length) ** 2).sum(axis=1))
-        return cls(parameters, flat, np.where(size > 0, size, 1.0))
+        slopes = [_slope(parameters, functions, name) for name in held]
+        rows = np.array(slopes).reshape(-1, parameters.by_free.shape[1])
+        return cls(parameters, flat, np.where(size > 0, size, 1.0), rows)
 
     @cached_property
     def null(self) -> FloatArray:
         """Free parameters' moves, (r, k)."""
-        return self.flat.among(self.parameters.first)
+        return self._free(self.flat.among(self.parameters.first))
+
+    def _free(self, null: FloatArray) -> FloatArray:
+        """Those of ``null`` that leave what is held as it is."""
+        if not len(self.held) or not null.shape[1]:
+            return null
+        moves = self.held @ null
+        size = np.abs(self.held) @ np.abs(null) + 1e-300
+        _, values, rows = np.linalg.svd(moves / size.max(axis=1, keepdims=True))
+        return np.asarray(null @ rows[int((values > _ROUNDING).sum()) :].T)
 
     @cached_property
     def all(self) -> FloatArray:
@@ -70,32 +92,41 @@ class FlatMoves:
     @cached_property
     def unseen(self) -> FloatArray:
         """Those that V does not show at all."""
-        null = self.flat.among(self.parameters.first, unseen=True)
+        null = self._free(self.flat.among(self.parameters.first, unseen=True))
         return _orthonormal(self.parameters.by_free @ null / self.size[:, None])
 
 
 def undetermined_parameters(
-    model: ReducedModel, criterion: Criterion, values: FloatArray, theta: FloatArray
+    model: ReducedModel,
+    criterion: Criterion,
+    theta: FloatArray,
+    values: FloatArray | None = None,
+    held: Sequence[str] = (),
 ) -> UndeterminedRecord | None:
     """What the data do not determine of a fit's parameters; None where they determine all.
 
     Parameters
     ----------
-    values : shape (n,), estimates of the parameters, in the order of the formula.
     theta : shape (1, n_theta), the fit's.
+    values : shape (n,)
+        Estimates of the parameters, in the order of the formula: which are held at 0.
+    held
+        Parameters that the fit holds, by the names of `CovarianceFunctions`.
     """
     flat = criterion.flat
     if flat is None:
         return None
-    moves = FlatMoves.of(_typical(model, criterion, theta, 0.0), flat)
+    functions = CovarianceFunctions(model, criterion)
+    moves = FlatMoves.of(_typical(model, criterion, theta, 0.0), flat, functions, held)
     if not moves.null.shape[1]:
         return None
+    values = np.ones(len(moves.parameters.names)) if values is None else values
     names = np.array(moves.parameters.names, dtype=object)
     moved = _length(moves.all) > _ROUNDING
     alone, unseen = _axes(moves.all), _axes(moves.unseen)
     absorbed = alone & ~unseen & (np.abs(values) <= 1e-12 * np.abs(values).max(initial=0.0))
     groups = _groups(moves.all, moved & ~alone)
-    other = FlatMoves.of(_typical(model, criterion, theta, 0.2), flat)
+    other = FlatMoves.of(_typical(model, criterion, theta, 0.2), flat, functions, held)
     combined = []
     if _same_span(moves.all * moves.size[:, None], other.all * other.size[:, None], moves.size):
         combined = [c for group in groups for c in _combinations(moves, group)]
@@ -112,16 +143,16 @@ def undetermined_parameters(
 
 
 def undetermined_of(
-    model: ReducedModel, covariance: CovarianceFit
+    model: ReducedModel, covariance: CovarianceFit, held: Sequence[str] = ()
 ) -> UndeterminedRecord | None:
-    """What the data do not determine of the first fit's parameters."""
+    """What the data do not determine of the first fit's parameters, some of them held."""
     criterion = covariance.criterion
     if criterion.flat is None:
         return None
     singular = tuple(bool(flag) for flag in covariance.singular[0])
     theta = covariance.theta[:1]
     values = covariance_parameters(model, criterion, theta, singular, 1.0).values
-    return undetermined_parameters(model, criterion, values, theta)
+    return undetermined_parameters(model, criterion, theta, values, held)
 
 
 def with_untold(
@@ -191,6 +222,25 @@ def _typical(
             fading = (_FADES + shift) ** np.abs(level[:, None] - level)
             out[:, s] = term.theta((np.outer(sd, sd) * fading)[None])
     return covariance_parameters(model, criterion, out, (False,) * len(criterion.terms), 1.0)
+
+
+def _slope(
+    parameters: CovarianceParameters, functions: CovarianceFunctions, name: str
+) -> FloatArray:
+    """Derivative of a parameter by the free ones, up to a factor; a correlation's by its parts."""
+    rows = dict(zip(parameters.names, parameters.by_free, strict=True))
+    values = dict(zip(parameters.names, parameters.values, strict=True))
+    keys = {p.name: next((n for n in (p.name, *dict(p.aliases)) if n in rows), "")
+            for p in functions.parameters}  # fmt: skip
+    parameter = next(p for p in functions.parameters if p.name == name)
+    if parameter.kind != "correlation":
+        return rows[keys[name]]
+    pair = keys[name.replace("cor_", "cov_", 1)]
+    out = rows[pair].copy()
+    for place in parameter.places:
+        variance = keys[next(p.name for p in functions.parameters if p.places == (place,))]
+        out -= 0.5 * values[pair] / values[variance] * rows[variance]
+    return out
 
 
 def _groups(moves: FloatArray, shared: BoolArray) -> list[IntArray]:

@@ -78,7 +78,8 @@ class FittedRows:
     def undetermined(self) -> UndeterminedRecord | None:
         """Covariance parameters that the data do not determine; None where they determine all."""
         values = self.information.parameters.values
-        return undetermined_parameters(self.model, self.criterion, values, self.theta)
+        held = () if self.held is None else self.held.names
+        return undetermined_parameters(self.model, self.criterion, self.theta, values, held)
 
     @cached_property
     def information_of_all(self) -> Information:
