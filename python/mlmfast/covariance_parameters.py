@@ -195,13 +195,17 @@ def covariance_parameters(
     linear = criterion.covariances(theta) if covariances is None else covariances
     bent = linear
     blocks: list[ParameterBlock] = []
+    # Variances that the data do not tell are set to 0 up to rounding.
+    flat = criterion.flat is not None
     arms = iter(() if model.design.residual is None else model.design.residual.arms)
     n_arms = 0 if model.design.residual is None else len(model.design.residual.arms)
     for position, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
         if not term.is_residual:
             own = theta[:, s]
             blocks.append(
-                _random_term(model, position, term, own, singular[position], sigma2, unit)
+                _random_term(
+                    model, position, term, own, singular[position], sigma2, unit, flat
+                )
             )
             continue
         structure = structure_of(term)
@@ -248,6 +252,7 @@ def _random_term(
     singular: bool,
     sigma2: float,
     unit: float,
+    flat: bool,
 ) -> ParameterBlock:
     effects = model.design.random[model.order[position]]
     group = model.design.factors[effects.factor].name
@@ -255,7 +260,7 @@ def _random_term(
     k = model.effects_map(position)
     matrix = sigma2 * unit * (k @ structure.matrix(theta)[0] @ k.T)
     matrix = (matrix + matrix.T) / 2
-    matrix = without_rounding(matrix, k) if singular else matrix
+    matrix = without_rounding(matrix, k) if singular or flat else matrix
     rows, columns = np.array(structure.entries).T
     entries = matrix[rows, columns]
     to_user = unit * entry_map(k, structure)

@@ -37,6 +37,8 @@ _STARTS = 30
 #: Typical distances, as parts of those between all points, from which other ranges start; smallest
 #: eigenvalue of a Hessian that is not flat; fall of the criterion that counts.
 _RANGES, _FLAT, _GAIN = (0.5, 2.0, 8.0), 1e-4, 1e-7
+#: Scaled eigenvalue of a Hessian that is lost in rounding.
+_LOST = 1e-13
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,9 @@ def _near_singular(
     those whose -2 log-likelihood has no infimum.
     """
     parts = residual_parts(criterion)
-    stalled = np.flatnonzero(~found.newton.converged)
+    # Rounding may also end where all derivatives have died out.
+    lost = np.abs(found.newton.min_eigenvalue) < _LOST
+    stalled = np.flatnonzero(~found.newton.converged | lost)
     stalled = stalled[is_near_singular(parts, found.theta[stalled])] if parts else stalled[:0]
     singular, without_bound = [], []
     for row in stalled:
@@ -204,6 +208,7 @@ def _near_singular(
         found.newton.n_evaluations[row] += end.n_evaluations
         if end.without_bound:
             without_bound.append(int(row))
+            found.newton.converged[row] = False
         if end.newton is not None:
             other = replace(end.newton, n_evaluations=np.zeros(1, dtype=np.intp))
             replace_rows(found.newton, np.array([row]), other, np.ones(1, dtype=np.bool_))

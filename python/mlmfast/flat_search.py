@@ -22,6 +22,7 @@ from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance_parameters import coordinate_charts
 from mlmfast.criterion import Criterion
 from mlmfast.flat_covariances import FlatCovariances
+from mlmfast.near_singular import is_near_singular, residual_parts
 from mlmfast.series_covariance import SeriesCovariance
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _NOTHING, _SUSPECT = 1e-11, 1e-7
 _NOTHING_AT_END = 1e-9
 #: Share of a coordinate in a direction, over the largest, that is rounding.
 _ROUNDING = 1e-8
+#: Step of theta from a regular point to a second one.
+_NEXT = 0.1
 #: Scaled eigenvalue of the Hessian at a minimum that may be flat.
 _MAY_BE_FLAT = 1e-4
 
@@ -46,8 +49,11 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
     if not model.order or isinstance(criterion.reduction, _core.IterativeReduction):
         return criterion
     n = n_effect_entries(criterion)
-    first = np.zeros(1, dtype=np.intp)
-    theta = None if model.profiled else model.residual_start(criterion, first)
+    theta = None
+    if not model.profiled:
+        if n == 1 and not _may_be_taken_up(model, criterion):
+            return criterion
+        theta = _regular_point(model, criterion)
     expected = criterion.at_zero[1][0] if theta is None else _expected(criterion, theta)[:n, :n]
     if not _is_suspect(model, criterion, expected):
         return criterion
@@ -65,31 +71,70 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
     return replace(criterion, flat=_padded(flat, len(criterion.entries) + model.profiled))
 
 
+def _may_be_taken_up(model: ReducedModel, criterion: Criterion) -> bool:
+    """Whether X has columns enough for the effects, or residuals, of one factor's levels.
+
+    A block diagonal B with K'B K = 0 is X A + A'X', of a rank that is at most twice that of X.
+    """
+    if not criterion.reml:
+        return False
+    n_levels = [model.design.factors[f].n_levels for f in model.levels]
+    residual = model.design.residual
+    if residual is not None and residual.formula is not None:
+        n_levels.append(int(np.bincount(residual.arm_of_units).min()))
+    return 2 * len(model.kept) >= min(n_levels, default=len(model.kept) * 3)
+
+
 def with_flat_residual(
     model: ReducedModel, criterion: Criterion, theta: FloatArray, curvature: float
 ) -> Criterion:
     """The criterion, told what the data do not tell at the end (1, n_theta) of a fit.
 
-    ``curvature`` is the smallest eigenvalue of its scaled Hessian there.
+    ``curvature`` is the smallest eigenvalue of its scaled Hessian there. Where fixed effects may
+    take up residuals the end can lie near a singular V, and a regular point shows more.
     """
-    if model.profiled or curvature > _MAY_BE_FLAT:
+    if model.profiled or isinstance(criterion.reduction, _core.IterativeReduction):
         return criterion
     if isinstance(criterion.terms[-1].structure, SeriesCovariance | ChainCovariance):
         # Of a series the core knows no expected information.
         return criterion
+    points = [theta] if curvature < _MAY_BE_FLAT and not _is_near_singular(criterion, theta) else []
+    if _may_be_taken_up(model, criterion):
+        point = _regular_point(model, criterion)
+        points = [point, point + _NEXT]
+    found = None
+    for point in points:
+        found = _flat_at(criterion, point)
+        if found is None:
+            return criterion
+    return criterion if found is None else replace(criterion, flat=found)
+
+
+def _is_near_singular(criterion: Criterion, theta: FloatArray) -> bool:
+    """Whether R has little of some direction, which then looks like none."""
+    parts = residual_parts(criterion, spatial=True)
+    return bool(parts) and bool(is_near_singular(parts, theta)[0])
+
+
+def _regular_point(model: ReducedModel, criterion: Criterion) -> FloatArray:
+    """theta (1, n_theta) of covariances far from singular."""
+    return model.residual_start(criterion, np.zeros(1, dtype=np.intp), correlated=False)
+
+
+def _flat_at(criterion: Criterion, theta: FloatArray) -> FlatCovariances | None:
+    """What the data do not tell at a point, of the residual's parameters too."""
     chart = coordinate_charts(criterion, theta)
     parts = (replace(criterion, reml=reml, flat=None) for reml in (criterion.reml, False))
     seen, told = (chart.T @ _expected(c, theta) @ chart for c in parts)
     if not (np.isfinite(seen).all() and np.isfinite(told).all()):
-        return criterion
+        return None
     size = _sizes(criterion, told)
     directions = _null(seen, size, _NOTHING_AT_END)
     if not directions.shape[1]:
-        return criterion
-    n = n_effect_entries(criterion)
-    of_effects = np.zeros((n, 0)) if criterion.flat is None else criterion.flat.of_effects
-    unseen = _null(told, size, _NOTHING_AT_END)
-    return replace(criterion, flat=FlatCovariances(directions, unseen, of_effects, size))
+        return None
+    flat, n = criterion.flat, n_effect_entries(criterion)
+    of_effects = np.zeros((n, 0)) if flat is None else flat.of_effects
+    return FlatCovariances(directions, _null(told, size, _NOTHING_AT_END), of_effects, size)
 
 
 def n_effect_entries(criterion: Criterion) -> int:

@@ -8,17 +8,19 @@ point is no covariance matrix the fit stays where it is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance_parameters import covariance_parameters, entry_map
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.errors import ModelError
 from mlmfast.flat_search import with_flat_residual
-from mlmfast.reduced_model import ReducedModel, residual_arms
+from mlmfast.reduced_model import ReducedModel, residual_arms, structure_of
 
 if TYPE_CHECKING:
     from mlmfast.fit import CovarianceFit
@@ -32,12 +34,13 @@ _ROUNDING = 1e-12
 def without_flat_values(model: ReducedModel, found: CovarianceFit) -> CovarianceFit:
     """The fit with covariances that the data do not tell at 0, where they can be."""
     newton, criterion = found.newton, found.criterion
-    if len(found.theta) == 1 and newton.converged[0] and not found.confounded:
+    open_ended = found.confounded or found.singular_residual or found.without_bound
+    if len(found.theta) == 1 and newton.converged[0] and not open_ended:
         curvature = float(newton.min_eigenvalue[0])
         criterion = with_flat_residual(model, criterion, found.theta, curvature)
     if criterion.flat is None:
         return found
-    theta, singular = found.theta.copy(), found.singular.copy()
+    theta = found.theta.copy()
     for row in range(len(theta)):
         fits = np.array([row])
         for move in (_nearest_effects, _without_covariance):
@@ -47,10 +50,7 @@ def without_flat_values(model: ReducedModel, found: CovarianceFit) -> Covariance
             values = [criterion.value(t[None], fits)[0] for t in (theta[row], moved)]
             if abs(values[1] - values[0]) < _SAME:
                 theta[row] = moved
-        for k, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
-            if not term.is_residual:
-                singular[row, k] |= term.at_boundary(theta[row : row + 1, s], 0.0)[1][0]
-    return replace(found, criterion=criterion, theta=theta, singular=singular)
+    return replace(found, criterion=criterion, theta=theta)
 
 
 def _nearest_effects(
@@ -58,11 +58,11 @@ def _nearest_effects(
 ) -> FloatArray | None:
     """theta (n_theta,) with G moved along the flat directions towards 0; None where it stays."""
     assert criterion.flat is not None, "the caller looked"
-    flat = criterion.flat.of_effects
-    if not flat.shape[1]:
-        return None
     terms = [(t, s) for t, s in zip(criterion.terms, criterion.theta_slices, strict=True)
              if not t.is_residual]  # fmt: skip
+    flat = _within_entries(criterion)
+    if not flat.shape[1]:
+        return None
     matrices = [term.matrix(theta[None, s])[0] for term, s in terms]
     entries = np.concatenate([_entries(m, t) for m, (t, _) in zip(matrices, terms, strict=True)])
     weights = [_weights(model, position, term) for position, (term, _) in enumerate(terms)]
@@ -87,6 +87,19 @@ def _nearest_effects(
     return None if np.array_equal(out, theta) else out
 
 
+def _within_entries(criterion: Criterion) -> FloatArray:
+    """Flat directions of G that stay within each term's structure."""
+    assert criterion.flat is not None, "the caller looked"
+    flat = criterion.flat.of_effects
+    stays = np.ones(flat.shape[1], dtype=np.bool_)
+    for term, e in zip(criterion.terms, criterion.entry_slices, strict=True):
+        if not term.is_residual and not (
+            term.shared.natural_entries or criterion.flat.holds(e)
+        ):
+            stays &= (flat[e] == 0.0).all(axis=0)
+    return flat[:, stays]
+
+
 def _weights(model: ReducedModel, position: int, term: TermBlock) -> FloatArray:
     """Map of a term's entries to those of effects in units of their columns, pairs counted twice."""
     k = model.effects_map(position)
@@ -100,28 +113,17 @@ def _weights(model: ReducedModel, position: int, term: TermBlock) -> FloatArray:
 def _without_covariance(
     model: ReducedModel, criterion: Criterion, theta: FloatArray
 ) -> FloatArray | None:
-    """theta (n_theta,) with covariances of the residual at 0 that fixed effects take up.
+    """theta (n_theta,) with common covariances at 0 that fixed effects take up.
 
-    A common covariance of rows whose mean is a fixed effect, such as that of `cs`.
+    Such as that of `cs`, of rows whose mean is a fixed effect.
     """
-    assert criterion.flat is not None, "the caller looked"
-    if model.profiled or not criterion.reml:
+    if not criterion.reml:
         return None
-    n_terms = len(model.order)
-    singular = (False,) * len(criterion.terms)
-    blocks = covariance_parameters(model, criterion, theta[None], singular, 1.0).blocks
-    arms = residual_arms(criterion)
-    if len(blocks) != n_terms + len(arms):
-        return None
-    out, at = theta.copy(), sum(len(block.first) for block in blocks[:n_terms])
-    for block, (structure, s) in zip(blocks[n_terms:], arms, strict=True):
-        first = np.zeros((len(criterion.entries), len(block.names)))
-        if block.first.shape[1] != first.shape[1]:
-            return None
-        first[at : at + len(block.first)] = block.first
-        at += len(block.first)
+    out = theta.copy()
+    for first, kinds, structure, s in _structured(model, criterion, theta):
         natural = structure.natural(theta[None, s])
-        for p, kind in enumerate(block.kinds):
+        assert criterion.flat is not None, "the caller looked"
+        for p, kind in enumerate(kinds):
             if kind == "covariance" and criterion.flat.among(first[:, [p]]).size:
                 natural[0, p] = 0.0
         try:
@@ -129,6 +131,25 @@ def _without_covariance(
         except ModelError:
             return None
     return out
+
+
+def _structured(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray
+) -> Iterator[tuple[FloatArray, tuple[str, ...], CovarianceStructure, slice]]:
+    """Structures with natural parameters of their own: derivatives of all coordinates by these."""
+    singular = (False,) * len(criterion.terms)
+    blocks = covariance_parameters(model, criterion, theta[None], singular, 1.0).blocks
+    parts = zip(criterion.terms, criterion.theta_slices, strict=True)
+    own = [(structure_of(t), s) for t, s in parts if not t.is_residual] + residual_arms(criterion)
+    if len(blocks) != len(own) + model.profiled:
+        return
+    at, n = 0, sum(len(block.first) for block in blocks)
+    for block, (structure, s) in zip(blocks, own, strict=False):
+        first = np.zeros((n, block.first.shape[1]))
+        first[at : at + len(block.first)] = block.first
+        at += len(block.first)
+        if first.shape[1] == structure.n_theta and not structure.natural_entries:
+            yield first, block.kinds, structure, s
 
 
 def _entries(matrix: FloatArray, term: TermBlock) -> FloatArray:

@@ -166,7 +166,7 @@ def with_untold(
     maps = {t: model.effects_map(position) for position, t in enumerate(model.order)}
     terms = tuple(
         replace(term, covariance=without_rounding(term.covariance, maps[t]))
-        if term.singular
+        if term.singular or covariance.criterion.flat is not None
         else term
         for t, term in enumerate(terms)
     )
