@@ -229,6 +229,8 @@ class Criterion:
         The entries solve E[q_k] = q_k for the quadratic forms q_k = y'P V_k P y at G = 0 (Rao
         1971; the start of PROC MIXED), relative to the residual variance within units.
         """
+        if not self.terms:
+            return np.zeros((len(fits), 0))
         target, expected = self._moments(fits)
         return self._relative_to_within(self._within(target, expected), fits)
 
