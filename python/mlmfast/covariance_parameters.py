@@ -203,9 +203,7 @@ def covariance_parameters(
         if not term.is_residual:
             own = theta[:, s]
             blocks.append(
-                _random_term(
-                    model, position, term, own, singular[position], sigma2, unit, flat
-                )
+                _random_term(model, position, term, own, singular[position], sigma2, unit, flat)
             )
             continue
         structure = structure_of(term)

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 class CombinedEstimate:
     """A combination of parameters that the data determine where they do not tell these apart.
 
-    Its value, and its variances by the observed and the expected information.
+    A sum of variances is one. Its value, and its variances by the observed and the expected
+    information.
     """
 
     name: str
+    kind: str
     value: float
     observed: float
     expected: float
@@ -86,7 +88,7 @@ def table_of(rows: FittedRows | None) -> ParameterTable:
         # Series too long for covariance matrices have the observed information alone.
         expected, n_expected = np.full_like(observed, np.nan), 0
     values = parameters.values
-    combined = _combined(found, parameters.names, values, observed, expected)
+    combined = _combined(found, parameters.names, parameters.kinds, values, observed, expected)
     names = np.array(parameters.names, dtype=object)
     untold = np.isin(names, () if found is None else found.names)
     for matrix in (observed, expected):
@@ -112,6 +114,7 @@ def _covariance(about: Information, kind: str) -> tuple[FloatArray, int]:
 def _combined(
     found: UndeterminedRecord | None,
     names: tuple[str, ...],
+    kinds: tuple[str, ...],
     values: FloatArray,
     observed: FloatArray,
     expected: FloatArray,
@@ -122,7 +125,11 @@ def _combined(
         weights = np.zeros(len(names))
         weights[[names.index(name) for name in combination.parameters]] = combination.weights
         variances = (float(weights @ matrix @ weights) for matrix in (observed, expected))
-        out.append(CombinedEstimate(combination.name, float(weights @ values), *variances))
+        is_sum = all(kinds[k] == "variance" for k in np.flatnonzero(weights)) and (
+            weights.min() >= 0.0
+        )
+        kind = "variance" if is_sum else "other"
+        out.append(CombinedEstimate(combination.name, kind, float(weights @ values), *variances))
     return tuple(out)
 
 
@@ -206,7 +213,7 @@ def covariance_tests(fit: LMMResult, information: str, level: float) -> Covarian
     covariance = parameter_covariance(fit, information)
     parameters = parameter_table(fit)
     names = [*parameters.names, *(c.name for c in parameters.combined)]
-    kinds = [*parameters.kinds, *("other" for _ in parameters.combined)]
+    kinds = [*parameters.kinds, *(c.kind for c in parameters.combined)]
     values = np.append(parameters.values, [c.value for c in parameters.combined])
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = np.append(

@@ -357,7 +357,9 @@ class Criterion:
 def _solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
     own = np.einsum("aii->ai", expected)
     # An entry without information must not turn the rounding of its gradient into a step.
-    scale = np.sqrt(np.maximum(own, np.maximum(1e-12 * own.max(axis=1, initial=0.0), 1e-300)[:, None]))
+    scale = np.sqrt(
+        np.maximum(own, np.maximum(1e-12 * own.max(axis=1, initial=0.0), 1e-300)[:, None])
+    )
     scaled = expected / (scale[:, :, None] * scale[:, None, :])
     values, vectors = np.linalg.eigh(scaled)
     inverse = np.where(values > 1e-9, 1.0 / np.maximum(values, 1e-9), 0.0)

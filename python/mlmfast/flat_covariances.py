@@ -62,7 +62,9 @@ class FlatCovariances:
 
     def holds(self, stretch: slice) -> bool:
         """Whether the data tell nothing of any of a stretch of coordinates."""
-        return self.among(np.eye(len(self.size))[:, stretch]).shape[1] == stretch.stop - stretch.start
+        return (
+            self.among(np.eye(len(self.size))[:, stretch]).shape[1] == stretch.stop - stretch.start
+        )
 
     def scaled(self, first: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Moves of the coordinates in units of their information, each of length 1; lengths."""

@@ -162,17 +162,19 @@ def _with_variance(model: ReducedModel, criterion: Criterion) -> FloatArray:
 
 def _is_suspect(model: ReducedModel, criterion: Criterion, expected: FloatArray) -> bool:
     """Whether the information may be singular, by its own scale: false alarms cost little."""
-    own = np.diag(expected)
-    n_levels = [model.design.factors[f].n_levels for f in model.levels]
-    least = np.array([float(n_levels[level]) for level, _, _ in criterion.entries[: len(own)]])
-    if not model.profiled:
-        least = np.full(len(own), own.max(initial=0.0))
-    size = _sizes(criterion, expected)
-    on_diagonal = np.array([a == b for _, a, b in criterion.entries[: len(own)]])
+    own = expected.diagonal().tolist()
     if not np.isfinite(expected).all():
         return False
-    if bool((own < _SUSPECT * least)[on_diagonal].any()):
-        return True
+    least = [max(own)] * len(model.levels)
+    if model.profiled:
+        # Columns have mean square 1: a variance of which the data tell has this much at least.
+        least = [float(model.design.factors[f].n_levels) for f in model.levels]
+    for (level, a, b), information in zip(criterion.entries, own, strict=False):
+        if a == b and information < _SUSPECT * least[level]:
+            return True
+    if len(own) == 1:
+        return False
+    size = _sizes(criterion, expected)
     return bool(np.linalg.eigvalsh(expected / np.outer(size, size))[0] < _SUSPECT)
 
 

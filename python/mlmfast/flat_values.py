@@ -93,9 +93,7 @@ def _within_entries(criterion: Criterion) -> FloatArray:
     flat = criterion.flat.of_effects
     stays = np.ones(flat.shape[1], dtype=np.bool_)
     for term, e in zip(criterion.terms, criterion.entry_slices, strict=True):
-        if not term.is_residual and not (
-            term.shared.natural_entries or criterion.flat.holds(e)
-        ):
+        if not term.is_residual and not (term.shared.natural_entries or criterion.flat.holds(e)):
             stays &= (flat[e] == 0.0).all(axis=0)
     return flat[:, stays]
 

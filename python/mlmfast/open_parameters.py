@@ -26,7 +26,9 @@ def open_parameters(source: FitSource) -> frozenset[str]:
     places = {p.places[0] for p in every if p.name in moved and p.kind == "sd" and p.places}
     # A correlation is a function of its covariance and of both variances.
     moved |= {
-        p.name.replace("cov_", "cor_", 1) for p in every if p.kind == "covariance" and p.name in moved
+        p.name.replace("cov_", "cor_", 1)
+        for p in every
+        if p.kind == "covariance" and p.name in moved
     }
     moved |= {p.name for p in every if p.kind == "correlation" and places & set(p.places)}
     return frozenset(moved)

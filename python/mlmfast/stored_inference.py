@@ -50,7 +50,8 @@ def _members(table: ParameterTable) -> dict[str, Any]:
         "expected": table.expected,
         "unidentified": table.unidentified,
         "combined": [
-            [item.name, item.value, item.observed, item.expected] for item in table.combined
+            [item.name, item.kind, item.value, item.observed, item.expected]
+            for item in table.combined
         ],
     }
 
@@ -112,6 +113,7 @@ def _parameters(data: Mapping[str, Any]) -> ParameterTable:
 
 
 def _combined(item: Any) -> CombinedEstimate:
-    name, *numbers = typed(item, list)
-    value, observed, expected = array(numbers, (3,)).tolist()
-    return CombinedEstimate(typed(name, str), value, observed, expected)
+    name, kind, *numbers = typed(item, list)
+    if kind not in _KINDS:
+        raise ValueError(f"{kind!r} is no kind of a covariance parameter")
+    return CombinedEstimate(typed(name, str), kind, *array(numbers, (3,)).tolist())

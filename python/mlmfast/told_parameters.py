@@ -32,7 +32,9 @@ def told_parameters(
         blocks.append(_with_moves(block, _beside(block, null)) if null.shape[1] else block)
     inside = replace(parameters, blocks=tuple(blocks))
     null = flat.among(inside.first)
-    return inside if not null.shape[1] else replace(inside, blocks=_without_some(blocks, null, flat))
+    return (
+        inside if not null.shape[1] else replace(inside, blocks=_without_some(blocks, null, flat))
+    )
 
 
 def _beside(block: ParameterBlock, null: FloatArray) -> FloatArray:
@@ -52,9 +54,7 @@ def _with_moves(block: ParameterBlock, moves: FloatArray) -> ParameterBlock:
         second = whole
     if second is not None:
         second = np.einsum("eij,ia,jb->eab", second, moves, moves)
-    return replace(
-        block, first=block.first @ moves, second=second, by_free=block.by_free @ moves
-    )
+    return replace(block, first=block.first @ moves, second=second, by_free=block.by_free @ moves)
 
 
 def _without_some(
