@@ -484,7 +484,7 @@ def test_starts_do_not_choose_among_what_is_not_told():
 
 def test_profiles_leave_out_what_is_not_determined_and_say_so():
     found = quiet("y ~ c + (1 | g) + (0 + c | g)")
-    with pytest.raises(mlm.ModelError, match="do not determine 'sd_cp|g'"):
+    with pytest.raises(mlm.ModelError, match=r"do not determine 'sd_cp\|g'"):
         found.profile("sd_cp|g")
     limits = found.profile().conf_int()
     assert limits.index.tolist() == ["(Intercept)", "cq", "sigma"]

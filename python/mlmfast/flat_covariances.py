@@ -62,9 +62,8 @@ class FlatCovariances:
 
     def holds(self, stretch: slice) -> bool:
         """Whether the data tell nothing of any of a stretch of coordinates."""
-        return (
-            self.among(np.eye(len(self.size))[:, stretch]).shape[1] == stretch.stop - stretch.start
-        )
+        own = np.eye(len(self.size))[:, stretch]
+        return bool(self.among(own).shape[1] == own.shape[1])
 
     def scaled(self, first: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Moves of the coordinates in units of their information, each of length 1; lengths."""

@@ -144,7 +144,7 @@ def n_effect_entries(criterion: Criterion) -> int:
 
 def _expected(criterion: Criterion, theta: FloatArray) -> FloatArray:
     """Expected information by the criterion's coordinates, up to a factor."""
-    return criterion(theta, np.zeros(1, dtype=np.intp)).natural_expected[0]
+    return np.asarray(criterion(theta, np.zeros(1, dtype=np.intp)).natural_expected[0])
 
 
 def _with_variance(model: ReducedModel, criterion: Criterion) -> FloatArray:
@@ -203,7 +203,7 @@ def _null(information: FloatArray, size: FloatArray, limit: float) -> FloatArray
     for k in range(len(rows)):
         # The largest element left leads: a direction along one coordinate comes out as that.
         rest = np.abs(rows[k:])
-        at, column = np.unravel_index(int(np.argmax(rest)), rest.shape)
+        at, column = divmod(int(np.argmax(rest)), rest.shape[1])
         rows[[k, k + at]] = rows[[k + at, k]]
         rows[k] /= rows[k, column]
         others = np.arange(len(rows)) != k
@@ -215,5 +215,7 @@ def _null(information: FloatArray, size: FloatArray, limit: float) -> FloatArray
 def _padded(flat: FlatCovariances, n: int) -> FlatCovariances:
     """The same with coordinates of the residual, which stay."""
     more = n - len(flat.size)
-    parts = (np.pad(basis, ((0, more), (0, 0))) for basis in (flat.directions, flat.unseen))
-    return FlatCovariances(*parts, flat.of_effects, np.pad(flat.size, (0, more), constant_values=1))
+    below = ((0, more), (0, 0))
+    size = np.pad(flat.size, (0, more), constant_values=1.0)
+    directions, unseen = np.pad(flat.directions, below), np.pad(flat.unseen, below)
+    return FlatCovariances(directions, unseen, flat.of_effects, size)

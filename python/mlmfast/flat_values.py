@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +68,7 @@ def _nearest_effects(
     entries = np.concatenate([_entries(m, t) for m, (t, _) in zip(matrices, terms, strict=True)])
     weights = [_weights(model, position, term) for position, (term, _) in enumerate(terms)]
     ends = np.cumsum([0, *(len(weight) for weight in weights)])
-    stretches = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    stretches = [slice(int(a), int(b)) for a, b in pairwise(ends)]
     along = np.concatenate([w @ flat[e] for w, e in zip(weights, stretches, strict=True)])
     sizes = np.concatenate([w @ entries[e] for w, e in zip(weights, stretches, strict=True)])
     moved = entries - flat @ np.linalg.lstsq(along, sizes, rcond=None)[0]
@@ -95,17 +96,17 @@ def _within_entries(criterion: Criterion) -> FloatArray:
     for term, e in zip(criterion.terms, criterion.entry_slices, strict=True):
         if not term.is_residual and not (term.shared.natural_entries or criterion.flat.holds(e)):
             stays &= (flat[e] == 0.0).all(axis=0)
-    return flat[:, stays]
+    return np.asarray(flat[:, stays])
 
 
 def _weights(model: ReducedModel, position: int, term: TermBlock) -> FloatArray:
-    """Map of a term's entries to those of effects in units of their columns, pairs counted twice."""
+    """Map of a term's entries to effects in units of their columns, pairs counted twice."""
     k = model.effects_map(position)
     rows, columns = np.array(term.shared.entries, dtype=np.intp).T
     inverse = np.linalg.inv(k)
     size = np.sqrt((inverse**2).sum(axis=0))
     twice = np.where(rows == columns, 1.0, np.sqrt(2.0))
-    return (size[rows] * size[columns] * twice)[:, None] * entry_map(k, term.shared)
+    return np.asarray((size[rows] * size[columns] * twice)[:, None] * entry_map(k, term.shared))
 
 
 def _without_covariance(

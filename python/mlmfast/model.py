@@ -333,7 +333,7 @@ class LMM:
         natural = term_parameters(reduced, covariance, estimates)
         open_ended = undetermined_of(reduced, covariance, held)
         groups, terms = _groups_and_terms(design, frame, estimates, singular, natural)
-        terms = with_untold(terms, groups, open_ended, reduced, covariance)
+        terms = with_untold(terms, groups, open_ended, reduced, covariance, held)
         newton = covariance.newton
         residual = reduced.residual_record(covariance.criterion, covariance.theta)
         certificate = Certificate(

@@ -19,7 +19,8 @@ class VarCorr(Mapping[str, pd.DataFrame]):
     """Covariance matrices of the random effects by grouping factor.
 
     A mapping from the name of a grouping factor to a data frame; several terms on one factor are
-    stacked, with zeros between them, and NaN where no data tell a covariance. An interaction is also found by lme4's name, "b:a" for "a:b".
+    stacked, with zeros between them, and NaN where no data tell a covariance. An interaction is
+    also found by lme4's name, "b:a" for "a:b".
     Prints as a table of standard deviations and correlations, the residual's below.
 
     Parameters
