@@ -229,7 +229,7 @@ def covariance_parameters(
             linear, bent = [*linear[:-1], own_linear], [*linear[:-1], own_bent]
             first, second = np.eye(structure.n_theta), None
         else:
-            first, second = _entries_by_natural(structure, theta[:, s])
+            first, second = entries_by_natural(structure, theta[:, s])
         blocks.append(_residual_block(structure, prefix, theta[:, s], unit, first, second))
     if model.profiled:
         value = np.array([sigma2 * unit])
@@ -276,7 +276,7 @@ def _random_term(
         values = structure.natural(user)[0]
         names = tuple(f"{name} | {group}" for name in structure.parameter_names)
         kinds = tuple(map(_kind, structure.parameter_names))
-        by_natural, bend = _entries_by_natural(structure, user)
+        by_natural, bend = entries_by_natural(structure, user)
         by_free = natural_chart(structure, user)[2]
         by_entry = by_free @ np.asarray(np.linalg.pinv(by_natural))
         to_core = np.asarray(np.linalg.inv(to_user))
@@ -431,7 +431,7 @@ def _chain_block(
     return ParameterBlock(keys, kinds, scale * value, np.diag(inverse), bend, by_free, fixed)
 
 
-def _entries_by_natural(
+def entries_by_natural(
     structure: CovarianceStructure, theta: FloatArray
 ) -> tuple[FloatArray, FloatArray | None]:
     """First and second derivatives of the entries by the free parameters; None where 0."""

@@ -19,11 +19,13 @@ import numpy as np
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
 from mlmfast.chain_covariance import ChainCovariance
-from mlmfast.covariance_parameters import coordinate_charts
+from mlmfast.covariance_parameters import coordinate_charts, entries_by_natural
 from mlmfast.criterion import Criterion
 from mlmfast.flat_covariances import FlatCovariances
 from mlmfast.near_singular import is_near_singular, residual_parts
+from mlmfast.reduced_model import residual_arms
 from mlmfast.series_covariance import SeriesCovariance
+from mlmfast.unit_covariances import Directions, SharedDirections
 
 if TYPE_CHECKING:
     from mlmfast.reduced_model import ReducedModel
@@ -32,10 +34,12 @@ if TYPE_CHECKING:
 _NOTHING, _SUSPECT = 1e-11, 1e-7
 #: The first at the end of a fit, where parameters of the residual are not linear.
 _NOTHING_AT_END = 1e-9
+#: Information over the largest of a coordinate that V does not depend on at all.
+_NONE = 1e-20
 #: Share of a coordinate in a direction, over the largest, that is rounding.
 _ROUNDING = 1e-8
-#: Step of theta from a regular point to a second one.
-_NEXT = 0.1
+#: Second derivative over the first, by its parameters, of a covariance that is linear in these.
+_STRAIGHT = 1e-9
 #: Scaled eigenvalue of the Hessian at a minimum that may be flat.
 _MAY_BE_FLAT = 1e-4
 
@@ -101,13 +105,25 @@ def with_flat_residual(
     points = [theta] if curvature < _MAY_BE_FLAT and not _is_near_singular(criterion, theta) else []
     if _may_be_taken_up(model, criterion):
         point = _regular_point(model, criterion)
-        points = [point, point + _NEXT]
-    found = None
-    for point in points:
-        found = _flat_at(criterion, point)
-        if found is None:
-            return criterion
+        points = [point] if _is_linear(criterion, point) else points
+    found = _flat_at(criterion, points[0]) if points else None
     return criterion if found is None else replace(criterion, flat=found)
+
+
+def _is_linear(criterion: Criterion, theta: FloatArray) -> bool:
+    """Whether the residual covariance is linear in its natural parameters.
+
+    What the data do not tell at one point they then tell nowhere.
+    """
+    if isinstance(criterion.terms[-1].structure, Directions) and not isinstance(
+        criterion.terms[-1].structure, SharedDirections
+    ):
+        return False
+    for structure, s in residual_arms(criterion):
+        first, second = entries_by_natural(structure, theta[:, s])
+        if second is not None and np.abs(second).max() > _STRAIGHT * np.abs(first).max():
+            return False
+    return True
 
 
 def _is_near_singular(criterion: Criterion, theta: FloatArray) -> bool:
@@ -179,21 +195,20 @@ def _is_suspect(model: ReducedModel, criterion: Criterion, expected: FloatArray)
 
 
 def _sizes(criterion: Criterion, information: FloatArray) -> FloatArray:
-    """Root of each coordinate's information, of a covariance that of its two variances' (n,).
+    """Root of each coordinate's information, of a covariance that of its two variances', (n,).
 
     A covariance of levels that never meet has none of its own.
     """
     own = np.maximum(np.diag(information), 0.0)
-    n = n_effect_entries(criterion)
-    places = criterion.entries[:n]
-    at = {place: k for k, place in enumerate(places)}
     out = own.copy()
-    for k, (level, a, b) in enumerate(places):
-        pair = [at.get((level, j, j), k) for j in (a, b)]
-        out[k] = np.sqrt(own[pair[0]] * own[pair[1]])
-    for part in (out[:n], out[n:]):
-        np.maximum(part, max(1e-10 * part.max(initial=0.0), 1e-300), out=part)
-    return np.sqrt(out)
+    for term, e in zip(criterion.terms, criterion.entry_slices, strict=True):
+        if e.stop > len(own) or isinstance(term.structure, Directions):
+            continue
+        places = term.structure.entries
+        at = {place: e.start + k for k, place in enumerate(places)}
+        for k, (a, b) in enumerate(places, e.start):
+            out[k] = np.sqrt(own[at.get((a, a), k)] * own[at.get((b, b), k)])
+    return np.sqrt(np.maximum(out, max(_NONE * out.max(initial=0.0), 1e-300)))
 
 
 def _null(information: FloatArray, size: FloatArray, limit: float) -> FloatArray:
