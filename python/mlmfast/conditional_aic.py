@@ -20,6 +20,9 @@ from mlmfast.reduced_model import reduce_design
 if TYPE_CHECKING:
     from mlmfast.result import FitSource
 
+#: Scaled eigenvalue of the Hessian, over the largest, that is none.
+_NOT_TOLD = 1e-9
+
 METHODS = ("greven-kneib", "vaida-blanchard")
 
 
@@ -137,9 +140,20 @@ def _correction(
     q = np.stack(directions) @ residual
     nu = design.n_obs - (len(record.kept) if criterion.reml else 0)
     rss = nu * record.sigma2
-    inverse = np.linalg.inv(at.hessian[0][np.ix_(moves, moves)])
+    hessian = at.hessian[0][np.ix_(moves, moves)]
+    # Directions that the data do not tell have no part in what estimating adds.
+    inverse = np.linalg.inv(hessian) if criterion.flat is None else _inverse_of_told(hessian)
     inner = a @ a.T / rss - np.outer(a @ residual, q) / rss**2
     return float(2.0 * nu * (inverse * inner).sum())
+
+
+def _inverse_of_told(hessian: FloatArray) -> FloatArray:
+    """Inverse without directions along which the criterion is constant."""
+    least = 1e-12 * np.abs(hessian).max(initial=1e-300)
+    size = np.sqrt(np.maximum(np.abs(np.diag(hessian)), least))
+    scaled = hessian / np.outer(size, size)
+    inverse = np.linalg.pinv(scaled, rcond=_NOT_TOLD, hermitian=True)
+    return np.asarray(inverse / np.outer(size, size))
 
 
 def _moved(source: FitSource, entries: FloatArray, residual: FloatArray) -> FloatArray:

@@ -57,6 +57,9 @@ class ParameterBlock:
     fixed : shape (k,), parameters on the boundary, which have no standard error.
     singular
         Whether G is singular, so that the free parameters move among matrices of its rank.
+    moves : shape (r0, r) or None
+        Combinations of the r0 free parameters that a structure has here of which the free ones are;
+        None where they are these.
     """
 
     names: tuple[str, ...]
@@ -67,6 +70,11 @@ class ParameterBlock:
     by_free: FloatArray
     fixed: tuple[bool, ...]
     singular: bool = False
+    moves: FloatArray | None = None
+
+    def whole(self, step: FloatArray) -> FloatArray:
+        """A step (r,) of the free parameters as one of all that the structure has here, (r0,)."""
+        return step if self.moves is None else np.asarray(self.moves @ step)
 
 
 @dataclass(frozen=True)

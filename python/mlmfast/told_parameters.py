@@ -54,7 +54,13 @@ def _with_moves(block: ParameterBlock, moves: FloatArray) -> ParameterBlock:
         second = whole
     if second is not None:
         second = np.einsum("eij,ia,jb->eab", second, moves, moves)
-    return replace(block, first=block.first @ moves, second=second, by_free=block.by_free @ moves)
+    return replace(
+        block,
+        first=block.first @ moves,
+        second=second,
+        by_free=block.by_free @ moves,
+        moves=moves if block.moves is None else block.moves @ moves,
+    )
 
 
 def _without_some(
