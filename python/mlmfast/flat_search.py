@@ -18,22 +18,17 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
-from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance_parameters import coordinate_charts, entries_by_natural
 from mlmfast.criterion import Criterion
 from mlmfast.flat_covariances import FlatCovariances
-from mlmfast.near_singular import is_near_singular, residual_parts
 from mlmfast.reduced_model import residual_arms
-from mlmfast.series_covariance import SeriesCovariance
 from mlmfast.unit_covariances import Directions, SharedDirections
 
 if TYPE_CHECKING:
     from mlmfast.reduced_model import ReducedModel
 
 #: Eigenvalue of the scaled information at which the data tell nothing, and one worth a look.
-_NOTHING, _SUSPECT = 1e-11, 1e-7
-#: The first at the end of a fit, where parameters of the residual are not linear.
-_NOTHING_AT_END = 1e-9
+_NOTHING, _SUSPECT = 1e-13, 1e-7
 #: Information over the largest of a coordinate that V does not depend on at all.
 _NONE = 1e-20
 #: Share of a coordinate in a direction, over the largest, that is rounding.
@@ -89,47 +84,33 @@ def _may_be_taken_up(model: ReducedModel, criterion: Criterion) -> bool:
     return 2 * len(model.kept) >= min(n_levels, default=len(model.kept) * 3)
 
 
-def with_flat_residual(
-    model: ReducedModel, criterion: Criterion, theta: FloatArray, curvature: float
-) -> Criterion:
-    """The criterion, told what the data do not tell at the end (1, n_theta) of a fit.
+def with_flat_residual(model: ReducedModel, criterion: Criterion, curvature: float) -> Criterion:
+    """The criterion, told what the data do not tell of the residual's parameters too.
 
-    ``curvature`` is the smallest eigenvalue of its scaled Hessian there. Where fixed effects may
-    take up residuals the end can lie near a singular V, and a regular point shows more.
+    Only of a covariance that is linear in its natural parameters: what the data do not tell of it
+    at one point, they tell nowhere. Looked for where the end of the fit is flat (``curvature`` is
+    the smallest eigenvalue of its scaled Hessian), or where fixed effects may take up residuals:
+    there the end can lie near a singular V, which hides it.
     """
     if model.profiled or isinstance(criterion.reduction, _core.IterativeReduction):
         return criterion
-    if isinstance(criterion.terms[-1].structure, SeriesCovariance | ChainCovariance):
-        # Of a series the core knows no expected information.
+    own = criterion.terms[-1].structure
+    if isinstance(own, Directions) and not isinstance(own, SharedDirections):
         return criterion
-    points = [theta] if curvature < _MAY_BE_FLAT and not _is_near_singular(criterion, theta) else []
-    if _may_be_taken_up(model, criterion):
-        point = _regular_point(model, criterion)
-        points = [point] if _is_linear(criterion, point) else points
-    found = _flat_at(criterion, points[0]) if points else None
+    if curvature > _MAY_BE_FLAT and not _may_be_taken_up(model, criterion):
+        return criterion
+    point = _regular_point(model, criterion)
+    found = _flat_at(criterion, point) if _is_linear(criterion, point) else None
     return criterion if found is None else replace(criterion, flat=found)
 
 
 def _is_linear(criterion: Criterion, theta: FloatArray) -> bool:
-    """Whether the residual covariance is linear in its natural parameters.
-
-    What the data do not tell at one point they then tell nowhere.
-    """
-    if isinstance(criterion.terms[-1].structure, Directions) and not isinstance(
-        criterion.terms[-1].structure, SharedDirections
-    ):
-        return False
+    """Whether the residual covariance is linear in its natural parameters."""
     for structure, s in residual_arms(criterion):
         first, second = entries_by_natural(structure, theta[:, s])
         if second is not None and np.abs(second).max() > _STRAIGHT * np.abs(first).max():
             return False
     return True
-
-
-def _is_near_singular(criterion: Criterion, theta: FloatArray) -> bool:
-    """Whether R has little of some direction, which then looks like none."""
-    parts = residual_parts(criterion, spatial=True)
-    return bool(parts) and bool(is_near_singular(parts, theta)[0])
 
 
 def _regular_point(model: ReducedModel, criterion: Criterion) -> FloatArray:
@@ -145,12 +126,12 @@ def _flat_at(criterion: Criterion, theta: FloatArray) -> FlatCovariances | None:
     if not (np.isfinite(seen).all() and np.isfinite(told).all()):
         return None
     size = _sizes(criterion, told)
-    directions = _null(seen, size, _NOTHING_AT_END)
+    directions = _null(seen, size, _NOTHING)
     if not directions.shape[1]:
         return None
     flat, n = criterion.flat, n_effect_entries(criterion)
     of_effects = np.zeros((n, 0)) if flat is None else flat.of_effects
-    return FlatCovariances(directions, _null(told, size, _NOTHING_AT_END), of_effects, size)
+    return FlatCovariances(directions, _null(told, size, _NOTHING), of_effects, size)
 
 
 def n_effect_entries(criterion: Criterion) -> int:

@@ -38,7 +38,7 @@ def without_flat_values(model: ReducedModel, found: CovarianceFit) -> Covariance
     open_ended = found.confounded or found.singular_residual or found.without_bound
     if len(found.theta) == 1 and newton.converged[0] and not open_ended:
         curvature = float(newton.min_eigenvalue[0])
-        criterion = with_flat_residual(model, criterion, found.theta, curvature)
+        criterion = with_flat_residual(model, criterion, curvature)
     if criterion.flat is None:
         return found
     theta = found.theta.copy()

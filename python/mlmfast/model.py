@@ -655,7 +655,7 @@ def _warn(result: LMMResult) -> None:
             what = "the data do not determine all covariance parameters"
         valid = "Estimates and standard errors of the fixed effects are valid"
         if found is not None and found.errors_depend:
-            valid = "Estimates of the fixed effects are valid, their standard errors are not"
+            valid = "Fixed effects and standard errors that depend on them are a choice, no result"
         warnings.warn(
             f"{what}: {'; '.join(result.certificate.boundary)}. {valid}; "
             "consider a simpler covariance structure",

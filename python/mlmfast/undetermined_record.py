@@ -50,7 +50,7 @@ class UndeterminedRecord:
     combined
         What is determined of these.
     errors_depend
-        Whether standard errors of fixed effects depend on a choice among them.
+        Whether fixed effects and their standard errors depend on a choice among them.
     """
 
     n: int
@@ -85,7 +85,7 @@ class UndeterminedRecord:
             else:
                 out.append(f"{_listed(group)} cannot be told apart{told}")
         if self.errors_depend:
-            out.append("standard errors of fixed effects depend on what is not determined")
+            out.append("fixed effects and their standard errors depend on what is not determined")
         return tuple(out)
 
 
