@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance_functions import check_engine
+from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ConvergenceWarning, ModelError
 from mlmfast.open_parameters import open_parameters, refuse_open
 from mlmfast.profile_curves import CovarianceCurves, Curves, FixedCurves
@@ -76,7 +76,7 @@ class Profile:
             For a level outside (0, 1).
         """
         check_level(level)
-        z = float(stats.norm.isf((1.0 - level) / 2.0))
+        z = -float(normal_quantile((1.0 - level) / 2.0))
         rows: list[float] = []
         for curves, sides, _ in self._parts:
             rows += crossings(curves, [side for pair in sides for side in pair], z)
