@@ -607,3 +607,65 @@ def test_a_likelihood_without_maximum_is_no_converged_fit():
     with pytest.warns(mlm.ConvergenceWarning, match="grows without bound"):
         fit = mlm.lmm("y ~ factor(g)", DATA, residual="cs(t | g)", method="ML")
     assert not fit.converged
+
+
+def visits_by_two():
+    """Forty subjects with two of three visits each: the first and the last never meet."""
+    rng = np.random.default_rng(2)
+    rows = [(i, v) for i in range(40) for v in ((0, 1) if i % 2 else (1, 2))]
+    data = pd.DataFrame(rows, columns=["id", "v"])
+    data["y"] = rng.normal(size=40)[data.id] + rng.normal(size=80)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("structure", "same", "named"),
+    [("us", "adh(v | id)", "UN(3,1)"), ("toep", "cs(v | id)", "TOEP(3)")],
+)
+def test_visits_that_never_meet_have_no_covariance_to_count(structure, same, named):
+    data = visits_by_two()
+    found, said = fitted("y ~ factor(v)", data, residual=f"{structure}(v | id)")
+    right = quiet("y ~ factor(v)", data, residual=same)
+    assert_same_inference(found, right)
+    assert named in said or "visits 0 and 2 are never seen in one subject" in said
+    own = found.covtest().table
+    assert own.loc[named].isna().all()
+    others = own.drop(index=named)["se"]
+    if structure == "toep":
+        assert others["TOEP(2)"] == pytest.approx(right.covtest().table.loc["CS", "se"], rel=1e-3)
+    assert others.notna().all()
+
+
+def test_effects_and_residuals_of_the_same_visits():
+    data = visits_by_two()
+    found, said = fitted("y ~ factor(v) + (0 + factor(v) | id)", data, residual="diag(v | id)")
+    right = quiet("y ~ factor(v)", data, residual="us(v | id)")
+    assert_same_inference(found, right)
+    names = {
+        f"Var(factor(v){k}) | id + UN({k + 1},{k + 1})": f"UN({k + 1},{k + 1})" for k in range(3)
+    }
+    combined_equal(found, right, names)
+    assert "no data tell Cov(factor(v)0, factor(v)2) | id" in said
+
+
+@pytest.mark.parametrize("residual", ["cs(v | id)", "us(v | id)"])
+def test_effects_that_the_residual_covariance_holds_are_not_counted(residual):
+    data = visits_by_two()
+    found, said = fitted("y ~ factor(v) + (1 | id)", data, residual=residual)
+    assert "(1 | id) cannot be told apart from residual=" in said
+    right = quiet("y ~ factor(v)", data, residual=residual)
+    assert_same_inference(found, right, penalty=residual.startswith("cs"))
+
+
+@pytest.mark.parametrize(
+    ("formula", "same", "data"),
+    [
+        ("y ~ arm3 + (0 + arm3 | g)", "y ~ arm3 + diag(0 + arm3 | g)", DATA),
+        ("y ~ c + (1 | g) + (0 + c | g)", "y ~ c + (0 + c | g)", DATA),
+        ("y ~ factor(g) + (1 | g) + (1 | t)", "y ~ factor(g) + (1 | t)", DATA),
+        ("y ~ site + (1 | site)", "y ~ site", SITE),
+    ],
+)
+def test_conditional_aic_is_of_what_is_determined(formula, same, data):
+    found, right = quiet(formula, data), quiet(same, data)
+    np.testing.assert_allclose(found.caic(), right.caic(), rtol=1e-6)

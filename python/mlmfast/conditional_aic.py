@@ -11,6 +11,7 @@ import pandas as pd
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance_functions import check_engine
+from mlmfast.criterion import Criterion
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.random_effects import conditional_effects, fixed_part
@@ -20,7 +21,7 @@ from mlmfast.reduced_model import reduce_design
 if TYPE_CHECKING:
     from mlmfast.result import FitSource
 
-#: Scaled eigenvalue of the Hessian, over the largest, that is none.
+#: Singular value of moves that the data do not tell, over the largest, that is none.
 _NOT_TOLD = 1e-9
 
 METHODS = ("greven-kneib", "vaida-blanchard")
@@ -129,7 +130,9 @@ def _correction(
     jacobian, _ = criterion.chain(theta, at.natural_gradient)
     size = np.abs(jacobian[0]).max(axis=0)
     moves = np.flatnonzero(size > 1e-8 * size.max(initial=0.0))
-    directions = [_moved(source, jacobian[0][:, k], residual * root) * root for k in moves]
+    basis = _told_moves(criterion, theta, jacobian[0][:, moves])
+    entries = jacobian[0][:, moves] @ basis
+    directions = [_moved(source, column, residual * root) * root for column in entries.T]
     pulled = []
     for direction in directions:
         own = replace(design, y=direction / root, offset=None)
@@ -140,20 +143,23 @@ def _correction(
     q = np.stack(directions) @ residual
     nu = design.n_obs - (len(record.kept) if criterion.reml else 0)
     rss = nu * record.sigma2
-    hessian = at.hessian[0][np.ix_(moves, moves)]
-    # Directions that the data do not tell have no part in what estimating adds.
-    inverse = np.linalg.inv(hessian) if criterion.flat is None else _inverse_of_told(hessian)
+    inverse = np.linalg.inv(basis.T @ at.hessian[0][np.ix_(moves, moves)] @ basis)
     inner = a @ a.T / rss - np.outer(a @ residual, q) / rss**2
     return float(2.0 * nu * (inverse * inner).sum())
 
 
-def _inverse_of_told(hessian: FloatArray) -> FloatArray:
-    """Inverse without directions along which the criterion is constant."""
-    least = 1e-12 * np.abs(hessian).max(initial=1e-300)
-    size = np.sqrt(np.maximum(np.abs(np.diag(hessian)), least))
-    scaled = hessian / np.outer(size, size)
-    inverse = np.linalg.pinv(scaled, rcond=_NOT_TOLD, hermitian=True)
-    return np.asarray(inverse / np.outer(size, size))
+def _told_moves(criterion: Criterion, theta: FloatArray, jacobian: FloatArray) -> FloatArray:
+    """Combinations of moves of the entries (n, k) that the criterion shows, (k, l)."""
+    flat, k = criterion.flat, jacobian.shape[1]
+    if flat is None:
+        return np.eye(k)
+    # Along with sigma^2, last, which the entries are relative to.
+    first = np.zeros((len(flat.size), k + 1))
+    first[: len(jacobian), :k] = jacobian
+    first[:, k] = np.append(criterion.entry_values(theta)[0], 1.0)
+    null = flat.among(first)[:k]
+    _, values, rows = np.linalg.svd(null.T)
+    return np.asarray(rows[int((values > _NOT_TOLD * values.max(initial=1e-300)).sum()) :].T)
 
 
 def _moved(source: FitSource, entries: FloatArray, residual: FloatArray) -> FloatArray:

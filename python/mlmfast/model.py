@@ -24,7 +24,7 @@ from mlmfast.random_parameters import term_parameters
 from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
-from mlmfast.undetermined import undetermined_of, with_untold
+from mlmfast.undetermined import n_determined, undetermined_of, with_untold
 from mlmfast.undetermined_record import UndeterminedRecord
 
 
@@ -364,7 +364,7 @@ class LMM:
             sigma2=float(estimates.sigma2[0]),
             residual=residual,
             deviance=float(estimates.deviance[0]),
-            n_theta=covariance.criterion.n_theta - (0 if open_ended is None else open_ended.n),
+            n_theta=n_determined(covariance, open_ended),
             groups=groups,
             terms=terms,
             levels=reduced.levels or tuple(range(len(design.factors))),

@@ -11,7 +11,7 @@ from mlmfast.newton import NewtonOptions
 from mlmfast.parms import fit_with_parms
 from mlmfast.parms_request import Parms
 from mlmfast.reduced_model import ReducedModel
-from mlmfast.undetermined import undetermined_of
+from mlmfast.undetermined import n_determined, undetermined_of
 
 
 def deviance_of(
@@ -39,8 +39,7 @@ def deviance_and_count(
         covariance, scale = fit_covariance(model, method, options), None
     estimates = model.estimates(covariance.criterion, covariance.theta, scale)
     untold = undetermined_of(model, covariance, tuple(held))
-    n_theta = covariance.criterion.n_theta - len(held) - (0 if untold is None else untold.n)
-    return float(estimates.deviance[0]), n_theta
+    return float(estimates.deviance[0]), n_determined(covariance, untold) - len(held)
 
 
 def without_effect(design: Design, t: int, effect: int) -> Design:

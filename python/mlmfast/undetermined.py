@@ -97,6 +97,13 @@ def undetermined_of(
     return undetermined_parameters(model, criterion, theta, values, held)
 
 
+def n_determined(covariance: CovarianceFit, found: UndeterminedRecord | None) -> int:
+    """Parameters of theta without directions that the data do not tell."""
+    criterion = covariance.criterion
+    held = sum(criterion.terms[position].structure.n_theta for position in covariance.confounded)
+    return criterion.n_theta - held - (0 if found is None else found.n)
+
+
 def with_untold(
     terms: tuple[TermRecord, ...],
     groups: tuple[GroupRecord, ...],
