@@ -185,7 +185,7 @@ def joint_test(
 
     method = method_of(basis.method)
     statistic, df = method.joint(basis, rows, difference)
-    if term is not None and basis.by_coefficient is not None:
+    if term and basis.by_coefficient is not None:
         df = float(basis.by_coefficient[list(term)].min())
     size = len(rows)
     chi2 = wald(basis.vcov, rows, difference)

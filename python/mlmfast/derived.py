@@ -13,6 +13,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.bootstrap import bootstrap
+from mlmfast.coefficient_names import check_distinct
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance_functions import (
@@ -165,6 +166,7 @@ class AtEstimate:
         """All parameters by name."""
         parameters = self.functions.parameters
         names = [self.record.x_names[j] for j in self.record.kept]
+        check_distinct(names)
         every = dict(zip(names, self.fixed(), strict=True))
         random = self.lift(self.functions(self.point))
         every |= {p.name: value for p, value in zip(parameters, random, strict=True)}

@@ -123,15 +123,24 @@ def containing(keyword: str) -> set[str]:
 def _fixed_are_nested(small: LMMResult, large: LMMResult) -> bool:
     """Whether the columns of one X lie in the span of the other's."""
     mine, its = small._record, large._record
-    names = [[r.x_names[j] for j in r.kept] for r in (mine, its)]
-    if set(names[0]) <= set(names[1]) or small._source is None or large._source is None:
-        return set(names[0]) <= set(names[1])
+    names = [_named(record) for record in (mine, its)]
+    if names[0] <= names[1] or small._source is None or large._source is None:
+        return names[0] <= names[1]
     X, own = _columns(large), _columns(small)
     if X.shape[1] == 0:
         return not own.size
     q, _ = np.linalg.qr(X / np.sqrt((X**2).sum(axis=0)))
     own = own / np.sqrt((own**2).sum(axis=0))
     return bool(np.abs(own - q @ (q.T @ own)).max(initial=0.0) < _OUTSIDE)
+
+
+def _named(record: FitRecord) -> set[tuple[str, str]]:
+    """Coefficients with their terms: a column and a level of a factor may give the same name."""
+    labels, term_of_column = record.terms_of_x
+    return {
+        (record.x_names[j], labels[term_of_column[j]] if term_of_column else "")
+        for j in record.kept
+    }
 
 
 def _columns(fit: LMMResult) -> FloatArray:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mlmfast.coefficient_names import check_distinct
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance_functions import check_engine
 from mlmfast.distributions import normal_quantile
@@ -122,6 +123,7 @@ def profile(source: FitSource, which: str | Sequence[str] | None = None) -> Prof
         for p, parameter in enumerate(every)
         if parameter.kind != "covariance" and parameter.name not in held | untold
     }
+    check_distinct([source.design.x_names[j] for j in source.model.kept])
     fixed = {source.design.x_names[j]: int(j) for j in source.model.kept}
     chosen = _chosen(which, fixed, random, held)
     parts: list[tuple[Curves, tuple[tuple[Side, Side], ...], str]] = []
