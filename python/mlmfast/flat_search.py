@@ -27,7 +27,8 @@ from mlmfast.unit_covariances import Directions, SharedDirections
 if TYPE_CHECKING:
     from mlmfast.reduced_model import ReducedModel
 
-#: Eigenvalue of the scaled information at which the data tell nothing, and one worth a look.
+#: Eigenvalue of the scaled information at which the data tell nothing; a share of information not
+#: shared with other coordinates that is worth a look.
 _NOTHING, _SUSPECT = 1e-13, 1e-7
 #: Information over the largest of a coordinate that V does not depend on at all.
 _NONE = 1e-20
@@ -54,7 +55,7 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
             return criterion
         theta = _regular_point(model, criterion)
     expected = criterion.at_zero[1][0] if theta is None else _expected(criterion, theta)[:n, :n]
-    if not _is_suspect(model, criterion, expected):
+    if not _is_suspect(model, expected):
         return criterion
     by_ml = replace(criterion, reml=False)
     if theta is None:
@@ -157,22 +158,21 @@ def _with_variance(model: ReducedModel, criterion: Criterion) -> FloatArray:
     return out
 
 
-def _is_suspect(model: ReducedModel, criterion: Criterion, expected: FloatArray) -> bool:
+def _is_suspect(model: ReducedModel, expected: FloatArray) -> bool:
     """Whether the information may be singular, by its own scale: false alarms cost little."""
-    own = expected.diagonal().tolist()
-    if not np.isfinite(expected).all():
-        return False
-    least = [max(own)] * len(model.levels)
-    if model.profiled:
-        # Columns have mean square 1: a variance of which the data tell has this much at least.
-        least = [float(model.design.factors[f].n_levels) for f in model.levels]
-    for (level, a, b), information in zip(criterion.entries, own, strict=False):
-        if a == b and information < _SUSPECT * least[level]:
-            return True
+    own = expected.diagonal()
+    low, high = float(own.min()), float(own.max())
+    # Columns have mean square 1: a variance of which the data tell has its levels' number at least.
+    least = min(model.design.factors[f].n_levels for f in model.levels) if model.profiled else 0.0
+    if not high > _SUSPECT * least or low < _SUSPECT * high:
+        return bool(np.isfinite(high))
     if len(own) == 1:
         return False
-    size = _sizes(criterion, expected)
-    return bool(np.linalg.eigvalsh(expected / np.outer(size, size))[0] < _SUSPECT)
+    try:
+        pivots = np.linalg.cholesky(expected).diagonal()
+    except np.linalg.LinAlgError:
+        return True
+    return bool((pivots * pivots < _SUSPECT * own).any())
 
 
 def _sizes(criterion: Criterion, information: FloatArray) -> FloatArray:
