@@ -8,6 +8,8 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
+from mlmfast.covariance import STRUCTURES, CovarianceStructure
+from mlmfast.handed_out import freeze
 from mlmfast.iterative.monte_carlo import MonteCarloError
 from mlmfast.model_matrix import ModelMatrixSpec
 from mlmfast.undetermined_record import UndeterminedRecord
@@ -63,6 +65,14 @@ class TermRecord:
             out[a, b] = out[b, a] = np.nan
         return out
 
+    def __post_init__(self) -> None:
+        freeze(self, "covariance", "parameters")
+
+    @property
+    def kind(self) -> type[CovarianceStructure]:
+        """Class of the structure."""
+        return STRUCTURES[self.structure]
+
 
 @dataclass(frozen=True)
 class GroupRecord:
@@ -114,6 +124,8 @@ class ResidualRecord:
     parameter_names
         Names of the natural parameters, one arm after the other.
     parameters : shape (n_parameters,)
+    step
+        Value of one step, for a structure by lag over numbers; 1 for anything else.
     """
 
     text: str
@@ -125,6 +137,10 @@ class ResidualRecord:
     covariances: FloatArray
     parameter_names: tuple[str, ...]
     parameters: FloatArray
+    step: float = 1.0
+
+    def __post_init__(self) -> None:
+        freeze(self, "covariances", "parameters")
 
 
 @dataclass(frozen=True)
@@ -149,6 +165,9 @@ class ScaleRecord:
     is_ratio: tuple[bool, ...]
     parameters: FloatArray
     levels: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        freeze(self, "parameters")
 
 
 @dataclass(frozen=True)
@@ -228,6 +247,9 @@ class FitRecord:
     monte_carlo: MonteCarloError | None = None
     residual_scale: ScaleRecord | None = None
     undetermined: UndeterminedRecord | None = None
+
+    def __post_init__(self) -> None:
+        freeze(self, "beta", "vcov")
 
     @property
     def rank(self) -> int:
