@@ -13,6 +13,7 @@ from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.scaled_angles import ScaledAngles
+from mlmfast.flat_covariances import FlatCovariances
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 from mlmfast.unit_covariances import Directions
 
@@ -115,9 +116,11 @@ class Criterion:
     reml: bool
     #: The reduced design that this is the criterion of; a pickle makes it anew from there.
     model: ReducedModel | None = field(default=None, repr=False, compare=False)
+    #: What the data do not tell of the covariances, where that has been found.
+    flat: FlatCovariances | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _criterion_of, (self.model, "REML" if self.reml else "ML")
+        return _criterion_of, (self.model, "REML" if self.reml else "ML", self.flat)
 
     @cached_property
     def theta_slices(self) -> tuple[slice, ...]:
@@ -169,6 +172,8 @@ class Criterion:
         value, gradient, hessian, expected = self.reduction.evaluate(
             g, fits.tolist(), self.entries, self.reml, True
         )
+        if self.flat is not None:
+            gradient, hessian, expected = self.flat.cleaned(gradient, hessian, expected)
         last = self.terms[-1].structure if self.terms else None
         if isinstance(last, Directions) and last.n_theta > _MANY:
             led = self._random_chained(theta, gradient, hessian, expected)
@@ -230,15 +235,28 @@ class Criterion:
         The entries solve E[q_k] = q_k for the quadratic forms q_k = y'P V_k P y at G = 0 (Rao
         1971; the start of PROC MIXED), relative to the residual variance within units.
         """
+        if not self.terms:
+            return np.zeros((len(fits), 0))
         target, expected = self._moments(fits)
         return self._relative_to_within(self._within(target, expected), fits)
 
     def _moments(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
+        gradient, expected = self.at_zero if fits.tolist() == [0] else self._at_zero(fits)
+        return _solve_scoring(gradient, expected), expected
+
+    @cached_property
+    def at_zero(self) -> tuple[FloatArray, FloatArray]:
+        """Gradient (1, n) and expected Hessian (1, n, n) by the entries at G = 0, first fit."""
+        return self._at_zero(np.zeros(1, dtype=np.intp))
+
+    def _at_zero(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
         zero = [np.zeros((len(fits), q, q)) for q in self.level_sizes]
-        _, gradient, _, expected = self.reduction.evaluate(
+        _, gradient, hessian, expected = self.reduction.evaluate(
             zero, fits.tolist(), self.entries, self.reml, True
         )
-        return _solve_scoring(gradient, expected), expected
+        if self.flat is not None:
+            gradient, _, expected = self.flat.cleaned(gradient, hessian, expected)
+        return gradient, expected
 
     def _relative_to_within(self, theta: FloatArray, fits: IntArray) -> FloatArray:
         factor = 1.0 / np.sqrt(self._within_variance(fits))[:, None]
@@ -343,7 +361,11 @@ class Criterion:
 
 
 def _solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
-    scale = np.sqrt(np.maximum(np.einsum("aii->ai", expected), 1e-300))
+    own = np.einsum("aii->ai", expected)
+    # An entry without information must not turn the rounding of its gradient into a step.
+    scale = np.sqrt(
+        np.maximum(own, np.maximum(1e-12 * own.max(axis=1, initial=0.0), 1e-300)[:, None])
+    )
     scaled = expected / (scale[:, :, None] * scale[:, None, :])
     values, vectors = np.linalg.eigh(scaled)
     inverse = np.where(values > 1e-9, 1.0 / np.maximum(values, 1e-9), 0.0)
@@ -362,8 +384,10 @@ def _entries(matrix: FloatArray, structure: CovarianceStructure) -> FloatArray:
     return np.stack([matrix[:, a, b] for a, b in structure.entries], axis=1)
 
 
-def _criterion_of(model: ReducedModel, method: str) -> Criterion:
-    return model.criterion(method)
+def _criterion_of(
+    model: ReducedModel, method: str, flat: FlatCovariances | None = None
+) -> Criterion:
+    return replace(model.criterion(method), flat=flat)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import Iterate, Settled, SomeFits, replace_rows, set_zeros, settle
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion
+from mlmfast.flat_search import with_flat_effects
+from mlmfast.flat_values import without_flat_values
 from mlmfast.identification import HeldCriterion, confounded_terms
 from mlmfast.iterative import fit_iteratively
 from mlmfast.near_singular import (
@@ -34,6 +36,8 @@ _STARTS = 30
 #: Typical distances, as parts of those between all points, from which other ranges start; smallest
 #: eigenvalue of a Hessian that is not flat; fall of the criterion that counts.
 _RANGES, _FLAT, _GAIN = (0.5, 2.0, 8.0), 1e-4, 1e-7
+#: Scaled eigenvalue of a Hessian that is lost in rounding.
+_LOST = 1e-13
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,17 @@ def fit_covariance(
     start: FloatArray | None = None,
 ) -> CovarianceFit:
     """Estimate the covariance parameters of every response of a reduction."""
-    criterion = model.criterion(method)
+    criterion = with_flat_effects(model, model.criterion(method))
+    found = _fit_covariance(model, criterion, options, start)
+    return without_flat_values(model, found)
+
+
+def _fit_covariance(
+    model: ReducedModel,
+    criterion: Criterion,
+    options: NewtonOptions,
+    start: FloatArray | None = None,
+) -> CovarianceFit:
     n_fits = len(model.y_scaling)
     fits = np.arange(n_fits)
     if criterion.n_theta == 0:
@@ -182,7 +196,9 @@ def _near_singular(
     those whose -2 log-likelihood has no infimum.
     """
     parts = residual_parts(criterion)
-    stalled = np.flatnonzero(~found.newton.converged)
+    # Rounding may also end where all derivatives have died out.
+    lost = np.abs(found.newton.min_eigenvalue) < _LOST
+    stalled = np.flatnonzero(~found.newton.converged | lost)
     stalled = stalled[is_near_singular(parts, found.theta[stalled])] if parts else stalled[:0]
     singular, without_bound = [], []
     for row in stalled:
@@ -191,6 +207,7 @@ def _near_singular(
         found.newton.n_evaluations[row] += end.n_evaluations
         if end.without_bound:
             without_bound.append(int(row))
+            found.newton.converged[row] = False
         if end.newton is not None:
             other = replace(end.newton, n_evaluations=np.zeros(1, dtype=np.intp))
             replace_rows(found.newton, np.array([row]), other, np.ones(1, dtype=np.bool_))

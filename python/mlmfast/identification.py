@@ -86,7 +86,10 @@ def confounded_terms(model: ReducedModel, criterion: Criterion, theta: FloatArra
     residual = model.design.residual
     if residual is None or residual.formula is None:
         return []
+    flat, slices = criterion.flat, criterion.entry_slices
     positions = [p for p in range(len(model.order)) if _is_in_unit(model, p)]
+    # What the fixed effects take up is no affair of the residual covariance.
+    positions = [p for p in positions if flat is None or not flat.holds(slices[p])]
     for moved in (0.0, 0.1):
         if positions:
             at = criterion(theta[:1] + moved, np.zeros(1, dtype=np.intp))

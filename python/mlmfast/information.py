@@ -32,6 +32,7 @@ from mlmfast.edge_parameters import still_parameters
 from mlmfast.errors import ModelError
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.series_covariance import SeriesCovariance
+from mlmfast.told_parameters import told_parameters
 
 if TYPE_CHECKING:
     from mlmfast.held_information import HeldParameters
@@ -325,7 +326,9 @@ def information_of(
         if held is not None:
             return held.of(about)
     still = still_parameters(about)
-    return about if still is None else replace(about, parameters=still)
+    about = about if still is None else replace(about, parameters=still)
+    told = told_parameters(about.parameters, criterion.flat)
+    return about if told is about.parameters else replace(about, parameters=told)
 
 
 def _core_derivatives(

@@ -26,6 +26,8 @@ from mlmfast.random_parameters import term_parameters
 from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
+from mlmfast.undetermined import n_determined, undetermined_of, with_untold
+from mlmfast.undetermined_record import UndeterminedRecord
 
 
 class LMM:
@@ -284,7 +286,8 @@ class LMM:
         else:
             covariance = fit_covariance(reduced, method, settings, theta)
             estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        record = self._record(reduced, method, covariance, estimates, str(ddf))
+        held = () if parms is None else tuple(parms.held)
+        record = self._record(reduced, method, covariance, estimates, str(ddf), held)
         if hold:
             record = replace(record, n_theta=record.n_theta - len(hold))
         timings = {**self._timings, "iterate": time.perf_counter() - started}
@@ -347,19 +350,22 @@ class LMM:
         covariance: CovarianceFit,
         estimates: Estimates,
         ddf: str,
+        held: Sequence[str] = (),
     ) -> FitRecord:
         design, frame = self._design, self._frame
         singular = dict(zip(reduced.order, covariance.singular[0], strict=False))
         natural = term_parameters(reduced, covariance, estimates)
+        open_ended = undetermined_of(reduced, covariance, held)
         groups, terms = _groups_and_terms(design, frame, estimates, singular, natural)
+        terms = with_untold(terms, groups, open_ended, reduced, covariance, held)
         newton = covariance.newton
         residual = reduced.residual_record(covariance.criterion, covariance.theta)
         certificate = Certificate(
             newton_decrement=float(newton.decrement[0]),
             min_hessian_eigenvalue=float(newton.min_eigenvalue[0]),
             boundary=(
-                *_boundary(groups, terms),
-                *_residual_boundary(reduced, covariance, residual),
+                *_boundary(groups, terms, open_ended),
+                *_residual_boundary(reduced, covariance, residual, open_ended),
             ),
             n_evaluations=int(covariance.n_evaluations[0]),
             n_iterations=int(newton.n_iterations[0]),
@@ -382,7 +388,7 @@ class LMM:
             sigma2=float(estimates.sigma2[0]),
             residual=residual,
             deviance=float(estimates.deviance[0]),
-            n_theta=covariance.criterion.n_theta,
+            n_theta=n_determined(covariance, open_ended),
             groups=groups,
             terms=terms,
             levels=reduced.levels or tuple(range(len(design.factors))),
@@ -392,6 +398,7 @@ class LMM:
             fixed_spec=None if frame is None else frame.fixed,
             monte_carlo=reduced.monte_carlo_error(covariance.criterion, covariance.theta),
             residual_scale=reduced.scale_record(covariance.criterion, covariance.theta),
+            undetermined=open_ended,
         )
 
 
@@ -504,9 +511,17 @@ def _groups_and_terms(
     return groups, terms
 
 
-def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) -> tuple[str, ...]:
-    """Name what is on the boundary: variances of 0, else covariances of deficient rank."""
+def _boundary(
+    groups: tuple[GroupRecord, ...],
+    terms: tuple[TermRecord, ...],
+    open_ended: UndeterminedRecord | None,
+) -> tuple[str, ...]:
+    """Name what is on the boundary: variances of 0, else covariances of deficient rank.
+
+    Variances at 0 because the data do not determine them are named as that.
+    """
     out: list[str] = []
+    held = set() if open_ended is None else set(open_ended.absorbed)
     for term in terms:
         if not term.singular:
             continue
@@ -519,9 +534,14 @@ def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) ->
         left = len(term.names) - len(zero)
         kind = STRUCTURES[term.structure]
         if left == 0 and not kind.named_by_effects:
-            out.append(f"variance of {term.text} is 0")
+            if not any(f"{name} | {group}" in held for name in term.parameter_names):
+                out.append(f"variance of {term.text} is 0")
             continue
-        out.extend(f"variance of {name} by {group} is 0" for name in zero)
+        out.extend(
+            f"variance of {name} by {group} is 0"
+            for name in zero
+            if f"Var({name}) | {group}" not in held
+        )
         if not kind.variances_alone and left > 1:
             what = "correlation is +-1" if left == 2 else "covariance matrix is singular"
             if not zero or _is_deficient(term, zero):
@@ -530,11 +550,15 @@ def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) ->
 
 
 def _residual_boundary(
-    reduced: ReducedModel, covariance: CovarianceFit, residual: ResidualRecord | None
+    reduced: ReducedModel,
+    covariance: CovarianceFit,
+    residual: ResidualRecord | None,
+    open_ended: UndeterminedRecord | None,
 ) -> list[str]:
     """Name residual covariances that are singular, and terms that cannot be told apart."""
+    untold = [] if open_ended is None else list(open_ended.messages)
     if reduced.profiled:
-        return []
+        return untold
     from mlmfast.edge_parameters import name_edges
     from mlmfast.identification import (
         flat_directions,
@@ -550,6 +574,8 @@ def _residual_boundary(
     out = name_confounded(reduced, covariance.confounded)
     if covariance.without_bound:
         return out + name_without_bound(reduced, residual)
+    if untold:
+        return out + (name_unseen(reduced) or untold)
     at_end = bool(covariance.singular_residual)
     out += singular_residual(reduced, residual, bool(newton.converged[0]), at_end)
     if not out and newton.converged[0]:
@@ -641,9 +667,16 @@ def _warn(result: LMMResult) -> None:
             stacklevel=4,
         )
     elif result.singular:
+        found = result._record.undetermined
+        what = "singular fit"
+        if found is not None and set(result.certificate.boundary) <= set(found.messages):
+            what = "the data do not determine all covariance parameters"
+        valid = "Estimates and standard errors of the fixed effects are valid"
+        if found is not None and found.errors_depend:
+            valid = "Fixed effects and standard errors that depend on them are a choice, no result"
         warnings.warn(
-            f"singular fit: {'; '.join(result.certificate.boundary)}. Estimates and standard "
-            "errors of the fixed effects are valid; consider a simpler covariance structure",
+            f"{what}: {'; '.join(result.certificate.boundary)}. {valid}; "
+            "consider a simpler covariance structure",
             SingularFitWarning,
             stacklevel=4,
         )

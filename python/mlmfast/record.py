@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.handed_out import freeze
 from mlmfast.iterative.monte_carlo import MonteCarloError
 from mlmfast.model_matrix import ModelMatrixSpec
+from mlmfast.undetermined_record import UndeterminedRecord
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class TermRecord:
         the elements of G.
     parameters : shape (n_parameters,)
         Their estimates; not determined (NaN) where a variance of 0 leaves them so.
+    unseen
+        Pairs (a, b) of effects whose covariance no data tell; ``covariance`` has a stand-in there.
     """
 
     group: int
@@ -48,6 +53,17 @@ class TermRecord:
     spec: ModelMatrixSpec | None
     parameter_names: tuple[str, ...]
     parameters: FloatArray
+    unseen: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def told(self) -> FloatArray:
+        """``covariance``, NaN where no data tell it."""
+        if not self.unseen:
+            return self.covariance
+        out = self.covariance.copy()
+        for a, b in self.unseen:
+            out[a, b] = out[b, a] = np.nan
+        return out
 
     def __post_init__(self) -> None:
         freeze(self, "covariance", "parameters")
@@ -186,7 +202,8 @@ class FitRecord:
     deviance
         -2 log-likelihood, restricted for REML.
     n_theta
-        Covariance parameters besides a residual variance that is profiled out.
+        Covariance parameters besides a residual variance that is profiled out, without those that
+        are held and directions that the data do not tell.
     groups, terms
         Grouping factors and random-effects terms in the order of the formula.
     levels
@@ -199,6 +216,8 @@ class FitRecord:
         How X is built from data; None where the model was made from arrays.
     monte_carlo
         Monte Carlo errors; None where no quantity is estimated by probes.
+    undetermined
+        Covariance parameters that the data do not determine; None where they determine all.
     """
 
     formula: str | None
@@ -227,6 +246,7 @@ class FitRecord:
     fixed_spec: ModelMatrixSpec | None
     monte_carlo: MonteCarloError | None = None
     residual_scale: ScaleRecord | None = None
+    undetermined: UndeterminedRecord | None = None
 
     def __post_init__(self) -> None:
         freeze(self, "beta", "vcov")

@@ -700,7 +700,7 @@ class LMMResult:
 
     @property
     def singular(self) -> bool:
-        """Whether a variance is 0 or a correlation +-1."""
+        """Whether a variance is 0, a correlation +-1, or a parameter not determined by the data."""
         return self._record.singular
 
     @property

@@ -270,8 +270,8 @@ class RowCovariances:
         arms = list(zip(about.criterion.terms, about.criterion.theta_slices, strict=True))
         for b, (term, s) in enumerate(arms):
             block = about.parameters.blocks[b]
-            own = step[at : at + block.first.shape[1]]
-            at += len(own)
+            own = block.whole(step[at : at + block.first.shape[1]])
+            at += block.first.shape[1]
             if term.is_residual:
                 moved = _moved_arms(structure_of(term), about.theta[:, s], own)
             else:

@@ -76,6 +76,8 @@ class ScaledCriterion:
         expected[:, :n, :n] = -second
         expected[:, n, :n] = expected[:, :n, n] = trace
         expected[:, n, n] = nu
+        if criterion.flat is not None:
+            gradient, hessian, expected = criterion.flat.cleaned(gradient, hessian, expected)
         bad = ~np.isfinite(value)
         for part in (gradient, hessian, expected):
             part[bad] = 0.0

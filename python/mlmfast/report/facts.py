@@ -119,8 +119,13 @@ def convergence(fit: LMMResult) -> tuple[str, str]:
 def warnings_of(fit: LMMResult) -> list[tuple[str, str]]:
     """Name the boundary and aliased columns, which a reader must know before the numbers."""
     out = []
-    if fit.certificate.boundary:
-        out.append(("Singular", "; ".join(fit.certificate.boundary)))
+    found = fit._record.undetermined
+    untold = () if found is None else found.messages
+    boundary = [text for text in fit.certificate.boundary if text not in untold]
+    if boundary:
+        out.append(("Singular", "; ".join(boundary)))
+    if untold:
+        out.append(("Undetermined", "; ".join(untold)))
     if fit.aliased:
         text = f"{count(len(fit.aliased), 'column')} of X depends on earlier ones"
         out.append(

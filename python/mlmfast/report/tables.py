@@ -170,7 +170,7 @@ def structure_parameters_table(record: FitRecord) -> Table | None:
 def _correlation_rows(term: TermRecord) -> list[tuple[str, ...]]:
     if term.kind.variances_alone or len(term.names) == 1:
         return [()] * len(term.names)
-    matrix = correlations(term.covariance)
+    matrix = correlations(term.told)
     return [
         tuple(numbers.correlation(matrix[i, j]) for j in range(i)) for i in range(len(term.names))
     ]
