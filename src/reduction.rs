@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use crate::chain::ChainParameters;
 use crate::dense::{cholesky, dot, semidefinite_root, solve_row_upper, symmetrise};
+use crate::memory::zeros;
 use crate::nesting::Nesting;
 use crate::rows::{LevelRows, RotatedRows};
 use crate::series::Series;
@@ -469,8 +470,8 @@ fn change_basis(
     let n_outer: usize = (0..l).map(q_of).sum();
     let columns = q + n_outer + rank;
     let n_rows = level.design.len() / level.n_columns.max(1);
-    let mut design = vec![0.0; n_rows * columns];
-    let mut response = vec![0.0; n_fits * n_rows];
+    let mut design = zeros(n_rows * columns);
+    let mut response = zeros(n_fits * n_rows);
     for r in 0..n_rows {
         let row = &level.design[block(r, level.n_columns)];
         let out = &mut design[block(r, columns)];

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::dense::{axpy, dot, householder, vectorised};
+use crate::memory::grow;
 use crate::nesting::Nesting;
 use crate::series::{Bundle, SeriesColumns, Shares};
+use crate::stop::check;
+use crate::threads;
 use crate::triangle::Triangle;
 
 /// Rows per task; boundaries depend on the data only, so sums have the same bits for any threads.
@@ -144,15 +145,11 @@ pub struct RotatedRows {
     pub total: Triangle,
 }
 
-/// Rotates all rows; `None` if `interrupted` said so.
+/// Rotates all rows.
 ///
 /// The result of disjoint sets of units is the concatenation of their blocks and the merge of their
 /// factors, which is how chunks are joined here.
-pub fn rotate(
-    nesting: &Nesting,
-    columns: &RowColumns,
-    interrupted: &dyn Fn() -> bool,
-) -> Option<RotatedRows> {
+pub fn rotate(nesting: &Nesting, columns: &RowColumns) -> RotatedRows {
     let (p, n_fits) = (columns.x.len(), columns.y.len());
     let mut width = p;
     let levels = columns
@@ -187,25 +184,21 @@ pub fn rotate(
     let parallel = nesting.n_rows * (width + n_fits) > PARALLEL_SIZE;
     for group in chunks.chunks(CHUNKS_PER_CHECK) {
         let task = |chunk: &Range<usize>| Chunk::new(nesting, columns, &all).rotate(chunk.clone());
-        let parts: Vec<RotatedRows> = if parallel {
-            group.par_iter().map(task).collect()
-        } else {
-            group.iter().map(task).collect()
-        };
+        let parts: Vec<RotatedRows> =
+            if parallel { threads::map(group, task) } else { group.iter().map(task).collect() };
         for part in parts {
             all.append(part);
         }
-        if interrupted() {
-            return None;
-        }
     }
-    Some(all)
+    all
 }
 
 impl RotatedRows {
     fn append(&mut self, mut other: Self) {
         for (mine, its) in self.levels.iter_mut().zip(other.levels) {
+            grow(&mut mine.design, its.design.len());
             mine.design.extend_from_slice(&its.design);
+            grow(&mut mine.response, its.response.len());
             mine.response.extend_from_slice(&its.response);
             let before = mine.classes.len();
             mine.classes.extend_from_slice(&its.classes);
@@ -295,6 +288,7 @@ impl<'a> Chunk<'a> {
             self.rotate_short_unit(level, children);
             return;
         }
+        check();
         self.open[level].clear();
         if innermost {
             self.pass_up_rows(children, level + 1);
@@ -522,7 +516,7 @@ mod tests {
                 visits: None,
                 series: None,
             };
-            let mut rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
+            let mut rotated = rotate(&nesting, &columns);
             let total: f64 = y.iter().map(|v| v * v).sum();
             let factor = rotated.total.factor().to_vec();
             let ours = factor[2].powi(2) + factor[5].powi(2) + rotated.total.residual_squares[0];

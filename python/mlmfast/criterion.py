@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.diagonal import Diagonal
 from mlmfast.covariance.scaled_angles import ScaledAngles

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.bootstrap import bootstrap
+from mlmfast.cached import cached_property
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance_functions import (

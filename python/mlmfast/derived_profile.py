@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
 from mlmfast.errors import ModelError

@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +18,7 @@ from scipy.linalg import cho_solve, cholesky
 from scipy.sparse.csgraph import connected_components
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.design import GroupingFactor
 from mlmfast.errors import DataError, ModelError, RelationshipWarning
 from mlmfast.factor import level_labels

@@ -6,12 +6,12 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.chain_steps import (
     FEW_VISITS,
     ChainSteps,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.confidence_level import check_level
 from mlmfast.errors import ModelError
 from mlmfast.robust_covariance import RobustCovariance, robust_covariance

@@ -22,12 +22,12 @@ JBES 36, 672, eqs. 5-12; Liang and Zeger (1986), Biometrika 73, 13.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.cluster_blocks import ClusterBlocks, cluster_blocks, cluster_factor
 from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import cholesky_factors, solve_lower

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.grouping_names import known_group
 from mlmfast.record import FitRecord, ResidualRecord
 

@@ -9,6 +9,7 @@ use super::upward::Target;
 use super::workspace::Workspace;
 use super::{Elimination, Sums};
 use crate::dense::{NotPositiveDefinite, axpy, dot, symmetrise, vectorised};
+use crate::memory::zeros;
 use crate::reduction::block;
 use crate::series::Series;
 
@@ -108,7 +109,7 @@ impl Elimination<'_> {
         }
         let weights = self.weights(series);
         let w = series.n_columns + 1;
-        let mut parts = vec![0.0; series.n_basis * w * w];
+        let mut parts = zeros(series.n_basis * w * w);
         let used: Vec<usize> =
             (0..series.n_basis).filter(|&basis| weights.mixing(basis, 0) != 0.0).collect();
         let mut logdets = vec![0.0; series.n_basis];

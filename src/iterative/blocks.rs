@@ -3,12 +3,11 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::data::Data;
 use super::small::{add_to, multiply_into, product, sandwich, transpose};
 use crate::dense::{NotPositiveDefinite, cholesky, invert_lower, semidefinite_root};
 use crate::reduction::block;
+use crate::threads;
 
 /// Levels per task in sums over levels.
 pub const CHUNK_LEVELS: usize = 1024;
@@ -92,9 +91,8 @@ impl Parts {
             .collect();
         let lead = &data.factors[0];
         let q = lead.q;
-        let found: Vec<Part> = ranges(lead.n)
-            .into_par_iter()
-            .map(|(first, last)| {
+        let found: Vec<Result<Part, NotPositiveDefinite>> =
+            threads::map(ranges(lead.n), |(first, last)| {
                 let mut part = Part::empty(q, 0);
                 for level in first..last {
                     let h = &lead.gram[block(level, q * q)];
@@ -104,8 +102,7 @@ impl Parts {
                     part.middles.extend(middle);
                 }
                 Ok(part)
-            })
-            .collect::<Result<_, NotPositiveDefinite>>()?;
+            });
         let mut parts = Self {
             roots,
             inner: Vec::with_capacity(lead.n * q * q),
@@ -117,6 +114,7 @@ impl Parts {
             chunks: Vec::new(),
         };
         for part in found {
+            let part = part?;
             parts.inner.extend(part.middles);
             parts.logdet += part.logdet;
             add_to(&part.lead, &mut parts.traces[0]);
@@ -132,22 +130,20 @@ impl Parts {
     fn add_factor(&mut self, data: &Data, j: usize) -> Result<(), NotPositiveDefinite> {
         let factor = &data.factors[j];
         let (q, lead) = (factor.q, data.factors[0].q);
-        let found: Vec<Part> = factor
-            .order
-            .chunks
-            .par_iter()
-            .map(|levels| {
-                let mut part = Part::empty(lead, q);
-                if lead == 1 && q == 1 {
-                    self.add_scalar_levels(data, j, levels.clone(), &mut part)?;
-                } else {
-                    self.add_levels(data, j, levels.clone(), &mut part)?;
-                }
-                Ok(part)
-            })
-            .collect::<Result<_, NotPositiveDefinite>>()?;
+        let task = |levels: &Range<usize>| {
+            let mut part = Part::empty(lead, q);
+            if lead == 1 && q == 1 {
+                self.add_scalar_levels(data, j, levels.clone(), &mut part)?;
+            } else {
+                self.add_levels(data, j, levels.clone(), &mut part)?;
+            }
+            Ok(part)
+        };
+        let found: Vec<Result<Part, NotPositiveDefinite>> =
+            threads::map(&factor.order.chunks, task);
         let mut whole = Part::empty(lead, q);
         for part in found {
+            let part = part?;
             whole.factors.extend(part.factors);
             whole.middles.extend(part.middles);
             whole.blocks.extend(part.blocks);
