@@ -4,10 +4,12 @@
 //! with the data are therefore made here: they are asked for first, with some room beside them for
 //! all the small things, and a call that cannot have them ends by [`crate::stop`].
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use crate::stop::{Stopped, stop};
+use crate::stop::{PATIENCE, Stopped, stop};
 
 /// Bytes from which a buffer is asked for before it is made.
 const LARGE: usize = 1 << 20;
@@ -44,12 +46,25 @@ pub fn copied<T: Clone>(values: &[T]) -> Vec<T> {
 }
 
 /// Room for `more` values, or the end of the call; as much again if the buffer has to move.
+#[inline]
 pub fn grow<T>(values: &mut Vec<T>, more: usize) {
     if values.capacity() - values.len() < more {
         let n = more.max(values.len());
         require::<T>(values.len() + n);
         values.reserve(n);
     }
+}
+
+/// Adds copies of `more`, or ends the call.
+pub fn append<T: Copy>(values: &mut Vec<T>, more: &[T]) {
+    grow(values, more.len());
+    values.extend_from_slice(more);
+}
+
+/// Makes `values` `n` long with zeros at its end, or ends the call.
+pub fn lengthen(values: &mut Vec<f64>, n: usize) {
+    grow(values, n.saturating_sub(values.len()));
+    values.resize(n, 0.0);
 }
 
 /// Ends the call if `n` values and the reserve cannot be had.
@@ -64,6 +79,23 @@ pub fn require<T>(n: usize) {
     if !there || left < (needed + RESERVE) as f64 {
         stop(Stopped::OutOfMemory { needed, left });
     }
+}
+
+thread_local! {
+    /// When this thread last saw that there is room for what is small.
+    static SEEN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Ends the call if there is no room for small buffers, which are not asked for one by one.
+pub fn require_reserve() {
+    if SEEN.get().is_some_and(|at| at.elapsed() < PATIENCE) {
+        return;
+    }
+    let mut probe = Vec::<u8>::new();
+    if probe.try_reserve_exact(RESERVE).is_err() {
+        stop(Stopped::OutOfMemory { needed: RESERVE, left: left() });
+    }
+    SEEN.set(Some(Instant::now()));
 }
 
 /// Bytes that this process may still take: the least that the limits of its addresses and data, its

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::chain::ChainParameters;
 use crate::dense::{cholesky, dot, semidefinite_root, solve_row_upper, symmetrise};
-use crate::memory::zeros;
+use crate::memory::{append, zeros};
 use crate::nesting::Nesting;
 use crate::rows::{LevelRows, RotatedRows};
 use crate::series::Series;
@@ -260,10 +260,10 @@ impl Reduction {
                 compress(leaf, &members, rank, self.n_fits, &mut design, &mut responses);
             } else {
                 for &unit in &members {
-                    design.extend_from_slice(&leaf.design[block(unit, q * columns)]);
+                    append(&mut design, &leaf.design[block(unit, q * columns)]);
                     for (f, response) in responses.iter_mut().enumerate() {
                         let at = (f * n_units + unit) * q;
-                        response.extend_from_slice(&leaf.response[at..at + q]);
+                        append(response, &leaf.response[at..at + q]);
                     }
                 }
             }
@@ -520,7 +520,7 @@ fn remainder_gram(
     let rank = fixed.kept.len();
     let width = rank + 1;
     let squares = remainder.residual_squares.clone();
-    let mut grams = vec![0.0; n_fits * width * width];
+    let mut grams = zeros(n_fits * width * width);
     let mut row = vec![0.0; width];
     for raw in remainder.factor().chunks_exact((p + n_fits).max(1)).take(p) {
         fixed.map_row(&raw[..p], &mut row[..rank]);
@@ -594,11 +594,11 @@ fn compress(
             triangle.push_row(&row);
         }
         for pseudo in triangle.factor().chunks_exact(width) {
-            response.extend_from_slice(&pseudo[q * rank..]);
+            append(response, &pseudo[q * rank..]);
             if f == 0 {
                 for (a, root_row) in root.chunks_exact(columns).enumerate() {
-                    design.extend_from_slice(&root_row[..q]);
-                    design.extend_from_slice(&pseudo[block(a, rank)]);
+                    append(design, &root_row[..q]);
+                    append(design, &pseudo[block(a, rank)]);
                 }
             }
         }

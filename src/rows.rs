@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::dense::{axpy, dot, householder, vectorised};
-use crate::memory::grow;
+use crate::memory::{append, grow, lengthen, zeros};
 use crate::nesting::Nesting;
 use crate::series::{Bundle, SeriesColumns, Shares};
 use crate::stop::check;
@@ -196,12 +196,10 @@ pub fn rotate(nesting: &Nesting, columns: &RowColumns) -> RotatedRows {
 impl RotatedRows {
     fn append(&mut self, mut other: Self) {
         for (mine, its) in self.levels.iter_mut().zip(other.levels) {
-            grow(&mut mine.design, its.design.len());
-            mine.design.extend_from_slice(&its.design);
-            grow(&mut mine.response, its.response.len());
-            mine.response.extend_from_slice(&its.response);
+            append(&mut mine.design, &its.design);
+            append(&mut mine.response, &its.response);
             let before = mine.classes.len();
-            mine.classes.extend_from_slice(&its.classes);
+            append(&mut mine.classes, &its.classes);
             mine.bundles.extend(its.bundles.iter().map(|end| before + end));
         }
         self.remainder.merge(&mut other.remainder);
@@ -309,8 +307,8 @@ impl<'a> Chunk<'a> {
         let kept = &mut self.out.levels[level];
         for (i, row) in inner[0].factor().chunks_exact(width).enumerate() {
             if i < q {
-                kept.design.extend_from_slice(&row[..n_columns]);
-                kept.response.extend_from_slice(&row[n_columns..]);
+                append(&mut kept.design, &row[..n_columns]);
+                append(&mut kept.response, &row[n_columns..]);
             } else {
                 parent.push_row(&row[q..]);
             }
@@ -335,7 +333,9 @@ impl<'a> Chunk<'a> {
             let value = |c: usize| {
                 if i < n && c >= i { self.scratch[c * n + i] } else { 0.0 }
             };
+            grow(&mut kept.design, n_columns);
             kept.design.extend((0..n_columns).map(value));
+            grow(&mut kept.response, width - n_columns);
             kept.response.extend((n_columns..width).map(value));
         }
         if n > q {
@@ -353,8 +353,8 @@ impl<'a> Chunk<'a> {
         let n_design = n_columns - order;
         let n_fits = width - n_design;
         let (d, r) = (kept.design.len(), kept.response.len());
-        kept.design.resize(d + order * n_columns, 0.0);
-        kept.response.resize(r + order * n_fits, 0.0);
+        lengthen(&mut kept.design, d + order * n_columns);
+        lengthen(&mut kept.response, r + order * n_fits);
         for (i, position) in rows.enumerate() {
             let row = self.nesting.row_order.as_ref().map_or(position, |o| o[position] as usize);
             let visit = visits[row] as usize;
@@ -415,7 +415,7 @@ impl<'a> Chunk<'a> {
     fn gather(&mut self, rows: Range<usize>, skip: usize) {
         let n = rows.len();
         let order = self.nesting.row_order.as_deref();
-        self.scratch.resize(n * (self.order.len() - skip), 0.0);
+        lengthen(&mut self.scratch, n * (self.order.len() - skip));
         for (column, out) in self.order[skip..].iter().zip(self.scratch.chunks_exact_mut(n)) {
             let Column { values, center, scale } = *column;
             match (values, order) {
@@ -453,7 +453,7 @@ impl<'a> Chunk<'a> {
         out.remainder.factor();
         out.total = out.remainder.clone();
         let (p, n_fits) = (self.columns.x.len(), self.columns.y.len());
-        let mut row = vec![0.0; p + n_fits];
+        let mut row = zeros(p + n_fits);
         for level in &out.levels {
             let responses = level.response.chunks_exact(n_fits.max(1));
             let designs = level.design.chunks_exact(level.n_columns.max(1)).zip(responses);

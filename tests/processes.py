@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 import mlmfast as mlm
+
+
+def _named(prefix: str) -> dict[str, Callable[[], Callable[[], Any]]]:
+    found = [(n, make) for n, make in globals().items() if n.startswith(prefix)]
+    return {name.removeprefix(prefix): make for name, make in found}
 
 
 def crossed_frame(n: int = 4_000) -> pd.DataFrame:
@@ -133,8 +144,111 @@ def long_structures():
 
 
 #: Calls of many seconds, prepared.
-LONG = {
-    name.removeprefix("long_"): make
-    for name, make in list(globals().items())
-    if name.startswith("long_")
-}
+LONG = _named("long_")
+
+
+# -- limits of memory ----------------------------------------------------------------------------
+
+
+def limited_small():
+    frame = crossed_frame(200)
+    return lambda: mlm.lmm("y ~ x + (1 | g)", frame)
+
+
+def limited_nested():
+    frame = crossed_frame(200_000)
+    return lambda: mlm.lmm("y ~ x + (1 + x | g)", frame)
+
+
+def limited_crossed():
+    frame = _ratings(40_000, 1_500, 900)
+    return lambda: mlm.lmm("y ~ 1 + (1 | g) + (1 | h)", frame)
+
+
+def limited_iterative():
+    frame = _ratings(200_000, 30_000, 20_000)
+    options = {"engine": "iterative", "probes": 8}
+    return lambda: mlm.lmm("y ~ 1 + (1 | g) + (1 | h)", frame, options=options, ddf="asymptotic")
+
+
+def limited_joined():
+    frame = trial_frame(110, 15)
+    return lambda: mlm.lmm(
+        "y ~ x + (1 | item)", frame, residual="ar1(trial | subject)", ddf="asymptotic"
+    )
+
+
+def limited_visits():
+    rng = np.random.default_rng(5)
+    frame = trial_frame(400, 16).assign(y=rng.normal(size=6_400))
+    return lambda: mlm.lmm("y ~ x", frame, residual="us(trial | subject)", ddf="asymptotic")
+
+
+def limited_batch():
+    model = mlm.LMM("y ~ x + (1 + x | g)", crossed_frame(500))
+    responses = model.fit().simulate(4_000, seed=1)
+    return lambda: model.fit_many(responses)
+
+
+def _ratings(n: int, n_g: int, n_h: int) -> pd.DataFrame:
+    rng = np.random.default_rng(6)
+    g, h = rng.integers(0, n_g, n), rng.integers(0, n_h, n)
+    y = rng.normal(size=n_g)[g] + rng.normal(size=n_h)[h] + rng.normal(size=n)
+    return pd.DataFrame({"y": y, "g": g, "h": h})
+
+
+def too_large_dense():
+    frame = trial_frame(450, 20)
+    return lambda: mlm.lmm("y ~ x + (1 | item)", frame, residual="ar1(trial | subject)")
+
+
+def too_large_dense_factor():
+    frame = _ratings(60_000, 25_000, 20_000)
+    options = {"engine": "crossed", "schur": "dense"}
+    return lambda: mlm.lmm("y ~ 1 + (1 | g) + (1 | h)", frame, options=options)
+
+
+def too_large_slopes():
+    rng = np.random.default_rng(9)
+    names = [f"x{k}" for k in range(200)]
+    frame = pd.DataFrame(rng.normal(size=(9_000, 200)), columns=names)
+    frame = frame.assign(g=np.arange(9_000) % 30, y=rng.normal(size=9_000))
+    return lambda: mlm.lmm(f"y ~ 1 + ({' + '.join(names)} | g)", frame)
+
+
+#: Fits that memory may just allow, and megabytes beside what the process holds before them.
+LIMITED = _named("limited_")
+ROOM = (0, 8, 30, 65, 75, 90, 120, 180, 260, 400, 700, 1_500)
+TOO_LARGE = _named("too_large_")
+
+
+def within_limit(name: str, limit: str, room: int) -> str:
+    """What becomes of a fit in a process of its own that may take ``room`` megabytes more."""
+    code = f"from tests.processes import print_limited as p; p({name!r}, {limit!r}, {room})"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120
+    )
+    last = done.stderr.strip().rpartition("\n")[2]
+    return done.stdout.strip() if done.returncode == 0 else f"died of {done.returncode}: {last}"
+
+
+def print_limited(name: str, limit: str, room: int) -> None:
+    """Fit under a limit and print the bits, or the MemoryError."""
+    import resource
+
+    held = {"AS": "VmSize:", "DATA": "VmData:"}[limit]
+    call = (LIMITED | TOO_LARGE)[name]()
+    lines = Path("/proc/self/status").read_text().splitlines()
+    used = next(int(line.split()[1]) for line in lines if line.startswith(held))
+    top = 1024 * used + room * 10**6
+    resource.setrlimit(getattr(resource, f"RLIMIT_{limit}"), (top, top))
+    try:
+        fit = call()
+    except MemoryError as error:
+        print("MemoryError", error)
+    else:
+        print(
+            "fit",
+            np.array(fit.llf).tobytes().hex()[:200],
+            np.array(fit.params).tobytes().hex()[:80],
+        )

@@ -13,6 +13,7 @@ from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.diagonal import Diagonal
 from mlmfast.covariance.scaled_angles import ScaledAngles
+from mlmfast.interruptible import interruptible
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 from mlmfast.unit_covariances import Directions
 
@@ -339,7 +340,7 @@ class Criterion:
 def _solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
     scale = np.sqrt(np.maximum(np.einsum("aii->ai", expected), 1e-300))
     scaled = expected / (scale[:, :, None] * scale[:, None, :])
-    values, vectors = np.linalg.eigh(scaled)
+    values, vectors = interruptible(np.linalg.eigh, scaled)
     inverse = np.where(values > 1e-9, 1.0 / np.maximum(values, 1e-9), 0.0)
     along = (vectors.mT @ (gradient / scale)[:, :, None])[..., 0]
     return np.asarray(-(vectors @ (along * inverse)[:, :, None])[..., 0] / scale)

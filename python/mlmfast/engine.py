@@ -307,11 +307,11 @@ def _cross(design: Design, levels: tuple[int, ...], settings: CrossedSettings) -
 
 def _check_crossed(size: CrossedSize, settings: CrossedSettings) -> None:
     """Refuse the crossed engine, which was asked for, where its factor would not fit."""
-    other = "'sparse'" if settings.schur == "dense" else "'iterative' as 'engine'"
+    dense = settings.schur == "dense"
     check_memory(
         size.memory,
         f"the crossed engine, which factors a matrix of order {size.order:,},",
-        f"give options= {other}, or leave them out",
+        "leave out 'schur': 'dense'" if dense else "fit with options={'engine': 'iterative'}",
     )
 
 

@@ -44,14 +44,14 @@ def check_memory(needed: float, what: str, instead: str) -> None:
     >>> check_memory(8e18, "a matrix of order 1e9", "fit fewer rows")
     Traceback (most recent call last):
         ...
-    MemoryError: a matrix of order 1e9 needs 8,000,000,000.0 GB, and ... GB are left ...
+    MemoryError: a matrix of order 1e9 needs 8,000,000,000.00 GB, and ... GB are left ...
     """
     if needed < RESERVE:
         return
     left = memory_left()
     if needed + RESERVE > left:
         raise MemoryError(
-            f"{what} needs {needed / 1e9:,.1f} GB, and {max(left - RESERVE, 0.0) / 1e9:,.1f} GB "
+            f"{what} needs {needed / 1e9:,.2f} GB, and {max(left - RESERVE, 0.0) / 1e9:,.2f} GB "
             f"are left to this process; {instead}, or raise the limit (ulimit -v, the memory of "
             "the job or container)"
         )

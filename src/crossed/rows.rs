@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::gram::RestGram;
 use super::{Crossing, EMPTY_UNIT, Incidence, Prior, Reduction, Rest, Structure};
 use crate::dense::{NotPositiveDefinite, add_outer, axpy, dot, solve_row_upper};
-use crate::memory::{filled, grow, zeros};
+use crate::memory::{append, filled, lengthen, zeros};
 use crate::nesting::Nesting;
 use crate::reduction::{Basis, FixedBasis, block, level_basis};
 use crate::rows::{Column, RowColumns, rotate};
@@ -154,10 +154,8 @@ impl Reduction {
         for mut part in parts {
             within.merge(&mut part.remainder);
             outside.push(part.outside);
-            grow(&mut t, part.t.len());
-            t.extend_from_slice(&part.t);
-            grow(&mut d, part.d.len());
-            d.extend_from_slice(&part.d);
+            append(&mut t, &part.t);
+            append(&mut d, &part.d);
             incidence.append(&part.first, &part.columns, &part.values);
         }
         incidence.finish(rest.order());
@@ -359,7 +357,7 @@ fn read_chunk(
         let rows = &order[first_row[unit]..first_row[unit + 1]];
         let n = rows.len();
         // One column after the other, so that Gram-Schmidt reads them in order.
-        basis.resize(n * q, 0.0);
+        lengthen(&mut basis, n * q);
         let mut z = vec![0.0; q];
         for (i, &row) in rows.iter().enumerate() {
             if rest.has_leading() {
@@ -368,9 +366,9 @@ fn read_chunk(
             (0..q).for_each(|a| basis[a * n + i] = z[a]);
         }
         orthonormalise(&mut basis, n, q, &mut t);
-        part.t.extend_from_slice(&t);
+        append(&mut part.t, &t);
         let at = part.outside.len();
-        part.outside.resize(at + n * width, 0.0);
+        lengthen(&mut part.outside, at + n * width);
         let own = &mut part.outside[at..];
         for (row, out) in rows.iter().zip(own.chunks_exact_mut(width.max(1))) {
             reader.xy(*row as usize, &mut x, out);
@@ -384,7 +382,7 @@ fn read_chunk(
             for (c, row) in direction.iter().zip(own.chunks_exact_mut(width.max(1))) {
                 axpy(-c, &along, row);
             }
-            part.d.extend_from_slice(&along);
+            append(&mut part.d, &along);
         }
         own.chunks_exact(width.max(1)).for_each(|row| part.remainder.push_row(row));
         read_incidence(
@@ -430,7 +428,7 @@ fn read_incidence(
         slots[b as usize] = (part.columns.len() - start) as u32;
         part.columns.extend(rest.columns_of(b as usize).map(|c| c as u32));
     }
-    part.values.resize(part.columns.len() * q, 0.0);
+    lengthen(&mut part.values, part.columns.len() * q);
     part.first.push(part.columns.len());
     let own = &mut part.values[start * q..];
     for level in &rest.levels {

@@ -9,7 +9,7 @@ use super::upward::Target;
 use super::workspace::Workspace;
 use super::{Elimination, Sums};
 use crate::dense::{NotPositiveDefinite, axpy, dot, symmetrise, vectorised};
-use crate::memory::zeros;
+use crate::memory::{lengthen, zeros};
 use crate::reduction::block;
 use crate::series::Series;
 
@@ -139,7 +139,7 @@ impl Elimination<'_> {
         let nodes = &mut work.nodes[self.reduction.levels.len() - 1];
         let start = nodes.len();
         // After the cross-products, log|C| and its derivatives (0 where known beforehand).
-        nodes.resize(start + series.n_basis * (w * w + 1), 0.0);
+        lengthen(nodes, start + series.n_basis * (w * w + 1));
         let (parts, logdets) = nodes[start..].split_at_mut(series.n_basis * w * w);
         if let Some(n) = series.n_basis.checked_div(series.n_ends) {
             self.walk_items(series, bundle, &weights, n, parts, logdets)?;

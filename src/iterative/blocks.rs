@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::data::Data;
 use super::small::{add_to, multiply_into, product, sandwich, transpose};
 use crate::dense::{NotPositiveDefinite, cholesky, invert_lower, semidefinite_root};
+use crate::memory::{append, buffer};
 use crate::reduction::block;
 use crate::threads;
 
@@ -105,7 +106,7 @@ impl Parts {
             });
         let mut parts = Self {
             roots,
-            inner: Vec::with_capacity(lead.n * q * q),
+            inner: buffer(lead.n * q * q),
             blocks: vec![Vec::new()],
             factors: vec![Vec::new()],
             middles: vec![Vec::new()],
@@ -115,7 +116,7 @@ impl Parts {
         };
         for part in found {
             let part = part?;
-            parts.inner.extend(part.middles);
+            append(&mut parts.inner, &part.middles);
             parts.logdet += part.logdet;
             add_to(&part.lead, &mut parts.traces[0]);
         }
@@ -144,9 +145,9 @@ impl Parts {
         let mut whole = Part::empty(lead, q);
         for part in found {
             let part = part?;
-            whole.factors.extend(part.factors);
-            whole.middles.extend(part.middles);
-            whole.blocks.extend(part.blocks);
+            append(&mut whole.factors, &part.factors);
+            append(&mut whole.middles, &part.middles);
+            append(&mut whole.blocks, &part.blocks);
             self.logdet += part.logdet;
             add_to(&part.own, &mut self.traces[j]);
             add_to(&part.lead, &mut self.traces[0]);

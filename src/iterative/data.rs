@@ -1,7 +1,7 @@
 //! The rows by grouping factor: for each factor, what its levels meet, in the factor's own order.
 
 use crate::dense::{add_outer, axpy, dot, invert_lower, symmetrise};
-use crate::memory::{filled, grow, zeros};
+use crate::memory::{append, filled, require, zeros};
 use crate::nesting::Nesting;
 use crate::reduction::{Basis, CollinearRandomEffects, FixedBasis, block, level_basis};
 use crate::rows::{Column, RowColumns, rotate};
@@ -208,6 +208,7 @@ impl Order {
             if l == own {
                 return Vec::new();
             }
+            require::<u32>(permutation.len());
             permutation.iter().map(|&row| codes[l][row as usize] as u32).collect()
         };
         let columns = |z: &&[Column]| -> Columns {
@@ -304,10 +305,8 @@ impl Factor {
             (gram, products)
         });
         for (gram, products) in parts {
-            grow(&mut self.gram, gram.len());
-            self.gram.extend(gram);
-            grow(&mut self.products, products.len());
-            self.products.extend(products);
+            append(&mut self.gram, &gram);
+            append(&mut self.products, &products);
         }
     }
 }

@@ -32,7 +32,19 @@ pub fn connect() {
 /// What a signal's handler raised; `MemoryError` with the bytes needed and left; `RuntimeError` for a
 /// fault in the core.
 pub fn without_gil<T: Send>(py: Python<'_>, call: impl FnOnce() -> T + Send) -> PyResult<T> {
-    py.detach(|| catch_unwind(AssertUnwindSafe(call))).map_err(|payload| raised(&*payload))
+    let checked = || {
+        memory::require_reserve();
+        call()
+    };
+    py.detach(|| catch_unwind(AssertUnwindSafe(checked))).map_err(|payload| raised(&*payload))
+}
+
+/// Whether so many numbers can be had, for arrays that are made outside `without_gil`.
+///
+/// # Errors
+/// `MemoryError`.
+pub fn require(n_values: usize) -> PyResult<()> {
+    catch_unwind(|| memory::require::<f64>(n_values)).map_err(|payload| raised(&*payload))
 }
 
 fn raised(payload: &(dyn Any + Send)) -> PyErr {
@@ -56,15 +68,21 @@ fn raised(payload: &(dyn Any + Send)) -> PyErr {
 
 fn shortage(needed: usize, left: f64) -> String {
     let left = if left.is_finite() {
-        format!("{:.2} GB are left to this process", left / 1e9)
+        format!("{} are left to this process", size(left))
     } else {
         "the system does not give them".into()
     };
     format!(
-        "a matrix of {:.2} GB ({needed} bytes) is needed and {left}; raise the limit (ulimit -v, the \
-         job's or container's memory), free memory, or fit a smaller model or fewer rows",
-        needed as f64 / 1e9
+        "{} ({needed} bytes) are needed at once, beside {} for what is small, and {left}; raise the \
+         limit (ulimit -v, the memory of the job or container), free memory, or fit a smaller model \
+         or fewer rows",
+        size(needed as f64),
+        size(memory::RESERVE as f64)
     )
+}
+
+fn size(bytes: f64) -> String {
+    if bytes < 1e9 { format!("{:.1} MB", bytes / 1e6) } else { format!("{:.1} GB", bytes / 1e9) }
 }
 
 /// Bytes that the process may still take; infinite where the system does not say.

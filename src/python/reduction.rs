@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
-use super::gateway::without_gil;
+use super::gateway::{require, without_gil};
 use super::{CollinearRandomEffects, NotNested};
 use crate::chain::ChainParameters;
 use crate::criterion::{
@@ -17,6 +17,8 @@ use crate::rows::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistic
 use crate::series::{Combination, SeriesColumns};
 use crate::{nesting, reduction, stop, threads};
 
+/// Numbers that a fit of a batch takes besides, in many small buffers.
+pub(super) const OF_A_FIT: usize = 48;
 /// Below this many values a thread pool costs more than it saves.
 const PARALLEL_VALUES: usize = 400_000;
 
@@ -391,6 +393,8 @@ impl Reduction {
             return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
         }
         let one = |a: usize| evaluate(&self.0, fits[a], &g[a], &entries, reml, derivatives);
+        let n = entries.len();
+        require(fits.len() * (OF_A_FIT + n + 2 * n * n))?;
         let criteria: Vec<Criterion> = without_gil(py, || map_fits(fits.len(), one))?;
         gather_criteria(py, criteria, entries.len())
     }
@@ -448,6 +452,7 @@ impl Reduction {
             return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
         }
         let (a, n, rank) = (fits.len(), entries.len(), self.0.rank());
+        require(2 * a * (OF_A_FIT + 2 * n * n + (n + 1) * rank * rank))?;
         let one = |f: usize| likelihood_derivatives(&self.0, fits[f], &g[f], &entries, reml);
         gather_likelihood(py, without_gil(py, || map_fits(a, one))?, n, rank)
     }
@@ -540,6 +545,7 @@ pub(super) fn gather_criteria(
     n: usize,
 ) -> PyResult<Evaluation<'_>> {
     let a = criteria.len();
+    require(if a > 1 { a * (n + 2 * n * n) } else { 0 })?;
     let value = array(py, criteria.iter().map(|c| c.value).collect(), &[a])?;
     let mut parts: [Vec<f64>; 3] = Default::default();
     for c in criteria {
@@ -679,6 +685,7 @@ impl Reduction {
                 slices.push((c_slice("g", array, &wanted)?, level.q * level.q));
             }
         }
+        require(slices.iter().map(|(s, _)| s.len()).sum::<usize>() + OF_A_FIT * a)?;
         Ok((0..a)
             .map(|f| slices.iter().map(|(s, size)| s[f * size..(f + 1) * size].to_vec()).collect())
             .collect())
