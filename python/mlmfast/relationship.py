@@ -10,12 +10,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from scipy import sparse
-from scipy.linalg import cho_solve, cholesky
-from scipy.sparse.csgraph import connected_components
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
@@ -24,6 +21,9 @@ from mlmfast.errors import DataError, ModelError, RelationshipWarning
 from mlmfast.factor import level_labels
 from mlmfast.grouping_names import known_group
 from mlmfast.interruptible import interruptible
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _Sparse: TypeAlias = "sparse.csr_array[np.float64, tuple[int, int]]"
 
@@ -61,7 +61,7 @@ class Relationship:
     def families(self) -> IntArray:
         """Number of the connected part of each level with rows, shape (n_levels,)."""
         n = self.matrix.shape[0] - len(self.extra)
-        return np.asarray(connected_components(self.matrix[:n, :n], directed=False)[1])
+        return _families(self.matrix[:n, :n])
 
     @property
     def core_argument(self) -> tuple[FloatArray, CodeArray, FloatArray]:
@@ -86,7 +86,7 @@ class Relationship:
 
         What rounding leaves of its zeros is dropped where that changes no digit of the criterion.
         """
-        _, families = connected_components(self.matrix, directed=False)
+        families = _families(self.matrix)
         order = np.argsort(families, kind="stable")
         rows, columns, values = [], [], []
         for own in np.split(order, np.cumsum(np.bincount(families))[:-1]):
@@ -98,7 +98,7 @@ class Relationship:
             columns.append(own[j])
             values.append(inverse[i, j])
         at = (np.concatenate(rows), np.concatenate(columns))
-        found = sparse.csr_array((np.concatenate(values), at), shape=self.matrix.shape)
+        found = _sparse((np.concatenate(values), at), shape=self.matrix.shape)
         found.sort_indices()
         return found
 
@@ -124,7 +124,20 @@ class Relationship:
             columns.append(own[j])
             values.append(block[i, j])
         at = (np.concatenate(rows), np.concatenate(columns))
-        return sparse.csr_array((np.concatenate(values), at), shape=(n, n))
+        return _sparse((np.concatenate(values), at), shape=(n, n))
+
+
+def _sparse(*parts: Any, **shape: Any) -> _Sparse:
+    from scipy import sparse
+
+    return sparse.csr_array(*parts, **shape)
+
+
+def _families(matrix: _Sparse) -> IntArray:
+    """Number of the connected part of each level, shape (n_levels,)."""
+    from scipy.sparse.csgraph import connected_components
+
+    return np.asarray(connected_components(matrix, directed=False)[1])
 
 
 def _inverse(a: FloatArray) -> FloatArray | None:
@@ -145,6 +158,8 @@ def _inverse(a: FloatArray) -> FloatArray | None:
 
 
 def _inverse_by_cholesky(a: FloatArray) -> FloatArray:
+    from scipy.linalg import cho_solve, cholesky
+
     return np.asarray(cho_solve((cholesky(a, lower=True), True), np.eye(len(a))))
 
 
@@ -235,7 +250,7 @@ def relationship(factor: GroupingFactor, given: Any) -> Relationship:
     values = (values * 0.5 + values.T.tocsr() * 0.5).tocsr()
     _check_definite(values, name)
     # Columns are put in order, which the core and slicing by ranges need.
-    ordered = sparse.csr_array(values[order][:, order])
+    ordered = _sparse(values[order][:, order])
     ordered.eliminate_zeros()
     ordered.sort_indices()
     return Relationship(ordered, extra)
@@ -295,10 +310,12 @@ def _numbers(matrix: Any, name: str) -> _Sparse:
 
 
 def _read(matrix: Any, name: str) -> _Sparse:
+    from scipy import sparse
+
     is_sparse = sparse.issparse(matrix)
     try:
         if is_sparse:
-            found: _Sparse = sparse.csr_array(matrix.astype(np.float64))
+            found: _Sparse = _sparse(matrix.astype(np.float64))
             found.sum_duplicates()
             return found
         dense = np.asarray(matrix, dtype=np.float64)
@@ -306,7 +323,7 @@ def _read(matrix: Any, name: str) -> _Sparse:
         raise DataError(f"cov[{name!r}] is not a matrix of numbers") from None
     if dense.ndim != 2:
         raise DataError(f"cov[{name!r}] has {dense.ndim} dimension(s); a square matrix is needed")
-    return sparse.csr_array(dense)
+    return _sparse(dense)
 
 
 def _order(factor: GroupingFactor, labels: tuple[str, ...]) -> tuple[IntArray, tuple[str, ...]]:
@@ -338,7 +355,7 @@ def _check_symmetric(values: _Sparse, labels: tuple[str, ...], name: str) -> Non
 
 def _check_definite(values: _Sparse, name: str) -> None:
     """Refuse matrices that no covariance could be, and warn of singular ones."""
-    _, families = connected_components(values, directed=False)
+    families = _families(values)
     smallest, singular = 0.0, False
     order = np.argsort(families, kind="stable")
     for own in np.split(order, np.cumsum(np.bincount(families))[:-1]):
