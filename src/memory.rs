@@ -93,7 +93,7 @@ pub fn require_reserve() {
     }
     let mut probe = Vec::<u8>::new();
     if probe.try_reserve_exact(RESERVE).is_err() {
-        stop(Stopped::OutOfMemory { needed: RESERVE, left: left() });
+        stop(Stopped::OutOfMemory { needed: 0, left: left() });
     }
     SEEN.set(Some(Instant::now()));
 }
@@ -113,7 +113,7 @@ pub fn left() -> f64 {
     by_groups.chain(by_machine).fold(by_limits, f64::min).max(0.0)
 }
 
-/// What RLIMIT_AS and RLIMIT_DATA leave, from `/proc/self/limits` and `status`.
+/// What `RLIMIT_AS` and `RLIMIT_DATA` leave, from `/proc/self/limits` and `status`.
 fn left_by_limits(limits: &str, status: &str) -> f64 {
     let soft = |name: &str| -> Option<f64> {
         let line = limits.lines().find_map(|line| line.strip_prefix(name))?;

@@ -149,6 +149,7 @@ pub struct RotatedRows {
 ///
 /// The result of disjoint sets of units is the concatenation of their blocks and the merge of their
 /// factors, which is how chunks are joined here.
+#[must_use]
 pub fn rotate(nesting: &Nesting, columns: &RowColumns) -> RotatedRows {
     let (p, n_fits) = (columns.x.len(), columns.y.len());
     let mut width = p;

@@ -132,18 +132,16 @@ fn pool() -> Option<&'static ThreadPool> {
     if let Some(threads) = FOUND.get().filter(|found| found.process == process) {
         return threads.pool;
     }
-    let known = with_lock(|threads| threads.filter(|t| t.process == process))?;
-    let threads = match known {
-        Some(threads) => threads,
-        None => {
-            let own = Threads { process, pool: build() };
-            // Another thread may have been quicker.
-            with_lock(|threads| match threads {
-                Some(first) if first.process == process => *first,
-                _ => *threads.insert(own),
-            })?
-        }
-    };
+    let mut threads = with_lock(|threads| threads.filter(|t| t.process == process))?;
+    if threads.is_none() {
+        // Built outside the lock; another thread may be quicker, and then this one's is idle.
+        let own = Threads { process, pool: build() };
+        threads = with_lock(|threads| match threads {
+            Some(first) if first.process == process => Some(*first),
+            _ => Some(*threads.insert(own)),
+        })?;
+    }
+    let threads = threads?;
     FOUND.set(Some(threads));
     threads.pool
 }
@@ -196,7 +194,7 @@ mod tests {
                     if i * j == 2_400 {
                         stop::stop(Stopped::OutOfMemory { needed: 7, left: 3.0 });
                     }
-                })
+                });
             })
         };
         let payload = catch_unwind(call).expect_err("it stops");

@@ -42,7 +42,7 @@ def test_under_a_limit_a_fit_is_right_or_refused(name, limit, tmp_path):
 
 LARGE = {
     "dense": ("correlates 9,000 rows", "leave out what joins the rows"),
-    "dense_factor": ("matrix of order 20,000", "leave out 'schur': 'dense'"),
+    "dense_factor": ("matrix of order 18,997", "leave out 'schur': 'dense'"),
     "slopes": ("20,301 covariance parameters", r"write \(\.\.\. \|\| g\)"),
 }
 

@@ -186,6 +186,7 @@ impl Reduction {
     /// The criterion; with `derivatives` its gradient and both Hessians too.
     ///
     /// What is not positive definite has the value +inf.
+    #[must_use]
     pub fn evaluate(
         &self,
         fit: usize,

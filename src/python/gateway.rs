@@ -72,12 +72,17 @@ fn shortage(needed: usize, left: f64) -> String {
     } else {
         "the system does not give them".into()
     };
+    let needed = match needed {
+        0 => format!("room of {} is needed for small arrays", size(memory::RESERVE as f64)),
+        _ => format!(
+            "{} ({needed} bytes) are needed at once, beside {} for small arrays",
+            size(needed as f64),
+            size(memory::RESERVE as f64)
+        ),
+    };
     format!(
-        "{} ({needed} bytes) are needed at once, beside {} for what is small, and {left}; raise the \
-         limit (ulimit -v, the memory of the job or container), free memory, or fit a smaller model \
-         or fewer rows",
-        size(needed as f64),
-        size(memory::RESERVE as f64)
+        "{needed}, and {left}; raise the limit (ulimit -v, the memory of the job or container), free \
+         memory, or fit a smaller model or fewer rows"
     )
 }
 
