@@ -21,6 +21,7 @@ __all__ = [
     "__version__",
     "column_statistics",
     "innovations",
+    "memory_left",
     "run_chain",
     "walk_series",
 ]
@@ -42,6 +43,7 @@ _Chain: TypeAlias = tuple[
 ]
 _Entry: TypeAlias = tuple[int, int, int]
 
+def memory_left() -> float: ...
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
 def run_chain(f: FloatArray, z: FloatArray) -> FloatArray: ...
 def walk_series(

@@ -7,11 +7,11 @@ coordinates are those of `Criterion.move`, and log sigma^2 itself. All is in the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import lower_entries

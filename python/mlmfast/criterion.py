@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,11 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.scaled_angles import ScaledAngles
 from mlmfast.flat_covariances import FlatCovariances
+from mlmfast.interruptible import interruptible
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 from mlmfast.unit_covariances import Directions
 
@@ -367,7 +368,7 @@ def _solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
         np.maximum(own, np.maximum(1e-12 * own.max(axis=1, initial=0.0), 1e-300)[:, None])
     )
     scaled = expected / (scale[:, :, None] * scale[:, None, :])
-    values, vectors = np.linalg.eigh(scaled)
+    values, vectors = interruptible(np.linalg.eigh, scaled)
     inverse = np.where(values > 1e-9, 1.0 / np.maximum(values, 1e-9), 0.0)
     along = (vectors.mT @ (gradient / scale)[:, :, None])[..., 0]
     return np.asarray(-(vectors @ (along * inverse)[:, :, None])[..., 0] / scale)

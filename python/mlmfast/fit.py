@@ -14,6 +14,7 @@ from mlmfast.flat_search import with_flat_effects
 from mlmfast.flat_values import without_flat_values
 from mlmfast.identification import HeldCriterion, confounded_terms
 from mlmfast.iterative import fit_iteratively
+from mlmfast.memory import check_memory
 from mlmfast.near_singular import (
     Minimise,
     follow,
@@ -33,6 +34,8 @@ _OTHER_SHARES = ((0.6, False), (0.1, True))
 _FEW_ROWS = 15
 #: Starts with smaller and smaller correlations, where the first is singular to rounding.
 _STARTS = 30
+#: Matrices of second derivatives that exist side by side, those of the core included.
+_MATRICES = 20
 #: Typical distances, as parts of those between all points, from which other ranges start; smallest
 #: eigenvalue of a Hessian that is not flat; fall of the criterion that counts.
 _RANGES, _FLAT, _GAIN = (0.5, 2.0, 8.0), 1e-4, 1e-7
@@ -92,6 +95,11 @@ def _fit_covariance(
         nothing = np.zeros((n_fits, 0), dtype=np.bool_)
         newton = _no_parameters(criterion)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
+    check_memory(
+        8.0 * _MATRICES * n_fits * criterion.n_theta**2,
+        f"Newton's method for {criterion.n_theta:,} covariance parameters",
+        "write (... || g) or a structure with fewer parameters",
+    )
     if model.iterative is not None:
         theta = model.moment_start(criterion) if start is None else start
         newton = fit_iteratively(criterion, theta, options)

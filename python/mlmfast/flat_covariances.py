@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 
 #: Singular value of parameters' moves, each scaled to 1, that lead along flat directions only.
 _ALONG = 1e-7

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance_functions import CovarianceFunctions
 from mlmfast.covariance_parameters import CovarianceParameters, covariance_parameters
 from mlmfast.criterion import Criterion

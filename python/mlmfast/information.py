@@ -14,13 +14,13 @@ W = V / sigma^2 where sigma^2 is profiled out; the chain rule does the rest.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance_parameters import (
     CovarianceParameters,

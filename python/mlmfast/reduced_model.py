@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.chain_covariance import ChainCovariance, chain_record
 from mlmfast.clusters import is_within
 from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns

@@ -1,14 +1,14 @@
 //! Random effects given the data, and errors of predictions, from the inverse on the factor's pattern.
 
-use rayon::prelude::*;
-
 use super::evaluation::{Factorisation, solve_upper, transposed_times};
 use super::incidence::gather;
 use super::panels::Panels;
 use super::reach::Reach;
 use super::root::{Root, transpose};
 use crate::dense::{axpy, cholesky, dot, multiply, solve_lower};
+use crate::memory::zeros;
 use crate::reduction::block;
+use crate::threads;
 
 /// Rows to predict up to which solving for each costs less than the inverse.
 const FEW_ROWS: usize = 64;
@@ -132,7 +132,7 @@ impl Factorisation<'_> {
         let (q, incidence) = (reduction.rest.leading_q, &reduction.incidence);
         let places = incidence.first[unit]..incidence.first[unit + 1];
         let n = places.len();
-        let mut b = vec![0.0; q * n];
+        let mut b = zeros(q * n);
         for (i, place) in places.enumerate() {
             (0..q).for_each(|a| b[a * n + i] = incidence.values[place * q + a]);
         }
@@ -202,7 +202,7 @@ impl Factorisation<'_> {
         let n = codes[0].len();
         let factor = self.factor.take();
         let inverse = match &factor {
-            Some(factor) if n > FEW_ROWS => Some(factor.clone().into_inverse()),
+            Some(factor) if n > FEW_ROWS => Some(factor.copy().into_inverse()),
             _ => None,
         };
         let scores = self.unwhiten(&self.r, self.width);
@@ -228,7 +228,7 @@ impl Factorisation<'_> {
             out
         };
         let starts: Vec<usize> = (0..n).step_by(CHUNK_ROWS).collect();
-        let rows: Vec<Vec<f64>> = starts.par_iter().with_max_len(1).map(chunk).collect();
+        let rows = threads::map(&starts, chunk);
         let (mut variance, mut shift) = (Vec::with_capacity(n), Vec::with_capacity(n * rank));
         for row in rows.iter().flat_map(|part| part.chunks_exact(1 + rank)) {
             variance.push(row[0]);

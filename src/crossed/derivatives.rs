@@ -16,6 +16,7 @@ use super::{Reduction, RestLevel};
 use crate::criterion::{Criterion, LikelihoodDerivatives, Shape, Solution, assemble};
 use crate::dense::{NotPositiveDefinite, axpy, cholesky, dot};
 use crate::elimination::{Entry, Sums};
+use crate::memory::zeros;
 use crate::reduction::block;
 
 /// How the second derivatives are taken.
@@ -307,7 +308,7 @@ impl Factorisation<'_> {
     fn information_second(&self, entries: &[Entry], weights: Option<&[f64]>) -> Vec<f64> {
         let (rank, n) = (self.width - 1, entries.len());
         let size = rank * rank;
-        let mut out = vec![0.0; if weights.is_some() { size } else { n * n * size }];
+        let mut out = zeros(if weights.is_some() { size } else { n * n * size });
         if rank == 0 || n == 0 {
             return out;
         }
@@ -379,7 +380,7 @@ impl Factorisation<'_> {
         let is_leading = entries[0].level == rest.leading;
         let (level_q, rows) = self.level_rows(entries[0].level, scores);
         let moved = weigh(entries, level_q, rows, width);
-        let mut left = vec![0.0; rest.order() * columns];
+        let mut left = zeros(rest.order() * columns);
         let mut r = if is_leading {
             let one = |u: usize, out: &mut [f64]| {
                 let t = transpose(&reduction.t[block(u, q * q)], q);
@@ -445,7 +446,7 @@ impl Factorisation<'_> {
 /// E U for entries of one level: row-major, the columns of one entry after those of another.
 fn weigh(entries: &[Entry], q: usize, rows: &[f64], width: usize) -> Vec<f64> {
     let columns = entries.len() * width;
-    let mut out = vec![0.0; rows.len() * entries.len()];
+    let mut out = zeros(rows.len() * entries.len());
     let units = rows.chunks_exact(q * width).zip(out.chunks_exact_mut(q * columns));
     for (u, out) in units {
         for (k, entry) in entries.iter().enumerate() {

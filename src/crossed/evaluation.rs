@@ -7,6 +7,7 @@ use super::panels::Panels;
 use super::prior::SMALLEST_ROOT;
 use super::root::{Root, apply_transposed, transpose};
 use crate::dense::{NotPositiveDefinite, add_outer, axpy, cholesky, invert_lower, solve_lower};
+use crate::memory::zeros;
 use crate::reduction::block;
 
 /// The factored system of one response at one G.
@@ -171,7 +172,7 @@ fn leading_factors(
     g: &[f64],
 ) -> Result<(Vec<f64>, f64), NotPositiveDefinite> {
     let q = reduction.rest.leading_q;
-    let mut out = vec![0.0; reduction.t.len()];
+    let mut out = zeros(reduction.t.len());
     for (t, w) in reduction.t.chunks_exact(q * q).zip(out.chunks_exact_mut(q * q)) {
         for i in 0..q {
             for j in 0..=i {

@@ -1,6 +1,6 @@
 //! `Crossing` and `CrossedReduction` as Python sees them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyIndexError, PyValueError};
@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::CollinearRandomEffects;
 use super::arrays::{array, c_slice, vector};
+use super::gateway::without_gil;
 use super::marginal::{RelationshipArgument, relationship};
 use super::reduction::{
     ColumnArgument, Evaluation, Floats, basis, columns, gather_criteria, gather_likelihood,
@@ -88,7 +89,7 @@ impl Crossing {
         {
             return Err(PyValueError::new_err("a precision has another order than its level"));
         }
-        let (order, structure) = py.detach(|| {
+        let (order, structure) = without_gil(py, || {
             let design = crossed::Crossing {
                 n_rows,
                 codes: own.iter().map(Vec::as_slice).collect(),
@@ -97,7 +98,7 @@ impl Crossing {
             };
             let rest = Rest::new(&design, &effects);
             (rest.order(), Structure::sparse(&design, &rest, wish).map(Arc::new))
-        });
+        })?;
         Ok(Self { n_rows, codes: own, n_units, order, precisions, structure })
     }
 
@@ -169,17 +170,7 @@ impl CrossedReduction {
             .iter()
             .map(|level| level.iter().map(|(size, name)| Ok((*size, basis(name)?))).collect())
             .collect::<PyResult<Vec<Vec<_>>>>()?;
-        let signal: Mutex<Option<PyErr>> = Mutex::new(None);
-        py.detach(|| {
-            let interrupted = || match Python::attach(|py| py.check_signals()) {
-                Ok(()) => false,
-                Err(error) => {
-                    if let Ok(mut slot) = signal.lock() {
-                        *slot = Some(error);
-                    }
-                    true
-                }
-            };
+        let reduced = without_gil(py, || {
             let design = crossed::Crossing {
                 n_rows: n,
                 codes: crossing.codes.iter().map(Vec::as_slice).collect(),
@@ -187,19 +178,13 @@ impl CrossedReduction {
                 precisions: &crossing.precisions,
             };
             let structure = crossing.structure.clone();
-            match crossed::Reduction::new(&design, &rows, &noise, &terms, structure, &interrupted) {
-                Ok(Some(reduction)) => Ok(Self(reduction)),
-                Ok(None) => {
-                    let raised = signal.lock().ok().and_then(|mut slot| slot.take());
-                    Err(raised.unwrap_or_else(|| PyValueError::new_err("interrupted")))
-                }
-                Err(Unusable::Collinear { level, column }) => {
-                    Err(CollinearRandomEffects::new_err((level, column)))
-                }
-                Err(Unusable::Indefinite) => {
-                    Err(PyValueError::new_err("a precision is not positive definite"))
-                }
+            crossed::Reduction::new(&design, &rows, &noise, &terms, structure)
+        })?;
+        reduced.map(Self).map_err(|error| match error {
+            Unusable::Collinear { level, column } => {
+                CollinearRandomEffects::new_err((level, column))
             }
+            Unusable::Indefinite => PyValueError::new_err("a precision is not positive definite"),
         })
     }
 
@@ -287,7 +272,7 @@ impl CrossedReduction {
             (true, false) => Some(Curvature::Average),
         };
         let one = |a: usize| self.0.evaluate(fits[a], &g[a], &entries, reml, curvature);
-        let criteria: Vec<Criterion> = py.detach(|| self.map_fits(fits.len(), one));
+        let criteria: Vec<Criterion> = without_gil(py, || self.map_fits(fits.len(), one))?;
         gather_criteria(py, criteria, entries.len())
     }
 
@@ -302,7 +287,7 @@ impl CrossedReduction {
         let g = self.covariances(&g, fits.len())?;
         self.check_fits(&fits)?;
         let solutions: Vec<Option<Solution>> =
-            py.detach(|| self.map_fits(fits.len(), |a| self.0.solve(fits[a], &g[a]).ok()));
+            without_gil(py, || self.map_fits(fits.len(), |a| self.0.solve(fits[a], &g[a]).ok()))?;
         super::reduction::gather_solutions(py, solutions, self.0.rank())
     }
 
@@ -318,7 +303,8 @@ impl CrossedReduction {
         let entries = self.entries(&entries)?;
         self.check_fits(&[fit])?;
         let (rank, n) = (self.0.rank(), entries.len());
-        let Ok(grams) = py.detach(|| self.0.information_derivatives(fit, &g[0], &entries)) else {
+        let found = without_gil(py, || self.0.information_derivatives(fit, &g[0], &entries))?;
+        let Ok(grams) = found else {
             return Ok(None);
         };
         Ok(Some(super::reduction::fixed_blocks(py, &grams, n, rank)?))
@@ -338,7 +324,7 @@ impl CrossedReduction {
         let entries = self.entries(&entries)?;
         self.check_fits(&fits)?;
         let one = |a: usize| self.0.likelihood_derivatives(fits[a], &g[a], &entries, reml, true);
-        let all = py.detach(|| self.map_fits(fits.len(), one));
+        let all = without_gil(py, || self.map_fits(fits.len(), one))?;
         gather_likelihood(py, all, entries.len(), self.0.rank())
     }
 
@@ -359,8 +345,9 @@ impl CrossedReduction {
         self.check_fits(&[fit])?;
         let (rank, n) = (self.0.rank(), entries.len());
         let weights = weights.as_ref().map(|w| c_slice("weights", w, &[n, n])).transpose()?;
-        let found =
-            py.detach(|| self.0.information_second_derivatives(fit, &g[0], &entries, weights));
+        let found = without_gil(py, || {
+            self.0.information_second_derivatives(fit, &g[0], &entries, weights)
+        })?;
         let Ok(values) = found else { return Ok(None) };
         let shape = [n, n, rank, rank];
         Ok(Some(array(py, values, if weights.is_some() { &shape[2..] } else { &shape })?))
@@ -396,8 +383,9 @@ impl CrossedReduction {
                 return Err(PyIndexError::new_err("no such unit"));
             }
         }
-        let found =
-            py.detach(|| Factorisation::new(&self.0, fit, &g[0]).map(|f| f.prediction(&codes, &z)));
+        let found = without_gil(py, || {
+            Factorisation::new(&self.0, fit, &g[0]).map(|f| f.prediction(&codes, &z))
+        })?;
         let Ok((variance, shift)) = found else { return Ok(None) };
         Ok(Some((array(py, variance, &[m])?, array(py, shift, &[m, self.0.rank()])?)))
     }
@@ -417,7 +405,7 @@ impl CrossedReduction {
         let beta = vector("beta", &beta, self.0.rank())?;
         let e: Vec<f64> = beta.iter().map(|b| -b).chain([1.0]).collect();
         let levels =
-            py.detach(|| Factorisation::new(&self.0, fit, &g[0]).map(|f| f.conditional(&e)));
+            without_gil(py, || Factorisation::new(&self.0, fit, &g[0]).map(|f| f.conditional(&e)))?;
         let Ok(levels) = levels else { return Ok(None) };
         let parts = levels.into_iter().enumerate().map(|(l, conditional)| {
             let q = self.0.q(l);

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance.by_lag import ByLag
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.quasi_separable import QuasiSeparable
