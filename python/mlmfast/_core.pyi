@@ -141,6 +141,7 @@ class Crossing:
         effects: Sequence[int],
         schur: str,
         precisions: Sequence[tuple[FloatArray, CodeArray, FloatArray] | None] | None = None,
+        fixed: int | None = None,
     ) -> Crossing: ...
     def codes(self, level: int) -> CodeArray: ...
     @property
@@ -202,7 +203,12 @@ class CrossedReduction:
         fits: Sequence[int],
         entries: Sequence[_Entry],
         reml: bool,
+        exact: bool = True,
     ) -> list[FloatArray]: ...
+    def fixed_effects(self, g: Sequence[FloatArray], fit: int) -> FloatArray | None: ...
+    def fixed_columns(
+        self, g: Sequence[FloatArray], fit: int, units: Sequence[int]
+    ) -> FloatArray | None: ...
     def information_second_derivatives(
         self,
         g: Sequence[FloatArray],

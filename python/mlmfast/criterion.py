@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from mlmfast.covariance.diagonal import Diagonal
 from mlmfast.covariance.scaled_angles import ScaledAngles
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 from mlmfast.unit_covariances import Directions
+
+if TYPE_CHECKING:
+    from mlmfast.absorbed.core import AbsorbedCore
 
 #: Standard deviations of the second start, over the residual's in a unit's mean. In a trial of 562
 #: models with `||` the moment start alone missed the best minimum 35 times, both together once.
@@ -108,6 +112,7 @@ class Criterion:
         | _core.CrossedReduction
         | _core.IterativeReduction
         | _core.MarginalReduction
+        | AbsorbedCore
     )
     terms: tuple[TermBlock, ...]
     level_sizes: tuple[int, ...]

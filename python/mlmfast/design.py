@@ -11,6 +11,7 @@ from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
 
 if TYPE_CHECKING:
+    from mlmfast.absorbed.levels import AbsorbedFactor
     from mlmfast.relationship import Relationship
     from mlmfast.residual_structure import ResidualDesign
 
@@ -86,6 +87,9 @@ class Design:
         Name of the response.
     residual
         Covariance of the residuals within subjects; None for independent ones.
+    absorbed
+        A factor of the fixed part, with the intercept, that has no columns in X: see
+        `mlmfast.absorbed`.
     """
 
     y: FloatArray
@@ -99,11 +103,17 @@ class Design:
     residual: ResidualDesign | None = None
     #: Rows of the input that were left out because a variable was missing.
     n_dropped: int = 0
+    absorbed: AbsorbedFactor | None = None
 
     @property
     def n_obs(self) -> int:
         """Number of rows used."""
         return len(self.y)
+
+    @property
+    def n_absorbed(self) -> int:
+        """Fixed effects that have no column in X."""
+        return 0 if self.absorbed is None else self.absorbed.n_levels
 
     @property
     def working_response(self) -> FloatArray:

@@ -126,10 +126,15 @@ def read_options(
 
 def engine_name(model: ReducedModel) -> str:
     """What evaluated the criterion, for the certificate."""
+    from mlmfast.absorbed.core import AbsorbedCore
+
     if isinstance(model.core, _core.MarginalReduction):
         levels = model.levels
         nested = not levels or clusters_are_levels(model.design, levels)
         return "dense V" if nested else "dense V, crossed"
+    if isinstance(model.core, AbsorbedCore):
+        schur = model.core.core.schur
+        return f"crossed, {schur} Schur, {model.core.n_levels:,} fixed levels eliminated"
     if not model.blocks:
         return "least squares"
     if isinstance(model.core, _core.IterativeReduction):

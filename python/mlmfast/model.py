@@ -84,6 +84,7 @@ class LMM:
         offset: Any = None,
         contrasts: Mapping[str, Any] | None = None,
         na_action: str = "drop",
+        absorb: bool | None = None,
     ) -> None:
         started = time.perf_counter()
         self._frame: ModelFrame | None = build_model_frame(
@@ -97,6 +98,7 @@ class LMM:
             residual_scale=residual_scale,
             lin=lin,
             cov=cov,
+            absorb=absorb,
         )
         self._design = self._frame.design
         self._reductions: dict[Engine, ReducedModel] = {}
@@ -384,6 +386,7 @@ def lmm(
     offset: Any = None,
     contrasts: Mapping[str, Any] | None = None,
     na_action: str = "drop",
+    absorb: bool | None = None,
     start: Mapping[str, Any] | None = None,
     options: NewtonOptions | Mapping[str, Any] | None = None,
     ddf: str | float | None = None,
@@ -430,6 +433,7 @@ def lmm(
         offset=offset,
         contrasts=contrasts,
         na_action=na_action,
+        absorb=absorb,
     )
     return model.fit(method, start, options, ddf, hold=hold, bounds=bounds, grid=grid)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlmfast.absorbed.choice import absorbed_factor, absorbed_from, no_absorbed_factor
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.columns_in_memory import column_statistics
@@ -81,6 +82,7 @@ def build_model_frame(
     residual_scale: str | None = None,
     lin: Any = None,
     cov: Mapping[str, Any] | None = None,
+    absorb: bool | None = None,
 ) -> ModelFrame:
     """Read a model's columns from data.
 
@@ -107,7 +109,11 @@ def build_model_frame(
     if used is not None:
         frame = frame.take(used)
     y = _response(parsed.response, frame)
-    fixed = build_model_matrix(parsed.fixed, frame, contrasts)
+    plain = residual is None and residual_scale is None and not cov
+    least = absorbed_from(absorb, plain)
+    fixed = build_model_matrix(parsed.fixed, frame, contrasts, least)
+    if absorb and fixed.absorbed is None:
+        raise no_absorbed_factor()
     random = [_random_matrix(term, frame, contrasts) for term in parsed.random]
     factors, positions = _factors(parsed.random, frame)
     factors = with_relationships(factors, cov)
@@ -132,6 +138,7 @@ def build_model_frame(
         response=parsed.response,
         residual=residuals,
         n_dropped=n_input - frame.n_rows,
+        absorbed=absorbed_factor(fixed),
     )
     _check_columns(design)
     check_identified(design)
@@ -155,7 +162,7 @@ def build_model_frame(
 
 def check_identified(design: Design) -> None:
     """Refuse designs that no data could estimate, saying why."""
-    n, p = design.n_obs, len(design.x)
+    n, p = design.n_obs, len(design.x) + design.n_absorbed
     if p >= n:
         raise ModelError(
             f"{p} fixed-effect columns and {n} rows: nothing is left to estimate the residual "

@@ -21,6 +21,7 @@ mod derivatives;
 mod elimination_tree;
 mod evaluation;
 mod exact;
+mod fixed;
 mod gram;
 mod graph;
 mod incidence;
@@ -64,6 +65,8 @@ pub struct Crossing<'a> {
     pub n_units: Vec<usize>,
     /// By level, the precision of its units' effects at G = 1; empty where all are independent.
     pub precisions: &'a [Option<Relationship>],
+    /// Position of a level whose effects are fixed: see [`fixed`].
+    pub fixed: Option<usize>,
 }
 
 impl Crossing<'_> {
@@ -107,6 +110,8 @@ pub struct Rest {
     pub leading_units: usize,
     /// The other factors.
     pub levels: Vec<RestLevel>,
+    /// Position among all levels of one whose effects are fixed.
+    pub fixed: Option<usize>,
 }
 
 impl Rest {
@@ -134,7 +139,7 @@ impl Rest {
         } else {
             (q[leading], n_units[leading])
         };
-        Self { leading, leading_q, leading_units, levels }
+        Self { leading, leading_q, leading_units, levels, fixed: crossing.fixed }
     }
 
     /// Is the leading part that of a factor?

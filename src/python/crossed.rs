@@ -32,6 +32,8 @@ pub struct Crossing {
     order: usize,
     /// By level, the precision of its units' effects at G = 1.
     precisions: Vec<Option<Relationship>>,
+    /// Position of a level whose effects are fixed.
+    fixed: Option<usize>,
     /// `None` for a dense factor.
     structure: Option<Arc<Structure>>,
 }
@@ -39,9 +41,11 @@ pub struct Crossing {
 #[pymethods]
 impl Crossing {
     /// `effects` are the random effects of a unit by level, `schur` "cheaper", "dense" or "sparse";
-    /// `precisions` those of the units' effects by level, `None` where they are independent.
+    /// `precisions` those of the units' effects by level, `None` where they are independent; `fixed`
+    /// is the position of a level whose effects are fixed, one a unit.
     #[new]
-    #[pyo3(signature = (n_rows, codes, n_units, effects, schur, precisions=None))]
+    #[pyo3(signature = (n_rows, codes, n_units, effects, schur, precisions=None, fixed=None))]
+    #[allow(clippy::too_many_arguments)] // one call carries the factors of a design across
     fn new(
         py: Python<'_>,
         n_rows: usize,
@@ -50,7 +54,15 @@ impl Crossing {
         effects: Vec<usize>,
         schur: &str,
         precisions: Option<Vec<Option<RelationshipArgument<'_>>>>,
+        fixed: Option<usize>,
     ) -> PyResult<Self> {
+        if fixed.is_some_and(|level| effects.get(level) != Some(&1))
+            || (fixed.is_some() && precisions.is_some())
+        {
+            return Err(PyValueError::new_err(
+                "a level of fixed effects has one a unit, and no level beside it a precision",
+            ));
+        }
         if codes.len() != n_units.len() || codes.is_empty() || effects.len() != codes.len() {
             return Err(PyValueError::new_err(
                 "codes, n_units and effects differ in length, or are empty",
@@ -94,11 +106,12 @@ impl Crossing {
                 codes: own.iter().map(Vec::as_slice).collect(),
                 n_units: n_units.clone(),
                 precisions: &precisions,
+                fixed,
             };
             let rest = Rest::new(&design, &effects);
             (rest.order(), Structure::sparse(&design, &rest, wish).map(Arc::new))
         });
-        Ok(Self { n_rows, codes: own, n_units, order, precisions, structure })
+        Ok(Self { n_rows, codes: own, n_units, order, precisions, fixed, structure })
     }
 
     /// Order of the matrix that is factored: random effects of all factors but the leading one.
@@ -185,6 +198,7 @@ impl CrossedReduction {
                 codes: crossing.codes.iter().map(Vec::as_slice).collect(),
                 n_units: crossing.n_units.clone(),
                 precisions: &crossing.precisions,
+                fixed: crossing.fixed,
             };
             let structure = crossing.structure.clone();
             match crossed::Reduction::new(&design, &rows, &noise, &terms, structure, &interrupted) {
@@ -325,7 +339,9 @@ impl CrossedReduction {
     }
 
     /// log|V| (with log|X'V^-1 X| for REML) and y'Py at `sigma^2` = 1 with exact derivatives, as
-    /// `Reduction.likelihood_derivatives`.
+    /// `Reduction.likelihood_derivatives`; without `exact` the second derivatives of the first are
+    /// not formed.
+    #[pyo3(signature = (g, fits, entries, reml, exact=true))]
     fn likelihood_derivatives<'py>(
         &self,
         py: Python<'py>,
@@ -333,11 +349,12 @@ impl CrossedReduction {
         fits: Vec<usize>,
         entries: Vec<(usize, usize, usize)>,
         reml: bool,
+        exact: bool,
     ) -> PyResult<Vec<Floats<'py>>> {
         let g = self.covariances(&g, fits.len())?;
         let entries = self.entries(&entries)?;
         self.check_fits(&fits)?;
-        let one = |a: usize| self.0.likelihood_derivatives(fits[a], &g[a], &entries, reml, true);
+        let one = |a: usize| self.0.likelihood_derivatives(fits[a], &g[a], &entries, reml, exact);
         let all = py.detach(|| self.map_fits(fits.len(), one));
         gather_likelihood(py, all, entries.len(), self.0.rank())
     }
@@ -400,6 +417,45 @@ impl CrossedReduction {
             py.detach(|| Factorisation::new(&self.0, fit, &g[0]).map(|f| f.prediction(&codes, &z)));
         let Ok((variance, shift)) = found else { return Ok(None) };
         Ok(Some((array(py, variance, &[m])?, array(py, shift, &[m, self.0.rank()])?)))
+    }
+
+    /// Generalised least squares of each column of X and of y on the fixed level's indicators,
+    /// `(n_units, rank + 1)`; `None` as `solve`.
+    fn fixed_effects<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fit: usize,
+    ) -> PyResult<Option<Floats<'py>>> {
+        let g = self.covariances(&g, 1)?;
+        self.check_fits(&[fit])?;
+        let found =
+            py.detach(|| Factorisation::new(&self.0, fit, &g[0]).map(|f| f.fixed_effects()));
+        let Ok(effects) = found else { return Ok(None) };
+        let width = self.0.rank() + 1;
+        let n = effects.len() / width;
+        Ok(Some(array(py, effects, &[n, width])?))
+    }
+
+    /// Columns of the covariance over `sigma^2` of the fixed level's effects, beta known: those of
+    /// `units`, `(n_units, m)`; `None` as `solve`.
+    fn fixed_columns<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fit: usize,
+        units: Vec<usize>,
+    ) -> PyResult<Option<Floats<'py>>> {
+        let g = self.covariances(&g, 1)?;
+        self.check_fits(&[fit])?;
+        let n = self.0.rest.fixed.map_or(0, |level| self.0.n_units(level));
+        if units.iter().any(|&u| u >= n) {
+            return Err(PyIndexError::new_err("no such unit"));
+        }
+        let found =
+            py.detach(|| Factorisation::new(&self.0, fit, &g[0]).map(|f| f.fixed_columns(&units)));
+        let Ok(columns) = found else { return Ok(None) };
+        Ok(Some(array(py, columns, &[n, units.len()])?))
     }
 
     /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)` over `sigma^2`
