@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from mlmfast.absorbed.estimates import absorbed_record
+from mlmfast.absorbed.result import result_of
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
@@ -62,6 +64,10 @@ class LMM:
         Contrast of each factor, such as ``{"f": "contr.sum"}``; treatment contrasts otherwise.
     na_action
         "drop" rows with a missing value in a variable used (they are counted), or "raise".
+    absorb
+        Whether the levels of a factor of the fixed part are eliminated instead of held as columns
+        of X, with the same results: by default one of 300 levels or more that stands in one term
+        by itself, coded by treatment contrasts. True takes the factor of most levels, False none.
 
     Examples
     --------
@@ -282,7 +288,7 @@ class LMM:
             record = replace(record, n_theta=record.n_theta - len(hold))
         timings = {**self._timings, "iterate": time.perf_counter() - started}
         source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame, parms)
-        result = LMMResult(record, source, timings)
+        result = result_of(record, source, timings)
         if degrees.eager:
             result._basis()
         _warn(result)
@@ -370,6 +376,7 @@ class LMM:
             fixed_spec=None if frame is None else frame.fixed,
             monte_carlo=reduced.monte_carlo_error(covariance.criterion, covariance.theta),
             residual_scale=reduced.scale_record(covariance.criterion, covariance.theta),
+            absorbed=absorbed_record(reduced, covariance.criterion, covariance.theta, estimates),
         )
 
 

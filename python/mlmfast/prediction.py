@@ -57,6 +57,8 @@ def predicted(
     for j, b in zip(record.kept, record.beta, strict=True):
         column = rows.x[j]
         total += b if column is None else b * column
+    if rows.absorbed is not None and record.absorbed is not None:
+        total += record.absorbed.levels[rows.absorbed]
     if rows.codes:
         _add_random_part(total, rows, record, effects)
     return total if rows.offset is None else total + rows.offset
@@ -143,7 +145,7 @@ def predict(
     if interval is None:
         return _in_container(frame, _spread(values, complete))
     given = _complete(frame, complete) if newdata is not None and rows.n_rows else None
-    half = _half_width(fit, rows, interval, level, given, ddf)
+    half = half_width(fit, rows, interval, level, given, ddf)
     bounds = {"fit": values, "lower": values - half, "upper": values + half}
     return _in_frame(frame, {name: _spread(v, complete) for name, v in bounds.items()})
 
@@ -195,7 +197,7 @@ def _check_words(new_levels: str, interval: str | None, level: float) -> None:
         raise ModelError("level is that of an interval; give interval='confidence' or 'prediction'")
 
 
-def _half_width(
+def half_width(
     fit: LMMResult,
     rows: PredictionRows,
     interval: str,

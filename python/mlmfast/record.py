@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlmfast.absorbed.record import AbsorbedRecord
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
 from mlmfast.iterative.monte_carlo import MonteCarloError
@@ -178,6 +179,9 @@ class FitRecord:
         Denominator degrees of freedom asked for.
     fixed_spec
         How X is built from data; None where the model was made from arrays.
+    absorbed
+        A factor of the fixed part without columns in X, and all coefficients; ``x_names``,
+        ``beta`` and ``vcov`` are then those of the other columns.
     monte_carlo
         Monte Carlo errors; None where no quantity is estimated by probes.
     """
@@ -207,12 +211,18 @@ class FitRecord:
     ddf: str
     fixed_spec: ModelMatrixSpec | None
     monte_carlo: MonteCarloError | None = None
+    absorbed: AbsorbedRecord | None = None
     residual_scale: ScaleRecord | None = None
 
     @property
     def rank(self) -> int:
         """Rank of X."""
         return len(self.kept)
+
+    @property
+    def n_fixed(self) -> int:
+        """Rank of the fixed part, with an absorbed factor's columns."""
+        return self.rank if self.absorbed is None else len(self.absorbed.kept)
 
     @property
     def is_crossed(self) -> bool:
@@ -228,7 +238,7 @@ class FitRecord:
     @property
     def n_parameters(self) -> int:
         """Fixed effects, covariance parameters and the residual variance."""
-        return self.rank + self.n_covariance_parameters
+        return self.n_fixed + self.n_covariance_parameters
 
     @property
     def n_covariance_parameters(self) -> int:

@@ -81,7 +81,7 @@ impl Factorisation<'_> {
     pub fn fixed_columns(&self, units: &[usize]) -> Vec<f64> {
         let reduction = self.reduction;
         let (rest, m) = (&reduction.rest, units.len());
-        let Some(level) = rest.fixed else { return Vec::new() };
+        let Some(level) = rest.fixed.filter(|_| m > 0) else { return Vec::new() };
         let mut cross = vec![0.0; rest.order() * m];
         let lambda = self.lambdas();
         if !rest.leads_fixed() {
@@ -108,4 +108,34 @@ impl Factorisation<'_> {
         }
         out
     }
+
+    /// What the fixed level's effects say of the covariances, beta known: [`Self::fixed_effects`],
+    /// their variances over `sigma^2` and columns of their covariance, those of `units`.
+    #[must_use]
+    pub fn fixed_moments(self, units: &[usize]) -> FixedMoments {
+        let reduction = self.reduction;
+        let n = reduction.rest.fixed.map_or(0, |level| reduction.n_units(level));
+        let (effects, columns) = (self.fixed_effects(), self.fixed_columns(units));
+        let own: Vec<i32> = (0..n as i32).collect();
+        let none = vec![-1; n];
+        let mut codes: Vec<&[i32]> = vec![&none; reduction.n_levels()];
+        let mut z: Vec<Vec<f64>> =
+            (0..reduction.n_levels()).map(|l| vec![0.0; n * reduction.q(l)]).collect();
+        if let Some(level) = reduction.rest.fixed {
+            codes[level] = &own;
+            z[level].fill(1.0);
+        }
+        let z: Vec<&[f64]> = z.iter().map(Vec::as_slice).collect();
+        FixedMoments { effects, columns, variances: self.prediction(&codes, &z).0 }
+    }
+}
+
+/// See [`Factorisation::fixed_moments`].
+pub struct FixedMoments {
+    /// A row a unit, a column a column of [X y].
+    pub effects: Vec<f64>,
+    /// A row a unit, a column one of the units asked for.
+    pub columns: Vec<f64>,
+    /// A number a unit.
+    pub variances: Vec<f64>,
 }

@@ -40,6 +40,7 @@ use std::sync::Arc;
 pub use self::conditional::Conditional;
 pub use self::derivatives::Curvature;
 pub use self::evaluation::Factorisation;
+pub use self::fixed::FixedMoments;
 use self::gram::RestGram;
 pub use self::incidence::Incidence;
 pub use self::prior::Prior;

@@ -15,6 +15,7 @@ use super::reduction::{
 };
 use crate::criterion::{Criterion, Solution};
 use crate::crossed::{self, Curvature, Factorisation, Rest, Schur, Structure, Unusable};
+use crate::dense::NotPositiveDefinite;
 use crate::elimination::Entry;
 use crate::marginal::Relationship;
 use crate::rows::RowColumns;
@@ -419,43 +420,37 @@ impl CrossedReduction {
         Ok(Some((array(py, variance, &[m])?, array(py, shift, &[m, self.0.rank()])?)))
     }
 
-    /// Generalised least squares of each column of X and of y on the fixed level's indicators,
-    /// `(n_units, rank + 1)`; `None` as `solve`.
-    fn fixed_effects<'py>(
-        &self,
-        py: Python<'py>,
-        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
-        fit: usize,
-    ) -> PyResult<Option<Floats<'py>>> {
-        let g = self.covariances(&g, 1)?;
-        self.check_fits(&[fit])?;
-        let found =
-            py.detach(|| Factorisation::new(&self.0, fit, &g[0]).map(|f| f.fixed_effects()));
-        let Ok(effects) = found else { return Ok(None) };
-        let width = self.0.rank() + 1;
-        let n = effects.len() / width;
-        Ok(Some(array(py, effects, &[n, width])?))
-    }
-
-    /// Columns of the covariance over `sigma^2` of the fixed level's effects, beta known: those of
-    /// `units`, `(n_units, m)`; `None` as `solve`.
-    fn fixed_columns<'py>(
+    /// Of the fixed level's effects: generalised least squares of each column of X and of y on its
+    /// indicators, `(n_units, rank + 1)`; beta known, their variances over `sigma^2`, `(n_units,)`, and
+    /// columns of their covariance, those of `units`, `(n_units, m)`; and (X'P X)^-1, `(rank, rank)`.
+    /// `None` as `solve`.
+    #[allow(clippy::type_complexity)]
+    fn fixed_moments<'py>(
         &self,
         py: Python<'py>,
         g: Vec<PyReadonlyArrayDyn<'py, f64>>,
         fit: usize,
         units: Vec<usize>,
-    ) -> PyResult<Option<Floats<'py>>> {
+    ) -> PyResult<Option<(Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>)>> {
         let g = self.covariances(&g, 1)?;
         self.check_fits(&[fit])?;
         let n = self.0.rest.fixed.map_or(0, |level| self.0.n_units(level));
         if units.iter().any(|&u| u >= n) {
             return Err(PyIndexError::new_err("no such unit"));
         }
-        let found =
-            py.detach(|| Factorisation::new(&self.0, fit, &g[0]).map(|f| f.fixed_columns(&units)));
-        let Ok(columns) = found else { return Ok(None) };
-        Ok(Some(array(py, columns, &[n, units.len()])?))
+        let (rank, m) = (self.0.rank(), units.len());
+        let found = py.detach(|| {
+            let factorisation = Factorisation::new(&self.0, fit, &g[0])?;
+            let solution = Solution::new(&factorisation.gram, factorisation.logdet, rank)?;
+            Ok::<_, NotPositiveDefinite>((factorisation.fixed_moments(&units), solution.c))
+        });
+        let Ok((moments, c)) = found else { return Ok(None) };
+        Ok(Some((
+            array(py, moments.effects, &[n, rank + 1])?,
+            array(py, moments.variances, &[n])?,
+            array(py, moments.columns, &[n, m])?,
+            array(py, c, &[rank, rank])?,
+        )))
     }
 
     /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)` over `sigma^2`

@@ -187,7 +187,7 @@ def triangle(title: str, names: Sequence[str], matrix: FloatArray) -> Table:
 
 def correlation_of_coefficients(record: FitRecord, most: int = 6) -> Table | None:
     """Correlations of the fixed effects' estimates; None for one or for more than `most`."""
-    if not 2 <= record.rank <= most:
+    if record.absorbed is not None or not 2 <= record.rank <= most:
         return None
     names = [record.x_names[j] for j in record.kept]
     return triangle("Correlation of fixed effects", names, correlations(record.vcov))

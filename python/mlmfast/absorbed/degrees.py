@@ -1,0 +1,77 @@
+"""Degrees of freedom that rows and ranks give, for all coefficients beside an absorbed factor."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlmfast.arrays import BoolArray, CodeArray, FloatArray
+from mlmfast.degrees_of_freedom import FittedRows, method_of
+from mlmfast.degrees_of_freedom.between_within import is_constant, refuse_none, subjects, varies
+from mlmfast.design import Design
+from mlmfast.errors import ModelError
+from mlmfast.record import FitRecord
+
+
+def by_coefficient(fitted: FittedRows, record: FitRecord, ddf: str) -> FloatArray:
+    """Degrees of freedom of the coefficients kept, (p,).
+
+    Raises
+    ------
+    ModelError
+        Where the method does not apply.
+    """
+    assert record.absorbed is not None, "made for such fits"
+    n = len(record.absorbed.kept)
+    method = method_of(ddf)
+    if method.name == "between-within":
+        return _between_within(fitted, record)
+    if method.name == "containment":
+        raise ModelError(
+            f"ddf='containment' needs the rank of [X Z], which is not formed where a fixed factor "
+            f"is eliminated ({record.absorbed.name!r} with {len(record.absorbed.labels):,} "
+            "levels); use 'satterthwaite', 'kenward-roger', 'between-within' or 'residual'"
+        )
+    basis = method.basis(fitted)
+    assert basis.by_coefficient is not None, "one number for all"
+    if len(basis.by_coefficient):
+        return np.full(n, basis.by_coefficient[0])
+    value = float(fitted.design.n_obs - n) if method.name == "residual" else np.inf
+    return np.full(n, getattr(method, "value", value))
+
+
+def _between_within(fitted: FittedRows, record: FitRecord) -> FloatArray:
+    """As `BetweenWithin` says, the levels' columns without forming them."""
+    design, absorbed = fitted.design, record.absorbed
+    factor = design.absorbed
+    assert absorbed is not None, "made for such fits"
+    assert factor is not None, "made for such fits"
+    codes, n_subjects = subjects(design)
+    within = np.zeros(len(absorbed.x_names), dtype=np.bool_)
+    constant = within.copy()
+    for position, column in zip(factor.others, design.x, strict=True):
+        within[position] = varies(column, codes, n_subjects)
+        constant[position] = is_constant(column)
+    own = _levels_within(design, codes, n_subjects)[factor.by_contrasts :]
+    within[factor.first : factor.first + factor.n_columns] = own
+    if factor.intercept:
+        constant[0] = True
+    kept = list(absorbed.kept)
+    n_within = int(within[kept].sum())
+    inside = float(design.n_obs - n_subjects - n_within)
+    outside = float(n_subjects - (len(kept) - n_within))
+    degrees = np.where(within | constant, inside, outside)[kept]
+    refuse_none(degrees, n_subjects)
+    return np.asarray(degrees)
+
+
+def _levels_within(design: Design, codes: CodeArray, n_subjects: int) -> BoolArray:
+    """For each level whether some subject has rows in it and rows outside it, (n_levels,)."""
+    factor = design.absorbed
+    assert factor is not None, "made for such fits"
+    first = np.empty(int(codes.max()) + 1, dtype=factor.codes.dtype)
+    first[codes] = factor.codes
+    several = np.zeros(len(first), dtype=np.bool_)
+    np.logical_or.at(several, codes, factor.codes != first[codes])
+    out = np.zeros(factor.n_levels, dtype=np.bool_)
+    out[factor.codes[several[codes]]] = True
+    return out

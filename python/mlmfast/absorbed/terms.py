@@ -1,0 +1,1 @@
+"""F tests of terms."""
