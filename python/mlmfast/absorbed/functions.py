@@ -59,7 +59,7 @@ def core_of(model: ReducedModel) -> AbsorbedCore:
 def level_moments(model: ReducedModel, g: list[FloatArray], units: IntArray) -> LevelMoments:
     """The moments at covariances ``g``, with the columns of V of ``units``."""
     core = core_of(model)
-    found = core.core.fixed_moments(core.whole(g, 1), 0, units.tolist())
+    found = core.core.fixed_moments(core.whole(g, 1), 0, units.tolist() or [0])
     assert found is not None, "a covariance G = L L' always gives a positive definite W"
     effects, variances, columns, c = found
     k, scale = model.fixed_map, core.level_scale
@@ -68,7 +68,7 @@ def level_moments(model: ReducedModel, g: list[FloatArray], units: IntArray) -> 
         k @ c @ k.T,
         -(model.coefficient_map.means + slopes),
         variances / scale**2,
-        columns / scale**2,
+        columns[:, : len(units)] / scale**2,
     )
 
 
