@@ -94,7 +94,7 @@ def anova(
     chisq: bool = False,
 ) -> AnovaTable:
     """F tests of every term of the fixed part; see `LMMResult.anova`."""
-    kind = _type_number(type)
+    kind = type_number(type)
     definition = _definition(fit, definition)
     functions = estimable_functions(fit)
     matrices = hypothesis_matrices(functions, kind, definition, fit._record.vcov)
@@ -107,7 +107,7 @@ def anova(
         # The coefficients of aliased columns follow from the others'.
         full = L @ functions.alias
         hypotheses[label] = pd.DataFrame(full, columns=list(fit._record.x_names))
-        rows[label] = _row(f_test(fit, full, ddf, term=own[label]), chisq)
+        rows[label] = table_row(f_test(fit, full, ddf, term=own[label]), chisq)
     if not rows:
         raise ModelError("the fixed part has no term besides the intercept, so nothing to test")
     notes = [ddf_label(fit, ddf)]
@@ -212,7 +212,8 @@ def estimable_functions(fit: LMMResult) -> EstimableFunctions:
     return known
 
 
-def _type_number(kind: int | str) -> int:
+def type_number(kind: int | str) -> int:
+    """Type of test from what a user writes: 1, 2, 3, "III", ..."""
     number = _TYPES.get(str(kind).upper().removeprefix("TYPE").strip())
     if number is None or isinstance(kind, bool):
         raise ModelError(f"type is {kind!r}; use 1, 2 or 3 (or 'I', 'II', 'III')")
@@ -225,7 +226,8 @@ def ddf_label(fit: LMMResult, ddf: Any) -> str:
     return f"Degrees of freedom: {method.label}"
 
 
-def _row(test: FTest, chisq: bool) -> dict[str, float]:
+def table_row(test: FTest, chisq: bool) -> dict[str, float]:
+    """Columns of a table of F tests."""
     row = {
         "NumDF": test.df_num,
         "DenDF": test.df_den,

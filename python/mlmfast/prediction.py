@@ -145,7 +145,7 @@ def predict(
     if interval is None:
         return _in_container(frame, _spread(values, complete))
     given = _complete(frame, complete) if newdata is not None and rows.n_rows else None
-    half = half_width(fit, rows, interval, level, given, ddf)
+    half = _half_width(fit, rows, interval, level, given, ddf)
     bounds = {"fit": values, "lower": values - half, "upper": values + half}
     return _in_frame(frame, {name: _spread(v, complete) for name, v in bounds.items()})
 
@@ -197,7 +197,7 @@ def _check_words(new_levels: str, interval: str | None, level: float) -> None:
         raise ModelError("level is that of an interval; give interval='confidence' or 'prediction'")
 
 
-def half_width(
+def _half_width(
     fit: LMMResult,
     rows: PredictionRows,
     interval: str,
@@ -210,6 +210,11 @@ def half_width(
         return np.empty(0)
     from mlmfast.prediction_spread import spread_of
 
+    if rows.absorbed is not None:
+        from mlmfast.absorbed.intervals import half_width_within
+
+        new = _noise_variance(fit, newdata) if interval == "prediction" else 0.0
+        return half_width_within(fit, rows, new, level, ddf)
     if rows.codes:
         fit._needs_source("an interval around random effects")
     noise = None

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.absorbed.record import AbsorbedRecord
-from mlmfast.absorbed.tests import CoefficientTests
+from mlmfast.absorbed.coefficient_tests import CoefficientTests
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import ModelError
 from mlmfast.result import FitSource, LMMResult
@@ -141,15 +141,11 @@ class AbsorbedResult(LMMResult):
 
         return anova(self, fits[0] if fits else type, ddf, **more)
 
-    def predict(self, newdata: object = None, *, interval: str | None = None, **how: Any) -> Any:
+    def predict(self, newdata: object = None, **how: Any) -> Any:
         """Predictions; see `LMMResult.predict`."""
         if how.get("conditional"):
             raise _refusal("predict(conditional=True)", self._levels)
-        if interval is None:
-            return super().predict(newdata, **how)
-        from mlmfast.absorbed.intervals import predict_with_interval
-
-        return predict_with_interval(self, newdata, interval, **how)
+        return super().predict(newdata, **how)
 
     def resid(self, kind: str = "raw") -> pd.Series[float]:
         """Residuals: "raw", "pearson" or "marginal"; see `LMMResult.resid`."""

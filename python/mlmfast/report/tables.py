@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 ALIASED = "(aliased)"
 #: Parameters of structured random effects that a report still shows.
 MOST_PARAMETERS = 12
+#: Coefficients of a fit with an eliminated factor that are all shown, and its levels shown otherwise.
+MOST_COEFFICIENTS = 100
+FIRST_LEVELS = 10
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,10 @@ def coefficient_table(fit: LMMResult) -> Table:
     exact = bool(np.isfinite(df).any())
     cells = _estimates_with_errors(estimates, errors)
     rows = []
-    for j, name in enumerate(fit.params.index):
+    names = list(fit.params.index)
+    shown, left_out = _shown(fit)
+    for j in shown:
+        name = names[j]
         if np.isnan(estimates[j]):
             rows.append((str(name), ALIASED))
             continue
@@ -69,7 +75,23 @@ def coefficient_table(fit: LMMResult) -> Table:
         if exact
         else ("z tests: normal distribution, no small-sample degrees of freedom")
     )
+    note = f"{left_out}\n{note}" if left_out else note
     return Table("Fixed effects", (*header, *test), tuple(rows), note=note)
+
+
+def _shown(fit: LMMResult) -> tuple[list[int], str]:
+    """Coefficients that a report shows: all, or of an eliminated factor the first few."""
+    absorbed, n = fit._record.absorbed, len(fit.params)
+    if absorbed is None or n <= MOST_COEFFICIENTS:
+        return list(range(n)), ""
+    own = {f"{absorbed.name}{label}" for label in absorbed.labels}
+    levels = [j for j, name in enumerate(fit.params.index) if name in own]
+    hidden = set(levels[FIRST_LEVELS:])
+    text = (
+        f"{len(hidden):,} of {len(levels):,} levels of {absorbed.name} are not shown; all are in "
+        "params, bse, df,\npvalues, conf_int() and tidy()"
+    )
+    return [j for j in range(n) if j not in hidden], text
 
 
 def _note_on_tests(fit: LMMResult) -> str:

@@ -56,6 +56,10 @@ class CoefficientTests:
             return by_coefficient(self.fitted, self.record, self.ddf)
         return of_variances(found.value, found.slopes.T, np.eye(len(found.slopes)))
 
+    def by_coefficient(self, ddf: str) -> FloatArray:
+        """Degrees of freedom of the coefficients kept by a method that has such, (p,)."""
+        return by_coefficient(self.fitted, self.record, ddf)
+
     def matrix(self, L: FloatArray, ddf: str) -> Uncertainty:
         """Covariance of functions L beta, L of shape (m, all columns)."""
         return uncertainty(self.fitted, ddf, functions_of_coefficients(self.fitted.model, L))
