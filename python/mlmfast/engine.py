@@ -133,8 +133,10 @@ def engine_name(model: ReducedModel) -> str:
         nested = not levels or clusters_are_levels(model.design, levels)
         return "dense V" if nested else "dense V, crossed"
     if isinstance(model.core, AbsorbedCore):
-        schur = model.core.core.schur
-        return f"crossed, {schur} Schur, {model.core.n_levels:,} fixed levels eliminated"
+        levels = model.levels
+        nested = not levels or clusters_are_levels(model.design, levels)
+        name = f"{model.core.n_levels:,} fixed levels eliminated, {model.core.core.schur} Schur"
+        return name if nested else f"{name}, crossed"
     if not model.blocks:
         return "least squares"
     if isinstance(model.core, _core.IterativeReduction):

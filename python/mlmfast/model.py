@@ -12,6 +12,7 @@ import numpy as np
 
 from mlmfast.absorbed.estimates import absorbed_record
 from mlmfast.absorbed.result import result_of
+from mlmfast.absorbed.spanned import check_not_spanned
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
@@ -264,6 +265,7 @@ class LMM:
         if ddf is None:
             ddf = "asymptotic" if reduced.is_vast else "satterthwaite"
         degrees = _check_ddf(ddf, method)
+        check_not_spanned(self._design, method)
         started = time.perf_counter()
         theta, named = (None, {}) if start is None else _starts(reduced, method, start)
         parms = None
@@ -312,10 +314,13 @@ class LMM:
         -------
         FitBatch
             Arrays with a leading axis of length n_fits. Failures stay as rows; nothing warns.
+            Where a fixed factor is eliminated (``absorb``), its coefficients hold the other columns
+            of X.
         """
         from mlmfast.batch import response_matrix
 
         method = _method(method)
+        check_not_spanned(self._design, method)
         used = None if self._frame is None else self._frame.frame.rows_used
         responses = response_matrix(Y, self._design, used)
         engine, settings = read_options(options)

@@ -6,9 +6,9 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray
 from mlmfast.degrees_of_freedom import FittedRows, method_of
+from mlmfast.degrees_of_freedom.containment import Containment, check_positive
 from mlmfast.degrees_of_freedom.between_within import is_constant, refuse_none, subjects, varies
 from mlmfast.design import Design
-from mlmfast.errors import ModelError
 from mlmfast.record import FitRecord
 
 
@@ -26,11 +26,7 @@ def by_coefficient(fitted: FittedRows, record: FitRecord, ddf: str) -> FloatArra
     if method.name == "between-within":
         return _between_within(fitted, record)
     if method.name == "containment":
-        raise ModelError(
-            f"ddf='containment' needs the rank of [X Z], which is not formed where a fixed factor "
-            f"is eliminated ({record.absorbed.name!r} with {len(record.absorbed.labels):,} "
-            "levels); use 'satterthwaite', 'kenward-roger', 'between-within' or 'residual'"
-        )
+        return _containment(fitted, record)
     basis = method.basis(fitted)
     assert basis.by_coefficient is not None, "one number for all"
     if len(basis.by_coefficient):
@@ -61,6 +57,20 @@ def _between_within(fitted: FittedRows, record: FitRecord) -> FloatArray:
     outside = float(n_subjects - (len(kept) - n_within))
     degrees = np.where(within | constant, inside, outside)[kept]
     refuse_none(degrees, n_subjects)
+    return np.asarray(degrees)
+
+
+def _containment(fitted: FittedRows, record: FitRecord) -> FloatArray:
+    """As `Containment` says, by the terms that the coefficients belong to."""
+    absorbed, factor = record.absorbed, fitted.design.absorbed
+    assert absorbed is not None, "made for such fits"
+    assert factor is not None, "made for such fits"
+    assert fitted.frame is not None, "absorbed by a formula"
+    term = np.zeros(len(absorbed.x_names), dtype=np.intp)
+    term[factor.others] = fitted.frame.term_of_column
+    term[factor.first : factor.first + factor.n_columns] = factor.term
+    degrees = Containment().by_term(fitted)[term[list(absorbed.kept)]]
+    check_positive(degrees, [absorbed.x_names[j] for j in absorbed.kept])
     return np.asarray(degrees)
 
 
