@@ -126,7 +126,7 @@ def build_model_frame(
         residuals = independent_rows(rows) if residuals is None else with_scale(residuals, rows)
     design = Design(
         y=y,
-        x=_columns(fixed),
+        x=design_columns(fixed),
         x_names=fixed.names,
         factors=factors,
         random=tuple(
@@ -285,7 +285,8 @@ def _response(expression: str, frame: Frame) -> FloatArray:
     return y
 
 
-def _columns(matrix: ModelMatrix) -> tuple[FloatArray | None, ...]:
+def design_columns(matrix: ModelMatrix) -> tuple[FloatArray | None, ...]:
+    """Columns of a model matrix as a design holds them."""
     # The intercept is a constant to the core, not a column of ones in memory.
     return tuple(
         None if name == INTERCEPT else column
@@ -324,7 +325,7 @@ def grouping_factor(group: tuple[str, ...], frame: Frame) -> Factor:
 
 
 def _effects(term: RandomTerm, position: int, matrix: ModelMatrix) -> RandomEffects:
-    columns = _columns(matrix)
+    columns = design_columns(matrix)
     structure = term_structure(term, matrix)
     return RandomEffects(position, matrix.names, columns, structure, term.text)
 

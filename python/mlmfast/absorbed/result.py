@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,8 @@ class AbsorbedResult(LMMResult):
     """A fitted linear mixed model with a factor of many levels in its fixed part.
 
     `params`, `bse`, `df`, `pvalues` and `conf_int` hold all its coefficients; what would need a
-    matrix of their order is refused, saying what to ask for instead.
+    matrix of their order is refused, saying what to ask for instead. Of up to 2,000 levels the columns
+    are formed for methods that need them.
     """
 
     @property
@@ -31,6 +32,18 @@ class AbsorbedResult(LMMResult):
         found = self._record.absorbed
         assert found is not None, "made for such fits"
         return found
+
+    @cached_property
+    def _whole(self) -> dict[str, LMMResult]:
+        return {}
+
+    def _as_columns(self, what: str) -> LMMResult:
+        """The fit with the levels as columns of X, for what needs them."""
+        from mlmfast.absorbed.as_columns import as_columns
+
+        if "fit" not in self._whole:
+            self._whole["fit"] = as_columns(self, what)
+        return self._whole["fit"]
 
     @cached_property
     def params(self) -> pd.Series[float]:
@@ -101,7 +114,7 @@ class AbsorbedResult(LMMResult):
                 "in between"
             )
         if cluster is not None or (kind is not None and str(kind).startswith("CR")):
-            raise _refusal("a cluster-robust covariance", self._levels)
+            return self._as_columns("a cluster-robust covariance").cov_params(kind, cluster=cluster)
         ddf = "asymptotic" if kind in {None, "model"} else str(kind)
         kept = list(self._levels.kept)
         matrix = self._tests.matrix(np.eye(len(names))[kept], ddf).adjusted
@@ -130,7 +143,8 @@ class AbsorbedResult(LMMResult):
         from mlmfast.absorbed.contrasts import contrast
 
         if random is not None:
-            raise _refusal("estimate(random=)", self._levels)
+            whole = self._as_columns("estimate(random=)")
+            return whole.estimate(L, rhs, ddf, level, random=random)
         return contrast(self, L, rhs, ddf, level, joint=False)
 
     def anova(self, *fits: Any, type: int | str = 3, ddf: Any = None, **more: Any) -> Any:
@@ -144,18 +158,18 @@ class AbsorbedResult(LMMResult):
     def predict(self, newdata: object = None, **how: Any) -> Any:
         """Predictions; see `LMMResult.predict`."""
         if how.get("conditional"):
-            raise _refusal("predict(conditional=True)", self._levels)
+            return self._as_columns("predict(conditional=True)").predict(newdata, **how)
         return super().predict(newdata, **how)
 
     def resid(self, kind: str = "raw") -> pd.Series[float]:
         """Residuals: "raw", "pearson" or "marginal"; see `LMMResult.resid`."""
         if kind not in {"raw", "conditional", "pearson", "marginal"}:
-            raise _refusal(f"resid({kind!r})", self._levels)
+            return self._as_columns(f"resid({kind!r})").resid(kind)
         return super().resid(kind)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Refuse to be pickled."""
-        raise _refusal("a saved or pickled fit", self._levels)
+        """Pickle as the fit with all columns."""
+        return self._as_columns("a saved fit").__reduce__()
 
 
 def result_of(record: Any, source: FitSource, timings: Mapping[str, float]) -> LMMResult:
@@ -164,26 +178,19 @@ def result_of(record: Any, source: FitSource, timings: Mapping[str, float]) -> L
     return kind(record, source, timings)
 
 
-def _refusal(what: str, levels: AbsorbedRecord) -> ModelError:
-    n = len(levels.labels)
-    return ModelError(
-        f"{what} is not offered where a fixed factor is eliminated ({levels.name!r} with {n:,} "
-        "levels); with absorb=False its levels are columns of X, which serves some thousand of them"
-    )
+def _by_columns(name: str) -> Any:
+    """A method that the fit with all columns serves."""
 
+    def method(self: AbsorbedResult, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self._as_columns(f"{name}()"), name)(*args, **kwargs)
 
-def _refused(name: str, is_property: bool = False) -> Any:
-    def refuse(self: AbsorbedResult, *args: Any, **kwargs: Any) -> Any:
-        raise _refusal(name if is_property else f"{name}()", self._levels)
-
-    function: Callable[..., Any] = refuse
-    function.__name__ = name
-    function.__doc__ = "Not offered where a fixed factor is eliminated."
-    return property(function) if is_property else function
+    method.__name__ = name
+    method.__doc__ = f"See `LMMResult.{name}`; by the levels' columns, where these are few enough."
+    return method
 
 
 for _name in (
     "robust influence bootstrap emmeans test_variance ranova caic icc r2 derived V X marginal "
     "simulate to_json"
 ).split():
-    setattr(AbsorbedResult, _name, _refused(_name))
+    setattr(AbsorbedResult, _name, _by_columns(_name))
