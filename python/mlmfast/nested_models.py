@@ -123,12 +123,19 @@ def containing(keyword: str) -> set[str]:
 def _fixed_are_nested(small: LMMResult, large: LMMResult) -> bool:
     """Whether the columns of one X lie in the span of the other's."""
     mine, its = small._record, large._record
-    names = [[r.x_names[j] for j in r.kept] for r in (mine, its)]
+    names = [r.coefficient_names for r in (mine, its)]
+    if mine.absorbed is not None:
+        return set(names[0]) <= set(names[1])
     if set(names[0]) <= set(names[1]) or small._source is None or large._source is None:
         return set(names[0]) <= set(names[1])
     X, own = _columns(large), _columns(small)
-    if X.shape[1] == 0:
-        return not own.size
+    factor = large._source.design.absorbed
+    if factor is not None:
+        # What the factor's levels leave of both.
+        X, own = (np.apply_along_axis(lambda c: factor.split(c, None)[1], 0, m) for m in (X, own))
+        own = own[:, own.any(axis=0)]
+    if X.shape[1] == 0 or own.size == 0:
+        return own.size == 0
     q, _ = np.linalg.qr(X / np.sqrt((X**2).sum(axis=0)))
     own = own / np.sqrt((own**2).sum(axis=0))
     return bool(np.abs(own - q @ (q.T @ own)).max(initial=0.0) < _OUTSIDE)

@@ -225,6 +225,13 @@ class FitRecord:
         return self.rank if self.absorbed is None else len(self.absorbed.kept)
 
     @property
+    def coefficient_names(self) -> list[str]:
+        """Names of the fixed effects that are not aliased, an absorbed factor's among them."""
+        if self.absorbed is not None:
+            return [self.absorbed.x_names[j] for j in self.absorbed.kept]
+        return [self.x_names[j] for j in self.kept]
+
+    @property
     def is_crossed(self) -> bool:
         """Whether the grouping factors were treated as crossed."""
         engine = self.certificate.engine
