@@ -3,6 +3,10 @@
 What the engine says depends on G analytically, with poles no nearer than where G loses rank. Eight
 points at steps of a fiftieth of that distance give first derivatives to about 1e-11 of their size,
 second ones to 1e-10: what exact derivatives of 1e5 coefficients would add is their cost.
+
+A singular G = L L' has no line to both sides. Along the matrices of its rank, G' = M L' + L M', there
+is the path (L + t M)(L + t M)' = G + t G' + t^2 K, K = M M'. Its first derivative is that of the line; the
+second has twice the derivative along K besides, which is the second derivative along G + t^2 K.
 """
 
 from __future__ import annotations
@@ -14,50 +18,75 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import ModelError
 
+_Function = Callable[[list[FloatArray]], FloatArray]
+
 #: Weights of the points 1, 2, 3, 4 steps ahead (behind: minus, or the same).
 _FIRST = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
 _SECOND = np.array([8 / 5, -1 / 5, 8 / 315, -1 / 560])
 #: Step over the distance at which G loses rank.
 _STEP = 0.02
-#: Part of a direction outside the range of G that rounding may leave.
+#: Eigenvalues of G over the largest that are 0.
+_ZERO = 1e-12
+#: Part of a direction that rounding may leave where G has no rank.
 _OUTSIDE = 1e-7
 
 
-def step_along(g: Sequence[FloatArray], way: Sequence[FloatArray]) -> float:
+def path(
+    g: Sequence[FloatArray], way: Sequence[FloatArray]
+) -> tuple[float, list[FloatArray] | None]:
     """Length of a step from covariances, each (1, q, q), along symmetric matrices (q, q).
+
+    With it the matrices K, by covariance; None where all are 0 and the path is a line.
 
     Raises
     ------
     ModelError
-        Where a covariance is singular and the way leads out of its range.
+        Where a covariance is singular and the way leads to matrices of a higher rank.
 
     Examples
     --------
-    >>> step_along([np.array([[[4.0]]])], [np.array([[2.0]])])
-    0.04
+    >>> path([np.array([[[4.0]]])], [np.array([[2.0]])])
+    (0.04, None)
     """
-    largest = 0.0
+    largest, bends = 0.0, []
     for matrix, direction in zip(g, way, strict=True):
-        if not direction.any():
-            continue
-        values, vectors = np.linalg.eigh(matrix[0])
-        inside = values > 1e-12 * values[-1]
-        turned = vectors.T @ direction @ vectors
-        outside = np.abs(turned[~inside]).max(initial=0.0)
-        if not inside.any() or outside > _OUTSIDE * np.abs(turned).max():
-            raise ModelError(
-                "a covariance of the random effects is singular, where derivatives that these "
-                "degrees of freedom need are not formed for models of this size; use "
-                "ddf='residual' or 'asymptotic', or leave out the effect whose variance is 0"
-            )
-        root = 1.0 / np.sqrt(values[inside])
-        scaled = turned[np.ix_(inside, inside)] * root[:, None] * root
-        largest = max(largest, float(np.abs(np.linalg.eigvalsh(scaled)).max()))
-    return _STEP / largest
+        bend = np.zeros_like(direction)
+        if direction.any():
+            size, bend = _path(matrix[0], direction)
+            largest = max(largest, size)
+        bends.append(bend)
+    return _STEP / largest, bends if any(bend.any() for bend in bends) else None
+
+
+def _path(matrix: FloatArray, direction: FloatArray) -> tuple[float, FloatArray]:
+    """One over the distance at which a covariance loses rank along a direction, and K."""
+    values, vectors = np.linalg.eigh(matrix)
+    inside = values > _ZERO * values[-1]
+    turned = vectors.T @ direction @ vectors
+    outside = np.abs(turned[np.ix_(~inside, ~inside)]).max(initial=0.0)
+    # In units of the residual's share of a unit's mean.
+    if not inside.any() or outside > _OUTSIDE * max(float(np.abs(turned).max()), 1.0):
+        raise ModelError(
+            "a covariance of the random effects is singular, and derivatives along matrices of a "
+            "higher rank, which these degrees of freedom need, are not formed beside an eliminated "
+            "factor; use ddf='satterthwaite' or 'residual', or leave out the effect whose variance "
+            "is 0"
+        )
+    root = 1.0 / np.sqrt(values[inside])
+    scaled = turned[np.ix_(inside, inside)] * root[:, None] * root
+    size = float(np.abs(np.linalg.eigvalsh(scaled)).max())
+    if inside.all():
+        return size, np.zeros_like(direction)
+    # M = (A / 2, B') S^-1/2 for G' = (A B; B' 0) in the eigenvectors of G.
+    m = turned[:, inside] * root
+    m[inside] /= 2.0
+    m = vectors @ m
+    bend = m @ m.T
+    return max(size, 2.0 * float(np.sqrt(np.linalg.eigvalsh(bend)[-1]))), bend
 
 
 def along(
-    function: Callable[[list[FloatArray]], FloatArray],
+    function: _Function,
     g: Sequence[FloatArray],
     way: Sequence[FloatArray],
     middle: FloatArray | None = None,
@@ -67,7 +96,7 @@ def along(
     Parameters
     ----------
     function : of covariances, each (1, q, q).
-    g, way : where, and along what, see `step_along`.
+    g, way : where, and along what, see `path`.
 
     Examples
     --------
@@ -76,24 +105,38 @@ def along(
     >>> np.allclose(first, -0.25, rtol=1e-10), np.allclose(second, 0.25, rtol=1e-9)
     (True, True)
     """
-    h = step_along(g, way)
+    h, bends = path(g, way)
     first: FloatArray | float = 0.0
     second: FloatArray | float = 0.0
     for k in range(4):
         size = (k + 1) * h
-        ahead = function([m + size * w for m, w in zip(g, way, strict=True)])
-        behind = function([m - size * w for m, w in zip(g, way, strict=True)])
+        ahead = function(_moved(g, way, bends, size))
+        behind = function(_moved(g, way, bends, -size))
         first = first + _FIRST[k] * (ahead - behind)
-        if middle is not None:
-            second = second + _SECOND[k] * ((ahead - middle) + (behind - middle))
-    # The weights add up to 0 with that of the middle, whose share is taken off above.
+        if middle is None:
+            continue
+        # The weights add up to 0 with that of the middle, whose share is taken off here.
+        second = second + _SECOND[k] * ((ahead - middle) + (behind - middle))
+        if bends is not None:
+            bent = function([m + size * size * b for m, b in zip(g, bends, strict=True)])
+            second = second - 2.0 * _SECOND[k] * (bent - middle)
     return np.asarray(first / h), None if middle is None else np.asarray(second / h**2)
 
 
+def _moved(
+    g: Sequence[FloatArray],
+    way: Sequence[FloatArray],
+    bends: Sequence[FloatArray] | None,
+    size: float,
+) -> list[FloatArray]:
+    out = [m + size * w for m, w in zip(g, way, strict=True)]
+    if bends is None:
+        return out
+    return [m + size * size * b for m, b in zip(out, bends, strict=True)]
+
+
 def second_derivatives(
-    first: Callable[[list[FloatArray]], FloatArray],
-    g: list[FloatArray],
-    entries: Sequence[tuple[int, int, int]],
+    first: _Function, g: list[FloatArray], entries: Sequence[tuple[int, int, int]]
 ) -> FloatArray:
     """Second derivatives by entries of G from the first ones, (n, n), symmetric."""
     rows = [along(first, g, direction(g, entry))[0] for entry in entries]

@@ -62,10 +62,13 @@ def uncertainty(fitted: FittedRows, ddf: str, function: FunctionOfCovariances) -
     first = about.parameters.first @ root
     gamma = about._gamma
     changes = first[:-1] - np.outer(gamma, first[-1])
-    left, sizes, right = np.linalg.svd(changes, full_matrices=False)
+    # Entries of every scale weigh alike, so that ways through the smallest keep their digits.
+    scale = np.sqrt((changes**2).sum(axis=1, keepdims=True))
+    scale[scale == 0.0] = 1.0
+    left, sizes, right = np.linalg.svd(changes / scale, full_matrices=False)
     slopes = first[-1].reshape(-1, *[1] * middle.ndim) * middle
     bent = np.zeros_like(middle)
-    for way, size, share in zip(left.T, sizes, right, strict=True):
+    for way, size, share in zip((scale * left).T, sizes, right, strict=True):
         if size <= _SHORT * sizes[0] or size == 0.0:
             continue
         matrices = _matrices(fitted, g, size * way)
@@ -102,8 +105,10 @@ def _about(fitted: FittedRows, method: DegreesOfFreedom) -> Information:
 
 def _root(covariance: FloatArray) -> FloatArray:
     """R with R R' the covariance of the parameters."""
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+    scale = np.sqrt(np.diag(covariance))
+    scale = np.where(scale > 0.0, scale, 1.0)
+    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+    return np.asarray(scale[:, None] * vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def _matrices(fitted: FittedRows, g: list[FloatArray], entries: FloatArray) -> list[FloatArray]:
