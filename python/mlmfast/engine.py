@@ -319,11 +319,16 @@ def _cross(design: Design, levels: tuple[int, ...], settings: CrossedSettings) -
         [_precision(f) for f in factors],
     )
     if settings.schur == "sparse" and crossing.schur != "sparse":
-        raise ModelError(
-            "the sparse factor that options={'schur': 'sparse'} asks for would have more than 5e8 "
-            "entries; leave the option out"
-        )
+        raise no_sparse_factor()
     return crossing
+
+
+def no_sparse_factor() -> ModelError:
+    """The complaint that a sparse factor would be larger than any memory."""
+    return ModelError(
+        "the sparse factor that options={'schur': 'sparse'} asks for would have more than 5e8 "
+        "entries; leave the option out"
+    )
 
 
 def _check_iterative(design: Design) -> None:

@@ -28,7 +28,7 @@ from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.dense_engine import DenseParts, gaps_within_units, reduce_densely
 from mlmfast.design import Design, RandomEffects
-from mlmfast.engine import LARGEST_EXACT, Engine, relate_factors
+from mlmfast.engine import LARGEST_EXACT, CrossedSettings, Engine, relate_factors
 from mlmfast.errors import DataError, ModelError
 from mlmfast.iterative import (
     IterativeSettings,
@@ -594,7 +594,7 @@ def reduce_design(
     core: _Core = (
         _reduce(*parts, x_scaling, y_scaling)
         if design.absorbed is None
-        else reduce_within(_reduce, parts, x_scaling, y_scaling)
+        else reduce_within(_reduce, parts, x_scaling, y_scaling, _schur(engine))
     )
     model = ReducedModel(
         design, core, nesting, levels, order, blocks, x_scaling, y_scaling, z_scaling
@@ -666,6 +666,11 @@ def _reduce(
         )
     except _core.CollinearRandomEffects as error:
         raise _collinear(design, order, blocks, *error.args) from None
+
+
+def _schur(engine: Engine) -> str:
+    """Form of the crossed engine's factor that is asked for."""
+    return engine.schur if isinstance(engine, CrossedSettings) else "cheaper"
 
 
 def _first(item: tuple[int, TermBlock]) -> int:

@@ -6,8 +6,16 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray
 from mlmfast.degrees_of_freedom import FittedRows, method_of
+from mlmfast.degrees_of_freedom.between_within import (
+    BetweenWithin,
+    is_constant,
+    refuse_none,
+    subjects,
+    varies,
+)
 from mlmfast.degrees_of_freedom.containment import Containment, check_positive
-from mlmfast.degrees_of_freedom.between_within import is_constant, refuse_none, subjects, varies
+from mlmfast.degrees_of_freedom.given_number import GivenNumber
+from mlmfast.degrees_of_freedom.residual import Residual
 from mlmfast.design import Design
 from mlmfast.record import FitRecord
 
@@ -21,18 +29,14 @@ def by_coefficient(fitted: FittedRows, record: FitRecord, ddf: str) -> FloatArra
         Where the method does not apply.
     """
     assert record.absorbed is not None, "made for such fits"
-    n = len(record.absorbed.kept)
-    method = method_of(ddf)
-    if method.name == "between-within":
+    method, n = method_of(ddf), len(record.absorbed.kept)
+    if isinstance(method, BetweenWithin):
         return _between_within(fitted, record)
-    if method.name == "containment":
+    if isinstance(method, Containment):
         return _containment(fitted, record)
-    basis = method.basis(fitted)
-    assert basis.by_coefficient is not None, "one number for all"
-    if len(basis.by_coefficient):
-        return np.full(n, basis.by_coefficient[0])
-    value = float(fitted.design.n_obs - n) if method.name == "residual" else np.inf
-    return np.full(n, getattr(method, "value", value))
+    if isinstance(method, GivenNumber):
+        return np.full(n, method.value)
+    return np.full(n, float(fitted.design.n_obs - n) if isinstance(method, Residual) else np.inf)
 
 
 def _between_within(fitted: FittedRows, record: FitRecord) -> FloatArray:

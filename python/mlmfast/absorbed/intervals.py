@@ -12,7 +12,6 @@ from mlmfast.absorbed.functions import core_of
 from mlmfast.absorbed.uncertainty import uncertainty
 from mlmfast.arrays import FloatArray
 from mlmfast.contrast import quantile
-from mlmfast.degrees_of_freedom import method_of
 from mlmfast.degrees_of_freedom.satterthwaite import of_variances
 from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import columns_at
@@ -85,7 +84,6 @@ def half_width_within(
     """
     source, record = fit._needs_source("an interval"), fit._record
     method_text = fit.ddf if ddf is None else str(ddf)
-    method = method_of(method_text)
     own = np.broadcast_to(np.asarray(noise) / record.sigma2, rows.n_rows)
     function = RowVariances(source.model, record.kept, rows, bool(rows.codes), own)
     fitted = fit._rows
@@ -95,7 +93,7 @@ def half_width_within(
         by = by_coefficient(fitted, record, method_text)
         if (by != by[0]).any():
             raise ModelError(
-                f"intervals by ddf={method.name!r} would need each row's columns of X, which are "
+                f"intervals by ddf={method_text!r} would need each row's columns of X, which are "
                 "not formed where a fixed factor is eliminated; use 'satterthwaite' or 'residual'"
             )
         degrees = np.full(rows.n_rows, by[0])

@@ -21,6 +21,7 @@ from mlmfast.engine import (
     available_memory,
     crossed_size,
     is_too_large,
+    no_sparse_factor,
     relate_factors,
 )
 from mlmfast.errors import ModelError
@@ -62,6 +63,7 @@ def reduce_within(
     parts: tuple[Any, ...],
     x_scaling: tuple[ScaledColumn, ...],
     y_scaling: tuple[ScaledColumn, ...],
+    schur: str,
 ) -> AbsorbedCore:
     """The core of a design with an absorbed factor.
 
@@ -69,10 +71,11 @@ def reduce_within(
     ----------
     reduce : reduces a design without one; called with ``parts``, columns of X and responses.
     x_scaling, y_scaling : columns within levels.
+    schur : form of the factor; see `CrossedSettings`.
     """
     design, nesting, levels, order, blocks, z_scaling = parts
     absorbed = design.absorbed
-    crossing = _crossing(design, levels)
+    crossing = _crossing(design, levels, schur)
     whole = (design, crossing, levels, order, blocks, z_scaling)
     core = reduce(*whole, x_scaling, y_scaling, absorbed=True)
 
@@ -84,7 +87,7 @@ def reduce_within(
     return AbsorbedCore(core, random, design.n_obs, absorbed.n_levels, bool(levels))
 
 
-def _crossing(design: Design, levels: tuple[int, ...]) -> _core.Crossing:
+def _crossing(design: Design, levels: tuple[int, ...], schur: str) -> _core.Crossing:
     absorbed = design.absorbed
     assert absorbed is not None, "the caller looked"
     factors = [design.factors[f] for f in levels]
@@ -94,10 +97,12 @@ def _crossing(design: Design, levels: tuple[int, ...]) -> _core.Crossing:
         [*(f.codes for f in factors), np.ascontiguousarray(absorbed.codes)],
         [*(f.n_levels for f in factors), absorbed.n_levels],
         [*effects, 1],
-        "cheaper",
+        schur,
         None,
         len(levels),
     )
+    if schur == "sparse" and crossing.schur != "sparse":
+        raise no_sparse_factor()
     size = crossed_size(design, crossing)
     if is_too_large(size, available_memory()):
         raise ModelError(
