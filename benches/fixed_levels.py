@@ -1,10 +1,10 @@
 """Time and memory of a factor of many levels in the fixed part, each fit in a process of its own.
 
     python benches/fixed_levels.py            # all cases, eliminated
-    python benches/fixed_levels.py --columns  # those that take a minute at most, as columns of X too
+    python benches/fixed_levels.py --columns  # the smaller ones as columns of X too
 
-Cases: the factor's levels in clusters of a random slope ("nested"), crossed with a random intercept of
-fewer levels ("crossing"), of more ("many clusters"), and clusters inside its levels ("outer").
+Cases: the factor's levels in clusters of a random slope ("nested"), crossed with a random intercept
+of fewer levels ("crossing"), of more ("many clusters"), and clusters inside its levels ("outer").
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def run(kind: str, levels: int, rows: int, groups: int, absorb: bool) -> None:
     data["f"] = data["f"].astype("category")
     data["g"] = data["g"].astype("category")
     before = peak()
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     fit = mlm.lmm(formula, data, **({} if absorb else {"absorb": False}))
     fitted = time.perf_counter()
     table = (len(fit.params), float(fit.bse.iloc[-1]), float(fit.df.iloc[-1]))
@@ -72,7 +72,8 @@ def run(kind: str, levels: int, rows: int, groups: int, absorb: bool) -> None:
     print(
         f"{kind:14} {levels:7,} levels {rows:9,} rows  {'eliminated' if absorb else 'columns':10} "
         f"fit {fitted - started:6.2f} s, errors and Satterthwaite df {done - fitted:6.2f} s, "
-        f"{peak():5,.0f} MB ({before:,.0f} before)  {fit.deviance:.4f} {table[1]:.6g} {table[2]:.6g}"
+        f"{peak():5,.0f} MB ({before:,.0f} before), CPU {time.process_time() - cpu:6.2f} s  "
+        f"{fit.deviance:.4f} {table[1]:.6g} {table[2]:.6g}"
     )
 
 

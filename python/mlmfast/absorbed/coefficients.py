@@ -1,9 +1,9 @@
 """The formula's coefficients as linear functions of those within levels and of the levels' own.
 
-With X b + F a the fixed part, b the coefficients that the factor leaves something of and a one number
-a level, a column of the formula is X g + F h: the intercept has h = 1, a column that is constant
-within levels has its values there. Columns before the factor keep their place, as in a regression
-that takes columns in order, and as many levels as they have functions h lose theirs: with S these
+With X b + F a the fixed part, b the coefficients that the factor leaves something of and a one
+number a level, a column of the formula is X g + F h: the intercept has h = 1, a column that is
+constant within levels its values there. Columns before the factor keep their place, as in a
+regression that takes columns in order, and as many levels as they have functions h lose theirs: with S these
 levels, and beta the columns' coefficients,
 
     h_S beta = a_S        d_l = a_l - h_l beta
@@ -92,7 +92,7 @@ def coefficient_map(design: Design, kept: IntArray) -> CoefficientMap:
             outer.append(int(others[j]))
     h = np.column_stack(functions) if functions else np.zeros((absorbed.n_levels, 0))
     pivots = _pivots(h, absorbed)
-    inverse = np.linalg.inv(h[pivots])
+    inverse = np.asarray(np.linalg.inv(h[pivots]), dtype=np.float64)
     own = np.setdiff1d(np.arange(absorbed.n_levels), pivots)
     return CoefficientMap(
         others[kept],

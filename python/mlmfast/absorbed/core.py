@@ -2,8 +2,9 @@
 
 The factor is the last level of the engine and is hidden here: covariances and entries are those of
 the random effects. For REML everything follows from the engine: with F the factor's indicators it
-says log|W| + log|F'W^-1 F| and [X y]'P_F [X y], P_F = W^-1 - W^-1 F (F'W^-1 F)^-1 F'W^-1, where without
-F it says log|W| and [X y]'W^-1 [X y]. ML takes log|W| alone, from the design without fixed effects.
+says log|W| + log|F'W^-1 F| and [X y]'P_F [X y], P_F = W^-1 - W^-1 F (F'W^-1 F)^-1 F'W^-1, where
+without F it says log|W| and [X y]'W^-1 [X y]. ML takes log|W| alone, from the design without fixed
+effects.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from functools import cached_property
 import numpy as np
 
 from mlmfast import _core
-from mlmfast.arrays import FloatArray
 from mlmfast.absorbed.differences import second_derivatives
+from mlmfast.arrays import FloatArray
 from mlmfast.engine import LARGEST_EXACT
 
 _Entries = Sequence[tuple[int, int, int]]
@@ -180,7 +181,7 @@ class AbsorbedCore:
         out = core.likelihood_derivatives(g, fits, entries, reml, False)
 
         def first(at: list[FloatArray]) -> FloatArray:
-            return core.likelihood_derivatives(at, fits, entries, reml, False)[0][0]
+            return np.asarray(core.likelihood_derivatives(at, fits, entries, reml, False)[0][0])
 
         assert len(fits) == 1, "asked for one fit at a time"
         out[1] = second_derivatives(first, g, entries)[None]

@@ -4,9 +4,10 @@ What the engine says depends on G analytically, with poles no nearer than where 
 points at steps of a fiftieth of that distance give first derivatives to about 1e-11 of their size,
 second ones to 1e-10: what exact derivatives of 1e5 coefficients would add is their cost.
 
-A singular G = L L' has no line to both sides. Along the matrices of its rank, G' = M L' + L M', there
-is the path (L + t M)(L + t M)' = G + t G' + t^2 K, K = M M'. Its first derivative is that of the line; the
-second has twice the derivative along K besides, which is the second derivative along G + t^2 K.
+A singular G = L L' has no line to both sides. Along the matrices of its rank, G' = M L' + L M',
+there is the path (L + t M)(L + t M)' = G + t G' + t^2 K, K = M M'. Its first derivative is that of
+the line; the second has twice the derivative along K besides, which is the second derivative along
+G + t^2 K.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Linear functions of the fixed effects beside an absorbed factor: estimates and covariances.
 
-b and a (a number a level) are jointly normal: a = (what y says) + D b, D minus the means by level and
-what generalised least squares of X on the levels gives, with an error of covariance V beside that
-of b, Phi. A function r'b + w'a has the variance
+b and a (a number a level) are jointly normal: a = (what y says) + D b, D minus the means by level
+and what generalised least squares of X on the levels gives, with an error of covariance V beside
+that of b, Phi. A function r'b + w'a has the variance
 
     (r + D'w)' Phi (r + D'w) + w'V w
 
-over sigma^2, for which the engine solves: V's diagonal comes from the inverse on the factor's pattern,
-columns of V from one solution each.
+over sigma^2, for which the engine solves: V's diagonal comes from the inverse on the factor's
+pattern, columns of V from one solution each.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class FunctionOfCovariances(Protocol):
     """Variances, or a covariance matrix, over sigma^2 at covariances relative to it."""
 
-    def __call__(self, g: list[FloatArray], /) -> FloatArray: ...
+    def __call__(self, g: list[FloatArray], /) -> FloatArray:
+        """The value at covariances, each (1, q, q)."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class AllCoefficients:
     model: ReducedModel
 
     def __call__(self, g: list[FloatArray]) -> FloatArray:
+        """See `FunctionOfCovariances`."""
         by = self.model.coefficient_map
         at = level_moments(self.model, g, by.pivots)
         corner = at.columns[by.pivots]
@@ -134,6 +136,7 @@ class SomeFunctions:
     weights: FloatArray
 
     def __call__(self, g: list[FloatArray]) -> FloatArray:
+        """See `FunctionOfCovariances`."""
         at = level_moments(self.model, g, self.units)
         rows = self.rows + self.weights @ at.slopes[self.units]
         out = rows @ at.phi @ rows.T + self.weights @ at.columns[self.units] @ self.weights.T

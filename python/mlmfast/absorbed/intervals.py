@@ -45,6 +45,7 @@ class RowVariances:
     noise: FloatArray
 
     def __call__(self, g: list[FloatArray]) -> FloatArray:
+        """See `FunctionOfCovariances`."""
         model, rows, core = self.model, self.rows, core_of(self.model)
         assert rows.absorbed is not None, "rows of such a fit have a level"
         n, everything = rows.n_rows, np.arange(rows.n_rows)

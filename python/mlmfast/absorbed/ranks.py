@@ -37,8 +37,8 @@ def rank_beside(
     n_columns = x.shape[1] + sum(group.n_levels for _, group in z)
     if n_columns > LARGEST:
         raise ModelError(
-            f"ddf='containment' needs the rank of [X Z], {n_columns:,} columns beside the levels of "
-            f"{factor.name!r}, which is too large; use 'satterthwaite'"
+            f"ddf='containment' needs the rank of [X Z], {n_columns:,} columns beside the levels "
+            f"of {factor.name!r}, which is too large; use 'satterthwaite'"
         )
     n, rows = design.n_obs, np.arange(design.n_obs)
     within = [factor.split(column, None)[1] for column in x.T]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.absorbed.record import AbsorbedRecord
 from mlmfast.absorbed.coefficient_tests import CoefficientTests
+from mlmfast.absorbed.record import AbsorbedRecord
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import ModelError
 from mlmfast.result import FitSource, LMMResult
@@ -23,8 +23,8 @@ class AbsorbedResult(LMMResult):
     """A fitted linear mixed model with a factor of many levels in its fixed part.
 
     `params`, `bse`, `df`, `pvalues` and `conf_int` hold all its coefficients; what would need a
-    matrix of their order is refused, saying what to ask for instead. Of up to 2,000 levels the columns
-    are formed for methods that need them.
+    matrix of their order is refused, saying what to ask for instead. Of up to 2,000 levels the
+    columns are formed for methods that need them.
     """
 
     @property
@@ -189,8 +189,22 @@ def _by_columns(name: str) -> Any:
     return method
 
 
-for _name in (
-    "robust influence bootstrap emmeans test_variance ranova caic icc r2 derived V X marginal "
-    "simulate to_json"
-).split():
+_WITH_COLUMNS = (
+    "robust",
+    "influence",
+    "bootstrap",
+    "emmeans",
+    "test_variance",
+    "ranova",
+    "caic",
+    "icc",
+    "r2",
+    "derived",
+    "V",
+    "X",
+    "marginal",
+    "simulate",
+    "to_json",
+)
+for _name in _WITH_COLUMNS:
     setattr(AbsorbedResult, _name, _by_columns(_name))

@@ -54,7 +54,8 @@ def anova(
     if kind == 1 or (definition or "lmerTest").lower() != "lmertest":
         raise ModelError(
             "where a fixed factor is eliminated anova() tests each term after all others (types II "
-            "and III by lmerTest's definition); leave type= and definition= out, or use absorb=False"
+            "and III by lmerTest's definition); leave type= and definition= out, or use "
+            "absorb=False"
         )
     method = fit.ddf if ddf is None else str(ddf)
     rows: dict[str, dict[str, float]] = {}
@@ -98,8 +99,8 @@ def _terms(fit: AbsorbedResult) -> dict[str, list[int]]:
             )
     kept = set(fit._levels.kept)
     of_column = dict(zip(factor.others, term_of_column, strict=True))
-    own = range(factor.first, factor.first + factor.n_columns)
-    of_column |= dict.fromkeys(own, factor.term)
+    levels = range(factor.first, factor.first + factor.n_columns)
+    of_column |= dict.fromkeys(levels, factor.term)
     out: dict[str, list[int]] = {label: [] for label in labels[int(factor.intercept) :]}
     for position, term in sorted(of_column.items()):
         if position in kept:
@@ -127,9 +128,9 @@ def _factor_test(fit: AbsorbedResult, columns: list[int], ddf: str) -> tuple[FTe
     statistic, tail = chi2 / size, float(stats.chi2.sf(chi2, size))
     if method.information is not None:
         note = (
-            f"{fit._levels.name}: {method.label} degrees of freedom of {size:,} rows together would "
-            f"take matrices of that order; F without adjustment and the chi-squared test are given. "
-            "ddf='residual' and numbers have an F test"
+            f"{fit._levels.name}: {method.label} degrees of freedom of {size:,} rows together "
+            "would take matrices of that order; F without adjustment and the chi-squared test are "
+            "given. ddf='residual' and numbers have an F test"
         )
         return FTest(statistic, size, np.nan, np.nan, chi2, tail), note
     by = fit._tests.by_coefficient(ddf)

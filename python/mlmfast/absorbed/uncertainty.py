@@ -1,14 +1,14 @@
 """Degrees of freedom and adjusted variances of functions of the fixed effects, by differences.
 
-A variance f = s v(E / s), E the covariances of the random effects and s that of the residual, has along
-a way (dE, ds) through the covariance parameters the derivatives
+A variance f = s v(E / s), E the covariances of the random effects and s that of the residual, has
+along a way (dE, ds) through the covariance parameters the derivatives
 
     f' = (dE - gamma ds) . v' + ds v      f'' = (dE - gamma ds)' v'' (dE - gamma ds) / s
 
-with gamma = E / s. W, the parameters' covariance, is the sum of r r' over as many ways; those dE - gamma ds
-that they span are one fewer (v does not change where all covariances grow alike), and v is needed
-along these alone. Satterthwaite: 2 f^2 / sum f'^2. Kenward and Roger: f less the sum of f'' (Kackar
-and Harville 1984, JASA 79:853), V being linear in the parameters.
+with gamma = E / s. W, the parameters' covariance, is the sum of r r' over as many ways; those
+dE - gamma ds that they span are one fewer (v does not change where all covariances grow alike), and
+v is needed along these alone. Satterthwaite: 2 f^2 / sum f'^2. Kenward and Roger: f less the sum of
+f'' (Kackar and Harville 1984, JASA 79:853), V being linear in the parameters.
 """
 
 from __future__ import annotations

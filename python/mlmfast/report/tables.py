@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ALIASED = "(aliased)"
 #: Parameters of structured random effects that a report still shows.
 MOST_PARAMETERS = 12
-#: Coefficients of a fit with an eliminated factor that are all shown, and its levels shown otherwise.
+#: Coefficients that are all shown beside an eliminated factor, and its levels shown otherwise.
 MOST_COEFFICIENTS = 100
 FIRST_LEVELS = 10
 
