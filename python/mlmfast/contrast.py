@@ -59,6 +59,8 @@ class FTest:
         F, its degrees of freedom (numerator: the rank of L) and p.
     chi2, chi2_pvalue
         Wald's chi-squared with the same covariance, and its p (PROC MIXED's CHISQ option).
+    note
+        Why F is NaN, where the method of degrees of freedom has none for these data.
     """
 
     statistic: float
@@ -67,6 +69,7 @@ class FTest:
     pvalue: float
     chi2: float
     chi2_pvalue: float
+    note: str = ""
 
 
 def quantile(df: FloatArray, level: float) -> FloatArray:
@@ -173,7 +176,8 @@ def joint_test(
     """
     from mlmfast.degrees_of_freedom.base import wald
 
-    statistic, df = method_of(basis.method).joint(basis, rows, difference)
+    method = method_of(basis.method)
+    statistic, df = method.joint(basis, rows, difference)
     if term is not None and basis.by_coefficient is not None:
         df = float(basis.by_coefficient[list(term)].min())
     size = len(rows)
@@ -183,7 +187,8 @@ def joint_test(
         if np.isinf(df)
         else float(stats.f.sf(statistic, size, df))
     )
-    return FTest(statistic, size, df, pvalue, chi2, float(stats.chi2.sf(chi2, size)))
+    note = method.no_joint if np.isnan(statistic) else ""
+    return FTest(statistic, size, df, pvalue, chi2, float(stats.chi2.sf(chi2, size)), note)
 
 
 def independent_rows(

@@ -186,5 +186,7 @@ def _table(curves: Curves, pairs: tuple[tuple[Side, Side], ...], method: str) ->
         if lower.edge is not None and lower.edge[1] < _REACH:
             below.insert(0, (lower.edge[0], -lower.edge[1]))
         points = below + [(knot.value, knot.zeta) for knot in upper.knots[1:]]
+        if upper.edge is not None and upper.edge[1] < _REACH:
+            points.append(upper.edge)
         rows += [(name, value, zeta, method) for value, zeta in points]
     return pd.DataFrame(rows, columns=["parameter", "value", "zeta", "criterion"])

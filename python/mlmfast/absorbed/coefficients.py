@@ -3,8 +3,8 @@
 With X b + F a the fixed part, b the coefficients that the factor leaves something of and a one
 number a level, a column of the formula is X g + F h: the intercept has h = 1, a column that is
 constant within levels its values there. Columns before the factor keep their place, as in a
-regression that takes columns in order, and as many levels as they have functions h lose theirs: with S these
-levels, and beta the columns' coefficients,
+regression that takes columns in order, and as many levels as they have functions h lose theirs:
+with S these levels, and beta the columns' coefficients,
 
     h_S beta = a_S        d_l = a_l - h_l beta
 """

@@ -25,7 +25,7 @@ from mlmfast.contrast import FTest
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.engine import CrossedSettings
 from mlmfast.errors import ModelError
-from mlmfast.hypothesis_tables import AnovaTable, table_row, type_number
+from mlmfast.hypothesis_tables import AnovaTable, table_row, type_number, without_f
 from mlmfast.reduced_model import reduce_design
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def anova(
         )
     method = fit.ddf if ddf is None else str(ddf)
     rows: dict[str, dict[str, float]] = {}
+    without: dict[str, str] = {}
     hypotheses, notes = {}, [f"Degrees of freedom: {method_of(method).label}"]
     for label, columns in _terms(fit).items():
         if label == fit._levels.name:
@@ -71,14 +72,17 @@ def anova(
         else:
             notes.append(f"Not estimable, left out: {label}")
             continue
-        rows[label] = table_row(test, chisq or np.isnan(test.df_den))
+        # Where F has no distribution the chi-squared test stands for it.
+        rows[label] = table_row(test, chisq or np.isnan(test.pvalue))
+        if test.note:
+            without[label] = test.note
     return AnovaTable(
         pd.DataFrame.from_dict(rows, orient="index"),
         hypotheses,
         type=kind,
         definition="lmerTest",
         ddf=method,
-        notes=tuple(notes),
+        notes=(*notes, *without_f(without)),
     )
 
 
