@@ -187,6 +187,27 @@ def test_derivatives_of_the_criterion(formula, method):
         assert at.hessian[0, k, k] == pytest.approx(bend[0] / h**2, rel=1e-3, abs=1e-3)
 
 
+@pytest.mark.parametrize("ddf", ["kenward-roger", "kenward-roger-linear", "satterthwaite"])
+@pytest.mark.parametrize("structure", ["cs", "ar1", "csh"])
+def test_covariances_not_linear_in_their_parameters(structure, ddf):
+    columns, eliminated = both(f"y ~ x + f + {structure}(0 + k | g)", ddf=ddf)
+    close(eliminated.bse, columns.bse, 1e-7)
+    close(eliminated.df, columns.df, 1e-7)
+    if structure != "cs":
+        with pytest.raises(ModelError, match="linear in their parameters"):
+            eliminated.contrast("fl03", ddf="kenward-roger-2009")
+
+
+@pytest.mark.parametrize("ddf", ["kenward-roger", "satterthwaite"])
+def test_singular_covariances(ddf):
+    data = frame().assign(y=lambda d: d.y - d.groupby("g").y.transform("mean") * (1 + 0.3 * d.t))
+    fits = [lmm("y ~ x + f + (t + z | g)", data, ddf=ddf, absorb=a) for a in (False, True)]
+    assert fits[0].singular
+    assert fits[1].singular
+    for name in ("bse", "df"):
+        close(getattr(fits[1], name), getattr(fits[0], name), 1e-6)
+
+
 def test_second_derivatives_where_their_matrices_would_be_too_large(monkeypatch):
     exact = [lmm(formula, frame(), absorb=True, method=m).df for formula, m in _TWO]
     monkeypatch.setattr(core, "LARGEST_EXACT", 0)

@@ -15,6 +15,9 @@ from mlmfast.degrees_of_freedom import FittedRows, TestBasis, method_of
 from mlmfast.degrees_of_freedom.satterthwaite import of_variances
 from mlmfast.record import FitRecord
 
+#: Coefficients up to which Kenward and Roger's whole covariance is formed to see that it is one.
+LARGEST_CHECKED = 500
+
 
 @dataclass(frozen=True)
 class CoefficientTests:
@@ -41,6 +44,12 @@ class CoefficientTests:
 
     @cached_property
     def _all(self) -> Uncertainty:
+        absorbed = self.record.absorbed
+        assert absorbed is not None, "made for such fits"
+        n = len(absorbed.kept)
+        if method_of(self.ddf).adjusts and n <= LARGEST_CHECKED:
+            # An adjusted covariance that is none is refused whole, as without elimination.
+            self.matrix(np.eye(len(absorbed.x_names))[list(absorbed.kept)], self.ddf)
         return uncertainty(self.fitted, self.ddf, AllCoefficients(self.fitted.model))
 
     @property

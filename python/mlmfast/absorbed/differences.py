@@ -13,6 +13,7 @@ G + t^2 K.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,12 +33,34 @@ _ZERO = 1e-12
 _OUTSIDE = 1e-7
 
 
-def path(
-    g: Sequence[FloatArray], way: Sequence[FloatArray]
-) -> tuple[float, list[FloatArray] | None]:
-    """Length of a step from covariances, each (1, q, q), along symmetric matrices (q, q).
+@dataclass(frozen=True)
+class Path:
+    """A way through covariances to both sides.
 
-    With it the matrices K, by covariance; None where all are 0 and the path is a line.
+    Attributes
+    ----------
+    start : covariances, each (1, q, q).
+    way, bends : G' and K of each, (q, q).
+    step : length of a step.
+    """
+
+    start: Sequence[FloatArray]
+    way: list[FloatArray]
+    bends: list[FloatArray]
+    step: float
+
+    def at(self, size: float) -> list[FloatArray]:
+        """G + t G' + t^2 K."""
+        parts = zip(self.start, self.way, self.bends, strict=True)
+        return [g + size * way + size**2 * bend for g, way, bend in parts]
+
+    def bent(self, size: float) -> list[FloatArray]:
+        """G + t^2 K."""
+        return [g + size**2 * k for g, k in zip(self.start, self.bends, strict=True)]
+
+
+def path(g: Sequence[FloatArray], way: Sequence[FloatArray]) -> Path | None:
+    """The path from covariances, each (1, q, q), along matrices (q, q); None where these are 0.
 
     Raises
     ------
@@ -46,21 +69,23 @@ def path(
 
     Examples
     --------
-    >>> path([np.array([[[4.0]]])], [np.array([[2.0]])])
-    (0.04, None)
+    >>> path([np.array([[[4.0]]])], [np.array([[2.0]])]).step
+    0.04
     """
-    largest, bends = 0.0, []
+    largest = 0.0
+    ways, bends = [], []
     for matrix, direction in zip(g, way, strict=True):
-        bend = np.zeros_like(direction)
+        own, bend, size = direction, np.zeros_like(direction), 0.0
         if direction.any():
-            size, bend = _path(matrix[0], direction)
-            largest = max(largest, size)
+            own, bend, size = _path(matrix[0], direction)
+        largest = max(largest, size)
+        ways.append(own)
         bends.append(bend)
-    return _STEP / largest, bends if any(bend.any() for bend in bends) else None
+    return None if largest == 0.0 else Path(g, ways, bends, _STEP / largest)
 
 
-def _path(matrix: FloatArray, direction: FloatArray) -> tuple[float, FloatArray]:
-    """One over the distance at which a covariance loses rank along a direction, and K."""
+def _path(matrix: FloatArray, direction: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """G', K, and one over the distance at which G loses rank on the way."""
     values, vectors = np.linalg.eigh(matrix)
     inside = values > _ZERO * values[-1]
     turned = vectors.T @ direction @ vectors
@@ -77,13 +102,18 @@ def _path(matrix: FloatArray, direction: FloatArray) -> tuple[float, FloatArray]
     scaled = turned[np.ix_(inside, inside)] * root[:, None] * root
     size = float(np.abs(np.linalg.eigvalsh(scaled)).max())
     if inside.all():
-        return size, np.zeros_like(direction)
+        return direction, np.zeros_like(direction), size
     # M = (A / 2, B') S^-1/2 for G' = (A B; B' 0) in the eigenvectors of G.
+    turned[np.ix_(~inside, ~inside)] = 0.0
     m = turned[:, inside] * root
     m[inside] /= 2.0
     m = vectors @ m
     bend = m @ m.T
-    return max(size, 2.0 * float(np.sqrt(np.linalg.eigvalsh(bend)[-1]))), bend
+    return (
+        vectors @ turned @ vectors.T,
+        bend,
+        max(size, 2.0 * float(np.sqrt(np.linalg.eigvalsh(bend)[-1]))),
+    )
 
 
 def along(
@@ -91,7 +121,7 @@ def along(
     g: Sequence[FloatArray],
     way: Sequence[FloatArray],
     middle: FloatArray | None = None,
-) -> tuple[FloatArray, FloatArray | None]:
+) -> tuple[FloatArray | float, FloatArray | float | None]:
     """First and, given its value in the ``middle``, second derivative of a function of G.
 
     Parameters
@@ -106,34 +136,23 @@ def along(
     >>> np.allclose(first, -0.25, rtol=1e-10), np.allclose(second, 0.25, rtol=1e-9)
     (True, True)
     """
-    h, bends = path(g, way)
+    found = path(g, way)
     first: FloatArray | float = 0.0
     second: FloatArray | float = 0.0
+    if found is None:
+        return first, second
+    is_bent = any(bend.any() for bend in found.bends)
     for k in range(4):
-        size = (k + 1) * h
-        ahead = function(_moved(g, way, bends, size))
-        behind = function(_moved(g, way, bends, -size))
+        size = (k + 1) * found.step
+        ahead, behind = function(found.at(size)), function(found.at(-size))
         first = first + _FIRST[k] * (ahead - behind)
         if middle is None:
             continue
         # The weights add up to 0 with that of the middle, whose share is taken off here.
         second = second + _SECOND[k] * ((ahead - middle) + (behind - middle))
-        if bends is not None:
-            bent = function([m + size * size * b for m, b in zip(g, bends, strict=True)])
-            second = second - 2.0 * _SECOND[k] * (bent - middle)
-    return np.asarray(first / h), None if middle is None else np.asarray(second / h**2)
-
-
-def _moved(
-    g: Sequence[FloatArray],
-    way: Sequence[FloatArray],
-    bends: Sequence[FloatArray] | None,
-    size: float,
-) -> list[FloatArray]:
-    out = [m + size * w for m, w in zip(g, way, strict=True)]
-    if bends is None:
-        return out
-    return [m + size * size * b for m, b in zip(out, bends, strict=True)]
+        if is_bent:
+            second = second - 2.0 * _SECOND[k] * (function(found.bent(size)) - middle)
+    return first / found.step, None if middle is None else second / found.step**2
 
 
 def second_derivatives(

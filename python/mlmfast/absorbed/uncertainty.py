@@ -8,7 +8,8 @@ along a way (dE, ds) through the covariance parameters the derivatives
 with gamma = E / s. W, the parameters' covariance, is the sum of r r' over as many ways; those
 dE - gamma ds that they span are one fewer (v does not change where all covariances grow alike), and
 v is needed along these alone. Satterthwaite: 2 f^2 / sum f'^2. Kenward and Roger: f less the sum of
-f'' (Kackar and Harville 1984, JASA 79:853), V being linear in the parameters.
+f'' (Kackar and Harville 1984, JASA 79:853), and of half of f' along the sum of W_ij V_ij where V is
+not linear in its parameters.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mlmfast.absorbed.differences import along
 from mlmfast.absorbed.functions import FunctionOfCovariances
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import FittedRows, KenwardRoger, method_of
-from mlmfast.degrees_of_freedom.base import DegreesOfFreedom
+from mlmfast.degrees_of_freedom.kenward_roger import KenwardRoger2009
 from mlmfast.errors import ModelError
 from mlmfast.information import Information
 
@@ -56,12 +57,11 @@ def uncertainty(fitted: FittedRows, ddf: str, function: FunctionOfCovariances) -
     if method.information is None:
         value = _sigma2(fitted) * function(g)
         return Uncertainty(value, value)
-    about = _about(fitted, method)
+    about = method.about(fitted)
     middle = function(g)
-    root = _root(about.covariance(method.information))
-    first = about.parameters.first @ root
-    gamma = about._gamma
-    changes = first[:-1] - np.outer(gamma, first[-1])
+    weights = about.covariance(method.information)
+    first = about.parameters.first @ _root(weights)
+    changes = first[:-1] - np.outer(about._gamma, first[-1])
     # Entries of every scale weigh alike, so that ways through the smallest keep their digits.
     scale = np.sqrt((changes**2).sum(axis=1, keepdims=True))
     scale[scale == 0.0] = 1.0
@@ -79,7 +79,41 @@ def uncertainty(fitted: FittedRows, ddf: str, function: FunctionOfCovariances) -
     value = unit * about.scale * middle
     # Kackar and Harville's term, which Kenward and Roger take twice.
     adjusted = value - unit * bent / about.scale
+    if isinstance(method, KenwardRoger) and method.bends:
+        bend = about.parameters.bent_by(weights, singular=False)
+        adjusted = adjusted - 0.5 * unit * _bend(fitted, method, about, function, middle, bend)
+    if isinstance(method, KenwardRoger):
+        _check_adjusted(method, adjusted)
     return Uncertainty(value, adjusted, unit * slopes)
+
+
+def _check_adjusted(method: KenwardRoger, adjusted: FloatArray) -> None:
+    """Refuse variances that the adjustment has undone; see `KenwardRoger`."""
+    if adjusted.ndim == 2:
+        method.check_adjusted(adjusted)
+    elif (adjusted <= 0.0).any():
+        method.check_adjusted(np.array([[adjusted.min()]]))
+
+
+def _bend(
+    fitted: FittedRows,
+    method: KenwardRoger,
+    about: Information,
+    function: FunctionOfCovariances,
+    middle: FloatArray,
+    bend: FloatArray,
+) -> FloatArray | float:
+    """The derivative along the sum of W_ij V_ij, of which Kenward and Roger take half."""
+    if not bend.any():
+        return 0.0
+    if isinstance(method, KenwardRoger2009):
+        raise ModelError(
+            f"ddf={method.name!r} beside a fixed factor that is eliminated needs covariances that "
+            "are linear in their parameters (us, diag); use 'kenward-roger', or absorb=False"
+        )
+    g = fitted.criterion.covariances(fitted.theta)
+    matrices = _matrices(fitted, g, bend[:-1] - about._gamma * bend[-1])
+    return np.asarray(along(function, g, matrices)[0] + bend[-1] * middle)
 
 
 def _sigma2(fitted: FittedRows) -> float:
@@ -90,17 +124,6 @@ def _sigma2(fitted: FittedRows) -> float:
     if held is not None and held.log_sigma2 is not None:
         return float(np.exp(held.log_sigma2[0])) * model.response_unit
     return rss / model.degrees(fitted.reml) * model.response_unit
-
-
-def _about(fitted: FittedRows, method: DegreesOfFreedom) -> Information:
-    about = method.about(fitted)
-    if isinstance(method, KenwardRoger) and not about.parameters.is_linear:
-        raise ModelError(
-            f"ddf={method.name!r} of the levels of a fixed factor that is eliminated needs "
-            "covariances that are linear in their parameters (us, diag); use 'satterthwaite', or "
-            "absorb=False"
-        )
-    return about
 
 
 def _root(covariance: FloatArray) -> FloatArray:
