@@ -383,6 +383,14 @@ def test_what_is_refused():
         aliased.contrast("u")
 
 
+@pytest.mark.parametrize("formula", ["y ~ x + f:x", "y ~ f + i", "y ~ C(f, contr.sum)"])
+def test_columns_that_no_memory_holds_are_refused_with_their_size(formula):
+    levels = np.arange(400_000).astype(str)
+    data = {"y": np.ones(len(levels)), "x": np.ones(len(levels)), "f": levels, "i": levels}
+    with pytest.raises(ModelError, match=r"columns of .* over 400,000 rows.* GB, more than"):
+        mlm.LMM(formula, data)
+
+
 def test_matrices_of_all_levels_are_refused(monkeypatch):
     fit = lmm("y ~ x + f + (1 | g)", frame(), absorb=True)
     monkeypatch.setattr(result, "LARGEST_MATRIX", 5)

@@ -16,6 +16,7 @@ from mlmfast.language.contrasts import Coding, ContrastLike, contrast_coding
 from mlmfast.language.terms import TermList, term_list
 from mlmfast.language.values import Basis, CodedFactor, Variable
 from mlmfast.model_columns import FactorColumns, NumericColumns, VariableColumns, product_columns
+from mlmfast.model_size import check_size
 from mlmfast.model_variables import (
     FactorVariable,
     NumericVariable,
@@ -205,6 +206,7 @@ def build_model_matrix(
     chosen = _contrasts_by_variable(structure, values, contrasts or {})
     needs_contrasts = _needs_contrasts(structure, values)
     left_out = None if absorb is None else _absorbed(structure, values, chosen, absorb)
+    check_size(structure, values, frame.n_rows, left_out)
     coded: dict[str, NumericVariable | FactorVariable] = {}
     columns: list[VariableColumns] = []
     for k, (name, value) in enumerate(zip(structure.variable_names, values, strict=True)):

@@ -60,7 +60,7 @@ def core_of(model: ReducedModel) -> AbsorbedCore:
 def level_moments(model: ReducedModel, g: list[FloatArray], units: IntArray) -> LevelMoments:
     """The moments at covariances ``g``, with the columns of V of ``units``."""
     core = core_of(model)
-    found = core.core.fixed_moments(core.whole(g, 1), 0, units.tolist() or [0])
+    found = core.core.fixed_moments(core.whole(g, 1), 0, units.tolist())
     assert found is not None, "a covariance G = L L' always gives a positive definite W"
     effects, variances, columns, c = found
     k, scale = model.fixed_map, core.level_scale
@@ -69,7 +69,7 @@ def level_moments(model: ReducedModel, g: list[FloatArray], units: IntArray) -> 
         k @ c @ k.T,
         -(model.coefficient_map.means + slopes),
         variances / scale**2,
-        columns[:, : len(units)] / scale**2,
+        columns / scale**2,
     )
 
 
@@ -80,7 +80,7 @@ def level_estimates(
     core, design = core_of(model), model.design
     assert design.absorbed is not None, "it has a core of its own"
     g = core.whole(criterion.covariances(theta), 1)
-    found = core.core.fixed_moments(g, 0, [0])
+    found = core.core.fixed_moments(g, 0, [])
     assert found is not None, "a covariance G = L L' always gives a positive definite W"
     own = core.core.solve(g, [0])[0][0]
     unit = float(core.y_scale[0]) / model.y_scaling[0].scale / core.level_scale
