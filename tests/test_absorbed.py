@@ -335,6 +335,18 @@ def test_factors_of_many_levels_are_eliminated_by_default():
         assert (model.design.absorbed is None) == (levels < choice.MANY_LEVELS)
 
 
+@pytest.mark.parametrize("engine", ["nested", "dense", "crossed"])
+def test_an_engine_asked_for_has_the_columns_it_needs(engine, monkeypatch):
+    monkeypatch.setattr(choice, "MANY_LEVELS", 5)
+    model = mlm.LMM("y ~ x + f + (1 | g)", frame())
+    assert model.design.absorbed is not None
+    fit = model.fit(options={"engine": engine})
+    assert ("eliminated" in fit.certificate.engine) == (engine == "crossed")
+    close(fit.bse, model.fit().bse, 1e-8)
+    batch = model.fit_many(frame()[["y"]].to_numpy(), options={"engine": engine})
+    assert batch.llf[0] == pytest.approx(fit.llf, abs=1e-8)
+
+
 def test_report_shows_the_first_levels():
     rng = np.random.default_rng(0)
     f = np.repeat(np.arange(400), 4)
@@ -370,6 +382,8 @@ def test_what_is_refused():
     for engine in ("nested", "dense", "iterative"):
         with pytest.raises(ModelError, match="is eliminated by the crossed engine"):
             model.fit(options={"engine": engine})
+    with pytest.raises(ModelError, match="absorb is 'f'; use True"):
+        mlm.lmm("y ~ f + (1 | g)", data, absorb="f")
     fit = model.fit()
     with pytest.raises(ModelError, match="leave type= and definition= out"):
         fit.anova(type=1)

@@ -18,7 +18,7 @@ from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design import Design, GroupingFactor
-from mlmfast.engine import Engine, engine_name, read_options
+from mlmfast.engine import CrossedSettings, Engine, engine_name, read_options
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.model_frame import ModelFrame, build_model_frame
@@ -78,6 +78,9 @@ class LMM:
     1751.939
     """
 
+    #: Whether a fixed factor shall be eliminated, whatever the engine.
+    _absorb: bool = False
+
     def __init__(
         self,
         formula: str,
@@ -94,6 +97,7 @@ class LMM:
         absorb: bool | None = None,
     ) -> None:
         started = time.perf_counter()
+        self._absorb = bool(absorb)
         self._frame: ModelFrame | None = build_model_frame(
             formula,
             data,
@@ -188,6 +192,19 @@ class LMM:
             self._timings["reduce"] = time.perf_counter() - started
         return self._reductions[engine]
 
+    def _for_engine(self, engine: Engine) -> LMM:
+        """The model as an engine takes it: an absorbed factor as columns where it needs these."""
+        takes = engine is None or isinstance(engine, CrossedSettings)
+        if self._design.absorbed is None or takes or self._frame is None or self._absorb:
+            return self
+        from mlmfast.absorbed.as_columns import with_columns
+
+        model = LMM.from_design(self._design)
+        model._frame = with_columns(self._frame)
+        model._design = model._frame.design
+        model._timings = dict(self._timings)
+        return model
+
     def fit(
         self,
         method: str = "REML",
@@ -261,11 +278,12 @@ class LMM:
         if ddf is not None:
             _check_ddf(ddf, method)
         engine, settings = read_options(options)
-        reduced = self._reduced(engine)
+        model = self._for_engine(engine)
+        reduced = model._reduced(engine)
         if ddf is None:
             ddf = "asymptotic" if reduced.is_vast else "satterthwaite"
         degrees = _check_ddf(ddf, method)
-        check_not_spanned(self._design, method)
+        check_not_spanned(model._design, method)
         started = time.perf_counter()
         theta, named = (None, {}) if start is None else _starts(reduced, method, start)
         parms = None
@@ -285,11 +303,11 @@ class LMM:
         else:
             covariance = fit_covariance(reduced, method, settings, theta)
             estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        record = self._record(reduced, method, covariance, estimates, str(ddf))
+        record = model._record(reduced, method, covariance, estimates, str(ddf))
         if hold:
             record = replace(record, n_theta=record.n_theta - len(hold))
-        timings = {**self._timings, "iterate": time.perf_counter() - started}
-        source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame, parms)
+        timings = {**model._timings, "iterate": time.perf_counter() - started}
+        source = FitSource(reduced, covariance.criterion, covariance.theta, model._frame, parms)
         result = result_of(record, source, timings)
         if degrees.eager:
             result._basis()
@@ -320,14 +338,15 @@ class LMM:
         from mlmfast.batch import response_matrix
 
         method = _method(method)
-        check_not_spanned(self._design, method)
-        used = None if self._frame is None else self._frame.frame.rows_used
-        responses = response_matrix(Y, self._design, used)
         engine, settings = read_options(options)
-        reduced = reduce_design(self._design, responses, engine)
+        model = self._for_engine(engine)
+        check_not_spanned(model._design, method)
+        used = None if model._frame is None else model._frame.frame.rows_used
+        responses = response_matrix(Y, model._design, used)
+        reduced = reduce_design(model._design, responses, engine)
         covariance = fit_covariance(reduced, method, settings)
         estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        return FitBatch.from_fit(reduced, covariance, estimates, method, self._frame)
+        return FitBatch.from_fit(reduced, covariance, estimates, method, model._frame)
 
     def _record(
         self,

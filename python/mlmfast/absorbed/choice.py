@@ -28,6 +28,11 @@ def absorbed_from(absorb: bool | None, plain: bool) -> int | None:
     >>> absorbed_from(None, True), absorbed_from(True, True), absorbed_from(None, False)
     (300, 2, None)
     """
+    if absorb is not None and not isinstance(absorb, bool):
+        raise ModelError(
+            f"absorb is {absorb!r}; use True (eliminate the factor of most levels in the fixed "
+            "part), False, or None to let its number of levels decide"
+        )
     if absorb and not plain:
         raise ModelError(
             "absorb=True goes with independent residuals and unrelated levels of grouping factors; "
