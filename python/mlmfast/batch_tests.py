@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlmfast.aliasing import aliasing_of
 from mlmfast.arrays import FloatArray
 from mlmfast.contrast import FTest, RowTests, independent_rows, joint_test, row_tests
 from mlmfast.contrast_rows import contrast_rows
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, FittedRows, TestBasis, method_of
 from mlmfast.errors import ModelError
-from mlmfast.estimability import aliasing, kept_rows
+from mlmfast.estimability import kept_rows
 
 if TYPE_CHECKING:
     from mlmfast.batch import FitBatch
@@ -60,7 +61,8 @@ def batch_tests(batch: FitBatch, L: Any, rhs: Any, ddf: str | float) -> BatchTes
     method.check(batch.method == "REML")
     asked = contrast_rows(batch.names, L, rhs)
     kept = tuple(rows[0].model.kept.tolist())
-    matrix = kept_rows(asked.L, batch.names, kept, aliasing(rows[0].design, kept))
+    design = rows[0].design
+    matrix = kept_rows(asked.L, batch.names, aliasing_of(design.x, design.n_obs, kept))
     single = np.full((5, len(rows), len(matrix)), np.nan)
     joint = np.full((4, len(rows)), np.nan)
     for fit, one in enumerate(rows):

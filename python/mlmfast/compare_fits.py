@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import FloatArray
+from mlmfast.distributions import chi2_tail
 from mlmfast.errors import AliasedWarning, ComparisonError, SingularFitWarning
 from mlmfast.nested_models import are_nested
 from mlmfast.report.html import tables_html
@@ -130,7 +130,7 @@ def _table(fits: Sequence[LMMResult], labels: Sequence[str]) -> pd.DataFrame:
         nested = [True, *(are_nested(a, b) for a, b in itertools.pairwise(fits))]
         df_tested = np.where(nested, df, 0.0)
         p = np.where(
-            df_tested > 0, stats.chi2.sf(np.maximum(statistic, 0.0), np.maximum(df, 1)), np.nan
+            df_tested > 0, chi2_tail(np.maximum(statistic, 0.0), np.maximum(df, 1)), np.nan
         )
     return pd.DataFrame(
         {
@@ -253,11 +253,13 @@ def _same_fixed_effects(first: LMMResult, fit: LMMResult) -> bool:
     if len(a.kept) != len(b.kept):
         return False
     # Another order of the same columns leaves the restricted likelihood as it is.
-    mine = {a.x_names[j]: x.x[j] for j in a.kept}
-    names = [b.x_names[j] for j in b.kept]
-    return set(mine) == set(names) and all(
-        _same(mine[name], z.x[j]) for name, j in zip(names, b.kept, strict=True)
-    )
+    left = list(a.kept)
+    for j in b.kept:
+        found = [i for i in left if a.x_names[i] == b.x_names[j] and _same(x.x[i], z.x[j])]
+        if not found:
+            return False
+        left.remove(found[0])
+    return True
 
 
 def _columns(fit: LMMResult) -> str:

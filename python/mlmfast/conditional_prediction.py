@@ -57,11 +57,17 @@ class Moments:
 
 
 def predict_conditionally(
-    fit: LMMResult, newdata: object, new_levels: str, offset: Any, weights: Any
+    fit: LMMResult,
+    newdata: object,
+    new_levels: str,
+    offset: Any,
+    weights: Any,
+    estimable_only: bool = True,
 ) -> tuple[Conditioned, Moments]:
     """Moments of all rows of ``newdata`` (of the fit's data for None), NaN where incomplete.
 
-    `LMMResult.predict` documents the arguments.
+    With ``estimable_only``, rows whose mean the data of the fit do not determine are NaN, and
+    responses among them are not used. `LMMResult.predict` documents the arguments.
 
     Examples
     --------
@@ -72,7 +78,7 @@ def predict_conditionally(
     >>> fit.predict(new, conditional=True).round(1)
     array([466.4, 453.1, 444.6])
     """
-    rows = conditioned_rows(fit, newdata, new_levels, offset, weights)
+    rows = conditioned_rows(fit, newdata, new_levels, offset, weights, estimable_only)
     out = Moments(*(np.full(len(rows.own_value), np.nan) for _ in range(3)))
     known = ~np.isnan(rows.own_value)
     out.mean[known] = rows.own_value[known]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.bootstrap import bootstrap
+from mlmfast.coefficient_names import check_distinct
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance_functions import (
@@ -21,6 +21,7 @@ from mlmfast.covariance_functions import (
     CovarianceParameter,
     check_engine,
 )
+from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError
 from mlmfast.record import FitRecord
 from mlmfast.scaled_criterion import ScaledCriterion
@@ -153,6 +154,7 @@ class AtEstimate:
         """All parameters by name."""
         parameters = self.functions.parameters
         names = [self.record.x_names[j] for j in self.record.kept]
+        check_distinct(names)
         every = dict(zip(names, self.fixed(), strict=True))
         random = self.lift(self.functions(self.point))
         every |= {p.name: value for p, value in zip(parameters, random, strict=True)}
@@ -230,7 +232,7 @@ def delta_table(
     at: AtEstimate, found: Mapping[str, Differentiable], level: float, scale: str
 ) -> pd.DataFrame:
     """Estimates with intervals by the delta method."""
-    z, rows = float(stats.norm.ppf(0.5 + level / 2)), {}
+    z, rows = two_sided_normal(level), {}
     for name, number in found.items():
         variance = float(number.first @ at.covariance @ number.first)
         se = float(np.sqrt(max(variance, 0.0)))

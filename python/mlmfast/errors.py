@@ -46,5 +46,9 @@ class AliasedWarning(UserWarning):
     """Columns of X that depend linearly on earlier ones were left out."""
 
 
+class NonEstimableWarning(UserWarning):
+    """Something asked for is no function of what the data determine, and is NaN."""
+
+
 class SpacingWarning(UserWarning):
     """Visits of a structure over ordered steps are not equally spaced, or in another order."""

@@ -48,6 +48,13 @@ class Factor:
         """Number of levels."""
         return len(self.levels)
 
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the levels are numbers in the data, and not text that reads like them."""
+        if self.values.dtype == object:
+            return all(isinstance(value, int | float | np.number) for value in self.values.tolist())
+        return self.values.dtype.kind in "iufb"
+
     def has_missing(self) -> bool:
         """Whether any row has no level."""
         return self.codes.size > 0 and int(self.codes.min()) < 0

@@ -18,6 +18,7 @@ from mlmfast.estimable import (
     TermParts,
     functions_of_columns,
     functions_of_formula,
+    of_coefficients,
     type_one,
     type_three,
     type_two,
@@ -28,6 +29,7 @@ from mlmfast.estimable.row_bases import (
     from_mean,
     in_coding,
     one_after_the_other,
+    orthonormal_over_cells,
 )
 from mlmfast.model_matrix import INTERCEPT
 from mlmfast.report.table_result import TableResult
@@ -99,7 +101,7 @@ def anova(
     definition = _definition(fit, definition)
     functions = estimable_functions(fit)
     matrices = hypothesis_matrices(functions, kind, definition, fit._record.vcov)
-    own = {term.label: functions.kept_of_term[t] for t, term in enumerate(functions.terms)}
+    own = {term.label: functions.kept_of_term(t) for t, term in enumerate(functions.terms)}
     rows, hypotheses, empty, without = {}, {}, [], {}
     for label, L in matrices.items():
         if len(L) == 0:
@@ -112,6 +114,11 @@ def anova(
         rows[label] = table_row(test, chisq)
         if test.note:
             without[label] = test.note
+    if not rows and empty:
+        raise ModelError(
+            f"nothing to test: no part of {', '.join(empty)} is estimable free of the other terms, "
+            "each being confounded with them; leave terms out, or see type=1"
+        )
     if not rows:
         raise ModelError("the fixed part has no term besides the intercept, so nothing to test")
     notes = [ddf_label(fit, ddf)]
@@ -146,8 +153,8 @@ def hypothesis_matrices(
         (X'V^-1 X)^-1, the metric of car's types I and II.
     """
     if definition == "car" and kind < 3:
-        # Upper root of the information X'V^-1 X.
-        functions = functions.in_metric(np.linalg.cholesky(np.linalg.inv(vcov)).T)
+        # C^-1 is a root of the information, where vcov = C C'.
+        functions = functions.in_metric(np.linalg.inv(np.linalg.cholesky(vcov)))
     find = _by_car if definition == "car" else _by_sas
     return {
         term.label: find(functions, t, kind, definition)
@@ -177,9 +184,9 @@ def _is_sequential(terms: tuple[TermParts, ...], t: int, kind: int) -> bool:
 
 def _by_car(functions: EstimableFunctions, t: int, kind: int, definition: str) -> FloatArray:
     if kind == 3:
-        return np.eye(len(functions.kept))[list(functions.kept_of_term[t])]
+        return orthonormal_over_cells(functions, t, of_coefficients(functions, t))
     L = type_one(functions, t) if kind == 1 else type_two(functions, t, TermParts.is_within)
-    return in_coding(functions, t, L, from_first_level)
+    return orthonormal_over_cells(functions, t, L)
 
 
 def _definition(fit: LMMResult, definition: str | None) -> str:
@@ -208,11 +215,15 @@ def estimable_functions(fit: LMMResult) -> EstimableFunctions:
         )
     known: EstimableFunctions | None = fit.__dict__.get("_estimable_functions")
     if known is None:
+        design = source.design
+        # Least squares weights its sums of squares; programs for mixed models go by the design.
+        is_linear = not design.random and design.residual is None and record.residual_scale is None
+        weights = design.weights if is_linear else None
         if record.fixed_spec is None or source.frame is None:
-            design = source.design
-            known = functions_of_columns(design.x, design.x_names, record.kept)
+            known = functions_of_columns(design.x, design.x_names, record.kept, weights)
         else:
-            known = functions_of_formula(record.fixed_spec, source.frame.frame, record.kept)
+            rows = source.frame.frame
+            known = functions_of_formula(record.fixed_spec, rows, record.kept, weights)
         fit.__dict__["_estimable_functions"] = known
     return known
 

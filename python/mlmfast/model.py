@@ -62,7 +62,11 @@ class LMM:
         effects is A (x) G. A labelled data frame; a pair (labels, matrix), dense or sparse; or an
         array in the order of the factor's levels. Levels without rows are predicted too (`ranef`).
     contrasts
-        Contrast of each factor, such as ``{"f": "contr.sum"}``; treatment contrasts otherwise.
+        Contrast of each factor, treatment contrasts otherwise: R's (``{"f": "contr.sum"}``; a
+        number counts levels from 1) or patsy's (``"Treatment(reference=2)"``, ``"Sum(omit='a')"``,
+        ``"Poly(scores=[1, 2, 4])"``, ``"Helmert"``, ``"Diff"``; a number is the level of that
+        value, else counts from 0), or a matrix with a row for each level. In a formula,
+        ``C(f, Sum, levels=["b", "a"])``.
     na_action
         "drop" rows with a missing value in a variable used (they are counted), or "raise".
     absorb

@@ -29,6 +29,11 @@ from mlmfast.residual_structure import (
     with_scale,
 )
 
+#: Share of a column outside the span of others, below which it counts as aliased.
+_ALIASED = 1e-7
+#: Numbers in the largest X whose rank decides whether residual degrees of freedom are left.
+_LARGEST = 1_000_000
+
 ColumnOrArray = Any  # a column name, or anything NumPy makes an array of
 
 
@@ -160,10 +165,24 @@ def build_model_frame(
     )
 
 
+def _leaves_rows(design: Design) -> bool:
+    """Whether the rank of X, which has as many columns as rows, is below their number.
+
+    Cells that no row has give columns of zeros. The rank of others is taken of small designs alone.
+    """
+    n = design.n_obs
+    columns = [np.ones(n) if column is None else column for column in design.x]
+    columns = [column for column in columns if column.any()]
+    if len(columns) < n or n * len(columns) > _LARGEST:
+        return len(columns) < n
+    x = np.stack(columns, axis=1)
+    return int(np.linalg.matrix_rank(x / np.linalg.norm(x, axis=0), tol=_ALIASED)) < n
+
+
 def check_identified(design: Design) -> None:
     """Refuse designs that no data could estimate, saying why."""
     n, p = design.n_obs, len(design.x) + design.n_absorbed
-    if p >= n:
+    if p >= n and (design.absorbed is not None or not _leaves_rows(design)):
         raise ModelError(
             f"{p} fixed-effect columns and {n} rows: nothing is left to estimate the residual "
             "variance from; use fewer fixed effects or more data"

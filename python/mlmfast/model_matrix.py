@@ -308,7 +308,8 @@ def _coding(
                 f"factor {name!r} has {found}; contrasts need at least two: leave it out"
             )
         return None
-    return contrast_coding("contr.treatment" if contrast is None else contrast, levels, name)
+    chosen = "contr.treatment" if contrast is None else contrast
+    return contrast_coding(chosen, levels, name, numeric=value.factor.is_numeric)
 
 
 def _numeric_columns(name: str, value: Variable) -> NumericColumns:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlmfast.model_matrix import INTERCEPT
+
 if TYPE_CHECKING:
     from mlmfast.arrays import FloatArray
     from mlmfast.record import FitRecord, TermRecord
@@ -123,11 +125,11 @@ def containing(keyword: str) -> set[str]:
 def _fixed_are_nested(small: LMMResult, large: LMMResult) -> bool:
     """Whether the columns of one X lie in the span of the other's."""
     mine, its = small._record, large._record
-    names = [r.coefficient_names for r in (mine, its)]
+    names = [_named(record) for record in (mine, its)]
     if mine.absorbed is not None:
-        return set(names[0]) <= set(names[1])
-    if set(names[0]) <= set(names[1]) or small._source is None or large._source is None:
-        return set(names[0]) <= set(names[1])
+        return names[0] <= names[1]
+    if names[0] <= names[1] or small._source is None or large._source is None:
+        return names[0] <= names[1]
     X, own = _columns(large), _columns(small)
     factor = large._source.design.absorbed
     if factor is not None:
@@ -139,6 +141,22 @@ def _fixed_are_nested(small: LMMResult, large: LMMResult) -> bool:
     q, _ = np.linalg.qr(X / np.sqrt((X**2).sum(axis=0)))
     own = own / np.sqrt((own**2).sum(axis=0))
     return bool(np.abs(own - q @ (q.T @ own)).max(initial=0.0) < _OUTSIDE)
+
+
+def _named(record: FitRecord) -> set[tuple[str, str]]:
+    """Coefficients with their terms: a column and a level of a factor may give the same name."""
+    labels, term_of_column = record.terms_of_x
+    if record.absorbed is not None:
+        of = {name: labels[t] for name, t in zip(record.x_names, term_of_column, strict=True)}
+        own = {INTERCEPT: INTERCEPT}
+        return {
+            (name, of.get(name) or own.get(name, record.absorbed.name))
+            for name in record.coefficient_names
+        }
+    return {
+        (record.x_names[j], labels[term_of_column[j]] if term_of_column else "")
+        for j in record.kept
+    }
 
 
 def _columns(fit: LMMResult) -> FloatArray:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from mlmfast.coefficient_names import check_distinct
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance_functions import check_engine
+from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ConvergenceWarning, ModelError
 from mlmfast.profile_curves import CovarianceCurves, Curves, FixedCurves
 from mlmfast.profile_sides import Side, crossings, follow, new_sides
@@ -75,7 +76,7 @@ class Profile:
             For a level outside (0, 1).
         """
         check_level(level)
-        z = float(stats.norm.isf((1.0 - level) / 2.0))
+        z = -float(normal_quantile((1.0 - level) / 2.0))
         rows: list[float] = []
         for curves, sides, _ in self._parts:
             rows += crossings(curves, [side for pair in sides for side in pair], z)
@@ -118,6 +119,7 @@ def profile(source: FitSource, which: str | Sequence[str] | None = None) -> Prof
         for p, parameter in enumerate(every)
         if parameter.kind != "covariance" and parameter.name not in held
     }
+    check_distinct([source.design.x_names[j] for j in source.model.kept])
     fixed = {source.design.x_names[j]: int(j) for j in source.model.kept}
     chosen = _chosen(which, fixed, random, held)
     parts: list[tuple[Curves, tuple[tuple[Side, Side], ...], str]] = []

@@ -24,6 +24,7 @@ from mlmfast.reduced_model import ReducedModel
 from mlmfast.variance_components import VarCorr
 
 if TYPE_CHECKING:
+    from mlmfast.aliasing import Aliasing
     from mlmfast.batch import FitBatch
     from mlmfast.bootstrap import Bootstrap
     from mlmfast.contrast import Contrast
@@ -168,9 +169,7 @@ class LMMResult:
         from mlmfast.covariance_kinds import covariance_of_kind
 
         matrix = covariance_of_kind(self, kind, cluster)
-        names = [self._record.x_names[j] for j in self._record.kept]
-        frame = pd.DataFrame(matrix, index=names, columns=names)
-        return frame.reindex(index=self.params.index, columns=self.params.index)
+        return self._square(matrix)
 
     def robust(
         self, kind: str = "CR2", cluster: object = None, square_root: str | None = None
@@ -268,7 +267,11 @@ class LMMResult:
             are several: differences from the last level, from the first, from the mean. By
             default "mmrm" for models with a residual structure alone, else "lmerTest". "car": R's
             car and nlme, type I and II in the metric X'V^-1 X, type III the coefficients of the
-            contrasts the model was fitted with.
+            contrasts the model was fitted with (what they determine free of the other terms, where
+            columns are aliased); by rows that set no level apart. A linear model without random
+            effects has the metric X'WX of its weights in all of them. But for car's type III no
+            hypothesis depends on contrasts or on the order of levels, and F tests by Satterthwaite
+            only through the rows.
         chisq
             Also chi-square tests, as the CHISQ option of PROC MIXED.
 
@@ -894,11 +897,10 @@ class LMMResult:
         return self._basis()
 
     @cached_property
-    def _aliasing(self) -> FloatArray:
-        from mlmfast.estimability import aliasing
+    def _aliasing(self) -> Aliasing:
+        from mlmfast.estimability import aliasing_of_fit
 
-        source = self._needs_source("a contrast in a model with aliased columns")
-        return aliasing(source.design, self._record.kept)
+        return aliasing_of_fit(self)
 
     # -- what rows say -------------------------------------------------------------------------
 
@@ -967,6 +969,7 @@ class LMMResult:
         conditional: bool = False,
         weights: object = None,
         ddf: str | float | None = None,
+        nonestimable: str = "nan",
     ) -> Any:
         """Predictions for the rows used or for new data, in the container of the user's frame.
 
@@ -1010,6 +1013,14 @@ class LMMResult:
         ddf
             Degrees of freedom of the intervals; the fit's own by default. "asymptotic", normal
             quantiles, also serves the prediction intervals of a loaded fit.
+        nonestimable
+            New rows whose x'beta the data of the fit do not determine, such as a cell of an
+            interaction that no row has: "nan", with a warning that names them, or "value" for what
+            x and the coefficients kept happen to give, which depends on the coding.
+
+        Warns
+        -----
+        NonEstimableWarning
 
         Examples
         --------
@@ -1043,6 +1054,7 @@ class LMMResult:
             conditional=conditional,
             weights=weights,
             ddf=ddf,
+            nonestimable=nonestimable,
         )
 
     def profile(self, which: str | Sequence[str] | None = None) -> Profile:
@@ -1337,6 +1349,12 @@ class LMMResult:
         values = np.full(len(self._record.x_names), np.nan)
         values[list(self._record.kept)] = kept
         return pd.Series(values, index=list(self._record.x_names))
+
+    def _square(self, kept: FloatArray) -> pd.DataFrame:
+        names, at = list(self._record.x_names), list(self._record.kept)
+        values = np.full((len(names), len(names)), np.nan)
+        values[np.ix_(at, at)] = kept
+        return pd.DataFrame(values, index=names, columns=names)
 
     def _needs_source(self, what: str) -> FitSource:
         if self._source is None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.confidence_level import check_level
+from mlmfast.distributions import f_tail, t_quantile, t_tail
 from mlmfast.errors import ModelError
+from mlmfast.estimability import kept_rows
 from mlmfast.robust_covariance import RobustCovariance, robust_covariance
 
 if TYPE_CHECKING:
@@ -62,13 +63,13 @@ class RobustInference:
     @cached_property
     def pvalues(self) -> pd.Series[float]:
         """Two-sided p-values by Student's t."""
-        values = 2.0 * stats.t.sf(np.abs(self.tvalues), self.df)
+        sizes = np.asarray(self.tvalues.abs(), dtype=np.float64)
+        values = 2.0 * t_tail(sizes, np.asarray(self.df, dtype=np.float64))
         return pd.Series(values, index=self.params.index)
 
     def cov_params(self) -> pd.DataFrame:
         """The robust covariance matrix."""
-        frame = pd.DataFrame(self.covariance.covariance, index=self._names, columns=self._names)
-        return frame.reindex(index=self.params.index, columns=self.params.index)
+        return self.fit._square(self.covariance.covariance)
 
     def conf_int(self, level: float = 0.95) -> pd.DataFrame:
         """Confidence intervals, columns ``lower`` and ``upper``.
@@ -79,7 +80,7 @@ class RobustInference:
             For a level outside (0, 1).
         """
         check_level(level)
-        half = pd.Series(stats.t.ppf(0.5 + level / 2, self.df), index=self.params.index) * self.bse
+        half = t_quantile(0.5 + level / 2, np.asarray(self.df, float)) * self.bse
         return pd.DataFrame({"lower": self.params - half, "upper": self.params + half})
 
     def contrast(self, rows: ArrayLike, rhs: float | Sequence[float] = 0.0) -> pd.Series[float]:
@@ -87,14 +88,18 @@ class RobustInference:
 
         Parameters
         ----------
-        rows : shape (p,) or (q, p), over the fixed effects that are not aliased.
+        rows : shape (p,) or (q, p)
+            Over all fixed effects, or over those that are not aliased.
 
         Raises
         ------
         ModelError
-            Where the rows have another length, are dependent, or hold what is not a number.
+            Where the rows have another length, are dependent or not estimable, or hold what is not
+            a number.
         """
         matrix = np.atleast_2d(np.asarray(rows, dtype=np.float64))
+        if self.fit.aliased and matrix.shape[-1] == len(self.params):
+            matrix = kept_rows(matrix, self.fit._record.x_names, self.fit._aliasing)
         p = len(self._names)
         if matrix.ndim != 2 or matrix.shape[1] != p or not np.isfinite(matrix).all():
             raise ModelError(
@@ -103,16 +108,16 @@ class RobustInference:
             )
         if np.linalg.matrix_rank(matrix) < len(matrix):
             raise ModelError("the rows of L depend on each other; leave out what is implied")
-        estimate = matrix @ self.params[self._names].to_numpy() - np.asarray(rhs)
+        estimate = matrix @ self.fit._record.beta - np.asarray(rhs)
         if len(matrix) == 1:
             variance = float((matrix @ self.covariance.covariance @ matrix.T)[0, 0])
             df, t = float(self.covariance.df(matrix)[0]), float(estimate[0] / np.sqrt(variance))
             return pd.Series(
                 {"estimate": estimate[0] + np.ravel(rhs)[0], "se": np.sqrt(variance), "df": df}
-                | {"t": t, "p": 2.0 * stats.t.sf(abs(t), df)}
+                | {"t": t, "p": 2.0 * t_tail(abs(t), df)}
             )
         f, num_df, den_df = self.covariance.wald_test(matrix, estimate)
-        p_value = stats.f.sf(f, num_df, den_df) if den_df > 0 else np.nan
+        p_value = f_tail(f, num_df, den_df) if den_df > 0 else np.nan
         return pd.Series({"F": f, "num_df": num_df, "den_df": den_df, "p": p_value})
 
     def tidy(self) -> pd.DataFrame:
@@ -146,7 +151,7 @@ class RobustInference:
         return [record.x_names[j] for j in record.kept]
 
     def _series(self, values: FloatArray) -> pd.Series[float]:
-        return pd.Series(values, index=self._names).reindex(self.params.index)
+        return self.fit._series(values)
 
 
 def robust_inference(

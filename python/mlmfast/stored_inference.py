@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlmfast.aliasing import Aliasing
 from mlmfast.covariance_tests import ParameterTable, parameter_table
 from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.record import FitRecord
@@ -36,7 +37,7 @@ def inference_to_dict(fit: LMMResult) -> dict[str, Any]:
             for basis in fit._bases.values()
         ],
         "parameters": None if table is None else _members(table),
-        "aliasing": fit._aliasing if fit.aliased else None,
+        "aliasing": _aliasing_members(fit._aliasing) if fit.aliased else None,
     }
 
 
@@ -67,8 +68,26 @@ def inference_from_dict(data: Mapping[str, Any], record: FitRecord) -> dict[str,
     if data["parameters"] is not None:
         out["_parameter_table"] = _parameters(data["parameters"])
     if data["aliasing"] is not None:
-        out["_aliasing"] = array(data["aliasing"], (record.rank, len(record.x_names) - record.rank))
+        out["_aliasing"] = _aliasing(data["aliasing"], record)
     return out
+
+
+def _aliasing_members(aliasing: Aliasing) -> dict[str, Any]:
+    return {
+        "coefficients": aliasing.coefficients,
+        "lengths": aliasing.lengths,
+        "means": aliasing.means,
+        "constant": aliasing.constant,
+    }
+
+
+def _aliasing(data: Any, record: FitRecord) -> Aliasing:
+    p, constant = len(record.x_names), typed(data["constant"], int)
+    lengths = array(data["lengths"], (p,))
+    if (lengths == 0).any() or not np.isfinite(lengths).all() or not -1 <= constant < p:
+        raise ValueError("the lengths of the columns do not fit them")
+    coefficients = array(data["coefficients"], (record.rank, p - record.rank))
+    return Aliasing(record.kept, coefficients, lengths, array(data["means"], (p,)), constant)
 
 
 def _basis(data: Mapping[str, Any], record: FitRecord) -> TestBasis:

@@ -24,7 +24,8 @@ from mlmfast.language.syntax import (
     parse,
     summands,
 )
-from mlmfast.language.transforms import TRANSFORMS, Constant, Options
+from mlmfast.language.transform_options import Constant, Options
+from mlmfast.language.transforms import TRANSFORMS
 
 OneArgument: TypeAlias = Callable[[FloatArray], FloatArray]
 
@@ -82,7 +83,7 @@ FACTOR_OPTIONS: dict[str, tuple[str, ...]] = {
     "as.factor": (),
     "ordered": ("levels",),
     "relevel": ("ref",),
-    "C": ("contr",),
+    "C": ("contr", "levels"),
 }
 
 FUNCTIONS = tuple(sorted([*MATH, *TRANSFORMS, *FACTOR_OPTIONS, "I", "offset"]))
