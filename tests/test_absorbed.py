@@ -360,6 +360,9 @@ def test_report_shows_the_first_levels():
     assert len(text.splitlines()) < 60
     assert "389 of 399" in fit._repr_html_()
     assert len(fit.tidy("fixed")) == 401
+    with pytest.raises(ModelError, match=r"no coefficient 'f999'.*\.\.\. 401 in all") as caught:
+        fit.contrast("f999")
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("term", ["(1 | outer)", "(t | outer)", "(1 | f)", "(0 + u | outer)"])

@@ -54,15 +54,13 @@ class Table:
 
 def coefficient_table(fit: LMMResult) -> Table:
     """Estimates of the fixed effects with standard errors and tests."""
-    estimates, errors = _array(fit.params), _array(fit.bse)
-    df, t, p = _array(fit.df), _array(fit.tvalues), _array(fit.pvalues)
+    shown, left_out = _shown(fit)
+    columns = (fit.params, fit.bse, fit.df, fit.tvalues, fit.pvalues)
+    estimates, errors, df, t, p = (_array(column)[shown] for column in columns)
     exact = bool(np.isfinite(df).any())
     cells = _estimates_with_errors(estimates, errors)
     rows = []
-    names = list(fit.params.index)
-    shown, left_out = _shown(fit)
-    for j in shown:
-        name = names[j]
+    for j, name in enumerate(fit.params.index[shown]):
         if np.isnan(estimates[j]):
             rows.append((str(name), ALIASED))
             continue
