@@ -206,7 +206,11 @@ class CrossedReduction:
         exact: bool = True,
     ) -> list[FloatArray]: ...
     def fixed_moments(
-        self, g: Sequence[FloatArray], fit: int, units: Sequence[int]
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        units: Sequence[int],
+        variances: bool = True,
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray] | None: ...
     def information_second_derivatives(
         self,

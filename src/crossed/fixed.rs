@@ -110,12 +110,16 @@ impl Factorisation<'_> {
     }
 
     /// What the fixed level's effects say of the covariances, beta known: [`Self::fixed_effects`],
-    /// their variances over `sigma^2` and columns of their covariance, those of `units`.
+    /// columns of their covariance over `sigma^2`, those of `units`, and, where asked for, all their
+    /// variances.
     #[must_use]
-    pub fn fixed_moments(self, units: &[usize]) -> FixedMoments {
+    pub fn fixed_moments(self, units: &[usize], variances: bool) -> FixedMoments {
         let reduction = self.reduction;
         let n = reduction.rest.fixed.map_or(0, |level| reduction.n_units(level));
         let (effects, columns) = (self.fixed_effects(), self.fixed_columns(units));
+        if !variances {
+            return FixedMoments { effects, columns, variances: Vec::new() };
+        }
         let own: Vec<i32> = (0..n as i32).collect();
         let none = vec![-1; n];
         let mut codes: Vec<&[i32]> = vec![&none; reduction.n_levels()];
@@ -136,6 +140,6 @@ pub struct FixedMoments {
     pub effects: Vec<f64>,
     /// A row a unit, a column one of the units asked for.
     pub columns: Vec<f64>,
-    /// A number a unit.
+    /// A number a unit; empty where not asked for.
     pub variances: Vec<f64>,
 }

@@ -423,7 +423,8 @@ impl CrossedReduction {
     /// Of the fixed level's effects: generalised least squares of each column of X and of y on its
     /// indicators, `(n_units, rank + 1)`; beta known, their variances over `sigma^2`, `(n_units,)`, and
     /// columns of their covariance, those of `units`, `(n_units, m)`; and (X'P X)^-1, `(rank, rank)`.
-    /// `None` as `solve`.
+    /// `None` as `solve`. Without `variances` those are not formed.
+    #[pyo3(signature = (g, fit, units, variances=true))]
     #[allow(clippy::type_complexity)]
     fn fixed_moments<'py>(
         &self,
@@ -431,6 +432,7 @@ impl CrossedReduction {
         g: Vec<PyReadonlyArrayDyn<'py, f64>>,
         fit: usize,
         units: Vec<usize>,
+        variances: bool,
     ) -> PyResult<Option<(Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>)>> {
         let g = self.covariances(&g, 1)?;
         self.check_fits(&[fit])?;
@@ -442,12 +444,15 @@ impl CrossedReduction {
         let found = py.detach(|| {
             let factorisation = Factorisation::new(&self.0, fit, &g[0])?;
             let solution = Solution::new(&factorisation.gram, factorisation.logdet, rank)?;
-            Ok::<_, NotPositiveDefinite>((factorisation.fixed_moments(&units), solution.c))
+            Ok::<_, NotPositiveDefinite>((
+                factorisation.fixed_moments(&units, variances),
+                solution.c,
+            ))
         });
         let Ok((moments, c)) = found else { return Ok(None) };
         Ok(Some((
             array(py, moments.effects, &[n, rank + 1])?,
-            array(py, moments.variances, &[n])?,
+            array(py, moments.variances, &[if variances { n } else { 0 }])?,
             array(py, moments.columns, &[n, m])?,
             array(py, c, &[rank, rank])?,
         )))

@@ -9,7 +9,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.contrast import Contrast, FTest, independent_rows, joint_test, row_tests
 from mlmfast.contrast_rows import contrast_rows
-from mlmfast.degrees_of_freedom import method_of
+from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.errors import ModelError
 
 if TYPE_CHECKING:
@@ -36,12 +36,23 @@ def contrast(
     estimates = _estimates(fit, rows.L)
     one = np.eye(len(rows.L))
     tests = row_tests(basis, one, estimates, rows.rhs)
-    together = joint_of(fit, rows.L, rows.rhs, method) if joint and len(one) > 1 else None
+    together = None
+    if joint and len(one) > 1:
+        together = joint_of(fit, rows.L, rows.rhs, method, basis)
     return Contrast(rows, tests, together, basis.method, method_of(basis.method).label, level)
 
 
-def joint_of(fit: AbsorbedResult, L: FloatArray, rhs: FloatArray, ddf: str) -> FTest:
-    """F test of L beta = rhs; rows that depend on those before are left out."""
+def joint_of(
+    fit: AbsorbedResult,
+    L: FloatArray,
+    rhs: FloatArray,
+    ddf: str,
+    basis: TestBasis | None = None,
+) -> FTest:
+    """F test of L beta = rhs; rows that depend on those before are left out.
+
+    ``basis`` is that of all rows, where it is at hand.
+    """
     used = L[:, L.any(axis=0)]
     rows, values = independent_rows(used, rhs, np.eye(used.shape[1]))
     kept, at = [], 0
@@ -49,7 +60,8 @@ def joint_of(fit: AbsorbedResult, L: FloatArray, rhs: FloatArray, ddf: str) -> F
         if at < len(rows) and np.array_equal(row, rows[at]):
             kept.append(k)
             at += 1
-    basis = fit._tests.basis(L[kept], ddf)
+    if basis is None or len(kept) < len(L):
+        basis = fit._tests.basis(L[kept], ddf)
     return joint_test(basis, np.eye(len(kept)), _estimates(fit, L[kept]) - values)
 
 

@@ -41,7 +41,7 @@ class LevelMoments:
     ----------
     phi : shape (k, k), covariance of b.
     slopes : shape (n_levels, k), D.
-    variances : shape (n_levels,), the diagonal of V.
+    variances : shape (n_levels,), the diagonal of V; empty where left out.
     columns : shape (n_levels, m), columns of V.
     """
 
@@ -57,18 +57,23 @@ def core_of(model: ReducedModel) -> AbsorbedCore:
     return model.core
 
 
-def level_moments(model: ReducedModel, g: list[FloatArray], units: IntArray) -> LevelMoments:
-    """The moments at covariances ``g``, with the columns of V of ``units``."""
+def level_moments(
+    model: ReducedModel, g: list[FloatArray], units: IntArray, variances: bool = True
+) -> LevelMoments:
+    """The moments at covariances ``g``, with the columns of V of ``units``.
+
+    Without ``variances`` the diagonal of V, which takes an inverse, is left out.
+    """
     core = core_of(model)
-    found = core.core.fixed_moments(core.whole(g, 1), 0, units.tolist())
+    found = core.core.fixed_moments(core.whole(g, 1), 0, units.tolist(), variances)
     assert found is not None, "a covariance G = L L' always gives a positive definite W"
-    effects, variances, columns, c = found
+    effects, diagonal, columns, c = found
     k, scale = model.fixed_map, core.level_scale
     slopes = np.linalg.solve(k.T, effects[:, :-1].T / scale).T
     return LevelMoments(
         k @ c @ k.T,
         -(model.coefficient_map.means + slopes),
-        variances / scale**2,
+        diagonal / scale**2,
         columns / scale**2,
     )
 
@@ -80,7 +85,7 @@ def level_estimates(
     core, design = core_of(model), model.design
     assert design.absorbed is not None, "it has a core of its own"
     g = core.whole(criterion.covariances(theta), 1)
-    found = core.core.fixed_moments(g, 0, [])
+    found = core.core.fixed_moments(g, 0, [], False)
     assert found is not None, "a covariance G = L L' always gives a positive definite W"
     own = core.core.solve(g, [0])[0][0]
     unit = float(core.y_scale[0]) / model.y_scaling[0].scale / core.level_scale
@@ -137,7 +142,7 @@ class SomeFunctions:
 
     def __call__(self, g: list[FloatArray]) -> FloatArray:
         """See `FunctionOfCovariances`."""
-        at = level_moments(self.model, g, self.units)
+        at = level_moments(self.model, g, self.units, variances=False)
         rows = self.rows + self.weights @ at.slopes[self.units]
         out = rows @ at.phi @ rows.T + self.weights @ at.columns[self.units] @ self.weights.T
         return np.asarray((out + out.T) / 2)
