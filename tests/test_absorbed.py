@@ -1,6 +1,7 @@
 """A fixed factor of many levels that is eliminated: the same fit as with columns for its levels."""
 
 import os
+import pickle
 import subprocess
 import sys
 from functools import cache
@@ -312,6 +313,32 @@ def test_what_needs_all_columns_forms_them():
     close(eliminated.robust().bse, columns.robust().bse, 1e-8)
     close(eliminated.caic(), columns.caic(), 1e-7)
     close(mlm.load(_json(eliminated)).params, columns.params, 1e-8)
+
+
+def test_pickles_copies_and_fits_without_rows():
+    fit = lmm("y ~ x + f + (t | g)", frame(), absorb=True)
+    again = pickle.loads(pickle.dumps(fit))
+    assert type(again) is type(fit)
+    for name in ("params", "bse", "df", "fittedvalues"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(fit, name))
+    fit.params.iloc[0] = 999.0
+    fit.bse.iloc[0] = 999.0
+    assert fit.params.iloc[0] != 999.0
+    assert fit.bse.iloc[0] != 999.0
+    expected = fit.params
+    fit.remove_data()
+    close(fit.params, expected, 1e-8)
+    assert fit.nbytes < again.nbytes
+
+
+def test_responses_with_missing_values():
+    data = frame()
+    Y = np.column_stack([data.y, np.where(np.arange(len(data)) % 9 == 0, np.nan, data.y)])
+    columns, eliminated = (
+        mlm.LMM("y ~ x + f + (1 | g)", data, absorb=absorb).fit_many(Y) for absorb in (False, True)
+    )
+    close(eliminated.llf, columns.llf)
+    close(eliminated.params[:, 0], columns.params[:, 1], 1e-8)
 
 
 def _json(fit):

@@ -30,6 +30,7 @@ from mlmfast.marginal_covariance import (
     solve_lower,
 )
 from mlmfast.record import FitRecord
+from mlmfast.visits_between import with_visits_between
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -84,7 +85,8 @@ def predict_conditionally(
     out.mean[known] = rows.own_value[known]
     out.mean_variance[known] = out.variance[known] = 0.0
     if len(rows.targets):
-        found = conditional_moments(rows.design, fit._record, rows.observed, rows.targets)
+        record = with_visits_between(fit._record, rows.design.residual)
+        found = conditional_moments(rows.design, record, rows.observed, rows.targets)
         for whole, part in zip(vars(out).values(), vars(found).values(), strict=True):
             whole[rows.target_rows] = part
     return rows, out

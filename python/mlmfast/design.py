@@ -9,6 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.handed_out import freeze
 
 if TYPE_CHECKING:
     from mlmfast.absorbed.levels import AbsorbedFactor
@@ -40,6 +41,9 @@ class GroupingFactor:
     columns: tuple[str, ...] = ()
     relationship: Relationship | None = None
 
+    def __post_init__(self) -> None:
+        freeze(self, "codes")
+
     @property
     def n_levels(self) -> int:
         """Number of levels."""
@@ -68,6 +72,9 @@ class RandomEffects:
     columns: tuple[FloatArray | None, ...]
     structure: CovarianceStructure
     text: str
+
+    def __post_init__(self) -> None:
+        freeze(self, "columns")
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,10 @@ class Design:
     #: Rows of the input that were left out because a variable was missing.
     n_dropped: int = 0
     absorbed: AbsorbedFactor | None = None
+
+    def __post_init__(self) -> None:
+        # Often the user's own memory, which results must not let anybody write to.
+        freeze(self, "y", "x", "weights", "offset")
 
     @property
     def n_obs(self) -> int:

@@ -16,6 +16,7 @@ from mlmfast.absorbed.spanned import check_not_spanned
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
+from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.engine import CrossedSettings, Engine, engine_name, read_options
@@ -23,6 +24,7 @@ from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, Singu
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
+from mlmfast.parms_request import start_matrix, start_variance
 from mlmfast.random_parameters import term_parameters
 from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
@@ -44,7 +46,10 @@ class LMM:
     residual
         Covariance of the residuals within subjects, such as ``"us(visit | subject)"`` or, with
         parameters of its own for each arm, ``"ar1(visit | arm / subject)"``; see `structures`.
-        Independent residuals of one variance by default.
+        Independent residuals of one variance by default. Structures that go by the order of the
+        visits count numbers, dates and times in units of their greatest common step, and levels
+        one by one, those that a categorical declares and no row has too; ``factor(visit)`` counts
+        any column level by level.
     residual_scale
         What residual standard deviations are multiplied by, on top of ``residual``: a factor
         (``"sex"``, nlme's varIdent: ratios to its first level), ``"power(x)"`` (varPower,
@@ -101,20 +106,23 @@ class LMM:
         absorb: bool | None = None,
     ) -> None:
         started = time.perf_counter()
+        self._arguments: dict[str, Any] = {
+            "formula": formula,
+            "weights": weights,
+            "offset": offset,
+            "contrasts": contrasts,
+            "na_action": na_action,
+            "residual": residual,
+            "residual_scale": residual_scale,
+            "lin": lin,
+            "cov": cov,
+            "absorb": absorb,
+        }
+        self._frame: ModelFrame | None = build_model_frame(data=data, **self._arguments)
         self._absorb = bool(absorb)
-        self._frame: ModelFrame | None = build_model_frame(
-            formula,
-            data,
-            weights=weights,
-            offset=offset,
-            contrasts=contrasts,
-            na_action=na_action,
-            residual=residual,
-            residual_scale=residual_scale,
-            lin=lin,
-            cov=cov,
-            absorb=absorb,
-        )
+        if absorb is None:
+            # Of some of the rows the factor may have fewer levels.
+            self._arguments["absorb"] = self._frame.design.absorbed is not None
         self._design = self._frame.design
         self._reductions: dict[Engine, ReducedModel] = {}
         self._timings = {"design": time.perf_counter() - started}
@@ -161,7 +169,7 @@ class LMM:
 
         started = time.perf_counter()
         model = cls.__new__(cls)
-        model._frame = None
+        model._frame, model._arguments = None, {}
         model._reductions = {}
         model._design = design_from_arrays(y, X, groups, Z, names, weights, offset, cov)
         model._timings = {"design": time.perf_counter() - started}
@@ -172,7 +180,7 @@ class LMM:
         """A model from a `mlmfast.design.Design`, without formula or data frame."""
         model = cls.__new__(cls)
         model._frame, model._design, model._timings = None, design, {}
-        model._reductions = {}
+        model._reductions, model._arguments = {}, {}
         return model
 
     @classmethod
@@ -180,7 +188,7 @@ class LMM:
         """The model that a fit was made from."""
         model = cls.__new__(cls)
         model._frame, model._design, model._timings = source.frame, source.design, {}
-        model._reductions = {None: source.model}
+        model._reductions, model._arguments = {None: source.model}, {}
         return model
 
     @property
@@ -206,6 +214,7 @@ class LMM:
         model = LMM.from_design(self._design)
         model._frame = with_columns(self._frame)
         model._design = model._frame.design
+        model._arguments = {**self._arguments, "absorb": False}
         model._timings = dict(self._timings)
         return model
 
@@ -331,26 +340,40 @@ class LMM:
         Y : shape (nobs, n_fits)
             Responses, one a column, for the rows used or for all rows of the data, of which those
             that the model leaves out are left out; the model's offset is subtracted from each.
+            Names of columns are kept; rows of a pandas object go by their labels. A value that is
+            missing or masked drops its row for its response: that is fitted as the same call
+            would on the rows left, `poly`, `scale` and the like evaluated there.
+        method, options
+            As `fit`.
 
         Returns
         -------
         FitBatch
-            Arrays with a leading axis of length n_fits. Failures stay as rows; nothing warns.
-            Where a fixed factor is eliminated (``absorb``), its coefficients hold the other columns
-            of X.
+            Arrays with a leading axis of length n_fits. A failure stays as a row, whose ``status``
+            says why; nothing warns. Where a fixed factor is eliminated (``absorb``), its
+            coefficients hold the other columns of X.
+
+        Examples
+        --------
+        >>> import pandas as pd, mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> Y = pd.DataFrame({"seconds": data["Reaction"] / 1000, "holes": data["Reaction"]})
+        >>> Y.loc[:3, "holes"] = np.nan
+        >>> batch = mlm.LMM("Reaction ~ Days + (Days | Subject)", data).fit_many(Y)
+        >>> batch.nobs.tolist(), batch.status.tolist()
+        ([180, 176], ['converged', 'converged'])
         """
-        from mlmfast.batch import response_matrix
+        from mlmfast.batch_patterns import fit_patterns
+        from mlmfast.responses import read_responses
 
         method = _method(method)
         engine, settings = read_options(options)
         model = self._for_engine(engine)
         check_not_spanned(model._design, method)
-        used = None if model._frame is None else model._frame.frame.rows_used
-        responses = response_matrix(Y, model._design, used)
-        reduced = reduce_design(model._design, responses, engine)
-        covariance = fit_covariance(reduced, method, settings)
-        estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        return FitBatch.from_fit(reduced, covariance, estimates, method, model._frame)
+        own = None if model._frame is None else model._frame.frame
+        used, index = (None, None) if own is None else (own.rows_used, own.whole.index)
+        responses = read_responses(Y, model._design, used, index)
+        return fit_patterns(model, responses, method, engine, settings)
 
     def _record(
         self,
@@ -532,11 +555,12 @@ def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) ->
             if variance == 0.0
         ]
         left = len(term.names) - len(zero)
-        if left == 0 and term.structure not in {"us", "diag"}:
+        kind = STRUCTURES[term.structure]
+        if left == 0 and not kind.named_by_effects:
             out.append(f"variance of {term.text} is 0")
             continue
         out.extend(f"variance of {name} by {group} is 0" for name in zero)
-        if term.structure != "diag" and left > 1:
+        if not kind.variances_alone and left > 1:
             what = "correlation is +-1" if left == 2 else "covariance matrix is singular"
             if not zero or _is_deficient(term, zero):
                 out.append(f"{what} for {', '.join(term.names)} by {group}")
@@ -603,9 +627,7 @@ def starting_theta(
     """Starting covariance matrices in the parameters of the iteration, shape (1, n_theta)."""
     if not isinstance(start, Mapping):
         raise ModelError("start is a mapping from grouping factors to covariance matrices")
-    residual = float(start.get("Residual", 1.0))
-    if not residual > 0:
-        raise ModelError(f"the residual variance to start from is {residual}; it must be positive")
+    residual = start_variance(start.get("Residual", 1.0))
     criterion = reduced.criterion(method)
     unit, theta = residual, np.empty((1, criterion.n_theta))
     if reduced.design.residual is not None:
@@ -625,14 +647,9 @@ def starting_theta(
         taken[group] = first + block.structure.size
         if group not in start:
             raise ModelError(f"start has no covariance matrix for grouping factor {group!r}")
-        full = np.atleast_2d(np.asarray(start[group], dtype=np.float64))
+        own = [t for t in reduced.design.random if t.factor == term.factor]
+        full = start_matrix(group, start[group], [name for t in own for name in t.names])
         stretch = slice(first, taken[group])
-        if full.shape[0] < taken[group] or full.shape[0] != full.shape[1]:
-            size = sum(len(t.names) for t in reduced.design.random if t.factor == term.factor)
-            raise ModelError(
-                f"the covariance matrix to start {group!r} from has shape {full.shape}; its random "
-                f"effects take ({size}, {size})"
-            )
         k = np.linalg.inv(reduced.effects_map(int(position)))
         relative = k @ full[stretch, stretch] @ k.T / unit
         if not np.isfinite(relative).all() or np.linalg.eigvalsh(relative)[0] < -1e-8:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from mlmfast.absorbed.record import AbsorbedRecord
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
+from mlmfast.covariance import STRUCTURES, CovarianceStructure
+from mlmfast.handed_out import freeze
 from mlmfast.iterative.monte_carlo import MonteCarloError
 from mlmfast.model_matrix import ModelMatrixSpec
 
@@ -47,6 +49,14 @@ class TermRecord:
     spec: ModelMatrixSpec | None
     parameter_names: tuple[str, ...]
     parameters: FloatArray
+
+    def __post_init__(self) -> None:
+        freeze(self, "covariance", "parameters")
+
+    @property
+    def kind(self) -> type[CovarianceStructure]:
+        """Class of the structure."""
+        return STRUCTURES[self.structure]
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,8 @@ class ResidualRecord:
     parameter_names
         Names of the natural parameters, one arm after the other.
     parameters : shape (n_parameters,)
+    step
+        Value of one step, for a structure by lag over numbers; 1 for anything else.
     """
 
     text: str
@@ -110,6 +122,10 @@ class ResidualRecord:
     covariances: FloatArray
     parameter_names: tuple[str, ...]
     parameters: FloatArray
+    step: float = 1.0
+
+    def __post_init__(self) -> None:
+        freeze(self, "covariances", "parameters")
 
 
 @dataclass(frozen=True)
@@ -134,6 +150,9 @@ class ScaleRecord:
     is_ratio: tuple[bool, ...]
     parameters: FloatArray
     levels: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        freeze(self, "parameters")
 
 
 @dataclass(frozen=True)
@@ -213,6 +232,9 @@ class FitRecord:
     monte_carlo: MonteCarloError | None = None
     absorbed: AbsorbedRecord | None = None
     residual_scale: ScaleRecord | None = None
+
+    def __post_init__(self) -> None:
+        freeze(self, "beta", "vcov")
 
     @property
     def rank(self) -> int:

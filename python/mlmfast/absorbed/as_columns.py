@@ -65,7 +65,9 @@ def with_columns(frame: ModelFrame) -> ModelFrame:
     coding = None
     if factor.by_contrasts:
         coding = contrast_coding("contr.treatment", factor.labels, factor.name)
-    coded = {**frame.fixed.coded, factor.name: FactorVariable(factor.labels, coding)}
+    variable = frame.fixed.coded[factor.name]
+    assert isinstance(variable, FactorVariable), "a factor was chosen"
+    coded = {**frame.fixed.coded, factor.name: replace(variable, coding=coding)}
     spec = replace(frame.fixed, coded=coded, absorbed=None)
     matrix: ModelMatrix = spec.build(frame.frame)
     design = replace(frame.design, absorbed=None, x=design_columns(matrix), x_names=matrix.names)

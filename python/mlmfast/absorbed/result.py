@@ -13,6 +13,7 @@ from mlmfast.absorbed.coefficient_tests import CoefficientTests
 from mlmfast.absorbed.record import AbsorbedRecord
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import ModelError
+from mlmfast.handed_out import handed_out
 from mlmfast.result import FitSource, LMMResult
 
 #: Coefficients up to which their covariance matrix is formed.
@@ -45,7 +46,7 @@ class AbsorbedResult(LMMResult):
             self._whole["fit"] = as_columns(self, what)
         return self._whole["fit"]
 
-    @cached_property
+    @handed_out
     def params(self) -> pd.Series[float]:
         """Fixed effects by R's column names; NaN where aliased."""
         return self._series(self._levels.beta)
@@ -67,17 +68,17 @@ class AbsorbedResult(LMMResult):
         self._tests.check(self.ddf if ddf is None else str(ddf))
         return super()._basis(ddf)
 
-    @cached_property
+    @handed_out
     def bse(self) -> pd.Series[float]:
         """Standard errors, those that the tests use."""
         return self._series(np.sqrt(self._tests.variances))
 
-    @cached_property
+    @handed_out
     def df(self) -> pd.Series[float]:
         """Denominator degrees of freedom under ``ddf``; infinite for asymptotic (z) tests."""
         return self._series(self._tests.degrees)
 
-    @cached_property
+    @handed_out
     def pvalues(self) -> pd.Series[float]:
         """Two-sided p-values of tvalues by t, normal where the degrees of freedom are infinite."""
         from mlmfast.contrast import two_sided
@@ -167,9 +168,13 @@ class AbsorbedResult(LMMResult):
             return self._as_columns(f"resid({kind!r})").resid(kind)
         return super().resid(kind)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as the fit with all columns."""
-        return self._as_columns("a saved fit").__reduce__()
+    def remove_data(self) -> None:
+        """See `LMMResult.remove_data`; the columns, which a saved fit is made of, stand for it."""
+        loaded = self._as_columns("remove_data()")
+        loaded.remove_data()
+        self.__class__ = LMMResult  # type: ignore[assignment]
+        self.__dict__.clear()
+        self.__dict__.update(loaded.__dict__)
 
 
 def result_of(record: Any, source: FitSource, timings: Mapping[str, float]) -> LMMResult:
