@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast import residual_read, series_residuals
+from mlmfast import inner_blocks, residual_read, series_residuals, shared_effects
 from mlmfast.errors import DataError, ModelError
 from mlmfast.series_covariance import correlations_at
 from mlmfast.series_design import series_of
@@ -400,8 +400,43 @@ def test_series_that_cannot_be_fitted_are_refused(case, frame):
         mlm.lmm("y ~ x", changed, residual=residual)
 
 
-def test_scaled_residuals_with_inner_effects_are_refused_where_too_large(frame, monkeypatch):
-    fit = lmm("y ~ x + (1 | site/subject)", frame, residual="ar1(day | subject)")
-    monkeypatch.setattr(series_residuals, "LARGEST_CLUSTER", 10)
-    with pytest.raises(ModelError, match=r"with random effects inside"):
-        fit.resid("scaled")
+@pytest.mark.parametrize("residual", STRUCTURES)
+def test_series_too_long_for_a_matrix_are_whitened_by_subject_and_time(
+    residual, frame, monkeypatch
+):
+    """Random effects inside long series: V of the rows by subject and time, factored whole."""
+    mixed = frame.sample(frac=1.0, random_state=1).reset_index(drop=True)
+    fit = lmm("y ~ x + (1 | site) + (1 | subject)", mixed, residual=residual)
+    monkeypatch.setattr(inner_blocks, "LARGEST_CLUSTER", 20)
+    monkeypatch.setattr(shared_effects, "LARGEST_DENSE", 5)
+    time = "when" if residual.startswith("car1") else "day"
+    expected, found = np.full(len(mixed), np.nan), fit.resid("scaled").to_numpy()
+    for site in sorted(set(mixed["site"])):
+        rows = np.lexsort((mixed[time], mixed["subject"]))
+        rows = rows[(mixed["site"] == site).to_numpy()[rows]]
+        v = fit.V(site).loc[rows, rows].to_numpy()
+        e = fit.resid("marginal").to_numpy()[rows]
+        expected[rows] = np.linalg.solve(np.linalg.cholesky(v), e)
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("residual", STRUCTURES[:2])
+def test_influence_in_series_too_long_for_a_matrix(residual, frame, monkeypatch):
+    fit = lmm("y ~ x + (x | site) + (1 | subject)", frame, residual=residual)
+    whole = fit.influence("subject")
+    monkeypatch.setattr(inner_blocks, "LARGEST_CLUSTER", 20)
+    monkeypatch.setattr(inner_blocks, "_work_of", lambda way: -len(way.shared))
+    monkeypatch.setattr(shared_effects, "LARGEST_DENSE", 5)
+    walked = fit.influence("subject")
+    for name in ("clusters", "observations", "cluster_dfbetas", "observation_dfbetas"):
+        expected = getattr(whole, name)
+        np.testing.assert_allclose(getattr(walked, name), expected, rtol=1e-7, atol=1e-10)
+
+
+def test_rows_of_the_inverse_that_a_long_series_lacks_are_refused(frame, monkeypatch):
+    fit = lmm("y ~ x + (1 | site)", frame, residual="arma11(day | subject)")
+    monkeypatch.setattr(inner_blocks, "LARGEST_CLUSTER", 20)
+    monkeypatch.setattr(inner_blocks, "_work_of", lambda way: -len(way.shared))
+    monkeypatch.setattr(shared_effects, "LARGEST_DENSE", 5)
+    with pytest.raises(ModelError, match=r"without the Markov property.*resid\('scaled'\)"):
+        fit.influence()
