@@ -143,6 +143,7 @@ class Crossing:
         effects: Sequence[int],
         schur: str,
         precisions: Sequence[tuple[FloatArray, CodeArray, FloatArray] | None] | None = None,
+        fixed: int | None = None,
     ) -> Crossing: ...
     def codes(self, level: int) -> CodeArray: ...
     @property
@@ -204,7 +205,15 @@ class CrossedReduction:
         fits: Sequence[int],
         entries: Sequence[_Entry],
         reml: bool,
+        exact: bool = True,
     ) -> list[FloatArray]: ...
+    def fixed_moments(
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        units: Sequence[int],
+        variances: bool = True,
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray] | None: ...
     def information_second_derivatives(
         self,
         g: Sequence[FloatArray],

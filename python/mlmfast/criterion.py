@@ -19,6 +19,7 @@ from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 from mlmfast.unit_covariances import Directions
 
 if TYPE_CHECKING:
+    from mlmfast.absorbed.core import AbsorbedCore
     from mlmfast.reduced_model import ReducedModel
 
 #: Standard deviations of the second start, over the residual's in a unit's mean. In a trial of 562
@@ -111,6 +112,7 @@ class Criterion:
         | _core.CrossedReduction
         | _core.IterativeReduction
         | _core.MarginalReduction
+        | AbsorbedCore
     )
     terms: tuple[TermBlock, ...]
     level_sizes: tuple[int, ...]

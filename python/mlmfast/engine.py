@@ -125,10 +125,17 @@ def read_options(
 
 def engine_name(model: ReducedModel) -> str:
     """What evaluated the criterion, for the certificate."""
+    from mlmfast.absorbed.core import AbsorbedCore
+
     if isinstance(model.core, _core.MarginalReduction):
         levels = model.levels
         nested = not levels or clusters_are_levels(model.design, levels)
         return "dense V" if nested else "dense V, crossed"
+    if isinstance(model.core, AbsorbedCore):
+        levels = model.levels
+        nested = not levels or clusters_are_levels(model.design, levels)
+        name = f"{model.core.n_levels:,} fixed levels eliminated, {model.core.core.schur} Schur"
+        return name if nested else f"{name}, crossed"
     if not model.blocks:
         return "least squares"
     if isinstance(model.core, _core.IterativeReduction):
@@ -298,10 +305,7 @@ def _cross(design: Design, levels: tuple[int, ...], settings: CrossedSettings) -
         [_precision(f) for f in factors],
     )
     if settings.schur == "sparse" and crossing.schur != "sparse":
-        raise ModelError(
-            "the sparse factor that options={'schur': 'sparse'} asks for would have more than 5e8 "
-            "entries; leave the option out"
-        )
+        raise no_sparse_factor()
     return crossing
 
 
@@ -312,6 +316,14 @@ def _check_crossed(size: CrossedSize, settings: CrossedSettings) -> None:
         size.memory,
         f"the crossed engine, which factors a matrix of order {size.order:,},",
         "leave out 'schur': 'dense'" if dense else "fit with options={'engine': 'iterative'}",
+    )
+
+
+def no_sparse_factor() -> ModelError:
+    """The complaint that a sparse factor would be larger than any memory."""
+    return ModelError(
+        "the sparse factor that options={'schur': 'sparse'} asks for would have more than 5e8 "
+        "entries; leave the option out"
     )
 
 

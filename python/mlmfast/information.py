@@ -255,9 +255,8 @@ class Information:
             return Derivatives(logdet, logdet2, rss, rss2, information)
         # From gamma = E / s to (E, s): log|V| = log|W(E / s)| + nu log s, y'Py = r(E / s) / s.
         s, gamma, total = self.scale, self._gamma, float(self.core[6])
-        rank = len(self.c)
-        nu = self.model.design.n_obs - (rank if self.criterion.reml else 0)
-        whole = np.linalg.inv(self.c) if rank else self.c
+        nu = self.model.degrees(self.criterion.reml)
+        whole = np.linalg.inv(self.c) if len(self.c) else self.c
         along = logdet2 @ gamma
         last = nu - gamma @ logdet
         corner = float(gamma @ along + 2.0 * (gamma @ logdet) - nu)
@@ -300,7 +299,7 @@ def information_of(
     ModelError
         For parameters held beside the residual covariance of a series too long for matrices.
     """
-    degrees = model.design.n_obs - (len(model.kept) if criterion.reml else 0)
+    degrees = model.degrees(criterion.reml)
     scale, g = 1.0, None
     if model.profiled:
         g = criterion.covariances(theta)

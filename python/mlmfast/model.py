@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from mlmfast.absorbed.estimates import absorbed_record
+from mlmfast.absorbed.result import result_of
+from mlmfast.absorbed.spanned import check_not_spanned
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design import Design, GroupingFactor
-from mlmfast.engine import Engine, engine_name, read_options
+from mlmfast.engine import CrossedSettings, Engine, engine_name, read_options
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.model_frame import ModelFrame, build_model_frame
@@ -73,6 +76,10 @@ class LMM:
         ``C(f, Sum, levels=["b", "a"])``.
     na_action
         "drop" rows with a missing value in a variable used (they are counted), or "raise".
+    absorb
+        Whether the levels of a factor of the fixed part are eliminated instead of held as columns
+        of X, with the same results: by default one of 300 levels or more that stands in one term
+        by itself, coded by treatment contrasts. True takes the factor of most levels, False none.
 
     Examples
     --------
@@ -81,6 +88,9 @@ class LMM:
     >>> round(model.fit(method="ML").deviance, 3)
     1751.939
     """
+
+    #: Whether a fixed factor shall be eliminated, whatever the engine.
+    _absorb: bool = False
 
     def __init__(
         self,
@@ -95,6 +105,7 @@ class LMM:
         offset: Any = None,
         contrasts: Mapping[str, Any] | None = None,
         na_action: str = "drop",
+        absorb: bool | None = None,
     ) -> None:
         started = time.perf_counter()
         self._arguments: dict[str, Any] = {
@@ -107,8 +118,13 @@ class LMM:
             "residual_scale": residual_scale,
             "lin": lin,
             "cov": cov,
+            "absorb": absorb,
         }
         self._frame: ModelFrame | None = build_model_frame(data=data, **self._arguments)
+        self._absorb = bool(absorb)
+        if absorb is None:
+            # Of some of the rows the factor may have fewer levels.
+            self._arguments["absorb"] = self._frame.design.absorbed is not None
         self._design = self._frame.design
         self._reductions: dict[Engine, ReducedModel] = {}
         self._timings = {"design": time.perf_counter() - started}
@@ -190,6 +206,20 @@ class LMM:
             self._timings["reduce"] = time.perf_counter() - started
         return self._reductions[engine]
 
+    def _for_engine(self, engine: Engine) -> LMM:
+        """The model as an engine takes it: an absorbed factor as columns where it needs these."""
+        takes = engine is None or isinstance(engine, CrossedSettings)
+        if self._design.absorbed is None or takes or self._frame is None or self._absorb:
+            return self
+        from mlmfast.absorbed.as_columns import with_columns
+
+        model = LMM.from_design(self._design)
+        model._frame = with_columns(self._frame)
+        model._design = model._frame.design
+        model._arguments = {**self._arguments, "absorb": False}
+        model._timings = dict(self._timings)
+        return model
+
     def fit(
         self,
         method: str = "REML",
@@ -263,10 +293,12 @@ class LMM:
         if ddf is not None:
             _check_ddf(ddf, method)
         engine, settings = read_options(options)
-        reduced = self._reduced(engine)
+        model = self._for_engine(engine)
+        reduced = model._reduced(engine)
         if ddf is None:
             ddf = "asymptotic" if reduced.is_vast else "satterthwaite"
         degrees = _check_ddf(ddf, method)
+        check_not_spanned(model._design, method)
         started = time.perf_counter()
         theta, named = (None, {}) if start is None else _starts(reduced, method, start)
         parms = None
@@ -287,12 +319,12 @@ class LMM:
             covariance = fit_covariance(reduced, method, settings, theta)
             estimates = reduced.estimates(covariance.criterion, covariance.theta)
         held = () if parms is None else tuple(parms.held)
-        record = self._record(reduced, method, covariance, estimates, str(ddf), held)
+        record = model._record(reduced, method, covariance, estimates, str(ddf), held)
         if hold:
             record = replace(record, n_theta=record.n_theta - len(hold))
-        timings = {**self._timings, "iterate": time.perf_counter() - started}
-        source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame, parms)
-        result = LMMResult(record, source, timings)
+        timings = {**model._timings, "iterate": time.perf_counter() - started}
+        source = FitSource(reduced, covariance.criterion, covariance.theta, model._frame, parms)
+        result = result_of(record, source, timings)
         if degrees.eager:
             result._basis()
         _warn(result)
@@ -321,7 +353,8 @@ class LMM:
         -------
         FitBatch
             Arrays with a leading axis of length n_fits. A failure stays as a row, whose ``status``
-            says why; nothing warns.
+            says why; nothing warns. Where a fixed factor is eliminated (``absorb``), its
+            coefficients hold the other columns of X.
 
         Examples
         --------
@@ -337,11 +370,13 @@ class LMM:
         from mlmfast.responses import read_responses
 
         method = _method(method)
-        own = None if self._frame is None else self._frame.frame
-        used, index = (None, None) if own is None else (own.rows_used, own.whole.index)
-        responses = read_responses(Y, self._design, used, index)
         engine, settings = read_options(options)
-        return fit_patterns(self, responses, method, engine, settings)
+        model = self._for_engine(engine)
+        check_not_spanned(model._design, method)
+        own = None if model._frame is None else model._frame.frame
+        used, index = (None, None) if own is None else (own.rows_used, own.whole.index)
+        responses = read_responses(Y, model._design, used, index)
+        return fit_patterns(model, responses, method, engine, settings)
 
     def _record(
         self,
@@ -399,6 +434,7 @@ class LMM:
             monte_carlo=reduced.monte_carlo_error(covariance.criterion, covariance.theta),
             residual_scale=reduced.scale_record(covariance.criterion, covariance.theta),
             undetermined=open_ended,
+            absorbed=absorbed_record(reduced, covariance.criterion, covariance.theta, estimates),
         )
 
 
@@ -415,6 +451,7 @@ def lmm(
     offset: Any = None,
     contrasts: Mapping[str, Any] | None = None,
     na_action: str = "drop",
+    absorb: bool | None = None,
     start: Mapping[str, Any] | None = None,
     options: NewtonOptions | Mapping[str, Any] | None = None,
     ddf: str | float | None = None,
@@ -461,6 +498,7 @@ def lmm(
         offset=offset,
         contrasts=contrasts,
         na_action=na_action,
+        absorb=absorb,
     )
     return model.fit(method, start, options, ddf, hold=hold, bounds=bounds, grid=grid)
 

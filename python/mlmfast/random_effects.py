@@ -188,4 +188,6 @@ def fixed_part(design: Design, record: FitRecord) -> FloatArray:
     for j, b in zip(record.kept, record.beta, strict=True):
         column = design.x[j]
         total += b if column is None else b * column
+    if record.absorbed is not None and design.absorbed is not None:
+        total += record.absorbed.levels[design.absorbed.codes]
     return total

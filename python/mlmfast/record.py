@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlmfast.absorbed.record import AbsorbedRecord
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
@@ -214,6 +215,9 @@ class FitRecord:
         Denominator degrees of freedom asked for.
     fixed_spec
         How X is built from data; None where the model was made from arrays.
+    absorbed
+        A factor of the fixed part without columns in X, and all coefficients; ``x_names``,
+        ``beta`` and ``vcov`` are then those of the other columns.
     monte_carlo
         Monte Carlo errors; None where no quantity is estimated by probes.
     undetermined
@@ -245,6 +249,7 @@ class FitRecord:
     ddf: str
     fixed_spec: ModelMatrixSpec | None
     monte_carlo: MonteCarloError | None = None
+    absorbed: AbsorbedRecord | None = None
     residual_scale: ScaleRecord | None = None
     undetermined: UndeterminedRecord | None = None
 
@@ -255,6 +260,18 @@ class FitRecord:
     def rank(self) -> int:
         """Rank of X."""
         return len(self.kept)
+
+    @property
+    def n_fixed(self) -> int:
+        """Rank of the fixed part, with an absorbed factor's columns."""
+        return self.rank if self.absorbed is None else len(self.absorbed.kept)
+
+    @property
+    def coefficient_names(self) -> list[str]:
+        """Names of the fixed effects that are not aliased, an absorbed factor's among them."""
+        if self.absorbed is not None:
+            return [self.absorbed.x_names[j] for j in self.absorbed.kept]
+        return [self.x_names[j] for j in self.kept]
 
     @property
     def is_crossed(self) -> bool:
@@ -270,7 +287,7 @@ class FitRecord:
     @property
     def n_parameters(self) -> int:
         """Fixed effects, covariance parameters and the residual variance."""
-        return self.rank + self.n_covariance_parameters
+        return self.n_fixed + self.n_covariance_parameters
 
     @property
     def n_covariance_parameters(self) -> int:

@@ -449,8 +449,8 @@ class LMMResult:
         record = self._record
         reml = record.method == "REML"
         d = record.n_covariance_parameters - int(self._parameter_table.fixed.sum())
-        d += 0 if reml else record.rank
-        size = self.nobs - (record.rank if reml else 0)
+        d += 0 if reml else record.n_fixed
+        size = self.nobs - (record.n_fixed if reml else 0)
         subjects = self.nobs
         if record.groups:
             first = record.terms[0].group if record.is_crossed else record.levels[0]

@@ -40,7 +40,8 @@ pub(super) struct Scores {
 impl Reduction {
     /// Numbers that [`Criterion`] needs of this design.
     fn shape(&self) -> Shape {
-        Shape { n_rows: self.n_rows, rank: self.rank(), profiled: true }
+        let n_rows = self.n_rows - self.rest.n_fixed(self);
+        Shape { n_rows, rank: self.rank(), profiled: true }
     }
 
     /// Generalised least squares of response `fit` at `g`.
@@ -137,8 +138,9 @@ impl Reduction {
     pub fn exact_is_cheap(&self) -> bool {
         let n = self.rest.order() as f64;
         let q = self.rest.leading_q as f64;
-        let places = self.incidence.columns.len() as f64 * q;
-        let all = n + self.rest.leading_units as f64 * q;
+        let leading = if self.rest.leads_fixed() { 0.0 } else { q };
+        let places = self.incidence.columns.len() as f64 * leading;
+        let all = n + self.rest.leading_units as f64 * leading;
         let largest = self.rest.largest_q().max(self.rest.leading_q) as f64;
         let exact = places * (2.0 * n + all) + 4.0 * n * n + all * all * largest * largest;
         // The whole inverse is made of the factor column by column.

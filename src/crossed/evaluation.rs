@@ -48,7 +48,11 @@ impl<'a> Factorisation<'a> {
     ) -> Result<Self, NotPositiveDefinite> {
         let rest = &reduction.rest;
         let (q, width) = (rest.leading_q, reduction.rank() + 1);
-        let (w, mut logdet) = leading_factors(reduction, reduction.leading_g(g))?;
+        let (w, mut logdet) = if rest.leads_fixed() {
+            reduction.fixed_leading()
+        } else {
+            leading_factors(reduction, reduction.leading_g(g))?
+        };
         let fd = whiten_rows(&w, q, &reduction.leading_data[fit], width);
         let mut cross = reduction.unwhitened_cross(&w, &fd, width);
         axpy(1.0, &reduction.rest_data[fit], &mut cross);

@@ -91,7 +91,7 @@ impl Factorisation<'_> {
             }
         }
         drop(h);
-        if !rest.has_leading() {
+        if !rest.has_leading() || rest.leads_fixed() {
             return out;
         }
         let right = inverse

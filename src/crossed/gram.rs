@@ -131,6 +131,9 @@ impl<'a> Marginal<'a> {
     /// K at the leading factor's G.
     #[must_use]
     pub fn new(reduction: &'a Reduction, g: &[f64]) -> Self {
+        if reduction.rest.leads_fixed() {
+            return Self { reduction, removed: vec![1.0; reduction.t.len()] };
+        }
         let q = reduction.rest.leading_q;
         let lambda = Root::new(g, q).lambda();
         let mut removed = Vec::with_capacity(reduction.t.len());
@@ -326,7 +329,8 @@ impl<'a> Marginal<'a> {
                 }
                 values.fill(0.0);
             }
-            if !self.reduction.is_related(structure.level_of[b] as usize) {
+            let level = structure.level_of[b] as usize;
+            if !self.reduction.is_related(level) && !self.reduction.rest.is_fixed(level) {
                 for i in 0..q_b {
                     panel[(at_b + i) * width + at_b + i] += diagonal;
                 }

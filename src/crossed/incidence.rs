@@ -77,6 +77,12 @@ impl Incidence {
         self.first.windows(2).map(|w| ((w[1] - w[0]) as f64).powi(2)).sum()
     }
 
+    /// (column, value) of each column that a unit meets, for one value a column.
+    pub fn row(&self, unit: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
+        let places = self.first[unit]..self.first[unit + 1];
+        places.map(|place| (self.columns[place] as usize, self.values[place]))
+    }
+
     /// (unit, place) of each leading unit that meets a column.
     pub fn meets(&self, column: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
         let range = self.column_first[column]..self.column_first[column + 1];

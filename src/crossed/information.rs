@@ -32,7 +32,7 @@ impl Factorisation<'_> {
     ) -> Vec<Vec<f64>> {
         let (rest, structure) = (&self.reduction.rest, &*self.reduction.structure);
         let mut out = vec![Vec::new(); self.reduction.n_levels()];
-        if rest.has_leading() {
+        if rest.has_leading() && !rest.leads_fixed() {
             out[rest.leading] = self.leading_information(inverse);
         }
         let related = inverse.filter(|_| self.reduction.prior.is_some());

@@ -16,6 +16,7 @@ use super::reduction::{
 };
 use crate::criterion::{Criterion, Solution};
 use crate::crossed::{self, Curvature, Factorisation, Rest, Schur, Structure, Unusable};
+use crate::dense::NotPositiveDefinite;
 use crate::elimination::Entry;
 use crate::marginal::Relationship;
 use crate::rows::RowColumns;
@@ -33,6 +34,8 @@ pub struct Crossing {
     order: usize,
     /// By level, the precision of its units' effects at G = 1.
     precisions: Vec<Option<Relationship>>,
+    /// Position of a level whose effects are fixed.
+    fixed: Option<usize>,
     /// `None` for a dense factor.
     structure: Option<Arc<Structure>>,
 }
@@ -40,9 +43,11 @@ pub struct Crossing {
 #[pymethods]
 impl Crossing {
     /// `effects` are the random effects of a unit by level, `schur` "cheaper", "dense" or "sparse";
-    /// `precisions` those of the units' effects by level, `None` where they are independent.
+    /// `precisions` those of the units' effects by level, `None` where they are independent; `fixed`
+    /// is the position of a level whose effects are fixed, one a unit.
     #[new]
-    #[pyo3(signature = (n_rows, codes, n_units, effects, schur, precisions=None))]
+    #[pyo3(signature = (n_rows, codes, n_units, effects, schur, precisions=None, fixed=None))]
+    #[allow(clippy::too_many_arguments)] // one call carries the factors of a design across
     fn new(
         py: Python<'_>,
         n_rows: usize,
@@ -51,7 +56,15 @@ impl Crossing {
         effects: Vec<usize>,
         schur: &str,
         precisions: Option<Vec<Option<RelationshipArgument<'_>>>>,
+        fixed: Option<usize>,
     ) -> PyResult<Self> {
+        if fixed.is_some_and(|level| effects.get(level) != Some(&1))
+            || (fixed.is_some() && precisions.is_some())
+        {
+            return Err(PyValueError::new_err(
+                "a level of fixed effects has one a unit, and no level beside it a precision",
+            ));
+        }
         if codes.len() != n_units.len() || codes.is_empty() || effects.len() != codes.len() {
             return Err(PyValueError::new_err(
                 "codes, n_units and effects differ in length, or are empty",
@@ -95,11 +108,12 @@ impl Crossing {
                 codes: own.iter().map(Vec::as_slice).collect(),
                 n_units: n_units.clone(),
                 precisions: &precisions,
+                fixed,
             };
             let rest = Rest::new(&design, &effects);
             (rest.order(), Structure::sparse(&design, &rest, wish).map(Arc::new))
         })?;
-        Ok(Self { n_rows, codes: own, n_units, order, precisions, structure })
+        Ok(Self { n_rows, codes: own, n_units, order, precisions, fixed, structure })
     }
 
     /// Order of the matrix that is factored: random effects of all factors but the leading one.
@@ -176,6 +190,7 @@ impl CrossedReduction {
                 codes: crossing.codes.iter().map(Vec::as_slice).collect(),
                 n_units: crossing.n_units.clone(),
                 precisions: &crossing.precisions,
+                fixed: crossing.fixed,
             };
             let structure = crossing.structure.clone();
             crossed::Reduction::new(&design, &rows, &noise, &terms, structure)
@@ -311,7 +326,9 @@ impl CrossedReduction {
     }
 
     /// log|V| (with log|X'V^-1 X| for REML) and y'Py at `sigma^2` = 1 with exact derivatives, as
-    /// `Reduction.likelihood_derivatives`.
+    /// `Reduction.likelihood_derivatives`; without `exact` the second derivatives of the first are
+    /// not formed.
+    #[pyo3(signature = (g, fits, entries, reml, exact=true))]
     fn likelihood_derivatives<'py>(
         &self,
         py: Python<'py>,
@@ -319,11 +336,12 @@ impl CrossedReduction {
         fits: Vec<usize>,
         entries: Vec<(usize, usize, usize)>,
         reml: bool,
+        exact: bool,
     ) -> PyResult<Vec<Floats<'py>>> {
         let g = self.covariances(&g, fits.len())?;
         let entries = self.entries(&entries)?;
         self.check_fits(&fits)?;
-        let one = |a: usize| self.0.likelihood_derivatives(fits[a], &g[a], &entries, reml, true);
+        let one = |a: usize| self.0.likelihood_derivatives(fits[a], &g[a], &entries, reml, exact);
         let all = without_gil(py, || self.map_fits(fits.len(), one))?;
         gather_likelihood(py, all, entries.len(), self.0.rank())
     }
@@ -388,6 +406,44 @@ impl CrossedReduction {
         })?;
         let Ok((variance, shift)) = found else { return Ok(None) };
         Ok(Some((array(py, variance, &[m])?, array(py, shift, &[m, self.0.rank()])?)))
+    }
+
+    /// Of the fixed level's effects: generalised least squares of each column of X and of y on its
+    /// indicators, `(n_units, rank + 1)`; beta known, their variances over `sigma^2`, `(n_units,)`, and
+    /// columns of their covariance, those of `units`, `(n_units, m)`; and (X'P X)^-1, `(rank, rank)`.
+    /// `None` as `solve`. Without `variances` those are not formed.
+    #[pyo3(signature = (g, fit, units, variances=true))]
+    #[allow(clippy::type_complexity)]
+    fn fixed_moments<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fit: usize,
+        units: Vec<usize>,
+        variances: bool,
+    ) -> PyResult<Option<(Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>)>> {
+        let g = self.covariances(&g, 1)?;
+        self.check_fits(&[fit])?;
+        let n = self.0.rest.fixed.map_or(0, |level| self.0.n_units(level));
+        if units.iter().any(|&u| u >= n) {
+            return Err(PyIndexError::new_err("no such unit"));
+        }
+        let (rank, m) = (self.0.rank(), units.len());
+        let found = without_gil(py, || {
+            let factorisation = Factorisation::new(&self.0, fit, &g[0])?;
+            let solution = Solution::new(&factorisation.gram, factorisation.logdet, rank)?;
+            Ok::<_, NotPositiveDefinite>((
+                factorisation.fixed_moments(&units, variances),
+                solution.c,
+            ))
+        })?;
+        let Ok((moments, c)) = found else { return Ok(None) };
+        Ok(Some((
+            array(py, moments.effects, &[n, rank + 1])?,
+            array(py, moments.variances, &[if variances { n } else { 0 }])?,
+            array(py, moments.columns, &[n, m])?,
+            array(py, c, &[rank, rank])?,
+        )))
     }
 
     /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)` over `sigma^2`

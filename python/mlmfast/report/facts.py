@@ -57,6 +57,9 @@ def model_facts(fit: LMMResult) -> list[tuple[str, str]]:
     related = [_related(group) for group in record.groups if group.related]
     if related:
         facts.append(("Related", ", ".join(related)))
+    if record.absorbed is not None:
+        n = len(record.absorbed.labels)
+        facts.append(("Eliminated", f"{n:,} levels of {record.absorbed.name} (fixed)"))
     if record.residual is not None:
         facts.append(("Residuals", residual_sentence(record.residual)))
     if record.residual_scale is not None:
