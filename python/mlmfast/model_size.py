@@ -8,6 +8,7 @@ from math import prod
 from mlmfast.errors import ModelError
 from mlmfast.language.terms import TermList
 from mlmfast.language.values import Basis, CodedFactor, Variable
+from mlmfast.memory import memory_left
 
 
 def check_size(
