@@ -310,6 +310,7 @@ class Criterion:
 
 
 def solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
+    """-E^-1 g, along the directions that the information tells something of."""
     scale = np.sqrt(np.maximum(np.einsum("aii->ai", expected), 1e-300))
     scaled = expected / (scale[:, :, None] * scale[:, None, :])
     values, vectors = np.linalg.eigh(scaled)
@@ -319,6 +320,7 @@ def solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
 
 
 def symmetric_of(entries: FloatArray, structure: CovarianceStructure) -> FloatArray:
+    """Matrices from the free entries of a structure, shape (a, K, K)."""
     matrix = np.zeros((len(entries), structure.size, structure.size))
     for k, (a, b) in enumerate(structure.entries):
         matrix[:, a, b] = matrix[:, b, a] = entries[:, k]

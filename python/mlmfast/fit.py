@@ -14,8 +14,11 @@ from mlmfast.iterative import fit_iteratively
 from mlmfast.near_singular import ResidualPart, follow, is_near_singular, residual_parts
 from mlmfast.newton import CriterionFunction, NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduced_model import ReducedModel
-from mlmfast.several_minima import Lower, is_better, search
+from mlmfast.several_minima import is_better, search
 from mlmfast.starts import large_start
+
+#: Trials along a step in the search for other minima.
+_FEW_HALVINGS = 6
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,9 @@ def fit_covariance(
 
     def few(theta: FloatArray, chosen: IntArray, steps: int | None) -> NewtonResult:
         theta = np.where(held, 0.0, theta)
-        own = options if steps is None else replace(options, max_iter=min(steps, options.max_iter))
+        own = options
+        if steps is not None:
+            own = replace(own, max_iter=min(steps, own.max_iter), max_halvings=_FEW_HALVINGS)
         return _iterate(SomeFits(criterion, chosen), theta, own, scoring, held)
 
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
@@ -88,7 +93,7 @@ def fit_covariance(
         large = iterate(large_start(criterion, n_fits), fits)
         replace_rows(newton, fits, large, is_better(newton, large))
     found = settle(criterion, newton, iterate, fits)
-    lower = None if given else search(model, criterion, found, start, held, few)
+    lower = {} if given else search(model, criterion, found, start, held, few)
     ends = _near_singular(criterion, found, options, held, lower) if structured else ((), ())
     found.singular[:, confounded] = True
     newton = found.newton
@@ -142,7 +147,7 @@ def _near_singular(
     found: Settled,
     options: NewtonOptions,
     held: BoolArray,
-    lower: Lower | None,
+    lower: dict[int, NewtonResult],
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Bring fits that stalled at a nearly singular residual covariance to their end.
 
@@ -175,16 +180,15 @@ def _near_singular(
 
 
 def _stalled(
-    parts: tuple[ResidualPart, ...], found: Settled, lower: Lower | None
+    parts: tuple[ResidualPart, ...], found: Settled, lower: dict[int, NewtonResult]
 ) -> list[tuple[int, FloatArray]]:
     """Fits, and where an iteration stalled at a nearly singular covariance: the lowest of each."""
     if not parts:
         return []
-    below = {} if lower is None else dict(zip(lower.fits.tolist(), lower.newton.theta, strict=True))
     out = []
     for row in range(len(found.theta)):
-        if row in below or not found.newton.converged[row]:
-            theta = below.get(row, found.theta[row])[None]
+        if row in lower or not found.newton.converged[row]:
+            theta = lower[row].theta if row in lower else found.theta[[row]]
             if is_near_singular(parts, theta)[0]:
                 out.append((row, theta))
     return out

@@ -21,15 +21,17 @@ from mlmfast.newton import NewtonResult
 from mlmfast.reduced_model import FIRST_SHARE, ReducedModel
 from mlmfast.starts import is_linear, other_starts
 
-#: Starts of a fit that are refined.
-_FOLLOWED = 60
-#: Newton steps after which rows are compared, and again.
-_ROUNDS = (3, 4, 8, 15)
+#: Starts of each kind that are refined.
+_FOLLOWED = 8
+#: Newton steps after which rows are compared, and how many of a fit go on; again and again.
+_ROUNDS = ((3, 12), (4, 8), (8, 5), (15, 3))
 #: Squared distance in standard errors (-2 log-likelihood, by the curvature) of rows that count as
 #: on the way to the same minimum.
 _SAME = 0.5
 #: Fall below a minimum for which a stalled iteration is followed to its end.
 _LOWER = 1e-6
+#: Searches, each from where the one before ended.
+_TURNS = 2
 #: Difference of values that is rounding.
 _NOISE = 1e-7
 
@@ -61,21 +63,6 @@ class Others:
     n_evaluations: IntArray
 
 
-@dataclass(frozen=True)
-class Lower:
-    """Iterations that stalled below the minimum that is kept.
-
-    Attributes
-    ----------
-    fits : shape (n_rows,), position of the fit of each.
-    newton
-        Where they stalled.
-    """
-
-    fits: IntArray
-    newton: NewtonResult
-
-
 def search(
     model: ReducedModel,
     criterion: Criterion,
@@ -83,20 +70,31 @@ def search(
     moments: FloatArray,
     held: BoolArray,
     few: Few,
-) -> Lower | None:
+) -> dict[int, NewtonResult]:
     """Look for lower minima where there may be some; keep them in ``found``.
 
     Parameters
     ----------
     moments : shape (n_fits, n_theta), where the first iterations started.
     held : shape (n_theta,), parameters that stay 0.
+
+    Returns
+    -------
+    Iterations that stalled below the minimum that is kept, by fit.
     """
     rows = np.flatnonzero(_may_have_others(model, criterion, found))
-    if rows.size == 0:
-        return None
-    starts = np.stack([other_starts(criterion, row, moments[row], FIRST_SHARE) for row in rows])
-    starts[:, :, held] = 0.0
-    return look_elsewhere(criterion, found, starts, rows, few)
+    stalled: dict[int, NewtonResult] = {}
+    base = moments
+    for _ in range(_TURNS if rows.size else 0):
+        starts = [other_starts(criterion, int(row), base[row], FIRST_SHARE) for row in rows]
+        kinds = [np.where(held, 0.0, kind) for kind in zip(*starts, strict=True) if len(kind[0])]
+        before = found.newton.value.copy()
+        stalled |= _look_elsewhere(criterion, found, kinds, rows, few)
+        # A lower minimum is a place to look round from.
+        rows, base = rows[found.newton.value[rows] < before[rows] - _LOWER], found.theta
+        if rows.size == 0:
+            break
+    return stalled
 
 
 def _may_have_others(model: ReducedModel, criterion: Criterion, found: Settled) -> BoolArray:
@@ -107,36 +105,31 @@ def _may_have_others(model: ReducedModel, criterion: Criterion, found: Settled) 
     return np.ones(len(found.theta), dtype=np.bool_)
 
 
-def look_elsewhere(
-    criterion: Criterion, found: Settled, starts: FloatArray, rows: IntArray, few: Few
-) -> Lower:
+def _look_elsewhere(
+    criterion: Criterion, found: Settled, kinds: list[FloatArray], rows: IntArray, few: Few
+) -> dict[int, NewtonResult]:
     """Search from other starts, and keep in ``found`` what is lower.
 
     Parameters
     ----------
     found
         Where the first iteration of each fit ended.
-    starts : shape (n_rows, n_starts, n_theta)
+    kinds : shapes (n_rows, n_starts, n_theta), starts of several kinds.
     rows : shape (n_rows,), the fits to search.
     few
         The iteration.
     """
-    found.newton.n_evaluations[rows] += starts.shape[1]
-    place, which = screen(criterion, starts, rows)
+    found.newton.n_evaluations[rows] += sum(starts.shape[1] for starts in kinds)
+    chosen = [screen(criterion, starts, rows, _FOLLOWED) for starts in kinds]
+    place, starts = (np.concatenate(part) for part in zip(*chosen, strict=True))
     before = _rows(found.newton, rows)
-    others = refine(criterion, starts[place, which], place, rows, before, few)
+    others = refine(criterion, starts, place, rows, before, few)
     found.newton.n_evaluations[rows] += others.n_evaluations
-    stalled = [_keep_lowest(found, row, k, others) for k, row in enumerate(rows)]
-    below = [part for part in stalled if part is not None]
-    if not below:
-        nothing = np.zeros(0, dtype=np.intp)
-        return Lower(nothing, _rows(found.newton, nothing))
-    return Lower(np.array([row for row, _ in below]), _stacked([part for _, part in below]))
+    stalled = [(int(row), _keep_lowest(found, int(row), k, others)) for k, row in enumerate(rows)]
+    return {row: newton for row, newton in stalled if newton is not None}
 
 
-def _keep_lowest(
-    found: Settled, row: int, place: int, others: Others
-) -> tuple[int, NewtonResult] | None:
+def _keep_lowest(found: Settled, row: int, place: int, others: Others) -> NewtonResult | None:
     """Put the lowest minimum of a fit into ``found``; what stalled below it, if anything."""
     own = np.flatnonzero(others.fits == place)
     values, converged = others.settled.newton.value[own], others.settled.newton.converged[own]
@@ -157,32 +150,36 @@ def _keep_lowest(
     margin = _LOWER if found.newton.converged[row] else 0.0
     if not each.value[lowest] < found.newton.value[row] - margin:
         return None
-    return row, _rows(each, np.array([lowest]))
+    return _rows(each, np.array([lowest]))
 
 
-def screen(criterion: Criterion, starts: FloatArray, fits: IntArray) -> tuple[IntArray, IntArray]:
+def screen(
+    criterion: Criterion, starts: FloatArray, fits: IntArray, most: int
+) -> tuple[IntArray, FloatArray]:
     """The starts of each fit where the criterion is lowest.
 
     Parameters
     ----------
     starts : shape (n_fits, n_starts, n_theta)
     fits : shape (n_fits,)
+    most
+        How many to choose.
 
     Returns
     -------
-    Position among ``fits`` of each start chosen, and its position among the starts, lowest first.
+    Position among ``fits`` of each start chosen, and these starts, lowest first.
     """
     n_fits, n_starts, n_theta = starts.shape
     flat = starts.reshape(n_fits * n_starts, n_theta)
     values = criterion.value(flat, np.repeat(fits, n_starts)).reshape(n_fits, n_starts)
     values = np.where(np.isfinite(values), values, np.inf)
-    order = np.argsort(values, axis=1, kind="stable")[:, :_FOLLOWED]
-    rank = np.sort(values, axis=1)[:, : order.shape[1]]
+    order = np.argsort(values, axis=1, kind="stable")
+    ranked = np.take_along_axis(values, order, axis=1)
     # The same start twice, as where a structure has no such member, is one.
-    fresh = np.ones(rank.shape, dtype=np.bool_)
-    fresh[:, 1:] = rank[:, 1:] != rank[:, :-1]
-    row, place = np.nonzero(np.isfinite(rank) & fresh)
-    return row, order[row, place]
+    fresh = np.isfinite(ranked)
+    fresh[:, 1:] &= ranked[:, 1:] != ranked[:, :-1]
+    row, place = np.nonzero(fresh & (np.cumsum(fresh, axis=1) <= most))
+    return row, starts[row, order[row, place]]
 
 
 def refine(
@@ -206,14 +203,14 @@ def refine(
     spent = np.zeros(len(fits), dtype=np.intp)
     ended: list[NewtonResult] = []
     owner: list[IntArray] = []
-    for steps in _ROUNDS:
+    for steps, most in _ROUNDS:
         if rows.size == 0:
             break
         newton = few(theta, fits[rows], steps)
         np.add.at(spent, rows, newton.n_evaluations)
         newton = _rows(newton, np.arange(len(rows)), spend=False)
-        keep = _distinct(newton, rows, found)
-        done = keep & (newton.converged | (steps == _ROUNDS[-1]))
+        keep = _distinct(newton, rows, found, most)
+        done = keep & (newton.converged | (most == _ROUNDS[-1][1]))
         ended.append(_rows(newton, np.flatnonzero(done)))
         owner.append(rows[done])
         go = keep & ~done & np.isfinite(newton.value)
@@ -221,22 +218,25 @@ def refine(
     whole, own = _stacked(ended), np.concatenate(owner)
 
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
-        return few(theta, chosen, _ROUNDS[-1])
+        return few(theta, chosen, _ROUNDS[-1][0])
 
     settled = settle(criterion, whole, iterate, fits[own])
     np.add.at(spent, own, settled.newton.n_evaluations)
     return Others(settled, own, spent)
 
 
-def _distinct(newton: NewtonResult, rows: IntArray, found: NewtonResult) -> BoolArray:
-    """Rows that are not on their way to where a lower row of their fit, or the fit itself, is."""
+def _distinct(newton: NewtonResult, rows: IntArray, found: NewtonResult, most: int) -> BoolArray:
+    """Rows to go on with: the lowest ``most`` of each fit.
+
+    Not those that are on their way to where a lower row of their fit, or the fit itself, is.
+    """
     keep = np.isfinite(newton.value)
     for fit in np.unique(rows):
         own = np.flatnonzero((rows == fit) & keep)
         own = own[np.lexsort((newton.value[own], ~newton.converged[own]))]
-        goals = [(found, fit)] if found.converged[fit] else []
-        for row in own:
-            if any(_leads_to(newton, row, *goal) for goal in goals):
+        goals = [(found, int(fit))]
+        for row in own.tolist():
+            if len(goals) > most or any(_leads_to(newton, row, *goal) for goal in goals):
                 keep[row] = False
             else:
                 goals.append((newton, row))

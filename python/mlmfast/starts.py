@@ -19,6 +19,7 @@ from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.closed import SumOfSquares
 from mlmfast.covariance.diagonal import Diagonal
 from mlmfast.covariance.homogeneous_diagonal import HomogeneousDiagonal
+from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, solve_scoring, symmetric_of
@@ -42,6 +43,9 @@ _RANGES = 7
 _MOST_LEVELS, _MOST_POINTS = 64, 300
 #: Smallest mean variance of effects to start correlations from.
 _NOT_SMALL = 0.1
+
+#: Correlation parameters that are few, how far each is moved, and starts at random.
+_FEW, _FAR, _RANDOM = 3, 2.5, 4
 
 _Change: TypeAlias = Callable[["Stretch", FloatArray], FloatArray]
 
@@ -115,8 +119,12 @@ def large_start(criterion: Criterion, n_fits: int) -> FloatArray:
     return np.repeat(np.concatenate(parts, axis=1), n_fits, axis=0)
 
 
-def other_starts(criterion: Criterion, fit: int, theta: FloatArray, share: float) -> FloatArray:
-    """Starts that differ in kind from moments, shape (n_starts, n_theta).
+def other_starts(
+    criterion: Criterion, fit: int, theta: FloatArray, share: float
+) -> list[list[FloatArray]]:
+    """Starts that differ in kind from moments, each of shape (n_theta,).
+
+    Two lists, of which the second's are far from anything and improve only as they are refined.
 
     Parameters
     ----------
@@ -127,7 +135,8 @@ def other_starts(criterion: Criterion, fit: int, theta: FloatArray, share: float
     """
     residual, effects = residual_stretches(criterion), effect_stretches(criterion)
     if not residual:
-        return np.stack([*_of_effects(effects, theta), _raw_moments(criterion, fit)])
+        raw = _raw_moments(criterion, fit)
+        return [[*_of_effects(effects, theta), raw], _without_variance(effects, theta)]
     split = _Split(residual, effects, theta, share)
     starts = [*_of_residual(split)]
     if effects:
@@ -135,8 +144,8 @@ def other_starts(criterion: Criterion, fit: int, theta: FloatArray, share: float
     scale = _without_scale(criterion, theta)
     if scale is not None:
         starts.append(scale)
-    starts += _without_variance([s for s in (*residual, *effects) if s.is_small], theta)
-    return np.stack(starts)
+    starts += [*_each_correlation(residual, theta), *_at_random(residual, theta)]
+    return [starts, _without_variance([*residual, *effects], theta)]
 
 
 @dataclass(frozen=True)
@@ -201,17 +210,17 @@ def _effects_from_moments(criterion: Criterion, fit: int, split: _Split) -> Floa
 def _raw_moments(criterion: Criterion, fit: int) -> FloatArray:
     """The members nearest to the moments, before they are held within the structure."""
     fits = np.array([fit])
-    return criterion.relative_to_within(criterion.nearest(criterion.moments(fits)[0])[0], fits)[0]
+    nearest = criterion.nearest(criterion.moments(fits)[0])[0]
+    return np.asarray(criterion.relative_to_within(nearest, fits)[0])
 
 
 def _of_effects(effects: list[Stretch], theta: FloatArray) -> Iterator[FloatArray]:
     """Other correlations and variances of structured random effects."""
     shapes = [_alike(rho) for rho in _ALIKE_EFFECTS] + [_fading(rho) for rho in _FADING_EFFECTS]
     for shape in shapes:
-        yield _each(effects, theta, lambda s, m, f=shape: f(s, _with_mean_variance(m)))
+        yield _each(effects, _each(effects, theta, _with_mean_variance), shape)
     for shape in (shapes[0], shapes[1], shapes[3], shapes[4]):
         yield _each(effects, theta, shape)
-    yield from _without_variance([s for s in effects if s.is_small], theta)
 
 
 def _each(stretches: list[Stretch], theta: FloatArray, how: _Change) -> FloatArray:
@@ -224,15 +233,58 @@ def _without_variance(stretches: list[Stretch], theta: FloatArray) -> list[Float
     """Each variance in turn nearly 0, where levels have variances of their own."""
     out = []
     for stretch in stretches:
+        if not stretch.is_small:
+            continue
         matrix = stretch.matrix(theta)
-        for k in range(len(matrix) if len(matrix) > 1 else 0):
+        for k in _own_variances(stretch.structure):
             shrink = np.ones(len(matrix))
             shrink[k] = _NEARLY_ZERO
-            start = stretch.put(theta, matrix * np.outer(shrink, shrink))
-            after = np.diag(stretch.matrix(start)) / np.diag(matrix)
-            if after[k] < _LEFT * np.delete(after, k).max():
-                out.append(start)
+            out.append(stretch.put(theta, matrix * np.outer(shrink, shrink)))
     return out
+
+
+def _own_variances(structure: CovarianceStructure) -> list[int]:
+    """Levels whose variance can be nearly 0 while that of others is not."""
+    out = []
+    for k in range(structure.size if structure.size > 1 else 0):
+        wanted = np.ones(structure.size)
+        wanted[k] = _NEARLY_ZERO**2
+        found = np.diag(structure.matrix(structure.theta(np.diag(wanted)[None]))[0])
+        if found[k] < _LEFT * np.delete(found, k).max():
+            out.append(k)
+    return out
+
+
+def _each_correlation(stretches: list[Stretch], theta: FloatArray) -> Iterator[FloatArray]:
+    """Each of a few correlation parameters in turn far up or down."""
+    for stretch in stretches:
+        own = _correlations_of(stretch)
+        if 1 < own.stop - own.start <= _FEW:
+            for position in range(own.start, own.stop):
+                for value in (-_FAR, _FAR):
+                    out = theta.copy()
+                    out[position] += value
+                    yield out
+
+
+def _at_random(stretches: list[Stretch], theta: FloatArray) -> Iterator[FloatArray]:
+    """Correlation parameters drawn at random: always the same for the same number of them."""
+    rng = np.random.default_rng(len(theta))
+    own = [_correlations_of(stretch) for stretch in stretches]
+    many = len(own) > 1 or max(s.stop - s.start for s in own) > _FEW
+    for _ in range(_RANDOM if many else 0):
+        out = theta.copy()
+        for s in own:
+            out[s] = rng.normal(size=s.stop - s.start)
+        yield out
+
+
+def _correlations_of(stretch: Stretch) -> slice:
+    """The correlation parameters, where the structure has some of their own."""
+    structure, end = stretch.structure, stretch.theta.stop
+    if not isinstance(structure, ScaledCorrelation):
+        return slice(end, end)
+    return slice(stretch.theta.start + structure.n_scales, end)
 
 
 def _without_scale(criterion: Criterion, theta: FloatArray) -> FloatArray | None:
@@ -303,6 +355,6 @@ def _correlated(matrix: FloatArray, correlation: FloatArray) -> FloatArray:
     return out
 
 
-def _with_mean_variance(matrix: FloatArray) -> FloatArray:
+def _with_mean_variance(_: Stretch, matrix: FloatArray) -> FloatArray:
     mean = max(float(np.diag(matrix).mean()), _NOT_SMALL)
     return np.asarray(mean * np.eye(len(matrix)))
