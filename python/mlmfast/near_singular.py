@@ -31,6 +31,7 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import SomeFits
 from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance.markov import MarkovChain
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
@@ -52,6 +53,8 @@ _WITHOUT_BOUND = 1.0
 _TOLERANCE, _MAX_ITER, _MAX_HALVINGS = 5e-9, 30, 6
 #: The smallest eigenvalue of R shrinks at least so much from stage to stage where it goes to 0.
 _SHRINKS = 0.5
+#: Smallest eigenvalue of R, over the mean variance, below which values are rounding.
+_LOST = 1e-13
 
 #: Smallest eigenvalue of a residual covariance to start from, over its mean variance, and that over
 #: the response's that counts as none.
@@ -154,7 +157,7 @@ def residual_parts(criterion: Criterion, spatial: bool = False) -> tuple[Residua
     """The residual covariances of a criterion over visits.
 
     With ``spatial`` those over points too (of a few of the points, where units have their own),
-    which may be nearly singular as a matter of course. Series, and chains of many visits, are none.
+    which may be nearly singular as a matter of course.
     """
     parts = []
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
@@ -166,10 +169,8 @@ def residual_parts(criterion: Criterion, spatial: bool = False) -> tuple[Residua
 
 def _parts_of(term: TermBlock, s: slice) -> list[ResidualPart]:
     structure = term.structure
-    if isinstance(structure, SeriesCovariance):
-        return []
-    if isinstance(structure, ChainCovariance):
-        return _arms_of_chain(structure, s.start)
+    if isinstance(structure, ChainCovariance | SeriesCovariance):
+        return _arms_of_series(structure, s.start)
     in_chart = not isinstance(structure, Directions)
     whole = structure.structure if isinstance(structure, Directions) else structure
     if isinstance(whole, ScaledCovariance):
@@ -182,13 +183,13 @@ def _parts_of(term: TermBlock, s: slice) -> list[ResidualPart]:
     return [ResidualPart(w, own, in_chart) for w, own in parts if w.size > 1 and w.everywhere]
 
 
-def _arms_of_chain(chain: ChainCovariance, first: int) -> list[ResidualPart]:
-    """Its matrices over visits, where they are small enough."""
-    n = chain.structure.n_theta
-    if chain.structure.size > LARGEST_ORDER:
+def _arms_of_series(series: ChainCovariance | SeriesCovariance, first: int) -> list[ResidualPart]:
+    """The matrices over visits (of a few times, where these are many), if they are small enough."""
+    n = series.structure.n_theta
+    if series.structure.size > LARGEST_ORDER:
         return []
-    starts = range(first, first + chain.n_theta, n)
-    return [ResidualPart(chain.structure, slice(at, at + n), False) for at in starts]
+    starts = range(first, first + series.n_theta, n)
+    return [ResidualPart(series.structure, slice(at, at + n), False) for at in starts]
 
 
 def smallest_eigenvalue(parts: tuple[ResidualPart, ...], theta: FloatArray) -> FloatArray:
@@ -206,6 +207,11 @@ def smallest_eigenvalue(parts: tuple[ResidualPart, ...], theta: FloatArray) -> F
 def is_near_singular(parts: tuple[ResidualPart, ...], theta: FloatArray) -> BoolArray:
     """Whether a residual covariance is nearly singular, shape (a,)."""
     return smallest_eigenvalue(parts, theta) < _NEAR
+
+
+def is_lost(parts: tuple[ResidualPart, ...], theta: FloatArray) -> BoolArray:
+    """Whether a residual covariance is so singular that values mean nothing, shape (a,)."""
+    return ~(smallest_eigenvalue(parts, theta) > _LOST)
 
 
 def _has_collapsed(parts: tuple[ResidualPart, ...], theta: FloatArray) -> bool:
@@ -293,7 +299,9 @@ def check_start(criterion: Criterion, theta: FloatArray) -> None:
     ModelError
         Where one is.
     """
-    for part in (*residual_parts(criterion), *_series_parts(criterion)):
+    for part in residual_parts(criterion, spatial=True):
+        if isinstance(part.structure, Spatial) and not isinstance(part.structure, MarkovChain):
+            continue
         matrix = part.structure.matrix(theta[:, part.theta])[0]
         # The response has mean square about 1 here.
         scale = max(float(np.trace(matrix)) / len(matrix), _NO_VARIANCE)
@@ -304,29 +312,6 @@ def check_start(criterion: Criterion, theta: FloatArray) -> None:
                 f"{smallest / scale:.1e} of the mean variance); start from variances above 0 and "
                 "correlations inside -1 and 1"
             )
-
-
-def _series_parts(criterion: Criterion) -> list[ResidualPart]:
-    """Covariances along series at their first times, of each arm."""
-    out = []
-    for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if isinstance(term.structure, SeriesCovariance):
-            n = term.structure.structure.n_theta
-            starts = range(s.start, s.stop, n)
-            out += [ResidualPart(term.structure.structure, slice(k, k + n), False) for k in starts]
-    return out
-
-
-def nearer_independence(parts: tuple[ResidualPart, ...], theta: FloatArray) -> FloatArray:
-    """theta (a, n_theta) of covariances halfway to uncorrelated ones, for a start that failed."""
-    theta = theta.copy()
-    for part in parts:
-        for row, own in enumerate(theta[:, part.theta]):
-            matrix = part.structure.matrix(own[None])
-            if np.isfinite(matrix).all():
-                halfway = 0.5 * (matrix + np.diag(np.diag(matrix[0])))
-                theta[row, part.theta] = part.structure.theta(halfway)[0]
-    return theta
 
 
 def _lift(part: ResidualPart, theta: FloatArray) -> None:

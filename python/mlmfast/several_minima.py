@@ -17,6 +17,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import Settled, settle
 from mlmfast.criterion import Criterion
+from mlmfast.near_singular import is_lost, residual_parts
 from mlmfast.newton import NewtonResult
 from mlmfast.reduced_model import FIRST_SHARE, ReducedModel
 from mlmfast.starts import is_linear, other_starts
@@ -125,32 +126,57 @@ def _look_elsewhere(
     before = _rows(found.newton, rows)
     others = refine(criterion, starts, place, rows, before, few)
     found.newton.n_evaluations[rows] += others.n_evaluations
-    stalled = [(int(row), _keep_lowest(found, int(row), k, others)) for k, row in enumerate(rows)]
-    return {row: newton for row, newton in stalled if newton is not None}
+    below = [_keep_lowest(criterion, found, int(row), k, others) for k, row in enumerate(rows)]
+    stalled = {int(row): part for row, part in zip(rows, below, strict=True) if part is not None}
+    return _followed(criterion, found, stalled, few)
 
 
-def _keep_lowest(found: Settled, row: int, place: int, others: Others) -> NewtonResult | None:
+def _keep_lowest(
+    criterion: Criterion, found: Settled, row: int, place: int, others: Others
+) -> NewtonResult | None:
     """Put the lowest minimum of a fit into ``found``; what stalled below it, if anything."""
     own = np.flatnonzero(others.fits == place)
-    values, converged = others.settled.newton.value[own], others.settled.newton.converged[own]
-    first = _rows(found.newton, np.array([row]), spend=False)
-    if converged.any():
-        best = own[[np.argmin(np.where(converged, values, np.inf))]]
-        at = others.settled
-        other = Settled(at.theta[best], at.singular[best], _rows(at.newton, best, spend=False))
-        found.put(np.array([row]), other, is_better(first, other.newton))
-    stalled = own[~converged]
-    candidates = [_rows(others.settled.newton, stalled, spend=False)] if stalled.size else []
+    newton, first = others.settled.newton, _rows(found.newton, np.array([row]), spend=False)
+    converged = own[newton.converged[own]]
+    if converged.size:
+        best = converged[[np.argmin(newton.value[converged])]]
+        _put(found, row, others.settled, best)
+    candidates = [_rows(newton, own[~newton.converged[own]], spend=False)]
     if not first.converged[0] and found.newton.converged[row]:
         candidates.append(first)
-    if not candidates:
-        return None
     each = _stacked(candidates)
+    each = _rows(each, np.flatnonzero(~is_lost(residual_parts(criterion), each.theta)))
+    if len(each.value) == 0:
+        return None
     lowest = int(np.argmin(each.value))
     margin = _LOWER if found.newton.converged[row] else 0.0
     if not each.value[lowest] < found.newton.value[row] - margin:
         return None
     return _rows(each, np.array([lowest]))
+
+
+def _put(found: Settled, row: int, other: Settled, best: IntArray) -> None:
+    """Replace a fit by one row of other iterations, if that ended lower."""
+    at, newton = np.array([row]), _rows(other.newton, best, spend=False)
+    takes = is_better(_rows(found.newton, at), newton)
+    found.put(at, Settled(other.theta[best], other.singular[best], newton), takes)
+
+
+def _followed(
+    criterion: Criterion, found: Settled, stalled: dict[int, NewtonResult], few: Few
+) -> dict[int, NewtonResult]:
+    """Iterations below the minimum that is kept, gone on with; those that stall for good."""
+    out = {}
+    for row, newton in stalled.items():
+        fit = np.array([row])
+        whole = few(newton.theta, fit, None)
+        other = settle(criterion, whole, lambda theta, chosen: few(theta, chosen, None), fit)
+        found.newton.n_evaluations[row] += other.newton.n_evaluations[0]
+        _put(found, row, other, np.zeros(1, dtype=np.intp))
+        last = _rows(other.newton, np.zeros(1, dtype=np.intp), spend=False)
+        if not last.converged[0] and last.value[0] < found.newton.value[row] - _LOWER:
+            out[row] = last
+    return out
 
 
 def screen(
@@ -233,7 +259,7 @@ def _distinct(newton: NewtonResult, rows: IntArray, found: NewtonResult, most: i
     keep = np.isfinite(newton.value)
     for fit in np.unique(rows):
         own = np.flatnonzero((rows == fit) & keep)
-        own = own[np.lexsort((newton.value[own], ~newton.converged[own]))]
+        own = own[np.argsort(newton.value[own], kind="stable")]
         goals = [(found, int(fit))]
         for row in own.tolist():
             if len(goals) > most or any(_leads_to(newton, row, *goal) for goal in goals):
@@ -244,8 +270,10 @@ def _distinct(newton: NewtonResult, rows: IntArray, found: NewtonResult, most: i
 
 
 def _leads_to(newton: NewtonResult, row: int, other: NewtonResult, goal: int) -> bool:
-    """Whether a row is near to where another is, and not below it."""
+    """Whether a row is near to where another is, and not below it; or both have ended."""
     above = newton.value[row] - other.value[goal]
+    if newton.converged[row] and other.converged[goal]:
+        return bool(above > -_NOISE)
     way = newton.theta[row] - other.theta[goal]
     distance = float((np.abs(other.curvature[goal]) * way * way).sum())
     return bool(-_NOISE < above < _SAME and distance < _SAME)
