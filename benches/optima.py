@@ -353,6 +353,10 @@ def fit_of(problem):
     return mlm.lmm(problem.formula, problem.frame, **problem.arguments)
 
 
+def evaluations(fit):
+    return fit.certificate.n_evaluations + fit.certificate.n_elsewhere
+
+
 def solve(problem, n_starts):
     call = f"{problem.formula!r} {problem.arguments}"
     started = time.perf_counter()
@@ -363,7 +367,7 @@ def solve(problem, n_starts):
     except Exception as error:  # a trial must survive every kind of failure
         what = f"{type(error).__name__}: {str(error)[:80]}"
         return Outcome(problem.index, call, what, 0.0, 0, 0.0)
-    seconds, spent = time.perf_counter() - started, fit.certificate.n_evaluations
+    seconds, spent = time.perf_counter() - started, evaluations(fit)
     if any("has no maximum" in text for text in fit.certificate.boundary):
         return Outcome(problem.index, call, "no maximum", 0.0, spent, seconds)
     value, ratio, _ = lowest(problem, n_starts)

@@ -34,7 +34,8 @@ class CovarianceFit:
     newton
         The iteration.
     n_evaluations : shape (n_fits,)
-        Evaluations of the criterion by start, iteration and rounding to the boundary.
+        Evaluations of the criterion by start, iteration and rounding to the boundary; see
+        ``n_elsewhere`` too.
     """
 
     criterion: Criterion
@@ -47,6 +48,8 @@ class CovarianceFit:
     #: Fits whose residual covariance is singular at the infimum, and those that have no infimum.
     singular_residual: tuple[int, ...] = ()
     without_bound: tuple[int, ...] = ()
+    #: Evaluations from other starts, shape (n_fits,); None where there were none.
+    n_elsewhere: IntArray | None = None
 
 
 def fit_covariance(
@@ -93,7 +96,10 @@ def fit_covariance(
         large = iterate(large_start(criterion, n_fits), fits)
         replace_rows(newton, fits, large, is_better(newton, large))
     found = settle(criterion, newton, iterate, fits)
-    lower = {} if given else search(model, criterion, found, start, held, few)
+    lower: dict[int, NewtonResult] = {}
+    n_elsewhere = np.zeros(n_fits, dtype=np.intp)
+    if not given:
+        lower, n_elsewhere = search(model, criterion, found, start, held, few)
     ends = _near_singular(criterion, found, options, held, lower) if structured else ((), ())
     found.singular[:, confounded] = True
     newton = found.newton
@@ -106,6 +112,7 @@ def fit_covariance(
         n_evaluations,
         tuple(confounded),
         *ends,
+        n_elsewhere,
     )
 
 

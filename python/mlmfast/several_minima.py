@@ -19,11 +19,15 @@ from mlmfast.boundary import Settled, settle
 from mlmfast.criterion import Criterion
 from mlmfast.near_singular import is_lost, residual_parts
 from mlmfast.newton import NewtonResult
-from mlmfast.reduced_model import FIRST_SHARE, ReducedModel
+from mlmfast.reduced_model import FIRST_SHARE, ReducedModel, structure_of
 from mlmfast.starts import is_linear, other_starts
 
-#: Starts of each kind that are refined.
-_FOLLOWED = 8
+#: Starts of each kind that are refined, and where rows are many.
+_FOLLOWED, _FEW_FOLLOWED, _MANY_ROWS = 8, 2, 10_000
+#: Rows a parameter below which to search: residual covariances alone, and beside random effects.
+_FEW_ROWS_ALONE, _FEW_ROWS = 15, 40
+#: Smallest eigenvalue of a Hessian that is not flat.
+_FLAT = 1e-3
 #: Newton steps after which rows are compared, and how many of a fit go on; again and again.
 _ROUNDS = ((3, 12), (4, 8), (8, 5), (15, 3))
 #: Squared distance in standard errors (-2 log-likelihood, by the curvature) of rows that count as
@@ -71,7 +75,7 @@ def search(
     moments: FloatArray,
     held: BoolArray,
     few: Few,
-) -> dict[int, NewtonResult]:
+) -> tuple[dict[int, NewtonResult], IntArray]:
     """Look for lower minima where there may be some; keep them in ``found``.
 
     Parameters
@@ -81,33 +85,56 @@ def search(
 
     Returns
     -------
-    Iterations that stalled below the minimum that is kept, by fit.
+    Iterations that stalled below the minimum that is kept, by fit, and evaluations (n_fits,).
     """
     rows = np.flatnonzero(_may_have_others(model, criterion, found))
+    most = _FOLLOWED if model.design.n_obs < _MANY_ROWS else _FEW_FOLLOWED
+    before_all = found.newton.n_evaluations.copy()
     stalled: dict[int, NewtonResult] = {}
     base = moments
     for _ in range(_TURNS if rows.size else 0):
         starts = [other_starts(criterion, int(row), base[row], FIRST_SHARE) for row in rows]
         kinds = [np.where(held, 0.0, kind) for kind in zip(*starts, strict=True) if len(kind[0])]
         before = found.newton.value.copy()
-        stalled |= _look_elsewhere(criterion, found, kinds, rows, few)
+        stalled |= _look_elsewhere(criterion, found, kinds, rows, most, few)
         # A lower minimum is a place to look round from.
         rows, base = rows[found.newton.value[rows] < before[rows] - _LOWER], found.theta
         if rows.size == 0:
             break
-    return stalled
+    spent = found.newton.n_evaluations - before_all
+    found.newton.n_evaluations[:] = before_all
+    return stalled, spent
 
 
 def _may_have_others(model: ReducedModel, criterion: Criterion, found: Settled) -> BoolArray:
-    """Fits whose first minimum need not be the lowest, shape (n_fits,)."""
-    structured = model.design.residual is not None
-    if not structured and not any(not is_linear(term.shared) for term in criterion.terms):
-        return np.zeros(len(found.theta), dtype=np.bool_)
-    return np.ones(len(found.theta), dtype=np.bool_)
+    """Fits whose first minimum need not be the lowest, shape (n_fits,).
+
+    Covariances that are not linear in their parameters, and residual ones beside random effects,
+    where rows are few for the parameters; or where the first minimum is a doubtful one.
+    """
+    n = len(found.theta)
+    if all(not term.is_residual and is_linear(term.shared) for term in criterion.terms):
+        return np.zeros(n, dtype=np.bool_)
+    effects = any(not term.is_residual for term in criterion.terms)
+    alone = len(criterion.terms) == 1 and is_linear(structure_of(criterion.terms[0]))
+    few = _FEW_ROWS_ALONE if alone or not effects else _FEW_ROWS
+    if model.design.n_obs < few * criterion.n_theta:
+        return np.ones(n, dtype=np.bool_)
+    doubtful = ~found.newton.converged | (found.newton.min_eigenvalue < _FLAT)
+    parts = zip(criterion.terms, criterion.theta_slices, found.singular.T, strict=True)
+    for term, s, singular in parts:
+        if not term.is_residual and term.has_vague_parameters:
+            doubtful |= singular | term.shared.is_vague(found.newton.curvature[:, s])
+    return np.asarray(doubtful)
 
 
 def _look_elsewhere(
-    criterion: Criterion, found: Settled, kinds: list[FloatArray], rows: IntArray, few: Few
+    criterion: Criterion,
+    found: Settled,
+    kinds: list[FloatArray],
+    rows: IntArray,
+    most: int,
+    few: Few,
 ) -> dict[int, NewtonResult]:
     """Search from other starts, and keep in ``found`` what is lower.
 
@@ -117,11 +144,13 @@ def _look_elsewhere(
         Where the first iteration of each fit ended.
     kinds : shapes (n_rows, n_starts, n_theta), starts of several kinds.
     rows : shape (n_rows,), the fits to search.
+    most
+        Starts of each kind to refine.
     few
         The iteration.
     """
     found.newton.n_evaluations[rows] += sum(starts.shape[1] for starts in kinds)
-    chosen = [screen(criterion, starts, rows, _FOLLOWED) for starts in kinds]
+    chosen = [screen(criterion, starts, rows, most) for starts in kinds]
     place, starts = (np.concatenate(part) for part in zip(*chosen, strict=True))
     before = _rows(found.newton, rows)
     others = refine(criterion, starts, place, rows, before, few)
@@ -226,7 +255,7 @@ def refine(
     found
         Where the first iteration of each of ``fits`` ended.
     """
-    spent = np.zeros(len(fits), dtype=np.intp)
+    spent, taken = np.zeros(len(fits), dtype=np.intp), np.zeros(len(rows), dtype=np.intp)
     ended: list[NewtonResult] = []
     owner: list[IntArray] = []
     for steps, most in _ROUNDS:
@@ -235,12 +264,13 @@ def refine(
         newton = few(theta, fits[rows], steps)
         np.add.at(spent, rows, newton.n_evaluations)
         newton = _rows(newton, np.arange(len(rows)), spend=False)
+        newton.n_iterations[:] += taken
         keep = _distinct(newton, rows, found, most)
         done = keep & (newton.converged | (most == _ROUNDS[-1][1]))
         ended.append(_rows(newton, np.flatnonzero(done)))
         owner.append(rows[done])
         go = keep & ~done & np.isfinite(newton.value)
-        theta, rows = newton.theta[go], rows[go]
+        theta, rows, taken = newton.theta[go], rows[go], newton.n_iterations[go]
     whole, own = _stacked(ended), np.concatenate(owner)
 
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
