@@ -83,10 +83,12 @@ def fit_covariance(
 
     def few(theta: FloatArray, chosen: IntArray, steps: int | None) -> NewtonResult:
         theta = np.where(held, 0.0, theta)
-        own = options
-        if steps is not None:
-            own = replace(own, max_iter=min(steps, own.max_iter), max_halvings=_FEW_HALVINGS)
-        return _iterate(SomeFits(criterion, chosen), theta, own, scoring, held)
+        some = SomeFits(criterion, chosen)
+        if steps is None:
+            return _iterate(some, theta, options, scoring, held)
+        few = replace(options, max_iter=min(steps, options.max_iter), max_halvings=_FEW_HALVINGS)
+        # Scoring steps held within a structure cost more than they save here.
+        return _iterate(some, theta, few, None, held)
 
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
         return few(theta, chosen, None)
