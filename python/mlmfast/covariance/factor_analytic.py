@@ -50,6 +50,7 @@ class FactorAnalytic(CovarianceStructure):
     use: ClassVar[str] = "many levels with few common causes: between diag and us"
     sas: ClassVar[str | None] = "FA(q)"
     glmmtmb: ClassVar[str | None] = "rr + diag"
+    holds_sums: ClassVar[bool] = False
     option: ClassVar[str | None] = "order"
     option_names: ClassVar[tuple[str, ...]] = ("order", "k", "q")
     exchangeable: ClassVar[bool] = True
