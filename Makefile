@@ -19,11 +19,11 @@ demo: $(VENV)/installed  ## fit a model to real data and print it
 	@$(BIN)/mlmfast demo
 
 test: $(VENV)/installed $(VENV)/test  ## Rust and Python tests
-	cargo test --quiet
+	cargo test --quiet --profile develop
 	$(BIN)/python -m pytest -q -m "not slow"
 
 test-all: $(VENV)/installed $(VENV)/test  ## the slow tests too: calibration
-	cargo test --quiet
+	cargo test --quiet --profile develop
 	$(BIN)/python -m pytest -q
 
 lint: $(VENV)/installed $(VENV)/test $(VENV)/lint  ## formatting, lints and types
@@ -40,7 +40,8 @@ lint: $(VENV)/installed $(VENV)/test $(VENV)/lint  ## formatting, lints and type
 
 check: lint test  ## what CI runs
 
-bench: $(VENV)/installed $(VENV)/test $(BENCH_VENV)/installed  ## time against other packages
+bench: $(VENV)/installed $(VENV)/test $(BENCH_VENV)/installed  ## time a release build against other packages
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --quiet
 	$(BIN)/python benches/compare.py --peers-python $(BENCH_VENV)/bin/python $(BENCH)
 
 clean:  ## remove everything that was built
@@ -60,9 +61,9 @@ $(VENV)/created:
 
 # Editable: changes of Python files need nothing, changes of Rust files a new build.
 $(VENV)/installed: $(VENV)/created pyproject.toml $(RUST)
-	@echo "building the Rust core: about two minutes"
+	@echo "building the Rust core: one to three minutes"
 	@VIRTUAL_ENV=$(abspath $(VENV)) PIP_QUIET=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
-	  $(BIN)/maturin develop --release --quiet
+	  $(BIN)/maturin develop --profile develop --quiet
 	@touch $@
 
 $(VENV)/test: $(VENV)/created pyproject.toml

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from scipy import stats
 
 import mlmfast as mlm
 from mlmfast.errors import ModelError
@@ -308,7 +309,12 @@ def test_few_clusters():
     data = data[data.Subject.isin(data.Subject.unique()[:2])]
     fit = lmm("Reaction ~ Days + (1 | Subject)", data, ddf="kenward-roger")
     assert np.isfinite(fit.pvalues).all()
-    assert 0 < fit.contrast(np.eye(2)).f.pvalue < 1
+    # An intercept with one degree of freedom: an F with this denominator has no mean.
+    together = fit.contrast(np.eye(2)).f
+    assert np.isnan(together.statistic)
+    assert "no F distribution matches" in together.note
+    assert 0 < together.chi2_pvalue < 1
+    assert 0 < fit.contrast(np.eye(2), ddf="satterthwaite").f.pvalue < 1
 
 
 def test_aliased_columns_have_no_degrees_of_freedom():
@@ -425,3 +431,88 @@ def test_a_loaded_fit_tests_as_before_and_says_what_it_lacks():
         loaded.contrast("Days", ddf="satterthwaite")
     assert np.isinf(loaded.contrast("Days", ddf="asymptotic").df)
     assert loaded.contrast("Days", ddf="residual").df == len(data) - 2
+
+
+FORMS = (
+    "kenward-roger",
+    "kenward-roger-linear",
+    "kenward-roger-expected",
+    "kenward-roger-2009",
+)
+
+
+def complete_visits(n, k, seed, lost=()):
+    """n subjects at k visits, correlated, without the rows at ``lost``."""
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=(n, k)) + rng.normal(size=(n, 1)) + np.arange(k)
+    rows = [(f"s{i:02}", f"v{j}", y[i, j]) for i in range(n) for j in range(k)]
+    data = pd.DataFrame(rows, columns=["id", "visit", "y"])
+    data["x"] = rng.normal(size=len(data))
+    return y, data.drop(index=list(lost))
+
+
+@pytest.mark.parametrize("ddf", FORMS)
+@pytest.mark.parametrize(("n", "k"), [(3, 2), (4, 3), (5, 3), (5, 4), (6, 4), (9, 4)])
+def test_kenward_roger_is_hotelling_in_complete_data(ddf, n, k):
+    """With 1, 2 and more denominator degrees of freedom: 0/0 at two."""
+    y, data = complete_visits(n, k, seed=10 * n + k)
+    test = mlm.lmm("y ~ visit", data, residual="us(visit | id)", ddf=ddf)
+    differences = y[:, 1:] - y[:, :1]
+    mean = differences.mean(axis=0)
+    t2 = n * mean @ np.linalg.solve(np.atleast_2d(np.cov(differences.T)), mean)
+    size = k - 1
+    row = test.anova().frame.loc["visit"]
+    assert row["NumDF"] == size
+    assert row["DenDF"] == pytest.approx(n - size, rel=1e-6)
+    assert row["F value"] == pytest.approx(t2 * (n - size) / (size * (n - 1)), rel=1e-6)
+
+
+@pytest.mark.parametrize("ddf", FORMS)
+@pytest.mark.parametrize(("blocks", "treatments"), [(2, 2), (2, 3), (3, 2), (2, 4), (3, 4)])
+def test_kenward_roger_is_the_analysis_of_variance_of_blocks(ddf, blocks, treatments):
+    """Denominators of 1, 2, 3 and 6 degrees of freedom."""
+    rng = np.random.default_rng(blocks + 7 * treatments)
+    y = rng.normal(size=(blocks, treatments)) + 5.0 * np.arange(blocks)[:, None]
+    rows = [(f"b{i}", f"t{j}", y[i, j]) for i in range(blocks) for j in range(treatments)]
+    data = pd.DataFrame(rows, columns=["block", "treatment", "y"])
+    row = mlm.lmm("y ~ treatment + (1 | block)", data, ddf=ddf).anova().frame.loc["treatment"]
+    den = (blocks - 1) * (treatments - 1)
+    rest = y - y.mean(axis=0) - y.mean(axis=1)[:, None] + y.mean()
+    between = blocks * ((y.mean(axis=0) - y.mean()) ** 2).sum() / (treatments - 1)
+    statistic = between / ((rest**2).sum() / den)
+    assert row["DenDF"] == pytest.approx(den, rel=1e-6)
+    assert row["F value"] == pytest.approx(statistic, rel=1e-6)
+    assert row["Pr(>F)"] == pytest.approx(stats.f.sf(statistic, treatments - 1, den), rel=1e-6)
+
+
+def test_kenward_roger_never_gives_a_negative_f():
+    """Small incomplete data, where the formulas taken as they stand give F below 0 at times."""
+    missing = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(4, 7))
+        lost = rng.choice(3 * n, 2, replace=False)
+        _, data = complete_visits(n, 3, seed, lost)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit = mlm.lmm("y ~ visit + x", data, residual="us(visit | id)", ddf="asymptotic")
+        if not fit.converged:
+            continue
+        try:
+            table = fit.anova(ddf="kenward-roger-linear")
+        except ModelError:
+            continue  # no adjusted covariance, which is said elsewhere
+        row = table.frame.loc["visit"]
+        if np.isnan(row["F value"]):
+            missing += 1
+            assert np.isnan(row["Pr(>F)"])
+            assert "No F for visit: no F distribution matches" in str(table)
+            assert "F: no F distribution matches" in str(
+                fit.contrast(np.eye(4)[1:3], ddf="kenward-roger-linear")
+            )
+            assert "No F for visit" in str(mlm.joint_tests(fit, ddf="kenward-roger-linear"))
+        else:
+            assert row["F value"] >= 0.0
+            assert row["DenDF"] > 0.0
+            assert 0.0 <= row["Pr(>F)"] <= 1.0
+    assert missing > 0

@@ -348,3 +348,92 @@ def test_variables_of(expression, columns):
 def test_expressions_print_as_r_prints_them(text, printed):
     assert deparse(parse(text)) == printed
     assert deparse(parse(printed)) == printed
+
+
+def test_cubic_regression_splines_interpolate_and_are_centred():
+    """They hold the natural cubic spline through any values at the knots."""
+    from scipy.interpolate import CubicSpline
+
+    x = np.random.default_rng(4).uniform(0.0, 10.0, 60)
+    states: dict = {}
+    columns = evaluate("cr(x, 5)", Frame.from_native({"x": x}), states).values
+    assert_allclose(columns.sum(axis=0), 0.0, atol=1e-12)
+    knots = np.quantile(x, np.linspace(0.0, 1.0, 6))
+    at = np.sin(knots)
+    through = CubicSpline(knots, at, bc_type="natural")(x)
+    design = np.column_stack([np.ones(len(x)), columns])
+    fitted = design @ np.linalg.lstsq(design, through, rcond=None)[0]
+    assert_allclose(fitted, through, atol=1e-12)
+    beyond = np.array([-2.0, -1.0, 0.0]) + x.min()
+    tails = evaluate("cr(x, 5)", Frame.from_native({"x": beyond}), states).values
+    assert_allclose(tails[0] - tails[1], tails[1] - tails[2], atol=1e-12)
+
+
+#: By formulaic 1.2.2, whose transforms earlier versions stored: states made from x = 0, .5, 1, 2,
+#: 3.5, 4, 6, 7 (poly from x - 3), and values at -1, 2.5 and 9.
+STORED = {
+    "bs(x, 4)": (
+        {"lower_bound": 0.0, "upper_bound": 7.0, "knots": [0.0] * 4 + [2.75] + [7.0] * 4},
+        [
+            [-1.71784295987, 0.189576657109, -0.00742115027829, 0.0],
+            [0.43633757034, 0.446955641761, 0.115955473098, 0.0],
+            [-0.0384153661465, 0.543464444601, -2.68538695755, 3.1803378791],
+        ],
+    ),
+    "cr(x, 2)": (
+        {
+            "lower_bound": 0.0,
+            "upper_bound": 7.0,
+            "constraints": [[0.2710865337870685, 0.49468100317424, 0.2342324630386914]],
+            "cyclic": False,
+            "knots": [0.0, 2.75, 7.0],
+        },
+        [
+            [-1.43484144922, -0.405293181389],
+            [0.479722283958, -0.247530406531],
+            [-0.981117473643, 1.54389130264],
+        ],
+    ),
+    "poly(x, 2)": (
+        {
+            "shift": 3.0,
+            "alpha": [0.0, 0.8709677419354839],
+            "norms2": [8.0, 46.5, 169.5695564516129],
+        },
+        [
+            [-0.586588460085, 1.04987628494],
+            [-0.0733235575107, -0.393722960125],
+            [0.879882690128, 1.91690285856],
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("expression", list(STORED))
+def test_transforms_of_stored_states_and_of_new_ones(expression):
+    state, expected = STORED[expression]
+    new = Frame.from_native({"x": [-1.0, 2.5, 9.0]})
+    assert_allclose(evaluate(expression, new, {expression: state}).values, expected, rtol=1e-11)
+    states: dict = {}
+    x = [0.0, 0.5, 1.0, 2.0, 3.5, 4.0, 6.0, 7.0]
+    evaluate(expression, Frame.from_native({"x": x}), states)
+    assert_allclose(evaluate(expression, new, states).values, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("cr(x)", "cr needs the number of its columns or its knots"),
+        ("cr(x, knots = c(1, 99))", "inside the range of the values, 1 to 8; found 1, 99"),
+        ("bs(x, knots = 0)", "inside the range of the values, 1 to 8; found 0"),
+        ("ns(x, knots = c(2, 8))", "found 8"),
+    ],
+)
+def test_refusals_of_splines(expression, message):
+    with pytest.raises(FormulaError, match=message):
+        evaluate(expression, FRAME)
+
+
+def test_a_cubic_regression_spline_needs_distinct_values():
+    with pytest.raises(DataError, match="needs 6 knots at distinct values; the data have 1"):
+        evaluate("cr(x, 5)", Frame.from_native({"x": [2.0, 2.0, 2.0, 2.0]}))

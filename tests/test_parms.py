@@ -1,6 +1,7 @@
 """Starting values, values held, bounds and grids of covariance parameters."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import optimize
 
@@ -274,3 +275,85 @@ def test_a_meta_analysis_has_known_residual_variances():
     tau2 = fit.varcorr["study"].iloc[0, 0]
     assert tau2 == pytest.approx(best.x, rel=1e-4)
     assert fit.bse.iloc[0] == pytest.approx(1.0 / np.sqrt((1.0 / (v + tau2)).sum()), rel=1e-12)
+
+
+def near_one(seed=3, n=30, k=5):
+    """Visits that hardly differ within a subject: correlations of neighbours near 1."""
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=(n, 1)) + np.cumsum(0.05 * rng.normal(size=(n, k)), axis=1)
+    rows = [(i, t, "ab"[i % 2], y[i, t]) for i in range(n) for t in range(k)]
+    return pd.DataFrame(rows, columns=["id", "t", "arm", "y"])
+
+
+def best_with(data, correlation):
+    """-2 restricted log-likelihood of y ~ 1, this correlation within subjects, best variance."""
+    n, k = data.id.nunique(), len(correlation)
+    y = data.y.to_numpy().reshape(n, k)
+    inverse = np.linalg.inv(correlation)
+    weight = inverse.sum()
+    beta = (y @ inverse).sum() / (n * weight)
+    rss = np.einsum("ij,jk,ik->", y - beta, inverse, y - beta)
+    df = n * k - 1
+    return (
+        n * np.linalg.slogdet(correlation)[1]
+        + np.log(n * weight)
+        + df * (1.0 + np.log(2.0 * np.pi * rss / df))
+    )
+
+
+@pytest.mark.parametrize(
+    ("keyword", "hold", "rho"),
+    [
+        ("ar1", {"AR(1)": -0.9}, -0.9),
+        ("ar1", {"AR(1)": -0.2}, -0.2),
+        ("ar1", {"AR(1)": 0.0}, 0.0),
+        ("sp_pow", {"SP(POW)": 0.5}, 0.5),
+        ("car1", {"SP(EXP)": -1.0 / np.log(0.1)}, 0.1),
+        ("arma11", {"Rho": -0.9, "Gamma": -0.9}, -0.9),
+    ],
+)
+def test_an_autocorrelation_is_held_far_from_the_data(keyword, hold, rho):
+    data = near_one()
+    lags = np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
+    fit = mlm.lmm("y ~ 1", data, residual=f"{keyword}(t | id)", hold=hold)
+    assert fit.converged
+    assert fit.deviance == pytest.approx(best_with(data, np.power(rho, lags)), abs=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.SingularFitWarning")
+@pytest.mark.parametrize("how", ["hold", "start"])
+@pytest.mark.parametrize(
+    ("residual", "name", "value"),
+    [
+        ("ar1h(t | id)", "ARH(1)", -0.9),
+        ("toeph(t | id)", "TOEPH(1)", -0.9),
+        ("csh(t | id)", "CSH", -0.2),
+        ("ad(t | id)", "Rho(2)", -0.9),
+        ("adh(t | id)", "Rho(4)", -0.9),
+        ("arma11(t | id)", "Gamma", -0.9),
+        ("ar1(t | arm / id)", "b: AR(1)", -0.9),
+    ],
+)
+def test_a_value_that_the_data_speak_against_is_taken(residual, name, value, how):
+    model = mlm.LMM("y ~ t", near_one(), residual=residual)
+    fit = model.fit(**{how: {name: value}})
+    if how == "hold":
+        assert fit.residual_parameters[name] == pytest.approx(value, rel=1e-8)
+        assert fit.deviance > model.fit().deviance
+    else:
+        assert fit.deviance == pytest.approx(model.fit().deviance, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("residual", "hold", "message"),
+    [
+        ("csh(t | id)", {"CSH": -0.9}, "no covariance matrix of this model has CSH = -0.9"),
+        ("sp_pow(t | id)", {"SP(POW)": 3.0}, "no covariance matrix .* has SP"),
+        ("sp_gau(at | id)", {"SP(GAU)": 300.0}, "singular to rounding"),
+    ],
+)
+def test_values_without_a_covariance_are_refused(residual, hold, message):
+    data = near_one()
+    data["at"] = data.t + np.random.default_rng(1).uniform(0.0, 0.3, len(data))
+    with pytest.raises(ModelError, match=message):
+        mlm.LMM("y ~ t", data, residual=residual).fit(hold=hold)

@@ -1,10 +1,12 @@
 """Profile likelihood: limits of the reference fits, identities, edges of the parameter space."""
 
+from pathlib import Path
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 import mlmfast as mlm
 from mlmfast.errors import ModelError
@@ -13,6 +15,8 @@ from .cases import cases_with, data_of, reference
 from .residual_models import trial
 
 mpl.use("Agg")
+
+DATA = Path(__file__).parent / "reference" / "data"
 
 SLOPES = "Reaction ~ Days + (Days | Subject)"
 COR = "cor_Days.(Intercept)|Subject"
@@ -171,3 +175,43 @@ def test_refusals(fit):
         fit.profile("sigma").conf_int(95)
     with pytest.raises(ModelError, match="'wald', 'profile' or 'boot'"):
         fit.conf_int(method="likelihood")
+
+
+def perfectly_correlated(data):
+    """Least -2 log-likelihood of distance ~ age with random effects (a, b) u, u ~ N(0, 1)."""
+    x = np.column_stack([np.ones(4), [8.0, 10.0, 12.0, 14.0]])
+    y = data.sort_values(["Subject", "age"]).distance.to_numpy().reshape(-1, 4)
+
+    def deviance(parameters):
+        a, b, log_sigma = parameters
+        half = x @ [a, b]
+        V = np.outer(half, half) + np.exp(2.0 * log_sigma) * np.eye(4)
+        weighted = np.linalg.solve(V, x)
+        r = y - x @ np.linalg.solve(weighted.T @ x, weighted.T @ y.mean(axis=0))
+        quadratic = np.einsum("ij,ji->", r, np.linalg.solve(V, r.T))
+        return len(y) * (np.linalg.slogdet(V)[1] + 4.0 * np.log(2.0 * np.pi)) + quadratic
+
+    starts = ([1.0, 0.1, 0.3], [0.3, 0.2, 0.3])
+    options = {"xatol": 1e-9, "fatol": 1e-10, "maxiter": 20_000, "maxfev": 20_000}
+    return min(
+        optimize.minimize(deviance, s, method="Nelder-Mead", options=options).fun for s in starts
+    )
+
+
+def test_a_flat_profile_of_a_correlation_reaches_its_end():
+    """The curve of a correlation that stays low has knots all the way, and its end is the fit's."""
+    name, formula = "cor_age.(Intercept)|Subject", "distance ~ age + (age | Subject)"
+    data = pd.read_csv(DATA / "orthodont.csv")
+    fit = mlm.lmm(formula, data, method="ML")
+    profile = fit.profile(name)
+    curve, limits = profile.table, profile.conf_int().loc[name]
+    assert curve.value.min() <= limits["lower"]
+    assert curve.value.max() >= limits["upper"] == 1.0
+    assert np.diff(curve.value).max() < 0.35
+    assert (np.diff(curve.zeta) >= -1e-9).all()
+    end = np.sqrt(perfectly_correlated(data) - fit.deviance)
+    assert curve.zeta.iloc[-1] == pytest.approx(end, abs=1e-5)
+    for value, zeta in zip(curve.value, curve.zeta, strict=True):
+        if 0.0 < value < 1.0:
+            held = mlm.lmm(formula, data, method="ML", hold={name: value})
+            assert np.sqrt(held.deviance - fit.deviance) == pytest.approx(zeta, abs=1e-6)

@@ -8,15 +8,14 @@
 Days                9.60  35.07
 """
 
-from mlmfast import mvn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from mlmfast._core import __version__
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
-from mlmfast.compare_fits import Comparison, compare
-from mlmfast.compare_structures import compare_structures
 from mlmfast.covariance import structures
 from mlmfast.datasets import load_sleepstudy
-from mlmfast.emmeans import joint_tests
 from mlmfast.errors import (
     AliasedWarning,
     ComparisonError,
@@ -33,6 +32,12 @@ from mlmfast.model import LMM, lmm
 from mlmfast.newton import NewtonOptions
 from mlmfast.result import LMMResult
 from mlmfast.storage import load
+
+if TYPE_CHECKING:
+    from mlmfast import mvn
+    from mlmfast.compare_fits import Comparison, compare
+    from mlmfast.compare_structures import compare_structures
+    from mlmfast.emmeans import joint_tests
 
 __all__ = [
     "LMM",
@@ -61,3 +66,26 @@ __all__ = [
     "mvn",
     "structures",
 ]
+
+#: What a fit does not need, imported when it is asked for: `import mlmfast` stays quick.
+_LATER = {
+    "Comparison": "mlmfast.compare_fits",
+    "compare": "mlmfast.compare_fits",
+    "compare_structures": "mlmfast.compare_structures",
+    "joint_tests": "mlmfast.emmeans",
+    "mvn": "mlmfast.mvn",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name that is imported on its first use."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'mlmfast' has no attribute {name!r}")
+    module = import_module(_LATER[name])
+    found = getattr(module, name, module)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -8,7 +8,6 @@ semi-definite to rounding *relative to their own variances*, even when these nea
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.errors import DataError
@@ -108,6 +107,8 @@ def whiten(factor: Factor, deviation: FloatArray) -> FloatArray:
     if not factor.is_full_rank:
         return np.asarray(standardised @ (factor.root / (factor.root**2).sum(axis=0)))
     flat = standardised.reshape(-1, len(factor.scale)).T
+    from scipy import linalg
+
     solved = linalg.solve_triangular(factor.root, flat, lower=True, check_finite=False)
     return np.asarray(solved.T.reshape(deviation.shape))
 
@@ -165,6 +166,8 @@ def regress(cov: FloatArray, rest: IntArray, given: IntArray) -> Regression:
 
 def _split_triangular(root: FloatArray, m: int) -> tuple[FloatArray, FloatArray]:
     # With root = [[L2, 0], [M, L1]]: S12 S22^-1 = M L2^-1, and the Schur complement is L1 L1'.
+    from scipy import linalg
+
     slope = linalg.solve_triangular(root[:m, :m], root[m:, :m].T, lower=True, trans="T").T
     return np.asarray(slope), root[m:, m:]
 

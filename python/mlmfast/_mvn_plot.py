@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from mlmfast._mvn_input import probability, real_array
 from mlmfast.arrays import FloatArray
+from mlmfast.distributions import chi2_quantile
 from mlmfast.errors import DataError, MlmError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def ellipse(pair: MVN, level: float, n_points: int = 201) -> FloatArray:
 
 def radius(level: float, rank: int) -> float:
     """Mahalanobis radius of the ellipsoid that holds probability `level`."""
-    return float(np.sqrt(stats.chi2.ppf(probability("level", level), df=rank)))
+    return float(np.sqrt(chi2_quantile(probability("level", level), rank)))
 
 
 def draw(

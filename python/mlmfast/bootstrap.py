@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch import FitBatch, response_matrix
@@ -17,6 +16,7 @@ from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.covariance_functions import CovarianceFunctions, check_engine
 from mlmfast.covariance_values import covariance_values, own_parameters
 from mlmfast.criterion import Criterion
+from mlmfast.distributions import normal_cdf, normal_quantile
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.newton import NewtonOptions
@@ -121,7 +121,7 @@ class Bootstrap:
             return np.asarray(2.0 * estimate - np.quantile(values, tails[::-1]))
         if kind == "normal":
             middle = 2.0 * estimate - values.mean()
-            return np.asarray(middle + stats.norm.ppf(tails) * values.std(ddof=1))
+            return np.asarray(middle + normal_quantile(tails) * values.std(ddof=1))
         if kind != "bca":
             raise ModelError(f"kind is {kind!r}; use 'percentile', 'basic', 'normal' or 'bca'")
         return self._bca(values, estimate, self._scores[good], tails)
@@ -132,14 +132,14 @@ class Bootstrap:
     ) -> FloatArray:
         n = len(values)
         below = float(np.mean(values < estimate) + 0.5 * np.mean(values == estimate))
-        z0 = stats.norm.ppf(np.clip(below, 0.5 / n, 1.0 - 0.5 / n))
+        z0 = normal_quantile(np.clip(below, 0.5 / n, 1.0 - 0.5 / n))
         centred = scores - scores.mean(axis=0)
         weights, *_ = np.linalg.lstsq(centred, values - values.mean(), rcond=None)
         linear = centred @ weights
         spread = float(np.sqrt(np.mean(linear**2)))
         acceleration = float(np.mean((linear / spread) ** 3)) / 6.0 if spread > 0 else 0.0
-        z = z0 + stats.norm.ppf(tails)
-        return np.asarray(np.quantile(values, stats.norm.cdf(z0 + z / (1.0 - acceleration * z))))
+        z = z0 + normal_quantile(tails)
+        return np.asarray(np.quantile(values, normal_cdf(z0 + z / (1.0 - acceleration * z))))
 
     def __repr__(self) -> str:
         n = len(self.replicates)

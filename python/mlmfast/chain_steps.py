@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
@@ -145,6 +143,9 @@ def _apart(steps: IntArray, n_visits: int) -> IntArray:
     >>> _apart(np.array([[0, 0, 1], [0, 0, 2]]), 3), _apart(np.array([[0, 0, 2]]), 3)
     (array([], dtype=int64), array([0, 1]))
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     joins = coo_array((np.ones(len(steps)), (steps[:, 1], steps[:, 2])), shape=(n_visits, n_visits))
     _, part = connected_components(joins, directed=False)
     return np.flatnonzero(part[1:] != part[:-1])

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import FloatArray
+from mlmfast.distributions import chi2_tail
 from mlmfast.errors import AliasedWarning, ComparisonError, SingularFitWarning
 from mlmfast.nested_models import are_nested
 from mlmfast.report.html import tables_html
@@ -130,7 +130,7 @@ def _table(fits: Sequence[LMMResult], labels: Sequence[str]) -> pd.DataFrame:
         nested = [True, *(are_nested(a, b) for a, b in itertools.pairwise(fits))]
         df_tested = np.where(nested, df, 0.0)
         p = np.where(
-            df_tested > 0, stats.chi2.sf(np.maximum(statistic, 0.0), np.maximum(df, 1)), np.nan
+            df_tested > 0, chi2_tail(np.maximum(statistic, 0.0), np.maximum(df, 1)), np.nan
         )
     return pd.DataFrame(
         {

@@ -20,6 +20,7 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.correlation_starts import with_correlations
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance_functions import CovarianceFunctions
+from mlmfast.natural_starts import with_natural_parameters
 from mlmfast.newton import Derivatives, NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.scaled_criterion import ScaledCriterion
 
@@ -90,7 +91,9 @@ class ConstrainedCriterion:
         """The parameters held at each point."""
         which = self.surface.which[_rows(points)]
         chosen, places = np.unique(which, return_inverse=True)
-        every = self.scaled.functions(points[:, :-1], chosen)
+        # A trial far out may overflow: it is no closer to the surface, and dropped.
+        with np.errstate(over="ignore", invalid="ignore"):
+            every = self.scaled.functions(points[:, :-1], chosen)
         take = np.arange(len(points))[:, None], places.reshape(which.shape)
         return Jet(every.value[take], every.first[take], np.nan_to_num(every.second[take]))
 
@@ -172,7 +175,7 @@ def fit_constrained(
     rows = np.arange(n)
     fits = np.zeros(n, dtype=np.intp) if responses is None else responses
     problem = ConstrainedCriterion(ScaledCriterion(functions), surface, fits)
-    start = with_correlations(functions, *surface, start)
+    start = _put(functions, surface, start)
     points, reached = problem.onto(np.concatenate([start, rows[:, None].astype(float)], axis=1))
     if surface.which.shape[1] == functions.n_coordinates:
         newton = _nothing_left(problem, points, reached)
@@ -190,10 +193,16 @@ def points_on(
     """The nearest points with given values, one surface a row, and whether there are any."""
     n = len(points)
     problem = ConstrainedCriterion(ScaledCriterion(functions), surface, np.zeros(n, dtype=np.intp))
-    points = with_correlations(functions, *surface, points)
+    points = _put(functions, surface, points)
     numbered = np.concatenate([points, np.arange(n)[:, None].astype(float)], axis=1)
     moved, reached = problem.onto(numbered)
     return moved[:, :-1], reached
+
+
+def _put(functions: CovarianceFunctions, surface: Surface, points: FloatArray) -> FloatArray:
+    """Points with those values put in that can be."""
+    points = with_correlations(functions, *surface, points)
+    return with_natural_parameters(functions, *surface, points)
 
 
 @dataclass(frozen=True)
@@ -256,8 +265,10 @@ def _return_step(held: Jet, targets: FloatArray, active: IntArray) -> FloatArray
 def _distance(held: Jet, targets: FloatArray) -> FloatArray:
     """Largest relative distance from the values to hold; NaN where a parameter is undefined."""
     # Relative to what a step of 1 changes where the value itself is 0.
-    size = np.maximum(np.abs(targets), 1e-3 * np.sqrt((held.first**2).sum(axis=2)) + 1e-300)
-    return np.asarray((np.abs(held.value - targets) / size).max(axis=1, initial=0.0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = np.maximum(np.abs(targets), 1e-3 * np.sqrt((held.first**2).sum(axis=2)) + 1e-300)
+        away = (np.abs(held.value - targets) / size).max(axis=1, initial=0.0)
+    return np.where(np.isfinite(held.first).all(axis=(1, 2)), away, np.nan)
 
 
 def _max_step(points: FloatArray) -> FloatArray:

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.confidence_level import check_level
 from mlmfast.contrast_rows import ContrastRows, contrast_rows
 from mlmfast.degrees_of_freedom import TestBasis, method_of
+from mlmfast.distributions import (
+    chi2_tail,
+    f_tail,
+    normal_quantile,
+    normal_tail,
+    t_quantile,
+    t_tail,
+)
 from mlmfast.errors import ModelError
 from mlmfast.estimability import check_estimable
 
@@ -59,6 +66,8 @@ class FTest:
         F, its degrees of freedom (numerator: the rank of L) and p.
     chi2, chi2_pvalue
         Wald's chi-squared with the same covariance, and its p (PROC MIXED's CHISQ option).
+    note
+        Why F is NaN, where the method of degrees of freedom has none for these data.
     """
 
     statistic: float
@@ -67,6 +76,7 @@ class FTest:
     pvalue: float
     chi2: float
     chi2_pvalue: float
+    note: str = ""
 
 
 def quantile(df: FloatArray, level: float) -> FloatArray:
@@ -78,7 +88,7 @@ def quantile(df: FloatArray, level: float) -> FloatArray:
     [2.228, 1.96]
     """
     check_level(level)
-    return np.asarray(_by_df(df, stats.norm.ppf, stats.t.ppf, 0.5 + level / 2))
+    return np.asarray(_by_df(df, normal_quantile, t_quantile, 0.5 + level / 2))
 
 
 def linear_tests(
@@ -173,17 +183,19 @@ def joint_test(
     """
     from mlmfast.degrees_of_freedom.base import wald
 
-    statistic, df = method_of(basis.method).joint(basis, rows, difference)
+    method = method_of(basis.method)
+    statistic, df = method.joint(basis, rows, difference)
     if term is not None and basis.by_coefficient is not None:
         df = float(basis.by_coefficient[list(term)].min())
     size = len(rows)
     chi2 = wald(basis.vcov, rows, difference)
     pvalue = (
-        float(stats.chi2.sf(size * statistic, size))
+        float(chi2_tail(size * statistic, size))
         if np.isinf(df)
-        else float(stats.f.sf(statistic, size, df))
+        else float(f_tail(statistic, size, df))
     )
-    return FTest(statistic, size, df, pvalue, chi2, float(stats.chi2.sf(chi2, size)))
+    note = method.no_joint if np.isnan(statistic) else ""
+    return FTest(statistic, size, df, pvalue, chi2, float(chi2_tail(chi2, size)), note)
 
 
 def independent_rows(
@@ -234,7 +246,7 @@ def two_sided(statistic: FloatArray, df: FloatArray) -> FloatArray:
     >>> two_sided(np.array([2.0, 2.0]), np.array([10.0, np.inf])).round(4).tolist()
     [0.0734, 0.0455]
     """
-    return np.asarray(2.0 * _by_df(df, stats.norm.sf, stats.t.sf, np.abs(statistic)))
+    return np.asarray(2.0 * _by_df(df, normal_tail, t_tail, np.abs(statistic)))
 
 
 def _by_df(df: FloatArray, normal: Any, student: Any, argument: Any) -> FloatArray:

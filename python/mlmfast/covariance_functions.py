@@ -52,6 +52,28 @@ class CovarianceParameter:
     places: tuple[tuple[int, int], ...] = ()
 
 
+@dataclass(frozen=True)
+class NaturalBlock:
+    """Natural parameters of one structure: of a random-effects term, or of R in an arm.
+
+    Attributes
+    ----------
+    structure
+        The structure.
+    theta
+        Its stretch of a point.
+    first
+        Position of its first parameter among the model's.
+    factors : shape (n_theta,) or a number
+        What the columns' units make of each parameter.
+    """
+
+    structure: CovarianceStructure
+    theta: slice
+    first: int
+    factors: FloatArray | float = 1.0
+
+
 def check_engine(model: ReducedModel, what: str) -> None:
     """Refuse what needs exact derivatives where the engine estimates them.
 
@@ -214,6 +236,30 @@ class CovarianceFunctions:
         method = "REML" if self.criterion.reml else "ML"
         return np.asarray(value + self.model.logdet_constant(method)[0])
 
+    @cached_property
+    def natural_blocks(self) -> tuple[NaturalBlock, ...]:
+        """Structures whose natural parameters are among the model's, in their order."""
+        out, first = [], 0
+        for t in range(len(self.model.design.random)):
+            if not self.model.design.random[t].structure.natural_entries:
+                own = self._structured_term(t)
+                out.append(NaturalBlock(*own, first, self._term_factors(t)))
+            first += len(self._parameters_of_term(t))
+        if self.model.design.residual is not None:
+            for structure, s in residual_arms(self.criterion):
+                out.append(NaturalBlock(structure, s, first))
+                first += structure.n_theta
+        return tuple(out)
+
+    def natural_units(self, block: NaturalBlock, point: FloatArray) -> FloatArray:
+        """A block's parameters in the user's units over those in the criterion's, (n_theta,).
+
+        ``point`` of shape (1, n_coordinates).
+        """
+        powers = scale_powers(block.structure, point[:, block.theta])[0]
+        scale = point[0, -1] if self.has_scale else 0.0
+        return np.asarray(block.factors * self._unit**powers * np.exp(scale * powers))
+
     @property
     def scale_position(self) -> int | None:
         """Position of sigma among the parameters; None with a residual structure."""
@@ -251,14 +297,9 @@ class CovarianceFunctions:
 
     def _term_jet(self, t: int, points: FloatArray) -> Jet:
         """Standard deviations, correlations and covariances of a term."""
-        position = self._position[t]
         if not self.model.design.random[t].structure.natural_entries:
-            k = np.diag(self.model.effects_map(position))
-            structure = structure_of(self.criterion.terms[position])
-            s = self.criterion.theta_slices[position]
-            if not self.model.design.random[t].structure.scales:
-                k = k[:1]  # one scale for all columns
-            return self._natural_jet(structure, s, points, natural_factors(structure, k))
+            structure, s = self._structured_term(t)
+            return self._natural_jet(structure, s, points, self._term_factors(t))
         places = self.entry_places(t)
         rows, columns = np.array(places, dtype=np.intp).T
         diagonal, off = np.flatnonzero(rows == columns), np.flatnonzero(rows != columns)
@@ -268,6 +309,17 @@ class CovarianceFunctions:
         inverse = _power(covariance[diagonal], -0.5)
         correlation = covariance[off] * inverse[rows[off]] * inverse[columns[off]]
         return concatenate([_power(covariance[diagonal], 0.5), correlation, covariance[off]])
+
+    def _structured_term(self, t: int) -> tuple[CovarianceStructure, slice]:
+        position = self._position[t]
+        return structure_of(self.criterion.terms[position]), self.criterion.theta_slices[position]
+
+    def _term_factors(self, t: int) -> FloatArray:
+        """What the units of Z's columns make of a structured term's natural parameters."""
+        k = np.diag(self.model.effects_map(self._position[t]))
+        if not self.model.design.random[t].structure.scales:
+            k = k[:1]  # one scale for all columns
+        return natural_factors(self._structured_term(t)[0], k)
 
     def _plain_sd(self, t: int, points: FloatArray) -> Jet:
         """Standard deviations where effects are uncorrelated: proportional to theta.

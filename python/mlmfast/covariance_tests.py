@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.confidence_level import check_level
 from mlmfast.degrees_of_freedom import FittedRows, no_rows
+from mlmfast.distributions import normal_tail, two_sided_normal
 from mlmfast.errors import ModelError
 from mlmfast.information import Information
 
@@ -171,8 +171,8 @@ def covariance_tests(fit: LMMResult, information: str, level: float) -> Covarian
     ratio = _ratios(fit, parameters.names)
     z[ratio] = np.log(values[ratio]) / relative[ratio]
     one_sided = np.array([kind == "variance" for kind in parameters.kinds])
-    tail = stats.norm.sf(np.where(one_sided, z, np.abs(z)))
-    quantile = float(stats.norm.ppf(0.5 + level / 2))
+    tail = normal_tail(np.where(one_sided, z, np.abs(z)))
+    quantile = two_sided_normal(level)
     lower, upper = values - quantile * se, values + quantile * se
     lower[ratio] = values[ratio] * np.exp(-quantile * relative[ratio])
     upper[ratio] = values[ratio] * np.exp(quantile * relative[ratio])

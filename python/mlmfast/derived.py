@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.bootstrap import bootstrap
@@ -21,6 +20,7 @@ from mlmfast.covariance_functions import (
     CovarianceParameter,
     check_engine,
 )
+from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError
 from mlmfast.record import FitRecord
 from mlmfast.scaled_criterion import ScaledCriterion
@@ -230,7 +230,7 @@ def delta_table(
     at: AtEstimate, found: Mapping[str, Differentiable], level: float, scale: str
 ) -> pd.DataFrame:
     """Estimates with intervals by the delta method."""
-    z, rows = float(stats.norm.ppf(0.5 + level / 2)), {}
+    z, rows = two_sided_normal(level), {}
     for name, number in found.items():
         variance = float(number.first @ at.covariance @ number.first)
         se = float(np.sqrt(max(variance, 0.0)))

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
+from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError
 from mlmfast.profile_curves import CovarianceCurves
 from mlmfast.profile_sides import crossings, follow, new_sides
@@ -99,7 +99,7 @@ def profile_limits(
     curves = _DerivedCurves(at.source, positions, extended)
     sides = [side for which in range(len(found)) for side in new_sides(curves, which)]
     follow(curves, sides, 0.6, 1.8)
-    ends = crossings(curves, sides, float(stats.norm.ppf(0.5 + level / 2)))
+    ends = crossings(curves, sides, two_sided_normal(level))
     return pd.DataFrame(
         np.array(ends).reshape(-1, 2), index=list(found), columns=["lower", "upper"]
     )

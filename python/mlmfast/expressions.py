@@ -29,7 +29,8 @@ from mlmfast.language.functions import (
     variables_of,
 )
 from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, parse
-from mlmfast.language.transforms import TRANSFORMS, State
+from mlmfast.language.transform_options import State
+from mlmfast.language.transforms import TRANSFORMS
 from mlmfast.language.values import (
     Basis,
     CodedFactor,

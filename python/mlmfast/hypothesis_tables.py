@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ def anova(
     functions = estimable_functions(fit)
     matrices = hypothesis_matrices(functions, kind, definition, fit._record.vcov)
     own = {term.label: functions.kept_of_term[t] for t, term in enumerate(functions.terms)}
-    rows, hypotheses, empty = {}, {}, []
+    rows, hypotheses, empty, without = {}, {}, [], {}
     for label, L in matrices.items():
         if len(L) == 0:
             empty.append(label)
@@ -107,12 +108,16 @@ def anova(
         # The coefficients of aliased columns follow from the others'.
         full = L @ functions.alias
         hypotheses[label] = pd.DataFrame(full, columns=list(fit._record.x_names))
-        rows[label] = _row(f_test(fit, full, ddf, term=own[label]), chisq)
+        test = f_test(fit, full, ddf, term=own[label])
+        rows[label] = _row(test, chisq)
+        if test.note:
+            without[label] = test.note
     if not rows:
         raise ModelError("the fixed part has no term besides the intercept, so nothing to test")
     notes = [ddf_label(fit, ddf)]
     if empty:
         notes.append(f"Not estimable, left out: {', '.join(empty)}")
+    notes += without_f(without)
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return AnovaTable(
         frame,
@@ -210,6 +215,20 @@ def estimable_functions(fit: LMMResult) -> EstimableFunctions:
             known = functions_of_formula(record.fixed_spec, source.frame.frame, record.kept)
         fit.__dict__["_estimable_functions"] = known
     return known
+
+
+def without_f(reasons: Mapping[str, str]) -> list[str]:
+    """Say which tests have no F, by reason.
+
+    Examples
+    --------
+    >>> without_f({"a": "too few clusters", "b": "too few clusters"})
+    ['No F for a, b: too few clusters']
+    """
+    return [
+        f"No F for {', '.join(name for name, own in reasons.items() if own == reason)}: {reason}"
+        for reason in dict.fromkeys(reasons.values())
+    ]
 
 
 def _type_number(kind: int | str) -> int:

@@ -186,11 +186,19 @@ class _Problem:
             raise self._unreachable(values)
         return points
 
-    def _unreachable(self, values: Mapping[int, float]) -> ModelError:
-        found = ", ".join(f"{self.functions.parameters[p].name} = {v:g}" for p, v in values.items())
+    def _listed(self, values: Mapping[int, float]) -> str:
+        return ", ".join(f"{self.functions.parameters[p].name} = {v:g}" for p, v in values.items())
+
+    def _singular(self, values: Mapping[int, float]) -> ModelError:
         return ModelError(
-            f"no covariance matrix of this model has {found}; variances lie above 0 and "
-            "correlations between -1 and 1, within what the structure allows"
+            f"the covariance matrix with {self._listed(values)} is singular to rounding, so that "
+            "it has no likelihood; hold other values"
+        )
+
+    def _unreachable(self, values: Mapping[int, float]) -> ModelError:
+        return ModelError(
+            f"no covariance matrix of this model has {self._listed(values)}; variances lie above "
+            "0 and correlations between -1 and 1, within what the structure allows"
         )
 
     def best_of_grid(self, begin: FloatArray, grid: Any, hold: Mapping[int, float]) -> Any:
@@ -239,7 +247,8 @@ class _Problem:
             surface = surface_of(active, 1)
             result = fit_constrained(self.functions, surface, begin, self.options)
             if not np.isfinite(result.newton.value[0]):
-                raise self._unreachable(active)
+                self.at_values(begin, active)
+                raise self._singular(active)
             begin = result.points
             changed = self._release(active, hold, bounds, result) or self._activate(
                 active, bounds, result

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.confidence_level import check_level
 from mlmfast.contrast import quantile
+from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import DataError, ModelError
 from mlmfast.frame import Frame
 from mlmfast.prediction_rows import Needs, PredictionRows, rows_of_fit, rows_of_newdata
@@ -164,7 +164,7 @@ def _given_observed(
     if interval is None:
         return _in_container(rows.frame, found.mean)
     variance = found.mean_variance if interval == "confidence" else found.variance
-    half = stats.norm.ppf(0.5 + level / 2) * np.sqrt(variance)
+    half = two_sided_normal(level) * np.sqrt(variance)
     bounds = {"fit": found.mean, "lower": found.mean - half, "upper": found.mean + half}
     return _in_frame(rows.frame, bounds)
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance_functions import check_engine
+from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ConvergenceWarning, ModelError
 from mlmfast.profile_curves import CovarianceCurves, Curves, FixedCurves
 from mlmfast.profile_sides import Side, crossings, follow, new_sides
@@ -75,7 +75,7 @@ class Profile:
             For a level outside (0, 1).
         """
         check_level(level)
-        z = float(stats.norm.isf((1.0 - level) / 2.0))
+        z = -float(normal_quantile((1.0 - level) / 2.0))
         rows: list[float] = []
         for curves, sides, _ in self._parts:
             rows += crossings(curves, [side for pair in sides for side in pair], z)
@@ -186,5 +186,7 @@ def _table(curves: Curves, pairs: tuple[tuple[Side, Side], ...], method: str) ->
         if lower.edge is not None and lower.edge[1] < _REACH:
             below.insert(0, (lower.edge[0], -lower.edge[1]))
         points = below + [(knot.value, knot.zeta) for knot in upper.knots[1:]]
+        if upper.edge is not None and upper.edge[1] < _REACH:
+            points.append(upper.edge)
         rows += [(name, value, zeta, method) for value, zeta in points]
     return pd.DataFrame(rows, columns=["parameter", "value", "zeta", "criterion"])

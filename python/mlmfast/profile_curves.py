@@ -22,6 +22,9 @@ from mlmfast.submodels import deviance_of, without_effect
 if TYPE_CHECKING:
     from mlmfast.result import FitSource
 
+#: A correlation's profile is followed to this close to +-1: there the likelihood has changed by as
+#: little, but its derivatives by a covariance's factor die out.
+NEAR_ONE = 1e-6
 #: Inner fits are finished further than a fit needs: roots are taken of their differences.
 _OPTIONS = NewtonOptions(tolerance=1e-11, max_iter=40)
 
@@ -182,7 +185,8 @@ class CovarianceCurves:
             return 0.0, self._without(*parameter.places[0])
         if parameter.kind != "correlation":
             return None
-        return sign, self._plateau(which)
+        almost = np.array([sign * (1.0 - NEAR_ONE)])
+        return sign, float(self(np.array([which]), almost, self.start).rise[0])
 
     def _plateau(self, which: int) -> float:
         """What a correlation's profile nowhere rises above; infinite for other parameters."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import interpolate, stats
+from scipy import interpolate
 
+from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ModelError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def profile_plot(profile: Profile, level: float, axes: Any) -> Any:
     """
     names = list(profile.estimates.index)
     limits = profile.conf_int(level)
-    z = float(stats.norm.isf((1.0 - level) / 2.0))
+    z = -float(normal_quantile((1.0 - level) / 2.0))
     panels = _panels(len(names)) if axes is None else np.ravel(axes)
     if len(panels) < len(names):
         raise ModelError(f"{len(names)} axes are needed, one a parameter; found {len(panels)}")

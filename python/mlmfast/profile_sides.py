@@ -8,15 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.profile_curves import Curves
+from mlmfast.profile_curves import NEAR_ONE, Curves
 
 _ROUNDS = 80
 _TOLERANCE = 1e-10
 #: A parameter this close to where no covariance matrix is found is there.
 _EDGE = 1e-9
-#: A correlation's profile is followed to this close to +-1: there the likelihood has changed by as
-#: little, but its derivatives by a covariance's factor die out.
-_NEAR_ONE = 1e-6
+#: Shares of the way to an edge at which a profile that stays low has knots.
+_WAY = (0.2, 0.4, 0.6, 0.8)
 
 
 class Knot(NamedTuple):
@@ -94,7 +93,7 @@ class Side:
         """How far x may go: a correlation stays this side of +-1."""
         if self.kind != "correlation":
             return np.inf
-        return self.sign * (self.x_of(self.sign * (1.0 - _NEAR_ONE)) - self.knots[0].x)
+        return self.sign * (self.x_of(self.sign * (1.0 - NEAR_ONE)) - self.knots[0].x)
 
     def add(self, x: float, rise: float, slope: float, point: FloatArray) -> None:
         """Take up an ordinate; an infinite one is a wall."""
@@ -122,7 +121,7 @@ class Side:
         for knot in (inner, outer):
             if knot is not None and abs(knot.zeta - z) < _TOLERANCE * max(1.0, z):
                 return knot.value
-        near_one = self.kind == "correlation" and self.sign * inner.value > 1.0 - 2 * _NEAR_ONE
+        near_one = self.kind == "correlation" and self.sign * inner.value > 1.0 - 2 * NEAR_ONE
         if outer is None and near_one:
             return self.sign
         size = max(1.0, abs(inner.x))
@@ -139,6 +138,27 @@ def follow(curves: Curves, sides: list[Side], step: float, reach: float) -> None
     for k in range(1, int(np.ceil(reach / step)) + 1):
         z = k * step
         _round(curves, [side for side in sides if _open(side, z)], z)
+    _to_edges(curves, [s for s in sides if s.edge is not None and s.edge[1] < reach])
+
+
+def _to_edges(curves: Curves, sides: list[Side]) -> None:
+    """Knots from the last one out to where the range ends, at equal distances of the value."""
+    rows = [
+        (side, side.knots[-1], last + share * (side.edge[0] - last))
+        for side in sides
+        if side.edge is not None and side.edge[1] > side.knots[-1].zeta
+        for last in [side.knots[-1].value]
+        for share in _WAY
+    ]
+    if not rows:
+        return
+    which = np.array([side.which for side, _, _ in rows], dtype=np.intp)
+    values = np.array([value for _, _, value in rows])
+    found = curves(which, values, np.stack([knot.point for _, knot, _ in rows]))
+    for row, (side, _, value) in enumerate(rows):
+        if np.isfinite(found.rise[row]):
+            x = side.x_of(value)
+            side.add(x, float(found.rise[row]), float(found.slope[row]), found.points[row])
 
 
 def crossings(curves: Curves, sides: list[Side], z: float) -> list[float]:

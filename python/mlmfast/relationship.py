@@ -11,18 +11,18 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from scipy import sparse
-from scipy.linalg import cho_solve, cholesky
-from scipy.sparse.csgraph import connected_components
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.design import GroupingFactor
 from mlmfast.errors import DataError, ModelError, RelationshipWarning
 from mlmfast.factor import level_labels
 from mlmfast.grouping_names import known_group
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _Sparse: TypeAlias = "sparse.csr_array[np.float64, tuple[int, int]]"
 
@@ -60,7 +60,7 @@ class Relationship:
     def families(self) -> IntArray:
         """Number of the connected part of each level with rows, shape (n_levels,)."""
         n = self.matrix.shape[0] - len(self.extra)
-        return np.asarray(connected_components(self.matrix[:n, :n], directed=False)[1])
+        return _families(self.matrix[:n, :n])
 
     @property
     def core_argument(self) -> tuple[FloatArray, CodeArray, FloatArray]:
@@ -85,7 +85,7 @@ class Relationship:
 
         What rounding leaves of its zeros is dropped where that changes no digit of the criterion.
         """
-        _, families = connected_components(self.matrix, directed=False)
+        families = _families(self.matrix)
         order = np.argsort(families, kind="stable")
         rows, columns, values = [], [], []
         for own in np.split(order, np.cumsum(np.bincount(families))[:-1]):
@@ -97,7 +97,7 @@ class Relationship:
             columns.append(own[j])
             values.append(inverse[i, j])
         at = (np.concatenate(rows), np.concatenate(columns))
-        found = sparse.csr_array((np.concatenate(values), at), shape=self.matrix.shape)
+        found = _sparse((np.concatenate(values), at), shape=self.matrix.shape)
         found.sort_indices()
         return found
 
@@ -123,11 +123,26 @@ class Relationship:
             columns.append(own[j])
             values.append(block[i, j])
         at = (np.concatenate(rows), np.concatenate(columns))
-        return sparse.csr_array((np.concatenate(values), at), shape=(n, n))
+        return _sparse((np.concatenate(values), at), shape=(n, n))
+
+
+def _sparse(*parts: Any, **shape: Any) -> _Sparse:
+    from scipy import sparse
+
+    return sparse.csr_array(*parts, **shape)
+
+
+def _families(matrix: _Sparse) -> IntArray:
+    """Number of the connected part of each level, shape (n_levels,)."""
+    from scipy.sparse.csgraph import connected_components
+
+    return np.asarray(connected_components(matrix, directed=False)[1])
 
 
 def _inverse(a: FloatArray) -> FloatArray | None:
     """The inverse of a block; None where its condition takes too many digits."""
+    from scipy.linalg import cho_solve, cholesky
+
     try:
         inverse = np.asarray(cho_solve((cholesky(a, lower=True), True), np.eye(len(a))))
     except np.linalg.LinAlgError:
@@ -230,7 +245,7 @@ def relationship(factor: GroupingFactor, given: Any) -> Relationship:
     values = (values * 0.5 + values.T.tocsr() * 0.5).tocsr()
     _check_definite(values, name)
     # Columns are put in order, which the core and slicing by ranges need.
-    ordered = sparse.csr_array(values[order][:, order])
+    ordered = _sparse(values[order][:, order])
     ordered.eliminate_zeros()
     ordered.sort_indices()
     return Relationship(ordered, extra)
@@ -290,10 +305,12 @@ def _numbers(matrix: Any, name: str) -> _Sparse:
 
 
 def _read(matrix: Any, name: str) -> _Sparse:
+    from scipy import sparse
+
     is_sparse = sparse.issparse(matrix)
     try:
         if is_sparse:
-            found: _Sparse = sparse.csr_array(matrix.astype(np.float64))
+            found: _Sparse = _sparse(matrix.astype(np.float64))
             found.sum_duplicates()
             return found
         dense = np.asarray(matrix, dtype=np.float64)
@@ -301,7 +318,7 @@ def _read(matrix: Any, name: str) -> _Sparse:
         raise DataError(f"cov[{name!r}] is not a matrix of numbers") from None
     if dense.ndim != 2:
         raise DataError(f"cov[{name!r}] has {dense.ndim} dimension(s); a square matrix is needed")
-    return sparse.csr_array(dense)
+    return _sparse(dense)
 
 
 def _order(factor: GroupingFactor, labels: tuple[str, ...]) -> tuple[IntArray, tuple[str, ...]]:
@@ -333,7 +350,7 @@ def _check_symmetric(values: _Sparse, labels: tuple[str, ...], name: str) -> Non
 
 def _check_definite(values: _Sparse, name: str) -> None:
     """Refuse matrices that no covariance could be, and warn of singular ones."""
-    _, families = connected_components(values, directed=False)
+    families = _families(values)
     smallest, singular = 0.0, False
     order = np.argsort(families, kind="stable")
     for own in np.split(order, np.cumsum(np.bincount(families))[:-1]):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.confidence_level import check_level
+from mlmfast.distributions import f_tail, t_quantile, t_tail
 from mlmfast.errors import ModelError
 from mlmfast.robust_covariance import RobustCovariance, robust_covariance
 
@@ -62,7 +62,8 @@ class RobustInference:
     @cached_property
     def pvalues(self) -> pd.Series[float]:
         """Two-sided p-values by Student's t."""
-        values = 2.0 * stats.t.sf(np.abs(self.tvalues), self.df)
+        sizes = np.asarray(self.tvalues.abs(), dtype=np.float64)
+        values = 2.0 * t_tail(sizes, np.asarray(self.df, dtype=np.float64))
         return pd.Series(values, index=self.params.index)
 
     def cov_params(self) -> pd.DataFrame:
@@ -79,7 +80,7 @@ class RobustInference:
             For a level outside (0, 1).
         """
         check_level(level)
-        half = pd.Series(stats.t.ppf(0.5 + level / 2, self.df), index=self.params.index) * self.bse
+        half = t_quantile(0.5 + level / 2, np.asarray(self.df, float)) * self.bse
         return pd.DataFrame({"lower": self.params - half, "upper": self.params + half})
 
     def contrast(self, rows: ArrayLike, rhs: float | Sequence[float] = 0.0) -> pd.Series[float]:
@@ -109,10 +110,10 @@ class RobustInference:
             df, t = float(self.covariance.df(matrix)[0]), float(estimate[0] / np.sqrt(variance))
             return pd.Series(
                 {"estimate": estimate[0] + np.ravel(rhs)[0], "se": np.sqrt(variance), "df": df}
-                | {"t": t, "p": 2.0 * stats.t.sf(abs(t), df)}
+                | {"t": t, "p": 2.0 * t_tail(abs(t), df)}
             )
         f, num_df, den_df = self.covariance.wald_test(matrix, estimate)
-        p_value = stats.f.sf(f, num_df, den_df) if den_df > 0 else np.nan
+        p_value = f_tail(f, num_df, den_df) if den_df > 0 else np.nan
         return pd.Series({"F": f, "num_df": num_df, "den_df": den_df, "p": p_value})
 
     def tidy(self) -> pd.DataFrame:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import response_matrix
 from mlmfast.covariance_functions import check_engine
 from mlmfast.design import Design
+from mlmfast.distributions import chi2_tail
 from mlmfast.errors import ModelError
 from mlmfast.fit import fit_covariance
 from mlmfast.grouping_names import known_group
@@ -173,7 +173,7 @@ def ranova(source: FitSource, record: FitRecord) -> PrintedFrame:
             deviance = deviance_of(reduce_design(design), record.method, {})
             df = _parameters_lost(source.design, t, effects)
             statistic = max(deviance - record.deviance, 0.0)
-            p = float(stats.chi2.sf(statistic, df))
+            p = float(chi2_tail(statistic, df))
             row = [record.n_parameters - df, -0.5 * deviance, statistic, df]
             what = term.text or group
             if len(effects) == 1:
@@ -273,8 +273,8 @@ def _parameters_lost(design: Design, t: int, effects: list[int]) -> int:
 def _mixture(statistic: float, df: int) -> float:
     if statistic <= 0:
         return 1.0
-    lower = float(stats.chi2.sf(statistic, df - 1)) if df > 1 else 0.0
-    return 0.5 * (lower + float(stats.chi2.sf(statistic, df)))
+    lower = float(chi2_tail(statistic, df - 1)) if df > 1 else 0.0
+    return 0.5 * (lower + float(chi2_tail(statistic, df)))
 
 
 def _tail(sample: FloatArray, statistic: float) -> float:

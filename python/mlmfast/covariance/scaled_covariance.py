@@ -338,6 +338,11 @@ def scale_powers(
         return np.asarray(np.broadcast_to(one.astype(np.float64), theta.shape))
     out = np.empty_like(theta)
     natural, jacobian = structure.natural(theta), structure.jacobian(theta)
+    if not np.isfinite(jacobian).all():
+        # At the end of what numbers hold: the powers are the same everywhere.
+        return np.repeat(
+            scale_powers(structure, _off(np.zeros_like(theta[:1]))), len(theta), axis=0
+        )
     values, slopes = entry_values(structure, theta), structure.natural_jacobian(theta)
     for f in range(len(theta)):
         along, *_ = np.linalg.lstsq(jacobian[f], values[f], rcond=None)

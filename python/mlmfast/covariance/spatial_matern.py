@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-from scipy.special import gamma, gammaln, kv, polygamma, psi
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.jet import Jet, concatenate
@@ -100,6 +99,8 @@ class SpatialMatern(Spatial):
         return r.compose(value, first, second)
 
     def kernel(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        from scipy.special import gamma, kv
+
         nu = _STARTS[0] if self.nu is None else self.nu
         z = np.maximum(z, _SHORTEST)
         constant = 2.0 / gamma(nu)
@@ -172,6 +173,8 @@ def matern(z: FloatArray, nu: FloatArray) -> MaternValue:
 
 
 def _quadrature(z: FloatArray, nu: FloatArray, t: FloatArray) -> MaternValue:
+    from scipy.special import gammaln, polygamma, psi
+
     z, nu = z[..., None], nu[..., None]
     log_cosh = np.log1p(np.exp(-2.0 * nu * t)) + nu * t  # log(2 cosh(nu t))
     terms = _STEP * np.exp(nu * np.log(0.5 * z) - gammaln(nu) - z * np.cosh(t) + log_cosh)

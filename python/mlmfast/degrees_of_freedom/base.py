@@ -157,6 +157,8 @@ class DegreesOfFreedom(ABC):
     information: ClassVar[str | None] = None
     #: Does the method adjust standard errors for the covariance parameters' uncertainty?
     adjusts: ClassVar[bool] = False
+    #: Why a joint test may have no F, and what remains; empty where it always has one.
+    no_joint: ClassVar[str] = ""
 
     def about(self, fitted: FittedRows) -> Information:
         """The information of the covariance parameters that the method goes by."""
@@ -178,6 +180,8 @@ class DegreesOfFreedom(ABC):
         self, basis: TestBasis, rows: FloatArray, difference: FloatArray
     ) -> tuple[float, float]:
         """F and its denominator degrees of freedom for independent rows of contrasts.
+
+        NaN, both, where the method has none for these data (`no_joint`).
 
         Parameters
         ----------

@@ -23,6 +23,15 @@ from mlmfast.degrees_of_freedom.satterthwaite import (
 from mlmfast.errors import ModelError
 from mlmfast.information import Information
 
+#: A2/l - c2 B of a design in which F is exact; the rest is rounding of the estimates.
+_EXACT = 1e-6
+#: F with four degrees of freedom or fewer has no variance to match. Between two and four the
+#: formulas still give a test that keeps its level (in 2,500 simulated data sets of 4 to 7
+#: subjects) where the mean and the variance of F tell nearly the same denominator, and the scale
+#: does not exceed that of an exact test by more than rounding to second order explains.
+_APART, _LARGEST_SCALE = 1.25, 1.1
+_NO_MATCH = (float("nan"), float("nan"))
+
 
 class KenwardRoger(DegreesOfFreedom):
     """PROC MIXED's DDFM=KR: standard errors from Phi_A, degrees of freedom and F scaled.
@@ -50,6 +59,11 @@ class KenwardRoger(DegreesOfFreedom):
     #: Which information of the covariance parameters.
     information: ClassVar[str | None] = "observed"
     adjusts: ClassVar[bool] = True
+    no_joint: ClassVar[str] = (
+        "no F distribution matches Kenward and Roger's mean and variance, with so few clusters for "
+        "so many covariance parameters; tests of single rows, the chi-square statistic, "
+        "ddf='satterthwaite', 'between-within' or a parametric bootstrap remain"
+    )
     #: Is the term with second derivatives of V part of it?
     bends: ClassVar[bool] = True
 
@@ -90,10 +104,12 @@ class KenwardRoger(DegreesOfFreedom):
         diagonal = np.diag(adjusted)
         scale = np.sqrt(np.outer(diagonal, diagonal)) if (diagonal > 0).all() else None
         if scale is None or np.linalg.eigvalsh(adjusted / scale)[:1].min(initial=1.0) <= 0.0:
+            others = ("kenward-roger-linear", "kenward-roger-expected")
+            names = ", ".join(repr(name) for name in others if name != self.name)
             raise ModelError(
                 f"the covariance adjusted by ddf={self.name!r} is not positive definite: there are "
                 "too few clusters for the second-order correction, or the fit is singular; use "
-                "'kenward-roger-linear', 'kenward-roger-expected' or 'satterthwaite'"
+                f"{names} or 'satterthwaite'"
             )
 
     def correction(self, information: Information, weights: FloatArray) -> FloatArray:
@@ -174,16 +190,13 @@ class KenwardRoger2009(KenwardRoger):
 def scaled_f(basis: TestBasis, rows: FloatArray) -> tuple[float, float]:
     """Denominator degrees of freedom m and scale lambda of F for l independent rows.
 
-    Kenward and Roger (1997), section 3; where a divisor vanishes (few clusters), as pbkrtest does.
+    Kenward and Roger (1997), section 3: m and lambda match the mean E and the variance V of F to
+    second order. Where the design makes F exact (analysis of variance with one denominator,
+    Hotelling's T2) both agree, (1 - A2/l) = (1 - c2 B), and what is 0/0 at two degrees of freedom
+    cancels: m - 2 = (3l + 2 (1 - g)) (1 - c2 B) / B. NaN, NaN where no F distribution matches.
     """
-    gradient, covariance = derivatives_of(basis)
+    a1, a2 = _spread(basis, rows)
     size = len(rows)
-    # L' (L Phi L')^-1 L dPhi_k, for each k: rows with covariance I say the same.
-    unit = orthonormal_rows(basis.phi, rows)
-    inner = unit @ gradient @ unit.T
-    traces = np.einsum("kii->k", inner)
-    a1 = float(traces @ covariance @ traces)
-    a2 = float(np.einsum("ij,iab,jba->", covariance, inner, inner))
     if a2 <= 0.0:
         return float("inf"), 1.0
     if size == 1:
@@ -192,16 +205,29 @@ def scaled_f(basis: TestBasis, rows: FloatArray) -> tuple[float, float]:
     g = ((size + 1) * a1 - (size + 4) * a2) / ((size + 2) * a2)
     below = 3 * size + 2 * (1 - g)
     c1, c2, c3 = g / below, (size - g) / below, (size + 2 - g) / below
-    v0 = 1.0 + c1 * b
-    v0 = 0.0 if abs(v0) < 1e-10 else v0
-    ratio = _divided(1.0 - a2 / size, 1.0 - c2 * b) ** 2 * _divided(v0, 1.0 - c3 * b)
-    rho = ratio / size
-    degrees = 4.0 + _divided(size + 2.0, size * rho - 1.0)
-    if not degrees > 2.01:
-        return max(degrees, 1.0), 1.0
-    return float(degrees), float(degrees * (1.0 - a2 / size) / (degrees - 2.0))
+    # Far from the pole the formulas need no help.
+    if a2 > 0.5 * size and abs(a2 / size - c2 * b) <= _EXACT * a2 / size:
+        degrees = 2.0 + below / b * (1.0 - c2 * b)
+        return (degrees, degrees * b / below) if degrees > 0.0 else _NO_MATCH
+    by_mean, by_variance = 1.0 - a2 / size, 1.0 - c2 * b
+    if by_mean <= 0.0 or by_variance <= 0.0:
+        return _NO_MATCH
+    ratio = (by_mean / by_variance) ** 2 * (1.0 + c1 * b) / (1.0 - c3 * b)
+    degrees = 4.0 + (size + 2.0) / (ratio - 1.0)
+    scale = degrees * by_mean / (degrees - 2.0)
+    matches = degrees > 4.0 or (
+        degrees > 2.0 and 1.0 / _APART < by_mean / by_variance < _APART and scale < _LARGEST_SCALE
+    )
+    return (degrees, scale) if matches else _NO_MATCH
 
 
-def _divided(above: float, below: float) -> float:
-    """Quotient, with a divisor of 0 taken as small."""
-    return above / (below if abs(below) > 1e-14 else 1e-14)
+def _spread(basis: TestBasis, rows: FloatArray) -> tuple[float, float]:
+    """Kenward and Roger's A_1 and A_2 for independent rows."""
+    gradient, covariance = derivatives_of(basis)
+    # L' (L Phi L')^-1 L dPhi_k, for each k: rows with covariance I say the same.
+    unit = orthonormal_rows(basis.phi, rows)
+    inner = unit @ gradient @ unit.T
+    traces = np.einsum("kii->k", inner)
+    return float(traces @ covariance @ traces), float(
+        np.einsum("ij,iab,jba->", covariance, inner, inner)
+    )

@@ -17,7 +17,7 @@ from mlmfast.emmeans.means import marginal_means
 from mlmfast.emmeans.reference_grid import reference_grid
 from mlmfast.emmeans.specs import read_specs
 from mlmfast.errors import ModelError
-from mlmfast.hypothesis_tables import ddf_label
+from mlmfast.hypothesis_tables import ddf_label, without_f
 from mlmfast.report.table_result import TableResult, table_of
 from mlmfast.report.tables import Table
 
@@ -52,11 +52,13 @@ def joint_test(functions: LinearFunctions) -> JointTests:
     Functions that are not estimable are left out, and so is what others imply: NumDF counts the
     rest.
     """
-    rows = [
-        dict(zip(functions.by, key, strict=True)) | _tested(functions, functions.estimable_basis(k))
-        for key, k in functions.groups()
-    ]
-    return JointTests(pd.DataFrame(rows), _note(functions))
+    rows, reasons = [], {}
+    for key, k in functions.groups():
+        row, reason = _tested(functions, functions.estimable_basis(k))
+        rows.append(dict(zip(functions.by, key, strict=True)) | row)
+        if reason:
+            reasons[" ".join(map(str, key)) or "the test"] = reason
+    return JointTests(pd.DataFrame(rows), _notes(functions, reasons))
 
 
 def joint_tests(
@@ -99,18 +101,21 @@ def joint_tests(
         if variable.is_averaged and variable.name not in within:
             given[variable.name] = [variable.values[0] - 1.0, variable.values[0] + 1.0]
     grid = reference_grid(fit, given)
-    rows = []
+    rows, reasons = [], {}
     for effect in _effects(fit, [v.name for v in grid.variables if v.size > 1], within):
         means = marginal_means(fit, grid, effect, within, "equal", ddf)
         contrasts = interaction_rows(means, "trt.vs.ctrl")
         for key, k in contrasts.groups():
             labels = dict(zip(within, key, strict=True)) | {"term": ":".join(effect)}
-            rows.append((key, labels | _tested(contrasts, contrasts.estimable_basis(k))))
+            row, reason = _tested(contrasts, contrasts.estimable_basis(k))
+            rows.append((key, labels | row))
+            if reason:
+                reasons[" ".join(map(str, (labels["term"], *key)))] = reason
     if not rows:
         raise ModelError("no effect is left to test; name fewer factors in by")
     keys = list(dict.fromkeys(key for key, _ in rows))
     ordered = [row for wanted in keys for key, row in rows if key == wanted]
-    return JointTests(pd.DataFrame(ordered), _note(means))
+    return JointTests(pd.DataFrame(ordered), _notes(means, reasons))
 
 
 def _effects(fit: LMMResult, names: list[str], within: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -129,13 +134,14 @@ def _effects(fit: LMMResult, names: list[str], within: tuple[str, ...]) -> list[
     ]
 
 
-def _tested(functions: LinearFunctions, L: FloatArray) -> dict[str, float]:
+def _tested(functions: LinearFunctions, L: FloatArray) -> tuple[dict[str, float], str]:
+    """The columns of a row, and why F is missing where it is."""
     if len(L) == 0:
-        return dict(zip(_COLUMNS, (0, np.nan, np.nan, np.nan), strict=True))
+        return dict(zip(_COLUMNS, (0, np.nan, np.nan, np.nan), strict=True)), ""
     test = f_test(functions.fit, L, functions.ddf)
     found = (test.df_num, test.df_den, test.statistic, test.pvalue)
-    return dict(zip(_COLUMNS, found, strict=True))
+    return dict(zip(_COLUMNS, found, strict=True)), test.note
 
 
-def _note(functions: LinearFunctions) -> tuple[str, ...]:
-    return (ddf_label(functions.fit, functions.ddf),)
+def _notes(functions: LinearFunctions, reasons: Mapping[str, str]) -> tuple[str, ...]:
+    return (ddf_label(functions.fit, functions.ddf), *without_f(reasons))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from mlmfast.arrays import FloatArray
 from mlmfast.emmeans.scale_mixture import scale_nodes
@@ -83,6 +83,8 @@ class MaximumT:
             return low
         if self.upper_tail(high, df) >= p:
             return high
+        from scipy import optimize
+
         excess = lambda c: self.upper_tail(c, df) - p  # noqa: E731
         return float(
             optimize.brentq(excess, low, high, xtol=_STEP if self._loadings is None else 1e-12)

@@ -9,7 +9,7 @@ Copenhaver and Holland (1988), Journal of Statistical Computation and Simulation
 from __future__ import annotations
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from mlmfast.arrays import FloatArray
 from mlmfast.emmeans.scale_mixture import scale_nodes
@@ -50,6 +50,8 @@ def critical_value(p: float, k: int, df: float) -> float:
     )
     if k == 2:
         return low
+    from scipy import optimize
+
     return float(optimize.brentq(lambda q: upper_tail(q, k, df) - p, low, high, xtol=1e-12))
 
 

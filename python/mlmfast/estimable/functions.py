@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import linalg
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.errors import ModelError
@@ -63,6 +62,8 @@ class EstimableFunctions:
 
     def in_metric(self, root: FloatArray) -> EstimableFunctions:
         """Use another inner product of the coefficients kept, given by its root (R'R)."""
+        from scipy import linalg
+
         coordinates = root @ linalg.solve_triangular(self.root, self.coordinates)
         return replace(self, root=root, coordinates=coordinates)
 
@@ -135,6 +136,8 @@ def _functions(
     _check_span(triangle[:, r + n_aliased :], r)
     alias = np.zeros((r, len(x)))
     alias[:, list(kept)] = np.eye(r)
+    from scipy import linalg
+
     alias[:, aliased] = linalg.solve_triangular(root, triangle[:r, r : r + n_aliased])
     return EstimableFunctions(
         terms.terms,

@@ -8,7 +8,7 @@ from mlmfast.language.contrasts import Contrast, read_contrast
 from mlmfast.language.deparse import deparse
 from mlmfast.language.functions import FACTOR_OPTIONS, bind, split_call
 from mlmfast.language.syntax import Call, Node
-from mlmfast.language.transforms import Constant
+from mlmfast.language.transform_options import Constant
 from mlmfast.language.values import CodedFactor
 
 

@@ -24,7 +24,8 @@ from mlmfast.language.syntax import (
     parse,
     summands,
 )
-from mlmfast.language.transforms import TRANSFORMS, Constant, Options
+from mlmfast.language.transform_options import Constant, Options
+from mlmfast.language.transforms import TRANSFORMS
 
 OneArgument: TypeAlias = Callable[[FloatArray], FloatArray]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from mlmfast.arrays import FloatArray
+from mlmfast.distributions import normal_quantile
 from mlmfast.errors import DataError, ModelError
 from mlmfast.plots.figure import ACCENT, INK, PALE, axes_or_new, plain
 
@@ -34,14 +34,16 @@ def residual_plot(fit: LMMResult, kind: str, ax: Axes | None) -> Axes:
 
 def qq_plot(fit: LMMResult, kind: str, ax: Axes | None) -> Axes:
     """See `Plots.qq`."""
+    from scipy import special
+
     values = np.sort(fit.resid(kind).to_numpy())
     if kind != "scaled":
         values = (values - values.mean()) / values.std()
     n = len(values)
     rank = np.arange(1, n + 1)
-    quantiles = stats.norm.ppf((rank - 0.5) / n)
+    quantiles = normal_quantile((rank - 0.5) / n)
     # Order statistics of uniforms are beta distributed.
-    band = np.asarray(stats.norm.ppf(stats.beta.ppf([[0.025], [0.975]], rank, n + 1 - rank)))
+    band = normal_quantile(np.asarray(special.betaincinv(rank, n + 1 - rank, [[0.025], [0.975]])))
     ax = axes_or_new(ax)
     ax.fill_between(quantiles, band[0], band[1], color=PALE, alpha=0.4, lw=0)
     ends = quantiles[[0, -1]]

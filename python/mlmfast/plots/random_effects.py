@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from mlmfast.arrays import FloatArray
 from mlmfast.confidence_level import check_level
+from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError
 from mlmfast.grouping_names import known_group
 from mlmfast.marginal_covariance import columns_at
@@ -30,7 +30,7 @@ def caterpillar_plot(fit: LMMResult, group: str | None, level: float) -> NDArray
     group = _group(fit, group)
     means, covariances = fit.ranef[group], fit.ranef_cov[group]
     variances = np.array([np.diag(covariances[label]) for label in means.index])
-    z = float(stats.norm.ppf(0.5 + level / 2))
+    z = two_sided_normal(level)
     n = means.shape[1]
     size = (1.0 + 3.2 * n, min(2.0 + 0.16 * len(means), 10.0))
     axes = np.atleast_1d(new_figure(1, n, size)[1])

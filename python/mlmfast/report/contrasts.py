@@ -42,11 +42,13 @@ def contrast_table(result: Contrast) -> Table:
 
 def joint_line(test: FTest) -> str:
     """The joint test in a line."""
+    chi2 = f"chi2({test.df_num}) = {statistic(test.chi2)}, {_p(test.chi2_pvalue)}"
+    if test.note:
+        return f"Joint test: {chi2}; F: {test.note}"
     df = degrees_of_freedom(test.df_den)
     return (
         f"Joint test: F({test.df_num}, {df}) = {statistic(test.statistic)}, "
-        f"{_p(test.pvalue)}; chi2({test.df_num}) = {statistic(test.chi2)}, "
-        f"{_p(test.chi2_pvalue)}"
+        f"{_p(test.pvalue)}; {chi2}"
     )
 
 

@@ -1,0 +1,135 @@
+"""Tails and quantiles of the distributions of tests.
+
+SciPy's special functions, called as its distributions call them (the same bits). SciPy is imported
+on the first call: its distributions alone take longer to import than most fits.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.confidence_level import check_level
+
+#: A number or an array of them.
+Numbers: TypeAlias = float | FloatArray
+
+
+def normal_cdf(z: Numbers) -> FloatArray:
+    """P(Z <= z).
+
+    Examples
+    --------
+    >>> float(normal_cdf(0.0))
+    0.5
+    """
+    from scipy import special
+
+    return np.asarray(special.ndtr(z), dtype=np.float64)
+
+
+def normal_tail(z: Numbers) -> FloatArray:
+    """P(Z > z).
+
+    Examples
+    --------
+    >>> round(float(normal_tail(1.96)), 4)
+    0.025
+    """
+    from scipy import special
+
+    return np.asarray(special.ndtr(-np.asarray(z)), dtype=np.float64)
+
+
+def normal_quantile(p: Numbers) -> FloatArray:
+    """The value that a standard normal variable stays below with probability p.
+
+    Examples
+    --------
+    >>> round(float(normal_quantile(0.975)), 4)
+    1.96
+    """
+    from scipy import special
+
+    return np.asarray(special.ndtri(p), dtype=np.float64)
+
+
+def two_sided_normal(level: float) -> float:
+    """The z that a standard normal variable exceeds in size with probability 1 - level.
+
+    Examples
+    --------
+    >>> round(two_sided_normal(0.95), 4)
+    1.96
+    """
+    from scipy import special
+
+    check_level(level)
+    return float(special.ndtri(0.5 + level / 2))
+
+
+def t_tail(t: Numbers, df: Numbers) -> FloatArray:
+    """P(T > t) with finite degrees of freedom.
+
+    Examples
+    --------
+    >>> round(float(t_tail(2.0, 17.0)), 4)
+    0.0309
+    """
+    from scipy import special
+
+    return np.asarray(special.stdtr(df, -np.asarray(t)), dtype=np.float64)
+
+
+def t_quantile(p: Numbers, df: Numbers) -> FloatArray:
+    """The value that a t variable stays below with probability p.
+
+    Examples
+    --------
+    >>> round(float(t_quantile(0.975, 10.0)), 4)
+    2.2281
+    """
+    from scipy import special
+
+    return np.asarray(special.stdtrit(df, p), dtype=np.float64)
+
+
+def f_tail(f: Numbers, df_num: Numbers, df_den: Numbers) -> FloatArray:
+    """P(F > f).
+
+    Examples
+    --------
+    >>> round(float(f_tail(4.0, 2, 10.0)), 4)
+    0.0529
+    """
+    from scipy import special
+
+    return np.asarray(special.fdtrc(df_num, df_den, f), dtype=np.float64)
+
+
+def chi2_tail(x: Numbers, df: Numbers) -> FloatArray:
+    """P(X > x), 1 below 0.
+
+    Examples
+    --------
+    >>> round(float(chi2_tail(3.841, 1)), 4), float(chi2_tail(-1.0, 2))
+    (0.05, 1.0)
+    """
+    from scipy import special
+
+    return np.asarray(special.chdtrc(df, np.maximum(x, 0.0)), dtype=np.float64)
+
+
+def chi2_quantile(p: Numbers, df: Numbers) -> FloatArray:
+    """The value that a chi-square variable stays below with probability p.
+
+    Examples
+    --------
+    >>> round(float(chi2_quantile(0.95, 1)), 3)
+    3.841
+    """
+    from scipy import special
+
+    return np.asarray(2.0 * special.gammaincinv(np.asarray(df) / 2.0, p), dtype=np.float64)
