@@ -53,6 +53,8 @@ _WITHOUT_BOUND = 1.0
 _TOLERANCE, _MAX_ITER, _MAX_HALVINGS = 5e-9, 30, 6
 #: The smallest eigenvalue of R shrinks at least so much from stage to stage where it goes to 0.
 _SHRINKS = 0.5
+#: How far beyond the last stage, in steps of that stage.
+_FURTHER = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 #: Smallest eigenvalue of R, over the mean variance, below which values are rounding.
 _LOST = 1e-13
 
@@ -268,6 +270,7 @@ def follow(
         max_halvings=_MAX_HALVINGS,
     )
     spent, proven, value, sizes = 0, None, np.inf, [np.inf]
+    before_last = theta
     for stage, mu in enumerate(_WEIGHTS):
         result = minimise(Barrier(criterion, parts, mu), theta, few)
         before, value = value, float(criterion.criterion.value(result.theta, criterion.chosen)[0])
@@ -275,11 +278,14 @@ def follow(
         if not result.converged[0]:
             if stage > _ENOUGH:
                 # Rounding ends the way here; the point is as good as it gets.
-                theta, value = (result.theta, value) if value < before else (theta, before)
+                if value < before:
+                    before_last, theta = theta, result.theta
+                else:
+                    value = before
                 break
             fell = not np.isfinite(value) or value < before - _WITHOUT_BOUND
             return SingularEnd(None, False, fell and _has_collapsed(parts, result.theta), spent)
-        theta, proven = result.theta, result
+        before_last, theta, proven = theta, result.theta, result
         sizes.append(float(smallest_eigenvalue(parts, theta)[0]))
     assert proven is not None, "a stage that did not converge has returned"
     if sizes[-1] > _SHRINKS * sizes[-2]:
@@ -287,8 +293,24 @@ def follow(
         result = minimise(criterion, theta, options)
         spent += int(result.n_evaluations[0])
         return SingularEnd(result if result.converged[0] else None, False, False, spent)
+    theta, value = _further(criterion, theta, theta - before_last, value)
     found = replace(proven, theta=theta, value=np.array([value]))
-    return SingularEnd(found, True, False, spent)
+    return SingularEnd(found, True, False, spent + len(_FURTHER))
+
+
+def _further(
+    criterion: SomeFits, theta: FloatArray, way: FloatArray, value: float
+) -> tuple[FloatArray, float]:
+    """Go on along the way of the last stages as long as the criterion falls.
+
+    It falls with the square root of what goes to 0, a tenth of it from stage to stage.
+    """
+    trials = theta + np.outer(_FURTHER, way[0])
+    values = criterion.criterion.value(trials, np.repeat(criterion.chosen, len(trials)))
+    values = np.where(np.isfinite(values), values, np.inf)
+    rises = np.flatnonzero(np.diff(values, prepend=value) >= 0.0)
+    last = int(rises[0]) if rises.size else len(trials)
+    return (theta, value) if last == 0 else (trials[last - 1 : last], float(values[last - 1]))
 
 
 def check_start(criterion: Criterion, theta: FloatArray) -> None:
