@@ -8,6 +8,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import Settled, SomeFits, replace_rows, set_zeros, settle
+from mlmfast.covariance.factor_analytic import FactorAnalytic
 from mlmfast.criterion import Criterion
 from mlmfast.identification import HeldCriterion, confounded_terms
 from mlmfast.iterative import fit_iteratively
@@ -15,7 +16,7 @@ from mlmfast.near_singular import ResidualPart, follow, is_near_singular, residu
 from mlmfast.newton import CriterionFunction, NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.several_minima import is_better, search
-from mlmfast.starts import large_start
+from mlmfast.starts import large_start, residual_stretches
 
 #: Trials along a step in the search for other minima.
 _FEW_HALVINGS = 6
@@ -104,6 +105,10 @@ def fit_covariance(
         lower, n_elsewhere = search(model, criterion, found, start, held, few)
     ends = _near_singular(criterion, found, options, held, lower) if structured else ((), ())
     found.singular[:, confounded] = True
+    for stretch in residual_stretches(criterion):
+        if isinstance(stretch.structure, FactorAnalytic):
+            own = found.theta[:, stretch.theta]
+            found.theta[:, stretch.theta] = stretch.structure.off_zero(own)
     newton = found.newton
     n_evaluations = newton.n_evaluations + int(not given and not structured)
     return CovarianceFit(

@@ -16,18 +16,19 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import Settled, settle
+from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion
 from mlmfast.near_singular import is_lost, residual_parts
 from mlmfast.newton import NewtonResult
 from mlmfast.reduced_model import FIRST_SHARE, ReducedModel, structure_of
-from mlmfast.starts import is_linear, other_starts
+from mlmfast.starts import is_linear, other_starts, residual_stretches
 
 #: Starts of each kind that are refined, and where rows are many.
-_FOLLOWED, _FEW_FOLLOWED, _MANY_ROWS = 8, 2, 10_000
+_FOLLOWED, _FEW_FOLLOWED, _MANY_ROWS = 8, 2, 2_000
 #: Rows a parameter below which to search: residual covariances alone, and beside random effects.
 _FEW_ROWS_ALONE, _FEW_ROWS = 15, 40
 #: Smallest eigenvalue of a Hessian that is not flat.
-_FLAT = 1e-3
+_FLAT = 1e-4
 #: Newton steps after which rows are compared, and how many of a fit go on; again and again.
 _ROUNDS = ((3, 12), (4, 8), (8, 5), (15, 3))
 #: Squared distance in standard errors (-2 log-likelihood, by the curvature) of rows that count as
@@ -46,8 +47,9 @@ Few: TypeAlias = Callable[[FloatArray, IntArray, int | None], NewtonResult]
 
 def is_better(first: NewtonResult, second: NewtonResult) -> BoolArray:
     """Row by row, whether the second iteration ended lower."""
-    margin = 1e-9 * (1.0 + np.abs(first.value))
-    lower = second.value < first.value - margin
+    reached = np.isfinite(first.value)
+    before = np.where(reached, first.value, 0.0)
+    lower = ~reached | (second.value < before - 1e-9 * (1.0 + np.abs(before)))
     return np.asarray(second.converged & (~first.converged | lower))
 
 
@@ -117,10 +119,15 @@ def _may_have_others(model: ReducedModel, criterion: Criterion, found: Settled) 
         return np.zeros(n, dtype=np.bool_)
     effects = any(not term.is_residual for term in criterion.terms)
     alone = len(criterion.terms) == 1 and is_linear(structure_of(criterion.terms[0]))
-    few = _FEW_ROWS_ALONE if alone or not effects else _FEW_ROWS
-    if model.design.n_obs < few * criterion.n_theta:
+    few = _FEW_ROWS if effects else _FEW_ROWS_ALONE
+    # An unstructured or diagonal covariance alone has one minimum.
+    if not alone and model.design.n_obs < few * criterion.n_theta:
         return np.ones(n, dtype=np.bool_)
-    doubtful = ~found.newton.converged | (found.newton.min_eigenvalue < _FLAT)
+    doubtful = ~found.newton.converged
+    spatial = any(isinstance(s.structure, Spatial) for s in residual_stretches(criterion))
+    if spatial or model.design.n_obs < _MANY_ROWS:
+        # A range below all distances is as good as any other such one, and need not be the best.
+        doubtful |= found.newton.min_eigenvalue < _FLAT
     parts = zip(criterion.terms, criterion.theta_slices, found.singular.T, strict=True)
     for term, s, singular in parts:
         if not term.is_residual and term.has_vague_parameters:
@@ -301,6 +308,8 @@ def _distinct(newton: NewtonResult, rows: IntArray, found: NewtonResult, most: i
 
 def _leads_to(newton: NewtonResult, row: int, other: NewtonResult, goal: int) -> bool:
     """Whether a row is near to where another is, and not below it; or both have ended."""
+    if not np.isfinite(other.value[goal]):
+        return False
     above = newton.value[row] - other.value[goal]
     if newton.converged[row] and other.converged[goal]:
         return bool(above > -_NOISE)
