@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast import residual_structure, series_residuals
+from mlmfast import residual_read, series_residuals
 from mlmfast.errors import DataError, ModelError
 from mlmfast.series_covariance import correlations_at
 from mlmfast.series_design import series_of
@@ -78,7 +78,7 @@ def test_series_are_the_template_over_visits(residual, random, method, frame, mo
     arguments = {"residual": residual, "method": method, "weights": "w"}
     fit = lmm(f"y ~ x + day{random}", part, **arguments)
     assert fit._needs_source("a test").design.residual.series is not None
-    monkeypatch.setattr(residual_structure, "is_series", lambda *_: False)
+    monkeypatch.setattr(residual_read, "is_series", lambda *_: False)
     template = lmm(f"y ~ x + day{random}", part, **arguments)
     assert template._needs_source("a test").design.residual.series is None
     assert fit.llf == pytest.approx(template.llf, rel=1e-10)
@@ -230,13 +230,14 @@ def test_a_time_grid_with_rounding_has_one_gap():
     assert len(series_of(irregular, codes, codes, 1).gaps) == 4999
 
 
-def test_whole_numbers_count_as_they_stand(frame):
+def test_numbers_count_in_units_of_their_greatest_common_step(frame):
     weekly = frame.assign(week=frame["day"] * 7)
     by_week = lmm("y ~ x", weekly, residual="ar1(week | subject)")
     by_distance = lmm("y ~ x", weekly, residual="sp_pow(week | subject)")
     assert by_week.llf == pytest.approx(by_distance.llf, rel=1e-10)
+    # One step is seven days.
     assert by_week.residual_parameters["AR(1)"] == pytest.approx(
-        by_distance.residual_parameters.iloc[1], rel=1e-6
+        by_distance.residual_parameters.iloc[1] ** 7, rel=1e-6
     )
     by_day = lmm("y ~ x", weekly, residual="ar1(day | subject)")
     assert by_day.llf == pytest.approx(by_week.llf, rel=1e-10)

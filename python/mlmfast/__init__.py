@@ -24,9 +24,11 @@ from mlmfast.errors import (
     FormulaError,
     MlmError,
     ModelError,
+    NonEstimableWarning,
     RelationshipWarning,
     SingularFitWarning,
     SpacingWarning,
+    SuspectValueWarning,
 )
 from mlmfast.model import LMM, lmm
 from mlmfast.newton import NewtonOptions
@@ -53,9 +55,11 @@ __all__ = [
     "MlmError",
     "ModelError",
     "NewtonOptions",
+    "NonEstimableWarning",
     "RelationshipWarning",
     "SingularFitWarning",
     "SpacingWarning",
+    "SuspectValueWarning",
     "__version__",
     "compare",
     "compare_structures",

@@ -251,11 +251,13 @@ def _same_fixed_effects(first: LMMResult, fit: LMMResult) -> bool:
     if len(a.kept) != len(b.kept):
         return False
     # Another order of the same columns leaves the restricted likelihood as it is.
-    mine = {a.x_names[j]: x.x[j] for j in a.kept}
-    names = [b.x_names[j] for j in b.kept]
-    return set(mine) == set(names) and all(
-        _same(mine[name], z.x[j]) for name, j in zip(names, b.kept, strict=True)
-    )
+    left = list(a.kept)
+    for j in b.kept:
+        found = [i for i in left if a.x_names[i] == b.x_names[j] and _same(x.x[i], z.x[j])]
+        if not found:
+            return False
+        left.remove(found[0])
+    return True
 
 
 def _columns(fit: LMMResult) -> str:

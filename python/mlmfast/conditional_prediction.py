@@ -30,6 +30,7 @@ from mlmfast.marginal_covariance import (
     solve_lower,
 )
 from mlmfast.record import FitRecord
+from mlmfast.visits_between import with_visits_between
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -57,11 +58,17 @@ class Moments:
 
 
 def predict_conditionally(
-    fit: LMMResult, newdata: object, new_levels: str, offset: Any, weights: Any
+    fit: LMMResult,
+    newdata: object,
+    new_levels: str,
+    offset: Any,
+    weights: Any,
+    estimable_only: bool = True,
 ) -> tuple[Conditioned, Moments]:
     """Moments of all rows of ``newdata`` (of the fit's data for None), NaN where incomplete.
 
-    `LMMResult.predict` documents the arguments.
+    With ``estimable_only``, rows whose mean the data of the fit do not determine are NaN, and
+    responses among them are not used. `LMMResult.predict` documents the arguments.
 
     Examples
     --------
@@ -72,13 +79,14 @@ def predict_conditionally(
     >>> fit.predict(new, conditional=True).round(1)
     array([466.4, 453.1, 444.6])
     """
-    rows = conditioned_rows(fit, newdata, new_levels, offset, weights)
+    rows = conditioned_rows(fit, newdata, new_levels, offset, weights, estimable_only)
     out = Moments(*(np.full(len(rows.own_value), np.nan) for _ in range(3)))
     known = ~np.isnan(rows.own_value)
     out.mean[known] = rows.own_value[known]
     out.mean_variance[known] = out.variance[known] = 0.0
     if len(rows.targets):
-        found = conditional_moments(rows.design, fit._record, rows.observed, rows.targets)
+        record = with_visits_between(fit._record, rows.design.residual)
+        found = conditional_moments(rows.design, record, rows.observed, rows.targets)
         for whole, part in zip(vars(out).values(), vars(found).values(), strict=True):
             whole[rows.target_rows] = part
     return rows, out

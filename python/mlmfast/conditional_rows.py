@@ -16,6 +16,7 @@ from mlmfast.model_frame import check_weights, input_column
 from mlmfast.prediction_rows import Needs, rows_of_newdata
 from mlmfast.record import FitRecord
 from mlmfast.stacked_rows import StackedRows, stacked_rows
+from mlmfast.undetermined_rows import undetermined
 
 if TYPE_CHECKING:
     from mlmfast.result import FitSource, LMMResult
@@ -40,6 +41,8 @@ class Conditioned:
         Rows of the design whose response is known.
     targets, target_rows : shape (n_targets,)
         Rows of the design to predict, and the rows of the frame that they are.
+    undetermined : shape (n,)
+        Rows that are not predicted, as the data of the fit do not determine their mean.
     """
 
     frame: Frame | None
@@ -48,16 +51,22 @@ class Conditioned:
     observed: BoolArray
     targets: IntArray
     target_rows: IntArray
+    undetermined: BoolArray
 
 
 def conditioned_rows(
-    fit: LMMResult, newdata: object, new_levels: str, offset: Any, weights: Any
+    fit: LMMResult,
+    newdata: object,
+    new_levels: str,
+    offset: Any,
+    weights: Any,
+    estimable_only: bool,
 ) -> Conditioned:
     """Read the rows to predict and find what is observed."""
-    source, record = fit._needs_source("a prediction given the responses observed"), fit._record
+    source = fit._needs_source("a prediction given the responses observed")
     if newdata is not None:
         frame = Frame.from_native(newdata)
-        return _of_newdata(source, record, frame, new_levels, offset, weights)
+        return _of_newdata(fit, source, frame, new_levels, offset, weights, estimable_only)
     if offset is not None or weights is not None:
         raise DataError("offset and weights are for newdata; the rows used keep those of the fit")
     used = None if source.frame is None else source.frame.used
@@ -66,27 +75,38 @@ def conditioned_rows(
         return _all_observed(own, source.design)
     # Rows left out for a missing response are predicted, beside those used.
     whole, at_new = source.frame.frame.whole, np.flatnonzero(~used)
-    new = _of_newdata(source, record, whole.take(~used), new_levels, None, None)
+    new = _of_newdata(fit, source, whole.take(~used), new_levels, None, None, estimable_only)
     own_value = np.full(whole.n_rows, np.nan)
     own_value[used] = source.design.y
     own_value[at_new] = new.own_value
-    return replace(new, frame=whole, own_value=own_value, target_rows=at_new[new.target_rows])
+    undetermined_rows = np.zeros(whole.n_rows, dtype=np.bool_)
+    undetermined_rows[at_new] = new.undetermined
+    return replace(
+        new,
+        frame=whole,
+        own_value=own_value,
+        target_rows=at_new[new.target_rows],
+        undetermined=undetermined_rows,
+    )
 
 
 def _all_observed(frame: Frame | None, design: Design) -> Conditioned:
     nothing = np.empty(0, dtype=np.intp)
     observed = np.ones(design.n_obs, dtype=np.bool_)
-    return Conditioned(frame, design.y.copy(), design, observed, nothing, nothing)
+    known = np.zeros(design.n_obs, dtype=np.bool_)
+    return Conditioned(frame, design.y.copy(), design, observed, nothing, nothing, known)
 
 
 def _of_newdata(
+    fit: LMMResult,
     source: FitSource,
-    record: FitRecord,
     frame: Frame,
     new_levels: str,
     offset: Any,
     weights: Any,
+    estimable_only: bool,
 ) -> Conditioned:
+    record, left_out = fit._record, np.zeros(frame.n_rows, dtype=np.bool_)
     given = _weights_argument(source, record, frame, weights)
     # A subject without random effects of its own is no new level: nothing of it is predicted.
     levels = new_levels if record.terms else "population"
@@ -97,7 +117,8 @@ def _of_newdata(
     at = np.flatnonzero(complete)
     if rows.n_rows == 0:
         empty = _all_observed(frame, source.design)
-        return replace(empty, own_value=np.full(frame.n_rows, np.nan))
+        nothing = np.full(frame.n_rows, np.nan)
+        return replace(empty, own_value=nothing, undetermined=left_out)
     kept = frame if complete.all() else frame.take(complete)
     if isinstance(given, str):
         given = check_weights(kept.numeric(given), given)
@@ -108,9 +129,14 @@ def _of_newdata(
     value, observed = _observed(stacked, responses(record, kept), kept, source.design)
     own_value = np.full(frame.n_rows, np.nan)
     own_value[at] = value
-    wanted = np.flatnonzero(np.isnan(value))
+    unknown = undetermined(fit, rows) if estimable_only else np.zeros(len(value), dtype=np.bool_)
+    # The residual of a response whose mean is not determined says nothing of other rows.
+    observed[stacked.n_old :][unknown] = False
+    left_out[at] = unknown & np.isnan(value)
+    wanted = np.flatnonzero(np.isnan(value) & ~unknown)
     design = replace(stacked.design, y=np.concatenate([source.design.y, value]))
-    return Conditioned(frame, own_value, design, observed, stacked.n_old + wanted, at[wanted])
+    targets = stacked.n_old + wanted
+    return Conditioned(frame, own_value, design, observed, targets, at[wanted], left_out)
 
 
 def responses(record: FitRecord, frame: Frame) -> FloatArray:

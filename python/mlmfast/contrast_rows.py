@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.coefficient_names import position_of
 from mlmfast.errors import ModelError
 
 _NUMBER = re.compile(r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?")
@@ -81,11 +81,11 @@ def _parts(L: object, columns: tuple[str, ...]) -> list[_Part]:
     if isinstance(L, pd.DataFrame):
         names = [str(name) for name in L.index]
         return [
-            (name, _by_name(dict(zip(map(str, L.columns), values, strict=True)), columns), 0.0)
+            (name, _by_label(L.columns, values, columns), 0.0)
             for name, values in zip(names, L.to_numpy(), strict=True)
         ]
     if isinstance(L, pd.Series):
-        return [("", _by_name({str(k): v for k, v in L.items()}, columns), 0.0)]
+        return [("", _by_label(L.index, L.to_numpy(), columns), 0.0)]
     if isinstance(L, Mapping):
         if L and all(_is_weight(value) for value in L.values()):
             return [("", _by_name({str(k): v for k, v in L.items()}, columns), 0.0)]
@@ -110,10 +110,21 @@ def _is_weight(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
+def _by_label(labels: pd.Index, values: Iterable[Any], columns: tuple[str, ...]) -> FloatArray:
+    """A row with labels; those of all coefficients in their order may hold a name twice."""
+    texts = tuple(map(str, labels))
+    if texts == columns:
+        return np.array([_number(v, name) for name, v in zip(texts, values, strict=True)])
+    twice = [name for k, name in enumerate(texts) if name in texts[:k]]
+    if twice:
+        raise ModelError(f"the contrast has the label {twice[0]!r} twice")
+    return _by_name(dict(zip(texts, values, strict=True)), columns)
+
+
 def _by_name(weights: Mapping[str, Any], columns: tuple[str, ...]) -> FloatArray:
     row = np.zeros(len(columns))
     for name, weight in weights.items():
-        row[_position(name, columns)] = _number(weight, name)
+        row[position_of(name, columns)] = _number(weight, name)
     return row
 
 
@@ -124,14 +135,6 @@ def _number(weight: Any, name: str) -> float:
         raise ModelError(
             f"the weight of {name!r} in the contrast is {weight!r}, no number"
         ) from None
-
-
-def _position(name: str, columns: tuple[str, ...]) -> int:
-    if name in columns:
-        return columns.index(name)
-    near = get_close_matches(name, columns, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ModelError(f"there is no coefficient {name!r}{hint} (there are {', '.join(columns)})")
 
 
 def _matrix(L: object, columns: tuple[str, ...]) -> FloatArray:
@@ -238,7 +241,7 @@ class _Expression:
         name = self._name()
         if name is not None:
             row = np.zeros(len(self._columns))
-            row[self._columns.index(name)] = 1.0
+            row[position_of(name, self._columns)] = 1.0
             return row, 0.0
         match = _NUMBER.match(self._text, self._at)
         if match:
@@ -252,7 +255,7 @@ class _Expression:
         word = _WORD.match(self._text, self._at)
         if word is None:
             raise self._error("a name or a number is missing")
-        _position(word.group().strip("`"), self._columns)
+        position_of(word.group().strip("`"), self._columns)
         raise self._error(f"{word.group()!r} is not understood")
 
     def _name(self) -> str | None:

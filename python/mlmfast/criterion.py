@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
-from mlmfast.covariance.diagonal import Diagonal
 from mlmfast.covariance.scaled_angles import ScaledAngles
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 from mlmfast.unit_covariances import Directions
+
+if TYPE_CHECKING:
+    from mlmfast.reduced_model import ReducedModel
 
 #: Scoring held within the covariances, and the eigenvalues from which it starts.
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
@@ -50,9 +53,7 @@ class TermBlock:
         A product over a whole batch may sum in another order than for one fit, and bits must not
         depend on the company a fit keeps.
         """
-        return self.is_residual or not (
-            self.structure.mixes or isinstance(self.structure, Diagonal)
-        )
+        return self.is_residual or not (self.shared.mixes or self.shared.variances_alone)
 
     @property
     def has_vague_parameters(self) -> bool:
@@ -107,6 +108,11 @@ class Criterion:
     terms: tuple[TermBlock, ...]
     level_sizes: tuple[int, ...]
     reml: bool
+    #: The reduced design that this is the criterion of; a pickle makes it anew from there.
+    model: ReducedModel | None = field(default=None, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _criterion_of, (self.model, "REML" if self.reml else "ML")
 
     @cached_property
     def theta_slices(self) -> tuple[slice, ...]:
@@ -329,6 +335,10 @@ def symmetric_of(entries: FloatArray, structure: CovarianceStructure) -> FloatAr
 
 def _entries(matrix: FloatArray, structure: CovarianceStructure) -> FloatArray:
     return np.stack([matrix[:, a, b] for a, b in structure.entries], axis=1)
+
+
+def _criterion_of(model: ReducedModel, method: str) -> Criterion:
+    return model.criterion(method)
 
 
 @dataclass(frozen=True)

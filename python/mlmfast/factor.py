@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,8 @@ class Factor:
         Level names as they appear in coefficient names, in the order of the contrasts.
     values : array, shape (n_levels,)
         The levels as the user's data hold them, for example integers.
+    declared : tuple of str, or None
+        All levels that the column declares, those that no row has too; None where it declares none.
 
     Examples
     --------
@@ -42,11 +44,19 @@ class Factor:
     codes: CodeArray
     levels: tuple[str, ...]
     values: LevelValues
+    declared: tuple[str, ...] | None = None
 
     @property
     def n_levels(self) -> int:
         """Number of levels."""
         return len(self.levels)
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the levels are numbers in the data, and not text that reads like them."""
+        if self.values.dtype == object:
+            return all(isinstance(value, int | float | np.number) for value in self.values.tolist())
+        return self.values.dtype.kind in "iufb"
 
     def has_missing(self) -> bool:
         """Whether any row has no level."""
@@ -54,7 +64,7 @@ class Factor:
 
     def take(self, rows: BoolArray) -> Factor:
         """Keep the rows marked true, and the levels that still occur in them."""
-        return drop_unused_levels(Factor(self.codes[rows], self.levels, self.values))
+        return drop_unused_levels(replace(self, codes=self.codes[rows]))
 
     def recode(self, levels: Sequence[str]) -> tuple[CodeArray, tuple[str, ...]]:
         """Codes in terms of other `levels`, and the own levels that are not among them.
@@ -82,13 +92,14 @@ def drop_unused_levels(factor: Factor) -> Factor:
     translation = np.full(factor.n_levels, -1, dtype=np.int32)
     translation[kept] = np.arange(kept.size, dtype=np.int32)
     levels = tuple(factor.levels[k] for k in kept.tolist())
-    return Factor(translate_codes(factor.codes, translation), levels, factor.values[kept])
+    codes = translate_codes(factor.codes, translation)
+    return Factor(codes, levels, factor.values[kept], factor.declared)
 
 
 def factor_from_categories(codes: NDArray[np.integer], values: LevelValues) -> Factor:
-    """Make a factor from codes and categories in a given order; unused categories are dropped."""
+    """Make a factor from codes and categories in a given order; unused ones are no levels."""
     labels = level_labels(values)
-    return drop_unused_levels(Factor(codes.astype(np.int32, copy=False), labels, values))
+    return drop_unused_levels(Factor(codes.astype(np.int32, copy=False), labels, values, labels))
 
 
 def factor_from_uniques(codes: NDArray[np.integer], values: LevelValues) -> Factor:
@@ -130,13 +141,15 @@ def code_integers(
     if n_slots > max(_DIRECT_ADDRESS_RATIO * values.size, _DIRECT_ADDRESS_MINIMUM):
         codes, distinct = pd.factorize(values, sort=True)
         return distinct, codes.astype(np.int32)
-    # Unsigned and narrow types would wrap around in the subtraction.
-    slots = values.astype(np.int64, copy=False) - lowest if highest < 2**63 else values - lowest
+    # Unsigned and narrow types would wrap around in the subtraction; beyond int64 all are uint64.
+    fits = highest < 2**63
+    slots = values.astype(np.int64, copy=False) - lowest if fits else values - np.uint64(lowest)
     table = np.zeros(n_slots, dtype=np.int32)
     table[slots] = 1
     occupied = np.flatnonzero(table)
     table[occupied] = np.arange(occupied.size, dtype=np.int32)
-    return (occupied + lowest).astype(values.dtype), table[slots]
+    distinct = occupied + lowest if fits else occupied.astype(np.uint64) + np.uint64(lowest)
+    return distinct.astype(values.dtype), table[slots]
 
 
 def factor_from_floats(values: FloatArray) -> Factor:
@@ -147,13 +160,25 @@ def factor_from_floats(values: FloatArray) -> Factor:
     return spread_factor(factor_from_uniques(codes, np.asarray(distinct)), missing)
 
 
+def factor_from_spans(values: NDArray[np.timedelta64]) -> Factor:
+    """Make a factor of spans of time, sorted by length; NaT is missing.
+
+    Examples
+    --------
+    >>> factor_from_spans(np.array([48, 3, "NaT"], dtype="timedelta64[h]")).levels
+    ('0 days 03:00:00', '2 days')
+    """
+    codes, distinct = pd.factorize(pd.Index(values))
+    return factor_from_uniques(codes, np.asarray(distinct))
+
+
 def spread_factor(present: Factor, missing: BoolArray) -> Factor:
     """Put the factor of the rows that have a value back among those that have none."""
     if not missing.any():
         return present
     codes = np.full(missing.size, -1, dtype=np.int32)
     codes[~missing] = present.codes
-    return Factor(codes, present.levels, present.values)
+    return replace(present, codes=codes)
 
 
 def factor_from_logicals(values: BoolArray) -> Factor:

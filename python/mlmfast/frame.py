@@ -5,9 +5,12 @@ The only place, with `mlmfast.columns`, that sees a data frame.
 
 from __future__ import annotations
 
+import copy
 import difflib
+import importlib
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -17,8 +20,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.columns import Columns
+from mlmfast.columns import Columns, check_distinct
+from mlmfast.columns.elapsed import Elapsed
 from mlmfast.columns.pandas_columns import PandasColumns, index_of
+from mlmfast.columns.read_columns import ReadColumns
 from mlmfast.errors import DataError
 from mlmfast.factor import Factor
 
@@ -120,6 +125,16 @@ class Frame:
             self._factor[name] = full if self._rows is None else full.take(self._rows)
         return self._factor[name]
 
+    def is_date(self, name: str) -> bool:
+        """Whether the column holds dates, times, spans of time or periods."""
+        self._require(name)
+        return self._source.columns.kind(name) == "date"
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Return the time of each row of a column of dates, in whole units."""
+        whole = self._source.elapsed(self._require(name))
+        return whole if self._rows is None else replace(whole, ticks=whole.ticks[self._rows])
+
     def missing(self, name: str) -> BoolArray | None:
         """Rows where the column has no value, or None where there are none."""
         self._require(name)
@@ -172,10 +187,22 @@ class Frame:
         make = library.table if library.__name__ == "pyarrow" else library.DataFrame
         return make(dict(columns))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle keeps; the rest is read again from the source."""
+        state = {"_source": self._source, "_rows": self._rows, "n_rows": self.n_rows}
+        return state | {"_numeric": {}, "_factor": {}}
+
     def _require(self, name: str) -> str:
         if not self.has(name):
-            raise DataError(_unknown_column(name, self.columns))
+            raise DataError(_unknown_column(name, self.columns) + self.what_is_lacking)
         return name
+
+    @property
+    def what_is_lacking(self) -> str:
+        """What to say besides where a column is not there."""
+        if isinstance(self._source.columns, ReadColumns):
+            return " (a pickled fit keeps the columns that were read before)"
+        return ""
 
 
 class _Source:
@@ -188,6 +215,7 @@ class _Source:
         self.index = index
         self._numeric: dict[str, FloatArray] = {}
         self._factor: dict[str, Factor] = {}
+        self._elapsed: dict[str, Elapsed] = {}
 
     def numeric(self, name: str) -> FloatArray:
         if name not in self._numeric:
@@ -196,8 +224,33 @@ class _Source:
 
     def factor(self, name: str) -> Factor:
         if name not in self._factor:
-            self._factor[name] = self.columns.factor(name)
+            factor = self.columns.factor(name)
+            of_categories = self.columns.kind(name) == "category"
+            self._factor[name] = check_distinct(name, factor) if of_categories else factor
         return self._factor[name]
+
+    def elapsed(self, name: str) -> Elapsed:
+        if name not in self._elapsed:
+            self._elapsed[name] = self.columns.elapsed(name)
+        return self._elapsed[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The columns that were read: a pickle holds no frame of another library."""
+        columns = ReadColumns(self.columns, self._numeric, self._factor, self._elapsed)
+        state = {"columns": columns, "known": frozenset(columns.names), "index": self.index}
+        return state | {
+            "namespace": self.namespace.__name__,
+            "_numeric": {},
+            "_factor": {},
+            "_elapsed": {},
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.namespace = importlib.import_module(state["namespace"])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Source:
+        return _Source(copy.deepcopy(self.columns, memo), self.namespace, self.index)
 
 
 def _read(data: object) -> _Source:

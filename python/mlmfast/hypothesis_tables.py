@@ -12,12 +12,13 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.contrast import FTest, f_test
 from mlmfast.degrees_of_freedom import method_of
-from mlmfast.errors import ModelError
+from mlmfast.errors import DataError, ModelError
 from mlmfast.estimable import (
     EstimableFunctions,
     TermParts,
     functions_of_columns,
     functions_of_formula,
+    of_coefficients,
     type_one,
     type_three,
     type_two,
@@ -28,7 +29,9 @@ from mlmfast.estimable.row_bases import (
     from_mean,
     in_coding,
     one_after_the_other,
+    orthonormal_over_cells,
 )
+from mlmfast.handed_out import copied
 from mlmfast.model_matrix import INTERCEPT
 from mlmfast.report.table_result import TableResult
 
@@ -53,6 +56,8 @@ class AnovaTable(TableResult):
     type, definition, ddf
         What was asked for.
     """
+
+    hypotheses: dict[str, pd.DataFrame] = copied()
 
     def __init__(
         self,
@@ -98,8 +103,8 @@ def anova(
     kind = _type_number(type)
     definition = _definition(fit, definition)
     functions = estimable_functions(fit)
-    matrices = hypothesis_matrices(functions, kind, definition, fit._record.vcov)
-    own = {term.label: functions.kept_of_term[t] for t, term in enumerate(functions.terms)}
+    matrices = _matrices(fit, functions, kind, definition)
+    own = {term.label: functions.kept_of_term(t) for t, term in enumerate(functions.terms)}
     rows, hypotheses, empty, without = {}, {}, [], {}
     for label, L in matrices.items():
         if len(L) == 0:
@@ -112,6 +117,11 @@ def anova(
         rows[label] = _row(test, chisq)
         if test.note:
             without[label] = test.note
+    if not rows and empty:
+        raise ModelError(
+            f"nothing to test: no part of {', '.join(empty)} is estimable free of the other terms, "
+            "each being confounded with them; leave terms out, or see type=1"
+        )
     if not rows:
         raise ModelError("the fixed part has no term besides the intercept, so nothing to test")
     notes = [ddf_label(fit, ddf)]
@@ -127,6 +137,18 @@ def anova(
         ddf=str(fit.ddf if ddf is None else ddf),
         notes=tuple(notes),
     )
+
+
+def _matrices(
+    fit: LMMResult, functions: EstimableFunctions, kind: int, definition: str
+) -> dict[str, FloatArray]:
+    """`hypothesis_matrices`; what a saved fit keeps for them may have been edited."""
+    try:
+        return hypothesis_matrices(functions, kind, definition, fit._record.vcov)
+    except (np.linalg.LinAlgError, IndexError, ValueError) as error:
+        if fit._source is not None or isinstance(error, ModelError):
+            raise
+        raise DataError(f"what the saved fit keeps of its terms is damaged ({error})") from error
 
 
 def hypothesis_matrices(
@@ -146,8 +168,8 @@ def hypothesis_matrices(
         (X'V^-1 X)^-1, the metric of car's types I and II.
     """
     if definition == "car" and kind < 3:
-        # Upper root of the information X'V^-1 X.
-        functions = functions.in_metric(np.linalg.cholesky(np.linalg.inv(vcov)).T)
+        # C^-1 is a root of the information, where vcov = C C'.
+        functions = functions.in_metric(np.linalg.inv(np.linalg.cholesky(vcov)))
     find = _by_car if definition == "car" else _by_sas
     return {
         term.label: find(functions, t, kind, definition)
@@ -177,9 +199,9 @@ def _is_sequential(terms: tuple[TermParts, ...], t: int, kind: int) -> bool:
 
 def _by_car(functions: EstimableFunctions, t: int, kind: int, definition: str) -> FloatArray:
     if kind == 3:
-        return np.eye(len(functions.kept))[list(functions.kept_of_term[t])]
+        return orthonormal_over_cells(functions, t, of_coefficients(functions, t))
     L = type_one(functions, t) if kind == 1 else type_two(functions, t, TermParts.is_within)
-    return in_coding(functions, t, L, from_first_level)
+    return orthonormal_over_cells(functions, t, L)
 
 
 def _definition(fit: LMMResult, definition: str | None) -> str:
@@ -199,7 +221,6 @@ def _definition(fit: LMMResult, definition: str | None) -> str:
 
 def estimable_functions(fit: LMMResult) -> EstimableFunctions:
     """Estimable functions of a fit's fixed part, worked out once."""
-    source = fit._needs_source("a test of terms")
     record = fit._record
     if not record.kept:
         raise ModelError(
@@ -208,11 +229,16 @@ def estimable_functions(fit: LMMResult) -> EstimableFunctions:
         )
     known: EstimableFunctions | None = fit.__dict__.get("_estimable_functions")
     if known is None:
+        source = fit._needs_source("a test of terms")
+        design = source.design
+        # Least squares weights its sums of squares; programs for mixed models go by the design.
+        is_linear = not design.random and design.residual is None and record.residual_scale is None
+        weights = design.weights if is_linear else None
         if record.fixed_spec is None or source.frame is None:
-            design = source.design
-            known = functions_of_columns(design.x, design.x_names, record.kept)
+            known = functions_of_columns(design.x, design.x_names, record.kept, weights)
         else:
-            known = functions_of_formula(record.fixed_spec, source.frame.frame, record.kept)
+            rows = source.frame.frame
+            known = functions_of_formula(record.fixed_spec, rows, record.kept, weights)
         fit.__dict__["_estimable_functions"] = known
     return known
 

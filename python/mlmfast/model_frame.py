@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.arrays import BoolArray, FloatArray, unmasked
 from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.columns_in_memory import column_statistics
 from mlmfast.design import Design, GroupingFactor, RandomEffects
@@ -20,13 +20,16 @@ from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
 from mlmfast.random_structure import check_not_residual, term_structure
 from mlmfast.relationship import with_relationships
+from mlmfast.residual_formula import parse_residual, takes_matrices
+from mlmfast.residual_read import residual_design
 from mlmfast.residual_scale import parse_scale, scale_design
-from mlmfast.residual_structure import (
-    independent_rows,
-    parse_residual,
-    residual_design,
-    with_scale,
-)
+from mlmfast.residual_structure import independent_rows, with_scale
+from mlmfast.suspect_values import warn_of_suspect_values
+
+#: Share of a column outside the span of others, below which it counts as aliased.
+_ALIASED = 1e-7
+#: Numbers in the largest X whose rank decides whether residual degrees of freedom are left.
+_LARGEST = 1_000_000
 
 ColumnOrArray = Any  # a column name, or anything NumPy makes an array of
 
@@ -93,7 +96,7 @@ def build_model_frame(
         raise DataError(f"na_action is {na_action!r}; use 'drop' or 'raise'")
     parsed = parse_formula(formula)
     within = None if residual is None else parse_residual(residual)
-    if lin is not None and (within is None or "lin" not in within.structure.split(" @ ")):
+    if lin is not None and (within is None or not takes_matrices(within)):
         raise ModelError("lin= gives the known matrices of residual='lin(visit | subject)'")
     scale = None if residual_scale is None else parse_scale(residual_scale)
     frame = Frame.from_native(data)
@@ -103,9 +106,11 @@ def build_model_frame(
     names = _variables(parsed) + ([] if within is None else list(within.variables))
     names += [] if scale is None else list(scale.variables)
     names += [c for c in (weights, offset) if isinstance(c, str)]
-    used = _complete_rows(frame, names, [c for c in (offset,) if not isinstance(c, str)], na_action)
+    given = {} if isinstance(offset, str) else {"offset": offset}
+    used = _complete_rows(frame, names, given, na_action)
     if used is not None:
         frame = frame.take(used)
+    warn_of_suspect_values(frame, names)
     y = _response(parsed.response, frame)
     fixed = build_model_matrix(parsed.fixed, frame, contrasts)
     random = [_random_matrix(term, frame, contrasts) for term in parsed.random]
@@ -124,7 +129,7 @@ def build_model_frame(
         x_names=fixed.names,
         factors=factors,
         random=tuple(
-            _effects(term, position, matrix)
+            _effects(term, position, matrix, frame)
             for term, position, matrix in zip(parsed.random, positions, random, strict=True)
         ),
         weights=check_weights(_rows(weights, frame, used), _label(weights, "weights")),
@@ -153,10 +158,24 @@ def build_model_frame(
     )
 
 
+def _leaves_rows(design: Design) -> bool:
+    """Whether the rank of X, which has as many columns as rows, is below their number.
+
+    Cells that no row has give columns of zeros. The rank of others is taken of small designs alone.
+    """
+    n = design.n_obs
+    columns = [np.ones(n) if column is None else column for column in design.x]
+    columns = [column for column in columns if column.any()]
+    if len(columns) < n or n * len(columns) > _LARGEST:
+        return len(columns) < n
+    x = np.stack(columns, axis=1)
+    return int(np.linalg.matrix_rank(x / np.linalg.norm(x, axis=0), tol=_ALIASED)) < n
+
+
 def check_identified(design: Design) -> None:
     """Refuse designs that no data could estimate, saying why."""
     n, p = design.n_obs, len(design.x)
-    if p >= n:
+    if p >= n and not _leaves_rows(design):
         raise ModelError(
             f"{p} fixed-effect columns and {n} rows: nothing is left to estimate the residual "
             "variance from; use fewer fixed effects or more data"
@@ -217,7 +236,7 @@ def input_column(column: ColumnOrArray, role: str, frame: Frame) -> str | FloatA
         return column
     column = in_order_of(frame.index, column, role)
     try:
-        values = np.ascontiguousarray(column, dtype=np.float64)
+        values = np.ascontiguousarray(unmasked(column), dtype=np.float64)
     except (TypeError, ValueError):
         raise DataError(f"{role} must be a column name or an array of numbers") from None
     if values.shape != (frame.n_rows,):
@@ -237,34 +256,36 @@ def _rows(
 
 
 def _complete_rows(
-    frame: Frame, names: Iterable[str], arrays: Iterable[FloatArray | None], na_action: str
+    frame: Frame, names: Iterable[str], arrays: Mapping[str, FloatArray | None], na_action: str
 ) -> BoolArray | None:
     """Rows without a missing value in any variable used; None for all rows."""
     missing: BoolArray | None = None
-    for name in names:
-        mask = frame.missing(name)
+    masks = [(f"column {name!r}", frame.missing(name)) for name in names]
+    masks += [(role, _missing(values)) for role, values in arrays.items()]
+    for what, mask in masks:
         if mask is None:
             continue
         if na_action == "raise":
             raise DataError(
-                f"column {name!r} has {int(mask.sum())} missing values; remove them, or use "
-                "na_action='drop'"
+                f"{what} has {int(mask.sum())} missing values; remove them, or use na_action='drop'"
             )
         if mask.all():
-            raise DataError(f"column {name!r} has no value that is not missing")
+            raise DataError(f"{what} has no value that is not missing")
         missing = mask if missing is None else missing | mask
-    for values in arrays:
-        if values is not None and np.isnan(values).any():
-            mask = np.isnan(values)
-            missing = mask if missing is None else missing | mask
     if missing is None:
         return None
     if missing.all():
+        listing = ", ".join(dict.fromkeys([*names, *arrays]))
         raise DataError(
             "no rows are left: every row has a missing value in some variable of the model "
-            f"({', '.join(names)})"
+            f"({listing})"
         )
     return ~missing
+
+
+def _missing(values: FloatArray | None) -> BoolArray | None:
+    """Which values are missing; None where none is."""
+    return None if values is None or not np.isnan(values).any() else np.isnan(values)
 
 
 def _response(expression: str, frame: Frame) -> FloatArray:
@@ -316,9 +337,9 @@ def grouping_factor(group: tuple[str, ...], frame: Frame) -> Factor:
     return cross_factors([frame.factor(name) for name in group])
 
 
-def _effects(term: RandomTerm, position: int, matrix: ModelMatrix) -> RandomEffects:
+def _effects(term: RandomTerm, position: int, matrix: ModelMatrix, frame: Frame) -> RandomEffects:
     columns = _columns(matrix)
-    structure = term_structure(term, matrix)
+    structure = term_structure(term, matrix, frame)
     return RandomEffects(position, matrix.names, columns, structure, term.text)
 
 

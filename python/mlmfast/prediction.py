@@ -19,8 +19,10 @@ from mlmfast.prediction_spread import Noise
 from mlmfast.prediction_targets import RowTargets
 from mlmfast.random_effects import ConditionalEffects
 from mlmfast.record import FitRecord
+from mlmfast.undetermined_rows import check_way, undetermined, warn_of
 
 if TYPE_CHECKING:
+    from mlmfast.conditional_prediction import Moments
     from mlmfast.result import FitSource, LMMResult
 
 _LEVEL = 0.95
@@ -91,6 +93,7 @@ def predict(
     conditional: bool = False,
     weights: Any = None,
     ddf: str | float | None = None,
+    nonestimable: str = "nan",
 ) -> Any:
     """Predict the rows used or new ones; `LMMResult.predict` documents the arguments.
 
@@ -111,6 +114,7 @@ def predict(
     array([356.1, 366.5])
     """
     _check_words(new_levels, interval, level)
+    check_way(nonestimable)
     if not isinstance(ranef, bool | np.bool_):
         raise ModelError(
             f"ranef is {ranef!r}; use True (with the predicted random effects) or False (of the "
@@ -119,6 +123,8 @@ def predict(
     if ddf is not None and interval is None:
         raise ModelError("ddf is for an interval; give interval='confidence' or 'prediction'")
     if conditional:
+        from mlmfast.conditional_prediction import predict_conditionally
+
         if ddf not in {None, "asymptotic"}:
             raise ModelError(
                 f"intervals under conditional=True are by normal quantiles; leave ddf={ddf!r} out"
@@ -128,7 +134,11 @@ def predict(
                 "conditional=True predicts from all that the observed responses say, the random "
                 "effects too; leave ranef=False out"
             )
-        return _given_observed(fit, newdata, new_levels, interval, level, offset, weights)
+        given, found = predict_conditionally(
+            fit, newdata, new_levels, offset, weights, nonestimable == "nan"
+        )
+        warn_of(fit, given.frame, given.undetermined, stacklevel=3)
+        return _given_observed(given.frame, found, interval, level)
     if weights is not None:
         raise ModelError("weights are those of new rows under conditional=True")
     # A new observation varies with its random effects, whether they are predicted or not.
@@ -136,37 +146,29 @@ def predict(
     groups = bool(ranef) and bool(fit._record.terms)
     needs = Needs(z=ranef or interval == "prediction", groups=groups)
     frame, rows, complete = _rows(fit, newdata, needs, new_levels, offset)
-    if rows.n_rows == 0:
-        values = np.empty(0)
-    else:
+    values = np.empty(0)
+    if rows.n_rows:
         values = predicted(rows, fit._record, fit._effects if rows.codes else ())
+    if newdata is not None and rows.n_rows and nonestimable == "nan":
+        unknown = undetermined(fit, rows)
+        values[unknown] = np.nan
+        warn_of(fit, frame, _spread_flags(unknown, complete), stacklevel=3)
     if interval is None:
         return _in_container(frame, _spread(values, complete))
-    given = _complete(frame, complete) if newdata is not None and rows.n_rows else None
-    half = _half_width(fit, rows, interval, level, given, ddf)
+    new = _complete(frame, complete) if newdata is not None and rows.n_rows else None
+    half = _half_width(fit, rows, interval, level, new, ddf)
     bounds = {"fit": values, "lower": values - half, "upper": values + half}
     return _in_frame(frame, {name: _spread(v, complete) for name, v in bounds.items()})
 
 
-def _given_observed(
-    fit: LMMResult,
-    newdata: object,
-    new_levels: str,
-    interval: str | None,
-    level: float,
-    offset: Any,
-    weights: Any,
-) -> Any:
+def _given_observed(frame: Frame | None, found: Moments, interval: str | None, level: float) -> Any:
     """Expected values given the responses observed, with their intervals."""
-    from mlmfast.conditional_prediction import predict_conditionally
-
-    rows, found = predict_conditionally(fit, newdata, new_levels, offset, weights)
     if interval is None:
-        return _in_container(rows.frame, found.mean)
+        return _in_container(frame, found.mean)
     variance = found.mean_variance if interval == "confidence" else found.variance
     half = two_sided_normal(level) * np.sqrt(variance)
     bounds = {"fit": found.mean, "lower": found.mean - half, "upper": found.mean + half}
-    return _in_frame(rows.frame, bounds)
+    return _in_frame(frame, bounds)
 
 
 def _rows(
@@ -236,6 +238,15 @@ def _noise_variance(fit: LMMResult, newdata: Frame | None) -> FloatArray | float
     from mlmfast.prediction_noise import noise_variance
 
     return noise_variance(record, newdata)
+
+
+def _spread_flags(flags: BoolArray, complete: BoolArray | None) -> BoolArray:
+    """Flags of the complete rows among all rows, False elsewhere."""
+    if complete is None:
+        return flags
+    out = np.zeros(complete.size, dtype=np.bool_)
+    out[complete] = flags
+    return out
 
 
 def _complete(frame: Frame | None, complete: BoolArray | None) -> Frame:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mlmfast.coefficient_names import check_distinct
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance_functions import check_engine
 from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ConvergenceWarning, ModelError
+from mlmfast.handed_out import hands_out_copies
 from mlmfast.profile_curves import CovarianceCurves, Curves, FixedCurves
 from mlmfast.profile_sides import Side, crossings, follow, new_sides
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _STEP, _REACH = 0.6, 3.0
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class Profile:
     """Profile likelihoods, one parameter at a time.
@@ -118,6 +121,7 @@ def profile(source: FitSource, which: str | Sequence[str] | None = None) -> Prof
         for p, parameter in enumerate(every)
         if parameter.kind != "covariance" and parameter.name not in held
     }
+    check_distinct([source.design.x_names[j] for j in source.model.kept])
     fixed = {source.design.x_names[j]: int(j) for j in source.model.kept}
     chosen = _chosen(which, fixed, random, held)
     parts: list[tuple[Curves, tuple[tuple[Side, Side], ...], str]] = []

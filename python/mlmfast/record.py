@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
+from mlmfast.covariance import STRUCTURES, CovarianceStructure
+from mlmfast.handed_out import freeze
 from mlmfast.iterative.monte_carlo import MonteCarloError
 from mlmfast.model_matrix import ModelMatrixSpec
 
@@ -46,6 +48,14 @@ class TermRecord:
     spec: ModelMatrixSpec | None
     parameter_names: tuple[str, ...]
     parameters: FloatArray
+
+    def __post_init__(self) -> None:
+        freeze(self, "covariance", "parameters")
+
+    @property
+    def kind(self) -> type[CovarianceStructure]:
+        """Class of the structure."""
+        return STRUCTURES[self.structure]
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,8 @@ class ResidualRecord:
     parameter_names
         Names of the natural parameters, one arm after the other.
     parameters : shape (n_parameters,)
+    step
+        Value of one step, for a structure by lag over numbers; 1 for anything else.
     """
 
     text: str
@@ -109,6 +121,10 @@ class ResidualRecord:
     covariances: FloatArray
     parameter_names: tuple[str, ...]
     parameters: FloatArray
+    step: float = 1.0
+
+    def __post_init__(self) -> None:
+        freeze(self, "covariances", "parameters")
 
 
 @dataclass(frozen=True)
@@ -133,6 +149,9 @@ class ScaleRecord:
     is_ratio: tuple[bool, ...]
     parameters: FloatArray
     levels: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        freeze(self, "parameters")
 
 
 @dataclass(frozen=True)
@@ -208,6 +227,9 @@ class FitRecord:
     fixed_spec: ModelMatrixSpec | None
     monte_carlo: MonteCarloError | None = None
     residual_scale: ScaleRecord | None = None
+
+    def __post_init__(self) -> None:
+        freeze(self, "beta", "vcov")
 
     @property
     def rank(self) -> int:

@@ -15,12 +15,15 @@ from mlmfast.arrays import FloatArray
 from mlmfast.confidence_level import check_level
 from mlmfast.distributions import f_tail, t_quantile, t_tail
 from mlmfast.errors import ModelError
+from mlmfast.estimability import kept_rows
+from mlmfast.handed_out import handed_out, hands_out_copies
 from mlmfast.robust_covariance import RobustCovariance, robust_covariance
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class RobustInference:
     """Fixed effects with standard errors that do not trust the covariance model.
@@ -39,27 +42,27 @@ class RobustInference:
     fit: LMMResult
     covariance: RobustCovariance
 
-    @cached_property
+    @handed_out
     def params(self) -> pd.Series[float]:
         """Fixed effects by name; NaN where aliased."""
         return self.fit.params
 
-    @cached_property
+    @handed_out
     def bse(self) -> pd.Series[float]:
         """Robust standard errors."""
         return self._series(np.sqrt(np.diag(self.covariance.covariance)))
 
-    @cached_property
+    @handed_out
     def df(self) -> pd.Series[float]:
         """Satterthwaite's degrees of freedom of each coefficient."""
         return self._series(self.covariance.df(np.eye(len(self._names))))
 
-    @cached_property
+    @handed_out
     def tvalues(self) -> pd.Series[float]:
         """Estimates over standard errors."""
         return self.params / self.bse
 
-    @cached_property
+    @handed_out
     def pvalues(self) -> pd.Series[float]:
         """Two-sided p-values by Student's t."""
         sizes = np.asarray(self.tvalues.abs(), dtype=np.float64)
@@ -68,8 +71,7 @@ class RobustInference:
 
     def cov_params(self) -> pd.DataFrame:
         """The robust covariance matrix."""
-        frame = pd.DataFrame(self.covariance.covariance, index=self._names, columns=self._names)
-        return frame.reindex(index=self.params.index, columns=self.params.index)
+        return self.fit._square(self.covariance.covariance)
 
     def conf_int(self, level: float = 0.95) -> pd.DataFrame:
         """Confidence intervals, columns ``lower`` and ``upper``.
@@ -88,14 +90,18 @@ class RobustInference:
 
         Parameters
         ----------
-        rows : shape (p,) or (q, p), over the fixed effects that are not aliased.
+        rows : shape (p,) or (q, p)
+            Over all fixed effects, or over those that are not aliased.
 
         Raises
         ------
         ModelError
-            Where the rows have another length, are dependent, or hold what is not a number.
+            Where the rows have another length, are dependent or not estimable, or hold what is not
+            a number.
         """
         matrix = np.atleast_2d(np.asarray(rows, dtype=np.float64))
+        if self.fit.aliased and matrix.shape[-1] == len(self.params):
+            matrix = kept_rows(matrix, self.fit._record.x_names, self.fit._aliasing)
         p = len(self._names)
         if matrix.ndim != 2 or matrix.shape[1] != p or not np.isfinite(matrix).all():
             raise ModelError(
@@ -104,7 +110,7 @@ class RobustInference:
             )
         if np.linalg.matrix_rank(matrix) < len(matrix):
             raise ModelError("the rows of L depend on each other; leave out what is implied")
-        estimate = matrix @ self.params[self._names].to_numpy() - np.asarray(rhs)
+        estimate = matrix @ self.fit._record.beta - np.asarray(rhs)
         if len(matrix) == 1:
             variance = float((matrix @ self.covariance.covariance @ matrix.T)[0, 0])
             df, t = float(self.covariance.df(matrix)[0]), float(estimate[0] / np.sqrt(variance))
@@ -147,7 +153,7 @@ class RobustInference:
         return [record.x_names[j] for j in record.kept]
 
     def _series(self, values: FloatArray) -> pd.Series[float]:
-        return pd.Series(values, index=self._names).reindex(self.params.index)
+        return self.fit._series(values)
 
 
 def robust_inference(

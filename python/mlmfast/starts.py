@@ -17,7 +17,6 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.closed import SumOfSquares
-from mlmfast.covariance.diagonal import Diagonal
 from mlmfast.covariance.homogeneous_diagonal import HomogeneousDiagonal
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
@@ -110,7 +109,8 @@ def is_linear(structure: CovarianceStructure) -> bool:
 
     One minimum is then the rule.
     """
-    return structure.mixes or isinstance(structure, Diagonal | HomogeneousDiagonal | SumOfSquares)
+    one = structure.mixes or structure.variances_alone
+    return one or isinstance(structure, HomogeneousDiagonal | SumOfSquares)
 
 
 def large_start(criterion: Criterion, n_fits: int) -> FloatArray:

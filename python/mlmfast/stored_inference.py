@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlmfast.aliasing import Aliasing
 from mlmfast.covariance_tests import ParameterTable, parameter_table
 from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.record import FitRecord
-from mlmfast.stored_record import array, typed
+from mlmfast.stored_record import array, covariance, typed
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -36,7 +37,7 @@ def inference_to_dict(fit: LMMResult) -> dict[str, Any]:
             for basis in fit._bases.values()
         ],
         "parameters": None if table is None else _members(table),
-        "aliasing": fit._aliasing if fit.aliased else None,
+        "aliasing": _aliasing_members(fit._aliasing) if fit.aliased else None,
     }
 
 
@@ -67,25 +68,50 @@ def inference_from_dict(data: Mapping[str, Any], record: FitRecord) -> dict[str,
     if data["parameters"] is not None:
         out["_parameter_table"] = _parameters(data["parameters"])
     if data["aliasing"] is not None:
-        out["_aliasing"] = array(data["aliasing"], (record.rank, len(record.x_names) - record.rank))
+        out["_aliasing"] = _aliasing(data["aliasing"], record)
     return out
+
+
+def _aliasing_members(aliasing: Aliasing) -> dict[str, Any]:
+    return {
+        "coefficients": aliasing.coefficients,
+        "lengths": aliasing.lengths,
+        "means": aliasing.means,
+        "constant": aliasing.constant,
+    }
+
+
+def _aliasing(data: Any, record: FitRecord) -> Aliasing:
+    p, constant = len(record.x_names), typed(data["constant"], int)
+    lengths = array(data["lengths"], (p,))
+    if (lengths == 0).any() or not np.isfinite(lengths).all() or not -1 <= constant < p:
+        raise ValueError("the lengths of the columns do not fit them")
+    coefficients = array(data["coefficients"], (record.rank, p - record.rank))
+    return Aliasing(record.kept, coefficients, lengths, array(data["means"], (p,)), constant)
 
 
 def _basis(data: Mapping[str, Any], record: FitRecord) -> TestBasis:
     p = record.rank
     method = typed(data["method"], str)
     method_of(method)
-    gradient, covariance, degrees = data["gradient"], data["covariance"], data["by_coefficient"]
-    r = 0 if covariance is None else len(typed(covariance, list))
-    return TestBasis(
+    gradient, degrees = data["gradient"], data["by_coefficient"]
+    of_parameters = data["covariance"]
+    r = 0 if of_parameters is None else len(typed(of_parameters, list))
+    basis = TestBasis(
         method,
-        array(data["vcov"], (p, p)),
+        covariance(data["vcov"], p),
         record.vcov,
         None if gradient is None else array(gradient, (r, p, p)),
-        None if covariance is None else array(covariance, (r, r)),
+        None if of_parameters is None else array(of_parameters, (r, r)),
         None if degrees is None else array(degrees, (p,)),
         typed(data["note"], str),
     )
+    try:
+        with np.errstate(all="ignore"):
+            method_of(method).of_rows(basis, np.eye(p))
+    except AssertionError:
+        raise ValueError(f"what tests by {method!r} need is not there") from None
+    return basis
 
 
 def _parameters(data: Mapping[str, Any]) -> ParameterTable:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.grouping_names import known_group
+from mlmfast.handed_out import handed_out
 from mlmfast.record import FitRecord, ResidualRecord
+from mlmfast.residual_formula import is_correlated
 
 _Row = tuple[str, str | None, str | None, float, float]
 
@@ -49,7 +50,7 @@ class VarCorr(Mapping[str, pd.DataFrame]):
         group = known_group(name, self._frames) if isinstance(name, str) else None
         if group is None:
             raise KeyError(f"{name!r}; grouping factors: {', '.join(self._frames) or 'none'}")
-        return self._frames[group]
+        return self._frames[group].copy()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._frames)
@@ -77,14 +78,15 @@ class VarCorr(Mapping[str, pd.DataFrame]):
         rows: list[_Row] = []
         for term in record.terms:
             group = record.groups[term.group].name
-            rows += _rows(group, term.names, term.covariance, term.structure != "diag")
+            correlated = not term.kind.variances_alone
+            rows += _rows(group, term.names, term.covariance, correlated)
         if record.residual is None:
             rows.append(("Residual", None, None, record.sigma2, float(np.sqrt(record.sigma2))))
         else:
             rows += _residual_rows(record.residual)
         return pd.DataFrame(rows, columns=["group", "effect1", "effect2", "vcov", "sdcor"])
 
-    @cached_property
+    @handed_out
     def parameters(self) -> pd.DataFrame:
         """Natural parameters of the structured terms, as SAS names them.
 
@@ -138,7 +140,7 @@ def _residual_rows(residual: ResidualRecord) -> list[_Row]:
     rows: list[_Row] = []
     for arm, covariance in zip(residual.arms, residual.covariances, strict=True):
         group = f"Residual: {arm}" if len(residual.arms) > 1 else "Residual"
-        correlated = residual.structure not in {"diag", "homdiag"}
+        correlated = is_correlated(residual.structure)
         rows += _rows(group, residual.visits, covariance, correlated)
     return rows
 

@@ -6,9 +6,11 @@ per column than fitting a small model does.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal, Protocol, TypeAlias
 
 from mlmfast.arrays import FloatArray
+from mlmfast.columns.elapsed import Elapsed
 from mlmfast.errors import DataError
 from mlmfast.factor import Factor
 
@@ -45,6 +47,9 @@ class Columns(Protocol):
     def factor(self, name: str) -> Factor:
         """Values as a factor."""
 
+    def elapsed(self, name: str) -> Elapsed:
+        """Times of a column of dates."""
+
 
 def unusable(columns: Columns, name: str, role: str) -> DataError:
     """Error for a column that cannot be used as `role` ("a number", "a factor")."""
@@ -52,4 +57,16 @@ def unusable(columns: Columns, name: str, role: str) -> DataError:
     return DataError(
         f"column {name!r} has type {columns.dtype_name(name)} and "
         f"cannot be used as {role}; {advice}"
+    )
+
+
+def check_distinct(name: str, factor: Factor) -> Factor:
+    """Refuse a factor two of whose levels have the same text, such as 1 and "1"."""
+    if len(set(factor.levels)) == factor.n_levels:
+        return factor
+    twice = next(level for level, count in Counter(factor.levels).items() if count > 1)
+    values = [v for v, t in zip(factor.values.tolist(), factor.levels, strict=True) if t == twice]
+    raise DataError(
+        f"column {name!r} has {len(values)} levels that read {twice!r} "
+        f"({', '.join(map(repr, values))}); make them one, or tell them apart by their text"
     )

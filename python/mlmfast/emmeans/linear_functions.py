@@ -12,7 +12,6 @@ import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.contrast import RowTests, linear_tests
-from mlmfast.estimability import estimable
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -62,15 +61,8 @@ class LinearFunctions:
     def is_estimable(self) -> BoolArray:
         """Whether the data determine each row, shape (n,)."""
         defined = np.isfinite(self.L).all(axis=1) & np.isfinite(self.offset)
-        kept, L = self.fit._record.kept, np.where(np.isfinite(self.L), self.L, 0.0)
-        _, determined = estimable(L, kept, self._aliasing)
-        return defined & determined
-
-    @property
-    def _aliasing(self) -> FloatArray:
-        record = self.fit._record
-        aliased = len(record.kept) < len(record.x_names)
-        return self.fit._aliasing if aliased else np.zeros((len(record.kept), 0))
+        L = np.where(np.isfinite(self.L), self.L, 0.0)
+        return defined & self.fit._aliasing.estimable(L)
 
     def tests(self, rows: IntArray) -> RowTests:
         """Estimates of some rows, all of them estimable, with standard errors and df."""
@@ -99,12 +91,9 @@ class LinearFunctions:
             return self.L[rows]
         L = self.L[rows]
         L = L[np.isfinite(L).all(axis=1)]
-        record = self.fit._record
-        aliased = [j for j in range(len(record.x_names)) if j not in set(record.kept)]
-        if aliased:
+        if self.fit.aliased:
             # Combinations of the rows whose aliased coefficients follow from the others.
-            rest = L[:, aliased] - L[:, list(record.kept)] @ self._aliasing
-            L = _null_space(rest.T) @ L
+            L = _null_space(self.fit._aliasing.excess(L).T) @ L
         left, rank = self._principal(L)
         return np.asarray(left[:, :rank].T @ L)
 

@@ -5,7 +5,7 @@ from mlmfast.estimable.functions import (
     functions_of_columns,
     functions_of_formula,
 )
-from mlmfast.estimable.hypotheses import type_one, type_three, type_two
+from mlmfast.estimable.hypotheses import of_coefficients, type_one, type_three, type_two
 from mlmfast.estimable.terms import TermParts
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "TermParts",
     "functions_of_columns",
     "functions_of_formula",
+    "of_coefficients",
     "type_one",
     "type_three",
     "type_two",

@@ -14,7 +14,9 @@ from mlmfast.frame import Frame
 _MOST_CODES = 2**62
 
 
-def distinct_rows(frame: Frame, variables: Sequence[str]) -> tuple[Frame, FloatArray]:
+def distinct_rows(
+    frame: Frame, variables: Sequence[str], weights: FloatArray | None = None
+) -> tuple[Frame, FloatArray]:
     """Keep the first of the rows that agree in all variables.
 
     Parameters
@@ -23,13 +25,15 @@ def distinct_rows(frame: Frame, variables: Sequence[str]) -> tuple[Frame, FloatA
         The rows used.
     variables
         Columns to compare.
+    weights : shape (n,)
+        What each row counts; 1 by default.
 
     Returns
     -------
     frame
         The distinct rows in the order of the data.
     counts : shape (n_distinct,)
-        How many rows each stands for.
+        How many rows each stands for, or the sum of their weights.
 
     Examples
     --------
@@ -50,12 +54,12 @@ def distinct_rows(frame: Frame, variables: Sequence[str]) -> tuple[Frame, FloatA
             codes, n_codes = _renumbered(codes)
     codes, n_codes = _renumbered(codes)
     if 2 * n_codes > n:
-        return frame, np.ones(n)
+        return frame, np.ones(n) if weights is None else weights
     first = np.full(n_codes, n, dtype=np.intp)
     np.minimum.at(first, codes, np.arange(n))
     kept = np.zeros(n, dtype=bool)
     kept[first] = True
-    counts = np.bincount(codes, minlength=n_codes).astype(np.float64)
+    counts = np.bincount(codes, weights, minlength=n_codes).astype(np.float64)
     return frame.take(kept), counts[np.argsort(first)]
 
 

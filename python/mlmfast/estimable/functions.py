@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.errors import ModelError
 from mlmfast.estimable.distinct_rows import distinct_rows
-from mlmfast.estimable.terms import SINGLE, Cells, TermColumns, TermParts, term_columns
+from mlmfast.estimable.terms import (
+    SINGLE,
+    Cells,
+    TermColumns,
+    TermParts,
+    of_mean_square_one,
+    term_columns,
+)
+from mlmfast.estimable.triangle import triangle_of
 from mlmfast.frame import Frame
 from mlmfast.model_matrix import ModelMatrixSpec
 
-_CHUNK = 4096
 # What a column of a term may stick out of the span of X, relative to its length.
 _OUTSIDE = 1e-6
 _RANK_TOLERANCE = 1e-13
@@ -41,8 +49,8 @@ class EstimableFunctions:
         All columns of X by those kept: X = X_kept alias.
     kept
         Positions of the columns kept.
-    kept_of_term
-        For each term, positions among the columns kept.
+    term_of_x
+        For each column of X, the position of its term.
     cells
         What the columns of each term stand for.
     """
@@ -53,8 +61,19 @@ class EstimableFunctions:
     term_of_column: IntArray
     alias: FloatArray
     kept: tuple[int, ...]
-    kept_of_term: tuple[tuple[int, ...], ...]
+    term_of_x: tuple[int, ...]
     cells: tuple[Cells, ...]
+
+    def kept_of_term(self, term: int) -> list[int]:
+        """Positions of a term's columns among those kept."""
+        return [i for i, j in enumerate(self.kept) if self.term_of_x[j] == term]
+
+    @cached_property
+    def coded(self) -> FloatArray:
+        """Coordinates of all columns of X at length 1, aliased ones too, shape (r, p)."""
+        columns = self.root @ self.alias
+        lengths = np.linalg.norm(columns, axis=0)
+        return np.asarray(columns / np.where(lengths > 0, lengths, 1.0))
 
     def columns_of(self, terms: Sequence[int]) -> FloatArray:
         """Coordinates of the columns of some terms, shape (r, n_columns)."""
@@ -69,7 +88,10 @@ class EstimableFunctions:
 
 
 def functions_of_formula(
-    spec: ModelMatrixSpec, frame: Frame, kept: Sequence[int]
+    spec: ModelMatrixSpec,
+    frame: Frame,
+    kept: Sequence[int],
+    weights: FloatArray | None = None,
 ) -> EstimableFunctions:
     """Estimable functions of the fixed part of a formula.
 
@@ -81,6 +103,8 @@ def functions_of_formula(
         The rows used.
     kept
         Positions of the columns of X that were estimated.
+    weights : shape (n,)
+        Of the rows, where the metric of types I and II is X'WX instead of X'X.
 
     Raises
     ------
@@ -97,14 +121,17 @@ def functions_of_formula(
     >>> [term.label for term in functions.terms], functions.coordinates.shape
     (['(Intercept)', 'a'], (2, 3))
     """
-    rows, counts = distinct_rows(frame, spec.variables)
+    rows, counts = distinct_rows(frame, spec.variables, weights)
     matrix = spec.build(rows)
     terms = term_columns(spec, rows, counts)
     return _functions(matrix.columns, matrix.term_of_column, terms, counts, kept)
 
 
 def functions_of_columns(
-    columns: Sequence[FloatArray | None], names: Sequence[str], kept: Sequence[int]
+    columns: Sequence[FloatArray | None],
+    names: Sequence[str],
+    kept: Sequence[int],
+    weights: FloatArray | None = None,
 ) -> EstimableFunctions:
     """Estimable functions of a matrix without a formula: every column is a covariate of its own.
 
@@ -117,8 +144,11 @@ def functions_of_columns(
     n = next((len(column) for column in columns if column is not None), 1)
     filled = [np.ones(n) if column is None else column for column in columns]
     parts = tuple(TermParts(name, frozenset(), frozenset([name])) for name in names)
-    terms = TermColumns(parts, filled, np.arange(len(filled)), (SINGLE,) * len(filled))
-    return _functions(filled, range(len(filled)), terms, np.ones(n), kept)
+    counts = np.ones(n) if weights is None else weights
+    scaled = [of_mean_square_one([column], counts) for column in filled]
+    cells = tuple(replace(SINGLE, scales=np.array([size])) for _, size in scaled)
+    terms = TermColumns(parts, [column for column, _ in scaled], np.arange(len(filled)), cells)
+    return _functions(filled, range(len(filled)), terms, counts, kept)
 
 
 def _functions(
@@ -130,7 +160,7 @@ def _functions(
 ) -> EstimableFunctions:
     aliased = [j for j in range(len(x)) if j not in set(kept)]
     columns = [*[x[j] for j in kept], *[x[j] for j in aliased], *terms.columns]
-    triangle = _triangle(columns, np.sqrt(counts))
+    triangle = triangle_of(columns, np.ones(len(columns)), np.sqrt(counts))
     r, n_aliased = len(kept), len(aliased)
     root = triangle[:r, :r]
     _check_span(triangle[:, r + n_aliased :], r)
@@ -146,24 +176,9 @@ def _functions(
         terms.term_of_column,
         alias,
         tuple(kept),
-        tuple(
-            tuple(i for i, j in enumerate(kept) if term_of_x[j] == t)
-            for t in range(len(terms.terms))
-        ),
+        tuple(term_of_x),
         terms.cells,
     )
-
-
-def _triangle(columns: Sequence[FloatArray], weights: FloatArray) -> FloatArray:
-    """R of the QR factors of weighted columns, by chunks of rows."""
-    n, size = len(weights), len(columns)
-    triangle = np.empty((0, size))
-    for start in range(0, n, max(_CHUNK, size)):
-        rows = slice(start, start + max(_CHUNK, size))
-        chunk = np.stack([column[rows] for column in columns], axis=1) * weights[rows, None]
-        triangle = np.asarray(np.linalg.qr(np.vstack([triangle, chunk]), mode="r"))
-    missing = max(size - len(triangle), 0)
-    return np.vstack([triangle, np.zeros((missing, size))])
 
 
 def _check_span(columns: FloatArray, rank: int) -> None:

@@ -67,14 +67,38 @@ def type_three(functions: EstimableFunctions, term: int) -> FloatArray:
     return (free @ chosen).T @ functions.root
 
 
+def of_coefficients(functions: EstimableFunctions, term: int) -> FloatArray:
+    """Hypothesis that the coefficients of a term are 0 as X is coded, shape (n_rows, r).
+
+    What the columns of the term add to those of all other terms, containing ones too. Of full rank
+    it is that of the coefficients themselves. With aliased columns it is what those of the term
+    determine free of the others', whichever columns were left out.
+
+    Examples
+    --------
+    >>> from mlmfast.estimable import functions_of_columns
+    >>> one, x = np.ones(3), np.array([1.0, 2.0, 6.0])
+    >>> functions = functions_of_columns([one, x], ["one", "x"], (0, 1))
+    >>> hypothesis = of_coefficients(functions, 1)
+    >>> (hypothesis / hypothesis[0, 1]).round(12).tolist()
+    [[0.0, 1.0]]
+    """
+    is_own = np.array(functions.term_of_x) == term
+    return _added(functions, functions.coded[:, ~is_own], functions.coded[:, is_own])
+
+
 def _not_containing(functions: EstimableFunctions, term: int, contains: _Containment) -> list[int]:
     own = functions.terms[term]
     return [t for t, other in enumerate(functions.terms) if t != term and not contains(own, other)]
 
 
 def _adding_to(functions: EstimableFunctions, others: list[int], term: int) -> FloatArray:
-    free = _complement(functions.columns_of(others))
-    own = functions.columns_of([term])
+    return _added(functions, functions.columns_of(others), functions.columns_of([term]))
+
+
+def _added(functions: EstimableFunctions, others: FloatArray, own: FloatArray) -> FloatArray:
+    """What columns add to the span of others, both by their coordinates."""
+    free = _complement(others)
     left, sizes, _ = np.linalg.svd(free.T @ own, full_matrices=False)
     largest = np.linalg.norm(own, 2) if own.size else 0.0
     rows = left[:, sizes > _RANK_TOLERANCE * largest]

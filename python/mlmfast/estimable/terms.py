@@ -74,7 +74,10 @@ class Cells:
     scales: FloatArray
 
     def coded(self, contrasts: Callable[[Sequence[str]], Coding]) -> FloatArray:
-        """Coefficients of the cells in the columns that a coding would give, (n_columns, d)."""
+        """Values of a coding's columns in the cells, a block a product of covariates, (q, d).
+
+        The columns of the products are those of mean square 1.
+        """
         rows = np.ones((len(self.codes), 1))
         for k, size in enumerate(self.sizes):
             levels = [str(level) for level in range(size)]
@@ -82,7 +85,7 @@ class Cells:
             own = matrix[self.codes[:, k]]
             # The first factor varies fastest, as in R.
             rows = (own[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
-        return np.asarray(np.kron(np.diag(self.scales), rows))
+        return np.asarray(np.kron(np.eye(len(self.scales)), rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +163,7 @@ def _columns_of_term(
             flags.append(flag)
         else:
             numeric.append(variable.columns(True)[1])
-    scaled = [_of_mean_square_one(parts, counts) for parts in product(*numeric)]
+    scaled = [of_mean_square_one(parts, counts) for parts in product(*numeric)]
     products, scales = [column for column, _ in scaled], np.array([size for _, size in scaled])
     if not factors:
         return products, Cells(SINGLE.codes, (), (), scales)
@@ -176,10 +179,8 @@ def _indicators(cells: Factor) -> list[FloatArray]:
     return [(cells.codes == code).astype(np.float64) for code in range(cells.n_levels)]
 
 
-def _of_mean_square_one(
-    parts: Sequence[FloatArray], counts: FloatArray
-) -> tuple[FloatArray, float]:
-    """Product of columns over its root mean square, and that."""
+def of_mean_square_one(parts: Sequence[FloatArray], counts: FloatArray) -> tuple[FloatArray, float]:
+    """Product of columns over its root mean square, and that (1 where all is 0)."""
     column = np.ones(len(counts))
     for part in parts:
         column = column * part

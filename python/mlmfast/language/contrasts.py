@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -12,8 +11,9 @@ from numpy.typing import ArrayLike
 
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import FormulaError
-from mlmfast.language.deparse import deparse
-from mlmfast.language.syntax import Call, Name, Node, Number, Text, Unary, parse
+from mlmfast.factor import number_label
+from mlmfast.language.contrast_calls import Contrast, Level, read_contrast
+from mlmfast.language.syntax import parse
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,14 +30,6 @@ class Coding:
     suffixes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """A contrast by name; `base` is the reference level's label, or its number from 1."""
-
-    kind: str
-    base: str | int | None = None
-
-
 ContrastLike: TypeAlias = str | Contrast | ArrayLike
 
 
@@ -47,10 +39,17 @@ def treatment(levels: Sequence[str], base: int) -> Coding:
     return Coding(np.eye(len(levels))[:, kept], tuple(levels[code] for code in kept))
 
 
-def deviation(levels: Sequence[str]) -> Coding:
-    """Deviations from the mean of the levels; the last level has -1 everywhere."""
+def deviation(levels: Sequence[str], omitted: int | None = None) -> Coding:
+    """Deviations from the mean of the levels; one level, the last, has -1 everywhere.
+
+    R numbers the columns; where another level is omitted they have the names of theirs.
+    """
     n = len(levels)
-    return Coding(np.vstack([np.eye(n - 1), -np.ones((1, n - 1))]), _numbered(n - 1))
+    at = n - 1 if omitted is None else omitted
+    kept = treatment(levels, at)
+    matrix = kept.matrix.copy()
+    matrix[at] = -1.0
+    return Coding(matrix, _numbered(n - 1) if omitted is None else kept.suffixes)
 
 
 def helmert(levels: Sequence[str]) -> Coding:
@@ -61,15 +60,20 @@ def helmert(levels: Sequence[str]) -> Coding:
     return Coding(matrix, _numbered(n - 1))
 
 
-def polynomial(levels: Sequence[str]) -> Coding:
-    """Orthonormal polynomials of equally spaced levels."""
+def polynomial(levels: Sequence[str], scores: Sequence[float] | None = None) -> Coding:
+    """Orthonormal polynomials of scores, by default of equally spaced levels."""
     n = len(levels)
-    score = np.arange(n) - (n - 1) / 2
-    q, r = np.linalg.qr(np.vander(score, n, increasing=True))
-    # Positive leading coefficients, whatever signs the factorisation chose.
-    matrix = (q * np.sign(np.diag(r)))[:, 1:]
+    at = np.arange(n, dtype=np.float64) if scores is None else np.array(scores)
+    at = at - at.mean()
+    basis = np.full((n, 1), n**-0.5)
+    for _ in range(n - 1):
+        # The next power with a positive coefficient; powers themselves would lose all digits.
+        column = at * basis[:, -1]
+        column = column - basis @ (basis.T @ column)
+        column = column - basis @ (basis.T @ column)
+        basis = np.column_stack([basis, column / np.linalg.norm(column)])
     suffixes = (".L", ".Q", ".C", *(f"^{degree}" for degree in range(4, n)))
-    return Coding(matrix, suffixes[: n - 1])
+    return Coding(basis[:, 1:], suffixes[: n - 1])
 
 
 def successive_differences(levels: Sequence[str]) -> Coding:
@@ -84,26 +88,15 @@ def _numbered(n: int) -> tuple[str, ...]:
     return tuple(str(k + 1) for k in range(n))
 
 
-_WITHOUT_BASE: dict[str, Callable[[Sequence[str]], Coding]] = {
-    "contr.sum": deviation,
+_PLAIN: dict[str, Callable[[Sequence[str]], Coding]] = {
     "contr.helmert": helmert,
-    "contr.poly": polynomial,
     "contr.sdif": successive_differences,
 }
 
-_R_NAME = {
-    "Treatment": "contr.treatment",
-    "Sum": "contr.sum",
-    "Helmert": "contr.helmert",
-    "Poly": "contr.poly",
-    "Diff": "contr.sdif",
-    "contr.diff": "contr.sdif",
-}
 
-KNOWN_CONTRASTS = ("contr.treatment", "contr.SAS", *_WITHOUT_BASE)
-
-
-def contrast_coding(contrast: ContrastLike, levels: Sequence[str], factor: str) -> Coding:
+def contrast_coding(
+    contrast: ContrastLike, levels: Sequence[str], factor: str, *, numeric: bool = False
+) -> Coding:
     """Contrast matrix of a factor.
 
     Parameters
@@ -111,6 +104,7 @@ def contrast_coding(contrast: ContrastLike, levels: Sequence[str], factor: str) 
     contrast : name of a contrast such as "contr.sum", or matrix of shape (n_levels, n_columns).
     levels : levels of the factor, in order.
     factor : its name, for messages.
+    numeric : whether the levels are numbers in the data.
 
     Examples
     --------
@@ -121,11 +115,30 @@ def contrast_coding(contrast: ContrastLike, levels: Sequence[str], factor: str) 
         contrast = read_contrast(parse(contrast))
     if not isinstance(contrast, Contrast):
         return _given_coding(contrast, levels, factor)
-    if contrast.kind in _WITHOUT_BASE:
-        return _WITHOUT_BASE[contrast.kind](levels)
-    default = len(levels) if contrast.kind == "contr.SAS" else 1
-    base = default if contrast.base is None else contrast.base
-    return treatment(levels, _position(base, levels, factor))
+    _check_size(contrast, levels, factor)
+    if contrast.kind in _PLAIN:
+        return _PLAIN[contrast.kind](levels)
+    if contrast.kind == "contr.poly":
+        return polynomial(levels, contrast.scores)
+    at = None if contrast.level is None else _position(contrast.level, levels, factor, numeric)
+    if contrast.kind == "contr.sum":
+        return deviation(levels, at)
+    default = len(levels) - 1 if contrast.kind == "contr.SAS" else 0
+    return treatment(levels, default if at is None else at)
+
+
+def _check_size(contrast: Contrast, levels: Sequence[str], factor: str) -> None:
+    n, listed = len(levels), _listed(levels)
+    if contrast.n_levels is not None and contrast.n_levels != n:
+        raise FormulaError(
+            f"the first argument of {contrast.kind}, {contrast.n_levels:g}, is the number of "
+            f"levels, as in R, and {factor!r} has {n} ({listed}); leave it out, and write a "
+            "reference level in quotes, as in base = 'a'"
+        )
+    if contrast.scores is not None and len(contrast.scores) != n:
+        raise FormulaError(
+            f"there are {len(contrast.scores)} scores for the {n} levels of {factor!r} ({listed})"
+        )
 
 
 def _given_coding(contrast: ArrayLike, levels: Sequence[str], factor: str) -> Coding:
@@ -145,52 +158,39 @@ def _given_coding(contrast: ArrayLike, levels: Sequence[str], factor: str) -> Co
     return Coding(matrix, _numbered(matrix.shape[1]))
 
 
-def _position(base: str | int, levels: Sequence[str], factor: str) -> int:
-    if isinstance(base, str) and base in levels:
-        return list(levels).index(base)
-    if isinstance(base, int) and 1 <= base <= len(levels):
-        return base - 1
-    raise FormulaError(f"{base!r} is not a level of {factor!r}; its levels are {', '.join(levels)}")
+def _position(level: Level, levels: Sequence[str], factor: str, numeric: bool) -> int:
+    """Position of a level: by its label, R's from 1, or by patsy's rules."""
+    value, n = level.value, len(levels)
+    if isinstance(value, str):
+        if value in levels:
+            return list(levels).index(value)
+        raise FormulaError(
+            f"{value!r} is not a level of {factor!r}; its levels are {_listed(levels)}"
+        )
+    label = number_label(value)
+    if level.counts_from_one:
+        if 1 <= value <= n:
+            return int(value) - 1
+        raise FormulaError(
+            f"{label} is not a level of {factor!r} counted from 1, as R does; its levels are "
+            f"{_listed(levels)}, which may be written in quotes"
+        )
+    if numeric and label in levels:
+        return list(levels).index(label)
+    if value != int(value) or not -n <= value < n:
+        raise FormulaError(
+            f"{label} is neither a level of {factor!r} nor a position from 0 to {n - 1}; its "
+            f"levels are {_listed(levels)}"
+        )
+    at = int(value) % n
+    if label in levels and levels[at] != label:
+        # patsy counts here, formulaic refuses, and who wrote it may have meant the text.
+        raise FormulaError(
+            f"{label} of {factor!r} may be the level '{label}', which is text, or the level "
+            f"'{levels[at]}' at position {label} from 0; write the level meant in quotes"
+        )
+    return at
 
 
-def read_contrast(node: Node) -> Contrast:
-    """Read a contrast as written: `contr.sum`, `Treatment("b")`, `contr.treatment(base = 2)`."""
-    if isinstance(node, Name):
-        return Contrast(_r_name(node.name))
-    if not isinstance(node, Call):
-        raise FormulaError(f"{deparse(node)} is not a contrast; known are {_listing()}")
-    kind = _r_name(node.function)
-    arguments = list(node.arguments)
-    if node.function.startswith("contr.") and arguments and isinstance(arguments[0], Number):
-        # R's first argument: the number of levels, which the data tell.
-        arguments = arguments[1:]
-    named = [value for keyword, value in node.keywords if keyword in {"base", "reference"}]
-    values = arguments + named
-    if len(named) < len(node.keywords) or len(values) > 1 or (values and kind != _BASED):
-        raise FormulaError(f"{deparse(node)}: these arguments have no meaning here")
-    return Contrast(kind, _base(values[0])) if values else Contrast(kind)
-
-
-_BASED = "contr.treatment"
-
-
-def _base(node: Node) -> str | int:
-    if isinstance(node, Text):
-        return node.value
-    if isinstance(node, Number) and node.value == int(node.value):
-        return int(node.value)
-    text = deparse(node.operand) if isinstance(node, Unary) else deparse(node)
-    raise FormulaError(f"{text} is not a reference level; write it in quotes, or give its number")
-
-
-def _r_name(name: str) -> str:
-    kind = _R_NAME.get(name, name)
-    if kind in KNOWN_CONTRASTS:
-        return kind
-    close = difflib.get_close_matches(name, [*KNOWN_CONTRASTS, *_R_NAME], n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]}?" if close else ";"
-    raise FormulaError(f"unknown contrast {name!r}{hint} known are {_listing()}")
-
-
-def _listing() -> str:
-    return ", ".join(KNOWN_CONTRASTS)
+def _listed(levels: Sequence[str]) -> str:
+    return ", ".join(levels[:20]) + (" ..." if len(levels) > 20 else "")

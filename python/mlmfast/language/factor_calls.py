@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mlmfast.errors import DataError, FormulaError
 from mlmfast.factor import Factor, number_label
-from mlmfast.language.contrasts import Contrast, read_contrast
+from mlmfast.language.contrast_calls import Contrast, read_contrast
 from mlmfast.language.deparse import deparse
-from mlmfast.language.functions import FACTOR_OPTIONS, bind, split_call
+from mlmfast.language.functions import FACTOR_OPTIONS, bind, constant, split_call
 from mlmfast.language.syntax import Call, Node
 from mlmfast.language.transform_options import Constant
 from mlmfast.language.values import CodedFactor
@@ -14,15 +16,22 @@ from mlmfast.language.values import CodedFactor
 
 def factor_argument(node: Call) -> Node:
     """Return what the call makes a factor of."""
-    return split_call(node, FACTOR_OPTIONS[node.function])[0]
+    return split_call(_by_one_name(node), FACTOR_OPTIONS[node.function])[0]
 
 
 def apply_factor_call(node: Call, given: CodedFactor) -> CodedFactor:
     """Carry out the call on its argument, already a factor."""
     if node.function == "C":
-        _, written = split_call(node, FACTOR_OPTIONS["C"])
+        _, written = split_call(_by_one_name(node), FACTOR_OPTIONS["C"])
         contrast = read_contrast(written["contr"]) if "contr" in written else given.contrast
-        return CodedFactor(given.factor, contrast)
+        levels = constant(written["levels"], node) if "levels" in written else None
+        if not isinstance(levels, tuple | None):
+            raise FormulaError(
+                f"{deparse(node)}: C takes (x, contr, levels), and levels is a list such as "
+                "['a', 'b']"
+            )
+        coded = given.factor if levels is None else _with_levels(given.factor, levels, node)
+        return CodedFactor(coded, contrast)
     _, options = bind(node, FACTOR_OPTIONS[node.function])
     factor = given.factor
     if node.function == "relevel":
@@ -31,6 +40,13 @@ def apply_factor_call(node: Call, given: CodedFactor) -> CodedFactor:
         factor = _with_levels(factor, options["levels"], node)
     contrast = Contrast("contr.poly") if node.function == "ordered" else given.contrast
     return CodedFactor(factor, contrast)
+
+
+def _by_one_name(node: Call) -> Call:
+    """The call with R's name of the contrast, which patsy and formulaic call otherwise."""
+    names = {"contrast": "contr", "contrasts": "contr"} if node.function == "C" else {}
+    keywords = tuple((names.get(name, name), value) for name, value in node.keywords)
+    return replace(node, keywords=keywords)
 
 
 def _with_reference(factor: Factor, reference: Constant, node: Call) -> Factor:
@@ -43,13 +59,22 @@ def _with_reference(factor: Factor, reference: Constant, node: Call) -> Factor:
 
 def _with_levels(factor: Factor, levels: Constant, node: Call) -> Factor:
     labels = tuple(_label(level) for level in (levels if isinstance(levels, tuple) else (levels,)))
+    twice = [label for k, label in enumerate(labels) if label in labels[:k]]
+    if twice:
+        raise FormulaError(f"{deparse(node)}: the level {twice[0]!r} is written twice")
     absent = [level for level in factor.levels if level not in labels]
     if absent:
-        raise DataError(f"{deparse(node)}: the data also have the level {absent[0]!r}; add it")
-    return _reorder(factor, tuple(label for label in labels if label in factor.levels))
+        raise DataError(
+            f"{deparse(node)}: the data also have the level {absent[0]!r}; add it (levels of the "
+            f"data: {', '.join(factor.levels[:20])}{' ...' if len(factor.levels) > 20 else ''})"
+        )
+    ordered = _reorder(factor, tuple(label for label in labels if label in factor.levels))
+    return replace(ordered, declared=labels)
 
 
 def _label(level: Constant) -> str:
+    if isinstance(level, bool):
+        return "TRUE" if level else "FALSE"
     return number_label(level) if isinstance(level, float) else str(level)
 
 

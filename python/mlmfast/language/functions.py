@@ -83,7 +83,7 @@ FACTOR_OPTIONS: dict[str, tuple[str, ...]] = {
     "as.factor": (),
     "ordered": ("levels",),
     "relevel": ("ref",),
-    "C": ("contr",),
+    "C": ("contr", "levels"),
 }
 
 FUNCTIONS = tuple(sorted([*MATH, *TRANSFORMS, *FACTOR_OPTIONS, "I", "offset"]))

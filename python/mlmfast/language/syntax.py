@@ -111,6 +111,8 @@ _BINARY = {
 }
 _UNARY = {"~": 2, "!": 8, "-": 19, "+": 19}
 
+_OPENING = {")": "(", "]": "["}
+
 _DEEPEST = 100
 
 
@@ -153,8 +155,12 @@ class _Parser:
 
     def finish(self) -> None:
         token = self._peek()
-        if token.kind == "operator" and token.text == ")":
-            raise self._error(token, "this ')' has no '(' before it")
+        if token.kind == "operator" and token.text in _OPENING:
+            opening = _OPENING[token.text]
+            raise self._error(token, f"this {token.text!r} has no {opening!r} before it")
+        if token.kind == "operator" and token.text == "[":
+            problem = "the character '[' opens a list of constants, not a part of a column"
+            raise self._error(token, problem)
         if token.kind != "end":
             raise self._error(token, f"an operator is missing before {token.text!r}")
 
@@ -189,6 +195,8 @@ class _Parser:
             inner = self.expression(0)
             self._close(token)
             return Paren(inner)
+        if token.kind == "operator" and token.text == "[":
+            return Call("c", *self._arguments(token, "]"))
         raise self._missing_operand(token)
 
     def _number(self, token: Token) -> Number:
@@ -207,10 +215,20 @@ class _Parser:
         return self._error(token, f"a variable is missing before {token.text!r}")
 
     def _call(self, function: Token) -> Node:
-        opening = self._advance()
+        arguments, keywords = self._arguments(self._advance(), ")")
+        if function.text != "Q":
+            return Call(function.text, arguments, keywords)
+        # patsy's quotes of a column's name are R's backticks.
+        if len(arguments) != 1 or not isinstance(arguments[0], Text) or keywords:
+            raise self._error(function, "Q takes a column's name in quotes, as in Q('my column')")
+        return Name(arguments[0].value, quoted=True)
+
+    def _arguments(
+        self, opening: Token, closing: str
+    ) -> tuple[tuple[Node, ...], tuple[tuple[str, Node], ...]]:
         arguments: list[Node] = []
         keywords: list[tuple[str, Node]] = []
-        while not self._is(")"):
+        while not self._is(closing):
             keyword = self._keyword()
             value = self.expression(0)
             if keyword is not None:
@@ -222,8 +240,8 @@ class _Parser:
             if not self._is(","):
                 break
             self._advance()
-        self._close(opening)
-        return Call(function.text, tuple(arguments), tuple(keywords))
+        self._close(opening, closing)
+        return tuple(arguments), tuple(keywords)
 
     def _keyword(self) -> str | None:
         token = self._peek()
@@ -235,10 +253,11 @@ class _Parser:
             return token.text
         return None
 
-    def _close(self, opening: Token) -> None:
+    def _close(self, opening: Token, closing: str = ")") -> None:
         token = self._advance()
-        if token.kind == "operator" and token.text == ")":
+        if token.kind == "operator" and token.text == closing:
             return
         if token.kind == "end":
-            raise self._error(opening, "this '(' is not closed")
-        raise self._error(token, f"{token.text!r} is not expected here; an operator or ')' is")
+            raise self._error(opening, f"this {opening.text!r} is not closed")
+        problem = f"{token.text!r} is not expected here; an operator or {closing!r} is"
+        raise self._error(token, problem)

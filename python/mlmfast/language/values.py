@@ -10,7 +10,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.errors import DataError, FormulaError
 from mlmfast.factor import Factor
-from mlmfast.language.contrasts import Contrast
+from mlmfast.language.contrast_calls import Contrast
 from mlmfast.language.deparse import deparse
 from mlmfast.language.syntax import Node
 
