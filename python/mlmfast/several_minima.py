@@ -26,7 +26,7 @@ from mlmfast.starts import is_linear, other_starts, residual_stretches
 #: Starts of each kind that are refined, and where rows are many.
 _FOLLOWED, _FEW_FOLLOWED, _MANY_ROWS = 8, 2, 2_000
 #: Rows a parameter below which to search: residual covariances alone, and beside random effects.
-_FEW_ROWS_ALONE, _FEW_ROWS = 15, 40
+_FEW_ROWS_ALONE, _FEW_ROWS = 15, 30
 #: Smallest eigenvalue of a Hessian that is not flat.
 _FLAT = 1e-4
 #: Newton steps after which rows are compared, and how many of a fit go on; again and again.
