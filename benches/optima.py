@@ -38,7 +38,7 @@ SHORT = 1e-3
 N_STARTS = 8
 #: Smallest eigenvalue of V over its largest below which a likelihood is taken to have no maximum.
 SINGULAR = 1e-9
-RESIDUAL = tuple(word for word in STRUCTURES if word not in ("lin", "car1", "homdiag"))
+RESIDUAL = tuple(sorted(set(STRUCTURES) - {"lin", "car1", "homdiag"}))
 RANDOM = ("", "(1 | g)", "(t | g)", "(t || g)", "(1 | site)")
 G_WORDS = ("ar1", "ar1h", "cs", "csh", "toep", "toeph", "diag", "fa", "adh", "hf")
 
