@@ -22,12 +22,7 @@ if TYPE_CHECKING:
     from mlmfast.absorbed.core import AbsorbedCore
     from mlmfast.reduced_model import ReducedModel
 
-#: Standard deviations of the second start, over the residual's in a unit's mean. In a trial of 562
-#: models with `||` the moment start alone missed the best minimum 35 times, both together once.
-_LARGE = 30.0
-#: Correlations of all pairs or of neighbours, and the smallest variance, of further starts.
-_ALL_EQUAL, _FADING = (0.0, 0.6, 0.99), (0.9, -0.6, -0.98)
-_NOT_SMALL = 0.1
+#: Scoring held within the covariances, and the eigenvalues from which it starts.
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
 INNER_R, INNER_A = 1e-6, 1e-6
 #: Parameters of a residual handed over by theta above which the identity is not multiplied.
@@ -240,12 +235,13 @@ class Criterion:
         """
         if not self.terms:
             return np.zeros((len(fits), 0))
-        target, expected = self._moments(fits)
-        return self._relative_to_within(self._within(target, expected), fits)
+        target, expected = self.moments(fits)
+        return self.relative_to_within(self._within(target, expected), fits)
 
-    def _moments(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
+    def moments(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
+        """The scoring step from G = 0 in the entries, and their expected information."""
         gradient, expected = self.at_zero if fits.tolist() == [0] else self._at_zero(fits)
-        return _solve_scoring(gradient, expected), expected
+        return solve_scoring(gradient, expected), expected
 
     @cached_property
     def at_zero(self) -> tuple[FloatArray, FloatArray]:
@@ -261,34 +257,11 @@ class Criterion:
             gradient, _, expected = self.flat.cleaned(gradient, hessian, expected)
         return gradient, expected
 
-    def _relative_to_within(self, theta: FloatArray, fits: IntArray) -> FloatArray:
+    def relative_to_within(self, theta: FloatArray, fits: IntArray) -> FloatArray:
+        """theta relative to the residual variance within units."""
         factor = 1.0 / np.sqrt(self._within_variance(fits))[:, None]
         parts = zip(self.terms, self.theta_slices, strict=True)
         return np.concatenate([t.shared.scaled(theta[:, s], factor) for t, s in parts], axis=1)
-
-    def other_starts(self, theta: FloatArray, fits: IntArray) -> list[FloatArray]:
-        """Starts like ``theta`` but for the correlations of the structures not linear in them."""
-        out = []
-        for rho in (*_ALL_EQUAL, *_FADING):
-            other = theta.copy()
-            for term, s in zip(self.terms, self.theta_slices, strict=True):
-                if not term.is_residual and term.has_vague_parameters:
-                    index = np.arange(term.structure.size)
-                    lags = np.abs(index[:, None] - index)
-                    power = np.minimum(lags, 1) if rho in _ALL_EQUAL else lags
-                    variance = np.diagonal(term.matrix(theta[:, s]), axis1=1, axis2=2).mean(axis=1)
-                    scale = np.maximum(variance, _NOT_SMALL)[:, None, None]
-                    other[:, s] = term.theta(scale * np.float64(rho) ** power)
-            out.append(other)
-        if not self.terms[-1].is_residual:
-            # Correlations of the moments themselves, before they are held within the structure.
-            out.append(self._relative_to_within(self._nearest(self._moments(fits)[0])[0], fits))
-        return out
-
-    def large_start(self, n_fits: int) -> FloatArray:
-        """A second start: every effect uncorrelated and far above the residual."""
-        parts = [t.shared.theta(_LARGE**2 * np.eye(t.structure.size)[None]) for t in self.terms]
-        return np.repeat(np.concatenate(parts, axis=1), n_fits, axis=0)
 
     def target(
         self, theta: FloatArray, at: Derivatives, far: BoolArray
@@ -331,23 +304,23 @@ class Criterion:
         self, entries: FloatArray, gradient: FloatArray, expected: FloatArray
     ) -> FloatArray:
         """theta of the covariances that minimise the quadratic model around ``entries``."""
-        return self._within(entries + _solve_scoring(gradient, expected), expected)
+        return self._within(entries + solve_scoring(gradient, expected), expected)
 
     def _within(self, target: FloatArray, expected: FloatArray) -> FloatArray:
         """theta of the covariances nearest to the entries ``target`` by ``expected``."""
-        theta, outside = self._nearest(target)
+        theta, outside = self.nearest(target)
         rows = np.flatnonzero(outside)
         if rows.size and (len(self.entries) > 1):
             model = _QuadraticModel(self, target[rows], expected[rows])
             theta[rows] = newton_raphson(model, theta[rows], _INNER, _unbounded).theta
         return theta
 
-    def _nearest(self, target: FloatArray) -> tuple[FloatArray, BoolArray]:
+    def nearest(self, target: FloatArray) -> tuple[FloatArray, BoolArray]:
         """theta of covariances near the entries ``target``, and where these are none."""
         theta = np.empty((len(target), self.n_theta))
         outside = np.zeros(len(target), dtype=np.bool_)
         for term, s, e in zip(self.terms, self.theta_slices, self.entry_slices, strict=True):
-            matrix = _symmetric(target[:, e], term.shared)
+            matrix = symmetric_of(target[:, e], term.shared)
             values = np.linalg.eigvalsh(matrix)
             # Any covariance is a member of a structure that is not taken row by row.
             outside |= (values[:, 0] < 0) | term.by_row
@@ -363,7 +336,8 @@ class Criterion:
         return np.asarray(np.maximum(rss[fits] / df, 1e-300))
 
 
-def _solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
+def solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
+    """-E^-1 g, along the directions that the information tells something of."""
     own = np.einsum("aii->ai", expected)
     # An entry without information must not turn the rounding of its gradient into a step.
     scale = np.sqrt(
@@ -376,7 +350,8 @@ def _solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
     return np.asarray(-(vectors @ (along * inverse)[:, :, None])[..., 0] / scale)
 
 
-def _symmetric(entries: FloatArray, structure: CovarianceStructure) -> FloatArray:
+def symmetric_of(entries: FloatArray, structure: CovarianceStructure) -> FloatArray:
+    """Matrices from the free entries of a structure, shape (a, K, K)."""
     matrix = np.zeros((len(entries), structure.size, structure.size))
     for k, (a, b) in enumerate(structure.entries):
         matrix[:, a, b] = matrix[:, b, a] = entries[:, k]

@@ -22,6 +22,7 @@ from mlmfast.covariance_parameters import coordinate_charts, entries_by_natural
 from mlmfast.criterion import Criterion
 from mlmfast.flat_covariances import FlatCovariances
 from mlmfast.reduced_model import residual_arms
+from mlmfast.starts import uncorrelated_start
 from mlmfast.unit_covariances import Directions, SharedDirections
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def _is_linear(criterion: Criterion, theta: FloatArray) -> bool:
 
 def _regular_point(model: ReducedModel, criterion: Criterion) -> FloatArray:
     """theta (1, n_theta) of covariances far from singular."""
-    return model.residual_start(criterion, np.zeros(1, dtype=np.intp), correlated=False)
+    moments = model.residual_start(criterion, np.zeros(1, dtype=np.intp))
+    return uncorrelated_start(criterion, moments)
 
 
 def _flat_at(criterion: Criterion, theta: FloatArray) -> FlatCovariances | None:

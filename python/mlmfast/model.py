@@ -393,7 +393,7 @@ class LMM:
         open_ended = undetermined_of(reduced, covariance, held)
         groups, terms = _groups_and_terms(design, frame, estimates, singular, natural)
         terms = with_untold(terms, groups, open_ended, reduced, covariance, held)
-        newton = covariance.newton
+        newton, elsewhere = covariance.newton, covariance.n_elsewhere
         residual = reduced.residual_record(covariance.criterion, covariance.theta)
         certificate = Certificate(
             newton_decrement=float(newton.decrement[0]),
@@ -405,6 +405,7 @@ class LMM:
             n_evaluations=int(covariance.n_evaluations[0]),
             n_iterations=int(newton.n_iterations[0]),
             engine=engine_name(reduced),
+            n_elsewhere=0 if elsewhere is None else int(elsewhere[0]),
         )
         return FitRecord(
             formula=None if frame is None else frame.formula.text,

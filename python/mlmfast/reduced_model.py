@@ -20,7 +20,6 @@ from mlmfast.absorbed.reduction import reduce_within, relate_absorbed, within_le
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.chain_covariance import ChainCovariance, chain_record
-from mlmfast.clusters import is_within
 from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.quasi_separable import QuasiSeparable
@@ -56,6 +55,8 @@ from mlmfast.unit_covariances import (
 )
 from mlmfast.walked_series import WalkedSeries
 
+#: Share of random effects in the variance from which they start beside a residual structure.
+FIRST_SHARE = 0.4
 _Core: TypeAlias = (
     _core.Reduction
     | _core.CrossedReduction
@@ -256,27 +257,12 @@ class ReducedModel:
         """What one unit of a variance of the scaled first response is in the user's units."""
         return float(self.core.y_scale[0] / self.y_scaling[0].scale) ** 2
 
-    @cached_property
-    def has_effects_inside_subjects(self) -> bool:
-        """Whether random effects vary within the subjects of a residual covariance."""
-        residual = self.design.residual
-        if residual is None or residual.formula is None:
-            return False
-        factors = [self.design.factors[term.factor] for term in self.design.random]
-        return any(
-            factor.n_levels > residual.n_units
-            and is_within(factor.codes, factor.n_levels, residual.units)
-            for factor in factors
-        )
-
-    def residual_start(
-        self, criterion: Criterion, fits: IntArray, share: float = 0.4, correlated: bool = True
-    ) -> FloatArray:
+    def residual_start(self, criterion: Criterion, fits: IntArray) -> FloatArray:
         """Moments of least squares residuals: their covariances over pairs of visits met.
 
-        Random effects get a ``share`` of the variance to begin with.
+        Random effects get a share of the variance to begin with.
         """
-        share = share if self.order else 0.0
+        share = FIRST_SHARE if self.order else 0.0
         theta = np.empty((len(fits), criterion.n_theta))
         for row, fit in enumerate(fits.tolist()):
             assert isinstance(self.core, _core.Reduction | _core.MarginalReduction)
@@ -297,7 +283,6 @@ class ReducedModel:
                         theta[row : row + 1, s] = with_variance(spread, 1.0 - share)
                         continue
                     matrix = (1.0 - share) * _pairwise_covariance(sums[own], counts[own])[None]
-                    matrix = matrix if correlated else matrix * np.eye(matrix.shape[1])
                 else:
                     matrix = share * np.eye(block.structure.size)[None]
                 if isinstance(block.structure, ScaledUnits):

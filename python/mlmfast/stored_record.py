@@ -268,6 +268,7 @@ def _certificate(data: Mapping[str, Any]) -> Certificate:
         n_evaluations=typed(data["n_evaluations"], int),
         n_iterations=typed(data["n_iterations"], int),
         engine=typed(data["engine"], str),
+        n_elsewhere=typed(data.get("n_elsewhere", 0), int),
     )
 
 

@@ -49,6 +49,7 @@ class AutoregressiveMovingAverage(ByLag, ScaledCorrelation, QuasiSeparable):
     sas: ClassVar[str | None] = "ARMA(1,1)"
     nlme: ClassVar[str | None] = "corARMA(p = 1, q = 1)"
     minimum_size: ClassVar[int] = 3
+    holds_sums: ClassVar[bool] = False
     sequential: ClassVar[bool] = True
     from_one_series: ClassVar[bool] = True
     contains_residual: ClassVar[bool] = True

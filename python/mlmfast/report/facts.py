@@ -116,6 +116,10 @@ def convergence(fit: LMMResult) -> tuple[str, str]:
         f"smallest scaled Hessian eigenvalue {found.min_hessian_eigenvalue:.2g}, "
         f"{count(found.n_evaluations, 'evaluation')}, {count(found.n_iterations, 'step')}"
     )
+    if found.n_elsewhere:
+        text += (
+            f"; lowest minimum of several starts ({count(found.n_elsewhere, 'evaluation')} more)"
+        )
     return label, text
 
 
