@@ -18,7 +18,7 @@ from mlmfast.memory import check_memory
 from mlmfast.near_singular import ResidualPart, follow, is_near_singular, residual_parts
 from mlmfast.newton import CriterionFunction, NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduced_model import ReducedModel
-from mlmfast.several_minima import is_better, search
+from mlmfast.several_minima import STEPS, is_better, search
 from mlmfast.starts import large_start, residual_stretches
 
 #: Trials along a step in the search for other minima.
@@ -123,7 +123,7 @@ def _fit_covariance(
     found = settle(criterion, newton, iterate, fits)
     lower: dict[int, NewtonResult] = {}
     n_elsewhere = np.zeros(n_fits, dtype=np.intp)
-    if not given:
+    if not given and options.max_iter >= STEPS:
         lower, n_elsewhere = search(model, criterion, found, start, held, few)
     ends = _near_singular(criterion, found, options, held, lower) if structured else ((), ())
     found.singular[:, confounded] = True
