@@ -67,7 +67,14 @@ def fit_covariance(
     start: FloatArray | None = None,
 ) -> CovarianceFit:
     """Estimate the covariance parameters of every response of a reduction."""
-    criterion = with_flat_effects(model, model.criterion(method))
+    criterion = model.criterion(method)
+    if model.iterative is None:
+        check_memory(
+            8.0 * _MATRICES * len(model.y_scaling) * criterion.n_theta**2,
+            f"Newton's method for {criterion.n_theta:,} covariance parameters",
+            "write (... || g) or a structure with fewer parameters",
+        )
+    criterion = with_flat_effects(model, criterion)
     found = _fit_covariance(model, criterion, options, start)
     return without_flat_values(model, found)
 
@@ -84,11 +91,6 @@ def _fit_covariance(
         nothing = np.zeros((n_fits, 0), dtype=np.bool_)
         newton = _no_parameters(criterion)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
-    check_memory(
-        8.0 * _MATRICES * n_fits * criterion.n_theta**2,
-        f"Newton's method for {criterion.n_theta:,} covariance parameters",
-        "write (... || g) or a structure with fewer parameters",
-    )
     if model.iterative is not None:
         theta = model.moment_start(criterion) if start is None else start
         newton = fit_iteratively(criterion, theta, options)

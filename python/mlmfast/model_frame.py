@@ -114,7 +114,8 @@ def build_model_frame(
         frame = frame.take(used)
     warn_of_suspect_values(frame, names)
     y = _response(parsed.response, frame)
-    plain = residual is None and residual_scale is None and not cov
+    unrelated = cov is None or (isinstance(cov, Mapping) and not cov)
+    plain = residual is None and residual_scale is None and unrelated
     least = absorbed_from(absorb, plain)
     fixed = build_model_matrix(parsed.fixed, frame, contrasts, least)
     if absorb and fixed.absorbed is None:
