@@ -252,8 +252,8 @@ def test_bad_arrays(name, change, message):
 
 BAD_BATCHES = {
     "too few rows": lambda Y: Y[:-1],
-    "missing value": lambda Y: np.where(np.arange(len(Y))[:, None] == 3, np.nan, Y),
-    "infinite value": lambda Y: np.where(np.arange(len(Y))[:, None] == 3, np.inf, Y),
+    "too many dimensions": lambda Y: Y[:, :, None],
+    "text": lambda Y: Y.astype(str).astype(object) + "x",
 }
 
 

@@ -28,6 +28,7 @@ from mlmfast.errors import (
     RelationshipWarning,
     SingularFitWarning,
     SpacingWarning,
+    SuspectValueWarning,
 )
 from mlmfast.model import LMM, lmm
 from mlmfast.newton import NewtonOptions
@@ -58,6 +59,7 @@ __all__ = [
     "RelationshipWarning",
     "SingularFitWarning",
     "SpacingWarning",
+    "SuspectValueWarning",
     "__version__",
     "compare",
     "compare_structures",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, unmasked
 from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.columns_in_memory import column_statistics
 from mlmfast.covariance import STRUCTURES
@@ -49,7 +49,7 @@ def design_from_arrays(
     factors = tuple(_factor(name, labels, n) for name, labels in by_factor.items())
     design = Design(
         y=response,
-        x=_columns(matrix),
+        x=columns_of(matrix),
         x_names=x_names,
         factors=with_relationships(factors, cov),
         random=tuple(_effects(k, name, Z, n) for k, name in enumerate(by_factor)),
@@ -71,7 +71,7 @@ def _array(name: str, values: Any, ndim: int, n: int | None = None) -> FloatArra
     if np.iscomplexobj(values):
         raise DataError(f"{name} is complex; real numbers are needed")
     try:
-        array = np.asarray(values)
+        array = np.asarray(unmasked(values))
         array = array.astype(np.float64, copy=False)
     except (TypeError, ValueError):
         raise DataError(f"{name} must be an array of numbers") from None
@@ -98,7 +98,8 @@ def _column_names(X: Any, p: int) -> tuple[str, ...]:
     return tuple(f"x{j + 1}" for j in range(p))
 
 
-def _columns(matrix: FloatArray) -> tuple[FloatArray | None, ...]:
+def columns_of(matrix: FloatArray) -> tuple[FloatArray | None, ...]:
+    """Columns of a matrix, None for a column of ones."""
     # A column of ones is the intercept: known as such, the others can be centred on it.
     return tuple(
         None if matrix[0, j] == 1.0 and (matrix[:, j] == 1.0).all() else matrix[:, j]
@@ -137,7 +138,7 @@ def _effects(position: int, factor: str, Z: Any, n: int) -> RandomEffects:
         names: Sequence[str] = ("(Intercept)",)
     else:
         matrix = _array("Z", np.atleast_2d(given).T if np.ndim(given) == 1 else given, 2, n)
-        columns = _columns(matrix)
+        columns = columns_of(matrix)
         labels = getattr(given, "columns", None)
         names = (
             tuple(map(str, labels))

@@ -9,3 +9,18 @@ FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.intp]
 CodeArray: TypeAlias = NDArray[np.int32]
 BoolArray: TypeAlias = NDArray[np.bool_]
+
+
+def unmasked(values: object) -> object:
+    """A masked array as floating point, NaN where masked; anything else as it is.
+
+    NumPy's own conversions drop the mask, and take what lies under it for values.
+
+    Examples
+    --------
+    >>> unmasked(np.ma.array([1, 2], mask=[False, True]))
+    array([ 1., nan])
+    """
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    return np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.degrees_of_freedom import FittedRows
 from mlmfast.design import Design
-from mlmfast.errors import DataError
 from mlmfast.fit import CovarianceFit
+from mlmfast.handed_out import hands_out_copies
 from mlmfast.model_frame import ModelFrame
 from mlmfast.reduced_model import Estimates, ReducedModel
 
 if TYPE_CHECKING:
     from mlmfast.batch_tests import BatchTests
 
+#: Arrays with an entry a fit.
+_BY_FIT = (
+    "params",
+    "bse",
+    "cov_params",
+    "sigma",
+    "llf",
+    "converged",
+    "singular",
+    "newton_decrement",
+    "min_hessian_eigenvalue",
+    "n_evaluations",
+    "n_iterations",
+    "nobs",
+    "status",
+)
 
+
+@hands_out_copies
 @dataclass(frozen=True)
 class FitBatch:
     """Fits of many responses on one design; arrays have a leading axis of length n_fits.
@@ -37,6 +57,13 @@ class FitBatch:
     n_evaluations, n_iterations : shape (n_fits,)
     method
         "REML" or "ML".
+    kept
+        Positions of the columns of X that `cov_params` is over.
+    responses
+        Names of the responses.
+    nobs : shape (n_fits,), rows used.
+    status : shape (n_fits,)
+        "converged", "singular" (converged there), "not converged", or why there is no fit.
 
     Examples
     --------
@@ -61,8 +88,12 @@ class FitBatch:
     n_evaluations: IntArray
     n_iterations: IntArray
     method: str
-    #: What the fits were made from, which tests need.
-    rows: tuple[FittedRows, ...] | None = field(default=None, repr=False)
+    #: What the fits were made from, which tests need; None for a response without a fit.
+    rows: tuple[FittedRows | None, ...] | None = field(default=None, repr=False)
+    kept: tuple[int, ...] = ()
+    responses: tuple[str, ...] = ()
+    nobs: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    status: NDArray[np.object_] = field(default_factory=lambda: np.zeros(0, dtype=object))
 
     def __len__(self) -> int:
         return len(self.llf)
@@ -118,10 +149,12 @@ class FitBatch:
         frame: ModelFrame | None = None,
     ) -> FitBatch:
         """Collect the parts of a batch fit."""
-        design, newton = model.design, covariance.newton
+        design, newton, n = model.design, covariance.newton, len(estimates.deviance)
         decrement, eigenvalue = newton.decrement, newton.min_eigenvalue
         minimum = (decrement < 1e-8) & (eigenvalue > -1e-6)
         diagonal = np.sqrt(np.diagonal(estimates.vcov, axis1=1, axis2=2))
+        converged = newton.converged & minimum
+        singular = np.asarray(covariance.singular.any(axis=1))
         return cls(
             names=design.x_names,
             params=_spread(estimates.beta, model),
@@ -130,15 +163,41 @@ class FitBatch:
             sigma=np.sqrt(estimates.sigma2),
             varcorr=_stack(design, estimates),
             llf=-0.5 * estimates.deviance,
-            converged=newton.converged & minimum,
-            singular=np.asarray(covariance.singular.any(axis=1)),
+            converged=converged,
+            singular=singular,
             newton_decrement=decrement,
             min_hessian_eigenvalue=eigenvalue,
             n_evaluations=covariance.n_evaluations,
             n_iterations=newton.n_iterations,
             method=method,
             rows=_fitted_rows(model, covariance, estimates, frame),
+            kept=tuple(model.kept.tolist()),
+            responses=tuple(map(str, range(n))),
+            nobs=np.full(n, design.n_obs, dtype=np.intp),
+            status=_status(converged, singular),
         )
+
+    def named(self, responses: tuple[str, ...]) -> FitBatch:
+        """The same with names of the responses."""
+        return replace(self, responses=responses)
+
+
+def joined(batches: Sequence[FitBatch], order: IntArray) -> FitBatch:
+    """Batches over the same columns as one, whose fit k is the ``order[k]``-th of all theirs."""
+    first, out = batches[0], dict[str, Any]()
+    for name in _BY_FIT:
+        out[name] = np.concatenate([getattr(batch, name) for batch in batches])[order]
+    out["varcorr"] = {
+        group: np.concatenate([batch.varcorr[group] for batch in batches])[order]
+        for group in first.varcorr
+    }
+    rows = [row for batch in batches for row in batch.rows or (None,) * len(batch)]
+    return replace(first, rows=tuple(rows[k] for k in order.tolist()), **out)
+
+
+def _status(converged: BoolArray, singular: BoolArray) -> NDArray[np.object_]:
+    words = np.array(["not converged", "converged", "singular"], dtype=object)
+    return np.asarray(words[converged.astype(np.intp) * (1 + singular)])
 
 
 def _fitted_rows(
@@ -160,44 +219,6 @@ def _fitted_rows(
         )
         for fit in range(len(estimates.beta))
     )
-
-
-def response_matrix(Y: Any, design: Design, used: BoolArray | None = None) -> list[FloatArray]:
-    """Columns of Y, contiguous, the offset subtracted.
-
-    Parameters
-    ----------
-    Y : shape (n_obs, n_fits), or with the rows that the model leaves out too.
-    design
-        The design.
-    used : shape (all rows,), the rows that the model uses; None where it uses all.
-
-    Raises
-    ------
-    DataError
-        Where Y is not numeric, has another number of rows, or is not finite.
-    """
-    try:
-        matrix = np.asarray(Y, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise DataError("Y must be an array of numbers, one response a column") from None
-    if matrix.ndim == 1:
-        matrix = matrix[:, None]
-    if used is not None and matrix.ndim == 2 and matrix.shape[0] == used.size:
-        matrix = matrix[used]
-    if matrix.ndim != 2 or matrix.shape[0] != design.n_obs or matrix.shape[1] == 0:
-        raise DataError(
-            f"Y has shape {matrix.shape}; ({design.n_obs}, n_fits) is needed, a row for each row "
-            "the model uses"
-            + ("" if used is None else f", or {used.size} rows, one for each given")
-        )
-    if not np.isfinite(matrix).all():
-        raise DataError("Y has missing or infinite values; every response needs all rows")
-    if np.iscomplexobj(Y):
-        raise DataError("Y is complex; a Gaussian model needs real numbers")
-    if design.offset is not None:
-        matrix = matrix - design.offset[:, None]
-    return [np.ascontiguousarray(matrix[:, f]) for f in range(matrix.shape[1])]
 
 
 def _spread(values: FloatArray, model: ReducedModel) -> FloatArray:

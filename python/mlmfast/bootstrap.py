@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.batch import FitBatch, response_matrix
+from mlmfast.batch import FitBatch
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.covariance_functions import CovarianceFunctions, check_engine
@@ -19,6 +19,7 @@ from mlmfast.criterion import Criterion
 from mlmfast.distributions import normal_cdf, normal_quantile
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fit import CovarianceFit, fit_covariance
+from mlmfast.handed_out import hands_out_copies
 from mlmfast.newton import NewtonOptions
 from mlmfast.parms import fit_with_parms
 from mlmfast.parms_request import Parms
@@ -30,6 +31,7 @@ from mlmfast.reduced_model import (
     residual_arms,
     structure_of,
 )
+from mlmfast.responses import response_columns
 from mlmfast.scaled_criterion import ScaledCriterion
 from mlmfast.simulate import seed_sequence, simulate
 
@@ -42,6 +44,7 @@ _NUMBERS, _MOST = 20_000_000, 2048
 Statistic = Callable[[FitBatch], Any]
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class Bootstrap:
     """A parametric bootstrap of a fit.
@@ -265,7 +268,7 @@ def bootstrap(
     for first in range(0, int(n), size):
         count = min(size, int(n) - first)
         responses = simulate(source, record, count, entropy, first)
-        batches.append(refits.refit(response_matrix(responses, design)))
+        batches.append(refits.refit(response_columns(responses, design)))
     whole = _Batch(*(np.concatenate(part) for part in zip(*batches, strict=True)))
     values = np.where(whole.failed[:, None], np.nan, whole.values)
     return Bootstrap(

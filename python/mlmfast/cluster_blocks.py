@@ -118,7 +118,8 @@ def _named(source: FitSource, record: FitRecord, name: str) -> GroupingFactor:
             known = [group.name for group in record.groups] + list(columns)
             near = difflib.get_close_matches(part, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise DataError(f"there is no column {part!r} to cluster by{hint}")
+            lacking = "" if frame is None else frame.what_is_lacking
+            raise DataError(f"there is no column {part!r} to cluster by{hint}{lacking}")
     assert frame is not None
     factor = cross_factors([frame.factor(part) for part in parts])
     if factor.has_missing():

@@ -23,6 +23,7 @@ from mlmfast.distributions import (
 )
 from mlmfast.errors import ModelError
 from mlmfast.estimability import check_estimable
+from mlmfast.handed_out import copied, hands_out_copies
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _DEPENDENT = 1e-9
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class RowTests:
     """m single linear functions; arrays of shape (m,).
@@ -271,6 +273,9 @@ class Contrast:
     ddf, label
         The method of degrees of freedom, and its name in reports.
     """
+
+    table: pd.DataFrame = copied()
+    L: pd.DataFrame = copied()
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from mlmfast.confidence_level import check_level
 from mlmfast.degrees_of_freedom import FittedRows, no_rows
 from mlmfast.distributions import normal_tail, two_sided_normal
 from mlmfast.errors import ModelError
+from mlmfast.handed_out import copied
 from mlmfast.information import Information
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ class CovarianceTests:
     notes : tuple of str
         What is on the boundary, and what the data do not tell.
     """
+
+    table: pd.DataFrame = copied()
 
     def __init__(self, table: pd.DataFrame, notes: tuple[str, ...]) -> None:
         self.table, self.notes = table, notes

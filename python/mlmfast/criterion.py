@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from mlmfast.covariance.diagonal import Diagonal
 from mlmfast.covariance.scaled_angles import ScaledAngles
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 from mlmfast.unit_covariances import Directions
+
+if TYPE_CHECKING:
+    from mlmfast.reduced_model import ReducedModel
 
 #: Standard deviations of the second start, over the residual's in a unit's mean. In a trial of 562
 #: models with `||` the moment start alone missed the best minimum 35 times, both together once.
@@ -112,6 +116,11 @@ class Criterion:
     terms: tuple[TermBlock, ...]
     level_sizes: tuple[int, ...]
     reml: bool
+    #: The reduced design that this is the criterion of; a pickle makes it anew from there.
+    model: ReducedModel | None = field(default=None, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _criterion_of, (self.model, "REML" if self.reml else "ML")
 
     @cached_property
     def theta_slices(self) -> tuple[slice, ...]:
@@ -354,6 +363,10 @@ def _symmetric(entries: FloatArray, structure: CovarianceStructure) -> FloatArra
 
 def _entries(matrix: FloatArray, structure: CovarianceStructure) -> FloatArray:
     return np.stack([matrix[:, a, b] for a, b in structure.entries], axis=1)
+
+
+def _criterion_of(model: ReducedModel, method: str) -> Criterion:
+    return model.criterion(method)
 
 
 @dataclass(frozen=True)

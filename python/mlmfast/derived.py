@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -232,13 +232,19 @@ def delta_table(
     at: AtEstimate, found: Mapping[str, Differentiable], level: float, scale: str
 ) -> pd.DataFrame:
     """Estimates with intervals by the delta method."""
-    z, rows = two_sided_normal(level), {}
+    rows = {}
     for name, number in found.items():
         variance = float(number.first @ at.covariance @ number.first)
-        se = float(np.sqrt(max(variance, 0.0)))
-        rows[name] = [number.value, se, *_interval(number.value, z * se, scale)]
+        rows[name] = [number.value, float(np.sqrt(max(variance, 0.0)))]
+    return table_of_errors(rows, level, scale)
+
+
+def table_of_errors(rows: Mapping[str, Sequence[float]], level: float, scale: str) -> pd.DataFrame:
+    """Intervals of estimates and their standard errors, symmetric on a scale."""
+    z = two_sided_normal(level)
+    full = {n: [value, se, *_interval(value, z * se, scale)] for n, (value, se) in rows.items()}
     return pd.DataFrame.from_dict(
-        rows, orient="index", columns=["estimate", "se", "lower", "upper"]
+        full, orient="index", columns=["estimate", "se", "lower", "upper"]
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.handed_out import freeze
 
 if TYPE_CHECKING:
     from mlmfast.relationship import Relationship
@@ -39,6 +40,9 @@ class GroupingFactor:
     columns: tuple[str, ...] = ()
     relationship: Relationship | None = None
 
+    def __post_init__(self) -> None:
+        freeze(self, "codes")
+
     @property
     def n_levels(self) -> int:
         """Number of levels."""
@@ -67,6 +71,9 @@ class RandomEffects:
     columns: tuple[FloatArray | None, ...]
     structure: CovarianceStructure
     text: str
+
+    def __post_init__(self) -> None:
+        freeze(self, "columns")
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,10 @@ class Design:
     residual: ResidualDesign | None = None
     #: Rows of the input that were left out because a variable was missing.
     n_dropped: int = 0
+
+    def __post_init__(self) -> None:
+        # Often the user's own memory, which results must not let anybody write to.
+        freeze(self, "y", "x", "weights", "offset")
 
     @property
     def n_obs(self) -> int:

@@ -3,6 +3,11 @@
 Every message says what was wrong, what was found and what to do about it.
 """
 
+from __future__ import annotations
+
+import sys
+import warnings
+
 
 class MlmError(ValueError):
     """Base of every error that bad input can raise.
@@ -50,5 +55,18 @@ class NonEstimableWarning(UserWarning):
     """Something asked for is no function of what the data determine, and is NaN."""
 
 
+class SuspectValueWarning(UserWarning):
+    """A column holds values that look like another program's zero, read wrongly."""
+
+
 class SpacingWarning(UserWarning):
     """Visits of a structure over ordered steps are not equally spaced, or in another order."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn, with the blame on the line outside of this package that led here."""
+    package = __name__.partition(".")[0]
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

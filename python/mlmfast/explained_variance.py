@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,13 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.covariance_functions import check_engine
-from mlmfast.derived import AtEstimate, bootstrap_table, check_request, delta_table
+from mlmfast.derived import (
+    AtEstimate,
+    bootstrap_table,
+    check_request,
+    delta_table,
+    table_of_errors,
+)
 from mlmfast.errors import ModelError
 from mlmfast.reduced_model import residual_arms
 from mlmfast.report.printed_frame import printed
@@ -25,7 +32,7 @@ from mlmfast.series_residuals import arm_of_rows
 
 if TYPE_CHECKING:
     from mlmfast.record import FitRecord
-    from mlmfast.result import FitSource
+    from mlmfast.result import FitSource, LMMResult
 
 
 @dataclass(frozen=True)
@@ -255,12 +262,52 @@ def _sum(parts: Sequence[Any]) -> Any:
     return total
 
 
-_FIGURES = {"icc": _icc, "nakagawa": _nakagawa, "rights-sterba": _rights_sterba}
+FIGURES = {"icc": _icc, "nakagawa": _nakagawa, "rights-sterba": _rights_sterba}
+_NO_EFFECTS = "the model has no random effects, so no variance of theirs to explain"
 _TITLES = {
     "icc": "Intraclass correlations",
     "nakagawa": "R2 (Nakagawa, Johnson and Schielzeth)",
     "rights-sterba": "R2 (Rights and Sterba)",
 }
+
+
+def explained_figures(
+    source: FitSource, record: FitRecord
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """Every share of variance that serves the model with its standard error, by figure.
+
+    None where that would cost far more than the fit.
+    """
+    out: dict[str, dict[str, tuple[float, float]]] = {}
+    if not source.design.random or source.model.is_vast:
+        return out
+    model = _Estimated(AtEstimate(source, record))
+    for figure, compute in FIGURES.items():
+        with suppress(ModelError):
+            table = delta_table(model.at, compute(model), 0.95, "logit")
+            pairs = zip(table["estimate"].tolist(), table["se"].tolist(), strict=True)
+            out[figure] = dict(zip(table.index, pairs, strict=True))
+    return out
+
+
+def stored_explained(
+    fit: LMMResult, figure: str, interval: str = "delta", level: float = 0.95
+) -> pd.DataFrame:
+    """The same table as `explained`, of a fit without rows.
+
+    Raises
+    ------
+    ModelError
+        For a bootstrap, and where the fit was saved without the figure.
+    """
+    check_request(interval, level)
+    if not fit._record.terms:
+        raise ModelError(_NO_EFFECTS)
+    if interval != "delta" or figure not in fit._shares:
+        fit._needs_source(f"{_TITLES.get(figure, figure)} by {interval}")
+    rows = {name: list(pair) for name, pair in fit._shares[figure].items()}
+    table = table_of_errors(rows, level, "logit")
+    return printed(table, f"{_TITLES[figure]}, {100 * level:g} % intervals ({interval})")
 
 
 def explained(
@@ -291,15 +338,15 @@ def explained(
         Without random effects, and where a figure does not serve the model.
     """
     check_request(interval, level)
-    if figure not in _FIGURES:
-        known = ", ".join(repr(name) for name in _FIGURES if name != "icc")
+    if figure not in FIGURES:
+        known = ", ".join(repr(name) for name in FIGURES if name != "icc")
         raise ModelError(f"method is {figure!r}; use {known}")
     if interval == "profile":
         raise ModelError("these depend on fixed effects; use interval='delta' or 'bootstrap'")
     if not source.design.random:
-        raise ModelError("the model has no random effects, so no variance of theirs to explain")
+        raise ModelError(_NO_EFFECTS)
     check_engine(source.model, "an interval for a share of variance")
-    compute = _FIGURES[figure]
+    compute = FIGURES[figure]
     at = AtEstimate(source, record)
     found: Mapping[str, Any] = compute(_Estimated(at))
     title = f"{_TITLES[figure]}, {100 * level:g} % intervals ({interval})"

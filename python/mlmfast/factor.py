@@ -137,13 +137,15 @@ def code_integers(
     if n_slots > max(_DIRECT_ADDRESS_RATIO * values.size, _DIRECT_ADDRESS_MINIMUM):
         codes, distinct = pd.factorize(values, sort=True)
         return distinct, codes.astype(np.int32)
-    # Unsigned and narrow types would wrap around in the subtraction.
-    slots = values.astype(np.int64, copy=False) - lowest if highest < 2**63 else values - lowest
+    # Unsigned and narrow types would wrap around in the subtraction; beyond int64 all are uint64.
+    fits = highest < 2**63
+    slots = values.astype(np.int64, copy=False) - lowest if fits else values - np.uint64(lowest)
     table = np.zeros(n_slots, dtype=np.int32)
     table[slots] = 1
     occupied = np.flatnonzero(table)
     table[occupied] = np.arange(occupied.size, dtype=np.int32)
-    return (occupied + lowest).astype(values.dtype), table[slots]
+    distinct = occupied + lowest if fits else occupied.astype(np.uint64) + np.uint64(lowest)
+    return distinct.astype(values.dtype), table[slots]
 
 
 def factor_from_floats(values: FloatArray) -> Factor:
@@ -152,6 +154,18 @@ def factor_from_floats(values: FloatArray) -> Factor:
     present = values[~missing] if missing.any() else values
     codes, distinct = pd.factorize(present)
     return spread_factor(factor_from_uniques(codes, np.asarray(distinct)), missing)
+
+
+def factor_from_spans(values: NDArray[np.timedelta64]) -> Factor:
+    """Make a factor of spans of time, sorted by length; NaT is missing.
+
+    Examples
+    --------
+    >>> factor_from_spans(np.array([48, 3, "NaT"], dtype="timedelta64[h]")).levels
+    ('0 days 03:00:00', '2 days')
+    """
+    codes, distinct = pd.factorize(pd.Index(values))
+    return factor_from_uniques(codes, np.asarray(distinct))
 
 
 def spread_factor(present: Factor, missing: BoolArray) -> Factor:

@@ -5,7 +5,9 @@ The only place, with `mlmfast.columns`, that sees a data frame.
 
 from __future__ import annotations
 
+import copy
 import difflib
+import importlib
 from collections import Counter
 from collections.abc import Mapping
 from types import ModuleType
@@ -17,8 +19,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.columns import Columns
+from mlmfast.columns import Columns, check_distinct
 from mlmfast.columns.pandas_columns import PandasColumns, index_of
+from mlmfast.columns.read_columns import ReadColumns
 from mlmfast.errors import DataError
 from mlmfast.factor import Factor
 
@@ -172,10 +175,22 @@ class Frame:
         make = library.table if library.__name__ == "pyarrow" else library.DataFrame
         return make(dict(columns))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle keeps; the rest is read again from the source."""
+        state = {"_source": self._source, "_rows": self._rows, "n_rows": self.n_rows}
+        return state | {"_numeric": {}, "_factor": {}}
+
     def _require(self, name: str) -> str:
         if not self.has(name):
-            raise DataError(_unknown_column(name, self.columns))
+            raise DataError(_unknown_column(name, self.columns) + self.what_is_lacking)
         return name
+
+    @property
+    def what_is_lacking(self) -> str:
+        """What to say besides where a column is not there."""
+        if isinstance(self._source.columns, ReadColumns):
+            return " (a pickled fit keeps the columns that were read before)"
+        return ""
 
 
 class _Source:
@@ -196,8 +211,23 @@ class _Source:
 
     def factor(self, name: str) -> Factor:
         if name not in self._factor:
-            self._factor[name] = self.columns.factor(name)
+            factor = self.columns.factor(name)
+            of_categories = self.columns.kind(name) == "category"
+            self._factor[name] = check_distinct(name, factor) if of_categories else factor
         return self._factor[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The columns that were read: a pickle holds no frame of another library."""
+        columns = ReadColumns(self.columns, self._numeric, self._factor)
+        state = {"columns": columns, "known": frozenset(columns.names), "index": self.index}
+        return state | {"namespace": self.namespace.__name__, "_numeric": {}, "_factor": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.namespace = importlib.import_module(state["namespace"])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Source:
+        return _Source(copy.deepcopy(self.columns, memo), self.namespace, self.index)
 
 
 def _read(data: object) -> _Source:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _Value = TypeVar("_Value")
 
@@ -65,6 +65,9 @@ class ByGroup(dict[str, _Value]):
     ) -> None:
         super().__init__(values)
         self._respelled = respelled
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ByGroup, (dict(self), self._respelled)
 
     def __missing__(self, name: str) -> _Value:
         group = known_group(name, self.keys()) if isinstance(name, str) else None

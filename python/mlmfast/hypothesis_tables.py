@@ -12,7 +12,7 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.contrast import FTest, f_test
 from mlmfast.degrees_of_freedom import method_of
-from mlmfast.errors import ModelError
+from mlmfast.errors import DataError, ModelError
 from mlmfast.estimable import (
     EstimableFunctions,
     TermParts,
@@ -31,6 +31,7 @@ from mlmfast.estimable.row_bases import (
     one_after_the_other,
     orthonormal_over_cells,
 )
+from mlmfast.handed_out import copied
 from mlmfast.model_matrix import INTERCEPT
 from mlmfast.report.table_result import TableResult
 
@@ -55,6 +56,8 @@ class AnovaTable(TableResult):
     type, definition, ddf
         What was asked for.
     """
+
+    hypotheses: dict[str, pd.DataFrame] = copied()
 
     def __init__(
         self,
@@ -100,7 +103,7 @@ def anova(
     kind = _type_number(type)
     definition = _definition(fit, definition)
     functions = estimable_functions(fit)
-    matrices = hypothesis_matrices(functions, kind, definition, fit._record.vcov)
+    matrices = _matrices(fit, functions, kind, definition)
     own = {term.label: functions.kept_of_term(t) for t, term in enumerate(functions.terms)}
     rows, hypotheses, empty, without = {}, {}, [], {}
     for label, L in matrices.items():
@@ -134,6 +137,18 @@ def anova(
         ddf=str(fit.ddf if ddf is None else ddf),
         notes=tuple(notes),
     )
+
+
+def _matrices(
+    fit: LMMResult, functions: EstimableFunctions, kind: int, definition: str
+) -> dict[str, FloatArray]:
+    """`hypothesis_matrices`; what a saved fit keeps for them may have been edited."""
+    try:
+        return hypothesis_matrices(functions, kind, definition, fit._record.vcov)
+    except (np.linalg.LinAlgError, IndexError, ValueError) as error:
+        if fit._source is not None or isinstance(error, ModelError):
+            raise
+        raise DataError(f"what the saved fit keeps of its terms is damaged ({error})") from error
 
 
 def hypothesis_matrices(
@@ -206,7 +221,6 @@ def _definition(fit: LMMResult, definition: str | None) -> str:
 
 def estimable_functions(fit: LMMResult) -> EstimableFunctions:
     """Estimable functions of a fit's fixed part, worked out once."""
-    source = fit._needs_source("a test of terms")
     record = fit._record
     if not record.kept:
         raise ModelError(
@@ -215,6 +229,7 @@ def estimable_functions(fit: LMMResult) -> EstimableFunctions:
         )
     known: EstimableFunctions | None = fit.__dict__.get("_estimable_functions")
     if known is None:
+        source = fit._needs_source("a test of terms")
         design = source.design
         # Least squares weights its sums of squares; programs for mixed models go by the design.
         is_linear = not design.random and design.residual is None and record.residual_scale is None

@@ -31,6 +31,7 @@ from mlmfast.cluster_blocks import (
     connected_clusters,
 )
 from mlmfast.errors import ModelError
+from mlmfast.handed_out import hands_out_copies
 from mlmfast.marginal_covariance import (
     cholesky_factors,
     columns_at,
@@ -49,6 +50,7 @@ _NOTHING_LEFT = 1e-10
 _SHOWN = 5
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class Influence:
     """Deletion diagnostics of the clusters and of the observations.

@@ -20,6 +20,7 @@ from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, Singu
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
+from mlmfast.parms_request import start_matrix, start_variance
 from mlmfast.random_parameters import term_parameters
 from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
@@ -90,18 +91,18 @@ class LMM:
         na_action: str = "drop",
     ) -> None:
         started = time.perf_counter()
-        self._frame: ModelFrame | None = build_model_frame(
-            formula,
-            data,
-            weights=weights,
-            offset=offset,
-            contrasts=contrasts,
-            na_action=na_action,
-            residual=residual,
-            residual_scale=residual_scale,
-            lin=lin,
-            cov=cov,
-        )
+        self._arguments: dict[str, Any] = {
+            "formula": formula,
+            "weights": weights,
+            "offset": offset,
+            "contrasts": contrasts,
+            "na_action": na_action,
+            "residual": residual,
+            "residual_scale": residual_scale,
+            "lin": lin,
+            "cov": cov,
+        }
+        self._frame: ModelFrame | None = build_model_frame(data=data, **self._arguments)
         self._design = self._frame.design
         self._reductions: dict[Engine, ReducedModel] = {}
         self._timings = {"design": time.perf_counter() - started}
@@ -148,7 +149,7 @@ class LMM:
 
         started = time.perf_counter()
         model = cls.__new__(cls)
-        model._frame = None
+        model._frame, model._arguments = None, {}
         model._reductions = {}
         model._design = design_from_arrays(y, X, groups, Z, names, weights, offset, cov)
         model._timings = {"design": time.perf_counter() - started}
@@ -159,7 +160,7 @@ class LMM:
         """A model from a `mlmfast.design.Design`, without formula or data frame."""
         model = cls.__new__(cls)
         model._frame, model._design, model._timings = None, design, {}
-        model._reductions = {}
+        model._reductions, model._arguments = {}, {}
         return model
 
     @classmethod
@@ -167,7 +168,7 @@ class LMM:
         """The model that a fit was made from."""
         model = cls.__new__(cls)
         model._frame, model._design, model._timings = source.frame, source.design, {}
-        model._reductions = {None: source.model}
+        model._reductions, model._arguments = {None: source.model}, {}
         return model
 
     @property
@@ -303,22 +304,37 @@ class LMM:
         Y : shape (nobs, n_fits)
             Responses, one a column, for the rows used or for all rows of the data, of which those
             that the model leaves out are left out; the model's offset is subtracted from each.
+            Names of columns are kept; rows of a pandas object go by their labels. A value that is
+            missing or masked drops its row for its response: that is fitted as the same call
+            would on the rows left, `poly`, `scale` and the like evaluated there.
+        method, options
+            As `fit`.
 
         Returns
         -------
         FitBatch
-            Arrays with a leading axis of length n_fits. Failures stay as rows; nothing warns.
+            Arrays with a leading axis of length n_fits. A failure stays as a row, whose ``status``
+            says why; nothing warns.
+
+        Examples
+        --------
+        >>> import pandas as pd, mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> Y = pd.DataFrame({"seconds": data["Reaction"] / 1000, "holes": data["Reaction"]})
+        >>> Y.loc[:3, "holes"] = np.nan
+        >>> batch = mlm.LMM("Reaction ~ Days + (Days | Subject)", data).fit_many(Y)
+        >>> batch.nobs.tolist(), batch.status.tolist()
+        ([180, 176], ['converged', 'converged'])
         """
-        from mlmfast.batch import response_matrix
+        from mlmfast.batch_patterns import fit_patterns
+        from mlmfast.responses import read_responses
 
         method = _method(method)
-        used = None if self._frame is None else self._frame.frame.rows_used
-        responses = response_matrix(Y, self._design, used)
+        own = None if self._frame is None else self._frame.frame
+        used, index = (None, None) if own is None else (own.rows_used, own.whole.index)
+        responses = read_responses(Y, self._design, used, index)
         engine, settings = read_options(options)
-        reduced = reduce_design(self._design, responses, engine)
-        covariance = fit_covariance(reduced, method, settings)
-        estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        return FitBatch.from_fit(reduced, covariance, estimates, method, self._frame)
+        return fit_patterns(self, responses, method, engine, settings)
 
     def _record(
         self,
@@ -568,9 +584,7 @@ def starting_theta(
     """Starting covariance matrices in the parameters of the iteration, shape (1, n_theta)."""
     if not isinstance(start, Mapping):
         raise ModelError("start is a mapping from grouping factors to covariance matrices")
-    residual = float(start.get("Residual", 1.0))
-    if not residual > 0:
-        raise ModelError(f"the residual variance to start from is {residual}; it must be positive")
+    residual = start_variance(start.get("Residual", 1.0))
     criterion = reduced.criterion(method)
     unit, theta = residual, np.empty((1, criterion.n_theta))
     if reduced.design.residual is not None:
@@ -590,14 +604,9 @@ def starting_theta(
         taken[group] = first + block.structure.size
         if group not in start:
             raise ModelError(f"start has no covariance matrix for grouping factor {group!r}")
-        full = np.atleast_2d(np.asarray(start[group], dtype=np.float64))
+        own = [t for t in reduced.design.random if t.factor == term.factor]
+        full = start_matrix(group, start[group], [name for t in own for name in t.names])
         stretch = slice(first, taken[group])
-        if full.shape[0] < taken[group] or full.shape[0] != full.shape[1]:
-            size = sum(len(t.names) for t in reduced.design.random if t.factor == term.factor)
-            raise ModelError(
-                f"the covariance matrix to start {group!r} from has shape {full.shape}; its random "
-                f"effects take ({size}, {size})"
-            )
         k = np.linalg.inv(reduced.effects_map(int(position)))
         relative = k @ full[stretch, stretch] @ k.T / unit
         if not np.isfinite(relative).all() or np.linalg.eigvalsh(relative)[0] < -1e-8:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.errors import DataError
 from mlmfast.factor import Factor
 from mlmfast.language.contrasts import Coding
 
@@ -41,7 +42,8 @@ class FactorColumns:
         if not by_contrasts:
             codes = range(len(levels))
             return [self.name + level for level in levels], indicators(self.factor, codes)
-        assert self.coding is not None, "a factor of one level is refused before it is coded"
+        if self.coding is None:
+            raise DataError(f"the contrasts of {self.name!r} are missing from the saved fit")
         names = [self.name + suffix for suffix in self.coding.suffixes]
         return names, coded_columns(self.factor, self.coding.matrix)
 

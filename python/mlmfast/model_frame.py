@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.arrays import BoolArray, FloatArray, unmasked
 from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.columns_in_memory import column_statistics
 from mlmfast.design import Design, GroupingFactor, RandomEffects
@@ -27,6 +27,7 @@ from mlmfast.residual_structure import (
     residual_design,
     with_scale,
 )
+from mlmfast.suspect_values import warn_of_suspect_values
 
 #: Share of a column outside the span of others, below which it counts as aliased.
 _ALIASED = 1e-7
@@ -108,9 +109,11 @@ def build_model_frame(
     names = _variables(parsed) + ([] if within is None else list(within.variables))
     names += [] if scale is None else list(scale.variables)
     names += [c for c in (weights, offset) if isinstance(c, str)]
-    used = _complete_rows(frame, names, [c for c in (offset,) if not isinstance(c, str)], na_action)
+    given = {} if isinstance(offset, str) else {"offset": offset}
+    used = _complete_rows(frame, names, given, na_action)
     if used is not None:
         frame = frame.take(used)
+    warn_of_suspect_values(frame, names)
     y = _response(parsed.response, frame)
     fixed = build_model_matrix(parsed.fixed, frame, contrasts)
     random = [_random_matrix(term, frame, contrasts) for term in parsed.random]
@@ -236,7 +239,7 @@ def input_column(column: ColumnOrArray, role: str, frame: Frame) -> str | FloatA
         return column
     column = in_order_of(frame.index, column, role)
     try:
-        values = np.ascontiguousarray(column, dtype=np.float64)
+        values = np.ascontiguousarray(unmasked(column), dtype=np.float64)
     except (TypeError, ValueError):
         raise DataError(f"{role} must be a column name or an array of numbers") from None
     if values.shape != (frame.n_rows,):
@@ -256,34 +259,36 @@ def _rows(
 
 
 def _complete_rows(
-    frame: Frame, names: Iterable[str], arrays: Iterable[FloatArray | None], na_action: str
+    frame: Frame, names: Iterable[str], arrays: Mapping[str, FloatArray | None], na_action: str
 ) -> BoolArray | None:
     """Rows without a missing value in any variable used; None for all rows."""
     missing: BoolArray | None = None
-    for name in names:
-        mask = frame.missing(name)
+    masks = [(f"column {name!r}", frame.missing(name)) for name in names]
+    masks += [(role, _missing(values)) for role, values in arrays.items()]
+    for what, mask in masks:
         if mask is None:
             continue
         if na_action == "raise":
             raise DataError(
-                f"column {name!r} has {int(mask.sum())} missing values; remove them, or use "
-                "na_action='drop'"
+                f"{what} has {int(mask.sum())} missing values; remove them, or use na_action='drop'"
             )
         if mask.all():
-            raise DataError(f"column {name!r} has no value that is not missing")
+            raise DataError(f"{what} has no value that is not missing")
         missing = mask if missing is None else missing | mask
-    for values in arrays:
-        if values is not None and np.isnan(values).any():
-            mask = np.isnan(values)
-            missing = mask if missing is None else missing | mask
     if missing is None:
         return None
     if missing.all():
+        listing = ", ".join(dict.fromkeys([*names, *arrays]))
         raise DataError(
             "no rows are left: every row has a missing value in some variable of the model "
-            f"({', '.join(names)})"
+            f"({listing})"
         )
     return ~missing
+
+
+def _missing(values: FloatArray | None) -> BoolArray | None:
+    """Which values are missing; None where none is."""
+    return None if values is None or not np.isnan(values).any() else np.isnan(values)
 
 
 def _response(expression: str, frame: Frame) -> FloatArray:

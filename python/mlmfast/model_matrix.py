@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.errors import DataError, FormulaError
+from mlmfast.errors import DataError, FormulaError, MlmError
 from mlmfast.expressions import States, evaluate, variables_of
 from mlmfast.factor import Factor, factor_from_floats
 from mlmfast.frame import Frame
 from mlmfast.language.contrasts import Coding, ContrastLike, contrast_coding
+from mlmfast.language.deparse import deparse
+from mlmfast.language.syntax import Node
 from mlmfast.language.terms import TermList, term_list
 from mlmfast.language.values import Basis, CodedFactor, Variable
 from mlmfast.model_columns import FactorColumns, NumericColumns, VariableColumns, product_columns
@@ -105,7 +107,7 @@ class ModelMatrixSpec:
         # A copy, so that no call can add to the states of the fit.
         states = {label: dict(state) for label, state in self.states.items()}
         columns = [
-            self._columns(name, evaluate(node, frame, states))
+            self._columns(name, _evaluated(node, frame, states))
             for name, node in zip(structure.variable_names, structure.variables, strict=True)
         ]
         return _assemble(self, structure, columns, frame.n_rows)
@@ -115,7 +117,7 @@ class ModelMatrixSpec:
         structure = term_list(self.rhs)
         node = structure.variables[structure.variable_names.index(name)]
         states = {label: dict(state) for label, state in self.states.items()}
-        return self._columns(name, evaluate(node, frame, states))
+        return self._columns(name, _evaluated(node, frame, states))
 
     def _columns(self, name: str, value: Variable) -> VariableColumns:
         variable = self.coded[name]
@@ -142,8 +144,23 @@ class ModelMatrixSpec:
         rhs, coded, states = data["rhs"], data["coded"], data["states"]
         if not isinstance(rhs, str) or not isinstance(coded, dict) or not isinstance(states, dict):
             raise DataError("this is not a saved model matrix specification")
+        if not all(isinstance(state, dict) for state in states.values()):
+            raise DataError("this is not a saved model matrix specification")
         variables = {str(name): variable_from_dict(item) for name, item in coded.items()}
         return cls(rhs, variables, states)
+
+
+def _evaluated(node: Node, frame: Frame, states: States) -> Variable:
+    """A variable for other rows; what a saved fit keeps of it may have been edited."""
+    try:
+        return evaluate(node, frame, states)
+    except MlmError:
+        raise
+    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{deparse(node)} cannot be evaluated for these rows by what the fit keeps of it "
+            f"({error}); if the fit was loaded, its file is damaged"
+        ) from error
 
 
 def build_model_matrix(

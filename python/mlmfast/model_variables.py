@@ -39,9 +39,17 @@ def variable_to_dict(variable: NumericVariable | FactorVariable) -> dict[str, ob
 def variable_from_dict(item: Mapping[str, Any]) -> NumericVariable | FactorVariable:
     """Read what `variable_to_dict` wrote."""
     if "n_columns" in item:
-        return NumericVariable(int(item["n_columns"]))
+        if type(item["n_columns"]) is not int or item["n_columns"] < 0:
+            raise ValueError("a number of columns is not a whole number")
+        return NumericVariable(item["n_columns"])
     levels, matrix = tuple(map(str, item["levels"])), item["matrix"]
+    if not levels or len(set(levels)) < len(levels) or not isinstance(item["levels"], list):
+        raise ValueError("the levels of a factor are not distinct")
     if matrix is None:
         return FactorVariable(levels, None)
     coding = Coding(np.array(matrix, dtype=np.float64), tuple(map(str, item["suffixes"])))
+    if coding.matrix.shape != (len(levels), len(coding.suffixes)):
+        raise ValueError("the contrasts of a factor do not fit its levels")
+    if not np.isfinite(coding.matrix).all():
+        raise ValueError("the contrasts of a factor are not finite")
     return FactorVariable(levels, coding)

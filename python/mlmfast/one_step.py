@@ -23,6 +23,7 @@ from mlmfast.cluster_blocks import (
 from mlmfast.covariance_parameters import covariance_parameters
 from mlmfast.deletion import WhiteBlocks
 from mlmfast.errors import ModelError
+from mlmfast.handed_out import hands_out_copies
 from mlmfast.influence import sets_within
 from mlmfast.information import Information
 from mlmfast.marginal_covariance import cholesky_factors, solve_lower
@@ -41,6 +42,7 @@ _ENTRIES_AT_ONCE = 1 << 22
 _SHOWN = 5
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class OneStep:
     """Deletion diagnostics with covariance parameters one step from their estimates.

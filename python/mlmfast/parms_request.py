@@ -8,7 +8,9 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from mlmfast.arrays import FloatArray, unmasked
 from mlmfast.errors import ModelError
 
 #: Largest number of grid points.
@@ -35,6 +37,77 @@ class Parms:
     hold: Mapping[str, float] = field(default_factory=dict)
     bounds: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
     grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None
+
+    def __post_init__(self) -> None:
+        examples = {"hold": "{'sigma': 30.0}", "bounds": "{'sigma': (10.0, None)}"}
+        for name, example in examples.items():
+            given = getattr(self, name)
+            if not isinstance(given, Mapping):
+                raise ModelError(
+                    f"{name} is {given!r}; give a dict from covariance parameters to what they are "
+                    f"held at or within, such as {name}={example}"
+                )
+
+
+def start_variance(value: Any) -> float:
+    """The residual variance to start from.
+
+    Raises
+    ------
+    ModelError
+    """
+    number = finite_number("Residual", value)
+    if not number > 0:
+        raise ModelError(f"the residual variance to start from is {number:g}; it must be positive")
+    return number
+
+
+def start_matrix(group: str, value: Any, names: Sequence[str]) -> FloatArray:
+    """The covariance matrix to start a grouping factor from, of shape (q, q).
+
+    Parameters
+    ----------
+    group
+        Name of the grouping factor.
+    value
+        A matrix, or a labelled one in any order of its labels.
+    names
+        Names of the q random effects of the factor, in order.
+
+    Raises
+    ------
+    ModelError
+        Where it is no symmetric matrix of finite numbers of that order.
+
+    Examples
+    --------
+    >>> start_matrix("g", 2.0, ["(Intercept)"])
+    array([[2.]])
+    """
+    if isinstance(value, pd.DataFrame) and set(value.index) == set(names) == set(value.columns):
+        value = value.loc[list(names), list(names)] if value.index.is_unique else value
+    try:
+        given = np.atleast_2d(np.asarray(unmasked(value)))
+        if given.dtype.kind not in "fiub":
+            raise TypeError
+        full = given.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ModelError(
+            f"the covariance matrix to start {group!r} from is {value!r}; numbers of shape "
+            f"({len(names)}, {len(names)}) are needed"
+        ) from None
+    if full.shape != (len(names), len(names)):
+        raise ModelError(
+            f"the covariance matrix to start {group!r} from has shape {full.shape}; its random "
+            f"effects take ({len(names)}, {len(names)}): {', '.join(names)}"
+        )
+    size = np.abs(full).max(initial=0.0)
+    if not np.isfinite(size) or (np.abs(full - full.T) > 1e-8 * size).any():
+        raise ModelError(
+            f"the matrix to start {group!r} from is not a covariance matrix: it must be symmetric "
+            "and its numbers finite"
+        )
+    return np.asarray((full + full.T) / 2)
 
 
 def finite_number(name: str, value: Any) -> float:

@@ -16,6 +16,7 @@ from mlmfast.confidence_level import check_level
 from mlmfast.covariance_functions import check_engine
 from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ConvergenceWarning, ModelError
+from mlmfast.handed_out import hands_out_copies
 from mlmfast.profile_curves import CovarianceCurves, Curves, FixedCurves
 from mlmfast.profile_sides import Side, crossings, follow, new_sides
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _STEP, _REACH = 0.6, 3.0
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class Profile:
     """Profile likelihoods, one parameter at a time.

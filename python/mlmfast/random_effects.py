@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion import Criterion
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
+from mlmfast.grouping_names import ByGroup
+from mlmfast.handed_out import freeze
 from mlmfast.iterative import IterativeSettings
-from mlmfast.record import FitRecord
+from mlmfast.record import FitRecord, GroupRecord
 from mlmfast.reduced_model import ReducedModel
 
 
@@ -31,6 +36,9 @@ class ConditionalEffects:
     mean: FloatArray
     covariance: FloatArray | None
 
+    def __post_init__(self) -> None:
+        freeze(self, "mean", "covariance")
+
     def known_covariance(self) -> FloatArray:
         """The covariances.
 
@@ -45,6 +53,78 @@ class ConditionalEffects:
                 "fit with options={'engine': 'crossed'} if memory allows"
             )
         return self.covariance
+
+
+class ByLevel(Mapping[str, pd.DataFrame]):
+    """Covariance matrices by level of a grouping factor; each is made when it is asked for.
+
+    Parameters
+    ----------
+    labels
+        The levels, in order.
+    names
+        Names of the q random effects.
+    matrices : shape (n_levels, q, q)
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    >>> by_level = fit.ranef_cov["Subject"]
+    >>> len(by_level), by_level["308"].round(2).iloc[0, 0].item()
+    (18, 89.79)
+    """
+
+    def __init__(self, labels: Sequence[str], names: Sequence[str], matrices: FloatArray) -> None:
+        self._labels, self._names, self._matrices = tuple(labels), list(names), matrices
+
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        return {label: k for k, label in enumerate(self._labels)}
+
+    def __getitem__(self, label: str) -> pd.DataFrame:
+        matrix = self._matrices[self._position[label]]
+        return pd.DataFrame(matrix.copy(), index=self._names, columns=self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{label!r}: {self[label]!r}' for label in self)}}}"
+
+    def respelled(self, spell: Callable[[str], str]) -> ByLevel:
+        """The same with the labels spelled otherwise."""
+        return ByLevel([spell(label) for label in self._labels], self._names, self._matrices)
+
+
+_Effects = Sequence[tuple[GroupRecord, list[str], ConditionalEffects]]
+
+
+def means_by_group(effects: _Effects) -> ByGroup[pd.DataFrame]:
+    """See `LMMResult.ranef`."""
+    means = {
+        group.name: pd.DataFrame(
+            own.mean, index=pd.Index(group.labels, name=group.name), columns=names
+        )
+        for group, names, own in effects
+    }
+    return ByGroup(means, _respelled_rows)
+
+
+def covariances_by_group(effects: _Effects) -> ByGroup[ByLevel]:
+    """See `LMMResult.ranef_cov`."""
+    covariances = {
+        group.name: ByLevel(group.labels, names, own.known_covariance())
+        for group, names, own in effects
+    }
+    return ByGroup(covariances, ByLevel.respelled)
+
+
+def _respelled_rows(frame: pd.DataFrame, spell: Callable[[str], str]) -> pd.DataFrame:
+    return frame.rename(index=spell).rename_axis(spell(str(frame.index.name)))
 
 
 def conditional_effects(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
+from mlmfast.handed_out import freeze
 from mlmfast.iterative.monte_carlo import MonteCarloError
 from mlmfast.model_matrix import ModelMatrixSpec
 
@@ -46,6 +47,9 @@ class TermRecord:
     spec: ModelMatrixSpec | None
     parameter_names: tuple[str, ...]
     parameters: FloatArray
+
+    def __post_init__(self) -> None:
+        freeze(self, "covariance", "parameters")
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,9 @@ class ResidualRecord:
     parameter_names: tuple[str, ...]
     parameters: FloatArray
 
+    def __post_init__(self) -> None:
+        freeze(self, "covariances", "parameters")
+
 
 @dataclass(frozen=True)
 class ScaleRecord:
@@ -133,6 +140,9 @@ class ScaleRecord:
     is_ratio: tuple[bool, ...]
     parameters: FloatArray
     levels: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        freeze(self, "parameters")
 
 
 @dataclass(frozen=True)
@@ -208,6 +218,9 @@ class FitRecord:
     fixed_spec: ModelMatrixSpec | None
     monte_carlo: MonteCarloError | None = None
     residual_scale: ScaleRecord | None = None
+
+    def __post_init__(self) -> None:
+        freeze(self, "beta", "vcov")
 
     @property
     def rank(self) -> int:

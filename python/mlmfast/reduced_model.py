@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -102,10 +102,19 @@ class ReducedModel:
     x_scaling: tuple[ScaledColumn, ...]
     y_scaling: tuple[ScaledColumn, ...]
     z_scaling: tuple[tuple[ScaledColumn, ...], ...]
+    #: The engine asked for, and whether the response is the design's own.
+    engine: Engine = None
+    has_own_response: bool = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the rows, from which the same bits are reduced again."""
+        n_fits = len(self.y_scaling)
+        responses = None if self.has_own_response else [self.response(k) for k in range(n_fits)]
+        return reduce_design, (self.design, responses, self.engine)
 
     def criterion(self, method: str) -> Criterion:
         """The criterion of ``method`` ("REML" or "ML")."""
-        return Criterion(self.core, self.blocks, self.level_sizes, method == "REML")
+        return Criterion(self.core, self.blocks, self.level_sizes, method == "REML", self)
 
     def response(self, fit: int) -> FloatArray:
         """Response of a fit, offset subtracted, shape (n,)."""
@@ -565,7 +574,17 @@ def reduce_design(
     blocks = _blocks(design, order, position, nesting)
     core = _reduce(design, nesting, levels, order, blocks, z_scaling, x_scaling, y_scaling)
     model = ReducedModel(
-        design, core, nesting, levels, order, blocks, x_scaling, y_scaling, z_scaling
+        design,
+        core,
+        nesting,
+        levels,
+        order,
+        blocks,
+        x_scaling,
+        y_scaling,
+        z_scaling,
+        engine,
+        own,
     )
     if own:
         _check_residual(model)

@@ -593,10 +593,14 @@ def check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None:
     seen[subjects.codes] = arm.codes
     wrong = np.flatnonzero(seen[subjects.codes] != arm.codes)
     if wrong.size:
+        subjects_text = ":".join(formula.subject)
         subject = subjects.levels[subjects.codes[wrong[0]]]
         raise DataError(
             f"subject {subject!r} is met with several levels of {formula.arm!r}; in "
-            f"residual={formula.text!r} each subject belongs to one"
+            f"residual={formula.text!r} each subject belongs to one. Where residual variances "
+            f"differ by {formula.arm!r} within subjects (GROUP= of REPEATED), add "
+            f"residual_scale={formula.arm!r} to the structure over all rows, or for independent "
+            f"residuals write residual={f'diag({formula.arm} | {subjects_text})'!r}"
         )
 
 

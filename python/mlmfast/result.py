@@ -16,10 +16,10 @@ from mlmfast.confidence_level import check_level
 from mlmfast.criterion import Criterion
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.grouping_names import ByGroup, respelled_dict
+from mlmfast.handed_out import copy_of, handed_out
 from mlmfast.model_frame import ModelFrame
-from mlmfast.random_effects import ConditionalEffects, conditional_effects
-from mlmfast.record import FitRecord
+from mlmfast.random_effects import ByLevel, ConditionalEffects, conditional_effects
+from mlmfast.record import FitRecord, GroupRecord
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.variance_components import VarCorr
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mlmfast.degrees_of_freedom import FittedRows, TestBasis
     from mlmfast.derived import ParameterValues
     from mlmfast.emmeans import EMMeans
+    from mlmfast.emmeans.row_facts import RowFacts
     from mlmfast.held_information import HeldParameters
     from mlmfast.influence import Influence
     from mlmfast.iterative import MonteCarloError
@@ -106,19 +107,27 @@ class LMMResult:
     ) -> None:
         self._record = record
         self._source = source
-        #: Seconds by phase of the fit.
-        self.timings: dict[str, float] = dict(timings or {})
+        self._timings: dict[str, float] = dict(timings or {})
+        #: What a loaded fit knows of rows that it does not hold.
+        self._row_facts: RowFacts | None = None
+        self._shares: dict[str, dict[str, tuple[float, float]]] = {}
+        self._held: dict[str, float] = {}
         if effects is not None:
             self.__dict__["_effects"] = effects
 
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds by phase of the fit."""
+        return dict(self._timings)
+
     # -- fixed effects -------------------------------------------------------------------------
 
-    @cached_property
+    @handed_out
     def params(self) -> pd.Series[float]:
         """Fixed effects by R's column names; NaN where aliased."""
         return self._series(self._record.beta)
 
-    @cached_property
+    @handed_out
     def bse(self) -> pd.Series[float]:
         """Standard errors, those that the tests use.
 
@@ -128,12 +137,12 @@ class LMMResult:
         """
         return self._series(np.sqrt(np.diag(self._tested.vcov)))
 
-    @cached_property
+    @handed_out
     def tvalues(self) -> pd.Series[float]:
         """Estimates over standard errors."""
         return self.params / self.bse
 
-    @cached_property
+    @handed_out
     def df(self) -> pd.Series[float]:
         """Denominator degrees of freedom under ``ddf``; infinite for asymptotic (z) tests."""
         from mlmfast.degrees_of_freedom import method_of
@@ -141,7 +150,7 @@ class LMMResult:
         rows = np.eye(self._record.rank)
         return self._series(method_of(self.ddf).of_rows(self._tested, rows))
 
-    @cached_property
+    @handed_out
     def pvalues(self) -> pd.Series[float]:
         """Two-sided p-values of tvalues by t, normal where the degrees of freedom are infinite."""
         from mlmfast.contrast import two_sided
@@ -503,7 +512,7 @@ class LMMResult:
         sigma2 = self._record.sigma2
         return None if np.isnan(sigma2) else sigma2
 
-    @cached_property
+    @handed_out
     def residual_cov(self) -> pd.DataFrame | dict[str, pd.DataFrame] | None:
         """Residual covariance over visits at weight 1; None for independent residuals.
 
@@ -580,7 +589,7 @@ class LMMResult:
         frames = covariances_at(residual, points)
         return frames if len(frames) > 1 else frames[residual.arms[0]]
 
-    @cached_property
+    @handed_out
     def residual_corr(self) -> pd.DataFrame | dict[str, pd.DataFrame] | None:
         """Correlations of `residual_cov`; undetermined (NaN) where a variance is 0.
 
@@ -604,7 +613,7 @@ class LMMResult:
         }
         return out if isinstance(covariances, dict) else out[""]
 
-    @cached_property
+    @handed_out
     def residual_parameters(self) -> pd.Series[float]:
         """Parameters of the residual covariance on their natural scale, as SAS names them.
 
@@ -616,41 +625,34 @@ class LMMResult:
     @property
     def held(self) -> dict[str, float]:
         """Covariance parameters held by ``hold=`` or at a bound of ``bounds=``: their values."""
-        parms = self._needs_source("held").parms
-        return {} if parms is None else dict(parms.held)
+        if self._source is None:
+            return dict(self._held)
+        return {} if self._source.parms is None else dict(self._source.parms.held)
 
     @property
     def parms(self) -> pd.DataFrame | None:
         """Starts tried by ``grid=`` with their -2 log-likelihood; None without a grid."""
         parms = self._needs_source("parms").parms
-        return None if parms is None else parms.table
+        return None if parms is None else copy_of(parms.table)
 
     @cached_property
     def varcorr(self) -> VarCorr:
         """Covariances of the random effects by grouping factor; prints the residual's too."""
         return VarCorr(self._record)
 
-    @cached_property
+    @handed_out
     def ranef(self) -> dict[str, pd.DataFrame]:
         """BLUPs by grouping factor: the conditional means E(g | y), one row a level.
 
         Levels of an interaction ``"a:b"`` are labelled ``"a1:b1"``; under lme4's name of it,
         ``ranef["b:a"]``, they are ``"b1:a1"``.
         """
-        return ByGroup(
-            {
-                group.name: pd.DataFrame(
-                    effects.mean, index=pd.Index(group.labels, name=group.name), columns=names
-                )
-                for group, names, effects in self._by_group()
-            },
-            lambda frame, spell: frame.rename(index=spell).rename_axis(
-                spell(str(frame.index.name))
-            ),
-        )
+        from mlmfast.random_effects import means_by_group
 
-    @cached_property
-    def ranef_cov(self) -> dict[str, dict[str, pd.DataFrame]]:
+        return means_by_group(self._by_group())
+
+    @handed_out
+    def ranef_cov(self) -> dict[str, ByLevel]:
         """Conditional covariances Var(g | y) by grouping factor and level (lme4's postVar).
 
         Raises
@@ -658,25 +660,16 @@ class LMMResult:
         ModelError
             For a fit by the iterative engine, which has the means alone.
         """
-        return ByGroup(
-            {
-                group.name: {
-                    label: pd.DataFrame(covariance, index=names, columns=names)
-                    for label, covariance in zip(
-                        group.labels, effects.known_covariance(), strict=True
-                    )
-                }
-                for group, names, effects in self._by_group()
-            },
-            respelled_dict,
-        )
+        from mlmfast.random_effects import covariances_by_group
+
+        return covariances_by_group(self._by_group())
 
     @cached_property
     def _effects(self) -> list[ConditionalEffects]:
         source = self._needs_source("random effects")
         return conditional_effects(source.model, source.criterion, source.theta, self._record)
 
-    def _by_group(self) -> list[tuple[Any, list[str], ConditionalEffects]]:
+    def _by_group(self) -> list[tuple[GroupRecord, list[str], ConditionalEffects]]:
         record = self._record
         return [
             (
@@ -804,7 +797,7 @@ class LMMResult:
 
         return contrast(self, L, rhs, ddf, level, joint=False)
 
-    @cached_property
+    @handed_out
     def covariance_parameters(self) -> pd.Series[float]:
         """Covariance parameters on their natural scale: elements of G, then the residual's.
 
@@ -904,7 +897,7 @@ class LMMResult:
 
     # -- what rows say -------------------------------------------------------------------------
 
-    @cached_property
+    @handed_out
     def fittedvalues(self) -> pd.Series[float]:
         """X beta + Z g + offset at the BLUPs, in the order of the rows used."""
         from mlmfast.prediction import fitted_values
@@ -1154,10 +1147,7 @@ class LMMResult:
         adjusted        0.589  0.093  0.403  0.753
         conditional     0.424  0.093  0.259  0.608
         """
-        from mlmfast.explained_variance import explained
-
-        source = self._needs_source("an intraclass correlation")
-        return explained(source, self._record, "icc", interval, level, n, seed)
+        return self._explained("icc", interval, level, n, seed)
 
     def r2(
         self,
@@ -1190,10 +1180,7 @@ class LMMResult:
         >>> fit.r2()["estimate"].round(3).to_dict()
         {'marginal': 0.279, 'conditional': 0.799}
         """
-        from mlmfast.explained_variance import explained
-
-        source = self._needs_source("R2")
-        return explained(source, self._record, method, interval, level, n, seed)
+        return self._explained(method, interval, level, n, seed)
 
     def derived(
         self,
@@ -1329,19 +1316,38 @@ class LMMResult:
 
         return fit_html(self)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as JSON text: estimates without rows, as `mlmfast.load` gives them back."""
-        from mlmfast.storage import load
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle and a copy keep: see `remove_data` for one without rows."""
+        from mlmfast.kept_state import state_of
 
-        return load, (self.to_json(),)
+        return state_of(self)
 
-    def __copy__(self) -> LMMResult:
-        """Return the result itself, rows and all: it does not change."""
-        return self
+    def remove_data(self) -> None:
+        """Let go of the rows of the data, in place, as the method of statsmodels' results does.
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> LMMResult:
-        """See `__copy__`."""
-        return self
+        The fit is then what `mlmfast.load` gives back of a saved one: what needs no rows works as
+        before, tests by the methods of degrees of freedom used so far and by those that need no
+        rows. `nbytes` says what that saves.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+        >>> before = fit.nbytes
+        >>> fit.remove_data()
+        >>> fit.nbytes < before, round(fit.pvalues["Days"], 9)
+        (True, 3.264e-06)
+        """
+        from mlmfast.kept_state import remove_data
+
+        remove_data(self)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the fit's pickle: the columns of the data that it read, and the estimates."""
+        from mlmfast.kept_state import size_of
+
+        return size_of(self)
 
     # -- help ----------------------------------------------------------------------------------
 
@@ -1355,6 +1361,15 @@ class LMMResult:
         values = np.full((len(names), len(names)), np.nan)
         values[np.ix_(at, at)] = kept
         return pd.DataFrame(values, index=names, columns=names)
+
+    def _explained(
+        self, figure: str, interval: str, level: float, n: int, seed: Any
+    ) -> pd.DataFrame:
+        from mlmfast.explained_variance import explained, stored_explained
+
+        if self._source is None:
+            return stored_explained(self, figure, interval, level)
+        return explained(self._source, self._record, figure, interval, level, n, seed)
 
     def _needs_source(self, what: str) -> FitSource:
         if self._source is None:

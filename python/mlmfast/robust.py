@@ -16,12 +16,14 @@ from mlmfast.confidence_level import check_level
 from mlmfast.distributions import f_tail, t_quantile, t_tail
 from mlmfast.errors import ModelError
 from mlmfast.estimability import kept_rows
+from mlmfast.handed_out import handed_out, hands_out_copies
 from mlmfast.robust_covariance import RobustCovariance, robust_covariance
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class RobustInference:
     """Fixed effects with standard errors that do not trust the covariance model.
@@ -40,27 +42,27 @@ class RobustInference:
     fit: LMMResult
     covariance: RobustCovariance
 
-    @cached_property
+    @handed_out
     def params(self) -> pd.Series[float]:
         """Fixed effects by name; NaN where aliased."""
         return self.fit.params
 
-    @cached_property
+    @handed_out
     def bse(self) -> pd.Series[float]:
         """Robust standard errors."""
         return self._series(np.sqrt(np.diag(self.covariance.covariance)))
 
-    @cached_property
+    @handed_out
     def df(self) -> pd.Series[float]:
         """Satterthwaite's degrees of freedom of each coefficient."""
         return self._series(self.covariance.df(np.eye(len(self._names))))
 
-    @cached_property
+    @handed_out
     def tvalues(self) -> pd.Series[float]:
         """Estimates over standard errors."""
         return self.params / self.bse
 
-    @cached_property
+    @handed_out
     def pvalues(self) -> pd.Series[float]:
         """Two-sided p-values by Student's t."""
         sizes = np.asarray(self.tvalues.abs(), dtype=np.float64)

@@ -15,6 +15,7 @@ from mlmfast.record import FitRecord
 from mlmfast.result import LMMResult
 from mlmfast.stored_inference import inference_from_dict, inference_to_dict
 from mlmfast.stored_record import array, record_from_dict, record_to_dict, typed
+from mlmfast.stored_rows import rows_from_dict, rows_to_dict
 
 _NAME, _VERSION = "mlmfast fit", 1
 
@@ -26,8 +27,12 @@ def to_json(fit: LMMResult, path: str | os.PathLike[str] | None = None) -> str:
     """Return a fit as JSON text, and write it to a file where a path is given.
 
     Numbers keep all their digits. The rows of the data are left out, so a loaded fit has no
-    fitted values, residuals or simulations, and tests by the methods of degrees of freedom that
-    were used before it was saved alone; everything else it answers as before.
+    fitted values, residuals, simulations, bootstraps, profiles, or intervals around random effects,
+    and tests by the methods of degrees of freedom that were used before it was saved, and by those
+    that need no rows; everything else it answers as before: `anova`, `emmeans`, `icc`, `r2`,
+    contrasts, intervals of covariance parameters and around marginal predictions. Where these
+    would take much memory (hypotheses of hundreds of coefficients, thousands of cells) they are
+    left out too. A pickle keeps the rows, and everything.
 
     Parameters
     ----------
@@ -46,6 +51,7 @@ def to_json(fit: LMMResult, path: str | os.PathLike[str] | None = None) -> str:
         "record": record_to_dict(fit._record),
         "timings": fit.timings,
         "inference": inference_to_dict(fit),
+        "rows": rows_to_dict(fit),
         "effects": [{"mean": e.mean, "covariance": e.covariance} for e in fit._effects],
     }
     text = json.dumps(_plain(data), allow_nan=False)
@@ -82,12 +88,21 @@ def load(path_or_text: str | os.PathLike[str]) -> LMMResult:
         inference = {}
         if "inference" in data:
             inference = inference_from_dict(data["inference"], record)
+        if "rows" in data:
+            inference |= rows_from_dict(data["rows"], record)
         timings = {str(k): float(v) for k, v in typed(data["timings"], dict).items()}
     except DataError:
         raise
     except KeyError as error:
         raise _no_fit(where, f"{error.args[0]!r} is missing") from None
-    except (TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        IndexError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise _no_fit(where, str(error)) from None
     fit = LMMResult(record, None, timings, effects)
     fit.__dict__.update(inference)

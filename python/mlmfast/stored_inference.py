@@ -11,7 +11,7 @@ from mlmfast.aliasing import Aliasing
 from mlmfast.covariance_tests import ParameterTable, parameter_table
 from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.record import FitRecord
-from mlmfast.stored_record import array, typed
+from mlmfast.stored_record import array, covariance, typed
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -94,17 +94,24 @@ def _basis(data: Mapping[str, Any], record: FitRecord) -> TestBasis:
     p = record.rank
     method = typed(data["method"], str)
     method_of(method)
-    gradient, covariance, degrees = data["gradient"], data["covariance"], data["by_coefficient"]
-    r = 0 if covariance is None else len(typed(covariance, list))
-    return TestBasis(
+    gradient, degrees = data["gradient"], data["by_coefficient"]
+    of_parameters = data["covariance"]
+    r = 0 if of_parameters is None else len(typed(of_parameters, list))
+    basis = TestBasis(
         method,
-        array(data["vcov"], (p, p)),
+        covariance(data["vcov"], p),
         record.vcov,
         None if gradient is None else array(gradient, (r, p, p)),
-        None if covariance is None else array(covariance, (r, r)),
+        None if of_parameters is None else array(of_parameters, (r, r)),
         None if degrees is None else array(degrees, (p,)),
         typed(data["note"], str),
     )
+    try:
+        with np.errstate(all="ignore"):
+            method_of(method).of_rows(basis, np.eye(p))
+    except AssertionError:
+        raise ValueError(f"what tests by {method!r} need is not there") from None
+    return basis
 
 
 def _parameters(data: Mapping[str, Any]) -> ParameterTable:

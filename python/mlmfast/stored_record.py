@@ -19,18 +19,20 @@ from mlmfast.residual_formula import PRODUCT, parse_residual
 from mlmfast.residual_scale import parse_scale
 
 _Kind = TypeVar("_Kind")
+#: Rounding of a correlation.
+_ROUNDING = 1e-6
 
 
 def record_to_dict(record: FitRecord) -> dict[str, Any]:
     """Return the record as dicts, lists, arrays and numbers."""
-    return _members(record) | {
-        "groups": [_members(group) for group in record.groups],
-        "terms": [_members(term) | {"spec": _spec_to_dict(term.spec)} for term in record.terms],
-        "certificate": _members(record.certificate),
-        "residual": None if record.residual is None else _members(record.residual),
-        "residual_scale": _members(record.residual_scale) if record.residual_scale else None,
+    return members(record) | {
+        "groups": [members(group) for group in record.groups],
+        "terms": [members(term) | {"spec": _spec_to_dict(term.spec)} for term in record.terms],
+        "certificate": members(record.certificate),
+        "residual": None if record.residual is None else members(record.residual),
+        "residual_scale": members(record.residual_scale) if record.residual_scale else None,
         "fixed_spec": _spec_to_dict(record.fixed_spec),
-        "monte_carlo": None if record.monte_carlo is None else _members(record.monte_carlo),
+        "monte_carlo": None if record.monte_carlo is None else members(record.monte_carlo),
     }
 
 
@@ -42,30 +44,37 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
     KeyError, TypeError, ValueError
         Where a field is missing, of another type, or does not fit the others.
     """
-    kept = _positions(data["kept"], len(_texts(data["x_names"])))
+    names = texts(data["x_names"])
+    kept = positions(data["kept"], len(names))
+    if len(set(names)) < len(names) or list(kept) != sorted(set(kept)):
+        raise ValueError("the names or positions of the coefficients repeat")
     groups = tuple(_group(item) for item in typed(data["groups"], list))
     terms = tuple(_term(item, len(groups)) for item in typed(data["terms"], list))
+    levels = positions(data["levels"], len(groups))
+    known = len(set(levels)) == len(levels) and {term.group for term in terms} <= set(levels)
+    if not known or bool(levels) != bool(groups):
+        raise ValueError("the order of the grouping factors does not fit them")
     return FitRecord(
         formula=_optional_text(data["formula"]),
-        method=typed(data["method"], str),
+        method=_method(data["method"]),
         response=typed(data["response"], str),
-        offsets=_texts(data["offsets"]),
+        offsets=texts(data["offsets"]),
         weighted=typed(data["weighted"], bool),
         offset_given=typed(data["offset_given"], bool),
         n_obs=typed(data["n_obs"], int),
         n_dropped=typed(data["n_dropped"], int),
-        x_names=_texts(data["x_names"]),
+        x_names=names,
         terms_of_x=_terms_of_x(data["terms_of_x"]),
         kept=kept,
         beta=array(data["beta"], (len(kept),)),
-        vcov=array(data["vcov"], (len(kept), len(kept))),
+        vcov=covariance(data["vcov"], len(kept)),
         sigma2=_real(data["sigma2"]),
         residual=_residual(data["residual"]),
         deviance=_real(data["deviance"]),
         n_theta=typed(data["n_theta"], int),
         groups=groups,
         terms=terms,
-        levels=_positions(data["levels"], len(groups)),
+        levels=levels,
         certificate=_certificate(data["certificate"]),
         converged=typed(data["converged"], bool),
         ddf=typed(data["ddf"], str),
@@ -106,7 +115,29 @@ def array(value: object, shape: tuple[int, ...]) -> FloatArray:
     return found.astype(np.float64).reshape(shape)
 
 
-def _members(item: object) -> dict[str, Any]:
+def covariance(value: object, size: int) -> FloatArray:
+    """A covariance matrix; one of a fit that failed is NaN throughout.
+
+    Examples
+    --------
+    >>> covariance([[1.0, 2.0], [2.0, 1.0]], 2)
+    Traceback (most recent call last):
+    ValueError: a covariance matrix is not symmetric, finite and positive
+    """
+    matrix = array(value, (size, size))
+    if np.isnan(matrix).all():
+        return matrix
+    sd = np.sqrt(np.maximum(np.diag(matrix), 0.0))
+    if np.isfinite(matrix).all() and (sd > 0).all():
+        correlation = matrix / np.outer(sd, sd)
+        symmetric = np.abs(correlation - correlation.T).max(initial=0.0) < _ROUNDING
+        if symmetric and np.linalg.eigvalsh(correlation).min(initial=1.0) > -_ROUNDING:
+            return matrix
+    raise ValueError("a covariance matrix is not symmetric, finite and positive")
+
+
+def members(item: object) -> dict[str, Any]:
+    """The fields of a dataclass by name, not copied."""
     return {field.name: getattr(item, field.name) for field in fields(item)}  # type: ignore[arg-type]
 
 
@@ -126,8 +157,8 @@ def _spec(data: Any) -> ModelMatrixSpec | None:
 def _residual(data: Any) -> ResidualRecord | None:
     if data is None:
         return None
-    visits, arms = _texts(data["visits"]), _texts(data["arms"])
-    names = _texts(data["parameter_names"])
+    visits, arms = texts(data["visits"]), texts(data["arms"])
+    names = texts(data["parameter_names"])
     text, structure = typed(data["text"], str), typed(data["structure"], str)
     # Reports read both again.
     words = structure.split(PRODUCT)
@@ -151,8 +182,8 @@ def _residual(data: Any) -> ResidualRecord | None:
 def _scale(data: Any) -> ScaleRecord | None:
     if data is None:
         return None
-    text, names = typed(data["text"], str), _texts(data["names"])
-    levels = tuple(_texts(item) for item in typed(data["levels"], list))
+    text, names = typed(data["text"], str), texts(data["names"])
+    levels = tuple(texts(item) for item in typed(data["levels"], list))
     factors = parse_scale(text).factors
     counts = [len(own) - (f.kind == "levels") for f, own in zip(factors, levels, strict=True)]
     is_ratio = tuple(typed(item, bool) for item in typed(data["is_ratio"], list))
@@ -167,17 +198,17 @@ def _scale(data: Any) -> ScaleRecord | None:
 def _group(data: Mapping[str, Any]) -> GroupRecord:
     return GroupRecord(
         name=typed(data["name"], str),
-        columns=_texts(data["columns"]),
-        labels=_texts(data["labels"]),
+        columns=texts(data["columns"]),
+        labels=texts(data["labels"]),
         related=typed(data.get("related", False), bool),
         n_without_rows=typed(data.get("n_without_rows", 0), int),
     )
 
 
 def _term(data: Mapping[str, Any], n_groups: int) -> TermRecord:
-    names, parameter_names = _texts(data["names"]), _texts(data["parameter_names"])
+    names, parameter_names = texts(data["names"]), texts(data["parameter_names"])
     return TermRecord(
-        group=_positions([data["group"]], n_groups)[0],
+        group=positions([data["group"]], n_groups)[0],
         names=names,
         structure=typed(data["structure"], str),
         text=typed(data["text"], str),
@@ -193,7 +224,7 @@ def _certificate(data: Mapping[str, Any]) -> Certificate:
     return Certificate(
         newton_decrement=_real(data["newton_decrement"]),
         min_hessian_eigenvalue=_real(data["min_hessian_eigenvalue"]),
-        boundary=_texts(data["boundary"]),
+        boundary=texts(data["boundary"]),
         n_evaluations=typed(data["n_evaluations"], int),
         n_iterations=typed(data["n_iterations"], int),
         engine=typed(data["engine"], str),
@@ -218,20 +249,28 @@ def _monte_carlo(data: Any, terms: tuple[TermRecord, ...]) -> MonteCarloError | 
 
 
 def _terms_of_x(data: object) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    labels, positions = typed(data, list)
-    terms = _texts(labels)
-    return terms, _positions(positions, len(terms))
+    labels, places = typed(data, list)
+    terms = texts(labels)
+    return terms, positions(places, len(terms))
 
 
-def _texts(value: object) -> tuple[str, ...]:
+def texts(value: object) -> tuple[str, ...]:
+    """A list of texts as a tuple."""
     return tuple(typed(item, str) for item in typed(value, list))
 
 
-def _positions(value: object, length: int) -> tuple[int, ...]:
-    positions = tuple(typed(item, int) for item in typed(value, list))
-    if any(not 0 <= k < length for k in positions):
+def positions(value: object, length: int) -> tuple[int, ...]:
+    """A list of positions below a length as a tuple."""
+    found = tuple(typed(item, int) for item in typed(value, list))
+    if any(not 0 <= k < length for k in found):
         raise ValueError(f"a position is not among the {length} there are")
-    return positions
+    return found
+
+
+def _method(value: object) -> str:
+    if value not in ("REML", "ML"):
+        raise ValueError(f"{value!r} is no method of estimation")
+    return str(value)
 
 
 def _optional_text(value: object) -> str | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.grouping_names import known_group
+from mlmfast.handed_out import handed_out
 from mlmfast.record import FitRecord, ResidualRecord
 
 _Row = tuple[str, str | None, str | None, float, float]
@@ -49,7 +49,7 @@ class VarCorr(Mapping[str, pd.DataFrame]):
         group = known_group(name, self._frames) if isinstance(name, str) else None
         if group is None:
             raise KeyError(f"{name!r}; grouping factors: {', '.join(self._frames) or 'none'}")
-        return self._frames[group]
+        return self._frames[group].copy()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._frames)
@@ -84,7 +84,7 @@ class VarCorr(Mapping[str, pd.DataFrame]):
             rows += _residual_rows(record.residual)
         return pd.DataFrame(rows, columns=["group", "effect1", "effect2", "vcov", "sdcor"])
 
-    @cached_property
+    @handed_out
     def parameters(self) -> pd.DataFrame:
         """Natural parameters of the structured terms, as SAS names them.
 

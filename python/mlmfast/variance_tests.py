@@ -14,16 +14,17 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.batch import response_matrix
 from mlmfast.covariance_functions import check_engine
 from mlmfast.design import Design
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import ModelError
 from mlmfast.fit import fit_covariance
 from mlmfast.grouping_names import known_group
+from mlmfast.handed_out import hands_out_copies
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduced_model import reduce_design
 from mlmfast.report.printed_frame import PrintedFrame, printed
+from mlmfast.responses import response_columns
 from mlmfast.restricted_lrt import exact_null_distribution
 from mlmfast.simulate import seed_sequence, simulate
 from mlmfast.submodels import deviance_of, without_effect, without_term
@@ -37,6 +38,7 @@ _ZERO = 1e-7
 _BATCH = 1024
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class VarianceTest:
     """A test of random effects.
@@ -299,7 +301,7 @@ def _bootstrap(
     for first in range(0, n, _BATCH):
         count = min(_BATCH, n - first)
         sample = simulate(fit._needs_source("a test"), fit._record, count, entropy, first)
-        responses = response_matrix(sample, null)
+        responses = response_columns(sample, null)
         deviances, good = [], np.ones(count, dtype=np.bool_)
         for design in (null, source.design):
             reduced = reduce_design(design, responses)

@@ -6,6 +6,7 @@ per column than fitting a small model does.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal, Protocol, TypeAlias
 
 from mlmfast.arrays import FloatArray
@@ -52,4 +53,16 @@ def unusable(columns: Columns, name: str, role: str) -> DataError:
     return DataError(
         f"column {name!r} has type {columns.dtype_name(name)} and "
         f"cannot be used as {role}; {advice}"
+    )
+
+
+def check_distinct(name: str, factor: Factor) -> Factor:
+    """Refuse a factor two of whose levels have the same text, such as 1 and "1"."""
+    if len(set(factor.levels)) == factor.n_levels:
+        return factor
+    twice = next(level for level, count in Counter(factor.levels).items() if count > 1)
+    values = [v for v, t in zip(factor.values.tolist(), factor.levels, strict=True) if t == twice]
+    raise DataError(
+        f"column {name!r} has {len(values)} levels that read {twice!r} "
+        f"({', '.join(map(repr, values))}); make them one, or tell them apart by their text"
     )

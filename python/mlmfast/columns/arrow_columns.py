@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 
 from mlmfast.arrays import FloatArray
 from mlmfast.columns import Kind, unusable
+from mlmfast.columns.arrow_dictionaries import dictionary_factor, has_own_order
 from mlmfast.factor import (
     Factor,
-    factor_from_categories,
     factor_from_floats,
     factor_from_integers,
+    factor_from_spans,
     factor_from_uniques,
 )
 
@@ -20,7 +22,7 @@ class ArrowColumns:
     """Columns of a pyarrow Table."""
 
     def __init__(self, data: pa.Table) -> None:
-        self._data = data
+        self._data = _decoded(data)
         self.names = tuple(data.column_names)
         self.n_rows: int = data.num_rows
 
@@ -30,15 +32,7 @@ class ArrowColumns:
 
     def kind(self, name: str) -> Kind:
         """Whether the column is a number, a category, a date or something else."""
-        dtype = self._data.column(name).type
-        types = pa.types
-        if types.is_dictionary(dtype) or types.is_boolean(dtype) or _is_text(dtype):
-            return "category"
-        if types.is_floating(dtype) or types.is_integer(dtype) or types.is_decimal(dtype):
-            return "number"
-        if types.is_null(dtype):
-            return "number"
-        return "date" if types.is_temporal(dtype) else "other"
+        return kind_of_arrow(self._data.column(name).type)
 
     def numbers(self, name: str) -> FloatArray:
         """Values as float64, NaN where missing; the table's own memory if it holds float64."""
@@ -63,15 +57,43 @@ class ArrowColumns:
             return factor_from_floats(self.numbers(name))
         if pa.types.is_integer(dtype) and column.null_count == 0:
             return factor_from_integers(_in_one_piece(column).to_numpy(zero_copy_only=False))
-        is_dictionary = pa.types.is_dictionary(dtype)
+        if pa.types.is_dictionary(dtype):
+            return dictionary_factor(column, has_own_order(self._data.schema.field(name)))
+        if pa.types.is_duration(dtype):
+            return factor_from_spans(column.to_numpy())
         if pa.types.is_temporal(dtype) or str(dtype) == "string_view":
             column = column.cast(pa.large_string())
-        encoded = column if is_dictionary else column.dictionary_encode()
-        pieces = _in_one_piece(encoded.unify_dictionaries())
+        pieces = _in_one_piece(column.dictionary_encode().unify_dictionaries())
         codes = pieces.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        values = pieces.dictionary.to_numpy(zero_copy_only=False)
-        make = factor_from_categories if is_dictionary else factor_from_uniques
-        return make(codes, values)
+        return factor_from_uniques(codes, pieces.dictionary.to_numpy(zero_copy_only=False))
+
+
+def _decoded(data: pa.Table) -> pa.Table:
+    """The table with runs of equal values written out."""
+    for k, field in enumerate(data.schema):
+        if pa.types.is_run_end_encoded(field.type):
+            pieces = [pc.run_end_decode(chunk) for chunk in data.column(k).chunks]
+            values = pa.chunked_array(pieces, type=field.type.value_type)
+            data = data.set_column(k, field.name, values)
+    return data
+
+
+def kind_of_arrow(dtype: pa.DataType) -> Kind:
+    """Whether an Arrow type is that of a number, a category, a date or something else.
+
+    Examples
+    --------
+    >>> kind_of_arrow(pa.dictionary(pa.uint8(), pa.string())), kind_of_arrow(pa.time64("ns"))
+    ('category', 'date')
+    """
+    types = pa.types
+    if types.is_dictionary(dtype) or types.is_boolean(dtype) or _is_text(dtype):
+        return "category"
+    if types.is_floating(dtype) or types.is_integer(dtype) or types.is_decimal(dtype):
+        return "number"
+    if types.is_null(dtype):
+        return "number"
+    return "date" if types.is_temporal(dtype) else "other"
 
 
 def _is_text(dtype: pa.DataType) -> bool:

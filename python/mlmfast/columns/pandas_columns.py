@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.columns import Kind, unusable
 from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.errors import DataError
@@ -34,6 +37,8 @@ _KIND_OF_OBJECTS: dict[str, Kind] = {
     "datetime": "date",
     "datetime64": "date",
     "timedelta": "date",
+    "timedelta64": "date",
+    "time": "date",
 }
 
 _KIND_OF_NUMPY: dict[str, Kind] = {
@@ -114,6 +119,10 @@ class PandasColumns:
             return factor_from_floats(self.numbers(name))
         if isinstance(dtype, np.dtype) and dtype.kind == "b":
             return drop_unused_levels(factor_from_logicals(series.to_numpy()))
+        if _is_dictionary(dtype):
+            from mlmfast.columns.arrow_dictionaries import dictionary_factor
+
+            return dictionary_factor(_as_chunks(series))
         codes, distinct = pd.factorize(series)
         return factor_from_uniques(codes, _as_array(distinct))
 
@@ -131,7 +140,61 @@ def _as_series(name: str, values: object) -> pd.Series:
     if getattr(values, "ndim", 1) != 1:
         shape = getattr(values, "shape", ())
         raise DataError(f"column {name!r} has shape {shape}; a column has one dimension")
-    return pd.Series(values, copy=False)
+    if (kept := _of_its_own_kind(values)) is not None:
+        return kept
+    series = pd.Series(values, copy=False)
+    if isinstance(values, list | tuple) and series.dtype == np.float64:
+        beyond_exact = (series.abs() >= 2.0**53).any()
+        if beyond_exact and any(isinstance(value, int) for value in values):
+            # Integers beside None: as floating point, neighbours would become one.
+            return pd.Series(values, dtype=object)
+    return series
+
+
+def _of_its_own_kind(values: object) -> pd.Series | None:
+    """A polars, pyarrow or masked column of levels or integers; None for any other.
+
+    pandas would forget the order of the levels, and make integers beside missing values floating
+    point, in which large ones become one.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        return _integers(values.data, np.ma.getmaskarray(values))
+    if nw.dependencies.is_polars_series(values):
+        import polars as pl
+
+        base = values.dtype.base_type()
+        if base in (pl.Categorical, pl.Enum):
+            return values.to_pandas() if base is pl.Enum else pd.Series(values.cast(pl.String))
+        if not values.dtype.is_integer() or values.null_count() == 0:
+            return None
+        if base.__name__ in {"Int128", "UInt128"}:
+            return pd.Series(values.to_list(), dtype=object)
+        return _integers(values.fill_null(0).to_numpy(), values.is_null().to_numpy())
+    if type(values).__module__.partition(".")[0] != "pyarrow":
+        return None
+    kind = getattr(values, "type", None)
+    if str(kind).startswith(("dictionary", "int", "uint")):
+        return pd.Series(values, dtype=pd.ArrowDtype(kind))
+    return None
+
+
+def _integers(values: NDArray[Any], missing: BoolArray) -> pd.Series | None:
+    if values.dtype.kind not in "iu":
+        return None
+    return pd.Series(pd.arrays.IntegerArray(values, missing)) if missing.any() else None
+
+
+def _is_dictionary(dtype: object) -> bool:
+    """Whether a column is an Arrow dictionary."""
+    return isinstance(dtype, pd.ArrowDtype) and str(dtype.pyarrow_dtype).startswith("dictionary")
+
+
+def _as_chunks(series: pd.Series) -> Any:
+    """An Arrow column of a pandas frame as pyarrow's ChunkedArray, not copied."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    column = pa.array(series)
+    return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
 
 
 def _kind_of_series(series: pd.Series) -> Kind:
@@ -142,6 +205,10 @@ def _kind_of_series(series: pd.Series) -> Kind:
         return _KIND_OF_NUMPY.get(dtype.kind, "other")
     if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(dtype):
         return "category"
+    if isinstance(dtype, pd.ArrowDtype):
+        from mlmfast.columns.arrow_columns import kind_of_arrow
+
+        return kind_of_arrow(dtype.pyarrow_dtype)
     if pd.api.types.is_string_dtype(dtype):
         return "category"
     if pd.api.types.is_numeric_dtype(dtype):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import polars as pl
 
 from mlmfast.arrays import FloatArray
@@ -15,8 +16,13 @@ from mlmfast.factor import (
     factor_from_floats,
     factor_from_integers,
     factor_from_logicals,
+    factor_from_spans,
+    factor_from_uniques,
     spread_factor,
 )
+
+#: Integers of 128 bits, which not every polars has.
+_WIDE = tuple(getattr(pl, name) for name in ("Int128", "UInt128") if hasattr(pl, name))
 
 
 class PolarsColumns:
@@ -36,7 +42,8 @@ class PolarsColumns:
         dtype = self._data.schema[name]
         if dtype.is_numeric() or dtype == pl.Null:
             return "number"
-        if dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum):
+        # Of the base: a Categorical with named Categories equals no other.
+        if dtype.base_type() in (pl.String, pl.Boolean, pl.Categorical, pl.Enum):
             return "category"
         return "date" if dtype.is_temporal() else "other"
 
@@ -54,6 +61,8 @@ class PolarsColumns:
         column = self._data.get_column(name)
         if self.kind(name) == "other":
             raise unusable(self, name, "a factor")
+        if column.dtype.base_type() is pl.Duration:
+            return factor_from_spans(column.to_numpy())
         if column.dtype.is_temporal():
             column = column.cast(pl.String)
         if column.dtype == pl.Enum:
@@ -76,6 +85,10 @@ def _factor_of_present(column: pl.Series) -> Factor:
     if column.dtype == pl.Boolean:
         return drop_unused_levels(factor_from_logicals(column.to_numpy()))
     if column.dtype.is_integer():
+        column = _within_64_bits(column)
+        if column.dtype.base_type() in _WIDE:
+            codes, distinct = pd.factorize(np.array(column.to_list(), dtype=object))
+            return factor_from_uniques(codes, np.asarray(distinct))
         return factor_from_integers(column.to_numpy())
     return _factor_of_strings(column)
 
@@ -94,8 +107,16 @@ def _factor_of_strings(column: pl.Series) -> Factor:
     return Factor(rank[codes], tuple(labels), np.array(labels, dtype=object))
 
 
+def _within_64_bits(column: pl.Series) -> pl.Series:
+    """Integers of 128 bits as 64, where all of them fit; NumPy has none of 128."""
+    if column.dtype.base_type() not in _WIDE:
+        return column
+    narrow = column.cast(pl.Int64, strict=False)
+    return column if narrow.null_count() else narrow
+
+
 def _as_categorical(column: pl.Series) -> pl.Series:
-    if column.dtype == pl.Categorical:
+    if column.dtype.base_type() is pl.Categorical:
         return column
     # Categories of its own: those of the default Categorical live, and grow, with the process.
     own = pl.Categorical(pl.Categories.random()) if hasattr(pl, "Categories") else pl.Categorical

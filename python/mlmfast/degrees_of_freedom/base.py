@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -54,6 +54,10 @@ class FittedRows:
     frame: ModelFrame | None
     fit: int = 0
     held: HeldParameters | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is computed from the rest."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @property
     def design(self) -> Design:
@@ -226,7 +230,13 @@ def _whitened(vcov: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArra
 
     By a QR factorization: L V L' itself would take half the digits where rows nearly depend.
     """
-    half = rows @ np.linalg.cholesky(vcov)
+    try:
+        half = rows @ np.linalg.cholesky(vcov)
+    except np.linalg.LinAlgError:
+        raise ModelError(
+            "the covariance matrix of the coefficients is not positive definite, so they cannot be "
+            "tested together; test single ones, or leave out columns that nearly depend on others"
+        ) from None
     scale = np.sqrt((half**2).sum(axis=1))
     return scale, np.asarray(np.linalg.qr((half / scale[:, None]).T, mode="r"))
 

@@ -87,13 +87,15 @@ def _shares(
 
 def _counts(fit: LMMResult, grid: ReferenceGrid, names: Sequence[str]) -> FloatArray:
     """Rows of the data in each cell over some variables; covariates' values count alike."""
-    source = fit._needs_source("an average with weights other than 'equal'")
-    assert source.frame is not None
     variables = [grid.variables[grid.position(name)] for name in names]
     factors = [variable for variable in variables if variable.is_factor]
-    cells = grid.codes(source.frame.frame, [variable.name for variable in factors])
-    n_cells = int(np.prod([variable.size for variable in factors], dtype=int))
-    counts = np.bincount(cells[cells >= 0], minlength=n_cells).astype(np.float64)
+    counts = None if fit._row_facts is None else fit._row_facts.count(factors)
+    if counts is None:
+        source = fit._needs_source("an average with weights other than 'equal'")
+        assert source.frame is not None
+        cells = grid.codes(source.frame.frame, [variable.name for variable in factors])
+        n_cells = int(np.prod([variable.size for variable in factors], dtype=int))
+        counts = np.bincount(cells[cells >= 0], minlength=n_cells).astype(np.float64)
     shape = [variable.size if variable.is_factor else 1 for variable in variables]
     sizes = [variable.size for variable in variables]
     return np.broadcast_to(counts.reshape(shape), sizes)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.emmeans.row_facts import RowFacts, row_facts
 from mlmfast.errors import DataError, ModelError
 from mlmfast.expressions import evaluate_numeric
 from mlmfast.factor import level_labels
@@ -131,9 +132,7 @@ def reference_grid(fit: LMMResult, at: Mapping[str, Any] | None = None) -> Refer
     if at is not None and not isinstance(at, Mapping):
         raise DataError(f"at is {at!r}; write a dict, as in at={{'dose': [0, 10]}}")
     at = dict(at or {})
-    names = list(spec.variables)
-    for expression in fit._record.offsets:
-        names += [name for name in variables_of(expression) if name not in names]
+    names = _names(fit)
     _check_names(at, names)
     variables = tuple(_variable(fit, name, at.get(name)) for name in names)
     sizes = tuple(variable.size for variable in variables)
@@ -152,6 +151,23 @@ def reference_grid(fit: LMMResult, at: Mapping[str, Any] | None = None) -> Refer
     for expression in fit._record.offsets:
         offset = offset + evaluate_numeric(expression, frame, "the offset")[:n]
     return ReferenceGrid(variables, rows.reshape(*sizes, -1), offset.reshape(sizes))
+
+
+def facts_of_rows(fit: LMMResult) -> RowFacts | None:
+    """What the grid takes from the rows of a fit; None for one that has none, or no formula."""
+    if fit._source is None or fit._source.frame is None or fit._record.fixed_spec is None:
+        return None
+    return row_facts(fit, _names(fit), _levels, _mean_offset_argument(fit))
+
+
+def _names(fit: LMMResult) -> list[str]:
+    """Variables of the fixed part and of the offsets."""
+    spec = fit._record.fixed_spec
+    assert spec is not None, "the caller looked"
+    names = list(spec.variables)
+    for expression in fit._record.offsets:
+        names += [name for name in variables_of(expression) if name not in names]
+    return names
 
 
 def unknown_name(name: object, known: Sequence[str], what: str) -> DataError:
@@ -199,6 +215,8 @@ def _levels(fit: LMMResult, name: str) -> tuple[tuple[str, ...], tuple[Any, ...]
         if isinstance(variable, FactorVariable) and _is_factor_of(text, name)
     ]
     if fit._source is None or fit._source.frame is None:
+        if fit._row_facts is not None:
+            return fit._row_facts.levels.get(name)
         return (coded[0].levels, coded[0].levels) if coded else None
     frame = fit._source.frame.frame
     if not coded and not frame.is_categorical(name):
@@ -220,9 +238,7 @@ def _is_factor_of(text: str, name: str) -> bool:
 
 def _covariate(fit: LMMResult, name: str, given: Any) -> GridVariable:
     if given is None:
-        source = fit._needs_source(f"the mean of the covariate {name!r}, which at= could set,")
-        assert source.frame is not None
-        values = np.array([source.frame.frame.numeric(name).mean()])
+        values = np.array([_mean(fit, name)])
     else:
         try:
             values = np.atleast_1d(np.asarray(given, dtype=np.float64))
@@ -236,6 +252,15 @@ def _covariate(fit: LMMResult, name: str, given: Any) -> GridVariable:
             raise DataError(f"at: {name!r} has a value twice")
     labels = level_labels(values)
     return GridVariable(name, False, labels, tuple(values.tolist()), is_averaged=given is None)
+
+
+def _mean(fit: LMMResult, name: str) -> float:
+    """Mean of a covariate over the rows used."""
+    if fit._row_facts is not None and name in fit._row_facts.means:
+        return fit._row_facts.means[name]
+    source = fit._needs_source(f"the mean of the covariate {name!r}, which at= could set,")
+    assert source.frame is not None
+    return float(source.frame.frame.numeric(name).mean())
 
 
 def _grid_frame(variables: Sequence[GridVariable], sizes: tuple[int, ...]) -> Frame:
@@ -261,6 +286,8 @@ def _mean_offset_argument(fit: LMMResult) -> float:
     """Mean over the rows used of an offset that was given as an argument."""
     if not fit._record.offset_given:
         return 0.0
+    if fit._row_facts is not None:
+        return fit._row_facts.offset
     source = fit._needs_source("the mean offset")
     assert source.frame is not None
     assert source.design.offset is not None

@@ -36,6 +36,13 @@ class PrintedFrame(pd.DataFrame):
     def _constructor(self) -> Callable[..., pd.DataFrame]:
         return pd.DataFrame
 
+    def __deepcopy__(self, memo: dict[int, object] | None = None) -> PrintedFrame:
+        """A frame of the same kind; pandas would make a plain one."""
+        own = type(self)(pd.DataFrame(self).copy())
+        for name in self._metadata:
+            object.__setattr__(own, name, getattr(self, name))
+        return own
+
     def _table(self) -> Table:
         return table_of(pd.DataFrame(self), self.title)
 

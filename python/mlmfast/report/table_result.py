@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.handed_out import copied
 from mlmfast.report import numbers
 from mlmfast.report.tables import Table
 from mlmfast.report.text import WIDE, table_text
@@ -42,6 +43,8 @@ class TableResult:
     one test
     """
 
+    frame: pd.DataFrame = copied()
+
     def __init__(self, frame: pd.DataFrame, notes: Sequence[str] = ()) -> None:
         self.frame = frame
         self.notes = tuple(notes)
@@ -74,7 +77,7 @@ class TableResult:
 
     def tidy(self) -> pd.DataFrame:
         """The table as a data frame."""
-        return self.frame.copy()
+        return self.frame
 
     def _title(self) -> str:
         return ""

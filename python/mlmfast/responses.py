@@ -1,0 +1,151 @@
+"""Many responses as they come: read, named, and sorted by the rows in which they have a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.arrays import BoolArray, FloatArray, IntArray, unmasked
+from mlmfast.columns.labelled_rows import in_order_of
+from mlmfast.design import Design
+from mlmfast.errors import DataError
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Responses that have a value in the same rows.
+
+    Attributes
+    ----------
+    columns : positions of the responses.
+    rows : shape (n_obs,), the rows with a value; None for all of them.
+    """
+
+    columns: IntArray
+    rows: BoolArray | None
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Responses for the rows that a model uses.
+
+    Attributes
+    ----------
+    values : shape (n_obs, n_fits), NaN where missing
+    names
+        Names of the columns, "0", "1", ... where they have none.
+    problems
+        By position, why a response cannot be fitted whatever the model.
+    """
+
+    values: FloatArray
+    names: tuple[str, ...]
+    problems: dict[int, str]
+
+    def patterns(self) -> list[Pattern]:
+        """The responses that can be fitted by where they have a value, in order of appearance.
+
+        Examples
+        --------
+        >>> values = np.array([[1.0, np.nan, 3.0], [2.0, 5.0, 4.0]])
+        >>> [p.columns.tolist() for p in Responses(values, ("a", "b", "c"), {}).patterns()]
+        [[0, 2], [1]]
+        """
+        missing = np.zeros(self.values.shape, dtype=np.bool_)
+        np.isnan(self.values, out=missing)
+        incomplete = np.asarray(missing.any(axis=0))
+        groups: dict[bytes, list[int]] = {}
+        for column in range(len(self.names)):
+            if column not in self.problems:
+                key = np.packbits(missing[:, column]).tobytes() if incomplete[column] else b""
+                groups.setdefault(key, []).append(column)
+        return [
+            Pattern(np.array(columns), np.logical_not(missing[:, columns[0]]) if key else None)
+            for key, columns in groups.items()
+        ]
+
+
+def read_responses(
+    Y: Any, design: Design, used: BoolArray | None, index: pd.Index | None = None
+) -> Responses:
+    """Responses of `LMM.fit_many`, checked.
+
+    Parameters
+    ----------
+    Y : shape (n_obs, n_fits), or with the rows that the model leaves out too
+        Values that are missing or masked are NaN.
+    design
+        The design.
+    used : shape (all rows,), the rows that the model uses; None where it uses all.
+    index
+        Labels of all rows, by which pandas objects are put into order.
+
+    Raises
+    ------
+    DataError
+        Where Y is not numeric, or has another number of rows.
+    """
+    if np.iscomplexobj(Y):
+        raise DataError("Y is complex; a Gaussian model needs real numbers")
+    matrix = _numbers(_in_order(Y, used, index))
+    if matrix.ndim == 1:
+        matrix = matrix[:, None]
+    if used is not None and matrix.ndim == 2 and matrix.shape[0] == used.size:
+        matrix = matrix[used]
+    if matrix.ndim != 2 or matrix.shape[0] != design.n_obs or matrix.shape[1] == 0:
+        raise DataError(
+            f"Y has shape {matrix.shape}; ({design.n_obs}, n_fits) is needed, a row for each row "
+            "the model uses"
+            + ("" if used is None else f", or {used.size} rows, one for each given")
+        )
+    names = _names(Y, matrix.shape[1])
+    return Responses(matrix, names, _problems(matrix, names))
+
+
+def response_columns(matrix: FloatArray, design: Design) -> list[FloatArray]:
+    """Columns of a matrix of responses, contiguous, the design's offset subtracted."""
+    if design.offset is not None:
+        matrix = matrix - design.offset[:, None]
+    return [np.ascontiguousarray(matrix[:, f]) for f in range(matrix.shape[1])]
+
+
+def _in_order(Y: Any, used: BoolArray | None, index: pd.Index | None) -> Any:
+    if index is None or not isinstance(Y, pd.Series | pd.DataFrame):
+        return Y
+    return in_order_of(index if used is None or len(Y) == used.size else index[used], Y, "Y")
+
+
+def _numbers(Y: Any) -> FloatArray:
+    try:
+        if isinstance(Y, pd.Series | pd.DataFrame):
+            # Nullable columns hold NA, which NumPy does not take for a number.
+            return np.asarray(Y.to_numpy(dtype=np.float64, na_value=np.nan))
+        return np.asarray(unmasked(Y), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError("Y must be an array of numbers, one response a column") from None
+
+
+def _names(Y: Any, n: int) -> tuple[str, ...]:
+    if isinstance(Y, pd.Series):
+        return (str(Y.name),) if Y.name is not None else ("0",)
+    # A pyarrow table's `columns` are the columns themselves.
+    names = getattr(Y, "column_names", getattr(Y, "columns", None))
+    return tuple(map(str, range(n) if names is None or len(names) != n else names))
+
+
+def _problems(matrix: FloatArray, names: tuple[str, ...]) -> dict[int, str]:
+    out = {}
+    # A finite sum says that every value is: far cheaper than looking at each.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspect = np.flatnonzero(~np.isfinite(matrix.sum(axis=0)))
+    for column in suspect.tolist():
+        values, name = matrix[:, column], names[column]
+        if np.isnan(values).all():
+            out[column] = f"response {name!r} has no value that is not missing"
+        elif np.isinf(values).any():
+            row, count = int(np.argmax(np.isinf(values))), int(np.isinf(values).sum())
+            out[column] = f"response {name!r} has {count} infinite value(s), first in row {row}"
+    return out

@@ -1,0 +1,57 @@
+"""Values that are another program's zero, read wrongly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.errors import SuspectValueWarning, warn
+from mlmfast.frame import Frame
+
+#: Nothing that is measured is as near to 0 as this beside integers; 16^-65 is 5.4e-79.
+_TINY = 1e-60
+_LOOKED_AT = 3
+
+
+def warn_of_suspect_values(frame: Frame, names: Iterable[str]) -> None:
+    """Warn where a column of integers holds a value that all but is 0.
+
+    `pandas.read_sas` reads the zeros of a SAS transport file (XPT) as 16^-65, about 5.4e-79: no
+    harm in a sum, but not 0 to a comparison or a logarithm, and as a level not "0".
+    """
+    found = [name for name in names if frame.is_numeric(name) and has_tiny(frame.numeric(name))]
+    if found:
+        listing = ", ".join(map(repr, found))
+        warn(
+            f"integers and values between 0 and {_TINY:g} in {listing}: a zero read wrongly, as "
+            "pandas.read_sas reads those of XPT files (16^-65 = 5.4e-79)? Set them to 0, for "
+            "example by data.mask(data.abs() < 1e-60, 0), or read the file by pyreadstat",
+            SuspectValueWarning,
+        )
+
+
+def has_tiny(values: FloatArray) -> bool:
+    """Whether values are integers but for some below 1e-60; NaN are not looked at.
+
+    Examples
+    --------
+    >>> has_tiny(np.array([2.0, 16.0**-65, 1.0])), has_tiny(np.array([2.5, 16.0**-65]))
+    (True, False)
+    """
+    # A measured column shows in its first values, without a pass over all.
+    if not all(map(_is_whole, values[:_LOOKED_AT].tolist())):
+        return False
+    tiny = np.abs(values) < _TINY
+    n_tiny = np.count_nonzero(tiny) - (values.size - np.count_nonzero(values))
+    if not 0 < n_tiny < values.size:
+        return False
+    others = values[~tiny & np.isfinite(values)]
+    return bool((np.rint(others) == others).all())
+
+
+def _is_whole(value: float) -> bool:
+    """Whether a number is an integer, all but 0, or missing."""
+    return value.is_integer() or abs(value) < _TINY or not math.isfinite(value)
