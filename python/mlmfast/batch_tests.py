@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlmfast.aliasing import aliasing_of
 from mlmfast.arrays import FloatArray
+from mlmfast.batch_merge import places
 from mlmfast.contrast import FTest, RowTests, independent_rows, joint_test, row_tests
 from mlmfast.contrast_rows import contrast_rows
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, FittedRows, TestBasis, method_of
 from mlmfast.errors import ModelError
-from mlmfast.estimability import kept_rows
+from mlmfast.estimability import aliasing_of_design, kept_rows
 from mlmfast.handed_out import hands_out_copies
 
 if TYPE_CHECKING:
@@ -47,29 +48,42 @@ class BatchTests:
 
 def batch_df(batch: FitBatch, ddf: str | float) -> FloatArray:
     """See `FitBatch.df`."""
-    rows, method = _rows(batch), method_of(ddf)
+    method = method_of(ddf)
     method.check(batch.method == "REML")
-    out = np.full((len(rows), len(batch.names)), np.nan)
-    for fit, one in enumerate(rows):
-        basis = None if one is None else _basis(one, method)
-        if one is not None and basis is not None:
-            kept = [batch.names.index(one.design.x_names[k]) for k in one.model.kept]
-            out[fit, kept] = method.of_rows(basis, np.eye(len(kept)))
+    out = np.full((len(batch), len(batch.names)), np.nan)
+    columns = _Columns(batch.names)
+    for fit, one, basis in _bases(batch, method):
+        own = columns.of(one.design.x_names)
+        rows = np.eye(len(one.model.kept))
+        out[fit, [own[k] for k in one.model.kept]] = method.of_rows(basis, rows)
     return out
+
+
+def with_ddf(batch: FitBatch, ddf: str | float) -> FitBatch:
+    """The batch under a method of degrees of freedom, with the standard errors of its tests."""
+    method = method_of(ddf)
+    if not method.adjusts:
+        return replace(batch, ddf=ddf)
+    method.check(batch.method == "REML")
+    bse = np.full(batch.params.shape, np.nan)
+    columns = _Columns(batch.names)
+    for fit, one, basis in _bases(batch, method):
+        own = columns.of(one.design.x_names)
+        bse[fit, [own[k] for k in one.model.kept]] = np.sqrt(np.diag(basis.vcov))
+    return replace(batch, bse=bse, ddf=ddf)
 
 
 def batch_tests(batch: FitBatch, L: Any, rhs: Any, ddf: str | float) -> BatchTests:
     """See `FitBatch.tests`."""
-    rows, method = _rows(batch), method_of(ddf)
+    method = method_of(ddf)
     method.check(batch.method == "REML")
     asked = contrast_rows(batch.names, L, rhs)
     own_rows = _RowsByModel(batch.names, asked.L)
-    single = np.full((5, len(rows), len(asked.L)), np.nan)
-    joint = np.full((4, len(rows)), np.nan)
-    for fit, one in enumerate(rows):
-        matrix = None if one is None else own_rows.of(one.model)
-        basis = None if one is None or matrix is None else _basis(one, method)
-        if one is None or matrix is None or basis is None:
+    single = np.full((5, len(batch), len(asked.L)), np.nan)
+    joint = np.full((4, len(batch)), np.nan)
+    for fit, one, basis in _bases(batch, method):
+        matrix = own_rows.of(one.model)
+        if matrix is None:
             continue
         tests = row_tests(basis, matrix, one.beta, asked.rhs)
         single[:, fit] = _numbers(tests)
@@ -80,39 +94,82 @@ def batch_tests(batch: FitBatch, L: Any, rhs: Any, ddf: str | float) -> BatchTes
     return BatchTests(*single, *joint)
 
 
+def _bases(
+    batch: FitBatch, method: DegreesOfFreedom
+) -> Iterator[tuple[int, FittedRows, TestBasis]]:
+    """The fits that there are, with what their tests need.
+
+    A fit to which the method does not apply is left out.
+
+    Raises
+    ------
+    ModelError
+        Where the method applies to none.
+    """
+    found, problem = False, None
+    for fit in np.flatnonzero(np.isfinite(batch.cov_params).any(axis=(1, 2))).tolist():
+        one = batch._rows[fit]
+        if one is None or not np.isfinite(one.vcov).all():
+            continue
+        try:
+            basis = method.basis(one)
+        except ModelError as error:
+            problem = problem or error
+            continue
+        found = True
+        yield fit, one, basis
+    if problem is not None and not found:
+        raise problem
+
+
+class _Columns:
+    """Where the columns of a fit's X stand among those of the batch, found once a set of names."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self._found: dict[tuple[str, ...], list[int]] = {}
+
+    def of(self, own: tuple[str, ...]) -> list[int]:
+        if own not in self._found:
+            self._found[own] = places(own, self._names)
+        return self._found[own]
+
+
 class _RowsByModel:
-    """Rows of a contrast over the columns that each design of a batch keeps, found once a design.
+    """Rows of a contrast over the columns that each design of a batch keeps.
 
     None where the contrast is not estimable in a design.
     """
 
     def __init__(self, names: tuple[str, ...], L: FloatArray) -> None:
-        self._names, self._L = names, L
-        self._found: dict[int, FloatArray | ModelError] = {}
+        self._columns, self._L = _Columns(names), L
+        self._model: ReducedModel | None = None
+        self._current: FloatArray | None = None
+        self._found = False
+        self._problem: ModelError | None = None
 
     def of(self, model: ReducedModel) -> FloatArray | None:
         """The rows, shape (m, rank)."""
-        if id(model) not in self._found:
+        if model is not self._model:
+            self._model, self._current = model, None
             try:
-                self._found[id(model)] = self._kept(model)
+                self._current, self._found = self._kept(model), True
             except ModelError as error:
-                self._found[id(model)] = error
-        found = self._found[id(model)]
-        return None if isinstance(found, ModelError) else found
+                self._problem = self._problem or error
+        return self._current
 
     def check_any(self) -> None:
         """Refuse a contrast that no design of the batch can estimate."""
-        errors = [found for found in self._found.values() if isinstance(found, ModelError)]
-        if errors and len(errors) == len(self._found):
-            raise errors[0]
+        if self._problem is not None and not self._found:
+            raise self._problem
 
     def _kept(self, model: ReducedModel) -> FloatArray:
         own, kept = model.design.x_names, tuple(model.kept.tolist())
-        lacking = [j for j, name in enumerate(self._names) if name not in own]
+        columns = self._columns.of(own)
+        lacking = np.setdiff1d(np.arange(self._L.shape[1]), columns)
         if self._L[:, lacking].any():
             raise ModelError("the contrast is about coefficients that no fit of the batch has")
-        L = self._L[:, [self._names.index(name) for name in own]]
-        return kept_rows(L, own, aliasing_of(model.design.x, model.design.n_obs, kept))
+        return kept_rows(self._L[:, columns], own, aliasing_of_design(model.design, kept))
 
 
 def _numbers(tests: RowTests) -> FloatArray:
@@ -121,14 +178,3 @@ def _numbers(tests: RowTests) -> FloatArray:
 
 def _joint(test: FTest) -> tuple[float, float, float, float]:
     return test.statistic, float(test.df_num), test.df_den, test.pvalue
-
-
-def _rows(batch: FitBatch) -> tuple[FittedRows | None, ...]:
-    if batch.rows is None:
-        raise ModelError("this batch does not hold the design its fits were made from")
-    return batch.rows
-
-
-def _basis(one: FittedRows, method: DegreesOfFreedom) -> TestBasis | None:
-    """What tests need; None for a fit that failed."""
-    return method.basis(one) if np.isfinite(one.vcov).all() else None

@@ -20,7 +20,8 @@ from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
 from mlmfast.random_structure import check_not_residual, term_structure
 from mlmfast.relationship import with_relationships
-from mlmfast.residual_scale import parse_scale, scale_design
+from mlmfast.residual_formula import ResidualFormula
+from mlmfast.residual_scale import ScaleFormula, parse_scale, scale_design
 from mlmfast.residual_structure import (
     independent_rows,
     parse_residual,
@@ -106,9 +107,7 @@ def build_model_frame(
     n_input = frame.n_rows
     weights = input_column(weights, "weights", frame)
     offset = input_column(offset, "offset", frame)
-    names = _variables(parsed) + ([] if within is None else list(within.variables))
-    names += [] if scale is None else list(scale.variables)
-    names += [c for c in (weights, offset) if isinstance(c, str)]
+    names = variables_used(parsed, within, scale, (weights, offset))
     given = {} if isinstance(offset, str) else {"offset": offset}
     used = _complete_rows(frame, names, given, na_action)
     if used is not None:
@@ -220,6 +219,18 @@ def _check_columns(design: Design) -> None:
                     f"({s.smallest:g}); a slope needs a covariate that varies, and 1 + ... an "
                     "intercept"
                 )
+
+
+def variables_used(
+    parsed: MixedFormula,
+    within: ResidualFormula | None,
+    scale: ScaleFormula | None,
+    arguments: Iterable[ColumnOrArray],
+) -> list[str]:
+    """Columns of the data that a model reads; ``arguments`` may name some."""
+    names = _variables(parsed) + ([] if within is None else list(within.variables))
+    names += [] if scale is None else list(scale.variables)
+    return names + [column for column in arguments if isinstance(column, str)]
 
 
 def _variables(parsed: MixedFormula) -> list[str]:
