@@ -113,7 +113,7 @@ def formula(n_basis: int) -> str:
 def fit_here(arguments: argparse.Namespace) -> None:
     """One fit, printed as JSON."""
     import mlmfast as mlm
-    from mlmfast import residual_structure
+    from mlmfast import residual_read
 
     if arguments.one == "w11":
         frame, text, residual = w11(), "y ~ x + t + (1 | g)", "ar1(t | g)"
@@ -122,8 +122,8 @@ def fit_here(arguments: argparse.Namespace) -> None:
         frame, residual = chain(int(n), int(n_visits)), f"{word}(t | g)"
         text = "y ~ x + t" + random
         if form == "template":
-            residual_structure.FEW_VISITS = 1000
-            residual_structure.LARGEST_TEMPLATE = residual_structure.LARGEST_ORDER = 1000
+            residual_read.FEW_VISITS = 1000
+            residual_read.LARGEST_TEMPLATE = residual_read.LARGEST_ORDER = 1000
     else:
         word, n, n_basis = arguments.one.split(",")
         frame = series(int(n), int(n_basis), word == "car1")

@@ -316,9 +316,50 @@ def test_refusals():
         fit.anova(ddf="satterthwait")
     with pytest.raises(ModelError, match="no term besides the intercept"):
         lmm("Yield ~ 1 + (1 | Block)", alfalfa("")).anova()
-    with pytest.raises(ModelError, match="a loaded fit holds no rows"):
-        mlm.load(fit.to_json()).anova()
+    with pytest.raises(ModelError, match="need the rows of the data, and a loaded fit holds none"):
+        mlm.load(fit.to_json()).anova(ddf="kenward-roger")
     with pytest.raises(ModelError, match="one type of test"):
         fit.anova(1, 2)
     with pytest.raises(DataError, match="did you mean 'Date'"):
         mlm.joint_tests(fit, by="Dat")
+
+
+def by_definition(functions, term):
+    """SAS's type III from null spaces."""
+
+    def null_space(matrix):
+        _, sizes, right = np.linalg.svd(matrix, full_matrices=True)
+        return right[np.count_nonzero(sizes > 1e-9 * max(sizes, default=1.0)) :].T
+
+    own = functions.terms[term]
+    containing = [t for t, other in enumerate(functions.terms) if own.is_contained_in(other)]
+    outside = [t for t in range(len(functions.terms)) if t != term and t not in containing]
+    free = null_space(functions.columns_of(outside).T) if outside else np.eye(len(functions.root))
+    alone = functions.columns_of([term]).T @ free
+    everything = np.vstack([alone, functions.columns_of(containing).T @ free])
+    chosen = null_space((everything @ null_space(alone)).T @ everything)
+    return (free @ chosen).T @ functions.root
+
+
+@pytest.mark.parametrize("empty", [0.0, 0.25])
+@pytest.mark.parametrize("formula", ["a * b * c * d", "a * b + c:x + a:x + d", "a:b + b:c + x"])
+def test_type_three_of_many_factors_is_that_of_the_definition(formula, empty):
+    rng = np.random.default_rng(8)
+    cells = pd.MultiIndex.from_product([list("uvw")] * 4, names=list("abcd")).to_frame(index=False)
+    cells = cells[rng.random(len(cells)) >= empty]
+    data = cells.iloc[rng.integers(0, len(cells), 300)].reset_index(drop=True)
+    data = pd.concat([cells, data], ignore_index=True).assign(x=rng.normal(size=len(cells) + 300))
+    frame = Frame.from_native(data)
+    matrix = build_model_matrix(formula, frame)
+    x = np.column_stack([np.ones(len(data)) if c is None else c for c in matrix.columns])
+    kept = [
+        j
+        for j in range(x.shape[1])
+        if np.linalg.matrix_rank(x[:, : j + 1]) > np.linalg.matrix_rank(x[:, :j])
+    ]
+    functions = functions_of_formula(matrix.spec, frame, kept)
+    for term in range(1, len(functions.terms)):
+        found, expected = type_three(functions, term), by_definition(functions, term)
+        assert found.shape == expected.shape
+        spans = [np.linalg.qr(rows.T)[0] if len(rows) else rows.T for rows in (found, expected)]
+        np.testing.assert_allclose(spans[0] @ spans[0].T, spans[1] @ spans[1].T, atol=1e-8)

@@ -97,7 +97,11 @@ def test_a_profile_whose_trials_go_far():
 def test_steps_of_unequal_length_are_said(sleep):
     uneven = sleep.assign(time=np.array([1.5, 2, 4, 8, 9, 11, 12, 15, 16, 20])[sleep.Days])
     with pytest.warns(SpacingWarning, match=r"'time' .* not equally spaced.*car1 \(sp_exp\)"):
-        ranks = mlm.lmm("Reaction ~ Days", uneven, residual="ar1(time | Subject)")
+        halves = mlm.lmm("Reaction ~ Days", uneven, residual="ar1(time | Subject)")
+    # One step is half a unit.
+    by_distance = mlm.lmm("Reaction ~ Days", uneven, residual="sp_pow(time | Subject)")
+    assert halves.llf == pytest.approx(by_distance.llf, rel=1e-10)
+    ranks = mlm.lmm("Reaction ~ Days", uneven, residual="ar1(factor(time) | Subject)")
     assert ranks.llf == mlm.lmm("Reaction ~ Days", sleep, residual="ar1(Days | Subject)").llf
     # Halves of equal length are steps.
     mlm.lmm("Reaction ~ Days", sleep.assign(time=sleep.Days / 2), residual="ar1(time | Subject)")

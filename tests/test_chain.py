@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast import near_singular, residual_structure
+from mlmfast import near_singular, residual_read
 from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance import STRUCTURES
 from mlmfast.errors import ModelError
@@ -69,7 +69,7 @@ def chain_of(fit):
 
 
 def by_template(monkeypatch):
-    monkeypatch.setattr(residual_structure, "FEW_VISITS", 1000)
+    monkeypatch.setattr(residual_read, "FEW_VISITS", 1000)
 
 
 @pytest.mark.parametrize("method", ["REML", "ML"])
@@ -78,7 +78,7 @@ def by_template(monkeypatch):
 def test_chains_are_the_template_over_visits(keyword, random, method, frame, monkeypatch):
     part = frame[frame["visit"] < 9]
     arguments = {"residual": f"{keyword}(visit | subject)", "method": method, "weights": "w"}
-    monkeypatch.setattr(residual_structure, "FEW_VISITS", 4)
+    monkeypatch.setattr(residual_read, "FEW_VISITS", 4)
     fit = lmm(f"y ~ x + visit{random}", part, **arguments)
     assert chain_of(fit) is not None
     by_template(monkeypatch)
@@ -363,7 +363,7 @@ def test_kenward_roger_goes_by_the_template(residual, frame, monkeypatch):
 def test_a_chain_ends_at_a_singular_covariance_as_its_template_does(monkeypatch):
     frame = chain_frame(12, 8, missing=0.2, seed=5)
     frame["y"] = frame.groupby("subject")["x"].transform("mean") + 1e-3 * frame["y"]
-    monkeypatch.setattr(residual_structure, "FEW_VISITS", 4)
+    monkeypatch.setattr(residual_read, "FEW_VISITS", 4)
     model = mlm.LMM("y ~ visit", frame, residual="ar1h(visit | subject)")._reduced(None)
     criterion = model.criterion("REML")
     parts = near_singular.residual_parts(criterion)

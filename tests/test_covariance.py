@@ -31,6 +31,9 @@ ARGUMENTS = {
     "fa": ({}, {"order": 2}),
     "sp_matern": ({}, {"nu": 1.5}),
 }
+#: Structures that go by steps, and places of levels that leave out some.
+BY_LAG = [word for word, kind in STRUCTURES.items() if kind.by_lag]
+GAPS = [(0, 1, 2, 5), (0, 2, 3, 7, 8), (3, 0, 4)]
 
 
 def cases():
@@ -42,6 +45,11 @@ def cases():
                 given = "".join(f"({value})" for value in arguments.values())
                 structure = structure_of(keyword, size, **arguments)
                 yield pytest.param(structure, id=f"{keyword}{given}-{size}")
+    for keyword, places in product(BY_LAG, GAPS):
+        for arguments in ({}, {"order": 3}) if keyword in ("toep", "un") else ({},):
+            structure = structure_of(keyword, len(places), places=places, **arguments)
+            at = ",".join(map(str, places))
+            yield pytest.param(structure, id=f"{keyword}{[*arguments.values()]}-at-{at}")
 
 
 every_structure = pytest.mark.parametrize("structure", list(cases()))
@@ -55,6 +63,9 @@ def structures_that(holds):
 def random_theta(structure, spread=0.7, seed=0):
     rng = np.random.default_rng(seed + structure.n_theta)
     theta = spread * rng.standard_normal((N_FITS, structure.n_theta))
+    if structure.keyword in ("toep", "toeph") and structure.has_gaps:
+        # Correlations small enough for a matrix of any lags.
+        theta[:, structure.n_scales :] *= 0.1
     # Positive coefficients of positive semi-definite matrices where any theta will not do.
     return theta if structure.everywhere else np.abs(theta) + 0.1
 
@@ -192,8 +203,10 @@ def smallest_correlation_eigenvalue(matrix):
 
 
 def is_positive_definite_by_construction(structure):
-    """Bands cut off a Toeplitz matrix may leave it indefinite."""
-    cut = structure.keyword in ("toep", "toeph") and structure.bands < structure.size
+    """Bands cut off a Toeplitz matrix, and gaps in it, may leave it indefinite."""
+    if structure.keyword not in ("toep", "toeph"):
+        return True
+    cut = structure.order not in (None, structure.size) or structure.has_gaps
     return not cut or structure.bands == 1
 
 

@@ -6,6 +6,8 @@ B:H) and on ChickWeight ("cw"), with `emmeans(m, ...)`, `contrast(..., adjust = 
 `joint_tests`.
 """
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -393,10 +395,25 @@ def test_loaded_fits_answer_what_needs_no_rows():
     pd.testing.assert_frame_equal(
         loaded.emmeans("Diet", at=at).frame, fit.emmeans("Diet", at=at).frame
     )
+    for weights in ("equal", "proportional", "outer", "cells", "flat"):
+        pd.testing.assert_frame_equal(
+            loaded.emmeans("Diet", weights=weights).frame,
+            fit.emmeans("Diet", weights=weights).frame,
+        )
+
+
+def test_files_saved_before_they_held_means_and_frequencies():
+    saved = json.loads(fit_case("chickweight_slope_reml").to_json())
+    del saved["rows"]
+    loaded = mlm.load(json.dumps(saved))
     with pytest.raises(ModelError, match="mean of the covariate 'Time'"):
         loaded.emmeans("Diet")
     with pytest.raises(ModelError, match="a loaded fit holds no rows"):
-        loaded.emmeans("Diet", at=at, weights="proportional")
+        loaded.emmeans("Diet", at={"Time": 21}, weights="proportional")
+    with pytest.raises(ModelError, match="a loaded fit holds no rows"):
+        loaded.anova()
+    with pytest.raises(ModelError, match="a loaded fit holds no rows"):
+        loaded.icc()
 
 
 def test_many_cells_are_refused_before_they_are_made():

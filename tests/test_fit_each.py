@@ -247,6 +247,16 @@ def test_aliased_columns_are_nan_and_named():
     assert np.isfinite(both.pvalue).all()
 
 
+def test_declared_levels_and_dates_are_those_of_the_whole_table(studies):
+    dates = pd.Timestamp("2024-01-01") + pd.to_timedelta(7 * studies["visit"], unit="D")
+    declared = pd.Categorical(studies["visit"], range(40), ordered=True)
+    data = studies.assign(day=dates, week=declared, ok=studies["item"] > 2)
+    for residual in ("ar1(week | g)", "ar1(day | g)"):
+        batch = mlm.fit_each("y ~ x + ok", data, by=["site", "year"], residual=residual)
+        for k, (_, rows) in enumerate(data.groupby(["site", "year"])):
+            assert_is_fit(batch, k, mlm.lmm("y ~ x + ok", rows, residual=residual))
+
+
 def test_rows_without_a_level_are_in_no_fit(studies):
     holes = studies.copy()
     holes.loc[holes.index[:30], "site"] = None

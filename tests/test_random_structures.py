@@ -9,7 +9,6 @@ from scipy.optimize import minimize
 import mlmfast as mlm
 from mlmfast.covariance import STRUCTURES
 from mlmfast.errors import SingularFitWarning
-from mlmfast.random_structure import TERM_STRUCTURES
 
 from . import dense
 from .fitting import estimates, lmm
@@ -20,8 +19,8 @@ from .test_covariance import cases, central, entries_of, structures_that
 # Banded correlations, a free smoothness and some structures are for residuals.
 closed_structures = structures_that(
     lambda s: (
-        s.keyword in TERM_STRUCTURES
-        and not (s.keyword in {"toep", "toeph"} and s.bands < s.size)
+        s.for_random_effects
+        and not (s.keyword in {"toep", "toeph"} and s.order not in {None, s.size})
         and not (s.keyword == "sp_matern" and s.nu is None)
     )
 )

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast import residual_structure, series_residuals
+from mlmfast import inner_blocks, residual_read, series_residuals, shared_effects
 from mlmfast.errors import DataError, ModelError
 from mlmfast.series_covariance import correlations_at
 from mlmfast.series_design import series_of
@@ -78,7 +78,7 @@ def test_series_are_the_template_over_visits(residual, random, method, frame, mo
     arguments = {"residual": residual, "method": method, "weights": "w"}
     fit = lmm(f"y ~ x + day{random}", part, **arguments)
     assert fit._needs_source("a test").design.residual.series is not None
-    monkeypatch.setattr(residual_structure, "is_series", lambda *_: False)
+    monkeypatch.setattr(residual_read, "is_series", lambda *_: False)
     template = lmm(f"y ~ x + day{random}", part, **arguments)
     assert template._needs_source("a test").design.residual.series is None
     assert fit.llf == pytest.approx(template.llf, rel=1e-10)
@@ -230,13 +230,14 @@ def test_a_time_grid_with_rounding_has_one_gap():
     assert len(series_of(irregular, codes, codes, 1).gaps) == 4999
 
 
-def test_whole_numbers_count_as_they_stand(frame):
+def test_numbers_count_in_units_of_their_greatest_common_step(frame):
     weekly = frame.assign(week=frame["day"] * 7)
     by_week = lmm("y ~ x", weekly, residual="ar1(week | subject)")
     by_distance = lmm("y ~ x", weekly, residual="sp_pow(week | subject)")
     assert by_week.llf == pytest.approx(by_distance.llf, rel=1e-10)
+    # One step is seven days.
     assert by_week.residual_parameters["AR(1)"] == pytest.approx(
-        by_distance.residual_parameters.iloc[1], rel=1e-6
+        by_distance.residual_parameters.iloc[1] ** 7, rel=1e-6
     )
     by_day = lmm("y ~ x", weekly, residual="ar1(day | subject)")
     assert by_day.llf == pytest.approx(by_week.llf, rel=1e-10)
@@ -399,8 +400,43 @@ def test_series_that_cannot_be_fitted_are_refused(case, frame):
         mlm.lmm("y ~ x", changed, residual=residual)
 
 
-def test_scaled_residuals_with_inner_effects_are_refused_where_too_large(frame, monkeypatch):
-    fit = lmm("y ~ x + (1 | site/subject)", frame, residual="ar1(day | subject)")
-    monkeypatch.setattr(series_residuals, "LARGEST_CLUSTER", 10)
-    with pytest.raises(ModelError, match=r"with random effects inside"):
-        fit.resid("scaled")
+@pytest.mark.parametrize("residual", STRUCTURES)
+def test_series_too_long_for_a_matrix_are_whitened_by_subject_and_time(
+    residual, frame, monkeypatch
+):
+    """Random effects inside long series: V of the rows by subject and time, factored whole."""
+    mixed = frame.sample(frac=1.0, random_state=1).reset_index(drop=True)
+    fit = lmm("y ~ x + (1 | site) + (1 | subject)", mixed, residual=residual)
+    monkeypatch.setattr(inner_blocks, "LARGEST_CLUSTER", 20)
+    monkeypatch.setattr(shared_effects, "LARGEST_DENSE", 5)
+    time = "when" if residual.startswith("car1") else "day"
+    expected, found = np.full(len(mixed), np.nan), fit.resid("scaled").to_numpy()
+    for site in sorted(set(mixed["site"])):
+        rows = np.lexsort((mixed[time], mixed["subject"]))
+        rows = rows[(mixed["site"] == site).to_numpy()[rows]]
+        v = fit.V(site).loc[rows, rows].to_numpy()
+        e = fit.resid("marginal").to_numpy()[rows]
+        expected[rows] = np.linalg.solve(np.linalg.cholesky(v), e)
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("residual", STRUCTURES[:2])
+def test_influence_in_series_too_long_for_a_matrix(residual, frame, monkeypatch):
+    fit = lmm("y ~ x + (x | site) + (1 | subject)", frame, residual=residual)
+    whole = fit.influence("subject")
+    monkeypatch.setattr(inner_blocks, "LARGEST_CLUSTER", 20)
+    monkeypatch.setattr(inner_blocks, "_work_of", lambda way: -len(way.shared))
+    monkeypatch.setattr(shared_effects, "LARGEST_DENSE", 5)
+    walked = fit.influence("subject")
+    for name in ("clusters", "observations", "cluster_dfbetas", "observation_dfbetas"):
+        expected = getattr(whole, name)
+        np.testing.assert_allclose(getattr(walked, name), expected, rtol=1e-7, atol=1e-10)
+
+
+def test_rows_of_the_inverse_that_a_long_series_lacks_are_refused(frame, monkeypatch):
+    fit = lmm("y ~ x + (1 | site)", frame, residual="arma11(day | subject)")
+    monkeypatch.setattr(inner_blocks, "LARGEST_CLUSTER", 20)
+    monkeypatch.setattr(inner_blocks, "_work_of", lambda way: -len(way.shared))
+    monkeypatch.setattr(shared_effects, "LARGEST_DENSE", 5)
+    with pytest.raises(ModelError, match=r"without the Markov property.*resid\('scaled'\)"):
+        fit.influence()

@@ -8,8 +8,8 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.antedependence import Antedependence
 from mlmfast.covariance.heterogeneous import Heterogeneous
+from mlmfast.covariance.markov import VisitChain
 from mlmfast.errors import ModelError
 from mlmfast.factor import Factor
 from mlmfast.residual_formula import ResidualFormula
@@ -98,12 +98,13 @@ def check_identified(
         For a visit with a variance (and a correlation) of its own that no subject (or one) has, and
         correlations of neighbours that occur only in products with each other.
     """
+    differs_by_step = isinstance(structure, VisitChain) and structure.differs_by_step
     for arm, label in enumerate(arms):
         where = f" of {formula.arm} = {label!r}" if formula.arm is not None else ""
         own = steps.steps[steps.steps[:, 0] == arm]
         if isinstance(structure, Heterogeneous):
             # One subject's residual tells a variance, but not a correlation as well.
-            needed = 2 if isinstance(structure, Antedependence) else 1
+            needed = 2 if differs_by_step else 1
             met = _subjects(steps, arm, len(visits))
             few = [visits[v] for v in np.flatnonzero(met < needed)]
             if few:
@@ -113,7 +114,7 @@ def check_identified(
                     f"are met at {_listed(few)}; leave such visits out, join them with others, or "
                     "use a structure with one variance (ar1, ad)"
                 )
-        if isinstance(structure, Antedependence):
+        if differs_by_step:
             apart = _apart(own, len(visits))
             pairs = [f"{visits[k]} and {visits[k + 1]}" for k in apart]
             if pairs:

@@ -26,6 +26,7 @@ from mlmfast.marginal_covariance import (
 )
 from mlmfast.random_effects import fixed_part
 from mlmfast.record import FitRecord
+from mlmfast.shared_effects import LargeCluster, is_large
 
 if TYPE_CHECKING:
     from mlmfast.result import FitSource
@@ -165,18 +166,25 @@ def _check_independent(design: Design, clusters: GroupingFactor) -> None:
 
 
 def cluster_blocks(
-    design: Design, record: FitRecord, clusters: GroupingFactor, compressed: bool
+    design: Design,
+    record: FitRecord,
+    clusters: GroupingFactor,
+    compressed: bool,
+    large: bool = False,
 ) -> Iterator[ClusterBlocks]:
-    """Yield all clusters, those of one size together.
+    """Yield all clusters but large ones, those of one size together.
 
-    With ``compressed``, large clusters of rows of equal variance are rotated onto the span of
-    [Z_i X_i], outside which V_i is sigma^2 I and the rows say nothing about the fixed effects.
+    Large ones come from `large_clusters`; with ``large`` they are here, as far as their V can be
+    formed. With ``compressed``, clusters of many rows of equal variance are rotated onto the span
+    of [Z_i X_i], outside which V_i is sigma^2 I and the rows say nothing about the fixed effects.
     """
     residual = design.working_response - fixed_part(design, record)
     columns = [design.x[j] for j in record.kept]
     related = any(factor.relationship is not None for factor in design.factors)
     simple = compressed and design.residual is None and design.weights is None and not related
     for rows in clusters_by_size(clusters.codes, clusters.n_levels):
+        if is_large(rows.shape[1]) and not large:
+            continue
         positions = cast(IntArray, clusters.codes[rows[:, 0]].astype(np.intp))
         if simple and rows.shape[1] > _WORTH_IT * (_n_effects(design, rows[0]) + len(columns)):
             for position, own in zip(positions, rows, strict=True):
@@ -186,6 +194,16 @@ def cluster_blocks(
         refuse_large_cluster(rows.shape[1], "this result")
         v = marginal_covariances(design, record, rows)
         yield ClusterBlocks(positions, columns_at(columns, rows), v, residual[rows], rows)
+
+
+def large_clusters(
+    design: Design, record: FitRecord, clusters: GroupingFactor, what: str
+) -> Iterator[tuple[int, LargeCluster]]:
+    """Yield the clusters whose V is not formed, and their positions."""
+    sizes = np.bincount(clusters.codes, minlength=clusters.n_levels)
+    for position in [k for k, size in enumerate(sizes.tolist()) if is_large(size)]:
+        rows = np.flatnonzero(clusters.codes == position)
+        yield position, LargeCluster.of(design, record, rows, what)
 
 
 def blocks_of_sets(

@@ -62,7 +62,9 @@ def term_covariance(record: FitRecord, term: str) -> pd.DataFrame:
     return pd.DataFrame(_block_diagonal([t.covariance for t in terms]), index=names, columns=names)
 
 
-def residual_covariance(source: FitSource, record: FitRecord, cluster: object) -> pd.DataFrame:
+def residual_covariance(
+    source: FitSource, record: FitRecord, cluster: object, rows: object = None
+) -> pd.DataFrame:
     """R of a cluster's rows, sigma^2 / weight on the diagonal.
 
     Examples
@@ -74,13 +76,15 @@ def residual_covariance(source: FitSource, record: FitRecord, cluster: object) -
     0  960.5    0.0
     1    0.0  960.5
     """
-    rows = _rows(source, record, cluster, "R")
-    names = _row_names(source, rows)
-    matrix = residual_covariances(source.design, record, rows[None])[0]
+    own = _rows(source, record, cluster, "R", rows)
+    names = _row_names(source, own)
+    matrix = residual_covariances(source.design, record, own[None])[0]
     return pd.DataFrame(matrix, index=names, columns=names)
 
 
-def marginal_covariance(source: FitSource, record: FitRecord, cluster: object) -> pd.DataFrame:
+def marginal_covariance(
+    source: FitSource, record: FitRecord, cluster: object, rows: object = None
+) -> pd.DataFrame:
     """V = Z G Z' + R of a cluster's rows.
 
     Examples
@@ -92,9 +96,9 @@ def marginal_covariance(source: FitSource, record: FitRecord, cluster: object) -
     0  2338.6  1378.2
     1  1378.2  2338.6
     """
-    rows = _rows(source, record, cluster, "V")
-    names = _row_names(source, rows)
-    matrix = marginal_covariances(source.design, record, rows[None])[0]
+    own = _rows(source, record, cluster, "V", rows)
+    names = _row_names(source, own)
+    matrix = marginal_covariances(source.design, record, own[None])[0]
     return pd.DataFrame(matrix, index=names, columns=names)
 
 
@@ -139,7 +143,9 @@ def random_matrix(source: FitSource, record: FitRecord, cluster: object) -> pd.D
     return pd.DataFrame(np.hstack(blocks), index=_row_names(source, rows), columns=names)
 
 
-def marginal_distribution(source: FitSource, record: FitRecord, cluster: object) -> MVN:
+def marginal_distribution(
+    source: FitSource, record: FitRecord, cluster: object, rows: object = None
+) -> MVN:
     """N(X_i beta + offset, V_i) of a cluster's responses, named by their rows.
 
     Examples
@@ -153,27 +159,47 @@ def marginal_distribution(source: FitSource, record: FitRecord, cluster: object)
     9 345.6 48.4   0.59
     """
     design = source.design
-    rows = _rows(source, record, cluster, "the marginal distribution")
-    mean = fixed_part(design, record)[rows]
+    own = _rows(source, record, cluster, "the marginal distribution", rows)
+    mean = fixed_part(design, record)[own]
     if design.offset is not None:
-        mean = mean + design.offset[rows]
-    names = [str(name) for name in _row_names(source, rows)]
+        mean = mean + design.offset[own]
+    names = [str(name) for name in _row_names(source, own)]
     if len(set(names)) < len(names):
         # The frame's own index repeats; positions do not.
-        names = [str(row) for row in rows]
-    return MVN(mean, marginal_covariances(design, record, rows[None])[0], names)
+        names = [str(row) for row in own]
+    return MVN(mean, marginal_covariances(design, record, own[None])[0], names)
 
 
-def _rows(source: FitSource, record: FitRecord, cluster: object, what: str) -> IntArray:
+def _rows(
+    source: FitSource, record: FitRecord, cluster: object, what: str, chosen: object = None
+) -> IntArray:
     rows = _cluster_rows(source, record, cluster)
+    if chosen is not None:
+        return _some(rows, chosen, what)
     if cluster is None and len(rows) > _MOST_ROWS:
         remedy = "name a cluster" if record.groups else "use the rows you need of X and sigma"
         raise ModelError(
             f"{what} of all {len(rows):,} rows is too large to show (the limit is "
-            f"{_MOST_ROWS:,}); {remedy}"
+            f"{_MOST_ROWS:,}); {remedy}, or take some of them: rows=range(100)"
         )
-    refuse_large_cluster(len(rows), what)
+    try:
+        refuse_large_cluster(len(rows), what)
+    except ModelError as error:
+        raise ModelError(f"{error}; take some of them: rows=range(100)") from None
     return rows
+
+
+def _some(rows: IntArray, chosen: object, what: str) -> IntArray:
+    """Those of a cluster's rows that were asked for, by their positions in it."""
+    at = np.asarray(list(chosen) if isinstance(chosen, range) else chosen)
+    whole = at.ndim == 1 and at.size > 0 and at.dtype.kind in "iu"
+    if not whole or at.min() < 0 or at.max() >= len(rows):
+        raise DataError(
+            f"rows is {chosen!r}; {what} takes positions of its rows, whole numbers from 0 to "
+            f"{len(rows) - 1}"
+        )
+    refuse_large_cluster(len(at), what)
+    return np.asarray(rows[at])
 
 
 def _cluster_rows(source: FitSource, record: FitRecord, cluster: object) -> IntArray:

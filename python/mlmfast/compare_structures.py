@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -9,15 +10,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.covariance import STRUCTURES
-from mlmfast.errors import ConvergenceWarning, MlmError, ModelError, SingularFitWarning
+from mlmfast.covariance import STRUCTURES, CovarianceStructure
+from mlmfast.errors import (
+    ConvergenceWarning,
+    MlmError,
+    ModelError,
+    SingularFitWarning,
+    SpacingWarning,
+    warn,
+)
 from mlmfast.frame import Frame
 from mlmfast.model import lmm
 from mlmfast.result import LMMResult
 
+#: Visits that count one by one, whatever they are.
+_FACTOR = re.compile(r"\s*factor\((.+)\)\s*")
 _FIGURES = ("llf", "deviance", "aic", "aicc", "bic")
-# Without bands of its own it is the unstructured covariance once more; lin needs matrices.
-_LEFT_OUT = ("un", "lin")
 
 
 def compare_structures(
@@ -35,7 +43,9 @@ def compare_structures(
     formula, data
         As in `lmm`; all fits have the same fixed and random effects and the same rows.
     visit
-        Column that tells the rows of a subject apart; several columns for coordinates.
+        Column that tells the rows of a subject apart; several columns for coordinates. All
+        structures count it in one way: numbers and dates in units of their greatest common step,
+        anything else, and ``"factor(visit)"``, level by level.
     subject
         Column of the subjects, or ``"arm / subject"`` for parameters of its own for each arm.
     structures
@@ -75,10 +85,11 @@ def compare_structures(
     words = _default_structures(data, columns) if structures is None else _words(structures)
     rows: list[dict[str, object]] = []
     first_error: MlmError | None = None
+    said: set[type[Warning]] = set()
     for word in words:
         residual = f"{word}({', '.join(map(_quoted, columns))} | {subject})"
         try:
-            fit = _quietly_fitted(formula, data, residual, arguments)
+            fit = _quietly_fitted(formula, data, residual, arguments, said)
         except MlmError as error:
             first_error = first_error or error
             rows.append({"structure": word, "converged": False, "problem": str(error)})
@@ -106,27 +117,39 @@ def _default_structures(data: object, columns: tuple[str, ...]) -> tuple[str, ..
     return tuple(
         word
         for word, kind in sorted(STRUCTURES.items())
-        if kind.keyword == word and kind.needs in needs and word not in _left_out(columns)
+        if kind.keyword == word and kind.needs in needs and _is_compared(kind, columns)
     )
 
 
-def _left_out(columns: tuple[str, ...]) -> tuple[str, ...]:
-    # With one coordinate there is no direction to tell apart.
-    return _LEFT_OUT if len(columns) > 1 else (*_LEFT_OUT, "sp_powa")
+def _is_compared(kind: type[CovarianceStructure], columns: tuple[str, ...]) -> bool:
+    if kind.compared == "several columns":
+        return len(columns) > 1
+    return kind.compared == "always"
 
 
 def _quoted(name: str) -> str:
+    inner = _FACTOR.fullmatch(name)
+    if inner:
+        return f"factor({_quoted(inner.group(1).strip())})"
     return name if name.startswith("`") or name.isidentifier() else f"`{name}`"
 
 
 def _quietly_fitted(
-    formula: str, data: object, residual: str, arguments: dict[str, Any]
+    formula: str, data: object, residual: str, arguments: dict[str, Any], said: set[type[Warning]]
 ) -> LMMResult:
-    # What these two say stands in the table.
-    with warnings.catch_warnings():
+    """Fit; what every structure would say of the visits is said once."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        # What these two say stands in the table.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", SingularFitWarning)
-        return lmm(formula, data, residual=residual, **arguments)
+        fit = lmm(formula, data, residual=residual, **arguments)
+    for message in heard:
+        if message.category not in said:
+            warn(str(message.message), message.category)
+        if issubclass(message.category, SpacingWarning):
+            said.add(message.category)
+    return fit
 
 
 def _figures(fit: LMMResult) -> dict[str, object]:

@@ -13,12 +13,13 @@ mmrm, ``conditional = TRUE``).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
-from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray, SparseArray
 from mlmfast.clusters import independent_clusters
 from mlmfast.conditional_rows import Conditioned, conditioned_rows
 from mlmfast.design import Design
@@ -26,10 +27,14 @@ from mlmfast.marginal_covariance import (
     cholesky_factors,
     columns_at,
     marginal_covariances,
+    noise_sd,
     refuse_large_cluster,
+    residual_covariances,
     solve_lower,
 )
 from mlmfast.record import FitRecord
+from mlmfast.shared_effects import LargeCluster, is_large, weights_at
+from mlmfast.visits_between import with_visits_between
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -84,7 +89,8 @@ def predict_conditionally(
     out.mean[known] = rows.own_value[known]
     out.mean_variance[known] = out.variance[known] = 0.0
     if len(rows.targets):
-        found = conditional_moments(rows.design, fit._record, rows.observed, rows.targets)
+        record = with_visits_between(fit._record, rows.design.residual)
+        found = conditional_moments(rows.design, record, rows.observed, rows.targets)
         for whole, part in zip(vars(out).values(), vars(found).values(), strict=True):
             whole[rows.target_rows] = part
     return rows, out
@@ -106,7 +112,10 @@ def conditional_moments(
     place = np.full(design.n_obs, -1, dtype=np.intp)
     place[targets] = np.arange(len(targets))
     for given, wanted in _by_cluster(design, record, observed, targets):
-        found = _of_clusters(design, record, given, wanted)
+        if is_large(given.shape[1]):
+            found = _of_large_cluster(design, record, given[0], wanted[0])
+        else:
+            found = _of_clusters(design, record, given, wanted)
         at = place[wanted].ravel()
         for whole, part in zip(vars(out).values(), vars(found).values(), strict=True):
             whole[at] = part.ravel()
@@ -128,8 +137,13 @@ def _by_cluster(
         np.column_stack([n_given[met], n_wanted[met]]), axis=0, return_inverse=True
     )
     for which, (n, k) in enumerate(sizes.tolist()):
-        refuse_large_cluster(n, "a prediction given the responses observed")
         clusters = met[kind.ravel() == which]
+        if is_large(n):
+            for one in clusters.tolist():
+                of_targets = slice(first[one], first[one] + k)
+                own = given[first_given[one] : first_given[one] + n]
+                yield own[None], targets[None, of_targets]
+            continue
         together = max(_TOGETHER, n // 4)
         step = max(1, _ENTRIES_AT_ONCE // (n + min(k, together)) ** 2)
         for at in range(0, len(clusters), step):
@@ -172,3 +186,59 @@ def _of_clusters(design: Design, record: FitRecord, given: IntArray, wanted: Int
     mean_variance = np.einsum("mki,ij,mkj->mk", x, record.vcov, x)
     # Rounding may leave a variance that should be 0 a little below it.
     return Moments(mean, mean_variance, np.maximum(variance, 0.0) + mean_variance)
+
+
+def _of_large_cluster(
+    design: Design, record: FitRecord, given: IntArray, wanted: IntArray
+) -> Moments:
+    """The same of one large cluster, by its equations; ``given`` (n,), ``wanted`` (k,)."""
+    kept = replace(record, kept=tuple(range(len(design.x))))
+    what = "a prediction given the responses observed"
+    cluster = LargeCluster.of(design, kept, given, what)
+    variance = noise_sd(design, record)[wanted] ** 2
+    weights = []
+    for t, (term, effects) in enumerate(zip(record.terms, design.random, strict=True)):
+        factor = design.factors[effects.factor]
+        codes, z = factor.codes[wanted], columns_at(effects.columns, wanted)
+        own = ((z @ term.covariance) * z).sum(axis=1)
+        if factor.relationship is not None:
+            own = own * factor.relationship.diagonal[codes]
+        if t in cluster.split.shared:
+            levels = cluster.levels[cluster.split.shared.index(t)]
+            own = np.where(np.isin(codes, levels), 0.0, own)
+        variance += own
+        weights.append(weights_at(codes, z, factor.n_levels))
+    told = cluster.told(weights, _with_residuals(design, record, cluster.rows, wanted))
+    x = columns_at(design.x, wanted)
+    mean = x @ record.beta + told.change
+    if design.offset is not None:
+        mean = mean + design.offset[wanted]
+    x = x - told.shift
+    mean_variance = ((x @ record.vcov) * x).sum(axis=1)
+    variance = np.maximum(variance + told.variance, 0.0)
+    return Moments(mean, mean_variance, variance + mean_variance)
+
+
+def _with_residuals(
+    design: Design, record: FitRecord, given: IntArray, wanted: IntArray
+) -> SparseArray | None:
+    """Covariances of the residuals of the rows wanted with those given, (k, n); None for none."""
+    if design.residual is None:
+        return None
+    units = design.residual.units
+    met = np.flatnonzero(np.isin(units[given], units[wanted]))
+    at, to, values = [], [], []
+    for unit in np.unique(units[given[met]]):
+        a = np.flatnonzero(units[wanted] == unit)
+        b = met[units[given[met]] == unit]
+        refuse_large_cluster(len(b), "a prediction given the responses of a subject")
+        rows = np.concatenate([wanted[a], given[b]])
+        r = residual_covariances(design, record, rows[None])[0, : len(a), len(a) :]
+        at.append(np.repeat(a, len(b)))
+        to.append(np.tile(b, len(a)))
+        values.append(r.ravel())
+    if not values:
+        return None
+    where = (np.concatenate(at), np.concatenate(to))
+    shape = (len(wanted), len(given))
+    return sparse.csr_array((np.concatenate(values), where), shape=shape)

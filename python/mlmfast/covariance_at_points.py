@@ -13,12 +13,14 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.errors import DataError, ModelError
 from mlmfast.record import ResidualRecord
 from mlmfast.residual_formula import ResidualFormula, parse_residual, structure_kind
-from mlmfast.residual_structure import instance
+from mlmfast.residual_instance import instance
 from mlmfast.series_covariance import correlations_at
 from mlmfast.series_design import is_series
 
 #: Positions that every structure along series has room for.
 _FEW = 3
+#: Part of a step by which a point may miss its place.
+_MISPLACED = 1e-4
 
 
 def covariances_at(residual: ResidualRecord, points: Any) -> dict[str, pd.DataFrame]:
@@ -40,17 +42,26 @@ def covariances_at(residual: ResidualRecord, points: Any) -> dict[str, pd.DataFr
             "residual_cov has the covariance of every visit"
         )
     places, labels = _places(points, call.coordinates, residual.text)
-    if not spatial and (places != np.round(places)).any():
-        raise DataError(
-            f"points: residual={residual.text!r} goes by whole steps; give whole numbers, as in "
-            "[0, 1, 2]"
-        )
+    if not spatial:
+        places = _whole_steps(places, residual)
     natural = residual.parameters.reshape(len(residual.arms), -1)
     find = _spatial if spatial else _along_series
     return {
         arm: pd.DataFrame(find(kind, written, own[None], places), index=labels, columns=labels)
         for arm, own in zip(residual.arms, natural, strict=True)
     }
+
+
+def _whole_steps(points: FloatArray, residual: ResidualRecord) -> FloatArray:
+    """Points as steps from the first of them."""
+    along = (points - points[0]) / residual.step
+    if (np.abs(along - np.rint(along)) > _MISPLACED).any():
+        step, unit = residual.step, "" if residual.step == 1 else f" of {residual.step:g}"
+        raise DataError(
+            f"points: residual={residual.text!r} goes by whole steps{unit}; give whole numbers of "
+            f"them, as in [0, {step:g}, {2 * step:g}]"
+        )
+    return np.asarray(np.rint(along))
 
 
 def _spatial(
@@ -61,7 +72,7 @@ def _spatial(
 ) -> FloatArray:
     # A point more, far enough to be another: structures need two.
     every = np.concatenate([places, places[:1] + 1.0])
-    structure = instance(written.calls[0], kind, len(every), every, written)
+    structure = instance(written.calls[0], kind, len(every), written, points=every)
     return structure.matrix(structure.from_natural(natural))[0, :-1, :-1]
 
 
@@ -71,7 +82,7 @@ def _along_series(
     natural: FloatArray,
     places: FloatArray,
 ) -> FloatArray:
-    structure = instance(written.calls[0], kind, _FEW, None, written)
+    structure = instance(written.calls[0], kind, _FEW, written)
     theta = structure.from_natural(natural)
     # theta begins with the log standard deviation.
     return np.asarray(np.exp(2.0 * theta[0, 0]) * correlations_at(structure, theta, places[:, 0]))

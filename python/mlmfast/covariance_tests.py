@@ -108,7 +108,7 @@ def parameter_covariance(fit: LMMResult, information: str) -> pd.DataFrame:
             "are too long for them; use information='observed'"
         )
     names = list(table.names)
-    return pd.DataFrame(matrix, index=names, columns=names)
+    return pd.DataFrame(matrix.copy(), index=names, columns=names)
 
 
 class CovarianceTests:

@@ -12,7 +12,6 @@ import numpy as np
 from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
-from mlmfast.covariance.diagonal import Diagonal
 from mlmfast.covariance.scaled_angles import ScaledAngles
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 from mlmfast.unit_covariances import Directions
@@ -59,9 +58,7 @@ class TermBlock:
         A product over a whole batch may sum in another order than for one fit, and bits must not
         depend on the company a fit keeps.
         """
-        return self.is_residual or not (
-            self.structure.mixes or isinstance(self.structure, Diagonal)
-        )
+        return self.is_residual or not (self.shared.mixes or self.shared.variances_alone)
 
     @property
     def has_vague_parameters(self) -> bool:

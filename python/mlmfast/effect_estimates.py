@@ -44,12 +44,13 @@ def effect_estimate(
             f"random= goes with one linear function, and this contrast has {len(rows.L)} rows; "
             "estimate them one at a time"
         )
-    fit._needs_source("an estimate with random effects")
+    factors = fit._needs_source("an estimate with random effects").design.factors
     weights = effect_weights(record, random)
     x = check_estimable(fit, rows.L)
     blups = sum((m[0] * values).sum() for m, values in zip(weights, _values(fit), strict=True))
     estimate = x @ record.beta + blups
-    spread = spread_of(fit, EffectTargets(x, weights), True, ddf=ddf)
+    related = tuple(factors[term.group].relationship for term in record.terms)
+    spread = spread_of(fit, EffectTargets(x, weights, related), True, ddf=ddf)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = (estimate - rows.rhs) / spread.se
     pvalue = two_sided(statistic, spread.df)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,8 @@ class Factor:
         Level names as they appear in coefficient names, in the order of the contrasts.
     values : array, shape (n_levels,)
         The levels as the user's data hold them, for example integers.
+    declared : tuple of str, or None
+        All levels that the column declares, those that no row has too; None where it declares none.
 
     Examples
     --------
@@ -42,6 +44,7 @@ class Factor:
     codes: CodeArray
     levels: tuple[str, ...]
     values: LevelValues
+    declared: tuple[str, ...] | None = None
 
     @property
     def n_levels(self) -> int:
@@ -61,7 +64,7 @@ class Factor:
 
     def take(self, rows: BoolArray) -> Factor:
         """Keep the rows marked true, and the levels that still occur in them."""
-        return drop_unused_levels(Factor(self.codes[rows], self.levels, self.values))
+        return drop_unused_levels(replace(self, codes=self.codes[rows]))
 
     def recode(self, levels: Sequence[str]) -> tuple[CodeArray, tuple[str, ...]]:
         """Codes in terms of other `levels`, and the own levels that are not among them.
@@ -89,13 +92,14 @@ def drop_unused_levels(factor: Factor) -> Factor:
     translation = np.full(factor.n_levels, -1, dtype=np.int32)
     translation[kept] = np.arange(kept.size, dtype=np.int32)
     levels = tuple(factor.levels[k] for k in kept.tolist())
-    return Factor(translate_codes(factor.codes, translation), levels, factor.values[kept])
+    codes = translate_codes(factor.codes, translation)
+    return Factor(codes, levels, factor.values[kept], factor.declared)
 
 
 def factor_from_categories(codes: NDArray[np.integer], values: LevelValues) -> Factor:
-    """Make a factor from codes and categories in a given order; unused categories are dropped."""
+    """Make a factor from codes and categories in a given order; unused ones are no levels."""
     labels = level_labels(values)
-    return drop_unused_levels(Factor(codes.astype(np.int32, copy=False), labels, values))
+    return drop_unused_levels(Factor(codes.astype(np.int32, copy=False), labels, values, labels))
 
 
 def factor_from_uniques(codes: NDArray[np.integer], values: LevelValues) -> Factor:
@@ -174,7 +178,7 @@ def spread_factor(present: Factor, missing: BoolArray) -> Factor:
         return present
     codes = np.full(missing.size, -1, dtype=np.int32)
     codes[~missing] = present.codes
-    return Factor(codes, present.levels, present.values)
+    return replace(present, codes=codes)
 
 
 def factor_from_logicals(values: BoolArray) -> Factor:

@@ -9,7 +9,6 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import Iterate, Settled, SomeFits, replace_rows, set_zeros, settle
 from mlmfast.covariance.spatial import Spatial
-from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.criterion import Criterion
 from mlmfast.identification import HeldCriterion, confounded_terms
 from mlmfast.iterative import fit_iteratively
@@ -130,7 +129,7 @@ def fit_covariance(
 def _may_have_other_minima(model: ReducedModel, criterion: Criterion) -> bool:
     """Whether a structure of the residual has few rows for its parameters."""
     parts = residual_parts(criterion)
-    structured = any(not isinstance(part.structure, Unstructured) for part in parts)
+    structured = any(not part.structure.mixes for part in parts)
     return structured and model.design.n_obs < _FEW_ROWS * criterion.n_theta
 
 

@@ -10,6 +10,7 @@ import difflib
 import importlib
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.columns import Columns, check_distinct
+from mlmfast.columns.elapsed import Elapsed
 from mlmfast.columns.pandas_columns import PandasColumns, index_of
 from mlmfast.columns.read_columns import ReadColumns
 from mlmfast.errors import DataError
@@ -123,6 +125,16 @@ class Frame:
             self._factor[name] = full if self._rows is None else full.take(self._rows)
         return self._factor[name]
 
+    def is_date(self, name: str) -> bool:
+        """Whether the column holds dates, times, spans of time or periods."""
+        self._require(name)
+        return self._source.columns.kind(name) == "date"
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Return the time of each row of a column of dates, in whole units."""
+        whole = self._source.elapsed(self._require(name))
+        return whole if self._rows is None else replace(whole, ticks=whole.ticks[self._rows])
+
     def missing(self, name: str) -> BoolArray | None:
         """Rows where the column has no value, or None where there are none."""
         self._require(name)
@@ -212,6 +224,7 @@ class _Source:
         self.index = index
         self._numeric: dict[str, FloatArray] = {}
         self._factor: dict[str, Factor] = {}
+        self._elapsed: dict[str, Elapsed] = {}
 
     def numeric(self, name: str) -> FloatArray:
         if name not in self._numeric:
@@ -225,11 +238,21 @@ class _Source:
             self._factor[name] = check_distinct(name, factor) if of_categories else factor
         return self._factor[name]
 
+    def elapsed(self, name: str) -> Elapsed:
+        if name not in self._elapsed:
+            self._elapsed[name] = self.columns.elapsed(name)
+        return self._elapsed[name]
+
     def __getstate__(self) -> dict[str, Any]:
         """The columns that were read: a pickle holds no frame of another library."""
-        columns = ReadColumns(self.columns, self._numeric, self._factor)
+        columns = ReadColumns(self.columns, self._numeric, self._factor, self._elapsed)
         state = {"columns": columns, "known": frozenset(columns.names), "index": self.index}
-        return state | {"namespace": self.namespace.__name__, "_numeric": {}, "_factor": {}}
+        return state | {
+            "namespace": self.namespace.__name__,
+            "_numeric": {},
+            "_factor": {},
+            "_elapsed": {},
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

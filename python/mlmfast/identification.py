@@ -11,7 +11,6 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.clusters import is_within
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial import Spatial
-from mlmfast.covariance.unstructured import Unstructured
 from mlmfast.criterion import Criterion
 from mlmfast.newton import CriterionFunction, Derivatives
 from mlmfast.record import ResidualRecord
@@ -157,7 +156,7 @@ def name_unseen(model: ReducedModel) -> list[str]:
     residual = model.design.residual
     if residual is None or not residual.visits or residual.points is not None:
         return []
-    if not isinstance(residual.structure, Unstructured):
+    if not residual.structure.mixes:
         return []
     seen = set(seen_pairs(residual.units, residual.positions, residual.n_units, residual.order))
     k = residual.structure.size

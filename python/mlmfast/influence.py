@@ -23,30 +23,17 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
-from mlmfast.cluster_blocks import (
-    ClusterBlocks,
-    blocks_of_sets,
-    cluster_blocks,
-    cluster_factor,
-    connected_clusters,
-)
+from mlmfast.cluster_blocks import cluster_factor, connected_clusters
+from mlmfast.deletion_pieces import pieces_of_sets
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
-from mlmfast.marginal_covariance import (
-    cholesky_factors,
-    columns_at,
-    residual_covariances,
-    solve_lower,
-)
+from mlmfast.marginal_covariance import columns_at
 
 if TYPE_CHECKING:
-    from mlmfast.design import Design, GroupingFactor
+    from mlmfast.design import GroupingFactor
     from mlmfast.one_step import OneStep
-    from mlmfast.record import FitRecord
     from mlmfast.result import LMMResult
 
-#: Share of a fixed effect's information that must remain after a deletion.
-_NOTHING_LEFT = 1e-10
 _SHOWN = 5
 
 
@@ -158,7 +145,8 @@ def influence(fit: LMMResult, cluster: object = None) -> Influence:
     Raises
     ------
     ModelError, DataError
-        For clusters that are not known, or rows correlated in sets too large for matrices.
+        For clusters that are not known, or correlated rows that share more effects than memory
+        holds.
     """
     source = fit._needs_source("influence")
     design, record = source.design, fit._record
@@ -170,22 +158,16 @@ def influence(fit: LMMResult, cluster: object = None) -> Influence:
     by_row, by_cluster = _Deletions.empty(design.n_obs, p), _Deletions.empty(clusters.n_levels, p)
     fixed, overall = np.empty(design.n_obs), np.empty(design.n_obs)
     studentised, residual = np.empty(design.n_obs), np.empty(design.n_obs)
-    for blocks in blocks_of_sets(design, record, clusters, independent):
-        assert blocks.rows is not None
-        pieces = _Pieces.of(blocks, record.vcov)
-        rows = blocks.rows.ravel()
+    for pieces in pieces_of_sets(design, record, clusters, independent):
+        rows = pieces.rows
         if independent is clusters:
-            by_cluster.put(blocks.clusters, *pieces.without_cluster())
+            by_cluster.put(pieces.clusters, *pieces.without_cluster())
         else:
             for level, places in sets_within(clusters.codes[rows]):
                 by_cluster.put(np.array([level]), *pieces.without_rows(places))
         by_row.put(rows, *pieces.without_each())
-        fixed[rows] = np.einsum("inp,pq,inq->in", blocks.x, record.vcov, pieces.vx).ravel()
-        r = residual_covariances(design, record, blocks.rows)
-        overall[rows] = (1.0 - np.einsum("ijk,ikj->ij", r, pieces.p)).ravel()
-        diagonal = np.diagonal(pieces.p, axis1=1, axis2=2)
-        studentised[rows] = (pieces.py / np.sqrt(np.maximum(diagonal, 1e-300))).ravel()
-        residual[rows] = blocks.e.ravel()
+        fixed[rows], overall[rows] = pieces.leverage_fixed, pieces.leverage
+        studentised[rows], residual[rows] = pieces.studentised, pieces.e
     names = [record.x_names[j] for j in record.kept]
     labels = pd.Index(clusters.labels, name=clusters.name)
     index = None if source.frame is None else source.frame.frame.index
@@ -255,104 +237,3 @@ class _Deletions:
         out[usable, 3] = np.linalg.det(ratio)
         columns = ["cooks_distance", "mdffits", "covtrace", "covratio"]
         return pd.DataFrame(out, columns=columns)
-
-
-@dataclass(frozen=True)
-class _Pieces:
-    """V^-1 X, P and Py of clusters of one size, and C_i = X_i'V_i^-1 X_i, s_i = X_i'V_i^-1 e_i."""
-
-    bread: FloatArray
-    inverse: FloatArray
-    white: tuple[FloatArray, FloatArray]
-    vx: FloatArray
-    p: FloatArray
-    py: FloatArray
-    c: FloatArray
-    s: FloatArray
-
-    @classmethod
-    def of(cls, blocks: ClusterBlocks, bread: FloatArray) -> _Pieces:
-        factors = cholesky_factors(blocks.v)
-        identity = np.broadcast_to(np.eye(blocks.v.shape[1]), blocks.v.shape)
-        inverse = solve_lower(factors, identity)
-        x = inverse @ blocks.x
-        e = inverse @ blocks.e[:, :, None]
-        back = np.swapaxes(inverse, 1, 2)
-        vx = back @ x
-        p = back @ inverse - vx @ bread @ np.swapaxes(vx, 1, 2)
-        across = np.swapaxes(x, 1, 2)
-        s = (across @ e)[:, :, 0]
-        return cls(bread, inverse, (x, e), vx, p, (back @ e)[:, :, 0], across @ x, s)
-
-    def without_cluster(self) -> tuple[FloatArray, FloatArray]:
-        """Changes and covariances when whole clusters are left out."""
-        return self._without(self.c, self.s)
-
-    def without_rows(self, places: IntArray) -> tuple[FloatArray, FloatArray]:
-        """The same when some rows of a single cluster are, by their places."""
-        q = np.linalg.qr(self.inverse[:, :, places])[0]
-        # What goes is the part of L^-1 X and L^-1 e along L^-1 D.
-        x, e = (np.swapaxes(q, 1, 2) @ part for part in self.white)
-        across = np.swapaxes(x, 1, 2)
-        return self._without(across @ x, (across @ e)[:, :, 0])
-
-    def _without(self, c: FloatArray, s: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """M_U = (M^-1 - C)^-1 and M_U s for what is left out.
-
-        In the basis where M = I: I - K'C K, K = M^1/2, is what the others know.
-        """
-        root = np.linalg.cholesky(self.bread)
-        left = np.eye(len(root)) - root.T @ c @ root
-        values, vectors = np.linalg.eigh((left + np.swapaxes(left, 1, 2)) / 2)
-        enough = values[:, :1] > _NOTHING_LEFT
-        inverse = np.where(enough, 1.0 / np.where(enough, values, 1.0), np.nan)
-        k = root @ vectors
-        covariance = (k * inverse[:, None, :]) @ np.swapaxes(k, 1, 2)
-        return (covariance @ s[:, :, None])[:, :, 0], covariance
-
-    def without_each(self) -> tuple[FloatArray, FloatArray]:
-        """The same for single observations, clusters and rows in one axis."""
-        diagonal = np.diagonal(self.p, axis1=1, axis2=2)
-        whole = np.einsum("inp,pq,inq->in", self.vx, self.bread, self.vx) + diagonal
-        enough = diagonal > _NOTHING_LEFT * whole
-        inverse = np.where(enough, 1.0 / np.where(enough, diagonal, 1.0), np.nan)
-        mx = self.vx @ self.bread
-        change = mx * (self.py * inverse)[:, :, None]
-        n = len(self.bread)
-        mx = mx.reshape(-1, n)
-        covariance = self.bread + inverse.reshape(-1, 1, 1) * (mx[:, :, None] * mx[:, None, :])
-        return change.reshape(-1, n), covariance
-
-
-def studentised_residuals(design: Design, record: FitRecord, marginal: bool) -> FloatArray:
-    """Residuals over their standard deviations, shape (n,).
-
-    Marginal ones r = y - X beta have Var r = V - X M X', conditional ones R P y have R P R
-    (SAS/STAT PROC MIXED, "Residual Diagnostics").
-    """
-    from mlmfast.clusters import independent_clusters
-    from mlmfast.design import GroupingFactor
-
-    if record.groups:
-        codes, n_clusters = independent_clusters(design, record.levels)
-        clusters = GroupingFactor("cluster", codes, tuple(map(str, range(n_clusters))))
-    else:
-        labels = tuple(map(str, range(design.n_obs)))
-        clusters = GroupingFactor("row", np.arange(design.n_obs, dtype=np.int32), labels)
-    out = np.empty(design.n_obs)
-    for blocks in cluster_blocks(design, record, clusters, compressed=False):
-        assert blocks.rows is not None
-        if marginal:
-            hat = blocks.x @ record.vcov @ np.swapaxes(blocks.x, 1, 2)
-            variance, values = blocks.v - hat, blocks.e
-        else:
-            pieces = _Pieces.of(blocks, record.vcov)
-            residual = residual_covariances(design, record, blocks.rows)
-            variance = residual @ pieces.p @ residual
-            values = (residual @ pieces.py[:, :, None])[:, :, 0]
-        diagonal = np.diagonal(variance, axis1=1, axis2=2)
-        total = np.diagonal(blocks.v, axis1=1, axis2=2)
-        # A row that the fixed effects fit exactly has no residual to compare.
-        enough = diagonal > _NOTHING_LEFT * total
-        out[blocks.rows] = np.where(enough, values / np.sqrt(np.where(enough, diagonal, 1.0)), 0.0)
-    return out

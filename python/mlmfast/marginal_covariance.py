@@ -211,6 +211,6 @@ def refuse_large_cluster(n_rows: int, what: str) -> None:
     """
     if n_rows > LARGEST_CLUSTER:
         raise ModelError(
-            f"{what} needs the covariance matrix of {n_rows:,} rows of one cluster; at most "
-            f"{LARGEST_CLUSTER:,} rows are supported"
+            f"{what} needs the covariance matrix of {n_rows:,} rows of one cluster, their number "
+            f"squared; at most {LARGEST_CLUSTER:,} rows are supported"
         )

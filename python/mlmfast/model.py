@@ -13,6 +13,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch, status_of
 from mlmfast.certificate import Certificate
+from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.engine import Engine, engine_name, read_options
@@ -42,7 +43,10 @@ class LMM:
     residual
         Covariance of the residuals within subjects, such as ``"us(visit | subject)"`` or, with
         parameters of its own for each arm, ``"ar1(visit | arm / subject)"``; see `structures`.
-        Independent residuals of one variance by default.
+        Independent residuals of one variance by default. Structures that go by the order of the
+        visits count numbers, dates and times in units of their greatest common step, and levels
+        one by one, those that a categorical declares and no row has too; ``factor(visit)`` counts
+        any column level by level.
     residual_scale
         What residual standard deviations are multiplied by, on top of ``residual``: a factor
         (``"sex"``, nlme's varIdent: ratios to its first level), ``"power(x)"`` (varPower,
@@ -542,11 +546,12 @@ def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) ->
             if variance == 0.0
         ]
         left = len(term.names) - len(zero)
-        if left == 0 and term.structure not in {"us", "diag"}:
+        kind = STRUCTURES[term.structure]
+        if left == 0 and not kind.named_by_effects:
             out.append(f"variance of {term.text} is 0")
             continue
         out.extend(f"variance of {name} by {group} is 0" for name in zero)
-        if term.structure != "diag" and left > 1:
+        if not kind.variances_alone and left > 1:
             what = "correlation is +-1" if left == 2 else "covariance matrix is singular"
             if not zero or _is_deficient(term, zero):
                 out.append(f"{what} for {', '.join(term.names)} by {group}")

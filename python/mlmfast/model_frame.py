@@ -20,14 +20,10 @@ from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
 from mlmfast.random_structure import check_not_residual, term_structure
 from mlmfast.relationship import with_relationships
-from mlmfast.residual_formula import ResidualFormula
+from mlmfast.residual_formula import ResidualFormula, parse_residual, takes_matrices
+from mlmfast.residual_read import residual_design
 from mlmfast.residual_scale import ScaleFormula, parse_scale, scale_design
-from mlmfast.residual_structure import (
-    independent_rows,
-    parse_residual,
-    residual_design,
-    with_scale,
-)
+from mlmfast.residual_structure import independent_rows, with_scale
 from mlmfast.suspect_values import warn_of_suspect_values
 
 #: Share of a column outside the span of others, below which it counts as aliased.
@@ -100,7 +96,7 @@ def build_model_frame(
         raise DataError(f"na_action is {na_action!r}; use 'drop' or 'raise'")
     parsed = parse_formula(formula)
     within = None if residual is None else parse_residual(residual)
-    if lin is not None and (within is None or "lin" not in within.structure.split(" @ ")):
+    if lin is not None and (within is None or not takes_matrices(within)):
         raise ModelError("lin= gives the known matrices of residual='lin(visit | subject)'")
     scale = None if residual_scale is None else parse_scale(residual_scale)
     frame = Frame.from_native(data)
@@ -131,7 +127,7 @@ def build_model_frame(
         x_names=fixed.names,
         factors=factors,
         random=tuple(
-            _effects(term, position, matrix)
+            _effects(term, position, matrix, frame)
             for term, position, matrix in zip(parsed.random, positions, random, strict=True)
         ),
         weights=check_weights(_rows(weights, frame, used), _label(weights, "weights")),
@@ -351,9 +347,9 @@ def grouping_factor(group: tuple[str, ...], frame: Frame) -> Factor:
     return cross_factors([frame.factor(name) for name in group])
 
 
-def _effects(term: RandomTerm, position: int, matrix: ModelMatrix) -> RandomEffects:
+def _effects(term: RandomTerm, position: int, matrix: ModelMatrix, frame: Frame) -> RandomEffects:
     columns = _columns(matrix)
-    structure = term_structure(term, matrix)
+    structure = term_structure(term, matrix, frame)
     return RandomEffects(position, matrix.names, columns, structure, term.text)
 
 

@@ -136,7 +136,14 @@ class ModelMatrixSpec:
     def _columns(self, name: str, value: Variable) -> VariableColumns:
         variable = self.coded[name]
         if isinstance(variable, NumericVariable):
-            return _numeric_columns(name, value)
+            columns = _numeric_columns(name, value)
+            if len(columns.arrays) != variable.n_columns:
+                raise DataError(
+                    f"{name} gives {len(columns.arrays)} columns for these rows, and gave "
+                    f"{variable.n_columns} for those of the fit; if the fit was loaded, its file "
+                    "is damaged"
+                )
+            return columns
         factor = _as_trained_factor(name, value, variable.levels)
         return FactorColumns(name, factor, variable.coding)
 
@@ -208,7 +215,7 @@ def build_model_matrix(
     for k, (name, value) in enumerate(zip(structure.variable_names, values, strict=True)):
         if isinstance(value, CodedFactor):
             coding = _coding(name, value, chosen.get(name), k in needs_contrasts)
-            variable = FactorVariable(value.factor.levels, coding)
+            variable = FactorVariable(value.factor.levels, coding, value.factor.declared)
             coded[name] = variable
             columns.append(FactorColumns(name, value.factor, coding))
         else:

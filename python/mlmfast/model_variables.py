@@ -20,10 +20,14 @@ class NumericVariable:
 
 @dataclass(frozen=True, eq=False)
 class FactorVariable:
-    """A factor of the model, with the levels and the contrasts of the rows it was made from."""
+    """A factor of the model, with the levels and the contrasts of the rows it was made from.
+
+    ``declared`` are all levels that its column declares, None where it declares none.
+    """
 
     levels: tuple[str, ...]
     coding: Coding | None
+    declared: tuple[str, ...] | None = None
 
 
 def variable_to_dict(variable: NumericVariable | FactorVariable) -> dict[str, object]:

@@ -7,34 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlmfast.covariance import STRUCTURES
+from mlmfast.residual_formula import ResidualFormula, parse_residual
+
 if TYPE_CHECKING:
     from mlmfast.arrays import FloatArray
     from mlmfast.record import FitRecord, TermRecord
     from mlmfast.result import LMMResult
 
-#: Structures that contain a structure, at the edge of their space at the least; "" stands for
-#: independent residuals of one variance. What is not listed is not known to be nested.
-_CONTAINED_IN: dict[str, tuple[str, ...]] = {
-    "": ("homdiag", "cs", "ar1", "ad", "hf", "car1", "sp_exp", "sp_gau", "sp_pow", "sp_sph"),
-    "homdiag": ("", "diag", "sp_matern"),
-    "diag": ("csh", "ar1h", "adh", "un", "fa"),
-    "cs": ("csh", "toep", "hf"),
-    "ar1": ("ar1h", "arma11", "ad"),
-    "arma11": ("toep",),
-    "toep": ("toeph",),
-    "ad": ("adh",),
-    "ar1h": ("toeph", "adh"),
-    "csh": ("toeph",),
-    "toeph": ("us",),
-    "adh": ("us",),
-    "hf": ("us",),
-    "un": ("us",),
-    "fa": ("us",),
-    "car1": ("sp_exp",),
-    "sp_exp": ("car1",),
-}
-#: Structures that contain those with a smaller number.
-_MORE_WITH_NUMBER = ("toep", "toeph", "un", "fa", "ad", "adh")
+#: Independent residuals of one variance, where there is no `residual=`.
+_INDEPENDENT = "homdiag"
+#: Number of a structure whose number is a parameter.
+_FREE = -1.0
 _CALL = re.compile(r"\s*(\w+)\s*\(([^|]*)\|([^,)]*)(?:,\s*([\d.]+)\s*)?\)\s*")
 #: Share of a column of X that may lie outside the other's columns.
 _OUTSIDE = 1e-8
@@ -66,12 +50,26 @@ def _residual_call(record: FitRecord) -> tuple[str, str, str, float | None]:
     """Structure, visits, subjects and number of the residual covariance."""
     if record.residual is None:
         return "", "", "", None
+    parsed = parse_residual(record.residual.text)
+    if len(parsed.calls) == 1:
+        return _of_formula(parsed)
     found = _CALL.fullmatch(record.residual.text)
     if found is None:
         return record.residual.text, "", "", None
     word, visit, subject, number = found.groups()
     value = None if number is None else float(number)
     return word, visit.strip(), subject.strip(), value
+
+
+def _of_formula(formula: ResidualFormula) -> tuple[str, str, str, float | None]:
+    call, subject = formula.calls[0], ":".join(formula.subject)
+    visit = ", ".join(call.coordinates)
+    return (
+        call.keyword,
+        f"factor({visit})" if call.as_levels else visit,
+        subject if formula.arm is None else f"{formula.arm} / {subject}",
+        _FREE if call.free else call.number,
+    )
 
 
 def _call_is_within(
@@ -84,11 +82,13 @@ def _call_is_within(
         by_arm = "/" in other[2] and other[2].split("/")[-1].strip() == own[2]
         if own[1] != other[1] or not by_arm:
             return False
-    if own[0] == other[0]:
-        if own[0] not in _MORE_WITH_NUMBER:
+    if space_of(own[0]) == space_of(other[0]):
+        # With a larger number of bands or factors there are more matrices.
+        if STRUCTURES[own[0] or _INDEPENDENT].option != "order":
             return own[3] == other[3]
         return (own[3] or np.inf) <= (other[3] or np.inf)
-    return other[0] in containing(own[0]) and (other[3] is None or own[0] in {"", "homdiag"})
+    independent = space_of(own[0]) == space_of("")
+    return space_of(other[0]) in containing(own[0]) and (other[3] is None or independent)
 
 
 def _term_is_within(
@@ -97,13 +97,25 @@ def _term_is_within(
     same = record.groups[term.group].name == other_record.groups[other.group].name
     if not same or not set(term.names) <= set(other.names):
         return False
-    if term.structure == other.structure or len(term.names) == 1:
+    if space_of(term.structure) == space_of(other.structure) or len(term.names) == 1:
         return True
-    return other.structure in containing(term.structure)
+    return space_of(other.structure) in containing(term.structure)
+
+
+def space_of(keyword: str) -> str:
+    """Name of a structure's set of matrices; "" stands for independent residuals.
+
+    Examples
+    --------
+    >>> space_of("car1"), space_of("")
+    ('sp_exp', 'homdiag')
+    """
+    kind = STRUCTURES.get(keyword or _INDEPENDENT)
+    return keyword if kind is None else kind.space
 
 
 def containing(keyword: str) -> set[str]:
-    """All structures known to contain one.
+    """All sets of matrices known to contain those of a structure.
 
     Examples
     --------
@@ -111,12 +123,13 @@ def containing(keyword: str) -> set[str]:
     ['adh', 'toeph', 'us']
     """
     found: set[str] = set()
-    todo = [keyword]
+    todo = [space_of(keyword)]
     while todo:
-        for name in _CONTAINED_IN.get(todo.pop(), ()):
-            if name not in found:
-                found.add(name)
-                todo.append(name)
+        space = todo.pop()
+        for kind in {kind for kind in STRUCTURES.values() if kind.space == space}:
+            larger = set(kind.contained_in) - found
+            found |= larger
+            todo += larger
     return found
 
 

@@ -126,7 +126,8 @@ class _Deletions:
             raise ModelError(
                 f"a one-step deletion needs matrices over rows that are correlated, and "
                 f"{largest:,} rows are; at most {LARGEST_BLOCK:,} are supported. influence() "
-                "itself, with the covariance parameters held, takes more"
+                "itself, with the covariance parameters held, takes any number, or fit a sample "
+                "of the rows (data.groupby(...).sample(...)) to look at it"
             )
         self.root = np.linalg.cholesky(self.record.vcov)
         n = self.design.n_obs if each else clusters.n_levels

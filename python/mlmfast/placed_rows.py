@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.covariance.by_lag import ByLag
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.errors import DataError
 from mlmfast.factor import cross_factors
-from mlmfast.frame import Frame, check_finite
+from mlmfast.frame import Frame
 from mlmfast.residual_formula import StructureCall, structure_kind
-from mlmfast.residual_structure import ResidualDesign, visits_of_rows
-from mlmfast.series_design import counts_as_number, no_numbers, series_times
+from mlmfast.residual_structure import ResidualDesign
+from mlmfast.residual_visits import numbers_of, visits_of_rows
+from mlmfast.visit_sequence import not_seen, visit_sequence
+from mlmfast.visits_between import covers_other_visits, visits_with_new
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class PlacedRows:
         Coordinates, of a spatial structure.
     times : shape (n_new,) or None
         Times, of a series.
+    between
+        Places of visits that the fit did not see; positions then count these too.
     """
 
     units: CodeArray
@@ -42,6 +47,7 @@ class PlacedRows:
     points: FloatArray | None = None
     old_points: FloatArray | None = None
     times: FloatArray | None = None
+    between: tuple[int, ...] = ()
 
 
 def distinguishes_rows(residual: ResidualDesign) -> bool:
@@ -78,13 +84,22 @@ def place_rows(residual: ResidualDesign, old: Frame | None, new: Frame) -> Place
         keys = np.concatenate([residual.series.times, times])[:, None]
         return PlacedRows(units, nothing, arms, keys, old_arms, times=times)
     if issubclass(kind, Spatial) and len(formula.calls) == 1:
-        points, old_points = _points(call, new), _points(call, old)
+        points, old_points = numbers_of(call, new), numbers_of(call, old)
         keys = np.concatenate([old_points, points])
         return PlacedRows(units, nothing, arms, keys, old_arms, points, old_points)
-    visits = _visits(residual, old, new)
-    positions = (arms * np.int32(len(residual.visits)) + visits).astype(np.int32)
-    keys = np.concatenate([residual.positions, positions])[:, None].astype(np.float64)
-    return PlacedRows(units, positions, arms, keys, old_arms)
+    visits, between = _visits(residual, old, new)
+    n_visits = np.int32(len(residual.visits) + len(between))
+    positions = (arms * n_visits + visits).astype(np.int32)
+    keys = np.concatenate([old_positions(residual, between), positions])[:, None]
+    return PlacedRows(units, positions, arms, keys.astype(np.float64), old_arms, between=between)
+
+
+def old_positions(residual: ResidualDesign, between: tuple[int, ...]) -> CodeArray:
+    """Positions of the rows of the fit, among those of visits that it did not see too."""
+    if not between:
+        return residual.positions
+    arm, visit = np.divmod(residual.positions, np.int32(len(residual.visits)))
+    return np.asarray(arm * np.int32(len(residual.visits) + len(between)) + visit)
 
 
 def known_codes(frame: Frame, name: str, labels: tuple[str, ...], text: str) -> CodeArray:
@@ -97,10 +112,7 @@ def known_codes(frame: Frame, name: str, labels: tuple[str, ...], text: str) -> 
     """
     codes, unknown = frame.factor(name).recode(labels)
     if unknown:
-        raise DataError(
-            f"newdata: {name} = {unknown[0]!r} was not seen by the fit, so residual={text!r} "
-            "says nothing of its covariance with other rows; leave such rows out"
-        )
+        raise not_seen(name, unknown[0], text)
     return codes
 
 
@@ -137,43 +149,30 @@ def _check_arms(
 
 
 def _times(residual: ResidualDesign, old: Frame, new: Frame) -> FloatArray:
-    """Time of each row of a series: a number as it stands, the rank of a level."""
+    """Time of each row of a series: a coordinate, or the step at which it stands."""
     assert residual.formula is not None
-    name, text = residual.formula.coordinates[0], residual.formula.text
-    kind = structure_kind(residual.formula.calls[0], text)
-    if kind.needs == "coordinates":
-        return series_times(kind, residual.formula.structure, name, new)
-    if not old.is_numeric(name) or not counts_as_number(old.numeric(name)):
-        return known_codes(new, name, old.factor(name).levels, text).astype(np.float64)
-    if not new.is_numeric(name) or not counts_as_number(new.numeric(name)):
-        raise DataError(
-            f"newdata: {name} is not a whole number in every row, as it was in the fit of "
-            f"residual={text!r}"
-        )
-    return new.numeric(name)
+    call, text = residual.formula.calls[0], residual.formula.text
+    if structure_kind(call, text).needs == "coordinates":
+        return numbers_of(call, new)[:, 0]
+    return visit_sequence(old, call.coordinates[0], call.as_levels).times_of(new, text)
 
 
-def _points(call: StructureCall, frame: Frame) -> FloatArray:
-    """Coordinates of each row."""
-    for name in call.coordinates:
-        if not frame.is_numeric(name):
-            raise no_numbers(call.keyword, name)
-        check_finite(name, frame.numeric(name))
-    return np.column_stack([frame.numeric(name) for name in call.coordinates])
-
-
-def _visits(residual: ResidualDesign, old: Frame, new: Frame) -> CodeArray:
-    """Visit of each row, over the factors of a direct product."""
+def _visits(residual: ResidualDesign, old: Frame, new: Frame) -> tuple[CodeArray, tuple[int, ...]]:
+    """Visit of each row, over the factors of a direct product, and visits that come on top."""
     assert residual.formula is not None
+    if isinstance(residual.structure, ByLag) and covers_other_visits(residual.structure):
+        call = residual.formula.calls[0]
+        sequence = visit_sequence(old, call.coordinates[0], call.as_levels)
+        return visits_with_new(residual.structure, sequence, new, residual.formula.text)
     text, out = residual.formula.text, np.zeros(new.n_rows, dtype=np.int32)
     for call in residual.formula.calls:
-        _, labels, known = visits_of_rows(call, structure_kind(call, text), old)
-        if known is None:
-            codes = known_codes(new, call.coordinates[0], labels, text)
+        visits = visits_of_rows(call, structure_kind(call, text), old)
+        if visits.points is not None:
+            codes = _known_points(call, numbers_of(call, new), visits.points, text)
         else:
-            codes = _known_points(call, _points(call, new), known, text)
-        out = out * np.int32(len(labels)) + codes
-    return out
+            codes = known_codes(new, call.coordinates[0], visits.labels, text)
+        out = out * np.int32(len(visits.labels)) + codes
+    return out, ()
 
 
 def _known_points(

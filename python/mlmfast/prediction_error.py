@@ -18,11 +18,12 @@ prediction, m'g is new: m'G m + x'M x.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.clusters import independent_clusters
 from mlmfast.degrees_of_freedom.satterthwaite import gradient_of_phi
 from mlmfast.design import Design
@@ -31,12 +32,12 @@ from mlmfast.marginal_covariance import (
     cholesky_factors,
     columns_at,
     marginal_covariances,
-    refuse_large_cluster,
     solve_lower,
 )
 from mlmfast.prediction_targets import Targets
 from mlmfast.record import FitRecord
 from mlmfast.row_covariances import RowCovariances
+from mlmfast.shared_effects import LargeCluster, is_large
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,28 @@ def error_variance(targets: Targets, record: FitRecord, design: Design | None) -
     design : the rows of the fit; None for targets whose g are new.
     """
     g = [term.covariance for term in record.terms]
-    d, variance = targets.x.copy(), targets.within(g)
-    for data, own in _told(targets, record, design):
+    told = _told(targets, record, design)
+    large = [
+        (LargeCluster.of(design, record, data, "the interval"), own)
+        for data, own in told
+        if design is not None and is_large(len(data))
+    ]
+    d, variance = targets.x.copy(), targets.within(g, _in_equations(design, large))
+    for cluster, own in large:
+        assert design is not None, "data tell of them"
+        found = cluster.told(
+            [
+                targets.effects(t, own, design.factors[term.factor].n_levels)
+                for t, term in enumerate(design.random)
+            ]
+        )
+        variance[own] += found.variance
+        d[own] -= found.shift
+    for data, own in told:
         # Clusters are independent, so what each tells about a target adds up.
         assert design is not None, "data tell of them"
+        if is_large(len(data)):
+            continue
         factor = cholesky_factors(marginal_covariances(design, record, data[None]))
         c = targets.across(design, g, data, own)
         x = columns_at([design.x[j] for j in record.kept], data)
@@ -87,9 +106,20 @@ def _told(
     of_row, _ = independent_clusters(design, record.levels)
     out = []
     for cluster, own in targets.by_cluster(design, of_row):
-        data = np.flatnonzero(of_row == cluster)
-        refuse_large_cluster(len(data), "the interval")
-        out.append((data, own))
+        out.append((np.flatnonzero(of_row == cluster), own))
+    return out
+
+
+def _in_equations(
+    design: Design | None, large: Sequence[tuple[LargeCluster, IntArray]]
+) -> list[BoolArray] | None:
+    """By term the levels whose effects large clusters solve for; None where there are none."""
+    if design is None or not large:
+        return None
+    out = [np.zeros(design.factors[term.factor].n_levels, dtype=np.bool_) for term in design.random]
+    for cluster, _ in large:
+        for t, levels in zip(cluster.split.shared, cluster.levels, strict=True):
+            out[t][levels] = True
     return out
 
 

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from scipy import sparse
 
-from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.design import Design
 from mlmfast.marginal_covariance import columns_at
 from mlmfast.prediction_rows import PredictionRows
 from mlmfast.record import FitRecord
+from mlmfast.shared_effects import weights_at
+
+if TYPE_CHECKING:
+    from mlmfast.relationship import Relationship
 
 
 class Targets(Protocol):
@@ -31,8 +36,8 @@ class Targets(Protocol):
     def x(self) -> FloatArray:
         """Weights of the fixed effects."""
 
-    def within(self, g: Sequence[FloatArray]) -> FloatArray:
-        """m'G m, shape (n,)."""
+    def within(self, g: Sequence[FloatArray], but: Sequence[BoolArray] | None = None) -> FloatArray:
+        """m'G m, shape (n,); without the effects of the levels marked in ``but``, by term."""
 
     def by_cluster(self, design: Design, of_row: CodeArray) -> list[tuple[int, IntArray]]:
         """Clusters of the data (``of_row``, (n_obs,)) and the targets they tell something of."""
@@ -41,6 +46,9 @@ class Targets(Protocol):
         self, design: Design, g: Sequence[FloatArray], data: IntArray, own: IntArray
     ) -> FloatArray:
         """Covariance m'G Z' of the targets ``own`` with the rows ``data``."""
+
+    def effects(self, term: int, own: IntArray, n_levels: int) -> SparseArray:
+        """m of the targets ``own`` over a term's effects, (len(own), n_levels times effects)."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +64,17 @@ class RowTargets:
         everything = np.arange(self.rows.n_rows)
         return columns_at([self.rows.x[j] for j in self.record.kept], everything)
 
-    def within(self, g: Sequence[FloatArray]) -> FloatArray:
+    def within(self, g: Sequence[FloatArray], but: Sequence[BoolArray] | None = None) -> FloatArray:
         """See `Targets`; 0 where rows have no columns of Z."""
         out = np.zeros(self.rows.n_rows)
         everything = np.arange(self.rows.n_rows)
-        for matrix, columns in zip(g if self.rows.z else (), self.rows.z, strict=True):
+        for t, columns in enumerate(self.rows.z):
             z = columns_at(columns, everything)
-            out += ((z @ matrix) * z).sum(axis=1)
+            own = ((z @ g[t]) * z).sum(axis=1)
+            if but is not None and self.rows.codes:
+                codes = self.rows.codes[self.record.terms[t].group]
+                own[np.append(but[t], False)[codes]] = 0.0
+            out += own
         return out
 
     def by_cluster(self, design: Design, of_row: CodeArray) -> list[tuple[int, IntArray]]:
@@ -96,6 +108,11 @@ class RowTargets:
             out += np.where(same, z @ matrix @ z_data.T, 0.0)
         return out
 
+    def effects(self, term: int, own: IntArray, n_levels: int) -> SparseArray:
+        """See `Targets`."""
+        codes = self.rows.codes[self.record.terms[term].group][own]
+        return weights_at(codes, columns_at(self.rows.z[term], own), n_levels)
+
 
 @dataclass(frozen=True)
 class EffectTargets:
@@ -105,25 +122,41 @@ class EffectTargets:
     ----------
     x : shape (n, rank)
     weights : of the effects of each term, (n, n_levels, q).
+    relationships : by term how its levels are related; None where they are independent.
     """
 
     x: FloatArray
     weights: tuple[FloatArray, ...]
+    relationships: tuple[Relationship | None, ...]
 
-    def within(self, g: Sequence[FloatArray]) -> FloatArray:
+    def within(self, g: Sequence[FloatArray], but: Sequence[BoolArray] | None = None) -> FloatArray:
         """See `Targets`."""
         out = np.zeros(len(self.x))
-        for matrix, m in zip(g, self.weights, strict=True):
-            out += ((m @ matrix) * m).sum(axis=(1, 2))
+        for t, matrix in enumerate(g):
+            m, related = self.weights[t], self.relationships[t]
+            if related is None:
+                own = m if but is None else m[:, ~but[t]]
+                out += ((own @ matrix) * own).sum(axis=(1, 2))
+                continue
+            told = np.zeros(m.shape[1], dtype=np.bool_)
+            if but is not None:
+                told[: len(but[t])] = but[t]
+            out += ((related.beyond(told, m) @ matrix) * m).sum(axis=(1, 2))
         return out
 
     def by_cluster(self, design: Design, of_row: CodeArray) -> list[tuple[int, IntArray]]:
-        """See `Targets`: those whose levels have weights."""
+        """See `Targets`: those whose levels, or levels related to them, have weights."""
         pairs: set[tuple[int, int]] = set()
-        for effects, m in zip(design.random, self.weights, strict=True):
-            parent = np.zeros(m.shape[1], dtype=np.int32)
+        for effects, m, related in zip(
+            design.random, self.weights, self.relationships, strict=True
+        ):
+            n_levels = int(design.factors[effects.factor].codes.max()) + 1
+            parent = np.zeros(n_levels, dtype=np.int32)
             parent[design.factors[effects.factor].codes] = of_row
-            for target, level in zip(*np.nonzero(m.any(axis=2)), strict=True):
+            met = np.asarray(m.any(axis=2))
+            if related is not None:
+                met = np.asarray((abs(related.matrix) @ met.T.astype(np.float64)).T > 0.0)
+            for target, level in zip(*np.nonzero(met[:, :n_levels]), strict=True):
                 pairs.add((int(parent[level]), int(target)))
         return [
             (cluster, np.array(sorted(t for c, t in pairs if c == cluster)))
@@ -135,8 +168,17 @@ class EffectTargets:
     ) -> FloatArray:
         """See `Targets`."""
         out = np.zeros((len(own), len(data)))
-        for matrix, effects, m in zip(g, design.random, self.weights, strict=True):
+        for t, (matrix, effects) in enumerate(zip(g, design.random, strict=True)):
             codes = design.factors[effects.factor].codes[data]
             z = columns_at(effects.columns, data)
-            out += ((m[own] @ matrix)[:, codes] * z).sum(axis=2)
+            m, related = self.weights[t][own], self.relationships[t]
+            if related is not None:
+                m = related.times(m)
+            out += ((m @ matrix)[:, codes] * z).sum(axis=2)
         return out
+
+    def effects(self, term: int, own: IntArray, n_levels: int) -> SparseArray:
+        """See `Targets`; of levels without rows, what levels with rows tell of them."""
+        m, related = self.weights[term][own], self.relationships[term]
+        m = m[:, :n_levels] if related is None else related.onto_rows(m)
+        return sparse.csr_array(m.reshape(len(own), -1))

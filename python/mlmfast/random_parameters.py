@@ -24,7 +24,7 @@ def term_parameters(
     for position, term in enumerate(model.order):
         block, own = criterion.terms[position], criterion.theta_slices[position]
         structure = block.shared
-        if model.design.random[term].structure.keyword in {"us", "diag"}:
+        if model.design.random[term].structure.named_by_effects:
             continue
         # One scale for all columns, or a diagonal that the structure keeps under.
         factor = np.diag(model.effects_map(position))[None] * np.sqrt(unit)

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import inspect
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
-from mlmfast.errors import DataError, FormulaError, ModelError
+from mlmfast.errors import DataError, FormulaError, ModelError, SpacingWarning, warn
 from mlmfast.formula import RandomTerm
+from mlmfast.frame import Frame
 from mlmfast.model_matrix import ModelMatrix
 from mlmfast.model_variables import FactorVariable
-
-#: Structures of random-effects terms.
-TERM_STRUCTURES = (
-    *("us", "diag", "homdiag", "cs", "csh", "hf", "un", "fa"),
-    *("ar1", "ar1h", "toep", "toeph", "ad", "adh", "arma11"),
-    *("sp_exp", "car1", "sp_gau", "sp_pow", "sp_sph", "sp_matern"),
+from mlmfast.residual_visits import is_alphabetical, uneven_levels
+from mlmfast.visit_sequence import (
+    VisitSequence,
+    level_sequence,
+    numbers_read,
+    reads_otherwise,
+    visit_sequence,
 )
-#: Structures over steps of equal length.
-_EVENLY_SPACED = ("ar1", "ar1h", "toep", "toeph", "arma11")
-#: Structures that contain a multiple of the identity, as the residual is one.
-_CONTAIN_RESIDUAL = ("homdiag", "cs", "hf", "un", "fa", "toep", "arma11")
-#: What a number after the group stands for.
-_NUMBERS = {"un": "order", "fa": "order", "sp_matern": "nu"}
+
 #: Smoothness of `sp_matern` where none is given.
 _SMOOTHNESS = 1.5
 #: Columns that a structured covariance may span.
 _LARGEST = 64
 
 
-def term_structure(term: RandomTerm, matrix: ModelMatrix) -> CovarianceStructure:
-    """The structure of a term over the columns of its Z.
+def random_structures() -> tuple[str, ...]:
+    """Keywords of the structures that random effects can have."""
+    return tuple(word for word, kind in STRUCTURES.items() if kind.for_random_effects)
+
+
+def term_structure(term: RandomTerm, matrix: ModelMatrix, frame: Frame) -> CovarianceStructure:
+    """The structure of a term over the columns of its Z, which was made from ``frame``.
 
     Raises
     ------
@@ -42,23 +44,27 @@ def term_structure(term: RandomTerm, matrix: ModelMatrix) -> CovarianceStructure
     ModelError, DataError
         Where the columns are not the levels that the structure needs.
     """
-    if term.structure not in TERM_STRUCTURES:
+    kind = STRUCTURES.get(term.structure)
+    if kind is None or not kind.for_random_effects:
         raise _unknown(term)
-    kind, size = STRUCTURES[term.structure], len(matrix.columns)
-    if size > _LARGEST and not kind.mixes and term.structure != "diag":
+    size = len(matrix.columns)
+    if size > _LARGEST and not (kind.mixes or kind.variances_alone):
         raise ModelError(
             f"{term.text} has {size} columns; at most {_LARGEST} are available for the covariance "
             f"structure {term.structure!r}"
         )
-    options = _options(term)
-    if not kind.sequential:
-        return kind(size, **options)
-    levels = _levels(term, matrix)
-    if kind.needs == "coordinates":
-        points = _numbers(term, levels)
-        return kind(size, coordinates=points[:, None], **options)  # type: ignore[call-arg]
-    if term.structure in _EVENLY_SPACED:
-        _check_spacing(term, levels)
+    options: dict[str, Any] = {**_options(term)}
+    if kind.sequential:
+        levels = _levels(term, matrix)
+        if kind.needs == "coordinates":
+            options["coordinates"] = _numbers(term, levels)[:, None]
+    if kind.ordered and _are_levels(matrix):
+        sequence = _sequence(matrix)
+        said = is_alphabetical(f"{term.text}: {term.structure}", sequence)
+        if kind.counts_steps(term.number):
+            if not said:
+                _check_spacing(term, sequence, matrix, frame)
+            options["places"] = sequence.gaps
     return kind(size, **options)
 
 
@@ -72,7 +78,8 @@ def check_not_residual(term: RandomTerm, matrix: ModelMatrix, codes: CodeArray) 
     """
     n, size = len(codes), len(matrix.columns)
     n_cells = (int(codes.max()) + 1) * size
-    if term.structure not in _CONTAIN_RESIDUAL or n > n_cells or not _are_levels(matrix):
+    contains_residual = STRUCTURES[term.structure].contains_residual
+    if not contains_residual or n > n_cells or not _are_levels(matrix):
         return
     level = np.argmax(np.stack(matrix.columns), axis=0)
     if len(np.unique(codes.astype(np.int64) * size + level)) == n:
@@ -93,13 +100,14 @@ def _are_levels(matrix: ModelMatrix) -> bool:
 
 
 def _unknown(term: RandomTerm) -> FormulaError | ModelError:
-    available = ", ".join(TERM_STRUCTURES)
+    words = random_structures()
+    available = ", ".join(words)
     if term.structure in STRUCTURES:
         return ModelError(
             f"the covariance structure {term.structure!r} of {term.text} is one for residuals; "
             f"available for random effects: {available}"
         )
-    near = get_close_matches(term.structure, TERM_STRUCTURES, n=1)
+    near = get_close_matches(term.structure, words, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return FormulaError(
         f"{term.structure!r} in {term.text} is not a covariance structure{hint} (available: "
@@ -109,14 +117,16 @@ def _unknown(term: RandomTerm) -> FormulaError | ModelError:
 
 def _options(term: RandomTerm) -> dict[str, float | int]:
     """The number of the term as an argument of its structure."""
-    name = _NUMBERS.get(term.structure)
+    kind = STRUCTURES[term.structure]
+    name = kind.random_option
     if term.number is None:
         return {"nu": _SMOOTHNESS} if name == "nu" else {}
     if name is None:
         why = (
             "bands that stop short of the last level are available for residuals only"
-            if "order" in inspect.signature(STRUCTURES[term.structure]).parameters
-            else f"only {', '.join(_NUMBERS)} take one"
+            if kind.option == "order"
+            else f"only {', '.join(w for w in random_structures() if STRUCTURES[w].random_option)} "
+            "take one"
         )
         raise FormulaError(f"{term.text}: {term.structure!r} takes no number here; {why}")
     if name == "nu":
@@ -141,12 +151,9 @@ def _levels(term: RandomTerm, matrix: ModelMatrix) -> tuple[str, ...]:
 
 
 def _numbers(term: RandomTerm, levels: tuple[str, ...]) -> FloatArray:
-    try:
-        points = np.array([float(level) for level in levels])
-    except ValueError:
-        points = np.array([np.nan])
-    if not np.isfinite(points).all():
-        word = next((level for level in levels if not _is_number(level)), levels[0])
+    points = numbers_read(levels)
+    if points is None:
+        word = next(level for level in levels if numbers_read((level,)) is None)
         raise DataError(
             f"{term.text}: {term.structure!r} needs levels that are numbers (coordinates), and "
             f"{word!r} is none"
@@ -154,22 +161,28 @@ def _numbers(term: RandomTerm, levels: tuple[str, ...]) -> FloatArray:
     return points
 
 
-def _is_number(label: str) -> bool:
-    try:
-        return bool(np.isfinite(float(label)))
-    except ValueError:
+def _sequence(matrix: ModelMatrix) -> VisitSequence:
+    """The levels whose indicators the columns are, in their order."""
+    name = next(iter(matrix.spec.levels))
+    variable = matrix.spec.coded[name]
+    assert isinstance(variable, FactorVariable), "it has levels"
+    nothing = np.empty(0, dtype=np.int32)
+    return level_sequence(name, nothing, variable.levels, variable.declared)
+
+
+def _check_spacing(
+    term: RandomTerm, sequence: VisitSequence, matrix: ModelMatrix, frame: Frame
+) -> None:
+    """Say that a factor counts by its levels, where what it was made from says otherwise."""
+    assert sequence.places is not None, "levels have places"
+    if reads_otherwise(sequence.labels, sequence.places) or _is_uneven(matrix, frame):
+        written = f"{term.structure}(0 + factor(t, levels=[...]) | {':'.join(term.group)})"
+        warn(uneven_levels(f"{term.text}: {term.structure}", sequence, written), SpacingWarning)
+
+
+def _is_uneven(matrix: ModelMatrix, frame: Frame) -> bool:
+    """Whether a factor was made from dates that are not equally spaced."""
+    variables = matrix.spec.variables
+    if len(variables) != 1 or not frame.has(variables[0]) or not frame.is_date(variables[0]):
         return False
-
-
-def _check_spacing(term: RandomTerm, levels: tuple[str, ...]) -> None:
-    """Refuse numbers that are not steps of equal length; other labels stand in their order."""
-    if not all(_is_number(level) for level in levels):
-        return
-    gaps = np.diff([float(level) for level in levels])
-    if np.ptp(gaps) > 1e-8 * np.abs(gaps).max():
-        raise ModelError(
-            f"{term.text}: {term.structure!r} is over steps of equal length, and the levels "
-            f"{', '.join(levels[:6])}{' ...' if len(levels) > 6 else ''} are not equally spaced; "
-            "use sp_exp, which takes distances (the same as ar1 where they are equal), or ad or "
-            "adh, which need none"
-        )
+    return visit_sequence(frame, variables[0]).gaps is not None

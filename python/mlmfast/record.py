@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
+from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.handed_out import freeze
 from mlmfast.iterative.monte_carlo import MonteCarloError
 from mlmfast.model_matrix import ModelMatrixSpec
@@ -50,6 +51,11 @@ class TermRecord:
 
     def __post_init__(self) -> None:
         freeze(self, "covariance", "parameters")
+
+    @property
+    def kind(self) -> type[CovarianceStructure]:
+        """Class of the structure."""
+        return STRUCTURES[self.structure]
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,8 @@ class ResidualRecord:
     parameter_names
         Names of the natural parameters, one arm after the other.
     parameters : shape (n_parameters,)
+    step
+        Value of one step, for a structure by lag over numbers; 1 for anything else.
     """
 
     text: str
@@ -113,6 +121,7 @@ class ResidualRecord:
     covariances: FloatArray
     parameter_names: tuple[str, ...]
     parameters: FloatArray
+    step: float = 1.0
 
     def __post_init__(self) -> None:
         freeze(self, "covariances", "parameters")

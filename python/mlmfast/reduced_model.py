@@ -219,7 +219,7 @@ class ReducedModel:
         """
         for factor in range(len(self.design.factors)):
             terms = [term for term in self.design.random if term.factor == factor]
-            correlated = len(terms) == 1 and terms[0].structure.keyword not in {"diag", "homdiag"}
+            correlated = len(terms) == 1 and not terms[0].structure.independent
             columns = [column for term in terms for column in term.columns]
             if not correlated and sum(map(_is_nearly_constant, columns)) > 1:
                 return True

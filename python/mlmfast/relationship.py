@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from mlmfast.design import GroupingFactor
 from mlmfast.errors import DataError, ModelError, RelationshipWarning
 from mlmfast.factor import level_labels
@@ -124,6 +124,50 @@ class Relationship:
             values.append(block[i, j])
         at = (np.concatenate(rows), np.concatenate(columns))
         return _sparse((np.concatenate(values), at), shape=(n, n))
+
+    @property
+    def n_rows(self) -> int:
+        """Levels with rows."""
+        return int(self.matrix.shape[0]) - len(self.extra)
+
+    def times(self, m: FloatArray) -> FloatArray:
+        """A m for weights m (k, n, q) of all levels."""
+        k, n, q = m.shape
+        flat = self.matrix @ np.moveaxis(m, 1, 0).reshape(n, k * q)
+        return np.moveaxis(np.asarray(flat).reshape(n, k, q), 0, 1)
+
+    def onto_rows(self, m: FloatArray) -> FloatArray:
+        """Weights of the levels with rows that predict m'g best, (k, n_rows, q)."""
+        rows = np.arange(self.matrix.shape[0]) < self.n_rows
+        beyond = np.where(rows[:, None], 0.0, m)
+        return m[:, rows] + self._regression(rows, beyond)[:, rows]
+
+    def beyond(self, told: BoolArray, m: FloatArray) -> FloatArray:
+        """A m for the effects given those of the levels marked, (k, n, q); 0 for these.
+
+        Parameters
+        ----------
+        told : shape (n,), whole families of levels with rows.
+        m : shape (k, n, q).
+        """
+        rest = np.where(told[:, None], 0.0, m)
+        return np.where(
+            told[:, None], 0.0, self.times(rest) - self.times(self._regression(told, rest))
+        )
+
+    def _regression(self, told: BoolArray, m: FloatArray) -> FloatArray:
+        """A_tt^- A_t m, t the levels marked, as weights of all levels, (k, n, q)."""
+        right = np.where(told[:, None], self.times(m), 0.0)
+        out = np.zeros_like(m)
+        families = np.full(len(told), -1)
+        families[: self.n_rows] = self.families
+        for family in np.unique(families[right.any(axis=(0, 2))]):
+            own = np.flatnonzero(families == family)
+            flat = np.moveaxis(right[:, own], 1, 0)
+            a = self.matrix[own][:, own].toarray()
+            found = np.linalg.lstsq(a, flat.reshape(len(own), -1), rcond=_SINGULAR)[0]
+            out[:, own] = np.moveaxis(found.reshape(flat.shape), 0, 1)
+        return out
 
 
 def _sparse(*parts: Any, **shape: Any) -> _Sparse:

@@ -14,6 +14,8 @@ from mlmfast.structure_names import canonical, unknown_structure
 #: ``(us(a) @ ar1(b)) | id``
 _WRAPPED = re.compile(r"\s*\((.*@.*\))\s*\)\s*\|(.*)", re.DOTALL)
 PRODUCT = " @ "
+#: Calls that make levels of what they are given.
+_FACTOR = ("factor", "as.factor", "C")
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,15 @@ class StructureCall:
         Order or smoothness; None for the structure's default.
     free
         Whether the number is a parameter (``nu=free``).
+    as_levels
+        Whether the visits count one by one, ``ar1(factor(week) | id)``, whatever they are.
     """
 
     keyword: str
     coordinates: tuple[str, ...]
     number: float | None = None
     free: bool = False
+    as_levels: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ def parse_residual(text: str) -> ResidualFormula:
     'us @ ar1'
     >>> parse_residual("toep(visit | id, 2)").calls[0].number
     2.0
+    >>> parse_residual("ar1(factor(week) | id)").calls[0].as_levels
+    True
     """
     if not isinstance(text, str):
         raise FormulaError(
@@ -175,6 +182,24 @@ def structure_formula(structure: str) -> str:
     return formulas[0] if len(formulas) == 1 else " times ".join(f"({f})" for f in formulas)
 
 
+def is_correlated(structure: str) -> bool:
+    """Whether there may be correlations between visits.
+
+    Examples
+    --------
+    >>> is_correlated("diag"), is_correlated("diag @ us")
+    (False, True)
+    """
+    words = structure.split(PRODUCT)
+    return len(words) > 1 or not STRUCTURES[words[0]].independent
+
+
+def takes_matrices(formula: ResidualFormula) -> bool:
+    """Whether a structure, or a factor of a product, is over known matrices."""
+    kinds = (STRUCTURES.get(call.keyword) for call in formula.calls)
+    return any(kind is not None and kind.takes_matrices for kind in kinds)
+
+
 def takes_coordinates(structure: str) -> bool:
     """Whether a structure is over points rather than visits."""
     return STRUCTURES[structure.split(PRODUCT)[0]].needs == "coordinates"
@@ -226,13 +251,22 @@ def _call(tree: Node, text: str) -> tuple[StructureCall, Node | None]:
     columns = [a for a in arguments if _is_column(a)]
     bar: Node | None = None
     names = []
+    as_levels = False
     for column in columns:
         name = column
         if isinstance(column, Binary) and column.operator == "|" and bar is None:
             name, bar = column.left, column.right
-        names.append(_name(name, text))
+        inner = _inside_factor(name)
+        as_levels |= inner is not name
+        names.append(_name(inner, text))
     number, free = _number(tree.function, options, text)
-    return StructureCall(tree.function, tuple(names), number, free), bar
+    return StructureCall(tree.function, tuple(names), number, free, as_levels), bar
+
+
+def _inside_factor(node: Node) -> Node:
+    """``week`` of ``factor(week)``."""
+    is_factor = isinstance(node, Call) and node.function in _FACTOR and len(node.arguments) == 1
+    return node.arguments[0] if isinstance(node, Call) and is_factor else node
 
 
 def _is_column(node: Node) -> bool:

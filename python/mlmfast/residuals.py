@@ -15,12 +15,13 @@ from mlmfast.marginal_covariance import (
     clusters_by_size,
     marginal_covariances,
     noise_sd,
-    refuse_large_cluster,
     solve_lower,
 )
 from mlmfast.prediction import series_of_rows
 from mlmfast.random_effects import fixed_part
 from mlmfast.record import FitRecord
+from mlmfast.sequential_residuals import sequential_residuals
+from mlmfast.shared_effects import LargeCluster, is_large
 
 if TYPE_CHECKING:
     from mlmfast.design import Design
@@ -55,7 +56,7 @@ def residuals(fit: LMMResult, source: FitSource, kind: str) -> pd.Series[float]:
         raise ModelError(f"residuals of kind {kind!r} are not known; use {', '.join(KINDS)}")
     design, record = source.design, fit._record
     if kind.startswith("studentised"):
-        from mlmfast.influence import studentised_residuals
+        from mlmfast.studentised_residuals import studentised_residuals
 
         marginal = kind.endswith("marginal")
         return series_of_rows(source, studentised_residuals(design, record, marginal))
@@ -75,7 +76,7 @@ def scaled_residuals(design: Design, record: FitRecord, marginal: FloatArray) ->
 
     Clusters are those of the outermost grouping factor, or with crossed factors the connected parts
     of the design; L_i takes their rows in data order (long series in time
-    order, where that costs O(n)).
+    order, where that costs O(n)). Large clusters need no V_i: `sequential_residuals`.
 
     References: SAS/STAT PROC MIXED, option VCIRY; Houseman, Ryan and Coull (2004), JASA 99, 383.
     """
@@ -90,7 +91,11 @@ def scaled_residuals(design: Design, record: FitRecord, marginal: FloatArray) ->
                 for cluster in rows:
                     out[cluster] = scaled_series_residuals(design, record, marginal, cluster)
                 continue
-        refuse_large_cluster(rows.shape[1], "a scaled residual")
+        if is_large(rows.shape[1]):
+            for own in rows:
+                cluster = LargeCluster.of(design, record, own, "scaled residuals", True)
+                out[cluster.rows] = sequential_residuals(cluster)
+            continue
         factors = cholesky_factors(marginal_covariances(design, record, rows))
         out[rows] = solve_lower(factors, marginal[rows][:, :, None])[:, :, 0]
     return out

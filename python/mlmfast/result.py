@@ -944,7 +944,8 @@ class LMMResult:
         Raises
         ------
         ModelError, DataError
-            For clusters that are not known, or rows correlated in sets too large for matrices.
+            For clusters that are not known, or correlated rows that share more effects than memory
+            holds.
         """
         from mlmfast.influence import influence
 
@@ -1249,14 +1250,15 @@ class LMMResult:
 
         return term_covariance(self._record, term)
 
-    def R(self, cluster: object = None) -> pd.DataFrame:
+    def R(self, cluster: object = None, rows: object = None) -> pd.DataFrame:
         """Residual covariance of a cluster's rows, weights included.
 
-        Rows of different subjects are uncorrelated. None means all rows, as in V, Z and X.
+        Rows of different subjects are uncorrelated. None means all rows, as in V, Z and X;
+        ``rows`` takes some of the cluster's, by position, as in V and `marginal`.
         """
         from mlmfast.cluster_matrices import residual_covariance
 
-        return residual_covariance(self._needs_source("R"), self._record, cluster)
+        return residual_covariance(self._needs_source("R"), self._record, cluster, rows)
 
     def Z(self, cluster: object = None) -> pd.DataFrame:
         """Columns of Z that belong to a cluster, its rows only."""
@@ -1264,11 +1266,11 @@ class LMMResult:
 
         return random_matrix(self._needs_source("Z"), self._record, cluster)
 
-    def V(self, cluster: object = None) -> pd.DataFrame:
-        """Marginal covariance Z G Z' + R of a cluster's rows."""
+    def V(self, cluster: object = None, rows: object = None) -> pd.DataFrame:
+        """Marginal covariance Z G Z' + R of a cluster's rows, or of some: ``rows=range(100)``."""
         from mlmfast.cluster_matrices import marginal_covariance
 
-        return marginal_covariance(self._needs_source("V"), self._record, cluster)
+        return marginal_covariance(self._needs_source("V"), self._record, cluster, rows)
 
     def X(self, cluster: object = None) -> pd.DataFrame:
         """Rows of X of a cluster."""
@@ -1276,11 +1278,11 @@ class LMMResult:
 
         return fixed_matrix(self._needs_source("X"), self._record, cluster)
 
-    def marginal(self, cluster: object = None) -> MVN:
-        """Distribution N(X_i beta, V_i) of a cluster's responses."""
+    def marginal(self, cluster: object = None, rows: object = None) -> MVN:
+        """Distribution N(X_i beta, V_i) of a cluster's responses, or of some: ``rows=[0, 1]``."""
         from mlmfast.cluster_matrices import marginal_distribution
 
-        return marginal_distribution(self._needs_source("marginal"), self._record, cluster)
+        return marginal_distribution(self._needs_source("marginal"), self._record, cluster, rows)
 
     # -- reports -------------------------------------------------------------------------------
 

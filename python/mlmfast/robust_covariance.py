@@ -21,6 +21,7 @@ JBES 36, 672, eqs. 5-12; Liang and Zeger (1986), Biometrika 73, 13.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -28,9 +29,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cluster_blocks import ClusterBlocks, cluster_blocks, cluster_factor
+from mlmfast.cluster_blocks import ClusterBlocks, cluster_blocks, cluster_factor, large_clusters
+from mlmfast.design import Design, GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import cholesky_factors, solve_lower
+from mlmfast.record import FitRecord
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -155,11 +158,41 @@ def robust_covariance(
     p, m = record.rank, clusters.n_levels
     scores, meat, leverage = np.empty((m, p)), np.empty((m, p, p)), np.empty((m, p, p))
     scale = _Adjustment(kind, square_root, record.vcov, m)
-    for blocks in cluster_blocks(design, record, clusters, compressed=True):
+    for blocks in _blocks(design, record, clusters, kind == "CR2" and square_root == "cholesky"):
         parts = scale.adjusted(blocks)
         scores[blocks.clusters], meat[blocks.clusters], leverage[blocks.clusters] = parts
     covariance = record.vcov @ (scores.T @ scores) @ record.vcov
     return RobustCovariance(kind, m, (covariance + covariance.T) / 2, record.vcov, meat, leverage)
+
+
+def _blocks(
+    design: Design, record: FitRecord, clusters: GroupingFactor, needs_v: bool
+) -> Iterator[ClusterBlocks]:
+    """All clusters, large ones in p + 1 coordinates unless their V itself is needed."""
+    try:
+        yield from cluster_blocks(design, record, clusters, compressed=True, large=needs_v)
+    except ModelError as error:
+        if not needs_v:
+            raise
+        raise ModelError(
+            f"{error}, and the square root of CR2 takes V itself; square_root='whitened', or "
+            "kind='CR3', needs no V"
+        ) from None
+    if needs_v:
+        return
+    for position, cluster in large_clusters(design, record, clusters, "a robust covariance"):
+        # All that these kinds ask of a cluster is [X e]'V^-1[X e]: any root of it will do.
+        crossed = cluster.information
+        scale = np.sqrt(np.maximum(np.diag(crossed), 1e-300))
+        values, vectors = np.linalg.eigh(crossed / np.outer(scale, scale))
+        root = (vectors * np.sqrt(np.maximum(values, 0.0))).T * scale
+        yield ClusterBlocks(
+            np.array([position]),
+            root[None, :, :-1],
+            np.eye(len(root))[None],
+            root[None, :, -1],
+            None,
+        )
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,6 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.heterogeneous import Heterogeneous
 from mlmfast.covariance.markov import MarkovChain
 from mlmfast.covariance.quasi_separable import QuasiSeparable
-from mlmfast.errors import DataError
-from mlmfast.frame import Frame, check_finite
-
-#: Largest whole number that a float holds exactly.
-_LARGEST_WHOLE = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -67,49 +62,6 @@ def is_series(kind: type[CovarianceStructure], coordinates: tuple[str, ...]) -> 
         and not issubclass(kind, Heterogeneous)
         and len(coordinates) == 1
     )
-
-
-def series_times(kind: type[CovarianceStructure], word: str, name: str, frame: Frame) -> FloatArray:
-    """Time of each row: numbers as they stand, ranks of the levels of anything else.
-
-    Structures by lag take whole numbers as they stand; other numbers are levels to them. ``word``
-    is the structure's name as written.
-
-    Raises
-    ------
-    DataError
-        Where a structure over coordinates is given a column that holds no numbers, or an infinite
-        one.
-    """
-    if frame.is_numeric(name):
-        values = frame.numeric(name)
-        check_finite(name, values)
-        if kind.needs == "coordinates" or counts_as_number(values):
-            return values
-        return np.unique(values, return_inverse=True)[1].astype(np.float64)
-    if kind.needs == "coordinates":
-        raise no_numbers(word, name)
-    return frame.factor(name).codes.astype(np.float64)
-
-
-def no_numbers(word: str, name: str) -> DataError:
-    """The error for coordinates that are none."""
-    return DataError(
-        f"{word} needs numbers, and column {name!r} holds none; give a numeric coordinate (days "
-        "since the start for a date), or use a structure over visits such as ar1"
-    )
-
-
-def counts_as_number(values: FloatArray) -> bool:
-    """Whether a column of times counts as it stands for structures by lag: whole numbers do.
-
-    Examples
-    --------
-    >>> counts_as_number(np.array([1.0, 5.0])), counts_as_number(np.array([0.5, 1.0]))
-    (True, False)
-    """
-    whole = (values == np.round(values)).all()
-    return bool(whole and np.abs(values).max(initial=0.0) < _LARGEST_WHOLE)
 
 
 def series_of(times: FloatArray, units: CodeArray, arms: CodeArray, n_arms: int) -> Series:

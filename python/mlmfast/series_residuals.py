@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from mlmfast import _core
-from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
+from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.markov import MarkovChain
 from mlmfast.covariance.quasi_separable import QuasiSeparable
@@ -73,18 +74,19 @@ def series_noise(
 def runs_along(design: Design, rows: IntArray) -> bool:
     """Whether clusters (m, n) are whitened along their series: long ones.
 
-    In data order where that is the time order; others only where no matrix could hold them.
+    In data order where that is the time order; others only where no matrix could hold them. Not
+    where random effects lie inside the clusters (`sequential_residuals`).
     """
     assert design.residual is not None
     assert design.residual.series is not None
     size = rows.shape[1]
-    if size > LARGEST_CLUSTER:
-        return True
     single = all(
         len(np.unique(design.factors[t.factor].codes[rows[0]])) == 1 for t in design.random
     )
     if size <= _SMALL or not single:
         return False
+    if size > LARGEST_CLUSTER:
+        return True
     times, units = design.residual.series.times[rows], design.residual.units[rows]
     same = units[:, 1:] == units[:, :-1]
     blocks = (~same).sum(axis=1) + 1
@@ -99,11 +101,6 @@ def scaled_series_residuals(
 
     Once the residual covariance is undone along each series, V is I + Z G Z', whose Cholesky factor
     follows row by row from the conditional distribution of the effects given the rows before.
-
-    Raises
-    ------
-    ModelError
-        Where random effects inside the cluster have levels of their own.
     """
     assert design.residual is not None
     assert record.residual is not None
@@ -112,15 +109,8 @@ def scaled_series_residuals(
     within[rows] = True
     along = SeriesRoot.of(design.residual, record.residual).part(within)
     order = along.order
-    effects = []
-    for term in design.random:
-        if len(np.unique(design.factors[term.factor].codes[rows])) > 1:
-            raise ModelError(
-                f"scaled residuals of a cluster of {len(rows):,} rows with random effects inside "
-                f"it ({term.text}) are not available; the other kinds of residuals are"
-            )
-        effects.append([np.ones(len(order)) if c is None else c[order] for c in term.columns])
-    columns = [column / sd[order] for term in effects for column in term]
+    effects = [c for term in design.random for c in term.columns]
+    columns = [(1.0 if c is None else c[order]) / sd[order] for c in effects]
     white = [along.whitened(column) for column in (*columns, marginal[order] / sd[order])]
     q = len(columns)
     g, at = np.zeros((q, q)), 0
@@ -196,6 +186,29 @@ class SeriesRoot:
         starts = self.starts == 1
         f, room = np.where(starts, 0.0, self.first), np.where(starts, 1.0, self.second)
         return _core.run_chain(f, np.sqrt(room) * draws)
+
+    def inverse_root(self) -> SparseArray:
+        """L^-1 of a Markov chain, bidiagonal, shape (n, n).
+
+        Raises
+        ------
+        ModelError
+            Where series are no Markov chains: each row's innovation depends on all before it.
+        """
+        if not self.chain:
+            raise ModelError(
+                f"this result of a series of {len(self.order):,} rows needs the inverse of its "
+                "covariance row by row, which series without the Markov property (arma11) lack; "
+                "resid('scaled') has none of it, and car1 or ar1 is a Markov chain"
+            )
+        inside = self.starts != 1
+        root = np.where(inside, 1.0 / np.sqrt(np.where(inside, self.second, 1.0)), 1.0)
+        at = np.arange(len(root))
+        own = sparse.csr_array((root, (at, at)))
+        step = inside[1:]
+        before = (-self.first[1:] * root[1:])[step]
+        below = sparse.csr_array((before, (at[1:][step], at[:-1][step])), shape=own.shape)
+        return sparse.csr_array(own + below)
 
     def whitened(self, values: FloatArray) -> FloatArray:
         """L^-1 e, rows in this order."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.columns import Columns, Kind
+from mlmfast.columns.elapsed import Elapsed
 from mlmfast.factor import Factor
 from mlmfast.frame import Frame
 
@@ -40,6 +42,7 @@ class SplitFrame:
         self._order, self._ends = order, np.cumsum(counts)
         self._numbers: dict[str, FloatArray] = {}
         self._factors: dict[str, Factor] = {}
+        self._times: dict[str, Elapsed] = {}
 
     def rows(self, part: int) -> IntArray:
         """Positions of the rows of a part."""
@@ -62,8 +65,15 @@ class SplitFrame:
         """A column as a factor, its rows sorted by the parts."""
         if name not in self._factors:
             whole = self._frame.factor(name)
-            self._factors[name] = Factor(whole.codes[self._order], whole.levels, whole.values)
+            self._factors[name] = replace(whole, codes=whole.codes[self._order])
         return self._factors[name]
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Times of a column of dates, sorted by the parts."""
+        if name not in self._times:
+            whole = self._frame.elapsed(name)
+            self._times[name] = replace(whole, ticks=whole.ticks[self._order])
+        return self._times[name]
 
     @property
     def table(self) -> Columns:
@@ -89,9 +99,14 @@ class _Part:
         """Levels that occur in the part's rows; of a logical both, as in a table by itself."""
         whole = self._split.factor(name)
         if whole.values.dtype == np.bool_:
-            return Factor(whole.codes[self._stretch], whole.levels, whole.values)
+            return replace(whole, codes=whole.codes[self._stretch])
         met, codes = np.unique(whole.codes[self._stretch], return_inverse=True)
         missing = int(met.size > 0 and met[0] < 0)
         levels = tuple(whole.levels[k] for k in met[missing:].tolist())
         own = codes.astype(np.int32) - np.int32(missing)
-        return Factor(own, levels, whole.values[met[missing:]])
+        return Factor(own, levels, whole.values[met[missing:]], whole.declared)
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Times of the part's rows."""
+        whole = self._split.elapsed(name)
+        return replace(whole, ticks=whole.ticks[self._stretch])

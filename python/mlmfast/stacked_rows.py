@@ -12,7 +12,7 @@ from mlmfast.design import Design, GroupingFactor, RandomEffects
 from mlmfast.errors import DataError
 from mlmfast.frame import Frame
 from mlmfast.model_frame import grouping_factor
-from mlmfast.placed_rows import PlacedRows, distinguishes_rows, place_rows
+from mlmfast.placed_rows import PlacedRows, distinguishes_rows, old_positions, place_rows
 from mlmfast.prediction_noise import scale_exponents
 from mlmfast.prediction_rows import PredictionRows
 from mlmfast.record import FitRecord
@@ -141,7 +141,8 @@ def _stacked_residual(
         residual,
         units=np.concatenate([residual.units, placed.units]),
         n_units=max(residual.n_units, int(placed.units.max(initial=-1)) + 1),
-        positions=np.concatenate([residual.positions, placed.positions]),
+        positions=np.concatenate([old_positions(residual, placed.between), placed.positions]),
+        between=placed.between,
         points=_stacked_points(residual, placed),
         scale=scale,
         arm_codes=np.concatenate([placed.old_arms, placed.arms]),

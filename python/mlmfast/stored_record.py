@@ -49,7 +49,11 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
     if len(set(names)) < len(names) or list(kept) != sorted(set(kept)):
         raise ValueError("the names or positions of the coefficients repeat")
     groups = tuple(_group(item) for item in typed(data["groups"], list))
+    if data["fixed_spec"] is not None and not all(group.columns for group in groups):
+        raise ValueError("a grouping factor has no columns")
     terms = tuple(_term(item, len(groups)) for item in typed(data["terms"], list))
+    if any((term.spec is None) != (data["fixed_spec"] is None) for term in terms):
+        raise ValueError("how the columns are built is kept of some terms alone")
     levels = positions(data["levels"], len(groups))
     known = len(set(levels)) == len(levels) and {term.group for term in terms} <= set(levels)
     if not known or bool(levels) != bool(groups):
@@ -176,6 +180,7 @@ def _residual(data: Any) -> ResidualRecord | None:
         covariances=array(data["covariances"], (len(arms), len(visits), len(visits))),
         parameter_names=names,
         parameters=array(data["parameters"], (len(names),)),
+        step=_real(data.get("step", 1.0)),
     )
 
 
@@ -207,6 +212,8 @@ def _group(data: Mapping[str, Any]) -> GroupRecord:
 
 def _term(data: Mapping[str, Any], n_groups: int) -> TermRecord:
     names, parameter_names = texts(data["names"]), texts(data["parameter_names"])
+    if data["structure"] not in STRUCTURES:
+        raise ValueError(f"{data['structure']!r} is no covariance structure")
     return TermRecord(
         group=positions([data["group"]], n_groups)[0],
         names=names,

@@ -11,6 +11,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.grouping_names import known_group
 from mlmfast.handed_out import handed_out
 from mlmfast.record import FitRecord, ResidualRecord
+from mlmfast.residual_formula import is_correlated
 
 _Row = tuple[str, str | None, str | None, float, float]
 
@@ -77,7 +78,8 @@ class VarCorr(Mapping[str, pd.DataFrame]):
         rows: list[_Row] = []
         for term in record.terms:
             group = record.groups[term.group].name
-            rows += _rows(group, term.names, term.covariance, term.structure != "diag")
+            correlated = not term.kind.variances_alone
+            rows += _rows(group, term.names, term.covariance, correlated)
         if record.residual is None:
             rows.append(("Residual", None, None, record.sigma2, float(np.sqrt(record.sigma2))))
         else:
@@ -138,7 +140,7 @@ def _residual_rows(residual: ResidualRecord) -> list[_Row]:
     rows: list[_Row] = []
     for arm, covariance in zip(residual.arms, residual.covariances, strict=True):
         group = f"Residual: {arm}" if len(residual.arms) > 1 else "Residual"
-        correlated = residual.structure not in {"diag", "homdiag"}
+        correlated = is_correlated(residual.structure)
         rows += _rows(group, residual.visits, covariance, correlated)
     return rows
 

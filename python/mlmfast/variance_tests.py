@@ -163,7 +163,7 @@ def ranova(source: FitSource, record: FitRecord) -> PrintedFrame:
         size = len(term.names)
         every = list(range(size))
         parts = [[j] for j in every if term.columns[j] is not None or size == 1]
-        if term.structure.keyword not in {"us", "diag"}:
+        if not term.structure.named_by_effects:
             parts = [every]  # the structure is one of all effects
         for effects in parts:
             whole = len(effects) == size

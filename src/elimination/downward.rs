@@ -68,7 +68,12 @@ impl Elimination<'_> {
             information(&work.whitened, q, w, &mut work.h, &mut work.u);
             let weight = if b == first { count as f64 } else { 0.0 };
             let (by, logdet_by) = (&mut sums.gram_by, &mut sums.logdet_by);
-            self.own_tangents(0, item, &work.u, &work.h, weight, by, logdet_by);
+            if self.waits(0) {
+                self.own_traces(0, &work.h, weight, logdet_by);
+                self.push_tangents(0, &work.u, &mut work.tangents, by);
+            } else {
+                self.own_tangents(0, item, &work.u, &work.h, weight, by, logdet_by);
+            }
             let (f, f_rss) = (&mut work.f, &mut work.f_rss);
             weigh(&work.u, q, w, psi, e, &mut work.row, f, f_rss);
         }

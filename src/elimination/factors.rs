@@ -6,6 +6,9 @@ use super::{Elimination, Sums};
 use crate::dense::{NotPositiveDefinite, axpy, cholesky, dot, solve_lower, solve_lower_right};
 use crate::reduction::block;
 
+/// Order of G from which T G is formed before its product with T': q^3 operations, not q^4.
+const LARGE: usize = 8;
+
 impl Elimination<'_> {
     /// Copies block `b` of `level` with its response: q rows of [T | outer Z | X | y].
     #[inline(always)]
@@ -44,6 +47,11 @@ impl Elimination<'_> {
                     w[i * q + j] = seen(i) * g[i * q + j] * seen(j) + absent;
                 }
             }
+            cholesky(w, q)?;
+            return Ok(2.0 * (0..q).map(|i| w[i * q + i].ln()).sum::<f64>());
+        }
+        if q >= LARGE {
+            product(rows, stride, g, q, w);
             cholesky(w, q)?;
             return Ok(2.0 * (0..q).map(|i| w[i * q + i].ln()).sum::<f64>());
         }
@@ -224,5 +232,21 @@ impl Elimination<'_> {
             }
         }
         out
+    }
+}
+
+/// The lower triangle of I + T G T' into `w`, for the upper triangular T in the first `q` columns of
+/// `rows`.
+fn product(rows: &[f64], stride: usize, g: &[f64], q: usize, w: &mut [f64]) {
+    let mut t_g = vec![0.0; q];
+    for i in 0..q {
+        t_g.fill(0.0);
+        for a in i..q {
+            axpy(rows[i * stride + a], &g[block(a, q)], &mut t_g);
+        }
+        for j in 0..=i {
+            let own = dot(&t_g[j..], &rows[j * stride + j..j * stride + q]);
+            w[i * q + j] = own + f64::from(u8::from(i == j));
+        }
     }
 }

@@ -28,6 +28,7 @@ mod pairs;
 mod recursive;
 mod second;
 mod series;
+mod tangents;
 mod upward;
 mod workspace;
 
@@ -253,6 +254,7 @@ impl<'a> Elimination<'a> {
                 }
             }
             self.flush(&mut work.pending, &mut sums);
+            self.flush_tangents(&mut work.tangents, &mut sums.gram_by);
             Ok(sums)
         })
         .map(|mut sums| {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::Elimination;
 use super::pairs::Pending;
 use super::second::PairWeights;
+use super::tangents::Tangents;
 
 /// Scratch space of one task.
 pub(super) struct Workspace {
@@ -26,6 +27,8 @@ pub(super) struct Workspace {
     pub(super) kept: KeptFactor,
     /// Units whose second differentials are not added yet.
     pub(super) pending: Pending,
+    /// Units whose first differentials are not added yet.
+    pub(super) tangents: Tangents,
     /// T of the unit at hand, before it is whitened.
     pub(super) t: Vec<f64>,
     pub(super) w: Vec<f64>,
@@ -54,6 +57,7 @@ impl Workspace {
             wants_conditional: false,
             kept: KeptFactor::default(),
             pending: Pending::default(),
+            tangents: Tangents::default(),
             t: vec![0.0; q * q],
             w: vec![0.0; q * q],
             whitened: vec![0.0; q * largest],

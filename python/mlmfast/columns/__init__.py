@@ -10,6 +10,7 @@ from collections import Counter
 from typing import Literal, Protocol, TypeAlias
 
 from mlmfast.arrays import FloatArray
+from mlmfast.columns.elapsed import Elapsed
 from mlmfast.errors import DataError
 from mlmfast.factor import Factor
 
@@ -45,6 +46,9 @@ class Columns(Protocol):
 
     def factor(self, name: str) -> Factor:
         """Values as a factor."""
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Times of a column of dates."""
 
 
 def unusable(columns: Columns, name: str, role: str) -> DataError:

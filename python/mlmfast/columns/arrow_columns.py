@@ -9,6 +9,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 from mlmfast.arrays import FloatArray
 from mlmfast.columns import Kind, unusable
 from mlmfast.columns.arrow_dictionaries import dictionary_factor, has_own_order
+from mlmfast.columns.elapsed import Elapsed, elapsed_in_arrow
 from mlmfast.factor import (
     Factor,
     factor_from_floats,
@@ -66,6 +67,10 @@ class ArrowColumns:
         pieces = _in_one_piece(column.dictionary_encode().unify_dictionaries())
         codes = pieces.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         return factor_from_uniques(codes, pieces.dictionary.to_numpy(zero_copy_only=False))
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Times of a column of dates, times or spans."""
+        return elapsed_in_arrow(self._data.column(name))
 
 
 def _decoded(data: pa.Table) -> pa.Table:

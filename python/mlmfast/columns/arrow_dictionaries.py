@@ -68,9 +68,8 @@ def has_own_order(field: pa.Field) -> bool:
 
 def _values(dictionary: pa.Array) -> LevelValues:
     """A dictionary's values, None or NaN or NaT where null."""
-    if pa.types.is_integer(dictionary.type) and dictionary.null_count:
-        # Floating point would not tell large integers apart.
+    holds_nulls = pa.types.is_integer(dictionary.type) and dictionary.null_count
+    if holds_nulls or str(dictionary.type) == "string_view":
+        # Floating point would not tell large integers apart; views not every pyarrow converts.
         return np.array(dictionary.to_pylist(), dtype=object)
-    if str(dictionary.type) == "string_view":
-        dictionary = dictionary.cast(pa.large_string())
     return np.asarray(dictionary.to_pandas())

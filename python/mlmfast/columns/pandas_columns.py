@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.columns import Kind, unusable
+from mlmfast.columns.elapsed import Elapsed, elapsed_in_pandas
 from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.errors import DataError
 from mlmfast.factor import (
@@ -37,6 +38,7 @@ _KIND_OF_OBJECTS: dict[str, Kind] = {
     "datetime": "date",
     "datetime64": "date",
     "timedelta": "date",
+    "period": "date",
     "timedelta64": "date",
     "time": "date",
 }
@@ -125,6 +127,10 @@ class PandasColumns:
             return dictionary_factor(_as_chunks(series))
         codes, distinct = pd.factorize(series)
         return factor_from_uniques(codes, _as_array(distinct))
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Times of a column of dates, times, spans or periods."""
+        return elapsed_in_pandas(self._series(name))
 
 
 def index_of(data: Mapping[str, object]) -> pd.Index | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import polars as pl
+from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray
 from mlmfast.columns import Kind, unusable
+from mlmfast.columns.elapsed import Elapsed, elapsed_in_polars
 from mlmfast.factor import (
     Factor,
     code_integers,
@@ -62,7 +64,7 @@ class PolarsColumns:
         if self.kind(name) == "other":
             raise unusable(self, name, "a factor")
         if column.dtype.base_type() is pl.Duration:
-            return factor_from_spans(column.to_numpy())
+            return factor_from_spans(_spans(column))
         if column.dtype.is_temporal():
             column = column.cast(pl.String)
         if column.dtype == pl.Enum:
@@ -73,6 +75,23 @@ class PolarsColumns:
             return _factor_of_present(column)
         missing = column.is_null().to_numpy()
         return spread_factor(_factor_of_present(column.drop_nulls()), missing)
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Times of a column of dates, times or spans."""
+        return elapsed_in_polars(self._data.get_column(name))
+
+
+def _spans(column: pl.Series) -> NDArray[np.timedelta64]:
+    """A Duration column as NumPy has it, NaT where missing.
+
+    By its counts: the first releases of polars 1 fail at `to_numpy` where some are missing.
+    """
+    assert isinstance(column.dtype, pl.Duration)
+    counts = column.to_physical()
+    unit = f"m8[{column.dtype.time_unit or 'us'}]"
+    spans = counts.fill_null(0).to_numpy().astype(np.int64).view(unit)
+    spans[counts.is_null().to_numpy()] = np.timedelta64("NaT")
+    return np.asarray(spans)
 
 
 def _factor_of_enum(column: pl.Series) -> Factor:

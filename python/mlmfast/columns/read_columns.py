@@ -8,18 +8,19 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.columns import Columns, Kind, unusable
+from mlmfast.columns.elapsed import Elapsed
 from mlmfast.errors import DataError
 from mlmfast.factor import Factor, factor_from_floats
 
 
 class ReadColumns:
-    """The columns of another table that have been read, as numbers, as factors, or both.
+    """The columns of another table that have been read, as numbers, as factors, as times.
 
     Parameters
     ----------
     columns
         The table.
-    numbers, factors
+    numbers, factors, times
         What was read, by column.
 
     Examples
@@ -32,11 +33,15 @@ class ReadColumns:
     """
 
     def __init__(
-        self, columns: Columns, numbers: Mapping[str, FloatArray], factors: Mapping[str, Factor]
+        self,
+        columns: Columns,
+        numbers: Mapping[str, FloatArray],
+        factors: Mapping[str, Factor],
+        times: Mapping[str, Elapsed] | None = None,
     ) -> None:
         self.names = tuple(name for name in columns.names if name in numbers or name in factors)
         self.n_rows = columns.n_rows
-        self._numbers, self._factors = dict(numbers), dict(factors)
+        self._numbers, self._factors, self._times = dict(numbers), dict(factors), dict(times or {})
         self._kinds = {name: columns.kind(name) for name in self.names}
         self._types = {name: columns.dtype_name(name) for name in self.names}
 
@@ -64,3 +69,9 @@ class ReadColumns:
         if self.kind(name) != "number":
             raise DataError(f"column {name!r} was read as numbers; give its levels as newdata")
         return factor_from_floats(self._numbers[name])
+
+    def elapsed(self, name: str) -> Elapsed:
+        """Times of a column of dates."""
+        if name not in self._times:
+            raise DataError(f"column {name!r} was read as levels; give its times as newdata")
+        return self._times[name]

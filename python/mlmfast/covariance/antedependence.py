@@ -40,6 +40,7 @@ class Antedependence(ScaledCorrelation, VisitChain):
     order: int = 1
 
     keyword: ClassVar[str] = "ad"
+    space: ClassVar[str] = "ad"
     label: ClassVar[str] = "ante-dependence, one variance"
     formula: ClassVar[str] = "sigma^2 rho_i ... rho_(j-1), i < j"
     parameters: ClassVar[str] = "K: variance, rho_1 ... rho_(K-1)"
@@ -49,6 +50,9 @@ class Antedependence(ScaledCorrelation, VisitChain):
     option_names: ClassVar[tuple[str, ...]] = ("order",)
     minimum_size: ClassVar[int] = 2
     sequential: ClassVar[bool] = True
+    ordered: ClassVar[bool] = True
+    differs_by_step: ClassVar[bool] = True
+    contained_in: ClassVar[tuple[str, ...]] = ("adh",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -159,12 +163,14 @@ class HeterogeneousAntedependence(Heterogeneous, Antedependence):
     """
 
     keyword: ClassVar[str] = "adh"
+    space: ClassVar[str] = "adh"
     label: ClassVar[str] = "ante-dependence"
     formula: ClassVar[str] = "sigma_i sigma_j rho_i ... rho_(j-1), i < j"
     parameters: ClassVar[str] = "2 K - 1: variances, rho_1 ... rho_(K-1)"
     use: ClassVar[str] = "as ad, with variances that differ by time"
     sas: ClassVar[str | None] = "ANTE(1)"
     mmrm: ClassVar[str | None] = "adh"
+    contained_in: ClassVar[tuple[str, ...]] = ("us",)
     has_mirror: ClassVar[bool] = True
 
     def mirrored(self, angles: FloatArray, signs: FloatArray) -> FloatArray:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.by_lag import ByLag
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.quasi_separable import QuasiSeparable
-from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation, lag_means
+from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
+
+#: Lags among which two are looked for.
+_FIRST = 20
+#: Correlations by which others are divided, at least.
+_WITHIN_REACH = 0.1
 
 
 @dataclass(frozen=True)
-class AutoregressiveMovingAverage(ScaledCorrelation, QuasiSeparable):
+class AutoregressiveMovingAverage(ByLag, ScaledCorrelation, QuasiSeparable):
     """R[i, j] = sigma^2 gamma rho^(h - 1) at lag h = |i - j| > 0.
 
     theta = (log sigma, atanh rho, atanh(2 gamma - rho)). The stationary and invertible ARMA(1, 1)
@@ -33,6 +41,7 @@ class AutoregressiveMovingAverage(ScaledCorrelation, QuasiSeparable):
     """
 
     keyword: ClassVar[str] = "arma11"
+    space: ClassVar[str] = "arma11"
     label: ClassVar[str] = "autoregressive moving average"
     formula: ClassVar[str] = "sigma^2 gamma rho^(|i - j| - 1), sigma^2 on the diagonal"
     parameters: ClassVar[str] = "3: variance, rho, gamma"
@@ -41,6 +50,9 @@ class AutoregressiveMovingAverage(ScaledCorrelation, QuasiSeparable):
     nlme: ClassVar[str | None] = "corARMA(p = 1, q = 1)"
     minimum_size: ClassVar[int] = 3
     sequential: ClassVar[bool] = True
+    from_one_series: ClassVar[bool] = True
+    contains_residual: ClassVar[bool] = True
+    contained_in: ClassVar[tuple[str, ...]] = ("toep",)
 
     @property
     def correlation_names(self) -> tuple[str, ...]:
@@ -56,19 +68,36 @@ class AutoregressiveMovingAverage(ScaledCorrelation, QuasiSeparable):
         return np.stack([r[:, 0], 2.0 * r[:, 1] - r[:, 0]], axis=1)
 
     def correlations(self, r: Jet) -> Jet:
-        lags = np.arange(self.size - 1)
-        return concatenate([r.ones(), r[1:] * r[:1].powers(lags)])[self.lags]
+        steps, which = self.steps
+        return concatenate([r.ones(), r[1:] * r[:1].powers(steps[1:] - 1)])[which]
 
     def unconstrained(self, r: FloatArray) -> FloatArray:
         return np.arctanh(np.stack([r[:, 0], 2.0 * r[:, 1] - r[:, 0]], axis=1))
 
     def nearest(self, correlation: FloatArray) -> FloatArray:
         edge = 1.0 - MARGIN
-        first, second = lag_means(correlation, range(1, 3)).T
-        known = np.abs(first) > 1e-8
-        ratio = np.where(known, second / np.where(known, first, 1.0), 0.0)
-        rho = np.clip(ratio, -edge, edge)
+        shorter, longer = self._pair_of_lags
+        at = self.step_means(correlation, np.array([shorter, longer]))
+        near, far = at.T
+        known = np.abs(near) > 1e-8
+        ratio = np.where(known, far / np.where(known, near, 1.0), 0.0)
+        rho = np.clip(_root(ratio, longer - shorter), -edge, edge)
+        lag = int(self.steps[0][1])
+        first = near if lag == shorter else self.step_means(correlation, np.array([lag]))[:, 0]
+        if lag > 1:
+            first = first / np.where(np.abs(rho) > _WITHIN_REACH, rho, 1.0) ** (lag - 1)
         return np.stack([rho, 0.5 * (rho + np.clip(2.0 * first - rho, -edge, edge))], axis=1)
+
+    @cached_property
+    def _pair_of_lags(self) -> tuple[int, int]:
+        """Two lags next to each other, an odd number of steps apart where there are such.
+
+        The ratio of their correlations is a power of rho, which has its sign if it is odd.
+        """
+        lags = self.steps[0][1:_FIRST].tolist()
+        pairs = [(b - a, a, b) for a, b in itertools.combinations(lags, 2)]
+        _, shorter, longer = min(pairs, key=lambda pair: (pair[0] % 2 == 0, pair))
+        return shorter, longer
 
     def generators(self, eta: Jet, gaps: FloatArray) -> tuple[Jet, Jet]:
         r = self.correlation_parameters(eta)
@@ -79,3 +108,11 @@ class AutoregressiveMovingAverage(ScaledCorrelation, QuasiSeparable):
         gamma = float(np.clip(first, -0.9, 0.9))
         rho = float(np.clip(second / gamma if abs(gamma) > 1e-3 else 0.0, -0.9, 0.9))
         return np.arctanh([rho, np.clip(2.0 * gamma - rho, -0.9, 0.9)])
+
+
+def _root(power: FloatArray, n: int) -> FloatArray:
+    """The n-th root, 0 where there is none."""
+    if n == 1:
+        return power
+    size = np.abs(power) ** (1.0 / n)
+    return np.asarray(np.copysign(size, power) if n % 2 else np.where(power > 0, size, 0.0))

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.covariance.base import CovarianceStructure, lower_entries
+from mlmfast.covariance.base import CovarianceStructure
+from mlmfast.covariance.by_lag import ByLag, banded_entries
 from mlmfast.covariance.closed import Closed
 from mlmfast.covariance.factor_products import product_curvature, product_jacobian
 from mlmfast.covariance.scaled_correlation import shrink_factor, symmetric
-from mlmfast.errors import ModelError
 
 
 @dataclass(frozen=True)
-class BandedUnstructured(CovarianceStructure):
+class BandedUnstructured(ByLag):
     """R = L L' with L lower triangular and banded, R[i, j] = 0 from lag ``order`` on.
+
+    Levels may leave out steps (``places``): a lag is the number of steps between them.
 
     theta is L by rows, the diagonal by its logarithm: R is positive definite whatever theta, and
     every positive definite matrix of this band has such a factor (it is a Cholesky factor without
@@ -42,6 +44,7 @@ class BandedUnstructured(CovarianceStructure):
     order: int | None = None
 
     keyword: ClassVar[str] = "un"
+    space: ClassVar[str] = "un"
     label: ClassVar[str] = "banded unstructured"
     formula: ClassVar[str] = "sigma_ij 1(|i - j| < q)"
     parameters: ClassVar[str] = "q (2 K - q + 1) / 2: the elements within the band"
@@ -52,18 +55,28 @@ class BandedUnstructured(CovarianceStructure):
     option_names: ClassVar[tuple[str, ...]] = ("order", "q")
 
     natural_entries: ClassVar[bool] = True
+    first_theta: ClassVar[Literal["logarithm", "root"] | None] = "logarithm"
+    random_option: ClassVar[str | None] = "order"
+    contains_residual: ClassVar[bool] = True
+    compared: ClassVar[Literal["always", "several columns", "never"]] = "never"
+    contained_in: ClassVar[tuple[str, ...]] = ("us",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.order is not None and not 1 <= self.order <= self.size:
-            raise ModelError(
-                f"un({self.order}) over {self.size} levels: the number of bands must lie between "
-                f"1 and {self.size}"
-            )
+        self.check_bands(self.order)
+
+    @classmethod
+    def counts_steps(cls, number: float | None) -> bool:
+        # All bands are all entries, in whatever order.
+        return number is not None and number > 1
+
+    @classmethod
+    def is_diagonal(cls, number: float | None) -> bool:
+        return number == 1
 
     @cached_property
     def entries(self) -> tuple[tuple[int, int], ...]:
-        return lower_entries(self.size, self.order)
+        return banded_entries(self.standing, self.order)
 
     @property
     def n_theta(self) -> int:

@@ -58,6 +58,38 @@ class CovarianceStructure(ABC):
     sequential: ClassVar[bool] = False
     #: Does the order of the levels not matter?
     exchangeable: ClassVar[bool] = False
+    #: Does it go by the order of the levels: is another order another set of matrices?
+    ordered: ClassVar[bool] = False
+    #: Does a covariance depend on the number of steps between two levels (field ``places``)?
+    by_lag: ClassVar[bool] = False
+    #: Are the levels uncorrelated, so that rows of one subject may share a level?
+    independent: ClassVar[bool] = False
+    #: Are there variances of the levels and no correlations, whose table is then left out?
+    variances_alone: ClassVar[bool] = False
+    #: Are the parameters the variances and correlations of the effects, and known as these?
+    named_by_effects: ClassVar[bool] = False
+    #: Does the first theta stand for the first standard deviation alone, by its logarithm or as it
+    #: is? None where it does not: a product of structures then has no scale to hold.
+    first_theta: ClassVar[Literal["logarithm", "root"] | None] = None
+    #: Is a natural parameter ``Var(k)`` the variance of level k?
+    variances_by_level: ClassVar[bool] = True
+    #: Does one long series tell every parameter?
+    from_one_series: ClassVar[bool] = False
+    #: Is it one for random effects too, and which field does a number set there?
+    for_random_effects: ClassVar[bool] = True
+    random_option: ClassVar[str | None] = None
+    #: Are there multiples of the identity among the matrices with other parameters free, so that a
+    #: random effect for each row is the residual once more?
+    contains_residual: ClassVar[bool] = False
+    #: Are its matrices sums of known ones (argument ``matrices``)?
+    takes_matrices: ClassVar[bool] = False
+    #: Does a comparison of all structures have it: one that is no other without a number, needs no
+    #: matrices, and differs from others over one column of visits?
+    compared: ClassVar[Literal["always", "several columns", "never"]] = "always"
+    #: Name of the set of matrices, the keyword unless a class says so; and the sets that contain
+    #: this one, at the edge of their space at the least. What is not listed is not known to.
+    space: ClassVar[str]
+    contained_in: ClassVar[tuple[str, ...]] = ()
     #: Is the matrix positive definite for every theta (but singular ones on the boundary)?
     everywhere: ClassVar[bool] = True
     #: Are the natural parameters the free entries themselves, in the order of `entries`?
@@ -72,8 +104,20 @@ class CovarianceStructure(ABC):
 
     def __init_subclass__(cls) -> None:
         if "keyword" in cls.__dict__:
+            if not hasattr(cls, "space"):
+                cls.space = cls.keyword
             for word in (cls.keyword, *cls.__dict__.get("aliases", ())):
                 STRUCTURES[word] = cls
+
+    @classmethod
+    def counts_steps(cls, number: float | None) -> bool:
+        """Whether steps between levels matter, with this number in the formula (None for none)."""
+        return cls.by_lag
+
+    @classmethod
+    def is_diagonal(cls, number: float | None) -> bool:
+        """Whether all levels are uncorrelated, with this number in the formula."""
+        return cls.independent
 
     def __post_init__(self) -> None:
         if self.size < self.minimum_size:
@@ -238,6 +282,10 @@ class CovarianceStructure(ABC):
     def from_natural(self, values: FloatArray) -> FloatArray:
         """Parameters theta of natural parameters, shape (n_fits, n_theta)."""
 
+    def first_of_unit(self, rest: FloatArray) -> FloatArray:
+        """First natural parameter where the first variance is 1, from the others (n_fits, m)."""
+        return np.ones((len(rest), 1))
+
     def _outside(self, values: FloatArray) -> ModelError:
         """Complaint about natural parameters that give no covariance matrix."""
         pairs = zip(self.parameter_names, np.ravel(values)[: self.n_theta], strict=False)
@@ -259,16 +307,15 @@ class CovarianceStructure(ABC):
 
 
 @cache
-def lower_entries(size: int, bands: int | None = None) -> tuple[tuple[int, int], ...]:
-    """Entries (a, b), a >= b, of a symmetric matrix by rows; only those with a - b < bands.
+def lower_entries(size: int) -> tuple[tuple[int, int], ...]:
+    """Entries (a, b), a >= b, of a symmetric matrix by rows.
 
     Examples
     --------
-    >>> lower_entries(3, 2)
-    ((0, 0), (1, 0), (1, 1), (2, 1), (2, 2))
+    >>> lower_entries(3)
+    ((0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2))
     """
-    width = size if bands is None else bands
-    return tuple((a, b) for a in range(size) for b in range(max(0, a + 1 - width), a + 1))
+    return tuple((a, b) for a in range(size) for b in range(a + 1))
 
 
 def floor_eigenvalues(matrix: FloatArray, relative: float, absolute: float) -> FloatArray:

@@ -35,6 +35,7 @@ class CompoundSymmetry(ScaledCorrelation):
     """
 
     keyword: ClassVar[str] = "cs"
+    space: ClassVar[str] = "cs"
     label: ClassVar[str] = "compound symmetry"
     formula: ClassVar[str] = "variance 1(i = j) + covariance"
     parameters: ClassVar[str] = "2: variance, covariance"
@@ -44,7 +45,13 @@ class CompoundSymmetry(ScaledCorrelation):
     nlme: ClassVar[str | None] = "corCompSymm"
     glmmtmb: ClassVar[str | None] = "homcs"
     exchangeable: ClassVar[bool] = True
+    contains_residual: ClassVar[bool] = True
+    contained_in: ClassVar[tuple[str, ...]] = ("csh", "toep", "hf")
     minimum_size: ClassVar[int] = 2
+
+    def first_of_unit(self, rest: FloatArray) -> FloatArray:
+        # What the shared part leaves of the variance.
+        return 1.0 - rest[:, :1]
 
     @property
     def correlation_names(self) -> tuple[str, ...]:
@@ -111,6 +118,7 @@ class HeterogeneousCompoundSymmetry(Heterogeneous, CompoundSymmetry):
     """
 
     keyword: ClassVar[str] = "csh"
+    space: ClassVar[str] = "csh"
     label: ClassVar[str] = "heterogeneous compound symmetry"
     formula: ClassVar[str] = "sigma_i sigma_j (1(i = j) + rho 1(i != j))"
     parameters: ClassVar[str] = "K + 1: variances, rho"
@@ -119,6 +127,8 @@ class HeterogeneousCompoundSymmetry(Heterogeneous, CompoundSymmetry):
     mmrm: ClassVar[str | None] = "csh"
     nlme: ClassVar[str | None] = "corCompSymm + varIdent"
     glmmtmb: ClassVar[str | None] = "cs"
+    contains_residual: ClassVar[bool] = False
+    contained_in: ClassVar[tuple[str, ...]] = ("toeph",)
 
     @property
     def correlation_names(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -22,6 +22,7 @@ class Diagonal(CovarianceStructure):
     """
 
     keyword: ClassVar[str] = "diag"
+    space: ClassVar[str] = "diag"
     label: ClassVar[str] = "diagonal (uncorrelated)"
     formula: ClassVar[str] = "sigma_i^2 1(i = j)"
     parameters: ClassVar[str] = "K: variances"
@@ -32,6 +33,12 @@ class Diagonal(CovarianceStructure):
     exchangeable: ClassVar[bool] = True
     natural_entries: ClassVar[bool] = True
     scales: ClassVar[bool] = True
+    independent: ClassVar[bool] = True
+    variances_alone: ClassVar[bool] = True
+    first_theta: ClassVar[Literal["logarithm", "root"] | None] = "root"
+    named_by_effects: ClassVar[bool] = True
+    from_one_series: ClassVar[bool] = True
+    contained_in: ClassVar[tuple[str, ...]] = ("csh", "ar1h", "adh", "un", "fa")
 
     @property
     def entries(self) -> tuple[tuple[int, int], ...]:

@@ -8,11 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.covariance.banded_unstructured import BandedUnstructured
 from mlmfast.covariance.base import CovarianceStructure
-from mlmfast.covariance.diagonal import Diagonal
-from mlmfast.covariance.scaled_correlation import ScaledCorrelation, symmetric
-from mlmfast.covariance.unstructured import Unstructured
+from mlmfast.covariance.scaled_correlation import symmetric
 from mlmfast.errors import ModelError
 
 
@@ -47,7 +44,7 @@ class DirectProduct(CovarianceStructure):
     def __post_init__(self) -> None:
         if self.size != self.outer.size * self.inner.size:
             raise ModelError("the size of a direct product is the product of its factors' sizes")
-        if not isinstance(self.inner, _SCALED_BY_FIRST):
+        if self.inner.first_theta is None:
             raise ModelError(
                 f"{self.inner.keyword!r} cannot be the second factor of a direct product, whose "
                 "scale is held; write it first"
@@ -139,15 +136,13 @@ class DirectProduct(CovarianceStructure):
             )
         n = self.outer.n_theta
         rest = values[:, n:]
-        # PROC MIXED's CS: its first parameter is what the shared part leaves of the variance 1.
-        is_cs = self.inner.keyword == "cs"
-        unit = 1.0 - rest[:, :1] if is_cs else np.ones((len(values), 1))
+        unit = self.inner.first_of_unit(rest)
         inner = self.inner.from_natural(np.concatenate([unit, rest], axis=1))
         return np.concatenate([self.outer.from_natural(values[:, :n]), inner[:, 1:]], axis=1)
 
     def _with_held(self, second: FloatArray) -> FloatArray:
         """theta of B from its free ones: the first stands for the first standard deviation, 1."""
-        held = 1.0 if isinstance(self.inner, _BY_ROOT) else 0.0
+        held = 1.0 if self.inner.first_theta == "root" else 0.0
         return np.insert(second, 0, held, axis=1)
 
     def _split(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -202,9 +197,3 @@ class DirectProduct(CovarianceStructure):
         out[:, :n, n:] = (own * weight[:, :, None]).mT @ its
         out[:, n:, :n] = out[:, :n, n:].mT
         return jacobian, out
-
-
-#: Structures whose first theta stands for the first standard deviation alone: by its logarithm, or
-#: (the second tuple) as it is.
-_BY_ROOT = (Unstructured, Diagonal)
-_SCALED_BY_FIRST = (ScaledCorrelation, BandedUnstructured, *_BY_ROOT)

@@ -44,6 +44,7 @@ class FactorAnalytic(CovarianceStructure):
     order: int = 1
 
     keyword: ClassVar[str] = "fa"
+    space: ClassVar[str] = "fa"
     label: ClassVar[str] = "factor analytic"
     formula: ClassVar[str] = "sum_k lambda_ik lambda_jk + psi_i 1(i = j)"
     parameters: ClassVar[str] = "K + k (2 K - k + 1) / 2: specific variances, loadings"
@@ -54,6 +55,10 @@ class FactorAnalytic(CovarianceStructure):
     option_names: ClassVar[tuple[str, ...]] = ("order", "k", "q")
     exchangeable: ClassVar[bool] = True
     scales: ClassVar[bool] = True
+    random_option: ClassVar[str | None] = "order"
+    contains_residual: ClassVar[bool] = True
+    variances_by_level: ClassVar[bool] = False
+    contained_in: ClassVar[tuple[str, ...]] = ("us",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

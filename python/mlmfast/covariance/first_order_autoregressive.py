@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.covariance.by_lag import ByLag
 from mlmfast.covariance.heterogeneous import Heterogeneous
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.markov import (
@@ -17,12 +18,14 @@ from mlmfast.covariance.markov import (
     VisitSteps,
     within_start,
 )
-from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation, lag_means
+from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
 
 
 @dataclass(frozen=True)
-class FirstOrderAutoregressive(ScaledCorrelation, MarkovChain):
+class FirstOrderAutoregressive(ByLag, ScaledCorrelation, MarkovChain):
     """R[i, j] = sigma^2 rho^|i - j|, theta = (log sigma, atanh rho).
+
+    Levels may leave out steps (``places``): then i and j are the steps at which they stand.
 
     References: Pinheiro and Bates (2000), Mixed-Effects Models in S and S-PLUS, section 5.3.
 
@@ -34,6 +37,7 @@ class FirstOrderAutoregressive(ScaledCorrelation, MarkovChain):
     """
 
     keyword: ClassVar[str] = "ar1"
+    space: ClassVar[str] = "ar1"
     label: ClassVar[str] = "first-order autoregressive"
     formula: ClassVar[str] = "sigma^2 rho^|i - j|"
     parameters: ClassVar[str] = "2: variance, rho"
@@ -44,6 +48,8 @@ class FirstOrderAutoregressive(ScaledCorrelation, MarkovChain):
     glmmtmb: ClassVar[str | None] = "ar1"
     minimum_size: ClassVar[int] = 2
     sequential: ClassVar[bool] = True
+    from_one_series: ClassVar[bool] = True
+    contained_in: ClassVar[tuple[str, ...]] = ("ar1h", "arma11", "ad")
 
     @property
     def correlation_names(self) -> tuple[str, ...]:
@@ -53,13 +59,20 @@ class FirstOrderAutoregressive(ScaledCorrelation, MarkovChain):
         return eta.tanh()
 
     def correlations(self, r: Jet) -> Jet:
-        return r.powers(np.arange(self.size))[self.lags]
+        steps, which = self.steps
+        return r.powers(steps)[which]
 
     def unconstrained(self, r: FloatArray) -> FloatArray:
         return np.arctanh(r)
 
     def nearest(self, correlation: FloatArray) -> FloatArray:
-        return np.clip(lag_means(correlation, range(1, 2)), MARGIN - 1.0, 1.0 - MARGIN)
+        steps, _ = self.steps
+        # A root has its sign where the number of steps is odd.
+        odd = steps[steps % 2 == 1]
+        step = int(odd[0] if odd.size else steps[1])
+        means = self.step_means(correlation, np.array([step]))
+        root = means if step == 1 else np.copysign(np.abs(means) ** (1.0 / step), means)
+        return np.clip(root, MARGIN - 1.0, 1.0 - MARGIN)
 
     def step_correlations(self, eta: FloatArray, gaps: FloatArray) -> StepCorrelations:
         rho, small = np.tanh(eta), np.exp(-2.0 * np.abs(eta))
@@ -99,6 +112,7 @@ class HeterogeneousFirstOrderAutoregressive(Heterogeneous, FirstOrderAutoregress
     """
 
     keyword: ClassVar[str] = "ar1h"
+    space: ClassVar[str] = "ar1h"
     label: ClassVar[str] = "heterogeneous first-order autoregressive"
     formula: ClassVar[str] = "sigma_i sigma_j rho^|i - j|"
     parameters: ClassVar[str] = "K + 1: variances, rho"
@@ -107,6 +121,8 @@ class HeterogeneousFirstOrderAutoregressive(Heterogeneous, FirstOrderAutoregress
     mmrm: ClassVar[str | None] = "ar1h"
     nlme: ClassVar[str | None] = "corAR1 + varIdent"
     glmmtmb: ClassVar[str | None] = "hetar1"
+    from_one_series: ClassVar[bool] = False
+    contained_in: ClassVar[tuple[str, ...]] = ("toeph", "adh")
 
     @property
     def correlation_names(self) -> tuple[str, ...]:
@@ -116,14 +132,18 @@ class HeterogeneousFirstOrderAutoregressive(Heterogeneous, FirstOrderAutoregress
         return np.arange(len(before) + 1), np.zeros(len(before), dtype=np.intp)
 
     def visit_steps(self, eta: FloatArray, before: IntArray, at: IntArray) -> VisitSteps:
-        steps = self.step_correlations(eta[None], (at - before).astype(np.float64))
+        gaps = self._steps_between(before, at)
+        steps = self.step_correlations(eta[None], gaps.astype(np.float64))
         f, room = steps.f, (steps.below * steps.above)[0]
         return VisitSteps(f.value[0], room, f.first[0, :, 0], f.second[0, :, 0, 0])
 
     def eta_of_visit_steps(
         self, before: IntArray, at: IntArray, f: FloatArray, weights: FloatArray
     ) -> FloatArray:
-        gaps, codes = np.unique(at - before, return_inverse=True)
+        gaps, codes = np.unique(self._steps_between(before, at), return_inverse=True)
         total = np.bincount(codes, weights).astype(np.float64)
         mean = np.bincount(codes, weights * f) / np.maximum(total, 1e-300)
         return self.eta_of_steps(gaps.astype(np.float64), mean, total)
+
+    def _steps_between(self, before: IntArray, at: IntArray) -> IntArray:
+        return np.asarray(np.abs(self.standing[at] - self.standing[before]))

@@ -47,5 +47,8 @@ class Heterogeneous(ScaledCorrelation):
     def split_natural(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
         return values[:, : self.size], values[:, self.size :]
 
+    def first_of_unit(self, rest: FloatArray) -> FloatArray:
+        return np.ones((len(rest), 1))
+
     def _pool(self, variances: FloatArray) -> FloatArray:
         return variances

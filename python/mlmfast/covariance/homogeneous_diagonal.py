@@ -26,6 +26,7 @@ class HomogeneousDiagonal(ScaledCorrelation):
     """
 
     keyword: ClassVar[str] = "homdiag"
+    space: ClassVar[str] = "homdiag"
     label: ClassVar[str] = "independent, one variance"
     formula: ClassVar[str] = "sigma^2 1(i = j)"
     parameters: ClassVar[str] = "1: variance"
@@ -34,6 +35,13 @@ class HomogeneousDiagonal(ScaledCorrelation):
     nlme: ClassVar[str | None] = "pdIdent"
     glmmtmb: ClassVar[str | None] = "homdiag"
     exchangeable: ClassVar[bool] = True
+    independent: ClassVar[bool] = True
+    from_one_series: ClassVar[bool] = True
+    contains_residual: ClassVar[bool] = True
+    contained_in: ClassVar[tuple[str, ...]] = (
+        *("diag", "cs", "ar1", "ad", "hf"),
+        *("sp_exp", "sp_gau", "sp_pow", "sp_sph", "sp_matern"),
+    )
 
     @cached_property
     def entries(self) -> tuple[tuple[int, int], ...]:

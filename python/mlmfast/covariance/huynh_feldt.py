@@ -37,12 +37,15 @@ class HuynhFeldt(CovarianceStructure):
     """
 
     keyword: ClassVar[str] = "hf"
+    space: ClassVar[str] = "hf"
     label: ClassVar[str] = "Huynh-Feldt"
     formula: ClassVar[str] = "(sigma_i^2 + sigma_j^2) / 2 - lambda 1(i != j)"
     parameters: ClassVar[str] = "K + 1: variances, lambda"
     use: ClassVar[str] = "the condition under which univariate repeated-measures F tests hold"
     sas: ClassVar[str | None] = "HF"
     exchangeable: ClassVar[bool] = True
+    contains_residual: ClassVar[bool] = True
+    contained_in: ClassVar[tuple[str, ...]] = ("us",)
     minimum_size: ClassVar[int] = 2
 
     @cached_property

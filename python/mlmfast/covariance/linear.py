@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -43,12 +43,17 @@ class Linear(CovarianceStructure):
     matrices: FloatArray | Sequence[object] | None = None
 
     keyword: ClassVar[str] = "lin"
+    space: ClassVar[str] = "lin"
     label: ClassVar[str] = "linear (known matrices)"
     formula: ClassVar[str] = "theta_1 A_1[i, j] + ... + theta_q A_q[i, j], A_k known"
     parameters: ClassVar[str] = "q: a coefficient of each known matrix"
     use: ClassVar[str] = "covariances known up to a few coefficients (argument lin=[A1, A2])"
     sas: ClassVar[str | None] = "LIN(q)"
     everywhere: ClassVar[bool] = False
+    takes_matrices: ClassVar[bool] = True
+    from_one_series: ClassVar[bool] = True
+    for_random_effects: ClassVar[bool] = False
+    compared: ClassVar[Literal["always", "several columns", "never"]] = "never"
 
     def __post_init__(self) -> None:
         super().__post_init__()

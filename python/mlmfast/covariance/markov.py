@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -88,6 +89,9 @@ class VisitChain(ABC):
     References: Pourahmadi (1999), Biometrika 86, 677-690; Zimmerman and Nunez-Anton (2009),
     Antedependence Models for Longitudinal Data, section 2.3.
     """
+
+    #: Has each pair of neighbouring visits a correlation of its own?
+    differs_by_step: ClassVar[bool] = False
 
     @abstractmethod
     def step_parameters(self, before: IntArray, at: IntArray) -> tuple[IntArray, IntArray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class ScaledCorrelation(CovarianceStructure):
     def nearest(self, correlation: FloatArray) -> FloatArray:
         """Moment estimates of r from correlation matrices, inside the parameter space."""
 
+    first_theta: ClassVar[Literal["logarithm", "root"] | None] = "logarithm"
     #: Does a change of signs of the levels keep the structure, with several standard deviations?
     has_mirror: ClassVar[bool] = False
     #: Do second derivatives of the correlations jump?
@@ -238,18 +239,6 @@ def symmetric(values: FloatArray, size: int, rows: IntArray, columns: IntArray) 
     matrix[:, rows, columns] = values
     matrix[:, columns, rows] = values
     return matrix
-
-
-def lag_means(correlation: FloatArray, lags: range) -> FloatArray:
-    """Mean correlation at each lag, shape (n_fits, n_lags).
-
-    Examples
-    --------
-    >>> lag_means(np.array([[[1.0, 0.5, 0.2], [0.5, 1.0, 0.3], [0.2, 0.3, 1.0]]]), range(1, 3))
-    array([[0.4, 0.2]])
-    """
-    means = [np.diagonal(correlation, -lag, 1, 2).mean(axis=1) for lag in lags]
-    return np.stack(means, axis=1) if means else np.empty((len(correlation), 0))
 
 
 def shrink_factor(correlation: FloatArray, floor: float = MARGIN) -> FloatArray:

@@ -35,6 +35,7 @@ class Spatial(ScaledCorrelation):
     minimum_size: ClassVar[int] = 2
     sequential: ClassVar[bool] = True
     exchangeable: ClassVar[bool] = True
+    from_one_series: ClassVar[bool] = True
     #: Smallest range to start from, over the smallest distance.
     shortest: ClassVar[float] = 0.2
 
@@ -107,7 +108,8 @@ class Spatial(ScaledCorrelation):
 
     @property
     def correlation_names(self) -> tuple[str, ...]:
-        return (f"SP({self.keyword[3:].upper()})",)
+        assert self.sas is not None, "the parameter has the name of PROC MIXED's structure"
+        return (self.sas,)
 
     def correlation_parameters(self, eta: Jet) -> Jet:
         return eta.exp()

@@ -48,6 +48,7 @@ class SpatialMatern(Spatial):
     nu: float | None = None
 
     keyword: ClassVar[str] = "sp_matern"
+    space: ClassVar[str] = "sp_matern"
     label: ClassVar[str] = "spatial Matern"
     formula: ClassVar[str] = "sigma^2 2 / Gamma(nu) (d_ij / (2 range))^nu K_nu(d_ij / range)"
     parameters: ClassVar[str] = "3: variance, range, smoothness nu (2 with nu known)"
@@ -56,6 +57,7 @@ class SpatialMatern(Spatial):
     glmmtmb: ClassVar[str | None] = "mat"
     option: ClassVar[str | None] = "nu"
     option_names: ClassVar[tuple[str, ...]] = ("nu",)
+    random_option: ClassVar[str | None] = "nu"
 
     def __post_init__(self) -> None:
         super().__post_init__()

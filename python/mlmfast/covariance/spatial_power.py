@@ -28,6 +28,7 @@ class SpatialPower(SpatialExponential):
     """
 
     keyword: ClassVar[str] = "sp_pow"
+    space: ClassVar[str] = "sp_pow"
     aliases: ClassVar[tuple[str, ...]] = ()
     label: ClassVar[str] = "spatial power"
     formula: ClassVar[str] = "sigma^2 rho^d_ij"

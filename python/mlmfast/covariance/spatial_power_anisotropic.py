@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -33,12 +33,15 @@ class SpatialPowerAnisotropic(Spatial):
     """
 
     keyword: ClassVar[str] = "sp_powa"
+    space: ClassVar[str] = "sp_powa"
     label: ClassVar[str] = "anisotropic spatial power"
     formula: ClassVar[str] = "sigma^2 rho_1^|x_i1 - x_j1| rho_2^|x_i2 - x_j2| ..."
     parameters: ClassVar[str] = "1 + coordinates: variance, rho of each coordinate"
     use: ClassVar[str] = "points whose coordinates have different units, such as time and depth"
     sas: ClassVar[str | None] = "SP(POWA)"
     minimum_size: ClassVar[int] = 3
+    for_random_effects: ClassVar[bool] = False
+    compared: ClassVar[Literal["always", "several columns", "never"]] = "several columns"
 
     def kernel(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         value = np.exp(-z)

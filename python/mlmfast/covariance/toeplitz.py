@@ -8,20 +8,26 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
-from mlmfast.covariance.base import lower_entries
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.covariance.base import CovarianceStructure
+from mlmfast.covariance.by_lag import ByLag, banded_entries
 from mlmfast.covariance.heterogeneous import Heterogeneous
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.scaled_correlation import (
     ScaledCorrelation,
-    lag_means,
     shrink_factor,
+    symmetric,
 )
 from mlmfast.errors import ModelError
 
+#: Steps that a sequence of random effects may have.
+_MOST_STEPS = 200
+#: By how much correlations are taken smaller, until all steps of a sequence can have them.
+_SMALLER = 0.9
+
 
 @dataclass(frozen=True)
-class Toeplitz(ScaledCorrelation):
+class Toeplitz(ByLag, ScaledCorrelation):
     """R[i, j] = sigma^2 r_|i - j|, r_0 = 1, and 0 from lag ``order`` on.
 
     theta = (log sigma, atanh of the partial autocorrelations). The Levinson-Durbin recursion turns
@@ -29,6 +35,12 @@ class Toeplitz(ScaledCorrelation):
     matrix has them. With fewer bands than levels the first ``order`` levels are positive definite
     by construction, all K only where the bands are small enough: elsewhere `matrix` is not positive
     definite. Natural parameters are the variance and the band covariances sigma^2 r_h.
+
+    Where levels leave out steps (``places``), r has the lags that two levels are apart, eta is
+    their atanh, and `matrix` is not positive definite everywhere either: the levels alone need a
+    positive definite matrix, and not the steps between. As a covariance of random effects, which
+    may be singular, it is that of a stationary sequence at all steps, partial autocorrelations
+    being 0 at lags that no two levels are apart.
 
     References: Barndorff-Nielsen and Schou (1973), Journal of Multivariate Analysis 3, 408-419;
     SAS/STAT User's Guide, The MIXED Procedure, REPEATED statement, TYPE=TOEP.
@@ -48,6 +60,7 @@ class Toeplitz(ScaledCorrelation):
     order: int | None = None
 
     keyword: ClassVar[str] = "toep"
+    space: ClassVar[str] = "toep"
     label: ClassVar[str] = "Toeplitz"
     formula: ClassVar[str] = "sigma_|i - j|, 0 from lag q on"
     parameters: ClassVar[str] = "K (or q): variance, covariance at each lag"
@@ -57,53 +70,100 @@ class Toeplitz(ScaledCorrelation):
     nlme: ClassVar[str | None] = None
     glmmtmb: ClassVar[str | None] = "homtoep"
     sequential: ClassVar[bool] = True
+    contains_residual: ClassVar[bool] = True
+    contained_in: ClassVar[tuple[str, ...]] = ("toeph",)
     option: ClassVar[str | None] = "order"
     option_names: ClassVar[tuple[str, ...]] = ("order", "q")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.order is not None and not 1 <= self.order <= self.size:
-            raise ModelError(
-                f"{self.keyword}({self.order}) over {self.size} levels: the number of bands must "
-                f"lie between 1 and {self.size}"
-            )
+        self.check_bands(self.order)
+
+    @classmethod
+    def counts_steps(cls, number: float | None) -> bool:
+        return number != 1
+
+    @classmethod
+    def is_diagonal(cls, number: float | None) -> bool:
+        return number == 1
 
     @property
     def bands(self) -> int:
         """Number of bands, the diagonal included."""
-        return self.size if self.order is None else self.order
+        return int(np.ptp(self.standing)) + 1 if self.order is None else self.order
 
     @cached_property
     def entries(self) -> tuple[tuple[int, int], ...]:
-        return lower_entries(self.size, self.bands)
+        return banded_entries(self.standing, self.order)
+
+    @cached_property
+    def lags_met(self) -> IntArray:
+        """Lags within the bands that two levels are apart, ascending from 1 or more."""
+        return self.steps[0][1:]
 
     @property
     def correlation_names(self) -> tuple[str, ...]:
-        return tuple(f"TOEP({lag + 1})" for lag in range(1, self.bands))
+        return tuple(f"TOEP({lag + 1})" for lag in self.lags_met.tolist())
 
     def correlation_parameters(self, eta: Jet) -> Jet:
-        return _autocorrelations(eta.tanh())
+        return eta.tanh() if self.has_gaps else _autocorrelations(eta.tanh())
+
+    def closed(self) -> CovarianceStructure:
+        if self.has_gaps and int(self.lags_met[-1]) > _MOST_STEPS:
+            raise ModelError(
+                f"{self.keyword!r} of random effects takes levels at most {_MOST_STEPS} steps "
+                f"apart where they leave out steps, found {int(self.lags_met[-1])}; take ar1, or "
+                "sp_exp over the levels as numbers"
+            )
+        return super().closed()
 
     def bounded(self, u: Jet) -> Jet:
-        return _autocorrelations(u)
+        if not self.has_gaps:
+            return _autocorrelations(u)
+        # A constant 0 stands at the end, for lags that no two levels are apart.
+        padded = concatenate([u, u.ones() * 0.0])
+        where = np.full(int(self.lags_met[-1]), u.value.shape[1])
+        where[self.lags_met - 1] = np.arange(u.value.shape[1])
+        return _autocorrelations(padded[where])[self.lags_met - 1]
 
     def to_bounded(self, r: FloatArray) -> FloatArray:
-        return _partial_autocorrelations(r)
+        if not self.has_gaps:
+            return _partial_autocorrelations(r)
+        whole = np.full((len(r), int(self.lags_met[-1])), np.nan)
+        whole[:, self.lags_met - 1] = r
+        return _partial_autocorrelations(whole)[:, self.lags_met - 1]
+
+    def angles(self, r: FloatArray) -> FloatArray:
+        found = super().angles(r)
+        outside = ~np.isfinite(found).all(axis=1)
+        share = np.ones((len(r), 1))
+        # Levels with gaps have matrices that those of all steps do not reach.
+        while self.has_gaps and np.isfinite(r).all() and outside.any():
+            share[outside] *= _SMALLER
+            found[outside] = super().angles(share[outside] * r[outside])
+            outside = ~np.isfinite(found).all(axis=1)
+        return found
 
     def correlations(self, r: Jet) -> Jet:
-        return concatenate([r.ones(), r])[self.lags]
+        return concatenate([r.ones(), r])[self.steps[1]]
 
     def unconstrained(self, r: FloatArray) -> FloatArray:
-        partial = _partial_autocorrelations(r)
-        return np.arctanh(partial)
+        if not self.has_gaps:
+            return np.arctanh(_partial_autocorrelations(r))
+        eta = np.arctanh(r)
+        if self.order is None:
+            matrices = self._of_lags(np.nan_to_num(r, nan=2.0))
+            eta[np.linalg.eigvalsh(matrices)[:, 0] <= 0.0] = np.nan
+        return eta
 
     def nearest(self, correlation: FloatArray) -> FloatArray:
-        means = lag_means(correlation, range(1, self.bands))
-        index = np.arange(self.size)
-        lags = np.abs(index[:, None] - index)
-        zeros = np.zeros((len(means), self.size - self.bands))
-        padded = np.concatenate([np.ones((len(means), 1)), means, zeros], axis=1)
-        return means * shrink_factor(padded[:, lags])
+        means = self.step_means(correlation, self.lags_met)
+        return means * shrink_factor(self._of_lags(means))
+
+    def _of_lags(self, r: FloatArray) -> FloatArray:
+        """Matrices with 1 on the diagonal and r at the lags, shape (n_fits, K, K)."""
+        values = np.concatenate([np.ones((len(r), 1)), r], axis=1)[:, self.steps[1]]
+        return symmetric(values, self.size, self.rows, self.rows - self.lags)
 
     def join_natural(self, variances: Jet, r: Jet) -> Jet:
         return concatenate([variances, variances * r])
@@ -126,6 +186,7 @@ class HeterogeneousToeplitz(Heterogeneous, Toeplitz):
     """
 
     keyword: ClassVar[str] = "toeph"
+    space: ClassVar[str] = "toeph"
     label: ClassVar[str] = "heterogeneous Toeplitz"
     formula: ClassVar[str] = "sigma_i sigma_j rho_|i - j|, 0 from lag q on"
     parameters: ClassVar[str] = "2 K - 1 (or K + q - 1): variances, correlation at each lag"
@@ -133,10 +194,12 @@ class HeterogeneousToeplitz(Heterogeneous, Toeplitz):
     sas: ClassVar[str | None] = "TOEPH, TOEPH(q)"
     mmrm: ClassVar[str | None] = "toeph"
     glmmtmb: ClassVar[str | None] = "toep"
+    contains_residual: ClassVar[bool] = False
+    contained_in: ClassVar[tuple[str, ...]] = ("us",)
 
     @property
     def correlation_names(self) -> tuple[str, ...]:
-        return tuple(f"TOEPH({lag})" for lag in range(1, self.bands))
+        return tuple(f"TOEPH({lag})" for lag in self.lags_met.tolist())
 
 
 def _autocorrelations(partial: Jet) -> Jet:
@@ -156,12 +219,20 @@ def _autocorrelations(partial: Jet) -> Jet:
 
 
 def _partial_autocorrelations(r: FloatArray) -> FloatArray:
-    """The inverse of `_autocorrelations`; outside (-1, 1) where r is not positive definite."""
-    partial = np.array(r, dtype=np.float64)
+    """The inverse of `_autocorrelations`; outside (-1, 1) where r is not positive definite.
+
+    A lag whose r is NaN has the partial autocorrelation 0.
+    """
+    r = np.array(r, dtype=np.float64)
+    if r.shape[1]:
+        r[:, 0] = np.where(np.isnan(r[:, 0]), 0.0, r[:, 0])
+    partial = r.copy()
     weights = r[:, :1]
     error = 1.0 - r[:, :1] ** 2
     for h in range(1, r.shape[1]):
         predicted = (weights * r[:, :h][:, ::-1]).sum(axis=1, keepdims=True)
+        open_ = np.isnan(r[:, h : h + 1])
+        r[:, h : h + 1] = np.where(open_, predicted, r[:, h : h + 1])
         last = (r[:, h : h + 1] - predicted) / error
         partial[:, h : h + 1] = last
         weights = np.concatenate([weights - weights[:, ::-1] * last, last], axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class Unstructured(CovarianceStructure):
     """
 
     keyword: ClassVar[str] = "us"
+    space: ClassVar[str] = "us"
     label: ClassVar[str] = "unstructured"
     formula: ClassVar[str] = "sigma_ij"
     parameters: ClassVar[str] = "K (K + 1) / 2: the elements"
@@ -42,6 +43,8 @@ class Unstructured(CovarianceStructure):
     natural_entries: ClassVar[bool] = True
     scales: ClassVar[bool] = True
     exchangeable: ClassVar[bool] = True
+    first_theta: ClassVar[Literal["logarithm", "root"] | None] = "root"
+    named_by_effects: ClassVar[bool] = True
 
     @property
     def entries(self) -> tuple[tuple[int, int], ...]:

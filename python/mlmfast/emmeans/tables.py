@@ -73,7 +73,7 @@ class EstimateTable(TableResult):
     def L(self) -> pd.DataFrame:
         """Coefficients of the rows, a column a fixed effect."""
         names = list(self._functions.fit._record.x_names)
-        return pd.DataFrame(self._functions.L, columns=names)
+        return pd.DataFrame(self._functions.L.copy(), columns=names)
 
     @property
     def vcov(self) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.errors import ModelError
 from mlmfast.estimable.distinct_rows import distinct_rows
 from mlmfast.estimable.terms import (
@@ -74,6 +74,31 @@ class EstimableFunctions:
         columns = self.root @ self.alias
         lengths = np.linalg.norm(columns, axis=0)
         return np.asarray(columns / np.where(lengths > 0, lengths, 1.0))
+
+    @cached_property
+    def row_factors(self) -> tuple[FloatArray, FloatArray]:
+        """L lower triangular, (r, r), and Q of orthonormal rows, (r, q), with W = L Q."""
+        q, upper = np.linalg.qr(self.coordinates.T)
+        return np.asarray(upper.T), np.asarray(q.T)
+
+    def spanning(self, terms: Sequence[int]) -> BoolArray:
+        """Columns that span those of some terms: few enough where no cell is empty, shape (q,).
+
+        The indicators of a factor's first level follow from the others and from the term without
+        the factor, where that is among the terms.
+        """
+        out = np.isin(self.term_of_column, terms)
+        for t in terms:
+            own, cells = self.terms[t], self.cells[t]
+            below = sum(
+                self.terms[o].is_contained_in(own)
+                and len(self.terms[o].factors) == len(own.factors) - 1
+                for o in terms
+            )
+            if below == sum(cells.by_contrasts):
+                first = (cells.codes == 0) & np.array(cells.by_contrasts, dtype=np.bool_)
+                out[self.term_of_column == t] = np.tile(~first.any(axis=1), len(cells.scales))
+        return out
 
     def columns_of(self, terms: Sequence[int]) -> FloatArray:
         """Coordinates of the columns of some terms, shape (r, n_columns)."""

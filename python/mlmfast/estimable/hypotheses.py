@@ -16,6 +16,9 @@ from mlmfast.estimable.terms import TermParts
 
 # Singular values below this, relative to the largest, are 0.
 _RANK_TOLERANCE = 1e-10
+# What of a column sticks out of the span of those before it, relative to its length, where nobody
+# doubts that it does: no singular values are needed.
+_WELL_APART = 1e-3
 
 _Containment = Callable[[TermParts, TermParts], bool]
 
@@ -54,17 +57,15 @@ def type_three(functions: EstimableFunctions, term: int) -> FloatArray:
     orthogonal to the ones of the containing terms alone. The coefficients are those of the
     indicators of all cells that occur, so contrasts play no part, and neither do cell counts.
     """
-    outside = functions.columns_of(_not_containing(functions, term, TermParts.is_contained_in))
-    free = _complement(outside)
-    own = functions.columns_of([term]).T @ free
-    containing = [
-        t for t, other in enumerate(functions.terms) if functions.terms[term].is_contained_in(other)
-    ]
-    everything = np.vstack([own, functions.columns_of(containing).T @ free])
-    size = float(np.linalg.norm(everything, 2)) if everything.size else 0.0
-    of_containing = _null_space(own, size)
-    chosen = _null_space((everything @ of_containing).T @ everything)
-    return (free @ chosen).T @ functions.root
+    outside = _not_containing(functions, term, TermParts.is_contained_in)
+    # With W = L Q, Q of orthonormal rows, and h = L'g, what is asked of g'W is: h'Q is 0 in the
+    # columns outside, and h orthogonal to all such h that are 0 in the term's own, for |h'Q| = |h|.
+    # That is what the own columns of Q add to those outside.
+    lower, white = functions.row_factors
+    rows = _new_directions(
+        white[:, functions.spanning(outside)], white[:, functions.term_of_column == term]
+    )
+    return np.asarray(np.linalg.solve(lower.T, rows).T @ functions.root)
 
 
 def of_coefficients(functions: EstimableFunctions, term: int) -> FloatArray:
@@ -93,29 +94,33 @@ def _not_containing(functions: EstimableFunctions, term: int, contains: _Contain
 
 
 def _adding_to(functions: EstimableFunctions, others: list[int], term: int) -> FloatArray:
-    return _added(functions, functions.columns_of(others), functions.columns_of([term]))
+    spanning = functions.coordinates[:, functions.spanning(others)]
+    return _added(functions, spanning, functions.columns_of([term]))
 
 
 def _added(functions: EstimableFunctions, others: FloatArray, own: FloatArray) -> FloatArray:
     """What columns add to the span of others, both by their coordinates."""
-    free = _complement(others)
-    left, sizes, _ = np.linalg.svd(free.T @ own, full_matrices=False)
+    return np.asarray(_new_directions(others, own).T @ functions.root)
+
+
+def _new_directions(others: FloatArray, own: FloatArray) -> FloatArray:
+    """Orthonormal basis of what columns add to the span of others, shape (r, n_new)."""
+    basis = _span(others)
+    rest = own - basis @ (basis.T @ own)
+    rest -= basis @ (basis.T @ rest)
+    left, sizes, _ = np.linalg.svd(rest, full_matrices=False)
     largest = np.linalg.norm(own, 2) if own.size else 0.0
-    rows = left[:, sizes > _RANK_TOLERANCE * largest]
-    return np.asarray((free @ rows).T @ functions.root)
+    return np.asarray(left[:, sizes > _RANK_TOLERANCE * largest])
 
 
-def _complement(columns: FloatArray) -> FloatArray:
-    """Orthonormal basis of what is orthogonal to all columns, shape (r, n_free)."""
-    return _null_space(columns.T)
-
-
-def _null_space(matrix: FloatArray, scale: float | None = None) -> FloatArray:
-    """Orthonormal basis of the vectors that a matrix maps to 0; `scale` is the size of 1."""
-    n = matrix.shape[1]
-    if matrix.size == 0:
-        return np.eye(n)
-    _, sizes, right = np.linalg.svd(matrix, full_matrices=True)
-    largest = sizes[0] if scale is None else scale
-    rank = int(np.count_nonzero(sizes > _RANK_TOLERANCE * largest))
-    return right[rank:].T
+def _span(columns: FloatArray) -> FloatArray:
+    """Orthonormal basis of the span of columns, shape (r, rank)."""
+    if columns.size == 0:
+        return np.zeros((len(columns), 0))
+    if columns.shape[1] <= len(columns):
+        basis, upper = np.linalg.qr(columns)
+        lengths = np.linalg.norm(columns, axis=0)
+        if (np.abs(np.diag(upper)) > _WELL_APART * lengths).all():
+            return np.asarray(basis)
+    left, sizes, _ = np.linalg.svd(columns, full_matrices=False)
+    return np.asarray(left[:, sizes > _RANK_TOLERANCE * sizes[0]])

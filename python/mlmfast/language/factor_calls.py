@@ -68,7 +68,8 @@ def _with_levels(factor: Factor, levels: Constant, node: Call) -> Factor:
             f"{deparse(node)}: the data also have the level {absent[0]!r}; add it (levels of the "
             f"data: {', '.join(factor.levels[:20])}{' ...' if len(factor.levels) > 20 else ''})"
         )
-    return _reorder(factor, tuple(label for label in labels if label in factor.levels))
+    ordered = _reorder(factor, tuple(label for label in labels if label in factor.levels))
+    return replace(ordered, declared=labels)
 
 
 def _label(level: Constant) -> str:

@@ -151,9 +151,9 @@ def structure_parameters_table(record: FitRecord) -> Table | None:
     cells = [
         (term.text, name, value)
         for term in record.terms
-        if term.structure not in {"un", "homdiag"}
+        if not (term.kind.natural_entries or term.kind.independent)
         for name, value in zip(term.parameter_names, term.parameters.tolist(), strict=True)
-        if term.structure == "fa" or not name.startswith("Var(")
+        if not (term.kind.variances_by_level and name.startswith("Var("))
     ]
     if not cells or len(cells) > MOST_PARAMETERS:
         return None
@@ -168,7 +168,7 @@ def structure_parameters_table(record: FitRecord) -> Table | None:
 
 
 def _correlation_rows(term: TermRecord) -> list[tuple[str, ...]]:
-    if term.structure == "diag" or len(term.names) == 1:
+    if term.kind.variances_alone or len(term.names) == 1:
         return [()] * len(term.names)
     matrix = correlations(term.covariance)
     return [

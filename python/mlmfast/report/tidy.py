@@ -151,7 +151,7 @@ def _random_rows(record: FitRecord) -> dict[str, list[Any]]:
         group = record.groups[term.group].name
         sd = np.sqrt(np.diag(term.covariance))
         rows += [(group, f"sd__{name}", float(s)) for name, s in zip(term.names, sd, strict=True)]
-        if term.structure != "diag":
+        if not term.kind.variances_alone:
             correlation = correlations(term.covariance)
             rows += [
                 (group, f"cor__{term.names[j]}.{name}", float(correlation[i, j]))

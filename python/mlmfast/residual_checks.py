@@ -1,0 +1,159 @@
+"""What a residual covariance asks of the data, refused by name where they do not have it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mlmfast.arrays import CodeArray
+from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.direct_product import DirectProduct
+from mlmfast.errors import DataError, ModelError
+from mlmfast.factor import Factor
+from mlmfast.frame import Frame
+from mlmfast.residual_formula import ResidualFormula
+from mlmfast.residual_visits import Visits
+from mlmfast.unit_covariances import has_few_parameters
+
+#: Parameters of all arms that Newton's steps are taken in: an unstructured covariance of 64 visits.
+MOST_PARAMETERS = 2080
+#: Bytes that second derivatives by each pair of distinct covariances may take, of all arms; copies
+#: of them that an iteration holds at once.
+MOST_BYTES, _COPIES = 2e9, 8
+
+
+def check_met_together(
+    formula: ResidualFormula,
+    kinds: Sequence[type[CovarianceStructure]],
+    subjects: Factor,
+    axes: Sequence[Visits],
+    frame: Frame,
+) -> None:
+    """Refuse correlations between levels of which no subject has two."""
+    arm = None if formula.arm is None else frame.factor(formula.arm)
+    for call, kind, axis in zip(formula.calls, kinds, axes, strict=True):
+        codes = axis.codes
+        # Known matrices may be diagonal. One level has its own refusal.
+        if kind.is_diagonal(call.number) or kind.takes_matrices or not np.ptp(codes):
+            continue
+        _, first, subject = np.unique(subjects.codes, return_index=True, return_inverse=True)
+        told = codes != codes[first][subject]
+        for code, label in enumerate(("",) if arm is None else arm.levels):
+            if told[True if arm is None else arm.codes == code].any():
+                continue
+            of = f" with {formula.arm} = {label!r}" if arm is not None else ""
+            what = ", ".join(call.coordinates)
+            advice = (
+                f"for parameters by {what} write {what} / before the subject"
+                if len(axes) > 1
+                else "check the subject, or write diag for variances alone"
+            )
+            raise ModelError(
+                f"residual={formula.text!r} finds no subject{of} with several levels of {what}, "
+                f"so no correlation between them can be estimated; {advice}"
+            )
+
+
+def check_size(
+    formula: ResidualFormula, structure: CovarianceStructure, n_arms: int, scaled: bool
+) -> None:
+    """Refuse covariances whose derivatives by each pair of entries would not end or fit."""
+    n = len(structure.entries) * n_arms
+    n_parameters = structure.n_theta * n_arms
+    if n_parameters > MOST_PARAMETERS:
+        raise too_many(
+            formula,
+            structure.size,
+            f"{n_parameters:,} parameters, of which {MOST_PARAMETERS:,} are available",
+        )
+    size = 8.0 * _COPIES * n * n
+    if size <= MOST_BYTES or (has_few_parameters(structure) and n_arms == 1 and not scaled):
+        return
+    raise too_many(
+        formula,
+        structure.size,
+        f"{n:,} distinct covariances, whose second derivatives would take {size / 1e9:.1f} GB (the "
+        f"limit is {MOST_BYTES / 1e9:.1f}) with {n_parameters:,} parameters",
+    )
+
+
+def too_many(formula: ResidualFormula, n: int, why: str) -> ModelError:
+    """The error for more visits or points than a structure can have."""
+    return ModelError(
+        f"residual={formula.text!r} spans {n:,} distinct visits or points: {why}. ar1, arma11 and "
+        "car1 take series of any length; ad, adh, ar1h, cs, toep(visit | id, 2), diag and the "
+        "spatial structures hundreds of visits; us takes 64 visits, toep, toeph and csh about 100"
+    )
+
+
+def check_supported(
+    formula: ResidualFormula,
+    structure: CovarianceStructure,
+    subjects: Factor,
+    arms: tuple[str, ...],
+    arm_codes: CodeArray,
+) -> None:
+    """Refuse structures with more parameters than any estimate could be made of.
+
+    Raises
+    ------
+    ModelError
+        For fewer rows than parameters, fewer subjects than an unstructured covariance has visits,
+        or one subject where subjects must repeat what is estimated.
+    """
+    for code, label in enumerate(arms):
+        rows = arm_codes == code
+        n_subjects = len(np.unique(subjects.codes[rows]))
+        where = f" of {formula.arm} = {label!r}" if formula.arm is not None else ""
+        found = f"{n_subjects} subject(s) and {int(rows.sum())} rows{where}"
+        needed = ""
+        if structure.n_theta > rows.sum():
+            needed = f"has {structure.n_theta} parameters"
+        elif structure.mixes and n_subjects < structure.size:
+            needed = f"over {structure.size} visits needs at least as many subjects"
+        elif n_subjects == 1 and not _from_one_series(structure):
+            needed = "needs several subjects to estimate its parameters from"
+        if needed:
+            raise ModelError(
+                f"residual={formula.text!r} {needed}; found {found}. Use a structure with fewer "
+                "parameters, such as ar1 or cs"
+            )
+
+
+def _from_one_series(structure: CovarianceStructure) -> bool:
+    """Whether one subject's rows repeat everything that is estimated."""
+    if isinstance(structure, DirectProduct):
+        return _from_one_series(structure.outer) and _from_one_series(structure.inner)
+    return structure.from_one_series
+
+
+def met_twice(formula: ResidualFormula, subject: str, visit: str) -> DataError:
+    """The error for a subject with several rows at one visit."""
+    subjects = ":".join(formula.subject)
+    order = (
+        f"after the slash stand the subjects, as in {formula.calls[0].keyword}(visit | arm / id)"
+        if formula.arm is not None
+        else f"after the bar stands what tells subjects apart, here {subjects!r}"
+    )
+    return DataError(
+        f"subject {subject!r} has several rows at {', '.join(formula.coordinates)} = {visit!r}; "
+        f"residual={formula.text!r} needs at most one ({order}); remove or average the rows"
+    )
+
+
+def check_arms(formula: ResidualFormula, subjects: Factor, arm: Factor) -> None:
+    """Refuse subjects that are met in several arms."""
+    seen = np.full(subjects.n_levels, -1, dtype=np.int64)
+    seen[subjects.codes] = arm.codes
+    wrong = np.flatnonzero(seen[subjects.codes] != arm.codes)
+    if wrong.size:
+        subjects_text = ":".join(formula.subject)
+        subject = subjects.levels[subjects.codes[wrong[0]]]
+        raise DataError(
+            f"subject {subject!r} is met with several levels of {formula.arm!r}; in "
+            f"residual={formula.text!r} each subject belongs to one. Where residual variances "
+            f"differ by {formula.arm!r} within subjects (GROUP= of REPEATED), add "
+            f"residual_scale={formula.arm!r} to the structure over all rows, or for independent "
+            f"residuals write residual={f'diag({formula.arm} | {subjects_text})'!r}"
+        )
