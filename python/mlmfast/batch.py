@@ -232,31 +232,20 @@ class FitBatch:
         responses: FloatArray | None = None,
     ) -> FitBatch:
         """Collect the parts of a batch fit; ``responses`` as in `SharedRows`."""
-        design, newton, n = model.design, covariance.newton, len(estimates.deviance)
-        decrement, eigenvalue = newton.decrement, newton.min_eigenvalue
-        minimum = (decrement < 1e-8) & (eigenvalue > -1e-6)
+        design, n = model.design, len(estimates.deviance)
         diagonal = np.sqrt(np.diagonal(estimates.vcov, axis1=1, axis2=2))
-        converged = newton.converged & minimum
-        singular = np.asarray(covariance.singular.any(axis=1))
         return cls(
             names=design.x_names,
             params=_spread(estimates.beta, model),
             bse=_spread(diagonal, model),
             cov_params=estimates.vcov,
             sigma=np.sqrt(estimates.sigma2),
-            varcorr=_stack(design, estimates),
+            varcorr=stacked_terms(design, estimates),
             llf=-0.5 * estimates.deviance,
-            converged=converged,
-            singular=singular,
-            newton_decrement=decrement,
-            min_hessian_eigenvalue=eigenvalue,
-            n_evaluations=covariance.n_evaluations,
-            n_iterations=newton.n_iterations,
             method=method,
             kept=tuple(model.kept.tolist()),
             responses=tuple(map(str, range(n))),
             nobs=np.full(n, design.n_obs, dtype=np.intp),
-            status=status_of(converged, singular),
             effects=effect_names(design),
             n_groups={f.name: np.full(n, f.n_levels) for f in design.factors},
             n_parameters=np.full(n, n_parameters(model, covariance)),
@@ -271,6 +260,7 @@ class FitBatch:
                 frame,
                 responses,
             ),
+            **outcome(covariance),
         )
 
     def named(self, responses: tuple[str, ...]) -> FitBatch:
@@ -282,6 +272,23 @@ def status_of(converged: BoolArray, singular: BoolArray) -> NDArray[np.object_]:
     """`FitBatch.status` of fits that there are."""
     words = np.array(["not converged", "converged", "singular"], dtype=object)
     return np.asarray(words[converged.astype(np.intp) * (1 + singular)])
+
+
+def outcome(covariance: CovarianceFit) -> dict[str, Any]:
+    """How the iterations ended, as `FitBatch` has it."""
+    newton = covariance.newton
+    minimum = (newton.decrement < 1e-8) & (newton.min_eigenvalue > -1e-6)
+    converged = newton.converged & minimum
+    singular = np.asarray(covariance.singular.any(axis=1))
+    return {
+        "converged": converged,
+        "singular": singular,
+        "newton_decrement": newton.decrement,
+        "min_hessian_eigenvalue": newton.min_eigenvalue,
+        "n_evaluations": covariance.n_evaluations,
+        "n_iterations": newton.n_iterations,
+        "status": status_of(converged, singular),
+    }
 
 
 def effect_names(design: Design) -> dict[str, tuple[str, ...]]:
@@ -310,7 +317,8 @@ def _spread(values: FloatArray, model: ReducedModel) -> FloatArray:
     return out
 
 
-def _stack(design: Design, estimates: Estimates) -> dict[str, FloatArray]:
+def stacked_terms(design: Design, estimates: Estimates) -> dict[str, FloatArray]:
+    """`FitBatch.varcorr`."""
     out = {}
     for f, factor in enumerate(design.factors):
         blocks = [

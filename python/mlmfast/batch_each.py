@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from mlmfast.arrays import IntArray
 from mlmfast.batch import FitBatch
 from mlmfast.batch_merge import Layout, failed, merged
 from mlmfast.batch_rows import OwnRows
+from mlmfast.batch_stacked import fit_stacked
 from mlmfast.batch_tests import with_ddf
 from mlmfast.contrast_meaning import different_contrasts
 from mlmfast.data_sets import Frames, Levels, Stacked, response_matrix
@@ -232,6 +234,12 @@ class _Collected:
         if len(self.single) == _CHUNK:
             self.join()
 
+    def add_stacked(self, batches: list[FitBatch], positions: list[IntArray]) -> None:
+        """Fits that were made together."""
+        self.batches += batches
+        for own in positions:
+            self.positions += own.tolist()
+
     def join(self) -> None:
         if self.single:
             order = np.arange(len(self.single))
@@ -241,7 +249,12 @@ class _Collected:
 
 def _fit_all(data: Levels | Frames | Stacked, settings: _Settings) -> FitBatch:
     found = _Collected()
+    if isinstance(data, Stacked):
+        found.add_stacked(*fit_stacked(data, settings.method, settings.engine, settings.newton))
+    done = set(found.positions)
     for position in range(len(data)):
+        if position in done:
+            continue
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             try:
@@ -280,7 +293,10 @@ def _fit_one(
     )
     if model._frame is not None:
         found.specs[position] = model._frame.fixed
-    batch = with_ddf(replace(batch, _rows=rows), settings.ddf)
+    batch = replace(batch, _rows=rows)
+    if method_of(settings.ddf).eager:
+        # Whether it applies is known of the rows alone.
+        method_of(settings.ddf).basis(one)
     return batch if reduced.profiled else model.as_recorded(batch, reduced, covariance, estimates)
 
 
@@ -289,9 +305,8 @@ def _joined(data: Levels | Frames | Stacked, settings: _Settings, found: _Collec
     lost = [failed(layout, 1, settings.method, str(error)) for error in found.problems.values()]
     places = np.array([*found.positions, *found.problems], dtype=np.intp)
     batch = merged([*found.batches, *lost], np.argsort(places), layout)
-    return replace(
-        batch.named(data.labels), by=data.by, ddf=settings.ddf, _options=settings.options
-    )
+    batch = replace(batch.named(data.labels), by=data.by, _options=settings.options)
+    return with_ddf(batch, settings.ddf)
 
 
 def _warn(data: Levels | Frames | Stacked, found: _Collected) -> None:

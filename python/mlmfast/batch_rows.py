@@ -139,6 +139,39 @@ class OwnRows:
 
 
 @dataclass(frozen=True)
+class StackedRows:
+    """Fits on data sets of one shape; arrays as in `SharedRows`, ``positions`` (n_fits,)."""
+
+    data: DataSets
+    positions: IntArray
+    engine: Engine
+    method: str
+    theta: FloatArray
+    singular: BoolArray
+    beta: FloatArray
+    vcov: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, fit: int) -> FittedRows:
+        return OwnRows(
+            self.data,
+            int(self.positions[fit]),
+            self.engine,
+            self.method,
+            self.theta[fit : fit + 1],
+            tuple(bool(flag) for flag in self.singular[fit]),
+            self.beta[fit],
+            self.vcov[fit],
+        )[0]
+
+    def model(self, fit: int) -> LMM:
+        """The model of one data set."""
+        return self.data.model(int(self.positions[fit]))
+
+
+@dataclass(frozen=True)
 class NoRows:
     """Fits that there are not; ``model`` says why, in the words of the data set where it has any.
 

@@ -106,6 +106,7 @@ class Criterion:
 
     reduction: (
         _core.Reduction
+        | _core.ReductionBatch
         | _core.CrossedReduction
         | _core.IterativeReduction
         | _core.MarginalReduction
@@ -337,9 +338,9 @@ class Criterion:
         # Residual variance over that of ordinary least squares; few degrees of freedom tell little.
         assert not isinstance(self.reduction, _core.IterativeReduction), "it starts from moments"
         rss, df = self.reduction.within
-        if df < 3:
-            return np.full(len(fits), 0.5)
-        return np.asarray(np.maximum(rss[fits] / df, 1e-300))
+        rss, df = rss[fits], np.broadcast_to(df, rss.shape)[fits]
+        few = df < 3
+        return np.where(few, 0.5, np.maximum(rss / np.where(few, 1.0, df), 1e-300))
 
 
 def _solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:

@@ -126,6 +126,21 @@ def fit_covariance(
     return CovarianceFit(criterion, found.theta, found.singular, newton, n_evaluations, (), *ends)
 
 
+def fit_independent(criterion: Criterion, n_fits: int, options: NewtonOptions) -> CovarianceFit:
+    """`fit_covariance` where residuals are independent and effects cannot be confounded."""
+    fits = np.arange(n_fits)
+    theta = criterion.start(fits)
+
+    def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
+        some = SomeFits(criterion, chosen)
+        return newton_raphson(some, theta, options, _max_step, criterion)
+
+    found = settle(criterion, iterate(theta, fits), iterate, fits)
+    look_elsewhere(criterion, found, theta, iterate)
+    newton = found.newton
+    return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations + 1)
+
+
 def _may_have_other_minima(model: ReducedModel, criterion: Criterion) -> bool:
     """Whether a structure of the residual has few rows for its parameters."""
     parts = residual_parts(criterion)

@@ -8,6 +8,7 @@ mod crossed;
 mod iterative;
 mod marginal;
 mod reduction;
+mod reduction_batch;
 mod series;
 
 use pyo3::prelude::*;
@@ -37,11 +38,13 @@ pyo3::create_exception!(
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reduction::Nesting>()?;
     module.add_class::<reduction::Reduction>()?;
+    module.add_class::<reduction_batch::ReductionBatch>()?;
     module.add_class::<crossed::Crossing>()?;
     module.add_class::<crossed::CrossedReduction>()?;
     module.add_class::<iterative::IterativeReduction>()?;
     module.add_class::<marginal::MarginalReduction>()?;
     module.add_function(wrap_pyfunction!(reduction::column_statistics, module)?)?;
+    module.add_function(wrap_pyfunction!(reduction_batch::stacked_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;
     module.add_function(wrap_pyfunction!(series::walk_series, module)?)?;
     module.add_function(wrap_pyfunction!(series::innovations, module)?)?;
