@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion import Criterion
 from mlmfast.degrees_of_freedom import FittedRows
+from mlmfast.degrees_of_freedom.satterthwaite import core_maps
+from mlmfast.degrees_of_freedom.stacked_bases import StackedBases, is_regular, stacked_bases
 from mlmfast.engine import Engine
 from mlmfast.model_frame import ModelFrame
 from mlmfast.reduced_model import ReducedModel, reduce_design
 
 if TYPE_CHECKING:
     from mlmfast.model import LMM
+
+#: Numbers in the derivatives of the covariances of fits that are taken at a time.
+_CHUNK_NUMBERS = 5_000_000
+
+
+@dataclass(frozen=True)
+class RegularFits:
+    """Fits of one structure with what Satterthwaite's degrees of freedom need.
+
+    Attributes
+    ----------
+    fits : shape (a,), positions in the batch.
+    like
+        The reduction of one of them: the same columns are kept in all.
+    beta, vcov : shapes (a, rank), (a, rank, rank)
+    bases
+        For each fit.
+    """
+
+    fits: IntArray
+    like: ReducedModel
+    beta: FloatArray
+    vcov: FloatArray
+    bases: StackedBases
 
 
 class BatchRows(Protocol):
@@ -27,6 +54,9 @@ class BatchRows(Protocol):
 
     def __getitem__(self, fit: int, /) -> FittedRows | None:
         """A fit with its rows; None where there is no fit."""
+
+    def regular(self) -> Iterator[RegularFits]:
+        """Fits whose Satterthwaite tests are had together, in groups."""
 
     def model(self, fit: int, /) -> LMM:
         """The model of one fit, to be fitted alone.
@@ -76,6 +106,23 @@ class SharedRows:
             self.frame,
             fit,
         )
+
+    def regular(self) -> Iterator[RegularFits]:
+        """All fits, where the model is regular."""
+        if not is_regular(self.reduced):
+            return
+        core, rank = self.reduced.core, len(self.reduced.kept)
+        assert isinstance(core, _core.Reduction), "that of a regular model"
+        chunk = max(1, _CHUNK_NUMBERS // max(1, rank * rank * (1 + len(self.criterion.entries))))
+        for first in range(0, len(self), chunk):
+            some = slice(first, first + chunk)
+            fits = np.arange(len(self))[some]
+            maps = core_maps(self.reduced, fits)
+            n_obs = self.reduced.design.n_obs
+            found = stacked_bases(core, self.criterion, self.theta[some], fits, maps, n_obs)
+            usable = found.usable & ~self.singular[some].any(axis=1)
+            bases = found._replace(usable=usable)
+            yield RegularFits(fits, self.reduced, self.beta[some], self.vcov[some], bases)
 
     def model(self, fit: int) -> LMM:
         """The model of one response."""
@@ -133,6 +180,10 @@ class OwnRows:
         estimates = (self.theta, self.singular, self.beta, self.vcov)
         return FittedRows(reduced, criterion, *estimates, model._frame)
 
+    def regular(self) -> Iterator[RegularFits]:
+        """None: it is one fit."""
+        yield from ()
+
     def model(self, fit: int) -> LMM:
         """The model of the data set."""
         return self.data.model(self.position)
@@ -140,11 +191,22 @@ class OwnRows:
 
 @dataclass(frozen=True)
 class StackedRows:
-    """Fits on data sets of one shape; arrays as in `SharedRows`, ``positions`` (n_fits,)."""
+    """Fits on data sets of one shape.
+
+    Attributes
+    ----------
+    positions : shape (n_fits,), of the data sets.
+    like
+        The reduction of one of them.
+    theta, singular, beta, vcov : as in `SharedRows`.
+    bases
+        For Satterthwaite's tests.
+    """
 
     data: DataSets
     positions: IntArray
-    engine: Engine
+    like: ReducedModel
+    bases: StackedBases
     method: str
     theta: FloatArray
     singular: BoolArray
@@ -158,13 +220,17 @@ class StackedRows:
         return OwnRows(
             self.data,
             int(self.positions[fit]),
-            self.engine,
+            None,
             self.method,
             self.theta[fit : fit + 1],
             tuple(bool(flag) for flag in self.singular[fit]),
             self.beta[fit],
             self.vcov[fit],
         )[0]
+
+    def regular(self) -> Iterator[RegularFits]:
+        """All of them."""
+        yield RegularFits(np.arange(len(self)), self.like, self.beta, self.vcov, self.bases)
 
     def model(self, fit: int) -> LMM:
         """The model of one data set."""
@@ -189,6 +255,10 @@ class NoRows:
 
     def __getitem__(self, fit: int) -> None:
         return None
+
+    def regular(self) -> Iterator[RegularFits]:
+        """None."""
+        yield from ()
 
     def model(self, fit: int) -> LMM:
         """There is none."""
@@ -225,6 +295,15 @@ class JoinedRows:
 
     def __getitem__(self, fit: int) -> FittedRows | None:
         return self.parts[int(self.part[fit])][int(self.within[fit])]
+
+    def regular(self) -> Iterator[RegularFits]:
+        """Those of the parts."""
+        for k, part in enumerate(self.parts):
+            for group in part.regular():
+                own = np.flatnonzero(self.part == k)
+                place = np.empty(len(part), dtype=np.intp)
+                place[self.within[own]] = own
+                yield replace(group, fits=place[group.fits])
 
     def model(self, fit: int) -> LMM:
         """The model of one fit."""

@@ -12,6 +12,7 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.batch import FitBatch, effect_names, n_parameters, outcome, stacked_terms
 from mlmfast.batch_rows import StackedRows
 from mlmfast.data_sets import Stacked
+from mlmfast.degrees_of_freedom.stacked_bases import stacked_bases
 from mlmfast.engine import Engine
 from mlmfast.errors import MlmError
 from mlmfast.fit import fit_independent
@@ -117,10 +118,20 @@ def _batch(
     covariance = fit_independent(criterion, len(at), settings)
     estimates = model.estimates(criterion, covariance.theta)
     design, n = model.like.design, len(at)
+    unit = model.core.y_scale / model.y.scale[:, 0]
+    bases = stacked_bases(
+        model.core,
+        criterion,
+        covariance.theta,
+        np.arange(n),
+        unit[:, None, None] * model.fixed_maps,
+        design.n_obs,
+    )
     rows = StackedRows(
         data,
         at,
-        None,
+        model.like,
+        bases._replace(usable=bases.usable & ~covariance.singular.any(axis=1)),
         method,
         covariance.theta,
         covariance.singular,

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch_merge import places
+from mlmfast.batch_rows import RegularFits
 from mlmfast.contrast import FTest, RowTests, independent_rows, joint_test, row_tests
 from mlmfast.contrast_rows import contrast_rows
-from mlmfast.degrees_of_freedom import DegreesOfFreedom, FittedRows, TestBasis, method_of
+from mlmfast.degrees_of_freedom import DegreesOfFreedom, TestBasis, method_of
+from mlmfast.degrees_of_freedom.satterthwaite import Satterthwaite
+from mlmfast.degrees_of_freedom.stacked_bases import coefficients
 from mlmfast.errors import ModelError
 from mlmfast.estimability import aliasing_of_design, kept_rows
 from mlmfast.handed_out import hands_out_copies
+from mlmfast.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
     from mlmfast.batch import FitBatch
-    from mlmfast.reduced_model import ReducedModel
 
 
 @hands_out_copies
@@ -52,10 +55,13 @@ def batch_df(batch: FitBatch, ddf: str | float) -> FloatArray:
     method.check(batch.method == "REML")
     out = np.full((len(batch), len(batch.names)), np.nan)
     columns = _Columns(batch.names)
-    for fit, one, basis in _bases(batch, method):
-        own = columns.of(one.design.x_names)
-        rows = np.eye(len(one.model.kept))
-        out[fit, [own[k] for k in one.model.kept]] = method.of_rows(basis, rows)
+    for group in _groups(batch, method):
+        usable = group.bases.usable
+        at = np.ix_(group.fits[usable], np.array(columns.kept(group.like), dtype=np.intp))
+        out[at] = coefficients(group.bases, group.vcov)[usable]
+    for tested in _bases(batch, method, (), ~np.isnan(out).all(axis=1)):
+        rows = np.eye(len(tested.model.kept))
+        out[tested.fit, columns.kept(tested.model)] = method.of_rows(tested.basis, rows)
     return out
 
 
@@ -67,9 +73,8 @@ def with_ddf(batch: FitBatch, ddf: str | float) -> FitBatch:
     method.check(batch.method == "REML")
     bse = np.full(batch.params.shape, np.nan)
     columns = _Columns(batch.names)
-    for fit, one, basis in _bases(batch, method):
-        own = columns.of(one.design.x_names)
-        bse[fit, [own[k] for k in one.model.kept]] = np.sqrt(np.diag(basis.vcov))
+    for tested in _bases(batch, method):
+        bse[tested.fit, columns.kept(tested.model)] = np.sqrt(np.diag(tested.basis.vcov))
     return replace(batch, bse=bse, ddf=ddf)
 
 
@@ -81,33 +86,60 @@ def batch_tests(batch: FitBatch, L: Any, rhs: Any, ddf: str | float) -> BatchTes
     own_rows = _RowsByModel(batch.names, asked.L)
     single = np.full((5, len(batch), len(asked.L)), np.nan)
     joint = np.full((4, len(batch)), np.nan)
-    for fit, one, basis in _bases(batch, method):
-        matrix = own_rows.of(one.model)
+    for fit, model, beta, basis in _bases(batch, method, _groups(batch, method)):
+        matrix = own_rows.of(model)
         if matrix is None:
             continue
-        tests = row_tests(basis, matrix, one.beta, asked.rhs)
+        tests = row_tests(basis, matrix, beta, asked.rhs)
         single[:, fit] = _numbers(tests)
         some, values = independent_rows(matrix, asked.rhs, basis.phi)
-        together = joint_test(basis, some, some @ one.beta - values)
+        together = joint_test(basis, some, some @ beta - values)
         joint[:, fit] = _joint(together)
     own_rows.check_any()
     return BatchTests(*single, *joint)
 
 
-def _bases(
-    batch: FitBatch, method: DegreesOfFreedom
-) -> Iterator[tuple[int, FittedRows, TestBasis]]:
-    """The fits that there are, with what their tests need.
+def _groups(batch: FitBatch, method: DegreesOfFreedom) -> Iterator[RegularFits]:
+    return batch._rows.regular() if isinstance(method, Satterthwaite) else iter(())
 
-    A fit to which the method does not apply is left out.
+
+class _Tested(NamedTuple):
+    """A fit, the reduction whose columns it has, its coefficients, and what its tests need."""
+
+    fit: int
+    model: ReducedModel
+    beta: FloatArray
+    basis: TestBasis
+
+
+def _bases(
+    batch: FitBatch,
+    method: DegreesOfFreedom,
+    groups: Iterable[RegularFits] = (),
+    done: BoolArray | None = None,
+) -> Iterator[_Tested]:
+    """The fits that there are and are not ``done``, with what their tests need.
+
+    Those in ``groups`` come from there; a fit to which the method does not apply is left out.
 
     Raises
     ------
     ModelError
         Where the method applies to none.
     """
-    found, problem = False, None
-    for fit in np.flatnonzero(np.isfinite(batch.cov_params).any(axis=(1, 2))).tolist():
+    left: BoolArray = np.asarray(np.isfinite(batch.cov_params).any(axis=(1, 2)))
+    found = False
+    if done is not None:
+        left, found = left & ~done, bool(done.any())
+    for group in groups:
+        for k in np.flatnonzero(group.bases.usable & left[group.fits]).tolist():
+            vcov = group.vcov[k]
+            own = (group.bases.gradient[k], group.bases.covariance[k])
+            basis = TestBasis(method.name, vcov, vcov, *own)
+            left[group.fits[k]], found = False, True
+            yield _Tested(int(group.fits[k]), group.like, group.beta[k], basis)
+    problem: ModelError | None = None
+    for fit in np.flatnonzero(left).tolist():
         one = batch._rows[fit]
         if one is None or not np.isfinite(one.vcov).all():
             continue
@@ -117,7 +149,7 @@ def _bases(
             problem = problem or error
             continue
         found = True
-        yield fit, one, basis
+        yield _Tested(fit, one.model, one.beta, basis)
     if problem is not None and not found:
         raise problem
 
@@ -133,6 +165,11 @@ class _Columns:
         if own not in self._found:
             self._found[own] = places(own, self._names)
         return self._found[own]
+
+    def kept(self, model: ReducedModel) -> list[int]:
+        """Of the columns that a reduction keeps."""
+        own = self.of(model.design.x_names)
+        return [own[k] for k in model.kept.tolist()]
 
 
 class _RowsByModel:

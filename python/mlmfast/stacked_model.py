@@ -27,7 +27,7 @@ class StackedColumns:
         Which columns are the constant 1.
     center, scale : shape (n_fits, k)
     finite : shape (n_fits,)
-        Whether no value is missing or infinite.
+        Whether no value is missing or infinite, and just the ``constant`` columns are 1.
     """
 
     values: FloatArray
@@ -53,7 +53,7 @@ class StackedColumns:
             finite = np.isfinite(mean) & np.isfinite(smallest) & np.isfinite(largest)
             usable = finite & (spread > 0)
             scale = np.where(usable, _power_of_two(np.where(usable, spread, 1.0)), 1.0)
-        ones = np.array(constant, dtype=np.bool_)
+        ones, is_one = np.array(constant, dtype=np.bool_), (smallest == 1.0) & (largest == 1.0)
         center = np.where(ones, 0.0, mean if centred else 0.0)
         scale = np.where(ones, 1.0, scale)
         shape = (n_fits, len(constant))
@@ -62,7 +62,7 @@ class StackedColumns:
             constant,
             np.ascontiguousarray(np.broadcast_to(center, shape)),
             np.ascontiguousarray(np.broadcast_to(scale, shape)),
-            np.broadcast_to(finite.all(axis=1), n_fits),
+            np.broadcast_to((finite & (is_one == ones)).all(axis=1), n_fits),
         )
 
     @property
@@ -231,7 +231,7 @@ def stacked_model(
     columns_x = StackedColumns.of(x, ones, n_fits, any(ones))
     columns_y = StackedColumns.of(y[:, :, None], (False,), n_fits, any(ones))
     columns_z = []
-    regular = columns_x.finite & columns_y.finite & _has_ones(x, ones)
+    regular = columns_x.finite & columns_y.finite
     regular &= columns_x.has_sizes(_LARGEST) & columns_y.has_sizes(_LARGEST_RESPONSE)
     terms: list[list[tuple[int, Basis]]] = [[] for _ in like.levels]
     for t, block in zip(like.order, like.blocks, strict=True):
@@ -239,7 +239,7 @@ def stacked_model(
         own = z.get(t, np.ones((1, design.n_obs, 1)))
         constant = tuple(column is None for column in term.columns)
         columns_z.append(StackedColumns.of(own, constant, n_fits, any(constant)))
-        regular &= columns_z[-1].finite & _has_ones(own, constant)
+        regular &= columns_z[-1].finite
         terms[block.level].append((block.structure.size, basis_of_term(term)))
     keep = np.flatnonzero(regular)
     if keep.size == 0:
@@ -286,9 +286,3 @@ def _reduced(
                 return model, left
             left[chosen[~usable]] = False
     return None, np.zeros(len(left), dtype=np.bool_)
-
-
-def _has_ones(values: FloatArray, constant: tuple[bool, ...]) -> BoolArray:
-    """Whether just the columns that are the constant 1 in one design are so in each."""
-    is_one = np.asarray((values == 1.0).all(axis=1))
-    return np.asarray((is_one == np.array(constant, dtype=np.bool_)).all(axis=1))
