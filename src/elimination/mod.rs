@@ -239,7 +239,7 @@ impl<'a> Elimination<'a> {
                 // Sums by class are led to theta at the end.
                 (sums.hessian, sums.hessian_rss) = (Vec::new(), Vec::new());
             }
-            if self.is_small() {
+            if self.is_small_and_free() {
                 vectorised(|| self.small_derivatives(chunk, &psi, &root.e, &mut sums))?;
                 return Ok(sums);
             }

@@ -22,17 +22,24 @@ struct Rows<const Q: usize, const W: usize> {
 /// Calls a method with the sizes as constants; the caller has looked that they are small.
 macro_rules! with_sizes {
     ($self:ident, $method:ident, $($argument:expr),*) => {
-        with_sizes!(@ $self, $method, ($($argument),*); 1 1, 1 2, 1 3, 1 4, 1 5, 1 6, 2 1, 2 2, 2 3,
-            2 4, 2 5, 2 6, 3 1, 3 2, 3 3, 3 4, 3 5, 3 6)
-    };
-    (@ $self:ident, $method:ident, $arguments:tt; $($q:literal $w:literal),*) => {
-        match ($self.reduction.levels[0].q, $self.width[0]) {
-            $(($q, $w) => with_sizes!(# $self, $method, $arguments, $q, $w),)*
-            _ => unreachable!("sizes were looked at"),
+        match $self.reduction.levels[0].q {
+            1 => with_sizes!(@ $self, $method, ($($argument),*), 1, 1),
+            2 => with_sizes!(@ $self, $method, ($($argument),*), 2, 3),
+            3 => with_sizes!(@ $self, $method, ($($argument),*), 3, 6),
+            _ => unreachable!("the order of G was looked at"),
         }
     };
-    (# $self:ident, $method:ident, ($($argument:expr),*), $q:literal, $w:literal) => {
-        $self.$method::<$q, $w>($($argument),*)
+    (@ $self:ident, $method:ident, $arguments:tt, $q:literal, $n:literal) => {
+        with_sizes!(# $self, $method, $arguments, $q, $n; 1, 2, 3, 4, 5, 6)
+    };
+    (# $self:ident, $method:ident, $arguments:tt, $q:literal, $n:literal; $($w:literal),*) => {
+        match $self.width[0] {
+            $($w => with_sizes!(! $self, $method, $arguments, $q, $w, $n),)*
+            _ => unreachable!("the number of columns was looked at"),
+        }
+    };
+    (! $self:ident, $method:ident, ($($argument:expr),*), $q:literal, $w:literal, $n:literal) => {
+        $self.$method::<$q, $w, $n>($($argument),*)
     };
 }
 
@@ -44,6 +51,11 @@ impl Elimination<'_> {
         plain
             && (1..=MOST_EFFECTS).contains(&level.q)
             && (1..=MOST_COLUMNS).contains(&self.width[0])
+    }
+
+    /// The same, where all entries of G are free.
+    pub(super) fn is_small_and_free(&self) -> bool {
+        self.is_small() && is_lower(self.entries, self.reduction.levels[0].q)
     }
 
     /// `values` of some patterns.
@@ -84,7 +96,7 @@ impl Elimination<'_> {
     }
 
     #[inline(always)]
-    fn values_of<const Q: usize, const W: usize>(
+    fn values_of<const Q: usize, const W: usize, const N: usize>(
         &self,
         items: Range<usize>,
         sums: &mut Sums,
@@ -119,7 +131,7 @@ impl Elimination<'_> {
     }
 
     #[inline(always)]
-    fn derivatives_of<const Q: usize, const W: usize>(
+    fn derivatives_of<const Q: usize, const W: usize, const N: usize>(
         &self,
         items: Range<usize>,
         psi: &[f64],
@@ -129,6 +141,7 @@ impl Elimination<'_> {
         let g = square::<Q>(&self.g[0]);
         let psi = square::<W>(psi);
         let Ok(e) = <[f64; W]>::try_from(e) else { unreachable!("e has a number a column") };
+        let mut own = Accumulated::<Q, W, N>::new();
         for item in items {
             let Pattern { first, n_blocks, count } = self.reduction.patterns[item];
             let (mut l, mut logdet) = ([[0.0; Q]; Q], 0.0);
@@ -141,8 +154,7 @@ impl Elimination<'_> {
                 whiten(&l, &mut rows);
                 let u;
                 (h, u) = information(&rows);
-                let weight = if b == first { count as f64 } else { 0.0 };
-                self.add_tangents(&u, &h, weight, sums);
+                own.add_tangents(&u, &h, if b == first { count as f64 } else { 0.0 });
                 weigh(&u, &psi, &e, &mut f, &mut f_rss);
             }
             for i in 0..Q {
@@ -151,59 +163,111 @@ impl Elimination<'_> {
                     f_rss[j][i] = f_rss[i][j];
                 }
             }
-            self.add_second(&h, &f, &f_rss, count as f64, sums);
+            own.add_second(&h, &f, &f_rss, count as f64);
             sums.logdet += count as f64 * logdet;
         }
+        own.add_to(sums);
         Ok(())
     }
+}
 
-    #[inline(always)]
-    fn add_tangents<const Q: usize, const W: usize>(
-        &self,
-        u: &[[f64; W]; Q],
-        h: &[[f64; Q]; Q],
-        count: f64,
-        sums: &mut Sums,
-    ) {
-        let all = sums.gram_by.chunks_exact_mut(W * W).zip(&mut sums.logdet_by);
-        for (entry, (into, logdet_by)) in self.entries.iter().zip(all) {
-            let (a, b) = (&u[entry.a], &u[entry.b]);
-            for i in 0..W {
-                for j in 0..=i {
-                    if entry.a == entry.b {
-                        into[i * W + j] += -a[i] * a[j];
-                    } else {
-                        into[i * W + j] -= a[i] * b[j] + b[i] * a[j];
-                    }
-                }
-            }
-            *logdet_by += count * 2.0 * entry.weight() * h[entry.a][entry.b];
+/// Derivatives by the lower triangle of G, N = Q (Q + 1) / 2 of them, without the weights of the
+/// entries: these are powers of two, so sums have the same bits with them and without.
+struct Accumulated<const Q: usize, const W: usize, const N: usize> {
+    gram: [[[f64; W]; W]; N],
+    traces: [f64; N],
+    hessian: [[f64; N]; N],
+    hessian_rss: [[f64; N]; N],
+}
+
+impl<const Q: usize, const W: usize, const N: usize> Accumulated<Q, W, N> {
+    fn new() -> Self {
+        Self {
+            gram: [[[0.0; W]; W]; N],
+            traces: [0.0; N],
+            hessian: [[0.0; N]; N],
+            hessian_rss: [[0.0; N]; N],
         }
     }
 
     #[inline(always)]
-    fn add_second<const Q: usize>(
-        &self,
+    fn add_tangents(&mut self, u: &[[f64; W]; Q], h: &[[f64; Q]; Q], count: f64) {
+        let mut k = 0;
+        for a in 0..Q {
+            for b in 0..=a {
+                for i in 0..W {
+                    for j in 0..=i {
+                        self.gram[k][i][j] -= if a == b {
+                            u[a][i] * u[a][j]
+                        } else {
+                            u[a][i] * u[b][j] + u[b][i] * u[a][j]
+                        };
+                    }
+                }
+                self.traces[k] += count * h[a][b];
+                k += 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn add_second(
+        &mut self,
         h: &[[f64; Q]; Q],
         f: &[[f64; Q]; Q],
         f_rss: &[[f64; Q]; Q],
         count: f64,
-        sums: &mut Sums,
     ) {
-        let n = self.entries.len();
-        for (k, one) in self.entries.iter().enumerate() {
-            let Entry { a, b, .. } = *one;
-            for (l, other) in self.entries[..=k].iter().enumerate() {
-                let Entry { a: c, b: d, .. } = *other;
-                let weight = one.weight() * other.weight();
-                let (ac, ad, bc, bd) = (h[a][c], h[a][d], h[b][c], h[b][d]);
-                let cross =
-                    |f: &[[f64; Q]; Q]| bc * f[a][d] + bd * f[a][c] + ac * f[b][d] + ad * f[b][c];
-                sums.hessian[k * n + l] += 2.0 * weight * (cross(f) - count * (ac * bd + ad * bc));
-                sums.hessian_rss[k * n + l] += 2.0 * weight * cross(f_rss);
+        let mut k = 0;
+        for a in 0..Q {
+            for b in 0..=a {
+                let mut l = 0;
+                for c in 0..=a {
+                    for d in 0..=c {
+                        if l <= k {
+                            let (ac, ad, bc, bd) = (h[a][c], h[a][d], h[b][c], h[b][d]);
+                            let cross = |f: &[[f64; Q]; Q]| {
+                                bc * f[a][d] + bd * f[a][c] + ac * f[b][d] + ad * f[b][c]
+                            };
+                            self.hessian[k][l] += cross(f) - count * (ac * bd + ad * bc);
+                            self.hessian_rss[k][l] += cross(f_rss);
+                            l += 1;
+                        }
+                    }
+                }
+                k += 1;
             }
         }
     }
+
+    fn add_to(&self, sums: &mut Sums) {
+        let weight = |k: usize| if is_diagonal(k) { 0.5 } else { 1.0 };
+        for k in 0..N {
+            for i in 0..W {
+                for j in 0..=i {
+                    sums.gram_by[(k * W + i) * W + j] += self.gram[k][i][j];
+                }
+            }
+            sums.logdet_by[k] += 2.0 * weight(k) * self.traces[k];
+            for l in 0..=k {
+                let twice = 2.0 * (weight(k) * weight(l));
+                sums.hessian[k * N + l] += twice * self.hessian[k][l];
+                sums.hessian_rss[k * N + l] += twice * self.hessian_rss[k][l];
+            }
+        }
+    }
+}
+
+/// Whether the k-th entry of a lower triangle, row by row, stands on the diagonal.
+fn is_diagonal(k: usize) -> bool {
+    matches!(k, 0 | 2 | 5)
+}
+
+/// Are the entries the lower triangle of one G of order `q`, row by row?
+fn is_lower(entries: &[Entry], q: usize) -> bool {
+    let all = (0..q).flat_map(|a| (0..=a).map(move |b| (a, b)));
+    entries.len() == q * (q + 1) / 2
+        && all.zip(entries).all(|((a, b), entry)| (entry.level, entry.a, entry.b) == (0, a, b))
 }
 
 #[inline(always)]
