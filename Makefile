@@ -10,7 +10,7 @@ BENCH ?= --workloads W1,W2,W10,W12_1e4,W3
 
 RUST := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: help demo test test-all lint bench check clean
+.PHONY: help demo test test-all lint bench check torture clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,6 +39,9 @@ lint: $(VENV)/installed $(VENV)/test $(VENV)/lint  ## formatting, lints and type
 	$(BIN)/python -m mypy.stubtest mlmfast._core
 
 check: lint test  ## what CI runs
+
+torture: $(VENV)/installed $(VENV)/test  ## odd inputs, signals, forks and limits at random, ten minutes
+	$(BIN)/python -m tests.torture $(TORTURE)
 
 bench: $(VENV)/installed $(VENV)/test $(BENCH_VENV)/installed  ## time a release build against other packages
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --quiet

@@ -60,7 +60,7 @@ fn main() {
         };
         let terms = vec![vec![(slopes, Basis::Orthonormal)]; levels];
         let reduce = || {
-            let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
+            let rotated = rotate(&nesting, &columns);
             Reduction::new(rotated, &nesting, &[0.0; N_FIXED], &terms, (0, 0, 0), true)
                 .expect("full rank")
         };

@@ -6,6 +6,7 @@ use crate::dense::{
     NotPositiveDefinite, cholesky, dot, invert_lower, multiply, solve_lower, symmetrise,
 };
 use crate::elimination::{Elimination, Entry, RootWeight, Sums};
+use crate::memory::zeros;
 use crate::reduction::{Reduction, block};
 
 /// -2 log-likelihood of one response at one G, and its derivatives by entries of G.
@@ -58,8 +59,8 @@ impl Criterion {
         Self {
             value: f64::INFINITY,
             gradient: vec![0.0; n_entries],
-            hessian: vec![0.0; n_entries * n_entries],
-            expected: vec![0.0; n_entries * n_entries],
+            hessian: zeros(n_entries * n_entries),
+            expected: zeros(n_entries * n_entries),
         }
     }
 }
@@ -225,11 +226,11 @@ impl LikelihoodDerivatives {
             logdet_second: sums.hessian,
             rss_by: vec![0.0; n],
             rss_second: sums.hessian_rss,
-            information_by: vec![0.0; n * rank * rank],
+            information_by: zeros(n * rank * rank),
         };
         let c = &out.solution.c;
         let mut v = vec![0.0; n * rank];
-        let mut c_d = vec![0.0; if reml { n * rank * rank } else { 0 }];
+        let mut c_d = zeros(if reml { n * rank * rank } else { 0 });
         for k in 0..n {
             let gram = &mut sums.gram_by[block(k, width * width)];
             symmetrise(gram, width);
@@ -323,8 +324,8 @@ pub(crate) fn assemble(
     let mut criterion = Criterion {
         value: parts.solution.value(shape, reml),
         gradient: (0..n).map(|k| trace[k] + weight * rss_by[k]).collect(),
-        hessian: vec![0.0; n * n],
-        expected: vec![0.0; n * n],
+        hessian: zeros(n * n),
+        expected: zeros(n * n),
     };
     for k in 0..n {
         for l in 0..n {
@@ -422,7 +423,7 @@ mod tests {
             visits: None,
             series: None,
         };
-        let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
+        let rotated = rotate(&nesting, &columns);
         Reduction::new(rotated, &nesting, &[0.0; 3], &terms, (0, 0, 0), true).expect("full rank Z")
     }
 
@@ -478,7 +479,7 @@ mod tests {
         };
         let terms =
             if n_levels == 2 { vec![vec![(2, Basis::Orthonormal)], vec![]] } else { vec![vec![]] };
-        let rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
+        let rotated = rotate(&nesting, &columns);
         Reduction::new(rotated, &nesting, &[0.0; 2], &terms, (0, 0, 0), true).expect("full rank Z")
     }
 

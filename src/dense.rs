@@ -3,6 +3,8 @@
 //! Vectors are contiguous; small square matrices are row-major. Sums run in one fixed order that
 //! depends on lengths only, so a result has the same bits whatever the machine or thread count.
 
+use crate::memory::zeros;
+
 /// Runs `kernel` compiled for the widest vectors the machine has.
 ///
 /// Products and sums are never fused, so the bits are those of the plain code.
@@ -136,7 +138,7 @@ pub fn solve_lower_right(l: &[f64], n: usize, b: &mut [f64], stride: usize, firs
 /// A B for square row-major matrices of order `n`.
 #[must_use]
 pub fn multiply(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
-    let mut out = vec![0.0; n * n];
+    let mut out = zeros(n * n);
     faer::linalg::matmul::matmul(
         faer::MatMut::from_row_major_slice_mut(&mut out, n, n),
         faer::Accum::Replace,

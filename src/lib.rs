@@ -14,10 +14,13 @@ pub mod dense;
 pub mod elimination;
 pub mod iterative;
 pub mod marginal;
+pub mod memory;
 pub mod nesting;
 #[cfg(feature = "python")]
 mod python;
 pub mod reduction;
 pub mod rows;
 pub mod series;
+pub mod stop;
+pub mod threads;
 pub mod triangle;

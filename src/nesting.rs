@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::memory::filled;
+
 /// Two grouping factors are not nested: a unit of the inner one meets two units of the outer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotNested {
@@ -163,7 +165,7 @@ fn counting_sort(items: &[u32], owner: &[u32], n_owners: usize) -> (Vec<usize>, 
         offsets[i + 1] += offsets[i];
     }
     let mut next = offsets.clone();
-    let mut sorted = vec![0_u32; items.len()];
+    let mut sorted = filled(0_u32, items.len());
     for &item in items {
         let slot = &mut next[owner[item as usize] as usize];
         sorted[*slot] = item;
@@ -189,7 +191,7 @@ fn sort_rows(codes: &[i32], rank: &[u32]) -> (Vec<usize>, Option<Vec<u32>>) {
         return (offsets, None);
     }
     let mut next = offsets.clone();
-    let mut order = vec![0_u32; codes.len()];
+    let mut order = filled(0_u32, codes.len());
     for (row, &code) in codes.iter().enumerate() {
         let slot = &mut next[rank[code as usize] as usize];
         order[*slot] = row as u32;

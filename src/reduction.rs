@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use crate::chain::ChainParameters;
 use crate::dense::{cholesky, dot, semidefinite_root, solve_row_upper, symmetrise};
+use crate::memory::{append, zeros};
 use crate::nesting::Nesting;
 use crate::rows::{LevelRows, RotatedRows};
 use crate::series::Series;
@@ -259,10 +260,10 @@ impl Reduction {
                 compress(leaf, &members, rank, self.n_fits, &mut design, &mut responses);
             } else {
                 for &unit in &members {
-                    design.extend_from_slice(&leaf.design[block(unit, q * columns)]);
+                    append(&mut design, &leaf.design[block(unit, q * columns)]);
                     for (f, response) in responses.iter_mut().enumerate() {
                         let at = (f * n_units + unit) * q;
-                        response.extend_from_slice(&leaf.response[at..at + q]);
+                        append(response, &leaf.response[at..at + q]);
                     }
                 }
             }
@@ -469,8 +470,8 @@ fn change_basis(
     let n_outer: usize = (0..l).map(q_of).sum();
     let columns = q + n_outer + rank;
     let n_rows = level.design.len() / level.n_columns.max(1);
-    let mut design = vec![0.0; n_rows * columns];
-    let mut response = vec![0.0; n_fits * n_rows];
+    let mut design = zeros(n_rows * columns);
+    let mut response = zeros(n_fits * n_rows);
     for r in 0..n_rows {
         let row = &level.design[block(r, level.n_columns)];
         let out = &mut design[block(r, columns)];
@@ -519,7 +520,7 @@ fn remainder_gram(
     let rank = fixed.kept.len();
     let width = rank + 1;
     let squares = remainder.residual_squares.clone();
-    let mut grams = vec![0.0; n_fits * width * width];
+    let mut grams = zeros(n_fits * width * width);
     let mut row = vec![0.0; width];
     for raw in remainder.factor().chunks_exact((p + n_fits).max(1)).take(p) {
         fixed.map_row(&raw[..p], &mut row[..rank]);
@@ -593,11 +594,11 @@ fn compress(
             triangle.push_row(&row);
         }
         for pseudo in triangle.factor().chunks_exact(width) {
-            response.extend_from_slice(&pseudo[q * rank..]);
+            append(response, &pseudo[q * rank..]);
             if f == 0 {
                 for (a, root_row) in root.chunks_exact(columns).enumerate() {
-                    design.extend_from_slice(&root_row[..q]);
-                    design.extend_from_slice(&pseudo[block(a, rank)]);
+                    append(design, &root_row[..q]);
+                    append(design, &pseudo[block(a, rank)]);
                 }
             }
         }

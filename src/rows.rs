@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::dense::{axpy, dot, householder, vectorised};
+use crate::memory::{append, grow, lengthen, zeros};
 use crate::nesting::Nesting;
 use crate::series::{Bundle, SeriesColumns, Shares};
+use crate::stop::check;
+use crate::threads;
 use crate::triangle::Triangle;
 
 /// Rows per task; boundaries depend on the data only, so sums have the same bits for any threads.
@@ -144,15 +145,12 @@ pub struct RotatedRows {
     pub total: Triangle,
 }
 
-/// Rotates all rows; `None` if `interrupted` said so.
+/// Rotates all rows.
 ///
 /// The result of disjoint sets of units is the concatenation of their blocks and the merge of their
 /// factors, which is how chunks are joined here.
-pub fn rotate(
-    nesting: &Nesting,
-    columns: &RowColumns,
-    interrupted: &dyn Fn() -> bool,
-) -> Option<RotatedRows> {
+#[must_use]
+pub fn rotate(nesting: &Nesting, columns: &RowColumns) -> RotatedRows {
     let (p, n_fits) = (columns.x.len(), columns.y.len());
     let mut width = p;
     let levels = columns
@@ -187,28 +185,22 @@ pub fn rotate(
     let parallel = nesting.n_rows * (width + n_fits) > PARALLEL_SIZE;
     for group in chunks.chunks(CHUNKS_PER_CHECK) {
         let task = |chunk: &Range<usize>| Chunk::new(nesting, columns, &all).rotate(chunk.clone());
-        let parts: Vec<RotatedRows> = if parallel {
-            group.par_iter().map(task).collect()
-        } else {
-            group.iter().map(task).collect()
-        };
+        let parts: Vec<RotatedRows> =
+            if parallel { threads::map(group, task) } else { group.iter().map(task).collect() };
         for part in parts {
             all.append(part);
         }
-        if interrupted() {
-            return None;
-        }
     }
-    Some(all)
+    all
 }
 
 impl RotatedRows {
     fn append(&mut self, mut other: Self) {
         for (mine, its) in self.levels.iter_mut().zip(other.levels) {
-            mine.design.extend_from_slice(&its.design);
-            mine.response.extend_from_slice(&its.response);
+            append(&mut mine.design, &its.design);
+            append(&mut mine.response, &its.response);
             let before = mine.classes.len();
-            mine.classes.extend_from_slice(&its.classes);
+            append(&mut mine.classes, &its.classes);
             mine.bundles.extend(its.bundles.iter().map(|end| before + end));
         }
         self.remainder.merge(&mut other.remainder);
@@ -295,6 +287,7 @@ impl<'a> Chunk<'a> {
             self.rotate_short_unit(level, children);
             return;
         }
+        check();
         self.open[level].clear();
         if innermost {
             self.pass_up_rows(children, level + 1);
@@ -315,8 +308,8 @@ impl<'a> Chunk<'a> {
         let kept = &mut self.out.levels[level];
         for (i, row) in inner[0].factor().chunks_exact(width).enumerate() {
             if i < q {
-                kept.design.extend_from_slice(&row[..n_columns]);
-                kept.response.extend_from_slice(&row[n_columns..]);
+                append(&mut kept.design, &row[..n_columns]);
+                append(&mut kept.response, &row[n_columns..]);
             } else {
                 parent.push_row(&row[q..]);
             }
@@ -341,7 +334,9 @@ impl<'a> Chunk<'a> {
             let value = |c: usize| {
                 if i < n && c >= i { self.scratch[c * n + i] } else { 0.0 }
             };
+            grow(&mut kept.design, n_columns);
             kept.design.extend((0..n_columns).map(value));
+            grow(&mut kept.response, width - n_columns);
             kept.response.extend((n_columns..width).map(value));
         }
         if n > q {
@@ -359,8 +354,8 @@ impl<'a> Chunk<'a> {
         let n_design = n_columns - order;
         let n_fits = width - n_design;
         let (d, r) = (kept.design.len(), kept.response.len());
-        kept.design.resize(d + order * n_columns, 0.0);
-        kept.response.resize(r + order * n_fits, 0.0);
+        lengthen(&mut kept.design, d + order * n_columns);
+        lengthen(&mut kept.response, r + order * n_fits);
         for (i, position) in rows.enumerate() {
             let row = self.nesting.row_order.as_ref().map_or(position, |o| o[position] as usize);
             let visit = visits[row] as usize;
@@ -421,7 +416,7 @@ impl<'a> Chunk<'a> {
     fn gather(&mut self, rows: Range<usize>, skip: usize) {
         let n = rows.len();
         let order = self.nesting.row_order.as_deref();
-        self.scratch.resize(n * (self.order.len() - skip), 0.0);
+        lengthen(&mut self.scratch, n * (self.order.len() - skip));
         for (column, out) in self.order[skip..].iter().zip(self.scratch.chunks_exact_mut(n)) {
             let Column { values, center, scale } = *column;
             match (values, order) {
@@ -459,7 +454,7 @@ impl<'a> Chunk<'a> {
         out.remainder.factor();
         out.total = out.remainder.clone();
         let (p, n_fits) = (self.columns.x.len(), self.columns.y.len());
-        let mut row = vec![0.0; p + n_fits];
+        let mut row = zeros(p + n_fits);
         for level in &out.levels {
             let responses = level.response.chunks_exact(n_fits.max(1));
             let designs = level.design.chunks_exact(level.n_columns.max(1)).zip(responses);
@@ -522,7 +517,7 @@ mod tests {
                 visits: None,
                 series: None,
             };
-            let mut rotated = rotate(&nesting, &columns, &|| false).expect("not interrupted");
+            let mut rotated = rotate(&nesting, &columns);
             let total: f64 = y.iter().map(|v| v * v).sum();
             let factor = rotated.total.factor().to_vec();
             let ours = factor[2].powi(2) + factor[5].powi(2) + rotated.total.residual_squares[0];

@@ -12,6 +12,7 @@
 //! so nothing cancels however near f is to -1 or 1. The parameters move the weights only: steps of
 //! equal length share a cross-product, formed once, and an evaluation no longer sees their rows.
 
+use crate::memory::{append, grow, lengthen};
 use std::ops::Range;
 
 use crate::chain::ChainParameters;
@@ -197,7 +198,7 @@ impl Bundle {
         let width = self.n_columns + self.n_fits;
         let count = rows.len();
         for (r, c) in combinations.iter().enumerate() {
-            self.block.resize(count * width, 0.0);
+            lengthen(&mut self.block, count * width);
             for (column, out) in
                 scratch.chunks_exact(n).zip(self.block.chunks_exact_mut(count)).take(width)
             {
@@ -218,7 +219,9 @@ impl Bundle {
             let class = (columns.first_class(code) + r) as u32;
             for i in 0..count {
                 let value = |column: usize| self.block[column * count + i];
+                grow(&mut self.rows.design, self.n_columns);
                 self.rows.design.extend((0..self.n_columns).map(value));
+                grow(&mut self.rows.response, self.n_fits);
                 self.rows.response.extend((self.n_columns..width).map(value));
                 self.rows.classes.push(class);
             }
@@ -234,8 +237,8 @@ impl Bundle {
         }
         let (w, f) = (self.n_columns, self.n_fits);
         for i in order {
-            out.design.extend_from_slice(&design[i * w..(i + 1) * w]);
-            out.response.extend_from_slice(&response[i * f..(i + 1) * f]);
+            append(&mut out.design, &design[i * w..(i + 1) * w]);
+            append(&mut out.response, &response[i * f..(i + 1) * f]);
             out.classes.push(classes[i]);
         }
         for &(code, first) in &self.tall {
@@ -244,12 +247,13 @@ impl Bundle {
                 let class = (columns.first_class(code) + r) as u32;
                 let triangle = &mut self.triangles[first + r];
                 for row in triangle.factor().chunks_exact(w + f) {
-                    out.design.extend_from_slice(&row[..w]);
-                    out.response.extend_from_slice(&row[w..]);
+                    append(&mut out.design, &row[..w]);
+                    append(&mut out.response, &row[w..]);
                     out.classes.push(class);
                 }
                 // What of each response lies outside the columns, as a row of its own.
-                out.design.resize(out.design.len() + w, 0.0);
+                let longer = out.design.len() + w;
+                lengthen(&mut out.design, longer);
                 out.response.extend(triangle.residual_squares.iter().map(|s| s.sqrt()));
                 out.classes.push(class);
             }
@@ -333,15 +337,15 @@ impl Series {
                     if joins(run) {
                         gram_responses[f].extend(response_products(rows, y, n_columns));
                     } else {
-                        row_responses[f].extend_from_slice(y);
+                        append(&mut row_responses[f], y);
                     }
                 }
                 if joins(run) {
                     out.gram_classes.push(run[0]);
                     out.grams.extend(packed_gram(rows, n_columns));
                 } else {
-                    out.row_classes.extend_from_slice(run);
-                    out.rows.extend_from_slice(rows);
+                    append(&mut out.row_classes, run);
+                    append(&mut out.rows, rows);
                 }
             }
             out.row_offsets.push(out.row_classes.len());

@@ -1,6 +1,7 @@
 //! A triangular factor that rows are added to: the QR update of one level's columns.
 
 use crate::dense::{axpy, dot, householder, vectorised};
+use crate::memory::zeros;
 
 /// Rows waiting to be rotated in; a block this tall stays in the first-level cache.
 const BLOCK_ROWS: usize = 64;
@@ -31,9 +32,9 @@ impl Triangle {
         Self {
             n_columns,
             n_responses,
-            factor: vec![0.0; n_columns * width],
-            residual_squares: vec![0.0; n_responses],
-            buffer: vec![0.0; BLOCK_ROWS * width],
+            factor: zeros(n_columns * width),
+            residual_squares: zeros(n_responses),
+            buffer: zeros(BLOCK_ROWS * width),
             n_buffered: 0,
         }
     }

@@ -1,6 +1,9 @@
 """One fit for each data set of many: each row is the fit of its data alone, to the bit."""
 
+import os
 import pickle
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -431,6 +434,51 @@ def test_a_batch_in_any_order_and_company_is_the_same(studies):
     again = mlm.fit_each("y ~ x + (x | g)", [parts[k] for k in order])
     for name in ("params", "bse", "llf", "sigma", "df", "pvalues", "n_evaluations"):
         assert_array_equal(getattr(again, name), np.asarray(getattr(batch, name))[order])
+
+
+BATCH = """
+import numpy as np, mlmfast as mlm
+rng = np.random.default_rng(3)
+g = np.repeat(np.arange(20), 5)
+X = np.stack([np.ones((300, 100)), rng.normal(size=(300, 100))], axis=2)
+y = X.sum(axis=2) + rng.normal(size=(300, 20))[:, g] + rng.normal(size=(300, 100))
+batch = mlm.fit_each(y=y, X=X, groups=g, Z=X)
+for array in (batch.params, batch.bse, batch.pvalues, batch.varcorr["group"], batch.llf):
+    print(array.tobytes().hex())
+"""
+
+
+def test_one_and_two_threads_give_the_same_bits():
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", BATCH],
+            env=os.environ | {"RAYON_NUM_THREADS": n},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for n in ("1", "2")
+    }
+    assert len(outputs) == 1
+    assert len(outputs.pop()) > 300 * 16
+
+
+def test_many_regular_data_sets_beside_irregular_ones():
+    rng = np.random.default_rng(4)
+    g = np.repeat(np.arange(10), 4)
+    X = np.stack([np.ones((40, 40)), rng.normal(size=(40, 40))], axis=2)
+    y = X.sum(axis=2) + rng.normal(size=(40, 10))[:, g] + rng.normal(size=(40, 40))
+    X[3, :, 1], y[5], y[7, 2], y[9] = 1.0, 2.0, np.nan, np.inf
+    batch = mlm.fit_each(y=y, X=X, groups=g)
+    for k in (*range(3), 4, 6, 8, *range(10, 40)):
+        assert_is_fit(batch, k, mlm.LMM.from_arrays(y[k], X[k], groups=g).fit())
+    assert batch.aliased[3].tolist() == [False, True]
+    assert "no residual variance" in batch.status[5]
+    assert batch.nobs[7] == 39
+    assert "infinite" in batch.status[9]
+    few = mlm.fit_each(y=y[:3], X=X[:3], groups=g)
+    assert_array_equal(few.params, batch.params[:3])
+    assert_array_equal(few.pvalues, batch.pvalues[:3])
 
 
 def test_a_pickled_batch_answers_as_before(studies):

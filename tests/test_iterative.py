@@ -368,7 +368,7 @@ def test_the_engine_is_chosen_by_the_memory_of_a_factorisation(monkeypatch):
     assert not is_too_large(size, 1e9)
     assert is_too_large(size, 1e3)
     assert is_too_large(replace(size, operations=3e12), 1e9)
-    monkeypatch.setattr("mlmfast.engine.available_memory", lambda: 1e3)
+    monkeypatch.setattr("mlmfast.engine.memory_left", lambda: 1e3)
     assert relate_factors(model.design, (1, 0)) == IterativeSettings()
 
 

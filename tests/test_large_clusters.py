@@ -317,7 +317,7 @@ def test_the_square_root_that_takes_v_itself_is_refused_with_the_way_out(large):
 def test_what_no_memory_holds_is_refused_with_its_size(monkeypatch, forced):
     fit = fitted("crossed")
     monkeypatch.setattr(shared_effects, "LARGEST_DENSE", 2)
-    monkeypatch.setattr(inner_blocks, "available_memory", lambda: 1e3)
+    monkeypatch.setattr(inner_blocks, "memory_left", lambda: 1e3)
     with pytest.raises(ModelError, match=r"correlated rows needs matrices of .* fit a sample"):
         fit.influence()
 

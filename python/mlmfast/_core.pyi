@@ -22,6 +22,7 @@ __all__ = [
     "__version__",
     "column_statistics",
     "innovations",
+    "memory_left",
     "run_chain",
     "stacked_statistics",
     "walk_series",
@@ -44,6 +45,7 @@ _Chain: TypeAlias = tuple[
 ]
 _Entry: TypeAlias = tuple[int, int, int]
 
+def memory_left() -> float: ...
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
 def stacked_statistics(columns: FloatArray) -> FloatArray: ...
 def run_chain(f: FloatArray, z: FloatArray) -> FloatArray: ...
@@ -190,6 +192,7 @@ class Crossing:
         effects: Sequence[int],
         schur: str,
         precisions: Sequence[tuple[FloatArray, CodeArray, FloatArray] | None] | None = None,
+        fixed: int | None = None,
     ) -> Crossing: ...
     def codes(self, level: int) -> CodeArray: ...
     @property
@@ -251,7 +254,15 @@ class CrossedReduction:
         fits: Sequence[int],
         entries: Sequence[_Entry],
         reml: bool,
+        exact: bool = True,
     ) -> list[FloatArray]: ...
+    def fixed_moments(
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        units: Sequence[int],
+        variances: bool = True,
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray] | None: ...
     def information_second_derivatives(
         self,
         g: Sequence[FloatArray],

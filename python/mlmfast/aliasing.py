@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.estimable.triangle import triangle_of
 
 #: Largest difference, by the columns' lengths and over the row's largest coefficient, at which a

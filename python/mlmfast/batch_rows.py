@@ -109,7 +109,7 @@ class SharedRows:
 
     def regular(self) -> Iterator[RegularFits]:
         """All fits, where the model is regular."""
-        if not is_regular(self.reduced):
+        if self.criterion.flat is not None or not is_regular(self.reduced):
             return
         core, rank = self.reduced.core, len(self.reduced.kept)
         assert isinstance(core, _core.Reduction), "that of a regular model"

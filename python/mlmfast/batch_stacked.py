@@ -10,12 +10,14 @@ import numpy as np
 from mlmfast import _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.batch import FitBatch, effect_names, n_parameters, outcome, stacked_terms
+from mlmfast.batch_merge import Layout, merged
 from mlmfast.batch_rows import StackedRows
 from mlmfast.data_sets import Stacked
 from mlmfast.degrees_of_freedom.stacked_bases import stacked_bases
 from mlmfast.engine import Engine
 from mlmfast.errors import MlmError
 from mlmfast.fit import fit_independent
+from mlmfast.flat_search import suspect_fits
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduced_model import ReducedModel, reduce_design
 from mlmfast.stacked_model import StackedModel, stacked_model
@@ -54,10 +56,15 @@ def fit_stacked(
         model, regular = stacked_model(
             like, y[some], _cut(x, some), {t: _cut(part, some) for t, part in own.items()}
         )
-        if model is not None:
-            at = first + np.flatnonzero(regular)
-            batches.append(_batch(model, data, at, method, settings))
-            positions.append(at)
+        if model is None:
+            continue
+        at = first + np.flatnonzero(regular)
+        batch = _batch(model, data, at, method, settings)
+        told = np.flatnonzero(~suspect_fits(like, model.criterion(method), len(at)))
+        if told.size < len(at):
+            batch = merged([batch], told, Layout.of([batch]))
+        batches.append(batch)
+        positions.append(at[told])
     return batches, positions
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch import FitBatch
+from mlmfast.cached import cached_property
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.covariance_functions import CovarianceFunctions, check_engine
@@ -21,6 +22,7 @@ from mlmfast.errors import DataError, ModelError
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.newton import NewtonOptions
+from mlmfast.open_parameters import open_parameters
 from mlmfast.parms import fit_with_parms
 from mlmfast.parms_request import Parms
 from mlmfast.record import FitRecord
@@ -52,7 +54,8 @@ class Bootstrap:
     Attributes
     ----------
     replicates : one row a sample, one column a parameter
-        Fixed effects by name, covariance parameters as `LMMResult.profile` names them, or what
+        Fixed effects by name, covariance parameters that the data determine as `LMMResult.profile`
+        names them, or what
         ``statistic`` gave; NaN in samples whose refit failed.
     estimates
         The same of the fit itself.
@@ -175,8 +178,14 @@ class _Refits:
         if self.statistic is not None:
             return self.found_names
         fixed = [self.record.x_names[j] for j in self.record.kept]
+        return [*fixed, *(name for name, kept in self._random if kept)]
+
+    @cached_property
+    def _random(self) -> list[tuple[str, bool]]:
+        """Covariance parameters, and whether the data determine each."""
         functions = CovarianceFunctions(self.source.model, self.source.criterion)
-        return [*fixed, *(parameter.name for parameter in own_parameters(functions))]
+        untold = open_parameters(self.source)
+        return [(p.name, p.name not in untold) for p in own_parameters(functions)]
 
     def refit(self, responses: list[FloatArray]) -> _Batch:
         """Refit each response."""
@@ -203,7 +212,8 @@ class _Refits:
         batch = FitBatch.from_fit(model, covariance, estimates, self.record.method)
         if self.statistic is None:
             random = covariance_values(model, covariance.criterion, covariance.theta, estimates)
-            values = np.concatenate([estimates.beta, random], axis=1)
+            kept = np.array([kept for _, kept in self._random], dtype=np.bool_)
+            values = np.concatenate([estimates.beta, random[:, kept]], axis=1)
         else:
             found = self.statistic(batch)
             self.found_names[:] = _names(found, len(batch))

@@ -10,6 +10,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion import Criterion, TermBlock
+from mlmfast.interruptible import interruptible
 from mlmfast.newton import Derivatives, NewtonResult, newton_step
 
 #: Eigenvalues of G (orthonormal basis: 1 is a unit's mean square) tried as exactly 0.
@@ -175,7 +176,7 @@ def _directions(
     moves = np.abs(jacobian).max(axis=1) > 1e-9
     # Second derivatives of the criterion are these alone where the entries do not move at once.
     flat = np.where(moves[:, :, None] | moves[:, None, :], 0.0, curvature)
-    values, vectors = np.linalg.eigh(flat)
+    values, vectors = interruptible(np.linalg.eigh, flat)
     steep = np.sqrt((slope * slope).sum(axis=1))
     fall = np.maximum(_STEPS[0] * steep, -0.5 * _STEPS[0] ** 2 * values[:, 0])
     best = int(np.argmax(fall))

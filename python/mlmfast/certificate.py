@@ -20,9 +20,13 @@ class Certificate:
     boundary
         Parameters on the boundary, in words; empty for a regular fit.
     n_evaluations, n_iterations
-        Evaluations of the criterion (start, steps, halvings, solution) and Newton steps.
+        Evaluations of the criterion from the first start (start, steps, halvings, solution), and
+        Newton steps.
     engine
         What evaluated the criterion.
+    n_elsewhere
+        Evaluations from other starts, tried where there may be several minima; the rest of the
+        certificate is that of the lowest minimum found.
 
     Examples
     --------
@@ -36,6 +40,7 @@ class Certificate:
     n_evaluations: int
     n_iterations: int
     engine: str
+    n_elsewhere: int = 0
 
     @property
     def is_minimum(self) -> bool:

@@ -6,12 +6,12 @@ See the crate's module `chain` for the coefficients that the core makes of these
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.chain_steps import ChainSteps
 from mlmfast.covariance.markov import VisitChain, VisitSteps
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation

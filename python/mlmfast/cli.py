@@ -20,6 +20,7 @@ from mlmfast.progress import Progress
 from mlmfast.report.html import html_page
 from mlmfast.result import LMMResult
 from mlmfast.table_files import read_table
+from mlmfast.whole_files import write_whole
 
 #: Exit codes.
 DONE, NOT_CONVERGED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -115,7 +116,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     if arguments.out:
         fit.to_json(arguments.out)
     if arguments.html:
-        Path(arguments.html).write_text(html_page(fit), encoding="utf-8")
+        write_whole(arguments.html, html_page(fit))
     if not arguments.quiet:
         print(fit.summary())
         sys.stdout.flush()

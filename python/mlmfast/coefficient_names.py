@@ -7,6 +7,9 @@ from difflib import get_close_matches
 
 from mlmfast.errors import ModelError
 
+#: Names that a message lists.
+MOST_LISTED = 30
+
 
 def position_of(name: str, columns: Sequence[str]) -> int:
     """Position of the coefficient of a name.
@@ -26,7 +29,7 @@ def position_of(name: str, columns: Sequence[str]) -> int:
         return list(columns).index(name)
     near = get_close_matches(name, columns, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ModelError(f"there is no coefficient {name!r}{hint} (there are {', '.join(columns)})")
+    raise ModelError(f"there is no coefficient {name!r}{hint} (there are {listed(columns)})")
 
 
 def check_alone(name: str, columns: Sequence[str]) -> None:
@@ -41,5 +44,19 @@ def check_alone(name: str, columns: Sequence[str]) -> None:
 
 def check_distinct(columns: Sequence[str]) -> None:
     """Refuse names of coefficients that do not tell them apart."""
-    for name in columns:
-        check_alone(name, columns)
+    if len(set(columns)) < len(columns):
+        for name in columns:
+            check_alone(name, columns)
+
+
+def listed(columns: Sequence[str]) -> str:
+    """Names for a message: all, or of many the first.
+
+    Examples
+    --------
+    >>> listed(["a", "b"]), listed([str(k) for k in range(100)])[-22:]
+    ('a, b', '28, 29, ... 100 in all')
+    """
+    if len(columns) <= MOST_LISTED:
+        return ", ".join(columns)
+    return f"{', '.join(columns[:MOST_LISTED])}, ... {len(columns):,} in all"

@@ -246,7 +246,9 @@ def _check_methods(fits: Sequence[LMMResult]) -> None:
 def _same_fixed_effects(first: LMMResult, fit: LMMResult) -> bool:
     a, b = first._record, fit._record
     if first._source is None or fit._source is None:
-        return [a.x_names[j] for j in a.kept] == [b.x_names[j] for j in b.kept]
+        return a.coefficient_names == b.coefficient_names
+    if a.absorbed is not None or b.absorbed is not None:
+        return set(a.coefficient_names) == set(b.coefficient_names)
     x, z = first._source.design, fit._source.design
     if len(a.kept) != len(b.kept):
         return False
@@ -261,7 +263,7 @@ def _same_fixed_effects(first: LMMResult, fit: LMMResult) -> bool:
 
 
 def _columns(fit: LMMResult) -> str:
-    names = [fit._record.x_names[j] for j in fit._record.kept]
+    names = fit._record.coefficient_names
     return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance_functions import check_engine
+from mlmfast.criterion import Criterion
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.random_effects import conditional_effects, fixed_part
@@ -19,6 +20,9 @@ from mlmfast.reduced_model import reduce_design
 
 if TYPE_CHECKING:
     from mlmfast.result import FitSource
+
+#: Singular value of moves that the data do not tell, over the largest, that is none.
+_NOT_TOLD = 1e-9
 
 METHODS = ("greven-kneib", "vaida-blanchard")
 
@@ -126,7 +130,9 @@ def _correction(
     jacobian, _ = criterion.chain(theta, at.natural_gradient)
     size = np.abs(jacobian[0]).max(axis=0)
     moves = np.flatnonzero(size > 1e-8 * size.max(initial=0.0))
-    directions = [_moved(source, jacobian[0][:, k], residual * root) * root for k in moves]
+    basis = _told_moves(criterion, theta, jacobian[0][:, moves])
+    entries = jacobian[0][:, moves] @ basis
+    directions = [_moved(source, column, residual * root) * root for column in entries.T]
     pulled = []
     for direction in directions:
         own = replace(design, y=direction / root, offset=None)
@@ -137,9 +143,23 @@ def _correction(
     q = np.stack(directions) @ residual
     nu = design.n_obs - (len(record.kept) if criterion.reml else 0)
     rss = nu * record.sigma2
-    inverse = np.linalg.inv(at.hessian[0][np.ix_(moves, moves)])
+    inverse = np.linalg.inv(basis.T @ at.hessian[0][np.ix_(moves, moves)] @ basis)
     inner = a @ a.T / rss - np.outer(a @ residual, q) / rss**2
     return float(2.0 * nu * (inverse * inner).sum())
+
+
+def _told_moves(criterion: Criterion, theta: FloatArray, jacobian: FloatArray) -> FloatArray:
+    """Combinations of moves of the entries (n, k) that the criterion shows, (k, l)."""
+    flat, k = criterion.flat, jacobian.shape[1]
+    if flat is None:
+        return np.eye(k)
+    # Along with sigma^2, last, which the entries are relative to.
+    first = np.zeros((len(flat.size), k + 1))
+    first[: len(jacobian), :k] = jacobian
+    first[:, k] = np.append(criterion.entry_values(theta)[0], 1.0)
+    null = flat.among(first)[:k]
+    _, values, rows = np.linalg.svd(null.T)
+    return np.asarray(rows[int((values > _NOT_TOLD * values.max(initial=1e-300)).sum()) :].T)
 
 
 def _moved(source: FitSource, entries: FloatArray, residual: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.coefficient_names import position_of
+from mlmfast.coefficient_names import listed, position_of
 from mlmfast.errors import ModelError
 
 _NUMBER = re.compile(r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?")
@@ -149,7 +149,7 @@ def _matrix(L: object, columns: tuple[str, ...]) -> FloatArray:
         found = "" if matrix.ndim != 2 else f"{matrix.shape[1]} columns"
         raise ModelError(
             f"the contrast has {found or f'{matrix.ndim} dimensions'}, and the model "
-            f"{len(columns)} coefficients: {', '.join(columns)}"
+            f"{len(columns)} coefficients: {listed(columns)}"
         )
     return matrix
 

@@ -7,11 +7,11 @@ coordinates are those of `Criterion.move`, and log sigma^2 itself. All is in the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import lower_entries
@@ -216,8 +216,8 @@ class CovarianceFunctions:
         _, _, scalars = self.criterion.reduction.solve(
             self.criterion.covariances(theta), [0] * len(theta)
         )
-        rank = len(self.model.kept) if self.criterion.reml else 0
-        return np.asarray(np.log(scalars[:, 0] / (self.model.design.n_obs - rank)))
+        degrees = self.model.degrees(self.criterion.reml)
+        return np.asarray(np.log(scalars[:, 0] / degrees))
 
     def deviance(self, points: FloatArray, free_scale: bool = False) -> FloatArray:
         """-2 log-likelihood of the first response at each point, in the user's units.
@@ -231,8 +231,8 @@ class CovarianceFunctions:
         if scale is not None:
             # What sigma^2 costs over the best, nu (rho - 1 - log rho) with rho the ratio best / it.
             gap = self.best_log_sigma2(theta) - scale
-            rank = len(self.model.kept) if self.criterion.reml else 0
-            value = value + (self.model.design.n_obs - rank) * (np.expm1(gap) - gap)
+            degrees = self.model.degrees(self.criterion.reml)
+            value = value + degrees * (np.expm1(gap) - gap)
         method = "REML" if self.criterion.reml else "ML"
         return np.asarray(value + self.model.logdet_constant(method)[0])
 

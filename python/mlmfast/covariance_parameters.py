@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
@@ -26,6 +26,8 @@ from mlmfast.unit_covariances import ArmCovariances, Directions
 
 #: Smallest singular value of the natural parameters by theta, each scaled to 1, that tells them.
 _EDGE = 1e-7
+#: Standard deviation over the largest of a singular covariance that is rounding.
+_VANISHED = 1e-7
 
 Kind = Literal["variance", "covariance", "other"]
 
@@ -55,6 +57,9 @@ class ParameterBlock:
     fixed : shape (k,), parameters on the boundary, which have no standard error.
     singular
         Whether G is singular, so that the free parameters move among matrices of its rank.
+    moves : shape (r0, r) or None
+        Combinations of the r0 free parameters that a structure has here of which the free ones are;
+        None where they are these.
     """
 
     names: tuple[str, ...]
@@ -65,6 +70,11 @@ class ParameterBlock:
     by_free: FloatArray
     fixed: tuple[bool, ...]
     singular: bool = False
+    moves: FloatArray | None = None
+
+    def whole(self, step: FloatArray) -> FloatArray:
+        """A step (r,) of the free parameters as one of all that the structure has here, (r0,)."""
+        return step if self.moves is None else np.asarray(self.moves @ step)
 
 
 @dataclass(frozen=True)
@@ -193,13 +203,15 @@ def covariance_parameters(
     linear = criterion.covariances(theta) if covariances is None else covariances
     bent = linear
     blocks: list[ParameterBlock] = []
+    # Variances that the data do not tell are set to 0 up to rounding.
+    flat = criterion.flat is not None
     arms = iter(() if model.design.residual is None else model.design.residual.arms)
     n_arms = 0 if model.design.residual is None else len(model.design.residual.arms)
     for position, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
         if not term.is_residual:
             own = theta[:, s]
             blocks.append(
-                _random_term(model, position, term, own, singular[position], sigma2, unit)
+                _random_term(model, position, term, own, singular[position], sigma2, unit, flat)
             )
             continue
         structure = structure_of(term)
@@ -225,7 +237,7 @@ def covariance_parameters(
             linear, bent = [*linear[:-1], own_linear], [*linear[:-1], own_bent]
             first, second = np.eye(structure.n_theta), None
         else:
-            first, second = _entries_by_natural(structure, theta[:, s])
+            first, second = entries_by_natural(structure, theta[:, s])
         blocks.append(_residual_block(structure, prefix, theta[:, s], unit, first, second))
     if model.profiled:
         value = np.array([sigma2 * unit])
@@ -246,6 +258,7 @@ def _random_term(
     singular: bool,
     sigma2: float,
     unit: float,
+    flat: bool,
 ) -> ParameterBlock:
     effects = model.design.random[model.order[position]]
     group = model.design.factors[effects.factor].name
@@ -253,6 +266,7 @@ def _random_term(
     k = model.effects_map(position)
     matrix = sigma2 * unit * (k @ structure.matrix(theta)[0] @ k.T)
     matrix = (matrix + matrix.T) / 2
+    matrix = without_rounding(matrix, k) if singular or flat else matrix
     rows, columns = np.array(structure.entries).T
     entries = matrix[rows, columns]
     to_user = unit * entry_map(k, structure)
@@ -270,7 +284,7 @@ def _random_term(
         values = structure.natural(user)[0]
         names = tuple(f"{name} | {group}" for name in structure.parameter_names)
         kinds = tuple(map(_kind, structure.parameter_names))
-        by_natural, bend = _entries_by_natural(structure, user)
+        by_natural, bend = entries_by_natural(structure, user)
         by_free = natural_chart(structure, user)[2]
         by_entry = by_free @ np.asarray(np.linalg.pinv(by_natural))
         to_core = np.asarray(np.linalg.inv(to_user))
@@ -290,6 +304,22 @@ def _random_term(
     size = scale[rows] * scale[columns] if by_entry is None else np.ones(len(values))
     fixed = tuple(bool(s == 0.0) for s in size)
     return ParameterBlock(names, kinds, values, first, second, by_free, fixed, True)
+
+
+def without_rounding(covariance: FloatArray, effects_map: FloatArray) -> FloatArray:
+    """A singular covariance with variances that are rounding, and their covariances, at 0.
+
+    Effects are compared in units of their columns, whose sizes the map from the core's basis knows.
+
+    Examples
+    --------
+    >>> without_rounding(np.array([[4.0, 1e-16], [1e-16, 1e-32]]), np.eye(2)).tolist()
+    [[4.0, 0.0], [0.0, 0.0]]
+    """
+    size = np.sqrt((np.linalg.inv(effects_map) ** 2).sum(axis=0))
+    sd = size * np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    kept = sd > _VANISHED * sd.max(initial=0.0)
+    return np.asarray(np.where(np.outer(kept, kept), covariance, 0.0))
 
 
 def natural_chart(
@@ -325,6 +355,22 @@ def _directions(directions: Directions, theta: FloatArray) -> tuple[FloatArray, 
     linear = bent.copy()
     linear[:, 1 + t :] = 0.0
     return linear, bent
+
+
+def coordinate_charts(criterion: Criterion, theta: FloatArray) -> FloatArray:
+    """Derivatives of the criterion's coordinates by those of `Information`, (n, n).
+
+    They differ where matrices are handed over with their derivatives: theta there, and the natural
+    parameters here.
+    """
+    parts = []
+    for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+        own = term.structure
+        if isinstance(own, Directions) and not isinstance(own, SeriesCovariance | ChainCovariance):
+            parts.append(_arm_charts(structure_of(term), theta[:, s])[0])
+        else:
+            parts.append(np.eye(len(own.entries)))
+    return _block_diagonal(parts)
 
 
 def _arm_charts(structure: CovarianceStructure, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -393,7 +439,7 @@ def _chain_block(
     return ParameterBlock(keys, kinds, scale * value, np.diag(inverse), bend, by_free, fixed)
 
 
-def _entries_by_natural(
+def entries_by_natural(
     structure: CovarianceStructure, theta: FloatArray
 ) -> tuple[FloatArray, FloatArray | None]:
     """First and second derivatives of the entries by the free parameters; None where 0."""

@@ -16,9 +16,25 @@ from mlmfast.distributions import normal_tail, two_sided_normal
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import copied
 from mlmfast.information import Information
+from mlmfast.undetermined_record import UndeterminedRecord
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
+
+
+@dataclass(frozen=True)
+class CombinedEstimate:
+    """A combination of parameters that the data determine where they do not tell these apart.
+
+    A sum of variances is one. Its value, and its variances by the observed and the expected
+    information.
+    """
+
+    name: str
+    kind: str
+    value: float
+    observed: float
+    expected: float
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,8 @@ class ParameterTable:
     observed, expected : shape (n, n), asymptotic covariances by either information.
     unidentified
         Directions the data do not tell, left out of each.
+    combined
+        What is determined of parameters that cannot be told apart.
     """
 
     names: tuple[str, ...]
@@ -42,6 +60,7 @@ class ParameterTable:
     observed: FloatArray
     expected: FloatArray
     unidentified: tuple[int, int]
+    combined: tuple[CombinedEstimate, ...] = ()
 
 
 def parameter_table(fit: LMMResult) -> ParameterTable:
@@ -61,29 +80,58 @@ def table_of(rows: FittedRows | None) -> ParameterTable:
         raise no_rows("the precision of the covariance parameters")
     about = rows.information
     parameters = about.parameters
+    found = rows.undetermined
     fixed = np.array(parameters.fixed, dtype=np.bool_)
-    observed, n_observed = _covariance(about, "observed", fixed)
+    observed, n_observed = _covariance(about, "observed")
     try:
-        expected, n_expected = _covariance(about.with_covariances(), "expected", fixed)
+        expected, n_expected = _covariance(about.with_covariances(), "expected")
     except ModelError:
         # Series too long for covariance matrices have the observed information alone.
         expected, n_expected = np.full_like(observed, np.nan), 0
+    values = parameters.values
+    combined = _combined(found, parameters.names, parameters.kinds, values, observed, expected)
+    names = np.array(parameters.names, dtype=object)
+    untold = np.isin(names, () if found is None else found.names)
+    for matrix in (observed, expected):
+        matrix[fixed | untold] = matrix[:, fixed | untold] = np.nan
     return ParameterTable(
         parameters.names,
         parameters.kinds,
-        parameters.values,
-        fixed,
+        np.where(np.isin(names, () if found is None else found.unseen), np.nan, values),
+        fixed & ~untold,
         observed,
         expected,
         (n_observed, n_expected),
+        combined,
     )
 
 
-def _covariance(about: Information, kind: str, fixed: BoolArray) -> tuple[FloatArray, int]:
+def _covariance(about: Information, kind: str) -> tuple[FloatArray, int]:
     by = about.parameters.by_free
     matrix = by @ about.covariance(kind) @ by.T
-    matrix[fixed] = matrix[:, fixed] = np.nan
     return (matrix + matrix.T) / 2, about.n_unidentified(kind)
+
+
+def _combined(
+    found: UndeterminedRecord | None,
+    names: tuple[str, ...],
+    kinds: tuple[str, ...],
+    values: FloatArray,
+    observed: FloatArray,
+    expected: FloatArray,
+) -> tuple[CombinedEstimate, ...]:
+    """What is determined of parameters that cannot be told apart, with its variances."""
+    out = []
+    for combination in () if found is None else found.combined:
+        weights = np.zeros(len(names))
+        weights[[names.index(name) for name in combination.parameters]] = combination.weights
+        variances = (float(weights @ matrix @ weights) for matrix in (observed, expected))
+        is_sum = all(kinds[k] == "variance" for k in np.flatnonzero(weights)) and (
+            weights.min() >= 0.0
+        )
+        kind = "variance" if is_sum else "other"
+        out.append(CombinedEstimate(combination.name, kind, float(weights @ values), *variances))
+    return tuple(out)
 
 
 def parameter_series(fit: LMMResult) -> pd.Series[float]:
@@ -119,7 +167,9 @@ class CovarianceTests:
     few clusters; profile intervals and likelihood ratios say more. Ratios of residual standard
     deviations (``residual_scale=``) are tested against 1, z = log(ratio) / (SE / ratio), and have
     limits by their logarithms. A variance of 0 has no standard error. Where a covariance
-    matrix is singular, its parameters move among matrices of its rank.
+    matrix is singular, its parameters move among matrices of its rank. Parameters that the data do
+    not determine have no standard error; what is determined of them, as their sum, has a row of its
+    own below.
 
     Attributes
     ----------
@@ -165,15 +215,19 @@ def covariance_tests(fit: LMMResult, information: str, level: float) -> Covarian
     check_level(level)
     covariance = parameter_covariance(fit, information)
     parameters = parameter_table(fit)
-    values = parameters.values
+    names = [*parameters.names, *(c.name for c in parameters.combined)]
+    kinds = [*parameters.kinds, *(c.kind for c in parameters.combined)]
+    values = np.append(parameters.values, [c.value for c in parameters.combined])
     with np.errstate(invalid="ignore", divide="ignore"):
-        variance = np.diag(covariance)
+        variance = np.append(
+            np.diag(covariance), [getattr(c, information) for c in parameters.combined]
+        )
         se = np.where(variance > 0, np.sqrt(np.maximum(variance, 0.0)), np.nan)
         z = values / se
         relative = se / values
-    ratio = _ratios(fit, parameters.names)
+    ratio = _ratios(fit, names)
     z[ratio] = np.log(values[ratio]) / relative[ratio]
-    one_sided = np.array([kind == "variance" for kind in parameters.kinds])
+    one_sided = np.array([kind == "variance" for kind in kinds])
     tail = normal_tail(np.where(one_sided, z, np.abs(z)))
     quantile = two_sided_normal(level)
     lower, upper = values - quantile * se, values + quantile * se
@@ -187,8 +241,15 @@ def covariance_tests(fit: LMMResult, information: str, level: float) -> Covarian
         "lower": lower,
         "upper": upper,
     }
-    table = pd.DataFrame(columns, index=pd.Index(parameters.names, name="parameter"))
-    notes = [f"on the boundary, held there: {text}" for text in fit.certificate.boundary]
+    table = pd.DataFrame(columns, index=pd.Index(names, name="parameter"))
+    found = fit._record.undetermined
+    untold = () if found is None else found.messages
+    notes = [
+        f"on the boundary, held there: {text}"
+        for text in fit.certificate.boundary
+        if text not in untold
+    ]
+    notes += untold
     if ratio.any():
         notes.append("ratios of standard deviations: z and limits by their logarithms, against 1")
     left = parameters.unidentified[information == "expected"]

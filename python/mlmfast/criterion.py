@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +10,19 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.scaled_angles import ScaledAngles
+from mlmfast.flat_covariances import FlatCovariances
+from mlmfast.interruptible import interruptible
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 from mlmfast.unit_covariances import Directions
 
 if TYPE_CHECKING:
+    from mlmfast.absorbed.core import AbsorbedCore
     from mlmfast.reduced_model import ReducedModel
 
-#: Standard deviations of the second start, over the residual's in a unit's mean. In a trial of 562
-#: models with `||` the moment start alone missed the best minimum 35 times, both together once.
-_LARGE = 30.0
-#: Correlations of all pairs or of neighbours, and the smallest variance, of further starts.
-_ALL_EQUAL, _FADING = (0.0, 0.6, 0.99), (0.9, -0.6, -0.98)
-_NOT_SMALL = 0.1
+#: Scoring held within the covariances, and the eigenvalues from which it starts.
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
 INNER_R, INNER_A = 1e-6, 1e-6
 #: Parameters of a residual handed over by theta above which the identity is not multiplied.
@@ -110,15 +108,18 @@ class Criterion:
         | _core.CrossedReduction
         | _core.IterativeReduction
         | _core.MarginalReduction
+        | AbsorbedCore
     )
     terms: tuple[TermBlock, ...]
     level_sizes: tuple[int, ...]
     reml: bool
     #: The reduced design that this is the criterion of; a pickle makes it anew from there.
     model: ReducedModel | None = field(default=None, repr=False, compare=False)
+    #: What the data do not tell of the covariances, where that has been found.
+    flat: FlatCovariances | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _criterion_of, (self.model, "REML" if self.reml else "ML")
+        return _criterion_of, (self.model, "REML" if self.reml else "ML", self.flat)
 
     @cached_property
     def theta_slices(self) -> tuple[slice, ...]:
@@ -170,6 +171,8 @@ class Criterion:
         value, gradient, hessian, expected = self.reduction.evaluate(
             g, fits.tolist(), self.entries, self.reml, True
         )
+        if self.flat is not None:
+            gradient, hessian, expected = self.flat.cleaned(gradient, hessian, expected)
         last = self.terms[-1].structure if self.terms else None
         if isinstance(last, Directions) and last.n_theta > _MANY:
             led = self._random_chained(theta, gradient, hessian, expected)
@@ -231,44 +234,36 @@ class Criterion:
         The entries solve E[q_k] = q_k for the quadratic forms q_k = y'P V_k P y at G = 0 (Rao
         1971; the start of PROC MIXED), relative to the residual variance within units.
         """
-        target, expected = self._moments(fits)
-        return self._relative_to_within(self._within(target, expected), fits)
+        if not self.terms:
+            return np.zeros((len(fits), 0))
+        target, expected = self.moments(fits)
+        return self.relative_to_within(self._within(target, expected), fits)
 
-    def _moments(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
+    def moments(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
+        """The scoring step from G = 0 in the entries, and their expected information."""
+        gradient, expected = self.at_zero if fits.tolist() == [0] else self.at_zero_of(fits)
+        return solve_scoring(gradient, expected), expected
+
+    @cached_property
+    def at_zero(self) -> tuple[FloatArray, FloatArray]:
+        """Gradient (1, n) and expected Hessian (1, n, n) by the entries at G = 0, first fit."""
+        return self.at_zero_of(np.zeros(1, dtype=np.intp))
+
+    def at_zero_of(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Gradient (a, n) and expected Hessian (a, n, n) by the entries at G = 0."""
         zero = [np.zeros((len(fits), q, q)) for q in self.level_sizes]
-        _, gradient, _, expected = self.reduction.evaluate(
+        _, gradient, hessian, expected = self.reduction.evaluate(
             zero, fits.tolist(), self.entries, self.reml, True
         )
-        return _solve_scoring(gradient, expected), expected
+        if self.flat is not None:
+            gradient, _, expected = self.flat.cleaned(gradient, hessian, expected)
+        return gradient, expected
 
-    def _relative_to_within(self, theta: FloatArray, fits: IntArray) -> FloatArray:
+    def relative_to_within(self, theta: FloatArray, fits: IntArray) -> FloatArray:
+        """theta relative to the residual variance within units."""
         factor = 1.0 / np.sqrt(self._within_variance(fits))[:, None]
         parts = zip(self.terms, self.theta_slices, strict=True)
         return np.concatenate([t.shared.scaled(theta[:, s], factor) for t, s in parts], axis=1)
-
-    def other_starts(self, theta: FloatArray, fits: IntArray) -> list[FloatArray]:
-        """Starts like ``theta`` but for the correlations of the structures not linear in them."""
-        out = []
-        for rho in (*_ALL_EQUAL, *_FADING):
-            other = theta.copy()
-            for term, s in zip(self.terms, self.theta_slices, strict=True):
-                if not term.is_residual and term.has_vague_parameters:
-                    index = np.arange(term.structure.size)
-                    lags = np.abs(index[:, None] - index)
-                    power = np.minimum(lags, 1) if rho in _ALL_EQUAL else lags
-                    variance = np.diagonal(term.matrix(theta[:, s]), axis1=1, axis2=2).mean(axis=1)
-                    scale = np.maximum(variance, _NOT_SMALL)[:, None, None]
-                    other[:, s] = term.theta(scale * np.float64(rho) ** power)
-            out.append(other)
-        if not self.terms[-1].is_residual:
-            # Correlations of the moments themselves, before they are held within the structure.
-            out.append(self._relative_to_within(self._nearest(self._moments(fits)[0])[0], fits))
-        return out
-
-    def large_start(self, n_fits: int) -> FloatArray:
-        """A second start: every effect uncorrelated and far above the residual."""
-        parts = [t.shared.theta(_LARGE**2 * np.eye(t.structure.size)[None]) for t in self.terms]
-        return np.repeat(np.concatenate(parts, axis=1), n_fits, axis=0)
 
     def target(
         self, theta: FloatArray, at: Derivatives, far: BoolArray
@@ -311,23 +306,23 @@ class Criterion:
         self, entries: FloatArray, gradient: FloatArray, expected: FloatArray
     ) -> FloatArray:
         """theta of the covariances that minimise the quadratic model around ``entries``."""
-        return self._within(entries + _solve_scoring(gradient, expected), expected)
+        return self._within(entries + solve_scoring(gradient, expected), expected)
 
     def _within(self, target: FloatArray, expected: FloatArray) -> FloatArray:
         """theta of the covariances nearest to the entries ``target`` by ``expected``."""
-        theta, outside = self._nearest(target)
+        theta, outside = self.nearest(target)
         rows = np.flatnonzero(outside)
         if rows.size and (len(self.entries) > 1):
             model = _QuadraticModel(self, target[rows], expected[rows])
             theta[rows] = newton_raphson(model, theta[rows], _INNER, _unbounded).theta
         return theta
 
-    def _nearest(self, target: FloatArray) -> tuple[FloatArray, BoolArray]:
+    def nearest(self, target: FloatArray) -> tuple[FloatArray, BoolArray]:
         """theta of covariances near the entries ``target``, and where these are none."""
         theta = np.empty((len(target), self.n_theta))
         outside = np.zeros(len(target), dtype=np.bool_)
         for term, s, e in zip(self.terms, self.theta_slices, self.entry_slices, strict=True):
-            matrix = _symmetric(target[:, e], term.shared)
+            matrix = symmetric_of(target[:, e], term.shared)
             values = np.linalg.eigvalsh(matrix)
             # Any covariance is a member of a structure that is not taken row by row.
             outside |= (values[:, 0] < 0) | term.by_row
@@ -343,16 +338,22 @@ class Criterion:
         return np.where(few, 0.5, np.maximum(rss / np.where(few, 1.0, df), 1e-300))
 
 
-def _solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
-    scale = np.sqrt(np.maximum(np.einsum("aii->ai", expected), 1e-300))
+def solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
+    """-E^-1 g, along the directions that the information tells something of."""
+    own = np.einsum("aii->ai", expected)
+    # An entry without information must not turn the rounding of its gradient into a step.
+    scale = np.sqrt(
+        np.maximum(own, np.maximum(1e-12 * own.max(axis=1, initial=0.0), 1e-300)[:, None])
+    )
     scaled = expected / (scale[:, :, None] * scale[:, None, :])
-    values, vectors = np.linalg.eigh(scaled)
+    values, vectors = interruptible(np.linalg.eigh, scaled)
     inverse = np.where(values > 1e-9, 1.0 / np.maximum(values, 1e-9), 0.0)
     along = (vectors.mT @ (gradient / scale)[:, :, None])[..., 0]
     return np.asarray(-(vectors @ (along * inverse)[:, :, None])[..., 0] / scale)
 
 
-def _symmetric(entries: FloatArray, structure: CovarianceStructure) -> FloatArray:
+def symmetric_of(entries: FloatArray, structure: CovarianceStructure) -> FloatArray:
+    """Matrices from the free entries of a structure, shape (a, K, K)."""
     matrix = np.zeros((len(entries), structure.size, structure.size))
     for k, (a, b) in enumerate(structure.entries):
         matrix[:, a, b] = matrix[:, b, a] = entries[:, k]
@@ -363,8 +364,10 @@ def _entries(matrix: FloatArray, structure: CovarianceStructure) -> FloatArray:
     return np.stack([matrix[:, a, b] for a, b in structure.entries], axis=1)
 
 
-def _criterion_of(model: ReducedModel, method: str) -> Criterion:
-    return model.criterion(method)
+def _criterion_of(
+    model: ReducedModel, method: str, flat: FlatCovariances | None = None
+) -> Criterion:
+    return replace(model.criterion(method), flat=flat)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast import _core
+from mlmfast.absorbed.core import AbsorbedCore
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import columns_at
@@ -47,6 +48,7 @@ def crossed_error_variance(
             "allows, or use ranef=False"
         )
     assert not isinstance(core, _core.Reduction), "nested factors have clusters of their own"
+    assert not isinstance(core, AbsorbedCore), "its rows have a level of the factor eliminated"
     everything = np.arange(rows.n_rows)
     z = [np.zeros((rows.n_rows, q)) for q in model.level_sizes[: len(model.levels)]]
     for term, block in zip(model.order, model.blocks, strict=False):

@@ -9,11 +9,11 @@ deletion costs products with Q alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.marginal_covariance import cholesky_factors, solve_lower
 from mlmfast.row_covariances import Bends
 

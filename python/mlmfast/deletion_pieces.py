@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.cluster_blocks import ClusterBlocks, blocks_of_sets, large_clusters
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.marginal_covariance import cholesky_factors, residual_covariances, solve_lower

@@ -18,6 +18,7 @@ from mlmfast.clusters import independent_clusters
 from mlmfast.columns_in_memory import ScaledColumn
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
+from mlmfast.memory import check_memory
 from mlmfast.residual_structure import ResidualDesign
 
 #: Floating-point operations of one evaluation above which a fit would take hours.
@@ -76,25 +77,30 @@ class DenseParts:
         return np.arange(n, dtype=np.int32)
 
 
-def dense_parts(design: Design, levels: tuple[int, ...], available: float) -> DenseParts:
+def dense_parts(design: Design, levels: tuple[int, ...]) -> DenseParts:
     """The independent parts of a design.
 
     Raises
     ------
     ModelError
-        Where a part is too large to hold its covariance matrix, in ``available`` bytes.
+        Where a part is too large for an evaluation to end.
+    MemoryError
+        Where its covariance matrix would not fit.
     """
     components, n_components = independent_clusters(design, levels)
     size = dense_size(design, levels, components)
-    if size.memory > available or size.operations > LARGEST_WORK:
+    joined = f"the model correlates {size.n_rows:,} rows with each other"
+    instead = (
+        "leave out what joins the rows (a random effect across subjects, relationships between all "
+        "levels, the residual structure), or fit fewer rows"
+    )
+    if size.operations > LARGEST_WORK:
         raise ModelError(
-            f"the model correlates {size.n_rows:,} rows with each other; with their covariance "
-            f"matrix held whole an evaluation takes {size.memory / 1e9:.1f} GB, of which "
-            f"{available / 1e9:.1f} are free, and {size.operations:.1e} operations, of which at "
-            f"most {LARGEST_WORK:.0e} are done. Leave out what joins the rows (a random effect "
-            "across subjects, relationships between all levels, the residual structure), or fit "
-            "fewer rows"
+            f"{joined}; with their covariance matrix held whole an evaluation takes "
+            f"{size.operations:.1e} operations, of which at most {LARGEST_WORK:.0e} are done; "
+            f"{instead}"
         )
+    check_memory(size.memory, f"{joined}; their covariance matrix held whole", instead)
     return DenseParts(design, levels, components, n_components)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.bootstrap import bootstrap
+from mlmfast.cached import cached_property
 from mlmfast.coefficient_names import check_distinct
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.jet import Jet
@@ -103,13 +103,25 @@ class AtEstimate:
         scale = None if parms is None else parms.log_sigma2
         return self.functions.default_point(self.source.theta, scale)
 
-    @cached_property
+    @property
     def covariance(self) -> FloatArray:
         """Covariance of fixed effects and coordinates, block diagonal; 0 along what is held.
 
         That of the coordinates is the inverse of the observed information, half the Hessian of -2
         log-likelihood.
         """
+        return self._covariance_and_open[0]
+
+    def is_open(self, gradient: FloatArray) -> bool:
+        """Whether a function moves along a direction that the data do not tell."""
+        if self.source.criterion.flat is None:
+            return False
+        moves = self._covariance_and_open[1] @ gradient[len(self.record.beta) :]
+        return bool(np.abs(moves).max(initial=0.0) > 1e-6 * np.abs(gradient).max(initial=0.0))
+
+    @cached_property
+    def _covariance_and_open(self) -> tuple[FloatArray, FloatArray]:
+        """The covariance, and the directions of the coordinates that it leaves out, in rows."""
         p, t = len(self.record.beta), self.functions.n_coordinates
         out = np.zeros((p + t, p + t))
         out[:p, :p] = self.record.vcov
@@ -130,7 +142,7 @@ class AtEstimate:
         good = values > 1e-10 * np.abs(values).max(initial=1e-300)
         root = basis @ vectors[:, good] / np.sqrt(values[good])
         out[p:, p:] = root @ root.T
-        return out
+        return out, (basis @ vectors[:, ~good]).T
 
     def fixed(self) -> list[Differentiable]:
         """The fixed effects that are not aliased."""
@@ -235,7 +247,8 @@ def delta_table(
     rows = {}
     for name, number in found.items():
         variance = float(number.first @ at.covariance @ number.first)
-        rows[name] = [number.value, float(np.sqrt(max(variance, 0.0)))]
+        se = np.nan if at.is_open(number.first) else float(np.sqrt(max(variance, 0.0)))
+        rows[name] = [number.value, se]
     return table_of_errors(rows, level, scale)
 
 

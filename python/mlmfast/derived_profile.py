@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
 from mlmfast.distributions import two_sided_normal

@@ -12,6 +12,7 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.handed_out import freeze
 
 if TYPE_CHECKING:
+    from mlmfast.absorbed.levels import AbsorbedFactor
     from mlmfast.relationship import Relationship
     from mlmfast.residual_structure import ResidualDesign
 
@@ -93,6 +94,9 @@ class Design:
         Name of the response.
     residual
         Covariance of the residuals within subjects; None for independent ones.
+    absorbed
+        A factor of the fixed part, with the intercept, that has no columns in X: see
+        `mlmfast.absorbed`.
     """
 
     y: FloatArray
@@ -106,6 +110,7 @@ class Design:
     residual: ResidualDesign | None = None
     #: Rows of the input that were left out because a variable was missing.
     n_dropped: int = 0
+    absorbed: AbsorbedFactor | None = None
 
     def __post_init__(self) -> None:
         # Often the user's own memory, which results must not let anybody write to.
@@ -115,6 +120,11 @@ class Design:
     def n_obs(self) -> int:
         """Number of rows used."""
         return len(self.y)
+
+    @property
+    def n_absorbed(self) -> int:
+        """Fixed effects that have no column in X."""
+        return 0 if self.absorbed is None else self.absorbed.n_levels
 
     @property
     def working_response(self) -> FloatArray:

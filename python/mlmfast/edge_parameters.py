@@ -126,4 +126,5 @@ def _fixed(block: ParameterBlock, still: BoolArray) -> ParameterBlock:
         second=second,
         by_free=block.by_free[:, free],
         fixed=tuple(bool(a or b) for a, b in zip(block.fixed, still, strict=True)),
+        moves=np.eye(len(free))[:, free],
     )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -17,6 +15,7 @@ from mlmfast.dense_engine import DenseParts, dense_parts, dense_size
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.iterative import IterativeSettings
+from mlmfast.memory import check_memory, memory_left
 from mlmfast.newton import NewtonOptions, check_settings
 
 if TYPE_CHECKING:
@@ -126,10 +125,17 @@ def read_options(
 
 def engine_name(model: ReducedModel) -> str:
     """What evaluated the criterion, for the certificate."""
+    from mlmfast.absorbed.core import AbsorbedCore
+
     if isinstance(model.core, _core.MarginalReduction):
         levels = model.levels
         nested = not levels or clusters_are_levels(model.design, levels)
         return "dense V" if nested else "dense V, crossed"
+    if isinstance(model.core, AbsorbedCore):
+        levels = model.levels
+        nested = not levels or clusters_are_levels(model.design, levels)
+        name = f"{model.core.n_levels:,} fixed levels eliminated, {model.core.core.schur} Schur"
+        return name if nested else f"{name}, crossed"
     if not model.blocks:
         return "least squares"
     if isinstance(model.core, _core.IterativeReduction):
@@ -176,21 +182,6 @@ def crossed_size(design: Design, crossing: _core.Crossing) -> CrossedSize:
     return CrossedSize(order, memory, operations + 50.0 * cells)
 
 
-def available_memory() -> float:
-    """Bytes that a process may still take; infinite where the system does not say."""
-    limits = [float("inf")]
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(line for line in lines if line.startswith("MemAvailable:"))
-        limits.append(1024.0 * int(free.split()[1]))
-    with contextlib.suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
-        limit = float((group / "memory.max").read_text(encoding="ascii"))
-        used = float((group / "memory.current").read_text(encoding="ascii"))
-        limits.append(limit - used)
-    return min(limits)
-
-
 def is_too_large(size: CrossedSize, available: float) -> bool:
     """Whether a factorisation is out of reach: more memory than there is, or many minutes.
 
@@ -231,7 +222,7 @@ def relate_factors(
     related = [factor.name for factor in factors if factor.relationship is not None]
     if engine == "dense" or (engine is None and related):
         crossing = _cross_related(design, levels) if engine is None else None
-        return crossing or dense_parts(design, levels, available_memory())
+        return crossing or dense_parts(design, levels)
     if related and not (isinstance(engine, CrossedSettings) and design.residual is None):
         name = next((n for n, kind in _SETTINGS.items() if isinstance(engine, kind)), engine)
         beside = " beside residual=" if name == "crossed" else ""
@@ -244,7 +235,9 @@ def relate_factors(
         _check_iterative(design)
         return engine
     if isinstance(engine, CrossedSettings) and design.residual is None and factors:
-        return _cross(design, levels, engine)
+        crossing = _cross(design, levels, engine)
+        _check_crossed(crossed_size(design, crossing), engine)
+        return crossing
     if design.residual is not None:
         codes.append(design.residual.units)
         sizes.append(design.residual.n_units)
@@ -258,11 +251,11 @@ def relate_factors(
     except _core.NotNested as error:
         if design.residual is None and engine is None:
             crossing = _cross(design, levels, CrossedSettings())
-            if is_too_large(crossed_size(design, crossing), available_memory()):
+            if is_too_large(crossed_size(design, crossing), memory_left()):
                 return IterativeSettings()
             return crossing
         if engine is None:
-            return dense_parts(design, levels, available_memory())
+            return dense_parts(design, levels)
         raise _crossed(design, levels, error.args[0]) from None
 
 
@@ -277,7 +270,7 @@ def _cross_related(design: Design, levels: tuple[int, ...]) -> _core.Crossing | 
     size = crossed_size(design, crossing)
     components, _ = independent_clusters(design, levels)
     cheaper = size.operations < dense_size(design, levels, components).operations
-    return crossing if cheaper and not is_too_large(size, available_memory()) else None
+    return crossing if cheaper and not is_too_large(size, memory_left()) else None
 
 
 def _n_units(factor: GroupingFactor) -> int:
@@ -312,11 +305,26 @@ def _cross(design: Design, levels: tuple[int, ...], settings: CrossedSettings) -
         [_precision(f) for f in factors],
     )
     if settings.schur == "sparse" and crossing.schur != "sparse":
-        raise ModelError(
-            "the sparse factor that options={'schur': 'sparse'} asks for would have more than 5e8 "
-            "entries; leave the option out"
-        )
+        raise no_sparse_factor()
     return crossing
+
+
+def _check_crossed(size: CrossedSize, settings: CrossedSettings) -> None:
+    """Refuse the crossed engine, which was asked for, where its factor would not fit."""
+    dense = settings.schur == "dense"
+    check_memory(
+        size.memory,
+        f"the crossed engine, which factors a matrix of order {size.order:,},",
+        "leave out 'schur': 'dense'" if dense else "fit with options={'engine': 'iterative'}",
+    )
+
+
+def no_sparse_factor() -> ModelError:
+    """The complaint that a sparse factor would be larger than any memory."""
+    return ModelError(
+        "the sparse factor that options={'schur': 'sparse'} asks for would have more than 5e8 "
+        "entries; leave the option out"
+    )
 
 
 def _check_iterative(design: Design) -> None:

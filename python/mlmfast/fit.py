@@ -7,33 +7,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.boundary import Iterate, Settled, SomeFits, replace_rows, set_zeros, settle
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.boundary import Settled, SomeFits, replace_rows, set_zeros, settle
+from mlmfast.covariance.factor_analytic import FactorAnalytic
 from mlmfast.criterion import Criterion
+from mlmfast.flat_search import with_flat_effects
+from mlmfast.flat_values import without_flat_values
 from mlmfast.identification import HeldCriterion, confounded_terms
 from mlmfast.iterative import fit_iteratively
-from mlmfast.near_singular import (
-    Minimise,
-    follow,
-    is_near_singular,
-    nearer_independence,
-    residual_parts,
-)
+from mlmfast.memory import check_memory
+from mlmfast.near_singular import ResidualPart, follow, is_near_singular, residual_parts
 from mlmfast.newton import CriterionFunction, NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduced_model import ReducedModel
-from mlmfast.several_minima import is_better, look_elsewhere
+from mlmfast.several_minima import STEPS, is_better, search
+from mlmfast.starts import large_start, residual_stretches
 
-#: Share of the random effects in the variance, and whether residuals are correlated, of further
-#: starts for random effects inside subjects.
-_OTHER_SHARES = ((0.6, False), (0.1, True))
-#: Rows a parameter below which a residual structure is fitted from uncorrelated residuals too: of
-#: 70 small designs `fa` had a better minimum there in 3, `adh` and `un` in one, `us` in none.
-_FEW_ROWS = 15
-#: Starts with smaller and smaller correlations, where the first is singular to rounding.
-_STARTS = 30
-#: Typical distances, as parts of those between all points, from which other ranges start; smallest
-#: eigenvalue of a Hessian that is not flat; fall of the criterion that counts.
-_RANGES, _FLAT, _GAIN = (0.5, 2.0, 8.0), 1e-4, 1e-7
+#: Trials along a step in the search for other minima.
+_FEW_HALVINGS = 6
+#: Matrices of second derivatives that exist side by side, those of the core included.
+_MATRICES = 20
+#: Scaled eigenvalue of a Hessian that is lost in rounding.
+_LOST = 1e-13
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,8 @@ class CovarianceFit:
     newton
         The iteration.
     n_evaluations : shape (n_fits,)
-        Evaluations of the criterion by start, iteration and rounding to the boundary.
+        Evaluations of the criterion by start, iteration and rounding to the boundary; see
+        ``n_elsewhere`` too.
     """
 
     criterion: Criterion
@@ -62,6 +56,8 @@ class CovarianceFit:
     #: Fits whose residual covariance is singular at the infimum, and those that have no infimum.
     singular_residual: tuple[int, ...] = ()
     without_bound: tuple[int, ...] = ()
+    #: Evaluations from other starts, shape (n_fits,); None where there were none.
+    n_elsewhere: IntArray | None = None
 
 
 def fit_covariance(
@@ -71,13 +67,28 @@ def fit_covariance(
     start: FloatArray | None = None,
 ) -> CovarianceFit:
     """Estimate the covariance parameters of every response of a reduction."""
-    criterion = model.criterion(method)
+    criterion = with_flat_effects(model, model.criterion(method))
+    found = _fit_covariance(model, criterion, options, start)
+    return without_flat_values(model, found)
+
+
+def _fit_covariance(
+    model: ReducedModel,
+    criterion: Criterion,
+    options: NewtonOptions,
+    start: FloatArray | None = None,
+) -> CovarianceFit:
     n_fits = len(model.y_scaling)
     fits = np.arange(n_fits)
     if criterion.n_theta == 0:
         nothing = np.zeros((n_fits, 0), dtype=np.bool_)
         newton = _no_parameters(criterion)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
+    check_memory(
+        8.0 * _MATRICES * n_fits * criterion.n_theta**2,
+        f"Newton's method for {criterion.n_theta:,} covariance parameters",
+        "write (... || g) or a structure with fewer parameters",
+    )
     if model.iterative is not None:
         theta = model.moment_start(criterion) if start is None else start
         newton = fit_iteratively(criterion, theta, options)
@@ -85,45 +96,53 @@ def fit_covariance(
         newton = found.newton
         return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations)
     structured = model.design.residual is not None
-    if start is not None:
-        theta = start
-    else:
-        theta = model.residual_start(criterion, fits) if structured else criterion.start(fits)
     # Scoring in the entries of R would leave its structure.
     scoring = None if structured else criterion
-    confounded = confounded_terms(model, criterion, theta) if start is None else []
-    if confounded:
-        return _fit_held(criterion, theta, options, confounded)
+    given = start is not None
+    if start is None:
+        start = model.residual_start(criterion, fits) if structured else criterion.start(fits)
+    confounded = [] if given else confounded_terms(model, criterion, start)
+    held = _held(criterion, confounded)
+
+    def few(theta: FloatArray, chosen: IntArray, steps: int | None) -> NewtonResult:
+        theta = np.where(held, 0.0, theta)
+        some = SomeFits(criterion, chosen)
+        if steps is None:
+            return _iterate(some, theta, options, scoring, held)
+        few = replace(options, max_iter=min(steps, options.max_iter), max_halvings=_FEW_HALVINGS)
+        # Scoring steps held within a structure cost more than they save here.
+        return _iterate(some, theta, few, None, held)
 
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
-        some = SomeFits(criterion, chosen)
-        return newton_raphson(some, theta, options, _max_step, scoring)
+        return few(theta, chosen, None)
 
-    newton = iterate(theta, fits)
-    if structured:
-        _start_again(criterion, newton, theta, iterate)
-        if start is None:
-            _other_ranges(criterion, newton, theta, iterate)
-            if _may_have_other_minima(model, criterion):
-                other = iterate(model.residual_start(criterion, fits, correlated=False), fits)
-                lower = is_better(newton, other) & (other.value < newton.value)
-                replace_rows(newton, fits, other, lower)
-    if start is None and scoring is not None and model.has_confounded_effects:
-        large = iterate(criterion.large_start(n_fits), fits)
+    newton = iterate(start, fits)
+    if not given and scoring is not None and model.has_confounded_effects:
+        large = iterate(large_start(criterion, n_fits), fits)
         replace_rows(newton, fits, large, is_better(newton, large))
-    if start is None and structured and model.has_effects_inside_subjects:
-        # Part of the variance within a subject may pass for either: several minima are common.
-        for share, correlated in _OTHER_SHARES:
-            theta_other = model.residual_start(criterion, fits, share, correlated)
-            other = iterate(theta_other, fits)
-            replace_rows(newton, fits, other, is_better(newton, other))
     found = settle(criterion, newton, iterate, fits)
-    if start is None:
-        look_elsewhere(criterion, found, theta, iterate)
-    ends = _near_singular(criterion, found, options) if structured else ((), ())
+    lower: dict[int, NewtonResult] = {}
+    n_elsewhere = np.zeros(n_fits, dtype=np.intp)
+    if not given and options.max_iter >= STEPS:
+        lower, n_elsewhere = search(model, criterion, found, start, held, few)
+    ends = _near_singular(criterion, found, options, held, lower) if structured else ((), ())
+    found.singular[:, confounded] = True
+    for stretch in residual_stretches(criterion):
+        if isinstance(stretch.structure, FactorAnalytic):
+            own = found.theta[:, stretch.theta]
+            found.theta[:, stretch.theta] = stretch.structure.off_zero(own)
     newton = found.newton
-    n_evaluations = newton.n_evaluations + int(start is None and not structured)
-    return CovarianceFit(criterion, found.theta, found.singular, newton, n_evaluations, (), *ends)
+    n_evaluations = newton.n_evaluations + int(not given and not structured)
+    return CovarianceFit(
+        criterion,
+        found.theta,
+        found.singular,
+        newton,
+        n_evaluations,
+        tuple(confounded),
+        *ends,
+        n_elsewhere,
+    )
 
 
 def fit_independent(criterion: Criterion, n_fits: int, options: NewtonOptions) -> CovarianceFit:
@@ -136,60 +155,49 @@ def fit_independent(criterion: Criterion, n_fits: int, options: NewtonOptions) -
         return newton_raphson(some, theta, options, _max_step, criterion)
 
     found = settle(criterion, iterate(theta, fits), iterate, fits)
-    look_elsewhere(criterion, found, theta, iterate)
     newton = found.newton
     return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations + 1)
 
 
-def _may_have_other_minima(model: ReducedModel, criterion: Criterion) -> bool:
-    """Whether a structure of the residual has few rows for its parameters."""
-    parts = residual_parts(criterion)
-    structured = any(not part.structure.mixes for part in parts)
-    return structured and model.design.n_obs < _FEW_ROWS * criterion.n_theta
+def _held(criterion: Criterion, blocks: list[int]) -> BoolArray:
+    """The parameters of some blocks, shape (n_theta,)."""
+    held = np.zeros(criterion.n_theta, dtype=np.bool_)
+    for block in blocks:
+        held[criterion.theta_slices[block]] = True
+    return held
 
 
-def _start_again(
-    criterion: Criterion, newton: NewtonResult, theta: FloatArray, iterate: Iterate
-) -> None:
-    """Iterate from smaller correlations where R at the start was singular to rounding."""
-    parts = residual_parts(criterion, spatial=True)
-    lost = np.flatnonzero(~np.isfinite(newton.value))
-    for _ in range(_STARTS if parts else 0):
-        if lost.size == 0:
-            break
-        theta = theta.copy()
-        theta[lost] = nearer_independence(parts, theta[lost])
-        other = iterate(theta[lost], lost)
-        replace_rows(newton, lost, other, np.isfinite(other.value))
-        lost = lost[~np.isfinite(other.value)]
+def _iterate(
+    criterion: CriterionFunction,
+    theta: FloatArray,
+    options: NewtonOptions,
+    scoring: Criterion | None,
+    held: BoolArray,
+) -> NewtonResult:
+    """Newton's iteration over the parameters that are not held."""
+    if not held.any():
+        return newton_raphson(criterion, theta, options, _max_step, scoring)
+    part = HeldCriterion(criterion, theta, np.flatnonzero(~held))
+    found = newton_raphson(part, theta[:, ~held], options, _max_step)
+    return replace(
+        found,
+        theta=part.whole(found.theta, np.arange(len(theta))),
+        curvature=_whole(found.curvature, held),
+    )
 
 
-def _other_ranges(
-    criterion: Criterion, newton: NewtonResult, theta: FloatArray, iterate: Iterate
-) -> None:
-    """Iterate from other ranges where a spatial fit ended on a flat stretch.
-
-    A range below all distances is as good as any other such one, and need not be the best.
-    """
-    parts = residual_parts(criterion, spatial=True)
-    spatial = [p for p in parts if isinstance(p.structure, Spatial)]
-    flat = np.flatnonzero(newton.converged & (newton.min_eigenvalue < _FLAT))
-    for factor in _RANGES if spatial and flat.size else ():
-        other_theta = theta[flat].copy()
-        for part in spatial:
-            assert isinstance(part.structure, Spatial), "chosen above"
-            points = part.structure.coordinates
-            gaps = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=2))
-            variance = other_theta[:, part.theta.start].copy()
-            other_theta[:, part.theta] = part.structure.start_at(factor * gaps)
-            other_theta[:, part.theta.start] = variance
-        other = iterate(other_theta, flat)
-        better = other.converged & (other.value < newton.value[flat] - _GAIN)
-        replace_rows(newton, flat, other, better)
+def _whole(curvature: FloatArray, held: BoolArray) -> FloatArray:
+    out = np.zeros((len(curvature), len(held)))
+    out[:, ~held] = curvature
+    return out
 
 
 def _near_singular(
-    criterion: Criterion, found: Settled, options: NewtonOptions, held: BoolArray | None = None
+    criterion: Criterion,
+    found: Settled,
+    options: NewtonOptions,
+    held: BoolArray,
+    lower: dict[int, NewtonResult],
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Bring fits that stalled at a nearly singular residual covariance to their end.
 
@@ -197,65 +205,49 @@ def _near_singular(
     those whose -2 log-likelihood has no infimum.
     """
     parts = residual_parts(criterion)
-    stalled = np.flatnonzero(~found.newton.converged)
-    stalled = stalled[is_near_singular(parts, found.theta[stalled])] if parts else stalled[:0]
     singular, without_bound = [], []
-    for row in stalled:
-        own = SomeFits(criterion, np.array([row]))
-        end = follow(own, parts, found.theta[[row]], options, _minimise(held))
-        found.newton.n_evaluations[row] += end.n_evaluations
-        if end.without_bound:
-            without_bound.append(int(row))
-        if end.newton is not None:
-            other = replace(end.newton, n_evaluations=np.zeros(1, dtype=np.intp))
-            replace_rows(found.newton, np.array([row]), other, np.ones(1, dtype=np.bool_))
-            found.theta[row] = end.newton.theta[0]
-            if end.is_singular:
-                singular.append(int(row))
-    return tuple(singular), tuple(without_bound)
-
-
-def _minimise(held: BoolArray | None) -> Minimise:
-    """Newton's iteration over the parameters that are not held."""
 
     def minimise(
         criterion: CriterionFunction, theta: FloatArray, options: NewtonOptions
     ) -> NewtonResult:
-        if held is None:
-            return newton_raphson(criterion, theta, options, _max_step)
-        part = HeldCriterion(criterion, theta, np.flatnonzero(~held))
-        found = newton_raphson(part, theta[:, ~held], options, _max_step)
-        return replace(found, theta=part.whole(found.theta, np.arange(len(theta))))
+        return _iterate(criterion, theta, options, None, held)
 
-    return minimise
+    for row, theta in _stalled(parts, found, lower):
+        own = SomeFits(criterion, np.array([row]))
+        end = follow(own, parts, theta, options, minimise)
+        found.newton.n_evaluations[row] += end.n_evaluations
+        converged = not _is_stalled(found.newton, row)
+        if end.without_bound and not converged:
+            without_bound.append(row)
+            found.newton.converged[row] = False
+        if end.newton is None or (converged and not end.newton.value[0] < found.newton.value[row]):
+            continue
+        other = replace(end.newton, n_evaluations=np.zeros(1, dtype=np.intp))
+        replace_rows(found.newton, np.array([row]), other, np.ones(1, dtype=np.bool_))
+        found.theta[row] = end.newton.theta[0]
+        if end.is_singular:
+            singular.append(row)
+    return tuple(singular), tuple(without_bound)
 
 
-def _fit_held(
-    criterion: Criterion, theta: FloatArray, options: NewtonOptions, confounded: list[int]
-) -> CovarianceFit:
-    """Fit with some random effects held at 0, which costs nothing: R expresses their share of V."""
-    theta = theta.copy()
-    held = np.zeros(criterion.n_theta, dtype=np.bool_)
-    for block in confounded:
-        held[criterion.theta_slices[block]] = True
-    theta[:, held] = 0.0
-    part = HeldCriterion(criterion, theta, np.flatnonzero(~held))
-    newton = newton_raphson(part, theta[:, ~held], options, _max_step)
-    found = part.whole(newton.theta, np.arange(len(theta)))
-    newton = replace(newton, theta=found)
-    settled = set_zeros(criterion, newton, np.arange(len(theta)))
-    settled.singular[:, confounded] = True
-    ends = _near_singular(criterion, settled, options, held)
-    newton = settled.newton
-    return CovarianceFit(
-        criterion,
-        settled.theta,
-        settled.singular,
-        newton,
-        newton.n_evaluations,
-        tuple(confounded),
-        *ends,
-    )
+def _stalled(
+    parts: tuple[ResidualPart, ...], found: Settled, lower: dict[int, NewtonResult]
+) -> list[tuple[int, FloatArray]]:
+    """Fits, and where an iteration stalled at a nearly singular covariance: the lowest of each."""
+    if not parts:
+        return []
+    out = []
+    for row in range(len(found.theta)):
+        if row in lower or _is_stalled(found.newton, row):
+            theta = lower[row].theta if row in lower else found.theta[[row]]
+            if is_near_singular(parts, theta)[0]:
+                out.append((row, theta))
+    return out
+
+
+def _is_stalled(newton: NewtonResult, row: int) -> bool:
+    """Whether an iteration has not converged, or ended where all derivatives have died out."""
+    return not newton.converged[row] or bool(abs(newton.min_eigenvalue[row]) < _LOST)
 
 
 def _max_step(theta: FloatArray) -> FloatArray:

@@ -100,7 +100,7 @@ def anova(
     chisq: bool = False,
 ) -> AnovaTable:
     """F tests of every term of the fixed part; see `LMMResult.anova`."""
-    kind = _type_number(type)
+    kind = type_number(type)
     definition = _definition(fit, definition)
     functions = estimable_functions(fit)
     matrices = _matrices(fit, functions, kind, definition)
@@ -114,7 +114,7 @@ def anova(
         full = L @ functions.alias
         hypotheses[label] = pd.DataFrame(full, columns=list(fit._record.x_names))
         test = f_test(fit, full, ddf, term=own[label])
-        rows[label] = _row(test, chisq)
+        rows[label] = table_row(test, chisq)
         if test.note:
             without[label] = test.note
     if not rows and empty:
@@ -257,7 +257,8 @@ def without_f(reasons: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _type_number(kind: int | str) -> int:
+def type_number(kind: int | str) -> int:
+    """Type of test from what a user writes: 1, 2, 3, "III", ..."""
     number = _TYPES.get(str(kind).upper().removeprefix("TYPE").strip())
     if number is None or isinstance(kind, bool):
         raise ModelError(f"type is {kind!r}; use 1, 2 or 3 (or 'I', 'II', 'III')")
@@ -270,7 +271,8 @@ def ddf_label(fit: LMMResult, ddf: Any) -> str:
     return f"Degrees of freedom: {method.label}"
 
 
-def _row(test: FTest, chisq: bool) -> dict[str, float]:
+def table_row(test: FTest, chisq: bool) -> dict[str, float]:
+    """Columns of a table of F tests."""
     row = {
         "NumDF": test.df_num,
         "DenDF": test.df_den,

@@ -81,12 +81,16 @@ def confounded_terms(model: ReducedModel, criterion: Criterion, theta: FloatArra
 
     A term by subject, or inside subjects, whose tangent space, at the start and next to it, lies
     within that of the residual covariance (the expected information it adds given the residual's
-    is 0): such as a random intercept beside ``cs`` or ``us`` on the same subject.
+    is 0): such as a random intercept beside ``cs`` or ``us`` on the same subject. Not where the
+    residual covariance expresses it up to a bound only, as factors with specific variances do.
     """
     residual = model.design.residual
-    if residual is None or residual.formula is None:
+    if residual is None or residual.formula is None or not residual.structure.holds_sums:
         return []
+    flat, slices = criterion.flat, criterion.entry_slices
     positions = [p for p in range(len(model.order)) if _is_in_unit(model, p)]
+    # What the fixed effects take up is no affair of the residual covariance.
+    positions = [p for p in positions if flat is None or not flat.holds(slices[p])]
     for moved in (0.0, 0.1):
         if positions:
             at = criterion(theta[:1] + moved, np.zeros(1, dtype=np.intp))

@@ -14,13 +14,13 @@ W = V / sigma^2 where sigma^2 is profiled out; the chain rule does the rest.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance_parameters import (
     CovarianceParameters,
@@ -32,6 +32,7 @@ from mlmfast.edge_parameters import still_parameters
 from mlmfast.errors import ModelError
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.series_covariance import SeriesCovariance
+from mlmfast.told_parameters import told_parameters
 
 if TYPE_CHECKING:
     from mlmfast.held_information import HeldParameters
@@ -254,9 +255,8 @@ class Information:
             return Derivatives(logdet, logdet2, rss, rss2, information)
         # From gamma = E / s to (E, s): log|V| = log|W(E / s)| + nu log s, y'Py = r(E / s) / s.
         s, gamma, total = self.scale, self._gamma, float(self.core[6])
-        rank = len(self.c)
-        nu = self.model.design.n_obs - (rank if self.criterion.reml else 0)
-        whole = np.linalg.inv(self.c) if rank else self.c
+        nu = self.model.degrees(self.criterion.reml)
+        whole = np.linalg.inv(self.c) if len(self.c) else self.c
         along = logdet2 @ gamma
         last = nu - gamma @ logdet
         corner = float(gamma @ along + 2.0 * (gamma @ logdet) - nu)
@@ -299,7 +299,7 @@ def information_of(
     ModelError
         For parameters held beside the residual covariance of a series too long for matrices.
     """
-    degrees = model.design.n_obs - (len(model.kept) if criterion.reml else 0)
+    degrees = model.degrees(criterion.reml)
     scale, g = 1.0, None
     if model.profiled:
         g = criterion.covariances(theta)
@@ -325,7 +325,9 @@ def information_of(
         if held is not None:
             return held.of(about)
     still = still_parameters(about)
-    return about if still is None else replace(about, parameters=still)
+    about = about if still is None else replace(about, parameters=still)
+    told = told_parameters(about.parameters, criterion.flat)
+    return about if told is about.parameters else replace(about, parameters=told)
 
 
 def _core_derivatives(

@@ -23,7 +23,6 @@ from scipy import sparse
 from mlmfast.arrays import CodeArray, IntArray, SparseArray
 from mlmfast.clusters import connected, correlated_codes
 from mlmfast.design import Design
-from mlmfast.engine import available_memory
 from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import (
     LARGEST_CLUSTER,
@@ -34,6 +33,7 @@ from mlmfast.marginal_covariance import (
     residual_covariances,
     solve_lower,
 )
+from mlmfast.memory import memory_left
 from mlmfast.record import FitRecord
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def split_rows(design: Design, rows: IntArray, what: str, sequential: bool = Fal
         Where each would need more memory than there is.
     """
     ways = list(_ways(design, rows, sequential))
-    available = _SHARE * available_memory()
+    available = _SHARE * memory_left()
     possible = [way for way in ways if way.memory <= available and _is_small(design, way)]
     if not possible:
         least = min(ways, key=_memory_of)

@@ -11,6 +11,7 @@ from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
+from mlmfast.interruptible import interruptible
 from mlmfast.record import FitRecord, ResidualRecord, ScaleRecord
 from mlmfast.residual_scale import ScaleDesign
 from mlmfast.residual_structure import ResidualDesign
@@ -174,7 +175,7 @@ def cholesky_factors(covariances: FloatArray) -> FloatArray:
         Where sigma^2 is so small beside G that V is singular in double precision.
     """
     try:
-        return np.asarray(np.linalg.cholesky(covariances), dtype=np.float64)
+        return np.asarray(interruptible(np.linalg.cholesky, covariances), dtype=np.float64)
     except np.linalg.LinAlgError:
         raise ModelError(
             "the covariance matrix V of a cluster is singular to rounding: the residual variance "

@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from mlmfast.absorbed.estimates import absorbed_record
+from mlmfast.absorbed.result import result_of
+from mlmfast.absorbed.spanned import check_not_spanned
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch, status_of
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design import Design, GroupingFactor
-from mlmfast.engine import Engine, engine_name, read_options
+from mlmfast.engine import CrossedSettings, Engine, engine_name, read_options
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fit import CovarianceFit, fit_covariance
 from mlmfast.model_frame import ModelFrame, build_model_frame
@@ -26,6 +29,8 @@ from mlmfast.random_parameters import term_parameters
 from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
+from mlmfast.undetermined import n_determined, undetermined_of, with_untold
+from mlmfast.undetermined_record import UndeterminedRecord
 
 
 class LMM:
@@ -71,6 +76,10 @@ class LMM:
         ``C(f, Sum, levels=["b", "a"])``.
     na_action
         "drop" rows with a missing value in a variable used (they are counted), or "raise".
+    absorb
+        Whether the levels of a factor of the fixed part are eliminated instead of held as columns
+        of X, with the same results: by default one of 300 levels or more that stands in one term
+        by itself, coded by treatment contrasts. True takes the factor of most levels, False none.
 
     Examples
     --------
@@ -79,6 +88,9 @@ class LMM:
     >>> round(model.fit(method="ML").deviance, 3)
     1751.939
     """
+
+    #: Whether a fixed factor shall be eliminated, whatever the engine.
+    _absorb: bool = False
 
     def __init__(
         self,
@@ -93,6 +105,7 @@ class LMM:
         offset: Any = None,
         contrasts: Mapping[str, Any] | None = None,
         na_action: str = "drop",
+        absorb: bool | None = None,
     ) -> None:
         started = time.perf_counter()
         self._arguments: dict[str, Any] = {
@@ -105,8 +118,13 @@ class LMM:
             "residual_scale": residual_scale,
             "lin": lin,
             "cov": cov,
+            "absorb": absorb,
         }
         self._frame: ModelFrame | None = build_model_frame(data=data, **self._arguments)
+        self._absorb = bool(absorb)
+        if absorb is None:
+            # Of some of the rows the factor may have fewer levels.
+            self._arguments["absorb"] = self._frame.design.absorbed is not None
         self._design = self._frame.design
         self._reductions: dict[Engine, ReducedModel] = {}
         self._timings = {"design": time.perf_counter() - started}
@@ -193,6 +211,20 @@ class LMM:
             self._timings["reduce"] = time.perf_counter() - started
         return self._reductions[engine]
 
+    def _for_engine(self, engine: Engine) -> LMM:
+        """The model as an engine takes it: an absorbed factor as columns where it needs these."""
+        takes = engine is None or isinstance(engine, CrossedSettings)
+        if self._design.absorbed is None or takes or self._frame is None or self._absorb:
+            return self
+        from mlmfast.absorbed.as_columns import with_columns
+
+        model = LMM.from_design(self._design)
+        model._frame = with_columns(self._frame)
+        model._design = model._frame.design
+        model._arguments = {**self._arguments, "absorb": False}
+        model._timings = dict(self._timings)
+        return model
+
     def fit(
         self,
         method: str = "REML",
@@ -266,10 +298,12 @@ class LMM:
         if ddf is not None:
             _check_ddf(ddf, method)
         engine, settings = read_options(options)
-        reduced = self._reduced(engine)
+        model = self._for_engine(engine)
+        reduced = model._reduced(engine)
         if ddf is None:
             ddf = "asymptotic" if reduced.is_vast else "satterthwaite"
         degrees = _check_ddf(ddf, method)
+        check_not_spanned(model._design, method)
         started = time.perf_counter()
         theta, named = (None, {}) if start is None else _starts(reduced, method, start)
         parms = None
@@ -289,12 +323,13 @@ class LMM:
         else:
             covariance = fit_covariance(reduced, method, settings, theta)
             estimates = reduced.estimates(covariance.criterion, covariance.theta)
-        record = self._record(reduced, method, covariance, estimates, str(ddf))
+        held = () if parms is None else tuple(parms.held)
+        record = model._record(reduced, method, covariance, estimates, str(ddf), held)
         if hold:
             record = replace(record, n_theta=record.n_theta - len(hold))
-        timings = {**self._timings, "iterate": time.perf_counter() - started}
-        source = FitSource(reduced, covariance.criterion, covariance.theta, self._frame, parms)
-        result = LMMResult(record, source, timings)
+        timings = {**model._timings, "iterate": time.perf_counter() - started}
+        source = FitSource(reduced, covariance.criterion, covariance.theta, model._frame, parms)
+        result = result_of(record, source, timings)
         if degrees.eager:
             result._basis()
         _warn(result)
@@ -325,7 +360,8 @@ class LMM:
         -------
         FitBatch
             Arrays with a leading axis of length n_fits. A failure stays as a row, whose ``status``
-            says why; nothing warns.
+            says why; nothing warns. Where a fixed factor is eliminated (``absorb``), its
+            coefficients hold the other columns of X.
 
         Examples
         --------
@@ -343,11 +379,13 @@ class LMM:
 
         method, ddf = read_method(method), "satterthwaite" if ddf is None else ddf
         _check_ddf(ddf, method)
-        own = None if self._frame is None else self._frame.frame
-        used, index = (None, None) if own is None else (own.rows_used, own.whole.index)
-        responses = read_responses(Y, self._design, used, index)
         engine, settings = read_options(options)
-        batch = fit_patterns(self, responses, method, engine, settings)
+        model = self._for_engine(engine)
+        check_not_spanned(model._design, method)
+        own = None if model._frame is None else model._frame.frame
+        used, index = (None, None) if own is None else (own.rows_used, own.whole.index)
+        responses = read_responses(Y, model._design, used, index)
+        batch = fit_patterns(model, responses, method, engine, settings)
         return with_ddf(replace(batch, _options=options), ddf)
 
     def as_recorded(
@@ -370,23 +408,27 @@ class LMM:
         covariance: CovarianceFit,
         estimates: Estimates,
         ddf: str,
+        held: Sequence[str] = (),
     ) -> FitRecord:
         design, frame = self._design, self._frame
         singular = dict(zip(reduced.order, covariance.singular[0], strict=False))
         natural = term_parameters(reduced, covariance, estimates)
+        open_ended = undetermined_of(reduced, covariance, held)
         groups, terms = _groups_and_terms(design, frame, estimates, singular, natural)
-        newton = covariance.newton
+        terms = with_untold(terms, groups, open_ended, reduced, covariance, held)
+        newton, elsewhere = covariance.newton, covariance.n_elsewhere
         residual = reduced.residual_record(covariance.criterion, covariance.theta)
         certificate = Certificate(
             newton_decrement=float(newton.decrement[0]),
             min_hessian_eigenvalue=float(newton.min_eigenvalue[0]),
             boundary=(
-                *_boundary(groups, terms),
-                *_residual_boundary(reduced, covariance, residual),
+                *_boundary(groups, terms, open_ended),
+                *_residual_boundary(reduced, covariance, residual, open_ended),
             ),
             n_evaluations=int(covariance.n_evaluations[0]),
             n_iterations=int(newton.n_iterations[0]),
             engine=engine_name(reduced),
+            n_elsewhere=0 if elsewhere is None else int(elsewhere[0]),
         )
         return FitRecord(
             formula=None if frame is None else frame.formula.text,
@@ -405,7 +447,7 @@ class LMM:
             sigma2=float(estimates.sigma2[0]),
             residual=residual,
             deviance=float(estimates.deviance[0]),
-            n_theta=covariance.criterion.n_theta,
+            n_theta=n_determined(covariance, open_ended),
             groups=groups,
             terms=terms,
             levels=reduced.levels or tuple(range(len(design.factors))),
@@ -415,6 +457,8 @@ class LMM:
             fixed_spec=None if frame is None else frame.fixed,
             monte_carlo=reduced.monte_carlo_error(covariance.criterion, covariance.theta),
             residual_scale=reduced.scale_record(covariance.criterion, covariance.theta),
+            undetermined=open_ended,
+            absorbed=absorbed_record(reduced, covariance.criterion, covariance.theta, estimates),
         )
 
 
@@ -431,6 +475,7 @@ def lmm(
     offset: Any = None,
     contrasts: Mapping[str, Any] | None = None,
     na_action: str = "drop",
+    absorb: bool | None = None,
     start: Mapping[str, Any] | None = None,
     options: NewtonOptions | Mapping[str, Any] | None = None,
     ddf: str | float | None = None,
@@ -477,6 +522,7 @@ def lmm(
         offset=offset,
         contrasts=contrasts,
         na_action=na_action,
+        absorb=absorb,
     )
     return model.fit(method, start, options, ddf, hold=hold, bounds=bounds, grid=grid)
 
@@ -533,9 +579,17 @@ def _groups_and_terms(
     return groups, terms
 
 
-def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) -> tuple[str, ...]:
-    """Name what is on the boundary: variances of 0, else covariances of deficient rank."""
+def _boundary(
+    groups: tuple[GroupRecord, ...],
+    terms: tuple[TermRecord, ...],
+    open_ended: UndeterminedRecord | None,
+) -> tuple[str, ...]:
+    """Name what is on the boundary: variances of 0, else covariances of deficient rank.
+
+    Variances at 0 because the data do not determine them are named as that.
+    """
     out: list[str] = []
+    held = set() if open_ended is None else set(open_ended.absorbed)
     for term in terms:
         if not term.singular:
             continue
@@ -548,9 +602,14 @@ def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) ->
         left = len(term.names) - len(zero)
         kind = STRUCTURES[term.structure]
         if left == 0 and not kind.named_by_effects:
-            out.append(f"variance of {term.text} is 0")
+            if not any(f"{name} | {group}" in held for name in term.parameter_names):
+                out.append(f"variance of {term.text} is 0")
             continue
-        out.extend(f"variance of {name} by {group} is 0" for name in zero)
+        out.extend(
+            f"variance of {name} by {group} is 0"
+            for name in zero
+            if f"Var({name}) | {group}" not in held
+        )
         if not kind.variances_alone and left > 1:
             what = "correlation is +-1" if left == 2 else "covariance matrix is singular"
             if not zero or _is_deficient(term, zero):
@@ -559,11 +618,15 @@ def _boundary(groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]) ->
 
 
 def _residual_boundary(
-    reduced: ReducedModel, covariance: CovarianceFit, residual: ResidualRecord | None
+    reduced: ReducedModel,
+    covariance: CovarianceFit,
+    residual: ResidualRecord | None,
+    open_ended: UndeterminedRecord | None,
 ) -> list[str]:
     """Name residual covariances that are singular, and terms that cannot be told apart."""
+    untold = [] if open_ended is None else list(open_ended.messages)
     if reduced.profiled:
-        return []
+        return untold
     from mlmfast.edge_parameters import name_edges
     from mlmfast.identification import (
         flat_directions,
@@ -579,6 +642,8 @@ def _residual_boundary(
     out = name_confounded(reduced, covariance.confounded)
     if covariance.without_bound:
         return out + name_without_bound(reduced, residual)
+    if untold:
+        return out + (name_unseen(reduced) or untold)
     at_end = bool(covariance.singular_residual)
     out += singular_residual(reduced, residual, bool(newton.converged[0]), at_end)
     if not out and newton.converged[0]:
@@ -670,9 +735,16 @@ def _warn(result: LMMResult) -> None:
             stacklevel=4,
         )
     elif result.singular:
+        found = result._record.undetermined
+        what = "singular fit"
+        if found is not None and set(result.certificate.boundary) <= set(found.messages):
+            what = "the data do not determine all covariance parameters"
+        valid = "Estimates and standard errors of the fixed effects are valid"
+        if found is not None and found.errors_depend:
+            valid = "Fixed effects and standard errors that depend on them are a choice, no result"
         warnings.warn(
-            f"singular fit: {'; '.join(result.certificate.boundary)}. Estimates and standard "
-            "errors of the fixed effects are valid; consider a simpler covariance structure",
+            f"{what}: {'; '.join(result.certificate.boundary)}. {valid}; "
+            "consider a simpler covariance structure",
             SingularFitWarning,
             stacklevel=4,
         )

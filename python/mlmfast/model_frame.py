@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlmfast.absorbed.choice import absorbed_factor, absorbed_from, no_absorbed_factor
 from mlmfast.arrays import BoolArray, FloatArray, unmasked
 from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.columns_in_memory import column_statistics
@@ -84,6 +85,7 @@ def build_model_frame(
     residual_scale: str | None = None,
     lin: Any = None,
     cov: Mapping[str, Any] | None = None,
+    absorb: bool | None = None,
 ) -> ModelFrame:
     """Read a model's columns from data.
 
@@ -110,7 +112,11 @@ def build_model_frame(
         frame = frame.take(used)
     warn_of_suspect_values(frame, names)
     y = _response(parsed.response, frame)
-    fixed = build_model_matrix(parsed.fixed, frame, contrasts)
+    plain = residual is None and residual_scale is None and not cov
+    least = absorbed_from(absorb, plain)
+    fixed = build_model_matrix(parsed.fixed, frame, contrasts, least)
+    if absorb and fixed.absorbed is None:
+        raise no_absorbed_factor()
     random = [_random_matrix(term, frame, contrasts) for term in parsed.random]
     factors, positions = _factors(parsed.random, frame)
     factors = with_relationships(factors, cov)
@@ -123,7 +129,7 @@ def build_model_frame(
         residuals = independent_rows(rows) if residuals is None else with_scale(residuals, rows)
     design = Design(
         y=y,
-        x=_columns(fixed),
+        x=design_columns(fixed),
         x_names=fixed.names,
         factors=factors,
         random=tuple(
@@ -135,6 +141,7 @@ def build_model_frame(
         response=parsed.response,
         residual=residuals,
         n_dropped=n_input - frame.n_rows,
+        absorbed=absorbed_factor(fixed),
     )
     _check_columns(design)
     check_identified(design)
@@ -172,8 +179,8 @@ def _leaves_rows(design: Design) -> bool:
 
 def check_identified(design: Design) -> None:
     """Refuse designs that no data could estimate, saying why."""
-    n, p = design.n_obs, len(design.x)
-    if p >= n and not _leaves_rows(design):
+    n, p = design.n_obs, len(design.x) + design.n_absorbed
+    if p >= n and (design.absorbed is not None or not _leaves_rows(design)):
         raise ModelError(
             f"{p} fixed-effect columns and {n} rows: nothing is left to estimate the residual "
             "variance from; use fewer fixed effects or more data"
@@ -309,7 +316,8 @@ def _response(expression: str, frame: Frame) -> FloatArray:
     return y
 
 
-def _columns(matrix: ModelMatrix) -> tuple[FloatArray | None, ...]:
+def design_columns(matrix: ModelMatrix) -> tuple[FloatArray | None, ...]:
+    """Columns of a model matrix as a design holds them."""
     # The intercept is a constant to the core, not a column of ones in memory.
     return tuple(
         None if name == INTERCEPT else column
@@ -348,7 +356,7 @@ def grouping_factor(group: tuple[str, ...], frame: Frame) -> Factor:
 
 
 def _effects(term: RandomTerm, position: int, matrix: ModelMatrix, frame: Frame) -> RandomEffects:
-    columns = _columns(matrix)
+    columns = design_columns(matrix)
     structure = term_structure(term, matrix, frame)
     return RandomEffects(position, matrix.names, columns, structure, term.text)
 

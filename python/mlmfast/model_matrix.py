@@ -18,6 +18,7 @@ from mlmfast.language.syntax import Node
 from mlmfast.language.terms import TermList, term_list
 from mlmfast.language.values import Basis, CodedFactor, Variable
 from mlmfast.model_columns import FactorColumns, NumericColumns, VariableColumns, product_columns
+from mlmfast.model_size import check_size
 from mlmfast.model_variables import (
     FactorVariable,
     NumericVariable,
@@ -53,6 +54,32 @@ class ModelMatrix:
     term_of_column: tuple[int, ...]
     terms: tuple[str, ...]
     spec: ModelMatrixSpec
+    #: The names of all columns, those not formed among them, and where they are.
+    absorbed: AbsorbedColumns | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class AbsorbedColumns:
+    """Columns that are not formed: those of one factor, and the intercept.
+
+    Attributes
+    ----------
+    factor
+        The factor.
+    names
+        Names of all columns of the matrix.
+    first
+        Position of the factor's first column.
+    by_contrasts, intercept, term
+        Whether it is coded by contrasts; whether there is an intercept; position of its term.
+    """
+
+    factor: Factor
+    names: tuple[str, ...]
+    first: int
+    by_contrasts: bool
+    intercept: bool
+    term: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +103,8 @@ class ModelMatrixSpec:
     rhs: str
     coded: Mapping[str, NumericVariable | FactorVariable]
     states: States
+    #: A factor whose columns, and the intercept, are not formed.
+    absorbed: str | None = None
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -185,7 +214,10 @@ def _evaluated(node: Node, frame: Frame, states: States) -> Variable:
 
 
 def build_model_matrix(
-    rhs: str, frame: Frame, contrasts: Mapping[str, ContrastLike] | None = None
+    rhs: str,
+    frame: Frame,
+    contrasts: Mapping[str, ContrastLike] | None = None,
+    absorb: int | None = None,
 ) -> ModelMatrix:
     """Build the model matrix of one side of a formula.
 
@@ -194,6 +226,7 @@ def build_model_matrix(
     rhs : text such as "a * b + poly(x, 2)"; an intercept is implied.
     frame : the data.
     contrasts : for a factor, the name of its contrast or a matrix (levels x columns).
+    absorb : levels from which on a factor's columns are not formed; None for no such factor.
 
     Returns
     -------
@@ -210,11 +243,14 @@ def build_model_matrix(
     values = [evaluate(node, frame, states) for node in structure.variables]
     chosen = _contrasts_by_variable(structure, values, contrasts or {})
     needs_contrasts = _needs_contrasts(structure, values)
+    left_out = None if absorb is None else _absorbed(structure, values, chosen, absorb)
+    check_size(structure, values, frame.n_rows, left_out)
     coded: dict[str, NumericVariable | FactorVariable] = {}
     columns: list[VariableColumns] = []
     for k, (name, value) in enumerate(zip(structure.variable_names, values, strict=True)):
         if isinstance(value, CodedFactor):
-            coding = _coding(name, value, chosen.get(name), k in needs_contrasts)
+            own = k in needs_contrasts
+            coding = None if k == left_out else _coding(name, value, chosen.get(name), own)
             variable = FactorVariable(value.factor.levels, coding, value.factor.declared)
             coded[name] = variable
             columns.append(FactorColumns(name, value.factor, coding))
@@ -222,7 +258,32 @@ def build_model_matrix(
             column = _numeric_columns(name, value)
             coded[name] = NumericVariable(len(column.names))
             columns.append(column)
-    return _assemble(ModelMatrixSpec(rhs, coded, states), structure, columns, frame.n_rows)
+    absorbed = None if left_out is None else structure.variable_names[left_out]
+    spec = ModelMatrixSpec(rhs, coded, states, absorbed)
+    return _assemble(spec, structure, columns, frame.n_rows)
+
+
+def _absorbed(
+    structure: TermList, values: list[Variable], chosen: Mapping[str, ContrastLike], least: int
+) -> int | None:
+    """The factor of most levels, at least ``least``, whose columns need not be formed.
+
+    It stands in one term, by itself, coded by treatment contrasts or indicators.
+    """
+    is_factor = [isinstance(value, CodedFactor) for value in values]
+    flags = contrast_flags(structure, is_factor)
+    sizes = {}
+    for term, flag in zip(structure.terms, flags, strict=True):
+        value = values[term[0]]
+        if len(term) > 1 or not isinstance(value, CodedFactor):
+            continue
+        contrast = chosen.get(structure.variable_names[term[0]], value.contrast)
+        alone = sum(term[0] in other for other in structure.terms) == 1
+        plain = contrast in (None, "contr.treatment") if not hasattr(contrast, "shape") else False
+        spans = structure.intercept or not flag[0]
+        if alone and spans and (plain or not flag[0]) and len(value.factor.levels) >= least:
+            sizes[term[0]] = len(value.factor.levels)
+    return max(sizes, key=lambda k: sizes[k]) if sizes else None
 
 
 def _needs_contrasts(structure: TermList, values: list[Variable]) -> set[int]:
@@ -319,6 +380,8 @@ def _assemble(
     spec: ModelMatrixSpec, structure: TermList, variables: list[VariableColumns], n_rows: int
 ) -> ModelMatrix:
     flags = contrast_flags(structure, [isinstance(v, FactorColumns) for v in variables])
+    if spec.absorbed is not None:
+        return _assemble_without(spec, structure, variables, flags)
     columns = [np.ones(n_rows)] if structure.intercept else []
     names = [INTERCEPT] if structure.intercept else []
     terms = (INTERCEPT, *structure.labels) if structure.intercept else structure.labels
@@ -331,3 +394,38 @@ def _assemble(
         names += term_names
         term_of_column += [first + t] * len(term_names)
     return ModelMatrix(columns, tuple(names), tuple(term_of_column), terms, spec)
+
+
+def _assemble_without(
+    spec: ModelMatrixSpec,
+    structure: TermList,
+    variables: list[VariableColumns],
+    flags: list[tuple[bool, ...]],
+) -> ModelMatrix:
+    """The columns but those of the factor that is absorbed and the intercept."""
+    own = structure.variable_names.index(str(spec.absorbed))
+    factor = variables[own]
+    assert isinstance(factor, FactorColumns), "a factor was chosen"
+    columns: list[FloatArray] = []
+    names: list[str] = []
+    term_of_column: list[int] = []
+    whole = [INTERCEPT] if structure.intercept else []
+    first, by_contrasts, position = 0, False, 0
+    start = len(whole)
+    for t, (term, flag) in enumerate(zip(structure.terms, flags, strict=True)):
+        if term == (own,):
+            first, by_contrasts, position = len(whole), flag[0], start + t
+            levels = factor.factor.levels[1:] if by_contrasts else factor.factor.levels
+            whole += [factor.name + level for level in levels]
+            continue
+        parts = [variables[k].columns(f) for k, f in zip(term, flag, strict=True)]
+        term_names, term_columns = product_columns(parts)
+        columns += term_columns
+        names += term_names
+        whole += term_names
+        term_of_column += [start + t] * len(term_names)
+    terms = (INTERCEPT, *structure.labels) if structure.intercept else structure.labels
+    absorbed = AbsorbedColumns(
+        factor.factor, tuple(whole), first, by_contrasts, structure.intercept, position
+    )
+    return ModelMatrix(columns, tuple(names), tuple(term_of_column), terms, spec, absorbed)

@@ -31,6 +31,7 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import SomeFits
 from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance.markov import MarkovChain
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
@@ -52,6 +53,10 @@ _WITHOUT_BOUND = 1.0
 _TOLERANCE, _MAX_ITER, _MAX_HALVINGS = 5e-9, 30, 6
 #: The smallest eigenvalue of R shrinks at least so much from stage to stage where it goes to 0.
 _SHRINKS = 0.5
+#: How far beyond the last stage, in steps of that stage.
+_FURTHER = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+#: Smallest eigenvalue of R, over the mean variance, below which values are rounding.
+_LOST = 1e-13
 
 #: Smallest eigenvalue of a residual covariance to start from, over its mean variance, and that over
 #: the response's that counts as none.
@@ -154,7 +159,7 @@ def residual_parts(criterion: Criterion, spatial: bool = False) -> tuple[Residua
     """The residual covariances of a criterion over visits.
 
     With ``spatial`` those over points too (of a few of the points, where units have their own),
-    which may be nearly singular as a matter of course. Series, and chains of many visits, are none.
+    which may be nearly singular as a matter of course.
     """
     parts = []
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
@@ -166,10 +171,8 @@ def residual_parts(criterion: Criterion, spatial: bool = False) -> tuple[Residua
 
 def _parts_of(term: TermBlock, s: slice) -> list[ResidualPart]:
     structure = term.structure
-    if isinstance(structure, SeriesCovariance):
-        return []
-    if isinstance(structure, ChainCovariance):
-        return _arms_of_chain(structure, s.start)
+    if isinstance(structure, ChainCovariance | SeriesCovariance):
+        return _arms_of_series(structure, s.start)
     in_chart = not isinstance(structure, Directions)
     whole = structure.structure if isinstance(structure, Directions) else structure
     if isinstance(whole, ScaledCovariance):
@@ -182,13 +185,13 @@ def _parts_of(term: TermBlock, s: slice) -> list[ResidualPart]:
     return [ResidualPart(w, own, in_chart) for w, own in parts if w.size > 1 and w.everywhere]
 
 
-def _arms_of_chain(chain: ChainCovariance, first: int) -> list[ResidualPart]:
-    """Its matrices over visits, where they are small enough."""
-    n = chain.structure.n_theta
-    if chain.structure.size > LARGEST_ORDER:
+def _arms_of_series(series: ChainCovariance | SeriesCovariance, first: int) -> list[ResidualPart]:
+    """The matrices over visits (of a few times, where these are many), if they are small enough."""
+    n = series.structure.n_theta
+    if series.structure.size > LARGEST_ORDER:
         return []
-    starts = range(first, first + chain.n_theta, n)
-    return [ResidualPart(chain.structure, slice(at, at + n), False) for at in starts]
+    starts = range(first, first + series.n_theta, n)
+    return [ResidualPart(series.structure, slice(at, at + n), False) for at in starts]
 
 
 def smallest_eigenvalue(parts: tuple[ResidualPart, ...], theta: FloatArray) -> FloatArray:
@@ -206,6 +209,11 @@ def smallest_eigenvalue(parts: tuple[ResidualPart, ...], theta: FloatArray) -> F
 def is_near_singular(parts: tuple[ResidualPart, ...], theta: FloatArray) -> BoolArray:
     """Whether a residual covariance is nearly singular, shape (a,)."""
     return smallest_eigenvalue(parts, theta) < _NEAR
+
+
+def is_lost(parts: tuple[ResidualPart, ...], theta: FloatArray) -> BoolArray:
+    """Whether a residual covariance is so singular that values mean nothing, shape (a,)."""
+    return ~(smallest_eigenvalue(parts, theta) > _LOST)
 
 
 def _has_collapsed(parts: tuple[ResidualPart, ...], theta: FloatArray) -> bool:
@@ -262,6 +270,7 @@ def follow(
         max_halvings=_MAX_HALVINGS,
     )
     spent, proven, value, sizes = 0, None, np.inf, [np.inf]
+    before_last = theta
     for stage, mu in enumerate(_WEIGHTS):
         result = minimise(Barrier(criterion, parts, mu), theta, few)
         before, value = value, float(criterion.criterion.value(result.theta, criterion.chosen)[0])
@@ -269,11 +278,14 @@ def follow(
         if not result.converged[0]:
             if stage > _ENOUGH:
                 # Rounding ends the way here; the point is as good as it gets.
-                theta, value = (result.theta, value) if value < before else (theta, before)
+                if value < before:
+                    before_last, theta = theta, result.theta
+                else:
+                    value = before
                 break
             fell = not np.isfinite(value) or value < before - _WITHOUT_BOUND
             return SingularEnd(None, False, fell and _has_collapsed(parts, result.theta), spent)
-        theta, proven = result.theta, result
+        before_last, theta, proven = theta, result.theta, result
         sizes.append(float(smallest_eigenvalue(parts, theta)[0]))
     assert proven is not None, "a stage that did not converge has returned"
     if sizes[-1] > _SHRINKS * sizes[-2]:
@@ -281,8 +293,24 @@ def follow(
         result = minimise(criterion, theta, options)
         spent += int(result.n_evaluations[0])
         return SingularEnd(result if result.converged[0] else None, False, False, spent)
+    theta, value = _further(criterion, theta, theta - before_last, value)
     found = replace(proven, theta=theta, value=np.array([value]))
-    return SingularEnd(found, True, False, spent)
+    return SingularEnd(found, True, False, spent + len(_FURTHER))
+
+
+def _further(
+    criterion: SomeFits, theta: FloatArray, way: FloatArray, value: float
+) -> tuple[FloatArray, float]:
+    """Go on along the way of the last stages as long as the criterion falls.
+
+    It falls with the square root of what goes to 0, a tenth of it from stage to stage.
+    """
+    trials = theta + np.outer(_FURTHER, way[0])
+    values = criterion.criterion.value(trials, np.repeat(criterion.chosen, len(trials)))
+    values = np.where(np.isfinite(values), values, np.inf)
+    rises = np.flatnonzero(np.diff(values, prepend=value) >= 0.0)
+    last = int(rises[0]) if rises.size else len(trials)
+    return (theta, value) if last == 0 else (trials[last - 1 : last], float(values[last - 1]))
 
 
 def check_start(criterion: Criterion, theta: FloatArray) -> None:
@@ -293,7 +321,9 @@ def check_start(criterion: Criterion, theta: FloatArray) -> None:
     ModelError
         Where one is.
     """
-    for part in (*residual_parts(criterion), *_series_parts(criterion)):
+    for part in residual_parts(criterion, spatial=True):
+        if isinstance(part.structure, Spatial) and not isinstance(part.structure, MarkovChain):
+            continue
         matrix = part.structure.matrix(theta[:, part.theta])[0]
         # The response has mean square about 1 here.
         scale = max(float(np.trace(matrix)) / len(matrix), _NO_VARIANCE)
@@ -304,29 +334,6 @@ def check_start(criterion: Criterion, theta: FloatArray) -> None:
                 f"{smallest / scale:.1e} of the mean variance); start from variances above 0 and "
                 "correlations inside -1 and 1"
             )
-
-
-def _series_parts(criterion: Criterion) -> list[ResidualPart]:
-    """Covariances along series at their first times, of each arm."""
-    out = []
-    for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if isinstance(term.structure, SeriesCovariance):
-            n = term.structure.structure.n_theta
-            starts = range(s.start, s.stop, n)
-            out += [ResidualPart(term.structure.structure, slice(k, k + n), False) for k in starts]
-    return out
-
-
-def nearer_independence(parts: tuple[ResidualPart, ...], theta: FloatArray) -> FloatArray:
-    """theta (a, n_theta) of covariances halfway to uncorrelated ones, for a start that failed."""
-    theta = theta.copy()
-    for part in parts:
-        for row, own in enumerate(theta[:, part.theta]):
-            matrix = part.structure.matrix(own[None])
-            if np.isfinite(matrix).all():
-                halfway = 0.5 * (matrix + np.diag(np.diag(matrix[0])))
-                theta[row, part.theta] = part.structure.theta(halfway)[0]
-    return theta
 
 
 def _lift(part: ResidualPart, theta: FloatArray) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.covariance import STRUCTURES
+from mlmfast.model_matrix import INTERCEPT
 from mlmfast.residual_formula import ResidualFormula, parse_residual
 
 if TYPE_CHECKING:
@@ -137,11 +138,18 @@ def _fixed_are_nested(small: LMMResult, large: LMMResult) -> bool:
     """Whether the columns of one X lie in the span of the other's."""
     mine, its = small._record, large._record
     names = [_named(record) for record in (mine, its)]
+    if mine.absorbed is not None:
+        return names[0] <= names[1]
     if names[0] <= names[1] or small._source is None or large._source is None:
         return names[0] <= names[1]
     X, own = _columns(large), _columns(small)
-    if X.shape[1] == 0:
-        return not own.size
+    factor = large._source.design.absorbed
+    if factor is not None:
+        # What the factor's levels leave of both.
+        X, own = (np.apply_along_axis(lambda c: factor.split(c, None)[1], 0, m) for m in (X, own))
+        own = own[:, own.any(axis=0)]
+    if X.shape[1] == 0 or own.size == 0:
+        return own.size == 0
     q, _ = np.linalg.qr(X / np.sqrt((X**2).sum(axis=0)))
     own = own / np.sqrt((own**2).sum(axis=0))
     return bool(np.abs(own - q @ (q.T @ own)).max(initial=0.0) < _OUTSIDE)
@@ -150,6 +158,13 @@ def _fixed_are_nested(small: LMMResult, large: LMMResult) -> bool:
 def _named(record: FitRecord) -> set[tuple[str, str]]:
     """Coefficients with their terms: a column and a level of a factor may give the same name."""
     labels, term_of_column = record.terms_of_x
+    if record.absorbed is not None:
+        of = {name: labels[t] for name, t in zip(record.x_names, term_of_column, strict=True)}
+        own = {INTERCEPT: INTERCEPT}
+        return {
+            (name, of.get(name) or own.get(name, record.absorbed.name))
+            for name in record.coefficient_names
+        }
     return {
         (record.x_names[j], labels[term_of_column[j]] if term_of_column else "")
         for j in record.kept

@@ -15,6 +15,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.errors import ModelError
+from mlmfast.interruptible import interruptible
 
 #: Scaled Hessian eigenvalues above this are not negative.
 _FLAT = -1e-6
@@ -170,7 +171,7 @@ def newton_step(at: Derivatives, floor: float) -> _Step:
     )
     scale = np.sqrt(np.maximum(diagonal, 1e-12 * diagonal.max(axis=1, initial=1e-300)[:, None]))
     scaled = at.hessian / (scale[:, :, None] * scale[:, None, :])
-    values, vectors = np.linalg.eigh(scaled)
+    values, vectors = interruptible(np.linalg.eigh, scaled)
     gradient = at.gradient / scale
     along = (vectors.mT @ gradient[:, :, None])[..., 0]
     size = np.maximum(np.abs(values), floor)
@@ -347,7 +348,7 @@ def _leave_saddle(state: Derivatives, move: _Step, rows: IntArray) -> FloatArray
     step = move.step[rows]
     stuck = (move.decrement[rows] <= 1e-8) & (move.min_eigenvalue[rows] < _FLAT)
     for row in np.flatnonzero(stuck):
-        _, vectors = np.linalg.eigh(state.hessian[row])
+        _, vectors = interruptible(np.linalg.eigh, state.hessian[row])
         direction = vectors[:, 0]
         sign = -1.0 if state.gradient[row] @ direction > 0 else 1.0
         step[row] += 0.1 * sign * direction

@@ -19,6 +19,7 @@ from mlmfast.constrained import ConstrainedResult, Surface, fit_constrained, poi
 from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
 from mlmfast.errors import ModelError
 from mlmfast.fit import CovarianceFit, fit_covariance
+from mlmfast.flat_search import with_flat_effects
 from mlmfast.held_correlations import HeldCorrelations
 from mlmfast.near_singular import check_start
 from mlmfast.newton import NewtonOptions
@@ -72,7 +73,7 @@ def fit_with_parms(
         For a name that is no covariance parameter, values that are not numbers or lie outside a
         parameter's range or outside the covariance matrices, and contradictory wishes.
     """
-    functions = CovarianceFunctions(model, model.criterion(method))
+    functions = CovarianceFunctions(model, with_flat_effects(model, model.criterion(method)))
     problem = _Problem(functions, options)
     hold = {problem.find(name): problem.value(name, value) for name, value in parms.hold.items()}
     bounds = problem.bounds(parms.bounds)
@@ -150,6 +151,8 @@ class _Problem:
                 )
             parameter = self.functions.parameters[self.find(name)]
             low, high = pair
+            if all(bound is None or bound in (-np.inf, np.inf) for bound in pair):
+                raise self._no_bound(name, parameter)
             # 0 for a standard deviation is no bound of its own.
             is_edge = low is None or (low == 0 and parameter.lower == 0)
             lower = parameter.lower if is_edge else self._bound(name, low)
@@ -158,6 +161,16 @@ class _Problem:
                 raise ModelError(f"bounds of {name!r}: {low!r} is not below {high!r}")
             out[self.find(name)] = (lower, upper)
         return out
+
+    def _no_bound(self, name: str, parameter: CovarianceParameter) -> ModelError:
+        """Complaint about bounds that bound nothing, meant perhaps to let a variance go below 0."""
+        text = f"bounds of {name!r} are open on both sides and bound nothing; leave them out"
+        if parameter.kind == "sd":
+            text += (
+                ". The variance of a random effect is never below 0 here (NOBOUND of PROC MIXED "
+                "lets it): for a negative covariance within groups use residual='cs(visit | group)'"
+            )
+        return ModelError(text)
 
     def _bound(self, name: str, value: Any) -> float:
         if isinstance(value, float | int) and np.isinf(value):

@@ -59,6 +59,8 @@ def predicted(
     for j, b in zip(record.kept, record.beta, strict=True):
         column = rows.x[j]
         total += b if column is None else b * column
+    if rows.absorbed is not None and record.absorbed is not None:
+        total += record.absorbed.levels[rows.absorbed]
     if rows.codes:
         _add_random_part(total, rows, record, effects)
     return total if rows.offset is None else total + rows.offset
@@ -210,6 +212,11 @@ def _half_width(
         return np.empty(0)
     from mlmfast.prediction_spread import spread_of
 
+    if rows.absorbed is not None:
+        from mlmfast.absorbed.intervals import half_width_within
+
+        new = _noise_variance(fit, newdata) if interval == "prediction" else 0.0
+        return half_width_within(fit, rows, new, level, ddf)
     if rows.codes:
         fit._needs_source("an interval around random effects")
     noise = None

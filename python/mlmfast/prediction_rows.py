@@ -40,6 +40,8 @@ class PredictionRows:
     z: tuple[_Columns, ...]
     codes: tuple[CodeArray, ...]
     offset: FloatArray | None
+    #: Level of an absorbed factor of the fixed part.
+    absorbed: CodeArray | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def rows_of_fit(design: Design, needs: Needs) -> PredictionRows:
         tuple(term.columns for term in design.random) if needs.z else (),
         tuple(factor.codes for factor in design.factors) if needs.groups else (),
         design.offset,
+        None if design.absorbed is None else design.absorbed.codes,
     )
 
 
@@ -99,12 +102,14 @@ def rows_of_newdata(
         given = kept.numeric(given)
     elif given is not None:
         given = given[complete]
+    fixed = record.fixed_spec.build(kept)
     rows = PredictionRows(
         kept.n_rows,
-        record.fixed_spec.build(kept).columns,
+        fixed.columns,
         tuple(term.spec.build(kept).columns for term in terms if term.spec is not None),
         tuple(_known_levels(group, kept, new_levels) for group in groups),
         _offset(record.offsets, given, kept),
+        None if fixed.absorbed is None else fixed.absorbed.factor.codes,
     )
     return rows, complete
 

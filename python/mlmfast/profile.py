@@ -17,6 +17,7 @@ from mlmfast.covariance_functions import check_engine
 from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ConvergenceWarning, ModelError
 from mlmfast.handed_out import hands_out_copies
+from mlmfast.open_parameters import open_parameters, refuse_open
 from mlmfast.profile_curves import CovarianceCurves, Curves, FixedCurves
 from mlmfast.profile_sides import Side, crossings, follow, new_sides
 
@@ -106,20 +107,23 @@ def profile(source: FitSource, which: str | Sequence[str] | None = None) -> Prof
     source
         The fit.
     which
-        Names, "fixed", "covariance", or None for all.
+        Names, "fixed", "covariance", or None for all that the data determine.
 
     Raises
     ------
     ModelError
-        For a name that is no parameter, or is held in the fit.
+        For a name that is no parameter, is held in the fit, or is not determined by the data.
     """
     check_engine(source.model, "a profile")
     every = CovarianceCurves(source, ()).functions.parameters
     held = set() if source.parms is None else set(source.parms.held)
+    untold = open_parameters(source)
+    if which is not None:
+        refuse_open([which] if isinstance(which, str) else which, untold, "profile")
     random = {
         parameter.name: p
         for p, parameter in enumerate(every)
-        if parameter.kind != "covariance" and parameter.name not in held
+        if parameter.kind != "covariance" and parameter.name not in held | untold
     }
     check_distinct([source.design.x_names[j] for j in source.model.kept])
     fixed = {source.design.x_names[j]: int(j) for j in source.model.kept}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.criterion import Criterion
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
@@ -188,4 +188,6 @@ def fixed_part(design: Design, record: FitRecord) -> FloatArray:
     for j, b in zip(record.kept, record.beta, strict=True):
         column = design.x[j]
         total += b if column is None else b * column
+    if record.absorbed is not None and design.absorbed is not None:
+        total += record.absorbed.levels[design.absorbed.codes]
     return total

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from mlmfast.absorbed.record import AbsorbedRecord
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.handed_out import freeze
 from mlmfast.iterative.monte_carlo import MonteCarloError
 from mlmfast.model_matrix import ModelMatrixSpec
+from mlmfast.undetermined_record import UndeterminedRecord
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class TermRecord:
         the elements of G.
     parameters : shape (n_parameters,)
         Their estimates; not determined (NaN) where a variance of 0 leaves them so.
+    unseen
+        Pairs (a, b) of effects whose covariance no data tell; ``covariance`` has a stand-in there.
     """
 
     group: int
@@ -48,6 +54,17 @@ class TermRecord:
     spec: ModelMatrixSpec | None
     parameter_names: tuple[str, ...]
     parameters: FloatArray
+    unseen: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def told(self) -> FloatArray:
+        """``covariance``, NaN where no data tell it."""
+        if not self.unseen:
+            return self.covariance
+        out = self.covariance.copy()
+        for a, b in self.unseen:
+            out[a, b] = out[b, a] = np.nan
+        return out
 
     def __post_init__(self) -> None:
         freeze(self, "covariance", "parameters")
@@ -186,7 +203,8 @@ class FitRecord:
     deviance
         -2 log-likelihood, restricted for REML.
     n_theta
-        Covariance parameters besides a residual variance that is profiled out.
+        Covariance parameters besides a residual variance that is profiled out, without those that
+        are held and directions that the data do not tell.
     groups, terms
         Grouping factors and random-effects terms in the order of the formula.
     levels
@@ -197,8 +215,13 @@ class FitRecord:
         Denominator degrees of freedom asked for.
     fixed_spec
         How X is built from data; None where the model was made from arrays.
+    absorbed
+        A factor of the fixed part without columns in X, and all coefficients; ``x_names``,
+        ``beta`` and ``vcov`` are then those of the other columns.
     monte_carlo
         Monte Carlo errors; None where no quantity is estimated by probes.
+    undetermined
+        Covariance parameters that the data do not determine; None where they determine all.
     """
 
     formula: str | None
@@ -226,7 +249,9 @@ class FitRecord:
     ddf: str
     fixed_spec: ModelMatrixSpec | None
     monte_carlo: MonteCarloError | None = None
+    absorbed: AbsorbedRecord | None = None
     residual_scale: ScaleRecord | None = None
+    undetermined: UndeterminedRecord | None = None
 
     def __post_init__(self) -> None:
         freeze(self, "beta", "vcov")
@@ -235,6 +260,18 @@ class FitRecord:
     def rank(self) -> int:
         """Rank of X."""
         return len(self.kept)
+
+    @property
+    def n_fixed(self) -> int:
+        """Rank of the fixed part, with an absorbed factor's columns."""
+        return self.rank if self.absorbed is None else len(self.absorbed.kept)
+
+    @property
+    def coefficient_names(self) -> list[str]:
+        """Names of the fixed effects that are not aliased, an absorbed factor's among them."""
+        if self.absorbed is not None:
+            return [self.absorbed.x_names[j] for j in self.absorbed.kept]
+        return [self.x_names[j] for j in self.kept]
 
     @property
     def is_crossed(self) -> bool:
@@ -250,7 +287,7 @@ class FitRecord:
     @property
     def n_parameters(self) -> int:
         """Fixed effects, covariance parameters and the residual variance."""
-        return self.rank + self.n_covariance_parameters
+        return self.n_fixed + self.n_covariance_parameters
 
     @property
     def n_covariance_parameters(self) -> int:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from mlmfast import _core
+from mlmfast.absorbed.coefficients import CoefficientMap, coefficient_map
+from mlmfast.absorbed.core import AbsorbedCore
+from mlmfast.absorbed.reduction import reduce_within, relate_absorbed, within_levels
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.chain_covariance import ChainCovariance, chain_record
-from mlmfast.clusters import is_within
 from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_columns
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.quasi_separable import QuasiSeparable
@@ -25,7 +28,7 @@ from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.dense_engine import DenseParts, gaps_within_units, reduce_densely
 from mlmfast.design import Design, RandomEffects
-from mlmfast.engine import LARGEST_EXACT, Engine, relate_factors
+from mlmfast.engine import LARGEST_EXACT, CrossedSettings, Engine, relate_factors
 from mlmfast.errors import DataError, ModelError
 from mlmfast.iterative import (
     IterativeSettings,
@@ -52,8 +55,14 @@ from mlmfast.unit_covariances import (
 )
 from mlmfast.walked_series import WalkedSeries
 
+#: Share of random effects in the variance from which they start beside a residual structure.
+FIRST_SHARE = 0.4
 _Core: TypeAlias = (
-    _core.Reduction | _core.CrossedReduction | _core.IterativeReduction | _core.MarginalReduction
+    _core.Reduction
+    | _core.CrossedReduction
+    | _core.IterativeReduction
+    | _core.MarginalReduction
+    | AbsorbedCore
 )
 _Grouped: TypeAlias = _core.Nesting | _core.Crossing | IterativeSettings | DenseParts
 Basis: TypeAlias = Literal["orthonormal", "scaled", "common"]
@@ -114,7 +123,9 @@ class ReducedModel:
 
     def criterion(self, method: str) -> Criterion:
         """The criterion of ``method`` ("REML" or "ML")."""
-        return Criterion(self.core, self.blocks, self.level_sizes, method == "REML", self)
+        core, reml = self.core, method == "REML"
+        core = core.for_method(reml) if isinstance(core, AbsorbedCore) else core
+        return Criterion(core, self.blocks, self.level_sizes, reml, self)
 
     def response(self, fit: int) -> FloatArray:
         """Response of a fit, offset subtracted, shape (n,)."""
@@ -152,7 +163,7 @@ class ReducedModel:
             [self.effects_map(block) for block in range(len(self.order))],
             self.order,
             self.response_unit,
-            self.design.n_obs - (len(self.kept) if criterion.reml else 0),
+            self.degrees(criterion.reml),
         )
 
     @cached_property
@@ -163,6 +174,16 @@ class ReducedModel:
             sum(b.structure.size for b in self.blocks if b.level == level)
             for level in range(n_levels)
         )
+
+    @cached_property
+    def coefficient_map(self) -> CoefficientMap:
+        """How the formula's coefficients follow from the levels of an absorbed factor."""
+        return coefficient_map(self.design, self.kept)
+
+    def degrees(self, reml: bool) -> int:
+        """Rows, less the rank of the fixed part for REML: what sigma^2 is estimated over."""
+        design = self.design
+        return design.n_obs - (len(self.kept) + design.n_absorbed if reml else 0)
 
     @cached_property
     def kept(self) -> IntArray:
@@ -236,27 +257,12 @@ class ReducedModel:
         """What one unit of a variance of the scaled first response is in the user's units."""
         return float(self.core.y_scale[0] / self.y_scaling[0].scale) ** 2
 
-    @cached_property
-    def has_effects_inside_subjects(self) -> bool:
-        """Whether random effects vary within the subjects of a residual covariance."""
-        residual = self.design.residual
-        if residual is None or residual.formula is None:
-            return False
-        factors = [self.design.factors[term.factor] for term in self.design.random]
-        return any(
-            factor.n_levels > residual.n_units
-            and is_within(factor.codes, factor.n_levels, residual.units)
-            for factor in factors
-        )
-
-    def residual_start(
-        self, criterion: Criterion, fits: IntArray, share: float = 0.4, correlated: bool = True
-    ) -> FloatArray:
+    def residual_start(self, criterion: Criterion, fits: IntArray) -> FloatArray:
         """Moments of least squares residuals: their covariances over pairs of visits met.
 
-        Random effects get a ``share`` of the variance to begin with.
+        Random effects get a share of the variance to begin with.
         """
-        share = share if self.order else 0.0
+        share = FIRST_SHARE if self.order else 0.0
         theta = np.empty((len(fits), criterion.n_theta))
         for row, fit in enumerate(fits.tolist()):
             assert isinstance(self.core, _core.Reduction | _core.MarginalReduction)
@@ -277,7 +283,6 @@ class ReducedModel:
                         theta[row : row + 1, s] = with_variance(spread, 1.0 - share)
                         continue
                     matrix = (1.0 - share) * _pairwise_covariance(sums[own], counts[own])[None]
-                    matrix = matrix if correlated else matrix * np.eye(matrix.shape[1])
                 else:
                     matrix = share * np.eye(block.structure.size)[None]
                 if isinstance(block.structure, ScaledUnits):
@@ -404,13 +409,12 @@ class ReducedModel:
             column,
             share=False,
         )
-        assert not isinstance(core, _core.IterativeReduction), "it keeps its own solution"
+        assert not isinstance(core, _core.IterativeReduction | AbsorbedCore), "it has its own"
         return core, float(core.y_scale[0]) / column[0].scale
 
     def logdet_constant(self, method: str) -> FloatArray:
         """What the criterion lacks of -2 log-likelihood in the user's units, shape (n_fits,)."""
-        rank = len(self.kept)
-        degrees = self.design.n_obs - (rank if method == "REML" else 0)
+        degrees = self.degrees(method == "REML")
         scale = np.array([s for _, _, s in self.y_scaling])
         with np.errstate(divide="ignore"):  # of many responses some may be constant
             constant = 2.0 * degrees * (np.log(self.core.y_scale) - np.log(scale))
@@ -419,6 +423,10 @@ class ReducedModel:
         if method == "REML":
             _, logdet = np.linalg.slogdet(self.fixed_map)
             constant = constant - 2.0 * logdet
+            if isinstance(self.core, AbsorbedCore):
+                n_levels = self.core.n_levels
+                constant = constant + 2.0 * n_levels * np.log(self.core.level_scale)
+                constant = constant + self.coefficient_map.logdet
         return np.asarray(constant)
 
     def estimates(
@@ -435,10 +443,10 @@ class ReducedModel:
         """
         fits = np.arange(len(theta)) if fits is None else fits
         g = criterion.covariances(theta)
-        beta_core, c, scalars = self.core.solve(g, fits.tolist())
+        beta_core, c, scalars = criterion.reduction.solve(g, fits.tolist())
         rss, logdet, logdet_xx = scalars.T
         reml = criterion.reml
-        degrees = self.design.n_obs - (len(self.kept) if reml else 0)
+        degrees = self.degrees(reml)
         scale = np.array([s for _, _, s in self.y_scaling])[fits]
         unit = self.core.y_scale[fits] / scale
         relative = rss / degrees if self.profiled else np.ones(len(rss))
@@ -561,18 +569,28 @@ def reduce_design(
     columns = [design.working_response] if responses is None else list(responses)
     used = {term.factor for term in design.random}
     levels = tuple(sorted(sorted(used), key=lambda f: design.factors[f].n_levels))
-    nesting = relate_factors(design, levels, engine)
+    relate = relate_factors if design.absorbed is None else relate_absorbed
+    nesting = relate(design, levels, engine)
     position = {factor: level for level, factor in enumerate(levels)}
     order = tuple(
         sorted(range(len(design.random)), key=lambda t: position[design.random[t].factor])
     )
     centred = any(column is None for column in design.x)
-    x_scaling = scale_columns(design.x, centred)
-    y_scaling = scale_columns(columns, centred)
+    if design.absorbed is None:
+        x_scaling = scale_columns(design.x, centred)
+        y_scaling = scale_columns(columns, centred)
+    else:
+        x_scaling = scale_columns(within_levels(design, design.x), False)
+        y_scaling = scale_columns(within_levels(design, columns), False)
     z_scaling = tuple(_scale_term(term) for term in design.random)
     _check_sizes(design, x_scaling, y_scaling[0] if own else None)
     blocks = _blocks(design, order, position, nesting)
-    core = _reduce(design, nesting, levels, order, blocks, z_scaling, x_scaling, y_scaling)
+    parts = (design, nesting, levels, order, blocks, z_scaling)
+    core: _Core = (
+        _reduce(*parts, x_scaling, y_scaling)
+        if design.absorbed is None
+        else reduce_within(_reduce, parts, x_scaling, y_scaling, _schur(engine))
+    )
     model = ReducedModel(
         design,
         core,
@@ -601,6 +619,7 @@ def _reduce(
     x_scaling: tuple[ScaledColumn, ...],
     y_scaling: tuple[ScaledColumn, ...],
     share: bool = True,
+    absorbed: bool = False,
 ) -> _Core:
     residual = design.residual
     own = blocks[-1].structure if blocks else None
@@ -611,6 +630,10 @@ def _reduce(
     for t, block in zip(order, blocks, strict=False):
         z[block.level].extend(z_scaling[t])
         terms[block.level].append((block.structure.size, basis_of_term(design.random[t])))
+    if absorbed:
+        # The indicators of an absorbed factor are the last level.
+        z.append([ScaledColumn(None, 0.0, 1.0)])
+        terms.append([(1, "scaled")])
     if series is not None and not x_scaling:
         # The core counts the rows of series by their columns: a column of zeros, left out at once.
         x_scaling = (ScaledColumn((np.zeros(design.n_obs), 0, 1), 0.0, 1.0),)
@@ -648,6 +671,11 @@ def _reduce(
         )
     except _core.CollinearRandomEffects as error:
         raise _collinear(design, order, blocks, *error.args) from None
+
+
+def _schur(engine: Engine) -> str:
+    """Form of the crossed engine's factor that is asked for."""
+    return engine.schur if isinstance(engine, CrossedSettings) else "cheaper"
 
 
 def _first(item: tuple[int, TermBlock]) -> int:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.design import GroupingFactor
 from mlmfast.errors import DataError, ModelError, RelationshipWarning
 from mlmfast.factor import level_labels
 from mlmfast.grouping_names import known_group
+from mlmfast.interruptible import interruptible
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -185,10 +186,8 @@ def _families(matrix: _Sparse) -> IntArray:
 
 def _inverse(a: FloatArray) -> FloatArray | None:
     """The inverse of a block; None where its condition takes too many digits."""
-    from scipy.linalg import cho_solve, cholesky
-
     try:
-        inverse = np.asarray(cho_solve((cholesky(a, lower=True), True), np.eye(len(a))))
+        inverse = interruptible(_inverse_by_cholesky, a)
     except np.linalg.LinAlgError:
         return None
     inverse = (inverse + inverse.T) / 2
@@ -202,11 +201,17 @@ def _inverse(a: FloatArray) -> FloatArray | None:
     return inverse
 
 
+def _inverse_by_cholesky(a: FloatArray) -> FloatArray:
+    from scipy.linalg import cho_solve, cholesky
+
+    return np.asarray(cho_solve((cholesky(a, lower=True), True), np.eye(len(a))))
+
+
 def _root(a: FloatArray) -> FloatArray:
     try:
-        return np.asarray(np.linalg.cholesky(a))
+        return np.asarray(interruptible(np.linalg.cholesky, a))
     except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(a)
+        values, vectors = interruptible(np.linalg.eigh, a)
         return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
 
 
@@ -407,12 +412,12 @@ def _check_definite(values: _Sparse, name: str) -> None:
         block = values[own][:, own].toarray()
         largest = float(np.abs(block).max())
         try:
-            pivots = np.diag(np.linalg.cholesky(block))
+            pivots = np.diag(interruptible(np.linalg.cholesky, block))
             if pivots.min() ** 2 > _SINGULAR * largest:
                 continue
         except np.linalg.LinAlgError:
             pass
-        eigenvalue = float(np.linalg.eigvalsh(block)[0])
+        eigenvalue = float(interruptible(np.linalg.eigvalsh, block)[0])
         if eigenvalue < -_ROUNDING * largest or largest == 0.0:
             raise ModelError(
                 f"cov[{name!r}] is not positive definite: it has the eigenvalue {eigenvalue:.4g}, "

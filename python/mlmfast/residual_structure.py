@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.chain_steps import ChainSteps
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.homogeneous_diagonal import HomogeneousDiagonal

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.errors import DataError, ModelError, SpacingWarning, warn
 from mlmfast.factor import number_label

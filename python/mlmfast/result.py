@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.certificate import Certificate
 from mlmfast.confidence_level import check_level
 from mlmfast.criterion import Criterion
@@ -449,8 +449,8 @@ class LMMResult:
         record = self._record
         reml = record.method == "REML"
         d = record.n_covariance_parameters - int(self._parameter_table.fixed.sum())
-        d += 0 if reml else record.rank
-        size = self.nobs - (record.rank if reml else 0)
+        d += 0 if reml else record.n_fixed
+        size = self.nobs - (record.n_fixed if reml else 0)
         subjects = self.nobs
         if record.groups:
             first = record.terms[0].group if record.is_crossed else record.levels[0]
@@ -700,7 +700,7 @@ class LMMResult:
 
     @property
     def singular(self) -> bool:
-        """Whether a variance is 0 or a correlation +-1."""
+        """Whether a variance is 0, a correlation +-1, or a parameter not determined by the data."""
         return self._record.singular
 
     @property

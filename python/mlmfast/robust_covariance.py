@@ -23,12 +23,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.cluster_blocks import ClusterBlocks, cluster_blocks, cluster_factor, large_clusters
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.errors import ModelError

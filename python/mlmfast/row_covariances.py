@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import floor_eigenvalues
 from mlmfast.covariance_parameters import ParameterBlock, entry_map, natural_chart
@@ -270,8 +270,8 @@ class RowCovariances:
         arms = list(zip(about.criterion.terms, about.criterion.theta_slices, strict=True))
         for b, (term, s) in enumerate(arms):
             block = about.parameters.blocks[b]
-            own = step[at : at + block.first.shape[1]]
-            at += len(own)
+            own = block.whole(step[at : at + block.first.shape[1]])
+            at += block.first.shape[1]
             if term.is_residual:
                 moved = _moved_arms(structure_of(term), about.theta[:, s], own)
             else:

@@ -57,7 +57,7 @@ class ScaledCriterion:
         assert not isinstance(criterion.reduction, _core.IterativeReduction), "refused by Parms"
         reml, entries = criterion.reml, criterion.entries
         g = criterion.covariances(theta)
-        nu = model.design.n_obs - (len(model.kept) if reml else 0)
+        nu = model.degrees(reml)
         reduction = criterion.reduction
         assert not isinstance(reduction, _core.IterativeReduction), "refused before"
         scalars = reduction.solve(g, fits.tolist())[2]
@@ -76,6 +76,8 @@ class ScaledCriterion:
         expected[:, :n, :n] = -second
         expected[:, n, :n] = expected[:, :n, n] = trace
         expected[:, n, n] = nu
+        if criterion.flat is not None:
+            gradient, hessian, expected = criterion.flat.cleaned(gradient, hessian, expected)
         bad = ~np.isfinite(value)
         for part in (gradient, hessian, expected):
             part[bad] = 0.0

@@ -9,11 +9,11 @@ held as covariance matrices over its visits, where these are few enough.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion
 from mlmfast.dense_engine import within_unit_positions

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +21,7 @@ from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray, SparseArray
+from mlmfast.cached import cached_property
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.inner_blocks import (

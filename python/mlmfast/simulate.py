@@ -9,6 +9,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.design import Design
 from mlmfast.errors import DataError
+from mlmfast.interruptible import interruptible
 from mlmfast.marginal_covariance import (
     cholesky_factors,
     clusters_by_size,
@@ -110,7 +111,7 @@ def covariance_root(covariance: FloatArray) -> FloatArray:
     """
     sd = np.sqrt(np.diag(covariance))
     unit = np.where(sd > 0, sd, 1.0)
-    values, vectors = np.linalg.eigh(covariance / np.outer(unit, unit))
+    values, vectors = interruptible(np.linalg.eigh, covariance / np.outer(unit, unit))
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     return np.asarray(sd[:, None] * root)
 

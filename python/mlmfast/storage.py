@@ -16,6 +16,7 @@ from mlmfast.result import LMMResult
 from mlmfast.stored_inference import inference_from_dict, inference_to_dict
 from mlmfast.stored_record import array, record_from_dict, record_to_dict, typed
 from mlmfast.stored_rows import rows_from_dict, rows_to_dict
+from mlmfast.whole_files import write_whole
 
 _NAME, _VERSION = "mlmfast fit", 1
 
@@ -56,7 +57,7 @@ def to_json(fit: LMMResult, path: str | os.PathLike[str] | None = None) -> str:
     }
     text = json.dumps(_plain(data), allow_nan=False)
     if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
+        write_whole(path, text)
     return text
 
 

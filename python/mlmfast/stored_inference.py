@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.aliasing import Aliasing
-from mlmfast.covariance_tests import ParameterTable, parameter_table
+from mlmfast.covariance_tests import CombinedEstimate, ParameterTable, parameter_table
 from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.record import FitRecord
 from mlmfast.stored_record import array, covariance, typed
@@ -50,6 +50,10 @@ def _members(table: ParameterTable) -> dict[str, Any]:
         "observed": table.observed,
         "expected": table.expected,
         "unidentified": table.unidentified,
+        "combined": [
+            [item.name, item.kind, item.value, item.observed, item.expected]
+            for item in table.combined
+        ],
     }
 
 
@@ -82,7 +86,12 @@ def _aliasing_members(aliasing: Aliasing) -> dict[str, Any]:
 
 
 def _aliasing(data: Any, record: FitRecord) -> Aliasing:
-    p, constant = len(record.x_names), typed(data["constant"], int)
+    p = len(record.x_names)
+    if isinstance(data, list):
+        # As the first files hold it: the coefficients alone, of columns as they are.
+        plain = array(data, (record.rank, p - record.rank))
+        return Aliasing(record.kept, plain, np.ones(p), np.zeros(p), -1)
+    constant = typed(data["constant"], int)
     lengths = array(data["lengths"], (p,))
     if (lengths == 0).any() or not np.isfinite(lengths).all() or not -1 <= constant < p:
         raise ValueError("the lengths of the columns do not fit them")
@@ -130,4 +139,12 @@ def _parameters(data: Mapping[str, Any]) -> ParameterTable:
         array(data["observed"], (n, n)),
         array(data["expected"], (n, n)),
         (unidentified[0], unidentified[1]),
+        tuple(map(_combined, typed(data.get("combined", []), list))),
     )
+
+
+def _combined(item: Any) -> CombinedEstimate:
+    name, kind, *numbers = typed(item, list)
+    if kind not in _KINDS:
+        raise ValueError(f"{kind!r} is no kind of a covariance parameter")
+    return CombinedEstimate(typed(name, str), kind, *array(numbers, (3,)).tolist())

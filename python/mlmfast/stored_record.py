@@ -17,6 +17,7 @@ from mlmfast.model_matrix import ModelMatrixSpec
 from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, ScaleRecord, TermRecord
 from mlmfast.residual_formula import PRODUCT, parse_residual
 from mlmfast.residual_scale import parse_scale
+from mlmfast.undetermined_record import Combination, UndeterminedRecord
 
 _Kind = TypeVar("_Kind")
 #: Rounding of a correlation.
@@ -33,6 +34,12 @@ def record_to_dict(record: FitRecord) -> dict[str, Any]:
         "residual_scale": members(record.residual_scale) if record.residual_scale else None,
         "fixed_spec": _spec_to_dict(record.fixed_spec),
         "monte_carlo": None if record.monte_carlo is None else members(record.monte_carlo),
+        "undetermined": None
+        if record.undetermined is None
+        else {
+            **members(record.undetermined),
+            "combined": [members(item) for item in record.undetermined.combined],
+        },
     }
 
 
@@ -85,6 +92,7 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
         fixed_spec=_spec(data["fixed_spec"]),
         monte_carlo=_monte_carlo(data.get("monte_carlo"), terms),
         residual_scale=_scale(data.get("residual_scale")),
+        undetermined=_undetermined(data.get("undetermined")),
     )
 
 
@@ -224,7 +232,32 @@ def _term(data: Mapping[str, Any], n_groups: int) -> TermRecord:
         spec=_spec(data["spec"]),
         parameter_names=parameter_names,
         parameters=array(data["parameters"], (len(parameter_names),)),
+        unseen=tuple(_pair(item, len(names)) for item in typed(data.get("unseen", []), list)),
     )
+
+
+def _pair(data: object, n: int) -> tuple[int, int]:
+    a, b = positions(data, n)
+    return a, b
+
+
+def _undetermined(data: Any) -> UndeterminedRecord | None:
+    if data is None:
+        return None
+    return UndeterminedRecord(
+        n=typed(data["n"], int),
+        names=texts(data["names"]),
+        unseen=texts(data["unseen"]),
+        absorbed=texts(data["absorbed"]),
+        groups=tuple(texts(group) for group in typed(data["groups"], list)),
+        combined=tuple(_combination(item) for item in typed(data["combined"], list)),
+        errors_depend=typed(data["errors_depend"], bool),
+    )
+
+
+def _combination(data: Mapping[str, Any]) -> Combination:
+    names = texts(data["parameters"])
+    return Combination(names, tuple(array(data["weights"], (len(names),)).tolist()))
 
 
 def _certificate(data: Mapping[str, Any]) -> Certificate:
@@ -235,6 +268,7 @@ def _certificate(data: Mapping[str, Any]) -> Certificate:
         n_evaluations=typed(data["n_evaluations"], int),
         n_iterations=typed(data["n_iterations"], int),
         engine=typed(data["engine"], str),
+        n_elsewhere=typed(data.get("n_elsewhere", 0), int),
     )
 
 

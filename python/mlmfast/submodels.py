@@ -11,6 +11,7 @@ from mlmfast.newton import NewtonOptions
 from mlmfast.parms import fit_with_parms
 from mlmfast.parms_request import Parms
 from mlmfast.reduced_model import ReducedModel
+from mlmfast.undetermined import n_determined, undetermined_of
 
 
 def deviance_of(
@@ -20,13 +21,25 @@ def deviance_of(
     options: NewtonOptions | None = None,
 ) -> float:
     """-2 log-likelihood of the first response at its optimum, parameters in ``held`` held."""
+    return deviance_and_count(model, method, held, options)[0]
+
+
+def deviance_and_count(
+    model: ReducedModel,
+    method: str,
+    held: Mapping[str, float],
+    options: NewtonOptions | None = None,
+) -> tuple[float, int]:
+    """The same, and how many covariance parameters the data determine, sigma^2 not counted."""
     options = options or NewtonOptions()
     if held:
         parms = fit_with_parms(model, method, options, None, Parms(hold=held))
         covariance, scale = parms.covariance, parms.log_sigma2
     else:
         covariance, scale = fit_covariance(model, method, options), None
-    return float(model.estimates(covariance.criterion, covariance.theta, scale).deviance[0])
+    estimates = model.estimates(covariance.criterion, covariance.theta, scale)
+    untold = undetermined_of(model, covariance, tuple(held))
+    return float(estimates.deviance[0]), n_determined(covariance, untold) - len(held)
 
 
 def without_effect(design: Design, t: int, effect: int) -> Design:

@@ -20,7 +20,8 @@ class VarCorr(Mapping[str, pd.DataFrame]):
     """Covariance matrices of the random effects by grouping factor.
 
     A mapping from the name of a grouping factor to a data frame; several terms on one factor are
-    stacked, with zeros between them. An interaction is also found by lme4's name, "b:a" for "a:b".
+    stacked, with zeros between them, and NaN where no data tell a covariance. An interaction is
+    also found by lme4's name, "b:a" for "a:b".
     Prints as a table of standard deviations and correlations, the residual's below.
 
     Parameters
@@ -79,7 +80,7 @@ class VarCorr(Mapping[str, pd.DataFrame]):
         for term in record.terms:
             group = record.groups[term.group].name
             correlated = not term.kind.variances_alone
-            rows += _rows(group, term.names, term.covariance, correlated)
+            rows += _rows(group, term.names, term.told, correlated)
         if record.residual is None:
             rows.append(("Residual", None, None, record.sigma2, float(np.sqrt(record.sigma2))))
         else:
@@ -169,6 +170,6 @@ def _stacked(record: FitRecord, group: int) -> pd.DataFrame:
     at = 0
     for term in terms:
         size = len(term.names)
-        full[at : at + size, at : at + size] = term.covariance
+        full[at : at + size, at : at + size] = term.told
         at += size
     return pd.DataFrame(full, index=names, columns=names)

@@ -27,7 +27,7 @@ from mlmfast.report.printed_frame import PrintedFrame, printed
 from mlmfast.responses import response_columns
 from mlmfast.restricted_lrt import exact_null_distribution
 from mlmfast.simulate import seed_sequence, simulate
-from mlmfast.submodels import deviance_of, without_effect, without_term
+from mlmfast.submodels import deviance_and_count, without_effect, without_term
 
 if TYPE_CHECKING:
     from mlmfast.record import FitRecord
@@ -128,9 +128,15 @@ def variance_test(
     chosen = _method(source.design, t, effects, method)
     draws = _draws(n, chosen)
     null_design = _without(source.design, t, effects)
-    statistic = deviance_of(reduce_design(null_design), record.method, {}) - record.deviance
+    null_deviance, count = deviance_and_count(reduce_design(null_design), record.method, {})
+    statistic = null_deviance - record.deviance
     statistic = statistic if statistic > _ZERO else 0.0
-    df = _parameters_lost(source.design, t, effects)
+    df = record.n_theta - count
+    if df < 1:
+        raise ModelError(
+            f"{term!r} cannot be tested: leaving it out takes no parameter that the data determine "
+            f"({'; '.join(record.certificate.boundary)})"
+        )
     sample, failed = np.empty(0), 0
     if chosen == "exact":
         reml = record.method == "REML"
@@ -152,9 +158,11 @@ def ranova(source: FitSource, record: FitRecord) -> PrintedFrame:
     Effects of a term with slopes are left out one at a time (its intercept stays), others whole, as
     are terms of other covariance structures than `us` and `diag`.
     ``Pr(>Chisq)`` takes the chi-square distribution, which is conservative, ``Pr(mixture)`` the
-    mixture that `test_variance` describes.
+    mixture that `test_variance` describes. ``Df`` counts parameters that the data determine; an
+    effect that takes none with it (Df 0) has no test.
     """
     check_engine(source.model, "ranova")
+    n_held = 0 if source.parms is None else len(source.parms.held)
     rows: dict[str, list[float]] = {
         "<none>": [record.n_parameters, -0.5 * record.deviance, *[np.nan] * 4]
     }
@@ -172,15 +180,16 @@ def ranova(source: FitSource, record: FitRecord) -> PrintedFrame:
                 if whole
                 else without_effect(source.design, t, effects[0])
             )
-            deviance = deviance_of(reduce_design(design), record.method, {})
-            df = _parameters_lost(source.design, t, effects)
+            deviance, count = deviance_and_count(reduce_design(design), record.method, {})
+            # What the data do not determine is no parameter that a test could lose.
+            df = max(record.n_theta + n_held - count, 0)
             statistic = max(deviance - record.deviance, 0.0)
-            p = float(chi2_tail(statistic, df))
+            p = float(chi2_tail(statistic, df)) if df else np.nan
             row = [record.n_parameters - df, -0.5 * deviance, statistic, df]
             what = term.text or group
             if len(effects) == 1:
                 what = f"{term.names[effects[0]]} in {what}"
-            rows[what] = [*row, p, _mixture(statistic, df)]
+            rows[what] = [*row, p, _mixture(statistic, df) if df else np.nan]
     table = pd.DataFrame.from_dict(
         rows,
         orient="index",
@@ -264,12 +273,6 @@ def _without(design: Design, t: int, effects: list[int]) -> Design:
     if len(effects) == len(design.random[t].names):
         return replace(design, random=design.random[:t] + design.random[t + 1 :])
     return without_effect(design, t, effects[0])
-
-
-def _parameters_lost(design: Design, t: int, effects: list[int]) -> int:
-    structure = design.random[t].structure
-    left = structure.size - len(effects)
-    return structure.n_theta - (replace(structure, size=left).n_theta if left else 0)
 
 
 def _mixture(statistic: float, df: int) -> float:

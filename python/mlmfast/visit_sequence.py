@@ -8,12 +8,12 @@ has too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.columns.elapsed import Elapsed
 from mlmfast.errors import DataError
 from mlmfast.factor import level_labels

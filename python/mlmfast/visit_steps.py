@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 
 #: Steps between two neighbours from which on a common step is none: any two numbers have one that
 #: is fine enough.

@@ -1,14 +1,14 @@
 //! Random effects given the data, and errors of predictions, from the inverse on the factor's pattern.
 
-use rayon::prelude::*;
-
 use super::evaluation::{Factorisation, solve_upper, transposed_times};
 use super::incidence::gather;
 use super::panels::Panels;
 use super::reach::Reach;
 use super::root::{Root, transpose};
 use crate::dense::{axpy, cholesky, dot, multiply, solve_lower};
+use crate::memory::zeros;
 use crate::reduction::block;
+use crate::threads;
 
 /// Rows to predict up to which solving for each costs less than the inverse.
 const FEW_ROWS: usize = 64;
@@ -25,7 +25,7 @@ pub struct Conditional {
 
 /// Numbers of some of the rest's units.
 #[derive(Clone, Default)]
-struct Weights {
+pub(super) struct Weights {
     /// Blocks in order of elimination, and the first of their numbers.
     blocks: Vec<(usize, usize)>,
     values: Vec<f64>,
@@ -33,7 +33,7 @@ struct Weights {
 
 impl Weights {
     /// Lambda'x of one unit.
-    fn push(&mut self, block: usize, lambda: &[f64], x: &[f64]) {
+    pub(super) fn push(&mut self, block: usize, lambda: &[f64], x: &[f64]) {
         self.blocks.push((block, self.values.len()));
         let q = x.len();
         self.values.extend(transposed_times(lambda, q, x, 1));
@@ -115,6 +115,9 @@ impl Factorisation<'_> {
     /// the leading factor's Lambda.
     fn unit_covariance(&self, unit: usize, root: &[f64]) -> Vec<f64> {
         let q = self.reduction.rest.leading_q;
+        if self.reduction.rest.leads_fixed() {
+            return vec![self.reduction.t[unit].powi(-2)];
+        }
         let t_root = multiply(&self.reduction.t[block(unit, q * q)], root, q);
         let mut inner = multiply(&transpose(&t_root, q), &t_root, q);
         (0..q).for_each(|i| inner[i * q + i] += 1.0);
@@ -131,8 +134,11 @@ impl Factorisation<'_> {
         let reduction = self.reduction;
         let (q, incidence) = (reduction.rest.leading_q, &reduction.incidence);
         let places = incidence.first[unit]..incidence.first[unit + 1];
+        if reduction.rest.leads_fixed() {
+            return incidence.values[places].iter().map(|v| v / reduction.t[unit]).collect();
+        }
         let n = places.len();
-        let mut b = vec![0.0; q * n];
+        let mut b = zeros(q * n);
         for (i, place) in places.enumerate() {
             (0..q).for_each(|a| b[a * n + i] = incidence.values[place * q + a]);
         }
@@ -154,7 +160,12 @@ impl Factorisation<'_> {
         let (q, g) = (reduction.rest.leading_q, &self.g[reduction.rest.leading]);
         let incidence = &reduction.incidence;
         let residual: Vec<f64> = self.r.chunks_exact(self.width).map(|row| dot(row, e)).collect();
-        let u = self.unwhiten(&residual, 1);
+        let u = if reduction.rest.leads_fixed() {
+            let all = self.fixed_means();
+            all.chunks_exact(self.width).map(|row| dot(row, e)).collect()
+        } else {
+            self.unwhiten(&residual, 1)
+        };
         let root = Root::new(g, q).lambda();
         let one = |unit: usize| -> Vec<f64> {
             let mut out: Vec<f64> =
@@ -202,10 +213,14 @@ impl Factorisation<'_> {
         let n = codes[0].len();
         let factor = self.factor.take();
         let inverse = match &factor {
-            Some(factor) if n > FEW_ROWS => Some(factor.clone().into_inverse()),
+            Some(factor) if n > FEW_ROWS => Some(factor.copy().into_inverse()),
             _ => None,
         };
-        let scores = self.unwhiten(&self.r, self.width);
+        let scores = if self.reduction.rest.leads_fixed() {
+            self.fixed_means()
+        } else {
+            self.unwhiten(&self.r, self.width)
+        };
         let root =
             Root::new(self.reduction.leading_g(self.g), self.reduction.rest.leading_q).lambda();
         let lambda = self.lambdas();
@@ -228,7 +243,7 @@ impl Factorisation<'_> {
             out
         };
         let starts: Vec<usize> = (0..n).step_by(CHUNK_ROWS).collect();
-        let rows: Vec<Vec<f64>> = starts.par_iter().with_max_len(1).map(chunk).collect();
+        let rows = threads::map(&starts, chunk);
         let (mut variance, mut shift) = (Vec::with_capacity(n), Vec::with_capacity(n * rank));
         for row in rows.iter().flat_map(|part| part.chunks_exact(1 + rank)) {
             variance.push(row[0]);

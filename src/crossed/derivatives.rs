@@ -16,6 +16,7 @@ use super::{Reduction, RestLevel};
 use crate::criterion::{Criterion, LikelihoodDerivatives, Shape, Solution, assemble};
 use crate::dense::{NotPositiveDefinite, axpy, cholesky, dot};
 use crate::elimination::{Entry, Sums};
+use crate::memory::zeros;
 use crate::reduction::block;
 
 /// How the second derivatives are taken.
@@ -39,7 +40,8 @@ pub(super) struct Scores {
 impl Reduction {
     /// Numbers that [`Criterion`] needs of this design.
     fn shape(&self) -> Shape {
-        Shape { n_rows: self.n_rows, rank: self.rank(), profiled: true }
+        let n_rows = self.n_rows - self.rest.n_fixed(self);
+        Shape { n_rows, rank: self.rank(), profiled: true }
     }
 
     /// Generalised least squares of response `fit` at `g`.
@@ -136,8 +138,9 @@ impl Reduction {
     pub fn exact_is_cheap(&self) -> bool {
         let n = self.rest.order() as f64;
         let q = self.rest.leading_q as f64;
-        let places = self.incidence.columns.len() as f64 * q;
-        let all = n + self.rest.leading_units as f64 * q;
+        let leading = if self.rest.leads_fixed() { 0.0 } else { q };
+        let places = self.incidence.columns.len() as f64 * leading;
+        let all = n + self.rest.leading_units as f64 * leading;
         let largest = self.rest.largest_q().max(self.rest.leading_q) as f64;
         let exact = places * (2.0 * n + all) + 4.0 * n * n + all * all * largest * largest;
         // The whole inverse is made of the factor column by column.
@@ -307,7 +310,7 @@ impl Factorisation<'_> {
     fn information_second(&self, entries: &[Entry], weights: Option<&[f64]>) -> Vec<f64> {
         let (rank, n) = (self.width - 1, entries.len());
         let size = rank * rank;
-        let mut out = vec![0.0; if weights.is_some() { size } else { n * n * size }];
+        let mut out = zeros(if weights.is_some() { size } else { n * n * size });
         if rank == 0 || n == 0 {
             return out;
         }
@@ -379,7 +382,7 @@ impl Factorisation<'_> {
         let is_leading = entries[0].level == rest.leading;
         let (level_q, rows) = self.level_rows(entries[0].level, scores);
         let moved = weigh(entries, level_q, rows, width);
-        let mut left = vec![0.0; rest.order() * columns];
+        let mut left = zeros(rest.order() * columns);
         let mut r = if is_leading {
             let one = |u: usize, out: &mut [f64]| {
                 let t = transpose(&reduction.t[block(u, q * q)], q);
@@ -445,7 +448,7 @@ impl Factorisation<'_> {
 /// E U for entries of one level: row-major, the columns of one entry after those of another.
 fn weigh(entries: &[Entry], q: usize, rows: &[f64], width: usize) -> Vec<f64> {
     let columns = entries.len() * width;
-    let mut out = vec![0.0; rows.len() * entries.len()];
+    let mut out = zeros(rows.len() * entries.len());
     let units = rows.chunks_exact(q * width).zip(out.chunks_exact_mut(q * columns));
     for (u, out) in units {
         for (k, entry) in entries.iter().enumerate() {

@@ -7,6 +7,7 @@ use super::panels::Panels;
 use super::prior::SMALLEST_ROOT;
 use super::root::{Root, apply_transposed, transpose};
 use crate::dense::{NotPositiveDefinite, add_outer, axpy, cholesky, invert_lower, solve_lower};
+use crate::memory::zeros;
 use crate::reduction::block;
 
 /// The factored system of one response at one G.
@@ -47,7 +48,11 @@ impl<'a> Factorisation<'a> {
     ) -> Result<Self, NotPositiveDefinite> {
         let rest = &reduction.rest;
         let (q, width) = (rest.leading_q, reduction.rank() + 1);
-        let (w, mut logdet) = leading_factors(reduction, reduction.leading_g(g))?;
+        let (w, mut logdet) = if rest.leads_fixed() {
+            reduction.fixed_leading()
+        } else {
+            leading_factors(reduction, reduction.leading_g(g))?
+        };
         let fd = whiten_rows(&w, q, &reduction.leading_data[fit], width);
         let mut cross = reduction.unwhitened_cross(&w, &fd, width);
         axpy(1.0, &reduction.rest_data[fit], &mut cross);
@@ -171,7 +176,7 @@ fn leading_factors(
     g: &[f64],
 ) -> Result<(Vec<f64>, f64), NotPositiveDefinite> {
     let q = reduction.rest.leading_q;
-    let mut out = vec![0.0; reduction.t.len()];
+    let mut out = zeros(reduction.t.len());
     for (t, w) in reduction.t.chunks_exact(q * q).zip(out.chunks_exact_mut(q * q)) {
         for i in 0..q {
             for j in 0..=i {

@@ -5,15 +5,15 @@
 //! units, `K_0` = L L', H stands for L^-1 H L'^-1 throughout, which is of the same form with
 //! L^-1 K L'^-1 for K and L'A^-1 L for A^-1.
 
-use rayon::prelude::*;
-
 use super::evaluation::{Factorisation, unit_information};
 use super::incidence::Incidence;
 use super::panels::Panels;
 use super::root::{apply_transposed, identity};
 use crate::dense::{axpy, vectorised};
 use crate::elimination::Entry;
+use crate::memory::{copied, zeros};
 use crate::reduction::block;
+use crate::threads;
 
 /// Leading units whose rows of H are made at once.
 const CHUNK_UNITS: usize = 32;
@@ -37,7 +37,7 @@ impl Factorisation<'_> {
         let is_zero = !self.reduction.has_prior() && self.g.iter().flatten().all(|g| *g == 0.0);
         let grams = if is_zero { self.grams_at_zero() } else { self.pair_grams(inverse) };
         let n = entries.len();
-        let mut out = vec![0.0; n * n];
+        let mut out = zeros(n * n);
         for (k, x) in entries.iter().enumerate() {
             for (l, y) in entries.iter().enumerate().take(k + 1) {
                 let (first, second) = if x.level <= y.level { (x, y) } else { (y, x) };
@@ -91,7 +91,7 @@ impl Factorisation<'_> {
             }
         }
         drop(h);
-        if !rest.has_leading() {
+        if !rest.has_leading() || rest.leads_fixed() {
             return out;
         }
         let right = inverse
@@ -118,7 +118,7 @@ impl Factorisation<'_> {
         for first in 0..n_levels {
             for second in first..n_levels {
                 let size = reduction.q(first) * reduction.q(second);
-                out[first * n_levels + second] = vec![0.0; size * size];
+                out[first * n_levels + second] = zeros(size * size);
             }
         }
         for first in &rest.levels {
@@ -170,8 +170,8 @@ impl Factorisation<'_> {
         let chunk = |first: usize| -> Vec<Vec<f64>> {
             let mut sums: Vec<Vec<f64>> =
                 levels.iter().map(|&l| vec![0.0; (q * reduction.q(l)).pow(2)]).collect();
-            let mut wide = vec![0.0; q * 2 * n];
-            let mut own = vec![0.0; q * m * q];
+            let mut wide = zeros(q * 2 * n);
+            let mut own = zeros(q * m * q);
             for unit in first..(first + CHUNK_UNITS).min(m) {
                 self.leading_rows(unit, &b, right, &mut wide, &mut own);
                 let h = if right.is_empty() { &wide[..q * n] } else { &wide[..] };
@@ -192,12 +192,7 @@ impl Factorisation<'_> {
             sums
         };
         let starts: Vec<usize> = (0..m).step_by(CHUNK_UNITS).collect();
-        let parts: Vec<Vec<Vec<f64>>> = if starts.len() > 1 {
-            starts.into_par_iter().with_max_len(1).map(chunk).collect()
-        } else {
-            starts.into_iter().map(chunk).collect()
-        };
-        let mut parts = parts.into_iter();
+        let mut parts = threads::map(starts, chunk).into_iter();
         let mut total = parts.next().unwrap_or_default();
         for part in parts {
             for (sum, own) in total.iter_mut().zip(part) {
@@ -273,20 +268,20 @@ impl Factorisation<'_> {
             None => k,
         };
         let m = rows.len();
-        let mut scaled = vec![0.0; n * m];
+        let mut scaled = zeros(n * m);
         for (c, (s, _)) in scale.iter().enumerate() {
             for (a, &row) in rows.iter().enumerate() {
                 scaled[c * m + a] = s * k[row * n + c];
             }
         }
-        let mut h = vec![0.0; m * m];
+        let mut h = zeros(m * m);
         for (a, &row) in rows.iter().enumerate() {
             for (b, &other) in rows.iter().enumerate() {
                 h[a * m + b] = k[row * n + other];
             }
         }
         drop(k);
-        let mut solved = vec![0.0; n * m];
+        let mut solved = zeros(n * m);
         let matrix = faer::MatRef::from_row_major_slice(&scaled, n, m);
         super::panels::multiply(
             faer::MatMut::from_row_major_slice_mut(&mut solved, n, m),
@@ -311,7 +306,7 @@ impl Factorisation<'_> {
         };
         let scale = self.scales();
         let n = scale.len();
-        let mut h = vec![0.0; n * n];
+        let mut h = zeros(n * n);
         for (i, (s_i, _)) in scale.iter().enumerate().filter(|(_, s)| !s.1) {
             for (k, (s_k, _)) in scale.iter().enumerate().filter(|(_, s)| !s.1) {
                 let identity = f64::from(u8::from(i == k));
@@ -345,7 +340,7 @@ impl Factorisation<'_> {
     ) -> Vec<f64> {
         let scale = self.scales();
         let n = scale.len();
-        let mut j = vec![0.0; n * n];
+        let mut j = zeros(n * n);
         for (i, (s_i, _)) in scale.iter().enumerate() {
             for (k, (s_k, _)) in scale.iter().enumerate().filter(|(_, s)| !s.1) {
                 j[i * n + k] = s_i * own[i * n + k] / s_k;
@@ -364,12 +359,12 @@ impl Factorisation<'_> {
         if let Some(root) = prior {
             j = root.solve_with(&j, n, Panels::solve_upper);
         }
-        let mut right = vec![0.0; 2 * n * n];
+        let mut right = zeros(2 * n * n);
         for (row, j) in right.chunks_exact_mut(2 * n).zip(j.chunks_exact(n)) {
             row[n..].copy_from_slice(j);
         }
         drop(j);
-        let mut covariance = v.to_vec();
+        let mut covariance = copied(v);
         for (row, (s, _)) in covariance.chunks_exact_mut(n).zip(&scale) {
             row.iter_mut().zip(&scale).for_each(|(v, (s_k, _))| *v *= s * s_k);
         }
@@ -389,7 +384,7 @@ impl Factorisation<'_> {
 
     fn prior_times(&self, x: &[f64], width: usize) -> Vec<f64> {
         let prior = self.reduction.prior.as_ref();
-        prior.map_or_else(|| x.to_vec(), |p| p.multiply(&self.reduction.rest, x, width))
+        prior.map_or_else(|| copied(x), |p| p.multiply(&self.reduction.rest, x, width))
     }
 
     /// From eigenvector coordinates on both sides.
@@ -462,14 +457,14 @@ fn pair_gram(
         let own = &rows[first..first + n_units];
         return vec![crate::dense::dot(own, own)];
     }
-    let mut blocks = vec![0.0; n_units * size];
+    let mut blocks = zeros(n_units * size);
     for (v, out) in blocks.chunks_exact_mut(size).enumerate() {
         for a in 0..q {
             let from = a * stride + first + v * other;
             out[block(a, other)].copy_from_slice(&rows[from..from + other]);
         }
     }
-    let mut gram = vec![0.0; size * size];
+    let mut gram = zeros(size * size);
     let matrix = faer::MatRef::from_row_major_slice(&blocks, n_units, size);
     super::panels::multiply_add(
         faer::MatMut::from_row_major_slice_mut(&mut gram, size, size),
@@ -483,7 +478,7 @@ fn pair_gram(
 /// G[(a, c), (b, d)] with the roles of both levels exchanged.
 fn swap_levels(gram: &[f64], q: usize, other: usize) -> Vec<f64> {
     let size = q * other;
-    let mut out = vec![0.0; size * size];
+    let mut out = zeros(size * size);
     for a in 0..q {
         for c in 0..other {
             for b in 0..q {
@@ -506,12 +501,7 @@ fn add_up(n: usize, one: &(dyn Fn(usize) -> Vec<f64> + Sync)) -> Vec<f64> {
         sum
     };
     let starts: Vec<usize> = (0..n).step_by(CHUNK_UNITS).collect();
-    let parts: Vec<Vec<f64>> = if starts.len() > 1 {
-        starts.into_par_iter().with_max_len(1).map(chunk).collect()
-    } else {
-        starts.into_iter().map(chunk).collect()
-    };
-    let mut parts = parts.into_iter();
+    let mut parts = threads::map(starts, chunk).into_iter();
     let mut sum = parts.next().unwrap_or_default();
     parts.for_each(|part| axpy(1.0, &part, &mut sum));
     sum

@@ -1,14 +1,14 @@
 //! `Z_2`'`Z_2`, and K from it.
 
-use rayon::prelude::*;
-
 use super::evaluation::transposed_times;
 use super::panels::Panels;
 use super::root::{Root, transpose};
 use super::rows::{Reader, sort_rows};
 use super::{Reduction, Rest};
 use crate::dense::{axpy, cholesky, dot, multiply, solve_lower, vectorised};
+use crate::memory::{grow, zeros};
 use crate::reduction::block;
+use crate::threads;
 
 /// Tasks that a pass over all columns is cut into.
 const TASKS: usize = 64;
@@ -35,9 +35,11 @@ impl RestGram {
                 read_pairs(reader, rest, k, units, (&first_row, &order))
             };
             let starts: Vec<usize> = (0..level.n_units).step_by(step).collect();
-            let parts: Vec<Self> = starts.into_par_iter().with_max_len(1).map(chunk).collect();
+            let parts = threads::map(starts, chunk);
             for part in parts {
                 let (at, value) = (out.others.len(), out.values.len());
+                grow(&mut out.others, part.others.len());
+                grow(&mut out.values, part.values.len());
                 out.first.extend(part.first[1..].iter().map(|f| at + f));
                 out.others.extend(part.others);
                 out.offset.extend(part.offset[1..].iter().map(|o| value + o));
@@ -129,6 +131,9 @@ impl<'a> Marginal<'a> {
     /// K at the leading factor's G.
     #[must_use]
     pub fn new(reduction: &'a Reduction, g: &[f64]) -> Self {
+        if reduction.rest.leads_fixed() {
+            return Self { reduction, removed: vec![1.0; reduction.t.len()] };
+        }
         let q = reduction.rest.leading_q;
         let lambda = Root::new(g, q).lambda();
         let mut removed = Vec::with_capacity(reduction.t.len());
@@ -183,7 +188,7 @@ impl<'a> Marginal<'a> {
         let (incidence, q) = (&reduction.incidence, reduction.rest.leading_q);
         let columns = reduction.rest.columns_of(unit);
         let n = columns.len();
-        let mut out = vec![0.0; n * n];
+        let mut out = zeros(n * n);
         for (_, values) in reduction.gram.of(unit).filter(|(other, _)| *other == unit) {
             axpy(1.0, values, &mut out);
         }
@@ -274,18 +279,14 @@ impl<'a> Marginal<'a> {
             }
         }
         let task = |(range, values): (std::ops::Range<usize>, &mut [f64])| {
-            let mut columns = vec![0.0; structure.order() * self.reduction.rest.largest_q()];
+            let mut columns = zeros(structure.order() * self.reduction.rest.largest_q());
             let base = structure.offset[range.start];
             for s in range {
                 let own = &mut values[structure.offset[s] - base..structure.offset[s + 1] - base];
                 self.fill_panel(s, p, diagonal, &mut columns, own);
             }
         };
-        if tasks.len() > 1 {
-            tasks.into_par_iter().with_max_len(1).for_each(task);
-        } else {
-            tasks.into_iter().for_each(task);
-        }
+        threads::each(tasks, task);
         out
     }
 
@@ -328,7 +329,8 @@ impl<'a> Marginal<'a> {
                 }
                 values.fill(0.0);
             }
-            if !self.reduction.is_related(structure.level_of[b] as usize) {
+            let level = structure.level_of[b] as usize;
+            if !self.reduction.is_related(level) && !self.reduction.rest.is_fixed(level) {
                 for i in 0..q_b {
                     panel[(at_b + i) * width + at_b + i] += diagonal;
                 }

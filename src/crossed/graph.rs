@@ -7,6 +7,8 @@ use faer::sparse::linalg::amd;
 use super::rows::sort_rows;
 use super::{Crossing, Rest, RestLevel};
 use crate::marginal::Relationship;
+use crate::memory::{grow, require};
+use crate::stop::check;
 
 /// Part of all pairs above which nothing is gained by leaving out the others.
 const FULL: f64 = 0.3;
@@ -39,6 +41,7 @@ impl Graph {
                 for &c in &cells[first_cell[u as usize]..first_cell[u as usize + 1]] {
                     if mark[c as usize] != b as u32 {
                         mark[c as usize] = b as u32;
+                        grow(&mut neighbours, 1);
                         neighbours.push(c);
                     }
                 }
@@ -55,6 +58,7 @@ impl Graph {
                     }
                 }
             }
+            check();
             neighbours[start..].sort_unstable();
             first.push(neighbours.len() as u32);
         }
@@ -73,7 +77,9 @@ impl Graph {
         let pattern =
             SymbolicSparseColMatRef::new_checked(n, n, &self.first, None, &self.neighbours);
         let (mut order, mut inverse) = (vec![0_u32; n], vec![0_u32; n]);
-        let mut memory = MemBuffer::new(amd::order_scratch::<u32>(n, self.neighbours.len()));
+        let scratch = amd::order_scratch::<u32>(n, self.neighbours.len());
+        require::<u8>(scratch.unaligned_bytes_required());
+        let mut memory = MemBuffer::new(scratch);
         amd::order(
             &mut order,
             &mut inverse,

@@ -1,8 +1,8 @@
 //! The sparse matrix N: which columns of the other factors each leading unit meets.
 
-use rayon::prelude::*;
-
 use crate::dense::{axpy, vectorised};
+use crate::memory::{filled, require, zeros};
+use crate::threads;
 
 /// Rows of blocks: for each leading unit the columns it meets, `q` values a column.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,8 @@ pub struct Incidence {
 impl Incidence {
     /// Takes the memory of all units and places at once.
     pub(super) fn reserve(&mut self, n_units: usize, n_places: usize, q: usize) {
+        require::<usize>(n_units + 1);
+        require::<f64>(n_places * (q + 1));
         self.first.reserve_exact(n_units + 1);
         self.columns.reserve_exact(n_places);
         self.values.reserve_exact(n_places * q);
@@ -50,8 +52,8 @@ impl Incidence {
             first[c + 1] += first[c];
         }
         let mut next = first.clone();
-        self.units = vec![0; self.columns.len()];
-        self.places = vec![0; self.columns.len()];
+        self.units = filled(0, self.columns.len());
+        self.places = filled(0, self.columns.len());
         for u in 0..self.n_units() {
             for place in self.first[u]..self.first[u + 1] {
                 let slot = &mut next[self.columns[place] as usize];
@@ -73,6 +75,12 @@ impl Incidence {
     #[must_use]
     pub fn n_pairs(&self) -> f64 {
         self.first.windows(2).map(|w| ((w[1] - w[0]) as f64).powi(2)).sum()
+    }
+
+    /// (column, value) of each column that a unit meets, for one value a column.
+    pub fn row(&self, unit: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
+        let places = self.first[unit]..self.first[unit + 1];
+        places.map(|place| (self.columns[place] as usize, self.values[place]))
     }
 
     /// (unit, place) of each leading unit that meets a column.
@@ -127,11 +135,9 @@ pub(super) fn gather(
         return (0..n).flat_map(one).collect();
     }
     let step = n.div_ceil(64).max(1);
-    let parts: Vec<Vec<f64>> = (0..n.div_ceil(step))
-        .into_par_iter()
-        .map(|k| (k * step..((k + 1) * step).min(n)).flat_map(&one).collect())
-        .collect();
-    parts.concat()
+    let part =
+        |k: usize| -> Vec<f64> { (k * step..((k + 1) * step).min(n)).flat_map(&one).collect() };
+    threads::map(0..n.div_ceil(step), part).concat()
 }
 
 /// `size` numbers for each of `n` small tasks, which find them zero.
@@ -141,7 +147,7 @@ pub(super) fn fill(
     work: usize,
     one: impl Fn(usize, &mut [f64]) + Sync + Send,
 ) -> Vec<f64> {
-    let mut out = vec![0.0; n * size];
+    let mut out = zeros(n * size);
     if size == 0 {
         return out;
     }
@@ -150,7 +156,7 @@ pub(super) fn fill(
         return out;
     }
     let step = n.div_ceil(64).max(1);
-    out.par_chunks_mut(step * size).enumerate().with_max_len(1).for_each(|(part, chunk)| {
+    threads::each(out.chunks_mut(step * size).enumerate(), |(part, chunk)| {
         chunk.chunks_exact_mut(size).enumerate().for_each(|(k, own)| one(part * step + k, own));
     });
     out
@@ -164,7 +170,7 @@ const LEAF: usize = 64;
 pub(super) fn pairwise(n: usize, size: usize, add: &dyn Fn(usize, &mut [f64])) -> Vec<f64> {
     fn part(first: usize, last: usize, size: usize, add: &dyn Fn(usize, &mut [f64])) -> Vec<f64> {
         if last - first <= LEAF {
-            let mut sum = vec![0.0; size];
+            let mut sum = zeros(size);
             (first..last).for_each(|k| add(k, &mut sum));
             return sum;
         }

@@ -4,8 +4,6 @@
 //! the inverse on the factor's pattern. Where one is, its rows are K - K Lambda A^-1 Lambda'K, by a
 //! solution for each that visits only what it reaches. Related units: see [`super::prior`].
 
-use rayon::prelude::*;
-
 use super::RestLevel;
 use super::evaluation::{Factorisation, transposed_times, unit_information};
 use super::gram::Marginal;
@@ -14,7 +12,9 @@ use super::panels::Panels;
 use super::reach::Reach;
 use super::root::{Root, transpose};
 use crate::dense::{axpy, dot, multiply};
+use crate::memory::zeros;
 use crate::reduction::block;
+use crate::threads;
 
 /// Numbers of right-hand sides that are held at once.
 const SMALL_NUMBERS: usize = 1 << 20;
@@ -32,7 +32,7 @@ impl Factorisation<'_> {
     ) -> Vec<Vec<f64>> {
         let (rest, structure) = (&self.reduction.rest, &*self.reduction.structure);
         let mut out = vec![Vec::new(); self.reduction.n_levels()];
-        if rest.has_leading() {
+        if rest.has_leading() && !rest.leads_fixed() {
             out[rest.leading] = self.leading_information(inverse);
         }
         let related = inverse.filter(|_| self.reduction.prior.is_some());
@@ -89,11 +89,9 @@ impl Factorisation<'_> {
                 tasks.push(s + 1);
             }
         }
-        let parts: Vec<Vec<f64>> = tasks
-            .par_windows(2)
-            .with_max_len(1)
-            .map(|pair| pairwise(pair[1] - pair[0], total, &|k, sum| add(pair[0] + k, sum)))
-            .collect();
+        let parts = threads::map(tasks.windows(2), |pair| {
+            pairwise(pair[1] - pair[0], total, &|k, sum| add(pair[0] + k, sum))
+        });
         let mut sum = pairwise(parts.len(), total, &|k, sum| axpy(1.0, &parts[k], sum));
         let mut out = Vec::with_capacity(sizes.len());
         for (size, root) in sizes.iter().zip(&self.roots) {
@@ -191,7 +189,7 @@ impl Factorisation<'_> {
         let tasks = chunks.len().div_ceil(chunks.len().div_ceil(TASKS));
         let task = |chunks: &&[&[usize]]| -> Vec<f64> {
             let mut reach = Reach::new(factor, n_units * small.len());
-            let mut columns = vec![0.0; structure.order() * root.q];
+            let mut columns = zeros(structure.order() * root.q);
             let mut sum = vec![0.0; root.q * root.q];
             for chunk in *chunks {
                 self.add_solved(marginal, chunk, root, small, &mut reach, &mut columns, &mut sum);
@@ -199,11 +197,7 @@ impl Factorisation<'_> {
             sum
         };
         let groups: Vec<&[&[usize]]> = chunks.chunks(chunks.len().div_ceil(tasks.max(1))).collect();
-        let parts: Vec<Vec<f64>> = if groups.len() > 1 {
-            groups.par_iter().with_max_len(1).map(task).collect()
-        } else {
-            groups.iter().map(task).collect()
-        };
+        let parts = threads::map(&groups, task);
         let mut sum = vec![0.0; root.q * root.q];
         parts.iter().for_each(|part| axpy(1.0, part, &mut sum));
         sum
@@ -303,7 +297,7 @@ impl Factorisation<'_> {
         }
         let task = |supernodes: &std::ops::Range<usize>| -> Vec<f64> {
             let mut out = vec![0.0; q * q];
-            let mut columns = vec![0.0; structure.order() * reduction.rest.largest_q()];
+            let mut columns = zeros(structure.order() * reduction.rest.largest_q());
             for s in supernodes.clone() {
                 for block in structure.blocks(s) {
                     self.add_leading(v, s, block, &lambda, &b, &mut columns, &mut out);
@@ -311,11 +305,7 @@ impl Factorisation<'_> {
             }
             out
         };
-        let parts: Vec<Vec<f64>> = if tasks.len() > 1 {
-            tasks.par_iter().with_max_len(1).map(task).collect()
-        } else {
-            tasks.iter().map(task).collect()
-        };
+        let parts = threads::map(&tasks, task);
         for part in parts {
             axpy(-1.0, &part, &mut sum);
             axpy(-1.0, &transpose(&part, q), &mut sum);
@@ -417,7 +407,7 @@ fn from_eigenvectors(root: &Root, x: &[f64]) -> Vec<f64> {
 
 /// X B for the row-major X of `n` rows and a `q` x `q` B.
 fn multiply_right(x: &[f64], n: usize, b: &[f64], q: usize) -> Vec<f64> {
-    let mut out = vec![0.0; n * q];
+    let mut out = zeros(n * q);
     for i in 0..n {
         for k in 0..q {
             axpy(x[i * q + k], &b[block(k, q)], &mut out[block(i, q)]);

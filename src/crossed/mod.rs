@@ -21,6 +21,7 @@ mod derivatives;
 mod elimination_tree;
 mod evaluation;
 mod exact;
+mod fixed;
 mod gram;
 mod graph;
 mod incidence;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 pub use self::conditional::Conditional;
 pub use self::derivatives::Curvature;
 pub use self::evaluation::Factorisation;
+pub use self::fixed::FixedMoments;
 use self::gram::RestGram;
 pub use self::incidence::Incidence;
 pub use self::prior::Prior;
@@ -64,6 +66,8 @@ pub struct Crossing<'a> {
     pub n_units: Vec<usize>,
     /// By level, the precision of its units' effects at G = 1; empty where all are independent.
     pub precisions: &'a [Option<Relationship>],
+    /// Position of a level whose effects are fixed: see [`fixed`].
+    pub fixed: Option<usize>,
 }
 
 impl Crossing<'_> {
@@ -107,6 +111,8 @@ pub struct Rest {
     pub leading_units: usize,
     /// The other factors.
     pub levels: Vec<RestLevel>,
+    /// Position among all levels of one whose effects are fixed.
+    pub fixed: Option<usize>,
 }
 
 impl Rest {
@@ -134,7 +140,7 @@ impl Rest {
         } else {
             (q[leading], n_units[leading])
         };
-        Self { leading, leading_q, leading_units, levels }
+        Self { leading, leading_q, leading_units, levels, fixed: crossing.fixed }
     }
 
     /// Is the leading part that of a factor?

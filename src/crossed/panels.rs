@@ -11,11 +11,12 @@ use faer::linalg::triangular_solve::{
     solve_lower_triangular_in_place, solve_upper_triangular_in_place,
 };
 use faer::{Accum, MatMut, MatRef, Par};
-use rayon::prelude::*;
 
 use super::incidence::pairwise;
 use super::structure::{Structure, Update};
 use crate::dense::{NotPositiveDefinite, axpy, dot};
+use crate::memory::{copied, zeros};
+use crate::threads;
 
 /// Rows of a tile of a panel.
 const TILE_ROWS: usize = 160;
@@ -27,7 +28,7 @@ const NARROW: usize = 12;
 const CHUNK: usize = 64;
 
 /// The lower triangle of a symmetric (or lower triangular) matrix.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Panels {
     /// Where its values stand.
     pub structure: Arc<Structure>,
@@ -40,7 +41,13 @@ impl Panels {
     #[must_use]
     pub fn zero(structure: &Arc<Structure>) -> Self {
         let n = structure.offset[structure.n_supernodes()];
-        Self { structure: Arc::clone(structure), values: vec![0.0; n] }
+        Self { structure: Arc::clone(structure), values: zeros(n) }
+    }
+
+    /// The same matrix once more.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self { structure: Arc::clone(&self.structure), values: copied(&self.values) }
     }
 
     /// Values of a panel.
@@ -66,11 +73,7 @@ impl Panels {
             }
             Ok(())
         };
-        let done: Vec<Result<(), NotPositiveDefinite>> = if pieces.len() > 1 {
-            pieces.into_par_iter().with_max_len(1).map(group).collect()
-        } else {
-            pieces.into_iter().map(group).collect()
-        };
+        let done: Vec<Result<(), NotPositiveDefinite>> = threads::map(pieces, group);
         done.into_iter().collect::<Result<(), _>>()?;
         let mut places = vec![0; structure.unit_of.len()];
         for &s in &structure.top {
@@ -113,7 +116,7 @@ impl Panels {
         if structure.is_dense {
             return x;
         }
-        let mut out = vec![0.0; x.len()];
+        let mut out = zeros(x.len());
         for (b, first) in structure.natural.iter().enumerate() {
             let (first, from) = (*first as usize, structure.first_column[b] as usize);
             let n = structure.size(b) * width;
@@ -153,7 +156,7 @@ impl Panels {
             solve(self, &mut part, n);
             part
         };
-        let parts: Vec<Vec<f64>> = starts.par_iter().with_max_len(1).map(some).collect();
+        let parts = threads::map(&starts, some);
         for (first, part) in starts.iter().zip(&parts) {
             let n = CHUNK.min(width - first);
             for (row, from) in own.chunks_exact_mut(width).zip(part.chunks_exact(n)) {
@@ -294,7 +297,7 @@ impl Panels {
     pub fn to_dense(&self) -> Vec<f64> {
         let structure = &*self.structure;
         let n = structure.order();
-        let mut out = vec![0.0; n * n];
+        let mut out = zeros(n * n);
         for s in 0..structure.n_supernodes() {
             let (width, panel) = (structure.width(s), self.panel(s));
             for (row, at) in structure.panel_rows(s) {
@@ -422,11 +425,7 @@ pub fn split_tiles<'v>(
 
 /// Runs a task for each tile, on several threads where there are several.
 pub fn for_each_tile<T: Send>(tiles: &mut [T], task: impl Fn(&mut T) + Sync + Send) {
-    if tiles.len() > 1 {
-        tiles.par_iter_mut().with_max_len(1).for_each(task);
-    } else {
-        tiles.iter_mut().for_each(task);
-    }
+    threads::each(tiles, task);
 }
 
 /// Buffers of the updates of one tile.
@@ -512,7 +511,7 @@ fn factor_diagonal(top: &mut [f64], n: usize) -> Result<Vec<f64>, NotPositiveDef
         }
         return Ok(if n == 1 { vec![top[0]] } else { top.to_vec() });
     }
-    let mut root = vec![0.0; n * n];
+    let mut root = zeros(n * n);
     for i in 0..n {
         for j in 0..=i {
             root[j * n + i] = top[i * n + j];

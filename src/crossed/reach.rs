@@ -1,6 +1,7 @@
 //! Solutions for sparse right-hand sides: only supernodes that they reach are visited.
 
 use super::panels::Panels;
+use crate::memory::zeros;
 
 /// Right-hand sides, zero between uses.
 pub struct Reach<'p> {
@@ -21,7 +22,7 @@ impl<'p> Reach<'p> {
         let structure = &*factor.structure;
         Self {
             factor,
-            x: vec![0.0; structure.order() * width],
+            x: zeros(structure.order() * width),
             width,
             buffer: Vec::new(),
             is_marked: vec![false; structure.n_supernodes()],

@@ -3,6 +3,7 @@
 use faer::{MatRef, Side};
 
 use super::Rest;
+use crate::memory::zeros;
 
 /// Eigenvalues of G under this (in units where a unit's mean square is 1) are small: dividing by
 /// their roots would lose digits.
@@ -98,7 +99,7 @@ pub fn for_units(
 /// x <- P'x for the row-major x of `width` columns, a row a column of `Z_2`.
 #[must_use]
 pub fn apply_transposed(rest: &Rest, p: &[Vec<f64>], x: &[f64], width: usize) -> Vec<f64> {
-    let mut out = vec![0.0; x.len()];
+    let mut out = zeros(x.len());
     for_units(rest, 0, rest.order(), |k, columns| {
         let q = columns.len();
         for (to, row) in columns.clone().enumerate() {

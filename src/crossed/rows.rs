@@ -8,14 +8,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::gram::RestGram;
 use super::{Crossing, EMPTY_UNIT, Incidence, Prior, Reduction, Rest, Structure};
 use crate::dense::{NotPositiveDefinite, add_outer, axpy, dot, solve_row_upper};
+use crate::memory::{append, filled, lengthen, zeros};
 use crate::nesting::Nesting;
 use crate::reduction::{Basis, FixedBasis, block, level_basis};
 use crate::rows::{Column, RowColumns, rotate};
+use crate::threads;
 use crate::triangle::Triangle;
 
 /// Rows per task; boundaries depend on the data only.
@@ -95,7 +95,7 @@ struct Part {
 }
 
 impl Reduction {
-    /// Reads and reduces the rows; `None` if `interrupted` said so.
+    /// Reads and reduces the rows.
     ///
     /// `noise` and `terms` as in [`crate::reduction::Reduction::new`]; the factor of A is dense
     /// without a `structure`.
@@ -109,8 +109,7 @@ impl Reduction {
         noise: &[f64],
         terms: &[Vec<(usize, Basis)>],
         structure: Option<Arc<Structure>>,
-        interrupted: &dyn Fn() -> bool,
-    ) -> Result<Option<Self>, Unusable> {
+    ) -> Result<Self, Unusable> {
         let n_rows = crossing.n_rows;
         let no_levels = Nesting { n_rows, levels: Vec::new(), row_order: None };
         let fixed_only = RowColumns {
@@ -121,9 +120,7 @@ impl Reduction {
             visits: None,
             series: None,
         };
-        let Some(mut rotated) = rotate(&no_levels, &fixed_only, interrupted) else {
-            return Ok(None);
-        };
+        let mut rotated = rotate(&no_levels, &fixed_only);
         let fixed = FixedBasis::new(&mut rotated.total, noise, n_rows);
         let q: Vec<usize> = columns.z.iter().map(Vec::len).collect();
         let rest = Rest::new(crossing, &q);
@@ -143,10 +140,7 @@ impl Reduction {
         }
         let reader = Reader { crossing, columns, fixed: &fixed, bases: &bases };
         let (first_row, order) = leading_rows(crossing, &rest);
-        let Some(parts) = read_units(&reader, &rest, &structure, (&first_row, &order), interrupted)
-        else {
-            return Ok(None);
-        };
+        let parts = read_units(&reader, &rest, &structure, (&first_row, &order));
         let width = fixed.kept.len() + columns.y.len();
         let mut within = Triangle::new(fixed.kept.len(), columns.y.len());
         let (mut t, mut d) = (Vec::new(), Vec::new());
@@ -160,14 +154,14 @@ impl Reduction {
         for mut part in parts {
             within.merge(&mut part.remainder);
             outside.push(part.outside);
-            t.extend_from_slice(&part.t);
-            d.extend_from_slice(&part.d);
+            append(&mut t, &part.t);
+            append(&mut d, &part.d);
             incidence.append(&part.first, &part.columns, &part.values);
         }
         incidence.finish(rest.order());
         let cross = rest_cross(&reader, &rest, &order, &outside, width);
         let gram = RestGram::new(&reader, &rest);
-        Ok(Some(Self::assemble(
+        Ok(Self::assemble(
             n_rows,
             fixed,
             bases,
@@ -178,7 +172,7 @@ impl Reduction {
             (gram, structure, prior),
             &cross,
             within,
-        )))
+        ))
     }
 
     #[allow(clippy::too_many_arguments)] // the parts of one struct, made above
@@ -272,7 +266,7 @@ fn level_gram(
     };
     let starts: Vec<usize> = (0..n_rows).step_by(CHUNK_ROWS).collect();
     let parts: Vec<Vec<f64>> = if starts.len() > 4 {
-        starts.into_par_iter().map(chunk).collect()
+        threads::map(starts, chunk)
     } else {
         starts.into_iter().map(chunk).collect()
     };
@@ -309,7 +303,7 @@ pub(super) fn sort_rows(codes: &[i32], n_units: usize) -> (Vec<usize>, Vec<u32>)
         first[i + 1] += first[i];
     }
     let mut next = first.clone();
-    let mut order = vec![0_u32; codes.len()];
+    let mut order = filled(0_u32, codes.len());
     for (row, &code) in codes.iter().enumerate() {
         let slot = &mut next[code as usize];
         order[*slot] = row as u32;
@@ -323,8 +317,7 @@ fn read_units(
     rest: &Rest,
     structure: &Structure,
     (first_row, order): (&[usize], &[u32]),
-    interrupted: &dyn Fn() -> bool,
-) -> Option<Vec<Part>> {
+) -> Vec<Part> {
     let n_units = first_row.len() - 1;
     let mut chunks: Vec<Range<usize>> = Vec::new();
     let mut first = 0;
@@ -334,21 +327,7 @@ fn read_units(
             first = unit + 1;
         }
     }
-    let mut parts = Vec::with_capacity(chunks.len());
-    for group in chunks.chunks(64) {
-        let task = |units: &Range<usize>| {
-            read_chunk(reader, rest, structure, (first_row, order), units.clone())
-        };
-        if chunks.len() > 1 {
-            parts.extend(group.par_iter().map(task).collect::<Vec<Part>>());
-        } else {
-            parts.extend(group.iter().map(task));
-        }
-        if interrupted() {
-            return None;
-        }
-    }
-    Some(parts)
+    threads::map(chunks, |units| read_chunk(reader, rest, structure, (first_row, order), units))
 }
 
 fn read_chunk(
@@ -378,7 +357,7 @@ fn read_chunk(
         let rows = &order[first_row[unit]..first_row[unit + 1]];
         let n = rows.len();
         // One column after the other, so that Gram-Schmidt reads them in order.
-        basis.resize(n * q, 0.0);
+        lengthen(&mut basis, n * q);
         let mut z = vec![0.0; q];
         for (i, &row) in rows.iter().enumerate() {
             if rest.has_leading() {
@@ -387,9 +366,9 @@ fn read_chunk(
             (0..q).for_each(|a| basis[a * n + i] = z[a]);
         }
         orthonormalise(&mut basis, n, q, &mut t);
-        part.t.extend_from_slice(&t);
+        append(&mut part.t, &t);
         let at = part.outside.len();
-        part.outside.resize(at + n * width, 0.0);
+        lengthen(&mut part.outside, at + n * width);
         let own = &mut part.outside[at..];
         for (row, out) in rows.iter().zip(own.chunks_exact_mut(width.max(1))) {
             reader.xy(*row as usize, &mut x, out);
@@ -403,7 +382,7 @@ fn read_chunk(
             for (c, row) in direction.iter().zip(own.chunks_exact_mut(width.max(1))) {
                 axpy(-c, &along, row);
             }
-            part.d.extend_from_slice(&along);
+            append(&mut part.d, &along);
         }
         own.chunks_exact(width.max(1)).for_each(|row| part.remainder.push_row(row));
         read_incidence(
@@ -449,7 +428,7 @@ fn read_incidence(
         slots[b as usize] = (part.columns.len() - start) as u32;
         part.columns.extend(rest.columns_of(b as usize).map(|c| c as u32));
     }
-    part.values.resize(part.columns.len() * q, 0.0);
+    lengthen(&mut part.values, part.columns.len() * q);
     part.first.push(part.columns.len());
     let own = &mut part.values[start * q..];
     for level in &rest.levels {
@@ -499,7 +478,7 @@ fn rest_cross(
     outside: &[Vec<f64>],
     width: usize,
 ) -> Vec<f64> {
-    let mut out = vec![0.0; rest.order() * width];
+    let mut out = zeros(rest.order() * width);
     let mut z = vec![0.0; rest.largest_q()];
     for level in &rest.levels {
         let rows = outside.iter().flat_map(|part| part.chunks_exact(width.max(1)));

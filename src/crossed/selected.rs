@@ -14,13 +14,14 @@ use std::sync::Arc;
 
 use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
 use faer::{MatMut, MatRef, Par};
-use rayon::prelude::*;
 
 use super::panels::{
     Panels, below_rows, for_each_tile, multiply, multiply_add, split_groups, split_tiles,
 };
 use super::structure::Structure;
 use crate::dense::invert_lower;
+use crate::memory::zeros;
+use crate::threads;
 
 /// Columns of a panel for which plain loops do.
 const NARROW: usize = 12;
@@ -65,11 +66,7 @@ impl Panels {
                 invert_panel(&structure, s, own, &panel, &mut places, false);
             }
         };
-        if pieces.len() > 1 {
-            pieces.into_par_iter().with_max_len(1).for_each(group);
-        } else {
-            pieces.into_iter().for_each(group);
-        }
+        threads::each(pieces, group);
         self
     }
 }
@@ -115,8 +112,8 @@ fn invert_panel<'v>(
 ) {
     let (n, height) = (structure.width(s), structure.height[s]);
     let below = height - n;
-    let mut inverse = vec![0.0; n * n];
-    let mut root_inverse = vec![0.0; n * n];
+    let mut inverse = zeros(n * n);
+    let mut root_inverse = zeros(n * n);
     invert_lower(&own[..n * n], n, &mut root_inverse);
     let root = MatRef::from_row_major_slice(&root_inverse, n, n);
     multiply(MatMut::from_row_major_slice_mut(&mut inverse, n, n), root.transpose(), root);

@@ -20,6 +20,7 @@ use crate::chain::{ChainAt, ClassSums};
 use crate::dense::{
     NotPositiveDefinite, add_outer, axpy, dot, solve_lower, symmetrise, vectorised,
 };
+use crate::memory::zeros;
 use crate::reduction::block;
 use crate::series::Series;
 
@@ -392,9 +393,9 @@ impl Elimination<'_> {
         let NodeLayout { q, w, n_inner } = layout;
         let (node, s) = (&unit.node, &unit.node[layout.s()]);
         let (n_first, n_features) = (q * q, q * q + q * w);
-        let mut left = vec![0.0; n_inner * n_features];
-        let mut right = vec![0.0; n_features * n_inner];
-        let (mut left_rss, mut right_rss) = (vec![0.0; n_inner * q], vec![0.0; q * n_inner]);
+        let mut left = zeros(n_inner * n_features);
+        let mut right = zeros(n_features * n_inner);
+        let (mut left_rss, mut right_rss) = (zeros(n_inner * q), zeros(q * n_inner));
         for k in 0..n_inner {
             let (p, m_zz) = (&node[layout.p(k)], &node[layout.m_zz(k)]);
             let sp = times(s, p, q, q, w);

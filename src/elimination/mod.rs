@@ -35,14 +35,14 @@ mod workspace;
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use self::pairs::Run;
 use self::upward::Target;
 use self::workspace::Workspace;
 use crate::chain::{ChainAt, ClassSums};
 use crate::dense::{NotPositiveDefinite, axpy, semidefinite_root, vectorised};
+use crate::memory::zeros;
 use crate::reduction::{Reduction, block};
+use crate::threads;
 
 /// Blocks per task; boundaries depend on the data only.
 const CHUNK_BLOCKS: usize = 256;
@@ -106,8 +106,8 @@ impl Sums {
             gram: vec![0.0; width * width],
             logdet_by: vec![0.0; n],
             gram_by: vec![0.0; n * width * width],
-            hessian: vec![0.0; n * n],
-            hessian_rss: vec![0.0; n * n],
+            hessian: zeros(n * n),
+            hessian_rss: zeros(n * n),
             second: Vec::new(),
             classes: Vec::new(),
         }
@@ -361,7 +361,7 @@ impl<'a> Elimination<'a> {
             // Sums of many entries are large: no more of them at once than fit.
             let at_once = (MOST_SUMS / (n_entries * n_entries).max(1)).max(FEWEST_AT_ONCE);
             for wave in chunks.chunks(at_once) {
-                let parts: Vec<_> = wave.to_vec().into_par_iter().map(&task).collect();
+                let parts = threads::map(wave.to_vec(), &task);
                 for part in parts {
                     total.add(&part?);
                 }

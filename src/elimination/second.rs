@@ -13,6 +13,7 @@ use super::downward::{i_minus_hg, times};
 use super::workspace::{NodeLayout, Workspace};
 use super::{Elimination, Entry, Sums};
 use crate::dense::{NotPositiveDefinite, axpy, symmetrise};
+use crate::memory::zeros;
 use crate::reduction::block;
 
 /// One sum `sum_kl w_kl d2/dk dl`: the weights `w`, symmetric, `n_entries` squared.
@@ -31,11 +32,11 @@ impl Elimination<'_> {
         let n = self.entries.len();
         let sums = self.sum_chunks(n, |chunk| {
             let mut sums = Sums::zero(width, n);
-            sums.second = vec![0.0; weights.len() * width * width];
+            sums.second = zeros(weights.len() * width * width);
             let mut work = Workspace::new(self);
             work.pair_weights = weights.to_vec();
             work.m_second = (0..self.reduction.levels.len())
-                .map(|l| vec![0.0; weights.len() * self.size(l) * self.size(l)])
+                .map(|l| zeros(weights.len() * self.size(l) * self.size(l)))
                 .collect();
             for item in chunk {
                 self.tangent_top(item, &mut work, &mut sums)?;

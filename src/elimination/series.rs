@@ -9,6 +9,7 @@ use super::upward::Target;
 use super::workspace::Workspace;
 use super::{Elimination, Sums};
 use crate::dense::{NotPositiveDefinite, axpy, dot, symmetrise, vectorised};
+use crate::memory::{lengthen, zeros};
 use crate::reduction::block;
 use crate::series::Series;
 
@@ -108,7 +109,7 @@ impl Elimination<'_> {
         }
         let weights = self.weights(series);
         let w = series.n_columns + 1;
-        let mut parts = vec![0.0; series.n_basis * w * w];
+        let mut parts = zeros(series.n_basis * w * w);
         let used: Vec<usize> =
             (0..series.n_basis).filter(|&basis| weights.mixing(basis, 0) != 0.0).collect();
         let mut logdets = vec![0.0; series.n_basis];
@@ -138,7 +139,7 @@ impl Elimination<'_> {
         let nodes = &mut work.nodes[self.reduction.levels.len() - 1];
         let start = nodes.len();
         // After the cross-products, log|C| and its derivatives (0 where known beforehand).
-        nodes.resize(start + series.n_basis * (w * w + 1), 0.0);
+        lengthen(nodes, start + series.n_basis * (w * w + 1));
         let (parts, logdets) = nodes[start..].split_at_mut(series.n_basis * w * w);
         if let Some(n) = series.n_basis.checked_div(series.n_ends) {
             self.walk_items(series, bundle, &weights, n, parts, logdets)?;

@@ -1,5 +1,6 @@
 //! The way up: values and first derivatives, from the innermost units out.
 
+use crate::memory::lengthen;
 use std::ops::Range;
 
 use super::second::add_quadratic;
@@ -153,7 +154,7 @@ impl Elimination<'_> {
     ) -> usize {
         let NodeLayout { q, w, .. } = layout;
         let start = work.nodes[level].len();
-        work.nodes[level].resize(start + layout.size(), 0.0);
+        lengthen(&mut work.nodes[level], start + layout.size());
         if self.shares_factors(level) {
             work.h[..q * q].copy_from_slice(&work.kept.h);
             half_information(&work.whitened, q, w, &mut work.u);

@@ -6,6 +6,7 @@ use super::Elimination;
 use super::pairs::Pending;
 use super::second::PairWeights;
 use super::tangents::Tangents;
+use crate::memory::zeros;
 
 /// Scratch space of one task.
 pub(super) struct Workspace {
@@ -48,8 +49,8 @@ impl Workspace {
         let largest = (0..levels.len()).map(size).max().unwrap_or(0);
         let q = levels.iter().map(|l| l.q).max().unwrap_or(0);
         Self {
-            m: (0..levels.len()).map(|l| vec![0.0; size(l) * size(l)]).collect(),
-            m_by: (0..levels.len()).map(|l| vec![0.0; inner(l) * size(l) * size(l)]).collect(),
+            m: (0..levels.len()).map(|l| zeros(size(l) * size(l))).collect(),
+            m_by: (0..levels.len()).map(|l| zeros(inner(l) * size(l) * size(l))).collect(),
             nodes: vec![Vec::new(); levels.len()],
             visited: vec![0; levels.len()],
             pair_weights: Vec::new(),

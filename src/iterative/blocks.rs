@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::data::Data;
 use super::small::{add_to, multiply_into, product, sandwich, transpose};
 use crate::dense::{NotPositiveDefinite, cholesky, invert_lower, semidefinite_root};
+use crate::memory::{append, buffer};
 use crate::reduction::block;
+use crate::threads;
 
 /// Levels per task in sums over levels.
 pub const CHUNK_LEVELS: usize = 1024;
@@ -92,9 +92,8 @@ impl Parts {
             .collect();
         let lead = &data.factors[0];
         let q = lead.q;
-        let found: Vec<Part> = ranges(lead.n)
-            .into_par_iter()
-            .map(|(first, last)| {
+        let found: Vec<Result<Part, NotPositiveDefinite>> =
+            threads::map(ranges(lead.n), |(first, last)| {
                 let mut part = Part::empty(q, 0);
                 for level in first..last {
                     let h = &lead.gram[block(level, q * q)];
@@ -104,11 +103,10 @@ impl Parts {
                     part.middles.extend(middle);
                 }
                 Ok(part)
-            })
-            .collect::<Result<_, NotPositiveDefinite>>()?;
+            });
         let mut parts = Self {
             roots,
-            inner: Vec::with_capacity(lead.n * q * q),
+            inner: buffer(lead.n * q * q),
             blocks: vec![Vec::new()],
             factors: vec![Vec::new()],
             middles: vec![Vec::new()],
@@ -117,7 +115,8 @@ impl Parts {
             chunks: Vec::new(),
         };
         for part in found {
-            parts.inner.extend(part.middles);
+            let part = part?;
+            append(&mut parts.inner, &part.middles);
             parts.logdet += part.logdet;
             add_to(&part.lead, &mut parts.traces[0]);
         }
@@ -132,25 +131,23 @@ impl Parts {
     fn add_factor(&mut self, data: &Data, j: usize) -> Result<(), NotPositiveDefinite> {
         let factor = &data.factors[j];
         let (q, lead) = (factor.q, data.factors[0].q);
-        let found: Vec<Part> = factor
-            .order
-            .chunks
-            .par_iter()
-            .map(|levels| {
-                let mut part = Part::empty(lead, q);
-                if lead == 1 && q == 1 {
-                    self.add_scalar_levels(data, j, levels.clone(), &mut part)?;
-                } else {
-                    self.add_levels(data, j, levels.clone(), &mut part)?;
-                }
-                Ok(part)
-            })
-            .collect::<Result<_, NotPositiveDefinite>>()?;
+        let task = |levels: &Range<usize>| {
+            let mut part = Part::empty(lead, q);
+            if lead == 1 && q == 1 {
+                self.add_scalar_levels(data, j, levels.clone(), &mut part)?;
+            } else {
+                self.add_levels(data, j, levels.clone(), &mut part)?;
+            }
+            Ok(part)
+        };
+        let found: Vec<Result<Part, NotPositiveDefinite>> =
+            threads::map(&factor.order.chunks, task);
         let mut whole = Part::empty(lead, q);
         for part in found {
-            whole.factors.extend(part.factors);
-            whole.middles.extend(part.middles);
-            whole.blocks.extend(part.blocks);
+            let part = part?;
+            append(&mut whole.factors, &part.factors);
+            append(&mut whole.middles, &part.middles);
+            append(&mut whole.blocks, &part.blocks);
             self.logdet += part.logdet;
             add_to(&part.own, &mut self.traces[j]);
             add_to(&part.lead, &mut self.traces[0]);

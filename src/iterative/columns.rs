@@ -1,12 +1,12 @@
 //! Blocks of right-hand sides: what goes into the solver and what comes out of it.
 
-use rayon::prelude::*;
-
 use super::conjugate_gradients::{Stop, Tridiagonal, Unsolved, solve};
 use super::coupling::{add, couple, small_product};
 use super::small::{divide_upper, multiply_lower};
 use super::system::System;
+use crate::memory::{copied, zeros};
 use crate::reduction::block;
+use crate::threads;
 
 /// Levels per task in sums over levels.
 const CHUNK_LEVELS: usize = 1024;
@@ -46,16 +46,16 @@ impl Right {
         let lead = &system.data.factors[0];
         let m = system.data.reduced_size();
         Self {
-            lead: vec![0.0; lead.n * lead.q * K],
-            rest: vec![0.0; m * K],
-            probe: vec![0.0; m * K],
+            lead: zeros(lead.n * lead.q * K),
+            rest: zeros(m * K),
+            probe: zeros(m * K),
             is_probe: vec![false; K],
         }
     }
 
     /// Products of `W_1`^-1 d from those with d itself: `lead` and `rest` hold Z'd on entry.
     pub fn whiten<const K: usize>(&mut self, system: &System) {
-        let mut t = self.lead.clone();
+        let mut t = copied(&self.lead);
         system.eliminate_lead::<K>(&mut t);
         system.add_lead_gram::<K>(&t, &mut self.lead);
         self.reach::<K>(system, &t);
@@ -74,21 +74,16 @@ impl Right {
     ///
     /// # Errors
     /// [`Unsolved`].
-    pub fn solve<const K: usize>(
-        self,
-        system: &System,
-        stop: Stop,
-        interrupted: &dyn Fn() -> bool,
-    ) -> Result<Products, Unsolved> {
+    pub fn solve<const K: usize>(self, system: &System, stop: Stop) -> Result<Products, Unsolved> {
         let Self { mut lead, mut rest, mut probe, is_probe } = self;
-        let mut b = probe.clone();
+        let mut b = copied(&probe);
         system.by_factor::<K>(&mut b, multiply_lower::<K>);
         b.iter_mut().zip(system.scale::<K>(&rest, true)).for_each(|(b, d)| *b += d);
-        let solved = solve::<K>(system, b, stop, interrupted)?;
+        let solved = solve::<K>(system, b, stop)?;
         let solution = system.scale::<K>(&solved.x, false);
         drop(solved.x);
-        let mut reached = vec![0.0; solution.len()];
-        let (mut t, mut c) = (vec![0.0; lead.len()], Vec::new());
+        let mut reached = zeros(solution.len());
+        let (mut t, mut c) = (zeros(lead.len()), Vec::new());
         system.apply::<K>(&solution, &mut reached, &mut t, Some(&mut c));
         rest.iter_mut().zip(&reached).for_each(|(r, n)| *r -= n);
         lead.iter_mut().zip(&c).for_each(|(l, c)| *l -= c);
@@ -96,7 +91,7 @@ impl Right {
         if is_probe.contains(&true) {
             system.by_factor::<K>(&mut probe, divide_upper::<K>);
             let start = system.scale::<K>(&probe, false);
-            let (mut reached_start, mut c_start) = (vec![0.0; start.len()], Vec::new());
+            let (mut reached_start, mut c_start) = (zeros(start.len()), Vec::new());
             system.apply::<K>(&start, &mut reached_start, &mut t, Some(&mut c_start));
             c.iter_mut().zip(&c_start).for_each(|(x, w)| *x -= w);
             let q = system.data.factors[0].q;
@@ -126,8 +121,8 @@ impl Right {
 fn outside_blocks<const K: usize>(system: &System, j: usize, v: &[f64], n: &mut [f64]) {
     let q = system.data.factors[j].q;
     let size = CHUNK_LEVELS * q * K;
-    n.par_chunks_mut(size).zip(v.par_chunks(size)).enumerate().for_each(|(chunk, (n, v))| {
-        let (mut own, mut through) = (vec![0.0; q * K], vec![0.0; q * K]);
+    threads::each(n.chunks_mut(size).zip(v.chunks(size)).enumerate(), |(chunk, (n, v))| {
+        let (mut own, mut through) = (zeros(q * K), zeros(q * K));
         let levels = n.chunks_exact_mut(q * K).zip(v.chunks_exact(q * K));
         for (i, (n, v)) in levels.enumerate() {
             let level = chunk * CHUNK_LEVELS + i;
@@ -145,26 +140,22 @@ fn outside_blocks<const K: usize>(system: &System, j: usize, v: &[f64], n: &mut 
 /// Pushes, for each column, the symmetric part of the sum over levels of a b'.
 fn push_products<const K: usize>(a: &[f64], b: &[f64], q: usize, out: &mut [Vec<Vec<f64>>]) {
     let size = CHUNK_LEVELS * q * K;
-    let parts: Vec<Vec<f64>> = a
-        .par_chunks(size)
-        .zip(b.par_chunks(size))
-        .map(|(a, b)| {
-            let mut sums = vec![0.0; q * q * K];
-            for (a, b) in a.chunks_exact(q * K).zip(b.chunks_exact(q * K)) {
-                for i in 0..q {
-                    for j in 0..q {
-                        let (a, b) = (&a[i * K..][..K], &b[j * K..][..K]);
-                        let sum = &mut sums[(i * q + j) * K..][..K];
-                        for c in 0..K {
-                            sum[c] += a[c] * b[c];
-                        }
+    let parts = threads::map(a.chunks(size).zip(b.chunks(size)), |(a, b)| {
+        let mut sums = zeros(q * q * K);
+        for (a, b) in a.chunks_exact(q * K).zip(b.chunks_exact(q * K)) {
+            for i in 0..q {
+                for j in 0..q {
+                    let (a, b) = (&a[i * K..][..K], &b[j * K..][..K]);
+                    let sum = &mut sums[(i * q + j) * K..][..K];
+                    for c in 0..K {
+                        sum[c] += a[c] * b[c];
                     }
                 }
             }
-            sums
-        })
-        .collect();
-    let mut total = vec![0.0; q * q * K];
+        }
+        sums
+    });
+    let mut total = zeros(q * q * K);
     for part in parts {
         for at in 0..q * q {
             add::<K>(1.0, &part[at * K..], &mut total[at * K..]);

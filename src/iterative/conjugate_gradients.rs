@@ -4,13 +4,14 @@
 //! References: Hestenes and Stiefel (1952), J. Res. NBS 49, 409; Golub and Meurant (2010), Matrices,
 //! Moments and Quadrature with Applications, chapters 4 and 12.
 
-use rayon::prelude::*;
-
 use super::coupling::{add, pieces, small_product};
 use super::small::{divide_lower, divide_upper, transpose};
 use super::system::System;
 use crate::dense::vectorised;
+use crate::memory::{copied, zeros};
 use crate::reduction::block;
+use crate::stop::check;
+use crate::threads;
 
 /// When to stop.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +25,6 @@ pub struct Stop {
 /// Why there is no solution.
 #[derive(Clone, Copy, Debug)]
 pub enum Unsolved {
-    /// The user interrupted.
-    Interrupted,
     /// After so many iterations the residual was still this, relative to the right-hand side.
     NotConverged(usize, f64),
     /// Rounding has made the equations indefinite.
@@ -72,17 +71,16 @@ pub fn solve<const K: usize>(
     system: &System,
     mut r: Vec<f64>,
     stop: Stop,
-    interrupted: &dyn Fn() -> bool,
 ) -> Result<Solved, Unsolved> {
     let size = r.len();
     let lead = &system.data.factors[0];
-    let mut t = vec![0.0; lead.n * lead.q * K];
-    let (mut x, mut nv) = (vec![0.0; size], vec![0.0; size]);
-    let mut z = r.clone();
+    let mut t = zeros(lead.n * lead.q * K);
+    let (mut x, mut nv) = (zeros(size), zeros(size));
+    let mut z = copied(&r);
     let mut rho = precondition::<K>(system, &r, &mut z);
     let start = rho;
-    let mut p = z.clone();
-    let mut v = vec![0.0; size];
+    let mut p = copied(&z);
+    let mut v = zeros(size);
     let mut beta = [0.0; K];
     let mut last = ([1.0; K], [0.0; K]);
     let mut tridiagonals: Vec<Tridiagonal> =
@@ -94,9 +92,7 @@ pub fn solve<const K: usize>(
     let mut active = going(&rho);
     let mut n_iterations = 0;
     while !active.is_empty() {
-        if interrupted() {
-            return Err(Unsolved::Interrupted);
-        }
+        check();
         if n_iterations == stop.max_iter {
             let worst = active.iter().map(|&c| (rho[c] / start[c]).sqrt()).fold(0.0, f64::max);
             return Err(Unsolved::NotConverged(n_iterations, worst));
@@ -145,11 +141,9 @@ fn precondition<const K: usize>(system: &System, r: &[f64], z: &mut [f64]) -> Su
         })
         .collect();
     let tasks = pieces(z, sizes.iter().copied());
-    let parts: Vec<Sums<K>> = tasks
-        .into_par_iter()
-        .zip(&system.chunks)
-        .zip(&starts)
-        .map(|((z, &(j, first, _)), &at)| {
+    let parts: Vec<Sums<K>> = threads::map(
+        tasks.into_iter().zip(&system.chunks).zip(&starts),
+        |((z, &(j, first, _)), &at)| {
             let q = system.data.factors[j].q;
             let r = &r[at..at + z.len()];
             vectorised(|| {
@@ -169,8 +163,8 @@ fn precondition<const K: usize>(system: &System, r: &[f64], z: &mut [f64]) -> Su
                 }
                 sum
             })
-        })
-        .collect();
+        },
+    );
     total(&parts)
 }
 
@@ -191,7 +185,8 @@ fn direction<const K: usize>(
         })
         .collect();
     let (ps, vs) = (pieces(p, system.sizes::<K>()), pieces(v, system.sizes::<K>()));
-    (ps, vs, &system.chunks, starts).into_par_iter().for_each(|(p, v, &(j, _, _), at)| {
+    let tasks = ps.into_iter().zip(vs).zip(&system.chunks).zip(starts);
+    threads::each(tasks, |(((p, v), &(j, _, _)), at)| {
         let q = system.data.factors[j].q;
         let z = &z[at..at + p.len()];
         vectorised(|| {
@@ -221,9 +216,9 @@ fn finish_product<const K: usize>(system: &System, p: &[f64], nv: &mut [f64]) ->
         .map(|j| transpose(&system.roots[j], system.data.factors[j].q, system.data.factors[j].q))
         .collect();
     let tasks = pieces(nv, system.sizes::<K>());
-    let parts: Vec<Sums<K>> = (tasks, &system.chunks, starts)
-        .into_par_iter()
-        .map(|(nv, &(j, _, _), at)| {
+    let parts: Vec<Sums<K>> = threads::map(
+        tasks.into_iter().zip(&system.chunks).zip(starts),
+        |((nv, &(j, _, _)), at)| {
             let q = system.data.factors[j].q;
             let p = &p[at..at + nv.len()];
             vectorised(|| {
@@ -242,30 +237,25 @@ fn finish_product<const K: usize>(system: &System, p: &[f64], nv: &mut [f64]) ->
                 }
                 sum
             })
-        })
-        .collect();
+        },
+    );
     total(&parts)
 }
 
 /// x <- x + alpha p, r <- r - alpha q.
 fn step<const K: usize>(alpha: &Sums<K>, p: &[f64], q: &[f64], x: &mut [f64], r: &mut [f64]) {
     const SIZE: usize = 4096;
-    (
-        x.par_chunks_mut(SIZE * K),
-        r.par_chunks_mut(SIZE * K),
-        p.par_chunks(SIZE * K),
-        q.par_chunks(SIZE * K),
-    )
-        .into_par_iter()
-        .for_each(|(x, r, p, q)| {
-            vectorised(|| {
-                let rows = x.chunks_exact_mut(K).zip(r.chunks_exact_mut(K));
-                for ((x, r), (p, q)) in rows.zip(p.chunks_exact(K).zip(q.chunks_exact(K))) {
-                    for c in 0..K {
-                        x[c] += alpha[c] * p[c];
-                        r[c] -= alpha[c] * q[c];
-                    }
+    let changed = x.chunks_mut(SIZE * K).zip(r.chunks_mut(SIZE * K));
+    let read = p.chunks(SIZE * K).zip(q.chunks(SIZE * K));
+    threads::each(changed.zip(read), |((x, r), (p, q))| {
+        vectorised(|| {
+            let rows = x.chunks_exact_mut(K).zip(r.chunks_exact_mut(K));
+            for ((x, r), (p, q)) in rows.zip(p.chunks_exact(K).zip(q.chunks_exact(K))) {
+                for c in 0..K {
+                    x[c] += alpha[c] * p[c];
+                    r[c] -= alpha[c] * q[c];
                 }
-            });
+            }
         });
+    });
 }

@@ -1,9 +1,8 @@
 //! Products with Z of one factor and Z' of another, K columns at a time: the passes over the rows.
 
-use rayon::prelude::*;
-
 use super::data::{Columns, Data};
 use crate::dense::vectorised;
+use crate::threads;
 
 /// Splits `values` into consecutive pieces of the given sizes.
 pub fn pieces(mut values: &mut [f64], sizes: impl Iterator<Item = usize>) -> Vec<&mut [f64]> {
@@ -42,7 +41,7 @@ pub fn couple<const K: usize>(data: &Data, to: usize, v: &[Option<&[f64]>], out:
         && matches!(sources[0].1, Columns::One);
     let sizes = order.chunks.iter().map(|levels| levels.len() * q * K);
     let tasks = pieces(out, sizes);
-    tasks.into_par_iter().zip(&order.chunks).for_each(|(out, levels)| {
+    threads::each(tasks.into_iter().zip(&order.chunks), |(out, levels)| {
         vectorised(|| {
             for (out, level) in out.chunks_exact_mut(q * K).zip(levels.clone()) {
                 let rows = order.first[level]..order.first[level + 1];

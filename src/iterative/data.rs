@@ -1,11 +1,11 @@
 //! The rows by grouping factor: for each factor, what its levels meet, in the factor's own order.
 
-use rayon::prelude::*;
-
 use crate::dense::{add_outer, axpy, dot, invert_lower, symmetrise};
+use crate::memory::{append, filled, require, zeros};
 use crate::nesting::Nesting;
 use crate::reduction::{Basis, CollinearRandomEffects, FixedBasis, block, level_basis};
 use crate::rows::{Column, RowColumns, rotate};
+use crate::{stop, threads};
 
 /// Rows per task; boundaries depend on the data only, so sums have the same bits for any threads.
 const CHUNK_ROWS: usize = 16_384;
@@ -64,14 +64,6 @@ pub struct Data {
     pub gram: Vec<f64>,
 }
 
-/// Why the rows could not be read.
-pub enum Unreadable {
-    /// Random-effect columns are collinear.
-    Collinear(CollinearRandomEffects),
-    /// The user interrupted.
-    Interrupted,
-}
-
 impl Data {
     /// Sorts the rows by every factor.
     ///
@@ -79,15 +71,14 @@ impl Data {
     /// terms as (columns, their basis).
     ///
     /// # Errors
-    /// Where columns of a term are collinear, or `interrupted` said so.
+    /// Where columns of a term are collinear.
     pub fn new(
         codes: &[&[i32]],
         n_levels: &[usize],
         columns: &RowColumns,
         noise: &[f64],
         terms: &[Vec<(usize, Basis)>],
-        interrupted: &dyn Fn() -> bool,
-    ) -> Result<Self, Unreadable> {
+    ) -> Result<Self, CollinearRandomEffects> {
         let n_rows = codes[0].len();
         let plain = Nesting { n_rows, levels: Vec::new(), row_order: None };
         let xy = RowColumns {
@@ -98,7 +89,7 @@ impl Data {
             visits: None,
             series: None,
         };
-        let mut total = rotate(&plain, &xy, interrupted).ok_or(Unreadable::Interrupted)?.total;
+        let mut total = rotate(&plain, &xy).total;
         let n_fits = columns.y.len();
         let fixed = FixedBasis::new(&mut total, noise, n_rows);
         let mut ranking: Vec<usize> = (0..codes.len()).collect();
@@ -115,9 +106,7 @@ impl Data {
         let mut factors: Vec<Factor> = Vec::with_capacity(codes.len());
         let mut offset = 0;
         for j in 0..codes.len() {
-            if interrupted() {
-                return Err(Unreadable::Interrupted);
-            }
+            stop::check();
             let (first, permutation) = sort_rows(codes[j], sizes[j], Some(&lead));
             let order = Order::new(j, first, &permutation, &codes, &z, columns.sqrt_weights);
             let mut factor = Factor {
@@ -132,7 +121,7 @@ impl Data {
             };
             factor.sum(j, &permutation, columns, &fixed);
             let own = &terms[ranking[j]];
-            factor.basis = basis(&factor, own).map_err(Unreadable::Collinear)?;
+            factor.basis = basis(&factor, own)?;
             if j > 0 {
                 offset += factor.n * factor.q;
             }
@@ -193,7 +182,7 @@ fn sort_rows(codes: &[i32], n: usize, before: Option<&[u32]>) -> (Vec<usize>, Ve
         first[i + 1] += first[i];
     }
     let mut next = first.clone();
-    let mut sorted = vec![0_u32; codes.len()];
+    let mut sorted = filled(0_u32, codes.len());
     let mut place = |row: u32| {
         let slot = &mut next[codes[row as usize] as usize];
         sorted[*slot] = row;
@@ -219,17 +208,22 @@ impl Order {
             if l == own {
                 return Vec::new();
             }
-            permutation.par_iter().map(|&row| codes[l][row as usize] as u32).collect()
+            require::<u32>(permutation.len());
+            permutation.iter().map(|&row| codes[l][row as usize] as u32).collect()
         };
         let columns = |z: &&[Column]| -> Columns {
             if sqrt_weights.is_none() && z.len() == 1 && z[0].values.is_none() {
                 return Columns::One;
             }
-            let mut values = vec![0.0; permutation.len() * z.len()];
-            values.par_chunks_mut(z.len()).zip(permutation).for_each(|(out, &row)| {
-                let weight = sqrt_weights.map_or(1.0, |w| w[row as usize]);
-                for (o, column) in out.iter_mut().zip(z.iter()) {
-                    *o = weight * value(column, row as usize);
+            let mut values = zeros(permutation.len() * z.len());
+            let chunks =
+                values.chunks_mut(CHUNK_ROWS * z.len()).zip(permutation.chunks(CHUNK_ROWS));
+            threads::each(chunks, |(out, rows)| {
+                for (out, &row) in out.chunks_exact_mut(z.len()).zip(rows) {
+                    let weight = sqrt_weights.map_or(1.0, |w| w[row as usize]);
+                    for (o, column) in out.iter_mut().zip(z.iter()) {
+                        *o = weight * value(column, row as usize);
+                    }
                 }
             });
             Columns::Rows(values)
@@ -291,32 +285,28 @@ impl Factor {
     fn sum(&mut self, own: usize, permutation: &[u32], columns: &RowColumns, fixed: &FixedBasis) {
         let (q, width) = (self.q, fixed.kept.len() + columns.y.len());
         let order = &self.order;
-        let parts: Vec<(Vec<f64>, Vec<f64>)> = order
-            .chunks
-            .par_iter()
-            .map(|levels| {
-                let mut gram = vec![0.0; levels.len() * q * q];
-                let mut products = vec![0.0; levels.len() * q * width];
-                let (mut raw, mut xy) = (Vec::new(), vec![0.0; width]);
-                for (i, level) in levels.clone().enumerate() {
-                    let gram = &mut gram[block(i, q * q)];
-                    let products = &mut products[block(i, q * width)];
-                    for row in order.first[level]..order.first[level + 1] {
-                        let z = order.z[own].row(row, q);
-                        add_outer(z, gram);
-                        mapped_row(permutation[row] as usize, columns, fixed, &mut raw, &mut xy);
-                        for (a, z) in z.iter().enumerate() {
-                            axpy(*z, &xy, &mut products[block(a, width)]);
-                        }
+        let parts = threads::map(&order.chunks, |levels| {
+            let mut gram = zeros(levels.len() * q * q);
+            let mut products = zeros(levels.len() * q * width);
+            let (mut raw, mut xy) = (Vec::new(), vec![0.0; width]);
+            for (i, level) in levels.clone().enumerate() {
+                let gram = &mut gram[block(i, q * q)];
+                let products = &mut products[block(i, q * width)];
+                for row in order.first[level]..order.first[level + 1] {
+                    let z = order.z[own].row(row, q);
+                    add_outer(z, gram);
+                    mapped_row(permutation[row] as usize, columns, fixed, &mut raw, &mut xy);
+                    for (a, z) in z.iter().enumerate() {
+                        axpy(*z, &xy, &mut products[block(a, width)]);
                     }
-                    symmetrise(gram, q);
                 }
-                (gram, products)
-            })
-            .collect();
+                symmetrise(gram, q);
+            }
+            (gram, products)
+        });
         for (gram, products) in parts {
-            self.gram.extend(gram);
-            self.products.extend(products);
+            append(&mut self.gram, &gram);
+            append(&mut self.products, &products);
         }
     }
 }
@@ -324,18 +314,15 @@ impl Factor {
 fn cross_products(n_rows: usize, columns: &RowColumns, fixed: &FixedBasis) -> Vec<f64> {
     let width = fixed.kept.len() + columns.y.len();
     let n_chunks = n_rows.div_ceil(CHUNK_ROWS);
-    let parts: Vec<Vec<f64>> = (0..n_chunks)
-        .into_par_iter()
-        .map(|chunk| {
-            let mut gram = vec![0.0; width * width];
-            let (mut raw, mut xy) = (Vec::new(), vec![0.0; width]);
-            for row in chunk * CHUNK_ROWS..((chunk + 1) * CHUNK_ROWS).min(n_rows) {
-                mapped_row(row, columns, fixed, &mut raw, &mut xy);
-                add_outer(&xy, &mut gram);
-            }
-            gram
-        })
-        .collect();
+    let parts = threads::map(0..n_chunks, |chunk| {
+        let mut gram = vec![0.0; width * width];
+        let (mut raw, mut xy) = (Vec::new(), vec![0.0; width]);
+        for row in chunk * CHUNK_ROWS..((chunk + 1) * CHUNK_ROWS).min(n_rows) {
+            mapped_row(row, columns, fixed, &mut raw, &mut xy);
+            add_outer(&xy, &mut gram);
+        }
+        gram
+    });
     let mut gram = vec![0.0; width * width];
     parts.iter().for_each(|part| axpy(1.0, part, &mut gram));
     symmetrise(&mut gram, width);

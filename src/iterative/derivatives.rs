@@ -12,6 +12,7 @@ use super::small::{product, transpose};
 use super::system::System;
 use crate::dense::{axpy, dot};
 use crate::elimination::Entry;
+use crate::memory::zeros;
 
 /// Derivatives by entries of G in the transformed basis.
 pub struct Derivatives {
@@ -37,7 +38,6 @@ impl Evaluation {
         entries: &[Entry],
         reml: bool,
         settings: &Settings,
-        interrupted: &dyn Fn() -> bool,
     ) -> Result<Derivatives, Unsolved> {
         let n = entries.len();
         let nu = degrees(data, reml);
@@ -55,8 +55,8 @@ impl Evaluation {
             .collect();
         let quadratic = along(&squares);
         let gradient = (0..n).map(|k| trace[k] - nu / self.rss * quadratic[k]).collect();
-        let forms = self.second_forms(data, &directions, settings, interrupted)?;
-        let mut information = vec![0.0; n * n];
+        let forms = self.second_forms(data, &directions, settings)?;
+        let mut information = zeros(n * n);
         for k in 0..n {
             for l in 0..n {
                 let form = 0.5 * (forms[k * n + l] + forms[l * n + k]);
@@ -98,16 +98,15 @@ impl Evaluation {
         data: &Data,
         directions: &[(usize, Vec<f64>)],
         settings: &Settings,
-        interrupted: &dyn Fn() -> bool,
     ) -> Result<Vec<f64>, Unsolved> {
         let system = System { data, parts: Arc::clone(&self.parts) };
         let (n, rank) = (directions.len(), data.rank());
-        let mut out = vec![0.0; n * n];
+        let mut out = zeros(n * n);
         for first in (0..n).step_by(WIDTH) {
             let columns = first..(first + WIDTH).min(n);
             with_width!(columns.len(), K => {
                 let right = self.second_right::<K>(&system, &directions[columns.clone()]);
-                let products = right.solve::<K>(&system, settings.stop, interrupted)?;
+                let products = right.solve::<K>(&system, settings.stop)?;
                 for (c, l) in columns.enumerate() {
                     for (k, (j, e)) in directions.iter().enumerate() {
                         let q = data.factors[*j].q;
@@ -155,8 +154,8 @@ impl Evaluation {
     ) -> Right {
         let data = system.data;
         let mut right = Right::zeros::<K>(system);
-        let mut v = vec![0.0; right.rest.len()];
-        let mut lead = vec![0.0; right.lead.len()];
+        let mut v = zeros(right.rest.len());
+        let mut lead = zeros(right.lead.len());
         for (c, (j, e)) in directions.iter().enumerate() {
             let q = data.factors[*j].q;
             let out = if *j == 0 { &mut lead[..] } else { &mut v[system.stretch(*j, K)] };
@@ -167,7 +166,7 @@ impl Evaluation {
                 }
             }
         }
-        let mut t = vec![0.0; lead.len()];
+        let mut t = zeros(lead.len());
         system.apply::<K>(&v, &mut right.rest, &mut t, Some(&mut right.lead));
         // The leading factor's own: t = (I - M H) h gives Z'W_1^-1 Z_1 h = Z'Z_1 t.
         t.fill(0.0);

@@ -12,6 +12,7 @@ use super::quadrature::log_without_linear;
 use super::small::{product, transpose};
 use super::system::System;
 use crate::dense::{axpy, cholesky, dot, invert_lower, solve_lower};
+use crate::memory::zeros;
 use crate::reduction::block;
 
 /// How traces are taken and equations solved.
@@ -31,11 +32,7 @@ pub struct Settings {
 ///
 /// # Errors
 /// [`Unsolved`].
-pub fn outlying(
-    data: &Data,
-    settings: &Settings,
-    interrupted: &dyn Fn() -> bool,
-) -> Result<Vec<Vec<f64>>, Unsolved> {
+pub fn outlying(data: &Data, settings: &Settings) -> Result<Vec<Vec<f64>>, Unsolved> {
     if settings.exact || data.reduced_size() <= settings.n_probes {
         return Ok(Vec::new());
     }
@@ -45,7 +42,7 @@ pub fn outlying(
     }
     let system =
         System::new(data, &untransformed(data, &g)).map_err(|_| Unsolved::NotPositiveDefinite)?;
-    outlying_directions(&system, settings.seed, interrupted).ok_or(Unsolved::Interrupted)
+    Ok(outlying_directions(&system, settings.seed))
 }
 
 /// All there is to know at one G.
@@ -146,7 +143,6 @@ impl Evaluation {
         fit: usize,
         settings: &Settings,
         outlying: &[Vec<f64>],
-        interrupted: &dyn Fn() -> bool,
     ) -> Result<Self, Unsolved> {
         let system = System::new(data, &untransformed(data, g))
             .map_err(|_| Unsolved::NotPositiveDefinite)?;
@@ -155,9 +151,9 @@ impl Evaluation {
         let width = data.rank() + 1;
         let mut gathered = Gathered {
             width,
-            by_factor: data.factors.iter().map(|f| vec![0.0; f.n * f.q * width]).collect(),
-            solution: vec![0.0; data.reduced_size() * width],
-            right: vec![0.0; data.reduced_size() * width],
+            by_factor: data.factors.iter().map(|f| zeros(f.n * f.q * width)).collect(),
+            solution: zeros(data.reduced_size() * width),
+            right: zeros(data.reduced_size() * width),
         };
         let mut traces = system.traces.clone();
         let mut by_probe = Vec::new();
@@ -178,7 +174,7 @@ impl Evaluation {
                     let probe = probes.column(column - width);
                     right.probe.iter_mut().skip(c).step_by(K).zip(probe).for_each(|(r, p)| *r = p);
                 }
-                let products = right.solve::<K>(&system, settings.stop, interrupted)?;
+                let products = right.solve::<K>(&system, settings.stop)?;
                 gathered.store::<K>(data, columns.clone(), &products);
                 products
             });

@@ -8,6 +8,8 @@
 use super::small::{divide_lower, divide_upper};
 use super::system::System;
 use crate::dense::{axpy, dot};
+use crate::memory::zeros;
+use crate::stop::check;
 
 /// Directions of the subspace iteration, and how often it is repeated.
 const OUTLYING: usize = 16;
@@ -61,7 +63,7 @@ impl Probes {
     #[must_use]
     pub fn column(&self, i: usize) -> Vec<f64> {
         if self.units {
-            let mut out = vec![0.0; self.size];
+            let mut out = zeros(self.size);
             out[i] = 1.0;
             return out;
         }
@@ -83,7 +85,7 @@ fn exact_directions(system: &System, outlying: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let mut basis: Vec<Vec<f64>> = Vec::new();
     for factor in &system.data.factors[1..] {
         for a in 0..factor.q {
-            let mut v = vec![0.0; size];
+            let mut v = zeros(size);
             let own = &mut v[factor.offset..factor.offset + factor.n * factor.q];
             own.iter_mut().skip(a).step_by(factor.q).for_each(|value| *value = 1.0);
             extend_basis(&mut basis, transposed_factor(system, v));
@@ -122,30 +124,22 @@ fn extend_basis(basis: &mut Vec<Vec<f64>>, mut v: Vec<f64>) {
 
 /// Directions x in which P^-1 S is farthest from 1, by subspace iteration at effects as large as
 /// the noise in a level's mean. They serve at every G: the trace is unbiased whatever they are.
-///
-/// `None` if `interrupted` said so.
 #[must_use]
-pub fn outlying_directions(
-    system: &System,
-    seed: u64,
-    interrupted: &dyn Fn() -> bool,
-) -> Option<Vec<Vec<f64>>> {
+pub fn outlying_directions(system: &System, seed: u64) -> Vec<Vec<f64>> {
     const K: usize = OUTLYING;
     let size = system.data.reduced_size();
     let lead = &system.data.factors[0];
-    let mut t = vec![0.0; lead.n * lead.q * K];
-    let mut nv = vec![0.0; size * K];
+    let mut t = zeros(lead.n * lead.q * K);
+    let mut nv = zeros(size * K);
     let mut columns: Vec<Vec<f64>> =
         (0..K).map(|c| signs(seed, (1 << 32) + c as u64, size)).collect();
     let common = exact_directions(system, &[]);
     for _ in 0..SUBSPACE_ITERATIONS {
-        if interrupted() {
-            return None;
-        }
+        check();
         let mut basis = common.clone();
         columns.drain(..).for_each(|column| extend_basis(&mut basis, column));
         let own = &basis[common.len()..];
-        let mut x = vec![0.0; size * K];
+        let mut x = zeros(size * K);
         for (c, column) in own.iter().enumerate() {
             x.iter_mut().skip(c).step_by(K).zip(column).for_each(|(x, v)| *x = *v);
         }
@@ -166,7 +160,7 @@ pub fn outlying_directions(
         system.by_factor::<1>(&mut column, divide_upper::<1>);
         column
     };
-    Some(basis.into_iter().skip(common.len()).map(solved).collect())
+    basis.into_iter().skip(common.len()).map(solved).collect()
 }
 
 /// Random signs (splitmix64, Steele, Lea and Flood 2014): the same for a seed and column, always.

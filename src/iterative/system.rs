@@ -8,14 +8,14 @@
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::blocks::{CHUNK_LEVELS, Parts};
 use super::coupling::{add, couple, pieces, small_product};
 use super::data::Data;
 use super::small::transpose;
 use crate::dense::{NotPositiveDefinite, vectorised};
+use crate::memory::zeros;
 use crate::reduction::block;
+use crate::threads;
 
 /// The equations.
 #[derive(Clone)]
@@ -58,7 +58,7 @@ impl<'a> System<'a> {
     /// t <- -M t, level by level of the leading factor.
     pub fn eliminate_lead<const K: usize>(&self, t: &mut [f64]) {
         let q = self.data.factors[0].q;
-        t.par_chunks_mut(CHUNK_LEVELS * q * K).enumerate().for_each(|(chunk, t)| {
+        threads::each(t.chunks_mut(CHUNK_LEVELS * q * K).enumerate(), |(chunk, t)| {
             vectorised(|| {
                 let mut out = vec![0.0; q * K];
                 for (i, t) in t.chunks_exact_mut(q * K).enumerate() {
@@ -96,18 +96,17 @@ impl<'a> System<'a> {
             let factor = &self.data.factors[j];
             let (q, own) = (factor.q, self.stretch(j, K));
             let (v, out) = (&v[own.clone()], &mut nv[own]);
-            out.par_chunks_mut(CHUNK_LEVELS * q * K)
-                .zip(v.par_chunks(CHUNK_LEVELS * q * K))
-                .enumerate()
-                .for_each(|(chunk, (out, v))| {
-                    vectorised(|| {
-                        let levels = out.chunks_exact_mut(q * K).zip(v.chunks_exact(q * K));
-                        for (i, (out, v)) in levels.enumerate() {
-                            let gram = &factor.gram[block(chunk * CHUNK_LEVELS + i, q * q)];
-                            small_product::<K>(gram, q, q, v, out);
-                        }
-                    });
+            let size = CHUNK_LEVELS * q * K;
+            let tasks = out.chunks_mut(size).zip(v.chunks(size)).enumerate();
+            threads::each(tasks, |(chunk, (out, v))| {
+                vectorised(|| {
+                    let levels = out.chunks_exact_mut(q * K).zip(v.chunks_exact(q * K));
+                    for (i, (out, v)) in levels.enumerate() {
+                        let gram = &factor.gram[block(chunk * CHUNK_LEVELS + i, q * q)];
+                        small_product::<K>(gram, q, q, v, out);
+                    }
                 });
+            });
             couple::<K>(self.data, j, &sources, out);
         }
     }
@@ -117,30 +116,27 @@ impl<'a> System<'a> {
         let lead = &self.data.factors[0];
         let q = lead.q;
         let size = CHUNK_LEVELS * q * K;
-        out.par_chunks_mut(size).zip(t.par_chunks(size)).enumerate().for_each(
-            |(chunk, (out, t))| {
-                for (i, (out, t)) in
-                    out.chunks_exact_mut(q * K).zip(t.chunks_exact(q * K)).enumerate()
-                {
-                    let gram = &lead.gram[block(chunk * CHUNK_LEVELS + i, q * q)];
-                    for a in 0..q {
-                        for b in 0..q {
-                            add::<K>(
-                                gram[a * q + b],
-                                &t[b * K..(b + 1) * K],
-                                &mut out[a * K..(a + 1) * K],
-                            );
-                        }
+        threads::each(out.chunks_mut(size).zip(t.chunks(size)).enumerate(), |(chunk, (out, t))| {
+            for (i, (out, t)) in out.chunks_exact_mut(q * K).zip(t.chunks_exact(q * K)).enumerate()
+            {
+                let gram = &lead.gram[block(chunk * CHUNK_LEVELS + i, q * q)];
+                for a in 0..q {
+                    for b in 0..q {
+                        add::<K>(
+                            gram[a * q + b],
+                            &t[b * K..(b + 1) * K],
+                            &mut out[a * K..(a + 1) * K],
+                        );
                     }
                 }
-            },
-        );
+            }
+        });
     }
 
     /// Lambda v or Lambda'v, level by level of the reduced equations.
     #[must_use]
     pub fn scale<const K: usize>(&self, v: &[f64], transposed: bool) -> Vec<f64> {
-        let mut out = vec![0.0; v.len()];
+        let mut out = zeros(v.len());
         for j in 1..self.data.factors.len() {
             let q = self.data.factors[j].q;
             let root =
@@ -161,7 +157,7 @@ impl<'a> System<'a> {
         kernel: impl Fn(&[f64], usize, &mut [f64]) + Sync,
     ) {
         let tasks = pieces(v, self.sizes::<K>());
-        tasks.into_par_iter().zip(&self.chunks).for_each(|(v, &(j, first, _))| {
+        threads::each(tasks.into_iter().zip(&self.chunks), |(v, &(j, first, _))| {
             let q = self.data.factors[j].q;
             vectorised(|| {
                 for (i, v) in v.chunks_exact_mut(q * K).enumerate() {

@@ -9,9 +9,10 @@ use faer::linalg::cholesky::llt::factor::{
 use faer::linalg::matmul::matmul;
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Accum, MatMut, MatRef, Par};
-use rayon::prelude::*;
 
 use crate::dense::NotPositiveDefinite;
+use crate::memory::zeros;
+use crate::threads;
 
 /// Columns of a panel.
 const PANEL: usize = 96;
@@ -28,7 +29,7 @@ fn for_each_panel(
         return;
     }
     if values.len() > LARGE * LARGE {
-        values.par_chunks_mut(size).enumerate().with_max_len(1).for_each(task);
+        threads::each(values.chunks_mut(size).enumerate(), task);
     } else {
         values.chunks_mut(size).enumerate().for_each(task);
     }
@@ -95,7 +96,7 @@ pub fn solve_lower(l: &[f64], n: usize, b: &mut [f64], width: usize) {
 /// L^-1, zero above the diagonal.
 #[must_use]
 pub fn inverse_lower(l: &[f64], n: usize) -> Vec<f64> {
-    let mut out = vec![0.0; n * n];
+    let mut out = zeros(n * n);
     let whole = MatRef::from_column_major_slice(l, n, n);
     for_each_panel(&mut out, n * PANEL, |(k, columns)| {
         let (first, width) = (k * PANEL, columns.len() / n);
@@ -112,7 +113,7 @@ pub fn inverse_lower(l: &[f64], n: usize) -> Vec<f64> {
 /// K'K of a lower triangular K, whole.
 #[must_use]
 pub fn gram_of_lower(k: &[f64], n: usize) -> Vec<f64> {
-    let mut out = vec![0.0; n * n];
+    let mut out = zeros(n * n);
     let whole = MatRef::from_column_major_slice(k, n, n);
     for_each_panel(&mut out, n * PANEL, |(panel, columns)| {
         let (first, width) = (panel * PANEL, columns.len() / n);
@@ -146,7 +147,7 @@ pub fn transposed_product(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
         MatRef::from_column_major_slice(a, n, rows),
         MatRef::from_column_major_slice(b, n, columns),
     );
-    let mut out = vec![0.0; rows * columns];
+    let mut out = zeros(rows * columns);
     for_each_panel(&mut out, PANEL * columns, |(k, chunk)| {
         let tall = chunk.len() / columns;
         let out = MatMut::from_row_major_slice_mut(chunk, tall, columns);
@@ -162,7 +163,7 @@ pub fn row_product(a: &[f64], b: &[f64], inner: usize, columns: usize) -> Vec<f6
         return Vec::new();
     }
     let b = MatRef::from_row_major_slice(b, inner, columns);
-    let mut out = vec![0.0; a.len() / inner * columns];
+    let mut out = zeros(a.len() / inner * columns);
     for_each_panel(&mut out, PANEL * columns, |(k, chunk)| {
         let tall = chunk.len() / columns;
         let rows = &a[k * PANEL * inner..(k * PANEL + tall) * inner];

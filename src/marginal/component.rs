@@ -1,10 +1,10 @@
 //! One component: rows that the model correlates, their covariance and what whitens it.
 
-use rayon::prelude::*;
-
 use super::blocked;
 use super::directions::Template;
 use crate::dense::{NotPositiveDefinite, axpy, dot};
+use crate::memory::{copied, zeros};
+use crate::threads;
 
 /// Units of a level with the slots of their covariances: `q` a unit for random effects, its rows for
 /// the residual.
@@ -76,7 +76,7 @@ impl Component {
     #[must_use]
     pub fn data(&self, rank: usize, fit: usize) -> Vec<f64> {
         let n = self.n();
-        let mut out = self.xy[..rank * n].to_vec();
+        let mut out = copied(&self.xy[..rank * n]);
         out.extend_from_slice(&self.xy[(rank + fit) * n..(rank + fit + 1) * n]);
         out
     }
@@ -85,7 +85,7 @@ impl Component {
     #[must_use]
     pub fn covariance(&self, g: &[Template]) -> Vec<f64> {
         let n = self.n();
-        let mut v = vec![0.0; n * n];
+        let mut v = zeros(n * n);
         let column = |(s, out): (usize, &mut [f64])| {
             for (slots, template) in self.levels.iter().zip(g) {
                 slots.add_column(template, s, out);
@@ -95,7 +95,7 @@ impl Component {
             }
         };
         if n > 256 {
-            v.par_chunks_mut(n).enumerate().for_each(column);
+            threads::each(v.chunks_mut(n).enumerate(), column);
         } else {
             v.chunks_mut(n.max(1)).enumerate().for_each(column);
         }
@@ -137,10 +137,10 @@ impl Slots {
     #[must_use]
     pub fn whitened(&self, inverse: &[f64], n: usize) -> Vec<f64> {
         if self.is_residual() {
-            return inverse.to_vec();
+            return copied(inverse);
         }
         let q = self.z.len() / n.max(1);
-        let mut out = vec![0.0; n * self.len()];
+        let mut out = zeros(n * self.len());
         let unit = |(u, columns): (usize, &mut [f64])| {
             for &row in self.rows_of(u) {
                 let row = row as usize;
@@ -152,7 +152,7 @@ impl Slots {
             }
         };
         if n > 256 {
-            out.par_chunks_mut(n * q).enumerate().for_each(unit);
+            threads::each(out.chunks_mut(n * q).enumerate(), unit);
         } else {
             out.chunks_mut((n * q).max(1)).enumerate().for_each(unit);
         }
@@ -177,7 +177,7 @@ impl Slots {
         }
         let (m, size) = (self.units.len(), self.len());
         let q = size / m;
-        let mut out = vec![0.0; x.len()];
+        let mut out = zeros(x.len());
         for a in 0..q {
             let part: Vec<f64> = x.iter().skip(a).step_by(q).copied().collect();
             let product = blocked::row_product(&part, &self.relationship, m, m);

@@ -14,16 +14,16 @@
 //!
 //! (section 3 of Lindstrom and Bates 1988, with derivatives of R besides those of G).
 
-use rayon::prelude::*;
-
 use super::blocked;
 use super::component::{Component, Factored, Slots};
 use super::directions::{Direction, Template};
 use super::traces::traces;
-use super::{Stop, Stopped};
 use crate::dense::{axpy, dot};
 use crate::elimination::{Entry, RootWeight, Sums};
+use crate::memory::zeros;
 use crate::reduction::block;
+use crate::stop::check;
+use crate::threads;
 
 /// What is wanted besides the first derivatives.
 pub enum Wanted<'a> {
@@ -50,25 +50,21 @@ pub(super) struct Level<'a> {
 }
 
 /// Sums of one component.
-///
-/// # Errors
-/// [`Stopped`] where `stop` said so.
 pub fn derivatives(
     component: &Component,
     factored: &Factored,
     g: &[Template],
     entries: &[Entry],
     wanted: &Wanted,
-    stop: Stop,
-) -> Result<Sums, Stopped> {
+) -> Sums {
     let (width, n_entries) = (factored.xy.len() / factored.n, entries.len());
     let mut sums = Sums::zero(width, n_entries);
     sums.logdet = factored.logdet;
     sums.gram = factored.gram();
     if n_entries == 0 {
-        return Ok(sums);
+        return sums;
     }
-    stop.check()?;
+    check();
     let inverse = factored.inverse();
     let mut levels = Vec::new();
     for (l, slots) in component.levels.iter().enumerate() {
@@ -77,7 +73,7 @@ pub fn derivatives(
         if own.is_empty() {
             continue;
         }
-        stop.check()?;
+        check();
         levels.push(Level::new(slots, first_entry, own, &g[l], factored, &inverse, width));
     }
     drop(inverse);
@@ -88,21 +84,21 @@ pub fn derivatives(
     let bends = residual.map_or_else(Vec::new, |l| l.bends(g.last()));
     match wanted {
         Wanted::Criterion(root) => {
-            traces(&levels, &mut sums, &bends, stop)?;
+            traces(&levels, &mut sums, &bends);
             second_of_criterion(&levels, &mut sums, root, width, factored.n);
             if let Some(level) = residual {
                 level.bend_criterion(&bends, root, &mut sums, width, n_entries);
             }
         }
         Wanted::Gram(sets) => {
-            sums.second = vec![0.0; sets.len() * width * width];
+            sums.second = zeros(sets.len() * width * width);
             second_of_gram(&levels, &mut sums, sets, width, factored.n);
             if let Some(level) = residual {
                 level.bend_gram(&bends, sets, &mut sums, width, n_entries);
             }
         }
     }
-    Ok(sums)
+    sums
 }
 
 /// Second derivatives of V along a pair of entries (positions within their level), if any.
@@ -135,7 +131,7 @@ impl<'a> Level<'a> {
         let related = slots.related(&p, width);
         let moved = |direction: &Direction| -> Vec<f64> {
             let dp = direction.times(related.as_ref().unwrap_or(&p), width);
-            let mut y = vec![0.0; n * width];
+            let mut y = zeros(n * width);
             for (&slot, row) in direction.slots.iter().zip(dp.chunks_exact(width)) {
                 for (value, out) in row.iter().zip(y.chunks_exact_mut(n)) {
                     axpy(*value, &k[block(slot as usize, n)], out);
@@ -144,7 +140,7 @@ impl<'a> Level<'a> {
             y
         };
         let y = if n > 256 {
-            directions.par_iter().map(moved).collect()
+            threads::map(&directions, moved)
         } else {
             directions.iter().map(moved).collect()
         };
@@ -256,7 +252,7 @@ fn for_each_pair(
     for (position, (k, y)) in all.iter().enumerate() {
         let row = |(j, other): &(usize, &Vec<f64>)| (*j, products(y, other, width, n));
         let rows: Vec<(usize, Vec<f64>)> = if n > 256 && position > 4 {
-            all[..=position].par_iter().map(row).collect()
+            threads::map(&all[..=position], row)
         } else {
             all[..=position].iter().map(row).collect()
         };

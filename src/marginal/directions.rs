@@ -1,6 +1,7 @@
 //! Derivatives of the covariance of a level by its parameters, as sparse matrices over its slots.
 
 use super::component::Slots;
+use crate::memory::zeros;
 
 /// G of a level, or R of a unit over its positions, perhaps with derivatives.
 #[derive(Clone, Debug)]
@@ -112,7 +113,7 @@ impl Direction {
     /// D X of the row-major X, `width` columns, at the slots that have entries.
     #[must_use]
     pub fn times(&self, x: &[f64], width: usize) -> Vec<f64> {
-        let mut out = vec![0.0; self.slots.len() * width];
+        let mut out = zeros(self.slots.len() * width);
         for (k, row) in out.chunks_exact_mut(width).enumerate() {
             for e in self.first[k]..self.first[k + 1] {
                 let from = self.from[e] as usize;

@@ -1,12 +1,14 @@
 //! Conditional means and covariances of the random effects, and the errors of predictions.
 
+use super::Reduction;
 use super::blocked;
 use super::component::{Component, Factored, Slots};
 use super::directions::Template;
-use super::{Reduction, Stop, Stopped};
-use crate::dense::{axpy, dot};
+use crate::dense::{NotPositiveDefinite, axpy, dot};
 use crate::elimination::Conditional;
+use crate::memory::zeros;
 use crate::reduction::block;
+use crate::stop::check;
 
 /// Units, or rows to predict, taken at once.
 const CHUNK: usize = 64;
@@ -16,22 +18,21 @@ impl Reduction {
     /// units without records after the others; `e` is (-beta, 1).
     ///
     /// # Errors
-    /// [`Stopped`] where V is not positive definite, or where `stop` said so.
+    /// [`NotPositiveDefinite`] where V is not.
     pub fn conditional(
         &self,
         fit: usize,
         g: &[Template],
         e: &[f64],
-        stop: Stop,
-    ) -> Result<Vec<Conditional>, Stopped> {
+    ) -> Result<Vec<Conditional>, NotPositiveDefinite> {
         let mut out: Vec<Conditional> = (0..self.n_random())
             .map(|l| {
                 let (q, n) = (self.q[l], self.n_effects(l));
-                Conditional { mean: vec![0.0; n * q], covariance: vec![0.0; n * q * q] }
+                Conditional { mean: zeros(n * q), covariance: zeros(n * q * q) }
             })
             .collect();
         for component in &self.components {
-            stop.check()?;
+            check();
             let factored = Factored::new(component, self.rank(), fit, g)?;
             let inverse = factored.inverse();
             let n = factored.n;
@@ -117,17 +118,16 @@ impl Reduction {
     /// By level the unit of each row (negative: none that is known) and its columns of z.
     ///
     /// # Errors
-    /// [`Stopped`] where V is not positive definite, or where `stop` said so.
+    /// [`NotPositiveDefinite`] where V is not.
     pub fn prediction(
         &self,
         fit: usize,
         g: &[Template],
         codes: &[&[i32]],
         z: &[&[f64]],
-        stop: Stop,
-    ) -> Result<(Vec<f64>, Vec<f64>), Stopped> {
+    ) -> Result<(Vec<f64>, Vec<f64>), NotPositiveDefinite> {
         let n_rows = codes.first().map_or(0, |c| c.len());
-        let (mut variance, mut shift) = (vec![0.0; n_rows], vec![0.0; n_rows * self.rank()]);
+        let (mut variance, mut shift) = (zeros(n_rows), zeros(n_rows * self.rank()));
         // G z by level.
         let scaled: Vec<Vec<f64>> = (0..self.n_random())
             .map(|l| {
@@ -143,7 +143,7 @@ impl Reduction {
             }
         }
         for component in &self.components {
-            stop.check()?;
+            check();
             let touched = self.touched(component, codes);
             if touched.is_empty() {
                 continue;
@@ -201,7 +201,7 @@ impl Reduction {
             (0..self.n_random()).map(|l| component.levels[l].whitened(&inverse, n)).collect();
         for rows in touched.chunks(CHUNK) {
             // L^-1 times the covariance of the data with each z'g, one column a row.
-            let mut known = vec![0.0; n * rows.len()];
+            let mut known = zeros(n * rows.len());
             for l in 0..self.n_random() {
                 let (slots, q) = (&component.levels[l], self.q[l]);
                 for (&row, out) in rows.iter().zip(known.chunks_exact_mut(n)) {

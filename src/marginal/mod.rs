@@ -17,8 +17,6 @@ mod relationship;
 mod rows;
 mod traces;
 
-use rayon::prelude::*;
-
 pub use self::component::Component;
 use self::component::Factored;
 use self::derivatives::{Wanted, derivatives};
@@ -29,37 +27,10 @@ use crate::criterion::{Criterion, LikelihoodDerivatives, Shape, Solution, assemb
 use crate::dense::{NotPositiveDefinite, axpy, symmetrise};
 use crate::elimination::{Entry, RootWeight, Sums};
 use crate::reduction::FixedBasis;
+use crate::threads;
 
 /// Rows of a component from which it gets all threads to itself.
 const LARGE: usize = 256;
-/// Components between two looks at the interrupt flag.
-const AT_ONCE: usize = 512;
-
-/// Whether the caller wants to stop; asked from its own thread only.
-#[derive(Clone, Copy)]
-pub struct Stop<'a>(pub Option<&'a dyn Fn() -> bool>);
-
-impl Stop<'_> {
-    fn check(self) -> Result<(), Stopped> {
-        if self.0.is_some_and(|stop| stop()) { Err(Stopped::Interrupted) } else { Ok(()) }
-    }
-}
-
-/// Why there is no result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stopped {
-    /// V, or X'V^-1 X, is not positive definite.
-    NotPositiveDefinite,
-    /// The caller said so.
-    Interrupted,
-}
-
-impl From<NotPositiveDefinite> for Stopped {
-    fn from(_: NotPositiveDefinite) -> Self {
-        Self::NotPositiveDefinite
-    }
-}
-
 /// Rows by component.
 pub struct Reduction {
     /// Number of rows.
@@ -147,47 +118,36 @@ impl Reduction {
     /// One result for each component, in order: large ones one after the other.
     fn map<T: Send>(
         &self,
-        one: impl Fn(usize, Stop) -> Result<T, Stopped> + Sync,
-        stop: Stop,
-    ) -> Result<Vec<T>, Stopped> {
-        let mut out = Vec::with_capacity(self.components.len());
-        if self.largest() >= LARGE || self.components.len() < 4 {
-            for k in 0..self.components.len() {
-                stop.check()?;
-                out.push(one(k, stop)?);
-            }
-            return Ok(out);
+        one: impl Fn(usize) -> Result<T, NotPositiveDefinite> + Sync + Send,
+    ) -> Result<Vec<T>, NotPositiveDefinite> {
+        let all = 0..self.components.len();
+        if self.largest() >= LARGE || all.len() < 4 {
+            return all.map(one).collect();
         }
-        for first in (0..self.components.len()).step_by(AT_ONCE) {
-            stop.check()?;
-            let last = (first + AT_ONCE).min(self.components.len());
-            let part = (first..last).into_par_iter().map(|k| one(k, Stop(None)));
-            out.extend(part.collect::<Result<Vec<T>, Stopped>>()?);
-        }
-        Ok(out)
+        threads::map(all, one).into_iter().collect()
     }
 
-    fn factored(&self, fit: usize, g: &[Template], stop: Stop) -> Result<Vec<Factored>, Stopped> {
+    fn factored(&self, fit: usize, g: &[Template]) -> Result<Vec<Factored>, NotPositiveDefinite> {
         let rank = self.rank();
-        self.map(|k, _| Ok(Factored::new(&self.components[k], rank, fit, g)?), stop)
+        self.map(|k| Factored::new(&self.components[k], rank, fit, g))
     }
 
-    fn solution(&self, factored: &[Factored]) -> Result<Solution, Stopped> {
+    fn solution(&self, factored: &[Factored]) -> Result<Solution, NotPositiveDefinite> {
         let width = self.rank() + 1;
         let (mut gram, mut logdet) = (vec![0.0; width * width], 0.0);
         for part in factored {
             axpy(1.0, &part.gram(), &mut gram);
             logdet += part.logdet;
         }
-        Ok(Solution::new(&gram, logdet, self.rank())?)
+        Solution::new(&gram, logdet, self.rank())
     }
 
     /// Generalised least squares of response `fit` at `g`.
     ///
     /// # Errors
-    /// [`Stopped`] where V or X'V^-1 X is not positive definite, or where `stop` said so.
-    pub fn solve(&self, fit: usize, g: &[Template], stop: Stop) -> Result<Solution, Stopped> {
-        self.solution(&self.factored(fit, g, stop)?)
+    /// [`NotPositiveDefinite`] where V or X'V^-1 X is not.
+    pub fn solve(&self, fit: usize, g: &[Template]) -> Result<Solution, NotPositiveDefinite> {
+        self.solution(&self.factored(fit, g)?)
     }
 
     fn sums(
@@ -196,13 +156,10 @@ impl Reduction {
         g: &[Template],
         entries: &[Entry],
         wanted: &Wanted,
-        stop: Stop,
-    ) -> Result<Sums, Stopped> {
-        let one = |k: usize, stop: Stop| {
-            derivatives(&self.components[k], &factored[k], g, entries, wanted, stop)
-        };
+    ) -> Result<Sums, NotPositiveDefinite> {
+        let one = |k: usize| Ok(derivatives(&self.components[k], &factored[k], g, entries, wanted));
         let mut total = Sums::zero(self.rank() + 1, entries.len());
-        for part in self.map(one, stop)? {
+        for part in self.map(one)? {
             total.add(&part);
         }
         Ok(total)
@@ -218,41 +175,36 @@ impl Reduction {
         g: &[Template],
         entries: &[Entry],
         reml: bool,
-        stop: Stop,
-    ) -> Result<LikelihoodDerivatives, Stopped> {
-        let factored = self.factored(fit, g, stop)?;
+    ) -> Result<LikelihoodDerivatives, NotPositiveDefinite> {
+        let factored = self.factored(fit, g)?;
         let solution = self.solution(&factored)?;
         let root = RootWeight { c: reml.then(|| solution.c.clone()), e: solution.e() };
-        let sums = self.sums(&factored, g, entries, &Wanted::Criterion(&root), stop)?;
+        let sums = self.sums(&factored, g, entries, &Wanted::Criterion(&root))?;
         Ok(LikelihoodDerivatives::new(self.rank(), solution, sums, entries.len(), reml))
     }
 
     /// The criterion; with `derivatives` its gradient and both Hessians too.
     ///
-    /// # Errors
-    /// [`Stopped::Interrupted`] only: what is not positive definite has the value +inf.
+    /// What is not positive definite has the value +inf.
+    #[must_use]
     pub fn evaluate(
         &self,
         fit: usize,
         g: &[Template],
         entries: &[Entry],
         (reml, derivatives): (bool, bool),
-        stop: Stop,
-    ) -> Result<Criterion, Stopped> {
+    ) -> Criterion {
         let (n, shape) = (entries.len(), self.shape());
         let found = if derivatives {
-            self.likelihood_derivatives(fit, g, entries, reml, stop)
+            self.likelihood_derivatives(fit, g, entries, reml)
                 .map(|parts| assemble(shape, &parts, n, reml, false))
         } else {
-            self.solve(fit, g, stop).map(|solution| Criterion {
+            self.solve(fit, g).map(|solution| Criterion {
                 value: solution.value(shape, reml),
                 ..Criterion::failed(n)
             })
         };
-        match found {
-            Err(Stopped::NotPositiveDefinite) => Ok(Criterion::failed(n)),
-            other => other,
-        }
+        found.unwrap_or_else(|_| Criterion::failed(n))
     }
 
     /// First derivatives of [X y]'V^-1 [X y] by entries, `rank + 1` squared each.
@@ -264,10 +216,9 @@ impl Reduction {
         fit: usize,
         g: &[Template],
         entries: &[Entry],
-        stop: Stop,
-    ) -> Result<Vec<f64>, Stopped> {
-        let factored = self.factored(fit, g, stop)?;
-        Ok(self.sums(&factored, g, entries, &Wanted::Gram(&[]), stop)?.gram_by)
+    ) -> Result<Vec<f64>, NotPositiveDefinite> {
+        let factored = self.factored(fit, g)?;
+        Ok(self.sums(&factored, g, entries, &Wanted::Gram(&[]))?.gram_by)
     }
 
     /// Sums of second derivatives of [X y]'V^-1 [X y] with each set of weights, `n` x `n`.
@@ -280,10 +231,9 @@ impl Reduction {
         g: &[Template],
         entries: &[Entry],
         sets: &[Vec<f64>],
-        stop: Stop,
-    ) -> Result<Vec<f64>, Stopped> {
-        let factored = self.factored(fit, g, stop)?;
-        let mut second = self.sums(&factored, g, entries, &Wanted::Gram(sets), stop)?.second;
+    ) -> Result<Vec<f64>, NotPositiveDefinite> {
+        let factored = self.factored(fit, g)?;
+        let mut second = self.sums(&factored, g, entries, &Wanted::Gram(sets))?.second;
         let width = self.rank() + 1;
         second.chunks_exact_mut(width * width).for_each(|matrix| symmetrise(matrix, width));
         Ok(second)

@@ -1,5 +1,6 @@
 //! Known relationships between the units of a grouping factor.
 
+use crate::memory::zeros;
 use std::ops::Range;
 
 /// A symmetric matrix in compressed rows: units with records first, then those without.
@@ -43,7 +44,7 @@ impl Relationship {
     /// Rows `rows` over the columns `columns` (ascending), row-major.
     #[must_use]
     pub fn rows_over(&self, rows: Range<usize>, columns: &[u32]) -> Vec<f64> {
-        let mut out = vec![0.0; rows.len() * columns.len()];
+        let mut out = zeros(rows.len() * columns.len());
         for (unit, row) in rows.zip(out.chunks_exact_mut(columns.len().max(1))) {
             for (column, value) in self.row(unit) {
                 if let Ok(k) = columns.binary_search(&(column as u32)) {

@@ -3,9 +3,11 @@
 use super::component::{Component, Slots};
 use super::{Reduction, Relationship};
 use crate::dense::{add_outer, solve_row_upper, symmetrise};
+use crate::memory::zeros;
 use crate::nesting::Nesting;
 use crate::reduction::{self, Basis, CollinearRandomEffects, FixedBasis, level_basis};
 use crate::rows::{Column, RowColumns, rotate};
+use crate::stop::check;
 
 /// How rows are grouped: grouping factors in any relation, then the units of the residual.
 pub struct Grouping<'a> {
@@ -27,7 +29,7 @@ fn value(column: &Column, row: usize) -> f64 {
 }
 
 impl Reduction {
-    /// Sorts the rows; `None` if `interrupted` said so.
+    /// Sorts the rows.
     ///
     /// `noise` and `terms` as in [`crate::reduction::Reduction::new`], `terms` without the residual's
     /// level.
@@ -39,8 +41,7 @@ impl Reduction {
         columns: &RowColumns,
         noise: &[f64],
         terms: &[Vec<(usize, Basis)>],
-        interrupted: &dyn Fn() -> bool,
-    ) -> Result<Option<Self>, CollinearRandomEffects> {
+    ) -> Result<Self, CollinearRandomEffects> {
         let n_rows = grouping.n_rows;
         let n_random = grouping.relationships.len();
         let weight = |row: usize| columns.sqrt_weights.map_or(1.0, |w| w[row]);
@@ -58,10 +59,7 @@ impl Reduction {
             );
             q.push(order);
         }
-        let Some((fixed, within)) = fixed_basis(&grouping, columns, noise, terms, interrupted)?
-        else {
-            return Ok(None);
-        };
+        let (fixed, within) = fixed_basis(&grouping, columns, noise, terms)?;
         let mut components = Vec::with_capacity(grouping.components.1);
         for rows in sorted_components(&grouping, columns.visits.is_some()) {
             let mut levels: Vec<Slots> = (0..n_random)
@@ -90,24 +88,12 @@ impl Reduction {
             }
             let xy = read_xy(&rows, columns, &fixed);
             components.push(Component { rows, xy, levels });
-            if interrupted() {
-                return Ok(None);
-            }
+            check();
         }
         let n_units = grouping.n_units;
         let relationships = grouping.relationships;
         let n_fits = columns.y.len();
-        Ok(Some(Self {
-            n_rows,
-            n_fits,
-            fixed,
-            bases,
-            q,
-            n_units,
-            relationships,
-            components,
-            within,
-        }))
+        Ok(Self { n_rows, n_fits, fixed, bases, q, n_units, relationships, components, within })
     }
 }
 
@@ -118,8 +104,7 @@ fn fixed_basis(
     columns: &RowColumns,
     noise: &[f64],
     terms: &[Vec<(usize, Basis)>],
-    interrupted: &dyn Fn() -> bool,
-) -> Result<Option<(FixedBasis, (Vec<f64>, usize))>, CollinearRandomEffects> {
+) -> Result<(FixedBasis, (Vec<f64>, usize)), CollinearRandomEffects> {
     let n_rows = grouping.n_rows;
     let size = |l: &usize| grouping.n_units[*l] * columns.z[*l].len();
     // With a residual covariance nothing is asked of the rows outside.
@@ -139,15 +124,13 @@ fn fixed_basis(
         visits: None,
         series: None,
     };
-    let Some(rotated) = rotate(&nesting, &own, interrupted) else {
-        return Ok(None);
-    };
+    let rotated = rotate(&nesting, &own);
     let own_terms: Vec<Vec<(usize, Basis)>> =
         leading.map(|l| terms[l].clone()).into_iter().collect();
     let reduced = reduction::Reduction::new(rotated, &nesting, noise, &own_terms, (0, 0, 0), true)
         .map_err(|error| CollinearRandomEffects { level: leading.unwrap_or(0), ..error })?;
     let within = reduced.within();
-    Ok(Some((reduced.fixed, within)))
+    Ok((reduced.fixed, within))
 }
 
 /// Mean over a level's units of Z'Z times their own relationship.
@@ -243,7 +226,7 @@ fn residual_slots(rows: &[u32], codes: &[i32], visits: &[i32]) -> Slots {
 /// [X Y] of some rows in the coordinates of the reduction, column-major.
 fn read_xy(rows: &[u32], columns: &RowColumns, fixed: &FixedBasis) -> Vec<f64> {
     let (n, rank, n_fits) = (rows.len(), fixed.kept.len(), columns.y.len());
-    let mut out = vec![0.0; n * (rank + n_fits)];
+    let mut out = zeros(n * (rank + n_fits));
     let (mut x, mut own) = (vec![0.0; columns.x.len()], vec![0.0; rank]);
     for (i, &row) in rows.iter().enumerate() {
         let row = row as usize;

@@ -41,9 +41,7 @@ fn crossed() -> Reduction {
         series: None,
     };
     let terms = [vec![(2, Basis::Orthonormal)], vec![(1, Basis::Orthonormal)]];
-    Reduction::new(grouping, &columns, &[0.0; 2], &terms, &|| false)
-        .expect("full rank Z")
-        .expect("not interrupted")
+    Reduction::new(grouping, &columns, &[0.0; 2], &terms).expect("full rank Z")
 }
 
 fn template(values: &[f64], q: usize) -> Template {
@@ -61,9 +59,8 @@ fn derivatives_agree_with_central_differences() {
             entries.extend((0..=a).map(|b| Entry { level, a, b }));
         }
     }
-    let stop = Stop(None);
     for reml in [true, false] {
-        let at = reduction.evaluate(0, &g, &entries, (reml, true), stop).expect("not stopped");
+        let at = reduction.evaluate(0, &g, &entries, (reml, true));
         assert!(at.value.is_finite());
         for (k, entry) in entries.iter().enumerate() {
             let mut moved = |by: f64| {
@@ -73,9 +70,9 @@ fn derivatives_agree_with_central_differences() {
                 if entry.a != entry.b {
                     g[entry.level].values[entry.b * q + entry.a] += by;
                 }
-                let out = reduction.evaluate(0, &g, &entries, (reml, true), stop);
+                let out = reduction.evaluate(0, &g, &entries, (reml, true));
                 g[entry.level] = saved;
-                out.expect("not stopped")
+                out
             };
             let (up, down) = (moved(1e-5), moved(-1e-5));
             let slope = (up.value - down.value) / 2e-5;
@@ -87,13 +84,4 @@ fn derivatives_agree_with_central_differences() {
             }
         }
     }
-}
-
-#[test]
-fn a_caller_can_stop() {
-    let reduction = crossed();
-    let yes = || true;
-    let g = [template(&[1.0, 0.0, 0.0, 1.0], 2), template(&[1.0], 1), template(&[1.0; 16], 4)];
-    let stopped = reduction.solve(0, &g, Stop(Some(&yes)));
-    assert_eq!(stopped.err(), Some(Stopped::Interrupted));
 }

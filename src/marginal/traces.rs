@@ -1,29 +1,24 @@
 //! tr(V^-1 `V_k`) and tr(V^-1 `V_k` V^-1 `V_j`), pair of levels by pair of levels.
 
-use rayon::prelude::*;
-
 use super::blocked;
 use super::derivatives::{Bend, Level};
 use super::directions::Direction;
-use super::{Stop, Stopped};
 use crate::dense::{axpy, dot, vectorised};
 use crate::elimination::Sums;
+use crate::memory::zeros;
 use crate::reduction::block;
+use crate::stop::check;
+use crate::threads;
 
 /// Units of a level whose traces one task adds up.
 const CHUNK_UNITS: usize = 8;
 
 /// tr(V^-1 `V_k`) to `logdet_by`; -tr(V^-1 `V_k` V^-1 `V_j`) + tr(V^-1 `V_kj`) to `hessian`.
-pub(super) fn traces(
-    levels: &[Level],
-    sums: &mut Sums,
-    bends: &[Bend],
-    stop: Stop,
-) -> Result<(), Stopped> {
+pub(super) fn traces(levels: &[Level], sums: &mut Sums, bends: &[Bend]) {
     let n = sums.logdet_by.len();
     for (position, second) in levels.iter().enumerate() {
         for first in &levels[..=position] {
-            stop.check()?;
+            check();
             let is_same = std::ptr::eq(first, second);
             let n_rows = first.k.len() / first.slots.len().max(1);
             let h = if is_same && first.slots.is_residual() {
@@ -56,7 +51,6 @@ pub(super) fn traces(
             }
         }
     }
-    Ok(())
 }
 
 /// tr(V^-1 `V_k` V^-1 `V_j`), a row for each entry j of the second level.
@@ -64,7 +58,7 @@ fn pair_traces(first: &Level, second: &Level, h: &[f64], related: &[f64]) -> Vec
     let (n_first, n_second) = (first.directions.len(), second.directions.len());
     let m = first.slots.units.len();
     let chunk = |start: usize| -> Vec<f64> {
-        let mut out = vec![0.0; n_second * n_first];
+        let mut out = zeros(n_second * n_first);
         let mut work = Work::default();
         for unit in start..(start + CHUNK_UNITS).min(m) {
             for (j, row) in out.chunks_exact_mut(n_first).enumerate() {
@@ -76,11 +70,11 @@ fn pair_traces(first: &Level, second: &Level, h: &[f64], related: &[f64]) -> Vec
     };
     let starts: Vec<usize> = (0..m).step_by(CHUNK_UNITS).collect();
     let parts: Vec<Vec<f64>> = if h.len() > 100_000 {
-        starts.into_par_iter().map(chunk).collect()
+        threads::map(starts, chunk)
     } else {
         starts.into_iter().map(chunk).collect()
     };
-    let mut out = vec![0.0; n_second * n_first];
+    let mut out = zeros(n_second * n_first);
     parts.iter().for_each(|part| axpy(1.0, part, &mut out));
     out
 }

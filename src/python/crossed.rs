@@ -1,6 +1,6 @@
 //! `Crossing` and `CrossedReduction` as Python sees them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyIndexError, PyValueError};
@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::CollinearRandomEffects;
 use super::arrays::{array, c_slice, vector};
+use super::gateway::without_gil;
 use super::marginal::{RelationshipArgument, relationship};
 use super::reduction::{
     ColumnArgument, Evaluation, Floats, basis, columns, gather_criteria, gather_likelihood,
@@ -15,6 +16,7 @@ use super::reduction::{
 };
 use crate::criterion::{Criterion, Solution};
 use crate::crossed::{self, Curvature, Factorisation, Rest, Schur, Structure, Unusable};
+use crate::dense::NotPositiveDefinite;
 use crate::elimination::Entry;
 use crate::marginal::Relationship;
 use crate::rows::RowColumns;
@@ -32,6 +34,8 @@ pub struct Crossing {
     order: usize,
     /// By level, the precision of its units' effects at G = 1.
     precisions: Vec<Option<Relationship>>,
+    /// Position of a level whose effects are fixed.
+    fixed: Option<usize>,
     /// `None` for a dense factor.
     structure: Option<Arc<Structure>>,
 }
@@ -39,9 +43,11 @@ pub struct Crossing {
 #[pymethods]
 impl Crossing {
     /// `effects` are the random effects of a unit by level, `schur` "cheaper", "dense" or "sparse";
-    /// `precisions` those of the units' effects by level, `None` where they are independent.
+    /// `precisions` those of the units' effects by level, `None` where they are independent; `fixed`
+    /// is the position of a level whose effects are fixed, one a unit.
     #[new]
-    #[pyo3(signature = (n_rows, codes, n_units, effects, schur, precisions=None))]
+    #[pyo3(signature = (n_rows, codes, n_units, effects, schur, precisions=None, fixed=None))]
+    #[allow(clippy::too_many_arguments)] // one call carries the factors of a design across
     fn new(
         py: Python<'_>,
         n_rows: usize,
@@ -50,7 +56,15 @@ impl Crossing {
         effects: Vec<usize>,
         schur: &str,
         precisions: Option<Vec<Option<RelationshipArgument<'_>>>>,
+        fixed: Option<usize>,
     ) -> PyResult<Self> {
+        if fixed.is_some_and(|level| effects.get(level) != Some(&1))
+            || (fixed.is_some() && precisions.is_some())
+        {
+            return Err(PyValueError::new_err(
+                "a level of fixed effects has one a unit, and no level beside it a precision",
+            ));
+        }
         if codes.len() != n_units.len() || codes.is_empty() || effects.len() != codes.len() {
             return Err(PyValueError::new_err(
                 "codes, n_units and effects differ in length, or are empty",
@@ -88,17 +102,18 @@ impl Crossing {
         {
             return Err(PyValueError::new_err("a precision has another order than its level"));
         }
-        let (order, structure) = py.detach(|| {
+        let (order, structure) = without_gil(py, || {
             let design = crossed::Crossing {
                 n_rows,
                 codes: own.iter().map(Vec::as_slice).collect(),
                 n_units: n_units.clone(),
                 precisions: &precisions,
+                fixed,
             };
             let rest = Rest::new(&design, &effects);
             (rest.order(), Structure::sparse(&design, &rest, wish).map(Arc::new))
-        });
-        Ok(Self { n_rows, codes: own, n_units, order, precisions, structure })
+        })?;
+        Ok(Self { n_rows, codes: own, n_units, order, precisions, fixed, structure })
     }
 
     /// Order of the matrix that is factored: random effects of all factors but the leading one.
@@ -169,37 +184,22 @@ impl CrossedReduction {
             .iter()
             .map(|level| level.iter().map(|(size, name)| Ok((*size, basis(name)?))).collect())
             .collect::<PyResult<Vec<Vec<_>>>>()?;
-        let signal: Mutex<Option<PyErr>> = Mutex::new(None);
-        py.detach(|| {
-            let interrupted = || match Python::attach(|py| py.check_signals()) {
-                Ok(()) => false,
-                Err(error) => {
-                    if let Ok(mut slot) = signal.lock() {
-                        *slot = Some(error);
-                    }
-                    true
-                }
-            };
+        let reduced = without_gil(py, || {
             let design = crossed::Crossing {
                 n_rows: n,
                 codes: crossing.codes.iter().map(Vec::as_slice).collect(),
                 n_units: crossing.n_units.clone(),
                 precisions: &crossing.precisions,
+                fixed: crossing.fixed,
             };
             let structure = crossing.structure.clone();
-            match crossed::Reduction::new(&design, &rows, &noise, &terms, structure, &interrupted) {
-                Ok(Some(reduction)) => Ok(Self(reduction)),
-                Ok(None) => {
-                    let raised = signal.lock().ok().and_then(|mut slot| slot.take());
-                    Err(raised.unwrap_or_else(|| PyValueError::new_err("interrupted")))
-                }
-                Err(Unusable::Collinear { level, column }) => {
-                    Err(CollinearRandomEffects::new_err((level, column)))
-                }
-                Err(Unusable::Indefinite) => {
-                    Err(PyValueError::new_err("a precision is not positive definite"))
-                }
+            crossed::Reduction::new(&design, &rows, &noise, &terms, structure)
+        })?;
+        reduced.map(Self).map_err(|error| match error {
+            Unusable::Collinear { level, column } => {
+                CollinearRandomEffects::new_err((level, column))
             }
+            Unusable::Indefinite => PyValueError::new_err("a precision is not positive definite"),
         })
     }
 
@@ -287,7 +287,7 @@ impl CrossedReduction {
             (true, false) => Some(Curvature::Average),
         };
         let one = |a: usize| self.0.evaluate(fits[a], &g[a], &entries, reml, curvature);
-        let criteria: Vec<Criterion> = py.detach(|| self.map_fits(fits.len(), one));
+        let criteria: Vec<Criterion> = without_gil(py, || self.map_fits(fits.len(), one))?;
         gather_criteria(py, criteria, entries.len())
     }
 
@@ -302,7 +302,7 @@ impl CrossedReduction {
         let g = self.covariances(&g, fits.len())?;
         self.check_fits(&fits)?;
         let solutions: Vec<Option<Solution>> =
-            py.detach(|| self.map_fits(fits.len(), |a| self.0.solve(fits[a], &g[a]).ok()));
+            without_gil(py, || self.map_fits(fits.len(), |a| self.0.solve(fits[a], &g[a]).ok()))?;
         super::reduction::gather_solutions(py, solutions, self.0.rank())
     }
 
@@ -318,14 +318,17 @@ impl CrossedReduction {
         let entries = self.entries(&entries)?;
         self.check_fits(&[fit])?;
         let (rank, n) = (self.0.rank(), entries.len());
-        let Ok(grams) = py.detach(|| self.0.information_derivatives(fit, &g[0], &entries)) else {
+        let found = without_gil(py, || self.0.information_derivatives(fit, &g[0], &entries))?;
+        let Ok(grams) = found else {
             return Ok(None);
         };
         Ok(Some(super::reduction::fixed_blocks(py, &grams, n, rank)?))
     }
 
     /// log|V| (with log|X'V^-1 X| for REML) and y'Py at `sigma^2` = 1 with exact derivatives, as
-    /// `Reduction.likelihood_derivatives`.
+    /// `Reduction.likelihood_derivatives`; without `exact` the second derivatives of the first are
+    /// not formed.
+    #[pyo3(signature = (g, fits, entries, reml, exact=true))]
     fn likelihood_derivatives<'py>(
         &self,
         py: Python<'py>,
@@ -333,12 +336,13 @@ impl CrossedReduction {
         fits: Vec<usize>,
         entries: Vec<(usize, usize, usize)>,
         reml: bool,
+        exact: bool,
     ) -> PyResult<Vec<Floats<'py>>> {
         let g = self.covariances(&g, fits.len())?;
         let entries = self.entries(&entries)?;
         self.check_fits(&fits)?;
-        let one = |a: usize| self.0.likelihood_derivatives(fits[a], &g[a], &entries, reml, true);
-        let all = py.detach(|| self.map_fits(fits.len(), one));
+        let one = |a: usize| self.0.likelihood_derivatives(fits[a], &g[a], &entries, reml, exact);
+        let all = without_gil(py, || self.map_fits(fits.len(), one))?;
         gather_likelihood(py, all, entries.len(), self.0.rank())
     }
 
@@ -359,8 +363,9 @@ impl CrossedReduction {
         self.check_fits(&[fit])?;
         let (rank, n) = (self.0.rank(), entries.len());
         let weights = weights.as_ref().map(|w| c_slice("weights", w, &[n, n])).transpose()?;
-        let found =
-            py.detach(|| self.0.information_second_derivatives(fit, &g[0], &entries, weights));
+        let found = without_gil(py, || {
+            self.0.information_second_derivatives(fit, &g[0], &entries, weights)
+        })?;
         let Ok(values) = found else { return Ok(None) };
         let shape = [n, n, rank, rank];
         Ok(Some(array(py, values, if weights.is_some() { &shape[2..] } else { &shape })?))
@@ -396,10 +401,49 @@ impl CrossedReduction {
                 return Err(PyIndexError::new_err("no such unit"));
             }
         }
-        let found =
-            py.detach(|| Factorisation::new(&self.0, fit, &g[0]).map(|f| f.prediction(&codes, &z)));
+        let found = without_gil(py, || {
+            Factorisation::new(&self.0, fit, &g[0]).map(|f| f.prediction(&codes, &z))
+        })?;
         let Ok((variance, shift)) = found else { return Ok(None) };
         Ok(Some((array(py, variance, &[m])?, array(py, shift, &[m, self.0.rank()])?)))
+    }
+
+    /// Of the fixed level's effects: generalised least squares of each column of X and of y on its
+    /// indicators, `(n_units, rank + 1)`; beta known, their variances over `sigma^2`, `(n_units,)`, and
+    /// columns of their covariance, those of `units`, `(n_units, m)`; and (X'P X)^-1, `(rank, rank)`.
+    /// `None` as `solve`. Without `variances` those are not formed.
+    #[pyo3(signature = (g, fit, units, variances=true))]
+    #[allow(clippy::type_complexity)]
+    fn fixed_moments<'py>(
+        &self,
+        py: Python<'py>,
+        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        fit: usize,
+        units: Vec<usize>,
+        variances: bool,
+    ) -> PyResult<Option<(Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>)>> {
+        let g = self.covariances(&g, 1)?;
+        self.check_fits(&[fit])?;
+        let n = self.0.rest.fixed.map_or(0, |level| self.0.n_units(level));
+        if units.iter().any(|&u| u >= n) {
+            return Err(PyIndexError::new_err("no such unit"));
+        }
+        let (rank, m) = (self.0.rank(), units.len());
+        let found = without_gil(py, || {
+            let factorisation = Factorisation::new(&self.0, fit, &g[0])?;
+            let solution = Solution::new(&factorisation.gram, factorisation.logdet, rank)?;
+            Ok::<_, NotPositiveDefinite>((
+                factorisation.fixed_moments(&units, variances),
+                solution.c,
+            ))
+        })?;
+        let Ok((moments, c)) = found else { return Ok(None) };
+        Ok(Some((
+            array(py, moments.effects, &[n, rank + 1])?,
+            array(py, moments.variances, &[if variances { n } else { 0 }])?,
+            array(py, moments.columns, &[n, m])?,
+            array(py, c, &[rank, rank])?,
+        )))
     }
 
     /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)` over `sigma^2`
@@ -417,7 +461,7 @@ impl CrossedReduction {
         let beta = vector("beta", &beta, self.0.rank())?;
         let e: Vec<f64> = beta.iter().map(|b| -b).chain([1.0]).collect();
         let levels =
-            py.detach(|| Factorisation::new(&self.0, fit, &g[0]).map(|f| f.conditional(&e)));
+            without_gil(py, || Factorisation::new(&self.0, fit, &g[0]).map(|f| f.conditional(&e)))?;
         let Ok(levels) = levels else { return Ok(None) };
         let parts = levels.into_iter().enumerate().map(|(l, conditional)| {
             let q = self.0.q(l);

@@ -1,20 +1,22 @@
 //! `IterativeReduction` as Python sees it.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyArithmeticError, PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
+use super::gateway::without_gil;
 use super::reduction::{ColumnArgument, Floats, basis, columns};
 use super::{CollinearRandomEffects, NotConverged};
 use crate::elimination::Entry;
 use crate::iterative::conjugate_gradients::{Stop, Unsolved};
-use crate::iterative::data::{Data, Unreadable};
+use crate::iterative::data::Data;
 use crate::iterative::derivatives::Derivatives;
 use crate::iterative::estimate::{Evaluation, Settings, outlying};
 use crate::rows::RowColumns;
+use crate::threads;
 
 /// G by factor, at which fit.
 type Key = (Vec<Vec<f64>>, usize);
@@ -25,32 +27,9 @@ pub struct IterativeReduction {
     data: Data,
     settings: Settings,
     /// Directions in which traces are exact; found when first needed.
-    outlying: OnceLock<Vec<Vec<f64>>>,
+    outlying: Mutex<Option<Arc<Vec<Vec<f64>>>>>,
     /// The last point, at which estimates, solution and effects are asked for one after the other.
     last: Mutex<Option<(Key, Arc<Evaluation>)>>,
-}
-
-/// Looks for a signal now and then, and keeps what it raised.
-#[derive(Default)]
-pub(super) struct Signals(Mutex<Option<PyErr>>);
-
-impl Signals {
-    pub(super) fn interrupted(&self) -> bool {
-        match Python::attach(|py| py.check_signals()) {
-            Ok(()) => false,
-            Err(error) => {
-                if let Ok(mut slot) = self.0.lock() {
-                    *slot = Some(error);
-                }
-                true
-            }
-        }
-    }
-
-    pub(super) fn raised(self) -> PyErr {
-        let slot = self.0.into_inner().ok().flatten();
-        slot.unwrap_or_else(|| PyValueError::new_err("interrupted"))
-    }
 }
 
 #[pymethods]
@@ -106,24 +85,16 @@ impl IterativeReduction {
             .collect::<PyResult<Vec<Vec<_>>>>()?;
         let settings =
             Settings { n_probes: probes, exact, seed, stop: Stop { tolerance, max_iter } };
-        let signals = Signals::default();
-        let data = py.detach(|| {
+        let data = without_gil(py, || {
             let outside =
                 |(codes, n): (&&[i32], &usize)| codes.iter().any(|&c| c < 0 || c as usize >= *n);
             if codes.iter().zip(&n_levels).any(outside) {
-                return Ok(Err(PyValueError::new_err("a code lies outside 0..n_levels")));
+                return Err(PyValueError::new_err("a code lies outside 0..n_levels"));
             }
-            let interrupted = || signals.interrupted();
-            match Data::new(&codes, &n_levels, &rows, &noise, &terms, &interrupted) {
-                Ok(data) => Ok(Ok(data)),
-                Err(Unreadable::Collinear(error)) => {
-                    Ok(Err(CollinearRandomEffects::new_err((error.level, error.column))))
-                }
-                Err(Unreadable::Interrupted) => Err(()),
-            }
-        });
-        let data = data.map_err(|()| signals.raised())??;
-        Ok(Self { data, settings, outlying: OnceLock::new(), last: Mutex::new(None) })
+            Data::new(&codes, &n_levels, &rows, &noise, &terms)
+                .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))
+        })??;
+        Ok(Self { data, settings, outlying: Mutex::new(None), last: Mutex::new(None) })
     }
 
     /// Positions of the columns of X that were kept.
@@ -310,29 +281,31 @@ impl IterativeReduction {
     /// The point, from the last call or solved anew; `None` where W is not positive definite.
     fn at(&self, py: Python<'_>, g: &[Vec<f64>], fit: usize) -> PyResult<Option<Arc<Evaluation>>> {
         let key = (g.to_vec(), fit);
-        if let Ok(last) = self.last.lock()
-            && let Some((at, found)) = &*last
-            && *at == key
+        let last = held(&self.last).and_then(|last| last.clone());
+        if let Some((at, found)) = last
+            && at == key
         {
-            return Ok(Some(Arc::clone(found)));
+            return Ok(Some(found));
         }
-        let signals = Signals::default();
-        let solved = py.detach(|| {
-            let interrupted = || signals.interrupted();
-            if self.outlying.get().is_none() {
-                let found = outlying(&self.data, &self.settings, &interrupted)?;
-                // Another thread may have found the same meanwhile.
-                let _ = self.outlying.set(found);
-            }
-            let directions = self.outlying.get().map_or(&[][..], Vec::as_slice);
-            Evaluation::new(&self.data, g, fit, &self.settings, directions, &interrupted)
-        });
+        let solved = without_gil(py, || {
+            threads::enter(|| {
+                let known = held(&self.outlying).and_then(|directions| directions.clone());
+                let directions = match known {
+                    Some(directions) => directions,
+                    None => Arc::new(outlying(&self.data, &self.settings)?),
+                };
+                if let Some(mut slot) = held(&self.outlying) {
+                    *slot = Some(Arc::clone(&directions));
+                }
+                Evaluation::new(&self.data, g, fit, &self.settings, &directions)
+            })
+        })?;
         let solved = match solved {
             Ok(solved) => Arc::new(solved),
             Err(Unsolved::NotPositiveDefinite) => return Ok(None),
-            Err(error) => return Err(failure(error, signals)),
+            Err(error) => return Err(failure(error)),
         };
-        if let Ok(mut last) = self.last.lock() {
+        if let Some(mut last) = held(&self.last) {
             *last = Some((key, Arc::clone(&solved)));
         }
         Ok(Some(solved))
@@ -345,12 +318,10 @@ impl IterativeReduction {
         entries: &[Entry],
         reml: bool,
     ) -> PyResult<Derivatives> {
-        let signals = Signals::default();
-        let found = py.detach(|| {
-            let interrupted = || signals.interrupted();
-            at.derivatives(&self.data, entries, reml, &self.settings, &interrupted)
-        });
-        found.map_err(|error| failure(error, signals))
+        let found = without_gil(py, || {
+            threads::enter(|| at.derivatives(&self.data, entries, reml, &self.settings))
+        })?;
+        found.map_err(failure)
     }
 
     fn shapes(&self) -> Vec<(usize, usize)> {
@@ -412,9 +383,14 @@ impl IterativeReduction {
     }
 }
 
-fn failure(error: Unsolved, signals: Signals) -> PyErr {
+/// What is remembered, if it can be looked at: in a forked process the lock may be held by a thread
+/// that is no more, and then everything is computed anew.
+fn held<T>(memory: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    memory.try_lock().ok()
+}
+
+fn failure(error: Unsolved) -> PyErr {
     match error {
-        Unsolved::Interrupted => signals.raised(),
         Unsolved::NotConverged(iterations, residual) => {
             NotConverged::new_err((iterations, residual))
         }

@@ -6,13 +6,14 @@ use pyo3::prelude::*;
 
 use super::CollinearRandomEffects;
 use super::arrays::{array, c_slice, vector};
-use super::iterative::Signals;
+use super::gateway::without_gil;
 use super::reduction::{
     ColumnArgument, Evaluation, Floats, basis, columns, fixed_blocks, gather_criteria,
     gather_likelihood, gather_solutions, map_fits, pair_weights,
 };
+use crate::dense::NotPositiveDefinite;
 use crate::elimination::Entry;
-use crate::marginal::{Grouping, Reduction, Relationship, Stop, Stopped, Template};
+use crate::marginal::{Grouping, Reduction, Relationship, Template};
 use crate::rows::RowColumns;
 
 /// Rows of a component below which the fits of a batch run side by side.
@@ -131,14 +132,10 @@ impl MarginalReduction {
             components: (components, n_components),
             relationships: related,
         };
-        py.detach(|| {
-            let signals = Signals::default();
-            match Reduction::new(grouping, &rows, &noise, &terms, &|| signals.interrupted()) {
-                Ok(Some(reduction)) => Ok(Self(reduction)),
-                Ok(None) => Err(signals.raised()),
-                Err(error) => Err(CollinearRandomEffects::new_err((error.level, error.column))),
-            }
-        })
+        let reduced = without_gil(py, || Reduction::new(grouping, &rows, &noise, &terms))?;
+        reduced
+            .map(Self)
+            .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))
     }
 
     /// Positions of the columns of X that were kept.
@@ -212,8 +209,8 @@ impl MarginalReduction {
         let g = self.templates(&g, fits.len())?;
         let entries = self.entries(&entries, &g, derivatives)?;
         self.check_fits(&fits)?;
-        let criteria = self.run(py, fits.len(), |a, stop| {
-            self.0.evaluate(fits[a], &g[a], &entries, (reml, derivatives), stop)
+        let criteria = self.run(py, fits.len(), |a| {
+            Ok(self.0.evaluate(fits[a], &g[a], &entries, (reml, derivatives)))
         })?;
         let n = entries.len();
         let criteria: Vec<_> = criteria.into_iter().flatten().collect();
@@ -229,7 +226,7 @@ impl MarginalReduction {
     ) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>)> {
         let g = self.templates(&g, fits.len())?;
         self.check_fits(&fits)?;
-        let solutions = self.run(py, fits.len(), |a, stop| self.0.solve(fits[a], &g[a], stop))?;
+        let solutions = self.run(py, fits.len(), |a| self.0.solve(fits[a], &g[a]))?;
         gather_solutions(py, solutions, self.0.rank())
     }
 
@@ -245,8 +242,7 @@ impl MarginalReduction {
         let g = self.templates(&g, 1)?;
         let entries = self.entries(&entries, &g, true)?;
         self.check_fits(&[fit])?;
-        let found =
-            self.run(py, 1, |_, stop| self.0.gram_derivatives(fit, &g[0], &entries, stop))?;
+        let found = self.run(py, 1, |_| self.0.gram_derivatives(fit, &g[0], &entries))?;
         let Some(Some(grams)) = found.into_iter().next() else { return Ok(None) };
         Ok(Some(fixed_blocks(py, &grams, entries.len(), self.0.rank())?))
     }
@@ -263,8 +259,8 @@ impl MarginalReduction {
         let g = self.templates(&g, fits.len())?;
         let entries = self.entries(&entries, &g, true)?;
         self.check_fits(&fits)?;
-        let all = self.run(py, fits.len(), |a, stop| {
-            self.0.likelihood_derivatives(fits[a], &g[a], &entries, reml, stop)
+        let all = self.run(py, fits.len(), |a| {
+            self.0.likelihood_derivatives(fits[a], &g[a], &entries, reml)
         })?;
         let all = all.into_iter().map(|parts| parts.ok_or(())).collect();
         gather_likelihood(py, all, entries.len(), self.0.rank())
@@ -288,9 +284,8 @@ impl MarginalReduction {
             Some(weights) => vec![c_slice("weights", weights, &[n, n])?.to_vec()],
             None => pair_weights(n),
         };
-        let found = self.run(py, 1, |_, stop| {
-            self.0.gram_second_derivatives(fit, &g[0], &entries, &sets, stop)
-        })?;
+        let found =
+            self.run(py, 1, |_| self.0.gram_second_derivatives(fit, &g[0], &entries, &sets))?;
         let Some(Some(sums)) = found.into_iter().next() else { return Ok(None) };
         let width = rank + 1;
         let matrix = |set: usize| {
@@ -319,7 +314,7 @@ impl MarginalReduction {
         self.check_fits(&[fit])?;
         let beta = vector("beta", &beta, self.0.rank())?;
         let e: Vec<f64> = beta.iter().map(|b| -b).chain([1.0]).collect();
-        let found = self.run(py, 1, |_, stop| self.0.conditional(fit, &g[0], &e, stop))?;
+        let found = self.run(py, 1, |_| self.0.conditional(fit, &g[0], &e))?;
         let Some(Some(levels)) = found.into_iter().next() else { return Ok(None) };
         let parts = levels.into_iter().enumerate().map(|(l, conditional)| {
             let (n, q) = (self.0.n_effects(l), self.0.q[l]);
@@ -356,36 +351,26 @@ impl MarginalReduction {
                 return Err(PyIndexError::new_err("no such unit"));
             }
         }
-        let found = self.run(py, 1, |_, stop| self.0.prediction(fit, &g[0], &codes, &z, stop))?;
+        let found = self.run(py, 1, |_| self.0.prediction(fit, &g[0], &codes, &z))?;
         let Some(Some((variance, shift))) = found.into_iter().next() else { return Ok(None) };
         Ok(Some((array(py, variance, &[m])?, array(py, shift, &[m, self.0.rank()])?)))
     }
 }
 
 impl MarginalReduction {
-    /// One result a fit, `None` where V is not positive definite; the GIL is released, and a signal
-    /// raises what its handler does.
+    /// One result a fit, `None` where V is not positive definite; large components
+    /// use their threads inside each fit.
     fn run<T: Send>(
         &self,
         py: Python<'_>,
         n_fits: usize,
-        one: impl Fn(usize, Stop) -> Result<T, Stopped> + Sync + Send,
+        one: impl Fn(usize) -> Result<T, NotPositiveDefinite> + Sync + Send,
     ) -> PyResult<Vec<Option<T>>> {
-        py.detach(|| {
+        without_gil(py, || {
             if n_fits > 1 && self.0.largest() < SMALL {
-                return Ok(map_fits(n_fits, |a| one(a, Stop(None)).ok()));
+                return map_fits(n_fits, |a| one(a).ok());
             }
-            let signals = Signals::default();
-            let interrupted = || signals.interrupted();
-            let mut out = Vec::with_capacity(n_fits);
-            for a in 0..n_fits {
-                match one(a, Stop(Some(&interrupted))) {
-                    Ok(found) => out.push(Some(found)),
-                    Err(Stopped::NotPositiveDefinite) => out.push(None),
-                    Err(Stopped::Interrupted) => return Err(signals.raised()),
-                }
-            }
-            Ok(out)
+            (0..n_fits).map(|a| one(a).ok()).collect()
         })
     }
 

@@ -5,6 +5,7 @@
 
 mod arrays;
 mod crossed;
+mod gateway;
 mod iterative;
 mod marginal;
 mod reduction;
@@ -36,6 +37,7 @@ pyo3::create_exception!(
 /// Numerical core of mlmfast.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    gateway::connect();
     module.add_class::<reduction::Nesting>()?;
     module.add_class::<reduction::Reduction>()?;
     module.add_class::<reduction_batch::ReductionBatch>()?;
@@ -45,6 +47,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<marginal::MarginalReduction>()?;
     module.add_function(wrap_pyfunction!(reduction::column_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(reduction_batch::stacked_statistics, module)?)?;
+    module.add_function(wrap_pyfunction!(gateway::memory_left, module)?)?;
     module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;
     module.add_function(wrap_pyfunction!(series::walk_series, module)?)?;
     module.add_function(wrap_pyfunction!(series::innovations, module)?)?;

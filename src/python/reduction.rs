@@ -1,14 +1,12 @@
 //! `Nesting` and `Reduction` as Python sees them.
 
-use std::sync::Mutex;
-
 use numpy::PyUntypedArrayMethods;
 use numpy::{IntoPyArray, PyArray1, PyArrayDyn, PyReadonlyArray1, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
-use rayon::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
+use super::gateway::{require, without_gil};
 use super::{CollinearRandomEffects, NotNested};
 use crate::chain::ChainParameters;
 use crate::criterion::{
@@ -17,8 +15,10 @@ use crate::criterion::{
 use crate::elimination::{Elimination, Entry};
 use crate::rows::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
 use crate::series::{Combination, SeriesColumns};
-use crate::{nesting, reduction};
+use crate::{nesting, reduction, stop, threads};
 
+/// Numbers that a fit of a batch takes besides, in many small buffers.
+pub(super) const OF_A_FIT: usize = 48;
 /// Below this many values a thread pool costs more than it saves.
 const PARALLEL_VALUES: usize = 400_000;
 
@@ -66,14 +66,14 @@ pub fn column_statistics<'py>(
         let rows = first..(first + STATISTICS_ROWS).min(n_rows);
         columns.iter().map(|c| statistics(*c, rows.clone(), c.row(0))).collect()
     };
-    let parts: Vec<Vec<[f64; 4]>> = py.detach(|| {
+    let parts: Vec<Vec<[f64; 4]>> = without_gil(py, || {
         let n_chunks = n_rows.div_ceil(STATISTICS_ROWS);
         if n_rows * columns.len() > PARALLEL_VALUES {
-            (0..n_chunks).into_par_iter().map(|i| chunk(i * STATISTICS_ROWS)).collect()
+            threads::map(0..n_chunks, |i| chunk(i * STATISTICS_ROWS))
         } else {
             (0..n_chunks).map(|i| chunk(i * STATISTICS_ROWS)).collect()
         }
-    });
+    })?;
     let mut total = vec![[0.0, 0.0, f64::INFINITY, f64::NEG_INFINITY]; columns.len()];
     for part in parts {
         for (t, p) in total.iter_mut().zip(part) {
@@ -107,7 +107,7 @@ impl Nesting {
         let slices: Vec<&[i32]> =
             codes.iter().map(|c| vector("codes", c, n_rows)).collect::<PyResult<_>>()?;
         let positions = positions.as_ref().map(|p| vector("positions", p, n_rows)).transpose()?;
-        py.detach(|| {
+        without_gil(py, || {
             for (codes, &n) in slices.iter().zip(&n_units) {
                 if codes.iter().any(|&c| c < 0 || c as usize >= n) {
                     return Err(PyValueError::new_err("a code lies outside 0..n_units"));
@@ -119,7 +119,7 @@ impl Nesting {
                 nesting.sort_units(positions);
             }
             Ok(Self(nesting))
-        })
+        })?
     }
 
     /// Code of each unit of a level, in the order in which units are stored.
@@ -284,21 +284,8 @@ impl Reduction {
         if rows.visits.is_some_and(|(v, k)| v.iter().any(|&v| v < 0 || v as usize >= k)) {
             return Err(PyValueError::new_err("a visit lies outside 0..n_visits"));
         }
-        let signal: Mutex<Option<PyErr>> = Mutex::new(None);
-        py.detach(|| {
-            let interrupted = || match Python::attach(|py| py.check_signals()) {
-                Ok(()) => false,
-                Err(error) => {
-                    if let Ok(mut slot) = signal.lock() {
-                        *slot = Some(error);
-                    }
-                    true
-                }
-            };
-            let Some(rotated) = rotate(nesting, &rows, &interrupted) else {
-                let raised = signal.lock().ok().and_then(|mut slot| slot.take());
-                return Err(raised.unwrap_or_else(|| PyValueError::new_err("interrupted")));
-            };
+        without_gil(py, || {
+            let rotated = rotate(nesting, &rows);
             reduction::Reduction::new(
                 rotated,
                 nesting,
@@ -314,7 +301,7 @@ impl Reduction {
                 Self(reduction)
             })
             .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))
-        })
+        })?
     }
 
     /// Positions of the columns of X that were kept.
@@ -412,7 +399,9 @@ impl Reduction {
             return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
         }
         let one = |a: usize| evaluate(&self.0, fits[a], &g[a], &entries, reml, derivatives);
-        let criteria: Vec<Criterion> = py.detach(|| map_fits(fits.len(), one));
+        let n = entries.len();
+        require(fits.len() * (OF_A_FIT + n + 2 * n * n))?;
+        let criteria: Vec<Criterion> = without_gil(py, || map_fits(fits.len(), one))?;
         gather_criteria(py, criteria, entries.len())
     }
 
@@ -426,7 +415,8 @@ impl Reduction {
     ) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>)> {
         let g = self.covariances(&g, fits.len())?;
         self.check_fits(&fits)?;
-        let solutions = py.detach(|| map_fits(fits.len(), |a| solve(&self.0, fits[a], &g[a]).ok()));
+        let solutions =
+            without_gil(py, || map_fits(fits.len(), |a| solve(&self.0, fits[a], &g[a]).ok()))?;
         gather_solutions(py, solutions, self.0.rank())
     }
 
@@ -442,7 +432,8 @@ impl Reduction {
         let entries = self.entries(&entries)?;
         self.check_fits(&[fit])?;
         let (rank, n) = (self.0.rank(), entries.len());
-        let Ok((_, sums)) = py.detach(|| tangents(&self.0, fit, &g[0], &entries, false)) else {
+        let found = without_gil(py, || tangents(&self.0, fit, &g[0], &entries, false))?;
+        let Ok((_, sums)) = found else {
             return Ok(None);
         };
         Ok(Some(fixed_blocks(py, &sums.gram_by, n, rank)?))
@@ -467,8 +458,9 @@ impl Reduction {
             return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
         }
         let (a, n, rank) = (fits.len(), entries.len(), self.0.rank());
+        require(2 * a * (OF_A_FIT + 2 * n * n + (n + 1) * rank * rank))?;
         let one = |f: usize| likelihood_derivatives(&self.0, fits[f], &g[f], &entries, reml);
-        gather_likelihood(py, py.detach(|| map_fits(a, one)), n, rank)
+        gather_likelihood(py, without_gil(py, || map_fits(a, one))?, n, rank)
     }
 
     /// Second derivatives of X'V^-1 X by entries, `(n_entries, n_entries, rank, rank)`; with
@@ -498,7 +490,7 @@ impl Reduction {
             None => pair_weights(n),
         };
         let one = || Elimination::new(&self.0, fit, &g[0], &entries).second_derivatives(&sets);
-        let Ok(sums) = py.detach(one) else { return Ok(None) };
+        let Ok(sums) = without_gil(py, one)? else { return Ok(None) };
         let width = rank + 1;
         let matrix = |set: usize| {
             let sum = &sums[set * width * width..(set + 1) * width * width];
@@ -526,7 +518,8 @@ impl Reduction {
         self.check_fits(&[fit])?;
         let beta = vector("beta", &beta, self.0.rank())?;
         let e: Vec<f64> = beta.iter().map(|b| -b).chain([1.0]).collect();
-        let levels = py.detach(|| Elimination::new(&self.0, fit, &g[0], &[]).conditional(&e));
+        let levels =
+            without_gil(py, || Elimination::new(&self.0, fit, &g[0], &[]).conditional(&e))?;
         let Ok(levels) = levels else { return Ok(None) };
         let parts = levels.into_iter().zip(&self.0.levels).map(|(conditional, level)| {
             let (q, n) = (level.q, conditional.mean.len() / level.q.max(1));
@@ -558,6 +551,7 @@ pub(super) fn gather_criteria(
     n: usize,
 ) -> PyResult<Evaluation<'_>> {
     let a = criteria.len();
+    require(if a > 1 { a * (n + 2 * n * n) } else { 0 })?;
     let value = array(py, criteria.iter().map(|c| c.value).collect(), &[a])?;
     let mut parts: [Vec<f64>; 3] = Default::default();
     for c in criteria {
@@ -654,10 +648,13 @@ pub(super) fn fixed_blocks<'py>(
 /// One result a fit, in order; a batch too small to wake a thread pool for stays in this thread.
 pub(super) fn map_fits<T: Send>(n_fits: usize, one: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
     if n_fits >= 16 {
-        (0..n_fits).into_par_iter().with_min_len(4).map(one).collect()
-    } else {
-        (0..n_fits).map(one).collect()
+        return threads::map(0..n_fits, one);
     }
+    let checked = |fit: usize| {
+        stop::check();
+        one(fit)
+    };
+    (0..n_fits).map(checked).collect()
 }
 
 impl Reduction {
@@ -694,6 +691,7 @@ impl Reduction {
                 slices.push((c_slice("g", array, &wanted)?, level.q * level.q));
             }
         }
+        require(slices.iter().map(|(s, _)| s.len()).sum::<usize>() + OF_A_FIT * a)?;
         Ok((0..a)
             .map(|f| slices.iter().map(|(s, size)| s[f * size..(f + 1) * size].to_vec()).collect())
             .collect())

@@ -1,13 +1,12 @@
 //! `ReductionBatch`: independent designs of one shape, each reduced by itself.
 
-use std::sync::Mutex;
-
 use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use rayon::prelude::*;
 
 use super::arrays::{array, c_slice};
+use super::gateway::without_gil;
 use super::reduction::{
     Evaluation, Floats, Nesting, basis, gather_criteria, gather_likelihood, gather_solutions,
     map_fits,
@@ -16,9 +15,10 @@ use crate::criterion::{Criterion, evaluate, likelihood_derivatives, solve};
 use crate::elimination::Entry;
 use crate::reduction::{Basis, Reduction};
 use crate::rows::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
+use crate::stop;
 
-/// Designs reduced between two looks at the interrupt flag.
-const DESIGNS_PER_CHECK: usize = 512;
+/// Designs reduced between two looks for a signal.
+const DESIGNS_AT_ONCE: usize = 512;
 
 /// Columns of all designs, `(n_fits, n, k)` or `(1, n, k)` for columns that all share; which of
 /// them are the constant 1; center and scale of each, `(n_fits, k)`.
@@ -94,7 +94,7 @@ pub fn stacked_statistics<'py>(
         }
         total
     };
-    let parts: Vec<[f64; 4]> = py.detach(|| map_fits(n_fits * k, one));
+    let parts: Vec<[f64; 4]> = without_gil(py, || map_fits(n_fits * k, one))?;
     array(py, parts.concat(), &[n_fits, k, 4])
 }
 
@@ -150,35 +150,25 @@ impl ReductionBatch {
                 visits: None,
                 series: None,
             };
-            let rotated = rotate(nesting, &rows, &|| false)?;
+            let rotated = rotate(nesting, &rows);
             let noise = &noise[fit * p..(fit + 1) * p];
             let reduced = Reduction::new(rotated, nesting, noise, &terms, (0, 0, 0), true).ok()?;
             // A fit whose columns are aliased has other shapes than the rest.
             (reduced.rank() == p).then_some(reduced)
         };
-        let mut all: Vec<Option<Reduction>> = Vec::with_capacity(n_fits);
-        let signal: Mutex<Option<PyErr>> = Mutex::new(None);
-        let done = py.detach(|| {
-            for first in (0..n_fits).step_by(DESIGNS_PER_CHECK) {
-                let last = (first + DESIGNS_PER_CHECK).min(n_fits);
+        let all: Vec<Option<Reduction>> = without_gil(py, || {
+            let mut all = Vec::with_capacity(n_fits);
+            for first in (0..n_fits).step_by(DESIGNS_AT_ONCE) {
+                stop::check();
+                let last = (first + DESIGNS_AT_ONCE).min(n_fits);
                 if last - first >= 16 {
                     all.par_extend((first..last).into_par_iter().map(one));
                 } else {
                     all.extend((first..last).map(one));
                 }
-                if let Err(error) = Python::attach(|py| py.check_signals()) {
-                    if let Ok(mut slot) = signal.lock() {
-                        *slot = Some(error);
-                    }
-                    return false;
-                }
             }
-            true
-        });
-        if !done {
-            let raised = signal.lock().ok().and_then(|mut slot| slot.take());
-            return Err(raised.unwrap_or_else(|| PyValueError::new_err("interrupted")));
-        }
+            all
+        })?;
         let lost = (0..n_fits).filter(|&fit| all[fit].is_none()).collect();
         Ok((Self { reductions: all.into_iter().flatten().collect(), rank: p }, lost))
     }
@@ -211,12 +201,12 @@ impl ReductionBatch {
     #[getter]
     fn within<'py>(&self, py: Python<'py>) -> PyResult<(Floats<'py>, Floats<'py>)> {
         let n = self.reductions.len();
-        let parts: Vec<(f64, f64)> = py.detach(|| {
+        let parts: Vec<(f64, f64)> = without_gil(py, || {
             map_fits(n, |fit| {
                 let (rss, df) = self.reductions[fit].within();
                 (rss[0], df as f64)
             })
-        });
+        })?;
         let (rss, df) = parts.into_iter().unzip();
         Ok((array(py, rss, &[n])?, array(py, df, &[n])?))
     }
@@ -248,7 +238,7 @@ impl ReductionBatch {
         let (g, entries) = (self.covariances(&g, &fits)?, self.entries(&entries)?);
         let one =
             |a: usize| evaluate(&self.reductions[fits[a]], 0, &g[a], &entries, reml, derivatives);
-        let criteria: Vec<Criterion> = py.detach(|| map_fits(fits.len(), one));
+        let criteria: Vec<Criterion> = without_gil(py, || map_fits(fits.len(), one))?;
         gather_criteria(py, criteria, entries.len())
     }
 
@@ -261,7 +251,7 @@ impl ReductionBatch {
     ) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>)> {
         let g = self.covariances(&g, &fits)?;
         let one = |a: usize| solve(&self.reductions[fits[a]], 0, &g[a]).ok();
-        gather_solutions(py, py.detach(|| map_fits(fits.len(), one)), self.rank)
+        gather_solutions(py, without_gil(py, || map_fits(fits.len(), one))?, self.rank)
     }
 
     /// See `Reduction.likelihood_derivatives`.
@@ -276,7 +266,12 @@ impl ReductionBatch {
         let (g, entries) = (self.covariances(&g, &fits)?, self.entries(&entries)?);
         let one =
             |a: usize| likelihood_derivatives(&self.reductions[fits[a]], 0, &g[a], &entries, reml);
-        gather_likelihood(py, py.detach(|| map_fits(fits.len(), one)), entries.len(), self.rank)
+        gather_likelihood(
+            py,
+            without_gil(py, || map_fits(fits.len(), one))?,
+            entries.len(),
+            self.rank,
+        )
     }
 }
 

@@ -4,6 +4,7 @@ use numpy::{PyArrayDyn, PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMeth
 use pyo3::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
+use super::gateway::without_gil;
 use crate::dense::{axpy, dot};
 
 /// `x_i = f_i x_(i-1) + z_i`, `(n,)`.
@@ -15,7 +16,7 @@ pub fn run_chain<'py>(
 ) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
     let n = z.len();
     let (f, z) = (vector("f", &f, n)?, vector("z", &z, n)?);
-    let x = py.detach(|| {
+    let x = without_gil(py, || {
         let mut last = 0.0;
         f.iter()
             .zip(z)
@@ -24,7 +25,7 @@ pub fn run_chain<'py>(
                 last
             })
             .collect()
-    });
+    })?;
     array(py, x, &[n])
 }
 
@@ -43,7 +44,7 @@ pub fn innovations<'py>(
     let q = g.shape().first().copied().unwrap_or(0);
     let (z, g) = (c_slice("z", &z, &[n, q])?, c_slice("g", &g, &[q, q])?);
     let y = vector("y", &y, n)?;
-    let out = py.detach(|| {
+    let out = without_gil(py, || {
         let (mut p, mut m, mut gain) = (g.to_vec(), vec![0.0; q], vec![0.0; q]);
         let mut out = Vec::with_capacity(n);
         for (i, y) in y.iter().enumerate() {
@@ -60,7 +61,7 @@ pub fn innovations<'py>(
             out.push(surprise / variance.sqrt());
         }
         out
-    });
+    })?;
     array(py, out, &[n])
 }
 
@@ -80,7 +81,7 @@ pub fn walk_series<'py>(
     let n = values.len();
     let (a, b) = (vector("a", &a, n)?, vector("b", &b, n)?);
     let (starts, values) = (vector("starts", &starts, n)?, vector("values", &values, n)?);
-    let out = py.detach(|| {
+    let out = without_gil(py, || {
         let (mut s, mut f) = (0.0, 0.0);
         (0..n)
             .map(|i| {
@@ -94,6 +95,6 @@ pub fn walk_series<'py>(
                 if whiten { surprise / d.sqrt() } else { known + surprise }
             })
             .collect()
-    });
+    })?;
     array(py, out, &[n])
 }

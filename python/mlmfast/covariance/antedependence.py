@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance.heterogeneous import Heterogeneous
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.markov import VisitChain, VisitSteps, log_correlations, within_start

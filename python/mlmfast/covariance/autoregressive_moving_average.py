@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance.by_lag import ByLag
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.quasi_separable import QuasiSeparable
@@ -49,6 +49,7 @@ class AutoregressiveMovingAverage(ByLag, ScaledCorrelation, QuasiSeparable):
     sas: ClassVar[str | None] = "ARMA(1,1)"
     nlme: ClassVar[str | None] = "corARMA(p = 1, q = 1)"
     minimum_size: ClassVar[int] = 3
+    holds_sums: ClassVar[bool] = False
     sequential: ClassVar[bool] = True
     from_one_series: ClassVar[bool] = True
     contains_residual: ClassVar[bool] = True

@@ -92,6 +92,9 @@ class CovarianceStructure(ABC):
     contained_in: ClassVar[tuple[str, ...]] = ()
     #: Is the matrix positive definite for every theta (but singular ones on the boundary)?
     everywhere: ClassVar[bool] = True
+    #: Does the structure hold the sum of a member and any covariance in its tangent space?
+    #: Not where variances of its own end at 0, or correlations are bounded by others.
+    holds_sums: ClassVar[bool] = True
     #: Are the natural parameters the free entries themselves, in the order of `entries`?
     natural_entries: ClassVar[bool] = False
     #: Levels of a factor, or numeric coordinates (argument ``coordinates``)?

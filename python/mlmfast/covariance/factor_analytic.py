@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.factor_products import product_curvature, product_jacobian
 from mlmfast.errors import ModelError
 
 #: Principal-factor iterations of a start, and the smallest share of a variance left specific.
 _ITERATIONS, _SPECIFIC = 200, 1e-3
+#: Root of a specific variance, over the typical standard deviation, that is as good as 0.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class FactorAnalytic(CovarianceStructure):
     use: ClassVar[str] = "many levels with few common causes: between diag and us"
     sas: ClassVar[str | None] = "FA(q)"
     glmmtmb: ClassVar[str | None] = "rr + diag"
+    holds_sums: ClassVar[bool] = False
     option: ClassVar[str | None] = "order"
     option_names: ClassVar[tuple[str, ...]] = ("order", "k", "q")
     exchangeable: ClassVar[bool] = True
@@ -129,6 +132,18 @@ class FactorAnalytic(CovarianceStructure):
         absent = (factor**2).sum(axis=1) <= small
         out[:, : -self.size][absent[:, self._loadings[1]]] = 0.0
         return out, np.asarray(np.linalg.eigvalsh(self.matrix(out))[:, 0] <= 1e-3 * small)
+
+    def off_zero(self, theta: FloatArray) -> FloatArray:
+        """The same covariance to rounding, without roots of specific variances that are 0.
+
+        By the variance itself second derivatives are differences over the square of its root.
+        """
+        out = theta.copy()
+        own = out[:, -self.size :]
+        variances = np.diagonal(self.matrix(theta), axis1=1, axis2=2)
+        least = _ROUNDING * np.sqrt(variances.mean(axis=1, keepdims=True))
+        own[:] = np.where(np.abs(own) < least, np.copysign(least, own), own)
+        return out
 
     @property
     def parameter_names(self) -> tuple[str, ...]:

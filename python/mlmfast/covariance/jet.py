@@ -68,6 +68,8 @@ class Jet:
         if not isinstance(other, Jet):
             c = np.asarray(other, dtype=np.float64)
             return Jet(self.value * c, self.first * c[..., None], self.second * c[..., None, None])
+        if self.first.shape[-1] == 0:  # values alone
+            return Jet.constant(self.value * other.value)
         u, v = self.value[..., None], other.value[..., None]
         cross = self.first[..., :, None] * other.first[..., None, :]
         second = u[..., None] * other.second + v[..., None] * self.second + cross + cross.mT

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.scaled_angles import ScaledAngles
@@ -122,12 +122,20 @@ class ScaledCorrelation(CovarianceStructure):
         return symmetric(scale * correlation.value, self.size, self.rows, self.rows - self.lags)
 
     def jacobian(self, theta: FloatArray) -> FloatArray:
-        scale, c = self._parts(self._variables(theta))
+        return self._jacobian(*self._parts(self._variables(theta)))
+
+    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        return self._curvature(*self._parts(self._variables(theta)), weight)
+
+    def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+        parts = self._parts(self._variables(theta))
+        return self._jacobian(*parts), self._curvature(*parts, weight)
+
+    def _jacobian(self, scale: FloatArray, c: Jet) -> FloatArray:
         by_scale = (scale * c.value)[:, :, None] * self.exponents
         return np.concatenate([by_scale, scale[:, :, None] * c.first], axis=2)
 
-    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
-        scale, c = self._parts(self._variables(theta))
+    def _curvature(self, scale: FloatArray, c: Jet, weight: FloatArray) -> FloatArray:
         weighted = weight * scale
         left = self.exponents.T * weighted[:, None, :]
         corner = (left * c.value[:, None, :]) @ self.exponents

@@ -6,12 +6,12 @@ C is any covariance over visits (or points), D = diag(exp(d_i'gamma)) the residu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.markov import VisitChain
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation, symmetric

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
 from mlmfast.errors import DataError

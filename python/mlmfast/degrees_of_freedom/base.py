@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.criterion import Criterion
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.information import Information, information_of
 from mlmfast.model_frame import ModelFrame
 from mlmfast.reduced_model import ReducedModel
+from mlmfast.undetermined import undetermined_parameters
+from mlmfast.undetermined_record import UndeterminedRecord
 
 if TYPE_CHECKING:
     from mlmfast.held_information import HeldParameters
@@ -75,6 +77,13 @@ class FittedRows:
         return information_of(
             self.model, self.criterion, self.theta, self.singular, self.fit, self.held
         )
+
+    @cached_property
+    def undetermined(self) -> UndeterminedRecord | None:
+        """Covariance parameters that the data do not determine; None where they determine all."""
+        values = self.information.parameters.values
+        held = () if self.held is None else self.held.names
+        return undetermined_parameters(self.model, self.criterion, self.theta, values, held)
 
     @cached_property
     def information_of_all(self) -> Information:

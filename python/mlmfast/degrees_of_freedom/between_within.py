@@ -44,13 +44,13 @@ class BetweenWithin(DegreesOfFreedom):
         codes, n_subjects = subjects(fitted.design)
         design = fitted.design
         columns = [design.x[j] for j in fitted.model.kept]
-        constant = np.array([_is_constant(column) for column in columns], dtype=np.bool_)
-        within = np.array([_varies(c, codes, n_subjects) for c in columns], dtype=np.bool_)
+        constant = np.array([is_constant(column) for column in columns], dtype=np.bool_)
+        within = np.array([varies(c, codes, n_subjects) for c in columns], dtype=np.bool_)
         n_within = int(within.sum())
         inside = float(design.n_obs - n_subjects - n_within)
         outside = float(n_subjects - (len(columns) - n_within))
         degrees = np.where(within | constant, inside, outside)
-        _check(degrees, n_subjects)
+        refuse_none(degrees, n_subjects)
         return TestBasis(self.name, fitted.vcov, fitted.vcov, by_coefficient=degrees)
 
 
@@ -79,11 +79,13 @@ def subjects(design: Design) -> tuple[CodeArray, int]:
     return codes, len(np.unique(codes))
 
 
-def _is_constant(column: FloatArray | None) -> bool:
+def is_constant(column: FloatArray | None) -> bool:
+    """Whether a column of X holds one value."""
     return column is None or bool((column == column[0]).all())
 
 
-def _varies(column: FloatArray | None, codes: CodeArray, n_subjects: int) -> bool:
+def varies(column: FloatArray | None, codes: CodeArray, n_subjects: int) -> bool:
+    """Whether a column of X changes within some subject."""
     if column is None:
         return False
     first = np.empty(int(codes.max()) + 1)
@@ -92,7 +94,8 @@ def _varies(column: FloatArray | None, codes: CodeArray, n_subjects: int) -> boo
     return bool(changed.any())
 
 
-def _check(degrees: FloatArray, n_subjects: int) -> None:
+def refuse_none(degrees: FloatArray, n_subjects: int) -> None:
+    """Refuse degrees of freedom of 0 or less."""
     if degrees.size and degrees.min() <= 0:
         raise ModelError(
             f"ddf='between-within' leaves {degrees.min():g} degrees of freedom: {n_subjects} "

@@ -57,6 +57,21 @@ class Containment(DegreesOfFreedom):
     eager: ClassVar[bool] = True
 
     def basis(self, fitted: FittedRows) -> TestBasis:
+        design, by_term = fitted.design, self.by_term(fitted)
+        assert fitted.frame is not None, "looked up by term"
+        terms = fitted.frame.term_of_column
+        degrees = by_term[[terms[j] for j in fitted.model.kept]]
+        check_positive(degrees, [design.x_names[j] for j in fitted.model.kept])
+        return TestBasis(self.name, fitted.vcov, fitted.vcov, by_coefficient=degrees)
+
+    def by_term(self, fitted: FittedRows) -> FloatArray:
+        """Degrees of freedom of each term of the fixed part, in the formula's order.
+
+        Raises
+        ------
+        ModelError
+            Without random effects or a formula, or where a rank would take too large matrices.
+        """
         frame, design = fitted.frame, fitted.design
         if not design.random:
             raise ModelError(
@@ -73,8 +88,8 @@ class Containment(DegreesOfFreedom):
         ranks = [_rank(design, x, effects[:k]) for k in range(len(effects) + 1)]
         contributions = np.diff(ranks)
         left = float(design.n_obs - ranks[-1])
-        degrees = np.empty(len(fitted.beta))
-        terms = [_fixed_variables(frame, frame.term_of_column[j]) for j in fitted.model.kept]
+        degrees = np.empty(len(frame.terms))
+        terms = [_fixed_variables(frame, t) for t in range(len(frame.terms))]
         for k, (numeric, categorical) in enumerate(terms):
             found = [
                 float(added)
@@ -82,8 +97,7 @@ class Containment(DegreesOfFreedom):
                 if effect.numeric == numeric and categorical <= effect.categorical
             ]
             degrees[k] = min(found) if found else left
-        _check(degrees, [design.x_names[j] for j in fitted.model.kept])
-        return TestBasis(self.name, fitted.vcov, fitted.vcov, by_coefficient=degrees)
+        return degrees
 
 
 def _random_effects(frame: ModelFrame, fitted: FittedRows) -> list[_RandomEffect]:
@@ -120,7 +134,12 @@ def _variables(spec: ModelMatrixSpec, label: str) -> tuple[frozenset[str], froze
 def _rank(design: Design, x: FloatArray, effects: Sequence[_RandomEffect]) -> int:
     """Rank of [X Z] with the random effects listed."""
     if not effects:
-        return int(x.shape[1])
+        return int(x.shape[1]) + design.n_absorbed
+    if design.absorbed is not None:
+        from mlmfast.absorbed.ranks import rank_beside
+
+        z = [(c, design.factors[e.factor]) for e in effects for c in e.columns]
+        return rank_beside(design, x, z)
     factors = {effect.factor for effect in effects}
     columns = [column for effect in effects for column in effect.columns]
     if len(factors) == 1:
@@ -176,7 +195,8 @@ def _numerical_rank(matrix: FloatArray) -> int:
     return len(np.flatnonzero(values > _TOLERANCE * values.max()))
 
 
-def _check(degrees: FloatArray, names: list[str]) -> None:
+def check_positive(degrees: FloatArray, names: list[str]) -> None:
+    """Refuse coefficients without degrees of freedom."""
     for value, name in zip(degrees, names, strict=True):
         if value <= 0:
             raise ModelError(

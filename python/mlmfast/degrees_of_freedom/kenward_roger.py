@@ -81,7 +81,7 @@ class KenwardRoger(DegreesOfFreedom):
         phi = information.phi
         extra = maps @ phi @ self.correction(information, weights) @ phi @ maps.T
         adjusted = fitted.vcov + (extra + extra.T)
-        self._check_adjusted(adjusted)
+        self.check_adjusted(adjusted)
         return TestBasis(
             self.name,
             adjusted,
@@ -99,7 +99,7 @@ class KenwardRoger(DegreesOfFreedom):
         assert self.information is not None, "every form goes by one"
         return self.information
 
-    def _check_adjusted(self, adjusted: FloatArray) -> None:
+    def check_adjusted(self, adjusted: FloatArray) -> None:
         """Second derivatives of V, or observed information far from expected, may undo Phi."""
         diagonal = np.diag(adjusted)
         scale = np.sqrt(np.outer(diagonal, diagonal)) if (diagonal > 0).all() else None

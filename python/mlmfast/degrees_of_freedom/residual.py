@@ -20,5 +20,6 @@ class Residual(DegreesOfFreedom):
 
     def basis(self, fitted: FittedRows) -> TestBasis:
         rank = len(fitted.beta)
-        degrees = np.full(rank, float(fitted.design.n_obs - rank))
+        design = fitted.design
+        degrees = np.full(rank, float(design.n_obs - rank - design.n_absorbed))
         return TestBasis(self.name, fitted.vcov, fitted.vcov, by_coefficient=degrees)

@@ -70,7 +70,9 @@ class Satterthwaite(DegreesOfFreedom):
 def _in_core_coordinates(fitted: FittedRows) -> StackedBases | None:
     """The basis as a batch has it, so that both have the same bits; None where there is none."""
     model = fitted.model
-    if any(fitted.singular) or fitted.held is not None or not is_regular(model):
+    if any(fitted.singular) or fitted.held is not None or fitted.criterion.flat is not None:
+        return None
+    if not is_regular(model):
         return None
     assert isinstance(model.core, _core.Reduction), "that of a regular model"
     fits = np.array([fitted.fit])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.contrast import RowTests, linear_tests
 
 if TYPE_CHECKING:

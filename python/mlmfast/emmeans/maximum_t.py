@@ -11,12 +11,12 @@ Electronic Journal of Statistics 13, 231-254).
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
 from scipy import special
 
 from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
 from mlmfast.emmeans.scale_mixture import scale_nodes
 
 _SEED = 20160229

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
 from mlmfast.errors import ModelError
 from mlmfast.estimable.distinct_rows import distinct_rows
 from mlmfast.estimable.terms import (

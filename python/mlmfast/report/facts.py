@@ -57,6 +57,9 @@ def model_facts(fit: LMMResult) -> list[tuple[str, str]]:
     related = [_related(group) for group in record.groups if group.related]
     if related:
         facts.append(("Related", ", ".join(related)))
+    if record.absorbed is not None:
+        n = len(record.absorbed.labels)
+        facts.append(("Eliminated", f"{n:,} levels of {record.absorbed.name} (fixed)"))
     if record.residual is not None:
         facts.append(("Residuals", residual_sentence(record.residual)))
     if record.residual_scale is not None:
@@ -113,14 +116,23 @@ def convergence(fit: LMMResult) -> tuple[str, str]:
         f"smallest scaled Hessian eigenvalue {found.min_hessian_eigenvalue:.2g}, "
         f"{count(found.n_evaluations, 'evaluation')}, {count(found.n_iterations, 'step')}"
     )
+    if found.n_elsewhere:
+        text += (
+            f"; lowest minimum of several starts ({count(found.n_elsewhere, 'evaluation')} more)"
+        )
     return label, text
 
 
 def warnings_of(fit: LMMResult) -> list[tuple[str, str]]:
     """Name the boundary and aliased columns, which a reader must know before the numbers."""
     out = []
-    if fit.certificate.boundary:
-        out.append(("Singular", "; ".join(fit.certificate.boundary)))
+    found = fit._record.undetermined
+    untold = () if found is None else found.messages
+    boundary = [text for text in fit.certificate.boundary if text not in untold]
+    if boundary:
+        out.append(("Singular", "; ".join(boundary)))
+    if untold:
+        out.append(("Undetermined", "; ".join(untold)))
     if fit.aliased:
         text = f"{count(len(fit.aliased), 'column')} of X depends on earlier ones"
         out.append(

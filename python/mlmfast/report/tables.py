@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 ALIASED = "(aliased)"
 #: Parameters of structured random effects that a report still shows.
 MOST_PARAMETERS = 12
+#: Coefficients that are all shown beside an eliminated factor, and its levels shown otherwise.
+MOST_COEFFICIENTS = 100
+FIRST_LEVELS = 10
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,13 @@ class Table:
 
 def coefficient_table(fit: LMMResult) -> Table:
     """Estimates of the fixed effects with standard errors and tests."""
-    estimates, errors = _array(fit.params), _array(fit.bse)
-    df, t, p = _array(fit.df), _array(fit.tvalues), _array(fit.pvalues)
+    shown, left_out = _shown(fit)
+    columns = (fit.params, fit.bse, fit.df, fit.tvalues, fit.pvalues)
+    estimates, errors, df, t, p = (_array(column)[shown] for column in columns)
     exact = bool(np.isfinite(df).any())
     cells = _estimates_with_errors(estimates, errors)
     rows = []
-    for j, name in enumerate(fit.params.index):
+    for j, name in enumerate(fit.params.index[shown]):
         if np.isnan(estimates[j]):
             rows.append((str(name), ALIASED))
             continue
@@ -69,7 +73,23 @@ def coefficient_table(fit: LMMResult) -> Table:
         if exact
         else ("z tests: normal distribution, no small-sample degrees of freedom")
     )
+    note = f"{left_out}\n{note}" if left_out else note
     return Table("Fixed effects", (*header, *test), tuple(rows), note=note)
+
+
+def _shown(fit: LMMResult) -> tuple[list[int], str]:
+    """Coefficients that a report shows: all, or of an eliminated factor the first few."""
+    absorbed, n = fit._record.absorbed, len(fit.params)
+    if absorbed is None or n <= MOST_COEFFICIENTS:
+        return list(range(n)), ""
+    own = {f"{absorbed.name}{label}" for label in absorbed.labels}
+    levels = [j for j, name in enumerate(fit.params.index) if name in own]
+    hidden = set(levels[FIRST_LEVELS:])
+    text = (
+        f"{len(hidden):,} of {len(levels):,} levels of {absorbed.name} are not shown; all are in "
+        "params, bse, df,\npvalues, conf_int() and tidy()"
+    )
+    return [j for j in range(n) if j not in hidden], text
 
 
 def _note_on_tests(fit: LMMResult) -> str:
@@ -170,7 +190,7 @@ def structure_parameters_table(record: FitRecord) -> Table | None:
 def _correlation_rows(term: TermRecord) -> list[tuple[str, ...]]:
     if term.kind.variances_alone or len(term.names) == 1:
         return [()] * len(term.names)
-    matrix = correlations(term.covariance)
+    matrix = correlations(term.told)
     return [
         tuple(numbers.correlation(matrix[i, j]) for j in range(i)) for i in range(len(term.names))
     ]
@@ -187,7 +207,7 @@ def triangle(title: str, names: Sequence[str], matrix: FloatArray) -> Table:
 
 def correlation_of_coefficients(record: FitRecord, most: int = 6) -> Table | None:
     """Correlations of the fixed effects' estimates; None for one or for more than `most`."""
-    if not 2 <= record.rank <= most:
+    if record.absorbed is not None or not 2 <= record.rank <= most:
         return None
     names = [record.x_names[j] for j in record.kept]
     return triangle("Correlation of fixed effects", names, correlations(record.vcov))

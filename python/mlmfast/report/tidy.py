@@ -152,7 +152,7 @@ def _random_rows(record: FitRecord) -> dict[str, list[Any]]:
         sd = np.sqrt(np.diag(term.covariance))
         rows += [(group, f"sd__{name}", float(s)) for name, s in zip(term.names, sd, strict=True)]
         if not term.kind.variances_alone:
-            correlation = correlations(term.covariance)
+            correlation = correlations(term.told)
             rows += [
                 (group, f"cor__{term.names[j]}.{name}", float(correlation[i, j]))
                 for i, name in enumerate(term.names)

@@ -1,0 +1,215 @@
+"""A fit with an absorbed factor: the same interface, for all coefficients of the formula."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.absorbed.coefficient_tests import CoefficientTests
+from mlmfast.absorbed.record import AbsorbedRecord
+from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
+from mlmfast.errors import ModelError
+from mlmfast.handed_out import handed_out
+from mlmfast.result import FitSource, LMMResult
+
+#: Coefficients up to which their covariance matrix is formed.
+LARGEST_MATRIX = 5_000
+
+
+class AbsorbedResult(LMMResult):
+    """A fitted linear mixed model with a factor of many levels in its fixed part.
+
+    `params`, `bse`, `df`, `pvalues` and `conf_int` hold all its coefficients; what would need a
+    matrix of their order is refused, saying what to ask for instead. Of up to 2,000 levels the
+    columns are formed for methods that need them.
+    """
+
+    @property
+    def _levels(self) -> AbsorbedRecord:
+        found = self._record.absorbed
+        assert found is not None, "made for such fits"
+        return found
+
+    @cached_property
+    def _whole(self) -> dict[str, LMMResult]:
+        return {}
+
+    def _as_columns(self, what: str) -> LMMResult:
+        """The fit with the levels as columns of X, for what needs them."""
+        from mlmfast.absorbed.as_columns import as_columns
+
+        if "fit" not in self._whole:
+            self._whole["fit"] = as_columns(self, what)
+        return self._whole["fit"]
+
+    @handed_out
+    def params(self) -> pd.Series[float]:
+        """Fixed effects by R's column names; NaN where aliased."""
+        return self._series(self._levels.beta)
+
+    def _series(self, kept: FloatArray) -> pd.Series[float]:
+        levels = self._levels
+        values = np.full(len(levels.x_names), np.nan)
+        values[list(levels.kept)] = kept
+        return pd.Series(values, index=list(levels.x_names))
+
+    @cached_property
+    def _tests(self) -> CoefficientTests:
+        rows = self._rows
+        assert rows is not None, "such fits are not stored"
+        return CoefficientTests(rows, self._record, self.ddf)
+
+    def _basis(self, ddf: str | float | None = None) -> Any:
+        """What tests of the columns beside the factor need."""
+        self._tests.check(self.ddf if ddf is None else str(ddf))
+        return super()._basis(ddf)
+
+    @handed_out
+    def bse(self) -> pd.Series[float]:
+        """Standard errors, those that the tests use."""
+        return self._series(np.sqrt(self._tests.variances))
+
+    @handed_out
+    def df(self) -> pd.Series[float]:
+        """Denominator degrees of freedom under ``ddf``; infinite for asymptotic (z) tests."""
+        return self._series(self._tests.degrees)
+
+    @handed_out
+    def pvalues(self) -> pd.Series[float]:
+        """Two-sided p-values of tvalues by t, normal where the degrees of freedom are infinite."""
+        from mlmfast.contrast import two_sided
+
+        kept = list(self._levels.kept)
+        t, df = (np.asarray(s, dtype=np.float64)[kept] for s in (self.tvalues, self.df))
+        return self._series(two_sided(t, df))
+
+    @property
+    def rank(self) -> int:
+        """Rank of X."""
+        return len(self._levels.kept)
+
+    @property
+    def aliased(self) -> tuple[str, ...]:
+        """Columns of X left out because they depend linearly on others."""
+        kept = set(self._levels.kept)
+        return tuple(name for j, name in enumerate(self._levels.x_names) if j not in kept)
+
+    def cov_params(self, kind: str | None = None, *, cluster: object = None) -> pd.DataFrame:
+        """Covariance of the fixed effects; of at most 5,000 of them.
+
+        Raises
+        ------
+        ModelError
+            For more, or for a cluster-robust covariance.
+        """
+        names = self._levels.x_names
+        if len(names) > LARGEST_MATRIX:
+            raise ModelError(
+                f"cov_params() of {len(names):,} coefficients would take "
+                f"{8e-9 * len(names) ** 2:,.1f} GB; bse has the standard errors of all, "
+                "estimate() and contrast() those of any functions you name, with their covariance "
+                "in between"
+            )
+        if cluster is not None or (kind is not None and str(kind).startswith("CR")):
+            return self._as_columns("a cluster-robust covariance").cov_params(kind, cluster=cluster)
+        ddf = "asymptotic" if kind in {None, "model"} else str(kind)
+        kept = list(self._levels.kept)
+        matrix = self._tests.matrix(np.eye(len(names))[kept], ddf).adjusted
+        found = [names[j] for j in kept]
+        frame = pd.DataFrame(matrix, index=found, columns=found)
+        return frame.reindex(index=self.params.index, columns=self.params.index)
+
+    def contrast(
+        self, L: object, rhs: object = 0.0, ddf: str | float | None = None, level: float = 0.95
+    ) -> Any:
+        """Test linear functions of the fixed effects; see `LMMResult.contrast`."""
+        from mlmfast.absorbed.contrasts import contrast
+
+        return contrast(self, L, rhs, ddf, level, joint=True)
+
+    def estimate(
+        self,
+        L: object,
+        rhs: object = 0.0,
+        ddf: str | float | None = None,
+        level: float = 0.95,
+        *,
+        random: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Estimate linear functions one by one; see `LMMResult.estimate`."""
+        from mlmfast.absorbed.contrasts import contrast
+
+        if random is not None:
+            whole = self._as_columns("estimate(random=)")
+            return whole.estimate(L, rhs, ddf, level, random=random)
+        return contrast(self, L, rhs, ddf, level, joint=False)
+
+    def anova(self, *fits: Any, type: int | str = 3, ddf: Any = None, **more: Any) -> Any:
+        """F tests of the terms (types II and III), or likelihood-ratio tests against other fits."""
+        if fits and isinstance(fits[0], LMMResult):
+            return super().anova(*fits, type=type, ddf=ddf, **more)
+        from mlmfast.absorbed.terms import anova
+
+        return anova(self, fits[0] if fits else type, ddf, **more)
+
+    def predict(self, newdata: object = None, **how: Any) -> Any:
+        """Predictions; see `LMMResult.predict`."""
+        if how.get("conditional"):
+            return self._as_columns("predict(conditional=True)").predict(newdata, **how)
+        return super().predict(newdata, **how)
+
+    def resid(self, kind: str = "raw") -> pd.Series[float]:
+        """Residuals: "raw", "pearson" or "marginal"; see `LMMResult.resid`."""
+        if kind not in {"raw", "conditional", "pearson", "marginal"}:
+            return self._as_columns(f"resid({kind!r})").resid(kind)
+        return super().resid(kind)
+
+    def remove_data(self) -> None:
+        """See `LMMResult.remove_data`; the columns, which a saved fit is made of, stand for it."""
+        loaded = self._as_columns("remove_data()")
+        loaded.remove_data()
+        self.__class__ = LMMResult  # type: ignore[assignment]
+        self.__dict__.clear()
+        self.__dict__.update(loaded.__dict__)
+
+
+def result_of(record: Any, source: FitSource, timings: Mapping[str, float]) -> LMMResult:
+    """The result of a fit, by whether a factor is absorbed."""
+    kind = LMMResult if record.absorbed is None else AbsorbedResult
+    return kind(record, source, timings)
+
+
+def _by_columns(name: str) -> Any:
+    """A method that the fit with all columns serves."""
+
+    def method(self: AbsorbedResult, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self._as_columns(f"{name}()"), name)(*args, **kwargs)
+
+    method.__name__ = name
+    method.__doc__ = f"See `LMMResult.{name}`; by the levels' columns, where these are few enough."
+    return method
+
+
+_WITH_COLUMNS = (
+    "robust",
+    "influence",
+    "bootstrap",
+    "emmeans",
+    "test_variance",
+    "ranova",
+    "caic",
+    "icc",
+    "r2",
+    "derived",
+    "V",
+    "X",
+    "marginal",
+    "simulate",
+    "to_json",
+)
+for _name in _WITH_COLUMNS:
+    setattr(AbsorbedResult, _name, _by_columns(_name))
