@@ -147,6 +147,20 @@ def _fit_covariance(
     )
 
 
+def fit_independent(criterion: Criterion, n_fits: int, options: NewtonOptions) -> CovarianceFit:
+    """`fit_covariance` where residuals are independent and effects cannot be confounded."""
+    fits = np.arange(n_fits)
+    theta = criterion.start(fits)
+
+    def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
+        some = SomeFits(criterion, chosen)
+        return newton_raphson(some, theta, options, _max_step, criterion)
+
+    found = settle(criterion, iterate(theta, fits), iterate, fits)
+    newton = found.newton
+    return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations + 1)
+
+
 def _held(criterion: Criterion, blocks: list[int]) -> BoolArray:
     """The parameters of some blocks, shape (n_theta,)."""
     held = np.zeros(criterion.n_theta, dtype=np.bool_)
