@@ -234,7 +234,7 @@ def print_limited(name: str, limit: str, room: int) -> None:
     """Fit under a limit and print the bits, or the MemoryError."""
     import resource
 
-    # Libraries load their parts on first use, and say of a limit there that they cannot be imported.
+    # Parts of libraries are loaded on first use, and a limit there is an ImportError of theirs.
     import scipy.interpolate
     import scipy.linalg
     import scipy.sparse.csgraph
