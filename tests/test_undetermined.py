@@ -695,3 +695,30 @@ def test_effects_that_the_residual_covariance_holds_are_not_counted(residual):
 def test_conditional_aic_is_of_what_is_determined(formula, same, data):
     found, right = quiet(formula, data), quiet(same, data)
     np.testing.assert_allclose(found.caic(), right.caic(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("structure", "n"), [("us", 12), ("un(3)", 9)])
+def test_visits_of_two_halves_are_no_pairs(structure, n):
+    rng = np.random.default_rng(9)
+    own = [[0, 1, 3] if i % 2 else [4, 5, 8] for i in range(14)]
+    visits = pd.Categorical(np.ravel(own), range(9))
+    data = pd.DataFrame({"id": np.repeat(range(14), 3), "t": visits})
+    data["y"], data["half"] = rng.normal(size=42), data["id"] % 2
+    found, said = fitted("y ~ half", data, residual=f"{structure}(t | id)")
+    assert "never" in said
+    assert found._record.n_parameters == 2 + n
+    halves = [quiet("y ~ 1", data[data.half == k], residual=f"{structure}(t | id)") for k in (0, 1)]
+    assert found.llf == pytest.approx(sum(half.llf for half in halves), abs=1e-6)
+
+
+@pytest.mark.parametrize("formula", ["y ~ arm3 + (0 + arm3 | g)", "y ~ arm + (1 | g)"])
+def test_a_constant_response_first_leaves_the_others_of_a_batch(formula):
+    y = np.random.default_rng(1).normal(size=(24, 3))
+    y[:, 0] = 2.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        batch = mlm.LMM(formula, DATA).fit_many(y)
+    assert batch.status[0] == "not converged"
+    assert np.isnan(batch.llf[0])
+    for k in (1, 2):
+        assert batch.llf[k] == quiet(formula, DATA.assign(y=y[:, k])).llf
