@@ -234,6 +234,12 @@ def print_limited(name: str, limit: str, room: int) -> None:
     """Fit under a limit and print the bits, or the MemoryError."""
     import resource
 
+    # Libraries load their parts on first use, and say of a limit there that they cannot be imported.
+    import scipy.interpolate
+    import scipy.linalg
+    import scipy.sparse.csgraph
+    import scipy.special  # noqa: F401
+
     held = {"AS": "VmSize:", "DATA": "VmData:"}[limit]
     call = (LIMITED | TOO_LARGE)[name]()
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -94,6 +94,8 @@ class _Weights:
 
 def _between(x: FloatArray, codes: CodeArray) -> FloatArray:
     """Covariance over rows of the columns' cluster means."""
+    if x.shape[1] == 0:
+        return np.zeros((0, 0))
     counts = np.bincount(codes)
     means = np.stack([np.bincount(codes, weights=c) / counts for c in x.T], axis=1)
     return np.atleast_2d(np.cov(means[codes], rowvar=False))
@@ -252,24 +254,33 @@ def _rights_sterba(model: _Estimated | _Batch) -> dict[str, Any]:
     inside = within + v1 + model.residual()
     outside = between + v2 + m
     total = inside + outside
-    out = {
-        "total: f1": within / total,
-        "total: f2": between / total,
-        "total: v1": v1 / total,
-        "total: v2": v2 / total,
-        "total: m": m / total,
-        "total: f": (within + between) / total,
-        "total: fv": (within + between + v1 + v2) / total,
-        "total: fvm": (within + between + v1 + v2 + m) / total,
-        "within: f1": within / inside,
-        "within: v1": v1 / inside,
-        "within: f1v1": (within + v1) / inside,
-        "between: f2": between / outside,
-        "between: v2": v2 / outside,
-        "between: m": m / outside,
+    shares = {
+        "total: f1": (within, total),
+        "total: f2": (between, total),
+        "total: v1": (v1, total),
+        "total: v2": (v2, total),
+        "total: m": (m, total),
+        "total: f": (within + between, total),
+        "total: fv": (within + between + v1 + v2, total),
+        "total: fvm": (within + between + v1 + v2 + m, total),
+        "within: f1": (within, inside),
+        "within: v1": (v1, inside),
+        "within: f1v1": (within + v1, inside),
+        "between: f2": (between, outside),
+        "between: v2": (v2, outside),
+        "between: m": (m, outside),
     }
-    # What no column gives is no row.
-    return {name: value for name, value in out.items() if not isinstance(value, float)}
+    # What no column gives is no row, and neither is a share of a variance of 0.
+    return {
+        name: part / whole
+        for name, (part, whole) in shares.items()
+        if not isinstance(part, float) and not _is_nothing(whole)
+    }
+
+
+def _is_nothing(whole: Any) -> bool:
+    value = whole.value if isinstance(whole, Differentiable) else whole
+    return isinstance(value, float) and value == 0.0
 
 
 def _sum(parts: Sequence[Any]) -> Any:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast import _core
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance_parameters import coordinate_charts, entries_by_natural
 from mlmfast.criterion import Criterion
 from mlmfast.flat_covariances import FlatCovariances
@@ -203,6 +203,12 @@ def _is_suspect(model: ReducedModel, expected: FloatArray) -> bool:
     except np.linalg.LinAlgError:
         return True
     return bool((pivots * pivots < _SUSPECT * own).any())
+
+
+def suspect_fits(like: ReducedModel, criterion: Criterion, n_fits: int) -> BoolArray:
+    """Designs of one shape that may not tell all of G, (n_fits,); ``like`` is one of them."""
+    every = criterion.at_zero_of(np.arange(n_fits))[1]
+    return np.array([_is_suspect(like, expected) for expected in every], dtype=np.bool_)
 
 
 def _sizes(criterion: Criterion, information: FloatArray) -> FloatArray:

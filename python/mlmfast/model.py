@@ -14,7 +14,7 @@ from mlmfast.absorbed.estimates import absorbed_record
 from mlmfast.absorbed.result import result_of
 from mlmfast.absorbed.spanned import check_not_spanned
 from mlmfast.arrays import FloatArray
-from mlmfast.batch import FitBatch
+from mlmfast.batch import FitBatch, status_of
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
@@ -180,8 +180,13 @@ class LMM:
     @classmethod
     def from_design(cls, design: Design) -> LMM:
         """A model from a `mlmfast.design.Design`, without formula or data frame."""
+        return cls._of_design(design, None)
+
+    @classmethod
+    def _of_design(cls, design: Design, frame: ModelFrame | None) -> LMM:
+        """A model from a design, and how that was read."""
         model = cls.__new__(cls)
-        model._frame, model._design, model._timings = None, design, {}
+        model._frame, model._design, model._timings = frame, design, {}
         model._reductions, model._arguments = {}, {}
         return model
 
@@ -289,7 +294,7 @@ class LMM:
         >>> round(fit.sigma, 10), round(fit.llf, 3)
         (30.0, -875.206)
         """
-        method = _method(method)
+        method = read_method(method)
         if ddf is not None:
             _check_ddf(ddf, method)
         engine, settings = read_options(options)
@@ -335,6 +340,7 @@ class LMM:
         Y: Any,
         method: str = "REML",
         options: NewtonOptions | Mapping[str, Any] | None = None,
+        ddf: str | float | None = None,
     ) -> FitBatch:
         """Fit many responses on this design.
 
@@ -346,8 +352,9 @@ class LMM:
             Names of columns are kept; rows of a pandas object go by their labels. A value that is
             missing or masked drops its row for its response: that is fitted as the same call
             would on the rows left, `poly`, `scale` and the like evaluated there.
-        method, options
-            As `fit`.
+        method, options, ddf
+            As `fit`; `FitBatch.df`, `FitBatch.pvalues` and, with the "kenward-roger...",
+            `FitBatch.bse` go by ``ddf``, "satterthwaite" by default.
 
         Returns
         -------
@@ -367,16 +374,32 @@ class LMM:
         ([180, 176], ['converged', 'converged'])
         """
         from mlmfast.batch_patterns import fit_patterns
+        from mlmfast.batch_tests import with_ddf
         from mlmfast.responses import read_responses
 
-        method = _method(method)
+        method, ddf = read_method(method), "satterthwaite" if ddf is None else ddf
+        _check_ddf(ddf, method)
         engine, settings = read_options(options)
         model = self._for_engine(engine)
         check_not_spanned(model._design, method)
         own = None if model._frame is None else model._frame.frame
         used, index = (None, None) if own is None else (own.rows_used, own.whole.index)
         responses = read_responses(Y, model._design, used, index)
-        return fit_patterns(model, responses, method, engine, settings)
+        batch = fit_patterns(model, responses, method, engine, settings)
+        return with_ddf(replace(batch, _options=options), ddf)
+
+    def as_recorded(
+        self,
+        batch: FitBatch,
+        reduced: ReducedModel,
+        covariance: CovarianceFit,
+        estimates: Estimates,
+    ) -> FitBatch:
+        """A batch of one fit, judged as the single fit is: by the parameters at an end too."""
+        record = self._record(reduced, batch.method, covariance, estimates, str(batch.ddf))
+        converged, singular = np.array([record.converged]), np.array([record.singular])
+        status = status_of(converged, singular)
+        return replace(batch, converged=converged, singular=singular, status=status)
 
     def _record(
         self,
@@ -485,7 +508,7 @@ def lmm(
     (30.9912, 2756.4)
     """
     # Refused before any data are read.
-    method = _method(method)
+    method = read_method(method)
     if ddf is not None:
         _check_ddf(ddf, method)
     model = LMM(
@@ -504,7 +527,13 @@ def lmm(
     return model.fit(method, start, options, ddf, hold=hold, bounds=bounds, grid=grid)
 
 
-def _method(method: str) -> str:
+def read_method(method: str) -> str:
+    """Read the method of estimation: "REML" or "ML".
+
+    Raises
+    ------
+    ModelError
+    """
     if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
         raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
     return method.upper()

@@ -1339,7 +1339,7 @@ class LMMResult:
         >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
         >>> before = fit.nbytes
         >>> fit.remove_data()
-        >>> fit.nbytes < before, round(fit.pvalues["Days"], 9)
+        >>> fit.nbytes < before, round(float(fit.pvalues["Days"]), 9)
         (True, 3.264e-06)
         """
         from mlmfast.kept_state import remove_data

@@ -31,6 +31,8 @@ _FEW_ROWS_ALONE, _FEW_ROWS = 15, 30
 _FLAT = 1e-4
 #: Newton steps after which rows are compared, and how many of a fit go on; again and again.
 _ROUNDS = ((3, 12), (4, 8), (8, 5), (15, 3))
+#: Newton steps of one row, which a limit on the iteration has to allow for a search.
+STEPS = sum(steps for steps, _ in _ROUNDS)
 #: Squared distance in standard errors (-2 log-likelihood, by the curvature) of rows that count as
 #: on the way to the same minimum.
 _SAME = 0.5
