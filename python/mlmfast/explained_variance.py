@@ -185,12 +185,28 @@ class _Batch:
 
 
 def _quadratic(beta: Sequence[Any], matrix: FloatArray) -> Any:
+    """sum_ij b_i b_j m_ij, m symmetric."""
+    if len(beta) and isinstance(beta[0], Differentiable):
+        return _quadratic_with_derivatives(beta, matrix)
     total: Any = 0.0
     for i, b in enumerate(beta):
         for j, c in enumerate(beta):
             if matrix[i, j] != 0.0:
                 total = total + b * c * float(matrix[i, j])
     return total
+
+
+def _quadratic_with_derivatives(
+    beta: Sequence[Differentiable], matrix: FloatArray
+) -> Differentiable:
+    """The same as a few products of matrices: number by number its cost is p^4."""
+    values, first = np.array([b.value for b in beta]), np.array([b.first for b in beta])
+    slope = 2.0 * (matrix @ values)
+    second = 2.0 * (first.T @ matrix @ first)
+    for weight, b in zip(slope.tolist(), beta, strict=True):
+        if b.second.any():
+            second += weight * b.second
+    return Differentiable(float(values @ matrix @ values), first.T @ slope, second)
 
 
 def _trace(model: _Estimated | _Batch, t: int, part: str) -> Any:

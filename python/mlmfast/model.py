@@ -30,7 +30,7 @@ from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
 from mlmfast.undetermined import n_determined, undetermined_of, with_untold
-from mlmfast.undetermined_record import UndeterminedRecord
+from mlmfast.undetermined_record import ERRORS_DEPEND, UndeterminedRecord
 
 
 class LMM:
@@ -629,6 +629,7 @@ def _residual_boundary(
         return untold
     from mlmfast.edge_parameters import name_edges
     from mlmfast.identification import (
+        errors_depend,
         flat_directions,
         name_confounded,
         name_flat,
@@ -653,6 +654,8 @@ def _residual_boundary(
     if not out and newton.converged[0] and newton.min_eigenvalue[0] < 1e-4:
         flat = flat_directions(covariance.criterion, covariance.theta)
         out = (name_unseen(reduced) if flat else []) or name_flat(reduced, flat)
+        if flat and errors_depend(covariance.criterion, covariance.theta):
+            out.append(ERRORS_DEPEND)
     return out
 
 
@@ -740,7 +743,8 @@ def _warn(result: LMMResult) -> None:
         if found is not None and set(result.certificate.boundary) <= set(found.messages):
             what = "the data do not determine all covariance parameters"
         valid = "Estimates and standard errors of the fixed effects are valid"
-        if found is not None and found.errors_depend:
+        depend = found is not None and found.errors_depend
+        if depend or ERRORS_DEPEND in result.certificate.boundary:
             valid = "Fixed effects and standard errors that depend on them are a choice, no result"
         warnings.warn(
             f"{what}: {'; '.join(result.certificate.boundary)}. {valid}; "

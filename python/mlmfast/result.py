@@ -554,12 +554,14 @@ class LMMResult:
 
         For structures whose covariance is a function of distances: spatial ones (``sp_exp``,
         ``car1``, ...) at any points, met by the fit or not, and ``ar1`` and ``arma11`` at whole
-        steps. With `residual_scale`, at scale 1.
+        steps of numbers, or at visits of the fit by name where these are levels or times. With
+        `residual_scale`, at scale 1.
 
         Parameters
         ----------
         points
-            Numbers for one coordinate; rows of numbers, or a data frame, for several.
+            Numbers for one coordinate; rows of numbers, or a data frame, for several. Visits
+            that are levels or times as in the data of the fit.
 
         Returns
         -------
@@ -571,7 +573,7 @@ class LMMResult:
         ModelError
             For independent residuals, or a structure over visits; see `residual_cov`.
         DataError
-            For points that are no numbers.
+            For points that are no numbers, or visits that the fit has not.
 
         Examples
         --------
