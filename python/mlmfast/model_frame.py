@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlmfast import _core
 from mlmfast.absorbed.choice import absorbed_factor, absorbed_from, no_absorbed_factor
 from mlmfast.arrays import BoolArray, FloatArray, unmasked
 from mlmfast.columns.labelled_rows import in_order_of
@@ -101,6 +102,8 @@ def build_model_frame(
     if lin is not None and (within is None or not takes_matrices(within)):
         raise ModelError("lin= gives the known matrices of residual='lin(visit | subject)'")
     scale = None if residual_scale is None else parse_scale(residual_scale)
+    # Libraries that read frames may end the process where they find no memory.
+    _core.require_room()
     frame = Frame.from_native(data)
     n_input = frame.n_rows
     weights = input_column(weights, "weights", frame)

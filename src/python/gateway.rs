@@ -90,6 +90,15 @@ fn size(bytes: f64) -> String {
     if bytes < 1e9 { format!("{:.1} MB", bytes / 1e6) } else { format!("{:.1} GB", bytes / 1e9) }
 }
 
+/// Whether the room that small arrays need can be had.
+///
+/// # Errors
+/// `MemoryError`.
+#[pyfunction]
+pub fn require_room(py: Python<'_>) -> PyResult<()> {
+    without_gil(py, || ())
+}
+
 /// Bytes that the process may still take; infinite where the system does not say.
 #[pyfunction]
 pub fn memory_left(py: Python<'_>) -> f64 {

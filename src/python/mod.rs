@@ -48,6 +48,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(reduction::column_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(reduction_batch::stacked_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::memory_left, module)?)?;
+    module.add_function(wrap_pyfunction!(gateway::require_room, module)?)?;
     module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;
     module.add_function(wrap_pyfunction!(series::walk_series, module)?)?;
     module.add_function(wrap_pyfunction!(series::innovations, module)?)?;
