@@ -479,6 +479,32 @@ def test_a_variance_of_zero_beside_very_many_levels():
     assert fit.df["x"] == pytest.approx(len(f) - levels - 1, rel=1e-6)
 
 
+def test_an_iteration_stays_where_the_restricted_likelihood_is_flat():
+    """The common covariance of a structure, which the levels take up whatever it is."""
+    data = frame()
+    fits = [
+        lmm("y ~ x + f + cs(0 + k | f)", data, weights="w", absorb=absorb)
+        for absorb in (False, True)
+    ]
+    codes = pd.factorize(data.f, sort=True)[0]
+    k = pd.get_dummies(data.k).to_numpy(dtype=float)
+    X = np.column_stack([np.ones(len(data)), data.x, pd.get_dummies(data.f, drop_first=True)])
+    X = X.astype(float)
+    for fit in fits:
+        assert fit.converged
+        G = fit.varcorr["f"].to_numpy()
+        assert np.abs(G).max() < 1.0
+        term = dense.Term(k, G, codes)
+        V = dense.marginal_covariance(
+            [term.with_covariance(G)], dense.residual_covariance(fit.scale, len(data), data.w)
+        )
+        assert fit.llf == pytest.approx(
+            dense.log_likelihood(data.y.to_numpy(), X, V, "REML"), abs=1e-7
+        )
+    assert fits[1].llf == pytest.approx(fits[0].llf, abs=1e-8)
+    assert fits[1].bse["x"] == pytest.approx(fits[0].bse["x"], rel=1e-7)
+
+
 def test_what_is_refused():
     data = frame()
     with pytest.raises(ModelError, match="absorb=True needs a factor"):
