@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from functools import cache
 
 import numpy as np
@@ -395,12 +396,113 @@ def test_report_shows_the_first_levels():
     assert len(str(caught.value)) < 500
 
 
-@pytest.mark.parametrize("term", ["(1 | outer)", "(t | outer)", "(1 | f)", "(0 + u | outer)"])
-def test_random_effects_in_the_span_of_the_factor(term):
-    with pytest.raises(ModelError, match="REML cannot estimate its variance"):
-        lmm(f"y ~ x + f + (1 | g) + {term}", frame(), absorb=True)
-    columns, eliminated = both("y ~ x + f + (1 | outer)", method="ML")
-    close(eliminated.llf, columns.llf)
+SPANNED = [
+    "(1 | outer)",
+    "(t | outer)",
+    "(t || outer)",
+    "(1 | f)",
+    "(1 | outer / f)",
+    "(0 + u | outer)",
+    "(x | f)",
+    "(1 | outer) + (1 | g)",
+]
+
+
+@pytest.mark.parametrize("most", [core.LARGEST_EXACT, 0])
+@pytest.mark.parametrize("method", ["REML", "ML"])
+@pytest.mark.parametrize("term", SPANNED)
+def test_random_effects_in_the_span_of_the_factor(term, method, most, monkeypatch):
+    """The restricted likelihood says nothing of their variances: named, and held at 0."""
+    monkeypatch.setattr(core, "LARGEST_EXACT", most)
+    fits, warned = [], []
+    for absorb in (False, True):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            formula = f"y ~ x + f + {term}"
+            fits.append(mlm.lmm(formula, frame(), absorb=absorb, method=method))
+        warned.append([str(w.message) for w in caught])
+    columns, eliminated = fits
+    assert warned[1] == warned[0]
+    assert ("restricted likelihood does not depend on" in warned[0][0]) is (method == "REML")
+    close([eliminated.llf, eliminated.aic], [columns.llf, columns.aic])
+    for name in ("params", "bse", "df"):
+        close(getattr(eliminated, name), getattr(columns, name), 1e-7)
+    for group in columns.varcorr:
+        close(eliminated.varcorr[group], columns.varcorr[group], 1e-6)
+        close(eliminated.ranef[group], columns.ranef[group], 1e-6)
+    close(eliminated.cov_theta(), columns.cov_theta(), 1e-6)
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+@pytest.mark.parametrize("kind", ["zero", "rank one"])
+@pytest.mark.parametrize("formula", ["y ~ x + f + (t | g)", "y ~ x + f + (1 | g) + (1 | h)"])
+def test_second_derivatives_at_a_singular_covariance_by_differences(
+    formula, kind, method, monkeypatch
+):
+    """Those of a large system, where the covariances have no second side."""
+    criterion = reduce_design(mlm.LMM(formula, frame(), absorb=True).design).criterion(method)
+    g = [
+        np.full((1, q, q), 0.0 if kind == "zero" or q == 1 else 0.3) for q in criterion.level_sizes
+    ]
+    found = []
+    for most in (core.LARGEST_EXACT, 0):
+        monkeypatch.setattr(core, "LARGEST_EXACT", most)
+        parts = criterion.reduction.likelihood_derivatives(
+            g, [0], criterion.entries, criterion.reml
+        )
+        found.append(parts[1][0])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-9, atol=1e-9 * np.abs(found[0]).max())
+
+
+def test_a_variance_of_zero_beside_very_many_levels():
+    """More equations than second derivatives are formed of: the errors of least squares."""
+    rng = np.random.default_rng(0)
+    levels = 9_000
+    f = np.repeat(np.arange(levels), 4)
+    part = 2 * f + np.tile([0, 0, 1, 1], levels)
+    x = rng.normal(size=len(f))
+    within = rng.normal(size=(levels, 4))
+    # Parts of a level are nearer to each other than chance: the variance between them is 0.
+    within -= 0.9 * np.repeat(within.reshape(levels, 2, 2).mean(axis=2), 2, axis=1)
+    data = pd.DataFrame({"y": x + within.ravel(), "x": x, "f": f.astype(str), "part": part})
+    model = mlm.LMM("y ~ x + f + (1 | part)", data)
+    assert not reduce_design(model.design).core.is_exact
+    with pytest.warns(mlm.SingularFitWarning, match="variance of .* is 0"):
+        fit = model.fit(ddf="satterthwaite")
+    assert float(fit.varcorr["part"].iloc[0, 0]) == 0.0
+    means = data.groupby("f")[["x", "y"]].transform("mean")
+    a, b = data.x - means.x, data.y - means.y
+    slope = float(a @ b / (a @ a))
+    spread = float(((b - slope * a) ** 2).sum() / (len(f) - levels - 1) / (a @ a)) ** 0.5
+    assert fit.params["x"] == pytest.approx(slope, rel=1e-9)
+    assert fit.bse["x"] == pytest.approx(spread, rel=1e-9)
+    assert fit.df["x"] == pytest.approx(len(f) - levels - 1, rel=1e-6)
+
+
+def test_an_iteration_stays_where_the_restricted_likelihood_is_flat():
+    """The common covariance of a structure, which the levels take up whatever it is."""
+    data = frame()
+    fits = [
+        lmm("y ~ x + f + cs(0 + k | f)", data, weights="w", absorb=absorb)
+        for absorb in (False, True)
+    ]
+    codes = pd.factorize(data.f, sort=True)[0]
+    k = pd.get_dummies(data.k).to_numpy(dtype=float)
+    X = np.column_stack([np.ones(len(data)), data.x, pd.get_dummies(data.f, drop_first=True)])
+    X = X.astype(float)
+    for fit in fits:
+        assert fit.converged
+        G = fit.varcorr["f"].to_numpy()
+        assert np.abs(G).max() < 1.0
+        term = dense.Term(k, G, codes)
+        V = dense.marginal_covariance(
+            [term.with_covariance(G)], dense.residual_covariance(fit.scale, len(data), data.w)
+        )
+        assert fit.llf == pytest.approx(
+            dense.log_likelihood(data.y.to_numpy(), X, V, "REML"), abs=1e-7
+        )
+    assert fits[1].llf == pytest.approx(fits[0].llf, abs=1e-8)
+    assert fits[1].bse["x"] == pytest.approx(fits[0].bse["x"], rel=1e-7)
 
 
 def test_what_is_refused():

@@ -27,6 +27,8 @@ _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
 INNER_R, INNER_A = 1e-6, 1e-6
 #: Parameters of a residual handed over by theta above which the identity is not multiplied.
 _MANY = 64
+#: What is left of a sum, over its parts, that is rounding.
+_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -179,10 +181,14 @@ class Criterion:
             return Derivatives(value, *led, gradient, hessian, expected)
         jacobian, curvature = self.chain(theta, gradient)
         transposed = jacobian.mT
+        slope = (transposed @ gradient[:, :, None])[..., 0]
+        bend = transposed @ hessian @ jacobian + curvature
+        if self.flat is not None:
+            slope, bend = _without_rounding(slope, bend, jacobian, gradient, hessian)
         return Derivatives(
             value,
-            (transposed @ gradient[:, :, None])[..., 0],
-            transposed @ hessian @ jacobian + curvature,
+            slope,
+            bend,
             transposed @ expected @ jacobian,
             gradient,
             hessian,
@@ -396,3 +402,23 @@ class _QuadraticModel:
 
 def _unbounded(theta: FloatArray) -> FloatArray:
     return np.full(len(theta), np.inf)
+
+
+def _without_rounding(
+    slope: FloatArray,
+    bend: FloatArray,
+    jacobian: FloatArray,
+    gradient: FloatArray,
+    hessian: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Derivatives by local coordinates, 0 where entries cancel along what the data do not tell.
+
+    What rounding leaves there would lead an iteration astray, the further the larger the entries.
+    """
+    size = np.abs(jacobian)
+    largest = (size.mT @ np.abs(gradient)[:, :, None])[..., 0]
+    both = size.mT @ np.abs(hessian) @ size
+    return (
+        np.where(np.abs(slope) <= _ROUNDING * largest, 0.0, slope),
+        np.where(np.abs(bend) <= _ROUNDING * both, 0.0, bend),
+    )

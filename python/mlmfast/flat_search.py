@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast import _core
+from mlmfast.absorbed.core import AbsorbedCore
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance_parameters import coordinate_charts, entries_by_natural
 from mlmfast.criterion import Criterion
@@ -29,9 +30,9 @@ from mlmfast.unit_covariances import Directions, SharedDirections
 if TYPE_CHECKING:
     from mlmfast.reduced_model import ReducedModel
 
-#: Eigenvalue of the scaled information at which the data tell nothing; a share of information not
-#: shared with other coordinates that is worth a look.
-_NOTHING, _SUSPECT = 1e-13, 1e-7
+#: Eigenvalue of the scaled information at which the data tell nothing, and of one from differences;
+#: a share of information not shared with other coordinates that is worth a look.
+_NOTHING, _NOTHING_SEEN, _SUSPECT = 1e-13, 1e-9, 1e-7
 #: Information over the largest of a coordinate that V does not depend on at all.
 _NONE = 1e-20
 #: Share of a coordinate in a direction, over the largest, that is rounding.
@@ -69,11 +70,13 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
     else:
         seen, told = expected, _expected(by_ml, theta)[:n, :n]
     size = _sizes(criterion, told)
-    directions = _null(seen, size, _NOTHING)
+    core = criterion.reduction
+    limit = _NOTHING_SEEN if isinstance(core, AbsorbedCore) and not core.is_exact else _NOTHING
+    directions = _null(seen, size, limit)
     if not directions.shape[1]:
         return criterion
-    of_effects = _null(seen[:n, :n], size[:n], _NOTHING)
-    flat = FlatCovariances(directions, _null(told, size, _NOTHING), of_effects, size)
+    of_effects = _null(seen[:n, :n], size[:n], limit)
+    flat = FlatCovariances(directions, _null(told, size, limit), of_effects, size)
     return replace(criterion, flat=_padded(flat, len(criterion.entries) + model.profiled))
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from mlmfast.absorbed.estimates import absorbed_record
 from mlmfast.absorbed.result import result_of
-from mlmfast.absorbed.spanned import check_not_spanned
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch, status_of
 from mlmfast.certificate import Certificate
@@ -303,7 +302,6 @@ class LMM:
         if ddf is None:
             ddf = "asymptotic" if reduced.is_vast else "satterthwaite"
         degrees = _check_ddf(ddf, method)
-        check_not_spanned(model._design, method)
         started = time.perf_counter()
         theta, named = (None, {}) if start is None else _starts(reduced, method, start)
         parms = None
@@ -381,7 +379,6 @@ class LMM:
         _check_ddf(ddf, method)
         engine, settings = read_options(options)
         model = self._for_engine(engine)
-        check_not_spanned(model._design, method)
         own = None if model._frame is None else model._frame.frame
         used, index = (None, None) if own is None else (own.rows_used, own.whole.index)
         responses = read_responses(Y, model._design, used, index)

@@ -79,6 +79,9 @@ def _without_some(
     for _ in range(null.shape[1]):
         size = np.sqrt((left**2).sum(axis=1))
         row = int(np.argmax(size))
+        if not size[row] > 0.0:
+            # By rounding, directions may depend on those before them.
+            break
         held.append(row)
         unit = left[row] / size[row]
         left = left - np.outer(left @ unit, unit)

@@ -17,6 +17,7 @@ use super::evaluation::Factorisation;
 use super::incidence::fill;
 use super::{Reduction, Rest};
 use crate::dense::axpy;
+use crate::memory;
 use crate::reduction::block;
 
 impl Rest {
@@ -69,7 +70,7 @@ impl Factorisation<'_> {
             Some(level) if level == self.reduction.rest.leading => self.fixed_means(),
             Some(level) => {
                 let own = self.rest_level(level).columns();
-                self.effects[own.start * self.width..own.end * self.width].to_vec()
+                memory::copied(&self.effects[own.start * self.width..own.end * self.width])
             }
             None => Vec::new(),
         }
@@ -82,14 +83,15 @@ impl Factorisation<'_> {
         let reduction = self.reduction;
         let (rest, m) = (&reduction.rest, units.len());
         let Some(level) = rest.fixed.filter(|_| m > 0) else { return Vec::new() };
-        let mut cross = vec![0.0; rest.order() * m];
+        let mut cross = memory::zeros(rest.order() * m);
         let lambda = self.lambdas();
         if !rest.leads_fixed() {
             let first = self.rest_level(level).first_column;
             units.iter().enumerate().for_each(|(k, u)| cross[(first + u) * m + k] = 1.0);
-            let solved = self.factor.as_ref().map_or_else(|| cross.clone(), |f| f.solve(&cross, m));
+            let solved =
+                self.factor.as_ref().map_or_else(|| memory::copied(&cross), |f| f.solve(&cross, m));
             let own = self.rest_level(level).columns();
-            return solved[own.start * m..own.end * m].to_vec();
+            return memory::copied(&solved[own.start * m..own.end * m]);
         }
         for (k, &unit) in units.iter().enumerate() {
             for (c, v) in reduction.incidence.row(unit) {
@@ -97,7 +99,8 @@ impl Factorisation<'_> {
             }
         }
         let inner = super::root::apply_transposed(rest, &lambda, &cross, m);
-        let solved = self.factor.as_ref().map_or(inner.clone(), |f| f.solve(&inner, m));
+        let solved =
+            self.factor.as_ref().map_or_else(|| memory::copied(&inner), |f| f.solve(&inner, m));
         let effects = super::root::apply_transposed(rest, &self.lambdas_transposed(), &solved, m);
         let mut out = reduction.incidence.times(&reduction.incidence.values, 1, &effects, m);
         for (row, t) in out.chunks_exact_mut(m.max(1)).zip(&reduction.t) {
@@ -124,7 +127,7 @@ impl Factorisation<'_> {
         let none = vec![-1; n];
         let mut codes: Vec<&[i32]> = vec![&none; reduction.n_levels()];
         let mut z: Vec<Vec<f64>> =
-            (0..reduction.n_levels()).map(|l| vec![0.0; n * reduction.q(l)]).collect();
+            (0..reduction.n_levels()).map(|l| memory::zeros(n * reduction.q(l))).collect();
         if let Some(level) = reduction.rest.fixed {
             codes[level] = &own;
             z[level].fill(1.0);

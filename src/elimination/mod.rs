@@ -105,7 +105,7 @@ impl Sums {
             logdet: 0.0,
             gram: vec![0.0; width * width],
             logdet_by: vec![0.0; n],
-            gram_by: vec![0.0; n * width * width],
+            gram_by: zeros(n * width * width),
             hessian: zeros(n * n),
             hessian_rss: zeros(n * n),
             second: Vec::new(),

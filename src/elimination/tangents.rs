@@ -5,6 +5,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use super::Elimination;
 use crate::dense::axpy;
+use crate::memory;
 use crate::reduction::block;
 
 /// Numbers in the differentials of all entries from which they no longer stay in the cache.
@@ -52,7 +53,7 @@ impl Elimination<'_> {
             self.flush_tangents(tangents, by);
         }
         tangents.level = level;
-        tangents.rows.resize(q * BATCH * w, 0.0);
+        memory::lengthen(&mut tangents.rows, q * BATCH * w);
         for (i, row) in u[..q * w].chunks_exact(w).enumerate() {
             tangents.rows[block(i * BATCH + tangents.n_units, w)].copy_from_slice(row);
         }
@@ -70,7 +71,7 @@ impl Elimination<'_> {
             let own = &tangents.rows[a * BATCH * w..(a * BATCH + n) * w];
             MatRef::from_row_major_slice(own, n, w)
         };
-        let mut product = vec![0.0; w * w];
+        let mut product = memory::zeros(w * w);
         let range = self.first_entry[level]..self.first_entry[level + 1];
         for (k, entry) in self.entries[range].iter().enumerate() {
             let into = &mut by[block(k, w * w)];

@@ -20,6 +20,9 @@ from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.engine import LARGEST_EXACT
 
+#: A trace over the rows, columns of Z of mean square 1, that is rounding.
+_NOTHING = 1e-10
+
 _Entries = Sequence[tuple[int, int, int]]
 _Evaluation = tuple[FloatArray, FloatArray, FloatArray, FloatArray]
 
@@ -99,6 +102,11 @@ class AbsorbedCore:
     def level_scale(self) -> float:
         """What the engine divides the factor's indicators by."""
         return float(self.core.bases[-1][0, 0])
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether second derivatives are exact ones; else they are differences."""
+        return self.core.size[1] <= LARGEST_EXACT
 
     # -- what the covariances say --------------------------------------------------------------
 
@@ -184,7 +192,7 @@ class AbsorbedCore:
             return np.asarray(core.likelihood_derivatives(at, fits, entries, reml, False)[0][0])
 
         assert len(fits) == 1, "asked for one fit at a time"
-        out[1] = second_derivatives(first, g, entries)[None]
+        out[1] = second_derivatives(first, g, entries, _NOTHING * self.n_obs)[None]
         return out
 
     def information_derivatives(

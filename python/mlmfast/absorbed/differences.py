@@ -7,7 +7,8 @@ second ones to 1e-10: what exact derivatives of 1e5 coefficients would add is th
 A singular G = L L' has no line to both sides. Along the matrices of its rank, G' = M L' + L M',
 there is the path (L + t M)(L + t M)' = G + t G' + t^2 K, K = M M'. Its first derivative is that of
 the line; the second has twice the derivative along K besides, which is the second derivative along
-G + t^2 K.
+G + t^2 K. Along matrices of a higher rank there is one side, on which eight points do for a first
+derivative.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ _Function = Callable[[list[FloatArray]], FloatArray]
 #: Weights of the points 1, 2, 3, 4 steps ahead (behind: minus, or the same).
 _FIRST = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
 _SECOND = np.array([8 / 5, -1 / 5, 8 / 315, -1 / 560])
-#: Step over the distance at which G loses rank.
-_STEP = 0.02
+#: Weights of the points 1, 2, ..., 8 steps ahead alone.
+_FORWARD = np.array([8, -14, 56 / 3, -35 / 2, 56 / 5, -14 / 3, 8 / 7, -1 / 8])
+#: Step over the distance at which G loses rank; part of a trace that the first step ahead takes.
+_STEP, _SHARE = 0.02, 0.005
 #: Eigenvalues of G over the largest that are 0.
 _ZERO = 1e-12
 #: Part of a direction that rounding may leave where G has no rank.
@@ -156,12 +159,84 @@ def along(
 
 
 def second_derivatives(
-    first: _Function, g: list[FloatArray], entries: Sequence[tuple[int, int, int]]
+    first: _Function, g: list[FloatArray], entries: Sequence[tuple[int, int, int]], nothing: float
 ) -> FloatArray:
-    """Second derivatives by entries of G from the first ones, (n, n), symmetric."""
-    rows = [along(first, g, direction(g, entry))[0] for entry in entries]
+    """Second derivatives of log-determinants by entries of G from the first ones, (n, n).
+
+    Parameters
+    ----------
+    first : tr(P B) by entry, P the inverse of W (within the fixed effects' complement, for REML).
+    nothing : tr(P B) of a positive semidefinite B that is rounding.
+    """
+    rows = [_slope(first, g, entries, direction(g, entry), nothing) for entry in entries]
     out = np.array(rows).reshape(len(entries), len(entries))
     return np.asarray((out + out.T) / 2)
+
+
+def _slope(
+    first: _Function,
+    g: list[FloatArray],
+    entries: Sequence[tuple[int, int, int]],
+    way: list[FloatArray],
+    nothing: float,
+) -> FloatArray:
+    """Derivative of traces along any symmetric matrices, those of a rank that G lacks too."""
+    inside, outside = _parts(g, way)
+    out = np.zeros(len(entries)) + along(first, g, inside)[0]
+    for share, level, vector in outside:
+        ahead = [np.zeros_like(matrix) for matrix in way]
+        ahead[level] = np.outer(vector, vector)
+        out = out + share * _ahead(first, g, entries, ahead, nothing)
+    return out
+
+
+def _parts(
+    g: Sequence[FloatArray], way: Sequence[FloatArray]
+) -> tuple[list[FloatArray], list[tuple[float, int, FloatArray]]]:
+    """A way without what it has where G has no rank; that as sums of c v v': (c, level, v)."""
+    inside, outside = [], []
+    for level, (matrix, own) in enumerate(zip(g, way, strict=True)):
+        values, vectors = np.linalg.eigh(matrix[0])
+        null = vectors[:, values <= _ZERO * values[-1]]
+        if not own.any() or not null.shape[1]:
+            inside.append(own)
+            continue
+        shares, turned = np.linalg.eigh(null.T @ own @ null)
+        keep = np.abs(shares) > _OUTSIDE * float(np.abs(own).max())
+        found = zip(shares[keep], turned.T[keep], strict=True)
+        outside += [(float(share), level, null @ vector) for share, vector in found]
+        rest = own - null @ (null.T @ own @ null) @ null.T
+        inside.append(rest if null.shape[1] < len(own) else np.zeros_like(own))
+    return inside, outside
+
+
+def _ahead(
+    first: _Function,
+    g: Sequence[FloatArray],
+    entries: Sequence[tuple[int, int, int]],
+    way: Sequence[FloatArray],
+    nothing: float,
+) -> FloatArray:
+    """Derivative of traces from a singular G along positive semidefinite matrices.
+
+    With B that of the way, tr(P B) = sum of k / (1 + t k) over eigenvalues k of P B at t = 0: how
+    fast it falls says where the poles are, and steps are a small part of the way to these.
+    """
+    shares = np.array([way[level][a, b] for level, a, b in entries])
+    middle = first(list(g))
+    trace = float(shares @ middle)
+    if trace <= nothing:
+        return np.zeros(len(entries))
+
+    def at(size: float) -> FloatArray:
+        return first([matrix + size * own for matrix, own in zip(g, way, strict=True)])
+
+    probe = _SHARE / trace
+    step = _SHARE / ((1.0 - float(shares @ at(probe)) / trace) / probe)
+    slope = np.zeros(len(entries))
+    for k, weight in enumerate(_FORWARD, 1):
+        slope = slope + weight * (at(k * step) - middle)
+    return slope / step
 
 
 def direction(g: Sequence[FloatArray], entry: tuple[int, int, int]) -> list[FloatArray]:
