@@ -236,6 +236,12 @@ def print_limited(name: str, limit: str, room: int) -> None:
     """Fit under a limit and print the bits, or the MemoryError."""
     import resource
 
+    # Parts of libraries are loaded on first use, and a limit there is an ImportError of theirs.
+    import scipy.interpolate
+    import scipy.linalg
+    import scipy.sparse.csgraph
+    import scipy.special  # noqa: F401
+
     held = {"AS": "VmSize:", "DATA": "VmData:"}[limit]
     call = (LIMITED | TOO_LARGE)[name]()
     lines = Path("/proc/self/status").read_text().splitlines()

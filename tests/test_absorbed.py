@@ -592,3 +592,49 @@ def test_same_bits_for_any_number_of_threads():
         for threads in ("1", "3")
     ]
     assert out[0] == out[1]
+
+
+def aliased_frame():
+    rng = np.random.default_rng(7)
+    f = np.repeat(np.arange(20), 4)
+    data = pd.DataFrame({"f": f, "t": np.tile(list("pqrs"), 20), "g": rng.integers(0, 8, 80)})
+    data["x"], data["y"] = rng.normal(size=(2, 80))
+    data["around"] = [f"r{k % 5}" for k in f]
+    data["z"] = data.groupby("f").x.transform("mean")
+    data["xc"] = data.x - data.z
+    data["tz"] = (data.t == "p") + data.z
+    return data.drop(index=[3, 17, 50]).astype({"f": str})
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "y ~ f + t + around + z + (1 | g)",
+        "y ~ around + z + t + f + (1 | g)",
+        "y ~ around + f + x + xc + z + t + (1 | g)",
+        "y ~ f + x + xc + t + (1 | g)",
+        "y ~ tz + f + t + (1 | g)",
+        "y ~ t + tz + f + x + (1 | g)",
+        "y ~ 0 + f + t + (1 | g)",
+        "y ~ 0 + t + f + (1 | g)",
+        "y ~ f + around + z",
+    ],
+)
+@pytest.mark.parametrize("ddf", ["satterthwaite", "residual"])
+def test_terms_beside_aliased_columns_are_those_of_all_columns(formula, ddf):
+    eliminated, columns = (
+        lmm(formula, aliased_frame(), absorb=absorb, ddf=ddf) for absorb in (True, False)
+    )
+    for kind in (2, 3):
+        found, target = eliminated.anova(type=kind), columns.anova(type=kind)
+        assert list(found.frame.index) == list(target.frame.index)
+        close(found.frame, target.frame, 1e-6)
+        assert set(found.notes) == set(target.notes)
+
+
+def test_a_factor_of_many_levels_counts_what_others_leave_of_it(monkeypatch):
+    formula = "y ~ f + t + around + z + (1 | g)"
+    target = lmm(formula, aliased_frame(), absorb=False, ddf="residual").anova().frame
+    monkeypatch.setattr(terms, "LARGEST_HYPOTHESIS", 2)
+    found = lmm(formula, aliased_frame(), absorb=True, ddf="residual").anova().frame
+    close(found, target, 1e-6)

@@ -92,7 +92,8 @@ def exact_ar1(whole):
     if residual is None or residual.structure != "ar1":
         return None
     data = whole.fit._source.frame.frame
-    time = data.numeric("Days" if whole.fit._record.terms else "age")
+    # Ages 8, 10, 12, 14 are one step apart.
+    time = data.numeric("Days") if whole.fit._record.terms else data.numeric("age") / 2.0
     subject = data.factor("Subject").codes
     lag = np.abs(time[:, None] - time)
     same = subject[:, None] == subject

@@ -32,7 +32,7 @@ def comparable(text):
 
 def test_the_examples_print_what_the_readme_shows():
     examples = list(outputs(README.read_text(encoding="utf-8")))
-    assert len(examples) == 5
+    assert len(examples) == 6
     for printed, shown in examples:
         assert comparable(shown) == comparable(printed)
 

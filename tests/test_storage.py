@@ -253,3 +253,23 @@ def test_damage_anywhere_is_an_error_or_harmless(text):
                 mlm.load(json.dumps(damaged).replace("Infinity", '"Infinity"'))
             except DataError:
                 continue
+
+
+def test_a_file_that_holds_the_coefficients_of_aliased_columns_alone(frame):
+    """The first files' form: X_aliased = X_kept A of the columns as they are."""
+    data = frame.assign(twice=3.0 * frame["x"] - 2.0)
+    with pytest.warns(mlm.AliasedWarning):
+        fit = mlm.lmm("y ~ x + f + twice + (1 | a)", data)
+    assert fit.aliased == ("twice",)
+    text = json.loads(fit.to_json())
+    plain = np.zeros((len(fit._record.kept), 1))
+    plain[:2, 0] = -2.0, 3.0  # twice = -2 + 3 x
+    text["inference"]["aliasing"] = plain.tolist()
+    loaded = mlm.load(json.dumps(text))
+    names = list(fit._record.x_names)
+    row = np.zeros(len(names))
+    row[[names.index("(Intercept)"), names.index("x"), names.index("twice")]] = 1.0, 2.0, 4.0
+    assert loaded.contrast(row).estimate == pytest.approx(fit.contrast(row).estimate, rel=1e-12)
+    row[names.index("x")] = 0.0  # no x makes twice 4 then
+    with pytest.raises(mlm.ModelError, match="estimable"):
+        loaded.contrast(row)

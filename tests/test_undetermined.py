@@ -296,6 +296,24 @@ def test_standard_errors_that_depend_on_what_is_not_told_are_not_called_valid(st
         np.testing.assert_allclose(own, moments[np.tril_indices(3)], rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    "structure", ["ar1", "csh", "ar1h", "toeph", "adh", "fa", "sp_exp", "sp_gau", "arma11"]
+)
+def test_structures_that_are_not_linear_are_not_called_valid_either(structure):
+    # arma11 has one parameter more than differences of three visits tell, ar1 of two visits.
+    visits = 3 if structure == "arma11" else 2
+    data = DATA.groupby("g").head(visits).reset_index(drop=True)
+    data["t"] = np.tile(np.arange(visits), 6)
+    found, said = fitted("y ~ factor(g) + factor(t)", data, residual=f"{structure}(t | g)")
+    assert "fixed effects and their standard errors depend on what is not determined" in said
+    assert "are a choice, no result" in said
+    assert "are valid" not in said
+    if visits == 2:
+        # The difference between visits is told: its standard error is that of a paired t test.
+        d = data.y.to_numpy().reshape(6, 2) @ [-1.0, 1.0]
+        assert found.bse["factor(t)1"] == pytest.approx(d.std(ddof=1) / np.sqrt(6), rel=1e-6)
+
+
 def test_an_effect_in_the_span_beside_correlated_residuals():
     found, said = fitted("y ~ factor(g) + (1 | g)", residual="ar1(t | g)")
     assert_same_inference(found, quiet("y ~ factor(g)", residual="ar1(t | g)"))
@@ -563,6 +581,14 @@ def test_variances_that_are_rounding_are_zero():
     assert found[0, 0] == pytest.approx(9.0)
 
 
+def test_variances_that_vanish_by_logarithms_are_zero_by_name():
+    found, said = fitted("y ~ arm + un(0 + arm | g) + (1 | g:s)")
+    assert "variance of un(0 + arm | g) is 0" in said
+    assert "correlation" not in said
+    own = found.covariance_parameters
+    assert (own[["UN(1,1) | g", "UN(2,2) | g"]] == 0.0).all()
+
+
 # -- one variance beside a residual that is held ------------------------------------------------
 
 
@@ -669,3 +695,30 @@ def test_effects_that_the_residual_covariance_holds_are_not_counted(residual):
 def test_conditional_aic_is_of_what_is_determined(formula, same, data):
     found, right = quiet(formula, data), quiet(same, data)
     np.testing.assert_allclose(found.caic(), right.caic(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("structure", "n"), [("us", 12), ("un(3)", 9)])
+def test_visits_of_two_halves_are_no_pairs(structure, n):
+    rng = np.random.default_rng(9)
+    own = [[0, 1, 3] if i % 2 else [4, 5, 8] for i in range(14)]
+    visits = pd.Categorical(np.ravel(own), range(9))
+    data = pd.DataFrame({"id": np.repeat(range(14), 3), "t": visits})
+    data["y"], data["half"] = rng.normal(size=42), data["id"] % 2
+    found, said = fitted("y ~ half", data, residual=f"{structure}(t | id)")
+    assert "never" in said
+    assert found._record.n_parameters == 2 + n
+    halves = [quiet("y ~ 1", data[data.half == k], residual=f"{structure}(t | id)") for k in (0, 1)]
+    assert found.llf == pytest.approx(sum(half.llf for half in halves), abs=1e-6)
+
+
+@pytest.mark.parametrize("formula", ["y ~ arm3 + (0 + arm3 | g)", "y ~ arm + (1 | g)"])
+def test_a_constant_response_first_leaves_the_others_of_a_batch(formula):
+    y = np.random.default_rng(1).normal(size=(24, 3))
+    y[:, 0] = 2.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        batch = mlm.LMM(formula, DATA).fit_many(y)
+    assert batch.status[0] == "not converged"
+    assert np.isnan(batch.llf[0])
+    for k in (1, 2):
+        assert batch.llf[k] == quiet(formula, DATA.assign(y=y[:, k])).llf

@@ -565,6 +565,31 @@ def test_covariances_at_points_are_in_the_units_of_the_visits(tmp_path):
             held.residual_cov_at([0, 3])
 
 
+def test_covariances_at_visits_that_are_no_numbers_go_by_name(tmp_path):
+    frame = rows([0, 3, 6, 12])
+    right = quietly(frame, "ar1").residual_cov_at([0, 6, 12]).to_numpy()
+    days = pd.Timestamp("2024-01-01") + pd.to_timedelta(7 * frame["visit"], unit="D")
+    declared = frame.assign(visit=pd.Categorical(frame["visit"], [0, 3, 6, 9, 12]))
+    dates = frame.assign(visit=days)
+    asked = [pd.Timestamp(2024, 1, 1), pd.Timestamp(2024, 2, 12), pd.Timestamp(2024, 3, 25)]
+    for data, points in ((declared, [0, 6, 12]), (declared, ["0", "6", "12"]), (dates, asked)):
+        fit = quietly(data, "ar1")
+        fit.to_json(tmp_path / "fit.json")
+        for held in (fit, mlm.load(tmp_path / "fit.json")):
+            found = held.residual_cov_at(points)
+            assert_allclose(found, right, rtol=1e-6)
+            assert found.index.equals(held.residual_cov.index[[0, 2, 3]])
+            assert_allclose(held.residual_cov_at(pd.DataFrame({"visit": points})), right, rtol=1e-6)
+    ranked = quietly(frame, "ar1", visit="factor(visit)")
+    assert_allclose(ranked.residual_cov_at([0, 12]).iloc[0, 1], ranked.residual_cov.iloc[0, 3])
+    fit = quietly(declared, "ar1")
+    for wrong in ([0, 9], [0, None], [0, 1]):
+        with pytest.raises(DataError, match=r"visits by name, .* is none of 0, 3, 6, 12"):
+            fit.residual_cov_at(wrong)
+    with pytest.raises(DataError, match=r"points: visits of 'visit' are needed, found \[\]"):
+        fit.residual_cov_at([])
+
+
 def test_products_arms_and_scales_count_alike():
     frame = rows([0, 1, 2, 4], n=30).assign(arm=lambda f: f["id"] % 2)
     scaled = frame.assign(visit=0.1 * frame["visit"])

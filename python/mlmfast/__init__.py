@@ -21,6 +21,7 @@ from mlmfast.errors import (
     ComparisonError,
     ConvergenceWarning,
     DataError,
+    DifferentContrastsWarning,
     FormulaError,
     MlmError,
     ModelError,
@@ -37,6 +38,7 @@ from mlmfast.storage import load
 
 if TYPE_CHECKING:
     from mlmfast import mvn
+    from mlmfast.batch_each import fit_each
     from mlmfast.compare_fits import Comparison, compare
     from mlmfast.compare_structures import compare_structures
     from mlmfast.emmeans import joint_tests
@@ -49,6 +51,7 @@ __all__ = [
     "ComparisonError",
     "ConvergenceWarning",
     "DataError",
+    "DifferentContrastsWarning",
     "FitBatch",
     "FormulaError",
     "LMMResult",
@@ -63,6 +66,7 @@ __all__ = [
     "__version__",
     "compare",
     "compare_structures",
+    "fit_each",
     "joint_tests",
     "lmm",
     "load",
@@ -76,6 +80,7 @@ _LATER = {
     "Comparison": "mlmfast.compare_fits",
     "compare": "mlmfast.compare_fits",
     "compare_structures": "mlmfast.compare_structures",
+    "fit_each": "mlmfast.batch_each",
     "joint_tests": "mlmfast.emmeans",
     "mvn": "mlmfast.mvn",
 }

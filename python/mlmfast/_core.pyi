@@ -18,11 +18,13 @@ __all__ = [
     "NotConverged",
     "NotNested",
     "Reduction",
+    "ReductionBatch",
     "__version__",
     "column_statistics",
     "innovations",
     "memory_left",
     "run_chain",
+    "stacked_statistics",
     "walk_series",
 ]
 
@@ -45,6 +47,7 @@ _Entry: TypeAlias = tuple[int, int, int]
 
 def memory_left() -> float: ...
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
+def stacked_statistics(columns: FloatArray) -> FloatArray: ...
 def run_chain(f: FloatArray, z: FloatArray) -> FloatArray: ...
 def walk_series(
     a: FloatArray, b: FloatArray, starts: CodeArray, values: FloatArray, whiten: bool
@@ -132,6 +135,52 @@ class Reduction:
     def conditional(
         self, g: Sequence[FloatArray], fit: int, beta: FloatArray
     ) -> list[tuple[FloatArray, FloatArray]] | None: ...
+
+#: Columns of all designs or of one that all share, which are the constant 1, centers, scales.
+_Stack: TypeAlias = tuple[FloatArray, Sequence[bool], FloatArray, FloatArray]
+
+@final
+class ReductionBatch:
+    @staticmethod
+    def of(
+        nesting: Nesting,
+        *,
+        z: Sequence[_Stack],
+        x: _Stack,
+        y: _Stack,
+        noise: FloatArray,
+        terms: Sequence[Sequence[tuple[int, Literal["orthonormal", "scaled", "common"]]]],
+        sqrt_weights: FloatArray | None = None,
+    ) -> tuple[ReductionBatch, list[int]]: ...
+    def __len__(self) -> int: ...
+    @property
+    def x_factor(self) -> FloatArray: ...
+    @property
+    def ols(self) -> FloatArray: ...
+    @property
+    def y_scale(self) -> FloatArray: ...
+    @property
+    def within(self) -> tuple[FloatArray, FloatArray]: ...
+    @property
+    def bases(self) -> list[FloatArray]: ...
+    def evaluate(
+        self,
+        g: Sequence[FloatArray],
+        fits: Sequence[int],
+        entries: Sequence[_Entry],
+        reml: bool,
+        derivatives: bool,
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
+    def solve(
+        self, g: Sequence[FloatArray], fits: Sequence[int]
+    ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
+    def likelihood_derivatives(
+        self,
+        g: Sequence[FloatArray],
+        fits: Sequence[int],
+        entries: Sequence[_Entry],
+        reml: bool,
+    ) -> list[FloatArray]: ...
 
 @final
 class Crossing:

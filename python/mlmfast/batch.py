@@ -1,56 +1,59 @@
-"""FitBatch: many fits of one design as arrays."""
+"""FitBatch: many fits as arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.degrees_of_freedom import FittedRows
+from mlmfast.batch_rows import BatchRows, SharedRows
 from mlmfast.design import Design
+from mlmfast.errors import ModelError
 from mlmfast.fit import CovarianceFit
-from mlmfast.handed_out import hands_out_copies
+from mlmfast.handed_out import frozen, handed_out, hands_out_copies
 from mlmfast.model_frame import ModelFrame
 from mlmfast.reduced_model import Estimates, ReducedModel
 
 if TYPE_CHECKING:
     from mlmfast.batch_tests import BatchTests
+    from mlmfast.result import LMMResult
 
-#: Arrays with an entry a fit.
-_BY_FIT = (
-    "params",
-    "bse",
-    "cov_params",
-    "sigma",
-    "llf",
-    "converged",
-    "singular",
-    "newton_decrement",
-    "min_hessian_eigenvalue",
-    "n_evaluations",
-    "n_iterations",
-    "nobs",
-    "status",
-)
+
+class DegreesByFit(NDArray[np.float64] if TYPE_CHECKING else np.ndarray):  # type: ignore[misc]
+    """Degrees of freedom, (n_fits, p); calling them with another method gives that one's."""
+
+    _batch: FitBatch | None = None
+
+    def __call__(self, ddf: str | float | None = None) -> FloatArray:
+        """Degrees of freedom by another method."""
+        from mlmfast.batch_tests import batch_df
+
+        if self._batch is None:
+            raise ModelError("a part of the degrees of freedom cannot be had by another method")
+        return batch_df(self._batch, self._batch.ddf if ddf is None else ddf)
 
 
 @hands_out_copies
 @dataclass(frozen=True)
 class FitBatch:
-    """Fits of many responses on one design; arrays have a leading axis of length n_fits.
+    """Many fits; arrays have a leading axis of length n_fits.
+
+    ``batch[i]`` is the single fit, made again from its data.
 
     Attributes
     ----------
     names
-        Columns of X.
+        Columns of X; of all fits where they differ, NaN standing where a fit has none.
     params, bse : shape (n_fits, p), NaN for aliased columns.
     cov_params : shape (n_fits, rank, rank), of the columns that are not aliased.
     sigma : shape (n_fits,)
-    varcorr : dict from grouping factor to covariances (n_fits, q, q), terms stacked.
+    varcorr, effects
+        Dicts from grouping factor to covariances (n_fits, q, q), terms stacked, and to the names of
+        the effects.
     llf : shape (n_fits,)
     converged, singular : shape (n_fits,)
     newton_decrement, min_hessian_eigenvalue : shape (n_fits,)
@@ -60,8 +63,16 @@ class FitBatch:
     kept
         Positions of the columns of X that `cov_params` is over.
     responses
-        Names of the responses.
+        Names of the fits: of their responses, or of the level of ``by``.
+    by
+        Values of the columns of ``by`` for each fit.
+    ddf
+        Method of the degrees of freedom.
     nobs : shape (n_fits,), rows used.
+    n_groups
+        Dict from grouping factor to numbers of levels, (n_fits,).
+    n_parameters : shape (n_fits,), all that were estimated, as AIC counts them.
+    aliased : shape (n_fits, p), columns of X left out because they depend on others.
     status : shape (n_fits,)
         "converged", "singular" (converged there), "not converged", or why there is no fit.
 
@@ -88,44 +99,99 @@ class FitBatch:
     n_evaluations: IntArray
     n_iterations: IntArray
     method: str
-    #: What the fits were made from, which tests need; None for a response without a fit.
-    rows: tuple[FittedRows | None, ...] | None = field(default=None, repr=False)
-    kept: tuple[int, ...] = ()
-    responses: tuple[str, ...] = ()
-    nobs: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
-    status: NDArray[np.object_] = field(default_factory=lambda: np.zeros(0, dtype=object))
+    kept: tuple[int, ...]
+    responses: tuple[str, ...]
+    nobs: IntArray
+    status: NDArray[np.object_]
+    effects: dict[str, tuple[str, ...]]
+    n_groups: dict[str, IntArray]
+    n_parameters: IntArray
+    aliased: BoolArray
+    #: What the fits were made from, which tests and single fits need.
+    _rows: BatchRows = field(repr=False)
+    by: dict[str, NDArray[Any]] = field(default_factory=dict)
+    ddf: str | float = "satterthwaite"
+    #: The settings of the iteration, as given.
+    _options: Any = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.llf)
+
+    def __getitem__(self, fit: int) -> LMMResult:
+        """The single fit, made again from its data.
+
+        Raises
+        ------
+        MlmError
+            Where there is no fit, saying why.
+        """
+        position = range(len(self))[fit]
+        if np.isnan(self.llf[position]) and self.status[position] != "not converged":
+            raise ModelError(f"fit {self.responses[position]!r}: {self.status[position]}")
+        model = self._rows.model(position)
+        return model.fit(self.method, options=self._options, ddf=self.ddf)
 
     @property
     def deviance(self) -> FloatArray:
         """-2 llf, shape (n_fits,)."""
         return -2.0 * self.llf
 
-    def df(self, ddf: str | float = "satterthwaite") -> FloatArray:
+    @property
+    def aic(self) -> FloatArray:
+        """Deviance + 2 k, as `LMMResult.aic`, shape (n_fits,)."""
+        return self.deviance + 2.0 * self.n_parameters
+
+    @property
+    def bic(self) -> FloatArray:
+        """Deviance + k log n, as `LMMResult.bic`, shape (n_fits,)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            penalty = np.where(self.nobs > 0, self.n_parameters * np.log(self.nobs), np.nan)
+        return np.asarray(self.deviance + penalty)
+
+    @property
+    def tvalues(self) -> FloatArray:
+        """Estimates over standard errors, shape (n_fits, p)."""
+        return self.params / self.bse
+
+    @property
+    def df(self) -> DegreesByFit:
         """Degrees of freedom of each coefficient, (n_fits, p); NaN where aliased or not fitted.
+
+        ``batch.df("kenward-roger")`` are those by another method.
 
         Examples
         --------
         >>> import mlmfast as mlm
         >>> model = mlm.LMM("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
         >>> batch = model.fit_many(model.fit().simulate(2, seed=1))
-        >>> batch.df().round(0)[:, 1].tolist()
-        [161.0, 161.0]
+        >>> batch.df.round(0)[:, 1].tolist(), batch.df("residual")[:, 1].tolist()
+        ([161.0, 161.0], [178.0, 178.0])
         """
+        found = cast(DegreesByFit, self._degrees.view(DegreesByFit))
+        found._batch = self
+        return found
+
+    @handed_out
+    def _degrees(self) -> FloatArray:
         from mlmfast.batch_tests import batch_df
 
-        return batch_df(self, ddf)
+        return np.asarray(frozen(batch_df(self, self.ddf)))
 
-    def tests(self, L: Any, rhs: Any = 0.0, ddf: str | float = "satterthwaite") -> BatchTests:
+    @handed_out
+    def pvalues(self) -> FloatArray:
+        """Two-sided p-values of `tvalues`, shape (n_fits, p)."""
+        from mlmfast.contrast import two_sided
+
+        return np.asarray(frozen(two_sided(self.tvalues, self._degrees)))
+
+    def tests(self, L: Any, rhs: Any = 0.0, ddf: str | float | None = None) -> BatchTests:
         """t tests of each row of L, and the F test of all, in every fit.
 
         Parameters
         ----------
         L : as `LMMResult.contrast` takes.
         rhs : values under the hypotheses.
-        ddf : method of degrees of freedom.
+        ddf : method of degrees of freedom; the batch's own by default.
 
         Examples
         --------
@@ -137,7 +203,23 @@ class FitBatch:
         """
         from mlmfast.batch_tests import batch_tests
 
-        return batch_tests(self, L, rhs, ddf)
+        return batch_tests(self, L, rhs, self.ddf if ddf is None else ddf)
+
+    def contrast(self, L: Any, rhs: Any = 0.0, ddf: str | float | None = None) -> BatchTests:
+        """See `tests`; the name is that of `LMMResult.contrast`."""
+        return self.tests(L, rhs, ddf)
+
+    def tidy(self, effects: str = "all") -> pd.DataFrame:
+        """One row a parameter of each fit; ``effects``: "all", "fixed" or "random"."""
+        from mlmfast.report.batch_frames import tidy_batch
+
+        return tidy_batch(self, effects)
+
+    def glance(self) -> pd.DataFrame:
+        """One row a fit, with what `LMMResult.glance` says of it and its status."""
+        from mlmfast.report.batch_frames import glance_batch
+
+        return glance_batch(self)
 
     @classmethod
     def from_fit(
@@ -147,34 +229,38 @@ class FitBatch:
         estimates: Estimates,
         method: str,
         frame: ModelFrame | None = None,
+        responses: FloatArray | None = None,
     ) -> FitBatch:
-        """Collect the parts of a batch fit."""
-        design, newton, n = model.design, covariance.newton, len(estimates.deviance)
-        decrement, eigenvalue = newton.decrement, newton.min_eigenvalue
-        minimum = (decrement < 1e-8) & (eigenvalue > -1e-6)
+        """Collect the parts of a batch fit; ``responses`` as in `SharedRows`."""
+        design, n = model.design, len(estimates.deviance)
         diagonal = np.sqrt(np.diagonal(estimates.vcov, axis1=1, axis2=2))
-        converged = newton.converged & minimum
-        singular = np.asarray(covariance.singular.any(axis=1))
         return cls(
             names=design.x_names,
             params=_spread(estimates.beta, model),
             bse=_spread(diagonal, model),
             cov_params=estimates.vcov,
             sigma=np.sqrt(estimates.sigma2),
-            varcorr=_stack(design, estimates),
+            varcorr=stacked_terms(design, estimates),
             llf=-0.5 * estimates.deviance,
-            converged=converged,
-            singular=singular,
-            newton_decrement=decrement,
-            min_hessian_eigenvalue=eigenvalue,
-            n_evaluations=covariance.n_evaluations,
-            n_iterations=newton.n_iterations,
             method=method,
-            rows=_fitted_rows(model, covariance, estimates, frame),
             kept=tuple(model.kept.tolist()),
             responses=tuple(map(str, range(n))),
             nobs=np.full(n, design.n_obs, dtype=np.intp),
-            status=_status(converged, singular),
+            effects=effect_names(design),
+            n_groups={f.name: np.full(n, f.n_levels) for f in design.factors},
+            n_parameters=np.full(n, n_parameters(model, covariance)),
+            aliased=np.repeat(_is_aliased(model)[None], n, axis=0),
+            _rows=SharedRows(
+                model,
+                covariance.criterion,
+                covariance.theta,
+                covariance.singular,
+                estimates.beta,
+                estimates.vcov,
+                frame,
+                responses,
+            ),
+            **outcome(covariance),
         )
 
     def named(self, responses: tuple[str, ...]) -> FitBatch:
@@ -182,43 +268,47 @@ class FitBatch:
         return replace(self, responses=responses)
 
 
-def joined(batches: Sequence[FitBatch], order: IntArray) -> FitBatch:
-    """Batches over the same columns as one, whose fit k is the ``order[k]``-th of all theirs."""
-    first, out = batches[0], dict[str, Any]()
-    for name in _BY_FIT:
-        out[name] = np.concatenate([getattr(batch, name) for batch in batches])[order]
-    out["varcorr"] = {
-        group: np.concatenate([batch.varcorr[group] for batch in batches])[order]
-        for group in first.varcorr
-    }
-    rows = [row for batch in batches for row in batch.rows or (None,) * len(batch)]
-    return replace(first, rows=tuple(rows[k] for k in order.tolist()), **out)
-
-
-def _status(converged: BoolArray, singular: BoolArray) -> NDArray[np.object_]:
+def status_of(converged: BoolArray, singular: BoolArray) -> NDArray[np.object_]:
+    """`FitBatch.status` of fits that there are."""
     words = np.array(["not converged", "converged", "singular"], dtype=object)
     return np.asarray(words[converged.astype(np.intp) * (1 + singular)])
 
 
-def _fitted_rows(
-    model: ReducedModel,
-    covariance: CovarianceFit,
-    estimates: Estimates,
-    frame: ModelFrame | None,
-) -> tuple[FittedRows, ...]:
-    return tuple(
-        FittedRows(
-            model,
-            covariance.criterion,
-            covariance.theta[fit : fit + 1],
-            tuple(bool(flag) for flag in covariance.singular[fit]),
-            estimates.beta[fit],
-            estimates.vcov[fit],
-            frame,
-            fit,
-        )
-        for fit in range(len(estimates.beta))
-    )
+def outcome(covariance: CovarianceFit) -> dict[str, Any]:
+    """How the iterations ended, as `FitBatch` has it."""
+    newton = covariance.newton
+    minimum = (newton.decrement < 1e-8) & (newton.min_eigenvalue > -1e-6)
+    converged = newton.converged & minimum
+    singular = np.asarray(covariance.singular.any(axis=1))
+    return {
+        "converged": converged,
+        "singular": singular,
+        "newton_decrement": newton.decrement,
+        "min_hessian_eigenvalue": newton.min_eigenvalue,
+        "n_evaluations": covariance.n_evaluations,
+        "n_iterations": newton.n_iterations,
+        "status": status_of(converged, singular),
+    }
+
+
+def effect_names(design: Design) -> dict[str, tuple[str, ...]]:
+    """Names of the random effects by grouping factor, terms stacked."""
+    out: dict[str, tuple[str, ...]] = {}
+    for term in design.random:
+        name = design.factors[term.factor].name
+        out[name] = (*out.get(name, ()), *term.names)
+    return {f.name: out[f.name] for f in design.factors if f.name in out}
+
+
+def n_parameters(model: ReducedModel, covariance: CovarianceFit) -> int:
+    """Fixed effects, covariance parameters and the residual variance."""
+    return len(model.kept) + covariance.criterion.n_theta + int(model.profiled)
+
+
+def _is_aliased(model: ReducedModel) -> BoolArray:
+    out = np.ones(len(model.design.x), dtype=np.bool_)
+    out[model.kept] = False
+    return out
 
 
 def _spread(values: FloatArray, model: ReducedModel) -> FloatArray:
@@ -227,7 +317,8 @@ def _spread(values: FloatArray, model: ReducedModel) -> FloatArray:
     return out
 
 
-def _stack(design: Design, estimates: Estimates) -> dict[str, FloatArray]:
+def stacked_terms(design: Design, estimates: Estimates) -> dict[str, FloatArray]:
+    """`FitBatch.varcorr`."""
     out = {}
     for f, factor in enumerate(design.factors):
         blocks = [

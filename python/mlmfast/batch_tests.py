@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mlmfast.aliasing import aliasing_of
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.batch_merge import places
+from mlmfast.batch_rows import RegularFits
 from mlmfast.contrast import FTest, RowTests, independent_rows, joint_test, row_tests
 from mlmfast.contrast_rows import contrast_rows
-from mlmfast.degrees_of_freedom import DegreesOfFreedom, FittedRows, TestBasis, method_of
+from mlmfast.degrees_of_freedom import DegreesOfFreedom, TestBasis, method_of
+from mlmfast.degrees_of_freedom.satterthwaite import Satterthwaite
+from mlmfast.degrees_of_freedom.stacked_bases import coefficients
 from mlmfast.errors import ModelError
-from mlmfast.estimability import kept_rows
+from mlmfast.estimability import aliasing_of_design, kept_rows
 from mlmfast.handed_out import hands_out_copies
+from mlmfast.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
     from mlmfast.batch import FitBatch
-    from mlmfast.reduced_model import ReducedModel
 
 
 @hands_out_copies
@@ -47,72 +51,162 @@ class BatchTests:
 
 def batch_df(batch: FitBatch, ddf: str | float) -> FloatArray:
     """See `FitBatch.df`."""
-    rows, method = _rows(batch), method_of(ddf)
+    method = method_of(ddf)
     method.check(batch.method == "REML")
-    out = np.full((len(rows), len(batch.names)), np.nan)
-    for fit, one in enumerate(rows):
-        basis = None if one is None else _basis(one, method)
-        if one is not None and basis is not None:
-            kept = [batch.names.index(one.design.x_names[k]) for k in one.model.kept]
-            out[fit, kept] = method.of_rows(basis, np.eye(len(kept)))
+    out = np.full((len(batch), len(batch.names)), np.nan)
+    columns = _Columns(batch.names)
+    for group in _groups(batch, method):
+        usable = group.bases.usable
+        at = np.ix_(group.fits[usable], np.array(columns.kept(group.like), dtype=np.intp))
+        out[at] = coefficients(group.bases, group.vcov)[usable]
+    for tested in _bases(batch, method, (), ~np.isnan(out).all(axis=1)):
+        rows = np.eye(len(tested.model.kept))
+        out[tested.fit, columns.kept(tested.model)] = method.of_rows(tested.basis, rows)
     return out
+
+
+def with_ddf(batch: FitBatch, ddf: str | float) -> FitBatch:
+    """The batch under a method of degrees of freedom, with the standard errors of its tests."""
+    method = method_of(ddf)
+    if not method.adjusts:
+        return replace(batch, ddf=ddf)
+    method.check(batch.method == "REML")
+    bse = np.full(batch.params.shape, np.nan)
+    columns = _Columns(batch.names)
+    for tested in _bases(batch, method):
+        bse[tested.fit, columns.kept(tested.model)] = np.sqrt(np.diag(tested.basis.vcov))
+    return replace(batch, bse=bse, ddf=ddf)
 
 
 def batch_tests(batch: FitBatch, L: Any, rhs: Any, ddf: str | float) -> BatchTests:
     """See `FitBatch.tests`."""
-    rows, method = _rows(batch), method_of(ddf)
+    method = method_of(ddf)
     method.check(batch.method == "REML")
     asked = contrast_rows(batch.names, L, rhs)
     own_rows = _RowsByModel(batch.names, asked.L)
-    single = np.full((5, len(rows), len(asked.L)), np.nan)
-    joint = np.full((4, len(rows)), np.nan)
-    for fit, one in enumerate(rows):
-        matrix = None if one is None else own_rows.of(one.model)
-        basis = None if one is None or matrix is None else _basis(one, method)
-        if one is None or matrix is None or basis is None:
+    single = np.full((5, len(batch), len(asked.L)), np.nan)
+    joint = np.full((4, len(batch)), np.nan)
+    for fit, model, beta, basis in _bases(batch, method, _groups(batch, method)):
+        matrix = own_rows.of(model)
+        if matrix is None:
             continue
-        tests = row_tests(basis, matrix, one.beta, asked.rhs)
+        tests = row_tests(basis, matrix, beta, asked.rhs)
         single[:, fit] = _numbers(tests)
         some, values = independent_rows(matrix, asked.rhs, basis.phi)
-        together = joint_test(basis, some, some @ one.beta - values)
+        together = joint_test(basis, some, some @ beta - values)
         joint[:, fit] = _joint(together)
     own_rows.check_any()
     return BatchTests(*single, *joint)
 
 
+def _groups(batch: FitBatch, method: DegreesOfFreedom) -> Iterator[RegularFits]:
+    return batch._rows.regular() if isinstance(method, Satterthwaite) else iter(())
+
+
+class _Tested(NamedTuple):
+    """A fit, the reduction whose columns it has, its coefficients, and what its tests need."""
+
+    fit: int
+    model: ReducedModel
+    beta: FloatArray
+    basis: TestBasis
+
+
+def _bases(
+    batch: FitBatch,
+    method: DegreesOfFreedom,
+    groups: Iterable[RegularFits] = (),
+    done: BoolArray | None = None,
+) -> Iterator[_Tested]:
+    """The fits that there are and are not ``done``, with what their tests need.
+
+    Those in ``groups`` come from there; a fit to which the method does not apply is left out.
+
+    Raises
+    ------
+    ModelError
+        Where the method applies to none.
+    """
+    left: BoolArray = np.asarray(np.isfinite(batch.cov_params).any(axis=(1, 2)))
+    found = False
+    if done is not None:
+        left, found = left & ~done, bool(done.any())
+    for group in groups:
+        for k in np.flatnonzero(group.bases.usable & left[group.fits]).tolist():
+            vcov = group.vcov[k]
+            own = (group.bases.gradient[k], group.bases.covariance[k])
+            basis = TestBasis(method.name, vcov, vcov, *own)
+            left[group.fits[k]], found = False, True
+            yield _Tested(int(group.fits[k]), group.like, group.beta[k], basis)
+    problem: ModelError | None = None
+    for fit in np.flatnonzero(left).tolist():
+        one = batch._rows[fit]
+        if one is None or not np.isfinite(one.vcov).all():
+            continue
+        try:
+            basis = method.basis(one)
+        except ModelError as error:
+            problem = problem or error
+            continue
+        found = True
+        yield _Tested(fit, one.model, one.beta, basis)
+    if problem is not None and not found:
+        raise problem
+
+
+class _Columns:
+    """Where the columns of a fit's X stand among those of the batch, found once a set of names."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self._found: dict[tuple[str, ...], list[int]] = {}
+
+    def of(self, own: tuple[str, ...]) -> list[int]:
+        if own not in self._found:
+            self._found[own] = places(own, self._names)
+        return self._found[own]
+
+    def kept(self, model: ReducedModel) -> list[int]:
+        """Of the columns that a reduction keeps."""
+        own = self.of(model.design.x_names)
+        return [own[k] for k in model.kept.tolist()]
+
+
 class _RowsByModel:
-    """Rows of a contrast over the columns that each design of a batch keeps, found once a design.
+    """Rows of a contrast over the columns that each design of a batch keeps.
 
     None where the contrast is not estimable in a design.
     """
 
     def __init__(self, names: tuple[str, ...], L: FloatArray) -> None:
-        self._names, self._L = names, L
-        self._found: dict[int, FloatArray | ModelError] = {}
+        self._columns, self._L = _Columns(names), L
+        self._model: ReducedModel | None = None
+        self._current: FloatArray | None = None
+        self._found = False
+        self._problem: ModelError | None = None
 
     def of(self, model: ReducedModel) -> FloatArray | None:
         """The rows, shape (m, rank)."""
-        if id(model) not in self._found:
+        if model is not self._model:
+            self._model, self._current = model, None
             try:
-                self._found[id(model)] = self._kept(model)
+                self._current, self._found = self._kept(model), True
             except ModelError as error:
-                self._found[id(model)] = error
-        found = self._found[id(model)]
-        return None if isinstance(found, ModelError) else found
+                self._problem = self._problem or error
+        return self._current
 
     def check_any(self) -> None:
         """Refuse a contrast that no design of the batch can estimate."""
-        errors = [found for found in self._found.values() if isinstance(found, ModelError)]
-        if errors and len(errors) == len(self._found):
-            raise errors[0]
+        if self._problem is not None and not self._found:
+            raise self._problem
 
     def _kept(self, model: ReducedModel) -> FloatArray:
         own, kept = model.design.x_names, tuple(model.kept.tolist())
-        lacking = [j for j, name in enumerate(self._names) if name not in own]
+        columns = self._columns.of(own)
+        lacking = np.setdiff1d(np.arange(self._L.shape[1]), columns)
         if self._L[:, lacking].any():
             raise ModelError("the contrast is about coefficients that no fit of the batch has")
-        L = self._L[:, [self._names.index(name) for name in own]]
-        return kept_rows(L, own, aliasing_of(model.design.x, model.design.n_obs, kept))
+        return kept_rows(self._L[:, columns], own, aliasing_of_design(model.design, kept))
 
 
 def _numbers(tests: RowTests) -> FloatArray:
@@ -121,14 +215,3 @@ def _numbers(tests: RowTests) -> FloatArray:
 
 def _joint(test: FTest) -> tuple[float, float, float, float]:
     return test.statistic, float(test.df_num), test.df_den, test.pvalue
-
-
-def _rows(batch: FitBatch) -> tuple[FittedRows | None, ...]:
-    if batch.rows is None:
-        raise ModelError("this batch does not hold the design its fits were made from")
-    return batch.rows
-
-
-def _basis(one: FittedRows, method: DegreesOfFreedom) -> TestBasis | None:
-    """What tests need; None for a fit that failed."""
-    return method.basis(one) if np.isfinite(one.vcov).all() else None

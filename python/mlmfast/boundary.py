@@ -15,6 +15,8 @@ from mlmfast.newton import Derivatives, NewtonResult, newton_step
 
 #: Eigenvalues of G (orthonormal basis: 1 is a unit's mean square) tried as exactly 0.
 _TRY_ZERO = 1e-5
+#: Those that are 0, in a covariance that its structure does not let round to one.
+_ZERO = 1e-9
 #: Rise of -2 log-likelihood that setting them to 0 may cost.
 FREE = 1e-9
 #: Returns to the iteration from a singular covariance that was no minimum.
@@ -108,17 +110,19 @@ def set_zeros(criterion: Criterion, newton: NewtonResult, fits: IntArray) -> Set
         tried[try_rows] = 1
         good = after <= newton.value[try_rows] + FREE
         theta[try_rows[good]] = rounded[try_rows[good]]
-        singular[try_rows[~good]] = False
+        singular[try_rows] = rounded_to_boundary(criterion, theta[try_rows], _ZERO)[1]
     return Settled(theta, singular, replace(newton, n_evaluations=newton.n_evaluations + tried))
 
 
-def rounded_to_boundary(criterion: Criterion, theta: FloatArray) -> tuple[FloatArray, BoolArray]:
+def rounded_to_boundary(
+    criterion: Criterion, theta: FloatArray, small: float = _TRY_ZERO
+) -> tuple[FloatArray, BoolArray]:
     """theta with small eigenvalues of G exactly 0, and terms that had some, (n_fits, n_terms)."""
     rounded = theta.copy()
     singular = np.zeros((len(theta), len(criterion.terms)), dtype=np.bool_)
     for k, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
         if not term.is_residual:
-            rounded[:, s], singular[:, k] = term.at_boundary(theta[:, s], _TRY_ZERO)
+            rounded[:, s], singular[:, k] = term.at_boundary(theta[:, s], small)
     return rounded, singular
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.errors import DataError, ModelError
+from mlmfast.frame import Frame
 from mlmfast.record import ResidualRecord
 from mlmfast.residual_formula import ResidualFormula, parse_residual, structure_kind
 from mlmfast.residual_instance import instance
@@ -41,6 +42,8 @@ def covariances_at(residual: ResidualRecord, points: Any) -> dict[str, pd.DataFr
             f"residual={residual.text!r} is over visits, and no function of distances; "
             "residual_cov has the covariance of every visit"
         )
+    if not spatial and residual.step == 0.0:
+        return _at_visits(residual, points, call.coordinates[0])
     places, labels = _places(points, call.coordinates, residual.text)
     if not spatial:
         places = _whole_steps(places, residual)
@@ -49,6 +52,34 @@ def covariances_at(residual: ResidualRecord, points: Any) -> dict[str, pd.DataFr
     return {
         arm: pd.DataFrame(find(kind, written, own[None], places), index=labels, columns=labels)
         for arm, own in zip(residual.arms, natural, strict=True)
+    }
+
+
+def _at_visits(residual: ResidualRecord, points: Any, name: str) -> dict[str, pd.DataFrame]:
+    """Covariances of visits that are levels or times, by their names: no number places them."""
+    if not residual.visits:
+        raise ModelError(
+            f"residual={residual.text!r} is over more visits than are kept by name, and these are "
+            "no numbers; R(cluster) has the covariance of a subject's rows"
+        )
+    asked = points[[name]] if isinstance(points, pd.DataFrame) and name in points else points
+    try:
+        column = asked[name] if isinstance(asked, pd.DataFrame) else asked
+        visits = Frame.from_native({name: column}).factor(name)
+    except (TypeError, ValueError):
+        raise DataError(f"points: visits of {name!r} are needed, found {points!r}") from None
+    codes, unknown = visits.recode(residual.visits)
+    if unknown or len(codes) == 0 or (codes < 0).any():
+        found = repr(unknown[0]) if unknown else "a missing one" if len(codes) else "none"
+        raise DataError(
+            f"points: residual={residual.text!r} is over visits by name, {found} is none of "
+            f"{', '.join(residual.visits)}; for numbers between them make {name!r} numeric"
+        )
+    labels = pd.Index([residual.visits[k] for k in codes.tolist()], name=name)
+    at = np.ix_(codes, codes)
+    return {
+        arm: pd.DataFrame(matrix[at], index=labels, columns=labels)
+        for arm, matrix in zip(residual.arms, residual.covariances, strict=True)
     }
 
 

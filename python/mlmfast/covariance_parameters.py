@@ -28,6 +28,8 @@ from mlmfast.unit_covariances import ArmCovariances, Directions
 _EDGE = 1e-7
 #: Standard deviation over the largest of a singular covariance that is rounding.
 _VANISHED = 1e-7
+#: Standard deviation that is no number but an underflow: the floor of structures by logarithms.
+_UNDERFLOW = 1e-145
 
 Kind = Literal["variance", "covariance", "other"]
 
@@ -292,6 +294,7 @@ def _random_term(
         second = None if bend is None else np.einsum("ef,fij->eij", to_core, bend)
     if not singular:
         return ParameterBlock(names, kinds, values, first, second, by_free, (False,) * len(values))
+    values = np.where(np.abs(values) < _UNDERFLOW, 0.0, values)
     # On the boundary only moves among matrices of the same rank are free: the chart's coordinates
     # that move G at all.
     n = len(entries)
@@ -318,7 +321,7 @@ def without_rounding(covariance: FloatArray, effects_map: FloatArray) -> FloatAr
     """
     size = np.sqrt((np.linalg.inv(effects_map) ** 2).sum(axis=0))
     sd = size * np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    kept = sd > _VANISHED * sd.max(initial=0.0)
+    kept = sd > max(_VANISHED * sd.max(initial=0.0), _UNDERFLOW)
     return np.asarray(np.where(np.outer(kept, kept), covariance, 0.0))
 
 

@@ -106,6 +106,7 @@ class Criterion:
 
     reduction: (
         _core.Reduction
+        | _core.ReductionBatch
         | _core.CrossedReduction
         | _core.IterativeReduction
         | _core.MarginalReduction
@@ -246,15 +247,16 @@ class Criterion:
 
     def moments(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
         """The scoring step from G = 0 in the entries, and their expected information."""
-        gradient, expected = self.at_zero if fits.tolist() == [0] else self._at_zero(fits)
+        gradient, expected = self.at_zero if fits.tolist() == [0] else self.at_zero_of(fits)
         return solve_scoring(gradient, expected), expected
 
     @cached_property
     def at_zero(self) -> tuple[FloatArray, FloatArray]:
         """Gradient (1, n) and expected Hessian (1, n, n) by the entries at G = 0, first fit."""
-        return self._at_zero(np.zeros(1, dtype=np.intp))
+        return self.at_zero_of(np.zeros(1, dtype=np.intp))
 
-    def _at_zero(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
+    def at_zero_of(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Gradient (a, n) and expected Hessian (a, n, n) by the entries at G = 0."""
         zero = [np.zeros((len(fits), q, q)) for q in self.level_sizes]
         _, gradient, hessian, expected = self.reduction.evaluate(
             zero, fits.tolist(), self.entries, self.reml, True
@@ -337,9 +339,9 @@ class Criterion:
         # Residual variance over that of ordinary least squares; few degrees of freedom tell little.
         assert not isinstance(self.reduction, _core.IterativeReduction), "it starts from moments"
         rss, df = self.reduction.within
-        if df < 3:
-            return np.full(len(fits), 0.5)
-        return np.asarray(np.maximum(rss[fits] / df, 1e-300))
+        rss, df = rss[fits], np.broadcast_to(df, rss.shape)[fits]
+        few = df < 3
+        return np.where(few, 0.5, np.maximum(rss / np.where(few, 1.0, df), 1e-300))
 
 
 def solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:

@@ -55,6 +55,10 @@ class NonEstimableWarning(UserWarning):
     """Something asked for is no function of what the data determine, and is NaN."""
 
 
+class DifferentContrastsWarning(UserWarning):
+    """A coefficient of one name means different things in the fits of a batch."""
+
+
 class SuspectValueWarning(UserWarning):
     """A column holds values that look like another program's zero, read wrongly."""
 

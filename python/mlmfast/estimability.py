@@ -8,6 +8,7 @@ import numpy as np
 
 from mlmfast.aliasing import Aliasing, aliasing_of
 from mlmfast.arrays import FloatArray
+from mlmfast.design import Design
 from mlmfast.errors import ModelError
 
 if TYPE_CHECKING:
@@ -18,10 +19,21 @@ def aliasing_of_fit(fit: LMMResult) -> Aliasing:
     """The aliased columns of X by those kept; without any, a loaded fit needs no rows for it."""
     record = fit._record
     if not fit.aliased:
-        p = len(record.x_names)
-        return Aliasing(record.kept, np.zeros((record.rank, 0)), np.ones(p), np.zeros(p), -1)
+        return _without_aliased(record.kept)
     design = fit._needs_source("what can be estimated in a model with aliased columns").design
     return aliasing_of(design.x, design.n_obs, record.kept)
+
+
+def aliasing_of_design(design: Design, kept: tuple[int, ...]) -> Aliasing:
+    """The aliased columns of X by those kept."""
+    if len(kept) == len(design.x):
+        return _without_aliased(kept)
+    return aliasing_of(design.x, design.n_obs, kept)
+
+
+def _without_aliased(kept: tuple[int, ...]) -> Aliasing:
+    p = len(kept)
+    return Aliasing(kept, np.zeros((p, 0)), np.ones(p), np.zeros(p), -1)
 
 
 def check_estimable(fit: LMMResult, L: FloatArray) -> FloatArray:

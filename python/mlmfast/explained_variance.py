@@ -28,6 +28,7 @@ from mlmfast.derived import (
 from mlmfast.errors import ModelError
 from mlmfast.reduced_model import residual_arms
 from mlmfast.report.printed_frame import printed
+from mlmfast.second_order import Differentiable
 from mlmfast.series_residuals import arm_of_rows
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class _Weights:
 
 def _between(x: FloatArray, codes: CodeArray) -> FloatArray:
     """Covariance over rows of the columns' cluster means."""
+    if x.shape[1] == 0:
+        return np.zeros((0, 0))
     counts = np.bincount(codes)
     means = np.stack([np.bincount(codes, weights=c) / counts for c in x.T], axis=1)
     return np.atleast_2d(np.cov(means[codes], rowvar=False))
@@ -182,12 +185,28 @@ class _Batch:
 
 
 def _quadratic(beta: Sequence[Any], matrix: FloatArray) -> Any:
+    """sum_ij b_i b_j m_ij, m symmetric."""
+    if len(beta) and isinstance(beta[0], Differentiable):
+        return _quadratic_with_derivatives(beta, matrix)
     total: Any = 0.0
     for i, b in enumerate(beta):
         for j, c in enumerate(beta):
             if matrix[i, j] != 0.0:
                 total = total + b * c * float(matrix[i, j])
     return total
+
+
+def _quadratic_with_derivatives(
+    beta: Sequence[Differentiable], matrix: FloatArray
+) -> Differentiable:
+    """The same as a few products of matrices: number by number its cost is p^4."""
+    values, first = np.array([b.value for b in beta]), np.array([b.first for b in beta])
+    slope = 2.0 * (matrix @ values)
+    second = 2.0 * (first.T @ matrix @ first)
+    for weight, b in zip(slope.tolist(), beta, strict=True):
+        if b.second.any():
+            second += weight * b.second
+    return Differentiable(float(values @ matrix @ values), first.T @ slope, second)
 
 
 def _trace(model: _Estimated | _Batch, t: int, part: str) -> Any:
@@ -235,24 +254,33 @@ def _rights_sterba(model: _Estimated | _Batch) -> dict[str, Any]:
     inside = within + v1 + model.residual()
     outside = between + v2 + m
     total = inside + outside
-    out = {
-        "total: f1": within / total,
-        "total: f2": between / total,
-        "total: v1": v1 / total,
-        "total: v2": v2 / total,
-        "total: m": m / total,
-        "total: f": (within + between) / total,
-        "total: fv": (within + between + v1 + v2) / total,
-        "total: fvm": (within + between + v1 + v2 + m) / total,
-        "within: f1": within / inside,
-        "within: v1": v1 / inside,
-        "within: f1v1": (within + v1) / inside,
-        "between: f2": between / outside,
-        "between: v2": v2 / outside,
-        "between: m": m / outside,
+    shares = {
+        "total: f1": (within, total),
+        "total: f2": (between, total),
+        "total: v1": (v1, total),
+        "total: v2": (v2, total),
+        "total: m": (m, total),
+        "total: f": (within + between, total),
+        "total: fv": (within + between + v1 + v2, total),
+        "total: fvm": (within + between + v1 + v2 + m, total),
+        "within: f1": (within, inside),
+        "within: v1": (v1, inside),
+        "within: f1v1": (within + v1, inside),
+        "between: f2": (between, outside),
+        "between: v2": (v2, outside),
+        "between: m": (m, outside),
     }
-    # What no column gives is no row.
-    return {name: value for name, value in out.items() if not isinstance(value, float)}
+    # What no column gives is no row, and neither is a share of a variance of 0.
+    return {
+        name: part / whole
+        for name, (part, whole) in shares.items()
+        if not isinstance(part, float) and not _is_nothing(whole)
+    }
+
+
+def _is_nothing(whole: Any) -> bool:
+    value = whole.value if isinstance(whole, Differentiable) else whole
+    return isinstance(value, float) and value == 0.0
 
 
 def _sum(parts: Sequence[Any]) -> Any:

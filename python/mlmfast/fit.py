@@ -18,7 +18,7 @@ from mlmfast.memory import check_memory
 from mlmfast.near_singular import ResidualPart, follow, is_near_singular, residual_parts
 from mlmfast.newton import CriterionFunction, NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduced_model import ReducedModel
-from mlmfast.several_minima import is_better, search
+from mlmfast.several_minima import STEPS, is_better, search
 from mlmfast.starts import large_start, residual_stretches
 
 #: Trials along a step in the search for other minima.
@@ -67,7 +67,14 @@ def fit_covariance(
     start: FloatArray | None = None,
 ) -> CovarianceFit:
     """Estimate the covariance parameters of every response of a reduction."""
-    criterion = with_flat_effects(model, model.criterion(method))
+    criterion = model.criterion(method)
+    if model.iterative is None:
+        check_memory(
+            8.0 * _MATRICES * len(model.y_scaling) * criterion.n_theta**2,
+            f"Newton's method for {criterion.n_theta:,} covariance parameters",
+            "write (... || g) or a structure with fewer parameters",
+        )
+    criterion = with_flat_effects(model, criterion)
     found = _fit_covariance(model, criterion, options, start)
     return without_flat_values(model, found)
 
@@ -84,11 +91,6 @@ def _fit_covariance(
         nothing = np.zeros((n_fits, 0), dtype=np.bool_)
         newton = _no_parameters(criterion)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
-    check_memory(
-        8.0 * _MATRICES * n_fits * criterion.n_theta**2,
-        f"Newton's method for {criterion.n_theta:,} covariance parameters",
-        "write (... || g) or a structure with fewer parameters",
-    )
     if model.iterative is not None:
         theta = model.moment_start(criterion) if start is None else start
         newton = fit_iteratively(criterion, theta, options)
@@ -123,7 +125,7 @@ def _fit_covariance(
     found = settle(criterion, newton, iterate, fits)
     lower: dict[int, NewtonResult] = {}
     n_elsewhere = np.zeros(n_fits, dtype=np.intp)
-    if not given:
+    if not given and options.max_iter >= STEPS:
         lower, n_elsewhere = search(model, criterion, found, start, held, few)
     ends = _near_singular(criterion, found, options, held, lower) if structured else ((), ())
     found.singular[:, confounded] = True
@@ -143,6 +145,20 @@ def _fit_covariance(
         *ends,
         n_elsewhere,
     )
+
+
+def fit_independent(criterion: Criterion, n_fits: int, options: NewtonOptions) -> CovarianceFit:
+    """`fit_covariance` where residuals are independent and effects cannot be confounded."""
+    fits = np.arange(n_fits)
+    theta = criterion.start(fits)
+
+    def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
+        some = SomeFits(criterion, chosen)
+        return newton_raphson(some, theta, options, _max_step, criterion)
+
+    found = settle(criterion, iterate(theta, fits), iterate, fits)
+    newton = found.newton
+    return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations + 1)
 
 
 def _held(criterion: Criterion, blocks: list[int]) -> BoolArray:

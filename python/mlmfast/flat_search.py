@@ -18,11 +18,12 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.absorbed.core import AbsorbedCore
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance_parameters import coordinate_charts, entries_by_natural
 from mlmfast.criterion import Criterion
 from mlmfast.flat_covariances import FlatCovariances
 from mlmfast.reduced_model import residual_arms
+from mlmfast.residual_structure import seen_pairs
 from mlmfast.starts import uncorrelated_start
 from mlmfast.unit_covariances import Directions, SharedDirections
 
@@ -38,6 +39,8 @@ _NONE = 1e-20
 _ROUNDING = 1e-8
 #: Second derivative over the first, by its parameters, of a covariance that is linear in these.
 _STRAIGHT = 1e-9
+#: Positions of visits, by arm, up to which pairs that never meet are looked for.
+_MANY = 128
 #: Scaled eigenvalue of the Hessian at a minimum that may be flat.
 _MAY_BE_FLAT = 1e-4
 
@@ -49,6 +52,8 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
     there is anything to look for; a term whose information is far from singular costs no more.
     """
     if not model.order or isinstance(criterion.reduction, _core.IterativeReduction):
+        return criterion
+    if not len(_fit_with_values(criterion)):
         return criterion
     n = n_effect_entries(criterion)
     theta = None
@@ -94,19 +99,31 @@ def with_flat_residual(model: ReducedModel, criterion: Criterion, curvature: flo
 
     Only of a covariance that is linear in its natural parameters: what the data do not tell of it
     at one point, they tell nowhere. Looked for where the end of the fit is flat (``curvature`` is
-    the smallest eigenvalue of its scaled Hessian), or where fixed effects may take up residuals:
-    there the end can lie near a singular V, which hides it.
+    the smallest eigenvalue of its scaled Hessian), where visits never meet in one subject, or where
+    fixed effects may take up residuals: there the end can lie near a singular V, which hides it.
     """
     if model.profiled or isinstance(criterion.reduction, _core.IterativeReduction):
         return criterion
     own = criterion.terms[-1].structure
     if isinstance(own, Directions) and not isinstance(own, SharedDirections):
         return criterion
-    if curvature > _MAY_BE_FLAT and not _may_be_taken_up(model, criterion):
+    looked_at = curvature <= _MAY_BE_FLAT or _leaves_pairs_out(model)
+    if not looked_at and not _may_be_taken_up(model, criterion):
         return criterion
     point = _regular_point(model, criterion)
     found = _flat_at(criterion, point) if _is_linear(criterion, point) else None
     return criterion if found is None else replace(criterion, flat=found)
+
+
+def _leaves_pairs_out(model: ReducedModel) -> bool:
+    """Whether two visits of one arm never meet in a subject, where there are few enough to ask."""
+    residual = model.design.residual
+    if residual is None or residual.points is not None or not 1 < residual.order <= _MANY:
+        return False
+    size = residual.structure.size
+    seen = seen_pairs(residual.units, residual.positions, residual.n_units, residual.order)
+    within = sum(a // size == b // size for a, b in seen)
+    return within < (residual.order // size) * (size * (size + 1) // 2)
 
 
 def _is_linear(criterion: Criterion, theta: FloatArray) -> bool:
@@ -120,7 +137,7 @@ def _is_linear(criterion: Criterion, theta: FloatArray) -> bool:
 
 def _regular_point(model: ReducedModel, criterion: Criterion) -> FloatArray:
     """theta (1, n_theta) of covariances far from singular."""
-    moments = model.residual_start(criterion, np.zeros(1, dtype=np.intp))
+    moments = model.residual_start(criterion, _fit_with_values(criterion))
     return uncorrelated_start(criterion, moments)
 
 
@@ -147,7 +164,16 @@ def n_effect_entries(criterion: Criterion) -> int:
 
 def _expected(criterion: Criterion, theta: FloatArray) -> FloatArray:
     """Expected information by the criterion's coordinates, up to a factor."""
-    return np.asarray(criterion(theta, np.zeros(1, dtype=np.intp)).natural_expected[0])
+    return np.asarray(criterion(theta, _fit_with_values(criterion)).natural_expected[0])
+
+
+def _fit_with_values(criterion: Criterion) -> IntArray:
+    """Position of the first response that varies, (1,): of a constant nothing can be computed.
+
+    What the data tell is the same for every response of a design; (0,) where none varies.
+    """
+    scale = np.asarray(criterion.reduction.y_scale)
+    return np.flatnonzero(np.isfinite(scale) & (scale > 0.0))[:1]
 
 
 def _with_variance(model: ReducedModel, criterion: Criterion) -> FloatArray:
@@ -155,7 +181,9 @@ def _with_variance(model: ReducedModel, criterion: Criterion) -> FloatArray:
     zero = [np.zeros((1, q, q)) for q in criterion.level_sizes]
     core, entries = criterion.reduction, criterion.entries
     assert not isinstance(core, _core.IterativeReduction), "refused before"
-    trace, second, *_ = core.likelihood_derivatives(zero, [0], entries, criterion.reml)
+    trace, second, *_ = core.likelihood_derivatives(
+        zero, _fit_with_values(criterion).tolist(), entries, criterion.reml
+    )
     n = len(entries)
     out = np.empty((n + 1, n + 1))
     out[:n, :n], out[n, :n], out[:n, n] = -second[0], trace[0], trace[0]
@@ -178,6 +206,12 @@ def _is_suspect(model: ReducedModel, expected: FloatArray) -> bool:
     except np.linalg.LinAlgError:
         return True
     return bool((pivots * pivots < _SUSPECT * own).any())
+
+
+def suspect_fits(like: ReducedModel, criterion: Criterion, n_fits: int) -> BoolArray:
+    """Designs of one shape that may not tell all of G, (n_fits,); ``like`` is one of them."""
+    every = criterion.at_zero_of(np.arange(n_fits))[1]
+    return np.array([_is_suspect(like, expected) for expected in every], dtype=np.bool_)
 
 
 def _sizes(criterion: Criterion, information: FloatArray) -> FloatArray:

@@ -42,7 +42,8 @@ def without_flat_values(model: ReducedModel, found: CovarianceFit) -> Covariance
     if criterion.flat is None:
         return found
     theta = found.theta.copy()
-    for row in range(len(theta)):
+    # A response that is constant, or missing, has no values to move.
+    for row in np.flatnonzero(np.asarray(criterion.reduction.y_scale) > 0.0).tolist():
         fits = np.array([row])
         for move in (_nearest_effects, _without_covariance):
             moved = move(model, criterion, theta[row])
@@ -137,7 +138,9 @@ def _structured(
 ) -> Iterator[tuple[FloatArray, tuple[str, ...], CovarianceStructure, slice]]:
     """Structures with natural parameters of their own: derivatives of all coordinates by these."""
     singular = (False,) * len(criterion.terms)
-    blocks = covariance_parameters(model, criterion, theta[None], singular, 1.0).blocks
+    # Units of any response do, but for a constant one.
+    fit = int(np.argmax(criterion.reduction.y_scale))
+    blocks = covariance_parameters(model, criterion, theta[None], singular, 1.0, fit).blocks
     parts = zip(criterion.terms, criterion.theta_slices, strict=True)
     own = [(structure_of(t), s) for t, s in parts if not t.is_residual] + residual_arms(criterion)
     if len(blocks) != len(own) + model.profiled:

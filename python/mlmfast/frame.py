@@ -154,6 +154,15 @@ class Frame:
         return Frame(self._source, np.asarray(rows, dtype=bool))
 
     @property
+    def table(self) -> Columns:
+        """All columns, as they are read."""
+        return self._source.columns
+
+    def with_columns(self, columns: Columns, index: pd.Index | None) -> Frame:
+        """Another table of the same library, by itself."""
+        return Frame(_Source(columns, self._source.namespace, index))
+
+    @property
     def whole(self) -> Frame:
         """All rows of the user's data, those not in use too."""
         return self if self._rows is None else Frame(self._source)

@@ -23,7 +23,8 @@ class handed_out(Generic[_Value]):  # noqa: N801  (a decorator, as cached_proper
     ...     def params(self):
     ...         return pd.Series([1.0, 2.0])
     >>> result = Result()
-    >>> result.params.iloc[0] = 999
+    >>> params = result.params
+    >>> params.iloc[0] = 999
     >>> result.params.tolist()
     [1.0, 2.0]
     """
@@ -62,7 +63,8 @@ class Copied:
     ...     frame = Copied()
     >>> table = Table()
     >>> table.frame = pd.DataFrame({"a": [1.0]})
-    >>> table.frame.iloc[0, 0] = 999
+    >>> frame = table.frame
+    >>> frame.iloc[0, 0] = 999
     >>> float(table.frame.iloc[0, 0])
     1.0
     """

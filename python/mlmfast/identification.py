@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from mlmfast.variance_components import correlations
 _OWN_SHARE = 1e-9
 #: Smallest scaled eigenvalue of a Hessian that is not flat.
 _FLAT = 1e-8
+#: Scaled information of known means from which on V moves.
+_TOLD = 1e-6
 #: Smallest eigenvalue of a correlation matrix (and ratio of variances) that is not singular, for a
 #: fit that converged and for one that did not.
 _SINGULAR, _NEARLY_SINGULAR = 1e-9, 1e-5
@@ -126,16 +128,33 @@ def _left(criterion: Criterion, expected: FloatArray, term: int, residual: list[
 
 def flat_directions(criterion: Criterion, theta: FloatArray) -> list[tuple[int, ...]]:
     """Blocks along which the criterion does not change at a minimum, by flat direction."""
+    vectors, _ = _flat_vectors(criterion, theta)
+    out = []
+    for weight in (vectors**2).T:
+        parts = (float(weight[s].sum()) for s in criterion.theta_slices)
+        out.append(tuple(b for b, part in enumerate(parts) if part > 1e-6))
+    return out
+
+
+def _flat_vectors(criterion: Criterion, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Flat directions (n_theta, k) of a minimum in units of ``scale``, and that scale."""
     at = criterion(theta[:1], np.zeros(1, dtype=np.intp))
     diagonal = np.maximum(np.diag(at.expected[0]), np.abs(np.diag(at.hessian[0])))
     scale = np.sqrt(np.maximum(diagonal, 1e-12 * diagonal.max()))
     values, vectors = np.linalg.eigh(at.hessian[0] / np.outer(scale, scale))
-    out = []
-    for k in np.flatnonzero(np.abs(values) < _FLAT):
-        weight = vectors[:, k] ** 2
-        parts = (float(weight[s].sum()) for s in criterion.theta_slices)
-        out.append(tuple(b for b, part in enumerate(parts) if part > 1e-6))
-    return out
+    return np.asarray(vectors[:, np.abs(values) < _FLAT]), np.asarray(scale)
+
+
+def errors_depend(criterion: Criterion, theta: FloatArray) -> bool:
+    """Whether V moves along a flat direction, and the fixed effects' covariance with it.
+
+    The restricted likelihood can be constant where V is not, as in the correlation of two visits
+    beside a fixed mean for every subject. What V shows, the likelihood of known means tells.
+    """
+    vectors, scale = _flat_vectors(criterion, theta)
+    known = replace(criterion, reml=False)(theta[:1], np.zeros(1, dtype=np.intp)).expected[0]
+    told = np.einsum("ik,ij,jk->k", vectors, known / np.outer(scale, scale), vectors)
+    return bool((np.abs(told) > _TOLD).any())
 
 
 def name_flat(model: ReducedModel, blocks: Iterable[tuple[int, ...]]) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from mlmfast.absorbed.estimates import absorbed_record
 from mlmfast.absorbed.result import result_of
 from mlmfast.arrays import FloatArray
-from mlmfast.batch import FitBatch
+from mlmfast.batch import FitBatch, status_of
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
@@ -29,7 +29,7 @@ from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
 from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
 from mlmfast.undetermined import n_determined, undetermined_of, with_untold
-from mlmfast.undetermined_record import UndeterminedRecord
+from mlmfast.undetermined_record import ERRORS_DEPEND, UndeterminedRecord
 
 
 class LMM:
@@ -179,8 +179,13 @@ class LMM:
     @classmethod
     def from_design(cls, design: Design) -> LMM:
         """A model from a `mlmfast.design.Design`, without formula or data frame."""
+        return cls._of_design(design, None)
+
+    @classmethod
+    def _of_design(cls, design: Design, frame: ModelFrame | None) -> LMM:
+        """A model from a design, and how that was read."""
         model = cls.__new__(cls)
-        model._frame, model._design, model._timings = None, design, {}
+        model._frame, model._design, model._timings = frame, design, {}
         model._reductions, model._arguments = {}, {}
         return model
 
@@ -288,7 +293,7 @@ class LMM:
         >>> round(fit.sigma, 10), round(fit.llf, 3)
         (30.0, -875.206)
         """
-        method = _method(method)
+        method = read_method(method)
         if ddf is not None:
             _check_ddf(ddf, method)
         engine, settings = read_options(options)
@@ -333,6 +338,7 @@ class LMM:
         Y: Any,
         method: str = "REML",
         options: NewtonOptions | Mapping[str, Any] | None = None,
+        ddf: str | float | None = None,
     ) -> FitBatch:
         """Fit many responses on this design.
 
@@ -344,8 +350,9 @@ class LMM:
             Names of columns are kept; rows of a pandas object go by their labels. A value that is
             missing or masked drops its row for its response: that is fitted as the same call
             would on the rows left, `poly`, `scale` and the like evaluated there.
-        method, options
-            As `fit`.
+        method, options, ddf
+            As `fit`; `FitBatch.df`, `FitBatch.pvalues` and, with the "kenward-roger...",
+            `FitBatch.bse` go by ``ddf``, "satterthwaite" by default.
 
         Returns
         -------
@@ -365,15 +372,31 @@ class LMM:
         ([180, 176], ['converged', 'converged'])
         """
         from mlmfast.batch_patterns import fit_patterns
+        from mlmfast.batch_tests import with_ddf
         from mlmfast.responses import read_responses
 
-        method = _method(method)
+        method, ddf = read_method(method), "satterthwaite" if ddf is None else ddf
+        _check_ddf(ddf, method)
         engine, settings = read_options(options)
         model = self._for_engine(engine)
         own = None if model._frame is None else model._frame.frame
         used, index = (None, None) if own is None else (own.rows_used, own.whole.index)
         responses = read_responses(Y, model._design, used, index)
-        return fit_patterns(model, responses, method, engine, settings)
+        batch = fit_patterns(model, responses, method, engine, settings)
+        return with_ddf(replace(batch, _options=options), ddf)
+
+    def as_recorded(
+        self,
+        batch: FitBatch,
+        reduced: ReducedModel,
+        covariance: CovarianceFit,
+        estimates: Estimates,
+    ) -> FitBatch:
+        """A batch of one fit, judged as the single fit is: by the parameters at an end too."""
+        record = self._record(reduced, batch.method, covariance, estimates, str(batch.ddf))
+        converged, singular = np.array([record.converged]), np.array([record.singular])
+        status = status_of(converged, singular)
+        return replace(batch, converged=converged, singular=singular, status=status)
 
     def _record(
         self,
@@ -482,7 +505,7 @@ def lmm(
     (30.9912, 2756.4)
     """
     # Refused before any data are read.
-    method = _method(method)
+    method = read_method(method)
     if ddf is not None:
         _check_ddf(ddf, method)
     model = LMM(
@@ -501,7 +524,13 @@ def lmm(
     return model.fit(method, start, options, ddf, hold=hold, bounds=bounds, grid=grid)
 
 
-def _method(method: str) -> str:
+def read_method(method: str) -> str:
+    """Read the method of estimation: "REML" or "ML".
+
+    Raises
+    ------
+    ModelError
+    """
     if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
         raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
     return method.upper()
@@ -597,6 +626,7 @@ def _residual_boundary(
         return untold
     from mlmfast.edge_parameters import name_edges
     from mlmfast.identification import (
+        errors_depend,
         flat_directions,
         name_confounded,
         name_flat,
@@ -621,6 +651,8 @@ def _residual_boundary(
     if not out and newton.converged[0] and newton.min_eigenvalue[0] < 1e-4:
         flat = flat_directions(covariance.criterion, covariance.theta)
         out = (name_unseen(reduced) if flat else []) or name_flat(reduced, flat)
+        if flat and errors_depend(covariance.criterion, covariance.theta):
+            out.append(ERRORS_DEPEND)
     return out
 
 
@@ -708,7 +740,8 @@ def _warn(result: LMMResult) -> None:
         if found is not None and set(result.certificate.boundary) <= set(found.messages):
             what = "the data do not determine all covariance parameters"
         valid = "Estimates and standard errors of the fixed effects are valid"
-        if found is not None and found.errors_depend:
+        depend = found is not None and found.errors_depend
+        if depend or ERRORS_DEPEND in result.certificate.boundary:
             valid = "Fixed effects and standard errors that depend on them are a choice, no result"
         warnings.warn(
             f"{what}: {'; '.join(result.certificate.boundary)}. {valid}; "

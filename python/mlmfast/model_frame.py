@@ -21,9 +21,9 @@ from mlmfast.frame import Frame, check_finite
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
 from mlmfast.random_structure import check_not_residual, term_structure
 from mlmfast.relationship import with_relationships
-from mlmfast.residual_formula import parse_residual, takes_matrices
+from mlmfast.residual_formula import ResidualFormula, parse_residual, takes_matrices
 from mlmfast.residual_read import residual_design
-from mlmfast.residual_scale import parse_scale, scale_design
+from mlmfast.residual_scale import ScaleFormula, parse_scale, scale_design
 from mlmfast.residual_structure import independent_rows, with_scale
 from mlmfast.suspect_values import warn_of_suspect_values
 
@@ -105,16 +105,15 @@ def build_model_frame(
     n_input = frame.n_rows
     weights = input_column(weights, "weights", frame)
     offset = input_column(offset, "offset", frame)
-    names = _variables(parsed) + ([] if within is None else list(within.variables))
-    names += [] if scale is None else list(scale.variables)
-    names += [c for c in (weights, offset) if isinstance(c, str)]
+    names = variables_used(parsed, within, scale, (weights, offset))
     given = {} if isinstance(offset, str) else {"offset": offset}
     used = _complete_rows(frame, names, given, na_action)
     if used is not None:
         frame = frame.take(used)
     warn_of_suspect_values(frame, names)
     y = _response(parsed.response, frame)
-    plain = residual is None and residual_scale is None and not cov
+    unrelated = cov is None or (isinstance(cov, Mapping) and not cov)
+    plain = residual is None and residual_scale is None and unrelated
     least = absorbed_from(absorb, plain)
     fixed = build_model_matrix(parsed.fixed, frame, contrasts, least)
     if absorb and fixed.absorbed is None:
@@ -224,6 +223,18 @@ def _check_columns(design: Design) -> None:
                     f"({s.smallest:g}); a slope needs a covariate that varies, and 1 + ... an "
                     "intercept"
                 )
+
+
+def variables_used(
+    parsed: MixedFormula,
+    within: ResidualFormula | None,
+    scale: ScaleFormula | None,
+    arguments: Iterable[ColumnOrArray],
+) -> list[str]:
+    """Columns of the data that a model reads; ``arguments`` may name some."""
+    names = _variables(parsed) + ([] if within is None else list(within.variables))
+    names += [] if scale is None else list(scale.variables)
+    return names + [column for column in arguments if isinstance(column, str)]
 
 
 def _variables(parsed: MixedFormula) -> list[str]:

@@ -130,6 +130,20 @@ class ModelMatrixSpec:
             if isinstance(variable, FactorVariable)
         }
 
+    @property
+    def contrasted(self) -> frozenset[str]:
+        """Factors that some term codes by contrasts, and not by indicators of their levels."""
+        structure = term_list(self.rhs)
+        names = structure.variable_names
+        is_factor = [isinstance(self.coded[name], FactorVariable) for name in names]
+        flags = zip(structure.terms, contrast_flags(structure, is_factor), strict=True)
+        return frozenset(
+            names[k]
+            for term, own in flags
+            for k, by_contrasts in zip(term, own, strict=True)
+            if by_contrasts and is_factor[k]
+        )
+
     def build(self, frame: Frame) -> ModelMatrix:
         """Build the matrix of other rows, with the levels, contrasts and states of the fit's."""
         structure = term_list(self.rhs)

@@ -8,7 +8,7 @@ from math import prod
 from mlmfast.errors import ModelError
 from mlmfast.language.terms import TermList
 from mlmfast.language.values import Basis, CodedFactor, Variable
-from mlmfast.memory import memory_left
+from mlmfast.memory import RESERVE, memory_left
 
 
 def check_size(
@@ -37,7 +37,7 @@ def check_size(
         (widths[k] ** 2 for term in structure.terms for k in term if k != left_out), default=0
     )
     needed = 8.0 * (n_rows * sum(sizes.values()) + coded)
-    if needed <= memory_left():
+    if needed < RESERVE or needed <= memory_left():
         return
     label = max(sizes, key=lambda name: sizes[name])
     raise ModelError(

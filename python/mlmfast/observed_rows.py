@@ -54,9 +54,9 @@ def design_of_rows(design: Design, rows: BoolArray) -> Design:
 
     Examples
     --------
-    >>> design = Design(np.arange(3.0), (None, np.array([2.0, 1.0, 1.0])), ("one", "x"))
-    >>> design_of_rows(design, np.array([True, True, False])).x[1].tolist()
-    [2.0, 1.0]
+    >>> design = Design(np.arange(4.0), (None, np.array([2.0, 1.0, 1.0, 3.0])), ("one", "x"))
+    >>> design_of_rows(design, np.array([True, True, False, True])).x[1].tolist()
+    [2.0, 1.0, 3.0]
     """
     if design.residual is not None or any(f.relationship is not None for f in design.factors):
         raise ModelError(

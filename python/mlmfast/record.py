@@ -126,7 +126,8 @@ class ResidualRecord:
         Names of the natural parameters, one arm after the other.
     parameters : shape (n_parameters,)
     step
-        Value of one step, for a structure by lag over numbers; 1 for anything else.
+        Value of one step, for a structure by lag over numbers; 0 for visits that are levels or
+        times, 1 for points.
     """
 
     text: str

@@ -65,7 +65,7 @@ _Core: TypeAlias = (
     | AbsorbedCore
 )
 _Grouped: TypeAlias = _core.Nesting | _core.Crossing | IterativeSettings | DenseParts
-_Basis: TypeAlias = Literal["orthonormal", "scaled", "common"]
+Basis: TypeAlias = Literal["orthonormal", "scaled", "common"]
 
 
 @dataclass(frozen=True)
@@ -626,10 +626,10 @@ def _reduce(
     series = own.core_argument if isinstance(own, SeriesCovariance | ChainCovariance) else None
     n_levels = len(levels) + (residual is not None)
     z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
-    terms: list[list[tuple[int, _Basis]]] = [[] for _ in range(n_levels)]
+    terms: list[list[tuple[int, Basis]]] = [[] for _ in range(n_levels)]
     for t, block in zip(order, blocks, strict=False):
         z[block.level].extend(z_scaling[t])
-        terms[block.level].append((block.structure.size, _basis(design.random[t])))
+        terms[block.level].append((block.structure.size, basis_of_term(design.random[t])))
     if absorbed:
         # The indicators of an absorbed factor are the last level.
         z.append([ScaledColumn(None, 0.0, 1.0)])
@@ -692,7 +692,8 @@ def _scale_term(term: RandomEffects) -> tuple[ScaledColumn, ...]:
     return tuple(column._replace(scale=scale) for column in scaled)
 
 
-def _basis(term: RandomEffects) -> _Basis:
+def basis_of_term(term: RandomEffects) -> Basis:
+    """How the columns of a term may be changed so that its covariance structure stays."""
     if term.structure.mixes:
         return "orthonormal"
     return "scaled" if term.structure.scales else "common"

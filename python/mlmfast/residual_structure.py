@@ -60,7 +60,8 @@ class ResidualDesign:
     chain
         The steps from visit to visit, where the structure costs O(n) along these.
     step
-        Value of one step, for a structure by lag over numbers; 1 for anything else.
+        Value of one step, for a structure by lag over numbers; 0 for visits that are levels or
+        times, 1 for points.
     between
         Places of visits that the fit did not see, after those that it saw.
     """

@@ -58,10 +58,11 @@ class Visits:
 
     @property
     def step(self) -> float:
-        """Value of one step, where visits are numbers; 1 where they are anything else."""
+        """Value of one step, where visits are numbers; 0 of levels and times, 1 of points."""
         sequence = self.sequence
-        by_numbers = sequence is not None and sequence.time is None and sequence.steps is not None
-        return sequence.steps.step if by_numbers else 1.0  # type: ignore[union-attr]
+        if sequence is None:
+            return 1.0
+        return 0.0 if sequence.time is not None or sequence.steps is None else sequence.steps.step
 
     def places(self, kind: type[CovarianceStructure]) -> tuple[int, ...] | None:
         """Steps at which the visits stand, for a structure by lag whose visits leave out some."""

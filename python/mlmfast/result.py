@@ -554,12 +554,14 @@ class LMMResult:
 
         For structures whose covariance is a function of distances: spatial ones (``sp_exp``,
         ``car1``, ...) at any points, met by the fit or not, and ``ar1`` and ``arma11`` at whole
-        steps. With `residual_scale`, at scale 1.
+        steps of numbers, or at visits of the fit by name where these are levels or times. With
+        `residual_scale`, at scale 1.
 
         Parameters
         ----------
         points
-            Numbers for one coordinate; rows of numbers, or a data frame, for several.
+            Numbers for one coordinate; rows of numbers, or a data frame, for several. Visits
+            that are levels or times as in the data of the fit.
 
         Returns
         -------
@@ -571,7 +573,7 @@ class LMMResult:
         ModelError
             For independent residuals, or a structure over visits; see `residual_cov`.
         DataError
-            For points that are no numbers.
+            For points that are no numbers, or visits that the fit has not.
 
         Examples
         --------
@@ -1337,7 +1339,7 @@ class LMMResult:
         >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
         >>> before = fit.nbytes
         >>> fit.remove_data()
-        >>> fit.nbytes < before, round(fit.pvalues["Days"], 9)
+        >>> fit.nbytes < before, round(float(fit.pvalues["Days"]), 9)
         (True, 3.264e-06)
         """
         from mlmfast.kept_state import remove_data

@@ -16,6 +16,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import Settled, settle
+from mlmfast.clusters import is_within
 from mlmfast.covariance.spatial import Spatial
 from mlmfast.criterion import Criterion
 from mlmfast.near_singular import is_lost, residual_parts
@@ -26,11 +27,13 @@ from mlmfast.starts import is_linear, other_starts, residual_stretches
 #: Starts of each kind that are refined, and where rows are many.
 _FOLLOWED, _FEW_FOLLOWED, _MANY_ROWS = 8, 2, 2_000
 #: Rows a parameter below which to search: residual covariances alone, and beside random effects.
-_FEW_ROWS_ALONE, _FEW_ROWS = 15, 30
+_FEW_ROWS_ALONE, _FEW_ROWS = 15, 40
 #: Smallest eigenvalue of a Hessian that is not flat.
 _FLAT = 1e-4
 #: Newton steps after which rows are compared, and how many of a fit go on; again and again.
 _ROUNDS = ((3, 12), (4, 8), (8, 5), (15, 3))
+#: Newton steps of one row, which a limit on the iteration has to allow for a search.
+STEPS = sum(steps for steps, _ in _ROUNDS)
 #: Squared distance in standard errors (-2 log-likelihood, by the curvature) of rows that count as
 #: on the way to the same minimum.
 _SAME = 0.5
@@ -123,6 +126,8 @@ def _may_have_others(model: ReducedModel, criterion: Criterion, found: Settled) 
     # An unstructured or diagonal covariance alone has one minimum.
     if not alone and model.design.n_obs < few * criterion.n_theta:
         return np.ones(n, dtype=np.bool_)
+    if effects and _share_subjects(model):
+        return np.ones(n, dtype=np.bool_)
     doubtful = ~found.newton.converged
     spatial = any(isinstance(s.structure, Spatial) for s in residual_stretches(criterion))
     if spatial or model.design.n_obs < _MANY_ROWS:
@@ -133,6 +138,22 @@ def _may_have_others(model: ReducedModel, criterion: Criterion, found: Settled) 
         if not term.is_residual and term.has_vague_parameters:
             doubtful |= singular | term.shared.is_vague(found.newton.curvature[:, s])
     return np.asarray(doubtful)
+
+
+def _share_subjects(model: ReducedModel) -> bool:
+    """Whether random effects vary inside the subjects of a residual covariance.
+
+    Part of the variance within a subject may pass for either, whatever the number of rows.
+    """
+    residual = model.design.residual
+    if residual is None or residual.formula is None:
+        return False
+    factors = [model.design.factors[term.factor] for term in model.design.random]
+    return any(
+        factor.n_levels > residual.n_units
+        and is_within(factor.codes, factor.n_levels, residual.units)
+        for factor in factors
+    )
 
 
 def _look_elsewhere(

@@ -86,7 +86,12 @@ def _aliasing_members(aliasing: Aliasing) -> dict[str, Any]:
 
 
 def _aliasing(data: Any, record: FitRecord) -> Aliasing:
-    p, constant = len(record.x_names), typed(data["constant"], int)
+    p = len(record.x_names)
+    if isinstance(data, list):
+        # As the first files hold it: the coefficients alone, of columns as they are.
+        plain = array(data, (record.rank, p - record.rank))
+        return Aliasing(record.kept, plain, np.ones(p), np.zeros(p), -1)
+    constant = typed(data["constant"], int)
     lengths = array(data["lengths"], (p,))
     if (lengths == 0).any() or not np.isfinite(lengths).all() or not -1 <= constant < p:
         raise ValueError("the lengths of the columns do not fit them")

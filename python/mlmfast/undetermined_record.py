@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: What is said where fixed effects depend on a choice.
+ERRORS_DEPEND = "fixed effects and their standard errors depend on what is not determined"
+
 
 @dataclass(frozen=True)
 class Combination:
@@ -85,7 +88,7 @@ class UndeterminedRecord:
             else:
                 out.append(f"{_listed(group)} cannot be told apart{told}")
         if self.errors_depend:
-            out.append("fixed effects and their standard errors depend on what is not determined")
+            out.append(ERRORS_DEPEND)
         return tuple(out)
 
 

@@ -28,6 +28,7 @@ mod pairs;
 mod recursive;
 mod second;
 mod series;
+mod small;
 mod tangents;
 mod upward;
 mod workspace;
@@ -204,6 +205,10 @@ impl<'a> Elimination<'a> {
     pub fn values(&self) -> Result<Sums, NotPositiveDefinite> {
         self.sum_chunks(0, |chunk| {
             let mut sums = Sums::zero(self.reduction.rank() + 1, 0);
+            if self.is_small() {
+                vectorised(|| self.small_values(chunk, &mut sums))?;
+                return Ok(sums);
+            }
             let mut work = Workspace::new(self);
             for item in chunk {
                 sums.logdet += self.value(0, item, &mut work, &mut sums.gram)?;
@@ -233,6 +238,10 @@ impl<'a> Elimination<'a> {
             if self.chain_at.is_some() && self.is_leaf(0) {
                 // Sums by class are led to theta at the end.
                 (sums.hessian, sums.hessian_rss) = (Vec::new(), Vec::new());
+            }
+            if self.is_small_and_free() {
+                vectorised(|| self.small_derivatives(chunk, &psi, &root.e, &mut sums))?;
+                return Ok(sums);
             }
             let mut work = Workspace::new(self);
             for item in chunk {

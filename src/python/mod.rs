@@ -9,6 +9,7 @@ mod gateway;
 mod iterative;
 mod marginal;
 mod reduction;
+mod reduction_batch;
 mod series;
 
 use pyo3::prelude::*;
@@ -39,11 +40,13 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     gateway::connect();
     module.add_class::<reduction::Nesting>()?;
     module.add_class::<reduction::Reduction>()?;
+    module.add_class::<reduction_batch::ReductionBatch>()?;
     module.add_class::<crossed::Crossing>()?;
     module.add_class::<crossed::CrossedReduction>()?;
     module.add_class::<iterative::IterativeReduction>()?;
     module.add_class::<marginal::MarginalReduction>()?;
     module.add_function(wrap_pyfunction!(reduction::column_statistics, module)?)?;
+    module.add_function(wrap_pyfunction!(reduction_batch::stacked_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::memory_left, module)?)?;
     module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;
     module.add_function(wrap_pyfunction!(series::walk_series, module)?)?;

@@ -130,6 +130,12 @@ impl Nesting {
     }
 }
 
+impl Nesting {
+    pub(super) fn inner(&self) -> &nesting::Nesting {
+        &self.0
+    }
+}
+
 /// Rows reduced once; see the crate's `reduction` module.
 #[pyclass(frozen, module = "mlmfast._core")]
 pub struct Reduction(reduction::Reduction);

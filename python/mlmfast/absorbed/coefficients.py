@@ -84,7 +84,7 @@ def coefficient_map(design: Design, kept: IntArray) -> CoefficientMap:
     for j in range(absorbed.n_before):
         if j in kept:
             continue
-        g = _share(within, root * split[j][1])
+        g = share_within(within, root * split[j][1])
         h = split[j][0] - means @ g
         if _is_new(functions, h):
             functions.append(h)
@@ -112,7 +112,7 @@ def _empty(absorbed: AbsorbedFactor) -> FloatArray:
     return np.zeros((absorbed.n_levels, 0))
 
 
-def _share(within: list[FloatArray], column: FloatArray) -> FloatArray:
+def share_within(within: list[FloatArray], column: FloatArray) -> FloatArray:
     """Coefficients of a column on those kept, within levels; 0 where it is constant there."""
     if not within or not column.any():
         return np.zeros(len(within))

@@ -20,7 +20,8 @@ import pandas as pd
 from scipy import stats
 
 from mlmfast.absorbed.contrasts import joint_of
-from mlmfast.arrays import FloatArray
+from mlmfast.absorbed.hypotheses import OtherColumns
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.contrast import FTest
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.engine import CrossedSettings
@@ -61,21 +62,31 @@ def anova(
     rows: dict[str, dict[str, float]] = {}
     without: dict[str, str] = {}
     hypotheses, notes = {}, [f"Degrees of freedom: {method_of(method).label}"]
-    for label, columns in _terms(fit).items():
+    left_out: list[str] = []
+    terms = _terms(fit)
+    source = fit._needs_source("anova()")
+    others = OtherColumns(source.design, source.model.kept, _other_factors(fit))
+    for label, columns in terms.items():
         if label == fit._levels.name:
-            test, note = _factor_test(fit, columns, method)
-            notes += [note] if note else []
-        elif columns:
-            L = _unit_rows(fit, columns)
-            hypotheses[label] = pd.DataFrame(L[:, columns], columns=_names(fit, columns))
-            test = joint_of(fit, L, np.zeros(len(L)), method)
+            tested = others.n_of_factor > 0
+            if tested:
+                test, note = _factor_test(fit, others, method)
+                notes += [note] if note else []
         else:
-            notes.append(f"Not estimable, left out: {label}")
+            L, used = _rows_of_term(fit, others, columns)
+            tested = len(L) > 0
+            if tested:
+                hypotheses[label] = pd.DataFrame(L[:, used], columns=_names(fit, used))
+                test = joint_of(fit, L, np.zeros(len(L)), method)
+        if not tested:
+            left_out.append(label)
             continue
         # Where F has no distribution the chi-squared test stands for it.
         rows[label] = table_row(test, chisq or np.isnan(test.pvalue))
         if test.note:
             without[label] = test.note
+    if left_out:
+        notes.append(f"Not estimable, left out: {', '.join(left_out)}")
     return AnovaTable(
         pd.DataFrame.from_dict(rows, orient="index"),
         hypotheses,
@@ -86,8 +97,8 @@ def anova(
     )
 
 
-def _terms(fit: AbsorbedResult) -> dict[str, list[int]]:
-    """For each term but the intercept, positions of its coefficients that are not aliased."""
+def _terms(fit: AbsorbedResult) -> dict[str, IntArray]:
+    """For each term but the intercept, its columns among those beside the factor's."""
     record, factor = fit._record, fit._needs_source("anova()").design.absorbed
     assert factor is not None, "made for such fits"
     assert record.fixed_spec is not None, "absorbed by a formula"
@@ -101,34 +112,48 @@ def _terms(fit: AbsorbedResult) -> dict[str, list[int]]:
                 "functions over all cells, which are not formed where a fixed factor is "
                 "eliminated; use contrast(), or absorb=False"
             )
-    kept = set(fit._levels.kept)
-    of_column = dict(zip(factor.others, term_of_column, strict=True))
-    levels = range(factor.first, factor.first + factor.n_columns)
-    of_column |= dict.fromkeys(levels, factor.term)
-    out: dict[str, list[int]] = {label: [] for label in labels[int(factor.intercept) :]}
-    for position, term in sorted(of_column.items()):
-        if position in kept:
-            out[labels[term]].append(position)
-    return out
+    terms = np.array(term_of_column, dtype=np.intp)
+    return {
+        label: np.flatnonzero(terms == k)
+        for k, label in enumerate(labels)
+        if k >= int(factor.intercept)
+    }
 
 
-def _unit_rows(fit: AbsorbedResult, columns: list[int]) -> FloatArray:
-    rows = np.zeros((len(columns), len(fit._levels.x_names)))
-    rows[np.arange(len(columns)), columns] = 1.0
-    return rows
+def _other_factors(fit: AbsorbedResult) -> bool:
+    """Whether a term of factors alone stands beside the absorbed one."""
+    spec = fit._record.fixed_spec
+    assert spec is not None, "absorbed by a formula"
+    return any(
+        own and set(own) <= set(spec.coded)
+        for label, own in spec.factors.items()
+        if label != fit._levels.name
+    )
+
+
+def _rows_of_term(
+    fit: AbsorbedResult, others: OtherColumns, own: IntArray
+) -> tuple[FloatArray, list[int]]:
+    """The hypothesis of a term over all coefficients, and the coefficients that it is about."""
+    rows = others.of_term(own)
+    L = np.zeros((len(rows), len(fit._levels.x_names)))
+    L[:, others.map.inner] = rows
+    return L, np.flatnonzero(L.any(axis=0)).tolist()
 
 
 def _names(fit: AbsorbedResult, columns: list[int]) -> list[str]:
     return [fit._levels.x_names[j] for j in columns]
 
 
-def _factor_test(fit: AbsorbedResult, columns: list[int], ddf: str) -> tuple[FTest, str]:
+def _factor_test(fit: AbsorbedResult, others: OtherColumns, ddf: str) -> tuple[FTest, str]:
     """The test of the absorbed factor, and what a reader should know of it."""
-    size = len(columns)
+    size, columns = others.n_of_factor, others.map.columns
     method = method_of(ddf)
     if size <= LARGEST_HYPOTHESIS and method.information is not None:
-        return joint_of(fit, _unit_rows(fit, columns), np.zeros(size), ddf), ""
-    chi2 = _gain(fit)
+        L = np.zeros((size, len(fit._levels.x_names)))
+        L[:, columns] = others.of_factor()
+        return joint_of(fit, L, np.zeros(size), ddf), ""
+    chi2 = _gain(fit, others.constant)
     statistic, tail = chi2 / size, float(stats.chi2.sf(chi2, size))
     if method.information is not None:
         note = (
@@ -144,13 +169,13 @@ def _factor_test(fit: AbsorbedResult, columns: list[int], ddf: str) -> tuple[FTe
     return FTest(statistic, size, df, pvalue, chi2, tail), ""
 
 
-def _gain(fit: AbsorbedResult) -> float:
+def _gain(fit: AbsorbedResult, with_constant: bool) -> float:
     """(y'P_0 y - y'P y) / sigma^2, without the factor and with it, at the fit's V."""
     source = fit._needs_source("anova()")
     design, model = source.design, source.model
     assert design.absorbed is not None, "made for such fits"
-    constant = (None,) if design.absorbed.intercept else ()
-    names = ("(Intercept)",) if design.absorbed.intercept else ()
+    constant = (None,) if with_constant else ()
+    names = ("(Intercept)",) if with_constant else ()
     plain = replace(
         design, absorbed=None, x=(*constant, *design.x), x_names=(*names, *design.x_names)
     )

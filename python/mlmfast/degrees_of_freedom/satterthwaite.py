@@ -6,9 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast import _core
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, FittedRows, TestBasis, wald
+from mlmfast.degrees_of_freedom.stacked_bases import StackedBases, is_regular, stacked_bases
 from mlmfast.information import Information
+from mlmfast.reduced_model import ReducedModel
 
 
 class Satterthwaite(DegreesOfFreedom):
@@ -38,6 +41,10 @@ class Satterthwaite(DegreesOfFreedom):
     information: ClassVar[str | None] = "observed"
 
     def basis(self, fitted: FittedRows) -> TestBasis:
+        found = _in_core_coordinates(fitted)
+        if found is not None and found.usable[0]:
+            own = (found.gradient[0], found.covariance[0])
+            return TestBasis(self.name, fitted.vcov, fitted.vcov, *own)
         information = fitted.information
         return TestBasis(
             self.name,
@@ -58,6 +65,27 @@ class Satterthwaite(DegreesOfFreedom):
         vectors, _, _ = np.linalg.svd(rows @ np.linalg.cholesky(basis.phi), full_matrices=False)
         statistic = wald(basis.phi, rows, difference) / len(rows)
         return statistic, fai_cornelius(satterthwaite(basis, vectors.T @ rows))
+
+
+def _in_core_coordinates(fitted: FittedRows) -> StackedBases | None:
+    """The basis as a batch has it, so that both have the same bits; None where there is none."""
+    model = fitted.model
+    if any(fitted.singular) or fitted.held is not None or fitted.criterion.flat is not None:
+        return None
+    if not is_regular(model):
+        return None
+    assert isinstance(model.core, _core.Reduction), "that of a regular model"
+    fits = np.array([fitted.fit])
+    maps = core_maps(model, fits)
+    theta = fitted.theta
+    return stacked_bases(model.core, fitted.criterion, theta, fits, maps, model.design.n_obs)
+
+
+def core_maps(model: ReducedModel, fits: IntArray) -> FloatArray:
+    """Coefficients from the core's coordinates to the user's, (a, rank, rank)."""
+    scale = np.array([model.y_scaling[fit].scale for fit in fits.tolist()])
+    unit = model.core.y_scale[fits] / scale
+    return np.asarray(unit[:, None, None] * model.fixed_map)
 
 
 def gradient_of_phi(information: Information) -> FloatArray:

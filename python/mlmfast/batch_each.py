@@ -1,0 +1,320 @@
+"""One fit for each of many data sets."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from mlmfast.arrays import IntArray
+from mlmfast.batch import FitBatch
+from mlmfast.batch_merge import Layout, failed, merged
+from mlmfast.batch_rows import OwnRows
+from mlmfast.batch_stacked import fit_stacked
+from mlmfast.batch_tests import with_ddf
+from mlmfast.contrast_meaning import different_contrasts
+from mlmfast.data_sets import Frames, Levels, Stacked, response_matrix
+from mlmfast.degrees_of_freedom import method_of
+from mlmfast.engine import Engine, read_options
+from mlmfast.errors import DataError, DifferentContrastsWarning, FormulaError, MlmError, warn
+from mlmfast.fit import fit_covariance
+from mlmfast.formula import parse_formula
+from mlmfast.frame import Frame
+from mlmfast.model import read_method
+from mlmfast.model_frame import variables_used
+from mlmfast.model_matrix import ModelMatrixSpec
+from mlmfast.newton import NewtonOptions
+from mlmfast.reduced_model import reduce_design
+from mlmfast.residual_formula import parse_residual
+from mlmfast.residual_scale import parse_scale
+
+#: Fits that are joined at a time, so that few single ones are held.
+_CHUNK = 500
+#: Numbers in the data of the fits that are held for tests; others are read again.
+_HELD_NUMBERS = 5_000_000
+
+
+def fit_each(
+    formula: str | None = None,
+    data: Any = None,
+    by: str | Sequence[str] | None = None,
+    method: str = "REML",
+    residual: str | None = None,
+    ddf: str | float = "satterthwaite",
+    options: NewtonOptions | Mapping[str, Any] | None = None,
+    *,
+    y: Any = None,
+    X: Any = None,
+    groups: Any = None,
+    Z: Any = None,
+    names: Any = None,
+    residual_scale: str | None = None,
+    weights: Any = None,
+    offset: Any = None,
+    contrasts: Mapping[str, Any] | None = None,
+    na_action: str = "drop",
+) -> FitBatch:
+    """Fit one model to each of many data sets.
+
+    The data sets are the rows of each level of ``by`` (``BY`` of PROC MIXED, ``lmList`` of lme4),
+    tables of a sequence, or arrays with a leading axis. Each fit is to the bit the one that
+    `lmm` gives of its data alone: what a data set lacks, levels of factors too, is not there.
+
+    Parameters
+    ----------
+    formula, data
+        As of `lmm`; ``data`` is one table, cut by ``by``, or a sequence of tables.
+    by
+        Column whose levels are fitted one by one, or several columns: their combinations.
+        Rows that have no level are in no fit.
+    method, options, ddf, residual, residual_scale, contrasts, na_action
+        As of `lmm`.
+    y : shape (n_fits, n), or a list of n_fits arrays
+        Responses; NaN drops its row for its fit.
+    X : shape (n_fits, n, p) or (n, p), or a list of arrays
+        With the array forms each of ``X``, ``groups``, ``Z``, ``weights`` and ``offset`` is the
+        same for all fits, as `LMM.from_arrays` takes it, or has a leading axis of length n_fits.
+    groups : shape (n,) or (n_fits, n), or a list of arrays; or a dict of those
+    Z : shape (n, q) or (n_fits, n, q), or a list of arrays; or a dict of those
+    names
+        Names of the columns of X.
+    weights, offset
+        Column names, or, of one table and with the array forms, arrays.
+
+    Returns
+    -------
+    FitBatch
+        A row a fit. A data set that makes no model, or whose fit fails, is a row whose ``status``
+        says why. Columns of X, and effects, are those of all fits, NaN where one has none.
+
+    Raises
+    ------
+    MlmError
+        For what concerns all fits: a formula that cannot be read, a column that no data set has.
+
+    Warns
+    -----
+    DifferentContrastsWarning
+        Where levels that a data set lacks give a coefficient another meaning there, such as a
+        difference from another reference level.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> data = mlm.load_sleepstudy()
+    >>> data["lab"] = ["odd" if s % 2 else "even" for s in data["Subject"].astype(int)]
+    >>> batch = mlm.fit_each("Reaction ~ Days + (Days | Subject)", data, by="lab")
+    >>> batch.glance()[["lab", "nobs", "n_groups_Subject", "status"]]
+        lab  nobs  n_groups_Subject     status
+    0  even    90                 9  converged
+    1   odd    90                 9  converged
+    >>> batch.params.round(2).tolist()
+    [[246.83, 12.79], [255.98, 8.14]]
+    """
+    arguments = {
+        "formula": formula,
+        "residual": residual,
+        "residual_scale": residual_scale,
+        "weights": weights,
+        "offset": offset,
+        "contrasts": contrasts,
+        "na_action": na_action,
+    }
+    settings = _Settings(read_method(method), ddf, options)
+    if formula is None:
+        _check_arrays_alone(data, by, arguments)
+        stacked = Stacked(response_matrix(y), X, groups, Z, names, weights, offset)
+        stacked.check()
+        return _fit_all(stacked, settings)
+    given = {"y": y, "X": X, "groups": groups, "Z": Z, "names": names}
+    extra = [name for name, value in given.items() if value is not None]
+    if extra:
+        raise DataError(f"{extra[0]}= goes without a formula; leave one of both out")
+    return _fit_all(_tables(data, by, arguments), settings)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How each fit is made."""
+
+    method: str
+    ddf: str | float
+    options: NewtonOptions | Mapping[str, Any] | None
+    engine: Engine = field(init=False)
+    newton: NewtonOptions = field(init=False)
+
+    def __post_init__(self) -> None:
+        method_of(self.ddf).check(self.method == "REML")
+        engine, newton = read_options(self.options)
+        object.__setattr__(self, "engine", engine)
+        object.__setattr__(self, "newton", newton)
+
+
+def _check_arrays_alone(data: Any, by: Any, arguments: Mapping[str, Any]) -> None:
+    names = ("residual", "residual_scale", "contrasts")
+    given = {"data": data, "by": by} | {name: arguments[name] for name in names}
+    extra = [name for name, value in given.items() if value is not None]
+    if extra:
+        raise DataError(f"{extra[0]}= goes with a formula; give one, or arrays y=, X=, ... alone")
+
+
+def _tables(data: Any, by: Any, arguments: Mapping[str, Any]) -> Levels | Frames:
+    """The data sets, once what concerns all of them is checked."""
+    if arguments["na_action"] not in {"drop", "raise"}:
+        raise DataError(f"na_action is {arguments['na_action']!r}; use 'drop' or 'raise'")
+    residual, scale = arguments["residual"], arguments["residual_scale"]
+    names = variables_used(
+        parse_formula(arguments["formula"]),
+        None if residual is None else parse_residual(residual),
+        None if scale is None else parse_scale(scale),
+        (arguments["weights"], arguments["offset"]),
+    )
+    if by is not None:
+        if _is_sequence(data):
+            raise DataError("by= cuts one table, and data is a sequence of them; leave by= out")
+        frame = Frame.from_native(data)
+        for name in names:
+            frame.missing(name)
+        return Levels.of(frame, by, arguments)
+    if not _is_sequence(data):
+        raise DataError(
+            "fit_each needs by=, the column whose levels are fitted, or a sequence of tables"
+        )
+    frames = Frames(list(data), arguments)
+    _check_some(frames, names)
+    return frames
+
+
+def _is_sequence(data: Any) -> bool:
+    return isinstance(data, list | tuple | Iterator)
+
+
+def _check_some(frames: Frames, names: Sequence[str]) -> None:
+    """Refuse no tables at all, arguments by row, and a column that no table has."""
+    if len(frames) == 0:
+        raise DataError("data is an empty sequence of tables")
+    for role in ("weights", "offset"):
+        if frames.arguments[role] is not None and not isinstance(frames.arguments[role], str):
+            raise DataError(f"{role} of several tables must be the name of a column of each")
+    lacking = set(names)
+    for position in range(len(frames)):
+        try:
+            frame = frames.frame(position)
+        except MlmError:
+            continue
+        lacking -= set(frame.columns)
+        if not lacking:
+            return
+    for position in range(len(frames)):
+        try:
+            frame = frames.frame(position)
+        except MlmError:
+            continue
+        frame.missing(next(name for name in names if name in lacking))
+
+
+@dataclass
+class _Collected:
+    """Fits of one after the other data set, joined from time to time."""
+
+    batches: list[FitBatch] = field(default_factory=list)
+    single: list[FitBatch] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    problems: dict[int, MlmError] = field(default_factory=dict)
+    specs: dict[int, ModelMatrixSpec] = field(default_factory=dict)
+    heard: dict[type[Warning], list[tuple[int, str]]] = field(default_factory=dict)
+    held: int = 0
+
+    def add(self, position: int, batch: FitBatch) -> None:
+        self.positions.append(position)
+        self.single.append(batch)
+        if len(self.single) == _CHUNK:
+            self.join()
+
+    def add_stacked(self, batches: list[FitBatch], positions: list[IntArray]) -> None:
+        """Fits that were made together."""
+        self.batches += batches
+        for own in positions:
+            self.positions += own.tolist()
+
+    def join(self) -> None:
+        if self.single:
+            order = np.arange(len(self.single))
+            self.batches.append(merged(self.single, order, Layout.of(self.single)))
+            self.single = []
+
+
+def _fit_all(data: Levels | Frames | Stacked, settings: _Settings) -> FitBatch:
+    found = _Collected()
+    if isinstance(data, Stacked):
+        found.add_stacked(*fit_stacked(data, settings.method, settings.engine, settings.newton))
+    done = set(found.positions)
+    for position in range(len(data)):
+        if position in done:
+            continue
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            try:
+                found.add(position, _fit_one(data, position, settings, found))
+            except MlmError as error:
+                found.problems[position] = error
+        for item in heard:
+            found.heard.setdefault(item.category, []).append((position, str(item.message)))
+    found.join()
+    problems = list(found.problems.values())
+    if len(problems) == len(data) and all(isinstance(e, FormulaError) for e in problems):
+        raise problems[0]
+    _warn(data, found)
+    return _joined(data, settings, found)
+
+
+def _fit_one(
+    data: Levels | Frames | Stacked, position: int, settings: _Settings, found: _Collected
+) -> FitBatch:
+    model = data.model(position)
+    reduced = reduce_design(model.design, engine=settings.engine)
+    covariance = fit_covariance(reduced, settings.method, settings.newton)
+    estimates = reduced.estimates(covariance.criterion, covariance.theta)
+    batch = FitBatch.from_fit(reduced, covariance, estimates, settings.method, model._frame)
+    one = batch._rows[0]
+    assert one is not None, "it was fitted just now"
+    size = model.design.n_obs * (len(model.design.x) + len(model.design.random) + 1)
+    found.held += size
+    rows = OwnRows(
+        data,
+        position,
+        settings.engine,
+        settings.method,
+        *(one.theta, one.singular, one.beta, one.vcov),
+        one if found.held <= _HELD_NUMBERS else None,
+    )
+    if model._frame is not None:
+        found.specs[position] = model._frame.fixed
+    batch = replace(batch, _rows=rows)
+    if method_of(settings.ddf).eager:
+        # Whether it applies is known of the rows alone.
+        method_of(settings.ddf).basis(one)
+    return batch if reduced.profiled else model.as_recorded(batch, reduced, covariance, estimates)
+
+
+def _joined(data: Levels | Frames | Stacked, settings: _Settings, found: _Collected) -> FitBatch:
+    layout = Layout.of(found.batches)
+    lost = [failed(layout, 1, settings.method, str(error)) for error in found.problems.values()]
+    places = np.array([*found.positions, *found.problems], dtype=np.intp)
+    batch = merged([*found.batches, *lost], np.argsort(places), layout)
+    batch = replace(batch.named(data.labels), by=data.by, _options=settings.options)
+    return with_ddf(batch, settings.ddf)
+
+
+def _warn(data: Levels | Frames | Stacked, found: _Collected) -> None:
+    """Say once what several data sets gave rise to."""
+    for category, items in found.heard.items():
+        position, message = items[0]
+        rest = f" (in {len(items)} of {len(data)} fits, first {data.labels[position]!r})"
+        warn(message + rest, category)
+    names = {data.labels[position]: spec for position, spec in found.specs.items()}
+    for message in different_contrasts(names):
+        warn(message, DifferentContrastsWarning)

@@ -1,0 +1,310 @@
+"""What the fits of a batch were made from, looked up or made again when something asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from mlmfast import _core
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.criterion import Criterion
+from mlmfast.degrees_of_freedom import FittedRows
+from mlmfast.degrees_of_freedom.satterthwaite import core_maps
+from mlmfast.degrees_of_freedom.stacked_bases import StackedBases, is_regular, stacked_bases
+from mlmfast.engine import Engine
+from mlmfast.model_frame import ModelFrame
+from mlmfast.reduced_model import ReducedModel, reduce_design
+
+if TYPE_CHECKING:
+    from mlmfast.model import LMM
+
+#: Numbers in the derivatives of the covariances of fits that are taken at a time.
+_CHUNK_NUMBERS = 5_000_000
+
+
+@dataclass(frozen=True)
+class RegularFits:
+    """Fits of one structure with what Satterthwaite's degrees of freedom need.
+
+    Attributes
+    ----------
+    fits : shape (a,), positions in the batch.
+    like
+        The reduction of one of them: the same columns are kept in all.
+    beta, vcov : shapes (a, rank), (a, rank, rank)
+    bases
+        For each fit.
+    """
+
+    fits: IntArray
+    like: ReducedModel
+    beta: FloatArray
+    vcov: FloatArray
+    bases: StackedBases
+
+
+class BatchRows(Protocol):
+    """The fits of a batch with their rows, one at a time."""
+
+    def __len__(self) -> int:
+        """Number of fits."""
+
+    def __getitem__(self, fit: int, /) -> FittedRows | None:
+        """A fit with its rows; None where there is no fit."""
+
+    def regular(self) -> Iterator[RegularFits]:
+        """Fits whose Satterthwaite tests are had together, in groups."""
+
+    def model(self, fit: int, /) -> LMM:
+        """The model of one fit, to be fitted alone.
+
+        Raises
+        ------
+        MlmError
+            Where its data make no model.
+        """
+
+
+@dataclass(frozen=True)
+class SharedRows:
+    """Fits of many responses that share one reduction.
+
+    Attributes
+    ----------
+    reduced, criterion, frame
+        As in `FittedRows`.
+    theta : shape (n_fits, n_theta)
+    singular : shape (n_fits, n_terms)
+    beta, vcov : shapes (n_fits, rank), (n_fits, rank, rank)
+    responses : shape (n_obs, n_fits) or None
+        As given, the offset not subtracted; None where there is no offset.
+    """
+
+    reduced: ReducedModel
+    criterion: Criterion
+    theta: FloatArray
+    singular: BoolArray
+    beta: FloatArray
+    vcov: FloatArray
+    frame: ModelFrame | None
+    responses: FloatArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.beta)
+
+    def __getitem__(self, fit: int) -> FittedRows:
+        return FittedRows(
+            self.reduced,
+            self.criterion,
+            self.theta[fit : fit + 1],
+            tuple(bool(flag) for flag in self.singular[fit]),
+            self.beta[fit],
+            self.vcov[fit],
+            self.frame,
+            fit,
+        )
+
+    def regular(self) -> Iterator[RegularFits]:
+        """All fits, where the model is regular."""
+        if self.criterion.flat is not None or not is_regular(self.reduced):
+            return
+        core, rank = self.reduced.core, len(self.reduced.kept)
+        assert isinstance(core, _core.Reduction), "that of a regular model"
+        chunk = max(1, _CHUNK_NUMBERS // max(1, rank * rank * (1 + len(self.criterion.entries))))
+        for first in range(0, len(self), chunk):
+            some = slice(first, first + chunk)
+            fits = np.arange(len(self))[some]
+            maps = core_maps(self.reduced, fits)
+            n_obs = self.reduced.design.n_obs
+            found = stacked_bases(core, self.criterion, self.theta[some], fits, maps, n_obs)
+            usable = found.usable & ~self.singular[some].any(axis=1)
+            bases = found._replace(usable=usable)
+            yield RegularFits(fits, self.reduced, self.beta[some], self.vcov[some], bases)
+
+    def model(self, fit: int) -> LMM:
+        """The model of one response."""
+        from mlmfast.model import LMM
+
+        given = self.responses
+        y = self.reduced.response(fit) if given is None else given[:, fit]
+        design = replace(self.reduced.design, y=np.ascontiguousarray(y))
+        frame = None if self.frame is None else replace(self.frame, design=design)
+        return LMM._of_design(design, frame)
+
+
+class DataSets(Protocol):
+    """Many data sets, of each of which a model is made."""
+
+    def model(self, position: int, /) -> LMM:
+        """The model of one data set; `MlmError` where it makes none."""
+
+
+@dataclass(frozen=True)
+class OwnRows:
+    """One fit on data of its own.
+
+    Attributes
+    ----------
+    data, position
+        Where the data are.
+    engine, method
+        What it was fitted by.
+    theta, singular, beta, vcov
+        The estimates, as in `FittedRows`.
+    kept
+        The fit with its rows, where these are few enough to be held.
+    """
+
+    data: DataSets
+    position: int
+    engine: Engine
+    method: str
+    theta: FloatArray
+    singular: tuple[bool, ...]
+    beta: FloatArray
+    vcov: FloatArray
+    kept: FittedRows | None = None
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, fit: int) -> FittedRows:
+        if self.kept is not None:
+            return self.kept
+        model = self.data.model(self.position)
+        reduced = reduce_design(model.design, engine=self.engine)
+        criterion = reduced.criterion(self.method)
+        estimates = (self.theta, self.singular, self.beta, self.vcov)
+        return FittedRows(reduced, criterion, *estimates, model._frame)
+
+    def regular(self) -> Iterator[RegularFits]:
+        """None: it is one fit."""
+        yield from ()
+
+    def model(self, fit: int) -> LMM:
+        """The model of the data set."""
+        return self.data.model(self.position)
+
+
+@dataclass(frozen=True)
+class StackedRows:
+    """Fits on data sets of one shape.
+
+    Attributes
+    ----------
+    positions : shape (n_fits,), of the data sets.
+    like
+        The reduction of one of them.
+    theta, singular, beta, vcov : as in `SharedRows`.
+    bases
+        For Satterthwaite's tests.
+    """
+
+    data: DataSets
+    positions: IntArray
+    like: ReducedModel
+    bases: StackedBases
+    method: str
+    theta: FloatArray
+    singular: BoolArray
+    beta: FloatArray
+    vcov: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, fit: int) -> FittedRows:
+        return OwnRows(
+            self.data,
+            int(self.positions[fit]),
+            None,
+            self.method,
+            self.theta[fit : fit + 1],
+            tuple(bool(flag) for flag in self.singular[fit]),
+            self.beta[fit],
+            self.vcov[fit],
+        )[0]
+
+    def regular(self) -> Iterator[RegularFits]:
+        """All of them."""
+        yield RegularFits(np.arange(len(self)), self.like, self.beta, self.vcov, self.bases)
+
+    def model(self, fit: int) -> LMM:
+        """The model of one data set."""
+        return self.data.model(int(self.positions[fit]))
+
+
+@dataclass(frozen=True)
+class NoRows:
+    """Fits that there are not; ``model`` says why, in the words of the data set where it has any.
+
+    Examples
+    --------
+    >>> len(NoRows(3)), NoRows(3)[0] is None
+    (3, True)
+    """
+
+    n: int
+    problem: str = ""
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, fit: int) -> None:
+        return None
+
+    def regular(self) -> Iterator[RegularFits]:
+        """None."""
+        yield from ()
+
+    def model(self, fit: int) -> LMM:
+        """There is none."""
+        from mlmfast.errors import ModelError
+
+        raise ModelError(f"there is no fit here: {self.problem}")
+
+
+@dataclass(frozen=True)
+class JoinedRows:
+    """Fits of several parts in an order of their own.
+
+    Attributes
+    ----------
+    parts
+        What is joined.
+    part, within : shape (n_fits,), where each fit stands.
+    """
+
+    parts: tuple[BatchRows, ...]
+    part: IntArray
+    within: IntArray
+
+    @classmethod
+    def of(cls, parts: Sequence[BatchRows], order: IntArray) -> JoinedRows:
+        """Fit k is the ``order[k]``-th of all of the parts'."""
+        sizes = np.array([len(part) for part in parts], dtype=np.intp)
+        part = np.repeat(np.arange(len(parts)), sizes)
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return cls(tuple(parts), part[order], within[order])
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def __getitem__(self, fit: int) -> FittedRows | None:
+        return self.parts[int(self.part[fit])][int(self.within[fit])]
+
+    def regular(self) -> Iterator[RegularFits]:
+        """Those of the parts."""
+        for k, part in enumerate(self.parts):
+            for group in part.regular():
+                own = np.flatnonzero(self.part == k)
+                place = np.empty(len(part), dtype=np.intp)
+                place[self.within[own]] = own
+                yield replace(group, fits=place[group.fits])
+
+    def model(self, fit: int) -> LMM:
+        """The model of one fit."""
+        return self.parts[int(self.part[fit])].model(int(self.within[fit]))

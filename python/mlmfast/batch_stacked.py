@@ -1,0 +1,166 @@
+"""Fits of arrays of one shape in one batch: no Python object a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mlmfast import _core
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.batch import FitBatch, effect_names, n_parameters, outcome, stacked_terms
+from mlmfast.batch_merge import Layout, merged
+from mlmfast.batch_rows import StackedRows
+from mlmfast.data_sets import Stacked
+from mlmfast.degrees_of_freedom.stacked_bases import stacked_bases
+from mlmfast.engine import Engine
+from mlmfast.errors import MlmError
+from mlmfast.fit import fit_independent
+from mlmfast.flat_search import suspect_fits
+from mlmfast.newton import NewtonOptions
+from mlmfast.reduced_model import ReducedModel, reduce_design
+from mlmfast.stacked_model import StackedModel, stacked_model
+
+#: Numbers in the arrays of the fits that are reduced at a time.
+_CHUNK_NUMBERS = 20_000_000
+#: Data sets tried for one whose structure the others share.
+_TRIALS = 5
+
+
+def fit_stacked(
+    data: Stacked, method: str, engine: Engine, settings: NewtonOptions
+) -> tuple[list[FitBatch], list[IntArray]]:
+    """Fit the data sets that are regular arrays of one shape.
+
+    Returns
+    -------
+    Batches, and the positions of their data sets. What is not among them is left to be fitted one
+    by one: data sets that have missing values, aliased columns or no fit, or another structure.
+    """
+    arrays = _arrays(data)
+    like = None if arrays is None or engine is not None else _example(data)
+    if arrays is None or like is None:
+        return [], []
+    y, x, z = arrays
+    own: dict[int, FloatArray] = {}
+    for t, term in enumerate(like.design.random):
+        part = z[like.design.factors[term.factor].name]
+        if part is not None:
+            own[t] = part
+    size = y.shape[1] * (1 + x.shape[2] + sum(part.shape[2] for part in own.values()))
+    chunk = max(1, _CHUNK_NUMBERS // size)
+    batches, positions = [], []
+    for first in range(0, len(y), chunk):
+        some = slice(first, first + chunk)
+        model, regular = stacked_model(
+            like, y[some], _cut(x, some), {t: _cut(part, some) for t, part in own.items()}
+        )
+        if model is None:
+            continue
+        at = first + np.flatnonzero(regular)
+        batch = _batch(model, data, at, method, settings)
+        told = np.flatnonzero(~suspect_fits(like, model.criterion(method), len(at)))
+        if told.size < len(at):
+            batch = merged([batch], told, Layout.of([batch]))
+        batches.append(batch)
+        positions.append(at[told])
+    return batches, positions
+
+
+def _cut(array: FloatArray, some: slice) -> FloatArray:
+    return array if len(array) == 1 else array[some]
+
+
+def _arrays(
+    data: Stacked,
+) -> tuple[FloatArray, FloatArray, dict[str, FloatArray | None]] | None:
+    """y, X and Z by factor as arrays with a leading axis; None where they are something else."""
+    y, x = data.y, _stacked(data.X)
+    groups = data.groups if isinstance(data.groups, Mapping) else {"group": data.groups}
+    if not isinstance(y, np.ndarray) or y.dtype != np.float64 or x is None or len(y) < 2:
+        return None
+    shared = all(value is not None and np.ndim(value) == 1 for value in groups.values())
+    if not shared or data.offset is not None:
+        return None
+    if data.weights is not None and np.ndim(data.weights) != 1:
+        return None
+    z: dict[str, FloatArray | None] = {}
+    for name in groups:
+        given = data.Z.get(name) if isinstance(data.Z, Mapping) else data.Z
+        z[str(name)] = None if given is None else _stacked(given)
+        if given is not None and z[str(name)] is None:
+            return None
+    return np.ascontiguousarray(y), x, z
+
+
+def _stacked(given: Any) -> FloatArray | None:
+    """A matrix of each data set, or of all: three axes."""
+    if type(given) is not np.ndarray or given.dtype != np.float64 or given.ndim not in {2, 3}:
+        return None
+    array = np.ascontiguousarray(given)
+    return array[None] if array.ndim == 2 else array
+
+
+def _example(data: Stacked) -> ReducedModel | None:
+    """The reduction of one of the data sets, where nested elimination serves it."""
+    for position in range(min(_TRIALS, len(data))):
+        try:
+            model = reduce_design(data.model(position).design)
+        except MlmError:
+            continue
+        if len(model.design.y) < data.y.shape[1]:
+            continue
+        nested = isinstance(model.core, _core.Reduction) and model.order
+        whole = len(model.kept) == len(model.design.x) > 0
+        one_each = len({block.level for block in model.blocks}) == len(model.blocks)
+        return model if nested and whole and one_each and model.profiled else None
+    return None
+
+
+def _batch(
+    model: StackedModel, data: Stacked, at: IntArray, method: str, settings: NewtonOptions
+) -> FitBatch:
+    criterion = model.criterion(method)
+    covariance = fit_independent(criterion, len(at), settings)
+    estimates = model.estimates(criterion, covariance.theta)
+    design, n = model.like.design, len(at)
+    unit = model.core.y_scale / model.y.scale[:, 0]
+    bases = stacked_bases(
+        model.core,
+        criterion,
+        covariance.theta,
+        np.arange(n),
+        unit[:, None, None] * model.fixed_maps,
+        design.n_obs,
+    )
+    rows = StackedRows(
+        data,
+        at,
+        model.like,
+        bases._replace(usable=bases.usable & ~covariance.singular.any(axis=1)),
+        method,
+        covariance.theta,
+        covariance.singular,
+        estimates.beta,
+        estimates.vcov,
+    )
+    return FitBatch(
+        names=design.x_names,
+        params=estimates.beta,
+        bse=np.sqrt(np.diagonal(estimates.vcov, axis1=1, axis2=2)),
+        cov_params=estimates.vcov,
+        sigma=np.sqrt(estimates.sigma2),
+        varcorr=stacked_terms(design, estimates),
+        llf=-0.5 * estimates.deviance,
+        method=method,
+        kept=tuple(range(len(design.x))),
+        responses=("",) * n,
+        nobs=np.full(n, design.n_obs, dtype=np.intp),
+        effects=effect_names(design),
+        n_groups={f.name: np.full(n, f.n_levels) for f in design.factors},
+        n_parameters=np.full(n, n_parameters(model.like, covariance)),
+        aliased=np.zeros((n, len(design.x)), dtype=np.bool_),
+        _rows=rows,
+        **outcome(covariance),
+    )

@@ -1,0 +1,288 @@
+"""Designs of one shape, reduced in one call: what `ReducedModel` is for one of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mlmfast import _core
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.criterion import Criterion
+from mlmfast.reduced_model import Basis, Estimates, ReducedModel, basis_of_term
+
+#: Sizes of columns, and of the response, whose powers double precision holds: see `reduced_model`.
+_LARGEST, _LARGEST_RESPONSE = 1e140, 1e70
+
+
+@dataclass(frozen=True)
+class StackedColumns:
+    """Columns of all designs, centred and scaled as `scale_columns` does those of one.
+
+    Attributes
+    ----------
+    values : shape (n_fits, n, k), or (1, n, k) where all share them
+    constant
+        Which columns are the constant 1.
+    center, scale : shape (n_fits, k)
+    finite : shape (n_fits,)
+        Whether no value is missing or infinite, and just the ``constant`` columns are 1.
+    """
+
+    values: FloatArray
+    constant: tuple[bool, ...]
+    center: FloatArray
+    scale: FloatArray
+    finite: BoolArray
+
+    @classmethod
+    def of(
+        cls, values: FloatArray, constant: tuple[bool, ...], n_fits: int, centred: bool
+    ) -> StackedColumns:
+        """Scale columns by their statistics."""
+        n = values.shape[1]
+        total, squares, smallest, largest = np.moveaxis(_core.stacked_statistics(values), 2, 0)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            shift, about_first = total / n, squares / n
+            mean = values[:, 0] + shift
+            square = about_first - shift * shift
+            usable = np.isfinite(square) & (square > 1e-4 * about_first)
+            spread = np.where(usable, np.sqrt(np.maximum(square, 0)), largest / 4 - smallest / 4)
+            spread = spread if centred else np.maximum(spread, np.abs(mean))
+            finite = np.isfinite(mean) & np.isfinite(smallest) & np.isfinite(largest)
+            usable = finite & (spread > 0)
+            scale = np.where(usable, _power_of_two(np.where(usable, spread, 1.0)), 1.0)
+        ones, is_one = np.array(constant, dtype=np.bool_), (smallest == 1.0) & (largest == 1.0)
+        center = np.where(ones, 0.0, mean if centred else 0.0)
+        scale = np.where(ones, 1.0, scale)
+        shape = (n_fits, len(constant))
+        return cls(
+            values,
+            constant,
+            np.ascontiguousarray(np.broadcast_to(center, shape)),
+            np.ascontiguousarray(np.broadcast_to(scale, shape)),
+            np.broadcast_to((finite & (is_one == ones)).all(axis=1), n_fits),
+        )
+
+    @property
+    def core_argument(self) -> tuple[FloatArray, list[bool], FloatArray, FloatArray]:
+        """As the core reads them."""
+        return self.values, list(self.constant), self.center, self.scale
+
+    def has_sizes(self, largest: float) -> BoolArray:
+        """Whether powers of the columns stay within the range of doubles, (n_fits,)."""
+        size = 1.0 / self.scale[:, [not one for one in self.constant]]
+        return np.asarray(((size > 1.0 / largest) & (size < largest)).all(axis=1))
+
+    def rows(self, keep: IntArray) -> StackedColumns:
+        """The columns of some designs."""
+        if keep.size == len(self.scale):
+            return self
+        values = self.values if len(self.values) == 1 else self.values[keep]
+        return StackedColumns(
+            values, self.constant, self.center[keep], self.scale[keep], self.finite[keep]
+        )
+
+
+def _power_of_two(spread: FloatArray) -> FloatArray:
+    """2^-round(log2(spread)), rounded as one at a time is where it is close."""
+    power = np.log2(spread)
+    for at in np.argwhere(np.abs(np.abs(power - np.round(power)) - 0.5) < 1e-9):
+        power[tuple(at)] = np.log2(float(spread[tuple(at)]))
+    return np.asarray(np.ldexp(1.0, -np.round(power).astype(np.int64)))
+
+
+@dataclass(frozen=True)
+class StackedModel:
+    """Designs of one shape, each reduced by itself, one response each.
+
+    Attributes
+    ----------
+    like
+        The reduction of one of them alone, whose structure all have.
+    core
+        The compiled reductions.
+    x, y, z
+        Their columns; z by level.
+    """
+
+    like: ReducedModel
+    core: _core.ReductionBatch
+    x: StackedColumns
+    y: StackedColumns
+    z: tuple[StackedColumns, ...]
+
+    def criterion(self, method: str) -> Criterion:
+        """The criterion of ``method`` ("REML" or "ML")."""
+        like = self.like
+        return Criterion(self.core, like.blocks, like.level_sizes, method == "REML")
+
+    @property
+    def _intercept(self) -> int:
+        return self.x.constant.index(True)
+
+    @cached_property
+    def fixed_maps(self) -> FloatArray:
+        """`ReducedModel.fixed_map` of each, (n_fits, p, p)."""
+        scaling = _scaling(self.x)
+        return np.asarray(np.linalg.solve(self.core.x_factor.mT, scaling.mT).mT)
+
+    def effects_maps(self, block: int) -> FloatArray:
+        """`ReducedModel.effects_map` of each, (n_fits, q, q)."""
+        term = self.like.blocks[block]
+        basis = self.core.bases[term.level][:, term.stretch, term.stretch]
+        own = self.z[term.level]
+        columns = StackedColumns(
+            own.values,
+            own.constant[term.stretch],
+            own.center[:, term.stretch],
+            own.scale[:, term.stretch],
+            own.finite,
+        )
+        return np.asarray(np.linalg.solve(basis.mT, _scaling(columns).mT).mT)
+
+    def has_residual(self) -> BoolArray:
+        """Whether the effects leave something of each response: see `_check_residual` of one."""
+        center, scale = self.y.center[:, 0], self.y.scale[:, 0]
+        rounding = np.abs(center) * 1e-15 + 1e-14 / scale
+        weights = self.like.design.weights
+        if weights is not None:
+            rounding = rounding * float(np.sqrt(weights.max()))
+        left = self.core.y_scale / scale
+        rss, degrees = self.core.within
+        within = left * np.sqrt(rss / np.maximum(degrees, 1.0))
+        return np.asarray((left > rounding) & ((degrees <= 0) | (within > rounding)))
+
+    def estimates(self, criterion: Criterion, theta: FloatArray) -> Estimates:
+        """`ReducedModel.estimates` of each, by the same steps."""
+        n_obs, fits = self.like.design.n_obs, range(len(theta))
+        g = criterion.covariances(theta)
+        beta_core, c, scalars = self.core.solve(g, list(fits))
+        rss, logdet, logdet_xx = scalars.T
+        reml, p = criterion.reml, c.shape[1]
+        degrees = n_obs - (p if reml else 0)
+        scale = self.y.scale[:, 0]
+        unit = self.core.y_scale / scale
+        sigma2 = rss / degrees * unit**2
+        core = self.core.ols / scale[:, None] + unit[:, None] * beta_core
+        maps = self.fixed_maps
+        beta = np.stack([k @ row for k, row in zip(maps, core, strict=True)])
+        if self.y.center.any():
+            beta[:, self._intercept] += self.y.center[:, 0]
+        deviance = logdet + degrees * (1.0 + np.log(2.0 * np.pi * rss / degrees))
+        deviance = deviance + (logdet_xx if reml else 0.0)
+        deviance = deviance + self._logdet_constant(degrees, reml)
+        covariances: list[FloatArray] = [np.empty(0)] * len(self.like.order)
+        for position, block in enumerate(self.like.blocks):
+            k_term = self.effects_maps(position)
+            own = g[block.level][:, block.stretch, block.stretch]
+            full = sigma2[:, None, None] * (k_term @ own @ k_term.mT)
+            covariances[self.like.order[position]] = (full + full.mT) / 2
+        products = [k @ matrix @ k.T for k, matrix in zip(maps, c, strict=True)]
+        vcov = sigma2[:, None, None] * np.stack(products)
+        return Estimates(beta, vcov, sigma2, tuple(covariances), deviance)
+
+    def _logdet_constant(self, degrees: int, reml: bool) -> FloatArray:
+        constant = 2.0 * degrees * (np.log(self.core.y_scale) - np.log(self.y.scale[:, 0]))
+        weights = self.like.design.weights
+        if weights is not None:
+            constant = constant - np.log(weights).sum()
+        if reml:
+            constant = constant - 2.0 * np.linalg.slogdet(self.fixed_maps)[1]
+        return np.asarray(constant)
+
+
+def _scaling(columns: StackedColumns) -> FloatArray:
+    """What centring and scaling do to coefficients, (n_fits, k, k)."""
+    n_fits, k = columns.scale.shape
+    out = np.zeros((n_fits, k, k))
+    index = np.arange(k)
+    out[:, index, index] = columns.scale
+    if any(columns.constant):
+        # Only centred where a constant column exists.
+        out[:, columns.constant.index(True)] -= np.where(
+            columns.center != 0.0, columns.scale * columns.center, 0.0
+        )
+    return out
+
+
+def stacked_model(
+    like: ReducedModel, y: FloatArray, x: FloatArray, z: dict[int, FloatArray]
+) -> tuple[StackedModel | None, BoolArray]:
+    """Reduce designs of one shape.
+
+    Parameters
+    ----------
+    like
+        The reduction of one of them, by the nested engine.
+    y : shape (n_fits, n)
+    x : shape (n_fits, n, p), or (1, n, p) where all share it
+    z : by term of the design, as x; terms without one have a constant 1
+
+    Returns
+    -------
+    The reductions of the designs that are as regular as the one given, None if there are none; and
+    which those are, shape (n_fits,): the others are missing values, aliased or collinear columns,
+    or responses without residual, of which the fit of each alone can say why.
+    """
+    design, n_fits = like.design, len(y)
+    ones = tuple(column is None for column in design.x)
+    columns_x = StackedColumns.of(x, ones, n_fits, any(ones))
+    columns_y = StackedColumns.of(y[:, :, None], (False,), n_fits, any(ones))
+    columns_z = []
+    regular = columns_x.finite & columns_y.finite
+    regular &= columns_x.has_sizes(_LARGEST) & columns_y.has_sizes(_LARGEST_RESPONSE)
+    terms: list[list[tuple[int, Basis]]] = [[] for _ in like.levels]
+    for t, block in zip(like.order, like.blocks, strict=True):
+        term = design.random[t]
+        own = z.get(t, np.ones((1, design.n_obs, 1)))
+        constant = tuple(column is None for column in term.columns)
+        columns_z.append(StackedColumns.of(own, constant, n_fits, any(constant)))
+        regular &= columns_z[-1].finite
+        terms[block.level].append((block.structure.size, basis_of_term(term)))
+    keep = np.flatnonzero(regular)
+    if keep.size == 0:
+        return None, np.zeros(n_fits, dtype=np.bool_)
+    parts = tuple(part.rows(keep) for part in columns_z)
+    model, left = _reduced(like, columns_x.rows(keep), columns_y.rows(keep), parts, terms)
+    regular[keep[~left]] = False
+    return model, regular
+
+
+def _reduced(
+    like: ReducedModel,
+    x: StackedColumns,
+    y: StackedColumns,
+    z: tuple[StackedColumns, ...],
+    terms: list[list[tuple[int, Basis]]],
+) -> tuple[StackedModel | None, BoolArray]:
+    """Reduce, and again without those that turn out irregular; which were left."""
+    design = like.design
+    weights = design.weights
+    total = float(design.n_obs) if weights is None else float(weights.sum())
+    left = np.ones(len(y.scale), dtype=np.bool_)
+    assert isinstance(like.nesting, _core.Nesting), "the nested engine's"
+    for _ in range(3):
+        chosen = np.flatnonzero(left)
+        if chosen.size == 0:
+            break
+        x_own, y_own = x.rows(chosen), y.rows(chosen)
+        z_own = tuple(part.rows(chosen) for part in z)
+        core, lost = _core.ReductionBatch.of(
+            like.nesting,
+            z=[part.core_argument for part in z_own],
+            x=x_own.core_argument,
+            y=y_own.core_argument,
+            noise=np.abs(x_own.center) * x_own.scale * 1e-13 * float(total**0.5),
+            terms=terms,
+            sqrt_weights=None if weights is None else np.sqrt(weights),
+        )
+        left[chosen[lost]] = False
+        if not lost:
+            model = StackedModel(like, core, x_own, y_own, z_own)
+            usable = model.has_residual()
+            if usable.all():
+                return model, left
+            left[chosen[~usable]] = False
+    return None, np.zeros(len(left), dtype=np.bool_)
