@@ -72,7 +72,17 @@ def bootstrap() -> list[float]:
     return [*fit.bootstrap(n=60, seed=3).replicates.to_numpy().ravel()]
 
 
-WORK = {task.__name__: task for task in (nested, crossed, iterative, dense, fit_many, bootstrap)}
+def fit_each() -> list[float]:
+    """Data sets that are arrays, reduced side by side."""
+    rng = np.random.default_rng(4)
+    x, b, e = rng.normal(size=(60, 80)), rng.normal(size=(60, 10)), rng.normal(size=(60, 80))
+    y = x + np.repeat(b, 8, axis=1) + e
+    batch = mlm.fit_each(y=y, X=np.stack([np.ones_like(x), x], axis=2), groups=np.arange(80) // 8)
+    return [*batch.llf, *batch.params.ravel()]
+
+
+TASKS = (nested, crossed, iterative, dense, fit_many, fit_each, bootstrap)
+WORK = {task.__name__: task for task in TASKS}
 
 
 def bits(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -186,3 +187,12 @@ def test_ctrl_c_is_answered_and_everything_works_afterwards(name, tmp_path):
     waited = run(INTERRUPTED.replace("NAME", repr(name)), tmp_path)
     # A second on a machine of one's own; others share this one.
     assert float(waited) < 2.0
+
+
+def test_one_file_starts_threads():
+    """A pool that another file made would hang in a forked child."""
+    source = Path(__file__).parents[1] / "src"
+    files = [
+        p for p in source.rglob("*.rs") if re.search(r"\brayon::|thread::spawn", p.read_text())
+    ]
+    assert files == [source / "threads.rs"]

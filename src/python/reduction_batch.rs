@@ -3,7 +3,6 @@
 use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
-use rayon::prelude::*;
 
 use super::arrays::{array, c_slice};
 use super::gateway::without_gil;
@@ -15,10 +14,6 @@ use crate::criterion::{Criterion, evaluate, likelihood_derivatives, solve};
 use crate::elimination::Entry;
 use crate::reduction::{Basis, Reduction};
 use crate::rows::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
-use crate::stop;
-
-/// Designs reduced between two looks for a signal.
-const DESIGNS_AT_ONCE: usize = 512;
 
 /// Columns of all designs, `(n_fits, n, k)` or `(1, n, k)` for columns that all share; which of
 /// them are the constant 1; center and scale of each, `(n_fits, k)`.
@@ -156,19 +151,7 @@ impl ReductionBatch {
             // A fit whose columns are aliased has other shapes than the rest.
             (reduced.rank() == p).then_some(reduced)
         };
-        let all: Vec<Option<Reduction>> = without_gil(py, || {
-            let mut all = Vec::with_capacity(n_fits);
-            for first in (0..n_fits).step_by(DESIGNS_AT_ONCE) {
-                stop::check();
-                let last = (first + DESIGNS_AT_ONCE).min(n_fits);
-                if last - first >= 16 {
-                    all.par_extend((first..last).into_par_iter().map(one));
-                } else {
-                    all.extend((first..last).map(one));
-                }
-            }
-            all
-        })?;
+        let all: Vec<Option<Reduction>> = without_gil(py, || map_fits(n_fits, one))?;
         let lost = (0..n_fits).filter(|&fit| all[fit].is_none()).collect();
         Ok((Self { reductions: all.into_iter().flatten().collect(), rank: p }, lost))
     }
