@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import mlmfast as mlm
+from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 
 from .fitting import lmm
 from .random_models import dense_deviance, random_model, trusted_deviance
@@ -100,3 +101,29 @@ def test_the_lowest_of_several_minima_is_found():
     for sd in (0.1, 1.0, 10.0, 100.0):
         start = {"g": np.diag([(60 * sd) ** 2, sd**2])}
         assert fit.deviance <= model.fit(start=start).deviance + 1e-6
+
+
+def test_derivatives_that_overflow_end_their_row_alone():
+    """A row gone beyond all numbers is given up, uncertified; the others go on."""
+
+    def criterion(theta, fits):
+        value = ((theta - 1.0) ** 2).sum(axis=1)
+        hessian = np.repeat(2.0 * np.eye(2)[None], len(theta), axis=0)
+        hessian[fits == 1] = np.nan
+        empty = np.zeros((len(theta), 0))
+        return Derivatives(
+            value, 2.0 * (theta - 1.0), hessian, np.abs(hessian), empty, empty, empty
+        )
+
+    class Plane:
+        def __call__(self, theta, fits):
+            return criterion(theta, fits)
+
+        def move(self, theta, step):
+            return theta + step
+
+    found = newton_raphson(
+        Plane(), np.zeros((3, 2)), NewtonOptions(), lambda theta: np.full(len(theta), 10.0)
+    )
+    assert found.converged.tolist() == [True, False, True]
+    np.testing.assert_allclose(found.theta[[0, 2]], 1.0, atol=1e-12)

@@ -171,13 +171,32 @@ def newton_step(at: Derivatives, floor: float) -> _Step:
     )
     scale = np.sqrt(np.maximum(diagonal, 1e-12 * diagonal.max(axis=1, initial=1e-300)[:, None]))
     scaled = at.hessian / (scale[:, :, None] * scale[:, None, :])
-    values, vectors = interruptible(np.linalg.eigh, scaled)
+    try:
+        values, vectors = interruptible(np.linalg.eigh, scaled)
+    except np.linalg.LinAlgError:
+        return _where_finite(at, scaled, floor)
     gradient = at.gradient / scale
     along = (vectors.mT @ gradient[:, :, None])[..., 0]
     size = np.maximum(np.abs(values), floor)
     step = -(vectors @ (along / size)[:, :, None])[..., 0] / scale
     slope = (at.gradient[:, None, :] @ step[:, :, None])[:, 0, 0]
     return _Step(step, slope, -slope, values[:, 0])
+
+
+def _where_finite(at: Derivatives, scaled: FloatArray, floor: float) -> _Step:
+    """Steps of the rows whose derivatives are finite; none, and no certificate, for the others.
+
+    Derivatives overflow where a trial has gone far beyond all covariances of the data.
+    """
+    good = np.asarray(np.isfinite(scaled).all(axis=(1, 2)) & np.isfinite(at.gradient).all(axis=1))
+    if good.all():
+        raise np.linalg.LinAlgError("the eigenvalues of a finite Hessian did not converge")
+    n, t = at.gradient.shape
+    out = _Step(np.zeros((n, t)), np.zeros(n), np.full(n, np.inf), np.full(n, -np.inf))
+    if good.any():
+        for whole, part in zip(out, newton_step(at.rows(good), floor), strict=True):
+            whole[good] = part
+    return out
 
 
 def newton_raphson(
