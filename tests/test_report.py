@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
+from mlmfast.display.numbers import width
+from mlmfast.display.text import WIDTH
 from mlmfast.report.html import html_page
-from mlmfast.report.numbers import width
 from mlmfast.report.residual_tables import residual_sentence
-from mlmfast.report.text import WIDTH
 from mlmfast.variance_components import VarCorr
 
 from .fitting import fit_case, lmm

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.display.printed_frame import PrintedFrame
+from mlmfast.display.table_result import table_of
+from mlmfast.display.text import WIDE, notes_text, table_text, wrapped
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import AliasedWarning, ComparisonError, SingularFitWarning
 from mlmfast.nested_models import are_nested
 from mlmfast.report.html import tables_html
-from mlmfast.report.printed_frame import PrintedFrame
-from mlmfast.report.table_result import table_of
 from mlmfast.report.tables import Table
-from mlmfast.report.text import WIDE, notes_text, table_text, wrapped
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

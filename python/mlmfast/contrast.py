@@ -332,7 +332,7 @@ class Contrast:
         return frame
 
     def __str__(self) -> str:
-        from mlmfast.report.contrasts import contrast_text
+        from mlmfast.display.contrast_tables import contrast_text
 
         return contrast_text(self)
 
@@ -340,7 +340,7 @@ class Contrast:
         return str(self)
 
     def _repr_html_(self) -> str:
-        from mlmfast.report.contrasts import contrast_html
+        from mlmfast.display.contrast_tables import contrast_html
 
         return contrast_html(self)
 

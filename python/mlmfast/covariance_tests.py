@@ -189,7 +189,7 @@ class CovarianceTests:
         return self.table.reset_index()
 
     def __str__(self) -> str:
-        from mlmfast.report.contrasts import covariance_tests_text
+        from mlmfast.display.contrast_tables import covariance_tests_text
 
         return covariance_tests_text(self)
 
@@ -197,7 +197,7 @@ class CovarianceTests:
         return str(self)
 
     def _repr_html_(self) -> str:
-        from mlmfast.report.contrasts import covariance_tests_html
+        from mlmfast.display.contrast_tables import covariance_tests_html
 
         return covariance_tests_html(self)
 

@@ -25,9 +25,9 @@ from mlmfast.derived import (
     delta_table,
     table_of_errors,
 )
+from mlmfast.display.printed_frame import printed
 from mlmfast.errors import ModelError
 from mlmfast.reduced_model import residual_arms
-from mlmfast.report.printed_frame import printed
 from mlmfast.second_order import Differentiable
 from mlmfast.series_residuals import arm_of_rows
 

@@ -91,7 +91,7 @@ class Profile:
 
         A straight line says that the Wald interval serves.
         """
-        from mlmfast.profile_plot import profile_plot
+        from mlmfast.display.profile_plot import profile_plot
 
         return profile_plot(self, level, axes)
 

@@ -133,7 +133,7 @@ class RobustInference:
         return table.rename_axis("term").reset_index()
 
     def __repr__(self) -> str:
-        from mlmfast.report.numbers import p_value
+        from mlmfast.display.numbers import p_value
 
         table = pd.DataFrame(
             {

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.contrast import f_test
+from mlmfast.display.table_result import TableResult, table_of
 from mlmfast.emmeans.contrast_rows import interaction_rows
 from mlmfast.emmeans.linear_functions import LinearFunctions
 from mlmfast.emmeans.means import marginal_means
@@ -18,7 +19,6 @@ from mlmfast.emmeans.reference_grid import reference_grid
 from mlmfast.emmeans.specs import read_specs
 from mlmfast.errors import ModelError
 from mlmfast.hypothesis_tables import ddf_label, without_f
-from mlmfast.report.table_result import TableResult, table_of
 from mlmfast.report.tables import Table
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ class EMMeans(EstimateTable):
 
     def plot(self, ax: Any = None) -> Any:
         """Means with their intervals, a panel for each level of `by`; the matplotlib figure."""
-        from mlmfast.emmeans.plot import plot_means
+        from mlmfast.display.interval_plot import plot_means
 
         return plot_means(self, ax)
 

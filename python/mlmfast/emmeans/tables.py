@@ -11,12 +11,12 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.confidence_level import check_level
+from mlmfast.display.table_result import TableResult, table_of
 from mlmfast.emmeans.adjustments import TestFamily, adjusted, adjustment_name
 from mlmfast.emmeans.contrast_rows import Method, contrast_rows, interaction_rows
 from mlmfast.emmeans.linear_functions import LinearFunctions
 from mlmfast.errors import ModelError
 from mlmfast.hypothesis_tables import ddf_label
-from mlmfast.report.table_result import TableResult, table_of
 from mlmfast.report.tables import Table
 
 if TYPE_CHECKING:
@@ -298,6 +298,6 @@ class Contrasts(EstimateTable):
 
     def plot(self, ax: Any = None) -> Any:
         """Contrasts with their intervals and a line at 0; the matplotlib figure."""
-        from mlmfast.emmeans.plot import plot_means
+        from mlmfast.display.interval_plot import plot_means
 
         return plot_means(self, ax)

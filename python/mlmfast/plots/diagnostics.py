@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.display.figure import ACCENT, INK, PALE, axes_or_new, plain
 from mlmfast.distributions import normal_quantile
 from mlmfast.errors import DataError, ModelError
-from mlmfast.plots.figure import ACCENT, INK, PALE, axes_or_new, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.display.figure import ACCENT, INK, PALE, new_figure, plain
 from mlmfast.emmeans.reference_grid import ReferenceGrid, reference_grid, unknown_name
 from mlmfast.errors import ModelError
 from mlmfast.language.functions import variables_of
-from mlmfast.plots.figure import ACCENT, INK, PALE, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import IntArray
 from mlmfast.clusters import nestings
-from mlmfast.report.numbers import column, count
+from mlmfast.display.numbers import column, count
 from mlmfast.report.residual_tables import residual_sentence, scale_sentence
 from mlmfast.report.tables import Table
 

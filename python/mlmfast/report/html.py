@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from mlmfast.display.numbers import printable
 from mlmfast.report import facts
-from mlmfast.report.numbers import printable
 from mlmfast.report.residual_tables import residual_tables, scale_table
 from mlmfast.report.tables import (
     ALIASED,

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.display import numbers
 from mlmfast.record import ResidualRecord, ScaleRecord
-from mlmfast.report import numbers
 from mlmfast.report.tables import Table, triangle
 from mlmfast.residual_formula import (
     parse_residual,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlmfast.display.numbers import width
+from mlmfast.display.text import WIDTH, facts_text, table_text, wrapped
 from mlmfast.record import FitRecord, ResidualRecord
 from mlmfast.report import facts
-from mlmfast.report.numbers import width
 from mlmfast.report.residual_tables import residual_tables, scale_table
 from mlmfast.report.tables import (
     Table,
@@ -16,7 +17,6 @@ from mlmfast.report.tables import (
     triangle,
     variance_components_table,
 )
-from mlmfast.report.text import WIDTH, facts_text, table_text, wrapped
 from mlmfast.variance_components import correlations
 
 if TYPE_CHECKING:

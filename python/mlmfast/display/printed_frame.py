@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from mlmfast.report.table_result import table_of
+from mlmfast.display.table_result import table_of
+from mlmfast.display.text import WIDE, notes_text, table_text
 from mlmfast.report.tables import Table
-from mlmfast.report.text import WIDE, notes_text, table_text
 
 
 class PrintedFrame(pd.DataFrame):

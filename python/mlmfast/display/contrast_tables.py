@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast.report.numbers import column, degrees_of_freedom, p_value, printable, statistic
+from mlmfast.display.numbers import column, degrees_of_freedom, p_value, printable, statistic
+from mlmfast.display.text import table_text
 from mlmfast.report.tables import Table
-from mlmfast.report.text import table_text
 
 if TYPE_CHECKING:
     from mlmfast.contrast import Contrast, FTest

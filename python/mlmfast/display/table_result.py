@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.display import numbers
+from mlmfast.display.text import WIDE, table_text
 from mlmfast.handed_out import copied
-from mlmfast.report import numbers
 from mlmfast.report.tables import Table
-from mlmfast.report.text import WIDE, table_text
 
 _P_VALUES = frozenset({"p_value", "Pr(>F)", "Pr(>Chisq)", "Pr(mixture)"})
 _STATISTICS = frozenset({"statistic", "t_ratio", "z_ratio", "F value", "Chisq", "LRT"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from textwrap import fill
 
-from mlmfast.report.numbers import printable, width
+from mlmfast.display.numbers import printable, width
 from mlmfast.report.tables import Table
 
 WIDTH = 80
