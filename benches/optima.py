@@ -31,7 +31,7 @@ from scipy.optimize import minimize
 
 from mlmfast.covariance import STRUCTURES
 from mlmfast.covariance.scaled_angles import ScaledAngles
-from mlmfast.covariance.unstructured import Unstructured
+from mlmfast.covariance.structures.unstructured import Unstructured
 from mlmfast.errors import ModelError
 
 SHORT = 1e-3

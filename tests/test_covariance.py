@@ -297,7 +297,7 @@ def test_matern_of_half_smoothness_is_exponential():
 
 @pytest.mark.parametrize("nu", [0.1, 0.5, 1.3, 4.0, 15.0])
 def test_matern_by_quadrature_agrees_with_bessel_functions(nu):
-    from mlmfast.covariance.spatial_matern import matern
+    from mlmfast.covariance.spatial.matern import matern
 
     z = np.geomspace(1e-6, 300.0, 50)[None]
     at = matern(z, np.array([[nu]]))

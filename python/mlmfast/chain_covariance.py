@@ -13,7 +13,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.chain_steps import ChainSteps
-from mlmfast.covariance.markov import VisitChain, VisitSteps
+from mlmfast.covariance.chains import VisitChain, VisitSteps
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.record import ResidualRecord
 from mlmfast.series_covariance import CoreSeries

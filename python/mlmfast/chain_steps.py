@@ -8,8 +8,8 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.chains import VisitChain
 from mlmfast.covariance.heterogeneous import Heterogeneous
-from mlmfast.covariance.markov import VisitChain
 from mlmfast.errors import ModelError
 from mlmfast.factor import Factor
 from mlmfast.residual_formula import ResidualFormula

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import Settled, SomeFits, replace_rows, set_zeros, settle
-from mlmfast.covariance.factor_analytic import FactorAnalytic
+from mlmfast.covariance.structures.factor_analytic import FactorAnalytic
 from mlmfast.criterion import Criterion
 from mlmfast.flat_search import with_flat_effects
 from mlmfast.flat_values import without_flat_values

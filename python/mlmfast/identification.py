@@ -10,7 +10,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.clusters import is_within
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion import Criterion
 from mlmfast.newton import CriterionFunction, Derivatives
 from mlmfast.record import ResidualRecord

@@ -9,10 +9,10 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.chains import MarkovChain
 from mlmfast.covariance.jet import Jet
-from mlmfast.covariance.markov import MarkovChain
 from mlmfast.covariance.quasi_separable import QuasiSeparable
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.unit_covariances import OwnMatrices, with_variance
 
 

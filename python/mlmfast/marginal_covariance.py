@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.interruptible import interruptible

@@ -31,9 +31,9 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import SomeFits
 from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
-from mlmfast.covariance.markov import MarkovChain
+from mlmfast.covariance.chains import MarkovChain
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.errors import ModelError
 from mlmfast.newton import CriterionFunction, Derivatives, NewtonOptions, NewtonResult

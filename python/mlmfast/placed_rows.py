@@ -8,7 +8,7 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance.by_lag import ByLag
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.errors import DataError
 from mlmfast.factor import cross_factors
 from mlmfast.frame import Frame

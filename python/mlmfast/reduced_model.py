@@ -24,7 +24,7 @@ from mlmfast.columns_in_memory import ScaledColumn, column_statistics, scale_col
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.covariance.scaled_covariance import ScaledCovariance, positive, scale_powers
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.dense_engine import DenseParts, gaps_within_units, reduce_densely
 from mlmfast.design import Design, RandomEffects

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
+from mlmfast.covariance.names import canonical, unknown_structure
 from mlmfast.errors import FormulaError
 from mlmfast.language.deparse import deparse
 from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, parse
-from mlmfast.structure_names import canonical, unknown_structure
 
 #: ``(us(a) @ ar1(b)) | id``
 _WRAPPED = re.compile(r"\s*\((.*@.*\))\s*\)\s*\|(.*)", re.DOTALL)

@@ -9,8 +9,8 @@ import numpy as np
 from mlmfast.arrays import CodeArray
 from mlmfast.chain_steps import FEW_VISITS, chain_steps, check_identified, with_several_rows
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.chains import VisitChain
 from mlmfast.covariance.direct_product import DirectProduct
-from mlmfast.covariance.markov import VisitChain
 from mlmfast.design import GroupingFactor
 from mlmfast.factor import Factor, cross_factors
 from mlmfast.frame import Frame

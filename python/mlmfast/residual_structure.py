@@ -11,8 +11,8 @@ from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.chain_steps import ChainSteps
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.homogeneous_diagonal import HomogeneousDiagonal
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
+from mlmfast.covariance.structures.homogeneous_diagonal import HomogeneousDiagonal
 from mlmfast.design import GroupingFactor
 from mlmfast.record import ResidualRecord
 from mlmfast.residual_formula import ResidualFormula

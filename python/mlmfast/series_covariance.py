@@ -17,8 +17,8 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.chains import MarkovChain
 from mlmfast.covariance.jet import Jet
-from mlmfast.covariance.markov import MarkovChain
 from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.record import ResidualRecord
 from mlmfast.unit_covariances import Directions

@@ -14,7 +14,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion import Criterion
 from mlmfast.dense_engine import within_unit_positions
 from mlmfast.errors import ModelError

@@ -9,8 +9,8 @@ from scipy import sparse
 
 from mlmfast import _core
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
+from mlmfast.covariance.chains import MarkovChain
 from mlmfast.covariance.jet import Jet
-from mlmfast.covariance.markov import MarkovChain
 from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.design import Design
 from mlmfast.errors import ModelError

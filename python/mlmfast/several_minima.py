@@ -17,7 +17,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.boundary import Settled, settle
 from mlmfast.clusters import is_within
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion import Criterion
 from mlmfast.near_singular import is_lost, residual_parts
 from mlmfast.newton import NewtonResult

@@ -17,10 +17,10 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.closed import SumOfSquares
-from mlmfast.covariance.homogeneous_diagonal import HomogeneousDiagonal
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.spatial.base import Spatial
+from mlmfast.covariance.structures.homogeneous_diagonal import HomogeneousDiagonal
 from mlmfast.criterion import Criterion, solve_scoring, symmetric_of
 from mlmfast.reduced_model import structure_of
 

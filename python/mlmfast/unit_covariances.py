@@ -14,7 +14,7 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.spatial.base import Spatial
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@ import pkgutil
 from importlib import import_module
 
 from mlmfast.covariance.base import STRUCTURES, CovarianceStructure, floor_eigenvalues
-from mlmfast.covariance.listing import structures
 
-for _module in pkgutil.iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    import_module(_module.name)
+
+# After the folder of that name, which the loop has made an attribute of this package.
+from mlmfast.covariance.listing import structures  # noqa: E402
 
 __all__ = ["STRUCTURES", "CovarianceStructure", "floor_eigenvalues", "structures"]

@@ -61,7 +61,7 @@ class SumOfSquares(Closed):
 
     Examples
     --------
-    >>> from mlmfast.covariance.compound_symmetry import CompoundSymmetry
+    >>> from mlmfast.covariance.structures.compound_symmetry import CompoundSymmetry
     >>> CompoundSymmetry(2).closed().matrix(np.array([[2.0, 0.0]]))[0].tolist()
     [[2.0, 2.0], [2.0, 2.0]]
     """

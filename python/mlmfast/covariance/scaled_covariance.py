@@ -13,7 +13,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure, floor_eigenvalues
-from mlmfast.covariance.markov import VisitChain
+from mlmfast.covariance.chains import VisitChain
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation, symmetric
 from mlmfast.errors import ModelError
 

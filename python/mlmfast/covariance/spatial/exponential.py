@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance.exponential_decay import ExponentialDecay
+from mlmfast.covariance.chains import MarkovChain, StepCorrelations
 from mlmfast.covariance.jet import Jet
-from mlmfast.covariance.markov import MarkovChain, StepCorrelations
+from mlmfast.covariance.spatial.exponential_decay import ExponentialDecay
 
 
 @dataclass(frozen=True, eq=False)

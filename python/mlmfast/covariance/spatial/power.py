@@ -9,7 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.jet import Jet, concatenate
-from mlmfast.covariance.spatial_exponential import SpatialExponential
+from mlmfast.covariance.spatial.exponential import SpatialExponential
 
 
 @dataclass(frozen=True, eq=False)

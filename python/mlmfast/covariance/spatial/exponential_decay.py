@@ -10,7 +10,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.spatial.base import Spatial
 
 
 @dataclass(frozen=True, eq=False)

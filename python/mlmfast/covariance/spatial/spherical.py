@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.errors import DataError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance.jet import Jet, concatenate
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.spatial.base import Spatial
 
 #: Correlations that a start tells apart from 0 and 1.
 _LOW, _HIGH = 0.02, 0.98

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.jet import Jet, concatenate
-from mlmfast.covariance.spatial import Spatial
+from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.errors import ModelError
 
 #: Smoothness above this cannot be told from the Gaussian covariance.

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance.exponential_decay import ExponentialDecay
+from mlmfast.covariance.spatial.exponential_decay import ExponentialDecay
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,15 +9,15 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.by_lag import ByLag
-from mlmfast.covariance.heterogeneous import Heterogeneous
-from mlmfast.covariance.jet import Jet
-from mlmfast.covariance.markov import (
+from mlmfast.covariance.chains import (
     MarkovChain,
     StepCorrelations,
     VisitChain,
     VisitSteps,
     within_start,
 )
+from mlmfast.covariance.heterogeneous import Heterogeneous
+from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
 
 

@@ -1,0 +1,1 @@
+"""Covariance structures over distances between points, one file each."""

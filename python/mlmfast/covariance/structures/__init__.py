@@ -1,0 +1,1 @@
+"""Covariance structures over levels or visits, one file each."""
