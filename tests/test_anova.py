@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
+from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError, ModelError
 from mlmfast.estimable import functions_of_formula, type_one, type_three, type_two
-from mlmfast.frame import Frame
 from mlmfast.hypothesis_tables import estimable_functions
 from mlmfast.model_matrix import build_model_matrix
 

@@ -13,8 +13,8 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast import cli
+from mlmfast.data.files import read_table
 from mlmfast.progress import Progress
-from mlmfast.table_files import read_table
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
+from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError, FormulaError
-from mlmfast.frame import Frame
 from mlmfast.language.contrasts import contrast_coding
 from mlmfast.model_matrix import build_model_matrix
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError, FormulaError
 from mlmfast.expressions import CodedFactor, evaluate, evaluate_numeric, variables_of
-from mlmfast.frame import Frame
-from mlmfast.language.deparse import deparse
-from mlmfast.language.syntax import parse
+from mlmfast.formula.deparse import deparse
+from mlmfast.formula.syntax import parse
 
 X = np.array([1.0, 2.0, 4.0, 8.0])
 FRAME = Frame.from_native(

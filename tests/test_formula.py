@@ -1,7 +1,7 @@
 import pytest
 
 from mlmfast.errors import FormulaError
-from mlmfast.formula import RandomTerm, parse_formula
+from mlmfast.formula.mixed_formula import RandomTerm, parse_formula
 
 
 def random_texts(formula):
@@ -137,7 +137,7 @@ def test_a_formula_that_is_not_text_is_refused(formula):
 
 
 def test_formulas_of_thousands_of_terms():
-    from mlmfast.language.terms import term_list
+    from mlmfast.formula.terms import term_list
 
     names = [f"x{i}" for i in range(2000)]
     formula = parse_formula(f"y ~ {' + '.join(names)} - x3 + (1 | g)")

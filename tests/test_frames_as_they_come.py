@@ -15,8 +15,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlmfast as mlm
+from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError, SuspectValueWarning
-from mlmfast.frame import Frame
 
 from .fitting import numbers
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from mlmfast import memory
-from mlmfast.whole_files import write_whole
+from mlmfast.data.whole_files import write_whole
 
 from .processes import LIMITED, ROOM
 from .test_processes import run

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError, FormulaError
-from mlmfast.frame import Frame
+from mlmfast.formula.terms import term_list
 from mlmfast.language.contrasts import contrast_coding
-from mlmfast.language.terms import term_list
 from mlmfast.model_matrix import ModelMatrixSpec, build_model_matrix
 
 COLUMNS = {

@@ -5,7 +5,7 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast.covariance import STRUCTURES
-from mlmfast.residual_formula import parse_residual
+from mlmfast.formula.residual_formula import parse_residual
 
 from .residual_models import trial
 

@@ -15,7 +15,7 @@ from mlmfast._core import __version__
 from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import structures
-from mlmfast.datasets import load_sleepstudy
+from mlmfast.data.datasets import load_sleepstudy
 from mlmfast.errors import (
     AliasedWarning,
     ComparisonError,

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray, unmasked
-from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.columns_in_memory import column_statistics
 from mlmfast.covariance import STRUCTURES
+from mlmfast.data.columns.labelled_rows import in_order_of
+from mlmfast.data.frame import Frame, check_finite
 from mlmfast.design import Design, GroupingFactor, RandomEffects
 from mlmfast.errors import DataError
-from mlmfast.frame import Frame, check_finite
 from mlmfast.model_frame import check_identified, check_weights
 from mlmfast.relationship import with_relationships
 

@@ -10,9 +10,9 @@ from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.chains import VisitChain
 from mlmfast.covariance.heterogeneous import Heterogeneous
+from mlmfast.data.factor import Factor
 from mlmfast.errors import ModelError
-from mlmfast.factor import Factor
-from mlmfast.residual_formula import ResidualFormula
+from mlmfast.formula.residual_formula import ResidualFormula
 
 #: Visits up to which one matrix over the visits costs no more than the steps between them: without
 #: random effects both take some 0.03 s for 1,000 subjects there; with them, and beyond, steps win.

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.clusters import connected, correlated_codes
-from mlmfast.columns.labelled_rows import in_order_of
+from mlmfast.data.columns.labelled_rows import in_order_of
+from mlmfast.data.factor import cross_factors
+from mlmfast.data.frame import Frame
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.errors import DataError, ModelError
-from mlmfast.factor import cross_factors
-from mlmfast.frame import Frame
 from mlmfast.grouping_names import known_group
 from mlmfast.marginal_covariance import (
     clusters_by_size,

@@ -10,9 +10,9 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.clusters import are_nested
+from mlmfast.data.factor import level_labels
 from mlmfast.errors import DataError, FormulaError, ModelError
-from mlmfast.factor import level_labels
-from mlmfast.formula import parse_formula
+from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.grouping_names import known_group
 from mlmfast.marginal_covariance import (
     columns_at,

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
+from mlmfast.data.frame import Frame
 from mlmfast.errors import (
     ConvergenceWarning,
     MlmError,
@@ -19,7 +20,6 @@ from mlmfast.errors import (
     SpacingWarning,
     warn,
 )
-from mlmfast.frame import Frame
 from mlmfast.model import lmm
 from mlmfast.result import LMMResult
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.data.frame import Frame
 from mlmfast.design import Design
 from mlmfast.errors import DataError, ModelError
 from mlmfast.expressions import evaluate_numeric, variables_of
-from mlmfast.frame import Frame
 from mlmfast.model_frame import check_weights, input_column
 from mlmfast.prediction_rows import Needs, rows_of_newdata
 from mlmfast.record import FitRecord

@@ -26,7 +26,7 @@ def different_contrasts(specs: Mapping[str, ModelMatrixSpec]) -> list[str]:
 
     Examples
     --------
-    >>> from mlmfast.frame import Frame
+    >>> from mlmfast.data.frame import Frame
     >>> from mlmfast.model_matrix import build_model_matrix
     >>> tables = {"s1": ["a", "b", "c"], "s2": ["b", "c", "c"]}
     >>> specs = {

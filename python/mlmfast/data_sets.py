@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray, unmasked
+from mlmfast.data.factor import Factor, cross_factors
+from mlmfast.data.frame import Frame
+from mlmfast.data.split_frame import SplitFrame
 from mlmfast.errors import DataError
-from mlmfast.factor import Factor, cross_factors
-from mlmfast.frame import Frame
 from mlmfast.model import LMM
 from mlmfast.model_frame import input_column
-from mlmfast.split_frame import SplitFrame
 
 #: Arrays beside the responses, and their dimensions for one fit.
 _ARRAYS = {"X": 2, "groups": 1, "Z": 2, "weights": 1, "offset": 1}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mlmfast.datasets import load_sleepstudy
+from mlmfast.data.datasets import load_sleepstudy
 from mlmfast.model import lmm
 from mlmfast.mvn import MVN
 

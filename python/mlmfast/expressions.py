@@ -10,12 +10,11 @@ from typing import TypeAlias
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.data.factor import Factor, factor_from_floats, factor_from_logicals, number_label
+from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError, FormulaError
-from mlmfast.factor import Factor, factor_from_floats, factor_from_logicals, number_label
-from mlmfast.frame import Frame
-from mlmfast.language.deparse import deparse
-from mlmfast.language.factor_calls import apply_factor_call, factor_argument
-from mlmfast.language.functions import (
+from mlmfast.formula.deparse import deparse
+from mlmfast.formula.functions import (
     ARITHMETIC,
     COMPARISON,
     CONSTANTS,
@@ -28,9 +27,10 @@ from mlmfast.language.functions import (
     unknown_function,
     variables_of,
 )
-from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, parse
-from mlmfast.language.transform_options import State
-from mlmfast.language.transforms import TRANSFORMS
+from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, parse
+from mlmfast.formula.transform_options import State
+from mlmfast.formula.transforms import TRANSFORMS
+from mlmfast.language.factor_calls import apply_factor_call, factor_argument
 from mlmfast.language.values import (
     Basis,
     CodedFactor,

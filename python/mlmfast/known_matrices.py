@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.data.factor import level_labels
 from mlmfast.errors import DataError, ModelError
-from mlmfast.factor import level_labels
 
 
 def known_matrices(given: Any, labels: tuple[str, ...], text: str) -> FloatArray:

@@ -9,8 +9,8 @@ from typing import TypeAlias
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.data.factor import Factor
 from mlmfast.errors import DataError
-from mlmfast.factor import Factor
 from mlmfast.language.contrasts import Coding
 
 NamedColumns: TypeAlias = tuple[list[str], list[FloatArray]]

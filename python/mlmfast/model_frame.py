@@ -11,22 +11,22 @@ import numpy as np
 from mlmfast import _core
 from mlmfast.absorbed.choice import absorbed_factor, absorbed_from, no_absorbed_factor
 from mlmfast.arrays import BoolArray, FloatArray, unmasked
-from mlmfast.columns.labelled_rows import in_order_of
 from mlmfast.columns_in_memory import column_statistics
+from mlmfast.data.columns.labelled_rows import in_order_of
+from mlmfast.data.factor import Factor, cross_factors
+from mlmfast.data.frame import Frame, check_finite
+from mlmfast.data.suspect_values import warn_of_suspect_values
 from mlmfast.design import Design, GroupingFactor, RandomEffects
 from mlmfast.errors import DataError, ModelError
 from mlmfast.expressions import evaluate_numeric, variables_of
-from mlmfast.factor import Factor, cross_factors
-from mlmfast.formula import MixedFormula, RandomTerm, parse_formula
-from mlmfast.frame import Frame, check_finite
+from mlmfast.formula.mixed_formula import MixedFormula, RandomTerm, parse_formula
+from mlmfast.formula.residual_formula import ResidualFormula, parse_residual, takes_matrices
 from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
 from mlmfast.random_structure import check_not_residual, term_structure
 from mlmfast.relationship import with_relationships
-from mlmfast.residual_formula import ResidualFormula, parse_residual, takes_matrices
 from mlmfast.residual_read import residual_design
 from mlmfast.residual_scale import ScaleFormula, parse_scale, scale_design
 from mlmfast.residual_structure import independent_rows, with_scale
-from mlmfast.suspect_values import warn_of_suspect_values
 
 #: Share of a column outside the span of others, below which it counts as aliased.
 _ALIASED = 1e-7

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.data.factor import Factor, factor_from_floats
+from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError, FormulaError, MlmError
 from mlmfast.expressions import States, evaluate, variables_of
-from mlmfast.factor import Factor, factor_from_floats
-from mlmfast.frame import Frame
+from mlmfast.formula.deparse import deparse
+from mlmfast.formula.syntax import Node
+from mlmfast.formula.terms import TermList, term_list
 from mlmfast.language.contrasts import Coding, ContrastLike, contrast_coding
-from mlmfast.language.deparse import deparse
-from mlmfast.language.syntax import Node
-from mlmfast.language.terms import TermList, term_list
 from mlmfast.language.values import Basis, CodedFactor, Variable
 from mlmfast.model_columns import FactorColumns, NumericColumns, VariableColumns, product_columns
 from mlmfast.model_size import check_size

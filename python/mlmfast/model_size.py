@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from mlmfast.errors import ModelError
-from mlmfast.language.terms import TermList
+from mlmfast.formula.terms import TermList
 from mlmfast.language.values import Basis, CodedFactor, Variable
 from mlmfast.memory import RESERVE, memory_left
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from mlmfast.array_design import columns_of
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.data.factor import Factor, drop_unused_levels
+from mlmfast.data.frame import Frame
 from mlmfast.design import Design, GroupingFactor, RandomEffects
 from mlmfast.errors import ModelError
-from mlmfast.factor import Factor, drop_unused_levels
-from mlmfast.frame import Frame
 from mlmfast.model_frame import ModelFrame, build_model_frame, check_identified, input_column
 
 

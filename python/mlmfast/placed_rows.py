@@ -9,10 +9,10 @@ import numpy as np
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance.by_lag import ByLag
 from mlmfast.covariance.spatial.base import Spatial
+from mlmfast.data.factor import cross_factors
+from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError
-from mlmfast.factor import cross_factors
-from mlmfast.frame import Frame
-from mlmfast.residual_formula import StructureCall, structure_kind
+from mlmfast.formula.residual_formula import StructureCall, structure_kind
 from mlmfast.residual_structure import ResidualDesign
 from mlmfast.residual_visits import numbers_of, visits_of_rows
 from mlmfast.visit_sequence import not_seen, visit_sequence

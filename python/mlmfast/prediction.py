@@ -11,9 +11,9 @@ import pandas as pd
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.confidence_level import check_level
 from mlmfast.contrast import quantile
+from mlmfast.data.frame import Frame
 from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import DataError, ModelError
-from mlmfast.frame import Frame
 from mlmfast.prediction_rows import Needs, PredictionRows, rows_of_fit, rows_of_newdata
 from mlmfast.prediction_spread import Noise
 from mlmfast.prediction_targets import RowTargets

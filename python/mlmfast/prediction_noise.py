@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.data.factor import cross_factors
+from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError
-from mlmfast.factor import cross_factors
-from mlmfast.frame import Frame
+from mlmfast.formula.residual_formula import parse_residual, takes_coordinates
 from mlmfast.record import FitRecord, ResidualRecord, ScaleRecord
-from mlmfast.residual_formula import parse_residual, takes_coordinates
 from mlmfast.residual_scale import parse_scale, scale_columns_of
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray
+from mlmfast.data.frame import Frame
 from mlmfast.design import Design
 from mlmfast.errors import DataError, ModelError
 from mlmfast.expressions import evaluate_numeric, variables_of
-from mlmfast.frame import Frame
 from mlmfast.model_frame import grouping_factor, input_column
 from mlmfast.record import FitRecord, GroupRecord
 

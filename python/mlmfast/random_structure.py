@@ -9,9 +9,9 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
+from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError, FormulaError, ModelError, SpacingWarning, warn
-from mlmfast.formula import RandomTerm
-from mlmfast.frame import Frame
+from mlmfast.formula.mixed_formula import RandomTerm
 from mlmfast.model_matrix import ModelMatrix
 from mlmfast.model_variables import FactorVariable
 from mlmfast.residual_visits import is_alphabetical, uneven_levels

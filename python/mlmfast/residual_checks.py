@@ -9,10 +9,10 @@ import numpy as np
 from mlmfast.arrays import CodeArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.direct_product import DirectProduct
+from mlmfast.data.factor import Factor
+from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError, ModelError
-from mlmfast.factor import Factor
-from mlmfast.frame import Frame
-from mlmfast.residual_formula import ResidualFormula
+from mlmfast.formula.residual_formula import ResidualFormula
 from mlmfast.residual_visits import Visits
 from mlmfast.unit_covariances import has_few_parameters
 

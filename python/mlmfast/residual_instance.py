@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.errors import FormulaError, ModelError
-from mlmfast.residual_formula import ResidualFormula, StructureCall
+from mlmfast.formula.residual_formula import ResidualFormula, StructureCall
 
 #: Smoothness at which `sp_matern` is fitted.
 MATERN_SMOOTHNESS = 1.5

@@ -11,9 +11,10 @@ from mlmfast.chain_steps import FEW_VISITS, chain_steps, check_identified, with_
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.chains import VisitChain
 from mlmfast.covariance.direct_product import DirectProduct
+from mlmfast.data.factor import Factor, cross_factors
+from mlmfast.data.frame import Frame
 from mlmfast.design import GroupingFactor
-from mlmfast.factor import Factor, cross_factors
-from mlmfast.frame import Frame
+from mlmfast.formula.residual_formula import ResidualFormula, structure_kind
 from mlmfast.known_matrices import known_matrices
 from mlmfast.residual_checks import (
     check_arms,
@@ -23,7 +24,6 @@ from mlmfast.residual_checks import (
     met_twice,
     too_many,
 )
-from mlmfast.residual_formula import ResidualFormula, structure_kind
 from mlmfast.residual_instance import instance
 from mlmfast.residual_series import series_residual_design
 from mlmfast.residual_structure import LARGEST_ORDER, ResidualDesign

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray
+from mlmfast.data.factor import cross_factors
+from mlmfast.data.frame import Frame, check_finite
 from mlmfast.errors import DataError, FormulaError, ModelError
-from mlmfast.factor import cross_factors
-from mlmfast.frame import Frame, check_finite
-from mlmfast.language.deparse import deparse
-from mlmfast.language.syntax import Binary, Call, Name, Node, Paren, parse
+from mlmfast.formula.deparse import deparse
+from mlmfast.formula.syntax import Binary, Call, Name, Node, Paren, parse
 
 #: Distinct rows of scale columns that are kept apart; beyond, each row of the data has its own.
 MOST_DISTINCT = 64

@@ -8,12 +8,12 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.data.factor import Factor
+from mlmfast.data.frame import Frame
 from mlmfast.design import GroupingFactor
 from mlmfast.errors import ModelError
-from mlmfast.factor import Factor
-from mlmfast.frame import Frame
+from mlmfast.formula.residual_formula import ResidualFormula
 from mlmfast.residual_checks import check_arms, met_twice
-from mlmfast.residual_formula import ResidualFormula
 from mlmfast.residual_instance import instance
 from mlmfast.residual_structure import LARGEST_ORDER, ResidualDesign
 from mlmfast.residual_visits import Visits, check_spacing, visits_of_rows

@@ -14,8 +14,8 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.structures.homogeneous_diagonal import HomogeneousDiagonal
 from mlmfast.design import GroupingFactor
+from mlmfast.formula.residual_formula import ResidualFormula
 from mlmfast.record import ResidualRecord
-from mlmfast.residual_formula import ResidualFormula
 from mlmfast.residual_scale import MOST_DISTINCT, ScaleDesign
 from mlmfast.series_design import Series
 

@@ -10,10 +10,10 @@ import numpy as np
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.data.factor import number_label
+from mlmfast.data.frame import Frame, check_finite
 from mlmfast.errors import DataError, ModelError, SpacingWarning, warn
-from mlmfast.factor import number_label
-from mlmfast.frame import Frame, check_finite
-from mlmfast.residual_formula import StructureCall
+from mlmfast.formula.residual_formula import StructureCall
 from mlmfast.visit_sequence import VisitSequence, numbers_read, reads_otherwise, visit_sequence
 from mlmfast.visit_steps import FINEST
 

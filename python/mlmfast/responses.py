@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray, unmasked
-from mlmfast.columns.labelled_rows import in_order_of
+from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.design import Design
 from mlmfast.errors import DataError
 

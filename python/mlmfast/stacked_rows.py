@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.data.frame import Frame
 from mlmfast.design import Design, GroupingFactor, RandomEffects
 from mlmfast.errors import DataError
-from mlmfast.frame import Frame
 from mlmfast.model_frame import grouping_factor
 from mlmfast.placed_rows import PlacedRows, distinguishes_rows, old_positions, place_rows
 from mlmfast.prediction_noise import scale_exponents

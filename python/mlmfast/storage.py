@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from mlmfast.data.whole_files import write_whole
 from mlmfast.errors import DataError
 from mlmfast.random_effects import ConditionalEffects
 from mlmfast.record import FitRecord
@@ -16,7 +17,6 @@ from mlmfast.result import LMMResult
 from mlmfast.stored_inference import inference_from_dict, inference_to_dict
 from mlmfast.stored_record import array, record_from_dict, record_to_dict, typed
 from mlmfast.stored_rows import rows_from_dict, rows_to_dict
-from mlmfast.whole_files import write_whole
 
 _NAME, _VERSION = "mlmfast fit", 1
 

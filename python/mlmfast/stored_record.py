@@ -11,11 +11,11 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
+from mlmfast.formula.residual_formula import PRODUCT, parse_residual
+from mlmfast.formula.terms import term_list
 from mlmfast.iterative.monte_carlo import MonteCarloError
-from mlmfast.language.terms import term_list
 from mlmfast.model_matrix import ModelMatrixSpec
 from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, ScaleRecord, TermRecord
-from mlmfast.residual_formula import PRODUCT, parse_residual
 from mlmfast.residual_scale import parse_scale
 from mlmfast.undetermined_record import Combination, UndeterminedRecord
 

@@ -14,10 +14,10 @@ import pandas as pd
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
-from mlmfast.columns.elapsed import Elapsed
+from mlmfast.data.columns.elapsed import Elapsed
+from mlmfast.data.factor import level_labels
+from mlmfast.data.frame import Frame, check_finite
 from mlmfast.errors import DataError
-from mlmfast.factor import level_labels
-from mlmfast.frame import Frame, check_finite
 from mlmfast.visit_steps import EqualSteps, equal_steps
 
 #: Nanoseconds of the units of time.

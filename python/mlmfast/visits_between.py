@@ -9,8 +9,8 @@ import numpy as np
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.by_lag import ByLag
+from mlmfast.data.frame import Frame
 from mlmfast.errors import ModelError
-from mlmfast.frame import Frame
 from mlmfast.record import FitRecord
 from mlmfast.residual_structure import ResidualDesign
 from mlmfast.visit_sequence import VisitSequence, not_seen

@@ -120,7 +120,7 @@ def joint_tests(
 
 def _effects(fit: LMMResult, names: list[str], within: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Sets of variables, without those in `within`, that some term of the formula joins."""
-    from mlmfast.language.functions import variables_of
+    from mlmfast.formula.functions import variables_of
 
     spec = fit._record.fixed_spec
     assert spec is not None

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.data.factor import level_labels
+from mlmfast.data.frame import Frame
 from mlmfast.emmeans.row_facts import RowFacts, row_facts
 from mlmfast.errors import DataError, ModelError
 from mlmfast.expressions import evaluate_numeric
-from mlmfast.factor import level_labels
-from mlmfast.frame import Frame
-from mlmfast.language.functions import FACTOR_OPTIONS, variables_of
-from mlmfast.language.syntax import Call, Name, parse
+from mlmfast.formula.functions import FACTOR_OPTIONS, variables_of
+from mlmfast.formula.syntax import Call, Name, parse
 from mlmfast.model_variables import FactorVariable
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.factor import code_integers
-from mlmfast.frame import Frame
+from mlmfast.data.factor import code_integers
+from mlmfast.data.frame import Frame
 
 _MOST_CODES = 2**62
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
+from mlmfast.data.frame import Frame
 from mlmfast.errors import ModelError
 from mlmfast.estimable.distinct_rows import distinct_rows
 from mlmfast.estimable.terms import (
@@ -20,7 +21,6 @@ from mlmfast.estimable.terms import (
     term_columns,
 )
 from mlmfast.estimable.triangle import triangle_of
-from mlmfast.frame import Frame
 from mlmfast.model_matrix import ModelMatrixSpec
 
 # What a column of a term may stick out of the span of X, relative to its length.

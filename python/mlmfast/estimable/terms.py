@@ -9,10 +9,10 @@ from itertools import product
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.factor import Factor, cross_factors
-from mlmfast.frame import Frame
+from mlmfast.data.factor import Factor, cross_factors
+from mlmfast.data.frame import Frame
+from mlmfast.formula.terms import term_list
 from mlmfast.language.contrasts import Coding
-from mlmfast.language.terms import term_list
 from mlmfast.model_columns import FactorColumns, VariableColumns
 from mlmfast.model_matrix import INTERCEPT, ModelMatrixSpec, contrast_flags
 

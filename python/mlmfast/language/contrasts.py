@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlmfast.arrays import FloatArray
+from mlmfast.data.factor import number_label
 from mlmfast.errors import FormulaError
-from mlmfast.factor import number_label
-from mlmfast.language.contrast_calls import Contrast, Level, read_contrast
-from mlmfast.language.syntax import parse
+from mlmfast.formula.contrast_calls import Contrast, Level, read_contrast
+from mlmfast.formula.syntax import parse
 
 
 @dataclass(frozen=True, eq=False)

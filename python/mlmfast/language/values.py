@@ -8,11 +8,11 @@ from typing import TypeAlias, TypeGuard
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.data.factor import Factor
 from mlmfast.errors import DataError, FormulaError
-from mlmfast.factor import Factor
-from mlmfast.language.contrast_calls import Contrast
-from mlmfast.language.deparse import deparse
-from mlmfast.language.syntax import Node
+from mlmfast.formula.contrast_calls import Contrast
+from mlmfast.formula.deparse import deparse
+from mlmfast.formula.syntax import Node
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.display.figure import ACCENT, INK, PALE, new_figure, plain
 from mlmfast.emmeans.reference_grid import ReferenceGrid, reference_grid, unknown_name
 from mlmfast.errors import ModelError
-from mlmfast.language.functions import variables_of
+from mlmfast.formula.functions import variables_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,14 +8,14 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.display import numbers
-from mlmfast.record import ResidualRecord, ScaleRecord
-from mlmfast.report.tables import Table, triangle
-from mlmfast.residual_formula import (
+from mlmfast.formula.residual_formula import (
     parse_residual,
     structure_formula,
     structure_label,
     takes_coordinates,
 )
+from mlmfast.record import ResidualRecord, ScaleRecord
+from mlmfast.report.tables import Table, triangle
 from mlmfast.residual_scale import parse_scale
 from mlmfast.variance_components import correlations
 

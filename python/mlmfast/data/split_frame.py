@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
-from mlmfast.columns import Columns, Kind
-from mlmfast.columns.elapsed import Elapsed
-from mlmfast.factor import Factor
-from mlmfast.frame import Frame
+from mlmfast.data.columns import Columns, Kind
+from mlmfast.data.columns.elapsed import Elapsed
+from mlmfast.data.factor import Factor
+from mlmfast.data.frame import Frame
 
 
 class SplitFrame:
@@ -82,7 +82,7 @@ class SplitFrame:
 
 
 class _Part:
-    """Columns of one part; see `mlmfast.columns.Columns`."""
+    """Columns of one part; see `mlmfast.data.columns.Columns`."""
 
     def __init__(self, split: SplitFrame, stretch: slice) -> None:
         self._split, self._stretch = split, stretch

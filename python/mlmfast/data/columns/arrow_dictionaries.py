@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from mlmfast.factor import (
+from mlmfast.data.factor import (
     Factor,
     LevelValues,
     factor_from_categories,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, summands
+from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, summands
 
 _UNSPACED = {"^", ":", "/"}
 _SYNTACTIC = re.compile(r"(?:[^\W\d_]|\.(?!\d))[\w.]*\Z")
@@ -16,7 +16,7 @@ def deparse(node: Node) -> str:
 
     Examples
     --------
-    >>> from mlmfast.language.syntax import parse
+    >>> from mlmfast.formula.syntax import parse
     >>> deparse(parse("I( x**2+1 )"))
     'I(x^2 + 1)'
     """

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.covariance.names import canonical, unknown_structure
 from mlmfast.errors import FormulaError
-from mlmfast.language.deparse import deparse
-from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, parse
+from mlmfast.formula.deparse import deparse
+from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, parse
 
 #: ``(us(a) @ ar1(b)) | id``
 _WRAPPED = re.compile(r"\s*\((.*@.*\))\s*\)\s*\|(.*)", re.DOTALL)

@@ -10,9 +10,9 @@ from collections import Counter
 from typing import Literal, Protocol, TypeAlias
 
 from mlmfast.arrays import FloatArray
-from mlmfast.columns.elapsed import Elapsed
+from mlmfast.data.columns.elapsed import Elapsed
+from mlmfast.data.factor import Factor
 from mlmfast.errors import DataError
-from mlmfast.factor import Factor
 
 Kind: TypeAlias = Literal["number", "category", "date", "other"]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.data.frame import Frame
 from mlmfast.errors import SuspectValueWarning, warn
-from mlmfast.frame import Frame
 
 #: Nothing that is measured is as near to 0 as this beside integers; 16^-65 is 5.4e-79.
 _TINY = 1e-60

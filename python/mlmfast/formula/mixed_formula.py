@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from mlmfast.errors import FormulaError
-from mlmfast.language.deparse import deparse, quote_name
-from mlmfast.language.functions import check_functions, is_function
-from mlmfast.language.syntax import Binary, Call, Name, Node, Number, Paren, Unary, parse, summands
-from mlmfast.language.terms import term_list
+from mlmfast.formula.deparse import deparse, quote_name
+from mlmfast.formula.functions import check_functions, is_function
+from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Unary, parse, summands
+from mlmfast.formula.terms import term_list
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import DataError, FormulaError
-from mlmfast.language.transform_options import Options, State, numbers, numbers_in, whole
+from mlmfast.formula.transform_options import Options, State, numbers, numbers_in, whole
 
 
 def basis_spline(x: FloatArray, options: Options, state: State) -> FloatArray:

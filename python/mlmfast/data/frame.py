@@ -1,6 +1,6 @@
 """The user's data: columns by name, as numbers or as factors.
 
-The only place, with `mlmfast.columns`, that sees a data frame.
+The only place, with `mlmfast.data.columns`, that sees a data frame.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.columns import Columns, check_distinct
-from mlmfast.columns.elapsed import Elapsed
-from mlmfast.columns.pandas_columns import PandasColumns, index_of
-from mlmfast.columns.read_columns import ReadColumns
+from mlmfast.data.columns import Columns, check_distinct
+from mlmfast.data.columns.elapsed import Elapsed
+from mlmfast.data.columns.pandas_columns import PandasColumns, index_of
+from mlmfast.data.columns.read_columns import ReadColumns
+from mlmfast.data.factor import Factor
 from mlmfast.errors import DataError
-from mlmfast.factor import Factor
 
 __all__ = ["Factor", "Frame", "check_finite"]
 
@@ -272,13 +272,13 @@ def _read(data: object) -> _Source:
     if nw.dependencies.is_polars_dataframe(data):
         import polars as pl
 
-        from mlmfast.columns.polars_columns import PolarsColumns
+        from mlmfast.data.columns.polars_columns import PolarsColumns
 
         return _Source(PolarsColumns(data), pl, None)
     if nw.dependencies.is_pyarrow_table(data):
         import pyarrow as pa  # type: ignore[import-untyped]
 
-        from mlmfast.columns.arrow_columns import ArrowColumns
+        from mlmfast.data.columns.arrow_columns import ArrowColumns
 
         return _Source(ArrowColumns(data), pa, None)
     return _read_through_narwhals(data)

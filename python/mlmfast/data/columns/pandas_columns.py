@@ -11,11 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.columns import Kind, unusable
-from mlmfast.columns.elapsed import Elapsed, elapsed_in_pandas
-from mlmfast.columns.labelled_rows import in_order_of
-from mlmfast.errors import DataError
-from mlmfast.factor import (
+from mlmfast.data.columns import Kind, unusable
+from mlmfast.data.columns.elapsed import Elapsed, elapsed_in_pandas
+from mlmfast.data.columns.labelled_rows import in_order_of
+from mlmfast.data.factor import (
     Factor,
     LevelValues,
     drop_unused_levels,
@@ -25,6 +24,7 @@ from mlmfast.factor import (
     factor_from_logicals,
     factor_from_uniques,
 )
+from mlmfast.errors import DataError
 
 _KIND_OF_OBJECTS: dict[str, Kind] = {
     "string": "category",
@@ -122,7 +122,7 @@ class PandasColumns:
         if isinstance(dtype, np.dtype) and dtype.kind == "b":
             return drop_unused_levels(factor_from_logicals(series.to_numpy()))
         if _is_dictionary(dtype):
-            from mlmfast.columns.arrow_dictionaries import dictionary_factor
+            from mlmfast.data.columns.arrow_dictionaries import dictionary_factor
 
             return dictionary_factor(_as_chunks(series))
         codes, distinct = pd.factorize(series)
@@ -212,7 +212,7 @@ def _kind_of_series(series: pd.Series) -> Kind:
     if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(dtype):
         return "category"
     if isinstance(dtype, pd.ArrowDtype):
-        from mlmfast.columns.arrow_columns import kind_of_arrow
+        from mlmfast.data.columns.arrow_columns import kind_of_arrow
 
         return kind_of_arrow(dtype.pyarrow_dtype)
     if pd.api.types.is_string_dtype(dtype):

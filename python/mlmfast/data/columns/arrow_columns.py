@@ -7,10 +7,10 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
 from mlmfast.arrays import FloatArray
-from mlmfast.columns import Kind, unusable
-from mlmfast.columns.arrow_dictionaries import dictionary_factor, has_own_order
-from mlmfast.columns.elapsed import Elapsed, elapsed_in_arrow
-from mlmfast.factor import (
+from mlmfast.data.columns import Kind, unusable
+from mlmfast.data.columns.arrow_dictionaries import dictionary_factor, has_own_order
+from mlmfast.data.columns.elapsed import Elapsed, elapsed_in_arrow
+from mlmfast.data.factor import (
     Factor,
     factor_from_floats,
     factor_from_integers,

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from mlmfast.errors import FormulaError
-from mlmfast.language.tokens import Token, at, tokenize
+from mlmfast.formula.tokens import Token, at, tokenize
 
 
 @dataclass(frozen=True)

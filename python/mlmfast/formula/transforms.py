@@ -10,8 +10,8 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import DataError
-from mlmfast.language.splines import basis_spline, cubic_regression_spline, natural_spline
-from mlmfast.language.transform_options import (
+from mlmfast.formula.splines import basis_spline, cubic_regression_spline, natural_spline
+from mlmfast.formula.transform_options import (
     Options,
     State,
     Transform,

@@ -11,8 +11,8 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.errors import FormulaError
-from mlmfast.language.deparse import deparse
-from mlmfast.language.syntax import (
+from mlmfast.formula.deparse import deparse
+from mlmfast.formula.syntax import (
     Binary,
     Call,
     Name,
@@ -24,8 +24,8 @@ from mlmfast.language.syntax import (
     parse,
     summands,
 )
-from mlmfast.language.transform_options import Constant, Options
-from mlmfast.language.transforms import TRANSFORMS
+from mlmfast.formula.transform_options import Constant, Options
+from mlmfast.formula.transforms import TRANSFORMS
 
 OneArgument: TypeAlias = Callable[[FloatArray], FloatArray]
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.columns import Columns, Kind, unusable
-from mlmfast.columns.elapsed import Elapsed
+from mlmfast.data.columns import Columns, Kind, unusable
+from mlmfast.data.columns.elapsed import Elapsed
+from mlmfast.data.factor import Factor, factor_from_floats
 from mlmfast.errors import DataError
-from mlmfast.factor import Factor, factor_from_floats
 
 
 class ReadColumns:
@@ -25,7 +25,7 @@ class ReadColumns:
 
     Examples
     --------
-    >>> from mlmfast.columns.pandas_columns import PandasColumns
+    >>> from mlmfast.data.columns.pandas_columns import PandasColumns
     >>> table = PandasColumns.from_mapping({"x": [2.0, 1.0], "unused": [1, 2]})
     >>> read = ReadColumns(table, {"x": table.numbers("x")}, {})
     >>> read.names, read.kind("x"), read.factor("x").levels

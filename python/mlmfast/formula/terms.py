@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mlmfast.errors import FormulaError
-from mlmfast.language.deparse import deparse
-from mlmfast.language.functions import check_functions
-from mlmfast.language.syntax import (
+from mlmfast.formula.deparse import deparse
+from mlmfast.formula.functions import check_functions
+from mlmfast.formula.syntax import (
     Binary,
     Call,
     Name,

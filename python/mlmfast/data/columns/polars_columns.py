@@ -8,9 +8,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray
-from mlmfast.columns import Kind, unusable
-from mlmfast.columns.elapsed import Elapsed, elapsed_in_polars
-from mlmfast.factor import (
+from mlmfast.data.columns import Kind, unusable
+from mlmfast.data.columns.elapsed import Elapsed, elapsed_in_polars
+from mlmfast.data.factor import (
     Factor,
     code_integers,
     drop_unused_levels,

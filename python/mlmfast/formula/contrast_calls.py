@@ -6,9 +6,9 @@ import difflib
 from dataclasses import dataclass
 
 from mlmfast.errors import FormulaError
-from mlmfast.language.deparse import deparse
-from mlmfast.language.functions import constant
-from mlmfast.language.syntax import Call, Name, Node, Number
+from mlmfast.formula.deparse import deparse
+from mlmfast.formula.functions import constant
+from mlmfast.formula.syntax import Call, Name, Node, Number
 
 KNOWN_CONTRASTS = (
     "contr.treatment",
@@ -81,7 +81,7 @@ def read_contrast(node: Node) -> Contrast:
 
     Examples
     --------
-    >>> from mlmfast.language.syntax import parse
+    >>> from mlmfast.formula.syntax import parse
     >>> read_contrast(parse("Sum(omit = 'a')")).level
     Level(value='a', counts_from_one=False)
     """

@@ -1,0 +1,1 @@
+"""The user's data: columns by name, factors, files."""

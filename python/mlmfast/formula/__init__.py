@@ -1,0 +1,1 @@
+"""The language of formulas: tokens, syntax trees, and what their names and calls mean."""
