@@ -113,7 +113,7 @@ def formula(n_basis: int) -> str:
 def fit_here(arguments: argparse.Namespace) -> None:
     """One fit, printed as JSON."""
     import mlmfast as mlm
-    from mlmfast import residual_read
+    from mlmfast.design.residual import read as residual_read
 
     if arguments.one == "w11":
         frame, text, residual = w11(), "y ~ x + t + (1 | g)", "ar1(t | g)"

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast.absorbed import as_columns, choice, core, result, terms
+from mlmfast.absorbed import as_columns, core, result, terms
 from mlmfast.absorbed.differences import along
+from mlmfast.design import absorbed_choice as choice
 from mlmfast.errors import DataError, ModelError
 from mlmfast.reduced_model import reduce_design
 

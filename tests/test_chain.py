@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast import near_singular, residual_read
+from mlmfast import near_singular
 from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance import STRUCTURES
+from mlmfast.design.residual import read as residual_read
 from mlmfast.errors import ModelError
 from mlmfast.series_information import SeriesInformation
 

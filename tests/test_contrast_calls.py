@@ -10,9 +10,9 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast.data.frame import Frame
+from mlmfast.design.columns.contrasts import contrast_coding
+from mlmfast.design.columns.model_matrix import build_model_matrix
 from mlmfast.errors import DataError, FormulaError
-from mlmfast.language.contrasts import contrast_coding
-from mlmfast.model_matrix import build_model_matrix
 
 COLUMNS = {
     "z": [0, 1, 2, 0, 1, 2, 2],

@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlmfast.data.frame import Frame
+from mlmfast.design.columns.expressions import CodedFactor, evaluate, evaluate_numeric, variables_of
 from mlmfast.errors import DataError, FormulaError
-from mlmfast.expressions import CodedFactor, evaluate, evaluate_numeric, variables_of
 from mlmfast.formula.deparse import deparse
 from mlmfast.formula.syntax import parse
 

@@ -314,7 +314,7 @@ def test_recoding_reports_the_levels_that_are_not_known():
 
 def test_reading_pandas_imports_neither_polars_nor_formulaic():
     code = (
-        "import sys, mlmfast.model_matrix as m, mlmfast.formula.mixed_formula\n"
+        "import sys, mlmfast.design.columns.model_matrix as m, mlmfast.formula.mixed_formula\n"
         "m.build_model_matrix('x', m.Frame.from_native({'x': [1.0]}))\n"
         "print(sorted({'polars', 'formulaic'} & set(sys.modules)))"
     )

@@ -8,10 +8,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlmfast.data.frame import Frame
+from mlmfast.design.columns.contrasts import contrast_coding
+from mlmfast.design.columns.model_matrix import ModelMatrixSpec, build_model_matrix
 from mlmfast.errors import DataError, FormulaError
 from mlmfast.formula.terms import term_list
-from mlmfast.language.contrasts import contrast_coding
-from mlmfast.model_matrix import ModelMatrixSpec, build_model_matrix
 
 COLUMNS = {
     "x": [1.0, 2.0, 3.0, 4.0, 6.0, 5.0],

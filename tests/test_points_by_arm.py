@@ -282,7 +282,7 @@ def test_few_points_that_hardly_two_subjects_share_are_no_other_model(keyword, f
     few = frame[frame["subject"] < 8]
     residual = f"{keyword}(t, u | subject)"
     one = lmm("y ~ x", few, residual=residual)
-    monkeypatch.setattr("mlmfast.residual_read.LARGEST_ORDER", 10)
+    monkeypatch.setattr("mlmfast.design.residual.read.LARGEST_ORDER", 10)
     by_unit = lmm("y ~ x", few, residual=residual)
     assert len(one._record.residual.visits) == 56
     assert len(by_unit._record.residual.visits) == 0

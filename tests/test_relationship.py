@@ -11,10 +11,10 @@ from scipy import sparse
 
 import mlmfast as mlm
 from mlmfast.cli import main
-from mlmfast.design import GroupingFactor
+from mlmfast.design.design import GroupingFactor
+from mlmfast.design.factors.relationship import relationship
 from mlmfast.engine import FEW_ROWS, CrossedSettings
 from mlmfast.errors import DataError, ModelError, RelationshipWarning
-from mlmfast.relationship import relationship
 
 from . import dense
 from .cases import REFERENCE

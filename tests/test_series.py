@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast import inner_blocks, residual_read, series_residuals, shared_effects
+from mlmfast import inner_blocks, series_residuals, shared_effects
+from mlmfast.design.residual import read as residual_read
+from mlmfast.design.residual.series import series_of
 from mlmfast.errors import DataError, ModelError
 from mlmfast.series_covariance import correlations_at
-from mlmfast.series_design import series_of
 
 from .fitting import lmm
 

@@ -14,8 +14,8 @@ from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
 import mlmfast as mlm
+from mlmfast.design.residual.visit_steps import equal_steps
 from mlmfast.errors import DataError, ModelError, SpacingWarning
-from mlmfast.visit_steps import equal_steps
 
 BY_LAG = ("ar1", "ar1h", "toep", "toeph", "arma11")
 ORDERED = (*BY_LAG, "ad", "adh", "un")

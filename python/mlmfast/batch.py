@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.batch_rows import BatchRows, SharedRows
-from mlmfast.design import Design
+from mlmfast.design.design import Design
+from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
 from mlmfast.fit import CovarianceFit
 from mlmfast.handed_out import frozen, handed_out, hands_out_copies
-from mlmfast.model_frame import ModelFrame
 from mlmfast.reduced_model import Estimates, ReducedModel
 
 if TYPE_CHECKING:

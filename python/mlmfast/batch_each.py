@@ -19,17 +19,17 @@ from mlmfast.contrast_meaning import different_contrasts
 from mlmfast.data.frame import Frame
 from mlmfast.data_sets import Frames, Levels, Stacked, response_matrix
 from mlmfast.degrees_of_freedom import method_of
+from mlmfast.design.columns.model_matrix import ModelMatrixSpec
+from mlmfast.design.model_frame import variables_used
+from mlmfast.design.residual.scale import parse_scale
 from mlmfast.engine import Engine, read_options
 from mlmfast.errors import DataError, DifferentContrastsWarning, FormulaError, MlmError, warn
 from mlmfast.fit import fit_covariance
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.formula.residual_formula import parse_residual
 from mlmfast.model import read_method
-from mlmfast.model_frame import variables_used
-from mlmfast.model_matrix import ModelMatrixSpec
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduced_model import reduce_design
-from mlmfast.residual_scale import parse_scale
 
 #: Fits that are joined at a time, so that few single ones are held.
 _CHUNK = 500

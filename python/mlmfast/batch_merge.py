@@ -11,7 +11,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.batch import FitBatch, effect_names
 from mlmfast.batch_rows import JoinedRows, NoRows
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 
 #: Arrays with an entry a fit whose other axes, if any, are over columns of X, and what stands for
 #: a fit or a column that there is not.

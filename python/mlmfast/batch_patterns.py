@@ -10,15 +10,15 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.batch import FitBatch
 from mlmfast.batch_merge import Layout, failed, merged
-from mlmfast.design import Design
+from mlmfast.design.design import Design
+from mlmfast.design.model_frame import ModelFrame
+from mlmfast.design.observed_rows import design_of_rows, frame_of_rows
+from mlmfast.design.responses import Responses, response_columns
 from mlmfast.engine import Engine
 from mlmfast.errors import MlmError
 from mlmfast.fit import fit_covariance
-from mlmfast.model_frame import ModelFrame
 from mlmfast.newton import NewtonOptions
-from mlmfast.observed_rows import design_of_rows, frame_of_rows
 from mlmfast.reduced_model import reduce_design
-from mlmfast.responses import Responses, response_columns
 
 if TYPE_CHECKING:
     from mlmfast.model import LMM

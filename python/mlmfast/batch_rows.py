@@ -14,8 +14,8 @@ from mlmfast.criterion import Criterion
 from mlmfast.degrees_of_freedom import FittedRows
 from mlmfast.degrees_of_freedom.satterthwaite import core_maps
 from mlmfast.degrees_of_freedom.stacked_bases import StackedBases, is_regular, stacked_bases
+from mlmfast.design.model_frame import ModelFrame
 from mlmfast.engine import Engine
-from mlmfast.model_frame import ModelFrame
 from mlmfast.reduced_model import ReducedModel, reduce_design
 
 if TYPE_CHECKING:

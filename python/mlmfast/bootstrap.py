@@ -17,6 +17,7 @@ from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.covariance_functions import CovarianceFunctions, check_engine
 from mlmfast.covariance_values import covariance_values, own_parameters
 from mlmfast.criterion import Criterion
+from mlmfast.design.responses import response_columns
 from mlmfast.distributions import normal_cdf, normal_quantile
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fit import CovarianceFit, fit_covariance
@@ -33,7 +34,6 @@ from mlmfast.reduced_model import (
     residual_arms,
     structure_of,
 )
-from mlmfast.responses import response_columns
 from mlmfast.scaled_criterion import ScaledCriterion
 from mlmfast.simulate import seed_sequence, simulate
 

@@ -12,16 +12,16 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
-from mlmfast.chain_steps import ChainSteps
 from mlmfast.covariance.chains import VisitChain, VisitSteps
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
+from mlmfast.design.residual.chain import ChainSteps
 from mlmfast.record import ResidualRecord
 from mlmfast.series_covariance import CoreSeries
 from mlmfast.unit_covariances import Directions
 
 if TYPE_CHECKING:
     from mlmfast import _core
-    from mlmfast.residual_structure import ResidualDesign
+    from mlmfast.design.residual.design import ResidualDesign
 
 #: Rows' worth of weight that the mean variance has in the start of each.
 _LEAN = 2.0

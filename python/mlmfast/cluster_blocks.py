@@ -15,9 +15,9 @@ from mlmfast.clusters import connected, correlated_codes
 from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.data.factor import cross_factors
 from mlmfast.data.frame import Frame
-from mlmfast.design import Design, GroupingFactor
+from mlmfast.design.design import Design, GroupingFactor
+from mlmfast.design.factors.names import known_group
 from mlmfast.errors import DataError, ModelError
-from mlmfast.grouping_names import known_group
 from mlmfast.marginal_covariance import (
     clusters_by_size,
     columns_at,

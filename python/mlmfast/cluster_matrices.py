@@ -11,9 +11,9 @@ import pandas as pd
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.clusters import are_nested
 from mlmfast.data.factor import level_labels
+from mlmfast.design.factors.names import known_group
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.formula.mixed_formula import parse_formula
-from mlmfast.grouping_names import known_group
 from mlmfast.marginal_covariance import (
     columns_at,
     marginal_covariances,

@@ -12,7 +12,7 @@ from mlmfast import _core
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance_functions import check_engine
 from mlmfast.criterion import Criterion
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.random_effects import conditional_effects, fixed_part
 from mlmfast.record import FitRecord

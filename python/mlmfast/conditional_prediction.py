@@ -22,7 +22,7 @@ from scipy import sparse
 from mlmfast.arrays import BoolArray, FloatArray, IntArray, SparseArray
 from mlmfast.clusters import independent_clusters
 from mlmfast.conditional_rows import Conditioned, conditioned_rows
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 from mlmfast.marginal_covariance import (
     cholesky_factors,
     columns_at,

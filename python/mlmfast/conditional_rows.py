@@ -9,10 +9,10 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.data.frame import Frame
-from mlmfast.design import Design
+from mlmfast.design.columns.expressions import evaluate_numeric, variables_of
+from mlmfast.design.design import Design
+from mlmfast.design.model_frame import check_weights, input_column
 from mlmfast.errors import DataError, ModelError
-from mlmfast.expressions import evaluate_numeric, variables_of
-from mlmfast.model_frame import check_weights, input_column
 from mlmfast.prediction_rows import Needs, rows_of_newdata
 from mlmfast.record import FitRecord
 from mlmfast.stacked_rows import StackedRows, stacked_rows

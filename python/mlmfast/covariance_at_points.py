@@ -11,12 +11,12 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.data.frame import Frame
+from mlmfast.design.residual.instance import instance
+from mlmfast.design.residual.series import is_series
 from mlmfast.errors import DataError, ModelError
 from mlmfast.formula.residual_formula import ResidualFormula, parse_residual, structure_kind
 from mlmfast.record import ResidualRecord
-from mlmfast.residual_instance import instance
 from mlmfast.series_covariance import correlations_at
-from mlmfast.series_design import is_series
 
 #: Positions that every structure along series has room for.
 _FEW = 3

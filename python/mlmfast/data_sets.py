@@ -14,9 +14,9 @@ from mlmfast.arrays import FloatArray, unmasked
 from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.frame import Frame
 from mlmfast.data.split_frame import SplitFrame
+from mlmfast.design.model_frame import input_column
 from mlmfast.errors import DataError
 from mlmfast.model import LMM
-from mlmfast.model_frame import input_column
 
 #: Arrays beside the responses, and their dimensions for one fit.
 _ARRAYS = {"X": 2, "groups": 1, "Z": 2, "weights": 1, "offset": 1}

@@ -16,10 +16,10 @@ from mlmfast import _core
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.clusters import independent_clusters
 from mlmfast.columns_in_memory import ScaledColumn
-from mlmfast.design import Design
+from mlmfast.design.design import Design
+from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.errors import ModelError
 from mlmfast.memory import check_memory
-from mlmfast.residual_structure import ResidualDesign
 
 #: Floating-point operations of one evaluation above which a fit would take hours.
 LARGEST_WORK = 2e13

@@ -17,9 +17,9 @@ from mlmfast.arrays import FloatArray
 from mlmfast.contrast import Contrast, RowTests, two_sided
 from mlmfast.contrast_rows import contrast_rows
 from mlmfast.degrees_of_freedom import method_of
+from mlmfast.design.factors.names import known_group
 from mlmfast.errors import ModelError
 from mlmfast.estimability import check_estimable
-from mlmfast.grouping_names import known_group
 from mlmfast.prediction_spread import spread_of
 from mlmfast.prediction_targets import EffectTargets
 from mlmfast.record import FitRecord

@@ -12,7 +12,7 @@ from mlmfast import _core
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.clusters import check_distinct, clusters_are_levels, independent_clusters
 from mlmfast.dense_engine import DenseParts, dense_parts, dense_size
-from mlmfast.design import Design, GroupingFactor
+from mlmfast.design.design import Design, GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.iterative import IterativeSettings
 from mlmfast.memory import check_memory, memory_left

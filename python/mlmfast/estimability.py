@@ -8,7 +8,7 @@ import numpy as np
 
 from mlmfast.aliasing import Aliasing, aliasing_of
 from mlmfast.arrays import FloatArray
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from mlmfast.absorbed.core import AbsorbedCore
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance_parameters import coordinate_charts, entries_by_natural
 from mlmfast.criterion import Criterion
+from mlmfast.design.residual.design import seen_pairs
 from mlmfast.flat_covariances import FlatCovariances
 from mlmfast.reduced_model import residual_arms
-from mlmfast.residual_structure import seen_pairs
 from mlmfast.starts import uncorrelated_start
 from mlmfast.unit_covariances import Directions, SharedDirections
 

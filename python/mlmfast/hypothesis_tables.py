@@ -12,6 +12,7 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.contrast import FTest, f_test
 from mlmfast.degrees_of_freedom import method_of
+from mlmfast.design.columns.model_matrix import INTERCEPT
 from mlmfast.display.table_result import TableResult
 from mlmfast.errors import DataError, ModelError
 from mlmfast.estimable import (
@@ -33,7 +34,6 @@ from mlmfast.estimable.row_bases import (
     orthonormal_over_cells,
 )
 from mlmfast.handed_out import copied
-from mlmfast.model_matrix import INTERCEPT
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

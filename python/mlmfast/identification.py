@@ -12,10 +12,10 @@ from mlmfast.clusters import is_within
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion import Criterion
+from mlmfast.design.residual.design import ResidualDesign, seen_pairs
 from mlmfast.newton import CriterionFunction, Derivatives
 from mlmfast.record import ResidualRecord
 from mlmfast.reduced_model import ReducedModel, structure_of
-from mlmfast.residual_structure import ResidualDesign, seen_pairs
 from mlmfast.variance_components import correlations
 
 #: Share of a term's information that the residual covariance must leave for it to be told apart.

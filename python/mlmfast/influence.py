@@ -30,7 +30,7 @@ from mlmfast.handed_out import hands_out_copies
 from mlmfast.marginal_covariance import columns_at
 
 if TYPE_CHECKING:
-    from mlmfast.design import GroupingFactor
+    from mlmfast.design.design import GroupingFactor
     from mlmfast.one_step import OneStep
     from mlmfast.result import LMMResult
 

@@ -22,7 +22,7 @@ from scipy import sparse
 
 from mlmfast.arrays import CodeArray, IntArray, SparseArray
 from mlmfast.clusters import connected, correlated_codes
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import (
     LARGEST_CLUSTER,

@@ -9,12 +9,12 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance.spatial.base import Spatial
-from mlmfast.design import Design
+from mlmfast.design.design import Design
+from mlmfast.design.residual.design import ResidualDesign
+from mlmfast.design.residual.scale import ScaleDesign
 from mlmfast.errors import ModelError
 from mlmfast.interruptible import interruptible
 from mlmfast.record import FitRecord, ResidualRecord, ScaleRecord
-from mlmfast.residual_scale import ScaleDesign
-from mlmfast.residual_structure import ResidualDesign
 from mlmfast.variance_components import correlations
 
 #: Rows of a cluster whose V is still formed (0.8 GB, and a few times that in passing).

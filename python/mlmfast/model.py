@@ -17,11 +17,11 @@ from mlmfast.batch import FitBatch, status_of
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
-from mlmfast.design import Design, GroupingFactor
+from mlmfast.design.design import Design, GroupingFactor
+from mlmfast.design.model_frame import ModelFrame, build_model_frame
 from mlmfast.engine import CrossedSettings, Engine, engine_name, read_options
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fit import CovarianceFit, fit_covariance
-from mlmfast.model_frame import ModelFrame, build_model_frame
 from mlmfast.newton import NewtonOptions
 from mlmfast.parms_request import start_matrix, start_variance
 from mlmfast.random_parameters import term_parameters
@@ -166,7 +166,7 @@ class LMM:
         >>> round(fit.llf, 4)
         -871.8141
         """
-        from mlmfast.array_design import design_from_arrays
+        from mlmfast.design.from_arrays import design_from_arrays
 
         started = time.perf_counter()
         model = cls.__new__(cls)
@@ -373,7 +373,7 @@ class LMM:
         """
         from mlmfast.batch_patterns import fit_patterns
         from mlmfast.batch_tests import with_ddf
-        from mlmfast.responses import read_responses
+        from mlmfast.design.responses import read_responses
 
         method, ddf = read_method(method), "satterthwaite" if ddf is None else ddf
         _check_ddf(ddf, method)

@@ -35,9 +35,9 @@ from mlmfast.covariance.chains import MarkovChain
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion import Criterion, TermBlock
+from mlmfast.design.residual.design import LARGEST_ORDER
 from mlmfast.errors import ModelError
 from mlmfast.newton import CriterionFunction, Derivatives, NewtonOptions, NewtonResult
-from mlmfast.residual_structure import LARGEST_ORDER
 from mlmfast.series_covariance import SeriesCovariance
 from mlmfast.unit_covariances import Directions
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.covariance import STRUCTURES
+from mlmfast.design.columns.model_matrix import INTERCEPT
 from mlmfast.formula.residual_formula import ResidualFormula, parse_residual
-from mlmfast.model_matrix import INTERCEPT
 
 if TYPE_CHECKING:
     from mlmfast.arrays import FloatArray

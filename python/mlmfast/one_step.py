@@ -31,7 +31,7 @@ from mlmfast.newton_deletion import Deleted, Totals, deleted, newton_steps
 from mlmfast.row_covariances import Moved, RowCovariances
 
 if TYPE_CHECKING:
-    from mlmfast.design import GroupingFactor
+    from mlmfast.design.design import GroupingFactor
     from mlmfast.result import LMMResult
 
 _BY = ("clusters", "observations")

@@ -11,11 +11,11 @@ from mlmfast.covariance.by_lag import ByLag
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.data.factor import cross_factors
 from mlmfast.data.frame import Frame
+from mlmfast.design.residual.design import ResidualDesign
+from mlmfast.design.residual.visit_sequence import not_seen, visit_sequence
+from mlmfast.design.residual.visits import numbers_of, visits_of_rows
 from mlmfast.errors import DataError
 from mlmfast.formula.residual_formula import StructureCall, structure_kind
-from mlmfast.residual_structure import ResidualDesign
-from mlmfast.residual_visits import numbers_of, visits_of_rows
-from mlmfast.visit_sequence import not_seen, visit_sequence
 from mlmfast.visits_between import covers_other_visits, visits_with_new
 
 

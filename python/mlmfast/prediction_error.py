@@ -26,7 +26,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.clusters import independent_clusters
 from mlmfast.degrees_of_freedom.satterthwaite import gradient_of_phi
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 from mlmfast.information import Information
 from mlmfast.marginal_covariance import (
     cholesky_factors,

@@ -10,10 +10,10 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray
 from mlmfast.data.frame import Frame
-from mlmfast.design import Design
+from mlmfast.design.columns.expressions import evaluate_numeric, variables_of
+from mlmfast.design.design import Design
+from mlmfast.design.model_frame import grouping_factor, input_column
 from mlmfast.errors import DataError, ModelError
-from mlmfast.expressions import evaluate_numeric, variables_of
-from mlmfast.model_frame import grouping_factor, input_column
 from mlmfast.record import FitRecord, GroupRecord
 
 _Columns = Sequence[FloatArray | None]

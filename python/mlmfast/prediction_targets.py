@@ -14,14 +14,14 @@ import numpy as np
 from scipy import sparse
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 from mlmfast.marginal_covariance import columns_at
 from mlmfast.prediction_rows import PredictionRows
 from mlmfast.record import FitRecord
 from mlmfast.shared_effects import weights_at
 
 if TYPE_CHECKING:
-    from mlmfast.relationship import Relationship
+    from mlmfast.design.factors.relationship import Relationship
 
 
 class Targets(Protocol):

@@ -11,9 +11,9 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.criterion import Criterion
-from mlmfast.design import Design
+from mlmfast.design.design import Design
+from mlmfast.design.factors.names import ByGroup
 from mlmfast.errors import ModelError
-from mlmfast.grouping_names import ByGroup
 from mlmfast.handed_out import freeze
 from mlmfast.iterative import IterativeSettings
 from mlmfast.record import FitRecord, GroupRecord

@@ -10,9 +10,9 @@ from mlmfast.absorbed.record import AbsorbedRecord
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
+from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.handed_out import freeze
 from mlmfast.iterative.monte_carlo import MonteCarloError
-from mlmfast.model_matrix import ModelMatrixSpec
 from mlmfast.undetermined_record import UndeterminedRecord
 
 

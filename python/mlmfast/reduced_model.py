@@ -27,7 +27,8 @@ from mlmfast.covariance.scaled_covariance import ScaledCovariance, positive, sca
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.dense_engine import DenseParts, gaps_within_units, reduce_densely
-from mlmfast.design import Design, RandomEffects
+from mlmfast.design.design import Design, RandomEffects
+from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign
 from mlmfast.engine import LARGEST_EXACT, CrossedSettings, Engine, relate_factors
 from mlmfast.errors import DataError, ModelError
 from mlmfast.iterative import (
@@ -39,7 +40,6 @@ from mlmfast.iterative import (
 )
 from mlmfast.lag_covariances import LagCovariances
 from mlmfast.record import FitRecord, ResidualRecord, ScaleRecord
-from mlmfast.residual_structure import LARGEST_ORDER, ResidualDesign
 from mlmfast.scaled_units import ScaledUnits, scaled_start
 from mlmfast.series_covariance import SeriesCovariance, series_record
 from mlmfast.unit_covariances import (

@@ -24,7 +24,7 @@ from mlmfast.sequential_residuals import sequential_residuals
 from mlmfast.shared_effects import LargeCluster, is_large
 
 if TYPE_CHECKING:
-    from mlmfast.design import Design
+    from mlmfast.design.design import Design
     from mlmfast.result import FitSource, LMMResult
 
 KINDS = ("raw", "pearson", "studentised", "marginal", "studentised-marginal", "scaled")

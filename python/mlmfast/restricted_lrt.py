@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 
 #: Eigenvalues this close, over the largest, are one.
 _SAME = 1e-10

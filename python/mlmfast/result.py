@@ -14,10 +14,10 @@ from mlmfast.cached import cached_property
 from mlmfast.certificate import Certificate
 from mlmfast.confidence_level import check_level
 from mlmfast.criterion import Criterion
-from mlmfast.design import Design
+from mlmfast.design.design import Design
+from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import copy_of, handed_out
-from mlmfast.model_frame import ModelFrame
 from mlmfast.random_effects import ByLevel, ConditionalEffects, conditional_effects
 from mlmfast.record import FitRecord, GroupRecord
 from mlmfast.reduced_model import ReducedModel

@@ -30,7 +30,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.cluster_blocks import ClusterBlocks, cluster_blocks, cluster_factor, large_clusters
-from mlmfast.design import Design, GroupingFactor
+from mlmfast.design.design import Design, GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import cholesky_factors, solve_lower
 from mlmfast.record import FitRecord

@@ -19,11 +19,11 @@ from mlmfast.covariance.base import floor_eigenvalues
 from mlmfast.covariance_parameters import ParameterBlock, entry_map, natural_chart
 from mlmfast.criterion import TermBlock
 from mlmfast.dense_engine import within_unit_positions
+from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.errors import ModelError
 from mlmfast.information import Information
 from mlmfast.marginal_covariance import columns_at
 from mlmfast.reduced_model import structure_of
-from mlmfast.residual_structure import ResidualDesign
 from mlmfast.unit_covariances import Directions
 
 #: Pairs (k, l), k >= l, of parameters with a second derivative of V that is not 0, (m, n, n).

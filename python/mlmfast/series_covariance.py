@@ -25,8 +25,8 @@ from mlmfast.unit_covariances import Directions
 
 if TYPE_CHECKING:
     from mlmfast import _core
-    from mlmfast.residual_structure import ResidualDesign
-    from mlmfast.series_design import Series
+    from mlmfast.design.residual.design import ResidualDesign
+    from mlmfast.design.residual.series import Series
 
 #: (weight of a row, of the row before, share in the sum of squares) of what a step contributes.
 _COMBINATIONS = [(1.0, 1.0, 0.25), (1.0, -1.0, 0.25)]

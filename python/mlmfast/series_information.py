@@ -17,10 +17,10 @@ from mlmfast.cached import cached_property
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion import Criterion
 from mlmfast.dense_engine import within_unit_positions
+from mlmfast.design.residual.design import LARGEST_ORDER, LARGEST_UNIT
 from mlmfast.errors import ModelError
 from mlmfast.information import Information, information_of
 from mlmfast.reduced_model import ReducedModel, reduce_design
-from mlmfast.residual_structure import LARGEST_ORDER, LARGEST_UNIT
 
 
 @dataclass(frozen=True)

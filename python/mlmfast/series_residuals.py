@@ -12,11 +12,11 @@ from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArr
 from mlmfast.covariance.chains import MarkovChain
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.quasi_separable import QuasiSeparable
-from mlmfast.design import Design
+from mlmfast.design.design import Design
+from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import LARGEST_CLUSTER, noise_sd
 from mlmfast.record import FitRecord, ResidualRecord
-from mlmfast.residual_structure import ResidualDesign
 from mlmfast.series_covariance import correlations_at
 
 #: Rows of a cluster up to which a matrix is as fast.

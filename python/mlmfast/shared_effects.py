@@ -22,7 +22,7 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.cached import cached_property
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.inner_blocks import (
     Split,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 from mlmfast.errors import DataError
 from mlmfast.interruptible import interruptible
 from mlmfast.marginal_covariance import (

@@ -9,15 +9,15 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.data.frame import Frame
-from mlmfast.design import Design, GroupingFactor, RandomEffects
+from mlmfast.design.design import Design, GroupingFactor, RandomEffects
+from mlmfast.design.model_frame import grouping_factor
+from mlmfast.design.residual.design import ResidualDesign
+from mlmfast.design.residual.scale import ScaleDesign
 from mlmfast.errors import DataError
-from mlmfast.model_frame import grouping_factor
 from mlmfast.placed_rows import PlacedRows, distinguishes_rows, old_positions, place_rows
 from mlmfast.prediction_noise import scale_exponents
 from mlmfast.prediction_rows import PredictionRows
 from mlmfast.record import FitRecord
-from mlmfast.residual_scale import ScaleDesign
-from mlmfast.residual_structure import ResidualDesign
 
 
 @dataclass(frozen=True)

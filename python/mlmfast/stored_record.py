@@ -11,12 +11,12 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
+from mlmfast.design.columns.model_matrix import ModelMatrixSpec
+from mlmfast.design.residual.scale import parse_scale
 from mlmfast.formula.residual_formula import PRODUCT, parse_residual
 from mlmfast.formula.terms import term_list
 from mlmfast.iterative.monte_carlo import MonteCarloError
-from mlmfast.model_matrix import ModelMatrixSpec
 from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, ScaleRecord, TermRecord
-from mlmfast.residual_scale import parse_scale
 from mlmfast.undetermined_record import Combination, UndeterminedRecord
 
 _Kind = TypeVar("_Kind")

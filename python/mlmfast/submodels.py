@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 from mlmfast.fit import fit_covariance
 from mlmfast.newton import NewtonOptions
 from mlmfast.parms import fit_with_parms

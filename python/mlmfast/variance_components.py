@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.design.factors.names import known_group
 from mlmfast.formula.residual_formula import is_correlated
-from mlmfast.grouping_names import known_group
 from mlmfast.handed_out import handed_out
 from mlmfast.record import FitRecord, ResidualRecord
 

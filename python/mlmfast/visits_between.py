@@ -10,10 +10,10 @@ from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.by_lag import ByLag
 from mlmfast.data.frame import Frame
+from mlmfast.design.residual.design import ResidualDesign
+from mlmfast.design.residual.visit_sequence import VisitSequence, not_seen
 from mlmfast.errors import ModelError
 from mlmfast.record import FitRecord
-from mlmfast.residual_structure import ResidualDesign
-from mlmfast.visit_sequence import VisitSequence, not_seen
 
 
 def covers_other_visits(structure: CovarianceStructure) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mlmfast.design.columns.contrasts import contrast_coding
+from mlmfast.design.columns.model_matrix import ModelMatrix
+from mlmfast.design.columns.model_variables import FactorVariable
+from mlmfast.design.model_frame import ModelFrame, design_columns
 from mlmfast.errors import ModelError
 from mlmfast.fit import fit_covariance
-from mlmfast.language.contrasts import contrast_coding
-from mlmfast.model_frame import ModelFrame, design_columns
-from mlmfast.model_matrix import ModelMatrix
-from mlmfast.model_variables import FactorVariable
 from mlmfast.newton import NewtonOptions
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from mlmfast.degrees_of_freedom.between_within import (
 from mlmfast.degrees_of_freedom.containment import Containment, check_positive
 from mlmfast.degrees_of_freedom.given_number import GivenNumber
 from mlmfast.degrees_of_freedom.residual import Residual
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 from mlmfast.record import FitRecord
 
 

@@ -21,7 +21,7 @@ from mlmfast.arrays import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from mlmfast.absorbed.coefficients import CoefficientMap
-    from mlmfast.design import Design
+    from mlmfast.design.design import Design
 
 #: Singular value of columns of length 1 that is 0, and share of a column that is rounding.
 _DEPENDENT, _ROUNDING = 1e-8, 1e-10

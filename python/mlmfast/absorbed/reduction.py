@@ -15,7 +15,7 @@ from mlmfast import _core
 from mlmfast.absorbed.core import AbsorbedCore
 from mlmfast.arrays import FloatArray
 from mlmfast.columns_in_memory import ScaledColumn
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 from mlmfast.engine import (
     CrossedSettings,
     crossed_size,

@@ -11,10 +11,10 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.criterion import Criterion
-from mlmfast.design import Design
+from mlmfast.design.design import Design
+from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
 from mlmfast.information import Information, information_of
-from mlmfast.model_frame import ModelFrame
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.undetermined import undetermined_parameters
 from mlmfast.undetermined_record import UndeterminedRecord

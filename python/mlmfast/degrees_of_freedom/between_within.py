@@ -8,7 +8,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray
 from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, FittedRows, TestBasis
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 
 

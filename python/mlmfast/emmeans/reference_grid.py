@@ -14,12 +14,12 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.data.factor import level_labels
 from mlmfast.data.frame import Frame
+from mlmfast.design.columns.expressions import evaluate_numeric
+from mlmfast.design.columns.model_variables import FactorVariable
 from mlmfast.emmeans.row_facts import RowFacts, row_facts
 from mlmfast.errors import DataError, ModelError
-from mlmfast.expressions import evaluate_numeric
 from mlmfast.formula.functions import FACTOR_OPTIONS, variables_of
 from mlmfast.formula.syntax import Call, Name, parse
-from mlmfast.model_variables import FactorVariable
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

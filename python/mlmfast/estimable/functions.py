@@ -10,6 +10,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.data.frame import Frame
+from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.errors import ModelError
 from mlmfast.estimable.distinct_rows import distinct_rows
 from mlmfast.estimable.terms import (
@@ -21,7 +22,6 @@ from mlmfast.estimable.terms import (
     term_columns,
 )
 from mlmfast.estimable.triangle import triangle_of
-from mlmfast.model_matrix import ModelMatrixSpec
 
 # What a column of a term may stick out of the span of X, relative to its length.
 _OUTSIDE = 1e-6
@@ -139,7 +139,7 @@ def functions_of_formula(
 
     Examples
     --------
-    >>> from mlmfast.model_matrix import build_model_matrix
+    >>> from mlmfast.design.columns.model_matrix import build_model_matrix
     >>> frame = Frame.from_native({"a": ["u", "u", "v", "v"]})
     >>> spec = build_model_matrix("a", frame).spec
     >>> functions = functions_of_formula(spec, frame, (0, 1))

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.design.columns.contrasts import Coding, deviation, treatment
 from mlmfast.estimable.functions import EstimableFunctions
-from mlmfast.language.contrasts import Coding, deviation, treatment
 
 # What of a coefficient lies outside the rows chosen, below which it is rounding.
 _RANK_TOLERANCE = 1e-7

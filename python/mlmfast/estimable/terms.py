@@ -11,10 +11,10 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.frame import Frame
+from mlmfast.design.columns.contrasts import Coding
+from mlmfast.design.columns.model_columns import FactorColumns, VariableColumns
+from mlmfast.design.columns.model_matrix import INTERCEPT, ModelMatrixSpec, contrast_flags
 from mlmfast.formula.terms import term_list
-from mlmfast.language.contrasts import Coding
-from mlmfast.model_columns import FactorColumns, VariableColumns
-from mlmfast.model_matrix import INTERCEPT, ModelMatrixSpec, contrast_flags
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from mlmfast import _core
 from mlmfast.arrays import FloatArray
 from mlmfast.columns_in_memory import ScaledColumn
 from mlmfast.criterion import Criterion, TermBlock
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.iterative.settings import IterativeSettings
 

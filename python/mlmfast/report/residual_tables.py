@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.design.residual.scale import parse_scale
 from mlmfast.display import numbers
 from mlmfast.formula.residual_formula import (
     parse_residual,
@@ -16,7 +17,6 @@ from mlmfast.formula.residual_formula import (
 )
 from mlmfast.record import ResidualRecord, ScaleRecord
 from mlmfast.report.tables import Table, triangle
-from mlmfast.residual_scale import parse_scale
 from mlmfast.variance_components import correlations
 
 #: Visits whose correlations are still printed.

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray, unmasked
 from mlmfast.data.columns.labelled_rows import in_order_of
-from mlmfast.design import Design
+from mlmfast.design.design import Design
 from mlmfast.errors import DataError
 
 

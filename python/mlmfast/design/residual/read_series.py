@@ -10,14 +10,14 @@ from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.data.factor import Factor
 from mlmfast.data.frame import Frame
-from mlmfast.design import GroupingFactor
+from mlmfast.design.design import GroupingFactor
+from mlmfast.design.residual.checks import check_arms, met_twice
+from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign
+from mlmfast.design.residual.instance import instance
+from mlmfast.design.residual.series import series_of
+from mlmfast.design.residual.visits import Visits, check_spacing, visits_of_rows
 from mlmfast.errors import ModelError
 from mlmfast.formula.residual_formula import ResidualFormula
-from mlmfast.residual_checks import check_arms, met_twice
-from mlmfast.residual_instance import instance
-from mlmfast.residual_structure import LARGEST_ORDER, ResidualDesign
-from mlmfast.residual_visits import Visits, check_spacing, visits_of_rows
-from mlmfast.series_design import series_of
 
 
 def series_residual_design(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast.language.contrasts import Coding
+from mlmfast.design.columns.contrasts import Coding
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import CodeArray
-from mlmfast.chain_steps import FEW_VISITS, chain_steps, check_identified, with_several_rows
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.chains import VisitChain
 from mlmfast.covariance.direct_product import DirectProduct
 from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.frame import Frame
-from mlmfast.design import GroupingFactor
-from mlmfast.formula.residual_formula import ResidualFormula, structure_kind
-from mlmfast.known_matrices import known_matrices
-from mlmfast.residual_checks import (
+from mlmfast.design.design import GroupingFactor
+from mlmfast.design.residual.chain import (
+    FEW_VISITS,
+    chain_steps,
+    check_identified,
+    with_several_rows,
+)
+from mlmfast.design.residual.checks import (
     check_arms,
     check_met_together,
     check_size,
@@ -24,11 +27,13 @@ from mlmfast.residual_checks import (
     met_twice,
     too_many,
 )
-from mlmfast.residual_instance import instance
-from mlmfast.residual_series import series_residual_design
-from mlmfast.residual_structure import LARGEST_ORDER, ResidualDesign
-from mlmfast.residual_visits import Visits, check_spacing, visits_of_rows
-from mlmfast.series_design import is_series
+from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign
+from mlmfast.design.residual.instance import instance
+from mlmfast.design.residual.known_matrices import known_matrices
+from mlmfast.design.residual.read_series import series_residual_design
+from mlmfast.design.residual.series import is_series
+from mlmfast.design.residual.visits import Visits, check_spacing, visits_of_rows
+from mlmfast.formula.residual_formula import ResidualFormula, structure_kind
 
 #: Visits of one covariance with few parameters.
 LARGEST_TEMPLATE = 1000

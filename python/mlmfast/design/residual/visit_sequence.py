@@ -17,8 +17,8 @@ from mlmfast.cached import cached_property
 from mlmfast.data.columns.elapsed import Elapsed
 from mlmfast.data.factor import level_labels
 from mlmfast.data.frame import Frame, check_finite
+from mlmfast.design.residual.visit_steps import EqualSteps, equal_steps
 from mlmfast.errors import DataError
-from mlmfast.visit_steps import EqualSteps, equal_steps
 
 #: Nanoseconds of the units of time.
 _NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "D": 86_400 * 10**9}

@@ -12,10 +12,15 @@ from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.data.factor import number_label
 from mlmfast.data.frame import Frame, check_finite
+from mlmfast.design.residual.visit_sequence import (
+    VisitSequence,
+    numbers_read,
+    reads_otherwise,
+    visit_sequence,
+)
+from mlmfast.design.residual.visit_steps import FINEST
 from mlmfast.errors import DataError, ModelError, SpacingWarning, warn
 from mlmfast.formula.residual_formula import StructureCall
-from mlmfast.visit_sequence import VisitSequence, numbers_read, reads_otherwise, visit_sequence
-from mlmfast.visit_steps import FINEST
 
 #: Values shown in a message.
 _SHOWN = 6

@@ -12,6 +12,16 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.data.factor import Factor, factor_from_floats, factor_from_logicals, number_label
 from mlmfast.data.frame import Frame
+from mlmfast.design.columns.factor_calls import apply_factor_call, factor_argument
+from mlmfast.design.columns.values import (
+    Basis,
+    CodedFactor,
+    Value,
+    Variable,
+    as_logical,
+    as_numbers,
+    is_logical,
+)
 from mlmfast.errors import DataError, FormulaError
 from mlmfast.formula.deparse import deparse
 from mlmfast.formula.functions import (
@@ -30,16 +40,6 @@ from mlmfast.formula.functions import (
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, parse
 from mlmfast.formula.transform_options import State
 from mlmfast.formula.transforms import TRANSFORMS
-from mlmfast.language.factor_calls import apply_factor_call, factor_argument
-from mlmfast.language.values import (
-    Basis,
-    CodedFactor,
-    Value,
-    Variable,
-    as_logical,
-    as_numbers,
-    is_logical,
-)
 
 __all__ = ["Basis", "CodedFactor", "States", "evaluate", "evaluate_numeric", "variables_of"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlmfast.data.factor import Factor, number_label
+from mlmfast.design.columns.values import CodedFactor
 from mlmfast.errors import DataError, FormulaError
 from mlmfast.formula.contrast_calls import Contrast, read_contrast
 from mlmfast.formula.deparse import deparse
 from mlmfast.formula.functions import FACTOR_OPTIONS, bind, constant, split_call
 from mlmfast.formula.syntax import Call, Node
 from mlmfast.formula.transform_options import Constant
-from mlmfast.language.values import CodedFactor
 
 
 def factor_argument(node: Call) -> Node:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mlmfast.absorbed.levels import AbsorbedFactor
+from mlmfast.design.columns.model_matrix import ModelMatrix
+from mlmfast.design.factors.absorbed_levels import AbsorbedFactor
 from mlmfast.errors import ModelError
-from mlmfast.model_matrix import ModelMatrix
 
 #: Levels from which on a factor of the fixed part is absorbed, unless `absorb` says otherwise.
 MANY_LEVELS = 300

@@ -10,21 +10,26 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.data.factor import Factor, factor_from_floats
 from mlmfast.data.frame import Frame
-from mlmfast.errors import DataError, FormulaError, MlmError
-from mlmfast.expressions import States, evaluate, variables_of
-from mlmfast.formula.deparse import deparse
-from mlmfast.formula.syntax import Node
-from mlmfast.formula.terms import TermList, term_list
-from mlmfast.language.contrasts import Coding, ContrastLike, contrast_coding
-from mlmfast.language.values import Basis, CodedFactor, Variable
-from mlmfast.model_columns import FactorColumns, NumericColumns, VariableColumns, product_columns
-from mlmfast.model_size import check_size
-from mlmfast.model_variables import (
+from mlmfast.design.columns.contrasts import Coding, ContrastLike, contrast_coding
+from mlmfast.design.columns.expressions import States, evaluate, variables_of
+from mlmfast.design.columns.model_columns import (
+    FactorColumns,
+    NumericColumns,
+    VariableColumns,
+    product_columns,
+)
+from mlmfast.design.columns.model_size import check_size
+from mlmfast.design.columns.model_variables import (
     FactorVariable,
     NumericVariable,
     variable_from_dict,
     variable_to_dict,
 )
+from mlmfast.design.columns.values import Basis, CodedFactor, Variable
+from mlmfast.errors import DataError, FormulaError, MlmError
+from mlmfast.formula.deparse import deparse
+from mlmfast.formula.syntax import Node
+from mlmfast.formula.terms import TermList, term_list
 
 __all__ = ["INTERCEPT", "ModelMatrix", "ModelMatrixSpec", "build_model_matrix", "variables_of"]
 

@@ -11,9 +11,9 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.direct_product import DirectProduct
 from mlmfast.data.factor import Factor
 from mlmfast.data.frame import Frame
+from mlmfast.design.residual.visits import Visits
 from mlmfast.errors import DataError, ModelError
 from mlmfast.formula.residual_formula import ResidualFormula
-from mlmfast.residual_visits import Visits
 from mlmfast.unit_covariances import has_few_parameters
 
 #: Parameters of all arms that Newton's steps are taken in: an unstructured covariance of 64 visits.

@@ -13,10 +13,10 @@ from mlmfast.columns_in_memory import column_statistics
 from mlmfast.covariance import STRUCTURES
 from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.data.frame import Frame, check_finite
-from mlmfast.design import Design, GroupingFactor, RandomEffects
+from mlmfast.design.design import Design, GroupingFactor, RandomEffects
+from mlmfast.design.factors.relationship import with_relationships
+from mlmfast.design.model_frame import check_identified, check_weights
 from mlmfast.errors import DataError
-from mlmfast.model_frame import check_identified, check_weights
-from mlmfast.relationship import with_relationships
 
 _ONE_FACTOR = "group"
 

@@ -10,18 +10,18 @@ import numpy as np
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.data.frame import Frame
-from mlmfast.errors import DataError, FormulaError, ModelError, SpacingWarning, warn
-from mlmfast.formula.mixed_formula import RandomTerm
-from mlmfast.model_matrix import ModelMatrix
-from mlmfast.model_variables import FactorVariable
-from mlmfast.residual_visits import is_alphabetical, uneven_levels
-from mlmfast.visit_sequence import (
+from mlmfast.design.columns.model_matrix import ModelMatrix
+from mlmfast.design.columns.model_variables import FactorVariable
+from mlmfast.design.residual.visit_sequence import (
     VisitSequence,
     level_sequence,
     numbers_read,
     reads_otherwise,
     visit_sequence,
 )
+from mlmfast.design.residual.visits import is_alphabetical, uneven_levels
+from mlmfast.errors import DataError, FormulaError, ModelError, SpacingWarning, warn
+from mlmfast.formula.mixed_formula import RandomTerm
 
 #: Smoothness of `sp_matern` where none is given.
 _SMOOTHNESS = 1.5

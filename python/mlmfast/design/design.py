@@ -12,9 +12,9 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.handed_out import freeze
 
 if TYPE_CHECKING:
-    from mlmfast.absorbed.levels import AbsorbedFactor
-    from mlmfast.relationship import Relationship
-    from mlmfast.residual_structure import ResidualDesign
+    from mlmfast.design.factors.absorbed_levels import AbsorbedFactor
+    from mlmfast.design.factors.relationship import Relationship
+    from mlmfast.design.residual.design import ResidualDesign
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.data.factor import Factor
+from mlmfast.design.columns.contrasts import Coding
 from mlmfast.errors import DataError
-from mlmfast.language.contrasts import Coding
 
 NamedColumns: TypeAlias = tuple[list[str], list[FloatArray]]
 

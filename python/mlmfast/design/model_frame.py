@@ -9,24 +9,29 @@ from typing import Any
 import numpy as np
 
 from mlmfast import _core
-from mlmfast.absorbed.choice import absorbed_factor, absorbed_from, no_absorbed_factor
 from mlmfast.arrays import BoolArray, FloatArray, unmasked
 from mlmfast.columns_in_memory import column_statistics
 from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.frame import Frame, check_finite
 from mlmfast.data.suspect_values import warn_of_suspect_values
-from mlmfast.design import Design, GroupingFactor, RandomEffects
+from mlmfast.design.absorbed_choice import absorbed_factor, absorbed_from, no_absorbed_factor
+from mlmfast.design.columns.expressions import evaluate_numeric, variables_of
+from mlmfast.design.columns.model_matrix import (
+    INTERCEPT,
+    ModelMatrix,
+    ModelMatrixSpec,
+    build_model_matrix,
+)
+from mlmfast.design.design import Design, GroupingFactor, RandomEffects
+from mlmfast.design.factors.relationship import with_relationships
+from mlmfast.design.random_structure import check_not_residual, term_structure
+from mlmfast.design.residual.design import independent_rows, with_scale
+from mlmfast.design.residual.read import residual_design
+from mlmfast.design.residual.scale import ScaleFormula, parse_scale, scale_design
 from mlmfast.errors import DataError, ModelError
-from mlmfast.expressions import evaluate_numeric, variables_of
 from mlmfast.formula.mixed_formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.formula.residual_formula import ResidualFormula, parse_residual, takes_matrices
-from mlmfast.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec, build_model_matrix
-from mlmfast.random_structure import check_not_residual, term_structure
-from mlmfast.relationship import with_relationships
-from mlmfast.residual_read import residual_design
-from mlmfast.residual_scale import ScaleFormula, parse_scale, scale_design
-from mlmfast.residual_structure import independent_rows, with_scale
 
 #: Share of a column outside the span of others, below which it counts as aliased.
 _ALIASED = 1e-7

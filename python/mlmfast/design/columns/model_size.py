@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from mlmfast.design.columns.values import Basis, CodedFactor, Variable
 from mlmfast.errors import ModelError
 from mlmfast.formula.terms import TermList
-from mlmfast.language.values import Basis, CodedFactor, Variable
 from mlmfast.memory import RESERVE, memory_left
 
 

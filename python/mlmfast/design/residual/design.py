@@ -9,15 +9,15 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.cached import cached_property
-from mlmfast.chain_steps import ChainSteps
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.structures.homogeneous_diagonal import HomogeneousDiagonal
-from mlmfast.design import GroupingFactor
+from mlmfast.design.design import GroupingFactor
+from mlmfast.design.residual.chain import ChainSteps
+from mlmfast.design.residual.scale import MOST_DISTINCT, ScaleDesign
+from mlmfast.design.residual.series import Series
 from mlmfast.formula.residual_formula import ResidualFormula
 from mlmfast.record import ResidualRecord
-from mlmfast.residual_scale import MOST_DISTINCT, ScaleDesign
-from mlmfast.series_design import Series
 
 #: Visits, or distinct coordinates, up to which covariances are reported by visit where it is not
 #: needed.

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast.array_design import columns_of
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.data.factor import Factor, drop_unused_levels
 from mlmfast.data.frame import Frame
-from mlmfast.design import Design, GroupingFactor, RandomEffects
+from mlmfast.design.design import Design, GroupingFactor, RandomEffects
+from mlmfast.design.from_arrays import columns_of
+from mlmfast.design.model_frame import ModelFrame, build_model_frame, check_identified, input_column
 from mlmfast.errors import ModelError
-from mlmfast.model_frame import ModelFrame, build_model_frame, check_identified, input_column
 
 
 def frame_of_rows(frame: ModelFrame, arguments: Mapping[str, Any], rows: BoolArray) -> ModelFrame:

@@ -1,0 +1,1 @@
+"""Columns of model matrices: expressions, contrasts, products."""

@@ -1,0 +1,1 @@
+"""Grouping factors, their names, and how their levels are related."""

@@ -1,0 +1,1 @@
+"""What ``residual=`` and ``residual_scale=`` say, read against the data."""
