@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast.absorbed import as_columns, core, result, terms
-from mlmfast.absorbed.differences import along
+from mlmfast.absorbed import as_columns, result, terms
 from mlmfast.design import absorbed_choice as choice
 from mlmfast.errors import DataError, ModelError
-from mlmfast.reduced_model import reduce_design
+from mlmfast.reduction.absorbed import core
+from mlmfast.reduction.absorbed.differences import along
+from mlmfast.reduction.reduced_model import reduce_design
 
 from . import dense
 from .cases import ALL, data_of, reference

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast import near_singular
-from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance import STRUCTURES
 from mlmfast.design.residual import read as residual_read
 from mlmfast.errors import ModelError
-from mlmfast.series_information import SeriesInformation
+from mlmfast.fitting import near_singular
+from mlmfast.information.series import SeriesInformation
+from mlmfast.reduction.residual.chain import ChainCovariance
 
 from . import dense
 from .fitting import lmm

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast.engine import CrossedSettings
 from mlmfast.errors import ModelError, SingularFitWarning
-from mlmfast.reduced_model import reduce_design
+from mlmfast.reduction.engine import CrossedSettings
+from mlmfast.reduction.reduced_model import reduce_design
 
 from .cases import data_of
 from .fitting import conditional_covariance, lmm
@@ -362,7 +362,7 @@ def test_clusters_cannot_be_counted_where_factors_cross():
 
 
 def test_memory_is_estimated_before_it_is_taken(monkeypatch):
-    import mlmfast.engine as engine
+    import mlmfast.reduction.engine as engine
 
     monkeypatch.setattr(engine, "memory_left", lambda: 1e4)
     assert lmm(FORMULAS[0], crossed_frame()).certificate.engine == "iterative"
@@ -441,6 +441,6 @@ def test_vast_designs_have_z_tests_by_default(monkeypatch):
     data = data_of("penicillin_reml")
     formula = "diameter ~ 1 + (1 | plate) + (1 | sample)"
     assert mlm.lmm(formula, data).ddf == "satterthwaite"
-    monkeypatch.setattr("mlmfast.reduced_model.LARGEST_EXACT", 1)
+    monkeypatch.setattr("mlmfast.reduction.reduced_model.LARGEST_EXACT", 1)
     assert mlm.lmm(formula, data).ddf == "asymptotic"
     assert mlm.lmm(formula, data, ddf="satterthwaite").ddf == "satterthwaite"

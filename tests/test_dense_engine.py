@@ -9,11 +9,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 import mlmfast as mlm
-from mlmfast.dense_engine import dense_parts, dense_size
 from mlmfast.errors import ModelError
 from mlmfast.prediction_rows import Needs, rows_of_fit
 from mlmfast.prediction_spread import spread_of
 from mlmfast.prediction_targets import RowTargets
+from mlmfast.reduction.dense import dense_parts, dense_size
 
 from . import dense
 from .fitting import estimates, lmm, numbers
@@ -385,7 +385,7 @@ def test_a_model_too_large_says_how_large(frame, monkeypatch):
     assert parts.n_components == 1
     size = dense_size(design, (0,), parts.components)
     assert size.n_rows == len(frame)
-    monkeypatch.setattr("mlmfast.dense_engine.LARGEST_WORK", 1e3)
+    monkeypatch.setattr("mlmfast.reduction.dense.LARGEST_WORK", 1e3)
     with pytest.raises(ModelError, match=rf"correlates {len(frame)} rows.*1e\+03 are done; leave"):
         dense_parts(design, (0,))
 
@@ -393,8 +393,8 @@ def test_a_model_too_large_says_how_large(frame, monkeypatch):
 PEAK = """
 import numpy as np
 import mlmfast as mlm
-from mlmfast.dense_engine import dense_parts, dense_size
-from mlmfast.reduced_model import reduce_design
+from mlmfast.reduction.dense import dense_parts, dense_size
+from mlmfast.reduction.reduced_model import reduce_design
 from tests.general_models import trials
 
 def status(key):

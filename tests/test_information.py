@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import mlmfast as mlm
-from mlmfast.series_covariance import SeriesCovariance
+from mlmfast.reduction.residual.series import SeriesCovariance
 
 from .cases import cases_with, reference
 from .dense_inference import DenseInference

@@ -8,9 +8,9 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast import _core
-from mlmfast.engine import crossed_size, is_too_large, relate_factors
 from mlmfast.errors import ModelError
-from mlmfast.iterative import IterativeSettings
+from mlmfast.reduction.engine import crossed_size, is_too_large, relate_factors
+from mlmfast.reduction.options import IterativeSettings
 
 from .cases import data_of, reference, tolerance
 from .fitting import arguments_of
@@ -368,7 +368,7 @@ def test_the_engine_is_chosen_by_the_memory_of_a_factorisation(monkeypatch):
     assert not is_too_large(size, 1e9)
     assert is_too_large(size, 1e3)
     assert is_too_large(replace(size, operations=3e12), 1e9)
-    monkeypatch.setattr("mlmfast.engine.memory_left", lambda: 1e3)
+    monkeypatch.setattr("mlmfast.reduction.engine.memory_left", lambda: 1e3)
     assert relate_factors(model.design, (1, 0)) == IterativeSettings()
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast.reduced_model import reduce_design
+from mlmfast.reduction.reduced_model import reduce_design
 
 pytestmark = pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
 

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 import mlmfast as mlm
 from mlmfast.covariance import STRUCTURES
 from mlmfast.errors import ConvergenceWarning, SingularFitWarning
-from mlmfast.near_singular import ResidualPart, barrier
+from mlmfast.fitting.near_singular import ResidualPart, barrier
 
 from . import dense
 from .residual_models import trial

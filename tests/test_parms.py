@@ -6,9 +6,9 @@ import pytest
 from scipy import optimize
 
 import mlmfast as mlm
-from mlmfast.covariance_functions import CovarianceFunctions
+from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.errors import ModelError
-from mlmfast.scaled_criterion import ScaledCriterion
 
 from .residual_models import trial
 

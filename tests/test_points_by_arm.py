@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 
 import mlmfast as mlm
 from mlmfast.errors import DataError, ModelError
-from mlmfast.reduced_model import ReducedModel
+from mlmfast.reduction.reduced_model import ReducedModel
 
 from . import dense
 from .fitting import lmm

@@ -13,8 +13,8 @@ import mlmfast as mlm
 from mlmfast.cli import main
 from mlmfast.design.design import GroupingFactor
 from mlmfast.design.factors.relationship import relationship
-from mlmfast.engine import FEW_ROWS, CrossedSettings
 from mlmfast.errors import DataError, ModelError, RelationshipWarning
+from mlmfast.reduction.engine import FEW_ROWS, CrossedSettings
 
 from . import dense
 from .cases import REFERENCE

@@ -15,7 +15,7 @@ from mlmfast import inner_blocks, series_residuals, shared_effects
 from mlmfast.design.residual import read as residual_read
 from mlmfast.design.residual.series import series_of
 from mlmfast.errors import DataError, ModelError
-from mlmfast.series_covariance import correlations_at
+from mlmfast.reduction.residual.series import correlations_at
 
 from .fitting import lmm
 

@@ -10,9 +10,9 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast import _core
-from mlmfast.engine import CrossedSettings, crossed_size, is_too_large
 from mlmfast.errors import ModelError
-from mlmfast.reduced_model import reduce_design
+from mlmfast.reduction.engine import CrossedSettings, crossed_size, is_too_large
+from mlmfast.reduction.reduced_model import reduce_design
 
 from . import dense
 from .fitting import lmm

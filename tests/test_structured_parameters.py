@@ -6,9 +6,9 @@ from numpy.testing import assert_allclose
 
 import mlmfast as mlm
 from mlmfast.covariance.scaled_covariance import scale_powers
-from mlmfast.covariance_functions import CovarianceFunctions
+from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.design.random_structure import random_structures
-from mlmfast.reduced_model import structure_of
+from mlmfast.reduction.reduced_model import structure_of
 
 STRUCTURES = [s for s in random_structures() if s not in {"us", "diag", "arma11", "fa"}]
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from mlmfast._core import __version__
 from mlmfast.batch import FitBatch
-from mlmfast.certificate import Certificate
 from mlmfast.covariance import structures
 from mlmfast.data.datasets import load_sleepstudy
 from mlmfast.errors import (
@@ -31,6 +30,7 @@ from mlmfast.errors import (
     SpacingWarning,
     SuspectValueWarning,
 )
+from mlmfast.fitted.certificate import Certificate
 from mlmfast.model import LMM, lmm
 from mlmfast.newton import NewtonOptions
 from mlmfast.result import LMMResult

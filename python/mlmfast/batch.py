@@ -14,9 +14,9 @@ from mlmfast.batch_rows import BatchRows, SharedRows
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
-from mlmfast.fit import CovarianceFit
+from mlmfast.fitting.fit import CovarianceFit
 from mlmfast.handed_out import frozen, handed_out, hands_out_copies
-from mlmfast.reduced_model import Estimates, ReducedModel
+from mlmfast.reduction.reduced_model import Estimates, ReducedModel
 
 if TYPE_CHECKING:
     from mlmfast.batch_tests import BatchTests

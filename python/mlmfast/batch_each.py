@@ -22,14 +22,14 @@ from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.model_frame import variables_used
 from mlmfast.design.residual.scale import parse_scale
-from mlmfast.engine import Engine, read_options
 from mlmfast.errors import DataError, DifferentContrastsWarning, FormulaError, MlmError, warn
-from mlmfast.fit import fit_covariance
+from mlmfast.fitting.fit import fit_covariance
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.formula.residual_formula import parse_residual
 from mlmfast.model import read_method
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduced_model import reduce_design
+from mlmfast.reduction.engine import Engine, read_options
+from mlmfast.reduction.reduced_model import reduce_design
 
 #: Fits that are joined at a time, so that few single ones are held.
 _CHUNK = 500

@@ -14,11 +14,11 @@ from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.observed_rows import design_of_rows, frame_of_rows
 from mlmfast.design.responses import Responses, response_columns
-from mlmfast.engine import Engine
 from mlmfast.errors import MlmError
-from mlmfast.fit import fit_covariance
+from mlmfast.fitting.fit import fit_covariance
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduced_model import reduce_design
+from mlmfast.reduction.engine import Engine
+from mlmfast.reduction.reduced_model import reduce_design
 
 if TYPE_CHECKING:
     from mlmfast.model import LMM

@@ -10,13 +10,13 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion
 from mlmfast.degrees_of_freedom import FittedRows
 from mlmfast.degrees_of_freedom.satterthwaite import core_maps
 from mlmfast.degrees_of_freedom.stacked_bases import StackedBases, is_regular, stacked_bases
 from mlmfast.design.model_frame import ModelFrame
-from mlmfast.engine import Engine
-from mlmfast.reduced_model import ReducedModel, reduce_design
+from mlmfast.reduction.engine import Engine
+from mlmfast.reduction.reduced_model import ReducedModel, reduce_design
 
 if TYPE_CHECKING:
     from mlmfast.model import LMM

@@ -14,12 +14,12 @@ from mlmfast.batch_merge import Layout, merged
 from mlmfast.batch_rows import StackedRows
 from mlmfast.data_sets import Stacked
 from mlmfast.degrees_of_freedom.stacked_bases import stacked_bases
-from mlmfast.engine import Engine
 from mlmfast.errors import MlmError
-from mlmfast.fit import fit_independent
-from mlmfast.flat_search import suspect_fits
+from mlmfast.fitting.fit import fit_independent
+from mlmfast.fitting.undetermined.search import suspect_fits
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduced_model import ReducedModel, reduce_design
+from mlmfast.reduction.engine import Engine
+from mlmfast.reduction.reduced_model import ReducedModel, reduce_design
 from mlmfast.stacked_model import StackedModel, stacked_model
 
 #: Numbers in the arrays of the fits that are reduced at a time.

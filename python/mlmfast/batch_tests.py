@@ -19,7 +19,7 @@ from mlmfast.degrees_of_freedom.stacked_bases import coefficients
 from mlmfast.errors import ModelError
 from mlmfast.estimability import aliasing_of_design, kept_rows
 from mlmfast.handed_out import hands_out_copies
-from mlmfast.reduced_model import ReducedModel
+from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
     from mlmfast.batch import FitBatch

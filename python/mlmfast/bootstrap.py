@@ -14,27 +14,27 @@ from mlmfast.batch import FitBatch
 from mlmfast.cached import cached_property
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.scaled_covariance import scale_powers
-from mlmfast.covariance_functions import CovarianceFunctions, check_engine
-from mlmfast.covariance_values import covariance_values, own_parameters
-from mlmfast.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.parameters import CovarianceFunctions, check_engine
+from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.design.responses import response_columns
 from mlmfast.distributions import normal_cdf, normal_quantile
 from mlmfast.errors import DataError, ModelError
-from mlmfast.fit import CovarianceFit, fit_covariance
+from mlmfast.fitted.parameter_values import covariance_values, own_parameters
+from mlmfast.fitted.record import FitRecord
+from mlmfast.fitting.fit import CovarianceFit, fit_covariance
+from mlmfast.fitting.parms import fit_with_parms
+from mlmfast.fitting.parms_request import Parms
 from mlmfast.handed_out import hands_out_copies
+from mlmfast.information.open_parameters import open_parameters
 from mlmfast.newton import NewtonOptions
-from mlmfast.open_parameters import open_parameters
-from mlmfast.parms import fit_with_parms
-from mlmfast.parms_request import Parms
-from mlmfast.record import FitRecord
-from mlmfast.reduced_model import (
+from mlmfast.reduction.reduced_model import (
     Estimates,
     ReducedModel,
     reduce_design,
     residual_arms,
     structure_of,
 )
-from mlmfast.scaled_criterion import ScaledCriterion
 from mlmfast.simulate import seed_sequence, simulate
 
 if TYPE_CHECKING:

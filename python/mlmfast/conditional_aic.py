@@ -10,13 +10,13 @@ import pandas as pd
 
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance_functions import check_engine
-from mlmfast.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.parameters import check_engine
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.random_effects import conditional_effects, fixed_part
-from mlmfast.record import FitRecord
-from mlmfast.reduced_model import reduce_design
+from mlmfast.fitted.random_effects import conditional_effects, fixed_part
+from mlmfast.fitted.record import FitRecord
+from mlmfast.reduction.reduced_model import reduce_design
 
 if TYPE_CHECKING:
     from mlmfast.result import FitSource

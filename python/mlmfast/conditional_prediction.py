@@ -20,9 +20,9 @@ import numpy as np
 from scipy import sparse
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray, SparseArray
-from mlmfast.clusters import independent_clusters
 from mlmfast.conditional_rows import Conditioned, conditioned_rows
 from mlmfast.design.design import Design
+from mlmfast.fitted.record import FitRecord
 from mlmfast.marginal_covariance import (
     cholesky_factors,
     columns_at,
@@ -32,7 +32,7 @@ from mlmfast.marginal_covariance import (
     residual_covariances,
     solve_lower,
 )
-from mlmfast.record import FitRecord
+from mlmfast.reduction.independence import independent_clusters
 from mlmfast.shared_effects import LargeCluster, is_large, weights_at
 from mlmfast.visits_between import with_visits_between
 

@@ -13,8 +13,8 @@ from mlmfast.design.columns.expressions import evaluate_numeric, variables_of
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import check_weights, input_column
 from mlmfast.errors import DataError, ModelError
+from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction_rows import Needs, rows_of_newdata
-from mlmfast.record import FitRecord
 from mlmfast.stacked_rows import StackedRows, stacked_rows
 from mlmfast.undetermined_rows import undetermined
 

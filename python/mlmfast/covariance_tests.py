@@ -14,9 +14,9 @@ from mlmfast.confidence_level import check_level
 from mlmfast.degrees_of_freedom import FittedRows, no_rows
 from mlmfast.distributions import normal_tail, two_sided_normal
 from mlmfast.errors import ModelError
+from mlmfast.fitting.undetermined.record import UndeterminedRecord
 from mlmfast.handed_out import copied
-from mlmfast.information import Information
-from mlmfast.undetermined_record import UndeterminedRecord
+from mlmfast.information.information import Information
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

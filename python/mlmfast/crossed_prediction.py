@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast import _core
-from mlmfast.absorbed.core import AbsorbedCore
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import ModelError
+from mlmfast.fitted.record import FitRecord
 from mlmfast.marginal_covariance import columns_at
 from mlmfast.prediction_rows import PredictionRows
-from mlmfast.record import FitRecord
+from mlmfast.reduction.absorbed.core import AbsorbedCore
 
 if TYPE_CHECKING:
     from mlmfast.result import FitSource

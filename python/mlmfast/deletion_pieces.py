@@ -15,8 +15,8 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.cluster_blocks import ClusterBlocks, blocks_of_sets, large_clusters
 from mlmfast.design.design import Design, GroupingFactor
+from mlmfast.fitted.record import FitRecord
 from mlmfast.marginal_covariance import cholesky_factors, residual_covariances, solve_lower
-from mlmfast.record import FitRecord
 from mlmfast.shared_effects import LargeCluster
 
 #: Share of a fixed effect's information that must remain after a deletion.

@@ -16,15 +16,15 @@ from mlmfast.cached import cached_property
 from mlmfast.coefficient_names import check_distinct
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.jet import Jet
-from mlmfast.covariance_functions import (
+from mlmfast.criterion.parameters import (
     CovarianceFunctions,
     CovarianceParameter,
     check_engine,
 )
+from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError
-from mlmfast.record import FitRecord
-from mlmfast.scaled_criterion import ScaledCriterion
+from mlmfast.fitted.record import FitRecord
 from mlmfast.second_order import Differentiable
 
 if TYPE_CHECKING:

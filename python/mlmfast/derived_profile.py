@@ -12,7 +12,7 @@ import pandas as pd
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance.jet import Jet, concatenate
-from mlmfast.covariance_functions import CovarianceFunctions, CovarianceParameter
+from mlmfast.criterion.parameters import CovarianceFunctions, CovarianceParameter
 from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError
 from mlmfast.profile_curves import CovarianceCurves

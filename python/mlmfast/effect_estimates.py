@@ -20,9 +20,9 @@ from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.factors.names import known_group
 from mlmfast.errors import ModelError
 from mlmfast.estimability import check_estimable
+from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction_spread import spread_of
 from mlmfast.prediction_targets import EffectTargets
-from mlmfast.record import FitRecord
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

@@ -17,7 +17,7 @@ from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
-from mlmfast.covariance_functions import check_engine
+from mlmfast.criterion.parameters import check_engine
 from mlmfast.derived import (
     AtEstimate,
     bootstrap_table,
@@ -27,12 +27,12 @@ from mlmfast.derived import (
 )
 from mlmfast.display.printed_frame import printed
 from mlmfast.errors import ModelError
-from mlmfast.reduced_model import residual_arms
+from mlmfast.reduction.reduced_model import residual_arms
 from mlmfast.second_order import Differentiable
 from mlmfast.series_residuals import arm_of_rows
 
 if TYPE_CHECKING:
-    from mlmfast.record import FitRecord
+    from mlmfast.fitted.record import FitRecord
     from mlmfast.result import FitSource, LMMResult
 
 

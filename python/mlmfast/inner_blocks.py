@@ -21,9 +21,9 @@ import numpy as np
 from scipy import sparse
 
 from mlmfast.arrays import CodeArray, IntArray, SparseArray
-from mlmfast.clusters import connected, correlated_codes
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
+from mlmfast.fitted.record import FitRecord
 from mlmfast.marginal_covariance import (
     LARGEST_CLUSTER,
     cholesky_factors,
@@ -34,7 +34,7 @@ from mlmfast.marginal_covariance import (
     solve_lower,
 )
 from mlmfast.memory import memory_left
-from mlmfast.record import FitRecord
+from mlmfast.reduction.independence import connected, correlated_codes
 
 if TYPE_CHECKING:
     from mlmfast.series_residuals import SeriesRoot

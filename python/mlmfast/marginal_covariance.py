@@ -13,8 +13,8 @@ from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.scale import ScaleDesign
 from mlmfast.errors import ModelError
+from mlmfast.fitted.record import FitRecord, ResidualRecord, ScaleRecord
 from mlmfast.interruptible import interruptible
-from mlmfast.record import FitRecord, ResidualRecord, ScaleRecord
 from mlmfast.variance_components import correlations
 
 #: Rows of a cluster whose V is still formed (0.8 GB, and a few times that in passing).

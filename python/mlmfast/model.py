@@ -10,26 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast.absorbed.estimates import absorbed_record
 from mlmfast.absorbed.result import result_of
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch, status_of
-from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design.design import Design, GroupingFactor
 from mlmfast.design.model_frame import ModelFrame, build_model_frame
-from mlmfast.engine import CrossedSettings, Engine, engine_name, read_options
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
-from mlmfast.fit import CovarianceFit, fit_covariance
+from mlmfast.fitted.absorbed.estimates import absorbed_record
+from mlmfast.fitted.certificate import Certificate
+from mlmfast.fitted.make_record import term_parameters
+from mlmfast.fitted.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
+from mlmfast.fitting.fit import CovarianceFit, fit_covariance
+from mlmfast.fitting.parms_request import start_matrix, start_variance
+from mlmfast.fitting.undetermined.names import n_determined, undetermined_of, with_untold
+from mlmfast.fitting.undetermined.record import ERRORS_DEPEND, UndeterminedRecord
 from mlmfast.newton import NewtonOptions
-from mlmfast.parms_request import start_matrix, start_variance
-from mlmfast.random_parameters import term_parameters
-from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
-from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
+from mlmfast.reduction.engine import CrossedSettings, Engine, engine_name, read_options
+from mlmfast.reduction.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
-from mlmfast.undetermined import n_determined, undetermined_of, with_untold
-from mlmfast.undetermined_record import ERRORS_DEPEND, UndeterminedRecord
 
 
 class LMM:
@@ -306,8 +306,8 @@ class LMM:
         theta, named = (None, {}) if start is None else _starts(reduced, method, start)
         parms = None
         if named or hold or bounds or grid is not None:
-            from mlmfast.parms import fit_with_parms
-            from mlmfast.parms_request import Parms
+            from mlmfast.fitting.parms import fit_with_parms
+            from mlmfast.fitting.parms_request import Parms
 
             if reduced.iterative is not None:
                 raise ModelError(
@@ -624,8 +624,7 @@ def _residual_boundary(
     untold = [] if open_ended is None else list(open_ended.messages)
     if reduced.profiled:
         return untold
-    from mlmfast.edge_parameters import name_edges
-    from mlmfast.identification import (
+    from mlmfast.fitting.confounding import (
         errors_depend,
         flat_directions,
         name_confounded,
@@ -635,6 +634,7 @@ def _residual_boundary(
         name_without_bound,
         singular_residual,
     )
+    from mlmfast.information.edges import name_edges
 
     newton = covariance.newton
     out = name_confounded(reduced, covariance.confounded)

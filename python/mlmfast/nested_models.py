@@ -13,7 +13,7 @@ from mlmfast.formula.residual_formula import ResidualFormula, parse_residual
 
 if TYPE_CHECKING:
     from mlmfast.arrays import FloatArray
-    from mlmfast.record import FitRecord, TermRecord
+    from mlmfast.fitted.record import FitRecord, TermRecord
     from mlmfast.result import LMMResult
 
 #: Independent residuals of one variance, where there is no `residual=`.

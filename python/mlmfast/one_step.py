@@ -20,12 +20,12 @@ from mlmfast.cluster_blocks import (
     connected_clusters,
     part_of,
 )
-from mlmfast.covariance_parameters import covariance_parameters
+from mlmfast.criterion.natural_parameters import covariance_parameters
 from mlmfast.deletion import WhiteBlocks
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.influence import sets_within
-from mlmfast.information import Information
+from mlmfast.information.information import Information
 from mlmfast.marginal_covariance import cholesky_factors, solve_lower
 from mlmfast.newton_deletion import Deleted, Totals, deleted, newton_steps
 from mlmfast.row_covariances import Moved, RowCovariances

@@ -14,11 +14,11 @@ from mlmfast.contrast import quantile
 from mlmfast.data.frame import Frame
 from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import DataError, ModelError
+from mlmfast.fitted.random_effects import ConditionalEffects
+from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction_rows import Needs, PredictionRows, rows_of_fit, rows_of_newdata
 from mlmfast.prediction_spread import Noise
 from mlmfast.prediction_targets import RowTargets
-from mlmfast.random_effects import ConditionalEffects
-from mlmfast.record import FitRecord
 from mlmfast.undetermined_rows import check_way, undetermined, warn_of
 
 if TYPE_CHECKING:

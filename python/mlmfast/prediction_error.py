@@ -24,10 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.clusters import independent_clusters
 from mlmfast.degrees_of_freedom.satterthwaite import gradient_of_phi
 from mlmfast.design.design import Design
-from mlmfast.information import Information
+from mlmfast.fitted.record import FitRecord
+from mlmfast.information.information import Information
 from mlmfast.marginal_covariance import (
     cholesky_factors,
     columns_at,
@@ -35,7 +35,7 @@ from mlmfast.marginal_covariance import (
     solve_lower,
 )
 from mlmfast.prediction_targets import Targets
-from mlmfast.record import FitRecord
+from mlmfast.reduction.independence import independent_clusters
 from mlmfast.row_covariances import RowCovariances
 from mlmfast.shared_effects import LargeCluster, is_large
 

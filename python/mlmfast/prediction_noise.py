@@ -9,8 +9,8 @@ from mlmfast.data.factor import cross_factors
 from mlmfast.data.frame import Frame
 from mlmfast.design.residual.scale import parse_scale, scale_columns_of
 from mlmfast.errors import DataError
+from mlmfast.fitted.record import FitRecord, ResidualRecord, ScaleRecord
 from mlmfast.formula.residual_formula import parse_residual, takes_coordinates
-from mlmfast.record import FitRecord, ResidualRecord, ScaleRecord
 
 
 def noise_variance(record: FitRecord, frame: Frame) -> FloatArray:

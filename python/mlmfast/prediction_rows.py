@@ -14,7 +14,7 @@ from mlmfast.design.columns.expressions import evaluate_numeric, variables_of
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import grouping_factor, input_column
 from mlmfast.errors import DataError, ModelError
-from mlmfast.record import FitRecord, GroupRecord
+from mlmfast.fitted.record import FitRecord, GroupRecord
 
 _Columns = Sequence[FloatArray | None]
 

@@ -15,9 +15,9 @@ from scipy import sparse
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.design.design import Design
+from mlmfast.fitted.record import FitRecord
 from mlmfast.marginal_covariance import columns_at
 from mlmfast.prediction_rows import PredictionRows
-from mlmfast.record import FitRecord
 from mlmfast.shared_effects import weights_at
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ import pandas as pd
 
 from mlmfast.coefficient_names import check_distinct
 from mlmfast.confidence_level import check_level
-from mlmfast.covariance_functions import check_engine
+from mlmfast.criterion.parameters import check_engine
 from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ConvergenceWarning, ModelError
 from mlmfast.handed_out import hands_out_copies
-from mlmfast.open_parameters import open_parameters, refuse_open
+from mlmfast.information.open_parameters import open_parameters, refuse_open
 from mlmfast.profile_curves import CovarianceCurves, Curves, FixedCurves
 from mlmfast.profile_sides import Side, crossings, follow, new_sides
 

@@ -9,15 +9,15 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
-from mlmfast.constrained import Surface, fit_constrained
-from mlmfast.covariance_functions import CovarianceFunctions
-from mlmfast.fit import fit_covariance
+from mlmfast.criterion.constrained import Surface, fit_constrained
+from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.scaled import ScaledCriterion
+from mlmfast.fitting.fit import fit_covariance
+from mlmfast.fitting.parms import fit_with_parms
+from mlmfast.fitting.parms_request import Parms
+from mlmfast.fitting.submodels import deviance_of, without_effect
 from mlmfast.newton import NewtonOptions
-from mlmfast.parms import fit_with_parms
-from mlmfast.parms_request import Parms
-from mlmfast.reduced_model import reduce_design
-from mlmfast.scaled_criterion import ScaledCriterion
-from mlmfast.submodels import deviance_of, without_effect
+from mlmfast.reduction.reduced_model import reduce_design
 
 if TYPE_CHECKING:
     from mlmfast.result import FitSource

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.clusters import independent_clusters
 from mlmfast.errors import ModelError
+from mlmfast.fitted.random_effects import fixed_part
+from mlmfast.fitted.record import FitRecord
 from mlmfast.marginal_covariance import (
     cholesky_factors,
     clusters_by_size,
@@ -18,8 +19,7 @@ from mlmfast.marginal_covariance import (
     solve_lower,
 )
 from mlmfast.prediction import series_of_rows
-from mlmfast.random_effects import fixed_part
-from mlmfast.record import FitRecord
+from mlmfast.reduction.independence import independent_clusters
 from mlmfast.sequential_residuals import sequential_residuals
 from mlmfast.shared_effects import LargeCluster, is_large
 

@@ -11,16 +11,16 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
-from mlmfast.certificate import Certificate
 from mlmfast.confidence_level import check_level
-from mlmfast.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
+from mlmfast.fitted.certificate import Certificate
+from mlmfast.fitted.random_effects import ByLevel, ConditionalEffects, conditional_effects
+from mlmfast.fitted.record import FitRecord, GroupRecord
 from mlmfast.handed_out import copy_of, handed_out
-from mlmfast.random_effects import ByLevel, ConditionalEffects, conditional_effects
-from mlmfast.record import FitRecord, GroupRecord
-from mlmfast.reduced_model import ReducedModel
+from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.variance_components import VarCorr
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from mlmfast.derived import ParameterValues
     from mlmfast.emmeans import EMMeans
     from mlmfast.emmeans.row_facts import RowFacts
-    from mlmfast.held_information import HeldParameters
+    from mlmfast.fitted.monte_carlo import MonteCarloError
+    from mlmfast.fitting.parms import ParmsFit
     from mlmfast.influence import Influence
-    from mlmfast.iterative import MonteCarloError
+    from mlmfast.information.held import HeldParameters
     from mlmfast.mvn import MVN
-    from mlmfast.parms import ParmsFit
     from mlmfast.plots import Plots
     from mlmfast.profile import Profile
     from mlmfast.report.summary import Summary
@@ -71,7 +71,7 @@ class FitSource:
         """Covariance parameters that the fit holds; None where it holds none."""
         if self.parms is None or not self.parms.held:
             return None
-        from mlmfast.held_information import HeldParameters
+        from mlmfast.information.held import HeldParameters
 
         return HeldParameters(tuple(self.parms.held), self.parms.log_sigma2)
 
@@ -583,7 +583,7 @@ class LMMResult:
         >>> fit.residual_cov_at([0, 0.5, 10]).iloc[0].round(1).tolist()
         [2451.7, 2192.8, 263.1]
         """
-        from mlmfast.covariance_at_points import covariances_at
+        from mlmfast.fitted.residual_at_points import covariances_at
 
         residual = self._record.residual
         if residual is None:
@@ -649,7 +649,7 @@ class LMMResult:
         Levels of an interaction ``"a:b"`` are labelled ``"a1:b1"``; under lme4's name of it,
         ``ranef["b:a"]``, they are ``"b1:a1"``.
         """
-        from mlmfast.random_effects import means_by_group
+        from mlmfast.fitted.random_effects import means_by_group
 
         return means_by_group(self._by_group())
 
@@ -662,7 +662,7 @@ class LMMResult:
         ModelError
             For a fit by the iterative engine, which has the means alone.
         """
-        from mlmfast.random_effects import covariances_by_group
+        from mlmfast.fitted.random_effects import covariances_by_group
 
         return covariances_by_group(self._by_group())
 

@@ -32,8 +32,8 @@ from mlmfast.cached import cached_property
 from mlmfast.cluster_blocks import ClusterBlocks, cluster_blocks, cluster_factor, large_clusters
 from mlmfast.design.design import Design, GroupingFactor
 from mlmfast.errors import ModelError
+from mlmfast.fitted.record import FitRecord
 from mlmfast.marginal_covariance import cholesky_factors, solve_lower
-from mlmfast.record import FitRecord
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

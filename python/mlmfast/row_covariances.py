@@ -16,15 +16,15 @@ from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import floor_eigenvalues
-from mlmfast.covariance_parameters import ParameterBlock, entry_map, natural_chart
-from mlmfast.criterion import TermBlock
-from mlmfast.dense_engine import within_unit_positions
+from mlmfast.criterion.criterion import TermBlock
+from mlmfast.criterion.natural_parameters import ParameterBlock, entry_map, natural_chart
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.errors import ModelError
-from mlmfast.information import Information
+from mlmfast.information.information import Information
 from mlmfast.marginal_covariance import columns_at
-from mlmfast.reduced_model import structure_of
-from mlmfast.unit_covariances import Directions
+from mlmfast.reduction.dense import within_unit_positions
+from mlmfast.reduction.reduced_model import structure_of
+from mlmfast.reduction.residual.directions import Directions
 
 #: Pairs (k, l), k >= l, of parameters with a second derivative of V that is not 0, (m, n, n).
 Bends: TypeAlias = dict[tuple[int, int], FloatArray]

@@ -15,9 +15,9 @@ from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.errors import ModelError
+from mlmfast.fitted.record import FitRecord, ResidualRecord
 from mlmfast.marginal_covariance import LARGEST_CLUSTER, noise_sd
-from mlmfast.record import FitRecord, ResidualRecord
-from mlmfast.series_covariance import correlations_at
+from mlmfast.reduction.residual.series import correlations_at
 
 #: Rows of a cluster up to which a matrix is as fast.
 _SMALL = 200

@@ -24,6 +24,8 @@ from mlmfast.arrays import CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.cached import cached_property
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
+from mlmfast.fitted.random_effects import fixed_part
+from mlmfast.fitted.record import FitRecord
 from mlmfast.inner_blocks import (
     Split,
     along_series,
@@ -33,8 +35,6 @@ from mlmfast.inner_blocks import (
     split_rows,
 )
 from mlmfast.marginal_covariance import columns_at, noise_sd
-from mlmfast.random_effects import fixed_part
-from mlmfast.record import FitRecord
 from mlmfast.simulate import covariance_root
 
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.design.design import Design
 from mlmfast.errors import DataError
+from mlmfast.fitted.random_effects import fixed_part
+from mlmfast.fitted.record import FitRecord
 from mlmfast.interruptible import interruptible
 from mlmfast.marginal_covariance import (
     cholesky_factors,
@@ -17,8 +19,6 @@ from mlmfast.marginal_covariance import (
     residual_covariances,
     residual_template,
 )
-from mlmfast.random_effects import fixed_part
-from mlmfast.record import FitRecord
 from mlmfast.variance_components import correlations
 
 if TYPE_CHECKING:

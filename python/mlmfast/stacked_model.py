@@ -9,8 +9,8 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.criterion import Criterion
-from mlmfast.reduced_model import Basis, Estimates, ReducedModel, basis_of_term
+from mlmfast.criterion.criterion import Criterion
+from mlmfast.reduction.reduced_model import Basis, Estimates, ReducedModel, basis_of_term
 
 #: Sizes of columns, and of the response, whose powers double precision holds: see `reduced_model`.
 _LARGEST, _LARGEST_RESPONSE = 1e140, 1e70

@@ -11,8 +11,8 @@ import numpy as np
 
 from mlmfast.data.whole_files import write_whole
 from mlmfast.errors import DataError
-from mlmfast.random_effects import ConditionalEffects
-from mlmfast.record import FitRecord
+from mlmfast.fitted.random_effects import ConditionalEffects
+from mlmfast.fitted.record import FitRecord
 from mlmfast.result import LMMResult
 from mlmfast.stored_inference import inference_from_dict, inference_to_dict
 from mlmfast.stored_record import array, record_from_dict, record_to_dict, typed

@@ -10,7 +10,7 @@ import numpy as np
 from mlmfast.aliasing import Aliasing
 from mlmfast.covariance_tests import CombinedEstimate, ParameterTable, parameter_table
 from mlmfast.degrees_of_freedom import TestBasis, method_of
-from mlmfast.record import FitRecord
+from mlmfast.fitted.record import FitRecord
 from mlmfast.stored_record import array, covariance, typed
 
 if TYPE_CHECKING:

@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.residual.scale import parse_scale
+from mlmfast.fitted.certificate import Certificate
+from mlmfast.fitted.monte_carlo import MonteCarloError
+from mlmfast.fitted.record import FitRecord, GroupRecord, ResidualRecord, ScaleRecord, TermRecord
+from mlmfast.fitting.undetermined.record import Combination, UndeterminedRecord
 from mlmfast.formula.residual_formula import PRODUCT, parse_residual
 from mlmfast.formula.terms import term_list
-from mlmfast.iterative.monte_carlo import MonteCarloError
-from mlmfast.record import FitRecord, GroupRecord, ResidualRecord, ScaleRecord, TermRecord
-from mlmfast.undetermined_record import Combination, UndeterminedRecord
 
 _Kind = TypeVar("_Kind")
 #: Rounding of a correlation.

@@ -17,8 +17,8 @@ from mlmfast.errors import ModelError
 from mlmfast.estimable import EstimableFunctions
 from mlmfast.estimable.terms import Cells, TermParts
 from mlmfast.explained_variance import FIGURES, explained_figures
+from mlmfast.fitted.record import FitRecord
 from mlmfast.hypothesis_tables import estimable_functions
-from mlmfast.record import FitRecord
 from mlmfast.stored_record import array, members, positions, texts, typed
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.cluster_blocks import cluster_blocks, large_clusters
-from mlmfast.clusters import independent_clusters
 from mlmfast.deletion_pieces import NOTHING_LEFT, BlockPieces
 from mlmfast.design.design import Design, GroupingFactor
+from mlmfast.fitted.record import FitRecord
 from mlmfast.marginal_covariance import columns_at, noise_sd
-from mlmfast.record import FitRecord
+from mlmfast.reduction.independence import independent_clusters
 from mlmfast.shared_effects import LargeCluster
 
 

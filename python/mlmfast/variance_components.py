@@ -9,9 +9,9 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.design.factors.names import known_group
+from mlmfast.fitted.record import FitRecord, ResidualRecord
 from mlmfast.formula.residual_formula import is_correlated
 from mlmfast.handed_out import handed_out
-from mlmfast.record import FitRecord, ResidualRecord
 
 _Row = tuple[str, str | None, str | None, float, float]
 

@@ -14,23 +14,23 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance_functions import check_engine
+from mlmfast.criterion.parameters import check_engine
 from mlmfast.design.design import Design
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.responses import response_columns
 from mlmfast.display.printed_frame import PrintedFrame, printed
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import ModelError
-from mlmfast.fit import fit_covariance
+from mlmfast.fitting.fit import fit_covariance
+from mlmfast.fitting.submodels import deviance_and_count, without_effect, without_term
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduced_model import reduce_design
+from mlmfast.reduction.reduced_model import reduce_design
 from mlmfast.restricted_lrt import exact_null_distribution
 from mlmfast.simulate import seed_sequence, simulate
-from mlmfast.submodels import deviance_and_count, without_effect, without_term
 
 if TYPE_CHECKING:
-    from mlmfast.record import FitRecord
+    from mlmfast.fitted.record import FitRecord
     from mlmfast.result import FitSource
 
 #: A statistic this small is 0.

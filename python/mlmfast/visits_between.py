@@ -13,7 +13,7 @@ from mlmfast.data.frame import Frame
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.visit_sequence import VisitSequence, not_seen
 from mlmfast.errors import ModelError
-from mlmfast.record import FitRecord
+from mlmfast.fitted.record import FitRecord
 
 
 def covers_other_visits(structure: CovarianceStructure) -> bool:

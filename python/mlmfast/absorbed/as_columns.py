@@ -10,7 +10,7 @@ from mlmfast.design.columns.model_matrix import ModelMatrix
 from mlmfast.design.columns.model_variables import FactorVariable
 from mlmfast.design.model_frame import ModelFrame, design_columns
 from mlmfast.errors import ModelError
-from mlmfast.fit import fit_covariance
+from mlmfast.fitting.fit import fit_covariance
 from mlmfast.newton import NewtonOptions
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from mlmfast.degrees_of_freedom.containment import Containment, check_positive
 from mlmfast.degrees_of_freedom.given_number import GivenNumber
 from mlmfast.degrees_of_freedom.residual import Residual
 from mlmfast.design.design import Design
-from mlmfast.record import FitRecord
+from mlmfast.fitted.record import FitRecord
 
 
 def by_coefficient(fitted: FittedRows, record: FitRecord, ddf: str) -> FloatArray:

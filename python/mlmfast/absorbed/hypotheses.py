@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast.absorbed.coefficients import coefficient_map, share_within
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.reduction.absorbed.coefficients import coefficient_map, share_within
 
 if TYPE_CHECKING:
-    from mlmfast.absorbed.coefficients import CoefficientMap
     from mlmfast.design.design import Design
+    from mlmfast.reduction.absorbed.coefficients import CoefficientMap
 
 #: Singular value of columns of length 1 that is 0, and share of a column that is rounding.
 _DEPENDENT, _ROUNDING = 1e-8, 1e-10

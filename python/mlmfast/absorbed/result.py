@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.absorbed.coefficient_tests import CoefficientTests
-from mlmfast.absorbed.record import AbsorbedRecord
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.errors import ModelError
+from mlmfast.fitted.absorbed.record import AbsorbedRecord
 from mlmfast.handed_out import handed_out
 from mlmfast.result import FitSource, LMMResult
 

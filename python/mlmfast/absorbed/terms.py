@@ -24,10 +24,10 @@ from mlmfast.absorbed.hypotheses import OtherColumns
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.contrast import FTest
 from mlmfast.degrees_of_freedom import method_of
-from mlmfast.engine import CrossedSettings
 from mlmfast.errors import ModelError
 from mlmfast.hypothesis_tables import AnovaTable, table_row, type_number, without_f
-from mlmfast.reduced_model import reduce_design
+from mlmfast.reduction.engine import CrossedSettings
+from mlmfast.reduction.reduced_model import reduce_design
 
 if TYPE_CHECKING:
     from mlmfast.absorbed.result import AbsorbedResult

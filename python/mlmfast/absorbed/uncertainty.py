@@ -18,13 +18,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlmfast.absorbed.differences import along
-from mlmfast.absorbed.functions import FunctionOfCovariances
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import FittedRows, KenwardRoger, method_of
 from mlmfast.degrees_of_freedom.kenward_roger import KenwardRoger2009
 from mlmfast.errors import ModelError
-from mlmfast.information import Information
+from mlmfast.fitted.absorbed.functions import FunctionOfCovariances
+from mlmfast.information.information import Information
+from mlmfast.reduction.absorbed.differences import along
 
 #: Ways shorter than this part of the longest are rounding.
 _SHORT = 1e-9

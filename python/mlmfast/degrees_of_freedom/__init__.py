@@ -63,7 +63,7 @@ from mlmfast.degrees_of_freedom.satterthwaite import Satterthwaite
 from mlmfast.errors import ModelError
 
 if TYPE_CHECKING:
-    from mlmfast.record import FitRecord
+    from mlmfast.fitted.record import FitRecord
 
 __all__ = [
     "METHODS",

@@ -10,17 +10,17 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
-from mlmfast.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
-from mlmfast.information import Information, information_of
-from mlmfast.reduced_model import ReducedModel
-from mlmfast.undetermined import undetermined_parameters
-from mlmfast.undetermined_record import UndeterminedRecord
+from mlmfast.fitting.undetermined.names import undetermined_parameters
+from mlmfast.fitting.undetermined.record import UndeterminedRecord
+from mlmfast.information.information import Information, information_of
+from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
-    from mlmfast.held_information import HeldParameters
+    from mlmfast.information.held import HeldParameters
 
 #: Share of a coefficient in a contrast, by standard errors, that is rounding.
 _ROUNDING = 1e-9

@@ -136,7 +136,7 @@ def _rank(design: Design, x: FloatArray, effects: Sequence[_RandomEffect]) -> in
     if not effects:
         return int(x.shape[1]) + design.n_absorbed
     if design.absorbed is not None:
-        from mlmfast.absorbed.ranks import rank_beside
+        from mlmfast.reduction.absorbed.ranks import rank_beside
 
         z = [(c, design.factors[e.factor]) for e in effects for c in e.columns]
         return rank_beside(design, x, z)

@@ -21,7 +21,7 @@ from mlmfast.degrees_of_freedom.satterthwaite import (
     unidentified_note,
 )
 from mlmfast.errors import ModelError
-from mlmfast.information import Information
+from mlmfast.information.information import Information
 
 #: A2/l - c2 B of a design in which F is exact; the rest is rounding of the estimates.
 _EXACT = 1e-6

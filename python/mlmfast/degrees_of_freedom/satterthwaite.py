@@ -10,8 +10,8 @@ from mlmfast import _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, FittedRows, TestBasis, wald
 from mlmfast.degrees_of_freedom.stacked_bases import StackedBases, is_regular, stacked_bases
-from mlmfast.information import Information
-from mlmfast.reduced_model import ReducedModel
+from mlmfast.information.information import Information
+from mlmfast.reduction.reduced_model import ReducedModel
 
 
 class Satterthwaite(DegreesOfFreedom):

@@ -2,7 +2,7 @@
 
 For models whose covariance parameters are the entries of G and sigma^2: degrees of freedom do not
 depend on how V is parameterised, so they are taken in the coordinates of the core. Formulas as in
-`mlmfast.information`.
+`mlmfast.information.information`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.criterion import Criterion
-from mlmfast.reduced_model import ReducedModel
+from mlmfast.criterion.criterion import Criterion
+from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Smallest eigenvalue of the scaled information at which nothing is near to not identified.
 _IDENTIFIED = 1e-6

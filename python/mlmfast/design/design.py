@@ -96,7 +96,7 @@ class Design:
         Covariance of the residuals within subjects; None for independent ones.
     absorbed
         A factor of the fixed part, with the intercept, that has no columns in X: see
-        `mlmfast.absorbed`.
+        `mlmfast.reduction.absorbed`.
     """
 
     y: FloatArray

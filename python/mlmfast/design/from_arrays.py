@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray, unmasked
-from mlmfast.columns_in_memory import column_statistics
 from mlmfast.covariance import STRUCTURES
 from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.data.frame import Frame, check_finite
@@ -17,6 +16,7 @@ from mlmfast.design.design import Design, GroupingFactor, RandomEffects
 from mlmfast.design.factors.relationship import with_relationships
 from mlmfast.design.model_frame import check_identified, check_weights
 from mlmfast.errors import DataError
+from mlmfast.reduction.scaling import column_statistics
 
 _ONE_FACTOR = "group"
 

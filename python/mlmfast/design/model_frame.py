@@ -10,7 +10,6 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import BoolArray, FloatArray, unmasked
-from mlmfast.columns_in_memory import column_statistics
 from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.frame import Frame, check_finite
@@ -32,6 +31,7 @@ from mlmfast.design.residual.scale import ScaleFormula, parse_scale, scale_desig
 from mlmfast.errors import DataError, ModelError
 from mlmfast.formula.mixed_formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.formula.residual_formula import ResidualFormula, parse_residual, takes_matrices
+from mlmfast.reduction.scaling import column_statistics
 
 #: Share of a column outside the span of others, below which it counts as aliased.
 _ALIASED = 1e-7

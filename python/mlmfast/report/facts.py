@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import IntArray
-from mlmfast.clusters import nestings
 from mlmfast.display.numbers import column, count
+from mlmfast.reduction.independence import nestings
 from mlmfast.report.residual_tables import residual_sentence, scale_sentence
 from mlmfast.report.tables import Table
 
 if TYPE_CHECKING:
-    from mlmfast.iterative import MonteCarloError
-    from mlmfast.record import FitRecord, GroupRecord
+    from mlmfast.fitted.monte_carlo import MonteCarloError
+    from mlmfast.fitted.record import FitRecord, GroupRecord
     from mlmfast.result import LMMResult
 
 # Residuals need a pass over the rows, which a report of a large fit should not wait for.

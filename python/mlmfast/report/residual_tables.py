@@ -9,13 +9,13 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.design.residual.scale import parse_scale
 from mlmfast.display import numbers
+from mlmfast.fitted.record import ResidualRecord, ScaleRecord
 from mlmfast.formula.residual_formula import (
     parse_residual,
     structure_formula,
     structure_label,
     takes_coordinates,
 )
-from mlmfast.record import ResidualRecord, ScaleRecord
 from mlmfast.report.tables import Table, triangle
 from mlmfast.variance_components import correlations
 

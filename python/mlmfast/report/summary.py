@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mlmfast.display.numbers import width
 from mlmfast.display.text import WIDTH, facts_text, table_text, wrapped
-from mlmfast.record import FitRecord, ResidualRecord
+from mlmfast.fitted.record import FitRecord, ResidualRecord
 from mlmfast.report import facts
 from mlmfast.report.residual_tables import residual_tables, scale_table
 from mlmfast.report.tables import (

@@ -11,7 +11,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import KenwardRoger, method_of
 from mlmfast.display import numbers
-from mlmfast.record import FitRecord, TermRecord
+from mlmfast.fitted.record import FitRecord, TermRecord
 from mlmfast.variance_components import correlations
 
 if TYPE_CHECKING:

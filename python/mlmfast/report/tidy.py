@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.errors import ModelError
-from mlmfast.record import FitRecord
+from mlmfast.fitted.record import FitRecord
 from mlmfast.variance_components import correlations
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from mlmfast.data.frame import Frame
 from mlmfast.design.residual.visits import Visits
 from mlmfast.errors import DataError, ModelError
 from mlmfast.formula.residual_formula import ResidualFormula
-from mlmfast.unit_covariances import has_few_parameters
+from mlmfast.reduction.residual.directions import has_few_parameters
 
 #: Parameters of all arms that Newton's steps are taken in: an unstructured covariance of 64 visits.
 MOST_PARAMETERS = 2080

@@ -16,8 +16,8 @@ from mlmfast.design.design import GroupingFactor
 from mlmfast.design.residual.chain import ChainSteps
 from mlmfast.design.residual.scale import MOST_DISTINCT, ScaleDesign
 from mlmfast.design.residual.series import Series
+from mlmfast.fitted.record import ResidualRecord
 from mlmfast.formula.residual_formula import ResidualFormula
-from mlmfast.record import ResidualRecord
 
 #: Visits, or distinct coordinates, up to which covariances are reported by visit where it is not
 #: needed.

@@ -1,0 +1,1 @@
+"""The criteria that Newton's method minimises, as functions of the covariance parameters."""

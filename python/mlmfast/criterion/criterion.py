@@ -1,0 +1,424 @@
+"""The ML / REML criterion as a function of theta, from the core's derivatives by entries of G."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlmfast import _core
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
+from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance.scaled_angles import ScaledAngles
+from mlmfast.criterion.flat_covariances import FlatCovariances
+from mlmfast.interruptible import interruptible
+from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
+from mlmfast.reduction.residual.directions import Directions
+
+if TYPE_CHECKING:
+    from mlmfast.reduction.absorbed.core import AbsorbedCore
+    from mlmfast.reduction.reduced_model import ReducedModel
+
+#: Scoring held within the covariances, and the eigenvalues from which it starts.
+_INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
+INNER_R, INNER_A = 1e-6, 1e-6
+#: Parameters of a residual handed over by theta above which the identity is not multiplied.
+_MANY = 64
+#: What is left of a sum, over its parts, that is rounding.
+_ROUNDING = 1e-13
+
+
+@dataclass(frozen=True)
+class TermBlock:
+    """One random-effects term: where its G stands in the G of its level."""
+
+    structure: CovarianceStructure | Directions
+    level: int
+    first: int
+    is_residual: bool = False
+
+    @property
+    def shared(self) -> CovarianceStructure:
+        """The structure, where the core takes derivatives by entries."""
+        assert not isinstance(self.structure, Directions), "derivatives are by theta here"
+        return self.structure
+
+    @property
+    def stretch(self) -> slice:
+        """Rows of the level's G that belong to the term."""
+        return slice(self.first, self.first + self.structure.size)
+
+    @property
+    def by_row(self) -> bool:
+        """Whether to compute fit by fit.
+
+        A product over a whole batch may sum in another order than for one fit, and bits must not
+        depend on the company a fit keeps.
+        """
+        return self.is_residual or not (self.shared.mixes or self.shared.variances_alone)
+
+    @property
+    def has_vague_parameters(self) -> bool:
+        """Whether the structure is not linear in some of its parameters, its correlations."""
+        return isinstance(self.structure, ScaledAngles)
+
+    def matrix(self, theta: FloatArray) -> FloatArray:
+        """The covariance, shape (a, q, q)."""
+        if not self.by_row or len(theta) < 2:
+            return self.shared.matrix(theta)
+        return np.stack([self.shared.matrix(t[None])[0] for t in theta])
+
+    def theta(self, matrix: FloatArray) -> FloatArray:
+        """Parameters of covariances near ``matrix``, shape (a, n_theta)."""
+        if not self.by_row:
+            return self.shared.theta(matrix)
+        if len(matrix) == 0:
+            return np.empty((0, self.structure.n_theta))
+        if not self.is_residual:
+            # Beyond the end of a scoring step there may be no covariance; `us` sees to it itself.
+            matrix = np.stack([floor_eigenvalues(m[None], 0.0, 0.0)[0] for m in matrix])
+        return np.stack([self.shared.theta(m[None])[0] for m in matrix])
+
+    def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
+        """`CovarianceStructure.at_boundary`."""
+        if not self.by_row or len(theta) < 2:
+            return self.shared.at_boundary(theta, small)
+        parts = [self.shared.at_boundary(t[None], small) for t in theta]
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+    def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """`CovarianceStructure.chart`."""
+        if not self.by_row or len(theta) < 2:
+            return self.structure.chart(theta, weight)
+        parts = [self.structure.chart(t[None], w[None]) for t, w in zip(theta, weight, strict=True)]
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """-2 log-likelihood (ML or REML) of responses of one reduction, profiled over beta, sigma^2.
+
+    theta of all terms stand one after the other, terms ordered by level.
+    """
+
+    reduction: (
+        _core.Reduction
+        | _core.ReductionBatch
+        | _core.CrossedReduction
+        | _core.IterativeReduction
+        | _core.MarginalReduction
+        | AbsorbedCore
+    )
+    terms: tuple[TermBlock, ...]
+    level_sizes: tuple[int, ...]
+    reml: bool
+    #: The reduced design that this is the criterion of; a pickle makes it anew from there.
+    model: ReducedModel | None = field(default=None, repr=False, compare=False)
+    #: What the data do not tell of the covariances, where that has been found.
+    flat: FlatCovariances | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _criterion_of, (self.model, "REML" if self.reml else "ML", self.flat)
+
+    @cached_property
+    def theta_slices(self) -> tuple[slice, ...]:
+        """Stretch of theta of each term."""
+        ends = np.cumsum([0, *(t.structure.n_theta for t in self.terms)])
+        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+
+    @cached_property
+    def n_theta(self) -> int:
+        """Number of covariance parameters."""
+        return sum(t.structure.n_theta for t in self.terms)
+
+    @cached_property
+    def entries(self) -> list[tuple[int, int, int]]:
+        """(level, row, column) of every free entry of G."""
+        return [
+            (t.level, t.first + a, t.first + b) for t in self.terms for a, b in t.structure.entries
+        ]
+
+    @cached_property
+    def entry_slices(self) -> tuple[slice, ...]:
+        """Stretch of the entries of each term."""
+        ends = np.cumsum([0, *(len(t.structure.entries) for t in self.terms)])
+        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+
+    def covariances(self, theta: FloatArray, derivatives: bool = False) -> list[FloatArray]:
+        """G of each level, relative to sigma^2, shape (a, q, q).
+
+        Where units have residual covariances of their own, (a, matrices, n_units, q, q) with the
+        matrices' derivatives if asked for.
+        """
+        out = [np.zeros((len(theta), q, q)) for q in self.level_sizes]
+        for term, s in zip(self.terms, self.theta_slices, strict=True):
+            if isinstance(term.structure, Directions):
+                stacks = [term.structure.stacked(t[None], derivatives)[0] for t in theta[:, s]]
+                out[term.level] = np.stack(stacks)
+            else:
+                out[term.level][:, term.stretch, term.stretch] = term.matrix(theta[:, s])
+        return out
+
+    def value(self, theta: FloatArray, fits: IntArray) -> FloatArray:
+        """The criterion alone, shape (a,)."""
+        g = self.covariances(theta)
+        return self.reduction.evaluate(g, fits.tolist(), [], self.reml, False)[0]
+
+    def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
+        """The criterion with its derivatives by local coordinates around theta (exact)."""
+        g = self.covariances(theta, derivatives=True)
+        value, gradient, hessian, expected = self.reduction.evaluate(
+            g, fits.tolist(), self.entries, self.reml, True
+        )
+        if self.flat is not None:
+            gradient, hessian, expected = self.flat.cleaned(gradient, hessian, expected)
+        last = self.terms[-1].structure if self.terms else None
+        if isinstance(last, Directions) and last.n_theta > _MANY:
+            led = self._random_chained(theta, gradient, hessian, expected)
+            return Derivatives(value, *led, gradient, hessian, expected)
+        jacobian, curvature = self.chain(theta, gradient)
+        transposed = jacobian.mT
+        slope = (transposed @ gradient[:, :, None])[..., 0]
+        bend = transposed @ hessian @ jacobian + curvature
+        if self.flat is not None:
+            slope, bend = _without_rounding(slope, bend, jacobian, gradient, hessian)
+        return Derivatives(
+            value,
+            slope,
+            bend,
+            transposed @ expected @ jacobian,
+            gradient,
+            hessian,
+            expected,
+        )
+
+    def _random_chained(
+        self, theta: FloatArray, gradient: FloatArray, hessian: FloatArray, expected: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Derivatives by local coordinates where the last term's are by theta already."""
+        random = replace(self, terms=self.terms[:-1])
+        if not random.terms:
+            return gradient, hessian, expected
+        e, t = len(random.entries), random.n_theta
+        jacobian, curvature = random.chain(theta[:, :t], gradient[:, :e])
+
+        def led(matrix: FloatArray) -> FloatArray:
+            side = jacobian.mT @ matrix[:, :e]
+            top = np.concatenate([side[:, :, :e] @ jacobian, side[:, :, e:]], axis=2)
+            rest = np.concatenate([side[:, :, e:].mT, matrix[:, e:, e:]], axis=2)
+            return np.concatenate([top, rest], axis=1)
+
+        first = (jacobian.mT @ gradient[:, :e, None])[..., 0]
+        by_theta = led(hessian)
+        by_theta[:, :t, :t] += curvature
+        return np.concatenate([first, gradient[:, e:]], axis=1), by_theta, led(expected)
+
+    def chain(self, theta: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Jacobian of the entries by local coordinates, second derivatives of gradient'entries."""
+        if len(self.terms) == 1:
+            jacobian, curvature = self.terms[0].chart(theta, gradient)
+            # A product's last digits depend on the layout, which may depend on the number of rows.
+            return np.ascontiguousarray(jacobian), np.ascontiguousarray(curvature)
+        n = len(theta)
+        jacobian = np.zeros((n, len(self.entries), self.n_theta))
+        curvature = np.zeros((n, self.n_theta, self.n_theta))
+        for term, s, e in zip(self.terms, self.theta_slices, self.entry_slices, strict=True):
+            jacobian[:, e, s], curvature[:, s, s] = term.chart(theta[:, s], gradient[:, e])
+        return jacobian, curvature
+
+    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        """The point at local coordinates ``step`` around ``theta``."""
+        parts = zip(self.terms, self.theta_slices, strict=True)
+        return np.concatenate([t.structure.move(theta[:, s], step[:, s]) for t, s in parts], axis=1)
+
+    def start(self, fits: IntArray) -> FloatArray:
+        """Moment estimates: the scoring step from G = 0 (MIVQUE0) within the covariances.
+
+        The entries solve E[q_k] = q_k for the quadratic forms q_k = y'P V_k P y at G = 0 (Rao
+        1971; the start of PROC MIXED), relative to the residual variance within units.
+        """
+        if not self.terms:
+            return np.zeros((len(fits), 0))
+        target, expected = self.moments(fits)
+        return self.relative_to_within(self._within(target, expected), fits)
+
+    def moments(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
+        """The scoring step from G = 0 in the entries, and their expected information."""
+        gradient, expected = self.at_zero if fits.tolist() == [0] else self.at_zero_of(fits)
+        return solve_scoring(gradient, expected), expected
+
+    @cached_property
+    def at_zero(self) -> tuple[FloatArray, FloatArray]:
+        """Gradient (1, n) and expected Hessian (1, n, n) by the entries at G = 0, first fit."""
+        return self.at_zero_of(np.zeros(1, dtype=np.intp))
+
+    def at_zero_of(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Gradient (a, n) and expected Hessian (a, n, n) by the entries at G = 0."""
+        zero = [np.zeros((len(fits), q, q)) for q in self.level_sizes]
+        _, gradient, hessian, expected = self.reduction.evaluate(
+            zero, fits.tolist(), self.entries, self.reml, True
+        )
+        if self.flat is not None:
+            gradient, _, expected = self.flat.cleaned(gradient, hessian, expected)
+        return gradient, expected
+
+    def relative_to_within(self, theta: FloatArray, fits: IntArray) -> FloatArray:
+        """theta relative to the residual variance within units."""
+        factor = 1.0 / np.sqrt(self._within_variance(fits))[:, None]
+        parts = zip(self.terms, self.theta_slices, strict=True)
+        return np.concatenate([t.shared.scaled(theta[:, s], factor) for t, s in parts], axis=1)
+
+    def target(
+        self, theta: FloatArray, at: Derivatives, far: BoolArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Step in the entries of G, kept within the covariance matrices; its slope.
+
+        By the expected information where ``far``, by the exact Hessian elsewhere; no step (slope 0)
+        where that is not positive definite.
+        """
+        entries = self.entry_values(theta)
+        scale = 1.0 / np.sqrt(np.maximum(np.einsum("aii->ai", at.natural_expected), 1e-300))
+        scaled = at.natural_hessian * scale[:, :, None] * scale[:, None, :]
+        usable = far | (np.linalg.eigvalsh(scaled)[:, 0] > 1e-3)
+        curvature = np.where(far[:, None, None], at.natural_expected, at.natural_hessian)
+        target = self._scored(entries, at.natural_gradient, curvature)
+        way = self.entry_values(target) - entries
+        slope = (at.natural_gradient[:, None, :] @ way[:, :, None])[:, 0, 0]
+        return target, np.where(usable, slope, 0.0)
+
+    def between(self, theta: FloatArray, target: FloatArray, factor: FloatArray) -> FloatArray:
+        """theta of (1 - factor) G(theta) + factor G(target)."""
+        out = np.empty_like(theta)
+        share = factor[:, None, None]
+        for term, s in zip(self.terms, self.theta_slices, strict=True):
+            mixed = (1.0 - share) * term.matrix(theta[:, s]) + share * term.matrix(target[:, s])
+            out[:, s] = term.theta(mixed)
+        return out
+
+    def entry_values(self, theta: FloatArray) -> FloatArray:
+        """The free entries of G, shape (a, n_entries)."""
+        return np.concatenate(
+            [
+                _entries(term.matrix(theta[:, s]), term.shared)
+                for term, s in zip(self.terms, self.theta_slices, strict=True)
+            ],
+            axis=1,
+        )
+
+    def _scored(
+        self, entries: FloatArray, gradient: FloatArray, expected: FloatArray
+    ) -> FloatArray:
+        """theta of the covariances that minimise the quadratic model around ``entries``."""
+        return self._within(entries + solve_scoring(gradient, expected), expected)
+
+    def _within(self, target: FloatArray, expected: FloatArray) -> FloatArray:
+        """theta of the covariances nearest to the entries ``target`` by ``expected``."""
+        theta, outside = self.nearest(target)
+        rows = np.flatnonzero(outside)
+        if rows.size and (len(self.entries) > 1):
+            model = _QuadraticModel(self, target[rows], expected[rows])
+            theta[rows] = newton_raphson(model, theta[rows], _INNER, _unbounded).theta
+        return theta
+
+    def nearest(self, target: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """theta of covariances near the entries ``target``, and where these are none."""
+        theta = np.empty((len(target), self.n_theta))
+        outside = np.zeros(len(target), dtype=np.bool_)
+        for term, s, e in zip(self.terms, self.theta_slices, self.entry_slices, strict=True):
+            matrix = symmetric_of(target[:, e], term.shared)
+            values = np.linalg.eigvalsh(matrix)
+            # Any covariance is a member of a structure that is not taken row by row.
+            outside |= (values[:, 0] < 0) | term.by_row
+            theta[:, s] = term.theta(floor_eigenvalues(matrix, INNER_R, INNER_A))
+        return theta, outside
+
+    def _within_variance(self, fits: IntArray) -> FloatArray:
+        # Residual variance over that of ordinary least squares; few degrees of freedom tell little.
+        assert not isinstance(self.reduction, _core.IterativeReduction), "it starts from moments"
+        rss, df = self.reduction.within
+        rss, df = rss[fits], np.broadcast_to(df, rss.shape)[fits]
+        few = df < 3
+        return np.where(few, 0.5, np.maximum(rss / np.where(few, 1.0, df), 1e-300))
+
+
+def solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
+    """-E^-1 g, along the directions that the information tells something of."""
+    own = np.einsum("aii->ai", expected)
+    # An entry without information must not turn the rounding of its gradient into a step.
+    scale = np.sqrt(
+        np.maximum(own, np.maximum(1e-12 * own.max(axis=1, initial=0.0), 1e-300)[:, None])
+    )
+    scaled = expected / (scale[:, :, None] * scale[:, None, :])
+    values, vectors = interruptible(np.linalg.eigh, scaled)
+    inverse = np.where(values > 1e-9, 1.0 / np.maximum(values, 1e-9), 0.0)
+    along = (vectors.mT @ (gradient / scale)[:, :, None])[..., 0]
+    return np.asarray(-(vectors @ (along * inverse)[:, :, None])[..., 0] / scale)
+
+
+def symmetric_of(entries: FloatArray, structure: CovarianceStructure) -> FloatArray:
+    """Matrices from the free entries of a structure, shape (a, K, K)."""
+    matrix = np.zeros((len(entries), structure.size, structure.size))
+    for k, (a, b) in enumerate(structure.entries):
+        matrix[:, a, b] = matrix[:, b, a] = entries[:, k]
+    return matrix
+
+
+def _entries(matrix: FloatArray, structure: CovarianceStructure) -> FloatArray:
+    return np.stack([matrix[:, a, b] for a, b in structure.entries], axis=1)
+
+
+def _criterion_of(
+    model: ReducedModel, method: str, flat: FlatCovariances | None = None
+) -> Criterion:
+    return replace(model.criterion(method), flat=flat)
+
+
+@dataclass(frozen=True)
+class _QuadraticModel:
+    """(phi(theta) - target)' E (phi(theta) - target) / 2: scoring held inside the covariances."""
+
+    criterion: Criterion
+    target: FloatArray
+    expected: FloatArray
+
+    def __call__(self, theta: FloatArray, rows: IntArray) -> Derivatives:
+        distance = self.criterion.entry_values(theta) - self.target[rows]
+        expected = self.expected[rows]
+        gradient = (expected @ distance[:, :, None])[..., 0]
+        value = 0.5 * (distance[:, None, :] @ gradient[:, :, None])[:, 0, 0]
+        jacobian, curvature = self.criterion.chain(theta, gradient)
+        first = (jacobian.mT @ gradient[:, :, None])[..., 0]
+        expected_theta = jacobian.mT @ expected @ jacobian
+        return Derivatives(
+            value, first, expected_theta + curvature, expected_theta, gradient, expected, expected
+        )
+
+    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        return self.criterion.move(theta, step)
+
+
+def _unbounded(theta: FloatArray) -> FloatArray:
+    return np.full(len(theta), np.inf)
+
+
+def _without_rounding(
+    slope: FloatArray,
+    bend: FloatArray,
+    jacobian: FloatArray,
+    gradient: FloatArray,
+    hessian: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Derivatives by local coordinates, 0 where entries cancel along what the data do not tell.
+
+    What rounding leaves there would lead an iteration astray, the further the larger the entries.
+    """
+    size = np.abs(jacobian)
+    largest = (size.mT @ np.abs(gradient)[:, :, None])[..., 0]
+    both = size.mT @ np.abs(hessian) @ size
+    return (
+        np.where(np.abs(slope) <= _ROUNDING * largest, 0.0, slope),
+        np.where(np.abs(bend) <= _ROUNDING * both, 0.0, bend),
+    )

@@ -1,0 +1,1 @@
+"""What a fit is: its record, estimates, random effects and certificate."""

@@ -1,0 +1,1 @@
+"""What a fit with an absorbed factor keeps and estimates."""

@@ -1,0 +1,315 @@
+"""What a fit is, apart from its data: plain numbers and names, all of it JSON-able."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance import STRUCTURES, CovarianceStructure
+from mlmfast.design.columns.model_matrix import ModelMatrixSpec
+from mlmfast.fitted.absorbed.record import AbsorbedRecord
+from mlmfast.fitted.certificate import Certificate
+from mlmfast.fitted.monte_carlo import MonteCarloError
+from mlmfast.fitting.undetermined.record import UndeterminedRecord
+from mlmfast.handed_out import freeze
+
+
+@dataclass(frozen=True)
+class TermRecord:
+    """One random-effects term of a fit.
+
+    Attributes
+    ----------
+    group
+        Position of its grouping factor in ``FitRecord.groups``.
+    names
+        Column names.
+    structure
+        Keyword of the covariance structure.
+    text
+        The term as written.
+    covariance : shape (q, q)
+        Estimate of G.
+    singular
+        Whether G is singular.
+    spec
+        How its columns are built from data; None where the model was made from arrays.
+    parameter_names
+        Names of the structure's natural parameters; none for `us` and `diag`, whose parameters are
+        the elements of G.
+    parameters : shape (n_parameters,)
+        Their estimates; not determined (NaN) where a variance of 0 leaves them so.
+    unseen
+        Pairs (a, b) of effects whose covariance no data tell; ``covariance`` has a stand-in there.
+    """
+
+    group: int
+    names: tuple[str, ...]
+    structure: str
+    text: str
+    covariance: FloatArray
+    singular: bool
+    spec: ModelMatrixSpec | None
+    parameter_names: tuple[str, ...]
+    parameters: FloatArray
+    unseen: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def told(self) -> FloatArray:
+        """``covariance``, NaN where no data tell it."""
+        if not self.unseen:
+            return self.covariance
+        out = self.covariance.copy()
+        for a, b in self.unseen:
+            out[a, b] = out[b, a] = np.nan
+        return out
+
+    def __post_init__(self) -> None:
+        freeze(self, "covariance", "parameters")
+
+    @property
+    def kind(self) -> type[CovarianceStructure]:
+        """Class of the structure."""
+        return STRUCTURES[self.structure]
+
+
+@dataclass(frozen=True)
+class GroupRecord:
+    """One grouping factor.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    columns
+        The columns it is made of.
+    labels
+        Its levels in order; those that only its relationship matrix has stand last.
+    related
+        Whether its levels are related by a known matrix.
+    n_without_rows
+        Levels that no row has.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    labels: tuple[str, ...]
+    related: bool = False
+    n_without_rows: int = 0
+
+    @property
+    def n_levels(self) -> int:
+        """Levels that rows have."""
+        return len(self.labels) - self.n_without_rows
+
+
+@dataclass(frozen=True)
+class ResidualRecord:
+    """The residual covariance of a fit.
+
+    Attributes
+    ----------
+    text
+        As written.
+    structure
+        Keyword.
+    subject
+        Name of the subjects' factor.
+    n_subjects
+        Number of subjects.
+    visits, arms
+        Labels of the visits and of the groups with parameters of their own.
+    covariances : shape (n_arms, n_visits, n_visits)
+    parameter_names
+        Names of the natural parameters, one arm after the other.
+    parameters : shape (n_parameters,)
+    step
+        Value of one step, for a structure by lag over numbers; 0 for visits that are levels or
+        times, 1 for points.
+    """
+
+    text: str
+    structure: str
+    subject: str
+    n_subjects: int
+    visits: tuple[str, ...]
+    arms: tuple[str, ...]
+    covariances: FloatArray
+    parameter_names: tuple[str, ...]
+    parameters: FloatArray
+    step: float = 1.0
+
+    def __post_init__(self) -> None:
+        freeze(self, "covariances", "parameters")
+
+
+@dataclass(frozen=True)
+class ScaleRecord:
+    """The residual standard deviations of a fit that differ from row to row.
+
+    Attributes
+    ----------
+    text
+        As written.
+    names
+        Names of the parameters.
+    is_ratio
+        Whether each is a ratio of standard deviations rather than an exponent delta.
+    parameters : shape (n_parameters,)
+    levels
+        Labels of the levels of each factor of the scale; one empty label without levels.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    is_ratio: tuple[bool, ...]
+    parameters: FloatArray
+    levels: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        freeze(self, "parameters")
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """Estimates of one fit, with the names to read them by.
+
+    Attributes
+    ----------
+    formula
+        The formula; None where the model was made from arrays.
+    method
+        "REML" or "ML".
+    response, offsets
+        Expressions of the response and of the offsets in the formula.
+    weighted, offset_given
+        Whether there were weights; whether an offset came as an argument.
+    n_obs, n_dropped
+        Rows used; rows left out because a variable was missing.
+    x_names
+        All columns of X.
+    terms_of_x
+        Term labels and, for each column of X, the position of its term.
+    kept
+        Positions of the columns that are not aliased.
+    beta, vcov : shapes (rank,), (rank, rank)
+    sigma2
+        Residual variance at weight 1 (and scale 1); NaN where visits have variances of their own.
+    residual
+        Residual covariance at scale 1; None for independent residuals.
+    residual_scale
+        What standard deviations are multiplied by from row to row; None where nothing.
+    deviance
+        -2 log-likelihood, restricted for REML.
+    n_theta
+        Covariance parameters besides a residual variance that is profiled out, without those that
+        are held and directions that the data do not tell.
+    groups, terms
+        Grouping factors and random-effects terms in the order of the formula.
+    levels
+        Positions of the grouping factors from the outermost in.
+    certificate, converged
+        Evidence of the optimum.
+    ddf
+        Denominator degrees of freedom asked for.
+    fixed_spec
+        How X is built from data; None where the model was made from arrays.
+    absorbed
+        A factor of the fixed part without columns in X, and all coefficients; ``x_names``,
+        ``beta`` and ``vcov`` are then those of the other columns.
+    monte_carlo
+        Monte Carlo errors; None where no quantity is estimated by probes.
+    undetermined
+        Covariance parameters that the data do not determine; None where they determine all.
+    """
+
+    formula: str | None
+    method: str
+    response: str
+    offsets: tuple[str, ...]
+    weighted: bool
+    offset_given: bool
+    n_obs: int
+    n_dropped: int
+    x_names: tuple[str, ...]
+    terms_of_x: tuple[tuple[str, ...], tuple[int, ...]]
+    kept: tuple[int, ...]
+    beta: FloatArray
+    vcov: FloatArray
+    sigma2: float
+    residual: ResidualRecord | None
+    deviance: float
+    n_theta: int
+    groups: tuple[GroupRecord, ...]
+    terms: tuple[TermRecord, ...]
+    levels: tuple[int, ...]
+    certificate: Certificate
+    converged: bool
+    ddf: str
+    fixed_spec: ModelMatrixSpec | None
+    monte_carlo: MonteCarloError | None = None
+    absorbed: AbsorbedRecord | None = None
+    residual_scale: ScaleRecord | None = None
+    undetermined: UndeterminedRecord | None = None
+
+    def __post_init__(self) -> None:
+        freeze(self, "beta", "vcov")
+
+    @property
+    def rank(self) -> int:
+        """Rank of X."""
+        return len(self.kept)
+
+    @property
+    def n_fixed(self) -> int:
+        """Rank of the fixed part, with an absorbed factor's columns."""
+        return self.rank if self.absorbed is None else len(self.absorbed.kept)
+
+    @property
+    def coefficient_names(self) -> list[str]:
+        """Names of the fixed effects that are not aliased, an absorbed factor's among them."""
+        if self.absorbed is not None:
+            return [self.absorbed.x_names[j] for j in self.absorbed.kept]
+        return [self.x_names[j] for j in self.kept]
+
+    @property
+    def is_crossed(self) -> bool:
+        """Whether the grouping factors were treated as crossed."""
+        engine = self.certificate.engine
+        return engine.startswith(("crossed", "iterative")) or engine.endswith(", crossed")
+
+    @property
+    def singular(self) -> bool:
+        """Whether something is on the boundary or cannot be told apart: see the certificate."""
+        return any(term.singular for term in self.terms) or bool(self.certificate.boundary)
+
+    @property
+    def n_parameters(self) -> int:
+        """Fixed effects, covariance parameters and the residual variance."""
+        return self.n_fixed + self.n_covariance_parameters
+
+    @property
+    def n_covariance_parameters(self) -> int:
+        """Covariance parameters, the residual's included."""
+        profiled = self.residual is None and self.residual_scale is None
+        return self.n_theta + (1 if profiled else 0)
+
+    @property
+    def residual_parameters(self) -> tuple[tuple[str, float], ...]:
+        """Names and values of the parameters of the residuals, those of their scale last."""
+        out: list[tuple[str, float]] = []
+        if self.residual is None:
+            out.append(("Residual", self.sigma2))
+        else:
+            values = self.residual.parameters.tolist()
+            out += zip(self.residual.parameter_names, values, strict=True)
+        if self.residual_scale is not None:
+            values = self.residual_scale.parameters.tolist()
+            out += zip(self.residual_scale.names, values, strict=True)
+        return tuple(out)
+
+    def terms_on(self, group: int) -> list[TermRecord]:
+        """Random-effects terms on one grouping factor, in the order of the formula."""
+        return [term for term in self.terms if term.group == group]

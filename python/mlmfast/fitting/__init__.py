@@ -1,0 +1,1 @@
+"""From starting values to the lowest minimum, singular ends included."""

@@ -1,0 +1,347 @@
+"""Fits whose residual covariance becomes singular: the end of the way, or that there is none.
+
+Two things happen as an eigenvalue of R goes to 0. Where random effects keep V regular, -2
+log-likelihood has its infimum at a singular R, where the core cannot stand (it inverts R). Where
+they do not, and fewer subjects have certain visits together than those visits are, it falls without
+bound. A barrier
+
+    -mu [log det R - K log(tr R / K)]
+
+tells the two apart and leads to the first: it holds the iteration where derivatives are exact, and
+its minimum lies within mu times the rank lost of the infimum. An infimum of minus infinity is none
+for any mu below the slope, at least 1, of -2 log-likelihood by the logarithm of the eigenvalue.
+
+The point reported lies further along the way than the one whose derivatives the certificate
+proves, as far as rounding allows: within 1e-4 of the infimum of -2 log-likelihood as a rule, 1e-2
+where R is small beside the random effects.
+
+References: Fiacco and McCormick (1968), Nonlinear Programming, chapter 3; Nocedal and Wright
+(2006), Numerical Optimization, section 19.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance.chains import MarkovChain
+from mlmfast.covariance.scaled_covariance import ScaledCovariance
+from mlmfast.covariance.spatial.base import Spatial
+from mlmfast.criterion.criterion import Criterion, TermBlock
+from mlmfast.design.residual.design import LARGEST_ORDER
+from mlmfast.errors import ModelError
+from mlmfast.fitting.boundary import SomeFits
+from mlmfast.newton import CriterionFunction, Derivatives, NewtonOptions, NewtonResult
+from mlmfast.reduction.residual.chain import ChainCovariance
+from mlmfast.reduction.residual.directions import Directions
+from mlmfast.reduction.residual.series import SeriesCovariance
+
+#: Weights of the barrier: below the smallest slope of a likelihood without bound; then on the way
+#: to the infimum, as far as rounding lets derivatives be trusted, at least to the one of `_ENOUGH`.
+_WEIGHTS = (0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+_ENOUGH = 1
+#: Smallest eigenvalue of R, over the mean variance, of a fit that is not near singular; of the
+#: start.
+_NEAR, _START = 1e-4, 1e-2
+#: Fall of -2 log-likelihood beyond an earlier stage that only a likelihood without bound has.
+_WITHOUT_BOUND = 1.0
+_TOLERANCE, _MAX_ITER, _MAX_HALVINGS = 5e-9, 30, 6
+#: The smallest eigenvalue of R shrinks at least so much from stage to stage where it goes to 0.
+_SHRINKS = 0.5
+#: How far beyond the last stage, in steps of that stage.
+_FURTHER = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+#: Smallest eigenvalue of R, over the mean variance, below which values are rounding.
+_LOST = 1e-13
+
+#: Smallest eigenvalue of a residual covariance to start from, over its mean variance, and that over
+#: the response's that counts as none.
+_SINGULAR_START, _NO_VARIANCE = 1e-10, 1e-12
+
+#: Newton's iteration from theta (1, n_theta) for one criterion.
+Minimise: TypeAlias = Callable[[CriterionFunction, FloatArray, NewtonOptions], NewtonResult]
+
+
+@dataclass(frozen=True)
+class ResidualPart:
+    """A covariance over visits within theta: that of an arm.
+
+    Attributes
+    ----------
+    structure
+        The structure.
+    theta
+        Its stretch of theta.
+    in_chart
+        Whether steps are in its chart rather than in theta itself.
+    """
+
+    structure: CovarianceStructure
+    theta: slice
+    in_chart: bool
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """The criterion plus a barrier at singular residual covariances.
+
+    Attributes
+    ----------
+    criterion
+        The criterion of one fit.
+    parts
+        The residual covariances.
+    mu
+        Weight of the barrier.
+    """
+
+    criterion: SomeFits
+    parts: tuple[ResidualPart, ...]
+    mu: float
+
+    def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
+        """The sum, with derivatives by local coordinates."""
+        at = self.criterion(theta, fits)
+        value, gradient, hessian = at.value.copy(), at.gradient.copy(), at.hessian.copy()
+        for part in self.parts:
+            s = part.theta
+            found = barrier(part, theta[:, s])
+            value += self.mu * found[0]
+            gradient[:, s] += self.mu * found[1]
+            hessian[:, s, s] += self.mu * found[2]
+        bad = ~np.isfinite(value)
+        value[bad], gradient[bad], hessian[bad] = np.inf, 0.0, 0.0
+        return at._replace(value=value, gradient=gradient, hessian=hessian)
+
+    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        """The point at local coordinates ``step`` around ``theta``."""
+        return self.criterion.move(theta, step)
+
+
+def barrier(part: ResidualPart, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """K log(tr R / K) - log det R, 0 for a multiple of I, and its derivatives.
+
+    Returns
+    -------
+    Value (a,), gradient (a, t) and Hessian (a, t, t) by the part's local coordinates.
+    """
+    structure, k = part.structure, part.structure.size
+    matrix = structure.matrix(theta)
+    trace = np.einsum("aii->a", matrix)
+    sign, logdet = np.linalg.slogdet(matrix)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = np.where(sign > 0, k * np.log(trace / k) - logdet, np.inf)
+    regular = np.isfinite(value)
+    inverse = np.linalg.inv(np.where(regular[:, None, None], matrix, np.eye(k)))
+    rows, columns = np.array(structure.entries, dtype=np.intp).T
+    on = rows == columns
+    by_entry = -inverse[:, rows, columns] * np.where(on, 1.0, 2.0)
+    by_entry[:, on] += (k / trace)[:, None]
+    if part.in_chart:
+        jacobian, curvature = structure.chart(theta, by_entry)
+    else:
+        jacobian, curvature = structure.jacobian(theta), structure.curvature(theta, by_entry)
+    gradient = np.einsum("ae,aet->at", by_entry, jacobian)
+    directions = np.zeros((len(theta), jacobian.shape[2], k, k))
+    directions[:, :, rows, columns] = directions[:, :, columns, rows] = jacobian.mT
+    relative = inverse[:, None] @ directions
+    traces = np.einsum("atii->at", directions) / trace[:, None]
+    hessian = np.einsum("apij,aqji->apq", relative, relative)
+    hessian -= k * traces[:, :, None] * traces[:, None, :]
+    return value, gradient, hessian + curvature
+
+
+def residual_parts(criterion: Criterion, spatial: bool = False) -> tuple[ResidualPart, ...]:
+    """The residual covariances of a criterion over visits.
+
+    With ``spatial`` those over points too (of a few of the points, where units have their own),
+    which may be nearly singular as a matter of course.
+    """
+    parts = []
+    for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+        if term.is_residual:
+            own = _parts_of(term, s)
+            parts += [p for p in own if spatial or not isinstance(p.structure, Spatial)]
+    return tuple(parts)
+
+
+def _parts_of(term: TermBlock, s: slice) -> list[ResidualPart]:
+    structure = term.structure
+    if isinstance(structure, ChainCovariance | SeriesCovariance):
+        return _arms_of_series(structure, s.start)
+    in_chart = not isinstance(structure, Directions)
+    whole = structure.structure if isinstance(structure, Directions) else structure
+    if isinstance(whole, ScaledCovariance):
+        arms = zip(whole.arms, whole.slices, strict=True)
+        parts = [(arm, slice(s.start + own.start, s.start + own.stop)) for arm, own in arms]
+    else:
+        # Units of several arms have their parameters one after the other.
+        n = whole.n_theta
+        parts = [(whole, slice(at, at + n)) for at in range(s.start, s.stop, n)]
+    return [ResidualPart(w, own, in_chart) for w, own in parts if w.size > 1 and w.everywhere]
+
+
+def _arms_of_series(series: ChainCovariance | SeriesCovariance, first: int) -> list[ResidualPart]:
+    """The matrices over visits (of a few times, where these are many), if they are small enough."""
+    n = series.structure.n_theta
+    if series.structure.size > LARGEST_ORDER:
+        return []
+    starts = range(first, first + series.n_theta, n)
+    return [ResidualPart(series.structure, slice(at, at + n), False) for at in starts]
+
+
+def smallest_eigenvalue(parts: tuple[ResidualPart, ...], theta: FloatArray) -> FloatArray:
+    """Smallest eigenvalue of the residual covariances over their mean variances, shape (a,)."""
+    out = np.full(len(theta), np.inf)
+    for part in parts:
+        for row, own in enumerate(theta[:, part.theta]):
+            matrix = part.structure.matrix(own[None])[0]
+            if np.isfinite(matrix).all():
+                ratio = np.linalg.eigvalsh(matrix)[0] / (np.trace(matrix) / len(matrix))
+                out[row] = min(out[row], ratio)
+    return out
+
+
+def is_near_singular(parts: tuple[ResidualPart, ...], theta: FloatArray) -> BoolArray:
+    """Whether a residual covariance is nearly singular, shape (a,)."""
+    return smallest_eigenvalue(parts, theta) < _NEAR
+
+
+def is_lost(parts: tuple[ResidualPart, ...], theta: FloatArray) -> BoolArray:
+    """Whether a residual covariance is so singular that values mean nothing, shape (a,)."""
+    return ~(smallest_eigenvalue(parts, theta) > _LOST)
+
+
+def _has_collapsed(parts: tuple[ResidualPart, ...], theta: FloatArray) -> bool:
+    """Whether some correlations are nearly singular, whatever the variances, or a variance 0."""
+    for part in parts:
+        matrix = part.structure.matrix(theta[:, part.theta])[0]
+        if not np.isfinite(matrix).all():
+            return True
+        variances = np.diag(matrix)
+        if variances.min() <= _NEAR**2 * variances.max():
+            return True
+        if np.linalg.eigvalsh(matrix / np.sqrt(np.outer(variances, variances)))[0] < _NEAR:
+            return True
+    return False
+
+
+@dataclass(frozen=True)
+class SingularEnd:
+    """What was found of one fit.
+
+    Attributes
+    ----------
+    newton
+        The iteration to the infimum; None where there is none, or it was not reached.
+    is_singular
+        Whether R is singular there.
+    without_bound
+        Whether -2 log-likelihood falls without bound.
+    n_evaluations
+        Evaluations spent.
+    """
+
+    newton: NewtonResult | None
+    is_singular: bool
+    without_bound: bool
+    n_evaluations: int
+
+
+def follow(
+    criterion: SomeFits,
+    parts: tuple[ResidualPart, ...],
+    theta: FloatArray,
+    options: NewtonOptions,
+    minimise: Minimise,
+) -> SingularEnd:
+    """Go to the infimum from the stalled ``theta`` (1, n_theta), or find that there is none."""
+    theta = theta.copy()
+    for part in parts:
+        _lift(part, theta)
+    few = replace(
+        options,
+        tolerance=_TOLERANCE,
+        max_iter=min(options.max_iter, _MAX_ITER),
+        max_halvings=_MAX_HALVINGS,
+    )
+    spent, proven, value, sizes = 0, None, np.inf, [np.inf]
+    before_last = theta
+    for stage, mu in enumerate(_WEIGHTS):
+        result = minimise(Barrier(criterion, parts, mu), theta, few)
+        before, value = value, float(criterion.criterion.value(result.theta, criterion.chosen)[0])
+        spent += int(result.n_evaluations[0]) + 1
+        if not result.converged[0]:
+            if stage > _ENOUGH:
+                # Rounding ends the way here; the point is as good as it gets.
+                if value < before:
+                    before_last, theta = theta, result.theta
+                else:
+                    value = before
+                break
+            fell = not np.isfinite(value) or value < before - _WITHOUT_BOUND
+            return SingularEnd(None, False, fell and _has_collapsed(parts, result.theta), spent)
+        before_last, theta, proven = theta, result.theta, result
+        sizes.append(float(smallest_eigenvalue(parts, theta)[0]))
+    assert proven is not None, "a stage that did not converge has returned"
+    if sizes[-1] > _SHRINKS * sizes[-2]:
+        # The way was blocked, the minimum is not singular.
+        result = minimise(criterion, theta, options)
+        spent += int(result.n_evaluations[0])
+        return SingularEnd(result if result.converged[0] else None, False, False, spent)
+    theta, value = _further(criterion, theta, theta - before_last, value)
+    found = replace(proven, theta=theta, value=np.array([value]))
+    return SingularEnd(found, True, False, spent + len(_FURTHER))
+
+
+def _further(
+    criterion: SomeFits, theta: FloatArray, way: FloatArray, value: float
+) -> tuple[FloatArray, float]:
+    """Go on along the way of the last stages as long as the criterion falls.
+
+    It falls with the square root of what goes to 0, a tenth of it from stage to stage.
+    """
+    trials = theta + np.outer(_FURTHER, way[0])
+    values = criterion.criterion.value(trials, np.repeat(criterion.chosen, len(trials)))
+    values = np.where(np.isfinite(values), values, np.inf)
+    rises = np.flatnonzero(np.diff(values, prepend=value) >= 0.0)
+    last = int(rises[0]) if rises.size else len(trials)
+    return (theta, value) if last == 0 else (trials[last - 1 : last], float(values[last - 1]))
+
+
+def check_start(criterion: Criterion, theta: FloatArray) -> None:
+    """Refuse residual covariances to start from that are singular.
+
+    Raises
+    ------
+    ModelError
+        Where one is.
+    """
+    for part in residual_parts(criterion, spatial=True):
+        if isinstance(part.structure, Spatial) and not isinstance(part.structure, MarkovChain):
+            continue
+        matrix = part.structure.matrix(theta[:, part.theta])[0]
+        # The response has mean square about 1 here.
+        scale = max(float(np.trace(matrix)) / len(matrix), _NO_VARIANCE)
+        smallest = float(np.linalg.eigvalsh(matrix)[0])
+        if not smallest > _SINGULAR_START * scale:
+            raise ModelError(
+                "the residual covariance to start from is singular (its smallest eigenvalue is "
+                f"{smallest / scale:.1e} of the mean variance); start from variances above 0 and "
+                "correlations inside -1 and 1"
+            )
+
+
+def _lift(part: ResidualPart, theta: FloatArray) -> None:
+    """Move a covariance away from singularity, for a start; other parameters stay."""
+    own = theta[:, part.theta]
+    matrix = part.structure.matrix(own)
+    if not np.isfinite(matrix).all():
+        matrix = np.eye(part.structure.size)[None]
+    mean = np.trace(matrix[0]) / len(matrix[0])
+    floored = floor_eigenvalues(matrix, 0.0, _START * mean)
+    theta[:, part.theta] = part.structure.theta(floored)

@@ -1,0 +1,1 @@
+"""Covariance parameters that the data do not determine: found, held, named."""

@@ -1,0 +1,256 @@
+"""Which directions of the covariances the data do not tell, from the design.
+
+With V = sum_k phi_k B_k, phi the entries of G and the coordinates of the residual covariance, the
+likelihood does not depend on a direction c with sum_k c_k B_k = 0: levels of an effect that never
+meet in one group have no covariance in V, and terms that overlap share one. The restricted
+likelihood sees K'V K alone, K'X = 0, so under REML K'(sum_k c_k B_k) K = 0 is enough: the columns
+of an effect lie in the span of X. Both are the null space of the expected information
+tr(P B_k P B_l), with V^-1 for P under ML, at whatever V: it belongs to the design, not to the
+response.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlmfast import _core
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.flat_covariances import FlatCovariances
+from mlmfast.criterion.natural_parameters import coordinate_charts, entries_by_natural
+from mlmfast.design.residual.design import seen_pairs
+from mlmfast.fitting.starts import uncorrelated_start
+from mlmfast.reduction.absorbed.core import AbsorbedCore
+from mlmfast.reduction.reduced_model import residual_arms
+from mlmfast.reduction.residual.directions import Directions, SharedDirections
+
+if TYPE_CHECKING:
+    from mlmfast.reduction.reduced_model import ReducedModel
+
+#: Eigenvalue of the scaled information at which the data tell nothing, and of one from differences;
+#: a share of information not shared with other coordinates that is worth a look.
+_NOTHING, _NOTHING_SEEN, _SUSPECT = 1e-13, 1e-9, 1e-7
+#: Information over the largest of a coordinate that V does not depend on at all.
+_NONE = 1e-20
+#: Share of a coordinate in a direction, over the largest, that is rounding.
+_ROUNDING = 1e-8
+#: Second derivative over the first, by its parameters, of a covariance that is linear in these.
+_STRAIGHT = 1e-9
+#: Positions of visits, by arm, up to which pairs that never meet are looked for.
+_MANY = 128
+#: Scaled eigenvalue of the Hessian at a minimum that may be flat.
+_MAY_BE_FLAT = 1e-4
+
+
+def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
+    """The criterion, told what the data do not tell of the random effects' covariances.
+
+    Without a residual structure the evaluation at G = 0 with which a fit begins shows whether
+    there is anything to look for; a term whose information is far from singular costs no more.
+    """
+    if not model.order or isinstance(criterion.reduction, _core.IterativeReduction):
+        return criterion
+    if not len(_fit_with_values(criterion)):
+        return criterion
+    n = n_effect_entries(criterion)
+    theta = None
+    if not model.profiled:
+        if n == 1 and not _may_be_taken_up(model, criterion):
+            return criterion
+        theta = _regular_point(model, criterion)
+    expected = criterion.at_zero[1][0] if theta is None else _expected(criterion, theta)[:n, :n]
+    if not _is_suspect(model, expected):
+        return criterion
+    by_ml = replace(criterion, reml=False)
+    if theta is None:
+        seen, told = (_with_variance(model, c) for c in (criterion, by_ml))
+    else:
+        seen, told = expected, _expected(by_ml, theta)[:n, :n]
+    size = _sizes(criterion, told)
+    core = criterion.reduction
+    limit = _NOTHING_SEEN if isinstance(core, AbsorbedCore) and not core.is_exact else _NOTHING
+    directions = _null(seen, size, limit)
+    if not directions.shape[1]:
+        return criterion
+    of_effects = _null(seen[:n, :n], size[:n], limit)
+    flat = FlatCovariances(directions, _null(told, size, limit), of_effects, size)
+    return replace(criterion, flat=_padded(flat, len(criterion.entries) + model.profiled))
+
+
+def _may_be_taken_up(model: ReducedModel, criterion: Criterion) -> bool:
+    """Whether X has columns enough for the effects, or residuals, of one factor's levels.
+
+    A block diagonal B with K'B K = 0 is X A + A'X', of a rank that is at most twice that of X.
+    """
+    if not criterion.reml:
+        return False
+    n_levels = [model.design.factors[f].n_levels for f in model.levels]
+    residual = model.design.residual
+    if residual is not None and residual.formula is not None:
+        n_levels.append(int(np.bincount(residual.arm_of_units).min()))
+    return 2 * len(model.kept) >= min(n_levels, default=len(model.kept) * 3)
+
+
+def with_flat_residual(model: ReducedModel, criterion: Criterion, curvature: float) -> Criterion:
+    """The criterion, told what the data do not tell of the residual's parameters too.
+
+    Only of a covariance that is linear in its natural parameters: what the data do not tell of it
+    at one point, they tell nowhere. Looked for where the end of the fit is flat (``curvature`` is
+    the smallest eigenvalue of its scaled Hessian), where visits never meet in one subject, or where
+    fixed effects may take up residuals: there the end can lie near a singular V, which hides it.
+    """
+    if model.profiled or isinstance(criterion.reduction, _core.IterativeReduction):
+        return criterion
+    own = criterion.terms[-1].structure
+    if isinstance(own, Directions) and not isinstance(own, SharedDirections):
+        return criterion
+    looked_at = curvature <= _MAY_BE_FLAT or _leaves_pairs_out(model)
+    if not looked_at and not _may_be_taken_up(model, criterion):
+        return criterion
+    point = _regular_point(model, criterion)
+    found = _flat_at(criterion, point) if _is_linear(criterion, point) else None
+    return criterion if found is None else replace(criterion, flat=found)
+
+
+def _leaves_pairs_out(model: ReducedModel) -> bool:
+    """Whether two visits of one arm never meet in a subject, where there are few enough to ask."""
+    residual = model.design.residual
+    if residual is None or residual.points is not None or not 1 < residual.order <= _MANY:
+        return False
+    size = residual.structure.size
+    seen = seen_pairs(residual.units, residual.positions, residual.n_units, residual.order)
+    within = sum(a // size == b // size for a, b in seen)
+    return within < (residual.order // size) * (size * (size + 1) // 2)
+
+
+def _is_linear(criterion: Criterion, theta: FloatArray) -> bool:
+    """Whether the residual covariance is linear in its natural parameters."""
+    for structure, s in residual_arms(criterion):
+        first, second = entries_by_natural(structure, theta[:, s])
+        if second is not None and np.abs(second).max() > _STRAIGHT * np.abs(first).max():
+            return False
+    return True
+
+
+def _regular_point(model: ReducedModel, criterion: Criterion) -> FloatArray:
+    """theta (1, n_theta) of covariances far from singular."""
+    moments = model.residual_start(criterion, _fit_with_values(criterion))
+    return uncorrelated_start(criterion, moments)
+
+
+def _flat_at(criterion: Criterion, theta: FloatArray) -> FlatCovariances | None:
+    """What the data do not tell at a point, of the residual's parameters too."""
+    chart = coordinate_charts(criterion, theta)
+    parts = (replace(criterion, reml=reml, flat=None) for reml in (criterion.reml, False))
+    seen, told = (chart.T @ _expected(c, theta) @ chart for c in parts)
+    if not (np.isfinite(seen).all() and np.isfinite(told).all()):
+        return None
+    size = _sizes(criterion, told)
+    directions = _null(seen, size, _NOTHING)
+    if not directions.shape[1]:
+        return None
+    flat, n = criterion.flat, n_effect_entries(criterion)
+    of_effects = np.zeros((n, 0)) if flat is None else flat.of_effects
+    return FlatCovariances(directions, _null(told, size, _NOTHING), of_effects, size)
+
+
+def n_effect_entries(criterion: Criterion) -> int:
+    """Free entries of the covariances of random effects, the first of the coordinates."""
+    return sum(len(t.structure.entries) for t in criterion.terms if not t.is_residual)
+
+
+def _expected(criterion: Criterion, theta: FloatArray) -> FloatArray:
+    """Expected information by the criterion's coordinates, up to a factor."""
+    return np.asarray(criterion(theta, _fit_with_values(criterion)).natural_expected[0])
+
+
+def _fit_with_values(criterion: Criterion) -> IntArray:
+    """Position of the first response that varies, (1,): of a constant nothing can be computed.
+
+    What the data tell is the same for every response of a design; (0,) where none varies.
+    """
+    scale = np.asarray(criterion.reduction.y_scale)
+    return np.flatnonzero(np.isfinite(scale) & (scale > 0.0))[:1]
+
+
+def _with_variance(model: ReducedModel, criterion: Criterion) -> FloatArray:
+    """Expected information by the entries of G and sigma^2, at G = 0 and sigma^2 = 1."""
+    zero = [np.zeros((1, q, q)) for q in criterion.level_sizes]
+    core, entries = criterion.reduction, criterion.entries
+    assert not isinstance(core, _core.IterativeReduction), "refused before"
+    trace, second, *_ = core.likelihood_derivatives(
+        zero, _fit_with_values(criterion).tolist(), entries, criterion.reml
+    )
+    n = len(entries)
+    out = np.empty((n + 1, n + 1))
+    out[:n, :n], out[n, :n], out[:n, n] = -second[0], trace[0], trace[0]
+    out[n, n] = model.design.n_obs - (len(model.kept) if criterion.reml else 0)
+    return out
+
+
+def _is_suspect(model: ReducedModel, expected: FloatArray) -> bool:
+    """Whether the information may be singular, by its own scale: false alarms cost little."""
+    own = expected.diagonal()
+    low, high = float(own.min()), float(own.max())
+    # Columns have mean square 1: a variance of which the data tell has its levels' number at least.
+    least = min(model.design.factors[f].n_levels for f in model.levels) if model.profiled else 0.0
+    if not high > _SUSPECT * least or low < _SUSPECT * high:
+        return bool(np.isfinite(high))
+    if len(own) == 1:
+        return False
+    try:
+        pivots = np.linalg.cholesky(expected).diagonal()
+    except np.linalg.LinAlgError:
+        return True
+    return bool((pivots * pivots < _SUSPECT * own).any())
+
+
+def suspect_fits(like: ReducedModel, criterion: Criterion, n_fits: int) -> BoolArray:
+    """Designs of one shape that may not tell all of G, (n_fits,); ``like`` is one of them."""
+    every = criterion.at_zero_of(np.arange(n_fits))[1]
+    return np.array([_is_suspect(like, expected) for expected in every], dtype=np.bool_)
+
+
+def _sizes(criterion: Criterion, information: FloatArray) -> FloatArray:
+    """Root of each coordinate's information, of a covariance that of its two variances', (n,).
+
+    A covariance of levels that never meet has none of its own.
+    """
+    own = np.maximum(np.diag(information), 0.0)
+    out = own.copy()
+    for term, e in zip(criterion.terms, criterion.entry_slices, strict=True):
+        if e.stop > len(own) or isinstance(term.structure, Directions):
+            continue
+        places = term.structure.entries
+        at = {place: e.start + k for k, place in enumerate(places)}
+        for k, (a, b) in enumerate(places, e.start):
+            out[k] = np.sqrt(own[at.get((a, a), k)] * own[at.get((b, b), k)])
+    return np.sqrt(np.maximum(out, max(_NONE * out.max(initial=0.0), 1e-300)))
+
+
+def _null(information: FloatArray, size: FloatArray, limit: float) -> FloatArray:
+    """A sparse basis of the null space, (n, k): coordinates that take no part are exactly 0."""
+    values, vectors = np.linalg.eigh(information / np.outer(size, size))
+    rows = vectors[:, values < limit].T.copy()
+    for k in range(len(rows)):
+        # The largest element left leads: a direction along one coordinate comes out as that.
+        rest = np.abs(rows[k:])
+        at, column = divmod(int(np.argmax(rest)), rest.shape[1])
+        rows[[k, k + at]] = rows[[k + at, k]]
+        rows[k] /= rows[k, column]
+        others = np.arange(len(rows)) != k
+        rows[others] -= np.outer(rows[others, column], rows[k])
+    rows[np.abs(rows) < _ROUNDING] = 0.0
+    return np.asarray(rows.T / size[:, None])
+
+
+def _padded(flat: FlatCovariances, n: int) -> FlatCovariances:
+    """The same with coordinates of the residual, which stay."""
+    more = n - len(flat.size)
+    below = ((0, more), (0, 0))
+    size = np.pad(flat.size, (0, more), constant_values=1.0)
+    directions, unseen = np.pad(flat.directions, below), np.pad(flat.unseen, below)
+    return FlatCovariances(directions, unseen, flat.of_effects, size)

@@ -1,0 +1,166 @@
+"""The covariances that stand for all those among which the data do not choose.
+
+A fit ends anywhere along a flat direction. What is reported is the point nearest to 0, effects in
+units of their columns: covariances of levels that never meet are 0, and so is the variance of an
+effect that the fixed effects take up, which leaves these the inference of least squares. Where that
+point is no covariance matrix the fit stays where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance import CovarianceStructure
+from mlmfast.criterion.criterion import Criterion, TermBlock
+from mlmfast.criterion.natural_parameters import covariance_parameters, entry_map
+from mlmfast.errors import ModelError
+from mlmfast.fitting.undetermined.search import with_flat_residual
+from mlmfast.reduction.reduced_model import ReducedModel, residual_arms, structure_of
+
+if TYPE_CHECKING:
+    from mlmfast.fitting.fit import CovarianceFit
+
+#: Change of -2 log-likelihood along a flat direction, which is rounding.
+_SAME = 1e-7
+#: Negative eigenvalue of a covariance matrix, over the largest, that is rounding.
+_ROUNDING = 1e-12
+
+
+def without_flat_values(model: ReducedModel, found: CovarianceFit) -> CovarianceFit:
+    """The fit with covariances that the data do not tell at 0, where they can be."""
+    newton, criterion = found.newton, found.criterion
+    open_ended = found.confounded or found.singular_residual or found.without_bound
+    if len(found.theta) == 1 and newton.converged[0] and not open_ended:
+        curvature = float(newton.min_eigenvalue[0])
+        criterion = with_flat_residual(model, criterion, curvature)
+    if criterion.flat is None:
+        return found
+    theta = found.theta.copy()
+    # A response that is constant, or missing, has no values to move.
+    for row in np.flatnonzero(np.asarray(criterion.reduction.y_scale) > 0.0).tolist():
+        fits = np.array([row])
+        for move in (_nearest_effects, _without_covariance):
+            moved = move(model, criterion, theta[row])
+            if moved is None:
+                continue
+            values = [criterion.value(t[None], fits)[0] for t in (theta[row], moved)]
+            if abs(values[1] - values[0]) < _SAME:
+                theta[row] = moved
+    return replace(found, criterion=criterion, theta=theta)
+
+
+def _nearest_effects(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray
+) -> FloatArray | None:
+    """theta (n_theta,) with G moved along the flat directions towards 0; None where it stays."""
+    assert criterion.flat is not None, "the caller looked"
+    terms = [(t, s) for t, s in zip(criterion.terms, criterion.theta_slices, strict=True)
+             if not t.is_residual]  # fmt: skip
+    flat = _within_entries(criterion)
+    if not flat.shape[1]:
+        return None
+    matrices = [term.matrix(theta[None, s])[0] for term, s in terms]
+    entries = np.concatenate([_entries(m, t) for m, (t, _) in zip(matrices, terms, strict=True)])
+    weights = [_weights(model, position, term) for position, (term, _) in enumerate(terms)]
+    ends = np.cumsum([0, *(len(weight) for weight in weights)])
+    stretches = [slice(int(a), int(b)) for a, b in pairwise(ends)]
+    along = np.concatenate([w @ flat[e] for w, e in zip(weights, stretches, strict=True)])
+    sizes = np.concatenate([w @ entries[e] for w, e in zip(weights, stretches, strict=True)])
+    moved = entries - flat @ np.linalg.lstsq(along, sizes, rcond=None)[0]
+    out = theta.copy()
+    for (term, s), e, before in zip(terms, stretches, matrices, strict=True):
+        if np.allclose(moved[e], entries[e], rtol=0.0, atol=1e-14 * max(np.abs(before).max(), 1.0)):
+            continue
+        after = _matrix(moved[e], term)
+        values, vectors = np.linalg.eigh(after)
+        if values[0] < -_ROUNDING * max(values[-1], np.abs(before).max()):
+            return None
+        kept = np.where(values > _ROUNDING * np.abs(before).max(), values, 0.0)
+        after = (vectors * kept) @ vectors.T
+        out[s] = term.theta(after[None])[0]
+        if not np.allclose(term.matrix(out[None, s])[0], after, rtol=1e-9, atol=1e-12):
+            return None
+    return None if np.array_equal(out, theta) else out
+
+
+def _within_entries(criterion: Criterion) -> FloatArray:
+    """Flat directions of G that stay within each term's structure."""
+    assert criterion.flat is not None, "the caller looked"
+    flat = criterion.flat.of_effects
+    stays = np.ones(flat.shape[1], dtype=np.bool_)
+    for term, e in zip(criterion.terms, criterion.entry_slices, strict=True):
+        if not term.is_residual and not (term.shared.natural_entries or criterion.flat.holds(e)):
+            stays &= (flat[e] == 0.0).all(axis=0)
+    return np.asarray(flat[:, stays])
+
+
+def _weights(model: ReducedModel, position: int, term: TermBlock) -> FloatArray:
+    """Map of a term's entries to effects in units of their columns, pairs counted twice."""
+    k = model.effects_map(position)
+    rows, columns = np.array(term.shared.entries, dtype=np.intp).T
+    inverse = np.linalg.inv(k)
+    size = np.sqrt((inverse**2).sum(axis=0))
+    twice = np.where(rows == columns, 1.0, np.sqrt(2.0))
+    return np.asarray((size[rows] * size[columns] * twice)[:, None] * entry_map(k, term.shared))
+
+
+def _without_covariance(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray
+) -> FloatArray | None:
+    """theta (n_theta,) with common covariances at 0 that fixed effects take up.
+
+    Such as that of `cs`, of rows whose mean is a fixed effect.
+    """
+    if not criterion.reml:
+        return None
+    out = theta.copy()
+    for first, kinds, structure, s in _structured(model, criterion, theta):
+        natural = structure.natural(theta[None, s])
+        assert criterion.flat is not None, "the caller looked"
+        for p, kind in enumerate(kinds):
+            if kind == "covariance" and criterion.flat.among(first[:, [p]]).size:
+                natural[0, p] = 0.0
+        try:
+            out[s] = structure.from_natural(natural)[0]
+        except ModelError:
+            return None
+    return out
+
+
+def _structured(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray
+) -> Iterator[tuple[FloatArray, tuple[str, ...], CovarianceStructure, slice]]:
+    """Structures with natural parameters of their own: derivatives of all coordinates by these."""
+    singular = (False,) * len(criterion.terms)
+    # Units of any response do, but for a constant one.
+    fit = int(np.argmax(criterion.reduction.y_scale))
+    blocks = covariance_parameters(model, criterion, theta[None], singular, 1.0, fit).blocks
+    parts = zip(criterion.terms, criterion.theta_slices, strict=True)
+    own = [(structure_of(t), s) for t, s in parts if not t.is_residual] + residual_arms(criterion)
+    if len(blocks) != len(own) + model.profiled:
+        return
+    at, n = 0, sum(len(block.first) for block in blocks)
+    for block, (structure, s) in zip(blocks, own, strict=False):
+        first = np.zeros((n, block.first.shape[1]))
+        first[at : at + len(block.first)] = block.first
+        at += len(block.first)
+        if first.shape[1] == structure.n_theta and not structure.natural_entries:
+            yield first, block.kinds, structure, s
+
+
+def _entries(matrix: FloatArray, term: TermBlock) -> FloatArray:
+    return np.array([matrix[a, b] for a, b in term.shared.entries])
+
+
+def _matrix(entries: FloatArray, term: TermBlock) -> FloatArray:
+    size = term.structure.size
+    out = np.zeros((size, size))
+    for value, (a, b) in zip(entries, term.shared.entries, strict=True):
+        out[a, b] = out[b, a] = value
+    return out

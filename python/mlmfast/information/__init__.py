@@ -1,0 +1,1 @@
+"""Observed and expected information of the covariance parameters."""

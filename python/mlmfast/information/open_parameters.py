@@ -1,0 +1,55 @@
+"""Which parameters, by the names of `CovarianceFunctions`, the data leave open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from mlmfast.criterion.parameters import CovarianceFunctions, CovarianceParameter
+from mlmfast.errors import ModelError
+from mlmfast.fitting.undetermined.names import undetermined_parameters
+
+if TYPE_CHECKING:
+    from mlmfast.result import FitSource
+
+
+def open_parameters(source: FitSource) -> frozenset[str]:
+    """Standard deviations, correlations and natural parameters that the data do not determine."""
+    if source.criterion.flat is None:
+        return frozenset()
+    held = () if source.parms is None else tuple(source.parms.held)
+    found = undetermined_parameters(source.model, source.criterion, source.theta, held=held)
+    if found is None:
+        return frozenset()
+    every = CovarianceFunctions(source.model, source.criterion).parameters
+    moved = {p.name for p in every if names_of(p) & set(found.names)}
+    places = {p.places[0] for p in every if p.name in moved and p.kind == "sd" and p.places}
+    # A correlation is a function of its covariance and of both variances.
+    moved |= {
+        p.name.replace("cov_", "cor_", 1)
+        for p in every
+        if p.kind == "covariance" and p.name in moved
+    }
+    moved |= {p.name for p in every if p.kind == "correlation" and places & set(p.places)}
+    return frozenset(moved)
+
+
+def names_of(parameter: CovarianceParameter) -> set[str]:
+    """All names of a parameter."""
+    return {parameter.name, *(alias for alias, _ in parameter.aliases)}
+
+
+def refuse_open(names: Iterable[str], found: frozenset[str], what: str) -> None:
+    """Refuse what asks for parameters that the data do not determine.
+
+    Raises
+    ------
+    ModelError
+    """
+    asked = [name for name in names if name in found]
+    if asked:
+        listed = ", ".join(map(repr, asked))
+        raise ModelError(
+            f"the data do not determine {listed}, so there is no {what}; certificate.boundary says "
+            "what they determine instead"
+        )

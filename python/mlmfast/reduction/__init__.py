@@ -1,0 +1,1 @@
+"""Rows to a core, once: the choice of an engine and the reduced model."""

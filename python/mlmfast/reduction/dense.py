@@ -1,0 +1,194 @@
+"""The general engine: V held dense over each part of the rows that the model correlates.
+
+It serves every model, at the cube of the rows of a part: those that no engine with more structure
+does (random effects inside or across the subjects of a residual covariance, related levels), and
+any other on request, as a check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mlmfast import _core
+from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.design.design import Design
+from mlmfast.design.residual.design import ResidualDesign
+from mlmfast.errors import ModelError
+from mlmfast.memory import check_memory
+from mlmfast.reduction.independence import independent_clusters
+from mlmfast.reduction.scaling import ScaledColumn
+
+#: Floating-point operations of one evaluation above which a fit would take hours.
+LARGEST_WORK = 2e13
+#: Parts of fewer rows are worked on side by side.
+_SIDE_BY_SIDE = 256
+
+
+@dataclass(frozen=True)
+class DenseSize:
+    """What the dense engine needs for a design.
+
+    Attributes
+    ----------
+    n_rows
+        Rows of the largest part.
+    memory
+        Bytes at the peak of an evaluation with derivatives.
+    operations
+        Floating-point operations of one evaluation.
+    """
+
+    n_rows: int
+    memory: float
+    operations: float
+
+
+@dataclass(frozen=True, eq=False)
+class DenseParts:
+    """The rows by independent parts, and how the random effects group them.
+
+    Attributes
+    ----------
+    levels
+        Positions of the grouping factors.
+    components : shape (n,)
+        Part of each row.
+    n_components
+        Number of parts.
+    """
+
+    design: Design = field(repr=False)
+    levels: tuple[int, ...]
+    components: CodeArray
+    n_components: int
+
+    def codes(self, level: int) -> CodeArray:
+        """Code of each unit of a level, in the order in which the core stores units."""
+        if level < len(self.levels):
+            factor = self.design.factors[self.levels[level]]
+            related = factor.relationship
+            n = factor.n_levels + (0 if related is None else len(related.extra))
+        else:
+            assert self.design.residual is not None, "there is one level more"
+            n = self.design.residual.n_units
+        return np.arange(n, dtype=np.int32)
+
+
+def dense_parts(design: Design, levels: tuple[int, ...]) -> DenseParts:
+    """The independent parts of a design.
+
+    Raises
+    ------
+    ModelError
+        Where a part is too large for an evaluation to end.
+    MemoryError
+        Where its covariance matrix would not fit.
+    """
+    components, n_components = independent_clusters(design, levels)
+    size = dense_size(design, levels, components)
+    joined = f"the model correlates {size.n_rows:,} rows with each other"
+    instead = (
+        "leave out what joins the rows (a random effect across subjects, relationships between all "
+        "levels, the residual structure), or fit fewer rows"
+    )
+    if size.operations > LARGEST_WORK:
+        raise ModelError(
+            f"{joined}; with their covariance matrix held whole an evaluation takes "
+            f"{size.operations:.1e} operations, of which at most {LARGEST_WORK:.0e} are done; "
+            f"{instead}"
+        )
+    check_memory(size.memory, f"{joined}; their covariance matrix held whole", instead)
+    return DenseParts(design, levels, components, n_components)
+
+
+def dense_size(design: Design, levels: Sequence[int], components: CodeArray) -> DenseSize:
+    """Memory and work of the dense engine, from the numbers of rows and levels of each part."""
+    n = np.bincount(components).astype(np.float64)
+    slots, related = np.zeros((len(levels) + 1, len(n))), np.zeros(len(n))
+    for k, f in enumerate(levels):
+        factor = design.factors[f]
+        q = sum(len(term.columns) for term in design.random if term.factor == f)
+        part = np.empty(factor.n_levels, dtype=components.dtype)
+        part[factor.codes] = components
+        slots[k] = q * np.bincount(part, minlength=len(n))
+        if factor.relationship is not None:
+            related = np.maximum(related, slots[k])
+    if design.residual is not None:
+        slots[-1] = n
+    widest = slots.max(axis=0)
+    # V, L^-1, L^-1 Z of every level, and Z'V^-1 Z of two with what relationships make of it.
+    working = 8.0 * (2.0 * n**2 + n * slots.sum(axis=0) + widest**2 + 3.0 * widest * related)
+    one = float(working.max())
+    side_by_side = 1.0 if n.max() >= _SIDE_BY_SIDE else 8.0
+    work = n**3 + n**2 * slots.sum(axis=0) + 2.0 * widest * related**2
+    memory = 8.0 * float((n**2).sum()) + one * side_by_side
+    return DenseSize(int(n.max()), memory, float(work.sum()))
+
+
+def within_unit_positions(residual: ResidualDesign) -> CodeArray:
+    """Rank of each row in time among those of its unit, shape (n,), for long series."""
+    assert residual.series is not None, "only called for series"
+    order = np.lexsort((residual.series.times, residual.units))
+    sizes = np.bincount(residual.units, minlength=residual.n_units)
+    out = np.empty(len(order), dtype=np.int32)
+    out[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return out
+
+
+def reduce_densely(
+    parts: DenseParts,
+    z: Sequence[Sequence[ScaledColumn]],
+    terms: Sequence[Sequence[tuple[int, str]]],
+    x: Sequence[ScaledColumn],
+    y: Sequence[ScaledColumn],
+) -> _core.MarginalReduction:
+    """Sort the rows by part.
+
+    Parameters
+    ----------
+    parts
+        The parts.
+    z, terms
+        By level, scaled columns, and the size of each term and how its columns are transformed.
+    x, y
+        Scaled columns.
+    """
+    design, n_random = parts.design, len(parts.levels)
+    factors = [design.factors[f] for f in parts.levels]
+    codes, n_units = [f.codes for f in factors], [f.n_levels for f in factors]
+    visits, n_visits = None, 0
+    residual = design.residual
+    if residual is not None:
+        codes.append(residual.units)
+        n_units.append(residual.n_units)
+        visits, n_visits = residual.core_positions, residual.core_order
+        if residual.series is not None and residual.points is not None:
+            visits = within_unit_positions(residual)
+            n_visits = int(visits.max()) + 1
+    return _core.MarginalReduction(
+        codes,
+        n_units,
+        parts.components,
+        parts.n_components,
+        [None if f.relationship is None else f.relationship.core_argument for f in factors],
+        z=z[:n_random],
+        x=x,
+        y=y,
+        noise=[column.noise(design.n_obs) for column in x],
+        terms=terms[:n_random],
+        sqrt_weights=None if design.weights is None else np.sqrt(design.weights),
+        visits=visits,
+        n_visits=n_visits,
+    )
+
+
+def gaps_within_units(residual: ResidualDesign) -> FloatArray:
+    """Gaps in time between the rows of each unit, (n_units, size, size); 0 where it has fewer."""
+    assert residual.series is not None, "only called for series"
+    positions = within_unit_positions(residual)
+    times = np.full((residual.n_units, int(positions.max()) + 1), np.nan)
+    times[residual.units, positions] = residual.series.times
+    return np.asarray(np.nan_to_num(np.abs(times[:, :, None] - times[:, None, :]), nan=0.0))

@@ -1,0 +1,1 @@
+"""Forms in which a residual covariance reaches the core."""
