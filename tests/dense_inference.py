@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mlmfast.marginal_covariance import marginal_covariances
+from mlmfast.clusters.covariance import marginal_covariances
 
 from . import dense
 

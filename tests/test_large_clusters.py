@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast import inner_blocks, shared_effects
+from mlmfast.clusters import inner_blocks, shared_effects
 from mlmfast.errors import DataError, ModelError
 
 pytestmark = pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import mlmfast as mlm
-from mlmfast.marginal_covariance import marginal_covariances
-from mlmfast.row_covariances import RowCovariances
+from mlmfast.clusters.by_parameters import RowCovariances
+from mlmfast.clusters.covariance import marginal_covariances
 
 
 def trial(n=12):

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast import inner_blocks, series_residuals, shared_effects
+from mlmfast.clusters import inner_blocks, shared_effects
+from mlmfast.clusters import series_whitening as series_residuals
 from mlmfast.design.residual import read as residual_read
 from mlmfast.design.residual.series import series_of
 from mlmfast.errors import DataError, ModelError

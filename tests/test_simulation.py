@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from mlmfast.clusters.simulate import covariance_root
 from mlmfast.errors import DataError, ModelError
-from mlmfast.simulate import covariance_root
 
 from .fitting import lmm
 from .problems import formula_of, nested_frame

@@ -12,6 +12,7 @@ import pandas as pd
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.cached import cached_property
+from mlmfast.clusters.simulate import seed_sequence, simulate
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.criterion.criterion import Criterion
@@ -35,7 +36,6 @@ from mlmfast.reduction.reduced_model import (
     residual_arms,
     structure_of,
 )
-from mlmfast.simulate import seed_sequence, simulate
 
 if TYPE_CHECKING:
     from mlmfast.result import FitSource

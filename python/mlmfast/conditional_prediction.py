@@ -20,10 +20,7 @@ import numpy as np
 from scipy import sparse
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray, SparseArray
-from mlmfast.conditional_rows import Conditioned, conditioned_rows
-from mlmfast.design.design import Design
-from mlmfast.fitted.record import FitRecord
-from mlmfast.marginal_covariance import (
+from mlmfast.clusters.covariance import (
     cholesky_factors,
     columns_at,
     marginal_covariances,
@@ -32,8 +29,11 @@ from mlmfast.marginal_covariance import (
     residual_covariances,
     solve_lower,
 )
+from mlmfast.clusters.shared_effects import LargeCluster, is_large, weights_at
+from mlmfast.conditional_rows import Conditioned, conditioned_rows
+from mlmfast.design.design import Design
+from mlmfast.fitted.record import FitRecord
 from mlmfast.reduction.independence import independent_clusters
-from mlmfast.shared_effects import LargeCluster, is_large, weights_at
 from mlmfast.visits_between import with_visits_between
 
 if TYPE_CHECKING:

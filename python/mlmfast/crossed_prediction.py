@@ -11,9 +11,9 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
+from mlmfast.clusters.covariance import columns_at
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.marginal_covariance import columns_at
 from mlmfast.prediction_rows import PredictionRows
 from mlmfast.reduction.absorbed.core import AbsorbedCore
 

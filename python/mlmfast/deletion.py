@@ -14,8 +14,8 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
-from mlmfast.marginal_covariance import cholesky_factors, solve_lower
-from mlmfast.row_covariances import Bends
+from mlmfast.clusters.by_parameters import Bends
+from mlmfast.clusters.covariance import cholesky_factors, solve_lower
 
 
 @dataclass(frozen=True)

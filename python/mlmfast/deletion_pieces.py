@@ -13,11 +13,11 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
-from mlmfast.cluster_blocks import ClusterBlocks, blocks_of_sets, large_clusters
+from mlmfast.clusters.blocks import ClusterBlocks, blocks_of_sets, large_clusters
+from mlmfast.clusters.covariance import cholesky_factors, residual_covariances, solve_lower
+from mlmfast.clusters.shared_effects import LargeCluster
 from mlmfast.design.design import Design, GroupingFactor
 from mlmfast.fitted.record import FitRecord
-from mlmfast.marginal_covariance import cholesky_factors, residual_covariances, solve_lower
-from mlmfast.shared_effects import LargeCluster
 
 #: Share of a fixed effect's information that must remain after a deletion.
 NOTHING_LEFT = 1e-10

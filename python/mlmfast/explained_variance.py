@@ -14,6 +14,7 @@ from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.batch import FitBatch
 from mlmfast.bootstrap import bootstrap
 from mlmfast.cached import cached_property
+from mlmfast.clusters.series_whitening import arm_of_rows
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
@@ -29,7 +30,6 @@ from mlmfast.display.printed_frame import printed
 from mlmfast.errors import ModelError
 from mlmfast.reduction.reduced_model import residual_arms
 from mlmfast.second_order import Differentiable
-from mlmfast.series_residuals import arm_of_rows
 
 if TYPE_CHECKING:
     from mlmfast.fitted.record import FitRecord

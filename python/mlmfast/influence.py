@@ -23,11 +23,11 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
-from mlmfast.cluster_blocks import cluster_factor, connected_clusters
+from mlmfast.clusters.blocks import cluster_factor, connected_clusters
+from mlmfast.clusters.covariance import columns_at
 from mlmfast.deletion_pieces import pieces_of_sets
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
-from mlmfast.marginal_covariance import columns_at
 
 if TYPE_CHECKING:
     from mlmfast.design.design import GroupingFactor

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.clusters.by_parameters import Bends
 from mlmfast.deletion import Contribution
-from mlmfast.row_covariances import Bends
 
 #: Share of a fixed effect's information that must remain after a deletion.
 NOTHING_LEFT = 1e-10

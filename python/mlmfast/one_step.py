@@ -14,21 +14,21 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cluster_blocks import (
+from mlmfast.clusters.blocks import (
     ClusterBlocks,
     blocks_of_sets,
     connected_clusters,
     part_of,
 )
+from mlmfast.clusters.by_parameters import Moved, RowCovariances
+from mlmfast.clusters.covariance import cholesky_factors, solve_lower
 from mlmfast.criterion.natural_parameters import covariance_parameters
 from mlmfast.deletion import WhiteBlocks
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.influence import sets_within
 from mlmfast.information.information import Information
-from mlmfast.marginal_covariance import cholesky_factors, solve_lower
 from mlmfast.newton_deletion import Deleted, Totals, deleted, newton_steps
-from mlmfast.row_covariances import Moved, RowCovariances
 
 if TYPE_CHECKING:
     from mlmfast.design.design import GroupingFactor

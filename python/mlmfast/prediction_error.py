@@ -24,20 +24,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.degrees_of_freedom.satterthwaite import gradient_of_phi
-from mlmfast.design.design import Design
-from mlmfast.fitted.record import FitRecord
-from mlmfast.information.information import Information
-from mlmfast.marginal_covariance import (
+from mlmfast.clusters.by_parameters import RowCovariances
+from mlmfast.clusters.covariance import (
     cholesky_factors,
     columns_at,
     marginal_covariances,
     solve_lower,
 )
+from mlmfast.clusters.shared_effects import LargeCluster, is_large
+from mlmfast.degrees_of_freedom.satterthwaite import gradient_of_phi
+from mlmfast.design.design import Design
+from mlmfast.fitted.record import FitRecord
+from mlmfast.information.information import Information
 from mlmfast.prediction_targets import Targets
 from mlmfast.reduction.independence import independent_clusters
-from mlmfast.row_covariances import RowCovariances
-from mlmfast.shared_effects import LargeCluster, is_large
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import numpy as np
 from scipy import sparse
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
+from mlmfast.clusters.covariance import columns_at
+from mlmfast.clusters.shared_effects import weights_at
 from mlmfast.design.design import Design
 from mlmfast.fitted.record import FitRecord
-from mlmfast.marginal_covariance import columns_at
 from mlmfast.prediction_rows import PredictionRows
-from mlmfast.shared_effects import weights_at
 
 if TYPE_CHECKING:
     from mlmfast.design.factors.relationship import Relationship

@@ -8,20 +8,20 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.errors import ModelError
-from mlmfast.fitted.random_effects import fixed_part
-from mlmfast.fitted.record import FitRecord
-from mlmfast.marginal_covariance import (
+from mlmfast.clusters.covariance import (
     cholesky_factors,
     clusters_by_size,
     marginal_covariances,
     noise_sd,
     solve_lower,
 )
+from mlmfast.clusters.shared_effects import LargeCluster, is_large
+from mlmfast.errors import ModelError
+from mlmfast.fitted.random_effects import fixed_part
+from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction import series_of_rows
 from mlmfast.reduction.independence import independent_clusters
 from mlmfast.sequential_residuals import sequential_residuals
-from mlmfast.shared_effects import LargeCluster, is_large
 
 if TYPE_CHECKING:
     from mlmfast.design.design import Design
@@ -85,7 +85,7 @@ def scaled_residuals(design: Design, record: FitRecord, marginal: FloatArray) ->
     out = np.empty_like(marginal)
     for rows in clusters_by_size(*independent_clusters(design, record.levels)):
         if design.residual is not None and design.residual.series is not None:
-            from mlmfast.series_residuals import runs_along, scaled_series_residuals
+            from mlmfast.clusters.series_whitening import runs_along, scaled_series_residuals
 
             if runs_along(design, rows):
                 for cluster in rows:

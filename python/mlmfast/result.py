@@ -1242,13 +1242,13 @@ class LMMResult:
 
         ``seed``: int, SeedSequence or Generator; a column is the same whatever ``n`` is.
         """
-        from mlmfast.simulate import simulate
+        from mlmfast.clusters.simulate import simulate
 
         return simulate(self._needs_source("a simulation"), self._record, n, seed)
 
     def G(self, term: str) -> pd.DataFrame:
         """Covariance matrix of a random-effects term, named as written or by grouping factor."""
-        from mlmfast.cluster_matrices import term_covariance
+        from mlmfast.clusters.matrices import term_covariance
 
         return term_covariance(self._record, term)
 
@@ -1258,31 +1258,31 @@ class LMMResult:
         Rows of different subjects are uncorrelated. None means all rows, as in V, Z and X;
         ``rows`` takes some of the cluster's, by position, as in V and `marginal`.
         """
-        from mlmfast.cluster_matrices import residual_covariance
+        from mlmfast.clusters.matrices import residual_covariance
 
         return residual_covariance(self._needs_source("R"), self._record, cluster, rows)
 
     def Z(self, cluster: object = None) -> pd.DataFrame:
         """Columns of Z that belong to a cluster, its rows only."""
-        from mlmfast.cluster_matrices import random_matrix
+        from mlmfast.clusters.matrices import random_matrix
 
         return random_matrix(self._needs_source("Z"), self._record, cluster)
 
     def V(self, cluster: object = None, rows: object = None) -> pd.DataFrame:
         """Marginal covariance Z G Z' + R of a cluster's rows, or of some: ``rows=range(100)``."""
-        from mlmfast.cluster_matrices import marginal_covariance
+        from mlmfast.clusters.matrices import marginal_covariance
 
         return marginal_covariance(self._needs_source("V"), self._record, cluster, rows)
 
     def X(self, cluster: object = None) -> pd.DataFrame:
         """Rows of X of a cluster."""
-        from mlmfast.cluster_matrices import fixed_matrix
+        from mlmfast.clusters.matrices import fixed_matrix
 
         return fixed_matrix(self._needs_source("X"), self._record, cluster)
 
     def marginal(self, cluster: object = None, rows: object = None) -> MVN:
         """Distribution N(X_i beta, V_i) of a cluster's responses, or of some: ``rows=[0, 1]``."""
-        from mlmfast.cluster_matrices import marginal_distribution
+        from mlmfast.clusters.matrices import marginal_distribution
 
         return marginal_distribution(self._needs_source("marginal"), self._record, cluster, rows)
 

@@ -29,11 +29,11 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
-from mlmfast.cluster_blocks import ClusterBlocks, cluster_blocks, cluster_factor, large_clusters
+from mlmfast.clusters.blocks import ClusterBlocks, cluster_blocks, cluster_factor, large_clusters
+from mlmfast.clusters.covariance import cholesky_factors, solve_lower
 from mlmfast.design.design import Design, GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.marginal_covariance import cholesky_factors, solve_lower
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

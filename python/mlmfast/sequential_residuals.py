@@ -6,8 +6,8 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from mlmfast.arrays import FloatArray
+from mlmfast.clusters.shared_effects import LargeCluster, stretches
 from mlmfast.errors import ModelError
-from mlmfast.shared_effects import LargeCluster, stretches
 
 #: Rows taken together, at least.
 _TOGETHER = 128

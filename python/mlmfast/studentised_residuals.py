@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cluster_blocks import cluster_blocks, large_clusters
+from mlmfast.clusters.blocks import cluster_blocks, large_clusters
+from mlmfast.clusters.covariance import columns_at, noise_sd
+from mlmfast.clusters.shared_effects import LargeCluster
 from mlmfast.deletion_pieces import NOTHING_LEFT, BlockPieces
 from mlmfast.design.design import Design, GroupingFactor
 from mlmfast.fitted.record import FitRecord
-from mlmfast.marginal_covariance import columns_at, noise_sd
 from mlmfast.reduction.independence import independent_clusters
-from mlmfast.shared_effects import LargeCluster
 
 
 def studentised_residuals(design: Design, record: FitRecord, marginal: bool) -> FloatArray:

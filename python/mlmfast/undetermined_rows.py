@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import BoolArray
+from mlmfast.clusters.covariance import columns_at
 from mlmfast.data.frame import Frame
 from mlmfast.errors import ModelError, NonEstimableWarning
 from mlmfast.formula.functions import variables_of
-from mlmfast.marginal_covariance import columns_at
 from mlmfast.prediction_rows import PredictionRows
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.clusters.simulate import seed_sequence, simulate
 from mlmfast.criterion.parameters import check_engine
 from mlmfast.design.design import Design
 from mlmfast.design.factors.names import known_group
@@ -27,7 +28,6 @@ from mlmfast.handed_out import hands_out_copies
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.reduced_model import reduce_design
 from mlmfast.restricted_lrt import exact_null_distribution
-from mlmfast.simulate import seed_sequence, simulate
 
 if TYPE_CHECKING:
     from mlmfast.fitted.record import FitRecord

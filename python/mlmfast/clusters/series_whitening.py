@@ -9,6 +9,7 @@ from scipy import sparse
 
 from mlmfast import _core
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
+from mlmfast.clusters.covariance import LARGEST_CLUSTER, noise_sd
 from mlmfast.covariance.chains import MarkovChain
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.quasi_separable import QuasiSeparable
@@ -16,7 +17,6 @@ from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord, ResidualRecord
-from mlmfast.marginal_covariance import LARGEST_CLUSTER, noise_sd
 from mlmfast.reduction.residual.series import correlations_at
 
 #: Rows of a cluster up to which a matrix is as fast.

@@ -14,6 +14,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
+from mlmfast.clusters.covariance import columns_at
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import floor_eigenvalues
 from mlmfast.criterion.criterion import TermBlock
@@ -21,7 +22,6 @@ from mlmfast.criterion.natural_parameters import ParameterBlock, entry_map, natu
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.errors import ModelError
 from mlmfast.information.information import Information
-from mlmfast.marginal_covariance import columns_at
 from mlmfast.reduction.dense import within_unit_positions
 from mlmfast.reduction.reduced_model import structure_of
 from mlmfast.reduction.residual.directions import Directions

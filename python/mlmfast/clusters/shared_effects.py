@@ -22,11 +22,8 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.cached import cached_property
-from mlmfast.design.design import Design
-from mlmfast.errors import ModelError
-from mlmfast.fitted.random_effects import fixed_part
-from mlmfast.fitted.record import FitRecord
-from mlmfast.inner_blocks import (
+from mlmfast.clusters.covariance import columns_at, noise_sd
+from mlmfast.clusters.inner_blocks import (
     Split,
     along_series,
     in_order,
@@ -34,11 +31,14 @@ from mlmfast.inner_blocks import (
     residual_matrix,
     split_rows,
 )
-from mlmfast.marginal_covariance import columns_at, noise_sd
-from mlmfast.simulate import covariance_root
+from mlmfast.clusters.simulate import covariance_root
+from mlmfast.design.design import Design
+from mlmfast.errors import ModelError
+from mlmfast.fitted.random_effects import fixed_part
+from mlmfast.fitted.record import FitRecord
 
 if TYPE_CHECKING:
-    from mlmfast.series_residuals import SeriesRoot
+    from mlmfast.clusters.series_whitening import SeriesRoot
 
 #: Rows of a cluster up to which its V is formed.
 LARGEST_DENSE = 2_000

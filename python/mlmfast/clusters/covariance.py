@@ -62,7 +62,7 @@ def residual_covariances(design: Design, record: FitRecord, rows: IntArray) -> F
         return out
     if design.residual.points is not None:
         if design.residual.series is not None:
-            from mlmfast.series_residuals import series_correlations
+            from mlmfast.clusters.series_whitening import series_correlations
 
             within = series_correlations(design.residual, record.residual, rows)
             return within * (sd[:, :, None] * sd[:, None, :])
@@ -116,7 +116,7 @@ def noise_sd(design: Design, record: FitRecord) -> FloatArray:
         return factor * noise_sd(design, replace(record, residual_scale=None))
     if record.residual is not None and design.residual is not None and np.isnan(record.sigma2):
         if design.residual.points is not None:
-            from mlmfast.series_residuals import standard_deviations
+            from mlmfast.clusters.series_whitening import standard_deviations
 
             sd = standard_deviations(design.residual, record.residual)
             return np.asarray(sd if design.weights is None else sd / np.sqrt(design.weights))

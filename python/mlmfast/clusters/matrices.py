@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.clusters.covariance import (
+    columns_at,
+    marginal_covariances,
+    refuse_large_cluster,
+    residual_covariances,
+)
 from mlmfast.data.factor import level_labels
 from mlmfast.design.factors.names import known_group
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord, TermRecord
 from mlmfast.formula.mixed_formula import parse_formula
-from mlmfast.marginal_covariance import (
-    columns_at,
-    marginal_covariances,
-    refuse_large_cluster,
-    residual_covariances,
-)
 from mlmfast.mvn import MVN
 from mlmfast.reduction.independence import are_nested
 from mlmfast.variance_components import VarCorr

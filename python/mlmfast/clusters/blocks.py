@@ -11,6 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.clusters.covariance import (
+    clusters_by_size,
+    columns_at,
+    marginal_covariances,
+    refuse_large_cluster,
+)
+from mlmfast.clusters.shared_effects import LargeCluster, is_large
 from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.data.factor import cross_factors
 from mlmfast.data.frame import Frame
@@ -19,14 +26,7 @@ from mlmfast.design.factors.names import known_group
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
-from mlmfast.marginal_covariance import (
-    clusters_by_size,
-    columns_at,
-    marginal_covariances,
-    refuse_large_cluster,
-)
 from mlmfast.reduction.independence import connected, correlated_codes
-from mlmfast.shared_effects import LargeCluster, is_large
 
 if TYPE_CHECKING:
     from mlmfast.result import FitSource

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.design.design import Design
-from mlmfast.errors import DataError
-from mlmfast.fitted.random_effects import fixed_part
-from mlmfast.fitted.record import FitRecord
-from mlmfast.interruptible import interruptible
-from mlmfast.marginal_covariance import (
+from mlmfast.clusters.covariance import (
     cholesky_factors,
     clusters_by_size,
     noise_sd,
     residual_covariances,
     residual_template,
 )
+from mlmfast.design.design import Design
+from mlmfast.errors import DataError
+from mlmfast.fitted.random_effects import fixed_part
+from mlmfast.fitted.record import FitRecord
+from mlmfast.interruptible import interruptible
 from mlmfast.variance_components import correlations
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _noise(design: Design, record: FitRecord, generator: np.random.Generator) ->
     if design.residual is None or record.residual is None:
         return generator.standard_normal(design.n_obs)
     if design.residual.points is not None and design.residual.series is not None:
-        from mlmfast.series_residuals import series_noise
+        from mlmfast.clusters.series_whitening import series_noise
 
         return series_noise(design.residual, record.residual, generator)
     if design.residual.points is not None:

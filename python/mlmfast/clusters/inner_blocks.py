@@ -21,10 +21,7 @@ import numpy as np
 from scipy import sparse
 
 from mlmfast.arrays import CodeArray, IntArray, SparseArray
-from mlmfast.design.design import Design
-from mlmfast.errors import ModelError
-from mlmfast.fitted.record import FitRecord
-from mlmfast.marginal_covariance import (
+from mlmfast.clusters.covariance import (
     LARGEST_CLUSTER,
     cholesky_factors,
     clusters_by_size,
@@ -33,11 +30,14 @@ from mlmfast.marginal_covariance import (
     residual_covariances,
     solve_lower,
 )
+from mlmfast.design.design import Design
+from mlmfast.errors import ModelError
+from mlmfast.fitted.record import FitRecord
 from mlmfast.memory import memory_left
 from mlmfast.reduction.independence import connected, correlated_codes
 
 if TYPE_CHECKING:
-    from mlmfast.series_residuals import SeriesRoot
+    from mlmfast.clusters.series_whitening import SeriesRoot
 
 #: Rows of a block up to which its covariance is formed beside shared effects.
 _LARGEST_BLOCK = 2_000
@@ -190,7 +190,7 @@ def inner_root(design: Design, record: FitRecord, rows: IntArray, split: Split) 
 
 def along_series(design: Design, record: FitRecord, rows: IntArray) -> SeriesRoot:
     """Root of the correlations along the series of rows, which stand by subject and time."""
-    from mlmfast.series_residuals import SeriesRoot
+    from mlmfast.clusters.series_whitening import SeriesRoot
 
     assert design.residual is not None, "only called for series"
     assert record.residual is not None, "only called for series"

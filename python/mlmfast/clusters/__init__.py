@@ -1,0 +1,1 @@
+"""V, X and Z by cluster; whitening, draws, blocks of large clusters."""
