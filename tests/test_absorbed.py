@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast.absorbed import as_columns, result, terms
+from mlmfast.absorbed import as_columns, result
 from mlmfast.design import absorbed_choice as choice
 from mlmfast.errors import DataError, ModelError
+from mlmfast.inference.absorbed import terms
 from mlmfast.reduction.absorbed import core
 from mlmfast.reduction.absorbed.differences import along
 from mlmfast.reduction.reduced_model import reduce_design

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mlmfast.emmeans import studentized_range
-from mlmfast.emmeans.adjustments import ADJUSTMENTS, TestFamily, adjusted, stepwise
-from mlmfast.emmeans.maximum_t import MaximumT, SimulatedMaximumT
 from mlmfast.errors import ModelError
+from mlmfast.inference.multiplicity import studentized_range
+from mlmfast.inference.multiplicity.adjustments import ADJUSTMENTS, TestFamily, adjusted, stepwise
+from mlmfast.inference.multiplicity.maximum_t import MaximumT, SimulatedMaximumT
 
 from .marginal_models import R, linear
 

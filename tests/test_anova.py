@@ -14,8 +14,8 @@ import mlmfast as mlm
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.model_matrix import build_model_matrix
 from mlmfast.errors import DataError, ModelError
-from mlmfast.estimable import functions_of_formula, type_one, type_three, type_two
-from mlmfast.hypothesis_tables import estimable_functions
+from mlmfast.inference.anova import functions_of_formula, type_one, type_three, type_two
+from mlmfast.inference.anova.anova import estimable_functions
 
 from .cases import ALL, read_frame, reference, tolerance
 from .fitting import fit_case, lmm

@@ -6,8 +6,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import mlmfast as mlm
-from mlmfast.contrast import f_test, linear_tests
 from mlmfast.errors import ModelError
+from mlmfast.inference.contrasts.contrast import f_test, linear_tests
 
 from .cases import cases_with, data_of, reference, tolerance
 from .fitting import fit_case, lmm

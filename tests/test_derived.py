@@ -6,7 +6,7 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast.errors import ModelError
-from mlmfast.second_order import Differentiable
+from mlmfast.inference.intervals.second_order import Differentiable
 
 from .fitting import lmm
 from .residual_models import trial

@@ -6,7 +6,7 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast.errors import DataError, ModelError
-from mlmfast.robust_covariance import KINDS, robust_covariance
+from mlmfast.inference.robust.covariance import KINDS, robust_covariance
 
 from .cases import ALL, reference
 from .fitting import fit_case

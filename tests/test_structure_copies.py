@@ -8,7 +8,7 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast.covariance import STRUCTURES
-from mlmfast.nested_models import are_nested, containing, space_of
+from mlmfast.inference.comparison.nested import are_nested, containing, space_of
 
 KINDS = sorted({kind.keyword: kind for kind in STRUCTURES.values()}.items())
 # Those that are complete without a number or matrices.

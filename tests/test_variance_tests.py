@@ -7,7 +7,7 @@ from scipy import stats
 
 import mlmfast as mlm
 from mlmfast.errors import ModelError
-from mlmfast.restricted_lrt import eigenvalues
+from mlmfast.inference.comparison.restricted_lrt import eigenvalues
 
 SLOPES = "Reaction ~ Days + (Days | Subject)"
 

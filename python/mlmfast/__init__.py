@@ -39,9 +39,9 @@ from mlmfast.storage import load
 if TYPE_CHECKING:
     from mlmfast import mvn
     from mlmfast.batch_each import fit_each
-    from mlmfast.compare_fits import Comparison, compare
     from mlmfast.compare_structures import compare_structures
-    from mlmfast.emmeans import joint_tests
+    from mlmfast.inference.comparison.compare import Comparison, compare
+    from mlmfast.inference.emmeans.joint import joint_tests
 
 __all__ = [
     "LMM",
@@ -77,11 +77,11 @@ __all__ = [
 
 #: What a fit does not need, imported when it is asked for: `import mlmfast` stays quick.
 _LATER = {
-    "Comparison": "mlmfast.compare_fits",
-    "compare": "mlmfast.compare_fits",
+    "Comparison": "mlmfast.inference.comparison.compare",
+    "compare": "mlmfast.inference.comparison.compare",
     "compare_structures": "mlmfast.compare_structures",
     "fit_each": "mlmfast.batch_each",
-    "joint_tests": "mlmfast.emmeans",
+    "joint_tests": "mlmfast.inference.emmeans",
     "mvn": "mlmfast.mvn",
 }
 

@@ -180,7 +180,7 @@ class FitBatch:
     @handed_out
     def pvalues(self) -> FloatArray:
         """Two-sided p-values of `tvalues`, shape (n_fits, p)."""
-        from mlmfast.contrast import two_sided
+        from mlmfast.inference.contrasts.contrast import two_sided
 
         return np.asarray(frozen(two_sided(self.tvalues, self._degrees)))
 

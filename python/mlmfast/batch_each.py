@@ -18,7 +18,6 @@ from mlmfast.batch_tests import with_ddf
 from mlmfast.contrast_meaning import different_contrasts
 from mlmfast.data.frame import Frame
 from mlmfast.data_sets import Frames, Levels, Stacked, response_matrix
-from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.model_frame import variables_used
 from mlmfast.design.residual.scale import parse_scale
@@ -26,6 +25,7 @@ from mlmfast.errors import DataError, DifferentContrastsWarning, FormulaError, M
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.formula.residual_formula import parse_residual
+from mlmfast.inference.degrees_of_freedom import method_of
 from mlmfast.model import read_method
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.engine import Engine, read_options

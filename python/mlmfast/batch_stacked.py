@@ -13,10 +13,10 @@ from mlmfast.batch import FitBatch, effect_names, n_parameters, outcome, stacked
 from mlmfast.batch_merge import Layout, merged
 from mlmfast.batch_rows import StackedRows
 from mlmfast.data_sets import Stacked
-from mlmfast.degrees_of_freedom.stacked_bases import stacked_bases
 from mlmfast.errors import MlmError
 from mlmfast.fitting.fit import fit_independent
 from mlmfast.fitting.undetermined.search import suspect_fits
+from mlmfast.inference.degrees_of_freedom.stacked_bases import stacked_bases
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.engine import Engine
 from mlmfast.reduction.reduced_model import ReducedModel, reduce_design

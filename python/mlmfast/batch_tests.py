@@ -11,14 +11,20 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch_merge import places
 from mlmfast.batch_rows import RegularFits
-from mlmfast.contrast import FTest, RowTests, independent_rows, joint_test, row_tests
-from mlmfast.contrast_rows import contrast_rows
-from mlmfast.degrees_of_freedom import DegreesOfFreedom, TestBasis, method_of
-from mlmfast.degrees_of_freedom.satterthwaite import Satterthwaite
-from mlmfast.degrees_of_freedom.stacked_bases import coefficients
 from mlmfast.errors import ModelError
-from mlmfast.estimability import aliasing_of_design, kept_rows
 from mlmfast.handed_out import hands_out_copies
+from mlmfast.inference.contrasts.contrast import (
+    FTest,
+    RowTests,
+    independent_rows,
+    joint_test,
+    row_tests,
+)
+from mlmfast.inference.contrasts.estimability import aliasing_of_design, kept_rows
+from mlmfast.inference.contrasts.rows import contrast_rows
+from mlmfast.inference.degrees_of_freedom import DegreesOfFreedom, TestBasis, method_of
+from mlmfast.inference.degrees_of_freedom.satterthwaite import Satterthwaite
+from mlmfast.inference.degrees_of_freedom.stacked_bases import coefficients
 from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:

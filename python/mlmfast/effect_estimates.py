@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.contrast import Contrast, RowTests, two_sided
-from mlmfast.contrast_rows import contrast_rows
-from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.factors.names import known_group
 from mlmfast.errors import ModelError
-from mlmfast.estimability import check_estimable
 from mlmfast.fitted.record import FitRecord
+from mlmfast.inference.contrasts.contrast import Contrast, RowTests, two_sided
+from mlmfast.inference.contrasts.estimability import check_estimable
+from mlmfast.inference.contrasts.rows import contrast_rows
+from mlmfast.inference.degrees_of_freedom import method_of
 from mlmfast.prediction_spread import spread_of
 from mlmfast.prediction_targets import EffectTargets
 

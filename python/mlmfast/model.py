@@ -14,7 +14,6 @@ from mlmfast.absorbed.result import result_of
 from mlmfast.arrays import FloatArray
 from mlmfast.batch import FitBatch, status_of
 from mlmfast.covariance import STRUCTURES
-from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design.design import Design, GroupingFactor
 from mlmfast.design.model_frame import ModelFrame, build_model_frame
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
@@ -26,6 +25,7 @@ from mlmfast.fitting.fit import CovarianceFit, fit_covariance
 from mlmfast.fitting.parms_request import start_matrix, start_variance
 from mlmfast.fitting.undetermined.names import n_determined, undetermined_of, with_untold
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND, UndeterminedRecord
+from mlmfast.inference.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.engine import CrossedSettings, Engine, engine_name, read_options
 from mlmfast.reduction.reduced_model import Estimates, ReducedModel, reduce_design

@@ -10,12 +10,12 @@ import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.confidence_level import check_level
-from mlmfast.contrast import quantile
 from mlmfast.data.frame import Frame
 from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.random_effects import ConditionalEffects
 from mlmfast.fitted.record import FitRecord
+from mlmfast.inference.contrasts.contrast import quantile
 from mlmfast.prediction_rows import Needs, PredictionRows, rows_of_fit, rows_of_newdata
 from mlmfast.prediction_spread import Noise
 from mlmfast.prediction_targets import RowTargets

@@ -24,25 +24,25 @@ from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.variance_components import VarCorr
 
 if TYPE_CHECKING:
-    from mlmfast.aliasing import Aliasing
     from mlmfast.batch import FitBatch
-    from mlmfast.bootstrap import Bootstrap
-    from mlmfast.contrast import Contrast
-    from mlmfast.covariance_tests import CovarianceTests, ParameterTable
-    from mlmfast.degrees_of_freedom import FittedRows, TestBasis
-    from mlmfast.derived import ParameterValues
-    from mlmfast.emmeans import EMMeans
-    from mlmfast.emmeans.row_facts import RowFacts
     from mlmfast.fitted.monte_carlo import MonteCarloError
     from mlmfast.fitting.parms import ParmsFit
+    from mlmfast.inference.comparison.variance_tests import VarianceTest
+    from mlmfast.inference.contrasts.aliasing import Aliasing
+    from mlmfast.inference.contrasts.contrast import Contrast
+    from mlmfast.inference.degrees_of_freedom import FittedRows, TestBasis
+    from mlmfast.inference.emmeans import EMMeans
+    from mlmfast.inference.emmeans.row_facts import RowFacts
+    from mlmfast.inference.intervals.bootstrap import Bootstrap
+    from mlmfast.inference.intervals.covtest import CovarianceTests, ParameterTable
+    from mlmfast.inference.intervals.derived import ParameterValues
+    from mlmfast.inference.intervals.profile import Profile
+    from mlmfast.inference.robust.robust import RobustInference
     from mlmfast.influence import Influence
     from mlmfast.information.held import HeldParameters
     from mlmfast.mvn import MVN
     from mlmfast.plots import Plots
-    from mlmfast.profile import Profile
     from mlmfast.report.summary import Summary
-    from mlmfast.robust import RobustInference
-    from mlmfast.variance_tests import VarianceTest
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class LMMResult:
     @handed_out
     def df(self) -> pd.Series[float]:
         """Denominator degrees of freedom under ``ddf``; infinite for asymptotic (z) tests."""
-        from mlmfast.degrees_of_freedom import method_of
+        from mlmfast.inference.degrees_of_freedom import method_of
 
         rows = np.eye(self._record.rank)
         return self._series(method_of(self.ddf).of_rows(self._tested, rows))
@@ -153,7 +153,7 @@ class LMMResult:
     @handed_out
     def pvalues(self) -> pd.Series[float]:
         """Two-sided p-values of tvalues by t, normal where the degrees of freedom are infinite."""
-        from mlmfast.contrast import two_sided
+        from mlmfast.inference.contrasts.contrast import two_sided
 
         kept = list(self._record.kept)
         t, df = (np.asarray(s, dtype=np.float64)[kept] for s in (self.tvalues, self.df))
@@ -175,7 +175,7 @@ class LMMResult:
         ModelError
             For a kind that is not available.
         """
-        from mlmfast.covariance_kinds import covariance_of_kind
+        from mlmfast.inference.robust.kinds import covariance_of_kind
 
         matrix = covariance_of_kind(self, kind, cluster)
         return self._square(matrix)
@@ -202,7 +202,7 @@ class LMMResult:
         ModelError, DataError
             For unknown words, or clusters the model says are correlated.
         """
-        from mlmfast.robust import robust_inference
+        from mlmfast.inference.robust.robust import robust_inference
 
         return robust_inference(self, kind, cluster, square_root)
 
@@ -233,7 +233,7 @@ class LMMResult:
             return self.bootstrap(n, seed).conf_int(level)
         if method != "wald":
             raise ModelError(f"conf_int(method={method!r}): use 'wald', 'profile' or 'boot'")
-        from mlmfast.contrast import quantile
+        from mlmfast.inference.contrasts.contrast import quantile
 
         half = self.bse * quantile(np.asarray(self.df, dtype=np.float64), level)
         return pd.DataFrame({"lower": self.params - half, "upper": self.params + half})
@@ -299,10 +299,10 @@ class LMMResult:
         Days      1    Inf   45.853  1.27e-11
         Degrees of freedom: asymptotic
         """
-        from mlmfast.hypothesis_tables import anova
+        from mlmfast.inference.anova.anova import anova
 
         if fits and isinstance(fits[0], LMMResult):
-            from mlmfast.compare_fits import compare
+            from mlmfast.inference.comparison.compare import compare
 
             if (type, ddf, definition, chisq) != (3, None, None, False):
                 raise ModelError("type, ddf, definition and chisq are not for comparing fits")
@@ -369,7 +369,7 @@ class LMMResult:
         2     335.410  9.950  Inf  315.910  354.911
         Degrees of freedom: asymptotic; confidence level 0.95
         """
-        from mlmfast.emmeans import emmeans
+        from mlmfast.inference.emmeans import emmeans
 
         return emmeans(self, specs, by, at, weights, ddf=ddf, level=level, adjust=adjust)
 
@@ -480,7 +480,7 @@ class LMMResult:
         >>> fit.caic().round(2).to_dict()
         {'llf': -824.51, 'df': 30.25, 'caic': 1711.52}
         """
-        from mlmfast.conditional_aic import conditional_aic
+        from mlmfast.inference.comparison.conditional_aic import conditional_aic
 
         return conditional_aic(self._needs_source("conditional AIC"), self._record, method)
 
@@ -756,7 +756,7 @@ class LMMResult:
         >>> round(test.statistic, 4), round(test.df, 4), round(test.pvalue, 4)
         (0.3023, 17.0, 0.7661)
         """
-        from mlmfast.contrast import contrast
+        from mlmfast.inference.contrasts.contrast import contrast
 
         return contrast(self, L, rhs, ddf, level)
 
@@ -795,7 +795,7 @@ class LMMResult:
             from mlmfast.effect_estimates import effect_estimate
 
             return effect_estimate(self, L, random, rhs, ddf, level)
-        from mlmfast.contrast import contrast
+        from mlmfast.inference.contrasts.contrast import contrast
 
         return contrast(self, L, rhs, ddf, level, joint=False)
 
@@ -813,7 +813,7 @@ class LMMResult:
         >>> fit.covariance_parameters.round(2).to_dict()
         {'Var((Intercept)) | Subject': 1378.18, 'Residual': 960.46}
         """
-        from mlmfast.covariance_tests import parameter_series
+        from mlmfast.inference.intervals.covtest import parameter_series
 
         return parameter_series(self)
 
@@ -830,7 +830,7 @@ class LMMResult:
         ModelError
             For another word, or a loaded fit.
         """
-        from mlmfast.covariance_tests import parameter_covariance
+        from mlmfast.inference.intervals.covtest import parameter_covariance
 
         return parameter_covariance(self, information)
 
@@ -844,14 +844,14 @@ class LMMResult:
         >>> fit.covtest().table["se"].round(3).to_dict()
         {'Var((Intercept)) | Subject': 505.768, 'Residual': 107.048}
         """
-        from mlmfast.covariance_tests import covariance_tests
+        from mlmfast.inference.intervals.covtest import covariance_tests
 
         return covariance_tests(self, information, level)
 
     @cached_property
     def _rows(self) -> FittedRows | None:
         """The fit with its rows, as methods of degrees of freedom read it; None if loaded."""
-        from mlmfast.degrees_of_freedom import FittedRows
+        from mlmfast.inference.degrees_of_freedom import FittedRows
 
         source, record = self._source, self._record
         if source is None:
@@ -874,7 +874,7 @@ class LMMResult:
 
     def _basis(self, ddf: str | float | None = None) -> TestBasis:
         """What tests under a method need; kept once computed."""
-        from mlmfast.degrees_of_freedom import basis_of
+        from mlmfast.inference.degrees_of_freedom import basis_of
 
         key = self.ddf if ddf is None else str(ddf)
         if key not in self._bases:
@@ -883,7 +883,7 @@ class LMMResult:
 
     @cached_property
     def _parameter_table(self) -> ParameterTable:
-        from mlmfast.covariance_tests import table_of
+        from mlmfast.inference.intervals.covtest import table_of
 
         return table_of(self._rows)
 
@@ -893,7 +893,7 @@ class LMMResult:
 
     @cached_property
     def _aliasing(self) -> Aliasing:
-        from mlmfast.estimability import aliasing_of_fit
+        from mlmfast.inference.contrasts.estimability import aliasing_of_fit
 
         return aliasing_of_fit(self)
 
@@ -1059,7 +1059,7 @@ class LMMResult:
         ``which``: names, "fixed", "covariance", or None for all. Standard deviations are named
         ``sd_x|g``, correlations ``cor_x.y|g``, the residual's parameters as `residual_parameters`.
         """
-        from mlmfast.profile import profile
+        from mlmfast.inference.intervals.profile import profile
 
         return profile(self._needs_source("a profile"), which)
 
@@ -1071,7 +1071,7 @@ class LMMResult:
         ``statistic`` takes a `FitBatch` and returns one number (or k) for each fit; by default all
         fixed effects and covariance parameters.
         """
-        from mlmfast.bootstrap import bootstrap
+        from mlmfast.inference.intervals.bootstrap import bootstrap
 
         return bootstrap(self._needs_source("a bootstrap"), self._record, n, seed, statistic)
 
@@ -1102,7 +1102,7 @@ class LMMResult:
         >>> round(test.statistic, 3), test.df, test.method
         (42.837, 2, 'mixture')
         """
-        from mlmfast.variance_tests import only_effect, variance_test
+        from mlmfast.inference.comparison.variance_tests import only_effect, variance_test
 
         source = self._needs_source("a test of a variance")
         if term is None:
@@ -1115,7 +1115,7 @@ class LMMResult:
         ``Pr(>Chisq)`` is conservative, for a variance of 0 lies on the boundary; ``Pr(mixture)``
         allows for that.
         """
-        from mlmfast.variance_tests import ranova
+        from mlmfast.inference.comparison.variance_tests import ranova
 
         return ranova(self._needs_source("ranova"), self._record)
 
@@ -1223,7 +1223,7 @@ class LMMResult:
                estimate     se   lower   upper
         value    2338.6  514.8  1635.2  4013.5
         """
-        from mlmfast.derived import derived
+        from mlmfast.inference.intervals.derived import derived
 
         source = self._needs_source("a function of the parameters")
         return derived(
@@ -1369,7 +1369,7 @@ class LMMResult:
     def _explained(
         self, figure: str, interval: str, level: float, n: int, seed: Any
     ) -> pd.DataFrame:
-        from mlmfast.explained_variance import explained, stored_explained
+        from mlmfast.inference.intervals.explained_variance import explained, stored_explained
 
         if self._source is None:
             return stored_explained(self, figure, interval, level)

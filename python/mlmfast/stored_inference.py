@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlmfast.aliasing import Aliasing
-from mlmfast.covariance_tests import CombinedEstimate, ParameterTable, parameter_table
-from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.fitted.record import FitRecord
+from mlmfast.inference.contrasts.aliasing import Aliasing
+from mlmfast.inference.degrees_of_freedom import TestBasis, method_of
+from mlmfast.inference.intervals.covtest import CombinedEstimate, ParameterTable, parameter_table
 from mlmfast.stored_record import array, covariance, typed
 
 if TYPE_CHECKING:

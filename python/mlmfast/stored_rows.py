@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import IntArray
-from mlmfast.emmeans.reference_grid import facts_of_rows
-from mlmfast.emmeans.row_facts import RowFacts
 from mlmfast.errors import ModelError
-from mlmfast.estimable import EstimableFunctions
-from mlmfast.estimable.terms import Cells, TermParts
-from mlmfast.explained_variance import FIGURES, explained_figures
 from mlmfast.fitted.record import FitRecord
-from mlmfast.hypothesis_tables import estimable_functions
+from mlmfast.inference.anova import EstimableFunctions
+from mlmfast.inference.anova.anova import estimable_functions
+from mlmfast.inference.anova.terms import Cells, TermParts
+from mlmfast.inference.emmeans.reference_grid import facts_of_rows
+from mlmfast.inference.emmeans.row_facts import RowFacts
+from mlmfast.inference.intervals.explained_variance import FIGURES, explained_figures
 from mlmfast.stored_record import array, members, positions, texts, typed
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast.absorbed.degrees import by_coefficient
-from mlmfast.absorbed.uncertainty import uncertainty
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.covariance import columns_at
-from mlmfast.contrast import quantile
-from mlmfast.degrees_of_freedom.satterthwaite import of_variances
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.functions import core_of
+from mlmfast.inference.absorbed.degrees import by_coefficient
+from mlmfast.inference.absorbed.uncertainty import uncertainty
+from mlmfast.inference.contrasts.contrast import quantile
+from mlmfast.inference.degrees_of_freedom.satterthwaite import of_variances
 from mlmfast.prediction_rows import PredictionRows
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.absorbed.coefficient_tests import CoefficientTests
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.record import AbsorbedRecord
 from mlmfast.handed_out import handed_out
+from mlmfast.inference.absorbed.coefficient_tests import CoefficientTests
 from mlmfast.result import FitSource, LMMResult
 
 #: Coefficients up to which their covariance matrix is formed.
@@ -81,7 +81,7 @@ class AbsorbedResult(LMMResult):
     @handed_out
     def pvalues(self) -> pd.Series[float]:
         """Two-sided p-values of tvalues by t, normal where the degrees of freedom are infinite."""
-        from mlmfast.contrast import two_sided
+        from mlmfast.inference.contrasts.contrast import two_sided
 
         kept = list(self._levels.kept)
         t, df = (np.asarray(s, dtype=np.float64)[kept] for s in (self.tvalues, self.df))
@@ -127,7 +127,7 @@ class AbsorbedResult(LMMResult):
         self, L: object, rhs: object = 0.0, ddf: str | float | None = None, level: float = 0.95
     ) -> Any:
         """Test linear functions of the fixed effects; see `LMMResult.contrast`."""
-        from mlmfast.absorbed.contrasts import contrast
+        from mlmfast.inference.absorbed.contrasts import contrast
 
         return contrast(self, L, rhs, ddf, level, joint=True)
 
@@ -141,7 +141,7 @@ class AbsorbedResult(LMMResult):
         random: Mapping[str, Any] | None = None,
     ) -> Any:
         """Estimate linear functions one by one; see `LMMResult.estimate`."""
-        from mlmfast.absorbed.contrasts import contrast
+        from mlmfast.inference.absorbed.contrasts import contrast
 
         if random is not None:
             whole = self._as_columns("estimate(random=)")
@@ -152,7 +152,7 @@ class AbsorbedResult(LMMResult):
         """F tests of the terms (types II and III), or likelihood-ratio tests against other fits."""
         if fits and isinstance(fits[0], LMMResult):
             return super().anova(*fits, type=type, ddf=ddf, **more)
-        from mlmfast.absorbed.terms import anova
+        from mlmfast.inference.absorbed.terms import anova
 
         return anova(self, fits[0] if fits else type, ddf, **more)
 

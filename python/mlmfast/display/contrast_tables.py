@@ -12,8 +12,8 @@ from mlmfast.display.text import table_text
 from mlmfast.report.tables import Table
 
 if TYPE_CHECKING:
-    from mlmfast.contrast import Contrast, FTest
-    from mlmfast.covariance_tests import CovarianceTests
+    from mlmfast.inference.contrasts.contrast import Contrast, FTest
+    from mlmfast.inference.intervals.covtest import CovarianceTests
 
 
 def contrast_table(result: Contrast) -> Table:

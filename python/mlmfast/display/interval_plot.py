@@ -9,8 +9,8 @@ import numpy as np
 from mlmfast.errors import ModelError
 
 if TYPE_CHECKING:
-    from mlmfast.emmeans.means import EMMeans
-    from mlmfast.emmeans.tables import Contrasts
+    from mlmfast.inference.emmeans.means import EMMeans
+    from mlmfast.inference.emmeans.tables import Contrasts
 
 
 def plot_means(means: EMMeans | Contrasts, ax: Any = None) -> Any:

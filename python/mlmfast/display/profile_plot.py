@@ -11,7 +11,7 @@ from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ModelError
 
 if TYPE_CHECKING:
-    from mlmfast.profile import Profile
+    from mlmfast.inference.intervals.profile import Profile
 
 
 def profile_plot(profile: Profile, level: float, axes: Any) -> Any:

@@ -11,9 +11,9 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.display.figure import ACCENT, INK, PALE, new_figure, plain
-from mlmfast.emmeans.reference_grid import ReferenceGrid, reference_grid, unknown_name
 from mlmfast.errors import ModelError
 from mlmfast.formula.functions import variables_of
+from mlmfast.inference.emmeans.reference_grid import ReferenceGrid, reference_grid, unknown_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

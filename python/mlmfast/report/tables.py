@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import KenwardRoger, method_of
 from mlmfast.display import numbers
 from mlmfast.fitted.record import FitRecord, TermRecord
+from mlmfast.inference.degrees_of_freedom import KenwardRoger, method_of
 from mlmfast.variance_components import correlations
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Tests of all coefficients beside an absorbed factor."""

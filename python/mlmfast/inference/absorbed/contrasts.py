@@ -1,0 +1,99 @@
+"""Tests of linear functions of all coefficients beside an absorbed factor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.errors import ModelError
+from mlmfast.inference.contrasts.contrast import (
+    Contrast,
+    FTest,
+    independent_rows,
+    joint_test,
+    row_tests,
+)
+from mlmfast.inference.contrasts.rows import contrast_rows
+from mlmfast.inference.degrees_of_freedom import TestBasis, method_of
+
+if TYPE_CHECKING:
+    from mlmfast.absorbed.result import AbsorbedResult
+
+#: Functions that are tested together at most.
+MOST_FUNCTIONS = 2_000
+
+
+def contrast(
+    fit: AbsorbedResult, L: object, rhs: object, ddf: str | float | None, level: float, joint: bool
+) -> Contrast:
+    """See `LMMResult.contrast`; functions of levels need those levels' columns alone."""
+    names = fit._levels.x_names
+    rows = contrast_rows(names, L, rhs)
+    if len(rows.L) > MOST_FUNCTIONS:
+        raise ModelError(
+            f"{len(rows.L):,} functions at once would take matrices of that order by level; "
+            f"give at most {MOST_FUNCTIONS:,}"
+        )
+    check_rows(fit, rows.L)
+    method = fit.ddf if ddf is None else str(ddf)
+    basis = fit._tests.basis(rows.L, method)
+    estimates = _estimates(fit, rows.L)
+    one = np.eye(len(rows.L))
+    tests = row_tests(basis, one, estimates, rows.rhs)
+    together = None
+    if joint and len(one) > 1:
+        together = joint_of(fit, rows.L, rows.rhs, method, basis)
+    return Contrast(rows, tests, together, basis.method, method_of(basis.method).label, level)
+
+
+def joint_of(
+    fit: AbsorbedResult,
+    L: FloatArray,
+    rhs: FloatArray,
+    ddf: str,
+    basis: TestBasis | None = None,
+) -> FTest:
+    """F test of L beta = rhs; rows that depend on those before are left out.
+
+    ``basis`` is that of all rows, where it is at hand.
+    """
+    used = L[:, L.any(axis=0)]
+    rows, values = independent_rows(used, rhs, np.eye(used.shape[1]))
+    kept, at = [], 0
+    for k, row in enumerate(used):
+        if at < len(rows) and np.array_equal(row, rows[at]):
+            kept.append(k)
+            at += 1
+    if basis is None or len(kept) < len(L):
+        basis = fit._tests.basis(L[kept], ddf)
+    return joint_test(basis, np.eye(len(kept)), _estimates(fit, L[kept]) - values)
+
+
+def check_rows(fit: AbsorbedResult, L: FloatArray) -> None:
+    """Refuse rows of 0, and weights on aliased columns.
+
+    Raises
+    ------
+    ModelError
+    """
+    empty = np.flatnonzero(~L.any(axis=1))
+    if empty.size:
+        raise ModelError(
+            f"row {empty[0] + 1} of the contrast is 0 for every coefficient; there is nothing to "
+            "estimate"
+        )
+    kept = set(fit._levels.kept)
+    for j in np.flatnonzero(L.any(axis=0)):
+        if int(j) not in kept:
+            raise ModelError(
+                f"the coefficient {fit._levels.x_names[j]!r} is aliased, so no function that "
+                "weighs it alone is estimable; leave it out, or write the function of the columns "
+                "that it depends on"
+            )
+
+
+def _estimates(fit: AbsorbedResult, L: FloatArray) -> FloatArray:
+    kept = list(fit._levels.kept)
+    return np.asarray(L[:, kept] @ fit._levels.beta)

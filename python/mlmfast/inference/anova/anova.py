@@ -1,0 +1,282 @@
+"""Tables of F tests of the fixed effects: type I, II and III."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.arrays import FloatArray
+from mlmfast.design.columns.model_matrix import INTERCEPT
+from mlmfast.display.table_result import TableResult
+from mlmfast.errors import DataError, ModelError
+from mlmfast.handed_out import copied
+from mlmfast.inference.anova import (
+    EstimableFunctions,
+    TermParts,
+    functions_of_columns,
+    functions_of_formula,
+    of_coefficients,
+    type_one,
+    type_three,
+    type_two,
+)
+from mlmfast.inference.anova.row_bases import (
+    from_first_level,
+    from_last_level,
+    from_mean,
+    in_coding,
+    one_after_the_other,
+    orthonormal_over_cells,
+)
+from mlmfast.inference.contrasts.contrast import FTest, f_test
+from mlmfast.inference.degrees_of_freedom import method_of
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+_TYPES = {"1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
+_ROMAN = {1: "I", 2: "II", 3: "III"}
+_DEFINITIONS = ("SAS", "lmerTest", "mmrm", "car")
+
+
+class AnovaTable(TableResult):
+    """F tests of the terms of the fixed part.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        A row a term, columns NumDF, DenDF, "F value", "Pr(>F)"; with chi-square tests also
+        Chisq and "Pr(>Chisq)".
+    hypotheses : dict of DataFrame
+        For each term the matrix L of its hypothesis L beta = 0, a column a coefficient.
+    type, definition, ddf
+        What was asked for.
+    """
+
+    hypotheses: dict[str, pd.DataFrame] = copied()
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        hypotheses: dict[str, pd.DataFrame],
+        *,
+        type: int,
+        definition: str,
+        ddf: str,
+        notes: tuple[str, ...],
+    ) -> None:
+        super().__init__(frame, notes)
+        self.hypotheses = hypotheses
+        self.type = type
+        self.definition = definition
+        self.ddf = ddf
+
+    def tidy(self) -> pd.DataFrame:
+        """One row a term: term, num_df, den_df, statistic, p_value."""
+        names = {
+            "NumDF": "num_df",
+            "DenDF": "den_df",
+            "F value": "statistic",
+            "Pr(>F)": "p_value",
+            "Chisq": "chisq",
+            "Pr(>Chisq)": "p_value_chisq",
+        }
+        return self.frame.rename(columns=names).rename_axis("term").reset_index()
+
+    def _title(self) -> str:
+        return f"Type {_ROMAN[self.type]} tests of fixed effects ({self.definition})"
+
+
+def anova(
+    fit: LMMResult,
+    type: int | str = 3,
+    ddf: Any = None,
+    *,
+    definition: str | None = None,
+    chisq: bool = False,
+) -> AnovaTable:
+    """F tests of every term of the fixed part; see `LMMResult.anova`."""
+    kind = type_number(type)
+    definition = _definition(fit, definition)
+    functions = estimable_functions(fit)
+    matrices = _matrices(fit, functions, kind, definition)
+    own = {term.label: functions.kept_of_term(t) for t, term in enumerate(functions.terms)}
+    rows, hypotheses, empty, without = {}, {}, [], {}
+    for label, L in matrices.items():
+        if len(L) == 0:
+            empty.append(label)
+            continue
+        # The coefficients of aliased columns follow from the others'.
+        full = L @ functions.alias
+        hypotheses[label] = pd.DataFrame(full, columns=list(fit._record.x_names))
+        test = f_test(fit, full, ddf, term=own[label])
+        rows[label] = table_row(test, chisq)
+        if test.note:
+            without[label] = test.note
+    if not rows and empty:
+        raise ModelError(
+            f"nothing to test: no part of {', '.join(empty)} is estimable free of the other terms, "
+            "each being confounded with them; leave terms out, or see type=1"
+        )
+    if not rows:
+        raise ModelError("the fixed part has no term besides the intercept, so nothing to test")
+    notes = [ddf_label(fit, ddf)]
+    if empty:
+        notes.append(f"Not estimable, left out: {', '.join(empty)}")
+    notes += without_f(without)
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    return AnovaTable(
+        frame,
+        hypotheses,
+        type=kind,
+        definition=definition,
+        ddf=str(fit.ddf if ddf is None else ddf),
+        notes=tuple(notes),
+    )
+
+
+def _matrices(
+    fit: LMMResult, functions: EstimableFunctions, kind: int, definition: str
+) -> dict[str, FloatArray]:
+    """`hypothesis_matrices`; what a saved fit keeps for them may have been edited."""
+    try:
+        return hypothesis_matrices(functions, kind, definition, fit._record.vcov)
+    except (np.linalg.LinAlgError, IndexError, ValueError) as error:
+        if fit._source is not None or isinstance(error, ModelError):
+            raise
+        raise DataError(f"what the saved fit keeps of its terms is damaged ({error})") from error
+
+
+def hypothesis_matrices(
+    functions: EstimableFunctions, kind: int, definition: str, vcov: FloatArray
+) -> dict[str, FloatArray]:
+    """For each term but the intercept its matrix over the coefficients kept, shape (n_rows, r).
+
+    Parameters
+    ----------
+    functions
+        Estimable functions of the design.
+    kind
+        1, 2 or 3.
+    definition
+        "SAS", "lmerTest", "mmrm" (the same hypotheses by other rows) or "car".
+    vcov : shape (r, r)
+        (X'V^-1 X)^-1, the metric of car's types I and II.
+    """
+    if definition == "car" and kind < 3:
+        # C^-1 is a root of the information, where vcov = C C'.
+        functions = functions.in_metric(np.linalg.inv(np.linalg.cholesky(vcov)))
+    find = _by_car if definition == "car" else _by_sas
+    return {
+        term.label: find(functions, t, kind, definition)
+        for t, term in enumerate(functions.terms)
+        if term.label != INTERCEPT
+    }
+
+
+def _by_sas(functions: EstimableFunctions, t: int, kind: int, definition: str) -> FloatArray:
+    L = {1: type_one, 2: type_two, 3: type_three}[kind](functions, t)
+    if definition == "SAS":
+        return in_coding(functions, t, L, from_last_level)
+    if definition == "mmrm" and kind == 3:
+        return in_coding(functions, t, L, from_mean)
+    rows = in_coding(functions, t, L, from_first_level)
+    if definition == "lmerTest" and _is_sequential(functions.terms, t, kind):
+        return one_after_the_other(functions, rows)
+    return rows
+
+
+def _is_sequential(terms: tuple[TermParts, ...], t: int, kind: int) -> bool:
+    """Whether lmerTest takes rows that are orthogonal one after the other."""
+    if kind == 1 or sum(term.label != INTERCEPT for term in terms) == 1:
+        return True
+    return kind == 2 and any(terms[t].is_contained_in(other) for other in terms)
+
+
+def _by_car(functions: EstimableFunctions, t: int, kind: int, definition: str) -> FloatArray:
+    if kind == 3:
+        return orthonormal_over_cells(functions, t, of_coefficients(functions, t))
+    L = type_one(functions, t) if kind == 1 else type_two(functions, t, TermParts.is_within)
+    return orthonormal_over_cells(functions, t, L)
+
+
+def _definition(fit: LMMResult, definition: str | None) -> str:
+    if definition is None:
+        # Of the packages for each kind of model, so that users find their numbers.
+        record = fit._record
+        return "mmrm" if record.residual is not None and not record.terms else "lmerTest"
+    for known in _DEFINITIONS:
+        if str(definition).lower() == known.lower():
+            return known
+    near = get_close_matches(str(definition), _DEFINITIONS, n=1, cutoff=0.3)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ModelError(
+        f"definition is {definition!r}{hint} (known: {', '.join(map(repr, _DEFINITIONS))})"
+    )
+
+
+def estimable_functions(fit: LMMResult) -> EstimableFunctions:
+    """Estimable functions of a fit's fixed part, worked out once."""
+    record = fit._record
+    if not record.kept:
+        raise ModelError(
+            "the model has no fixed effects, so no terms and no means to test; add some to the "
+            "formula"
+        )
+    known: EstimableFunctions | None = fit.__dict__.get("_estimable_functions")
+    if known is None:
+        source = fit._needs_source("a test of terms")
+        design = source.design
+        # Least squares weights its sums of squares; programs for mixed models go by the design.
+        is_linear = not design.random and design.residual is None and record.residual_scale is None
+        weights = design.weights if is_linear else None
+        if record.fixed_spec is None or source.frame is None:
+            known = functions_of_columns(design.x, design.x_names, record.kept, weights)
+        else:
+            rows = source.frame.frame
+            known = functions_of_formula(record.fixed_spec, rows, record.kept, weights)
+        fit.__dict__["_estimable_functions"] = known
+    return known
+
+
+def without_f(reasons: Mapping[str, str]) -> list[str]:
+    """Say which tests have no F, by reason.
+
+    Examples
+    --------
+    >>> without_f({"a": "too few clusters", "b": "too few clusters"})
+    ['No F for a, b: too few clusters']
+    """
+    return [
+        f"No F for {', '.join(name for name, own in reasons.items() if own == reason)}: {reason}"
+        for reason in dict.fromkeys(reasons.values())
+    ]
+
+
+def type_number(kind: int | str) -> int:
+    """Type of test from what a user writes: 1, 2, 3, "III", ..."""
+    number = _TYPES.get(str(kind).upper().removeprefix("TYPE").strip())
+    if number is None or isinstance(kind, bool):
+        raise ModelError(f"type is {kind!r}; use 1, 2 or 3 (or 'I', 'II', 'III')")
+    return number
+
+
+def ddf_label(fit: LMMResult, ddf: Any) -> str:
+    """Name of a method of degrees of freedom in reports; the fit's own for None."""
+    method = method_of(fit.ddf if ddf is None else ddf)
+    return f"Degrees of freedom: {method.label}"
+
+
+def table_row(test: FTest, chisq: bool) -> dict[str, float]:
+    """Columns of a table of F tests."""
+    row = {
+        "NumDF": test.df_num,
+        "DenDF": test.df_den,
+        "F value": test.statistic,
+        "Pr(>F)": test.pvalue,
+    }
+    return row | ({"Chisq": test.chi2, "Pr(>Chisq)": test.chi2_pvalue} if chisq else {})

@@ -1,0 +1,1 @@
+"""Fits compared: likelihood-ratio tests, conditional AIC, tests of variances."""

@@ -1,0 +1,296 @@
+"""Likelihood-ratio tables of fits to the same data."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.arrays import FloatArray
+from mlmfast.display.printed_frame import PrintedFrame
+from mlmfast.display.table_result import table_of
+from mlmfast.display.text import WIDE, notes_text, table_text, wrapped
+from mlmfast.distributions import chi2_tail
+from mlmfast.errors import AliasedWarning, ComparisonError, SingularFitWarning
+from mlmfast.inference.comparison.nested import are_nested
+from mlmfast.report.html import tables_html
+from mlmfast.report.tables import Table
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+#: Characters of a name that leave the table within a line.
+_SHORT = 16
+
+
+class Comparison(PrintedFrame):
+    """A likelihood-ratio table; ``notes`` say what should be known when reading it.
+
+    One row a fit, fewest parameters first, indexed by the fits' names. Columns ``npar``, ``AIC``,
+    ``BIC``, ``logLik``, ``deviance``, ``Chisq``, ``Df``, ``Pr(>Chisq)``; the last three compare a
+    fit with the one above. Long names stand above the printed table, by number.
+    """
+
+    _metadata = ["title", "notes", "method"]  # noqa: RUF012 (what pandas asks of a subclass)
+
+    method: str
+
+    def _legend(self) -> list[str]:
+        """Names that would make the table too wide, by number."""
+        names = [str(name) for name in self.index]
+        if max(map(len, names)) <= _SHORT:
+            return []
+        return [wrapped(str(k), name, 4) for k, name in enumerate(names, 1)]
+
+    def _table(self) -> Table:
+        frame = pd.DataFrame(self)
+        if self._legend():
+            frame = frame.set_axis([str(k) for k in range(1, len(frame) + 1)])
+        return table_of(frame, "")
+
+    def __repr__(self) -> str:
+        lines = [f"{self.title}:", *self._legend(), table_text(self._table(), WIDE)]
+        return "\n".join([*lines, *notes_text(self.notes)])
+
+    def _repr_html_(self) -> str:
+        table = table_of(pd.DataFrame(self), self.title)
+        return tables_html([table], tuple(f"Note: {note}" for note in self.notes))
+
+
+def compare(
+    *fits: LMMResult, refit: bool = False, names: Sequence[str] | None = None
+) -> Comparison:
+    """Compare fits of nested models by likelihood-ratio tests (R's ``anova(fit1, fit2)``).
+
+    Fits by ML may differ in fixed and random effects. REML likelihoods are of different data where
+    the fixed effects differ, so fits by REML must have the same fixed effects, or be refitted.
+
+    Parameters
+    ----------
+    *fits
+        Two or more, in any order.
+    refit
+        Fit those that were fitted by REML again by ML.
+    names
+        Labels of the rows; the formulas by default.
+
+    Returns
+    -------
+    Comparison
+        A data frame with ``notes``: on refits, on tests that have no degrees of freedom, and on
+        variances at the boundary, whose p-values are too large (`LMMResult.test_variance`).
+
+    Raises
+    ------
+    ComparisonError
+        Fewer than two fits, other rows or another response, REML fits with other fixed effects or
+        beside ML fits without ``refit``, or names that do not match.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> data = mlm.load_sleepstudy()
+    >>> one = mlm.lmm("Reaction ~ Days + (1 | Subject)", data)
+    >>> two = mlm.lmm("Reaction ~ Days + (Days | Subject)", data)
+    >>> table = mlm.compare(one, two)
+    >>> table["Chisq"].round(2).tolist(), table["Df"].tolist()
+    ([nan, 42.84], [nan, 2.0])
+    """
+    _check_fits(fits)
+    labels = _labels(fits, names)
+    notes: list[str] = []
+    chosen = list(fits)
+    if refit and any(fit._record.method == "REML" for fit in fits):
+        chosen = [_refitted(fit) for fit in fits]
+        again = [n for n, fit in zip(labels, fits, strict=True) if fit._record.method == "REML"]
+        notes.append(f"fitted again by maximum likelihood: {', '.join(again)}")
+    _check_methods(chosen)
+    order = np.argsort([fit._record.n_parameters for fit in chosen], kind="stable")
+    chosen, labels = [chosen[k] for k in order], [labels[k] for k in order]
+    table = _table(chosen, labels)
+    notes += _notes(chosen, labels, table)
+    out = Comparison(table)
+    out.notes, out.method = tuple(notes), chosen[0]._record.method
+    out.title = f"Likelihood-ratio tests of fits by {out.method}"
+    return out
+
+
+def _table(fits: Sequence[LMMResult], labels: Sequence[str]) -> pd.DataFrame:
+    npar = np.array([fit._record.n_parameters for fit in fits])
+    loglik = np.array([fit.llf for fit in fits])
+    df = np.diff(npar, prepend=np.nan)
+    statistic = 2.0 * np.diff(loglik, prepend=np.nan)
+    with np.errstate(invalid="ignore"):
+        # A larger model that fits worse by rounding alone is as good.
+        statistic = np.where((statistic < 0) & (statistic > -1e-7), 0.0, statistic)
+        nested = [True, *(are_nested(a, b) for a, b in itertools.pairwise(fits))]
+        df_tested = np.where(nested, df, 0.0)
+        p = np.where(
+            df_tested > 0, chi2_tail(np.maximum(statistic, 0.0), np.maximum(df, 1)), np.nan
+        )
+    return pd.DataFrame(
+        {
+            "npar": npar,
+            "AIC": [fit.aic for fit in fits],
+            "BIC": [fit.bic for fit in fits],
+            "logLik": loglik,
+            "deviance": -2.0 * loglik,
+            "Chisq": np.where(df_tested > 0, statistic, np.nan),
+            "Df": df,
+            "Pr(>Chisq)": p,
+        },
+        index=list(labels),
+    )
+
+
+def _notes(fits: Sequence[LMMResult], labels: Sequence[str], table: pd.DataFrame) -> list[str]:
+    notes = []
+    for (small, large), (first, second) in zip(
+        itertools.pairwise(fits), itertools.pairwise(labels), strict=True
+    ):
+        pair = f"{first} and {second}"
+        if table.loc[second, "Df"] == 0:
+            notes.append(f"{pair} have as many parameters: no test")
+        elif not are_nested(small, large):
+            notes.append(
+                f"{first} is not a special case of {second} (or not known to be one): no test; "
+                "compare them by AIC or BIC"
+            )
+            continue
+        elif large.llf < small.llf - 1e-7:
+            notes.append(f"{second} fits worse than {first}, so they are not nested: no valid test")
+        if _n_effects(large) > _n_effects(small):
+            notes.append(
+                f"{second} has random effects that {first} has not: their variances lie on the "
+                "boundary under the null hypothesis, so the p-value is too large (at most twice "
+                "what it should be for one variance); see test_variance"
+            )
+    return notes
+
+
+def _n_effects(fit: LMMResult) -> int:
+    return sum(len(term.names) for term in fit._record.terms)
+
+
+def _check_fits(fits: Sequence[LMMResult]) -> None:
+    from mlmfast.result import LMMResult
+
+    if len(fits) < 2:
+        raise ComparisonError("compare needs at least two fits")
+    for fit in fits:
+        if not isinstance(fit, LMMResult):
+            raise ComparisonError(f"compare takes fits, found {type(fit).__name__}")
+    first = fits[0]
+    for k, fit in enumerate(fits[1:], 2):
+        if fit._record.response != first._record.response:
+            raise ComparisonError(
+                f"fit 1 has the response {first._record.response!r}, fit {k} "
+                f"{fit._record.response!r}; likelihoods of different responses cannot be compared"
+            )
+        if fit.nobs != first.nobs:
+            raise ComparisonError(
+                f"fit 1 used {first.nobs} rows, fit {k} {fit.nobs}; fit both to the same rows "
+                "(rows with a missing value in a variable of one model only were left out of it)"
+            )
+        _check_data(first, fit, k)
+
+
+def _check_data(first: LMMResult, fit: LMMResult, k: int) -> None:
+    """The rows themselves, where both fits still have them."""
+    if first._source is None or fit._source is None:
+        return
+    mine, its = first._source.design, fit._source.design
+    if not np.array_equal(mine.y, its.y):
+        raise ComparisonError(
+            f"fits 1 and {k} have responses of the same name but other values, or other rows"
+        )
+    if not _same(mine.weights, its.weights):
+        raise ComparisonError(
+            f"fits 1 and {k} have different weights; their likelihoods cannot be compared"
+        )
+    if not _same(mine.offset, its.offset):
+        raise ComparisonError(
+            f"fits 1 and {k} have different offsets, so they are of different responses; their "
+            "likelihoods cannot be compared"
+        )
+
+
+def _same(a: FloatArray | None, b: FloatArray | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return np.array_equal(a, b)
+
+
+def _check_methods(fits: Sequence[LMMResult]) -> None:
+    methods = {fit._record.method for fit in fits}
+    if len(methods) > 1:
+        raise ComparisonError(
+            "some fits are by REML and some by ML, and their likelihoods are of different data; "
+            "say refit=True to fit all by ML"
+        )
+    if methods == {"ML"}:
+        return
+    for k, fit in enumerate(fits[1:], 2):
+        if not _same_fixed_effects(fits[0], fit):
+            raise ComparisonError(
+                f"fits 1 and {k} are by REML and differ in their fixed effects "
+                f"({_columns(fits[0])} against {_columns(fit)}), so their restricted likelihoods "
+                "are of different data; say refit=True to fit both by ML"
+            )
+
+
+def _same_fixed_effects(first: LMMResult, fit: LMMResult) -> bool:
+    a, b = first._record, fit._record
+    if first._source is None or fit._source is None:
+        return a.coefficient_names == b.coefficient_names
+    if a.absorbed is not None or b.absorbed is not None:
+        return set(a.coefficient_names) == set(b.coefficient_names)
+    x, z = first._source.design, fit._source.design
+    if len(a.kept) != len(b.kept):
+        return False
+    # Another order of the same columns leaves the restricted likelihood as it is.
+    left = list(a.kept)
+    for j in b.kept:
+        found = [i for i in left if a.x_names[i] == b.x_names[j] and _same(x.x[i], z.x[j])]
+        if not found:
+            return False
+        left.remove(found[0])
+    return True
+
+
+def _columns(fit: LMMResult) -> str:
+    names = fit._record.coefficient_names
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+
+
+def _refitted(fit: LMMResult) -> LMMResult:
+    """The fit by maximum likelihood, what it holds held."""
+    if fit._record.method == "ML":
+        return fit
+    from mlmfast.model import LMM
+
+    source = fit._needs_source("a refit by ML")
+    hold = None if source.parms is None else source.parms.held
+    with warnings.catch_warnings():
+        # The fit has said so already.
+        warnings.simplefilter("ignore", SingularFitWarning)
+        warnings.simplefilter("ignore", AliasedWarning)
+        return LMM._of(source).fit("ML", ddf="asymptotic", hold=hold)
+
+
+def _labels(fits: Sequence[LMMResult], names: Sequence[str] | None) -> list[str]:
+    if names is None:
+        texts = [fit._record.formula or f"fit {k}" for k, fit in enumerate(fits, 1)]
+        residuals = [fit._record.residual for fit in fits]
+        texts = [
+            text if residual is None else f"{text}, {residual.text}"
+            for text, residual in zip(texts, residuals, strict=True)
+        ]
+        return [f"{k}: {t}" if texts.count(t) > 1 else t for k, t in enumerate(texts, 1)]
+    if len(names) != len(fits) or len(set(names)) != len(names):
+        raise ComparisonError(f"{len(fits)} different names are needed, found {list(names)}")
+    return [str(name) for name in names]

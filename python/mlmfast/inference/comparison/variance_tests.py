@@ -1,0 +1,317 @@
+"""Tests of whether a random effect is needed: its variance is 0 under the null hypothesis.
+
+That value lies on the boundary of the parameter space, so the likelihood-ratio statistic has no
+chi-square distribution (Self and Liang 1987, JASA 82:605).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.arrays import FloatArray
+from mlmfast.clusters.simulate import seed_sequence, simulate
+from mlmfast.criterion.parameters import check_engine
+from mlmfast.design.design import Design
+from mlmfast.design.factors.names import known_group
+from mlmfast.design.responses import response_columns
+from mlmfast.display.printed_frame import PrintedFrame, printed
+from mlmfast.distributions import chi2_tail
+from mlmfast.errors import ModelError
+from mlmfast.fitting.fit import fit_covariance
+from mlmfast.fitting.submodels import deviance_and_count, without_effect, without_term
+from mlmfast.handed_out import hands_out_copies
+from mlmfast.inference.comparison.restricted_lrt import exact_null_distribution
+from mlmfast.newton import NewtonOptions
+from mlmfast.reduction.reduced_model import reduce_design
+
+if TYPE_CHECKING:
+    from mlmfast.fitted.record import FitRecord
+    from mlmfast.result import FitSource
+
+#: A statistic this small is 0.
+_ZERO = 1e-7
+_BATCH = 1024
+
+
+@hands_out_copies
+@dataclass(frozen=True)
+class VarianceTest:
+    """A test of random effects.
+
+    Attributes
+    ----------
+    effects
+        What is tested, such as ``Days by Subject``.
+    statistic
+        Likelihood ratio, restricted for a REML fit: deviance without the effects minus with them.
+    df
+        Covariance parameters that go with the effects.
+    pvalue
+        Under ``method``.
+    method
+        "exact", "mixture" or "bootstrap".
+    n, standard_error
+        Draws of the null distribution and the p-value's Monte Carlo error; 0 for "mixture".
+    n_failed
+        Bootstrap refits that did not converge; they are left out.
+    null : shape (n,)
+        Draws of the statistic under the null hypothesis.
+    """
+
+    effects: str
+    statistic: float
+    df: int
+    pvalue: float
+    method: str
+    n: int
+    standard_error: float
+    n_failed: int
+    null: FloatArray
+
+    def __repr__(self) -> str:
+        how = {
+            "exact": f"exact null distribution, {self.n} draws",
+            "mixture": f"mixture of chi-squares with {self.df - 1} and {self.df} df",
+            "bootstrap": f"parametric bootstrap, {self.n} samples, {self.n_failed} failed",
+        }[self.method]
+        error = f" (Monte Carlo error {self.standard_error:.2g})" if self.n else ""
+        return (
+            f"Test of {self.effects}: likelihood ratio {self.statistic:.4f}, "
+            f"p = {self.pvalue:.4g}{error}, by the {how}"
+        )
+
+
+def variance_test(
+    source: FitSource,
+    record: FitRecord,
+    term: str,
+    method: str | None = None,
+    n: int | None = None,
+    seed: Any = None,
+) -> VarianceTest:
+    """Test a random-effects term, or one effect of it.
+
+    Parameters
+    ----------
+    source, record
+        The fit.
+    term
+        A standard deviation as `LMMResult.profile` names it, ``sd_x|g``: the effect and its
+        correlations; or a term as written, or its grouping factor where it has one term: the whole
+        term.
+    method
+        "exact": for the only variance besides the residual's, the exact finite-sample distribution
+        by its spectral representation (Crainiceanu and Ruppert 2004, JRSS B 66:165, theorem 1);
+        "mixture": half chi-square with df - 1 and half with df degrees of freedom (Stram and Lee
+        1994, Biometrics 50:1171), for one effect; "bootstrap": from the fit without the effects.
+        The first of these that serves by default.
+    n
+        Draws; 100,000 for "exact", 1,000 for "bootstrap" by default.
+    seed
+        int, SeedSequence, Generator, or None.
+
+    Raises
+    ------
+    ModelError
+        For a term that is not in the model, or a method that does not serve it.
+    """
+    check_engine(source.model, "a test of a variance")
+    t, effects = _find(source.design, term)
+    held = {} if source.parms is None else source.parms.held
+    if held:
+        raise ModelError("the fit holds covariance parameters; test a variance in a free fit")
+    chosen = _method(source.design, t, effects, method)
+    draws = _draws(n, chosen)
+    null_design = _without(source.design, t, effects)
+    null_deviance, count = deviance_and_count(reduce_design(null_design), record.method, {})
+    statistic = null_deviance - record.deviance
+    statistic = statistic if statistic > _ZERO else 0.0
+    df = record.n_theta - count
+    if df < 1:
+        raise ModelError(
+            f"{term!r} cannot be tested: leaving it out takes no parameter that the data determine "
+            f"({'; '.join(record.certificate.boundary)})"
+        )
+    sample, failed = np.empty(0), 0
+    if chosen == "exact":
+        reml = record.method == "REML"
+        sample = exact_null_distribution(source.design, t, reml, draws, seed_sequence(seed))
+    elif chosen == "bootstrap":
+        sample, failed = _bootstrap(source, record, null_design, draws, seed)
+    p = _mixture(statistic, df) if chosen == "mixture" else _tail(sample, statistic)
+    error = float(np.sqrt(p * (1.0 - p) / len(sample))) if len(sample) else 0.0
+    text = ", ".join(source.design.random[t].names[j] for j in effects)
+    group = source.design.factors[source.design.random[t].factor].name
+    return VarianceTest(
+        f"{text} by {group}", statistic, df, p, chosen, len(sample), error, failed, sample
+    )
+
+
+def ranova(source: FitSource, record: FitRecord) -> PrintedFrame:
+    """Likelihood-ratio tests of leaving out each random effect in turn, as lmerTest's ``ranova``.
+
+    Effects of a term with slopes are left out one at a time (its intercept stays), others whole, as
+    are terms of other covariance structures than `us` and `diag`.
+    ``Pr(>Chisq)`` takes the chi-square distribution, which is conservative, ``Pr(mixture)`` the
+    mixture that `test_variance` describes. ``Df`` counts parameters that the data determine; an
+    effect that takes none with it (Df 0) has no test.
+    """
+    check_engine(source.model, "ranova")
+    n_held = 0 if source.parms is None else len(source.parms.held)
+    rows: dict[str, list[float]] = {
+        "<none>": [record.n_parameters, -0.5 * record.deviance, *[np.nan] * 4]
+    }
+    for t, term in enumerate(source.design.random):
+        group = source.design.factors[term.factor].name
+        size = len(term.names)
+        every = list(range(size))
+        parts = [[j] for j in every if term.columns[j] is not None or size == 1]
+        if not term.structure.named_by_effects:
+            parts = [every]  # the structure is one of all effects
+        for effects in parts:
+            whole = len(effects) == size
+            design = (
+                without_term(source.design, t)
+                if whole
+                else without_effect(source.design, t, effects[0])
+            )
+            deviance, count = deviance_and_count(reduce_design(design), record.method, {})
+            # What the data do not determine is no parameter that a test could lose.
+            df = max(record.n_theta + n_held - count, 0)
+            statistic = max(deviance - record.deviance, 0.0)
+            p = float(chi2_tail(statistic, df)) if df else np.nan
+            row = [record.n_parameters - df, -0.5 * deviance, statistic, df]
+            what = term.text or group
+            if len(effects) == 1:
+                what = f"{term.names[effects[0]]} in {what}"
+            rows[what] = [*row, p, _mixture(statistic, df) if df else np.nan]
+    table = pd.DataFrame.from_dict(
+        rows,
+        orient="index",
+        columns=["npar", "logLik", "LRT", "Df", "Pr(>Chisq)", "Pr(mixture)"],
+    )
+    table.insert(2, "AIC", -2.0 * table["logLik"] + 2.0 * table["npar"])
+    return printed(table, f"Likelihood-ratio tests of random effects ({record.method})")
+
+
+def only_effect(design: Design) -> str:
+    """Name of the model's single random effect.
+
+    Raises
+    ------
+    ModelError
+        Where it has none, or several.
+    """
+    names = [f"sd_{e}|{design.factors[t.factor].name}" for t in design.random for e in t.names]
+    if len(names) == 1:
+        return names[0]
+    what = f"several random effects; name one of {', '.join(names)}" if names else "none"
+    raise ModelError(f"test_variance tests a random effect, and the model has {what}")
+
+
+def _find(design: Design, name: str) -> tuple[int, list[int]]:
+    """Term and effects that a name stands for."""
+    names: dict[str, tuple[int, list[int]]] = {}
+    by_group: dict[str, list[int]] = {}
+    for t, term in enumerate(design.random):
+        group = design.factors[term.factor].name
+        by_group.setdefault(group, []).append(t)
+        for j, effect in enumerate(term.names):
+            names[f"sd_{effect}|{group}"] = (t, [j])
+        if term.text:
+            whole = (t, list(range(len(term.names))))
+            names[term.text] = names[term.text.removeprefix("(").removesuffix(")")] = whole
+    for group, terms in by_group.items():
+        if len(terms) == 1:
+            names.setdefault(group, (terms[0], list(range(len(design.random[terms[0]].names)))))
+    squeezed = {"".join(key.split()): value for key, value in names.items()}
+    wanted = "".join(str(name).split())
+    found = squeezed.get(known_group(wanted, squeezed) or wanted)
+    if found is not None:
+        return found
+    near = get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    known = ", ".join(key for key in names if key.startswith("sd_")) or "none"
+    raise ModelError(f"{name!r} is no random effect of this model{hint} (effects: {known})")
+
+
+def _method(design: Design, t: int, effects: list[int], method: str | None) -> str:
+    single = len(design.random) == 1 and len(design.random[0].names) == 1
+    related = single and design.factors[design.random[0].factor].relationship is not None
+    is_only = single and design.residual is None and not related
+    if method is None:
+        return "exact" if is_only else "mixture" if len(effects) == 1 else "bootstrap"
+    if method not in {"exact", "mixture", "bootstrap"}:
+        raise ModelError(f"method is {method!r}; use 'exact', 'mixture' or 'bootstrap'")
+    if method == "exact" and not is_only:
+        raise ModelError(
+            "the exact distribution is known for the only variance besides the residual's; this "
+            "model has other covariance parameters, or related levels: use method='bootstrap'"
+        )
+    if method == "mixture" and len(effects) > 1:
+        raise ModelError(
+            "the mixture of two chi-squares holds for one effect at a time; name it (sd_x|g), or "
+            "use method='bootstrap'"
+        )
+    return method
+
+
+def _draws(n: int | None, method: str) -> int:
+    if n is None:
+        return 100_000 if method == "exact" else 1_000
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise ModelError(f"n is {n!r}; the number of draws must be an integer >= 1")
+    return int(n)
+
+
+def _without(design: Design, t: int, effects: list[int]) -> Design:
+    if len(effects) == len(design.random[t].names):
+        return replace(design, random=design.random[:t] + design.random[t + 1 :])
+    return without_effect(design, t, effects[0])
+
+
+def _mixture(statistic: float, df: int) -> float:
+    if statistic <= 0:
+        return 1.0
+    lower = float(chi2_tail(statistic, df - 1)) if df > 1 else 0.0
+    return 0.5 * (lower + float(chi2_tail(statistic, df)))
+
+
+def _tail(sample: FloatArray, statistic: float) -> float:
+    """Share of the null distribution at or above the statistic.
+
+    The observed one counts as a draw of it, so p is never 0 (Davison and Hinkley 1997, 4.11).
+    """
+    if statistic <= 0:
+        return 1.0
+    return (1 + int((sample >= statistic - 1e-9).sum())) / (1 + len(sample))
+
+
+def _bootstrap(
+    source: FitSource, record: FitRecord, null: Design, n: int, seed: Any
+) -> tuple[FloatArray, int]:
+    """Statistics of samples from the null model, and how many refits failed."""
+    from mlmfast.model import LMM
+
+    model = LMM.from_design(null)
+    fit = model.fit(record.method, ddf="asymptotic")
+    entropy, parts, failed = seed_sequence(seed), [], 0
+    for first in range(0, n, _BATCH):
+        count = min(_BATCH, n - first)
+        sample = simulate(fit._needs_source("a test"), fit._record, count, entropy, first)
+        responses = response_columns(sample, null)
+        deviances, good = [], np.ones(count, dtype=np.bool_)
+        for design in (null, source.design):
+            reduced = reduce_design(design, responses)
+            covariance = fit_covariance(reduced, record.method, NewtonOptions())
+            estimates = reduced.estimates(covariance.criterion, covariance.theta)
+            deviances.append(estimates.deviance)
+            good &= covariance.newton.converged & np.isfinite(estimates.deviance)
+        parts.append(np.maximum(deviances[0] - deviances[1], 0.0)[good])
+        failed += int((~good).sum())
+    return np.concatenate(parts), failed

@@ -1,0 +1,1 @@
+"""Linear functions of the fixed effects: estimable, tested, with intervals."""

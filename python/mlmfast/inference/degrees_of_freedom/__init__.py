@@ -1,0 +1,184 @@
+"""Denominator degrees of freedom of t and F tests, by the names of ``ddf=``.
+
+One file a method: a subclass of `DegreesOfFreedom` with a name is found by it.
+
+========================  ===========================================================  ==========
+``ddf=``                  what                                                         as in
+========================  ===========================================================  ==========
+satterthwaite             W from the observed information                              SAS,
+                                                                                       lmerTest,
+                                                                                       mmrm
+kenward-roger             adjusted covariance with second derivatives of V by SAS's    SAS KR
+                          parameters; W observed
+kenward-roger-linear      the same without second derivatives                          SAS
+                                                                                       KR(LINEAR)
+kenward-roger-expected    without second derivatives; W from the expected information  pbkrtest
+                          of all elements of G
+kenward-roger-2009        the bias of the covariance parameters removed too            SAS KR2
+containment               smallest rank of the random effects that contain the term    SAS CONTAIN
+between-within            n - rank(X) split between and within subjects                mmrm
+residual                  n - rank(X)                                                  SAS
+asymptotic                z and chi-squared tests                                      lme4
+a number                  that number for every test                                   SAS DDF=
+========================  ===========================================================  ==========
+
+Observed and expected information coincide for balanced data; in unbalanced data the degrees of
+freedom differ, 77.4 and 70.0 for the intercept of nlme's IGF data with a random intercept. The
+term with second derivatives depends on how V is parameterised: for an unstructured residual
+covariance it is 0 by SAS's parameters and takes 1.6 % off mmrm's standard error in its example data
+(0.6511 instead of 0.6613). The page DEGREES_OF_FREEDOM.md has the figures, what is done on the
+boundary, and how well each method keeps the size of a test (``benches/calibration.py``).
+
+With a Kenward-Roger name, standard errors and all tests use the adjusted covariance, as PROC MIXED
+prints them.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from numbers import Real
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlmfast.errors import ModelError
+from mlmfast.inference.degrees_of_freedom.asymptotic import Asymptotic
+from mlmfast.inference.degrees_of_freedom.base import (
+    METHODS,
+    DegreesOfFreedom,
+    FittedRows,
+    TestBasis,
+    no_rows,
+)
+from mlmfast.inference.degrees_of_freedom.between_within import BetweenWithin
+from mlmfast.inference.degrees_of_freedom.containment import Containment
+from mlmfast.inference.degrees_of_freedom.given_number import GivenNumber
+from mlmfast.inference.degrees_of_freedom.kenward_roger import (
+    KenwardRoger,
+    KenwardRoger2009,
+    KenwardRogerExpected,
+    KenwardRogerLinear,
+)
+from mlmfast.inference.degrees_of_freedom.residual import Residual
+from mlmfast.inference.degrees_of_freedom.satterthwaite import Satterthwaite
+
+if TYPE_CHECKING:
+    from mlmfast.fitted.record import FitRecord
+
+__all__ = [
+    "METHODS",
+    "Asymptotic",
+    "BetweenWithin",
+    "Containment",
+    "DegreesOfFreedom",
+    "FittedRows",
+    "GivenNumber",
+    "KenwardRoger",
+    "KenwardRoger2009",
+    "KenwardRogerExpected",
+    "KenwardRogerLinear",
+    "Residual",
+    "Satterthwaite",
+    "TestBasis",
+    "basis_of",
+    "method_of",
+    "no_rows",
+]
+
+
+def method_of(ddf: str | float) -> DegreesOfFreedom:
+    """The method that a value of ``ddf=`` names.
+
+    Parameters
+    ----------
+    ddf : a name of `METHODS`, or a positive number.
+
+    Raises
+    ------
+    ModelError
+        For an unknown name, or a number that is not positive.
+
+    Examples
+    --------
+    >>> method_of("satterthwaite").label, method_of(12).label
+    ('Satterthwaite', 'given')
+    """
+    if isinstance(ddf, str) and ddf in METHODS:
+        return METHODS[ddf]()
+    if isinstance(ddf, Real) and not isinstance(ddf, bool):
+        return GivenNumber(float(ddf))
+    number = _number(ddf)
+    if number is not None:
+        return GivenNumber(number)
+    hint = f"; did you mean {near!r}?" if (near := _nearest(str(ddf))) else ""
+    raise ModelError(
+        f"ddf={ddf!r} is not known{hint} (available: {', '.join(METHODS)}, or a number)"
+    )
+
+
+#: What other programs call the methods, in lower case without blanks, hyphens and brackets.
+_ELSEWHERE = {
+    "kr": "kenward-roger",
+    "ddfmkr": "kenward-roger",
+    "krlinear": "kenward-roger-linear",
+    "kr2": "kenward-roger-2009",
+    "kenwardroger2": "kenward-roger-2009",
+    "pbkrtest": "kenward-roger-expected",
+    "sat": "satterthwaite",
+    "lmertest": "satterthwaite",
+    "bw": "between-within",
+    "betwithin": "between-within",
+    "contain": "containment",
+    "resid": "residual",
+    "none": "asymptotic",
+    "z": "asymptotic",
+    "wald": "asymptotic",
+    "normal": "asymptotic",
+}
+
+
+def _nearest(name: str) -> str | None:
+    """The method that a name not known most likely means."""
+    plain = "".join(c for c in name.lower() if c.isalnum())
+    own = {"".join(c for c in method if c.isalnum()): method for method in METHODS}
+    known = {**_ELSEWHERE, **own}
+    near = get_close_matches(plain, known, n=1, cutoff=0.6)
+    return known[near[0]] if near else None
+
+
+def basis_of(rows: FittedRows | None, record: FitRecord, ddf: str) -> TestBasis:
+    """What tests of a fit under a method need.
+
+    Parameters
+    ----------
+    rows : the fit with its rows; None for a loaded one.
+    record : the estimates.
+    ddf : name of the method, or a number as text.
+
+    Raises
+    ------
+    ModelError
+        Where the method does not apply, or needs rows that a loaded fit lacks.
+    """
+    method = method_of(ddf)
+    method.check(record.method == "REML")
+    if rows is not None:
+        return method.basis(rows)
+    if not isinstance(method, Asymptotic | GivenNumber | Residual):
+        raise ModelError(
+            f"tests with ddf={ddf!r} need the rows of the data, and a loaded fit holds none; it "
+            f"has what ddf={record.ddf!r} needs, the method it was fitted with"
+        )
+    value = np.inf if isinstance(method, Asymptotic) else float(record.n_obs - record.rank)
+    if isinstance(method, GivenNumber):
+        value = method.value
+    degrees = np.full(record.rank, value)
+    return TestBasis(ddf, record.vcov, record.vcov, by_coefficient=degrees)
+
+
+def _number(text: object) -> float | None:
+    """A number that a saved fit holds as text."""
+    try:
+        return float(text) if isinstance(text, str) else None
+    except ValueError:
+        return None

@@ -1,0 +1,101 @@
+"""Averages over the grid: equal, proportional, outer, cells or flat weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.errors import ModelError
+from mlmfast.inference.emmeans.reference_grid import ReferenceGrid
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+WEIGHTS = ("equal", "proportional", "outer", "cells", "flat")
+
+
+def averaged_rows(
+    fit: LMMResult, grid: ReferenceGrid, kept: Sequence[str], weights: str
+) -> tuple[FloatArray, FloatArray]:
+    """Rows of X and offsets averaged over all variables of the grid but those kept.
+
+    Parameters
+    ----------
+    fit, grid
+        The fit and its grid.
+    kept
+        Variables that stay, in the order wanted; the first varies fastest in the result.
+    weights
+        "equal"; "proportional" to how often the combinations averaged over occur in the data;
+        "outer", the product of how often each single level does; "cells", how often they occur
+        within each combination that is kept; "flat", equal over the cells that occur.
+
+    Returns
+    -------
+    L : shape (n_kept, p)
+    offset : shape (n_kept,)
+        NaN where no row of the data has a weight.
+    """
+    if weights not in WEIGHTS:
+        raise ModelError(f"weights is {weights!r}; use one of {', '.join(map(repr, WEIGHTS))}")
+    names = grid.names
+    # Row-major order makes the last axis fastest, hence the reversal.
+    kept_axes = [grid.position(name) for name in reversed(kept)]
+    other_axes = [k for k in range(len(names)) if k not in kept_axes]
+    order = [*kept_axes, *other_axes]
+    sizes = [grid.variables[k].size for k in order]
+    n_kept = int(np.prod(sizes[: len(kept_axes)], dtype=int))
+    L = np.transpose(grid.L, [*order, len(names)]).reshape(n_kept, -1, grid.L.shape[-1])
+    offset = np.transpose(grid.offset, order).reshape(n_kept, -1)
+    share = _shares(
+        fit, grid, [names[k] for k in kept_axes], [names[k] for k in other_axes], weights
+    )
+    return np.einsum("ka,kap->kp", share, L), np.einsum("ka,ka->k", share, offset)
+
+
+def _shares(
+    fit: LMMResult,
+    grid: ReferenceGrid,
+    kept: Sequence[str],
+    others: Sequence[str],
+    weights: str,
+) -> FloatArray:
+    """Weight of each combination averaged over within each one kept, shape (n_kept, n_others)."""
+    kept_sizes = [grid.variables[grid.position(name)].size for name in kept]
+    other_sizes = [grid.variables[grid.position(name)].size for name in others]
+    if weights == "equal":
+        counts = np.ones([*kept_sizes, *other_sizes])
+    elif weights == "outer":
+        counts = np.ones([*kept_sizes, *other_sizes])
+        for k, name in enumerate(others):
+            shape = [1] * (len(kept) + len(others))
+            shape[len(kept) + k] = other_sizes[k]
+            counts = counts * _counts(fit, grid, [name]).reshape(shape)
+    elif weights == "proportional":
+        counts = np.broadcast_to(_counts(fit, grid, others), [*kept_sizes, *other_sizes])
+    else:
+        counts = _counts(fit, grid, [*kept, *others])
+        if weights == "flat":
+            counts = (counts > 0).astype(np.float64)
+    flat = counts.reshape(int(np.prod(kept_sizes, dtype=int)), -1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(flat / flat.sum(axis=1, keepdims=True))
+
+
+def _counts(fit: LMMResult, grid: ReferenceGrid, names: Sequence[str]) -> FloatArray:
+    """Rows of the data in each cell over some variables; covariates' values count alike."""
+    variables = [grid.variables[grid.position(name)] for name in names]
+    factors = [variable for variable in variables if variable.is_factor]
+    counts = None if fit._row_facts is None else fit._row_facts.count(factors)
+    if counts is None:
+        source = fit._needs_source("an average with weights other than 'equal'")
+        assert source.frame is not None
+        cells = grid.codes(source.frame.frame, [variable.name for variable in factors])
+        n_cells = int(np.prod([variable.size for variable in factors], dtype=int))
+        counts = np.bincount(cells[cells >= 0], minlength=n_cells).astype(np.float64)
+    shape = [variable.size if variable.is_factor else 1 for variable in variables]
+    sizes = [variable.size for variable in variables]
+    return np.broadcast_to(counts.reshape(shape), sizes)

@@ -1,0 +1,102 @@
+"""What marginal means take from the rows of the data, for a fit that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from mlmfast.inference.emmeans.reference_grid import GridVariable
+    from mlmfast.result import LMMResult
+
+#: Labels of a factor's levels, and the levels as the data hold them.
+Levels: TypeAlias = tuple[tuple[str, ...], tuple[Any, ...]]
+#: Cells above which a saved fit holds no frequencies.
+MOST_CELLS = 2_000
+
+
+@dataclass(frozen=True, eq=False)
+class RowFacts:
+    """Levels, means and frequencies over the rows of a fit.
+
+    Attributes
+    ----------
+    levels : by factor.
+    means : by covariate.
+    offset : mean of an offset that was given as an argument.
+    factors : those of `cells`.
+    cells : shape (n_cells, n_factors), levels of each combination that occurs; None where there
+        are too many.
+    counts : shape (n_cells,), rows of each.
+    """
+
+    levels: Mapping[str, Levels]
+    means: Mapping[str, float]
+    offset: float
+    factors: tuple[str, ...]
+    cells: IntArray | None
+    counts: FloatArray
+
+    def count(self, variables: Sequence[GridVariable]) -> FloatArray | None:
+        """Rows in each cell over some factors, the last fastest; None where it is not known."""
+        if self.cells is None:
+            return None
+        place = np.zeros(len(self.cells), dtype=np.int64)
+        for variable in variables:
+            labels = self.levels[variable.name][0]
+            own = [variable.labels.index(x) if x in variable.labels else -1 for x in labels]
+            codes = np.array(own)[self.cells[:, self.factors.index(variable.name)]]
+            place = np.where((place < 0) | (codes < 0), -1, place * variable.size + codes)
+        size = int(np.prod([variable.size for variable in variables], dtype=int))
+        inside = place >= 0
+        counts = np.bincount(place[inside], self.counts[inside], minlength=size)
+        return counts.astype(np.float64)
+
+
+def row_facts(
+    fit: LMMResult,
+    names: Sequence[str],
+    levels_of: Callable[[LMMResult, str], Levels | None],
+    offset: float,
+) -> RowFacts:
+    """The facts of a fit that holds its rows.
+
+    Parameters
+    ----------
+    fit, names
+        The fit, and the variables of its fixed part.
+    levels_of
+        Finds the levels of a factor; None for a covariate.
+    offset
+        Mean of the offset argument.
+    """
+    source = fit._source
+    assert source is not None, "the caller looked"
+    assert source.frame is not None, "the caller looked"
+    frame = source.frame.frame
+    found = {name: levels_of(fit, name) for name in names}
+    levels = {name: (own[0], tuple(map(_plain, *own))) for name, own in found.items() if own}
+    means = {n: float(frame.numeric(n).mean()) for n, own in found.items() if own is None}
+    codes = [frame.factor(name).recode(own[0])[0] for name, own in levels.items()]
+    table = np.stack(codes, axis=1) if codes else np.zeros((frame.n_rows, 0), dtype=np.int32)
+    cells, counts = np.unique(table, axis=0, return_counts=True)
+    few = len(cells) <= MOST_CELLS
+    return RowFacts(
+        levels,
+        means,
+        offset,
+        tuple(levels),
+        cells.astype(np.intp) if few else None,
+        counts.astype(np.float64) if few else np.zeros(0),
+    )
+
+
+def _plain(label: str, value: Any) -> Any:
+    """A level as JSON can hold it: by its text, where it is a date or the like."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, str | bool | int | float) else label

@@ -1,0 +1,1 @@
+"""Intervals of any parameter: Wald, profile, bootstrap, functions of several."""

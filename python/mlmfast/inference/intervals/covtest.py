@@ -1,0 +1,258 @@
+"""Covariance parameters with standard errors and Wald tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.confidence_level import check_level
+from mlmfast.distributions import normal_tail, two_sided_normal
+from mlmfast.errors import ModelError
+from mlmfast.fitting.undetermined.record import UndeterminedRecord
+from mlmfast.handed_out import copied
+from mlmfast.inference.degrees_of_freedom import FittedRows, no_rows
+from mlmfast.information.information import Information
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+
+@dataclass(frozen=True)
+class CombinedEstimate:
+    """A combination of parameters that the data determine where they do not tell these apart.
+
+    A sum of variances is one. Its value, and its variances by the observed and the expected
+    information.
+    """
+
+    name: str
+    kind: str
+    value: float
+    observed: float
+    expected: float
+
+
+@dataclass(frozen=True)
+class ParameterTable:
+    """The covariance parameters with what is known of their precision; arrays by parameter.
+
+    Attributes
+    ----------
+    names, kinds
+        Names; "variance", "covariance" or "other".
+    values, fixed : shape (n,), estimates; which are on the boundary.
+    observed, expected : shape (n, n), asymptotic covariances by either information.
+    unidentified
+        Directions the data do not tell, left out of each.
+    combined
+        What is determined of parameters that cannot be told apart.
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    values: FloatArray
+    fixed: BoolArray
+    observed: FloatArray
+    expected: FloatArray
+    unidentified: tuple[int, int]
+    combined: tuple[CombinedEstimate, ...] = ()
+
+
+def parameter_table(fit: LMMResult) -> ParameterTable:
+    """The covariance parameters of a fit.
+
+    Raises
+    ------
+    ModelError
+        Where a loaded fit was saved without them.
+    """
+    return fit._parameter_table
+
+
+def table_of(rows: FittedRows | None) -> ParameterTable:
+    """The covariance parameters of a fit with its rows."""
+    if rows is None:
+        raise no_rows("the precision of the covariance parameters")
+    about = rows.information
+    parameters = about.parameters
+    found = rows.undetermined
+    fixed = np.array(parameters.fixed, dtype=np.bool_)
+    observed, n_observed = _covariance(about, "observed")
+    try:
+        expected, n_expected = _covariance(about.with_covariances(), "expected")
+    except ModelError:
+        # Series too long for covariance matrices have the observed information alone.
+        expected, n_expected = np.full_like(observed, np.nan), 0
+    values = parameters.values
+    combined = _combined(found, parameters.names, parameters.kinds, values, observed, expected)
+    names = np.array(parameters.names, dtype=object)
+    untold = np.isin(names, () if found is None else found.names)
+    for matrix in (observed, expected):
+        matrix[fixed | untold] = matrix[:, fixed | untold] = np.nan
+    return ParameterTable(
+        parameters.names,
+        parameters.kinds,
+        np.where(np.isin(names, () if found is None else found.unseen), np.nan, values),
+        fixed & ~untold,
+        observed,
+        expected,
+        (n_observed, n_expected),
+        combined,
+    )
+
+
+def _covariance(about: Information, kind: str) -> tuple[FloatArray, int]:
+    by = about.parameters.by_free
+    matrix = by @ about.covariance(kind) @ by.T
+    return (matrix + matrix.T) / 2, about.n_unidentified(kind)
+
+
+def _combined(
+    found: UndeterminedRecord | None,
+    names: tuple[str, ...],
+    kinds: tuple[str, ...],
+    values: FloatArray,
+    observed: FloatArray,
+    expected: FloatArray,
+) -> tuple[CombinedEstimate, ...]:
+    """What is determined of parameters that cannot be told apart, with its variances."""
+    out = []
+    for combination in () if found is None else found.combined:
+        weights = np.zeros(len(names))
+        weights[[names.index(name) for name in combination.parameters]] = combination.weights
+        variances = (float(weights @ matrix @ weights) for matrix in (observed, expected))
+        is_sum = all(kinds[k] == "variance" for k in np.flatnonzero(weights)) and (
+            weights.min() >= 0.0
+        )
+        kind = "variance" if is_sum else "other"
+        out.append(CombinedEstimate(combination.name, kind, float(weights @ values), *variances))
+    return tuple(out)
+
+
+def parameter_series(fit: LMMResult) -> pd.Series[float]:
+    """See `LMMResult.covariance_parameters`."""
+    table = parameter_table(fit)
+    return pd.Series(table.values, index=list(table.names))
+
+
+def parameter_covariance(fit: LMMResult, information: str) -> pd.DataFrame:
+    """See `LMMResult.cov_theta`; NaN for parameters on the boundary."""
+    if information not in {"observed", "expected"}:
+        raise ModelError(f"information is {information!r}; use 'observed' or 'expected'")
+    table = parameter_table(fit)
+    matrix = table.observed if information == "observed" else table.expected
+    if (
+        information == "expected"
+        and not np.isfinite(matrix).any()
+        and np.isfinite(table.observed).any()
+    ):
+        raise ModelError(
+            "the expected information needs covariance matrices of the residuals, and these series "
+            "are too long for them; use information='observed'"
+        )
+    names = list(table.names)
+    return pd.DataFrame(matrix.copy(), index=names, columns=names)
+
+
+class CovarianceTests:
+    """Wald tests of the covariance parameters, as PROC MIXED's COVTEST prints them.
+
+    Z = estimate / SE by the observed information; p is one-sided for variances, whose boundary is
+    0, and two-sided for covariances, correlations and ranges. Z tests of variances are crude with
+    few clusters; profile intervals and likelihood ratios say more. Ratios of residual standard
+    deviations (``residual_scale=``) are tested against 1, z = log(ratio) / (SE / ratio), and have
+    limits by their logarithms. A variance of 0 has no standard error. Where a covariance
+    matrix is singular, its parameters move among matrices of its rank. Parameters that the data do
+    not determine have no standard error; what is determined of them, as their sum, has a row of its
+    own below.
+
+    Attributes
+    ----------
+    table : pd.DataFrame
+        By parameter: estimate, se, z, p_value, lower, upper (Wald limits).
+    notes : tuple of str
+        What is on the boundary, and what the data do not tell.
+    """
+
+    table: pd.DataFrame = copied()
+
+    def __init__(self, table: pd.DataFrame, notes: tuple[str, ...]) -> None:
+        self.table, self.notes = table, notes
+
+    def tidy(self) -> pd.DataFrame:
+        """The table as a plain data frame, a row a parameter."""
+        return self.table.reset_index()
+
+    def __str__(self) -> str:
+        from mlmfast.display.contrast_tables import covariance_tests_text
+
+        return covariance_tests_text(self)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        from mlmfast.display.contrast_tables import covariance_tests_html
+
+        return covariance_tests_html(self)
+
+
+def _ratios(fit: LMMResult, names: Sequence[str]) -> BoolArray:
+    """Which parameters are ratios of residual standard deviations, 1 where these are equal."""
+    scale = fit._record.residual_scale
+    pairs = () if scale is None else zip(scale.names, scale.is_ratio, strict=True)
+    own = {name for name, is_ratio in pairs if is_ratio}
+    return np.array([name in own for name in names], dtype=np.bool_)
+
+
+def covariance_tests(fit: LMMResult, information: str, level: float) -> CovarianceTests:
+    """See `LMMResult.covtest`."""
+    check_level(level)
+    covariance = parameter_covariance(fit, information)
+    parameters = parameter_table(fit)
+    names = [*parameters.names, *(c.name for c in parameters.combined)]
+    kinds = [*parameters.kinds, *(c.kind for c in parameters.combined)]
+    values = np.append(parameters.values, [c.value for c in parameters.combined])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = np.append(
+            np.diag(covariance), [getattr(c, information) for c in parameters.combined]
+        )
+        se = np.where(variance > 0, np.sqrt(np.maximum(variance, 0.0)), np.nan)
+        z = values / se
+        relative = se / values
+    ratio = _ratios(fit, names)
+    z[ratio] = np.log(values[ratio]) / relative[ratio]
+    one_sided = np.array([kind == "variance" for kind in kinds])
+    tail = normal_tail(np.where(one_sided, z, np.abs(z)))
+    quantile = two_sided_normal(level)
+    lower, upper = values - quantile * se, values + quantile * se
+    lower[ratio] = values[ratio] * np.exp(-quantile * relative[ratio])
+    upper[ratio] = values[ratio] * np.exp(quantile * relative[ratio])
+    columns: dict[str, Any] = {
+        "estimate": values,
+        "se": se,
+        "z": z,
+        "p_value": np.where(one_sided, tail, 2.0 * tail),
+        "lower": lower,
+        "upper": upper,
+    }
+    table = pd.DataFrame(columns, index=pd.Index(names, name="parameter"))
+    found = fit._record.undetermined
+    untold = () if found is None else found.messages
+    notes = [
+        f"on the boundary, held there: {text}"
+        for text in fit.certificate.boundary
+        if text not in untold
+    ]
+    notes += untold
+    if ratio.any():
+        notes.append("ratios of standard deviations: z and limits by their logarithms, against 1")
+    left = parameters.unidentified[information == "expected"]
+    if left:
+        notes.append(f"the data do not tell {left} combination(s) of the parameters")
+    return CovarianceTests(table, tuple(notes))

@@ -1,0 +1,200 @@
+"""Profile likelihood of the parameters of a fit: signed roots, confidence limits, plot."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.confidence_level import check_level
+from mlmfast.criterion.parameters import check_engine
+from mlmfast.distributions import normal_quantile
+from mlmfast.errors import ConvergenceWarning, ModelError
+from mlmfast.handed_out import hands_out_copies
+from mlmfast.inference.contrasts.coefficient_names import check_distinct
+from mlmfast.inference.intervals.profile_curves import CovarianceCurves, Curves, FixedCurves
+from mlmfast.inference.intervals.profile_sides import Side, crossings, follow, new_sides
+from mlmfast.information.open_parameters import open_parameters, refuse_open
+
+if TYPE_CHECKING:
+    from mlmfast.result import FitSource
+
+#: Distance between knots and how far a profile is followed, in units of zeta.
+_STEP, _REACH = 0.6, 3.0
+
+
+@hands_out_copies
+@dataclass(frozen=True)
+class Profile:
+    """Profile likelihoods, one parameter at a time.
+
+    The profile deviance D(b) is the rise of -2 log-likelihood over its minimum when one parameter
+    is held at b and all others follow; zeta(b) = sign(b - estimate) sqrt(D(b)) is a straight line
+    where the likelihood is quadratic (Bates et al. 2015, section 5.1). With a REML fit covariance
+    parameters are profiled by the REML criterion, and fixed effects, over which it has been
+    integrated, by maximum likelihood.
+
+    Attributes
+    ----------
+    table
+        One row a point: ``parameter``, ``value``, ``zeta``, ``criterion`` ("REML" or "ML").
+    estimates
+        Estimate of each parameter under its criterion.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy(), method="ML")
+    >>> fit.profile().conf_int().round(3)
+                              lower    upper
+    (Intercept)             231.992  270.818
+    Days                      8.887   12.048
+    sd_(Intercept)|Subject   26.007   52.936
+    sigma                    27.814   34.591
+    """
+
+    table: pd.DataFrame
+    estimates: pd.Series[float]
+    _parts: tuple[tuple[Curves, tuple[tuple[Side, Side], ...], str], ...]
+
+    def conf_int(self, level: float = 0.95) -> pd.DataFrame:
+        """Values at which the profile deviance is the chi-square quantile, by Newton's method.
+
+        A limit is an end of the parameter's range, a variance of 0 or a correlation of +-1, where
+        the profile deviance stays below the quantile out to there. NaN: no limit was found.
+
+        Parameters
+        ----------
+        level
+            Between 0 and 1.
+
+        Raises
+        ------
+        ModelError
+            For a level outside (0, 1).
+        """
+        check_level(level)
+        z = -float(normal_quantile((1.0 - level) / 2.0))
+        rows: list[float] = []
+        for curves, sides, _ in self._parts:
+            rows += crossings(curves, [side for pair in sides for side in pair], z)
+        limits = np.array(rows).reshape(-1, 2)
+        return pd.DataFrame(limits, index=self.estimates.index, columns=["lower", "upper"])
+
+    def plot(self, level: float = 0.95, axes: Any = None) -> Any:
+        """Zeta by parameter, with the limits at ``level``; returns the matplotlib figure.
+
+        A straight line says that the Wald interval serves.
+        """
+        from mlmfast.display.profile_plot import profile_plot
+
+        return profile_plot(self, level, axes)
+
+    def __repr__(self) -> str:
+        return f"Profile of {', '.join(map(str, self.estimates.index))}"
+
+
+def profile(source: FitSource, which: str | Sequence[str] | None = None) -> Profile:
+    """Profile fixed effects, then covariance parameters.
+
+    Parameters
+    ----------
+    source
+        The fit.
+    which
+        Names, "fixed", "covariance", or None for all that the data determine.
+
+    Raises
+    ------
+    ModelError
+        For a name that is no parameter, is held in the fit, or is not determined by the data.
+    """
+    check_engine(source.model, "a profile")
+    every = CovarianceCurves(source, ()).functions.parameters
+    held = set() if source.parms is None else set(source.parms.held)
+    untold = open_parameters(source)
+    if which is not None:
+        refuse_open([which] if isinstance(which, str) else which, untold, "profile")
+    random = {
+        parameter.name: p
+        for p, parameter in enumerate(every)
+        if parameter.kind != "covariance" and parameter.name not in held | untold
+    }
+    check_distinct([source.design.x_names[j] for j in source.model.kept])
+    fixed = {source.design.x_names[j]: int(j) for j in source.model.kept}
+    chosen = _chosen(which, fixed, random, held)
+    parts: list[tuple[Curves, tuple[tuple[Side, Side], ...], str]] = []
+    columns = tuple(fixed[name] for name in fixed if name in chosen)
+    positions = tuple(random[name] for name in random if name in chosen)
+    if columns:
+        parts.append(_follow(FixedCurves(source, columns), "ML"))
+    if positions:
+        method = "REML" if source.criterion.reml else "ML"
+        parts.append(_follow(CovarianceCurves(source, positions), method))
+    names = [name for curves, _, _ in parts for name in curves.names]
+    estimates = [float(e) for curves, _, _ in parts for e in curves.estimates]
+    tables = [_table(*part) for part in parts]
+    table = pd.concat(tables, ignore_index=True)
+    return Profile(table, pd.Series(estimates, index=names), tuple(parts))
+
+
+def _chosen(
+    which: str | Sequence[str] | None, fixed: Any, random: Any, held: set[str]
+) -> list[str]:
+    if which is None:
+        return [*fixed, *random]
+    if isinstance(which, str) and which in {"fixed", "covariance"}:
+        return list(fixed if which == "fixed" else random)
+    chosen = [which] if isinstance(which, str) else list(which)
+    for name in chosen:
+        if name in fixed or name in random:
+            continue
+        if name in held:
+            raise ModelError(f"{name!r} is held in this fit, so it has no profile")
+        near = get_close_matches(str(name), [*fixed, *random], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ModelError(
+            f"{name!r} is no parameter of this model{hint} "
+            f"(parameters: {', '.join([*fixed, *random])})"
+        )
+    if not chosen:
+        raise ModelError("which names no parameter; leave it out to profile all")
+    return chosen
+
+
+def _follow(curves: Curves, method: str) -> tuple[Curves, tuple[tuple[Side, Side], ...], str]:
+    pairs = []
+    for which in range(len(curves.names)):
+        lower, upper = new_sides(curves, which)
+        pairs.append((lower, upper))
+    sides = [side for pair in pairs for side in pair]
+    follow(curves, sides, _STEP, _REACH)
+    for side in sides:
+        if side.lowest_rise < -1e-6:
+            warnings.warn(
+                f"the profile of {curves.names[side.which]!r} found a better fit than the fit's "
+                f"(-2 log-likelihood lower by {-side.lowest_rise:.2g}); that is a local minimum: "
+                "fit again with start=",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+            break
+    return curves, tuple(pairs), method
+
+
+def _table(curves: Curves, pairs: tuple[tuple[Side, Side], ...], method: str) -> pd.DataFrame:
+    rows: list[tuple[str, float, float, str]] = []
+    for name, (lower, upper) in zip(curves.names, pairs, strict=True):
+        below = [(knot.value, -knot.zeta) for knot in reversed(lower.knots)]
+        if lower.edge is not None and lower.edge[1] < _REACH:
+            below.insert(0, (lower.edge[0], -lower.edge[1]))
+        points = below + [(knot.value, knot.zeta) for knot in upper.knots[1:]]
+        if upper.edge is not None and upper.edge[1] < _REACH:
+            points.append(upper.edge)
+        rows += [(name, value, zeta, method) for value, zeta in points]
+    return pd.DataFrame(rows, columns=["parameter", "value", "zeta", "criterion"])

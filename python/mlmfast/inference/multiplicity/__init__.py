@@ -1,0 +1,1 @@
+"""Distributions and adjustments for many comparisons."""

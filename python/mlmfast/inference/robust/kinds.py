@@ -1,0 +1,33 @@
+"""Covariances of the fixed effects by name."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from mlmfast.arrays import FloatArray
+from mlmfast.errors import ModelError
+from mlmfast.inference.degrees_of_freedom import METHODS, KenwardRoger
+from mlmfast.inference.robust.covariance import KINDS, robust_covariance
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+
+def covariance_of_kind(fit: LMMResult, kind: str | None, cluster: object = None) -> FloatArray:
+    """Covariance of the coefficients kept, (rank, rank); see `LMMResult.cov_params`."""
+    if kind in KINDS:
+        return robust_covariance(fit, str(kind), cluster).covariance
+    if cluster is not None:
+        raise ModelError(f"cluster= is for kind {', '.join(KINDS)}; kind is {kind!r}")
+    if kind in {None, "model"}:
+        return fit._record.vcov
+    adjusted = [name for name, method in METHODS.items() if issubclass(method, KenwardRoger)]
+    if kind in adjusted:
+        return fit._basis(kind).vcov
+    known = ["model", *adjusted, *KINDS]
+    near = get_close_matches(str(kind), known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ModelError(
+        f"cov_params(kind={kind!r}) is not known{hint} (available: {', '.join(known)})"
+    )
