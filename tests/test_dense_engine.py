@@ -10,9 +10,9 @@ from numpy.testing import assert_allclose
 
 import mlmfast as mlm
 from mlmfast.errors import ModelError
-from mlmfast.prediction_rows import Needs, rows_of_fit
-from mlmfast.prediction_spread import spread_of
-from mlmfast.prediction_targets import RowTargets
+from mlmfast.prediction.rows import Needs, rows_of_fit
+from mlmfast.prediction.spread import spread_of
+from mlmfast.prediction.targets import RowTargets
 from mlmfast.reduction.dense import dense_parts, dense_size
 
 from . import dense

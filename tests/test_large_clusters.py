@@ -323,7 +323,7 @@ def test_what_no_memory_holds_is_refused_with_its_size(monkeypatch, forced):
 
 
 def test_scaled_residuals_that_cost_too_much_are_refused_with_the_way_out(monkeypatch, forced):
-    from mlmfast import sequential_residuals
+    from mlmfast.diagnostics import sequential_residuals
 
     fit = forced(fitted("crossed"), 2)
     monkeypatch.setattr(sequential_residuals, "_MOST_OPERATIONS", 1e3)

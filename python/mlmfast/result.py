@@ -25,6 +25,7 @@ from mlmfast.variance_components import VarCorr
 
 if TYPE_CHECKING:
     from mlmfast.batch import FitBatch
+    from mlmfast.diagnostics.influence import Influence
     from mlmfast.fitted.monte_carlo import MonteCarloError
     from mlmfast.fitting.parms import ParmsFit
     from mlmfast.inference.comparison.variance_tests import VarianceTest
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from mlmfast.inference.intervals.derived import ParameterValues
     from mlmfast.inference.intervals.profile import Profile
     from mlmfast.inference.robust.robust import RobustInference
-    from mlmfast.influence import Influence
     from mlmfast.information.held import HeldParameters
     from mlmfast.mvn import MVN
     from mlmfast.plots import Plots
@@ -792,7 +792,7 @@ class LMMResult:
         (19.666, 2.336, 70.3)
         """
         if random is not None:
-            from mlmfast.effect_estimates import effect_estimate
+            from mlmfast.prediction.effect_estimates import effect_estimate
 
             return effect_estimate(self, L, random, rhs, ddf, level)
         from mlmfast.inference.contrasts.contrast import contrast
@@ -902,7 +902,7 @@ class LMMResult:
     @handed_out
     def fittedvalues(self) -> pd.Series[float]:
         """X beta + Z g + offset at the BLUPs, in the order of the rows used."""
-        from mlmfast.prediction import fitted_values
+        from mlmfast.prediction.prediction import fitted_values
 
         return fitted_values(self._needs_source("fitted values"), self._record, self._effects)
 
@@ -920,7 +920,7 @@ class LMMResult:
             "marginal": y - X beta; "scaled": L^-1 (y - X beta) with V = L L' within each cluster
             (SAS VCIRY), independent with variance 1 under the model.
         """
-        from mlmfast.residuals import residuals
+        from mlmfast.diagnostics.residuals import residuals
 
         return residuals(self, self._needs_source("residuals"), kind)
 
@@ -949,7 +949,7 @@ class LMMResult:
             For clusters that are not known, or correlated rows that share more effects than memory
             holds.
         """
-        from mlmfast.influence import influence
+        from mlmfast.diagnostics.influence import influence
 
         return influence(self, cluster)
 
@@ -1037,7 +1037,7 @@ class LMMResult:
         0  369.1  369.1  369.1
         1  373.4  314.6  432.1
         """
-        from mlmfast.prediction import predict
+        from mlmfast.prediction.prediction import predict
 
         return predict(
             self,

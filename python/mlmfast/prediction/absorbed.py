@@ -15,7 +15,7 @@ from mlmfast.inference.absorbed.degrees import by_coefficient
 from mlmfast.inference.absorbed.uncertainty import uncertainty
 from mlmfast.inference.contrasts.contrast import quantile
 from mlmfast.inference.degrees_of_freedom.satterthwaite import of_variances
-from mlmfast.prediction_rows import PredictionRows
+from mlmfast.prediction.rows import PredictionRows
 
 if TYPE_CHECKING:
     from mlmfast.reduction.reduced_model import ReducedModel

@@ -30,11 +30,11 @@ from mlmfast.clusters.covariance import (
     solve_lower,
 )
 from mlmfast.clusters.shared_effects import LargeCluster, is_large, weights_at
-from mlmfast.conditional_rows import Conditioned, conditioned_rows
 from mlmfast.design.design import Design
 from mlmfast.fitted.record import FitRecord
+from mlmfast.prediction.observed import Conditioned, conditioned_rows
+from mlmfast.prediction.visits_between import with_visits_between
 from mlmfast.reduction.independence import independent_clusters
-from mlmfast.visits_between import with_visits_between
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

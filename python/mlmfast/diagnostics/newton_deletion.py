@@ -22,7 +22,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.clusters.by_parameters import Bends
-from mlmfast.deletion import Contribution
+from mlmfast.diagnostics.deletion import Contribution
 
 #: Share of a fixed effect's information that must remain after a deletion.
 NOTHING_LEFT = 1e-10

@@ -10,12 +10,12 @@ import numpy as np
 from mlmfast import _core
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.by_parameters import RowCovariances
-from mlmfast.crossed_prediction import crossed_error_variance
 from mlmfast.errors import ModelError
 from mlmfast.inference.degrees_of_freedom import FittedRows, method_of
 from mlmfast.inference.degrees_of_freedom.satterthwaite import of_variances
-from mlmfast.prediction_error import ErrorSlopes, error_slopes, error_variance, largest_told
-from mlmfast.prediction_targets import RowTargets, Targets
+from mlmfast.prediction.crossed import crossed_error_variance
+from mlmfast.prediction.error import ErrorSlopes, error_slopes, error_variance, largest_told
+from mlmfast.prediction.targets import RowTargets, Targets
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

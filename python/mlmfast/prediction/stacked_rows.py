@@ -15,9 +15,9 @@ from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.scale import ScaleDesign
 from mlmfast.errors import DataError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.placed_rows import PlacedRows, distinguishes_rows, old_positions, place_rows
-from mlmfast.prediction_noise import scale_exponents
-from mlmfast.prediction_rows import PredictionRows
+from mlmfast.prediction.noise import scale_exponents
+from mlmfast.prediction.placed_rows import PlacedRows, distinguishes_rows, old_positions, place_rows
+from mlmfast.prediction.rows import PredictionRows
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from mlmfast.clusters.covariance import columns_at
 from mlmfast.clusters.shared_effects import weights_at
 from mlmfast.design.design import Design
 from mlmfast.fitted.record import FitRecord
-from mlmfast.prediction_rows import PredictionRows
+from mlmfast.prediction.rows import PredictionRows
 
 if TYPE_CHECKING:
     from mlmfast.design.factors.relationship import Relationship

@@ -14,7 +14,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.clusters.covariance import columns_at
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.prediction_rows import PredictionRows
+from mlmfast.prediction.rows import PredictionRows
 from mlmfast.reduction.absorbed.core import AbsorbedCore
 
 if TYPE_CHECKING:

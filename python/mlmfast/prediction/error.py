@@ -36,7 +36,7 @@ from mlmfast.design.design import Design
 from mlmfast.fitted.record import FitRecord
 from mlmfast.inference.degrees_of_freedom.satterthwaite import gradient_of_phi
 from mlmfast.information.information import Information
-from mlmfast.prediction_targets import Targets
+from mlmfast.prediction.targets import Targets
 from mlmfast.reduction.independence import independent_clusters
 
 

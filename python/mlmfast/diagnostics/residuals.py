@@ -16,12 +16,12 @@ from mlmfast.clusters.covariance import (
     solve_lower,
 )
 from mlmfast.clusters.shared_effects import LargeCluster, is_large
+from mlmfast.diagnostics.sequential_residuals import sequential_residuals
 from mlmfast.errors import ModelError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
-from mlmfast.prediction import series_of_rows
+from mlmfast.prediction.prediction import series_of_rows
 from mlmfast.reduction.independence import independent_clusters
-from mlmfast.sequential_residuals import sequential_residuals
 
 if TYPE_CHECKING:
     from mlmfast.design.design import Design
@@ -56,7 +56,7 @@ def residuals(fit: LMMResult, source: FitSource, kind: str) -> pd.Series[float]:
         raise ModelError(f"residuals of kind {kind!r} are not known; use {', '.join(KINDS)}")
     design, record = source.design, fit._record
     if kind.startswith("studentised"):
-        from mlmfast.studentised_residuals import studentised_residuals
+        from mlmfast.diagnostics.studentised_residuals import studentised_residuals
 
         marginal = kind.endswith("marginal")
         return series_of_rows(source, studentised_residuals(design, record, marginal))

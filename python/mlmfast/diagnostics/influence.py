@@ -25,13 +25,13 @@ import pandas as pd
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.clusters.blocks import cluster_factor, connected_clusters
 from mlmfast.clusters.covariance import columns_at
-from mlmfast.deletion_pieces import pieces_of_sets
+from mlmfast.diagnostics.deletion_pieces import pieces_of_sets
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
 
 if TYPE_CHECKING:
     from mlmfast.design.design import GroupingFactor
-    from mlmfast.one_step import OneStep
+    from mlmfast.diagnostics.one_step import OneStep
     from mlmfast.result import LMMResult
 
 _SHOWN = 5
@@ -120,7 +120,7 @@ class Influence:
         >>> steps.parameters.loc["332"].round(2).tolist()
         [715.61, -1.06, 39.88, 475.33]
         """
-        from mlmfast.one_step import one_step
+        from mlmfast.diagnostics.one_step import one_step
 
         labels = self.clusters.index if by == "clusters" else self.observations.index
         return one_step(self._fit, self._grouping, by, information, labels)

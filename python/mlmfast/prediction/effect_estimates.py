@@ -21,8 +21,8 @@ from mlmfast.inference.contrasts.contrast import Contrast, RowTests, two_sided
 from mlmfast.inference.contrasts.estimability import check_estimable
 from mlmfast.inference.contrasts.rows import contrast_rows
 from mlmfast.inference.degrees_of_freedom import method_of
-from mlmfast.prediction_spread import spread_of
-from mlmfast.prediction_targets import EffectTargets
+from mlmfast.prediction.spread import spread_of
+from mlmfast.prediction.targets import EffectTargets
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

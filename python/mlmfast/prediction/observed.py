@@ -14,9 +14,9 @@ from mlmfast.design.design import Design
 from mlmfast.design.model_frame import check_weights, input_column
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.prediction_rows import Needs, rows_of_newdata
-from mlmfast.stacked_rows import StackedRows, stacked_rows
-from mlmfast.undetermined_rows import undetermined
+from mlmfast.prediction.rows import Needs, rows_of_newdata
+from mlmfast.prediction.stacked_rows import StackedRows, stacked_rows
+from mlmfast.prediction.undetermined_rows import undetermined
 
 if TYPE_CHECKING:
     from mlmfast.result import FitSource, LMMResult

@@ -13,7 +13,7 @@ from mlmfast.clusters.covariance import columns_at
 from mlmfast.data.frame import Frame
 from mlmfast.errors import ModelError, NonEstimableWarning
 from mlmfast.formula.functions import variables_of
-from mlmfast.prediction_rows import PredictionRows
+from mlmfast.prediction.rows import PredictionRows
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

@@ -23,12 +23,12 @@ from mlmfast.clusters.blocks import (
 from mlmfast.clusters.by_parameters import Moved, RowCovariances
 from mlmfast.clusters.covariance import cholesky_factors, solve_lower
 from mlmfast.criterion.natural_parameters import covariance_parameters
-from mlmfast.deletion import WhiteBlocks
+from mlmfast.diagnostics.deletion import WhiteBlocks
+from mlmfast.diagnostics.influence import sets_within
+from mlmfast.diagnostics.newton_deletion import Deleted, Totals, deleted, newton_steps
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
-from mlmfast.influence import sets_within
 from mlmfast.information.information import Information
-from mlmfast.newton_deletion import Deleted, Totals, deleted, newton_steps
 
 if TYPE_CHECKING:
     from mlmfast.design.design import GroupingFactor

@@ -16,13 +16,13 @@ from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.random_effects import ConditionalEffects
 from mlmfast.fitted.record import FitRecord
 from mlmfast.inference.contrasts.contrast import quantile
-from mlmfast.prediction_rows import Needs, PredictionRows, rows_of_fit, rows_of_newdata
-from mlmfast.prediction_spread import Noise
-from mlmfast.prediction_targets import RowTargets
-from mlmfast.undetermined_rows import check_way, undetermined, warn_of
+from mlmfast.prediction.rows import Needs, PredictionRows, rows_of_fit, rows_of_newdata
+from mlmfast.prediction.spread import Noise
+from mlmfast.prediction.targets import RowTargets
+from mlmfast.prediction.undetermined_rows import check_way, undetermined, warn_of
 
 if TYPE_CHECKING:
-    from mlmfast.conditional_prediction import Moments
+    from mlmfast.prediction.conditional import Moments
     from mlmfast.result import FitSource, LMMResult
 
 _LEVEL = 0.95
@@ -125,7 +125,7 @@ def predict(
     if ddf is not None and interval is None:
         raise ModelError("ddf is for an interval; give interval='confidence' or 'prediction'")
     if conditional:
-        from mlmfast.conditional_prediction import predict_conditionally
+        from mlmfast.prediction.conditional import predict_conditionally
 
         if ddf not in {None, "asymptotic"}:
             raise ModelError(
@@ -210,10 +210,10 @@ def _half_width(
     """Half the width of each row's interval, t quantile times standard error."""
     if rows.n_rows == 0:
         return np.empty(0)
-    from mlmfast.prediction_spread import spread_of
+    from mlmfast.prediction.spread import spread_of
 
     if rows.absorbed is not None:
-        from mlmfast.absorbed.intervals import half_width_within
+        from mlmfast.prediction.absorbed import half_width_within
 
         new = _noise_variance(fit, newdata) if interval == "prediction" else 0.0
         return half_width_within(fit, rows, new, level, ddf)
@@ -242,7 +242,7 @@ def _noise_variance(fit: LMMResult, newdata: Frame | None) -> FloatArray | float
             "interval='prediction' needs the weights of new rows, which newdata do not hold; "
             "use interval='confidence', or add scale / weight to its variance yourself"
         )
-    from mlmfast.prediction_noise import noise_variance
+    from mlmfast.prediction.noise import noise_variance
 
     return noise_variance(record, newdata)
 

@@ -1,0 +1,1 @@
+"""Residuals, influence and deletion."""

@@ -1,0 +1,1 @@
+"""Fitted values and predictions, with their errors."""
