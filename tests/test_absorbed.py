@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast.absorbed import as_columns, result
+from mlmfast import absorbed_as_columns as as_columns
+from mlmfast import absorbed_result as result
 from mlmfast.design import absorbed_choice as choice
 from mlmfast.errors import DataError, ModelError
 from mlmfast.inference.absorbed import terms

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast import cli
+from mlmfast.cli import commands as cli
+from mlmfast.cli.progress import Progress
 from mlmfast.data.files import read_table
-from mlmfast.progress import Progress
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 

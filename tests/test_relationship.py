@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 
 import mlmfast as mlm
-from mlmfast.cli import main
+from mlmfast.cli.commands import main
 from mlmfast.design.design import GroupingFactor
 from mlmfast.design.factors.relationship import relationship
 from mlmfast.errors import DataError, ModelError, RelationshipWarning

@@ -14,7 +14,7 @@ from mlmfast.display.numbers import width
 from mlmfast.display.text import WIDTH
 from mlmfast.report.html import html_page
 from mlmfast.report.residual_tables import residual_sentence
-from mlmfast.variance_components import VarCorr
+from mlmfast.report.varcorr import VarCorr
 
 from .fitting import fit_case, lmm
 from .trial import VISITS, trial

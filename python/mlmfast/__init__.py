@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mlmfast._core import __version__
-from mlmfast.batch import FitBatch
+from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.covariance import structures
 from mlmfast.data.datasets import load_sleepstudy
 from mlmfast.errors import (
@@ -34,14 +34,14 @@ from mlmfast.fitted.certificate import Certificate
 from mlmfast.model import LMM, lmm
 from mlmfast.newton import NewtonOptions
 from mlmfast.result import LMMResult
-from mlmfast.storage import load
+from mlmfast.saving.storage import load
 
 if TYPE_CHECKING:
     from mlmfast import mvn
-    from mlmfast.batch_each import fit_each
     from mlmfast.compare_structures import compare_structures
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.joint import joint_tests
+    from mlmfast.many_data_sets.fit_each import fit_each
 
 __all__ = [
     "LMM",
@@ -80,7 +80,7 @@ _LATER = {
     "Comparison": "mlmfast.inference.comparison.compare",
     "compare": "mlmfast.inference.comparison.compare",
     "compare_structures": "mlmfast.compare_structures",
-    "fit_each": "mlmfast.batch_each",
+    "fit_each": "mlmfast.many_data_sets.fit_each",
     "joint_tests": "mlmfast.inference.emmeans",
     "mvn": "mlmfast.mvn",
 }

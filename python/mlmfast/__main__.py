@@ -2,7 +2,7 @@
 
 import sys
 
-from mlmfast.cli import main
+from mlmfast.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

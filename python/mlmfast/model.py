@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast.absorbed.result import result_of
+from mlmfast.absorbed_result import result_of
 from mlmfast.arrays import FloatArray
-from mlmfast.batch import FitBatch, status_of
+from mlmfast.batch.fit_batch import FitBatch, status_of
 from mlmfast.covariance import STRUCTURES
 from mlmfast.design.design import Design, GroupingFactor
 from mlmfast.design.model_frame import ModelFrame, build_model_frame
@@ -215,7 +215,7 @@ class LMM:
         takes = engine is None or isinstance(engine, CrossedSettings)
         if self._design.absorbed is None or takes or self._frame is None or self._absorb:
             return self
-        from mlmfast.absorbed.as_columns import with_columns
+        from mlmfast.absorbed_as_columns import with_columns
 
         model = LMM.from_design(self._design)
         model._frame = with_columns(self._frame)
@@ -371,8 +371,8 @@ class LMM:
         >>> batch.nobs.tolist(), batch.status.tolist()
         ([180, 176], ['converged', 'converged'])
         """
-        from mlmfast.batch_patterns import fit_patterns
-        from mlmfast.batch_tests import with_ddf
+        from mlmfast.batch.patterns import fit_patterns
+        from mlmfast.batch.tests import with_ddf
         from mlmfast.design.responses import read_responses
 
         method, ddf = read_method(method), "satterthwaite" if ddf is None else ddf

@@ -21,10 +21,10 @@ from mlmfast.fitted.random_effects import ByLevel, ConditionalEffects, condition
 from mlmfast.fitted.record import FitRecord, GroupRecord
 from mlmfast.handed_out import copy_of, handed_out
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.variance_components import VarCorr
+from mlmfast.report.varcorr import VarCorr
 
 if TYPE_CHECKING:
-    from mlmfast.batch import FitBatch
+    from mlmfast.batch.fit_batch import FitBatch
     from mlmfast.diagnostics.influence import Influence
     from mlmfast.fitted.monte_carlo import MonteCarloError
     from mlmfast.fitting.parms import ParmsFit
@@ -603,7 +603,7 @@ class LMMResult:
         >>> fit.residual_corr.iloc[0, :3].round(3).tolist()
         [1.0, 0.8, 0.64]
         """
-        from mlmfast.variance_components import correlations
+        from mlmfast.report.varcorr import correlations
 
         covariances = self.residual_cov
         if covariances is None:
@@ -1308,7 +1308,7 @@ class LMMResult:
 
     def to_json(self, path: Any = None) -> str:
         """Return the fit as JSON text, and write it to ``path`` if given; see `mlmfast.load`."""
-        from mlmfast.storage import to_json
+        from mlmfast.saving.storage import to_json
 
         return to_json(self, path)
 
@@ -1322,7 +1322,7 @@ class LMMResult:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle and a copy keep: see `remove_data` for one without rows."""
-        from mlmfast.kept_state import state_of
+        from mlmfast.saving.kept_state import state_of
 
         return state_of(self)
 
@@ -1342,14 +1342,14 @@ class LMMResult:
         >>> fit.nbytes < before, round(float(fit.pvalues["Days"]), 9)
         (True, 3.264e-06)
         """
-        from mlmfast.kept_state import remove_data
+        from mlmfast.saving.kept_state import remove_data
 
         remove_data(self)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the fit's pickle: the columns of the data that it read, and the estimates."""
-        from mlmfast.kept_state import size_of
+        from mlmfast.saving.kept_state import size_of
 
         return size_of(self)
 

@@ -15,7 +15,7 @@ from mlmfast.design.residual.scale import ScaleDesign
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord, ResidualRecord, ScaleRecord
 from mlmfast.interruptible import interruptible
-from mlmfast.variance_components import correlations
+from mlmfast.report.varcorr import correlations
 
 #: Rows of a cluster whose V is still formed (0.8 GB, and a few times that in passing).
 LARGEST_CLUSTER = 10_000

@@ -23,7 +23,7 @@ from mlmfast.fitted.record import FitRecord, TermRecord
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.mvn import MVN
 from mlmfast.reduction.independence import are_nested
-from mlmfast.variance_components import VarCorr
+from mlmfast.report.varcorr import VarCorr
 
 if TYPE_CHECKING:
     from mlmfast.result import FitSource

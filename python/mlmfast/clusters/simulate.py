@@ -19,7 +19,7 @@ from mlmfast.errors import DataError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
 from mlmfast.interruptible import interruptible
-from mlmfast.variance_components import correlations
+from mlmfast.report.varcorr import correlations
 
 if TYPE_CHECKING:
     from mlmfast.result import FitSource

@@ -16,7 +16,7 @@ from mlmfast.fitted.record import ResidualRecord
 from mlmfast.newton import CriterionFunction, Derivatives
 from mlmfast.reduction.independence import is_within
 from mlmfast.reduction.reduced_model import ReducedModel, structure_of
-from mlmfast.variance_components import correlations
+from mlmfast.report.varcorr import correlations
 
 #: Share of a term's information that the residual covariance must leave for it to be told apart.
 _OWN_SHARE = 1e-9

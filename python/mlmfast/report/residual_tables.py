@@ -17,7 +17,7 @@ from mlmfast.formula.residual_formula import (
     takes_coordinates,
 )
 from mlmfast.report.tables import Table, triangle
-from mlmfast.variance_components import correlations
+from mlmfast.report.varcorr import correlations
 
 #: Visits whose correlations are still printed.
 MOST_VISITS = 10

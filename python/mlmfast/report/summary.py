@@ -17,7 +17,7 @@ from mlmfast.report.tables import (
     triangle,
     variance_components_table,
 )
-from mlmfast.variance_components import correlations
+from mlmfast.report.varcorr import correlations
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

@@ -12,7 +12,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.display import numbers
 from mlmfast.fitted.record import FitRecord, TermRecord
 from mlmfast.inference.degrees_of_freedom import KenwardRoger, method_of
-from mlmfast.variance_components import correlations
+from mlmfast.report.varcorr import correlations
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.variance_components import correlations
+from mlmfast.report.varcorr import correlations
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

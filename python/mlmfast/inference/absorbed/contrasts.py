@@ -19,7 +19,7 @@ from mlmfast.inference.contrasts.rows import contrast_rows
 from mlmfast.inference.degrees_of_freedom import TestBasis, method_of
 
 if TYPE_CHECKING:
-    from mlmfast.absorbed.result import AbsorbedResult
+    from mlmfast.absorbed_result import AbsorbedResult
 
 #: Functions that are tested together at most.
 MOST_FUNCTIONS = 2_000

@@ -30,7 +30,7 @@ from mlmfast.reduction.engine import CrossedSettings
 from mlmfast.reduction.reduced_model import reduce_design
 
 if TYPE_CHECKING:
-    from mlmfast.absorbed.result import AbsorbedResult
+    from mlmfast.absorbed_result import AbsorbedResult
 
 #: Rows of the factor's hypothesis whose covariance is formed.
 LARGEST_HYPOTHESIS = 1_500

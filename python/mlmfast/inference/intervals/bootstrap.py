@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.batch import FitBatch
+from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.cached import cached_property
 from mlmfast.clusters.simulate import seed_sequence, simulate
 from mlmfast.confidence_level import check_level

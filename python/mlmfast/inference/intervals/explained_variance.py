@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import CodeArray, FloatArray
-from mlmfast.batch import FitBatch
+from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.cached import cached_property
 from mlmfast.clusters.series_whitening import arm_of_rows
 from mlmfast.covariance import CovarianceStructure

@@ -10,14 +10,11 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import IntArray
-from mlmfast.batch import FitBatch
-from mlmfast.batch_merge import Layout, failed, merged
-from mlmfast.batch_rows import OwnRows
-from mlmfast.batch_stacked import fit_stacked
-from mlmfast.batch_tests import with_ddf
-from mlmfast.contrast_meaning import different_contrasts
+from mlmfast.batch.fit_batch import FitBatch
+from mlmfast.batch.merge import Layout, failed, merged
+from mlmfast.batch.rows import OwnRows
+from mlmfast.batch.tests import with_ddf
 from mlmfast.data.frame import Frame
-from mlmfast.data_sets import Frames, Levels, Stacked, response_matrix
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.model_frame import variables_used
 from mlmfast.design.residual.scale import parse_scale
@@ -26,6 +23,9 @@ from mlmfast.fitting.fit import fit_covariance
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.formula.residual_formula import parse_residual
 from mlmfast.inference.degrees_of_freedom import method_of
+from mlmfast.many_data_sets.contrast_meaning import different_contrasts
+from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked, response_matrix
+from mlmfast.many_data_sets.stacked import fit_stacked
 from mlmfast.model import read_method
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.engine import Engine, read_options

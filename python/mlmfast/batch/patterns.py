@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.batch import FitBatch
-from mlmfast.batch_merge import Layout, failed, merged
+from mlmfast.batch.fit_batch import FitBatch
+from mlmfast.batch.merge import Layout, failed, merged
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.observed_rows import design_of_rows, frame_of_rows

@@ -11,7 +11,7 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.inference.contrasts.aliasing import Aliasing
 from mlmfast.inference.degrees_of_freedom import TestBasis, method_of
 from mlmfast.inference.intervals.covtest import CombinedEstimate, ParameterTable, parameter_table
-from mlmfast.stored_record import array, covariance, typed
+from mlmfast.saving.record import array, covariance, typed
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

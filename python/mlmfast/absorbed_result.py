@@ -40,7 +40,7 @@ class AbsorbedResult(LMMResult):
 
     def _as_columns(self, what: str) -> LMMResult:
         """The fit with the levels as columns of X, for what needs them."""
-        from mlmfast.absorbed.as_columns import as_columns
+        from mlmfast.absorbed_as_columns import as_columns
 
         if "fit" not in self._whole:
             self._whole["fit"] = as_columns(self, what)

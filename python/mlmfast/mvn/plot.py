@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlmfast._mvn_input import probability, real_array
 from mlmfast.arrays import FloatArray
 from mlmfast.distributions import chi2_quantile
 from mlmfast.errors import DataError, MlmError
+from mlmfast.mvn.input import probability, real_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

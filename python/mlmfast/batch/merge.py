@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.batch import FitBatch, effect_names
-from mlmfast.batch_rows import JoinedRows, NoRows
+from mlmfast.batch.fit_batch import FitBatch, effect_names
+from mlmfast.batch.rows import JoinedRows, NoRows
 from mlmfast.design.design import Design
 
 #: Arrays with an entry a fit whose other axes, if any, are over columns of X, and what stands for

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.batch_rows import BatchRows, SharedRows
+from mlmfast.batch.rows import BatchRows, SharedRows
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
@@ -19,7 +19,7 @@ from mlmfast.handed_out import frozen, handed_out, hands_out_copies
 from mlmfast.reduction.reduced_model import Estimates, ReducedModel
 
 if TYPE_CHECKING:
-    from mlmfast.batch_tests import BatchTests
+    from mlmfast.batch.tests import BatchTests
     from mlmfast.result import LMMResult
 
 
@@ -30,7 +30,7 @@ class DegreesByFit(NDArray[np.float64] if TYPE_CHECKING else np.ndarray):  # typ
 
     def __call__(self, ddf: str | float | None = None) -> FloatArray:
         """Degrees of freedom by another method."""
-        from mlmfast.batch_tests import batch_df
+        from mlmfast.batch.tests import batch_df
 
         if self._batch is None:
             raise ModelError("a part of the degrees of freedom cannot be had by another method")
@@ -173,7 +173,7 @@ class FitBatch:
 
     @handed_out
     def _degrees(self) -> FloatArray:
-        from mlmfast.batch_tests import batch_df
+        from mlmfast.batch.tests import batch_df
 
         return np.asarray(frozen(batch_df(self, self.ddf)))
 
@@ -201,7 +201,7 @@ class FitBatch:
         >>> batch.tests("Days = 10").pvalue.shape
         (2, 1)
         """
-        from mlmfast.batch_tests import batch_tests
+        from mlmfast.batch.tests import batch_tests
 
         return batch_tests(self, L, rhs, self.ddf if ddf is None else ddf)
 
@@ -211,13 +211,13 @@ class FitBatch:
 
     def tidy(self, effects: str = "all") -> pd.DataFrame:
         """One row a parameter of each fit; ``effects``: "all", "fixed" or "random"."""
-        from mlmfast.report.batch_frames import tidy_batch
+        from mlmfast.batch.frames import tidy_batch
 
         return tidy_batch(self, effects)
 
     def glance(self) -> pd.DataFrame:
         """One row a fit, with what `LMMResult.glance` says of it and its status."""
-        from mlmfast.report.batch_frames import glance_batch
+        from mlmfast.batch.frames import glance_batch
 
         return glance_batch(self)
 

@@ -19,7 +19,7 @@ from mlmfast.inference.anova.terms import Cells, TermParts
 from mlmfast.inference.emmeans.reference_grid import facts_of_rows
 from mlmfast.inference.emmeans.row_facts import RowFacts
 from mlmfast.inference.intervals.explained_variance import FIGURES, explained_figures
-from mlmfast.stored_record import array, members, positions, texts, typed
+from mlmfast.saving.record import array, members, positions, texts, typed
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult

@@ -12,7 +12,7 @@ from mlmfast.errors import ModelError
 from mlmfast.inference.contrasts.contrast import quantile
 
 if TYPE_CHECKING:
-    from mlmfast.batch import FitBatch
+    from mlmfast.batch.fit_batch import FitBatch
 
 _NUMBERS = ("std_error", "statistic", "df", "p_value", "conf_low", "conf_high")
 

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlmfast import _mvn_factor as _factor
-from mlmfast import _mvn_input as _input
-from mlmfast import _mvn_plot as _plot
-from mlmfast._mvn_input import Component, Subset
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.errors import DataError
+from mlmfast.mvn import factor as _factor
+from mlmfast.mvn import input as _input
+from mlmfast.mvn import plot as _plot
+from mlmfast.mvn.input import Component, Subset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

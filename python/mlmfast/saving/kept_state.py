@@ -29,7 +29,7 @@ def state_of(fit: LMMResult) -> dict[str, Any]:
 
 def remove_data(fit: LMMResult) -> None:
     """See `LMMResult.remove_data`."""
-    from mlmfast.storage import load
+    from mlmfast.saving.storage import load
 
     if fit._source is not None:
         loaded = load(fit.to_json())

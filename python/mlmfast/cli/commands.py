@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 
 from mlmfast._core import __version__
+from mlmfast.cli.demo import run_demo
+from mlmfast.cli.progress import Progress
 from mlmfast.data.files import read_table
 from mlmfast.data.whole_files import write_whole
-from mlmfast.demo import run_demo
 from mlmfast.errors import DataError, MlmError
 from mlmfast.model import LMM
-from mlmfast.progress import Progress
 from mlmfast.report.html import html_page
 from mlmfast.result import LMMResult
 

@@ -14,9 +14,9 @@ from mlmfast.errors import DataError
 from mlmfast.fitted.random_effects import ConditionalEffects
 from mlmfast.fitted.record import FitRecord
 from mlmfast.result import LMMResult
-from mlmfast.stored_inference import inference_from_dict, inference_to_dict
-from mlmfast.stored_record import array, record_from_dict, record_to_dict, typed
-from mlmfast.stored_rows import rows_from_dict, rows_to_dict
+from mlmfast.saving.inference import inference_from_dict, inference_to_dict
+from mlmfast.saving.record import array, record_from_dict, record_to_dict, typed
+from mlmfast.saving.rows import rows_from_dict, rows_to_dict
 
 _NAME, _VERSION = "mlmfast fit", 1
 

@@ -9,18 +9,18 @@ import numpy as np
 
 from mlmfast import _core
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.batch import FitBatch, effect_names, n_parameters, outcome, stacked_terms
-from mlmfast.batch_merge import Layout, merged
-from mlmfast.batch_rows import StackedRows
-from mlmfast.data_sets import Stacked
+from mlmfast.batch.fit_batch import FitBatch, effect_names, n_parameters, outcome, stacked_terms
+from mlmfast.batch.merge import Layout, merged
+from mlmfast.batch.rows import StackedRows
 from mlmfast.errors import MlmError
 from mlmfast.fitting.fit import fit_independent
 from mlmfast.fitting.undetermined.search import suspect_fits
 from mlmfast.inference.degrees_of_freedom.stacked_bases import stacked_bases
+from mlmfast.many_data_sets.data_sets import Stacked
+from mlmfast.many_data_sets.stacked_model import StackedModel, stacked_model
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.engine import Engine
 from mlmfast.reduction.reduced_model import ReducedModel, reduce_design
-from mlmfast.stacked_model import StackedModel, stacked_model
 
 #: Numbers in the arrays of the fits that are reduced at a time.
 _CHUNK_NUMBERS = 20_000_000

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.batch_merge import places
-from mlmfast.batch_rows import RegularFits
+from mlmfast.batch.merge import places
+from mlmfast.batch.rows import RegularFits
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.contrasts.contrast import (
@@ -28,7 +28,7 @@ from mlmfast.inference.degrees_of_freedom.stacked_bases import coefficients
 from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
-    from mlmfast.batch import FitBatch
+    from mlmfast.batch.fit_batch import FitBatch
 
 
 @hands_out_copies

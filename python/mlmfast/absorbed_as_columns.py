@@ -14,7 +14,7 @@ from mlmfast.fitting.fit import fit_covariance
 from mlmfast.newton import NewtonOptions
 
 if TYPE_CHECKING:
-    from mlmfast.absorbed.result import AbsorbedResult
+    from mlmfast.absorbed_result import AbsorbedResult
     from mlmfast.result import LMMResult
 
 #: Levels, and bytes of their columns, up to which they are formed.

@@ -1,0 +1,1 @@
+"""One fit for each of many data sets."""

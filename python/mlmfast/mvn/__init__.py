@@ -1,0 +1,5 @@
+"""The multivariate normal distribution, with its algebra in matrix form."""
+
+from mlmfast.mvn.distribution import MVN, joint_linear_gaussian, normal
+
+__all__ = ["MVN", "joint_linear_gaussian", "normal"]

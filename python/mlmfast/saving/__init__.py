@@ -1,0 +1,1 @@
+"""A fit as JSON and back; what a pickled fit keeps."""
