@@ -1,8 +1,8 @@
 """Free parameters without the directions that the data do not tell.
 
 Within a term they are left out so that the covariance which stands for all keeps its place (see
-`mlmfast.fitting.undetermined.values`); of directions that several terms share, by holding one parameter each, for V
-and all that is determined vary in the same way whichever it is.
+`mlmfast.fitting.undetermined.values`); of directions that several terms share, by holding one
+parameter each, for V and all that is determined vary in the same way whichever it is.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Covariance parameters that the data do not determine, by name.
 
-The data do not tell some directions of the covariances (`mlmfast.fitting.undetermined.search`). A parameter that
-moves along one is not determined: it has no standard error, and the direction is no parameter to be
-counted. Functions that no such direction moves, as the sum of two variances, are.
+The data do not tell some directions of the covariances (see `search`). A parameter that moves along
+one is not determined: it has no standard error, and the direction is no parameter to be counted.
+Functions that no such direction moves, as the sum of two variances, are.
 """
 
 from __future__ import annotations
