@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 import mlmfast as mlm
-from mlmfast.inference.degrees_of_freedom import basis_of, method_of
+from mlmfast.degrees_of_freedom import basis_of, method_of
 
 FORMULA = "y ~ x1 + x2 + x3 + x4 + x5 + x6 + (x1 | g)"
 R_SCRIPT = """

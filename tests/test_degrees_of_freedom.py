@@ -182,7 +182,7 @@ def test_containment_in_random_coefficients():
 
 
 def test_containment_counts_the_same_rank_by_cluster_and_dense():
-    from mlmfast.inference.degrees_of_freedom import containment
+    from mlmfast.degrees_of_freedom import containment
 
     data = trial(n_subjects=30, missing=0.3)
     fit = mlm.lmm("y ~ x * arm + (x | subject)", data, ddf="containment")

@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import mlmfast as mlm
+from mlmfast.degrees_of_freedom import METHODS
 from mlmfast.errors import ModelError
-from mlmfast.inference.degrees_of_freedom import METHODS
 
 from . import dense
 

@@ -11,7 +11,7 @@ from scipy import sparse
 
 import mlmfast as mlm
 from mlmfast.cli.commands import main
-from mlmfast.design.design import GroupingFactor
+from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.design.factors.relationship import relationship
 from mlmfast.errors import DataError, ModelError, RelationshipWarning
 from mlmfast.reduction.engine import FEW_ROWS, CrossedSettings

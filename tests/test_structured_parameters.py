@@ -8,7 +8,7 @@ import mlmfast as mlm
 from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.design.random_structure import random_structures
-from mlmfast.reduction.reduced_model import structure_of
+from mlmfast.reduction.blocks import structure_of
 
 STRUCTURES = [s for s in random_structures() if s not in {"us", "diag", "arma11", "fa"}]
 

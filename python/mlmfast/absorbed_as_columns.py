@@ -30,8 +30,9 @@ def as_columns(fit: AbsorbedResult, what: str) -> LMMResult:
     ModelError
         Where they would be too many, or the fit holds parameters.
     """
+    from mlmfast.fitted.source import FitSource
     from mlmfast.model import LMM, starting_theta
-    from mlmfast.result import FitSource, LMMResult
+    from mlmfast.result import LMMResult
 
     levels, source = fit._levels, fit._needs_source(what)
     n, rows = len(levels.labels), fit.nobs

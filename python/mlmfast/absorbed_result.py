@@ -12,9 +12,10 @@ from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.record import AbsorbedRecord
+from mlmfast.fitted.source import FitSource
 from mlmfast.handed_out import handed_out
 from mlmfast.inference.absorbed.coefficient_tests import CoefficientTests
-from mlmfast.result import FitSource, LMMResult
+from mlmfast.result import LMMResult
 
 #: Coefficients up to which their covariance matrix is formed.
 LARGEST_MATRIX = 5_000
@@ -81,7 +82,7 @@ class AbsorbedResult(LMMResult):
     @handed_out
     def pvalues(self) -> pd.Series[float]:
         """Two-sided p-values of tvalues by t, normal where the degrees of freedom are infinite."""
-        from mlmfast.inference.contrasts.contrast import two_sided
+        from mlmfast.distributions import two_sided
 
         kept = list(self._levels.kept)
         t, df = (np.asarray(s, dtype=np.float64)[kept] for s in (self.tvalues, self.df))

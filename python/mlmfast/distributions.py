@@ -6,12 +6,15 @@ on the first call: its distributions alone take longer to import than most fits.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.confidence_level import check_level
+
+if TYPE_CHECKING:
+    pass
 
 #: A number or an array of them.
 Numbers: TypeAlias = float | FloatArray
@@ -133,3 +136,36 @@ def chi2_quantile(p: Numbers, df: Numbers) -> FloatArray:
     from scipy import special
 
     return np.asarray(2.0 * special.gammaincinv(np.asarray(df) / 2.0, p), dtype=np.float64)
+
+
+def quantile(df: FloatArray, level: float) -> FloatArray:
+    """Two-sided quantile of t; normal where df is infinite.
+
+    Examples
+    --------
+    >>> quantile(np.array([10.0, np.inf]), 0.95).round(3).tolist()
+    [2.228, 1.96]
+    """
+    check_level(level)
+    return np.asarray(_by_df(df, normal_quantile, t_quantile, 0.5 + level / 2))
+
+
+def two_sided(statistic: FloatArray, df: FloatArray) -> FloatArray:
+    """Two-sided p-values of t; normal where df is infinite.
+
+    Examples
+    --------
+    >>> two_sided(np.array([2.0, 2.0]), np.array([10.0, np.inf])).round(4).tolist()
+    [0.0734, 0.0455]
+    """
+    return np.asarray(2.0 * _by_df(df, normal_tail, t_tail, np.abs(statistic)))
+
+
+def _by_df(df: FloatArray, normal: Any, student: Any, argument: Any) -> FloatArray:
+    finite = np.isfinite(df)
+    out = np.asarray(normal(np.broadcast_to(argument, df.shape)), dtype=np.float64)
+    if finite.any():
+        at = np.broadcast_to(argument, df.shape)[finite]
+        out = out.copy()
+        out[finite] = student(at, df[finite])
+    return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlmfast import _core
+import mlmfast._core as _core
 
 #: Bytes that stay free beside a large array, for small ones; the core keeps as many.
 RESERVE = 64e6

@@ -14,22 +14,26 @@ from mlmfast.absorbed_result import result_of
 from mlmfast.arrays import FloatArray
 from mlmfast.batch.fit_batch import FitBatch, status_of
 from mlmfast.covariance import STRUCTURES
-from mlmfast.design.design import Design, GroupingFactor
+from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.design.model_frame import ModelFrame, build_model_frame
+from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fitted.absorbed.estimates import absorbed_record
 from mlmfast.fitted.certificate import Certificate
 from mlmfast.fitted.make_record import term_parameters
-from mlmfast.fitted.record import FitRecord, GroupRecord, ResidualRecord, TermRecord
-from mlmfast.fitting.fit import CovarianceFit, fit_covariance
+from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
+from mlmfast.fitted.source import FitSource
+from mlmfast.fitting.covariance_fit import CovarianceFit
+from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.parms_request import start_matrix, start_variance
 from mlmfast.fitting.undetermined.names import n_determined, undetermined_of, with_untold
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND, UndeterminedRecord
-from mlmfast.inference.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.engine import CrossedSettings, Engine, engine_name, read_options
 from mlmfast.reduction.reduced_model import Estimates, ReducedModel, reduce_design
-from mlmfast.result import FitSource, LMMResult
+from mlmfast.result import LMMResult
 
 
 class LMM:
@@ -624,6 +628,7 @@ def _residual_boundary(
     untold = [] if open_ended is None else list(open_ended.messages)
     if reduced.profiled:
         return untold
+    from mlmfast.fitted.boundary_messages import name_edges
     from mlmfast.fitting.confounding import (
         errors_depend,
         flat_directions,
@@ -634,7 +639,6 @@ def _residual_boundary(
         name_without_bound,
         singular_residual,
     )
-    from mlmfast.information.edges import name_edges
 
     newton = covariance.newton
     out = name_confounded(reduced, covariance.confounded)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,76 +11,30 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.confidence_level import check_level
-from mlmfast.criterion.criterion import Criterion
-from mlmfast.design.design import Design
-from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
-from mlmfast.fitted.certificate import Certificate
-from mlmfast.fitted.random_effects import ByLevel, ConditionalEffects, conditional_effects
-from mlmfast.fitted.record import FitRecord, GroupRecord
+from mlmfast.fitted.fitted import Fitted
+from mlmfast.fitted.random_effects import ByLevel, ConditionalEffects
+from mlmfast.fitted.record import GroupRecord
 from mlmfast.handed_out import copy_of, handed_out
-from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.report.varcorr import VarCorr
 
 if TYPE_CHECKING:
     from mlmfast.batch.fit_batch import FitBatch
     from mlmfast.diagnostics.influence import Influence
-    from mlmfast.fitted.monte_carlo import MonteCarloError
-    from mlmfast.fitting.parms import ParmsFit
     from mlmfast.inference.comparison.variance_tests import VarianceTest
-    from mlmfast.inference.contrasts.aliasing import Aliasing
     from mlmfast.inference.contrasts.contrast import Contrast
-    from mlmfast.inference.degrees_of_freedom import FittedRows, TestBasis
     from mlmfast.inference.emmeans import EMMeans
-    from mlmfast.inference.emmeans.row_facts import RowFacts
     from mlmfast.inference.intervals.bootstrap import Bootstrap
-    from mlmfast.inference.intervals.covtest import CovarianceTests, ParameterTable
+    from mlmfast.inference.intervals.covtest import CovarianceTests
     from mlmfast.inference.intervals.derived import ParameterValues
     from mlmfast.inference.intervals.profile import Profile
     from mlmfast.inference.robust.robust import RobustInference
-    from mlmfast.information.held import HeldParameters
     from mlmfast.mvn import MVN
     from mlmfast.plots import Plots
     from mlmfast.report.summary import Summary
 
 
-@dataclass(frozen=True)
-class FitSource:
-    """What a fit was made from; a loaded fit has none.
-
-    Attributes
-    ----------
-    model
-        The reduced design.
-    criterion, theta : theta of shape (1, n_theta)
-    frame
-        How the design was read; None where the model was made from arrays.
-    parms
-        What came of starting values by name, values held, bounds or a grid.
-    """
-
-    model: ReducedModel
-    criterion: Criterion
-    theta: FloatArray
-    frame: ModelFrame | None
-    parms: ParmsFit | None = None
-
-    @property
-    def held(self) -> HeldParameters | None:
-        """Covariance parameters that the fit holds; None where it holds none."""
-        if self.parms is None or not self.parms.held:
-            return None
-        from mlmfast.information.held import HeldParameters
-
-        return HeldParameters(tuple(self.parms.held), self.parms.log_sigma2)
-
-    @property
-    def design(self) -> Design:
-        """The design."""
-        return self.model.design
-
-
-class LMMResult:
+class LMMResult(Fitted):
     """A fitted linear mixed model.
 
     Estimates are plain attributes; what takes work is computed when first asked for.
@@ -98,66 +51,7 @@ class LMMResult:
     -871.8141
     """
 
-    def __init__(
-        self,
-        record: FitRecord,
-        source: FitSource | None,
-        timings: Mapping[str, float] | None = None,
-        effects: list[ConditionalEffects] | None = None,
-    ) -> None:
-        self._record = record
-        self._source = source
-        self._timings: dict[str, float] = dict(timings or {})
-        #: What a loaded fit knows of rows that it does not hold.
-        self._row_facts: RowFacts | None = None
-        self._shares: dict[str, dict[str, tuple[float, float]]] = {}
-        self._held: dict[str, float] = {}
-        if effects is not None:
-            self.__dict__["_effects"] = effects
-
-    @property
-    def timings(self) -> dict[str, float]:
-        """Seconds by phase of the fit."""
-        return dict(self._timings)
-
     # -- fixed effects -------------------------------------------------------------------------
-
-    @handed_out
-    def params(self) -> pd.Series[float]:
-        """Fixed effects by R's column names; NaN where aliased."""
-        return self._series(self._record.beta)
-
-    @handed_out
-    def bse(self) -> pd.Series[float]:
-        """Standard errors, those that the tests use.
-
-        The roots of the diagonal of ``cov_params()``, (X'V^-1 X)^-1; with one of the
-        ``ddf="kenward-roger..."`` the roots of the diagonal of the adjusted covariance,
-        ``cov_params(ddf)``, as PROC MIXED prints them.
-        """
-        return self._series(np.sqrt(np.diag(self._tested.vcov)))
-
-    @handed_out
-    def tvalues(self) -> pd.Series[float]:
-        """Estimates over standard errors."""
-        return self.params / self.bse
-
-    @handed_out
-    def df(self) -> pd.Series[float]:
-        """Denominator degrees of freedom under ``ddf``; infinite for asymptotic (z) tests."""
-        from mlmfast.inference.degrees_of_freedom import method_of
-
-        rows = np.eye(self._record.rank)
-        return self._series(method_of(self.ddf).of_rows(self._tested, rows))
-
-    @handed_out
-    def pvalues(self) -> pd.Series[float]:
-        """Two-sided p-values of tvalues by t, normal where the degrees of freedom are infinite."""
-        from mlmfast.inference.contrasts.contrast import two_sided
-
-        kept = list(self._record.kept)
-        t, df = (np.asarray(s, dtype=np.float64)[kept] for s in (self.tvalues, self.df))
-        return self._series(two_sided(t, df))
 
     def cov_params(self, kind: str | None = None, *, cluster: object = None) -> pd.DataFrame:
         """Covariance of the fixed effects, (X'V^-1 X)^-1, as SAS and lme4 report it.
@@ -233,21 +127,10 @@ class LMMResult:
             return self.bootstrap(n, seed).conf_int(level)
         if method != "wald":
             raise ModelError(f"conf_int(method={method!r}): use 'wald', 'profile' or 'boot'")
-        from mlmfast.inference.contrasts.contrast import quantile
+        from mlmfast.distributions import quantile
 
         half = self.bse * quantile(np.asarray(self.df, dtype=np.float64), level)
         return pd.DataFrame({"lower": self.params - half, "upper": self.params + half})
-
-    @property
-    def rank(self) -> int:
-        """Rank of X."""
-        return self._record.rank
-
-    @property
-    def aliased(self) -> tuple[str, ...]:
-        """Columns of X left out because they depend linearly on earlier ones."""
-        kept = set(self._record.kept)
-        return tuple(name for j, name in enumerate(self._record.x_names) if j not in kept)
 
     def anova(
         self,
@@ -375,26 +258,6 @@ class LMMResult:
 
     # -- likelihood ----------------------------------------------------------------------------
 
-    @property
-    def llf(self) -> float:
-        """Log-likelihood with all constants; REML leaves out log|X'X|, as lme4 and SAS do."""
-        return -0.5 * self._record.deviance
-
-    @property
-    def deviance(self) -> float:
-        """-2 llf: the deviance (ML) or the REML criterion."""
-        return self._record.deviance
-
-    @property
-    def aic(self) -> float:
-        """deviance + 2 k, k all parameters (R's; SAS counts only covariance ones under REML)."""
-        return self.deviance + 2.0 * self._record.n_parameters
-
-    @property
-    def bic(self) -> float:
-        """deviance + k log n with n the observations (R's BIC); see `information_criteria`."""
-        return self.deviance + self._record.n_parameters * float(np.log(self.nobs))
-
     def information_criteria(
         self, n: str = "observations", count: str = "all", *, convention: str | None = None
     ) -> pd.Series[float]:
@@ -446,9 +309,11 @@ class LMMResult:
 
     def _criteria_of_sas(self) -> pd.Series[float]:
         """SAS/STAT User's Guide, PROC MIXED, IC option: d parameters, n*, and s subjects."""
+        from mlmfast.inference.intervals.covtest import parameter_table
+
         record = self._record
         reml = record.method == "REML"
-        d = record.n_covariance_parameters - int(self._parameter_table.fixed.sum())
+        d = record.n_covariance_parameters - int(parameter_table(self).fixed.sum())
         d += 0 if reml else record.n_fixed
         size = self.nobs - (record.n_fixed if reml else 0)
         subjects = self.nobs
@@ -484,33 +349,7 @@ class LMMResult:
 
         return conditional_aic(self._needs_source("conditional AIC"), self._record, method)
 
-    @property
-    def nobs(self) -> int:
-        """Rows used."""
-        return self._record.n_obs
-
-    @property
-    def n_dropped(self) -> int:
-        """Rows left out because a variable of the model was missing."""
-        return self._record.n_dropped
-
-    @property
-    def n_groups(self) -> dict[str, int]:
-        """Levels of each grouping factor; of the subjects where there are no random effects."""
-        return {group.name: group.n_levels for group in self._record.groups}
-
     # -- variances and random effects ----------------------------------------------------------
-
-    @property
-    def sigma(self) -> float | None:
-        """Residual standard deviation (at weight 1); None where visits differ in variance."""
-        return None if self.scale is None else float(np.sqrt(self.scale))
-
-    @property
-    def scale(self) -> float | None:
-        """Residual variance (at weight 1); None where visits differ in variance."""
-        sigma2 = self._record.sigma2
-        return None if np.isnan(sigma2) else sigma2
 
     @handed_out
     def residual_cov(self) -> pd.DataFrame | dict[str, pd.DataFrame] | None:
@@ -603,7 +442,7 @@ class LMMResult:
         >>> fit.residual_corr.iloc[0, :3].round(3).tolist()
         [1.0, 0.8, 0.64]
         """
-        from mlmfast.report.varcorr import correlations
+        from mlmfast.covariance.correlations import correlations
 
         covariances = self.residual_cov
         if covariances is None:
@@ -623,13 +462,6 @@ class LMMResult:
         independent residuals. Ratios of standard deviations and exponents of `residual_scale` last.
         """
         return pd.Series(dict(self._record.residual_parameters))
-
-    @property
-    def held(self) -> dict[str, float]:
-        """Covariance parameters held by ``hold=`` or at a bound of ``bounds=``: their values."""
-        if self._source is None:
-            return dict(self._held)
-        return {} if self._source.parms is None else dict(self._source.parms.held)
 
     @property
     def parms(self) -> pd.DataFrame | None:
@@ -666,11 +498,6 @@ class LMMResult:
 
         return covariances_by_group(self._by_group())
 
-    @cached_property
-    def _effects(self) -> list[ConditionalEffects]:
-        source = self._needs_source("random effects")
-        return conditional_effects(source.model, source.criterion, source.theta, self._record)
-
     def _by_group(self) -> list[tuple[GroupRecord, list[str], ConditionalEffects]]:
         record = self._record
         return [
@@ -685,45 +512,7 @@ class LMMResult:
 
     # -- state of the fit ----------------------------------------------------------------------
 
-    @property
-    def method(self) -> str:
-        """The criterion, "REML" or "ML"."""
-        return self._record.method
-
-    @property
-    def formula(self) -> str | None:
-        """The formula; None where the model was made from arrays."""
-        return self._record.formula
-
-    @property
-    def converged(self) -> bool:
-        """Whether the certificate is that of a minimum."""
-        return self._record.converged
-
-    @property
-    def singular(self) -> bool:
-        """Whether a variance is 0, a correlation +-1, or a parameter not determined by the data."""
-        return self._record.singular
-
-    @property
-    def certificate(self) -> Certificate:
-        """Evidence of the optimum."""
-        return self._record.certificate
-
-    @property
-    def monte_carlo_error(self) -> MonteCarloError | None:
-        """How far probes may have moved likelihood and estimates; None where none were used.
-
-        Only fits by the iterative engine have it (``certificate.engine == "iterative"``).
-        """
-        return self._record.monte_carlo
-
     # -- inference -----------------------------------------------------------------------------
-
-    @property
-    def ddf(self) -> str:
-        """Method of the degrees of freedom, as given by ``ddf=``."""
-        return self._record.ddf
 
     def contrast(
         self, L: object, rhs: object = 0.0, ddf: str | float | None = None, level: float = 0.95
@@ -847,55 +636,6 @@ class LMMResult:
         from mlmfast.inference.intervals.covtest import covariance_tests
 
         return covariance_tests(self, information, level)
-
-    @cached_property
-    def _rows(self) -> FittedRows | None:
-        """The fit with its rows, as methods of degrees of freedom read it; None if loaded."""
-        from mlmfast.inference.degrees_of_freedom import FittedRows
-
-        source, record = self._source, self._record
-        if source is None:
-            return None
-        singular = tuple(record.terms[t].singular for t in source.model.order)
-        return FittedRows(
-            source.model,
-            source.criterion,
-            source.theta,
-            singular,
-            record.beta,
-            record.vcov,
-            source.frame,
-            held=source.held,
-        )
-
-    @cached_property
-    def _bases(self) -> dict[str, TestBasis]:
-        return {}
-
-    def _basis(self, ddf: str | float | None = None) -> TestBasis:
-        """What tests under a method need; kept once computed."""
-        from mlmfast.inference.degrees_of_freedom import basis_of
-
-        key = self.ddf if ddf is None else str(ddf)
-        if key not in self._bases:
-            self._bases[key] = basis_of(self._rows, self._record, key)
-        return self._bases[key]
-
-    @cached_property
-    def _parameter_table(self) -> ParameterTable:
-        from mlmfast.inference.intervals.covtest import table_of
-
-        return table_of(self._rows)
-
-    @property
-    def _tested(self) -> TestBasis:
-        return self._basis()
-
-    @cached_property
-    def _aliasing(self) -> Aliasing:
-        from mlmfast.inference.contrasts.estimability import aliasing_of_fit
-
-        return aliasing_of_fit(self)
 
     # -- what rows say -------------------------------------------------------------------------
 
@@ -1355,17 +1095,6 @@ class LMMResult:
 
     # -- help ----------------------------------------------------------------------------------
 
-    def _series(self, kept: FloatArray) -> pd.Series[float]:
-        values = np.full(len(self._record.x_names), np.nan)
-        values[list(self._record.kept)] = kept
-        return pd.Series(values, index=list(self._record.x_names))
-
-    def _square(self, kept: FloatArray) -> pd.DataFrame:
-        names, at = list(self._record.x_names), list(self._record.kept)
-        values = np.full((len(names), len(names)), np.nan)
-        values[np.ix_(at, at)] = kept
-        return pd.DataFrame(values, index=names, columns=names)
-
     def _explained(
         self, figure: str, interval: str, level: float, n: int, seed: Any
     ) -> pd.DataFrame:
@@ -1374,11 +1103,3 @@ class LMMResult:
         if self._source is None:
             return stored_explained(self, figure, interval, level)
         return explained(self._source, self._record, figure, interval, level, n, seed)
-
-    def _needs_source(self, what: str) -> FitSource:
-        if self._source is None:
-            raise ModelError(
-                f"a loaded fit holds no rows of the data, from which {what} would be computed; fit "
-                "the model again, or use predict(newdata)"
-            )
-        return self._source

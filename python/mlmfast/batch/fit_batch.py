@@ -14,7 +14,7 @@ from mlmfast.batch.rows import BatchRows, SharedRows
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
-from mlmfast.fitting.fit import CovarianceFit
+from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.handed_out import frozen, handed_out, hands_out_copies
 from mlmfast.reduction.reduced_model import Estimates, ReducedModel
 
@@ -180,7 +180,7 @@ class FitBatch:
     @handed_out
     def pvalues(self) -> FloatArray:
         """Two-sided p-values of `tvalues`, shape (n_fits, p)."""
-        from mlmfast.inference.contrasts.contrast import two_sided
+        from mlmfast.distributions import two_sided
 
         return np.asarray(frozen(two_sided(self.tvalues, self._degrees)))
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.distributions import quantile
 from mlmfast.errors import ModelError
-from mlmfast.inference.contrasts.contrast import quantile
 
 if TYPE_CHECKING:
     from mlmfast.batch.fit_batch import FitBatch

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.design.model_frame import ModelFrame
-from mlmfast.inference.degrees_of_freedom import FittedRows
-from mlmfast.inference.degrees_of_freedom.satterthwaite import core_maps
-from mlmfast.inference.degrees_of_freedom.stacked_bases import (
+from mlmfast.degrees_of_freedom import FittedRows
+from mlmfast.degrees_of_freedom.satterthwaite import core_maps
+from mlmfast.degrees_of_freedom.stacked_bases import (
     StackedBases,
     is_regular,
     stacked_bases,
 )
+from mlmfast.design.model_frame import ModelFrame
 from mlmfast.reduction.engine import Engine
 from mlmfast.reduction.reduced_model import ReducedModel, reduce_design
 

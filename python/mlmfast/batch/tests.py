@@ -11,6 +11,9 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch.merge import places
 from mlmfast.batch.rows import RegularFits
+from mlmfast.degrees_of_freedom import DegreesOfFreedom, TestBasis, method_of
+from mlmfast.degrees_of_freedom.satterthwaite import Satterthwaite
+from mlmfast.degrees_of_freedom.stacked_bases import coefficients
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.contrasts.contrast import (
@@ -22,9 +25,6 @@ from mlmfast.inference.contrasts.contrast import (
 )
 from mlmfast.inference.contrasts.estimability import aliasing_of_design, kept_rows
 from mlmfast.inference.contrasts.rows import contrast_rows
-from mlmfast.inference.degrees_of_freedom import DegreesOfFreedom, TestBasis, method_of
-from mlmfast.inference.degrees_of_freedom.satterthwaite import Satterthwaite
-from mlmfast.inference.degrees_of_freedom.stacked_bases import coefficients
 from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from mlmfast.clusters.shared_effects import LargeCluster, is_large
 from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.data.factor import cross_factors
 from mlmfast.data.frame import Frame
-from mlmfast.design.design import Design, GroupingFactor
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.design.factors.names import known_group
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.random_effects import fixed_part
@@ -29,7 +30,7 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.reduction.independence import connected, correlated_codes
 
 if TYPE_CHECKING:
-    from mlmfast.result import FitSource
+    from mlmfast.fitted.source import FitSource
 
 #: Rows of a cluster per row of its compressed form from which compression pays.
 _WORTH_IT = 2

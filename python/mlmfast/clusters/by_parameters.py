@@ -17,13 +17,12 @@ from mlmfast.cached import cached_property
 from mlmfast.clusters.covariance import columns_at
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import floor_eigenvalues
-from mlmfast.criterion.criterion import TermBlock
 from mlmfast.criterion.natural_parameters import ParameterBlock, entry_map, natural_chart
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.errors import ModelError
 from mlmfast.information.information import Information
+from mlmfast.reduction.blocks import TermBlock, structure_of
 from mlmfast.reduction.dense import within_unit_positions
-from mlmfast.reduction.reduced_model import structure_of
 from mlmfast.reduction.residual.directions import Directions
 
 #: Pairs (k, l), k >= l, of parameters with a second derivative of V that is not 0, (m, n, n).

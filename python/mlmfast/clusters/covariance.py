@@ -8,14 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.covariance.correlations import correlations
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
+from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.design.residual.scale import ScaleDesign
 from mlmfast.errors import ModelError
-from mlmfast.fitted.record import FitRecord, ResidualRecord, ScaleRecord
+from mlmfast.fitted.record import FitRecord
 from mlmfast.interruptible import interruptible
-from mlmfast.report.varcorr import correlations
 
 #: Rows of a cluster whose V is still formed (0.8 GB, and a few times that in passing).
 LARGEST_CLUSTER = 10_000

@@ -26,7 +26,7 @@ from mlmfast.reduction.independence import are_nested
 from mlmfast.report.varcorr import VarCorr
 
 if TYPE_CHECKING:
-    from mlmfast.result import FitSource
+    from mlmfast.fitted.source import FitSource
 
 # Without a cluster: all rows, as long as the matrix is one that people look at.
 _MOST_ROWS = 5_000

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.clusters.covariance import LARGEST_CLUSTER, noise_sd
 from mlmfast.covariance.chains import MarkovChain
@@ -15,8 +15,9 @@ from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
+from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.errors import ModelError
-from mlmfast.fitted.record import FitRecord, ResidualRecord
+from mlmfast.fitted.record import FitRecord
 from mlmfast.reduction.residual.series import correlations_at
 
 #: Rows of a cluster up to which a matrix is as fast.

@@ -14,15 +14,15 @@ from mlmfast.clusters.covariance import (
     residual_covariances,
     residual_template,
 )
+from mlmfast.covariance.correlations import correlations
 from mlmfast.design.design import Design
 from mlmfast.errors import DataError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
 from mlmfast.interruptible import interruptible
-from mlmfast.report.varcorr import correlations
 
 if TYPE_CHECKING:
-    from mlmfast.result import FitSource
+    from mlmfast.fitted.source import FitSource
 
 
 def simulate(source: FitSource, record: FitRecord, n: int, seed: Any, first: int = 0) -> FloatArray:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
-from mlmfast.covariance.scaled_angles import ScaledAngles
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.interruptible import interruptible
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
+from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.residual.directions import Directions
 
 if TYPE_CHECKING:
@@ -29,72 +29,6 @@ INNER_R, INNER_A = 1e-6, 1e-6
 _MANY = 64
 #: What is left of a sum, over its parts, that is rounding.
 _ROUNDING = 1e-13
-
-
-@dataclass(frozen=True)
-class TermBlock:
-    """One random-effects term: where its G stands in the G of its level."""
-
-    structure: CovarianceStructure | Directions
-    level: int
-    first: int
-    is_residual: bool = False
-
-    @property
-    def shared(self) -> CovarianceStructure:
-        """The structure, where the core takes derivatives by entries."""
-        assert not isinstance(self.structure, Directions), "derivatives are by theta here"
-        return self.structure
-
-    @property
-    def stretch(self) -> slice:
-        """Rows of the level's G that belong to the term."""
-        return slice(self.first, self.first + self.structure.size)
-
-    @property
-    def by_row(self) -> bool:
-        """Whether to compute fit by fit.
-
-        A product over a whole batch may sum in another order than for one fit, and bits must not
-        depend on the company a fit keeps.
-        """
-        return self.is_residual or not (self.shared.mixes or self.shared.variances_alone)
-
-    @property
-    def has_vague_parameters(self) -> bool:
-        """Whether the structure is not linear in some of its parameters, its correlations."""
-        return isinstance(self.structure, ScaledAngles)
-
-    def matrix(self, theta: FloatArray) -> FloatArray:
-        """The covariance, shape (a, q, q)."""
-        if not self.by_row or len(theta) < 2:
-            return self.shared.matrix(theta)
-        return np.stack([self.shared.matrix(t[None])[0] for t in theta])
-
-    def theta(self, matrix: FloatArray) -> FloatArray:
-        """Parameters of covariances near ``matrix``, shape (a, n_theta)."""
-        if not self.by_row:
-            return self.shared.theta(matrix)
-        if len(matrix) == 0:
-            return np.empty((0, self.structure.n_theta))
-        if not self.is_residual:
-            # Beyond the end of a scoring step there may be no covariance; `us` sees to it itself.
-            matrix = np.stack([floor_eigenvalues(m[None], 0.0, 0.0)[0] for m in matrix])
-        return np.stack([self.shared.theta(m[None])[0] for m in matrix])
-
-    def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
-        """`CovarianceStructure.at_boundary`."""
-        if not self.by_row or len(theta) < 2:
-            return self.shared.at_boundary(theta, small)
-        parts = [self.shared.at_boundary(t[None], small) for t in theta]
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-
-    def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """`CovarianceStructure.chart`."""
-        if not self.by_row or len(theta) < 2:
-            return self.structure.chart(theta, weight)
-        parts = [self.structure.chart(t[None], w[None]) for t, w in zip(theta, weight, strict=True)]
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
 @dataclass(frozen=True)

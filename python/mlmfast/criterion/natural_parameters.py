@@ -17,9 +17,11 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.natural_in_units import natural_in_units
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
-from mlmfast.criterion.criterion import Criterion, TermBlock
-from mlmfast.reduction.reduced_model import ReducedModel, natural_in_units, structure_of
+from mlmfast.criterion.criterion import Criterion
+from mlmfast.reduction.blocks import TermBlock, structure_of
+from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.residual.chain import ChainCovariance
 from mlmfast.reduction.residual.directions import ArmCovariances, Directions
 from mlmfast.reduction.residual.series import SeriesCovariance

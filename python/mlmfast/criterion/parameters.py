@@ -16,9 +16,11 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import lower_entries
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.scaled_covariance import natural_factors, scale_powers
+from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.errors import ModelError
-from mlmfast.reduction.reduced_model import ReducedModel, residual_arms, structure_of
+from mlmfast.reduction.blocks import structure_of
+from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.residual.chain import ChainCovariance
 
 #: Numbers in the second derivatives of several parameters (1.6 GB).

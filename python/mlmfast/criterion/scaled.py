@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.newton import Derivatives

@@ -12,11 +12,12 @@ from mlmfast.arrays import FloatArray, unmasked
 from mlmfast.covariance import STRUCTURES
 from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.data.frame import Frame, check_finite
-from mlmfast.design.design import Design, GroupingFactor, RandomEffects
+from mlmfast.data.statistics import column_statistics
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.design.factors.relationship import with_relationships
 from mlmfast.design.model_frame import check_identified, check_weights
 from mlmfast.errors import DataError
-from mlmfast.reduction.scaling import column_statistics
 
 _ONE_FACTOR = "group"
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, unmasked
 from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.frame import Frame, check_finite
+from mlmfast.data.statistics import column_statistics
 from mlmfast.data.suspect_values import warn_of_suspect_values
 from mlmfast.design.absorbed_choice import absorbed_factor, absorbed_from, no_absorbed_factor
 from mlmfast.design.columns.expressions import evaluate_numeric, variables_of
@@ -22,7 +23,8 @@ from mlmfast.design.columns.model_matrix import (
     ModelMatrixSpec,
     build_model_matrix,
 )
-from mlmfast.design.design import Design, GroupingFactor, RandomEffects
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.design.factors.relationship import with_relationships
 from mlmfast.design.random_structure import check_not_residual, term_structure
 from mlmfast.design.residual.design import independent_rows, with_scale
@@ -31,7 +33,6 @@ from mlmfast.design.residual.scale import ScaleFormula, parse_scale, scale_desig
 from mlmfast.errors import DataError, ModelError
 from mlmfast.formula.mixed_formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.formula.residual_formula import ResidualFormula, parse_residual, takes_matrices
-from mlmfast.reduction.scaling import column_statistics
 
 #: Share of a column outside the span of others, below which it counts as aliased.
 _ALIASED = 1e-7

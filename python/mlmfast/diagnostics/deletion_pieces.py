@@ -16,7 +16,8 @@ from mlmfast.cached import cached_property
 from mlmfast.clusters.blocks import ClusterBlocks, blocks_of_sets, large_clusters
 from mlmfast.clusters.covariance import cholesky_factors, residual_covariances, solve_lower
 from mlmfast.clusters.shared_effects import LargeCluster
-from mlmfast.design.design import Design, GroupingFactor
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.fitted.record import FitRecord
 
 #: Share of a fixed effect's information that must remain after a deletion.

@@ -30,9 +30,9 @@ from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
 
 if TYPE_CHECKING:
-    from mlmfast.design.design import GroupingFactor
+    from mlmfast.design.factors.grouping import GroupingFactor
     from mlmfast.diagnostics.one_step import OneStep
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 _SHOWN = 5
 
@@ -78,7 +78,7 @@ class Influence:
     observation_changes: pd.DataFrame
     cluster_dfbetas: pd.DataFrame
     observation_dfbetas: pd.DataFrame
-    _fit: LMMResult = field(repr=False, compare=False)
+    _fit: Fitted = field(repr=False, compare=False)
     _grouping: GroupingFactor = field(repr=False, compare=False)
 
     def one_step(self, by: str = "clusters", *, information: str = "expected") -> OneStep:
@@ -139,7 +139,7 @@ class Influence:
         return "\n\n".join(parts)
 
 
-def influence(fit: LMMResult, cluster: object = None) -> Influence:
+def influence(fit: Fitted, cluster: object = None) -> Influence:
     """Deletion diagnostics; ``cluster`` as in `LMMResult.robust`, or any grouping of the rows.
 
     Raises

@@ -31,8 +31,8 @@ from mlmfast.handed_out import hands_out_copies
 from mlmfast.information.information import Information
 
 if TYPE_CHECKING:
-    from mlmfast.design.design import GroupingFactor
-    from mlmfast.result import LMMResult
+    from mlmfast.design.factors.grouping import GroupingFactor
+    from mlmfast.fitted.fitted import Fitted
 
 _BY = ("clusters", "observations")
 _INFORMATION = ("expected", "observed")
@@ -84,7 +84,7 @@ class OneStep:
 
 
 def one_step(
-    fit: LMMResult, clusters: GroupingFactor, by: str, information: str, labels: pd.Index
+    fit: Fitted, clusters: GroupingFactor, by: str, information: str, labels: pd.Index
 ) -> OneStep:
     """Leave out each cluster, or each observation; see `Influence.one_step`."""
     if by not in _BY:
@@ -97,9 +97,7 @@ def one_step(
 class _Deletions:
     """All deletions of one kind."""
 
-    def __init__(
-        self, fit: LMMResult, clusters: GroupingFactor, each: bool, information: str
-    ) -> None:
+    def __init__(self, fit: Fitted, clusters: GroupingFactor, each: bool, information: str) -> None:
         source = fit._needs_source("influence")
         if source.held is not None:
             raise ModelError(

@@ -25,7 +25,8 @@ from mlmfast.reduction.independence import independent_clusters
 
 if TYPE_CHECKING:
     from mlmfast.design.design import Design
-    from mlmfast.result import FitSource, LMMResult
+    from mlmfast.fitted.fitted import Fitted
+    from mlmfast.fitted.source import FitSource
 
 KINDS = ("raw", "pearson", "studentised", "marginal", "studentised-marginal", "scaled")
 #: Other words for the same.
@@ -36,7 +37,7 @@ _ALIASES = {
 }
 
 
-def residuals(fit: LMMResult, source: FitSource, kind: str) -> pd.Series[float]:
+def residuals(fit: Fitted, source: FitSource, kind: str) -> pd.Series[float]:
     """Residuals of one kind; `LMMResult.resid` says what each is.
 
     Raises

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.display.numbers import column, degrees_of_freedom, p_value, printable, statistic
+from mlmfast.display.tables import Table
 from mlmfast.display.text import table_text
-from mlmfast.report.tables import Table
 
 if TYPE_CHECKING:
     from mlmfast.inference.contrasts.contrast import Contrast, FTest
@@ -77,7 +77,7 @@ def contrast_text(result: Contrast) -> str:
 
 def contrast_html(result: Contrast) -> str:
     """A contrast as HTML."""
-    from mlmfast.report.html import table_html
+    from mlmfast.display.html import table_html
 
     html = table_html(contrast_table(result))
     return html if result.f is None else f"{html}<p>{escape(_joint(result))}</p>"
@@ -106,6 +106,6 @@ def covariance_tests_text(result: CovarianceTests) -> str:
 
 def covariance_tests_html(result: CovarianceTests) -> str:
     """Tests of the covariance parameters as HTML."""
-    from mlmfast.report.html import table_html
+    from mlmfast.display.html import table_html
 
     return table_html(covariance_tests_table(result))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pandas as pd
 
 from mlmfast.display.table_result import table_of
+from mlmfast.display.tables import Table
 from mlmfast.display.text import WIDE, notes_text, table_text
-from mlmfast.report.tables import Table
 
 
 class PrintedFrame(pd.DataFrame):
@@ -50,7 +50,7 @@ class PrintedFrame(pd.DataFrame):
         return "\n".join([table_text(self._table(), WIDE), *notes_text(self.notes)])
 
     def _repr_html_(self) -> str:
-        from mlmfast.report.html import tables_html
+        from mlmfast.display.html import tables_html
 
         return tables_html([self._table()], tuple(f"Note: {note}" for note in self.notes))
 

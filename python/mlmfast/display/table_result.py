@@ -10,9 +10,9 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.display import numbers
+from mlmfast.display.tables import Table
 from mlmfast.display.text import WIDE, table_text
 from mlmfast.handed_out import copied
-from mlmfast.report.tables import Table
 
 _P_VALUES = frozenset({"p_value", "Pr(>F)", "Pr(>Chisq)", "Pr(mixture)"})
 _STATISTICS = frozenset({"statistic", "t_ratio", "z_ratio", "F value", "Chisq", "LRT"})
@@ -90,7 +90,7 @@ class TableResult:
         return "\n\n".join(parts) + "".join(f"\n{note}" for note in self.notes)
 
     def _repr_html_(self) -> str:
-        from mlmfast.report.html import tables_html
+        from mlmfast.display.html import tables_html
 
         return tables_html(self._tables(), self.notes)
 

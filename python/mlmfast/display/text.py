@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from textwrap import fill
 
 from mlmfast.display.numbers import printable, width
-from mlmfast.report.tables import Table
+from mlmfast.display.tables import Table
 
 WIDTH = 80
 #: A table that stands alone may be this wide before a row takes two lines.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.fitting.fit import CovarianceFit
+from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.reduction.reduced_model import Estimates, ReducedModel
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
 

@@ -6,9 +6,10 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.scaled_covariance import scale_powers
+from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters import CovarianceFunctions, CovarianceParameter
-from mlmfast.reduction.reduced_model import Estimates, ReducedModel, residual_arms
+from mlmfast.reduction.reduced_model import Estimates, ReducedModel
 
 
 def own_parameters(functions: CovarianceFunctions) -> list[CovarianceParameter]:

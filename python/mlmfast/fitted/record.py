@@ -9,6 +9,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
+from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.fitted.absorbed.record import AbsorbedRecord
 from mlmfast.fitted.certificate import Certificate
 from mlmfast.fitted.monte_carlo import MonteCarloError
@@ -103,73 +104,6 @@ class GroupRecord:
     def n_levels(self) -> int:
         """Levels that rows have."""
         return len(self.labels) - self.n_without_rows
-
-
-@dataclass(frozen=True)
-class ResidualRecord:
-    """The residual covariance of a fit.
-
-    Attributes
-    ----------
-    text
-        As written.
-    structure
-        Keyword.
-    subject
-        Name of the subjects' factor.
-    n_subjects
-        Number of subjects.
-    visits, arms
-        Labels of the visits and of the groups with parameters of their own.
-    covariances : shape (n_arms, n_visits, n_visits)
-    parameter_names
-        Names of the natural parameters, one arm after the other.
-    parameters : shape (n_parameters,)
-    step
-        Value of one step, for a structure by lag over numbers; 0 for visits that are levels or
-        times, 1 for points.
-    """
-
-    text: str
-    structure: str
-    subject: str
-    n_subjects: int
-    visits: tuple[str, ...]
-    arms: tuple[str, ...]
-    covariances: FloatArray
-    parameter_names: tuple[str, ...]
-    parameters: FloatArray
-    step: float = 1.0
-
-    def __post_init__(self) -> None:
-        freeze(self, "covariances", "parameters")
-
-
-@dataclass(frozen=True)
-class ScaleRecord:
-    """The residual standard deviations of a fit that differ from row to row.
-
-    Attributes
-    ----------
-    text
-        As written.
-    names
-        Names of the parameters.
-    is_ratio
-        Whether each is a ratio of standard deviations rather than an exponent delta.
-    parameters : shape (n_parameters,)
-    levels
-        Labels of the levels of each factor of the scale; one empty label without levels.
-    """
-
-    text: str
-    names: tuple[str, ...]
-    is_ratio: tuple[bool, ...]
-    parameters: FloatArray
-    levels: tuple[tuple[str, ...], ...]
-
-    def __post_init__(self) -> None:
-        freeze(self, "parameters")
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.data.frame import Frame
 from mlmfast.design.residual.instance import instance
+from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.design.residual.series import is_series
 from mlmfast.errors import DataError, ModelError
-from mlmfast.fitted.record import ResidualRecord
 from mlmfast.formula.residual_formula import ResidualFormula, parse_residual, structure_kind
 from mlmfast.reduction.residual.series import correlations_at
 

@@ -9,9 +9,10 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.criterion.criterion import Criterion, TermBlock
+from mlmfast.criterion.criterion import Criterion
 from mlmfast.interruptible import interruptible
 from mlmfast.newton import Derivatives, NewtonResult, newton_step
+from mlmfast.reduction.blocks import TermBlock
 
 #: Eigenvalues of G (orthonormal basis: 1 is a unit's mean square) tried as exactly 0.
 _TRY_ZERO = 1e-5

@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.covariance.correlations import correlations
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.residual.design import ResidualDesign, seen_pairs
-from mlmfast.fitted.record import ResidualRecord
+from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.newton import CriterionFunction, Derivatives
+from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.independence import is_within
-from mlmfast.reduction.reduced_model import ReducedModel, structure_of
-from mlmfast.report.varcorr import correlations
+from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Share of a term's information that the residual covariance must leave for it to be told apart.
 _OWN_SHARE = 1e-9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from mlmfast.covariance.structures.factor_analytic import FactorAnalytic
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.fitting.boundary import Settled, SomeFits, replace_rows, set_zeros, settle
 from mlmfast.fitting.confounding import HeldCriterion, confounded_terms
+from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
 from mlmfast.fitting.near_singular import ResidualPart, follow, is_near_singular, residual_parts
 from mlmfast.fitting.several_minima import STEPS, is_better, search
@@ -27,37 +28,6 @@ _FEW_HALVINGS = 6
 _MATRICES = 20
 #: Scaled eigenvalue of a Hessian that is lost in rounding.
 _LOST = 1e-13
-
-
-@dataclass(frozen=True)
-class CovarianceFit:
-    """Covariance parameters of a batch of fits.
-
-    Attributes
-    ----------
-    criterion
-        What was minimised.
-    theta : shape (n_fits, n_theta), final parameters, exact zeros on the boundary.
-    singular : shape (n_fits, n_terms), terms (in the criterion's order) with a singular G.
-    newton
-        The iteration.
-    n_evaluations : shape (n_fits,)
-        Evaluations of the criterion by start, iteration and rounding to the boundary; see
-        ``n_elsewhere`` too.
-    """
-
-    criterion: Criterion
-    theta: FloatArray
-    singular: BoolArray
-    newton: NewtonResult
-    n_evaluations: IntArray
-    #: Blocks of random effects that the residual covariance expresses already, held at 0.
-    confounded: tuple[int, ...] = ()
-    #: Fits whose residual covariance is singular at the infimum, and those that have no infimum.
-    singular_residual: tuple[int, ...] = ()
-    without_bound: tuple[int, ...] = ()
-    #: Evaluations from other starts, shape (n_fits,); None where there were none.
-    n_elsewhere: IntArray | None = None
 
 
 def fit_covariance(

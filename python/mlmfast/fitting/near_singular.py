@@ -32,11 +32,12 @@ from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.chains import MarkovChain
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial.base import Spatial
-from mlmfast.criterion.criterion import Criterion, TermBlock
+from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.residual.design import LARGEST_ORDER
 from mlmfast.errors import ModelError
 from mlmfast.fitting.boundary import SomeFits
 from mlmfast.newton import CriterionFunction, Derivatives, NewtonOptions, NewtonResult
+from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.residual.chain import ChainCovariance
 from mlmfast.reduction.residual.directions import Directions
 from mlmfast.reduction.residual.series import SeriesCovariance

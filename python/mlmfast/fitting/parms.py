@@ -24,7 +24,8 @@ from mlmfast.criterion.constrained import (
 from mlmfast.criterion.parameters import CovarianceFunctions, CovarianceParameter
 from mlmfast.errors import ModelError
 from mlmfast.fitting.boundary import FREE, rounded_to_boundary
-from mlmfast.fitting.fit import CovarianceFit, fit_covariance
+from mlmfast.fitting.covariance_fit import CovarianceFit
+from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.held_correlations import HeldCorrelations
 from mlmfast.fitting.near_singular import check_start
 from mlmfast.fitting.parms_request import Parms, finite_number, grid_points

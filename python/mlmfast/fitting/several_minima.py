@@ -21,8 +21,9 @@ from mlmfast.fitting.boundary import Settled, settle
 from mlmfast.fitting.near_singular import is_lost, residual_parts
 from mlmfast.fitting.starts import is_linear, other_starts, residual_stretches
 from mlmfast.newton import NewtonResult
+from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.independence import is_within
-from mlmfast.reduction.reduced_model import FIRST_SHARE, ReducedModel, structure_of
+from mlmfast.reduction.reduced_model import FIRST_SHARE, ReducedModel
 
 #: Starts of each kind that are refined, and where rows are many.
 _FOLLOWED, _FEW_FOLLOWED, _MANY_ROWS = 8, 2, 2_000

@@ -22,7 +22,7 @@ from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.covariance.structures.homogeneous_diagonal import HomogeneousDiagonal
 from mlmfast.criterion.criterion import Criterion, solve_scoring, symmetric_of
-from mlmfast.reduction.reduced_model import structure_of
+from mlmfast.reduction.blocks import structure_of
 
 #: Shares of the random effects in the variance.
 _SHARES = (0.02, 0.2, 0.8)

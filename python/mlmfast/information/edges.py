@@ -16,12 +16,10 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.criterion.natural_parameters import CovarianceParameters, ParameterBlock
-from mlmfast.reduction.reduced_model import structure_of
+from mlmfast.reduction.blocks import structure_of
 
 if TYPE_CHECKING:
-    from mlmfast.criterion.criterion import Criterion
     from mlmfast.information.information import Information
-    from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Squared slope over information, in units of -2 log-likelihood, that no interior optimum has.
 _SLOPE = 1e-5
@@ -31,45 +29,19 @@ _STILL = 1e-3
 _SLOW = 1e-2
 
 
-def name_edges(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> list[str]:
-    """Say which parameters of the residual's structure are at the end of their range.
-
-    Parameters
-    ----------
-    theta : shape (1, n_theta)
-    """
-    from mlmfast.information.information import information_of
-
-    residual = model.design.residual
-    if residual is None or not any(
-        _may_stand_still(structure_of(term), theta[:, s])
-        for term, s in zip(criterion.terms, criterion.theta_slices, strict=True)
-        if term.is_residual
-    ):
-        return []
-    found = information_of(model, criterion, theta, (False,) * len(criterion.terms)).parameters
-    return [
-        f"{name} of {residual.text} is {0 if _is_variance(name) else round(value, 6):g}, an end of "
-        "its range"
-        for block, term in zip(found.blocks, criterion.terms, strict=False)
-        if term.is_residual
-        for name, value, fixed in zip(block.names, block.values, block.fixed, strict=True)
-        if fixed
-    ]
-
-
-def _may_stand_still(structure: CovarianceStructure, theta: FloatArray) -> bool:
+def may_stand_still(structure: CovarianceStructure, theta: FloatArray) -> bool:
     """Whether some natural parameter hardly moves with theta, cheaply."""
     if theta.shape[1] != structure.n_theta:
         return False
     size = np.abs(structure.natural(theta)[0])
     moves = np.abs(np.nan_to_num(structure.natural_jacobian(theta)[0])).max(axis=1)
-    variances = [k for k, name in enumerate(structure.parameter_names) if _is_variance(name)]
+    variances = [k for k, name in enumerate(structure.parameter_names) if is_variance(name)]
     size[variances] = size[variances].max(initial=0.0)
     return bool((moves < _SLOW * size).any())
 
 
-def _is_variance(name: str) -> bool:
+def is_variance(name: str) -> bool:
+    """Whether a parameter of this name is a variance."""
     return name.rpartition(": ")[2].startswith(("Var", "UN("))
 
 

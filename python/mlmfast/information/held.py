@@ -17,28 +17,8 @@ from mlmfast.covariance.jet import Jet
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.errors import ModelError
+from mlmfast.fitting.held_parameters import HeldParameters
 from mlmfast.information.information import Information, invert_information
-
-
-@dataclass(frozen=True)
-class HeldParameters:
-    """Names of the parameters held, and log sigma^2 where it is not the best one, shape (1,)."""
-
-    names: tuple[str, ...]
-    log_sigma2: FloatArray | None
-
-    def of(self, about: Information) -> HeldInformation:
-        """The information with what is held held."""
-        return HeldInformation(
-            about.model,
-            about.criterion,
-            about.parameters,
-            about.core,
-            about.scale,
-            about.fit,
-            about.theta,
-            self,
-        )
 
 
 @dataclass(frozen=True)
@@ -106,3 +86,17 @@ class HeldInformation(Information):
             f"the information about {name!r} is not formed while other covariance parameters are "
             "held; use ddf='asymptotic'"
         )
+
+
+def holding(about: Information, held: HeldParameters) -> HeldInformation:
+    """The information with what is held held."""
+    return HeldInformation(
+        about.model,
+        about.criterion,
+        about.parameters,
+        about.core,
+        about.scale,
+        about.fit,
+        about.theta,
+        held,
+    )

@@ -13,29 +13,24 @@ W = V / sigma^2 where sigma^2 is profiled out; the chain rule does the rest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.natural_parameters import (
     CovarianceParameters,
-    covariance_parameters,
     residual_direction,
 )
 from mlmfast.errors import ModelError
-from mlmfast.information.edges import still_parameters
-from mlmfast.information.told_parameters import told_parameters
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.residual.chain import ChainCovariance
-from mlmfast.reduction.residual.series import SeriesCovariance
 
 if TYPE_CHECKING:
-    from mlmfast.information.held import HeldParameters
+    pass
 
 #: Scaled information below which the data do not tell a combination of parameters.
 _UNIDENTIFIED = 1e-9
@@ -247,7 +242,7 @@ class Information:
     def _core(
         self, g: list[FloatArray], entries: list[tuple[int, int, int]]
     ) -> tuple[FloatArray, ...]:
-        return _core_derivatives(self.model, self.criterion, g, entries, self.fit)
+        return core_derivatives(self.model, self.criterion, g, entries, self.fit)
 
     def _derivatives(self, parts: tuple[FloatArray, ...]) -> Derivatives:
         logdet, logdet2, rss, rss2, information = parts[:5]
@@ -272,65 +267,7 @@ class Information:
         )
 
 
-def information_of(
-    model: ReducedModel,
-    criterion: Criterion,
-    theta: FloatArray,
-    singular: tuple[bool, ...],
-    fit: int = 0,
-    held: HeldParameters | None = None,
-) -> Information:
-    """Information of one fit at ``theta``, shape (1, n_theta).
-
-    Parameters
-    ----------
-    model, criterion
-        What was fitted.
-    theta : shape (1, n_theta)
-    singular
-        Whether G is singular, for each random-effects term in the criterion's order.
-    fit
-        Which response.
-    held
-        Covariance parameters that the fit holds.
-
-    Raises
-    ------
-    ModelError
-        For parameters held beside the residual covariance of a series too long for matrices.
-    """
-    degrees = model.degrees(criterion.reml)
-    scale, g = 1.0, None
-    if model.profiled:
-        g = criterion.covariances(theta)
-        core = _core_derivatives(model, criterion, g, criterion.entries, fit)
-        scale = float(core[-1]) / degrees
-        if held is not None and held.log_sigma2 is not None:
-            scale = float(np.exp(held.log_sigma2[0]))
-    parameters = covariance_parameters(model, criterion, theta, singular, scale, fit, g)
-    if not model.profiled:
-        core = _core_derivatives(model, criterion, parameters.linear, criterion.entries, fit)
-    own = model.blocks[-1].structure if model.blocks else None
-    if isinstance(own, SeriesCovariance | ChainCovariance):
-        from mlmfast.information.series import SeriesInformation
-
-        series = SeriesInformation(
-            model, criterion, parameters, core, scale, fit, theta, tuple(singular)
-        )
-        if held is not None:
-            return held.of(series.with_covariances())
-        about: Information = series
-    else:
-        about = Information(model, criterion, parameters, core, scale, fit, theta)
-        if held is not None:
-            return held.of(about)
-    still = still_parameters(about)
-    about = about if still is None else replace(about, parameters=still)
-    told = told_parameters(about.parameters, criterion.flat)
-    return about if told is about.parameters else replace(about, parameters=told)
-
-
-def _core_derivatives(
+def core_derivatives(
     model: ReducedModel,
     criterion: Criterion,
     g: list[FloatArray],

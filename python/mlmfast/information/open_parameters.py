@@ -10,7 +10,7 @@ from mlmfast.errors import ModelError
 from mlmfast.fitting.undetermined.names import undetermined_parameters
 
 if TYPE_CHECKING:
-    from mlmfast.result import FitSource
+    from mlmfast.fitted.source import FitSource
 
 
 def open_parameters(source: FitSource) -> frozenset[str]:

@@ -8,6 +8,7 @@ held as covariance matrices over its visits, where these are few enough.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,16 +19,25 @@ from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.residual.design import LARGEST_ORDER, LARGEST_UNIT
 from mlmfast.errors import ModelError
-from mlmfast.information.information import Information, information_of
+from mlmfast.information.information import Information
 from mlmfast.reduction.dense import within_unit_positions
 from mlmfast.reduction.reduced_model import ReducedModel, reduce_design
 
 
 @dataclass(frozen=True)
 class SeriesInformation(Information):
-    """Observed information of a fit whose residuals run along series."""
+    """Observed information of a fit whose residuals run along series.
 
-    singular: tuple[bool, ...] = ()
+    Attributes
+    ----------
+    singular
+        Whether G is singular, for each random-effects term in the criterion's order.
+    of_model
+        Makes the information of the same design held as covariance matrices.
+    """
+
+    singular: tuple[bool, ...]
+    of_model: Callable[[ReducedModel, Criterion, FloatArray, tuple[bool, ...]], Information]
 
     def with_covariances(self) -> Information:
         """The same from covariance matrices of the residuals.
@@ -62,7 +72,7 @@ class SeriesInformation(Information):
         model = reduce_design(design, responses)
         criterion = model.criterion("REML" if self.criterion.reml else "ML")
         theta = _same_covariances(self.model, self.criterion, self.theta, model, criterion)
-        return information_of(model, criterion, theta, self.singular)
+        return self.of_model(model, criterion, theta, self.singular)
 
     @cached_property
     def expected(self) -> FloatArray:

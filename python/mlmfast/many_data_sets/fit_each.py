@@ -15,6 +15,7 @@ from mlmfast.batch.merge import Layout, failed, merged
 from mlmfast.batch.rows import OwnRows
 from mlmfast.batch.tests import with_ddf
 from mlmfast.data.frame import Frame
+from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.model_frame import variables_used
 from mlmfast.design.residual.scale import parse_scale
@@ -22,7 +23,6 @@ from mlmfast.errors import DataError, DifferentContrastsWarning, FormulaError, M
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.formula.residual_formula import parse_residual
-from mlmfast.inference.degrees_of_freedom import method_of
 from mlmfast.many_data_sets.contrast_meaning import different_contrasts
 from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked, response_matrix
 from mlmfast.many_data_sets.stacked import fit_stacked

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.batch.fit_batch import FitBatch, effect_names, n_parameters, outcome, stacked_terms
 from mlmfast.batch.merge import Layout, merged
 from mlmfast.batch.rows import StackedRows
+from mlmfast.degrees_of_freedom.stacked_bases import stacked_bases
 from mlmfast.errors import MlmError
 from mlmfast.fitting.fit import fit_independent
 from mlmfast.fitting.undetermined.search import suspect_fits
-from mlmfast.inference.degrees_of_freedom.stacked_bases import stacked_bases
 from mlmfast.many_data_sets.data_sets import Stacked
 from mlmfast.many_data_sets.stacked_model import StackedModel, stacked_model
 from mlmfast.newton import NewtonOptions

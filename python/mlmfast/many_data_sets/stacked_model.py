@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.reduction.reduced_model import Basis, Estimates, ReducedModel, basis_of_term

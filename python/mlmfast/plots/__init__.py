@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 
 class Plots:
@@ -34,7 +34,7 @@ class Plots:
     ['(Intercept) | Subject', 'Days | Subject']
     """
 
-    def __init__(self, fit: LMMResult) -> None:
+    def __init__(self, fit: Fitted) -> None:
         self._fit = fit
 
     def caterpillar(self, group: str | None = None, level: float = 0.95) -> NDArray[np.object_]:

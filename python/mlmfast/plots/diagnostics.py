@@ -14,13 +14,13 @@ from mlmfast.errors import DataError, ModelError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 _MOST_POINTS = 20_000
 _LARGEST_SUBJECT = 2_000
 
 
-def residual_plot(fit: LMMResult, kind: str, ax: Axes | None) -> Axes:
+def residual_plot(fit: Fitted, kind: str, ax: Axes | None) -> Axes:
     """See `Plots.residuals`."""
     values = np.asarray(fit.resid(kind), dtype=np.float64)
     fitted = np.asarray(fit.fittedvalues, dtype=np.float64)
@@ -32,7 +32,7 @@ def residual_plot(fit: LMMResult, kind: str, ax: Axes | None) -> Axes:
     return plain(ax, "fitted value", f"{kind} residual")
 
 
-def qq_plot(fit: LMMResult, kind: str, ax: Axes | None) -> Axes:
+def qq_plot(fit: Fitted, kind: str, ax: Axes | None) -> Axes:
     """See `Plots.qq`."""
     from scipy import special
 
@@ -53,7 +53,7 @@ def qq_plot(fit: LMMResult, kind: str, ax: Axes | None) -> Axes:
     return plain(ax, "normal quantile", f"{kind} residual")
 
 
-def variogram_plot(fit: LMMResult, time: str, kind: str, n_bins: int, ax: Axes | None) -> Axes:
+def variogram_plot(fit: Fitted, time: str, kind: str, n_bins: int, ax: Axes | None) -> Axes:
     """See `Plots.variogram`."""
     distance, half_square = _pairs(fit, time, kind)
     centres, means, counts = _binned(distance, half_square, n_bins)
@@ -78,7 +78,7 @@ def running_means(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]
     return np.array([x[p].mean() for p in parts]), np.array([y[p].mean() for p in parts])
 
 
-def _pairs(fit: LMMResult, time: str, kind: str) -> tuple[FloatArray, FloatArray]:
+def _pairs(fit: Fitted, time: str, kind: str) -> tuple[FloatArray, FloatArray]:
     """Distances, and half squared differences, of all pairs of rows within a cluster."""
     source = fit._needs_source("a variogram")
     if source.frame is None or not source.frame.frame.has(time):

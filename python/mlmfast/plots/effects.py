@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 _POINTS = 60
 #: Characters of all labels along an axis that leave room between them.
@@ -36,7 +36,7 @@ class _Panel:
 
 
 def effects_plot(
-    fit: LMMResult,
+    fit: Fitted,
     variables: str | Sequence[str] | None,
     at: Mapping[str, Any] | None,
     level: float,
@@ -53,7 +53,7 @@ def effects_plot(
     return axes
 
 
-def _panels_of_terms(fit: LMMResult, grid: ReferenceGrid) -> list[_Panel]:
+def _panels_of_terms(fit: Fitted, grid: ReferenceGrid) -> list[_Panel]:
     """A panel for each term that no other contains."""
     labels = [label for label in fit._record.terms_of_x[0] if label != "(Intercept)"]
     sets = [tuple(n for n in variables_of(label) if n in grid.names) for label in labels]
@@ -83,7 +83,7 @@ def _panel(variables: str | Sequence[str], grid: ReferenceGrid) -> _Panel:
 
 
 def _draw(
-    fit: LMMResult,
+    fit: Fitted,
     grid: ReferenceGrid,
     panel: _Panel,
     at: dict[str, Any],
@@ -130,7 +130,7 @@ def _bars(ax: Axes, rows: pd.DataFrame, colour: str, label: str, shift: float) -
 
 
 def _values(
-    fit: LMMResult, grid: ReferenceGrid, name: str, at: Mapping[str, Any], n: int
+    fit: Fitted, grid: ReferenceGrid, name: str, at: Mapping[str, Any], n: int
 ) -> FloatArray | None:
     """Values of a covariate: those asked for, else n over its range; None for a factor."""
     variable = grid.variables[grid.position(name)]

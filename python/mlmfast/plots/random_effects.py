@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 _MOST_LABELS = 60
 _MOST_ARROWS = 300
 
 
-def caterpillar_plot(fit: LMMResult, group: str | None, level: float) -> NDArray[np.object_]:
+def caterpillar_plot(fit: Fitted, group: str | None, level: float) -> NDArray[np.object_]:
     """See `Plots.caterpillar`."""
     check_level(level)
     group = _group(fit, group)
@@ -49,7 +49,7 @@ def caterpillar_plot(fit: LMMResult, group: str | None, level: float) -> NDArray
     return np.asarray(axes, dtype=object)
 
 
-def shrinkage_plot(fit: LMMResult, group: str | None, x: str | None, y: str | None) -> Axes:
+def shrinkage_plot(fit: Fitted, group: str | None, x: str | None, y: str | None) -> Axes:
     """See `Plots.shrinkage`."""
     group = _group(fit, group)
     means = fit.ranef[group]
@@ -69,7 +69,7 @@ def shrinkage_plot(fit: LMMResult, group: str | None, x: str | None, y: str | No
     return plain(ax, names[0], names[1], f"Shrinkage by {group}")
 
 
-def _group(fit: LMMResult, group: str | None) -> str:
+def _group(fit: Fitted, group: str | None) -> str:
     having = [name for name, frame in fit.ranef.items() if frame.shape[1]]
     if not having:
         raise ModelError("the model has no random effects to plot")
@@ -84,7 +84,7 @@ def _group(fit: LMMResult, group: str | None) -> str:
 
 
 def _two_effects(
-    fit: LMMResult, group: str, columns: list[str], x: str | None, y: str | None
+    fit: Fitted, group: str, columns: list[str], x: str | None, y: str | None
 ) -> list[str]:
     wanted = [x, y] if x is not None and y is not None else columns[:2]
     if len(wanted) < 2:
@@ -99,7 +99,7 @@ def _two_effects(
     return names
 
 
-def _own_estimates(fit: LMMResult, group: str, names: list[str]) -> FloatArray:
+def _own_estimates(fit: Fitted, group: str, names: list[str]) -> FloatArray:
     """Least squares on each level's rows of its own random-effects columns, (n_levels, q).
 
     Fixed effects without a random one are taken as estimated. NaN where the rows do not tell.

@@ -9,17 +9,17 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.covariance import columns_at
+from mlmfast.degrees_of_freedom.satterthwaite import of_variances
+from mlmfast.distributions import quantile
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.functions import core_of
 from mlmfast.inference.absorbed.degrees import by_coefficient
 from mlmfast.inference.absorbed.uncertainty import uncertainty
-from mlmfast.inference.contrasts.contrast import quantile
-from mlmfast.inference.degrees_of_freedom.satterthwaite import of_variances
 from mlmfast.prediction.rows import PredictionRows
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.reduction.reduced_model import ReducedModel
-    from mlmfast.result import LMMResult
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class RowVariances:
 
 
 def half_width_within(
-    fit: LMMResult,
+    fit: Fitted,
     rows: PredictionRows,
     noise: FloatArray | float,
     level: float,

@@ -37,7 +37,7 @@ from mlmfast.prediction.visits_between import with_visits_between
 from mlmfast.reduction.independence import independent_clusters
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 #: Entries of covariance matrices that are formed at once.
 _ENTRIES_AT_ONCE = 1 << 21
@@ -62,7 +62,7 @@ class Moments:
 
 
 def predict_conditionally(
-    fit: LMMResult,
+    fit: Fitted,
     newdata: object,
     new_levels: str,
     offset: Any,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.covariance import columns_at
 from mlmfast.errors import ModelError
@@ -18,7 +18,7 @@ from mlmfast.prediction.rows import PredictionRows
 from mlmfast.reduction.absorbed.core import AbsorbedCore
 
 if TYPE_CHECKING:
-    from mlmfast.result import FitSource
+    from mlmfast.fitted.source import FitSource
 
 
 def crossed_error_variance(

@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.factors.names import known_group
+from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.inference.contrasts.contrast import Contrast, RowTests, two_sided
+from mlmfast.inference.contrasts.contrast import Contrast, RowTests
 from mlmfast.inference.contrasts.estimability import check_estimable
 from mlmfast.inference.contrasts.rows import contrast_rows
-from mlmfast.inference.degrees_of_freedom import method_of
 from mlmfast.prediction.spread import spread_of
 from mlmfast.prediction.targets import EffectTargets
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 
 def effect_estimate(
-    fit: LMMResult,
+    fit: Fitted,
     L: object,
     random: Mapping[str, Any],
     rhs: object,
@@ -119,7 +120,7 @@ def _unknown(what: str, name: str, known: list[str]) -> ModelError:
     return ModelError(f"there is no {what} {name!r}{hint} (there are {some or 'none'})")
 
 
-def _values(fit: LMMResult) -> list[FloatArray]:
+def _values(fit: Fitted) -> list[FloatArray]:
     """Predicted effects of each term, (n_levels, q)."""
     taken = [0] * len(fit._record.groups)
     out = []

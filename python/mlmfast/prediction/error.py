@@ -32,9 +32,9 @@ from mlmfast.clusters.covariance import (
     solve_lower,
 )
 from mlmfast.clusters.shared_effects import LargeCluster, is_large
+from mlmfast.degrees_of_freedom.satterthwaite import gradient_of_phi
 from mlmfast.design.design import Design
 from mlmfast.fitted.record import FitRecord
-from mlmfast.inference.degrees_of_freedom.satterthwaite import gradient_of_phi
 from mlmfast.information.information import Information
 from mlmfast.prediction.targets import Targets
 from mlmfast.reduction.independence import independent_clusters

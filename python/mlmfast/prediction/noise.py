@@ -7,9 +7,10 @@ import numpy as np
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.data.factor import cross_factors
 from mlmfast.data.frame import Frame
+from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.design.residual.scale import parse_scale, scale_columns_of
 from mlmfast.errors import DataError
-from mlmfast.fitted.record import FitRecord, ResidualRecord, ScaleRecord
+from mlmfast.fitted.record import FitRecord
 from mlmfast.formula.residual_formula import parse_residual, takes_coordinates
 
 

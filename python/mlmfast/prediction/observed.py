@@ -19,7 +19,8 @@ from mlmfast.prediction.stacked_rows import StackedRows, stacked_rows
 from mlmfast.prediction.undetermined_rows import undetermined
 
 if TYPE_CHECKING:
-    from mlmfast.result import FitSource, LMMResult
+    from mlmfast.fitted.fitted import Fitted
+    from mlmfast.fitted.source import FitSource
 
 #: Difference of two numbers that are the same response, over the largest of all.
 _SAME = 1e-9
@@ -55,7 +56,7 @@ class Conditioned:
 
 
 def conditioned_rows(
-    fit: LMMResult,
+    fit: Fitted,
     newdata: object,
     new_levels: str,
     offset: Any,
@@ -98,7 +99,7 @@ def _all_observed(frame: Frame | None, design: Design) -> Conditioned:
 
 
 def _of_newdata(
-    fit: LMMResult,
+    fit: Fitted,
     source: FitSource,
     frame: Frame,
     new_levels: str,

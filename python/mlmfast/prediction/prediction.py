@@ -11,19 +11,19 @@ import pandas as pd
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.confidence_level import check_level
 from mlmfast.data.frame import Frame
-from mlmfast.distributions import two_sided_normal
+from mlmfast.distributions import quantile, two_sided_normal
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.random_effects import ConditionalEffects
 from mlmfast.fitted.record import FitRecord
-from mlmfast.inference.contrasts.contrast import quantile
 from mlmfast.prediction.rows import Needs, PredictionRows, rows_of_fit, rows_of_newdata
 from mlmfast.prediction.spread import Noise
 from mlmfast.prediction.targets import RowTargets
 from mlmfast.prediction.undetermined_rows import check_way, undetermined, warn_of
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
+    from mlmfast.fitted.source import FitSource
     from mlmfast.prediction.conditional import Moments
-    from mlmfast.result import FitSource, LMMResult
 
 _LEVEL = 0.95
 _NEW_LEVELS = ("error", "population")
@@ -84,7 +84,7 @@ def _add_random_part(
 
 
 def predict(
-    fit: LMMResult,
+    fit: Fitted,
     newdata: object,
     *,
     ranef: bool,
@@ -174,7 +174,7 @@ def _given_observed(frame: Frame | None, found: Moments, interval: str | None, l
 
 
 def _rows(
-    fit: LMMResult, newdata: object, needs: Needs, new_levels: str, offset: Any
+    fit: Fitted, newdata: object, needs: Needs, new_levels: str, offset: Any
 ) -> tuple[Frame | None, PredictionRows, BoolArray | None]:
     """Read the frame, its rows without missing values, and which they are (None for all)."""
     if newdata is not None:
@@ -200,7 +200,7 @@ def _check_words(new_levels: str, interval: str | None, level: float) -> None:
 
 
 def _half_width(
-    fit: LMMResult,
+    fit: Fitted,
     rows: PredictionRows,
     interval: str,
     level: float,
@@ -227,7 +227,7 @@ def _half_width(
     return np.asarray(quantile(found.df, level) * found.se)
 
 
-def _noise_variance(fit: LMMResult, newdata: Frame | None) -> FloatArray | float:
+def _noise_variance(fit: Fitted, newdata: Frame | None) -> FloatArray | float:
     """Variance of a new residual of each row, of the fit or of newdata."""
     record = fit._record
     plain = record.residual is None and record.residual_scale is None

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.by_parameters import RowCovariances
+from mlmfast.degrees_of_freedom import FittedRows, method_of
+from mlmfast.degrees_of_freedom.satterthwaite import of_variances
 from mlmfast.errors import ModelError
-from mlmfast.inference.degrees_of_freedom import FittedRows, method_of
-from mlmfast.inference.degrees_of_freedom.satterthwaite import of_variances
 from mlmfast.prediction.crossed import crossed_error_variance
 from mlmfast.prediction.error import ErrorSlopes, error_slopes, error_variance, largest_told
 from mlmfast.prediction.targets import RowTargets, Targets
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 #: Rows of a cluster up to which derivatives of its V are formed.
 LARGEST_CLUSTER = 2_000
@@ -48,7 +48,7 @@ class Spread:
 
 
 def spread_of(
-    fit: LMMResult,
+    fit: Fitted,
     targets: Targets,
     conditional: bool,
     noise: Noise | None = None,
@@ -117,7 +117,7 @@ def _has_effects(targets: Targets) -> bool:
     return not isinstance(targets, RowTargets) or bool(targets.rows.z)
 
 
-def _variance(fit: LMMResult, targets: Targets, conditional: bool) -> FloatArray:
+def _variance(fit: Fitted, targets: Targets, conditional: bool) -> FloatArray:
     """Error variance at the estimates, by the factored system where factors cross."""
     record, source = fit._record, fit._source
     if not conditional or source is None:
@@ -129,7 +129,7 @@ def _variance(fit: LMMResult, targets: Targets, conditional: bool) -> FloatArray
 
 
 def _slopes(
-    rows: FittedRows, fit: LMMResult, targets: Targets, ddf: str, conditional: bool
+    rows: FittedRows, fit: Fitted, targets: Targets, ddf: str, conditional: bool
 ) -> tuple[ErrorSlopes, RowCovariances, FloatArray] | None:
     """Slopes of the error variance, and the parameters' covariance; None where there are none."""
     method = method_of(ddf)

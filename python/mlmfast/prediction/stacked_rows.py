@@ -9,7 +9,8 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.data.frame import Frame
-from mlmfast.design.design import Design, GroupingFactor, RandomEffects
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.design.model_frame import grouping_factor
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.scale import ScaleDesign

@@ -13,10 +13,11 @@ from mlmfast.clusters.covariance import columns_at
 from mlmfast.data.frame import Frame
 from mlmfast.errors import ModelError, NonEstimableWarning
 from mlmfast.formula.functions import variables_of
+from mlmfast.inference.contrasts.estimability import aliasing_of_fit
 from mlmfast.prediction.rows import PredictionRows
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 _WAYS = ("nan", "value")
 _ROWS_NAMED = 5
@@ -33,7 +34,7 @@ def check_way(nonestimable: object) -> None:
         )
 
 
-def undetermined(fit: LMMResult, rows: PredictionRows) -> BoolArray:
+def undetermined(fit: Fitted, rows: PredictionRows) -> BoolArray:
     """Whether x'beta of each row is no estimable function, shape (n_rows,)."""
     out = np.zeros(rows.n_rows, dtype=np.bool_)
     if not fit.aliased:
@@ -41,11 +42,11 @@ def undetermined(fit: LMMResult, rows: PredictionRows) -> BoolArray:
     step = max(1, _ENTRIES_AT_ONCE // len(rows.x)) if rows.n_rows else 1
     for start in range(0, rows.n_rows, step):
         some = np.arange(start, min(start + step, rows.n_rows))
-        out[some] = ~fit._aliasing.estimable(columns_at(rows.x, some))
+        out[some] = ~aliasing_of_fit(fit).estimable(columns_at(rows.x, some))
     return out
 
 
-def warn_of(fit: LMMResult, frame: Frame | None, rows: BoolArray, *, stacklevel: int) -> None:
+def warn_of(fit: Fitted, frame: Frame | None, rows: BoolArray, *, stacklevel: int) -> None:
     """Warn of rows of a frame that are predicted as NaN, naming them."""
     count = np.count_nonzero(rows)
     if not count:
@@ -63,7 +64,7 @@ def warn_of(fit: LMMResult, frame: Frame | None, rows: BoolArray, *, stacklevel:
     )
 
 
-def _cell(fit: LMMResult, frame: Frame, row: int) -> str:
+def _cell(fit: Fitted, frame: Frame, row: int) -> str:
     """Values of the variables of the terms that have aliased columns."""
     mask = np.zeros(frame.n_rows, dtype=np.bool_)
     mask[row] = True
@@ -78,10 +79,10 @@ def _value(one: Frame, name: str) -> str:
     return f"{one.numeric(name)[0]:.6g}"
 
 
-def _variables(fit: LMMResult) -> Iterator[str]:
+def _variables(fit: Fitted) -> Iterator[str]:
     spec = fit._record.fixed_spec
     assert spec is not None, "new rows are read by a formula"
     labels, term_of_column = fit._record.terms_of_x
-    aliased = {labels[term_of_column[j]] for j in fit._aliasing.left_out}
+    aliased = {labels[term_of_column[j]] for j in aliasing_of_fit(fit).left_out}
     texts = [text for label, own in spec.factors.items() if label in aliased for text in own]
     yield from dict.fromkeys(name for text in texts for name in variables_of(text))

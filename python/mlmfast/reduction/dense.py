@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign

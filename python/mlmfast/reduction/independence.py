@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlmfast.arrays import CodeArray
-from mlmfast.design.design import Design, GroupingFactor
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.errors import ModelError
 
 

@@ -7,11 +7,12 @@ from typing import NoReturn
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
-from mlmfast.criterion.criterion import Criterion, TermBlock
+from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
+from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.options import IterativeSettings
 from mlmfast.reduction.scaling import ScaledColumn
 

@@ -13,22 +13,29 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.natural_in_units import natural_in_units
+from mlmfast.covariance.parameter_counts import has_few_parameters
 from mlmfast.covariance.quasi_separable import QuasiSeparable
-from mlmfast.covariance.scaled_covariance import ScaledCovariance, positive, scale_powers
+from mlmfast.covariance.scaled_covariance import ScaledCovariance, positive
 from mlmfast.covariance.spatial.base import Spatial
-from mlmfast.criterion.criterion import Criterion, TermBlock
-from mlmfast.design.design import Design, RandomEffects
+from mlmfast.criterion.arms import residual_arms
+from mlmfast.criterion.criterion import Criterion
+from mlmfast.data.statistics import column_statistics
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import RandomEffects
 from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign
+from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.monte_carlo import MonteCarloError, monte_carlo_error
-from mlmfast.fitted.record import FitRecord, ResidualRecord, ScaleRecord
+from mlmfast.fitted.record import FitRecord
 from mlmfast.reduction.absorbed.coefficients import CoefficientMap, coefficient_map
 from mlmfast.reduction.absorbed.core import AbsorbedCore
 from mlmfast.reduction.absorbed.reduce import reduce_within, relate_absorbed, within_levels
+from mlmfast.reduction.blocks import TermBlock, structure_of
 from mlmfast.reduction.dense import DenseParts, gaps_within_units, reduce_densely
 from mlmfast.reduction.engine import LARGEST_EXACT, CrossedSettings, Engine, relate_factors
 from mlmfast.reduction.iterative import moment_start, reduce_iteratively
@@ -43,13 +50,12 @@ from mlmfast.reduction.residual.directions import (
     UnitCovariances,
     by_arm,
     distances_within,
-    has_few_parameters,
     with_variance,
 )
 from mlmfast.reduction.residual.scaled_units import ScaledUnits, scaled_start
 from mlmfast.reduction.residual.series import SeriesCovariance, series_record
 from mlmfast.reduction.residual.walked_series import WalkedSeries
-from mlmfast.reduction.scaling import ScaledColumn, column_statistics, scale_columns
+from mlmfast.reduction.scaling import ScaledColumn, scale_columns
 
 #: Share of random effects in the variance from which they start beside a residual structure.
 FIRST_SHARE = 0.4
@@ -515,31 +521,6 @@ def _pairwise_covariance(sums: FloatArray, counts: FloatArray) -> FloatArray:
     pairwise = np.where(counts > 1, sums / np.maximum(counts, 1.0), 0.0)
     np.fill_diagonal(pairwise, sd * sd)
     return positive(pairwise)
-
-
-def structure_of(block: TermBlock) -> CovarianceStructure:
-    """The structure of a block, however the core takes its derivatives."""
-    structure = block.structure
-    return structure.structure if isinstance(structure, Directions) else structure
-
-
-def residual_arms(criterion: Criterion) -> list[tuple[CovarianceStructure, slice]]:
-    """The residual's structure and its stretch of theta, by arm (all arms where there is a scale).
-
-    One block may hold several arms.
-    """
-    out = []
-    for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if block.is_residual:
-            structure = structure_of(block)
-            n = structure.n_theta
-            out += [(structure, slice(at, at + n)) for at in range(s.start, s.stop, n)]
-    return out
-
-
-def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
-    """Natural parameters of the covariance times ``unit``, shape (n_theta,)."""
-    return np.asarray((structure.natural(theta) * unit ** scale_powers(structure, theta))[0])
 
 
 def reduce_design(

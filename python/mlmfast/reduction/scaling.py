@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
-from mlmfast import _core
 from mlmfast.arrays import FloatArray
-
-#: Contiguous memory, offset and stride of a column's values in it.
-Memory: TypeAlias = tuple[FloatArray, int, int]
+from mlmfast.data.statistics import Memory, column_statistics, in_memory
 
 
 class ScaledColumn(NamedTuple):
@@ -24,70 +21,6 @@ class ScaledColumn(NamedTuple):
     def noise(self, total_weight: float) -> float:
         """Norm under which the centred and scaled column is rounding error of its centring."""
         return abs(self.center) * self.scale * 1e-13 * float(total_weight**0.5)
-
-
-class Statistics(NamedTuple):
-    """Mean, root mean square about it, smallest and largest value of a column."""
-
-    mean: float
-    spread: float
-    smallest: float
-    largest: float
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether no value is missing or infinite."""
-        # NaN spreads into the mean; an infinite value is itself smallest or largest.
-        return bool(np.isfinite([self.mean, self.smallest, self.largest]).all())
-
-
-def in_memory(column: FloatArray) -> Memory:
-    """Where a column's values lie; a column of a C-ordered matrix is not copied.
-
-    Examples
-    --------
-    >>> memory, offset, stride = in_memory(np.arange(6.0).reshape(3, 2)[:, 1])
-    >>> memory.tolist(), offset, stride
-    ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 1, 2)
-    """
-    if column.flags.c_contiguous:
-        return column, 0, 1
-    base = column.base
-    if (
-        isinstance(base, np.ndarray)
-        and base.dtype == column.dtype
-        and base.flags.c_contiguous
-        and column.strides[0] > 0
-        and column.strides[0] % column.itemsize == 0
-    ):
-        start = column.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-        return base.reshape(-1), start // column.itemsize, column.strides[0] // column.itemsize
-    return np.ascontiguousarray(column), 0, 1
-
-
-def column_statistics(columns: Sequence[FloatArray]) -> list[Statistics]:
-    """Statistics of columns of equal length, in one pass over each.
-
-    Examples
-    --------
-    >>> column_statistics([np.array([1.0, 3.0])])
-    [Statistics(mean=2.0, spread=1.0, smallest=1.0, largest=3.0)]
-    """
-    if not columns:
-        return []
-    n = len(columns[0])
-    raw = _core.column_statistics([in_memory(column) for column in columns], n)
-    out = []
-    for column, (total, squares, smallest, largest) in zip(columns, raw.tolist(), strict=True):
-        shift = total / n
-        mean = float(column[0]) + shift
-        about_first = squares / n
-        square = about_first - shift * shift
-        # Squares may leave the range of doubles, or cancel if the first value lies far out.
-        usable = np.isfinite(square) and square > 1e-4 * about_first
-        spread = square**0.5 if usable else (largest / 4 - smallest / 4)
-        out.append(Statistics(mean, spread, smallest, largest))
-    return out
 
 
 def scale_columns(columns: Sequence[FloatArray | None], centred: bool) -> tuple[ScaledColumn, ...]:

@@ -9,21 +9,21 @@ import numpy as np
 
 from mlmfast.arrays import IntArray
 from mlmfast.display.numbers import column, count
+from mlmfast.display.tables import Table
 from mlmfast.reduction.independence import nestings
 from mlmfast.report.residual_tables import residual_sentence, scale_sentence
-from mlmfast.report.tables import Table
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.monte_carlo import MonteCarloError
     from mlmfast.fitted.record import FitRecord, GroupRecord
-    from mlmfast.result import LMMResult
 
 # Residuals need a pass over the rows, which a report of a large fit should not wait for.
 _ROWS_FOR_RESIDUALS = 5000
 _CHUNK = 1 << 20
 
 
-def title(fit: LMMResult) -> str:
+def title(fit: Fitted) -> str:
     """Say what was fitted and how."""
     record = fit._record
     mixed = fit.n_groups or record.residual is not None or record.residual_scale is not None
@@ -34,7 +34,7 @@ def title(fit: LMMResult) -> str:
 _METHOD = {"REML": "restricted maximum likelihood", "ML": "maximum likelihood"}
 
 
-def model_facts(fit: LMMResult) -> list[tuple[str, str]]:
+def model_facts(fit: Fitted) -> list[tuple[str, str]]:
     """Describe the model and its data, as pairs of a label and a text."""
     record = fit._record
     facts = [("Formula", fit.formula)] if fit.formula else []
@@ -71,7 +71,7 @@ def model_facts(fit: LMMResult) -> list[tuple[str, str]]:
     return facts
 
 
-def likelihood_facts(fit: LMMResult) -> list[tuple[str, str]]:
+def likelihood_facts(fit: Fitted) -> list[tuple[str, str]]:
     """Criterion and information criteria."""
     restricted = "restricted " if fit.method == "REML" else ""
     values = {
@@ -82,7 +82,7 @@ def likelihood_facts(fit: LMMResult) -> list[tuple[str, str]]:
     return [(label, f"{value:.3f}") for label, value in values.items()]
 
 
-def likelihood_note(fit: LMMResult) -> str:
+def likelihood_note(fit: Fitted) -> str:
     """Whose convention AIC and BIC follow."""
     n = fit._record.n_parameters
     text = f"AIC, BIC as in R: {count(n, 'parameter')} counted, n = {count(fit.nobs, 'row')}."
@@ -105,7 +105,7 @@ def _largest_share(record: FitRecord, error: MonteCarloError) -> float:
     return max(shares)
 
 
-def convergence(fit: LMMResult) -> tuple[str, str]:
+def convergence(fit: Fitted) -> tuple[str, str]:
     """Label and text of the certificate."""
     found = fit.certificate
     label = "Converged" if fit.converged else "NOT CONVERGED"
@@ -123,7 +123,7 @@ def convergence(fit: LMMResult) -> tuple[str, str]:
     return label, text
 
 
-def warnings_of(fit: LMMResult) -> list[tuple[str, str]]:
+def warnings_of(fit: Fitted) -> list[tuple[str, str]]:
     """Name the boundary and aliased columns, which a reader must know before the numbers."""
     out = []
     found = fit._record.undetermined
@@ -141,7 +141,7 @@ def warnings_of(fit: LMMResult) -> list[tuple[str, str]]:
     return out
 
 
-def scaled_residuals(fit: LMMResult) -> Table | None:
+def scaled_residuals(fit: Fitted) -> Table | None:
     """Quartiles of the Pearson residuals; None where they are not at hand or cost a wait."""
     if fit._source is None or fit.nobs > _ROWS_FOR_RESIDUALS or fit.nobs < 5:
         return None
@@ -151,7 +151,7 @@ def scaled_residuals(fit: LMMResult) -> Table | None:
     return Table("Scaled residuals", ("Min", "1Q", "Median", "3Q", "Max"), (cells,), 0)
 
 
-def _crossed(fit: LMMResult) -> str:
+def _crossed(fit: Fitted) -> str:
     """Grouping factors that cross, and which of them are nested nevertheless."""
     record = fit._record
     names = [record.groups[k].name for k in record.levels]
@@ -172,7 +172,7 @@ def _related(group: GroupRecord) -> str:
     return f"{group.name}, by a known matrix with {group.n_without_rows} levels without rows"
 
 
-def _clusters(fit: LMMResult) -> str:
+def _clusters(fit: Fitted) -> str:
     """Units of the outermost factor and, where the rows are at hand, their sizes."""
     record = fit._record
     group = record.groups[record.levels[0]]

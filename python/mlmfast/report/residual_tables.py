@@ -7,17 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.correlations import correlations
+from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.design.residual.scale import parse_scale
 from mlmfast.display import numbers
-from mlmfast.fitted.record import ResidualRecord, ScaleRecord
+from mlmfast.display.tables import Table, triangle
 from mlmfast.formula.residual_formula import (
     parse_residual,
     structure_formula,
     structure_label,
     takes_coordinates,
 )
-from mlmfast.report.tables import Table, triangle
-from mlmfast.report.varcorr import correlations
 
 #: Visits whose correlations are still printed.
 MOST_VISITS = 10

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlmfast.covariance.correlations import correlations
+from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.display.numbers import width
+from mlmfast.display.tables import Table, triangle
 from mlmfast.display.text import WIDTH, facts_text, table_text, wrapped
-from mlmfast.fitted.record import FitRecord, ResidualRecord
+from mlmfast.fitted.record import FitRecord
 from mlmfast.report import facts
 from mlmfast.report.residual_tables import residual_tables, scale_table
 from mlmfast.report.tables import (
-    Table,
     coefficient_table,
     correlation_of_coefficients,
     structure_parameters_table,
-    triangle,
     variance_components_table,
 )
-from mlmfast.report.varcorr import correlations
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 
 class Summary:
@@ -49,7 +49,7 @@ class Summary:
     2 Days         -0.138
     """
 
-    def __init__(self, fit: LMMResult) -> None:
+    def __init__(self, fit: Fitted) -> None:
         self._fit = fit
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ def variance_table(record: FitRecord) -> str:
     return _variance_text(record, titled=False)
 
 
-def _summary_text(fit: LMMResult) -> str:
+def _summary_text(fit: Fitted) -> str:
     label, text = facts.convergence(fit)
     state = [wrapped(label, text, len(label) + 2)]
     state += [wrapped(word, rest, len(word) + 2) for word, rest in facts.warnings_of(fit)]
@@ -100,7 +100,7 @@ def _summary_text(fit: LMMResult) -> str:
     return "\n\n".join(parts)
 
 
-def _likelihood_text(fit: LMMResult) -> str:
+def _likelihood_text(fit: Fitted) -> str:
     values = "   ".join(f"{label} {value}" for label, value in facts.likelihood_facts(fit))
     return f"{values}\n{facts.likelihood_note(fit)}"
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.correlations import correlations
+from mlmfast.degrees_of_freedom import KenwardRoger, method_of
 from mlmfast.display import numbers
+from mlmfast.display.tables import ALIASED, Table, triangle
 from mlmfast.fitted.record import FitRecord, TermRecord
-from mlmfast.inference.degrees_of_freedom import KenwardRoger, method_of
-from mlmfast.report.varcorr import correlations
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
-ALIASED = "(aliased)"
 #: Parameters of structured random effects that a report still shows.
 MOST_PARAMETERS = 12
 #: Coefficients that are all shown beside an eliminated factor, and its levels shown otherwise.
@@ -27,32 +26,7 @@ MOST_COEFFICIENTS = 100
 FIRST_LEVELS = 10
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of text.
-
-    Attributes
-    ----------
-    title
-        What stands above it.
-    header
-        Column heads.
-    rows
-        Cells; a row may be shorter than the header.
-    n_labels
-        Leading columns that hold names and are set flush left.
-    note
-        What stands below it; empty for nothing.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    n_labels: int = 1
-    note: str = ""
-
-
-def coefficient_table(fit: LMMResult) -> Table:
+def coefficient_table(fit: Fitted) -> Table:
     """Estimates of the fixed effects with standard errors and tests."""
     shown, left_out = _shown(fit)
     columns = (fit.params, fit.bse, fit.df, fit.tvalues, fit.pvalues)
@@ -77,7 +51,7 @@ def coefficient_table(fit: LMMResult) -> Table:
     return Table("Fixed effects", (*header, *test), tuple(rows), note=note)
 
 
-def _shown(fit: LMMResult) -> tuple[list[int], str]:
+def _shown(fit: Fitted) -> tuple[list[int], str]:
     """Coefficients that a report shows: all, or of an eliminated factor the first few."""
     absorbed, n = fit._record.absorbed, len(fit.params)
     if absorbed is None or n <= MOST_COEFFICIENTS:
@@ -92,7 +66,7 @@ def _shown(fit: LMMResult) -> tuple[list[int], str]:
     return [j for j in range(n) if j not in hidden], text
 
 
-def _note_on_tests(fit: LMMResult) -> str:
+def _note_on_tests(fit: Fitted) -> str:
     """The method of the degrees of freedom, and whether it adjusted the standard errors."""
     method = method_of(fit.ddf)
     text = f"df: {method.label}"
@@ -194,15 +168,6 @@ def _correlation_rows(term: TermRecord) -> list[tuple[str, ...]]:
     return [
         tuple(numbers.correlation(matrix[i, j]) for j in range(i)) for i in range(len(term.names))
     ]
-
-
-def triangle(title: str, names: Sequence[str], matrix: FloatArray) -> Table:
-    """Show the lower triangle of a correlation matrix, columns by number."""
-    rows = [
-        (f"{i + 1} {name}", *[numbers.correlation(matrix[i, j]) for j in range(i)])
-        for i, name in enumerate(names)
-    ]
-    return Table(title, ("", *[str(j + 1) for j in range(len(names) - 1)]), tuple(rows))
 
 
 def correlation_of_coefficients(record: FitRecord, most: int = 6) -> Table | None:

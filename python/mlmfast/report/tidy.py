@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mlmfast.covariance.correlations import correlations
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.report.varcorr import correlations
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 _COLUMNS = (
     "effect",
@@ -28,7 +28,7 @@ _COLUMNS = (
 )
 
 
-def tidy(fit: LMMResult, effects: str = "all") -> pd.DataFrame:
+def tidy(fit: Fitted, effects: str = "all") -> pd.DataFrame:
     """One row a parameter, with the columns and names of R's broom.mixed.
 
     Parameters
@@ -84,7 +84,7 @@ def tidy(fit: LMMResult, effects: str = "all") -> pd.DataFrame:
     return pd.DataFrame(joined)
 
 
-def glance(fit: LMMResult) -> pd.DataFrame:
+def glance(fit: Fitted) -> pd.DataFrame:
     """One row of whole-model figures.
 
     Returns
@@ -127,7 +127,7 @@ def glance(fit: LMMResult) -> pd.DataFrame:
     return pd.DataFrame([figures])
 
 
-def _fixed_rows(fit: LMMResult) -> dict[str, list[Any]]:
+def _fixed_rows(fit: Fitted) -> dict[str, list[Any]]:
     interval = fit.conf_int()
     n = len(fit.params)
     return {

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.correlations import correlations
 from mlmfast.design.factors.names import known_group
-from mlmfast.fitted.record import FitRecord, ResidualRecord
+from mlmfast.design.residual.record import ResidualRecord
+from mlmfast.fitted.record import FitRecord
 from mlmfast.formula.residual_formula import is_correlated
 from mlmfast.handed_out import handed_out
 
@@ -144,23 +146,6 @@ def _residual_rows(residual: ResidualRecord) -> list[_Row]:
         correlated = is_correlated(residual.structure)
         rows += _rows(group, residual.visits, covariance, correlated)
     return rows
-
-
-def correlations(covariance: FloatArray) -> FloatArray:
-    """Correlation matrix; NaN where a variance is 0, shape (q, q).
-
-    Examples
-    --------
-    >>> correlations(np.array([[4.0, 1.0], [1.0, 1.0]])).tolist()
-    [[1.0, 0.5], [0.5, 1.0]]
-    """
-    sd = np.sqrt(np.diag(covariance))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        correlation = covariance / np.outer(sd, sd)
-    # Rounding may leave 1 by an ulp or two.
-    clipped = np.clip(correlation, -1.0, 1.0)
-    np.fill_diagonal(clipped, np.where(sd > 0, 1.0, np.nan))
-    return np.asarray(clipped)
 
 
 def _stacked(record: FitRecord, group: int) -> pd.DataFrame:

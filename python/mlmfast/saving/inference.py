@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.fitted.record import FitRecord
 from mlmfast.inference.contrasts.aliasing import Aliasing
-from mlmfast.inference.degrees_of_freedom import TestBasis, method_of
+from mlmfast.inference.contrasts.estimability import aliasing_of_fit
 from mlmfast.inference.intervals.covtest import CombinedEstimate, ParameterTable, parameter_table
 from mlmfast.saving.record import array, covariance, typed
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 _KINDS = {"variance", "covariance", "other"}
 
 
-def inference_to_dict(fit: LMMResult) -> dict[str, Any]:
+def inference_to_dict(fit: Fitted) -> dict[str, Any]:
     """The bases of the tests computed so far, the fit's own among them, and the parameters."""
     fit._basis()
     # The iterative engine has no information of the covariance parameters.
@@ -37,7 +38,7 @@ def inference_to_dict(fit: LMMResult) -> dict[str, Any]:
             for basis in fit._bases.values()
         ],
         "parameters": None if table is None else _members(table),
-        "aliasing": _aliasing_members(fit._aliasing) if fit.aliased else None,
+        "aliasing": _aliasing_members(aliasing_of_fit(fit)) if fit.aliased else None,
     }
 
 

@@ -6,13 +6,13 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 #: Attributes that are the fit; all others follow from them and the rows.
 _OWN = ("_record", "_source", "_timings", "_row_facts", "_shares", "_held")
 
 
-def state_of(fit: LMMResult) -> dict[str, Any]:
+def state_of(fit: Fitted) -> dict[str, Any]:
     """Attributes to pickle: the rows stand for what is computed from them.
 
     Examples
@@ -27,7 +27,7 @@ def state_of(fit: LMMResult) -> dict[str, Any]:
     return {name: fit.__dict__[name] for name in _OWN}
 
 
-def remove_data(fit: LMMResult) -> None:
+def remove_data(fit: Fitted) -> None:
     """See `LMMResult.remove_data`."""
     from mlmfast.saving.storage import load
 

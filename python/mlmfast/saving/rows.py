@@ -13,22 +13,22 @@ import numpy as np
 from mlmfast.arrays import IntArray
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
+from mlmfast.fitted.row_facts import RowFacts
 from mlmfast.inference.anova import EstimableFunctions
 from mlmfast.inference.anova.anova import estimable_functions
 from mlmfast.inference.anova.terms import Cells, TermParts
 from mlmfast.inference.emmeans.reference_grid import facts_of_rows
-from mlmfast.inference.emmeans.row_facts import RowFacts
 from mlmfast.inference.intervals.explained_variance import FIGURES, explained_figures
 from mlmfast.saving.record import array, members, positions, texts, typed
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 #: Numbers in the matrices of hypotheses above which a saved fit has none.
 _MOST_NUMBERS = 200_000
 
 
-def rows_to_dict(fit: LMMResult) -> dict[str, Any]:
+def rows_to_dict(fit: Fitted) -> dict[str, Any]:
     """Estimable functions, facts for marginal means, and shares of variance."""
     functions, facts, shares = fit_functions(fit), fit._row_facts, fit._shares
     if fit._source is not None:
@@ -41,7 +41,7 @@ def rows_to_dict(fit: LMMResult) -> dict[str, Any]:
     }
 
 
-def fit_functions(fit: LMMResult) -> EstimableFunctions | None:
+def fit_functions(fit: Fitted) -> EstimableFunctions | None:
     """The estimable functions, where they are defined and not too large to save."""
     try:
         found = estimable_functions(fit)

@@ -11,9 +11,9 @@ import numpy as np
 
 from mlmfast.data.whole_files import write_whole
 from mlmfast.errors import DataError
+from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.random_effects import ConditionalEffects
 from mlmfast.fitted.record import FitRecord
-from mlmfast.result import LMMResult
 from mlmfast.saving.inference import inference_from_dict, inference_to_dict
 from mlmfast.saving.record import array, record_from_dict, record_to_dict, typed
 from mlmfast.saving.rows import rows_from_dict, rows_to_dict
@@ -24,7 +24,7 @@ _NAME, _VERSION = "mlmfast fit", 1
 _NOT_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 
 
-def to_json(fit: LMMResult, path: str | os.PathLike[str] | None = None) -> str:
+def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
     """Return a fit as JSON text, and write it to a file where a path is given.
 
     Numbers keep all their digits. The rows of the data are left out, so a loaded fit has no
@@ -61,7 +61,7 @@ def to_json(fit: LMMResult, path: str | os.PathLike[str] | None = None) -> str:
     return text
 
 
-def load(path_or_text: str | os.PathLike[str]) -> LMMResult:
+def load(path_or_text: str | os.PathLike[str]) -> Fitted:
     """Read a fit that `LMMResult.to_json` wrote. No code is run.
 
     Parameters
@@ -105,7 +105,7 @@ def load(path_or_text: str | os.PathLike[str]) -> LMMResult:
         ValueError,
     ) as error:
         raise _no_fit(where, str(error)) from None
-    fit = LMMResult(record, None, timings, effects)
+    fit = Fitted(record, None, timings, effects)
     fit.__dict__.update(inference)
     return fit
 

@@ -17,7 +17,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.data.factor import level_labels
-from mlmfast.design.design import GroupingFactor
+from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.design.factors.names import known_group
 from mlmfast.errors import DataError, ModelError, RelationshipWarning
 from mlmfast.interruptible import interruptible

@@ -9,12 +9,12 @@ import numpy as np
 from mlmfast.arrays import CodeArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.direct_product import DirectProduct
+from mlmfast.covariance.parameter_counts import has_few_parameters
 from mlmfast.data.factor import Factor
 from mlmfast.data.frame import Frame
 from mlmfast.design.residual.visits import Visits
 from mlmfast.errors import DataError, ModelError
 from mlmfast.formula.residual_formula import ResidualFormula
-from mlmfast.reduction.residual.directions import has_few_parameters
 
 #: Parameters of all arms that Newton's steps are taken in: an unstructured covariance of 64 visits.
 MOST_PARAMETERS = 2080

@@ -12,11 +12,11 @@ from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.structures.homogeneous_diagonal import HomogeneousDiagonal
-from mlmfast.design.design import GroupingFactor
+from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.design.residual.chain import ChainSteps
+from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.design.residual.scale import MOST_DISTINCT, ScaleDesign
 from mlmfast.design.residual.series import Series
-from mlmfast.fitted.record import ResidualRecord
 from mlmfast.formula.residual_formula import ResidualFormula
 
 #: Visits, or distinct coordinates, up to which covariances are reported by visit where it is not

@@ -12,7 +12,7 @@ from mlmfast.covariance.chains import VisitChain
 from mlmfast.covariance.direct_product import DirectProduct
 from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.frame import Frame
-from mlmfast.design.design import GroupingFactor
+from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.design.residual.chain import (
     FEW_VISITS,
     chain_steps,

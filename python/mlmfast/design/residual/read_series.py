@@ -10,7 +10,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.data.factor import Factor
 from mlmfast.data.frame import Frame
-from mlmfast.design.design import GroupingFactor
+from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.design.residual.checks import check_arms, met_twice
 from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign
 from mlmfast.design.residual.instance import instance

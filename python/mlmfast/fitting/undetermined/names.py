@@ -31,7 +31,7 @@ from mlmfast.fitting.undetermined.record import UndeterminedRecord
 
 if TYPE_CHECKING:
     from mlmfast.fitted.record import GroupRecord, TermRecord
-    from mlmfast.fitting.fit import CovarianceFit
+    from mlmfast.fitting.covariance_fit import CovarianceFit
     from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Move of a covariance along a flat direction, over the largest, that is rounding.

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.criterion.natural_parameters import coordinate_charts, entries_by_natural
 from mlmfast.design.residual.design import seen_pairs
 from mlmfast.fitting.starts import uncorrelated_start
 from mlmfast.reduction.absorbed.core import AbsorbedCore
-from mlmfast.reduction.reduced_model import residual_arms
 from mlmfast.reduction.residual.directions import Directions, SharedDirections
 
 if TYPE_CHECKING:

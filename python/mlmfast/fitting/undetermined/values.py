@@ -17,14 +17,16 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.criterion.criterion import Criterion, TermBlock
+from mlmfast.criterion.arms import residual_arms
+from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.natural_parameters import covariance_parameters, entry_map
 from mlmfast.errors import ModelError
 from mlmfast.fitting.undetermined.search import with_flat_residual
-from mlmfast.reduction.reduced_model import ReducedModel, residual_arms, structure_of
+from mlmfast.reduction.blocks import TermBlock, structure_of
+from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
-    from mlmfast.fitting.fit import CovarianceFit
+    from mlmfast.fitting.covariance_fit import CovarianceFit
 
 #: Change of -2 log-likelihood along a flat direction, which is rounding.
 _SAME = 1e-7

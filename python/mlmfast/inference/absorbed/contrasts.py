@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.errors import ModelError
 from mlmfast.inference.contrasts.contrast import (
     Contrast,
@@ -16,7 +17,6 @@ from mlmfast.inference.contrasts.contrast import (
     row_tests,
 )
 from mlmfast.inference.contrasts.rows import contrast_rows
-from mlmfast.inference.degrees_of_freedom import TestBasis, method_of
 
 if TYPE_CHECKING:
     from mlmfast.absorbed_result import AbsorbedResult

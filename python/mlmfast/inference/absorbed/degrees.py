@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray
-from mlmfast.design.design import Design
-from mlmfast.fitted.record import FitRecord
-from mlmfast.inference.degrees_of_freedom import FittedRows, method_of
-from mlmfast.inference.degrees_of_freedom.between_within import (
+from mlmfast.degrees_of_freedom import FittedRows, method_of
+from mlmfast.degrees_of_freedom.between_within import (
     BetweenWithin,
     is_constant,
     refuse_none,
     subjects,
     varies,
 )
-from mlmfast.inference.degrees_of_freedom.containment import Containment, check_positive
-from mlmfast.inference.degrees_of_freedom.given_number import GivenNumber
-from mlmfast.inference.degrees_of_freedom.residual import Residual
+from mlmfast.degrees_of_freedom.containment import Containment, check_positive
+from mlmfast.degrees_of_freedom.given_number import GivenNumber
+from mlmfast.degrees_of_freedom.residual import Residual
+from mlmfast.design.design import Design
+from mlmfast.fitted.record import FitRecord
 
 
 def by_coefficient(fitted: FittedRows, record: FitRecord, ddf: str) -> FloatArray:

@@ -20,12 +20,12 @@ import pandas as pd
 from scipy import stats
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.degrees_of_freedom import method_of
 from mlmfast.errors import ModelError
 from mlmfast.inference.absorbed.contrasts import joint_of
 from mlmfast.inference.absorbed.hypotheses import OtherColumns
 from mlmfast.inference.anova.anova import AnovaTable, table_row, type_number, without_f
 from mlmfast.inference.contrasts.contrast import FTest
-from mlmfast.inference.degrees_of_freedom import method_of
 from mlmfast.reduction.engine import CrossedSettings
 from mlmfast.reduction.reduced_model import reduce_design
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom import FittedRows, KenwardRoger, method_of
+from mlmfast.degrees_of_freedom.kenward_roger import KenwardRoger2009
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.functions import FunctionOfCovariances
-from mlmfast.inference.degrees_of_freedom import FittedRows, KenwardRoger, method_of
-from mlmfast.inference.degrees_of_freedom.kenward_roger import KenwardRoger2009
 from mlmfast.information.information import Information
 from mlmfast.reduction.absorbed.differences import along
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.columns.model_matrix import INTERCEPT
 from mlmfast.display.table_result import TableResult
 from mlmfast.errors import DataError, ModelError
@@ -33,10 +34,9 @@ from mlmfast.inference.anova.row_bases import (
     orthonormal_over_cells,
 )
 from mlmfast.inference.contrasts.contrast import FTest, f_test
-from mlmfast.inference.degrees_of_freedom import method_of
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 _TYPES = {"1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
 _ROMAN = {1: "I", 2: "II", 3: "III"}
@@ -92,7 +92,7 @@ class AnovaTable(TableResult):
 
 
 def anova(
-    fit: LMMResult,
+    fit: Fitted,
     type: int | str = 3,
     ddf: Any = None,
     *,
@@ -140,7 +140,7 @@ def anova(
 
 
 def _matrices(
-    fit: LMMResult, functions: EstimableFunctions, kind: int, definition: str
+    fit: Fitted, functions: EstimableFunctions, kind: int, definition: str
 ) -> dict[str, FloatArray]:
     """`hypothesis_matrices`; what a saved fit keeps for them may have been edited."""
     try:
@@ -204,7 +204,7 @@ def _by_car(functions: EstimableFunctions, t: int, kind: int, definition: str) -
     return orthonormal_over_cells(functions, t, L)
 
 
-def _definition(fit: LMMResult, definition: str | None) -> str:
+def _definition(fit: Fitted, definition: str | None) -> str:
     if definition is None:
         # Of the packages for each kind of model, so that users find their numbers.
         record = fit._record
@@ -219,7 +219,7 @@ def _definition(fit: LMMResult, definition: str | None) -> str:
     )
 
 
-def estimable_functions(fit: LMMResult) -> EstimableFunctions:
+def estimable_functions(fit: Fitted) -> EstimableFunctions:
     """Estimable functions of a fit's fixed part, worked out once."""
     record = fit._record
     if not record.kept:
@@ -265,7 +265,7 @@ def type_number(kind: int | str) -> int:
     return number
 
 
-def ddf_label(fit: LMMResult, ddf: Any) -> str:
+def ddf_label(fit: Fitted, ddf: Any) -> str:
     """Name of a method of degrees of freedom in reports; the fit's own for None."""
     method = method_of(fit.ddf if ddf is None else ddf)
     return f"Degrees of freedom: {method.label}"

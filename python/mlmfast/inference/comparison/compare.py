@@ -11,17 +11,17 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.display.html import tables_html
 from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.display.table_result import table_of
+from mlmfast.display.tables import Table
 from mlmfast.display.text import WIDE, notes_text, table_text, wrapped
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import AliasedWarning, ComparisonError, SingularFitWarning
 from mlmfast.inference.comparison.nested import are_nested
-from mlmfast.report.html import tables_html
-from mlmfast.report.tables import Table
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 #: Characters of a name that leave the table within a line.
 _SHORT = 16
@@ -61,9 +61,7 @@ class Comparison(PrintedFrame):
         return tables_html([table], tuple(f"Note: {note}" for note in self.notes))
 
 
-def compare(
-    *fits: LMMResult, refit: bool = False, names: Sequence[str] | None = None
-) -> Comparison:
+def compare(*fits: Fitted, refit: bool = False, names: Sequence[str] | None = None) -> Comparison:
     """Compare fits of nested models by likelihood-ratio tests (R's ``anova(fit1, fit2)``).
 
     Fits by ML may differ in fixed and random effects. REML likelihoods are of different data where
@@ -119,7 +117,7 @@ def compare(
     return out
 
 
-def _table(fits: Sequence[LMMResult], labels: Sequence[str]) -> pd.DataFrame:
+def _table(fits: Sequence[Fitted], labels: Sequence[str]) -> pd.DataFrame:
     npar = np.array([fit._record.n_parameters for fit in fits])
     loglik = np.array([fit.llf for fit in fits])
     df = np.diff(npar, prepend=np.nan)
@@ -147,7 +145,7 @@ def _table(fits: Sequence[LMMResult], labels: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def _notes(fits: Sequence[LMMResult], labels: Sequence[str], table: pd.DataFrame) -> list[str]:
+def _notes(fits: Sequence[Fitted], labels: Sequence[str], table: pd.DataFrame) -> list[str]:
     notes = []
     for (small, large), (first, second) in zip(
         itertools.pairwise(fits), itertools.pairwise(labels), strict=True
@@ -172,17 +170,17 @@ def _notes(fits: Sequence[LMMResult], labels: Sequence[str], table: pd.DataFrame
     return notes
 
 
-def _n_effects(fit: LMMResult) -> int:
+def _n_effects(fit: Fitted) -> int:
     return sum(len(term.names) for term in fit._record.terms)
 
 
-def _check_fits(fits: Sequence[LMMResult]) -> None:
-    from mlmfast.result import LMMResult
+def _check_fits(fits: Sequence[Fitted]) -> None:
+    from mlmfast.fitted.fitted import Fitted
 
     if len(fits) < 2:
         raise ComparisonError("compare needs at least two fits")
     for fit in fits:
-        if not isinstance(fit, LMMResult):
+        if not isinstance(fit, Fitted):
             raise ComparisonError(f"compare takes fits, found {type(fit).__name__}")
     first = fits[0]
     for k, fit in enumerate(fits[1:], 2):
@@ -199,7 +197,7 @@ def _check_fits(fits: Sequence[LMMResult]) -> None:
         _check_data(first, fit, k)
 
 
-def _check_data(first: LMMResult, fit: LMMResult, k: int) -> None:
+def _check_data(first: Fitted, fit: Fitted, k: int) -> None:
     """The rows themselves, where both fits still have them."""
     if first._source is None or fit._source is None:
         return
@@ -225,7 +223,7 @@ def _same(a: FloatArray | None, b: FloatArray | None) -> bool:
     return np.array_equal(a, b)
 
 
-def _check_methods(fits: Sequence[LMMResult]) -> None:
+def _check_methods(fits: Sequence[Fitted]) -> None:
     methods = {fit._record.method for fit in fits}
     if len(methods) > 1:
         raise ComparisonError(
@@ -243,7 +241,7 @@ def _check_methods(fits: Sequence[LMMResult]) -> None:
             )
 
 
-def _same_fixed_effects(first: LMMResult, fit: LMMResult) -> bool:
+def _same_fixed_effects(first: Fitted, fit: Fitted) -> bool:
     a, b = first._record, fit._record
     if first._source is None or fit._source is None:
         return a.coefficient_names == b.coefficient_names
@@ -262,12 +260,12 @@ def _same_fixed_effects(first: LMMResult, fit: LMMResult) -> bool:
     return True
 
 
-def _columns(fit: LMMResult) -> str:
+def _columns(fit: Fitted) -> str:
     names = fit._record.coefficient_names
     return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
 
 
-def _refitted(fit: LMMResult) -> LMMResult:
+def _refitted(fit: Fitted) -> Fitted:
     """The fit by maximum likelihood, what it holds held."""
     if fit._record.method == "ML":
         return fit
@@ -282,7 +280,7 @@ def _refitted(fit: LMMResult) -> LMMResult:
         return LMM._of(source).fit("ML", ddf="asymptotic", hold=hold)
 
 
-def _labels(fits: Sequence[LMMResult], names: Sequence[str] | None) -> list[str]:
+def _labels(fits: Sequence[Fitted], names: Sequence[str] | None) -> list[str]:
     if names is None:
         texts = [fit._record.formula or f"fit {k}" for k, fit in enumerate(fits, 1)]
         residuals = [fit._record.residual for fit in fits]

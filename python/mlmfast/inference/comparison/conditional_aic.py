@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters import check_engine
@@ -19,7 +19,7 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.reduction.reduced_model import reduce_design
 
 if TYPE_CHECKING:
-    from mlmfast.result import FitSource
+    from mlmfast.fitted.source import FitSource
 
 #: Singular value of moves that the data do not tell, over the largest, that is none.
 _NOT_TOLD = 1e-9

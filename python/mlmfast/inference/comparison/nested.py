@@ -13,8 +13,8 @@ from mlmfast.formula.residual_formula import ResidualFormula, parse_residual
 
 if TYPE_CHECKING:
     from mlmfast.arrays import FloatArray
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.record import FitRecord, TermRecord
-    from mlmfast.result import LMMResult
 
 #: Independent residuals of one variance, where there is no `residual=`.
 _INDEPENDENT = "homdiag"
@@ -25,7 +25,7 @@ _CALL = re.compile(r"\s*(\w+)\s*\(([^|]*)\|([^,)]*)(?:,\s*([\d.]+)\s*)?\)\s*")
 _OUTSIDE = 1e-8
 
 
-def are_nested(small: LMMResult, large: LMMResult) -> bool:
+def are_nested(small: Fitted, large: Fitted) -> bool:
     """Whether the model of ``small`` is known to be a special case of that of ``large``."""
     mine, its = small._record, large._record
     scales = ["" if r.residual_scale is None else r.residual_scale.text for r in (mine, its)]
@@ -134,7 +134,7 @@ def containing(keyword: str) -> set[str]:
     return found
 
 
-def _fixed_are_nested(small: LMMResult, large: LMMResult) -> bool:
+def _fixed_are_nested(small: Fitted, large: Fitted) -> bool:
     """Whether the columns of one X lie in the span of the other's."""
     mine, its = small._record, large._record
     names = [_named(record) for record in (mine, its)]
@@ -171,6 +171,6 @@ def _named(record: FitRecord) -> set[tuple[str, str]]:
     }
 
 
-def _columns(fit: LMMResult) -> FloatArray:
+def _columns(fit: Fitted) -> FloatArray:
     assert fit._source is not None, "the caller looked"
     return np.asarray(fit._source.design.fixed_matrix[:, list(fit._record.kept)])

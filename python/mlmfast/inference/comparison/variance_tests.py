@@ -31,7 +31,7 @@ from mlmfast.reduction.reduced_model import reduce_design
 
 if TYPE_CHECKING:
     from mlmfast.fitted.record import FitRecord
-    from mlmfast.result import FitSource
+    from mlmfast.fitted.source import FitSource
 
 #: A statistic this small is 0.
 _ZERO = 1e-7

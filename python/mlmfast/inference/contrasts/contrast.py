@@ -10,23 +10,20 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.confidence_level import check_level
+from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.distributions import (
     chi2_tail,
     f_tail,
-    normal_quantile,
-    normal_tail,
-    t_quantile,
-    t_tail,
+    quantile,
+    two_sided,
 )
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import copied, hands_out_copies
 from mlmfast.inference.contrasts.estimability import check_estimable
 from mlmfast.inference.contrasts.rows import ContrastRows, contrast_rows
-from mlmfast.inference.degrees_of_freedom import TestBasis, method_of
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 #: Share of a row that must lie outside the others' span for it to count.
 _DEPENDENT = 1e-9
@@ -81,20 +78,8 @@ class FTest:
     note: str = ""
 
 
-def quantile(df: FloatArray, level: float) -> FloatArray:
-    """Two-sided quantile of t; normal where df is infinite.
-
-    Examples
-    --------
-    >>> quantile(np.array([10.0, np.inf]), 0.95).round(3).tolist()
-    [2.228, 1.96]
-    """
-    check_level(level)
-    return np.asarray(_by_df(df, normal_quantile, t_quantile, 0.5 + level / 2))
-
-
 def linear_tests(
-    fit: LMMResult, L: FloatArray, rhs: FloatArray | float = 0.0, ddf: str | float | None = None
+    fit: Fitted, L: FloatArray, rhs: FloatArray | float = 0.0, ddf: str | float | None = None
 ) -> RowTests:
     """t tests of many single linear functions at once.
 
@@ -136,7 +121,7 @@ def row_tests(
 
 
 def f_test(
-    fit: LMMResult,
+    fit: Fitted,
     L: FloatArray,
     ddf: str | float | None = None,
     rhs: FloatArray | float = 0.0,
@@ -183,7 +168,7 @@ def joint_test(
     term's hypothesis may involve coefficients of others, whose degrees of freedom are not its own
     (SAS/STAT User's Guide, MODEL statement of PROC MIXED, DDFM=).
     """
-    from mlmfast.inference.degrees_of_freedom.base import wald
+    from mlmfast.degrees_of_freedom.base import wald
 
     method = method_of(basis.method)
     statistic, df = method.joint(basis, rows, difference)
@@ -238,27 +223,6 @@ def independent_rows(
     if not kept:
         raise ModelError("all rows of the contrast are 0; there is nothing to test")
     return rows[kept], np.asarray(values)[kept]
-
-
-def two_sided(statistic: FloatArray, df: FloatArray) -> FloatArray:
-    """Two-sided p-values of t; normal where df is infinite.
-
-    Examples
-    --------
-    >>> two_sided(np.array([2.0, 2.0]), np.array([10.0, np.inf])).round(4).tolist()
-    [0.0734, 0.0455]
-    """
-    return np.asarray(2.0 * _by_df(df, normal_tail, t_tail, np.abs(statistic)))
-
-
-def _by_df(df: FloatArray, normal: Any, student: Any, argument: Any) -> FloatArray:
-    finite = np.isfinite(df)
-    out = np.asarray(normal(np.broadcast_to(argument, df.shape)), dtype=np.float64)
-    if finite.any():
-        at = np.broadcast_to(argument, df.shape)[finite]
-        out = out.copy()
-        out[finite] = student(at, df[finite])
-    return out
 
 
 class Contrast:
@@ -349,7 +313,7 @@ _NUMBERS = ("estimate", "rhs", "se", "df", "statistic", "p_value", "lower", "upp
 
 
 def contrast(
-    fit: LMMResult,
+    fit: Fitted,
     L: object,
     rhs: object = 0.0,
     ddf: str | float | None = None,

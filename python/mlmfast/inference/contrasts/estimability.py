@@ -12,11 +12,15 @@ from mlmfast.errors import ModelError
 from mlmfast.inference.contrasts.aliasing import Aliasing, aliasing_of
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 
-def aliasing_of_fit(fit: LMMResult) -> Aliasing:
+def aliasing_of_fit(fit: Fitted) -> Aliasing:
     """The aliased columns of X by those kept; without any, a loaded fit needs no rows for it."""
+    return fit._once("_aliasing", lambda: _aliasing(fit))
+
+
+def _aliasing(fit: Fitted) -> Aliasing:
     record = fit._record
     if not fit.aliased:
         return _without_aliased(record.kept)
@@ -36,9 +40,9 @@ def _without_aliased(kept: tuple[int, ...]) -> Aliasing:
     return Aliasing(kept, np.zeros((p, 0)), np.ones(p), np.zeros(p), -1)
 
 
-def check_estimable(fit: LMMResult, L: FloatArray) -> FloatArray:
+def check_estimable(fit: Fitted, L: FloatArray) -> FloatArray:
     """Rows of a contrast over the columns kept; see `kept_rows` for what is refused."""
-    return kept_rows(L, fit._record.x_names, fit._aliasing)
+    return kept_rows(L, fit._record.x_names, aliasing_of_fit(fit))
 
 
 def kept_rows(L: FloatArray, names: tuple[str, ...], aliasing: Aliasing) -> FloatArray:

@@ -10,15 +10,16 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import ModelError
 from mlmfast.inference.emmeans.reference_grid import ReferenceGrid
+from mlmfast.inference.emmeans.row_facts import rows_by_cell
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 WEIGHTS = ("equal", "proportional", "outer", "cells", "flat")
 
 
 def averaged_rows(
-    fit: LMMResult, grid: ReferenceGrid, kept: Sequence[str], weights: str
+    fit: Fitted, grid: ReferenceGrid, kept: Sequence[str], weights: str
 ) -> tuple[FloatArray, FloatArray]:
     """Rows of X and offsets averaged over all variables of the grid but those kept.
 
@@ -57,7 +58,7 @@ def averaged_rows(
 
 
 def _shares(
-    fit: LMMResult,
+    fit: Fitted,
     grid: ReferenceGrid,
     kept: Sequence[str],
     others: Sequence[str],
@@ -85,11 +86,11 @@ def _shares(
         return np.asarray(flat / flat.sum(axis=1, keepdims=True))
 
 
-def _counts(fit: LMMResult, grid: ReferenceGrid, names: Sequence[str]) -> FloatArray:
+def _counts(fit: Fitted, grid: ReferenceGrid, names: Sequence[str]) -> FloatArray:
     """Rows of the data in each cell over some variables; covariates' values count alike."""
     variables = [grid.variables[grid.position(name)] for name in names]
     factors = [variable for variable in variables if variable.is_factor]
-    counts = None if fit._row_facts is None else fit._row_facts.count(factors)
+    counts = None if fit._row_facts is None else rows_by_cell(fit._row_facts, factors)
     if counts is None:
         source = fit._needs_source("an average with weights other than 'equal'")
         assert source.frame is not None

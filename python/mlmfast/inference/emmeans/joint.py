@@ -11,6 +11,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.display.table_result import TableResult, table_of
+from mlmfast.display.tables import Table
 from mlmfast.errors import ModelError
 from mlmfast.inference.anova.anova import ddf_label, without_f
 from mlmfast.inference.contrasts.contrast import f_test
@@ -19,10 +20,9 @@ from mlmfast.inference.emmeans.linear_functions import LinearFunctions
 from mlmfast.inference.emmeans.means import marginal_means
 from mlmfast.inference.emmeans.reference_grid import reference_grid
 from mlmfast.inference.emmeans.specs import read_specs
-from mlmfast.report.tables import Table
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 _COLUMNS = ("NumDF", "DenDF", "F value", "Pr(>F)")
 
@@ -62,7 +62,7 @@ def joint_test(functions: LinearFunctions) -> JointTests:
 
 
 def joint_tests(
-    fit: LMMResult, by: Any = None, at: Mapping[str, Any] | None = None, *, ddf: Any = None
+    fit: Fitted, by: Any = None, at: Mapping[str, Any] | None = None, *, ddf: Any = None
 ) -> JointTests:
     """F tests of every main effect and interaction, within each level of `by`.
 
@@ -118,7 +118,7 @@ def joint_tests(
     return JointTests(pd.DataFrame(ordered), _notes(means, reasons))
 
 
-def _effects(fit: LMMResult, names: list[str], within: tuple[str, ...]) -> list[tuple[str, ...]]:
+def _effects(fit: Fitted, names: list[str], within: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Sets of variables, without those in `within`, that some term of the formula joins."""
     from mlmfast.formula.functions import variables_of
 

@@ -12,9 +12,10 @@ import pandas as pd
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.inference.contrasts.contrast import RowTests, linear_tests
+from mlmfast.inference.contrasts.estimability import aliasing_of_fit
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 _ESTIMABLE_TOLERANCE = 1e-8
 
@@ -36,7 +37,7 @@ class LinearFunctions:
         Columns of `labels` that split the rows into families.
     """
 
-    fit: LMMResult
+    fit: Fitted
     ddf: Any
     labels: pd.DataFrame
     L: FloatArray
@@ -62,7 +63,7 @@ class LinearFunctions:
         """Whether the data determine each row, shape (n,)."""
         defined = np.isfinite(self.L).all(axis=1) & np.isfinite(self.offset)
         L = np.where(np.isfinite(self.L), self.L, 0.0)
-        return defined & self.fit._aliasing.estimable(L)
+        return defined & aliasing_of_fit(self.fit).estimable(L)
 
     def tests(self, rows: IntArray) -> RowTests:
         """Estimates of some rows, all of them estimable, with standard errors and df."""
@@ -93,7 +94,7 @@ class LinearFunctions:
         L = L[np.isfinite(L).all(axis=1)]
         if self.fit.aliased:
             # Combinations of the rows whose aliased coefficients follow from the others.
-            L = _null_space(self.fit._aliasing.excess(L).T) @ L
+            L = _null_space(aliasing_of_fit(self.fit).excess(L).T) @ L
         left, rank = self._principal(L)
         return np.asarray(left[:, :rank].T @ L)
 

@@ -20,8 +20,8 @@ from mlmfast.inference.emmeans.specs import Specs, read_specs
 from mlmfast.inference.emmeans.tables import Contrasts, EstimateTable
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.inference.emmeans.joint import JointTests
-    from mlmfast.result import LMMResult
 
 
 class EMMeans(EstimateTable):
@@ -57,7 +57,7 @@ class EMMeans(EstimateTable):
 
 
 def emmeans(
-    fit: LMMResult,
+    fit: Fitted,
     specs: Any,
     by: Any = None,
     at: Mapping[str, Any] | None = None,
@@ -79,7 +79,7 @@ def emmeans(
 
 
 def marginal_means(
-    fit: LMMResult,
+    fit: Fitted,
     grid: ReferenceGrid,
     factors: Sequence[str],
     by: Sequence[str],

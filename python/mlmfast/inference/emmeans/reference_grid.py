@@ -17,12 +17,13 @@ from mlmfast.data.frame import Frame
 from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.design.columns.model_variables import FactorVariable
 from mlmfast.errors import DataError, ModelError
+from mlmfast.fitted.row_facts import RowFacts
 from mlmfast.formula.functions import FACTOR_OPTIONS, variables_of
 from mlmfast.formula.syntax import Call, Name, parse
-from mlmfast.inference.emmeans.row_facts import RowFacts, row_facts
+from mlmfast.inference.emmeans.row_facts import row_facts
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 _MOST_ENTRIES = 20_000_000
 
@@ -99,7 +100,7 @@ class ReferenceGrid:
         return cells
 
 
-def reference_grid(fit: LMMResult, at: Mapping[str, Any] | None = None) -> ReferenceGrid:
+def reference_grid(fit: Fitted, at: Mapping[str, Any] | None = None) -> ReferenceGrid:
     """Lay out the grid of a fit.
 
     Parameters
@@ -153,14 +154,14 @@ def reference_grid(fit: LMMResult, at: Mapping[str, Any] | None = None) -> Refer
     return ReferenceGrid(variables, rows.reshape(*sizes, -1), offset.reshape(sizes))
 
 
-def facts_of_rows(fit: LMMResult) -> RowFacts | None:
+def facts_of_rows(fit: Fitted) -> RowFacts | None:
     """What the grid takes from the rows of a fit; None for one that has none, or no formula."""
     if fit._source is None or fit._source.frame is None or fit._record.fixed_spec is None:
         return None
     return row_facts(fit, _names(fit), _levels, _mean_offset_argument(fit))
 
 
-def _names(fit: LMMResult) -> list[str]:
+def _names(fit: Fitted) -> list[str]:
     """Variables of the fixed part and of the offsets."""
     spec = fit._record.fixed_spec
     assert spec is not None, "the caller looked"
@@ -183,7 +184,7 @@ def _check_names(at: Mapping[str, Any], names: Sequence[str]) -> None:
             raise unknown_name(name, names, "a variable of the fixed part, which at= could set")
 
 
-def _variable(fit: LMMResult, name: str, given: Any) -> GridVariable:
+def _variable(fit: Fitted, name: str, given: Any) -> GridVariable:
     levels = _levels(fit, name)
     if levels is None:
         return _covariate(fit, name, given)
@@ -205,7 +206,7 @@ def _variable(fit: LMMResult, name: str, given: Any) -> GridVariable:
     return GridVariable(name, True, chosen, kept, labels, values)
 
 
-def _levels(fit: LMMResult, name: str) -> tuple[tuple[str, ...], tuple[Any, ...]] | None:
+def _levels(fit: Fitted, name: str) -> tuple[tuple[str, ...], tuple[Any, ...]] | None:
     """Levels of a factor and their values in the data; None for a covariate."""
     spec = fit._record.fixed_spec
     assert spec is not None
@@ -236,7 +237,7 @@ def _is_factor_of(text: str, name: str) -> bool:
     return isinstance(node, Name) and node.name == name
 
 
-def _covariate(fit: LMMResult, name: str, given: Any) -> GridVariable:
+def _covariate(fit: Fitted, name: str, given: Any) -> GridVariable:
     if given is None:
         values = np.array([_mean(fit, name)])
     else:
@@ -254,7 +255,7 @@ def _covariate(fit: LMMResult, name: str, given: Any) -> GridVariable:
     return GridVariable(name, False, labels, tuple(values.tolist()), is_averaged=given is None)
 
 
-def _mean(fit: LMMResult, name: str) -> float:
+def _mean(fit: Fitted, name: str) -> float:
     """Mean of a covariate over the rows used."""
     if fit._row_facts is not None and name in fit._row_facts.means:
         return fit._row_facts.means[name]
@@ -282,7 +283,7 @@ def _grid_frame(variables: Sequence[GridVariable], sizes: tuple[int, ...]) -> Fr
     return Frame.from_native(columns)
 
 
-def _mean_offset_argument(fit: LMMResult) -> float:
+def _mean_offset_argument(fit: Fitted) -> float:
     """Mean over the rows used of an offset that was given as an argument."""
     if not fit._record.offset_given:
         return 0.0

@@ -2,66 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import FloatArray
+from mlmfast.fitted.row_facts import Levels, RowFacts
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.inference.emmeans.reference_grid import GridVariable
-    from mlmfast.result import LMMResult
 
-#: Labels of a factor's levels, and the levels as the data hold them.
-Levels: TypeAlias = tuple[tuple[str, ...], tuple[Any, ...]]
 #: Cells above which a saved fit holds no frequencies.
 MOST_CELLS = 2_000
 
 
-@dataclass(frozen=True, eq=False)
-class RowFacts:
-    """Levels, means and frequencies over the rows of a fit.
-
-    Attributes
-    ----------
-    levels : by factor.
-    means : by covariate.
-    offset : mean of an offset that was given as an argument.
-    factors : those of `cells`.
-    cells : shape (n_cells, n_factors), levels of each combination that occurs; None where there
-        are too many.
-    counts : shape (n_cells,), rows of each.
-    """
-
-    levels: Mapping[str, Levels]
-    means: Mapping[str, float]
-    offset: float
-    factors: tuple[str, ...]
-    cells: IntArray | None
-    counts: FloatArray
-
-    def count(self, variables: Sequence[GridVariable]) -> FloatArray | None:
-        """Rows in each cell over some factors, the last fastest; None where it is not known."""
-        if self.cells is None:
-            return None
-        place = np.zeros(len(self.cells), dtype=np.int64)
-        for variable in variables:
-            labels = self.levels[variable.name][0]
-            own = [variable.labels.index(x) if x in variable.labels else -1 for x in labels]
-            codes = np.array(own)[self.cells[:, self.factors.index(variable.name)]]
-            place = np.where((place < 0) | (codes < 0), -1, place * variable.size + codes)
-        size = int(np.prod([variable.size for variable in variables], dtype=int))
-        inside = place >= 0
-        counts = np.bincount(place[inside], self.counts[inside], minlength=size)
-        return counts.astype(np.float64)
+def rows_by_cell(facts: RowFacts, variables: Sequence[GridVariable]) -> FloatArray | None:
+    """Rows in each cell over some factors, the last fastest; None where it is not known."""
+    if facts.cells is None:
+        return None
+    place = np.zeros(len(facts.cells), dtype=np.int64)
+    for variable in variables:
+        labels = facts.levels[variable.name][0]
+        own = [variable.labels.index(x) if x in variable.labels else -1 for x in labels]
+        codes = np.array(own)[facts.cells[:, facts.factors.index(variable.name)]]
+        place = np.where((place < 0) | (codes < 0), -1, place * variable.size + codes)
+    size = int(np.prod([variable.size for variable in variables], dtype=int))
+    inside = place >= 0
+    counts = np.bincount(place[inside], facts.counts[inside], minlength=size)
+    return counts.astype(np.float64)
 
 
 def row_facts(
-    fit: LMMResult,
+    fit: Fitted,
     names: Sequence[str],
-    levels_of: Callable[[LMMResult, str], Levels | None],
+    levels_of: Callable[[Fitted, str], Levels | None],
     offset: float,
 ) -> RowFacts:
     """The facts of a fit that holds its rows.

@@ -12,12 +12,12 @@ import pandas as pd
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.confidence_level import check_level
 from mlmfast.display.table_result import TableResult, table_of
+from mlmfast.display.tables import Table
 from mlmfast.errors import ModelError
 from mlmfast.inference.anova.anova import ddf_label
 from mlmfast.inference.emmeans.contrast_rows import Method, contrast_rows, interaction_rows
 from mlmfast.inference.emmeans.linear_functions import LinearFunctions
 from mlmfast.inference.multiplicity.adjustments import TestFamily, adjusted, adjustment_name
-from mlmfast.report.tables import Table
 
 if TYPE_CHECKING:
     from mlmfast.inference.emmeans.joint import JointTests

@@ -15,6 +15,7 @@ from mlmfast.cached import cached_property
 from mlmfast.clusters.simulate import seed_sequence, simulate
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.scaled_covariance import scale_powers
+from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters import CovarianceFunctions, check_engine
 from mlmfast.criterion.scaled import ScaledCriterion
@@ -23,22 +24,18 @@ from mlmfast.distributions import normal_cdf, normal_quantile
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.parameter_values import covariance_values, own_parameters
 from mlmfast.fitted.record import FitRecord
-from mlmfast.fitting.fit import CovarianceFit, fit_covariance
+from mlmfast.fitting.covariance_fit import CovarianceFit
+from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.parms import fit_with_parms
 from mlmfast.fitting.parms_request import Parms
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.information.open_parameters import open_parameters
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduction.reduced_model import (
-    Estimates,
-    ReducedModel,
-    reduce_design,
-    residual_arms,
-    structure_of,
-)
+from mlmfast.reduction.blocks import structure_of
+from mlmfast.reduction.reduced_model import Estimates, ReducedModel, reduce_design
 
 if TYPE_CHECKING:
-    from mlmfast.result import FitSource
+    from mlmfast.fitted.source import FitSource
 
 #: Numbers in one batch of responses, and responses at most.
 _NUMBERS, _MOST = 20_000_000, 2048

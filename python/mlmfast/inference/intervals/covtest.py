@@ -11,15 +11,15 @@ import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.confidence_level import check_level
+from mlmfast.degrees_of_freedom import FittedRows, no_rows
 from mlmfast.distributions import normal_tail, two_sided_normal
 from mlmfast.errors import ModelError
 from mlmfast.fitting.undetermined.record import UndeterminedRecord
 from mlmfast.handed_out import copied
-from mlmfast.inference.degrees_of_freedom import FittedRows, no_rows
 from mlmfast.information.information import Information
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class ParameterTable:
     combined: tuple[CombinedEstimate, ...] = ()
 
 
-def parameter_table(fit: LMMResult) -> ParameterTable:
+def parameter_table(fit: Fitted) -> ParameterTable:
     """The covariance parameters of a fit.
 
     Raises
@@ -71,7 +71,7 @@ def parameter_table(fit: LMMResult) -> ParameterTable:
     ModelError
         Where a loaded fit was saved without them.
     """
-    return fit._parameter_table
+    return fit._once("_parameter_table", lambda: table_of(fit._rows))
 
 
 def table_of(rows: FittedRows | None) -> ParameterTable:
@@ -134,13 +134,13 @@ def _combined(
     return tuple(out)
 
 
-def parameter_series(fit: LMMResult) -> pd.Series[float]:
+def parameter_series(fit: Fitted) -> pd.Series[float]:
     """See `LMMResult.covariance_parameters`."""
     table = parameter_table(fit)
     return pd.Series(table.values, index=list(table.names))
 
 
-def parameter_covariance(fit: LMMResult, information: str) -> pd.DataFrame:
+def parameter_covariance(fit: Fitted, information: str) -> pd.DataFrame:
     """See `LMMResult.cov_theta`; NaN for parameters on the boundary."""
     if information not in {"observed", "expected"}:
         raise ModelError(f"information is {information!r}; use 'observed' or 'expected'")
@@ -202,7 +202,7 @@ class CovarianceTests:
         return covariance_tests_html(self)
 
 
-def _ratios(fit: LMMResult, names: Sequence[str]) -> BoolArray:
+def _ratios(fit: Fitted, names: Sequence[str]) -> BoolArray:
     """Which parameters are ratios of residual standard deviations, 1 where these are equal."""
     scale = fit._record.residual_scale
     pairs = () if scale is None else zip(scale.names, scale.is_ratio, strict=True)
@@ -210,7 +210,7 @@ def _ratios(fit: LMMResult, names: Sequence[str]) -> BoolArray:
     return np.array([name in own for name in names], dtype=np.bool_)
 
 
-def covariance_tests(fit: LMMResult, information: str, level: float) -> CovarianceTests:
+def covariance_tests(fit: Fitted, information: str, level: float) -> CovarianceTests:
     """See `LMMResult.covtest`."""
     check_level(level)
     covariance = parameter_covariance(fit, information)

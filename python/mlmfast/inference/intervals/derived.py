@@ -28,7 +28,7 @@ from mlmfast.inference.intervals.bootstrap import bootstrap
 from mlmfast.inference.intervals.second_order import Differentiable
 
 if TYPE_CHECKING:
-    from mlmfast.result import FitSource
+    from mlmfast.fitted.source import FitSource
 
 METHODS = ("delta", "profile", "bootstrap")
 SCALES = ("identity", "log", "logit")

@@ -17,6 +17,7 @@ from mlmfast.clusters.series_whitening import arm_of_rows
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
+from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.parameters import check_engine
 from mlmfast.display.printed_frame import printed
 from mlmfast.errors import ModelError
@@ -29,11 +30,11 @@ from mlmfast.inference.intervals.derived import (
     table_of_errors,
 )
 from mlmfast.inference.intervals.second_order import Differentiable
-from mlmfast.reduction.reduced_model import residual_arms
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.record import FitRecord
-    from mlmfast.result import FitSource, LMMResult
+    from mlmfast.fitted.source import FitSource
 
 
 @dataclass(frozen=True)
@@ -319,7 +320,7 @@ def explained_figures(
 
 
 def stored_explained(
-    fit: LMMResult, figure: str, interval: str = "delta", level: float = 0.95
+    fit: Fitted, figure: str, interval: str = "delta", level: float = 0.95
 ) -> pd.DataFrame:
     """The same table as `explained`, of a fit without rows.
 

@@ -22,7 +22,7 @@ from mlmfast.inference.intervals.profile_sides import Side, crossings, follow, n
 from mlmfast.information.open_parameters import open_parameters, refuse_open
 
 if TYPE_CHECKING:
-    from mlmfast.result import FitSource
+    from mlmfast.fitted.source import FitSource
 
 #: Distance between knots and how far a profile is followed, in units of zeta.
 _STEP, _REACH = 0.6, 3.0

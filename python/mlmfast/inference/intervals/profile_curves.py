@@ -20,7 +20,7 @@ from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.reduced_model import reduce_design
 
 if TYPE_CHECKING:
-    from mlmfast.result import FitSource
+    from mlmfast.fitted.source import FitSource
 
 #: A correlation's profile is followed to this close to +-1: there the likelihood has changed by as
 #: little, but its derivatives by a covariance's factor die out.

@@ -31,12 +31,13 @@ from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.clusters.blocks import ClusterBlocks, cluster_blocks, cluster_factor, large_clusters
 from mlmfast.clusters.covariance import cholesky_factors, solve_lower
-from mlmfast.design.design import Design, GroupingFactor
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 KINDS = ("CR0", "CR1", "CR2", "CR3")
 SQUARE_ROOTS = ("cholesky", "whitened")
@@ -127,7 +128,7 @@ class RobustCovariance:
 
 
 def robust_covariance(
-    fit: LMMResult, kind: str, cluster: object = None, square_root: str | None = None
+    fit: Fitted, kind: str, cluster: object = None, square_root: str | None = None
 ) -> RobustCovariance:
     """Cluster-robust covariance of the fixed effects that are not aliased.
 

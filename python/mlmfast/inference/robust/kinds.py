@@ -6,15 +6,15 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom import METHODS, KenwardRoger
 from mlmfast.errors import ModelError
-from mlmfast.inference.degrees_of_freedom import METHODS, KenwardRoger
 from mlmfast.inference.robust.covariance import KINDS, robust_covariance
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 
-def covariance_of_kind(fit: LMMResult, kind: str | None, cluster: object = None) -> FloatArray:
+def covariance_of_kind(fit: Fitted, kind: str | None, cluster: object = None) -> FloatArray:
     """Covariance of the coefficients kept, (rank, rank); see `LMMResult.cov_params`."""
     if kind in KINDS:
         return robust_covariance(fit, str(kind), cluster).covariance

@@ -16,11 +16,11 @@ from mlmfast.confidence_level import check_level
 from mlmfast.distributions import f_tail, t_quantile, t_tail
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import handed_out, hands_out_copies
-from mlmfast.inference.contrasts.estimability import kept_rows
+from mlmfast.inference.contrasts.estimability import aliasing_of_fit, kept_rows
 from mlmfast.inference.robust.covariance import RobustCovariance, robust_covariance
 
 if TYPE_CHECKING:
-    from mlmfast.result import LMMResult
+    from mlmfast.fitted.fitted import Fitted
 
 
 @hands_out_copies
@@ -39,7 +39,7 @@ class RobustInference:
     Days          10.467      1.546  17.0   6.771  3.26e-06
     """
 
-    fit: LMMResult
+    fit: Fitted
     covariance: RobustCovariance
 
     @handed_out
@@ -101,7 +101,7 @@ class RobustInference:
         """
         matrix = np.atleast_2d(np.asarray(rows, dtype=np.float64))
         if self.fit.aliased and matrix.shape[-1] == len(self.params):
-            matrix = kept_rows(matrix, self.fit._record.x_names, self.fit._aliasing)
+            matrix = kept_rows(matrix, self.fit._record.x_names, aliasing_of_fit(self.fit))
         p = len(self._names)
         if matrix.ndim != 2 or matrix.shape[1] != p or not np.isfinite(matrix).all():
             raise ModelError(
@@ -157,7 +157,7 @@ class RobustInference:
 
 
 def robust_inference(
-    fit: LMMResult, kind: str, cluster: object, square_root: str | None
+    fit: Fitted, kind: str, cluster: object, square_root: str | None
 ) -> RobustInference:
     """Inference with a cluster-robust covariance; `LMMResult.robust` says what the words mean."""
     return RobustInference(fit, robust_covariance(fit, kind, cluster, square_root))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.reduction.absorbed.differences import second_derivatives

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from mlmfast.arrays import FloatArray
-from mlmfast.design.design import Design, GroupingFactor
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.errors import ModelError
 
 #: Columns of [X Z] whose cross-products are formed.

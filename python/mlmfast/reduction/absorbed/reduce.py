@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError

@@ -15,12 +15,12 @@ from mlmfast.cached import cached_property
 from mlmfast.covariance.chains import VisitChain, VisitSteps
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.design.residual.chain import ChainSteps
-from mlmfast.fitted.record import ResidualRecord
+from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.reduction.residual.directions import Directions
 from mlmfast.reduction.residual.series import CoreSeries
 
 if TYPE_CHECKING:
-    from mlmfast import _core
+    import mlmfast._core as _core
     from mlmfast.design.residual.design import ResidualDesign
 
 #: Rows' worth of weight that the mean variance has in the start of each.

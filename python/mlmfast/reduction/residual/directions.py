@@ -206,12 +206,6 @@ def with_variance(theta: FloatArray, variance: float) -> FloatArray:
     return out
 
 
-def has_few_parameters(structure: CovarianceStructure) -> bool:
-    """Whether derivatives by parameters cost less than by entries."""
-    t = structure.n_theta
-    return structure.size > 5 and 2 * (t + t * (t + 1) // 2) < len(structure.entries)
-
-
 def distances_within(
     structure: type[Spatial],
     points: FloatArray,

@@ -20,11 +20,11 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.chains import MarkovChain
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.quasi_separable import QuasiSeparable
-from mlmfast.fitted.record import ResidualRecord
+from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.reduction.residual.directions import Directions
 
 if TYPE_CHECKING:
-    from mlmfast import _core
+    import mlmfast._core as _core
     from mlmfast.design.residual.design import ResidualDesign
     from mlmfast.design.residual.series import Series
 

@@ -19,7 +19,7 @@ from mlmfast.reduction.residual.series import (
 )
 
 if TYPE_CHECKING:
-    from mlmfast import _core
+    import mlmfast._core as _core
 
 
 @dataclass(frozen=True)

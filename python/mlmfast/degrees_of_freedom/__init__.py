@@ -41,26 +41,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast.errors import ModelError
-from mlmfast.inference.degrees_of_freedom.asymptotic import Asymptotic
-from mlmfast.inference.degrees_of_freedom.base import (
-    METHODS,
-    DegreesOfFreedom,
-    FittedRows,
-    TestBasis,
-    no_rows,
-)
-from mlmfast.inference.degrees_of_freedom.between_within import BetweenWithin
-from mlmfast.inference.degrees_of_freedom.containment import Containment
-from mlmfast.inference.degrees_of_freedom.given_number import GivenNumber
-from mlmfast.inference.degrees_of_freedom.kenward_roger import (
+from mlmfast.degrees_of_freedom.asymptotic import Asymptotic
+from mlmfast.degrees_of_freedom.base import METHODS, DegreesOfFreedom, TestBasis, no_rows
+from mlmfast.degrees_of_freedom.between_within import BetweenWithin
+from mlmfast.degrees_of_freedom.containment import Containment
+from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
+from mlmfast.degrees_of_freedom.given_number import GivenNumber
+from mlmfast.degrees_of_freedom.kenward_roger import (
     KenwardRoger,
     KenwardRoger2009,
     KenwardRogerExpected,
     KenwardRogerLinear,
 )
-from mlmfast.inference.degrees_of_freedom.residual import Residual
-from mlmfast.inference.degrees_of_freedom.satterthwaite import Satterthwaite
+from mlmfast.degrees_of_freedom.residual import Residual
+from mlmfast.degrees_of_freedom.satterthwaite import Satterthwaite
+from mlmfast.errors import ModelError
 
 if TYPE_CHECKING:
     from mlmfast.fitted.record import FitRecord

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, TestBasis
+from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.errors import ModelError
-from mlmfast.inference.degrees_of_freedom.base import DegreesOfFreedom, FittedRows, TestBasis
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlmfast.inference.degrees_of_freedom.base import DegreesOfFreedom, FittedRows, TestBasis
+from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, TestBasis
+from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 
 
 class Asymptotic(DegreesOfFreedom):

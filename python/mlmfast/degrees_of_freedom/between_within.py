@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray
+from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, TestBasis
+from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.inference.degrees_of_freedom.base import DegreesOfFreedom, FittedRows, TestBasis
 
 
 class BetweenWithin(DegreesOfFreedom):

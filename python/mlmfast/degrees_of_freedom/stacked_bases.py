@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.reduction.reduced_model import ReducedModel

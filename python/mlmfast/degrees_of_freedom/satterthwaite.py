@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlmfast import _core
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.inference.degrees_of_freedom.base import DegreesOfFreedom, FittedRows, TestBasis, wald
-from mlmfast.inference.degrees_of_freedom.stacked_bases import (
+from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, TestBasis, wald
+from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
+from mlmfast.degrees_of_freedom.stacked_bases import (
     StackedBases,
     is_regular,
     stacked_bases,

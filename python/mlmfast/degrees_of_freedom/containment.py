@@ -10,11 +10,12 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.covariance import clusters_by_size, columns_at
+from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, TestBasis
+from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.design.columns.model_matrix import INTERCEPT, ModelMatrixSpec
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
-from mlmfast.inference.degrees_of_freedom.base import DegreesOfFreedom, FittedRows, TestBasis
 
 #: Numbers in the largest dense [X Z] whose rank is taken, where there are several factors.
 _LARGEST = 30_000_000

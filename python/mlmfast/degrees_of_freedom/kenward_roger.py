@@ -7,20 +7,20 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.errors import ModelError
-from mlmfast.inference.degrees_of_freedom.base import (
+from mlmfast.degrees_of_freedom.base import (
     DegreesOfFreedom,
-    FittedRows,
     TestBasis,
     orthonormal_rows,
     wald,
 )
-from mlmfast.inference.degrees_of_freedom.satterthwaite import (
+from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
+from mlmfast.degrees_of_freedom.satterthwaite import (
     derivatives_of,
     gradient_of_phi,
     satterthwaite,
     unidentified_note,
 )
+from mlmfast.errors import ModelError
 from mlmfast.information.information import Information
 
 #: A2/l - c2 B of a design in which F is exact; the rest is rounding of the estimates.

@@ -1,0 +1,73 @@
+"""Grouping factors, and the random effects that vary by them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.covariance import CovarianceStructure
+from mlmfast.handed_out import freeze
+
+if TYPE_CHECKING:
+    from mlmfast.design.factors.relationship import Relationship
+
+
+@dataclass(frozen=True)
+class GroupingFactor:
+    """A grouping factor.
+
+    Parameters
+    ----------
+    name
+        Column name, or names joined by a colon for an interaction.
+    codes : shape (n,), int32
+        Level of each row, every code in ``0..n_levels`` met.
+    labels
+        Label of each level.
+    columns
+        Columns of the data whose combinations are the levels.
+    relationship
+        How the levels are related; None where they are independent.
+    """
+
+    name: str
+    codes: CodeArray
+    labels: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    relationship: Relationship | None = None
+
+    def __post_init__(self) -> None:
+        freeze(self, "codes")
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class RandomEffects:
+    """One random-effects term: columns of Z and the structure of their covariance.
+
+    Parameters
+    ----------
+    factor
+        Position of its grouping factor in ``Design.factors``.
+    names
+        Column names.
+    columns : each of shape (n,), or ``None`` for a constant 1
+    structure
+        Covariance structure of G.
+    text
+        The term as written.
+    """
+
+    factor: int
+    names: tuple[str, ...]
+    columns: tuple[FloatArray | None, ...]
+    structure: CovarianceStructure
+    text: str
+
+    def __post_init__(self) -> None:
+        freeze(self, "columns")

@@ -1,0 +1,50 @@
+"""Tables as cells of text; how they look is for `text` and `html`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlmfast.arrays import FloatArray
+from mlmfast.display import numbers
+
+if TYPE_CHECKING:
+    pass
+
+
+ALIASED = "(aliased)"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes
+    ----------
+    title
+        What stands above it.
+    header
+        Column heads.
+    rows
+        Cells; a row may be shorter than the header.
+    n_labels
+        Leading columns that hold names and are set flush left.
+    note
+        What stands below it; empty for nothing.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    n_labels: int = 1
+    note: str = ""
+
+
+def triangle(title: str, names: Sequence[str], matrix: FloatArray) -> Table:
+    """Show the lower triangle of a correlation matrix, columns by number."""
+    rows = [
+        (f"{i + 1} {name}", *[numbers.correlation(matrix[i, j]) for j in range(i)])
+        for i, name in enumerate(names)
+    ]
+    return Table(title, ("", *[str(j + 1) for j in range(len(names) - 1)]), tuple(rows))

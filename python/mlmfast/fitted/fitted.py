@@ -1,0 +1,282 @@
+"""Fitted: what a fit is, under everything that is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.arrays import FloatArray
+from mlmfast.cached import cached_property
+from mlmfast.degrees_of_freedom import TestBasis, basis_of, method_of
+from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
+from mlmfast.distributions import two_sided
+from mlmfast.errors import ModelError
+from mlmfast.fitted.certificate import Certificate
+from mlmfast.fitted.monte_carlo import MonteCarloError
+from mlmfast.fitted.random_effects import ByLevel, ConditionalEffects, conditional_effects
+from mlmfast.fitted.record import FitRecord
+from mlmfast.fitted.row_facts import RowFacts
+from mlmfast.fitted.source import FitSource
+from mlmfast.handed_out import handed_out
+
+_Value = TypeVar("_Value")
+
+
+class Fitted:
+    """The estimates of a fit, and what it was made from.
+
+    Every function of a fit takes this first; `mlmfast.result.LMMResult` gathers them as methods.
+    """
+
+    if TYPE_CHECKING:
+        # Answered by what stands above, where an absorbed factor is in a way of its own.
+        def resid(self, kind: str = "raw") -> pd.Series[float]:
+            """Residuals, one a row used."""
+
+        def conf_int(self, level: float = 0.95) -> pd.DataFrame:
+            """Confidence intervals."""
+
+        def emmeans(self, specs: Any, by: Any = None, at: Any = None, **how: Any) -> Any:
+            """Estimated marginal means."""
+
+        def profile(self, which: str | Sequence[str] | None = None) -> Any:
+            """Profile likelihood."""
+
+        def to_json(self, path: Any = None) -> str:
+            """The fit as text."""
+
+        @property
+        def fittedvalues(self) -> pd.Series[float]:
+            """Fitted values, one a row used."""
+
+        @property
+        def ranef(self) -> dict[str, pd.DataFrame]:
+            """Conditional means by grouping factor."""
+
+        @property
+        def ranef_cov(self) -> dict[str, ByLevel]:
+            """Conditional covariances by grouping factor."""
+
+    def __init__(
+        self,
+        record: FitRecord,
+        source: FitSource | None,
+        timings: Mapping[str, float] | None = None,
+        effects: list[ConditionalEffects] | None = None,
+    ) -> None:
+        self._record = record
+        self._source = source
+        self._timings: dict[str, float] = dict(timings or {})
+        #: What a loaded fit knows of rows that it does not hold.
+        self._row_facts: RowFacts | None = None
+        self._shares: dict[str, dict[str, tuple[float, float]]] = {}
+        self._held: dict[str, float] = {}
+        if effects is not None:
+            self.__dict__["_effects"] = effects
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds by phase of the fit."""
+        return dict(self._timings)
+
+    @handed_out
+    def params(self) -> pd.Series[float]:
+        """Fixed effects by R's column names; NaN where aliased."""
+        return self._series(self._record.beta)
+
+    @handed_out
+    def bse(self) -> pd.Series[float]:
+        """Standard errors, those that the tests use.
+
+        The roots of the diagonal of ``cov_params()``, (X'V^-1 X)^-1; with one of the
+        ``ddf="kenward-roger..."`` the roots of the diagonal of the adjusted covariance,
+        ``cov_params(ddf)``, as PROC MIXED prints them.
+        """
+        return self._series(np.sqrt(np.diag(self._tested.vcov)))
+
+    @handed_out
+    def tvalues(self) -> pd.Series[float]:
+        """Estimates over standard errors."""
+        return self.params / self.bse
+
+    @handed_out
+    def df(self) -> pd.Series[float]:
+        """Denominator degrees of freedom under ``ddf``; infinite for asymptotic (z) tests."""
+        rows = np.eye(self._record.rank)
+        return self._series(method_of(self.ddf).of_rows(self._tested, rows))
+
+    @handed_out
+    def pvalues(self) -> pd.Series[float]:
+        """Two-sided p-values of tvalues by t, normal where the degrees of freedom are infinite."""
+        kept = list(self._record.kept)
+        t, df = (np.asarray(s, dtype=np.float64)[kept] for s in (self.tvalues, self.df))
+        return self._series(two_sided(t, df))
+
+    @property
+    def rank(self) -> int:
+        """Rank of X."""
+        return self._record.rank
+
+    @property
+    def aliased(self) -> tuple[str, ...]:
+        """Columns of X left out because they depend linearly on earlier ones."""
+        kept = set(self._record.kept)
+        return tuple(name for j, name in enumerate(self._record.x_names) if j not in kept)
+
+    @property
+    def llf(self) -> float:
+        """Log-likelihood with all constants; REML leaves out log|X'X|, as lme4 and SAS do."""
+        return -0.5 * self._record.deviance
+
+    @property
+    def deviance(self) -> float:
+        """-2 llf: the deviance (ML) or the REML criterion."""
+        return self._record.deviance
+
+    @property
+    def aic(self) -> float:
+        """deviance + 2 k, k all parameters (R's; SAS counts only covariance ones under REML)."""
+        return self.deviance + 2.0 * self._record.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """deviance + k log n with n the observations (R's BIC); see `information_criteria`."""
+        return self.deviance + self._record.n_parameters * float(np.log(self.nobs))
+
+    @property
+    def nobs(self) -> int:
+        """Rows used."""
+        return self._record.n_obs
+
+    @property
+    def n_dropped(self) -> int:
+        """Rows left out because a variable of the model was missing."""
+        return self._record.n_dropped
+
+    @property
+    def n_groups(self) -> dict[str, int]:
+        """Levels of each grouping factor; of the subjects where there are no random effects."""
+        return {group.name: group.n_levels for group in self._record.groups}
+
+    @property
+    def sigma(self) -> float | None:
+        """Residual standard deviation (at weight 1); None where visits differ in variance."""
+        return None if self.scale is None else float(np.sqrt(self.scale))
+
+    @property
+    def scale(self) -> float | None:
+        """Residual variance (at weight 1); None where visits differ in variance."""
+        sigma2 = self._record.sigma2
+        return None if np.isnan(sigma2) else sigma2
+
+    @property
+    def held(self) -> dict[str, float]:
+        """Covariance parameters held by ``hold=`` or at a bound of ``bounds=``: their values."""
+        if self._source is None:
+            return dict(self._held)
+        return {} if self._source.parms is None else dict(self._source.parms.held)
+
+    @property
+    def method(self) -> str:
+        """The criterion, "REML" or "ML"."""
+        return self._record.method
+
+    @property
+    def formula(self) -> str | None:
+        """The formula; None where the model was made from arrays."""
+        return self._record.formula
+
+    @property
+    def converged(self) -> bool:
+        """Whether the certificate is that of a minimum."""
+        return self._record.converged
+
+    @property
+    def singular(self) -> bool:
+        """Whether a variance is 0, a correlation +-1, or a parameter not determined by the data."""
+        return self._record.singular
+
+    @property
+    def certificate(self) -> Certificate:
+        """Evidence of the optimum."""
+        return self._record.certificate
+
+    @property
+    def monte_carlo_error(self) -> MonteCarloError | None:
+        """How far probes may have moved likelihood and estimates; None where none were used.
+
+        Only fits by the iterative engine have it (``certificate.engine == "iterative"``).
+        """
+        return self._record.monte_carlo
+
+    @property
+    def ddf(self) -> str:
+        """Method of the degrees of freedom, as given by ``ddf=``."""
+        return self._record.ddf
+
+    @cached_property
+    def _effects(self) -> list[ConditionalEffects]:
+        source = self._needs_source("random effects")
+        return conditional_effects(source.model, source.criterion, source.theta, self._record)
+
+    @cached_property
+    def _rows(self) -> FittedRows | None:
+        """The fit with its rows, as methods of degrees of freedom read it; None if loaded."""
+        source, record = self._source, self._record
+        if source is None:
+            return None
+        singular = tuple(record.terms[t].singular for t in source.model.order)
+        return FittedRows(
+            source.model,
+            source.criterion,
+            source.theta,
+            singular,
+            record.beta,
+            record.vcov,
+            source.frame,
+            held=source.held,
+        )
+
+    @cached_property
+    def _bases(self) -> dict[str, TestBasis]:
+        return {}
+
+    def _basis(self, ddf: str | float | None = None) -> TestBasis:
+        """What tests under a method need; kept once computed."""
+        key = self.ddf if ddf is None else str(ddf)
+        if key not in self._bases:
+            self._bases[key] = basis_of(self._rows, self._record, key)
+        return self._bases[key]
+
+    @property
+    def _tested(self) -> TestBasis:
+        return self._basis()
+
+    def _once(self, name: str, make: Callable[[], _Value]) -> _Value:
+        """What `make` computes, kept beside the estimates under a name."""
+        if name not in self.__dict__:
+            self.__dict__[name] = make()
+        value: _Value = self.__dict__[name]
+        return value
+
+    def _series(self, kept: FloatArray) -> pd.Series[float]:
+        values = np.full(len(self._record.x_names), np.nan)
+        values[list(self._record.kept)] = kept
+        return pd.Series(values, index=list(self._record.x_names))
+
+    def _square(self, kept: FloatArray) -> pd.DataFrame:
+        names, at = list(self._record.x_names), list(self._record.kept)
+        values = np.full((len(names), len(names)), np.nan)
+        values[np.ix_(at, at)] = kept
+        return pd.DataFrame(values, index=names, columns=names)
+
+    def _needs_source(self, what: str) -> FitSource:
+        if self._source is None:
+            raise ModelError(
+                f"a loaded fit holds no rows of the data, from which {what} would be computed; fit "
+                "the model again, or use predict(newdata)"
+            )
+        return self._source

@@ -1,0 +1,52 @@
+"""What a fit was made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlmfast.arrays import FloatArray
+from mlmfast.criterion.criterion import Criterion
+from mlmfast.design.design import Design
+from mlmfast.design.model_frame import ModelFrame
+from mlmfast.reduction.reduced_model import ReducedModel
+
+if TYPE_CHECKING:
+    from mlmfast.fitting.held_parameters import HeldParameters
+    from mlmfast.fitting.parms import ParmsFit
+
+
+@dataclass(frozen=True)
+class FitSource:
+    """What a fit was made from; a loaded fit has none.
+
+    Attributes
+    ----------
+    model
+        The reduced design.
+    criterion, theta : theta of shape (1, n_theta)
+    frame
+        How the design was read; None where the model was made from arrays.
+    parms
+        What came of starting values by name, values held, bounds or a grid.
+    """
+
+    model: ReducedModel
+    criterion: Criterion
+    theta: FloatArray
+    frame: ModelFrame | None
+    parms: ParmsFit | None = None
+
+    @property
+    def held(self) -> HeldParameters | None:
+        """Covariance parameters that the fit holds; None where it holds none."""
+        if self.parms is None or not self.parms.held:
+            return None
+        from mlmfast.fitting.held_parameters import HeldParameters
+
+        return HeldParameters(tuple(self.parms.held), self.parms.log_sigma2)
+
+    @property
+    def design(self) -> Design:
+        """The design."""
+        return self.model.design

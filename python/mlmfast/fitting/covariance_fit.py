@@ -1,0 +1,40 @@
+"""What comes of fitting the covariance parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.criterion.criterion import Criterion
+from mlmfast.newton import NewtonResult
+
+
+@dataclass(frozen=True)
+class CovarianceFit:
+    """Covariance parameters of a batch of fits.
+
+    Attributes
+    ----------
+    criterion
+        What was minimised.
+    theta : shape (n_fits, n_theta), final parameters, exact zeros on the boundary.
+    singular : shape (n_fits, n_terms), terms (in the criterion's order) with a singular G.
+    newton
+        The iteration.
+    n_evaluations : shape (n_fits,)
+        Evaluations of the criterion by start, iteration and rounding to the boundary; see
+        ``n_elsewhere`` too.
+    """
+
+    criterion: Criterion
+    theta: FloatArray
+    singular: BoolArray
+    newton: NewtonResult
+    n_evaluations: IntArray
+    #: Blocks of random effects that the residual covariance expresses already, held at 0.
+    confounded: tuple[int, ...] = ()
+    #: Fits whose residual covariance is singular at the infimum, and those that have no infimum.
+    singular_residual: tuple[int, ...] = ()
+    without_bound: tuple[int, ...] = ()
+    #: Evaluations from other starts, shape (n_fits,); None where there were none.
+    n_elsewhere: IntArray | None = None
