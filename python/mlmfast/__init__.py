@@ -34,7 +34,6 @@ from mlmfast.errors import (
 from mlmfast.model import LMM, lmm
 from mlmfast.newton import NewtonOptions
 from mlmfast.result import LMMResult
-from mlmfast.storage import load
 
 if TYPE_CHECKING:
     from mlmfast import mvn
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from mlmfast.compare_fits import Comparison, compare
     from mlmfast.compare_structures import compare_structures
     from mlmfast.emmeans import joint_tests
+    from mlmfast.storage import load
 
 __all__ = [
     "LMM",
@@ -82,6 +82,7 @@ _LATER = {
     "compare_structures": "mlmfast.compare_structures",
     "fit_each": "mlmfast.batch_each",
     "joint_tests": "mlmfast.emmeans",
+    "load": "mlmfast.storage",
     "mvn": "mlmfast.mvn",
 }
 

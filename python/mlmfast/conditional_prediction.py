@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray, SparseArray
 from mlmfast.clusters import independent_clusters
@@ -33,6 +32,7 @@ from mlmfast.marginal_covariance import (
     solve_lower,
 )
 from mlmfast.record import FitRecord
+from mlmfast.scipy_on_use import sparse
 from mlmfast.shared_effects import LargeCluster, is_large, weights_at
 from mlmfast.visits_between import with_visits_between
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from mlmfast.arrays import CodeArray, IntArray, SparseArray
 from mlmfast.clusters import connected, correlated_codes
@@ -35,6 +34,7 @@ from mlmfast.marginal_covariance import (
 )
 from mlmfast.memory import memory_left
 from mlmfast.record import FitRecord
+from mlmfast.scipy_on_use import sparse
 
 if TYPE_CHECKING:
     from mlmfast.series_residuals import SeriesRoot

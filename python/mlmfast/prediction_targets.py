@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from scipy import sparse
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.design import Design
 from mlmfast.marginal_covariance import columns_at
 from mlmfast.prediction_rows import PredictionRows
 from mlmfast.record import FitRecord
+from mlmfast.scipy_on_use import sparse
 from mlmfast.shared_effects import weights_at
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from mlmfast import _core
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
@@ -17,6 +16,7 @@ from mlmfast.errors import ModelError
 from mlmfast.marginal_covariance import LARGEST_CLUSTER, noise_sd
 from mlmfast.record import FitRecord, ResidualRecord
 from mlmfast.residual_structure import ResidualDesign
+from mlmfast.scipy_on_use import sparse
 from mlmfast.series_covariance import correlations_at
 
 #: Rows of a cluster up to which a matrix is as fast.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import sparse
 
 from mlmfast.arrays import FloatArray
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.errors import ModelError
+from mlmfast.scipy_on_use import sparse
 
 #: Columns of [X Z] whose cross-products are formed.
 LARGEST = 3_000

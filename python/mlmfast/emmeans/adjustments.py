@@ -7,12 +7,12 @@ from difflib import get_close_matches
 from typing import Protocol
 
 import numpy as np
-from scipy import special
 
 from mlmfast.arrays import FloatArray
 from mlmfast.emmeans import studentized_range
 from mlmfast.emmeans.maximum_t import MaximumT, SimulatedMaximumT
 from mlmfast.errors import ModelError
+from mlmfast.scipy_on_use import special
 
 #: Adjustments by name.
 ADJUSTMENTS = (
