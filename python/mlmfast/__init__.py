@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mlmfast._core import __version__
-from mlmfast.batch import FitBatch
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import structures
 from mlmfast.datasets import load_sleepstudy
@@ -37,6 +36,7 @@ from mlmfast.result import LMMResult
 
 if TYPE_CHECKING:
     from mlmfast import mvn
+    from mlmfast.batch import FitBatch
     from mlmfast.batch_each import fit_each
     from mlmfast.compare_fits import Comparison, compare
     from mlmfast.compare_structures import compare_structures
@@ -78,6 +78,7 @@ __all__ = [
 #: What a fit does not need, imported when it is asked for: `import mlmfast` stays quick.
 _LATER = {
     "Comparison": "mlmfast.compare_fits",
+    "FitBatch": "mlmfast.batch",
     "compare": "mlmfast.compare_fits",
     "compare_structures": "mlmfast.compare_structures",
     "fit_each": "mlmfast.batch_each",

@@ -6,14 +6,12 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlmfast.absorbed.estimates import absorbed_record
-from mlmfast.absorbed.result import result_of
 from mlmfast.arrays import FloatArray
-from mlmfast.batch import FitBatch, status_of
 from mlmfast.certificate import Certificate
 from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
@@ -30,6 +28,9 @@ from mlmfast.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import FitSource, LMMResult
 from mlmfast.undetermined import n_determined, undetermined_of, with_untold
 from mlmfast.undetermined_record import ERRORS_DEPEND, UndeterminedRecord
+
+if TYPE_CHECKING:
+    from mlmfast.batch import FitBatch
 
 
 class LMM:
@@ -327,7 +328,7 @@ class LMM:
             record = replace(record, n_theta=record.n_theta - len(hold))
         timings = {**model._timings, "iterate": time.perf_counter() - started}
         source = FitSource(reduced, covariance.criterion, covariance.theta, model._frame, parms)
-        result = result_of(record, source, timings)
+        result = _kind_of_result(record)(record, source, timings)
         if degrees.eager:
             result._basis()
         _warn(result)
@@ -393,6 +394,8 @@ class LMM:
         estimates: Estimates,
     ) -> FitBatch:
         """A batch of one fit, judged as the single fit is: by the parameters at an end too."""
+        from mlmfast.batch import status_of
+
         record = self._record(reduced, batch.method, covariance, estimates, str(batch.ddf))
         converged, singular = np.array([record.converged]), np.array([record.singular])
         status = status_of(converged, singular)
@@ -534,6 +537,15 @@ def read_method(method: str) -> str:
     if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
         raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
     return method.upper()
+
+
+def _kind_of_result(record: FitRecord) -> type[LMMResult]:
+    """What holds a fit, by whether a factor is absorbed."""
+    if record.absorbed is None:
+        return LMMResult
+    from mlmfast.absorbed.result import AbsorbedResult
+
+    return AbsorbedResult
 
 
 def _check_ddf(ddf: str | float, method: str) -> DegreesOfFreedom:

@@ -14,7 +14,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import handed_out
-from mlmfast.result import FitSource, LMMResult
+from mlmfast.result import LMMResult
 
 #: Coefficients up to which their covariance matrix is formed.
 LARGEST_MATRIX = 5_000
@@ -175,12 +175,6 @@ class AbsorbedResult(LMMResult):
         self.__class__ = LMMResult  # type: ignore[assignment]
         self.__dict__.clear()
         self.__dict__.update(loaded.__dict__)
-
-
-def result_of(record: Any, source: FitSource, timings: Mapping[str, float]) -> LMMResult:
-    """The result of a fit, by whether a factor is absorbed."""
-    kind = LMMResult if record.absorbed is None else AbsorbedResult
-    return kind(record, source, timings)
 
 
 def _by_columns(name: str) -> Any:
