@@ -64,11 +64,11 @@ def warn_of(fit: LMMResult, frame: Frame | None, rows: BoolArray, *, stacklevel:
 
 
 def _cell(fit: LMMResult, frame: Frame, row: int) -> str:
-    """Values of the variables of the terms that have aliased columns."""
+    """Values of the variables that depended on each other in the data, and do not in this row."""
     mask = np.zeros(frame.n_rows, dtype=np.bool_)
     mask[row] = True
     one = frame.take(mask)
-    shown = [f"{name} = {_value(one, name)}" for name in _variables(fit)]
+    shown = [f"{name} = {_value(one, name)}" for name in _variables(fit, one)]
     return f" ({', '.join(shown)})" if shown else ""
 
 
@@ -78,10 +78,12 @@ def _value(one: Frame, name: str) -> str:
     return f"{one.numeric(name)[0]:.6g}"
 
 
-def _variables(fit: LMMResult) -> Iterator[str]:
-    spec = fit._record.fixed_spec
+def _variables(fit: LMMResult, one: Frame) -> Iterator[str]:
+    spec, aliasing = fit._record.fixed_spec, fit._aliasing
     assert spec is not None, "new rows are read by a formula"
+    x = columns_at(spec.build(one).columns, np.zeros(1, dtype=np.intp))
     labels, term_of_column = fit._record.terms_of_x
-    aliased = {labels[term_of_column[j]] for j in fit._aliasing.left_out}
-    texts = [text for label, own in spec.factors.items() if label in aliased for text in own]
+    broken = np.flatnonzero(aliasing.broken(x)[0])
+    at_fault = {labels[term_of_column[j]] for k in broken for j in aliasing.members(k)}
+    texts = [text for label, own in spec.factors.items() if label in at_fault for text in own]
     yield from dict.fromkeys(name for text in texts for name in variables_of(text))
