@@ -17,6 +17,7 @@ from mlmfast.errors import ModelError
 from mlmfast.handed_out import copied
 from mlmfast.information import Information
 from mlmfast.undetermined_record import UndeterminedRecord
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -142,7 +143,7 @@ def parameter_series(fit: LMMResult) -> pd.Series[float]:
 
 def parameter_covariance(fit: LMMResult, information: str) -> pd.DataFrame:
     """See `LMMResult.cov_theta`; NaN for parameters on the boundary."""
-    if information not in {"observed", "expected"}:
+    if not is_one_of(information, ("observed", "expected")):
         raise ModelError(f"information is {information!r}; use 'observed' or 'expected'")
     table = parameter_table(fit)
     matrix = table.observed if information == "observed" else table.expected

@@ -30,6 +30,7 @@ from mlmfast.reduced_model import residual_arms
 from mlmfast.report.printed_frame import printed
 from mlmfast.second_order import Differentiable
 from mlmfast.series_residuals import arm_of_rows
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.record import FitRecord
@@ -366,7 +367,7 @@ def explained(
         Without random effects, and where a figure does not serve the model.
     """
     check_request(interval, level)
-    if figure not in FIGURES:
+    if not is_one_of(figure, FIGURES):
         known = ", ".join(repr(name) for name in FIGURES if name != "icc")
         raise ModelError(f"method is {figure!r}; use {known}")
     if interval == "profile":

@@ -27,6 +27,7 @@ from mlmfast.residual_read import residual_design
 from mlmfast.residual_scale import ScaleFormula, parse_scale, scale_design
 from mlmfast.residual_structure import independent_rows, with_scale
 from mlmfast.suspect_values import warn_of_suspect_values
+from mlmfast.words import is_one_of
 
 #: Share of a column outside the span of others, below which it counts as aliased.
 _ALIASED = 1e-7
@@ -95,7 +96,7 @@ def build_model_frame(
     FormulaError, DataError, ModelError
         As the formula, the data or their combination is at fault.
     """
-    if na_action not in {"drop", "raise"}:
+    if not is_one_of(na_action, ("drop", "raise")):
         raise DataError(f"na_action is {na_action!r}; use 'drop' or 'raise'")
     parsed = parse_formula(formula)
     within = None if residual is None else parse_residual(residual)

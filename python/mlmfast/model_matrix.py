@@ -241,7 +241,7 @@ def build_model_matrix(
     structure = term_list(rhs)
     states: States = {}
     values = [evaluate(node, frame, states) for node in structure.variables]
-    chosen = _contrasts_by_variable(structure, values, contrasts or {})
+    chosen = _contrasts_by_variable(structure, values, {} if contrasts is None else contrasts)
     needs_contrasts = _needs_contrasts(structure, values)
     left_out = None if absorb is None else _absorbed(structure, values, chosen, absorb)
     check_size(structure, values, frame.n_rows, left_out)
@@ -321,6 +321,11 @@ def _contrasts_by_variable(
         for name, value in zip(structure.variable_names, values, strict=True)
         if isinstance(value, CodedFactor)
     ]
+    if not isinstance(contrasts, Mapping):
+        raise FormulaError(
+            f"contrasts is {contrasts!r}; give the contrast of each factor by its name, such as "
+            "{'f': 'contr.sum'}"
+        )
     chosen: dict[str, ContrastLike] = {}
     for key, contrast in contrasts.items():
         # A factor written factor(x) is also known by its column's name.

@@ -29,6 +29,7 @@ from mlmfast.information import Information
 from mlmfast.marginal_covariance import cholesky_factors, solve_lower
 from mlmfast.newton_deletion import Deleted, Totals, deleted, newton_steps
 from mlmfast.row_covariances import Moved, RowCovariances
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.design import GroupingFactor
@@ -87,9 +88,9 @@ def one_step(
     fit: LMMResult, clusters: GroupingFactor, by: str, information: str, labels: pd.Index
 ) -> OneStep:
     """Leave out each cluster, or each observation; see `Influence.one_step`."""
-    if by not in _BY:
+    if not is_one_of(by, _BY):
         raise ModelError(f"by is {by!r}; use 'clusters' or 'observations'")
-    if information not in _INFORMATION:
+    if not is_one_of(information, _INFORMATION):
         raise ModelError(f"information is {information!r}; use 'expected' or 'observed'")
     return _Deletions(fit, clusters, by == "observations", information).tables(labels)
 

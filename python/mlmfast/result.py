@@ -22,6 +22,7 @@ from mlmfast.random_effects import ByLevel, ConditionalEffects, conditional_effe
 from mlmfast.record import FitRecord, GroupRecord
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.variance_components import VarCorr
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.aliasing import Aliasing
@@ -227,12 +228,12 @@ class LMMResult:
             For an unknown method or a level outside (0, 1).
         """
         check_level(level)
+        if not is_one_of(method, ("wald", "profile", "boot")):
+            raise ModelError(f"conf_int(method={method!r}): use 'wald', 'profile' or 'boot'")
         if method == "profile":
             return self.profile().conf_int(level)
         if method == "boot":
             return self.bootstrap(n, seed).conf_int(level)
-        if method != "wald":
-            raise ModelError(f"conf_int(method={method!r}): use 'wald', 'profile' or 'boot'")
         from mlmfast.contrast import quantile
 
         half = self.bse * quantile(np.asarray(self.df, dtype=np.float64), level)
@@ -427,10 +428,12 @@ class LMMResult:
         """
         record = self._record
         if convention is not None:
-            if convention != "sas":
+            if not is_one_of(convention, ("sas",)):
                 raise ModelError(f"convention is {convention!r}; use 'sas' or leave it out")
             return self._criteria_of_sas()
-        if n not in {"observations", "clusters"} or count not in {"all", "covariance"}:
+        if not (
+            is_one_of(n, ("observations", "clusters")) and is_one_of(count, ("all", "covariance"))
+        ):
             raise ModelError("n is 'observations' or 'clusters', count is 'all' or 'covariance'")
         if n == "clusters" and not record.groups:
             raise ModelError("the model has no grouping factor, so no clusters to count")

@@ -14,6 +14,7 @@ from mlmfast.frame import Frame
 from mlmfast.language.functions import variables_of
 from mlmfast.marginal_covariance import columns_at
 from mlmfast.prediction_rows import PredictionRows
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -26,7 +27,7 @@ _ENTRIES_AT_ONCE = 1 << 21
 
 def check_way(nonestimable: object) -> None:
     """Refuse a word for what is done with rows that are not estimable."""
-    if nonestimable not in _WAYS:
+    if not is_one_of(nonestimable, _WAYS):
         raise ModelError(
             f"nonestimable is {nonestimable!r}; use {' or '.join(map(repr, _WAYS))} (what the "
             "coding of the factors makes of such rows)"
