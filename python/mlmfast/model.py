@@ -306,7 +306,7 @@ class LMM:
         started = time.perf_counter()
         theta, named = (None, {}) if start is None else _starts(reduced, method, start)
         parms = None
-        if named or hold or bounds or grid is not None:
+        if named or _is_given(hold) or _is_given(bounds) or grid is not None:
             from mlmfast.parms import fit_with_parms
             from mlmfast.parms_request import Parms
 
@@ -315,7 +315,7 @@ class LMM:
                     "the iterative engine takes no start by parameter name, hold=, bounds= or "
                     "grid=; leave them out, or fit with options={'engine': 'crossed'}"
                 )
-            wishes = Parms(named, hold or {}, bounds or {}, grid)
+            wishes = Parms(named, *({} if x is None else x for x in (hold, bounds)), grid)
             parms = fit_with_parms(reduced, method, settings, theta, wishes)
             covariance = parms.covariance
             estimates = reduced.estimates(covariance.criterion, covariance.theta, parms.log_sigma2)
@@ -537,6 +537,11 @@ def read_method(method: str) -> str:
     if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
         raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
     return method.upper()
+
+
+def _is_given(wishes: object) -> bool:
+    """Whether something is asked of parameters; what it is asked by is looked at later."""
+    return wishes is not None and not (isinstance(wishes, Mapping) and not wishes)
 
 
 def _kind_of_result(record: FitRecord) -> type[LMMResult]:

@@ -32,8 +32,10 @@ from mlmfast.cached import cached_property
 from mlmfast.cluster_blocks import ClusterBlocks, cluster_blocks, cluster_factor, large_clusters
 from mlmfast.design import Design, GroupingFactor
 from mlmfast.errors import ModelError
+from mlmfast.handed_out import hands_out_copies
 from mlmfast.marginal_covariance import cholesky_factors, solve_lower
 from mlmfast.record import FitRecord
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -45,6 +47,7 @@ SQUARE_ROOTS = ("cholesky", "whitened")
 _NOTHING_LEFT = 1e-12
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class RobustCovariance:
     """A cluster-robust covariance and what its degrees of freedom are made of.
@@ -146,13 +149,13 @@ def robust_covariance(
     ModelError, DataError
         For unknown words, or clusters that are not independent under the model.
     """
-    if kind not in KINDS:
+    if not is_one_of(kind, KINDS):
         raise ModelError(f"kind is {kind!r}; use one of {', '.join(KINDS)}")
     source = fit._needs_source("a cluster-robust covariance")
     design, record = source.design, fit._record
     if square_root is None:
         square_root = "cholesky" if design.residual is None else "whitened"
-    if square_root not in SQUARE_ROOTS:
+    if not is_one_of(square_root, SQUARE_ROOTS):
         raise ModelError(f"square_root is {square_root!r}; use 'cholesky' or 'whitened'")
     clusters = cluster_factor(source, record, cluster)
     p, m = record.rank, clusters.n_levels
