@@ -71,7 +71,7 @@ class Aliasing:
 
     def estimable(self, L: FloatArray) -> BoolArray:
         """Whether the data determine each row, shape (m,)."""
-        return ~self.broken(L).any(axis=1)
+        return np.asarray(~self.broken(L).any(axis=1))
 
     def broken(self, L: FloatArray) -> BoolArray:
         """Which of the columns left out are not what those kept imply, shape (m, n_aliased)."""

@@ -183,7 +183,7 @@ def _on_buffer(
 
 
 def _view_of(array: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(memoryview(array).toreadonly())
+    return np.asarray(array.data.toreadonly())
 
 
 def _bytes_of(array: NDArray[Any]) -> NDArray[Any]:

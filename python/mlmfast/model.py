@@ -315,7 +315,8 @@ class LMM:
                     "the iterative engine takes no start by parameter name, hold=, bounds= or "
                     "grid=; leave them out, or fit with options={'engine': 'crossed'}"
                 )
-            wishes = Parms(named, *({} if x is None else x for x in (hold, bounds)), grid)
+            held_at: Mapping[str, float] = {} if hold is None else hold
+            wishes = Parms(named, held_at, {} if bounds is None else bounds, grid)
             parms = fit_with_parms(reduced, method, settings, theta, wishes)
             covariance = parms.covariance
             estimates = reduced.estimates(covariance.criterion, covariance.theta, parms.log_sigma2)

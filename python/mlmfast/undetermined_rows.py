@@ -84,7 +84,7 @@ def _variables(fit: LMMResult, one: Frame) -> Iterator[str]:
     assert spec is not None, "new rows are read by a formula"
     x = columns_at(spec.build(one).columns, np.zeros(1, dtype=np.intp))
     labels, term_of_column = fit._record.terms_of_x
-    broken = np.flatnonzero(aliasing.broken(x)[0])
+    broken = np.flatnonzero(aliasing.broken(x)[0]).tolist()
     at_fault = {labels[term_of_column[j]] for k in broken for j in aliasing.members(k)}
     texts = [text for label, own in spec.factors.items() if label in at_fault for text in own]
     yield from dict.fromkeys(name for text in texts for name in variables_of(text))
