@@ -636,6 +636,34 @@ def test_terms_beside_aliased_columns_are_those_of_all_columns(formula, ddf):
         assert set(found.notes) == set(target.notes)
 
 
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "y ~ f + x + h + x2 + (1 | g)",
+        "y ~ f + z + x + q + (1 | g)",
+        "y ~ f + x + q + q1 + (1 | g)",
+        "y ~ h + f + h1 + (1 | g)",
+        "y ~ f + z + x + h + h1 + (1 + x | g)",
+    ],
+)
+@pytest.mark.parametrize("weights", ["w", None])
+@pytest.mark.parametrize("ddf", ["satterthwaite", "kenward-roger"])
+def test_joint_tests_beside_aliased_columns_in_unbalanced_data(formula, weights, ddf):
+    """Satterthwaite's degrees of freedom go by the rows of a hypothesis: they are the same rows."""
+    rng = np.random.default_rng(0)
+    f, g, h, q = (rng.integers(0, n, 150) for n in (12, 25, 3, 5))
+    data = pd.DataFrame({"f": f, "g": g, "h": h, "q": q}).astype(str)
+    data["x"], data["w"] = rng.normal(size=150), rng.uniform(0.2, 5.0, 150)
+    data = data.assign(z=1.0 * f, x2=2 * data.x, h1=1.0 * (h == 1), q1=(q == 1) + 2.0 * (q == 3))
+    data["y"] = data.x + rng.normal(size=25)[g] + rng.normal(size=150) / np.sqrt(data.w)
+    eliminated, columns = (
+        lmm(formula, data, absorb=absorb, weights=weights, ddf=ddf) for absorb in (True, False)
+    )
+    found, target = eliminated.anova().frame, columns.anova().frame
+    assert list(found.index) == list(target.index)
+    close(found, target, 1e-6)
+
+
 def test_a_factor_of_many_levels_counts_what_others_leave_of_it(monkeypatch):
     formula = "y ~ f + t + around + z + (1 | g)"
     target = lmm(formula, aliased_frame(), absorb=False, ddf="residual").anova().frame

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast.errors import ModelError, SpacingWarning
+from mlmfast.errors import MlmError, ModelError, SpacingWarning
 
 from .fitting import fit_case
 
@@ -125,3 +125,72 @@ def test_visits_in_the_order_of_the_alphabet():
     mlm.lmm("y ~ 1", frame, residual="cs(visit | id)")
     ordered = frame.assign(visit=pd.Categorical(frame["visit"], categories=labels))
     mlm.lmm("y ~ 1", ordered, residual="ar1(visit | id)")
+
+
+# -- arguments of other types ---------------------------------------------------------------------
+
+ODD = ["text", [], ["text"], {"a": 1}, -1, 0.5, np.ones(3), object()]
+WORDS = {
+    "anova": ("definition", "type"),
+    "caic": ("method",),
+    "conf_int": ("method", "level"),
+    "cov_params": ("kind",),
+    "cov_theta": ("information",),
+    "covtest": ("information",),
+    "icc": ("interval", "level"),
+    "information_criteria": ("n", "count", "convention"),
+    "predict": ("ranef", "new_levels", "interval", "level", "conditional", "nonestimable"),
+    "r2": ("method", "interval"),
+    "resid": ("kind",),
+    "robust": ("kind", "square_root"),
+    "tidy": ("effects",),
+}
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:12])
+@pytest.mark.parametrize(
+    ("name", "argument"), [(name, argument) for name, all_ in WORDS.items() for argument in all_]
+)
+def test_a_word_of_another_type_is_refused_with_what_was_found(name, argument, value, fit):
+    # The one that is a level.
+    if argument == "level" and isinstance(value, float):
+        return
+    with pytest.raises(MlmError, match=rf"{argument}|{name}|kind|method|type|ranef|definition"):
+        getattr(fit, name)(**{argument: value})
+
+
+@pytest.mark.parametrize("value", ["text", None, ["text"], {}, -1, np.ones(3)], ids=repr)
+def test_derived_takes_a_function(value, fit):
+    with pytest.raises(MlmError, match=r"^function is .*; give a function of the parameters"):
+        fit.derived(value)
+
+
+@pytest.mark.parametrize("value", ["text", ["text"], {}, -1, np.ones(3)], ids=repr)
+def test_a_statistic_of_a_bootstrap_is_a_function(value, fit):
+    with pytest.raises(MlmError, match=r"^statistic is .*; give a function of a FitBatch"):
+        fit.bootstrap(n=2, statistic=value)
+
+
+@pytest.mark.parametrize("value", ["text", ["text"], -1, np.ones(3)], ids=repr)
+def test_what_is_given_by_name_is_a_dict(value, sleep, fit):
+    with pytest.raises(MlmError, match=r"^random is .*\{'Subject': \{'308': 1\}\}"):
+        fit.estimate("Days", random=value)
+    with pytest.raises(MlmError, match=r"contrasts is .*give the contrast of each factor"):
+        mlm.lmm(F, sleep, contrasts=value)
+    for argument in ("hold", "bounds"):
+        with pytest.raises(MlmError, match=rf"{argument}"):
+            mlm.LMM(F, sleep).fit(**{argument: value})
+
+
+@pytest.mark.parametrize("value", [-1, 0.5, [1], object()], ids=lambda value: repr(value)[:8])
+def test_names_are_texts(value, sleep, fit):
+    with pytest.raises(MlmError, match=r"^which is .*give the name of a parameter"):
+        fit.profile(value)
+    with pytest.raises(MlmError, match=r"^visit is .*give the name of a column"):
+        mlm.compare_structures("Reaction ~ 1", sleep, value, "Subject")
+    with pytest.raises(MlmError, match=r"^by is .*give the name of a column"):
+        mlm.fit_each("Reaction ~ Days", sleep, by=value)
+    with pytest.raises(MlmError, match="rows of numbers are needed"):
+        fit.robust().contrast("text")
+    with pytest.raises(MlmError, match=r"^na_action is"):
+        mlm.lmm(F, sleep, na_action=[value])

@@ -1,5 +1,6 @@
 """Degrees of freedom and adjusted covariances: reference fits, SAS listings, published rules."""
 
+import re
 import warnings
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 import mlmfast as mlm
+from mlmfast.degrees_of_freedom import METHODS
 from mlmfast.errors import ModelError
 
 from .cases import ALL, cases_with, data_of, reference, tolerance
@@ -292,6 +294,31 @@ def test_an_adjusted_covariance_that_is_none_is_refused():
     with pytest.raises(ModelError, match=r"not positive definite.*'kenward-roger-linear'"):
         fit.bse  # noqa: B018
     assert fit.cov_params().notna().all(axis=None)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("seed", "residual"),
+    [(0, "csh"), (1, "ar1h"), (1, "us"), (2, "toep"), (3, "toep"), (6, "csh")],
+)
+def test_a_refused_adjustment_names_the_methods_that_this_fit_has(seed, residual):
+    data = trial(seed=seed, n_subjects=4, n_visits=4, missing=0.1)
+    fit = mlm.lmm("y ~ x * visit", data, residual=f"{residual}(visit | subject)")
+    names = [name for name in METHODS if name.startswith("kenward-roger")]
+
+    def advice(name):
+        """What the refusal names; None where there is none."""
+        try:
+            fit.contrast("x", ddf=name)
+        except ModelError as error:
+            return re.findall(r"'([a-z0-9-]+)'", str(error).partition("; use ")[2])
+
+    found = {name: advice(name) for name in names}
+    served = {name for name, advised in found.items() if advised is None}
+    assert served != set(names)
+    for advised in filter(None, found.values()):
+        assert set(advised) == {"satterthwaite", *served}
+    assert advice("satterthwaite") is None
 
 
 def test_a_nearly_singular_residual_covariance_has_tests():

@@ -5,9 +5,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlmfast.data.frame import Frame
-from mlmfast.design.columns.expressions import CodedFactor, evaluate, evaluate_numeric, variables_of
+from mlmfast.design.columns.expressions import evaluate, evaluate_numeric
+from mlmfast.design.columns.values import CodedFactor
 from mlmfast.errors import DataError, FormulaError
 from mlmfast.formula.deparse import deparse
+from mlmfast.formula.functions import variables_of
 from mlmfast.formula.syntax import parse
 
 X = np.array([1.0, 2.0, 4.0, 8.0])

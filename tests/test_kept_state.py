@@ -1,5 +1,6 @@
 """A fit is its own: what it hands out, copies of it, and its pickles."""
 
+import contextlib
 import copy
 import pickle
 import pickletools
@@ -248,6 +249,48 @@ def test_the_rows_of_a_design_are_read_only(frame):
         with pytest.raises(ValueError, match="read-only"):
             values[0] = 99
     pd.testing.assert_frame_equal(data, frame)
+
+
+def unlocked(value):
+    """Arrays behind a value that let themselves be made writable: itself, and its bases."""
+    while isinstance(value, np.ndarray):
+        with contextlib.suppress(ValueError):
+            value.flags.writeable = True
+        if value.flags.writeable and value.size:
+            yield value
+        value = value.base
+
+
+def arrays_of(item):
+    """Arrays among public attributes and within their dicts and tuples."""
+    for name, value in attributes(item).items():
+        parts = value.values() if isinstance(value, dict) else [value]
+        yield from ((name, part) for part in parts if isinstance(part, np.ndarray))
+
+
+@pytest.mark.parametrize("name", [*NAMES, "robust covariance"])
+@pytest.mark.filterwarnings("ignore")
+def test_arrays_whose_flags_are_set_again_change_nothing(handed_out, name):
+    """A flag that was cleared can be set, on a view or on the array behind it."""
+    item = handed_out[name] if name in NAMES else handed_out["robust"].covariance
+    before, shown = {k: copy.deepcopy(v) for k, v in attributes(item).items()}, repr(item)
+    for _, array in arrays_of(item):
+        for part in unlocked(array):
+            part.flat[0] = "x" if part.dtype.kind == "O" else not part.flat[0]
+    for key, value in attributes(item).items():
+        assert repr(value) == repr(before[key]), key
+    assert repr(item) == shown
+
+
+def test_rows_of_a_design_and_the_record_cannot_be_unlocked(frame):
+    model = mlm.LMM(MIXED, frame)
+    fit = model.fit()
+    record, design = fit._record, model.design
+    shown = repr(fit.summary())
+    columns = [column for column in design.x if column is not None]
+    for array in (design.y, *columns, design.factors[0].codes, record.vcov, record.beta):
+        assert not list(unlocked(array))
+    assert repr(model.fit().summary()) == shown
 
 
 def test_everything_a_fit_hands_out_is_pickled(handed_out):

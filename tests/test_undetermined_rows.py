@@ -1,5 +1,6 @@
 """Predictions of rows whose mean the data do not determine: NaN by name, whatever the coding."""
 
+import re
 import warnings
 
 import numpy as np
@@ -117,7 +118,7 @@ def test_a_covariate_that_is_a_function_of_a_factor():
     data = cells().assign(dose=lambda d: d["b"].map({"x": 0.0, "y": 1.0, "z": 2.5}))
     fit = mlm.lmm("y ~ dose + b + (1 | g)", data)
     new = pd.DataFrame({"dose": [0.0, 1.0, 2.0], "b": ["x", "y", "z"]})
-    with pytest.warns(NonEstimableWarning, match=r"row 2 \(b = z\)"):
+    with pytest.warns(NonEstimableWarning, match=r"row 2 \(dose = 2, b = z\)"):
         found = fit.predict(new, ranef=False)
     plain = mlm.lmm("y ~ b + (1 | g)", data).predict(new, ranef=False)
     np.testing.assert_allclose(found[:2], plain[:2], rtol=1e-8)
@@ -220,3 +221,37 @@ def test_robust_contrasts_over_all_coefficients():
     np.testing.assert_array_equal(robust.contrast(row), robust.contrast(kept))
     with pytest.raises(ModelError, match="not estimable"):
         robust.contrast(np.array([float(name == "av:bz") for name in names]))
+
+
+@pytest.mark.parametrize("formula", ["y ~ age + a + b + (1 | g)", "y ~ b + a + age + (1 | g)"])
+@pytest.mark.parametrize("moved", ["age", "a"])
+@pytest.mark.filterwarnings("ignore::mlmfast.AliasedWarning")
+def test_a_row_names_all_variables_that_depended_on_each_other_and_no_others(formula, moved):
+    """Which of them is left out says nothing of which one the row has changed."""
+    rng = np.random.default_rng(3)
+    data = pd.DataFrame({"age": rng.integers(20, 60, 40), "b": rng.normal(size=40)})
+    data = data.assign(a=2 * data["age"] + 1, g=np.arange(40) % 8)
+    data["y"] = data["age"] + rng.normal(size=8)[data["g"]] + rng.normal(size=40)
+    fit = mlm.lmm(formula, data)
+    new = data.iloc[:1].assign(age=30, a=61)
+    assert np.isfinite(fit.predict(new)).all()
+    with pytest.warns(mlm.NonEstimableWarning) as caught:
+        assert np.isnan(fit.predict(new.assign(**{moved: 50}))).all()
+    found = str(caught[0].message)
+    values = {"age": 30, "a": 61} | {moved: 50}
+    named = re.search(r"row 0 \((.*?)\)", found).group(1).split(", ")
+    assert sorted(named) == sorted(f"{name} = {value}" for name, value in values.items())
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.AliasedWarning")
+def test_a_row_names_the_dependence_that_it_breaks():
+    """Two columns left out, each for reasons of its own."""
+    rng = np.random.default_rng(4)
+    data = pd.DataFrame({"u": rng.normal(size=40), "v": rng.normal(size=40)})
+    data = data.assign(u2=-data["u"], v2=3 * data["v"], g=np.arange(40) % 8)
+    data["y"] = rng.normal(size=8)[data["g"]] + rng.normal(size=40)
+    fit = mlm.lmm("y ~ u + v + u2 + v2 + (1 | g)", data)
+    new = pd.DataFrame({"u": [1.0, 1.0], "u2": [-1.0, -1.0], "v": [2.0, 2.0], "v2": [6.0, 7.0]})
+    new["g"] = 0
+    with pytest.warns(mlm.NonEstimableWarning, match=r": row 1 \(v = 2, v2 = 7\);"):
+        assert np.isnan(fit.predict(new)).tolist() == [False, True]

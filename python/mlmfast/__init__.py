@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mlmfast._core import __version__
-from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.covariance import structures
 from mlmfast.data.datasets import load_sleepstudy
 from mlmfast.errors import (
@@ -34,14 +33,15 @@ from mlmfast.fitted.certificate import Certificate
 from mlmfast.model import LMM, lmm
 from mlmfast.newton import NewtonOptions
 from mlmfast.result import LMMResult
-from mlmfast.saving.storage import load
 
 if TYPE_CHECKING:
     from mlmfast import mvn
+    from mlmfast.batch.fit_batch import FitBatch
     from mlmfast.compare_structures import compare_structures
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.joint import joint_tests
     from mlmfast.many_data_sets.fit_each import fit_each
+    from mlmfast.saving.storage import load
 
 __all__ = [
     "LMM",
@@ -78,10 +78,12 @@ __all__ = [
 #: What a fit does not need, imported when it is asked for: `import mlmfast` stays quick.
 _LATER = {
     "Comparison": "mlmfast.inference.comparison.compare",
+    "FitBatch": "mlmfast.batch.fit_batch",
     "compare": "mlmfast.inference.comparison.compare",
     "compare_structures": "mlmfast.compare_structures",
     "fit_each": "mlmfast.many_data_sets.fit_each",
     "joint_tests": "mlmfast.inference.emmeans",
+    "load": "mlmfast.saving.storage",
     "mvn": "mlmfast.mvn",
 }
 

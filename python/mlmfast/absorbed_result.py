@@ -12,7 +12,6 @@ from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.record import AbsorbedRecord
-from mlmfast.fitted.source import FitSource
 from mlmfast.handed_out import handed_out
 from mlmfast.inference.absorbed.coefficient_tests import CoefficientTests
 from mlmfast.result import LMMResult
@@ -176,12 +175,6 @@ class AbsorbedResult(LMMResult):
         self.__class__ = LMMResult  # type: ignore[assignment]
         self.__dict__.clear()
         self.__dict__.update(loaded.__dict__)
-
-
-def result_of(record: Any, source: FitSource, timings: Mapping[str, float]) -> LMMResult:
-    """The result of a fit, by whether a factor is absorbed."""
-    kind = LMMResult if record.absorbed is None else AbsorbedResult
-    return kind(record, source, timings)
 
 
 def _by_columns(name: str) -> Any:

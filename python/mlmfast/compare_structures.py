@@ -81,6 +81,9 @@ def compare_structures(
     """
     if "residual" in arguments:
         raise ModelError("compare_structures writes residual= itself, from visit and subject")
+    listed = [visit] if isinstance(visit, str) else visit
+    if not isinstance(listed, Sequence) or not all(isinstance(name, str) for name in listed):
+        raise ModelError(f"visit is {visit!r}; give the name of a column, or a list of names")
     columns = (visit,) if isinstance(visit, str) else tuple(visit)
     words = _default_structures(data, columns) if structures is None else _words(structures)
     rows: list[dict[str, object]] = []

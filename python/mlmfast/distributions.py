@@ -1,7 +1,7 @@
 """Tails and quantiles of the distributions of tests.
 
-SciPy's special functions, called as its distributions call them (the same bits). SciPy is imported
-on the first call: its distributions alone take longer to import than most fits.
+SciPy's special functions, called as its distributions call them (the same bits): its distributions
+alone take longer to import than most fits.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.confidence_level import check_level
+from mlmfast.scipy_on_use import special
 
 if TYPE_CHECKING:
     pass
@@ -28,8 +29,6 @@ def normal_cdf(z: Numbers) -> FloatArray:
     >>> float(normal_cdf(0.0))
     0.5
     """
-    from scipy import special
-
     return np.asarray(special.ndtr(z), dtype=np.float64)
 
 
@@ -41,8 +40,6 @@ def normal_tail(z: Numbers) -> FloatArray:
     >>> round(float(normal_tail(1.96)), 4)
     0.025
     """
-    from scipy import special
-
     return np.asarray(special.ndtr(-np.asarray(z)), dtype=np.float64)
 
 
@@ -54,8 +51,6 @@ def normal_quantile(p: Numbers) -> FloatArray:
     >>> round(float(normal_quantile(0.975)), 4)
     1.96
     """
-    from scipy import special
-
     return np.asarray(special.ndtri(p), dtype=np.float64)
 
 
@@ -67,8 +62,6 @@ def two_sided_normal(level: float) -> float:
     >>> round(two_sided_normal(0.95), 4)
     1.96
     """
-    from scipy import special
-
     check_level(level)
     return float(special.ndtri(0.5 + level / 2))
 
@@ -81,8 +74,6 @@ def t_tail(t: Numbers, df: Numbers) -> FloatArray:
     >>> round(float(t_tail(2.0, 17.0)), 4)
     0.0309
     """
-    from scipy import special
-
     return np.asarray(special.stdtr(df, -np.asarray(t)), dtype=np.float64)
 
 
@@ -94,8 +85,6 @@ def t_quantile(p: Numbers, df: Numbers) -> FloatArray:
     >>> round(float(t_quantile(0.975, 10.0)), 4)
     2.2281
     """
-    from scipy import special
-
     return np.asarray(special.stdtrit(df, p), dtype=np.float64)
 
 
@@ -107,8 +96,6 @@ def f_tail(f: Numbers, df_num: Numbers, df_den: Numbers) -> FloatArray:
     >>> round(float(f_tail(4.0, 2, 10.0)), 4)
     0.0529
     """
-    from scipy import special
-
     return np.asarray(special.fdtrc(df_num, df_den, f), dtype=np.float64)
 
 
@@ -120,8 +107,6 @@ def chi2_tail(x: Numbers, df: Numbers) -> FloatArray:
     >>> round(float(chi2_tail(3.841, 1)), 4), float(chi2_tail(-1.0, 2))
     (0.05, 1.0)
     """
-    from scipy import special
-
     return np.asarray(special.chdtrc(df, np.maximum(x, 0.0)), dtype=np.float64)
 
 
@@ -133,8 +118,6 @@ def chi2_quantile(p: Numbers, df: Numbers) -> FloatArray:
     >>> round(float(chi2_quantile(0.95, 1)), 3)
     3.841
     """
-    from scipy import special
-
     return np.asarray(2.0 * special.gammaincinv(np.asarray(df) / 2.0, p), dtype=np.float64)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 _Value = TypeVar("_Value")
 
@@ -111,11 +112,11 @@ def hands_out_copies(cls: type[_Value]) -> type[_Value]:
 
 
 def copy_of(value: Any) -> Any:
-    """A copy of a frame, a series, an array that can be written to, or a dict of these."""
+    """A copy of a frame, a series, an array that could be written to, or a dict of these."""
     if isinstance(value, pd.Series | pd.DataFrame):
         return value.copy()
     if isinstance(value, np.ndarray):
-        return value.copy() if value.flags.writeable else value
+        return value.copy() if _can_be_unlocked(value) else value
     if isinstance(value, dict):
         own = copy.copy(value)
         for key, item in value.items():
@@ -125,23 +126,67 @@ def copy_of(value: Any) -> Any:
 
 
 def frozen(value: Any) -> Any:
-    """A read-only view of an array, or of the arrays in a dict or a tuple; else the value itself.
+    """An array, or the arrays in a dict or a tuple, on memory that nothing can write to.
+
+    Clearing the flag of a view would not do: it can be set again, and `base` is the array itself.
 
     Examples
     --------
-    >>> frozen({"a": np.ones(2)})["a"].flags.writeable
-    False
+    >>> kept = frozen({"a": np.ones(2)})["a"]
+    >>> kept.flags.writeable = True
+    Traceback (most recent call last):
+    ValueError: cannot set WRITEABLE flag to True of this array
     """
     if isinstance(value, np.ndarray):
-        view = value.view()
-        view.flags.writeable = False
-        return view
+        return _on_buffer(value, _bytes_of) if _can_be_unlocked(value) else value
     if type(value) is dict:
         return {key: frozen(item) for key, item in value.items()}
     return tuple(map(frozen, value)) if type(value) is tuple else value
 
 
 def freeze(item: object, *names: str) -> None:
-    """Make arrays among the attributes of a frozen dataclass read-only, for its __post_init__."""
+    """Make arrays among the attributes of a frozen dataclass read-only, for its __post_init__.
+
+    They may be the rows of large data, and are not copied.
+    """
     for name in names:
-        object.__setattr__(item, name, frozen(getattr(item, name)))
+        object.__setattr__(item, name, _locked(getattr(item, name)))
+
+
+def _locked(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return _on_buffer(value, _view_of) if _can_be_unlocked(value) else value
+    if type(value) is dict:
+        return {key: _locked(item) for key, item in value.items()}
+    return tuple(map(_locked, value)) if type(value) is tuple else value
+
+
+def _can_be_unlocked(array: NDArray[Any]) -> bool:
+    """Whether the memory behind an array is that of an array, which can be made writable."""
+    root: object = array
+    while isinstance(root, np.ndarray) and root.base is not None:
+        root = root.base
+    return array.flags.writeable or isinstance(root, np.ndarray)
+
+
+def _on_buffer(
+    array: NDArray[Any], buffered: Callable[[NDArray[Any]], NDArray[Any]]
+) -> NDArray[Any]:
+    """The array by a read-only buffer, of the same class, where its entries have one."""
+    plain = array.view(np.ndarray)
+    # Dates, texts and objects have no buffer; the flag has to do.
+    out = (buffered(plain) if array.dtype.kind in "biufc" else plain).view(type(array))
+    if hasattr(array, "__dict__"):
+        out.__dict__.update(array.__dict__)
+    out.flags.writeable = False
+    return out
+
+
+def _view_of(array: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(array.data.toreadonly())
+
+
+def _bytes_of(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy whose entries lie in the order that they had, so that sums have the same bits."""
+    order: Literal["C", "F"] = "F" if array.flags.fnc else "C"
+    return np.ndarray(array.shape, array.dtype, array.tobytes(order), order=order)

@@ -6,13 +6,11 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlmfast.absorbed_result import result_of
 from mlmfast.arrays import FloatArray
-from mlmfast.batch.fit_batch import FitBatch, status_of
 from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design.design import Design
@@ -34,6 +32,9 @@ from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.engine import CrossedSettings, Engine, engine_name, read_options
 from mlmfast.reduction.reduced_model import Estimates, ReducedModel, reduce_design
 from mlmfast.result import LMMResult
+
+if TYPE_CHECKING:
+    from mlmfast.batch.fit_batch import FitBatch
 
 
 class LMM:
@@ -309,7 +310,7 @@ class LMM:
         started = time.perf_counter()
         theta, named = (None, {}) if start is None else _starts(reduced, method, start)
         parms = None
-        if named or hold or bounds or grid is not None:
+        if named or _is_given(hold) or _is_given(bounds) or grid is not None:
             from mlmfast.fitting.parms import fit_with_parms
             from mlmfast.fitting.parms_request import Parms
 
@@ -318,7 +319,8 @@ class LMM:
                     "the iterative engine takes no start by parameter name, hold=, bounds= or "
                     "grid=; leave them out, or fit with options={'engine': 'crossed'}"
                 )
-            wishes = Parms(named, hold or {}, bounds or {}, grid)
+            held_at: Mapping[str, float] = {} if hold is None else hold
+            wishes = Parms(named, held_at, {} if bounds is None else bounds, grid)
             parms = fit_with_parms(reduced, method, settings, theta, wishes)
             covariance = parms.covariance
             estimates = reduced.estimates(covariance.criterion, covariance.theta, parms.log_sigma2)
@@ -331,7 +333,7 @@ class LMM:
             record = replace(record, n_theta=record.n_theta - len(hold))
         timings = {**model._timings, "iterate": time.perf_counter() - started}
         source = FitSource(reduced, covariance.criterion, covariance.theta, model._frame, parms)
-        result = result_of(record, source, timings)
+        result = _kind_of_result(record)(record, source, timings)
         if degrees.eager:
             result._basis()
         _warn(result)
@@ -397,6 +399,8 @@ class LMM:
         estimates: Estimates,
     ) -> FitBatch:
         """A batch of one fit, judged as the single fit is: by the parameters at an end too."""
+        from mlmfast.batch.fit_batch import status_of
+
         record = self._record(reduced, batch.method, covariance, estimates, str(batch.ddf))
         converged, singular = np.array([record.converged]), np.array([record.singular])
         status = status_of(converged, singular)
@@ -538,6 +542,20 @@ def read_method(method: str) -> str:
     if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
         raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
     return method.upper()
+
+
+def _is_given(wishes: object) -> bool:
+    """Whether something is asked of parameters; what it is asked by is looked at later."""
+    return wishes is not None and not (isinstance(wishes, Mapping) and not wishes)
+
+
+def _kind_of_result(record: FitRecord) -> type[LMMResult]:
+    """What holds a fit, by whether a factor is absorbed."""
+    if record.absorbed is None:
+        return LMMResult
+    from mlmfast.absorbed_result import AbsorbedResult
+
+    return AbsorbedResult
 
 
 def _check_ddf(ddf: str | float, method: str) -> DegreesOfFreedom:

@@ -17,6 +17,7 @@ from mlmfast.fitted.random_effects import ByLevel, ConditionalEffects
 from mlmfast.fitted.record import GroupRecord
 from mlmfast.handed_out import copy_of, handed_out
 from mlmfast.report.varcorr import VarCorr
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.batch.fit_batch import FitBatch
@@ -121,12 +122,12 @@ class LMMResult(Fitted):
             For an unknown method or a level outside (0, 1).
         """
         check_level(level)
+        if not is_one_of(method, ("wald", "profile", "boot")):
+            raise ModelError(f"conf_int(method={method!r}): use 'wald', 'profile' or 'boot'")
         if method == "profile":
             return self.profile().conf_int(level)
         if method == "boot":
             return self.bootstrap(n, seed).conf_int(level)
-        if method != "wald":
-            raise ModelError(f"conf_int(method={method!r}): use 'wald', 'profile' or 'boot'")
         from mlmfast.distributions import quantile
 
         half = self.bse * quantile(np.asarray(self.df, dtype=np.float64), level)
@@ -290,10 +291,12 @@ class LMMResult(Fitted):
         """
         record = self._record
         if convention is not None:
-            if convention != "sas":
+            if not is_one_of(convention, ("sas",)):
                 raise ModelError(f"convention is {convention!r}; use 'sas' or leave it out")
             return self._criteria_of_sas()
-        if n not in {"observations", "clusters"} or count not in {"all", "covariance"}:
+        if not (
+            is_one_of(n, ("observations", "clusters")) and is_one_of(count, ("all", "covariance"))
+        ):
             raise ModelError("n is 'observations' or 'clusters', count is 'all' or 'covariance'")
         if n == "clusters" and not record.groups:
             raise ModelError("the model has no grouping factor, so no clusters to count")

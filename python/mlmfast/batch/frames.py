@@ -10,6 +10,7 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.distributions import quantile
 from mlmfast.errors import ModelError
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.batch.fit_batch import FitBatch
@@ -50,7 +51,7 @@ def tidy_batch(batch: FitBatch, effects: str = "all") -> pd.DataFrame:
     6   1  ran_pars   Subject  sd__(Intercept)
     7   1  ran_pars  Residual  sd__Observation
     """
-    if effects not in {"all", "fixed", "random"}:
+    if not is_one_of(effects, ("all", "fixed", "random")):
         raise ModelError(f"effects is {effects!r}; use 'all', 'fixed' or 'random'")
     terms: list[tuple[str, str | None, str]] = []
     estimates: list[FloatArray] = []

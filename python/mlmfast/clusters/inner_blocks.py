@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from mlmfast.arrays import CodeArray, IntArray, SparseArray
 from mlmfast.clusters.covariance import (
@@ -35,6 +34,7 @@ from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.memory import memory_left
 from mlmfast.reduction.independence import connected, correlated_codes
+from mlmfast.scipy_on_use import sparse
 
 if TYPE_CHECKING:
     from mlmfast.clusters.series_whitening import SeriesRoot

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
@@ -19,6 +18,7 @@ from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.reduction.residual.series import correlations_at
+from mlmfast.scipy_on_use import sparse
 
 #: Rows of a cluster up to which a matrix is as fast.
 _SMALL = 200

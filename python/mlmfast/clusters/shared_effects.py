@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.cached import cached_property
@@ -36,6 +34,7 @@ from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
+from mlmfast.scipy_on_use import linalg, sparse
 
 if TYPE_CHECKING:
     from mlmfast.clusters.series_whitening import SeriesRoot
@@ -187,7 +186,7 @@ class LargeCluster:
         gram[np.diag_indices(q)] += 1.0
         r = np.asarray(np.linalg.cholesky(gram).T, dtype=np.float64)
         right = np.asarray(self.scaled.T @ self.white)
-        along = np.asarray(solve_triangular(r, right, trans="T"))
+        along = np.asarray(linalg.solve_triangular(r, right, trans="T"))
         return r, along, self.white.T @ self.white - along.T @ along
 
     @property
@@ -199,14 +198,14 @@ class LargeCluster:
     def covariance(self) -> FloatArray:
         """C, shape (q, q): Var(g | y) with beta known."""
         r = self._triangle[0]
-        half = solve_triangular(r, self._lambda.T.toarray(), trans="T")
+        half = linalg.solve_triangular(r, self._lambda.T.toarray(), trans="T")
         return np.asarray(half.T @ half)
 
     @cached_property
     def solved(self) -> FloatArray:
         """C Z'V_b^-1 [X e], shape (q, p + 1); the last column holds the BLUPs."""
         r, along, _ = self._triangle
-        return np.asarray(self._lambda @ solve_triangular(r, along))
+        return np.asarray(self._lambda @ linalg.solve_triangular(r, along))
 
     # -- rows of V^-1 ------------------------------------------------------------------------------
 
@@ -277,7 +276,9 @@ class LargeCluster:
         n, q = u.shape
         if n <= max(q, _FEW_COLUMNS):
             dense = inverse.toarray() - u @ (u @ self.covariance).T
-            return np.asarray(right.T @ cho_solve(cho_factor((dense + dense.T) / 2), right))
+            return np.asarray(
+                right.T @ linalg.cho_solve(linalg.cho_factor((dense + dense.T) / 2), right)
+            )
         # (B - U C U')^-1 = B^-1 + B^-1 U Lambda (A - Lambda'U'B^-1 U Lambda)^-1 Lambda'U'B^-1.
         ul = (u @ self._lambda).toarray()
         both = _solve(inverse, np.hstack([right, ul]))
@@ -286,7 +287,8 @@ class LargeCluster:
         left = r.T @ r - ul.T @ b
         across = ul.T @ own
         return np.asarray(
-            right.T @ own + across.T @ cho_solve(cho_factor((left + left.T) / 2), across)
+            right.T @ own
+            + across.T @ linalg.cho_solve(linalg.cho_factor((left + left.T) / 2), across)
         )
 
     # -- what the rows tell ------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-import narwhals as nw
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -267,6 +266,8 @@ def _read(data: object) -> _Source:
         return _Source(PandasColumns(data), pd, data.index)
     if isinstance(data, Mapping):
         return _Source(PandasColumns.from_mapping(data), pd, index_of(data))
+    import narwhals as nw
+
     if nw.dependencies.is_polars_lazyframe(data):
         data = data.collect()
     if nw.dependencies.is_polars_dataframe(data):
@@ -285,6 +286,8 @@ def _read(data: object) -> _Source:
 
 
 def _read_through_narwhals(data: object) -> _Source:
+    import narwhals as nw
+
     try:
         frame = nw.from_native(data)  # type: ignore[call-overload]
     except TypeError as error:

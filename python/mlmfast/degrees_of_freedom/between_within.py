@@ -75,7 +75,7 @@ def subjects(design: Design) -> tuple[CodeArray, int]:
             raise ModelError(
                 f"ddf='between-within' needs subjects, and the grouping factors "
                 f"{design.factors[outermost].name!r} and {design.factors[factor].name!r} are "
-                "crossed; use ddf='satterthwaite' or 'kenward-roger'"
+                "crossed; use ddf='satterthwaite'"
             )
     return codes, len(np.unique(codes))
 

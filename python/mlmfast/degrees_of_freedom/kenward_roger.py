@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -62,7 +63,7 @@ class KenwardRoger(DegreesOfFreedom):
     no_joint: ClassVar[str] = (
         "no F distribution matches Kenward and Roger's mean and variance, with so few clusters for "
         "so many covariance parameters; tests of single rows, the chi-square statistic, "
-        "ddf='satterthwaite', 'between-within' or a parametric bootstrap remain"
+        "ddf='satterthwaite' or a parametric bootstrap remain"
     )
     #: Is the term with second derivatives of V part of it?
     bends: ClassVar[bool] = True
@@ -77,11 +78,9 @@ class KenwardRoger(DegreesOfFreedom):
         self.check(fitted.reml)
         information = self.about(fitted)
         weights = information.covariance(self._kind)
-        maps = information.contrasts(np.eye(len(information.c)))
-        phi = information.phi
-        extra = maps @ phi @ self.correction(information, weights) @ phi @ maps.T
-        adjusted = fitted.vcov + (extra + extra.T)
-        self.check_adjusted(adjusted)
+        adjusted = self._adjusted(fitted, information, weights)
+        if not is_definite(adjusted):
+            raise not_definite(self.name, lambda method: method._serves(fitted))
         return TestBasis(
             self.name,
             adjusted,
@@ -91,6 +90,18 @@ class KenwardRoger(DegreesOfFreedom):
             note=unidentified_note(information, self._kind),
         )
 
+    def _adjusted(
+        self, fitted: FittedRows, information: Information, weights: FloatArray
+    ) -> FloatArray:
+        maps, phi = information.contrasts(np.eye(len(information.c))), information.phi
+        extra = maps @ phi @ self.correction(information, weights) @ phi @ maps.T
+        return np.asarray(fitted.vcov + (extra + extra.T))
+
+    def _serves(self, fitted: FittedRows) -> bool:
+        information = self.about(fitted)
+        weights = information.covariance(self._kind)
+        return is_definite(self._adjusted(fitted, information, weights))
+
     def about(self, fitted: FittedRows) -> Information:
         return fitted.information.with_covariances()
 
@@ -98,19 +109,6 @@ class KenwardRoger(DegreesOfFreedom):
     def _kind(self) -> str:
         assert self.information is not None, "every form goes by one"
         return self.information
-
-    def check_adjusted(self, adjusted: FloatArray) -> None:
-        """Second derivatives of V, or observed information far from expected, may undo Phi."""
-        diagonal = np.diag(adjusted)
-        scale = np.sqrt(np.outer(diagonal, diagonal)) if (diagonal > 0).all() else None
-        if scale is None or np.linalg.eigvalsh(adjusted / scale)[:1].min(initial=1.0) <= 0.0:
-            others = ("kenward-roger-linear", "kenward-roger-expected")
-            names = ", ".join(repr(name) for name in others if name != self.name)
-            raise ModelError(
-                f"the covariance adjusted by ddf={self.name!r} is not positive definite: there are "
-                "too few clusters for the second-order correction, or the fit is singular; use "
-                f"{names} or 'satterthwaite'"
-            )
 
     def correction(self, information: Information, weights: FloatArray) -> FloatArray:
         """The braces of Phi_A, (rank, rank)."""
@@ -185,6 +183,36 @@ class KenwardRoger2009(KenwardRoger):
         # Phi_A takes twice this: - b_s dPhi_s = b_s Phi P_s Phi.
         along = np.tensordot(bias, information.by_parameters, axes=1)
         return np.asarray(linear - 0.25 * r_sum + 0.5 * along)
+
+
+def is_definite(adjusted: FloatArray) -> bool:
+    """Whether Phi_A is a covariance: second derivatives, or W far off, may have undone it."""
+    diagonal = np.diag(adjusted)
+    if not (diagonal > 0).all():
+        return False
+    scaled = adjusted / np.sqrt(np.outer(diagonal, diagonal))
+    return bool(np.linalg.eigvalsh(scaled)[:1].min(initial=1.0) > 0.0)
+
+
+#: What may serve in place of another, the nearest first.
+_INSTEAD = (KenwardRogerLinear, KenwardRogerExpected, KenwardRoger, KenwardRoger2009)
+
+
+def not_definite(name: str, serves: Callable[[KenwardRoger], bool]) -> ModelError:
+    """The refusal of an adjusted covariance that is none, with the methods that this fit has."""
+    others = [repr(m.name) for m in _INSTEAD if m.name != name and _tried(serves, m())]
+    return ModelError(
+        f"the covariance adjusted by ddf={name!r} is not positive definite: there are too few "
+        "clusters for the second-order correction, or the fit is singular; use "
+        + " or ".join([*others, "'satterthwaite'"])
+    )
+
+
+def _tried(serves: Callable[[KenwardRoger], bool], method: KenwardRoger) -> bool:
+    try:
+        return serves(method)
+    except ModelError:
+        return False
 
 
 def scaled_f(basis: TestBasis, rows: FloatArray) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from mlmfast.data.frame import Frame, check_finite
 from mlmfast.data.statistics import column_statistics
 from mlmfast.data.suspect_values import warn_of_suspect_values
 from mlmfast.design.absorbed_choice import absorbed_factor, absorbed_from, no_absorbed_factor
-from mlmfast.design.columns.expressions import evaluate_numeric, variables_of
+from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.design.columns.model_matrix import (
     INTERCEPT,
     ModelMatrix,
@@ -31,8 +31,10 @@ from mlmfast.design.residual.design import independent_rows, with_scale
 from mlmfast.design.residual.read import residual_design
 from mlmfast.design.residual.scale import ScaleFormula, parse_scale, scale_design
 from mlmfast.errors import DataError, ModelError
+from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.formula.residual_formula import ResidualFormula, parse_residual, takes_matrices
+from mlmfast.words import is_one_of
 
 #: Share of a column outside the span of others, below which it counts as aliased.
 _ALIASED = 1e-7
@@ -101,7 +103,7 @@ def build_model_frame(
     FormulaError, DataError, ModelError
         As the formula, the data or their combination is at fault.
     """
-    if na_action not in {"drop", "raise"}:
+    if not is_one_of(na_action, ("drop", "raise")):
         raise DataError(f"na_action is {na_action!r}; use 'drop' or 'raise'")
     parsed = parse_formula(formula)
     within = None if residual is None else parse_residual(residual)

@@ -28,6 +28,7 @@ from mlmfast.clusters.covariance import columns_at
 from mlmfast.diagnostics.deletion_pieces import pieces_of_sets
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.design.factors.grouping import GroupingFactor
@@ -122,7 +123,7 @@ class Influence:
         """
         from mlmfast.diagnostics.one_step import one_step
 
-        labels = self.clusters.index if by == "clusters" else self.observations.index
+        labels = self.clusters.index if is_one_of(by, ("clusters",)) else self.observations.index
         return one_step(self._fit, self._grouping, by, information, labels)
 
     def __repr__(self) -> str:

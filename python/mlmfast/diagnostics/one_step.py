@@ -29,6 +29,7 @@ from mlmfast.diagnostics.newton_deletion import Deleted, Totals, deleted, newton
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.information.information import Information
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.design.factors.grouping import GroupingFactor
@@ -87,9 +88,9 @@ def one_step(
     fit: Fitted, clusters: GroupingFactor, by: str, information: str, labels: pd.Index
 ) -> OneStep:
     """Leave out each cluster, or each observation; see `Influence.one_step`."""
-    if by not in _BY:
+    if not is_one_of(by, _BY):
         raise ModelError(f"by is {by!r}; use 'clusters' or 'observations'")
-    if information not in _INFORMATION:
+    if not is_one_of(information, _INFORMATION):
         raise ModelError(f"information is {information!r}; use 'expected' or 'observed'")
     return _Deletions(fit, clusters, by == "observations", information).tables(labels)
 

@@ -22,6 +22,7 @@ from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.prediction import series_of_rows
 from mlmfast.reduction.independence import independent_clusters
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.design.design import Design
@@ -52,8 +53,8 @@ def residuals(fit: Fitted, source: FitSource, kind: str) -> pd.Series[float]:
     >>> fit.resid("scaled").head(3).round(3).tolist()
     [-0.052, -0.071, -0.632]
     """
-    kind = _ALIASES.get(kind, kind)
-    if kind not in KINDS:
+    kind = _ALIASES.get(kind, kind) if isinstance(kind, str) else kind
+    if not is_one_of(kind, KINDS):
         raise ModelError(f"residuals of kind {kind!r} are not known; use {', '.join(KINDS)}")
     design, record = source.design, fit._record
     if kind.startswith("studentised"):

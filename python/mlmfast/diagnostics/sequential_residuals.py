@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.shared_effects import LargeCluster, stretches
 from mlmfast.errors import ModelError
+from mlmfast.scipy_on_use import linalg
 
 #: Rows taken together, at least.
 _TOGETHER = 128
@@ -43,11 +43,11 @@ def sequential_residuals(cluster: LargeCluster) -> FloatArray:
     for rows in stretches(n, max(_TOGETHER, min(q, 1024))):
         own = f[rows].toarray()
         root = np.linalg.cholesky(information)
-        half = solve_triangular(root, np.column_stack([own.T, score]), lower=True)
+        half = linalg.solve_triangular(root, np.column_stack([own.T, score]), lower=True)
         conditional = half[:, :-1].T @ half[:, :-1]
         conditional[np.diag_indices(len(own))] += 1.0
         surprise = e[rows] - half[:, :-1].T @ half[:, -1]
-        out[rows] = solve_triangular(np.linalg.cholesky(conditional), surprise, lower=True)
+        out[rows] = linalg.solve_triangular(np.linalg.cholesky(conditional), surprise, lower=True)
         information += own.T @ own
         score += own.T @ e[rows]
     return out

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import interpolate
 
 from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ModelError
+from mlmfast.scipy_on_use import interpolate
 
 if TYPE_CHECKING:
     from mlmfast.inference.intervals.profile import Profile

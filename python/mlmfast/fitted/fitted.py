@@ -39,7 +39,17 @@ class Fitted:
         def conf_int(self, level: float = 0.95) -> pd.DataFrame:
             """Confidence intervals."""
 
-        def emmeans(self, specs: Any, by: Any = None, at: Any = None, **how: Any) -> Any:
+        def emmeans(
+            self,
+            specs: Any,
+            by: Any = None,
+            at: Mapping[str, Any] | None = None,
+            weights: str = "equal",
+            *,
+            ddf: Any = None,
+            level: float = 0.95,
+            adjust: str = "none",
+        ) -> Any:
             """Estimated marginal means."""
 
         def profile(self, which: str | Sequence[str] | None = None) -> Any:

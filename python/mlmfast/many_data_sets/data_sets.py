@@ -50,8 +50,12 @@ class Levels:
         DataError
             For a column that is not there, or without any level.
         """
-        names = [by] if isinstance(by, str) else list(by)
-        if not names or not all(isinstance(name, str) for name in names):
+        names = [by] if isinstance(by, str) else by
+        if (
+            not isinstance(names, Sequence)
+            or not names
+            or not all(isinstance(name, str) for name in names)
+        ):
             raise DataError(f"by is {by!r}; give the name of a column, or a list of names")
         factors = [frame.factor(name) for name in names]
         crossed = cross_factors(factors)

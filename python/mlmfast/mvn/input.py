@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.errors import DataError
+from mlmfast.handed_out import frozen
 
 Component: TypeAlias = int | str
 Subset: TypeAlias = Component | Sequence[Component] | IntArray
@@ -35,8 +36,8 @@ def real_array(label: str, value: ArrayLike) -> FloatArray:
     if not np.isfinite(array).all():
         n_bad = np.count_nonzero(~np.isfinite(array))
         raise DataError(f"{label} has {n_bad} NaN or infinite entries; all must be finite")
-    array.flags.writeable = False
-    return array
+    kept: FloatArray = frozen(array)
+    return kept
 
 
 def vector(label: str, value: ArrayLike, length: int | None = None) -> FloatArray:
@@ -94,8 +95,8 @@ def covariance_matrix(label: str, value: ArrayLike, k: int) -> FloatArray:
     _require_symmetry(label, array)
     symmetric = (array + array.T) / 2
     _require_constants_uncorrelated(label, symmetric)
-    symmetric.flags.writeable = False
-    return symmetric
+    kept: FloatArray = frozen(symmetric)
+    return kept
 
 
 def _require_symmetry(label: str, array: FloatArray) -> None:

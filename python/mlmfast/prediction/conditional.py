@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray, SparseArray
 from mlmfast.clusters.covariance import (
@@ -35,6 +34,7 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.observed import Conditioned, conditioned_rows
 from mlmfast.prediction.visits_between import with_visits_between
 from mlmfast.reduction.independence import independent_clusters
+from mlmfast.scipy_on_use import sparse
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted

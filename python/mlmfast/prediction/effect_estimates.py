@@ -73,6 +73,11 @@ def effect_weights(record: FitRecord, random: Mapping[str, Any]) -> tuple[FloatA
         for term in record.terms
     )
     names = [group.name for group in record.groups]
+    if not isinstance(random, Mapping):
+        raise ModelError(
+            f"random is {random!r}; give weights by grouping factor, level and effect, such as "
+            f"{_example(record)}"
+        )
     for name, levels in random.items():
         group = known_group(str(name), names)
         if group is None:
@@ -89,6 +94,10 @@ def effect_weights(record: FitRecord, random: Mapping[str, Any]) -> tuple[FloatA
                 raise _unknown(f"level of {group!r}", str(label), labels)
             _place(out, record, g, labels.index(str(label)), item)
     return out
+
+
+def _example(record: FitRecord) -> dict[str, dict[str, int]]:
+    return {group.name: {str(group.labels[0]): 1} for group in record.groups[:1]}
 
 
 def _place(

@@ -9,11 +9,12 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.data.frame import Frame
-from mlmfast.design.columns.expressions import evaluate_numeric, variables_of
+from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import check_weights, input_column
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.record import FitRecord
+from mlmfast.formula.functions import variables_of
 from mlmfast.prediction.rows import Needs, rows_of_newdata
 from mlmfast.prediction.stacked_rows import StackedRows, stacked_rows
 from mlmfast.prediction.undetermined_rows import undetermined

@@ -19,6 +19,7 @@ from mlmfast.prediction.rows import Needs, PredictionRows, rows_of_fit, rows_of_
 from mlmfast.prediction.spread import Noise
 from mlmfast.prediction.targets import RowTargets
 from mlmfast.prediction.undetermined_rows import check_way, undetermined, warn_of
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -122,6 +123,8 @@ def predict(
             f"ranef is {ranef!r}; use True (with the predicted random effects) or False (of the "
             "population)"
         )
+    if not isinstance(conditional, bool | np.bool_):
+        raise ModelError(f"conditional is {conditional!r}; use True or False")
     if ddf is not None and interval is None:
         raise ModelError("ddf is for an interval; give interval='confidence' or 'prediction'")
     if conditional:
@@ -188,9 +191,9 @@ def _rows(
 
 
 def _check_words(new_levels: str, interval: str | None, level: float) -> None:
-    if new_levels not in _NEW_LEVELS:
+    if not is_one_of(new_levels, _NEW_LEVELS):
         raise ModelError(f"new_levels is {new_levels!r}; use {' or '.join(map(repr, _NEW_LEVELS))}")
-    if interval is not None and interval not in _INTERVALS:
+    if interval is not None and not is_one_of(interval, _INTERVALS):
         raise ModelError(
             f"interval is {interval!r}; use None or {' or '.join(map(repr, _INTERVALS))}"
         )

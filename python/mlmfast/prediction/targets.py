@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from scipy import sparse
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.clusters.covariance import columns_at
@@ -19,6 +18,7 @@ from mlmfast.clusters.shared_effects import weights_at
 from mlmfast.design.design import Design
 from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.rows import PredictionRows
+from mlmfast.scipy_on_use import sparse
 
 if TYPE_CHECKING:
     from mlmfast.design.factors.relationship import Relationship

@@ -15,6 +15,7 @@ from mlmfast.errors import ModelError, NonEstimableWarning
 from mlmfast.formula.functions import variables_of
 from mlmfast.inference.contrasts.estimability import aliasing_of_fit
 from mlmfast.prediction.rows import PredictionRows
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -27,7 +28,7 @@ _ENTRIES_AT_ONCE = 1 << 21
 
 def check_way(nonestimable: object) -> None:
     """Refuse a word for what is done with rows that are not estimable."""
-    if nonestimable not in _WAYS:
+    if not is_one_of(nonestimable, _WAYS):
         raise ModelError(
             f"nonestimable is {nonestimable!r}; use {' or '.join(map(repr, _WAYS))} (what the "
             "coding of the factors makes of such rows)"
@@ -65,11 +66,11 @@ def warn_of(fit: Fitted, frame: Frame | None, rows: BoolArray, *, stacklevel: in
 
 
 def _cell(fit: Fitted, frame: Frame, row: int) -> str:
-    """Values of the variables of the terms that have aliased columns."""
+    """Values of the variables that depended on each other in the data, and do not in this row."""
     mask = np.zeros(frame.n_rows, dtype=np.bool_)
     mask[row] = True
     one = frame.take(mask)
-    shown = [f"{name} = {_value(one, name)}" for name in _variables(fit)]
+    shown = [f"{name} = {_value(one, name)}" for name in _variables(fit, one)]
     return f" ({', '.join(shown)})" if shown else ""
 
 
@@ -79,10 +80,12 @@ def _value(one: Frame, name: str) -> str:
     return f"{one.numeric(name)[0]:.6g}"
 
 
-def _variables(fit: Fitted) -> Iterator[str]:
-    spec = fit._record.fixed_spec
+def _variables(fit: Fitted, one: Frame) -> Iterator[str]:
+    spec, aliasing = fit._record.fixed_spec, aliasing_of_fit(fit)
     assert spec is not None, "new rows are read by a formula"
+    x = columns_at(spec.build(one).columns, np.zeros(1, dtype=np.intp))
     labels, term_of_column = fit._record.terms_of_x
-    aliased = {labels[term_of_column[j]] for j in aliasing_of_fit(fit).left_out}
-    texts = [text for label, own in spec.factors.items() if label in aliased for text in own]
+    broken = np.flatnonzero(aliasing.broken(x)[0]).tolist()
+    at_fault = {labels[term_of_column[j]] for k in broken for j in aliasing.members(k)}
+    texts = [text for label, own in spec.factors.items() if label in at_fault for text in own]
     yield from dict.fromkeys(name for text in texts for name in variables_of(text))

@@ -10,6 +10,7 @@ import pandas as pd
 from mlmfast.covariance.correlations import correlations
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -67,7 +68,7 @@ def tidy(fit: Fitted, effects: str = "all") -> pd.DataFrame:
     2   Subject  cor__(Intercept).Days     0.066
     3  Residual        sd__Observation    25.592
     """
-    if effects not in {"all", "fixed", "random"}:
+    if not is_one_of(effects, ("all", "fixed", "random")):
         raise ModelError(f"effects is {effects!r}; use 'all', 'fixed' or 'random'")
     frames = []
     if effects != "random":

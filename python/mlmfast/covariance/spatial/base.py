@@ -14,6 +14,7 @@ from mlmfast.cached import cached_property
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
 from mlmfast.errors import DataError
+from mlmfast.handed_out import frozen
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +51,7 @@ class Spatial(ScaledCorrelation):
             )
         if len(np.unique(points, axis=0)) < self.size:
             raise DataError(f"{self.keyword!r} needs points that differ; two are the same")
-        points.flags.writeable = False
-        object.__setattr__(self, "coordinates", points)
+        object.__setattr__(self, "coordinates", frozen(points))
 
     @abstractmethod
     def kernel(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import narwhals as nw
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -165,9 +165,9 @@ def _of_its_own_kind(values: object) -> pd.Series | None:
     """
     if isinstance(values, np.ma.MaskedArray):
         return _integers(values.data, np.ma.getmaskarray(values))
-    if nw.dependencies.is_polars_series(values):
-        import polars as pl
-
+    # Where polars was not imported nothing is of its kind.
+    pl = sys.modules.get("polars")
+    if pl is not None and isinstance(values, pl.Series):
         base = values.dtype.base_type()
         if base in (pl.Categorical, pl.Enum):
             return values.to_pandas() if base is pl.Enum else pd.Series(values.cast(pl.String))

@@ -11,7 +11,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.data.factor import Factor, factor_from_floats
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.contrasts import Coding, ContrastLike, contrast_coding
-from mlmfast.design.columns.expressions import States, evaluate, variables_of
+from mlmfast.design.columns.expressions import States, evaluate
 from mlmfast.design.columns.model_columns import (
     FactorColumns,
     NumericColumns,
@@ -28,6 +28,7 @@ from mlmfast.design.columns.model_variables import (
 from mlmfast.design.columns.values import Basis, CodedFactor, Variable
 from mlmfast.errors import DataError, FormulaError, MlmError
 from mlmfast.formula.deparse import deparse
+from mlmfast.formula.functions import variables_of
 from mlmfast.formula.syntax import Node
 from mlmfast.formula.terms import TermList, term_list
 
@@ -246,7 +247,7 @@ def build_model_matrix(
     structure = term_list(rhs)
     states: States = {}
     values = [evaluate(node, frame, states) for node in structure.variables]
-    chosen = _contrasts_by_variable(structure, values, contrasts or {})
+    chosen = _contrasts_by_variable(structure, values, {} if contrasts is None else contrasts)
     needs_contrasts = _needs_contrasts(structure, values)
     left_out = None if absorb is None else _absorbed(structure, values, chosen, absorb)
     check_size(structure, values, frame.n_rows, left_out)
@@ -326,6 +327,11 @@ def _contrasts_by_variable(
         for name, value in zip(structure.variable_names, values, strict=True)
         if isinstance(value, CodedFactor)
     ]
+    if not isinstance(contrasts, Mapping):
+        raise FormulaError(
+            f"contrasts is {contrasts!r}; give the contrast of each factor by its name, such as "
+            "{'f': 'contr.sum'}"
+        )
     chosen: dict[str, ContrastLike] = {}
     for key, contrast in contrasts.items():
         # A factor written factor(x) is also known by its column's name.

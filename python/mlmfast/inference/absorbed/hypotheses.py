@@ -7,7 +7,9 @@ W the columns kept within levels, the hypothesis of another term than the factor
     L beta_W = 0,   L g_j = 0 for all columns j of the other terms,
 
 and that of the factor N' a = 0 for the effects a of its levels, N orthogonal to the constant and to
-the part by level, x_j - W g_j, of all other columns. Which columns were left out plays no part.
+the part by level, x_j - W g_j, of all other columns. Which columns were left out plays no part. The
+rows are lmerTest's, as where the factor's levels are columns: Satterthwaite's degrees of freedom
+depend on them (`mlmfast.inference.anova.row_bases`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.inference.anova.row_bases import by_coefficients, first_independent
 from mlmfast.reduction.absorbed.coefficients import coefficient_map, share_within
 
 if TYPE_CHECKING:
@@ -86,14 +89,24 @@ class OtherColumns:
         others = np.delete(self.shares, own, axis=1)
         size = np.linalg.norm(self.shares, axis=1, keepdims=True)
         left = _orthogonal(others / size) / size.T
-        # Rows that are units where they can be: one coefficient each.
-        return _reduced(left)
+        return by_coefficients(left, left @ self.shares[:, own], np.ones(len(own)))
 
     def of_factor(self) -> FloatArray:
         """N' by the coefficients of the factor's levels that are kept, (l, n_kept_levels)."""
-        if self.is_plain and len(self.map.levels) == self.n_of_factor:
-            return np.eye(self.n_of_factor)
-        return _orthogonal(self.by_level)[:, self.map.levels]
+        n_levels, n_tested = len(self.by_level), self.n_of_factor
+        left, _, _ = np.linalg.svd(self.by_level, full_matrices=False)
+        span = left[:, : n_levels - n_tested]
+        # 1 at one level each, and 0 at the others chosen: the first that are independent, which
+        # are those that the last ones leave. Differences are from the first level, as lmerTest's.
+        from_last = np.arange(n_levels)[::-1]
+        order = np.append(0, from_last[:-1]) if self.constant else from_last
+        rest = order[first_independent(span[order].T)]
+        chosen = np.setdiff1d(np.arange(n_levels), rest)
+        rows = np.zeros((n_tested, n_levels))
+        rows[np.arange(n_tested), chosen] = 1.0
+        rows[:, rest] = -np.linalg.solve(span[rest].T, span[chosen].T).T
+        rows[np.abs(rows) < _ROUNDING] = 0.0
+        return rows[:, self.map.levels]
 
     @property
     def n_of_factor(self) -> int:
@@ -108,17 +121,3 @@ def _orthogonal(columns: FloatArray) -> FloatArray:
         return np.eye(len(columns))
     u, values, _ = np.linalg.svd(columns)
     return np.asarray(u[:, int((values > _DEPENDENT).sum()) :].T)
-
-
-def _reduced(rows: FloatArray) -> FloatArray:
-    """Rows of the same span in reduced echelon form."""
-    out = rows.copy()
-    for k in range(len(out)):
-        rest = np.abs(out[k:])
-        at, column = divmod(int(np.argmax(rest)), rest.shape[1])
-        out[[k, k + at]] = out[[k + at, k]]
-        out[k] /= out[k, column]
-        others = np.arange(len(out)) != k
-        out[others] -= np.outer(out[others, column], out[k])
-    out[np.abs(out) < _ROUNDING] = 0.0
-    return out

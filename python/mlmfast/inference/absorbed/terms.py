@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.degrees_of_freedom import method_of
+from mlmfast.distributions import chi2_tail, f_tail
 from mlmfast.errors import ModelError
 from mlmfast.inference.absorbed.contrasts import joint_of
 from mlmfast.inference.absorbed.hypotheses import OtherColumns
@@ -154,7 +154,7 @@ def _factor_test(fit: AbsorbedResult, others: OtherColumns, ddf: str) -> tuple[F
         L[:, columns] = others.of_factor()
         return joint_of(fit, L, np.zeros(size), ddf), ""
     chi2 = _gain(fit, others.constant)
-    statistic, tail = chi2 / size, float(stats.chi2.sf(chi2, size))
+    statistic, tail = chi2 / size, float(chi2_tail(chi2, size))
     if method.information is not None:
         note = (
             f"{fit._levels.name}: {method.label} degrees of freedom of {size:,} rows together "
@@ -165,7 +165,7 @@ def _factor_test(fit: AbsorbedResult, others: OtherColumns, ddf: str) -> tuple[F
     by = fit._tests.by_coefficient(ddf)
     at = np.searchsorted(list(fit._levels.kept), columns)
     df = float(by[at].min())
-    pvalue = tail if np.isinf(df) else float(stats.f.sf(statistic, size, df))
+    pvalue = tail if np.isinf(df) else float(f_tail(statistic, size, df))
     return FTest(statistic, size, df, pvalue, chi2, tail), ""
 
 

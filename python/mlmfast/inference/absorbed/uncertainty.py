@@ -19,8 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import FittedRows, KenwardRoger, method_of
-from mlmfast.degrees_of_freedom.kenward_roger import KenwardRoger2009
+from mlmfast.degrees_of_freedom import DegreesOfFreedom, FittedRows, KenwardRoger, method_of
+from mlmfast.degrees_of_freedom.kenward_roger import (
+    KenwardRoger2009,
+    is_definite,
+    not_definite,
+)
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.functions import FunctionOfCovariances
 from mlmfast.information.information import Information
@@ -50,8 +54,25 @@ class Uncertainty:
 
 
 def uncertainty(fitted: FittedRows, ddf: str, function: FunctionOfCovariances) -> Uncertainty:
-    """What a method of degrees of freedom says of a function of the covariances."""
+    """What a method of degrees of freedom says of a function of the covariances.
+
+    Raises
+    ------
+    ModelError
+        Where the method does not apply, or its adjustment undoes the variances (`KenwardRoger`).
+    """
     method = method_of(ddf)
+    found = _by_method(fitted, method, function)
+    if isinstance(method, KenwardRoger) and not _are_variances(found.adjusted):
+        raise not_definite(
+            method.name, lambda m: _are_variances(_by_method(fitted, m, function).adjusted)
+        )
+    return found
+
+
+def _by_method(
+    fitted: FittedRows, method: DegreesOfFreedom, function: FunctionOfCovariances
+) -> Uncertainty:
     method.check(fitted.reml)
     g = fitted.criterion.covariances(fitted.theta)
     if method.information is None:
@@ -82,17 +103,11 @@ def uncertainty(fitted: FittedRows, ddf: str, function: FunctionOfCovariances) -
     if isinstance(method, KenwardRoger) and method.bends:
         bend = about.parameters.bent_by(weights, singular=False)
         adjusted = adjusted - 0.5 * unit * _bend(fitted, method, about, function, middle, bend)
-    if isinstance(method, KenwardRoger):
-        _check_adjusted(method, adjusted)
     return Uncertainty(value, adjusted, unit * slopes)
 
 
-def _check_adjusted(method: KenwardRoger, adjusted: FloatArray) -> None:
-    """Refuse variances that the adjustment has undone; see `KenwardRoger`."""
-    if adjusted.ndim == 2:
-        method.check_adjusted(adjusted)
-    elif (adjusted <= 0.0).any():
-        method.check_adjusted(np.array([[adjusted.min()]]))
+def _are_variances(adjusted: FloatArray) -> bool:
+    return is_definite(adjusted) if adjusted.ndim == 2 else bool((adjusted > 0.0).all())
 
 
 def _bend(

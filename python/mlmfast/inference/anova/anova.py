@@ -100,6 +100,8 @@ def anova(
     chisq: bool = False,
 ) -> AnovaTable:
     """F tests of every term of the fixed part; see `LMMResult.anova`."""
+    if not isinstance(chisq, bool | np.bool_):
+        raise ModelError(f"chisq is {chisq!r}; use True or False")
     kind = type_number(type)
     definition = _definition(fit, definition)
     functions = estimable_functions(fit)

@@ -101,7 +101,7 @@ def by_coefficients(
     # Orthonormal combinations tell a coefficient that no row has from one that rounding left.
     left, sizes, right = np.linalg.svd(coefficients, full_matrices=False)
     combined = (left / sizes).T @ hypothesis
-    chosen = _first_independent(right)
+    chosen = first_independent(right)
     return np.asarray(np.linalg.solve(right[:, chosen] * units[chosen], combined))
 
 
@@ -121,7 +121,7 @@ def _over_cells(functions: EstimableFunctions, term: int, hypothesis: FloatArray
     )
 
 
-def _first_independent(rows: FloatArray) -> list[int]:
+def first_independent(rows: FloatArray) -> list[int]:
     """Leftmost columns of orthonormal rows that are linearly independent, one for each row."""
     chosen: list[int] = []
     basis = np.zeros((len(rows), 0))

@@ -17,6 +17,7 @@ from mlmfast.errors import ModelError
 from mlmfast.fitted.random_effects import conditional_effects, fixed_part
 from mlmfast.fitted.record import FitRecord
 from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.source import FitSource
@@ -79,7 +80,7 @@ def conditional_aic(
 
 
 def _check(source: FitSource, method: str) -> None:
-    if method not in METHODS:
+    if not is_one_of(method, METHODS):
         raise ModelError(f"method is {method!r}; use {' or '.join(map(repr, METHODS))}")
     if source.design.residual is not None:
         raise ModelError(

@@ -71,10 +71,17 @@ class Aliasing:
 
     def estimable(self, L: FloatArray) -> BoolArray:
         """Whether the data determine each row, shape (m,)."""
-        if not len(self.left_out):
-            return np.ones(len(L), dtype=np.bool_)
-        size = np.abs(self._about_means(L) / self.lengths).max(axis=1)
-        return np.asarray(np.abs(self.excess(L)).max(axis=1) <= _TOLERANCE * size)
+        return np.asarray(~self.broken(L).any(axis=1))
+
+    def broken(self, L: FloatArray) -> BoolArray:
+        """Which of the columns left out are not what those kept imply, shape (m, n_aliased)."""
+        size = np.abs(self._about_means(L) / self.lengths).max(axis=1, keepdims=True)
+        return np.asarray(np.abs(self.excess(L)) > _TOLERANCE * size)
+
+    def members(self, k: int) -> IntArray:
+        """Positions of the k-th column left out and of those that imply it."""
+        by = np.array(self.kept, dtype=np.intp)[self.coefficients[:, k] != 0.0]
+        return np.sort(np.append(by, self.left_out[k]))
 
     def _about_means(self, L: FloatArray) -> FloatArray:
         if self.constant < 0:

@@ -33,6 +33,7 @@ from mlmfast.information.open_parameters import open_parameters
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduced_model import Estimates, ReducedModel, reduce_design
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.source import FitSource
@@ -118,6 +119,8 @@ class Bootstrap:
         values, estimate = values[good], float(self.estimates[name])
         if values.size < 2:
             return np.full(2, np.nan)
+        if not is_one_of(kind, ("percentile", "basic", "normal", "bca")):
+            raise ModelError(f"kind is {kind!r}; use 'percentile', 'basic', 'normal' or 'bca'")
         if kind == "percentile":
             return np.asarray(np.quantile(values, tails))
         if kind == "basic":
@@ -125,8 +128,6 @@ class Bootstrap:
         if kind == "normal":
             middle = 2.0 * estimate - values.mean()
             return np.asarray(middle + normal_quantile(tails) * values.std(ddof=1))
-        if kind != "bca":
-            raise ModelError(f"kind is {kind!r}; use 'percentile', 'basic', 'normal' or 'bca'")
         return self._bca(values, estimate, self._scores[good], tails)
 
     @staticmethod
@@ -264,6 +265,11 @@ def bootstrap(
     """
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 2:
         raise DataError(f"n is {n!r}; the number of samples must be an integer >= 2")
+    if statistic is not None and not callable(statistic):
+        raise DataError(
+            f"statistic is {statistic!r}; give a function of a FitBatch, such as "
+            "lambda fits: fits.params[:, 1]"
+        )
     check_engine(source.model, "a bootstrap")
     design = source.design
     refits = _Refits(source, record, statistic)

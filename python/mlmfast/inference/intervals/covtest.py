@@ -17,6 +17,7 @@ from mlmfast.errors import ModelError
 from mlmfast.fitting.undetermined.record import UndeterminedRecord
 from mlmfast.handed_out import copied
 from mlmfast.information.information import Information
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -142,7 +143,7 @@ def parameter_series(fit: Fitted) -> pd.Series[float]:
 
 def parameter_covariance(fit: Fitted, information: str) -> pd.DataFrame:
     """See `LMMResult.cov_theta`; NaN for parameters on the boundary."""
-    if information not in {"observed", "expected"}:
+    if not is_one_of(information, ("observed", "expected")):
         raise ModelError(f"information is {information!r}; use 'observed' or 'expected'")
     table = parameter_table(fit)
     matrix = table.observed if information == "observed" else table.expected

@@ -26,6 +26,7 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.inference.contrasts.coefficient_names import check_distinct
 from mlmfast.inference.intervals.bootstrap import bootstrap
 from mlmfast.inference.intervals.second_order import Differentiable
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.source import FitSource
@@ -213,6 +214,11 @@ def derived(
         For a name that is no parameter, an unknown method or scale, or a profile of a function of
         fixed effects.
     """
+    if not callable(function):
+        raise ModelError(
+            f"function is {function!r}; give a function of the parameters by name, such as "
+            "lambda p: p['sd_(Intercept)|g'] / p['sigma']"
+        )
     check_request(method, level, scale)
     check_engine(source.model, "an interval for a function of the parameters")
     at = AtEstimate(source, record)
@@ -233,9 +239,9 @@ def derived(
 
 def check_request(method: str, level: float, scale: str = "identity") -> None:
     """Refuse an unknown method or scale, and a level outside (0, 1)."""
-    if method not in METHODS:
+    if not is_one_of(method, METHODS):
         raise ModelError(f"method is {method!r}; use one of {', '.join(METHODS)}")
-    if scale not in SCALES:
+    if not is_one_of(scale, SCALES):
         raise ModelError(f"scale is {scale!r}; use one of {', '.join(SCALES)}")
     check_level(level)
 

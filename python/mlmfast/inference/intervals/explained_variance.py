@@ -30,6 +30,7 @@ from mlmfast.inference.intervals.derived import (
     table_of_errors,
 )
 from mlmfast.inference.intervals.second_order import Differentiable
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -367,7 +368,7 @@ def explained(
         Without random effects, and where a figure does not serve the model.
     """
     check_request(interval, level)
-    if figure not in FIGURES:
+    if not is_one_of(figure, FIGURES):
         known = ", ".join(repr(name) for name in FIGURES if name != "icc")
         raise ModelError(f"method is {figure!r}; use {known}")
     if interval == "profile":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -118,6 +118,12 @@ def profile(source: FitSource, which: str | Sequence[str] | None = None) -> Prof
     every = CovarianceCurves(source, ()).functions.parameters
     held = set() if source.parms is None else set(source.parms.held)
     untold = open_parameters(source)
+    if which is not None and not isinstance(which, str):
+        if not isinstance(which, Iterable) or not all(isinstance(name, str) for name in which):
+            raise ModelError(
+                f"which is {which!r}; give the name of a parameter, or a list of names"
+            )
+        which = list(which)
     if which is not None:
         refuse_open([which] if isinstance(which, str) else which, untold, "profile")
     random = {

@@ -7,12 +7,12 @@ from difflib import get_close_matches
 from typing import Protocol
 
 import numpy as np
-from scipy import special
 
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import ModelError
 from mlmfast.inference.multiplicity import studentized_range
 from mlmfast.inference.multiplicity.maximum_t import MaximumT, SimulatedMaximumT
+from mlmfast.scipy_on_use import special
 
 #: Adjustments by name.
 ADJUSTMENTS = (

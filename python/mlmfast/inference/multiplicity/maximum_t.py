@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special
 
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.inference.multiplicity.scale_mixture import scale_nodes
+from mlmfast.scipy_on_use import special
 
 _SEED = 20160229
 # Uniform directions, and the shares of equal size that they are summed up by.
@@ -243,9 +243,8 @@ def _conditioned(
 
 
 _LOGIT = np.linspace(-27.7, 27.7, 1025)
-_NODES = special.expit(_LOGIT)
 
 
 def _tabulated(function: Callable[[FloatArray], FloatArray], u: FloatArray) -> FloatArray:
     """Interpolate a smooth function of log(u / (1 - u)): inverting a tail costs far more."""
-    return np.asarray(np.interp(special.logit(u), _LOGIT, function(_NODES)))
+    return np.asarray(np.interp(special.logit(u), _LOGIT, function(special.expit(_LOGIT))))

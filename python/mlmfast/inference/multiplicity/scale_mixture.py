@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy import special
 
 from mlmfast.arrays import FloatArray
+from mlmfast.scipy_on_use import special
 
 _N_NODES = 320
 _TAIL = 1e-17

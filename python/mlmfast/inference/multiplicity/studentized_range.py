@@ -9,15 +9,14 @@ Copenhaver and Holland (1988), Journal of Statistical Computation and Simulation
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
 
 from mlmfast.arrays import FloatArray
 from mlmfast.inference.multiplicity.scale_mixture import scale_nodes
+from mlmfast.scipy_on_use import special
 
 # Trapezoidal sums of such smooth integrands converge faster than any power of the step.
 _Z = np.linspace(-8.5, 8.5, 201)
 _DENSITY = np.exp(-0.5 * _Z**2) / np.sqrt(2 * np.pi) * (_Z[1] - _Z[0])
-_BELOW = special.ndtr(_Z)
 
 
 def upper_tail(q: float, k: int, df: float) -> float:
@@ -57,9 +56,9 @@ def critical_value(p: float, k: int, df: float) -> float:
 
 def _range_exceeds(w: FloatArray, k: int) -> FloatArray:
     """1 - R(w), to full relative accuracy, shape of w."""
-    beyond = special.ndtr(_Z - w[:, None])
+    below, beyond = special.ndtr(_Z), special.ndtr(_Z - w[:, None])
     power = k - 1
     # a^m - (a - b)^m, with b small against a in the tail.
     with np.errstate(divide="ignore"):
-        lost = -special.expm1(power * np.log1p(-np.minimum(beyond / _BELOW, 1.0)))
-    return np.asarray(k * (_BELOW**power * lost) @ _DENSITY)
+        lost = -special.expm1(power * np.log1p(-np.minimum(beyond / below, 1.0)))
+    return np.asarray(k * (below**power * lost) @ _DENSITY)

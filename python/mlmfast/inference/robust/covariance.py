@@ -35,6 +35,8 @@ from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
+from mlmfast.handed_out import hands_out_copies
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -46,6 +48,7 @@ SQUARE_ROOTS = ("cholesky", "whitened")
 _NOTHING_LEFT = 1e-12
 
 
+@hands_out_copies
 @dataclass(frozen=True)
 class RobustCovariance:
     """A cluster-robust covariance and what its degrees of freedom are made of.
@@ -147,13 +150,13 @@ def robust_covariance(
     ModelError, DataError
         For unknown words, or clusters that are not independent under the model.
     """
-    if kind not in KINDS:
+    if not is_one_of(kind, KINDS):
         raise ModelError(f"kind is {kind!r}; use one of {', '.join(KINDS)}")
     source = fit._needs_source("a cluster-robust covariance")
     design, record = source.design, fit._record
     if square_root is None:
         square_root = "cholesky" if design.residual is None else "whitened"
-    if square_root not in SQUARE_ROOTS:
+    if not is_one_of(square_root, SQUARE_ROOTS):
         raise ModelError(f"square_root is {square_root!r}; use 'cholesky' or 'whitened'")
     clusters = cluster_factor(source, record, cluster)
     p, m = record.rank, clusters.n_levels

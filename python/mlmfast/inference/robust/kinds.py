@@ -9,6 +9,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import METHODS, KenwardRoger
 from mlmfast.errors import ModelError
 from mlmfast.inference.robust.covariance import KINDS, robust_covariance
+from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 
 def covariance_of_kind(fit: Fitted, kind: str | None, cluster: object = None) -> FloatArray:
     """Covariance of the coefficients kept, (rank, rank); see `LMMResult.cov_params`."""
-    if kind in KINDS:
+    if is_one_of(kind, KINDS):
         return robust_covariance(fit, str(kind), cluster).covariance
     if cluster is not None:
         raise ModelError(f"cluster= is for kind {', '.join(KINDS)}; kind is {kind!r}")
-    if kind in {None, "model"}:
+    if kind is None or is_one_of(kind, ("model",)):
         return fit._record.vcov
     adjusted = [name for name, method in METHODS.items() if issubclass(method, KenwardRoger)]
-    if kind in adjusted:
+    if is_one_of(kind, adjusted):
         return fit._basis(kind).vcov
     known = ["model", *adjusted, *KINDS]
     near = get_close_matches(str(kind), known, n=1, cutoff=0.5)

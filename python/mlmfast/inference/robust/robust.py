@@ -99,7 +99,10 @@ class RobustInference:
             Where the rows have another length, are dependent or not estimable, or hold what is not
             a number.
         """
-        matrix = np.atleast_2d(np.asarray(rows, dtype=np.float64))
+        try:
+            matrix = np.atleast_2d(np.asarray(rows, dtype=np.float64))
+        except (TypeError, ValueError):
+            raise ModelError(f"L is {rows!r}; rows of numbers are needed") from None
         if self.fit.aliased and matrix.shape[-1] == len(self.params):
             matrix = kept_rows(matrix, self.fit._record.x_names, aliasing_of_fit(self.fit))
         p = len(self._names)

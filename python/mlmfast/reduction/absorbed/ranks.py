@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import sparse
 
 from mlmfast.arrays import FloatArray
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.errors import ModelError
+from mlmfast.scipy_on_use import sparse
 
 #: Columns of [X Z] whose cross-products are formed.
 LARGEST = 3_000
