@@ -54,7 +54,7 @@ _NEAR, _START = 1e-4, 1e-2
 _WITHOUT_BOUND = 1.0
 _TOLERANCE, _MAX_ITER, _MAX_HALVINGS = 5e-9, 30, 6
 #: Smallest eigenvalue of R below which rounding moves -2 log-likelihood by more than 1e-4.
-_INEXACT = 2e-11
+_INEXACT = 1e-11
 #: Newton decrement that is little, and smallest eigenvalue of R where values are exact enough.
 _LITTLE, _EXACT = 1e-2, 1e-10
 #: Fall of -2 log-likelihood for which another stage is worth while.
@@ -307,26 +307,33 @@ def _follow(
         max_halvings=_MAX_HALVINGS,
     )
     spent, proven, value, sizes = 0, None, np.inf, [np.inf]
-    before_last = theta
-    for stage, mu in enumerate(_WEIGHTS[first:], start=first):
+    before_last, last_weight, last_size = theta, np.inf, np.inf
+    weights = list(_WEIGHTS[first:])
+    while weights:
+        mu = weights.pop(0)
         result = minimise(Barrier(criterion, parts, mu), theta, few)
         reached = float(criterion.criterion.value(result.theta, criterion.chosen)[0])
         spent += int(result.n_evaluations[0]) + 1
         if not result.converged[0]:
-            if proven is None or stage <= _ENOUGH:
+            if proven is None or mu >= _WEIGHTS[_ENOUGH]:
                 fell = not np.isfinite(reached) or reached < value - _WITHOUT_BOUND
-                lost = stage <= _ENOUGH and fell and _has_collapsed(parts, result.theta)
+                lost = mu >= _WEIGHTS[_ENOUGH] and fell and _has_collapsed(parts, result.theta)
                 near = _is_unproven_end(parts, result)
                 return SingularEnd(None, False, lost, spent, result if near else None)
             # Rounding ends the proof here, and the way where the criterion falls no further.
             if not reached < value - _FALLS:
                 break
-        if proven is not None and smallest_eigenvalue(parts, result.theta)[0] < _INEXACT:
-            break
-        before_last, theta, value = theta, result.theta, reached
+        size = float(smallest_eigenvalue(parts, result.theta)[0])
+        if proven is not None and size < _INEXACT:
+            # The eigenvalue goes with the square of the weight: once more, just as far as that.
+            between = last_weight * np.sqrt(1.5 * _INEXACT / last_size)
+            weights = [between] if len(weights) > 0 and between < 0.8 * last_weight else []
+            last_weight = 0.0
+            continue
+        before_last, theta, value, last_weight, last_size = theta, result.theta, reached, mu, size
         if result.converged[0]:
             proven = result
-            sizes.append(float(smallest_eigenvalue(parts, theta)[0]))
+            sizes.append(size)
     assert proven is not None, "a first stage that did not converge has returned"
     if sizes[-1] > _SHRINKS * sizes[-2]:
         # The way was blocked, the minimum is not singular.
