@@ -117,10 +117,12 @@ class Barrier:
         value, gradient, hessian = at.value.copy(), at.gradient.copy(), at.hessian.copy()
         for part in self.parts:
             s = part.theta
-            found = barrier(part, theta[:, s])
-            value += self.mu * found[0]
-            gradient[:, s] += self.mu * found[1]
-            hessian[:, s, s] += self.mu * found[2]
+            # Row by row: sums of a batch have other bits.
+            for row, own in enumerate(theta[:, s]):
+                found = barrier(part, own[None])
+                value[row] += self.mu * found[0][0]
+                gradient[row, s] += self.mu * found[1][0]
+                hessian[row, s, s] += self.mu * found[2][0]
         bad = ~np.isfinite(value)
         value[bad], gradient[bad], hessian[bad] = np.inf, 0.0, 0.0
         return at._replace(value=value, gradient=gradient, hessian=hessian)
@@ -366,7 +368,7 @@ def _further(
     values = criterion.criterion.value(trials, np.repeat(criterion.chosen, len(trials)))
     exact = np.isfinite(values) & (smallest_eigenvalue(parts, trials) > _INEXACT)
     values = np.where(exact, values, np.inf)
-    rises = np.flatnonzero(np.diff(values, prepend=value) >= 0.0)
+    rises = np.flatnonzero(values >= np.concatenate([[value], values[:-1]]))
     last = int(rises[0]) if rises.size else len(trials)
     return (theta, value) if last == 0 else (trials[last - 1 : last], float(values[last - 1]))
 
