@@ -30,6 +30,8 @@ from mlmfast.starts import large_start, residual_stretches
 
 #: Trials along a step in the search for other minima.
 _FEW_HALVINGS = 6
+#: Newton steps that an iteration from another start may take at least.
+_STEPS_ELSEWHERE = 100
 #: Newton decrement that is small enough to tell ends from each other.
 _LOOSE = 1e-4
 #: Fall of -2 log-likelihood for which an end is taken that is not proven to be a minimum.
@@ -121,7 +123,8 @@ def _fit_covariance(
         theta = np.where(held, 0.0, theta)
         some = SomeFits(criterion, chosen)
         if steps is None:
-            return _iterate(some, theta, options, scoring, held)
+            whole = replace(options, max_iter=max(options.max_iter, _STEPS_ELSEWHERE))
+            return _iterate(some, theta, whole, scoring, held)
         few = replace(options, max_iter=steps, max_halvings=_FEW_HALVINGS)
         # Scoring steps held within a structure cost more than they save here.
         return _iterate(some, theta, few, None, held)
@@ -132,7 +135,9 @@ def _fit_covariance(
         return _iterate(barrier, np.where(held, 0.0, theta), few, None, held)
 
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
-        return few(theta, chosen, None)
+        return _iterate(
+            SomeFits(criterion, chosen), np.where(held, 0.0, theta), options, scoring, held
+        )
 
     newton = iterate(start, fits)
     if not given and scoring is not None and model.has_confounded_effects:
@@ -142,7 +147,10 @@ def _fit_covariance(
     lower: dict[int, FloatArray] = {}
     n_elsewhere = np.zeros(n_fits, dtype=np.intp)
     if not given:
-        lower, n_elsewhere = search(model, criterion, found, start, held, few, guarded)
+        # A limit on the steps from the first start says nothing of other starts: these have limits
+        # of their own, and none are tried where the first has reached its.
+        within = found.newton.converged | (found.newton.n_iterations < options.max_iter)
+        lower, n_elsewhere = search(model, criterion, found, start, held, within, few, guarded)
     ends = _near_singular(criterion, found, options, held, lower) if structured else ((), ())
     found.singular[:, confounded] = True
     for stretch in residual_stretches(criterion):

@@ -83,6 +83,7 @@ def search(
     found: Settled,
     moments: FloatArray,
     held: BoolArray,
+    within: BoolArray,
     few: Few,
     guarded: Guarded,
 ) -> tuple[dict[int, FloatArray], IntArray]:
@@ -92,6 +93,7 @@ def search(
     ----------
     moments : shape (n_fits, n_theta), where the first iterations started.
     held : shape (n_theta,), parameters that stay 0.
+    within : shape (n_fits,), fits whose first iteration did not end at its limit of steps.
     few, guarded
         The iteration, and the one with a barrier at singular residual covariances.
 
@@ -100,13 +102,15 @@ def search(
     Minima with the barrier from which iterations to a singular residual covariance are to go on,
     (n_ends, n_theta) by fit, and evaluations (n_fits,).
     """
-    rows = np.flatnonzero(_may_have_others(model, criterion, found))
+    rows = np.flatnonzero(within & _may_have_others(model, criterion, found))
     before_all = found.newton.n_evaluations.copy()
     open_ends: dict[int, FloatArray] = {}
     parts = residual_parts(criterion)
     if rows.size and parts:
         kinds = _kinds(criterion, rows, moments, held)
-        open_ends = _look_guarded(criterion, parts, found, kinds, rows, few, guarded)
+        open_ends = _look_guarded(
+            criterion, parts, found, kinds, rows, model.design.n_obs, few, guarded
+        )
     elif rows.size:
         _look_in_turns(model, criterion, found, rows, moments, held, few)
     spent = found.newton.n_evaluations - before_all
@@ -156,11 +160,13 @@ def _look_guarded(
     found: Settled,
     kinds: list[FloatArray],
     rows: IntArray,
+    n_obs: int,
     few: Few,
     guarded: Guarded,
 ) -> dict[int, FloatArray]:
     """Search behind a barrier; keep lower minima in ``found``, and return where others begin."""
-    is_dear = sum(s.stop - s.start for s in criterion.entry_slices) > _MANY_ENTRIES
+    n_entries = sum(s.stop - s.start for s in criterion.entry_slices)
+    is_dear = n_entries > _MANY_ENTRIES or n_obs >= _FEW_ROWS_OBS
     most = _FEW_DEAR if is_dear else _MANY
     found.newton.n_evaluations[rows] += sum(kind.shape[1] for kind in kinds)
     chosen = [screen(criterion, kind, rows, most) for kind in kinds]
@@ -199,7 +205,8 @@ def _may_have_others(model: ReducedModel, criterion: Criterion, found: Settled) 
     few = _FEW_ROWS if effects else _FEW_ROWS_ALONE
     stretches = residual_stretches(criterion)
     spatial = any(isinstance(s.structure, Spatial) for s in stretches)
-    if spatial and model.design.n_obs < _MANY_ROWS:
+    rough = any(isinstance(s.structure, Spatial) and s.structure.is_rough for s in stretches)
+    if rough and model.design.n_obs < _MANY_ROWS:
         # A range may pass from one gap between points to the next, by any number of minima.
         return np.ones(n, dtype=np.bool_)
     # An unstructured or diagonal covariance alone has one minimum.
