@@ -12,8 +12,8 @@ its minimum lies within mu times the rank lost of the infimum. An infimum of min
 for any mu below the slope, at least 1, of -2 log-likelihood by the logarithm of the eigenvalue.
 
 The point reported lies further along the way than the one whose derivatives the certificate
-proves, as far as rounding allows: within 1e-4 of the infimum of -2 log-likelihood as a rule, 1e-2
-where R is small beside the random effects.
+proves, as far as -2 log-likelihood is exact to about 1e-4: within 1e-3 of its infimum as a rule,
+1e-2 where R is small beside the random effects.
 
 References: Fiacco and McCormick (1968), Nonlinear Programming, chapter 3; Nocedal and Wright
 (2006), Numerical Optimization, section 19.6.
