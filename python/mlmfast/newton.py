@@ -81,7 +81,9 @@ class NewtonOptions:
         Stop when the Newton decrement g'H^-1 g, twice the predicted fall of the criterion, is
         below this.
     max_iter
-        Newton steps after which a row gives up.
+        Newton steps after which a row gives up. It limits the iteration from the first start;
+        those from other starts have limits of their own, and none are tried where the first has
+        reached its.
     max_halvings
         Trials along one step.
     max_scoring

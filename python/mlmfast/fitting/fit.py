@@ -13,8 +13,15 @@ from mlmfast.fitting.boundary import Settled, SomeFits, replace_rows, set_zeros,
 from mlmfast.fitting.confounding import HeldCriterion, confounded_terms
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
-from mlmfast.fitting.near_singular import ResidualPart, follow, is_near_singular, residual_parts
-from mlmfast.fitting.several_minima import STEPS, is_better, search
+from mlmfast.fitting.near_singular import (
+    Barrier,
+    ResidualPart,
+    SingularEnd,
+    follow,
+    is_near_singular,
+    residual_parts,
+)
+from mlmfast.fitting.several_minima import is_better, search
 from mlmfast.fitting.starts import large_start, residual_stretches
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.fitting.undetermined.values import without_flat_values
@@ -24,6 +31,12 @@ from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Trials along a step in the search for other minima.
 _FEW_HALVINGS = 6
+#: Newton steps that an iteration from another start may take at least.
+_STEPS_ELSEWHERE = 100
+#: Newton decrement that is small enough to tell ends from each other.
+_LOOSE = 1e-4
+#: Fall of -2 log-likelihood for which an end is taken that is not proven to be a minimum.
+_CLEARLY = 1e-3
 #: Matrices of second derivatives that exist side by side, those of the core included.
 _MATRICES = 20
 #: Scaled eigenvalue of a Hessian that is lost in rounding.
@@ -80,23 +93,34 @@ def _fit_covariance(
         theta = np.where(held, 0.0, theta)
         some = SomeFits(criterion, chosen)
         if steps is None:
-            return _iterate(some, theta, options, scoring, held)
-        few = replace(options, max_iter=min(steps, options.max_iter), max_halvings=_FEW_HALVINGS)
+            whole = replace(options, max_iter=max(options.max_iter, _STEPS_ELSEWHERE))
+            return _iterate(some, theta, whole, scoring, held)
+        few = replace(options, max_iter=steps, max_halvings=_FEW_HALVINGS)
         # Scoring steps held within a structure cost more than they save here.
         return _iterate(some, theta, few, None, held)
 
+    def guarded(theta: FloatArray, chosen: IntArray, steps: int, weight: float) -> NewtonResult:
+        barrier = Barrier(SomeFits(criterion, chosen), residual_parts(criterion), weight)
+        few = replace(options, tolerance=_LOOSE, max_iter=steps, max_halvings=_FEW_HALVINGS)
+        return _iterate(barrier, np.where(held, 0.0, theta), few, None, held)
+
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
-        return few(theta, chosen, None)
+        return _iterate(
+            SomeFits(criterion, chosen), np.where(held, 0.0, theta), options, scoring, held
+        )
 
     newton = iterate(start, fits)
     if not given and scoring is not None and model.has_confounded_effects:
         large = iterate(large_start(criterion, n_fits), fits)
         replace_rows(newton, fits, large, is_better(newton, large))
     found = settle(criterion, newton, iterate, fits)
-    lower: dict[int, NewtonResult] = {}
+    lower: dict[int, FloatArray] = {}
     n_elsewhere = np.zeros(n_fits, dtype=np.intp)
-    if not given and options.max_iter >= STEPS:
-        lower, n_elsewhere = search(model, criterion, found, start, held, few)
+    if not given:
+        # A limit on the steps from the first start says nothing of other starts: these have limits
+        # of their own, and none are tried where the first has reached its.
+        within = found.newton.converged | (found.newton.n_iterations < options.max_iter)
+        lower, n_elsewhere = search(model, criterion, found, start, held, within, few, guarded)
     ends = _near_singular(criterion, found, options, held, lower) if structured else ((), ())
     found.singular[:, confounded] = True
     for stretch in residual_stretches(criterion):
@@ -169,52 +193,69 @@ def _near_singular(
     found: Settled,
     options: NewtonOptions,
     held: BoolArray,
-    lower: dict[int, NewtonResult],
+    lower: dict[int, FloatArray],
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Bring fits that stalled at a nearly singular residual covariance to their end.
 
-    ``held`` (n_theta,) marks parameters that stay. Returns the fits that are singular there, and
-    those whose -2 log-likelihood has no infimum.
+    ``held`` (n_theta,) marks parameters that stay; ``lower`` holds what other starts came to,
+    behind the barrier. Returns the fits that are singular there, and those whose -2 log-likelihood
+    has no infimum.
     """
     parts = residual_parts(criterion)
-    singular, without_bound = [], []
+    singular, without_bound = set[int](), []
 
     def minimise(
         criterion: CriterionFunction, theta: FloatArray, options: NewtonOptions
     ) -> NewtonResult:
         return _iterate(criterion, theta, options, None, held)
 
-    for row, theta in _stalled(parts, found, lower):
+    def end_of(row: int, theta: FloatArray, is_guarded: bool) -> SingularEnd:
         own = SomeFits(criterion, np.array([row]))
-        end = follow(own, parts, theta, options, minimise)
+        end = follow(own, parts, theta, options, minimise, is_guarded)
         found.newton.n_evaluations[row] += end.n_evaluations
-        converged = not _is_stalled(found.newton, row)
-        if end.without_bound and not converged:
+        return end
+
+    for row in _stalled(parts, found):
+        was_converged = not _is_stalled(found.newton, row)
+        end = end_of(row, found.theta[[row]], False)
+        if end.without_bound and not was_converged:
             without_bound.append(row)
             found.newton.converged[row] = False
-        if end.newton is None or (converged and not end.newton.value[0] < found.newton.value[row]):
-            continue
-        other = replace(end.newton, n_evaluations=np.zeros(1, dtype=np.intp))
-        replace_rows(found.newton, np.array([row]), other, np.ones(1, dtype=np.bool_))
-        found.theta[row] = end.newton.theta[0]
-        if end.is_singular:
-            singular.append(row)
-    return tuple(singular), tuple(without_bound)
+        elif _takes(found, row, end, in_any_case=not was_converged) and end.is_singular:
+            singular.add(row)
+    for row in sorted(set(lower) - set(without_bound)):
+        for theta in lower[row]:
+            end = end_of(row, theta[None], True)
+            if _takes(found, row, end, in_any_case=_is_stalled(found.newton, row)):
+                singular.discard(row)
+                singular |= {row} if end.is_singular else set()
+    return tuple(sorted(singular)), tuple(without_bound)
 
 
-def _stalled(
-    parts: tuple[ResidualPart, ...], found: Settled, lower: dict[int, NewtonResult]
-) -> list[tuple[int, FloatArray]]:
-    """Fits, and where an iteration stalled at a nearly singular covariance: the lowest of each."""
-    if not parts:
-        return []
-    out = []
-    for row in range(len(found.theta)):
-        if row in lower or _is_stalled(found.newton, row):
-            theta = lower[row].theta if row in lower else found.theta[[row]]
-            if is_near_singular(parts, theta)[0]:
-                out.append((row, theta))
-    return out
+def _takes(found: Settled, row: int, end: SingularEnd, in_any_case: bool) -> bool:
+    """Put an end into ``found`` if it is lower than what is there, or a minimum ``in_any_case``.
+
+    A lower end that is not proven to be a minimum says that it has not converged.
+    """
+    newton = end.unproven if end.newton is None else end.newton
+    if newton is None:
+        return False
+    fall = found.newton.value[row] - newton.value[0]
+    if end.newton is None:
+        if not fall > _CLEARLY:
+            return False
+    elif not (in_any_case or fall > 0.0):
+        return False
+    other = replace(newton, n_evaluations=np.zeros(1, dtype=np.intp))
+    replace_rows(found.newton, np.array([row]), other, np.ones(1, dtype=np.bool_))
+    found.theta[row] = newton.theta[0]
+    return True
+
+
+def _stalled(parts: tuple[ResidualPart, ...], found: Settled) -> list[int]:
+    """Fits that stalled at a nearly singular covariance."""
+    rows = [row for row in range(len(found.theta)) if _is_stalled(found.newton, row)]
+    return [row for row in rows if parts and is_near_singular(parts, found.theta[[row]])[0]]
 
 
 def _is_stalled(newton: NewtonResult, row: int) -> bool:

@@ -12,8 +12,8 @@ its minimum lies within mu times the rank lost of the infimum. An infimum of min
 for any mu below the slope, at least 1, of -2 log-likelihood by the logarithm of the eigenvalue.
 
 The point reported lies further along the way than the one whose derivatives the certificate
-proves, as far as rounding allows: within 1e-4 of the infimum of -2 log-likelihood as a rule, 1e-2
-where R is small beside the random effects.
+proves, as far as -2 log-likelihood is exact to about 1e-4: within 1e-3 of its infimum as a rule,
+1e-2 where R is small beside the random effects.
 
 References: Fiacco and McCormick (1968), Nonlinear Programming, chapter 3; Nocedal and Wright
 (2006), Numerical Optimization, section 19.6.
@@ -46,16 +46,24 @@ from mlmfast.reduction.residual.series import SeriesCovariance
 #: to the infimum, as far as rounding lets derivatives be trusted, at least to the one of `_ENOUGH`.
 _WEIGHTS = (0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _ENOUGH = 1
+#: The weight to which other starts are brought (`guarded_minima`).
+GUARDED = _WEIGHTS[2]
 #: Smallest eigenvalue of R, over the mean variance, of a fit that is not near singular; of the
 #: start.
 _NEAR, _START = 1e-4, 1e-2
 #: Fall of -2 log-likelihood beyond an earlier stage that only a likelihood without bound has.
 _WITHOUT_BOUND = 1.0
 _TOLERANCE, _MAX_ITER, _MAX_HALVINGS = 5e-9, 30, 6
+#: Smallest eigenvalue of R below which rounding moves -2 log-likelihood by more than 1e-4.
+_INEXACT = 1e-11
+#: Newton decrement that is little, and smallest eigenvalue of R where values are exact enough.
+_LITTLE, _EXACT = 1e-2, 1e-10
+#: Fall of -2 log-likelihood for which another stage is worth while.
+_FALLS = 1e-5
 #: The smallest eigenvalue of R shrinks at least so much from stage to stage where it goes to 0.
 _SHRINKS = 0.5
 #: How far beyond the last stage, in steps of that stage.
-_FURTHER = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+_FURTHER = (0.1, 0.25, 0.4, 0.5, 1.0, 1.5, 2.0, 3.0)
 #: Smallest eigenvalue of R, over the mean variance, below which values are rounding.
 _LOST = 1e-13
 
@@ -110,10 +118,12 @@ class Barrier:
         value, gradient, hessian = at.value.copy(), at.gradient.copy(), at.hessian.copy()
         for part in self.parts:
             s = part.theta
-            found = barrier(part, theta[:, s])
-            value += self.mu * found[0]
-            gradient[:, s] += self.mu * found[1]
-            hessian[:, s, s] += self.mu * found[2]
+            # Row by row: sums of a batch have other bits.
+            for row, own in enumerate(theta[:, s]):
+                found = barrier(part, own[None])
+                value[row] += self.mu * found[0][0]
+                gradient[row, s] += self.mu * found[1][0]
+                hessian[row, s, s] += self.mu * found[2][0]
         bad = ~np.isfinite(value)
         value[bad], gradient[bad], hessian[bad] = np.inf, 0.0, 0.0
         return at._replace(value=value, gradient=gradient, hessian=hessian)
@@ -245,12 +255,16 @@ class SingularEnd:
         Whether -2 log-likelihood falls without bound.
     n_evaluations
         Evaluations spent.
+    unproven
+        Where rounding ended the iteration, with little left to fall, before derivatives could
+        prove a minimum; None elsewhere.
     """
 
     newton: NewtonResult | None
     is_singular: bool
     without_bound: bool
     n_evaluations: int
+    unproven: NewtonResult | None = None
 
 
 def follow(
@@ -259,48 +273,93 @@ def follow(
     theta: FloatArray,
     options: NewtonOptions,
     minimise: Minimise,
+    is_guarded: bool = False,
 ) -> SingularEnd:
-    """Go to the infimum from the stalled ``theta`` (1, n_theta), or find that there is none."""
-    theta = theta.copy()
-    for part in parts:
-        _lift(part, theta)
+    """Go to the infimum from the stalled ``theta`` (1, n_theta), or find that there is none.
+
+    With ``is_guarded`` theta is the minimum with a barrier of weight ``GUARDED``; the way goes on
+    from there.
+    """
+    if not is_guarded:
+        return _follow(criterion, parts, lifted(parts, theta), options, minimise, 0)
+    stages = (_WEIGHTS.index(GUARDED), _WEIGHTS.index(GUARDED) - 1)
+    spent, end = 0, None
+    for first in stages:
+        # Where rounding leaves nothing to prove at that weight there is at the one before.
+        end = _follow(criterion, parts, theta, options, minimise, first)
+        spent += end.n_evaluations
+        if end.newton is not None:
+            break
+    assert end is not None, "there are stages"
+    return replace(end, without_bound=False, n_evaluations=spent)
+
+
+def _follow(
+    criterion: SomeFits,
+    parts: tuple[ResidualPart, ...],
+    theta: FloatArray,
+    options: NewtonOptions,
+    minimise: Minimise,
+    first: int,
+) -> SingularEnd:
+    """See `follow`; from the stage ``first`` on."""
     few = replace(
         options,
         tolerance=_TOLERANCE,
-        max_iter=min(options.max_iter, _MAX_ITER),
+        max_iter=_MAX_ITER,
         max_halvings=_MAX_HALVINGS,
     )
     spent, proven, value, sizes = 0, None, np.inf, [np.inf]
-    before_last = theta
-    for stage, mu in enumerate(_WEIGHTS):
+    before_last, last_weight, last_size = theta, np.inf, np.inf
+    weights = list(_WEIGHTS[first:])
+    while weights:
+        mu = weights.pop(0)
         result = minimise(Barrier(criterion, parts, mu), theta, few)
-        before, value = value, float(criterion.criterion.value(result.theta, criterion.chosen)[0])
+        reached = float(criterion.criterion.value(result.theta, criterion.chosen)[0])
         spent += int(result.n_evaluations[0]) + 1
         if not result.converged[0]:
-            if stage > _ENOUGH:
-                # Rounding ends the way here; the point is as good as it gets.
-                if value < before:
-                    before_last, theta = theta, result.theta
-                else:
-                    value = before
+            if proven is None or mu >= _WEIGHTS[_ENOUGH]:
+                fell = not np.isfinite(reached) or reached < value - _WITHOUT_BOUND
+                lost = mu >= _WEIGHTS[_ENOUGH] and fell and _has_collapsed(parts, result.theta)
+                near = _is_unproven_end(parts, result)
+                return SingularEnd(None, False, lost, spent, result if near else None)
+            # Rounding ends the proof here, and the way where the criterion falls no further.
+            if not reached < value - _FALLS:
                 break
-            fell = not np.isfinite(value) or value < before - _WITHOUT_BOUND
-            return SingularEnd(None, False, fell and _has_collapsed(parts, result.theta), spent)
-        before_last, theta, proven = theta, result.theta, result
-        sizes.append(float(smallest_eigenvalue(parts, theta)[0]))
-    assert proven is not None, "a stage that did not converge has returned"
+        size = float(smallest_eigenvalue(parts, result.theta)[0])
+        if proven is not None and size < _INEXACT:
+            # The eigenvalue goes with the square of the weight: once more, just as far as that.
+            between = last_weight * np.sqrt(1.5 * _INEXACT / last_size)
+            weights = [between] if len(weights) > 0 and between < 0.8 * last_weight else []
+            last_weight = 0.0
+            continue
+        before_last, theta, value, last_weight, last_size = theta, result.theta, reached, mu, size
+        if result.converged[0]:
+            proven = result
+            sizes.append(size)
+    assert proven is not None, "a first stage that did not converge has returned"
     if sizes[-1] > _SHRINKS * sizes[-2]:
         # The way was blocked, the minimum is not singular.
         result = minimise(criterion, theta, options)
         spent += int(result.n_evaluations[0])
         return SingularEnd(result if result.converged[0] else None, False, False, spent)
-    theta, value = _further(criterion, theta, theta - before_last, value)
+    theta, value = _further(criterion, parts, theta, theta - before_last, value)
     found = replace(proven, theta=theta, value=np.array([value]))
     return SingularEnd(found, True, False, spent + len(_FURTHER))
 
 
+def _is_unproven_end(parts: tuple[ResidualPart, ...], result: NewtonResult) -> bool:
+    """Whether an iteration of one row stopped near a minimum where values are still exact."""
+    near = 0.0 <= result.decrement[0] < _LITTLE
+    return bool(near and smallest_eigenvalue(parts, result.theta)[0] > _EXACT)
+
+
 def _further(
-    criterion: SomeFits, theta: FloatArray, way: FloatArray, value: float
+    criterion: SomeFits,
+    parts: tuple[ResidualPart, ...],
+    theta: FloatArray,
+    way: FloatArray,
+    value: float,
 ) -> tuple[FloatArray, float]:
     """Go on along the way of the last stages as long as the criterion falls.
 
@@ -308,8 +367,9 @@ def _further(
     """
     trials = theta + np.outer(_FURTHER, way[0])
     values = criterion.criterion.value(trials, np.repeat(criterion.chosen, len(trials)))
-    values = np.where(np.isfinite(values), values, np.inf)
-    rises = np.flatnonzero(np.diff(values, prepend=value) >= 0.0)
+    exact = np.isfinite(values) & (smallest_eigenvalue(parts, trials) > _INEXACT)
+    values = np.where(exact, values, np.inf)
+    rises = np.flatnonzero(values >= np.concatenate([[value], values[:-1]]))
     last = int(rises[0]) if rises.size else len(trials)
     return (theta, value) if last == 0 else (trials[last - 1 : last], float(values[last - 1]))
 
@@ -337,12 +397,16 @@ def check_start(criterion: Criterion, theta: FloatArray) -> None:
             )
 
 
-def _lift(part: ResidualPart, theta: FloatArray) -> None:
-    """Move a covariance away from singularity, for a start; other parameters stay."""
-    own = theta[:, part.theta]
-    matrix = part.structure.matrix(own)
-    if not np.isfinite(matrix).all():
-        matrix = np.eye(part.structure.size)[None]
-    mean = np.trace(matrix[0]) / len(matrix[0])
-    floored = floor_eigenvalues(matrix, 0.0, _START * mean)
-    theta[:, part.theta] = part.structure.theta(floored)
+def lifted(parts: tuple[ResidualPart, ...], theta: FloatArray) -> FloatArray:
+    """theta (a, n_theta) with residual covariances away from singularity, for starts."""
+    out = theta.copy()
+    for part in parts:
+        for row, own in enumerate(theta[:, part.theta]):
+            matrix = part.structure.matrix(own[None])
+            if not np.isfinite(matrix).all():
+                matrix = np.eye(part.structure.size)[None]
+            least = _START * np.trace(matrix[0]) / len(matrix[0])
+            if np.linalg.eigvalsh(matrix[0])[0] < least:
+                floored = floor_eigenvalues(matrix, 0.0, least)
+                out[row, part.theta] = part.structure.theta(floored)[0]
+    return out

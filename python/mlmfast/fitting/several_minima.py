@@ -18,27 +18,31 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.fitting.boundary import Settled, settle
-from mlmfast.fitting.near_singular import is_lost, residual_parts
+from mlmfast.fitting.guarded_minima import Guarded, guarded_ends
+from mlmfast.fitting.near_singular import ResidualPart, residual_parts
 from mlmfast.fitting.starts import is_linear, other_starts, residual_stretches
 from mlmfast.newton import NewtonResult
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.independence import is_within
 from mlmfast.reduction.reduced_model import FIRST_SHARE, ReducedModel
 
-#: Starts of each kind that are refined, and where rows are many.
-_FOLLOWED, _FEW_FOLLOWED, _MANY_ROWS = 8, 2, 2_000
+#: Starts of each kind that are refined: where rows are few, and where they are many.
+_FOLLOWED, _FEW_ROWS_FOLLOWED, _FEW_FOLLOWED = 8, 16, 2
+_FEW_ROWS_OBS, _MANY_ROWS = 300, 2_000
+#: Entries of covariances above which an evaluation is dear.
+_MANY_ENTRIES = 100
+#: Starts of each kind that are followed behind the barrier, and where evaluations are dear.
+_MANY, _FEW_DEAR = 24, 8
 #: Rows a parameter below which to search: residual covariances alone, and beside random effects.
 _FEW_ROWS_ALONE, _FEW_ROWS = 15, 40
 #: Smallest eigenvalue of a Hessian that is not flat.
 _FLAT = 1e-4
 #: Newton steps after which rows are compared, and how many of a fit go on; again and again.
-_ROUNDS = ((3, 12), (4, 8), (8, 5), (15, 3))
-#: Newton steps of one row, which a limit on the iteration has to allow for a search.
-STEPS = sum(steps for steps, _ in _ROUNDS)
+_ROUNDS = ((3, 16), (4, 10), (8, 6), (15, 4))
 #: Squared distance in standard errors (-2 log-likelihood, by the curvature) of rows that count as
 #: on the way to the same minimum.
 _SAME = 0.5
-#: Fall below a minimum for which a stalled iteration is followed to its end.
+#: Fall below a minimum for which there is another search round the new one.
 _LOWER = 1e-6
 #: Searches, each from where the one before ended.
 _TURNS = 2
@@ -80,36 +84,112 @@ def search(
     found: Settled,
     moments: FloatArray,
     held: BoolArray,
+    within: BoolArray,
     few: Few,
-) -> tuple[dict[int, NewtonResult], IntArray]:
+    guarded: Guarded,
+) -> tuple[dict[int, FloatArray], IntArray]:
     """Look for lower minima where there may be some; keep them in ``found``.
 
     Parameters
     ----------
     moments : shape (n_fits, n_theta), where the first iterations started.
     held : shape (n_theta,), parameters that stay 0.
+    within : shape (n_fits,), fits whose first iteration did not end at its limit of steps.
+    few, guarded
+        The iteration, and the one with a barrier at singular residual covariances.
 
     Returns
     -------
-    Iterations that stalled below the minimum that is kept, by fit, and evaluations (n_fits,).
+    Minima with the barrier from which iterations to a singular residual covariance are to go on,
+    (n_ends, n_theta) by fit, and evaluations (n_fits,).
     """
-    rows = np.flatnonzero(_may_have_others(model, criterion, found))
-    most = _FOLLOWED if model.design.n_obs < _MANY_ROWS else _FEW_FOLLOWED
+    rows = np.flatnonzero(within & _may_have_others(model, criterion, found))
     before_all = found.newton.n_evaluations.copy()
-    stalled: dict[int, NewtonResult] = {}
-    base = moments
-    for _ in range(_TURNS if rows.size else 0):
-        starts = [other_starts(criterion, int(row), base[row], FIRST_SHARE) for row in rows]
-        kinds = [np.where(held, 0.0, kind) for kind in zip(*starts, strict=True) if len(kind[0])]
+    open_ends: dict[int, FloatArray] = {}
+    parts = residual_parts(criterion)
+    if rows.size and parts:
+        kinds = _kinds(criterion, rows, moments, held)
+        open_ends = _look_guarded(
+            criterion, parts, found, kinds, rows, model.design.n_obs, few, guarded
+        )
+    elif rows.size:
+        _look_in_turns(model, criterion, found, rows, moments, held, few)
+    spent = found.newton.n_evaluations - before_all
+    found.newton.n_evaluations[:] = before_all
+    return open_ends, spent
+
+
+def _kinds(
+    criterion: Criterion, rows: IntArray, base: FloatArray, held: BoolArray
+) -> list[FloatArray]:
+    """Starts of several kinds, each of shape (n_rows, n_starts, n_theta)."""
+    starts = [other_starts(criterion, int(row), base[row], FIRST_SHARE) for row in rows]
+    return [np.where(held, 0.0, kind) for kind in zip(*starts, strict=True) if len(kind[0])]
+
+
+def _look_in_turns(
+    model: ReducedModel,
+    criterion: Criterion,
+    found: Settled,
+    rows: IntArray,
+    base: FloatArray,
+    held: BoolArray,
+    few: Few,
+) -> None:
+    """Search from other starts, and again round a lower minimum; keep in ``found`` what is."""
+    most = _followed(model.design.n_obs)
+    for _ in range(_TURNS):
+        kinds = _kinds(criterion, rows, base, held)
         before = found.newton.value.copy()
-        stalled |= _look_elsewhere(criterion, found, kinds, rows, most, few)
+        _look_elsewhere(criterion, found, kinds, rows, most, few)
         # A lower minimum is a place to look round from.
         rows, base = rows[found.newton.value[rows] < before[rows] - _LOWER], found.theta
         if rows.size == 0:
             break
-    spent = found.newton.n_evaluations - before_all
-    found.newton.n_evaluations[:] = before_all
-    return stalled, spent
+
+
+def _followed(n_obs: int) -> int:
+    """Starts of each kind that are refined."""
+    if n_obs < _FEW_ROWS_OBS:
+        return _FEW_ROWS_FOLLOWED
+    return _FOLLOWED if n_obs < _MANY_ROWS else _FEW_FOLLOWED
+
+
+def _look_guarded(
+    criterion: Criterion,
+    parts: tuple[ResidualPart, ...],
+    found: Settled,
+    kinds: list[FloatArray],
+    rows: IntArray,
+    n_obs: int,
+    few: Few,
+    guarded: Guarded,
+) -> dict[int, FloatArray]:
+    """Search behind a barrier; keep lower minima in ``found``, and return where others begin."""
+    n_entries = sum(s.stop - s.start for s in criterion.entry_slices)
+    is_dear = n_entries > _MANY_ENTRIES or n_obs >= _FEW_ROWS_OBS
+    most = _FEW_DEAR if is_dear else _MANY
+    found.newton.n_evaluations[rows] += sum(kind.shape[1] for kind in kinds)
+    chosen = [screen(criterion, kind, rows, most) for kind in kinds]
+    chosen.append((np.arange(len(rows)), found.theta[rows]))
+    place, starts = (np.concatenate(part) for part in zip(*chosen, strict=True))
+    ends = guarded_ends(criterion, parts, starts, place, rows, guarded, is_dear)
+    found.newton.n_evaluations[rows] += ends.n_evaluations
+    at = ends.near_singular.copy()
+    inside = np.flatnonzero(~at)
+    theta, own = ends.theta[inside], ends.rows[inside]
+    if own.size:
+        newton = few(theta, rows[own], None)
+        np.add.at(found.newton.n_evaluations, rows[own], newton.n_evaluations)
+        before = newton.n_evaluations.copy()
+        settled = settle(criterion, newton, lambda t, some: few(t, some, None), rows[own])
+        np.add.at(found.newton.n_evaluations, rows[own], settled.newton.n_evaluations - before)
+        others = Others(settled, own, ends.n_evaluations)
+        for k, row in enumerate(rows):
+            _keep_lowest(found, int(row), k, others)
+        # The others are singular too, seen from nearer.
+        at[inside] = ~settled.newton.converged
+    return {int(row): ends.theta[at & (ends.rows == k)] for k, row in enumerate(rows)}
 
 
 def _may_have_others(model: ReducedModel, criterion: Criterion, found: Settled) -> BoolArray:
@@ -124,13 +204,18 @@ def _may_have_others(model: ReducedModel, criterion: Criterion, found: Settled) 
     effects = any(not term.is_residual for term in criterion.terms)
     alone = len(criterion.terms) == 1 and is_linear(structure_of(criterion.terms[0]))
     few = _FEW_ROWS if effects else _FEW_ROWS_ALONE
+    stretches = residual_stretches(criterion)
+    spatial = any(isinstance(s.structure, Spatial) for s in stretches)
+    rough = any(isinstance(s.structure, Spatial) and s.structure.is_rough for s in stretches)
+    if rough and model.design.n_obs < _MANY_ROWS:
+        # A range may pass from one gap between points to the next, by any number of minima.
+        return np.ones(n, dtype=np.bool_)
     # An unstructured or diagonal covariance alone has one minimum.
     if not alone and model.design.n_obs < few * criterion.n_theta:
         return np.ones(n, dtype=np.bool_)
     if effects and _share_subjects(model):
         return np.ones(n, dtype=np.bool_)
     doubtful = ~found.newton.converged
-    spatial = any(isinstance(s.structure, Spatial) for s in residual_stretches(criterion))
     if spatial or model.design.n_obs < _MANY_ROWS:
         # A range below all distances is as good as any other such one, and need not be the best.
         doubtful |= found.newton.min_eigenvalue < _FLAT
@@ -164,7 +249,7 @@ def _look_elsewhere(
     rows: IntArray,
     most: int,
     few: Few,
-) -> dict[int, NewtonResult]:
+) -> None:
     """Search from other starts, and keep in ``found`` what is lower.
 
     Parameters
@@ -184,33 +269,16 @@ def _look_elsewhere(
     before = _rows(found.newton, rows)
     others = refine(criterion, starts, place, rows, before, few)
     found.newton.n_evaluations[rows] += others.n_evaluations
-    below = [_keep_lowest(criterion, found, int(row), k, others) for k, row in enumerate(rows)]
-    stalled = {int(row): part for row, part in zip(rows, below, strict=True) if part is not None}
-    return _followed(criterion, found, stalled, few)
+    for k, row in enumerate(rows):
+        _keep_lowest(found, int(row), k, others)
 
 
-def _keep_lowest(
-    criterion: Criterion, found: Settled, row: int, place: int, others: Others
-) -> NewtonResult | None:
-    """Put the lowest minimum of a fit into ``found``; what stalled below it, if anything."""
-    own = np.flatnonzero(others.fits == place)
-    newton, first = others.settled.newton, _rows(found.newton, np.array([row]), spend=False)
-    converged = own[newton.converged[own]]
-    if converged.size:
-        best = converged[[np.argmin(newton.value[converged])]]
-        _put(found, row, others.settled, best)
-    candidates = [_rows(newton, own[~newton.converged[own]], spend=False)]
-    if not first.converged[0] and found.newton.converged[row]:
-        candidates.append(first)
-    each = _stacked(candidates)
-    each = _rows(each, np.flatnonzero(~is_lost(residual_parts(criterion), each.theta)))
-    if len(each.value) == 0:
-        return None
-    lowest = int(np.argmin(each.value))
-    margin = _LOWER if found.newton.converged[row] else 0.0
-    if not each.value[lowest] < found.newton.value[row] - margin:
-        return None
-    return _rows(each, np.array([lowest]))
+def _keep_lowest(found: Settled, row: int, place: int, others: Others) -> None:
+    """Put the lowest minimum of a fit into ``found``."""
+    newton = others.settled.newton
+    own = np.flatnonzero((others.fits == place) & newton.converged)
+    if own.size:
+        _put(found, row, others.settled, own[[np.argmin(newton.value[own])]])
 
 
 def _put(found: Settled, row: int, other: Settled, best: IntArray) -> None:
@@ -218,23 +286,6 @@ def _put(found: Settled, row: int, other: Settled, best: IntArray) -> None:
     at, newton = np.array([row]), _rows(other.newton, best, spend=False)
     takes = is_better(_rows(found.newton, at), newton)
     found.put(at, Settled(other.theta[best], other.singular[best], newton), takes)
-
-
-def _followed(
-    criterion: Criterion, found: Settled, stalled: dict[int, NewtonResult], few: Few
-) -> dict[int, NewtonResult]:
-    """Iterations below the minimum that is kept, gone on with; those that stall for good."""
-    out = {}
-    for row, newton in stalled.items():
-        fit = np.array([row])
-        whole = few(newton.theta, fit, None)
-        other = settle(criterion, whole, lambda theta, chosen: few(theta, chosen, None), fit)
-        found.newton.n_evaluations[row] += other.newton.n_evaluations[0]
-        _put(found, row, other, np.zeros(1, dtype=np.intp))
-        last = _rows(other.newton, np.zeros(1, dtype=np.intp), spend=False)
-        if not last.converged[0] and last.value[0] < found.newton.value[row] - _LOWER:
-            out[row] = last
-    return out
 
 
 def screen(
