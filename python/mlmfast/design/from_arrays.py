@@ -15,7 +15,7 @@ from mlmfast.data.frame import Frame, check_finite
 from mlmfast.data.statistics import column_statistics
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
-from mlmfast.design.factors.relationship import with_relationships
+from mlmfast.design.factors.related_levels import with_relationships
 from mlmfast.design.model_frame import check_identified, check_weights
 from mlmfast.errors import DataError
 

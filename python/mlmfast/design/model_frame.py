@@ -25,7 +25,7 @@ from mlmfast.design.columns.model_matrix import (
 )
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
-from mlmfast.design.factors.relationship import with_relationships
+from mlmfast.design.factors.related_levels import with_relationships
 from mlmfast.design.random_structure import check_not_residual, term_structure
 from mlmfast.design.residual.design import independent_rows, with_scale
 from mlmfast.design.residual.read import residual_design
