@@ -25,7 +25,7 @@ from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
 from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.parms_request import start_matrix, start_variance
+from mlmfast.fitting.parms.request import start_matrix, start_variance
 from mlmfast.fitting.undetermined.names import n_determined, undetermined_of, with_untold
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND, UndeterminedRecord
 from mlmfast.newton import NewtonOptions
@@ -311,8 +311,8 @@ class LMM:
         theta, named = (None, {}) if start is None else _starts(reduced, method, start)
         parms = None
         if named or _is_given(hold) or _is_given(bounds) or grid is not None:
-            from mlmfast.fitting.parms import fit_with_parms
-            from mlmfast.fitting.parms_request import Parms
+            from mlmfast.fitting.parms.fit import fit_with_parms
+            from mlmfast.fitting.parms.request import Parms
 
             if reduced.iterative is not None:
                 raise ModelError(

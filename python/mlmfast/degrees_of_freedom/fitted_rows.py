@@ -17,7 +17,7 @@ from mlmfast.information.of_fit import information_of
 from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
-    from mlmfast.fitting.held_parameters import HeldParameters
+    from mlmfast.fitting.parms.held_parameters import HeldParameters
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from mlmfast.design.model_frame import ModelFrame
 from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
-    from mlmfast.fitting.held_parameters import HeldParameters
-    from mlmfast.fitting.parms import ParmsFit
+    from mlmfast.fitting.parms.fit import ParmsFit
+    from mlmfast.fitting.parms.held_parameters import HeldParameters
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class FitSource:
         """Covariance parameters that the fit holds; None where it holds none."""
         if self.parms is None or not self.parms.held:
             return None
-        from mlmfast.fitting.held_parameters import HeldParameters
+        from mlmfast.fitting.parms.held_parameters import HeldParameters
 
         return HeldParameters(tuple(self.parms.held), self.parms.log_sigma2)
 

@@ -22,7 +22,7 @@ from mlmfast.reduction.residual.chain import ChainCovariance
 from mlmfast.reduction.residual.series import SeriesCovariance
 
 if TYPE_CHECKING:
-    from mlmfast.fitting.held_parameters import HeldParameters
+    from mlmfast.fitting.parms.held_parameters import HeldParameters
 
 
 def information_of(

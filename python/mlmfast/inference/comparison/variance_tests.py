@@ -19,11 +19,12 @@ from mlmfast.criterion.parameters import check_engine
 from mlmfast.design.design import Design
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.responses import response_columns
+from mlmfast.design.submodels import without_effect, without_term
 from mlmfast.display.printed_frame import PrintedFrame, printed
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import ModelError
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.submodels import deviance_and_count, without_effect, without_term
+from mlmfast.fitting.parms.fit import deviance_and_count
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.comparison.restricted_lrt import exact_null_distribution
 from mlmfast.newton import NewtonOptions

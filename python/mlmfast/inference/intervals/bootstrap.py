@@ -26,8 +26,8 @@ from mlmfast.fitted.parameter_values import covariance_values, own_parameters
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.parms import fit_with_parms
-from mlmfast.fitting.parms_request import Parms
+from mlmfast.fitting.parms.fit import fit_with_parms
+from mlmfast.fitting.parms.request import Parms
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.information.open_parameters import open_parameters
 from mlmfast.newton import NewtonOptions

@@ -12,10 +12,10 @@ from mlmfast.cached import cached_property
 from mlmfast.criterion.constrained import Surface, fit_constrained
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
+from mlmfast.design.submodels import without_effect
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.parms import fit_with_parms
-from mlmfast.fitting.parms_request import Parms
-from mlmfast.fitting.submodels import deviance_of, without_effect
+from mlmfast.fitting.parms.fit import deviance_of, fit_with_parms
+from mlmfast.fitting.parms.request import Parms
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.reduced_model import reduce_design
 

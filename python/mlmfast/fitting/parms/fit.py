@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -21,14 +20,16 @@ from mlmfast.criterion.constrained import (
     points_on,
     surface_of,
 )
-from mlmfast.criterion.parameters import CovarianceFunctions, CovarianceParameter
+from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.errors import ModelError
 from mlmfast.fitting.boundary import FREE, rounded_to_boundary
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.held_correlations import HeldCorrelations
 from mlmfast.fitting.near_singular import check_start
-from mlmfast.fitting.parms_request import Parms, finite_number, grid_points
+from mlmfast.fitting.parms.held_correlations import HeldCorrelations
+from mlmfast.fitting.parms.names import NamedParameters
+from mlmfast.fitting.parms.request import Parms, grid_points
+from mlmfast.fitting.undetermined.names import n_determined, undetermined_of
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -81,12 +82,13 @@ def fit_with_parms(
         parameter's range or outside the covariance matrices, and contradictory wishes.
     """
     functions = CovarianceFunctions(model, with_flat_effects(model, model.criterion(method)))
-    problem = _Problem(functions, options)
-    hold = {problem.find(name): problem.value(name, value) for name, value in parms.hold.items()}
-    bounds = problem.bounds(parms.bounds)
-    problem.check_contradictions(hold, bounds)
+    named = NamedParameters(functions)
+    problem = _Problem(functions, named, options)
+    hold = {named.find(name): named.value(name, value) for name, value in parms.hold.items()}
+    bounds = named.bounds(parms.bounds)
+    named.check_contradictions(hold, bounds)
     begin = functions.default_point(theta)
-    start = {problem.find(name): problem.value(name, v) for name, v in parms.start.items()}
+    start = {named.find(name): named.value(name, v) for name, v in parms.start.items()}
     start = {**start, **hold}
     begin = problem.at_values(begin, start) if start else begin
     table = None
@@ -104,94 +106,8 @@ def fit_with_parms(
 @dataclass(frozen=True)
 class _Problem:
     functions: CovarianceFunctions
+    named: NamedParameters
     options: NewtonOptions
-
-    def find(self, name: str) -> int:
-        """Position of a parameter by its name or one of its other names."""
-        for position, parameter in enumerate(self.functions.parameters):
-            if name == parameter.name or name in dict(parameter.aliases):
-                return position
-        names = [p.name for p in self.functions.parameters]
-        others = [alias for p in self.functions.parameters for alias, _ in p.aliases]
-        near = get_close_matches(str(name), names + others, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ModelError(
-            f"{name!r} is no covariance parameter of this model{hint} "
-            f"(parameters: {', '.join(names + others)})"
-        )
-
-    def value(self, name: str, value: Any) -> float:
-        """A value under the parameter's own name: the root of a variance."""
-        number = finite_number(name, value)
-        parameter = self.functions.parameters[self.find(name)]
-        power = dict(parameter.aliases).get(name, 1.0)
-        if power != 1.0 and number < 0:
-            raise ModelError(f"{name!r} is a variance; {number:g} is negative")
-        number = float(number ** (1.0 / power)) if power != 1.0 else number
-        if not parameter.lower <= number <= parameter.upper:
-            raise ModelError(
-                f"{number:g} lies outside the range of {name!r}, {parameter.lower:g} to "
-                f"{parameter.upper:g}"
-            )
-        if number == 0.0 and self._is_correlated(parameter):
-            raise ModelError(
-                f"{name!r} cannot be 0: the correlations of that effect would be undefined; leave "
-                "the effect out of its term instead"
-            )
-        return number
-
-    def _is_correlated(self, parameter: CovarianceParameter) -> bool:
-        if parameter.kind != "sd" or not parameter.places:
-            return False
-        structure = self.functions.model.design.random[parameter.places[0][0]].structure
-        return structure.mixes and structure.size > 1
-
-    def bounds(
-        self, wishes: Mapping[str, tuple[float | None, float | None]]
-    ) -> dict[int, tuple[float, float]]:
-        """Bounds by position, infinite where there is none."""
-        out = {}
-        for name, pair in wishes.items():
-            if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise ModelError(
-                    f"bounds of {name!r} are {pair!r}; give (lower, upper), None for no bound"
-                )
-            parameter = self.functions.parameters[self.find(name)]
-            low, high = pair
-            if all(bound is None or bound in (-np.inf, np.inf) for bound in pair):
-                raise self._no_bound(name, parameter)
-            # 0 for a standard deviation is no bound of its own.
-            is_edge = low is None or (low == 0 and parameter.lower == 0)
-            lower = parameter.lower if is_edge else self._bound(name, low)
-            upper = parameter.upper if high is None else self._bound(name, high)
-            if not lower <= upper:
-                raise ModelError(f"bounds of {name!r}: {low!r} is not below {high!r}")
-            out[self.find(name)] = (lower, upper)
-        return out
-
-    def _no_bound(self, name: str, parameter: CovarianceParameter) -> ModelError:
-        """Complaint about bounds that bound nothing, meant perhaps to let a variance go below 0."""
-        text = f"bounds of {name!r} are open on both sides and bound nothing; leave them out"
-        if parameter.kind == "sd":
-            text += (
-                ". The variance of a random effect is never below 0 here (NOBOUND of PROC MIXED "
-                "lets it): for a negative covariance within groups use residual='cs(visit | group)'"
-            )
-        return ModelError(text)
-
-    def _bound(self, name: str, value: Any) -> float:
-        if isinstance(value, float | int) and np.isinf(value):
-            return float(value)
-        return self.value(name, value)
-
-    def check_contradictions(
-        self, hold: Mapping[int, float], bounds: Mapping[int, tuple[float, float]]
-    ) -> None:
-        for position in sorted(set(hold) & set(bounds)):
-            lower, upper = bounds[position]
-            if not lower <= hold[position] <= upper:
-                name = self.functions.parameters[position].name
-                raise ModelError(f"{name!r} is held at {hold[position]:g}, outside its bounds")
 
     def at_values(self, points: FloatArray, values: Mapping[int, float]) -> FloatArray:
         """The nearest point with these values.
@@ -226,7 +142,7 @@ class _Problem:
         wishes = grid_points(grid)
         names = list(wishes[0])
         rows = [
-            {self.find(n): self.value(n, v) for n, v in wish.items()} | dict(hold)
+            {self.named.find(n): self.named.value(n, v) for n, v in wish.items()} | dict(hold)
             for wish in wishes
         ]
         start = np.repeat(begin, len(rows), axis=0)
@@ -261,7 +177,7 @@ class _Problem:
         A bound that is passed is held, and released where the criterion falls towards the inside.
         """
         active = dict(hold)
-        correlations = HeldCorrelations(self.functions, self.options, bounds)
+        correlations = HeldCorrelations(self.functions, self.options, bounds, deviance_of)
         begin = correlations.best_start(begin, active)
         for _ in range(_ROUNDS):
             surface = surface_of(active, 1)
@@ -349,3 +265,31 @@ class _Problem:
         log_sigma2 = points[:, -1] if self.functions.has_scale else None
         held = {self.functions.parameters[p].name: value for p, value in active.items()}
         return ParmsFit(covariance, log_sigma2, held, table)
+
+
+def deviance_of(
+    model: ReducedModel,
+    method: str,
+    held: Mapping[str, float],
+    options: NewtonOptions | None = None,
+) -> float:
+    """-2 log-likelihood of the first response at its optimum, parameters in ``held`` held."""
+    return deviance_and_count(model, method, held, options)[0]
+
+
+def deviance_and_count(
+    model: ReducedModel,
+    method: str,
+    held: Mapping[str, float],
+    options: NewtonOptions | None = None,
+) -> tuple[float, int]:
+    """The same, and how many covariance parameters the data determine, sigma^2 not counted."""
+    options = options or NewtonOptions()
+    if held:
+        parms = fit_with_parms(model, method, options, None, Parms(hold=held))
+        covariance, scale = parms.covariance, parms.log_sigma2
+    else:
+        covariance, scale = fit_covariance(model, method, options), None
+    estimates = model.estimates(covariance.criterion, covariance.theta, scale)
+    untold = undetermined_of(model, covariance, tuple(held))
+    return float(estimates.deviance[0]), n_determined(covariance, untold) - len(held)

@@ -7,7 +7,7 @@ to that of the model without the effect as one likes, and does not reach it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,9 +16,10 @@ from mlmfast.arrays import FloatArray
 from mlmfast.criterion.constrained import fit_constrained, surface_of
 from mlmfast.criterion.correlation_starts import effects_correlated, with_small_effects
 from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.design.submodels import without_effect
 from mlmfast.errors import ModelError
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.reduced_model import ReducedModel, reduce_design
 
 #: A model without an effect is the better one where its -2 log-likelihood is lower by this.
 _LOWER = 1e-5
@@ -36,11 +37,14 @@ class HeldCorrelations:
         The model's covariance parameters, and settings of the iteration.
     bounds
         (lower, upper) by position of the parameter.
+    deviance_of
+        Fits a model by a method with parameters held by name: -2 log-likelihood.
     """
 
     functions: CovarianceFunctions
     options: NewtonOptions
     bounds: Mapping[int, tuple[float, float]]
+    deviance_of: Callable[[ReducedModel, str, Mapping[str, float], NewtonOptions], float]
 
     def best_start(
         self,
@@ -87,15 +91,13 @@ class HeldCorrelations:
 
     def _without(self, place: tuple[int, int], active: Mapping[int, float]) -> float:
         """Deviance of the model without a random effect, the rest held where it was."""
-        from mlmfast.fitting.submodels import deviance_of, without_effect
-
         parameters = self.functions.parameters
         held = {
             parameters[p].name: v for p, v in active.items() if place not in parameters[p].places
         }
         smaller = reduce_design(without_effect(self.functions.model.design, *place))
         method = "REML" if self.functions.criterion.reml else "ML"
-        return deviance_of(smaller, method, held, self.options)
+        return self.deviance_of(smaller, method, held, self.options)
 
     def _undefined(self, place: tuple[int, int], active: Mapping[int, float]) -> ModelError:
         parameters = self.functions.parameters
