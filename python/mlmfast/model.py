@@ -23,10 +23,11 @@ from mlmfast.fitted.certificate import Certificate
 from mlmfast.fitted.make_record import term_parameters
 from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
 from mlmfast.fitted.source import FitSource
+from mlmfast.fitted.untold import with_untold
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.parms.request import start_matrix, start_variance
-from mlmfast.fitting.undetermined.names import n_determined, undetermined_of, with_untold
+from mlmfast.fitting.undetermined.names import n_determined, undetermined_of
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND, UndeterminedRecord
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.engine import CrossedSettings, Engine, engine_name, read_options

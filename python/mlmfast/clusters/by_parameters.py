@@ -14,11 +14,11 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
-from mlmfast.clusters.covariance import columns_at
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import floor_eigenvalues
 from mlmfast.criterion.natural_parameters import ParameterBlock, entry_map, natural_chart
 from mlmfast.design.residual.design import ResidualDesign
+from mlmfast.design.rows import columns_at
 from mlmfast.errors import ModelError
 from mlmfast.information.information import Information
 from mlmfast.reduction.blocks import TermBlock, structure_of

@@ -20,7 +20,6 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.cached import cached_property
-from mlmfast.clusters.covariance import columns_at, noise_sd
 from mlmfast.clusters.inner_blocks import (
     Split,
     along_series,
@@ -29,8 +28,10 @@ from mlmfast.clusters.inner_blocks import (
     residual_matrix,
     split_rows,
 )
+from mlmfast.clusters.noise import noise_sd
 from mlmfast.clusters.simulate import covariance_root
 from mlmfast.design.design import Design
+from mlmfast.design.rows import columns_at
 from mlmfast.errors import ModelError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord

@@ -24,7 +24,7 @@ import pandas as pd
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.clusters.blocks import cluster_factor, connected_clusters
-from mlmfast.clusters.covariance import columns_at
+from mlmfast.design.rows import columns_at
 from mlmfast.diagnostics.deletion_pieces import pieces_of_sets
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, block_diagonal
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
@@ -247,3 +247,12 @@ class FitRecord:
     def terms_on(self, group: int) -> list[TermRecord]:
         """Random-effects terms on one grouping factor, in the order of the formula."""
         return [term for term in self.terms if term.group == group]
+
+    def covariance_on(self, group: int) -> tuple[list[str], FloatArray]:
+        """Effects of one grouping factor, and their covariances, those of each term together.
+
+        NaN where no data tell a covariance.
+        """
+        terms = self.terms_on(group)
+        names = [name for term in terms for name in term.names]
+        return names, block_diagonal([term.told for term in terms])

@@ -9,6 +9,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
+from mlmfast.fitting.parms.held_parameters import HeldParameters
 from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
@@ -42,9 +43,12 @@ class FitSource:
         """Covariance parameters that the fit holds; None where it holds none."""
         if self.parms is None or not self.parms.held:
             return None
-        from mlmfast.fitting.parms.held_parameters import HeldParameters
-
         return HeldParameters(tuple(self.parms.held), self.parms.log_sigma2)
+
+    @property
+    def held_values(self) -> dict[str, float]:
+        """Values of the covariance parameters that the fit holds, by name."""
+        return {} if self.parms is None else self.parms.held
 
     @property
     def design(self) -> Design:

@@ -21,15 +21,15 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray, SparseArray
 from mlmfast.clusters.covariance import (
     cholesky_factors,
-    columns_at,
     marginal_covariances,
-    noise_sd,
     refuse_large_cluster,
-    residual_covariances,
     solve_lower,
 )
+from mlmfast.clusters.noise import noise_sd
+from mlmfast.clusters.residual_covariance import residual_covariances
 from mlmfast.clusters.shared_effects import LargeCluster, is_large, weights_at
 from mlmfast.design.design import Design
+from mlmfast.design.rows import columns_at
 from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.observed import Conditioned, conditioned_rows
 from mlmfast.prediction.visits_between import with_visits_between

@@ -11,7 +11,7 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
-from mlmfast.clusters.covariance import columns_at
+from mlmfast.design.rows import columns_at
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.rows import PredictionRows

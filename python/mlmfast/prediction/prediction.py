@@ -237,7 +237,7 @@ def _noise_variance(fit: Fitted, newdata: Frame | None) -> FloatArray | float:
     if plain and not record.weighted:
         return record.sigma2
     if newdata is None:
-        from mlmfast.clusters.covariance import noise_sd
+        from mlmfast.clusters.noise import noise_sd
 
         return noise_sd(fit._needs_source("a prediction interval").design, record) ** 2
     if record.weighted:

@@ -43,11 +43,11 @@ class VarCorr(Mapping[str, pd.DataFrame]):
 
     def __init__(self, record: FitRecord) -> None:
         self._record = record
-        self._frames = {
-            group.name: _stacked(record, position)
-            for position, group in enumerate(record.groups)
-            if record.terms_on(position)
-        }
+        self._frames = {}
+        for position, group in enumerate(record.groups):
+            if record.terms_on(position):
+                names, covariance = record.covariance_on(position)
+                self._frames[group.name] = pd.DataFrame(covariance, index=names, columns=names)
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         group = known_group(name, self._frames) if isinstance(name, str) else None
@@ -146,15 +146,3 @@ def _residual_rows(residual: ResidualRecord) -> list[_Row]:
         correlated = is_correlated(residual.structure)
         rows += _rows(group, residual.visits, covariance, correlated)
     return rows
-
-
-def _stacked(record: FitRecord, group: int) -> pd.DataFrame:
-    terms = record.terms_on(group)
-    names = [name for term in terms for name in term.names]
-    full = np.zeros((len(names), len(names)))
-    at = 0
-    for term in terms:
-        size = len(term.names)
-        full[at : at + size, at : at + size] = term.told
-        at += size
-    return pd.DataFrame(full, index=names, columns=names)

@@ -28,8 +28,8 @@ from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.parms.fit import fit_with_parms
 from mlmfast.fitting.parms.request import Parms
+from mlmfast.fitting.undetermined.open_parameters import open_parameters
 from mlmfast.handed_out import hands_out_copies
-from mlmfast.information.open_parameters import open_parameters
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduced_model import Estimates, ReducedModel, reduce_design
@@ -181,14 +181,17 @@ class _Refits:
     @cached_property
     def _random(self) -> list[tuple[str, bool]]:
         """Covariance parameters, and whether the data determine each."""
-        functions = CovarianceFunctions(self.source.model, self.source.criterion)
-        untold = open_parameters(self.source)
+        source = self.source
+        functions = CovarianceFunctions(source.model, source.criterion)
+        untold = open_parameters(
+            source.model, source.criterion, source.theta, tuple(source.held_values)
+        )
         return [(p.name, p.name not in untold) for p in own_parameters(functions)]
 
     def refit(self, responses: list[FloatArray]) -> _Batch:
         """Refit each response."""
         model = reduce_design(self.source.design, responses)
-        held = {} if self.source.parms is None else self.source.parms.held
+        held = self.source.held_values
         if held:
             batches = [self._refit_held(response, held) for response in responses]
             return _Batch(*(np.concatenate(part) for part in zip(*batches, strict=True)))

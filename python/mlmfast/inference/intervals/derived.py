@@ -128,7 +128,7 @@ class AtEstimate:
         out[:p, :p] = self.record.vcov
         at = ScaledCriterion(self.functions)(self.point, np.zeros(1, dtype=np.intp))
         hessian, basis = at.hessian[0], np.eye(t)
-        held = {} if self.source.parms is None else self.source.parms.held
+        held = self.source.held_values
         if held:
             names = [parameter.name for parameter in self.functions.parameters]
             jet = self.functions(self.point)

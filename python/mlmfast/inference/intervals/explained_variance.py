@@ -13,7 +13,7 @@ import pandas as pd
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.cached import cached_property
-from mlmfast.clusters.series_whitening import arm_of_rows
+from mlmfast.clusters.noise import arm_of_rows
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation

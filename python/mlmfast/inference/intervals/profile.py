@@ -15,11 +15,11 @@ from mlmfast.confidence_level import check_level
 from mlmfast.criterion.parameters import check_engine
 from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ConvergenceWarning, ModelError
+from mlmfast.fitting.undetermined.open_parameters import open_parameters, refuse_open
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.contrasts.coefficient_names import check_distinct
 from mlmfast.inference.intervals.profile_curves import CovarianceCurves, Curves, FixedCurves
 from mlmfast.inference.intervals.profile_sides import Side, crossings, follow, new_sides
-from mlmfast.information.open_parameters import open_parameters, refuse_open
 
 if TYPE_CHECKING:
     from mlmfast.fitted.source import FitSource
@@ -116,8 +116,10 @@ def profile(source: FitSource, which: str | Sequence[str] | None = None) -> Prof
     """
     check_engine(source.model, "a profile")
     every = CovarianceCurves(source, ()).functions.parameters
-    held = set() if source.parms is None else set(source.parms.held)
-    untold = open_parameters(source)
+    held = set(source.held_values)
+    untold = open_parameters(
+        source.model, source.criterion, source.theta, tuple(source.held_values)
+    )
     if which is not None and not isinstance(which, str):
         if not isinstance(which, Iterable) or not all(isinstance(name, str) for name in which):
             raise ModelError(

@@ -107,7 +107,7 @@ class CovarianceCurves:
     @cached_property
     def _held(self) -> tuple[IntArray, FloatArray]:
         """Positions and values of the parameters that the fit holds."""
-        held = {} if self.source.parms is None else self.source.parms.held
+        held = self.source.held_values
         names = [p.name for p in self.functions.parameters]
         positions = np.array([names.index(name) for name in held], dtype=np.intp)
         return positions, np.array(list(held.values()), dtype=np.float64)
@@ -211,7 +211,7 @@ class CovarianceCurves:
 
     def _held_without(self, t: int, j: int) -> dict[str, float]:
         """What is held of the parameters that a model without the effect still has."""
-        held = {} if self.source.parms is None else self.source.parms.held
+        held = self.source.held_values
         gone = {
             parameter.name
             for parameter in self.functions.parameters
@@ -242,7 +242,7 @@ class FixedCurves:
 
     @cached_property
     def _held(self) -> dict[str, float]:
-        return {} if self.source.parms is None else self.source.parms.held
+        return self.source.held_values
 
     @cached_property
     def _fit(self) -> tuple[FloatArray, FloatArray, FloatArray, float]:
