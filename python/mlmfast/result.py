@@ -312,7 +312,7 @@ class LMMResult(Fitted):
 
     def _criteria_of_sas(self) -> pd.Series[float]:
         """SAS/STAT User's Guide, PROC MIXED, IC option: d parameters, n*, and s subjects."""
-        from mlmfast.inference.intervals.covtest import parameter_table
+        from mlmfast.inference.intervals.parameter_table import parameter_table
 
         record = self._record
         reml = record.method == "REML"
@@ -605,7 +605,7 @@ class LMMResult(Fitted):
         >>> fit.covariance_parameters.round(2).to_dict()
         {'Var((Intercept)) | Subject': 1378.18, 'Residual': 960.46}
         """
-        from mlmfast.inference.intervals.covtest import parameter_series
+        from mlmfast.inference.intervals.parameter_table import parameter_series
 
         return parameter_series(self)
 
@@ -622,7 +622,7 @@ class LMMResult(Fitted):
         ModelError
             For another word, or a loaded fit.
         """
-        from mlmfast.inference.intervals.covtest import parameter_covariance
+        from mlmfast.inference.intervals.parameter_table import parameter_covariance
 
         return parameter_covariance(self, information)
 

@@ -25,7 +25,7 @@ from mlmfast.errors import ModelError
 from mlmfast.inference.absorbed.contrasts import joint_of
 from mlmfast.inference.absorbed.hypotheses import OtherColumns
 from mlmfast.inference.anova.anova import AnovaTable, table_row, type_number, without_f
-from mlmfast.inference.contrasts.contrast import FTest
+from mlmfast.inference.contrasts.linear_tests import FTest
 from mlmfast.reduction.engine import CrossedSettings
 from mlmfast.reduction.reduced_model import reduce_design
 

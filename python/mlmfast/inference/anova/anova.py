@@ -33,7 +33,7 @@ from mlmfast.inference.anova.row_bases import (
     one_after_the_other,
     orthonormal_over_cells,
 )
-from mlmfast.inference.contrasts.contrast import FTest, f_test
+from mlmfast.inference.contrasts.linear_tests import FTest, f_test
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted

@@ -14,7 +14,7 @@ from mlmfast.display.table_result import TableResult, table_of
 from mlmfast.display.tables import Table
 from mlmfast.errors import ModelError
 from mlmfast.inference.anova.anova import ddf_label, without_f
-from mlmfast.inference.contrasts.contrast import f_test
+from mlmfast.inference.contrasts.linear_tests import f_test
 from mlmfast.inference.emmeans.contrast_rows import interaction_rows
 from mlmfast.inference.emmeans.linear_functions import LinearFunctions
 from mlmfast.inference.emmeans.means import marginal_means
