@@ -93,7 +93,7 @@ class Profile:
         """
         from mlmfast.display.profile_plot import profile_plot
 
-        return profile_plot(self, level, axes)
+        return profile_plot(self.table, self.conf_int(level), level, axes)
 
     def __repr__(self) -> str:
         return f"Profile of {', '.join(map(str, self.estimates.index))}"
