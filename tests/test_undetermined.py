@@ -296,22 +296,120 @@ def test_standard_errors_that_depend_on_what_is_not_told_are_not_called_valid(st
         np.testing.assert_allclose(own, moments[np.tril_indices(3)], rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    "structure", ["ar1", "csh", "ar1h", "toeph", "adh", "fa", "sp_exp", "sp_gau", "arma11"]
-)
-def test_structures_that_are_not_linear_are_not_called_valid_either(structure):
-    # arma11 has one parameter more than differences of three visits tell, ar1 of two visits.
-    visits = 3 if structure == "arma11" else 2
-    data = DATA.groupby("g").head(visits).reset_index(drop=True)
-    data["t"] = np.tile(np.arange(visits), 6)
-    found, said = fitted("y ~ factor(g) + factor(t)", data, residual=f"{structure}(t | g)")
+def test_a_structure_that_is_not_linear_is_not_called_valid_either():
+    # One parameter more than differences of three visits tell.
+    data = DATA.groupby("g").head(3).reset_index(drop=True)
+    data["t"] = np.tile(np.arange(3), 6)
+    found, said = fitted("y ~ factor(g) + factor(t)", data, residual="arma11(t | g)")
     assert "fixed effects and their standard errors depend on what is not determined" in said
     assert "are a choice, no result" in said
     assert "are valid" not in said
-    if visits == 2:
-        # The difference between visits is told: its standard error is that of a paired t test.
-        d = data.y.to_numpy().reshape(6, 2) @ [-1.0, 1.0]
-        assert found.bse["factor(t)1"] == pytest.approx(d.std(ddof=1) / np.sqrt(6), rel=1e-6)
+    # What is told of two lags is told by their structure as well.
+    right = quiet("y ~ factor(g) + factor(t)", data, residual="toep(t | g)")
+    assert found.llf == pytest.approx(right.llf, abs=1e-6)
+    assert found._record.n_parameters == right._record.n_parameters
+    for fit in (found, right):
+        assert fit.bse.isna().tolist() == [True] * 6 + [False] * 2
+    np.testing.assert_allclose(found.bse, right.bse, rtol=1e-4)
+
+
+PAIRS = [*("cs", "ar1", "csh", "toep", "ar1h", "toeph", "un", "us", "ad", "adh", "diag", "fa")]
+PAIRS += ["sp_exp", "sp_gau", "sp_sph", "sp_matern", "car1"]
+
+
+def two_visits(n=10):
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"sub": np.repeat(range(n), 2), "v": np.tile([0, 1], n)})
+    data["arm"] = np.where(data["sub"] % 2, "a", "b")
+    data["y"] = rng.normal(size=2 * n) + rng.normal(size=n)[data["sub"]]
+    return data
+
+
+@pytest.mark.parametrize("structure", PAIRS)
+def test_two_visits_beside_a_mean_of_every_subject_leave_least_squares(structure):
+    """The difference of two visits has one variance, whatever the structure."""
+    data = two_visits()
+    found, said = fitted("y ~ factor(sub) + v", data, residual=f"{structure}(v | sub)")
+    X = np.column_stack([np.ones(20), data["sub"].to_numpy()[:, None] == np.arange(1, 10), data.v])
+    beta, rss, *_ = np.linalg.lstsq(X, data["y"], rcond=None)
+    vcov = rss[0] / 9 * np.linalg.inv(X.T @ X)
+    np.testing.assert_allclose(found.params, beta, rtol=1e-9)
+    np.testing.assert_allclose(found.cov_params(), vcov, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(found.df, np.full(11, 9.0), rtol=1e-6)
+    V = rss[0] / 9 * np.eye(20)
+    assert found.llf == pytest.approx(dense.log_likelihood(data["y"], X, V, "REML"), abs=1e-8)
+    assert found._record.n_parameters == 12
+    assert "Estimates and standard errors of the fixed effects are valid" in said
+    np.testing.assert_allclose(found.residual_cov, rss[0] / 9 * np.eye(2), atol=1e-9)
+    table = found.covtest().table
+    names = found.residual_parameters.index
+    assert all(name in said for name in names if name != "Variance")
+    told = table["se"].dropna()
+    # fa has no linear combination at the point held.
+    expected = rss[0] / 9 * np.sqrt(2 / 9) * (1 + ("Variance" not in names))
+    assert told.tolist() == pytest.approx([] if structure == "fa" else [expected], rel=1e-5)
+    again = mlm.load(found.to_json())
+    assert again._record.undetermined == found._record.undetermined
+    pd.testing.assert_series_equal(again.bse, found.bse)
+
+
+@pytest.mark.parametrize("structure", ["ar1", "csh", "un", "sp_exp"])
+@pytest.mark.parametrize("ddf", ["kenward-roger", "kenward-roger-expected"])
+def test_two_visits_leave_least_squares_by_every_method(structure, ddf):
+    data = two_visits()
+    found = quiet("y ~ factor(sub) + v", data, residual=f"{structure}(v | sub)", ddf=ddf)
+    right = quiet("y ~ factor(sub) + v", data)
+    np.testing.assert_allclose(found.bse, right.bse, rtol=1e-6)
+    np.testing.assert_allclose(found.df, right.df, rtol=1e-5)
+
+
+@pytest.mark.parametrize("structure", ["ar1", "csh", "sp_exp", "toep"])
+def test_two_visits_by_arm_leave_a_variance_for_each(structure):
+    data = two_visits()
+    found, said = fitted("y ~ factor(sub) + v", data, residual=f"{structure}(v | arm / sub)")
+    right = quiet("y ~ factor(sub) + v", data, residual="homdiag(v | arm / sub)")
+    assert_same_inference(found, right)
+    assert "inference of least squares" in said
+
+
+@pytest.mark.parametrize("structure", ["ar1", "csh"])
+def test_two_visits_beside_crossed_effects(structure):
+    data = two_visits(12).assign(item=np.arange(24) // 2 % 4 + 4 * (np.arange(24) % 2) % 5)
+    formula = "y ~ factor(sub) + v + (1 | item)"
+    found, _ = fitted(formula, data, residual=f"{structure}(v | sub)")
+    assert_same_inference(found, quiet(formula, data))
+
+
+@pytest.mark.parametrize("formula", ["y ~ factor(g) + factor(t)", "y ~ factor(g) + t"])
+def test_standard_errors_that_depend_on_what_is_not_told_are_not_given(formula):
+    """Hotelling: differences within groups have the covariance of their moments."""
+    found, said = fitted(formula, residual="us(t | g)")
+    free = found.params.index.str.startswith("factor(t)") | (found.params.index == "t")
+    for values in (found.bse, found.df, found.tvalues, found.pvalues):
+        assert values.isna().tolist() == (~free).tolist()
+    assert "no standard error is given for (Intercept), factor(g)1" in said
+    assert found.conf_int().isna().any(axis=1).tolist() == (~free).tolist()
+    table = found.anova().frame
+    assert table.loc["factor(g)"].drop("NumDF").isna().all()
+    assert found.cov_params().loc[~free, ~free].isna().all(axis=None)
+    if "factor(t)" in formula:
+        d = DATA.y.to_numpy().reshape(6, 4)
+        d = d[:, 1:] - d[:, :1]
+        covariance = np.cov(d.T) / 6
+        np.testing.assert_allclose(
+            found.cov_params().loc[free, free], covariance, rtol=1e-4, atol=1e-6
+        )
+        mean = d.mean(axis=0)
+        F = mean @ np.linalg.solve(covariance, mean) / 3 * (6 - 3) / 5
+        assert found.anova(ddf="kenward-roger").frame.loc["factor(t)", "F value"] == pytest.approx(
+            F, rel=1e-3
+        )
+        means = found.emmeans("t")
+        assert means.frame["SE"].isna().all()
+        assert means.pairs().frame["SE"].notna().all()
+    assert found.predict(DATA, interval="confidence")["lower"].isna().all()
+    again = mlm.load(found.to_json())
+    pd.testing.assert_series_equal(again.bse, found.bse)
 
 
 def test_an_effect_in_the_span_beside_correlated_residuals():

@@ -144,7 +144,7 @@ def _bases(
         if one is None or not np.isfinite(one.vcov).all():
             continue
         try:
-            basis = method.basis(one)
+            basis = method.tested(one)
         except ModelError as error:
             problem = problem or error
             continue

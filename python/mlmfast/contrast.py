@@ -24,6 +24,8 @@ from mlmfast.distributions import (
 from mlmfast.errors import ModelError
 from mlmfast.estimability import check_estimable
 from mlmfast.handed_out import copied, hands_out_copies
+from mlmfast.undetermined_effects import depend, depend_together
+from mlmfast.undetermined_record import ERRORS_DEPEND
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -129,6 +131,9 @@ def row_tests(
     estimate = rows @ beta
     se = np.sqrt(np.maximum(((rows @ basis.vcov) * rows).sum(axis=1), 0.0))
     df = method_of(basis.method).of_rows(basis, rows)
+    if basis.moves is not None:
+        untold = depend(basis.moves, rows, basis.phi)
+        se, df = np.where(untold, np.nan, se), np.where(untold, np.nan, df)
     values = np.broadcast_to(np.asarray(rhs, dtype=np.float64), estimate.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = (estimate - values) / se
@@ -186,6 +191,8 @@ def joint_test(
     from mlmfast.degrees_of_freedom.base import wald
 
     method = method_of(basis.method)
+    if depend_together(basis.moves, rows, basis.phi):
+        return FTest(*(np.nan, len(rows), np.nan, np.nan, np.nan, np.nan), ERRORS_DEPEND)
     statistic, df = method.joint(basis, rows, difference)
     if term and basis.by_coefficient is not None:
         df = float(basis.by_coefficient[list(term)].min())

@@ -9,6 +9,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import METHODS, KenwardRoger
 from mlmfast.errors import ModelError
 from mlmfast.robust_covariance import KINDS, robust_covariance
+from mlmfast.undetermined_effects import known_entries
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -21,10 +22,11 @@ def covariance_of_kind(fit: LMMResult, kind: str | None, cluster: object = None)
     if cluster is not None:
         raise ModelError(f"cluster= is for kind {', '.join(KINDS)}; kind is {kind!r}")
     if kind in {None, "model"}:
-        return fit._record.vcov
+        return known_entries(fit._basis().moves, fit._record.vcov)
     adjusted = [name for name, method in METHODS.items() if issubclass(method, KenwardRoger)]
     if kind in adjusted:
-        return fit._basis(kind).vcov
+        basis = fit._basis(kind)
+        return known_entries(basis.moves, basis.vcov)
     known = ["model", *adjusted, *KINDS]
     near = get_close_matches(str(kind), known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""

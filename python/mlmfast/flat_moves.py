@@ -10,11 +10,13 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
+from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance_functions import CovarianceFunctions
 from mlmfast.covariance_parameters import CovarianceParameters, covariance_parameters
 from mlmfast.criterion import Criterion
 from mlmfast.flat_covariances import FlatCovariances
 from mlmfast.undetermined_record import Combination
+from mlmfast.unit_covariances import Directions
 
 if TYPE_CHECKING:
     from mlmfast.reduced_model import ReducedModel
@@ -91,15 +93,22 @@ class FlatMoves:
 def typical_parameters(
     model: ReducedModel, criterion: Criterion, theta: FloatArray, shift: float
 ) -> CovarianceParameters:
-    """Parameters at covariances of the random effects that are not special in any way."""
+    """Parameters at covariances that are not special in any way."""
+    out = typical_theta(criterion, theta, shift)
+    return covariance_parameters(model, criterion, out, (False,) * len(criterion.terms), 1.0)
+
+
+def typical_theta(criterion: Criterion, theta: FloatArray, shift: float) -> FloatArray:
+    """theta (1, n_theta) of such covariances."""
     out = theta[:1].copy()
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if not term.is_residual:
-            level = np.arange(term.structure.size)
+        own = term.structure
+        if not isinstance(own, Directions | ScaledCovariance):
+            level = np.arange(own.size)
             sd = np.sqrt(1.0 + _GROWS * level + shift * level**2 + shift)
             fading = (_FADES + shift) ** np.abs(level[:, None] - level)
             out[:, s] = term.theta((np.outer(sd, sd) * fading)[None])
-    return covariance_parameters(model, criterion, out, (False,) * len(criterion.terms), 1.0)
+    return out
 
 
 def _slope(

@@ -19,11 +19,15 @@ import numpy as np
 from mlmfast import _core
 from mlmfast.absorbed.core import AbsorbedCore
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.chain_covariance import ChainCovariance
 from mlmfast.covariance_parameters import coordinate_charts, entries_by_natural
-from mlmfast.criterion import Criterion
+from mlmfast.criterion import Criterion, TermBlock
+from mlmfast.errors import ModelError
 from mlmfast.flat_covariances import FlatCovariances
-from mlmfast.reduced_model import residual_arms
+from mlmfast.reduced_model import residual_arms, structure_of
 from mlmfast.residual_structure import seen_pairs
+from mlmfast.series_covariance import SeriesCovariance
+from mlmfast.series_matrices import as_matrices
 from mlmfast.starts import uncorrelated_start
 from mlmfast.unit_covariances import Directions, SharedDirections
 
@@ -94,25 +98,95 @@ def _may_be_taken_up(model: ReducedModel, criterion: Criterion) -> bool:
     return 2 * len(model.kept) >= min(n_levels, default=len(model.kept) * 3)
 
 
-def with_flat_residual(model: ReducedModel, criterion: Criterion, curvature: float) -> Criterion:
+def with_flat_residual(
+    model: ReducedModel, criterion: Criterion, curvature: float, theta: FloatArray
+) -> Criterion:
     """The criterion, told what the data do not tell of the residual's parameters too.
 
-    Only of a covariance that is linear in its natural parameters: what the data do not tell of it
-    at one point, they tell nowhere. Looked for where the end of the fit is flat (``curvature`` is
-    the smallest eigenvalue of its scaled Hessian), where visits never meet in one subject, or where
-    fixed effects may take up residuals: there the end can lie near a singular V, which hides it.
+    What they do not tell of the entries of R, or of parameters in which it is linear, at one point,
+    they tell nowhere. Where coordinates are parameters in which R bends, the directions are those
+    at the end of the fit, ``theta`` (1, n_theta). Looked for where that end is flat (``curvature``
+    is the smallest eigenvalue of its scaled Hessian), where visits never meet in one subject, or
+    where fixed effects may take up residuals: there the end can lie near a singular V, which hides
+    it.
     """
     if model.profiled or isinstance(criterion.reduction, _core.IterativeReduction):
-        return criterion
-    own = criterion.terms[-1].structure
-    if isinstance(own, Directions) and not isinstance(own, SharedDirections):
         return criterion
     looked_at = curvature <= _MAY_BE_FLAT or _leaves_pairs_out(model)
     if not looked_at and not _may_be_taken_up(model, criterion):
         return criterion
-    point = _regular_point(model, criterion)
-    found = _flat_at(criterion, point) if _is_linear(criterion, point) else None
+    if isinstance(criterion.terms[-1].structure, SeriesCovariance | ChainCovariance):
+        found = _flat_of_series(model, criterion, theta)
+    else:
+        found = flat_residual(model, criterion, theta)
     return criterion if found is None else replace(criterion, flat=found)
+
+
+def flat_residual(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray
+) -> FlatCovariances | None:
+    """What the data do not tell, of the residual's matrices too; None where they tell all."""
+    point = _regular_point(model, criterion)
+    own = criterion.terms[-1].structure
+    if isinstance(own, Directions) and not (
+        isinstance(own, SharedDirections) and _is_linear(criterion, point)
+    ):
+        point = theta[:1]
+    return _flat_at(criterion, point)
+
+
+def _flat_of_series(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray
+) -> FlatCovariances | None:
+    """What the data do not tell of parameters of series, by the same model from matrices."""
+    try:
+        other, by_entry, point = as_matrices(model, criterion, theta[:1], 0)
+    except ModelError:
+        return None
+    found = flat_residual(other, by_entry, point)
+    if found is None:
+        return None
+    n, n_effects = len(criterion.entries), n_effect_entries(criterion)
+    before = other.criterion("REML").theta_slices[len(model.order)].start
+    directions, unseen, size = [], [], np.ones(n)
+    parts = zip(by_entry.terms, by_entry.theta_slices, by_entry.entry_slices, strict=True)
+    for term, s, e in parts:
+        if not term.is_residual:
+            continue
+        first = np.zeros((len(found.size), s.stop - s.start))
+        first[e] = _by_theta(term, point[:, s])
+        own = slice(n_effects + s.start - before, n_effects + s.stop - before)
+        size[own] = np.maximum(found.scaled(first)[1], 1e-150)
+        for out, unmoved in ((directions, False), (unseen, True)):
+            null = found.among(first, unmoved)
+            out.append(np.zeros((n, null.shape[1])))
+            out[-1][own] = null
+    return _beside_effects(criterion, np.hstack(directions), np.hstack(unseen), size)
+
+
+def _by_theta(term: TermBlock, theta: FloatArray) -> FloatArray:
+    """Derivatives of a residual term's coordinates of `Information` by theta."""
+    if not isinstance(term.structure, Directions):
+        return np.asarray(term.structure.jacobian(theta)[0])
+    n, out = structure_of(term).n_theta, np.zeros((theta.shape[1],) * 2)
+    for at in range(0, theta.shape[1], n):
+        own = slice(at, at + n)
+        out[own, own] = structure_of(term).natural_jacobian(theta[:, own])[0]
+    return out
+
+
+def _beside_effects(
+    criterion: Criterion, directions: FloatArray, unseen: FloatArray, size: FloatArray
+) -> FlatCovariances | None:
+    """Directions of the residual's parameters beside those of G that are known already."""
+    known = criterion.flat
+    if known is None:
+        none = np.zeros((n_effect_entries(criterion), 0))
+        return FlatCovariances(directions, unseen, none, size) if directions.size else None
+    n = n_effect_entries(criterion)
+    size[:n] = known.size[:n]
+    both = (np.hstack([a, b]) for a, b in ((known.directions, directions), (known.unseen, unseen)))
+    return FlatCovariances(*both, known.of_effects, size)
 
 
 def _leaves_pairs_out(model: ReducedModel) -> bool:

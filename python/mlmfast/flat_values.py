@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from mlmfast.covariance_parameters import covariance_parameters, entry_map
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.errors import ModelError
 from mlmfast.flat_search import with_flat_residual
+from mlmfast.held_residual import at_independence, held_there
 from mlmfast.reduced_model import ReducedModel, residual_arms, structure_of
 
 if TYPE_CHECKING:
@@ -38,21 +39,33 @@ def without_flat_values(model: ReducedModel, found: CovarianceFit) -> Covariance
     open_ended = found.confounded or found.singular_residual or found.without_bound
     if len(found.theta) == 1 and newton.converged[0] and not open_ended:
         curvature = float(newton.min_eigenvalue[0])
-        criterion = with_flat_residual(model, criterion, curvature)
+        criterion = with_flat_residual(model, criterion, curvature, found.theta)
     if criterion.flat is None:
         return found
     theta = found.theta.copy()
+    independent = False
     # A response that is constant, or missing, has no values to move.
     for row in np.flatnonzero(np.asarray(criterion.reduction.y_scale) > 0.0).tolist():
-        fits = np.array([row])
         for move in (_nearest_effects, _without_covariance):
             moved = move(model, criterion, theta[row])
-            if moved is None:
-                continue
-            values = [criterion.value(t[None], fits)[0] for t in (theta[row], moved)]
-            if abs(values[1] - values[0]) < _SAME:
+            if _is_same(moved, theta[row], criterion, row):
                 theta[row] = moved
+        moved = at_independence(criterion, theta[row], row)
+        if _is_same(moved, theta[row], criterion, row):
+            theta[row], independent = moved, True
+    if independent:
+        criterion = held_there(criterion, found.theta[0])
     return replace(found, criterion=criterion, theta=theta)
+
+
+def _is_same(
+    moved: FloatArray | None, theta: FloatArray, criterion: Criterion, fit: int
+) -> TypeGuard[FloatArray]:
+    """Whether there is a point ``moved`` of the same likelihood."""
+    if moved is None:
+        return False
+    here, there = (criterion.value(t[None], np.array([fit]))[0] for t in (theta, moved))
+    return bool(abs(there - here) < _SAME)
 
 
 def _nearest_effects(

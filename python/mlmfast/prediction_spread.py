@@ -16,6 +16,7 @@ from mlmfast.errors import ModelError
 from mlmfast.prediction_error import ErrorSlopes, error_slopes, error_variance, largest_told
 from mlmfast.prediction_targets import RowTargets, Targets
 from mlmfast.row_covariances import RowCovariances
+from mlmfast.undetermined_effects import depend
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -48,6 +49,25 @@ class Spread:
 
 
 def spread_of(
+    fit: LMMResult,
+    targets: Targets,
+    conditional: bool,
+    noise: Noise | None = None,
+    ddf: str | float | None = None,
+) -> Spread:
+    """Spread of predictions, none of those that hang on covariances that are not determined.
+
+    See `_spread_at_estimates`.
+    """
+    found = _spread_at_estimates(fit, targets, conditional, noise, ddf)
+    basis = fit._basis(ddf)
+    if basis.moves is None:
+        return found
+    untold = depend(basis.moves, targets.x, basis.phi)
+    return Spread(*(np.where(untold, np.nan, part) for part in (found.se, found.df)))
+
+
+def _spread_at_estimates(
     fit: LMMResult,
     targets: Targets,
     conditional: bool,

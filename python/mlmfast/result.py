@@ -135,7 +135,9 @@ class LMMResult:
         ``ddf="kenward-roger..."`` the roots of the diagonal of the adjusted covariance,
         ``cov_params(ddf)``, as PROC MIXED prints them.
         """
-        return self._series(np.sqrt(np.diag(self._tested.vcov)))
+        from mlmfast.undetermined_effects import known_entries
+
+        return self._series(np.sqrt(np.diag(known_entries(self._tested.moves, self._tested.vcov))))
 
     @handed_out
     def tvalues(self) -> pd.Series[float]:
@@ -145,10 +147,10 @@ class LMMResult:
     @handed_out
     def df(self) -> pd.Series[float]:
         """Denominator degrees of freedom under ``ddf``; infinite for asymptotic (z) tests."""
-        from mlmfast.degrees_of_freedom import method_of
+        from mlmfast.contrast import row_tests
 
         rows = np.eye(self._record.rank)
-        return self._series(method_of(self.ddf).of_rows(self._tested, rows))
+        return self._series(row_tests(self._tested, rows, self._record.beta, 0.0).df)
 
     @handed_out
     def pvalues(self) -> pd.Series[float]:

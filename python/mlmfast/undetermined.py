@@ -27,6 +27,7 @@ from mlmfast.flat_moves import (
     same_span,
     typical_parameters,
 )
+from mlmfast.undetermined_effects import moves_of_effects
 from mlmfast.undetermined_record import UndeterminedRecord
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ def undetermined_parameters(
     moved = row_lengths(moves.all) > _ROUNDING
     alone, unseen = moves_alone(moves.all), moves_alone(moves.unseen)
     absorbed = alone & ~unseen & (np.abs(values) <= 1e-12 * np.abs(values).max(initial=0.0))
+    if flat.free is not None:
+        # A range that is short enough is held as one of 0.
+        of_residual = np.array([" | " not in name for name in names], dtype=np.bool_)
+        absorbed |= alone & ~unseen & of_residual
     groups = groups_of(moves.all, moved & ~alone)
     other = FlatMoves.of(typical_parameters(model, criterion, theta, 0.2), flat, functions, held)
     combined = []
@@ -80,7 +85,7 @@ def undetermined_parameters(
         absorbed=tuple(names[absorbed]),
         groups=tuple(tuple(names[group]) for group in [*groups, *left]),
         combined=tuple(combined),
-        errors_depend=moves.all.shape[1] - moves.unseen.shape[1] > int(absorbed.sum()),
+        independent=flat.free is not None,
     )
 
 
@@ -94,7 +99,14 @@ def undetermined_of(
     singular = tuple(bool(flag) for flag in covariance.singular[0])
     theta = covariance.theta[:1]
     values = covariance_parameters(model, criterion, theta, singular, 1.0).values
-    return undetermined_parameters(model, criterion, theta, values, held)
+    found = undetermined_parameters(model, criterion, theta, values, held)
+    if found is None:
+        return None
+    moves = moves_of_effects(model, criterion, theta, found.absorbed, held)
+    moved = np.abs(np.einsum("kii->ki", moves)).max(axis=0, initial=0.0) > 0.0
+    names = [model.design.x_names[j] for j in model.kept]
+    effects = tuple(name for name, here in zip(names, moved, strict=True) if here)
+    return replace(found, effects=effects, errors_depend=bool(len(moves)))
 
 
 def n_determined(covariance: CovarianceFit, found: UndeterminedRecord | None) -> int:

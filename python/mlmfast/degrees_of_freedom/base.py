@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from mlmfast.information import Information, information_of
 from mlmfast.model_frame import ModelFrame
 from mlmfast.reduced_model import ReducedModel
 from mlmfast.undetermined import undetermined_parameters
+from mlmfast.undetermined_effects import moves_of_effects
 from mlmfast.undetermined_record import UndeterminedRecord
 
 if TYPE_CHECKING:
@@ -81,9 +82,22 @@ class FittedRows:
     @cached_property
     def undetermined(self) -> UndeterminedRecord | None:
         """Covariance parameters that the data do not determine; None where they determine all."""
+        if self.criterion.flat is None:
+            return None
         values = self.information.parameters.values
         held = () if self.held is None else self.held.names
         return undetermined_parameters(self.model, self.criterion, self.theta, values, held)
+
+    @cached_property
+    def moves(self) -> FloatArray | None:
+        """How the covariance of the fixed effects moves with what is not determined, if at all."""
+        found = self.undetermined
+        if found is None:
+            return None
+        held = () if self.held is None else self.held.names
+        absorbed = found.absorbed
+        moves = moves_of_effects(self.model, self.criterion, self.theta, absorbed, held, self.fit)
+        return moves if len(moves) else None
 
     @cached_property
     def information_of_all(self) -> Information:
@@ -112,6 +126,9 @@ class TestBasis:
         Degrees of freedom of each coefficient, where the method gives just these.
     note
         What a reader of the tests should know besides; empty for nothing.
+    moves : shape (k, rank, rank) or None
+        How phi moves with covariances that the data do not determine: functions that it moves
+        have no standard error (`mlmfast.undetermined_effects`).
     """
 
     __test__ = False
@@ -123,6 +140,7 @@ class TestBasis:
     covariance: FloatArray | None = None
     by_coefficient: FloatArray | None = None
     note: str = ""
+    moves: FloatArray | None = None
 
 
 class DegreesOfFreedom(ABC):
@@ -151,6 +169,11 @@ class DegreesOfFreedom(ABC):
         ModelError
             Where the method does not apply to the model.
         """
+
+    def tested(self, fitted: FittedRows) -> TestBasis:
+        """`basis`, with what the data do not determine of the covariance of the fixed effects."""
+        basis = self.basis(fitted)
+        return basis if fitted.moves is None else replace(basis, moves=fitted.moves)
 
     #: Is the method derived for REML alone? Refused with ML, then, with `why_reml`.
     needs_reml: ClassVar[bool] = False
