@@ -820,3 +820,55 @@ def test_a_constant_response_first_leaves_the_others_of_a_batch(formula):
     assert np.isnan(batch.llf[0])
     for k in (1, 2):
         assert batch.llf[k] == quiet(formula, DATA.assign(y=y[:, k])).llf
+
+
+def test_a_covariance_that_no_data_tell_is_not_called_a_correlation_of_one():
+    """The iteration ends at a correlation of 1 here, which is no boundary."""
+    rng = np.random.default_rng(18)
+    data = pd.DataFrame({"g": np.repeat(range(24), 4), "t": np.tile(range(4), 24)})
+    data["arm"] = np.where(data.g % 2, "a", "b")
+    data["y"] = rng.normal(size=96) * np.tile([1, 1.5, 0.7, 2], 24)
+    data["y"] += rng.normal(size=24)[data.g] * 0.5
+    found, said = fitted("y ~ arm + (0 + arm | g)", data, residual="csh(t | g)")
+    right = quiet("y ~ arm + diag(0 + arm | g)", data, residual="csh(t | g)")
+    np.testing.assert_allclose([found.llf, found.aic], [right.llf, right.aic], atol=1e-5)
+    np.testing.assert_allclose(found.bse, right.bse, rtol=1e-3)
+    assert "no data tell Cov(arma, armb) | g" in said
+    assert "correlation is" not in said
+    np.testing.assert_allclose(errors(found).drop("Cov(arma, armb) | g"), errors(right), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("structure", "named", "n"),
+    [("toeph", "TOEPH(5), TOEPH(7) and TOEPH(8)", 10), ("ad", "Rho(3)", 5), ("adh", "Rho(3)", 10)],
+)
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_correlations_of_visits_of_two_halves_are_not_counted(structure, named, n, method):
+    rng = np.random.default_rng(9)
+    own = [[0, 1, 3] if i % 2 else [4, 5, 8] for i in range(40)]
+    data = pd.DataFrame(
+        {"id": np.repeat(range(40), 3), "t": pd.Categorical(np.ravel(own), range(9))}
+    )
+    data["y"], data["half"] = rng.normal(size=120), data["id"] % 2
+    residual = f"{structure}(t | id)"
+    found, said = fitted("y ~ half", data, residual=residual, method=method)
+    assert f"no data tell {named} (the visits never meet in one subject)" in said
+    assert found._record.n_parameters == 2 + n
+    table = found.covtest().table["se"]
+    assert table.isna().sum() == 1 + named.count("(") - 1
+    if structure == "adh" and method == "ML":
+        halves = [data[data.half == k] for k in (0, 1)]
+        fits = [quiet("y ~ 1", d.assign(t=d.t.cat.remove_unused_categories()), residual=residual,
+                      method="ML") for d in halves]  # fmt: skip
+        assert found.llf == pytest.approx(sum(fit.llf for fit in fits), abs=1e-5)
+        assert found.aic == pytest.approx(sum(fit.aic for fit in fits), abs=1e-5)
+        errors_of_halves = np.concatenate([errors(fit) for fit in fits])
+        np.testing.assert_allclose(np.sort(table.dropna()), np.sort(errors_of_halves), rtol=1e-3)
+
+
+def test_loadings_of_visits_that_never_meet_are_counted_as_what_they_tell():
+    data = visits_by_two()
+    found, said = fitted("y ~ factor(v)", data, residual="fa(v | id)")
+    right = quiet("y ~ factor(v)", data, residual="us(v | id)")
+    assert_same_inference(found, right)
+    assert "FA(3,1) cannot be told apart" in said

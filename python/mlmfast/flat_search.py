@@ -148,7 +148,9 @@ def _flat_of_series(
         return None
     n, n_effects = len(criterion.entries), n_effect_entries(criterion)
     before = other.criterion("REML").theta_slices[len(model.order)].start
-    directions, unseen, size = [], [], np.ones(n)
+    directions: list[FloatArray] = []
+    unseen: list[FloatArray] = []
+    size = np.ones(n)
     parts = zip(by_entry.terms, by_entry.theta_slices, by_entry.entry_slices, strict=True)
     for term, s, e in parts:
         if not term.is_residual:
@@ -185,8 +187,8 @@ def _beside_effects(
         return FlatCovariances(directions, unseen, none, size) if directions.size else None
     n = n_effect_entries(criterion)
     size[:n] = known.size[:n]
-    both = (np.hstack([a, b]) for a, b in ((known.directions, directions), (known.unseen, unseen)))
-    return FlatCovariances(*both, known.of_effects, size)
+    every, unmoved = np.hstack([known.directions, directions]), np.hstack([known.unseen, unseen])
+    return FlatCovariances(every, unmoved, known.of_effects, size)
 
 
 def _leaves_pairs_out(model: ReducedModel) -> bool:

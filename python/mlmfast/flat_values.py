@@ -18,6 +18,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance_parameters import covariance_parameters, entry_map
+from mlmfast.boundary import ZERO, rounded_to_boundary
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.errors import ModelError
 from mlmfast.flat_search import with_flat_residual
@@ -42,20 +43,25 @@ def without_flat_values(model: ReducedModel, found: CovarianceFit) -> Covariance
         criterion = with_flat_residual(model, criterion, curvature, found.theta)
     if criterion.flat is None:
         return found
-    theta = found.theta.copy()
+    theta, singular = found.theta.copy(), found.singular.copy()
     independent = False
     # A response that is constant, or missing, has no values to move.
     for row in np.flatnonzero(np.asarray(criterion.reduction.y_scale) > 0.0).tolist():
         for move in (_nearest_effects, _without_covariance):
             moved = move(model, criterion, theta[row])
             if _is_same(moved, theta[row], criterion, row):
+                # A correlation that no data tell may have ended at 1.
+                now = rounded_to_boundary(criterion, moved[None], ZERO)[1][0]
+                for k, s in enumerate(criterion.theta_slices):
+                    if not np.array_equal(moved[s], theta[row, s]):
+                        singular[row, k] = now[k]
                 theta[row] = moved
         moved = at_independence(criterion, theta[row], row)
         if _is_same(moved, theta[row], criterion, row):
             theta[row], independent = moved, True
     if independent:
         criterion = held_there(criterion, found.theta[0])
-    return replace(found, criterion=criterion, theta=theta)
+    return replace(found, criterion=criterion, theta=theta, singular=singular)
 
 
 def _is_same(

@@ -10,6 +10,7 @@ differences from it, and the variance that is left has the precision that it has
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -155,10 +156,8 @@ def _independent(structure: CovarianceStructure, variance: float) -> FloatArray 
 def _candidates(structure: CovarianceStructure, wanted: FloatArray) -> Iterator[FloatArray]:
     """theta (n_theta,) that may be a multiple of the identity."""
     of_variances = [is_variance(name) for name in structure.parameter_names]
-    try:
+    with suppress(ModelError):
         yield structure.from_natural(np.where(of_variances, wanted[0, 0], 0.0)[None])[0]
-    except ModelError:
-        pass
     if isinstance(structure, Spatial):
         short = np.log(_SHORT * structure.smallest_distance)
         yield np.array([0.5 * np.log(wanted[0, 0]), *[short] * (structure.n_theta - 1)])

@@ -53,7 +53,8 @@ def moves_of_effects(
         # Residuals held at independence leave the inference of least squares too.
         own = (flat.directions[: n_effect_entries(criterion)] != 0.0).any(axis=0)
         flat = replace(flat, directions=flat.directions[:, own])
-    found, size = [], np.ones(rank)
+    found: list[FloatArray] = []
+    size = np.ones(rank)
     # Where variances are equal a move may cost nothing at first; elsewhere it does.
     for point in (theta[:1], typical_theta(criterion, theta, 0.0)):
         free = (False,) * len(criterion.terms)

@@ -76,10 +76,10 @@ class UndeterminedRecord:
         out = []
         if self.unseen:
             what = "is no parameter" if len(self.unseen) == 1 else "are no parameters"
-            out.append(
-                f"no data tell {_listed(self.unseen)} (the effects never meet in one level), "
-                f"which {what} of this fit"
-            )
+            met = "visits never meet in one subject"
+            if any(" | " in name for name in self.unseen):
+                met = "effects never meet in one level"
+            out.append(f"no data tell {_listed(self.unseen)} (the {met}), which {what} of this fit")
         if self.absorbed:
             it = "it" if len(self.absorbed) == 1 else "them"
             out.append(
