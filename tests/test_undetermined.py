@@ -872,3 +872,103 @@ def test_loadings_of_visits_that_never_meet_are_counted_as_what_they_tell():
     right = quiet("y ~ factor(v)", data, residual="us(v | id)")
     assert_same_inference(found, right)
     assert "FA(3,1) cannot be told apart" in said
+
+
+# -- effects of levels on covariances that no data tell -----------------------------------------
+
+
+def test_effects_of_levels_that_hang_on_a_covariance_no_data_tell_are_not_given():
+    found = quiet("y ~ arm3 + (0 + arm3 | g)")
+    right = quiet("y ~ arm3 + diag(0 + arm3 | g)")
+    own = np.array([list(DATA.arm3[DATA.g == g])[0] == a for g in range(6) for a in "abc"])
+    means, expected = (fit.ranef["g"].to_numpy().ravel() for fit in (found, right))
+    np.testing.assert_array_equal(np.isnan(means), ~own)
+    np.testing.assert_allclose(means[own], expected[own], rtol=1e-5)
+    assert found.ranef_cov["g"]["0"].notna().to_numpy().sum() == 1
+    np.testing.assert_allclose(
+        found.ranef_cov["g"]["0"].iloc[0, 0], right.ranef_cov["g"]["0"].iloc[0, 0], rtol=1e-4
+    )
+    np.testing.assert_allclose(found.predict(DATA), right.predict(DATA), rtol=1e-6)
+
+
+def test_predictions_that_hang_on_a_covariance_no_data_tell_are_nan_by_name():
+    found = quiet("y ~ arm3 + (0 + arm3 | g)")
+    right = quiet("y ~ arm3 + diag(0 + arm3 | g)")
+    new = pd.DataFrame({"arm3": ["a", "b", "c", "b"], "g": [0, 0, 99, 1]})
+    unknown = {"new_levels": "population"}
+    known = [True, False, True, True]
+    with pytest.warns(mlm.errors.NonEstimableWarning, match=r"1 of 4 rows.*Cov\(arm3a.*row 1"):
+        values = found.predict(new, **unknown)
+    assert values.notna().tolist() == known
+    np.testing.assert_allclose(values[known], right.predict(new, **unknown)[known], rtol=1e-6)
+    # A level without any data has the mean of the population.
+    means = right.predict(new, ranef=False)
+    assert values[2] == pytest.approx(means[2])
+    with pytest.warns(mlm.errors.NonEstimableWarning):
+        limits = found.predict(new, interval="prediction", **unknown)
+    assert limits.notna().all(axis=1).tolist() == known
+    np.testing.assert_allclose(found.predict(new, ranef=False), means, rtol=1e-6)
+    np.testing.assert_allclose(
+        found.predict(new, nonestimable="value", **unknown),
+        right.predict(new, **unknown),
+        rtol=1e-5,
+    )
+
+
+def test_an_intercept_and_a_difference_between_groups_have_a_sum_alone():
+    found = quiet("y ~ arm + (arm | g)")
+    right = quiet("y ~ arm + diag(0 + arm | g)")
+    means = found.ranef["g"]
+    assert means["(Intercept)"].notna().tolist() == [True, False] * 3
+    assert means["armb"].isna().all()
+    np.testing.assert_allclose(found.predict(DATA), right.predict(DATA), rtol=1e-5)
+    with pytest.warns(mlm.errors.NonEstimableWarning, match="row 1"):
+        values = found.predict(pd.DataFrame({"arm": ["a", "b", "a", "b"], "g": [0, 0, 1, 1]}))
+    assert values.isna().tolist() == [False, True, True, False]
+
+
+# -- parameters of the residual that say the same twice ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("residual", "scale", "named"),
+    [
+        ("cs(t | arm / g)", "arm", ["b: Variance", "b: CS", "SD(b)/SD(a)"]),
+        ("ar1(t | arm / g)", "arm", ["b: Variance", "SD(b)/SD(a)"]),
+        ("csh(t | g)", "t", ["Var(2)", "Var(3)", "Var(4)"] + [f"SD({k})/SD(0)" for k in (1, 2, 3)]),
+    ],
+)
+def test_a_scale_that_variances_hold_already_is_counted_once(residual, scale, named):
+    found, said = fitted("y ~ c", residual=residual, residual_scale=scale)
+    right = quiet("y ~ c", residual=residual)
+    assert_same_inference(found, right)
+    table = found.covtest().table["se"]
+    assert table.index[table.isna()].tolist() == named
+    assert all(name in said for name in named)
+    assert "cannot be told apart" in said
+    others = table.dropna()
+    np.testing.assert_allclose(others, errors(right)[others.index], rtol=1e-3)
+
+
+def test_a_trend_of_the_scale_beside_a_covariance_of_every_pair_is_counted_once():
+    found, said = fitted("y ~ c", residual="us(t | g)", residual_scale="exp(t)")
+    assert_same_inference(found, quiet("y ~ c", residual="us(t | g)"))
+    assert "the data determine" not in said  # nothing linear is
+
+
+@pytest.mark.parametrize("structure", ["csh", "ar1h", "toeph"])
+def test_an_intercept_beside_variances_and_a_correlation(structure):
+    found, said = fitted(f"y ~ c + (1 | g) + {structure}(0 + c | g)")
+    right = quiet("y ~ c + us(0 + c | g)")
+    assert_same_inference(found, right)
+    own = "Var((Intercept)) | g"
+    names = {f"{own} + Var({k}) | g": f"Var(c{c}) | g" for k, c in ((1, "p"), (2, "q"))}
+    combined_equal(found, right, names)
+    assert " and ".join(names) in said
+
+
+def test_an_intercept_beside_one_variance_and_a_correlation():
+    found, _ = fitted("y ~ c + (1 | g) + ar1(0 + c | g)")
+    right = quiet("y ~ c + ar1(0 + c | g)")
+    assert_same_inference(found, right)
+    combined_equal(found, right, {"Var((Intercept)) | g + Variance | g": "Variance | g"})

@@ -15,6 +15,7 @@ from mlmfast.covariance_functions import CovarianceFunctions
 from mlmfast.covariance_parameters import CovarianceParameters, covariance_parameters
 from mlmfast.criterion import Criterion
 from mlmfast.flat_covariances import FlatCovariances
+from mlmfast.flat_search import is_linear
 from mlmfast.undetermined_record import Combination
 from mlmfast.unit_covariances import Directions
 
@@ -103,7 +104,9 @@ def typical_theta(criterion: Criterion, theta: FloatArray, shift: float) -> Floa
     out = theta[:1].copy()
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
         own = term.structure
-        if not isinstance(own, Directions | ScaledCovariance):
+        if isinstance(own, ScaledCovariance):
+            out[:, s] += shift * np.cos(np.arange(s.stop - s.start) * (1.0 + shift))
+        elif not isinstance(own, Directions):
             level = np.arange(own.size)
             sd = np.sqrt(1.0 + _GROWS * level + shift * level**2 + shift)
             fading = (_FADES + shift) ** np.abs(level[:, None] - level)
@@ -144,10 +147,23 @@ def groups_of(moves: FloatArray, shared: BoolArray) -> list[IntArray]:
     return out
 
 
-def combinations(moves: FlatMoves, group: IntArray) -> list[Combination]:
-    """Sparse combinations of a group's parameters that do not move."""
+def bends_by_parameter(criterion: Criterion, theta: FloatArray) -> bool:
+    """Whether coordinates are parameters in which the residual covariance is not linear.
+
+    The directions are those of one point then.
+    """
+    return any(isinstance(t.structure, Directions) for t in criterion.terms) and not is_linear(
+        criterion, theta[:1]
+    )
+
+
+def combinations(moves: FlatMoves, directions: FloatArray, group: IntArray) -> list[Combination]:
+    """Sparse combinations of a group's parameters that ``directions`` (n, k) do not move.
+
+    Directions are in units of the parameters' sizes.
+    """
     names = moves.parameters.names
-    own = orthonormal(moves.all[group])
+    own = orthonormal(directions[group])
     still = _reduced(np.eye(len(group)) - own @ own.T)
     out = []
     for row in still:
@@ -192,9 +208,3 @@ def orthonormal(columns: FloatArray) -> FloatArray:
     """A basis of the span of columns."""
     left, values, _ = np.linalg.svd(columns, full_matrices=False)
     return np.asarray(left[:, values > _ROUNDING * values.max(initial=1e-300)])
-
-
-def same_span(first: FloatArray, second: FloatArray, size: FloatArray) -> bool:
-    """Whether columns span the same, rows in units of ``size``."""
-    a, b = (orthonormal(part / size[:, None]) for part in (first, second))
-    return a.shape == b.shape and bool(np.abs(a - b @ (b.T @ a)).max(initial=0.0) < _ROUNDING)

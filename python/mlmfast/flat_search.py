@@ -43,6 +43,8 @@ _NONE = 1e-20
 _ROUNDING = 1e-8
 #: Second derivative over the first, by its parameters, of a covariance that is linear in these.
 _STRAIGHT = 1e-9
+#: Singular value of parameters' moves, each of length 1, of which one is spare.
+_SPARE = 1e-9
 #: Positions of visits, by arm, up to which pairs that never meet are looked for.
 _MANY = 128
 #: Scaled eigenvalue of the Hessian at a minimum that may be flat.
@@ -129,7 +131,7 @@ def flat_residual(
     point = _regular_point(model, criterion)
     own = criterion.terms[-1].structure
     if isinstance(own, Directions) and not (
-        isinstance(own, SharedDirections) and _is_linear(criterion, point)
+        isinstance(own, SharedDirections) and is_linear(criterion, point)
     ):
         point = theta[:1]
     return _flat_at(criterion, point)
@@ -202,7 +204,7 @@ def _leaves_pairs_out(model: ReducedModel) -> bool:
     return within < (residual.order // size) * (size * (size + 1) // 2)
 
 
-def _is_linear(criterion: Criterion, theta: FloatArray) -> bool:
+def is_linear(criterion: Criterion, theta: FloatArray) -> bool:
     """Whether the residual covariance is linear in its natural parameters."""
     for structure, s in residual_arms(criterion):
         first, second = entries_by_natural(structure, theta[:, s])
@@ -226,11 +228,26 @@ def _flat_at(criterion: Criterion, theta: FloatArray) -> FlatCovariances | None:
         return None
     size = _sizes(criterion, told)
     directions = _null(seen, size, _NOTHING)
-    if not directions.shape[1]:
+    if not directions.shape[1] and not _has_spare_parameters(criterion, theta):
         return None
     flat, n = criterion.flat, n_effect_entries(criterion)
     of_effects = np.zeros((n, 0)) if flat is None else flat.of_effects
     return FlatCovariances(directions, _null(told, size, _NOTHING), of_effects, size)
+
+
+def _has_spare_parameters(criterion: Criterion, theta: FloatArray) -> bool:
+    """Whether parameters of the residual move in ways that leave its covariance as it is.
+
+    As variances by arm and a scale by arm do.
+    """
+    for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+        if term.is_residual and not isinstance(term.structure, Directions):
+            first = entries_by_natural(term.structure, theta[:, s])[0]
+            length = np.sqrt((first**2).sum(axis=0))
+            values = np.linalg.svd(first / np.where(length > 0, length, 1.0), compute_uv=False)
+            if first.shape[1] > len(first) or values.min(initial=1.0) < _SPARE:
+                return True
+    return False
 
 
 def n_effect_entries(criterion: Criterion) -> int:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, TypeGuard
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.boundary import ZERO, rounded_to_boundary
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance_parameters import covariance_parameters, entry_map
-from mlmfast.boundary import ZERO, rounded_to_boundary
 from mlmfast.criterion import Criterion, TermBlock
 from mlmfast.errors import ModelError
 from mlmfast.flat_search import with_flat_residual

@@ -19,6 +19,7 @@ from mlmfast.prediction_spread import Noise
 from mlmfast.prediction_targets import RowTargets
 from mlmfast.random_effects import ConditionalEffects
 from mlmfast.record import FitRecord
+from mlmfast.undetermined_blups import untold_rows, warn_of_effects
 from mlmfast.undetermined_rows import check_way, undetermined, warn_of
 
 if TYPE_CHECKING:
@@ -155,6 +156,9 @@ def predict(
         unknown = undetermined(fit, rows)
         values[unknown] = np.nan
         warn_of(fit, frame, _spread_flags(unknown, complete), stacklevel=3)
+        untold = untold_rows(fit, rows)
+        values[untold] = np.nan
+        warn_of_effects(fit, frame, _spread_flags(untold, complete), stacklevel=3)
     if interval is None:
         return _in_container(frame, _spread(values, complete))
     new = _complete(frame, complete) if newdata is not None and rows.n_rows else None

@@ -19,14 +19,15 @@ from mlmfast.covariance_parameters import covariance_parameters, entry_map, with
 from mlmfast.criterion import Criterion
 from mlmfast.flat_moves import (
     FlatMoves,
+    bends_by_parameter,
     combinations,
     groups_of,
     moves_alone,
     orthonormal,
     row_lengths,
-    same_span,
     typical_parameters,
 )
+from mlmfast.flat_search import is_linear
 from mlmfast.undetermined_effects import moves_of_effects
 from mlmfast.undetermined_record import UndeterminedRecord
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Move of a covariance along a flat direction, over the largest, that is rounding.
 _ROUNDING = 1e-6
+#: Points at which combinations of parameters are looked at.
+_SHIFTS = tuple(0.2 + 0.13 * k for k in range(12))
 
 
 def undetermined_parameters(
@@ -73,10 +76,23 @@ def undetermined_parameters(
         of_residual = np.array([" | " not in name for name in names], dtype=np.bool_)
         absorbed |= alone & ~unseen & of_residual
     groups = groups_of(moves.all, moved & ~alone)
-    other = FlatMoves.of(typical_parameters(model, criterion, theta, 0.2), flat, functions, held)
-    combined = []
-    if same_span(moves.all * moves.size[:, None], other.all * other.size[:, None], moves.size):
-        combined = [c for group in groups for c in combinations(moves, group)]
+    anywhere = moves.all
+    for shift in _SHIFTS if groups else ():
+        # What is still at many points is so at all: sums of variances beside a correlation, too.
+        at = typical_parameters(model, criterion, theta, shift)
+        other = FlatMoves.of(at, flat, functions, held)
+        rank = anywhere.shape[1]
+        more = other.all * (other.size / moves.size)[:, None]
+        anywhere = orthonormal(np.hstack([anywhere, more]))
+        if anywhere.shape[1] == rank and is_linear(criterion, theta[:1]):
+            break
+    bends = bends_by_parameter(criterion, theta)
+    combined = [
+        c
+        for group in groups
+        if not (bends and any(" | " not in name for name in names[group]))
+        for c in combinations(moves, anywhere, group)
+    ]
     left = [np.array([p]) for p in np.flatnonzero(alone & ~unseen & ~absorbed)]
     return UndeterminedRecord(
         n=moves.null.shape[1],
