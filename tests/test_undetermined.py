@@ -880,7 +880,7 @@ def test_loadings_of_visits_that_never_meet_are_counted_as_what_they_tell():
 def test_effects_of_levels_that_hang_on_a_covariance_no_data_tell_are_not_given():
     found = quiet("y ~ arm3 + (0 + arm3 | g)")
     right = quiet("y ~ arm3 + diag(0 + arm3 | g)")
-    own = np.array([list(DATA.arm3[DATA.g == g])[0] == a for g in range(6) for a in "abc"])
+    own = np.array([next(iter(DATA.arm3[DATA.g == g])) == a for g in range(6) for a in "abc"])
     means, expected = (fit.ranef["g"].to_numpy().ravel() for fit in (found, right))
     np.testing.assert_array_equal(np.isnan(means), ~own)
     np.testing.assert_allclose(means[own], expected[own], rtol=1e-5)
@@ -927,7 +927,7 @@ def test_an_intercept_and_a_difference_between_groups_have_a_sum_alone():
     assert values.isna().tolist() == [False, True, True, False]
 
 
-# -- parameters of the residual that say the same twice ---------------------------------------------
+# -- parameters of the residual that say the same twice ------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -972,3 +972,51 @@ def test_an_intercept_beside_one_variance_and_a_correlation():
     right = quiet("y ~ c + ar1(0 + c | g)")
     assert_same_inference(found, right)
     combined_equal(found, right, {"Var((Intercept)) | g + Variance | g": "Variance | g"})
+
+
+# -- many responses ------------------------------------------------------------------------------
+
+
+BATCHES = [
+    ("y ~ arm3 + (0 + arm3 | g)", {}),
+    ("y ~ c + (1 | g) + (0 + c | g)", {}),
+    ("y ~ factor(g) + (1 | g) + (1 | t)", {}),
+    ("y ~ factor(g) + diag(0 + c | g)", {}),
+    ("y ~ factor(g) + factor(t)", {"residual": "us(t | g)"}),
+    ("y ~ c", {"residual": "csh(t | g)", "residual_scale": "t"}),
+]
+
+
+@pytest.mark.parametrize(("formula", "arguments"), BATCHES, ids=str)
+def test_batches_say_what_single_fits_say(formula, arguments):
+    y = np.column_stack([DATA.y, DATA.y[::-1], DATA.y + np.arange(24) % 5])
+    batch = mlm.LMM(formula, DATA, **arguments).fit_many(y)
+    for k in range(3):
+        if not batch.converged[k]:
+            continue
+        single = quiet(formula, DATA.assign(y=y[:, k]), **arguments)
+        assert batch.undetermined[k] == "; ".join(single._record.undetermined.messages)
+        assert batch.aic[k] == pytest.approx(single.aic, abs=1e-9)
+        np.testing.assert_allclose(batch.bse[k], single.bse, rtol=1e-9)
+        np.testing.assert_allclose(batch.df()[k], single.df, rtol=1e-6)
+
+
+@pytest.mark.parametrize("structure", ["ar1", "csh", "un", "sp_exp"])
+def test_batches_of_two_visits_are_least_squares(structure):
+    data = two_visits()
+    y = np.random.default_rng(3).normal(size=(20, 3))
+    formula, residual = "y ~ factor(sub) + v", f"{structure}(v | sub)"
+    batch = mlm.LMM(formula, data, residual=residual).fit_many(y)
+    right = mlm.LMM(formula, data).fit_many(y)
+    np.testing.assert_allclose(batch.bse, right.bse, rtol=1e-7)
+    np.testing.assert_allclose(batch.df(), right.df(), rtol=1e-5)
+    np.testing.assert_allclose(batch.aic, right.aic, atol=1e-6)
+    assert all("inference of least squares" in said for said in batch.undetermined)
+    single = quiet(formula, data.assign(y=y[:, 1]), residual=residual)
+    assert batch.llf[1] == single.llf
+    np.testing.assert_array_equal(batch.bse[1], single.bse)
+
+
+def test_batches_that_are_determined_say_nothing():
+    batch = mlm.LMM("y ~ c + (1 | g)", DATA).fit_many(np.column_stack([DATA.y, DATA.y[::-1]]))
+    assert batch.undetermined.tolist() == ["", ""]

@@ -29,6 +29,7 @@ _BY_FIT: dict[str, Any] = {
     "n_iterations": 0,
     "nobs": 0,
     "n_parameters": 0,
+    "undetermined": "",
 }
 _OVER_COLUMNS = ("params", "bse", "aliased")
 
@@ -136,7 +137,9 @@ def failed(layout: Layout, n: int, method: str, problem: str) -> FitBatch:
     """Fits that there are not."""
     p, rank = len(layout.names), len(layout.kept)
     arrays: dict[str, Any] = {
-        name: np.full((n, p) if name in _OVER_COLUMNS else n, empty)
+        name: np.full(
+            (n, p) if name in _OVER_COLUMNS else n, empty, object if empty == "" else None
+        )
         for name, empty in _BY_FIT.items()
     }
     sizes = {group: len(names) for group, names in layout.effects.items()}

@@ -20,6 +20,7 @@ from mlmfast.errors import ModelError
 from mlmfast.estimability import aliasing_of_design, kept_rows
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.reduced_model import ReducedModel
+from mlmfast.undetermined_effects import known_entries
 
 if TYPE_CHECKING:
     from mlmfast.batch import FitBatch
@@ -61,7 +62,8 @@ def batch_df(batch: FitBatch, ddf: str | float) -> FloatArray:
         out[at] = coefficients(group.bases, group.vcov)[usable]
     for tested in _bases(batch, method, (), ~np.isnan(out).all(axis=1)):
         rows = np.eye(len(tested.model.kept))
-        out[tested.fit, columns.kept(tested.model)] = method.of_rows(tested.basis, rows)
+        found = row_tests(tested.basis, rows, tested.beta, 0.0)
+        out[tested.fit, columns.kept(tested.model)] = found.df
     return out
 
 
@@ -74,7 +76,8 @@ def with_ddf(batch: FitBatch, ddf: str | float) -> FitBatch:
     bse = np.full(batch.params.shape, np.nan)
     columns = _Columns(batch.names)
     for tested in _bases(batch, method):
-        bse[tested.fit, columns.kept(tested.model)] = np.sqrt(np.diag(tested.basis.vcov))
+        vcov = known_entries(tested.basis.moves, tested.basis.vcov)
+        bse[tested.fit, columns.kept(tested.model)] = np.sqrt(np.diag(vcov))
     return replace(batch, bse=bse, ddf=ddf)
 
 

@@ -22,7 +22,7 @@ def covariance_of_kind(fit: LMMResult, kind: str | None, cluster: object = None)
     if cluster is not None:
         raise ModelError(f"cluster= is for kind {', '.join(KINDS)}; kind is {kind!r}")
     if kind in {None, "model"}:
-        return known_entries(fit._basis().moves, fit._record.vcov)
+        return known_entries(_moves(fit), fit._record.vcov)
     adjusted = [name for name, method in METHODS.items() if issubclass(method, KenwardRoger)]
     if kind in adjusted:
         basis = fit._basis(kind)
@@ -33,3 +33,10 @@ def covariance_of_kind(fit: LMMResult, kind: str | None, cluster: object = None)
     raise ModelError(
         f"cov_params(kind={kind!r}) is not known{hint} (available: {', '.join(known)})"
     )
+
+
+def _moves(fit: LMMResult) -> FloatArray | None:
+    """How the covariance moves with what is not determined, of a loaded fit as its tests say."""
+    if fit._rows is not None:
+        return fit._rows.moves
+    return next((basis.moves for basis in fit._bases.values()), None)

@@ -59,22 +59,23 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
     """
     if not model.order or isinstance(criterion.reduction, _core.IterativeReduction):
         return criterion
-    if not len(_fit_with_values(criterion)):
+    fits = _fit_with_values(criterion)
+    if not len(fits):
         return criterion
     n = n_effect_entries(criterion)
     theta = None
     if not model.profiled:
         if n == 1 and not _may_be_taken_up(model, criterion):
             return criterion
-        theta = _regular_point(model, criterion)
-    expected = criterion.at_zero[1][0] if theta is None else _expected(criterion, theta)[:n, :n]
+        theta = _regular_point(model, criterion, fits)
+    expected = criterion.at_zero[1][0] if theta is None else _expected(criterion, theta, fits)[:n, :n]
     if not _is_suspect(model, expected):
         return criterion
     by_ml = replace(criterion, reml=False)
     if theta is None:
         seen, told = (_with_variance(model, c) for c in (criterion, by_ml))
     else:
-        seen, told = expected, _expected(by_ml, theta)[:n, :n]
+        seen, told = expected, _expected(by_ml, theta, fits)[:n, :n]
     size = _sizes(criterion, told)
     core = criterion.reduction
     limit = _NOTHING_SEEN if isinstance(core, AbsorbedCore) and not core.is_exact else _NOTHING
@@ -101,7 +102,7 @@ def _may_be_taken_up(model: ReducedModel, criterion: Criterion) -> bool:
 
 
 def with_flat_residual(
-    model: ReducedModel, criterion: Criterion, curvature: float, theta: FloatArray
+    model: ReducedModel, criterion: Criterion, curvature: float, theta: FloatArray, fit: int
 ) -> Criterion:
     """The criterion, told what the data do not tell of the residual's parameters too.
 
@@ -118,31 +119,32 @@ def with_flat_residual(
     if not looked_at and not _may_be_taken_up(model, criterion):
         return criterion
     if isinstance(criterion.terms[-1].structure, SeriesCovariance | ChainCovariance):
-        found = _flat_of_series(model, criterion, theta)
+        found = _flat_of_series(model, criterion, theta, fit)
     else:
-        found = flat_residual(model, criterion, theta)
+        found = flat_residual(model, criterion, theta, fit)
     return criterion if found is None else replace(criterion, flat=found)
 
 
 def flat_residual(
-    model: ReducedModel, criterion: Criterion, theta: FloatArray
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, fit: int = 0
 ) -> FlatCovariances | None:
     """What the data do not tell, of the residual's matrices too; None where they tell all."""
-    point = _regular_point(model, criterion)
+    fits = np.array([fit])
+    point = _regular_point(model, criterion, fits)
     own = criterion.terms[-1].structure
     if isinstance(own, Directions) and not (
         isinstance(own, SharedDirections) and is_linear(criterion, point)
     ):
         point = theta[:1]
-    return _flat_at(criterion, point)
+    return _flat_at(criterion, point, fits)
 
 
 def _flat_of_series(
-    model: ReducedModel, criterion: Criterion, theta: FloatArray
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, fit: int
 ) -> FlatCovariances | None:
     """What the data do not tell of parameters of series, by the same model from matrices."""
     try:
-        other, by_entry, point = as_matrices(model, criterion, theta[:1], 0)
+        other, by_entry, point = as_matrices(model, criterion, theta[:1], fit)
     except ModelError:
         return None
     found = flat_residual(other, by_entry, point)
@@ -213,17 +215,19 @@ def is_linear(criterion: Criterion, theta: FloatArray) -> bool:
     return True
 
 
-def _regular_point(model: ReducedModel, criterion: Criterion) -> FloatArray:
+def _regular_point(model: ReducedModel, criterion: Criterion, fits: IntArray) -> FloatArray:
     """theta (1, n_theta) of covariances far from singular."""
-    moments = model.residual_start(criterion, _fit_with_values(criterion))
+    moments = model.residual_start(criterion, fits)
     return uncorrelated_start(criterion, moments)
 
 
-def _flat_at(criterion: Criterion, theta: FloatArray) -> FlatCovariances | None:
+def _flat_at(
+    criterion: Criterion, theta: FloatArray, fits: IntArray
+) -> FlatCovariances | None:
     """What the data do not tell at a point, of the residual's parameters too."""
     chart = coordinate_charts(criterion, theta)
     parts = (replace(criterion, reml=reml, flat=None) for reml in (criterion.reml, False))
-    seen, told = (chart.T @ _expected(c, theta) @ chart for c in parts)
+    seen, told = (chart.T @ _expected(c, theta, fits) @ chart for c in parts)
     if not (np.isfinite(seen).all() and np.isfinite(told).all()):
         return None
     size = _sizes(criterion, told)
@@ -255,9 +259,9 @@ def n_effect_entries(criterion: Criterion) -> int:
     return sum(len(t.structure.entries) for t in criterion.terms if not t.is_residual)
 
 
-def _expected(criterion: Criterion, theta: FloatArray) -> FloatArray:
+def _expected(criterion: Criterion, theta: FloatArray, fits: IntArray) -> FloatArray:
     """Expected information by the criterion's coordinates, up to a factor."""
-    return np.asarray(criterion(theta, _fit_with_values(criterion)).natural_expected[0])
+    return np.asarray(criterion(theta, fits).natural_expected[0])
 
 
 def _fit_with_values(criterion: Criterion) -> IntArray:

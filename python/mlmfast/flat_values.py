@@ -36,17 +36,13 @@ _ROUNDING = 1e-12
 
 def without_flat_values(model: ReducedModel, found: CovarianceFit) -> CovarianceFit:
     """The fit with covariances that the data do not tell at 0, where they can be."""
-    newton, criterion = found.newton, found.criterion
-    open_ended = found.confounded or found.singular_residual or found.without_bound
-    if len(found.theta) == 1 and newton.converged[0] and not open_ended:
-        curvature = float(newton.min_eigenvalue[0])
-        criterion = with_flat_residual(model, criterion, curvature, found.theta)
-    if criterion.flat is None:
-        return found
     theta, singular = found.theta.copy(), found.singular.copy()
-    independent = False
+    known = found.criterion if found.criterion.flat is not None else None
     # A response that is constant, or missing, has no values to move.
-    for row in np.flatnonzero(np.asarray(criterion.reduction.y_scale) > 0.0).tolist():
+    for row in np.flatnonzero(np.asarray(found.criterion.reduction.y_scale) > 0.0).tolist():
+        criterion = _told_of(model, found, row)
+        if criterion.flat is None:
+            continue
         for move in (_nearest_effects, _without_covariance):
             moved = move(model, criterion, theta[row])
             if _is_same(moved, theta[row], criterion, row):
@@ -58,10 +54,23 @@ def without_flat_values(model: ReducedModel, found: CovarianceFit) -> Covariance
                 theta[row] = moved
         moved = at_independence(criterion, theta[row], row)
         if _is_same(moved, theta[row], criterion, row):
-            theta[row], independent = moved, True
-    if independent:
-        criterion = held_there(criterion, found.theta[0])
-    return replace(found, criterion=criterion, theta=theta, singular=singular)
+            criterion = held_there(criterion, found.theta[row])
+            theta[row] = moved
+        if known is None or known is found.criterion:
+            # What is told is the same for every response.
+            known = criterion
+    return found if known is None else replace(
+        found, criterion=known, theta=theta, singular=singular
+    )
+
+
+def _told_of(model: ReducedModel, found: CovarianceFit, row: int) -> Criterion:
+    """The criterion, told what the data do not tell of the residual of one response."""
+    ended = found.confounded or row in found.singular_residual or row in found.without_bound
+    if ended or not found.newton.converged[row]:
+        return found.criterion
+    curvature = float(found.newton.min_eigenvalue[row])
+    return with_flat_residual(model, found.criterion, curvature, found.theta[[row]], row)
 
 
 def _is_same(

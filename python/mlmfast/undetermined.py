@@ -106,19 +106,19 @@ def undetermined_parameters(
 
 
 def undetermined_of(
-    model: ReducedModel, covariance: CovarianceFit, held: Sequence[str] = ()
+    model: ReducedModel, covariance: CovarianceFit, held: Sequence[str] = (), fit: int = 0
 ) -> UndeterminedRecord | None:
-    """What the data do not determine of the first fit's parameters, some of them held."""
+    """What the data do not determine of the parameters of a fit, the first, some of them held."""
     criterion = covariance.criterion
     if criterion.flat is None:
         return None
-    singular = tuple(bool(flag) for flag in covariance.singular[0])
-    theta = covariance.theta[:1]
-    values = covariance_parameters(model, criterion, theta, singular, 1.0).values
+    singular = tuple(bool(flag) for flag in covariance.singular[fit])
+    theta = covariance.theta[[fit]]
+    values = covariance_parameters(model, criterion, theta, singular, 1.0, fit).values
     found = undetermined_parameters(model, criterion, theta, values, held)
     if found is None:
         return None
-    moves = moves_of_effects(model, criterion, theta, found.absorbed, held)
+    moves = moves_of_effects(model, criterion, theta, found.absorbed, held, fit)
     moved = np.abs(np.einsum("kii->ki", moves)).max(axis=0, initial=0.0) > 0.0
     names = [model.design.x_names[j] for j in model.kept]
     effects = tuple(name for name, here in zip(names, moved, strict=True) if here)

@@ -118,7 +118,7 @@ def untold_rows(fit: LMMResult, rows: PredictionRows) -> BoolArray:
     if fit._source is None or not rows.codes:
         return out
     for item in _open_terms(fit._source, fit._record):
-        codes = rows.codes[fit._record.terms[item.term].group]
+        codes = rows.codes[fit._record.terms[item.term].group].astype(np.intp)
         known = np.flatnonzero(codes < len(item.move))
         z = columns_at(rows.z[item.term], known)
         out[known] |= item.of_rows(z, codes[known])
@@ -132,7 +132,8 @@ def warn_of_effects(
     count = int(np.count_nonzero(rows))
     if not count:
         return
-    assert frame is not None and fit._record.undetermined is not None, "new rows are of a frame"
+    assert frame is not None, "new rows are those of a frame"
+    assert fit._record.undetermined is not None, "something is not determined"
     which = np.flatnonzero(rows)
     named = ", ".join(f"row {k}" for k in which[:_ROWS_NAMED])
     more = ", ..." if count > _ROWS_NAMED else ""
