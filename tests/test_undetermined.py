@@ -816,7 +816,7 @@ def test_a_constant_response_first_leaves_the_others_of_a_batch(formula):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         batch = mlm.LMM(formula, DATA).fit_many(y)
-    assert batch.status[0] == "not converged"
+    assert "the response '0' has no residual variance" in batch.status[0]
     assert np.isnan(batch.llf[0])
     for k in (1, 2):
         assert batch.llf[k] == quiet(formula, DATA.assign(y=y[:, k])).llf
@@ -1020,3 +1020,24 @@ def test_batches_of_two_visits_are_least_squares(structure):
 def test_batches_that_are_determined_say_nothing():
     batch = mlm.LMM("y ~ c + (1 | g)", DATA).fit_many(np.column_stack([DATA.y, DATA.y[::-1]]))
     assert batch.undetermined.tolist() == ["", ""]
+
+
+@pytest.mark.parametrize("formula", ["y ~ c", "y ~ c + (1 | g)"])
+@pytest.mark.parametrize("residual", [None, "us(t | g)", "ar1(t | g)"])
+def test_responses_without_a_residual_are_no_fits_and_say_why(formula, residual):
+    """Alone they are refused; in a batch the reason is the status, and nothing is a number."""
+    exact = 2.0 + (DATA.c == "p")
+    y = pd.DataFrame({"flat": 2.0, "y": DATA.y, "exact": exact, "zero": 0.0})
+    batch = mlm.LMM(formula, DATA, residual=residual).fit_many(y)
+    assert batch.converged.tolist() == [False, True, False, False]
+    for k in (0, 2, 3):
+        with pytest.raises(mlm.DataError) as refused:
+            mlm.lmm(formula, DATA.assign(y=y.iloc[:, k]), residual=residual)
+        assert batch.status[k] == str(refused.value).replace("'y'", repr(y.columns[k]))
+        for values in (batch.llf, batch.sigma, batch.params, batch.bse, batch.cov_params, batch.df):
+            assert np.isnan(values[k]).all()
+        with pytest.raises(mlm.ModelError, match="no residual variance"):
+            batch[k]
+    single = quiet(formula, DATA, residual=residual)
+    assert batch.llf[1] == pytest.approx(single.llf, abs=1e-12)
+    np.testing.assert_allclose(batch.bse[1], single.bse, rtol=1e-12)

@@ -92,11 +92,12 @@ class FlatMoves:
 
 
 def typical_parameters(
-    model: ReducedModel, criterion: Criterion, theta: FloatArray, shift: float
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, shift: float, fit: int = 0
 ) -> CovarianceParameters:
     """Parameters at covariances that are not special in any way."""
     out = typical_theta(criterion, theta, shift)
-    return covariance_parameters(model, criterion, out, (False,) * len(criterion.terms), 1.0)
+    free = (False,) * len(criterion.terms)
+    return covariance_parameters(model, criterion, out, free, 1.0, fit)
 
 
 def typical_theta(criterion: Criterion, theta: FloatArray, shift: float) -> FloatArray:

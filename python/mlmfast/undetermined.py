@@ -48,6 +48,7 @@ def undetermined_parameters(
     theta: FloatArray,
     values: FloatArray | None = None,
     held: Sequence[str] = (),
+    fit: int = 0,
 ) -> UndeterminedRecord | None:
     """What the data do not determine of a fit's parameters; None where they determine all.
 
@@ -58,12 +59,15 @@ def undetermined_parameters(
         Estimates of the parameters, in the order of the formula: which are held at 0.
     held
         Parameters that the fit holds, by the names of `CovarianceFunctions`.
+    fit
+        Which response.
     """
     flat = criterion.flat
     if flat is None:
         return None
     functions = CovarianceFunctions(model, criterion)
-    moves = FlatMoves.of(typical_parameters(model, criterion, theta, 0.0), flat, functions, held)
+    typical = typical_parameters(model, criterion, theta, 0.0, fit)
+    moves = FlatMoves.of(typical, flat, functions, held)
     if not moves.null.shape[1]:
         return None
     values = np.ones(len(moves.parameters.names)) if values is None else values
@@ -79,7 +83,7 @@ def undetermined_parameters(
     anywhere = moves.all
     for shift in _SHIFTS if groups else ():
         # What is still at many points is so at all: sums of variances beside a correlation, too.
-        at = typical_parameters(model, criterion, theta, shift)
+        at = typical_parameters(model, criterion, theta, shift, fit)
         other = FlatMoves.of(at, flat, functions, held)
         rank = anywhere.shape[1]
         more = other.all * (other.size / moves.size)[:, None]
@@ -115,7 +119,7 @@ def undetermined_of(
     singular = tuple(bool(flag) for flag in covariance.singular[fit])
     theta = covariance.theta[[fit]]
     values = covariance_parameters(model, criterion, theta, singular, 1.0, fit).values
-    found = undetermined_parameters(model, criterion, theta, values, held)
+    found = undetermined_parameters(model, criterion, theta, values, held, fit)
     if found is None:
         return None
     moves = moves_of_effects(model, criterion, theta, found.absorbed, held, fit)

@@ -86,7 +86,9 @@ class FittedRows:
             return None
         values = self.information.parameters.values
         held = () if self.held is None else self.held.names
-        return undetermined_parameters(self.model, self.criterion, self.theta, values, held)
+        return undetermined_parameters(
+            self.model, self.criterion, self.theta, values, held, self.fit
+        )
 
     @cached_property
     def moves(self) -> FloatArray | None:
