@@ -1041,3 +1041,31 @@ def test_responses_without_a_residual_are_no_fits_and_say_why(formula, residual)
     single = quiet(formula, DATA, residual=residual)
     assert batch.llf[1] == pytest.approx(single.llf, abs=1e-12)
     np.testing.assert_allclose(batch.bse[1], single.bse, rtol=1e-12)
+
+
+# -- a factor of the fixed effects that is eliminated --------------------------------------------
+
+
+@pytest.mark.parametrize("weights", [None, "w"])
+@pytest.mark.parametrize("term", ["cs(0 + k | f)", "toep(0 + k | f)", "(1 | f) + (1 | f:k)"])
+def test_an_eliminated_factor_leaves_the_same_point_and_the_same_numbers(term, weights):
+    rng = np.random.default_rng(4)
+    data = pd.DataFrame({"f": np.repeat(range(40), 6), "k": np.tile(list("aabbcc"), 40)})
+    data["w"], data["x"] = rng.uniform(0.5, 2, 240), rng.normal(size=240)
+    data["y"] = rng.normal(size=240) + rng.normal(size=40)[data.f]
+    data["y"] += rng.normal(size=120)[np.repeat(range(120), 2)]
+    formula = f"y ~ x + k + factor(f) + {term}"
+    found, said = fitted(formula, data, weights=weights, absorb=True)
+    right, _ = fitted(formula, data, weights=weights, absorb=False)
+    assert found.llf == pytest.approx(right.llf, abs=1e-8)
+    own, expected = found.covariance_parameters, right.covariance_parameters
+    if not term.startswith("toep"):
+        # What is held is held at 0 by both.
+        np.testing.assert_allclose(own, expected, rtol=1e-6, atol=1e-9)
+    else:
+        np.testing.assert_allclose(np.diff(own[:3]), np.diff(expected[:3]), rtol=1e-5, atol=1e-8)
+        assert "no standard error is given for the levels of factor(f)" in said
+    np.testing.assert_allclose(found.bse, right.bse, rtol=1e-6)
+    np.testing.assert_allclose(found.df, right.df, rtol=1e-4)
+    assert found.bse.isna().any() == term.startswith("toep")
+    assert found.aic == pytest.approx(right.aic, abs=1e-7)

@@ -168,7 +168,7 @@ def without_fits(batch: FitBatch, problems: Sequence[str]) -> FitBatch:
         if name not in ("aliased", "nobs", "n_parameters"):
             values[rows] = _BY_FIT.get(name, np.nan)
     status = batch.status.copy()
-    status[rows] = [problems[row] for row in rows]
+    status[rows] = [problem for problem in problems if problem]
     varcorr = {group: matrices.copy() for group, matrices in batch.varcorr.items()}
     for matrices in varcorr.values():
         matrices[rows] = np.nan

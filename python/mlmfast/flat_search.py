@@ -68,7 +68,9 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
         if n == 1 and not _may_be_taken_up(model, criterion):
             return criterion
         theta = _regular_point(model, criterion, fits)
-    expected = criterion.at_zero[1][0] if theta is None else _expected(criterion, theta, fits)[:n, :n]
+    expected = (
+        criterion.at_zero[1][0] if theta is None else _expected(criterion, theta, fits)[:n, :n]
+    )
     if not _is_suspect(model, expected):
         return criterion
     by_ml = replace(criterion, reml=False)
@@ -221,9 +223,7 @@ def _regular_point(model: ReducedModel, criterion: Criterion, fits: IntArray) ->
     return uncorrelated_start(criterion, moments)
 
 
-def _flat_at(
-    criterion: Criterion, theta: FloatArray, fits: IntArray
-) -> FlatCovariances | None:
+def _flat_at(criterion: Criterion, theta: FloatArray, fits: IntArray) -> FlatCovariances | None:
     """What the data do not tell at a point, of the residual's parameters too."""
     chart = coordinate_charts(criterion, theta)
     parts = (replace(criterion, reml=reml, flat=None) for reml in (criterion.reml, False))

@@ -59,8 +59,8 @@ def without_flat_values(model: ReducedModel, found: CovarianceFit) -> Covariance
         if known is None or known is found.criterion:
             # What is told is the same for every response.
             known = criterion
-    return found if known is None else replace(
-        found, criterion=known, theta=theta, singular=singular
+    return (
+        found if known is None else replace(found, criterion=known, theta=theta, singular=singular)
     )
 
 

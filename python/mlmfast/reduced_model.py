@@ -879,4 +879,3 @@ def without_residual(model: ReducedModel, fit: int, name: str) -> str:
             "made, or leave out the random effects that give it"
         )
     return ""
-

@@ -28,7 +28,7 @@ from mlmfast.flat_moves import (
     typical_parameters,
 )
 from mlmfast.flat_search import is_linear
-from mlmfast.undetermined_effects import moves_of_effects
+from mlmfast.undetermined_effects import levels_depend, moves_of_effects
 from mlmfast.undetermined_record import UndeterminedRecord
 
 if TYPE_CHECKING:
@@ -126,7 +126,10 @@ def undetermined_of(
     moved = np.abs(np.einsum("kii->ki", moves)).max(axis=0, initial=0.0) > 0.0
     names = [model.design.x_names[j] for j in model.kept]
     effects = tuple(name for name, here in zip(names, moved, strict=True) if here)
-    return replace(found, effects=effects, errors_depend=bool(len(moves)))
+    depend = bool(len(moves))
+    if levels_depend(model, criterion, theta, found.absorbed, held, fit):
+        effects, depend = (f"the levels of {model.design.absorbed.name}", *effects), True
+    return replace(found, effects=effects, errors_depend=depend)
 
 
 def n_determined(covariance: CovarianceFit, found: UndeterminedRecord | None) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance_functions import CovarianceFunctions
 from mlmfast.criterion import Criterion
-from mlmfast.flat_moves import FlatMoves, typical_theta
+from mlmfast.flat_moves import FlatMoves, typical_parameters, typical_theta
 from mlmfast.flat_search import n_effect_entries
 from mlmfast.information import information_of
 
@@ -71,6 +71,27 @@ def moves_of_effects(
     shares = np.abs(out) / np.outer(size, size)
     out = np.where(shares > _ROUNDING, out, 0.0)
     return np.asarray(out[shares.max(axis=(1, 2), initial=0.0) > _ROUNDING])
+
+
+def levels_depend(
+    model: ReducedModel,
+    criterion: Criterion,
+    theta: FloatArray,
+    absorbed: Sequence[str],
+    held: Sequence[str] = (),
+    fit: int = 0,
+) -> bool:
+    """Whether levels of an eliminated factor, and the intercept, have no standard errors.
+
+    They take up whatever V does along a direction that the restricted likelihood does not see.
+    """
+    flat = criterion.flat
+    if model.design.absorbed is None or flat is None or not criterion.reml:
+        return False
+    functions = CovarianceFunctions(model, criterion)
+    typical = typical_parameters(model, criterion, theta, 0.0, fit)
+    moves = FlatMoves.of(typical, flat, functions, held)
+    return _not_absorbed(moves, absorbed).shape[1] > moves.unseen_null.shape[1]
 
 
 def _not_absorbed(moves: FlatMoves, absorbed: Sequence[str]) -> FloatArray:
