@@ -127,8 +127,11 @@ def undetermined_of(
     names = [model.design.x_names[j] for j in model.kept]
     effects = tuple(name for name, here in zip(names, moved, strict=True) if here)
     depend = bool(len(moves))
-    if levels_depend(model, criterion, theta, found.absorbed, held, fit):
-        effects, depend = (f"the levels of {model.design.absorbed.name}", *effects), True
+    factor = model.design.absorbed
+    if factor is not None and levels_depend(
+        model, criterion, theta, found.absorbed, held, fit
+    ):
+        effects, depend = (f"the levels of {factor.name}", *effects), True
     return replace(found, effects=effects, errors_depend=depend)
 
 

@@ -91,7 +91,7 @@ def levels_depend(
     functions = CovarianceFunctions(model, criterion)
     typical = typical_parameters(model, criterion, theta, 0.0, fit)
     moves = FlatMoves.of(typical, flat, functions, held)
-    return _not_absorbed(moves, absorbed).shape[1] > moves.unseen_null.shape[1]
+    return bool(_not_absorbed(moves, absorbed).shape[1] > moves.unseen_null.shape[1])
 
 
 def _not_absorbed(moves: FlatMoves, absorbed: Sequence[str]) -> FloatArray:
