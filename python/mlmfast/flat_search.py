@@ -137,6 +137,9 @@ def flat_residual(
     if isinstance(own, Directions) and not (
         isinstance(own, SharedDirections) and is_linear(criterion, point)
     ):
+        if model.order:
+            # Directions at one point are told from rounding without random effects alone.
+            return None
         point = theta[:1]
     return _flat_at(criterion, point, fits)
 
@@ -145,6 +148,9 @@ def _flat_of_series(
     model: ReducedModel, criterion: Criterion, theta: FloatArray, fit: int
 ) -> FlatCovariances | None:
     """What the data do not tell of parameters of series, by the same model from matrices."""
+    if model.order:
+        # Beside random effects the two models' coordinates differ; looked at by the curvature.
+        return None
     try:
         other, by_entry, point = as_matrices(model, criterion, theta[:1], fit)
     except ModelError:

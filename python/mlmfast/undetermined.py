@@ -128,9 +128,7 @@ def undetermined_of(
     effects = tuple(name for name, here in zip(names, moved, strict=True) if here)
     depend = bool(len(moves))
     factor = model.design.absorbed
-    if factor is not None and levels_depend(
-        model, criterion, theta, found.absorbed, held, fit
-    ):
+    if factor is not None and levels_depend(model, criterion, theta, found.absorbed, held, fit):
         effects, depend = (f"the levels of {factor.name}", *effects), True
     return replace(found, effects=effects, errors_depend=depend)
 
