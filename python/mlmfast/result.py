@@ -482,7 +482,8 @@ class LMMResult(Fitted):
         """BLUPs by grouping factor: the conditional means E(g | y), one row a level.
 
         Levels of an interaction ``"a:b"`` are labelled ``"a1:b1"``; under lme4's name of it,
-        ``ranef["b:a"]``, they are ``"b1:a1"``.
+        ``ranef["b:a"]``, they are ``"b1:a1"``. NaN is what hangs on a covariance of effects that
+        never meet in one level, which no data tell.
         """
         from mlmfast.fitted.random_effects import means_by_group
 
@@ -502,12 +503,14 @@ class LMMResult(Fitted):
         return covariances_by_group(self._by_group())
 
     def _by_group(self) -> list[tuple[GroupRecord, list[str], ConditionalEffects]]:
-        record = self._record
+        from mlmfast.prediction.undetermined_blups import told_effects
+
+        record, effects = self._record, told_effects(self)
         return [
             (
                 group,
                 [name for term in record.terms_on(position) for name in term.names],
-                self._effects[position],
+                effects[position],
             )
             for position, group in enumerate(record.groups)
             if record.terms_on(position)
