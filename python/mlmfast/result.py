@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -1109,3 +1110,30 @@ class LMMResult(Fitted):
         if self._source is None:
             return stored_explained(self, figure, interval, level)
         return explained(self._source, self._record, figure, interval, level, n, seed)
+
+
+def load(path_or_text: str | os.PathLike[str]) -> LMMResult:
+    """Read a fit that `LMMResult.to_json` wrote. No code is run.
+
+    Parameters
+    ----------
+    path_or_text : a file, or the JSON text itself
+
+    Raises
+    ------
+    DataError
+        Where the file cannot be read, is no saved fit, or is of a version not known here.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> mlm.load(fit.to_json()).llf == fit.llf
+    True
+    """
+    from mlmfast.saving.storage import read_fit
+
+    found = read_fit(path_or_text)
+    fit = LMMResult(found.record, None, found.timings, found.effects)
+    fit.__dict__.update(found.answers)
+    return fit
