@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.errors import ModelError
 from mlmfast.information.information import Information
-
-if TYPE_CHECKING:
-    pass
 
 #: Share of a coefficient in a contrast, by standard errors, that is rounding.
 _ROUNDING = 1e-9
@@ -40,6 +37,9 @@ class TestBasis:
         Degrees of freedom of each coefficient, where the method gives just these.
     note
         What a reader of the tests should know besides; empty for nothing.
+    moves : shape (k, rank, rank) or None
+        How phi moves with covariances that the data do not determine: functions that it moves
+        have no standard error (`mlmfast.information.undetermined_effects`).
     """
 
     __test__ = False
@@ -51,6 +51,7 @@ class TestBasis:
     covariance: FloatArray | None = None
     by_coefficient: FloatArray | None = None
     note: str = ""
+    moves: FloatArray | None = None
 
 
 class DegreesOfFreedom(ABC):
@@ -79,6 +80,11 @@ class DegreesOfFreedom(ABC):
         ModelError
             Where the method does not apply to the model.
         """
+
+    def tested(self, fitted: FittedRows) -> TestBasis:
+        """`basis`, with what the data do not determine of the covariance of the fixed effects."""
+        basis = self.basis(fitted)
+        return basis if fitted.moves is None else replace(basis, moves=fitted.moves)
 
     #: Is the method derived for REML alone? Refused with ML, then, with `why_reml`.
     needs_reml: ClassVar[bool] = False
