@@ -28,8 +28,8 @@ from mlmfast.fitted.untold import with_untold
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.parms.request import start_matrix, start_variance
-from mlmfast.fitting.undetermined.names import n_determined, undetermined_of
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND, UndeterminedRecord
+from mlmfast.information.undetermined import n_determined, undetermined_of
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.engine import CrossedSettings, Engine, engine_name, read_options
 from mlmfast.reduction.reduced_model import Estimates, ReducedModel, reduce_design

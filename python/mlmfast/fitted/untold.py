@@ -17,8 +17,8 @@ from mlmfast.fitting.undetermined.moves import (
     row_lengths,
     typical_parameters,
 )
-from mlmfast.fitting.undetermined.names import ROUNDING
 from mlmfast.fitting.undetermined.record import UndeterminedRecord
+from mlmfast.information.undetermined import ROUNDING
 
 if TYPE_CHECKING:
     from mlmfast.fitted.record import GroupRecord, TermRecord

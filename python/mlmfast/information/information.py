@@ -14,7 +14,6 @@ W = V / sigma^2 where sigma^2 is profiled out; the chain rule does the rest.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,9 +27,6 @@ from mlmfast.criterion.natural_parameters import (
 )
 from mlmfast.errors import ModelError
 from mlmfast.reduction.reduced_model import ReducedModel
-
-if TYPE_CHECKING:
-    pass
 
 #: Scaled information below which the data do not tell a combination of parameters.
 _UNIDENTIFIED = 1e-9

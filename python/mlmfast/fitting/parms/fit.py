@@ -29,7 +29,6 @@ from mlmfast.fitting.near_singular import check_start
 from mlmfast.fitting.parms.held_correlations import HeldCorrelations
 from mlmfast.fitting.parms.names import NamedParameters
 from mlmfast.fitting.parms.request import Parms, grid_points
-from mlmfast.fitting.undetermined.names import n_determined, undetermined_of
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -268,28 +267,13 @@ class _Problem:
 
 
 def deviance_of(
-    model: ReducedModel,
-    method: str,
-    held: Mapping[str, float],
-    options: NewtonOptions | None = None,
+    model: ReducedModel, method: str, held: Mapping[str, float], options: NewtonOptions
 ) -> float:
     """-2 log-likelihood of the first response at its optimum, parameters in ``held`` held."""
-    return deviance_and_count(model, method, held, options)[0]
-
-
-def deviance_and_count(
-    model: ReducedModel,
-    method: str,
-    held: Mapping[str, float],
-    options: NewtonOptions | None = None,
-) -> tuple[float, int]:
-    """The same, and how many covariance parameters the data determine, sigma^2 not counted."""
-    options = options or NewtonOptions()
     if held:
         parms = fit_with_parms(model, method, options, None, Parms(hold=held))
         covariance, scale = parms.covariance, parms.log_sigma2
     else:
         covariance, scale = fit_covariance(model, method, options), None
     estimates = model.estimates(covariance.criterion, covariance.theta, scale)
-    untold = undetermined_of(model, covariance, tuple(held))
-    return float(estimates.deviance[0]), n_determined(covariance, untold) - len(held)
+    return float(estimates.deviance[0])

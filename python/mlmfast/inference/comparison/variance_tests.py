@@ -24,9 +24,9 @@ from mlmfast.display.printed_frame import PrintedFrame, printed
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import ModelError
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.parms.fit import deviance_and_count
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.comparison.restricted_lrt import exact_null_distribution
+from mlmfast.information.undetermined import n_determined, undetermined_of
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.reduced_model import reduce_design
 
@@ -129,7 +129,7 @@ def variance_test(
     chosen = _method(source.design, t, effects, method)
     draws = _draws(n, chosen)
     null_design = _without(source.design, t, effects)
-    null_deviance, count = deviance_and_count(reduce_design(null_design), record.method, {})
+    null_deviance, count = _optimum(null_design, record.method)
     statistic = null_deviance - record.deviance
     statistic = statistic if statistic > _ZERO else 0.0
     df = record.n_theta - count
@@ -181,7 +181,7 @@ def ranova(source: FitSource, record: FitRecord) -> PrintedFrame:
                 if whole
                 else without_effect(source.design, t, effects[0])
             )
-            deviance, count = deviance_and_count(reduce_design(design), record.method, {})
+            deviance, count = _optimum(design, record.method)
             # What the data do not determine is no parameter that a test could lose.
             df = max(record.n_theta + n_held - count, 0)
             statistic = max(deviance - record.deviance, 0.0)
@@ -291,6 +291,15 @@ def _tail(sample: FloatArray, statistic: float) -> float:
     if statistic <= 0:
         return 1.0
     return (1 + int((sample >= statistic - 1e-9).sum())) / (1 + len(sample))
+
+
+def _optimum(design: Design, method: str) -> tuple[float, int]:
+    """-2 log-likelihood at the optimum, and how many parameters of theta the data determine."""
+    model = reduce_design(design)
+    covariance = fit_covariance(model, method, NewtonOptions())
+    estimates = model.estimates(covariance.criterion, covariance.theta)
+    determined = n_determined(covariance, undetermined_of(model, covariance))
+    return float(estimates.deviance[0]), determined
 
 
 def _bootstrap(

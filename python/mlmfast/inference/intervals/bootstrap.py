@@ -28,8 +28,8 @@ from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.parms.fit import fit_with_parms
 from mlmfast.fitting.parms.request import Parms
-from mlmfast.fitting.undetermined.open_parameters import open_parameters
 from mlmfast.handed_out import hands_out_copies
+from mlmfast.information.open_parameters import open_parameters
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduced_model import Estimates, ReducedModel, reduce_design

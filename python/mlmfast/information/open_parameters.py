@@ -8,7 +8,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters import CovarianceFunctions, CovarianceParameter
 from mlmfast.errors import ModelError
-from mlmfast.fitting.undetermined.names import undetermined_parameters
+from mlmfast.information.undetermined import undetermined_parameters
 from mlmfast.reduction.reduced_model import ReducedModel
 
 
