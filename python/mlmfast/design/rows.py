@@ -39,3 +39,14 @@ def clusters_by_size(codes: CodeArray, n_levels: int) -> Iterator[IntArray]:
         step = max(1, _ENTRIES_AT_ONCE // max(size * size, 1))
         for at in range(0, len(first), step):
             yield order[first[at : at + step, None] + np.arange(size)]
+
+
+def sets_within(codes: CodeArray) -> list[tuple[int, IntArray]]:
+    """Levels met by the rows of one block, and the places of each level's rows.
+
+    Examples
+    --------
+    >>> [(level, rows.tolist()) for level, rows in sets_within(np.array([3, 1, 3]))]
+    [(1, [1]), (3, [0, 2])]
+    """
+    return [(int(level), np.flatnonzero(codes == level)) for level in np.unique(codes)]

@@ -23,8 +23,8 @@ from mlmfast.clusters.blocks import (
 from mlmfast.clusters.by_parameters import Moved, RowCovariances
 from mlmfast.clusters.covariance import cholesky_factors, solve_lower
 from mlmfast.criterion.natural_parameters import covariance_parameters
+from mlmfast.design.rows import sets_within
 from mlmfast.diagnostics.deletion import WhiteBlocks
-from mlmfast.diagnostics.influence import sets_within
 from mlmfast.diagnostics.newton_deletion import Deleted, Totals, deleted, newton_steps
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
