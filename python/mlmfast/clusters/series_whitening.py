@@ -10,9 +10,8 @@ import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.clusters.covariance import LARGEST_CLUSTER
 from mlmfast.clusters.noise import noise_sd, theta_by_arm
-from mlmfast.covariance.chains import MarkovChain
+from mlmfast.covariance.chains import MarkovChain, QuasiSeparable
 from mlmfast.covariance.jet import Jet
-from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord

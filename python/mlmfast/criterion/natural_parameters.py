@@ -17,8 +17,8 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.natural_in_units import natural_in_units
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
+from mlmfast.covariance.units import natural_in_units
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.reduction.blocks import TermBlock, structure_of
 from mlmfast.reduction.reduced_model import ReducedModel

@@ -17,11 +17,11 @@ import mlmfast._core as _core
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.natural_in_units import natural_in_units
-from mlmfast.covariance.parameter_counts import has_few_parameters
-from mlmfast.covariance.quasi_separable import QuasiSeparable
+from mlmfast.covariance.base import has_few_parameters
+from mlmfast.covariance.chains import QuasiSeparable
 from mlmfast.covariance.scaled_covariance import ScaledCovariance, positive
 from mlmfast.covariance.spatial.base import Spatial
+from mlmfast.covariance.units import natural_in_units
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.data.statistics import column_statistics

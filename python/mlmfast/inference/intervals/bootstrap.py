@@ -14,7 +14,7 @@ from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.cached import cached_property
 from mlmfast.clusters.simulate import seed_sequence, simulate
 from mlmfast.confidence_level import check_level
-from mlmfast.covariance.scaled_covariance import scale_powers
+from mlmfast.covariance.units import scale_powers
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters import CovarianceFunctions, check_engine

@@ -9,9 +9,8 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.chains import MarkovChain
+from mlmfast.covariance.chains import MarkovChain, QuasiSeparable
 from mlmfast.covariance.jet import Jet
-from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.reduction.residual.directions import OwnMatrices, with_variance
 

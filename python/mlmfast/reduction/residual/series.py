@@ -17,9 +17,8 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.chains import MarkovChain
+from mlmfast.covariance.chains import MarkovChain, QuasiSeparable
 from mlmfast.covariance.jet import Jet
-from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.reduction.residual.directions import Directions
 
