@@ -14,7 +14,6 @@ from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
     from mlmfast.fitting.parms.fit import ParmsFit
-    from mlmfast.fitting.parms.held_parameters import HeldParameters
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mlmfast.batch.tests import with_ddf
 from mlmfast.data.frame import Frame
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
-from mlmfast.design.model_frame import variables_used
+from mlmfast.design.input_columns import variables_used
 from mlmfast.design.residual.scale import parse_scale
 from mlmfast.errors import DataError, DifferentContrastsWarning, FormulaError, MlmError, warn
 from mlmfast.fitting.fit import fit_covariance

@@ -25,9 +25,10 @@ from mlmfast.clusters.covariance import (
     refuse_large_cluster,
     solve_lower,
 )
+from mlmfast.clusters.effect_columns import weights_at
 from mlmfast.clusters.noise import noise_sd
 from mlmfast.clusters.residual_covariance import residual_covariances
-from mlmfast.clusters.shared_effects import LargeCluster, is_large, weights_at
+from mlmfast.clusters.shared_effects import LargeCluster, is_large
 from mlmfast.design.design import Design
 from mlmfast.design.rows import columns_at
 from mlmfast.fitted.record import FitRecord

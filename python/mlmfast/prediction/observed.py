@@ -11,7 +11,7 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.design.design import Design
-from mlmfast.design.model_frame import check_weights, input_column
+from mlmfast.design.input_columns import check_weights, input_column
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.formula.functions import variables_of
