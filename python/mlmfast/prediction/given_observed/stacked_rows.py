@@ -16,8 +16,13 @@ from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.scale import ScaleDesign
 from mlmfast.errors import DataError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.prediction.noise import scale_exponents
-from mlmfast.prediction.placed_rows import PlacedRows, distinguishes_rows, old_positions, place_rows
+from mlmfast.prediction.given_observed.noise import scale_exponents
+from mlmfast.prediction.given_observed.placed_rows import (
+    PlacedRows,
+    distinguishes_rows,
+    old_positions,
+    place_rows,
+)
 from mlmfast.prediction.rows import PredictionRows
 
 

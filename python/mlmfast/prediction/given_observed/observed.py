@@ -15,8 +15,8 @@ from mlmfast.design.input_columns import check_weights, input_column
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.formula.functions import variables_of
+from mlmfast.prediction.given_observed.stacked_rows import StackedRows, stacked_rows
 from mlmfast.prediction.rows import Needs, rows_of_newdata
-from mlmfast.prediction.stacked_rows import StackedRows, stacked_rows
 from mlmfast.prediction.undetermined_rows import undetermined
 
 if TYPE_CHECKING:

@@ -32,8 +32,8 @@ from mlmfast.clusters.shared_effects import LargeCluster, is_large
 from mlmfast.design.design import Design
 from mlmfast.design.rows import columns_at
 from mlmfast.fitted.record import FitRecord
-from mlmfast.prediction.observed import Conditioned, conditioned_rows
-from mlmfast.prediction.visits_between import with_visits_between
+from mlmfast.prediction.given_observed.observed import Conditioned, conditioned_rows
+from mlmfast.prediction.given_observed.visits_between import with_visits_between
 from mlmfast.reduction.independence import independent_clusters
 from mlmfast.scipy_on_use import sparse
 

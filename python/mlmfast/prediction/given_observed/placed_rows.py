@@ -16,7 +16,7 @@ from mlmfast.design.residual.visit_sequence import not_seen, visit_sequence
 from mlmfast.design.residual.visits import numbers_of, visits_of_rows
 from mlmfast.errors import DataError
 from mlmfast.formula.residual_formula import StructureCall, structure_kind
-from mlmfast.prediction.visits_between import covers_other_visits, visits_with_new
+from mlmfast.prediction.given_observed.visits_between import covers_other_visits, visits_with_new
 
 
 @dataclass(frozen=True)
