@@ -816,7 +816,7 @@ class LMMResult(Fitted):
         """
         from mlmfast.inference.intervals.bootstrap import bootstrap
 
-        return bootstrap(self._needs_source("a bootstrap"), self._record, n, seed, statistic)
+        return bootstrap(self, n, seed, statistic)
 
     def test_variance(
         self,
@@ -968,10 +968,8 @@ class LMMResult(Fitted):
         """
         from mlmfast.inference.intervals.derived import derived
 
-        source = self._needs_source("a function of the parameters")
         return derived(
-            source,
-            self._record,
+            self,
             function,
             method=method,
             level=level,
@@ -1105,4 +1103,4 @@ class LMMResult(Fitted):
 
         if self._source is None:
             return stored_explained(self, figure, interval, level)
-        return explained(self._source, self._record, figure, interval, level, n, seed)
+        return explained(self, figure, interval, level, n, seed)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import IntArray
+from mlmfast.batch.arrays import status_of
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.merge import Layout, failed, merged
 from mlmfast.batch.rows import OwnRows
@@ -20,14 +21,17 @@ from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.model_frame import variables_used
 from mlmfast.design.residual.scale import parse_scale
 from mlmfast.errors import DataError, DifferentContrastsWarning, FormulaError, MlmError, warn
+from mlmfast.fitted.make_record import make_record
+from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.formula.residual_formula import parse_residual
 from mlmfast.many_data_sets.contrast_meaning import different_contrasts
 from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked, response_matrix
 from mlmfast.many_data_sets.stacked import fit_stacked
-from mlmfast.model import read_method
+from mlmfast.model import result_of
 from mlmfast.newton import NewtonOptions
+from mlmfast.prepared.fit_model import read_method
 from mlmfast.reduction.engine import Engine, read_options
 from mlmfast.reduction.reduced_model import reduce_design
 
@@ -297,7 +301,17 @@ def _fit_one(
     if method_of(settings.ddf).eager:
         # Whether it applies is known of the rows alone.
         method_of(settings.ddf).basis(one)
-    return batch if reduced.profiled else model.as_recorded(batch, reduced, covariance, estimates)
+    if reduced.profiled:
+        return batch
+    how = (settings.method, covariance, estimates, str(settings.ddf))
+    return _as_recorded(batch, make_record(reduced, model._frame, *how))
+
+
+def _as_recorded(batch: FitBatch, record: FitRecord) -> FitBatch:
+    """A batch of one fit, judged as the single fit is: by the parameters at an end too."""
+    converged, singular = np.array([record.converged]), np.array([record.singular])
+    status = status_of(converged, singular)
+    return replace(batch, converged=converged, singular=singular, status=status)
 
 
 def _joined(data: Levels | Frames | Stacked, settings: _Settings, found: _Collected) -> FitBatch:
@@ -305,7 +319,9 @@ def _joined(data: Levels | Frames | Stacked, settings: _Settings, found: _Collec
     lost = [failed(layout, 1, settings.method, str(error)) for error in found.problems.values()]
     places = np.array([*found.positions, *found.problems], dtype=np.intp)
     batch = merged([*found.batches, *lost], np.argsort(places), layout)
-    batch = replace(batch.named(data.labels), by=data.by, _options=settings.options)
+    batch = replace(
+        batch.named(data.labels), by=data.by, _options=settings.options, _make=result_of
+    )
     return with_ddf(batch, settings.ddf)
 
 
