@@ -22,6 +22,7 @@ from mlmfast.batch.fits import BatchFits
 from mlmfast.batch.frames import glance_batch, tidy_batch
 from mlmfast.batch.rows import SharedRows
 from mlmfast.batch.tests import BatchTests, batch_df, batch_tests
+from mlmfast.batch.undetermined import untold_of_batch
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
@@ -80,6 +81,9 @@ class FitBatch(BatchFits):
     aliased : shape (n_fits, p), columns of X left out because they depend on others.
     status : shape (n_fits,)
         "converged", "singular" (converged there), "not converged", or why there is no fit.
+    undetermined : shape (n_fits,)
+        Covariance parameters that the data do not determine, as a single fit warns of them; empty
+        for none. Standard errors that depend on them are NaN. The iterative engine does not look.
 
     Examples
     --------
@@ -174,12 +178,14 @@ class FitBatch(BatchFits):
     ) -> FitBatch:
         """Collect the parts of a batch fit; ``responses`` as in `SharedRows`."""
         design, n = model.design, len(estimates.deviance)
-        diagonal = np.sqrt(np.diagonal(estimates.vcov, axis1=1, axis2=2))
+        untold = untold_of_batch(model, covariance)
+        vcov = untold.known(estimates.vcov)
+        diagonal = np.sqrt(np.diagonal(vcov, axis1=1, axis2=2))
         return cls(
             names=design.x_names,
             params=spread(estimates.beta, model),
             bse=spread(diagonal, model),
-            cov_params=estimates.vcov,
+            cov_params=vcov,
             sigma=np.sqrt(estimates.sigma2),
             varcorr=stacked_terms(design, estimates),
             llf=-0.5 * estimates.deviance,
@@ -189,7 +195,8 @@ class FitBatch(BatchFits):
             nobs=np.full(n, design.n_obs, dtype=np.intp),
             effects=effect_names(design),
             n_groups={f.name: np.full(n, f.n_levels) for f in design.factors},
-            n_parameters=np.full(n, n_parameters(model, covariance)),
+            n_parameters=np.full(n, n_parameters(model, covariance) - untold.n),
+            undetermined=untold.messages,
             aliased=np.repeat(is_aliased(model)[None], n, axis=0),
             _rows=SharedRows(
                 model,

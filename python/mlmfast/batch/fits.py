@@ -42,6 +42,8 @@ class BatchFits:
     n_groups: dict[str, IntArray]
     n_parameters: IntArray
     aliased: BoolArray
+    #: What the data do not determine of each fit, as a single fit warns of it; empty for nothing.
+    undetermined: NDArray[np.object_]
     #: What the fits were made from, which tests and single fits need.
     _rows: BatchRows = field(repr=False)
     by: dict[str, NDArray[Any]] = field(default_factory=dict)
