@@ -48,8 +48,9 @@ def term_covariance(record: FitRecord, term: str) -> pd.DataFrame:
     groups = {g.name: k for k, g in enumerate(record.groups) if record.terms_on(k)}
     group = known_group(text, groups)
     if group is not None:
-        names, covariance = record.covariance_on(groups[group])
-        return pd.DataFrame(covariance, index=names, columns=names)
+        on = groups[group]
+        names = [name for term in record.terms_on(on) for name in term.names]
+        return pd.DataFrame(record.covariance_on(on), index=names, columns=names)
     terms = _terms_written(record, text)
     if not terms:
         known = [t.text for t in record.terms] + [g.name for g in record.groups]

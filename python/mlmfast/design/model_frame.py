@@ -11,7 +11,7 @@ from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.frame import Frame, check_finite
 from mlmfast.data.suspect_values import warn_of_suspect_values
-from mlmfast.design.absorbed_choice import absorbed_factor, absorbed_from, no_absorbed_factor
+from mlmfast.design.absorbed.choice import absorbed_factor, absorbed_from, no_absorbed_factor
 from mlmfast.design.checks import check_columns, check_identified
 from mlmfast.design.columns.build_matrix import build_model_matrix
 from mlmfast.design.columns.expressions import evaluate_numeric

@@ -248,11 +248,6 @@ class FitRecord:
         """Random-effects terms on one grouping factor, in the order of the formula."""
         return [term for term in self.terms if term.group == group]
 
-    def covariance_on(self, group: int) -> tuple[list[str], FloatArray]:
-        """Effects of one grouping factor, and their covariances, those of each term together.
-
-        NaN where no data tell a covariance.
-        """
-        terms = self.terms_on(group)
-        names = [name for term in terms for name in term.names]
-        return names, block_diagonal([term.told for term in terms])
+    def covariance_on(self, group: int) -> FloatArray:
+        """G of all terms on one grouping factor, zeros between terms; NaN where no data tell it."""
+        return block_diagonal([term.told for term in self.terms_on(group)])

@@ -43,11 +43,11 @@ class VarCorr(Mapping[str, pd.DataFrame]):
 
     def __init__(self, record: FitRecord) -> None:
         self._record = record
-        self._frames = {}
-        for position, group in enumerate(record.groups):
-            if record.terms_on(position):
-                names, covariance = record.covariance_on(position)
-                self._frames[group.name] = pd.DataFrame(covariance, index=names, columns=names)
+        self._frames = {
+            group.name: _stacked(record, position)
+            for position, group in enumerate(record.groups)
+            if record.terms_on(position)
+        }
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         group = known_group(name, self._frames) if isinstance(name, str) else None
@@ -146,3 +146,8 @@ def _residual_rows(residual: ResidualRecord) -> list[_Row]:
         correlated = is_correlated(residual.structure)
         rows += _rows(group, residual.visits, covariance, correlated)
     return rows
+
+
+def _stacked(record: FitRecord, group: int) -> pd.DataFrame:
+    names = [name for term in record.terms_on(group) for name in term.names]
+    return pd.DataFrame(record.covariance_on(group), index=names, columns=names)
