@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlmfast.inference.emmeans import EMMeans
     from mlmfast.inference.intervals.bootstrap import Bootstrap
     from mlmfast.inference.intervals.covtest import CovarianceTests
-    from mlmfast.inference.intervals.derived import ParameterValues
+    from mlmfast.inference.intervals.parameter_values import ParameterValues
     from mlmfast.inference.intervals.profile import Profile
     from mlmfast.inference.robust.robust import RobustInference
     from mlmfast.mvn import MVN

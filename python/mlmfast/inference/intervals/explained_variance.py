@@ -23,12 +23,12 @@ from mlmfast.display.printed_frame import printed
 from mlmfast.errors import ModelError
 from mlmfast.inference.intervals.bootstrap import bootstrap
 from mlmfast.inference.intervals.derived import (
-    AtEstimate,
     bootstrap_table,
     check_request,
     delta_table,
     table_of_errors,
 )
+from mlmfast.inference.intervals.parameter_values import AtEstimate
 from mlmfast.inference.intervals.second_order import Differentiable
 from mlmfast.words import is_one_of
 
