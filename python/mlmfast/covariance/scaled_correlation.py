@@ -11,7 +11,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure
-from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.covariance.jet import Jet, NaturalByJet, concatenate
 from mlmfast.covariance.scaled_angles import Angular, ScaledAngles
 
 #: Room left between a starting correlation and the edge of its interval.
@@ -19,7 +19,7 @@ MARGIN = 1e-6
 
 
 @dataclass(frozen=True)
-class ScaledCorrelation(Angular):
+class ScaledCorrelation(NaturalByJet, Angular):
     """One variance times a correlation matrix; theta = (log standard deviation, eta).
 
     A subclass gives the correlation matrix: natural parameters r of unconstrained eta
@@ -121,15 +121,6 @@ class ScaledCorrelation(Angular):
     @property
     def parameter_names(self) -> tuple[str, ...]:
         return ("Variance", *self.correlation_names)
-
-    def natural(self, theta: FloatArray) -> FloatArray:
-        return self._natural(Jet.constant(theta)).value
-
-    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
-        return self._natural(Jet.variables(theta)).first
-
-    def natural_hessian(self, theta: FloatArray) -> FloatArray:
-        return self._natural(Jet.variables(theta)).second
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)

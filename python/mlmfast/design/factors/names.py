@@ -74,14 +74,3 @@ class ByGroup(dict[str, _Value]):
         if group is None:
             raise KeyError(f"{name!r}; grouping factors: {', '.join(self) or 'none'}")
         return self._respelled(self[group], partial(backwards, n_parts=group.count(":") + 1))
-
-
-def respelled_dict(values: dict[str, _Value], spell: Callable[[str], str]) -> dict[str, _Value]:
-    """A dict by level with the labels spelled otherwise.
-
-    Examples
-    --------
-    >>> respelled_dict({"a": 1}, str.upper)
-    {'A': 1}
-    """
-    return {spell(label): value for label, value in values.items()}
