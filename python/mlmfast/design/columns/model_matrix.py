@@ -98,6 +98,7 @@ class ModelMatrixSpec:
 
     Examples
     --------
+    >>> from mlmfast.design.columns.build_matrix import build_model_matrix
     >>> frame = Frame.from_native({"x": [1.0, 2.0, 3.0], "f": ["a", "b", "a"]})
     >>> spec = build_model_matrix("f + x", frame).spec
     >>> spec.build(Frame.from_native({"x": [5.0], "f": ["b"]})).columns

@@ -53,7 +53,9 @@ class ByGroup(dict[str, _Value]):
 
     Examples
     --------
-    >>> by_group = ByGroup({"batch:cask": {"A:a": 3}}, respelled_dict)
+    >>> def respelled(values, spell):
+    ...     return {spell(label): value for label, value in values.items()}
+    >>> by_group = ByGroup({"batch:cask": {"A:a": 3}}, respelled)
     >>> by_group["batch:cask"], by_group["cask:batch"]
     ({'A:a': 3}, {'a:A': 3})
     """
