@@ -9,7 +9,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.errors import ModelError
-from mlmfast.inference.absorbed.coefficient_tests import levels_of, coefficient_tests
+from mlmfast.inference.absorbed.coefficient_tests import coefficient_tests, levels_of
 from mlmfast.inference.contrasts.contrast import (
     Contrast,
     FTest,

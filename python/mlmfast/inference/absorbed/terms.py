@@ -22,7 +22,7 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.distributions import chi2_tail, f_tail
 from mlmfast.errors import ModelError
-from mlmfast.inference.absorbed.coefficient_tests import levels_of, coefficient_tests
+from mlmfast.inference.absorbed.coefficient_tests import coefficient_tests, levels_of
 from mlmfast.inference.absorbed.contrasts import joint_of
 from mlmfast.inference.absorbed.hypotheses import OtherColumns
 from mlmfast.inference.anova.anova import AnovaTable, table_row, type_number, without_f
