@@ -22,19 +22,20 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.interruptible import interruptible
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.source import FitSource
 
 
-def simulate(source: FitSource, record: FitRecord, n: int, seed: Any, first: int = 0) -> FloatArray:
-    """Draw n responses, each with random effects and residuals of its own.
+def simulate(fit: Fitted, n: int = 1, seed: Any = None) -> FloatArray:
+    """Draw new responses from the model, shape (nobs, n); random effects drawn anew.
 
     Parameters
     ----------
-    source, record : the data and the estimates.
-    n : number of responses.
-    seed : int, SeedSequence, Generator, or None for fresh entropy
-        Column i has a stream of its own, so it is the same whatever n is.
-    first : number of the first response, to draw a long sequence in parts.
+    n
+        Number of responses.
+    seed
+        int, SeedSequence, Generator, or None for fresh entropy. A column has a stream of its own,
+        so it is the same whatever ``n`` is.
 
     Returns
     -------
@@ -53,6 +54,13 @@ def simulate(source: FitSource, record: FitRecord, n: int, seed: Any, first: int
     >>> many.shape, bool((few == many[:, :2]).all())
     ((180, 5), True)
     """
+    return draw_responses(fit._needs_source("a simulation"), fit._record, n, seed)
+
+
+def draw_responses(
+    source: FitSource, record: FitRecord, n: int, seed: Any, first: int = 0
+) -> FloatArray:
+    """Responses from number ``first`` on, to draw a long sequence in parts; see `simulate`."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise DataError(f"n is {n!r}; the number of responses must be an integer >= 1")
     design = source.design

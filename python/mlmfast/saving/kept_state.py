@@ -28,13 +28,33 @@ def state_of(fit: Fitted) -> dict[str, Any]:
 
 
 def remove_data(fit: Fitted) -> None:
-    """See `LMMResult.remove_data`."""
-    from mlmfast.saving.storage import load
+    """Let go of the rows of the data, in place, as the method of statsmodels' results does.
+
+    The fit is then what `mlmfast.load` gives back of a saved one: what needs no rows works as
+    before, tests by the methods of degrees of freedom used so far and by those that need no
+    rows. `nbytes` says what that saves.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> before = fit.nbytes
+    >>> fit.remove_data()
+    >>> fit.nbytes < before, round(float(fit.pvalues["Days"]), 9)
+    (True, 3.264e-06)
+    """
+    from mlmfast.fitted.fitted import Fitted
+    from mlmfast.saving.storage import load_as
 
     if fit._source is not None:
-        loaded = load(fit.to_json())
+        loaded = load_as(Fitted, fit.to_json())
         fit.__dict__.clear()
         fit.__dict__.update(loaded.__dict__)
+
+
+def nbytes(fit: Fitted) -> int:
+    """Bytes of the fit's pickle: the columns of the data that it read, and the estimates."""
+    return size_of(fit)
 
 
 class _Counter:

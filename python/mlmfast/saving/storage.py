@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from mlmfast.saving.inference import inference_from_dict, inference_to_dict
 from mlmfast.saving.record import array, record_from_dict, record_to_dict, typed
 from mlmfast.saving.rows import rows_from_dict, rows_to_dict
 
+_Fit = TypeVar("_Fit", bound=Fitted)
+
 _NAME, _VERSION = "mlmfast fit", 1
 
 # JSON has no numbers for these; {"float": "NaN"} cannot be mistaken for a level of that name.
@@ -25,7 +27,7 @@ _NOT_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 
 
 def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
-    """Return a fit as JSON text, and write it to a file where a path is given.
+    """Return the fit as JSON text, and write it to ``path`` if given; see `mlmfast.load`.
 
     Numbers keep all their digits. The rows of the data are left out, so a loaded fit has no
     fitted values, residuals, simulations, bootstraps, profiles, or intervals around random effects,
@@ -37,8 +39,7 @@ def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
 
     Parameters
     ----------
-    fit : the fit.
-    path : file to write.
+    path : a file to write.
 
     Examples
     --------
@@ -61,25 +62,8 @@ def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
     return text
 
 
-def load(path_or_text: str | os.PathLike[str]) -> Fitted:
-    """Read a fit that `LMMResult.to_json` wrote. No code is run.
-
-    Parameters
-    ----------
-    path_or_text : a file, or the JSON text itself
-
-    Raises
-    ------
-    DataError
-        Where the file cannot be read, is no saved fit, or is of a version not known here.
-
-    Examples
-    --------
-    >>> import mlmfast as mlm
-    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
-    >>> mlm.load(fit.to_json()).llf == fit.llf
-    True
-    """
+def load_as(kind: type[_Fit], path_or_text: str | os.PathLike[str]) -> _Fit:
+    """Read a saved fit, as an instance of a class of fits; see `mlmfast.load`."""
     text, where = _read(path_or_text)
     try:
         data = json.loads(text, object_hook=_float_of, parse_constant=_refuse_constant)
@@ -105,7 +89,7 @@ def load(path_or_text: str | os.PathLike[str]) -> Fitted:
         ValueError,
     ) as error:
         raise _no_fit(where, str(error)) from None
-    fit = Fitted(record, None, timings, effects)
+    fit = kind(record, None, timings, effects)
     fit.__dict__.update(inference)
     return fit
 

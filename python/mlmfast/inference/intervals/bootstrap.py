@@ -12,7 +12,7 @@ import pandas as pd
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.cached import cached_property
-from mlmfast.clusters.simulate import seed_sequence, simulate
+from mlmfast.clusters.simulate import draw_responses, seed_sequence
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.criterion.arms import residual_arms
@@ -36,6 +36,7 @@ from mlmfast.reduction.reduced_model import Estimates, ReducedModel, reduce_desi
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.source import FitSource
 
 #: Numbers in one batch of responses, and responses at most.
@@ -238,18 +239,12 @@ class _Refits:
 
 
 def bootstrap(
-    source: FitSource,
-    record: FitRecord,
-    n: int = 1000,
-    seed: Any = None,
-    statistic: Statistic | None = None,
+    fit: Fitted, n: int = 1000, seed: Any = None, statistic: Callable[[FitBatch], Any] | None = None
 ) -> Bootstrap:
-    """Simulate from the fit and refit, batch by batch.
+    """Parametric bootstrap: n responses drawn from the fit and refitted; see `Bootstrap`.
 
     Parameters
     ----------
-    source, record
-        The fit.
     n
         Samples.
     seed
@@ -263,6 +258,7 @@ def bootstrap(
     DataError
         For a bad n or seed, or a statistic of the wrong shape.
     """
+    source, record = fit._needs_source("a bootstrap"), fit._record
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 2:
         raise DataError(f"n is {n!r}; the number of samples must be an integer >= 2")
     if statistic is not None and not callable(statistic):
@@ -280,7 +276,7 @@ def bootstrap(
     batches, entropy = [], seed_sequence(seed)
     for first in range(0, int(n), size):
         count = min(size, int(n) - first)
-        responses = simulate(source, record, count, entropy, first)
+        responses = draw_responses(source, record, count, entropy, first)
         batches.append(refits.refit(response_columns(responses, design)))
     whole = _Batch(*(np.concatenate(part) for part in zip(*batches, strict=True)))
     values = np.where(whole.failed[:, None], np.nan, whole.values)

@@ -29,6 +29,7 @@ from mlmfast.inference.intervals.second_order import Differentiable
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.source import FitSource
 
 METHODS = ("delta", "profile", "bootstrap")
@@ -175,24 +176,24 @@ class AtEstimate:
 
 
 def derived(
-    source: FitSource,
-    record: FitRecord,
-    function: Function,
-    *,
+    fit: Fitted,
+    function: Callable[[ParameterValues], Any],
     method: str = "delta",
     level: float = 0.95,
+    *,
     scale: str = "identity",
     n: int = 1000,
     seed: Any = None,
 ) -> pd.DataFrame:
-    """Estimate, standard error and interval of functions of the parameters.
+    """Functions of the parameters with standard errors and intervals.
 
     Parameters
     ----------
-    source, record
-        The fit.
     function
-        Takes `ParameterValues` and returns a number, or a dict of numbers by name.
+        Takes a mapping from names of parameters (fixed effects; ``sd_x|g``, ``var_x|g``,
+        ``cor_x.y|g``, ``cov_x.y|g``, ``sigma``, ``Residual``, or the residual structure's) to
+        their values, and returns a number or a dict of numbers. It is differentiated exactly:
+        use operators and NumPy's functions.
     method
         "delta": by exact derivatives of the function and the observed information; "profile":
         likelihood interval of a function of covariance parameters; "bootstrap": percentiles.
@@ -213,7 +214,18 @@ def derived(
     ModelError
         For a name that is no parameter, an unknown method or scale, or a profile of a function of
         fixed effects.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    >>> def total(p):
+    ...     return p["var_(Intercept)|Subject"] + p["Residual"]
+    >>> fit.derived(total, "profile").round(1)
+           estimate     se   lower   upper
+    value    2338.6  514.8  1635.2  4013.5
     """
+    source, record = fit._needs_source("a function of the parameters"), fit._record
     if not callable(function):
         raise ModelError(
             f"function is {function!r}; give a function of the parameters by name, such as "
@@ -231,7 +243,7 @@ def derived(
         table = delta_table(at, found, level, scale)
         table[["lower", "upper"]] = profile_limits(at, function, found, level)
         return table
-    boot = bootstrap(source, record, n, seed)
+    boot = bootstrap(fit, n, seed)
     replicates = {str(name): boot.replicates[name].to_numpy() for name in boot.replicates}
     values = named(function(ParameterValues(replicates, at.functions.parameters)))
     return bootstrap_table({k: v.value for k, v in found.items()}, pd.DataFrame(values), level)
