@@ -125,7 +125,7 @@ class LMMResult(Fitted):
     varcorr = cached_property(_varcorr.varcorr)
     ranef = handed_out(_ranef.ranef)
     ranef_cov = handed_out(_ranef.ranef_cov)
-    test_variance = _variance_tests.test_variance
+    test_variance = _variance_tests.variance_test
     ranova = _variance_tests.ranova
 
     # -- comparison ----------------------------------------------------------------------------

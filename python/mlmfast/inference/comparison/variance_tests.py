@@ -87,7 +87,7 @@ class VarianceTest:
         )
 
 
-def test_variance(
+def variance_test(
     fit: Fitted,
     term: str | None = None,
     method: str | None = None,
