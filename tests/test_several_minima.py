@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast.fitting.boundary import SomeFits
+from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.guarded_minima import distinct_ends
 from mlmfast.fitting.near_singular import Barrier, residual_parts
 from mlmfast.newton import NewtonResult

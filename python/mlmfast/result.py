@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mlmfast.clusters import simulate as _simulate
     from mlmfast.diagnostics import influence as _influence
     from mlmfast.diagnostics import residuals as _residuals
-    from mlmfast.fitted import ranef as _ranef
     from mlmfast.fitted import residual_at_points as _residual_at_points
     from mlmfast.fitted import residual_covariance as _residual_covariance
     from mlmfast.inference.anova import anova as _anova
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from mlmfast.inference.robust import robust as _robust
     from mlmfast.prediction import effect_estimates as _effect_estimates
     from mlmfast.prediction import prediction as _prediction
+    from mlmfast.prediction import ranef as _ranef
     from mlmfast.report import html as _html
     from mlmfast.report import summary as _summary
     from mlmfast.report import tidy as _tidy
@@ -51,7 +51,6 @@ else:
     _simulate = FunctionsOnUse("mlmfast.clusters.simulate")
     _influence = FunctionsOnUse("mlmfast.diagnostics.influence")
     _residuals = FunctionsOnUse("mlmfast.diagnostics.residuals")
-    _ranef = FunctionsOnUse("mlmfast.fitted.ranef")
     _residual_at_points = FunctionsOnUse("mlmfast.fitted.residual_at_points")
     _residual_covariance = FunctionsOnUse("mlmfast.fitted.residual_covariance")
     _anova = FunctionsOnUse("mlmfast.inference.anova.anova")
@@ -71,6 +70,7 @@ else:
     _robust = FunctionsOnUse("mlmfast.inference.robust.robust")
     _effect_estimates = FunctionsOnUse("mlmfast.prediction.effect_estimates")
     _prediction = FunctionsOnUse("mlmfast.prediction.prediction")
+    _ranef = FunctionsOnUse("mlmfast.prediction.ranef")
     _html = FunctionsOnUse("mlmfast.report.html")
     _summary = FunctionsOnUse("mlmfast.report.summary")
     _tidy = FunctionsOnUse("mlmfast.report.tidy")
@@ -186,4 +186,7 @@ def load(path_or_text: str | os.PathLike[str]) -> LMMResult:
     >>> mlm.load(fit.to_json()).llf == fit.llf
     True
     """
-    return _storage.load_as(LMMResult, path_or_text)
+    found = _storage.read_fit(path_or_text)
+    fit = LMMResult(found.record, None, found.timings, found.effects)
+    fit.__dict__.update(found.answers)
+    return fit

@@ -43,13 +43,10 @@ def remove_data(fit: Fitted) -> None:
     >>> fit.nbytes < before, round(float(fit.pvalues["Days"]), 9)
     (True, 3.264e-06)
     """
-    from mlmfast.fitted.fitted import Fitted
-    from mlmfast.saving.storage import load_as
+    from mlmfast.saving.storage import read_fit
 
     if fit._source is not None:
-        loaded = load_as(Fitted, fit.to_json())
-        fit.__dict__.clear()
-        fit.__dict__.update(loaded.__dict__)
+        read_fit(fit.to_json()).into(fit)
 
 
 def nbytes(fit: Fitted) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -17,8 +18,6 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.saving.inference import inference_from_dict, inference_to_dict
 from mlmfast.saving.record import array, record_from_dict, record_to_dict, typed
 from mlmfast.saving.rows import rows_from_dict, rows_to_dict
-
-_Fit = TypeVar("_Fit", bound=Fitted)
 
 _NAME, _VERSION = "mlmfast fit", 1
 
@@ -62,8 +61,24 @@ def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
     return text
 
 
-def load_as(kind: type[_Fit], path_or_text: str | os.PathLike[str]) -> _Fit:
-    """Read a saved fit, as an instance of a class of fits; see `mlmfast.load`."""
+@dataclass(frozen=True)
+class ReadFit:
+    """What a saved fit holds: its record, random effects, seconds, and answers by attribute."""
+
+    record: FitRecord
+    effects: list[ConditionalEffects]
+    timings: dict[str, float]
+    answers: dict[str, Any]
+
+    def into(self, fit: Fitted) -> None:
+        """Make a fit this one."""
+        fit.__dict__.clear()
+        fit.__dict__.update(Fitted(self.record, None, self.timings, self.effects).__dict__)
+        fit.__dict__.update(self.answers)
+
+
+def read_fit(path_or_text: str | os.PathLike[str]) -> ReadFit:
+    """Read what `to_json` wrote; see `mlmfast.load`."""
     text, where = _read(path_or_text)
     try:
         data = json.loads(text, object_hook=_float_of, parse_constant=_refuse_constant)
@@ -89,9 +104,7 @@ def load_as(kind: type[_Fit], path_or_text: str | os.PathLike[str]) -> _Fit:
         ValueError,
     ) as error:
         raise _no_fit(where, str(error)) from None
-    fit = kind(record, None, timings, effects)
-    fit.__dict__.update(inference)
-    return fit
+    return ReadFit(record, effects, timings, inference)
 
 
 def _effects_from(data: object, record: FitRecord) -> list[ConditionalEffects]:

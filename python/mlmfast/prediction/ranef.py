@@ -1,4 +1,4 @@
-"""Random effects by grouping factor and level."""
+"""Predicted random effects by grouping factor and level."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 from mlmfast.design.factors.names import ByGroup
 from mlmfast.fitted.random_effects import ByLevel, ConditionalEffects
 from mlmfast.fitted.record import GroupRecord
+from mlmfast.prediction.undetermined_blups import told_effects
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -19,7 +20,8 @@ def ranef(fit: Fitted) -> dict[str, pd.DataFrame]:
     """BLUPs by grouping factor: the conditional means E(g | y), one row a level.
 
     Levels of an interaction ``"a:b"`` are labelled ``"a1:b1"``; under lme4's name of it,
-    ``ranef["b:a"]``, they are ``"b1:a1"``.
+    ``ranef["b:a"]``, they are ``"b1:a1"``. NaN is what hangs on a covariance of effects that
+    never meet in one level, which no data tell.
     """
     means = {
         group.name: pd.DataFrame(
@@ -46,12 +48,12 @@ def ranef_cov(fit: Fitted) -> dict[str, ByLevel]:
 
 
 def _by_group(fit: Fitted) -> list[tuple[GroupRecord, list[str], ConditionalEffects]]:
-    record = fit._record
+    record, effects = fit._record, told_effects(fit)
     return [
         (
             group,
             [name for term in record.terms_on(position) for name in term.names],
-            fit._effects[position],
+            effects[position],
         )
         for position, group in enumerate(record.groups)
         if record.terms_on(position)
