@@ -14,12 +14,11 @@ from mlmfast.clusters.covariance import (
     residual_covariances,
     residual_template,
 )
-from mlmfast.covariance.correlations import correlations
+from mlmfast.covariance.correlations import correlations, covariance_root
 from mlmfast.design.design import Design
 from mlmfast.errors import DataError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
-from mlmfast.interruptible import interruptible
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -104,24 +103,6 @@ def _scattered_noise(
         draws = generator.standard_normal((*rows.shape, 1))
         out[rows] = (cholesky_factors(covariances) @ draws)[:, :, 0] / sd[rows]
     return out
-
-
-def covariance_root(covariance: FloatArray) -> FloatArray:
-    """B with B B' = G, for G positive semi-definite, shape (q, q).
-
-    The symmetric root of the correlation matrix, rows scaled by the standard deviations: no sign
-    of an eigenvector is left to chance.
-
-    Examples
-    --------
-    >>> covariance_root(np.array([[4.0, 0.0], [0.0, 0.0]])).tolist()
-    [[2.0, 0.0], [0.0, 0.0]]
-    """
-    sd = np.sqrt(np.diag(covariance))
-    unit = np.where(sd > 0, sd, 1.0)
-    values, vectors = interruptible(np.linalg.eigh, covariance / np.outer(unit, unit))
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    return np.asarray(sd[:, None] * root)
 
 
 def _random_part(
