@@ -1039,8 +1039,8 @@ def test_responses_without_a_residual_are_no_fits_and_say_why(formula, residual)
         with pytest.raises(mlm.ModelError, match="no residual variance"):
             batch[k]
     single = quiet(formula, DATA, residual=residual)
-    assert batch.llf[1] == pytest.approx(single.llf, abs=1e-12)
-    np.testing.assert_allclose(batch.bse[1], single.bse, rtol=1e-12)
+    assert batch.llf[1] == single.llf
+    np.testing.assert_array_equal(batch.bse[1], single.bse)
 
 
 # -- a factor of the fixed effects that is eliminated --------------------------------------------
