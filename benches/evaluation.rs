@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use mlmfast::criterion::evaluate;
 use mlmfast::elimination::Entry;
-use mlmfast::nesting::Nesting;
 use mlmfast::reduction::{Basis, Reduction};
-use mlmfast::rows::{Column, RowColumns, Values, rotate};
+use mlmfast::rows::nesting::Nesting;
+use mlmfast::rows::rotate::{Column, RowColumns, Values, rotate};
 
 const N_ROWS: usize = 200_000;
 const N_FIXED: usize = 6;

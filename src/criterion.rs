@@ -2,12 +2,12 @@
 
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 
-use crate::dense::{
+use crate::elimination::{Elimination, Entry, RootWeight, Sums};
+use crate::linalg::dense::{
     NotPositiveDefinite, cholesky, dot, invert_lower, multiply, solve_lower, symmetrise,
 };
-use crate::elimination::{Elimination, Entry, RootWeight, Sums};
-use crate::memory::zeros;
 use crate::reduction::{Reduction, block};
+use crate::running::memory::zeros;
 
 /// -2 log-likelihood of one response at one G, and its derivatives by entries of G.
 #[derive(Clone, Debug)]
@@ -103,8 +103,8 @@ impl Solution {
         let mut beta = vec![0.0; rank];
         let mut c = vec![0.0; rank * rank];
         for (k, row) in inverse.chunks_exact(rank.max(1)).enumerate() {
-            crate::dense::axpy(half[k], row, &mut beta);
-            crate::dense::add_outer(row, &mut c);
+            crate::linalg::dense::axpy(half[k], row, &mut beta);
+            crate::linalg::dense::add_outer(row, &mut c);
         }
         symmetrise(&mut c, rank);
         let logdet_xx = 2.0 * (0..rank).map(|i| l[i * rank + i].ln()).sum::<f64>();
@@ -376,9 +376,9 @@ fn subtract_products(from: &mut [f64], a: &[f64], b: &[f64], scale: f64, n: usiz
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nesting::Nesting;
     use crate::reduction::Basis;
-    use crate::rows::{Column, RowColumns, Values, rotate};
+    use crate::rows::nesting::Nesting;
+    use crate::rows::rotate::{Column, RowColumns, Values, rotate};
 
     fn plain(values: Option<&[f64]>) -> Column<'_> {
         Column { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }

@@ -1,6 +1,6 @@
 //! Rows reduced once, in coordinates where the iterations lose no digits.
 //!
-//! After [`crate::rows::rotate`] the columns are changed so that ordinary least squares is trivial: X is
+//! After [`crate::rows::rotate::rotate`] the columns are changed so that ordinary least squares is trivial: X is
 //! replaced by an orthonormal basis of its span, y by its residual, Z by columns whose mean square
 //! per unit is the identity. Estimates are mapped back outside. Units that share T share their
 //! factorization, and many of them are replaced by few with the same sums.
@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::chain::ChainParameters;
-use crate::dense::{cholesky, dot, semidefinite_root, solve_row_upper, symmetrise};
-use crate::memory::{append, zeros};
-use crate::nesting::Nesting;
-use crate::rows::{LevelRows, RotatedRows};
+use crate::linalg::dense::{cholesky, dot, semidefinite_root, solve_row_upper, symmetrise};
+use crate::linalg::triangle::Triangle;
+use crate::rows::nesting::Nesting;
+use crate::rows::rotate::{LevelRows, RotatedRows};
+use crate::running::memory::{append, zeros};
 use crate::series::Series;
-use crate::triangle::Triangle;
 
 /// Relative size under which the part of a column outside the earlier ones counts as zero (R's).
 const ALIAS_TOLERANCE: f64 = 1e-7;
@@ -204,7 +204,7 @@ impl Reduction {
         for pattern in &self.patterns {
             for b in pattern.first..pattern.first + pattern.n_blocks {
                 let at = (fit * n_blocks + b) * q;
-                crate::dense::add_outer(&leaf.response[at..at + q], &mut sums);
+                crate::linalg::dense::add_outer(&leaf.response[at..at + q], &mut sums);
             }
             let root = &leaf.design[block(pattern.first, q * columns)];
             let seen: Vec<f64> = (0..q).map(|v| root[v * columns + v]).collect();
@@ -370,7 +370,7 @@ fn project_out(basis: &[Vec<f64>], v: &mut [f64]) -> Vec<f64> {
         for (b, c) in basis.iter().zip(&mut coefficients) {
             let s = dot(b, v);
             *c += s;
-            crate::dense::axpy(-s, b, v);
+            crate::linalg::dense::axpy(-s, b, v);
         }
     }
     coefficients
@@ -399,7 +399,7 @@ fn random_bases(
                 let share = inner.shares.as_ref().map_or(1.0, |s| s.of(inner.classes[i]).sqrt());
                 z.clear();
                 z.extend(row[skip..skip + q].iter().map(|value| share * value));
-                crate::dense::add_outer(&z, &mut gram);
+                crate::linalg::dense::add_outer(&z, &mut gram);
             }
         }
         let n_units = nesting.levels[l].n_units() as f64;
@@ -526,7 +526,7 @@ fn remainder_gram(
         fixed.map_row(&raw[..p], &mut row[..rank]);
         for (f, gram) in grams.chunks_exact_mut(width * width).enumerate() {
             row[rank] = fixed.map_response(f, &row[..rank], raw[p + f]);
-            crate::dense::add_outer(&row, gram);
+            crate::linalg::dense::add_outer(&row, gram);
         }
     }
     for (f, gram) in grams.chunks_exact_mut(width * width).enumerate() {

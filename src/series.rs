@@ -12,13 +12,13 @@
 //! so nothing cancels however near f is to -1 or 1. The parameters move the weights only: steps of
 //! equal length share a cross-product, formed once, and an evaluation no longer sees their rows.
 
-use crate::memory::{append, grow, lengthen};
+use crate::running::memory::{append, grow, lengthen};
 use std::ops::Range;
 
 use crate::chain::ChainParameters;
-use crate::dense::add_outer;
-use crate::rows::LevelRows;
-use crate::triangle::Triangle;
+use crate::linalg::dense::add_outer;
+use crate::linalg::triangle::Triangle;
+use crate::rows::rotate::LevelRows;
 
 /// `row` times a row plus `previous` times the row before it.
 #[derive(Clone, Copy, Debug)]
@@ -403,7 +403,7 @@ fn packed_gram(rows: &[f64], n_columns: usize) -> Vec<f64> {
 fn response_products(rows: &[f64], y: &[f64], n_columns: usize) -> Vec<f64> {
     let mut out = vec![0.0; n_columns + 1];
     for (i, value) in y.iter().enumerate() {
-        crate::dense::axpy(*value, &rows[i * n_columns..(i + 1) * n_columns], &mut out);
+        crate::linalg::dense::axpy(*value, &rows[i * n_columns..(i + 1) * n_columns], &mut out);
         out[n_columns] += value * value;
     }
     out

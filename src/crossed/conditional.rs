@@ -5,10 +5,10 @@ use super::incidence::gather;
 use super::panels::Panels;
 use super::reach::Reach;
 use super::root::{Root, transpose};
-use crate::dense::{axpy, cholesky, dot, multiply, solve_lower};
-use crate::memory::zeros;
+use crate::linalg::dense::{axpy, cholesky, dot, multiply, solve_lower};
 use crate::reduction::block;
-use crate::threads;
+use crate::running::memory::zeros;
+use crate::running::threads;
 
 /// Rows to predict up to which solving for each costs less than the inverse.
 const FEW_ROWS: usize = 64;

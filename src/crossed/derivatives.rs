@@ -14,10 +14,10 @@ use super::panels::Panels;
 use super::root::{apply_transposed, transpose};
 use super::{Reduction, RestLevel};
 use crate::criterion::{Criterion, LikelihoodDerivatives, Shape, Solution, assemble};
-use crate::dense::{NotPositiveDefinite, axpy, cholesky, dot};
 use crate::elimination::{Entry, Sums};
-use crate::memory::zeros;
+use crate::linalg::dense::{NotPositiveDefinite, axpy, cholesky, dot};
 use crate::reduction::block;
+use crate::running::memory::zeros;
 
 /// How the second derivatives are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,11 @@ use super::incidence::{fill, pairwise};
 use super::panels::Panels;
 use super::prior::SMALLEST_ROOT;
 use super::root::{Root, apply_transposed, transpose};
-use crate::dense::{NotPositiveDefinite, add_outer, axpy, cholesky, invert_lower, solve_lower};
-use crate::memory::zeros;
+use crate::linalg::dense::{
+    NotPositiveDefinite, add_outer, axpy, cholesky, invert_lower, solve_lower,
+};
 use crate::reduction::block;
+use crate::running::memory::zeros;
 
 /// The factored system of one response at one G.
 pub struct Factorisation<'a> {
@@ -235,6 +237,6 @@ pub(super) fn transposed_times(a: &[f64], q: usize, x: &[f64], width: usize) -> 
 pub(super) fn unit_information(t: &[f64], l: &[f64], q: usize) -> Vec<f64> {
     let mut inverse = vec![0.0; q * q];
     invert_lower(l, q, &mut inverse);
-    let half = crate::dense::multiply(&inverse, t, q);
-    crate::dense::multiply(&transpose(&half, q), &half, q)
+    let half = crate::linalg::dense::multiply(&inverse, t, q);
+    crate::linalg::dense::multiply(&transpose(&half, q), &half, q)
 }

@@ -9,11 +9,11 @@ use super::evaluation::{Factorisation, unit_information};
 use super::incidence::Incidence;
 use super::panels::Panels;
 use super::root::{apply_transposed, identity};
-use crate::dense::{axpy, vectorised};
 use crate::elimination::Entry;
-use crate::memory::{copied, zeros};
+use crate::linalg::dense::{axpy, vectorised};
 use crate::reduction::block;
-use crate::threads;
+use crate::running::memory::{copied, zeros};
+use crate::running::threads;
 
 /// Leading units whose rows of H are made at once.
 const CHUNK_UNITS: usize = 32;
@@ -135,7 +135,7 @@ impl Factorisation<'_> {
         for u in 0..rest.leading_units {
             let t = &reduction.t[block(u, q * q)];
             let t_t = super::root::transpose(t, q);
-            let own = crate::dense::multiply(&t_t, t, q);
+            let own = crate::linalg::dense::multiply(&t_t, t, q);
             add_square(&own, &mut out[rest.leading * n_levels + rest.leading]);
             let mut place = incidence.first[u];
             while place < incidence.first[u + 1] {
@@ -146,7 +146,7 @@ impl Factorisation<'_> {
                 for c in 0..level.q {
                     let n = &incidence.values[block(place + c, q)];
                     for a in 0..q {
-                        let value = crate::dense::dot(&t_t[block(a, q)], n);
+                        let value = crate::linalg::dense::dot(&t_t[block(a, q)], n);
                         let at = if is_first { a * level.q + c } else { c * q + a };
                         values[at] = value;
                     }
@@ -455,7 +455,7 @@ fn pair_gram(
     let size = q * other;
     if size == 1 {
         let own = &rows[first..first + n_units];
-        return vec![crate::dense::dot(own, own)];
+        return vec![crate::linalg::dense::dot(own, own)];
     }
     let mut blocks = zeros(n_units * size);
     for (v, out) in blocks.chunks_exact_mut(size).enumerate() {

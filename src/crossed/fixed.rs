@@ -16,9 +16,9 @@
 use super::evaluation::Factorisation;
 use super::incidence::fill;
 use super::{Reduction, Rest};
-use crate::dense::axpy;
-use crate::memory;
+use crate::linalg::dense::axpy;
 use crate::reduction::block;
+use crate::running::memory;
 
 impl Rest {
     /// Are the effects of the leading factor fixed?

@@ -5,10 +5,10 @@ use super::panels::Panels;
 use super::root::{Root, transpose};
 use super::rows::{Reader, sort_rows};
 use super::{Reduction, Rest};
-use crate::dense::{axpy, cholesky, dot, multiply, solve_lower, vectorised};
-use crate::memory::{grow, zeros};
+use crate::linalg::dense::{axpy, cholesky, dot, multiply, solve_lower, vectorised};
 use crate::reduction::block;
-use crate::threads;
+use crate::running::memory::{grow, zeros};
+use crate::running::threads;
 
 /// Tasks that a pass over all columns is cut into.
 const TASKS: usize = 64;

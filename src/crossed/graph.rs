@@ -6,9 +6,9 @@ use faer::sparse::linalg::amd;
 
 use super::rows::sort_rows;
 use super::{Crossing, Rest, RestLevel};
-use crate::marginal::Relationship;
-use crate::memory::{grow, require};
-use crate::stop::check;
+use crate::rows::relationship::Relationship;
+use crate::running::memory::{grow, require};
+use crate::running::stop::check;
 
 /// Part of all pairs above which nothing is gained by leaving out the others.
 const FULL: f64 = 0.3;

@@ -1,8 +1,8 @@
 //! The sparse matrix N: which columns of the other factors each leading unit meets.
 
-use crate::dense::{axpy, vectorised};
-use crate::memory::{filled, require, zeros};
-use crate::threads;
+use crate::linalg::dense::{axpy, vectorised};
+use crate::running::memory::{filled, require, zeros};
+use crate::running::threads;
 
 /// Rows of blocks: for each leading unit the columns it meets, `q` values a column.
 #[derive(Clone, Debug, Default)]

@@ -11,10 +11,10 @@ use super::incidence::pairwise;
 use super::panels::Panels;
 use super::reach::Reach;
 use super::root::{Root, transpose};
-use crate::dense::{axpy, dot, multiply};
-use crate::memory::zeros;
+use crate::linalg::dense::{axpy, dot, multiply};
 use crate::reduction::block;
-use crate::threads;
+use crate::running::memory::zeros;
+use crate::running::threads;
 
 /// Numbers of right-hand sides that are held at once.
 const SMALL_NUMBERS: usize = 1 << 20;
@@ -388,7 +388,7 @@ impl Factorisation<'_> {
             let mut own = incidence.values[places].to_vec();
             let (l, t) = (&self.w[block(u, q * q)], &reduction.t[block(u, q * q)]);
             for v in own.chunks_exact_mut(q) {
-                crate::dense::solve_lower(l, q, v, 1);
+                crate::linalg::dense::solve_lower(l, q, v, 1);
                 super::evaluation::solve_upper(l, q, v, 1);
                 let out = transposed_times(t, q, v, 1);
                 v.copy_from_slice(&out);

@@ -46,8 +46,8 @@ pub use self::incidence::Incidence;
 pub use self::prior::Prior;
 pub use self::rows::Unusable;
 pub use self::structure::{Schur, Structure, dense_operations};
-use crate::marginal::Relationship;
 use crate::reduction::FixedBasis;
+use crate::rows::relationship::Relationship;
 
 /// Rows of a unit of the leading part where there is none.
 const EMPTY_UNIT: usize = 4096;

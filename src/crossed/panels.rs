@@ -14,9 +14,9 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use super::incidence::pairwise;
 use super::structure::{Structure, Update};
-use crate::dense::{NotPositiveDefinite, axpy, dot};
-use crate::memory::{copied, zeros};
-use crate::threads;
+use crate::linalg::dense::{NotPositiveDefinite, axpy, dot};
+use crate::running::memory::{copied, zeros};
+use crate::running::threads;
 
 /// Rows of a tile of a panel.
 const TILE_ROWS: usize = 160;
@@ -505,7 +505,7 @@ fn apply_update(
 /// Cholesky of the row-major top of a panel, its upper triangle then zero; also column-major.
 fn factor_diagonal(top: &mut [f64], n: usize) -> Result<Vec<f64>, NotPositiveDefinite> {
     if n <= NARROW {
-        crate::dense::cholesky(top, n)?;
+        crate::linalg::dense::cholesky(top, n)?;
         for i in 0..n {
             top[i * n + i + 1..(i + 1) * n].fill(0.0);
         }

@@ -16,9 +16,9 @@ use std::sync::Arc;
 use super::panels::Panels;
 use super::structure::Structure;
 use super::{Rest, RestLevel};
-use crate::dense::{NotPositiveDefinite, axpy};
-use crate::marginal::Relationship;
+use crate::linalg::dense::{NotPositiveDefinite, axpy};
 use crate::reduction::block;
+use crate::rows::relationship::Relationship;
 
 /// Roots of G that related factors have at least: their squares are beyond rounding, and quotients
 /// by them, which scale exactly, keep all digits.

@@ -1,7 +1,7 @@
 //! Solutions for sparse right-hand sides: only supernodes that they reach are visited.
 
 use super::panels::Panels;
-use crate::memory::zeros;
+use crate::running::memory::zeros;
 
 /// Right-hand sides, zero between uses.
 pub struct Reach<'p> {

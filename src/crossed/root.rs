@@ -3,7 +3,7 @@
 use faer::{MatRef, Side};
 
 use super::Rest;
-use crate::memory::zeros;
+use crate::running::memory::zeros;
 
 /// Eigenvalues of G under this (in units where a unit's mean square is 1) are small: dividing by
 /// their roots would lose digits.
@@ -105,7 +105,7 @@ pub fn apply_transposed(rest: &Rest, p: &[Vec<f64>], x: &[f64], width: usize) ->
         for (to, row) in columns.clone().enumerate() {
             for (from, other) in columns.clone().enumerate() {
                 let weight = p[k][from * q + to];
-                crate::dense::axpy(
+                crate::linalg::dense::axpy(
                     weight,
                     &x[other * width..(other + 1) * width],
                     &mut out[row * width..(row + 1) * width],

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use super::gram::RestGram;
 use super::{Crossing, EMPTY_UNIT, Incidence, Prior, Reduction, Rest, Structure};
-use crate::dense::{NotPositiveDefinite, add_outer, axpy, dot, solve_row_upper};
-use crate::memory::{append, filled, lengthen, zeros};
-use crate::nesting::Nesting;
+use crate::linalg::dense::{NotPositiveDefinite, add_outer, axpy, dot, solve_row_upper};
+use crate::linalg::triangle::Triangle;
 use crate::reduction::{Basis, FixedBasis, block, level_basis};
-use crate::rows::{Column, RowColumns, rotate};
-use crate::threads;
-use crate::triangle::Triangle;
+use crate::rows::nesting::Nesting;
+use crate::rows::rotate::{Column, RowColumns, rotate};
+use crate::running::memory::{append, filled, lengthen, zeros};
+use crate::running::threads;
 
 /// Rows per task; boundaries depend on the data only.
 const CHUNK_ROWS: usize = 8192;

@@ -19,9 +19,9 @@ use super::panels::{
     Panels, below_rows, for_each_tile, multiply, multiply_add, split_groups, split_tiles,
 };
 use super::structure::Structure;
-use crate::dense::invert_lower;
-use crate::memory::zeros;
-use crate::threads;
+use crate::linalg::dense::invert_lower;
+use crate::running::memory::zeros;
+use crate::running::threads;
 
 /// Columns of a panel for which plain loops do.
 const NARROW: usize = 12;
@@ -202,7 +202,7 @@ fn rows_of_inverse<'v>(
         let target = &mut out[(start - first) * n..(next - first) * n];
         if n == 1 {
             for (target, row) in target.iter_mut().zip(gathered.chunks_exact(below)) {
-                *target = -crate::dense::dot(row, x);
+                *target = -crate::linalg::dense::dot(row, x);
             }
         } else {
             target.fill(0.0);

@@ -17,11 +17,11 @@ use super::upward::{pull_back, weigh};
 use super::workspace::{NodeLayout, Workspace};
 use super::{Elimination, Entry, Sums};
 use crate::chain::{ChainAt, ClassSums};
-use crate::dense::{
+use crate::linalg::dense::{
     NotPositiveDefinite, add_outer, axpy, dot, solve_lower, symmetrise, vectorised,
 };
-use crate::memory::zeros;
 use crate::reduction::block;
+use crate::running::memory::zeros;
 use crate::series::Series;
 
 /// What a unit adds to, lower triangles: N, and its derivatives by entries at their places.

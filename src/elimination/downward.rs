@@ -4,7 +4,7 @@ use super::pairs::Pending;
 use super::upward::{information, weigh};
 use super::workspace::{KeptFactor, NodeLayout, Workspace};
 use super::{Conditional, Elimination, Entry, Sums};
-use crate::dense::{NotPositiveDefinite, axpy, dot, solve_lower, symmetrise};
+use crate::linalg::dense::{NotPositiveDefinite, axpy, dot, solve_lower, symmetrise};
 use crate::reduction::{Pattern, block};
 
 impl Elimination<'_> {

@@ -3,7 +3,9 @@
 use super::downward::times;
 use super::workspace::{KeptFactor, PairProducts, Workspace};
 use super::{Elimination, Sums};
-use crate::dense::{NotPositiveDefinite, axpy, cholesky, dot, solve_lower, solve_lower_right};
+use crate::linalg::dense::{
+    NotPositiveDefinite, axpy, cholesky, dot, solve_lower, solve_lower_right,
+};
 use crate::reduction::block;
 
 /// Order of G from which T G is formed before its product with T': q^3 operations, not q^4.

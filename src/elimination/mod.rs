@@ -39,10 +39,10 @@ use self::pairs::Run;
 use self::upward::Target;
 use self::workspace::Workspace;
 use crate::chain::{ChainAt, ClassSums};
-use crate::dense::{NotPositiveDefinite, axpy, semidefinite_root, vectorised};
-use crate::memory::zeros;
+use crate::linalg::dense::{NotPositiveDefinite, axpy, semidefinite_root, vectorised};
 use crate::reduction::{Reduction, block};
-use crate::threads;
+use crate::running::memory::zeros;
+use crate::running::threads;
 
 /// Blocks per task; boundaries depend on the data only.
 const CHUNK_BLOCKS: usize = 256;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Elimination, Entry, Sums};
-use crate::dense::vectorised;
+use crate::linalg::dense::vectorised;
 use crate::reduction::block;
 
 /// Order of a matrix from which rows of entries are long enough.

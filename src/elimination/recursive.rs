@@ -12,7 +12,7 @@
 //!
 //! Derivatives by the parameters of a and b are carried through every line (jets): exact.
 
-use crate::dense::{NotPositiveDefinite, axpy, vectorised};
+use crate::linalg::dense::{NotPositiveDefinite, axpy, vectorised};
 use crate::series::Series;
 
 /// A function with its derivatives by at most two parameters: value, first derivatives, second

@@ -12,9 +12,9 @@
 use super::downward::{i_minus_hg, times};
 use super::workspace::{NodeLayout, Workspace};
 use super::{Elimination, Entry, Sums};
-use crate::dense::{NotPositiveDefinite, axpy, symmetrise};
-use crate::memory::zeros;
+use crate::linalg::dense::{NotPositiveDefinite, axpy, symmetrise};
 use crate::reduction::block;
+use crate::running::memory::zeros;
 
 /// One sum `sum_kl w_kl d2/dk dl`: the weights `w`, symmetric, `n_entries` squared.
 pub type PairWeights = Vec<f64>;

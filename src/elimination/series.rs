@@ -8,9 +8,9 @@ use super::recursive::{Jet, places, walk};
 use super::upward::Target;
 use super::workspace::Workspace;
 use super::{Elimination, Sums};
-use crate::dense::{NotPositiveDefinite, axpy, dot, symmetrise, vectorised};
-use crate::memory::{lengthen, zeros};
+use crate::linalg::dense::{NotPositiveDefinite, axpy, dot, symmetrise, vectorised};
 use crate::reduction::block;
+use crate::running::memory::{lengthen, zeros};
 use crate::series::Series;
 
 /// Items that enter the sums together: one pass over the sums serves all of them.

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::{Elimination, Entry, Sums};
-use crate::dense::NotPositiveDefinite;
+use crate::linalg::dense::NotPositiveDefinite;
 use crate::reduction::Pattern;
 
 /// Most random effects, and columns of [X y], with code of their own.

@@ -4,9 +4,9 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
 use super::Elimination;
-use crate::dense::axpy;
-use crate::memory;
+use crate::linalg::dense::axpy;
 use crate::reduction::block;
+use crate::running::memory;
 
 /// Numbers in the differentials of all entries from which they no longer stay in the cache.
 const LARGE: usize = 1 << 18;

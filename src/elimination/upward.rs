@@ -1,16 +1,16 @@
 //! The way up: values and first derivatives, from the innermost units out.
 
-use crate::memory::lengthen;
+use crate::running::memory::lengthen;
 use std::ops::Range;
 
 use super::second::add_quadratic;
 use super::workspace::{NodeLayout, Workspace};
 use super::{Elimination, Sums};
-use crate::dense::{
+use crate::elimination::downward::times;
+use crate::linalg::dense::{
     NotPositiveDefinite, add_outer, axpy, cholesky, dot, semidefinite_root, solve_lower,
     symmetrise, vectorised,
 };
-use crate::elimination::downward::times;
 use crate::reduction::{Pattern, block};
 
 /// What a unit adds to, lower triangles: N, its derivatives by the entries from its level inwards,

@@ -6,7 +6,7 @@ use super::Elimination;
 use super::pairs::Pending;
 use super::second::PairWeights;
 use super::tangents::Tangents;
-use crate::memory::zeros;
+use crate::running::memory::zeros;
 
 /// Scratch space of one task.
 pub(super) struct Workspace {

@@ -4,9 +4,9 @@ use super::conjugate_gradients::{Stop, Tridiagonal, Unsolved, solve};
 use super::coupling::{add, couple, small_product};
 use super::small::{divide_upper, multiply_lower};
 use super::system::System;
-use crate::memory::{copied, zeros};
 use crate::reduction::block;
-use crate::threads;
+use crate::running::memory::{copied, zeros};
+use crate::running::threads;
 
 /// Levels per task in sums over levels.
 const CHUNK_LEVELS: usize = 1024;

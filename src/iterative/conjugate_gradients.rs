@@ -7,11 +7,11 @@
 use super::coupling::{add, pieces, small_product};
 use super::small::{divide_lower, divide_upper, transpose};
 use super::system::System;
-use crate::dense::vectorised;
-use crate::memory::{copied, zeros};
+use crate::linalg::dense::vectorised;
 use crate::reduction::block;
-use crate::stop::check;
-use crate::threads;
+use crate::running::memory::{copied, zeros};
+use crate::running::stop::check;
+use crate::running::threads;
 
 /// When to stop.
 #[derive(Clone, Copy, Debug)]

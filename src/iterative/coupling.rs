@@ -1,8 +1,8 @@
 //! Products with Z of one factor and Z' of another, K columns at a time: the passes over the rows.
 
 use super::data::{Columns, Data};
-use crate::dense::vectorised;
-use crate::threads;
+use crate::linalg::dense::vectorised;
+use crate::running::threads;
 
 /// Splits `values` into consecutive pieces of the given sizes.
 pub fn pieces(mut values: &mut [f64], sizes: impl Iterator<Item = usize>) -> Vec<&mut [f64]> {

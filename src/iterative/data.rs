@@ -1,11 +1,12 @@
 //! The rows by grouping factor: for each factor, what its levels meet, in the factor's own order.
 
-use crate::dense::{add_outer, axpy, dot, invert_lower, symmetrise};
-use crate::memory::{append, filled, require, zeros};
-use crate::nesting::Nesting;
+use crate::linalg::dense::{add_outer, axpy, dot, invert_lower, symmetrise};
 use crate::reduction::{Basis, CollinearRandomEffects, FixedBasis, block, level_basis};
-use crate::rows::{Column, RowColumns, rotate};
-use crate::{stop, threads};
+use crate::rows::nesting::Nesting;
+use crate::rows::rotate::{Column, RowColumns, rotate};
+use crate::running::memory::{append, filled, require, zeros};
+use crate::running::stop;
+use crate::running::threads;
 
 /// Rows per task; boundaries depend on the data only, so sums have the same bits for any threads.
 const CHUNK_ROWS: usize = 16_384;

@@ -10,9 +10,9 @@ use super::estimate::{
 };
 use super::small::{product, transpose};
 use super::system::System;
-use crate::dense::{axpy, dot};
 use crate::elimination::Entry;
-use crate::memory::zeros;
+use crate::linalg::dense::{axpy, dot};
+use crate::running::memory::zeros;
 
 /// Derivatives by entries of G in the transformed basis.
 pub struct Derivatives {

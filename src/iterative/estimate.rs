@@ -11,9 +11,9 @@ use super::probes::{Probes, outlying_directions};
 use super::quadrature::log_without_linear;
 use super::small::{product, transpose};
 use super::system::System;
-use crate::dense::{axpy, cholesky, dot, invert_lower, solve_lower};
-use crate::memory::zeros;
+use crate::linalg::dense::{axpy, cholesky, dot, invert_lower, solve_lower};
 use crate::reduction::block;
+use crate::running::memory::zeros;
 
 /// How traces are taken and equations solved.
 #[derive(Clone, Copy, Debug)]

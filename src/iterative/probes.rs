@@ -7,9 +7,9 @@
 
 use super::small::{divide_lower, divide_upper};
 use super::system::System;
-use crate::dense::{axpy, dot};
-use crate::memory::zeros;
-use crate::stop::check;
+use crate::linalg::dense::{axpy, dot};
+use crate::running::memory::zeros;
+use crate::running::stop::check;
 
 /// Directions of the subspace iteration, and how often it is repeated.
 const OUTLYING: usize = 16;

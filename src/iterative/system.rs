@@ -12,10 +12,10 @@ use super::blocks::{CHUNK_LEVELS, Parts};
 use super::coupling::{add, couple, pieces, small_product};
 use super::data::Data;
 use super::small::transpose;
-use crate::dense::{NotPositiveDefinite, vectorised};
-use crate::memory::zeros;
+use crate::linalg::dense::{NotPositiveDefinite, vectorised};
 use crate::reduction::block;
-use crate::threads;
+use crate::running::memory::zeros;
+use crate::running::threads;
 
 /// The equations.
 #[derive(Clone)]

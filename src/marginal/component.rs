@@ -1,10 +1,10 @@
 //! One component: rows that the model correlates, their covariance and what whitens it.
 
-use super::blocked;
 use super::directions::Template;
-use crate::dense::{NotPositiveDefinite, axpy, dot};
-use crate::memory::{copied, zeros};
-use crate::threads;
+use crate::linalg::blocked;
+use crate::linalg::dense::{NotPositiveDefinite, axpy, dot};
+use crate::running::memory::{copied, zeros};
+use crate::running::threads;
 
 /// Units of a level with the slots of their covariances: `q` a unit for random effects, its rows for
 /// the residual.

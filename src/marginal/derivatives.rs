@@ -14,16 +14,16 @@
 //!
 //! (section 3 of Lindstrom and Bates 1988, with derivatives of R besides those of G).
 
-use super::blocked;
 use super::component::{Component, Factored, Slots};
 use super::directions::{Direction, Template};
 use super::traces::traces;
-use crate::dense::{axpy, dot};
 use crate::elimination::{Entry, RootWeight, Sums};
-use crate::memory::zeros;
+use crate::linalg::blocked;
+use crate::linalg::dense::{axpy, dot};
 use crate::reduction::block;
-use crate::stop::check;
-use crate::threads;
+use crate::running::memory::zeros;
+use crate::running::stop::check;
+use crate::running::threads;
 
 /// What is wanted besides the first derivatives.
 pub enum Wanted<'a> {

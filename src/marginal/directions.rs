@@ -1,7 +1,7 @@
 //! Derivatives of the covariance of a level by its parameters, as sparse matrices over its slots.
 
 use super::component::Slots;
-use crate::memory::zeros;
+use crate::running::memory::zeros;
 
 /// G of a level, or R of a unit over its positions, perhaps with derivatives.
 #[derive(Clone, Debug)]
@@ -104,7 +104,7 @@ impl Direction {
             let (first, last) = (from[0] as usize, from[from.len() - 1] as usize);
             if last - first + 1 == from.len() {
                 // A unit whose rows all move: its slots stand side by side.
-                return crate::dense::dot(weight, &x[first..=last]);
+                return crate::linalg::dense::dot(weight, &x[first..=last]);
             }
             from.iter().zip(weight).map(|(&at, w)| w * x[at as usize]).sum::<f64>()
         }));
@@ -117,7 +117,11 @@ impl Direction {
         for (k, row) in out.chunks_exact_mut(width).enumerate() {
             for e in self.first[k]..self.first[k + 1] {
                 let from = self.from[e] as usize;
-                crate::dense::axpy(self.weight[e], &x[from * width..(from + 1) * width], row);
+                crate::linalg::dense::axpy(
+                    self.weight[e],
+                    &x[from * width..(from + 1) * width],
+                    row,
+                );
             }
         }
         out

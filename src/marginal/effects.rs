@@ -1,14 +1,14 @@
 //! Conditional means and covariances of the random effects, and the errors of predictions.
 
 use super::Reduction;
-use super::blocked;
 use super::component::{Component, Factored, Slots};
 use super::directions::Template;
-use crate::dense::{NotPositiveDefinite, axpy, dot};
 use crate::elimination::Conditional;
-use crate::memory::zeros;
+use crate::linalg::blocked;
+use crate::linalg::dense::{NotPositiveDefinite, axpy, dot};
 use crate::reduction::block;
-use crate::stop::check;
+use crate::running::memory::zeros;
+use crate::running::stop::check;
 
 /// Units, or rows to predict, taken at once.
 const CHUNK: usize = 64;
@@ -105,8 +105,8 @@ impl Reduction {
                 out.mean[unit * q + a] = dot(&g[block(a, q)], &mean);
             }
             let inner = out.covariance[block(unit, q * q)].to_vec();
-            let half = crate::dense::multiply(g, &inner, q);
-            let whole = crate::dense::multiply(&half, g, q);
+            let half = crate::linalg::dense::multiply(g, &inner, q);
+            let whole = crate::linalg::dense::multiply(&half, g, q);
             for (at, value) in out.covariance[block(unit, q * q)].iter_mut().enumerate() {
                 *value = own * g[at] - whole[at];
             }
@@ -130,9 +130,7 @@ impl Reduction {
         let (mut variance, mut shift) = (zeros(n_rows), zeros(n_rows * self.rank()));
         // G z by level.
         let scaled: Vec<Vec<f64>> = (0..self.n_random())
-            .map(|l| {
-                crate::marginal::blocked::row_product(z[l], &g[l].values, self.q[l], self.q[l])
-            })
+            .map(|l| blocked::row_product(z[l], &g[l].values, self.q[l], self.q[l]))
             .collect();
         for l in 0..self.n_random() {
             for (row, total) in variance.iter_mut().enumerate() {

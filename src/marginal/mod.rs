@@ -8,12 +8,10 @@
 //! and R the identity or a covariance of its own for each unit of the last level. A component costs
 //! the cube of its rows: this serves models that no engine with structure does, and checks those.
 
-mod blocked;
 mod component;
 mod derivatives;
 mod directions;
 mod effects;
-mod relationship;
 mod rows;
 mod traces;
 
@@ -21,13 +19,13 @@ pub use self::component::Component;
 use self::component::Factored;
 use self::derivatives::{Wanted, derivatives};
 pub use self::directions::Template;
-pub use self::relationship::Relationship;
 pub use self::rows::Grouping;
 use crate::criterion::{Criterion, LikelihoodDerivatives, Shape, Solution, assemble};
-use crate::dense::{NotPositiveDefinite, axpy, symmetrise};
 use crate::elimination::{Entry, RootWeight, Sums};
+use crate::linalg::dense::{NotPositiveDefinite, axpy, symmetrise};
 use crate::reduction::FixedBasis;
-use crate::threads;
+use crate::rows::relationship::Relationship;
+use crate::running::threads;
 
 /// Rows of a component from which it gets all threads to itself.
 const LARGE: usize = 256;

@@ -1,13 +1,14 @@
 //! The rows of a design sorted into components.
 
+use super::Reduction;
 use super::component::{Component, Slots};
-use super::{Reduction, Relationship};
-use crate::dense::{add_outer, solve_row_upper, symmetrise};
-use crate::memory::zeros;
-use crate::nesting::Nesting;
+use crate::linalg::dense::{add_outer, solve_row_upper, symmetrise};
 use crate::reduction::{self, Basis, CollinearRandomEffects, FixedBasis, level_basis};
-use crate::rows::{Column, RowColumns, rotate};
-use crate::stop::check;
+use crate::rows::nesting::Nesting;
+use crate::rows::relationship::Relationship;
+use crate::rows::rotate::{Column, RowColumns, rotate};
+use crate::running::memory::zeros;
+use crate::running::stop::check;
 
 /// How rows are grouped: grouping factors in any relation, then the units of the residual.
 pub struct Grouping<'a> {

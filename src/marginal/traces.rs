@@ -1,14 +1,14 @@
 //! tr(V^-1 `V_k`) and tr(V^-1 `V_k` V^-1 `V_j`), pair of levels by pair of levels.
 
-use super::blocked;
 use super::derivatives::{Bend, Level};
 use super::directions::Direction;
-use crate::dense::{axpy, dot, vectorised};
 use crate::elimination::Sums;
-use crate::memory::zeros;
+use crate::linalg::blocked;
+use crate::linalg::dense::{axpy, dot, vectorised};
 use crate::reduction::block;
-use crate::stop::check;
-use crate::threads;
+use crate::running::memory::zeros;
+use crate::running::stop::check;
+use crate::running::threads;
 
 /// Units of a level whose traces one task adds up.
 const CHUNK_UNITS: usize = 8;

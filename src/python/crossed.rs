@@ -16,10 +16,10 @@ use super::reduction::{
 };
 use crate::criterion::{Criterion, Solution};
 use crate::crossed::{self, Curvature, Factorisation, Rest, Schur, Structure, Unusable};
-use crate::dense::NotPositiveDefinite;
 use crate::elimination::Entry;
-use crate::marginal::Relationship;
-use crate::rows::RowColumns;
+use crate::linalg::dense::NotPositiveDefinite;
+use crate::rows::relationship::Relationship;
+use crate::rows::rotate::RowColumns;
 
 /// Operations of one factorisation above which a batch runs fit by fit, each on all threads.
 const LARGE: f64 = 1e9;

@@ -7,8 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
 
-use crate::memory;
-use crate::stop::{self, Stopped};
+use crate::running::memory;
+use crate::running::stop::{self, Stopped};
 
 thread_local! {
     /// What a signal's handler raised in this thread during a call.

@@ -15,8 +15,8 @@ use crate::iterative::conjugate_gradients::{Stop, Unsolved};
 use crate::iterative::data::Data;
 use crate::iterative::derivatives::Derivatives;
 use crate::iterative::estimate::{Evaluation, Settings, outlying};
-use crate::rows::RowColumns;
-use crate::threads;
+use crate::rows::rotate::RowColumns;
+use crate::running::threads;
 
 /// G by factor, at which fit.
 type Key = (Vec<Vec<f64>>, usize);

@@ -11,10 +11,11 @@ use super::reduction::{
     ColumnArgument, Evaluation, Floats, basis, columns, fixed_blocks, gather_criteria,
     gather_likelihood, gather_solutions, map_fits, pair_weights,
 };
-use crate::dense::NotPositiveDefinite;
 use crate::elimination::Entry;
-use crate::marginal::{Grouping, Reduction, Relationship, Template};
-use crate::rows::RowColumns;
+use crate::linalg::dense::NotPositiveDefinite;
+use crate::marginal::{Grouping, Reduction, Template};
+use crate::rows::relationship::Relationship;
+use crate::rows::rotate::RowColumns;
 
 /// Rows of a component below which the fits of a batch run side by side.
 const SMALL: usize = 256;

@@ -13,9 +13,12 @@ use crate::criterion::{
     Criterion, LikelihoodDerivatives, Solution, evaluate, likelihood_derivatives, solve, tangents,
 };
 use crate::elimination::{Elimination, Entry};
-use crate::rows::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
+use crate::reduction;
+use crate::rows::nesting;
+use crate::rows::rotate::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
+use crate::running::stop;
+use crate::running::threads;
 use crate::series::{Combination, SeriesColumns};
-use crate::{nesting, reduction, stop, threads};
 
 /// Numbers that a fit of a batch takes besides, in many small buffers.
 pub(super) const OF_A_FIT: usize = 48;

@@ -13,7 +13,7 @@ use super::reduction::{
 use crate::criterion::{Criterion, evaluate, likelihood_derivatives, solve};
 use crate::elimination::Entry;
 use crate::reduction::{Basis, Reduction};
-use crate::rows::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
+use crate::rows::rotate::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
 
 /// Columns of all designs, `(n_fits, n, k)` or `(1, n, k)` for columns that all share; which of
 /// them are the constant 1; center and scale of each, `(n_fits, k)`.

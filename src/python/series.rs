@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
 use super::gateway::without_gil;
-use crate::dense::{axpy, dot};
+use crate::linalg::dense::{axpy, dot};
 
 /// `x_i = f_i x_(i-1) + z_i`, `(n,)`.
 #[pyfunction]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::memory::filled;
+use crate::running::memory::filled;
 
 /// Two grouping factors are not nested: a unit of the inner one meets two units of the outer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

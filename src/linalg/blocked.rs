@@ -10,9 +10,9 @@ use faer::linalg::matmul::matmul;
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Accum, MatMut, MatRef, Par};
 
-use crate::dense::NotPositiveDefinite;
-use crate::memory::zeros;
-use crate::threads;
+use crate::linalg::dense::NotPositiveDefinite;
+use crate::running::memory::zeros;
+use crate::running::threads;
 
 /// Columns of a panel.
 const PANEL: usize = 96;

@@ -3,7 +3,7 @@
 //! Vectors are contiguous; small square matrices are row-major. Sums run in one fixed order that
 //! depends on lengths only, so a result has the same bits whatever the machine or thread count.
 
-use crate::memory::zeros;
+use crate::running::memory::zeros;
 
 /// Runs `kernel` compiled for the widest vectors the machine has.
 ///

@@ -1,6 +1,6 @@
 //! Known relationships between the units of a grouping factor.
 
-use crate::memory::zeros;
+use crate::running::memory::zeros;
 use std::ops::Range;
 
 /// A symmetric matrix in compressed rows: units with records first, then those without.

@@ -1,7 +1,7 @@
 //! A triangular factor that rows are added to: the QR update of one level's columns.
 
-use crate::dense::{axpy, dot, householder, vectorised};
-use crate::memory::zeros;
+use crate::linalg::dense::{axpy, dot, householder, vectorised};
+use crate::running::memory::zeros;
 
 /// Rows waiting to be rotated in; a block this tall stays in the first-level cache.
 const BLOCK_ROWS: usize = 64;

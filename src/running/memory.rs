@@ -2,14 +2,14 @@
 //!
 //! Rust's own containers end the process where the system has no more memory. Buffers that grow
 //! with the data are therefore made here: they are asked for first, with some room beside them for
-//! all the small things, and a call that cannot have them ends by [`crate::stop`].
+//! all the small things, and a call that cannot have them ends by [`crate::running::stop`].
 
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::stop::{PATIENCE, Stopped, stop};
+use crate::running::stop::{PATIENCE, Stopped, stop};
 
 /// Bytes from which a buffer is asked for before it is made.
 const LARGE: usize = 1 << 20;

@@ -1,0 +1,5 @@
+//! Linear algebra on plain slices.
+
+pub mod blocked;
+pub mod dense;
+pub mod triangle;
