@@ -5,9 +5,9 @@
 
 use std::time::Instant;
 
-use mlmfast::criterion::evaluate;
-use mlmfast::elimination::Entry;
-use mlmfast::reduction::{Basis, Reduction};
+use mlmfast::nested::criterion::evaluate;
+use mlmfast::nested::elimination::Entry;
+use mlmfast::nested::reduction::{Basis, Reduction};
 use mlmfast::rows::nesting::Nesting;
 use mlmfast::rows::rotate::{Column, RowColumns, Values, rotate};
 

@@ -1,12 +1,12 @@
 //! Random effects given the data, and errors of predictions, from the inverse on the factor's pattern.
 
 use super::evaluation::{Factorisation, solve_upper, transposed_times};
-use super::incidence::gather;
-use super::panels::Panels;
-use super::reach::Reach;
+use super::factor::incidence::gather;
+use super::factor::panels::Panels;
+use super::factor::reach::Reach;
 use super::root::{Root, transpose};
 use crate::linalg::dense::{axpy, cholesky, dot, multiply, solve_lower};
-use crate::reduction::block;
+use crate::nested::reduction::block;
 use crate::running::memory::zeros;
 use crate::running::threads;
 

@@ -9,14 +9,14 @@
 //! H is never taken as a difference from 1 / G: where a root of G is small, its rows come from K.
 
 use super::evaluation::{Factorisation, transposed_times, whiten_rows};
-use super::incidence::{fill, pairwise};
-use super::panels::Panels;
+use super::factor::incidence::{fill, pairwise};
+use super::factor::panels::Panels;
 use super::root::{apply_transposed, transpose};
 use super::{Reduction, RestLevel};
-use crate::criterion::{Criterion, LikelihoodDerivatives, Shape, Solution, assemble};
-use crate::elimination::{Entry, Sums};
 use crate::linalg::dense::{NotPositiveDefinite, axpy, cholesky, dot};
-use crate::reduction::block;
+use crate::nested::criterion::{Criterion, LikelihoodDerivatives, Shape, Solution, assemble};
+use crate::nested::elimination::{Entry, Sums};
+use crate::nested::reduction::block;
 use crate::running::memory::zeros;
 
 /// How the second derivatives are taken.

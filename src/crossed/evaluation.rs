@@ -1,15 +1,15 @@
 //! Value of the criterion's parts at one G: factors, cross-products and solutions.
 
 use super::Reduction;
+use super::factor::incidence::{fill, pairwise};
+use super::factor::panels::Panels;
 use super::gram::Marginal;
-use super::incidence::{fill, pairwise};
-use super::panels::Panels;
 use super::prior::SMALLEST_ROOT;
 use super::root::{Root, apply_transposed, transpose};
 use crate::linalg::dense::{
     NotPositiveDefinite, add_outer, axpy, cholesky, invert_lower, solve_lower,
 };
-use crate::reduction::block;
+use crate::nested::reduction::block;
 use crate::running::memory::zeros;
 
 /// The factored system of one response at one G.

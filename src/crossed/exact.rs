@@ -6,12 +6,12 @@
 //! L^-1 K L'^-1 for K and L'A^-1 L for A^-1.
 
 use super::evaluation::{Factorisation, unit_information};
-use super::incidence::Incidence;
-use super::panels::Panels;
+use super::factor::incidence::Incidence;
+use super::factor::panels::Panels;
 use super::root::{apply_transposed, identity};
-use crate::elimination::Entry;
 use crate::linalg::dense::{axpy, vectorised};
-use crate::reduction::block;
+use crate::nested::elimination::Entry;
+use crate::nested::reduction::block;
 use crate::running::memory::{copied, zeros};
 use crate::running::threads;
 
@@ -283,13 +283,13 @@ impl Factorisation<'_> {
         drop(k);
         let mut solved = zeros(n * m);
         let matrix = faer::MatRef::from_row_major_slice(&scaled, n, m);
-        super::panels::multiply(
+        super::factor::panels::multiply(
             faer::MatMut::from_row_major_slice_mut(&mut solved, n, m),
             faer::MatRef::from_row_major_slice(inverse, n, n),
             matrix,
         );
         // K_ss - K_s. diag(s) A^-1 diag(s) K_.s.
-        super::panels::multiply_add(
+        super::factor::panels::multiply_add(
             faer::MatMut::from_row_major_slice_mut(&mut h, m, m),
             matrix.transpose(),
             faer::MatRef::from_row_major_slice(&solved, n, m),
@@ -466,7 +466,7 @@ fn pair_gram(
     }
     let mut gram = zeros(size * size);
     let matrix = faer::MatRef::from_row_major_slice(&blocks, n_units, size);
-    super::panels::multiply_add(
+    super::factor::panels::multiply_add(
         faer::MatMut::from_row_major_slice_mut(&mut gram, size, size),
         matrix.transpose(),
         matrix,

@@ -14,10 +14,10 @@
 //! rest of the engine reads it: `g` holds that.
 
 use super::evaluation::Factorisation;
-use super::incidence::fill;
+use super::factor::incidence::fill;
 use super::{Reduction, Rest};
 use crate::linalg::dense::axpy;
-use crate::reduction::block;
+use crate::nested::reduction::block;
 use crate::running::memory;
 
 impl Rest {

@@ -1,12 +1,12 @@
 //! `Z_2`'`Z_2`, and K from it.
 
 use super::evaluation::transposed_times;
-use super::panels::Panels;
+use super::factor::panels::Panels;
 use super::root::{Root, transpose};
 use super::rows::{Reader, sort_rows};
 use super::{Reduction, Rest};
 use crate::linalg::dense::{axpy, cholesky, dot, multiply, solve_lower, vectorised};
-use crate::reduction::block;
+use crate::nested::reduction::block;
 use crate::running::memory::{grow, zeros};
 use crate::running::threads;
 
@@ -73,7 +73,7 @@ impl RestGram {
                 }
             };
             let work = self.values.len() * width;
-            out.extend(super::incidence::fill(level.n_units, level.q * width, work, one));
+            out.extend(super::factor::incidence::fill(level.n_units, level.q * width, work, one));
         }
         out
     }

@@ -6,13 +6,13 @@
 
 use super::RestLevel;
 use super::evaluation::{Factorisation, transposed_times, unit_information};
+use super::factor::incidence::pairwise;
+use super::factor::panels::Panels;
+use super::factor::reach::Reach;
 use super::gram::Marginal;
-use super::incidence::pairwise;
-use super::panels::Panels;
-use super::reach::Reach;
 use super::root::{Root, transpose};
 use crate::linalg::dense::{axpy, dot, multiply};
-use crate::reduction::block;
+use crate::nested::reduction::block;
 use crate::running::memory::zeros;
 use crate::running::threads;
 
@@ -395,7 +395,7 @@ impl Factorisation<'_> {
             }
             own
         };
-        super::incidence::gather(incidence.n_units(), incidence.values.len(), one)
+        super::factor::incidence::gather(incidence.n_units(), incidence.values.len(), one)
     }
 }
 

@@ -18,21 +18,15 @@
 
 mod conditional;
 mod derivatives;
-mod elimination_tree;
 mod evaluation;
 mod exact;
+mod factor;
 mod fixed;
 mod gram;
-mod graph;
-mod incidence;
 mod information;
-mod panels;
 mod prior;
-mod reach;
 mod root;
 mod rows;
-mod selected;
-mod structure;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -40,13 +34,13 @@ use std::sync::Arc;
 pub use self::conditional::Conditional;
 pub use self::derivatives::Curvature;
 pub use self::evaluation::Factorisation;
+pub use self::factor::incidence::Incidence;
+pub use self::factor::structure::{Schur, Structure, dense_operations};
 pub use self::fixed::FixedMoments;
 use self::gram::RestGram;
-pub use self::incidence::Incidence;
 pub use self::prior::Prior;
 pub use self::rows::Unusable;
-pub use self::structure::{Schur, Structure, dense_operations};
-use crate::reduction::FixedBasis;
+use crate::nested::reduction::FixedBasis;
 use crate::rows::relationship::Relationship;
 
 /// Rows of a unit of the leading part where there is none.
@@ -272,7 +266,7 @@ impl Reduction {
     /// its degrees of freedom.
     #[must_use]
     pub fn within(&self) -> (Vec<f64>, usize) {
-        crate::reduction::within(&self.remainder, self.rank(), self.n_rows, self.n_random)
+        crate::nested::reduction::within(&self.remainder, self.rank(), self.n_rows, self.n_random)
     }
 }
 

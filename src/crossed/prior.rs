@@ -13,11 +13,11 @@
 
 use std::sync::Arc;
 
-use super::panels::Panels;
-use super::structure::Structure;
+use super::factor::panels::Panels;
+use super::factor::structure::Structure;
 use super::{Rest, RestLevel};
 use crate::linalg::dense::{NotPositiveDefinite, axpy};
-use crate::reduction::block;
+use crate::nested::reduction::block;
 use crate::rows::relationship::Relationship;
 
 /// Roots of G that related factors have at least: their squares are beyond rounding, and quotients
@@ -150,7 +150,7 @@ impl Prior {
                 }
             };
             let work = precision.values.len() * size;
-            let product = super::incidence::fill(level.n_units, size, work, one);
+            let product = super::factor::incidence::fill(level.n_units, size, work, one);
             out[columns.start * width..columns.end * width].copy_from_slice(&product);
         }
         out

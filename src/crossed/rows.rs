@@ -12,7 +12,7 @@ use super::gram::RestGram;
 use super::{Crossing, EMPTY_UNIT, Incidence, Prior, Reduction, Rest, Structure};
 use crate::linalg::dense::{NotPositiveDefinite, add_outer, axpy, dot, solve_row_upper};
 use crate::linalg::triangle::Triangle;
-use crate::reduction::{Basis, FixedBasis, block, level_basis};
+use crate::nested::reduction::{Basis, FixedBasis, block, level_basis};
 use crate::rows::nesting::Nesting;
 use crate::rows::rotate::{Column, RowColumns, rotate};
 use crate::running::memory::{append, filled, lengthen, zeros};
@@ -97,7 +97,7 @@ struct Part {
 impl Reduction {
     /// Reads and reduces the rows.
     ///
-    /// `noise` and `terms` as in [`crate::reduction::Reduction::new`]; the factor of A is dense
+    /// `noise` and `terms` as in [`crate::nested::reduction::Reduction::new`]; the factor of A is dense
     /// without a `structure`.
     ///
     /// # Errors

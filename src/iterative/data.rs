@@ -1,7 +1,7 @@
 //! The rows by grouping factor: for each factor, what its levels meet, in the factor's own order.
 
 use crate::linalg::dense::{add_outer, axpy, dot, invert_lower, symmetrise};
-use crate::reduction::{Basis, CollinearRandomEffects, FixedBasis, block, level_basis};
+use crate::nested::reduction::{Basis, CollinearRandomEffects, FixedBasis, block, level_basis};
 use crate::rows::nesting::Nesting;
 use crate::rows::rotate::{Column, RowColumns, rotate};
 use crate::running::memory::{append, filled, require, zeros};

@@ -12,7 +12,7 @@ use super::quadrature::log_without_linear;
 use super::small::{product, transpose};
 use super::system::System;
 use crate::linalg::dense::{axpy, cholesky, dot, invert_lower, solve_lower};
-use crate::reduction::block;
+use crate::nested::reduction::block;
 use crate::running::memory::zeros;
 
 /// How traces are taken and equations solved.

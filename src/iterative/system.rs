@@ -13,7 +13,7 @@ use super::coupling::{add, couple, pieces, small_product};
 use super::data::Data;
 use super::small::transpose;
 use crate::linalg::dense::{NotPositiveDefinite, vectorised};
-use crate::reduction::block;
+use crate::nested::reduction::block;
 use crate::running::memory::zeros;
 use crate::running::threads;
 

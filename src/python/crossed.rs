@@ -14,10 +14,10 @@ use super::reduction::{
     ColumnArgument, Evaluation, Floats, basis, columns, gather_criteria, gather_likelihood,
     map_fits,
 };
-use crate::criterion::{Criterion, Solution};
 use crate::crossed::{self, Curvature, Factorisation, Rest, Schur, Structure, Unusable};
-use crate::elimination::Entry;
 use crate::linalg::dense::NotPositiveDefinite;
+use crate::nested::criterion::{Criterion, Solution};
+use crate::nested::elimination::Entry;
 use crate::rows::relationship::Relationship;
 use crate::rows::rotate::RowColumns;
 

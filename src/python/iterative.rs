@@ -10,11 +10,11 @@ use super::arrays::{array, c_slice, vector};
 use super::gateway::without_gil;
 use super::reduction::{ColumnArgument, Floats, basis, columns};
 use super::{CollinearRandomEffects, NotConverged};
-use crate::elimination::Entry;
 use crate::iterative::conjugate_gradients::{Stop, Unsolved};
 use crate::iterative::data::Data;
 use crate::iterative::derivatives::Derivatives;
 use crate::iterative::estimate::{Evaluation, Settings, outlying};
+use crate::nested::elimination::Entry;
 use crate::rows::rotate::RowColumns;
 use crate::running::threads;
 

@@ -11,9 +11,9 @@ use super::reduction::{
     ColumnArgument, Evaluation, Floats, basis, columns, fixed_blocks, gather_criteria,
     gather_likelihood, gather_solutions, map_fits, pair_weights,
 };
-use crate::elimination::Entry;
+use crate::dense::{Grouping, Reduction, Template};
 use crate::linalg::dense::NotPositiveDefinite;
-use crate::marginal::{Grouping, Reduction, Template};
+use crate::nested::elimination::Entry;
 use crate::rows::relationship::Relationship;
 use crate::rows::rotate::RowColumns;
 

@@ -8,17 +8,17 @@ use pyo3::prelude::*;
 use super::arrays::{array, c_slice, vector};
 use super::gateway::{require, without_gil};
 use super::{CollinearRandomEffects, NotNested};
-use crate::chain::ChainParameters;
-use crate::criterion::{
+use crate::nested::criterion::{
     Criterion, LikelihoodDerivatives, Solution, evaluate, likelihood_derivatives, solve, tangents,
 };
-use crate::elimination::{Elimination, Entry};
-use crate::reduction;
+use crate::nested::elimination::{Elimination, Entry};
+use crate::nested::reduction;
+use crate::nested::series::chain::ChainParameters;
+use crate::nested::series::items::{Combination, SeriesColumns};
 use crate::rows::nesting;
 use crate::rows::rotate::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
 use crate::running::stop;
 use crate::running::threads;
-use crate::series::{Combination, SeriesColumns};
 
 /// Numbers that a fit of a batch takes besides, in many small buffers.
 pub(super) const OF_A_FIT: usize = 48;

@@ -10,9 +10,9 @@ use super::reduction::{
     Evaluation, Floats, Nesting, basis, gather_criteria, gather_likelihood, gather_solutions,
     map_fits,
 };
-use crate::criterion::{Criterion, evaluate, likelihood_derivatives, solve};
-use crate::elimination::Entry;
-use crate::reduction::{Basis, Reduction};
+use crate::nested::criterion::{Criterion, evaluate, likelihood_derivatives, solve};
+use crate::nested::elimination::Entry;
+use crate::nested::reduction::{Basis, Reduction};
 use crate::rows::rotate::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
 
 /// Columns of all designs, `(n_fits, n, k)` or `(1, n, k)` for columns that all share; which of

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use crate::linalg::dense::{axpy, dot, householder, vectorised};
 use crate::linalg::triangle::Triangle;
+use crate::nested::series::items::{Bundle, SeriesColumns, Shares};
 use crate::rows::nesting::Nesting;
 use crate::running::memory::{append, grow, lengthen, zeros};
 use crate::running::stop::check;
 use crate::running::threads;
-use crate::series::{Bundle, SeriesColumns, Shares};
 
 /// Rows per task; boundaries depend on the data only, so sums have the same bits for any threads.
 const CHUNK_ROWS: usize = 8192;

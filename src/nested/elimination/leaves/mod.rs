@@ -1,0 +1,4 @@
+//! The innermost level where residuals are series.
+
+mod chain;
+mod series;

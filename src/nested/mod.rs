@@ -1,0 +1,9 @@
+//! Nested random effects, and residuals of their own: everything eliminated from the inside out.
+//!
+//! Rows are put into coordinates without rounding trouble ([`reduction`]); every criterion, gradient
+//! and Hessian comes from the reduction ([`elimination`], [`criterion`]).
+
+pub mod criterion;
+pub mod elimination;
+pub mod reduction;
+pub mod series;
