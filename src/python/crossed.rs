@@ -8,9 +8,9 @@ use pyo3::prelude::*;
 
 use super::CollinearRandomEffects;
 use super::arrays::{array, c_slice, vector};
+use super::dense::{RelationshipArgument, relationship};
 use super::gateway::without_gil;
-use super::marginal::{RelationshipArgument, relationship};
-use super::reduction::{
+use super::nested::{
     ColumnArgument, Evaluation, Floats, basis, columns, gather_criteria, gather_likelihood,
     map_fits,
 };
@@ -303,7 +303,7 @@ impl CrossedReduction {
         self.check_fits(&fits)?;
         let solutions: Vec<Option<Solution>> =
             without_gil(py, || self.map_fits(fits.len(), |a| self.0.solve(fits[a], &g[a]).ok()))?;
-        super::reduction::gather_solutions(py, solutions, self.0.rank())
+        super::nested::gather_solutions(py, solutions, self.0.rank())
     }
 
     /// Derivatives of X'W^-1 X by entries, `(n_entries, rank, rank)`; `None` as `solve`.
@@ -322,7 +322,7 @@ impl CrossedReduction {
         let Ok(grams) = found else {
             return Ok(None);
         };
-        Ok(Some(super::reduction::fixed_blocks(py, &grams, n, rank)?))
+        Ok(Some(super::nested::fixed_blocks(py, &grams, n, rank)?))
     }
 
     /// log|V| (with log|X'V^-1 X| for REML) and y'Py at `sigma^2` = 1 with exact derivatives, as

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
 use super::gateway::without_gil;
-use super::reduction::{ColumnArgument, Floats, basis, columns};
+use super::nested::{ColumnArgument, Floats, basis, columns};
 use super::{CollinearRandomEffects, NotConverged};
 use crate::iterative::conjugate_gradients::{Stop, Unsolved};
 use crate::iterative::data::Data;

@@ -5,11 +5,11 @@
 
 mod arrays;
 mod crossed;
+mod dense;
 mod gateway;
 mod iterative;
-mod marginal;
-mod reduction;
-mod reduction_batch;
+mod nested;
+mod nested_batch;
 mod series;
 
 use pyo3::prelude::*;
@@ -38,15 +38,15 @@ pyo3::create_exception!(
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     gateway::connect();
-    module.add_class::<reduction::Nesting>()?;
-    module.add_class::<reduction::Reduction>()?;
-    module.add_class::<reduction_batch::ReductionBatch>()?;
+    module.add_class::<nested::Nesting>()?;
+    module.add_class::<nested::Reduction>()?;
+    module.add_class::<nested_batch::ReductionBatch>()?;
     module.add_class::<crossed::Crossing>()?;
     module.add_class::<crossed::CrossedReduction>()?;
     module.add_class::<iterative::IterativeReduction>()?;
-    module.add_class::<marginal::MarginalReduction>()?;
-    module.add_function(wrap_pyfunction!(reduction::column_statistics, module)?)?;
-    module.add_function(wrap_pyfunction!(reduction_batch::stacked_statistics, module)?)?;
+    module.add_class::<dense::MarginalReduction>()?;
+    module.add_function(wrap_pyfunction!(nested::column_statistics, module)?)?;
+    module.add_function(wrap_pyfunction!(nested_batch::stacked_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::memory_left, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::require_room, module)?)?;
     module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;

@@ -68,7 +68,7 @@ pub fn innovations<'py>(
 /// Rows of quasi-separable series, `(n,)`: draws made of independent z, or (`whiten`) the reverse.
 ///
 /// a and b belong to the step that leads to a row, `starts` is 1 where a series begins; see the
-/// crate's `elimination::recursive`.
+/// crate's `nested::series::walked`.
 #[pyfunction]
 pub fn walk_series<'py>(
     py: Python<'py>,

@@ -139,7 +139,7 @@ impl Nesting {
     }
 }
 
-/// Rows reduced once; see the crate's `reduction` module.
+/// Rows reduced once; see the crate's `nested` module.
 #[pyclass(frozen, module = "mlmfast._core")]
 pub struct Reduction(reduction::Reduction);
 

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use super::CollinearRandomEffects;
 use super::arrays::{array, c_slice, vector};
 use super::gateway::without_gil;
-use super::reduction::{
+use super::nested::{
     ColumnArgument, Evaluation, Floats, basis, columns, fixed_blocks, gather_criteria,
     gather_likelihood, gather_solutions, map_fits, pair_weights,
 };
@@ -24,7 +24,7 @@ const SMALL: usize = 256;
 pub(super) type RelationshipArgument<'py> =
     (PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, f64>);
 
-/// Rows by component, V held dense over each; see the crate's `marginal` module.
+/// Rows by component, V held dense over each; see the crate's `dense` module.
 #[pyclass(frozen, module = "mlmfast._core")]
 pub struct MarginalReduction(Reduction);
 

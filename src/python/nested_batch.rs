@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use super::arrays::{array, c_slice};
 use super::gateway::without_gil;
-use super::reduction::{
+use super::nested::{
     Evaluation, Floats, Nesting, basis, gather_criteria, gather_likelihood, gather_solutions,
     map_fits,
 };
