@@ -5,11 +5,13 @@
 
 use std::time::Instant;
 
+use mlmfast::criterion::sums::Entry;
 use mlmfast::nested::criterion::evaluate;
-use mlmfast::nested::elimination::Entry;
-use mlmfast::nested::reduction::{Basis, Reduction};
+use mlmfast::nested::reduction::Reduction;
+use mlmfast::rows::basis::Basis;
+use mlmfast::rows::columns::{Column, RowColumns, Values};
 use mlmfast::rows::nesting::Nesting;
-use mlmfast::rows::rotate::{Column, RowColumns, Values, rotate};
+use mlmfast::rows::rotate::rotate;
 
 const N_ROWS: usize = 200_000;
 const N_FIXED: usize = 6;

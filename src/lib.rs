@@ -8,6 +8,7 @@
 //! factors, [`crossed`] ones, [`iterative`] for more of these than a factorisation can hold, and
 //! [`dense`] for everything else. What is below them knows none of them.
 
+pub mod criterion;
 pub mod crossed;
 pub mod dense;
 pub mod iterative;

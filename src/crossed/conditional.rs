@@ -5,8 +5,7 @@ use super::factor::incidence::gather;
 use super::factor::panels::Panels;
 use super::factor::reach::Reach;
 use super::root::{Root, transpose};
-use crate::linalg::dense::{axpy, cholesky, dot, multiply, solve_lower};
-use crate::nested::reduction::block;
+use crate::linalg::dense::{axpy, block, cholesky, dot, multiply, solve_lower};
 use crate::running::memory::zeros;
 use crate::running::threads;
 

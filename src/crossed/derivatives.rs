@@ -13,10 +13,10 @@ use super::factor::incidence::{fill, pairwise};
 use super::factor::panels::Panels;
 use super::root::{apply_transposed, transpose};
 use super::{Reduction, RestLevel};
-use crate::linalg::dense::{NotPositiveDefinite, axpy, cholesky, dot};
-use crate::nested::criterion::{Criterion, LikelihoodDerivatives, Shape, Solution, assemble};
-use crate::nested::elimination::{Entry, Sums};
-use crate::nested::reduction::block;
+use crate::criterion::derivatives::{LikelihoodDerivatives, assemble};
+use crate::criterion::solution::{Criterion, Shape, Solution};
+use crate::criterion::sums::{Entry, Sums};
+use crate::linalg::dense::{NotPositiveDefinite, axpy, block, cholesky, dot};
 use crate::running::memory::zeros;
 
 /// How the second derivatives are taken.

@@ -7,9 +7,8 @@ use super::gram::Marginal;
 use super::prior::SMALLEST_ROOT;
 use super::root::{Root, apply_transposed, transpose};
 use crate::linalg::dense::{
-    NotPositiveDefinite, add_outer, axpy, cholesky, invert_lower, solve_lower,
+    NotPositiveDefinite, add_outer, axpy, block, cholesky, invert_lower, solve_lower,
 };
-use crate::nested::reduction::block;
 use crate::running::memory::zeros;
 
 /// The factored system of one response at one G.

@@ -9,9 +9,8 @@ use super::evaluation::{Factorisation, unit_information};
 use super::factor::incidence::Incidence;
 use super::factor::panels::Panels;
 use super::root::{apply_transposed, identity};
-use crate::linalg::dense::{axpy, vectorised};
-use crate::nested::elimination::Entry;
-use crate::nested::reduction::block;
+use crate::criterion::sums::Entry;
+use crate::linalg::dense::{axpy, block, vectorised};
 use crate::running::memory::{copied, zeros};
 use crate::running::threads;
 

@@ -16,8 +16,7 @@
 use super::evaluation::Factorisation;
 use super::factor::incidence::fill;
 use super::{Reduction, Rest};
-use crate::linalg::dense::axpy;
-use crate::nested::reduction::block;
+use crate::linalg::dense::{axpy, block};
 use crate::running::memory;
 
 impl Rest {

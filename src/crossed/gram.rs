@@ -3,10 +3,10 @@
 use super::evaluation::transposed_times;
 use super::factor::panels::Panels;
 use super::root::{Root, transpose};
-use super::rows::{Reader, sort_rows};
+use super::rows::Reader;
 use super::{Reduction, Rest};
-use crate::linalg::dense::{axpy, cholesky, dot, multiply, solve_lower, vectorised};
-use crate::nested::reduction::block;
+use crate::linalg::dense::{axpy, block, cholesky, dot, multiply, solve_lower, vectorised};
+use crate::rows::nesting::rows_by_unit;
 use crate::running::memory::{grow, zeros};
 use crate::running::threads;
 
@@ -28,7 +28,8 @@ impl RestGram {
     pub(super) fn new(reader: &Reader, rest: &Rest) -> Self {
         let mut out = Self { first: vec![0], offset: vec![0], ..Self::default() };
         for (k, level) in rest.levels.iter().enumerate() {
-            let (first_row, order) = sort_rows(reader.crossing.codes[level.level], level.n_units);
+            let (first_row, order) =
+                rows_by_unit(reader.crossing.codes[level.level], level.n_units, None);
             let step = level.n_units.div_ceil(TASKS).max(1);
             let chunk = |first: usize| {
                 let units = first..(first + step).min(level.n_units);

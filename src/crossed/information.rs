@@ -11,8 +11,7 @@ use super::factor::panels::Panels;
 use super::factor::reach::Reach;
 use super::gram::Marginal;
 use super::root::{Root, transpose};
-use crate::linalg::dense::{axpy, dot, multiply};
-use crate::nested::reduction::block;
+use crate::linalg::dense::{axpy, block, dot, multiply};
 use crate::running::memory::zeros;
 use crate::running::threads;
 

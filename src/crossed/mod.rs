@@ -28,10 +28,11 @@ mod prior;
 mod root;
 mod rows;
 
+use crate::criterion::solution::within;
+use crate::rows::nesting::rows_by_unit;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use self::conditional::Conditional;
 pub use self::derivatives::Curvature;
 pub use self::evaluation::Factorisation;
 pub use self::factor::incidence::Incidence;
@@ -40,7 +41,8 @@ pub use self::fixed::FixedMoments;
 use self::gram::RestGram;
 pub use self::prior::Prior;
 pub use self::rows::Unusable;
-use crate::nested::reduction::FixedBasis;
+pub use crate::criterion::sums::Conditional;
+use crate::rows::basis::FixedBasis;
 use crate::rows::relationship::Relationship;
 
 /// Rows of a unit of the leading part where there is none.
@@ -266,7 +268,7 @@ impl Reduction {
     /// its degrees of freedom.
     #[must_use]
     pub fn within(&self) -> (Vec<f64>, usize) {
-        crate::nested::reduction::within(&self.remainder, self.rank(), self.n_rows, self.n_random)
+        within(&self.remainder, self.rank(), self.n_rows, self.n_random)
     }
 }
 
@@ -288,7 +290,7 @@ fn leading(crossing: &Crossing, q: &[usize]) -> usize {
 /// Sum over a level's units of the squared number of other units met.
 fn pairs(crossing: &Crossing, leading: usize) -> f64 {
     let codes = crossing.codes[leading];
-    let (first, order) = rows::sort_rows(codes, crossing.n_units[leading]);
+    let (first, order) = rows_by_unit(codes, crossing.n_units[leading], None);
     let others = || (0..crossing.codes.len()).filter(|&l| l != leading);
     let mut mark: Vec<Vec<u32>> = crossing.n_units.iter().map(|&n| vec![u32::MAX; n]).collect();
     first

@@ -16,8 +16,7 @@ use std::sync::Arc;
 use super::factor::panels::Panels;
 use super::factor::structure::Structure;
 use super::{Rest, RestLevel};
-use crate::linalg::dense::{NotPositiveDefinite, axpy};
-use crate::nested::reduction::block;
+use crate::linalg::dense::{NotPositiveDefinite, axpy, block};
 use crate::rows::relationship::Relationship;
 
 /// Roots of G that related factors have at least: their squares are beyond rounding, and quotients

@@ -5,17 +5,18 @@
 //! cross-products of what Q does not span. The rows outside the span are taken as residuals, not
 //! as differences of cross-products, so no digits are lost to large units.
 
+use crate::rows::columns::{RowColumns, read_row};
+use crate::rows::level_rows::n_informative;
+use crate::rows::nesting::rows_by_unit;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::gram::RestGram;
 use super::{Crossing, EMPTY_UNIT, Incidence, Prior, Reduction, Rest, Structure};
-use crate::linalg::dense::{NotPositiveDefinite, add_outer, axpy, dot, solve_row_upper};
+use crate::linalg::dense::{NotPositiveDefinite, add_outer, axpy, block, dot, solve_row_upper};
 use crate::linalg::triangle::Triangle;
-use crate::nested::reduction::{Basis, FixedBasis, block, level_basis};
-use crate::rows::nesting::Nesting;
-use crate::rows::rotate::{Column, RowColumns, rotate};
-use crate::running::memory::{append, filled, lengthen, zeros};
+use crate::rows::basis::{Basis, FixedBasis, level_basis};
+use crate::running::memory::{append, lengthen, zeros};
 use crate::running::threads;
 
 /// Rows per task; boundaries depend on the data only.
@@ -34,31 +35,9 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     pub fn z(&self, level: usize, row: usize, out: &mut [f64]) {
-        let weight = self.columns.sqrt_weights.map_or(1.0, |w| w[row]);
-        for (o, column) in out.iter_mut().zip(&self.columns.z[level]) {
-            *o = value(column, row) * weight;
-        }
+        read_row(&self.columns.z[level], row, self.columns.weight(row), out);
         solve_row_upper(&self.bases[level], out.len(), out);
     }
-
-    /// Orthonormal x and scaled residuals of the responses, `rank + n_fits`.
-    fn xy(&self, row: usize, x: &mut [f64], out: &mut [f64]) {
-        let rank = self.fixed.kept.len();
-        let weight = self.columns.sqrt_weights.map_or(1.0, |w| w[row]);
-        for (o, column) in x.iter_mut().zip(&self.columns.x) {
-            *o = value(column, row) * weight;
-        }
-        let (own, responses) = out.split_at_mut(rank);
-        self.fixed.map_row(x, own);
-        for (f, (o, column)) in responses.iter_mut().zip(&self.columns.y).enumerate() {
-            *o = self.fixed.map_response(f, own, value(column, row) * weight);
-        }
-    }
-}
-
-fn value(column: &Column, row: usize) -> f64 {
-    let value = column.values.map_or(1.0, |v| v.row(row));
-    (value - column.center) * column.scale
 }
 
 /// Why a design cannot be reduced.
@@ -97,7 +76,8 @@ struct Part {
 impl Reduction {
     /// Reads and reduces the rows.
     ///
-    /// `noise` and `terms` as in [`crate::nested::reduction::Reduction::new`]; the factor of A is dense
+    /// `noise[j]` is the norm below which column j of X is rounding error of its centring, `terms[l]`
+    /// lists the terms of level l as (columns, how they may be changed); the factor of A is dense
     /// without a `structure`.
     ///
     /// # Errors
@@ -111,17 +91,7 @@ impl Reduction {
         structure: Option<Arc<Structure>>,
     ) -> Result<Self, Unusable> {
         let n_rows = crossing.n_rows;
-        let no_levels = Nesting { n_rows, levels: Vec::new(), row_order: None };
-        let fixed_only = RowColumns {
-            z: Vec::new(),
-            x: columns.x.clone(),
-            y: columns.y.clone(),
-            sqrt_weights: columns.sqrt_weights,
-            visits: None,
-            series: None,
-        };
-        let mut rotated = rotate(&no_levels, &fixed_only);
-        let fixed = FixedBasis::new(&mut rotated.total, noise, n_rows);
+        let fixed = FixedBasis::of_rows(n_rows, columns, noise);
         let q: Vec<usize> = columns.z.iter().map(Vec::len).collect();
         let rest = Rest::new(crossing, &q);
         let structure = structure.unwrap_or_else(|| Arc::new(Structure::dense(&rest)));
@@ -191,11 +161,7 @@ impl Reduction {
         let (rank, n_fits) = (fixed.kept.len(), fixed.y_scale.len());
         let width = rank + n_fits;
         let q = rest.leading_q;
-        let n_random = t
-            .chunks_exact(q)
-            .enumerate()
-            .filter(|(r, row)| row[r % q..].iter().any(|v| *v != 0.0))
-            .count();
+        let n_random = n_informative(&t, q, q);
         let remainder = gram_of(&mut within, rank, n_fits);
         let pick = |rows: &[f64], f: usize| -> Vec<f64> {
             rows.chunks_exact(width.max(1))
@@ -256,10 +222,7 @@ fn level_gram(
         let mut row_values = vec![0.0; q];
         for row in first..(first + CHUNK_ROWS).min(n_rows) {
             let own = variances.map_or(1.0, |v| v[codes[row] as usize].sqrt());
-            let weight = columns.sqrt_weights.map_or(1.0, |w| w[row]) * own;
-            for (o, column) in row_values.iter_mut().zip(z) {
-                *o = value(column, row) * weight;
-            }
+            read_row(z, row, columns.weight(row) * own, &mut row_values);
             add_outer(&row_values, &mut gram);
         }
         gram
@@ -286,30 +249,11 @@ fn n_met(codes: &[i32], n_units: usize) -> usize {
 /// Rows by unit of the leading part.
 fn leading_rows(crossing: &Crossing, rest: &Rest) -> (Vec<usize>, Vec<u32>) {
     if rest.has_leading() {
-        return sort_rows(crossing.codes[rest.leading], rest.leading_units);
+        return rows_by_unit(crossing.codes[rest.leading], rest.leading_units, None);
     }
     let n = crossing.n_rows;
     let first = (0..=rest.leading_units).map(|u| (u * EMPTY_UNIT).min(n)).collect();
     (first, (0..n as u32).collect())
-}
-
-/// Rows by unit: offsets and row numbers.
-pub(super) fn sort_rows(codes: &[i32], n_units: usize) -> (Vec<usize>, Vec<u32>) {
-    let mut first = vec![0_usize; n_units + 1];
-    for &code in codes {
-        first[code as usize + 1] += 1;
-    }
-    for i in 0..n_units {
-        first[i + 1] += first[i];
-    }
-    let mut next = first.clone();
-    let mut order = filled(0_u32, codes.len());
-    for (row, &code) in codes.iter().enumerate() {
-        let slot = &mut next[code as usize];
-        order[*slot] = row as u32;
-        *slot += 1;
-    }
-    (first, order)
 }
 
 fn read_units(
@@ -371,7 +315,7 @@ fn read_chunk(
         lengthen(&mut part.outside, at + n * width);
         let own = &mut part.outside[at..];
         for (row, out) in rows.iter().zip(own.chunks_exact_mut(width.max(1))) {
-            reader.xy(*row as usize, &mut x, out);
+            reader.fixed.read(reader.columns, *row as usize, &mut x, out);
         }
         for a in 0..q {
             let direction = &basis[block(a, n)];

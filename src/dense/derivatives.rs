@@ -17,10 +17,9 @@
 use super::component::{Component, Factored, Slots};
 use super::directions::{Direction, Template};
 use super::traces::traces;
+use crate::criterion::sums::{Entry, RootWeight, Sums};
 use crate::linalg::blocked;
-use crate::linalg::dense::{axpy, dot};
-use crate::nested::elimination::{Entry, RootWeight, Sums};
-use crate::nested::reduction::block;
+use crate::linalg::dense::{axpy, block, dot};
 use crate::running::memory::zeros;
 use crate::running::stop::check;
 use crate::running::threads;

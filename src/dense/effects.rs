@@ -3,10 +3,9 @@
 use super::Reduction;
 use super::component::{Component, Factored, Slots};
 use super::directions::Template;
+use crate::criterion::sums::Conditional;
 use crate::linalg::blocked;
-use crate::linalg::dense::{NotPositiveDefinite, axpy, dot};
-use crate::nested::elimination::Conditional;
-use crate::nested::reduction::block;
+use crate::linalg::dense::{NotPositiveDefinite, axpy, block, dot};
 use crate::running::memory::zeros;
 use crate::running::stop::check;
 

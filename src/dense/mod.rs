@@ -20,10 +20,11 @@ use self::component::Factored;
 use self::derivatives::{Wanted, derivatives};
 pub use self::directions::Template;
 pub use self::rows::Grouping;
+use crate::criterion::derivatives::{LikelihoodDerivatives, assemble};
+use crate::criterion::solution::{Criterion, Shape, Solution};
+use crate::criterion::sums::{Entry, RootWeight, Sums};
 use crate::linalg::dense::{NotPositiveDefinite, axpy, symmetrise};
-use crate::nested::criterion::{Criterion, LikelihoodDerivatives, Shape, Solution, assemble};
-use crate::nested::elimination::{Entry, RootWeight, Sums};
-use crate::nested::reduction::FixedBasis;
+use crate::rows::basis::FixedBasis;
 use crate::rows::relationship::Relationship;
 use crate::running::threads;
 

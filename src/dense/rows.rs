@@ -2,11 +2,14 @@
 
 use super::Reduction;
 use super::component::{Component, Slots};
+use crate::criterion::solution::within;
 use crate::linalg::dense::{add_outer, solve_row_upper, symmetrise};
-use crate::nested::reduction::{self, Basis, CollinearRandomEffects, FixedBasis, level_basis};
+use crate::rows::basis::{Basis, CollinearRandomEffects, FixedBasis, level_basis};
+use crate::rows::columns::{RowColumns, read_row};
+use crate::rows::level_rows::LevelRows;
 use crate::rows::nesting::Nesting;
 use crate::rows::relationship::Relationship;
-use crate::rows::rotate::{Column, RowColumns, rotate};
+use crate::rows::rotate::rotate;
 use crate::running::memory::zeros;
 use crate::running::stop::check;
 
@@ -24,16 +27,11 @@ pub struct Grouping<'a> {
     pub relationships: Vec<Option<Relationship>>,
 }
 
-fn value(column: &Column, row: usize) -> f64 {
-    let value = column.values.map_or(1.0, |v| v.row(row));
-    (value - column.center) * column.scale
-}
-
 impl Reduction {
     /// Sorts the rows.
     ///
-    /// `noise` and `terms` as in [`crate::nested::reduction::Reduction::new`], `terms` without the residual's
-    /// level.
+    /// `noise[j]` is the norm below which column j of X is rounding error of its centring, `terms[l]`
+    /// lists the terms of a level of random effects as (columns, how they may be changed).
     ///
     /// # Errors
     /// [`CollinearRandomEffects`] where a term's columns are linearly dependent.
@@ -45,7 +43,6 @@ impl Reduction {
     ) -> Result<Self, CollinearRandomEffects> {
         let n_rows = grouping.n_rows;
         let n_random = grouping.relationships.len();
-        let weight = |row: usize| columns.sqrt_weights.map_or(1.0, |w| w[row]);
         let mut bases = Vec::with_capacity(grouping.codes.len());
         for l in 0..n_random {
             let gram = level_gram(&grouping, columns, l);
@@ -60,7 +57,7 @@ impl Reduction {
             );
             q.push(order);
         }
-        let (fixed, within) = fixed_basis(&grouping, columns, noise, terms)?;
+        let (fixed, within) = fixed_basis(&grouping, columns, noise);
         let mut components = Vec::with_capacity(grouping.components.1);
         for rows in sorted_components(&grouping, columns.visits.is_some()) {
             let mut levels: Vec<Slots> = (0..n_random)
@@ -69,8 +66,8 @@ impl Reduction {
                         .iter()
                         .flat_map(|&row| {
                             let row = row as usize;
-                            let own = columns.z[l].iter().map(move |c| value(c, row) * weight(row));
-                            let mut own: Vec<f64> = own.collect();
+                            let mut own = vec![0.0; q[l]];
+                            read_row(&columns.z[l], row, columns.weight(row), &mut own);
                             solve_row_upper(&bases[l], q[l], &mut own);
                             own
                         })
@@ -99,13 +96,11 @@ impl Reduction {
 }
 
 /// The basis of X, and what the responses leave outside X and the level with most random effects.
-#[allow(clippy::type_complexity)]
 fn fixed_basis(
     grouping: &Grouping,
     columns: &RowColumns,
     noise: &[f64],
-    terms: &[Vec<(usize, Basis)>],
-) -> Result<(FixedBasis, (Vec<f64>, usize)), CollinearRandomEffects> {
+) -> (FixedBasis, (Vec<f64>, usize)) {
     let n_rows = grouping.n_rows;
     let size = |l: &usize| grouping.n_units[*l] * columns.z[*l].len();
     // With a residual covariance nothing is asked of the rows outside.
@@ -119,19 +114,13 @@ fn fixed_basis(
     let nesting = nested.unwrap_or(Nesting { n_rows, levels: Vec::new(), row_order: None });
     let own = RowColumns {
         z: leading.map(|l| columns.z[l].clone()).into_iter().collect(),
-        x: columns.x.clone(),
-        y: columns.y.clone(),
-        sqrt_weights: columns.sqrt_weights,
-        visits: None,
-        series: None,
+        ..columns.fixed()
     };
-    let rotated = rotate(&nesting, &own);
-    let own_terms: Vec<Vec<(usize, Basis)>> =
-        leading.map(|l| terms[l].clone()).into_iter().collect();
-    let reduced = reduction::Reduction::new(rotated, &nesting, noise, &own_terms, (0, 0, 0), true)
-        .map_err(|error| CollinearRandomEffects { level: leading.unwrap_or(0), ..error })?;
-    let within = reduced.within();
-    Ok((reduced.fixed, within))
+    let mut rotated = rotate(&nesting, &own);
+    let fixed = FixedBasis::new(&mut rotated.total, noise, n_rows);
+    let n_random = rotated.levels.iter().map(LevelRows::n_informative).sum();
+    let within = within(&fixed.grams(&mut rotated.remainder), fixed.rank(), n_rows, n_random);
+    (fixed, within)
 }
 
 /// Mean over a level's units of Z'Z times their own relationship.
@@ -144,11 +133,8 @@ fn level_gram(grouping: &Grouping, columns: &RowColumns, level: usize) -> Vec<f6
     let mut gram = vec![0.0; q * q];
     let mut row_values = vec![0.0; q];
     for (row, &code) in grouping.codes[level].iter().enumerate() {
-        let weight = columns.sqrt_weights.map_or(1.0, |w| w[row]);
-        let scale = own.as_ref().map_or(1.0, |own| own[code as usize].sqrt()) * weight;
-        for (o, column) in row_values.iter_mut().zip(z) {
-            *o = value(column, row) * scale;
-        }
+        let scale = own.as_ref().map_or(1.0, |own| own[code as usize].sqrt());
+        read_row(z, row, scale * columns.weight(row), &mut row_values);
         add_outer(&row_values, &mut gram);
     }
     symmetrise(&mut gram, q);
@@ -228,19 +214,11 @@ fn residual_slots(rows: &[u32], codes: &[i32], visits: &[i32]) -> Slots {
 fn read_xy(rows: &[u32], columns: &RowColumns, fixed: &FixedBasis) -> Vec<f64> {
     let (n, rank, n_fits) = (rows.len(), fixed.kept.len(), columns.y.len());
     let mut out = zeros(n * (rank + n_fits));
-    let (mut x, mut own) = (vec![0.0; columns.x.len()], vec![0.0; rank]);
+    let (mut x, mut own) = (vec![0.0; columns.x.len()], vec![0.0; rank + n_fits]);
     for (i, &row) in rows.iter().enumerate() {
-        let row = row as usize;
-        let weight = columns.sqrt_weights.map_or(1.0, |w| w[row]);
-        for (o, column) in x.iter_mut().zip(&columns.x) {
-            *o = value(column, row) * weight;
-        }
-        fixed.map_row(&x, &mut own);
+        fixed.read(columns, row as usize, &mut x, &mut own);
         for (j, value) in own.iter().enumerate() {
             out[j * n + i] = *value;
-        }
-        for (f, column) in columns.y.iter().enumerate() {
-            out[(rank + f) * n + i] = fixed.map_response(f, &own, value(column, row) * weight);
         }
     }
     out

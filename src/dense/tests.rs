@@ -1,6 +1,6 @@
 use super::*;
-use crate::nested::reduction::Basis;
-use crate::rows::rotate::{Column, RowColumns, Values};
+use crate::rows::basis::Basis;
+use crate::rows::columns::{Column, RowColumns, Values};
 
 fn plain(values: Option<&[f64]>) -> Column<'_> {
     Column { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }

@@ -2,10 +2,9 @@
 
 use super::derivatives::{Bend, Level};
 use super::directions::Direction;
+use crate::criterion::sums::Sums;
 use crate::linalg::blocked;
-use crate::linalg::dense::{axpy, dot, vectorised};
-use crate::nested::elimination::Sums;
-use crate::nested::reduction::block;
+use crate::linalg::dense::{axpy, block, dot, vectorised};
 use crate::running::memory::zeros;
 use crate::running::stop::check;
 use crate::running::threads;

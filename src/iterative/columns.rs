@@ -4,7 +4,7 @@ use super::conjugate_gradients::{Stop, Tridiagonal, Unsolved, solve};
 use super::coupling::{add, couple, small_product};
 use super::small::{divide_upper, multiply_lower};
 use super::system::System;
-use crate::nested::reduction::block;
+use crate::linalg::dense::block;
 use crate::running::memory::{copied, zeros};
 use crate::running::threads;
 

@@ -7,8 +7,7 @@
 use super::coupling::{add, pieces, small_product};
 use super::small::{divide_lower, divide_upper, transpose};
 use super::system::System;
-use crate::linalg::dense::vectorised;
-use crate::nested::reduction::block;
+use crate::linalg::dense::{block, vectorised};
 use crate::running::memory::{copied, zeros};
 use crate::running::stop::check;
 use crate::running::threads;

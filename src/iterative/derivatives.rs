@@ -10,8 +10,8 @@ use super::estimate::{
 };
 use super::small::{product, transpose};
 use super::system::System;
+use crate::criterion::sums::Entry;
 use crate::linalg::dense::{axpy, dot};
-use crate::nested::elimination::Entry;
 use crate::running::memory::zeros;
 
 /// Derivatives by entries of G in the transformed basis.

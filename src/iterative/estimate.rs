@@ -11,8 +11,7 @@ use super::probes::{Probes, outlying_directions};
 use super::quadrature::log_without_linear;
 use super::small::{product, transpose};
 use super::system::System;
-use crate::linalg::dense::{axpy, cholesky, dot, invert_lower, solve_lower};
-use crate::nested::reduction::block;
+use crate::linalg::dense::{axpy, block, cholesky, dot, invert_lower, solve_lower};
 use crate::running::memory::zeros;
 
 /// How traces are taken and equations solved.

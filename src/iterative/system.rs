@@ -12,8 +12,7 @@ use super::blocks::{CHUNK_LEVELS, Parts};
 use super::coupling::{add, couple, pieces, small_product};
 use super::data::Data;
 use super::small::transpose;
-use crate::linalg::dense::{NotPositiveDefinite, vectorised};
-use crate::nested::reduction::block;
+use crate::linalg::dense::{NotPositiveDefinite, block, vectorised};
 use crate::running::memory::zeros;
 use crate::running::threads;
 

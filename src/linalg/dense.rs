@@ -3,7 +3,15 @@
 //! Vectors are contiguous; small square matrices are row-major. Sums run in one fixed order that
 //! depends on lengths only, so a result has the same bits whatever the machine or thread count.
 
+use std::ops::Range;
+
 use crate::running::memory::zeros;
+
+/// Positions of item `i` in an array of items of `size` numbers.
+#[must_use]
+pub fn block(i: usize, size: usize) -> Range<usize> {
+    i * size..(i + 1) * size
+}
 
 /// Runs `kernel` compiled for the widest vectors the machine has.
 ///

@@ -1,136 +1,11 @@
-//! The ML and REML criterion, profiled over beta and `sigma^2`, with exact derivatives.
+//! The criterion of a nested design and its derivatives.
 
-use faer::linalg::matmul::triangular::{self, BlockStructure};
-
-use crate::linalg::dense::{
-    NotPositiveDefinite, cholesky, dot, invert_lower, multiply, solve_lower, symmetrise,
-};
-use crate::nested::elimination::{Elimination, Entry, RootWeight, Sums};
-use crate::nested::reduction::{Reduction, block};
-use crate::running::memory::zeros;
-
-/// -2 log-likelihood of one response at one G, and its derivatives by entries of G.
-#[derive(Clone, Debug)]
-pub struct Criterion {
-    /// -2 log-likelihood in the reduction's coordinates, all constants included; +inf where V is
-    /// not positive definite.
-    pub value: f64,
-    /// First derivatives, `n_entries`.
-    pub gradient: Vec<f64>,
-    /// Second derivatives, `n_entries` squared.
-    pub hessian: Vec<f64>,
-    /// Their expectation.
-    pub expected: Vec<f64>,
-}
-
-/// Numbers in a factor from which a product is worth a call of the matrix kernels.
-const SMALLEST_PRODUCT: usize = 1_000;
-
-/// What the criterion needs to know of a design beside its sums.
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    /// Number of rows.
-    pub n_rows: usize,
-    /// Rank of X.
-    pub rank: usize,
-    /// Is `sigma^2` profiled out?
-    pub profiled: bool,
-}
-
-impl Shape {
-    fn of(reduction: &Reduction) -> Self {
-        Self {
-            n_rows: reduction.n_rows,
-            rank: reduction.rank(),
-            profiled: !reduction.has_residual(),
-        }
-    }
-
-    /// n - p for REML, n for ML.
-    fn degrees(self, reml: bool) -> f64 {
-        (self.n_rows - if reml { self.rank } else { 0 }) as f64
-    }
-}
-
-impl Criterion {
-    /// +inf with derivatives of zero: what a G outside the parameter space gets.
-    #[must_use]
-    pub fn failed(n_entries: usize) -> Self {
-        Self {
-            value: f64::INFINITY,
-            gradient: vec![0.0; n_entries],
-            hessian: zeros(n_entries * n_entries),
-            expected: zeros(n_entries * n_entries),
-        }
-    }
-}
-
-/// Generalised least squares at one G, in the reduction's basis.
-#[derive(Clone, Debug)]
-pub struct Solution {
-    /// Coefficients, `rank`.
-    pub beta: Vec<f64>,
-    /// (X'W^-1 X)^-1, `rank` squared.
-    pub c: Vec<f64>,
-    /// y'Py.
-    pub rss: f64,
-    /// log|W|.
-    pub logdet: f64,
-    /// log|X'W^-1 X|.
-    pub logdet_xx: f64,
-}
-
-impl Solution {
-    /// From [X y]'V^-1 [X y] (lower triangle) and log|V|.
-    ///
-    /// # Errors
-    /// [`NotPositiveDefinite`] where X'V^-1 X is not positive definite or y'Py not positive.
-    pub fn new(gram: &[f64], logdet: f64, rank: usize) -> Result<Self, NotPositiveDefinite> {
-        let width = rank + 1;
-        let mut l = vec![0.0; rank * rank];
-        for i in 0..rank {
-            l[i * rank..=i * rank + i].copy_from_slice(&gram[i * width..=i * width + i]);
-        }
-        cholesky(&mut l, rank)?;
-        let mut half = gram[rank * width..rank * width + rank].to_vec();
-        solve_lower(&l, rank, &mut half, 1);
-        let rss = gram[width * width - 1] - dot(&half, &half);
-        if rss.is_nan() || rss <= 0.0 {
-            return Err(NotPositiveDefinite { pivot: rank });
-        }
-        let mut inverse = vec![0.0; rank * rank];
-        invert_lower(&l, rank, &mut inverse);
-        let mut beta = vec![0.0; rank];
-        let mut c = vec![0.0; rank * rank];
-        for (k, row) in inverse.chunks_exact(rank.max(1)).enumerate() {
-            crate::linalg::dense::axpy(half[k], row, &mut beta);
-            crate::linalg::dense::add_outer(row, &mut c);
-        }
-        symmetrise(&mut c, rank);
-        let logdet_xx = 2.0 * (0..rank).map(|i| l[i * rank + i].ln()).sum::<f64>();
-        Ok(Self { beta, c, rss, logdet, logdet_xx })
-    }
-
-    /// e = (-beta, 1): the residual is [X y] e.
-    #[must_use]
-    pub fn e(&self) -> Vec<f64> {
-        self.beta.iter().map(|b| -b).chain([1.0]).collect()
-    }
-
-    /// -2 log-likelihood, all constants included.
-    #[must_use]
-    pub fn value(&self, shape: Shape, reml: bool) -> f64 {
-        let nu = shape.degrees(reml);
-        let tau = 2.0 * std::f64::consts::PI;
-        // A residual covariance carries sigma^2 itself: nothing is left to profile.
-        let constant = if shape.profiled {
-            nu * (1.0 + (tau * self.rss / nu).ln())
-        } else {
-            nu * tau.ln() + self.rss
-        };
-        self.logdet + constant + if reml { self.logdet_xx } else { 0.0 }
-    }
-}
+use crate::criterion::derivatives::{LikelihoodDerivatives, assemble};
+use crate::criterion::solution::{Criterion, Solution};
+use crate::criterion::sums::{Entry, RootWeight, Sums};
+use crate::linalg::dense::{NotPositiveDefinite, block};
+use crate::nested::elimination::Elimination;
+use crate::nested::reduction::Reduction;
 
 fn nested_solution(
     sums: &Sums,
@@ -176,23 +51,6 @@ pub fn tangents(
     Ok((solution, sums))
 }
 
-/// log|V| (with log|X'V^-1 X| for REML) and y'Py with their derivatives by entries, `sigma^2` = 1.
-#[derive(Clone, Debug)]
-pub struct LikelihoodDerivatives {
-    /// The solution they belong to.
-    pub solution: Solution,
-    /// First derivatives of the log-determinants.
-    pub logdet_by: Vec<f64>,
-    /// Second derivatives of the log-determinants.
-    pub logdet_second: Vec<f64>,
-    /// First derivatives of y'Py.
-    pub rss_by: Vec<f64>,
-    /// Second derivatives of y'Py.
-    pub rss_second: Vec<f64>,
-    /// Derivatives of X'V^-1 X, `n_entries` x `rank` x `rank`.
-    pub information_by: Vec<f64>,
-}
-
 /// See [`LikelihoodDerivatives`].
 ///
 /// # Errors
@@ -208,78 +66,6 @@ pub fn likelihood_derivatives(
     Ok(LikelihoodDerivatives::new(reduction.rank(), solution, sums, entries.len(), reml))
 }
 
-impl LikelihoodDerivatives {
-    /// Equations of section 3 of the derivation, before `sigma^2` is profiled out.
-    pub(crate) fn new(
-        rank: usize,
-        solution: Solution,
-        mut sums: Sums,
-        n: usize,
-        reml: bool,
-    ) -> Self {
-        let width = rank + 1;
-        let e = solution.e();
-        // Second derivatives take the place of their sums: there may be millions.
-        let mut out = Self {
-            solution,
-            logdet_by: sums.logdet_by,
-            logdet_second: sums.hessian,
-            rss_by: vec![0.0; n],
-            rss_second: sums.hessian_rss,
-            information_by: zeros(n * rank * rank),
-        };
-        let c = &out.solution.c;
-        let mut v = vec![0.0; n * rank];
-        let mut c_d = zeros(if reml { n * rank * rank } else { 0 });
-        for k in 0..n {
-            let gram = &mut sums.gram_by[block(k, width * width)];
-            symmetrise(gram, width);
-            let d = &mut out.information_by[block(k, rank * rank)];
-            for i in 0..width {
-                let s = dot(&gram[block(i, width)], &e);
-                out.rss_by[k] += s * e[i];
-                if i < rank {
-                    v[k * rank + i] = s;
-                    d[block(i, rank)].copy_from_slice(&gram[i * width..i * width + rank]);
-                }
-            }
-            if reml {
-                let product = &mut c_d[block(k, rank * rank)];
-                product.copy_from_slice(&multiply(c, d, rank));
-                out.logdet_by[k] += (0..rank).map(|i| product[i * rank + i]).sum::<f64>();
-            }
-        }
-        out.subtract_fixed_part(&v, &c_d, n);
-        out
-    }
-
-    /// Subtracts tr(C `D_k` C `D_l`) and 2 `v_k`'C `v_l` from the second derivatives, given their lower
-    /// triangles, and mirrors them; `c_d` are the C `D_k`, empty for ML.
-    fn subtract_fixed_part(&mut self, v: &[f64], c_d: &[f64], n: usize) {
-        let c = &self.solution.c;
-        let rank = v.len() / n.max(1);
-        let c_v: Vec<f64> = v
-            .chunks_exact(rank.max(1))
-            .flat_map(|v_k| (0..rank).map(|i| dot(&c[block(i, rank)], v_k)).collect::<Vec<_>>())
-            .collect();
-        subtract_products(&mut self.rss_second, &c_v, v, 2.0, n);
-        if !c_d.is_empty() {
-            let transposed: Vec<f64> = c_d
-                .chunks_exact(rank * rank)
-                .flat_map(|a| (0..rank * rank).map(move |at| a[(at % rank) * rank + at / rank]))
-                .collect();
-            subtract_products(&mut self.logdet_second, &transposed, c_d, 1.0, n);
-        }
-        for second in [&mut self.logdet_second, &mut self.rss_second] {
-            for k in 0..n {
-                for l in 0..k {
-                    second[l * n + k] = second[k * n + l];
-                }
-            }
-        }
-    }
-}
-
 /// The criterion; with `derivatives` its gradient and both Hessians too.
 #[must_use]
 pub fn evaluate(
@@ -292,7 +78,7 @@ pub fn evaluate(
 ) -> Criterion {
     let n = entries.len();
     let failed = Criterion::failed(n);
-    let shape = Shape::of(reduction);
+    let shape = reduction.shape();
     if !derivatives {
         return match solve(reduction, fit, g) {
             Ok(solution) => Criterion { value: solution.value(shape, reml), ..failed },
@@ -305,80 +91,13 @@ pub fn evaluate(
     }
 }
 
-/// Equations of section 3 of the derivation: f, `f_k`, `f_kl` and E `f_kl`.
-///
-/// With `average` both Hessians are the average information, nu (`q_kl` / rss - `q_k q_l` / rss^2) with
-/// q the quadratic forms in Py, which equals their mean at an optimum; it needs no second
-/// derivatives of the log-determinants.
-pub(crate) fn assemble(
-    shape: Shape,
-    parts: &LikelihoodDerivatives,
-    n: usize,
-    reml: bool,
-    average: bool,
-) -> Criterion {
-    let nu = shape.degrees(reml);
-    let rss = parts.solution.rss;
-    let weight = if shape.profiled { nu / rss } else { 1.0 };
-    let (trace, rss_by) = (&parts.logdet_by, &parts.rss_by);
-    let mut criterion = Criterion {
-        value: parts.solution.value(shape, reml),
-        gradient: (0..n).map(|k| trace[k] + weight * rss_by[k]).collect(),
-        hessian: zeros(n * n),
-        expected: zeros(n * n),
-    };
-    for k in 0..n {
-        for l in 0..n {
-            let at = k * n + l;
-            let t = parts.logdet_second[at];
-            let mut observed = t + weight * parts.rss_second[at];
-            let mut expected = -t;
-            if shape.profiled {
-                observed -= nu * rss_by[k] * rss_by[l] / (rss * rss);
-                expected -= trace[k] * trace[l] / nu;
-            }
-            if average {
-                observed =
-                    nu * (0.5 * parts.rss_second[at] / rss - rss_by[k] * rss_by[l] / (rss * rss));
-                expected = observed;
-            }
-            criterion.hessian[at] = observed;
-            criterion.expected[at] = expected;
-        }
-    }
-    criterion
-}
-
-/// Subtracts `scale A B'` from the lower triangle of the `n` x `n` matrix; A, B have `n` rows.
-fn subtract_products(from: &mut [f64], a: &[f64], b: &[f64], scale: f64, n: usize) {
-    let inner = a.len() / n.max(1);
-    if n * inner < SMALLEST_PRODUCT {
-        for k in 0..n {
-            for l in 0..=k {
-                from[k * n + l] -= scale * dot(&a[block(k, inner)], &b[block(l, inner)]);
-            }
-        }
-        return;
-    }
-    triangular::matmul(
-        faer::MatMut::from_row_major_slice_mut(from, n, n),
-        BlockStructure::TriangularLower,
-        faer::Accum::Add,
-        faer::MatRef::from_row_major_slice(a, n, inner),
-        BlockStructure::Rectangular,
-        faer::MatRef::from_row_major_slice(b, n, inner).transpose(),
-        BlockStructure::Rectangular,
-        -scale,
-        faer::Par::Seq,
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nested::reduction::Basis;
+    use crate::rows::basis::Basis;
+    use crate::rows::columns::{Column, RowColumns, Values};
     use crate::rows::nesting::Nesting;
-    use crate::rows::rotate::{Column, RowColumns, Values, rotate};
+    use crate::rows::rotate::rotate;
 
     fn plain(values: Option<&[f64]>) -> Column<'_> {
         Column { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }
@@ -525,7 +244,7 @@ mod tests {
         let units: usize = reduction.patterns.iter().map(|p| p.n_blocks).sum();
         // One pattern a unit, as without sharing.
         reduction.patterns = (0..units)
-            .map(|first| crate::nested::reduction::Pattern { first, n_blocks: 1, count: 1 })
+            .map(|first| crate::nested::patterns::Pattern { first, n_blocks: 1, count: 1 })
             .collect();
         let entries = [Entry { level: 0, a: 0, b: 0 }; 2];
         let at = |s: f64, t: f64| {

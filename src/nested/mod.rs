@@ -3,7 +3,9 @@
 //! Rows are put into coordinates without rounding trouble ([`reduction`]); every criterion, gradient
 //! and Hessian comes from the reduction ([`elimination`], [`criterion`]).
 
+pub mod blocks;
 pub mod criterion;
 pub mod elimination;
+pub mod patterns;
 pub mod reduction;
 pub mod series;

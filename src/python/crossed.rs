@@ -6,20 +6,20 @@ use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
-use super::CollinearRandomEffects;
 use super::arrays::{array, c_slice, vector};
 use super::dense::{RelationshipArgument, relationship};
+use super::errors::CollinearRandomEffects;
 use super::gateway::without_gil;
 use super::nested::{
     ColumnArgument, Evaluation, Floats, basis, columns, gather_criteria, gather_likelihood,
     map_fits,
 };
+use crate::criterion::solution::{Criterion, Solution};
+use crate::criterion::sums::Entry;
 use crate::crossed::{self, Curvature, Factorisation, Rest, Schur, Structure, Unusable};
 use crate::linalg::dense::NotPositiveDefinite;
-use crate::nested::criterion::{Criterion, Solution};
-use crate::nested::elimination::Entry;
+use crate::rows::columns::RowColumns;
 use crate::rows::relationship::Relationship;
-use crate::rows::rotate::RowColumns;
 
 /// Operations of one factorisation above which a batch runs fit by fit, each on all threads.
 const LARGE: f64 = 1e9;

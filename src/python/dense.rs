@@ -4,18 +4,18 @@ use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
-use super::CollinearRandomEffects;
 use super::arrays::{array, c_slice, vector};
+use super::errors::CollinearRandomEffects;
 use super::gateway::without_gil;
 use super::nested::{
     ColumnArgument, Evaluation, Floats, basis, columns, fixed_blocks, gather_criteria,
     gather_likelihood, gather_solutions, map_fits, pair_weights,
 };
+use crate::criterion::sums::Entry;
 use crate::dense::{Grouping, Reduction, Template};
 use crate::linalg::dense::NotPositiveDefinite;
-use crate::nested::elimination::Entry;
+use crate::rows::columns::RowColumns;
 use crate::rows::relationship::Relationship;
-use crate::rows::rotate::RowColumns;
 
 /// Rows of a component below which the fits of a batch run side by side.
 const SMALL: usize = 256;

@@ -7,15 +7,16 @@ use pyo3::exceptions::{PyArithmeticError, PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
+use super::errors::CollinearRandomEffects;
+use super::errors::NotConverged;
 use super::gateway::without_gil;
 use super::nested::{ColumnArgument, Floats, basis, columns};
-use super::{CollinearRandomEffects, NotConverged};
+use crate::criterion::sums::Entry;
 use crate::iterative::conjugate_gradients::{Stop, Unsolved};
 use crate::iterative::data::Data;
 use crate::iterative::derivatives::Derivatives;
 use crate::iterative::estimate::{Evaluation, Settings, outlying};
-use crate::nested::elimination::Entry;
-use crate::rows::rotate::RowColumns;
+use crate::rows::columns::RowColumns;
 use crate::running::threads;
 
 /// G by factor, at which fit.

@@ -1,24 +1,27 @@
 //! `Nesting` and `Reduction` as Python sees them.
 
+use crate::nested::blocks::Blocks;
+use crate::rows::basis::Basis;
 use numpy::PyUntypedArrayMethods;
 use numpy::{IntoPyArray, PyArray1, PyArrayDyn, PyReadonlyArray1, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
+use super::errors::{CollinearRandomEffects, NotNested};
 use super::gateway::{require, without_gil};
-use super::{CollinearRandomEffects, NotNested};
-use crate::nested::criterion::{
-    Criterion, LikelihoodDerivatives, Solution, evaluate, likelihood_derivatives, solve, tangents,
-};
-use crate::nested::elimination::{Elimination, Entry};
+use crate::criterion::derivatives::LikelihoodDerivatives;
+use crate::criterion::solution::{Criterion, Solution};
+use crate::criterion::sums::Entry;
+use crate::nested::criterion::{evaluate, likelihood_derivatives, solve, tangents};
+use crate::nested::elimination::Elimination;
 use crate::nested::reduction;
 use crate::nested::series::chain::ChainParameters;
-use crate::nested::series::items::{Combination, SeriesColumns};
+use crate::rows::columns::{Column, RowColumns, STATISTICS_ROWS, Values, statistics};
 use crate::rows::nesting;
-use crate::rows::rotate::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
-use crate::running::stop;
-use crate::running::threads;
+use crate::rows::rotate::rotate;
+use crate::rows::series_columns::{Combination, SeriesColumns};
+use crate::running::{stop, threads};
 
 /// Numbers that a fit of a batch takes besides, in many small buffers.
 pub(super) const OF_A_FIT: usize = 48;
@@ -157,11 +160,11 @@ pub(super) fn columns<'a>(
         .collect()
 }
 
-pub(super) fn basis(name: &str) -> PyResult<reduction::Basis> {
+pub(super) fn basis(name: &str) -> PyResult<Basis> {
     match name {
-        "orthonormal" => Ok(reduction::Basis::Orthonormal),
-        "scaled" => Ok(reduction::Basis::Scaled),
-        "common" => Ok(reduction::Basis::Common),
+        "orthonormal" => Ok(Basis::Orthonormal),
+        "scaled" => Ok(Basis::Scaled),
+        "common" => Ok(Basis::Common),
         _ => Err(PyValueError::new_err(format!("no basis {name}"))),
     }
 }
@@ -725,7 +728,7 @@ impl Reduction {
     fn entries(&self, entries: &[(usize, usize, usize)]) -> PyResult<Vec<Entry>> {
         let sorted = entries.windows(2).all(|pair| pair[0].0 <= pair[1].0);
         let inside = entries.iter().all(|&(level, a, b)| {
-            let is_inside = |l: &reduction::Blocks| l.series.is_some() || (a < l.q && b < l.q);
+            let is_inside = |l: &Blocks| l.series.is_some() || (a < l.q && b < l.q);
             self.0.levels.get(level).is_some_and(is_inside)
         });
         if !sorted || !inside {

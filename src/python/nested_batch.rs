@@ -10,10 +10,13 @@ use super::nested::{
     Evaluation, Floats, Nesting, basis, gather_criteria, gather_likelihood, gather_solutions,
     map_fits,
 };
-use crate::nested::criterion::{Criterion, evaluate, likelihood_derivatives, solve};
-use crate::nested::elimination::Entry;
-use crate::nested::reduction::{Basis, Reduction};
-use crate::rows::rotate::{Column, RowColumns, STATISTICS_ROWS, Values, rotate, statistics};
+use crate::criterion::solution::Criterion;
+use crate::criterion::sums::Entry;
+use crate::nested::criterion::{evaluate, likelihood_derivatives, solve};
+use crate::nested::reduction::Reduction;
+use crate::rows::basis::Basis;
+use crate::rows::columns::{Column, RowColumns, STATISTICS_ROWS, Values, statistics};
+use crate::rows::rotate::rotate;
 
 /// Columns of all designs, `(n_fits, n, k)` or `(1, n, k)` for columns that all share; which of
 /// them are the constant 1; center and scale of each, `(n_fits, k)`.

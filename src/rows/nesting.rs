@@ -66,7 +66,11 @@ impl Nesting {
             let rank_of_parent = outer_rank.unwrap_or_else(|| vec![0]);
             let owner: Vec<u32> = parents.iter().map(|&p| rank_of_parent[p as usize]).collect();
             let appearance = first_appearance(codes[l], n_units[l]);
-            let (first_child, sorted) = counting_sort(&appearance, &owner, n_outer);
+            let (first_child, sorted) = counting_sort(
+                appearance.into_iter(),
+                |unit| owner[unit as usize] as usize,
+                n_outer,
+            );
             let mut rank = vec![0_u32; n_units[l]];
             for (position, &code) in sorted.iter().enumerate() {
                 rank[code as usize] = position as u32;
@@ -155,49 +159,57 @@ fn first_appearance(codes: &[i32], n_codes: usize) -> Vec<u32> {
     order
 }
 
-/// Stable sort of `items` by `owner[item]`; returns owner offsets and the sorted items.
-fn counting_sort(items: &[u32], owner: &[u32], n_owners: usize) -> (Vec<usize>, Vec<u32>) {
-    let mut offsets = vec![0_usize; n_owners + 1];
-    for &item in items {
-        offsets[owner[item as usize] as usize + 1] += 1;
-    }
-    for i in 0..n_owners {
-        offsets[i + 1] += offsets[i];
-    }
-    let mut next = offsets.clone();
-    let mut sorted = filled(0_u32, items.len());
-    for &item in items {
-        let slot = &mut next[owner[item as usize] as usize];
+/// Where the items of each owner begin, and the items by owner; of one owner they stay in order.
+fn counting_sort(
+    items: impl Iterator<Item = u32> + Clone,
+    owner: impl Fn(u32) -> usize,
+    n_owners: usize,
+) -> (Vec<usize>, Vec<u32>) {
+    let first = offsets(items.clone().map(&owner), n_owners);
+    let mut next = first.clone();
+    let mut sorted = filled(0_u32, first[n_owners]);
+    for item in items {
+        let slot = &mut next[owner(item)];
         sorted[*slot] = item;
         *slot += 1;
     }
-    (offsets, sorted)
+    (first, sorted)
+}
+
+/// Where the items of each owner begin when they are sorted by owner.
+fn offsets(owners: impl Iterator<Item = usize>, n_owners: usize) -> Vec<usize> {
+    let mut first = vec![0_usize; n_owners + 1];
+    owners.for_each(|owner| first[owner + 1] += 1);
+    for i in 0..n_owners {
+        first[i + 1] += first[i];
+    }
+    first
+}
+
+/// Rows by unit: where those of each unit begin, and the row numbers, of one unit in the order in
+/// which `before` has them (ascending without it).
+#[must_use]
+pub fn rows_by_unit(
+    codes: &[i32],
+    n_units: usize,
+    before: Option<&[u32]>,
+) -> (Vec<usize>, Vec<u32>) {
+    let unit = |row: u32| codes[row as usize] as usize;
+    match before {
+        Some(rows) => counting_sort(rows.iter().copied(), unit, n_units),
+        None => counting_sort(0..codes.len() as u32, unit, n_units),
+    }
 }
 
 /// Row offsets of the innermost units and the row order (`None` for the identity).
 fn sort_rows(codes: &[i32], rank: &[u32]) -> (Vec<usize>, Option<Vec<u32>>) {
-    let mut offsets = vec![0_usize; rank.len() + 1];
-    let (mut is_sorted, mut previous) = (true, 0);
-    for &code in codes {
-        let r = rank[code as usize];
-        offsets[r as usize + 1] += 1;
-        is_sorted &= r >= previous;
-        previous = r;
+    let unit = |code: i32| rank[code as usize] as usize;
+    if codes.is_sorted_by_key(|&code| unit(code)) {
+        return (offsets(codes.iter().map(|&code| unit(code)), rank.len()), None);
     }
-    for i in 0..rank.len() {
-        offsets[i + 1] += offsets[i];
-    }
-    if is_sorted {
-        return (offsets, None);
-    }
-    let mut next = offsets.clone();
-    let mut order = filled(0_u32, codes.len());
-    for (row, &code) in codes.iter().enumerate() {
-        let slot = &mut next[rank[code as usize] as usize];
-        order[*slot] = row as u32;
-        *slot += 1;
-    }
-    (offsets, Some(order))
+    let rows = 0..codes.len() as u32;
+    let (first, order) = counting_sort(rows, |row| unit(codes[row as usize]), rank.len());
+    (first, Some(order))
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! The one pass over the rows: each unit's columns rotated so that few rows carry its Z.
 
+use crate::rows::columns::{Column, RowColumns};
+use crate::rows::level_rows::{LevelRows, RotatedRows};
 use std::ops::Range;
 
 use crate::linalg::dense::{axpy, dot, householder, vectorised};
 use crate::linalg::triangle::Triangle;
-use crate::nested::series::items::{Bundle, SeriesColumns, Shares};
+use crate::rows::bundle::Bundle;
 use crate::rows::nesting::Nesting;
+use crate::rows::series_columns::SeriesColumns;
 use crate::running::memory::{append, grow, lengthen, zeros};
 use crate::running::stop::check;
 use crate::running::threads;
@@ -18,132 +21,6 @@ const TALL_UNIT: usize = 512;
 const PARALLEL_SIZE: usize = 400_000;
 /// Chunks between two looks at the interrupt flag.
 const CHUNKS_PER_CHECK: usize = 128;
-
-/// Values of a column that stand `stride` apart in memory, the first at `offset`.
-#[derive(Clone, Copy, Debug)]
-pub struct Values<'a> {
-    /// Memory that holds the column.
-    pub data: &'a [f64],
-    /// Position of the first row's value.
-    pub offset: usize,
-    /// Distance from a row's value to the next row's.
-    pub stride: usize,
-}
-
-impl<'a> Values<'a> {
-    /// A column of its own, one value after the other.
-    #[must_use]
-    pub fn contiguous(data: &'a [f64]) -> Self {
-        Self { data, offset: 0, stride: 1 }
-    }
-
-    /// Value of a row.
-    #[inline(always)]
-    #[must_use]
-    pub fn row(&self, row: usize) -> f64 {
-        self.data[self.offset + row * self.stride]
-    }
-}
-
-/// Rows that the statistics of all columns read before they go on: these stay in the cache.
-pub const STATISTICS_ROWS: usize = 4096;
-
-/// Sum, sum of squares (both about `origin`), smallest and largest value over a range of rows.
-///
-/// One pass; the squares serve to choose a scale, for which few digits are enough.
-#[must_use]
-pub fn statistics(values: Values, rows: Range<usize>, origin: f64) -> [f64; 4] {
-    let mut lanes = [[0.0; 4], [0.0; 4], [f64::INFINITY; 4], [f64::NEG_INFINITY; 4]];
-    let mut visit = |lane: usize, value: f64| {
-        let shifted = value - origin;
-        lanes[0][lane] += shifted;
-        lanes[1][lane] += shifted * shifted;
-        lanes[2][lane] = if value < lanes[2][lane] { value } else { lanes[2][lane] };
-        lanes[3][lane] = if value > lanes[3][lane] { value } else { lanes[3][lane] };
-    };
-    if values.stride == 1 {
-        let chunks = values.data[values.offset..][rows].chunks_exact(4);
-        let rest = chunks.remainder();
-        for chunk in chunks {
-            for (lane, &value) in chunk.iter().enumerate() {
-                visit(lane, value);
-            }
-        }
-        // As below: the same bits wherever a column lies in memory.
-        rest.iter().enumerate().for_each(|(lane, &value)| visit(lane, value));
-    } else {
-        rows.for_each(|row| visit(row % 4, values.row(row)));
-    }
-    [
-        lanes[0].iter().sum(),
-        lanes[1].iter().sum(),
-        lanes[2].iter().copied().fold(f64::INFINITY, f64::min),
-        lanes[3].iter().copied().fold(f64::NEG_INFINITY, f64::max),
-    ]
-}
-
-/// A column of X, Z or Y, read as (value - center) * scale.
-#[derive(Clone, Copy, Debug)]
-pub struct Column<'a> {
-    /// One value per row; `None` is the constant 1.
-    pub values: Option<Values<'a>>,
-    /// Subtracted from every value.
-    pub center: f64,
-    /// Multiplied to every centred value.
-    pub scale: f64,
-}
-
-/// What the pass reads: columns by role, and the rows' weights.
-pub struct RowColumns<'a> {
-    /// Random-effect columns by level, outermost first.
-    pub z: Vec<Vec<Column<'a>>>,
-    /// Fixed-effect columns.
-    pub x: Vec<Column<'a>>,
-    /// Responses.
-    pub y: Vec<Column<'a>>,
-    /// Square roots of the weights; `None` for weight 1.
-    pub sqrt_weights: Option<&'a [f64]>,
-    /// Position of each row in the residual covariance of its unit, and the order of that
-    /// covariance. The innermost level is then the residual's, and has no columns of Z.
-    pub visits: Option<(&'a [i32], usize)>,
-    /// How rows enter the inverse covariance of their unit, where units are series. The innermost
-    /// level is then theirs, and has no columns of Z.
-    pub series: Option<SeriesColumns<'a>>,
-}
-
-/// Rotated rows of the units of one level.
-#[derive(Clone, Debug, Default)]
-pub struct LevelRows {
-    /// Random-effect columns of this level.
-    pub q: usize,
-    /// Columns [`Z_l` `Z_(l-1)` ... `Z_0` X].
-    pub n_columns: usize,
-    /// Per unit, `q` rows of `n_columns`: [T A], T upper triangular.
-    pub design: Vec<f64>,
-    /// Per unit, `q` rows of one value per response.
-    pub response: Vec<f64>,
-    /// Class of each row, where they are items of series.
-    pub classes: Vec<u32>,
-    /// Where the items of each bundle of series end.
-    pub bundles: Vec<usize>,
-    /// Weights of the classes in sums of squares.
-    pub shares: Option<Shares>,
-}
-
-/// The rotated rows: for each unit [T A] of as many rows as it has random effects, and the rest.
-///
-/// A unit's own columns `Z_u` = Q T are rotated so that only `q` rows carry them; the rows that Q does
-/// not span go up to the enclosing unit, and at last to `remainder`. The rotation is orthogonal, so
-/// V = I + sum of Z G Z' keeps its determinant and all quadratic forms (Wolfinger, Tobias and Sall
-/// 1994 reach the same sums by sweeping cross-products; rotations lose no digits).
-pub struct RotatedRows {
-    /// By level, outermost first.
-    pub levels: Vec<LevelRows>,
-    /// Factor of the rows that no random effect reaches.
-    pub remainder: Triangle,
-    /// Factor of all rows of [X Y]: ordinary least squares.
-    pub total: Triangle,
-}
 
 /// Rotates all rows.
 ///
@@ -192,20 +69,6 @@ pub fn rotate(nesting: &Nesting, columns: &RowColumns) -> RotatedRows {
         }
     }
     all
-}
-
-impl RotatedRows {
-    fn append(&mut self, mut other: Self) {
-        for (mine, its) in self.levels.iter_mut().zip(other.levels) {
-            append(&mut mine.design, &its.design);
-            append(&mut mine.response, &its.response);
-            let before = mine.classes.len();
-            append(&mut mine.classes, &its.classes);
-            mine.bundles.extend(its.bundles.iter().map(|end| before + end));
-        }
-        self.remainder.merge(&mut other.remainder);
-        self.total.merge(&mut other.total);
-    }
 }
 
 /// Ranges of outermost units (of rows, without a grouping factor) of about `CHUNK_ROWS` rows.
@@ -495,6 +358,7 @@ fn reflect(columns: &mut [f64], n: usize, q: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::columns::Values;
 
     fn plain(values: Option<&[f64]>) -> Column<'_> {
         Column { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }

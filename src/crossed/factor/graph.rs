@@ -1,10 +1,10 @@
 //! Which units of the factors other than the leading one are met together: the graph of A.
 
+use crate::rows::nesting::rows_by_unit;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::sparse::SymbolicSparseColMatRef;
 use faer::sparse::linalg::amd;
 
-use crate::crossed::rows::sort_rows;
 use crate::crossed::{Crossing, Rest, RestLevel};
 use crate::rows::relationship::Relationship;
 use crate::running::memory::{grow, require};
@@ -95,7 +95,7 @@ impl Graph {
 /// By leading unit the other units it is met with, by row where none leads.
 fn cells(crossing: &Crossing, rest: &Rest) -> (Vec<usize>, Vec<u32>) {
     let (first_row, order) = if rest.has_leading() {
-        sort_rows(crossing.codes[rest.leading], rest.leading_units)
+        rows_by_unit(crossing.codes[rest.leading], rest.leading_units, None)
     } else {
         ((0..=crossing.n_rows).collect(), (0..crossing.n_rows as u32).collect())
     };

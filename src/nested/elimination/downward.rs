@@ -1,11 +1,12 @@
 //! The way down: second derivatives and conditional distributions, from the outermost units in.
 
+use super::Elimination;
 use super::pairs::Pending;
 use super::upward::{information, weigh};
 use super::workspace::{KeptFactor, NodeLayout, Workspace};
-use super::{Conditional, Elimination, Entry, Sums};
-use crate::linalg::dense::{NotPositiveDefinite, axpy, dot, solve_lower, symmetrise};
-use crate::nested::reduction::{Pattern, block};
+use crate::criterion::sums::{Conditional, Entry, Sums};
+use crate::linalg::dense::{NotPositiveDefinite, axpy, block, dot, solve_lower, symmetrise};
+use crate::nested::patterns::Pattern;
 
 impl Elimination<'_> {
     /// Second derivatives of one unit and of everything inside it.

@@ -1,12 +1,12 @@
 //! Factorizations of W, and residual covariances that move by a few parameters.
 
+use super::Elimination;
 use super::downward::times;
 use super::workspace::{KeptFactor, PairProducts, Workspace};
-use super::{Elimination, Sums};
+use crate::criterion::sums::Sums;
 use crate::linalg::dense::{
-    NotPositiveDefinite, axpy, cholesky, dot, solve_lower, solve_lower_right,
+    NotPositiveDefinite, axpy, block, cholesky, dot, solve_lower, solve_lower_right,
 };
-use crate::nested::reduction::block;
 
 /// Order of G from which T G is formed before its product with T': q^3 operations, not q^4.
 const LARGE: usize = 8;

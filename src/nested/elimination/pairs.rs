@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::{Elimination, Entry, Sums};
-use crate::linalg::dense::vectorised;
-use crate::nested::reduction::block;
+use super::Elimination;
+use crate::criterion::sums::{Entry, Sums};
+use crate::linalg::dense::{block, vectorised};
 
 /// Order of a matrix from which rows of entries are long enough.
 const SMALLEST: usize = 5;

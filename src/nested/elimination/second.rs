@@ -9,11 +9,11 @@
 //! d2N by M_k, M_l   J'M_kl J - P_k'S P_l - P_l'S P_k
 //! ```
 
+use super::Elimination;
 use super::downward::{i_minus_hg, times};
 use super::workspace::{NodeLayout, Workspace};
-use super::{Elimination, Entry, Sums};
-use crate::linalg::dense::{NotPositiveDefinite, axpy, symmetrise};
-use crate::nested::reduction::block;
+use crate::criterion::sums::{Entry, Sums};
+use crate::linalg::dense::{NotPositiveDefinite, axpy, block, symmetrise};
 use crate::running::memory::zeros;
 
 /// One sum `sum_kl w_kl d2/dk dl`: the weights `w`, symmetric, `n_entries` squared.

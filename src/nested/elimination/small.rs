@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
-use super::{Elimination, Entry, Sums};
+use super::Elimination;
+use crate::criterion::sums::{Entry, Sums};
 use crate::linalg::dense::NotPositiveDefinite;
-use crate::nested::reduction::Pattern;
+use crate::nested::patterns::Pattern;
 
 /// Most random effects, and columns of [X y], with code of their own.
 const MOST_EFFECTS: usize = 3;

@@ -4,8 +4,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
 use super::Elimination;
-use crate::linalg::dense::axpy;
-use crate::nested::reduction::block;
+use crate::linalg::dense::{axpy, block};
 use crate::running::memory;
 
 /// Numbers in the differentials of all entries from which they no longer stay in the cache.

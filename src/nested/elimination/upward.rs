@@ -3,15 +3,16 @@
 use crate::running::memory::lengthen;
 use std::ops::Range;
 
+use super::Elimination;
 use super::second::add_quadratic;
 use super::workspace::{NodeLayout, Workspace};
-use super::{Elimination, Sums};
+use crate::criterion::sums::Sums;
 use crate::linalg::dense::{
-    NotPositiveDefinite, add_outer, axpy, cholesky, dot, semidefinite_root, solve_lower,
+    NotPositiveDefinite, add_outer, axpy, block, cholesky, dot, semidefinite_root, solve_lower,
     symmetrise, vectorised,
 };
 use crate::nested::elimination::downward::times;
-use crate::nested::reduction::{Pattern, block};
+use crate::nested::patterns::Pattern;
 
 /// What a unit adds to, lower triangles: N, its derivatives by the entries from its level inwards,
 /// and the weighted sums of its second derivatives where these are asked for.

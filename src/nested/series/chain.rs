@@ -13,6 +13,7 @@
 //! Nothing cancels however near f is to -1 or 1. theta are the log standard deviations and whatever
 //! the correlations f depend on. The elimination takes first derivatives by theta, and second ones
 //! by a and b, class by class; [`ChainAt::add_second`] leads these to theta.
+use crate::criterion::sums::ClassSums;
 
 /// Which parameters each class of rows depends on; classes as in [`crate::nested::series::items`].
 #[derive(Clone, Debug, Default)]
@@ -36,23 +37,6 @@ pub struct Step {
     pub a: [f64; 3],
     /// Of the row before.
     pub b: [f64; 3],
-}
-
-/// Sums over the rows of one class: derivatives by a and b with the weights of the criterion.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ClassSums {
-    /// First derivatives by a and by b.
-    pub first: [f64; 2],
-    /// Second derivatives by (a, a), (a, b) and (b, b).
-    pub second: [f64; 3],
-}
-
-impl ClassSums {
-    /// Adds another sum.
-    pub fn add(&mut self, other: &Self) {
-        self.first.iter_mut().zip(other.first).for_each(|(s, o)| *s += o);
-        self.second.iter_mut().zip(other.second).for_each(|(s, o)| *s += o);
-    }
 }
 
 /// A chain at one theta.

@@ -12,15 +12,15 @@
 //! are constant. A unit above the series keeps derivatives by the parameters that its own rows touch,
 //! so short series among many visits stay cheap.
 
+use crate::criterion::sums::{ClassSums, Entry, Sums};
 use crate::linalg::dense::{
-    NotPositiveDefinite, add_outer, axpy, dot, solve_lower, symmetrise, vectorised,
+    NotPositiveDefinite, add_outer, axpy, block, dot, solve_lower, symmetrise, vectorised,
 };
+use crate::nested::elimination::Elimination;
 use crate::nested::elimination::downward::{i_minus_hg, sandwich, times};
 use crate::nested::elimination::upward::{pull_back, weigh};
 use crate::nested::elimination::workspace::{NodeLayout, Workspace};
-use crate::nested::elimination::{Elimination, Entry, Sums};
-use crate::nested::reduction::block;
-use crate::nested::series::chain::{ChainAt, ClassSums};
+use crate::nested::series::chain::ChainAt;
 use crate::nested::series::items::Series;
 use crate::running::memory::zeros;
 

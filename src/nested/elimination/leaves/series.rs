@@ -4,11 +4,11 @@
 //! N and of its derivatives are mixed from these, and as log|R| with its derivatives. A unit's
 //! cross-products are summed under each weight of the basis; all derivatives follow from the sums.
 
-use crate::linalg::dense::{NotPositiveDefinite, axpy, dot, symmetrise, vectorised};
+use crate::criterion::sums::Sums;
+use crate::linalg::dense::{NotPositiveDefinite, axpy, block, dot, symmetrise, vectorised};
+use crate::nested::elimination::Elimination;
 use crate::nested::elimination::upward::Target;
 use crate::nested::elimination::workspace::Workspace;
-use crate::nested::elimination::{Elimination, Sums};
-use crate::nested::reduction::block;
 use crate::nested::series::items::Series;
 use crate::nested::series::walked::{Jet, places, walk};
 use crate::running::memory::{lengthen, zeros};

@@ -1,0 +1,8 @@
+//! The ML and REML criterion, profiled over beta and `sigma^2`, with exact derivatives.
+//!
+//! An engine gives log|V| and [X y]'V^-1 [X y] with their derivatives by entries of G ([`sums`]); the
+//! rest is the same for all: generalised least squares ([`solution`]), derivatives ([`derivatives`]).
+
+pub mod derivatives;
+pub mod solution;
+pub mod sums;
