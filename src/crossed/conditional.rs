@@ -1,11 +1,12 @@
 //! Random effects given the data, and errors of predictions, from the inverse on the factor's pattern.
 
-use super::evaluation::{Factorisation, solve_upper, transposed_times};
-use super::factor::incidence::gather;
 use super::factor::panels::Panels;
 use super::factor::reach::Reach;
-use super::root::{Root, transpose};
+use crate::crossed::evaluation::Factorisation;
+use crate::crossed::root::Root;
 use crate::linalg::dense::{axpy, block, cholesky, dot, multiply, solve_lower};
+use crate::linalg::many::gather;
+use crate::linalg::stacked::{solve_upper, transpose, transposed_times};
 use crate::running::memory::zeros;
 use crate::running::threads;
 
@@ -24,7 +25,7 @@ pub struct Conditional {
 
 /// Numbers of some of the rest's units.
 #[derive(Clone, Default)]
-pub(super) struct Weights {
+pub(crate) struct Weights {
     /// Blocks in order of elimination, and the first of their numbers.
     blocks: Vec<(usize, usize)>,
     values: Vec<f64>,
@@ -32,7 +33,7 @@ pub(super) struct Weights {
 
 impl Weights {
     /// Lambda'x of one unit.
-    pub(super) fn push(&mut self, block: usize, lambda: &[f64], x: &[f64]) {
+    pub(crate) fn push(&mut self, block: usize, lambda: &[f64], x: &[f64]) {
         self.blocks.push((block, self.values.len()));
         let q = x.len();
         self.values.extend(transposed_times(lambda, q, x, 1));

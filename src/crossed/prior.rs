@@ -11,11 +11,12 @@
 //! B has no nonzeros where A has none, so the trace takes entries of the selected inverse alone, and
 //! nothing is taken as a difference: it is as exact where G is small.
 
+use crate::crossed::rest::{Rest, RestLevel};
+use crate::linalg::many::fill;
 use std::sync::Arc;
 
 use super::factor::panels::Panels;
 use super::factor::structure::Structure;
-use super::{Rest, RestLevel};
 use crate::linalg::dense::{NotPositiveDefinite, axpy, block};
 use crate::rows::relationship::Relationship;
 
@@ -149,7 +150,7 @@ impl Prior {
                 }
             };
             let work = precision.values.len() * size;
-            let product = super::factor::incidence::fill(level.n_units, size, work, one);
+            let product = fill(level.n_units, size, work, one);
             out[columns.start * width..columns.end * width].copy_from_slice(&product);
         }
         out

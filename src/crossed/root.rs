@@ -1,8 +1,9 @@
 //! Square roots of covariance matrices that may be singular, and products with block-diagonal ones.
 
+use crate::crossed::rest::Rest;
+use crate::linalg::stacked::identity;
 use faer::{MatRef, Side};
 
-use super::Rest;
 use crate::running::memory::zeros;
 
 /// Eigenvalues of G under this (in units where a unit's mean square is 1) are small: dividing by
@@ -64,18 +65,6 @@ impl Root {
     pub fn is_small(&self, k: usize) -> bool {
         self.s[k] * self.s[k] < SMALL
     }
-}
-
-/// The identity of order `q`, row-major.
-#[must_use]
-pub fn identity(q: usize) -> Vec<f64> {
-    (0..q * q).map(|i| f64::from(u8::from(i % (q + 1) == 0))).collect()
-}
-
-/// The transpose of a square row-major matrix.
-#[must_use]
-pub fn transpose(a: &[f64], q: usize) -> Vec<f64> {
-    (0..q * q).map(|i| a[(i % q) * q + i / q]).collect()
 }
 
 /// Units whose columns lie in `first..last`, with the position of their level among the rest.

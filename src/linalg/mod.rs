@@ -2,4 +2,6 @@
 
 pub mod blocked;
 pub mod dense;
+pub mod many;
+pub mod stacked;
 pub mod triangle;

@@ -1,7 +1,7 @@
 //! The order of elimination of a sparse A, and how many nonzeros each column of its factor has.
 
 use super::graph::Graph;
-use crate::crossed::Rest;
+use crate::crossed::rest::Rest;
 
 /// No parent.
 const ROOT: u32 = u32::MAX;

@@ -9,15 +9,16 @@
 //! from the last supernode to the first; all of `Z_RR` lies in panels that are known by then
 //! (Takahashi, Fagan and Chen 1973; Erisman and Tinney 1975, Commun. ACM 18, 177).
 
+use crate::crossed::factor::panels::{Panels, below_rows};
+use crate::crossed::factor::tiles::{
+    for_each_tile, multiply, multiply_add, split_groups, split_tiles,
+};
 use std::ops::Range;
 use std::sync::Arc;
 
 use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
 use faer::{MatMut, MatRef, Par};
 
-use super::panels::{
-    Panels, below_rows, for_each_tile, multiply, multiply_add, split_groups, split_tiles,
-};
 use super::structure::Structure;
 use crate::linalg::dense::invert_lower;
 use crate::running::memory::zeros;

@@ -4,14 +4,15 @@
 //! the inverse on the factor's pattern. Where one is, its rows are K - K Lambda A^-1 Lambda'K, by a
 //! solution for each that visits only what it reaches. Related units: see [`super::prior`].
 
-use super::RestLevel;
-use super::evaluation::{Factorisation, transposed_times, unit_information};
-use super::factor::incidence::pairwise;
-use super::factor::panels::Panels;
-use super::factor::reach::Reach;
-use super::gram::Marginal;
-use super::root::{Root, transpose};
-use crate::linalg::dense::{axpy, block, dot, multiply};
+use crate::crossed::evaluation::{Factorisation, unit_information};
+use crate::crossed::factor::panels::Panels;
+use crate::crossed::factor::reach::Reach;
+use crate::crossed::marginal::Marginal;
+use crate::crossed::rest::RestLevel;
+use crate::crossed::root::Root;
+use crate::linalg::dense::{axpy, block, dot, multiply, solve_lower};
+use crate::linalg::many::{gather, pairwise};
+use crate::linalg::stacked::{solve_upper, transpose, transposed_times};
 use crate::running::memory::zeros;
 use crate::running::threads;
 
@@ -24,7 +25,7 @@ const TASKS: usize = 64;
 
 impl Factorisation<'_> {
     /// By level, the sum over units of the diagonal blocks of H; `small` from [`Self::small_sums`].
-    pub(super) fn information_sums(
+    pub(crate) fn information_sums(
         &self,
         inverse: Option<&Panels>,
         small: &[Vec<f64>],
@@ -138,7 +139,7 @@ impl Factorisation<'_> {
 
     /// By rest level, sums of the diagonal blocks of H in rows and columns with a small root, in
     /// eigenvector coordinates; zero elsewhere.
-    pub(super) fn small_sums(&self) -> Vec<Vec<f64>> {
+    pub(crate) fn small_sums(&self) -> Vec<Vec<f64>> {
         let marginal = self.marginal();
         let levels = self.reduction.rest.levels.iter().zip(&self.roots);
         levels
@@ -379,7 +380,7 @@ impl Factorisation<'_> {
     }
 
     /// B = T'W^-1 N in the pattern of N.
-    pub(super) fn cross_information(&self) -> Vec<f64> {
+    pub(crate) fn cross_information(&self) -> Vec<f64> {
         let (reduction, incidence) = (self.reduction, &self.reduction.incidence);
         let q = reduction.rest.leading_q;
         let one = |u: usize| -> Vec<f64> {
@@ -387,14 +388,14 @@ impl Factorisation<'_> {
             let mut own = incidence.values[places].to_vec();
             let (l, t) = (&self.w[block(u, q * q)], &reduction.t[block(u, q * q)]);
             for v in own.chunks_exact_mut(q) {
-                crate::linalg::dense::solve_lower(l, q, v, 1);
-                super::evaluation::solve_upper(l, q, v, 1);
+                solve_lower(l, q, v, 1);
+                solve_upper(l, q, v, 1);
                 let out = transposed_times(t, q, v, 1);
                 v.copy_from_slice(&out);
             }
             own
         };
-        super::factor::incidence::gather(incidence.n_units(), incidence.values.len(), one)
+        gather(incidence.n_units(), incidence.values.len(), one)
     }
 }
 

@@ -1,44 +1,23 @@
-//! The pass over the rows of a crossed design.
-//!
-//! The leading factor's columns of each unit are `Z_u` = `Q_u` `T_u`. What the iterations need of the
-//! rows is `T_u`, `N_u` = `Q_u`'`Z_2` (`Z_2` the columns of the other factors), `D_u` = `Q_u`'[X y], and the
-//! cross-products of what Q does not span. The rows outside the span are taken as residuals, not
-//! as differences of cross-products, so no digits are lost to large units.
+//! A crossed design reduced.
 
+use crate::crossed::factor::structure::Structure;
+use crate::crossed::incidence::Incidence;
+use crate::crossed::prior::Prior;
+use crate::crossed::reduction::Reduction;
+use crate::crossed::rest::{Crossing, EMPTY_UNIT, Rest};
+use crate::crossed::rows::gram::RestGram;
+use crate::crossed::rows::reader::{CHUNK_ROWS, Reader};
+use crate::crossed::rows::units::read_units;
 use crate::rows::columns::{RowColumns, read_row};
 use crate::rows::level_rows::n_informative;
 use crate::rows::nesting::rows_by_unit;
-use std::ops::Range;
 use std::sync::Arc;
 
-use super::gram::RestGram;
-use super::{Crossing, EMPTY_UNIT, Incidence, Prior, Reduction, Rest, Structure};
-use crate::linalg::dense::{NotPositiveDefinite, add_outer, axpy, block, dot, solve_row_upper};
+use crate::linalg::dense::{NotPositiveDefinite, add_outer, axpy, block};
 use crate::linalg::triangle::Triangle;
 use crate::rows::basis::{Basis, FixedBasis, level_basis};
-use crate::running::memory::{append, lengthen, zeros};
+use crate::running::memory::{append, zeros};
 use crate::running::threads;
-
-/// Rows per task; boundaries depend on the data only.
-const CHUNK_ROWS: usize = 8192;
-/// Part of a column outside the columns before it, within one unit, that counts as nothing.
-const DEPENDENT: f64 = 1e-10;
-
-/// Rows read in the coordinates of the reduction.
-pub(super) struct Reader<'a> {
-    pub crossing: &'a Crossing<'a>,
-    columns: &'a RowColumns<'a>,
-    fixed: &'a FixedBasis,
-    /// By level, upper triangular B with z = (transformed z) B.
-    bases: &'a [Vec<f64>],
-}
-
-impl Reader<'_> {
-    pub fn z(&self, level: usize, row: usize, out: &mut [f64]) {
-        read_row(&self.columns.z[level], row, self.columns.weight(row), out);
-        solve_row_upper(&self.bases[level], out.len(), out);
-    }
-}
 
 /// Why a design cannot be reduced.
 #[derive(Clone, Copy, Debug)]
@@ -58,19 +37,6 @@ impl From<NotPositiveDefinite> for Unusable {
     fn from(_: NotPositiveDefinite) -> Self {
         Self::Indefinite
     }
-}
-
-/// What one chunk of units gives.
-struct Part {
-    t: Vec<f64>,
-    /// Per unit, `q` rows of [X y].
-    d: Vec<f64>,
-    first: Vec<usize>,
-    columns: Vec<u32>,
-    values: Vec<f64>,
-    remainder: Triangle,
-    /// Per row, what Q does not span of [X y].
-    outside: Vec<f64>,
 }
 
 impl Reduction {
@@ -254,164 +220,6 @@ fn leading_rows(crossing: &Crossing, rest: &Rest) -> (Vec<usize>, Vec<u32>) {
     let n = crossing.n_rows;
     let first = (0..=rest.leading_units).map(|u| (u * EMPTY_UNIT).min(n)).collect();
     (first, (0..n as u32).collect())
-}
-
-fn read_units(
-    reader: &Reader,
-    rest: &Rest,
-    structure: &Structure,
-    (first_row, order): (&[usize], &[u32]),
-) -> Vec<Part> {
-    let n_units = first_row.len() - 1;
-    let mut chunks: Vec<Range<usize>> = Vec::new();
-    let mut first = 0;
-    for unit in 0..n_units {
-        if first_row[unit + 1] - first_row[first] >= CHUNK_ROWS || unit + 1 == n_units {
-            chunks.push(first..unit + 1);
-            first = unit + 1;
-        }
-    }
-    threads::map(chunks, |units| read_chunk(reader, rest, structure, (first_row, order), units))
-}
-
-fn read_chunk(
-    reader: &Reader,
-    rest: &Rest,
-    structure: &Structure,
-    (first_row, order): (&[usize], &[u32]),
-    units: Range<usize>,
-) -> Part {
-    let q = rest.leading_q;
-    let (rank, n_fits) = (reader.fixed.kept.len(), reader.columns.y.len());
-    let width = rank + n_fits;
-    let mut part = Part {
-        t: Vec::new(),
-        d: Vec::new(),
-        first: vec![0],
-        columns: Vec::new(),
-        values: Vec::new(),
-        remainder: Triangle::new(rank, n_fits),
-        outside: Vec::new(),
-    };
-    let mut slots = vec![u32::MAX; rest.n_blocks()];
-    let mut x = vec![0.0; reader.columns.x.len()];
-    let (mut basis, mut t) = (Vec::new(), vec![0.0; q * q]);
-    let mut z_rest = vec![0.0; rest.largest_q()];
-    for unit in units {
-        let rows = &order[first_row[unit]..first_row[unit + 1]];
-        let n = rows.len();
-        // One column after the other, so that Gram-Schmidt reads them in order.
-        lengthen(&mut basis, n * q);
-        let mut z = vec![0.0; q];
-        for (i, &row) in rows.iter().enumerate() {
-            if rest.has_leading() {
-                reader.z(rest.leading, row as usize, &mut z);
-            }
-            (0..q).for_each(|a| basis[a * n + i] = z[a]);
-        }
-        orthonormalise(&mut basis, n, q, &mut t);
-        append(&mut part.t, &t);
-        let at = part.outside.len();
-        lengthen(&mut part.outside, at + n * width);
-        let own = &mut part.outside[at..];
-        for (row, out) in rows.iter().zip(own.chunks_exact_mut(width.max(1))) {
-            reader.fixed.read(reader.columns, *row as usize, &mut x, out);
-        }
-        for a in 0..q {
-            let direction = &basis[block(a, n)];
-            let mut along = vec![0.0; width];
-            for (c, row) in direction.iter().zip(own.chunks_exact(width.max(1))) {
-                axpy(*c, row, &mut along);
-            }
-            for (c, row) in direction.iter().zip(own.chunks_exact_mut(width.max(1))) {
-                axpy(-c, &along, row);
-            }
-            append(&mut part.d, &along);
-        }
-        own.chunks_exact(width.max(1)).for_each(|row| part.remainder.push_row(row));
-        read_incidence(
-            reader,
-            (rest, structure),
-            (rows, &basis),
-            &mut slots,
-            &mut z_rest,
-            &mut part,
-        );
-    }
-    part.remainder.factor();
-    part
-}
-
-/// Appends `N_u` of one unit: its columns in the order of elimination, `q` values a column.
-fn read_incidence(
-    reader: &Reader,
-    (rest, structure): (&Rest, &Structure),
-    (rows, basis): (&[u32], &[f64]),
-    slots: &mut [u32],
-    z: &mut [f64],
-    part: &mut Part,
-) {
-    if !rest.has_leading() {
-        part.first.push(part.columns.len());
-        return;
-    }
-    let (q, n) = (rest.leading_q, rows.len());
-    let mut met: Vec<u32> = Vec::new();
-    for level in &rest.levels {
-        for &row in rows {
-            let b = level.first_block + reader.crossing.codes[level.level][row as usize] as usize;
-            if slots[b] == u32::MAX {
-                slots[b] = 0;
-                met.push(b as u32);
-            }
-        }
-    }
-    met.sort_unstable_by_key(|b| structure.block_of[*b as usize]);
-    let start = part.columns.len();
-    for &b in &met {
-        slots[b as usize] = (part.columns.len() - start) as u32;
-        part.columns.extend(rest.columns_of(b as usize).map(|c| c as u32));
-    }
-    lengthen(&mut part.values, part.columns.len() * q);
-    part.first.push(part.columns.len());
-    let own = &mut part.values[start * q..];
-    for level in &rest.levels {
-        for (i, &row) in rows.iter().enumerate() {
-            let b = level.first_block + reader.crossing.codes[level.level][row as usize] as usize;
-            reader.z(level.level, row as usize, &mut z[..level.q]);
-            let at = slots[b] as usize * q;
-            for (j, value) in z[..level.q].iter().enumerate() {
-                for a in 0..q {
-                    own[at + j * q + a] += basis[a * n + i] * value;
-                }
-            }
-        }
-    }
-    met.iter().for_each(|&b| slots[b as usize] = u32::MAX);
-}
-
-/// Z <- Q with Z = Q T by Gram-Schmidt, twice; a dependent column gives a zero column and row.
-fn orthonormalise(z: &mut [f64], n: usize, q: usize, t: &mut [f64]) {
-    t.fill(0.0);
-    for j in 0..q {
-        let (done, rest) = z.split_at_mut(j * n);
-        let column = &mut rest[..n];
-        let size = dot(column, column).sqrt();
-        for _ in 0..2 {
-            for (i, other) in done.chunks_exact(n.max(1)).enumerate() {
-                let s = dot(other, column);
-                t[i * q + j] += s;
-                axpy(-s, other, column);
-            }
-        }
-        let outside = dot(column, column).sqrt();
-        if outside > DEPENDENT * size {
-            t[j * q + j] = outside;
-            column.iter_mut().for_each(|v| *v /= outside);
-        } else {
-            column.fill(0.0);
-        }
-    }
 }
 
 /// `Z_2`' times the rows of [X y] outside the span of the leading factor.
