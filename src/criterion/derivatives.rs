@@ -2,8 +2,8 @@
 
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 
-use crate::criterion::solution::{Criterion, Shape, Solution};
-use crate::criterion::sums::Sums;
+use super::solution::{Criterion, Shape, Solution};
+use super::sums::Sums;
 use crate::linalg::dense::{block, dot, multiply, symmetrise};
 use crate::running::memory::zeros;
 

@@ -1,9 +1,9 @@
 //! Random effects given the data, and errors of predictions, from the inverse on the factor's pattern.
 
+use super::evaluation::Factorisation;
 use super::factor::panels::Panels;
 use super::factor::reach::Reach;
-use crate::crossed::evaluation::Factorisation;
-use crate::crossed::root::Root;
+use super::root::Root;
 use crate::linalg::dense::{axpy, block, cholesky, dot, multiply, solve_lower};
 use crate::linalg::many::gather;
 use crate::linalg::stacked::{solve_upper, transpose, transposed_times};

@@ -1,19 +1,11 @@
-//! Derivatives by entries of G: traces from blocks of the inverse, curvature from one solve an entry.
-//!
-//! With H = Z'W^-1 Z and U = Z'W^-1 [X y], for E the derivative of G by one of its entries,
-//!
-//! ```text
-//! d log|W| = tr(H E)      d [X y]'W^-1 [X y] = -U'E U      d^2 [X y]'W^-1 [X y] = U'E_k H E_l U + transpose
-//! ```
-//!
-//! H is never taken as a difference from 1 / G: where a root of G is small, its rows come from K.
+//! The criterion of a crossed design and its derivatives.
 
+use super::evaluation::Factorisation;
+use super::factor::panels::Panels;
+use super::reduction::Reduction;
 use crate::criterion::derivatives::{LikelihoodDerivatives, assemble};
 use crate::criterion::solution::{Criterion, Shape, Solution};
 use crate::criterion::sums::{Entry, Sums};
-use crate::crossed::evaluation::Factorisation;
-use crate::crossed::factor::panels::Panels;
-use crate::crossed::reduction::Reduction;
 use crate::linalg::dense::{NotPositiveDefinite, axpy};
 
 /// How the second derivatives are taken.

@@ -1,12 +1,12 @@
 //! Value of the criterion's parts at one G: factors, cross-products and solutions.
 
 use super::factor::panels::Panels;
+use super::marginal::Marginal;
 use super::prior::SMALLEST_ROOT;
-use crate::crossed::marginal::Marginal;
-use crate::crossed::reduction::Reduction;
-use crate::crossed::root::{Root, apply_transposed};
+use super::reduction::Reduction;
+use super::root::{Root, apply_transposed};
 use crate::linalg::dense::{
-    NotPositiveDefinite, add_outer, axpy, block, cholesky, invert_lower, solve_lower,
+    NotPositiveDefinite, add_outer, axpy, block, cholesky, invert_lower, multiply, solve_lower,
 };
 use crate::linalg::many::{fill, pairwise};
 use crate::linalg::stacked::{solve_upper, transpose};
@@ -213,6 +213,6 @@ pub(crate) fn whiten_rows(w: &[f64], q: usize, rows: &[f64], width: usize) -> Ve
 pub(crate) fn unit_information(t: &[f64], l: &[f64], q: usize) -> Vec<f64> {
     let mut inverse = vec![0.0; q * q];
     invert_lower(l, q, &mut inverse);
-    let half = crate::linalg::dense::multiply(&inverse, t, q);
-    crate::linalg::dense::multiply(&transpose(&half, q), &half, q)
+    let half = multiply(&inverse, t, q);
+    multiply(&transpose(&half, q), &half, q)
 }

@@ -14,9 +14,9 @@
 //! rest of the engine reads it: `g` holds that.
 
 use super::evaluation::Factorisation;
-use crate::crossed::reduction::Reduction;
-use crate::crossed::rest::Rest;
-use crate::crossed::root::apply_transposed;
+use super::reduction::Reduction;
+use super::rest::Rest;
+use super::root::apply_transposed;
 use crate::linalg::dense::{axpy, block};
 use crate::linalg::many::fill;
 use crate::running::memory;

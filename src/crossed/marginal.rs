@@ -1,8 +1,8 @@
 //! `Z_2`'`Z_2`, and K from it.
 
-use crate::crossed::factor::panels::Panels;
-use crate::crossed::reduction::Reduction;
-use crate::crossed::root::Root;
+use super::factor::panels::Panels;
+use super::reduction::Reduction;
+use super::root::Root;
 use crate::linalg::dense::{axpy, block, cholesky, dot, multiply, solve_lower, vectorised};
 use crate::linalg::stacked::{transpose, transposed_times};
 use crate::running::memory::zeros;

@@ -11,7 +11,7 @@
 //! B has no nonzeros where A has none, so the trace takes entries of the selected inverse alone, and
 //! nothing is taken as a difference: it is as exact where G is small.
 
-use crate::crossed::rest::{Rest, RestLevel};
+use super::rest::{Rest, RestLevel};
 use crate::linalg::many::fill;
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! What the iterations read of a crossed design.
 
-use crate::crossed::incidence::Incidence;
+use super::incidence::Incidence;
 use std::sync::Arc;
 
 use super::factor::structure::Structure;

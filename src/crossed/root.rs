@@ -1,6 +1,7 @@
 //! Square roots of covariance matrices that may be singular, and products with block-diagonal ones.
 
-use crate::crossed::rest::Rest;
+use super::rest::Rest;
+use crate::linalg::dense::axpy;
 use crate::linalg::stacked::identity;
 use faer::{MatRef, Side};
 
@@ -94,7 +95,7 @@ pub fn apply_transposed(rest: &Rest, p: &[Vec<f64>], x: &[f64], width: usize) ->
         for (to, row) in columns.clone().enumerate() {
             for (from, other) in columns.clone().enumerate() {
                 let weight = p[k][from * q + to];
-                crate::linalg::dense::axpy(
+                axpy(
                     weight,
                     &x[other * width..(other + 1) * width],
                     &mut out[row * width..(row + 1) * width],

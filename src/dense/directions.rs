@@ -1,37 +1,9 @@
 //! Derivatives of the covariance of a level by its parameters, as sparse matrices over its slots.
 
-use super::component::Slots;
+use super::slots::Slots;
+use super::template::Template;
+use crate::linalg::dense::{axpy, dot};
 use crate::running::memory::zeros;
-
-/// G of a level, or R of a unit over its positions, perhaps with derivatives.
-#[derive(Clone, Debug)]
-pub struct Template {
-    /// Matrices by kind (the covariance, its first derivatives, its second derivatives by pairs),
-    /// by unit, each `q` x `q`.
-    pub values: Vec<f64>,
-    /// Order of the matrices.
-    pub q: usize,
-    /// Kinds; 1 where derivatives are by entries.
-    pub kinds: usize,
-    /// Units with matrices of their own; 1 where all share one.
-    pub blocks: usize,
-}
-
-impl Template {
-    /// The matrix of one kind for a unit.
-    #[must_use]
-    pub fn matrix(&self, kind: usize, unit: usize) -> &[f64] {
-        let block = if self.blocks == 1 { 0 } else { unit };
-        let size = self.q * self.q;
-        &self.values[(kind * self.blocks + block) * size..][..size]
-    }
-
-    /// Do derivatives come with the matrices?
-    #[must_use]
-    pub fn has_derivatives(&self) -> bool {
-        self.kinds > 1
-    }
-}
 
 /// A symmetric matrix over the slots of a level that joins slots of one unit only.
 #[derive(Clone, Debug, Default)]
@@ -104,7 +76,7 @@ impl Direction {
             let (first, last) = (from[0] as usize, from[from.len() - 1] as usize);
             if last - first + 1 == from.len() {
                 // A unit whose rows all move: its slots stand side by side.
-                return crate::linalg::dense::dot(weight, &x[first..=last]);
+                return dot(weight, &x[first..=last]);
             }
             from.iter().zip(weight).map(|(&at, w)| w * x[at as usize]).sum::<f64>()
         }));
@@ -117,11 +89,7 @@ impl Direction {
         for (k, row) in out.chunks_exact_mut(width).enumerate() {
             for e in self.first[k]..self.first[k + 1] {
                 let from = self.from[e] as usize;
-                crate::linalg::dense::axpy(
-                    self.weight[e],
-                    &x[from * width..(from + 1) * width],
-                    row,
-                );
+                axpy(self.weight[e], &x[from * width..(from + 1) * width], row);
             }
         }
         out

@@ -1,8 +1,9 @@
 //! Conditional means and covariances of the random effects, and the errors of predictions.
 
-use super::Reduction;
-use super::component::{Component, Factored, Slots};
-use super::directions::Template;
+use super::component::{Component, Factored};
+use super::reduction::Reduction;
+use super::slots::Slots;
+use super::template::Template;
 use crate::criterion::sums::Conditional;
 use crate::linalg::blocked;
 use crate::linalg::dense::{NotPositiveDefinite, axpy, block, dot};

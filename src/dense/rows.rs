@@ -1,7 +1,8 @@
 //! The rows of a design sorted into components.
 
-use super::Reduction;
-use super::component::{Component, Slots};
+use super::component::Component;
+use super::reduction::Reduction;
+use super::slots::Slots;
 use crate::criterion::solution::within;
 use crate::linalg::dense::{add_outer, solve_row_upper, symmetrise};
 use crate::rows::basis::{Basis, CollinearRandomEffects, FixedBasis, level_basis};

@@ -1,6 +1,8 @@
 use super::*;
+use crate::criterion::sums::Entry;
 use crate::rows::basis::Basis;
 use crate::rows::columns::{Column, RowColumns, Values};
+use crate::rows::relationship::Relationship;
 
 fn plain(values: Option<&[f64]>) -> Column<'_> {
     Column { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }

@@ -1,7 +1,7 @@
 //! tr(V^-1 `V_k`) and tr(V^-1 `V_k` V^-1 `V_j`), pair of levels by pair of levels.
 
-use super::derivatives::{Bend, Level};
 use super::directions::Direction;
+use super::levels::{Bend, Level};
 use crate::criterion::sums::Sums;
 use crate::linalg::blocked;
 use crate::linalg::dense::{axpy, block, dot, vectorised};

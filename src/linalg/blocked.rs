@@ -10,7 +10,7 @@ use faer::linalg::matmul::matmul;
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Accum, MatMut, MatRef, Par};
 
-use crate::linalg::dense::NotPositiveDefinite;
+use super::dense::NotPositiveDefinite;
 use crate::running::memory::zeros;
 use crate::running::threads;
 

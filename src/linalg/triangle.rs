@@ -1,6 +1,6 @@
 //! A triangular factor that rows are added to: the QR update of one level's columns.
 
-use crate::linalg::dense::{axpy, dot, householder, vectorised};
+use super::dense::{axpy, dot, householder, vectorised};
 use crate::running::memory::zeros;
 
 /// Rows waiting to be rotated in; a block this tall stays in the first-level cache.

@@ -1,11 +1,11 @@
 //! The criterion of a nested design and its derivatives.
 
+use super::elimination::Elimination;
+use super::reduction::Reduction;
 use crate::criterion::derivatives::{LikelihoodDerivatives, assemble};
 use crate::criterion::solution::{Criterion, Solution};
 use crate::criterion::sums::{Entry, RootWeight, Sums};
 use crate::linalg::dense::{NotPositiveDefinite, block};
-use crate::nested::elimination::Elimination;
-use crate::nested::reduction::Reduction;
 
 fn nested_solution(
     sums: &Sums,

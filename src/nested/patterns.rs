@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::blocks::Blocks;
 use crate::linalg::dense::block;
 use crate::linalg::triangle::Triangle;
-use crate::nested::blocks::Blocks;
 use crate::running::memory::append;
 
 /// Units with equal T: one factorization, `n_blocks` blocks of [T A], determinant counted `count` times.

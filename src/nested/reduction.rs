@@ -1,13 +1,11 @@
 //! Rotated rows in the coordinates of the iterations: what these read.
 
-use super::blocks::change_basis;
-use super::patterns::{compress, group_by_root};
+use super::blocks::{Blocks, change_basis};
+use super::patterns::{Pattern, compress, group_by_root};
 use super::series::chain::ChainParameters;
 use super::series::items::Series;
 use crate::criterion::solution::{Shape, within};
 use crate::linalg::dense::{add_outer, block, symmetrise};
-use crate::nested::blocks::Blocks;
-use crate::nested::patterns::Pattern;
 use crate::rows::basis::{Basis, CollinearRandomEffects, FixedBasis, random_bases};
 use crate::rows::level_rows::{LevelRows, RotatedRows};
 use crate::rows::nesting::Nesting;

@@ -7,8 +7,7 @@ use pyo3::exceptions::{PyArithmeticError, PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
 use super::arrays::{array, c_slice, vector};
-use super::errors::CollinearRandomEffects;
-use super::errors::NotConverged;
+use super::errors::{CollinearRandomEffects, NotConverged};
 use super::gateway::without_gil;
 use super::nested::{ColumnArgument, Floats, basis, columns};
 use crate::criterion::sums::Entry;

@@ -3,12 +3,12 @@
 //! X is replaced by an orthonormal basis of its span, y by its residual, Z by columns whose mean
 //! square per unit is the identity. Estimates are mapped back outside.
 
+use super::columns::{RowColumns, read_row};
+use super::level_rows::LevelRows;
 use super::nesting::Nesting;
+use super::rotate::rotate;
 use crate::linalg::dense::{add_outer, axpy, block, cholesky, dot, solve_row_upper};
 use crate::linalg::triangle::Triangle;
-use crate::rows::columns::{RowColumns, read_row};
-use crate::rows::level_rows::LevelRows;
-use crate::rows::rotate::rotate;
 use crate::running::memory::zeros;
 
 /// Relative size under which the part of a column outside the earlier ones counts as zero (R's).

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
+use super::level_rows::LevelRows;
+use super::series_columns::{Combination, SeriesColumns};
 use crate::linalg::triangle::Triangle;
-use crate::rows::level_rows::LevelRows;
-use crate::rows::series_columns::{Combination, SeriesColumns};
 use crate::running::memory::{append, grow, lengthen};
 
 /// Rows of the series of one outer unit on their way to items [outer Z | X | y] with a class.

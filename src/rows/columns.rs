@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::rows::series_columns::SeriesColumns;
+use super::series_columns::SeriesColumns;
 
 /// Values of a column that stand `stride` apart in memory, the first at `offset`.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! What the pass over the rows leaves of them.
 
+use super::series_columns::Shares;
 use crate::linalg::triangle::Triangle;
-use crate::rows::series_columns::Shares;
 use crate::running::memory::append;
 
 /// Rotated rows of the units of one level.

@@ -1,14 +1,14 @@
 //! The one pass over the rows: each unit's columns rotated so that few rows carry its Z.
 
-use crate::rows::columns::{Column, RowColumns};
-use crate::rows::level_rows::{LevelRows, RotatedRows};
+use super::columns::{Column, RowColumns};
+use super::level_rows::{LevelRows, RotatedRows};
 use std::ops::Range;
 
+use super::bundle::Bundle;
+use super::nesting::Nesting;
+use super::series_columns::SeriesColumns;
 use crate::linalg::dense::{axpy, dot, householder, vectorised};
 use crate::linalg::triangle::Triangle;
-use crate::rows::bundle::Bundle;
-use crate::rows::nesting::Nesting;
-use crate::rows::series_columns::SeriesColumns;
 use crate::running::memory::{append, grow, lengthen, zeros};
 use crate::running::stop::check;
 use crate::running::threads;

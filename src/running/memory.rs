@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::running::stop::{PATIENCE, Stopped, stop};
+use super::stop::{PATIENCE, Stopped, stop};
 
 /// Bytes from which a buffer is asked for before it is made.
 const LARGE: usize = 1 << 20;

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, TryLockError};
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use super::stop::{self, Flag, PATIENCE, Stopped};
 use crate::running::memory;
-use crate::running::stop::{self, Flag, PATIENCE, Stopped};
 
 /// Pieces for each thread into which many tasks are cut.
 const PIECES: usize = 32;

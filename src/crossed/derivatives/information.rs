@@ -2,7 +2,7 @@
 //!
 //! In eigenvector coordinates of G, H = (I - A^-1) / (s s') where the roots s are not small, read off
 //! the inverse on the factor's pattern. Where one is, its rows are K - K Lambda A^-1 Lambda'K, by a
-//! solution for each that visits only what it reaches. Related units: see [`super::prior`].
+//! solution for each that visits only what it reaches. Related units: see [`crate::crossed::prior`].
 
 use crate::crossed::evaluation::{Factorisation, unit_information};
 use crate::crossed::factor::panels::Panels;

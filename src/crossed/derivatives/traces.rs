@@ -5,14 +5,13 @@
 //! units, `K_0` = L L', H stands for L^-1 H L'^-1 throughout, which is of the same form with
 //! L^-1 K L'^-1 for K and L'A^-1 L for A^-1.
 
-use crate::criterion::sums::Entry;
-use crate::crossed::derivatives::pair_sums::{
+use super::pair_sums::{
     CHUNK_UNITS, add_square, add_up, pair_gram, subtract_products, swap_levels,
 };
-use crate::crossed::derivatives::rest_information::{flip, half_solved};
+use super::rest_information::{flip, half_solved};
+use crate::criterion::sums::Entry;
 use crate::crossed::evaluation::{Factorisation, unit_information};
-use crate::linalg::dense::multiply;
-use crate::linalg::dense::{axpy, block, dot, vectorised};
+use crate::linalg::dense::{axpy, block, dot, multiply, vectorised};
 use crate::linalg::stacked::transpose;
 use crate::running::memory::zeros;
 use crate::running::threads;

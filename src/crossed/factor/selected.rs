@@ -9,10 +9,9 @@
 //! from the last supernode to the first; all of `Z_RR` lies in panels that are known by then
 //! (Takahashi, Fagan and Chen 1973; Erisman and Tinney 1975, Commun. ACM 18, 177).
 
-use crate::crossed::factor::panels::{Panels, below_rows};
-use crate::crossed::factor::tiles::{
-    for_each_tile, multiply, multiply_add, split_groups, split_tiles,
-};
+use super::panels::{Panels, below_rows};
+use super::tiles::{for_each_tile, multiply, multiply_add, split_groups, split_tiles};
+use crate::linalg::dense::{dot, invert_lower};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -20,7 +19,6 @@ use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
 use faer::{MatMut, MatRef, Par};
 
 use super::structure::Structure;
-use crate::linalg::dense::invert_lower;
 use crate::running::memory::zeros;
 use crate::running::threads;
 
@@ -203,7 +201,7 @@ fn rows_of_inverse<'v>(
         let target = &mut out[(start - first) * n..(next - first) * n];
         if n == 1 {
             for (target, row) in target.iter_mut().zip(gathered.chunks_exact(below)) {
-                *target = -crate::linalg::dense::dot(row, x);
+                *target = -dot(row, x);
             }
         } else {
             target.fill(0.0);

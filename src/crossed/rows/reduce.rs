@@ -1,13 +1,13 @@
 //! A crossed design reduced.
 
+use super::gram::RestGram;
+use super::reader::{CHUNK_ROWS, Reader};
+use super::units::read_units;
 use crate::crossed::factor::structure::Structure;
 use crate::crossed::incidence::Incidence;
 use crate::crossed::prior::Prior;
 use crate::crossed::reduction::Reduction;
 use crate::crossed::rest::{Crossing, EMPTY_UNIT, Rest};
-use crate::crossed::rows::gram::RestGram;
-use crate::crossed::rows::reader::{CHUNK_ROWS, Reader};
-use crate::crossed::rows::units::read_units;
 use crate::rows::columns::{RowColumns, read_row};
 use crate::rows::level_rows::n_informative;
 use crate::rows::nesting::rows_by_unit;

@@ -1,11 +1,11 @@
 //! The way down: second derivatives and conditional distributions, from the outermost units in.
 
-use super::Elimination;
 use super::pairs::Pending;
-use super::upward::{information, weigh};
+use super::products::{i_minus_hg, information, sandwich, times, weigh};
+use super::state::Elimination;
 use super::workspace::{KeptFactor, NodeLayout, Workspace};
 use crate::criterion::sums::{Conditional, Entry, Sums};
-use crate::linalg::dense::{NotPositiveDefinite, axpy, block, dot, solve_lower, symmetrise};
+use crate::linalg::dense::{NotPositiveDefinite, block, dot, solve_lower, symmetrise};
 use crate::nested::patterns::Pattern;
 
 impl Elimination<'_> {
@@ -239,36 +239,4 @@ impl Elimination<'_> {
             }
         }
     }
-}
-
-/// I - H G.
-pub(crate) fn i_minus_hg(q: usize, h: &[f64], g: &[f64]) -> Vec<f64> {
-    let mut out = times(h, g, q, q, q);
-    for (i, value) in out.iter_mut().enumerate() {
-        *value = f64::from(u8::from(i % (q + 1) == 0)) - *value;
-    }
-    out
-}
-
-/// A B for row-major A (n x k) and B (k x m).
-pub(crate) fn times(a: &[f64], b: &[f64], n: usize, k: usize, m: usize) -> Vec<f64> {
-    let mut out = vec![0.0; n * m];
-    for i in 0..n {
-        for l in 0..k {
-            axpy(a[i * k + l], &b[block(l, m)], &mut out[block(i, m)]);
-        }
-    }
-    out
-}
-
-/// A M A' for square A and M.
-pub(crate) fn sandwich(a: &[f64], m: &[f64], q: usize) -> Vec<f64> {
-    let am = times(a, m, q, q, q);
-    let mut out = vec![0.0; q * q];
-    for i in 0..q {
-        for j in 0..q {
-            out[i * q + j] = dot(&am[block(i, q)], &a[block(j, q)]);
-        }
-    }
-    out
 }

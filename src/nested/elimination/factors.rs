@@ -1,7 +1,7 @@
 //! Factorizations of W, and residual covariances that move by a few parameters.
 
-use super::Elimination;
-use super::downward::times;
+use super::products::times;
+use super::state::Elimination;
 use super::workspace::{KeptFactor, PairProducts, Workspace};
 use crate::criterion::sums::Sums;
 use crate::linalg::dense::{

@@ -1,39 +1,8 @@
 //! Second differentials by pairs of entries, a row of entries of a large matrix at a time.
 
-use std::ops::Range;
-
-use super::Elimination;
+use super::state::{Elimination, Run};
 use crate::criterion::sums::{Entry, Sums};
 use crate::linalg::dense::{block, vectorised};
-
-/// Order of a matrix from which rows of entries are long enough.
-const SMALLEST: usize = 5;
-
-/// Entries (row, first), (row, first + 1), ... that stand one after the other.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
-    row: usize,
-    first: usize,
-    len: usize,
-    /// Position of its first entry.
-    at: usize,
-}
-
-/// Runs of the entries in `range`; none for a matrix of a low order `q`.
-pub(crate) fn runs(entries: &[Entry], range: Range<usize>, q: usize) -> Vec<Run> {
-    let mut out: Vec<Run> = Vec::new();
-    if q < SMALLEST {
-        return out;
-    }
-    for at in range {
-        let Entry { a, b, .. } = entries[at];
-        match out.last_mut() {
-            Some(run) if run.row == a && run.first + run.len == b => run.len += 1,
-            _ => out.push(Run { row: a, first: b, len: 1, at }),
-        }
-    }
-    out
-}
 
 /// Units whose second differentials wait to be added.
 ///

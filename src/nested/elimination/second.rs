@@ -9,53 +9,13 @@
 //! d2N by M_k, M_l   J'M_kl J - P_k'S P_l - P_l'S P_k
 //! ```
 
-use super::Elimination;
-use super::downward::{i_minus_hg, times};
-use super::workspace::{NodeLayout, Workspace};
-use crate::criterion::sums::{Entry, Sums};
-use crate::linalg::dense::{NotPositiveDefinite, axpy, block, symmetrise};
-use crate::running::memory::zeros;
-
-/// One sum `sum_kl w_kl d2/dk dl`: the weights `w`, symmetric, `n_entries` squared.
-pub type PairWeights = Vec<f64>;
+use super::products::{add_product_both, add_sandwich, i_minus_hg, times};
+use super::state::Elimination;
+use super::workspace::{NodeLayout, PairWeights};
+use crate::criterion::sums::Entry;
+use crate::linalg::dense::{axpy, block, symmetrise};
 
 impl Elimination<'_> {
-    /// For each set of weights the sum of second derivatives of [X y]'V^-1 [X y], `width` squared.
-    ///
-    /// # Errors
-    /// [`NotPositiveDefinite`] where some I + T G T' is not positive definite.
-    pub fn second_derivatives(
-        &self,
-        weights: &[PairWeights],
-    ) -> Result<Vec<f64>, NotPositiveDefinite> {
-        let width = self.reduction.rank() + 1;
-        let n = self.entries.len();
-        let sums = self.sum_chunks(n, |chunk| {
-            let mut sums = Sums::zero(width, n);
-            sums.second = zeros(weights.len() * width * width);
-            let mut work = Workspace::new(self);
-            work.pair_weights = weights.to_vec();
-            work.m_second = (0..self.reduction.levels.len())
-                .map(|l| zeros(weights.len() * self.size(l) * self.size(l)))
-                .collect();
-            for item in chunk {
-                self.tangent_top(item, &mut work, &mut sums)?;
-            }
-            Ok(sums)
-        })?;
-        let mut second = sums.second;
-        // No units at all leave no sums.
-        second.resize(weights.len() * width * width, 0.0);
-        for matrix in second.chunks_exact_mut(width * width) {
-            symmetrise(matrix, width);
-        }
-        Ok(second)
-    }
-
-    fn size(&self, level: usize) -> usize {
-        self.reduction.levels[level].q + self.width[level]
-    }
-
     /// `sum_kl w_kl (E_k H E_l + E_l H E_k - E_kl)` over the level's own entries.
     pub(crate) fn own_middle(
         &self,
@@ -156,37 +116,4 @@ impl Elimination<'_> {
             }
         }
     }
-}
-
-/// Adds the lower triangle of U'M U for a symmetric M.
-pub(crate) fn add_quadratic(u: &[f64], m: &[f64], q: usize, w: usize, into: &mut [f64]) {
-    let mu = times(m, &u[..q * w], q, q, w);
-    add_product(u, &mu, 1.0, q, w, into);
-}
-
-/// Adds the lower triangle of `scale A'B` (symmetric) for q x w matrices.
-fn add_product(a: &[f64], b: &[f64], scale: f64, q: usize, w: usize, into: &mut [f64]) {
-    for r in 0..q {
-        for i in 0..w {
-            axpy(scale * a[r * w + i], &b[r * w..=r * w + i], &mut into[i * w..=i * w + i]);
-        }
-    }
-}
-
-/// Adds the lower triangle of `scale (A'B + B'A)`.
-fn add_product_both(a: &[f64], b: &[f64], scale: f64, q: usize, w: usize, into: &mut [f64]) {
-    add_product(a, b, scale, q, w, into);
-    add_product(b, a, scale, q, w, into);
-}
-
-/// Adds the lower triangle of J'M J, J = [-G U; I].
-fn add_sandwich(layout: NodeLayout, node: &[f64], m: &[f64], into: &mut [f64]) {
-    let NodeLayout { q, w, .. } = layout;
-    let size = q + w;
-    let mut j = node[layout.j()].to_vec();
-    for i in 0..w {
-        j.extend((0..w).map(|c| f64::from(u8::from(c == i))));
-    }
-    let mj = times(m, &j, size, size, w);
-    add_product(&j, &mj, 1.0, size, w, into);
 }

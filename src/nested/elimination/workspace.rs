@@ -1,12 +1,14 @@
 //! Scratch space of one task, and where the parts of a unit's record stand in it.
 
+use super::state::Elimination;
 use std::ops::Range;
 
-use super::Elimination;
 use super::pairs::Pending;
-use super::second::PairWeights;
 use super::tangents::Tangents;
 use crate::running::memory::zeros;
+
+/// One sum `sum_kl w_kl d2/dk dl`: the weights `w`, symmetric, `n_entries` squared.
+pub type PairWeights = Vec<f64>;
 
 /// Scratch space of one task.
 pub(crate) struct Workspace {

@@ -12,11 +12,11 @@
 //! so nothing cancels however near f is to -1 or 1. The parameters move the weights only: steps of
 //! equal length share a cross-product, formed once, and an evaluation no longer sees their rows.
 
+use crate::linalg::dense::{add_outer, axpy};
 use crate::running::memory::append;
 use std::ops::Range;
 
-use crate::linalg::dense::add_outer;
-use crate::nested::series::chain::ChainParameters;
+use super::chain::ChainParameters;
 
 /// Items of all bundles in the coordinates of the iterations.
 ///
@@ -159,7 +159,7 @@ fn packed_gram(rows: &[f64], n_columns: usize) -> Vec<f64> {
 fn response_products(rows: &[f64], y: &[f64], n_columns: usize) -> Vec<f64> {
     let mut out = vec![0.0; n_columns + 1];
     for (i, value) in y.iter().enumerate() {
-        crate::linalg::dense::axpy(*value, &rows[i * n_columns..(i + 1) * n_columns], &mut out);
+        axpy(*value, &rows[i * n_columns..(i + 1) * n_columns], &mut out);
         out[n_columns] += value * value;
     }
     out

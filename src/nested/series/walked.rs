@@ -12,8 +12,8 @@
 //!
 //! Derivatives by the parameters of a and b are carried through every line (jets): exact.
 
+use super::items::Series;
 use crate::linalg::dense::{NotPositiveDefinite, axpy, vectorised};
-use crate::nested::series::items::Series;
 
 /// A function with its derivatives by at most two parameters: value, first derivatives, second
 /// derivatives by the pairs (0, 0), (1, 0), (1, 1).

@@ -6,7 +6,7 @@
 
 use crate::criterion::sums::Sums;
 use crate::linalg::dense::{NotPositiveDefinite, axpy, block, dot, symmetrise, vectorised};
-use crate::nested::elimination::Elimination;
+use crate::nested::elimination::state::Elimination;
 use crate::nested::elimination::upward::Target;
 use crate::nested::elimination::workspace::Workspace;
 use crate::nested::series::items::Series;

@@ -1,0 +1,223 @@
+//! Rows by component, and the criterion of them.
+
+use super::component::{Component, Factored};
+use super::derivatives::{Wanted, derivatives};
+use super::template::Template;
+use crate::criterion::derivatives::{LikelihoodDerivatives, assemble};
+use crate::criterion::solution::{Criterion, Shape, Solution};
+use crate::criterion::sums::{Entry, RootWeight, Sums};
+use crate::linalg::dense::{NotPositiveDefinite, axpy, symmetrise};
+use crate::rows::basis::FixedBasis;
+use crate::rows::relationship::Relationship;
+use crate::running::threads;
+
+/// Rows of a component from which it gets all threads to itself.
+const LARGE: usize = 256;
+/// Rows by component.
+pub struct Reduction {
+    /// Number of rows.
+    pub n_rows: usize,
+    /// Number of responses.
+    pub n_fits: usize,
+    /// Map of the fixed effects.
+    pub fixed: FixedBasis,
+    /// By level, upper triangular B with z = (transformed z) B.
+    pub bases: Vec<Vec<f64>>,
+    /// By level, random effects of a unit; order of the residual covariance.
+    pub q: Vec<usize>,
+    /// By level, units with records.
+    pub n_units: Vec<usize>,
+    /// By level of random effects, how its units are related.
+    pub relationships: Vec<Option<Relationship>>,
+    /// The components.
+    pub components: Vec<Component>,
+    /// Residual sum of squares of each response outside the span of X and the level with most random
+    /// effects, and its degrees of freedom.
+    pub within: (Vec<f64>, usize),
+}
+
+impl Reduction {
+    /// Rank of X.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        self.fixed.kept.len()
+    }
+
+    /// Levels of random effects.
+    #[must_use]
+    pub fn n_random(&self) -> usize {
+        self.relationships.len()
+    }
+
+    /// Has the residual a covariance of its own, so that `sigma^2` is not profiled out?
+    #[must_use]
+    pub fn has_residual(&self) -> bool {
+        self.q.len() > self.n_random()
+    }
+
+    /// Units of a level with effects, those without records included.
+    #[must_use]
+    pub fn n_effects(&self, level: usize) -> usize {
+        self.relationships[level].as_ref().map_or(self.n_units[level], Relationship::len)
+    }
+
+    /// Rows of the largest component.
+    #[must_use]
+    pub fn largest(&self) -> usize {
+        self.components.iter().map(Component::n).max().unwrap_or(0)
+    }
+
+    /// Sums of products of least squares residuals over pairs of visits, for one response, and how
+    /// many units have both; each `q` x `q` of the residual's level.
+    #[must_use]
+    pub fn visit_moments(&self, fit: usize) -> (Vec<f64>, Vec<f64>) {
+        if !self.has_residual() {
+            return (Vec::new(), Vec::new());
+        }
+        let q = self.q[self.n_random()];
+        let (mut sums, mut counts) = (vec![0.0; q * q], vec![0.0; q * q]);
+        for component in &self.components {
+            let n = component.n();
+            let y = &component.xy[(self.rank() + fit) * n..(self.rank() + fit + 1) * n];
+            let slots = &component.levels[self.n_random()];
+            for unit in slots.first.windows(2) {
+                for row in unit[0]..unit[1] {
+                    for other in unit[0]..unit[1] {
+                        let at = slots.place[row] as usize * q + slots.place[other] as usize;
+                        sums[at] += y[row] * y[other];
+                        counts[at] += 1.0;
+                    }
+                }
+            }
+        }
+        (sums, counts)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape { n_rows: self.n_rows, rank: self.rank(), profiled: !self.has_residual() }
+    }
+
+    /// One result for each component, in order: large ones one after the other.
+    fn map<T: Send>(
+        &self,
+        one: impl Fn(usize) -> Result<T, NotPositiveDefinite> + Sync + Send,
+    ) -> Result<Vec<T>, NotPositiveDefinite> {
+        let all = 0..self.components.len();
+        if self.largest() >= LARGE || all.len() < 4 {
+            return all.map(one).collect();
+        }
+        threads::map(all, one).into_iter().collect()
+    }
+
+    fn factored(&self, fit: usize, g: &[Template]) -> Result<Vec<Factored>, NotPositiveDefinite> {
+        let rank = self.rank();
+        self.map(|k| Factored::new(&self.components[k], rank, fit, g))
+    }
+
+    fn solution(&self, factored: &[Factored]) -> Result<Solution, NotPositiveDefinite> {
+        let width = self.rank() + 1;
+        let (mut gram, mut logdet) = (vec![0.0; width * width], 0.0);
+        for part in factored {
+            axpy(1.0, &part.gram(), &mut gram);
+            logdet += part.logdet;
+        }
+        Solution::new(&gram, logdet, self.rank())
+    }
+
+    /// Generalised least squares of response `fit` at `g`.
+    ///
+    /// # Errors
+    /// [`NotPositiveDefinite`] where V or X'V^-1 X is not.
+    pub fn solve(&self, fit: usize, g: &[Template]) -> Result<Solution, NotPositiveDefinite> {
+        self.solution(&self.factored(fit, g)?)
+    }
+
+    fn sums(
+        &self,
+        factored: &[Factored],
+        g: &[Template],
+        entries: &[Entry],
+        wanted: &Wanted,
+    ) -> Result<Sums, NotPositiveDefinite> {
+        let one = |k: usize| Ok(derivatives(&self.components[k], &factored[k], g, entries, wanted));
+        let mut total = Sums::zero(self.rank() + 1, entries.len());
+        for part in self.map(one)? {
+            total.add(&part);
+        }
+        Ok(total)
+    }
+
+    /// log|V| (with log|X'V^-1 X| for REML) and y'Py with exact derivatives.
+    ///
+    /// # Errors
+    /// As [`Self::solve`].
+    pub fn likelihood_derivatives(
+        &self,
+        fit: usize,
+        g: &[Template],
+        entries: &[Entry],
+        reml: bool,
+    ) -> Result<LikelihoodDerivatives, NotPositiveDefinite> {
+        let factored = self.factored(fit, g)?;
+        let solution = self.solution(&factored)?;
+        let root = RootWeight { c: reml.then(|| solution.c.clone()), e: solution.e() };
+        let sums = self.sums(&factored, g, entries, &Wanted::Criterion(&root))?;
+        Ok(LikelihoodDerivatives::new(self.rank(), solution, sums, entries.len(), reml))
+    }
+
+    /// The criterion; with `derivatives` its gradient and both Hessians too.
+    ///
+    /// What is not positive definite has the value +inf.
+    #[must_use]
+    pub fn evaluate(
+        &self,
+        fit: usize,
+        g: &[Template],
+        entries: &[Entry],
+        (reml, derivatives): (bool, bool),
+    ) -> Criterion {
+        let (n, shape) = (entries.len(), self.shape());
+        let found = if derivatives {
+            self.likelihood_derivatives(fit, g, entries, reml)
+                .map(|parts| assemble(shape, &parts, n, reml, false))
+        } else {
+            self.solve(fit, g).map(|solution| Criterion {
+                value: solution.value(shape, reml),
+                ..Criterion::failed(n)
+            })
+        };
+        found.unwrap_or_else(|_| Criterion::failed(n))
+    }
+
+    /// First derivatives of [X y]'V^-1 [X y] by entries, `rank + 1` squared each.
+    ///
+    /// # Errors
+    /// As [`Self::solve`].
+    pub fn gram_derivatives(
+        &self,
+        fit: usize,
+        g: &[Template],
+        entries: &[Entry],
+    ) -> Result<Vec<f64>, NotPositiveDefinite> {
+        let factored = self.factored(fit, g)?;
+        Ok(self.sums(&factored, g, entries, &Wanted::Gram(&[]))?.gram_by)
+    }
+
+    /// Sums of second derivatives of [X y]'V^-1 [X y] with each set of weights, `n` x `n`.
+    ///
+    /// # Errors
+    /// As [`Self::solve`].
+    pub fn gram_second_derivatives(
+        &self,
+        fit: usize,
+        g: &[Template],
+        entries: &[Entry],
+        sets: &[Vec<f64>],
+    ) -> Result<Vec<f64>, NotPositiveDefinite> {
+        let factored = self.factored(fit, g)?;
+        let mut second = self.sums(&factored, g, entries, &Wanted::Gram(sets))?.second;
+        let width = self.rank() + 1;
+        second.chunks_exact_mut(width * width).for_each(|matrix| symmetrise(matrix, width));
+        Ok(second)
+    }
+}
