@@ -2,7 +2,10 @@
 //!
 //! An engine gives log|V| and [X y]'V^-1 [X y] with their derivatives by entries of G ([`sums`]); the
 //! rest is the same for all: generalised least squares ([`solution`]), derivatives ([`derivatives`]).
+//! What an engine is asked for stands in [`engine`].
 
 pub mod derivatives;
+pub mod engine;
+pub mod pairs;
 pub mod solution;
 pub mod sums;

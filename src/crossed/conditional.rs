@@ -4,6 +4,7 @@ use super::evaluation::Factorisation;
 use super::factor::panels::Panels;
 use super::factor::reach::Reach;
 use super::root::Root;
+use crate::criterion::sums::Conditional;
 use crate::linalg::dense::{axpy, block, cholesky, dot, multiply, solve_lower};
 use crate::linalg::many::gather;
 use crate::linalg::stacked::{solve_upper, transpose, transposed_times};
@@ -14,14 +15,6 @@ use crate::running::threads;
 const FEW_ROWS: usize = 64;
 /// Rows to predict in one task.
 const CHUNK_ROWS: usize = 256;
-
-/// Conditional means and covariances of one level, units in order of their codes.
-pub struct Conditional {
-    /// Per unit, `q` means.
-    pub mean: Vec<f64>,
-    /// Per unit, the `q` x `q` covariance over `sigma^2`.
-    pub covariance: Vec<f64>,
-}
 
 /// Numbers of some of the rest's units.
 #[derive(Clone, Default)]

@@ -19,6 +19,7 @@
 mod conditional;
 mod criterion;
 mod derivatives;
+mod engine;
 mod evaluation;
 mod factor;
 mod fixed;
@@ -30,7 +31,6 @@ mod rest;
 mod root;
 mod rows;
 
-pub use self::conditional::Conditional;
 pub use self::criterion::Curvature;
 pub use self::evaluation::Factorisation;
 pub use self::factor::structure::{Schur, Structure, dense_operations};

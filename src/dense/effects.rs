@@ -48,7 +48,7 @@ impl Reduction {
             }
         }
         for (l, conditional) in out.iter_mut().enumerate() {
-            self.finish(l, &g[l].values, conditional);
+            self.finish(l, g[l].values, conditional);
         }
         Ok(out)
     }
@@ -130,7 +130,7 @@ impl Reduction {
         let (mut variance, mut shift) = (zeros(n_rows), zeros(n_rows * self.rank()));
         // G z by level.
         let scaled: Vec<Vec<f64>> = (0..self.n_random())
-            .map(|l| blocked::row_product(z[l], &g[l].values, self.q[l], self.q[l]))
+            .map(|l| blocked::row_product(z[l], g[l].values, self.q[l], self.q[l]))
             .collect();
         for l in 0..self.n_random() {
             for (row, total) in variance.iter_mut().enumerate() {

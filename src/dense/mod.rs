@@ -12,6 +12,7 @@ mod component;
 mod derivatives;
 mod directions;
 mod effects;
+mod engine;
 mod levels;
 mod reduction;
 mod rows;

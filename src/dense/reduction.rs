@@ -67,6 +67,12 @@ impl Reduction {
         self.components.iter().map(Component::n).max().unwrap_or(0)
     }
 
+    /// Does a component get all threads to itself?
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.largest() >= LARGE
+    }
+
     /// Sums of products of least squares residuals over pairs of visits, for one response, and how
     /// many units have both; each `q` x `q` of the residual's level.
     #[must_use]
@@ -103,7 +109,7 @@ impl Reduction {
         one: impl Fn(usize) -> Result<T, NotPositiveDefinite> + Sync + Send,
     ) -> Result<Vec<T>, NotPositiveDefinite> {
         let all = 0..self.components.len();
-        if self.largest() >= LARGE || all.len() < 4 {
+        if self.is_large() || all.len() < 4 {
             return all.map(one).collect();
         }
         threads::map(all, one).into_iter().collect()

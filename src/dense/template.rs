@@ -2,10 +2,10 @@
 
 /// G of a level, or R of a unit over its positions, perhaps with derivatives.
 #[derive(Clone, Debug)]
-pub struct Template {
+pub struct Template<'a> {
     /// Matrices by kind (the covariance, its first derivatives, its second derivatives by pairs),
     /// by unit, each `q` x `q`.
-    pub values: Vec<f64>,
+    pub values: &'a [f64],
     /// Order of the matrices.
     pub q: usize,
     /// Kinds; 1 where derivatives are by entries.
@@ -14,7 +14,7 @@ pub struct Template {
     pub blocks: usize,
 }
 
-impl Template {
+impl Template<'_> {
     /// The matrix of one kind for a unit.
     #[must_use]
     pub fn matrix(&self, kind: usize, unit: usize) -> &[f64] {

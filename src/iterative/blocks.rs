@@ -4,8 +4,8 @@
 use std::ops::Range;
 
 use super::data::Data;
-use super::small::{add_to, multiply_into, product, sandwich, transpose};
 use crate::linalg::dense::{NotPositiveDefinite, block, cholesky, invert_lower, semidefinite_root};
+use crate::linalg::small::{add_to, multiply_into, product, sandwich, transpose};
 use crate::running::memory::{append, buffer};
 use crate::running::threads;
 

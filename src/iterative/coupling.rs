@@ -2,6 +2,7 @@
 
 use super::data::{Columns, Data};
 use crate::linalg::dense::vectorised;
+use crate::linalg::small::add;
 use crate::running::threads;
 
 /// Splits `values` into consecutive pieces of the given sizes.
@@ -13,15 +14,6 @@ pub fn pieces(mut values: &mut [f64], sizes: impl Iterator<Item = usize>) -> Vec
         values = rest;
     }
     out
-}
-
-/// y += a x for K columns.
-#[inline(always)]
-pub fn add<const K: usize>(a: f64, x: &[f64], y: &mut [f64]) {
-    let (x, y) = (&x[..K], &mut y[..K]);
-    for c in 0..K {
-        y[c] += a * x[c];
-    }
 }
 
 /// out += `Z_to`' sum of `Z_l` `v_l` over the factors l with a vector, for K columns.

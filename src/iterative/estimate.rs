@@ -1,17 +1,18 @@
 //! The criterion at one G, its derivatives by entries of G, and their Monte Carlo errors.
 
+use crate::criterion::engine::Unsolved;
 use std::sync::Arc;
 
 use super::blocks::Parts;
 use super::columns::Right;
-use super::conjugate_gradients::{Stop, Unsolved};
+use super::conjugate_gradients::Stop;
 use super::data::Data;
 use super::gathered::Gathered;
 use super::probes::{Probes, outlying_directions};
 use super::quadrature::log_without_linear;
-use super::small::{product, transpose};
 use super::system::System;
 use crate::linalg::dense::{axpy, block, cholesky, dot, invert_lower, solve_lower};
+use crate::linalg::small::{product, transpose};
 use crate::running::memory::zeros;
 
 /// How traces are taken and equations solved.

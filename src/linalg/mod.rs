@@ -3,5 +3,6 @@
 pub mod blocked;
 pub mod dense;
 pub mod many;
+pub mod small;
 pub mod stacked;
 pub mod triangle;

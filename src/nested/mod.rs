@@ -6,6 +6,7 @@
 pub mod blocks;
 pub mod criterion;
 pub mod elimination;
+mod engine;
 pub mod patterns;
 pub mod reduction;
 pub mod series;

@@ -1,21 +1,19 @@
 //! `ReductionBatch`: independent designs of one shape, each reduced by itself.
 
 use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::arrays::{array, c_slice};
-use super::gateway::without_gil;
-use super::nested::{
-    Evaluation, Floats, Nesting, basis, gather_criteria, gather_likelihood, gather_solutions,
-    map_fits,
+use super::arguments::{
+    CovariancesArgument, EntriesArgument, Points, TermsArgument, check_fits, entries, terms,
 };
-use crate::criterion::solution::Criterion;
-use crate::criterion::sums::Entry;
-use crate::nested::criterion::{evaluate, likelihood_derivatives, solve};
+use super::arrays::{Floats, array, c_slice};
+use super::gateway::without_gil;
+use super::gather::{self, Evaluation, Solutions, map_fits};
+use super::rows::Nesting;
+use crate::criterion::engine::{Engine, Wanted};
 use crate::nested::reduction::Reduction;
-use crate::rows::basis::Basis;
-use crate::rows::columns::{Column, RowColumns, STATISTICS_ROWS, Values, statistics};
+use crate::rows::columns::{Column, RowColumns, Values};
 use crate::rows::rotate::rotate;
 
 /// Columns of all designs, `(n_fits, n, k)` or `(1, n, k)` for columns that all share; which of
@@ -68,34 +66,6 @@ impl<'a> Stack<'a> {
     }
 }
 
-/// Sum and sum of squares about the first value, smallest and largest of each column of
-/// `(n_fits, n, k)`: `(n_fits, k, 4)`.
-#[pyfunction]
-pub fn stacked_statistics<'py>(
-    py: Python<'py>,
-    columns: PyReadonlyArrayDyn<'py, f64>,
-) -> PyResult<Floats<'py>> {
-    let &[n_fits, n, k] = columns.shape() else {
-        return Err(PyValueError::new_err("columns must have three dimensions"));
-    };
-    let data = c_slice("columns", &columns, &[n_fits, n, k])?;
-    if n == 0 {
-        return Err(PyValueError::new_err("columns have no rows"));
-    }
-    let one = |column: usize| {
-        let values = Values { data, offset: column / k * n * k + column % k, stride: k };
-        let mut total = [0.0, 0.0, f64::INFINITY, f64::NEG_INFINITY];
-        for first in (0..n).step_by(STATISTICS_ROWS) {
-            let rows = first..(first + STATISTICS_ROWS).min(n);
-            let p = statistics(values, rows, values.row(0));
-            total = [total[0] + p[0], total[1] + p[1], total[2].min(p[2]), total[3].max(p[3])];
-        }
-        total
-    };
-    let parts: Vec<[f64; 4]> = without_gil(py, || map_fits(n_fits * k, one))?;
-    array(py, parts.concat(), &[n_fits, k, 4])
-}
-
 /// Independent reductions of one structure, one a fit.
 #[pyclass(frozen, module = "mlmfast._core")]
 pub struct ReductionBatch {
@@ -116,7 +86,7 @@ impl ReductionBatch {
         x: StackArgument<'py>,
         y: StackArgument<'py>,
         noise: PyReadonlyArrayDyn<'py, f64>,
-        terms: Vec<Vec<(usize, String)>>,
+        terms: TermsArgument,
         sqrt_weights: Option<PyReadonlyArrayDyn<'py, f64>>,
     ) -> PyResult<(Self, Vec<usize>)> {
         let nesting = nesting.inner();
@@ -124,16 +94,7 @@ impl ReductionBatch {
         if z.len() != nesting.levels.len() || terms.len() != z.len() || y.1 != [false] {
             return Err(PyValueError::new_err("z, terms or y do not match the design"));
         }
-        let sums = z.iter().zip(&terms).all(|(z, terms)| {
-            !z.1.is_empty() && z.1.len() == terms.iter().map(|t| t.0).sum::<usize>()
-        });
-        if !sums {
-            return Err(PyValueError::new_err("terms do not add up to the columns of z"));
-        }
-        let terms = terms
-            .iter()
-            .map(|level| level.iter().map(|(size, name)| Ok((*size, basis(name)?))).collect())
-            .collect::<PyResult<Vec<Vec<(usize, Basis)>>>>()?;
+        let terms = self::terms(&terms, z.iter().map(|z| z.1.len()), false)?;
         let z: Vec<Stack> =
             z.iter().map(|z| Stack::new("z", z, n_fits, n)).collect::<PyResult<_>>()?;
         let (x, y) = (Stack::new("x", &x, n_fits, n)?, Stack::new("y", &y, n_fits, n)?);
@@ -211,98 +172,72 @@ impl ReductionBatch {
             .collect()
     }
 
-    /// See `Reduction.evaluate`.
+    /// See `Engine.evaluate`.
     fn evaluate<'py>(
         &self,
         py: Python<'py>,
-        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        g: CovariancesArgument<'py>,
         fits: Vec<usize>,
-        entries: Vec<(usize, usize, usize)>,
+        entries: EntriesArgument,
         reml: bool,
         derivatives: bool,
     ) -> PyResult<Evaluation<'py>> {
-        let (g, entries) = (self.covariances(&g, &fits)?, self.entries(&entries)?);
-        let one =
-            |a: usize| evaluate(&self.reductions[fits[a]], 0, &g[a], &entries, reml, derivatives);
-        let criteria: Vec<Criterion> = without_gil(py, || map_fits(fits.len(), one))?;
-        gather_criteria(py, criteria, entries.len())
+        let Some(first) = self.first(&fits)? else {
+            return gather::criteria(py, Vec::new(), entries.len());
+        };
+        let (points, entries) =
+            (Points::new(first, &g, fits.len())?, self::entries(first, &entries)?);
+        let wanted = Wanted { reml, derivatives, exact: true };
+        let one = |k: usize| self.reductions[fits[k]].evaluate(points.at(k, 0), &entries, wanted);
+        gather::criteria(py, without_gil(py, || map_fits(fits.len(), one))?, entries.len())
     }
 
-    /// See `Reduction.solve`.
+    /// See `Engine.solve`.
     fn solve<'py>(
         &self,
         py: Python<'py>,
-        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        g: CovariancesArgument<'py>,
         fits: Vec<usize>,
-    ) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>)> {
-        let g = self.covariances(&g, &fits)?;
-        let one = |a: usize| solve(&self.reductions[fits[a]], 0, &g[a]).ok();
-        gather_solutions(py, without_gil(py, || map_fits(fits.len(), one))?, self.rank)
+    ) -> PyResult<Solutions<'py>> {
+        let Some(first) = self.first(&fits)? else {
+            return gather::solutions(py, Vec::new(), self.rank);
+        };
+        let points = Points::new(first, &g, fits.len())?;
+        let one = |k: usize| self.reductions[fits[k]].solve(points.at(k, 0));
+        gather::solutions(py, without_gil(py, || map_fits(fits.len(), one))?, self.rank)
     }
 
-    /// See `Reduction.likelihood_derivatives`.
+    /// See `Engine.likelihood_derivatives`.
     fn likelihood_derivatives<'py>(
         &self,
         py: Python<'py>,
-        g: Vec<PyReadonlyArrayDyn<'py, f64>>,
+        g: CovariancesArgument<'py>,
         fits: Vec<usize>,
-        entries: Vec<(usize, usize, usize)>,
+        entries: EntriesArgument,
         reml: bool,
     ) -> PyResult<Vec<Floats<'py>>> {
-        let (g, entries) = (self.covariances(&g, &fits)?, self.entries(&entries)?);
-        let one =
-            |a: usize| likelihood_derivatives(&self.reductions[fits[a]], 0, &g[a], &entries, reml);
-        gather_likelihood(
-            py,
-            without_gil(py, || map_fits(fits.len(), one))?,
-            entries.len(),
-            self.rank,
-        )
+        let Some(first) = self.first(&fits)? else {
+            return gather::likelihood(py, Vec::new(), entries.len(), self.rank);
+        };
+        let (points, entries) =
+            (Points::new(first, &g, fits.len())?, self::entries(first, &entries)?);
+        let wanted = Wanted { reml, derivatives: true, exact: true };
+        let one = |k: usize| {
+            self.reductions[fits[k]].likelihood_derivatives(points.at(k, 0), &entries, wanted)
+        };
+        let all = without_gil(py, || map_fits(fits.len(), one))?;
+        gather::likelihood(py, all, entries.len(), self.rank)
     }
 }
 
 impl ReductionBatch {
+    /// The design that stands for the shape of all.
+    fn first(&self, fits: &[usize]) -> PyResult<Option<&Reduction>> {
+        check_fits(fits, self.reductions.len())?;
+        Ok(self.reductions.first())
+    }
+
     fn concat<'a>(&'a self, part: impl Fn(&'a Reduction) -> &'a Vec<f64>) -> Vec<f64> {
         self.reductions.iter().flat_map(|r| part(r).iter().copied()).collect()
-    }
-
-    /// G of each fit and level from one `(a, q, q)` array a level.
-    fn covariances(
-        &self,
-        g: &[PyReadonlyArrayDyn<'_, f64>],
-        fits: &[usize],
-    ) -> PyResult<Vec<Vec<Vec<f64>>>> {
-        if fits.iter().any(|&fit| fit >= self.reductions.len()) {
-            return Err(PyIndexError::new_err("no such fit"));
-        }
-        let Some(first) = self.reductions.first() else { return Ok(Vec::new()) };
-        if g.len() != first.levels.len() {
-            return Err(PyValueError::new_err("g needs one array for each level"));
-        }
-        let a = fits.len();
-        let slices = g
-            .iter()
-            .zip(&first.levels)
-            .map(|(array, level)| Ok((c_slice("g", array, &[a, level.q, level.q])?, level.q)))
-            .collect::<PyResult<Vec<_>>>()?;
-        Ok((0..a)
-            .map(|f| {
-                let one = |(s, q): &(&[f64], usize)| s[f * q * q..(f + 1) * q * q].to_vec();
-                slices.iter().map(one).collect()
-            })
-            .collect())
-    }
-
-    fn entries(&self, entries: &[(usize, usize, usize)]) -> PyResult<Vec<Entry>> {
-        let sorted = entries.windows(2).all(|pair| pair[0].0 <= pair[1].0);
-        let inside = self.reductions.first().is_none_or(|first| {
-            entries
-                .iter()
-                .all(|&(level, a, b)| first.levels.get(level).is_some_and(|l| a < l.q && b < l.q))
-        });
-        if !sorted || !inside {
-            return Err(PyValueError::new_err("entries must lie inside G, sorted by level"));
-        }
-        Ok(entries.iter().map(|&(level, a, b)| Entry { level, a, b }).collect())
     }
 }

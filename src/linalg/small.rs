@@ -1,7 +1,5 @@
 //! Products and triangular solves with the small blocks of a level.
 
-use super::coupling::add;
-
 /// out <- out + sign B A B' for `B` of `m` x `n`, A symmetric of order n.
 pub fn sandwich(b: &[f64], a: &[f64], m: usize, n: usize, out: &mut [f64], sign: f64) {
     for i in 0..m {
@@ -88,5 +86,14 @@ pub fn divide_upper<const K: usize>(l: &[f64], q: usize, v: &mut [f64]) {
         }
         let inverse = 1.0 / l[i * q + i];
         row.iter_mut().for_each(|value| *value *= inverse);
+    }
+}
+
+/// y += a x for K columns.
+#[inline(always)]
+pub fn add<const K: usize>(a: f64, x: &[f64], y: &mut [f64]) {
+    let (x, y) = (&x[..K], &mut y[..K]);
+    for c in 0..K {
+        y[c] += a * x[c];
     }
 }

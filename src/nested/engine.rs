@@ -1,0 +1,148 @@
+//! The nested engine.
+
+use super::criterion::{evaluate, likelihood_derivatives, solve, tangents};
+use super::elimination::Elimination;
+use super::reduction::Reduction;
+use crate::criterion::derivatives::LikelihoodDerivatives;
+use crate::criterion::engine::{At, Engine, Unsolved, Wanted};
+use crate::criterion::pairs::{fixed_blocks, second_derivatives};
+use crate::criterion::solution::{Criterion, Solution};
+use crate::criterion::sums::{Conditional, Entry};
+use crate::rows::basis::FixedBasis;
+
+impl Engine for Reduction {
+    fn name(&self) -> &'static str {
+        "nested"
+    }
+
+    fn lacks(&self) -> &'static [&'static str] {
+        if self.chain().is_some() {
+            return &["prediction_error", "information_second_derivatives"];
+        }
+        &["prediction_error"]
+    }
+
+    fn n_fits(&self) -> usize {
+        self.n_fits
+    }
+
+    fn fixed(&self) -> &FixedBasis {
+        &self.fixed
+    }
+
+    fn n_levels(&self) -> usize {
+        self.levels.len()
+    }
+
+    fn q(&self, level: usize) -> usize {
+        self.levels[level].q
+    }
+
+    fn n_units(&self, level: usize) -> usize {
+        match self.levels[level].first_child.len() {
+            0 => self.patterns.iter().map(|p| p.count).sum(),
+            n => n - 1,
+        }
+    }
+
+    fn basis(&self, level: usize) -> &[f64] {
+        &self.levels[level].basis
+    }
+
+    /// Distinct patterns, and blocks an iteration visits.
+    fn size(&self) -> (usize, usize) {
+        (self.patterns.len(), self.patterns.iter().map(|p| p.n_blocks).sum())
+    }
+
+    /// A residual covariance may come with derivatives by parameters, as (matrices, units or 1, q, q);
+    /// series come as the weights of their classes, chains by visit as theta and correlations.
+    fn shape(&self, level: usize, found: &[usize]) -> Vec<usize> {
+        let blocks = &self.levels[level];
+        let (q, n_units) = (blocks.q, self.patterns.len());
+        if let Some(series) = &blocks.series {
+            if let Some(chain) = &series.chain {
+                let lengths = [chain.n_values(false), chain.n_values(true)];
+                let n = found.first().copied().filter(|n| lengths.contains(n));
+                return vec![n.unwrap_or(lengths[0])];
+            }
+            let width = found.get(1).copied().unwrap_or(0).max(series.n_classes + 2);
+            return vec![series.n_basis, width];
+        }
+        if blocks.is_residual && found.len() == 4 && [1, n_units].contains(&found[1]) {
+            return vec![found[0], found[1], q, q];
+        }
+        vec![q, q]
+    }
+
+    fn bound(&self, level: usize) -> usize {
+        if self.levels[level].series.is_some() { usize::MAX } else { self.q(level) }
+    }
+
+    /// Covariances of units must come with first and second derivatives by each entry.
+    fn has_derivatives(&self, at: At, entries: &[Entry]) -> bool {
+        let Some(level) = self.levels.last().filter(|level| level.is_residual) else {
+            return true;
+        };
+        let found = at.g.last().map_or(0, Vec::len);
+        let t = entries.iter().filter(|e| e.level + 1 == self.levels.len()).count();
+        let kinds = 1 + t + t * (t + 1) / 2;
+        if let Some(chain) = self.chain() {
+            return t == chain.n_theta && found == chain.n_values(true);
+        }
+        if let Some(series) = &level.series {
+            return found == series.n_basis * (series.n_classes + 2 * kinds);
+        }
+        let size = level.q * level.q;
+        [size, size * kinds, size * kinds * self.patterns.len()].contains(&found)
+    }
+
+    fn within(&self) -> Result<(Vec<f64>, usize), Unsolved> {
+        Ok(Self::within(self))
+    }
+
+    fn visit_moments(&self, fit: usize) -> Result<(Vec<f64>, Vec<f64>), Unsolved> {
+        Ok(Self::visit_moments(self, fit))
+    }
+
+    fn solve(&self, at: At) -> Result<Solution, Unsolved> {
+        Ok(solve(self, at.fit, at.g)?)
+    }
+
+    fn evaluate(&self, at: At, entries: &[Entry], wanted: Wanted) -> Result<Criterion, Unsolved> {
+        Ok(evaluate(self, at.fit, at.g, entries, wanted.reml, wanted.derivatives))
+    }
+
+    fn likelihood_derivatives(
+        &self,
+        at: At,
+        entries: &[Entry],
+        wanted: Wanted,
+    ) -> Result<LikelihoodDerivatives, Unsolved> {
+        Ok(likelihood_derivatives(self, at.fit, at.g, entries, wanted.reml)?)
+    }
+
+    fn information_derivatives(&self, at: At, entries: &[Entry]) -> Result<Vec<f64>, Unsolved> {
+        let (_, sums) = tangents(self, at.fit, at.g, entries, false)?;
+        Ok(fixed_blocks(&sums.gram_by, self.rank()))
+    }
+
+    fn information_second_derivatives(
+        &self,
+        at: At,
+        entries: &[Entry],
+        weights: Option<&[f64]>,
+    ) -> Result<Vec<f64>, Unsolved> {
+        if self.chain().is_some() {
+            return Err(Unsolved::NotOffered);
+        }
+        let elimination = Elimination::new(self, at.fit, at.g, entries);
+        Ok(second_derivatives((entries.len(), self.rank()), weights, |sets| {
+            elimination.second_derivatives(sets)
+        })?)
+    }
+
+    /// Needs a reduction made without sharing.
+    fn conditional(&self, at: At, e: &[f64]) -> Result<Vec<Conditional>, Unsolved> {
+        Ok(Elimination::new(self, at.fit, at.g, &[]).conditional(e)?)
+    }
+}
