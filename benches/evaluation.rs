@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
+use mlmfast::criterion::engine::{At, Engine, Wanted};
 use mlmfast::criterion::sums::Entry;
-use mlmfast::nested::criterion::evaluate;
 use mlmfast::nested::reduction::Reduction;
 use mlmfast::rows::basis::Basis;
 use mlmfast::rows::columns::{Column, RowColumns, Values};
@@ -76,8 +76,10 @@ fn main() {
                 (0..slopes).flat_map(move |a| (0..=a).map(move |b| Entry { level, a, b }))
             })
             .collect();
-        let value = median(21, || drop(evaluate(&reduction, 0, &g, &[], true, false)));
-        let all = median(21, || drop(evaluate(&reduction, 0, &g, &entries, true, true)));
+        let at = At { fit: 0, g: &g, shapes: &[] };
+        let wanted = |derivatives| Wanted { reml: true, derivatives, exact: true };
+        let value = median(21, || drop(reduction.evaluate(at, &[], wanted(false))));
+        let all = median(21, || drop(reduction.evaluate(at, &entries, wanted(true))));
         println!(
             "{name:16} {N_ROWS} rows: pass {:9.0} us, value {:7.0} us, derivatives {:7.0} us",
             1e6 * pass,

@@ -1,7 +1,7 @@
 //! What every engine answers, and the places it answers for.
 
-use super::derivatives::LikelihoodDerivatives;
-use super::solution::{Criterion, Solution};
+use super::derivatives::{LikelihoodDerivatives, assemble};
+use super::solution::{Criterion, Shape, Solution};
 use super::sums::{Conditional, Entry};
 use crate::linalg::dense::NotPositiveDefinite;
 use crate::rows::basis::FixedBasis;
@@ -13,7 +13,7 @@ pub struct At<'a> {
     pub fit: usize,
     /// G of each level.
     pub g: &'a [Vec<f64>],
-    /// The shape in which G of each level came, see [`Engine::shape`].
+    /// The shape in which G of each level came, see [`Engine::shape_of`].
     pub shapes: &'a [Vec<usize>],
 }
 
@@ -59,6 +59,7 @@ pub const OPTIONAL: [&str; 6] = [
 ///
 /// Levels are numbered as the design was given. It is called once an evaluation: what runs over rows
 /// or units is behind it.
+#[allow(clippy::missing_errors_doc)] // each error is an `Unsolved`
 pub trait Engine: Send + Sync {
     /// "nested", "crossed", "dense" or "iterative".
     fn name(&self) -> &'static str;
@@ -66,33 +67,15 @@ pub trait Engine: Send + Sync {
     /// Which of the [`OPTIONAL`] methods have no answer here.
     fn lacks(&self) -> &'static [&'static str];
 
-    /// Number of responses.
-    fn n_fits(&self) -> usize;
-
     /// Map of the fixed effects.
     fn fixed(&self) -> &FixedBasis;
 
-    /// Rank of X.
-    fn rank(&self) -> usize {
-        self.fixed().rank()
-    }
+    /// What the criterion needs to know of the design.
+    fn shape(&self) -> Shape;
 
-    /// Number of levels, that of a residual covariance included.
-    fn n_levels(&self) -> usize;
-
-    /// Levels of random effects.
-    fn n_random(&self) -> usize {
-        self.n_levels()
-    }
-
-    /// Random effects of a unit of a level; order of the residual covariance.
-    fn q(&self, level: usize) -> usize;
-
-    /// Units of a level whose effects can be told.
-    fn n_units(&self, level: usize) -> usize;
-
-    /// Upper triangular B with z = (transformed z) B.
-    fn basis(&self, level: usize) -> &[f64];
+    /// By level, that of a residual covariance included: random effects of a unit, and the upper
+    /// triangular B with z = (transformed z) B.
+    fn levels(&self) -> Vec<(usize, &[f64])>;
 
     /// Two numbers that the cost grows with, the engine's own.
     fn size(&self) -> (usize, usize);
@@ -103,14 +86,14 @@ pub trait Engine: Send + Sync {
     }
 
     /// The shape that G of a level must have, for one that comes with the shape `found`.
-    fn shape(&self, level: usize, found: &[usize]) -> Vec<usize> {
+    fn shape_of(&self, level: usize, found: &[usize]) -> Vec<usize> {
         let _ = found;
-        vec![self.q(level); 2]
+        vec![self.levels()[level].0; 2]
     }
 
     /// Rows and columns that entries of a level may name.
     fn bound(&self, level: usize) -> usize {
-        self.q(level)
+        self.levels()[level].0
     }
 
     /// Has each level's G come with its derivatives by these entries, where it must?
@@ -125,41 +108,44 @@ pub trait Engine: Send + Sync {
         true
     }
 
+    /// Generalised least squares.
+    fn solve(&self, at: At) -> Result<Solution, Unsolved>;
+
+    /// The criterion, +inf where V is not positive definite.
+    fn evaluate(&self, at: At, entries: &[Entry], wanted: Wanted) -> Result<Criterion, Unsolved> {
+        let (n, shape) = (entries.len(), self.shape());
+        let found = if wanted.derivatives {
+            self.likelihood_derivatives(at, entries, wanted)
+                .map(|parts| assemble(shape, &parts, n, wanted.reml, !wanted.exact))
+        } else {
+            self.solve(at).map(|solution| Criterion {
+                value: solution.value(shape, wanted.reml),
+                ..Criterion::failed(n)
+            })
+        };
+        match found {
+            Err(Unsolved::NotPositiveDefinite) => Ok(Criterion::failed(n)),
+            found => found,
+        }
+    }
+
+    /// Derivatives of X'V^-1 X by entries, `rank` squared each.
+    fn information_derivatives(&self, at: At, entries: &[Entry]) -> Result<Vec<f64>, Unsolved>;
+
     /// An estimate of `sigma^2` that needs no G: residual sum of squares of each response, and its
     /// degrees of freedom.
-    ///
-    /// # Errors
-    /// [`Unsolved::NotOffered`].
     fn within(&self) -> Result<(Vec<f64>, usize), Unsolved> {
         Err(Unsolved::NotOffered)
     }
 
-    /// Sums of products of least squares residuals over pairs of visits, and how many units have
-    /// both; each the residual's order squared.
-    ///
-    /// # Errors
-    /// [`Unsolved::NotOffered`].
+    /// Sums of products of least squares residuals over pairs of visits, for one response, and how
+    /// many units have both; each the residual's order squared.
     fn visit_moments(&self, fit: usize) -> Result<(Vec<f64>, Vec<f64>), Unsolved> {
         let _ = fit;
         Err(Unsolved::NotOffered)
     }
 
-    /// Generalised least squares.
-    ///
-    /// # Errors
-    /// [`Unsolved`].
-    fn solve(&self, at: At) -> Result<Solution, Unsolved>;
-
-    /// The criterion, +inf where V is not positive definite.
-    ///
-    /// # Errors
-    /// [`Unsolved::NotConverged`].
-    fn evaluate(&self, at: At, entries: &[Entry], wanted: Wanted) -> Result<Criterion, Unsolved>;
-
     /// log|V| (with log|X'V^-1 X| for REML) and y'Py with their derivatives by entries.
-    ///
-    /// # Errors
-    /// [`Unsolved`].
     fn likelihood_derivatives(
         &self,
         at: At,
@@ -170,17 +156,8 @@ pub trait Engine: Send + Sync {
         Err(Unsolved::NotOffered)
     }
 
-    /// Derivatives of X'V^-1 X by entries, `rank` squared each.
-    ///
-    /// # Errors
-    /// [`Unsolved`].
-    fn information_derivatives(&self, at: At, entries: &[Entry]) -> Result<Vec<f64>, Unsolved>;
-
     /// Second derivatives of X'V^-1 X, `rank` squared, by each pair of entries or, with `weights`
     /// (`n_entries` squared, symmetric), their weighted sum.
-    ///
-    /// # Errors
-    /// [`Unsolved`].
     fn information_second_derivatives(
         &self,
         at: At,
@@ -191,20 +168,20 @@ pub trait Engine: Send + Sync {
         Err(Unsolved::NotOffered)
     }
 
-    /// Conditional means and covariances of the random effects by level; `e` is (-beta, 1).
-    ///
-    /// # Errors
-    /// [`Unsolved`].
+    /// By level of random effects, conditional means and covariances over `sigma^2`; `e` is
+    /// (-beta, 1).
     fn conditional(&self, at: At, e: &[f64]) -> Result<Vec<Conditional>, Unsolved> {
         let _ = (at, e);
         Err(Unsolved::NotOffered)
     }
 
+    /// By level of random effects, the units whose effects [`Self::prediction_error`] takes.
+    fn n_units(&self) -> Vec<usize> {
+        Vec::new()
+    }
+
     /// Variances over `sigma^2` of sums z'g given the data, beta known, and z'G Z'V^-1 X, `rank` a
     /// row; by level the unit of each row (negative: not in the data) and its columns of z.
-    ///
-    /// # Errors
-    /// [`Unsolved`].
     fn prediction_error(
         &self,
         at: At,

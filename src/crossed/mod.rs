@@ -17,7 +17,6 @@
 //! their precision in the place of I, see `prior`.
 
 mod conditional;
-mod criterion;
 mod derivatives;
 mod engine;
 mod evaluation;
@@ -31,7 +30,6 @@ mod rest;
 mod root;
 mod rows;
 
-pub use self::criterion::Curvature;
 pub use self::evaluation::Factorisation;
 pub use self::factor::structure::{Schur, Structure, dense_operations};
 pub use self::fixed::FixedMoments;

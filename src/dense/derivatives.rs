@@ -24,7 +24,7 @@ use crate::running::stop::check;
 use crate::running::threads;
 
 /// What is wanted besides the first derivatives.
-pub enum Wanted<'a> {
+pub enum Second<'a> {
     /// Second derivatives of the criterion under the weight of the root.
     Criterion(&'a RootWeight),
     /// Second derivatives of the cross-product: sums with these weights, `n` x `n` each.
@@ -37,7 +37,7 @@ pub fn derivatives(
     factored: &Factored,
     g: &[Template],
     entries: &[Entry],
-    wanted: &Wanted,
+    wanted: &Second,
 ) -> Sums {
     let (width, n_entries) = (factored.xy.len() / factored.n, entries.len());
     let mut sums = Sums::zero(width, n_entries);
@@ -65,14 +65,14 @@ pub fn derivatives(
     let residual = levels.iter().find(|l| l.slots.is_residual());
     let bends = residual.map_or_else(Vec::new, |l| l.bends(g.last()));
     match wanted {
-        Wanted::Criterion(root) => {
+        Second::Criterion(root) => {
             traces(&levels, &mut sums, &bends);
             second_of_criterion(&levels, &mut sums, root, width, factored.n);
             if let Some(level) = residual {
                 level.bend_criterion(&bends, root, &mut sums, width, n_entries);
             }
         }
-        Wanted::Gram(sets) => {
+        Second::Gram(sets) => {
             sums.second = zeros(sets.len() * width * width);
             second_of_gram(&levels, &mut sums, sets, width, factored.n);
             if let Some(level) = residual {

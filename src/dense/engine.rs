@@ -1,12 +1,14 @@
 //! The dense engine.
 
+use super::derivatives::Second;
 use super::reduction::Reduction;
 use super::template::Template;
 use crate::criterion::derivatives::LikelihoodDerivatives;
 use crate::criterion::engine::{At, Engine, Unsolved, Wanted};
 use crate::criterion::pairs::{fixed_blocks, second_derivatives};
-use crate::criterion::solution::{Criterion, Solution};
-use crate::criterion::sums::{Conditional, Entry};
+use crate::criterion::solution::{Shape, Solution};
+use crate::criterion::sums::{Conditional, Entry, RootWeight};
+use crate::linalg::dense::NotPositiveDefinite;
 use crate::rows::basis::FixedBasis;
 
 impl Reduction {
@@ -30,32 +32,16 @@ impl Engine for Reduction {
         &[]
     }
 
-    fn n_fits(&self) -> usize {
-        self.n_fits
-    }
-
     fn fixed(&self) -> &FixedBasis {
         &self.fixed
     }
 
-    fn n_levels(&self) -> usize {
-        self.q.len()
+    fn shape(&self) -> Shape {
+        Shape { n_rows: self.n_rows, rank: self.rank(), profiled: !self.has_residual() }
     }
 
-    fn n_random(&self) -> usize {
-        Self::n_random(self)
-    }
-
-    fn q(&self, level: usize) -> usize {
-        self.q[level]
-    }
-
-    fn n_units(&self, level: usize) -> usize {
-        self.n_effects(level)
-    }
-
-    fn basis(&self, level: usize) -> &[f64] {
-        &self.bases[level]
+    fn levels(&self) -> Vec<(usize, &[f64])> {
+        self.q.iter().zip(&self.bases).map(|(&q, basis)| (q, &basis[..])).collect()
     }
 
     /// Components, and rows of the largest.
@@ -68,7 +54,7 @@ impl Engine for Reduction {
     }
 
     /// A residual covariance may come with derivatives by parameters, as (matrices, units or 1, q, q).
-    fn shape(&self, level: usize, found: &[usize]) -> Vec<usize> {
+    fn shape_of(&self, level: usize, found: &[usize]) -> Vec<usize> {
         let q = self.q[level];
         let units = [1, self.n_units[level]];
         if level >= self.n_random() && found.len() == 4 && units.contains(&found[1]) {
@@ -92,12 +78,7 @@ impl Engine for Reduction {
     }
 
     fn solve(&self, at: At) -> Result<Solution, Unsolved> {
-        Ok(Self::solve(self, at.fit, &self.templates(at))?)
-    }
-
-    fn evaluate(&self, at: At, entries: &[Entry], wanted: Wanted) -> Result<Criterion, Unsolved> {
-        let Wanted { reml, derivatives, .. } = wanted;
-        Ok(Self::evaluate(self, at.fit, &self.templates(at), entries, (reml, derivatives)))
+        Ok(self.solution(&self.factored(at.fit, &self.templates(at))?)?)
     }
 
     fn likelihood_derivatives(
@@ -106,13 +87,18 @@ impl Engine for Reduction {
         entries: &[Entry],
         wanted: Wanted,
     ) -> Result<LikelihoodDerivatives, Unsolved> {
-        let g = self.templates(at);
-        Ok(Self::likelihood_derivatives(self, at.fit, &g, entries, wanted.reml)?)
+        let (reml, g) = (wanted.reml, self.templates(at));
+        let factored = self.factored(at.fit, &g)?;
+        let solution = self.solution(&factored)?;
+        let root = RootWeight { c: reml.then(|| solution.c.clone()), e: solution.e() };
+        let sums = self.sums(&factored, &g, entries, &Second::Criterion(&root))?;
+        Ok(LikelihoodDerivatives::new(self.rank(), solution, sums, entries.len(), reml))
     }
 
     fn information_derivatives(&self, at: At, entries: &[Entry]) -> Result<Vec<f64>, Unsolved> {
-        let grams = self.gram_derivatives(at.fit, &self.templates(at), entries)?;
-        Ok(fixed_blocks(&grams, self.rank()))
+        let g = self.templates(at);
+        let sums = self.sums(&self.factored(at.fit, &g)?, &g, entries, &Second::Gram(&[]))?;
+        Ok(fixed_blocks(&sums.gram_by, self.rank()))
     }
 
     fn information_second_derivatives(
@@ -122,13 +108,20 @@ impl Engine for Reduction {
         weights: Option<&[f64]>,
     ) -> Result<Vec<f64>, Unsolved> {
         let g = self.templates(at);
+        let factored = self.factored(at.fit, &g)?;
         Ok(second_derivatives((entries.len(), self.rank()), weights, |sets| {
-            self.gram_second_derivatives(at.fit, &g, entries, sets)
+            Ok::<_, NotPositiveDefinite>(
+                self.sums(&factored, &g, entries, &Second::Gram(sets))?.second,
+            )
         })?)
     }
 
     fn conditional(&self, at: At, e: &[f64]) -> Result<Vec<Conditional>, Unsolved> {
         Ok(Self::conditional(self, at.fit, &self.templates(at), e)?)
+    }
+
+    fn n_units(&self) -> Vec<usize> {
+        (0..self.n_random()).map(|level| self.n_effects(level)).collect()
     }
 
     fn prediction_error(

@@ -1,12 +1,11 @@
 //! Rows by component, and the criterion of them.
 
 use super::component::{Component, Factored};
-use super::derivatives::{Wanted, derivatives};
+use super::derivatives::{Second, derivatives};
 use super::template::Template;
-use crate::criterion::derivatives::{LikelihoodDerivatives, assemble};
-use crate::criterion::solution::{Criterion, Shape, Solution};
-use crate::criterion::sums::{Entry, RootWeight, Sums};
-use crate::linalg::dense::{NotPositiveDefinite, axpy, symmetrise};
+use crate::criterion::solution::Solution;
+use crate::criterion::sums::{Entry, Sums};
+use crate::linalg::dense::{NotPositiveDefinite, axpy};
 use crate::rows::basis::FixedBasis;
 use crate::rows::relationship::Relationship;
 use crate::running::threads;
@@ -99,10 +98,6 @@ impl Reduction {
         (sums, counts)
     }
 
-    fn shape(&self) -> Shape {
-        Shape { n_rows: self.n_rows, rank: self.rank(), profiled: !self.has_residual() }
-    }
-
     /// One result for each component, in order: large ones one after the other.
     fn map<T: Send>(
         &self,
@@ -115,12 +110,16 @@ impl Reduction {
         threads::map(all, one).into_iter().collect()
     }
 
-    fn factored(&self, fit: usize, g: &[Template]) -> Result<Vec<Factored>, NotPositiveDefinite> {
+    pub(super) fn factored(
+        &self,
+        fit: usize,
+        g: &[Template],
+    ) -> Result<Vec<Factored>, NotPositiveDefinite> {
         let rank = self.rank();
         self.map(|k| Factored::new(&self.components[k], rank, fit, g))
     }
 
-    fn solution(&self, factored: &[Factored]) -> Result<Solution, NotPositiveDefinite> {
+    pub(super) fn solution(&self, factored: &[Factored]) -> Result<Solution, NotPositiveDefinite> {
         let width = self.rank() + 1;
         let (mut gram, mut logdet) = (vec![0.0; width * width], 0.0);
         for part in factored {
@@ -130,20 +129,12 @@ impl Reduction {
         Solution::new(&gram, logdet, self.rank())
     }
 
-    /// Generalised least squares of response `fit` at `g`.
-    ///
-    /// # Errors
-    /// [`NotPositiveDefinite`] where V or X'V^-1 X is not.
-    pub fn solve(&self, fit: usize, g: &[Template]) -> Result<Solution, NotPositiveDefinite> {
-        self.solution(&self.factored(fit, g)?)
-    }
-
-    fn sums(
+    pub(super) fn sums(
         &self,
         factored: &[Factored],
         g: &[Template],
         entries: &[Entry],
-        wanted: &Wanted,
+        wanted: &Second,
     ) -> Result<Sums, NotPositiveDefinite> {
         let one = |k: usize| Ok(derivatives(&self.components[k], &factored[k], g, entries, wanted));
         let mut total = Sums::zero(self.rank() + 1, entries.len());
@@ -151,79 +142,5 @@ impl Reduction {
             total.add(&part);
         }
         Ok(total)
-    }
-
-    /// log|V| (with log|X'V^-1 X| for REML) and y'Py with exact derivatives.
-    ///
-    /// # Errors
-    /// As [`Self::solve`].
-    pub fn likelihood_derivatives(
-        &self,
-        fit: usize,
-        g: &[Template],
-        entries: &[Entry],
-        reml: bool,
-    ) -> Result<LikelihoodDerivatives, NotPositiveDefinite> {
-        let factored = self.factored(fit, g)?;
-        let solution = self.solution(&factored)?;
-        let root = RootWeight { c: reml.then(|| solution.c.clone()), e: solution.e() };
-        let sums = self.sums(&factored, g, entries, &Wanted::Criterion(&root))?;
-        Ok(LikelihoodDerivatives::new(self.rank(), solution, sums, entries.len(), reml))
-    }
-
-    /// The criterion; with `derivatives` its gradient and both Hessians too.
-    ///
-    /// What is not positive definite has the value +inf.
-    #[must_use]
-    pub fn evaluate(
-        &self,
-        fit: usize,
-        g: &[Template],
-        entries: &[Entry],
-        (reml, derivatives): (bool, bool),
-    ) -> Criterion {
-        let (n, shape) = (entries.len(), self.shape());
-        let found = if derivatives {
-            self.likelihood_derivatives(fit, g, entries, reml)
-                .map(|parts| assemble(shape, &parts, n, reml, false))
-        } else {
-            self.solve(fit, g).map(|solution| Criterion {
-                value: solution.value(shape, reml),
-                ..Criterion::failed(n)
-            })
-        };
-        found.unwrap_or_else(|_| Criterion::failed(n))
-    }
-
-    /// First derivatives of [X y]'V^-1 [X y] by entries, `rank + 1` squared each.
-    ///
-    /// # Errors
-    /// As [`Self::solve`].
-    pub fn gram_derivatives(
-        &self,
-        fit: usize,
-        g: &[Template],
-        entries: &[Entry],
-    ) -> Result<Vec<f64>, NotPositiveDefinite> {
-        let factored = self.factored(fit, g)?;
-        Ok(self.sums(&factored, g, entries, &Wanted::Gram(&[]))?.gram_by)
-    }
-
-    /// Sums of second derivatives of [X y]'V^-1 [X y] with each set of weights, `n` x `n`.
-    ///
-    /// # Errors
-    /// As [`Self::solve`].
-    pub fn gram_second_derivatives(
-        &self,
-        fit: usize,
-        g: &[Template],
-        entries: &[Entry],
-        sets: &[Vec<f64>],
-    ) -> Result<Vec<f64>, NotPositiveDefinite> {
-        let factored = self.factored(fit, g)?;
-        let mut second = self.sums(&factored, g, entries, &Wanted::Gram(sets))?.second;
-        let width = self.rank() + 1;
-        second.chunks_exact_mut(width * width).for_each(|matrix| symmetrise(matrix, width));
-        Ok(second)
     }
 }

@@ -1,4 +1,8 @@
+//! Derivatives against differences.
+
 use super::*;
+use crate::criterion::engine::{At, Engine, Wanted};
+use crate::criterion::solution::Criterion;
 use crate::criterion::sums::Entry;
 use crate::rows::basis::Basis;
 use crate::rows::columns::{Column, RowColumns, Values};
@@ -46,9 +50,10 @@ fn crossed() -> Reduction {
     Reduction::new(grouping, &columns, &[0.0; 2], &terms).expect("full rank Z")
 }
 
-fn templates(g: &[Vec<f64>]) -> Vec<Template<'_>> {
-    let order = |values: &Vec<f64>| (values.len() as f64).sqrt() as usize;
-    g.iter().map(|values| Template { values, q: order(values), kinds: 1, blocks: 1 }).collect()
+fn evaluate(reduction: &Reduction, g: &[Vec<f64>], entries: &[Entry], reml: bool) -> Criterion {
+    let wanted = Wanted { reml, derivatives: true, exact: true };
+    let shapes = vec![Vec::new(); g.len()];
+    reduction.evaluate(At { fit: 0, g, shapes: &shapes }, entries, wanted).expect("exact")
 }
 
 #[test]
@@ -57,13 +62,13 @@ fn derivatives_agree_with_central_differences() {
     let r = [1.5, 0.4, 0.2, 0.1, 0.4, 1.2, 0.3, 0.2, 0.2, 0.3, 0.9, 0.4, 0.1, 0.2, 0.4, 1.1];
     let mut g = vec![vec![0.8, 0.2, 0.2, 0.5], vec![0.4], r.to_vec()];
     let mut entries = Vec::new();
-    for (level, template) in templates(&g).iter().enumerate() {
-        for a in 0..template.q {
+    for (level, &q) in reduction.q.iter().enumerate() {
+        for a in 0..q {
             entries.extend((0..=a).map(|b| Entry { level, a, b }));
         }
     }
     for reml in [true, false] {
-        let at = reduction.evaluate(0, &templates(&g), &entries, (reml, true));
+        let at = evaluate(&reduction, &g, &entries, reml);
         assert!(at.value.is_finite());
         for (k, entry) in entries.iter().enumerate() {
             let mut moved = |by: f64| {
@@ -73,7 +78,7 @@ fn derivatives_agree_with_central_differences() {
                 if entry.a != entry.b {
                     g[entry.level][entry.b * q + entry.a] += by;
                 }
-                let out = reduction.evaluate(0, &templates(&g), &entries, (reml, true));
+                let out = evaluate(&reduction, &g, &entries, reml);
                 g[entry.level] = saved;
                 out
             };

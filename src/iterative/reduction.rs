@@ -1,12 +1,12 @@
 //! The iterative engine: rows sorted by every factor, and the last point it was asked for.
 
 use crate::criterion::engine::{At, Engine, OPTIONAL, Unsolved, Wanted};
+use crate::criterion::solution::{Criterion, Shape, Solution};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::data::Data;
 use super::derivatives::Derivatives;
 use super::estimate::{Evaluation, Settings, outlying};
-use crate::criterion::solution::{Criterion, Solution};
 use crate::criterion::sums::Entry;
 use crate::rows::basis::FixedBasis;
 use crate::running::threads;
@@ -109,28 +109,17 @@ impl Engine for Reduction {
         &OPTIONAL
     }
 
-    fn n_fits(&self) -> usize {
-        self.data.n_fits
-    }
-
     fn fixed(&self) -> &FixedBasis {
         &self.data.fixed
     }
 
-    fn n_levels(&self) -> usize {
-        self.places.len()
+    fn shape(&self) -> Shape {
+        Shape { n_rows: self.data.n_rows, rank: self.data.rank(), profiled: true }
     }
 
-    fn q(&self, level: usize) -> usize {
-        self.data.factors[self.places[level]].q
-    }
-
-    fn n_units(&self, level: usize) -> usize {
-        self.data.factors[self.places[level]].n
-    }
-
-    fn basis(&self, level: usize) -> &[f64] {
-        &self.data.factors[self.places[level]].basis
+    fn levels(&self) -> Vec<(usize, &[f64])> {
+        let factors = self.places.iter().map(|&k| &self.data.factors[k]);
+        factors.map(|f| (f.q, &f.basis[..])).collect()
     }
 
     /// Units of the factor that is eliminated, and effects of the others.

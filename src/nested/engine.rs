@@ -1,14 +1,39 @@
 //! The nested engine.
 
-use super::criterion::{evaluate, likelihood_derivatives, solve, tangents};
 use super::elimination::Elimination;
 use super::reduction::Reduction;
 use crate::criterion::derivatives::LikelihoodDerivatives;
 use crate::criterion::engine::{At, Engine, Unsolved, Wanted};
 use crate::criterion::pairs::{fixed_blocks, second_derivatives};
-use crate::criterion::solution::{Criterion, Solution};
-use crate::criterion::sums::{Conditional, Entry};
+use crate::criterion::solution::{Shape, Solution};
+use crate::criterion::sums::{Conditional, Entry, RootWeight, Sums};
+use crate::linalg::dense::{NotPositiveDefinite, block};
 use crate::rows::basis::FixedBasis;
+
+impl Reduction {
+    fn solution(&self, sums: &Sums, fit: usize) -> Result<Solution, NotPositiveDefinite> {
+        let size = (self.rank() + 1).pow(2);
+        let mut gram = sums.gram.clone();
+        for (g, r) in gram.iter_mut().zip(&self.remainder[block(fit, size)]) {
+            *g += r;
+        }
+        Solution::new(&gram, sums.logdet, self.rank())
+    }
+
+    /// First derivatives of [X y]'V^-1 [X y] and log|V| by entries, with the solution they belong to.
+    fn tangents(
+        &self,
+        at: At,
+        entries: &[Entry],
+        reml: bool,
+    ) -> Result<(Solution, Sums), NotPositiveDefinite> {
+        let elimination = Elimination::new(self, at.fit, at.g, entries);
+        let solution = self.solution(&elimination.values()?, at.fit)?;
+        let root = RootWeight { c: reml.then(|| solution.c.clone()), e: solution.e() };
+        let sums = elimination.derivatives(&root)?;
+        Ok((solution, sums))
+    }
+}
 
 impl Engine for Reduction {
     fn name(&self) -> &'static str {
@@ -22,31 +47,16 @@ impl Engine for Reduction {
         &["prediction_error"]
     }
 
-    fn n_fits(&self) -> usize {
-        self.n_fits
-    }
-
     fn fixed(&self) -> &FixedBasis {
         &self.fixed
     }
 
-    fn n_levels(&self) -> usize {
-        self.levels.len()
+    fn shape(&self) -> Shape {
+        Shape { n_rows: self.n_rows, rank: self.rank(), profiled: !self.has_residual() }
     }
 
-    fn q(&self, level: usize) -> usize {
-        self.levels[level].q
-    }
-
-    fn n_units(&self, level: usize) -> usize {
-        match self.levels[level].first_child.len() {
-            0 => self.patterns.iter().map(|p| p.count).sum(),
-            n => n - 1,
-        }
-    }
-
-    fn basis(&self, level: usize) -> &[f64] {
-        &self.levels[level].basis
+    fn levels(&self) -> Vec<(usize, &[f64])> {
+        self.levels.iter().map(|level| (level.q, &level.basis[..])).collect()
     }
 
     /// Distinct patterns, and blocks an iteration visits.
@@ -56,7 +66,7 @@ impl Engine for Reduction {
 
     /// A residual covariance may come with derivatives by parameters, as (matrices, units or 1, q, q);
     /// series come as the weights of their classes, chains by visit as theta and correlations.
-    fn shape(&self, level: usize, found: &[usize]) -> Vec<usize> {
+    fn shape_of(&self, level: usize, found: &[usize]) -> Vec<usize> {
         let blocks = &self.levels[level];
         let (q, n_units) = (blocks.q, self.patterns.len());
         if let Some(series) = &blocks.series {
@@ -75,7 +85,7 @@ impl Engine for Reduction {
     }
 
     fn bound(&self, level: usize) -> usize {
-        if self.levels[level].series.is_some() { usize::MAX } else { self.q(level) }
+        if self.levels[level].series.is_some() { usize::MAX } else { self.levels[level].q }
     }
 
     /// Covariances of units must come with first and second derivatives by each entry.
@@ -105,11 +115,8 @@ impl Engine for Reduction {
     }
 
     fn solve(&self, at: At) -> Result<Solution, Unsolved> {
-        Ok(solve(self, at.fit, at.g)?)
-    }
-
-    fn evaluate(&self, at: At, entries: &[Entry], wanted: Wanted) -> Result<Criterion, Unsolved> {
-        Ok(evaluate(self, at.fit, at.g, entries, wanted.reml, wanted.derivatives))
+        let elimination = Elimination::new(self, at.fit, at.g, &[]);
+        Ok(self.solution(&elimination.values()?, at.fit)?)
     }
 
     fn likelihood_derivatives(
@@ -118,11 +125,13 @@ impl Engine for Reduction {
         entries: &[Entry],
         wanted: Wanted,
     ) -> Result<LikelihoodDerivatives, Unsolved> {
-        Ok(likelihood_derivatives(self, at.fit, at.g, entries, wanted.reml)?)
+        let (solution, sums) = self.tangents(at, entries, wanted.reml)?;
+        let (rank, n) = (self.rank(), entries.len());
+        Ok(LikelihoodDerivatives::new(rank, solution, sums, n, wanted.reml))
     }
 
     fn information_derivatives(&self, at: At, entries: &[Entry]) -> Result<Vec<f64>, Unsolved> {
-        let (_, sums) = tangents(self, at.fit, at.g, entries, false)?;
+        let (_, sums) = self.tangents(at, entries, false)?;
         Ok(fixed_blocks(&sums.gram_by, self.rank()))
     }
 

@@ -4,7 +4,7 @@ use super::blocks::{Blocks, change_basis};
 use super::patterns::{Pattern, compress, group_by_root};
 use super::series::chain::ChainParameters;
 use super::series::items::Series;
-use crate::criterion::solution::{Shape, within};
+use crate::criterion::solution::within;
 use crate::linalg::dense::{add_outer, block, symmetrise};
 use crate::rows::basis::{Basis, CollinearRandomEffects, FixedBasis, random_bases};
 use crate::rows::level_rows::{LevelRows, RotatedRows};
@@ -95,12 +95,6 @@ impl Reduction {
     #[must_use]
     pub fn within(&self) -> (Vec<f64>, usize) {
         within(&self.remainder, self.rank(), self.n_rows, self.n_random)
-    }
-
-    /// What the criterion needs to know of the design.
-    #[must_use]
-    pub fn shape(&self) -> Shape {
-        Shape { n_rows: self.n_rows, rank: self.rank(), profiled: !self.has_residual() }
     }
 
     /// Has the residual a covariance of its own, so that `sigma^2` is not profiled out?

@@ -150,14 +150,14 @@ pub struct Points {
 }
 
 impl Points {
-    /// G of `a` fits and every level from one array a level, as [`Engine::shape`] wants it.
+    /// G of `a` fits and every level from one array a level, as [`Engine::shape_of`] wants it.
     pub fn new(engine: &dyn Engine, g: &CovariancesArgument<'_>, a: usize) -> PyResult<Self> {
-        if g.len() != engine.n_levels() {
+        if g.len() != engine.levels().len() {
             return Err(PyValueError::new_err("g needs one array for each level"));
         }
         let (mut shapes, mut slices) = (Vec::with_capacity(g.len()), Vec::with_capacity(g.len()));
         for (level, array) in g.iter().enumerate() {
-            let shape = engine.shape(level, array.shape().get(1..).unwrap_or(&[]));
+            let shape = engine.shape_of(level, array.shape().get(1..).unwrap_or(&[]));
             slices.push(c_slice("g", array, &[&[a], &shape[..]].concat())?);
             shapes.push(shape);
         }
@@ -178,9 +178,9 @@ impl Points {
 /// Entries of G that the engine has.
 pub fn entries(engine: &dyn Engine, argument: &EntriesArgument) -> PyResult<Vec<Entry>> {
     let sorted = argument.windows(2).all(|pair| pair[0].0 <= pair[1].0);
-    let inside = argument
-        .iter()
-        .all(|&(level, a, b)| level < engine.n_levels() && a.max(b) < engine.bound(level));
+    let n_levels = engine.levels().len();
+    let inside =
+        argument.iter().all(|&(level, a, b)| level < n_levels && a.max(b) < engine.bound(level));
     if !sorted || !inside {
         return Err(PyValueError::new_err("entries must lie inside G, sorted by level"));
     }

@@ -14,7 +14,6 @@ use super::arrays::array;
 use super::engine::Engine;
 use super::gateway::{CollinearRandomEffects, without_gil};
 use super::gather::Evaluation;
-use crate::criterion::solution::Solution;
 use crate::crossed::{self, Factorisation, Rest, Schur, Structure, Unusable};
 use crate::linalg::dense::NotPositiveDefinite;
 use crate::rows::relationship::Relationship;
@@ -205,7 +204,7 @@ impl CrossedReduction {
         let (rank, m) = (self.0.rank(), units.len());
         let found = without_gil(py, || {
             let factorisation = Factorisation::new(&self.0, fit, &points.g[0])?;
-            let solution = Solution::new(&factorisation.gram, factorisation.logdet, rank)?;
+            let solution = factorisation.least_squares()?;
             Ok::<_, NotPositiveDefinite>((
                 factorisation.fixed_moments(&units, variances),
                 solution.c,

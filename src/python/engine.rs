@@ -14,6 +14,7 @@ use super::arrays::{Floats, array, c_slice, vector};
 use super::gateway::{require, without_gil};
 use super::gather::{self, Effects, Evaluation, Solutions, definite, map_fits};
 use crate::criterion::engine::{self, At, OPTIONAL, Unsolved, Wanted};
+use crate::criterion::sums::Entry;
 
 /// A reduced design; see the trait of this name in the crate's `criterion` module.
 #[pyclass(frozen, subclass, module = "mlmfast._core")]
@@ -44,20 +45,20 @@ impl Engine {
     /// Upper triangular R with X = Q R, `(rank, rank)`.
     #[getter]
     fn x_factor<'py>(&self, py: Python<'py>) -> PyResult<Floats<'py>> {
-        let rank = self.0.rank();
+        let rank = self.0.fixed().rank();
         array(py, self.0.fixed().factor.clone(), &[rank, rank])
     }
 
     /// Q'y, `(n_fits, rank)`.
     #[getter]
     fn ols<'py>(&self, py: Python<'py>) -> PyResult<Floats<'py>> {
-        array(py, self.0.fixed().ols.clone(), &[self.0.n_fits(), self.0.rank()])
+        array(py, self.0.fixed().ols.clone(), &[self.n_fits(), self.0.fixed().rank()])
     }
 
     /// Root mean square of the least squares residual, `(n_fits,)`.
     #[getter]
     fn y_scale<'py>(&self, py: Python<'py>) -> PyResult<Floats<'py>> {
-        array(py, self.0.fixed().y_scale.clone(), &[self.0.n_fits()])
+        array(py, self.0.fixed().y_scale.clone(), &[self.n_fits()])
     }
 
     /// Residual sum of squares `(n_fits,)` outside the span of X and of random effects (in units of
@@ -66,7 +67,7 @@ impl Engine {
     #[getter]
     fn within<'py>(&self, py: Python<'py>) -> PyResult<(Floats<'py>, usize)> {
         let (rss, df) = gather::answered(self.0.within())?;
-        Ok((array(py, rss, &[self.0.n_fits()])?, df))
+        Ok((array(py, rss, &[self.n_fits()])?, df))
     }
 
     /// Sums of products of least squares residuals (in units of `y_scale`) by pairs of visits, and
@@ -76,7 +77,7 @@ impl Engine {
         py: Python<'py>,
         fit: usize,
     ) -> PyResult<(Floats<'py>, Floats<'py>)> {
-        check_fits(&[fit], self.0.n_fits())?;
+        check_fits(&[fit], self.n_fits())?;
         let (sums, counts) = gather::answered(self.0.visit_moments(fit))?;
         let k = (sums.len() as f64).sqrt() as usize;
         Ok((array(py, sums, &[k, k])?, array(py, counts, &[k, k])?))
@@ -85,11 +86,8 @@ impl Engine {
     /// By level, upper triangular B with z = (transformed z) B.
     #[getter]
     fn bases<'py>(&self, py: Python<'py>) -> PyResult<Vec<Floats<'py>>> {
-        let level = |l: usize| {
-            let q = self.0.q(l);
-            array(py, self.0.basis(l).to_vec(), &[q, q])
-        };
-        (0..self.0.n_levels()).map(level).collect()
+        let levels = self.0.levels().into_iter();
+        levels.map(|(q, basis)| array(py, basis.to_vec(), &[q, q])).collect()
     }
 
     /// Two numbers that the cost grows with. Nested: distinct patterns, and blocks an iteration
@@ -136,7 +134,11 @@ impl Engine {
         fits: Vec<usize>,
     ) -> PyResult<Solutions<'py>> {
         let points = self.points(&g, &fits)?;
-        gather::solutions(py, self.run(py, &points, &fits, |at| self.0.solve(at))?, self.0.rank())
+        gather::solutions(
+            py,
+            self.run(py, &points, &fits, |at| self.0.solve(at))?,
+            self.0.fixed().rank(),
+        )
     }
 
     /// log|V| (with log|X'V^-1 X| for REML) and y'Py at `sigma^2` = 1: first derivatives `(a, n)` and
@@ -156,7 +158,7 @@ impl Engine {
     ) -> PyResult<Vec<Floats<'py>>> {
         let (points, entries) = (self.points(&g, &fits)?, self::entries(&*self.0, &entries)?);
         self.check_derivatives(&points, &entries)?;
-        let (n, rank) = (entries.len(), self.0.rank());
+        let (n, rank) = (entries.len(), self.0.fixed().rank());
         require(2 * fits.len() * (OF_A_FIT + 2 * n * n + (n + 1) * rank * rank))?;
         let wanted = Wanted { reml, derivatives: true, exact };
         let one = |at: At| self.0.likelihood_derivatives(at, &entries, wanted);
@@ -175,7 +177,7 @@ impl Engine {
         let (points, entries) = (self.points(&g, &[fit])?, self::entries(&*self.0, &entries)?);
         let one = || self.0.information_derivatives(points.at(0, fit), &entries);
         let Some(values) = definite(without_gil(py, one)?)? else { return Ok(None) };
-        let rank = self.0.rank();
+        let rank = self.0.fixed().rank();
         Ok(Some(array(py, values, &[entries.len(), rank, rank])?))
     }
 
@@ -193,7 +195,7 @@ impl Engine {
     ) -> PyResult<Option<Floats<'py>>> {
         let (points, entries) = (self.points(&g, &[fit])?, self::entries(&*self.0, &entries)?);
         self.check_derivatives(&points, &entries)?;
-        let (rank, n) = (self.0.rank(), entries.len());
+        let (rank, n) = (self.0.fixed().rank(), entries.len());
         let weights = weights.as_ref().map(|w| c_slice("weights", w, &[n, n])).transpose()?;
         let one = || self.0.information_second_derivatives(points.at(0, fit), &entries, weights);
         let Some(values) = definite(without_gil(py, one)?)? else { return Ok(None) };
@@ -212,11 +214,11 @@ impl Engine {
         beta: PyReadonlyArray1<'py, f64>,
     ) -> PyResult<Option<Effects<'py>>> {
         let points = self.points(&g, &[fit])?;
-        let beta = vector("beta", &beta, self.0.rank())?;
+        let beta = vector("beta", &beta, self.0.fixed().rank())?;
         let e: Vec<f64> = beta.iter().map(|b| -b).chain([1.0]).collect();
         let one = || self.0.conditional(points.at(0, fit), &e);
         let Some(levels) = definite(without_gil(py, one)?)? else { return Ok(None) };
-        Ok(Some(gather::effects(py, levels, |l| self.0.q(l))?))
+        Ok(Some(gather::effects(py, levels, &self.0.levels())?))
     }
 
     /// Variance `(m,)` over `sigma^2` of sums z'g given the data, beta known, and z'G Z'W^-1 X,
@@ -230,23 +232,23 @@ impl Engine {
         codes: Vec<PyReadonlyArray1<'py, i32>>,
         z: Vec<PyReadonlyArrayDyn<'py, f64>>,
     ) -> PyResult<Option<(Floats<'py>, Floats<'py>)>> {
-        let points = self.points(&g, &[fit])?;
-        if codes.is_empty() || codes.len() != self.0.n_random() || z.len() != codes.len() {
+        let (points, n_units) = (self.points(&g, &[fit])?, self.0.n_units());
+        if codes.is_empty() || codes.len() != n_units.len() || z.len() != codes.len() {
             return Err(PyValueError::new_err("codes and z need one array for each level"));
         }
         let m = codes[0].len();
         let codes: Vec<&[i32]> =
             codes.iter().map(|c| vector("codes", c, m)).collect::<PyResult<_>>()?;
-        let columns = |(l, z)| c_slice("z", z, &[m, self.0.q(l)]);
-        let z: Vec<&[f64]> = z.iter().enumerate().map(columns).collect::<PyResult<_>>()?;
-        let beyond =
-            |(l, codes): (usize, &&[i32])| codes.iter().any(|&c| c >= self.0.n_units(l) as i32);
-        if codes.iter().enumerate().any(beyond) {
+        let levels = self.0.levels();
+        let columns = |(z, level): (_, &(usize, _))| c_slice("z", z, &[m, level.0]);
+        let z: Vec<&[f64]> = z.iter().zip(&levels).map(columns).collect::<PyResult<_>>()?;
+        let beyond = |(codes, &n): (&&[i32], &usize)| codes.iter().any(|&c| c >= n as i32);
+        if codes.iter().zip(&n_units).any(beyond) {
             return Err(PyIndexError::new_err("no such unit"));
         }
         let one = || self.0.prediction_error(points.at(0, fit), &codes, &z);
         let Some((variance, shift)) = definite(without_gil(py, one)?)? else { return Ok(None) };
-        Ok(Some((array(py, variance, &[m])?, array(py, shift, &[m, self.0.rank()])?)))
+        Ok(Some((array(py, variance, &[m])?, array(py, shift, &[m, self.0.fixed().rank()])?)))
     }
 }
 
@@ -256,17 +258,17 @@ impl Engine {
         Self(Arc::clone(engine) as Arc<dyn engine::Engine>)
     }
 
+    fn n_fits(&self) -> usize {
+        self.0.fixed().y_scale.len()
+    }
+
     /// G of some fits.
     pub fn points(&self, g: &CovariancesArgument<'_>, fits: &[usize]) -> PyResult<Points> {
-        check_fits(fits, self.0.n_fits())?;
+        check_fits(fits, self.n_fits())?;
         Points::new(&*self.0, g, fits.len())
     }
 
-    fn check_derivatives(
-        &self,
-        points: &Points,
-        entries: &[crate::criterion::sums::Entry],
-    ) -> PyResult<()> {
+    fn check_derivatives(&self, points: &Points, entries: &[Entry]) -> PyResult<()> {
         if (0..points.g.len()).any(|k| !self.0.has_derivatives(points.at(k, 0), entries)) {
             return Err(PyValueError::new_err("g lacks derivatives of the units' covariances"));
         }

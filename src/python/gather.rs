@@ -142,16 +142,15 @@ pub fn likelihood(
 }
 
 /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)`.
-pub fn effects(
-    py: Python<'_>,
+pub fn effects<'py>(
+    py: Python<'py>,
     levels: Vec<Conditional>,
-    q: impl Fn(usize) -> usize,
-) -> PyResult<Effects<'_>> {
-    let level = |(l, conditional): (usize, Conditional)| {
-        let q = q(l);
+    shapes: &[(usize, &[f64])],
+) -> PyResult<Effects<'py>> {
+    let level = |(conditional, &(q, _)): (Conditional, &(usize, _))| {
         let n = conditional.mean.len() / q.max(1);
         let mean = array(py, conditional.mean, &[n, q])?;
         Ok((mean, array(py, conditional.covariance, &[n, q, q])?))
     };
-    levels.into_iter().enumerate().map(level).collect()
+    levels.into_iter().zip(shapes).map(level).collect()
 }

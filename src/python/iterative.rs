@@ -66,7 +66,7 @@ impl IterativeReduction {
 
     /// By factor and column of its transformed Z, the mean over levels of (z'y)^2 / z'z.
     fn moments<'py>(&self, py: Python<'py>, fit: usize) -> PyResult<Vec<Floats<'py>>> {
-        check_fits(&[fit], self.0.n_fits())?;
+        check_fits(&[fit], self.0.data.n_fits)?;
         let moments = self.0.as_given(&self.0.data.moments(fit));
         let one = |m: Vec<f64>| {
             let n = m.len();
@@ -119,7 +119,10 @@ impl IterativeReduction {
         let points = Engine::of(&self.0).points(&g, &[fit])?;
         let found = without_gil(py, || self.0.conditional_means(points.at(0, fit)))?;
         let Some(means) = definite(found)? else { return Ok(None) };
-        let one = |(l, m): (usize, Vec<f64>)| array(py, m, &[self.0.n_units(l), self.0.q(l)]);
-        Ok(Some(means.into_iter().enumerate().map(one).collect::<PyResult<_>>()?))
+        let one = |(m, (q, _)): (Vec<f64>, (usize, &[f64]))| {
+            let n = m.len() / q;
+            array(py, m, &[n, q])
+        };
+        Ok(Some(means.into_iter().zip(self.0.levels()).map(one).collect::<PyResult<_>>()?))
     }
 }

@@ -1,0 +1,232 @@
+//! Derivatives against differences.
+
+use super::reduction::Reduction;
+use crate::criterion::engine::{At, Engine, Wanted};
+use crate::criterion::solution::Criterion;
+use crate::criterion::sums::Entry;
+use crate::rows::basis::Basis;
+use crate::rows::columns::{Column, RowColumns, Values};
+use crate::rows::nesting::Nesting;
+use crate::rows::rotate::rotate;
+
+fn plain(values: Option<&[f64]>) -> Column<'_> {
+    Column { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }
+}
+
+fn evaluate(reduction: &Reduction, g: &[Vec<f64>], entries: &[Entry], reml: bool) -> Criterion {
+    let wanted = Wanted { reml, derivatives: true, exact: true };
+    reduction.evaluate(At { fit: 0, g, shapes: &[] }, entries, wanted).expect("exact")
+}
+
+/// Three nested levels with slopes, weights and unbalanced units.
+fn reduction(n_levels: usize) -> Reduction {
+    let n = 120;
+    let wave = |k: f64| -> Vec<f64> {
+        (0..n)
+            .map(|i| (f64::from(i) * k + 0.3).sin() + 0.1 * (f64::from(i) * k * 7.1).cos())
+            .collect()
+    };
+    let codes: Vec<Vec<i32>> = vec![
+        (0..n).map(|i| i / 30).collect(),
+        (0..n).map(|i| i / 10).collect(),
+        (0..n).map(|i| i / 4 + i / 30).collect(),
+    ];
+    let compact: Vec<Vec<i32>> = codes.iter().map(|c| renumber(c)).collect();
+    let used: Vec<&[i32]> = match n_levels {
+        1 => vec![&compact[1]],
+        2 => vec![&compact[0], &compact[1]],
+        _ => vec![&compact[0], &compact[1], &compact[1]],
+    };
+    let units: Vec<usize> =
+        used.iter().map(|c| *c.iter().max().expect("rows") as usize + 1).collect();
+    let nesting = Nesting::new(n as usize, &used, &units).expect("nested");
+    let (t, x, y) = (wave(0.37), wave(1.7), wave(0.05));
+    let weights: Vec<f64> = wave(0.9).iter().map(|v| (v + 2.0).sqrt()).collect();
+    let slope = vec![plain(None), plain(Some(&t[..]))];
+    let z = match n_levels {
+        1 => vec![slope],
+        2 => vec![slope.clone(), slope],
+        _ => vec![vec![plain(None)], slope, vec![plain(Some(&x[..]))]],
+    };
+    let terms = z.iter().map(|z| vec![(z.len(), Basis::Orthonormal)]).collect::<Vec<_>>();
+    let columns = RowColumns {
+        z,
+        x: vec![plain(None), plain(Some(&t)), plain(Some(&x))],
+        y: vec![plain(Some(&y))],
+        sqrt_weights: Some(&weights),
+        visits: None,
+        series: None,
+    };
+    let rotated = rotate(&nesting, &columns);
+    Reduction::new(rotated, &nesting, &[0.0; 3], &terms, (0, 0, 0), true).expect("full rank Z")
+}
+
+fn renumber(codes: &[i32]) -> Vec<i32> {
+    let mut met = Vec::new();
+    codes
+        .iter()
+        .map(|c| {
+            if let Some(i) = met.iter().position(|m| m == c) {
+                i as i32
+            } else {
+                met.push(*c);
+                met.len() as i32 - 1
+            }
+        })
+        .collect()
+}
+
+fn entries(reduction: &Reduction) -> Vec<Entry> {
+    let mut out = Vec::new();
+    for (level, blocks) in reduction.levels.iter().enumerate() {
+        for a in 0..blocks.q {
+            out.extend((0..=a).map(|b| Entry { level, a, b }));
+        }
+    }
+    out
+}
+
+/// Subjects of up to 4 visits, a third of them missing, inside (or without) random effects.
+fn repeated(n_levels: usize) -> Reduction {
+    let n = 120;
+    let rows: Vec<(i32, i32)> = (0..n)
+        .map(|i| (i / 4, i % 4))
+        .filter(|(s, v)| (s * 7 + v * 5) % 3 != 0 || *v == 1)
+        .collect();
+    let subject = renumber(&rows.iter().map(|r| r.0).collect::<Vec<_>>());
+    let site: Vec<i32> = subject.iter().map(|s| s / 5).collect();
+    let visits: Vec<i32> = rows.iter().map(|r| r.1).collect();
+    let wave = |k: f64| -> Vec<f64> { (0..rows.len()).map(|i| (i as f64 * k).sin()).collect() };
+    let (t, y) = (wave(0.7), wave(2.3));
+    let codes: Vec<&[i32]> = [&site[..], &subject[..]][2 - n_levels..].to_vec();
+    let units: Vec<usize> =
+        codes.iter().map(|c| *c.iter().max().expect("rows") as usize + 1).collect();
+    let nesting = Nesting::new(rows.len(), &codes, &units).expect("nested");
+    let slope = vec![plain(None), plain(Some(&t[..]))];
+    let columns = RowColumns {
+        z: if n_levels == 2 { vec![slope, Vec::new()] } else { vec![Vec::new()] },
+        x: vec![plain(None), plain(Some(&t))],
+        y: vec![plain(Some(&y))],
+        sqrt_weights: None,
+        visits: Some((&visits, 4)),
+        series: None,
+    };
+    let terms =
+        if n_levels == 2 { vec![vec![(2, Basis::Orthonormal)], vec![]] } else { vec![vec![]] };
+    let rotated = rotate(&nesting, &columns);
+    Reduction::new(rotated, &nesting, &[0.0; 2], &terms, (0, 0, 0), true).expect("full rank Z")
+}
+
+#[test]
+fn derivatives_by_residual_covariances_agree_with_central_differences() {
+    let r = [1.5, 0.4, 0.2, 0.1, 0.4, 1.2, 0.3, 0.2, 0.2, 0.3, 0.9, 0.4, 0.1, 0.2, 0.4, 1.1];
+    for n_levels in 1..=2 {
+        let mut g = vec![vec![0.8, 0.2, 0.2, 0.5], r.to_vec()][2 - n_levels..].to_vec();
+        for reml in [true, false] {
+            check_derivatives(&repeated(n_levels), &mut g, reml);
+        }
+    }
+}
+
+/// Covariances of the units of `repeated(1)` at (s, t), with derivatives: `R = exp(s) (I + t A)`.
+fn unit_covariances(n_units: usize, s: f64, t: f64) -> Vec<f64> {
+    let scale = s.exp();
+    let parts: [(f64, f64); 6] = [
+        (scale, scale * t),
+        (scale, scale * t),
+        (0.0, scale),
+        (scale, scale * t),
+        (0.0, scale),
+        (0.0, 0.0),
+    ];
+    let mut out = Vec::new();
+    for (identity, off) in parts {
+        for unit in 0..n_units {
+            for i in 0..4 {
+                for j in 0..4 {
+                    let a = if i == j { 0.0 } else { 0.3 + 0.05 * ((unit % 3) as f64) };
+                    out.push(if i == j { identity } else { off * a });
+                }
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn derivatives_by_covariances_of_units_agree_with_central_differences() {
+    let mut reduction = repeated(1);
+    let units: usize = reduction.patterns.iter().map(|p| p.n_blocks).sum();
+    // One pattern a unit, as without sharing.
+    reduction.patterns = (0..units)
+        .map(|first| crate::nested::patterns::Pattern { first, n_blocks: 1, count: 1 })
+        .collect();
+    let entries = [Entry { level: 0, a: 0, b: 0 }; 2];
+    let at =
+        |s: f64, t: f64| evaluate(&reduction, &[unit_covariances(units, s, t)], &entries, true);
+    let (s, t, step) = (0.2, 0.7, 1e-5);
+    let here = at(s, t);
+    for (k, (up, down)) in
+        [(at(s + step, t), at(s - step, t)), (at(s, t + step), at(s, t - step))].iter().enumerate()
+    {
+        let slope = (up.value - down.value) / (2.0 * step);
+        assert!((slope - here.gradient[k]).abs() < 1e-6 * (1.0 + slope.abs()));
+        for l in 0..2 {
+            let curve = (up.gradient[l] - down.gradient[l]) / (2.0 * step);
+            assert!((curve - here.hessian[k * 2 + l]).abs() < 1e-5 * (1.0 + curve.abs()));
+        }
+    }
+}
+
+#[test]
+fn derivatives_agree_with_central_differences() {
+    for n_levels in 1..=3 {
+        for reml in [true, false] {
+            let reduction = reduction(n_levels);
+            let mut g: Vec<Vec<f64>> = reduction
+                .levels
+                .iter()
+                .enumerate()
+                .map(|(l, b)| match b.q {
+                    1 => vec![0.4 + l as f64],
+                    _ => vec![0.8, 0.2, 0.2, 0.5 + l as f64],
+                })
+                .collect();
+            check_derivatives(&reduction, &mut g, reml);
+        }
+    }
+}
+
+fn check_derivatives(reduction: &Reduction, g: &mut [Vec<f64>], reml: bool) {
+    let entries = entries(reduction);
+    let at = evaluate(reduction, g, &entries, reml);
+    let step = 1e-5;
+    for (k, entry) in entries.iter().enumerate() {
+        let q = reduction.levels[entry.level].q;
+        let mut moved = |by: f64| {
+            let saved = g[entry.level].clone();
+            g[entry.level][entry.a * q + entry.b] += by;
+            if entry.a != entry.b {
+                g[entry.level][entry.b * q + entry.a] += by;
+            }
+            let value = evaluate(reduction, g, &entries, reml);
+            g[entry.level] = saved;
+            value
+        };
+        let (up, down) = (moved(step), moved(-step));
+        let slope = (up.value - down.value) / (2.0 * step);
+        assert!(
+            (slope - at.gradient[k]).abs() < 1e-6 * (1.0 + slope.abs()),
+            "reml {reml} gradient {k}: {slope} {}",
+            at.gradient[k]
+        );
+        for l in 0..entries.len() {
+            let curve = (up.gradient[l] - down.gradient[l]) / (2.0 * step);
+            let ours = at.hessian[k * entries.len() + l];
+            assert!(
+                (curve - ours).abs() < 1e-5 * (1.0 + curve.abs()),
+                "reml {reml} hessian {k} {l}: {curve} {ours}"
+            );
+        }
+    }
+}
