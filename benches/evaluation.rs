@@ -9,7 +9,7 @@ use mlmfast::criterion::engine::{At, Engine, Wanted};
 use mlmfast::criterion::sums::Entry;
 use mlmfast::nested::reduction::Reduction;
 use mlmfast::rows::basis::Basis;
-use mlmfast::rows::columns::{Column, RowColumns, Values};
+use mlmfast::rows::columns::{Column, RowColumns};
 use mlmfast::rows::nesting::Nesting;
 use mlmfast::rows::rotate::rotate;
 
@@ -18,10 +18,6 @@ const N_FIXED: usize = 6;
 
 fn wave(k: f64) -> Vec<f64> {
     (0..N_ROWS).map(|i| (i as f64 * k).sin() + 0.3 * (i as f64 * k * 0.013).cos()).collect()
-}
-
-fn plain(values: Option<&[f64]>) -> Column<'_> {
-    Column { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }
 }
 
 /// Median seconds of `task`.
@@ -51,11 +47,14 @@ fn main() {
             codes.iter().map(|c| *c.last().expect("rows") as usize + 1).collect();
         let nesting = Nesting::new(N_ROWS, &codes, &units).expect("nested");
         let z: Vec<Column> =
-            [plain(None), plain(Some(&x[0])), plain(Some(&x[1]))][..slopes].to_vec();
+            [Column::plain(None), Column::plain(Some(&x[0])), Column::plain(Some(&x[1]))][..slopes]
+                .to_vec();
         let columns = RowColumns {
             z: vec![z; levels],
-            x: std::iter::once(plain(None)).chain(x.iter().map(|c| plain(Some(c)))).collect(),
-            y: vec![plain(Some(&y))],
+            x: std::iter::once(Column::plain(None))
+                .chain(x.iter().map(|c| Column::plain(Some(c))))
+                .collect(),
+            y: vec![Column::plain(Some(&y))],
             sqrt_weights: None,
             visits: None,
             series: None,

@@ -4,6 +4,8 @@
 //! rest is the same for all: generalised least squares ([`solution`]), derivatives ([`derivatives`]).
 //! What an engine is asked for stands in [`engine`].
 
+#[cfg(test)]
+pub(crate) mod checks;
 pub mod derivatives;
 pub mod engine;
 pub mod pairs;

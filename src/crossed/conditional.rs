@@ -7,7 +7,7 @@ use super::root::Root;
 use crate::criterion::sums::Conditional;
 use crate::linalg::dense::{axpy, block, cholesky, dot, multiply, solve_lower};
 use crate::linalg::many::gather;
-use crate::linalg::stacked::{solve_upper, transpose, transposed_times};
+use crate::linalg::small::{solve_upper, transpose, transposed_times};
 use crate::running::memory::zeros;
 use crate::running::threads;
 
@@ -95,7 +95,7 @@ impl Factorisation<'_> {
                 let own: Vec<f64> =
                     (0..q).flat_map(|i| &v.values[at + i * width..][..q]).copied().collect();
                 let half = multiply(lambda, &own, q);
-                out.covariance.extend(multiply(&half, &transpose(lambda, q), q));
+                out.covariance.extend(multiply(&half, &transpose(lambda, q, q), q));
             }
         }
         if rest.has_leading() {
@@ -112,14 +112,14 @@ impl Factorisation<'_> {
             return vec![self.reduction.t[unit].powi(-2)];
         }
         let t_root = multiply(&self.reduction.t[block(unit, q * q)], root, q);
-        let mut inner = multiply(&transpose(&t_root, q), &t_root, q);
+        let mut inner = multiply(&transpose(&t_root, q, q), &t_root, q);
         (0..q).for_each(|i| inner[i * q + i] += 1.0);
         if cholesky(&mut inner, q).is_err() {
             return vec![f64::NAN; q * q];
         }
-        let mut half = transpose(root, q);
+        let mut half = transpose(root, q, q);
         solve_lower(&inner, q, &mut half, q);
-        multiply(&transpose(&half, q), &half, q)
+        multiply(&transpose(&half, q, q), &half, q)
     }
 
     /// G T'W^-1 N of a leading unit, `q` rows of a number a place.

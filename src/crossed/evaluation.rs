@@ -9,7 +9,7 @@ use crate::linalg::dense::{
     NotPositiveDefinite, add_outer, axpy, block, cholesky, invert_lower, multiply, solve_lower,
 };
 use crate::linalg::many::{fill, pairwise};
-use crate::linalg::stacked::{solve_upper, transpose};
+use crate::linalg::small::{solve_upper, transpose};
 use crate::running::memory::zeros;
 
 /// The factored system of one response at one G.
@@ -134,7 +134,7 @@ fn outer_sum(x: &[f64], width: usize) -> Vec<f64> {
 }
 
 fn all_transposed(roots: &[Root], matrices: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    matrices.iter().zip(roots).map(|(m, root)| transpose(m, root.q)).collect()
+    matrices.iter().zip(roots).map(|(m, root)| transpose(m, root.q, root.q)).collect()
 }
 
 impl Reduction {
@@ -214,5 +214,5 @@ pub(crate) fn unit_information(t: &[f64], l: &[f64], q: usize) -> Vec<f64> {
     let mut inverse = vec![0.0; q * q];
     invert_lower(l, q, &mut inverse);
     let half = multiply(&inverse, t, q);
-    multiply(&transpose(&half, q), &half, q)
+    multiply(&transpose(&half, q, q), &half, q)
 }

@@ -4,7 +4,7 @@ use super::factor::panels::Panels;
 use super::reduction::Reduction;
 use super::root::Root;
 use crate::linalg::dense::{axpy, block, cholesky, dot, multiply, solve_lower, vectorised};
-use crate::linalg::stacked::{transpose, transposed_times};
+use crate::linalg::small::{transpose, transposed_times};
 use crate::running::memory::zeros;
 use crate::running::threads;
 
@@ -35,7 +35,7 @@ impl<'a> Marginal<'a> {
                 continue;
             }
             let root = multiply(t, &lambda, q);
-            let mut half = transpose(&root, q);
+            let mut half = transpose(&root, q, q);
             let mut inner = multiply(&half, &root, q);
             (0..q).for_each(|i| inner[i * q + i] += 1.0);
             if cholesky(&mut inner, q).is_err() {
@@ -43,7 +43,7 @@ impl<'a> Marginal<'a> {
                 continue;
             }
             solve_lower(&inner, q, &mut half, q);
-            removed.extend(multiply(&transpose(&half, q), &half, q));
+            removed.extend(multiply(&transpose(&half, q, q), &half, q));
         }
         Self { reduction, removed }
     }

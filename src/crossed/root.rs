@@ -2,7 +2,7 @@
 
 use super::rest::Rest;
 use crate::linalg::dense::axpy;
-use crate::linalg::stacked::identity;
+use crate::linalg::small::identity;
 use faer::{MatRef, Side};
 
 use crate::running::memory::zeros;

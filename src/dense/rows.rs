@@ -5,6 +5,7 @@ use super::reduction::Reduction;
 use super::slots::Slots;
 use crate::criterion::solution::within;
 use crate::linalg::dense::{add_outer, solve_row_upper, symmetrise};
+use crate::linalg::small::identity;
 use crate::rows::basis::{Basis, CollinearRandomEffects, FixedBasis, level_basis};
 use crate::rows::columns::{RowColumns, read_row};
 use crate::rows::level_rows::LevelRows;
@@ -53,9 +54,7 @@ impl Reduction {
         }
         let mut q: Vec<usize> = columns.z[..n_random].iter().map(Vec::len).collect();
         if let Some((_, order)) = columns.visits {
-            bases.push(
-                (0..order * order).map(|i| f64::from(u8::from(i % (order + 1) == 0))).collect(),
-            );
+            bases.push(identity(order));
             q.push(order);
         }
         let (fixed, within) = fixed_basis(&grouping, columns, noise);

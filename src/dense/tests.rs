@@ -1,16 +1,10 @@
 //! Derivatives against differences.
 
 use super::*;
-use crate::criterion::engine::{At, Engine, Wanted};
-use crate::criterion::solution::Criterion;
-use crate::criterion::sums::Entry;
+use crate::criterion::checks::check_derivatives;
 use crate::rows::basis::Basis;
-use crate::rows::columns::{Column, RowColumns, Values};
+use crate::rows::columns::{Column, RowColumns};
 use crate::rows::relationship::Relationship;
-
-fn plain(values: Option<&[f64]>) -> Column<'_> {
-    Column { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }
-}
 
 /// Items across subjects with visits, the items related.
 fn crossed() -> Reduction {
@@ -39,9 +33,9 @@ fn crossed() -> Reduction {
         relationships: vec![Some(relationship), None],
     };
     let columns = RowColumns {
-        z: vec![vec![plain(None), plain(Some(&t))], vec![plain(None)]],
-        x: vec![plain(None), plain(Some(&x))],
-        y: vec![plain(Some(&y))],
+        z: vec![vec![Column::plain(None), Column::plain(Some(&t))], vec![Column::plain(None)]],
+        x: vec![Column::plain(None), Column::plain(Some(&x))],
+        y: vec![Column::plain(Some(&y))],
         sqrt_weights: None,
         visits: Some((&visit, 4)),
         series: None,
@@ -50,46 +44,11 @@ fn crossed() -> Reduction {
     Reduction::new(grouping, &columns, &[0.0; 2], &terms).expect("full rank Z")
 }
 
-fn evaluate(reduction: &Reduction, g: &[Vec<f64>], entries: &[Entry], reml: bool) -> Criterion {
-    let wanted = Wanted { reml, derivatives: true, exact: true };
-    let shapes = vec![Vec::new(); g.len()];
-    reduction.evaluate(At { fit: 0, g, shapes: &shapes }, entries, wanted).expect("exact")
-}
-
 #[test]
 fn derivatives_agree_with_central_differences() {
-    let reduction = crossed();
     let r = [1.5, 0.4, 0.2, 0.1, 0.4, 1.2, 0.3, 0.2, 0.2, 0.3, 0.9, 0.4, 0.1, 0.2, 0.4, 1.1];
-    let mut g = vec![vec![0.8, 0.2, 0.2, 0.5], vec![0.4], r.to_vec()];
-    let mut entries = Vec::new();
-    for (level, &q) in reduction.q.iter().enumerate() {
-        for a in 0..q {
-            entries.extend((0..=a).map(|b| Entry { level, a, b }));
-        }
-    }
+    let g = [vec![0.8, 0.2, 0.2, 0.5], vec![0.4], r.to_vec()];
     for reml in [true, false] {
-        let at = evaluate(&reduction, &g, &entries, reml);
-        assert!(at.value.is_finite());
-        for (k, entry) in entries.iter().enumerate() {
-            let mut moved = |by: f64| {
-                let saved = g[entry.level].clone();
-                let q = reduction.q[entry.level];
-                g[entry.level][entry.a * q + entry.b] += by;
-                if entry.a != entry.b {
-                    g[entry.level][entry.b * q + entry.a] += by;
-                }
-                let out = evaluate(&reduction, &g, &entries, reml);
-                g[entry.level] = saved;
-                out
-            };
-            let (up, down) = (moved(1e-5), moved(-1e-5));
-            let slope = (up.value - down.value) / 2e-5;
-            assert!((slope - at.gradient[k]).abs() < 1e-6 * (1.0 + slope.abs()), "{k}");
-            for l in 0..entries.len() {
-                let curve = (up.gradient[l] - down.gradient[l]) / 2e-5;
-                let ours = at.hessian[k * entries.len() + l];
-                assert!((curve - ours).abs() < 1e-5 * (1.0 + curve.abs()), "{k} {l}");
-            }
-        }
+        check_derivatives(&crossed(), &g, reml);
     }
 }

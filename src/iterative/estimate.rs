@@ -1,6 +1,7 @@
 //! The criterion at one G, its derivatives by entries of G, and their Monte Carlo errors.
 
 use crate::criterion::engine::Unsolved;
+use crate::linalg::small::{identity, product, transpose};
 use std::sync::Arc;
 
 use super::blocks::Parts;
@@ -12,7 +13,6 @@ use super::probes::{Probes, outlying_directions};
 use super::quadrature::log_without_linear;
 use super::system::System;
 use crate::linalg::dense::{axpy, block, cholesky, dot, invert_lower, solve_lower};
-use crate::linalg::small::{product, transpose};
 use crate::running::memory::zeros;
 
 /// How traces are taken and equations solved.
@@ -38,7 +38,7 @@ pub fn outlying(data: &Data, settings: &Settings) -> Result<Vec<Vec<f64>>, Unsol
     }
     let mut g = vec![Vec::new(); data.factors.len()];
     for f in &data.factors {
-        g[f.position] = (0..f.q * f.q).map(|at| f64::from(u8::from(at % (f.q + 1) == 0))).collect();
+        g[f.position] = identity(f.q);
     }
     let system =
         System::new(data, &untransformed(data, &g)).map_err(|_| Unsolved::NotPositiveDefinite)?;

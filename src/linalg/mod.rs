@@ -4,5 +4,4 @@ pub mod blocked;
 pub mod dense;
 pub mod many;
 pub mod small;
-pub mod stacked;
 pub mod triangle;

@@ -1,4 +1,12 @@
-//! Products and triangular solves with the small blocks of a level.
+//! Small matrices, row-major, and rows that they are applied to.
+
+use super::dense::{axpy, block};
+
+/// The identity of order `q`, row-major.
+#[must_use]
+pub fn identity(q: usize) -> Vec<f64> {
+    (0..q * q).map(|i| f64::from(u8::from(i % (q + 1) == 0))).collect()
+}
 
 /// out <- out + sign B A B' for `B` of `m` x `n`, A symmetric of order n.
 pub fn sandwich(b: &[f64], a: &[f64], m: usize, n: usize, out: &mut [f64], sign: f64) {
@@ -15,15 +23,13 @@ pub fn sandwich(b: &[f64], a: &[f64], m: usize, n: usize, out: &mut [f64], sign:
     }
 }
 
-/// A B for small matrices of `m` x `n` and `n` x `k`.
+/// A B for matrices of `m` x `n` and `n` x `k`.
 #[must_use]
 pub fn product(a: &[f64], b: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
     let mut out = vec![0.0; m * k];
     for i in 0..m {
         for l in 0..n {
-            for j in 0..k {
-                out[i * k + j] += a[i * n + l] * b[l * k + j];
-            }
+            axpy(a[i * n + l], &b[block(l, k)], &mut out[block(i, k)]);
         }
     }
     out
@@ -96,4 +102,29 @@ pub fn add<const K: usize>(a: f64, x: &[f64], y: &mut [f64]) {
     for c in 0..K {
         y[c] += a * x[c];
     }
+}
+
+/// x <- L'^-1 x for the lower triangular `q` x `q` L and the row-major x of `width` columns.
+pub fn solve_upper(l: &[f64], q: usize, x: &mut [f64], width: usize) {
+    for i in (0..q).rev() {
+        let (head, tail) = x.split_at_mut((i + 1) * width);
+        let row = &mut head[i * width..];
+        for j in i + 1..q {
+            axpy(-l[j * q + i], &tail[(j - i - 1) * width..(j - i) * width], row);
+        }
+        let inverse = 1.0 / l[i * q + i];
+        row.iter_mut().for_each(|v| *v *= inverse);
+    }
+}
+
+/// A'x for the row-major `q` x `q` A and the row-major x of `width` columns.
+#[must_use]
+pub fn transposed_times(a: &[f64], q: usize, x: &[f64], width: usize) -> Vec<f64> {
+    let mut out = vec![0.0; q * width];
+    for i in 0..q {
+        for k in 0..q {
+            axpy(a[i * q + k], &x[block(i, width)], &mut out[block(k, width)]);
+        }
+    }
+    out
 }

@@ -1,22 +1,12 @@
 //! Derivatives against differences.
 
 use super::reduction::Reduction;
-use crate::criterion::engine::{At, Engine, Wanted};
-use crate::criterion::solution::Criterion;
+use crate::criterion::checks::{check_derivatives, evaluate};
 use crate::criterion::sums::Entry;
 use crate::rows::basis::Basis;
-use crate::rows::columns::{Column, RowColumns, Values};
+use crate::rows::columns::{Column, RowColumns};
 use crate::rows::nesting::Nesting;
 use crate::rows::rotate::rotate;
-
-fn plain(values: Option<&[f64]>) -> Column<'_> {
-    Column { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }
-}
-
-fn evaluate(reduction: &Reduction, g: &[Vec<f64>], entries: &[Entry], reml: bool) -> Criterion {
-    let wanted = Wanted { reml, derivatives: true, exact: true };
-    reduction.evaluate(At { fit: 0, g, shapes: &[] }, entries, wanted).expect("exact")
-}
 
 /// Three nested levels with slopes, weights and unbalanced units.
 fn reduction(n_levels: usize) -> Reduction {
@@ -42,17 +32,17 @@ fn reduction(n_levels: usize) -> Reduction {
     let nesting = Nesting::new(n as usize, &used, &units).expect("nested");
     let (t, x, y) = (wave(0.37), wave(1.7), wave(0.05));
     let weights: Vec<f64> = wave(0.9).iter().map(|v| (v + 2.0).sqrt()).collect();
-    let slope = vec![plain(None), plain(Some(&t[..]))];
+    let slope = vec![Column::plain(None), Column::plain(Some(&t[..]))];
     let z = match n_levels {
         1 => vec![slope],
         2 => vec![slope.clone(), slope],
-        _ => vec![vec![plain(None)], slope, vec![plain(Some(&x[..]))]],
+        _ => vec![vec![Column::plain(None)], slope, vec![Column::plain(Some(&x[..]))]],
     };
     let terms = z.iter().map(|z| vec![(z.len(), Basis::Orthonormal)]).collect::<Vec<_>>();
     let columns = RowColumns {
         z,
-        x: vec![plain(None), plain(Some(&t)), plain(Some(&x))],
-        y: vec![plain(Some(&y))],
+        x: vec![Column::plain(None), Column::plain(Some(&t)), Column::plain(Some(&x))],
+        y: vec![Column::plain(Some(&y))],
         sqrt_weights: Some(&weights),
         visits: None,
         series: None,
@@ -76,16 +66,6 @@ fn renumber(codes: &[i32]) -> Vec<i32> {
         .collect()
 }
 
-fn entries(reduction: &Reduction) -> Vec<Entry> {
-    let mut out = Vec::new();
-    for (level, blocks) in reduction.levels.iter().enumerate() {
-        for a in 0..blocks.q {
-            out.extend((0..=a).map(|b| Entry { level, a, b }));
-        }
-    }
-    out
-}
-
 /// Subjects of up to 4 visits, a third of them missing, inside (or without) random effects.
 fn repeated(n_levels: usize) -> Reduction {
     let n = 120;
@@ -102,11 +82,11 @@ fn repeated(n_levels: usize) -> Reduction {
     let units: Vec<usize> =
         codes.iter().map(|c| *c.iter().max().expect("rows") as usize + 1).collect();
     let nesting = Nesting::new(rows.len(), &codes, &units).expect("nested");
-    let slope = vec![plain(None), plain(Some(&t[..]))];
+    let slope = vec![Column::plain(None), Column::plain(Some(&t[..]))];
     let columns = RowColumns {
         z: if n_levels == 2 { vec![slope, Vec::new()] } else { vec![Vec::new()] },
-        x: vec![plain(None), plain(Some(&t))],
-        y: vec![plain(Some(&y))],
+        x: vec![Column::plain(None), Column::plain(Some(&t))],
+        y: vec![Column::plain(Some(&y))],
         sqrt_weights: None,
         visits: Some((&visits, 4)),
         series: None,
@@ -121,9 +101,9 @@ fn repeated(n_levels: usize) -> Reduction {
 fn derivatives_by_residual_covariances_agree_with_central_differences() {
     let r = [1.5, 0.4, 0.2, 0.1, 0.4, 1.2, 0.3, 0.2, 0.2, 0.3, 0.9, 0.4, 0.1, 0.2, 0.4, 1.1];
     for n_levels in 1..=2 {
-        let mut g = vec![vec![0.8, 0.2, 0.2, 0.5], r.to_vec()][2 - n_levels..].to_vec();
+        let g = vec![vec![0.8, 0.2, 0.2, 0.5], r.to_vec()][2 - n_levels..].to_vec();
         for reml in [true, false] {
-            check_derivatives(&repeated(n_levels), &mut g, reml);
+            check_derivatives(&repeated(n_levels), &g, reml);
         }
     }
 }
@@ -183,7 +163,7 @@ fn derivatives_agree_with_central_differences() {
     for n_levels in 1..=3 {
         for reml in [true, false] {
             let reduction = reduction(n_levels);
-            let mut g: Vec<Vec<f64>> = reduction
+            let g: Vec<Vec<f64>> = reduction
                 .levels
                 .iter()
                 .enumerate()
@@ -192,41 +172,7 @@ fn derivatives_agree_with_central_differences() {
                     _ => vec![0.8, 0.2, 0.2, 0.5 + l as f64],
                 })
                 .collect();
-            check_derivatives(&reduction, &mut g, reml);
-        }
-    }
-}
-
-fn check_derivatives(reduction: &Reduction, g: &mut [Vec<f64>], reml: bool) {
-    let entries = entries(reduction);
-    let at = evaluate(reduction, g, &entries, reml);
-    let step = 1e-5;
-    for (k, entry) in entries.iter().enumerate() {
-        let q = reduction.levels[entry.level].q;
-        let mut moved = |by: f64| {
-            let saved = g[entry.level].clone();
-            g[entry.level][entry.a * q + entry.b] += by;
-            if entry.a != entry.b {
-                g[entry.level][entry.b * q + entry.a] += by;
-            }
-            let value = evaluate(reduction, g, &entries, reml);
-            g[entry.level] = saved;
-            value
-        };
-        let (up, down) = (moved(step), moved(-step));
-        let slope = (up.value - down.value) / (2.0 * step);
-        assert!(
-            (slope - at.gradient[k]).abs() < 1e-6 * (1.0 + slope.abs()),
-            "reml {reml} gradient {k}: {slope} {}",
-            at.gradient[k]
-        );
-        for l in 0..entries.len() {
-            let curve = (up.gradient[l] - down.gradient[l]) / (2.0 * step);
-            let ours = at.hessian[k * entries.len() + l];
-            assert!(
-                (curve - ours).abs() < 1e-5 * (1.0 + curve.abs()),
-                "reml {reml} hessian {k} {l}: {curve} {ours}"
-            );
+            check_derivatives(&reduction, &g, reml);
         }
     }
 }

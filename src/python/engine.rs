@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyNotImplementedError, PyValueError};
 use pyo3::prelude::*;
 
 use super::arguments::{
@@ -66,6 +66,7 @@ impl Engine {
     /// factor with most.
     #[getter]
     fn within<'py>(&self, py: Python<'py>) -> PyResult<(Floats<'py>, usize)> {
+        self.require("within")?;
         let (rss, df) = gather::answered(self.0.within())?;
         Ok((array(py, rss, &[self.n_fits()])?, df))
     }
@@ -77,6 +78,7 @@ impl Engine {
         py: Python<'py>,
         fit: usize,
     ) -> PyResult<(Floats<'py>, Floats<'py>)> {
+        self.require("visit_moments")?;
         check_fits(&[fit], self.n_fits())?;
         let (sums, counts) = gather::answered(self.0.visit_moments(fit))?;
         let k = (sums.len() as f64).sqrt() as usize;
@@ -156,6 +158,7 @@ impl Engine {
         reml: bool,
         exact: bool,
     ) -> PyResult<Vec<Floats<'py>>> {
+        self.require("likelihood_derivatives")?;
         let (points, entries) = (self.points(&g, &fits)?, self::entries(&*self.0, &entries)?);
         self.check_derivatives(&points, &entries)?;
         let (n, rank) = (entries.len(), self.0.fixed().rank());
@@ -193,6 +196,7 @@ impl Engine {
         entries: EntriesArgument,
         weights: Option<PyReadonlyArrayDyn<'py, f64>>,
     ) -> PyResult<Option<Floats<'py>>> {
+        self.require("information_second_derivatives")?;
         let (points, entries) = (self.points(&g, &[fit])?, self::entries(&*self.0, &entries)?);
         self.check_derivatives(&points, &entries)?;
         let (rank, n) = (self.0.fixed().rank(), entries.len());
@@ -213,6 +217,7 @@ impl Engine {
         fit: usize,
         beta: PyReadonlyArray1<'py, f64>,
     ) -> PyResult<Option<Effects<'py>>> {
+        self.require("conditional")?;
         let points = self.points(&g, &[fit])?;
         let beta = vector("beta", &beta, self.0.fixed().rank())?;
         let e: Vec<f64> = beta.iter().map(|b| -b).chain([1.0]).collect();
@@ -232,6 +237,7 @@ impl Engine {
         codes: Vec<PyReadonlyArray1<'py, i32>>,
         z: Vec<PyReadonlyArrayDyn<'py, f64>>,
     ) -> PyResult<Option<(Floats<'py>, Floats<'py>)>> {
+        self.require("prediction_error")?;
         let (points, n_units) = (self.points(&g, &[fit])?, self.0.n_units());
         if codes.is_empty() || codes.len() != n_units.len() || z.len() != codes.len() {
             return Err(PyValueError::new_err("codes and z need one array for each level"));
@@ -256,6 +262,16 @@ impl Engine {
     /// The part of an engine's own class that all share.
     pub fn of(engine: &Arc<impl engine::Engine + 'static>) -> Self {
         Self(Arc::clone(engine) as Arc<dyn engine::Engine>)
+    }
+
+    fn require(&self, method: &str) -> PyResult<()> {
+        if self.0.lacks().contains(&method) {
+            let name = self.0.name();
+            return Err(PyNotImplementedError::new_err(format!(
+                "the {name} engine does not offer {method} for this design"
+            )));
+        }
+        Ok(())
     }
 
     fn n_fits(&self) -> usize {

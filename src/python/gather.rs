@@ -26,9 +26,7 @@ fn unsolved(error: Unsolved) -> PyErr {
         Unsolved::NotPositiveDefinite => {
             pyo3::exceptions::PyArithmeticError::new_err("the equations are not positive definite")
         }
-        Unsolved::NotOffered => PyNotImplementedError::new_err(
-            "this engine does not answer that of this design; ask offers(name) before",
-        ),
+        Unsolved::NotOffered => PyNotImplementedError::new_err("not offered"),
     }
 }
 

@@ -8,6 +8,7 @@ use super::level_rows::LevelRows;
 use super::nesting::Nesting;
 use super::rotate::rotate;
 use crate::linalg::dense::{add_outer, axpy, block, cholesky, dot, solve_row_upper};
+use crate::linalg::small::identity;
 use crate::linalg::triangle::Triangle;
 use crate::running::memory::zeros;
 
@@ -186,7 +187,7 @@ pub fn random_bases(
     for (l, level) in levels.iter().enumerate() {
         let q = level.q;
         if terms[l].is_empty() {
-            bases.push((0..q * q).map(|i| f64::from(u8::from(i % (q + 1) == 0))).collect());
+            bases.push(identity(q));
             continue;
         }
         let mut gram = vec![0.0; q * q];

@@ -78,7 +78,13 @@ pub struct Column<'a> {
     pub scale: f64,
 }
 
-impl Column<'_> {
+impl<'a> Column<'a> {
+    /// Values as they are; `None` is the constant 1.
+    #[must_use]
+    pub fn plain(values: Option<&'a [f64]>) -> Self {
+        Self { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }
+    }
+
     /// Value of a row.
     #[inline(always)]
     #[must_use]

@@ -358,11 +358,6 @@ fn reflect(columns: &mut [f64], n: usize, q: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::columns::Values;
-
-    fn plain(values: Option<&[f64]>) -> Column<'_> {
-        Column { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }
-    }
 
     /// Cross-products of [Z X y] must survive the rotation, for short and tall units alike.
     #[test]
@@ -374,9 +369,9 @@ mod tests {
             let y: Vec<f64> = (0..n).map(|i| (i as f64 * 0.11).cos()).collect();
             let nesting = Nesting::new(n, &[&codes], &[n_units]).expect("one factor");
             let columns = RowColumns {
-                z: vec![vec![plain(None), plain(Some(&t))]],
-                x: vec![plain(None), plain(Some(&t))],
-                y: vec![plain(Some(&y))],
+                z: vec![vec![Column::plain(None), Column::plain(Some(&t))]],
+                x: vec![Column::plain(None), Column::plain(Some(&t))],
+                y: vec![Column::plain(Some(&y))],
                 sqrt_weights: None,
                 visits: None,
                 series: None,

@@ -7,7 +7,7 @@ use crate::crossed::evaluation::{Factorisation, whiten_rows};
 use crate::crossed::root::apply_transposed;
 use crate::linalg::dense::{axpy, block, cholesky, dot};
 use crate::linalg::many::{fill, pairwise};
-use crate::linalg::stacked::{transpose, transposed_times};
+use crate::linalg::small::{transpose, transposed_times};
 use crate::running::memory::zeros;
 
 impl Factorisation<'_> {
@@ -137,7 +137,7 @@ impl Factorisation<'_> {
         let mut left = zeros(rest.order() * columns);
         let mut r = if is_leading {
             let one = |u: usize, out: &mut [f64]| {
-                let t = transpose(&reduction.t[block(u, q * q)], q);
+                let t = transpose(&reduction.t[block(u, q * q)], q, q);
                 out.copy_from_slice(&transposed_times(
                     &t,
                     q,

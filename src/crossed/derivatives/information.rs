@@ -12,7 +12,7 @@ use crate::crossed::rest::RestLevel;
 use crate::crossed::root::Root;
 use crate::linalg::dense::{axpy, block, dot, multiply, solve_lower};
 use crate::linalg::many::{gather, pairwise};
-use crate::linalg::stacked::{solve_upper, transpose, transposed_times};
+use crate::linalg::small::{product, solve_upper, transpose, transposed_times};
 use crate::running::memory::zeros;
 use crate::running::threads;
 
@@ -165,7 +165,7 @@ impl Factorisation<'_> {
         for unit in level.first_block..level.first_block + level.n_units {
             axpy(1.0, &marginal.diagonal(unit), &mut sum);
         }
-        let half = multiply(&transpose(&root.vectors, q), &sum, q);
+        let half = multiply(&transpose(&root.vectors, q, q), &sum, q);
         multiply(&half, &root.vectors, q)
     }
 
@@ -229,7 +229,7 @@ impl Factorisation<'_> {
                 let turned =
                     transposed_times(&other.vectors, size, &columns[first..first + size * q], q);
                 columns[first..first + size * q].fill(0.0);
-                let own = multiply_right(&turned, size, &root.vectors, q);
+                let own = product(&turned, &root.vectors, size, q, q);
                 if row == block {
                     for &a in small {
                         for &b in small {
@@ -308,7 +308,7 @@ impl Factorisation<'_> {
         let parts = threads::map(&tasks, task);
         for part in parts {
             axpy(-1.0, &part, &mut sum);
-            axpy(-1.0, &transpose(&part, q), &mut sum);
+            axpy(-1.0, &transpose(&part, q, q), &mut sum);
         }
         sum
     }
@@ -342,8 +342,8 @@ impl Factorisation<'_> {
             }
             let z: Vec<f64> =
                 (0..n).flat_map(|i| &panel[(at + i) * width + at_own..][..size]).copied().collect();
-            let half = transposed_times(&transpose(left, n), n, &z, size);
-            let value = multiply_right(&half, n, &transpose(right, size), size);
+            let half = transposed_times(&transpose(left, n, n), n, &z, size);
+            let value = product(&half, &transpose(right, size, size), n, size, size);
             columns[first * size..(first + n) * size].copy_from_slice(&value);
         }
         let first = structure.natural[own] as usize;
@@ -402,16 +402,5 @@ impl Factorisation<'_> {
 /// Q X Q': back from eigenvector coordinates.
 fn from_eigenvectors(root: &Root, x: &[f64]) -> Vec<f64> {
     let half = multiply(&root.vectors, x, root.q);
-    multiply(&half, &transpose(&root.vectors, root.q), root.q)
-}
-
-/// X B for the row-major X of `n` rows and a `q` x `q` B.
-fn multiply_right(x: &[f64], n: usize, b: &[f64], q: usize) -> Vec<f64> {
-    let mut out = zeros(n * q);
-    for i in 0..n {
-        for k in 0..q {
-            axpy(x[i * q + k], &b[block(k, q)], &mut out[block(i, q)]);
-        }
-    }
-    out
+    multiply(&half, &transpose(&root.vectors, root.q, root.q), root.q)
 }

@@ -4,7 +4,7 @@ use crate::crossed::evaluation::Factorisation;
 use crate::crossed::factor::panels::Panels;
 use crate::crossed::factor::tiles::{multiply, multiply_add};
 use crate::crossed::root::apply_transposed;
-use crate::linalg::stacked::{identity, transpose};
+use crate::linalg::small::{identity, transpose};
 use crate::running::memory::{copied, zeros};
 
 /// Rows of the rest with a small root of G, in eigenvector coordinates.
@@ -191,5 +191,5 @@ pub(crate) fn half_solved(root: &Panels, x: Vec<f64>, n: usize) -> Vec<f64> {
 }
 
 pub(crate) fn flip(x: &[f64], n: usize) -> Vec<f64> {
-    transpose(x, n)
+    transpose(x, n, n)
 }

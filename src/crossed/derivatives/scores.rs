@@ -6,7 +6,7 @@ use crate::crossed::rest::RestLevel;
 use crate::crossed::root::apply_transposed;
 use crate::linalg::dense::{axpy, block};
 use crate::linalg::many::pairwise;
-use crate::linalg::stacked::transpose;
+use crate::linalg::small::transpose;
 
 /// U, by level.
 pub(crate) struct Scores {
@@ -60,7 +60,7 @@ impl Factorisation<'_> {
     }
 
     pub(crate) fn vectors_transposed(&self) -> Vec<Vec<f64>> {
-        self.roots.iter().map(|r| transpose(&r.vectors, r.q)).collect()
+        self.roots.iter().map(|r| transpose(&r.vectors, r.q, r.q)).collect()
     }
 
     /// -U'E U by entry, lower triangles.

@@ -12,7 +12,7 @@ use super::rest_information::{flip, half_solved};
 use crate::criterion::sums::Entry;
 use crate::crossed::evaluation::{Factorisation, unit_information};
 use crate::linalg::dense::{axpy, block, dot, multiply, vectorised};
-use crate::linalg::stacked::transpose;
+use crate::linalg::small::transpose;
 use crate::running::memory::zeros;
 use crate::running::threads;
 
@@ -115,7 +115,7 @@ impl Factorisation<'_> {
         let (q, incidence) = (rest.leading_q, &reduction.incidence);
         for u in 0..rest.leading_units {
             let t = &reduction.t[block(u, q * q)];
-            let t_t = transpose(t, q);
+            let t_t = transpose(t, q, q);
             let own = multiply(&t_t, t, q);
             add_square(&own, &mut out[rest.leading * n_levels + rest.leading]);
             let mut place = incidence.first[u];

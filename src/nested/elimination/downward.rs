@@ -1,11 +1,12 @@
 //! The way down: second derivatives and conditional distributions, from the outermost units in.
 
 use super::pairs::Pending;
-use super::products::{i_minus_hg, information, sandwich, times, weigh};
+use super::products::{i_minus_hg, information, sandwich, weigh};
 use super::state::Elimination;
 use super::workspace::{KeptFactor, NodeLayout, Workspace};
 use crate::criterion::sums::{Conditional, Entry, Sums};
 use crate::linalg::dense::{NotPositiveDefinite, block, dot, solve_lower, symmetrise};
+use crate::linalg::small::product;
 use crate::nested::patterns::Pattern;
 
 impl Elimination<'_> {
@@ -144,17 +145,17 @@ impl Elimination<'_> {
         let (u, s) = (&node[layout.u()], &node[layout.s()]);
         let ihg = i_minus_hg(q, &node[layout.h()], &self.g[level]);
         // U Psi, and for each inner entry P Psi, S P, S M_ZZ and P e: all q x w or smaller.
-        let u_psi = times(u, psi, q, w, w);
-        let u_e = times(u, e, q, w, 1);
+        let u_psi = product(u, psi, q, w, w);
+        let u_e = product(u, e, q, w, 1);
         let inner = self.first_entry[level + 1];
         let sp: Vec<Vec<f64>> =
-            (0..n_inner).map(|k| times(s, &node[layout.p(k)], q, q, w)).collect();
+            (0..n_inner).map(|k| product(s, &node[layout.p(k)], q, q, w)).collect();
         let sm: Vec<Vec<f64>> =
-            (0..n_inner).map(|k| times(s, &node[layout.m_zz(k)], q, q, q)).collect();
+            (0..n_inner).map(|k| product(s, &node[layout.m_zz(k)], q, q, q)).collect();
         for k in 0..n_inner {
             let p = &node[layout.p(k)];
-            let u_k = times(&ihg, p, q, q, w);
-            let u_k_e = times(&u_k, e, q, w, 1);
+            let u_k = product(&ihg, p, q, q, w);
+            let u_k_e = product(&u_k, e, q, w, 1);
             let h_k = sandwich(&ihg, &node[layout.m_zz(k)], q);
             for own in self.first_entry[level]..inner {
                 let Entry { a, b, .. } = self.entries[own];
@@ -164,10 +165,10 @@ impl Elimination<'_> {
                 sums.hessian[at] += 2.0 * weight * (h_k[a * q + b] - trace(a, b) - trace(b, a));
                 sums.hessian_rss[at] -= 2.0 * weight * (u_e[a] * u_k_e[b] + u_e[b] * u_k_e[a]);
             }
-            let p_psi = times(p, psi, q, w, w);
-            let p_e = times(p, e, q, w, 1);
+            let p_psi = product(p, psi, q, w, w);
+            let p_e = product(p, e, q, w, 1);
             for l in 0..=k {
-                let sp_e = times(&sp[l], e, q, w, 1);
+                let sp_e = product(&sp[l], e, q, w, 1);
                 let mut by_logdet = 0.0;
                 for a in 0..q {
                     for b in 0..q {
@@ -191,7 +192,7 @@ impl Elimination<'_> {
         let NodeLayout { q, w, .. } = layout;
         let size = q + w;
         let j = &node[layout.j()];
-        let j_psi = times(j, psi, q, w, w);
+        let j_psi = product(j, psi, q, w, w);
         let mut child = vec![0.0; size * size];
         for a in 0..q {
             for b in 0..q {
@@ -206,7 +207,7 @@ impl Elimination<'_> {
         for i in 0..w {
             child[(q + i) * size + q..(q + i + 1) * size].copy_from_slice(&psi[block(i, w)]);
         }
-        let mut e_child = times(j, e, q, w, 1);
+        let mut e_child = product(j, e, q, w, 1);
         e_child.extend_from_slice(e);
         (child, e_child)
     }

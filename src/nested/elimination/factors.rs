@@ -1,12 +1,12 @@
 //! Factorizations of W, and residual covariances that move by a few parameters.
 
-use super::products::times;
 use super::state::Elimination;
 use super::workspace::{KeptFactor, PairProducts, Workspace};
 use crate::criterion::sums::Sums;
 use crate::linalg::dense::{
     NotPositiveDefinite, axpy, block, cholesky, dot, solve_lower, solve_lower_right,
 };
+use crate::linalg::small::product;
 
 /// Order of G from which T G is formed before its product with T': q^3 operations, not q^4.
 const LARGE: usize = 8;
@@ -53,7 +53,7 @@ impl Elimination<'_> {
             return Ok(2.0 * (0..q).map(|i| w[i * q + i].ln()).sum::<f64>());
         }
         if q >= LARGE {
-            product(rows, stride, g, q, w);
+            identity_plus(rows, stride, g, q, w);
             cholesky(w, q)?;
             return Ok(2.0 * (0..q).map(|i| w[i * q + i].ln()).sum::<f64>());
         }
@@ -211,16 +211,16 @@ impl Elimination<'_> {
     ) -> Vec<PairProducts> {
         let q = self.reduction.levels[level].q;
         let by_h: Vec<Vec<f64>> = (0..n_directions)
-            .map(|k| times(h, self.stacked(level, unit, 1 + k), q, q, q))
+            .map(|k| product(h, self.stacked(level, unit, 1 + k), q, q, q))
             .collect();
         let mut out = Vec::with_capacity(n_directions * (n_directions + 1) / 2);
         for k in 0..n_directions {
             for l in 0..=k {
                 let bend = self.stacked(level, unit, 1 + n_directions + k * (k + 1) / 2 + l);
-                let mut weight_of_f = times(self.stacked(level, unit, 1 + k), &by_h[l], q, q, q);
+                let mut weight_of_f = product(self.stacked(level, unit, 1 + k), &by_h[l], q, q, q);
                 axpy(
                     1.0,
-                    &times(self.stacked(level, unit, 1 + l), &by_h[k], q, q, q),
+                    &product(self.stacked(level, unit, 1 + l), &by_h[k], q, q, q),
                     &mut weight_of_f,
                 );
                 axpy(-1.0, bend, &mut weight_of_f);
@@ -239,7 +239,7 @@ impl Elimination<'_> {
 
 /// The lower triangle of I + T G T' into `w`, for the upper triangular T in the first `q` columns of
 /// `rows`.
-fn product(rows: &[f64], stride: usize, g: &[f64], q: usize, w: &mut [f64]) {
+fn identity_plus(rows: &[f64], stride: usize, g: &[f64], q: usize, w: &mut [f64]) {
     let mut t_g = vec![0.0; q];
     for i in 0..q {
         t_g.fill(0.0);

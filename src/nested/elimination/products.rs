@@ -2,30 +2,20 @@
 
 use super::workspace::NodeLayout;
 use crate::linalg::dense::{axpy, block, cholesky, dot, solve_lower};
+use crate::linalg::small::product;
 
 /// I - H G.
 pub(crate) fn i_minus_hg(q: usize, h: &[f64], g: &[f64]) -> Vec<f64> {
-    let mut out = times(h, g, q, q, q);
+    let mut out = product(h, g, q, q, q);
     for (i, value) in out.iter_mut().enumerate() {
         *value = f64::from(u8::from(i % (q + 1) == 0)) - *value;
     }
     out
 }
 
-/// A B for row-major A (n x k) and B (k x m).
-pub(crate) fn times(a: &[f64], b: &[f64], n: usize, k: usize, m: usize) -> Vec<f64> {
-    let mut out = vec![0.0; n * m];
-    for i in 0..n {
-        for l in 0..k {
-            axpy(a[i * k + l], &b[block(l, m)], &mut out[block(i, m)]);
-        }
-    }
-    out
-}
-
 /// A M A' for square A and M.
 pub(crate) fn sandwich(a: &[f64], m: &[f64], q: usize) -> Vec<f64> {
-    let am = times(a, m, q, q, q);
+    let am = product(a, m, q, q, q);
     let mut out = vec![0.0; q * q];
     for i in 0..q {
         for j in 0..q {
@@ -166,7 +156,7 @@ pub(crate) fn pull_back(
 
 /// Adds the lower triangle of U'M U for a symmetric M.
 pub(crate) fn add_quadratic(u: &[f64], m: &[f64], q: usize, w: usize, into: &mut [f64]) {
-    let mu = times(m, &u[..q * w], q, q, w);
+    let mu = product(m, &u[..q * w], q, q, w);
     add_product(u, &mu, 1.0, q, w, into);
 }
 
@@ -200,6 +190,6 @@ pub(crate) fn add_sandwich(layout: NodeLayout, node: &[f64], m: &[f64], into: &m
     for i in 0..w {
         j.extend((0..w).map(|c| f64::from(u8::from(c == i))));
     }
-    let mj = times(m, &j, size, size, w);
+    let mj = product(m, &j, size, size, w);
     add_product(&j, &mj, 1.0, size, w, into);
 }

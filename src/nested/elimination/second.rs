@@ -9,11 +9,12 @@
 //! d2N by M_k, M_l   J'M_kl J - P_k'S P_l - P_l'S P_k
 //! ```
 
-use super::products::{add_product_both, add_sandwich, i_minus_hg, times};
+use super::products::{add_product_both, add_sandwich, i_minus_hg};
 use super::state::Elimination;
 use super::workspace::{NodeLayout, PairWeights};
 use crate::criterion::sums::Entry;
 use crate::linalg::dense::{axpy, block, symmetrise};
+use crate::linalg::small::product;
 
 impl Elimination<'_> {
     /// `sum_kl w_kl (E_k H E_l + E_l H E_k - E_kl)` over the level's own entries.
@@ -36,8 +37,8 @@ impl Elimination<'_> {
                 for l in range.clone() {
                     axpy(weights[k * n + l], self.stacked(level, unit, 1 + l - first), &mut sum);
                 }
-                let h_sum = times(h, &sum, q, q, q);
-                let both = times(self.stacked(level, unit, 1 + k - first), &h_sum, q, q, q);
+                let h_sum = product(h, &sum, q, q, q);
+                let both = product(self.stacked(level, unit, 1 + k - first), &h_sum, q, q, q);
                 for i in 0..q {
                     for j in 0..q {
                         out[i * q + j] += both[i * q + j] + both[j * q + i];
@@ -89,7 +90,7 @@ impl Elimination<'_> {
         let (own, inner) = (self.first_entry[level], self.first_entry[level + 1]);
         let ihg = i_minus_hg(q, &node[layout.h()], &self.g[level]);
         let by_inner: Vec<Vec<f64>> =
-            (0..n_inner).map(|k| times(&ihg, &node[layout.p(k)], q, q, w)).collect();
+            (0..n_inner).map(|k| product(&ihg, &node[layout.p(k)], q, q, w)).collect();
         for (set, weights) in weights.iter().enumerate() {
             let into = &mut target[block(set, w * w)];
             let m = &mut m_second[block(set, size * size)];
@@ -105,13 +106,13 @@ impl Elimination<'_> {
                     e[a * q + b] += weight;
                     e[b * q + a] += weight;
                 }
-                let eu = times(&e, &node[layout.u()], q, q, w);
+                let eu = product(&e, &node[layout.u()], q, q, w);
                 add_product_both(&by_inner[k], &eu, -2.0, q, w, into);
                 let mut others = vec![0.0; q * w];
                 for l in 0..n_inner {
                     axpy(row[inner + l], &node[layout.p(l)], &mut others);
                 }
-                let s_others = times(&node[layout.s()], &others, q, q, w);
+                let s_others = product(&node[layout.s()], &others, q, q, w);
                 add_product_both(&node[layout.p(k)], &s_others, -1.0, q, w, into);
             }
         }

@@ -2,9 +2,9 @@
 
 use super::products::{
     add_quadratic, axpy_within, conditional_covariance, half_information, information, pull_back,
-    times,
 };
 use super::state::Elimination;
+use crate::linalg::small::product;
 use crate::running::memory::lengthen;
 use std::ops::Range;
 
@@ -185,7 +185,7 @@ impl Elimination<'_> {
         let s = &mut node[layout.s()];
         if self.roots[level].is_empty() {
             // S = G - (G H) G
-            let gh = times(g, &work.h, q, q, q);
+            let gh = product(g, &work.h, q, q, q);
             s.copy_from_slice(g);
             for a in 0..q {
                 for b in 0..q {
@@ -357,7 +357,7 @@ impl Elimination<'_> {
                     logdet_by[first + k] += count * h[0] * direction[0];
                     continue;
                 }
-                let du = times(direction, u, q, q, w);
+                let du = product(direction, u, q, q, w);
                 let into = &mut target_by[block(k, w * w)];
                 for a in 0..q {
                     let (u_a, du_a) = (&u[block(a, w)], &du[block(a, w)]);

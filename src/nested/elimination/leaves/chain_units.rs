@@ -8,7 +8,8 @@ use crate::criterion::sums::{Entry, Sums};
 use crate::linalg::dense::{
     NotPositiveDefinite, axpy, block, dot, solve_lower, symmetrise, vectorised,
 };
-use crate::nested::elimination::products::{i_minus_hg, pull_back, sandwich, times, weigh};
+use crate::linalg::small::product;
+use crate::nested::elimination::products::{i_minus_hg, pull_back, sandwich, weigh};
 use crate::nested::elimination::state::Elimination;
 use crate::nested::elimination::workspace::{NodeLayout, Workspace};
 use crate::nested::series::chain::ChainAt;
@@ -157,10 +158,10 @@ impl Elimination<'_> {
         let (node, n) = (&unit.node, self.entries.len());
         let u = &node[layout.u()];
         let ihg = i_minus_hg(q, &node[layout.h()], &self.g[unit.level]);
-        let (u_psi, u_e) = (times(u, psi, q, w, w), times(u, e, q, w, 1));
+        let (u_psi, u_e) = (product(u, psi, q, w, w), product(u, e, q, w, 1));
         for (k, &entry) in unit.inner.iter().enumerate() {
-            let u_k = times(&ihg, &node[layout.p(k)], q, q, w);
-            let u_k_e = times(&u_k, e, q, w, 1);
+            let u_k = product(&ihg, &node[layout.p(k)], q, q, w);
+            let u_k_e = product(&u_k, e, q, w, 1);
             let h_k = sandwich(&ihg, &node[layout.m_zz(k)], q);
             for own in self.first_entry[unit.level]..self.first_entry[unit.level + 1] {
                 let Entry { a, b, .. } = self.entries[own];
@@ -191,10 +192,10 @@ impl Elimination<'_> {
         let (mut left_rss, mut right_rss) = (zeros(n_inner * q), zeros(q * n_inner));
         for k in 0..n_inner {
             let (p, m_zz) = (&node[layout.p(k)], &node[layout.m_zz(k)]);
-            let sp = times(s, p, q, q, w);
+            let sp = product(s, p, q, q, w);
             let own = &mut left[block(k, n_features)];
             own[..n_first].copy_from_slice(&sandwich(s, m_zz, q));
-            own[n_first..].copy_from_slice(&times(&sp, psi, q, w, w));
+            own[n_first..].copy_from_slice(&product(&sp, psi, q, w, w));
             own[n_first..].iter_mut().for_each(|value| *value *= 2.0);
             for (at, value) in m_zz.iter().chain(p).enumerate() {
                 right[at * n_inner + k] = *value;
