@@ -55,9 +55,7 @@ fn main() {
                 .chain(x.iter().map(|c| Column::plain(Some(c))))
                 .collect(),
             y: vec![Column::plain(Some(&y))],
-            sqrt_weights: None,
-            visits: None,
-            series: None,
+            ..RowColumns::default()
         };
         let terms = vec![vec![(slopes, Basis::Orthonormal)]; levels];
         let reduce = || {

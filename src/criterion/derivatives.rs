@@ -5,6 +5,7 @@ use faer::linalg::matmul::triangular::{self, BlockStructure};
 use super::solution::{Criterion, Shape, Solution};
 use super::sums::Sums;
 use crate::linalg::dense::{block, dot, multiply, symmetrise};
+use crate::linalg::small::transpose;
 use crate::running::memory::zeros;
 
 /// Numbers in a factor from which a product is worth a call of the matrix kernels.
@@ -78,10 +79,8 @@ impl LikelihoodDerivatives {
             .collect();
         subtract_products(&mut self.rss_second, &c_v, v, 2.0, n);
         if !c_d.is_empty() {
-            let transposed: Vec<f64> = c_d
-                .chunks_exact(rank * rank)
-                .flat_map(|a| (0..rank * rank).map(move |at| a[(at % rank) * rank + at / rank]))
-                .collect();
+            let transposed: Vec<f64> =
+                c_d.chunks_exact(rank * rank).flat_map(|a| transpose(a, rank, rank)).collect();
             subtract_products(&mut self.logdet_second, &transposed, c_d, 1.0, n);
         }
         for second in [&mut self.logdet_second, &mut self.rss_second] {

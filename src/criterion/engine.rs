@@ -60,6 +60,7 @@ pub const OPTIONAL: [&str; 6] = [
 /// Levels are numbered as the design was given. It is called once an evaluation: what runs over rows
 /// or units is behind it.
 #[allow(clippy::missing_errors_doc)] // each error is an `Unsolved`
+#[allow(unused_variables)] // of what is not offered
 pub trait Engine: Send + Sync {
     /// "nested", "crossed", "dense" or "iterative".
     fn name(&self) -> &'static str;
@@ -87,7 +88,6 @@ pub trait Engine: Send + Sync {
 
     /// The shape that G of a level must have, for one that comes with the shape `found`.
     fn shape_of(&self, level: usize, found: &[usize]) -> Vec<usize> {
-        let _ = found;
         vec![self.levels()[level].0; 2]
     }
 
@@ -98,13 +98,11 @@ pub trait Engine: Send + Sync {
 
     /// Has each level's G come with its derivatives by these entries, where it must?
     fn has_derivatives(&self, at: At, entries: &[Entry]) -> bool {
-        let _ = (at, entries);
         true
     }
 
     /// Are second derivatives taken exactly at these G (one a fit), perhaps because it is `asked`?
     fn is_exact(&self, g: &[Vec<Vec<f64>>], asked: bool) -> bool {
-        let _ = (g, asked);
         true
     }
 
@@ -141,7 +139,6 @@ pub trait Engine: Send + Sync {
     /// Sums of products of least squares residuals over pairs of visits, for one response, and how
     /// many units have both; each the residual's order squared.
     fn visit_moments(&self, fit: usize) -> Result<(Vec<f64>, Vec<f64>), Unsolved> {
-        let _ = fit;
         Err(Unsolved::NotOffered)
     }
 
@@ -152,7 +149,6 @@ pub trait Engine: Send + Sync {
         entries: &[Entry],
         wanted: Wanted,
     ) -> Result<LikelihoodDerivatives, Unsolved> {
-        let _ = (at, entries, wanted);
         Err(Unsolved::NotOffered)
     }
 
@@ -164,14 +160,12 @@ pub trait Engine: Send + Sync {
         entries: &[Entry],
         weights: Option<&[f64]>,
     ) -> Result<Vec<f64>, Unsolved> {
-        let _ = (at, entries, weights);
         Err(Unsolved::NotOffered)
     }
 
     /// By level of random effects, conditional means and covariances over `sigma^2`; `e` is
     /// (-beta, 1).
     fn conditional(&self, at: At, e: &[f64]) -> Result<Vec<Conditional>, Unsolved> {
-        let _ = (at, e);
         Err(Unsolved::NotOffered)
     }
 
@@ -188,7 +182,6 @@ pub trait Engine: Send + Sync {
         codes: &[&[i32]],
         z: &[&[f64]],
     ) -> Result<(Vec<f64>, Vec<f64>), Unsolved> {
-        let _ = (at, codes, z);
         Err(Unsolved::NotOffered)
     }
 }

@@ -6,7 +6,7 @@ use super::reduction::Reduction;
 use crate::criterion::derivatives::LikelihoodDerivatives;
 use crate::criterion::engine::{At, Engine, Unsolved, Wanted};
 use crate::criterion::pairs::fixed_blocks;
-use crate::criterion::solution::{Shape, Solution};
+use crate::criterion::solution::{Shape, Solution, within};
 use crate::criterion::sums::{Conditional, Entry, Sums};
 use crate::linalg::dense::{NotPositiveDefinite, axpy};
 use crate::rows::basis::FixedBasis;
@@ -119,7 +119,7 @@ impl Engine for Reduction {
     }
 
     fn within(&self) -> Result<(Vec<f64>, usize), Unsolved> {
-        Ok(Self::within(self))
+        Ok(within(&self.remainder, self.rank(), self.n_rows, self.n_random))
     }
 
     fn solve(&self, at: At) -> Result<Solution, Unsolved> {

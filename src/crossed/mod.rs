@@ -2,7 +2,7 @@
 //! dense.
 //!
 //! Let `Z_0` be the columns of the leading factor (most random effects), `Z_2` those of all others.
-//! With W = I + Z G Z', and per unit u of the leading factor the numbers of [`rows`],
+//! With W = I + Z G Z', and per unit u of the leading factor the numbers of `rows`,
 //!
 //! ```text
 //! W_u = I + T_u G_0 T_u'        F_u = L_u^-1 N_u,  L_u L_u' = W_u

@@ -11,13 +11,13 @@
 //! B has no nonzeros where A has none, so the trace takes entries of the selected inverse alone, and
 //! nothing is taken as a difference: it is as exact where G is small.
 
-use super::rest::{Rest, RestLevel};
-use crate::linalg::many::fill;
 use std::sync::Arc;
 
 use super::factor::panels::Panels;
 use super::factor::structure::Structure;
+use super::rest::{Rest, RestLevel};
 use crate::linalg::dense::{NotPositiveDefinite, axpy, block};
+use crate::linalg::many::fill;
 use crate::rows::relationship::Relationship;
 
 /// Roots of G that related factors have at least: their squares are beyond rounding, and quotients

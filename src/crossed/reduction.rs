@@ -1,13 +1,12 @@
 //! What the iterations read of a crossed design.
 
-use super::incidence::Incidence;
 use std::sync::Arc;
 
 use super::factor::structure::Structure;
+use super::incidence::Incidence;
 use super::prior::Prior;
 use super::rest::Rest;
 use super::rows::gram::RestGram;
-use crate::criterion::solution::within;
 use crate::rows::basis::FixedBasis;
 
 /// What the iterations read of a crossed design.
@@ -89,12 +88,5 @@ impl Reduction {
     #[must_use]
     pub fn n_levels(&self) -> usize {
         self.bases.len()
-    }
-
-    /// Residual sum of squares of each response outside the span of X and the leading factor, and
-    /// its degrees of freedom.
-    #[must_use]
-    pub fn within(&self) -> (Vec<f64>, usize) {
-        within(&self.remainder, self.rank(), self.n_rows, self.n_random)
     }
 }

@@ -60,7 +60,7 @@ impl RestLevel {
 /// Where the columns of `Z_2` stand.
 #[derive(Clone, Debug)]
 pub struct Rest {
-    /// Position of the leading factor among all levels; [`NONE`] where none leads, and the leading
+    /// Position of the leading factor among all levels; `NONE` where none leads, and the leading
     /// part is empty.
     pub leading: usize,
     /// Random effects of one of its units.

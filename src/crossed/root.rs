@@ -1,10 +1,10 @@
 //! Square roots of covariance matrices that may be singular, and products with block-diagonal ones.
 
+use faer::{MatRef, Side};
+
 use super::rest::Rest;
 use crate::linalg::dense::axpy;
 use crate::linalg::small::identity;
-use faer::{MatRef, Side};
-
 use crate::running::memory::zeros;
 
 /// Eigenvalues of G under this (in units where a unit's mean square is 1) are small: dividing by

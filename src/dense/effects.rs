@@ -6,7 +6,7 @@ use super::slots::Slots;
 use super::template::Template;
 use crate::criterion::sums::Conditional;
 use crate::linalg::blocked;
-use crate::linalg::dense::{NotPositiveDefinite, axpy, block, dot};
+use crate::linalg::dense::{NotPositiveDefinite, axpy, block, dot, multiply};
 use crate::running::memory::zeros;
 use crate::running::stop::check;
 
@@ -105,8 +105,8 @@ impl Reduction {
                 out.mean[unit * q + a] = dot(&g[block(a, q)], &mean);
             }
             let inner = out.covariance[block(unit, q * q)].to_vec();
-            let half = crate::linalg::dense::multiply(g, &inner, q);
-            let whole = crate::linalg::dense::multiply(&half, g, q);
+            let half = multiply(g, &inner, q);
+            let whole = multiply(&half, g, q);
             for (at, value) in out.covariance[block(unit, q * q)].iter_mut().enumerate() {
                 *value = own * g[at] - whole[at];
             }

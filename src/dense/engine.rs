@@ -74,7 +74,26 @@ impl Engine for Reduction {
     }
 
     fn visit_moments(&self, fit: usize) -> Result<(Vec<f64>, Vec<f64>), Unsolved> {
-        Ok(Self::visit_moments(self, fit))
+        if !self.has_residual() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let q = self.q[self.n_random()];
+        let (mut sums, mut counts) = (vec![0.0; q * q], vec![0.0; q * q]);
+        for component in &self.components {
+            let n = component.n();
+            let y = &component.xy[(self.rank() + fit) * n..(self.rank() + fit + 1) * n];
+            let slots = &component.levels[self.n_random()];
+            for unit in slots.first.windows(2) {
+                for row in unit[0]..unit[1] {
+                    for other in unit[0]..unit[1] {
+                        let at = slots.place[row] as usize * q + slots.place[other] as usize;
+                        sums[at] += y[row] * y[other];
+                        counts[at] += 1.0;
+                    }
+                }
+            }
+        }
+        Ok((sums, counts))
     }
 
     fn solve(&self, at: At) -> Result<Solution, Unsolved> {

@@ -72,32 +72,6 @@ impl Reduction {
         self.largest() >= LARGE
     }
 
-    /// Sums of products of least squares residuals over pairs of visits, for one response, and how
-    /// many units have both; each `q` x `q` of the residual's level.
-    #[must_use]
-    pub fn visit_moments(&self, fit: usize) -> (Vec<f64>, Vec<f64>) {
-        if !self.has_residual() {
-            return (Vec::new(), Vec::new());
-        }
-        let q = self.q[self.n_random()];
-        let (mut sums, mut counts) = (vec![0.0; q * q], vec![0.0; q * q]);
-        for component in &self.components {
-            let n = component.n();
-            let y = &component.xy[(self.rank() + fit) * n..(self.rank() + fit + 1) * n];
-            let slots = &component.levels[self.n_random()];
-            for unit in slots.first.windows(2) {
-                for row in unit[0]..unit[1] {
-                    for other in unit[0]..unit[1] {
-                        let at = slots.place[row] as usize * q + slots.place[other] as usize;
-                        sums[at] += y[row] * y[other];
-                        counts[at] += 1.0;
-                    }
-                }
-            }
-        }
-        (sums, counts)
-    }
-
     /// One result for each component, in order: large ones one after the other.
     fn map<T: Send>(
         &self,

@@ -36,9 +36,8 @@ fn crossed() -> Reduction {
         z: vec![vec![Column::plain(None), Column::plain(Some(&t))], vec![Column::plain(None)]],
         x: vec![Column::plain(None), Column::plain(Some(&x))],
         y: vec![Column::plain(Some(&y))],
-        sqrt_weights: None,
         visits: Some((&visit, 4)),
-        series: None,
+        ..RowColumns::default()
     };
     let terms = [vec![(2, Basis::Orthonormal)], vec![(1, Basis::Orthonormal)]];
     Reduction::new(grouping, &columns, &[0.0; 2], &terms).expect("full rank Z")

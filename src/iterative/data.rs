@@ -1,9 +1,11 @@
 //! The rows by grouping factor: for each factor, what its levels meet, in the factor's own order.
 
+use std::ops::Range;
+
 use crate::linalg::dense::{add_outer, axpy, block, dot, invert_lower, symmetrise};
 use crate::rows::basis::{Basis, CollinearRandomEffects, FixedBasis, level_basis};
 use crate::rows::columns::{Column, RowColumns, read_row};
-use crate::rows::nesting::rows_by_unit;
+use crate::rows::nesting::{chunks, rows_by_unit};
 use crate::running::memory::{append, require, zeros};
 use crate::running::{stop, threads};
 
@@ -27,7 +29,7 @@ pub struct Order {
     /// By factor, its columns.
     pub z: Vec<Columns>,
     /// Ranges of levels that are one task.
-    pub chunks: Vec<std::ops::Range<usize>>,
+    pub chunks: Vec<Range<usize>>,
 }
 
 /// One grouping factor.
@@ -193,19 +195,12 @@ impl Order {
             });
             Columns::Rows(values)
         };
-        let mut chunks = Vec::new();
-        let (mut start, n) = (0, first.len() - 1);
-        for level in 0..n {
-            if first[level + 1] - first[start] >= CHUNK_ROWS || level + 1 == n {
-                chunks.push(start..level + 1);
-                start = level + 1;
-            }
-        }
+        let rows = |levels: Range<usize>| first[levels.end] - first[levels.start];
         Self {
+            chunks: chunks(first.len() - 1, CHUNK_ROWS, rows),
             first,
             codes: (0..codes.len()).map(sorted).collect(),
             z: z.iter().map(columns).collect(),
-            chunks,
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The criterion at one G, its derivatives by entries of G, and their Monte Carlo errors.
 
-use crate::criterion::engine::Unsolved;
-use crate::linalg::small::{identity, product, transpose};
 use std::sync::Arc;
 
 use super::blocks::Parts;
@@ -12,7 +10,9 @@ use super::gathered::Gathered;
 use super::probes::{Probes, outlying_directions};
 use super::quadrature::log_without_linear;
 use super::system::System;
+use crate::criterion::engine::Unsolved;
 use crate::linalg::dense::{axpy, block, cholesky, dot, invert_lower, solve_lower};
+use crate::linalg::small::{identity, product, transpose};
 use crate::running::memory::zeros;
 
 /// How traces are taken and equations solved.

@@ -1,12 +1,12 @@
 //! The iterative engine: rows sorted by every factor, and the last point it was asked for.
 
-use crate::criterion::engine::{At, Engine, OPTIONAL, Unsolved, Wanted};
-use crate::criterion::solution::{Criterion, Shape, Solution};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::data::Data;
 use super::derivatives::Derivatives;
 use super::estimate::{Evaluation, Settings, outlying};
+use crate::criterion::engine::{At, Engine, OPTIONAL, Unsolved, Wanted};
+use crate::criterion::solution::{Criterion, Shape, Solution};
 use crate::criterion::sums::Entry;
 use crate::rows::basis::FixedBasis;
 use crate::running::threads;

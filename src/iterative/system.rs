@@ -5,7 +5,6 @@
 //! N is never formed, only its blocks on the diagonal, one a level; P, the preconditioner, is S
 //! with those blocks alone.
 
-use crate::linalg::small::{add, transpose};
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use super::blocks::{CHUNK_LEVELS, Parts};
 use super::coupling::{couple, pieces, small_product};
 use super::data::Data;
 use crate::linalg::dense::{NotPositiveDefinite, block, vectorised};
+use crate::linalg::small::{add, transpose};
 use crate::running::memory::zeros;
 use crate::running::threads;
 

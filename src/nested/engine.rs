@@ -7,7 +7,7 @@ use crate::criterion::engine::{At, Engine, Unsolved, Wanted};
 use crate::criterion::pairs::{fixed_blocks, second_derivatives};
 use crate::criterion::solution::{Shape, Solution};
 use crate::criterion::sums::{Conditional, Entry, RootWeight, Sums};
-use crate::linalg::dense::{NotPositiveDefinite, block};
+use crate::linalg::dense::{NotPositiveDefinite, add_outer, block, symmetrise};
 use crate::rows::basis::FixedBasis;
 
 impl Reduction {
@@ -111,7 +111,28 @@ impl Engine for Reduction {
     }
 
     fn visit_moments(&self, fit: usize) -> Result<(Vec<f64>, Vec<f64>), Unsolved> {
-        Ok(Self::visit_moments(self, fit))
+        let leaf = self.levels.last().filter(|level| level.is_residual && level.q > 0);
+        let Some(leaf) = leaf else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let (q, columns) = (leaf.q, leaf.q + leaf.n_outer + self.rank());
+        let (mut sums, mut counts) = (vec![0.0; q * q], vec![0.0; q * q]);
+        let n_blocks = leaf.design.len() / (q * columns);
+        for pattern in &self.patterns {
+            for b in pattern.first..pattern.first + pattern.n_blocks {
+                let at = (fit * n_blocks + b) * q;
+                add_outer(&leaf.response[at..at + q], &mut sums);
+            }
+            let root = &leaf.design[block(pattern.first, q * columns)];
+            let seen: Vec<f64> = (0..q).map(|v| root[v * columns + v]).collect();
+            for i in 0..q {
+                for j in 0..q {
+                    counts[i * q + j] += pattern.count as f64 * seen[i] * seen[j];
+                }
+            }
+        }
+        symmetrise(&mut sums, q);
+        Ok((sums, counts))
     }
 
     fn solve(&self, at: At) -> Result<Solution, Unsolved> {

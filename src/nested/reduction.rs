@@ -5,7 +5,7 @@ use super::patterns::{Pattern, compress, group_by_root};
 use super::series::chain::ChainParameters;
 use super::series::items::Series;
 use crate::criterion::solution::within;
-use crate::linalg::dense::{add_outer, block, symmetrise};
+use crate::linalg::dense::block;
 use crate::rows::basis::{Basis, CollinearRandomEffects, FixedBasis, random_bases};
 use crate::rows::level_rows::{LevelRows, RotatedRows};
 use crate::rows::nesting::Nesting;
@@ -101,34 +101,6 @@ impl Reduction {
     #[must_use]
     pub fn has_residual(&self) -> bool {
         self.levels.last().is_some_and(|level| level.is_residual)
-    }
-
-    /// Sums of products of least squares residuals over pairs of visits, for one response, and how
-    /// many units have both; each `q` x `q`.
-    #[must_use]
-    pub fn visit_moments(&self, fit: usize) -> (Vec<f64>, Vec<f64>) {
-        let leaf = self.levels.last().filter(|level| level.is_residual && level.q > 0);
-        let Some(leaf) = leaf else {
-            return (Vec::new(), Vec::new());
-        };
-        let (q, columns) = (leaf.q, leaf.q + leaf.n_outer + self.rank());
-        let (mut sums, mut counts) = (vec![0.0; q * q], vec![0.0; q * q]);
-        let n_blocks = leaf.design.len() / (q * columns);
-        for pattern in &self.patterns {
-            for b in pattern.first..pattern.first + pattern.n_blocks {
-                let at = (fit * n_blocks + b) * q;
-                add_outer(&leaf.response[at..at + q], &mut sums);
-            }
-            let root = &leaf.design[block(pattern.first, q * columns)];
-            let seen: Vec<f64> = (0..q).map(|v| root[v * columns + v]).collect();
-            for i in 0..q {
-                for j in 0..q {
-                    counts[i * q + j] += pattern.count as f64 * seen[i] * seen[j];
-                }
-            }
-        }
-        symmetrise(&mut sums, q);
-        (sums, counts)
     }
 
     /// Parameters of the innermost level's classes, where residuals are chains with parameters by

@@ -44,8 +44,7 @@ fn reduction(n_levels: usize) -> Reduction {
         x: vec![Column::plain(None), Column::plain(Some(&t)), Column::plain(Some(&x))],
         y: vec![Column::plain(Some(&y))],
         sqrt_weights: Some(&weights),
-        visits: None,
-        series: None,
+        ..RowColumns::default()
     };
     let rotated = rotate(&nesting, &columns);
     Reduction::new(rotated, &nesting, &[0.0; 3], &terms, (0, 0, 0), true).expect("full rank Z")
@@ -87,9 +86,8 @@ fn repeated(n_levels: usize) -> Reduction {
         z: if n_levels == 2 { vec![slope, Vec::new()] } else { vec![Vec::new()] },
         x: vec![Column::plain(None), Column::plain(Some(&t))],
         y: vec![Column::plain(Some(&y))],
-        sqrt_weights: None,
         visits: Some((&visits, 4)),
-        series: None,
+        ..RowColumns::default()
     };
     let terms =
         if n_levels == 2 { vec![vec![(2, Basis::Orthonormal)], vec![]] } else { vec![vec![]] };

@@ -69,8 +69,7 @@ pub fn rows<'a>(
         x: columns("x", x, n)?,
         y: columns("y", y, n)?,
         sqrt_weights: sqrt_weights.map(|w| vector("weights", w, n)).transpose()?,
-        visits: None,
-        series: None,
+        ..RowColumns::default()
     })
 }
 

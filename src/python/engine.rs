@@ -66,7 +66,7 @@ impl Engine {
     /// factor with most.
     #[getter]
     fn within<'py>(&self, py: Python<'py>) -> PyResult<(Floats<'py>, usize)> {
-        self.require("within")?;
+        self.check_offered("within")?;
         let (rss, df) = gather::answered(self.0.within())?;
         Ok((array(py, rss, &[self.n_fits()])?, df))
     }
@@ -78,7 +78,7 @@ impl Engine {
         py: Python<'py>,
         fit: usize,
     ) -> PyResult<(Floats<'py>, Floats<'py>)> {
-        self.require("visit_moments")?;
+        self.check_offered("visit_moments")?;
         check_fits(&[fit], self.n_fits())?;
         let (sums, counts) = gather::answered(self.0.visit_moments(fit))?;
         let k = (sums.len() as f64).sqrt() as usize;
@@ -158,7 +158,7 @@ impl Engine {
         reml: bool,
         exact: bool,
     ) -> PyResult<Vec<Floats<'py>>> {
-        self.require("likelihood_derivatives")?;
+        self.check_offered("likelihood_derivatives")?;
         let (points, entries) = (self.points(&g, &fits)?, self::entries(&*self.0, &entries)?);
         self.check_derivatives(&points, &entries)?;
         let (n, rank) = (entries.len(), self.0.fixed().rank());
@@ -196,7 +196,7 @@ impl Engine {
         entries: EntriesArgument,
         weights: Option<PyReadonlyArrayDyn<'py, f64>>,
     ) -> PyResult<Option<Floats<'py>>> {
-        self.require("information_second_derivatives")?;
+        self.check_offered("information_second_derivatives")?;
         let (points, entries) = (self.points(&g, &[fit])?, self::entries(&*self.0, &entries)?);
         self.check_derivatives(&points, &entries)?;
         let (rank, n) = (self.0.fixed().rank(), entries.len());
@@ -217,7 +217,7 @@ impl Engine {
         fit: usize,
         beta: PyReadonlyArray1<'py, f64>,
     ) -> PyResult<Option<Effects<'py>>> {
-        self.require("conditional")?;
+        self.check_offered("conditional")?;
         let points = self.points(&g, &[fit])?;
         let beta = vector("beta", &beta, self.0.fixed().rank())?;
         let e: Vec<f64> = beta.iter().map(|b| -b).chain([1.0]).collect();
@@ -237,7 +237,7 @@ impl Engine {
         codes: Vec<PyReadonlyArray1<'py, i32>>,
         z: Vec<PyReadonlyArrayDyn<'py, f64>>,
     ) -> PyResult<Option<(Floats<'py>, Floats<'py>)>> {
-        self.require("prediction_error")?;
+        self.check_offered("prediction_error")?;
         let (points, n_units) = (self.points(&g, &[fit])?, self.0.n_units());
         if codes.is_empty() || codes.len() != n_units.len() || z.len() != codes.len() {
             return Err(PyValueError::new_err("codes and z need one array for each level"));
@@ -264,7 +264,7 @@ impl Engine {
         Self(Arc::clone(engine) as Arc<dyn engine::Engine>)
     }
 
-    fn require(&self, method: &str) -> PyResult<()> {
+    fn check_offered(&self, method: &str) -> PyResult<()> {
         if self.0.lacks().contains(&method) {
             let name = self.0.name();
             return Err(PyNotImplementedError::new_err(format!(

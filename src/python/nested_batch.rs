@@ -106,8 +106,7 @@ impl ReductionBatch {
                 x: x.columns(fit),
                 y: y.columns(fit),
                 sqrt_weights: weights,
-                visits: None,
-                series: None,
+                ..RowColumns::default()
             };
             let rotated = rotate(nesting, &rows);
             let noise = &noise[fit * p..(fit + 1) * p];

@@ -94,6 +94,7 @@ impl<'a> Column<'a> {
 }
 
 /// What the pass reads: columns by role, and the rows' weights.
+#[derive(Default)]
 pub struct RowColumns<'a> {
     /// Random-effect columns by level, outermost first.
     pub z: Vec<Vec<Column<'a>>>,
@@ -116,12 +117,10 @@ impl<'a> RowColumns<'a> {
     #[must_use]
     pub fn fixed(&self) -> RowColumns<'a> {
         RowColumns {
-            z: Vec::new(),
             x: self.x.clone(),
             y: self.y.clone(),
             sqrt_weights: self.sqrt_weights,
-            visits: None,
-            series: None,
+            ..RowColumns::default()
         }
     }
 

@@ -186,6 +186,21 @@ fn offsets(owners: impl Iterator<Item = usize>, n_owners: usize) -> Vec<usize> {
     first
 }
 
+/// Ranges of `n` items (units, as a rule) that own about `enough` rows; `rows` is how many some own.
+///
+/// They depend on the data only, so that sums over them have the same bits for any threads.
+#[must_use]
+pub fn chunks(n: usize, enough: usize, rows: impl Fn(Range<usize>) -> usize) -> Vec<Range<usize>> {
+    let (mut chunks, mut first) = (Vec::new(), 0);
+    for item in 0..n {
+        if rows(first..item + 1) >= enough || item + 1 == n {
+            chunks.push(first..item + 1);
+            first = item + 1;
+        }
+    }
+    chunks
+}
+
 /// Rows by unit: where those of each unit begin, and the row numbers, of one unit in the order in
 /// which `before` has them (ascending without it).
 #[must_use]

@@ -1,7 +1,8 @@
 //! Known relationships between the units of a grouping factor.
 
-use crate::running::memory::zeros;
 use std::ops::Range;
+
+use crate::running::memory::zeros;
 
 /// A symmetric matrix in compressed rows: units with records first, then those without.
 #[derive(Clone, Debug)]

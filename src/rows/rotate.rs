@@ -1,19 +1,20 @@
 //! The one pass over the rows: each unit's columns rotated so that few rows carry its Z.
 
-use super::columns::{Column, RowColumns};
-use super::level_rows::{LevelRows, RotatedRows};
 use std::ops::Range;
 
 use super::bundle::Bundle;
+use super::columns::{Column, RowColumns};
+use super::level_rows::{LevelRows, RotatedRows};
 use super::nesting::Nesting;
 use super::series_columns::SeriesColumns;
 use crate::linalg::dense::{axpy, dot, householder, vectorised};
 use crate::linalg::triangle::Triangle;
+use crate::rows::nesting::chunks;
 use crate::running::memory::{append, grow, lengthen, zeros};
 use crate::running::stop::check;
 use crate::running::threads;
 
-/// Rows per task; boundaries depend on the data only, so sums have the same bits for any threads.
+/// Rows per task.
 const CHUNK_ROWS: usize = 8192;
 /// Taller units go through a triangular factor instead of a scratch copy of all their rows.
 const TALL_UNIT: usize = 512;
@@ -79,15 +80,7 @@ fn chunk_bounds(nesting: &Nesting) -> Vec<Range<usize>> {
             .map(|first| first..(first + CHUNK_ROWS).min(nesting.n_rows))
             .collect();
     };
-    let mut chunks = Vec::new();
-    let mut first = 0;
-    for unit in 0..outer.n_units() {
-        if nesting.rows(0, first..unit + 1).len() >= CHUNK_ROWS || unit + 1 == outer.n_units() {
-            chunks.push(first..unit + 1);
-            first = unit + 1;
-        }
-    }
-    chunks
+    chunks(outer.n_units(), CHUNK_ROWS, |units| nesting.rows(0, units).len())
 }
 
 /// Workspace and results of one chunk.
@@ -372,9 +365,7 @@ mod tests {
                 z: vec![vec![Column::plain(None), Column::plain(Some(&t))]],
                 x: vec![Column::plain(None), Column::plain(Some(&t))],
                 y: vec![Column::plain(Some(&y))],
-                sqrt_weights: None,
-                visits: None,
-                series: None,
+                ..RowColumns::default()
             };
             let mut rotated = rotate(&nesting, &columns);
             let total: f64 = y.iter().map(|v| v * v).sum();

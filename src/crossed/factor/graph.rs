@@ -1,11 +1,11 @@
 //! Which units of the factors other than the leading one are met together: the graph of A.
 
-use crate::crossed::rest::{Crossing, Rest, RestLevel};
-use crate::rows::nesting::rows_by_unit;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::sparse::SymbolicSparseColMatRef;
 use faer::sparse::linalg::amd;
 
+use crate::crossed::rest::{Crossing, Rest, RestLevel};
+use crate::rows::nesting::rows_by_unit;
 use crate::rows::relationship::Relationship;
 use crate::running::memory::{grow, require};
 use crate::running::stop::check;

@@ -1,9 +1,9 @@
 //! Symmetric matrices in panels.
 
-use crate::linalg::many::pairwise;
 use std::sync::Arc;
 
 use super::structure::Structure;
+use crate::linalg::many::pairwise;
 use crate::running::memory::{copied, zeros};
 
 /// The lower triangle of a symmetric (or lower triangular) matrix.

@@ -9,16 +9,16 @@
 //! from the last supernode to the first; all of `Z_RR` lies in panels that are known by then
 //! (Takahashi, Fagan and Chen 1973; Erisman and Tinney 1975, Commun. ACM 18, 177).
 
-use super::panels::{Panels, below_rows};
-use super::tiles::{for_each_tile, multiply, multiply_add, split_groups, split_tiles};
-use crate::linalg::dense::{dot, invert_lower};
 use std::ops::Range;
 use std::sync::Arc;
 
 use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
 use faer::{MatMut, MatRef, Par};
 
+use super::panels::{Panels, below_rows};
 use super::structure::Structure;
+use super::tiles::{for_each_tile, multiply, multiply_add, split_groups, split_tiles};
+use crate::linalg::dense::{dot, invert_lower};
 use crate::running::memory::zeros;
 use crate::running::threads;
 

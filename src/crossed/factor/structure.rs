@@ -5,11 +5,11 @@
 //! units, then those of the units below. A dense A is the case of one supernode; wide ones are cut,
 //! so that no panel has much more than [`WIDEST`] columns.
 
-use crate::crossed::rest::{Crossing, Rest};
 use std::ops::Range;
 
 use super::elimination_tree::EliminationTree;
 use super::graph::Graph;
+use crate::crossed::rest::{Crossing, Rest};
 
 /// Columns of a panel: products near the machine's peak, and enough panels to share out.
 const WIDEST: usize = 160;

@@ -1,5 +1,7 @@
 //! A crossed design reduced.
 
+use std::sync::Arc;
+
 use super::gram::RestGram;
 use super::reader::{CHUNK_ROWS, Reader};
 use super::units::read_units;
@@ -8,14 +10,12 @@ use crate::crossed::incidence::Incidence;
 use crate::crossed::prior::Prior;
 use crate::crossed::reduction::Reduction;
 use crate::crossed::rest::{Crossing, EMPTY_UNIT, Rest};
-use crate::rows::columns::{RowColumns, read_row};
-use crate::rows::level_rows::n_informative;
-use crate::rows::nesting::rows_by_unit;
-use std::sync::Arc;
-
 use crate::linalg::dense::{NotPositiveDefinite, add_outer, axpy, block};
 use crate::linalg::triangle::Triangle;
 use crate::rows::basis::{Basis, FixedBasis, level_basis};
+use crate::rows::columns::{RowColumns, read_row};
+use crate::rows::level_rows::n_informative;
+use crate::rows::nesting::rows_by_unit;
 use crate::running::memory::{append, zeros};
 use crate::running::threads;
 

@@ -7,6 +7,7 @@ use crate::crossed::factor::structure::Structure;
 use crate::crossed::rest::Rest;
 use crate::linalg::dense::{axpy, block, dot};
 use crate::linalg::triangle::Triangle;
+use crate::rows::nesting::chunks;
 use crate::running::memory::{append, lengthen};
 use crate::running::threads;
 
@@ -33,15 +34,9 @@ pub(crate) fn read_units(
     structure: &Structure,
     (first_row, order): (&[usize], &[u32]),
 ) -> Vec<Part> {
-    let n_units = first_row.len() - 1;
-    let mut chunks: Vec<Range<usize>> = Vec::new();
-    let mut first = 0;
-    for unit in 0..n_units {
-        if first_row[unit + 1] - first_row[first] >= CHUNK_ROWS || unit + 1 == n_units {
-            chunks.push(first..unit + 1);
-            first = unit + 1;
-        }
-    }
+    let chunks = chunks(first_row.len() - 1, CHUNK_ROWS, |units| {
+        first_row[units.end] - first_row[units.start]
+    });
     threads::map(chunks, |units| read_chunk(reader, rest, structure, (first_row, order), units))
 }
 

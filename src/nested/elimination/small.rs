@@ -3,9 +3,9 @@
 //! The steps, and the order of every sum, are those of the general pass, so the bits are too; loops
 //! of known length cost a fifth.
 
-use super::state::Elimination;
 use std::ops::Range;
 
+use super::state::Elimination;
 use crate::criterion::sums::{Entry, Sums};
 use crate::linalg::dense::NotPositiveDefinite;
 use crate::nested::patterns::Pattern;

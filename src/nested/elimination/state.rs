@@ -1,8 +1,8 @@
 //! One evaluation: a reduction, one of its responses, and G of each level.
 
-use crate::criterion::sums::Entry;
 use std::ops::Range;
 
+use crate::criterion::sums::Entry;
 use crate::linalg::dense::semidefinite_root;
 use crate::nested::reduction::Reduction;
 use crate::nested::series::chain::ChainAt;

@@ -1,9 +1,9 @@
 //! First differentials by the entries of a large matrix, several units at a time.
 
-use super::state::Elimination;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
+use super::state::Elimination;
 use crate::linalg::dense::{axpy, block};
 use crate::running::memory;
 

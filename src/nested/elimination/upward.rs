@@ -1,20 +1,20 @@
 //! The way up: values and first derivatives, from the innermost units out.
 
+use std::ops::Range;
+
 use super::products::{
     add_quadratic, axpy_within, conditional_covariance, half_information, information, pull_back,
 };
 use super::state::Elimination;
-use crate::linalg::small::product;
-use crate::running::memory::lengthen;
-use std::ops::Range;
-
 use super::workspace::{NodeLayout, Workspace};
 use crate::criterion::sums::Sums;
 use crate::linalg::dense::{
     NotPositiveDefinite, add_outer, axpy, block, dot, semidefinite_root, solve_lower, symmetrise,
     vectorised,
 };
+use crate::linalg::small::product;
 use crate::nested::patterns::Pattern;
+use crate::running::memory::lengthen;
 
 /// What a unit adds to, lower triangles: N, its derivatives by the entries from its level inwards,
 /// and the weighted sums of its second derivatives where these are asked for.

@@ -1,9 +1,9 @@
 //! Scratch space of one task, and where the parts of a unit's record stand in it.
 
-use super::state::Elimination;
 use std::ops::Range;
 
 use super::pairs::Pending;
+use super::state::Elimination;
 use super::tangents::Tangents;
 use crate::running::memory::zeros;
 

@@ -12,11 +12,11 @@
 //! so nothing cancels however near f is to -1 or 1. The parameters move the weights only: steps of
 //! equal length share a cross-product, formed once, and an evaluation no longer sees their rows.
 
-use crate::linalg::dense::{add_outer, axpy};
-use crate::running::memory::append;
 use std::ops::Range;
 
 use super::chain::ChainParameters;
+use crate::linalg::dense::{add_outer, axpy};
+use crate::running::memory::append;
 
 /// Items of all bundles in the coordinates of the iterations.
 ///
