@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 from mlmfast.arrays import CodeArray, FloatArray
 
@@ -76,6 +77,7 @@ class Nesting:
     ) -> Nesting: ...
     def codes(self, level: int) -> CodeArray: ...
 
+@disjoint_base
 class Engine:
     @property
     def name(self) -> Literal["nested", "crossed", "dense", "iterative"]: ...
