@@ -16,13 +16,13 @@ FLOOR["python"] = len(GROUND) + 1
 LONGEST_FILE = 450
 FULLEST_FOLDER = 12
 
-Path_ = tuple[str, ...]
+Module = tuple[str, ...]
 USE = re.compile(r"\buse\s+((?:crate|super|self)\b[^;]*);")
 PATH = re.compile(r"\b(?:crate|super)(?:::\w+)+")
 
 
 @cache
-def modules() -> dict[Path_, Path]:
+def modules() -> dict[Module, Path]:
     """Every module that is a file, without those of tests."""
     found = {}
     for file in sorted(SOURCE.rglob("*.rs")):
@@ -57,7 +57,7 @@ def spread(tree: str) -> Iterator[str]:
             part += letter
 
 
-def target(module: Path_, path: str) -> Path_ | None:
+def target(module: Module, path: str) -> Module | None:
     """The module that a path seen in `module` leads to."""
     first, *rest = path.split("::")
     where = () if first == "crate" else module if first == "self" else module[:-1]
@@ -71,9 +71,9 @@ def target(module: Path_, path: str) -> Path_ | None:
 
 
 @cache
-def imports() -> dict[Path_, set[Path_]]:
+def imports() -> dict[Module, set[Module]]:
     """By module, the modules that it names."""
-    found: dict[Path_, set[Path_]] = {}
+    found: dict[Module, set[Module]] = {}
     for module, file in modules().items():
         text = code(file)
         paths = [path for tree in USE.findall(text) for path in spread(tree)]
@@ -83,7 +83,7 @@ def imports() -> dict[Path_, set[Path_]]:
     return found
 
 
-def circles() -> list[set[Path_]]:
+def circles() -> list[set[Module]]:
     """Sets of modules that reach one another."""
     reach = {module: set(known) for module, known in imports().items()}
     for middle in reach:
@@ -97,7 +97,7 @@ def circles() -> list[set[Path_]]:
     return found
 
 
-def name(module: Path_) -> str:
+def name(module: Module) -> str:
     return "::".join(module)
 
 

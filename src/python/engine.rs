@@ -291,7 +291,8 @@ impl Engine {
         Ok(())
     }
 
-    /// One result a fit; large designs use their threads inside each fit.
+    /// One result a fit, up to one that does not converge; large designs use their threads inside each
+    /// fit.
     fn run<T: Send>(
         &self,
         py: Python<'_>,
@@ -301,10 +302,18 @@ impl Engine {
     ) -> PyResult<Vec<Result<T, Unsolved>>> {
         let one = |k: usize| one(points.at(k, fits[k]));
         without_gil(py, || {
-            if self.0.is_large() {
-                return (0..fits.len()).map(one).collect();
+            if !self.0.is_large() {
+                return map_fits(fits.len(), one);
             }
-            map_fits(fits.len(), one)
+            let mut out = Vec::with_capacity(fits.len());
+            for found in (0..fits.len()).map(one) {
+                let is_last = matches!(found, Err(Unsolved::NotConverged(..)));
+                out.push(found);
+                if is_last {
+                    break;
+                }
+            }
+            out
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Results of the fits of a batch, as arrays with a leading axis of fits.
 
-use pyo3::exceptions::PyNotImplementedError;
+use pyo3::exceptions::{PyArithmeticError, PyNotImplementedError};
 use pyo3::prelude::*;
 
 use super::arrays::{Floats, array};
@@ -24,7 +24,7 @@ fn unsolved(error: Unsolved) -> PyErr {
             NotConverged::new_err((iterations, residual))
         }
         Unsolved::NotPositiveDefinite => {
-            pyo3::exceptions::PyArithmeticError::new_err("the equations are not positive definite")
+            PyArithmeticError::new_err("the equations are not positive definite")
         }
         Unsolved::NotOffered => PyNotImplementedError::new_err("not offered"),
     }
