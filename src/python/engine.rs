@@ -305,13 +305,10 @@ impl Engine {
             if !self.0.is_large() {
                 return map_fits(fits.len(), one);
             }
-            let mut out = Vec::with_capacity(fits.len());
-            for found in (0..fits.len()).map(one) {
-                let is_last = matches!(found, Err(Unsolved::NotConverged(..)));
-                out.push(found);
-                if is_last {
-                    break;
-                }
+            let mut out = Vec::new();
+            let is_lost = |last: Option<&_>| matches!(last, Some(Err(Unsolved::NotConverged(..))));
+            while out.len() < fits.len() && !is_lost(out.last()) {
+                out.push(one(out.len()));
             }
             out
         })

@@ -172,7 +172,7 @@ impl Factorisation<'_> {
         let (rest, back) = (&self.reduction.rest, self.vectors_transposed());
         let n = rest.order();
         let left = apply_transposed(rest, &back, &x, n);
-        flip(&apply_transposed(rest, &back, &flip(&left, n), n), n)
+        transpose(&apply_transposed(rest, &back, &transpose(&left, n, n), n), n, n)
     }
 
     /// All of A^-1 of a sparse factor, column by column.
@@ -187,9 +187,5 @@ impl Factorisation<'_> {
 pub(crate) fn half_solved(root: &Panels, x: Vec<f64>, n: usize) -> Vec<f64> {
     let left = root.solve_with(&x, n, Panels::solve_lower);
     drop(x);
-    root.solve_with(&flip(&left, n), n, Panels::solve_lower)
-}
-
-pub(crate) fn flip(x: &[f64], n: usize) -> Vec<f64> {
-    transpose(x, n, n)
+    root.solve_with(&transpose(&left, n, n), n, Panels::solve_lower)
 }

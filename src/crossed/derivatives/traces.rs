@@ -8,7 +8,7 @@
 use super::pair_sums::{
     CHUNK_UNITS, add_square, add_up, pair_gram, subtract_products, swap_levels,
 };
-use super::rest_information::{flip, half_solved};
+use super::rest_information::half_solved;
 use crate::criterion::sums::Entry;
 use crate::crossed::evaluation::{Factorisation, unit_information};
 use crate::linalg::dense::{axpy, block, dot, multiply, vectorised};
@@ -56,7 +56,8 @@ impl Factorisation<'_> {
         // K_0 A^-1 K_0 between L^-1 and L'^-1.
         let turned = root.as_ref().zip(inverse).map(|(root, v)| {
             let prior = |x: &[f64]| self.prior_times(x, n);
-            half_solved(root, flip(&prior(&flip(&prior(v), n)), n), n)
+            let both = prior(&transpose(&prior(v), n, n));
+            half_solved(root, transpose(&both, n, n), n)
         });
         let own = turned.as_deref().or(inverse);
         let small = own.and_then(|v| self.small_rows(v, root.as_ref()));
