@@ -94,21 +94,3 @@ def refuse_large_cluster(n_rows: int, what: str) -> None:
             f"{what} needs the covariance matrix of {n_rows:,} rows of one cluster, their number "
             f"squared; at most {LARGEST_CLUSTER:,} rows are supported"
         )
-
-
-def covariance_root(covariance: FloatArray) -> FloatArray:
-    """B with B B' = G, for G positive semi-definite, shape (q, q).
-
-    The symmetric root of the correlation matrix, rows scaled by the standard deviations: no sign
-    of an eigenvector is left to chance.
-
-    Examples
-    --------
-    >>> covariance_root(np.array([[4.0, 0.0], [0.0, 0.0]])).tolist()
-    [[2.0, 0.0], [0.0, 0.0]]
-    """
-    sd = np.sqrt(np.diag(covariance))
-    unit = np.where(sd > 0, sd, 1.0)
-    values, vectors = interruptible(np.linalg.eigh, covariance / np.outer(unit, unit))
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    return np.asarray(sd[:, None] * root)

@@ -20,7 +20,6 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray, SparseArray
 from mlmfast.cached import cached_property
-from mlmfast.clusters.covariance import covariance_root
 from mlmfast.clusters.effect_columns import Told, effect_columns, row_sums, stretches
 from mlmfast.clusters.inner_blocks import (
     Split,
@@ -31,6 +30,7 @@ from mlmfast.clusters.inner_blocks import (
     split_rows,
 )
 from mlmfast.clusters.noise import noise_sd
+from mlmfast.covariance.correlations import covariance_root
 from mlmfast.design.design import Design
 from mlmfast.design.rows import columns_at
 from mlmfast.errors import ModelError

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.clusters.covariance import cholesky_factors, covariance_root
+from mlmfast.clusters.covariance import cholesky_factors
 from mlmfast.clusters.noise import noise_sd, residual_template
 from mlmfast.clusters.residual_covariance import residual_covariances
-from mlmfast.covariance.correlations import correlations
+from mlmfast.covariance.correlations import correlations, covariance_root
 from mlmfast.design.design import Design
 from mlmfast.design.rows import clusters_by_size
 from mlmfast.errors import DataError
@@ -18,19 +18,20 @@ from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.source import FitSource
 
 
-def simulate(source: FitSource, record: FitRecord, n: int, seed: Any, first: int = 0) -> FloatArray:
-    """Draw n responses, each with random effects and residuals of its own.
+def simulate(fit: Fitted, n: int = 1, seed: Any = None) -> FloatArray:
+    """Draw new responses from the model, shape (nobs, n); random effects drawn anew.
 
     Parameters
     ----------
-    source, record : the data and the estimates.
-    n : number of responses.
-    seed : int, SeedSequence, Generator, or None for fresh entropy
-        Column i has a stream of its own, so it is the same whatever n is.
-    first : number of the first response, to draw a long sequence in parts.
+    n
+        Number of responses.
+    seed
+        int, SeedSequence, Generator, or None for fresh entropy. A column has a stream of its own,
+        so it is the same whatever ``n`` is.
 
     Returns
     -------
@@ -49,6 +50,13 @@ def simulate(source: FitSource, record: FitRecord, n: int, seed: Any, first: int
     >>> many.shape, bool((few == many[:, :2]).all())
     ((180, 5), True)
     """
+    return draw_responses(fit._needs_source("a simulation"), fit._record, n, seed)
+
+
+def draw_responses(
+    source: FitSource, record: FitRecord, n: int, seed: Any, first: int = 0
+) -> FloatArray:
+    """Responses from number ``first`` on, to draw a long sequence in parts; see `simulate`."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise DataError(f"n is {n!r}; the number of responses must be an integer >= 1")
     design = source.design

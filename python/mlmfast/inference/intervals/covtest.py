@@ -15,7 +15,7 @@ from mlmfast.display.tables import Table
 from mlmfast.display.text import table_text
 from mlmfast.distributions import normal_tail, two_sided_normal
 from mlmfast.handed_out import copied
-from mlmfast.inference.intervals.parameter_table import parameter_covariance, parameter_table
+from mlmfast.inference.intervals.parameter_table import cov_theta, parameter_table
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -70,10 +70,18 @@ def _ratios(fit: Fitted, names: Sequence[str]) -> BoolArray:
     return np.array([name in own for name in names], dtype=np.bool_)
 
 
-def covariance_tests(fit: Fitted, information: str, level: float) -> CovarianceTests:
-    """See `LMMResult.covtest`."""
+def covtest(fit: Fitted, information: str = "observed", level: float = 0.95) -> CovarianceTests:
+    """Wald tests of the covariance parameters (PROC MIXED's COVTEST): see `CovarianceTests`.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    >>> fit.covtest().table["se"].round(3).to_dict()
+    {'Var((Intercept)) | Subject': 505.768, 'Residual': 107.048}
+    """
     check_level(level)
-    covariance = parameter_covariance(fit, information)
+    covariance = cov_theta(fit, information)
     parameters = parameter_table(fit)
     names = [*parameters.names, *(c.name for c in parameters.combined)]
     kinds = [*parameters.kinds, *(c.kind for c in parameters.combined)]
