@@ -10,6 +10,7 @@ from mlmfast.design.columns.model_matrix import ModelMatrix
 from mlmfast.design.columns.model_variables import FactorVariable
 from mlmfast.design.model_frame import ModelFrame, design_columns
 from mlmfast.errors import ModelError
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.newton import NewtonOptions
 
@@ -53,7 +54,7 @@ def as_columns(fit: AbsorbedResult, what: str) -> LMMResult:
     theta = starting_theta(reduced, fit.method, {**start, "Residual": fit.scale}) if start else None
     # What the fit itself has warned of is not said again.
     covariance = fit_covariance(reduced, fit.method, NewtonOptions(), theta)
-    estimates = reduced.estimates(covariance.criterion, covariance.theta)
+    estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
     record = model._record(reduced, fit.method, covariance, estimates, fit.ddf)
     found = FitSource(reduced, covariance.criterion, covariance.theta, frame)
     return LMMResult(record, found, fit.timings)

@@ -12,6 +12,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import STRUCTURES
+from mlmfast.criterion.criterion import criterion_of
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor
@@ -20,17 +21,22 @@ from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
 from mlmfast.fitted.absorbed.estimates import absorbed_record
 from mlmfast.fitted.certificate import Certificate
+from mlmfast.fitted.estimates import Estimates, estimates_of
 from mlmfast.fitted.make_record import term_parameters
+from mlmfast.fitted.monte_carlo import monte_carlo_error
 from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
+from mlmfast.fitted.residual_record import residual_record, scale_record
 from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
+from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.fitting.parms_request import start_matrix, start_variance
 from mlmfast.fitting.undetermined.names import n_determined, undetermined_of, with_untold
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND, UndeterminedRecord
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduction.engine import CrossedSettings, Engine, engine_name, read_options
-from mlmfast.reduction.reduced_model import Estimates, ReducedModel, reduce_design
+from mlmfast.reduction.options import CrossedSettings, Engine, read_options
+from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.result import LMMResult
 
 if TYPE_CHECKING:
@@ -323,10 +329,12 @@ class LMM:
             wishes = Parms(named, held_at, {} if bounds is None else bounds, grid)
             parms = fit_with_parms(reduced, method, settings, theta, wishes)
             covariance = parms.covariance
-            estimates = reduced.estimates(covariance.criterion, covariance.theta, parms.log_sigma2)
+            estimates = estimates_of(
+                reduced, covariance.criterion, covariance.theta, parms.log_sigma2
+            )
         else:
             covariance = fit_covariance(reduced, method, settings, theta)
-            estimates = reduced.estimates(covariance.criterion, covariance.theta)
+            estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
         held = () if parms is None else tuple(parms.held)
         record = model._record(reduced, method, covariance, estimates, str(ddf), held)
         if hold:
@@ -422,7 +430,7 @@ class LMM:
         groups, terms = _groups_and_terms(design, frame, estimates, singular, natural)
         terms = with_untold(terms, groups, open_ended, reduced, covariance, held)
         newton, elsewhere = covariance.newton, covariance.n_elsewhere
-        residual = reduced.residual_record(covariance.criterion, covariance.theta)
+        residual = residual_record(reduced, covariance.criterion, covariance.theta)
         certificate = Certificate(
             newton_decrement=float(newton.decrement[0]),
             min_hessian_eigenvalue=float(newton.min_eigenvalue[0]),
@@ -432,7 +440,7 @@ class LMM:
             ),
             n_evaluations=int(covariance.n_evaluations[0]),
             n_iterations=int(newton.n_iterations[0]),
-            engine=engine_name(reduced),
+            engine=reduced.engine_name,
             n_elsewhere=0 if elsewhere is None else int(elsewhere[0]),
         )
         return FitRecord(
@@ -460,8 +468,8 @@ class LMM:
             converged=bool(newton.converged[0]) and certificate.is_minimum,
             ddf=ddf,
             fixed_spec=None if frame is None else frame.fixed,
-            monte_carlo=reduced.monte_carlo_error(covariance.criterion, covariance.theta),
-            residual_scale=reduced.scale_record(covariance.criterion, covariance.theta),
+            monte_carlo=monte_carlo_error(reduced, covariance.criterion, covariance.theta),
+            residual_scale=scale_record(reduced, covariance.criterion, covariance.theta),
             undetermined=open_ended,
             absorbed=absorbed_record(reduced, covariance.criterion, covariance.theta, estimates),
         )
@@ -706,11 +714,11 @@ def starting_theta(
     if not isinstance(start, Mapping):
         raise ModelError("start is a mapping from grouping factors to covariance matrices")
     residual = start_variance(start.get("Residual", 1.0))
-    criterion = reduced.criterion(method)
+    criterion = criterion_of(reduced, method)
     unit, theta = residual, np.empty((1, criterion.n_theta))
     if reduced.design.residual is not None:
         # Its own start for the residual covariance, and units of the response instead of sigma^2.
-        theta = reduced.residual_start(criterion, np.zeros(1, dtype=np.intp))
+        theta = residual_start(reduced, criterion, np.zeros(1, dtype=np.intp))
         unit = reduced.response_unit
     taken: dict[str, int] = {}
     known = {factor.name for factor in reduced.design.factors}

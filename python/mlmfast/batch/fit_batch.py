@@ -14,9 +14,10 @@ from mlmfast.batch.rows import BatchRows, SharedRows
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
+from mlmfast.fitted.estimates import Estimates
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.handed_out import frozen, handed_out, hands_out_copies
-from mlmfast.reduction.reduced_model import Estimates, ReducedModel
+from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
     from mlmfast.batch.tests import BatchTests

@@ -15,10 +15,11 @@ from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.observed_rows import design_of_rows, frame_of_rows
 from mlmfast.design.responses import Responses, response_columns
 from mlmfast.errors import MlmError
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduction.engine import Engine
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.options import Engine
+from mlmfast.reduction.reduce import reduce_design
 
 if TYPE_CHECKING:
     from mlmfast.model import LMM
@@ -89,6 +90,6 @@ def _fit(
 ) -> FitBatch:
     reduced = reduce_design(design, response_columns(values, design), engine)
     covariance = fit_covariance(reduced, method, settings)
-    estimates = reduced.estimates(covariance.criterion, covariance.theta)
+    estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
     given = None if design.offset is None else values
     return FitBatch.from_fit(reduced, covariance, estimates, method, frame, given)

@@ -10,7 +10,7 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.degrees_of_freedom import FittedRows
 from mlmfast.degrees_of_freedom.satterthwaite import core_maps
 from mlmfast.degrees_of_freedom.stacked_bases import (
@@ -19,8 +19,9 @@ from mlmfast.degrees_of_freedom.stacked_bases import (
     stacked_bases,
 )
 from mlmfast.design.model_frame import ModelFrame
-from mlmfast.reduction.engine import Engine
-from mlmfast.reduction.reduced_model import ReducedModel, reduce_design
+from mlmfast.reduction.options import Engine
+from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
     from mlmfast.model import LMM
@@ -180,7 +181,7 @@ class OwnRows:
             return self.kept
         model = self.data.model(self.position)
         reduced = reduce_design(model.design, engine=self.engine)
-        criterion = reduced.criterion(self.method)
+        criterion = criterion_of(reduced, self.method)
         estimates = (self.theta, self.singular, self.beta, self.vcov)
         return FittedRows(reduced, criterion, *estimates, model._frame)
 

@@ -22,7 +22,7 @@ from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.errors import ModelError
 from mlmfast.information.information import Information
 from mlmfast.reduction.blocks import TermBlock, structure_of
-from mlmfast.reduction.dense import within_unit_positions
+from mlmfast.reduction.residual.by_unit import within_unit_positions
 from mlmfast.reduction.residual.directions import Directions
 
 #: Pairs (k, l), k >= l, of parameters with a second derivative of V that is not 0, (m, n, n).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +15,10 @@ from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.interruptible import interruptible
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
+from mlmfast.reduction.absorbed.core import AbsorbedCore
 from mlmfast.reduction.blocks import TermBlock
+from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.residual.directions import Directions
-
-if TYPE_CHECKING:
-    from mlmfast.reduction.absorbed.core import AbsorbedCore
-    from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Scoring held within the covariances, and the eigenvalues from which it starts.
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
@@ -55,7 +53,7 @@ class Criterion:
     flat: FlatCovariances | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _criterion_of, (self.model, "REML" if self.reml else "ML", self.flat)
+        return criterion_of, (self.model, "REML" if self.reml else "ML", self.flat)
 
     @cached_property
     def theta_slices(self) -> tuple[slice, ...]:
@@ -304,10 +302,13 @@ def _entries(matrix: FloatArray, structure: CovarianceStructure) -> FloatArray:
     return np.stack([matrix[:, a, b] for a, b in structure.entries], axis=1)
 
 
-def _criterion_of(
+def criterion_of(
     model: ReducedModel, method: str, flat: FlatCovariances | None = None
 ) -> Criterion:
-    return replace(model.criterion(method), flat=flat)
+    """The criterion of ``method`` ("REML" or "ML") of a reduced design."""
+    core, reml = model.core, method == "REML"
+    core = core.for_method(reml) if isinstance(core, AbsorbedCore) else core
+    return Criterion(core, model.blocks, model.level_sizes, reml, model, flat)
 
 
 @dataclass(frozen=True)

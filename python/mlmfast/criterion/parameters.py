@@ -196,17 +196,11 @@ class CovarianceFunctions:
         structure = self.model.design.random[t].structure
         return lower_entries(structure.size) if structure.mixes else structure.entries
 
-    def default_point(
-        self, theta: FloatArray | None = None, log_sigma2: FloatArray | None = None
-    ) -> FloatArray:
-        """The point with this theta (moment estimates by default) and the best sigma^2 there.
+    def point_at(self, theta: FloatArray, log_sigma2: FloatArray | None = None) -> FloatArray:
+        """The point with this theta and the best sigma^2 there.
 
         One response, one row of theta; ``log_sigma2`` replaces the best.
         """
-        first = np.zeros(1, dtype=np.intp)
-        if theta is None:
-            start = self.model.residual_start if not self.has_scale else None
-            theta = self.criterion.start(first) if start is None else start(self.criterion, first)
         if not self.has_scale:
             return theta
         if log_sigma2 is None:

@@ -27,6 +27,7 @@ from mlmfast.diagnostics.deletion import WhiteBlocks
 from mlmfast.diagnostics.influence import sets_within
 from mlmfast.diagnostics.newton_deletion import Deleted, Totals, deleted, newton_steps
 from mlmfast.errors import ModelError
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.information.information import Information
 from mlmfast.words import is_one_of
@@ -245,7 +246,8 @@ class _Deletions:
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """X'V^-1 X, beta less the estimate (both in the basis), and -2 log-likelihood, all rows."""
         model = self.about.model
-        found = model.estimates(
+        found = estimates_of(
+            model,
             self.about.criterion,
             thetas,
             np.log(sigma2) if model.profiled else None,

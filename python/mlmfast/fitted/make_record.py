@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.fitted.estimates import Estimates
 from mlmfast.fitting.covariance_fit import CovarianceFit
-from mlmfast.reduction.reduced_model import Estimates, ReducedModel
+from mlmfast.reduction.reduced_model import ReducedModel
 
 
 def term_parameters(

@@ -9,7 +9,8 @@ from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters import CovarianceFunctions, CovarianceParameter
-from mlmfast.reduction.reduced_model import Estimates, ReducedModel
+from mlmfast.fitted.estimates import Estimates
+from mlmfast.reduction.reduced_model import ReducedModel
 
 
 def own_parameters(functions: CovarianceFunctions) -> list[CovarianceParameter]:

@@ -8,11 +8,12 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.structures.factor_analytic import FactorAnalytic
-from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.fitting.boundary import Settled, SomeFits, replace_rows, set_zeros, settle
 from mlmfast.fitting.confounding import HeldCriterion, confounded_terms
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
+from mlmfast.fitting.moment_starts import first_start, moment_start
 from mlmfast.fitting.near_singular import (
     Barrier,
     ResidualPart,
@@ -50,7 +51,7 @@ def fit_covariance(
     start: FloatArray | None = None,
 ) -> CovarianceFit:
     """Estimate the covariance parameters of every response of a reduction."""
-    criterion = model.criterion(method)
+    criterion = criterion_of(model, method)
     if model.iterative is None:
         check_memory(
             8.0 * _MATRICES * len(model.y_scaling) * criterion.n_theta**2,
@@ -75,7 +76,7 @@ def _fit_covariance(
         newton = _no_parameters(criterion)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
     if model.iterative is not None:
-        theta = model.moment_start(criterion) if start is None else start
+        theta = moment_start(model, criterion) if start is None else start
         newton = fit_iteratively(criterion, theta, options)
         found = set_zeros(criterion, newton, fits)
         newton = found.newton
@@ -85,7 +86,7 @@ def _fit_covariance(
     scoring = None if structured else criterion
     given = start is not None
     if start is None:
-        start = model.residual_start(criterion, fits) if structured else criterion.start(fits)
+        start = first_start(model, criterion, fits)
     confounded = [] if given else confounded_terms(model, criterion, start)
     held = _held(criterion, confounded)
 

@@ -18,7 +18,7 @@ from mlmfast.criterion.correlation_starts import effects_correlated, with_small_
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.errors import ModelError
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.reduce import reduce_design
 
 #: A model without an effect is the better one where its -2 log-likelihood is lower by this.
 _LOWER = 1e-5

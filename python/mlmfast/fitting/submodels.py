@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from mlmfast.criterion.deviance import deviance_at
 from mlmfast.design.design import Design
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.parms import fit_with_parms
@@ -37,9 +38,9 @@ def deviance_and_count(
         covariance, scale = parms.covariance, parms.log_sigma2
     else:
         covariance, scale = fit_covariance(model, method, options), None
-    estimates = model.estimates(covariance.criterion, covariance.theta, scale)
+    deviance = deviance_at(model, covariance.criterion, covariance.theta, scale)
     untold = undetermined_of(model, covariance, tuple(held))
-    return float(estimates.deviance[0]), n_determined(covariance, untold) - len(held)
+    return float(deviance[0]), n_determined(covariance, untold) - len(held)
 
 
 def without_effect(design: Design, t: int, effect: int) -> Design:

@@ -16,12 +16,13 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance.spatial.base import Spatial
-from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.design.residual.design import LARGEST_ORDER, LARGEST_UNIT
 from mlmfast.errors import ModelError
 from mlmfast.information.information import Information
-from mlmfast.reduction.dense import within_unit_positions
-from mlmfast.reduction.reduced_model import ReducedModel, reduce_design
+from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.reduction.residual.by_unit import within_unit_positions
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class SeriesInformation(Information):
             residual = replace(residual, positions=within_unit_positions(residual))
         design = replace(self.model.design, residual=replace(residual, series=None, chain=None))
         model = reduce_design(design, responses)
-        criterion = model.criterion("REML" if self.criterion.reml else "ML")
+        criterion = criterion_of(model, "REML" if self.criterion.reml else "ML")
         theta = _same_covariances(self.model, self.criterion, self.theta, model, criterion)
         return self.of_model(model, criterion, theta, self.singular)
 

@@ -20,6 +20,7 @@ from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.model_frame import variables_used
 from mlmfast.design.residual.scale import parse_scale
 from mlmfast.errors import DataError, DifferentContrastsWarning, FormulaError, MlmError, warn
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.formula.residual_formula import parse_residual
@@ -28,8 +29,8 @@ from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked, response_m
 from mlmfast.many_data_sets.stacked import fit_stacked
 from mlmfast.model import read_method
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduction.engine import Engine, read_options
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.options import Engine, read_options
+from mlmfast.reduction.reduce import reduce_design
 
 #: Fits that are joined at a time, so that few single ones are held.
 _CHUNK = 500
@@ -277,7 +278,7 @@ def _fit_one(
     model = data.model(position)
     reduced = reduce_design(model.design, engine=settings.engine)
     covariance = fit_covariance(reduced, settings.method, settings.newton)
-    estimates = reduced.estimates(covariance.criterion, covariance.theta)
+    estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
     batch = FitBatch.from_fit(reduced, covariance, estimates, settings.method, model._frame)
     one = batch._rows[0]
     assert one is not None, "it was fitted just now"

@@ -60,5 +60,5 @@ def crossed_error_variance(
     variance, shift = found
     d = columns_at([rows.x[j] for j in record.kept], everything)
     d = d - np.linalg.solve(model.fixed_map.T, shift.T).T
-    known = model.covariance_unit(record) * variance
+    known = model.covariance_unit(record.sigma2) * variance
     return np.asarray(known + np.einsum("ij,jk,ik->i", d, record.vcov, d))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +12,6 @@ from mlmfast.covariance.scaled_angles import ScaledAngles
 from mlmfast.reduction.residual.directions import (
     Directions,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.criterion.natural_parameters import coordinate_charts, entries_by_natural
 from mlmfast.design.residual.design import seen_pairs
+from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.fitting.starts import uncorrelated_start
 from mlmfast.reduction.absorbed.core import AbsorbedCore
 from mlmfast.reduction.residual.directions import Directions, SharedDirections
@@ -137,7 +138,7 @@ def _is_linear(criterion: Criterion, theta: FloatArray) -> bool:
 
 def _regular_point(model: ReducedModel, criterion: Criterion) -> FloatArray:
     """theta (1, n_theta) of covariances far from singular."""
-    moments = model.residual_start(criterion, _fit_with_values(criterion))
+    moments = residual_start(model, criterion, _fit_with_values(criterion))
     return uncorrelated_start(criterion, moments)
 
 

@@ -10,13 +10,14 @@ import pandas as pd
 
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
-from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.parameters import check_engine
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.random_effects import conditional_effects, fixed_part
 from mlmfast.fitted.record import FitRecord
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.reduce import reduce_design
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def _conditional_residual(
 ) -> FloatArray:
     """y - X beta - Z b at the covariances ``theta`` for the response of ``design``, shape (n,)."""
     model = reduce_design(design, [design.working_response])
-    criterion = model.criterion(record.method)
-    own = replace(record, beta=model.estimates(criterion, theta).beta[0])
+    criterion = criterion_of(model, record.method)
+    own = replace(record, beta=estimates_of(model, criterion, theta).beta[0])
     out = design.working_response - fixed_part(design, own)
     if not design.random:
         return np.asarray(out)

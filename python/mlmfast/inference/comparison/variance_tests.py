@@ -22,12 +22,13 @@ from mlmfast.design.responses import response_columns
 from mlmfast.display.printed_frame import PrintedFrame, printed
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import ModelError
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.submodels import deviance_and_count, without_effect, without_term
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.comparison.restricted_lrt import exact_null_distribution
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.reduce import reduce_design
 
 if TYPE_CHECKING:
     from mlmfast.fitted.record import FitRecord
@@ -309,7 +310,7 @@ def _bootstrap(
         for design in (null, source.design):
             reduced = reduce_design(design, responses)
             covariance = fit_covariance(reduced, record.method, NewtonOptions())
-            estimates = reduced.estimates(covariance.criterion, covariance.theta)
+            estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
             deviances.append(estimates.deviance)
             good &= covariance.newton.converged & np.isfinite(estimates.deviance)
         parts.append(np.maximum(deviances[0] - deviances[1], 0.0)[good])

@@ -16,12 +16,13 @@ from mlmfast.clusters.simulate import seed_sequence, simulate
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.criterion.arms import residual_arms
-from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.parameters import CovarianceFunctions, check_engine
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.design.responses import response_columns
 from mlmfast.distributions import normal_cdf, normal_quantile
 from mlmfast.errors import DataError, ModelError
+from mlmfast.fitted.estimates import Estimates, estimates_of
 from mlmfast.fitted.parameter_values import covariance_values, own_parameters
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.covariance_fit import CovarianceFit
@@ -32,7 +33,8 @@ from mlmfast.handed_out import hands_out_copies
 from mlmfast.information.open_parameters import open_parameters
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.blocks import structure_of
-from mlmfast.reduction.reduced_model import Estimates, ReducedModel, reduce_design
+from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
@@ -193,7 +195,7 @@ class _Refits:
             batches = [self._refit_held(response, held) for response in responses]
             return _Batch(*(np.concatenate(part) for part in zip(*batches, strict=True)))
         covariance = fit_covariance(model, self.record.method, NewtonOptions())
-        estimates = model.estimates(covariance.criterion, covariance.theta)
+        estimates = estimates_of(model, covariance.criterion, covariance.theta)
         return self._collect(model, covariance, estimates)
 
     def _refit_held(self, response: FloatArray, held: dict[str, float]) -> _Batch:
@@ -201,7 +203,7 @@ class _Refits:
         method, wishes = self.record.method, Parms(hold=held)
         parms = fit_with_parms(model, method, NewtonOptions(), None, wishes)
         criterion, theta = parms.covariance.criterion, parms.covariance.theta
-        estimates = model.estimates(criterion, theta, parms.log_sigma2)
+        estimates = estimates_of(model, criterion, theta, parms.log_sigma2)
         return self._collect(model, parms.covariance, estimates)
 
     def _collect(
@@ -222,7 +224,7 @@ class _Refits:
     def _scores(self, model: ReducedModel) -> FloatArray:
         """At the fit's own parameters: coefficients, and derivatives of -2 log-likelihood."""
         n, source = len(model.y_scaling), self.source
-        criterion = model.criterion(self.record.method)
+        criterion = criterion_of(model, self.record.method)
         unit = (model.core.y_scale / np.array([s for _, _, s in model.y_scaling])) ** 2
         theta = np.repeat(source.theta, n, axis=0)
         points = theta
@@ -233,7 +235,7 @@ class _Refits:
             points = theta = _in_units(criterion, theta, source.model.response_unit / unit)
         functions = CovarianceFunctions(model, criterion)
         gradient = ScaledCriterion(functions)(points, np.arange(n)).gradient
-        beta = model.estimates(criterion, theta).beta
+        beta = estimates_of(model, criterion, theta).beta
         return np.concatenate([beta, gradient], axis=1)
 
 

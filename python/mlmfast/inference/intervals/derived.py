@@ -102,7 +102,7 @@ class AtEstimate:
         """The estimate, shape (1, n_coordinates)."""
         parms = self.source.parms
         scale = None if parms is None else parms.log_sigma2
-        return self.functions.default_point(self.source.theta, scale)
+        return self.functions.point_at(self.source.theta, scale)
 
     @property
     def covariance(self) -> FloatArray:

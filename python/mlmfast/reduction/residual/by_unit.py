@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.chains import MarkovChain
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.covariance.spatial.base import Spatial
+from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.reduction.residual.directions import OwnMatrices, with_variance
 
 
@@ -78,3 +79,22 @@ class LagCovariances(OwnMatrices):
         steps = np.arange(self.structure.size)
         halves = 0.5 ** np.abs(steps[:, None] - steps)[None].astype(np.float64)
         return with_variance(self.structure.theta(halves), variance)
+
+
+def within_unit_positions(residual: ResidualDesign) -> CodeArray:
+    """Rank of each row in time among those of its unit, shape (n,), for long series."""
+    assert residual.series is not None, "only called for series"
+    order = np.lexsort((residual.series.times, residual.units))
+    sizes = np.bincount(residual.units, minlength=residual.n_units)
+    out = np.empty(len(order), dtype=np.int32)
+    out[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return out
+
+
+def gaps_within_units(residual: ResidualDesign) -> FloatArray:
+    """Gaps in time between the rows of each unit, (n_units, size, size); 0 where it has fewer."""
+    assert residual.series is not None, "only called for series"
+    positions = within_unit_positions(residual)
+    times = np.full((residual.n_units, int(positions.max()) + 1), np.nan)
+    times[residual.units, positions] = residual.series.times
+    return np.asarray(np.nan_to_num(np.abs(times[:, :, None] - times[:, None, :]), nan=0.0))
