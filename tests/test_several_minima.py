@@ -8,7 +8,7 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast.criterion.criterion import criterion_of
-from mlmfast.fitting.boundary import SomeFits
+from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.guarded_minima import distinct_ends
 from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.fitting.near_singular import Barrier, residual_parts

@@ -296,22 +296,120 @@ def test_standard_errors_that_depend_on_what_is_not_told_are_not_called_valid(st
         np.testing.assert_allclose(own, moments[np.tril_indices(3)], rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    "structure", ["ar1", "csh", "ar1h", "toeph", "adh", "fa", "sp_exp", "sp_gau", "arma11"]
-)
-def test_structures_that_are_not_linear_are_not_called_valid_either(structure):
-    # arma11 has one parameter more than differences of three visits tell, ar1 of two visits.
-    visits = 3 if structure == "arma11" else 2
-    data = DATA.groupby("g").head(visits).reset_index(drop=True)
-    data["t"] = np.tile(np.arange(visits), 6)
-    found, said = fitted("y ~ factor(g) + factor(t)", data, residual=f"{structure}(t | g)")
+def test_a_structure_that_is_not_linear_is_not_called_valid_either():
+    # One parameter more than differences of three visits tell.
+    data = DATA.groupby("g").head(3).reset_index(drop=True)
+    data["t"] = np.tile(np.arange(3), 6)
+    found, said = fitted("y ~ factor(g) + factor(t)", data, residual="arma11(t | g)")
     assert "fixed effects and their standard errors depend on what is not determined" in said
     assert "are a choice, no result" in said
     assert "are valid" not in said
-    if visits == 2:
-        # The difference between visits is told: its standard error is that of a paired t test.
-        d = data.y.to_numpy().reshape(6, 2) @ [-1.0, 1.0]
-        assert found.bse["factor(t)1"] == pytest.approx(d.std(ddof=1) / np.sqrt(6), rel=1e-6)
+    # What is told of two lags is told by their structure as well.
+    right = quiet("y ~ factor(g) + factor(t)", data, residual="toep(t | g)")
+    assert found.llf == pytest.approx(right.llf, abs=1e-6)
+    assert found._record.n_parameters == right._record.n_parameters
+    for fit in (found, right):
+        assert fit.bse.isna().tolist() == [True] * 6 + [False] * 2
+    np.testing.assert_allclose(found.bse, right.bse, rtol=1e-4)
+
+
+PAIRS = [*("cs", "ar1", "csh", "toep", "ar1h", "toeph", "un", "us", "ad", "adh", "diag", "fa")]
+PAIRS += ["sp_exp", "sp_gau", "sp_sph", "sp_matern", "car1"]
+
+
+def two_visits(n=10):
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"sub": np.repeat(range(n), 2), "v": np.tile([0, 1], n)})
+    data["arm"] = np.where(data["sub"] % 2, "a", "b")
+    data["y"] = rng.normal(size=2 * n) + rng.normal(size=n)[data["sub"]]
+    return data
+
+
+@pytest.mark.parametrize("structure", PAIRS)
+def test_two_visits_beside_a_mean_of_every_subject_leave_least_squares(structure):
+    """The difference of two visits has one variance, whatever the structure."""
+    data = two_visits()
+    found, said = fitted("y ~ factor(sub) + v", data, residual=f"{structure}(v | sub)")
+    X = np.column_stack([np.ones(20), data["sub"].to_numpy()[:, None] == np.arange(1, 10), data.v])
+    beta, rss, *_ = np.linalg.lstsq(X, data["y"], rcond=None)
+    vcov = rss[0] / 9 * np.linalg.inv(X.T @ X)
+    np.testing.assert_allclose(found.params, beta, rtol=1e-9)
+    np.testing.assert_allclose(found.cov_params(), vcov, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(found.df, np.full(11, 9.0), rtol=1e-6)
+    V = rss[0] / 9 * np.eye(20)
+    assert found.llf == pytest.approx(dense.log_likelihood(data["y"], X, V, "REML"), abs=1e-8)
+    assert found._record.n_parameters == 12
+    assert "Estimates and standard errors of the fixed effects are valid" in said
+    np.testing.assert_allclose(found.residual_cov, rss[0] / 9 * np.eye(2), atol=1e-9)
+    table = found.covtest().table
+    names = found.residual_parameters.index
+    assert all(name in said for name in names if name != "Variance")
+    told = table["se"].dropna()
+    # fa has no linear combination at the point held.
+    expected = rss[0] / 9 * np.sqrt(2 / 9) * (1 + ("Variance" not in names))
+    assert told.tolist() == pytest.approx([] if structure == "fa" else [expected], rel=1e-5)
+    again = mlm.load(found.to_json())
+    assert again._record.undetermined == found._record.undetermined
+    pd.testing.assert_series_equal(again.bse, found.bse)
+
+
+@pytest.mark.parametrize("structure", ["ar1", "csh", "un", "sp_exp"])
+@pytest.mark.parametrize("ddf", ["kenward-roger", "kenward-roger-expected"])
+def test_two_visits_leave_least_squares_by_every_method(structure, ddf):
+    data = two_visits()
+    found = quiet("y ~ factor(sub) + v", data, residual=f"{structure}(v | sub)", ddf=ddf)
+    right = quiet("y ~ factor(sub) + v", data)
+    np.testing.assert_allclose(found.bse, right.bse, rtol=1e-6)
+    np.testing.assert_allclose(found.df, right.df, rtol=1e-5)
+
+
+@pytest.mark.parametrize("structure", ["ar1", "csh", "sp_exp", "toep"])
+def test_two_visits_by_arm_leave_a_variance_for_each(structure):
+    data = two_visits()
+    found, said = fitted("y ~ factor(sub) + v", data, residual=f"{structure}(v | arm / sub)")
+    right = quiet("y ~ factor(sub) + v", data, residual="homdiag(v | arm / sub)")
+    assert_same_inference(found, right)
+    assert "inference of least squares" in said
+
+
+@pytest.mark.parametrize("structure", ["ar1", "csh"])
+def test_two_visits_beside_crossed_effects(structure):
+    data = two_visits(12).assign(item=np.arange(24) // 2 % 4 + 4 * (np.arange(24) % 2) % 5)
+    formula = "y ~ factor(sub) + v + (1 | item)"
+    found, _ = fitted(formula, data, residual=f"{structure}(v | sub)")
+    assert_same_inference(found, quiet(formula, data))
+
+
+@pytest.mark.parametrize("formula", ["y ~ factor(g) + factor(t)", "y ~ factor(g) + t"])
+def test_standard_errors_that_depend_on_what_is_not_told_are_not_given(formula):
+    """Hotelling: differences within groups have the covariance of their moments."""
+    found, said = fitted(formula, residual="us(t | g)")
+    free = found.params.index.str.startswith("factor(t)") | (found.params.index == "t")
+    for values in (found.bse, found.df, found.tvalues, found.pvalues):
+        assert values.isna().tolist() == (~free).tolist()
+    assert "no standard error is given for (Intercept), factor(g)1" in said
+    assert found.conf_int().isna().any(axis=1).tolist() == (~free).tolist()
+    table = found.anova().frame
+    assert table.loc["factor(g)"].drop("NumDF").isna().all()
+    assert found.cov_params().loc[~free, ~free].isna().all(axis=None)
+    if "factor(t)" in formula:
+        d = DATA.y.to_numpy().reshape(6, 4)
+        d = d[:, 1:] - d[:, :1]
+        covariance = np.cov(d.T) / 6
+        np.testing.assert_allclose(
+            found.cov_params().loc[free, free], covariance, rtol=1e-4, atol=1e-6
+        )
+        mean = d.mean(axis=0)
+        F = mean @ np.linalg.solve(covariance, mean) / 3 * (6 - 3) / 5
+        assert found.anova(ddf="kenward-roger").frame.loc["factor(t)", "F value"] == pytest.approx(
+            F, rel=1e-3
+        )
+        means = found.emmeans("t")
+        assert means.frame["SE"].isna().all()
+        assert means.pairs().frame["SE"].notna().all()
+    assert found.predict(DATA, interval="confidence")["lower"].isna().all()
+    again = mlm.load(found.to_json())
+    pd.testing.assert_series_equal(again.bse, found.bse)
 
 
 def test_an_effect_in_the_span_beside_correlated_residuals():
@@ -718,7 +816,256 @@ def test_a_constant_response_first_leaves_the_others_of_a_batch(formula):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         batch = mlm.LMM(formula, DATA).fit_many(y)
-    assert batch.status[0] == "not converged"
+    assert "the response '0' has no residual variance" in batch.status[0]
     assert np.isnan(batch.llf[0])
     for k in (1, 2):
         assert batch.llf[k] == quiet(formula, DATA.assign(y=y[:, k])).llf
+
+
+def test_a_covariance_that_no_data_tell_is_not_called_a_correlation_of_one():
+    """The iteration ends at a correlation of 1 here, which is no boundary."""
+    rng = np.random.default_rng(18)
+    data = pd.DataFrame({"g": np.repeat(range(24), 4), "t": np.tile(range(4), 24)})
+    data["arm"] = np.where(data.g % 2, "a", "b")
+    data["y"] = rng.normal(size=96) * np.tile([1, 1.5, 0.7, 2], 24)
+    data["y"] += rng.normal(size=24)[data.g] * 0.5
+    found, said = fitted("y ~ arm + (0 + arm | g)", data, residual="csh(t | g)")
+    right = quiet("y ~ arm + diag(0 + arm | g)", data, residual="csh(t | g)")
+    np.testing.assert_allclose([found.llf, found.aic], [right.llf, right.aic], atol=1e-5)
+    np.testing.assert_allclose(found.bse, right.bse, rtol=1e-3)
+    assert "no data tell Cov(arma, armb) | g" in said
+    assert "correlation is" not in said
+    np.testing.assert_allclose(errors(found).drop("Cov(arma, armb) | g"), errors(right), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("structure", "named", "n"),
+    [("toeph", "TOEPH(5), TOEPH(7) and TOEPH(8)", 10), ("ad", "Rho(3)", 5), ("adh", "Rho(3)", 10)],
+)
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_correlations_of_visits_of_two_halves_are_not_counted(structure, named, n, method):
+    rng = np.random.default_rng(9)
+    own = [[0, 1, 3] if i % 2 else [4, 5, 8] for i in range(40)]
+    data = pd.DataFrame(
+        {"id": np.repeat(range(40), 3), "t": pd.Categorical(np.ravel(own), range(9))}
+    )
+    data["y"], data["half"] = rng.normal(size=120), data["id"] % 2
+    residual = f"{structure}(t | id)"
+    found, said = fitted("y ~ half", data, residual=residual, method=method)
+    assert f"no data tell {named} (the visits never meet in one subject)" in said
+    assert found._record.n_parameters == 2 + n
+    table = found.covtest().table["se"]
+    assert table.isna().sum() == 1 + named.count("(") - 1
+    if structure == "adh" and method == "ML":
+        halves = [data[data.half == k] for k in (0, 1)]
+        fits = [quiet("y ~ 1", d.assign(t=d.t.cat.remove_unused_categories()), residual=residual,
+                      method="ML") for d in halves]  # fmt: skip
+        assert found.llf == pytest.approx(sum(fit.llf for fit in fits), abs=1e-5)
+        assert found.aic == pytest.approx(sum(fit.aic for fit in fits), abs=1e-5)
+        errors_of_halves = np.concatenate([errors(fit) for fit in fits])
+        np.testing.assert_allclose(np.sort(table.dropna()), np.sort(errors_of_halves), rtol=1e-3)
+
+
+def test_loadings_of_visits_that_never_meet_are_counted_as_what_they_tell():
+    data = visits_by_two()
+    found, said = fitted("y ~ factor(v)", data, residual="fa(v | id)")
+    right = quiet("y ~ factor(v)", data, residual="us(v | id)")
+    assert_same_inference(found, right)
+    assert "FA(3,1) cannot be told apart" in said
+
+
+# -- effects of levels on covariances that no data tell -----------------------------------------
+
+
+def test_effects_of_levels_that_hang_on_a_covariance_no_data_tell_are_not_given():
+    found = quiet("y ~ arm3 + (0 + arm3 | g)")
+    right = quiet("y ~ arm3 + diag(0 + arm3 | g)")
+    own = np.array([next(iter(DATA.arm3[DATA.g == g])) == a for g in range(6) for a in "abc"])
+    means, expected = (fit.ranef["g"].to_numpy().ravel() for fit in (found, right))
+    np.testing.assert_array_equal(np.isnan(means), ~own)
+    np.testing.assert_allclose(means[own], expected[own], rtol=1e-5)
+    assert found.ranef_cov["g"]["0"].notna().to_numpy().sum() == 1
+    np.testing.assert_allclose(
+        found.ranef_cov["g"]["0"].iloc[0, 0], right.ranef_cov["g"]["0"].iloc[0, 0], rtol=1e-4
+    )
+    np.testing.assert_allclose(found.predict(DATA), right.predict(DATA), rtol=1e-6)
+
+
+def test_predictions_that_hang_on_a_covariance_no_data_tell_are_nan_by_name():
+    found = quiet("y ~ arm3 + (0 + arm3 | g)")
+    right = quiet("y ~ arm3 + diag(0 + arm3 | g)")
+    new = pd.DataFrame({"arm3": ["a", "b", "c", "b"], "g": [0, 0, 99, 1]})
+    unknown = {"new_levels": "population"}
+    known = [True, False, True, True]
+    with pytest.warns(mlm.errors.NonEstimableWarning, match=r"1 of 4 rows.*Cov\(arm3a.*row 1"):
+        values = found.predict(new, **unknown)
+    assert values.notna().tolist() == known
+    np.testing.assert_allclose(values[known], right.predict(new, **unknown)[known], rtol=1e-6)
+    # A level without any data has the mean of the population.
+    means = right.predict(new, ranef=False)
+    assert values[2] == pytest.approx(means[2])
+    with pytest.warns(mlm.errors.NonEstimableWarning):
+        limits = found.predict(new, interval="prediction", **unknown)
+    assert limits.notna().all(axis=1).tolist() == known
+    np.testing.assert_allclose(found.predict(new, ranef=False), means, rtol=1e-6)
+    np.testing.assert_allclose(
+        found.predict(new, nonestimable="value", **unknown),
+        right.predict(new, **unknown),
+        rtol=1e-5,
+    )
+
+
+def test_an_intercept_and_a_difference_between_groups_have_a_sum_alone():
+    found = quiet("y ~ arm + (arm | g)")
+    right = quiet("y ~ arm + diag(0 + arm | g)")
+    means = found.ranef["g"]
+    assert means["(Intercept)"].notna().tolist() == [True, False] * 3
+    assert means["armb"].isna().all()
+    np.testing.assert_allclose(found.predict(DATA), right.predict(DATA), rtol=1e-5)
+    with pytest.warns(mlm.errors.NonEstimableWarning, match="row 1"):
+        values = found.predict(pd.DataFrame({"arm": ["a", "b", "a", "b"], "g": [0, 0, 1, 1]}))
+    assert values.isna().tolist() == [False, True, True, False]
+
+
+# -- parameters of the residual that say the same twice ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("residual", "scale", "named"),
+    [
+        ("cs(t | arm / g)", "arm", ["b: Variance", "b: CS", "SD(b)/SD(a)"]),
+        ("ar1(t | arm / g)", "arm", ["b: Variance", "SD(b)/SD(a)"]),
+        ("csh(t | g)", "t", ["Var(2)", "Var(3)", "Var(4)"] + [f"SD({k})/SD(0)" for k in (1, 2, 3)]),
+    ],
+)
+def test_a_scale_that_variances_hold_already_is_counted_once(residual, scale, named):
+    found, said = fitted("y ~ c", residual=residual, residual_scale=scale)
+    right = quiet("y ~ c", residual=residual)
+    assert_same_inference(found, right)
+    table = found.covtest().table["se"]
+    assert table.index[table.isna()].tolist() == named
+    assert all(name in said for name in named)
+    assert "cannot be told apart" in said
+    others = table.dropna()
+    np.testing.assert_allclose(others, errors(right)[others.index], rtol=1e-3)
+
+
+def test_a_trend_of_the_scale_beside_a_covariance_of_every_pair_is_counted_once():
+    found, said = fitted("y ~ c", residual="us(t | g)", residual_scale="exp(t)")
+    assert_same_inference(found, quiet("y ~ c", residual="us(t | g)"))
+    assert "the data determine" not in said  # nothing linear is
+
+
+@pytest.mark.parametrize("structure", ["csh", "ar1h", "toeph"])
+def test_an_intercept_beside_variances_and_a_correlation(structure):
+    found, said = fitted(f"y ~ c + (1 | g) + {structure}(0 + c | g)")
+    right = quiet("y ~ c + us(0 + c | g)")
+    assert_same_inference(found, right)
+    own = "Var((Intercept)) | g"
+    names = {f"{own} + Var({k}) | g": f"Var(c{c}) | g" for k, c in ((1, "p"), (2, "q"))}
+    combined_equal(found, right, names)
+    assert " and ".join(names) in said
+
+
+def test_an_intercept_beside_one_variance_and_a_correlation():
+    found, _ = fitted("y ~ c + (1 | g) + ar1(0 + c | g)")
+    right = quiet("y ~ c + ar1(0 + c | g)")
+    assert_same_inference(found, right)
+    combined_equal(found, right, {"Var((Intercept)) | g + Variance | g": "Variance | g"})
+
+
+# -- many responses ------------------------------------------------------------------------------
+
+
+BATCHES = [
+    ("y ~ arm3 + (0 + arm3 | g)", {}),
+    ("y ~ c + (1 | g) + (0 + c | g)", {}),
+    ("y ~ factor(g) + (1 | g) + (1 | t)", {}),
+    ("y ~ factor(g) + diag(0 + c | g)", {}),
+    ("y ~ factor(g) + factor(t)", {"residual": "us(t | g)"}),
+    ("y ~ c", {"residual": "csh(t | g)", "residual_scale": "t"}),
+]
+
+
+@pytest.mark.parametrize(("formula", "arguments"), BATCHES, ids=str)
+def test_batches_say_what_single_fits_say(formula, arguments):
+    y = np.column_stack([DATA.y, DATA.y[::-1], DATA.y + np.arange(24) % 5])
+    batch = mlm.LMM(formula, DATA, **arguments).fit_many(y)
+    for k in range(3):
+        if not batch.converged[k]:
+            continue
+        single = quiet(formula, DATA.assign(y=y[:, k]), **arguments)
+        assert batch.undetermined[k] == "; ".join(single._record.undetermined.messages)
+        assert batch.aic[k] == pytest.approx(single.aic, abs=1e-9)
+        np.testing.assert_allclose(batch.bse[k], single.bse, rtol=1e-9)
+        np.testing.assert_allclose(batch.df()[k], single.df, rtol=1e-6)
+
+
+@pytest.mark.parametrize("structure", ["ar1", "csh", "un", "sp_exp"])
+def test_batches_of_two_visits_are_least_squares(structure):
+    data = two_visits()
+    y = np.random.default_rng(3).normal(size=(20, 3))
+    formula, residual = "y ~ factor(sub) + v", f"{structure}(v | sub)"
+    batch = mlm.LMM(formula, data, residual=residual).fit_many(y)
+    right = mlm.LMM(formula, data).fit_many(y)
+    np.testing.assert_allclose(batch.bse, right.bse, rtol=1e-7)
+    np.testing.assert_allclose(batch.df(), right.df(), rtol=1e-5)
+    np.testing.assert_allclose(batch.aic, right.aic, atol=1e-6)
+    assert all("inference of least squares" in said for said in batch.undetermined)
+    single = quiet(formula, data.assign(y=y[:, 1]), residual=residual)
+    assert batch.llf[1] == single.llf
+    np.testing.assert_array_equal(batch.bse[1], single.bse)
+
+
+def test_batches_that_are_determined_say_nothing():
+    batch = mlm.LMM("y ~ c + (1 | g)", DATA).fit_many(np.column_stack([DATA.y, DATA.y[::-1]]))
+    assert batch.undetermined.tolist() == ["", ""]
+
+
+@pytest.mark.parametrize("formula", ["y ~ c", "y ~ c + (1 | g)"])
+@pytest.mark.parametrize("residual", [None, "us(t | g)", "ar1(t | g)"])
+def test_responses_without_a_residual_are_no_fits_and_say_why(formula, residual):
+    """Alone they are refused; in a batch the reason is the status, and nothing is a number."""
+    exact = 2.0 + (DATA.c == "p")
+    y = pd.DataFrame({"flat": 2.0, "y": DATA.y, "exact": exact, "zero": 0.0})
+    batch = mlm.LMM(formula, DATA, residual=residual).fit_many(y)
+    assert batch.converged.tolist() == [False, True, False, False]
+    for k in (0, 2, 3):
+        with pytest.raises(mlm.DataError) as refused:
+            mlm.lmm(formula, DATA.assign(y=y.iloc[:, k]), residual=residual)
+        assert batch.status[k] == str(refused.value).replace("'y'", repr(y.columns[k]))
+        for values in (batch.llf, batch.sigma, batch.params, batch.bse, batch.cov_params, batch.df):
+            assert np.isnan(values[k]).all()
+        with pytest.raises(mlm.ModelError, match="no residual variance"):
+            batch[k]
+    single = quiet(formula, DATA, residual=residual)
+    assert batch.llf[1] == pytest.approx(single.llf, abs=1e-12)
+    np.testing.assert_allclose(batch.bse[1], single.bse, rtol=1e-12)
+
+
+# -- a factor of the fixed effects that is eliminated --------------------------------------------
+
+
+@pytest.mark.parametrize("weights", [None, "w"])
+@pytest.mark.parametrize("term", ["cs(0 + k | f)", "toep(0 + k | f)", "(1 | f) + (1 | f:k)"])
+def test_an_eliminated_factor_leaves_the_same_point_and_the_same_numbers(term, weights):
+    rng = np.random.default_rng(4)
+    data = pd.DataFrame({"f": np.repeat(range(40), 6), "k": np.tile(list("aabbcc"), 40)})
+    data["w"], data["x"] = rng.uniform(0.5, 2, 240), rng.normal(size=240)
+    data["y"] = rng.normal(size=240) + rng.normal(size=40)[data.f]
+    data["y"] += rng.normal(size=120)[np.repeat(range(120), 2)]
+    formula = f"y ~ x + k + factor(f) + {term}"
+    found, said = fitted(formula, data, weights=weights, absorb=True)
+    right, _ = fitted(formula, data, weights=weights, absorb=False)
+    assert found.llf == pytest.approx(right.llf, abs=1e-8)
+    own, expected = found.covariance_parameters, right.covariance_parameters
+    if not term.startswith("toep"):
+        # What is held is held at 0 by both.
+        np.testing.assert_allclose(own, expected, rtol=1e-6, atol=1e-9)
+    else:
+        np.testing.assert_allclose(np.diff(own[:3]), np.diff(expected[:3]), rtol=1e-5, atol=1e-8)
+        assert "no standard error is given for the levels of factor(f)" in said
+    np.testing.assert_allclose(found.bse, right.bse, rtol=1e-6)
+    np.testing.assert_allclose(found.df, right.df, rtol=1e-4)
+    assert found.bse.isna().any() == term.startswith("toep")
+    assert found.aic == pytest.approx(right.aic, abs=1e-7)

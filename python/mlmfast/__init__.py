@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.joint import joint_tests
     from mlmfast.many_data_sets.fit_each import fit_each
-    from mlmfast.saving.storage import load
+    from mlmfast.result import load
 
 __all__ = [
     "LMM",
@@ -83,7 +83,7 @@ _LATER = {
     "compare_structures": "mlmfast.compare_structures",
     "fit_each": "mlmfast.many_data_sets.fit_each",
     "joint_tests": "mlmfast.inference.emmeans",
-    "load": "mlmfast.saving.storage",
+    "load": "mlmfast.result",
     "mvn": "mlmfast.mvn",
 }
 

@@ -71,12 +71,20 @@ class AbsorbedResult(LMMResult):
     @handed_out
     def bse(self) -> pd.Series[float]:
         """Standard errors, those that the tests use."""
-        return self._series(np.sqrt(self._tests.variances))
+        return self._where_told(self._series(np.sqrt(self._tests.variances)))
+
+    def _where_told(self, values: pd.Series[float]) -> pd.Series[float]:
+        """Without numbers for the levels where they hang on covariances that are not determined."""
+        found, levels = self._record.undetermined, self._levels
+        if found is None or not found.errors_depend:
+            return values
+        own = {self._record.x_names[j] for j in self._record.kept} - set(found.effects)
+        return values.where(pd.Series([name in own for name in levels.x_names], values.index))
 
     @handed_out
     def df(self) -> pd.Series[float]:
         """Denominator degrees of freedom under ``ddf``; infinite for asymptotic (z) tests."""
-        return self._series(self._tests.degrees)
+        return self._where_told(self._series(self._tests.degrees))
 
     @handed_out
     def pvalues(self) -> pd.Series[float]:

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -639,7 +640,7 @@ def _boundary(
         )
         if not kind.variances_alone and left > 1:
             what = "correlation is +-1" if left == 2 else "covariance matrix is singular"
-            if not zero or _is_deficient(term, zero):
+            if not (zero or term.unseen) or _is_deficient(term, zero):
                 out.append(f"{what} for {', '.join(term.names)} by {group}")
     return tuple(out)
 
@@ -687,10 +688,17 @@ def _residual_boundary(
 
 
 def _is_deficient(term: TermRecord, zero: list[str]) -> bool:
+    """Whether effects whose covariances the data tell have a singular covariance matrix."""
     keep = [i for i, name in enumerate(term.names) if name not in zero]
-    sd = np.sqrt(np.diag(term.covariance)[keep])
-    correlation = term.covariance[np.ix_(keep, keep)] / np.outer(sd, sd)
-    return bool(np.linalg.eigvalsh(correlation)[0] < 1e-8)
+    unseen = {frozenset(pair) for pair in term.unseen}
+    pairs = [pair for pair in combinations(keep, 2) if frozenset(pair) not in unseen]
+    sets = [keep] if len(pairs) == len(keep) * (len(keep) - 1) // 2 else [list(p) for p in pairs]
+    return any(_is_singular(term.covariance[np.ix_(own, own)]) for own in sets)
+
+
+def _is_singular(covariance: FloatArray) -> bool:
+    sd = np.sqrt(np.diag(covariance))
+    return bool(np.linalg.eigvalsh(covariance / np.outer(sd, sd))[0] < 1e-8)
 
 
 def _starts(

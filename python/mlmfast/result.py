@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -482,7 +483,8 @@ class LMMResult(Fitted):
         """BLUPs by grouping factor: the conditional means E(g | y), one row a level.
 
         Levels of an interaction ``"a:b"`` are labelled ``"a1:b1"``; under lme4's name of it,
-        ``ranef["b:a"]``, they are ``"b1:a1"``.
+        ``ranef["b:a"]``, they are ``"b1:a1"``. NaN is what hangs on a covariance of effects that
+        never meet in one level, which no data tell.
         """
         from mlmfast.fitted.random_effects import means_by_group
 
@@ -502,12 +504,14 @@ class LMMResult(Fitted):
         return covariances_by_group(self._by_group())
 
     def _by_group(self) -> list[tuple[GroupRecord, list[str], ConditionalEffects]]:
-        record = self._record
+        from mlmfast.prediction.undetermined_blups import told_effects
+
+        record, effects = self._record, told_effects(self)
         return [
             (
                 group,
                 [name for term in record.terms_on(position) for name in term.names],
-                self._effects[position],
+                effects[position],
             )
             for position, group in enumerate(record.groups)
             if record.terms_on(position)
@@ -1106,3 +1110,30 @@ class LMMResult(Fitted):
         if self._source is None:
             return stored_explained(self, figure, interval, level)
         return explained(self._source, self._record, figure, interval, level, n, seed)
+
+
+def load(path_or_text: str | os.PathLike[str]) -> LMMResult:
+    """Read a fit that `LMMResult.to_json` wrote. No code is run.
+
+    Parameters
+    ----------
+    path_or_text : a file, or the JSON text itself
+
+    Raises
+    ------
+    DataError
+        Where the file cannot be read, is no saved fit, or is of a version not known here.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> mlm.load(fit.to_json()).llf == fit.llf
+    True
+    """
+    from mlmfast.saving.storage import read_fit
+
+    found = read_fit(path_or_text)
+    fit = LMMResult(found.record, None, found.timings, found.effects)
+    fit.__dict__.update(found.answers)
+    return fit

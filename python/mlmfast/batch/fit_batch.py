@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.batch.rows import BatchRows, SharedRows
+from mlmfast.batch.undetermined import untold_of_batch
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
@@ -76,6 +77,9 @@ class FitBatch:
     aliased : shape (n_fits, p), columns of X left out because they depend on others.
     status : shape (n_fits,)
         "converged", "singular" (converged there), "not converged", or why there is no fit.
+    undetermined : shape (n_fits,)
+        Covariance parameters that the data do not determine, as a single fit warns of them; empty
+        for none. Standard errors that depend on them are NaN. The iterative engine does not look.
 
     Examples
     --------
@@ -108,6 +112,8 @@ class FitBatch:
     n_groups: dict[str, IntArray]
     n_parameters: IntArray
     aliased: BoolArray
+    #: What the data do not determine of each fit, as a single fit warns of it; empty for nothing.
+    undetermined: NDArray[np.object_]
     #: What the fits were made from, which tests and single fits need.
     _rows: BatchRows = field(repr=False)
     by: dict[str, NDArray[Any]] = field(default_factory=dict)
@@ -234,12 +240,14 @@ class FitBatch:
     ) -> FitBatch:
         """Collect the parts of a batch fit; ``responses`` as in `SharedRows`."""
         design, n = model.design, len(estimates.deviance)
-        diagonal = np.sqrt(np.diagonal(estimates.vcov, axis1=1, axis2=2))
+        untold = untold_of_batch(model, covariance)
+        vcov = untold.known(estimates.vcov)
+        diagonal = np.sqrt(np.diagonal(vcov, axis1=1, axis2=2))
         return cls(
             names=design.x_names,
             params=_spread(estimates.beta, model),
             bse=_spread(diagonal, model),
-            cov_params=estimates.vcov,
+            cov_params=vcov,
             sigma=np.sqrt(estimates.sigma2),
             varcorr=stacked_terms(design, estimates),
             llf=-0.5 * estimates.deviance,
@@ -249,7 +257,8 @@ class FitBatch:
             nobs=np.full(n, design.n_obs, dtype=np.intp),
             effects=effect_names(design),
             n_groups={f.name: np.full(n, f.n_levels) for f in design.factors},
-            n_parameters=np.full(n, n_parameters(model, covariance)),
+            n_parameters=np.full(n, n_parameters(model, covariance) - untold.n),
+            undetermined=untold.messages,
             aliased=np.repeat(_is_aliased(model)[None], n, axis=0),
             _rows=SharedRows(
                 model,

@@ -29,6 +29,7 @@ _BY_FIT: dict[str, Any] = {
     "n_iterations": 0,
     "nobs": 0,
     "n_parameters": 0,
+    "undetermined": "",
 }
 _OVER_COLUMNS = ("params", "bse", "aliased")
 
@@ -136,7 +137,9 @@ def failed(layout: Layout, n: int, method: str, problem: str) -> FitBatch:
     """Fits that there are not."""
     p, rank = len(layout.names), len(layout.kept)
     arrays: dict[str, Any] = {
-        name: np.full((n, p) if name in _OVER_COLUMNS else n, empty)
+        name: np.full(
+            (n, p) if name in _OVER_COLUMNS else n, empty, object if empty == "" else None
+        )
         for name, empty in _BY_FIT.items()
     }
     sizes = {group: len(names) for group, names in layout.effects.items()}
@@ -153,6 +156,23 @@ def failed(layout: Layout, n: int, method: str, problem: str) -> FitBatch:
         _rows=NoRows(n, problem),
         **arrays,
     )
+
+
+def without_fits(batch: FitBatch, problems: Sequence[str]) -> FitBatch:
+    """The batch without fits that have a problem, which is their status."""
+    rows = np.flatnonzero([bool(problem) for problem in problems])
+    if not rows.size:
+        return batch
+    out: dict[str, Any] = {name: getattr(batch, name).copy() for name in (*_BY_FIT, "cov_params")}
+    for name, values in out.items():
+        if name not in ("aliased", "nobs", "n_parameters"):
+            values[rows] = _BY_FIT.get(name, np.nan)
+    status = batch.status.copy()
+    status[rows] = [problem for problem in problems if problem]
+    varcorr = {group: matrices.copy() for group, matrices in batch.varcorr.items()}
+    for matrices in varcorr.values():
+        matrices[rows] = np.nan
+    return replace(batch, status=status, varcorr=varcorr, **out)
 
 
 def _widened(batch: FitBatch, layout: Layout) -> FitBatch:

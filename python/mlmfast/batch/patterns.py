@@ -9,7 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.batch.fit_batch import FitBatch
-from mlmfast.batch.merge import Layout, failed, merged
+from mlmfast.batch.merge import Layout, failed, merged, without_fits
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.observed_rows import design_of_rows, frame_of_rows
@@ -20,6 +20,7 @@ from mlmfast.fitting.fit import fit_covariance
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.options import Engine
 from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.representable import without_residual
 
 if TYPE_CHECKING:
     from mlmfast.model import LMM
@@ -51,11 +52,14 @@ def fit_patterns(
         values = responses.values[:, pattern.columns]
         if pattern.rows is None:
             own, frame = model.design, model._frame
-            parts.append(_Part(pattern.columns, _fit(own, frame, values, method, engine, settings)))
+            names = [responses.names[k] for k in pattern.columns]
+            batch = _fit(own, frame, values, names, method, engine, settings)
+            parts.append(_Part(pattern.columns, batch))
             continue
         try:
             own, frame = _of_rows(model, pattern.rows)
-            batch = _fit(own, frame, values[pattern.rows], method, engine, settings)
+            names = [responses.names[k] for k in pattern.columns]
+            batch = _fit(own, frame, values[pattern.rows], names, method, engine, settings)
             parts.append(_Part(pattern.columns, batch))
         except MlmError as error:
             parts.append(_Part(pattern.columns, None, str(error)))
@@ -84,6 +88,7 @@ def _fit(
     design: Design,
     frame: ModelFrame | None,
     values: FloatArray,
+    names: list[str],
     method: str,
     engine: Engine,
     settings: NewtonOptions,
@@ -92,4 +97,6 @@ def _fit(
     covariance = fit_covariance(reduced, method, settings)
     estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
     given = None if design.offset is None else values
-    return FitBatch.from_fit(reduced, covariance, estimates, method, frame, given)
+    batch = FitBatch.from_fit(reduced, covariance, estimates, method, frame, given)
+    problems = [without_residual(reduced, k, name) for k, name in enumerate(names)]
+    return without_fits(batch, problems)

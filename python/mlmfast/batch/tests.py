@@ -25,6 +25,7 @@ from mlmfast.inference.contrasts.contrast import (
 )
 from mlmfast.inference.contrasts.estimability import aliasing_of_design, kept_rows
 from mlmfast.inference.contrasts.rows import contrast_rows
+from mlmfast.information.undetermined_effects import known_entries
 from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def batch_df(batch: FitBatch, ddf: str | float) -> FloatArray:
         out[at] = coefficients(group.bases, group.vcov)[usable]
     for tested in _bases(batch, method, (), ~np.isnan(out).all(axis=1)):
         rows = np.eye(len(tested.model.kept))
-        out[tested.fit, columns.kept(tested.model)] = method.of_rows(tested.basis, rows)
+        found = row_tests(tested.basis, rows, tested.beta, 0.0)
+        out[tested.fit, columns.kept(tested.model)] = found.df
     return out
 
 
@@ -80,7 +82,8 @@ def with_ddf(batch: FitBatch, ddf: str | float) -> FitBatch:
     bse = np.full(batch.params.shape, np.nan)
     columns = _Columns(batch.names)
     for tested in _bases(batch, method):
-        bse[tested.fit, columns.kept(tested.model)] = np.sqrt(np.diag(tested.basis.vcov))
+        vcov = known_entries(tested.basis.moves, tested.basis.vcov)
+        bse[tested.fit, columns.kept(tested.model)] = np.sqrt(np.diag(vcov))
     return replace(batch, bse=bse, ddf=ddf)
 
 
@@ -150,7 +153,7 @@ def _bases(
         if one is None or not np.isfinite(one.vcov).all():
             continue
         try:
-            basis = method.basis(one)
+            basis = method.tested(one)
         except ModelError as error:
             problem = problem or error
             continue

@@ -327,9 +327,12 @@ class _QuadraticModel:
         jacobian, curvature = self.criterion.chain(theta, gradient)
         first = (jacobian.mT @ gradient[:, :, None])[..., 0]
         expected_theta = jacobian.mT @ expected @ jacobian
-        return Derivatives(
-            value, first, expected_theta + curvature, expected_theta, gradient, expected, expected
-        )
+        bend = expected_theta + curvature
+        if self.criterion.flat is not None:
+            # Parts of a sum along what the data do not tell are larger than their gradient.
+            parts = (np.abs(expected) @ np.abs(distance)[:, :, None])[..., 0]
+            first, bend = _without_rounding(first, bend, jacobian, parts, expected)
+        return Derivatives(value, first, bend, expected_theta, gradient, expected, expected)
 
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
         return self.criterion.move(theta, step)

@@ -30,6 +30,10 @@ class FlatCovariances:
         A basis of those that move the m entries of G alone.
     size : shape (n,)
         Root of each coordinate's expected information by ML.
+    free
+        The same before residuals were held at independence (see
+        `mlmfast.fitting.undetermined.held_residual`), where the directions are the differences
+        from it; None where none were.
 
     Examples
     --------
@@ -43,6 +47,7 @@ class FlatCovariances:
     unseen: FloatArray
     of_effects: FloatArray
     size: FloatArray
+    free: FlatCovariances | None = None
 
     def among(self, first: FloatArray, unseen: bool = False) -> FloatArray:
         """Combinations of parameters that move along flat directions only, shape (r, k).

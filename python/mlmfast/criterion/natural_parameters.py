@@ -498,6 +498,17 @@ def _kind(name: str) -> Kind:
     return "covariance" if name == "CS" or name.startswith("TOEP(") else "other"
 
 
+def is_variance(name: str) -> bool:
+    """Whether a parameter is a variance by PROC MIXED's name.
+
+    Examples
+    --------
+    >>> is_variance("UN(2,2)"), is_variance("UN(2,1)")
+    (True, False)
+    """
+    return _kind(name) == "variance"
+
+
 def _element_names(
     structure: CovarianceStructure, effects: tuple[str, ...], group: str
 ) -> tuple[tuple[str, ...], tuple[Kind, ...]]:

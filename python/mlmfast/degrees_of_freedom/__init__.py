@@ -158,7 +158,7 @@ def basis_of(rows: FittedRows | None, record: FitRecord, ddf: str) -> TestBasis:
     method = method_of(ddf)
     method.check(record.method == "REML")
     if rows is not None:
-        return method.basis(rows)
+        return method.tested(rows)
     if not isinstance(method, Asymptotic | GivenNumber | Residual):
         raise ModelError(
             f"tests with ddf={ddf!r} need the rows of the data, and a loaded fit holds none; it "

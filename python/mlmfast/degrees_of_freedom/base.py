@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -40,6 +40,9 @@ class TestBasis:
         Degrees of freedom of each coefficient, where the method gives just these.
     note
         What a reader of the tests should know besides; empty for nothing.
+    moves : shape (k, rank, rank) or None
+        How phi moves with covariances that the data do not determine: functions that it moves
+        have no standard error (`mlmfast.information.undetermined_effects`).
     """
 
     __test__ = False
@@ -51,6 +54,7 @@ class TestBasis:
     covariance: FloatArray | None = None
     by_coefficient: FloatArray | None = None
     note: str = ""
+    moves: FloatArray | None = None
 
 
 class DegreesOfFreedom(ABC):
@@ -79,6 +83,11 @@ class DegreesOfFreedom(ABC):
         ModelError
             Where the method does not apply to the model.
         """
+
+    def tested(self, fitted: FittedRows) -> TestBasis:
+        """`basis`, with what the data do not determine of the covariance of the fixed effects."""
+        basis = self.basis(fitted)
+        return basis if fitted.moves is None else replace(basis, moves=fitted.moves)
 
     #: Is the method derived for REML alone? Refused with ML, then, with `why_reml`.
     needs_reml: ClassVar[bool] = False

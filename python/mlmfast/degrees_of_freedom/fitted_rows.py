@@ -14,6 +14,7 @@ from mlmfast.fitting.undetermined.names import undetermined_parameters
 from mlmfast.fitting.undetermined.record import UndeterminedRecord
 from mlmfast.information.information import Information
 from mlmfast.information.of_fit import information_of
+from mlmfast.information.undetermined_effects import moves_of_effects
 from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
@@ -73,9 +74,24 @@ class FittedRows:
     @cached_property
     def undetermined(self) -> UndeterminedRecord | None:
         """Covariance parameters that the data do not determine; None where they determine all."""
+        if self.criterion.flat is None:
+            return None
         values = self.information.parameters.values
         held = () if self.held is None else self.held.names
-        return undetermined_parameters(self.model, self.criterion, self.theta, values, held)
+        return undetermined_parameters(
+            self.model, self.criterion, self.theta, values, held, self.fit
+        )
+
+    @cached_property
+    def moves(self) -> FloatArray | None:
+        """How the covariance of the fixed effects moves with what is not determined, if at all."""
+        found = self.undetermined
+        if found is None:
+            return None
+        held = () if self.held is None else self.held.names
+        absorbed = found.absorbed
+        moves = moves_of_effects(self.model, self.criterion, self.theta, absorbed, held, self.fit)
+        return moves if len(moves) else None
 
     @cached_property
     def information_of_all(self) -> Information:

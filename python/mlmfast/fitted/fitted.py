@@ -21,6 +21,7 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.row_facts import RowFacts
 from mlmfast.fitted.source import FitSource
 from mlmfast.handed_out import handed_out
+from mlmfast.information.undetermined_effects import depend, known_entries
 
 _Value = TypeVar("_Value")
 
@@ -105,7 +106,8 @@ class Fitted:
         ``ddf="kenward-roger..."`` the roots of the diagonal of the adjusted covariance,
         ``cov_params(ddf)``, as PROC MIXED prints them.
         """
-        return self._series(np.sqrt(np.diag(self._tested.vcov)))
+        basis = self._tested
+        return self._series(np.sqrt(np.diag(known_entries(basis.moves, basis.vcov))))
 
     @handed_out
     def tvalues(self) -> pd.Series[float]:
@@ -115,8 +117,11 @@ class Fitted:
     @handed_out
     def df(self) -> pd.Series[float]:
         """Denominator degrees of freedom under ``ddf``; infinite for asymptotic (z) tests."""
-        rows = np.eye(self._record.rank)
-        return self._series(method_of(self.ddf).of_rows(self._tested, rows))
+        basis, rows = self._tested, np.eye(self._record.rank)
+        degrees = method_of(self.ddf).of_rows(basis, rows)
+        if basis.moves is not None:
+            degrees = np.where(depend(basis.moves, rows, basis.phi), np.nan, degrees)
+        return self._series(degrees)
 
     @handed_out
     def pvalues(self) -> pd.Series[float]:

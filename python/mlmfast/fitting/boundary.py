@@ -11,13 +11,13 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.interruptible import interruptible
-from mlmfast.newton import Derivatives, NewtonResult, newton_step
+from mlmfast.newton import NewtonResult, newton_step
 from mlmfast.reduction.blocks import TermBlock
 
 #: Eigenvalues of G (orthonormal basis: 1 is a unit's mean square) tried as exactly 0.
 _TRY_ZERO = 1e-5
 #: Those that are 0, in a covariance that its structure does not let round to one.
-_ZERO = 1e-9
+ZERO = 1e-9
 #: Rise of -2 log-likelihood that setting them to 0 may cost.
 FREE = 1e-9
 #: Returns to the iteration from a singular covariance that was no minimum.
@@ -28,22 +28,6 @@ _DOWN = 1e-6
 
 #: Newton's iteration from theta for the listed fits.
 Iterate: TypeAlias = Callable[[FloatArray, IntArray], NewtonResult]
-
-
-@dataclass(frozen=True)
-class SomeFits:
-    """The criterion of some fits, numbered from 0."""
-
-    criterion: Criterion
-    chosen: IntArray
-
-    def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
-        """The criterion of the listed fits."""
-        return self.criterion(theta, self.chosen[fits])
-
-    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
-        """See `Criterion.move`."""
-        return self.criterion.move(theta, step)
 
 
 @dataclass(frozen=True)
@@ -111,7 +95,7 @@ def set_zeros(criterion: Criterion, newton: NewtonResult, fits: IntArray) -> Set
         tried[try_rows] = 1
         good = after <= newton.value[try_rows] + FREE
         theta[try_rows[good]] = rounded[try_rows[good]]
-        singular[try_rows] = rounded_to_boundary(criterion, theta[try_rows], _ZERO)[1]
+        singular[try_rows] = rounded_to_boundary(criterion, theta[try_rows], ZERO)[1]
     return Settled(theta, singular, replace(newton, n_evaluations=newton.n_evaluations + tried))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.residual.design import ResidualDesign, seen_pairs
 from mlmfast.design.residual.record import ResidualRecord
-from mlmfast.newton import CriterionFunction, Derivatives
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.independence import is_within
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -35,48 +34,6 @@ _AT_END = 1e-3
 #: Ratio of residual standard deviations that goes to 0, one on the way there, and what each exactly
 #: fitted combination of rows adds to the slope of -2 log-likelihood by its logarithm.
 _VANISHED, _BEFORE, _OF_EACH = 1e-6, 1e-4, 2.0
-
-
-@dataclass(frozen=True)
-class HeldCriterion:
-    """A criterion as a function of some of theta, the others held.
-
-    Attributes
-    ----------
-    criterion
-        The whole criterion.
-    theta : shape (n_fits, n_theta), values of the others.
-    free
-        Positions of the free ones.
-    """
-
-    criterion: CriterionFunction
-    theta: FloatArray
-    free: IntArray
-
-    def whole(self, theta: FloatArray, fits: IntArray) -> FloatArray:
-        """All of theta."""
-        out = self.theta[fits].copy()
-        out[:, self.free] = theta
-        return out
-
-    def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
-        """The criterion with its derivatives by the free local coordinates."""
-        at = self.criterion(self.whole(theta, fits), fits)
-        block = np.ix_(np.arange(len(theta)), self.free, self.free)
-        return at._replace(
-            gradient=at.gradient[:, self.free],
-            hessian=at.hessian[block],
-            expected=at.expected[block],
-        )
-
-    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
-        """The point at local coordinates ``step`` around ``theta``; terms move as a whole."""
-        n = len(theta)
-        whole = np.repeat(self.theta[:1], n, axis=0)
-        away = np.zeros_like(whole)
-        whole[:, self.free], away[:, self.free] = theta, step
-        return np.asarray(self.criterion.move(whole, away)[:, self.free])
 
 
 def confounded_terms(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> list[int]:

@@ -9,8 +9,10 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.structures.factor_analytic import FactorAnalytic
 from mlmfast.criterion.criterion import Criterion, criterion_of
-from mlmfast.fitting.boundary import Settled, SomeFits, replace_rows, set_zeros, settle
-from mlmfast.fitting.confounding import HeldCriterion, confounded_terms
+from mlmfast.criterion.held import HeldCriterion
+from mlmfast.criterion.some_fits import SomeFits
+from mlmfast.fitting.boundary import Settled, replace_rows, set_zeros, settle
+from mlmfast.fitting.confounding import confounded_terms
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
 from mlmfast.fitting.moment_starts import first_start, moment_start

@@ -33,9 +33,9 @@ from mlmfast.covariance.chains import MarkovChain
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.design.residual.design import LARGEST_ORDER
 from mlmfast.errors import ModelError
-from mlmfast.fitting.boundary import SomeFits
 from mlmfast.newton import CriterionFunction, Derivatives, NewtonOptions, NewtonResult
 from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.residual.chain import ChainCovariance

@@ -9,20 +9,15 @@ held as covariance matrices over its visits, where these are few enough.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
-from mlmfast.covariance.spatial.base import Spatial
-from mlmfast.criterion.criterion import Criterion, criterion_of
-from mlmfast.design.residual.design import LARGEST_ORDER, LARGEST_UNIT
-from mlmfast.errors import ModelError
+from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.series_matrices import as_matrices
+from mlmfast.fitting.undetermined.held_residual import with_flat_matrices
 from mlmfast.information.information import Information
-from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.residual.by_unit import within_unit_positions
 
 
 @dataclass(frozen=True)
@@ -52,27 +47,10 @@ class SeriesInformation(Information):
 
     @cached_property
     def _with_covariances(self) -> Information:
-        residual = self.model.design.residual
-        assert residual is not None
-        largest = int(np.bincount(residual.units).max())
-        held = residual.points is None or (
-            isinstance(residual.structure, Spatial) and largest <= LARGEST_UNIT
-        )
-        if residual.chain is not None:
-            held = residual.structure.size <= LARGEST_ORDER
-        if not held:
-            raise ModelError(
-                f"Kenward-Roger and the expected information need covariance matrices of the "
-                f"residuals, and {residual.text} spans series too long for them; use "
-                "ddf='satterthwaite', which has no such limit"
-            )
-        responses = [self.model.response(self.fit)]
-        if residual.points is not None:
-            residual = replace(residual, positions=within_unit_positions(residual))
-        design = replace(self.model.design, residual=replace(residual, series=None, chain=None))
-        model = reduce_design(design, responses)
-        criterion = criterion_of(model, "REML" if self.criterion.reml else "ML")
-        theta = _same_covariances(self.model, self.criterion, self.theta, model, criterion)
+        model, criterion, theta = as_matrices(self.model, self.criterion, self.theta, self.fit)
+        if self.criterion.flat is not None:
+            held = self.criterion.flat.free is not None
+            criterion = with_flat_matrices(model, criterion, theta, held)
         return self.of_model(model, criterion, theta, self.singular)
 
     @cached_property
@@ -83,26 +61,3 @@ class SeriesInformation(Information):
     def second_sum(self, weights: FloatArray) -> FloatArray:
         """Not from R's inverse alone; see `with_covariances`."""
         raise AssertionError("ask the information with covariances")
-
-
-def _same_covariances(
-    old: ReducedModel,
-    old_criterion: Criterion,
-    theta: FloatArray,
-    new: ReducedModel,
-    criterion: Criterion,
-) -> FloatArray:
-    """Theta of another reduction of the same rows, shape (1, n_theta)."""
-    out = np.empty((1, criterion.n_theta))
-    n_random = len(old.order)
-    for k in range(n_random):
-        structure = criterion.terms[k].shared
-        own = theta[:, old_criterion.theta_slices[k]]
-        across = np.linalg.solve(new.effects_map(k), old.effects_map(k))
-        same = np.allclose(across, np.eye(len(across)), rtol=0.0, atol=1e-12)
-        matrix = across @ structure.matrix(own) @ across.T
-        out[:, criterion.theta_slices[k]] = own if same else structure.theta(matrix)
-    # The scale of the response and the parameters of R are the same; arms stand in one order.
-    start = old_criterion.theta_slices[n_random].start
-    out[:, criterion.theta_slices[n_random].start :] = theta[:, start:]
-    return out

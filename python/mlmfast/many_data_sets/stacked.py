@@ -162,6 +162,7 @@ def _batch(
         n_groups={f.name: np.full(n, f.n_levels) for f in design.factors},
         n_parameters=np.full(n, n_parameters(model.like, covariance)),
         aliased=np.zeros((n, len(design.x)), dtype=np.bool_),
+        undetermined=np.full(n, "", dtype=object),
         _rows=rows,
         **outcome(covariance),
     )

@@ -18,6 +18,7 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.rows import Needs, PredictionRows, rows_of_fit, rows_of_newdata
 from mlmfast.prediction.spread import Noise
 from mlmfast.prediction.targets import RowTargets
+from mlmfast.prediction.undetermined_blups import untold_rows, warn_of_effects
 from mlmfast.prediction.undetermined_rows import check_way, undetermined, warn_of
 from mlmfast.words import is_one_of
 
@@ -158,6 +159,9 @@ def predict(
         unknown = undetermined(fit, rows)
         values[unknown] = np.nan
         warn_of(fit, frame, _spread_flags(unknown, complete), stacklevel=3)
+        untold = untold_rows(fit, rows)
+        values[untold] = np.nan
+        warn_of_effects(fit, frame, _spread_flags(untold, complete), stacklevel=3)
     if interval is None:
         return _in_container(frame, _spread(values, complete))
     new = _complete(frame, complete) if newdata is not None and rows.n_rows else None

@@ -13,6 +13,7 @@ from mlmfast.clusters.by_parameters import RowCovariances
 from mlmfast.degrees_of_freedom import FittedRows, method_of
 from mlmfast.degrees_of_freedom.satterthwaite import of_variances
 from mlmfast.errors import ModelError
+from mlmfast.information.undetermined_effects import depend
 from mlmfast.prediction.crossed import crossed_error_variance
 from mlmfast.prediction.error import ErrorSlopes, error_slopes, error_variance, largest_told
 from mlmfast.prediction.targets import RowTargets, Targets
@@ -48,6 +49,25 @@ class Spread:
 
 
 def spread_of(
+    fit: Fitted,
+    targets: Targets,
+    conditional: bool,
+    noise: Noise | None = None,
+    ddf: str | float | None = None,
+) -> Spread:
+    """Spread of predictions, none of those that hang on covariances that are not determined.
+
+    See `_spread_at_estimates`.
+    """
+    found = _spread_at_estimates(fit, targets, conditional, noise, ddf)
+    basis = fit._basis(ddf)
+    if basis.moves is None:
+        return found
+    untold = depend(basis.moves, targets.x, basis.phi)
+    return Spread(*(np.where(untold, np.nan, part) for part in (found.se, found.df)))
+
+
+def _spread_at_estimates(
     fit: Fitted,
     targets: Targets,
     conditional: bool,

@@ -36,23 +36,36 @@ def check_sizes(
 
 def check_residual(model: ReducedModel) -> None:
     """Refuse a response of which the fixed effects, or these and the random ones, leave nothing."""
-    _, center, scale = model.y_scaling[0]
+    problem = without_residual(model, 0, model.design.response)
+    if problem:
+        raise DataError(problem)
+
+
+def without_residual(model: ReducedModel, fit: int, name: str) -> str:
+    """What is wrong with a response of which the effects leave nothing; empty for one that is well.
+
+    Parameters
+    ----------
+    fit : which response of the model.
+    name : as messages call it.
+    """
+    _, center, scale = model.y_scaling[fit]
     rounding = abs(center) * 1e-15 + 1e-14 / scale
     if model.design.weights is not None:
         rounding *= float(np.sqrt(model.design.weights.max()))
-    left = float(model.core.y_scale[0]) / scale
-    name = model.design.response
+    left = float(model.core.y_scale[fit]) / scale
     if left <= rounding:
-        raise DataError(
+        return (
             f"the response {name!r} has no residual variance: it is constant or fitted exactly "
             "by the fixed effects, so no variance can be estimated"
         )
     if not model.profiled or isinstance(model.core, _core.IterativeReduction):
-        return
+        return ""
     rss, degrees = model.core.within
-    if degrees > 0 and left * float(np.sqrt(rss[0] / degrees)) <= rounding:
-        raise DataError(
+    if degrees > 0 and left * float(np.sqrt(rss[fit] / degrees)) <= rounding:
+        return (
             f"the response {name!r} has no residual variance: the fixed and random effects "
             "reproduce it exactly, so the likelihood has no maximum; check how the response was "
             "made, or leave out the random effects that give it"
         )
+    return ""

@@ -34,6 +34,7 @@ def inference_to_dict(fit: Fitted) -> dict[str, Any]:
                 "covariance": basis.covariance,
                 "by_coefficient": basis.by_coefficient,
                 "note": basis.note,
+                "moves": basis.moves,
             }
             for basis in fit._bases.values()
         ],
@@ -105,7 +106,7 @@ def _basis(data: Mapping[str, Any], record: FitRecord) -> TestBasis:
     method = typed(data["method"], str)
     method_of(method)
     gradient, degrees = data["gradient"], data["by_coefficient"]
-    of_parameters = data["covariance"]
+    of_parameters, moves = data["covariance"], data.get("moves")
     r = 0 if of_parameters is None else len(typed(of_parameters, list))
     basis = TestBasis(
         method,
@@ -115,6 +116,7 @@ def _basis(data: Mapping[str, Any], record: FitRecord) -> TestBasis:
         None if of_parameters is None else array(of_parameters, (r, r)),
         None if degrees is None else array(degrees, (p,)),
         typed(data["note"], str),
+        None if moves is None else array(moves, (len(typed(moves, list)), p, p)),
     )
     try:
         with np.errstate(all="ignore"):

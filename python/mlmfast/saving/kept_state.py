@@ -29,12 +29,10 @@ def state_of(fit: Fitted) -> dict[str, Any]:
 
 def remove_data(fit: Fitted) -> None:
     """See `LMMResult.remove_data`."""
-    from mlmfast.saving.storage import load
+    from mlmfast.saving.storage import read_fit
 
     if fit._source is not None:
-        loaded = load(fit.to_json())
-        fit.__dict__.clear()
-        fit.__dict__.update(loaded.__dict__)
+        read_fit(fit.to_json()).into(fit)
 
 
 class _Counter:

@@ -253,6 +253,8 @@ def _undetermined(data: Any) -> UndeterminedRecord | None:
         groups=tuple(texts(group) for group in typed(data["groups"], list)),
         combined=tuple(_combination(item) for item in typed(data["combined"], list)),
         errors_depend=typed(data["errors_depend"], bool),
+        effects=texts(data.get("effects", [])),
+        independent=typed(data.get("independent", False), bool),
     )
 
 

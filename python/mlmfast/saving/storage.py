@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,25 +62,24 @@ def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
     return text
 
 
-def load(path_or_text: str | os.PathLike[str]) -> Fitted:
-    """Read a fit that `LMMResult.to_json` wrote. No code is run.
+@dataclass(frozen=True)
+class ReadFit:
+    """What a saved fit holds: its record, random effects, seconds, and answers by attribute."""
 
-    Parameters
-    ----------
-    path_or_text : a file, or the JSON text itself
+    record: FitRecord
+    effects: list[ConditionalEffects]
+    timings: dict[str, float]
+    answers: dict[str, Any]
 
-    Raises
-    ------
-    DataError
-        Where the file cannot be read, is no saved fit, or is of a version not known here.
+    def into(self, fit: Fitted) -> None:
+        """Make a fit this one."""
+        fit.__dict__.clear()
+        fit.__dict__.update(Fitted(self.record, None, self.timings, self.effects).__dict__)
+        fit.__dict__.update(self.answers)
 
-    Examples
-    --------
-    >>> import mlmfast as mlm
-    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
-    >>> mlm.load(fit.to_json()).llf == fit.llf
-    True
-    """
+
+def read_fit(path_or_text: str | os.PathLike[str]) -> ReadFit:
+    """Read what `to_json` wrote; see `mlmfast.load`."""
     text, where = _read(path_or_text)
     try:
         data = json.loads(text, object_hook=_float_of, parse_constant=_refuse_constant)
@@ -105,9 +105,7 @@ def load(path_or_text: str | os.PathLike[str]) -> Fitted:
         ValueError,
     ) as error:
         raise _no_fit(where, str(error)) from None
-    fit = Fitted(record, None, timings, effects)
-    fit.__dict__.update(inference)
-    return fit
+    return ReadFit(record, effects, timings, inference)
 
 
 def _effects_from(data: object, record: FitRecord) -> list[ConditionalEffects]:

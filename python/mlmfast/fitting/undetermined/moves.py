@@ -10,11 +10,14 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
+from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.criterion.natural_parameters import CovarianceParameters, covariance_parameters
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.fitting.undetermined.record import Combination
+from mlmfast.fitting.undetermined.search import is_linear
+from mlmfast.reduction.residual.directions import Directions
 
 if TYPE_CHECKING:
     from mlmfast.reduction.reduced_model import ReducedModel
@@ -89,17 +92,27 @@ class FlatMoves:
 
 
 def typical_parameters(
-    model: ReducedModel, criterion: Criterion, theta: FloatArray, shift: float
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, shift: float, fit: int = 0
 ) -> CovarianceParameters:
-    """Parameters at covariances of the random effects that are not special in any way."""
+    """Parameters at covariances that are not special in any way."""
+    out = typical_theta(criterion, theta, shift)
+    free = (False,) * len(criterion.terms)
+    return covariance_parameters(model, criterion, out, free, 1.0, fit)
+
+
+def typical_theta(criterion: Criterion, theta: FloatArray, shift: float) -> FloatArray:
+    """theta (1, n_theta) of such covariances."""
     out = theta[:1].copy()
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if not term.is_residual:
-            level = np.arange(term.structure.size)
+        own = term.structure
+        if isinstance(own, ScaledCovariance):
+            out[:, s] += shift * np.cos(np.arange(s.stop - s.start) * (1.0 + shift))
+        elif not isinstance(own, Directions):
+            level = np.arange(own.size)
             sd = np.sqrt(1.0 + _GROWS * level + shift * level**2 + shift)
             fading = (_FADES + shift) ** np.abs(level[:, None] - level)
             out[:, s] = term.theta((np.outer(sd, sd) * fading)[None])
-    return covariance_parameters(model, criterion, out, (False,) * len(criterion.terms), 1.0)
+    return out
 
 
 def _slope(
@@ -135,10 +148,23 @@ def groups_of(moves: FloatArray, shared: BoolArray) -> list[IntArray]:
     return out
 
 
-def combinations(moves: FlatMoves, group: IntArray) -> list[Combination]:
-    """Sparse combinations of a group's parameters that do not move."""
+def bends_by_parameter(criterion: Criterion, theta: FloatArray) -> bool:
+    """Whether coordinates are parameters in which the residual covariance is not linear.
+
+    The directions are those of one point then.
+    """
+    return any(isinstance(t.structure, Directions) for t in criterion.terms) and not is_linear(
+        criterion, theta[:1]
+    )
+
+
+def combinations(moves: FlatMoves, directions: FloatArray, group: IntArray) -> list[Combination]:
+    """Sparse combinations of a group's parameters that ``directions`` (n, k) do not move.
+
+    Directions are in units of the parameters' sizes.
+    """
     names = moves.parameters.names
-    own = orthonormal(moves.all[group])
+    own = orthonormal(directions[group])
     still = _reduced(np.eye(len(group)) - own @ own.T)
     out = []
     for row in still:
@@ -183,9 +209,3 @@ def orthonormal(columns: FloatArray) -> FloatArray:
     """A basis of the span of columns."""
     left, values, _ = np.linalg.svd(columns, full_matrices=False)
     return np.asarray(left[:, values > _ROUNDING * values.max(initial=1e-300)])
-
-
-def same_span(first: FloatArray, second: FloatArray, size: FloatArray) -> bool:
-    """Whether columns span the same, rows in units of ``size``."""
-    a, b = (orthonormal(part / size[:, None]) for part in (first, second))
-    return a.shape == b.shape and bool(np.abs(a - b @ (b.T @ a)).max(initial=0.0) < _ROUNDING)

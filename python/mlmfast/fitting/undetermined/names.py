@@ -19,15 +19,17 @@ from mlmfast.criterion.natural_parameters import covariance_parameters, entry_ma
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.fitting.undetermined.moves import (
     FlatMoves,
+    bends_by_parameter,
     combinations,
     groups_of,
     moves_alone,
     orthonormal,
     row_lengths,
-    same_span,
     typical_parameters,
 )
 from mlmfast.fitting.undetermined.record import UndeterminedRecord
+from mlmfast.fitting.undetermined.search import is_linear
+from mlmfast.information.undetermined_effects import levels_depend, moves_of_effects
 
 if TYPE_CHECKING:
     from mlmfast.fitted.record import GroupRecord, TermRecord
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Move of a covariance along a flat direction, over the largest, that is rounding.
 _ROUNDING = 1e-6
+#: Points at which combinations of parameters are looked at.
+_SHIFTS = tuple(0.2 + 0.13 * k for k in range(12))
 
 
 def undetermined_parameters(
@@ -44,6 +48,7 @@ def undetermined_parameters(
     theta: FloatArray,
     values: FloatArray | None = None,
     held: Sequence[str] = (),
+    fit: int = 0,
 ) -> UndeterminedRecord | None:
     """What the data do not determine of a fit's parameters; None where they determine all.
 
@@ -54,12 +59,15 @@ def undetermined_parameters(
         Estimates of the parameters, in the order of the formula: which are held at 0.
     held
         Parameters that the fit holds, by the names of `CovarianceFunctions`.
+    fit
+        Which response.
     """
     flat = criterion.flat
     if flat is None:
         return None
     functions = CovarianceFunctions(model, criterion)
-    moves = FlatMoves.of(typical_parameters(model, criterion, theta, 0.0), flat, functions, held)
+    typical = typical_parameters(model, criterion, theta, 0.0, fit)
+    moves = FlatMoves.of(typical, flat, functions, held)
     if not moves.null.shape[1]:
         return None
     values = np.ones(len(moves.parameters.names)) if values is None else values
@@ -67,11 +75,28 @@ def undetermined_parameters(
     moved = row_lengths(moves.all) > _ROUNDING
     alone, unseen = moves_alone(moves.all), moves_alone(moves.unseen)
     absorbed = alone & ~unseen & (np.abs(values) <= 1e-12 * np.abs(values).max(initial=0.0))
+    if flat.free is not None:
+        # A range that is short enough is held as one of 0.
+        of_residual = np.array([" | " not in name for name in names], dtype=np.bool_)
+        absorbed |= alone & ~unseen & of_residual
     groups = groups_of(moves.all, moved & ~alone)
-    other = FlatMoves.of(typical_parameters(model, criterion, theta, 0.2), flat, functions, held)
-    combined = []
-    if same_span(moves.all * moves.size[:, None], other.all * other.size[:, None], moves.size):
-        combined = [c for group in groups for c in combinations(moves, group)]
+    anywhere = moves.all
+    for shift in _SHIFTS if groups else ():
+        # What is still at many points is so at all: sums of variances beside a correlation, too.
+        at = typical_parameters(model, criterion, theta, shift, fit)
+        other = FlatMoves.of(at, flat, functions, held)
+        rank = anywhere.shape[1]
+        more = other.all * (other.size / moves.size)[:, None]
+        anywhere = orthonormal(np.hstack([anywhere, more]))
+        if anywhere.shape[1] == rank and is_linear(criterion, theta[:1]):
+            break
+    bends = bends_by_parameter(criterion, theta)
+    combined = [
+        c
+        for group in groups
+        if not (bends and any(" | " not in name for name in names[group]))
+        for c in combinations(moves, anywhere, group)
+    ]
     left = [np.array([p]) for p in np.flatnonzero(alone & ~unseen & ~absorbed)]
     return UndeterminedRecord(
         n=moves.null.shape[1],
@@ -80,21 +105,32 @@ def undetermined_parameters(
         absorbed=tuple(names[absorbed]),
         groups=tuple(tuple(names[group]) for group in [*groups, *left]),
         combined=tuple(combined),
-        errors_depend=moves.all.shape[1] - moves.unseen.shape[1] > int(absorbed.sum()),
+        independent=flat.free is not None,
     )
 
 
 def undetermined_of(
-    model: ReducedModel, covariance: CovarianceFit, held: Sequence[str] = ()
+    model: ReducedModel, covariance: CovarianceFit, held: Sequence[str] = (), fit: int = 0
 ) -> UndeterminedRecord | None:
-    """What the data do not determine of the first fit's parameters, some of them held."""
+    """What the data do not determine of the parameters of a fit, the first, some of them held."""
     criterion = covariance.criterion
     if criterion.flat is None:
         return None
-    singular = tuple(bool(flag) for flag in covariance.singular[0])
-    theta = covariance.theta[:1]
-    values = covariance_parameters(model, criterion, theta, singular, 1.0).values
-    return undetermined_parameters(model, criterion, theta, values, held)
+    singular = tuple(bool(flag) for flag in covariance.singular[fit])
+    theta = covariance.theta[[fit]]
+    values = covariance_parameters(model, criterion, theta, singular, 1.0, fit).values
+    found = undetermined_parameters(model, criterion, theta, values, held, fit)
+    if found is None:
+        return None
+    moves = moves_of_effects(model, criterion, theta, found.absorbed, held, fit)
+    moved = np.abs(np.einsum("kii->ki", moves)).max(axis=0, initial=0.0) > 0.0
+    names = [model.design.x_names[j] for j in model.kept]
+    effects = tuple(name for name, here in zip(names, moved, strict=True) if here)
+    depend = bool(len(moves))
+    factor = model.design.absorbed
+    if factor is not None and levels_depend(model, criterion, theta, found.absorbed, held, fit):
+        effects, depend = (f"the levels of {factor.name}", *effects), True
+    return replace(found, effects=effects, errors_depend=depend)
 
 
 def n_determined(covariance: CovarianceFit, found: UndeterminedRecord | None) -> int:

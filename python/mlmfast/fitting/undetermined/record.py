@@ -54,6 +54,10 @@ class UndeterminedRecord:
         What is determined of these.
     errors_depend
         Whether fixed effects and their standard errors depend on a choice among them.
+    effects
+        Fixed effects whose standard errors do, which have none.
+    independent
+        Whether residuals of which the data tell one variance alone are held independent.
     """
 
     n: int
@@ -63,6 +67,8 @@ class UndeterminedRecord:
     groups: tuple[tuple[str, ...], ...] = ()
     combined: tuple[Combination, ...] = ()
     errors_depend: bool = False
+    effects: tuple[str, ...] = ()
+    independent: bool = False
 
     @property
     def messages(self) -> tuple[str, ...]:
@@ -70,10 +76,10 @@ class UndeterminedRecord:
         out = []
         if self.unseen:
             what = "is no parameter" if len(self.unseen) == 1 else "are no parameters"
-            out.append(
-                f"no data tell {_listed(self.unseen)} (the effects never meet in one level), "
-                f"which {what} of this fit"
-            )
+            met = "visits never meet in one subject"
+            if any(" | " in name for name in self.unseen):
+                met = "effects never meet in one level"
+            out.append(f"no data tell {_listed(self.unseen)} (the {met}), which {what} of this fit")
         if self.absorbed:
             it = "it" if len(self.absorbed) == 1 else "them"
             out.append(
@@ -87,8 +93,15 @@ class UndeterminedRecord:
                 out.append(f"the data do not determine {group[0]}")
             else:
                 out.append(f"{_listed(group)} cannot be told apart{told}")
+        if self.independent:
+            out.append(
+                "residuals are held independent, with one variance, which is all that is told of "
+                "them: the inference of least squares"
+            )
         if self.errors_depend:
             out.append(ERRORS_DEPEND)
+        if self.effects:
+            out.append(f"no standard error is given for {_listed(self.effects)}")
         return tuple(out)
 
 

@@ -19,14 +19,19 @@ import numpy as np
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.arms import residual_arms
-from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.criterion.natural_parameters import coordinate_charts, entries_by_natural
+from mlmfast.criterion.series_matrices import as_matrices
 from mlmfast.design.residual.design import seen_pairs
+from mlmfast.errors import ModelError
 from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.fitting.starts import uncorrelated_start
 from mlmfast.reduction.absorbed.core import AbsorbedCore
+from mlmfast.reduction.blocks import TermBlock, structure_of
+from mlmfast.reduction.residual.chain import ChainCovariance
 from mlmfast.reduction.residual.directions import Directions, SharedDirections
+from mlmfast.reduction.residual.series import SeriesCovariance
 
 if TYPE_CHECKING:
     from mlmfast.reduction.reduced_model import ReducedModel
@@ -40,6 +45,8 @@ _NONE = 1e-20
 _ROUNDING = 1e-8
 #: Second derivative over the first, by its parameters, of a covariance that is linear in these.
 _STRAIGHT = 1e-9
+#: Singular value of parameters' moves, each of length 1, of which one is spare.
+_SPARE = 1e-9
 #: Positions of visits, by arm, up to which pairs that never meet are looked for.
 _MANY = 128
 #: Scaled eigenvalue of the Hessian at a minimum that may be flat.
@@ -54,22 +61,25 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
     """
     if not model.order or isinstance(criterion.reduction, _core.IterativeReduction):
         return criterion
-    if not len(_fit_with_values(criterion)):
+    fits = _fit_with_values(criterion)
+    if not len(fits):
         return criterion
     n = n_effect_entries(criterion)
     theta = None
     if not model.profiled:
         if n == 1 and not _may_be_taken_up(model, criterion):
             return criterion
-        theta = _regular_point(model, criterion)
-    expected = criterion.at_zero[1][0] if theta is None else _expected(criterion, theta)[:n, :n]
+        theta = _regular_point(model, criterion, fits)
+    expected = (
+        criterion.at_zero[1][0] if theta is None else _expected(criterion, theta, fits)[:n, :n]
+    )
     if not _is_suspect(model, expected):
         return criterion
     by_ml = replace(criterion, reml=False)
     if theta is None:
         seen, told = (_with_variance(model, c) for c in (criterion, by_ml))
     else:
-        seen, told = expected, _expected(by_ml, theta)[:n, :n]
+        seen, told = expected, _expected(by_ml, theta, fits)[:n, :n]
     size = _sizes(criterion, told)
     core = criterion.reduction
     limit = _NOTHING_SEEN if isinstance(core, AbsorbedCore) and not core.is_exact else _NOTHING
@@ -95,25 +105,104 @@ def _may_be_taken_up(model: ReducedModel, criterion: Criterion) -> bool:
     return 2 * len(model.kept) >= min(n_levels, default=len(model.kept) * 3)
 
 
-def with_flat_residual(model: ReducedModel, criterion: Criterion, curvature: float) -> Criterion:
+def with_flat_residual(
+    model: ReducedModel, criterion: Criterion, curvature: float, theta: FloatArray, fit: int
+) -> Criterion:
     """The criterion, told what the data do not tell of the residual's parameters too.
 
-    Only of a covariance that is linear in its natural parameters: what the data do not tell of it
-    at one point, they tell nowhere. Looked for where the end of the fit is flat (``curvature`` is
-    the smallest eigenvalue of its scaled Hessian), where visits never meet in one subject, or where
-    fixed effects may take up residuals: there the end can lie near a singular V, which hides it.
+    What they do not tell of the entries of R, or of parameters in which it is linear, at one point,
+    they tell nowhere. Where coordinates are parameters in which R bends, the directions are those
+    at the end of the fit, ``theta`` (1, n_theta). Looked for where that end is flat (``curvature``
+    is the smallest eigenvalue of its scaled Hessian), where visits never meet in one subject, or
+    where fixed effects may take up residuals: there the end can lie near a singular V, which hides
+    it.
     """
     if model.profiled or isinstance(criterion.reduction, _core.IterativeReduction):
-        return criterion
-    own = criterion.terms[-1].structure
-    if isinstance(own, Directions) and not isinstance(own, SharedDirections):
         return criterion
     looked_at = curvature <= _MAY_BE_FLAT or _leaves_pairs_out(model)
     if not looked_at and not _may_be_taken_up(model, criterion):
         return criterion
-    point = _regular_point(model, criterion)
-    found = _flat_at(criterion, point) if _is_linear(criterion, point) else None
+    if isinstance(criterion.terms[-1].structure, SeriesCovariance | ChainCovariance):
+        found = _flat_of_series(model, criterion, theta, fit)
+    else:
+        found = flat_residual(model, criterion, theta, fit)
     return criterion if found is None else replace(criterion, flat=found)
+
+
+def flat_residual(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, fit: int = 0
+) -> FlatCovariances | None:
+    """What the data do not tell, of the residual's matrices too; None where they tell all."""
+    fits = np.array([fit])
+    point = _regular_point(model, criterion, fits)
+    own = criterion.terms[-1].structure
+    if isinstance(own, Directions) and not (
+        isinstance(own, SharedDirections) and is_linear(criterion, point)
+    ):
+        if model.order:
+            # Directions at one point are told from rounding without random effects alone.
+            return None
+        point = theta[:1]
+    return _flat_at(criterion, point, fits)
+
+
+def _flat_of_series(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, fit: int
+) -> FlatCovariances | None:
+    """What the data do not tell of parameters of series, by the same model from matrices."""
+    if model.order:
+        # Beside random effects the two models' coordinates differ; looked at by the curvature.
+        return None
+    try:
+        other, by_entry, point = as_matrices(model, criterion, theta[:1], fit)
+    except ModelError:
+        return None
+    found = flat_residual(other, by_entry, point)
+    if found is None:
+        return None
+    n, n_effects = len(criterion.entries), n_effect_entries(criterion)
+    before = criterion_of(other, "REML").theta_slices[len(model.order)].start
+    directions: list[FloatArray] = []
+    unseen: list[FloatArray] = []
+    size = np.ones(n)
+    parts = zip(by_entry.terms, by_entry.theta_slices, by_entry.entry_slices, strict=True)
+    for term, s, e in parts:
+        if not term.is_residual:
+            continue
+        first = np.zeros((len(found.size), s.stop - s.start))
+        first[e] = _by_theta(term, point[:, s])
+        own = slice(n_effects + s.start - before, n_effects + s.stop - before)
+        size[own] = np.maximum(found.scaled(first)[1], 1e-150)
+        for out, unmoved in ((directions, False), (unseen, True)):
+            null = found.among(first, unmoved)
+            out.append(np.zeros((n, null.shape[1])))
+            out[-1][own] = null
+    return _beside_effects(criterion, np.hstack(directions), np.hstack(unseen), size)
+
+
+def _by_theta(term: TermBlock, theta: FloatArray) -> FloatArray:
+    """Derivatives of a residual term's coordinates of `Information` by theta."""
+    if not isinstance(term.structure, Directions):
+        return np.asarray(term.structure.jacobian(theta)[0])
+    n, out = structure_of(term).n_theta, np.zeros((theta.shape[1],) * 2)
+    for at in range(0, theta.shape[1], n):
+        own = slice(at, at + n)
+        out[own, own] = structure_of(term).natural_jacobian(theta[:, own])[0]
+    return out
+
+
+def _beside_effects(
+    criterion: Criterion, directions: FloatArray, unseen: FloatArray, size: FloatArray
+) -> FlatCovariances | None:
+    """Directions of the residual's parameters beside those of G that are known already."""
+    known = criterion.flat
+    if known is None:
+        none = np.zeros((n_effect_entries(criterion), 0))
+        return FlatCovariances(directions, unseen, none, size) if directions.size else None
+    n = n_effect_entries(criterion)
+    size[:n] = known.size[:n]
+    every, unmoved = np.hstack([known.directions, directions]), np.hstack([known.unseen, unseen])
+    return FlatCovariances(every, unmoved, known.of_effects, size)
 
 
 def _leaves_pairs_out(model: ReducedModel) -> bool:
@@ -127,7 +216,7 @@ def _leaves_pairs_out(model: ReducedModel) -> bool:
     return within < (residual.order // size) * (size * (size + 1) // 2)
 
 
-def _is_linear(criterion: Criterion, theta: FloatArray) -> bool:
+def is_linear(criterion: Criterion, theta: FloatArray) -> bool:
     """Whether the residual covariance is linear in its natural parameters."""
     for structure, s in residual_arms(criterion):
         first, second = entries_by_natural(structure, theta[:, s])
@@ -136,26 +225,41 @@ def _is_linear(criterion: Criterion, theta: FloatArray) -> bool:
     return True
 
 
-def _regular_point(model: ReducedModel, criterion: Criterion) -> FloatArray:
+def _regular_point(model: ReducedModel, criterion: Criterion, fits: IntArray) -> FloatArray:
     """theta (1, n_theta) of covariances far from singular."""
-    moments = residual_start(model, criterion, _fit_with_values(criterion))
+    moments = residual_start(model, criterion, fits)
     return uncorrelated_start(criterion, moments)
 
 
-def _flat_at(criterion: Criterion, theta: FloatArray) -> FlatCovariances | None:
+def _flat_at(criterion: Criterion, theta: FloatArray, fits: IntArray) -> FlatCovariances | None:
     """What the data do not tell at a point, of the residual's parameters too."""
     chart = coordinate_charts(criterion, theta)
     parts = (replace(criterion, reml=reml, flat=None) for reml in (criterion.reml, False))
-    seen, told = (chart.T @ _expected(c, theta) @ chart for c in parts)
+    seen, told = (chart.T @ _expected(c, theta, fits) @ chart for c in parts)
     if not (np.isfinite(seen).all() and np.isfinite(told).all()):
         return None
     size = _sizes(criterion, told)
     directions = _null(seen, size, _NOTHING)
-    if not directions.shape[1]:
+    if not directions.shape[1] and not _has_spare_parameters(criterion, theta):
         return None
     flat, n = criterion.flat, n_effect_entries(criterion)
     of_effects = np.zeros((n, 0)) if flat is None else flat.of_effects
     return FlatCovariances(directions, _null(told, size, _NOTHING), of_effects, size)
+
+
+def _has_spare_parameters(criterion: Criterion, theta: FloatArray) -> bool:
+    """Whether parameters of the residual move in ways that leave its covariance as it is.
+
+    As variances by arm and a scale by arm do.
+    """
+    for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+        if term.is_residual and not isinstance(term.structure, Directions):
+            first = entries_by_natural(term.structure, theta[:, s])[0]
+            length = np.sqrt((first**2).sum(axis=0))
+            values = np.linalg.svd(first / np.where(length > 0, length, 1.0), compute_uv=False)
+            if first.shape[1] > len(first) or values.min(initial=1.0) < _SPARE:
+                return True
+    return False
 
 
 def n_effect_entries(criterion: Criterion) -> int:
@@ -163,9 +267,9 @@ def n_effect_entries(criterion: Criterion) -> int:
     return sum(len(t.structure.entries) for t in criterion.terms if not t.is_residual)
 
 
-def _expected(criterion: Criterion, theta: FloatArray) -> FloatArray:
+def _expected(criterion: Criterion, theta: FloatArray, fits: IntArray) -> FloatArray:
     """Expected information by the criterion's coordinates, up to a factor."""
-    return np.asarray(criterion(theta, _fit_with_values(criterion)).natural_expected[0])
+    return np.asarray(criterion(theta, fits).natural_expected[0])
 
 
 def _fit_with_values(criterion: Criterion) -> IntArray:

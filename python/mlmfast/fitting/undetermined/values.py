@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.natural_parameters import covariance_parameters, entry_map
 from mlmfast.errors import ModelError
+from mlmfast.fitting.boundary import ZERO, rounded_to_boundary
+from mlmfast.fitting.undetermined.held_residual import at_independence, held_there
 from mlmfast.fitting.undetermined.search import with_flat_residual
 from mlmfast.reduction.blocks import TermBlock, structure_of
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -36,25 +38,51 @@ _ROUNDING = 1e-12
 
 def without_flat_values(model: ReducedModel, found: CovarianceFit) -> CovarianceFit:
     """The fit with covariances that the data do not tell at 0, where they can be."""
-    newton, criterion = found.newton, found.criterion
-    open_ended = found.confounded or found.singular_residual or found.without_bound
-    if len(found.theta) == 1 and newton.converged[0] and not open_ended:
-        curvature = float(newton.min_eigenvalue[0])
-        criterion = with_flat_residual(model, criterion, curvature)
-    if criterion.flat is None:
-        return found
-    theta = found.theta.copy()
+    theta, singular = found.theta.copy(), found.singular.copy()
+    known = found.criterion if found.criterion.flat is not None else None
     # A response that is constant, or missing, has no values to move.
-    for row in np.flatnonzero(np.asarray(criterion.reduction.y_scale) > 0.0).tolist():
-        fits = np.array([row])
+    for row in np.flatnonzero(np.asarray(found.criterion.reduction.y_scale) > 0.0).tolist():
+        criterion = _told_of(model, found, row)
+        if criterion.flat is None:
+            continue
         for move in (_nearest_effects, _without_covariance):
             moved = move(model, criterion, theta[row])
-            if moved is None:
-                continue
-            values = [criterion.value(t[None], fits)[0] for t in (theta[row], moved)]
-            if abs(values[1] - values[0]) < _SAME:
+            if _is_same(moved, theta[row], criterion, row):
+                # A correlation that no data tell may have ended at 1.
+                now = rounded_to_boundary(criterion, moved[None], ZERO)[1][0]
+                for k, s in enumerate(criterion.theta_slices):
+                    if not np.array_equal(moved[s], theta[row, s]):
+                        singular[row, k] = now[k]
                 theta[row] = moved
-    return replace(found, criterion=criterion, theta=theta)
+        moved = at_independence(criterion, theta[row], row)
+        if _is_same(moved, theta[row], criterion, row):
+            criterion = held_there(criterion, found.theta[row])
+            theta[row] = moved
+        if known is None or known is found.criterion:
+            # What is told is the same for every response.
+            known = criterion
+    return (
+        found if known is None else replace(found, criterion=known, theta=theta, singular=singular)
+    )
+
+
+def _told_of(model: ReducedModel, found: CovarianceFit, row: int) -> Criterion:
+    """The criterion, told what the data do not tell of the residual of one response."""
+    ended = found.confounded or row in found.singular_residual or row in found.without_bound
+    if ended or not found.newton.converged[row]:
+        return found.criterion
+    curvature = float(found.newton.min_eigenvalue[row])
+    return with_flat_residual(model, found.criterion, curvature, found.theta[[row]], row)
+
+
+def _is_same(
+    moved: FloatArray | None, theta: FloatArray, criterion: Criterion, fit: int
+) -> TypeGuard[FloatArray]:
+    """Whether there is a point ``moved`` of the same likelihood."""
+    if moved is None:
+        return False
+    here, there = (criterion.value(t[None], np.array([fit]))[0] for t in (theta, moved))
+    return bool(abs(there - here) < _SAME)
 
 
 def _nearest_effects(

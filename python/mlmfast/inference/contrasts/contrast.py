@@ -18,9 +18,11 @@ from mlmfast.distributions import (
     two_sided,
 )
 from mlmfast.errors import ModelError
+from mlmfast.fitting.undetermined.record import ERRORS_DEPEND
 from mlmfast.handed_out import copied, hands_out_copies
 from mlmfast.inference.contrasts.estimability import check_estimable
 from mlmfast.inference.contrasts.rows import ContrastRows, contrast_rows
+from mlmfast.information.undetermined_effects import depend, depend_together
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -114,6 +116,9 @@ def row_tests(
     estimate = rows @ beta
     se = np.sqrt(np.maximum(((rows @ basis.vcov) * rows).sum(axis=1), 0.0))
     df = method_of(basis.method).of_rows(basis, rows)
+    if basis.moves is not None:
+        untold = depend(basis.moves, rows, basis.phi)
+        se, df = np.where(untold, np.nan, se), np.where(untold, np.nan, df)
     values = np.broadcast_to(np.asarray(rhs, dtype=np.float64), estimate.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = (estimate - values) / se
@@ -171,6 +176,8 @@ def joint_test(
     from mlmfast.degrees_of_freedom.base import wald
 
     method = method_of(basis.method)
+    if depend_together(basis.moves, rows, basis.phi):
+        return FTest(*(np.nan, len(rows), np.nan, np.nan, np.nan, np.nan), ERRORS_DEPEND)
     statistic, df = method.joint(basis, rows, difference)
     if term and basis.by_coefficient is not None:
         df = float(basis.by_coefficient[list(term)].min())

@@ -13,6 +13,7 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.inference.contrasts.contrast import RowTests, linear_tests
 from mlmfast.inference.contrasts.estimability import aliasing_of_fit
+from mlmfast.information.undetermined_effects import known_entries
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -73,7 +74,9 @@ class LinearFunctions:
     def covariance(self, rows: IntArray) -> FloatArray:
         """Covariance of the estimates of some rows."""
         kept = self.L[rows][:, list(self.fit._record.kept)]
-        return np.asarray(kept @ self.fit._basis(self.ddf).vcov @ kept.T)
+        basis = self.fit._basis(self.ddf)
+        found = np.asarray(kept @ basis.vcov @ kept.T)
+        return found if basis.moves is None else known_entries(kept @ basis.moves @ kept.T, found)
 
     def combined(
         self, coefficients: FloatArray, labels: pd.DataFrame, by: Sequence[str]

@@ -117,6 +117,13 @@ def profile(source: FitSource, which: str | Sequence[str] | None = None) -> Prof
     check_engine(source.model, "a profile")
     every = CovarianceCurves(source, ()).functions.parameters
     held = set() if source.parms is None else set(source.parms.held)
+    flat = source.criterion.flat
+    if flat is not None and flat.free is not None:
+        raise ModelError(
+            "residuals are held independent here, as the data tell one variance of them, and a "
+            "profile would move what is held; fit without residual=, or with "
+            "residual='homdiag(...)', for profiles of the same model"
+        )
     untold = open_parameters(source)
     if which is not None and not isinstance(which, str):
         if not isinstance(which, Iterable) or not all(isinstance(name, str) for name in which):

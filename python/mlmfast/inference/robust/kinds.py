@@ -9,6 +9,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import METHODS, KenwardRoger
 from mlmfast.errors import ModelError
 from mlmfast.inference.robust.covariance import KINDS, robust_covariance
+from mlmfast.information.undetermined_effects import known_entries
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
@@ -22,13 +23,21 @@ def covariance_of_kind(fit: Fitted, kind: str | None, cluster: object = None) ->
     if cluster is not None:
         raise ModelError(f"cluster= is for kind {', '.join(KINDS)}; kind is {kind!r}")
     if kind is None or is_one_of(kind, ("model",)):
-        return fit._record.vcov
+        return known_entries(_moves(fit), fit._record.vcov)
     adjusted = [name for name, method in METHODS.items() if issubclass(method, KenwardRoger)]
     if is_one_of(kind, adjusted):
-        return fit._basis(kind).vcov
+        basis = fit._basis(kind)
+        return known_entries(basis.moves, basis.vcov)
     known = ["model", *adjusted, *KINDS]
     near = get_close_matches(str(kind), known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ModelError(
         f"cov_params(kind={kind!r}) is not known{hint} (available: {', '.join(known)})"
     )
+
+
+def _moves(fit: Fitted) -> FloatArray | None:
+    """How the covariance moves with what is not determined, of a loaded fit as its tests say."""
+    if fit._rows is not None:
+        return fit._rows.moves
+    return next((basis.moves for basis in fit._bases.values()), None)

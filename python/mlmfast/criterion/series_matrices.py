@@ -1,0 +1,72 @@
+"""A design whose residuals run along series, held as covariance matrices over its visits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance.spatial.base import Spatial
+from mlmfast.criterion.criterion import Criterion, criterion_of
+from mlmfast.design.residual.design import LARGEST_ORDER, LARGEST_UNIT
+from mlmfast.errors import ModelError
+from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.reduction.residual.by_unit import within_unit_positions
+
+
+def as_matrices(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, fit: int
+) -> tuple[ReducedModel, Criterion, FloatArray]:
+    """The same model of one response from matrices, its criterion and ``theta`` (1, n_theta) there.
+
+    Raises
+    ------
+    ModelError
+        Where the series are too long for covariance matrices.
+    """
+    residual = model.design.residual
+    assert residual is not None
+    largest = int(np.bincount(residual.units).max())
+    held = residual.points is None or (
+        isinstance(residual.structure, Spatial) and largest <= LARGEST_UNIT
+    )
+    if residual.chain is not None:
+        held = residual.structure.size <= LARGEST_ORDER
+    if not held:
+        raise ModelError(
+            f"Kenward-Roger and the expected information need covariance matrices of the "
+            f"residuals, and {residual.text} spans series too long for them; use "
+            "ddf='satterthwaite', which has no such limit"
+        )
+    responses = [model.response(fit)]
+    if residual.points is not None:
+        residual = replace(residual, positions=within_unit_positions(residual))
+    design = replace(model.design, residual=replace(residual, series=None, chain=None))
+    new = reduce_design(design, responses)
+    found = criterion_of(new, "REML" if criterion.reml else "ML")
+    return new, found, _same_covariances(model, criterion, theta, new, found)
+
+
+def _same_covariances(
+    old: ReducedModel,
+    old_criterion: Criterion,
+    theta: FloatArray,
+    new: ReducedModel,
+    criterion: Criterion,
+) -> FloatArray:
+    """Theta of another reduction of the same rows, shape (1, n_theta)."""
+    out = np.empty((1, criterion.n_theta))
+    n_random = len(old.order)
+    for k in range(n_random):
+        structure = criterion.terms[k].shared
+        own = theta[:, old_criterion.theta_slices[k]]
+        across = np.linalg.solve(new.effects_map(k), old.effects_map(k))
+        same = np.allclose(across, np.eye(len(across)), rtol=0.0, atol=1e-12)
+        matrix = across @ structure.matrix(own) @ across.T
+        out[:, criterion.theta_slices[k]] = own if same else structure.theta(matrix)
+    # The scale of the response and the parameters of R are the same; arms stand in one order.
+    start = old_criterion.theta_slices[n_random].start
+    out[:, criterion.theta_slices[n_random].start :] = theta[:, start:]
+    return out

@@ -1,0 +1,136 @@
+"""Which fixed effects' standard errors depend on covariances that the data do not determine.
+
+The restricted likelihood can be constant where V is not. Along such a direction V_d the covariance
+C of the fixed effects moves by C X'V^-1 V_d V^-1 X C: functions L beta with L of this L' = 0 have
+the covariance that they have, others none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.fitting.undetermined.moves import FlatMoves, typical_parameters, typical_theta
+from mlmfast.fitting.undetermined.search import n_effect_entries
+from mlmfast.information.of_fit import information_of
+
+if TYPE_CHECKING:
+    from mlmfast.reduction.reduced_model import ReducedModel
+
+#: Move of a covariance of fixed effects, over the standard errors, that is rounding.
+_ROUNDING = 1e-6
+
+
+def moves_of_effects(
+    model: ReducedModel,
+    criterion: Criterion,
+    theta: FloatArray,
+    absorbed: Sequence[str],
+    held: Sequence[str] = (),
+    fit: int = 0,
+) -> FloatArray:
+    """How the covariance of the coefficients kept moves, (k, rank, rank), by direction.
+
+    Parameters
+    ----------
+    theta : shape (1, n_theta)
+    absorbed
+        Parameters at 0 by name, with which the fixed effects have the inference of least squares.
+    held
+        Parameters that the fit holds, by the names of `CovarianceFunctions`.
+    """
+    flat, rank = criterion.flat, len(model.kept)
+    assert flat is not None, "something is not determined"
+    if not criterion.reml or not rank:
+        return np.zeros((0, rank, rank))
+    if flat.free is not None:
+        # Residuals held at independence leave the inference of least squares too.
+        own = (flat.directions[: n_effect_entries(criterion)] != 0.0).any(axis=0)
+        flat = replace(flat, directions=flat.directions[:, own])
+    found: list[FloatArray] = []
+    size = np.ones(rank)
+    # Where variances are equal a move may cost nothing at first; elsewhere it does.
+    for point in (theta[:1], typical_theta(criterion, theta, 0.0)):
+        free = (False,) * len(criterion.terms)
+        about = information_of(model, replace(criterion, flat=None), point, free, fit)
+        functions = CovarianceFunctions(model, criterion)
+        null = _not_absorbed(FlatMoves.of(about.parameters, flat, functions, held), absorbed)
+        rows = about.contrasts(np.eye(rank))
+        phi = rows @ about.phi @ rows.T
+        own = np.sqrt(np.diag(phi))
+        size = size if found else own
+        moved = rows @ about.phi @ np.tensordot(null.T, about.by_parameters, axes=1)
+        found.append(moved @ about.phi @ rows.T * np.outer(size / own, size / own))
+    out = np.concatenate(found)
+    shares = np.abs(out) / np.outer(size, size)
+    out = np.where(shares > _ROUNDING, out, 0.0)
+    return np.asarray(out[shares.max(axis=(1, 2), initial=0.0) > _ROUNDING])
+
+
+def levels_depend(
+    model: ReducedModel,
+    criterion: Criterion,
+    theta: FloatArray,
+    absorbed: Sequence[str],
+    held: Sequence[str] = (),
+    fit: int = 0,
+) -> bool:
+    """Whether levels of an eliminated factor, and the intercept, have no standard errors.
+
+    They take up whatever V does along a direction that the restricted likelihood does not see.
+    """
+    flat = criterion.flat
+    if model.design.absorbed is None or flat is None or not criterion.reml:
+        return False
+    functions = CovarianceFunctions(model, criterion)
+    typical = typical_parameters(model, criterion, theta, 0.0, fit)
+    moves = FlatMoves.of(typical, flat, functions, held)
+    return bool(_not_absorbed(moves, absorbed).shape[1] > moves.unseen_null.shape[1])
+
+
+def _not_absorbed(moves: FlatMoves, absorbed: Sequence[str]) -> FloatArray:
+    """Free parameters' moves along flat directions that leave some parameters as they are."""
+    null, names = moves.null, moves.parameters.names
+    fixed = np.array([name in absorbed for name in names], dtype=np.bool_)
+    if not fixed.any() or not null.shape[1]:
+        return null
+    _, values, rows = np.linalg.svd((moves.parameters.by_free / moves.size[:, None])[fixed] @ null)
+    left = int((values > _ROUNDING * values.max(initial=1e-300)).sum())
+    return np.asarray(null @ rows[left:].T)
+
+
+def depend(moves: FloatArray | None, rows: FloatArray, vcov: FloatArray) -> BoolArray:
+    """Which functions, rows (m, rank), have no standard error, (m,)."""
+    if moves is None or not len(moves):
+        return np.zeros(len(rows), dtype=np.bool_)
+    size = _spread(rows, vcov)
+    moved = np.abs(np.einsum("mi,kij,mj->km", rows, moves, rows))
+    return np.asarray((moved > _ROUNDING * size).any(axis=0))
+
+
+def depend_together(moves: FloatArray | None, rows: FloatArray, vcov: FloatArray) -> bool:
+    """Whether functions, rows (m, rank), have no covariance."""
+    if moves is None or not len(moves):
+        return False
+    size = np.sqrt(_spread(rows, vcov))
+    return bool((np.abs(rows @ moves @ rows.T) > _ROUNDING * np.outer(size, size)).any())
+
+
+def known_entries(moves: FloatArray | None, vcov: FloatArray) -> FloatArray:
+    """A covariance of coefficients with NaN where it depends on what is not determined."""
+    if moves is None or not len(moves):
+        return vcov
+    size = np.sqrt(np.diag(vcov))
+    return np.where((np.abs(moves) > _ROUNDING * np.outer(size, size)).any(axis=0), np.nan, vcov)
+
+
+def _spread(rows: FloatArray, vcov: FloatArray) -> FloatArray:
+    """Variance of each row, at least that of rounding."""
+    size = np.abs(rows) * np.sqrt(np.diag(vcov))
+    return np.asarray(np.maximum(((rows @ vcov) * rows).sum(axis=1), 1e-9 * (size**2).sum(axis=1)))
