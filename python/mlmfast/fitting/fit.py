@@ -10,6 +10,7 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.structures.factor_analytic import FactorAnalytic
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.held import HeldCriterion
+from mlmfast.criterion.scoring import Scoring
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.boundary import Settled, replace_rows, set_zeros, settle
 from mlmfast.fitting.confounding import confounded_terms
@@ -85,7 +86,7 @@ def _fit_covariance(
         return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations)
     structured = model.design.residual is not None
     # Scoring in the entries of R would leave its structure.
-    scoring = None if structured else criterion
+    scoring = None if structured else Scoring(criterion)
     given = start is not None
     if start is None:
         start = first_start(model, criterion, fits)
@@ -147,11 +148,11 @@ def _fit_covariance(
 def fit_independent(criterion: Criterion, n_fits: int, options: NewtonOptions) -> CovarianceFit:
     """`fit_covariance` where residuals are independent and effects cannot be confounded."""
     fits = np.arange(n_fits)
-    theta = criterion.start(fits)
+    theta = Scoring(criterion).start(fits)
 
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
         some = SomeFits(criterion, chosen)
-        return newton_raphson(some, theta, options, _max_step, criterion)
+        return newton_raphson(some, theta, options, _max_step, Scoring(criterion))
 
     found = settle(criterion, iterate(theta, fits), iterate, fits)
     newton = found.newton
@@ -170,7 +171,7 @@ def _iterate(
     criterion: CriterionFunction,
     theta: FloatArray,
     options: NewtonOptions,
-    scoring: Criterion | None,
+    scoring: Scoring | None,
     held: BoolArray,
 ) -> NewtonResult:
     """Newton's iteration over the parameters that are not held."""

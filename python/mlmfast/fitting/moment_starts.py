@@ -12,6 +12,7 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_covariance import positive
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.scoring import Scoring
 from mlmfast.reduction.blocks import TermBlock, structure_of
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.residual.chain import ChainCovariance
@@ -66,7 +67,7 @@ def _theta(term: TermBlock, variances: Sequence[FloatArray], residual: float) ->
 def first_start(model: ReducedModel, criterion: Criterion, fits: IntArray) -> FloatArray:
     """Moment estimates of the fits, whether or not there is a residual structure, (a, n_theta)."""
     if model.profiled:
-        return criterion.start(fits)
+        return Scoring(criterion).start(fits)
     return residual_start(model, criterion, fits)
 
 
