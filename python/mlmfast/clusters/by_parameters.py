@@ -17,11 +17,13 @@ from mlmfast.cached import cached_property
 from mlmfast.clusters.covariance import columns_at
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import floor_eigenvalues
-from mlmfast.criterion.natural_parameters import ParameterBlock, entry_map, natural_chart
+from mlmfast.covariance.natural_chart import natural_chart
+from mlmfast.criterion.random_parameters import entry_map
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.errors import ModelError
 from mlmfast.information.information import Information
 from mlmfast.reduction.blocks import TermBlock, structure_of
+from mlmfast.reduction.parameter_block import ParameterBlock
 from mlmfast.reduction.residual.by_unit import within_unit_positions
 from mlmfast.reduction.residual.directions import Directions
 

@@ -17,6 +17,7 @@ from mlmfast.covariance.base import lower_entries
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.scaled_covariance import natural_factors, scale_powers
 from mlmfast.criterion.arms import residual_arms
+from mlmfast.criterion.covariance_parameter import CovarianceParameter, NaturalBlock
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.errors import ModelError
 from mlmfast.reduction.blocks import structure_of
@@ -25,69 +26,6 @@ from mlmfast.reduction.residual.chain import ChainCovariance
 
 #: Numbers in the second derivatives of several parameters (1.6 GB).
 LARGEST_SECOND = 200_000_000
-
-
-@dataclass(frozen=True)
-class CovarianceParameter:
-    """One covariance parameter.
-
-    Attributes
-    ----------
-    name
-        ``sd_x|g``, ``cor_x.y|g``, ``sigma``, or the natural name of a structure's parameter.
-    kind
-        "sd", "correlation", "covariance" (a function of the others) or "natural".
-    aliases
-        Other names, each with the power that turns the parameter into what it names: variances.
-    lower, upper
-        Edges of its range; a natural parameter's range is its structure's affair.
-    places
-        Random-effects term (position in the design) and effects, of a standard deviation or a
-        correlation.
-    """
-
-    name: str
-    kind: str
-    aliases: tuple[tuple[str, float], ...] = ()
-    lower: float = -np.inf
-    upper: float = np.inf
-    places: tuple[tuple[int, int], ...] = ()
-
-
-@dataclass(frozen=True)
-class NaturalBlock:
-    """Natural parameters of one structure: of a random-effects term, or of R in an arm.
-
-    Attributes
-    ----------
-    structure
-        The structure.
-    theta
-        Its stretch of a point.
-    first
-        Position of its first parameter among the model's.
-    factors : shape (n_theta,) or a number
-        What the columns' units make of each parameter.
-    """
-
-    structure: CovarianceStructure
-    theta: slice
-    first: int
-    factors: FloatArray | float = 1.0
-
-
-def check_engine(model: ReducedModel, what: str) -> None:
-    """Refuse what needs exact derivatives where the engine estimates them.
-
-    Raises
-    ------
-    ModelError
-    """
-    if model.iterative is not None:
-        raise ModelError(
-            f"{what} needs exact derivatives of the likelihood, which the iterative engine does "
-            "not form; fit with options={'engine': 'crossed'} if memory allows"
-        )
 
 
 @dataclass(frozen=True)

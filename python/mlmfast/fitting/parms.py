@@ -21,8 +21,9 @@ from mlmfast.criterion.constrained import (
     points_on,
     surface_of,
 )
+from mlmfast.criterion.covariance_parameter import CovarianceParameter
 from mlmfast.criterion.criterion import criterion_of
-from mlmfast.criterion.parameters import CovarianceFunctions, CovarianceParameter
+from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.errors import ModelError
 from mlmfast.fitting.boundary import FREE, rounded_to_boundary
 from mlmfast.fitting.covariance_fit import CovarianceFit

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mlmfast.criterion.parameters import CovarianceFunctions, CovarianceParameter
+from mlmfast.criterion.covariance_parameter import CovarianceParameter
+from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.errors import ModelError
 from mlmfast.fitting.undetermined.names import undetermined_parameters
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.clusters.covariance import columns_at
-from mlmfast.criterion.natural_parameters import entry_map
+from mlmfast.criterion.random_parameters import entry_map
 from mlmfast.errors import NonEstimableWarning
 from mlmfast.fitted.random_effects import ConditionalEffects
 from mlmfast.fitting.undetermined.moves import typical_parameters

@@ -18,17 +18,18 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.natural_chart import entries_by_natural
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.criterion.held import HeldCriterion
-from mlmfast.criterion.natural_parameters import entries_by_natural, is_variance
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.errors import ModelError
 from mlmfast.fitting.undetermined.search import flat_residual
 from mlmfast.newton import NewtonOptions, newton_raphson
 from mlmfast.reduction.blocks import TermBlock, structure_of
+from mlmfast.reduction.parameter_block import is_variance
 from mlmfast.reduction.residual.directions import Directions
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.natural_parameters import covariance_parameters, entry_map, without_rounding
+from mlmfast.criterion.natural_parameters import covariance_parameters
 from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.random_parameters import entry_map, without_rounding
 from mlmfast.fitting.undetermined.moves import (
     FlatMoves,
     bends_by_parameter,

@@ -18,10 +18,11 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.covariance.natural_chart import entries_by_natural
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.flat_covariances import FlatCovariances
-from mlmfast.criterion.natural_parameters import coordinate_charts, entries_by_natural
+from mlmfast.criterion.residual_parameters import coordinate_charts
 from mlmfast.criterion.series_matrices import as_matrices
 from mlmfast.design.residual.design import seen_pairs
 from mlmfast.errors import ModelError

@@ -10,8 +10,8 @@ import pandas as pd
 
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
+from mlmfast.criterion.covariance_parameter import check_engine
 from mlmfast.criterion.criterion import Criterion, criterion_of
-from mlmfast.criterion.parameters import check_engine
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import estimates_of

@@ -15,7 +15,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.simulate import seed_sequence, simulate
-from mlmfast.criterion.parameters import check_engine
+from mlmfast.criterion.covariance_parameter import check_engine
 from mlmfast.design.design import Design
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.responses import response_columns

@@ -16,8 +16,9 @@ from mlmfast.clusters.simulate import seed_sequence, simulate
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.scaled_covariance import scale_powers
 from mlmfast.criterion.arms import residual_arms
+from mlmfast.criterion.covariance_parameter import check_engine
 from mlmfast.criterion.criterion import Criterion, criterion_of
-from mlmfast.criterion.parameters import CovarianceFunctions, check_engine
+from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.design.responses import response_columns
 from mlmfast.distributions import normal_cdf, normal_quantile

@@ -14,11 +14,8 @@ from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.confidence_level import check_level
 from mlmfast.covariance.jet import Jet
-from mlmfast.criterion.parameters import (
-    CovarianceFunctions,
-    CovarianceParameter,
-    check_engine,
-)
+from mlmfast.criterion.covariance_parameter import CovarianceParameter, check_engine
+from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError

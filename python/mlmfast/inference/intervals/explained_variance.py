@@ -18,7 +18,7 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.criterion.arms import residual_arms
-from mlmfast.criterion.parameters import check_engine
+from mlmfast.criterion.covariance_parameter import check_engine
 from mlmfast.display.printed_frame import printed
 from mlmfast.errors import ModelError
 from mlmfast.inference.intervals.bootstrap import bootstrap
