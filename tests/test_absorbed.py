@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast import absorbed_as_columns as as_columns
 from mlmfast import absorbed_result as result
 from mlmfast.criterion.criterion import criterion_of
-from mlmfast.design import absorbed_choice as choice
+from mlmfast.design.absorbed import choice
 from mlmfast.errors import DataError, ModelError
 from mlmfast.inference.absorbed import terms
+from mlmfast.prepared import as_columns
 from mlmfast.reduction.absorbed import core
 from mlmfast.reduction.absorbed.differences import along
 from mlmfast.reduction.reduce import reduce_design

@@ -99,7 +99,7 @@ def test_models_from_arrays_drop_rows_too(frame, responses):
 
 
 def test_patterns_are_reduced_once(frame, responses, monkeypatch):
-    from mlmfast.batch import patterns as batch_patterns
+    from mlmfast.batch import fit_many as batch_patterns
 
     calls = []
     reduce = batch_patterns.reduce_design

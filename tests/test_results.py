@@ -1,6 +1,7 @@
 """What a fit can do once it exists: simulate, be saved and loaded, predict, be read as tables."""
 
 import json
+import linecache
 import pickle
 
 import numpy as np
@@ -185,3 +186,25 @@ def test_responses_of_all_rows_serve_where_the_model_leaves_some_out(sleepstudy)
     np.testing.assert_array_equal(model.fit_many(Y).llf, model.fit_many(Y[used]).llf)
     with pytest.raises(mlm.DataError, match=r"\(178, n_fits\) is needed.*or 180 rows"):
         model.fit_many(Y[:100])
+
+
+@pytest.mark.parametrize("call", ["mlm.lmm(formula, data)", "model.fit()", "batch[0]"])
+def test_a_warning_blames_the_line_that_asked_for_the_fit(call):
+    x = np.arange(40.0)
+    groups = np.repeat(range(8), 5)
+    y = np.sin(3.0 * x) + 3.0 * np.cos(groups)
+    data = {"y": y, "x": x, "twice": 2.0 * x, "g": groups}
+    formula = "y ~ x + twice + (1 | g)"
+    model = mlm.LMM(formula, data)
+    batch = model.fit_many(y[:, None])
+    asked = {
+        "mlm.lmm(formula, data)": lambda: mlm.lmm(formula, data),
+        "model.fit()": lambda: model.fit(),
+        "batch[0]": lambda: batch[0],
+    }
+    with pytest.warns(mlm.AliasedWarning) as said:
+        fit = asked[call]()
+    assert isinstance(fit, mlm.LMMResult)
+    assert fit.aliased == ("twice",)
+    assert [warning.filename for warning in said] == [__file__]
+    assert call in linecache.getline(__file__, said[0].lineno).partition("lambda: ")[2]

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.record import AbsorbedRecord
 from mlmfast.handed_out import handed_out
-from mlmfast.inference.absorbed.coefficient_tests import CoefficientTests
+from mlmfast.inference.absorbed.coefficient_tests import CoefficientTests, levels_of, tests_of
 from mlmfast.result import LMMResult
 
 #: Coefficients up to which their covariance matrix is formed.
@@ -30,21 +29,13 @@ class AbsorbedResult(LMMResult):
 
     @property
     def _levels(self) -> AbsorbedRecord:
-        found = self._record.absorbed
-        assert found is not None, "made for such fits"
-        return found
-
-    @cached_property
-    def _whole(self) -> dict[str, LMMResult]:
-        return {}
+        return levels_of(self)
 
     def _as_columns(self, what: str) -> LMMResult:
         """The fit with the levels as columns of X, for what needs them."""
-        from mlmfast.absorbed_as_columns import as_columns
+        from mlmfast.prepared.as_columns import as_columns
 
-        if "fit" not in self._whole:
-            self._whole["fit"] = as_columns(self, what)
-        return self._whole["fit"]
+        return self._once("_whole", lambda: as_columns(self, what, LMMResult))
 
     @handed_out
     def params(self) -> pd.Series[float]:
@@ -57,11 +48,9 @@ class AbsorbedResult(LMMResult):
         values[list(levels.kept)] = kept
         return pd.Series(values, index=list(levels.x_names))
 
-    @cached_property
+    @property
     def _tests(self) -> CoefficientTests:
-        rows = self._rows
-        assert rows is not None, "such fits are not stored"
-        return CoefficientTests(rows, self._record, self.ddf)
+        return tests_of(self)
 
     def _basis(self, ddf: str | float | None = None) -> Any:
         """What tests of the columns beside the factor need."""

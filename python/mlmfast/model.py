@@ -3,48 +3,24 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance import STRUCTURES
-from mlmfast.criterion.criterion import criterion_of
-from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design.design import Design
-from mlmfast.design.factors.grouping import GroupingFactor
-from mlmfast.design.model_frame import ModelFrame, build_model_frame
-from mlmfast.design.residual.record import ResidualRecord
-from mlmfast.errors import AliasedWarning, ConvergenceWarning, ModelError, SingularFitWarning
-from mlmfast.fitted.absorbed.estimates import absorbed_record
-from mlmfast.fitted.certificate import Certificate
-from mlmfast.fitted.estimates import Estimates, estimates_of
-from mlmfast.fitted.make_record import term_parameters
-from mlmfast.fitted.monte_carlo import monte_carlo_error
-from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
-from mlmfast.fitted.residual_record import residual_record, scale_record
+from mlmfast.design.model_frame import build_model_frame
+from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
-from mlmfast.fitting.covariance_fit import CovarianceFit
-from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.moment_starts import residual_start
-from mlmfast.fitting.parms_request import start_matrix, start_variance
-from mlmfast.fitting.undetermined.names import n_determined, undetermined_of, with_untold
-from mlmfast.fitting.undetermined.record import ERRORS_DEPEND, UndeterminedRecord
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduction.options import CrossedSettings, Engine, read_options
-from mlmfast.reduction.reduce import reduce_design
-from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.prepared.fit_model import Wishes, check_ddf, fit_model, read_method
+from mlmfast.prepared.model import PreparedModel
 from mlmfast.result import LMMResult
 
 if TYPE_CHECKING:
     from mlmfast.batch.fit_batch import FitBatch
 
 
-class LMM:
+class LMM(PreparedModel):
     """A linear mixed model y = X beta + Z g + e for given data.
 
     Reading, factor coding and the reduction of the rows happen once; `fit` and `fit_many` then
@@ -100,9 +76,6 @@ class LMM:
     1751.939
     """
 
-    #: Whether a fixed factor shall be eliminated, whatever the engine.
-    _absorb: bool = False
-
     def __init__(
         self,
         formula: str,
@@ -119,7 +92,7 @@ class LMM:
         absorb: bool | None = None,
     ) -> None:
         started = time.perf_counter()
-        self._arguments: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "formula": formula,
             "weights": weights,
             "offset": offset,
@@ -131,14 +104,13 @@ class LMM:
             "cov": cov,
             "absorb": absorb,
         }
-        self._frame: ModelFrame | None = build_model_frame(data=data, **self._arguments)
-        self._absorb = bool(absorb)
+        frame = build_model_frame(data=data, **arguments)
         if absorb is None:
             # Of some of the rows the factor may have fewer levels.
-            self._arguments["absorb"] = self._frame.design.absorbed is not None
-        self._design = self._frame.design
-        self._reductions: dict[Engine, ReducedModel] = {}
-        self._timings = {"design": time.perf_counter() - started}
+            arguments["absorb"] = frame.design.absorbed is not None
+        timings = {"design": time.perf_counter() - started}
+        super().__init__(frame.design, frame, arguments, timings)
+        self._absorb = bool(absorb)
 
     @classmethod
     def from_arrays(
@@ -181,59 +153,15 @@ class LMM:
         from mlmfast.design.from_arrays import design_from_arrays
 
         started = time.perf_counter()
-        model = cls.__new__(cls)
-        model._frame, model._arguments = None, {}
-        model._reductions = {}
-        model._design = design_from_arrays(y, X, groups, Z, names, weights, offset, cov)
-        model._timings = {"design": time.perf_counter() - started}
+        model = cls.from_design(design_from_arrays(y, X, groups, Z, names, weights, offset, cov))
+        model._timings["design"] = time.perf_counter() - started
         return model
 
     @classmethod
     def from_design(cls, design: Design) -> LMM:
         """A model from a `mlmfast.design.Design`, without formula or data frame."""
-        return cls._of_design(design, None)
-
-    @classmethod
-    def _of_design(cls, design: Design, frame: ModelFrame | None) -> LMM:
-        """A model from a design, and how that was read."""
         model = cls.__new__(cls)
-        model._frame, model._design, model._timings = frame, design, {}
-        model._reductions, model._arguments = {}, {}
-        return model
-
-    @classmethod
-    def _of(cls, source: FitSource) -> LMM:
-        """The model that a fit was made from."""
-        model = cls.__new__(cls)
-        model._frame, model._design, model._timings = source.frame, source.design, {}
-        model._reductions, model._arguments = {None: source.model}, {}
-        return model
-
-    @property
-    def design(self) -> Design:
-        """Columns of y, X and Z."""
-        return self._design
-
-    def _reduced(self, engine: Engine) -> ReducedModel:
-        """The rows reduced for an engine; kept for the next fit."""
-        if engine not in self._reductions:
-            started = time.perf_counter()
-            self._reductions[engine] = reduce_design(self._design, engine=engine)
-            self._timings["reduce"] = time.perf_counter() - started
-        return self._reductions[engine]
-
-    def _for_engine(self, engine: Engine) -> LMM:
-        """The model as an engine takes it: an absorbed factor as columns where it needs these."""
-        takes = engine is None or isinstance(engine, CrossedSettings)
-        if self._design.absorbed is None or takes or self._frame is None or self._absorb:
-            return self
-        from mlmfast.absorbed_as_columns import with_columns
-
-        model = LMM.from_design(self._design)
-        model._frame = with_columns(self._frame)
-        model._design = model._frame.design
-        model._arguments = {**self._arguments, "absorb": False}
-        model._timings = dict(self._timings)
+        PreparedModel.__init__(model, design)
         return model
 
     def fit(
@@ -305,48 +233,8 @@ class LMM:
         >>> round(fit.sigma, 10), round(fit.llf, 3)
         (30.0, -875.206)
         """
-        method = read_method(method)
-        if ddf is not None:
-            _check_ddf(ddf, method)
-        engine, settings = read_options(options)
-        model = self._for_engine(engine)
-        reduced = model._reduced(engine)
-        if ddf is None:
-            ddf = "asymptotic" if reduced.is_vast else "satterthwaite"
-        degrees = _check_ddf(ddf, method)
-        started = time.perf_counter()
-        theta, named = (None, {}) if start is None else _starts(reduced, method, start)
-        parms = None
-        if named or _is_given(hold) or _is_given(bounds) or grid is not None:
-            from mlmfast.fitting.parms import fit_with_parms
-            from mlmfast.fitting.parms_request import Parms
-
-            if reduced.iterative is not None:
-                raise ModelError(
-                    "the iterative engine takes no start by parameter name, hold=, bounds= or "
-                    "grid=; leave them out, or fit with options={'engine': 'crossed'}"
-                )
-            held_at: Mapping[str, float] = {} if hold is None else hold
-            wishes = Parms(named, held_at, {} if bounds is None else bounds, grid)
-            parms = fit_with_parms(reduced, method, settings, theta, wishes)
-            covariance = parms.covariance
-            estimates = estimates_of(
-                reduced, covariance.criterion, covariance.theta, parms.log_sigma2
-            )
-        else:
-            covariance = fit_covariance(reduced, method, settings, theta)
-            estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
-        held = () if parms is None else tuple(parms.held)
-        record = model._record(reduced, method, covariance, estimates, str(ddf), held)
-        if hold:
-            record = replace(record, n_theta=record.n_theta - len(hold))
-        timings = {**model._timings, "iterate": time.perf_counter() - started}
-        source = FitSource(reduced, covariance.criterion, covariance.theta, model._frame, parms)
-        result = _kind_of_result(record)(record, source, timings)
-        if degrees.eager:
-            result._basis()
-        _warn(result)
-        return result
+        wishes = Wishes(start, hold, bounds, grid)
+        return fit_model(self, result_of, method, options, ddf, wishes)
 
     def fit_many(
         self,
@@ -386,94 +274,18 @@ class LMM:
         >>> batch.nobs.tolist(), batch.status.tolist()
         ([180, 176], ['converged', 'converged'])
         """
-        from mlmfast.batch.patterns import fit_patterns
-        from mlmfast.batch.tests import with_ddf
-        from mlmfast.design.responses import read_responses
+        from mlmfast.batch.fit_many import fit_many
 
-        method, ddf = read_method(method), "satterthwaite" if ddf is None else ddf
-        _check_ddf(ddf, method)
-        engine, settings = read_options(options)
-        model = self._for_engine(engine)
-        own = None if model._frame is None else model._frame.frame
-        used, index = (None, None) if own is None else (own.rows_used, own.whole.index)
-        responses = read_responses(Y, model._design, used, index)
-        batch = fit_patterns(model, responses, method, engine, settings)
-        return with_ddf(replace(batch, _options=options), ddf)
+        return fit_many(self, result_of, Y, method, options, ddf)
 
-    def as_recorded(
-        self,
-        batch: FitBatch,
-        reduced: ReducedModel,
-        covariance: CovarianceFit,
-        estimates: Estimates,
-    ) -> FitBatch:
-        """A batch of one fit, judged as the single fit is: by the parameters at an end too."""
-        from mlmfast.batch.fit_batch import status_of
 
-        record = self._record(reduced, batch.method, covariance, estimates, str(batch.ddf))
-        converged, singular = np.array([record.converged]), np.array([record.singular])
-        status = status_of(converged, singular)
-        return replace(batch, converged=converged, singular=singular, status=status)
+def result_of(record: FitRecord, source: FitSource, timings: Mapping[str, float]) -> LMMResult:
+    """What holds a fit, by whether a factor is absorbed."""
+    if record.absorbed is None:
+        return LMMResult(record, source, timings)
+    from mlmfast.absorbed_result import AbsorbedResult
 
-    def _record(
-        self,
-        reduced: ReducedModel,
-        method: str,
-        covariance: CovarianceFit,
-        estimates: Estimates,
-        ddf: str,
-        held: Sequence[str] = (),
-    ) -> FitRecord:
-        design, frame = self._design, self._frame
-        singular = dict(zip(reduced.order, covariance.singular[0], strict=False))
-        natural = term_parameters(reduced, covariance, estimates)
-        open_ended = undetermined_of(reduced, covariance, held)
-        groups, terms = _groups_and_terms(design, frame, estimates, singular, natural)
-        terms = with_untold(terms, groups, open_ended, reduced, covariance, held)
-        newton, elsewhere = covariance.newton, covariance.n_elsewhere
-        residual = residual_record(reduced, covariance.criterion, covariance.theta)
-        certificate = Certificate(
-            newton_decrement=float(newton.decrement[0]),
-            min_hessian_eigenvalue=float(newton.min_eigenvalue[0]),
-            boundary=(
-                *_boundary(groups, terms, open_ended),
-                *_residual_boundary(reduced, covariance, residual, open_ended),
-            ),
-            n_evaluations=int(covariance.n_evaluations[0]),
-            n_iterations=int(newton.n_iterations[0]),
-            engine=reduced.engine_name,
-            n_elsewhere=0 if elsewhere is None else int(elsewhere[0]),
-        )
-        return FitRecord(
-            formula=None if frame is None else frame.formula.text,
-            method=method,
-            response=design.response,
-            offsets=() if frame is None else frame.formula.offsets,
-            weighted=design.weights is not None,
-            offset_given=frame is not None and frame.offset_given,
-            n_obs=design.n_obs,
-            n_dropped=design.n_dropped,
-            x_names=design.x_names,
-            terms_of_x=((), ()) if frame is None else (frame.terms, frame.term_of_column),
-            kept=tuple(int(j) for j in reduced.kept),
-            beta=estimates.beta[0],
-            vcov=estimates.vcov[0],
-            sigma2=float(estimates.sigma2[0]),
-            residual=residual,
-            deviance=float(estimates.deviance[0]),
-            n_theta=n_determined(covariance, open_ended),
-            groups=groups,
-            terms=terms,
-            levels=reduced.levels or tuple(range(len(design.factors))),
-            certificate=certificate,
-            converged=bool(newton.converged[0]) and certificate.is_minimum,
-            ddf=ddf,
-            fixed_spec=None if frame is None else frame.fixed,
-            monte_carlo=monte_carlo_error(reduced, covariance.criterion, covariance.theta),
-            residual_scale=scale_record(reduced, covariance.criterion, covariance.theta),
-            undetermined=open_ended,
-            absorbed=absorbed_record(reduced, covariance.criterion, covariance.theta, estimates),
-        )
+    return AbsorbedResult(record, source, timings)
 
 
 def lmm(
@@ -524,7 +336,7 @@ def lmm(
     # Refused before any data are read.
     method = read_method(method)
     if ddf is not None:
-        _check_ddf(ddf, method)
+        check_ddf(ddf, method)
     model = LMM(
         formula,
         data,
@@ -539,251 +351,3 @@ def lmm(
         absorb=absorb,
     )
     return model.fit(method, start, options, ddf, hold=hold, bounds=bounds, grid=grid)
-
-
-def read_method(method: str) -> str:
-    """Read the method of estimation: "REML" or "ML".
-
-    Raises
-    ------
-    ModelError
-    """
-    if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
-        raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
-    return method.upper()
-
-
-def _is_given(wishes: object) -> bool:
-    """Whether something is asked of parameters; what it is asked by is looked at later."""
-    return wishes is not None and not (isinstance(wishes, Mapping) and not wishes)
-
-
-def _kind_of_result(record: FitRecord) -> type[LMMResult]:
-    """What holds a fit, by whether a factor is absorbed."""
-    if record.absorbed is None:
-        return LMMResult
-    from mlmfast.absorbed_result import AbsorbedResult
-
-    return AbsorbedResult
-
-
-def _check_ddf(ddf: str | float, method: str) -> DegreesOfFreedom:
-    found = method_of(ddf)
-    found.check(method == "REML")
-    return found
-
-
-def _group(factor: GroupingFactor) -> GroupRecord:
-    """A grouping factor with the levels that its relationship matrix adds."""
-    related = factor.relationship
-    if related is None:
-        return GroupRecord(factor.name, factor.columns, factor.labels)
-    labels = (*factor.labels, *related.extra)
-    return GroupRecord(factor.name, factor.columns, labels, True, len(related.extra))
-
-
-def _groups_and_terms(
-    design: Design,
-    frame: ModelFrame | None,
-    estimates: Estimates,
-    singular: Mapping[int, Any],
-    natural: Sequence[tuple[tuple[str, ...], FloatArray]],
-) -> tuple[tuple[GroupRecord, ...], tuple[TermRecord, ...]]:
-    groups = tuple(map(_group, design.factors))
-    terms = tuple(
-        TermRecord(
-            group=term.factor,
-            names=term.names,
-            structure=term.structure.keyword,
-            text=term.text,
-            covariance=estimates.covariances[t][0],
-            singular=bool(singular[t]),
-            spec=None if frame is None else frame.random[t],
-            parameter_names=natural[t][0],
-            parameters=natural[t][1],
-        )
-        for t, term in enumerate(design.random)
-    )
-    return groups, terms
-
-
-def _boundary(
-    groups: tuple[GroupRecord, ...],
-    terms: tuple[TermRecord, ...],
-    open_ended: UndeterminedRecord | None,
-) -> tuple[str, ...]:
-    """Name what is on the boundary: variances of 0, else covariances of deficient rank.
-
-    Variances at 0 because the data do not determine them are named as that.
-    """
-    out: list[str] = []
-    held = set() if open_ended is None else set(open_ended.absorbed)
-    for term in terms:
-        if not term.singular:
-            continue
-        group = groups[term.group].name
-        zero = [
-            name
-            for name, variance in zip(term.names, np.diag(term.covariance), strict=True)
-            if variance == 0.0
-        ]
-        left = len(term.names) - len(zero)
-        kind = STRUCTURES[term.structure]
-        if left == 0 and not kind.named_by_effects:
-            if not any(f"{name} | {group}" in held for name in term.parameter_names):
-                out.append(f"variance of {term.text} is 0")
-            continue
-        out.extend(
-            f"variance of {name} by {group} is 0"
-            for name in zero
-            if f"Var({name}) | {group}" not in held
-        )
-        if not kind.variances_alone and left > 1:
-            what = "correlation is +-1" if left == 2 else "covariance matrix is singular"
-            if not (zero or term.unseen) or _is_deficient(term, zero):
-                out.append(f"{what} for {', '.join(term.names)} by {group}")
-    return tuple(out)
-
-
-def _residual_boundary(
-    reduced: ReducedModel,
-    covariance: CovarianceFit,
-    residual: ResidualRecord | None,
-    open_ended: UndeterminedRecord | None,
-) -> list[str]:
-    """Name residual covariances that are singular, and terms that cannot be told apart."""
-    untold = [] if open_ended is None else list(open_ended.messages)
-    if reduced.profiled:
-        return untold
-    from mlmfast.fitted.boundary_messages import name_edges
-    from mlmfast.fitting.confounding import (
-        errors_depend,
-        flat_directions,
-        name_confounded,
-        name_flat,
-        name_unseen,
-        name_vanishing_scale,
-        name_without_bound,
-        singular_residual,
-    )
-
-    newton = covariance.newton
-    out = name_confounded(reduced, covariance.confounded)
-    if covariance.without_bound:
-        return out + name_without_bound(reduced, residual)
-    if untold:
-        return out + (name_unseen(reduced) or untold)
-    at_end = bool(covariance.singular_residual)
-    out += singular_residual(reduced, residual, bool(newton.converged[0]), at_end)
-    if not out and newton.converged[0]:
-        out = name_edges(reduced, covariance.criterion, covariance.theta)
-    if not out and not newton.converged[0]:
-        out = name_vanishing_scale(reduced, covariance.criterion, covariance.theta)
-    if not out and newton.converged[0] and newton.min_eigenvalue[0] < 1e-4:
-        flat = flat_directions(covariance.criterion, covariance.theta)
-        out = (name_unseen(reduced) if flat else []) or name_flat(reduced, flat)
-        if flat and errors_depend(covariance.criterion, covariance.theta):
-            out.append(ERRORS_DEPEND)
-    return out
-
-
-def _is_deficient(term: TermRecord, zero: list[str]) -> bool:
-    """Whether effects whose covariances the data tell have a singular covariance matrix."""
-    keep = [i for i, name in enumerate(term.names) if name not in zero]
-    unseen = {frozenset(pair) for pair in term.unseen}
-    pairs = [pair for pair in combinations(keep, 2) if frozenset(pair) not in unseen]
-    sets = [keep] if len(pairs) == len(keep) * (len(keep) - 1) // 2 else [list(p) for p in pairs]
-    return any(_is_singular(term.covariance[np.ix_(own, own)]) for own in sets)
-
-
-def _is_singular(covariance: FloatArray) -> bool:
-    sd = np.sqrt(np.diag(covariance))
-    return bool(np.linalg.eigvalsh(covariance / np.outer(sd, sd))[0] < 1e-8)
-
-
-def _starts(
-    reduced: ReducedModel, method: str, start: Mapping[str, Any] | FloatArray
-) -> tuple[FloatArray | None, dict[str, Any]]:
-    """theta of the matrices in ``start``, if there are any, and the values of single parameters."""
-    if not isinstance(start, Mapping):
-        return starting_theta(reduced, method, start), {}
-    groups = {factor.name for factor in reduced.design.factors}
-    matrices = {name: value for name, value in start.items() if name in groups}
-    named = {name: value for name, value in start.items() if name not in groups}
-    if matrices and reduced.profiled and "Residual" in named:
-        matrices["Residual"] = named.pop("Residual")
-    return starting_theta(reduced, method, matrices) if matrices else None, named
-
-
-def starting_theta(
-    reduced: ReducedModel, method: str, start: Mapping[str, Any] | FloatArray
-) -> FloatArray:
-    """Starting covariance matrices in the parameters of the iteration, shape (1, n_theta)."""
-    if not isinstance(start, Mapping):
-        raise ModelError("start is a mapping from grouping factors to covariance matrices")
-    residual = start_variance(start.get("Residual", 1.0))
-    criterion = criterion_of(reduced, method)
-    unit, theta = residual, np.empty((1, criterion.n_theta))
-    if reduced.design.residual is not None:
-        # Its own start for the residual covariance, and units of the response instead of sigma^2.
-        theta = residual_start(reduced, criterion, np.zeros(1, dtype=np.intp))
-        unit = reduced.response_unit
-    taken: dict[str, int] = {}
-    known = {factor.name for factor in reduced.design.factors}
-    unknown = sorted(set(start) - known - {"Residual"})
-    if unknown:
-        raise ModelError(f"start names {unknown[0]!r}; grouping factors: {', '.join(known)}")
-    for position in np.argsort(reduced.order):
-        block = reduced.blocks[position]
-        term = reduced.design.random[reduced.order[position]]
-        group = reduced.design.factors[term.factor].name
-        first = taken.get(group, 0)
-        taken[group] = first + block.structure.size
-        if group not in start:
-            raise ModelError(f"start has no covariance matrix for grouping factor {group!r}")
-        own = [t for t in reduced.design.random if t.factor == term.factor]
-        full = start_matrix(group, start[group], [name for t in own for name in t.names])
-        stretch = slice(first, taken[group])
-        k = np.linalg.inv(reduced.effects_map(int(position)))
-        relative = k @ full[stretch, stretch] @ k.T / unit
-        if not np.isfinite(relative).all() or np.linalg.eigvalsh(relative)[0] < -1e-8:
-            raise ModelError(f"the matrix to start {group!r} from is not a covariance matrix")
-        theta[:, criterion.theta_slices[int(position)]] = block.structure.theta(relative[None])
-    return theta
-
-
-def _warn(result: LMMResult) -> None:
-    """At most one warning of each kind, with the remedy."""
-    if result.aliased:
-        warnings.warn(
-            f"columns of X left out because they depend on earlier ones: "
-            f"{', '.join(result.aliased)}",
-            AliasedWarning,
-            stacklevel=4,
-        )
-    if not result.converged:
-        named = "; ".join(result.certificate.boundary)
-        remedy = "simplify the random effects, or start from other values"
-        if named:
-            remedy = f"{named}. Use a structure with fewer parameters"
-        warnings.warn(
-            "the fit did not reach a certified minimum (decrement "
-            f"{result.certificate.newton_decrement:.1e}): {remedy}",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
-    elif result.singular:
-        found = result._record.undetermined
-        what = "singular fit"
-        if found is not None and set(result.certificate.boundary) <= set(found.messages):
-            what = "the data do not determine all covariance parameters"
-        valid = "Estimates and standard errors of the fixed effects are valid"
-        depend = found is not None and found.errors_depend
-        if depend or ERRORS_DEPEND in result.certificate.boundary:
-            valid = "Fixed effects and standard errors that depend on them are a choice, no result"
-        warnings.warn(
-            f"{what}: {'; '.join(result.certificate.boundary)}. {valid}; "
-            "consider a simpler covariance structure",
-            SingularFitWarning,
-            stacklevel=4,
-        )

@@ -820,7 +820,7 @@ class LMMResult(Fitted):
         """
         from mlmfast.inference.intervals.bootstrap import bootstrap
 
-        return bootstrap(self._needs_source("a bootstrap"), self._record, n, seed, statistic)
+        return bootstrap(self, n, seed, statistic)
 
     def test_variance(
         self,
@@ -972,10 +972,8 @@ class LMMResult(Fitted):
         """
         from mlmfast.inference.intervals.derived import derived
 
-        source = self._needs_source("a function of the parameters")
         return derived(
-            source,
-            self._record,
+            self,
             function,
             method=method,
             level=level,
@@ -1109,7 +1107,7 @@ class LMMResult(Fitted):
 
         if self._source is None:
             return stored_explained(self, figure, interval, level)
-        return explained(self._source, self._record, figure, interval, level, n, seed)
+        return explained(self, figure, interval, level, n, seed)
 
 
 def load(path_or_text: str | os.PathLike[str]) -> LMMResult:

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.batch.rows import BatchRows, SharedRows
+from mlmfast.arrays import FloatArray
+from mlmfast.batch.arrays import (
+    effect_names,
+    is_aliased,
+    n_parameters,
+    outcome,
+    spread,
+    stacked_terms,
+)
+from mlmfast.batch.fits import BatchFits
+from mlmfast.batch.frames import glance_batch, tidy_batch
+from mlmfast.batch.rows import SharedRows
+from mlmfast.batch.tests import BatchTests, batch_df, batch_tests
 from mlmfast.batch.undetermined import untold_of_batch
-from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
+from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import Estimates
 from mlmfast.fitting.covariance_fit import CovarianceFit
-from mlmfast.handed_out import frozen, handed_out, hands_out_copies
+from mlmfast.handed_out import frozen, handed_out
+from mlmfast.prepared.fit_model import fit_model
 from mlmfast.reduction.reduced_model import ReducedModel
-
-if TYPE_CHECKING:
-    from mlmfast.batch.tests import BatchTests
-    from mlmfast.result import LMMResult
 
 
 class DegreesByFit(NDArray[np.float64] if TYPE_CHECKING else np.ndarray):  # type: ignore[misc]
@@ -32,16 +40,13 @@ class DegreesByFit(NDArray[np.float64] if TYPE_CHECKING else np.ndarray):  # typ
 
     def __call__(self, ddf: str | float | None = None) -> FloatArray:
         """Degrees of freedom by another method."""
-        from mlmfast.batch.tests import batch_df
-
         if self._batch is None:
             raise ModelError("a part of the degrees of freedom cannot be had by another method")
         return batch_df(self._batch, self._batch.ddf if ddf is None else ddf)
 
 
-@hands_out_copies
 @dataclass(frozen=True)
-class FitBatch:
+class FitBatch(BatchFits):
     """Many fits; arrays have a leading axis of length n_fits.
 
     ``batch[i]`` is the single fit, made again from its data.
@@ -90,42 +95,8 @@ class FitBatch:
     ((3, 2), True)
     """
 
-    names: tuple[str, ...]
-    params: FloatArray
-    bse: FloatArray
-    cov_params: FloatArray
-    sigma: FloatArray
-    varcorr: dict[str, FloatArray]
-    llf: FloatArray
-    converged: BoolArray
-    singular: BoolArray
-    newton_decrement: FloatArray
-    min_hessian_eigenvalue: FloatArray
-    n_evaluations: IntArray
-    n_iterations: IntArray
-    method: str
-    kept: tuple[int, ...]
-    responses: tuple[str, ...]
-    nobs: IntArray
-    status: NDArray[np.object_]
-    effects: dict[str, tuple[str, ...]]
-    n_groups: dict[str, IntArray]
-    n_parameters: IntArray
-    aliased: BoolArray
-    #: What the data do not determine of each fit, as a single fit warns of it; empty for nothing.
-    undetermined: NDArray[np.object_]
-    #: What the fits were made from, which tests and single fits need.
-    _rows: BatchRows = field(repr=False)
-    by: dict[str, NDArray[Any]] = field(default_factory=dict)
-    ddf: str | float = "satterthwaite"
-    #: The settings of the iteration, as given.
-    _options: Any = field(default=None, repr=False)
-
-    def __len__(self) -> int:
-        return len(self.llf)
-
-    def __getitem__(self, fit: int) -> LMMResult:
-        """The single fit, made again from its data.
+    def __getitem__(self, fit: int) -> Any:
+        """The single fit, an `LMMResult` made again from its data.
 
         Raises
         ------
@@ -136,29 +107,7 @@ class FitBatch:
         if np.isnan(self.llf[position]) and self.status[position] != "not converged":
             raise ModelError(f"fit {self.responses[position]!r}: {self.status[position]}")
         model = self._rows.model(position)
-        return model.fit(self.method, options=self._options, ddf=self.ddf)
-
-    @property
-    def deviance(self) -> FloatArray:
-        """-2 llf, shape (n_fits,)."""
-        return -2.0 * self.llf
-
-    @property
-    def aic(self) -> FloatArray:
-        """Deviance + 2 k, as `LMMResult.aic`, shape (n_fits,)."""
-        return self.deviance + 2.0 * self.n_parameters
-
-    @property
-    def bic(self) -> FloatArray:
-        """Deviance + k log n, as `LMMResult.bic`, shape (n_fits,)."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            penalty = np.where(self.nobs > 0, self.n_parameters * np.log(self.nobs), np.nan)
-        return np.asarray(self.deviance + penalty)
-
-    @property
-    def tvalues(self) -> FloatArray:
-        """Estimates over standard errors, shape (n_fits, p)."""
-        return self.params / self.bse
+        return fit_model(model, self._make, self.method, self._options, self.ddf)
 
     @property
     def df(self) -> DegreesByFit:
@@ -180,15 +129,11 @@ class FitBatch:
 
     @handed_out
     def _degrees(self) -> FloatArray:
-        from mlmfast.batch.tests import batch_df
-
         return np.asarray(frozen(batch_df(self, self.ddf)))
 
     @handed_out
     def pvalues(self) -> FloatArray:
         """Two-sided p-values of `tvalues`, shape (n_fits, p)."""
-        from mlmfast.distributions import two_sided
-
         return np.asarray(frozen(two_sided(self.tvalues, self._degrees)))
 
     def tests(self, L: Any, rhs: Any = 0.0, ddf: str | float | None = None) -> BatchTests:
@@ -208,8 +153,6 @@ class FitBatch:
         >>> batch.tests("Days = 10").pvalue.shape
         (2, 1)
         """
-        from mlmfast.batch.tests import batch_tests
-
         return batch_tests(self, L, rhs, self.ddf if ddf is None else ddf)
 
     def contrast(self, L: Any, rhs: Any = 0.0, ddf: str | float | None = None) -> BatchTests:
@@ -218,14 +161,10 @@ class FitBatch:
 
     def tidy(self, effects: str = "all") -> pd.DataFrame:
         """One row a parameter of each fit; ``effects``: "all", "fixed" or "random"."""
-        from mlmfast.batch.frames import tidy_batch
-
         return tidy_batch(self, effects)
 
     def glance(self) -> pd.DataFrame:
         """One row a fit, with what `LMMResult.glance` says of it and its status."""
-        from mlmfast.batch.frames import glance_batch
-
         return glance_batch(self)
 
     @classmethod
@@ -245,8 +184,8 @@ class FitBatch:
         diagonal = np.sqrt(np.diagonal(vcov, axis1=1, axis2=2))
         return cls(
             names=design.x_names,
-            params=_spread(estimates.beta, model),
-            bse=_spread(diagonal, model),
+            params=spread(estimates.beta, model),
+            bse=spread(diagonal, model),
             cov_params=vcov,
             sigma=np.sqrt(estimates.sigma2),
             varcorr=stacked_terms(design, estimates),
@@ -259,7 +198,7 @@ class FitBatch:
             n_groups={f.name: np.full(n, f.n_levels) for f in design.factors},
             n_parameters=np.full(n, n_parameters(model, covariance) - untold.n),
             undetermined=untold.messages,
-            aliased=np.repeat(_is_aliased(model)[None], n, axis=0),
+            aliased=np.repeat(is_aliased(model)[None], n, axis=0),
             _rows=SharedRows(
                 model,
                 covariance.criterion,
@@ -276,73 +215,3 @@ class FitBatch:
     def named(self, responses: tuple[str, ...]) -> FitBatch:
         """The same with names of the responses."""
         return replace(self, responses=responses)
-
-
-def status_of(converged: BoolArray, singular: BoolArray) -> NDArray[np.object_]:
-    """`FitBatch.status` of fits that there are."""
-    words = np.array(["not converged", "converged", "singular"], dtype=object)
-    return np.asarray(words[converged.astype(np.intp) * (1 + singular)])
-
-
-def outcome(covariance: CovarianceFit) -> dict[str, Any]:
-    """How the iterations ended, as `FitBatch` has it."""
-    newton = covariance.newton
-    minimum = (newton.decrement < 1e-8) & (newton.min_eigenvalue > -1e-6)
-    converged = newton.converged & minimum
-    singular = np.asarray(covariance.singular.any(axis=1))
-    return {
-        "converged": converged,
-        "singular": singular,
-        "newton_decrement": newton.decrement,
-        "min_hessian_eigenvalue": newton.min_eigenvalue,
-        "n_evaluations": covariance.n_evaluations,
-        "n_iterations": newton.n_iterations,
-        "status": status_of(converged, singular),
-    }
-
-
-def effect_names(design: Design) -> dict[str, tuple[str, ...]]:
-    """Names of the random effects by grouping factor, terms stacked."""
-    out: dict[str, tuple[str, ...]] = {}
-    for term in design.random:
-        name = design.factors[term.factor].name
-        out[name] = (*out.get(name, ()), *term.names)
-    return {f.name: out[f.name] for f in design.factors if f.name in out}
-
-
-def n_parameters(model: ReducedModel, covariance: CovarianceFit) -> int:
-    """Fixed effects, covariance parameters and the residual variance."""
-    return len(model.kept) + covariance.criterion.n_theta + int(model.profiled)
-
-
-def _is_aliased(model: ReducedModel) -> BoolArray:
-    out = np.ones(len(model.design.x), dtype=np.bool_)
-    out[model.kept] = False
-    return out
-
-
-def _spread(values: FloatArray, model: ReducedModel) -> FloatArray:
-    out = np.full((len(values), len(model.design.x)), np.nan)
-    out[:, model.kept] = values
-    return out
-
-
-def stacked_terms(design: Design, estimates: Estimates) -> dict[str, FloatArray]:
-    """`FitBatch.varcorr`."""
-    out = {}
-    for f, factor in enumerate(design.factors):
-        blocks = [
-            estimates.covariances[t] for t, term in enumerate(design.random) if term.factor == f
-        ]
-        if not blocks:
-            # Subjects of a residual covariance without random effects of their own.
-            continue
-        size = sum(block.shape[1] for block in blocks)
-        full = np.zeros((len(estimates.sigma2), size, size))
-        at = 0
-        for block in blocks:
-            stretch = slice(at, at + block.shape[1])
-            full[:, stretch, stretch] = block
-            at += block.shape[1]
-        out[factor.name] = full
-    return out

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.batch.fits import BatchFits
 from mlmfast.distributions import quantile
 from mlmfast.errors import ModelError
 from mlmfast.words import is_one_of
 
-if TYPE_CHECKING:
-    from mlmfast.batch.fit_batch import FitBatch
-
 _NUMBERS = ("std_error", "statistic", "df", "p_value", "conf_low", "conf_high")
 
 
-def tidy_batch(batch: FitBatch, effects: str = "all") -> pd.DataFrame:
+def tidy_batch(batch: BatchFits, effects: str = "all") -> pd.DataFrame:
     """One row a parameter of each fit, all parameters of a fit together.
 
     Parameters
@@ -75,7 +73,7 @@ def tidy_batch(batch: FitBatch, effects: str = "all") -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def glance_batch(batch: FitBatch) -> pd.DataFrame:
+def glance_batch(batch: BatchFits) -> pd.DataFrame:
     """One row a fit.
 
     Returns
@@ -107,18 +105,18 @@ def glance_batch(batch: FitBatch) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def _labels(batch: FitBatch) -> dict[str, Any]:
+def _labels(batch: BatchFits) -> dict[str, Any]:
     return batch.by or {"fit": np.array(batch.responses, dtype=object)}
 
 
-def _tests(batch: FitBatch) -> FloatArray:
+def _tests(batch: BatchFits) -> FloatArray:
     df = np.asarray(batch.df)
     half = np.where(np.isnan(df), np.nan, quantile(np.nan_to_num(df, nan=1.0), 0.95)) * batch.bse
     low, high = batch.params - half, batch.params + half
     return np.stack([batch.bse, batch.tvalues, df, batch.pvalues, low, high])
 
 
-def _random_parameters(batch: FitBatch) -> tuple[list[tuple[str, str]], FloatArray]:
+def _random_parameters(batch: BatchFits) -> tuple[list[tuple[str, str]], FloatArray]:
     """Standard deviations, then correlations, by group; the residual's standard deviation last."""
     names: list[tuple[str, str]] = []
     values: list[FloatArray] = []

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.batch.fit_batch import FitBatch, effect_names
+from mlmfast.batch.arrays import effect_names
+from mlmfast.batch.fit_batch import FitBatch
+from mlmfast.batch.names import places, united
 from mlmfast.batch.rows import JoinedRows, NoRows
 from mlmfast.design.design import Design
 
@@ -79,37 +81,6 @@ class Layout:
             {group: united(members) for group, members in by_group.items()},
             united(groups),
         )
-
-
-def united(lists: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    """All names, one that an earlier list lacks after the name it follows in its own.
-
-    Examples
-    --------
-    >>> united([("one", "b", "x"), ("one", "b", "c", "x")])
-    ('one', 'b', 'c', 'x')
-    """
-    out: list[tuple[str, int]] = []
-    for names in dict.fromkeys(lists):
-        at = 0
-        for item in _numbered(names):
-            if item not in out:
-                out.insert(at, item)
-            at = out.index(item) + 1
-    return tuple(name for name, _ in out)
-
-
-def _numbered(names: Sequence[str]) -> list[tuple[str, int]]:
-    """Names with how often each stood before: two columns may have one name."""
-    return [(name, names[:k].count(name)) for k, name in enumerate(names)]
-
-
-def places(own: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
-    """Where the own names stand among all."""
-    if own == names:
-        return list(range(len(names)))
-    position = {item: j for j, item in enumerate(_numbered(names))}
-    return [position[item] for item in _numbered(own)]
 
 
 def merged(batches: Sequence[FitBatch], order: IntArray, layout: Layout) -> FitBatch:

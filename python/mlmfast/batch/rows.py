@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -19,12 +19,11 @@ from mlmfast.degrees_of_freedom.stacked_bases import (
     stacked_bases,
 )
 from mlmfast.design.model_frame import ModelFrame
+from mlmfast.errors import ModelError
+from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.options import Engine
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
-
-if TYPE_CHECKING:
-    from mlmfast.model import LMM
 
 #: Numbers in the derivatives of the covariances of fits that are taken at a time.
 _CHUNK_NUMBERS = 5_000_000
@@ -63,7 +62,7 @@ class BatchRows(Protocol):
     def regular(self) -> Iterator[RegularFits]:
         """Fits whose Satterthwaite tests are had together, in groups."""
 
-    def model(self, fit: int, /) -> LMM:
+    def model(self, fit: int, /) -> PreparedModel:
         """The model of one fit, to be fitted alone.
 
         Raises
@@ -129,21 +128,19 @@ class SharedRows:
             bases = found._replace(usable=usable)
             yield RegularFits(fits, self.reduced, self.beta[some], self.vcov[some], bases)
 
-    def model(self, fit: int) -> LMM:
+    def model(self, fit: int) -> PreparedModel:
         """The model of one response."""
-        from mlmfast.model import LMM
-
         given = self.responses
         y = self.reduced.response(fit) if given is None else given[:, fit]
         design = replace(self.reduced.design, y=np.ascontiguousarray(y))
         frame = None if self.frame is None else replace(self.frame, design=design)
-        return LMM._of_design(design, frame)
+        return PreparedModel(design, frame)
 
 
 class DataSets(Protocol):
     """Many data sets, of each of which a model is made."""
 
-    def model(self, position: int, /) -> LMM:
+    def model(self, position: int, /) -> PreparedModel:
         """The model of one data set; `MlmError` where it makes none."""
 
 
@@ -189,7 +186,7 @@ class OwnRows:
         """None: it is one fit."""
         yield from ()
 
-    def model(self, fit: int) -> LMM:
+    def model(self, fit: int) -> PreparedModel:
         """The model of the data set."""
         return self.data.model(self.position)
 
@@ -237,7 +234,7 @@ class StackedRows:
         """All of them."""
         yield RegularFits(np.arange(len(self)), self.like, self.beta, self.vcov, self.bases)
 
-    def model(self, fit: int) -> LMM:
+    def model(self, fit: int) -> PreparedModel:
         """The model of one data set."""
         return self.data.model(int(self.positions[fit]))
 
@@ -265,10 +262,8 @@ class NoRows:
         """None."""
         yield from ()
 
-    def model(self, fit: int) -> LMM:
+    def model(self, fit: int) -> PreparedModel:
         """There is none."""
-        from mlmfast.errors import ModelError
-
         raise ModelError(f"there is no fit here: {self.problem}")
 
 
@@ -310,6 +305,6 @@ class JoinedRows:
                 place[self.within[own]] = own
                 yield replace(group, fits=place[group.fits])
 
-    def model(self, fit: int) -> LMM:
+    def model(self, fit: int) -> PreparedModel:
         """The model of one fit."""
         return self.parts[int(self.part[fit])].model(int(self.within[fit]))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.batch.merge import places
+from mlmfast.batch.fits import BatchFits
+from mlmfast.batch.names import places
 from mlmfast.batch.rows import RegularFits
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, TestBasis, method_of
 from mlmfast.degrees_of_freedom.satterthwaite import Satterthwaite
@@ -28,8 +29,7 @@ from mlmfast.inference.contrasts.rows import contrast_rows
 from mlmfast.information.undetermined_effects import known_entries
 from mlmfast.reduction.reduced_model import ReducedModel
 
-if TYPE_CHECKING:
-    from mlmfast.batch.fit_batch import FitBatch
+_Batch = TypeVar("_Batch", bound=BatchFits)
 
 
 @hands_out_copies
@@ -56,7 +56,7 @@ class BatchTests:
     f_pvalue: FloatArray
 
 
-def batch_df(batch: FitBatch, ddf: str | float) -> FloatArray:
+def batch_df(batch: BatchFits, ddf: str | float) -> FloatArray:
     """See `FitBatch.df`."""
     method = method_of(ddf)
     method.check(batch.method == "REML")
@@ -73,7 +73,7 @@ def batch_df(batch: FitBatch, ddf: str | float) -> FloatArray:
     return out
 
 
-def with_ddf(batch: FitBatch, ddf: str | float) -> FitBatch:
+def with_ddf(batch: _Batch, ddf: str | float) -> _Batch:
     """The batch under a method of degrees of freedom, with the standard errors of its tests."""
     method = method_of(ddf)
     if not method.adjusts:
@@ -87,7 +87,7 @@ def with_ddf(batch: FitBatch, ddf: str | float) -> FitBatch:
     return replace(batch, bse=bse, ddf=ddf)
 
 
-def batch_tests(batch: FitBatch, L: Any, rhs: Any, ddf: str | float) -> BatchTests:
+def batch_tests(batch: BatchFits, L: Any, rhs: Any, ddf: str | float) -> BatchTests:
     """See `FitBatch.tests`."""
     method = method_of(ddf)
     method.check(batch.method == "REML")
@@ -108,7 +108,7 @@ def batch_tests(batch: FitBatch, L: Any, rhs: Any, ddf: str | float) -> BatchTes
     return BatchTests(*single, *joint)
 
 
-def _groups(batch: FitBatch, method: DegreesOfFreedom) -> Iterator[RegularFits]:
+def _groups(batch: BatchFits, method: DegreesOfFreedom) -> Iterator[RegularFits]:
     return batch._rows.regular() if isinstance(method, Satterthwaite) else iter(())
 
 
@@ -122,7 +122,7 @@ class _Tested(NamedTuple):
 
 
 def _bases(
-    batch: FitBatch,
+    batch: BatchFits,
     method: DegreesOfFreedom,
     groups: Iterable[RegularFits] = (),
     done: BoolArray | None = None,

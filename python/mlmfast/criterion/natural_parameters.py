@@ -215,3 +215,29 @@ def _unique(blocks: list[ParameterBlock], model: ReducedModel) -> tuple[Paramete
             block = replace(block, names=keys)
         out.append(block)
     return tuple(out)
+
+
+def residual_direction(
+    model: ReducedModel, parameters: CovarianceParameters, weights: FloatArray
+) -> list[FloatArray] | None:
+    """Covariances whose last direction is the second derivative of R summed with weights.
+
+    For `Directions` alone, where the coordinates do not tell how R bends; None otherwise. Second
+    derivatives by pairs are 0.
+    """
+    block = model.blocks[-1] if model.blocks else None
+    if block is None or not isinstance(block.structure, Directions):
+        return None
+    t = block.structure.n_theta
+    stacked = parameters.bent[-1]
+    first = parameters.blocks[-1].first
+    r = first.shape[1]
+    own = first @ weights[-r:, -r:] @ first.T if r else np.zeros((t, t))
+    i, j = np.tril_indices(t)
+    pair = np.where(i == j, own[i, j], 2.0 * own[i, j])
+    bend = np.tensordot(pair, stacked[0, 1 + t :], axes=1)
+    pairs = (t + 1) * (t + 2) // 2
+    out = np.zeros((1, 1 + (t + 1) + pairs, *stacked.shape[2:]))
+    out[0, : 1 + t] = stacked[0, : 1 + t]
+    out[0, 1 + t] = bend
+    return [*parameters.linear[:-1], out]

@@ -10,7 +10,6 @@ from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.natural_chart import arm_charts, natural_chart
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.natural_parameters import CovarianceParameters
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.parameter_block import (
     ParameterBlock,
@@ -18,7 +17,6 @@ from mlmfast.reduction.parameter_block import (
     kind_of,
     residual_block,
 )
-from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.residual.chain import ChainCovariance
 from mlmfast.reduction.residual.directions import Directions
 from mlmfast.reduction.residual.series import SeriesCovariance
@@ -112,29 +110,3 @@ def chain_block(
     by_free = np.diag(scale * np.where(regular, 1.0, first))
     fixed = (False,) * len(keys)
     return ParameterBlock(keys, kinds, scale * value, np.diag(inverse), bend, by_free, fixed)
-
-
-def residual_direction(
-    model: ReducedModel, parameters: CovarianceParameters, weights: FloatArray
-) -> list[FloatArray] | None:
-    """Covariances whose last direction is the second derivative of R summed with weights.
-
-    For `Directions` alone, where the coordinates do not tell how R bends; None otherwise. Second
-    derivatives by pairs are 0.
-    """
-    block = model.blocks[-1] if model.blocks else None
-    if block is None or not isinstance(block.structure, Directions):
-        return None
-    t = block.structure.n_theta
-    stacked = parameters.bent[-1]
-    first = parameters.blocks[-1].first
-    r = first.shape[1]
-    own = first @ weights[-r:, -r:] @ first.T if r else np.zeros((t, t))
-    i, j = np.tril_indices(t)
-    pair = np.where(i == j, own[i, j], 2.0 * own[i, j])
-    bend = np.tensordot(pair, stacked[0, 1 + t :], axes=1)
-    pairs = (t + 1) * (t + 2) // 2
-    out = np.zeros((1, 1 + (t + 1) + pairs, *stacked.shape[2:]))
-    out[0, : 1 + t] = stacked[0, : 1 + t]
-    out[0, 1 + t] = bend
-    return [*parameters.linear[:-1], out]

@@ -12,7 +12,7 @@ from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.handed_out import freeze
 
 if TYPE_CHECKING:
-    from mlmfast.design.factors.absorbed_levels import AbsorbedFactor
+    from mlmfast.design.absorbed.factor import AbsorbedFactor
     from mlmfast.design.residual.design import ResidualDesign
 
 

@@ -15,7 +15,7 @@ from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.frame import Frame, check_finite
 from mlmfast.data.statistics import column_statistics
 from mlmfast.data.suspect_values import warn_of_suspect_values
-from mlmfast.design.absorbed_choice import absorbed_factor, absorbed_from, no_absorbed_factor
+from mlmfast.design.absorbed.choice import absorbed_factor, absorbed_from, no_absorbed_factor
 from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.design.columns.model_matrix import (
     INTERCEPT,

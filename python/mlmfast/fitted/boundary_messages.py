@@ -2,16 +2,262 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from itertools import combinations
 
-from mlmfast.arrays import FloatArray
+import numpy as np
+
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.covariance import STRUCTURES
+from mlmfast.covariance.correlations import correlations
+from mlmfast.covariance.scaled_covariance import ScaledCovariance
+from mlmfast.covariance.spatial.base import Spatial
+from mlmfast.criterion.criterion import Criterion
+from mlmfast.design.residual.design import ResidualDesign, seen_pairs
+from mlmfast.design.residual.record import ResidualRecord
+from mlmfast.fitted.record import GroupRecord, TermRecord
+from mlmfast.fitting.confounding import errors_depend, flat_directions
+from mlmfast.fitting.covariance_fit import CovarianceFit
+from mlmfast.fitting.undetermined.record import ERRORS_DEPEND, UndeterminedRecord
 from mlmfast.information.edges import is_variance, may_stand_still
 from mlmfast.information.of_fit import information_of
 from mlmfast.reduction.blocks import structure_of
+from mlmfast.reduction.reduced_model import ReducedModel
 
-if TYPE_CHECKING:
-    from mlmfast.criterion.criterion import Criterion
-    from mlmfast.reduction.reduced_model import ReducedModel
+#: Smallest eigenvalue of a correlation matrix (and ratio of variances) that is not singular, for a
+#: fit that converged and for one that did not.
+_SINGULAR, _NEARLY_SINGULAR = 1e-9, 1e-5
+#: Visits that a message lists.
+_MOST_NAMED = 12
+#: The same for a fit known to be singular.
+_AT_END = 1e-3
+#: Ratio of residual standard deviations that goes to 0, one on the way there, and what each exactly
+#: fitted combination of rows adds to the slope of -2 log-likelihood by its logarithm.
+_VANISHED, _BEFORE, _OF_EACH = 1e-6, 1e-4, 2.0
+
+
+def name_boundary(
+    groups: tuple[GroupRecord, ...],
+    terms: tuple[TermRecord, ...],
+    open_ended: UndeterminedRecord | None,
+) -> tuple[str, ...]:
+    """Name what is on the boundary: variances of 0, else covariances of deficient rank.
+
+    Variances at 0 because the data do not determine them are named as that.
+    """
+    out: list[str] = []
+    held = set() if open_ended is None else set(open_ended.absorbed)
+    for term in terms:
+        if not term.singular:
+            continue
+        group = groups[term.group].name
+        zero = [
+            name
+            for name, variance in zip(term.names, np.diag(term.covariance), strict=True)
+            if variance == 0.0
+        ]
+        left = len(term.names) - len(zero)
+        kind = STRUCTURES[term.structure]
+        if left == 0 and not kind.named_by_effects:
+            if not any(f"{name} | {group}" in held for name in term.parameter_names):
+                out.append(f"variance of {term.text} is 0")
+            continue
+        out.extend(
+            f"variance of {name} by {group} is 0"
+            for name in zero
+            if f"Var({name}) | {group}" not in held
+        )
+        if not kind.variances_alone and left > 1:
+            what = "correlation is +-1" if left == 2 else "covariance matrix is singular"
+            if not (zero or term.unseen) or _is_deficient(term, zero):
+                out.append(f"{what} for {', '.join(term.names)} by {group}")
+    return tuple(out)
+
+
+def _is_deficient(term: TermRecord, zero: list[str]) -> bool:
+    """Whether effects whose covariances the data tell have a singular covariance matrix."""
+    keep = [i for i, name in enumerate(term.names) if name not in zero]
+    unseen = {frozenset(pair) for pair in term.unseen}
+    pairs = [pair for pair in combinations(keep, 2) if frozenset(pair) not in unseen]
+    sets = [keep] if len(pairs) == len(keep) * (len(keep) - 1) // 2 else [list(p) for p in pairs]
+    return any(_is_singular(term.covariance[np.ix_(own, own)]) for own in sets)
+
+
+def _is_singular(covariance: FloatArray) -> bool:
+    sd = np.sqrt(np.diag(covariance))
+    return bool(np.linalg.eigvalsh(covariance / np.outer(sd, sd))[0] < 1e-8)
+
+
+def name_residual_boundary(
+    reduced: ReducedModel,
+    covariance: CovarianceFit,
+    residual: ResidualRecord | None,
+    open_ended: UndeterminedRecord | None,
+) -> list[str]:
+    """Name residual covariances that are singular, and terms that cannot be told apart."""
+    untold = [] if open_ended is None else list(open_ended.messages)
+    if reduced.profiled:
+        return untold
+    newton = covariance.newton
+    out = name_confounded(reduced, covariance.confounded)
+    if covariance.without_bound:
+        return out + name_without_bound(reduced, residual)
+    if untold:
+        return out + (name_unseen(reduced) or untold)
+    at_end = bool(covariance.singular_residual)
+    out += singular_residual(reduced, residual, bool(newton.converged[0]), at_end)
+    if not out and newton.converged[0]:
+        out = name_edges(reduced, covariance.criterion, covariance.theta)
+    if not out and not newton.converged[0]:
+        out = name_vanishing_scale(reduced, covariance.criterion, covariance.theta)
+    if not out and newton.converged[0] and newton.min_eigenvalue[0] < 1e-4:
+        flat = flat_directions(covariance.criterion, covariance.theta)
+        out = (name_unseen(reduced) if flat else []) or name_flat(reduced, flat)
+        if flat and errors_depend(covariance.criterion, covariance.theta):
+            out.append(ERRORS_DEPEND)
+    return out
+
+
+def name_flat(model: ReducedModel, blocks: Iterable[tuple[int, ...]]) -> list[str]:
+    """Say which terms cannot be told apart."""
+    return [f"{_listed(model, own)}: the likelihood is flat, parameters cannot be told apart"
+            for own in dict.fromkeys(blocks)]  # fmt: skip
+
+
+def name_confounded(model: ReducedModel, positions: Iterable[int]) -> list[str]:
+    """Say which random effects the residual covariance expresses already."""
+    residual = model.design.residual
+    assert residual is not None
+    return [
+        f"{model.design.random[model.order[p]].text} cannot be told apart from {residual.text}, "
+        "which holds its covariance already (held at 0 here; leave one of the two out)"
+        for p in positions
+    ]
+
+
+def name_unseen(model: ReducedModel) -> list[str]:
+    """Say which visits no subject has together, where each pair has a covariance of its own."""
+    residual = model.design.residual
+    if residual is None or not residual.visits or residual.points is not None:
+        return []
+    if not residual.structure.mixes:
+        return []
+    seen = set(seen_pairs(residual.units, residual.positions, residual.n_units, residual.order))
+    k = residual.structure.size
+    unseen = [(i, j) for i in range(k) for j in range(i) for a in range(len(residual.arms))
+              if (a * k + i, a * k + j) not in seen]  # fmt: skip
+    return [
+        f"visits {residual.visits[j]} and {residual.visits[i]} are never seen in one subject: "
+        f"{residual.text} cannot estimate their covariance"
+        for i, j in unseen[:3]
+    ]
+
+
+def _listed(model: ReducedModel, blocks: tuple[int, ...]) -> str:
+    residual = model.design.residual
+    names: dict[str, None] = {}
+    for block in blocks:
+        if block < len(model.order):
+            names[model.design.random[model.order[block]].text] = None
+        elif residual is not None:
+            names[residual.text] = None
+            if residual.scale is not None:
+                names[f"residual_scale={residual.scale.formula.text!r}"] = None
+    return " and ".join(names)
+
+
+def singular_residual(
+    model: ReducedModel, record: ResidualRecord | None, converged: bool, at_end: bool = False
+) -> list[str]:
+    """Say where the residual covariance is singular, or has a variance of 0.
+
+    ``at_end`` says that it is known to be singular.
+    """
+    residual = model.design.residual
+    if residual is None or record is None or not record.visits:
+        return []
+    out = []
+    limit = _AT_END if at_end else _SINGULAR if converged else _NEARLY_SINGULAR
+    for arm, matrix in zip(record.arms, record.covariances, strict=True):
+        where = f" of {arm}" if len(record.arms) > 1 else ""
+        variances = np.diag(matrix)
+        small = variances < limit * 1e-3 * variances.max()
+        out += [
+            f"the residual variance of {visit}{where} is 0 ({residual.text})"
+            for visit, is_small in zip(record.visits, small, strict=True)
+            if is_small
+        ]
+        rest = correlations(matrix)[np.ix_(~small, ~small)]
+        smooth = isinstance(residual.structure, Spatial)
+        if rest.size and not smooth and np.linalg.eigvalsh(rest)[0] < limit:
+            out.append(f"the residual covariance{where} of {residual.text} is singular")
+    return out or ([f"the residual covariance of {residual.text} is singular"] if at_end else [])
+
+
+def name_without_bound(model: ReducedModel, record: ResidualRecord | None) -> list[str]:
+    """Say whose residual covariance becomes singular as -2 log-likelihood falls without bound."""
+    residual = model.design.residual
+    if residual is None or record is None or not record.visits:
+        return []
+    out = []
+    for arm, matrix in zip(record.arms, record.covariances, strict=True):
+        variances = np.diag(matrix)
+        scaled = correlations(matrix)
+        if variances.min() < _NEARLY_SINGULAR * 1e-3 * variances.max():
+            scaled = np.diag(variances / variances.max())
+        values, vectors = np.linalg.eigh(scaled)
+        if values[0] > _NEARLY_SINGULAR:
+            continue
+        weights = np.abs(vectors[:, 0])
+        visits = np.flatnonzero(weights > 0.01 * weights.max())
+        n = _subjects_with(residual, record.arms.index(arm) * len(variances) + visits)
+        named = ", ".join(record.visits[v] for v in visits[:_MOST_NAMED])
+        if len(visits) > _MOST_NAMED:
+            named += f" and {len(visits) - _MOST_NAMED} more"
+        where = f" of {arm}" if len(record.arms) > 1 else ""
+        out.append(
+            f"the likelihood of {residual.text} has no maximum: it grows without bound as the "
+            f"residual covariance{where} of {named} becomes singular ({n} subject(s) have all of "
+            "these), so the structure has more parameters than the data can hold"
+        )
+    return out
+
+
+def name_vanishing_scale(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> list[str]:
+    """Say which levels of a residual scale are fitted ever more exactly, without end.
+
+    Each combination of rows that the other parameters fit exactly takes 2 log SD from -2
+    log-likelihood, which the slope by the logarithm of a ratio counts.
+    """
+    residual = model.design.residual
+    if residual is None or residual.scale is None:
+        return []
+    structure, s = structure_of(criterion.terms[-1]), criterion.theta_slices[-1]
+    assert isinstance(structure, ScaledCovariance), "there is a residual scale"
+    gamma = structure.gamma(theta[:1, s])[0]
+    # At the end itself the slope is lost in rounding.
+    before = theta[:1].copy()
+    limit = -np.log(_BEFORE)
+    before[0, s.start + structure.n_base : s.stop] = (
+        np.where(structure.is_ratio, np.clip(gamma, -limit, limit), gamma) * structure.spread
+    )
+    at = criterion(before, np.zeros(1, dtype=np.intp))
+    slope = at.gradient[0, s][structure.n_base :] * structure.spread
+    falls = np.array(structure.is_ratio) & (np.abs(gamma) > -np.log(_VANISHED))
+    falls &= -np.sign(gamma) * slope > 0.5 * _OF_EACH
+    return [
+        f"the likelihood has no maximum: it grows without bound as {structure.scale_names[k]} of "
+        f"residual_scale={residual.scale.formula.text!r} goes to {'0' if gamma[k] < 0 else '1/0'}, "
+        "where rows are fitted exactly; leave the scale out, or the fixed effects that fit them"
+        for k in np.flatnonzero(falls)
+    ]
+
+
+def _subjects_with(residual: ResidualDesign, positions: IntArray) -> int:
+    """Number of units that have all of some positions."""
+    seen = np.zeros((residual.n_units, residual.order), dtype=np.bool_)
+    seen[residual.units, residual.positions] = True
+    return int(seen[:, positions].all(axis=1).sum())
 
 
 def name_edges(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> list[str]:

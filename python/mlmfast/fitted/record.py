@@ -247,3 +247,14 @@ class FitRecord:
     def terms_on(self, group: int) -> list[TermRecord]:
         """Random-effects terms on one grouping factor, in the order of the formula."""
         return [term for term in self.terms if term.group == group]
+
+    def covariance_on(self, group: int) -> FloatArray:
+        """G of all terms on one grouping factor, zeros between terms; NaN where no data tell it."""
+        terms = self.terms_on(group)
+        sizes = [len(term.names) for term in terms]
+        full = np.zeros((sum(sizes), sum(sizes)))
+        at = 0
+        for term, size in zip(terms, sizes, strict=True):
+            full[at : at + size, at : at + size] = term.told
+            at += size
+        return full

@@ -22,8 +22,7 @@ import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.natural_parameters import CovarianceParameters
-from mlmfast.criterion.residual_parameters import residual_direction
+from mlmfast.criterion.natural_parameters import CovarianceParameters, residual_direction
 from mlmfast.errors import ModelError
 from mlmfast.reduction.reduced_model import ReducedModel
 

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from mlmfast.arrays import IntArray
+from mlmfast.batch.arrays import status_of
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.merge import Layout, failed, merged
 from mlmfast.batch.rows import OwnRows
 from mlmfast.batch.tests import with_ddf
-from mlmfast.data.frame import Frame
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
-from mlmfast.design.model_frame import variables_used
-from mlmfast.design.residual.scale import parse_scale
 from mlmfast.errors import DataError, DifferentContrastsWarning, FormulaError, MlmError, warn
 from mlmfast.fitted.estimates import estimates_of
+from mlmfast.fitted.make_record import make_record
+from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.formula.mixed_formula import parse_formula
-from mlmfast.formula.residual_formula import parse_residual
 from mlmfast.many_data_sets.contrast_meaning import different_contrasts
 from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked, response_matrix
 from mlmfast.many_data_sets.stacked import fit_stacked
-from mlmfast.model import read_method
+from mlmfast.many_data_sets.tables import read_tables
+from mlmfast.model import result_of
 from mlmfast.newton import NewtonOptions
+from mlmfast.prepared.fit_model import read_method
 from mlmfast.reduction.options import Engine, read_options
 from mlmfast.reduction.reduce import reduce_design
 
@@ -134,7 +134,7 @@ def fit_each(
     extra = [name for name, value in given.items() if value is not None]
     if extra:
         raise DataError(f"{extra[0]}= goes without a formula; leave one of both out")
-    return _fit_all(_tables(data, by, arguments), settings)
+    return _fit_all(read_tables(data, by, arguments), settings)
 
 
 @dataclass(frozen=True)
@@ -160,61 +160,6 @@ def _check_arrays_alone(data: Any, by: Any, arguments: Mapping[str, Any]) -> Non
     extra = [name for name, value in given.items() if value is not None]
     if extra:
         raise DataError(f"{extra[0]}= goes with a formula; give one, or arrays y=, X=, ... alone")
-
-
-def _tables(data: Any, by: Any, arguments: Mapping[str, Any]) -> Levels | Frames:
-    """The data sets, once what concerns all of them is checked."""
-    if arguments["na_action"] not in {"drop", "raise"}:
-        raise DataError(f"na_action is {arguments['na_action']!r}; use 'drop' or 'raise'")
-    residual, scale = arguments["residual"], arguments["residual_scale"]
-    names = variables_used(
-        parse_formula(arguments["formula"]),
-        None if residual is None else parse_residual(residual),
-        None if scale is None else parse_scale(scale),
-        (arguments["weights"], arguments["offset"]),
-    )
-    if by is not None:
-        if _is_sequence(data):
-            raise DataError("by= cuts one table, and data is a sequence of them; leave by= out")
-        frame = Frame.from_native(data)
-        for name in names:
-            frame.missing(name)
-        return Levels.of(frame, by, arguments)
-    if not _is_sequence(data):
-        raise DataError(
-            "fit_each needs by=, the column whose levels are fitted, or a sequence of tables"
-        )
-    frames = Frames(list(data), arguments)
-    _check_some(frames, names)
-    return frames
-
-
-def _is_sequence(data: Any) -> bool:
-    return isinstance(data, list | tuple | Iterator)
-
-
-def _check_some(frames: Frames, names: Sequence[str]) -> None:
-    """Refuse no tables at all, arguments by row, and a column that no table has."""
-    if len(frames) == 0:
-        raise DataError("data is an empty sequence of tables")
-    for role in ("weights", "offset"):
-        if frames.arguments[role] is not None and not isinstance(frames.arguments[role], str):
-            raise DataError(f"{role} of several tables must be the name of a column of each")
-    lacking = set(names)
-    for position in range(len(frames)):
-        try:
-            frame = frames.frame(position)
-        except MlmError:
-            continue
-        lacking -= set(frame.columns)
-        if not lacking:
-            return
-    for position in range(len(frames)):
-        try:
-            frame = frames.frame(position)
-        except MlmError:
-            continue
-        frame.missing(next(name for name in names if name in lacking))
 
 
 @dataclass
@@ -298,7 +243,17 @@ def _fit_one(
     if method_of(settings.ddf).eager:
         # Whether it applies is known of the rows alone.
         method_of(settings.ddf).basis(one)
-    return batch if reduced.profiled else model.as_recorded(batch, reduced, covariance, estimates)
+    if reduced.profiled:
+        return batch
+    how = (settings.method, covariance, estimates, str(settings.ddf))
+    return _as_recorded(batch, make_record(reduced, model._frame, *how))
+
+
+def _as_recorded(batch: FitBatch, record: FitRecord) -> FitBatch:
+    """A batch of one fit, judged as the single fit is: by the parameters at an end too."""
+    converged, singular = np.array([record.converged]), np.array([record.singular])
+    status = status_of(converged, singular)
+    return replace(batch, converged=converged, singular=singular, status=status)
 
 
 def _joined(data: Levels | Frames | Stacked, settings: _Settings, found: _Collected) -> FitBatch:
@@ -306,7 +261,9 @@ def _joined(data: Levels | Frames | Stacked, settings: _Settings, found: _Collec
     lost = [failed(layout, 1, settings.method, str(error)) for error in found.problems.values()]
     places = np.array([*found.positions, *found.problems], dtype=np.intp)
     batch = merged([*found.batches, *lost], np.argsort(places), layout)
-    batch = replace(batch.named(data.labels), by=data.by, _options=settings.options)
+    batch = replace(
+        batch.named(data.labels), by=data.by, _options=settings.options, _make=result_of
+    )
     return with_ddf(batch, settings.ddf)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.batch.fit_batch import FitBatch, effect_names, n_parameters, outcome, stacked_terms
+from mlmfast.batch.arrays import effect_names, n_parameters, outcome, stacked_terms
+from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.merge import Layout, merged
 from mlmfast.batch.rows import StackedRows
 from mlmfast.degrees_of_freedom.stacked_bases import stacked_bases

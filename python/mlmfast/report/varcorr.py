@@ -149,12 +149,5 @@ def _residual_rows(residual: ResidualRecord) -> list[_Row]:
 
 
 def _stacked(record: FitRecord, group: int) -> pd.DataFrame:
-    terms = record.terms_on(group)
-    names = [name for term in terms for name in term.names]
-    full = np.zeros((len(names), len(names)))
-    at = 0
-    for term in terms:
-        size = len(term.names)
-        full[at : at + size, at : at + size] = term.told
-        at += size
-    return pd.DataFrame(full, index=names, columns=names)
+    names = [name for term in record.terms_on(group) for name in term.names]
+    return pd.DataFrame(record.covariance_on(group), index=names, columns=names)

@@ -11,6 +11,8 @@ from mlmfast.cached import cached_property
 from mlmfast.degrees_of_freedom import FittedRows, TestBasis, method_of
 from mlmfast.degrees_of_freedom.satterthwaite import of_variances
 from mlmfast.fitted.absorbed.functions import AllCoefficients, functions_of_coefficients
+from mlmfast.fitted.absorbed.record import AbsorbedRecord
+from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.record import FitRecord
 from mlmfast.inference.absorbed.degrees import by_coefficient
 from mlmfast.inference.absorbed.uncertainty import Uncertainty, uncertainty
@@ -84,3 +86,17 @@ class CoefficientTests:
         involved = L[:, list(self.record.absorbed.kept)] != 0
         degrees = np.where(involved, by, np.inf).min(axis=1, initial=np.inf)
         return TestBasis(ddf, found.adjusted, found.value, by_coefficient=degrees)
+
+
+def levels_of(fit: Fitted) -> AbsorbedRecord:
+    """What a fit with an absorbed factor keeps of it."""
+    found = fit._record.absorbed
+    assert found is not None, "made for such fits"
+    return found
+
+
+def tests_of(fit: Fitted) -> CoefficientTests:
+    """The tests of a fit's coefficients, kept by it."""
+    rows = fit._rows
+    assert rows is not None, "such fits are not stored"
+    return fit._once("_coefficient_tests", lambda: CoefficientTests(rows, fit._record, fit.ddf))

@@ -9,6 +9,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.errors import ModelError
+from mlmfast.inference.absorbed.coefficient_tests import levels_of, tests_of
 from mlmfast.inference.contrasts.contrast import (
     Contrast,
     FTest,
@@ -19,17 +20,17 @@ from mlmfast.inference.contrasts.contrast import (
 from mlmfast.inference.contrasts.rows import contrast_rows
 
 if TYPE_CHECKING:
-    from mlmfast.absorbed_result import AbsorbedResult
+    from mlmfast.fitted.fitted import Fitted
 
 #: Functions that are tested together at most.
 MOST_FUNCTIONS = 2_000
 
 
 def contrast(
-    fit: AbsorbedResult, L: object, rhs: object, ddf: str | float | None, level: float, joint: bool
+    fit: Fitted, L: object, rhs: object, ddf: str | float | None, level: float, joint: bool
 ) -> Contrast:
     """See `LMMResult.contrast`; functions of levels need those levels' columns alone."""
-    names = fit._levels.x_names
+    names = levels_of(fit).x_names
     rows = contrast_rows(names, L, rhs)
     if len(rows.L) > MOST_FUNCTIONS:
         raise ModelError(
@@ -38,7 +39,7 @@ def contrast(
         )
     check_rows(fit, rows.L)
     method = fit.ddf if ddf is None else str(ddf)
-    basis = fit._tests.basis(rows.L, method)
+    basis = tests_of(fit).basis(rows.L, method)
     estimates = _estimates(fit, rows.L)
     one = np.eye(len(rows.L))
     tests = row_tests(basis, one, estimates, rows.rhs)
@@ -49,7 +50,7 @@ def contrast(
 
 
 def joint_of(
-    fit: AbsorbedResult,
+    fit: Fitted,
     L: FloatArray,
     rhs: FloatArray,
     ddf: str,
@@ -67,11 +68,11 @@ def joint_of(
             kept.append(k)
             at += 1
     if basis is None or len(kept) < len(L):
-        basis = fit._tests.basis(L[kept], ddf)
+        basis = tests_of(fit).basis(L[kept], ddf)
     return joint_test(basis, np.eye(len(kept)), _estimates(fit, L[kept]) - values)
 
 
-def check_rows(fit: AbsorbedResult, L: FloatArray) -> None:
+def check_rows(fit: Fitted, L: FloatArray) -> None:
     """Refuse rows of 0, and weights on aliased columns.
 
     Raises
@@ -84,16 +85,16 @@ def check_rows(fit: AbsorbedResult, L: FloatArray) -> None:
             f"row {empty[0] + 1} of the contrast is 0 for every coefficient; there is nothing to "
             "estimate"
         )
-    kept = set(fit._levels.kept)
+    kept = set(levels_of(fit).kept)
     for j in np.flatnonzero(L.any(axis=0)):
         if int(j) not in kept:
             raise ModelError(
-                f"the coefficient {fit._levels.x_names[j]!r} is aliased, so no function that "
+                f"the coefficient {levels_of(fit).x_names[j]!r} is aliased, so no function that "
                 "weighs it alone is estimable; leave it out, or write the function of the columns "
                 "that it depends on"
             )
 
 
-def _estimates(fit: AbsorbedResult, L: FloatArray) -> FloatArray:
-    kept = list(fit._levels.kept)
-    return np.asarray(L[:, kept] @ fit._levels.beta)
+def _estimates(fit: Fitted, L: FloatArray) -> FloatArray:
+    kept = list(levels_of(fit).kept)
+    return np.asarray(L[:, kept] @ levels_of(fit).beta)

@@ -22,6 +22,7 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.distributions import chi2_tail, f_tail
 from mlmfast.errors import ModelError
+from mlmfast.inference.absorbed.coefficient_tests import levels_of, tests_of
 from mlmfast.inference.absorbed.contrasts import joint_of
 from mlmfast.inference.absorbed.hypotheses import OtherColumns
 from mlmfast.inference.anova.anova import AnovaTable, table_row, type_number, without_f
@@ -30,14 +31,14 @@ from mlmfast.reduction.options import CrossedSettings
 from mlmfast.reduction.reduce import reduce_design
 
 if TYPE_CHECKING:
-    from mlmfast.absorbed_result import AbsorbedResult
+    from mlmfast.fitted.fitted import Fitted
 
 #: Rows of the factor's hypothesis whose covariance is formed.
 LARGEST_HYPOTHESIS = 1_500
 
 
 def anova(
-    fit: AbsorbedResult,
+    fit: Fitted,
     type: int | str,
     ddf: Any,
     *,
@@ -67,7 +68,7 @@ def anova(
     source = fit._needs_source("anova()")
     others = OtherColumns(source.design, source.model.kept, _other_factors(fit))
     for label, columns in terms.items():
-        if label == fit._levels.name:
+        if label == levels_of(fit).name:
             tested = others.n_of_factor > 0
             if tested:
                 test, note = _factor_test(fit, others, method)
@@ -97,7 +98,7 @@ def anova(
     )
 
 
-def _terms(fit: AbsorbedResult) -> dict[str, IntArray]:
+def _terms(fit: Fitted) -> dict[str, IntArray]:
     """For each term but the intercept, its columns among those beside the factor's."""
     record, factor = fit._record, fit._needs_source("anova()").design.absorbed
     assert factor is not None, "made for such fits"
@@ -120,56 +121,54 @@ def _terms(fit: AbsorbedResult) -> dict[str, IntArray]:
     }
 
 
-def _other_factors(fit: AbsorbedResult) -> bool:
+def _other_factors(fit: Fitted) -> bool:
     """Whether a term of factors alone stands beside the absorbed one."""
     spec = fit._record.fixed_spec
     assert spec is not None, "absorbed by a formula"
     return any(
         own and set(own) <= set(spec.coded)
         for label, own in spec.factors.items()
-        if label != fit._levels.name
+        if label != levels_of(fit).name
     )
 
 
-def _rows_of_term(
-    fit: AbsorbedResult, others: OtherColumns, own: IntArray
-) -> tuple[FloatArray, list[int]]:
+def _rows_of_term(fit: Fitted, others: OtherColumns, own: IntArray) -> tuple[FloatArray, list[int]]:
     """The hypothesis of a term over all coefficients, and the coefficients that it is about."""
     rows = others.of_term(own)
-    L = np.zeros((len(rows), len(fit._levels.x_names)))
+    L = np.zeros((len(rows), len(levels_of(fit).x_names)))
     L[:, others.map.inner] = rows
     return L, np.flatnonzero(L.any(axis=0)).tolist()
 
 
-def _names(fit: AbsorbedResult, columns: list[int]) -> list[str]:
-    return [fit._levels.x_names[j] for j in columns]
+def _names(fit: Fitted, columns: list[int]) -> list[str]:
+    return [levels_of(fit).x_names[j] for j in columns]
 
 
-def _factor_test(fit: AbsorbedResult, others: OtherColumns, ddf: str) -> tuple[FTest, str]:
+def _factor_test(fit: Fitted, others: OtherColumns, ddf: str) -> tuple[FTest, str]:
     """The test of the absorbed factor, and what a reader should know of it."""
     size, columns = others.n_of_factor, others.map.columns
     method = method_of(ddf)
     if size <= LARGEST_HYPOTHESIS and method.information is not None:
-        L = np.zeros((size, len(fit._levels.x_names)))
+        L = np.zeros((size, len(levels_of(fit).x_names)))
         L[:, columns] = others.of_factor()
         return joint_of(fit, L, np.zeros(size), ddf), ""
     chi2 = _gain(fit, others.constant)
     statistic, tail = chi2 / size, float(chi2_tail(chi2, size))
     if method.information is not None:
         note = (
-            f"{fit._levels.name}: {method.label} degrees of freedom of {size:,} rows together "
+            f"{levels_of(fit).name}: {method.label} degrees of freedom of {size:,} rows together "
             "would take matrices of that order; F without adjustment and the chi-squared test are "
             "given. ddf='residual' and numbers have an F test"
         )
         return FTest(statistic, size, np.nan, np.nan, chi2, tail), note
-    by = fit._tests.by_coefficient(ddf)
-    at = np.searchsorted(list(fit._levels.kept), columns)
+    by = tests_of(fit).by_coefficient(ddf)
+    at = np.searchsorted(list(levels_of(fit).kept), columns)
     df = float(by[at].min())
     pvalue = tail if np.isinf(df) else float(f_tail(statistic, size, df))
     return FTest(statistic, size, df, pvalue, chi2, tail), ""
 
 
-def _gain(fit: AbsorbedResult, with_constant: bool) -> float:
+def _gain(fit: Fitted, with_constant: bool) -> float:
     """(y'P_0 y - y'P y) / sigma^2, without the factor and with it, at the fit's V."""
     source = fit._needs_source("anova()")
     design, model = source.design, source.model

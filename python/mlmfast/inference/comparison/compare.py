@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,10 @@ from mlmfast.display.tables import Table
 from mlmfast.display.text import WIDE, notes_text, table_text, wrapped
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import AliasedWarning, ComparisonError, SingularFitWarning
+from mlmfast.fitted.fitted import Fitted
 from mlmfast.inference.comparison.nested import are_nested
-
-if TYPE_CHECKING:
-    from mlmfast.fitted.fitted import Fitted
+from mlmfast.prepared.fit_model import Wishes, fit_model
+from mlmfast.prepared.model import model_of
 
 #: Characters of a name that leave the table within a line.
 _SHORT = 16
@@ -175,8 +174,6 @@ def _n_effects(fit: Fitted) -> int:
 
 
 def _check_fits(fits: Sequence[Fitted]) -> None:
-    from mlmfast.fitted.fitted import Fitted
-
     if len(fits) < 2:
         raise ComparisonError("compare needs at least two fits")
     for fit in fits:
@@ -269,15 +266,14 @@ def _refitted(fit: Fitted) -> Fitted:
     """The fit by maximum likelihood, what it holds held."""
     if fit._record.method == "ML":
         return fit
-    from mlmfast.model import LMM
-
     source = fit._needs_source("a refit by ML")
     hold = None if source.parms is None else source.parms.held
     with warnings.catch_warnings():
         # The fit has said so already.
         warnings.simplefilter("ignore", SingularFitWarning)
         warnings.simplefilter("ignore", AliasedWarning)
-        return LMM._of(source).fit("ML", ddf="asymptotic", hold=hold)
+        wishes = Wishes(hold=hold)
+        return fit_model(model_of(source), type(fit), "ML", ddf="asymptotic", wishes=wishes)
 
 
 def _labels(fits: Sequence[Fitted], names: Sequence[str] | None) -> list[str]:

@@ -23,11 +23,14 @@ from mlmfast.display.printed_frame import PrintedFrame, printed
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import estimates_of
+from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.submodels import deviance_and_count, without_effect, without_term
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.comparison.restricted_lrt import exact_null_distribution
 from mlmfast.newton import NewtonOptions
+from mlmfast.prepared.fit_model import fit_model
+from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.reduce import reduce_design
 
 if TYPE_CHECKING:
@@ -297,10 +300,7 @@ def _bootstrap(
     source: FitSource, record: FitRecord, null: Design, n: int, seed: Any
 ) -> tuple[FloatArray, int]:
     """Statistics of samples from the null model, and how many refits failed."""
-    from mlmfast.model import LMM
-
-    model = LMM.from_design(null)
-    fit = model.fit(record.method, ddf="asymptotic")
+    fit = fit_model(PreparedModel(null), Fitted, record.method, ddf="asymptotic")
     entropy, parts, failed = seed_sequence(seed), [], 0
     for first in range(0, n, _BATCH):
         count = min(_BATCH, n - first)

@@ -26,6 +26,7 @@ from mlmfast.inference.intervals.second_order import Differentiable
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.source import FitSource
 
 METHODS = ("delta", "profile", "bootstrap")
@@ -172,8 +173,7 @@ class AtEstimate:
 
 
 def derived(
-    source: FitSource,
-    record: FitRecord,
+    fit: Fitted,
     function: Function,
     *,
     method: str = "delta",
@@ -186,8 +186,6 @@ def derived(
 
     Parameters
     ----------
-    source, record
-        The fit.
     function
         Takes `ParameterValues` and returns a number, or a dict of numbers by name.
     method
@@ -211,6 +209,7 @@ def derived(
         For a name that is no parameter, an unknown method or scale, or a profile of a function of
         fixed effects.
     """
+    source, record = fit._needs_source("a function of the parameters"), fit._record
     if not callable(function):
         raise ModelError(
             f"function is {function!r}; give a function of the parameters by name, such as "
@@ -228,7 +227,7 @@ def derived(
         table = delta_table(at, found, level, scale)
         table[["lower", "upper"]] = profile_limits(at, function, found, level)
         return table
-    boot = bootstrap(source, record, n, seed)
+    boot = bootstrap(fit, n, seed)
     replicates = {str(name): boot.replicates[name].to_numpy() for name in boot.replicates}
     values = named(function(ParameterValues(replicates, at.functions.parameters)))
     return bootstrap_table({k: v.value for k, v in found.items()}, pd.DataFrame(values), level)

@@ -341,8 +341,7 @@ def stored_explained(
 
 
 def explained(
-    source: FitSource,
-    record: FitRecord,
+    fit: Fitted,
     figure: str,
     interval: str = "delta",
     level: float = 0.95,
@@ -353,7 +352,7 @@ def explained(
 
     Parameters
     ----------
-    source, record
+    fit
         The fit.
     figure
         "icc", "nakagawa" or "rights-sterba".
@@ -367,6 +366,7 @@ def explained(
     ModelError
         Without random effects, and where a figure does not serve the model.
     """
+    source, record = fit._needs_source(figure), fit._record
     check_request(interval, level)
     if not is_one_of(figure, FIGURES):
         known = ", ".join(repr(name) for name in FIGURES if name != "icc")
@@ -386,6 +386,6 @@ def explained(
     def statistic(batch: FitBatch) -> dict[str, Any]:
         return compute(_Batch(source, batch))
 
-    boot = bootstrap(source, record, n, seed, statistic)
+    boot = bootstrap(fit, n, seed, statistic)
     values = {k: v.value for k, v in found.items()}
     return printed(bootstrap_table(values, boot.replicates, level), title)

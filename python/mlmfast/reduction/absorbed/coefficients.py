@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.design.absorbed.factor import AbsorbedFactor
 from mlmfast.design.design import Design
-from mlmfast.design.factors.absorbed_levels import AbsorbedFactor
 
 #: Share of a function of the levels outside those before it that counts as nothing.
 _DEPENDENT = 1e-10

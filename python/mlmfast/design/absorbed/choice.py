@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mlmfast.design.absorbed.factor import AbsorbedFactor
 from mlmfast.design.columns.model_matrix import ModelMatrix
-from mlmfast.design.factors.absorbed_levels import AbsorbedFactor
 from mlmfast.errors import ModelError
 
 #: Levels from which on a factor of the fixed part is absorbed, unless `absorb` says otherwise.

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.merge import Layout, failed, merged, without_fits
+from mlmfast.batch.tests import with_ddf
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.observed_rows import design_of_rows, frame_of_rows
-from mlmfast.design.responses import Responses, response_columns
+from mlmfast.design.responses import Responses, read_responses, response_columns
 from mlmfast.errors import MlmError
 from mlmfast.fitted.estimates import estimates_of
+from mlmfast.fitted.fitted import Fitted
+from mlmfast.fitted.record import FitRecord
+from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduction.options import Engine
+from mlmfast.prepared.fit_model import check_ddf, read_method
+from mlmfast.prepared.model import PreparedModel
+from mlmfast.reduction.options import Engine, read_options
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.representable import without_residual
-
-if TYPE_CHECKING:
-    from mlmfast.model import LMM
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,36 @@ class _Part:
     problem: str = ""
 
 
-def fit_patterns(
-    model: LMM, responses: Responses, method: str, engine: Engine, settings: NewtonOptions
+def fit_many(
+    model: PreparedModel,
+    make: Callable[[FitRecord, FitSource, Mapping[str, float]], Fitted],
+    Y: Any,
+    method: str = "REML",
+    options: NewtonOptions | Mapping[str, Any] | None = None,
+    ddf: str | float | None = None,
 ) -> FitBatch:
-    """Fit all responses; those with a value in the same rows share one reduction.
+    """Fit many responses on a model's design; `mlmfast.LMM.fit_many` documents the arguments.
 
     Parameters
     ----------
-    model, responses
-        What to fit.
-    method, engine, settings
-        As `LMM.fit` reads them.
+    make
+        What the result of a single fit is made by.
     """
+    method, ddf = read_method(method), "satterthwaite" if ddf is None else ddf
+    check_ddf(ddf, method)
+    engine, settings = read_options(options)
+    model = model._for_engine(engine)
+    own = None if model._frame is None else model._frame.frame
+    used, index = (None, None) if own is None else (own.rows_used, own.whole.index)
+    responses = read_responses(Y, model._design, used, index)
+    batch = _fit_patterns(model, responses, method, engine, settings)
+    return with_ddf(replace(batch, _options=options, _make=make), ddf)
+
+
+def _fit_patterns(
+    model: PreparedModel, responses: Responses, method: str, engine: Engine, settings: NewtonOptions
+) -> FitBatch:
+    """Fit all responses; those with a value in the same rows share one reduction."""
     parts: list[_Part] = []
     for pattern in responses.patterns():
         values = responses.values[:, pattern.columns]
@@ -77,7 +99,7 @@ def fit_patterns(
     return merged(batches, order, layout).named(responses.names)
 
 
-def _of_rows(model: LMM, rows: BoolArray) -> tuple[Design, ModelFrame | None]:
+def _of_rows(model: PreparedModel, rows: BoolArray) -> tuple[Design, ModelFrame | None]:
     if model._frame is None or not model._arguments:
         return design_of_rows(model.design, rows), None
     frame = frame_of_rows(model._frame, model._arguments, rows)

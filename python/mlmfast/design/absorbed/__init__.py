@@ -1,0 +1,1 @@
+"""A factor of many levels in the fixed part that is eliminated."""

@@ -1,0 +1,1 @@
+"""Models: designs prepared once, fitted as often as wanted."""

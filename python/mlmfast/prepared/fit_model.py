@@ -1,0 +1,132 @@
+"""The fit of one model: its arguments read, the rows reduced, the record made, warnings given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
+from mlmfast.errors import ModelError
+from mlmfast.fitted.estimates import estimates_of
+from mlmfast.fitted.fitted import Fitted
+from mlmfast.fitted.make_record import make_record
+from mlmfast.fitted.record import FitRecord
+from mlmfast.fitted.source import FitSource
+from mlmfast.fitting.fit import fit_covariance
+from mlmfast.fitting.given_starts import read_starts
+from mlmfast.newton import NewtonOptions
+from mlmfast.prepared.fit_warnings import warn_of
+from mlmfast.prepared.model import PreparedModel
+from mlmfast.reduction.options import read_options
+from mlmfast.reduction.reduced_model import ReducedModel
+
+_Result = TypeVar("_Result", bound=Fitted)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a user asks of single covariance parameters, as given to `mlmfast.LMM.fit`."""
+
+    start: Mapping[str, Any] | FloatArray | None = None
+    hold: Mapping[str, float] | None = None
+    bounds: Mapping[str, tuple[float | None, float | None]] | None = None
+    grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None
+
+
+def fit_model(
+    model: PreparedModel,
+    make: Callable[[FitRecord, FitSource, Mapping[str, float]], _Result],
+    method: str = "REML",
+    options: NewtonOptions | Mapping[str, Any] | None = None,
+    ddf: str | float | None = None,
+    wishes: Wishes | None = None,
+) -> _Result:
+    """Fit a model; `mlmfast.LMM.fit` documents the arguments.
+
+    Parameters
+    ----------
+    make
+        What the result is made by.
+    """
+    method = read_method(method)
+    if ddf is not None:
+        check_ddf(ddf, method)
+    engine, settings = read_options(options)
+    model = model._for_engine(engine)
+    reduced = model._reduced(engine)
+    if ddf is None:
+        ddf = "asymptotic" if reduced.is_vast else "satterthwaite"
+    degrees = check_ddf(ddf, method)
+    started = time.perf_counter()
+    wishes = Wishes() if wishes is None else wishes
+    record, source = _fit(reduced, model, method, settings, str(ddf), wishes)
+    timings = {**model._timings, "iterate": time.perf_counter() - started}
+    result = make(record, source, timings)
+    if degrees.eager:
+        result._basis()
+    warn_of(result)
+    return result
+
+
+def _fit(
+    reduced: ReducedModel,
+    model: PreparedModel,
+    method: str,
+    settings: NewtonOptions,
+    ddf: str,
+    wishes: Wishes,
+) -> tuple[FitRecord, FitSource]:
+    hold, bounds, grid = wishes.hold, wishes.bounds, wishes.grid
+    theta, named = (
+        (None, {}) if wishes.start is None else read_starts(reduced, method, wishes.start)
+    )
+    parms = None
+    if named or _is_given(hold) or _is_given(bounds) or grid is not None:
+        from mlmfast.fitting.parms import fit_with_parms
+        from mlmfast.fitting.parms_request import Parms
+
+        if reduced.iterative is not None:
+            raise ModelError(
+                "the iterative engine takes no start by parameter name, hold=, bounds= or "
+                "grid=; leave them out, or fit with options={'engine': 'crossed'}"
+            )
+        held_at: Mapping[str, float] = {} if hold is None else hold
+        asked = Parms(named, held_at, {} if bounds is None else bounds, grid)
+        parms = fit_with_parms(reduced, method, settings, theta, asked)
+        covariance = parms.covariance
+        estimates = estimates_of(reduced, covariance.criterion, covariance.theta, parms.log_sigma2)
+    else:
+        covariance = fit_covariance(reduced, method, settings, theta)
+        estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
+    held = () if parms is None else tuple(parms.held)
+    record = make_record(reduced, model._frame, method, covariance, estimates, ddf, held)
+    if hold:
+        record = replace(record, n_theta=record.n_theta - len(hold))
+    return record, FitSource(reduced, covariance.criterion, covariance.theta, model._frame, parms)
+
+
+def read_method(method: str) -> str:
+    """Read the method of estimation: "REML" or "ML".
+
+    Raises
+    ------
+    ModelError
+    """
+    if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
+        raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
+    return method.upper()
+
+
+def _is_given(wishes: object) -> bool:
+    """Whether something is asked of parameters; what it is asked by is looked at later."""
+    return wishes is not None and not (isinstance(wishes, Mapping) and not wishes)
+
+
+def check_ddf(ddf: str | float, method: str) -> DegreesOfFreedom:
+    """The method of degrees of freedom, refused where it does not go with the estimation's."""
+    found = method_of(ddf)
+    found.check(method == "REML")
+    return found

@@ -1,0 +1,40 @@
+"""What a fit warns of."""
+
+from __future__ import annotations
+
+from mlmfast.errors import AliasedWarning, ConvergenceWarning, SingularFitWarning, warn
+from mlmfast.fitted.fitted import Fitted
+from mlmfast.fitting.undetermined.record import ERRORS_DEPEND
+
+
+def warn_of(fit: Fitted) -> None:
+    """At most one warning of each kind, with the remedy."""
+    if fit.aliased:
+        warn(
+            f"columns of X left out because they depend on earlier ones: {', '.join(fit.aliased)}",
+            AliasedWarning,
+        )
+    if not fit.converged:
+        named = "; ".join(fit.certificate.boundary)
+        remedy = "simplify the random effects, or start from other values"
+        if named:
+            remedy = f"{named}. Use a structure with fewer parameters"
+        warn(
+            "the fit did not reach a certified minimum (decrement "
+            f"{fit.certificate.newton_decrement:.1e}): {remedy}",
+            ConvergenceWarning,
+        )
+    elif fit.singular:
+        found = fit._record.undetermined
+        what = "singular fit"
+        if found is not None and set(fit.certificate.boundary) <= set(found.messages):
+            what = "the data do not determine all covariance parameters"
+        valid = "Estimates and standard errors of the fixed effects are valid"
+        depend = found is not None and found.errors_depend
+        if depend or ERRORS_DEPEND in fit.certificate.boundary:
+            valid = "Fixed effects and standard errors that depend on them are a choice, no result"
+        warn(
+            f"{what}: {'; '.join(fit.certificate.boundary)}. {valid}; "
+            "consider a simpler covariance structure",
+            SingularFitWarning,
+        )

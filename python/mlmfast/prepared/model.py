@@ -1,0 +1,75 @@
+"""PreparedModel: what `mlmfast.model.LMM` is, under everything that fits it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from mlmfast.design.design import Design
+from mlmfast.design.levels_as_columns import with_columns
+from mlmfast.design.model_frame import ModelFrame
+from mlmfast.fitted.source import FitSource
+from mlmfast.reduction.options import CrossedSettings, Engine
+from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.reduced_model import ReducedModel
+
+
+class PreparedModel:
+    """A design, how it was read, and its reductions.
+
+    Parameters
+    ----------
+    design
+        The design.
+    frame
+        How it was read; None where it was made from arrays.
+    arguments
+        Those of `mlmfast.LMM`, by which parts of the rows are read; none where there were none.
+    timings
+        Seconds that it took so far, by phase.
+    """
+
+    #: Whether a fixed factor shall be eliminated, whatever the engine.
+    _absorb: bool = False
+
+    def __init__(
+        self,
+        design: Design,
+        frame: ModelFrame | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        timings: Mapping[str, float] | None = None,
+    ) -> None:
+        self._design, self._frame = design, frame
+        self._arguments: dict[str, Any] = dict(arguments or {})
+        self._timings: dict[str, float] = dict(timings or {})
+        self._reductions: dict[Engine, ReducedModel] = {}
+
+    @property
+    def design(self) -> Design:
+        """Columns of y, X and Z."""
+        return self._design
+
+    def _reduced(self, engine: Engine) -> ReducedModel:
+        """The rows reduced for an engine; kept for the next fit."""
+        if engine not in self._reductions:
+            started = time.perf_counter()
+            self._reductions[engine] = reduce_design(self._design, engine=engine)
+            self._timings["reduce"] = time.perf_counter() - started
+        return self._reductions[engine]
+
+    def _for_engine(self, engine: Engine) -> PreparedModel:
+        """The model as an engine takes it: an absorbed factor as columns where it needs these."""
+        takes = engine is None or isinstance(engine, CrossedSettings)
+        if self._design.absorbed is None or takes or self._frame is None or self._absorb:
+            return self
+        frame = with_columns(self._frame)
+        arguments = {**self._arguments, "absorb": False}
+        return PreparedModel(frame.design, frame, arguments, self._timings)
+
+
+def model_of(source: FitSource) -> PreparedModel:
+    """The model that a fit was made from, reduced already."""
+    model = PreparedModel(source.design, source.frame)
+    model._reductions[None] = source.model
+    return model
