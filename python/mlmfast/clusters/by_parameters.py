@@ -25,7 +25,6 @@ from mlmfast.information.information import Information
 from mlmfast.reduction.blocks import TermBlock, structure_of
 from mlmfast.reduction.parameter_block import ParameterBlock
 from mlmfast.reduction.residual.by_unit import within_unit_positions
-from mlmfast.reduction.residual.directions import Directions
 
 #: Pairs (k, l), k >= l, of parameters with a second derivative of V that is not 0, (m, n, n).
 Bends: TypeAlias = dict[tuple[int, int], FloatArray]
@@ -150,9 +149,9 @@ class RowCovariances:
     def _of_residual(self, b: int, block: ParameterBlock) -> tuple[FloatArray, Bends]:
         """Derivatives of the residual's matrices, (1 or units, K, K) each, by free parameters."""
         term: TermBlock = self.about.criterion.terms[b]
-        if isinstance(term.structure, Directions):
+        if term.directions is not None:
             stack = self._unit * self.about.parameters.bent[-1][0]
-            t = term.structure.n_theta
+            t = term.directions.n_theta
             i, j = np.tril_indices(t)
             curves = {
                 (int(k), int(el)): matrix

@@ -17,7 +17,6 @@ from mlmfast.newton import Derivatives
 from mlmfast.reduction.absorbed.core import AbsorbedCore
 from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.residual.directions import Directions
 
 #: Parameters of a residual handed over by theta above which the identity is not multiplied.
 _MANY = 64
@@ -83,8 +82,9 @@ class Criterion:
         """
         out = [np.zeros((len(theta), q, q)) for q in self.level_sizes]
         for term, s in zip(self.terms, self.theta_slices, strict=True):
-            if isinstance(term.structure, Directions):
-                stacks = [term.structure.stacked(t[None], derivatives)[0] for t in theta[:, s]]
+            form = term.directions
+            if form is not None:
+                stacks = [form.stacked(t[None], derivatives)[0] for t in theta[:, s]]
                 out[term.level] = np.stack(stacks)
             else:
                 out[term.level][:, term.stretch, term.stretch] = term.matrix(theta[:, s])
@@ -103,8 +103,8 @@ class Criterion:
         )
         if self.flat is not None:
             gradient, hessian, expected = self.flat.cleaned(gradient, hessian, expected)
-        last = self.terms[-1].structure if self.terms else None
-        if isinstance(last, Directions) and last.n_theta > _MANY:
+        last = self.terms[-1].directions if self.terms else None
+        if last is not None and last.n_theta > _MANY:
             led = self._random_chained(theta, gradient, hessian, expected)
             return Derivatives(value, *led, gradient, hessian, expected)
         jacobian, curvature = self.chain(theta, gradient)

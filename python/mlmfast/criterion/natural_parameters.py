@@ -16,16 +16,8 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance.natural_chart import entries_by_natural
-from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.random_parameters import random_block
-from mlmfast.criterion.residual_parameters import (
-    arms_block,
-    by_free_parameters,
-    chain_block,
-    series_blocks,
-)
-from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.parameter_block import (
     Kind,
     ParameterBlock,
@@ -33,9 +25,6 @@ from mlmfast.reduction.parameter_block import (
     residual_block,
 )
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.residual.chain import ChainCovariance
-from mlmfast.reduction.residual.directions import ArmCovariances, Directions
-from mlmfast.reduction.residual.series import SeriesCovariance
 
 
 @dataclass(frozen=True)
@@ -157,40 +146,25 @@ def covariance_parameters(
     blocks: list[ParameterBlock] = []
     # Variances that the data do not tell are set to 0 up to rounding.
     flat = criterion.flat is not None
-    arms = iter(() if model.design.residual is None else model.design.residual.arms)
-    n_arms = 0 if model.design.residual is None else len(model.design.residual.arms)
     for position, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
+        own = theta[:, s]
         if not term.is_residual:
-            own = theta[:, s]
             blocks.append(
                 random_block(model, position, term, own, singular[position], sigma2, unit, flat)
             )
             continue
-        structure = structure_of(term)
-        if isinstance(term.structure, SeriesCovariance):
-            linear = bent = [*linear[:-1], term.structure.stacked(theta[:, s], True)]
-            blocks += series_blocks(structure, arms, n_arms, theta[:, s], unit)
-            continue
-        if isinstance(term.structure, ArmCovariances):
-            own_linear, own_bent = by_free_parameters(term.structure, theta[:, s])
-            linear, bent = [*linear[:-1], own_linear], [*linear[:-1], own_bent]
-            blocks.append(arms_block(structure, tuple(arms), theta[:, s], unit))
-            continue
-        if isinstance(term.structure, ChainCovariance):
-            linear = bent = [*linear[:-1], term.structure.stacked(theta[:, s], True)]
-            names = tuple(arms) if n_arms > 1 else ("",)
-            blocks.append(chain_block(term.structure, names, theta[:, s], unit))
+        residual, form = model.design.residual, term.directions
+        assert residual is not None, "its block is met"
+        if form is not None:
+            found = form.parameters(residual.arms, own, unit)
+            linear, bent = [*linear[:-1], found.linear], [*linear[:-1], found.bent]
+            blocks += found.blocks
             continue
         # With a scale one structure holds all arms, and names them itself.
-        several = n_arms > 1 and not isinstance(structure, ScaledCovariance)
-        prefix = f"{next(arms)}: " if several else ""
-        if isinstance(term.structure, Directions):
-            own_linear, own_bent = by_free_parameters(term.structure, theta[:, s])
-            linear, bent = [*linear[:-1], own_linear], [*linear[:-1], own_bent]
-            first, second = np.eye(structure.n_theta), None
-        else:
-            first, second = entries_by_natural(structure, theta[:, s])
-        blocks.append(residual_block(structure, prefix, theta[:, s], unit, first, second))
+        several = len(residual.arms) > 1 and residual.scale is None
+        prefix = f"{residual.arms[position - len(model.order)]}: " if several else ""
+        by_free = entries_by_natural(term.shared, own)
+        blocks.append(residual_block(term.shared, prefix, own, unit, *by_free))
     if model.profiled:
         value = np.array([sigma2 * unit])
         one = np.array([[1.0 / unit]])
@@ -217,6 +191,20 @@ def _unique(blocks: list[ParameterBlock], model: ReducedModel) -> tuple[Paramete
     return tuple(out)
 
 
+def coordinate_charts(criterion: Criterion, theta: FloatArray) -> FloatArray:
+    """Derivatives of the criterion's coordinates by those of `Information`, (n, n).
+
+    They differ where matrices are handed over with their derivatives: theta there, and the natural
+    parameters here.
+    """
+    parts = []
+    for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+        form = term.directions
+        entries = np.eye(len(term.structure.entries))
+        parts.append(entries if form is None else form.chart_of_coordinates(theta[:, s]))
+    return block_diagonal(parts)
+
+
 def residual_direction(
     model: ReducedModel, parameters: CovarianceParameters, weights: FloatArray
 ) -> list[FloatArray] | None:
@@ -225,10 +213,10 @@ def residual_direction(
     For `Directions` alone, where the coordinates do not tell how R bends; None otherwise. Second
     derivatives by pairs are 0.
     """
-    block = model.blocks[-1] if model.blocks else None
-    if block is None or not isinstance(block.structure, Directions):
+    form = model.blocks[-1].directions if model.blocks else None
+    if form is None:
         return None
-    t = block.structure.n_theta
+    t = form.n_theta
     stacked = parameters.bent[-1]
     first = parameters.blocks[-1].first
     r = first.shape[1]

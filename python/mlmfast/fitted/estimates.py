@@ -11,11 +11,7 @@ from mlmfast.criterion.arms import scaled_residual
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.deviance import deviance_of_sums
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.residual.chain import ChainCovariance
-from mlmfast.reduction.residual.directions import (
-    ArmCovariances,
-)
-from mlmfast.reduction.residual.series import SeriesCovariance
+from mlmfast.reduction.residual.form_parameters import common_diagonal, common_value
 
 
 @dataclass(frozen=True)
@@ -98,18 +94,9 @@ def _common_variance(
         structure, own = scaled_residual(criterion)
         matrices = np.concatenate(structure.reference(theta[:, own]), axis=1)
         k = structure.arms[0].size
-        variances = matrices[:, np.arange(matrices.shape[1]), np.arange(matrices.shape[1]) % k]
-    else:
-        series = model.blocks[-1].structure
-        if isinstance(series, SeriesCovariance | ChainCovariance):
-            return series.common_variance(theta[:, -series.n_theta :]) * unit**2
-        if isinstance(series, ArmCovariances):
-            # theta of an arm begins with its log standard deviation.
-            log_sd = theta[:, -series.n_theta :: series.structure.n_theta]
-            common = np.ptp(log_sd, axis=1) == 0.0
-            return np.where(common, np.exp(2.0 * log_sd[:, 0]) * unit**2, np.nan)
-        template = g[-1][:, 0, 0] if g[-1].ndim == 5 else g[-1]
-        variances = np.diagonal(template, axis1=1, axis2=2)
-    first = variances[:, 0]
-    same = np.abs(variances - first[:, None]).max(axis=1) <= 1e-12 * first
-    return np.where(same, first * unit**2, np.nan)
+        visits = np.arange(matrices.shape[1])
+        return common_value(matrices[:, visits, visits % k]) * unit**2
+    form = model.blocks[-1].directions
+    if form is not None:
+        return form.common_variance(theta[:, -form.n_theta :], g[-1]) * unit**2
+    return common_diagonal(g[-1]) * unit**2

@@ -10,11 +10,7 @@ from mlmfast.criterion.arms import residual_arms, scaled_residual
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.residual.chain import ChainCovariance, chain_record
-from mlmfast.reduction.residual.directions import (
-    OwnMatrices,
-)
-from mlmfast.reduction.residual.series import SeriesCovariance, series_record
+from mlmfast.reduction.residual.form_parameters import record_of_arms
 
 
 def residual_record(
@@ -27,23 +23,11 @@ def residual_record(
     if residual.scale is not None:
         return _scaled_record(model, criterion, theta)
     unit = (model.core.y_scale[0] / model.y_scaling[0].scale) ** 2
-    names: list[str] = []
-    values: list[FloatArray] = []
-    covariances = []
-    parts = zip(criterion.terms, criterion.theta_slices, strict=True)
-    blocks = [(block, s) for block, s in parts if block.is_residual]
-    if isinstance(blocks[0][0].structure, SeriesCovariance):
-        return series_record(residual, blocks[0][0].structure, theta[:1, blocks[0][1]], unit)
-    if isinstance(blocks[0][0].structure, ChainCovariance):
-        return chain_record(residual, blocks[0][0].structure, theta[:1, blocks[0][1]], unit)
-    prefixes = [f"{arm}: " for arm in residual.arms] if len(residual.arms) > 1 else [""]
-    for prefix, (structure, s) in zip(prefixes, residual_arms(criterion), strict=True):
-        of_points = isinstance(blocks[0][0].structure, OwnMatrices)
-        matrix = np.empty((0, 0)) if of_points else unit * structure.matrix(theta[:1, s])[0]
-        covariances.append(matrix)
-        values.append(natural_in_units(structure, theta[:1, s], unit))
-        names += [prefix + name for name in structure.parameter_names]
-    return residual.record(names, values, covariances)
+    form = criterion.terms[-1].directions
+    if form is not None:
+        return form.record(residual, theta[:1, criterion.theta_slices[-1]], unit)
+    arms = [(structure, theta[:1, s]) for structure, s in residual_arms(criterion)]
+    return record_of_arms(residual, arms, unit)
 
 
 def _scaled_record(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> ResidualRecord:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_covariance import positive
@@ -15,14 +14,8 @@ from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.scoring import Scoring
 from mlmfast.reduction.blocks import TermBlock, structure_of
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.residual.chain import ChainCovariance
-from mlmfast.reduction.residual.directions import (
-    Directions,
-    OwnMatrices,
-    with_variance,
-)
-from mlmfast.reduction.residual.scaled_units import ScaledUnits, scaled_start
-from mlmfast.reduction.residual.series import SeriesCovariance
+from mlmfast.reduction.residual.by_unit import with_variance
+from mlmfast.reduction.residual.form_parameters import MomentCore
 
 #: Share of random effects in the variance from which they start beside a residual structure.
 FIRST_SHARE = 0.4
@@ -78,39 +71,41 @@ def residual_start(model: ReducedModel, criterion: Criterion, fits: IntArray) ->
     """
     share = FIRST_SHARE if model.order else 0.0
     theta = np.empty((len(fits), criterion.n_theta))
+    assert isinstance(model.core, MomentCore), "those of models with a residual structure"
     for row, fit in enumerate(fits.tolist()):
-        assert isinstance(model.core, _core.Reduction | _core.MarginalReduction)
-        sums, counts = model.core.visit_moments(fit)
+        moments = model.core.visit_moments(fit)
         for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-            if isinstance(block.structure, SeriesCovariance | ChainCovariance):
-                assert isinstance(model.core, _core.Reduction), "series are its own"
-                theta[row, s] = block.structure.start(model.core, fit, 1.0 - share)
-                continue
-            own_start = _own_start(block.structure, 1.0 - share)
-            if own_start is not None:
-                theta[row : row + 1, s] = own_start
-                continue
             if block.is_residual:
-                own = (block.stretch, block.stretch)
-                spread = _spread_points(structure_of(block), counts[own])
-                if spread is not None:
-                    theta[row : row + 1, s] = with_variance(spread, 1.0 - share)
-                    continue
-                matrix = (1.0 - share) * _pairwise_covariance(sums[own], counts[own])[None]
+                own = _start_of_residual(block, model.core, fit, moments, 1.0 - share)
             else:
-                matrix = share * np.eye(block.structure.size)[None]
-            if isinstance(block.structure, ScaledUnits):
-                theta[row : row + 1, s] = block.structure.start(matrix[0])
-            else:
-                theta[row : row + 1, s] = structure_of(block).theta(matrix)
+                own = block.shared.theta(share * np.eye(block.structure.size)[None])[0]
+            theta[row, s] = own
     return theta
 
 
-def _own_start(structure: CovarianceStructure | Directions, variance: float) -> FloatArray | None:
-    """Start of covariances by points or times of each unit; None for visits that all share."""
-    if isinstance(structure, ScaledUnits) and structure.own is not None:
-        return scaled_start(structure, structure.own, variance)
-    return structure.start(variance) if isinstance(structure, OwnMatrices) else None
+def _start_of_residual(
+    block: TermBlock,
+    core: MomentCore,
+    fit: int,
+    moments: tuple[FloatArray, FloatArray],
+    share: float,
+) -> FloatArray:
+    """theta (n_theta,) of a residual's block at a share of the variance.
+
+    ``moments`` are sums of products over pairs of visits, and how many units have both.
+    """
+    form = block.directions
+    start = None if form is None else form.own_start(core, fit, share)
+    if start is not None:
+        return start
+    own = (block.stretch, block.stretch)
+    sums, counts = moments[0][own], moments[1][own]
+    spread = _spread_points(structure_of(block), counts)
+    if spread is not None:
+        return np.asarray(with_variance(spread, share)[0])
+    matrix = share * _pairwise_covariance(sums, counts)
+    found = block.shared.theta(matrix[None]) if form is None else form.theta_near(matrix)
+    return np.asarray(found[0])
 
 
 def _spread_points(structure: CovarianceStructure, counts: FloatArray) -> FloatArray | None:

@@ -30,6 +30,16 @@ class TermBlock:
         return self.structure
 
     @property
+    def directions(self) -> Directions | None:
+        """The form that hands over derivatives by theta; None where they are by entries."""
+        return self.structure if isinstance(self.structure, Directions) else None
+
+    @property
+    def along_rows(self) -> bool:
+        """Whether rows are combined along a series or a chain, so that no matrix is formed."""
+        return isinstance(self.structure, Directions) and self.structure.along_rows
+
+    @property
     def stretch(self) -> slice:
         """Rows of the level's G that belong to the term."""
         return slice(self.first, self.first + self.structure.size)

@@ -18,15 +18,16 @@ from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.dense import DenseParts
 from mlmfast.reduction.options import IterativeSettings
 from mlmfast.reduction.reduced_model import Grouped
-from mlmfast.reduction.residual.by_unit import LagCovariances, gaps_within_units
-from mlmfast.reduction.residual.chain import ChainCovariance
-from mlmfast.reduction.residual.directions import (
+from mlmfast.reduction.residual.by_unit import (
+    LagCovariances,
     OwnMatrices,
-    SharedDirections,
     UnitCovariances,
     by_arm,
     distances_within,
+    gaps_within_units,
 )
+from mlmfast.reduction.residual.chain import ChainCovariance
+from mlmfast.reduction.residual.directions import SharedDirections
 from mlmfast.reduction.residual.scaled_units import ScaledUnits
 from mlmfast.reduction.residual.series import SeriesCovariance
 from mlmfast.reduction.residual.walked_series import WalkedSeries

@@ -30,7 +30,6 @@ from mlmfast.fitting.undetermined.search import flat_residual
 from mlmfast.newton import NewtonOptions, newton_raphson
 from mlmfast.reduction.blocks import TermBlock, structure_of
 from mlmfast.reduction.parameter_block import is_variance
-from mlmfast.reduction.residual.directions import Directions
 
 if TYPE_CHECKING:
     from mlmfast.reduction.reduced_model import ReducedModel
@@ -57,7 +56,7 @@ class _Arm:
     @property
     def by_parameter(self) -> bool:
         """Whether coordinates are parameters instead of entries of R."""
-        return isinstance(self.term.structure, Directions)
+        return self.term.directions is not None
 
 
 def at_independence(criterion: Criterion, theta: FloatArray, fit: int) -> FloatArray | None:
@@ -109,7 +108,7 @@ def _arms(criterion: Criterion) -> list[_Arm]:
     for term, s, e in parts:
         if not term.is_residual or isinstance(structure_of(term), ScaledCovariance):
             continue
-        if not isinstance(term.structure, Directions):
+        if term.directions is None:
             out.append(_Arm(term, s, e))
             continue
         n = structure_of(term).n_theta

@@ -22,7 +22,7 @@ from mlmfast.covariance.natural_chart import entries_by_natural
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.flat_covariances import FlatCovariances
-from mlmfast.criterion.residual_parameters import coordinate_charts
+from mlmfast.criterion.natural_parameters import coordinate_charts
 from mlmfast.criterion.series_matrices import as_matrices
 from mlmfast.design.residual.design import seen_pairs
 from mlmfast.errors import ModelError
@@ -30,9 +30,6 @@ from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.fitting.starts import uncorrelated_start
 from mlmfast.reduction.absorbed.core import AbsorbedCore
 from mlmfast.reduction.blocks import TermBlock, structure_of
-from mlmfast.reduction.residual.chain import ChainCovariance
-from mlmfast.reduction.residual.directions import Directions, SharedDirections
-from mlmfast.reduction.residual.series import SeriesCovariance
 
 if TYPE_CHECKING:
     from mlmfast.reduction.reduced_model import ReducedModel
@@ -123,7 +120,7 @@ def with_flat_residual(
     looked_at = curvature <= _MAY_BE_FLAT or _leaves_pairs_out(model)
     if not looked_at and not _may_be_taken_up(model, criterion):
         return criterion
-    if isinstance(criterion.terms[-1].structure, SeriesCovariance | ChainCovariance):
+    if criterion.terms[-1].along_rows:
         found = _flat_of_series(model, criterion, theta, fit)
     else:
         found = flat_residual(model, criterion, theta, fit)
@@ -136,10 +133,8 @@ def flat_residual(
     """What the data do not tell, of the residual's matrices too; None where they tell all."""
     fits = np.array([fit])
     point = _regular_point(model, criterion, fits)
-    own = criterion.terms[-1].structure
-    if isinstance(own, Directions) and not (
-        isinstance(own, SharedDirections) and is_linear(criterion, point)
-    ):
+    form = criterion.terms[-1].directions
+    if form is not None and not (form.is_shared and is_linear(criterion, point)):
         if model.order:
             # Directions at one point are told from rounding without random effects alone.
             return None
@@ -183,8 +178,8 @@ def _flat_of_series(
 
 def _by_theta(term: TermBlock, theta: FloatArray) -> FloatArray:
     """Derivatives of a residual term's coordinates of `Information` by theta."""
-    if not isinstance(term.structure, Directions):
-        return np.asarray(term.structure.jacobian(theta)[0])
+    if term.directions is None:
+        return np.asarray(term.shared.jacobian(theta)[0])
     n, out = structure_of(term).n_theta, np.zeros((theta.shape[1],) * 2)
     for at in range(0, theta.shape[1], n):
         own = slice(at, at + n)
@@ -254,8 +249,8 @@ def _has_spare_parameters(criterion: Criterion, theta: FloatArray) -> bool:
     As variances by arm and a scale by arm do.
     """
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if term.is_residual and not isinstance(term.structure, Directions):
-            first = entries_by_natural(term.structure, theta[:, s])[0]
+        if term.is_residual and term.directions is None:
+            first = entries_by_natural(term.shared, theta[:, s])[0]
             length = np.sqrt((first**2).sum(axis=0))
             values = np.linalg.svd(first / np.where(length > 0, length, 1.0), compute_uv=False)
             if first.shape[1] > len(first) or values.min(initial=1.0) < _SPARE:
@@ -328,7 +323,7 @@ def _sizes(criterion: Criterion, information: FloatArray) -> FloatArray:
     own = np.maximum(np.diag(information), 0.0)
     out = own.copy()
     for term, e in zip(criterion.terms, criterion.entry_slices, strict=True):
-        if e.stop > len(own) or isinstance(term.structure, Directions):
+        if e.stop > len(own) or term.directions is not None:
             continue
         places = term.structure.entries
         at = {place: e.start + k for k, place in enumerate(places)}
