@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlmfast.clusters.simulate import covariance_root
+from mlmfast.covariance.correlations import covariance_root
 from mlmfast.errors import DataError, ModelError
 
 from .fitting import lmm

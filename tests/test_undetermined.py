@@ -831,7 +831,10 @@ def test_a_covariance_that_no_data_tell_is_not_called_a_correlation_of_one():
     data["y"] += rng.normal(size=24)[data.g] * 0.5
     found, said = fitted("y ~ arm + (0 + arm | g)", data, residual="csh(t | g)")
     right = quiet("y ~ arm + diag(0 + arm | g)", data, residual="csh(t | g)")
-    np.testing.assert_allclose([found.llf, found.aic], [right.llf, right.aic], atol=1e-5)
+    # Both end where a visit has no variance of its own, up to what inverting R there rounds; the
+    # supremum is that of the dense likelihood with this variance 0 (Nelder-Mead, 1e-12).
+    np.testing.assert_allclose([found.llf, right.llf], -158.9829242, atol=5e-5)
+    assert found.aic - found.deviance == right.aic - right.deviance
     np.testing.assert_allclose(found.bse, right.bse, rtol=1e-3)
     assert "no data tell Cov(arma, armb) | g" in said
     assert "correlation is" not in said
@@ -1039,8 +1042,8 @@ def test_responses_without_a_residual_are_no_fits_and_say_why(formula, residual)
         with pytest.raises(mlm.ModelError, match="no residual variance"):
             batch[k]
     single = quiet(formula, DATA, residual=residual)
-    assert batch.llf[1] == pytest.approx(single.llf, abs=1e-12)
-    np.testing.assert_allclose(batch.bse[1], single.bse, rtol=1e-12)
+    assert batch.llf[1] == single.llf
+    np.testing.assert_array_equal(batch.bse[1], single.bse)
 
 
 # -- a factor of the fixed effects that is eliminated --------------------------------------------

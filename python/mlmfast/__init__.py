@@ -32,7 +32,7 @@ from mlmfast.errors import (
 from mlmfast.fitted.certificate import Certificate
 from mlmfast.model import LMM, lmm
 from mlmfast.newton import NewtonOptions
-from mlmfast.result import LMMResult
+from mlmfast.result import LMMResult, load
 
 if TYPE_CHECKING:
     from mlmfast import mvn
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.joint import joint_tests
     from mlmfast.many_data_sets.fit_each import fit_each
-    from mlmfast.result import load
 
 __all__ = [
     "LMM",
@@ -83,7 +82,6 @@ _LATER = {
     "compare_structures": "mlmfast.compare_structures",
     "fit_each": "mlmfast.many_data_sets.fit_each",
     "joint_tests": "mlmfast.inference.emmeans",
-    "load": "mlmfast.result",
     "mvn": "mlmfast.mvn",
 }
 

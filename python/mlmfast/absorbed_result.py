@@ -12,7 +12,11 @@ from mlmfast.arrays import FloatArray
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.record import AbsorbedRecord
 from mlmfast.handed_out import handed_out
-from mlmfast.inference.absorbed.coefficient_tests import CoefficientTests, levels_of, tests_of
+from mlmfast.inference.absorbed.coefficient_tests import (
+    CoefficientTests,
+    coefficient_tests,
+    levels_of,
+)
 from mlmfast.result import LMMResult
 
 #: Coefficients up to which their covariance matrix is formed.
@@ -50,7 +54,7 @@ class AbsorbedResult(LMMResult):
 
     @property
     def _tests(self) -> CoefficientTests:
-        return tests_of(self)
+        return coefficient_tests(self)
 
     def _basis(self, ddf: str | float | None = None) -> Any:
         """What tests of the columns beside the factor need."""

@@ -11,9 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mlmfast.first_use import documented_by
+
 _Value = TypeVar("_Value")
 
 
+@documented_by("_compute")
 class handed_out(Generic[_Value]):  # noqa: N801  (a decorator, as cached_property is)
     """A property computed once, of which every reader gets a copy to do with as they like.
 
@@ -32,7 +35,6 @@ class handed_out(Generic[_Value]):  # noqa: N801  (a decorator, as cached_proper
 
     def __init__(self, compute: Callable[[Any], _Value]) -> None:
         self._compute = compute
-        self.__doc__ = compute.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = f"_kept_{name}"

@@ -143,7 +143,7 @@ class LMM(PreparedModel):
 
         Examples
         --------
-        >>> import mlmfast as mlm
+        >>> import numpy as np, mlmfast as mlm
         >>> d = mlm.load_sleepstudy()
         >>> X = np.column_stack([np.ones(180), d["Days"]])
         >>> fit = mlm.LMM.from_arrays(d["Reaction"], X, groups=d["Subject"], Z=X).fit()
@@ -266,7 +266,7 @@ class LMM(PreparedModel):
 
         Examples
         --------
-        >>> import pandas as pd, mlmfast as mlm
+        >>> import numpy as np, pandas as pd, mlmfast as mlm
         >>> data = mlm.load_sleepstudy()
         >>> Y = pd.DataFrame({"seconds": data["Reaction"] / 1000, "holes": data["Reaction"]})
         >>> Y.loc[:3, "holes"] = np.nan
@@ -328,6 +328,7 @@ def lmm(
 
     Subjects related by a known matrix, here all by one half:
 
+    >>> import numpy as np
     >>> related = 0.5 * np.eye(18) + 0.5
     >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", data, cov={"Subject": related})
     >>> round(fit.sigma, 4), round(float(fit.varcorr["Subject"].iloc[0, 0]), 1)

@@ -7,28 +7,16 @@ SciPy's own import does, and a type checker sees SciPy's modules.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-
-class _OnUse:
-    """Stands for a module until an attribute of it is asked for."""
-
-    def __init__(self, module: str) -> None:
-        self._module = module
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(importlib.import_module(self._module), name)
-        setattr(self, name, value)
-        return value
-
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from scipy import interpolate, linalg, sparse, special
 else:
-    interpolate = _OnUse("scipy.interpolate")
-    linalg = _OnUse("scipy.linalg")
-    sparse = _OnUse("scipy.sparse")
-    special = _OnUse("scipy.special")
+    from mlmfast.first_use import OnUse
+
+    interpolate = OnUse("scipy.interpolate")
+    linalg = OnUse("scipy.linalg")
+    sparse = OnUse("scipy.sparse")
+    special = OnUse("scipy.special")
 
 __all__ = ["interpolate", "linalg", "sparse", "special"]

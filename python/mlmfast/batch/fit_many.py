@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.batch.fit_batch import FitBatch
-from mlmfast.batch.merge import Layout, failed, merged, without_fits
+from mlmfast.batch.merge import Layout, failed, merged
 from mlmfast.batch.tests import with_ddf
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
@@ -72,18 +72,19 @@ def _fit_patterns(
     parts: list[_Part] = []
     for pattern in responses.patterns():
         values = responses.values[:, pattern.columns]
-        if pattern.rows is None:
-            own, frame = model.design, model._frame
-            names = [responses.names[k] for k in pattern.columns]
-            batch = _fit(own, frame, values, names, method, engine, settings)
-            parts.append(_Part(pattern.columns, batch))
-            continue
+        own, frame, named = model.design, model._frame, responses.names
+        if pattern.rows is not None:
+            try:
+                own, frame = _of_rows(model, pattern.rows)
+            except MlmError as error:
+                parts.append(_Part(pattern.columns, None, str(error)))
+                continue
+            values = values[pattern.rows]
         try:
-            own, frame = _of_rows(model, pattern.rows)
-            names = [responses.names[k] for k in pattern.columns]
-            batch = _fit(own, frame, values[pattern.rows], names, method, engine, settings)
-            parts.append(_Part(pattern.columns, batch))
+            parts += _fit(own, frame, values, pattern.columns, named, method, engine, settings)
         except MlmError as error:
+            if pattern.rows is None:
+                raise
             parts.append(_Part(pattern.columns, None, str(error)))
     if len(parts) == 1 and not responses.problems and parts[0].batch is not None:
         return parts[0].batch.named(responses.names)
@@ -110,15 +111,27 @@ def _fit(
     design: Design,
     frame: ModelFrame | None,
     values: FloatArray,
-    names: list[str],
+    columns: IntArray,
+    named: Sequence[str],
     method: str,
     engine: Engine,
     settings: NewtonOptions,
-) -> FitBatch:
+) -> list[_Part]:
+    """Fits of responses with a value in the same rows; those without a residual are none.
+
+    They are left out of the batch, whose starts and scales are none of theirs.
+    """
     reduced = reduce_design(design, response_columns(values, design), engine)
-    covariance = fit_covariance(reduced, method, settings)
-    estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
-    given = None if design.offset is None else values
-    batch = FitBatch.from_fit(reduced, covariance, estimates, method, frame, given)
-    problems = [without_residual(reduced, k, name) for k, name in enumerate(names)]
-    return without_fits(batch, problems)
+    problems = [without_residual(reduced, k, named[column]) for k, column in enumerate(columns)]
+    sound = np.array([not problem for problem in problems])
+    parts = [_Part(columns[[k]], None, text) for k, text in enumerate(problems) if text]
+    if parts and sound.any():
+        values, columns = np.ascontiguousarray(values[:, sound]), columns[sound]
+        reduced = reduce_design(design, response_columns(values, design), engine)
+    if sound.any():
+        covariance = fit_covariance(reduced, method, settings)
+        estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
+        given = None if design.offset is None else values
+        batch = FitBatch.from_fit(reduced, covariance, estimates, method, frame, given)
+        parts.append(_Part(columns, batch))
+    return parts

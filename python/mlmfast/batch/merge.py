@@ -129,23 +129,6 @@ def failed(layout: Layout, n: int, method: str, problem: str) -> FitBatch:
     )
 
 
-def without_fits(batch: FitBatch, problems: Sequence[str]) -> FitBatch:
-    """The batch without fits that have a problem, which is their status."""
-    rows = np.flatnonzero([bool(problem) for problem in problems])
-    if not rows.size:
-        return batch
-    out: dict[str, Any] = {name: getattr(batch, name).copy() for name in (*_BY_FIT, "cov_params")}
-    for name, values in out.items():
-        if name not in ("aliased", "nobs", "n_parameters"):
-            values[rows] = _BY_FIT.get(name, np.nan)
-    status = batch.status.copy()
-    status[rows] = [problem for problem in problems if problem]
-    varcorr = {group: matrices.copy() for group, matrices in batch.varcorr.items()}
-    for matrices in varcorr.values():
-        matrices[rows] = np.nan
-    return replace(batch, status=status, varcorr=varcorr, **out)
-
-
 def _widened(batch: FitBatch, layout: Layout) -> FitBatch:
     """The batch over the columns, effects and grouping factors of a layout."""
     own = Layout(batch.names, batch.kept, batch.effects, tuple(batch.n_groups))

@@ -26,14 +26,15 @@ from mlmfast.reduction.independence import are_nested
 from mlmfast.report.varcorr import VarCorr
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.source import FitSource
 
 # Without a cluster: all rows, as long as the matrix is one that people look at.
 _MOST_ROWS = 5_000
 
 
-def term_covariance(record: FitRecord, term: str) -> pd.DataFrame:
-    """G of a term as written, or of all terms on a grouping factor.
+def G(fit: Fitted, term: str) -> pd.DataFrame:
+    """Covariance matrix of a random-effects term, named as written or by grouping factor.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def term_covariance(record: FitRecord, term: str) -> pd.DataFrame:
            Days
     Days  35.86
     """
-    text = str(term)
+    record, text = fit._record, str(term)
     group = known_group(text, [group.name for group in record.groups])
     if group is not None:
         return VarCorr(record)[group]
@@ -62,10 +63,11 @@ def term_covariance(record: FitRecord, term: str) -> pd.DataFrame:
     return pd.DataFrame(_block_diagonal([t.covariance for t in terms]), index=names, columns=names)
 
 
-def residual_covariance(
-    source: FitSource, record: FitRecord, cluster: object, rows: object = None
-) -> pd.DataFrame:
-    """R of a cluster's rows, sigma^2 / weight on the diagonal.
+def R(fit: Fitted, cluster: object = None, rows: object = None) -> pd.DataFrame:
+    """Residual covariance of a cluster's rows, weights included.
+
+    Rows of different subjects are uncorrelated. None means all rows, as in V, Z and X;
+    ``rows`` takes some of the cluster's, by position, as in V and `marginal`.
 
     Examples
     --------
@@ -76,16 +78,15 @@ def residual_covariance(
     0  960.5    0.0
     1    0.0  960.5
     """
+    source, record = fit._needs_source("R"), fit._record
     own = _rows(source, record, cluster, "R", rows)
     names = _row_names(source, own)
     matrix = residual_covariances(source.design, record, own[None])[0]
     return pd.DataFrame(matrix, index=names, columns=names)
 
 
-def marginal_covariance(
-    source: FitSource, record: FitRecord, cluster: object, rows: object = None
-) -> pd.DataFrame:
-    """V = Z G Z' + R of a cluster's rows.
+def V(fit: Fitted, cluster: object = None, rows: object = None) -> pd.DataFrame:
+    """Marginal covariance Z G Z' + R of a cluster's rows, or of some: ``rows=range(100)``.
 
     Examples
     --------
@@ -96,13 +97,14 @@ def marginal_covariance(
     0  2338.6  1378.2
     1  1378.2  2338.6
     """
+    source, record = fit._needs_source("V"), fit._record
     own = _rows(source, record, cluster, "V", rows)
     names = _row_names(source, own)
     matrix = marginal_covariances(source.design, record, own[None])[0]
     return pd.DataFrame(matrix, index=names, columns=names)
 
 
-def fixed_matrix(source: FitSource, record: FitRecord, cluster: object) -> pd.DataFrame:
+def X(fit: Fitted, cluster: object = None) -> pd.DataFrame:
     """Rows of X of a cluster, aliased columns included.
 
     Examples
@@ -114,13 +116,14 @@ def fixed_matrix(source: FitSource, record: FitRecord, cluster: object) -> pd.Da
     0          1.0   0.0
     1          1.0   1.0
     """
+    source, record = fit._needs_source("X"), fit._record
     rows = _cluster_rows(source, record, cluster)
     matrix = columns_at(source.design.x, rows)
     return pd.DataFrame(matrix, index=_row_names(source, rows), columns=list(record.x_names))
 
 
-def random_matrix(source: FitSource, record: FitRecord, cluster: object) -> pd.DataFrame:
-    """Columns of Z of the levels in a cluster: by term, then level, then effect.
+def Z(fit: Fitted, cluster: object = None) -> pd.DataFrame:
+    """Columns of Z that belong to a cluster, its rows only: by term, then level, then effect.
 
     Examples
     --------
@@ -130,7 +133,8 @@ def random_matrix(source: FitSource, record: FitRecord, cluster: object) -> pd.D
        (Intercept) | 308  Days | 308
     9                1.0         9.0
     """
-    rows, design = _rows(source, record, cluster, "Z"), source.design
+    source = fit._needs_source("Z")
+    rows, design = _rows(source, fit._record, cluster, "Z"), source.design
     blocks, names = [np.empty((len(rows), 0))], []
     for term in design.random:
         factor = design.factors[term.factor]
@@ -143,10 +147,10 @@ def random_matrix(source: FitSource, record: FitRecord, cluster: object) -> pd.D
     return pd.DataFrame(np.hstack(blocks), index=_row_names(source, rows), columns=names)
 
 
-def marginal_distribution(
-    source: FitSource, record: FitRecord, cluster: object, rows: object = None
-) -> MVN:
-    """N(X_i beta + offset, V_i) of a cluster's responses, named by their rows.
+def marginal(fit: Fitted, cluster: object = None, rows: object = None) -> MVN:
+    """Distribution N(X_i beta, V_i) of a cluster's responses, or of some: ``rows=[0, 1]``.
+
+    The mean has the offset in it; the components are named by their rows.
 
     Examples
     --------
@@ -158,6 +162,7 @@ def marginal_distribution(
     0 251.4 48.4
     9 345.6 48.4   0.59
     """
+    source, record = fit._needs_source("marginal"), fit._record
     design = source.design
     own = _rows(source, record, cluster, "the marginal distribution", rows)
     mean = fixed_part(design, record)[own]

@@ -29,7 +29,7 @@ from mlmfast.clusters.inner_blocks import (
     residual_matrix,
     split_rows,
 )
-from mlmfast.clusters.simulate import covariance_root
+from mlmfast.covariance.correlations import covariance_root
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.fitted.random_effects import fixed_part

@@ -14,27 +14,27 @@ from mlmfast.clusters.covariance import (
     residual_covariances,
     residual_template,
 )
-from mlmfast.covariance.correlations import correlations
+from mlmfast.covariance.correlations import correlations, covariance_root
 from mlmfast.design.design import Design
 from mlmfast.errors import DataError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
-from mlmfast.interruptible import interruptible
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.source import FitSource
 
 
-def simulate(source: FitSource, record: FitRecord, n: int, seed: Any, first: int = 0) -> FloatArray:
-    """Draw n responses, each with random effects and residuals of its own.
+def simulate(fit: Fitted, n: int = 1, seed: Any = None) -> FloatArray:
+    """Draw new responses from the model, shape (nobs, n); random effects drawn anew.
 
     Parameters
     ----------
-    source, record : the data and the estimates.
-    n : number of responses.
-    seed : int, SeedSequence, Generator, or None for fresh entropy
-        Column i has a stream of its own, so it is the same whatever n is.
-    first : number of the first response, to draw a long sequence in parts.
+    n
+        Number of responses.
+    seed
+        int, SeedSequence, Generator, or None for fresh entropy. A column has a stream of its own,
+        so it is the same whatever ``n`` is.
 
     Returns
     -------
@@ -53,6 +53,13 @@ def simulate(source: FitSource, record: FitRecord, n: int, seed: Any, first: int
     >>> many.shape, bool((few == many[:, :2]).all())
     ((180, 5), True)
     """
+    return draw_responses(fit._needs_source("a simulation"), fit._record, n, seed)
+
+
+def draw_responses(
+    source: FitSource, record: FitRecord, n: int, seed: Any, first: int = 0
+) -> FloatArray:
+    """Responses from number ``first`` on, to draw a long sequence in parts; see `simulate`."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise DataError(f"n is {n!r}; the number of responses must be an integer >= 1")
     design = source.design
@@ -96,24 +103,6 @@ def _scattered_noise(
         draws = generator.standard_normal((*rows.shape, 1))
         out[rows] = (cholesky_factors(covariances) @ draws)[:, :, 0] / sd[rows]
     return out
-
-
-def covariance_root(covariance: FloatArray) -> FloatArray:
-    """B with B B' = G, for G positive semi-definite, shape (q, q).
-
-    The symmetric root of the correlation matrix, rows scaled by the standard deviations: no sign
-    of an eigenvector is left to chance.
-
-    Examples
-    --------
-    >>> covariance_root(np.array([[4.0, 0.0], [0.0, 0.0]])).tolist()
-    [[2.0, 0.0], [0.0, 0.0]]
-    """
-    sd = np.sqrt(np.diag(covariance))
-    unit = np.where(sd > 0, sd, 1.0)
-    values, vectors = interruptible(np.linalg.eigh, covariance / np.outer(unit, unit))
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    return np.asarray(sd[:, None] * root)
 
 
 def _random_part(

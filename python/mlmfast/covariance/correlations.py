@@ -1,10 +1,11 @@
-"""Correlations of a covariance matrix."""
+"""Correlations of a covariance matrix, and its root."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.interruptible import interruptible
 
 
 def correlations(covariance: FloatArray) -> FloatArray:
@@ -22,3 +23,21 @@ def correlations(covariance: FloatArray) -> FloatArray:
     clipped = np.clip(correlation, -1.0, 1.0)
     np.fill_diagonal(clipped, np.where(sd > 0, 1.0, np.nan))
     return np.asarray(clipped)
+
+
+def covariance_root(covariance: FloatArray) -> FloatArray:
+    """B with B B' = G, for G positive semi-definite, shape (q, q).
+
+    The symmetric root of the correlation matrix, rows scaled by the standard deviations: no sign
+    of an eigenvector is left to chance.
+
+    Examples
+    --------
+    >>> covariance_root(np.array([[4.0, 0.0], [0.0, 0.0]])).tolist()
+    [[2.0, 0.0], [0.0, 0.0]]
+    """
+    sd = np.sqrt(np.diag(covariance))
+    unit = np.where(sd > 0, sd, 1.0)
+    values, vectors = interruptible(np.linalg.eigh, covariance / np.outer(unit, unit))
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    return np.asarray(sd[:, None] * root)

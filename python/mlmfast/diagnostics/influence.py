@@ -141,7 +141,16 @@ class Influence:
 
 
 def influence(fit: Fitted, cluster: object = None) -> Influence:
-    """Deletion diagnostics; ``cluster`` as in `LMMResult.robust`, or any grouping of the rows.
+    """Cook's D, DFBETAS, MDFFITS, COVRATIO, PRESS, leverage by cluster and by observation.
+
+    Exact for the fixed effects with the covariance parameters held at their estimates;
+    ``influence().one_step()`` lets the covariance parameters follow by one step.
+
+    Parameters
+    ----------
+    cluster
+        Rows left out together, as in `robust`, or levels of a crossed or inner factor; by
+        default the outermost grouping factor.
 
     Raises
     ------

@@ -27,7 +27,6 @@ from mlmfast.words import is_one_of
 if TYPE_CHECKING:
     from mlmfast.design.design import Design
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.fitted.source import FitSource
 
 KINDS = ("raw", "pearson", "studentised", "marginal", "studentised-marginal", "scaled")
 #: Other words for the same.
@@ -38,8 +37,19 @@ _ALIASES = {
 }
 
 
-def residuals(fit: Fitted, source: FitSource, kind: str) -> pd.Series[float]:
-    """Residuals of one kind; `LMMResult.resid` says what each is.
+def resid(fit: Fitted, kind: str = "raw") -> pd.Series[float]:
+    """Residuals, one a row used.
+
+    Parameters
+    ----------
+    kind
+        "raw" (or "conditional"): y minus fitted; "pearson": raw over the residual standard
+        deviation of its row, sigma / sqrt(w) or, with variances by visit,
+        sigma_visit / sqrt(w); "studentised": raw over its own standard deviation, the root of
+        the diagonal of R P R; "studentised-marginal": marginal over the root of the diagonal
+        of V - X (X'V^-1 X)^-1 X' (both as SAS);
+        "marginal": y - X beta; "scaled": L^-1 (y - X beta) with V = L L' within each cluster
+        (SAS VCIRY), independent with variance 1 under the model.
 
     Raises
     ------
@@ -53,6 +63,7 @@ def residuals(fit: Fitted, source: FitSource, kind: str) -> pd.Series[float]:
     >>> fit.resid("scaled").head(3).round(3).tolist()
     [-0.052, -0.071, -0.632]
     """
+    source = fit._needs_source("residuals")
     kind = _ALIASES.get(kind, kind) if isinstance(kind, str) else kind
     if not is_one_of(kind, KINDS):
         raise ModelError(f"residuals of kind {kind!r} are not known; use {', '.join(KINDS)}")

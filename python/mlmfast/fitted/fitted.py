@@ -20,7 +20,7 @@ from mlmfast.fitted.random_effects import ByLevel, ConditionalEffects, condition
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.row_facts import RowFacts
 from mlmfast.fitted.source import FitSource
-from mlmfast.handed_out import handed_out
+from mlmfast.handed_out import copy_of, handed_out
 from mlmfast.information.undetermined_effects import depend, known_entries
 
 _Value = TypeVar("_Value")
@@ -37,7 +37,9 @@ class Fitted:
         def resid(self, kind: str = "raw") -> pd.Series[float]:
             """Residuals, one a row used."""
 
-        def conf_int(self, level: float = 0.95) -> pd.DataFrame:
+        def conf_int(
+            self, level: float = 0.95, method: str = "wald", *, n: int = 1000, seed: Any = None
+        ) -> pd.DataFrame:
             """Confidence intervals."""
 
         def emmeans(
@@ -55,6 +57,12 @@ class Fitted:
 
         def profile(self, which: str | Sequence[str] | None = None) -> Any:
             """Profile likelihood."""
+
+        def bootstrap(self, n: int = 1000, seed: Any = None) -> Any:
+            """Parametric bootstrap."""
+
+        def _compared(self, *fits: Any, **how: Any) -> Any:
+            """Likelihood-ratio tests against other fits."""
 
         def to_json(self, path: Any = None) -> str:
             """The fit as text."""
@@ -193,6 +201,12 @@ class Fitted:
         if self._source is None:
             return dict(self._held)
         return {} if self._source.parms is None else dict(self._source.parms.held)
+
+    @property
+    def parms(self) -> pd.DataFrame | None:
+        """Starts tried by ``grid=`` with their -2 log-likelihood; None without a grid."""
+        parms = self._needs_source("parms").parms
+        return None if parms is None else copy_of(parms.table)
 
     @property
     def method(self) -> str:

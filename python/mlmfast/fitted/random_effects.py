@@ -12,9 +12,8 @@ from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
-from mlmfast.design.factors.names import ByGroup
 from mlmfast.errors import ModelError
-from mlmfast.fitted.record import FitRecord, GroupRecord
+from mlmfast.fitted.record import FitRecord
 from mlmfast.handed_out import freeze
 from mlmfast.reduction.options import IterativeSettings
 from mlmfast.reduction.reduce import reduce_residual
@@ -99,33 +98,6 @@ class ByLevel(Mapping[str, pd.DataFrame]):
     def respelled(self, spell: Callable[[str], str]) -> ByLevel:
         """The same with the labels spelled otherwise."""
         return ByLevel([spell(label) for label in self._labels], self._names, self._matrices)
-
-
-_Effects = Sequence[tuple[GroupRecord, list[str], ConditionalEffects]]
-
-
-def means_by_group(effects: _Effects) -> ByGroup[pd.DataFrame]:
-    """See `LMMResult.ranef`."""
-    means = {
-        group.name: pd.DataFrame(
-            own.mean, index=pd.Index(group.labels, name=group.name), columns=names
-        )
-        for group, names, own in effects
-    }
-    return ByGroup(means, _respelled_rows)
-
-
-def covariances_by_group(effects: _Effects) -> ByGroup[ByLevel]:
-    """See `LMMResult.ranef_cov`."""
-    covariances = {
-        group.name: ByLevel(group.labels, names, own.known_covariance())
-        for group, names, own in effects
-    }
-    return ByGroup(covariances, ByLevel.respelled)
-
-
-def _respelled_rows(frame: pd.DataFrame, spell: Callable[[str], str]) -> pd.DataFrame:
-    return frame.rename(index=spell).rename_axis(spell(str(frame.index.name)))
 
 
 def conditional_effects(

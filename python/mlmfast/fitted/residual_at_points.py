@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,14 +18,58 @@ from mlmfast.errors import DataError, ModelError
 from mlmfast.formula.residual_formula import ResidualFormula, parse_residual, structure_kind
 from mlmfast.reduction.residual.series import correlations_at
 
+if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
+
 #: Positions that every structure along series has room for.
 _FEW = 3
 #: Part of a step by which a point may miss its place.
 _MISPLACED = 1e-4
 
 
-def covariances_at(residual: ResidualRecord, points: Any) -> dict[str, pd.DataFrame]:
-    """Covariance of one subject's residuals at ``points``, by arm; see `LMMResult`.
+def residual_cov_at(fit: Fitted, points: Any) -> pd.DataFrame | dict[str, pd.DataFrame]:
+    """Residual covariance of one subject at any times or points, at weight 1.
+
+    For structures whose covariance is a function of distances: spatial ones (``sp_exp``,
+    ``car1``, ...) at any points, met by the fit or not, and ``ar1`` and ``arma11`` at whole
+    steps of numbers, or at visits of the fit by name where these are levels or times. With
+    `residual_scale`, at scale 1.
+
+    Parameters
+    ----------
+    points
+        Numbers for one coordinate; rows of numbers, or a data frame, for several. Visits
+        that are levels or times as in the data of the fit.
+
+    Returns
+    -------
+    One row and column a point; a dict of such frames by arm where arms have parameters of
+    their own.
+
+    Raises
+    ------
+    ModelError
+        For independent residuals, or a structure over visits; see `residual_cov`.
+    DataError
+        For points that are no numbers, or visits that the fit has not.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> data = mlm.load_sleepstudy()
+    >>> fit = mlm.lmm("Reaction ~ Days", data, residual="car1(Days | Subject)")
+    >>> fit.residual_cov_at([0, 0.5, 10]).iloc[0].round(1).tolist()
+    [2451.7, 2192.8, 263.1]
+    """
+    residual = fit._record.residual
+    if residual is None:
+        raise ModelError("the model has no residual structure: residuals are independent")
+    frames = _by_arm(residual, points)
+    return frames if len(frames) > 1 else frames[residual.arms[0]]
+
+
+def _by_arm(residual: ResidualRecord, points: Any) -> dict[str, pd.DataFrame]:
+    """Covariance of one subject's residuals at ``points``, by arm.
 
     Raises
     ------

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 
+def plot(fit: Fitted) -> Plots:
+    """Plots of the fit: ``fit.plot.caterpillar()``, ``residuals``, ``qq``, ..."""
+    return Plots(fit)
+
+
 class Plots:
     """The plots of one fit.
 

@@ -19,7 +19,7 @@ from mlmfast.design.factors.names import known_group
 from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.inference.contrasts.contrast import Contrast, RowTests
+from mlmfast.inference.contrasts.contrast import Contrast, RowTests, linear_function_tests
 from mlmfast.inference.contrasts.estimability import check_estimable
 from mlmfast.inference.contrasts.rows import contrast_rows
 from mlmfast.prediction.spread import spread_of
@@ -29,7 +29,43 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 
-def effect_estimate(
+def estimate(
+    fit: Fitted,
+    L: object,
+    rhs: object = 0.0,
+    ddf: str | float | None = None,
+    level: float = 0.95,
+    *,
+    random: Mapping[str, Any] | None = None,
+) -> Contrast:
+    """Estimate linear functions one by one, without a joint test; arguments as `contrast`.
+
+    Parameters
+    ----------
+    random
+        Weights of random effects to add to a single function of the fixed effects, by grouping
+        factor, level and effect: ``{"Subject": {"308": {"Days": 1}}}``; a number in place of
+        the last dict is the intercept's weight. As PROC MIXED's ESTIMATE with random effects
+        after the bar: the standard error is that of the error of prediction, degrees of
+        freedom as for intervals in `predict`.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> days = {"day 0": "(Intercept)", "day 5": "(Intercept) + 5 * Days"}
+    >>> fit.estimate(days).table["se"].round(3).to_dict()
+    {'day 0': 6.825, 'day 5': 9.581}
+    >>> slope = fit.estimate("Days", random={"Subject": {"308": {"Days": 1}}})
+    >>> round(slope.estimate, 3), round(slope.se, 3), round(slope.df, 1)
+    (19.666, 2.336, 70.3)
+    """
+    if random is None:
+        return linear_function_tests(fit, L, rhs, ddf, level, joint=False)
+    return _with_random_effects(fit, L, random, rhs, ddf, level)
+
+
+def _with_random_effects(
     fit: Fitted,
     L: object,
     random: Mapping[str, Any],
@@ -37,7 +73,6 @@ def effect_estimate(
     ddf: str | float | None,
     level: float,
 ) -> Contrast:
-    """See `LMMResult.estimate`."""
     record = fit._record
     rows = contrast_rows(record.x_names, L, rhs)
     if len(rows.L) != 1:

@@ -32,10 +32,8 @@ _NEW_LEVELS = ("error", "population")
 _INTERVALS = ("confidence", "prediction")
 
 
-def fitted_values(
-    source: FitSource, record: FitRecord, effects: Sequence[ConditionalEffects]
-) -> pd.Series[float]:
-    """X beta + Z g + offset at the BLUPs, with the index of the rows used.
+def fittedvalues(fit: Fitted) -> pd.Series[float]:
+    """X beta + Z g + offset at the BLUPs, in the order of the rows used, with their index.
 
     Examples
     --------
@@ -44,8 +42,9 @@ def fitted_values(
     >>> fit.fittedvalues.head(2).round(2).tolist()
     [253.66, 273.33]
     """
+    source = fit._needs_source("fitted values")
     rows = rows_of_fit(source.design, Needs(z=True, groups=True))
-    return series_of_rows(source, predicted(rows, record, effects))
+    return series_of_rows(source, predicted(rows, fit._record, fit._effects))
 
 
 def series_of_rows(source: FitSource, values: FloatArray) -> pd.Series[float]:
@@ -87,19 +86,64 @@ def _add_random_part(
 
 def predict(
     fit: Fitted,
-    newdata: object,
+    newdata: object = None,
     *,
-    ranef: bool,
-    new_levels: str,
-    interval: str | None,
-    level: float,
-    offset: Any,
+    ranef: bool = True,
+    new_levels: str = "error",
+    interval: str | None = None,
+    level: float = 0.95,
+    offset: object = None,
     conditional: bool = False,
-    weights: Any = None,
+    weights: object = None,
     ddf: str | float | None = None,
     nonestimable: str = "nan",
 ) -> Any:
-    """Predict the rows used or new ones; `LMMResult.predict` documents the arguments.
+    """Predictions for the rows used or for new data, in the container of the user's frame.
+
+    Parameters
+    ----------
+    newdata
+        Data with the columns of the formula, the response not needed; None for the rows used.
+        A row with a missing value is predicted as NaN.
+    ranef
+        Add the random effects (conditional) or not (marginal).
+    new_levels
+        Levels not in the data: "error", or "population" for a random effect of 0.
+    interval
+        "confidence" for x'beta + z'g (x'beta if marginal), "prediction" for a new response
+        (of a new cluster if marginal): a data frame with columns fit, lower and upper, by
+        t quantiles with the degrees of freedom of the fit's ``ddf``. Satterthwaite's are
+        2 v^2 / (g'W g), with v the whole variance of the error and g its exact derivatives by
+        the covariance parameters; Kenward and Roger's also add to v what estimating the
+        parameters costs (linear form); the other methods give those of x'beta. Normal
+        quantiles serve where matrices would be too large: clusters of more than 2,000 rows,
+        long series, crossed designs with thousands of levels. Conditional intervals need the
+        rows of the fit, so a loaded fit has none.
+    level
+        Level of the interval.
+    offset
+        Offset of the new rows where the fit had one as an argument: a column name or an array.
+    conditional
+        Expected response given those observed, E[y | y_o] = x'beta + c V^-1 (y_o - X_o beta)
+        (mmrm's ``conditional = TRUE``): what the random effects say and, with a residual
+        covariance, the residuals of the same subject at other visits. A row that is observed
+        itself returns its own response. Observed are the rows of the fit and those of newdata
+        that hold a response; a subject of whom nothing is observed gets x'beta. Without
+        newdata, all rows of the data, those left out for a missing response too.
+        "confidence" is then for that expected value (uncertain by beta alone), "prediction"
+        for the response, both by normal quantiles. Where no ``residual=`` tells rows apart by
+        subject and visit, rows of newdata are new observations, and a response among them is
+        not used.
+    weights
+        Weights of new rows under ``conditional``, for a fit with weights: a column name or an
+        array; by default the column the fit had them from.
+    ddf
+        Degrees of freedom of the intervals; the fit's own by default. "asymptotic", normal
+        quantiles, also serves the prediction intervals of a loaded fit.
+    nonestimable
+        New rows whose x'beta the data of the fit do not determine, such as a cell of an
+        interaction that no row has: "nan", with a warning that names them, or "value" for what
+        x and the coefficients kept happen to give, which depends on the coding.
 
     Raises
     ------
@@ -108,14 +152,32 @@ def predict(
     DataError
         Where newdata lack a column, have an unknown level, or need an offset.
 
+    Warns
+    -----
+    NonEstimableWarning
+
     Examples
     --------
     >>> import mlmfast as mlm
     >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> new = pd.DataFrame({"Days": [10], "Subject": ["308"]})
+    >>> fit.predict(new, interval="confidence").round(1)
+         fit  lower  upper
+    0  450.3  419.0  481.7
     >>> fit.predict({"Days": [10, 11], "Subject": [308, 308]}).round(1)
     array([450.3, 470. ])
     >>> fit.predict({"Days": [10, 11]}, ranef=False).round(1)
     array([356.1, 366.5])
+
+    A visit that was not observed, from the others of the subject:
+
+    >>> data = mlm.load_sleepstudy().iloc[:-1]
+    >>> fit = mlm.lmm("Reaction ~ Days", data, residual="ar1(Days | Subject)")
+    >>> new = pd.DataFrame({"Days": [8, 9], "Subject": ["372"] * 2})
+    >>> fit.predict(new, conditional=True, interval="prediction").round(1)
+         fit  lower  upper
+    0  369.1  369.1  369.1
+    1  373.4  314.6  432.1
     """
     _check_words(new_levels, interval, level)
     check_way(nonestimable)
@@ -143,7 +205,7 @@ def predict(
         given, found = predict_conditionally(
             fit, newdata, new_levels, offset, weights, nonestimable == "nan"
         )
-        warn_of(fit, given.frame, given.undetermined, stacklevel=3)
+        warn_of(fit, given.frame, given.undetermined)
         return _given_observed(given.frame, found, interval, level)
     if weights is not None:
         raise ModelError("weights are those of new rows under conditional=True")
@@ -158,10 +220,10 @@ def predict(
     if newdata is not None and rows.n_rows and nonestimable == "nan":
         unknown = undetermined(fit, rows)
         values[unknown] = np.nan
-        warn_of(fit, frame, _spread_flags(unknown, complete), stacklevel=3)
+        warn_of(fit, frame, _spread_flags(unknown, complete))
         untold = untold_rows(fit, rows)
         values[untold] = np.nan
-        warn_of_effects(fit, frame, _spread_flags(untold, complete), stacklevel=3)
+        warn_of_effects(fit, frame, _spread_flags(untold, complete))
     if interval is None:
         return _in_container(frame, _spread(values, complete))
     new = _complete(frame, complete) if newdata is not None and rows.n_rows else None

@@ -8,7 +8,6 @@ determined where z'D Z' = 0. Levels without any data are another matter: their e
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.clusters.covariance import columns_at
 from mlmfast.criterion.random_parameters import entry_map
-from mlmfast.errors import NonEstimableWarning
+from mlmfast.errors import NonEstimableWarning, warn
 from mlmfast.fitted.random_effects import ConditionalEffects
 from mlmfast.fitting.undetermined.moves import typical_parameters
 
@@ -126,7 +125,7 @@ def untold_rows(fit: Fitted, rows: PredictionRows) -> BoolArray:
     return out
 
 
-def warn_of_effects(fit: Fitted, frame: Frame | None, rows: BoolArray, *, stacklevel: int) -> None:
+def warn_of_effects(fit: Fitted, frame: Frame | None, rows: BoolArray) -> None:
     """Warn of rows that are predicted as NaN for want of a covariance, naming them."""
     count = int(np.count_nonzero(rows))
     if not count:
@@ -136,11 +135,10 @@ def warn_of_effects(fit: Fitted, frame: Frame | None, rows: BoolArray, *, stackl
     which = np.flatnonzero(rows)
     named = ", ".join(f"row {k}" for k in which[:_ROWS_NAMED])
     more = ", ..." if count > _ROWS_NAMED else ""
-    warnings.warn(
+    warn(
         f"the random effects of {count} of {frame.n_rows} rows hang on covariances that no data "
         f"tell ({', '.join(fit._record.undetermined.names)}); they are predicted as NaN: {named}"
         f"{more}; ranef=False predicts the population, a term by diag() says that the effects are "
         "independent, and nonestimable='value' takes the covariance as 0",
         NonEstimableWarning,
-        stacklevel=stacklevel + 1,
     )

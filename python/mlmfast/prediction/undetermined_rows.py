@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray
 from mlmfast.clusters.covariance import columns_at
 from mlmfast.data.frame import Frame
-from mlmfast.errors import ModelError, NonEstimableWarning
+from mlmfast.errors import ModelError, NonEstimableWarning, warn
 from mlmfast.formula.functions import variables_of
 from mlmfast.inference.contrasts.estimability import aliasing_of_fit
 from mlmfast.prediction.rows import PredictionRows
@@ -47,7 +46,7 @@ def undetermined(fit: Fitted, rows: PredictionRows) -> BoolArray:
     return out
 
 
-def warn_of(fit: Fitted, frame: Frame | None, rows: BoolArray, *, stacklevel: int) -> None:
+def warn_of(fit: Fitted, frame: Frame | None, rows: BoolArray) -> None:
     """Warn of rows of a frame that are predicted as NaN, naming them."""
     count = np.count_nonzero(rows)
     if not count:
@@ -56,12 +55,11 @@ def warn_of(fit: Fitted, frame: Frame | None, rows: BoolArray, *, stacklevel: in
     which = np.flatnonzero(rows)
     named = [f"row {k}{_cell(fit, frame, int(k))}" for k in which[:_ROWS_NAMED]]
     more = ", ..." if count > _ROWS_NAMED else ""
-    warnings.warn(
+    warn(
         f"the data of the fit do not determine the mean of {count} of {frame.n_rows} rows, which "
         f"are predicted as NaN: {', '.join(named)}{more}; nonestimable='value' gives what the "
         "coding of the factors makes of them",
         NonEstimableWarning,
-        stacklevel=stacklevel + 1,
     )
 
 

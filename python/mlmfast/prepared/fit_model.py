@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
+from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
@@ -23,6 +24,9 @@ from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.options import read_options
 from mlmfast.reduction.reduced_model import ReducedModel
 
+if TYPE_CHECKING:
+    from mlmfast.fitting.parms import ParmsFit
+
 _Result = TypeVar("_Result", bound=Fitted)
 
 
@@ -34,6 +38,11 @@ class Wishes:
     hold: Mapping[str, float] | None = None
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None
     grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None
+
+    @property
+    def of_parameters(self) -> bool:
+        """Whether something is asked beside starting matrices."""
+        return _is_given(self.hold) or _is_given(self.bounds) or self.grid is not None
 
 
 def fit_model(
@@ -62,7 +71,7 @@ def fit_model(
     degrees = check_ddf(ddf, method)
     started = time.perf_counter()
     wishes = Wishes() if wishes is None else wishes
-    record, source = _fit(reduced, model, method, settings, str(ddf), wishes)
+    record, source = _fit(reduced, model._frame, method, settings, str(ddf), wishes)
     timings = {**model._timings, "iterate": time.perf_counter() - started}
     result = make(record, source, timings)
     if degrees.eager:
@@ -73,39 +82,48 @@ def fit_model(
 
 def _fit(
     reduced: ReducedModel,
-    model: PreparedModel,
+    frame: ModelFrame | None,
     method: str,
     settings: NewtonOptions,
     ddf: str,
     wishes: Wishes,
 ) -> tuple[FitRecord, FitSource]:
-    hold, bounds, grid = wishes.hold, wishes.bounds, wishes.grid
     theta, named = (
         (None, {}) if wishes.start is None else read_starts(reduced, method, wishes.start)
     )
     parms = None
-    if named or _is_given(hold) or _is_given(bounds) or grid is not None:
-        from mlmfast.fitting.parms import fit_with_parms
-        from mlmfast.fitting.parms_request import Parms
-
-        if reduced.iterative is not None:
-            raise ModelError(
-                "the iterative engine takes no start by parameter name, hold=, bounds= or "
-                "grid=; leave them out, or fit with options={'engine': 'crossed'}"
-            )
-        held_at: Mapping[str, float] = {} if hold is None else hold
-        asked = Parms(named, held_at, {} if bounds is None else bounds, grid)
-        parms = fit_with_parms(reduced, method, settings, theta, asked)
-        covariance = parms.covariance
+    if named or wishes.of_parameters:
+        parms = _fit_with_parms(reduced, method, settings, theta, named, wishes)
+        covariance, held = parms.covariance, tuple(parms.held)
         estimates = estimates_of(reduced, covariance.criterion, covariance.theta, parms.log_sigma2)
     else:
-        covariance = fit_covariance(reduced, method, settings, theta)
+        covariance, held = fit_covariance(reduced, method, settings, theta), ()
         estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
-    held = () if parms is None else tuple(parms.held)
-    record = make_record(reduced, model._frame, method, covariance, estimates, ddf, held)
-    if hold:
-        record = replace(record, n_theta=record.n_theta - len(hold))
-    return record, FitSource(reduced, covariance.criterion, covariance.theta, model._frame, parms)
+    record = make_record(reduced, frame, method, covariance, estimates, ddf, held)
+    if wishes.hold:
+        record = replace(record, n_theta=record.n_theta - len(wishes.hold))
+    return record, FitSource(reduced, covariance.criterion, covariance.theta, frame, parms)
+
+
+def _fit_with_parms(
+    reduced: ReducedModel,
+    method: str,
+    settings: NewtonOptions,
+    theta: FloatArray | None,
+    named: dict[str, Any],
+    wishes: Wishes,
+) -> ParmsFit:
+    from mlmfast.fitting.parms import fit_with_parms
+    from mlmfast.fitting.parms_request import Parms
+
+    if reduced.iterative is not None:
+        raise ModelError(
+            "the iterative engine takes no start by parameter name, hold=, bounds= or "
+            "grid=; leave them out, or fit with options={'engine': 'crossed'}"
+        )
+    hold: Mapping[str, float] = {} if wishes.hold is None else wishes.hold
+    asked = Parms(named, hold, {} if wishes.bounds is None else wishes.bounds, wishes.grid)
+    return fit_with_parms(reduced, method, settings, theta, asked)
 
 
 def read_method(method: str) -> str:

@@ -64,6 +64,11 @@ class Summary:
         return fit_html(self._fit)
 
 
+def summary(fit: Fitted) -> Summary:
+    """The fit as a statistician expects it printed; see also `tidy` and `glance`."""
+    return Summary(fit)
+
+
 def variance_table(record: FitRecord) -> str:
     """Variances, SDs and correlations of the random effects and residuals as tables of text.
 

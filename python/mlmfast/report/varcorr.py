@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.fitted.record import FitRecord
 from mlmfast.formula.residual_formula import is_correlated
 from mlmfast.handed_out import handed_out
+
+if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
 
 _Row = tuple[str, str | None, str | None, float, float]
 
@@ -118,6 +122,11 @@ class VarCorr(Mapping[str, pd.DataFrame]):
         from mlmfast.report.summary import variance_table
 
         return variance_table(self._record)
+
+
+def varcorr(fit: Fitted) -> VarCorr:
+    """Covariances of the random effects by grouping factor; prints the residual's too."""
+    return VarCorr(fit._record)
 
 
 def _rows(group: str, names: tuple[str, ...], covariance: FloatArray, pairs: bool) -> list[_Row]:

@@ -26,7 +26,7 @@ _NOT_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 
 
 def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
-    """Return a fit as JSON text, and write it to a file where a path is given.
+    """Return the fit as JSON text, and write it to ``path`` if given; see `mlmfast.load`.
 
     Numbers keep all their digits. The rows of the data are left out, so a loaded fit has no
     fitted values, residuals, simulations, bootstraps, profiles, or intervals around random effects,
@@ -38,8 +38,7 @@ def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
 
     Parameters
     ----------
-    fit : the fit.
-    path : file to write.
+    path : a file to write.
 
     Examples
     --------

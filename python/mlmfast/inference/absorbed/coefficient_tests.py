@@ -95,7 +95,7 @@ def levels_of(fit: Fitted) -> AbsorbedRecord:
     return found
 
 
-def tests_of(fit: Fitted) -> CoefficientTests:
+def coefficient_tests(fit: Fitted) -> CoefficientTests:
     """The tests of a fit's coefficients, kept by it."""
     rows = fit._rows
     assert rows is not None, "such fits are not stored"

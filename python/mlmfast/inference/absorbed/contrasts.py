@@ -9,7 +9,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.errors import ModelError
-from mlmfast.inference.absorbed.coefficient_tests import levels_of, tests_of
+from mlmfast.inference.absorbed.coefficient_tests import coefficient_tests, levels_of
 from mlmfast.inference.contrasts.contrast import (
     Contrast,
     FTest,
@@ -39,7 +39,7 @@ def contrast(
         )
     check_rows(fit, rows.L)
     method = fit.ddf if ddf is None else str(ddf)
-    basis = tests_of(fit).basis(rows.L, method)
+    basis = coefficient_tests(fit).basis(rows.L, method)
     estimates = _estimates(fit, rows.L)
     one = np.eye(len(rows.L))
     tests = row_tests(basis, one, estimates, rows.rhs)
@@ -68,7 +68,7 @@ def joint_of(
             kept.append(k)
             at += 1
     if basis is None or len(kept) < len(L):
-        basis = tests_of(fit).basis(L[kept], ddf)
+        basis = coefficient_tests(fit).basis(L[kept], ddf)
     return joint_test(basis, np.eye(len(kept)), _estimates(fit, L[kept]) - values)
 
 

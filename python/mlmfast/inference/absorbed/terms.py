@@ -22,7 +22,7 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.distributions import chi2_tail, f_tail
 from mlmfast.errors import ModelError
-from mlmfast.inference.absorbed.coefficient_tests import levels_of, tests_of
+from mlmfast.inference.absorbed.coefficient_tests import coefficient_tests, levels_of
 from mlmfast.inference.absorbed.contrasts import joint_of
 from mlmfast.inference.absorbed.hypotheses import OtherColumns
 from mlmfast.inference.anova.anova import AnovaTable, table_row, type_number, without_f
@@ -161,7 +161,7 @@ def _factor_test(fit: Fitted, others: OtherColumns, ddf: str) -> tuple[FTest, st
             "given. ddf='residual' and numbers have an F test"
         )
         return FTest(statistic, size, np.nan, np.nan, chi2, tail), note
-    by = tests_of(fit).by_coefficient(ddf)
+    by = coefficient_tests(fit).by_coefficient(ddf)
     at = np.searchsorted(list(levels_of(fit).kept), columns)
     df = float(by[at].min())
     pvalue = tail if np.isinf(df) else float(f_tail(statistic, size, df))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.columns.model_matrix import INTERCEPT
 from mlmfast.display.table_result import TableResult
 from mlmfast.errors import DataError, ModelError
+from mlmfast.fitted.fitted import Fitted
 from mlmfast.handed_out import copied
 from mlmfast.inference.anova import (
     EstimableFunctions,
@@ -34,9 +35,6 @@ from mlmfast.inference.anova.row_bases import (
     orthonormal_over_cells,
 )
 from mlmfast.inference.contrasts.contrast import FTest, f_test
-
-if TYPE_CHECKING:
-    from mlmfast.fitted.fitted import Fitted
 
 _TYPES = {"1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
 _ROMAN = {1: "I", 2: "II", 3: "III"}
@@ -93,13 +91,66 @@ class AnovaTable(TableResult):
 
 def anova(
     fit: Fitted,
+    *fits: Any,
     type: int | str = 3,
     ddf: Any = None,
-    *,
     definition: str | None = None,
     chisq: bool = False,
+    **comparison: Any,
+) -> Any:
+    """F tests of the terms of the fixed part, or with other fits likelihood-ratio tests.
+
+    Parameters
+    ----------
+    *fits
+        Other fits to compare with; see `mlmfast.compare`, which ``**comparison`` goes to.
+    type
+        1 (each term after those before it), 2 (after all that do not contain it) or 3
+        (estimable functions of all cells; independent of contrasts and of cell counts).
+    ddf
+        Method for the denominator degrees of freedom; that of the fit by default.
+    definition
+        "SAS", "lmerTest", "mmrm": the hypotheses of PROC MIXED, from the design alone (type I
+        and II orthogonal in the metric X'X), with the same F. They differ in the rows that
+        stand for a hypothesis, on which Satterthwaite's degrees of freedom depend where there
+        are several: differences from the last level, from the first, from the mean. By
+        default "mmrm" for models with a residual structure alone, else "lmerTest". "car": R's
+        car and nlme, type I and II in the metric X'V^-1 X, type III the coefficients of the
+        contrasts the model was fitted with (what they determine free of the other terms, where
+        columns are aliased); by rows that set no level apart. A linear model without random
+        effects has the metric X'WX of its weights in all of them. But for car's type III no
+        hypothesis depends on contrasts or on the order of levels, and F tests by Satterthwaite
+        only through the rows.
+    chisq
+        Also chi-square tests, as the CHISQ option of PROC MIXED.
+
+    Returns
+    -------
+    AnovaTable
+        NumDF, DenDF, "F value" and "Pr(>F)" by term; ``.hypotheses`` holds the matrices.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> fit.anova(ddf="asymptotic")
+    Type III tests of fixed effects (lmerTest):
+          NumDF  DenDF  F value    Pr(>F)
+    Days      1    Inf   45.853  1.27e-11
+    Degrees of freedom: asymptotic
+    """
+    if fits and isinstance(fits[0], Fitted):
+        if (type, ddf, definition, chisq) != (3, None, None, False):
+            raise ModelError("type, ddf, definition and chisq are not for comparing fits")
+        return fit._compared(*fits, **comparison)
+    if len(fits) > 1 or comparison:
+        raise ModelError("anova takes one type of test, or fits to compare with")
+    return _tests_of_terms(fit, fits[0] if fits else type, ddf, definition, chisq)
+
+
+def _tests_of_terms(
+    fit: Fitted, type: int | str, ddf: Any, definition: str | None, chisq: bool
 ) -> AnovaTable:
-    """F tests of every term of the fixed part; see `LMMResult.anova`."""
     if not isinstance(chisq, bool | np.bool_):
         raise ModelError(f"chisq is {chisq!r}; use True or False")
     kind = type_number(type)

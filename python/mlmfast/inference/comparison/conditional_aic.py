@@ -21,6 +21,7 @@ from mlmfast.reduction.reduce import reduce_design
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.source import FitSource
 
 #: Singular value of moves that the data do not tell, over the largest, that is none.
@@ -29,10 +30,10 @@ _NOT_TOLD = 1e-9
 METHODS = ("greven-kneib", "vaida-blanchard")
 
 
-def conditional_aic(
-    source: FitSource, record: FitRecord, method: str = "greven-kneib"
-) -> pd.Series[float]:
-    """Conditional log-likelihood, effective degrees of freedom and conditional AIC.
+def caic(fit: Fitted, method: str = "greven-kneib") -> pd.Series[float]:
+    """Conditional AIC: conditional log-likelihood ``llf``, its ``df``, and ``caic``.
+
+    For choosing among models by how they predict new responses of the same clusters.
 
     With W = V / sigma^2, P the projection of generalised least squares and fitted values
     (I - P) y (rows times the roots of their weights), the degrees of freedom are
@@ -47,21 +48,27 @@ def conditional_aic(
 
     Parameters
     ----------
-    source, record
-        The fit.
     method
-        One of the two.
+        "greven-kneib" (covariances estimated) or "vaida-blanchard" (as if they were known).
+
+    Raises
+    ------
+    ModelError
+        For another method, a residual structure, parameters held, and the iterative engine.
 
     References
     ----------
     Vaida and Blanchard (2005), Biometrika 92:351; Greven and Kneib (2010), Biometrika 97:773,
     theorem 3.
 
-    Raises
-    ------
-    ModelError
-        For another method, a residual structure, parameters held, and the iterative engine.
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> fit.caic().round(2).to_dict()
+    {'llf': -824.51, 'df': 30.25, 'caic': 1711.52}
     """
+    source, record = fit._needs_source("conditional AIC"), fit._record
     _check(source, method)
     design, criterion, theta = source.design, source.criterion, source.theta
     root = np.ones(design.n_obs) if design.weights is None else np.sqrt(design.weights)

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.clusters.simulate import seed_sequence, simulate
+from mlmfast.clusters.simulate import draw_responses, seed_sequence
 from mlmfast.criterion.covariance_parameter import check_engine
 from mlmfast.design.design import Design
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.responses import response_columns
-from mlmfast.display.printed_frame import PrintedFrame, printed
+from mlmfast.display.printed_frame import printed
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import estimates_of
@@ -34,6 +34,7 @@ from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.reduce import reduce_design
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.record import FitRecord
     from mlmfast.fitted.source import FitSource
 
@@ -91,23 +92,20 @@ class VarianceTest:
 
 
 def variance_test(
-    source: FitSource,
-    record: FitRecord,
-    term: str,
+    fit: Fitted,
+    term: str | None = None,
     method: str | None = None,
     n: int | None = None,
     seed: Any = None,
 ) -> VarianceTest:
-    """Test a random-effects term, or one effect of it.
+    """Test whether a random effect is needed: its variance is 0, a value on the boundary.
 
     Parameters
     ----------
-    source, record
-        The fit.
     term
-        A standard deviation as `LMMResult.profile` names it, ``sd_x|g``: the effect and its
-        correlations; or a term as written, or its grouping factor where it has one term: the whole
-        term.
+        A standard deviation as `profile` names it, ``sd_x|g``: the effect and its correlations;
+        or a term as written, or its grouping factor where it has one term: the whole term. It may
+        be left out where the model has a single random effect.
     method
         "exact": for the only variance besides the residual's, the exact finite-sample distribution
         by its spectral representation (Crainiceanu and Ruppert 2004, JRSS B 66:165, theorem 1);
@@ -115,7 +113,7 @@ def variance_test(
         1994, Biometrics 50:1171), for one effect; "bootstrap": from the fit without the effects.
         The first of these that serves by default.
     n
-        Draws; 100,000 for "exact", 1,000 for "bootstrap" by default.
+        Draws of the null distribution; 100,000 for "exact", 1,000 for "bootstrap" by default.
     seed
         int, SeedSequence, Generator, or None.
 
@@ -123,7 +121,18 @@ def variance_test(
     ------
     ModelError
         For a term that is not in the model, or a method that does not serve it.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> test = fit.test_variance("sd_Days|Subject")
+    >>> round(test.statistic, 3), test.df, test.method
+    (42.837, 2, 'mixture')
     """
+    source, record = fit._needs_source("a test of a variance"), fit._record
+    if term is None:
+        term = _only_effect(source.design)
     check_engine(source.model, "a test of a variance")
     t, effects = _find(source.design, term)
     held = {} if source.parms is None else source.parms.held
@@ -156,15 +165,16 @@ def variance_test(
     )
 
 
-def ranova(source: FitSource, record: FitRecord) -> PrintedFrame:
-    """Likelihood-ratio tests of leaving out each random effect in turn, as lmerTest's ``ranova``.
+def ranova(fit: Fitted) -> pd.DataFrame:
+    """Likelihood-ratio tests of leaving out each random effect, as lmerTest's ``ranova``.
 
     Effects of a term with slopes are left out one at a time (its intercept stays), others whole, as
     are terms of other covariance structures than `us` and `diag`.
-    ``Pr(>Chisq)`` takes the chi-square distribution, which is conservative, ``Pr(mixture)`` the
-    mixture that `test_variance` describes. ``Df`` counts parameters that the data determine; an
-    effect that takes none with it (Df 0) has no test.
+    ``Pr(>Chisq)`` takes the chi-square distribution, which is conservative, for a variance of 0
+    lies on the boundary; ``Pr(mixture)`` takes the mixture that `test_variance` describes. ``Df``
+    counts parameters that the data determine; an effect that takes none with it (Df 0) has no test.
     """
+    source, record = fit._needs_source("ranova"), fit._record
     check_engine(source.model, "ranova")
     n_held = 0 if source.parms is None else len(source.parms.held)
     rows: dict[str, list[float]] = {
@@ -203,7 +213,7 @@ def ranova(source: FitSource, record: FitRecord) -> PrintedFrame:
     return printed(table, f"Likelihood-ratio tests of random effects ({record.method})")
 
 
-def only_effect(design: Design) -> str:
+def _only_effect(design: Design) -> str:
     """Name of the model's single random effect.
 
     Raises
@@ -304,7 +314,7 @@ def _bootstrap(
     entropy, parts, failed = seed_sequence(seed), [], 0
     for first in range(0, n, _BATCH):
         count = min(_BATCH, n - first)
-        sample = simulate(fit._needs_source("a test"), fit._record, count, entropy, first)
+        sample = draw_responses(fit._needs_source("a test"), fit._record, count, entropy, first)
         responses = response_columns(sample, null)
         deviances, good = [], np.ones(count, dtype=np.bool_)
         for design in (null, source.design):

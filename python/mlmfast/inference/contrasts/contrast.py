@@ -320,14 +320,49 @@ _NUMBERS = ("estimate", "rhs", "se", "df", "statistic", "p_value", "lower", "upp
 
 
 def contrast(
+    fit: Fitted, L: object, rhs: object = 0.0, ddf: str | float | None = None, level: float = 0.95
+) -> Contrast:
+    """Test linear functions of the fixed effects: one row by t, several together by F.
+
+    Parameters
+    ----------
+    L
+        Text (``"Days = 10"``, ``"trtB - trtA"``), a dict from names of coefficients to weights,
+        an array of shape (p,) or (m, p) over all columns of X, or a list or a dict (by label)
+        of those. Rows that depend on others are left out of the F test.
+    rhs
+        Values under the hypothesis, added to what texts give.
+    ddf
+        Method of degrees of freedom; the fit's own by default.
+    level
+        Level of the intervals.
+
+    Raises
+    ------
+    ModelError
+        For rows that are not estimable or contradict each other, unknown names, wrong lengths.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> test = fit.contrast("Days = 10")
+    >>> round(test.statistic, 4), round(test.df, 4), round(test.pvalue, 4)
+    (0.3023, 17.0, 0.7661)
+    """
+    return linear_function_tests(fit, L, rhs, ddf, level, joint=True)
+
+
+def linear_function_tests(
     fit: Fitted,
     L: object,
     rhs: object = 0.0,
     ddf: str | float | None = None,
     level: float = 0.95,
-    joint: bool = True,
+    *,
+    joint: bool,
 ) -> Contrast:
-    """See `LMMResult.contrast` and `LMMResult.estimate`."""
+    """Tests of linear functions one by one, and with ``joint`` of several together."""
     rows = contrast_rows(fit._record.x_names, L, rhs)
     empty = np.flatnonzero(~rows.L.any(axis=1))
     if empty.size:

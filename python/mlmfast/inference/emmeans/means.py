@@ -1,4 +1,4 @@
-"""Estimated marginal means: `LMMResult.emmeans`."""
+"""Estimated marginal means."""
 
 from __future__ import annotations
 
@@ -67,7 +67,53 @@ def emmeans(
     level: float = 0.95,
     adjust: str = "none",
 ) -> EMMeans:
-    """Estimate marginal means over a reference grid; see `LMMResult.emmeans`."""
+    """Estimated marginal means (LS-means) over a reference grid of the fixed effects.
+
+    The grid holds every combination of the levels of the factors; covariates stand at their
+    mean over the rows used, offsets likewise, and what the formula makes of them (`poly(x, 2)`,
+    `log(x)`, `I(x^2)`) is evaluated there.
+
+    Parameters
+    ----------
+    specs
+        Whose means: "trt", ["a", "b"], "a:b", "~ trt | visit", or "pairwise ~ trt | visit",
+        which adds contrasts.
+    by
+        Factors that split the table into families.
+    at
+        Levels of factors to keep, values of covariates to set; a covariate with values may
+        stand in specs and by.
+    weights
+        How the other factors are averaged: "equal", "proportional" (to their frequencies),
+        "outer" (product of single frequencies), "cells" (frequencies within each mean), "flat"
+        (equal over the cells that occur).
+    ddf
+        Method for the degrees of freedom; that of the fit by default.
+    level, adjust
+        Level of the intervals and their adjustment within each family.
+
+    Returns
+    -------
+    EMMeans
+        Prints as a table; ``.frame``, ``.contrast()``, ``.test()``, ``.slices()``, ``.plot()``.
+
+    Raises
+    ------
+    DataError, ModelError
+        For an unknown name or level, a covariate without values, or a model from arrays.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> data = mlm.load_sleepstudy()
+    >>> data["week"] = ["1" if day < 7 else "2" for day in data.Days]
+    >>> fit = mlm.lmm("Reaction ~ week + (1 | Subject)", data)
+    >>> fit.emmeans("week", ddf="asymptotic")
+    week   emmean     SE   df    lower    upper
+    1     282.693  9.222  Inf  264.618  300.767
+    2     335.410  9.950  Inf  315.910  354.911
+    Degrees of freedom: asymptotic; confidence level 0.95
+    """
     read = read_specs(specs, by)
     grid = reference_grid(fit, at)
     functions = marginal_means(fit, grid, read.factors, read.by, weights, ddf)

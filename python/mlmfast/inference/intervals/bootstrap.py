@@ -11,7 +11,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.batch.fit_batch import FitBatch
-from mlmfast.clusters.simulate import seed_sequence, simulate
+from mlmfast.clusters.simulate import draw_responses, seed_sequence
 from mlmfast.confidence_level import check_level
 from mlmfast.criterion.covariance_parameter import check_engine
 from mlmfast.design.responses import response_columns
@@ -175,7 +175,7 @@ def bootstrap(
     batches, entropy = [], seed_sequence(seed)
     for first in range(0, int(n), size):
         count = min(size, int(n) - first)
-        responses = simulate(source, record, count, entropy, first)
+        responses = draw_responses(source, record, count, entropy, first)
         batches.append(refits.refit(response_columns(responses, design)))
     whole = RefitValues(*(np.concatenate(part) for part in zip(*batches, strict=True)))
     values = np.where(whole.failed[:, None], np.nan, whole.values)

@@ -135,14 +135,38 @@ def _combined(
     return tuple(out)
 
 
-def parameter_series(fit: Fitted) -> pd.Series[float]:
-    """See `LMMResult.covariance_parameters`."""
+def covariance_parameters(fit: Fitted) -> pd.Series[float]:
+    """Covariance parameters on their natural scale: elements of G, then the residual's.
+
+    Named as ``Var(Days) | Subject`` and ``Cov((Intercept), Days) | Subject``; parameters of
+    structures, and of the residual, as PROC MIXED names them.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    >>> fit.covariance_parameters.round(2).to_dict()
+    {'Var((Intercept)) | Subject': 1378.18, 'Residual': 960.46}
+    """
     table = parameter_table(fit)
     return pd.Series(table.values, index=list(table.names))
 
 
-def parameter_covariance(fit: Fitted, information: str) -> pd.DataFrame:
-    """See `LMMResult.cov_theta`; NaN for parameters on the boundary."""
+def cov_theta(fit: Fitted, information: str = "observed") -> pd.DataFrame:
+    """Asymptotic covariance of `covariance_parameters`, the inverse of their information.
+
+    NaN for parameters on the boundary.
+
+    Parameters
+    ----------
+    information
+        "observed" (PROC MIXED's ASYCOV) or "expected".
+
+    Raises
+    ------
+    ModelError
+        For another word, or a loaded fit.
+    """
     if not is_one_of(information, ("observed", "expected")):
         raise ModelError(f"information is {information!r}; use 'observed' or 'expected'")
     table = parameter_table(fit)
@@ -211,10 +235,18 @@ def _ratios(fit: Fitted, names: Sequence[str]) -> BoolArray:
     return np.array([name in own for name in names], dtype=np.bool_)
 
 
-def covariance_tests(fit: Fitted, information: str, level: float) -> CovarianceTests:
-    """See `LMMResult.covtest`."""
+def covtest(fit: Fitted, information: str = "observed", level: float = 0.95) -> CovarianceTests:
+    """Wald tests of the covariance parameters (PROC MIXED's COVTEST): see `CovarianceTests`.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    >>> fit.covtest().table["se"].round(3).to_dict()
+    {'Var((Intercept)) | Subject': 505.768, 'Residual': 107.048}
+    """
     check_level(level)
-    covariance = parameter_covariance(fit, information)
+    covariance = cov_theta(fit, information)
     parameters = parameter_table(fit)
     names = [*parameters.names, *(c.name for c in parameters.combined)]
     kinds = [*parameters.kinds, *(c.kind for c in parameters.combined)]

@@ -174,20 +174,23 @@ class AtEstimate:
 
 def derived(
     fit: Fitted,
-    function: Function,
-    *,
+    function: Callable[[ParameterValues], Any],
     method: str = "delta",
     level: float = 0.95,
+    *,
     scale: str = "identity",
     n: int = 1000,
     seed: Any = None,
 ) -> pd.DataFrame:
-    """Estimate, standard error and interval of functions of the parameters.
+    """Functions of the parameters with standard errors and intervals.
 
     Parameters
     ----------
     function
-        Takes `ParameterValues` and returns a number, or a dict of numbers by name.
+        Takes a mapping from names of parameters (fixed effects; ``sd_x|g``, ``var_x|g``,
+        ``cor_x.y|g``, ``cov_x.y|g``, ``sigma``, ``Residual``, or the residual structure's) to
+        their values, and returns a number or a dict of numbers. It is differentiated exactly:
+        use operators and NumPy's functions.
     method
         "delta": by exact derivatives of the function and the observed information; "profile":
         likelihood interval of a function of covariance parameters; "bootstrap": percentiles.
@@ -208,6 +211,16 @@ def derived(
     ModelError
         For a name that is no parameter, an unknown method or scale, or a profile of a function of
         fixed effects.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    >>> def total(p):
+    ...     return p["var_(Intercept)|Subject"] + p["Residual"]
+    >>> fit.derived(total, "profile").round(1)
+           estimate     se   lower   upper
+    value    2338.6  514.8  1635.2  4013.5
     """
     source, record = fit._needs_source("a function of the parameters"), fit._record
     if not callable(function):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.batch.fit_batch import FitBatch
@@ -18,22 +17,14 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.criterion.arms import residual_arms
-from mlmfast.criterion.covariance_parameter import check_engine
-from mlmfast.display.printed_frame import printed
 from mlmfast.errors import ModelError
-from mlmfast.inference.intervals.bootstrap import bootstrap
 from mlmfast.inference.intervals.derived import (
     AtEstimate,
-    bootstrap_table,
-    check_request,
     delta_table,
-    table_of_errors,
 )
 from mlmfast.inference.intervals.second_order import Differentiable
-from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
-    from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.record import FitRecord
     from mlmfast.fitted.source import FitSource
 
@@ -293,12 +284,6 @@ def _sum(parts: Sequence[Any]) -> Any:
 
 
 FIGURES = {"icc": _icc, "nakagawa": _nakagawa, "rights-sterba": _rights_sterba}
-_NO_EFFECTS = "the model has no random effects, so no variance of theirs to explain"
-_TITLES = {
-    "icc": "Intraclass correlations",
-    "nakagawa": "R2 (Nakagawa, Johnson and Schielzeth)",
-    "rights-sterba": "R2 (Rights and Sterba)",
-}
 
 
 def explained_figures(
@@ -320,72 +305,11 @@ def explained_figures(
     return out
 
 
-def stored_explained(
-    fit: Fitted, figure: str, interval: str = "delta", level: float = 0.95
-) -> pd.DataFrame:
-    """The same table as `explained`, of a fit without rows.
-
-    Raises
-    ------
-    ModelError
-        For a bootstrap, and where the fit was saved without the figure.
-    """
-    check_request(interval, level)
-    if not fit._record.terms:
-        raise ModelError(_NO_EFFECTS)
-    if interval != "delta" or figure not in fit._shares:
-        fit._needs_source(f"{_TITLES.get(figure, figure)} by {interval}")
-    rows = {name: list(pair) for name, pair in fit._shares[figure].items()}
-    table = table_of_errors(rows, level, "logit")
-    return printed(table, f"{_TITLES[figure]}, {100 * level:g} % intervals ({interval})")
+def figure_of_fit(figure: str, at: AtEstimate) -> dict[str, Any]:
+    """Shares of variance at the estimate, with derivatives."""
+    return FIGURES[figure](_Estimated(at))
 
 
-def explained(
-    fit: Fitted,
-    figure: str,
-    interval: str = "delta",
-    level: float = 0.95,
-    n: int = 1000,
-    seed: Any = None,
-) -> pd.DataFrame:
-    """A table of shares of variance with intervals.
-
-    Parameters
-    ----------
-    fit
-        The fit.
-    figure
-        "icc", "nakagawa" or "rights-sterba".
-    interval
-        "delta" (symmetric in the logit) or "bootstrap" (percentiles).
-    level, n, seed
-        Of the intervals.
-
-    Raises
-    ------
-    ModelError
-        Without random effects, and where a figure does not serve the model.
-    """
-    source, record = fit._needs_source(figure), fit._record
-    check_request(interval, level)
-    if not is_one_of(figure, FIGURES):
-        known = ", ".join(repr(name) for name in FIGURES if name != "icc")
-        raise ModelError(f"method is {figure!r}; use {known}")
-    if interval == "profile":
-        raise ModelError("these depend on fixed effects; use interval='delta' or 'bootstrap'")
-    if not source.design.random:
-        raise ModelError(_NO_EFFECTS)
-    check_engine(source.model, "an interval for a share of variance")
-    compute = FIGURES[figure]
-    at = AtEstimate(source, record)
-    found: Mapping[str, Any] = compute(_Estimated(at))
-    title = f"{_TITLES[figure]}, {100 * level:g} % intervals ({interval})"
-    if interval == "delta":
-        return printed(delta_table(at, found, level, "logit"), title)
-
-    def statistic(batch: FitBatch) -> dict[str, Any]:
-        return compute(_Batch(source, batch))
-
-    boot = bootstrap(fit, n, seed, statistic)
-    values = {k: v.value for k, v in found.items()}
-    return printed(bootstrap_table(values, boot.replicates, level), title)
+def figure_of_batch(figure: str, source: FitSource, batch: FitBatch) -> dict[str, Any]:
+    """The same of refits to other responses, shape (n_fits,) each."""
+    return FIGURES[figure](_Batch(source, batch))

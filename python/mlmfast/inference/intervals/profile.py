@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,7 +13,7 @@ import pandas as pd
 from mlmfast.confidence_level import check_level
 from mlmfast.criterion.covariance_parameter import check_engine
 from mlmfast.distributions import normal_quantile
-from mlmfast.errors import ConvergenceWarning, ModelError
+from mlmfast.errors import ConvergenceWarning, ModelError, warn
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.contrasts.coefficient_names import check_distinct
 from mlmfast.inference.intervals.profile_curves import CovarianceCurves, Curves, FixedCurves
@@ -22,7 +21,7 @@ from mlmfast.inference.intervals.profile_sides import Side, crossings, follow, n
 from mlmfast.information.open_parameters import open_parameters, refuse_open
 
 if TYPE_CHECKING:
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.fitted import Fitted
 
 #: Distance between knots and how far a profile is followed, in units of zeta.
 _STEP, _REACH = 0.6, 3.0
@@ -99,21 +98,22 @@ class Profile:
         return f"Profile of {', '.join(map(str, self.estimates.index))}"
 
 
-def profile(source: FitSource, which: str | Sequence[str] | None = None) -> Profile:
-    """Profile fixed effects, then covariance parameters.
+def profile(fit: Fitted, which: str | Sequence[str] | None = None) -> Profile:
+    """Profile likelihood of fixed effects and covariance parameters; see `Profile`.
 
     Parameters
     ----------
-    source
-        The fit.
     which
-        Names, "fixed", "covariance", or None for all that the data determine.
+        Names, "fixed", "covariance", or None for all that the data determine. Standard deviations
+        are named ``sd_x|g``, correlations ``cor_x.y|g``, the residual's parameters as
+        `residual_parameters`.
 
     Raises
     ------
     ModelError
         For a name that is no parameter, is held in the fit, or is not determined by the data.
     """
+    source = fit._needs_source("a profile")
     check_engine(source.model, "a profile")
     every = CovarianceCurves(source, ()).functions.parameters
     held = set() if source.parms is None else set(source.parms.held)
@@ -189,12 +189,11 @@ def _follow(curves: Curves, method: str) -> tuple[Curves, tuple[tuple[Side, Side
     follow(curves, sides, _STEP, _REACH)
     for side in sides:
         if side.lowest_rise < -1e-6:
-            warnings.warn(
+            warn(
                 f"the profile of {curves.names[side.which]!r} found a better fit than the fit's "
                 f"(-2 log-likelihood lower by {-side.lowest_rise:.2g}); that is a local minimum: "
                 "fit again with start=",
                 ConvergenceWarning,
-                stacklevel=5,
             )
             break
     return curves, tuple(pairs), method

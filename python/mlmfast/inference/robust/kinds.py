@@ -5,6 +5,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import METHODS, KenwardRoger
 from mlmfast.errors import ModelError
@@ -16,8 +18,27 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 
-def covariance_of_kind(fit: Fitted, kind: str | None, cluster: object = None) -> FloatArray:
-    """Covariance of the coefficients kept, (rank, rank); see `LMMResult.cov_params`."""
+def cov_params(fit: Fitted, kind: str | None = None, *, cluster: object = None) -> pd.DataFrame:
+    """Covariance of the fixed effects, (X'V^-1 X)^-1, as SAS and lme4 report it.
+
+    Parameters
+    ----------
+    kind
+        None or "model"; one of the names "kenward-roger...", for the covariance adjusted for
+        the estimation of V; "CR0", "CR1", "CR2" or "CR3" for a cluster-robust one (`robust`).
+    cluster
+        The clusters of a cluster-robust covariance.
+
+    Raises
+    ------
+    ModelError
+        For a kind that is not available.
+    """
+    return fit._square(_of_kind(fit, kind, cluster))
+
+
+def _of_kind(fit: Fitted, kind: str | None, cluster: object) -> FloatArray:
+    """Covariance of the coefficients kept, (rank, rank)."""
     if is_one_of(kind, KINDS):
         return robust_covariance(fit, str(kind), cluster).covariance
     if cluster is not None:

@@ -159,8 +159,26 @@ class RobustInference:
         return self.fit._series(values)
 
 
-def robust_inference(
-    fit: Fitted, kind: str, cluster: object, square_root: str | None
+def robust(
+    fit: Fitted, kind: str = "CR2", cluster: object = None, square_root: str | None = None
 ) -> RobustInference:
-    """Inference with a cluster-robust covariance; `LMMResult.robust` says what the words mean."""
+    """Cluster-robust standard errors, with Satterthwaite's degrees of freedom.
+
+    Parameters
+    ----------
+    kind
+        "CR0" (sandwich), "CR1" (times m / (m - 1)), "CR2" (bias-reduced: Bell and McCaffrey
+        2002), "CR3" (near the jackknife).
+    cluster
+        A grouping factor of the model, a column of its data (several joined by ``:``), or one
+        label a row used; by default the outermost grouping factor or subject.
+    square_root
+        Of CR2: "cholesky" (Pustejovsky and Tipton 2018; default without a residual structure)
+        or "whitened" (as the R package mmrm; default with one).
+
+    Raises
+    ------
+    ModelError, DataError
+        For unknown words, or clusters the model says are correlated.
+    """
     return RobustInference(fit, robust_covariance(fit, kind, cluster, square_root))
