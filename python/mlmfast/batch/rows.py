@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.degrees_of_freedom import FittedRows
@@ -115,8 +114,8 @@ class SharedRows:
         """All fits, where the model is regular."""
         if self.criterion.flat is not None or not is_regular(self.reduced):
             return
-        core, rank = self.reduced.core, len(self.reduced.kept)
-        assert isinstance(core, _core.Reduction), "that of a regular model"
+        core, rank = self.reduced.nested, len(self.reduced.kept)
+        assert core is not None, "that of a regular model"
         chunk = max(1, _CHUNK_NUMBERS // max(1, rank * rank * (1 + len(self.criterion.entries))))
         for first in range(0, len(self), chunk):
             some = slice(first, first + chunk)

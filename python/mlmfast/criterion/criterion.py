@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.newton import Derivatives
-from mlmfast.reduction.absorbed.core import AbsorbedCore
 from mlmfast.reduction.blocks import TermBlock
+from mlmfast.reduction.cores import AnyCore, for_method
 from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Parameters of a residual handed over by theta above which the identity is not multiplied.
@@ -31,14 +30,7 @@ class Criterion:
     theta of all terms stand one after the other, terms ordered by level.
     """
 
-    reduction: (
-        _core.Reduction
-        | _core.ReductionBatch
-        | _core.CrossedReduction
-        | _core.IterativeReduction
-        | _core.MarginalReduction
-        | AbsorbedCore
-    )
+    reduction: AnyCore
     terms: tuple[TermBlock, ...]
     level_sizes: tuple[int, ...]
     reml: bool
@@ -196,8 +188,8 @@ def criterion_of(
     model: ReducedModel, method: str, flat: FlatCovariances | None = None
 ) -> Criterion:
     """The criterion of ``method`` ("REML" or "ML") of a reduced design."""
-    core, reml = model.core, method == "REML"
-    core = core.for_method(reml) if isinstance(core, AbsorbedCore) else core
+    reml = method == "REML"
+    core = for_method(model.core, reml)
     return Criterion(core, model.blocks, model.level_sizes, reml, model, flat)
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.criterion.criterion import Criterion, without_rounding
 from mlmfast.interruptible import interruptible
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
+from mlmfast.reduction.cores import exact_cores
 
 #: Scoring held within the covariances, and the eigenvalues from which it starts.
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
@@ -106,9 +106,8 @@ class Scoring:
 
     def _within_variance(self, fits: IntArray) -> FloatArray:
         # Residual variance over that of ordinary least squares; few degrees of freedom tell little.
-        core = self.criterion.reduction
-        assert not isinstance(core, _core.IterativeReduction), "it starts from moments"
-        rss, df = core.within
+        # The iterative engine starts from moments.
+        rss, df = exact_cores(self.criterion.reduction).within
         rss, df = rss[fits], np.broadcast_to(df, rss.shape)[fits]
         few = df < 3
         return np.where(few, 0.5, np.maximum(rss / np.where(few, 1.0, df), 1e-300))

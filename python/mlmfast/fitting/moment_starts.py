@@ -13,6 +13,7 @@ from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.scoring import Scoring
 from mlmfast.reduction.blocks import TermBlock, structure_of
+from mlmfast.reduction.cores import moment_core
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.residual.by_unit import with_variance
 from mlmfast.reduction.residual.form_parameters import MomentCore
@@ -71,12 +72,12 @@ def residual_start(model: ReducedModel, criterion: Criterion, fits: IntArray) ->
     """
     share = FIRST_SHARE if model.order else 0.0
     theta = np.empty((len(fits), criterion.n_theta))
-    assert isinstance(model.core, MomentCore), "those of models with a residual structure"
+    core = moment_core(model.core)
     for row, fit in enumerate(fits.tolist()):
-        moments = model.core.visit_moments(fit)
+        moments = core.visit_moments(fit)
         for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
             if block.is_residual:
-                own = _start_of_residual(block, model.core, fit, moments, 1.0 - share)
+                own = _start_of_residual(block, core, fit, moments, 1.0 - share)
             else:
                 own = block.shared.theta(share * np.eye(block.structure.size)[None])[0]
             theta[row, s] = own

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.batch.arrays import effect_names, n_parameters, outcome, stacked_terms
 from mlmfast.batch.fit_batch import FitBatch
@@ -113,7 +112,7 @@ def _example(data: Stacked) -> ReducedModel | None:
             continue
         if len(model.design.y) < data.y.shape[1]:
             continue
-        nested = isinstance(model.core, _core.Reduction) and model.order
+        nested = model.nested is not None and model.order
         whole = len(model.kept) == len(model.design.x) > 0
         one_each = len({block.level for block in model.blocks}) == len(model.blocks)
         return model if nested and whole and one_each and model.profiled else None

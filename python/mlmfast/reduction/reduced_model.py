@@ -19,19 +19,13 @@ from mlmfast.design.design import Design
 from mlmfast.reduction.absorbed.coefficients import CoefficientMap, coefficient_map
 from mlmfast.reduction.absorbed.core import AbsorbedCore
 from mlmfast.reduction.blocks import TermBlock
+from mlmfast.reduction.cores import Core, iterative_core, nested_core
 from mlmfast.reduction.dense import DenseParts
 from mlmfast.reduction.independence import clusters_are_levels
 from mlmfast.reduction.options import Engine, IterativeSettings
 from mlmfast.reduction.scaling import ScaledColumn
 from mlmfast.reduction.sizes import LARGEST_EXACT
 
-Core: TypeAlias = (
-    _core.Reduction
-    | _core.CrossedReduction
-    | _core.IterativeReduction
-    | _core.MarginalReduction
-    | AbsorbedCore
-)
 Grouped: TypeAlias = _core.Nesting | _core.Crossing | IterativeSettings | DenseParts
 
 
@@ -79,7 +73,12 @@ class ReducedModel:
     @property
     def iterative(self) -> _core.IterativeReduction | None:
         """The core, where it is the iterative engine's."""
-        return self.core if isinstance(self.core, _core.IterativeReduction) else None
+        return iterative_core(self.core)
+
+    @property
+    def nested(self) -> _core.Reduction | None:
+        """The core, where it is the nested engine's."""
+        return nested_core(self.core)
 
     @property
     def engine_name(self) -> str:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.natural_chart import entries_by_natural
 from mlmfast.criterion.arms import residual_arms
@@ -28,8 +27,8 @@ from mlmfast.design.residual.design import seen_pairs
 from mlmfast.errors import ModelError
 from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.fitting.starts import uncorrelated_start
-from mlmfast.reduction.absorbed.core import AbsorbedCore
 from mlmfast.reduction.blocks import TermBlock, structure_of
+from mlmfast.reduction.cores import exact_cores, has_exact_information
 
 if TYPE_CHECKING:
     from mlmfast.reduction.reduced_model import ReducedModel
@@ -57,7 +56,7 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
     Without a residual structure the evaluation at G = 0 with which a fit begins shows whether
     there is anything to look for; a term whose information is far from singular costs no more.
     """
-    if not model.order or isinstance(criterion.reduction, _core.IterativeReduction):
+    if not model.order or model.iterative is not None:
         return criterion
     fits = _fit_with_values(criterion)
     if not len(fits):
@@ -80,7 +79,7 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
         seen, told = expected, _expected(by_ml, theta, fits)[:n, :n]
     size = _sizes(criterion, told)
     core = criterion.reduction
-    limit = _NOTHING_SEEN if isinstance(core, AbsorbedCore) and not core.is_exact else _NOTHING
+    limit = _NOTHING if has_exact_information(core) else _NOTHING_SEEN
     directions = _null(seen, size, limit)
     if not directions.shape[1]:
         return criterion
@@ -115,7 +114,7 @@ def with_flat_residual(
     where fixed effects may take up residuals: there the end can lie near a singular V, which hides
     it.
     """
-    if model.profiled or isinstance(criterion.reduction, _core.IterativeReduction):
+    if model.profiled or model.iterative is not None:
         return criterion
     looked_at = curvature <= _MAY_BE_FLAT or _leaves_pairs_out(model)
     if not looked_at and not _may_be_taken_up(model, criterion):
@@ -280,8 +279,7 @@ def _fit_with_values(criterion: Criterion) -> IntArray:
 def _with_variance(model: ReducedModel, criterion: Criterion) -> FloatArray:
     """Expected information by the entries of G and sigma^2, at G = 0 and sigma^2 = 1."""
     zero = [np.zeros((1, q, q)) for q in criterion.level_sizes]
-    core, entries = criterion.reduction, criterion.entries
-    assert not isinstance(core, _core.IterativeReduction), "refused before"
+    core, entries = exact_cores(criterion.reduction), criterion.entries
     trace, second, *_ = core.likelihood_derivatives(
         zero, _fit_with_values(criterion).tolist(), entries, criterion.reml
     )
