@@ -387,7 +387,7 @@ def test_a_model_too_large_says_how_large(frame, monkeypatch):
     assert parts.n_components == 1
     size = dense_size(design, (0,), parts.components)
     assert size.n_rows == len(frame)
-    monkeypatch.setattr("mlmfast.reduction.sizes.LARGEST_WORK", 1e3)
+    monkeypatch.setattr("mlmfast.reduction.dense.LARGEST_WORK", 1e3)
     with pytest.raises(ModelError, match=rf"correlates {len(frame)} rows.*1e\+03 are done; leave"):
         dense_parts(design, (0,))
 
