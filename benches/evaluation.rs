@@ -5,21 +5,19 @@
 
 use std::time::Instant;
 
-use mlmfast::criterion::evaluate;
-use mlmfast::elimination::Entry;
-use mlmfast::nesting::Nesting;
-use mlmfast::reduction::{Basis, Reduction};
-use mlmfast::rows::{Column, RowColumns, Values, rotate};
+use mlmfast::criterion::engine::{At, Engine, Wanted};
+use mlmfast::criterion::sums::Entry;
+use mlmfast::nested::reduction::Reduction;
+use mlmfast::rows::basis::Basis;
+use mlmfast::rows::columns::{Column, RowColumns};
+use mlmfast::rows::nesting::Nesting;
+use mlmfast::rows::rotate::rotate;
 
 const N_ROWS: usize = 200_000;
 const N_FIXED: usize = 6;
 
 fn wave(k: f64) -> Vec<f64> {
     (0..N_ROWS).map(|i| (i as f64 * k).sin() + 0.3 * (i as f64 * k * 0.013).cos()).collect()
-}
-
-fn plain(values: Option<&[f64]>) -> Column<'_> {
-    Column { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }
 }
 
 /// Median seconds of `task`.
@@ -49,14 +47,15 @@ fn main() {
             codes.iter().map(|c| *c.last().expect("rows") as usize + 1).collect();
         let nesting = Nesting::new(N_ROWS, &codes, &units).expect("nested");
         let z: Vec<Column> =
-            [plain(None), plain(Some(&x[0])), plain(Some(&x[1]))][..slopes].to_vec();
+            [Column::plain(None), Column::plain(Some(&x[0])), Column::plain(Some(&x[1]))][..slopes]
+                .to_vec();
         let columns = RowColumns {
             z: vec![z; levels],
-            x: std::iter::once(plain(None)).chain(x.iter().map(|c| plain(Some(c)))).collect(),
-            y: vec![plain(Some(&y))],
-            sqrt_weights: None,
-            visits: None,
-            series: None,
+            x: std::iter::once(Column::plain(None))
+                .chain(x.iter().map(|c| Column::plain(Some(c))))
+                .collect(),
+            y: vec![Column::plain(Some(&y))],
+            ..RowColumns::default()
         };
         let terms = vec![vec![(slopes, Basis::Orthonormal)]; levels];
         let reduce = || {
@@ -74,8 +73,10 @@ fn main() {
                 (0..slopes).flat_map(move |a| (0..=a).map(move |b| Entry { level, a, b }))
             })
             .collect();
-        let value = median(21, || drop(evaluate(&reduction, 0, &g, &[], true, false)));
-        let all = median(21, || drop(evaluate(&reduction, 0, &g, &entries, true, true)));
+        let at = At { fit: 0, g: &g, shapes: &[] };
+        let wanted = |derivatives| Wanted { reml: true, derivatives, exact: true };
+        let value = median(21, || drop(reduction.evaluate(at, &[], wanted(false))));
+        let all = median(21, || drop(reduction.evaluate(at, &entries, wanted(true))));
         println!(
             "{name:16} {N_ROWS} rows: pass {:9.0} us, value {:7.0} us, derivatives {:7.0} us",
             1e6 * pass,

@@ -1,26 +1,20 @@
-//! The numerical core of mlmfast: Gaussian linear mixed models with nested random effects.
+//! The numerical core of mlmfast: Gaussian linear mixed models.
 //!
 //! y = X beta + Z g + e, g ~ N(0, sigma^2 G), e ~ N(0, sigma^2 I / w), so V = sigma^2 W with
 //! W = Z G Z' + I after rows are scaled by the root of their weights.
 //!
-//! Rows are read once ([`nesting`], [`rows`], [`triangle`]), put into coordinates without rounding
-//! trouble ([`reduction`]), and never seen again: every criterion, gradient and Hessian comes from
-//! the reduction ([`elimination`], [`criterion`]).
+//! Rows are read once ([`rows`]) and never seen again: an engine reduces them and gives every
+//! criterion, gradient and Hessian from the reduction. Each serves a kind of model: [`nested`]
+//! factors, [`crossed`] ones, [`iterative`] for more of these than a factorisation can hold, and
+//! [`dense`] for everything else. What is below them knows none of them.
 
-pub mod chain;
 pub mod criterion;
 pub mod crossed;
 pub mod dense;
-pub mod elimination;
 pub mod iterative;
-pub mod marginal;
-pub mod memory;
-pub mod nesting;
+pub mod linalg;
+pub mod nested;
 #[cfg(feature = "python")]
 mod python;
-pub mod reduction;
 pub mod rows;
-pub mod series;
-pub mod stop;
-pub mod threads;
-pub mod triangle;
+pub mod running;

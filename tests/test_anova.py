@@ -12,7 +12,7 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast.data.frame import Frame
-from mlmfast.design.columns.model_matrix import build_model_matrix
+from mlmfast.design.columns.build_matrix import build_model_matrix
 from mlmfast.errors import DataError, ModelError
 from mlmfast.inference.anova import functions_of_formula, type_one, type_three, type_two
 from mlmfast.inference.anova.anova import estimable_functions

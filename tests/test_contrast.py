@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 
 import mlmfast as mlm
 from mlmfast.errors import ModelError
-from mlmfast.inference.contrasts.contrast import f_test, linear_tests
+from mlmfast.inference.contrasts.linear_tests import f_test, linear_tests
 
 from .cases import cases_with, data_of, reference, tolerance
 from .fitting import fit_case, lmm

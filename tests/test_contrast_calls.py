@@ -10,8 +10,8 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast.data.frame import Frame
+from mlmfast.design.columns.build_matrix import build_model_matrix
 from mlmfast.design.columns.contrasts import contrast_coding
-from mlmfast.design.columns.model_matrix import build_model_matrix
 from mlmfast.errors import DataError, FormulaError
 
 COLUMNS = {

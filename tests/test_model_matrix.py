@@ -8,8 +8,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlmfast.data.frame import Frame
+from mlmfast.design.columns.build_matrix import build_model_matrix
 from mlmfast.design.columns.contrasts import contrast_coding
-from mlmfast.design.columns.model_matrix import ModelMatrixSpec, build_model_matrix
+from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.errors import DataError, FormulaError
 from mlmfast.formula.terms import term_list
 

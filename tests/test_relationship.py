@@ -12,7 +12,7 @@ from scipy import sparse
 import mlmfast as mlm
 from mlmfast.cli.commands import main
 from mlmfast.design.factors.grouping import GroupingFactor
-from mlmfast.design.factors.relationship import relationship
+from mlmfast.design.factors.related_levels import relationship
 from mlmfast.errors import DataError, ModelError, RelationshipWarning
 from mlmfast.reduction.options import CrossedSettings
 from mlmfast.reduction.sizes import FEW_ROWS

@@ -13,8 +13,8 @@ from numpy.testing import assert_allclose
 import mlmfast as mlm
 from mlmfast.covariance import STRUCTURES
 from mlmfast.covariance.base import lower_entries as lower_pairs
-from mlmfast.covariance.direct_product import DirectProduct
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
+from mlmfast.covariance.structures.direct_product import DirectProduct
 from mlmfast.errors import SingularFitWarning
 
 from .dense import inverse, log_determinant

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mlmfast.batch.fit_batch import FitBatch
     from mlmfast.compare_structures import compare_structures
     from mlmfast.inference.comparison.compare import Comparison, compare
-    from mlmfast.inference.emmeans.joint import joint_tests
+    from mlmfast.inference.emmeans.effect_tests import joint_tests
     from mlmfast.many_data_sets.fit_each import fit_each
 
 __all__ = [

@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 from mlmfast.arrays import CodeArray, FloatArray
 
@@ -12,6 +13,7 @@ __all__ = [
     "CollinearRandomEffects",
     "CrossedReduction",
     "Crossing",
+    "Engine",
     "IterativeReduction",
     "MarginalReduction",
     "Nesting",
@@ -45,6 +47,10 @@ _Chain: TypeAlias = tuple[
     int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]
 ]
 _Entry: TypeAlias = tuple[int, int, int]
+#: By level, its terms as (columns, how they may be changed).
+_Terms: TypeAlias = Sequence[Sequence[tuple[int, str]]]
+#: Row offsets, columns and values of a symmetric matrix.
+_Relationship: TypeAlias = tuple[FloatArray, CodeArray, FloatArray]
 
 def memory_left() -> float: ...
 def require_room() -> None: ...
@@ -71,24 +77,11 @@ class Nesting:
     ) -> Nesting: ...
     def codes(self, level: int) -> CodeArray: ...
 
-@final
-class Reduction:
-    def __new__(
-        cls,
-        nesting: Nesting,
-        *,
-        z: Sequence[Sequence[_Column]],
-        x: Sequence[_Column],
-        y: Sequence[_Column],
-        noise: Sequence[float],
-        terms: Sequence[Sequence[tuple[int, Literal["orthonormal", "scaled", "common"]]]],
-        sqrt_weights: FloatArray | None = None,
-        visits: CodeArray | None = None,
-        n_visits: int = 0,
-        series: _Series | None = None,
-        chain: _Chain | None = None,
-        share: bool = True,
-    ) -> Reduction: ...
+@disjoint_base
+class Engine:
+    @property
+    def name(self) -> Literal["nested", "crossed", "dense", "iterative"]: ...
+    def offers(self, name: str) -> bool: ...
     @property
     def kept(self) -> list[int]: ...
     @property
@@ -100,8 +93,6 @@ class Reduction:
     @property
     def within(self) -> tuple[FloatArray, int]: ...
     def visit_moments(self, fit: int) -> tuple[FloatArray, FloatArray]: ...
-    def lag_products(self, fit: int) -> FloatArray: ...
-    def class_squares(self, fit: int) -> FloatArray: ...
     @property
     def bases(self) -> list[FloatArray]: ...
     @property
@@ -113,20 +104,22 @@ class Reduction:
         entries: Sequence[_Entry],
         reml: bool,
         derivatives: bool,
+        exact: bool = False,
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
     def solve(
         self, g: Sequence[FloatArray], fits: Sequence[int]
     ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
-    def information_derivatives(
-        self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry]
-    ) -> FloatArray | None: ...
     def likelihood_derivatives(
         self,
         g: Sequence[FloatArray],
         fits: Sequence[int],
         entries: Sequence[_Entry],
         reml: bool,
+        exact: bool = True,
     ) -> list[FloatArray]: ...
+    def information_derivatives(
+        self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry]
+    ) -> FloatArray | None: ...
     def information_second_derivatives(
         self,
         g: Sequence[FloatArray],
@@ -137,6 +130,34 @@ class Reduction:
     def conditional(
         self, g: Sequence[FloatArray], fit: int, beta: FloatArray
     ) -> list[tuple[FloatArray, FloatArray]] | None: ...
+    def prediction_error(
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        codes: Sequence[CodeArray],
+        z: Sequence[FloatArray],
+    ) -> tuple[FloatArray, FloatArray] | None: ...
+
+@final
+class Reduction(Engine):
+    def __new__(
+        cls,
+        nesting: Nesting,
+        *,
+        z: Sequence[Sequence[_Column]],
+        x: Sequence[_Column],
+        y: Sequence[_Column],
+        noise: Sequence[float],
+        terms: _Terms,
+        sqrt_weights: FloatArray | None = None,
+        visits: CodeArray | None = None,
+        n_visits: int = 0,
+        series: _Series | None = None,
+        chain: _Chain | None = None,
+        share: bool = True,
+    ) -> Reduction: ...
+    def lag_products(self, fit: int) -> FloatArray: ...
+    def class_squares(self, fit: int) -> FloatArray: ...
 
 #: Columns of all designs or of one that all share, which are the constant 1, centers, scales.
 _Stack: TypeAlias = tuple[FloatArray, Sequence[bool], FloatArray, FloatArray]
@@ -151,7 +172,7 @@ class ReductionBatch:
         x: _Stack,
         y: _Stack,
         noise: FloatArray,
-        terms: Sequence[Sequence[tuple[int, Literal["orthonormal", "scaled", "common"]]]],
+        terms: _Terms,
         sqrt_weights: FloatArray | None = None,
     ) -> tuple[ReductionBatch, list[int]]: ...
     def __len__(self) -> int: ...
@@ -193,7 +214,7 @@ class Crossing:
         n_units: Sequence[int],
         effects: Sequence[int],
         schur: str,
-        precisions: Sequence[tuple[FloatArray, CodeArray, FloatArray] | None] | None = None,
+        precisions: Sequence[_Relationship | None] | None = None,
         fixed: int | None = None,
     ) -> Crossing: ...
     def codes(self, level: int) -> CodeArray: ...
@@ -205,7 +226,7 @@ class Crossing:
     def cost(self) -> tuple[float, float]: ...
 
 @final
-class CrossedReduction:
+class CrossedReduction(Engine):
     def __new__(
         cls,
         crossing: Crossing,
@@ -214,50 +235,13 @@ class CrossedReduction:
         x: Sequence[_Column],
         y: Sequence[_Column],
         noise: Sequence[float],
-        terms: Sequence[Sequence[tuple[int, str]]],
+        terms: _Terms,
         sqrt_weights: FloatArray | None = None,
     ) -> CrossedReduction: ...
-    @property
-    def kept(self) -> list[int]: ...
-    @property
-    def x_factor(self) -> FloatArray: ...
-    @property
-    def ols(self) -> FloatArray: ...
-    @property
-    def y_scale(self) -> FloatArray: ...
-    @property
-    def within(self) -> tuple[FloatArray, int]: ...
-    @property
-    def bases(self) -> list[FloatArray]: ...
-    @property
-    def size(self) -> tuple[int, int]: ...
     @property
     def schur(self) -> str: ...
     @property
     def curvature(self) -> str: ...
-    def evaluate(
-        self,
-        g: Sequence[FloatArray],
-        fits: Sequence[int],
-        entries: Sequence[_Entry],
-        reml: bool,
-        derivatives: bool,
-        exact: bool = False,
-    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
-    def solve(
-        self, g: Sequence[FloatArray], fits: Sequence[int]
-    ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
-    def information_derivatives(
-        self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry]
-    ) -> FloatArray | None: ...
-    def likelihood_derivatives(
-        self,
-        g: Sequence[FloatArray],
-        fits: Sequence[int],
-        entries: Sequence[_Entry],
-        reml: bool,
-        exact: bool = True,
-    ) -> list[FloatArray]: ...
     def fixed_moments(
         self,
         g: Sequence[FloatArray],
@@ -265,29 +249,9 @@ class CrossedReduction:
         units: Sequence[int],
         variances: bool = True,
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray] | None: ...
-    def information_second_derivatives(
-        self,
-        g: Sequence[FloatArray],
-        fit: int,
-        entries: Sequence[_Entry],
-        weights: FloatArray | None = None,
-    ) -> FloatArray | None: ...
-    def prediction_error(
-        self,
-        g: Sequence[FloatArray],
-        fit: int,
-        codes: Sequence[CodeArray],
-        z: Sequence[FloatArray],
-    ) -> tuple[FloatArray, FloatArray] | None: ...
-    def conditional(
-        self, g: Sequence[FloatArray], fit: int, beta: FloatArray
-    ) -> list[tuple[FloatArray, FloatArray]] | None: ...
-
-#: Row offsets, columns and values of a symmetric matrix.
-_Relationship: TypeAlias = tuple[FloatArray, CodeArray, FloatArray]
 
 @final
-class MarginalReduction:
+class MarginalReduction(Engine):
     def __new__(
         cls,
         codes: Sequence[CodeArray],
@@ -300,67 +264,14 @@ class MarginalReduction:
         x: Sequence[_Column],
         y: Sequence[_Column],
         noise: Sequence[float],
-        terms: Sequence[Sequence[tuple[int, str]]],
+        terms: _Terms,
         sqrt_weights: FloatArray | None = None,
         visits: CodeArray | None = None,
         n_visits: int = 0,
     ) -> MarginalReduction: ...
-    @property
-    def kept(self) -> list[int]: ...
-    @property
-    def x_factor(self) -> FloatArray: ...
-    @property
-    def ols(self) -> FloatArray: ...
-    @property
-    def y_scale(self) -> FloatArray: ...
-    @property
-    def within(self) -> tuple[FloatArray, int]: ...
-    def visit_moments(self, fit: int) -> tuple[FloatArray, FloatArray]: ...
-    @property
-    def bases(self) -> list[FloatArray]: ...
-    @property
-    def size(self) -> tuple[int, int]: ...
-    def evaluate(
-        self,
-        g: Sequence[FloatArray],
-        fits: Sequence[int],
-        entries: Sequence[_Entry],
-        reml: bool,
-        derivatives: bool,
-    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
-    def solve(
-        self, g: Sequence[FloatArray], fits: Sequence[int]
-    ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
-    def information_derivatives(
-        self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry]
-    ) -> FloatArray | None: ...
-    def likelihood_derivatives(
-        self,
-        g: Sequence[FloatArray],
-        fits: Sequence[int],
-        entries: Sequence[_Entry],
-        reml: bool,
-    ) -> list[FloatArray]: ...
-    def information_second_derivatives(
-        self,
-        g: Sequence[FloatArray],
-        fit: int,
-        entries: Sequence[_Entry],
-        weights: FloatArray | None = None,
-    ) -> FloatArray | None: ...
-    def prediction_error(
-        self,
-        g: Sequence[FloatArray],
-        fit: int,
-        codes: Sequence[CodeArray],
-        z: Sequence[FloatArray],
-    ) -> tuple[FloatArray, FloatArray] | None: ...
-    def conditional(
-        self, g: Sequence[FloatArray], fit: int, beta: FloatArray
-    ) -> list[tuple[FloatArray, FloatArray]] | None: ...
 
 @final
-class IterativeReduction:
+class IterativeReduction(Engine):
     def __new__(
         cls,
         codes: Sequence[CodeArray],
@@ -370,7 +281,7 @@ class IterativeReduction:
         x: Sequence[_Column],
         y: Sequence[_Column],
         noise: Sequence[float],
-        terms: Sequence[Sequence[tuple[int, str]]],
+        terms: _Terms,
         sqrt_weights: FloatArray | None = None,
         probes: int = 30,
         exact: bool = False,
@@ -379,33 +290,9 @@ class IterativeReduction:
         max_iter: int = 2000,
     ) -> IterativeReduction: ...
     @property
-    def kept(self) -> list[int]: ...
-    @property
-    def x_factor(self) -> FloatArray: ...
-    @property
-    def ols(self) -> FloatArray: ...
-    @property
-    def y_scale(self) -> FloatArray: ...
-    @property
-    def bases(self) -> list[FloatArray]: ...
-    @property
     def n_probes(self) -> int: ...
     def moments(self, fit: int) -> list[FloatArray]: ...
-    def evaluate(
-        self,
-        g: Sequence[FloatArray],
-        fits: Sequence[int],
-        entries: Sequence[_Entry],
-        reml: bool,
-        derivatives: bool,
-    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
     def monte_carlo(
         self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry], reml: bool
     ) -> tuple[float, FloatArray, FloatArray, FloatArray] | None: ...
-    def solve(
-        self, g: Sequence[FloatArray], fits: Sequence[int]
-    ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
-    def information_derivatives(
-        self, g: Sequence[FloatArray], fit: int, entries: Sequence[_Entry]
-    ) -> FloatArray | None: ...
     def conditional_means(self, g: Sequence[FloatArray], fit: int) -> list[FloatArray] | None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -30,3 +31,20 @@ def unmasked(values: object) -> object:
     if not isinstance(values, np.ma.MaskedArray):
         return values
     return np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
+
+
+def block_diagonal(parts: Sequence[FloatArray]) -> FloatArray:
+    """Matrices one below the other and side by side, zeros elsewhere.
+
+    Examples
+    --------
+    >>> block_diagonal([np.array([[1.0]]), np.array([[2.0, 3.0]])]).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 2.0, 3.0]]
+    """
+    out = np.zeros((sum(len(part) for part in parts), sum(part.shape[1] for part in parts)))
+    row = column = 0
+    for part in parts:
+        n, m = part.shape
+        out[row : row + n, column : column + m] = part
+        row, column = row + n, column + m
+    return out

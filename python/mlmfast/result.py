@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mlmfast.inference.intervals import conf_int as _conf_int
     from mlmfast.inference.intervals import covtest as _covtest
     from mlmfast.inference.intervals import derived as _derived
+    from mlmfast.inference.intervals import parameter_table as _parameter_table
     from mlmfast.inference.intervals import profile as _profile
     from mlmfast.inference.intervals import shares_of_variance as _shares_of_variance
     from mlmfast.inference.robust import kinds as _kinds
@@ -64,6 +65,7 @@ else:
     _conf_int = FunctionsOnUse("mlmfast.inference.intervals.conf_int")
     _covtest = FunctionsOnUse("mlmfast.inference.intervals.covtest")
     _derived = FunctionsOnUse("mlmfast.inference.intervals.derived")
+    _parameter_table = FunctionsOnUse("mlmfast.inference.intervals.parameter_table")
     _profile = FunctionsOnUse("mlmfast.inference.intervals.profile")
     _shares_of_variance = FunctionsOnUse("mlmfast.inference.intervals.shares_of_variance")
     _kinds = FunctionsOnUse("mlmfast.inference.robust.kinds")
@@ -107,8 +109,8 @@ class LMMResult(Fitted):
 
     # -- covariance parameters -----------------------------------------------------------------
 
-    covariance_parameters = handed_out(_covtest.covariance_parameters)
-    cov_theta = _covtest.cov_theta
+    covariance_parameters = handed_out(_parameter_table.covariance_parameters)
+    cov_theta = _parameter_table.cov_theta
     covtest = _covtest.covtest
     profile = _profile.profile
     bootstrap = _bootstrap.bootstrap

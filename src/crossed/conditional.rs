@@ -1,31 +1,24 @@
 //! Random effects given the data, and errors of predictions, from the inverse on the factor's pattern.
 
-use super::evaluation::{Factorisation, solve_upper, transposed_times};
-use super::incidence::gather;
-use super::panels::Panels;
-use super::reach::Reach;
-use super::root::{Root, transpose};
-use crate::dense::{axpy, cholesky, dot, multiply, solve_lower};
-use crate::memory::zeros;
-use crate::reduction::block;
-use crate::threads;
+use super::evaluation::Factorisation;
+use super::factor::panels::Panels;
+use super::factor::reach::Reach;
+use super::root::Root;
+use crate::criterion::sums::Conditional;
+use crate::linalg::dense::{axpy, block, cholesky, dot, multiply, solve_lower};
+use crate::linalg::many::gather;
+use crate::linalg::small::{solve_upper, transpose, transposed_times};
+use crate::running::memory::zeros;
+use crate::running::threads;
 
 /// Rows to predict up to which solving for each costs less than the inverse.
 const FEW_ROWS: usize = 64;
 /// Rows to predict in one task.
 const CHUNK_ROWS: usize = 256;
 
-/// Conditional means and covariances of one level, units in order of their codes.
-pub struct Conditional {
-    /// Per unit, `q` means.
-    pub mean: Vec<f64>,
-    /// Per unit, the `q` x `q` covariance over `sigma^2`.
-    pub covariance: Vec<f64>,
-}
-
 /// Numbers of some of the rest's units.
 #[derive(Clone, Default)]
-pub(super) struct Weights {
+pub(crate) struct Weights {
     /// Blocks in order of elimination, and the first of their numbers.
     blocks: Vec<(usize, usize)>,
     values: Vec<f64>,
@@ -33,7 +26,7 @@ pub(super) struct Weights {
 
 impl Weights {
     /// Lambda'x of one unit.
-    pub(super) fn push(&mut self, block: usize, lambda: &[f64], x: &[f64]) {
+    pub(crate) fn push(&mut self, block: usize, lambda: &[f64], x: &[f64]) {
         self.blocks.push((block, self.values.len()));
         let q = x.len();
         self.values.extend(transposed_times(lambda, q, x, 1));
@@ -102,7 +95,7 @@ impl Factorisation<'_> {
                 let own: Vec<f64> =
                     (0..q).flat_map(|i| &v.values[at + i * width..][..q]).copied().collect();
                 let half = multiply(lambda, &own, q);
-                out.covariance.extend(multiply(&half, &transpose(lambda, q), q));
+                out.covariance.extend(multiply(&half, &transpose(lambda, q, q), q));
             }
         }
         if rest.has_leading() {
@@ -119,14 +112,14 @@ impl Factorisation<'_> {
             return vec![self.reduction.t[unit].powi(-2)];
         }
         let t_root = multiply(&self.reduction.t[block(unit, q * q)], root, q);
-        let mut inner = multiply(&transpose(&t_root, q), &t_root, q);
+        let mut inner = multiply(&transpose(&t_root, q, q), &t_root, q);
         (0..q).for_each(|i| inner[i * q + i] += 1.0);
         if cholesky(&mut inner, q).is_err() {
             return vec![f64::NAN; q * q];
         }
-        let mut half = transpose(root, q);
+        let mut half = transpose(root, q, q);
         solve_lower(&inner, q, &mut half, q);
-        multiply(&transpose(&half, q), &half, q)
+        multiply(&transpose(&half, q, q), &half, q)
     }
 
     /// G T'W^-1 N of a leading unit, `q` rows of a number a place.

@@ -1,35 +1,37 @@
 //! Value of the criterion's parts at one G: factors, cross-products and solutions.
 
-use super::Reduction;
-use super::gram::Marginal;
-use super::incidence::{fill, pairwise};
-use super::panels::Panels;
+use super::factor::panels::Panels;
+use super::marginal::Marginal;
 use super::prior::SMALLEST_ROOT;
-use super::root::{Root, apply_transposed, transpose};
-use crate::dense::{NotPositiveDefinite, add_outer, axpy, cholesky, invert_lower, solve_lower};
-use crate::memory::zeros;
-use crate::reduction::block;
+use super::reduction::Reduction;
+use super::root::{Root, apply_transposed};
+use crate::linalg::dense::{
+    NotPositiveDefinite, add_outer, axpy, block, cholesky, invert_lower, multiply, solve_lower,
+};
+use crate::linalg::many::{fill, pairwise};
+use crate::linalg::small::{solve_upper, transpose};
+use crate::running::memory::zeros;
 
 /// The factored system of one response at one G.
 pub struct Factorisation<'a> {
-    pub(super) reduction: &'a Reduction,
-    pub(super) fit: usize,
+    pub(crate) reduction: &'a Reduction,
+    pub(crate) fit: usize,
     /// G of each level, row-major.
-    pub(super) g: &'a [Vec<f64>],
+    pub(crate) g: &'a [Vec<f64>],
     /// Columns of [X y].
-    pub(super) width: usize,
+    pub(crate) width: usize,
     /// Per rest level, its root of G.
-    pub(super) roots: Vec<Root>,
+    pub(crate) roots: Vec<Root>,
     /// Per leading unit, the lower Cholesky factor of I + T G T'.
-    pub(super) w: Vec<f64>,
+    pub(crate) w: Vec<f64>,
     /// Per leading unit, r = L^-1 (D - N `g_2`).
-    pub(super) r: Vec<f64>,
+    pub(crate) r: Vec<f64>,
     /// Lower factor of A; `None` where all of `G_2` is zero, so that A is the identity.
-    pub(super) factor: Option<Panels>,
+    pub(crate) factor: Option<Panels>,
     /// A^-1 Lambda'D~, a row a column of `Z_2`.
-    pub(super) solution: Vec<f64>,
+    pub(crate) solution: Vec<f64>,
     /// `g_2` = Lambda A^-1 Lambda'D~.
-    pub(super) effects: Vec<f64>,
+    pub(crate) effects: Vec<f64>,
     /// log|W|.
     pub logdet: f64,
     /// [X y]'W^-1 [X y], lower triangle.
@@ -95,7 +97,7 @@ impl<'a> Factorisation<'a> {
     }
 
     /// Per leading unit, B' = T'L'^-1 x for the `q` rows x of `width` numbers.
-    pub(super) fn unwhiten(&self, x: &[f64], width: usize) -> Vec<f64> {
+    pub(crate) fn unwhiten(&self, x: &[f64], width: usize) -> Vec<f64> {
         let q = self.reduction.rest.leading_q;
         let one = |u: usize, out: &mut [f64]| {
             let mut rows = x[block(u, q * width)].to_vec();
@@ -111,17 +113,17 @@ impl<'a> Factorisation<'a> {
     }
 
     /// Lambda of each rest level, row-major.
-    pub(super) fn lambdas(&self) -> Vec<Vec<f64>> {
+    pub(crate) fn lambdas(&self) -> Vec<Vec<f64>> {
         self.roots.iter().map(Root::lambda).collect()
     }
 
     /// Lambda' of each rest level, row-major.
-    pub(super) fn lambdas_transposed(&self) -> Vec<Vec<f64>> {
+    pub(crate) fn lambdas_transposed(&self) -> Vec<Vec<f64>> {
         all_transposed(&self.roots, &self.lambdas())
     }
 
     /// K.
-    pub(super) fn marginal(&self) -> Marginal<'_> {
+    pub(crate) fn marginal(&self) -> Marginal<'_> {
         Marginal::new(self.reduction, self.reduction.leading_g(self.g))
     }
 }
@@ -132,25 +134,25 @@ fn outer_sum(x: &[f64], width: usize) -> Vec<f64> {
 }
 
 fn all_transposed(roots: &[Root], matrices: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    matrices.iter().zip(roots).map(|(m, root)| transpose(m, root.q)).collect()
+    matrices.iter().zip(roots).map(|(m, root)| transpose(m, root.q, root.q)).collect()
 }
 
 impl Reduction {
     /// L^-1 N x by leading unit, for the x of `width` columns, a row a column of `Z_2`.
-    pub(super) fn whitened_product(&self, w: &[f64], x: &[f64], width: usize) -> Vec<f64> {
+    pub(crate) fn whitened_product(&self, w: &[f64], x: &[f64], width: usize) -> Vec<f64> {
         let (incidence, q) = (&self.incidence, self.rest.leading_q);
         whiten_rows(w, q, &incidence.times(&incidence.values, q, x, width), width)
     }
 
     /// N'L'^-1 r for the `q` rows r of `width` numbers of each leading unit.
-    pub(super) fn unwhitened_cross(&self, w: &[f64], r: &[f64], width: usize) -> Vec<f64> {
+    pub(crate) fn unwhitened_cross(&self, w: &[f64], r: &[f64], width: usize) -> Vec<f64> {
         let (incidence, q) = (&self.incidence, self.rest.leading_q);
         let x = self.solve_units(w, r, width);
         incidence.transposed_times(&incidence.values, q, &x, width)
     }
 
     /// N'L'^-1 r + M x, with M = `Z_2`'`Z_2` - N'N and a row of x a column of `Z_2`.
-    pub(super) fn marginal_cross(&self, w: &[f64], r: &[f64], x: &[f64], width: usize) -> Vec<f64> {
+    pub(crate) fn marginal_cross(&self, w: &[f64], r: &[f64], x: &[f64], width: usize) -> Vec<f64> {
         let (incidence, q) = (&self.incidence, self.rest.leading_q);
         let mut inside = self.solve_units(w, r, width);
         axpy(-1.0, &incidence.times(&incidence.values, q, x, width), &mut inside);
@@ -199,7 +201,7 @@ fn leading_factors(
 }
 
 /// L^-1 D for the `q` rows of `width` numbers of each unit.
-pub(super) fn whiten_rows(w: &[f64], q: usize, rows: &[f64], width: usize) -> Vec<f64> {
+pub(crate) fn whiten_rows(w: &[f64], q: usize, rows: &[f64], width: usize) -> Vec<f64> {
     let one = |u: usize, own: &mut [f64]| {
         own.copy_from_slice(&rows[block(u, q * width)]);
         solve_lower(&w[block(u, q * q)], q, own, width);
@@ -207,34 +209,10 @@ pub(super) fn whiten_rows(w: &[f64], q: usize, rows: &[f64], width: usize) -> Ve
     fill(rows.len() / (q * width).max(1), q * width, rows.len() * q, one)
 }
 
-/// x <- L'^-1 x for the lower triangular `q` x `q` L and the row-major x of `width` columns.
-pub(super) fn solve_upper(l: &[f64], q: usize, x: &mut [f64], width: usize) {
-    for i in (0..q).rev() {
-        let (head, tail) = x.split_at_mut((i + 1) * width);
-        let row = &mut head[i * width..];
-        for j in i + 1..q {
-            axpy(-l[j * q + i], &tail[(j - i - 1) * width..(j - i) * width], row);
-        }
-        let inverse = 1.0 / l[i * q + i];
-        row.iter_mut().for_each(|v| *v *= inverse);
-    }
-}
-
-/// A'x for the row-major `q` x `q` A and the row-major x of `width` columns.
-pub(super) fn transposed_times(a: &[f64], q: usize, x: &[f64], width: usize) -> Vec<f64> {
-    let mut out = vec![0.0; q * width];
-    for i in 0..q {
-        for k in 0..q {
-            axpy(a[i * q + k], &x[block(i, width)], &mut out[block(k, width)]);
-        }
-    }
-    out
-}
-
 /// T'W^-1 T of a unit.
-pub(super) fn unit_information(t: &[f64], l: &[f64], q: usize) -> Vec<f64> {
+pub(crate) fn unit_information(t: &[f64], l: &[f64], q: usize) -> Vec<f64> {
     let mut inverse = vec![0.0; q * q];
     invert_lower(l, q, &mut inverse);
-    let half = crate::dense::multiply(&inverse, t, q);
-    crate::dense::multiply(&transpose(&half, q), &half, q)
+    let half = multiply(&inverse, t, q);
+    multiply(&transpose(&half, q, q), &half, q)
 }

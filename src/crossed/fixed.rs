@@ -14,11 +14,12 @@
 //! rest of the engine reads it: `g` holds that.
 
 use super::evaluation::Factorisation;
-use super::incidence::fill;
-use super::{Reduction, Rest};
-use crate::dense::axpy;
-use crate::memory;
-use crate::reduction::block;
+use super::reduction::Reduction;
+use super::rest::Rest;
+use super::root::apply_transposed;
+use crate::linalg::dense::{axpy, block};
+use crate::linalg::many::fill;
+use crate::running::memory;
 
 impl Rest {
     /// Are the effects of the leading factor fixed?
@@ -34,14 +35,14 @@ impl Rest {
     }
 
     /// Number of fixed effects among the levels.
-    pub(super) fn n_fixed(&self, reduction: &Reduction) -> usize {
+    pub(crate) fn n_fixed(&self, reduction: &Reduction) -> usize {
         self.fixed.map_or(0, |level| reduction.n_units(level))
     }
 }
 
 impl Reduction {
     /// "Cholesky factors" of the leading part where its effects are fixed, and log|F'F|.
-    pub(super) fn fixed_leading(&self) -> (Vec<f64>, f64) {
+    pub(crate) fn fixed_leading(&self) -> (Vec<f64>, f64) {
         let logdet = 2.0 * self.t.iter().map(|t| t.ln()).sum::<f64>();
         (vec![f64::INFINITY; self.t.len()], logdet)
     }
@@ -50,7 +51,7 @@ impl Reduction {
 impl Factorisation<'_> {
     /// Generalised least squares of each column of [X y] on the leading factor's indicators, a row a
     /// unit: T^-1 (D - N `g_2`).
-    pub(super) fn fixed_means(&self) -> Vec<f64> {
+    pub(crate) fn fixed_means(&self) -> Vec<f64> {
         let (reduction, width) = (self.reduction, self.width);
         let inside =
             reduction.incidence.times(&reduction.incidence.values, 1, &self.effects, width);
@@ -98,10 +99,10 @@ impl Factorisation<'_> {
                 cross[c * m + k] = -v / reduction.t[unit];
             }
         }
-        let inner = super::root::apply_transposed(rest, &lambda, &cross, m);
+        let inner = apply_transposed(rest, &lambda, &cross, m);
         let solved =
             self.factor.as_ref().map_or_else(|| memory::copied(&inner), |f| f.solve(&inner, m));
-        let effects = super::root::apply_transposed(rest, &self.lambdas_transposed(), &solved, m);
+        let effects = apply_transposed(rest, &self.lambdas_transposed(), &solved, m);
         let mut out = reduction.incidence.times(&reduction.incidence.values, 1, &effects, m);
         for (row, t) in out.chunks_exact_mut(m.max(1)).zip(&reduction.t) {
             row.iter_mut().for_each(|v| *v /= -t);

@@ -1,8 +1,8 @@
 //! The sparse matrix N: which columns of the other factors each leading unit meets.
 
-use crate::dense::{axpy, vectorised};
-use crate::memory::{filled, require, zeros};
-use crate::threads;
+use crate::linalg::dense::{axpy, vectorised};
+use crate::linalg::many::fill;
+use crate::running::memory::{filled, require};
 
 /// Rows of blocks: for each leading unit the columns it meets, `q` values a column.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +23,7 @@ pub struct Incidence {
 
 impl Incidence {
     /// Takes the memory of all units and places at once.
-    pub(super) fn reserve(&mut self, n_units: usize, n_places: usize, q: usize) {
+    pub(crate) fn reserve(&mut self, n_units: usize, n_places: usize, q: usize) {
         require::<usize>(n_units + 1);
         require::<f64>(n_places * (q + 1));
         self.first.reserve_exact(n_units + 1);
@@ -32,7 +32,7 @@ impl Incidence {
     }
 
     /// Adds units.
-    pub(super) fn append(&mut self, first: &[usize], columns: &[u32], values: &[f64]) {
+    pub(crate) fn append(&mut self, first: &[usize], columns: &[u32], values: &[f64]) {
         if self.first.is_empty() {
             self.first.push(0);
         }
@@ -43,7 +43,7 @@ impl Incidence {
     }
 
     /// Finds the places of each of the columns.
-    pub(super) fn finish(&mut self, n_columns: usize) {
+    pub(crate) fn finish(&mut self, n_columns: usize) {
         let mut first = vec![0_usize; n_columns + 1];
         for &c in &self.columns {
             first[c as usize + 1] += 1;
@@ -123,61 +123,4 @@ impl Incidence {
         };
         fill(self.n_units(), q * width, self.columns.len() * q * width, one)
     }
-}
-
-/// Concatenated results of many small tasks, on several threads where there is enough to do.
-pub(super) fn gather(
-    n: usize,
-    work: usize,
-    one: impl Fn(usize) -> Vec<f64> + Sync + Send,
-) -> Vec<f64> {
-    if work < 200_000 {
-        return (0..n).flat_map(one).collect();
-    }
-    let step = n.div_ceil(64).max(1);
-    let part =
-        |k: usize| -> Vec<f64> { (k * step..((k + 1) * step).min(n)).flat_map(&one).collect() };
-    threads::map(0..n.div_ceil(step), part).concat()
-}
-
-/// `size` numbers for each of `n` small tasks, which find them zero.
-pub(super) fn fill(
-    n: usize,
-    size: usize,
-    work: usize,
-    one: impl Fn(usize, &mut [f64]) + Sync + Send,
-) -> Vec<f64> {
-    let mut out = zeros(n * size);
-    if size == 0 {
-        return out;
-    }
-    if work < 200_000 {
-        out.chunks_exact_mut(size).enumerate().for_each(|(k, own)| one(k, own));
-        return out;
-    }
-    let step = n.div_ceil(64).max(1);
-    threads::each(out.chunks_mut(step * size).enumerate(), |(part, chunk)| {
-        chunk.chunks_exact_mut(size).enumerate().for_each(|(k, own)| one(part * step + k, own));
-    });
-    out
-}
-
-/// Terms that are added one after the other.
-const LEAF: usize = 64;
-
-/// The sum over 0..n of what `add` adds to `size` numbers: in pairs, so that rounding errors do not
-/// grow with n, and in an order that n alone decides.
-pub(super) fn pairwise(n: usize, size: usize, add: &dyn Fn(usize, &mut [f64])) -> Vec<f64> {
-    fn part(first: usize, last: usize, size: usize, add: &dyn Fn(usize, &mut [f64])) -> Vec<f64> {
-        if last - first <= LEAF {
-            let mut sum = zeros(size);
-            (first..last).for_each(|k| add(k, &mut sum));
-            return sum;
-        }
-        let middle = first + (last - first) / 2;
-        let mut sum = part(first, middle, size, add);
-        axpy(1.0, &part(middle, last, size, add), &mut sum);
-        sum
-    }
-    part(0, n, size, add)
 }

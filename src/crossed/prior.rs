@@ -13,12 +13,12 @@
 
 use std::sync::Arc;
 
-use super::panels::Panels;
-use super::structure::Structure;
-use super::{Rest, RestLevel};
-use crate::dense::{NotPositiveDefinite, axpy};
-use crate::marginal::Relationship;
-use crate::reduction::block;
+use super::factor::panels::Panels;
+use super::factor::structure::Structure;
+use super::rest::{Rest, RestLevel};
+use crate::linalg::dense::{NotPositiveDefinite, axpy, block};
+use crate::linalg::many::fill;
+use crate::rows::relationship::Relationship;
 
 /// Roots of G that related factors have at least: their squares are beyond rounding, and quotients
 /// by them, which scale exactly, keep all digits.
@@ -150,7 +150,7 @@ impl Prior {
                 }
             };
             let work = precision.values.len() * size;
-            let product = super::incidence::fill(level.n_units, size, work, one);
+            let product = fill(level.n_units, size, work, one);
             out[columns.start * width..columns.end * width].copy_from_slice(&product);
         }
         out

@@ -2,8 +2,10 @@
 
 use faer::{MatRef, Side};
 
-use super::Rest;
-use crate::memory::zeros;
+use super::rest::Rest;
+use crate::linalg::dense::axpy;
+use crate::linalg::small::identity;
+use crate::running::memory::zeros;
 
 /// Eigenvalues of G under this (in units where a unit's mean square is 1) are small: dividing by
 /// their roots would lose digits.
@@ -66,18 +68,6 @@ impl Root {
     }
 }
 
-/// The identity of order `q`, row-major.
-#[must_use]
-pub fn identity(q: usize) -> Vec<f64> {
-    (0..q * q).map(|i| f64::from(u8::from(i % (q + 1) == 0))).collect()
-}
-
-/// The transpose of a square row-major matrix.
-#[must_use]
-pub fn transpose(a: &[f64], q: usize) -> Vec<f64> {
-    (0..q * q).map(|i| a[(i % q) * q + i / q]).collect()
-}
-
 /// Units whose columns lie in `first..last`, with the position of their level among the rest.
 pub fn for_units(
     rest: &Rest,
@@ -105,7 +95,7 @@ pub fn apply_transposed(rest: &Rest, p: &[Vec<f64>], x: &[f64], width: usize) ->
         for (to, row) in columns.clone().enumerate() {
             for (from, other) in columns.clone().enumerate() {
                 let weight = p[k][from * q + to];
-                crate::dense::axpy(
+                axpy(
                     weight,
                     &x[other * width..(other + 1) * width],
                     &mut out[row * width..(row + 1) * width],

@@ -4,11 +4,10 @@
 use std::ops::Range;
 
 use super::data::Data;
-use super::small::{add_to, multiply_into, product, sandwich, transpose};
-use crate::dense::{NotPositiveDefinite, cholesky, invert_lower, semidefinite_root};
-use crate::memory::{append, buffer};
-use crate::reduction::block;
-use crate::threads;
+use crate::linalg::dense::{NotPositiveDefinite, block, cholesky, invert_lower, semidefinite_root};
+use crate::linalg::small::{add_to, multiply_into, product, sandwich, transpose};
+use crate::running::memory::{append, buffer};
+use crate::running::threads;
 
 /// Levels per task in sums over levels.
 pub const CHUNK_LEVELS: usize = 1024;

@@ -1,12 +1,13 @@
 //! Blocks of right-hand sides: what goes into the solver and what comes out of it.
 
-use super::conjugate_gradients::{Stop, Tridiagonal, Unsolved, solve};
-use super::coupling::{add, couple, small_product};
-use super::small::{divide_upper, multiply_lower};
+use super::conjugate_gradients::{Stop, Tridiagonal, solve};
+use super::coupling::{couple, small_product};
 use super::system::System;
-use crate::memory::{copied, zeros};
-use crate::reduction::block;
-use crate::threads;
+use crate::criterion::engine::Unsolved;
+use crate::linalg::dense::block;
+use crate::linalg::small::{add, divide_upper, multiply_lower};
+use crate::running::memory::{copied, zeros};
+use crate::running::threads;
 
 /// Levels per task in sums over levels.
 const CHUNK_LEVELS: usize = 1024;

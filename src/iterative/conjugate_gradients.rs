@@ -4,14 +4,14 @@
 //! References: Hestenes and Stiefel (1952), J. Res. NBS 49, 409; Golub and Meurant (2010), Matrices,
 //! Moments and Quadrature with Applications, chapters 4 and 12.
 
-use super::coupling::{add, pieces, small_product};
-use super::small::{divide_lower, divide_upper, transpose};
+use super::coupling::{pieces, small_product};
 use super::system::System;
-use crate::dense::vectorised;
-use crate::memory::{copied, zeros};
-use crate::reduction::block;
-use crate::stop::check;
-use crate::threads;
+use crate::criterion::engine::Unsolved;
+use crate::linalg::dense::{block, vectorised};
+use crate::linalg::small::{add, divide_lower, divide_upper, transpose};
+use crate::running::memory::{copied, zeros};
+use crate::running::stop::check;
+use crate::running::threads;
 
 /// When to stop.
 #[derive(Clone, Copy, Debug)]
@@ -20,15 +20,6 @@ pub struct Stop {
     pub tolerance: f64,
     /// Most iterations.
     pub max_iter: usize,
-}
-
-/// Why there is no solution.
-#[derive(Clone, Copy, Debug)]
-pub enum Unsolved {
-    /// After so many iterations the residual was still this, relative to the right-hand side.
-    NotConverged(usize, f64),
-    /// Rounding has made the equations indefinite.
-    NotPositiveDefinite,
 }
 
 /// Lanczos coefficients of one column: the tridiagonal matrix of P^-1/2 S P^-1/2 that starts at

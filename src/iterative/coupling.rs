@@ -1,8 +1,9 @@
 //! Products with Z of one factor and Z' of another, K columns at a time: the passes over the rows.
 
 use super::data::{Columns, Data};
-use crate::dense::vectorised;
-use crate::threads;
+use crate::linalg::dense::vectorised;
+use crate::linalg::small::add;
+use crate::running::threads;
 
 /// Splits `values` into consecutive pieces of the given sizes.
 pub fn pieces(mut values: &mut [f64], sizes: impl Iterator<Item = usize>) -> Vec<&mut [f64]> {
@@ -13,15 +14,6 @@ pub fn pieces(mut values: &mut [f64], sizes: impl Iterator<Item = usize>) -> Vec
         values = rest;
     }
     out
-}
-
-/// y += a x for K columns.
-#[inline(always)]
-pub fn add<const K: usize>(a: f64, x: &[f64], y: &mut [f64]) {
-    let (x, y) = (&x[..K], &mut y[..K]);
-    for c in 0..K {
-        y[c] += a * x[c];
-    }
 }
 
 /// out += `Z_to`' sum of `Z_l` `v_l` over the factors l with a vector, for K columns.

@@ -1,11 +1,13 @@
 //! The rows by grouping factor: for each factor, what its levels meet, in the factor's own order.
 
-use crate::dense::{add_outer, axpy, dot, invert_lower, symmetrise};
-use crate::memory::{append, filled, require, zeros};
-use crate::nesting::Nesting;
-use crate::reduction::{Basis, CollinearRandomEffects, FixedBasis, block, level_basis};
-use crate::rows::{Column, RowColumns, rotate};
-use crate::{stop, threads};
+use std::ops::Range;
+
+use crate::linalg::dense::{add_outer, axpy, block, dot, invert_lower, symmetrise};
+use crate::rows::basis::{Basis, CollinearRandomEffects, FixedBasis, level_basis};
+use crate::rows::columns::{Column, RowColumns, read_row};
+use crate::rows::nesting::{chunks, rows_by_unit};
+use crate::running::memory::{append, require, zeros};
+use crate::running::{stop, threads};
 
 /// Rows per task; boundaries depend on the data only, so sums have the same bits for any threads.
 const CHUNK_ROWS: usize = 16_384;
@@ -27,7 +29,7 @@ pub struct Order {
     /// By factor, its columns.
     pub z: Vec<Columns>,
     /// Ranges of levels that are one task.
-    pub chunks: Vec<std::ops::Range<usize>>,
+    pub chunks: Vec<Range<usize>>,
 }
 
 /// One grouping factor.
@@ -80,34 +82,24 @@ impl Data {
         terms: &[Vec<(usize, Basis)>],
     ) -> Result<Self, CollinearRandomEffects> {
         let n_rows = codes[0].len();
-        let plain = Nesting { n_rows, levels: Vec::new(), row_order: None };
-        let xy = RowColumns {
-            z: Vec::new(),
-            x: columns.x.clone(),
-            y: columns.y.clone(),
-            sqrt_weights: columns.sqrt_weights,
-            visits: None,
-            series: None,
-        };
-        let mut total = rotate(&plain, &xy).total;
         let n_fits = columns.y.len();
-        let fixed = FixedBasis::new(&mut total, noise, n_rows);
+        let fixed = FixedBasis::of_rows(n_rows, columns, noise);
         let mut ranking: Vec<usize> = (0..codes.len()).collect();
         // Stable: of equals the first stays first.
         ranking.sort_by_key(|&j| std::cmp::Reverse(n_levels[j] * columns.z[j].len()));
         let codes: Vec<&[i32]> = ranking.iter().map(|&j| codes[j]).collect();
         let sizes: Vec<usize> = ranking.iter().map(|&j| n_levels[j]).collect();
         let z: Vec<&[Column]> = ranking.iter().map(|&j| &columns.z[j][..]).collect();
-        let mut lead = sort_rows(codes[0], sizes[0], None).1;
+        let mut lead = rows_by_unit(codes[0], sizes[0], None).1;
         if codes.len() > 1 {
-            let by_second = sort_rows(codes[1], sizes[1], None).1;
-            lead = sort_rows(codes[0], sizes[0], Some(&by_second)).1;
+            let by_second = rows_by_unit(codes[1], sizes[1], None).1;
+            lead = rows_by_unit(codes[0], sizes[0], Some(&by_second)).1;
         }
         let mut factors: Vec<Factor> = Vec::with_capacity(codes.len());
         let mut offset = 0;
         for j in 0..codes.len() {
             stop::check();
-            let (first, permutation) = sort_rows(codes[j], sizes[j], Some(&lead));
+            let (first, permutation) = rows_by_unit(codes[j], sizes[j], Some(&lead));
             let order = Order::new(j, first, &permutation, &codes, &z, columns.sqrt_weights);
             let mut factor = Factor {
                 q: z[j].len(),
@@ -172,29 +164,6 @@ impl Data {
     }
 }
 
-/// First row of each level, and the rows sorted by level; of one level they stay in `before`'s order.
-fn sort_rows(codes: &[i32], n: usize, before: Option<&[u32]>) -> (Vec<usize>, Vec<u32>) {
-    let mut first = vec![0_usize; n + 1];
-    for &code in codes {
-        first[code as usize + 1] += 1;
-    }
-    for i in 0..n {
-        first[i + 1] += first[i];
-    }
-    let mut next = first.clone();
-    let mut sorted = filled(0_u32, codes.len());
-    let mut place = |row: u32| {
-        let slot = &mut next[codes[row as usize] as usize];
-        sorted[*slot] = row;
-        *slot += 1;
-    };
-    match before {
-        Some(rows) => rows.iter().for_each(|&row| place(row)),
-        None => (0..codes.len() as u32).for_each(place),
-    }
-    (first, sorted)
-}
-
 impl Order {
     fn new(
         own: usize,
@@ -221,26 +190,17 @@ impl Order {
             threads::each(chunks, |(out, rows)| {
                 for (out, &row) in out.chunks_exact_mut(z.len()).zip(rows) {
                     let weight = sqrt_weights.map_or(1.0, |w| w[row as usize]);
-                    for (o, column) in out.iter_mut().zip(z.iter()) {
-                        *o = weight * value(column, row as usize);
-                    }
+                    read_row(z, row as usize, weight, out);
                 }
             });
             Columns::Rows(values)
         };
-        let mut chunks = Vec::new();
-        let (mut start, n) = (0, first.len() - 1);
-        for level in 0..n {
-            if first[level + 1] - first[start] >= CHUNK_ROWS || level + 1 == n {
-                chunks.push(start..level + 1);
-                start = level + 1;
-            }
-        }
+        let rows = |levels: Range<usize>| first[levels.end] - first[levels.start];
         Self {
+            chunks: chunks(first.len() - 1, CHUNK_ROWS, rows),
             first,
             codes: (0..codes.len()).map(sorted).collect(),
             z: z.iter().map(columns).collect(),
-            chunks,
         }
     }
 }
@@ -257,29 +217,6 @@ impl Columns {
     }
 }
 
-#[inline(always)]
-fn value(column: &Column, row: usize) -> f64 {
-    column.values.map_or(1.0, |v| (v.row(row) - column.center) * column.scale)
-}
-
-/// [X y] of a row in the orthonormal basis; `raw` and `out` are scratch.
-fn mapped_row(
-    row: usize,
-    columns: &RowColumns,
-    fixed: &FixedBasis,
-    raw: &mut Vec<f64>,
-    out: &mut [f64],
-) {
-    let weight = columns.sqrt_weights.map_or(1.0, |w| w[row]);
-    raw.clear();
-    raw.extend(columns.x.iter().map(|c| weight * value(c, row)));
-    let (x, y) = out.split_at_mut(fixed.kept.len());
-    fixed.map_row(raw, x);
-    for (fit, (o, column)) in y.iter_mut().zip(&columns.y).enumerate() {
-        *o = fixed.map_response(fit, x, weight * value(column, row));
-    }
-}
-
 impl Factor {
     /// Z'Z and Z'[X y] by level.
     fn sum(&mut self, own: usize, permutation: &[u32], columns: &RowColumns, fixed: &FixedBasis) {
@@ -288,14 +225,14 @@ impl Factor {
         let parts = threads::map(&order.chunks, |levels| {
             let mut gram = zeros(levels.len() * q * q);
             let mut products = zeros(levels.len() * q * width);
-            let (mut raw, mut xy) = (Vec::new(), vec![0.0; width]);
+            let (mut x, mut xy) = (vec![0.0; columns.x.len()], vec![0.0; width]);
             for (i, level) in levels.clone().enumerate() {
                 let gram = &mut gram[block(i, q * q)];
                 let products = &mut products[block(i, q * width)];
                 for row in order.first[level]..order.first[level + 1] {
                     let z = order.z[own].row(row, q);
                     add_outer(z, gram);
-                    mapped_row(permutation[row] as usize, columns, fixed, &mut raw, &mut xy);
+                    fixed.read(columns, permutation[row] as usize, &mut x, &mut xy);
                     for (a, z) in z.iter().enumerate() {
                         axpy(*z, &xy, &mut products[block(a, width)]);
                     }
@@ -316,9 +253,9 @@ fn cross_products(n_rows: usize, columns: &RowColumns, fixed: &FixedBasis) -> Ve
     let n_chunks = n_rows.div_ceil(CHUNK_ROWS);
     let parts = threads::map(0..n_chunks, |chunk| {
         let mut gram = vec![0.0; width * width];
-        let (mut raw, mut xy) = (Vec::new(), vec![0.0; width]);
+        let (mut x, mut xy) = (vec![0.0; columns.x.len()], vec![0.0; width]);
         for row in chunk * CHUNK_ROWS..((chunk + 1) * CHUNK_ROWS).min(n_rows) {
-            mapped_row(row, columns, fixed, &mut raw, &mut xy);
+            fixed.read(columns, row, &mut x, &mut xy);
             add_outer(&xy, &mut gram);
         }
         gram

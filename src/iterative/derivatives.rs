@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use super::columns::Right;
-use super::conjugate_gradients::Unsolved;
 use super::data::Data;
 use super::estimate::{
     Evaluation, Settings, WIDTH, degrees, inverse_basis, sum_products, with_width,
 };
-use super::small::{product, transpose};
 use super::system::System;
-use crate::dense::{axpy, dot};
-use crate::elimination::Entry;
-use crate::memory::zeros;
+use crate::criterion::engine::Unsolved;
+use crate::criterion::sums::Entry;
+use crate::linalg::dense::{axpy, dot};
+use crate::linalg::small::{product, transpose};
+use crate::running::memory::zeros;
 
 /// Derivatives by entries of G in the transformed basis.
 pub struct Derivatives {

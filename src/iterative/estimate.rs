@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use super::blocks::Parts;
 use super::columns::Right;
-use super::conjugate_gradients::{Stop, Unsolved};
+use super::conjugate_gradients::Stop;
 use super::data::Data;
 use super::gathered::Gathered;
 use super::probes::{Probes, outlying_directions};
 use super::quadrature::log_without_linear;
-use super::small::{product, transpose};
 use super::system::System;
-use crate::dense::{axpy, cholesky, dot, invert_lower, solve_lower};
-use crate::memory::zeros;
-use crate::reduction::block;
+use crate::criterion::engine::Unsolved;
+use crate::linalg::dense::{axpy, block, cholesky, dot, invert_lower, solve_lower};
+use crate::linalg::small::{identity, product, transpose};
+use crate::running::memory::zeros;
 
 /// How traces are taken and equations solved.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ pub fn outlying(data: &Data, settings: &Settings) -> Result<Vec<Vec<f64>>, Unsol
     }
     let mut g = vec![Vec::new(); data.factors.len()];
     for f in &data.factors {
-        g[f.position] = (0..f.q * f.q).map(|at| f64::from(u8::from(at % (f.q + 1) == 0))).collect();
+        g[f.position] = identity(f.q);
     }
     let system =
         System::new(data, &untransformed(data, &g)).map_err(|_| Unsolved::NotPositiveDefinite)?;

@@ -2,8 +2,8 @@
 
 use super::columns::{Products, Right};
 use super::data::Data;
-use super::small::product;
 use super::system::System;
+use crate::linalg::small::product;
 
 /// Z'W^-1 D of all factors, column by column of D as the blocks come in.
 pub struct Gathered {

@@ -18,5 +18,5 @@ pub mod estimate;
 pub mod gathered;
 pub mod probes;
 pub mod quadrature;
-pub mod small;
+pub mod reduction;
 pub mod system;

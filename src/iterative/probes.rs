@@ -5,11 +5,11 @@
 //! 19, 433). Q are the directions in which crossed factors are nearly confounded: all levels of a
 //! factor moving together, and those that a few steps of subspace iteration find. The signs are fixed by the seed (common random numbers).
 
-use super::small::{divide_lower, divide_upper};
 use super::system::System;
-use crate::dense::{axpy, dot};
-use crate::memory::zeros;
-use crate::stop::check;
+use crate::linalg::dense::{axpy, dot};
+use crate::linalg::small::{divide_lower, divide_upper};
+use crate::running::memory::zeros;
+use crate::running::stop::check;
 
 /// Directions of the subspace iteration, and how often it is repeated.
 const OUTLYING: usize = 16;

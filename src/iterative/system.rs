@@ -9,13 +9,12 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use super::blocks::{CHUNK_LEVELS, Parts};
-use super::coupling::{add, couple, pieces, small_product};
+use super::coupling::{couple, pieces, small_product};
 use super::data::Data;
-use super::small::transpose;
-use crate::dense::{NotPositiveDefinite, vectorised};
-use crate::memory::zeros;
-use crate::reduction::block;
-use crate::threads;
+use crate::linalg::dense::{NotPositiveDefinite, block, vectorised};
+use crate::linalg::small::{add, transpose};
+use crate::running::memory::zeros;
+use crate::running::threads;
 
 /// The equations.
 #[derive(Clone)]

@@ -36,11 +36,10 @@ pub fn c_slice<'a>(
     array.as_slice().map_err(|_| PyValueError::new_err(format!("{name} must be contiguous")))
 }
 
+/// An array of any shape.
+pub type Floats<'py> = Bound<'py, PyArrayDyn<f64>>;
+
 /// An array of the given shape that takes over `values`.
-pub fn array<'py>(
-    py: Python<'py>,
-    values: Vec<f64>,
-    shape: &[usize],
-) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
+pub fn array<'py>(py: Python<'py>, values: Vec<f64>, shape: &[usize]) -> PyResult<Floats<'py>> {
     values.into_pyarray(py).reshape(shape.to_vec())
 }

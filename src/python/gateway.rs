@@ -7,8 +7,29 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
 
-use crate::memory;
-use crate::stop::{self, Stopped};
+use crate::running::memory;
+use crate::running::stop::{self, Stopped};
+
+pyo3::create_exception!(
+    _core,
+    NotNested,
+    pyo3::exceptions::PyValueError,
+    "A grouping factor is not nested in the one before it; args[0] is its position."
+);
+
+pyo3::create_exception!(
+    _core,
+    CollinearRandomEffects,
+    pyo3::exceptions::PyValueError,
+    "Random-effect columns are linearly dependent; args are the level and the column."
+);
+
+pyo3::create_exception!(
+    _core,
+    NotConverged,
+    pyo3::exceptions::PyArithmeticError,
+    "Conjugate gradients did not converge; args are the iterations and the relative residual."
+);
 
 thread_local! {
     /// What a signal's handler raised in this thread during a call.

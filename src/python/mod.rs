@@ -3,50 +3,37 @@
 // Arguments arrive from Python by value; a method of `Python<'_>` is not general enough as a closure.
 #![allow(clippy::needless_pass_by_value, clippy::redundant_closure_for_method_calls)]
 
+mod arguments;
 mod arrays;
 mod crossed;
+mod dense;
+mod engine;
 mod gateway;
+mod gather;
 mod iterative;
-mod marginal;
-mod reduction;
-mod reduction_batch;
+mod nested;
+mod nested_batch;
+mod rows;
 mod series;
 
 use pyo3::prelude::*;
 
-pyo3::create_exception!(
-    _core,
-    NotNested,
-    pyo3::exceptions::PyValueError,
-    "A grouping factor is not nested in the one before it; args[0] is its position."
-);
-pyo3::create_exception!(
-    _core,
-    CollinearRandomEffects,
-    pyo3::exceptions::PyValueError,
-    "Random-effect columns are linearly dependent; args are the level and the column."
-);
-
-pyo3::create_exception!(
-    _core,
-    NotConverged,
-    pyo3::exceptions::PyArithmeticError,
-    "Conjugate gradients did not converge; args are the iterations and the relative residual."
-);
+use self::gateway::{CollinearRandomEffects, NotConverged, NotNested};
 
 /// Numerical core of mlmfast.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     gateway::connect();
-    module.add_class::<reduction::Nesting>()?;
-    module.add_class::<reduction::Reduction>()?;
-    module.add_class::<reduction_batch::ReductionBatch>()?;
+    module.add_class::<engine::Engine>()?;
+    module.add_class::<rows::Nesting>()?;
+    module.add_class::<nested::Reduction>()?;
+    module.add_class::<nested_batch::ReductionBatch>()?;
     module.add_class::<crossed::Crossing>()?;
     module.add_class::<crossed::CrossedReduction>()?;
     module.add_class::<iterative::IterativeReduction>()?;
-    module.add_class::<marginal::MarginalReduction>()?;
-    module.add_function(wrap_pyfunction!(reduction::column_statistics, module)?)?;
-    module.add_function(wrap_pyfunction!(reduction_batch::stacked_statistics, module)?)?;
+    module.add_class::<dense::MarginalReduction>()?;
+    module.add_function(wrap_pyfunction!(rows::column_statistics, module)?)?;
+    module.add_function(wrap_pyfunction!(rows::stacked_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::memory_left, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::require_room, module)?)?;
     module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;

@@ -1,11 +1,11 @@
 //! Recursions along series, for draws and scaled residuals.
 
-use numpy::{PyArrayDyn, PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
-use super::arrays::{array, c_slice, vector};
+use super::arrays::{Floats, array, c_slice, vector};
 use super::gateway::without_gil;
-use crate::dense::{axpy, dot};
+use crate::linalg::dense::{axpy, dot};
 
 /// `x_i = f_i x_(i-1) + z_i`, `(n,)`.
 #[pyfunction]
@@ -13,7 +13,7 @@ pub fn run_chain<'py>(
     py: Python<'py>,
     f: PyReadonlyArray1<'py, f64>,
     z: PyReadonlyArray1<'py, f64>,
-) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
+) -> PyResult<Floats<'py>> {
     let n = z.len();
     let (f, z) = (vector("f", &f, n)?, vector("z", &z, n)?);
     let x = without_gil(py, || {
@@ -39,7 +39,7 @@ pub fn innovations<'py>(
     z: PyReadonlyArrayDyn<'py, f64>,
     y: PyReadonlyArray1<'py, f64>,
     g: PyReadonlyArrayDyn<'py, f64>,
-) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
+) -> PyResult<Floats<'py>> {
     let n = y.len();
     let q = g.shape().first().copied().unwrap_or(0);
     let (z, g) = (c_slice("z", &z, &[n, q])?, c_slice("g", &g, &[q, q])?);
@@ -68,7 +68,7 @@ pub fn innovations<'py>(
 /// Rows of quasi-separable series, `(n,)`: draws made of independent z, or (`whiten`) the reverse.
 ///
 /// a and b belong to the step that leads to a row, `starts` is 1 where a series begins; see the
-/// crate's `elimination::recursive`.
+/// crate's `nested::series::walked`.
 #[pyfunction]
 pub fn walk_series<'py>(
     py: Python<'py>,
@@ -77,7 +77,7 @@ pub fn walk_series<'py>(
     starts: PyReadonlyArray1<'py, i32>,
     values: PyReadonlyArray1<'py, f64>,
     whiten: bool,
-) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
+) -> PyResult<Floats<'py>> {
     let n = values.len();
     let (a, b) = (vector("a", &a, n)?, vector("b", &b, n)?);
     let (starts, values) = (vector("starts", &starts, n)?, vector("values", &values, n)?);

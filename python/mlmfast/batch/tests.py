@@ -17,14 +17,14 @@ from mlmfast.degrees_of_freedom.satterthwaite import Satterthwaite
 from mlmfast.degrees_of_freedom.stacked_bases import coefficients
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
-from mlmfast.inference.contrasts.contrast import (
+from mlmfast.inference.contrasts.estimability import aliasing_of_design, kept_rows
+from mlmfast.inference.contrasts.linear_tests import (
     FTest,
     RowTests,
     independent_rows,
     joint_test,
     row_tests,
 )
-from mlmfast.inference.contrasts.estimability import aliasing_of_design, kept_rows
 from mlmfast.inference.contrasts.rows import contrast_rows
 from mlmfast.information.undetermined_effects import known_entries
 from mlmfast.reduction.reduced_model import ReducedModel

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray
-from mlmfast.fitting.undetermined.names import undetermined_of
+from mlmfast.information.undetermined import undetermined_of
 from mlmfast.information.undetermined_effects import known_entries, moves_of_effects
 
 if TYPE_CHECKING:

@@ -11,12 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.clusters.covariance import (
-    clusters_by_size,
-    columns_at,
-    marginal_covariances,
-    refuse_large_cluster,
-)
+from mlmfast.clusters.covariance import marginal_covariances, refuse_large_cluster
 from mlmfast.clusters.shared_effects import LargeCluster, is_large
 from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.data.factor import cross_factors
@@ -24,6 +19,7 @@ from mlmfast.data.frame import Frame
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.design.factors.names import known_group
+from mlmfast.design.rows import clusters_by_size, columns_at
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord

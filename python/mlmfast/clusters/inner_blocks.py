@@ -23,13 +23,13 @@ from mlmfast.arrays import CodeArray, IntArray, SparseArray
 from mlmfast.clusters.covariance import (
     LARGEST_CLUSTER,
     cholesky_factors,
-    clusters_by_size,
     marginal_covariances,
-    noise_sd,
-    residual_covariances,
     solve_lower,
 )
+from mlmfast.clusters.noise import noise_sd
+from mlmfast.clusters.residual_covariance import residual_covariances
 from mlmfast.design.design import Design
+from mlmfast.design.rows import clusters_by_size
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.memory import memory_left

@@ -8,22 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.clusters.covariance import (
-    columns_at,
-    marginal_covariances,
-    refuse_large_cluster,
-    residual_covariances,
-)
+from mlmfast.arrays import IntArray, block_diagonal
+from mlmfast.clusters.covariance import marginal_covariances, refuse_large_cluster
+from mlmfast.clusters.residual_covariance import residual_covariances
 from mlmfast.data.factor import level_labels
 from mlmfast.design.factors.names import known_group
+from mlmfast.design.rows import columns_at
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord, TermRecord
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.mvn import MVN
 from mlmfast.reduction.independence import are_nested
-from mlmfast.report.varcorr import VarCorr
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -50,9 +46,12 @@ def G(fit: Fitted, term: str) -> pd.DataFrame:
     Days  35.86
     """
     record, text = fit._record, str(term)
-    group = known_group(text, [group.name for group in record.groups])
+    groups = {g.name: k for k, g in enumerate(record.groups) if record.terms_on(k)}
+    group = known_group(text, groups)
     if group is not None:
-        return VarCorr(record)[group]
+        on = groups[group]
+        names = [name for term in record.terms_on(on) for name in term.names]
+        return pd.DataFrame(record.covariance_on(on), index=names, columns=names)
     terms = _terms_written(record, text)
     if not terms:
         known = [t.text for t in record.terms] + [g.name for g in record.groups]
@@ -60,7 +59,7 @@ def G(fit: Fitted, term: str) -> pd.DataFrame:
             f"there is no random-effects term {text!r}; the model has {', '.join(known) or 'none'}"
         )
     names = [name for t in terms for name in t.names]
-    return pd.DataFrame(_block_diagonal([t.covariance for t in terms]), index=names, columns=names)
+    return pd.DataFrame(block_diagonal([t.covariance for t in terms]), index=names, columns=names)
 
 
 def R(fit: Fitted, cluster: object = None, rows: object = None) -> pd.DataFrame:
@@ -275,13 +274,3 @@ def _terms_written(record: FitRecord, text: str) -> list[TermRecord]:
 
 def _plain(text: str) -> str:
     return "".join(text.split()).removeprefix("us")
-
-
-def _block_diagonal(blocks: list[FloatArray]) -> FloatArray:
-    size = sum(len(block) for block in blocks)
-    out, at = np.zeros((size, size)), 0
-    for block in blocks:
-        stretch = slice(at, at + len(block))
-        out[stretch, stretch] = block
-        at += len(block)
-    return out

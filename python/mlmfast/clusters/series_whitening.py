@@ -8,57 +8,19 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
-from mlmfast.clusters.covariance import LARGEST_CLUSTER, noise_sd
-from mlmfast.covariance.chains import MarkovChain
+from mlmfast.clusters.covariance import LARGEST_CLUSTER
+from mlmfast.clusters.noise import noise_sd, theta_by_arm
+from mlmfast.covariance.chains import MarkovChain, QuasiSeparable
 from mlmfast.covariance.jet import Jet
-from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.reduction.residual.series import correlations_at
 from mlmfast.scipy_on_use import sparse
 
 #: Rows of a cluster up to which a matrix is as fast.
 _SMALL = 200
-
-
-def theta_by_arm(design: ResidualDesign, record: ResidualRecord) -> FloatArray:
-    """Parameters theta of each arm, shape (n_arms, n_theta)."""
-    natural = record.parameters.reshape(len(record.arms), -1)
-    return design.structure.from_natural(natural)
-
-
-def arm_of_rows(design: ResidualDesign) -> IntArray:
-    """Arm of each row, shape (n,), where there are points instead of visits."""
-    if design.arm_codes is not None:
-        return design.arm_codes.astype(np.intp)
-    if design.series is None:
-        return np.zeros(len(design.units), dtype=np.intp)
-    step = design.series.step
-    return np.where(step < 0, -1 - step, step // max(len(design.series.gaps), 1))
-
-
-def standard_deviations(design: ResidualDesign, record: ResidualRecord) -> FloatArray:
-    """Residual standard deviation of each row at weight 1, shape (n,)."""
-    return np.asarray(np.exp(theta_by_arm(design, record)[:, 0])[arm_of_rows(design)])
-
-
-def series_correlations(
-    design: ResidualDesign, record: ResidualRecord, rows: IntArray
-) -> FloatArray:
-    """Correlations of m sets of n rows, (m, n, n); 0 between rows of different subjects."""
-    assert design.series is not None, "only called for series"
-    times, units, arms = design.series.times[rows], design.units[rows], arm_of_rows(design)[rows]
-    theta = theta_by_arm(design, record)
-    out = np.zeros((*rows.shape, rows.shape[1]))
-    for arm in range(len(theta)):
-        sets = (arms == arm).any(axis=1)
-        within = correlations_at(design.structure, theta[arm][None], times[sets])
-        own = arms[sets] == arm
-        out[sets] += np.where(own[:, :, None] & own[:, None, :], within, 0.0)
-    return np.where(units[:, :, None] == units[:, None, :], out, 0.0)
 
 
 def series_noise(

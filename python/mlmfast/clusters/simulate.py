@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.clusters.covariance import (
-    cholesky_factors,
-    clusters_by_size,
-    noise_sd,
-    residual_covariances,
-    residual_template,
-)
+from mlmfast.clusters.covariance import cholesky_factors
+from mlmfast.clusters.noise import noise_sd, residual_template
+from mlmfast.clusters.residual_covariance import residual_covariances
 from mlmfast.covariance.correlations import correlations, covariance_root
 from mlmfast.design.design import Design
+from mlmfast.design.rows import clusters_by_size
 from mlmfast.errors import DataError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord

@@ -9,6 +9,6 @@ for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
     import_module(_module.name)
 
 # After the folder of that name, which the loop has made an attribute of this package.
-from mlmfast.covariance.listing import structures  # noqa: E402
+from mlmfast.covariance.names import structures  # noqa: E402
 
 __all__ = ["STRUCTURES", "CovarianceStructure", "floor_eigenvalues", "structures"]

@@ -289,6 +289,13 @@ class CovarianceStructure(ABC):
         """First natural parameter where the first variance is 1, from the others (n_fits, m)."""
         return np.ones((len(rest), 1))
 
+    def powers(self, theta: FloatArray) -> FloatArray | None:
+        """How each natural parameter grows with the scale of the covariance, where that is known.
+
+        Shape (n_fits, n_theta); None where it must be found out (`units.scale_powers`).
+        """
+        return None
+
     def _outside(self, values: FloatArray) -> ModelError:
         """Complaint about natural parameters that give no covariance matrix."""
         pairs = zip(self.parameter_names, np.ravel(values)[: self.n_theta], strict=False)
@@ -332,3 +339,9 @@ def floor_eigenvalues(matrix: FloatArray, relative: float, absolute: float) -> F
     values, vectors = np.linalg.eigh(matrix)
     floor = np.maximum(relative * values[..., -1:], absolute)
     return np.asarray((vectors * np.maximum(values, floor)[..., None, :]) @ vectors.mT)
+
+
+def has_few_parameters(structure: CovarianceStructure) -> bool:
+    """Whether derivatives by parameters cost less than by entries."""
+    t = structure.n_theta
+    return structure.size > 5 and 2 * (t + t * (t + 1) // 2) < len(structure.entries)

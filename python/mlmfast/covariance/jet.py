@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -135,3 +136,23 @@ def concatenate(parts: Sequence[Jet]) -> Jet:
         np.concatenate([part.first for part in parts], axis=1),
         np.concatenate([part.second for part in parts], axis=1),
     )
+
+
+class NaturalByJet(ABC):
+    """A mixin of structures: natural parameters and their derivatives from one expression."""
+
+    @abstractmethod
+    def _natural(self, theta: Jet) -> Jet:
+        """Natural parameters."""
+
+    def natural(self, theta: FloatArray) -> FloatArray:
+        """Natural parameters, shape (n_fits, n_theta)."""
+        return self._natural(Jet.constant(theta)).value
+
+    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
+        """Their derivatives by theta, shape (n_fits, n_theta, n_theta)."""
+        return self._natural(Jet.variables(theta)).first
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        """Their second derivatives, shape (n_fits, n_theta, n_theta, n_theta)."""
+        return self._natural(Jet.variables(theta)).second

@@ -1,11 +1,13 @@
-"""Names of covariance structures as people write them: any case, SAS's types, a number attached."""
+"""Names of covariance structures as people write them, in any case or as SAS does, and a table."""
 
 from __future__ import annotations
 
 import re
 from difflib import get_close_matches
 
-from mlmfast.covariance import STRUCTURES
+import pandas as pd
+
+from mlmfast.covariance.base import STRUCTURES
 from mlmfast.errors import FormulaError
 
 #: ``toep(2)(visit | id)``: a name, what stands in parentheses before the coordinates, the rest.
@@ -125,3 +127,30 @@ def _hint(name: str) -> str:
         close = get_close_matches(word, [*STRUCTURES, *_ORDINARY], n=1)
         near = _ORDINARY.get(close[0], close[0]) if close else None
     return f"; did you mean {near!r}?" if near else ""
+
+
+def structures() -> pd.DataFrame:
+    """Covariance structures: formula, parameters, when to use each, names in other programs.
+
+    K is the number of levels (or points), i and j two of them, d_ij their distance.
+
+    Examples
+    --------
+    >>> structures().loc["ar1", ["formula", "SAS", "nlme"]].tolist()
+    ['sigma^2 rho^|i - j|', 'AR(1)', 'corAR1']
+    """
+    rows = {
+        word: {
+            "name": structure.label,
+            "formula": structure.formula,
+            "parameters": structure.parameters,
+            "use": structure.use,
+            "needs": structure.needs,
+            "SAS": structure.sas or "",
+            "mmrm": structure.mmrm or "",
+            "nlme": structure.nlme or "",
+            "glmmTMB": structure.glmmtmb or "",
+        }
+        for word, structure in STRUCTURES.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("structure").sort_index()

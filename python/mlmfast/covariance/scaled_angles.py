@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.cached import cached_property
+from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.closed import Closed
-from mlmfast.covariance.jet import Jet
-
-if TYPE_CHECKING:
-    from mlmfast.covariance.scaled_correlation import ScaledCorrelation
+from mlmfast.covariance.jet import Jet, concatenate
 
 #: Standard deviations below this are 0.
 _ZERO = 1e-9
@@ -20,6 +20,86 @@ _ZERO = 1e-9
 _SURE = 8.0
 #: Values tried of a single angle, and of all angles together at most.
 _GRID, _MANY = 33, 243
+
+
+@dataclass(frozen=True)
+class Angular(CovarianceStructure):
+    """Variances times correlations whose parameters are functions of angles."""
+
+    #: Does a change of signs of the levels keep the structure, with several standard deviations?
+    has_mirror: ClassVar[bool] = False
+    #: Do second derivatives of the correlations jump?
+    is_rough: ClassVar[bool] = False
+    #: Angles beyond these repeat, or change next to nothing.
+    widest_angle: ClassVar[float] = 0.5 * np.pi
+
+    @cached_property
+    def entries(self) -> tuple[tuple[int, int], ...]:
+        return lower_entries(self.size)
+
+    @property
+    def n_scales(self) -> int:
+        """Number of free variances."""
+        return 1
+
+    @cached_property
+    def rows(self) -> IntArray:
+        """Row of each entry."""
+        return np.array([a for a, _ in self.entries], dtype=np.intp)
+
+    @cached_property
+    def lags(self) -> IntArray:
+        """Row minus column of each entry."""
+        return np.array([a - b for a, b in self.entries], dtype=np.intp)
+
+    @abstractmethod
+    def correlations(self, r: Jet) -> Jet:
+        """The correlation at each of `entries` (1 on the diagonal)."""
+
+    @abstractmethod
+    def nearest(self, correlation: FloatArray) -> FloatArray:
+        """Moment estimates of r from correlation matrices, inside the parameter space."""
+
+    def bounded(self, u: Jet) -> Jet:
+        """Natural parameters r of as many numbers in [-1, 1], whose ends are singular."""
+        return u
+
+    def to_bounded(self, r: FloatArray) -> FloatArray:
+        """The inverse of `bounded`."""
+        return r
+
+    def closed_parameters(self, angles: Jet) -> Jet:
+        """Natural parameters r of the angles of `ScaledAngles`."""
+        return self.bounded(angles.sin())
+
+    def closed_correlations(self, angles: Jet) -> Jet:
+        """The correlation at each of `entries`, from angles."""
+        return self.correlations(self.closed_parameters(angles))
+
+    def angles(self, r: FloatArray) -> FloatArray:
+        """Angles of r; not finite where r is outside the closed parameter space."""
+        u = self.to_bounded(r)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.arcsin(np.where(np.abs(u) <= 1.0 + 1e-12, np.clip(u, -1, 1), u)))
+
+    def nearest_end(self, angles: FloatArray) -> FloatArray:
+        """The nearest angles at which the correlations are singular."""
+        return np.asarray((np.floor(angles / np.pi) + 0.5) * np.pi)
+
+    def mirrored(self, angles: FloatArray, signs: FloatArray) -> FloatArray:
+        """Angles after a change of signs of the levels, signs (n_fits, n_scales)."""
+        return angles
+
+    def join_natural(self, variances: Jet, r: Jet) -> Jet:
+        """Natural parameters in the order of `parameter_names`."""
+        return concatenate([variances, r])
+
+    def split_natural(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Variances and r of natural parameters."""
+        return values[:, : self.n_scales], values[:, self.n_scales :]
+
+    def _pool(self, variances: FloatArray) -> FloatArray:
+        return np.asarray(variances.mean(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -33,7 +113,7 @@ class ScaledAngles(Closed):
     the multiplier of the bound.
     """
 
-    structure: ScaledCorrelation
+    structure: Angular
 
     @property
     def n_scales(self) -> int:

@@ -10,16 +10,16 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
-from mlmfast.covariance.base import CovarianceStructure, lower_entries
-from mlmfast.covariance.jet import Jet, concatenate
-from mlmfast.covariance.scaled_angles import ScaledAngles
+from mlmfast.covariance.base import CovarianceStructure
+from mlmfast.covariance.jet import Jet, NaturalByJet, concatenate
+from mlmfast.covariance.scaled_angles import Angular, ScaledAngles
 
 #: Room left between a starting correlation and the edge of its interval.
 MARGIN = 1e-6
 
 
 @dataclass(frozen=True)
-class ScaledCorrelation(CovarianceStructure):
+class ScaledCorrelation(NaturalByJet, Angular):
     """One variance times a correlation matrix; theta = (log standard deviation, eta).
 
     A subclass gives the correlation matrix: natural parameters r of unconstrained eta
@@ -37,66 +37,13 @@ class ScaledCorrelation(CovarianceStructure):
         """Natural parameters r of the correlations, from unconstrained ones."""
 
     @abstractmethod
-    def correlations(self, r: Jet) -> Jet:
-        """The correlation at each of `entries` (1 on the diagonal)."""
-
-    @abstractmethod
     def unconstrained(self, r: FloatArray) -> FloatArray:
         """Eta of r; not finite where r is outside the parameter space."""
 
-    @abstractmethod
-    def nearest(self, correlation: FloatArray) -> FloatArray:
-        """Moment estimates of r from correlation matrices, inside the parameter space."""
-
     first_theta: ClassVar[Literal["logarithm", "root"] | None] = "logarithm"
-    #: Does a change of signs of the levels keep the structure, with several standard deviations?
-    has_mirror: ClassVar[bool] = False
-    #: Do second derivatives of the correlations jump?
-    is_rough: ClassVar[bool] = False
-    #: Angles beyond these repeat, or change next to nothing.
-    widest_angle: ClassVar[float] = 0.5 * np.pi
 
     def closed(self) -> CovarianceStructure:
         return ScaledAngles(self.size, self)
-
-    def bounded(self, u: Jet) -> Jet:
-        """Natural parameters r of as many numbers in [-1, 1], whose ends are singular."""
-        return u
-
-    def to_bounded(self, r: FloatArray) -> FloatArray:
-        """The inverse of `bounded`."""
-        return r
-
-    def closed_parameters(self, angles: Jet) -> Jet:
-        """Natural parameters r of the angles of `ScaledAngles`."""
-        return self.bounded(angles.sin())
-
-    def closed_correlations(self, angles: Jet) -> Jet:
-        """The correlation at each of `entries`, from angles."""
-        return self.correlations(self.closed_parameters(angles))
-
-    def angles(self, r: FloatArray) -> FloatArray:
-        """Angles of r; not finite where r is outside the closed parameter space."""
-        u = self.to_bounded(r)
-        with np.errstate(invalid="ignore"):
-            return np.asarray(np.arcsin(np.where(np.abs(u) <= 1.0 + 1e-12, np.clip(u, -1, 1), u)))
-
-    def nearest_end(self, angles: FloatArray) -> FloatArray:
-        """The nearest angles at which the correlations are singular."""
-        return np.asarray((np.floor(angles / np.pi) + 0.5) * np.pi)
-
-    def mirrored(self, angles: FloatArray, signs: FloatArray) -> FloatArray:
-        """Angles after a change of signs of the levels, signs (n_fits, n_scales)."""
-        return angles
-
-    @cached_property
-    def entries(self) -> tuple[tuple[int, int], ...]:
-        return lower_entries(self.size)
-
-    @property
-    def n_scales(self) -> int:
-        """Number of free variances."""
-        return 1
 
     @property
     def n_theta(self) -> int:
@@ -106,16 +53,6 @@ class ScaledCorrelation(CovarianceStructure):
     def exponents(self) -> FloatArray:
         """S with D^1/2 C D^1/2 = C exp(S log sd), shape (n_entries, n_scales)."""
         return np.full((len(self.entries), 1), 2.0)
-
-    @cached_property
-    def rows(self) -> IntArray:
-        """Row of each entry."""
-        return np.array([a for a, _ in self.entries], dtype=np.intp)
-
-    @cached_property
-    def lags(self) -> IntArray:
-        """Row minus column of each entry."""
-        return np.array([a - b for a, b in self.entries], dtype=np.intp)
 
     def matrix(self, theta: FloatArray) -> FloatArray:
         scale, correlation = self._parts(Jet.constant(theta))
@@ -185,15 +122,6 @@ class ScaledCorrelation(CovarianceStructure):
     def parameter_names(self) -> tuple[str, ...]:
         return ("Variance", *self.correlation_names)
 
-    def natural(self, theta: FloatArray) -> FloatArray:
-        return self._natural(Jet.constant(theta)).value
-
-    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
-        return self._natural(Jet.variables(theta)).first
-
-    def natural_hessian(self, theta: FloatArray) -> FloatArray:
-        return self._natural(Jet.variables(theta)).second
-
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)
         with np.errstate(all="ignore"):
@@ -213,17 +141,6 @@ class ScaledCorrelation(CovarianceStructure):
         one = np.ones((*theta.shape, 1))
         natural = self._natural(Jet(theta, one, np.zeros((*theta.shape, 1, 1))))
         return natural.value, natural.first[..., 0], natural.second[..., 0, 0]
-
-    def join_natural(self, variances: Jet, r: Jet) -> Jet:
-        """Natural parameters in the order of `parameter_names`."""
-        return concatenate([variances, r])
-
-    def split_natural(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Variances and r of natural parameters."""
-        return values[:, : self.n_scales], values[:, self.n_scales :]
-
-    def _pool(self, variances: FloatArray) -> FloatArray:
-        return np.asarray(variances.mean(axis=1, keepdims=True))
 
     def _variables(self, theta: FloatArray) -> Jet:
         """theta with derivatives by eta only; those by log sd are known."""
@@ -254,3 +171,42 @@ def shrink_factor(correlation: FloatArray, floor: float = MARGIN) -> FloatArray:
     smallest = np.linalg.eigvalsh(correlation)[:, :1]
     room = 1.0 - floor
     return np.asarray(np.minimum(1.0, room / np.maximum(1.0 - smallest, room)))
+
+
+@dataclass(frozen=True)
+class Heterogeneous(ScaledCorrelation):
+    """R = D^1/2 C D^1/2 with D diagonal and free; theta = (log standard deviations, eta).
+
+    Stands before the correlation structure among the bases of a class. The natural parameters are
+    the variances and the correlation parameters.
+    """
+
+    scales: ClassVar[bool] = True
+
+    @property
+    def n_scales(self) -> int:
+        return self.size
+
+    @cached_property
+    def exponents(self) -> FloatArray:
+        one = np.eye(self.size)
+        return np.asarray(one[self.rows] + one[self.rows - self.lags])
+
+    def closed(self) -> CovarianceStructure:
+        return ScaledAngles(self.size, self)
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return (*(f"Var({k + 1})" for k in range(self.size)), *self.correlation_names)
+
+    def join_natural(self, variances: Jet, r: Jet) -> Jet:
+        return concatenate([variances, r])
+
+    def split_natural(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return values[:, : self.size], values[:, self.size :]
+
+    def first_of_unit(self, rest: FloatArray) -> FloatArray:
+        return np.ones((len(rest), 1))
+
+    def _pool(self, variances: FloatArray) -> FloatArray:
+        return variances

@@ -15,7 +15,7 @@ from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import lower_entries
 from mlmfast.covariance.jet import Jet, concatenate
-from mlmfast.covariance.scaled_covariance import natural_factors, scale_powers
+from mlmfast.covariance.units import natural_factors, scale_powers
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.covariance_parameter import CovarianceParameter, NaturalBlock
 from mlmfast.criterion.criterion import Criterion

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.errors import ModelError
 from mlmfast.information.information import Information
-
-if TYPE_CHECKING:
-    pass
 
 #: Share of a coefficient in a contrast, by standard errors, that is rounding.
 _ROUNDING = 1e-9

@@ -9,12 +9,12 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.clusters.covariance import clusters_by_size, columns_at
 from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, TestBasis
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.design.columns.model_matrix import INTERCEPT, ModelMatrixSpec
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
+from mlmfast.design.rows import clusters_by_size, columns_at
 from mlmfast.errors import ModelError
 
 #: Numbers in the largest dense [X Z] whose rank is taken, where there are several factors.

@@ -10,15 +10,15 @@ from mlmfast.cached import cached_property
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
-from mlmfast.fitting.undetermined.names import undetermined_parameters
 from mlmfast.fitting.undetermined.record import UndeterminedRecord
 from mlmfast.information.information import Information
 from mlmfast.information.of_fit import information_of
+from mlmfast.information.undetermined import undetermined_parameters
 from mlmfast.information.undetermined_effects import moves_of_effects
 from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
-    from mlmfast.fitting.held_parameters import HeldParameters
+    from mlmfast.fitting.parms.held_parameters import HeldParameters
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from mlmfast.covariance import STRUCTURES
 from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.data.frame import Frame, check_finite
 from mlmfast.data.statistics import column_statistics
+from mlmfast.design.checks import check_identified
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
-from mlmfast.design.factors.relationship import with_relationships
-from mlmfast.design.model_frame import check_identified, check_weights
+from mlmfast.design.factors.related_levels import with_relationships
+from mlmfast.design.input_columns import check_weights
 from mlmfast.errors import DataError
 
 _ONE_FACTOR = "group"

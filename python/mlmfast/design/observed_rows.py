@@ -12,10 +12,12 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.data.factor import Factor, drop_unused_levels
 from mlmfast.data.frame import Frame
+from mlmfast.design.checks import check_identified
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.design.from_arrays import columns_of
-from mlmfast.design.model_frame import ModelFrame, build_model_frame, check_identified, input_column
+from mlmfast.design.input_columns import input_column
+from mlmfast.design.model_frame import ModelFrame, build_model_frame
 from mlmfast.errors import ModelError
 
 

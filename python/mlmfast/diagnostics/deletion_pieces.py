@@ -14,7 +14,8 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.clusters.blocks import ClusterBlocks, blocks_of_sets, large_clusters
-from mlmfast.clusters.covariance import cholesky_factors, residual_covariances, solve_lower
+from mlmfast.clusters.covariance import cholesky_factors, solve_lower
+from mlmfast.clusters.residual_covariance import residual_covariances
 from mlmfast.clusters.shared_effects import LargeCluster
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor

@@ -22,17 +22,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.clusters.blocks import cluster_factor, connected_clusters
-from mlmfast.clusters.covariance import columns_at
+from mlmfast.design.rows import columns_at, sets_within
 from mlmfast.diagnostics.deletion_pieces import pieces_of_sets
+from mlmfast.diagnostics.one_step import OneStep, one_step
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.design.factors.grouping import GroupingFactor
-    from mlmfast.diagnostics.one_step import OneStep
     from mlmfast.fitted.fitted import Fitted
 
 _SHOWN = 5
@@ -121,8 +121,6 @@ class Influence:
         >>> steps.parameters.loc["332"].round(2).tolist()
         [715.61, -1.06, 39.88, 475.33]
         """
-        from mlmfast.diagnostics.one_step import one_step
-
         labels = self.clusters.index if is_one_of(by, ("clusters",)) else self.observations.index
         return one_step(self._fit, self._grouping, by, information, labels)
 
@@ -202,17 +200,6 @@ def influence(fit: Fitted, cluster: object = None) -> Influence:
         fit,
         clusters,
     )
-
-
-def sets_within(codes: CodeArray) -> list[tuple[int, IntArray]]:
-    """Levels met by the rows of one block, and the places of each level's rows.
-
-    Examples
-    --------
-    >>> [(level, rows.tolist()) for level, rows in sets_within(np.array([3, 1, 3]))]
-    [(1, [1]), (3, [0, 2])]
-    """
-    return [(int(level), np.flatnonzero(codes == level)) for level in np.unique(codes)]
 
 
 @dataclass(frozen=True)

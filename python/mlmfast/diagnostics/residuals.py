@@ -8,14 +8,10 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.clusters.covariance import (
-    cholesky_factors,
-    clusters_by_size,
-    marginal_covariances,
-    noise_sd,
-    solve_lower,
-)
+from mlmfast.clusters.covariance import cholesky_factors, marginal_covariances, solve_lower
+from mlmfast.clusters.noise import noise_sd
 from mlmfast.clusters.shared_effects import LargeCluster, is_large
+from mlmfast.design.rows import clusters_by_size
 from mlmfast.diagnostics.sequential_residuals import sequential_residuals
 from mlmfast.errors import ModelError
 from mlmfast.fitted.random_effects import fixed_part

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.clusters.shared_effects import LargeCluster, stretches
+from mlmfast.clusters.effect_columns import stretches
+from mlmfast.clusters.shared_effects import LargeCluster
 from mlmfast.errors import ModelError
 from mlmfast.scipy_on_use import linalg
 

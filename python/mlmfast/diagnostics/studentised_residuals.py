@@ -6,10 +6,11 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.blocks import cluster_blocks, large_clusters
-from mlmfast.clusters.covariance import columns_at, noise_sd
+from mlmfast.clusters.noise import noise_sd
 from mlmfast.clusters.shared_effects import LargeCluster
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor
+from mlmfast.design.rows import columns_at
 from mlmfast.diagnostics.deletion_pieces import NOTHING_LEFT, BlockPieces
 from mlmfast.fitted.record import FitRecord
 from mlmfast.reduction.independence import independent_clusters

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 from mlmfast.display.numbers import printable
 from mlmfast.display.tables import ALIASED, Table
-
-if TYPE_CHECKING:
-    pass
-
 
 # Colours are inherited, so that the fragment reads in light and dark notebooks alike.
 _STYLE = """

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ModelError
 from mlmfast.scipy_on_use import interpolate
 
-if TYPE_CHECKING:
-    from mlmfast.inference.intervals.profile import Profile
 
-
-def profile_plot(profile: Profile, level: float, axes: Any) -> Any:
+def profile_plot(table: pd.DataFrame, limits: pd.DataFrame, level: float, axes: Any) -> Any:
     """One panel a parameter: zeta, its tangent at the estimate, and the limits at ``level``.
 
     Parameters
     ----------
-    profile
-        The profile.
+    table
+        The profile's points: ``parameter``, ``value``, ``zeta``.
+    limits
+        ``lower`` and ``upper`` by parameter.
     level
         Of the limits marked.
     axes
@@ -35,14 +35,13 @@ def profile_plot(profile: Profile, level: float, axes: Any) -> Any:
     ModelError
         For another number of axes.
     """
-    names = list(profile.estimates.index)
-    limits = profile.conf_int(level)
+    names = list(limits.index)
     z = -float(normal_quantile((1.0 - level) / 2.0))
     panels = _panels(len(names)) if axes is None else np.ravel(axes)
     if len(panels) < len(names):
         raise ModelError(f"{len(names)} axes are needed, one a parameter; found {len(panels)}")
     for name, panel in zip(names, panels, strict=False):
-        rows = profile.table[profile.table["parameter"] == name].sort_values("value")
+        rows = table[table["parameter"] == name].sort_values("value")
         value, zeta = rows["value"].to_numpy(), rows["zeta"].to_numpy()
         fine = np.linspace(value[0], value[-1], 200)
         curve = interpolate.PchipInterpolator(value, zeta)(fine) if len(value) > 1 else zeta

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mlmfast.arrays import FloatArray
 from mlmfast.display import numbers
-
-if TYPE_CHECKING:
-    pass
-
 
 ALIASED = "(aliased)"
 

@@ -200,7 +200,7 @@ class Fitted:
         """Covariance parameters held by ``hold=`` or at a bound of ``bounds=``: their values."""
         if self._source is None:
             return dict(self._held)
-        return {} if self._source.parms is None else dict(self._source.parms.held)
+        return dict(self._source.held_values)
 
     @property
     def parms(self) -> pd.DataFrame | None:

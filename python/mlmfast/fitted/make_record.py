@@ -18,8 +18,9 @@ from mlmfast.fitted.estimates import Estimates
 from mlmfast.fitted.monte_carlo import monte_carlo_error
 from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
 from mlmfast.fitted.residual_record import residual_record, scale_record
+from mlmfast.fitted.untold import with_untold
 from mlmfast.fitting.covariance_fit import CovarianceFit
-from mlmfast.fitting.undetermined.names import n_determined, undetermined_of, with_untold
+from mlmfast.information.undetermined import n_determined, undetermined_of
 from mlmfast.reduction.reduced_model import ReducedModel
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance.scaled_covariance import scale_powers
+from mlmfast.covariance.units import scale_powers
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.covariance_parameter import CovarianceParameter
 from mlmfast.criterion.criterion import Criterion

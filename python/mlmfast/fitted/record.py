@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, block_diagonal
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
@@ -250,11 +250,4 @@ class FitRecord:
 
     def covariance_on(self, group: int) -> FloatArray:
         """G of all terms on one grouping factor, zeros between terms; NaN where no data tell it."""
-        terms = self.terms_on(group)
-        sizes = [len(term.names) for term in terms]
-        full = np.zeros((sum(sizes), sum(sizes)))
-        at = 0
-        for term, size in zip(terms, sizes, strict=True):
-            full[at : at + size, at : at + size] = term.told
-            at += size
-        return full
+        return block_diagonal([term.told for term in self.terms_on(group)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance.natural_in_units import natural_in_units
+from mlmfast.covariance.units import natural_in_units
 from mlmfast.criterion.arms import residual_arms, scaled_residual
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord

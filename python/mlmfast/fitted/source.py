@@ -9,11 +9,11 @@ from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
+from mlmfast.fitting.parms.held_parameters import HeldParameters
 from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
-    from mlmfast.fitting.held_parameters import HeldParameters
-    from mlmfast.fitting.parms import ParmsFit
+    from mlmfast.fitting.parms.fit import ParmsFit
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,12 @@ class FitSource:
         """Covariance parameters that the fit holds; None where it holds none."""
         if self.parms is None or not self.parms.held:
             return None
-        from mlmfast.fitting.held_parameters import HeldParameters
-
         return HeldParameters(tuple(self.parms.held), self.parms.log_sigma2)
+
+    @property
+    def held_values(self) -> dict[str, float]:
+        """Values of the covariance parameters that the fit holds, by name."""
+        return {} if self.parms is None else self.parms.held
 
     @property
     def design(self) -> Design:

@@ -25,7 +25,6 @@ _ROUNDS = 6
 #: Steps tried from such a point; slopes and curvatures that count as downward.
 _STEPS = (0.3, 0.1, 0.03, 0.01)
 _DOWN = 1e-6
-
 #: Newton's iteration from theta for the listed fits.
 Iterate: TypeAlias = Callable[[FloatArray, IntArray], NewtonResult]
 

@@ -11,7 +11,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import criterion_of
 from mlmfast.errors import ModelError
 from mlmfast.fitting.moment_starts import residual_start
-from mlmfast.fitting.parms_request import start_matrix, start_variance
+from mlmfast.fitting.parms.request import start_matrix, start_variance
 from mlmfast.reduction.reduced_model import ReducedModel
 
 

@@ -62,11 +62,9 @@ _SHRINKS = 0.5
 _FURTHER = (0.1, 0.25, 0.4, 0.5, 1.0, 1.5, 2.0, 3.0)
 #: Smallest eigenvalue of R, over the mean variance, below which values are rounding.
 _LOST = 1e-13
-
 #: Smallest eigenvalue of a residual covariance to start from, over its mean variance, and that over
 #: the response's that counts as none.
 _SINGULAR_START, _NO_VARIANCE = 1e-10, 1e-12
-
 #: Newton's iteration from theta (1, n_theta) for one criterion.
 Minimise: TypeAlias = Callable[[CriterionFunction, FloatArray, NewtonOptions], NewtonResult]
 

@@ -17,7 +17,7 @@ from mlmfast.covariance.jet import Jet
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.errors import ModelError
-from mlmfast.fitting.held_parameters import HeldParameters
+from mlmfast.fitting.parms.held_parameters import HeldParameters
 from mlmfast.information.information import Information, invert_information
 
 

@@ -14,7 +14,6 @@ W = V / sigma^2 where sigma^2 is profiled out; the chain rule does the rest.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,9 +24,6 @@ from mlmfast.criterion.natural_parameters import CovarianceParameters, residual_
 from mlmfast.errors import ModelError
 from mlmfast.reduction.cores import exact_core
 from mlmfast.reduction.reduced_model import ReducedModel
-
-if TYPE_CHECKING:
-    pass
 
 #: Scaled information below which the data do not tell a combination of parameters.
 _UNIDENTIFIED = 1e-9

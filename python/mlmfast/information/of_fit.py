@@ -20,7 +20,7 @@ from mlmfast.information.told_parameters import told_parameters
 from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
-    from mlmfast.fitting.held_parameters import HeldParameters
+    from mlmfast.fitting.parms.held_parameters import HeldParameters
 
 
 def information_of(

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
+from mlmfast.arrays import FloatArray
 from mlmfast.criterion.covariance_parameter import CovarianceParameter
+from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.errors import ModelError
-from mlmfast.fitting.undetermined.names import undetermined_parameters
-
-if TYPE_CHECKING:
-    from mlmfast.fitted.source import FitSource
+from mlmfast.information.undetermined import undetermined_parameters
+from mlmfast.reduction.reduced_model import ReducedModel
 
 
-def open_parameters(source: FitSource) -> frozenset[str]:
-    """Standard deviations, correlations and natural parameters that the data do not determine."""
-    if source.criterion.flat is None:
+def open_parameters(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, held: Sequence[str]
+) -> frozenset[str]:
+    """Standard deviations, correlations and natural parameters that the data do not determine.
+
+    Parameters
+    ----------
+    theta : shape (1, n_theta), the fit's.
+    held
+        Parameters that the fit holds.
+    """
+    if criterion.flat is None:
         return frozenset()
-    held = () if source.parms is None else tuple(source.parms.held)
-    found = undetermined_parameters(source.model, source.criterion, source.theta, held=held)
+    found = undetermined_parameters(model, criterion, theta, held=held)
     if found is None:
         return frozenset()
-    every = CovarianceFunctions(source.model, source.criterion).parameters
+    every = CovarianceFunctions(model, criterion).parameters
     moved = {p.name for p in every if names_of(p) & set(found.names)}
     places = {p.places[0] for p in every if p.name in moved and p.kind == "sd" and p.places}
     # A correlation is a function of its covariance and of both variances.

@@ -27,7 +27,7 @@ def different_contrasts(specs: Mapping[str, ModelMatrixSpec]) -> list[str]:
     Examples
     --------
     >>> from mlmfast.data.frame import Frame
-    >>> from mlmfast.design.columns.model_matrix import build_model_matrix
+    >>> from mlmfast.design.columns.build_matrix import build_model_matrix
     >>> tables = {"s1": ["a", "b", "c"], "s2": ["b", "c", "c"]}
     >>> specs = {
     ...     name: build_model_matrix("f", Frame.from_native({"f": levels})).spec

@@ -14,7 +14,7 @@ from mlmfast.arrays import FloatArray, unmasked
 from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.frame import Frame
 from mlmfast.data.split_frame import SplitFrame
-from mlmfast.design.model_frame import input_column
+from mlmfast.design.input_columns import input_column
 from mlmfast.errors import DataError
 from mlmfast.model import LMM
 

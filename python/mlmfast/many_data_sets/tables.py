@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlmfast.data.frame import Frame
-from mlmfast.design.model_frame import variables_used
+from mlmfast.design.input_columns import variables_used
 from mlmfast.design.residual.scale import parse_scale
 from mlmfast.errors import DataError, MlmError
 from mlmfast.formula.mixed_formula import parse_formula

@@ -14,7 +14,7 @@ Johnson and Wichern (2007), Applied Multivariate Statistical Analysis, 6th ed., 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -25,18 +25,15 @@ from mlmfast.errors import DataError
 from mlmfast.mvn import factor as _factor
 from mlmfast.mvn import input as _input
 from mlmfast.mvn import plot as _plot
+from mlmfast.mvn.density import Density
 from mlmfast.mvn.input import Component, Subset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["MVN", "joint_linear_gaussian", "normal"]
-
-LOG_2PI = float(np.log(2 * np.pi))
-
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class MVN:
+class MVN(Density):
     """The normal distribution N(mean, cov) of a vector x with k named components.
 
     Parameters
@@ -71,140 +68,12 @@ class MVN:
     reading    52   8         0.60
     """
 
-    mean: FloatArray
-    cov: FloatArray
-    names: tuple[str, ...]
-    _root: _factor.Factor = field(repr=False)
-
     # Lets `matrix @ mvn` and `vector + mvn` reach __rmatmul__ and __radd__.
     __array_ufunc__: ClassVar[None] = None
-
-    def __init__(
-        self, mean: ArrayLike, cov: ArrayLike, names: str | Iterable[str] | None = None
-    ) -> None:
-        center = _input.vector("mean", mean)
-        matrix = _input.covariance_matrix("cov", cov, center.size)
-        object.__setattr__(self, "mean", center)
-        object.__setattr__(self, "cov", matrix)
-        object.__setattr__(self, "names", _input.component_names(names, center.size))
-        object.__setattr__(self, "_root", _factor.factorise("cov", matrix))
-
-    def __len__(self) -> int:
-        """Return k, the number of components."""
-        return len(self.names)
 
     def __repr__(self) -> str:
         """Return means and standard deviations, with the correlations of up to 8 components."""
         return _plot.describe(self)
-
-    @property
-    def rank(self) -> int:
-        """Rank of cov, the dimension of the support.
-
-        Examples
-        --------
-        >>> MVN([0, 0], [[1, 1], [1, 1]]).rank
-        1
-        """
-        return self._root.rank
-
-    def std(self) -> FloatArray:
-        """Return the standard deviations, shape (k,).
-
-        Examples
-        --------
-        >>> print(MVN([0, 0], [[4, 1], [1, 9]]).std())
-        [2. 3.]
-        """
-        return np.sqrt(np.diag(self.cov))
-
-    def correlation(self) -> FloatArray:
-        """Return the correlation matrix, shape (k, k); NaN for components with variance 0.
-
-        Examples
-        --------
-        >>> print(MVN([0, 0], [[4, 3], [3, 9]]).correlation())
-        [[1.  0.5]
-         [0.5 1. ]]
-        """
-        sd = np.where(self.std() > 0, self.std(), np.nan)
-        correlation = self.cov / sd / sd[:, None]
-        correlation[np.diag(self.cov) > 0, np.diag(self.cov) > 0] = 1.0
-        return correlation
-
-    def mahalanobis(self, x: ArrayLike) -> FloatArray:
-        """Distance from the mean, sqrt((x - mean)' cov^-1 (x - mean)).
-
-        For a singular cov the inverse is the pseudo-inverse (any generalised inverse gives the
-        same; Rao 1973, section 8a.4), and points off the support are infinitely far. Eigenvalues
-        of the correlation matrix up to t = 1e-13 k times the largest count as 0, so a point
-        counts as on the support when it is within 8 sqrt(t) (1 + largest deviation) of it, in
-        standard deviations (6e-6 for k = 2); constant components must agree to 1e-8.
-
-        Parameters
-        ----------
-        x : shape (..., k); for k = 1 also a number.
-
-        Returns
-        -------
-        shape (...); the square is chi-square with `rank` degrees of freedom
-        (Johnson and Wichern, result 4.7).
-
-        Raises
-        ------
-        DataError
-            The last axis of x is not k long, or an entry is not a finite real number.
-
-        Examples
-        --------
-        >>> print(MVN([0, 0], [[4, 0], [0, 1]]).mahalanobis([[2, 0], [0, 2]]))
-        [1. 2.]
-        """
-        points = _input.points("x", x, len(self))
-        deviation = points - self.mean
-        z = _factor.whiten(self._root, deviation)
-        magnitude = np.abs(points) + np.abs(self.mean)
-        near = _factor.on_support(self._root, deviation, magnitude)
-        distance: FloatArray = np.where(near, np.linalg.norm(z, axis=-1), np.inf)[()]
-        return distance
-
-    def logpdf(self, x: ArrayLike) -> FloatArray:
-        """Log density, -(r log 2 pi + log|cov| + d(x)^2) / 2, with d from `mahalanobis`.
-
-        r is the rank. For r = k this is Anderson (2003), section 2.3, by Cholesky. For r < k
-        |cov| is the product of the non-zero eigenvalues and the density is with respect to
-        Lebesgue measure on the support (Rao 1973, section 8a.4); off the support it is -inf.
-
-        Parameters
-        ----------
-        x : shape (..., k); for k = 1 also a number.
-
-        Returns
-        -------
-        shape (...).
-
-        Raises
-        ------
-        DataError
-            As for `mahalanobis`.
-
-        Examples
-        --------
-        >>> round(float(MVN([0, 0], [[1, 0], [0, 1]]).logpdf([0, 0])), 4)
-        -1.8379
-        """
-        constant = self.rank * LOG_2PI + self._root.log_det
-        return -0.5 * (constant + self.mahalanobis(x) ** 2)
-
-    def pdf(self, x: ArrayLike) -> FloatArray:
-        """Density exp(logpdf(x)), shape (...) for x of shape (..., k).
-
-        Examples
-        --------
-        >>> round(float(MVN(0, 1).pdf(0)), 4)
-        0.3989
-        """
-        return np.exp(self.logpdf(x))
 
     def linear(
         self, A: ArrayLike, b: ArrayLike = 0.0, names: str | Iterable[str] | None = None
@@ -231,7 +100,7 @@ class MVN:
         [2.] [[68.]]
         """
         coefficients = _input.matrix("A", A, len(self))
-        mean = coefficients @ self.mean + _offset("b", b, len(coefficients))
+        mean = coefficients @ self.mean + _input.offset("b", b, len(coefficients))
         cov = _factor.transformed_covariance(coefficients, self.cov, self._root)
         return MVN(mean, cov, _input.component_names(names, len(coefficients), prefix="y"))
 
@@ -244,7 +113,7 @@ class MVN:
         # Two MVNs do not say how they depend on each other, so their sum is not defined here.
         if isinstance(b, MVN):
             return NotImplemented
-        return MVN(self.mean + _offset("b", b, len(self)), self.cov, self.names)
+        return MVN(self.mean + _input.offset("b", b, len(self)), self.cov, self.names)
 
     __radd__ = __add__
 
@@ -386,38 +255,6 @@ class MVN:
                 "singular, and no x with these values has positive density"
             )
 
-    def sample(
-        self,
-        n: int,
-        seed: int | np.random.SeedSequence | np.random.Generator | None = None,
-    ) -> FloatArray:
-        """Draw n vectors mean + B z, with cov = B B' and z standard normal, shape (n, k).
-
-        Raises
-        ------
-        DataError
-            n is not an integer that is at least 0.
-
-        Examples
-        --------
-        >>> MVN([0, 0], [[1, 1], [1, 1]]).sample(3, seed=1).shape
-        (3, 2)
-        """
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
-            raise DataError(f"n is {n!r}; the number of draws must be an integer >= 0")
-        z = np.random.default_rng(seed).standard_normal((int(n), self.rank))
-        return self.mean + z @ self._root.half().T
-
-    def entropy(self) -> float:
-        """Differential entropy on the support, (r (1 + log 2 pi) + log|cov|) / 2, in nats.
-
-        Examples
-        --------
-        >>> round(MVN(0, 1).entropy(), 4)
-        1.4189
-        """
-        return 0.5 * (self.rank * (1 + LOG_2PI) + self._root.log_det)
-
     def kl_divergence(self, other: MVN) -> float:
         """Kullback-Leibler divergence from this distribution P to `other`, Q, in nats.
 
@@ -521,75 +358,3 @@ class MVN:
         shown = _input.positions(self.names, 0 if len(self) == 1 else dims, "dims")
         dots = None if points is None else _input.matrix("points", points, len(self))[:, shown]
         return _plot.draw(self.marginal(shown), levels, ax, dots)
-
-
-def _offset(label: str, b: ArrayLike, length: int) -> FloatArray:
-    array = _input.vector(label, b)
-    return array if array.size == 1 else _input.vector(label, b, length)
-
-
-def normal(mean: ArrayLike, cov: ArrayLike, names: str | Iterable[str] | None = None) -> MVN:
-    """Return N(mean, cov), the same as `MVN(mean, cov, names)`; see there.
-
-    Examples
-    --------
-    >>> normal(0, 4).std()
-    array([2.])
-    """
-    return MVN(mean, cov, names)
-
-
-def joint_linear_gaussian(
-    mean: ArrayLike,
-    cov: ArrayLike,
-    A: ArrayLike,
-    b: ArrayLike,
-    noise_cov: ArrayLike,
-    *,
-    names: Iterable[str] | None = None,
-) -> MVN:
-    """Joint distribution of (g, y) with g ~ N(mean, cov), y = A g + b + e, e ~ N(0, noise_cov).
-
-    e is independent of g, so that y has mean A mean + b and covariance A cov A' + noise_cov, and
-    Cov(g, y) = cov A'. In a mixed model A = Z_i, b = X_i beta, cov = G and noise_cov = R_i; the
-    mean of g given y is then the BLUP of g (Henderson 1975, Biometrics 31, 423-447).
-
-    Parameters
-    ----------
-    mean, cov : shapes (q,) and (q, q).
-    A : shape (n, q).
-    b : shape (n,), or one number for all.
-    noise_cov : shape (n, n), positive semi-definite.
-    names : q + n names; g0, g1, ..., y0, y1, ... by default.
-
-    Raises
-    ------
-    DataError
-        Shapes that disagree, entries that are not finite real numbers, or a covariance matrix
-        that is not symmetric and positive semi-definite.
-
-    Examples
-    --------
-    Three responses 1, 2, 3 of one cluster, with random-intercept variance 2 and residual
-    variance 3: the BLUP shrinks their mean by 2 / (2 + 3 / 3).
-
-    >>> joint = joint_linear_gaussian(0, 2, np.ones((3, 1)), 0, 3 * np.eye(3))
-    >>> joint.conditional(["y0", "y1", "y2"], [1, 2, 3])
-    MVN with 1 component
-            mean     SD
-    g0     1.333  0.816
-    """
-    g = MVN(mean, cov)
-    q = len(g)
-    design = _input.matrix("A", A, q)
-    n = len(design)
-    noise = _input.covariance_matrix("noise_cov", noise_cov, n)
-    _factor.factorise("noise_cov", noise)
-    stacked = g.linear(
-        np.vstack([np.eye(q), design]),
-        np.concatenate([np.zeros(q), np.zeros(n) + _offset("b", b, n)]),
-    )
-    total = stacked.cov.copy()
-    total[q:, q:] += noise
-    default = _input.component_names(None, q, "g") + _input.component_names(None, n, "y")
-    return MVN(stacked.mean, total, default if names is None else names)

@@ -53,6 +53,12 @@ def vector(label: str, value: ArrayLike, length: int | None = None) -> FloatArra
     return array
 
 
+def offset(label: str, b: ArrayLike, length: int) -> FloatArray:
+    """Finite vector of that length; one number for all its entries is left as one."""
+    array = vector(label, b)
+    return array if array.size == 1 else vector(label, b, length)
+
+
 def matrix(label: str, value: ArrayLike, n_columns: int) -> FloatArray:
     """Finite matrix with `n_columns` columns; a vector counts as one row."""
     array = np.atleast_2d(real_array(label, value))

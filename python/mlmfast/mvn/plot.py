@@ -11,12 +11,11 @@ from numpy.typing import ArrayLike
 from mlmfast.arrays import FloatArray
 from mlmfast.distributions import chi2_quantile
 from mlmfast.errors import DataError, MlmError
+from mlmfast.mvn.density import Density
 from mlmfast.mvn.input import probability, real_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from mlmfast.mvn import MVN
 
 MAX_LISTED = 20
 MAX_CORRELATIONS = 8
@@ -26,7 +25,7 @@ DASHES = (0, (5, 4))
 MAX_SD_RATIO = 4.0
 
 
-def describe(x: MVN) -> str:
+def describe(x: Density) -> str:
     """Text table: one row per component with mean, SD and, for small k, correlations."""
     k = len(x)
     head = f"MVN with {k} component{'s' if k > 1 else ''}"
@@ -55,7 +54,7 @@ def principal_axes(cov: FloatArray) -> FloatArray:
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))[:, ::-1]
 
 
-def ellipse(pair: MVN, level: float, n_points: int = 201) -> FloatArray:
+def ellipse(pair: Density, level: float, n_points: int = 201) -> FloatArray:
     """Contour that holds probability `level`, shape (n_points, 2), of a two-component MVN."""
     if len(pair) != 2:
         raise DataError(f"dims lists {len(pair)} components; an ellipse needs two")
@@ -76,7 +75,7 @@ def radius(level: float, rank: int) -> float:
 
 
 def draw(
-    shown: MVN, levels: float | Sequence[float], ax: Axes | None, dots: FloatArray | None
+    shown: Density, levels: float | Sequence[float], ax: Axes | None, dots: FloatArray | None
 ) -> Axes:
     """Draw one or two components into `ax`, or into a new figure."""
     ordered = _levels(levels)
@@ -141,7 +140,7 @@ def _shaded(levels: list[float]) -> list[tuple[float, str]]:
     ]
 
 
-def _draw_ellipses(pair: MVN, levels: list[float], ax: Axes, dots: FloatArray | None) -> None:
+def _draw_ellipses(pair: Density, levels: list[float], ax: Axes, dots: FloatArray | None) -> None:
     for order, (level, shade) in enumerate(_shaded(levels)):
         x, y = ellipse(pair, level).T
         label, zorder = f"{100 * level:.4g}%", 1 + 0.01 * order
@@ -162,7 +161,7 @@ def _draw_ellipses(pair: MVN, levels: list[float], ax: Axes, dots: FloatArray | 
     ax.set_ylabel(pair.names[1])
 
 
-def _draw_curve(x: MVN, levels: list[float], ax: Axes, dots: FloatArray | None) -> None:
+def _draw_curve(x: Density, levels: list[float], ax: Axes, dots: FloatArray | None) -> None:
     mean, sd = float(x.mean[0]), float(x.std()[0])
     for order, (level, shade) in enumerate(_shaded(levels)):
         inside = mean + sd * np.linspace(-1, 1, 201) * radius(level, 1)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.clusters.covariance import columns_at
 from mlmfast.confidence_level import check_level
 from mlmfast.design.factors.names import known_group
+from mlmfast.design.rows import columns_at
 from mlmfast.display.figure import ACCENT, INK, PALE, new_figure, plain
 from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.clusters.covariance import columns_at
 from mlmfast.degrees_of_freedom.satterthwaite import of_variances
+from mlmfast.design.rows import columns_at
 from mlmfast.distributions import quantile
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.functions import core_of

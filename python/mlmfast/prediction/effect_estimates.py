@@ -19,8 +19,9 @@ from mlmfast.design.factors.names import known_group
 from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.inference.contrasts.contrast import Contrast, RowTests, linear_function_tests
+from mlmfast.inference.contrasts.contrast import Contrast, linear_function_tests
 from mlmfast.inference.contrasts.estimability import check_estimable
+from mlmfast.inference.contrasts.linear_tests import RowTests
 from mlmfast.inference.contrasts.rows import contrast_rows
 from mlmfast.prediction.spread import spread_of
 from mlmfast.prediction.targets import EffectTargets

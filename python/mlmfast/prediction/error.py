@@ -25,15 +25,11 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.clusters.by_parameters import RowCovariances
-from mlmfast.clusters.covariance import (
-    cholesky_factors,
-    columns_at,
-    marginal_covariances,
-    solve_lower,
-)
+from mlmfast.clusters.covariance import cholesky_factors, marginal_covariances, solve_lower
 from mlmfast.clusters.shared_effects import LargeCluster, is_large
 from mlmfast.degrees_of_freedom.satterthwaite import gradient_of_phi
 from mlmfast.design.design import Design
+from mlmfast.design.rows import columns_at
 from mlmfast.fitted.record import FitRecord
 from mlmfast.information.information import Information
 from mlmfast.prediction.targets import Targets

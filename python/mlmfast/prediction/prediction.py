@@ -25,7 +25,7 @@ from mlmfast.words import is_one_of
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.source import FitSource
-    from mlmfast.prediction.conditional import Moments
+    from mlmfast.prediction.given_observed.conditional import Moments
 
 _LEVEL = 0.95
 _NEW_LEVELS = ("error", "population")
@@ -191,7 +191,7 @@ def predict(
     if ddf is not None and interval is None:
         raise ModelError("ddf is for an interval; give interval='confidence' or 'prediction'")
     if conditional:
-        from mlmfast.prediction.conditional import predict_conditionally
+        from mlmfast.prediction.given_observed.conditional import predict_conditionally
 
         if ddf not in {None, "asymptotic"}:
             raise ModelError(
@@ -303,7 +303,7 @@ def _noise_variance(fit: Fitted, newdata: Frame | None) -> FloatArray | float:
     if plain and not record.weighted:
         return record.sigma2
     if newdata is None:
-        from mlmfast.clusters.covariance import noise_sd
+        from mlmfast.clusters.noise import noise_sd
 
         return noise_sd(fit._needs_source("a prediction interval").design, record) ** 2
     if record.weighted:
@@ -311,7 +311,7 @@ def _noise_variance(fit: Fitted, newdata: Frame | None) -> FloatArray | float:
             "interval='prediction' needs the weights of new rows, which newdata do not hold; "
             "use interval='confidence', or add scale / weight to its variance yourself"
         )
-    from mlmfast.prediction.noise import noise_variance
+    from mlmfast.prediction.given_observed.noise import noise_variance
 
     return noise_variance(record, newdata)
 

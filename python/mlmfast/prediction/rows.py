@@ -12,7 +12,8 @@ from mlmfast.arrays import BoolArray, CodeArray, FloatArray
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.design.design import Design
-from mlmfast.design.model_frame import grouping_factor, input_column
+from mlmfast.design.input_columns import input_column
+from mlmfast.design.model_frame import grouping_factor
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.record import FitRecord, GroupRecord
 from mlmfast.formula.functions import variables_of

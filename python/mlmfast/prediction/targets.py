@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
-from mlmfast.clusters.covariance import columns_at
-from mlmfast.clusters.shared_effects import weights_at
+from mlmfast.clusters.effect_columns import weights_at
 from mlmfast.design.design import Design
+from mlmfast.design.rows import columns_at
 from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.rows import PredictionRows
 from mlmfast.scipy_on_use import sparse

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import BoolArray
-from mlmfast.clusters.covariance import columns_at
 from mlmfast.data.frame import Frame
+from mlmfast.design.rows import columns_at
 from mlmfast.errors import ModelError, NonEstimableWarning, warn
 from mlmfast.formula.functions import variables_of
 from mlmfast.inference.contrasts.estimability import aliasing_of_fit

@@ -25,7 +25,7 @@ from mlmfast.reduction.options import read_options
 from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
-    from mlmfast.fitting.parms import ParmsFit
+    from mlmfast.fitting.parms.fit import ParmsFit
 
 _Result = TypeVar("_Result", bound=Fitted)
 
@@ -113,8 +113,8 @@ def _fit_with_parms(
     named: dict[str, Any],
     wishes: Wishes,
 ) -> ParmsFit:
-    from mlmfast.fitting.parms import fit_with_parms
-    from mlmfast.fitting.parms_request import Parms
+    from mlmfast.fitting.parms.fit import fit_with_parms
+    from mlmfast.fitting.parms.request import Parms
 
     if reduced.iterative is not None:
         raise ModelError(

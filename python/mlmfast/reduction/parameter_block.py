@@ -11,7 +11,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.natural_chart import natural_chart
-from mlmfast.covariance.natural_in_units import natural_in_units
+from mlmfast.covariance.units import natural_in_units
 
 Kind = Literal["variance", "covariance", "other"]
 

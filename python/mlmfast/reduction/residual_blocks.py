@@ -8,8 +8,8 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import CodeArray
-from mlmfast.covariance.parameter_counts import has_few_parameters
-from mlmfast.covariance.quasi_separable import QuasiSeparable
+from mlmfast.covariance.base import has_few_parameters
+from mlmfast.covariance.chains import QuasiSeparable
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign

@@ -11,7 +11,11 @@ from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.fitted.record import FitRecord
 from mlmfast.inference.contrasts.aliasing import Aliasing
 from mlmfast.inference.contrasts.estimability import aliasing_of_fit
-from mlmfast.inference.intervals.covtest import CombinedEstimate, ParameterTable, parameter_table
+from mlmfast.inference.intervals.parameter_table import (
+    CombinedEstimate,
+    ParameterTable,
+    parameter_table,
+)
 from mlmfast.saving.record import array, covariance, typed
 
 if TYPE_CHECKING:

@@ -9,11 +9,29 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.covariance.spatial.exponential import SpatialExponential
 
 
 @dataclass(frozen=True, eq=False)
-class SpatialPower(SpatialExponential):
+class ByPower(ScaledCorrelation):
+    """Correlations rho at distance 1 as natural parameters, of ranges -1 / log rho.
+
+    A mixin.
+    """
+
+    def join_natural(self, variances: Jet, r: Jet) -> Jet:
+        rate = 1.0 / r.value
+        rho = np.exp(-rate)
+        slope = rho * rate**2
+        return concatenate([variances, r.through(rho, slope, slope * (rate**2 - 2.0 * rate))])
+
+    def split_natural(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return values[:, :1], -1.0 / np.log(values[:, 1:])
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialPower(ByPower, SpatialExponential):
     """R[i, j] = sigma^2 rho^d_ij, 0 < rho < 1; natural parameters sigma^2 and rho.
 
     The spatial exponential with range -1 / log rho, and iterated as that.
@@ -38,12 +56,3 @@ class SpatialPower(SpatialExponential):
     mmrm: ClassVar[str | None] = None
     nlme: ClassVar[str | None] = "corCAR1"
     glmmtmb: ClassVar[str | None] = "ou"
-
-    def join_natural(self, variances: Jet, r: Jet) -> Jet:
-        rate = 1.0 / r.value
-        rho = np.exp(-rate)
-        slope = rho * rate**2
-        return concatenate([variances, r.through(rho, slope, slope * (rate**2 - 2.0 * rate))])
-
-    def split_natural(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return values[:, :1], -1.0 / np.log(values[:, 1:])

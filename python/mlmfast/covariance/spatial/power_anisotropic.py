@@ -9,15 +9,16 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
-from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.spatial.base import Spatial
+from mlmfast.covariance.spatial.power import ByPower
 
 #: Correlations that a start tells apart from 0 and 1.
 _LOW, _HIGH = 0.02, 0.98
 
 
 @dataclass(frozen=True, eq=False)
-class SpatialPowerAnisotropic(Spatial):
+class SpatialPowerAnisotropic(ByPower, Spatial):
     """R[i, j] = sigma^2 prod_k rho_k^|x_ik - x_jk|, 0 < rho_k < 1; natural sigma^2 and rho_k.
 
     theta = (log sigma, log range_k) with rho_k = exp(-1 / range_k).
@@ -85,12 +86,3 @@ class SpatialPowerAnisotropic(Spatial):
         )
         theta = np.concatenate([[0.0], np.log(typical * self.n_axes / 3.0)])
         return np.asarray(theta[None])
-
-    def join_natural(self, variances: Jet, r: Jet) -> Jet:
-        rate = 1.0 / r.value
-        rho = np.exp(-rate)
-        slope = rho * rate**2
-        return concatenate([variances, r.through(rho, slope, slope * (rate**2 - 2.0 * rate))])
-
-    def split_natural(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return values[:, :1], -1.0 / np.log(values[:, 1:])

@@ -10,9 +10,8 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance.chains import VisitChain, VisitSteps, log_correlations, within_start
-from mlmfast.covariance.heterogeneous import Heterogeneous
 from mlmfast.covariance.jet import Jet, concatenate
-from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
+from mlmfast.covariance.scaled_correlation import MARGIN, Heterogeneous, ScaledCorrelation
 from mlmfast.errors import ModelError
 
 #: Steps' worth of weight that the mean correlation has in the start of each.

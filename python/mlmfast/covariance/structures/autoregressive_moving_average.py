@@ -11,8 +11,8 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance.by_lag import ByLag
+from mlmfast.covariance.chains import QuasiSeparable
 from mlmfast.covariance.jet import Jet, concatenate
-from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
 
 #: Lags among which two are looked for.

@@ -10,9 +10,8 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.covariance.closed import SumOfSquares
-from mlmfast.covariance.heterogeneous import Heterogeneous
 from mlmfast.covariance.jet import Jet, concatenate
-from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
+from mlmfast.covariance.scaled_correlation import MARGIN, Heterogeneous, ScaledCorrelation
 
 
 @dataclass(frozen=True)

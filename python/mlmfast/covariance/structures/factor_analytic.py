@@ -10,7 +10,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
-from mlmfast.covariance.factor_products import product_curvature, product_jacobian
+from mlmfast.covariance.structures.unstructured import product_curvature, product_jacobian
 from mlmfast.errors import ModelError
 
 #: Principal-factor iterations of a start, and the smallest share of a variance left specific.

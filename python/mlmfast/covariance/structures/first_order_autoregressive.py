@@ -16,9 +16,8 @@ from mlmfast.covariance.chains import (
     VisitSteps,
     within_start,
 )
-from mlmfast.covariance.heterogeneous import Heterogeneous
 from mlmfast.covariance.jet import Jet
-from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
+from mlmfast.covariance.scaled_correlation import MARGIN, Heterogeneous, ScaledCorrelation
 
 
 @dataclass(frozen=True)

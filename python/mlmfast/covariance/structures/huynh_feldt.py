@@ -11,12 +11,12 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.closed import Closed
-from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.covariance.jet import Jet, NaturalByJet, concatenate
 from mlmfast.covariance.scaled_correlation import symmetric
 
 
 @dataclass(frozen=True)
-class HuynhFeldt(CovarianceStructure):
+class HuynhFeldt(NaturalByJet, CovarianceStructure):
     """R[i, j] = (sigma_i^2 + sigma_j^2) / 2 - lambda off the diagonal.
 
     R = lambda I + a 1' + 1 a' with a_i = (sigma_i^2 - lambda) / 2 has the eigenvalues lambda and
@@ -90,15 +90,6 @@ class HuynhFeldt(CovarianceStructure):
     def parameter_names(self) -> tuple[str, ...]:
         return (*(f"Var({k + 1})" for k in range(self.size)), "HF")
 
-    def natural(self, theta: FloatArray) -> FloatArray:
-        return self._natural(Jet.constant(theta)).value
-
-    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
-        return self._natural(Jet.variables(theta)).first
-
-    def natural_hessian(self, theta: FloatArray) -> FloatArray:
-        return self._natural(Jet.variables(theta)).second
-
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)
         with np.errstate(all="ignore"):
@@ -142,7 +133,7 @@ class HuynhFeldt(CovarianceStructure):
 
 
 @dataclass(frozen=True)
-class ClosedHuynhFeldt(Closed):
+class ClosedHuynhFeldt(NaturalByJet, Closed):
     """The structure as a quadratic form: theta = (s, t, c) with c in a basis of the contrasts.
 
     lambda = s^2, m = t^2 + |c|^2 / 2 - s^2 / (2 K) and d = s c in the terms of `HuynhFeldt`: these
@@ -177,15 +168,6 @@ class ClosedHuynhFeldt(Closed):
         zero[:, 2:] = (theta[:, 2:] ** 2).sum(axis=1, keepdims=True) <= small
         out = np.where(zero, 0.0, theta)
         return out, np.asarray(np.linalg.eigvalsh(self.matrix(out))[:, 0] <= 1e-3 * small)
-
-    def natural(self, theta: FloatArray) -> FloatArray:
-        return self._natural(Jet.constant(theta)).value
-
-    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
-        return self._natural(Jet.variables(theta)).first
-
-    def natural_hessian(self, theta: FloatArray) -> FloatArray:
-        return self._natural(Jet.variables(theta)).second
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self.structure._check_natural(values)

@@ -11,9 +11,9 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.covariance.by_lag import ByLag, banded_entries
-from mlmfast.covariance.heterogeneous import Heterogeneous
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.scaled_correlation import (
+    Heterogeneous,
     ScaledCorrelation,
     shrink_factor,
     symmetric,

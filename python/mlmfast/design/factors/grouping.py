@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.design.factors.relationship import Relationship
 from mlmfast.handed_out import freeze
-
-if TYPE_CHECKING:
-    from mlmfast.design.factors.relationship import Relationship
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,9 @@ class ByGroup(dict[str, _Value]):
 
     Examples
     --------
-    >>> by_group = ByGroup({"batch:cask": {"A:a": 3}}, respelled_dict)
+    >>> def respelled(values, spell):
+    ...     return {spell(label): value for label, value in values.items()}
+    >>> by_group = ByGroup({"batch:cask": {"A:a": 3}}, respelled)
     >>> by_group["batch:cask"], by_group["cask:batch"]
     ({'A:a': 3}, {'a:A': 3})
     """
@@ -74,14 +76,3 @@ class ByGroup(dict[str, _Value]):
         if group is None:
             raise KeyError(f"{name!r}; grouping factors: {', '.join(self) or 'none'}")
         return self._respelled(self[group], partial(backwards, n_parts=group.count(":") + 1))
-
-
-def respelled_dict(values: dict[str, _Value], spell: Callable[[str], str]) -> dict[str, _Value]:
-    """A dict by level with the labels spelled otherwise.
-
-    Examples
-    --------
-    >>> respelled_dict({"a": 1}, str.upper)
-    {'A': 1}
-    """
-    return {spell(label): value for label, value in values.items()}

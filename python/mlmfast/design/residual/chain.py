@@ -9,7 +9,7 @@ import numpy as np
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.chains import VisitChain
-from mlmfast.covariance.heterogeneous import Heterogeneous
+from mlmfast.covariance.scaled_correlation import Heterogeneous
 from mlmfast.data.factor import Factor
 from mlmfast.errors import ModelError
 from mlmfast.formula.residual_formula import ResidualFormula

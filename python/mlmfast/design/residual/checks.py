@@ -8,8 +8,8 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.direct_product import DirectProduct
-from mlmfast.covariance.parameter_counts import has_few_parameters
+from mlmfast.covariance.base import has_few_parameters
+from mlmfast.covariance.structures.direct_product import DirectProduct
 from mlmfast.data.factor import Factor
 from mlmfast.data.frame import Frame
 from mlmfast.design.residual.visits import Visits

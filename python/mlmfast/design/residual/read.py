@@ -9,7 +9,7 @@ import numpy as np
 from mlmfast.arrays import CodeArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.chains import VisitChain
-from mlmfast.covariance.direct_product import DirectProduct
+from mlmfast.covariance.structures.direct_product import DirectProduct
 from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.frame import Frame
 from mlmfast.design.factors.grouping import GroupingFactor

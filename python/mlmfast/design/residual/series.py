@@ -12,9 +12,8 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.chains import MarkovChain
-from mlmfast.covariance.heterogeneous import Heterogeneous
-from mlmfast.covariance.quasi_separable import QuasiSeparable
+from mlmfast.covariance.chains import MarkovChain, QuasiSeparable
+from mlmfast.covariance.scaled_correlation import Heterogeneous
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.cached import cached_property
 
 #: Steps between two neighbours from which on a common step is none: any two numbers have one that
 #: is fine enough.
@@ -42,11 +41,6 @@ class EqualSteps:
         along = (values - self.first) / self.step
         places = np.rint(along)
         return places.astype(np.intp), np.asarray(np.abs(along - places) <= _MISPLACED)
-
-    @cached_property
-    def is_even(self) -> bool:
-        """Whether no step between the first value and the last is left out."""
-        return int(self.places[-1]) < len(np.unique(self.places))
 
 
 def equal_steps(values: FloatArray | IntArray) -> EqualSteps | None:

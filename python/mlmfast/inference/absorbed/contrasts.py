@@ -10,13 +10,8 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.errors import ModelError
 from mlmfast.inference.absorbed.coefficient_tests import coefficient_tests, levels_of
-from mlmfast.inference.contrasts.contrast import (
-    Contrast,
-    FTest,
-    independent_rows,
-    joint_test,
-    row_tests,
-)
+from mlmfast.inference.contrasts.contrast import Contrast
+from mlmfast.inference.contrasts.linear_tests import FTest, independent_rows, joint_test, row_tests
 from mlmfast.inference.contrasts.rows import contrast_rows
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from mlmfast.inference.absorbed.coefficient_tests import coefficient_tests, leve
 from mlmfast.inference.absorbed.contrasts import joint_of
 from mlmfast.inference.absorbed.hypotheses import OtherColumns
 from mlmfast.inference.anova.anova import AnovaTable, table_row, type_number, without_f
-from mlmfast.inference.contrasts.contrast import FTest
+from mlmfast.inference.contrasts.linear_tests import FTest
 from mlmfast.reduction.options import CrossedSettings
 from mlmfast.reduction.reduce import reduce_design
 

@@ -34,7 +34,7 @@ from mlmfast.inference.anova.row_bases import (
     one_after_the_other,
     orthonormal_over_cells,
 )
-from mlmfast.inference.contrasts.contrast import FTest, f_test
+from mlmfast.inference.contrasts.linear_tests import FTest, f_test
 
 _TYPES = {"1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
 _ROMAN = {1: "I", 2: "II", 3: "III"}

@@ -139,7 +139,7 @@ def functions_of_formula(
 
     Examples
     --------
-    >>> from mlmfast.design.columns.model_matrix import build_model_matrix
+    >>> from mlmfast.design.columns.build_matrix import build_model_matrix
     >>> frame = Frame.from_native({"a": ["u", "u", "v", "v"]})
     >>> spec = build_model_matrix("a", frame).spec
     >>> functions = functions_of_formula(spec, frame, (0, 1))

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 #: Singular value of moves that the data do not tell, over the largest, that is none.
 _NOT_TOLD = 1e-9
-
 METHODS = ("greven-kneib", "vaida-blanchard")
 
 

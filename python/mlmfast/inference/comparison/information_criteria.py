@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.errors import ModelError
-from mlmfast.inference.intervals.covtest import parameter_table
+from mlmfast.inference.intervals.parameter_table import parameter_table
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:

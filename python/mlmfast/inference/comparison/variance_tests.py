@@ -19,15 +19,16 @@ from mlmfast.criterion.covariance_parameter import check_engine
 from mlmfast.design.design import Design
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.responses import response_columns
+from mlmfast.design.submodels import without_effect, without_term
 from mlmfast.display.printed_frame import printed
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.submodels import deviance_and_count, without_effect, without_term
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.comparison.restricted_lrt import exact_null_distribution
+from mlmfast.information.undetermined import n_determined, undetermined_of
 from mlmfast.newton import NewtonOptions
 from mlmfast.prepared.fit_model import fit_model
 from mlmfast.prepared.model import PreparedModel
@@ -141,7 +142,7 @@ def variance_test(
     chosen = _method(source.design, t, effects, method)
     draws = _draws(n, chosen)
     null_design = _without(source.design, t, effects)
-    null_deviance, count = deviance_and_count(reduce_design(null_design), record.method, {})
+    null_deviance, count = _optimum(null_design, record.method)
     statistic = null_deviance - record.deviance
     statistic = statistic if statistic > _ZERO else 0.0
     df = record.n_theta - count
@@ -194,7 +195,7 @@ def ranova(fit: Fitted) -> pd.DataFrame:
                 if whole
                 else without_effect(source.design, t, effects[0])
             )
-            deviance, count = deviance_and_count(reduce_design(design), record.method, {})
+            deviance, count = _optimum(design, record.method)
             # What the data do not determine is no parameter that a test could lose.
             df = max(record.n_theta + n_held - count, 0)
             statistic = max(deviance - record.deviance, 0.0)
@@ -304,6 +305,15 @@ def _tail(sample: FloatArray, statistic: float) -> float:
     if statistic <= 0:
         return 1.0
     return (1 + int((sample >= statistic - 1e-9).sum())) / (1 + len(sample))
+
+
+def _optimum(design: Design, method: str) -> tuple[float, int]:
+    """-2 log-likelihood at the optimum, and how many parameters of theta the data determine."""
+    model = reduce_design(design)
+    covariance = fit_covariance(model, method, NewtonOptions())
+    estimates = estimates_of(model, covariance.criterion, covariance.theta)
+    determined = n_determined(covariance, undetermined_of(model, covariance))
+    return float(estimates.deviance[0]), determined
 
 
 def _bootstrap(

@@ -14,8 +14,6 @@ from mlmfast.inference.contrasts.triangle import triangle_of
 #: Largest difference, by the columns' lengths and over the row's largest coefficient, at which a
 #: function counts as estimable. Columns count as aliased at 1e-7.
 _TOLERANCE = 1e-6
-
-
 #: Coefficient of one column in another, both at length 1, that is rounding.
 _ROUNDING = 1e-13
 

@@ -9,8 +9,12 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import ModelError
+from mlmfast.fitted.row_facts import RowFacts
 from mlmfast.inference.emmeans.reference_grid import ReferenceGrid
-from mlmfast.inference.emmeans.row_facts import rows_by_cell
+
+if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
+    from mlmfast.inference.emmeans.reference_grid import GridVariable
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -100,3 +104,19 @@ def _counts(fit: Fitted, grid: ReferenceGrid, names: Sequence[str]) -> FloatArra
     shape = [variable.size if variable.is_factor else 1 for variable in variables]
     sizes = [variable.size for variable in variables]
     return np.broadcast_to(counts.reshape(shape), sizes)
+
+
+def rows_by_cell(facts: RowFacts, variables: Sequence[GridVariable]) -> FloatArray | None:
+    """Rows in each cell over some factors, the last fastest; None where it is not known."""
+    if facts.cells is None:
+        return None
+    place = np.zeros(len(facts.cells), dtype=np.int64)
+    for variable in variables:
+        labels = facts.levels[variable.name][0]
+        own = [variable.labels.index(x) if x in variable.labels else -1 for x in labels]
+        codes = np.array(own)[facts.cells[:, facts.factors.index(variable.name)]]
+        place = np.where((place < 0) | (codes < 0), -1, place * variable.size + codes)
+    size = int(np.prod([variable.size for variable in variables], dtype=int))
+    inside = place >= 0
+    counts = np.bincount(place[inside], facts.counts[inside], minlength=size)
+    return counts.astype(np.float64)

@@ -1,10 +1,8 @@
-"""Joint F tests: of all contrasts of a family, and of every effect within the levels of others."""
+"""Joint F tests of all contrasts of a family."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,17 +10,9 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.display.table_result import TableResult, table_of
 from mlmfast.display.tables import Table
-from mlmfast.errors import ModelError
 from mlmfast.inference.anova.anova import ddf_label, without_f
-from mlmfast.inference.contrasts.contrast import f_test
-from mlmfast.inference.emmeans.contrast_rows import interaction_rows
+from mlmfast.inference.contrasts.linear_tests import f_test
 from mlmfast.inference.emmeans.linear_functions import LinearFunctions
-from mlmfast.inference.emmeans.means import marginal_means
-from mlmfast.inference.emmeans.reference_grid import reference_grid
-from mlmfast.inference.emmeans.specs import read_specs
-
-if TYPE_CHECKING:
-    from mlmfast.fitted.fitted import Fitted
 
 _COLUMNS = ("NumDF", "DenDF", "F value", "Pr(>F)")
 
@@ -54,87 +44,14 @@ def joint_test(functions: LinearFunctions) -> JointTests:
     """
     rows, reasons = [], {}
     for key, k in functions.groups():
-        row, reason = _tested(functions, functions.estimable_basis(k))
+        row, reason = tested_row(functions, functions.estimable_basis(k))
         rows.append(dict(zip(functions.by, key, strict=True)) | row)
         if reason:
             reasons[" ".join(map(str, key)) or "the test"] = reason
-    return JointTests(pd.DataFrame(rows), _notes(functions, reasons))
+    return JointTests(pd.DataFrame(rows), notes_of(functions, reasons))
 
 
-def joint_tests(
-    fit: Fitted, by: Any = None, at: Mapping[str, Any] | None = None, *, ddf: Any = None
-) -> JointTests:
-    """F tests of every main effect and interaction, within each level of `by`.
-
-    The effects are contrasts of estimated marginal means with equal weights, as in R's
-    ``emmeans::joint_tests``; without empty cells and covariates they are the type III tests. A
-    covariate counts with two values, its mean minus and plus 1.
-
-    Parameters
-    ----------
-    fit
-        The fit.
-    by
-        Factor or factors within whose levels to test (simple effects).
-    at
-        As in `LMMResult.emmeans`.
-    ddf
-        Method for the denominator degrees of freedom; that of the fit by default.
-
-    Raises
-    ------
-    ModelError
-        Where the model was made from arrays, or by leaves nothing to test.
-
-    Examples
-    --------
-    >>> import mlmfast as mlm
-    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
-    >>> mlm.joint_tests(fit, ddf="asymptotic").tidy()[["term", "num_df", "statistic"]].round(3)
-       term  num_df  statistic
-    0  Days       1     45.853
-    """
-    within = () if by is None else read_specs(by, None).factors
-    plain = reference_grid(fit, at)
-    given = dict(at or {})
-    for variable in plain.variables:
-        if variable.is_averaged and variable.name not in within:
-            given[variable.name] = [variable.values[0] - 1.0, variable.values[0] + 1.0]
-    grid = reference_grid(fit, given)
-    rows, reasons = [], {}
-    for effect in _effects(fit, [v.name for v in grid.variables if v.size > 1], within):
-        means = marginal_means(fit, grid, effect, within, "equal", ddf)
-        contrasts = interaction_rows(means, "trt.vs.ctrl")
-        for key, k in contrasts.groups():
-            labels = dict(zip(within, key, strict=True)) | {"term": ":".join(effect)}
-            row, reason = _tested(contrasts, contrasts.estimable_basis(k))
-            rows.append((key, labels | row))
-            if reason:
-                reasons[" ".join(map(str, (labels["term"], *key)))] = reason
-    if not rows:
-        raise ModelError("no effect is left to test; name fewer factors in by")
-    keys = list(dict.fromkeys(key for key, _ in rows))
-    ordered = [row for wanted in keys for key, row in rows if key == wanted]
-    return JointTests(pd.DataFrame(ordered), _notes(means, reasons))
-
-
-def _effects(fit: Fitted, names: list[str], within: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Sets of variables, without those in `within`, that some term of the formula joins."""
-    from mlmfast.formula.functions import variables_of
-
-    spec = fit._record.fixed_spec
-    assert spec is not None
-    joined = [{v for text in term for v in variables_of(text)} for term in spec.factors.values()]
-    free = [name for name in names if name not in within]
-    return [
-        chosen
-        for size in range(1, len(free) + 1)
-        for chosen in combinations(free, size)
-        if any(set(chosen) <= term for term in joined)
-    ]
-
-
-def _tested(functions: LinearFunctions, L: FloatArray) -> tuple[dict[str, float], str]:
+def tested_row(functions: LinearFunctions, L: FloatArray) -> tuple[dict[str, float], str]:
     """The columns of a row, and why F is missing where it is."""
     if len(L) == 0:
         return dict(zip(_COLUMNS, (0, np.nan, np.nan, np.nan), strict=True)), ""
@@ -143,5 +60,6 @@ def _tested(functions: LinearFunctions, L: FloatArray) -> tuple[dict[str, float]
     return dict(zip(_COLUMNS, found, strict=True)), test.note
 
 
-def _notes(functions: LinearFunctions, reasons: Mapping[str, str]) -> tuple[str, ...]:
+def notes_of(functions: LinearFunctions, reasons: Mapping[str, str]) -> tuple[str, ...]:
+    """The degrees of freedom, and why F is missing where it is."""
     return (ddf_label(functions.fit, functions.ddf), *without_f(reasons))

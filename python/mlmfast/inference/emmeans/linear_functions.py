@@ -11,8 +11,8 @@ import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
-from mlmfast.inference.contrasts.contrast import RowTests, linear_tests
 from mlmfast.inference.contrasts.estimability import aliasing_of_fit
+from mlmfast.inference.contrasts.linear_tests import RowTests, linear_tests
 from mlmfast.information.undetermined_effects import known_entries
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mlmfast.errors import DataError
 from mlmfast.inference.emmeans.averages import averaged_rows
+from mlmfast.inference.emmeans.joint import JointTests, joint_test
 from mlmfast.inference.emmeans.linear_functions import LinearFunctions
 from mlmfast.inference.emmeans.reference_grid import (
     ReferenceGrid,
@@ -21,7 +22,6 @@ from mlmfast.inference.emmeans.tables import Contrasts, EstimateTable
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.inference.emmeans.joint import JointTests
 
 
 class EMMeans(EstimateTable):
@@ -41,15 +41,11 @@ class EMMeans(EstimateTable):
 
     def slices(self) -> JointTests:
         """F test of equal means within each level of `by` (SAS's SLICE)."""
-        from mlmfast.inference.emmeans.joint import joint_test
-
         return joint_test(self.contrast("trt.vs.ctrl", adjust="none")._functions)
 
     def plot(self, ax: Any = None) -> Any:
         """Means with their intervals, a panel for each level of `by`; the matplotlib figure."""
-        from mlmfast.display.interval_plot import plot_means
-
-        return plot_means(self, ax)
+        return self._plot("estimated marginal mean", ax)
 
     def __repr__(self) -> str:
         text = super().__repr__()

@@ -7,31 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
 from mlmfast.fitted.row_facts import Levels, RowFacts
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.inference.emmeans.reference_grid import GridVariable
 
 #: Cells above which a saved fit holds no frequencies.
 MOST_CELLS = 2_000
-
-
-def rows_by_cell(facts: RowFacts, variables: Sequence[GridVariable]) -> FloatArray | None:
-    """Rows in each cell over some factors, the last fastest; None where it is not known."""
-    if facts.cells is None:
-        return None
-    place = np.zeros(len(facts.cells), dtype=np.int64)
-    for variable in variables:
-        labels = facts.levels[variable.name][0]
-        own = [variable.labels.index(x) if x in variable.labels else -1 for x in labels]
-        codes = np.array(own)[facts.cells[:, facts.factors.index(variable.name)]]
-        place = np.where((place < 0) | (codes < 0), -1, place * variable.size + codes)
-    size = int(np.prod([variable.size for variable in variables], dtype=int))
-    inside = place >= 0
-    counts = np.bincount(place[inside], facts.counts[inside], minlength=size)
-    return counts.astype(np.float64)
 
 
 def row_facts(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,10 @@ from mlmfast.display.tables import Table
 from mlmfast.errors import ModelError
 from mlmfast.inference.anova.anova import ddf_label
 from mlmfast.inference.emmeans.contrast_rows import Method, contrast_rows, interaction_rows
+from mlmfast.inference.emmeans.joint import JointTests, joint_test
 from mlmfast.inference.emmeans.linear_functions import LinearFunctions
+from mlmfast.inference.emmeans.reference_grid import unknown_name
 from mlmfast.inference.multiplicity.adjustments import TestFamily, adjusted, adjustment_name
-
-if TYPE_CHECKING:
-    from mlmfast.inference.emmeans.joint import JointTests
-
 
 _TIDY_NAMES = {"SE": "std_error", "lower": "conf_low", "upper": "conf_high", "t_ratio": "statistic"}
 
@@ -124,8 +122,6 @@ class EstimateTable(TableResult):
         """
         functions = self._functions if by is ... else self._regrouped(by)
         if joint:
-            from mlmfast.inference.emmeans.joint import joint_test
-
             if null != 0.0:
                 raise ModelError("a joint test is against 0; leave out null")
             return joint_test(functions)
@@ -206,8 +202,6 @@ class EstimateTable(TableResult):
         return self.contrast("pairwise", **arguments)
 
     def _regrouped(self, by: Any) -> LinearFunctions:
-        from mlmfast.inference.emmeans.reference_grid import unknown_name
-
         names = () if by is None else (by,) if isinstance(by, str) else tuple(by)
         columns = list(self._functions.labels.columns)
         for name in names:
@@ -277,14 +271,26 @@ class EstimateTable(TableResult):
             return f"P values adjusted: {self.adjust} {family}; intervals by bonferroni"
         return f"P values and intervals adjusted: {self.adjust} {family}"
 
+    def _families(self) -> list[tuple[str, pd.DataFrame]]:
+        """The table of each family without the columns that split them, and its title."""
+        return [
+            (
+                ", ".join(f"{name} = {label}" for name, label in zip(self.by, key, strict=True)),
+                self.frame.iloc[rows].drop(columns=list(self.by)),
+            )
+            for key, rows in self._functions.groups()
+        ]
+
     def _tables(self) -> list[Table]:
         own = self._functions.own_labels
-        tables = []
-        for key, rows in self._functions.groups():
-            title = ", ".join(f"{name} = {label}" for name, label in zip(self.by, key, strict=True))
-            part = self.frame.iloc[rows].drop(columns=list(self.by))
-            tables.append(table_of(part, title, own))
-        return tables
+        return [table_of(part, title, own) for title, part in self._families()]
+
+    def _plot(self, what: str, ax: Any, null: float | None = None) -> Any:
+        from mlmfast.display.interval_plot import interval_plot
+
+        label = f"{what}, {100 * self.level:g}% interval"
+        own = self._functions.own_labels
+        return interval_plot(self._families(), self._estimate_name, own, label, ax, null)
 
 
 class Contrasts(EstimateTable):
@@ -298,6 +304,4 @@ class Contrasts(EstimateTable):
 
     def plot(self, ax: Any = None) -> Any:
         """Contrasts with their intervals and a line at 0; the matplotlib figure."""
-        from mlmfast.display.interval_plot import plot_means
-
-        return plot_means(self, ax)
+        return self._plot("contrast", ax, null=0.0)

@@ -3,185 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.arrays import BoolArray
 from mlmfast.confidence_level import check_level
-from mlmfast.degrees_of_freedom import FittedRows, no_rows
+from mlmfast.display.numbers import column, p_value, printable, statistic
+from mlmfast.display.tables import Table
+from mlmfast.display.text import table_text
 from mlmfast.distributions import normal_tail, two_sided_normal
-from mlmfast.errors import ModelError
-from mlmfast.fitting.undetermined.record import UndeterminedRecord
 from mlmfast.handed_out import copied
-from mlmfast.information.information import Information
-from mlmfast.words import is_one_of
+from mlmfast.inference.intervals.parameter_table import cov_theta, parameter_table
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
-
-
-@dataclass(frozen=True)
-class CombinedEstimate:
-    """A combination of parameters that the data determine where they do not tell these apart.
-
-    A sum of variances is one. Its value, and its variances by the observed and the expected
-    information.
-    """
-
-    name: str
-    kind: str
-    value: float
-    observed: float
-    expected: float
-
-
-@dataclass(frozen=True)
-class ParameterTable:
-    """The covariance parameters with what is known of their precision; arrays by parameter.
-
-    Attributes
-    ----------
-    names, kinds
-        Names; "variance", "covariance" or "other".
-    values, fixed : shape (n,), estimates; which are on the boundary.
-    observed, expected : shape (n, n), asymptotic covariances by either information.
-    unidentified
-        Directions the data do not tell, left out of each.
-    combined
-        What is determined of parameters that cannot be told apart.
-    """
-
-    names: tuple[str, ...]
-    kinds: tuple[str, ...]
-    values: FloatArray
-    fixed: BoolArray
-    observed: FloatArray
-    expected: FloatArray
-    unidentified: tuple[int, int]
-    combined: tuple[CombinedEstimate, ...] = ()
-
-
-def parameter_table(fit: Fitted) -> ParameterTable:
-    """The covariance parameters of a fit.
-
-    Raises
-    ------
-    ModelError
-        Where a loaded fit was saved without them.
-    """
-    return fit._once("_parameter_table", lambda: table_of(fit._rows))
-
-
-def table_of(rows: FittedRows | None) -> ParameterTable:
-    """The covariance parameters of a fit with its rows."""
-    if rows is None:
-        raise no_rows("the precision of the covariance parameters")
-    about = rows.information
-    parameters = about.parameters
-    found = rows.undetermined
-    fixed = np.array(parameters.fixed, dtype=np.bool_)
-    observed, n_observed = _covariance(about, "observed")
-    try:
-        expected, n_expected = _covariance(about.with_covariances(), "expected")
-    except ModelError:
-        # Series too long for covariance matrices have the observed information alone.
-        expected, n_expected = np.full_like(observed, np.nan), 0
-    values = parameters.values
-    combined = _combined(found, parameters.names, parameters.kinds, values, observed, expected)
-    names = np.array(parameters.names, dtype=object)
-    untold = np.isin(names, () if found is None else found.names)
-    for matrix in (observed, expected):
-        matrix[fixed | untold] = matrix[:, fixed | untold] = np.nan
-    return ParameterTable(
-        parameters.names,
-        parameters.kinds,
-        np.where(np.isin(names, () if found is None else found.unseen), np.nan, values),
-        fixed & ~untold,
-        observed,
-        expected,
-        (n_observed, n_expected),
-        combined,
-    )
-
-
-def _covariance(about: Information, kind: str) -> tuple[FloatArray, int]:
-    by = about.parameters.by_free
-    matrix = by @ about.covariance(kind) @ by.T
-    return (matrix + matrix.T) / 2, about.n_unidentified(kind)
-
-
-def _combined(
-    found: UndeterminedRecord | None,
-    names: tuple[str, ...],
-    kinds: tuple[str, ...],
-    values: FloatArray,
-    observed: FloatArray,
-    expected: FloatArray,
-) -> tuple[CombinedEstimate, ...]:
-    """What is determined of parameters that cannot be told apart, with its variances."""
-    out = []
-    for combination in () if found is None else found.combined:
-        weights = np.zeros(len(names))
-        weights[[names.index(name) for name in combination.parameters]] = combination.weights
-        variances = (float(weights @ matrix @ weights) for matrix in (observed, expected))
-        is_sum = all(kinds[k] == "variance" for k in np.flatnonzero(weights)) and (
-            weights.min() >= 0.0
-        )
-        kind = "variance" if is_sum else "other"
-        out.append(CombinedEstimate(combination.name, kind, float(weights @ values), *variances))
-    return tuple(out)
-
-
-def covariance_parameters(fit: Fitted) -> pd.Series[float]:
-    """Covariance parameters on their natural scale: elements of G, then the residual's.
-
-    Named as ``Var(Days) | Subject`` and ``Cov((Intercept), Days) | Subject``; parameters of
-    structures, and of the residual, as PROC MIXED names them.
-
-    Examples
-    --------
-    >>> import mlmfast as mlm
-    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
-    >>> fit.covariance_parameters.round(2).to_dict()
-    {'Var((Intercept)) | Subject': 1378.18, 'Residual': 960.46}
-    """
-    table = parameter_table(fit)
-    return pd.Series(table.values, index=list(table.names))
-
-
-def cov_theta(fit: Fitted, information: str = "observed") -> pd.DataFrame:
-    """Asymptotic covariance of `covariance_parameters`, the inverse of their information.
-
-    NaN for parameters on the boundary.
-
-    Parameters
-    ----------
-    information
-        "observed" (PROC MIXED's ASYCOV) or "expected".
-
-    Raises
-    ------
-    ModelError
-        For another word, or a loaded fit.
-    """
-    if not is_one_of(information, ("observed", "expected")):
-        raise ModelError(f"information is {information!r}; use 'observed' or 'expected'")
-    table = parameter_table(fit)
-    matrix = table.observed if information == "observed" else table.expected
-    if (
-        information == "expected"
-        and not np.isfinite(matrix).any()
-        and np.isfinite(table.observed).any()
-    ):
-        raise ModelError(
-            "the expected information needs covariance matrices of the residuals, and these series "
-            "are too long for them; use information='observed'"
-        )
-    names = list(table.names)
-    return pd.DataFrame(matrix.copy(), index=names, columns=names)
 
 
 class CovarianceTests:
@@ -214,17 +51,15 @@ class CovarianceTests:
         return self.table.reset_index()
 
     def __str__(self) -> str:
-        from mlmfast.display.contrast_tables import covariance_tests_text
-
-        return covariance_tests_text(self)
+        return table_text(covariance_tests_table(self))
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
-        from mlmfast.display.contrast_tables import covariance_tests_html
+        from mlmfast.display.html import table_html
 
-        return covariance_tests_html(self)
+        return table_html(covariance_tests_table(self))
 
 
 def _ratios(fit: Fitted, names: Sequence[str]) -> BoolArray:
@@ -289,3 +124,19 @@ def covtest(fit: Fitted, information: str = "observed", level: float = 0.95) -> 
     if left:
         notes.append(f"the data do not tell {left} combination(s) of the parameters")
     return CovarianceTests(table, tuple(notes))
+
+
+def covariance_tests_table(result: CovarianceTests) -> Table:
+    """Estimates, standard errors, Z and p of the covariance parameters."""
+    frame = result.table
+    rows = zip(
+        [printable(str(name)) for name in frame.index],
+        column(frame["estimate"].tolist()),
+        column(frame["se"].tolist()),
+        [statistic(value) for value in frame["z"]],
+        [p_value(value) for value in frame["p_value"]],
+        strict=True,
+    )
+    header = ("", "Estimate", "Std. error", "z value", "p value")
+    note = "\n".join(["p: one-sided for variances, two-sided for other parameters", *result.notes])
+    return Table("Covariance parameters", header, tuple(rows), 1, note)

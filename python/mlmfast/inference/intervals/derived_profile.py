@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,12 +15,15 @@ from mlmfast.criterion.covariance_parameter import CovarianceParameter
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError
+from mlmfast.inference.intervals.parameter_values import (
+    AtEstimate,
+    Function,
+    ParameterValues,
+    named,
+)
 from mlmfast.inference.intervals.profile_curves import CovarianceCurves
 from mlmfast.inference.intervals.profile_sides import crossings, follow, new_sides
 from mlmfast.inference.intervals.second_order import Differentiable
-
-if TYPE_CHECKING:
-    from mlmfast.inference.intervals.derived import AtEstimate, Function
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,6 @@ class _Extended(CovarianceFunctions):
         return every if which is None else every[which]
 
     def _functions(self, own: Jet, row: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-        from mlmfast.inference.intervals.derived import ParameterValues, named
-
         parameters = self.parameters[: own.value.shape[1]]
         values = {
             parameter.name: Differentiable(

@@ -12,16 +12,16 @@ import numpy as np
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.cached import cached_property
-from mlmfast.clusters.series_whitening import arm_of_rows
+from mlmfast.clusters.noise import arm_of_rows
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.errors import ModelError
 from mlmfast.inference.intervals.derived import (
-    AtEstimate,
     delta_table,
 )
+from mlmfast.inference.intervals.parameter_values import AtEstimate
 from mlmfast.inference.intervals.second_order import Differentiable
 
 if TYPE_CHECKING:

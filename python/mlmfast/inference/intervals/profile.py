@@ -92,7 +92,7 @@ class Profile:
         """
         from mlmfast.display.profile_plot import profile_plot
 
-        return profile_plot(self, level, axes)
+        return profile_plot(self.table, self.conf_int(level), level, axes)
 
     def __repr__(self) -> str:
         return f"Profile of {', '.join(map(str, self.estimates.index))}"
@@ -116,7 +116,7 @@ def profile(fit: Fitted, which: str | Sequence[str] | None = None) -> Profile:
     source = fit._needs_source("a profile")
     check_engine(source.model, "a profile")
     every = CovarianceCurves(source, ()).functions.parameters
-    held = set() if source.parms is None else set(source.parms.held)
+    held = set(source.held_values)
     flat = source.criterion.flat
     if flat is not None and flat.free is not None:
         raise ModelError(
@@ -124,7 +124,9 @@ def profile(fit: Fitted, which: str | Sequence[str] | None = None) -> Profile:
             "profile would move what is held; fit without residual=, or with "
             "residual='homdiag(...)', for profiles of the same model"
         )
-    untold = open_parameters(source)
+    untold = open_parameters(
+        source.model, source.criterion, source.theta, tuple(source.held_values)
+    )
     if which is not None and not isinstance(which, str):
         if not isinstance(which, Iterable) or not all(isinstance(name, str) for name in which):
             raise ModelError(

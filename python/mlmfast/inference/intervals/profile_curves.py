@@ -12,11 +12,11 @@ from mlmfast.cached import cached_property
 from mlmfast.criterion.constrained import Surface, fit_constrained
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
+from mlmfast.design.submodels import without_effect
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.parms import fit_with_parms
-from mlmfast.fitting.parms_request import Parms
-from mlmfast.fitting.submodels import deviance_of, without_effect
+from mlmfast.fitting.parms.fit import deviance_of, fit_with_parms
+from mlmfast.fitting.parms.request import Parms
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.reduce import reduce_design
 
@@ -108,7 +108,7 @@ class CovarianceCurves:
     @cached_property
     def _held(self) -> tuple[IntArray, FloatArray]:
         """Positions and values of the parameters that the fit holds."""
-        held = {} if self.source.parms is None else self.source.parms.held
+        held = self.source.held_values
         names = [p.name for p in self.functions.parameters]
         positions = np.array([names.index(name) for name in held], dtype=np.intp)
         return positions, np.array(list(held.values()), dtype=np.float64)
@@ -212,7 +212,7 @@ class CovarianceCurves:
 
     def _held_without(self, t: int, j: int) -> dict[str, float]:
         """What is held of the parameters that a model without the effect still has."""
-        held = {} if self.source.parms is None else self.source.parms.held
+        held = self.source.held_values
         gone = {
             parameter.name
             for parameter in self.functions.parameters
@@ -243,7 +243,7 @@ class FixedCurves:
 
     @cached_property
     def _held(self) -> dict[str, float]:
-        return {} if self.source.parms is None else self.source.parms.held
+        return self.source.held_values
 
     @cached_property
     def _fit(self) -> tuple[FloatArray, FloatArray, FloatArray, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.cached import cached_property
-from mlmfast.covariance.scaled_covariance import scale_powers
+from mlmfast.covariance.units import scale_powers
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.parameters import CovarianceFunctions
@@ -23,8 +23,8 @@ from mlmfast.fitted.parameter_values import covariance_values, own_parameters
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.parms import fit_with_parms
-from mlmfast.fitting.parms_request import Parms
+from mlmfast.fitting.parms.fit import fit_with_parms
+from mlmfast.fitting.parms.request import Parms
 from mlmfast.information.open_parameters import open_parameters
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.blocks import structure_of
@@ -70,14 +70,17 @@ class Refits:
     @cached_property
     def _random(self) -> list[tuple[str, bool]]:
         """Covariance parameters, and whether the data determine each."""
-        functions = CovarianceFunctions(self.source.model, self.source.criterion)
-        untold = open_parameters(self.source)
+        source = self.source
+        functions = CovarianceFunctions(source.model, source.criterion)
+        untold = open_parameters(
+            source.model, source.criterion, source.theta, tuple(source.held_values)
+        )
         return [(p.name, p.name not in untold) for p in own_parameters(functions)]
 
     def refit(self, responses: list[FloatArray]) -> RefitValues:
         """Refit each response."""
         model = reduce_design(self.source.design, responses)
-        held = {} if self.source.parms is None else self.source.parms.held
+        held = self.source.held_values
         if held:
             batches = [self._refit_held(response, held) for response in responses]
             return RefitValues(*(np.concatenate(part) for part in zip(*batches, strict=True)))

@@ -11,7 +11,6 @@ from mlmfast.display.printed_frame import printed
 from mlmfast.errors import ModelError
 from mlmfast.inference.intervals.bootstrap import bootstrap
 from mlmfast.inference.intervals.derived import (
-    AtEstimate,
     bootstrap_table,
     check_request,
     delta_table,
@@ -22,6 +21,7 @@ from mlmfast.inference.intervals.explained_variance import (
     figure_of_batch,
     figure_of_fit,
 )
+from mlmfast.inference.intervals.parameter_values import AtEstimate
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:

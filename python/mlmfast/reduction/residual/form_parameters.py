@@ -12,8 +12,8 @@ import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.natural_chart import arm_charts
-from mlmfast.covariance.natural_in_units import natural_in_units
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
+from mlmfast.covariance.units import natural_in_units
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.reduction.parameter_block import ParameterBlock

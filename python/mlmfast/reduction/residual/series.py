@@ -18,10 +18,9 @@ import numpy as np
 import mlmfast._core as _core
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.chains import MarkovChain
+from mlmfast.covariance.chains import MarkovChain, QuasiSeparable
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.natural_chart import natural_chart
-from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.reduction.parameter_block import residual_block

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.chains import QuasiSeparable
 from mlmfast.covariance.jet import Jet
-from mlmfast.covariance.quasi_separable import QuasiSeparable
 from mlmfast.reduction.residual.series import (
     CoreSeries,
     SeriesCovariance,

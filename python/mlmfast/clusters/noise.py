@@ -1,0 +1,67 @@
+"""Standard deviations of the residuals, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray, IntArray, block_diagonal
+from mlmfast.design.design import Design
+from mlmfast.design.residual.design import ResidualDesign
+from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
+from mlmfast.design.residual.scale import ScaleDesign
+from mlmfast.fitted.record import FitRecord
+
+
+def theta_by_arm(design: ResidualDesign, record: ResidualRecord) -> FloatArray:
+    """Parameters theta of each arm, shape (n_arms, n_theta)."""
+    natural = record.parameters.reshape(len(record.arms), -1)
+    return design.structure.from_natural(natural)
+
+
+def arm_of_rows(design: ResidualDesign) -> IntArray:
+    """Arm of each row, shape (n,), where there are points instead of visits."""
+    if design.arm_codes is not None:
+        return design.arm_codes.astype(np.intp)
+    if design.series is None:
+        return np.zeros(len(design.units), dtype=np.intp)
+    step = design.series.step
+    return np.where(step < 0, -1 - step, step // max(len(design.series.gaps), 1))
+
+
+def standard_deviations(design: ResidualDesign, record: ResidualRecord) -> FloatArray:
+    """Residual standard deviation of each row at weight 1, shape (n,)."""
+    return np.asarray(np.exp(theta_by_arm(design, record)[:, 0])[arm_of_rows(design)])
+
+
+def residual_template(residual: ResidualRecord) -> FloatArray:
+    """Covariance of the visits of all arms, block diagonal, shape (k, k)."""
+    return block_diagonal(list(residual.covariances))
+
+
+def noise_sd(design: Design, record: FitRecord) -> FloatArray:
+    """Residual standard deviation of each row, sigma s_i / sqrt(weight), shape (n,)."""
+    if record.residual_scale is not None:
+        assert design.residual is not None
+        assert design.residual.scale is not None
+        factor = row_scales(design.residual.scale, record.residual_scale)
+        return factor * noise_sd(design, replace(record, residual_scale=None))
+    if record.residual is not None and design.residual is not None and np.isnan(record.sigma2):
+        if design.residual.points is not None:
+            sd = standard_deviations(design.residual, record.residual)
+            return np.asarray(sd if design.weights is None else sd / np.sqrt(design.weights))
+        by_visit = np.sqrt(np.diag(residual_template(record.residual)))
+        sd = by_visit[design.residual.positions]
+        return np.asarray(sd if design.weights is None else sd / np.sqrt(design.weights))
+    sigma = np.sqrt(record.sigma2)
+    if design.weights is None:
+        return np.full(design.n_obs, sigma)
+    return np.asarray(sigma / np.sqrt(design.weights))
+
+
+def row_scales(design: ScaleDesign, record: ScaleRecord) -> FloatArray:
+    """What the residual standard deviation of each row is multiplied by, shape (n,)."""
+    ratio = np.array(record.is_ratio)
+    gamma = np.where(ratio, np.log(np.where(ratio, record.parameters, 1.0)), record.parameters)
+    return np.asarray(np.exp(design.exponents @ gamma)[design.codes])

@@ -1,0 +1,76 @@
+"""What is refused of a design: what no data could estimate, columns without a meaning."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlmfast.data.frame import check_finite
+from mlmfast.data.statistics import column_statistics
+from mlmfast.design.design import Design
+from mlmfast.errors import ModelError
+
+#: Share of a column outside the span of others, below which it counts as aliased.
+_ALIASED = 1e-7
+#: Numbers in the largest X whose rank decides whether residual degrees of freedom are left.
+_LARGEST = 1_000_000
+
+
+def _leaves_rows(design: Design) -> bool:
+    """Whether the rank of X, which has as many columns as rows, is below their number.
+
+    Cells that no row has give columns of zeros. The rank of others is taken of small designs alone.
+    """
+    n = design.n_obs
+    columns = [np.ones(n) if column is None else column for column in design.x]
+    columns = [column for column in columns if column.any()]
+    if len(columns) < n or n * len(columns) > _LARGEST:
+        return len(columns) < n
+    x = np.stack(columns, axis=1)
+    return int(np.linalg.matrix_rank(x / np.linalg.norm(x, axis=0), tol=_ALIASED)) < n
+
+
+def check_identified(design: Design) -> None:
+    """Refuse designs that no data could estimate, saying why."""
+    n, p = design.n_obs, len(design.x) + design.n_absorbed
+    if p >= n and (design.absorbed is not None or not _leaves_rows(design)):
+        raise ModelError(
+            f"{p} fixed-effect columns and {n} rows: nothing is left to estimate the residual "
+            "variance from; use fewer fixed effects or more data"
+        )
+    for factor in {term.factor: design.factors[term.factor] for term in design.random}.values():
+        if factor.n_levels < 2:
+            raise ModelError(
+                f"grouping factor {factor.name!r} has 1 level ({factor.labels[0]!r}); a random "
+                "effect needs at least 2"
+            )
+        if factor.n_levels >= n and factor.relationship is None and _has_equal_variances(design):
+            raise ModelError(
+                f"grouping factor {factor.name!r} has as many levels as there are rows ({n}); its "
+                "effects cannot be told from the residual (unless weights= differ, as in a "
+                "meta-analysis): leave the term out"
+            )
+
+
+def _has_equal_variances(design: Design) -> bool:
+    """Whether residuals are independent with one variance, like effects with a level a row."""
+    weights = design.weights
+    return design.residual is None and (weights is None or bool((weights == weights[0]).all()))
+
+
+def check_columns(design: Design) -> None:
+    """Refuse infinite values anywhere, and slopes on a constant."""
+    named = [(name, c) for name, c in zip(design.x_names, design.x, strict=True) if c is not None]
+    for (name, column), s in zip(named, column_statistics([c for _, c in named]), strict=True):
+        if not s.is_finite:
+            check_finite(name, column)
+    for term in design.random:
+        own = [(m, c) for m, c in zip(term.names, term.columns, strict=True) if c is not None]
+        for (name, column), s in zip(own, column_statistics([c for _, c in own]), strict=True):
+            if not s.is_finite:
+                check_finite(name, column)
+            if s.smallest == s.largest:
+                raise ModelError(
+                    f"in the random-effects term {term.text} the column {name!r} is constant "
+                    f"({s.smallest:g}); a slope needs a covariate that varies, and 1 + ... an "
+                    "intercept"
+                )

@@ -1,0 +1,110 @@
+"""The covariance parameters that values and bounds are given for, by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from mlmfast.criterion.covariance_parameter import CovarianceParameter
+from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.errors import ModelError
+from mlmfast.fitting.parms.request import finite_number
+
+
+@dataclass(frozen=True)
+class NamedParameters:
+    """What is wished of the covariance parameters of a model, read by name."""
+
+    functions: CovarianceFunctions
+
+    def find(self, name: str) -> int:
+        """Position of a parameter by its name or one of its other names."""
+        for position, parameter in enumerate(self.functions.parameters):
+            if name == parameter.name or name in dict(parameter.aliases):
+                return position
+        names = [p.name for p in self.functions.parameters]
+        others = [alias for p in self.functions.parameters for alias, _ in p.aliases]
+        near = get_close_matches(str(name), names + others, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ModelError(
+            f"{name!r} is no covariance parameter of this model{hint} "
+            f"(parameters: {', '.join(names + others)})"
+        )
+
+    def value(self, name: str, value: Any) -> float:
+        """A value under the parameter's own name: the root of a variance."""
+        number = finite_number(name, value)
+        parameter = self.functions.parameters[self.find(name)]
+        power = dict(parameter.aliases).get(name, 1.0)
+        if power != 1.0 and number < 0:
+            raise ModelError(f"{name!r} is a variance; {number:g} is negative")
+        number = float(number ** (1.0 / power)) if power != 1.0 else number
+        if not parameter.lower <= number <= parameter.upper:
+            raise ModelError(
+                f"{number:g} lies outside the range of {name!r}, {parameter.lower:g} to "
+                f"{parameter.upper:g}"
+            )
+        if number == 0.0 and self._is_correlated(parameter):
+            raise ModelError(
+                f"{name!r} cannot be 0: the correlations of that effect would be undefined; leave "
+                "the effect out of its term instead"
+            )
+        return number
+
+    def _is_correlated(self, parameter: CovarianceParameter) -> bool:
+        if parameter.kind != "sd" or not parameter.places:
+            return False
+        structure = self.functions.model.design.random[parameter.places[0][0]].structure
+        return structure.mixes and structure.size > 1
+
+    def bounds(
+        self, wishes: Mapping[str, tuple[float | None, float | None]]
+    ) -> dict[int, tuple[float, float]]:
+        """Bounds by position, infinite where there is none."""
+        out = {}
+        for name, pair in wishes.items():
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise ModelError(
+                    f"bounds of {name!r} are {pair!r}; give (lower, upper), None for no bound"
+                )
+            parameter = self.functions.parameters[self.find(name)]
+            low, high = pair
+            if all(bound is None or bound in (-np.inf, np.inf) for bound in pair):
+                raise self._no_bound(name, parameter)
+            # 0 for a standard deviation is no bound of its own.
+            is_edge = low is None or (low == 0 and parameter.lower == 0)
+            lower = parameter.lower if is_edge else self._bound(name, low)
+            upper = parameter.upper if high is None else self._bound(name, high)
+            if not lower <= upper:
+                raise ModelError(f"bounds of {name!r}: {low!r} is not below {high!r}")
+            out[self.find(name)] = (lower, upper)
+        return out
+
+    def _no_bound(self, name: str, parameter: CovarianceParameter) -> ModelError:
+        """Complaint about bounds that bound nothing, meant perhaps to let a variance go below 0."""
+        text = f"bounds of {name!r} are open on both sides and bound nothing; leave them out"
+        if parameter.kind == "sd":
+            text += (
+                ". The variance of a random effect is never below 0 here (NOBOUND of PROC MIXED "
+                "lets it): for a negative covariance within groups use residual='cs(visit | group)'"
+            )
+        return ModelError(text)
+
+    def _bound(self, name: str, value: Any) -> float:
+        if isinstance(value, float | int) and np.isinf(value):
+            return float(value)
+        return self.value(name, value)
+
+    def check_contradictions(
+        self, hold: Mapping[int, float], bounds: Mapping[int, tuple[float, float]]
+    ) -> None:
+        """Refuse values held outside their bounds."""
+        for position in sorted(set(hold) & set(bounds)):
+            lower, upper = bounds[position]
+            if not lower <= hold[position] <= upper:
+                name = self.functions.parameters[position].name
+                raise ModelError(f"{name!r} is held at {hold[position]:g}, outside its bounds")

@@ -1,0 +1,92 @@
+"""Joint F tests of every effect within the levels of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mlmfast.errors import ModelError
+from mlmfast.inference.emmeans.contrast_rows import interaction_rows
+from mlmfast.inference.emmeans.joint import JointTests, notes_of, tested_row
+from mlmfast.inference.emmeans.means import marginal_means
+from mlmfast.inference.emmeans.reference_grid import reference_grid
+from mlmfast.inference.emmeans.specs import read_specs
+
+if TYPE_CHECKING:
+    from mlmfast.fitted.fitted import Fitted
+
+
+def joint_tests(
+    fit: Fitted, by: Any = None, at: Mapping[str, Any] | None = None, *, ddf: Any = None
+) -> JointTests:
+    """F tests of every main effect and interaction, within each level of `by`.
+
+    The effects are contrasts of estimated marginal means with equal weights, as in R's
+    ``emmeans::joint_tests``; without empty cells and covariates they are the type III tests. A
+    covariate counts with two values, its mean minus and plus 1.
+
+    Parameters
+    ----------
+    fit
+        The fit.
+    by
+        Factor or factors within whose levels to test (simple effects).
+    at
+        As in `LMMResult.emmeans`.
+    ddf
+        Method for the denominator degrees of freedom; that of the fit by default.
+
+    Raises
+    ------
+    ModelError
+        Where the model was made from arrays, or by leaves nothing to test.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> mlm.joint_tests(fit, ddf="asymptotic").tidy()[["term", "num_df", "statistic"]].round(3)
+       term  num_df  statistic
+    0  Days       1     45.853
+    """
+    within = () if by is None else read_specs(by, None).factors
+    plain = reference_grid(fit, at)
+    given = dict(at or {})
+    for variable in plain.variables:
+        if variable.is_averaged and variable.name not in within:
+            given[variable.name] = [variable.values[0] - 1.0, variable.values[0] + 1.0]
+    grid = reference_grid(fit, given)
+    rows, reasons = [], {}
+    for effect in _effects(fit, [v.name for v in grid.variables if v.size > 1], within):
+        means = marginal_means(fit, grid, effect, within, "equal", ddf)
+        contrasts = interaction_rows(means, "trt.vs.ctrl")
+        for key, k in contrasts.groups():
+            labels = dict(zip(within, key, strict=True)) | {"term": ":".join(effect)}
+            row, reason = tested_row(contrasts, contrasts.estimable_basis(k))
+            rows.append((key, labels | row))
+            if reason:
+                reasons[" ".join(map(str, (labels["term"], *key)))] = reason
+    if not rows:
+        raise ModelError("no effect is left to test; name fewer factors in by")
+    keys = list(dict.fromkeys(key for key, _ in rows))
+    ordered = [row for wanted in keys for key, row in rows if key == wanted]
+    return JointTests(pd.DataFrame(ordered), notes_of(means, reasons))
+
+
+def _effects(fit: Fitted, names: list[str], within: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Sets of variables, without those in `within`, that some term of the formula joins."""
+    from mlmfast.formula.functions import variables_of
+
+    spec = fit._record.fixed_spec
+    assert spec is not None
+    joined = [{v for text in term for v in variables_of(text)} for term in spec.factors.values()]
+    free = [name for name in names if name not in within]
+    return [
+        chosen
+        for size in range(1, len(free) + 1)
+        for chosen in combinations(free, size)
+        if any(set(chosen) <= term for term in joined)
+    ]

@@ -1,0 +1,13 @@
+//! The ML and REML criterion, profiled over beta and `sigma^2`, with exact derivatives.
+//!
+//! An engine gives log|V| and [X y]'V^-1 [X y] with their derivatives by entries of G ([`sums`]); the
+//! rest is the same for all: generalised least squares ([`solution`]), derivatives ([`derivatives`]).
+//! What an engine is asked for stands in [`engine`].
+
+#[cfg(test)]
+pub(crate) mod checks;
+pub mod derivatives;
+pub mod engine;
+pub mod pairs;
+pub mod solution;
+pub mod sums;

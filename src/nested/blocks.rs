@@ -1,0 +1,84 @@
+//! Rows of [T | outer Z | X] by unit.
+
+use super::series::items::Series;
+use crate::linalg::dense::{block, solve_row_upper};
+use crate::rows::basis::FixedBasis;
+use crate::rows::level_rows::LevelRows;
+use crate::rows::nesting::Nesting;
+use crate::running::memory::zeros;
+
+/// Blocks of one level.
+#[derive(Clone, Debug)]
+pub struct Blocks {
+    /// Random effects of the level.
+    pub q: usize,
+    /// Random effects of all outer levels.
+    pub n_outer: usize,
+    /// Children of each unit; empty at the innermost level.
+    pub first_child: Vec<usize>,
+    /// Per block `q` rows of [T | outer Z | X], `q + n_outer + rank` columns.
+    pub design: Vec<f64>,
+    /// Per fit, per block, `q` responses.
+    pub response: Vec<f64>,
+    /// Upper triangular B with z = (transformed z) B, `q` x `q`.
+    pub basis: Vec<f64>,
+    /// Is this the residual's level, whose W is T R T' and not I + T G T'?
+    pub is_residual: bool,
+    /// The residual's level where its units are series; `q` is then 0, and blocks stand in here.
+    pub series: Option<Series>,
+}
+
+/// Blocks of the rotated rows of level `l` in the coordinates of the iterations.
+pub(super) fn change_basis(
+    level: &LevelRows,
+    l: usize,
+    nesting: &Nesting,
+    fixed: &FixedBasis,
+    bases: &[Vec<f64>],
+    n_fits: usize,
+) -> Blocks {
+    let q = level.q;
+    let rank = fixed.kept.len();
+    let q_of = |j: usize| (bases[j].len() as f64).sqrt() as usize;
+    let n_outer: usize = (0..l).map(q_of).sum();
+    let columns = q + n_outer + rank;
+    let n_rows = level.design.len() / level.n_columns.max(1);
+    let mut design = zeros(n_rows * columns);
+    let mut response = zeros(n_fits * n_rows);
+    for r in 0..n_rows {
+        let row = &level.design[block(r, level.n_columns)];
+        let out = &mut design[block(r, columns)];
+        let (z, x) = row.split_at(q + n_outer);
+        let (out_z, out_x) = out.split_at_mut(q + n_outer);
+        out_z.copy_from_slice(z);
+        let mut at = 0;
+        for j in (0..=l).rev() {
+            let size = q_of(j);
+            solve_row_upper(&bases[j], size, &mut out_z[at..at + size]);
+            at += size;
+        }
+        fixed.map_row(x, out_x);
+        // The sign of a rotated row is arbitrary; a positive diagonal lets equal units be found.
+        let sign = if q > 0 && out_z[r % q] < 0.0 { -1.0 } else { 1.0 };
+        for f in 0..n_fits {
+            let y = level.response[r * n_fits + f];
+            response[f * n_rows + r] = sign * fixed.map_response(f, out_x, y);
+        }
+        // Adding zero turns -0 into 0, whose bits differ.
+        out.iter_mut().for_each(|value| *value = sign * *value + 0.0);
+    }
+    Blocks {
+        q,
+        n_outer,
+        first_child: if l + 1 < bases.len() {
+            nesting.levels[l].first_child.clone()
+        } else {
+            Vec::new()
+        },
+        design,
+        response,
+        basis: bases[l].clone(),
+        is_residual: false,
+        series: None,
+    }
+}

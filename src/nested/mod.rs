@@ -1,0 +1,13 @@
+//! Nested random effects, and residuals of their own: everything eliminated from the inside out.
+//!
+//! Rows are put into coordinates without rounding trouble ([`reduction`]); every criterion, gradient
+//! and Hessian comes from the reduction ([`elimination`]).
+
+pub mod blocks;
+pub mod elimination;
+mod engine;
+pub mod patterns;
+pub mod reduction;
+pub mod series;
+#[cfg(test)]
+mod tests;

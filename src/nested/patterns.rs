@@ -1,0 +1,92 @@
+//! Units that share T share their factorization, and many of them are replaced by few.
+
+use std::collections::HashMap;
+
+use super::blocks::Blocks;
+use crate::linalg::dense::block;
+use crate::linalg::triangle::Triangle;
+use crate::running::memory::append;
+
+/// Units with equal T: one factorization, `n_blocks` blocks of [T A], determinant counted `count` times.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// First block.
+    pub first: usize,
+    /// Blocks, possibly pseudo-units.
+    pub n_blocks: usize,
+    /// Units that the pattern stands for.
+    pub count: usize,
+}
+
+/// Units with bit-equal T, or `None` where too few are equal for it to pay.
+pub(super) fn group_by_root(
+    leaf: &Blocks,
+    columns: usize,
+    n_units: usize,
+) -> Option<Vec<Vec<usize>>> {
+    const SAMPLE: usize = 256;
+    let q = leaf.q;
+    let key = |unit: usize| -> Vec<u64> {
+        let rows = leaf.design[block(unit, q * columns)].chunks_exact(columns);
+        rows.flat_map(|row| row[..q].iter().map(|value| value.to_bits())).collect()
+    };
+    let mut sample: Vec<Vec<u64>> = (0..n_units.min(SAMPLE)).map(key).collect();
+    let sampled = sample.len();
+    sample.sort_unstable();
+    sample.dedup();
+    if 4 * sample.len() > 3 * sampled {
+        return None;
+    }
+    let mut index: HashMap<Vec<u64>, usize> = HashMap::new();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for unit in 0..n_units {
+        let group = *index.entry(key(unit)).or_insert(groups.len());
+        if group == groups.len() {
+            groups.push(Vec::new());
+        }
+        groups[group].push(unit);
+    }
+    Some(groups)
+}
+
+/// Replaces the members of a pattern by at most q rank + q pseudo-units with the same sums.
+///
+/// The rows vec(A)' of the members are replaced by their own triangular factor: sum of A'K A over
+/// members is unchanged for every K. Each response is factored alone, so that its numbers do not
+/// depend on which others stand beside it.
+pub(super) fn compress(
+    leaf: &Blocks,
+    members: &[usize],
+    rank: usize,
+    n_fits: usize,
+    design: &mut Vec<f64>,
+    responses: &mut [Vec<f64>],
+) {
+    let q = leaf.q;
+    let columns = q + rank;
+    let n_units = leaf.response.len() / (q * n_fits.max(1));
+    let width = q * rank + q;
+    let root = leaf.design[block(members[0], q * columns)].to_vec();
+    for (f, response) in responses.iter_mut().enumerate() {
+        let mut triangle = Triangle::new(width, 0);
+        let mut row = vec![0.0; width];
+        for &unit in members {
+            let rows = leaf.design[block(unit, q * columns)].chunks_exact(columns);
+            for (a, design_row) in rows.enumerate() {
+                row[block(a, rank)].copy_from_slice(&design_row[q..]);
+            }
+            let at = (f * n_units + unit) * q;
+            row[q * rank..].copy_from_slice(&leaf.response[at..at + q]);
+            triangle.push_row(&row);
+        }
+        for pseudo in triangle.factor().chunks_exact(width) {
+            append(response, &pseudo[q * rank..]);
+            if f == 0 {
+                for (a, root_row) in root.chunks_exact(columns).enumerate() {
+                    append(design, &root_row[..q]);
+                    append(design, &pseudo[block(a, rank)]);
+                }
+            }
+        }
+    }
+}

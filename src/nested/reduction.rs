@@ -1,0 +1,161 @@
+//! Rotated rows in the coordinates of the iterations: what these read.
+
+use super::blocks::{Blocks, change_basis};
+use super::patterns::{Pattern, compress, group_by_root};
+use super::series::chain::ChainParameters;
+use super::series::items::Series;
+use crate::criterion::solution::within;
+use crate::linalg::dense::block;
+use crate::rows::basis::{Basis, CollinearRandomEffects, FixedBasis, random_bases};
+use crate::rows::level_rows::{LevelRows, RotatedRows};
+use crate::rows::nesting::Nesting;
+use crate::running::memory::append;
+
+/// What the iterations read.
+#[derive(Clone, Debug)]
+pub struct Reduction {
+    /// Number of rows.
+    pub n_rows: usize,
+    /// Number of responses.
+    pub n_fits: usize,
+    /// Rotated rows that carry random effects.
+    n_random: usize,
+    /// Map of the fixed effects.
+    pub fixed: FixedBasis,
+    /// Levels, outermost first.
+    pub levels: Vec<Blocks>,
+    /// Units of the innermost level grouped by T.
+    pub patterns: Vec<Pattern>,
+    /// Per fit, the lower triangle of the cross-product of the rows without random effects,
+    /// `rank + 1` squared.
+    pub remainder: Vec<f64>,
+}
+
+impl Reduction {
+    /// Changes the basis of rotated rows.
+    ///
+    /// `noise[j]` is the norm below which column j of X is rounding error of its centring.
+    /// `terms[l]` lists the random-effect terms of level l as (columns, how they may be changed); an
+    /// empty list marks the residual's level.
+    /// `series` counts the classes of items, the weights each is given, and the classes of ends if
+    /// the iterations walk along the rows, where the residual's units are series.
+    /// With `share` units are grouped by T; without it each unit keeps its own block, in order.
+    ///
+    /// # Errors
+    /// [`CollinearRandomEffects`] where a term's columns are linearly dependent.
+    pub fn new(
+        rotated: RotatedRows,
+        nesting: &Nesting,
+        noise: &[f64],
+        terms: &[Vec<(usize, Basis)>],
+        series: (usize, usize, usize),
+        share: bool,
+    ) -> Result<Self, CollinearRandomEffects> {
+        let RotatedRows { levels, mut remainder, mut total } = rotated;
+        let n_fits = total.residual_squares.len();
+        let fixed = FixedBasis::new(&mut total, noise, nesting.n_rows);
+        let bases = random_bases(&levels, nesting, terms)?;
+        let n_levels = levels.len();
+        let n_random = levels.iter().map(LevelRows::n_informative).sum();
+        let innermost_bundles = levels.last().map_or(0, |leaf| leaf.bundles.len());
+        let mut blocks = Vec::with_capacity(levels.len());
+        for (l, level) in levels.into_iter().enumerate() {
+            let mut block = change_basis(&level, l, nesting, &fixed, &bases, n_fits);
+            block.is_residual = terms[l].is_empty();
+            if level.shares.is_some() {
+                block.series = Some(Series::new(
+                    series,
+                    block.n_outer + fixed.kept.len(),
+                    &level.bundles,
+                    &level.classes,
+                    &std::mem::take(&mut block.design),
+                    &std::mem::take(&mut block.response),
+                ));
+            } else if l + 2 == n_levels && innermost_bundles > 0 {
+                block.first_child = (0..=innermost_bundles).collect();
+            }
+            blocks.push(block);
+        }
+        let gram = fixed.grams(&mut remainder);
+        let mut reduction = Self {
+            n_rows: nesting.n_rows,
+            n_fits,
+            n_random,
+            fixed,
+            levels: blocks,
+            patterns: Vec::new(),
+            remainder: gram,
+        };
+        reduction.find_patterns(share);
+        Ok(reduction)
+    }
+
+    /// Residual sum of squares of each response over the rows that no random effect reaches, and
+    /// its degrees of freedom: an estimate of `sigma^2` that needs no G.
+    #[must_use]
+    pub fn within(&self) -> (Vec<f64>, usize) {
+        within(&self.remainder, self.rank(), self.n_rows, self.n_random)
+    }
+
+    /// Has the residual a covariance of its own, so that `sigma^2` is not profiled out?
+    #[must_use]
+    pub fn has_residual(&self) -> bool {
+        self.levels.last().is_some_and(|level| level.is_residual)
+    }
+
+    /// Parameters of the innermost level's classes, where residuals are chains with parameters by
+    /// visit.
+    #[must_use]
+    pub fn chain(&self) -> Option<&ChainParameters> {
+        self.levels.last()?.series.as_ref()?.chain.as_ref()
+    }
+
+    /// Rank of X.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        self.fixed.kept.len()
+    }
+
+    fn find_patterns(&mut self, share: bool) {
+        let n_levels = self.levels.len();
+        let rank = self.rank();
+        let Some(leaf) = self.levels.last_mut() else {
+            return;
+        };
+        if let Some(series) = &leaf.series {
+            self.patterns = (0..series.n_bundles())
+                .map(|first| Pattern { first, n_blocks: 1, count: 1 })
+                .collect();
+            return;
+        }
+        let (q, columns) = (leaf.q, leaf.q + leaf.n_outer + rank);
+        let n_units = leaf.design.len() / (q * columns);
+        let groups =
+            if share && n_levels == 1 { group_by_root(leaf, columns, n_units) } else { None };
+        let Some(groups) = groups else {
+            self.patterns =
+                (0..n_units).map(|first| Pattern { first, n_blocks: 1, count: 1 }).collect();
+            return;
+        };
+        let mut design = Vec::new();
+        let mut responses = vec![Vec::new(); self.n_fits];
+        for members in groups {
+            let first = design.len() / (q * columns);
+            if members.len() > 2 * q * rank + q {
+                compress(leaf, &members, rank, self.n_fits, &mut design, &mut responses);
+            } else {
+                for &unit in &members {
+                    append(&mut design, &leaf.design[block(unit, q * columns)]);
+                    for (f, response) in responses.iter_mut().enumerate() {
+                        let at = (f * n_units + unit) * q;
+                        append(response, &leaf.response[at..at + q]);
+                    }
+                }
+            }
+            let n_blocks = design.len() / (q * columns) - first;
+            self.patterns.push(Pattern { first, n_blocks, count: members.len() });
+        }
+        leaf.design = design;
+        leaf.response = responses.concat();
+    }
+}

@@ -1,0 +1,132 @@
+//! `Nesting` and the statistics of columns.
+
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::prelude::*;
+
+use super::arguments::{ValuesArgument, values};
+use super::arrays::{Floats, array, c_slice, vector};
+use super::gateway::{NotNested, without_gil};
+use super::gather::map_fits;
+use crate::rows::columns::{STATISTICS_ROWS, Values, statistics};
+use crate::rows::nesting;
+use crate::running::threads;
+
+/// Below this many values a thread pool costs more than it saves.
+const PARALLEL_VALUES: usize = 400_000;
+/// Statistics of no values: sum, sum of squares, smallest, largest.
+const NOTHING: [f64; 4] = [0.0, 0.0, f64::INFINITY, f64::NEG_INFINITY];
+
+fn together(a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
+    [a[0] + b[0], a[1] + b[1], a[2].min(b[2]), a[3].max(b[3])]
+}
+
+/// Sum and sum of squares about the first value, smallest and largest of each column, `(n, 4)`.
+#[pyfunction]
+pub fn column_statistics<'py>(
+    py: Python<'py>,
+    columns: Vec<ValuesArgument<'py>>,
+    n_rows: usize,
+) -> PyResult<Floats<'py>> {
+    let columns: Vec<Values> =
+        columns.iter().map(|c| values("column", c, n_rows)).collect::<PyResult<_>>()?;
+    let chunk = |first: usize| -> Vec<[f64; 4]> {
+        let rows = first..(first + STATISTICS_ROWS).min(n_rows);
+        columns.iter().map(|c| statistics(*c, rows.clone(), c.row(0))).collect()
+    };
+    let parts: Vec<Vec<[f64; 4]>> = without_gil(py, || {
+        let n_chunks = n_rows.div_ceil(STATISTICS_ROWS);
+        if n_rows * columns.len() > PARALLEL_VALUES {
+            threads::map(0..n_chunks, |i| chunk(i * STATISTICS_ROWS))
+        } else {
+            (0..n_chunks).map(|i| chunk(i * STATISTICS_ROWS)).collect()
+        }
+    })?;
+    let mut total = vec![NOTHING; columns.len()];
+    for part in parts {
+        for (t, p) in total.iter_mut().zip(part) {
+            *t = together(*t, p);
+        }
+    }
+    array(py, total.concat(), &[columns.len(), 4])
+}
+
+/// Sum and sum of squares about the first value, smallest and largest of each column of
+/// `(n_fits, n, k)`: `(n_fits, k, 4)`.
+#[pyfunction]
+pub fn stacked_statistics<'py>(
+    py: Python<'py>,
+    columns: PyReadonlyArrayDyn<'py, f64>,
+) -> PyResult<Floats<'py>> {
+    let &[n_fits, n, k] = columns.shape() else {
+        return Err(PyValueError::new_err("columns must have three dimensions"));
+    };
+    let data = c_slice("columns", &columns, &[n_fits, n, k])?;
+    if n == 0 {
+        return Err(PyValueError::new_err("columns have no rows"));
+    }
+    let one = |column: usize| {
+        let values = Values { data, offset: column / k * n * k + column % k, stride: k };
+        let mut total = NOTHING;
+        for first in (0..n).step_by(STATISTICS_ROWS) {
+            let rows = first..(first + STATISTICS_ROWS).min(n);
+            total = together(total, statistics(values, rows, values.row(0)));
+        }
+        total
+    };
+    let parts: Vec<[f64; 4]> = without_gil(py, || map_fits(n_fits * k, one))?;
+    array(py, parts.concat(), &[n_fits, k, 4])
+}
+
+/// Rows sorted into units of nested grouping factors.
+#[pyclass(frozen, module = "mlmfast._core")]
+pub struct Nesting(nesting::Nesting);
+
+#[pymethods]
+impl Nesting {
+    #[new]
+    #[pyo3(signature = (n_rows, codes, n_units, positions=None))]
+    fn new(
+        py: Python<'_>,
+        n_rows: usize,
+        codes: Vec<PyReadonlyArray1<'_, i32>>,
+        n_units: Vec<usize>,
+        positions: Option<PyReadonlyArray1<'_, i32>>,
+    ) -> PyResult<Self> {
+        if codes.len() != n_units.len() {
+            return Err(PyValueError::new_err("codes and n_units differ in length"));
+        }
+        if n_rows > u32::MAX as usize {
+            return Err(PyValueError::new_err("more than 2^32 - 1 rows"));
+        }
+        let slices: Vec<&[i32]> =
+            codes.iter().map(|c| vector("codes", c, n_rows)).collect::<PyResult<_>>()?;
+        let positions = positions.as_ref().map(|p| vector("positions", p, n_rows)).transpose()?;
+        without_gil(py, || {
+            for (codes, &n) in slices.iter().zip(&n_units) {
+                if codes.iter().any(|&c| c < 0 || c as usize >= n) {
+                    return Err(PyValueError::new_err("a code lies outside 0..n_units"));
+                }
+            }
+            let mut nesting = nesting::Nesting::new(n_rows, &slices, &n_units)
+                .map_err(|error| NotNested::new_err(error.inner))?;
+            if let Some(positions) = positions {
+                nesting.sort_units(positions);
+            }
+            Ok(Self(nesting))
+        })?
+    }
+
+    /// Code of each unit of a level, in the order in which units are stored.
+    fn codes<'py>(&self, py: Python<'py>, level: usize) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        let level =
+            self.0.levels.get(level).ok_or_else(|| PyIndexError::new_err("no such level"))?;
+        Ok(level.codes.clone().into_pyarray(py))
+    }
+}
+
+impl Nesting {
+    pub(super) fn inner(&self) -> &nesting::Nesting {
+        &self.0
+    }
+}

@@ -1,0 +1,141 @@
+//! The columns of a design as they lie in memory.
+
+use std::ops::Range;
+
+use super::series_columns::SeriesColumns;
+
+/// Values of a column that stand `stride` apart in memory, the first at `offset`.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a> {
+    /// Memory that holds the column.
+    pub data: &'a [f64],
+    /// Position of the first row's value.
+    pub offset: usize,
+    /// Distance from a row's value to the next row's.
+    pub stride: usize,
+}
+
+impl<'a> Values<'a> {
+    /// A column of its own, one value after the other.
+    #[must_use]
+    pub fn contiguous(data: &'a [f64]) -> Self {
+        Self { data, offset: 0, stride: 1 }
+    }
+
+    /// Value of a row.
+    #[inline(always)]
+    #[must_use]
+    pub fn row(&self, row: usize) -> f64 {
+        self.data[self.offset + row * self.stride]
+    }
+}
+
+/// Rows that the statistics of all columns read before they go on: these stay in the cache.
+pub const STATISTICS_ROWS: usize = 4096;
+
+/// Sum, sum of squares (both about `origin`), smallest and largest value over a range of rows.
+///
+/// One pass; the squares serve to choose a scale, for which few digits are enough.
+#[must_use]
+pub fn statistics(values: Values, rows: Range<usize>, origin: f64) -> [f64; 4] {
+    let mut lanes = [[0.0; 4], [0.0; 4], [f64::INFINITY; 4], [f64::NEG_INFINITY; 4]];
+    let mut visit = |lane: usize, value: f64| {
+        let shifted = value - origin;
+        lanes[0][lane] += shifted;
+        lanes[1][lane] += shifted * shifted;
+        lanes[2][lane] = if value < lanes[2][lane] { value } else { lanes[2][lane] };
+        lanes[3][lane] = if value > lanes[3][lane] { value } else { lanes[3][lane] };
+    };
+    if values.stride == 1 {
+        let chunks = values.data[values.offset..][rows].chunks_exact(4);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            for (lane, &value) in chunk.iter().enumerate() {
+                visit(lane, value);
+            }
+        }
+        // As below: the same bits wherever a column lies in memory.
+        rest.iter().enumerate().for_each(|(lane, &value)| visit(lane, value));
+    } else {
+        rows.for_each(|row| visit(row % 4, values.row(row)));
+    }
+    [
+        lanes[0].iter().sum(),
+        lanes[1].iter().sum(),
+        lanes[2].iter().copied().fold(f64::INFINITY, f64::min),
+        lanes[3].iter().copied().fold(f64::NEG_INFINITY, f64::max),
+    ]
+}
+
+/// A column of X, Z or Y, read as (value - center) * scale.
+#[derive(Clone, Copy, Debug)]
+pub struct Column<'a> {
+    /// One value per row; `None` is the constant 1.
+    pub values: Option<Values<'a>>,
+    /// Subtracted from every value.
+    pub center: f64,
+    /// Multiplied to every centred value.
+    pub scale: f64,
+}
+
+impl<'a> Column<'a> {
+    /// Values as they are; `None` is the constant 1.
+    #[must_use]
+    pub fn plain(values: Option<&'a [f64]>) -> Self {
+        Self { values: values.map(Values::contiguous), center: 0.0, scale: 1.0 }
+    }
+
+    /// Value of a row.
+    #[inline(always)]
+    #[must_use]
+    pub fn at(&self, row: usize) -> f64 {
+        (self.values.map_or(1.0, |v| v.row(row)) - self.center) * self.scale
+    }
+}
+
+/// What the pass reads: columns by role, and the rows' weights.
+#[derive(Default)]
+pub struct RowColumns<'a> {
+    /// Random-effect columns by level, outermost first.
+    pub z: Vec<Vec<Column<'a>>>,
+    /// Fixed-effect columns.
+    pub x: Vec<Column<'a>>,
+    /// Responses.
+    pub y: Vec<Column<'a>>,
+    /// Square roots of the weights; `None` for weight 1.
+    pub sqrt_weights: Option<&'a [f64]>,
+    /// Position of each row in the residual covariance of its unit, and the order of that
+    /// covariance. The innermost level is then the residual's, and has no columns of Z.
+    pub visits: Option<(&'a [i32], usize)>,
+    /// How rows enter the inverse covariance of their unit, where units are series. The innermost
+    /// level is then theirs, and has no columns of Z.
+    pub series: Option<SeriesColumns<'a>>,
+}
+
+impl<'a> RowColumns<'a> {
+    /// The fixed effects and the responses alone.
+    #[must_use]
+    pub fn fixed(&self) -> RowColumns<'a> {
+        RowColumns {
+            x: self.x.clone(),
+            y: self.y.clone(),
+            sqrt_weights: self.sqrt_weights,
+            ..RowColumns::default()
+        }
+    }
+
+    /// Square root of the weight of a row.
+    #[inline(always)]
+    #[must_use]
+    pub fn weight(&self, row: usize) -> f64 {
+        self.sqrt_weights.map_or(1.0, |w| w[row])
+    }
+}
+
+/// Values of some columns in one row, times `weight`.
+#[inline(always)]
+pub fn read_row(columns: &[Column], row: usize, weight: f64, out: &mut [f64]) {
+    for (o, column) in out.iter_mut().zip(columns) {
+        *o = column.at(row) * weight;
+    }
+}

@@ -1,0 +1,11 @@
+//! The rows of a design: sorted into units, read once, rotated, put into coordinates that lose no
+//! digits.
+
+pub mod basis;
+pub mod bundle;
+pub mod columns;
+pub mod level_rows;
+pub mod nesting;
+pub mod relationship;
+pub mod rotate;
+pub mod series_columns;
