@@ -13,13 +13,14 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast import absorbed_result as result
+from mlmfast.criterion.criterion import criterion_of
 from mlmfast.design.absorbed import choice
 from mlmfast.errors import DataError, ModelError
 from mlmfast.inference.absorbed import terms
 from mlmfast.prepared import as_columns
 from mlmfast.reduction.absorbed import core
 from mlmfast.reduction.absorbed.differences import along
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.reduce import reduce_design
 
 from . import dense
 from .cases import ALL, data_of, reference
@@ -178,7 +179,7 @@ def test_deviance_and_coefficients_of_the_dense_oracle():
 @pytest.mark.parametrize("formula", ["y ~ x + f + (t | g)", "y ~ x + f + (0 + t | outer)"])
 def test_derivatives_of_the_criterion(formula, method):
     design = mlm.LMM(formula, frame(), absorb=True).design
-    criterion = reduce_design(design).criterion(method)
+    criterion = criterion_of(reduce_design(design), method)
     theta = np.full((1, criterion.n_theta), 0.7)
     first = np.zeros(1, dtype=np.intp)
     at = criterion(theta, first)
@@ -444,7 +445,7 @@ def test_second_derivatives_at_a_singular_covariance_by_differences(
     formula, kind, method, monkeypatch
 ):
     """Those of a large system, where the covariances have no second side."""
-    criterion = reduce_design(mlm.LMM(formula, frame(), absorb=True).design).criterion(method)
+    criterion = criterion_of(reduce_design(mlm.LMM(formula, frame(), absorb=True).design), method)
     g = [
         np.full((1, q, q), 0.0 if kind == "zero" or q == 1 else 0.3) for q in criterion.level_sizes
     ]

@@ -10,9 +10,11 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast.covariance import STRUCTURES
+from mlmfast.criterion.criterion import criterion_of
 from mlmfast.design.residual import read as residual_read
 from mlmfast.errors import ModelError
 from mlmfast.fitting import near_singular
+from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.information.series import SeriesInformation
 from mlmfast.reduction.residual.chain import ChainCovariance
 
@@ -103,9 +105,9 @@ def test_the_criterion_is_that_of_the_template(keyword, frame, monkeypatch):
     by_template(monkeypatch)
     template = mlm.LMM("y ~ x + (1 | subject)", frame, **arguments)._reduced(None)
     assert isinstance(model.blocks[-1].structure, ChainCovariance)
-    first, second = (m.criterion("REML") for m in (model, template))
+    first, second = (criterion_of(m, "REML") for m in (model, template))
     fits = np.array([0])
-    theta = model.residual_start(first, fits)
+    theta = residual_start(model, first, fits)
     at, expected = first(theta, fits), second(theta, fits)
     assert at.value[0] == pytest.approx(expected.value[0], rel=1e-12)
     scale = np.abs(expected.hessian).max()
@@ -119,8 +121,8 @@ def test_derivatives_are_those_of_differences(keyword, random, frame):
     sparse = frame[frame["subject"].str[-1].astype(int) + 3 * frame["visit"] % 7 > 3]
     model = mlm.LMM(f"y ~ x{random}", sparse, residual=f"{keyword}(visit | subject)", weights="w")
     reduced = model._reduced(None)
-    criterion, fits = reduced.criterion("REML"), np.array([0])
-    theta = reduced.residual_start(criterion, fits) + 0.05
+    criterion, fits = criterion_of(reduced, "REML"), np.array([0])
+    theta = residual_start(reduced, criterion, fits) + 0.05
     at = criterion(theta, fits)
     scale = np.abs(np.diag(at.hessian[0])).max()
     # Those of a term of correlated effects are by coordinates around theta.
@@ -212,7 +214,7 @@ def test_300_visits_with_a_variance_and_a_correlation_each():
 
 def criterion_at(frame, residual, theta):
     model = mlm.LMM("y ~ x + (1 | subject)", frame, residual=residual)._reduced(None)
-    criterion = model.criterion("REML")
+    criterion = criterion_of(model, "REML")
     assert criterion.n_theta == len(theta)
     return criterion.value(np.array([theta]), np.array([0]))[0]
 
@@ -366,13 +368,13 @@ def test_a_chain_ends_at_a_singular_covariance_as_its_template_does(monkeypatch)
     frame["y"] = frame.groupby("subject")["x"].transform("mean") + 1e-3 * frame["y"]
     monkeypatch.setattr(residual_read, "FEW_VISITS", 4)
     model = mlm.LMM("y ~ visit", frame, residual="ar1h(visit | subject)")._reduced(None)
-    criterion = model.criterion("REML")
+    criterion = criterion_of(model, "REML")
     parts = near_singular.residual_parts(criterion)
     assert [part.theta for part in parts] == [slice(0, 9)]
     by_template(monkeypatch)
     other = mlm.LMM("y ~ visit", frame, residual="ar1h(visit | subject)")._reduced(None)
-    expected = near_singular.residual_parts(other.criterion("REML"))
-    theta = model.residual_start(criterion, np.array([0]))
+    expected = near_singular.residual_parts(criterion_of(other, "REML"))
+    theta = residual_start(model, criterion, np.array([0]))
     for ours, theirs in zip(
         near_singular.barrier(parts[0], theta),
         near_singular.barrier(expected[0], theta),

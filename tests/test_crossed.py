@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
+from mlmfast.criterion.criterion import criterion_of
 from mlmfast.errors import ModelError, SingularFitWarning
-from mlmfast.reduction.engine import CrossedSettings
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.options import CrossedSettings
+from mlmfast.reduction.reduce import reduce_design
 
 from .cases import data_of
 from .fitting import conditional_covariance, lmm
@@ -58,7 +59,7 @@ FORMULAS = [
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_derivatives_agree_with_central_differences(formula, singular, reml):
     reduced = reduction(formula, crossed_frame(), weights="w")
-    criterion, core = reduced.criterion("REML" if reml else "ML"), reduced.core
+    criterion, core = criterion_of(reduced, "REML" if reml else "ML"), reduced.core
     theta = random_theta(criterion, 3)
     if singular:
         # A rank-one G everywhere, and one term that is exactly 0.
@@ -100,7 +101,7 @@ def _interior(g, a, b):
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_both_engines_agree_in_one_sided_limits_at_zero(formula):
     reduced = reduction(formula, crossed_frame())
-    criterion = reduced.criterion("REML")
+    criterion = criterion_of(reduced, "REML")
     zero = [np.zeros((1, q, q)) for q in criterion.level_sizes]
     tiny = [1e-9 * np.eye(q)[None] for q in criterion.level_sizes]
     at_zero = reduced.core.evaluate(zero, [0], criterion.entries, True, True)
@@ -129,7 +130,7 @@ def test_average_information_is_the_mean_of_both_at_the_optimum(formula):
 
 def test_derivatives_of_the_information_agree_with_central_differences():
     reduced = reduction(FORMULAS[1], crossed_frame(), weights="w")
-    criterion, core = reduced.criterion("REML"), reduced.core
+    criterion, core = criterion_of(reduced, "REML"), reduced.core
     g, entries = criterion.covariances(random_theta(criterion, 8)), criterion.entries
 
     def information(matrices):
@@ -196,7 +197,7 @@ def test_both_engines_take_the_same_derivatives(random_part):
     results = []
     for engine in ("nested", CrossedSettings()):
         reduced = reduction(f"y ~ x + z + {random_part}", frame, engine, weights="w")
-        criterion = reduced.criterion("REML")
+        criterion = criterion_of(reduced, "REML")
         theta = random_theta(criterion, 4) if theta is None else theta
         theta[:, 0] = 0.0
         results.append(criterion(theta, np.arange(1)))

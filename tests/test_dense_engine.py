@@ -10,10 +10,12 @@ from numpy.testing import assert_allclose
 
 import mlmfast as mlm
 from mlmfast.errors import ModelError
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.prediction.rows import Needs, rows_of_fit
 from mlmfast.prediction.spread import spread_of
 from mlmfast.prediction.targets import RowTargets
-from mlmfast.reduction.dense import dense_parts, dense_size
+from mlmfast.reduction.dense import dense_parts
+from mlmfast.reduction.sizes import dense_size
 
 from . import dense
 from .fitting import estimates, lmm, numbers
@@ -121,13 +123,13 @@ def test_the_estimate_is_a_stationary_point_of_the_likelihood(general):
     source = fit._source
     model, criterion = source.model, source.criterion
     assert fit.deviance == pytest.approx(
-        float(model.estimates(criterion, source.theta).deviance[0]), rel=1e-13
+        float(estimates_of(model, criterion, source.theta).deviance[0]), rel=1e-13
     )
     for k in range(criterion.n_theta):
         for step in (-0.05, 0.05):
             theta = source.theta.copy()
             theta[0, k] += step
-            moved = float(model.estimates(criterion, theta).deviance[0])
+            moved = float(estimates_of(model, criterion, theta).deviance[0])
             assert moved > fit.deviance - 1e-9
 
 
@@ -393,8 +395,9 @@ def test_a_model_too_large_says_how_large(frame, monkeypatch):
 PEAK = """
 import numpy as np
 import mlmfast as mlm
-from mlmfast.reduction.dense import dense_parts, dense_size
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.dense import dense_parts
+from mlmfast.reduction.sizes import dense_size
+from mlmfast.reduction.reduce import reduce_design
 from tests.general_models import trials
 
 def status(key):
@@ -405,7 +408,7 @@ frame = trials(seed=2, n_subjects=120, n_trials=20, n_items=40, missing=0.0)
 model = mlm.LMM("y ~ x + (1 | item)", frame, residual="ar1(trial | subject)")
 parts = dense_parts(model.design, (0,))
 theta = mlm.lmm("y ~ x + (1 | item)", trials(), residual="ar1(trial | subject)")._source.theta
-criterion = reduce_design(model.design).criterion("REML")
+criterion = criterion_of(reduce_design(model.design), "REML")
 open("/proc/self/clear_refs", "w").write("5")
 before = status("VmRSS")
 criterion(theta, np.zeros(1, dtype=np.intp))

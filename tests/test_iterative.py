@@ -9,8 +9,9 @@ import pytest
 import mlmfast as mlm
 from mlmfast import _core
 from mlmfast.errors import ModelError
-from mlmfast.reduction.engine import crossed_size, is_too_large, relate_factors
+from mlmfast.reduction.engine import relate_factors
 from mlmfast.reduction.options import IterativeSettings
+from mlmfast.reduction.sizes import crossed_size, is_too_large
 
 from .cases import data_of, reference, tolerance
 from .fitting import arguments_of

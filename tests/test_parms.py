@@ -49,7 +49,7 @@ def fit(model):
 def functions_at(fit, step):
     functions = CovarianceFunctions(fit._source.model, fit._source.criterion)
     scaled = ScaledCriterion(functions)
-    point = functions.default_point(fit._source.theta)
+    point = functions.point_at(fit._source.theta)
     size = functions.n_coordinates
     return functions, scaled, scaled.move(point, step * np.cos(np.arange(1.0, size + 1))[None])
 

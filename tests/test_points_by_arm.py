@@ -7,7 +7,8 @@ from numpy.testing import assert_allclose
 
 import mlmfast as mlm
 from mlmfast.errors import DataError, ModelError
-from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.fitted.estimates import estimates_of
+from mlmfast.fitting import moment_starts
 
 from . import dense
 from .fitting import lmm
@@ -200,7 +201,7 @@ def test_the_same_parameters_in_both_arms_have_the_likelihood_of_one(frame):
     assert two.llf > one.llf
     model, criterion = two._source.model, two._source.criterion
     theta = np.tile(one._source.theta, 2)
-    assert float(model.estimates(criterion, theta).deviance[0]) == pytest.approx(
+    assert float(estimates_of(model, criterion, theta).deviance[0]) == pytest.approx(
         one.deviance, rel=1e-12
     )
 
@@ -345,14 +346,14 @@ def test_a_range_below_all_distances_is_left_for_a_better_one(keyword, frame, mo
     """From a start where the likelihood does not depend on the range."""
     residual = f"{keyword}(t | subject)"
     fit = lmm("y ~ x", frame, residual=residual)
-    start = ReducedModel.residual_start
+    start = moment_starts.residual_start
 
-    def without_reach(self, criterion, *rest):
-        theta = start(self, criterion, *rest)
+    def without_reach(model, criterion, *rest):
+        theta = start(model, criterion, *rest)
         theta[:, 1] = criterion.terms[-1].structure.structure.from_natural([[1.0, 1e-5]])[0, 1]
         return theta
 
-    monkeypatch.setattr(ReducedModel, "residual_start", without_reach)
+    monkeypatch.setattr(moment_starts, "residual_start", without_reach)
     again = lmm("y ~ x", frame, residual=residual)
     assert again.llf >= fit.llf - 1e-7
     assert again.residual_parameters.iloc[1] > 0.1

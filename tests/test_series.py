@@ -13,9 +13,11 @@ import pytest
 import mlmfast as mlm
 from mlmfast.clusters import inner_blocks, shared_effects
 from mlmfast.clusters import series_whitening as series_residuals
+from mlmfast.criterion.criterion import criterion_of
 from mlmfast.design.residual import read as residual_read
 from mlmfast.design.residual.series import series_of
 from mlmfast.errors import DataError, ModelError
+from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.reduction.residual.series import correlations_at
 
 from .fitting import lmm
@@ -140,9 +142,9 @@ def test_derivatives_are_those_of_differences(residual, random, frame):
     if "arm" in residual.split("|")[1] and "site" in random:
         pytest.skip("arms are within subjects only")
     model = mlm.LMM(f"y ~ x{random}", frame, residual=residual, weights="w")
-    criterion = model._reduced(None).criterion("REML")
+    criterion = criterion_of(model._reduced(None), "REML")
     fits = np.array([0])
-    theta = model._reduced(None).residual_start(criterion, fits) + 0.05
+    theta = residual_start(model._reduced(None), criterion, fits) + 0.05
     at = criterion(theta, fits)
     scale = np.abs(np.diag(at.hessian[0])).max()
     for k in range(criterion.n_theta):

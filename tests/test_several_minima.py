@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
+from mlmfast.criterion.criterion import criterion_of
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.guarded_minima import distinct_ends
+from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.fitting.near_singular import Barrier, residual_parts
 from mlmfast.newton import NewtonResult
 
@@ -145,8 +147,8 @@ def test_a_limit_on_the_steps_does_not_take_the_search_away():
 def test_a_barrier_has_the_bits_of_a_row_whatever_the_others_are():
     model = mlm.LMM("y ~ t", pd.read_csv(DATA / "d1372.csv"), residual="ar1h(visit | g)")
     reduced = model._reduced(None)
-    criterion = reduced.criterion("REML")
-    start = reduced.residual_start(criterion, np.array([0]))
+    criterion = criterion_of(reduced, "REML")
+    start = residual_start(reduced, criterion, np.array([0]))
     theta = start + 0.1 * np.random.default_rng(1).normal(size=(9, criterion.n_theta))
     barrier = Barrier(SomeFits(criterion, np.zeros(9, dtype=int)), residual_parts(criterion), 0.1)
     together = barrier(theta, np.arange(9))

@@ -10,9 +10,11 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast import _core
+from mlmfast.criterion.criterion import criterion_of
 from mlmfast.errors import ModelError
-from mlmfast.reduction.engine import CrossedSettings, crossed_size, is_too_large
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.options import CrossedSettings
+from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.sizes import crossed_size, is_too_large
 
 from . import dense
 from .fitting import lmm
@@ -57,7 +59,7 @@ def both(formula, frame):
 
 def numbers(reduced, theta, exact):
     """Everything that the engine computes at one theta, `exact` second derivatives too."""
-    core, criterion = reduced.core, reduced.criterion("REML")
+    core, criterion = reduced.core, criterion_of(reduced, "REML")
     g, entries = criterion.covariances(theta), criterion.entries
     value, gradient, observed, expected = core.evaluate(g, [0], entries, True, True, exact=exact)
     out = [value, gradient] + ([observed, expected] if exact else [])
@@ -89,7 +91,7 @@ CASES = [(f, "crossed") for f in FORMULAS] + [(f, "schools") for f in SCHOOLS]
 @pytest.mark.parametrize(("formula", "data"), CASES, ids=[f[8:] for f, _ in CASES])
 def test_both_factors_give_the_same_numbers(formula, data):
     pair = both(formula, crossed_frame() if data == "crossed" else schools(50))
-    for theta in thetas(pair[0].criterion("REML")):
+    for theta in thetas(criterion_of(pair[0], "REML")):
         for theirs, ours in zip(*(numbers(r, theta, exact=True) for r in pair), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12 * np.abs(theirs).max())
 
@@ -100,7 +102,7 @@ def test_both_factors_agree_where_subtrees_are_factored_side_by_side(far):
     pair = both("y ~ x + (1 | pupil) + (1 | school) + (1 | year)", schools(900, 4, far=far))
     dense_cost, sparse_cost = (r.nesting.cost for r in pair)
     assert sparse_cost[0] < dense_cost[0] / 2
-    theta = random_theta(pair[0].criterion("REML"), 3)
+    theta = random_theta(criterion_of(pair[0], "REML"), 3)
     for theirs, ours in zip(*(numbers(r, theta, exact=False) for r in pair), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12 * np.abs(theirs).max())
 
@@ -124,7 +126,7 @@ def test_fit_agrees_with_dense_matrices(formula):
 
 def test_gradient_agrees_with_central_differences():
     reduced = both(SCHOOLS[2], schools(60))[1]
-    criterion, core = reduced.criterion("REML"), reduced.core
+    criterion, core = criterion_of(reduced, "REML"), reduced.core
     theta = random_theta(criterion, 3)
     g, entries = criterion.covariances(theta), criterion.entries
     gradient = core.evaluate(g, [0], entries, True, True)[1][0]

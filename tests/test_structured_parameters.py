@@ -36,7 +36,7 @@ def functions_of(fit):
     source = fit._source
     functions = CovarianceFunctions(source.model, source.criterion)
     scale = None if source.parms is None else source.parms.log_sigma2
-    return functions, functions.default_point(source.theta, scale)
+    return functions, functions.point_at(source.theta, scale)
 
 
 def test_values_are_those_of_the_covariance_matrix(fit):

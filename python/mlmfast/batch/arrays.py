@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.design.design import Design
+from mlmfast.fitted.estimates import Estimates
 from mlmfast.fitting.covariance_fit import CovarianceFit
-from mlmfast.reduction.reduced_model import Estimates, ReducedModel
+from mlmfast.reduction.reduced_model import ReducedModel
 
 
 def status_of(converged: BoolArray, singular: BoolArray) -> NDArray[np.object_]:

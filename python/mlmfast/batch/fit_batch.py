@@ -26,10 +26,11 @@ from mlmfast.batch.undetermined import untold_of_batch
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
+from mlmfast.fitted.estimates import Estimates
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.handed_out import frozen, handed_out
 from mlmfast.prepared.fit_model import fit_model
-from mlmfast.reduction.reduced_model import Estimates, ReducedModel
+from mlmfast.reduction.reduced_model import ReducedModel
 
 
 class DegreesByFit(NDArray[np.float64] if TYPE_CHECKING else np.ndarray):  # type: ignore[misc]

@@ -17,6 +17,7 @@ from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.observed_rows import design_of_rows, frame_of_rows
 from mlmfast.design.responses import Responses, read_responses, response_columns
 from mlmfast.errors import MlmError
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
@@ -24,8 +25,9 @@ from mlmfast.fitting.fit import fit_covariance
 from mlmfast.newton import NewtonOptions
 from mlmfast.prepared.fit_model import check_ddf, read_method
 from mlmfast.prepared.model import PreparedModel
-from mlmfast.reduction.engine import Engine, read_options
-from mlmfast.reduction.reduced_model import reduce_design, without_residual
+from mlmfast.reduction.options import Engine, read_options
+from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.representable import without_residual
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _fit(
         reduced = reduce_design(design, response_columns(values, design), engine)
     if sound.any():
         covariance = fit_covariance(reduced, method, settings)
-        estimates = reduced.estimates(covariance.criterion, covariance.theta)
+        estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
         given = None if design.offset is None else values
         batch = FitBatch.from_fit(reduced, covariance, estimates, method, frame, given)
         parts.append(_Part(columns, batch))

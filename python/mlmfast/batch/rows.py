@@ -8,9 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.degrees_of_freedom import FittedRows
 from mlmfast.degrees_of_freedom.satterthwaite import core_maps
 from mlmfast.degrees_of_freedom.stacked_bases import (
@@ -21,8 +20,9 @@ from mlmfast.degrees_of_freedom.stacked_bases import (
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
 from mlmfast.prepared.model import PreparedModel
-from mlmfast.reduction.engine import Engine
-from mlmfast.reduction.reduced_model import ReducedModel, reduce_design
+from mlmfast.reduction.options import Engine
+from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Numbers in the derivatives of the covariances of fits that are taken at a time.
 _CHUNK_NUMBERS = 5_000_000
@@ -114,8 +114,8 @@ class SharedRows:
         """All fits, where the model is regular."""
         if self.criterion.flat is not None or not is_regular(self.reduced):
             return
-        core, rank = self.reduced.core, len(self.reduced.kept)
-        assert isinstance(core, _core.Reduction), "that of a regular model"
+        core, rank = self.reduced.nested, len(self.reduced.kept)
+        assert core is not None, "that of a regular model"
         chunk = max(1, _CHUNK_NUMBERS // max(1, rank * rank * (1 + len(self.criterion.entries))))
         for first in range(0, len(self), chunk):
             some = slice(first, first + chunk)
@@ -177,7 +177,7 @@ class OwnRows:
             return self.kept
         model = self.data.model(self.position)
         reduced = reduce_design(model.design, engine=self.engine)
-        criterion = reduced.criterion(self.method)
+        criterion = criterion_of(reduced, self.method)
         estimates = (self.theta, self.singular, self.beta, self.vcov)
         return FittedRows(reduced, criterion, *estimates, model._frame)
 

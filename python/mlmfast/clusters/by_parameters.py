@@ -14,13 +14,13 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from mlmfast.cached import cached_property
-from mlmfast.criterion.natural_parameters import ParameterBlock, entry_map
+from mlmfast.criterion.random_parameters import entry_map
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.rows import columns_at
 from mlmfast.information.information import Information
 from mlmfast.reduction.blocks import TermBlock
-from mlmfast.reduction.dense import within_unit_positions
-from mlmfast.reduction.residual.directions import Directions
+from mlmfast.reduction.parameter_block import ParameterBlock
+from mlmfast.reduction.residual.by_unit import within_unit_positions
 
 #: Pairs (k, l), k >= l, of parameters with a second derivative of V that is not 0, (m, n, n).
 Bends: TypeAlias = dict[tuple[int, int], FloatArray]
@@ -120,9 +120,9 @@ class RowCovariances:
     def _of_residual(self, b: int, block: ParameterBlock) -> tuple[FloatArray, Bends]:
         """Derivatives of the residual's matrices, (1 or units, K, K) each, by free parameters."""
         term: TermBlock = self.about.criterion.terms[b]
-        if isinstance(term.structure, Directions):
+        if term.directions is not None:
             stack = self._unit * self.about.parameters.bent[-1][0]
-            t = term.structure.n_theta
+            t = term.directions.n_theta
             i, j = np.tril_indices(t)
             curves = {
                 (int(k), int(el)): matrix

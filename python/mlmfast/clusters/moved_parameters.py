@@ -10,7 +10,7 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.clusters.by_parameters import RowCovariances
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import floor_eigenvalues
-from mlmfast.criterion.natural_parameters import natural_chart
+from mlmfast.covariance.natural_chart import natural_chart
 from mlmfast.errors import ModelError
 from mlmfast.reduction.blocks import TermBlock, structure_of
 

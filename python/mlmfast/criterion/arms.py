@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.reduction.blocks import structure_of
 
@@ -19,3 +20,10 @@ def residual_arms(criterion: Criterion) -> list[tuple[CovarianceStructure, slice
             n = structure.n_theta
             out += [(structure, slice(at, at + n)) for at in range(s.start, s.stop, n)]
     return out
+
+
+def scaled_residual(criterion: Criterion) -> tuple[ScaledCovariance, slice]:
+    """The residual covariance with its scale and its stretch of theta: the last block."""
+    structure = structure_of(criterion.terms[-1])
+    assert isinstance(structure, ScaledCovariance), "there is a residual scale"
+    return structure, criterion.theta_slices[-1]

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-import mlmfast._core as _core
-from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
-from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance import CovarianceStructure
 from mlmfast.criterion.flat_covariances import FlatCovariances
-from mlmfast.interruptible import interruptible
-from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
+from mlmfast.newton import Derivatives
 from mlmfast.reduction.blocks import TermBlock
-from mlmfast.reduction.residual.directions import Directions
+from mlmfast.reduction.cores import AnyCore, for_method
+from mlmfast.reduction.reduced_model import ReducedModel
 
-if TYPE_CHECKING:
-    from mlmfast.reduction.absorbed.core import AbsorbedCore
-    from mlmfast.reduction.reduced_model import ReducedModel
-
-#: Scoring held within the covariances, and the eigenvalues from which it starts.
-_INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
-INNER_R, INNER_A = 1e-6, 1e-6
 #: Parameters of a residual handed over by theta above which the identity is not multiplied.
 _MANY = 64
 #: What is left of a sum, over its parts, that is rounding.
@@ -38,14 +30,7 @@ class Criterion:
     theta of all terms stand one after the other, terms ordered by level.
     """
 
-    reduction: (
-        _core.Reduction
-        | _core.ReductionBatch
-        | _core.CrossedReduction
-        | _core.IterativeReduction
-        | _core.MarginalReduction
-        | AbsorbedCore
-    )
+    reduction: AnyCore
     terms: tuple[TermBlock, ...]
     level_sizes: tuple[int, ...]
     reml: bool
@@ -55,7 +40,7 @@ class Criterion:
     flat: FlatCovariances | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _criterion_of, (self.model, "REML" if self.reml else "ML", self.flat)
+        return criterion_of, (self.model, "REML" if self.reml else "ML", self.flat)
 
     @cached_property
     def theta_slices(self) -> tuple[slice, ...]:
@@ -89,8 +74,9 @@ class Criterion:
         """
         out = [np.zeros((len(theta), q, q)) for q in self.level_sizes]
         for term, s in zip(self.terms, self.theta_slices, strict=True):
-            if isinstance(term.structure, Directions):
-                stacks = [term.structure.stacked(t[None], derivatives)[0] for t in theta[:, s]]
+            form = term.directions
+            if form is not None:
+                stacks = [form.stacked(t[None], derivatives)[0] for t in theta[:, s]]
                 out[term.level] = np.stack(stacks)
             else:
                 out[term.level][:, term.stretch, term.stretch] = term.matrix(theta[:, s])
@@ -109,8 +95,8 @@ class Criterion:
         )
         if self.flat is not None:
             gradient, hessian, expected = self.flat.cleaned(gradient, hessian, expected)
-        last = self.terms[-1].structure if self.terms else None
-        if isinstance(last, Directions) and last.n_theta > _MANY:
+        last = self.terms[-1].directions if self.terms else None
+        if last is not None and last.n_theta > _MANY:
             led = self._random_chained(theta, gradient, hessian, expected)
             return Derivatives(value, *led, gradient, hessian, expected)
         jacobian, curvature = self.chain(theta, gradient)
@@ -118,7 +104,7 @@ class Criterion:
         slope = (transposed @ gradient[:, :, None])[..., 0]
         bend = transposed @ hessian @ jacobian + curvature
         if self.flat is not None:
-            slope, bend = _without_rounding(slope, bend, jacobian, gradient, hessian)
+            slope, bend = without_rounding(slope, bend, jacobian, gradient, hessian)
         return Derivatives(
             value,
             slope,
@@ -168,22 +154,6 @@ class Criterion:
         parts = zip(self.terms, self.theta_slices, strict=True)
         return np.concatenate([t.structure.move(theta[:, s], step[:, s]) for t, s in parts], axis=1)
 
-    def start(self, fits: IntArray) -> FloatArray:
-        """Moment estimates: the scoring step from G = 0 (MIVQUE0) within the covariances.
-
-        The entries solve E[q_k] = q_k for the quadratic forms q_k = y'P V_k P y at G = 0 (Rao
-        1971; the start of PROC MIXED), relative to the residual variance within units.
-        """
-        if not self.terms:
-            return np.zeros((len(fits), 0))
-        target, expected = self.moments(fits)
-        return self.relative_to_within(self._within(target, expected), fits)
-
-    def moments(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
-        """The scoring step from G = 0 in the entries, and their expected information."""
-        gradient, expected = self.at_zero if fits.tolist() == [0] else self.at_zero_of(fits)
-        return solve_scoring(gradient, expected), expected
-
     @cached_property
     def at_zero(self) -> tuple[FloatArray, FloatArray]:
         """Gradient (1, n) and expected Hessian (1, n, n) by the entries at G = 0, first fit."""
@@ -199,39 +169,6 @@ class Criterion:
             gradient, _, expected = self.flat.cleaned(gradient, hessian, expected)
         return gradient, expected
 
-    def relative_to_within(self, theta: FloatArray, fits: IntArray) -> FloatArray:
-        """theta relative to the residual variance within units."""
-        factor = 1.0 / np.sqrt(self._within_variance(fits))[:, None]
-        parts = zip(self.terms, self.theta_slices, strict=True)
-        return np.concatenate([t.shared.scaled(theta[:, s], factor) for t, s in parts], axis=1)
-
-    def target(
-        self, theta: FloatArray, at: Derivatives, far: BoolArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Step in the entries of G, kept within the covariance matrices; its slope.
-
-        By the expected information where ``far``, by the exact Hessian elsewhere; no step (slope 0)
-        where that is not positive definite.
-        """
-        entries = self.entry_values(theta)
-        scale = 1.0 / np.sqrt(np.maximum(np.einsum("aii->ai", at.natural_expected), 1e-300))
-        scaled = at.natural_hessian * scale[:, :, None] * scale[:, None, :]
-        usable = far | (np.linalg.eigvalsh(scaled)[:, 0] > 1e-3)
-        curvature = np.where(far[:, None, None], at.natural_expected, at.natural_hessian)
-        target = self._scored(entries, at.natural_gradient, curvature)
-        way = self.entry_values(target) - entries
-        slope = (at.natural_gradient[:, None, :] @ way[:, :, None])[:, 0, 0]
-        return target, np.where(usable, slope, 0.0)
-
-    def between(self, theta: FloatArray, target: FloatArray, factor: FloatArray) -> FloatArray:
-        """theta of (1 - factor) G(theta) + factor G(target)."""
-        out = np.empty_like(theta)
-        share = factor[:, None, None]
-        for term, s in zip(self.terms, self.theta_slices, strict=True):
-            mixed = (1.0 - share) * term.matrix(theta[:, s]) + share * term.matrix(target[:, s])
-            out[:, s] = term.theta(mixed)
-        return out
-
     def entry_values(self, theta: FloatArray) -> FloatArray:
         """The free entries of G, shape (a, n_entries)."""
         return np.concatenate(
@@ -242,106 +179,21 @@ class Criterion:
             axis=1,
         )
 
-    def _scored(
-        self, entries: FloatArray, gradient: FloatArray, expected: FloatArray
-    ) -> FloatArray:
-        """theta of the covariances that minimise the quadratic model around ``entries``."""
-        return self._within(entries + solve_scoring(gradient, expected), expected)
-
-    def _within(self, target: FloatArray, expected: FloatArray) -> FloatArray:
-        """theta of the covariances nearest to the entries ``target`` by ``expected``."""
-        theta, outside = self.nearest(target)
-        rows = np.flatnonzero(outside)
-        if rows.size and (len(self.entries) > 1):
-            model = _QuadraticModel(self, target[rows], expected[rows])
-            theta[rows] = newton_raphson(model, theta[rows], _INNER, _unbounded).theta
-        return theta
-
-    def nearest(self, target: FloatArray) -> tuple[FloatArray, BoolArray]:
-        """theta of covariances near the entries ``target``, and where these are none."""
-        theta = np.empty((len(target), self.n_theta))
-        outside = np.zeros(len(target), dtype=np.bool_)
-        for term, s, e in zip(self.terms, self.theta_slices, self.entry_slices, strict=True):
-            matrix = symmetric_of(target[:, e], term.shared)
-            values = np.linalg.eigvalsh(matrix)
-            # Any covariance is a member of a structure that is not taken row by row.
-            outside |= (values[:, 0] < 0) | term.by_row
-            theta[:, s] = term.theta(floor_eigenvalues(matrix, INNER_R, INNER_A))
-        return theta, outside
-
-    def _within_variance(self, fits: IntArray) -> FloatArray:
-        # Residual variance over that of ordinary least squares; few degrees of freedom tell little.
-        assert not isinstance(self.reduction, _core.IterativeReduction), "it starts from moments"
-        rss, df = self.reduction.within
-        rss, df = rss[fits], np.broadcast_to(df, rss.shape)[fits]
-        few = df < 3
-        return np.where(few, 0.5, np.maximum(rss / np.where(few, 1.0, df), 1e-300))
-
-
-def solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
-    """-E^-1 g, along the directions that the information tells something of."""
-    own = np.einsum("aii->ai", expected)
-    # An entry without information must not turn the rounding of its gradient into a step.
-    scale = np.sqrt(
-        np.maximum(own, np.maximum(1e-12 * own.max(axis=1, initial=0.0), 1e-300)[:, None])
-    )
-    scaled = expected / (scale[:, :, None] * scale[:, None, :])
-    values, vectors = interruptible(np.linalg.eigh, scaled)
-    inverse = np.where(values > 1e-9, 1.0 / np.maximum(values, 1e-9), 0.0)
-    along = (vectors.mT @ (gradient / scale)[:, :, None])[..., 0]
-    return np.asarray(-(vectors @ (along * inverse)[:, :, None])[..., 0] / scale)
-
-
-def symmetric_of(entries: FloatArray, structure: CovarianceStructure) -> FloatArray:
-    """Matrices from the free entries of a structure, shape (a, K, K)."""
-    matrix = np.zeros((len(entries), structure.size, structure.size))
-    for k, (a, b) in enumerate(structure.entries):
-        matrix[:, a, b] = matrix[:, b, a] = entries[:, k]
-    return matrix
-
 
 def _entries(matrix: FloatArray, structure: CovarianceStructure) -> FloatArray:
     return np.stack([matrix[:, a, b] for a, b in structure.entries], axis=1)
 
 
-def _criterion_of(
+def criterion_of(
     model: ReducedModel, method: str, flat: FlatCovariances | None = None
 ) -> Criterion:
-    return replace(model.criterion(method), flat=flat)
+    """The criterion of ``method`` ("REML" or "ML") of a reduced design."""
+    reml = method == "REML"
+    core = for_method(model.core, reml)
+    return Criterion(core, model.blocks, model.level_sizes, reml, model, flat)
 
 
-@dataclass(frozen=True)
-class _QuadraticModel:
-    """(phi(theta) - target)' E (phi(theta) - target) / 2: scoring held inside the covariances."""
-
-    criterion: Criterion
-    target: FloatArray
-    expected: FloatArray
-
-    def __call__(self, theta: FloatArray, rows: IntArray) -> Derivatives:
-        distance = self.criterion.entry_values(theta) - self.target[rows]
-        expected = self.expected[rows]
-        gradient = (expected @ distance[:, :, None])[..., 0]
-        value = 0.5 * (distance[:, None, :] @ gradient[:, :, None])[:, 0, 0]
-        jacobian, curvature = self.criterion.chain(theta, gradient)
-        first = (jacobian.mT @ gradient[:, :, None])[..., 0]
-        expected_theta = jacobian.mT @ expected @ jacobian
-        bend = expected_theta + curvature
-        if self.criterion.flat is not None:
-            # Parts of a sum along what the data do not tell are larger than their gradient.
-            parts = (np.abs(expected) @ np.abs(distance)[:, :, None])[..., 0]
-            first, bend = _without_rounding(first, bend, jacobian, parts, expected)
-        return Derivatives(value, first, bend, expected_theta, gradient, expected, expected)
-
-    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
-        return self.criterion.move(theta, step)
-
-
-def _unbounded(theta: FloatArray) -> FloatArray:
-    return np.full(len(theta), np.inf)
-
-
-def _without_rounding(
+def without_rounding(
     slope: FloatArray,
     bend: FloatArray,
     jacobian: FloatArray,

@@ -17,77 +17,15 @@ from mlmfast.covariance.base import lower_entries
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.units import natural_factors, scale_powers
 from mlmfast.criterion.arms import residual_arms
+from mlmfast.criterion.covariance_parameter import CovarianceParameter, NaturalBlock
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.errors import ModelError
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.residual.chain import ChainCovariance
+from mlmfast.reduction.residual.form_parameters import Elementwise
 
 #: Numbers in the second derivatives of several parameters (1.6 GB).
 LARGEST_SECOND = 200_000_000
-
-
-@dataclass(frozen=True)
-class CovarianceParameter:
-    """One covariance parameter.
-
-    Attributes
-    ----------
-    name
-        ``sd_x|g``, ``cor_x.y|g``, ``sigma``, or the natural name of a structure's parameter.
-    kind
-        "sd", "correlation", "covariance" (a function of the others) or "natural".
-    aliases
-        Other names, each with the power that turns the parameter into what it names: variances.
-    lower, upper
-        Edges of its range; a natural parameter's range is its structure's affair.
-    places
-        Random-effects term (position in the design) and effects, of a standard deviation or a
-        correlation.
-    """
-
-    name: str
-    kind: str
-    aliases: tuple[tuple[str, float], ...] = ()
-    lower: float = -np.inf
-    upper: float = np.inf
-    places: tuple[tuple[int, int], ...] = ()
-
-
-@dataclass(frozen=True)
-class NaturalBlock:
-    """Natural parameters of one structure: of a random-effects term, or of R in an arm.
-
-    Attributes
-    ----------
-    structure
-        The structure.
-    theta
-        Its stretch of a point.
-    first
-        Position of its first parameter among the model's.
-    factors : shape (n_theta,) or a number
-        What the columns' units make of each parameter.
-    """
-
-    structure: CovarianceStructure
-    theta: slice
-    first: int
-    factors: FloatArray | float = 1.0
-
-
-def check_engine(model: ReducedModel, what: str) -> None:
-    """Refuse what needs exact derivatives where the engine estimates them.
-
-    Raises
-    ------
-    ModelError
-    """
-    if model.iterative is not None:
-        raise ModelError(
-            f"{what} needs exact derivatives of the likelihood, which the iterative engine does "
-            "not form; fit with options={'engine': 'crossed'} if memory allows"
-        )
 
 
 @dataclass(frozen=True)
@@ -145,25 +83,25 @@ class CovarianceFunctions:
 
         Of shape (n_points, n_parameters).
         """
-        if self._chain is None:
+        if self._elementwise is None:
             every = self._every(points)
             return every if which is None else every[which]
         parts = self._random(points)
         n = sum(part.value.shape[1] for part in parts)
         count = len(self.parameters)
         chosen = np.arange(count) if which is None else np.asarray(which)
-        parts.append(self._chain_jet(self._chain, points, chosen[chosen >= n] - n))
+        parts.append(self._elementwise_jet(self._elementwise, points, chosen[chosen >= n] - n))
         jet = concatenate(parts)
         kept = np.concatenate([chosen[chosen < n], np.arange(n, jet.value.shape[1])])
         return jet[kept]
 
     def values(self, points: FloatArray) -> FloatArray:
         """All parameters at each point, (n_points, n_parameters)."""
-        if self._chain is None:
+        if self._elementwise is None:
             return self._every(points).value
         parts = [part.value for part in self._random(points)]
         own = points[:, self.criterion.theta_slices[-1]]
-        values = self._chain.natural_by_theta(own)[0] * self._chain_factors(self._chain)
+        values = self._elementwise(own)[0] * self._residual_factors
         return np.concatenate([*parts, values], axis=1)
 
     def _random(self, points: FloatArray) -> list[Jet]:
@@ -196,17 +134,11 @@ class CovarianceFunctions:
         structure = self.model.design.random[t].structure
         return lower_entries(structure.size) if structure.mixes else structure.entries
 
-    def default_point(
-        self, theta: FloatArray | None = None, log_sigma2: FloatArray | None = None
-    ) -> FloatArray:
-        """The point with this theta (moment estimates by default) and the best sigma^2 there.
+    def point_at(self, theta: FloatArray, log_sigma2: FloatArray | None = None) -> FloatArray:
+        """The point with this theta and the best sigma^2 there.
 
         One response, one row of theta; ``log_sigma2`` replaces the best.
         """
-        first = np.zeros(1, dtype=np.intp)
-        if theta is None:
-            start = self.model.residual_start if not self.has_scale else None
-            theta = self.criterion.start(first) if start is None else start(self.criterion, first)
         if not self.has_scale:
             return theta
         if log_sigma2 is None:
@@ -355,18 +287,21 @@ class CovarianceFunctions:
         return natural * concatenate([scale * float(power) for power in powers]).exp()
 
     @property
-    def _chain(self) -> ChainCovariance | None:
-        """The residual's chain from visit to visit, which holds all arms."""
-        own = self.criterion.terms[-1].structure if self.criterion.terms else None
-        return own if isinstance(own, ChainCovariance) else None
+    def _elementwise(self) -> Elementwise | None:
+        """The residual's natural parameters, where each is a function of one theta of its own."""
+        own = self.criterion.terms[-1].directions if self.criterion.terms else None
+        return None if own is None else own.elementwise
 
-    def _chain_factors(self, chain: ChainCovariance) -> FloatArray:
-        nothing = np.zeros((1, chain.structure.n_theta))
-        power = scale_powers(chain.structure, nothing)[0]
-        return np.tile(self._unit**power, chain.n_arms)
+    @cached_property
+    def _residual_factors(self) -> FloatArray:
+        """What the unit makes of the natural parameters of all arms."""
+        own, s = self.criterion.terms[-1], self.criterion.theta_slices[-1]
+        structure = structure_of(own)
+        power = scale_powers(structure, np.zeros((1, structure.n_theta)))[0]
+        return np.tile(self._unit**power, (s.stop - s.start) // structure.n_theta)
 
-    def _chain_jet(self, chain: ChainCovariance, points: FloatArray, which: IntArray) -> Jet:
-        """Some of the natural parameters of a chain, each a function of one coordinate."""
+    def _elementwise_jet(self, natural: Elementwise, points: FloatArray, which: IntArray) -> Jet:
+        """Some of the natural parameters, each a function of one coordinate."""
         n, k, t = len(points), len(which), self.n_coordinates
         if n * k * t * t > LARGEST_SECOND:
             raise ModelError(
@@ -374,9 +309,8 @@ class CovarianceFunctions:
                 "at most some 300 parameters are available together"
             )
         s = self.criterion.theta_slices[-1]
-        factors = self._chain_factors(chain)
         value, slope, bend = (
-            (part * factors)[:, which] for part in chain.natural_by_theta(points[:, s])
+            (part * self._residual_factors)[:, which] for part in natural(points[:, s])
         )
         first, second = np.zeros((n, k, t)), np.zeros((n, k, t, t))
         at = np.arange(k), s.start + which

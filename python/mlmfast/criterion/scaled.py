@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.newton import Derivatives
+from mlmfast.reduction.cores import exact_cores
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,10 @@ class ScaledCriterion:
         derivatives of rss are minus those of the log-determinants, times sigma^2.
         """
         criterion, model = self.functions.criterion, self.functions.model
-        assert not isinstance(criterion.reduction, _core.IterativeReduction), "refused by Parms"
         reml, entries = criterion.reml, criterion.entries
         g = criterion.covariances(theta)
         nu = model.degrees(reml)
-        reduction = criterion.reduction
-        assert not isinstance(reduction, _core.IterativeReduction), "refused before"
+        reduction = exact_cores(criterion.reduction)
         scalars = reduction.solve(g, fits.tolist())[2]
         rss, logdet = scalars[:, 0], scalars[:, 1] + (scalars[:, 2] if reml else 0.0)
         trace, second, rss_by, rss_second, *_ = reduction.likelihood_derivatives(

@@ -8,11 +8,12 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.spatial.base import Spatial
-from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.design.residual.design import LARGEST_ORDER, LARGEST_UNIT
 from mlmfast.errors import ModelError
-from mlmfast.reduction.dense import within_unit_positions
-from mlmfast.reduction.reduced_model import ReducedModel, reduce_design
+from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.reduction.residual.by_unit import within_unit_positions
 
 
 def as_matrices(
@@ -44,7 +45,7 @@ def as_matrices(
         residual = replace(residual, positions=within_unit_positions(residual))
     design = replace(model.design, residual=replace(residual, series=None, chain=None))
     new = reduce_design(design, responses)
-    found = new.criterion("REML" if criterion.reml else "ML")
+    found = criterion_of(new, "REML" if criterion.reml else "ML")
     return new, found, _same_covariances(model, criterion, theta, new, found)
 
 

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, TestBasis, wald
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
@@ -79,11 +78,11 @@ def _in_core_coordinates(fitted: FittedRows) -> StackedBases | None:
         return None
     if not is_regular(model):
         return None
-    assert isinstance(model.core, _core.Reduction), "that of a regular model"
+    assert model.nested is not None, "that of a regular model"
     fits = np.array([fitted.fit])
     maps = core_maps(model, fits)
     theta = fitted.theta
-    return stacked_bases(model.core, fitted.criterion, theta, fits, maps, model.design.n_obs)
+    return stacked_bases(model.nested, fitted.criterion, theta, fits, maps, model.design.n_obs)
 
 
 def core_maps(model: ReducedModel, fits: IntArray) -> FloatArray:

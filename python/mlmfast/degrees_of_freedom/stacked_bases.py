@@ -36,7 +36,7 @@ def is_regular(model: ReducedModel) -> bool:
     """Whether the covariance parameters are the entries of G and sigma^2."""
     return (
         model.profiled
-        and isinstance(model.core, _core.Reduction)
+        and model.nested is not None
         and bool(model.blocks)
         and all(block.shared.natural_entries for block in model.blocks)
     )

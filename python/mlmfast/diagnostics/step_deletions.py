@@ -20,6 +20,7 @@ from mlmfast.design.rows import sets_within
 from mlmfast.diagnostics.deletion import WhiteBlocks
 from mlmfast.diagnostics.newton_deletion import Deleted, Totals, deleted, newton_steps
 from mlmfast.errors import ModelError
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.information.information import Information
 
 if TYPE_CHECKING:
@@ -193,7 +194,8 @@ class StepDeletions:
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """X'V^-1 X, beta less the estimate (both in the basis), and -2 log-likelihood, all rows."""
         model = self.about.model
-        found = model.estimates(
+        found = estimates_of(
+            model,
             self.about.criterion,
             thetas,
             np.log(sigma2) if model.profiled else None,

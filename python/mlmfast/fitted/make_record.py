@@ -14,12 +14,14 @@ from mlmfast.design.model_frame import ModelFrame
 from mlmfast.fitted.absorbed.estimates import absorbed_record
 from mlmfast.fitted.boundary_messages import name_boundary, name_residual_boundary
 from mlmfast.fitted.certificate import Certificate
+from mlmfast.fitted.estimates import Estimates
+from mlmfast.fitted.monte_carlo import monte_carlo_error
 from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
+from mlmfast.fitted.residual_record import residual_record, scale_record
 from mlmfast.fitted.untold import with_untold
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.information.undetermined import n_determined, undetermined_of
-from mlmfast.reduction.engine import engine_name
-from mlmfast.reduction.reduced_model import Estimates, ReducedModel
+from mlmfast.reduction.reduced_model import ReducedModel
 
 
 def make_record(
@@ -51,7 +53,7 @@ def make_record(
     groups, terms = _groups_and_terms(design, frame, estimates, singular, natural)
     terms = with_untold(terms, groups, open_ended, reduced, covariance, held)
     newton, elsewhere = covariance.newton, covariance.n_elsewhere
-    residual = reduced.residual_record(covariance.criterion, covariance.theta)
+    residual = residual_record(reduced, covariance.criterion, covariance.theta)
     certificate = Certificate(
         newton_decrement=float(newton.decrement[0]),
         min_hessian_eigenvalue=float(newton.min_eigenvalue[0]),
@@ -61,7 +63,7 @@ def make_record(
         ),
         n_evaluations=int(covariance.n_evaluations[0]),
         n_iterations=int(newton.n_iterations[0]),
-        engine=engine_name(reduced),
+        engine=reduced.engine_name,
         n_elsewhere=0 if elsewhere is None else int(elsewhere[0]),
     )
     return FitRecord(
@@ -89,8 +91,8 @@ def make_record(
         converged=bool(newton.converged[0]) and certificate.is_minimum,
         ddf=ddf,
         fixed_spec=None if frame is None else frame.fixed,
-        monte_carlo=reduced.monte_carlo_error(covariance.criterion, covariance.theta),
-        residual_scale=reduced.scale_record(covariance.criterion, covariance.theta),
+        monte_carlo=monte_carlo_error(reduced, covariance.criterion, covariance.theta),
+        residual_scale=scale_record(reduced, covariance.criterion, covariance.theta),
         undetermined=open_ended,
         absorbed=absorbed_record(reduced, covariance.criterion, covariance.theta, estimates),
     )

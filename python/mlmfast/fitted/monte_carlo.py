@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
+from mlmfast.reduction.reduced_model import ReducedModel
 
 
 @dataclass(frozen=True)
@@ -43,30 +42,21 @@ class MonteCarloError:
 
 
 def monte_carlo_error(
-    core: _core.IterativeReduction,
-    criterion: Criterion,
-    theta: FloatArray,
-    maps: Sequence[FloatArray],
-    order: Sequence[int],
-    variance_unit: float,
-    degrees: int,
-) -> MonteCarloError:
-    """Monte Carlo errors at the estimates of the first response.
+    model: ReducedModel, criterion: Criterion, theta: FloatArray
+) -> MonteCarloError | None:
+    """Monte Carlo errors at the estimates of the first response; None where no probes are used.
 
     The error of the score, s, moves its zero by H^-1 s; both by entries of G, from the same probes.
 
     Parameters
     ----------
     theta : shape (1, n_theta)
-    maps
-        By term of the criterion, K with g = K (g in the reduction's basis).
-    order
-        By term of the criterion, its position in the design.
-    variance_unit
-        What 1 is in the user's units of a variance.
-    degrees
-        What the residual sum of squares is divided by.
     """
+    core, order, variance_unit = model.iterative, model.order, model.response_unit
+    if core is None:
+        return None
+    degrees = model.degrees(criterion.reml)
+    maps = [model.effects_map(block) for block in range(len(order))]
     g = criterion.covariances(theta)
     found = core.monte_carlo(g, 0, criterion.entries, criterion.reml)
     assert found is not None, "the fit ended where W is positive definite"

@@ -7,9 +7,11 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.units import scale_powers
 from mlmfast.criterion.arms import residual_arms
+from mlmfast.criterion.covariance_parameter import CovarianceParameter
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.parameters import CovarianceFunctions, CovarianceParameter
-from mlmfast.reduction.reduced_model import Estimates, ReducedModel
+from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.fitted.estimates import Estimates
+from mlmfast.reduction.reduced_model import ReducedModel
 
 
 def own_parameters(functions: CovarianceFunctions) -> list[CovarianceParameter]:

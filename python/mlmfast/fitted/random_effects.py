@@ -16,6 +16,7 @@ from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.handed_out import freeze
 from mlmfast.reduction.options import IterativeSettings
+from mlmfast.reduction.reduce import reduce_residual
 from mlmfast.reduction.reduced_model import ReducedModel
 
 
@@ -114,10 +115,10 @@ def conditional_effects(
         return _means_alone(model, criterion, theta, record)
     design = model.design
     residual = design.working_response - fixed_part(design, record)
-    core, unit = model.reduce_residual(residual)
+    core, unit = reduce_residual(model, residual)
     g = criterion.covariances(theta)
     conditional = core.conditional(g, 0, np.empty(0))
-    variance = model.covariance_unit(record)
+    variance = model.covariance_unit(record.sigma2)
     assert conditional is not None, "a covariance G = L L' always gives a positive definite W"
     nesting = model.nesting
     assert not isinstance(nesting, IterativeSettings), "means alone were returned above"

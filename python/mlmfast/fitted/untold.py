@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast.criterion.natural_parameters import entry_map, without_rounding
 from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.random_parameters import entry_map, without_rounding
 from mlmfast.fitting.undetermined.moves import (
     FlatMoves,
     moves_alone,

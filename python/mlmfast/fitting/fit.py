@@ -8,13 +8,15 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.structures.factor_analytic import FactorAnalytic
-from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.held import HeldCriterion
+from mlmfast.criterion.scoring import Scoring
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.boundary import Settled, replace_rows, set_zeros, settle
 from mlmfast.fitting.confounding import confounded_terms
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
+from mlmfast.fitting.moment_starts import first_start, moment_start
 from mlmfast.fitting.near_singular import (
     Barrier,
     ResidualPart,
@@ -52,7 +54,7 @@ def fit_covariance(
     start: FloatArray | None = None,
 ) -> CovarianceFit:
     """Estimate the covariance parameters of every response of a reduction."""
-    criterion = model.criterion(method)
+    criterion = criterion_of(model, method)
     if model.iterative is None:
         check_memory(
             8.0 * _MATRICES * len(model.y_scaling) * criterion.n_theta**2,
@@ -77,17 +79,17 @@ def _fit_covariance(
         newton = _no_parameters(criterion)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
     if model.iterative is not None:
-        theta = model.moment_start(criterion) if start is None else start
+        theta = moment_start(model, criterion) if start is None else start
         newton = fit_iteratively(criterion, theta, options)
         found = set_zeros(criterion, newton, fits)
         newton = found.newton
         return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations)
     structured = model.design.residual is not None
     # Scoring in the entries of R would leave its structure.
-    scoring = None if structured else criterion
+    scoring = None if structured else Scoring(criterion)
     given = start is not None
     if start is None:
-        start = model.residual_start(criterion, fits) if structured else criterion.start(fits)
+        start = first_start(model, criterion, fits)
     confounded = [] if given else confounded_terms(model, criterion, start)
     held = _held(criterion, confounded)
 
@@ -146,11 +148,11 @@ def _fit_covariance(
 def fit_independent(criterion: Criterion, n_fits: int, options: NewtonOptions) -> CovarianceFit:
     """`fit_covariance` where residuals are independent and effects cannot be confounded."""
     fits = np.arange(n_fits)
-    theta = criterion.start(fits)
+    theta = Scoring(criterion).start(fits)
 
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
         some = SomeFits(criterion, chosen)
-        return newton_raphson(some, theta, options, _max_step, criterion)
+        return newton_raphson(some, theta, options, _max_step, Scoring(criterion))
 
     found = settle(criterion, iterate(theta, fits), iterate, fits)
     newton = found.newton
@@ -169,7 +171,7 @@ def _iterate(
     criterion: CriterionFunction,
     theta: FloatArray,
     options: NewtonOptions,
-    scoring: Criterion | None,
+    scoring: Scoring | None,
     held: BoolArray,
 ) -> NewtonResult:
     """Newton's iteration over the parameters that are not held."""

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.criterion.criterion import criterion_of
 from mlmfast.errors import ModelError
+from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.fitting.parms.request import start_matrix, start_variance
 from mlmfast.reduction.reduced_model import ReducedModel
 
@@ -34,11 +36,11 @@ def starting_theta(
     if not isinstance(start, Mapping):
         raise ModelError("start is a mapping from grouping factors to covariance matrices")
     residual = start_variance(start.get("Residual", 1.0))
-    criterion = reduced.criterion(method)
+    criterion = criterion_of(reduced, method)
     unit, theta = residual, np.empty((1, criterion.n_theta))
     if reduced.design.residual is not None:
         # Its own start for the residual covariance, and units of the response instead of sigma^2.
-        theta = reduced.residual_start(criterion, np.zeros(1, dtype=np.intp))
+        theta = residual_start(reduced, criterion, np.zeros(1, dtype=np.intp))
         unit = reduced.response_unit
     taken: dict[str, int] = {}
     known = {factor.name for factor in reduced.design.factors}

@@ -14,6 +14,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.scoring import Scoring
 from mlmfast.newton import Derivatives, NewtonOptions, NewtonResult, newton_step
 
 #: Above this Newton decrement the value decides whether a step is taken, below it the score.
@@ -110,7 +111,7 @@ def _path(
     """Points to try: the scoring step in the covariances where far, Newton's step, and shorter."""
     decrement = -float(at.gradient[0] @ step[0])
     if decrement > _NEAR:
-        target, slope = criterion.target(theta, at, np.array([True]))
+        target, slope = Scoring(criterion).target(theta, at, np.array([True]))
         if slope[0] < 0:
             yield target
     factor = min(1.0, _longest(theta) / max(float(np.linalg.norm(step)), 1e-300))

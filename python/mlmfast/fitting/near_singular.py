@@ -30,17 +30,13 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.chains import MarkovChain
-from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.some_fits import SomeFits
-from mlmfast.design.residual.design import LARGEST_ORDER
 from mlmfast.errors import ModelError
 from mlmfast.newton import CriterionFunction, Derivatives, NewtonOptions, NewtonResult
 from mlmfast.reduction.blocks import TermBlock
-from mlmfast.reduction.residual.chain import ChainCovariance
-from mlmfast.reduction.residual.directions import Directions
-from mlmfast.reduction.residual.series import SeriesCovariance
+from mlmfast.reduction.residual.form_parameters import covariances_over_visits
 
 #: Weights of the barrier: below the smallest slope of a likelihood without bound; then on the way
 #: to the infimum, as far as rounding lets derivatives be trusted, at least to the one of `_ENOUGH`.
@@ -179,28 +175,16 @@ def residual_parts(criterion: Criterion, spatial: bool = False) -> tuple[Residua
 
 
 def _parts_of(term: TermBlock, s: slice) -> list[ResidualPart]:
-    structure = term.structure
-    if isinstance(structure, ChainCovariance | SeriesCovariance):
-        return _arms_of_series(structure, s.start)
-    in_chart = not isinstance(structure, Directions)
-    whole = structure.structure if isinstance(structure, Directions) else structure
-    if isinstance(whole, ScaledCovariance):
-        arms = zip(whole.arms, whole.slices, strict=True)
-        parts = [(arm, slice(s.start + own.start, s.start + own.stop)) for arm, own in arms]
+    form = term.directions
+    if form is not None:
+        own = form.may_be_singular()
     else:
-        # Units of several arms have their parameters one after the other.
-        n = whole.n_theta
-        parts = [(whole, slice(at, at + n)) for at in range(s.start, s.stop, n)]
-    return [ResidualPart(w, own, in_chart) for w, own in parts if w.size > 1 and w.everywhere]
-
-
-def _arms_of_series(series: ChainCovariance | SeriesCovariance, first: int) -> list[ResidualPart]:
-    """The matrices over visits (of a few times, where these are many), if they are small enough."""
-    n = series.structure.n_theta
-    if series.structure.size > LARGEST_ORDER:
-        return []
-    starts = range(first, first + series.n_theta, n)
-    return [ResidualPart(series.structure, slice(at, at + n), False) for at in starts]
+        own = covariances_over_visits(term.shared, term.shared.n_theta)
+    first = s.start
+    return [
+        ResidualPart(structure, slice(first + at.start, first + at.stop), form is None)
+        for structure, at in own
+    ]
 
 
 def smallest_eigenvalue(parts: tuple[ResidualPart, ...], theta: FloatArray) -> FloatArray:

@@ -19,12 +19,13 @@ from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.fitting.boundary import Settled, settle
 from mlmfast.fitting.guarded_minima import Guarded, guarded_ends
+from mlmfast.fitting.moment_starts import FIRST_SHARE
 from mlmfast.fitting.near_singular import ResidualPart, residual_parts
 from mlmfast.fitting.starts import is_linear, other_starts, residual_stretches
 from mlmfast.newton import NewtonResult
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.independence import is_within
-from mlmfast.reduction.reduced_model import FIRST_SHARE, ReducedModel
+from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Starts of each kind that are refined: where rows are few, and where they are many.
 _FOLLOWED, _FEW_ROWS_FOLLOWED, _FEW_FOLLOWED = 8, 16, 2

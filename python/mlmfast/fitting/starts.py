@@ -22,7 +22,8 @@ from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.covariance.structures.factor_analytic import FactorAnalytic
 from mlmfast.covariance.structures.homogeneous_diagonal import HomogeneousDiagonal
-from mlmfast.criterion.criterion import Criterion, solve_scoring, symmetric_of
+from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.scoring import Scoring, solve_scoring, symmetric_of
 from mlmfast.reduction.blocks import structure_of
 
 #: Shares of the random effects in the variance.
@@ -225,9 +226,9 @@ def _effects_from_moments(criterion: Criterion, fit: int, split: _Split) -> Floa
 
 def _raw_moments(criterion: Criterion, fit: int) -> FloatArray:
     """The members nearest to the moments, before they are held within the structure."""
-    fits = np.array([fit])
-    nearest = criterion.nearest(criterion.moments(fits)[0])[0]
-    return np.asarray(criterion.relative_to_within(nearest, fits)[0])
+    fits, scoring = np.array([fit]), Scoring(criterion)
+    nearest = scoring.nearest(scoring.moments(fits)[0])[0]
+    return np.asarray(scoring.relative_to_within(nearest, fits)[0])
 
 
 def _of_effects(effects: list[Stretch], theta: FloatArray) -> Iterator[FloatArray]:

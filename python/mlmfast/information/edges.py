@@ -15,8 +15,9 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.criterion.natural_parameters import CovarianceParameters, ParameterBlock
+from mlmfast.criterion.natural_parameters import CovarianceParameters
 from mlmfast.reduction.blocks import structure_of
+from mlmfast.reduction.parameter_block import ParameterBlock
 
 if TYPE_CHECKING:
     from mlmfast.information.information import Information

@@ -40,7 +40,7 @@ class HeldInformation(Information):
 
     @property
     def _point(self) -> FloatArray:
-        return self._functions.default_point(self.theta, self.held.log_sigma2)
+        return self._functions.point_at(self.theta, self.held.log_sigma2)
 
     def _of_coordinates(self, information: str) -> tuple[FloatArray, int]:
         functions, point = self._functions, self._point

@@ -17,15 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.natural_parameters import (
-    CovarianceParameters,
-    residual_direction,
-)
+from mlmfast.criterion.natural_parameters import CovarianceParameters, residual_direction
 from mlmfast.errors import ModelError
+from mlmfast.reduction.cores import exact_core
 from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Scaled information below which the data do not tell a combination of parameters.
@@ -221,8 +218,7 @@ class Information:
         return np.array([linear[level][0, a, b] for level, a, b in parts])
 
     def _core_second(self, weights: FloatArray) -> FloatArray:
-        core, entries = self.model.core, self.criterion.entries
-        assert not isinstance(core, _core.IterativeReduction), "refused before"
+        core, entries = exact_core(self.model.core), self.criterion.entries
         weights = np.ascontiguousarray((weights + weights.T) / 2)
         out = core.information_second_derivatives(
             self.parameters.linear, self.fit, entries, weights
@@ -271,12 +267,12 @@ def core_derivatives(
     fit: int,
 ) -> tuple[FloatArray, ...]:
     """What the core says of one fit, by the coordinates listed."""
-    if isinstance(model.core, _core.IterativeReduction):
+    if model.iterative is not None:
         raise ModelError(
             "the information of the covariance parameters is not formed by the iterative engine; "
             "use ddf='asymptotic', or fit with options={'engine': 'crossed'} if memory allows"
         )
-    parts = model.core.likelihood_derivatives(g, [fit], entries, criterion.reml)
+    parts = exact_core(model.core).likelihood_derivatives(g, [fit], entries, criterion.reml)
     return tuple(part[0] for part in parts)
 
 

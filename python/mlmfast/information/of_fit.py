@@ -18,8 +18,6 @@ from mlmfast.information.information import Information, core_derivatives
 from mlmfast.information.series import SeriesInformation
 from mlmfast.information.told_parameters import told_parameters
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.residual.chain import ChainCovariance
-from mlmfast.reduction.residual.series import SeriesCovariance
 
 if TYPE_CHECKING:
     from mlmfast.fitting.parms.held_parameters import HeldParameters
@@ -63,8 +61,7 @@ def information_of(
     parameters = covariance_parameters(model, criterion, theta, singular, scale, fit, g)
     if not model.profiled:
         core = core_derivatives(model, criterion, parameters.linear, criterion.entries, fit)
-    own = model.blocks[-1].structure if model.blocks else None
-    if isinstance(own, SeriesCovariance | ChainCovariance):
+    if model.blocks and model.blocks[-1].along_rows:
         series = SeriesInformation(
             model, criterion, parameters, core, scale, fit, theta, tuple(singular), information_of
         )

@@ -18,6 +18,7 @@ from mlmfast.batch.tests import with_ddf
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.errors import DataError, DifferentContrastsWarning, FormulaError, MlmError, warn
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.make_record import make_record
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.fit import fit_covariance
@@ -28,8 +29,8 @@ from mlmfast.many_data_sets.tables import read_tables
 from mlmfast.model import result_of
 from mlmfast.newton import NewtonOptions
 from mlmfast.prepared.fit_model import read_method
-from mlmfast.reduction.engine import Engine, read_options
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.options import Engine, read_options
+from mlmfast.reduction.reduce import reduce_design
 
 #: Fits that are joined at a time, so that few single ones are held.
 _CHUNK = 500
@@ -222,7 +223,7 @@ def _fit_one(
     model = data.model(position)
     reduced = reduce_design(model.design, engine=settings.engine)
     covariance = fit_covariance(reduced, settings.method, settings.newton)
-    estimates = reduced.estimates(covariance.criterion, covariance.theta)
+    estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
     batch = FitBatch.from_fit(reduced, covariance, estimates, settings.method, model._frame)
     one = batch._rows[0]
     assert one is not None, "it was fitted just now"

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.batch.arrays import effect_names, n_parameters, outcome, stacked_terms
 from mlmfast.batch.fit_batch import FitBatch
@@ -20,8 +19,9 @@ from mlmfast.fitting.undetermined.search import suspect_fits
 from mlmfast.many_data_sets.data_sets import Stacked
 from mlmfast.many_data_sets.stacked_model import StackedModel, stacked_model
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduction.engine import Engine
-from mlmfast.reduction.reduced_model import ReducedModel, reduce_design
+from mlmfast.reduction.options import Engine
+from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Numbers in the arrays of the fits that are reduced at a time.
 _CHUNK_NUMBERS = 20_000_000
@@ -112,7 +112,7 @@ def _example(data: Stacked) -> ReducedModel | None:
             continue
         if len(model.design.y) < data.y.shape[1]:
             continue
-        nested = isinstance(model.core, _core.Reduction) and model.order
+        nested = model.nested is not None and model.order
         whole = len(model.kept) == len(model.design.x) > 0
         one_each = len({block.level for block in model.blocks}) == len(model.blocks)
         return model if nested and whole and one_each and model.profiled else None

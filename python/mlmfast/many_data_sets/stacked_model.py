@@ -10,7 +10,9 @@ import numpy as np
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.reduction.reduced_model import Basis, Estimates, ReducedModel, basis_of_term
+from mlmfast.fitted.estimates import Estimates
+from mlmfast.reduction.reduce import Basis, basis_of_term
+from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Sizes of columns, and of the response, whose powers double precision holds: see `reduced_model`.
 _LARGEST, _LARGEST_RESPONSE = 1e140, 1e70
@@ -143,7 +145,7 @@ class StackedModel:
         return np.asarray(np.linalg.solve(basis.mT, _scaling(columns).mT).mT)
 
     def has_residual(self) -> BoolArray:
-        """Whether the effects leave something of each response: see `_check_residual` of one."""
+        """Whether the effects leave something of each response: see `check_residual` of one."""
         center, scale = self.y.center[:, 0], self.y.scale[:, 0]
         rounding = np.abs(center) * 1e-15 + 1e-14 / scale
         weights = self.like.design.weights
@@ -155,7 +157,7 @@ class StackedModel:
         return np.asarray((left > rounding) & ((degrees <= 0) | (within > rounding)))
 
     def estimates(self, criterion: Criterion, theta: FloatArray) -> Estimates:
-        """`ReducedModel.estimates` of each, by the same steps."""
+        """`estimates_of` each, by the same steps."""
         n_obs, fits = self.like.design.n_obs, range(len(theta))
         g = criterion.covariances(theta)
         beta_core, c, scalars = self.core.solve(g, list(fits))

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.design.rows import columns_at
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.rows import PredictionRows
-from mlmfast.reduction.absorbed.core import AbsorbedCore
+from mlmfast.reduction.cores import crossed_core
 
 if TYPE_CHECKING:
     from mlmfast.fitted.source import FitSource
@@ -40,15 +39,14 @@ def crossed_error_variance(
     ModelError
         For a fit by the iterative engine.
     """
-    model, core = source.model, source.model.core
-    if isinstance(core, _core.IterativeReduction):
+    model = source.model
+    if model.iterative is not None:
         raise ModelError(
             "intervals around random effects need their conditional covariances, which the "
             "iterative engine does not form; fit with options={'engine': 'crossed'} if memory "
             "allows, or use ranef=False"
         )
-    assert not isinstance(core, _core.Reduction), "nested factors have clusters of their own"
-    assert not isinstance(core, AbsorbedCore), "its rows have a level of the factor eliminated"
+    core = crossed_core(model.core)
     everything = np.arange(rows.n_rows)
     z = [np.zeros((rows.n_rows, q)) for q in model.level_sizes[: len(model.levels)]]
     for term, block in zip(model.order, model.blocks, strict=False):
@@ -60,5 +58,5 @@ def crossed_error_variance(
     variance, shift = found
     d = columns_at([rows.x[j] for j in record.kept], everything)
     d = d - np.linalg.solve(model.fixed_map.T, shift.T).T
-    known = model.covariance_unit(record) * variance
+    known = model.covariance_unit(record.sigma2) * variance
     return np.asarray(known + np.einsum("ij,jk,ik->i", d, record.vcov, d))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.by_parameters import RowCovariances
 from mlmfast.degrees_of_freedom import FittedRows, method_of
@@ -142,8 +141,7 @@ def _variance(fit: Fitted, targets: Targets, conditional: bool) -> FloatArray:
     record, source = fit._record, fit._source
     if not conditional or source is None:
         return error_variance(targets, record, None)
-    is_nested = isinstance(source.model.core, _core.Reduction)
-    if not is_nested and isinstance(targets, RowTargets):
+    if source.model.nested is None and isinstance(targets, RowTargets):
         return crossed_error_variance(targets.rows, record, source)
     return error_variance(targets, record, source.design)
 
@@ -154,7 +152,7 @@ def _slopes(
     """Slopes of the error variance, and the parameters' covariance; None where there are none."""
     method = method_of(ddf)
     assert method.information is not None, "the caller looked"
-    if isinstance(rows.model.core, _core.IterativeReduction) or rows.model.is_vast:
+    if rows.model.is_vast:
         return None
     try:
         about = method.about(rows).with_covariances()

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from mlmfast.design.levels_as_columns import with_columns
 from mlmfast.errors import ModelError
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.make_record import make_record
 from mlmfast.fitted.record import FitRecord
@@ -14,7 +15,7 @@ from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.given_starts import starting_theta
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.reduce import reduce_design
 
 _Result = TypeVar("_Result", bound=Fitted)
 
@@ -67,7 +68,7 @@ def as_columns(
     theta = starting_theta(reduced, fit.method, {**start, "Residual": fit.scale}) if start else None
     # What the fit itself has warned of is not said again.
     covariance = fit_covariance(reduced, fit.method, NewtonOptions(), theta)
-    estimates = reduced.estimates(covariance.criterion, covariance.theta)
+    estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
     record = make_record(reduced, frame, fit.method, covariance, estimates, fit.ddf)
     found = FitSource(reduced, covariance.criterion, covariance.theta, frame)
     return make(record, found, fit.timings)

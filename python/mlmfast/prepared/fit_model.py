@@ -11,6 +11,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.make_record import make_record
 from mlmfast.fitted.record import FitRecord
@@ -20,7 +21,7 @@ from mlmfast.fitting.given_starts import read_starts
 from mlmfast.newton import NewtonOptions
 from mlmfast.prepared.fit_warnings import warn_of
 from mlmfast.prepared.model import PreparedModel
-from mlmfast.reduction.engine import read_options
+from mlmfast.reduction.options import read_options
 from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
@@ -94,10 +95,10 @@ def _fit(
     if named or wishes.of_parameters:
         parms = _fit_with_parms(reduced, method, settings, theta, named, wishes)
         covariance, held = parms.covariance, tuple(parms.held)
-        estimates = reduced.estimates(covariance.criterion, covariance.theta, parms.log_sigma2)
+        estimates = estimates_of(reduced, covariance.criterion, covariance.theta, parms.log_sigma2)
     else:
         covariance, held = fit_covariance(reduced, method, settings, theta), ()
-        estimates = reduced.estimates(covariance.criterion, covariance.theta)
+        estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
     record = make_record(reduced, frame, method, covariance, estimates, ddf, held)
     if wishes.hold:
         record = replace(record, n_theta=record.n_theta - len(wishes.hold))

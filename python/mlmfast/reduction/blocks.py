@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +12,6 @@ from mlmfast.covariance.scaled_angles import ScaledAngles
 from mlmfast.reduction.residual.directions import (
     Directions,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -32,6 +28,16 @@ class TermBlock:
         """The structure, where the core takes derivatives by entries."""
         assert not isinstance(self.structure, Directions), "derivatives are by theta here"
         return self.structure
+
+    @property
+    def directions(self) -> Directions | None:
+        """The form that hands over derivatives by theta; None where they are by entries."""
+        return self.structure if isinstance(self.structure, Directions) else None
+
+    @property
+    def along_rows(self) -> bool:
+        """Whether rows are combined along a series or a chain, so that no matrix is formed."""
+        return isinstance(self.structure, Directions) and self.structure.along_rows
 
     @property
     def stretch(self) -> slice:

@@ -13,37 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import mlmfast._core as _core
-from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.arrays import CodeArray
 from mlmfast.design.design import Design
-from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.errors import ModelError
 from mlmfast.memory import check_memory
 from mlmfast.reduction.independence import independent_clusters
+from mlmfast.reduction.residual.by_unit import within_unit_positions
 from mlmfast.reduction.scaling import ScaledColumn
-
-#: Floating-point operations of one evaluation above which a fit would take hours.
-LARGEST_WORK = 2e13
-#: Parts of fewer rows are worked on side by side.
-_SIDE_BY_SIDE = 256
-
-
-@dataclass(frozen=True)
-class DenseSize:
-    """What the dense engine needs for a design.
-
-    Attributes
-    ----------
-    n_rows
-        Rows of the largest part.
-    memory
-        Bytes at the peak of an evaluation with derivatives.
-    operations
-        Floating-point operations of one evaluation.
-    """
-
-    n_rows: int
-    memory: float
-    operations: float
+from mlmfast.reduction.sizes import LARGEST_WORK, dense_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,40 +81,6 @@ def dense_parts(design: Design, levels: tuple[int, ...]) -> DenseParts:
     return DenseParts(design, levels, components, n_components)
 
 
-def dense_size(design: Design, levels: Sequence[int], components: CodeArray) -> DenseSize:
-    """Memory and work of the dense engine, from the numbers of rows and levels of each part."""
-    n = np.bincount(components).astype(np.float64)
-    slots, related = np.zeros((len(levels) + 1, len(n))), np.zeros(len(n))
-    for k, f in enumerate(levels):
-        factor = design.factors[f]
-        q = sum(len(term.columns) for term in design.random if term.factor == f)
-        part = np.empty(factor.n_levels, dtype=components.dtype)
-        part[factor.codes] = components
-        slots[k] = q * np.bincount(part, minlength=len(n))
-        if factor.relationship is not None:
-            related = np.maximum(related, slots[k])
-    if design.residual is not None:
-        slots[-1] = n
-    widest = slots.max(axis=0)
-    # V, L^-1, L^-1 Z of every level, and Z'V^-1 Z of two with what relationships make of it.
-    working = 8.0 * (2.0 * n**2 + n * slots.sum(axis=0) + widest**2 + 3.0 * widest * related)
-    one = float(working.max())
-    side_by_side = 1.0 if n.max() >= _SIDE_BY_SIDE else 8.0
-    work = n**3 + n**2 * slots.sum(axis=0) + 2.0 * widest * related**2
-    memory = 8.0 * float((n**2).sum()) + one * side_by_side
-    return DenseSize(int(n.max()), memory, float(work.sum()))
-
-
-def within_unit_positions(residual: ResidualDesign) -> CodeArray:
-    """Rank of each row in time among those of its unit, shape (n,), for long series."""
-    assert residual.series is not None, "only called for series"
-    order = np.lexsort((residual.series.times, residual.units))
-    sizes = np.bincount(residual.units, minlength=residual.n_units)
-    out = np.empty(len(order), dtype=np.int32)
-    out[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return out
-
-
 def reduce_densely(
     parts: DenseParts,
     z: Sequence[Sequence[ScaledColumn]],
@@ -183,12 +126,3 @@ def reduce_densely(
         visits=visits,
         n_visits=n_visits,
     )
-
-
-def gaps_within_units(residual: ResidualDesign) -> FloatArray:
-    """Gaps in time between the rows of each unit, (n_units, size, size); 0 where it has fewer."""
-    assert residual.series is not None, "only called for series"
-    positions = within_unit_positions(residual)
-    times = np.full((residual.n_units, int(positions.max()) + 1), np.nan)
-    times[residual.units, positions] = residual.series.times
-    return np.asarray(np.nan_to_num(np.abs(times[:, :, None] - times[:, None, :]), nan=0.0))

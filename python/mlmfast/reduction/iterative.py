@@ -8,16 +8,10 @@ from typing import NoReturn
 import numpy as np
 
 import mlmfast._core as _core
-from mlmfast.arrays import FloatArray
-from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.options import IterativeSettings
 from mlmfast.reduction.scaling import ScaledColumn
-
-#: Starting values are kept above this share of the residual's part of a level's mean.
-_SMALLEST_START = 0.01
 
 
 def reduce_iteratively(
@@ -60,36 +54,6 @@ def reduce_iteratively(
         exact=exact,
         seed=int(settings.seed),
     )
-
-
-def moment_start(
-    core: _core.IterativeReduction, criterion: Criterion, n_levels: Sequence[int], n_obs: int
-) -> FloatArray:
-    """Starting values from the sums of squares between levels, one column of Z at a time.
-
-    With z a column, y the least squares residual (mean square 1) and a mean square of z of 1 over
-    a level, the mean over levels of (z'y)^2 / z'z is g + (1 - g n_levels / n), g the variance: the
-    other factors of a sparse table look like residual variance. Covariances start at 0.
-
-    Reference: Searle, Casella and McCulloch (1992), Variance Components, section 5.2 (Henderson's
-    method 1).
-    """
-    rows = []
-    for fit in range(len(core.y_scale)):
-        variances = []
-        explained = 0.0
-        for moments, n in zip(core.moments(fit), n_levels, strict=True):
-            share = min(n / n_obs, 0.9)
-            variances.append(np.maximum((moments - 1.0) / (1.0 - share), 0.0))
-            explained += float(variances[-1].sum()) * share
-        residual = max(1.0 - explained, 0.05)
-        rows.append(np.concatenate([_theta(t, variances, residual) for t in criterion.terms]))
-    return np.stack(rows)
-
-
-def _theta(term: TermBlock, variances: Sequence[FloatArray], residual: float) -> FloatArray:
-    relative = np.maximum(variances[term.level][term.stretch] / residual, _SMALLEST_START)
-    return np.asarray(term.shared.theta(np.diag(relative)[None])[0])
 
 
 def not_solved(error: _core.NotConverged) -> NoReturn:

@@ -10,7 +10,8 @@ from mlmfast.fitted.absorbed.record import AbsorbedRecord
 
 if TYPE_CHECKING:
     from mlmfast.criterion.criterion import Criterion
-    from mlmfast.reduction.reduced_model import Estimates, ReducedModel
+    from mlmfast.fitted.estimates import Estimates
+    from mlmfast.reduction.reduced_model import ReducedModel
 
 
 def absorbed_record(

@@ -20,11 +20,14 @@ from mlmfast.criterion.constrained import (
     points_on,
     surface_of,
 )
+from mlmfast.criterion.criterion import criterion_of
+from mlmfast.criterion.deviance import deviance_at
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.errors import ModelError
 from mlmfast.fitting.boundary import FREE, rounded_to_boundary
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
+from mlmfast.fitting.moment_starts import first_start
 from mlmfast.fitting.near_singular import check_start
 from mlmfast.fitting.parms.held_correlations import HeldCorrelations
 from mlmfast.fitting.parms.names import NamedParameters
@@ -80,13 +83,15 @@ def fit_with_parms(
         For a name that is no covariance parameter, values that are not numbers or lie outside a
         parameter's range or outside the covariance matrices, and contradictory wishes.
     """
-    functions = CovarianceFunctions(model, with_flat_effects(model, model.criterion(method)))
+    functions = CovarianceFunctions(model, with_flat_effects(model, criterion_of(model, method)))
     named = NamedParameters(functions)
     problem = _Problem(functions, named, options)
     hold = {named.find(name): named.value(name, value) for name, value in parms.hold.items()}
     bounds = named.bounds(parms.bounds)
     named.check_contradictions(hold, bounds)
-    begin = functions.default_point(theta)
+    if theta is None:
+        theta = first_start(model, functions.criterion, np.zeros(1, dtype=np.intp))
+    begin = functions.point_at(theta)
     start = {named.find(name): named.value(name, v) for name, v in parms.start.items()}
     start = {**start, **hold}
     begin = problem.at_values(begin, start) if start else begin
@@ -160,7 +165,7 @@ class _Problem:
         if not np.isfinite(deviance).any():
             raise ModelError("no point of the grid gives a covariance matrix of this model")
         best = int(np.argmin(deviance))
-        return self.functions.default_point(
+        return self.functions.point_at(
             points[best : best + 1, : self.functions.criterion.n_theta],
             None if free_scale else points[best : best + 1, -1],
         ), table
@@ -275,5 +280,5 @@ def deviance_of(
         covariance, scale = parms.covariance, parms.log_sigma2
     else:
         covariance, scale = fit_covariance(model, method, options), None
-    estimates = model.estimates(covariance.criterion, covariance.theta, scale)
-    return float(estimates.deviance[0])
+    deviance = deviance_at(model, covariance.criterion, covariance.theta, scale)
+    return float(deviance[0])

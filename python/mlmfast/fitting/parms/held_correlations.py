@@ -19,7 +19,8 @@ from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.design.submodels import without_effect
 from mlmfast.errors import ModelError
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduction.reduced_model import ReducedModel, reduce_design
+from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.reduced_model import ReducedModel
 
 #: A model without an effect is the better one where its -2 log-likelihood is lower by this.
 _LOWER = 1e-5

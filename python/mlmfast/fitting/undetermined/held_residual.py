@@ -18,18 +18,18 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.natural_chart import entries_by_natural
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.criterion.held import HeldCriterion
-from mlmfast.criterion.natural_parameters import entries_by_natural, is_variance
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.errors import ModelError
 from mlmfast.fitting.undetermined.search import flat_residual
 from mlmfast.newton import NewtonOptions, newton_raphson
 from mlmfast.reduction.blocks import TermBlock, structure_of
-from mlmfast.reduction.residual.directions import Directions
+from mlmfast.reduction.parameter_block import is_variance
 
 if TYPE_CHECKING:
     from mlmfast.reduction.reduced_model import ReducedModel
@@ -56,7 +56,7 @@ class _Arm:
     @property
     def by_parameter(self) -> bool:
         """Whether coordinates are parameters instead of entries of R."""
-        return isinstance(self.term.structure, Directions)
+        return self.term.directions is not None
 
 
 def at_independence(criterion: Criterion, theta: FloatArray, fit: int) -> FloatArray | None:
@@ -108,7 +108,7 @@ def _arms(criterion: Criterion) -> list[_Arm]:
     for term, s, e in parts:
         if not term.is_residual or isinstance(structure_of(term), ScaledCovariance):
             continue
-        if not isinstance(term.structure, Directions):
+        if term.directions is None:
             out.append(_Arm(term, s, e))
             continue
         n = structure_of(term).n_theta

@@ -17,7 +17,6 @@ from mlmfast.criterion.natural_parameters import CovarianceParameters, covarianc
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.fitting.undetermined.record import Combination
 from mlmfast.fitting.undetermined.search import is_linear
-from mlmfast.reduction.residual.directions import Directions
 
 if TYPE_CHECKING:
     from mlmfast.reduction.reduced_model import ReducedModel
@@ -107,7 +106,7 @@ def typical_theta(criterion: Criterion, theta: FloatArray, shift: float) -> Floa
         own = term.structure
         if isinstance(own, ScaledCovariance):
             out[:, s] += shift * np.cos(np.arange(s.stop - s.start) * (1.0 + shift))
-        elif not isinstance(own, Directions):
+        elif term.directions is None:
             level = np.arange(own.size)
             sd = np.sqrt(1.0 + _GROWS * level + shift * level**2 + shift)
             fading = (_FADES + shift) ** np.abs(level[:, None] - level)
@@ -153,7 +152,7 @@ def bends_by_parameter(criterion: Criterion, theta: FloatArray) -> bool:
 
     The directions are those of one point then.
     """
-    return any(isinstance(t.structure, Directions) for t in criterion.terms) and not is_linear(
+    return any(t.directions is not None for t in criterion.terms) and not is_linear(
         criterion, theta[:1]
     )
 

@@ -16,21 +16,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.covariance.natural_chart import entries_by_natural
 from mlmfast.criterion.arms import residual_arms
-from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.flat_covariances import FlatCovariances
-from mlmfast.criterion.natural_parameters import coordinate_charts, entries_by_natural
+from mlmfast.criterion.natural_parameters import coordinate_charts
 from mlmfast.criterion.series_matrices import as_matrices
 from mlmfast.design.residual.design import seen_pairs
 from mlmfast.errors import ModelError
+from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.fitting.starts import uncorrelated_start
-from mlmfast.reduction.absorbed.core import AbsorbedCore
 from mlmfast.reduction.blocks import TermBlock, structure_of
-from mlmfast.reduction.residual.chain import ChainCovariance
-from mlmfast.reduction.residual.directions import Directions, SharedDirections
-from mlmfast.reduction.residual.series import SeriesCovariance
+from mlmfast.reduction.cores import exact_cores, has_exact_information
 
 if TYPE_CHECKING:
     from mlmfast.reduction.reduced_model import ReducedModel
@@ -58,7 +56,7 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
     Without a residual structure the evaluation at G = 0 with which a fit begins shows whether
     there is anything to look for; a term whose information is far from singular costs no more.
     """
-    if not model.order or isinstance(criterion.reduction, _core.IterativeReduction):
+    if not model.order or model.iterative is not None:
         return criterion
     fits = _fit_with_values(criterion)
     if not len(fits):
@@ -81,7 +79,7 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
         seen, told = expected, _expected(by_ml, theta, fits)[:n, :n]
     size = _sizes(criterion, told)
     core = criterion.reduction
-    limit = _NOTHING_SEEN if isinstance(core, AbsorbedCore) and not core.is_exact else _NOTHING
+    limit = _NOTHING if has_exact_information(core) else _NOTHING_SEEN
     directions = _null(seen, size, limit)
     if not directions.shape[1]:
         return criterion
@@ -116,12 +114,12 @@ def with_flat_residual(
     where fixed effects may take up residuals: there the end can lie near a singular V, which hides
     it.
     """
-    if model.profiled or isinstance(criterion.reduction, _core.IterativeReduction):
+    if model.profiled or model.iterative is not None:
         return criterion
     looked_at = curvature <= _MAY_BE_FLAT or _leaves_pairs_out(model)
     if not looked_at and not _may_be_taken_up(model, criterion):
         return criterion
-    if isinstance(criterion.terms[-1].structure, SeriesCovariance | ChainCovariance):
+    if criterion.terms[-1].along_rows:
         found = _flat_of_series(model, criterion, theta, fit)
     else:
         found = flat_residual(model, criterion, theta, fit)
@@ -134,10 +132,8 @@ def flat_residual(
     """What the data do not tell, of the residual's matrices too; None where they tell all."""
     fits = np.array([fit])
     point = _regular_point(model, criterion, fits)
-    own = criterion.terms[-1].structure
-    if isinstance(own, Directions) and not (
-        isinstance(own, SharedDirections) and is_linear(criterion, point)
-    ):
+    form = criterion.terms[-1].directions
+    if form is not None and not (form.is_shared and is_linear(criterion, point)):
         if model.order:
             # Directions at one point are told from rounding without random effects alone.
             return None
@@ -160,7 +156,7 @@ def _flat_of_series(
     if found is None:
         return None
     n, n_effects = len(criterion.entries), n_effect_entries(criterion)
-    before = other.criterion("REML").theta_slices[len(model.order)].start
+    before = criterion_of(other, "REML").theta_slices[len(model.order)].start
     directions: list[FloatArray] = []
     unseen: list[FloatArray] = []
     size = np.ones(n)
@@ -181,8 +177,8 @@ def _flat_of_series(
 
 def _by_theta(term: TermBlock, theta: FloatArray) -> FloatArray:
     """Derivatives of a residual term's coordinates of `Information` by theta."""
-    if not isinstance(term.structure, Directions):
-        return np.asarray(term.structure.jacobian(theta)[0])
+    if term.directions is None:
+        return np.asarray(term.shared.jacobian(theta)[0])
     n, out = structure_of(term).n_theta, np.zeros((theta.shape[1],) * 2)
     for at in range(0, theta.shape[1], n):
         own = slice(at, at + n)
@@ -226,7 +222,7 @@ def is_linear(criterion: Criterion, theta: FloatArray) -> bool:
 
 def _regular_point(model: ReducedModel, criterion: Criterion, fits: IntArray) -> FloatArray:
     """theta (1, n_theta) of covariances far from singular."""
-    moments = model.residual_start(criterion, fits)
+    moments = residual_start(model, criterion, fits)
     return uncorrelated_start(criterion, moments)
 
 
@@ -252,8 +248,8 @@ def _has_spare_parameters(criterion: Criterion, theta: FloatArray) -> bool:
     As variances by arm and a scale by arm do.
     """
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if term.is_residual and not isinstance(term.structure, Directions):
-            first = entries_by_natural(term.structure, theta[:, s])[0]
+        if term.is_residual and term.directions is None:
+            first = entries_by_natural(term.shared, theta[:, s])[0]
             length = np.sqrt((first**2).sum(axis=0))
             values = np.linalg.svd(first / np.where(length > 0, length, 1.0), compute_uv=False)
             if first.shape[1] > len(first) or values.min(initial=1.0) < _SPARE:
@@ -283,8 +279,7 @@ def _fit_with_values(criterion: Criterion) -> IntArray:
 def _with_variance(model: ReducedModel, criterion: Criterion) -> FloatArray:
     """Expected information by the entries of G and sigma^2, at G = 0 and sigma^2 = 1."""
     zero = [np.zeros((1, q, q)) for q in criterion.level_sizes]
-    core, entries = criterion.reduction, criterion.entries
-    assert not isinstance(core, _core.IterativeReduction), "refused before"
+    core, entries = exact_cores(criterion.reduction), criterion.entries
     trace, second, *_ = core.likelihood_derivatives(
         zero, _fit_with_values(criterion).tolist(), entries, criterion.reml
     )
@@ -326,7 +321,7 @@ def _sizes(criterion: Criterion, information: FloatArray) -> FloatArray:
     own = np.maximum(np.diag(information), 0.0)
     out = own.copy()
     for term, e in zip(criterion.terms, criterion.entry_slices, strict=True):
-        if e.stop > len(own) or isinstance(term.structure, Directions):
+        if e.stop > len(own) or term.directions is not None:
             continue
         places = term.structure.entries
         at = {place: e.start + k for k, place in enumerate(places)}

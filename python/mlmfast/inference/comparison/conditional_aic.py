@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
-from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.parameters import check_engine
+from mlmfast.criterion.covariance_parameter import check_engine
+from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.random_effects import conditional_effects, fixed_part
 from mlmfast.fitted.record import FitRecord
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.cores import exact_cores
+from mlmfast.reduction.reduce import reduce_design
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ def _conditional_residual(
 ) -> FloatArray:
     """y - X beta - Z b at the covariances ``theta`` for the response of ``design``, shape (n,)."""
     model = reduce_design(design, [design.working_response])
-    criterion = model.criterion(record.method)
-    own = replace(record, beta=model.estimates(criterion, theta).beta[0])
+    criterion = criterion_of(model, record.method)
+    own = replace(record, beta=estimates_of(model, criterion, theta).beta[0])
     out = design.working_response - fixed_part(design, own)
     if not design.random:
         return np.asarray(out)
@@ -122,9 +123,8 @@ def _conditional_residual(
 def _trace_of_random_part(source: FitSource) -> float:
     """tr(I - P) - p: the sum of phi tr(P W_phi) over the entries phi of G, in which W is linear."""
     criterion, theta = source.criterion, source.theta
-    assert not isinstance(criterion.reduction, _core.IterativeReduction), "refused before"
-    g = criterion.covariances(theta)
-    trace = criterion.reduction.likelihood_derivatives(g, [0], criterion.entries, True)[0]
+    g, core = criterion.covariances(theta), exact_cores(criterion.reduction)
+    trace = core.likelihood_derivatives(g, [0], criterion.entries, True)[0]
     return float(trace[0] @ criterion.entry_values(theta)[0])
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.simulate import draw_responses, seed_sequence
-from mlmfast.criterion.parameters import check_engine
+from mlmfast.criterion.covariance_parameter import check_engine
 from mlmfast.design.design import Design
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.responses import response_columns
@@ -23,6 +23,7 @@ from mlmfast.design.submodels import without_effect, without_term
 from mlmfast.display.printed_frame import printed
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import ModelError
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.handed_out import hands_out_copies
@@ -31,7 +32,7 @@ from mlmfast.information.undetermined import n_determined, undetermined_of
 from mlmfast.newton import NewtonOptions
 from mlmfast.prepared.fit_model import fit_model
 from mlmfast.prepared.model import PreparedModel
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.reduce import reduce_design
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -310,7 +311,7 @@ def _optimum(design: Design, method: str) -> tuple[float, int]:
     """-2 log-likelihood at the optimum, and how many parameters of theta the data determine."""
     model = reduce_design(design)
     covariance = fit_covariance(model, method, NewtonOptions())
-    estimates = model.estimates(covariance.criterion, covariance.theta)
+    estimates = estimates_of(model, covariance.criterion, covariance.theta)
     determined = n_determined(covariance, undetermined_of(model, covariance))
     return float(estimates.deviance[0]), determined
 
@@ -329,7 +330,7 @@ def _bootstrap(
         for design in (null, source.design):
             reduced = reduce_design(design, responses)
             covariance = fit_covariance(reduced, record.method, NewtonOptions())
-            estimates = reduced.estimates(covariance.criterion, covariance.theta)
+            estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
             deviances.append(estimates.deviance)
             good &= covariance.newton.converged & np.isfinite(estimates.deviance)
         parts.append(np.maximum(deviances[0] - deviances[1], 0.0)[good])

@@ -11,7 +11,8 @@ import pandas as pd
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance.jet import Jet, concatenate
-from mlmfast.criterion.parameters import CovarianceFunctions, CovarianceParameter
+from mlmfast.criterion.covariance_parameter import CovarianceParameter
+from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError
 from mlmfast.inference.intervals.parameter_values import (

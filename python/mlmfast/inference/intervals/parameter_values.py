@@ -12,7 +12,8 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.covariance.jet import Jet
-from mlmfast.criterion.parameters import CovarianceFunctions, CovarianceParameter
+from mlmfast.criterion.covariance_parameter import CovarianceParameter
+from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
@@ -90,7 +91,7 @@ class AtEstimate:
         """The estimate, shape (1, n_coordinates)."""
         parms = self.source.parms
         scale = None if parms is None else parms.log_sigma2
-        return self.functions.default_point(self.source.theta, scale)
+        return self.functions.point_at(self.source.theta, scale)
 
     @property
     def covariance(self) -> FloatArray:

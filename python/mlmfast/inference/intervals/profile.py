@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.confidence_level import check_level
-from mlmfast.criterion.parameters import check_engine
+from mlmfast.criterion.covariance_parameter import check_engine
 from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ConvergenceWarning, ModelError, warn
 from mlmfast.handed_out import hands_out_copies

@@ -13,11 +13,12 @@ from mlmfast.criterion.constrained import Surface, fit_constrained
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.design.submodels import without_effect
+from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.parms.fit import deviance_of, fit_with_parms
 from mlmfast.fitting.parms.request import Parms
 from mlmfast.newton import NewtonOptions
-from mlmfast.reduction.reduced_model import reduce_design
+from mlmfast.reduction.reduce import reduce_design
 
 if TYPE_CHECKING:
     from mlmfast.fitted.source import FitSource
@@ -116,7 +117,7 @@ class CovarianceCurves:
     def _optimum(self) -> FloatArray:
         parms = self.source.parms
         scale = None if parms is None else parms.log_sigma2
-        return self.functions.default_point(self.source.theta, scale)
+        return self.functions.point_at(self.source.theta, scale)
 
     @cached_property
     def start(self) -> FloatArray:
@@ -253,7 +254,7 @@ class FixedCurves:
             covariance, scale = parms.covariance, parms.log_sigma2
         else:
             covariance, scale = fit_covariance(model, "ML", _OPTIONS, self.source.theta), None
-        estimates = model.estimates(covariance.criterion, covariance.theta, scale)
+        estimates = estimates_of(model, covariance.criterion, covariance.theta, scale)
         at = np.searchsorted(model.kept, self.columns)
         errors = np.sqrt(np.diag(estimates.vcov[0]))[at]
         deviance = float(estimates.deviance[0])
@@ -299,7 +300,7 @@ class FixedCurves:
         model = reduce_design(reduced, responses)
         start = np.repeat(self._fit[2], len(responses), axis=0) if model.profiled else None
         covariance = fit_covariance(model, "ML", _OPTIONS, start)
-        return model.estimates(covariance.criterion, covariance.theta).deviance
+        return estimates_of(model, covariance.criterion, covariance.theta).deviance
 
     def edge(self, which: int, sign: float) -> tuple[float, float] | None:
         """A fixed effect has no edge."""

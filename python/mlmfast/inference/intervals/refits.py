@@ -13,10 +13,11 @@ from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.cached import cached_property
 from mlmfast.covariance.units import scale_powers
 from mlmfast.criterion.arms import residual_arms
-from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.parameters import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.errors import DataError
+from mlmfast.fitted.estimates import Estimates, estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.parameter_values import covariance_values, own_parameters
 from mlmfast.fitted.record import FitRecord
@@ -27,7 +28,8 @@ from mlmfast.fitting.parms.request import Parms
 from mlmfast.information.open_parameters import open_parameters
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.blocks import structure_of
-from mlmfast.reduction.reduced_model import Estimates, ReducedModel, reduce_design
+from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
     from mlmfast.fitted.source import FitSource
@@ -83,7 +85,7 @@ class Refits:
             batches = [self._refit_held(response, held) for response in responses]
             return RefitValues(*(np.concatenate(part) for part in zip(*batches, strict=True)))
         covariance = fit_covariance(model, self.record.method, NewtonOptions())
-        estimates = model.estimates(covariance.criterion, covariance.theta)
+        estimates = estimates_of(model, covariance.criterion, covariance.theta)
         return self._collect(model, covariance, estimates)
 
     def _refit_held(self, response: FloatArray, held: dict[str, float]) -> RefitValues:
@@ -91,7 +93,7 @@ class Refits:
         method, wishes = self.record.method, Parms(hold=held)
         parms = fit_with_parms(model, method, NewtonOptions(), None, wishes)
         criterion, theta = parms.covariance.criterion, parms.covariance.theta
-        estimates = model.estimates(criterion, theta, parms.log_sigma2)
+        estimates = estimates_of(model, criterion, theta, parms.log_sigma2)
         return self._collect(model, parms.covariance, estimates)
 
     def _collect(
@@ -112,7 +114,7 @@ class Refits:
     def _scores(self, model: ReducedModel) -> FloatArray:
         """At the fit's own parameters: coefficients, and derivatives of -2 log-likelihood."""
         n, source = len(model.y_scaling), self.source
-        criterion = model.criterion(self.record.method)
+        criterion = criterion_of(model, self.record.method)
         unit = (model.core.y_scale / np.array([s for _, _, s in model.y_scaling])) ** 2
         theta = np.repeat(source.theta, n, axis=0)
         points = theta
@@ -123,7 +125,7 @@ class Refits:
             points = theta = _in_units(criterion, theta, source.model.response_unit / unit)
         functions = CovarianceFunctions(model, criterion)
         gradient = ScaledCriterion(functions)(points, np.arange(n)).gradient
-        beta = model.estimates(criterion, theta).beta
+        beta = estimates_of(model, criterion, theta).beta
         return np.concatenate([beta, gradient], axis=1)
 
 

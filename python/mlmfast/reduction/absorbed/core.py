@@ -18,7 +18,7 @@ import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.cached import cached_property
 from mlmfast.reduction.absorbed.differences import second_derivatives
-from mlmfast.reduction.engine import LARGEST_EXACT
+from mlmfast.reduction.sizes import LARGEST_EXACT
 
 #: A trace over the rows, columns of Z of mean square 1, that is rounding.
 _NOTHING = 1e-10

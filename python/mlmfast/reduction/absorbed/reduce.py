@@ -17,14 +17,10 @@ from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.memory import memory_left
 from mlmfast.reduction.absorbed.core import AbsorbedCore
-from mlmfast.reduction.engine import (
-    CrossedSettings,
-    crossed_size,
-    is_too_large,
-    no_sparse_factor,
-    relate_factors,
-)
+from mlmfast.reduction.engine import no_sparse_factor, relate_factors
+from mlmfast.reduction.options import CrossedSettings
 from mlmfast.reduction.scaling import ScaledColumn
+from mlmfast.reduction.sizes import crossed_size, is_too_large
 
 
 def within_levels(design: Design, columns: Sequence[FloatArray | None]) -> list[FloatArray]:

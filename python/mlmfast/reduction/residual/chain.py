@@ -6,22 +6,23 @@ See the crate's module `chain` for the coefficients that the core makes of these
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
+from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.chains import VisitChain, VisitSteps
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.design.residual.chain import ChainSteps
+from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord
+from mlmfast.reduction.parameter_block import ParameterBlock, kind_of
 from mlmfast.reduction.residual.directions import Directions
-from mlmfast.reduction.residual.series import CoreSeries
-
-if TYPE_CHECKING:
-    import mlmfast._core as _core
-    from mlmfast.design.residual.design import ResidualDesign
+from mlmfast.reduction.residual.form_parameters import Elementwise, FormParameters, MomentCore
+from mlmfast.reduction.residual.series import CoreSeries, arms_of_series
 
 #: Rows' worth of weight that the mean variance has in the start of each.
 _LEAN = 2.0
@@ -42,6 +43,7 @@ class ChainCovariance(Directions):
         Groups with parameters of their own.
     """
 
+    along_rows: ClassVar[bool] = True
     rows: ChainSteps = field(repr=False)
     n_arms: int = 1
 
@@ -98,6 +100,11 @@ class ChainCovariance(Directions):
         with np.errstate(all="ignore"):  # a trial that far is turned down
             return chain.visit_steps(theta[arm * n + scaled.n_scales : (arm + 1) * n], before, at)
 
+    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
+        """From moments of the classes of rows."""
+        assert isinstance(core, _core.Reduction), "chains are its own"
+        return self.start(core, fit, variance)
+
     def start(self, core: _core.Reduction, fit: int, share: float) -> FloatArray:
         """A share of the visits' variances, and correlations of steps, by moments.
 
@@ -132,8 +139,8 @@ class ChainCovariance(Directions):
         mean = max(float(sums.sum() / counts.sum()), 1e-12)
         return np.asarray((sums + _LEAN * mean) / (counts + _LEAN))
 
-    def common_variance(self, theta: FloatArray) -> FloatArray:
-        """The variance of all rows, NaN where visits or arms differ; theta (n_fits, n_theta)."""
+    def common_variance(self, theta: FloatArray, matrices: FloatArray) -> FloatArray:
+        """NaN where visits or arms differ; see `Directions.common_variance`."""
         _, scaled = _both(self.structure)
         by_arm = theta.reshape(len(theta), self.n_arms, -1)[:, :, : scaled.n_scales]
         variances = np.exp(2.0 * by_arm).reshape(len(theta), -1)
@@ -155,24 +162,52 @@ class ChainCovariance(Directions):
         value, first, second = (np.concatenate(p, axis=1) for p in zip(*parts, strict=True))
         return value, first, second
 
+    @property
+    def elementwise(self) -> Elementwise | None:
+        """`natural_by_theta`."""
+        return self.natural_by_theta
 
-def chain_record(
-    residual: ResidualDesign, own: ChainCovariance, theta: FloatArray, unit: float
-) -> ResidualRecord:
-    """The estimates, times ``unit``, theta of shape (1, n_theta)."""
-    chain, scaled = _both(own.structure)
-    n, m = own.structure.n_theta, scaled.n_scales
-    values, names, covariances = [], [], []
-    for arm, label in enumerate(residual.arms):
-        mine = theta[0, arm * n : (arm + 1) * n].copy()
-        mine[:m] += 0.5 * np.log(unit)
-        values.append(own.structure.natural(mine[None])[0])
-        prefix = f"{label}: " if len(residual.arms) > 1 else ""
-        names += [prefix + name for name in own.structure.parameter_names]
-        sd = np.broadcast_to(np.exp(mine[:m]), own.structure.size)
-        correlation = chain.visit_correlations(mine[m:], own.structure.size)
-        covariances.append(correlation * np.outer(sd, sd))
-    return residual.record(names, values, covariances)
+    def record(self, residual: ResidualDesign, theta: FloatArray, unit: float) -> ResidualRecord:
+        """The estimates, with the covariance over visits of each arm."""
+        chain, scaled = _both(self.structure)
+        n, m = self.structure.n_theta, scaled.n_scales
+        values, names, covariances = [], [], []
+        for arm, label in enumerate(residual.arms):
+            mine = theta[0, arm * n : (arm + 1) * n].copy()
+            mine[:m] += 0.5 * np.log(unit)
+            values.append(self.structure.natural(mine[None])[0])
+            prefix = f"{label}: " if len(residual.arms) > 1 else ""
+            names += [prefix + name for name in self.structure.parameter_names]
+            sd = np.broadcast_to(np.exp(mine[:m]), self.structure.size)
+            correlation = chain.visit_correlations(mine[m:], self.structure.size)
+            covariances.append(correlation * np.outer(sd, sd))
+        return residual.record(names, values, covariances)
+
+    def may_be_singular(self) -> list[tuple[CovarianceStructure, slice]]:
+        """The matrices over visits, if they are small enough."""
+        return arms_of_series(self.structure, self.n_theta)
+
+    def parameters(self, arms: tuple[str, ...], theta: FloatArray, unit: float) -> FormParameters:
+        """The core's coordinates are theta; natural parameters are free one by one."""
+        stacked = self.stacked(theta, True)
+        labels = arms if len(arms) > 1 else ("",)
+        names = self.structure.parameter_names
+        keys = tuple(f"{arm}: {name}" if arm else name for arm in labels for name in names)
+        value, first, second = (part[0] for part in self.natural_by_theta(theta))
+        # At a correlation of 1 to rounding theta itself is free, as in `natural_chart`.
+        regular = first != 0.0
+        slope = np.where(regular, first, 1.0)
+        inverse, bend = 1.0 / slope, np.where(regular, -second / slope**3, 0.0)
+        kinds = tuple(map(kind_of, names)) * len(labels)
+        scale = np.array([1.0 if kind == "other" else unit for kind in kinds])
+        by_free = np.diag(scale * np.where(regular, 1.0, first))
+        fixed = (False,) * len(keys)
+        block = ParameterBlock(keys, kinds, scale * value, np.diag(inverse), bend, by_free, fixed)
+        return FormParameters((block,), stacked, stacked)
+
+    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
+        """The coordinates are theta."""
+        return np.eye(self.n_theta)
 
 
 def _both(structure: object) -> tuple[VisitChain, ScaledCorrelation]:

@@ -7,14 +7,26 @@ matrices of their own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.spatial.base import Spatial
+from mlmfast.covariance.natural_chart import arm_charts
+from mlmfast.design.residual.design import ResidualDesign
+from mlmfast.design.residual.record import ResidualRecord
+from mlmfast.reduction.parameter_block import ParameterBlock, residual_block
+from mlmfast.reduction.residual.form_parameters import (
+    Elementwise,
+    FormParameters,
+    MomentCore,
+    common_diagonal,
+    covariances_over_visits,
+    record_of_arms,
+    with_free_parameters,
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,11 @@ class Directions(ABC):
     """
 
     structure: CovarianceStructure
+
+    #: Whether rows are combined along a series or a chain, so that no matrix is formed.
+    along_rows: ClassVar[bool] = False
+    #: Whether all units share one matrix.
+    is_shared: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -63,19 +80,79 @@ class Directions(ABC):
         """The point ``step`` away from ``theta``."""
         return np.asarray(theta + step)
 
+    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
+        """Start (n_theta,) at a variance, by points or times; None where moments of visits serve.
 
-@dataclass(frozen=True)
-class OwnMatrices(Directions):
-    """A residual covariance of which each unit has a matrix of its own, by its points or times."""
+        Parameters
+        ----------
+        core, fit
+            The reduction, and which of its responses, scaled to mean square 1.
+        """
+        return None
 
-    @abstractmethod
-    def start(self, variance: float) -> FloatArray:
-        """theta of a variance and of correlations by the distances within units, (1, n_theta)."""
+    def theta_near(self, covariance: FloatArray) -> FloatArray:
+        """theta (1, n_theta) of a member near a covariance of all visits (size, size)."""
+        return self.structure.theta(covariance[None])
+
+    def common_variance(self, theta: FloatArray, matrices: FloatArray) -> FloatArray:
+        """The variance of all rows, NaN where it differs; shape (n_fits,).
+
+        Parameters
+        ----------
+        theta : shape (n_fits, n_theta)
+        matrices
+            What `stacked` says of each fit.
+        """
+        return common_diagonal(matrices[:, 0, 0])
+
+    def record(self, residual: ResidualDesign, theta: FloatArray, unit: float) -> ResidualRecord:
+        """The estimates, ``unit`` being what 1 is in the user's units; theta (1, n_theta)."""
+        return record_of_arms(residual, self._arms(theta), unit)
+
+    def _arms(self, theta: FloatArray) -> list[tuple[CovarianceStructure, FloatArray]]:
+        """The structure and its theta (1, structure.n_theta), by arm."""
+        n = self.structure.n_theta
+        return [(self.structure, theta[:, at : at + n]) for at in range(0, theta.shape[1], n)]
+
+    def may_be_singular(self) -> list[tuple[CovarianceStructure, slice]]:
+        """Covariances over visits that may become singular, and their stretches of theta."""
+        return covariances_over_visits(self.structure, self.n_theta)
+
+    def parameters(self, arms: tuple[str, ...], theta: FloatArray, unit: float) -> FormParameters:
+        """Covariance parameters at theta (1, n_theta), and what the core is given of them.
+
+        Parameters
+        ----------
+        arms
+            Labels of the arms.
+        unit
+            What 1 is in the user's units of a variance.
+        """
+        blocks, stacked = self._blocks(arms, theta, unit), self.stacked(theta, True)
+        return FormParameters(blocks, *with_free_parameters(self.structure, theta, stacked))
+
+    def _blocks(
+        self, arms: tuple[str, ...], theta: FloatArray, unit: float
+    ) -> tuple[ParameterBlock, ...]:
+        """One block, whose natural parameters are the core's coordinates."""
+        free = np.eye(self.structure.n_theta)
+        return (residual_block(self.structure, "", theta, unit, free, None),)
+
+    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
+        """Derivatives of theta by the coordinates of `parameters`, (n_theta, n_theta)."""
+        return arm_charts(self.structure, theta)[0]
+
+    @property
+    def elementwise(self) -> Elementwise | None:
+        """The natural parameters, where each is a function of one theta; None elsewhere."""
+        return None
 
 
 @dataclass(frozen=True)
 class SharedDirections(Directions):
     """One template that all units share, of a structure with few parameters."""
+
+    is_shared: ClassVar[bool] = True
 
     @property
     def size(self) -> int:
@@ -93,138 +170,3 @@ class SharedDirections(Directions):
         whole[:, :, rows, columns] = flat
         whole[:, :, columns, rows] = flat
         return np.ascontiguousarray(whole[:, :, None])
-
-
-@dataclass(frozen=True)
-class UnitCovariances(OwnMatrices):
-    """A spatial structure over the distances within each unit, where points are too many to share.
-
-    Attributes
-    ----------
-    structure
-        The structure, over a few of the points.
-    distances : shape (n_units, size, size), or one more axis for coordinates
-        Distances within each unit, in the core's order of units; 0 where a unit has fewer rows.
-    """
-
-    structure: Spatial
-    distances: FloatArray
-
-    @property
-    def size(self) -> int:
-        """Rows of the largest unit."""
-        return int(self.distances.shape[1])
-
-    def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
-        """See `Directions`; one matrix for each unit."""
-        shape = self.distances.shape[:3]
-        flat = self.distances.reshape(shape[0] * shape[1] * shape[2], *self.distances.shape[3:])
-        value, first, second = self.structure.at_distances(theta, flat)
-        parts = [value[:, None]]
-        if derivatives:
-            parts += [first.mT, second.mT]
-        whole = np.concatenate(parts, axis=1)
-        return np.ascontiguousarray(whole.reshape(len(theta), -1, *shape))
-
-    def start(self, variance: float) -> FloatArray:
-        """A correlation that fades over a third of the typical distance."""
-        return with_variance(self.structure.start_at(self.distances), variance)
-
-
-@dataclass(frozen=True)
-class ArmCovariances(OwnMatrices):
-    """Units of several arms: one structure, with parameters of its own in each arm.
-
-    theta is that of the arms, one after the other; a unit's derivatives by another arm's are 0.
-
-    Attributes
-    ----------
-    arms
-        The units of each arm.
-    places
-        Where these stand among all units, in the core's order.
-    """
-
-    arms: tuple[OwnMatrices, ...]
-    places: tuple[IntArray, ...]
-
-    @property
-    def size(self) -> int:
-        """Rows of the largest unit."""
-        return self.arms[0].size
-
-    @property
-    def n_theta(self) -> int:
-        """Parameters of all arms."""
-        return len(self.arms) * self.structure.n_theta
-
-    def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
-        """See `Directions`; one matrix for each unit."""
-        t, n = self.n_theta, self.structure.n_theta
-        n_units = sum(map(len, self.places))
-        kinds = 1 + t + t * (t + 1) // 2 if derivatives else 1
-        out = np.zeros((len(theta), kinds, n_units, self.size, self.size))
-        i, j = np.tril_indices(n)
-        for arm, (part, places) in enumerate(zip(self.arms, self.places, strict=True)):
-            first = arm * n
-            own = part.stacked(theta[:, first : first + n], derivatives)
-            pairs = 1 + t + (first + i) * (first + i + 1) // 2 + first + j
-            which = np.concatenate([[0], 1 + first + np.arange(n), pairs])[: own.shape[1]]
-            out[:, which[:, None], places] = own
-        return out
-
-    def start(self, variance: float) -> FloatArray:
-        """Arm by arm."""
-        return np.concatenate([arm.start(variance) for arm in self.arms], axis=1)
-
-
-def by_arm(
-    whole: Callable[[FloatArray], OwnMatrices], gaps: FloatArray, arms: CodeArray, n_arms: int
-) -> OwnMatrices:
-    """The covariances of all units, with parameters of their own in each of several arms.
-
-    Parameters
-    ----------
-    whole
-        From distances of units (n_units, size, size) to their covariances.
-    gaps
-        Those of all units, in the core's order.
-    arms : shape (n_units,), arm of each unit.
-    """
-    everyone = whole(gaps)
-    if n_arms == 1:
-        return everyone
-    places = tuple(np.flatnonzero(arms == arm) for arm in range(n_arms))
-    parts = tuple(whole(gaps[own]) for own in places)
-    return ArmCovariances(everyone.structure, parts, places)
-
-
-def with_variance(theta: FloatArray, variance: float) -> FloatArray:
-    """theta, which begins with the log standard deviation, at a variance times that it had."""
-    out = theta.copy()
-    out[:, 0] += 0.5 * np.log(variance)
-    return out
-
-
-def distances_within(
-    structure: type[Spatial],
-    points: FloatArray,
-    units: CodeArray,
-    positions: CodeArray,
-    n_units: int,
-    size: int,
-) -> FloatArray:
-    """Distances between the rows of each unit, (n_units, size, size), units by code.
-
-    Examples
-    --------
-    >>> from mlmfast.covariance import STRUCTURES
-    >>> exponential, points = STRUCTURES["sp_exp"], np.array([[0.0], [3.0]])
-    >>> distances_within(exponential, points, *np.int32([[0, 0], [0, 1]]), 1, 2)
-    array([[[0., 3.],
-            [3., 0.]]])
-    """
-    placed = np.full((n_units, size, points.shape[1]), np.nan)
-    placed[units, positions] = points
-    distances = structure.separations(placed[:, :, None, :], placed[:, None, :, :])
-    return np.asarray(np.nan_to_num(distances, nan=0.0))

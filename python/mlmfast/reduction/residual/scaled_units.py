@@ -10,7 +10,9 @@ from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_correlation import symmetric
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
-from mlmfast.reduction.residual.directions import Directions, OwnMatrices
+from mlmfast.reduction.residual.by_unit import OwnMatrices
+from mlmfast.reduction.residual.directions import Directions
+from mlmfast.reduction.residual.form_parameters import MomentCore
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,14 @@ class ScaledUnits(Directions):
                 out.append(placed(arm_of[i], block[1 + t + pair]))
         return out
 
-    def start(self, covariance: FloatArray) -> FloatArray:
+    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
+        """C by the distances between points, every scale 1; None for visits."""
+        if self.own is None:
+            return None
+        gamma = np.zeros((1, self.structure.n_scale))
+        return np.asarray(np.concatenate([self.own.start(variance), gamma], axis=1)[0])
+
+    def theta_near(self, covariance: FloatArray) -> FloatArray:
         """C from a covariance of all visits, every scale 1."""
         gamma = np.zeros(self.structure.n_scale)
         k = self.structure.arms[0].size
@@ -99,12 +108,6 @@ class ScaledUnits(Directions):
             for a, structure in enumerate(self.structure.arms)
         ]
         return np.concatenate([*parts, gamma])[None]
-
-
-def scaled_start(units: ScaledUnits, own: OwnMatrices, variance: float) -> FloatArray:
-    """C by the distances between points, every scale 1."""
-    gamma = np.zeros((1, units.structure.n_scale))
-    return np.concatenate([own.start(variance), gamma], axis=1)
 
 
 def template_derivatives(

@@ -11,20 +11,23 @@ variance sigma^2 (see the crate's module `series`),
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.chains import MarkovChain, QuasiSeparable
 from mlmfast.covariance.jet import Jet
+from mlmfast.covariance.natural_chart import natural_chart
+from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord
+from mlmfast.reduction.parameter_block import residual_block
 from mlmfast.reduction.residual.directions import Directions
+from mlmfast.reduction.residual.form_parameters import FormParameters, MomentCore
 
 if TYPE_CHECKING:
-    import mlmfast._core as _core
-    from mlmfast.design.residual.design import ResidualDesign
     from mlmfast.design.residual.series import Series
 
 #: (weight of a row, of the row before, share in the sum of squares) of what a step contributes.
@@ -45,6 +48,7 @@ class SeriesCovariance(Directions):
         The rows in time order.
     """
 
+    along_rows: ClassVar[bool] = True
     series: Series = field(repr=False)
 
     @property
@@ -149,6 +153,11 @@ class SeriesCovariance(Directions):
         counted = (logs * self.series.n_steps[arm]).sum()
         return _interleaved(sums, differences) * 0.25, counted
 
+    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
+        """From moments of the classes of rows."""
+        assert isinstance(core, _core.Reduction), "series are its own"
+        return self.start(core, fit, variance)
+
     def start(self, core: _core.Reduction, fit: int, share: float) -> FloatArray:
         """A share of the residuals' variance, and the correlation of neighbours, by moments."""
         assert isinstance(self.structure, MarkovChain), "checked where the design was read"
@@ -169,29 +178,45 @@ class SeriesCovariance(Directions):
             theta.append(np.concatenate([[0.5 * np.log(max(variance, 1e-12))], eta]))
         return np.concatenate(theta)
 
-    def common_variance(self, theta: FloatArray) -> FloatArray:
-        """The variance of all rows, NaN where arms differ; theta of shape (n_fits, n_theta)."""
+    def common_variance(self, theta: FloatArray, matrices: FloatArray) -> FloatArray:
+        """The variance of all rows, NaN where arms differ; see `Directions.common_variance`."""
         variances = np.exp(2.0 * theta[:, :: self.structure.n_theta])
         return np.where(np.ptp(variances, axis=1) == 0.0, variances[:, 0], np.nan)
 
+    def record(self, residual: ResidualDesign, theta: FloatArray, unit: float) -> ResidualRecord:
+        """The estimates; covariances by visit where there are few visits."""
+        structure, n = self.structure, self.structure.n_theta
+        visits = np.empty(0) if self.series.visits is None else self.series.visits
+        values, names, covariances = [], [], []
+        for arm, label in enumerate(residual.arms):
+            mine = theta[:, arm * n : (arm + 1) * n].copy()
+            # theta begins with the log standard deviation: the unit belongs there.
+            mine[:, 0] += 0.5 * np.log(unit)
+            values.append(structure.natural(mine)[0])
+            prefix = f"{label}: " if len(residual.arms) > 1 else ""
+            names += [prefix + name for name in structure.parameter_names]
+            variance = np.exp(2.0 * mine[0, 0])
+            covariances.append(variance * correlations_at(structure, mine, visits))
+        return residual.record(names, values, covariances)
 
-def series_record(
-    residual: ResidualDesign, own: SeriesCovariance, theta: FloatArray, unit: float
-) -> ResidualRecord:
-    """The estimates, times ``unit``; covariances by visit where there are few visits."""
-    structure, n = own.structure, own.structure.n_theta
-    visits = np.empty(0) if own.series.visits is None else own.series.visits
-    values, names, covariances = [], [], []
-    for arm, label in enumerate(residual.arms):
-        mine = theta[:, arm * n : (arm + 1) * n].copy()
-        # theta begins with the log standard deviation: the unit belongs there.
-        mine[:, 0] += 0.5 * np.log(unit)
-        values.append(structure.natural(mine)[0])
-        prefix = f"{label}: " if len(residual.arms) > 1 else ""
-        names += [prefix + name for name in structure.parameter_names]
-        variance = np.exp(2.0 * mine[0, 0])
-        covariances.append(variance * correlations_at(structure, mine, visits))
-    return residual.record(names, values, covariances)
+    def may_be_singular(self) -> list[tuple[CovarianceStructure, slice]]:
+        """The matrices over visits (of a few times, where these are many), if they are small."""
+        return arms_of_series(self.structure, self.n_theta)
+
+    def parameters(self, arms: tuple[str, ...], theta: FloatArray, unit: float) -> FormParameters:
+        """The core's coordinates are theta; natural parameters are free, a block an arm."""
+        stacked, blocks = self.stacked(theta, True), []
+        for own, arm in zip(np.split(theta, len(arms), axis=1), arms, strict=True):
+            inverse, hessian, _ = natural_chart(self.structure, own)
+            bend = -np.einsum("em,mij->eij", inverse, hessian)
+            second = inverse.T @ bend @ inverse
+            prefix = f"{arm}: " if len(arms) > 1 else ""
+            blocks.append(residual_block(self.structure, prefix, own, unit, inverse, second))
+        return FormParameters(tuple(blocks), stacked, stacked)
+
+    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
+        """The coordinates are theta."""
+        return np.eye(self.n_theta)
 
 
 def correlations_at(
@@ -215,6 +240,16 @@ def correlations_at(
         part = flat[at : at + (1 << 18)]
         flat[at : at + (1 << 18)] = structure.correlations_over(theta[:, 1:], part)[0]
     return flat.reshape(gaps.shape)
+
+
+def arms_of_series(
+    structure: CovarianceStructure, n_theta: int
+) -> list[tuple[CovarianceStructure, slice]]:
+    """The structure and stretches of the theta of all arms, where its matrix is small enough."""
+    n = structure.n_theta
+    if structure.size > LARGEST_ORDER:
+        return []
+    return [(structure, slice(at, at + n)) for at in range(0, n_theta, n)]
 
 
 def _interleaved(a: Jet, b: Jet) -> Jet:

@@ -1,0 +1,129 @@
+"""Parameters of the random effects' covariances on their natural scale."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.natural_chart import entries_by_natural, natural_chart
+from mlmfast.reduction.blocks import TermBlock
+from mlmfast.reduction.parameter_block import (
+    Kind,
+    ParameterBlock,
+    kind_of,
+)
+from mlmfast.reduction.reduced_model import ReducedModel
+
+#: Standard deviation over the largest of a singular covariance that is rounding.
+_VANISHED = 1e-7
+#: Standard deviation that is no number but an underflow: the floor of structures by logarithms.
+_UNDERFLOW = 1e-145
+
+
+def random_block(
+    model: ReducedModel,
+    position: int,
+    term: TermBlock,
+    theta: FloatArray,
+    singular: bool,
+    sigma2: float,
+    unit: float,
+    flat: bool,
+) -> ParameterBlock:
+    """The parameters of a random-effects term at ``theta`` (1, n_theta).
+
+    Parameters
+    ----------
+    position
+        Of the term in the criterion.
+    singular
+        Whether its covariance is singular.
+    sigma2, unit
+        Residual variance of the scaled response where it is profiled out, else 1; what 1 of the
+        response's variance is in the user's units.
+    flat
+        Whether there is something that the data do not tell.
+    """
+    effects = model.design.random[model.order[position]]
+    group = model.design.factors[effects.factor].name
+    structure = term.shared
+    k = model.effects_map(position)
+    matrix = sigma2 * unit * (k @ structure.matrix(theta)[0] @ k.T)
+    matrix = (matrix + matrix.T) / 2
+    matrix = without_rounding(matrix, k) if singular or flat else matrix
+    rows, columns = np.array(structure.entries).T
+    entries = matrix[rows, columns]
+    to_user = unit * entry_map(k, structure)
+    second: FloatArray | None = None
+    if structure.natural_entries:
+        names, kinds = _element_names(structure, effects.names, group)
+        values, by_entry = entries, None
+        # Free in the core's basis: the user's may be far from orthogonal.
+        first, by_free = np.eye(len(entries)), to_user
+    else:
+        # One scale for all columns, or a diagonal that the structure keeps under.
+        factor = np.sqrt(sigma2 * unit) * np.diag(k)[None]
+        keeps = effects.structure.scales
+        user = structure.scaled(theta, factor if keeps else factor[:, :1])
+        values = structure.natural(user)[0]
+        names = tuple(f"{name} | {group}" for name in structure.parameter_names)
+        kinds = tuple(map(kind_of, structure.parameter_names))
+        by_natural, bend = entries_by_natural(structure, user)
+        by_free = natural_chart(structure, user)[2]
+        by_entry = by_free @ np.asarray(np.linalg.pinv(by_natural))
+        to_core = np.asarray(np.linalg.inv(to_user))
+        first = to_core @ by_natural
+        second = None if bend is None else np.einsum("ef,fij->eij", to_core, bend)
+    if not singular:
+        return ParameterBlock(names, kinds, values, first, second, by_free, (False,) * len(values))
+    values = np.where(np.abs(values) < _UNDERFLOW, 0.0, values)
+    # On the boundary only moves among matrices of the same rank are free: the chart's coordinates
+    # that move G at all.
+    n = len(entries)
+    jacobian, bends = structure.chart(np.repeat(theta, n, axis=0), np.eye(n))
+    moves = np.abs(jacobian[0]).max(axis=0, initial=0.0) > 0.0
+    first = sigma2 * jacobian[0][:, moves]
+    second = sigma2 * bends[:, moves][:, :, moves]
+    by_free = to_user @ first if by_entry is None else by_entry @ to_user @ first
+    scale = np.sqrt(np.abs(np.diag(matrix)))
+    size = scale[rows] * scale[columns] if by_entry is None else np.ones(len(values))
+    fixed = tuple(bool(s == 0.0) for s in size)
+    return ParameterBlock(names, kinds, values, first, second, by_free, fixed, True)
+
+
+def without_rounding(covariance: FloatArray, effects_map: FloatArray) -> FloatArray:
+    """A singular covariance with variances that are rounding, and their covariances, at 0.
+
+    Effects are compared in units of their columns, whose sizes the map from the core's basis knows.
+
+    Examples
+    --------
+    >>> without_rounding(np.array([[4.0, 1e-16], [1e-16, 1e-32]]), np.eye(2)).tolist()
+    [[4.0, 0.0], [0.0, 0.0]]
+    """
+    size = np.sqrt((np.linalg.inv(effects_map) ** 2).sum(axis=0))
+    sd = size * np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    kept = sd > max(_VANISHED * sd.max(initial=0.0), _UNDERFLOW)
+    return np.asarray(np.where(np.outer(kept, kept), covariance, 0.0))
+
+
+def _element_names(
+    structure: CovarianceStructure, effects: tuple[str, ...], group: str
+) -> tuple[tuple[str, ...], tuple[Kind, ...]]:
+    names = tuple(
+        f"Var({effects[a]}) | {group}" if a == b else f"Cov({effects[b]}, {effects[a]}) | {group}"
+        for a, b in structure.entries
+    )
+    kinds: tuple[Kind, ...] = tuple(
+        "variance" if a == b else "covariance" for a, b in structure.entries
+    )
+    return names, kinds
+
+
+def entry_map(k: FloatArray, structure: CovarianceStructure) -> FloatArray:
+    """Matrix of the map from the entries of G to those of K G K', (n_entries, n_entries)."""
+    rows, columns = np.array(structure.entries).T
+    straight = k[rows][:, rows] * k[columns][:, columns]
+    crossed = k[rows][:, columns] * k[columns][:, rows]
+    return np.asarray(np.where(rows == columns, straight, straight + crossed))

@@ -1,0 +1,58 @@
+"""What a fit keeps of its residual covariance."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance.units import natural_in_units
+from mlmfast.criterion.arms import residual_arms, scaled_residual
+from mlmfast.criterion.criterion import Criterion
+from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
+from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.reduction.residual.form_parameters import record_of_arms
+
+
+def residual_record(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray
+) -> ResidualRecord | None:
+    """The residual covariance of the first fit; None where rows are independent."""
+    residual = model.design.residual
+    if residual is None or residual.formula is None:
+        return None
+    if residual.scale is not None:
+        return _scaled_record(model, criterion, theta)
+    unit = (model.core.y_scale[0] / model.y_scaling[0].scale) ** 2
+    form = criterion.terms[-1].directions
+    if form is not None:
+        return form.record(residual, theta[:1, criterion.theta_slices[-1]], unit)
+    arms = [(structure, theta[:1, s]) for structure, s in residual_arms(criterion)]
+    return record_of_arms(residual, arms, unit)
+
+
+def _scaled_record(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> ResidualRecord:
+    """The residual covariance of the first fit at scale 1."""
+    residual = model.design.residual
+    assert residual is not None
+    assert residual.formula is not None
+    structure, own = scaled_residual(criterion)
+    unit = model.response_unit
+    natural = natural_in_units(structure, theta[:1, own], unit)
+    covariances = [unit * matrix[0] for matrix in structure.reference(theta[:1, own])]
+    if residual.points is not None:
+        covariances = [np.empty((0, 0))] * len(residual.arms)
+    names = structure.parameter_names[: structure.n_base]
+    return residual.record(names, [natural[: structure.n_base]], covariances)
+
+
+def scale_record(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray
+) -> ScaleRecord | None:
+    """The residual scale of the first fit."""
+    residual = model.design.residual
+    if residual is None or residual.scale is None:
+        return None
+    structure, own = scaled_residual(criterion)
+    natural = structure.natural(theta[:1, own])[0, structure.n_base :]
+    scale = residual.scale
+    return ScaleRecord(scale.formula.text, scale.names, scale.is_ratio, natural, scale.levels)

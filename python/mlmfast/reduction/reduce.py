@@ -1,0 +1,225 @@
+"""A design reduced to a core."""
+
+from __future__ import annotations
+
+import copyreg
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+import mlmfast._core as _core
+from mlmfast.arrays import FloatArray
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import RandomEffects
+from mlmfast.errors import ModelError
+from mlmfast.reduction.absorbed.core import AbsorbedCore
+from mlmfast.reduction.absorbed.reduce import reduce_within, relate_absorbed, within_levels
+from mlmfast.reduction.blocks import TermBlock
+from mlmfast.reduction.cores import Core
+from mlmfast.reduction.dense import DenseParts, reduce_densely
+from mlmfast.reduction.engine import relate_factors
+from mlmfast.reduction.iterative import reduce_iteratively
+from mlmfast.reduction.options import CrossedSettings, Engine, IterativeSettings
+from mlmfast.reduction.reduced_model import Grouped, ReducedModel
+from mlmfast.reduction.representable import check_residual, check_sizes
+from mlmfast.reduction.residual.chain import ChainCovariance
+from mlmfast.reduction.residual.series import SeriesCovariance
+from mlmfast.reduction.residual_blocks import blocks_of
+from mlmfast.reduction.scaling import ScaledColumn, scale_columns
+
+Basis: TypeAlias = Literal["orthonormal", "scaled", "common"]
+
+
+def reduce_design(
+    design: Design,
+    responses: Sequence[FloatArray] | None = None,
+    engine: Engine = None,
+) -> ReducedModel:
+    """Reduce a design; ``responses`` (offset already subtracted) replace its own y.
+
+    ``engine`` is "dense" to have V held whole, holds the settings of the crossed engine to have
+    nested factors treated as crossed ones, and those of the iterative engine to have that one; by
+    default the model decides.
+
+    Raises
+    ------
+    ModelError
+        Where the engine does not serve the model or the model is too large for it, or the columns
+        of a random-effects term are collinear.
+    DataError
+        Where a response is fitted exactly by the fixed effects.
+    """
+    own = responses is None
+    columns = [design.working_response] if responses is None else list(responses)
+    used = {term.factor for term in design.random}
+    levels = tuple(sorted(sorted(used), key=lambda f: design.factors[f].n_levels))
+    relate = relate_factors if design.absorbed is None else relate_absorbed
+    nesting = relate(design, levels, engine)
+    position = {factor: level for level, factor in enumerate(levels)}
+    order = tuple(
+        sorted(range(len(design.random)), key=lambda t: position[design.random[t].factor])
+    )
+    centred = any(column is None for column in design.x)
+    if design.absorbed is None:
+        x_scaling = scale_columns(design.x, centred)
+        y_scaling = scale_columns(columns, centred)
+    else:
+        x_scaling = scale_columns(within_levels(design, design.x), False)
+        y_scaling = scale_columns(within_levels(design, columns), False)
+    z_scaling = tuple(_scale_term(term) for term in design.random)
+    check_sizes(design, x_scaling, y_scaling[0] if own else None)
+    blocks = blocks_of(design, order, position, nesting)
+    parts = (design, nesting, levels, order, blocks, z_scaling)
+    core: Core = (
+        _reduce(*parts, x_scaling, y_scaling)
+        if design.absorbed is None
+        else reduce_within(_reduce, parts, x_scaling, y_scaling, _schur(engine))
+    )
+    model = ReducedModel(
+        design,
+        core,
+        nesting,
+        levels,
+        order,
+        blocks,
+        x_scaling,
+        y_scaling,
+        z_scaling,
+        engine,
+        own,
+    )
+    if own:
+        check_residual(model)
+    return model
+
+
+def _reduce(
+    design: Design,
+    nesting: Grouped,
+    levels: tuple[int, ...],
+    order: tuple[int, ...],
+    blocks: tuple[TermBlock, ...],
+    z_scaling: tuple[tuple[ScaledColumn, ...], ...],
+    x_scaling: tuple[ScaledColumn, ...],
+    y_scaling: tuple[ScaledColumn, ...],
+    share: bool = True,
+    absorbed: bool = False,
+) -> Core:
+    residual = design.residual
+    own = blocks[-1].structure if blocks else None
+    series = own.core_argument if isinstance(own, SeriesCovariance | ChainCovariance) else None
+    n_levels = len(levels) + (residual is not None)
+    z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
+    terms: list[list[tuple[int, Basis]]] = [[] for _ in range(n_levels)]
+    for t, block in zip(order, blocks, strict=False):
+        z[block.level].extend(z_scaling[t])
+        terms[block.level].append((block.structure.size, basis_of_term(design.random[t])))
+    if absorbed:
+        # The indicators of an absorbed factor are the last level.
+        z.append([ScaledColumn(None, 0.0, 1.0)])
+        terms.append([(1, "scaled")])
+    if series is not None and not x_scaling:
+        # The core counts the rows of series by their columns: a column of zeros, left out at once.
+        x_scaling = (ScaledColumn((np.zeros(design.n_obs), 0, 1), 0.0, 1.0),)
+    sqrt_weights = None if design.weights is None else np.sqrt(design.weights)
+    total = float(design.n_obs) if design.weights is None else float(design.weights.sum())
+    noise = [column.noise(total) for column in x_scaling]
+    try:
+        if isinstance(nesting, DenseParts):
+            return reduce_densely(nesting, z, terms, x_scaling, y_scaling)
+        if isinstance(nesting, IterativeSettings):
+            return reduce_iteratively(design, levels, z, terms, x_scaling, y_scaling, nesting)
+        if isinstance(nesting, _core.Crossing):
+            return _core.CrossedReduction(
+                nesting,
+                z=z,
+                x=x_scaling,
+                y=y_scaling,
+                noise=noise,
+                terms=terms,
+                sqrt_weights=sqrt_weights,
+            )
+        return _core.Reduction(
+            nesting,
+            z=z,
+            x=x_scaling,
+            y=y_scaling,
+            noise=noise,
+            terms=terms,
+            sqrt_weights=sqrt_weights,
+            visits=None if residual is None or series is not None else residual.core_positions,
+            n_visits=0 if residual is None or series is not None else residual.core_order,
+            series=series,
+            chain=own.core_chain if isinstance(own, ChainCovariance) else None,
+            share=share and (residual is None or not residual.by_unit),
+        )
+    except _core.CollinearRandomEffects as error:
+        raise _collinear(design, order, blocks, *error.args) from None
+
+
+def _schur(engine: Engine) -> str:
+    """Form of the crossed engine's factor that is asked for."""
+    return engine.schur if isinstance(engine, CrossedSettings) else "cheaper"
+
+
+def _scale_term(term: RandomEffects) -> tuple[ScaledColumn, ...]:
+    centred = term.structure.mixes and any(column is None for column in term.columns)
+    scaled = scale_columns(term.columns, centred)
+    if term.structure.scales:
+        return scaled
+    # The structure holds in one unit only.
+    scale = min(column.scale for column in scaled)
+    return tuple(column._replace(scale=scale) for column in scaled)
+
+
+def basis_of_term(term: RandomEffects) -> Basis:
+    """How the columns of a term may be changed so that its covariance structure stays."""
+    if term.structure.mixes:
+        return "orthonormal"
+    return "scaled" if term.structure.scales else "common"
+
+
+def _collinear(
+    design: Design, order: tuple[int, ...], blocks: tuple[TermBlock, ...], level: int, column: int
+) -> ModelError:
+    for t, block in zip(order, blocks, strict=False):
+        if block.level == level and block.stretch.start <= column < block.stretch.stop:
+            term = design.random[t]
+            name = term.names[column - block.first]
+            return ModelError(
+                f"in the random-effects term {term.text} the column {name!r} is a linear "
+                "combination of the columns before it (a slope needs a covariate that varies); "
+                "leave it out of the term"
+            )
+    raise AssertionError("the core named a column that no term has")
+
+
+def reduce_residual(
+    model: ReducedModel, residual: FloatArray
+) -> tuple[_core.Reduction | _core.CrossedReduction | _core.MarginalReduction, float]:
+    """A residual, without fixed effects, reduced unit by unit, and the unit of its results."""
+    column = scale_columns((residual,), centred=False)
+    core = _reduce(
+        model.design,
+        model.nesting,
+        model.levels,
+        model.order,
+        model.blocks,
+        model.z_scaling,
+        (),
+        column,
+        share=False,
+    )
+    assert not isinstance(core, _core.IterativeReduction | AbsorbedCore), "it has its own"
+    return core, float(core.y_scale[0]) / column[0].scale
+
+
+def _as_rows(model: ReducedModel) -> tuple[Any, ...]:
+    """How a model is pickled: as the rows, from which the same bits are reduced again."""
+    n_fits = len(model.y_scaling)
+    responses = None if model.has_own_response else [model.response(k) for k in range(n_fits)]
+    return reduce_design, (model.design, responses, model.engine)
+
+
+copyreg.pickle(ReducedModel, _as_rows)

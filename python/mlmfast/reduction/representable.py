@@ -1,0 +1,71 @@
+"""Sizes of columns and responses that double precision cannot serve."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import mlmfast._core as _core
+from mlmfast.design.design import Design
+from mlmfast.errors import DataError
+from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.reduction.scaling import ScaledColumn
+
+
+def check_sizes(
+    design: Design, x_scaling: tuple[ScaledColumn, ...], y: ScaledColumn | None
+) -> None:
+    """Refuse sizes of which double precision cannot hold squares, of a response fourth powers.
+
+    Variances are squares, and the information about them has their squares.
+    """
+    weight = 1.0 if design.weights is None else float(np.sqrt(design.weights.mean()))
+    sizes = [
+        (f"the column {m!r}", c, 1.0, 140) for m, c in zip(design.x_names, x_scaling, strict=True)
+    ]
+    if y is not None:
+        sizes.append((f"the response {design.response!r}", y, 1.0, 70))
+        sizes.append((f"the response {design.response!r} with its weights", y, weight, 70))
+    for what, column, factor, power in sizes:
+        size = factor / column.scale
+        if column.values is not None and not 10.0**-power < size < 10.0**power:
+            raise DataError(
+                f"{what} is of the order of {size:.0e}, and its powers leave the range of double "
+                "precision; give it in another unit"
+            )
+
+
+def check_residual(model: ReducedModel) -> None:
+    """Refuse a response of which the fixed effects, or these and the random ones, leave nothing."""
+    problem = without_residual(model, 0, model.design.response)
+    if problem:
+        raise DataError(problem)
+
+
+def without_residual(model: ReducedModel, fit: int, name: str) -> str:
+    """What is wrong with a response of which the effects leave nothing; empty for one that is well.
+
+    Parameters
+    ----------
+    fit : which response of the model.
+    name : as messages call it.
+    """
+    _, center, scale = model.y_scaling[fit]
+    rounding = abs(center) * 1e-15 + 1e-14 / scale
+    if model.design.weights is not None:
+        rounding *= float(np.sqrt(model.design.weights.max()))
+    left = float(model.core.y_scale[fit]) / scale
+    if left <= rounding:
+        return (
+            f"the response {name!r} has no residual variance: it is constant or fitted exactly "
+            "by the fixed effects, so no variance can be estimated"
+        )
+    if not model.profiled or isinstance(model.core, _core.IterativeReduction):
+        return ""
+    rss, degrees = model.core.within
+    if degrees > 0 and left * float(np.sqrt(rss[fit] / degrees)) <= rounding:
+        return (
+            f"the response {name!r} has no residual variance: the fixed and random effects "
+            "reproduce it exactly, so the likelihood has no maximum; check how the response was "
+            "made, or leave out the random effects that give it"
+        )
+    return ""
