@@ -112,7 +112,7 @@ def measure(cases: list[str], file: Path) -> None:
     sys.path.insert(0, str(ROOT))
     import numpy as np
     from tests.cases import ALL, data_of, reference
-    from tests.fitting import arguments_of
+    from tests.fits import arguments_of
 
     import mlmfast as mlm
 

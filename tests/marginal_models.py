@@ -4,7 +4,7 @@ import json
 from functools import cache
 
 from .cases import REFERENCE, read_frame
-from .fitting import lmm
+from .fits import lmm
 
 R = json.loads((REFERENCE / "marginal_means.json").read_text(encoding="utf-8"))
 

@@ -1,0 +1,1 @@
+"""Tests of the criterion, its derivatives and information."""

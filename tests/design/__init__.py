@@ -1,0 +1,1 @@
+"""Tests of what formula and data become."""

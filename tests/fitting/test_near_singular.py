@@ -1,0 +1,187 @@
+"""Residual covariances that become singular: the infimum is reached, or it is said to be none."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import minimize
+
+import mlmfast as mlm
+from mlmfast.covariance import STRUCTURES
+from mlmfast.errors import ConvergenceWarning, SingularFitWarning
+from mlmfast.fitting.near_singular import ResidualPart, barrier
+
+from .. import dense
+from ..residual_models import trial
+
+K = 4
+
+
+@pytest.mark.parametrize("keyword", ["us", "cs", "toeph", "fa", "ad", "diag"])
+@pytest.mark.parametrize("in_chart", [True, False])
+def test_derivatives_of_the_barrier(keyword, in_chart):
+    structure = STRUCTURES[keyword](K)
+    rng = np.random.default_rng(3)
+    root = rng.normal(size=(K, K))
+    theta = structure.theta((root @ root.T + 0.5 * np.eye(K))[None])
+    part = ResidualPart(structure, slice(0, structure.n_theta), in_chart)
+    value, gradient, hessian = barrier(part, theta)
+    step, n = 1e-4, structure.n_theta
+
+    def at(*moves):
+        away = np.zeros((1, n))
+        for index, size in moves:
+            away[0, index] += size
+        moved = structure.move(theta, away) if in_chart else theta + away
+        return barrier(part, moved)[0][0]
+
+    for i in range(n):
+        first = (at((i, step)) - at((i, -step))) / (2 * step)
+        assert gradient[0, i] == pytest.approx(first, rel=1e-5, abs=1e-5)
+        for j in range(n):
+            pairs = [(s, t, at((i, s * step), (j, t * step))) for s in (1, -1) for t in (1, -1)]
+            second = sum(s * t * v for s, t, v in pairs) / (4 * step**2)
+            assert hessian[0, i, j] == pytest.approx(second, rel=1e-4, abs=1e-4 * abs(value[0]))
+
+
+def test_the_barrier_is_zero_for_equal_variances_and_infinite_for_a_singular_matrix():
+    us = STRUCTURES["us"](3)
+    part = ResidualPart(us, slice(0, 6), True)
+    assert barrier(part, us.theta(5.0 * np.eye(3)[None]))[0][0] == pytest.approx(0.0, abs=1e-12)
+    assert barrier(part, us.theta(np.ones((1, 3, 3))))[0][0] > 60
+
+
+def opposite(seed=3):
+    """Subjects whose visits add up to nearly nothing beside their own level; weights."""
+    frame = trial(seed=seed, n_subjects=50, missing=0.1, rho=0.0, site_sd=0.0)
+    rng = np.random.default_rng(seed)
+    codes = frame["subject"].str[1:].astype(int)
+    means = frame["y"].groupby(codes).transform("mean")
+    frame["y"] += 0.3 * rng.normal(size=50)[codes] - means + 2.0
+    return frame
+
+
+@pytest.mark.parametrize("method", ["ML", "REML"])
+def test_the_infimum_at_a_singular_covariance_is_that_of_a_dense_likelihood(method):
+    frame = opposite()
+    with pytest.warns(SingularFitWarning, match=r"covariance of residual='cs.*' is singular"):
+        fit = mlm.lmm(
+            "y ~ x + (1 | subject)", frame, residual="cs(visit | subject)", weights="w",
+            method=method,
+        )  # fmt: skip
+    assert fit.converged
+    assert fit.singular
+    X, y = np.column_stack([np.ones(len(frame)), frame["x"]]), frame["y"].to_numpy()
+    same = frame["subject"].to_numpy()[:, None] == frame["subject"].to_numpy()
+    root = 1 / np.sqrt(frame["w"].to_numpy())
+
+    def deviance(p):
+        correlation = np.where(same, p[1], 0.0) + (1 - p[1]) * np.eye(len(y))
+        V = np.exp(p[0]) * correlation * np.outer(root, root) + p[2] ** 2 * same
+        return -2 * dense.log_likelihood(y, X, V, method)
+
+    bounds = [(-5, 5), (-1 / (K - 1), 0.99), (0.05, 3)]
+    starts = ((0.0, 0.0, 0.3), (0.3, -0.3, 0.5))
+    best = min(
+        minimize(deviance, s, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-14}).fun
+        for s in starts
+    )
+    assert best - 1e-6 < fit.deviance < best + 1e-3
+    assert fit.certificate.newton_decrement < 1e-8
+    # PROC MIXED's parameters: CS = sigma^2 rho, Variance = sigma^2 (1 - rho), rho = -1 / (K - 1).
+    ratio = fit.residual_parameters["CS"] / fit.residual_parameters["Variance"]
+    assert ratio == pytest.approx(-1 / K, abs=1e-4)
+
+
+def test_no_maximum_is_said_with_the_visits_and_the_subjects_that_have_them():
+    frame = trial(seed=4, n_subjects=9, n_visits=7, missing=0.35)
+    with pytest.warns(ConvergenceWarning, match="has no maximum") as caught:
+        fit = mlm.lmm("y ~ visit", frame, residual="us(visit | subject)")
+    assert not fit.converged
+    assert "more parameters than the data can hold" in str(caught[0].message)
+    (said,) = fit.certificate.boundary
+    visits = said.split("covariance of ")[1].split(" becomes")[0].split(", ")
+    seen = frame.groupby("subject")["visit"].agg(set)
+    n = sum(set(visits) <= own for own in seen)
+    assert f"({n} subject(s) have all of these)" in said
+    assert n < len(visits) + len(fit.params)
+
+
+def test_a_single_fit_and_a_batch_end_alike():
+    frame = opposite()
+    y = frame["y"].to_numpy()
+    arguments = {"residual": "cs(visit | subject)", "weights": "w"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingularFitWarning)
+        one = mlm.lmm("y ~ x + (1 | subject)", frame, **arguments)
+        model = mlm.LMM("y ~ x + (1 | subject)", frame, **arguments)
+        batch = model.fit_many(np.column_stack([y[::-1], y]))
+    assert batch.deviance[1] == one.deviance
+    assert batch.converged[1]
+
+
+def edge_data():
+    """A factor-analytic fit to it has a specific variance of 0; covariate z moves nothing."""
+    rng = np.random.default_rng(3)
+    n, k = 30, 4
+    factor = rng.normal(size=(n, 1))
+    noise = rng.normal(size=(n, k)) * np.array([1.0, 0.02, 0.8, 0.9])
+    seen = (rng.random((n, k)) > 0.15).ravel()
+    data = {
+        "subject": np.repeat(np.arange(n), k)[seen],
+        "visit": np.tile(np.arange(k), n)[seen],
+        "z": rng.normal(size=n * k)[seen],
+        "x": rng.normal(size=n * k)[seen],
+        "y": (factor + noise).ravel()[seen],
+    }
+    walk = np.cumsum(rng.normal(size=(n, k)), axis=1).ravel()[seen]
+    return data | {"walk": walk}
+
+
+def test_a_specific_variance_of_0_is_named_and_stands_still():
+    model = mlm.LMM("y ~ x + visit", edge_data(), residual="fa(visit | subject, 1)")
+    with pytest.warns(SingularFitWarning, match=r"Var\(2\) of residual=.* is 0, an end"):
+        fit = model.fit()
+    with pytest.warns(SingularFitWarning, match=r"Var\(2\)"):
+        held = model.fit(hold={"Var(2)": 0.0})
+    assert fit.llf == pytest.approx(held.llf, abs=1e-8)
+    np.testing.assert_allclose(fit.df, held.df, rtol=1e-6)
+    table = fit.cov_theta()
+    assert table["Var(2)"].isna().all()
+    assert np.all(np.diag(table.drop(index="Var(2)", columns="Var(2)")) > 0)
+
+
+def test_a_correlation_of_1_leaves_the_structure_without_its_coordinate():
+    data = edge_data()
+    with pytest.warns(SingularFitWarning, match=r"SP\(POWA\) 2 of residual=.* is 1, an end"):
+        fit = mlm.lmm("walk ~ x", data, residual="sp_powa(visit, z | subject)")
+    one = mlm.lmm("walk ~ x", data, residual="sp_pow(visit | subject)")
+    assert fit.llf == pytest.approx(one.llf, abs=1e-6)
+    np.testing.assert_allclose(fit.df, one.df, rtol=1e-4)
+    kenward_roger = [f.cov_params("kenward-roger") for f in (fit, one)]
+    np.testing.assert_allclose(*kenward_roger, rtol=1e-4)
+
+
+def test_a_correlation_that_does_not_fade_is_compound_symmetry():
+    """arma11 with Rho at 1, along a series: named, and the same degrees of freedom as cs."""
+    rng = np.random.default_rng(2)
+    subjects, visits = 30, 5
+    y = rng.normal(size=(subjects, 1)) + rng.normal(size=(subjects, visits))
+    frame = pd.DataFrame(
+        {
+            "y": y.ravel(),
+            "x": rng.normal(size=y.size),
+            "visit": np.tile(np.arange(visits), subjects),
+            "id": np.repeat(np.arange(subjects), visits),
+        }
+    )
+    cs = mlm.lmm("y ~ x", frame, residual="cs(visit | id)", ddf="satterthwaite")
+    with pytest.warns(SingularFitWarning, match="Rho of .* is 1, an end of its range"):
+        fit = mlm.lmm("y ~ x", frame, residual="arma11(visit | id)", ddf="satterthwaite")
+    assert fit.deviance == pytest.approx(cs.deviance, abs=1e-6)
+    np.testing.assert_allclose(fit.bse, cs.bse, rtol=1e-5)
+    np.testing.assert_allclose(fit.df, cs.df, rtol=1e-3)
+    with np.errstate(invalid="ignore"):
+        errors = np.sqrt(np.diag(fit.cov_theta()))
+    assert np.isnan(errors).tolist() == [False, True, False]

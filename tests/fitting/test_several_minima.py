@@ -1,0 +1,176 @@
+"""Fits end at the lowest minimum, where there are several."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mlmfast as mlm
+from mlmfast.criterion.criterion import criterion_of
+from mlmfast.criterion.some_fits import SomeFits
+from mlmfast.fitting.guarded_minima import distinct_ends
+from mlmfast.fitting.moment_starts import residual_start
+from mlmfast.fitting.near_singular import Barrier, residual_parts
+from mlmfast.newton import NewtonResult
+
+from ..fits import lmm
+
+DATA = Path(__file__).parents[1] / "reference" / "local_optima"
+CASES = {
+    "c411": ("y ~ t*arm + (1 | g)", "ar1h(t | g)", 180.3605),
+    "c859": ("y ~ t*arm + (1 | g)", "csh(t | g)", 86.6797),
+    "c157": ("y ~ t*arm", "fa(t | g)", 307.4222),
+}
+#: Best of several dense starts each (README.md there): data, formula, arguments, minimum.
+SMALL_DESIGNS = {
+    "d213": ("y ~ arm + (t || g)", {"residual": "csh(visit | g)", "method": "ML"}, 87.720601),
+    "d231": ("y ~ t * arm", {"residual": "sp_sph(time | g)"}, 161.748447),
+    "d430": (
+        "y ~ arm + (1 | g)",
+        {"residual": "sp_sph(time | arm / g)", "residual_scale": "exp(x)", "method": "ML"},
+        390.674183,
+    ),
+    "d1003": ("y ~ t + hf(0 + f | g)", {"method": "ML"}, 60.093914),
+    "d1123": ("y ~ arm + (t || g)", {"residual": "adh(visit | g)"}, 81.151034),
+    "d1372": ("y ~ t * arm + (t | g)", {"residual": "csh(visit | arm / g)"}, 241.700316),
+}
+pytestmark = pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    formula, residual, lowest = CASES[request.param]
+    frame = pd.read_csv(DATA / f"{request.param}.csv")
+    return mlm.LMM(formula, frame, residual=residual), lowest
+
+
+@pytest.fixture(scope="module")
+def fit(case):
+    return case[0].fit()
+
+
+def test_the_lowest_of_ten_dense_starts_is_reached(case, fit):
+    assert fit.deviance == pytest.approx(case[1], abs=1e-4)
+    assert fit.converged
+
+
+def test_evaluations_from_other_starts_are_counted_apart(fit):
+    assert fit.certificate.n_elsewhere > fit.certificate.n_evaluations > 0
+    assert f"{fit.certificate.n_elsewhere} evaluations more" in str(fit.summary())
+
+
+def test_a_batch_finds_the_same_minimum_to_the_bit(case, fit):
+    model = case[0]
+    Y = np.column_stack([fit.simulate(1, seed=3)[:, 0], model._design.y])
+    np.testing.assert_array_equal(model.fit_many(Y).llf[1], fit.llf)
+
+
+def test_a_specific_variance_of_0_is_named():
+    formula, residual, _ = CASES["c157"]
+    fit = lmm(formula, pd.read_csv(DATA / "c157.csv"), residual=residual)
+    assert any("Var(1)" in text and "is 0" in text for text in fit.certificate.boundary)
+
+
+def test_a_residual_variance_of_0_is_named():
+    formula, residual, _ = CASES["c859"]
+    fit = lmm(formula, pd.read_csv(DATA / "c859.csv"), residual=residual)
+    assert any("residual variance of 3 is 0" in text for text in fit.certificate.boundary)
+
+
+def test_a_gaussian_correlation_starts_from_every_range():
+    frame = pd.read_csv(DATA / "wheat2.csv").assign(field=1)
+    fit = lmm(
+        "yield ~ variety",
+        frame,
+        residual="sp_gau(latitude, longitude | field)",
+    )
+    assert fit.deviance == pytest.approx(1182.618, abs=5e-4)
+
+
+def test_growth_keeps_its_random_effects_beside_an_autocorrelation():
+    """Not G = 0 and a correlation near 1, 1.30 in log-likelihood below."""
+    frame = pd.read_csv(DATA / "bodyweight.csv")
+    frame["t"] = frame.groupby("Rat").cumcount()
+    fit = lmm(
+        "weight ~ Time * C(Diet) + (Time | Rat)",
+        frame,
+        residual="ar1(t | Rat)",
+        residual_scale="Diet",
+    )
+    assert fit.residual_parameters["AR(1)"] == pytest.approx(0.54, abs=0.005)
+    assert np.linalg.matrix_rank(fit.varcorr["Rat"].to_numpy()) == 2
+    assert not fit.singular
+
+
+def test_random_effects_beside_factors_are_not_held_at_0():
+    """Three visits: one factor holds any covariance, but for its variances of 0 or more."""
+    rng = np.random.default_rng(5)
+    root = np.linalg.cholesky(
+        np.array([[1.0, 0.9, 0.2], [0.9, 1.0, 0.9], [0.2, 0.9, 2.0]]) + 0.5 * np.eye(3)
+    )
+    y = (rng.normal(size=(12, 3)) @ root.T).ravel()
+    frame = pd.DataFrame({"y": y, "t": np.tile([0, 1, 2], 12), "g": np.repeat(range(12), 3)})
+    held = lmm("y ~ 1", frame, residual="fa(t | g)")
+    free = lmm("y ~ 1 + (t | g)", frame, residual="fa(t | g)")
+    full = lmm("y ~ 1", frame, residual="us(t | g)")
+    assert full.deviance - 1e-6 <= free.deviance <= held.deviance + 1e-6
+
+
+@pytest.mark.parametrize("name", SMALL_DESIGNS)
+def test_a_small_design_ends_at_the_lowest_of_several_dense_starts(name):
+    formula, arguments, lowest = SMALL_DESIGNS[name]
+    fit = mlm.lmm(formula, pd.read_csv(DATA / f"{name}.csv"), **arguments)
+    assert lowest - 1e-4 < fit.deviance < lowest + 1e-3
+    assert fit.converged
+
+
+def test_a_singular_minimum_behind_others_is_found_to_the_bit_in_a_batch():
+    formula, arguments, _ = SMALL_DESIGNS["d213"]
+    frame = pd.read_csv(DATA / "d213.csv")
+    method = arguments["method"]
+    model = mlm.LMM(formula, frame, residual=arguments["residual"])
+    fit, y = model.fit(method), frame["y"].to_numpy()
+    batch = model.fit_many(np.column_stack([y[::-1], y, 2 * y]), method)
+    assert batch.llf[1] == fit.llf
+
+
+def test_a_limit_on_the_steps_does_not_take_the_search_away():
+    formula, arguments, _ = SMALL_DESIGNS["d213"]
+    frame = pd.read_csv(DATA / "d213.csv")
+    whole = mlm.lmm(formula, frame, **arguments)
+    few = mlm.lmm(formula, frame, **arguments, options={"max_iter": 20})
+    assert few.certificate.n_elsewhere == whole.certificate.n_elsewhere > 0
+    assert few.deviance == whole.deviance
+
+
+def test_a_barrier_has_the_bits_of_a_row_whatever_the_others_are():
+    model = mlm.LMM("y ~ t", pd.read_csv(DATA / "d1372.csv"), residual="ar1h(visit | g)")
+    reduced = model._reduced(None)
+    criterion = criterion_of(reduced, "REML")
+    start = residual_start(reduced, criterion, np.array([0]))
+    theta = start + 0.1 * np.random.default_rng(1).normal(size=(9, criterion.n_theta))
+    barrier = Barrier(SomeFits(criterion, np.zeros(9, dtype=int)), residual_parts(criterion), 0.1)
+    together = barrier(theta, np.arange(9))
+    for row in range(9):
+        alone = barrier(theta[[row]], np.array([row]))
+        np.testing.assert_array_equal(together.value[row], alone.value[0])
+        np.testing.assert_array_equal(together.gradient[row], alone.gradient[0])
+        np.testing.assert_array_equal(together.hessian[row], alone.hessian[0])
+
+
+def test_rows_that_come_to_rest_at_one_end_are_one():
+    """Ends told apart by their values; on the way, by the curvature of the lower one too."""
+    n = 5
+    newton = NewtonResult(
+        theta=np.array([[0.0], [5.0], [0.1], [9.0], [3.0]]),
+        value=np.array([1.0, 1.0 + 1e-5, 1.1, 1.3, np.nan]),
+        decrement=np.zeros(n),
+        min_eigenvalue=np.ones(n),
+        curvature=np.ones((n, 1)),
+        converged=np.array([True, True, False, False, False]),
+        n_iterations=np.ones(n, dtype=int),
+        n_evaluations=np.ones(n, dtype=int),
+    )
+    np.testing.assert_array_equal(distinct_ends(newton, np.zeros(n, dtype=int), 8), [0, 3])
+    np.testing.assert_array_equal(distinct_ends(newton, np.array([0, 1, 0, 0, 1]), 1), [0, 1])

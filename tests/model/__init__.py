@@ -1,0 +1,1 @@
+"""Tests of fits as users make them."""
