@@ -204,4 +204,4 @@ def test_one_file_starts_threads():
     files = [
         p for p in source.rglob("*.rs") if re.search(r"\brayon::|thread::spawn", p.read_text())
     ]
-    assert files == [source / "threads.rs"]
+    assert files == [source / "running" / "threads.rs"]

@@ -272,6 +272,26 @@ def _look_elsewhere(
     found.newton.n_evaluations[rows] += others.n_evaluations
     for k, row in enumerate(rows):
         _keep_lowest(found, int(row), k, others)
+        _go_on(criterion, found, int(row), k, others, few)
+
+
+def _go_on(
+    criterion: Criterion, found: Settled, row: int, place: int, others: Others, few: Few
+) -> None:
+    """Follow the lowest iteration that has not ended, where it is below what is kept of the fit."""
+    newton = others.settled.newton
+    own = np.flatnonzero((others.fits == place) & ~newton.converged & np.isfinite(newton.value))
+    if own.size == 0:
+        return
+    lowest = own[[np.argmin(newton.value[own])]]
+    kept = found.newton.value[row] if found.newton.converged[row] else np.inf
+    if not newton.value[lowest[0]] < kept - _LOWER:
+        return
+    fit = np.array([row])
+    whole = few(others.settled.theta[lowest], fit, None)
+    ended = settle(criterion, whole, lambda theta, chosen: few(theta, chosen, None), fit)
+    found.newton.n_evaluations[row] += ended.newton.n_evaluations[0]
+    _put(found, row, ended, np.zeros(1, dtype=np.intp))
 
 
 def _keep_lowest(found: Settled, row: int, place: int, others: Others) -> None:
