@@ -13,14 +13,14 @@ __all__ = [
     "CollinearRandomEffects",
     "CrossedReduction",
     "Crossing",
+    "DenseReduction",
     "Engine",
     "IterativeReduction",
-    "MarginalReduction",
+    "NestedBatch",
+    "NestedReduction",
     "Nesting",
     "NotConverged",
     "NotNested",
-    "Reduction",
-    "ReductionBatch",
     "__version__",
     "column_statistics",
     "innovations",
@@ -139,7 +139,7 @@ class Engine:
     ) -> tuple[FloatArray, FloatArray] | None: ...
 
 @final
-class Reduction(Engine):
+class NestedReduction(Engine):
     def __new__(
         cls,
         nesting: Nesting,
@@ -155,7 +155,7 @@ class Reduction(Engine):
         series: _Series | None = None,
         chain: _Chain | None = None,
         share: bool = True,
-    ) -> Reduction: ...
+    ) -> NestedReduction: ...
     def lag_products(self, fit: int) -> FloatArray: ...
     def class_squares(self, fit: int) -> FloatArray: ...
 
@@ -163,7 +163,7 @@ class Reduction(Engine):
 _Stack: TypeAlias = tuple[FloatArray, Sequence[bool], FloatArray, FloatArray]
 
 @final
-class ReductionBatch:
+class NestedBatch:
     @staticmethod
     def of(
         nesting: Nesting,
@@ -174,7 +174,7 @@ class ReductionBatch:
         noise: FloatArray,
         terms: _Terms,
         sqrt_weights: FloatArray | None = None,
-    ) -> tuple[ReductionBatch, list[int]]: ...
+    ) -> tuple[NestedBatch, list[int]]: ...
     def __len__(self) -> int: ...
     @property
     def x_factor(self) -> FloatArray: ...
@@ -251,7 +251,7 @@ class CrossedReduction(Engine):
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray] | None: ...
 
 @final
-class MarginalReduction(Engine):
+class DenseReduction(Engine):
     def __new__(
         cls,
         codes: Sequence[CodeArray],
@@ -268,7 +268,7 @@ class MarginalReduction(Engine):
         sqrt_weights: FloatArray | None = None,
         visits: CodeArray | None = None,
         n_visits: int = 0,
-    ) -> MarginalReduction: ...
+    ) -> DenseReduction: ...
 
 @final
 class IterativeReduction(Engine):

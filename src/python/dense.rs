@@ -17,10 +17,10 @@ use crate::rows::columns::RowColumns;
 
 /// Rows by component, V held dense over each; see the crate's `dense` module.
 #[pyclass(frozen, extends = Engine, module = "mlmfast._core")]
-pub struct MarginalReduction;
+pub struct DenseReduction;
 
 #[pymethods]
-impl MarginalReduction {
+impl DenseReduction {
     #[new]
     #[allow(clippy::too_many_arguments)] // one call carries a whole design across
     #[pyo3(signature = (

@@ -26,12 +26,12 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     gateway::connect();
     module.add_class::<engine::Engine>()?;
     module.add_class::<rows::Nesting>()?;
-    module.add_class::<nested::Reduction>()?;
-    module.add_class::<nested_batch::ReductionBatch>()?;
+    module.add_class::<nested::NestedReduction>()?;
+    module.add_class::<nested_batch::NestedBatch>()?;
     module.add_class::<crossed::Crossing>()?;
     module.add_class::<crossed::CrossedReduction>()?;
     module.add_class::<iterative::IterativeReduction>()?;
-    module.add_class::<dense::MarginalReduction>()?;
+    module.add_class::<dense::DenseReduction>()?;
     module.add_function(wrap_pyfunction!(rows::column_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(rows::stacked_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::memory_left, module)?)?;

@@ -97,10 +97,10 @@ fn chain_parameters(
 
 /// Nested factors, and residuals of their own; see the crate's `nested` module.
 #[pyclass(frozen, extends = Engine, module = "mlmfast._core")]
-pub struct Reduction(Arc<reduction::Reduction>);
+pub struct NestedReduction(Arc<reduction::Reduction>);
 
 #[pymethods]
-impl Reduction {
+impl NestedReduction {
     #[new]
     #[allow(clippy::too_many_arguments)] // one call carries a whole design across
     #[pyo3(signature = (

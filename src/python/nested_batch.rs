@@ -1,4 +1,4 @@
-//! `ReductionBatch`: independent designs of one shape, each reduced by itself.
+//! `NestedBatch`: independent designs of one shape, each reduced by itself.
 
 use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
@@ -68,13 +68,13 @@ impl<'a> Stack<'a> {
 
 /// Independent reductions of one structure, one a fit.
 #[pyclass(frozen, module = "mlmfast._core")]
-pub struct ReductionBatch {
+pub struct NestedBatch {
     reductions: Vec<Reduction>,
     rank: usize,
 }
 
 #[pymethods]
-impl ReductionBatch {
+impl NestedBatch {
     /// Reduces every design; the second value lists those left out, whose columns are collinear.
     #[staticmethod]
     #[allow(clippy::too_many_arguments)] // one call carries all designs across
@@ -229,7 +229,7 @@ impl ReductionBatch {
     }
 }
 
-impl ReductionBatch {
+impl NestedBatch {
     /// The design that stands for the shape of all.
     fn first(&self, fits: &[usize]) -> PyResult<Option<&Reduction>> {
         check_fits(fits, self.reductions.len())?;

@@ -29,7 +29,7 @@ def levels(n):
 
 
 def nested():
-    return _core.Reduction(_core.Nesting(N, [OUTER], [6]), **levels(1))
+    return _core.NestedReduction(_core.Nesting(N, [OUTER], [6]), **levels(1))
 
 
 def crossed():
@@ -40,7 +40,7 @@ def crossed():
 def dense(n=2):
     codes, units = [OUTER, INNER][:n], [6, 5][:n]
     together = np.zeros(N, dtype=np.int32)
-    return _core.MarginalReduction(codes, units, together, 1, [None] * n, **levels(n))
+    return _core.DenseReduction(codes, units, together, 1, [None] * n, **levels(n))
 
 
 def iterative():

@@ -43,7 +43,7 @@ def is_regular(model: ReducedModel) -> bool:
 
 
 def stacked_bases(
-    core: _core.Reduction | _core.ReductionBatch,
+    core: _core.NestedReduction | _core.NestedBatch,
     criterion: Criterion,
     theta: FloatArray,
     fits: IntArray,

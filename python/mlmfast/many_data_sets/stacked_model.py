@@ -110,7 +110,7 @@ class StackedModel:
     """
 
     like: ReducedModel
-    core: _core.ReductionBatch
+    core: _core.NestedBatch
     x: StackedColumns
     y: StackedColumns
     z: tuple[StackedColumns, ...]
@@ -271,7 +271,7 @@ def _reduced(
             break
         x_own, y_own = x.rows(chosen), y.rows(chosen)
         z_own = tuple(part.rows(chosen) for part in z)
-        core, lost = _core.ReductionBatch.of(
+        core, lost = _core.NestedBatch.of(
             like.nesting,
             z=[part.core_argument for part in z_own],
             x=x_own.core_argument,

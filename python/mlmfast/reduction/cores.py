@@ -10,17 +10,17 @@ from mlmfast.reduction.residual.form_parameters import MomentCore
 
 #: What one design is reduced to.
 Core: TypeAlias = (
-    _core.Reduction
+    _core.NestedReduction
     | _core.CrossedReduction
     | _core.IterativeReduction
-    | _core.MarginalReduction
+    | _core.DenseReduction
     | AbsorbedCore
 )
 #: What a criterion is evaluated by.
-AnyCore: TypeAlias = Core | _core.ReductionBatch
+AnyCore: TypeAlias = Core | _core.NestedBatch
 #: Those whose derivatives are exact, or differences of exact ones; the iterative one estimates.
 ExactCore: TypeAlias = (
-    _core.Reduction | _core.CrossedReduction | _core.MarginalReduction | AbsorbedCore
+    _core.NestedReduction | _core.CrossedReduction | _core.DenseReduction | AbsorbedCore
 )
 
 
@@ -29,9 +29,9 @@ def iterative_core(core: AnyCore) -> _core.IterativeReduction | None:
     return core if isinstance(core, _core.IterativeReduction) else None
 
 
-def nested_core(core: AnyCore) -> _core.Reduction | None:
+def nested_core(core: AnyCore) -> _core.NestedReduction | None:
     """The core, where it is the nested engine's, whose clusters are the outermost levels."""
-    return core if isinstance(core, _core.Reduction) else None
+    return core if isinstance(core, _core.NestedReduction) else None
 
 
 def exact_core(core: Core) -> ExactCore:
@@ -40,14 +40,14 @@ def exact_core(core: Core) -> ExactCore:
     return core
 
 
-def exact_cores(core: AnyCore) -> ExactCore | _core.ReductionBatch:
+def exact_cores(core: AnyCore) -> ExactCore | _core.NestedBatch:
     """The same of one reduction or of many."""
-    return core if isinstance(core, _core.ReductionBatch) else exact_core(core)
+    return core if isinstance(core, _core.NestedBatch) else exact_core(core)
 
 
-def crossed_core(core: Core) -> _core.CrossedReduction | _core.MarginalReduction:
+def crossed_core(core: Core) -> _core.CrossedReduction | _core.DenseReduction:
     """The core of a model without nested levels, which has the error of any predictions."""
-    assert isinstance(core, _core.CrossedReduction | _core.MarginalReduction), (
+    assert isinstance(core, _core.CrossedReduction | _core.DenseReduction), (
         "the caller has looked"
     )
     return core
@@ -55,7 +55,7 @@ def crossed_core(core: Core) -> _core.CrossedReduction | _core.MarginalReduction
 
 def moment_core(core: Core) -> MomentCore:
     """The core of a model with a residual structure, which knows moments of visits."""
-    assert isinstance(core, _core.Reduction | _core.MarginalReduction), "the caller has looked"
+    assert isinstance(core, _core.NestedReduction | _core.DenseReduction), "the caller has looked"
     return core
 
 

@@ -87,7 +87,7 @@ def reduce_densely(
     terms: Sequence[Sequence[tuple[int, str]]],
     x: Sequence[ScaledColumn],
     y: Sequence[ScaledColumn],
-) -> _core.MarginalReduction:
+) -> _core.DenseReduction:
     """Sort the rows by part.
 
     Parameters
@@ -111,7 +111,7 @@ def reduce_densely(
         if residual.series is not None and residual.points is not None:
             visits = within_unit_positions(residual)
             n_visits = int(visits.max()) + 1
-    return _core.MarginalReduction(
+    return _core.DenseReduction(
         codes,
         n_units,
         parts.components,

@@ -140,7 +140,7 @@ def _reduce(
                 terms=terms,
                 sqrt_weights=sqrt_weights,
             )
-        return _core.Reduction(
+        return _core.NestedReduction(
             nesting,
             z=z,
             x=x_scaling,
@@ -197,7 +197,7 @@ def _collinear(
 
 def reduce_residual(
     model: ReducedModel, residual: FloatArray
-) -> tuple[_core.Reduction | _core.CrossedReduction | _core.MarginalReduction, float]:
+) -> tuple[_core.NestedReduction | _core.CrossedReduction | _core.DenseReduction, float]:
     """A residual, without fixed effects, reduced unit by unit, and the unit of its results."""
     column = scale_columns((residual,), centred=False)
     core = _reduce(

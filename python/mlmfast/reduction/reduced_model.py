@@ -76,7 +76,7 @@ class ReducedModel:
         return iterative_core(self.core)
 
     @property
-    def nested(self) -> _core.Reduction | None:
+    def nested(self) -> _core.NestedReduction | None:
         """The core, where it is the nested engine's."""
         return nested_core(self.core)
 
@@ -84,7 +84,7 @@ class ReducedModel:
     def engine_name(self) -> str:
         """What evaluated the criterion, for the certificate."""
         levels = self.levels
-        if isinstance(self.core, _core.MarginalReduction):
+        if isinstance(self.core, _core.DenseReduction):
             nested = not levels or clusters_are_levels(self.design, levels)
             return "dense V" if nested else "dense V, crossed"
         if isinstance(self.core, AbsorbedCore):

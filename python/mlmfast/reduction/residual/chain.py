@@ -102,10 +102,10 @@ class ChainCovariance(Directions):
 
     def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
         """From moments of the classes of rows."""
-        assert isinstance(core, _core.Reduction), "chains are its own"
+        assert isinstance(core, _core.NestedReduction), "chains are its own"
         return self.start(core, fit, variance)
 
-    def start(self, core: _core.Reduction, fit: int, share: float) -> FloatArray:
+    def start(self, core: _core.NestedReduction, fit: int, share: float) -> FloatArray:
         """A share of the visits' variances, and correlations of steps, by moments.
 
         Few subjects lean on the others: each visit on the mean variance.

@@ -19,7 +19,7 @@ from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.reduction.parameter_block import ParameterBlock
 
 #: The cores that know moments of residuals.
-MomentCore: TypeAlias = _core.Reduction | _core.MarginalReduction
+MomentCore: TypeAlias = _core.NestedReduction | _core.DenseReduction
 #: Values, and first and second derivatives by the one theta, of theta (n_fits, n_theta).
 Elementwise: TypeAlias = Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
 

@@ -155,10 +155,10 @@ class SeriesCovariance(Directions):
 
     def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
         """From moments of the classes of rows."""
-        assert isinstance(core, _core.Reduction), "series are its own"
+        assert isinstance(core, _core.NestedReduction), "series are its own"
         return self.start(core, fit, variance)
 
-    def start(self, core: _core.Reduction, fit: int, share: float) -> FloatArray:
+    def start(self, core: _core.NestedReduction, fit: int, share: float) -> FloatArray:
         """A share of the residuals' variance, and the correlation of neighbours, by moments."""
         assert isinstance(self.structure, MarkovChain), "checked where the design was read"
         squares = core.class_squares(fit)

@@ -68,7 +68,7 @@ class WalkedSeries(SeriesCovariance):
                 logdet[:, 1 + arm * n] = 2.0 * self.series.n_rows[arm]
         return out
 
-    def start(self, core: _core.Reduction, fit: int, share: float) -> FloatArray:
+    def start(self, core: _core.NestedReduction, fit: int, share: float) -> FloatArray:
         """A share of the variance; correlations at the shortest step and at two of it."""
         assert isinstance(self.structure, QuasiSeparable), "checked where the design was read"
         products = core.lag_products(fit).reshape(self.n_arms, -1, 4)
