@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import mlmfast as mlm
-from mlmfast.clusters.by_parameters import RowCovariances
 from mlmfast.clusters.covariance import marginal_covariances
+from mlmfast.clusters.moved_parameters import MovedCovariances
 
 
 def trial(n=12):
@@ -59,7 +59,7 @@ def test_derivatives_are_those_of_v(name):
         warnings.simplefilter("ignore")
         fit = mlm.lmm(formula, trial(SUBJECTS.get(name, 12)), **arguments)
     about = fit._rows.information.with_covariances()
-    moves = RowCovariances(about)
+    moves = MovedCovariances(about)
     rows = np.arange(fit.nobs)[None]
     first, bends = moves.derivatives(rows)
     # As the fit reports it.

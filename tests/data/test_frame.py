@@ -314,8 +314,10 @@ def test_recoding_reports_the_levels_that_are_not_known():
 
 def test_reading_pandas_imports_neither_polars_nor_formulaic():
     code = (
-        "import sys, mlmfast.design.columns.model_matrix as m, mlmfast.formula.mixed_formula\n"
-        "m.build_model_matrix('x', m.Frame.from_native({'x': [1.0]}))\n"
+        "import sys, mlmfast.formula.mixed_formula\n"
+        "from mlmfast.data.frame import Frame\n"
+        "from mlmfast.design.columns.build_matrix import build_model_matrix\n"
+        "build_model_matrix('x', Frame.from_native({'x': [1.0]}))\n"
         "print(sorted({'polars', 'formulaic'} & set(sys.modules)))"
     )
     output = subprocess.run(

@@ -153,7 +153,7 @@ def test_children_of_children_compute_too(tmp_path):
 
 
 #: Those of `LONG` whose single calls into the core take long.
-LONG_IN_THE_CORE = ("bootstrap", "crossed", "dense", "iterative")
+LONG_IN_THE_CORE = ("crossed", "dense", "iterative")
 
 # A call into the core that heeds the signal ends with the exception. Otherwise it returns, and then
 # Python raises the exception; one that was about to return does so too: several attempts.

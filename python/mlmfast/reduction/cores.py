@@ -47,9 +47,7 @@ def exact_cores(core: AnyCore) -> ExactCore | _core.NestedBatch:
 
 def crossed_core(core: Core) -> _core.CrossedReduction | _core.DenseReduction:
     """The core of a model without nested levels, which has the error of any predictions."""
-    assert isinstance(core, _core.CrossedReduction | _core.DenseReduction), (
-        "the caller has looked"
-    )
+    assert isinstance(core, _core.CrossedReduction | _core.DenseReduction), "the caller has looked"
     return core
 
 

@@ -8,9 +8,12 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.cached import cached_property
-from mlmfast.covariance.base import CovarianceStructure
+from mlmfast.covariance.base import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.scaled_correlation import symmetric
 from mlmfast.errors import ModelError
+
+#: Smallest eigenvalue of a lifted matrix, over the largest.
+_LEAST = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +102,7 @@ class DirectProduct(CovarianceStructure):
         second = self.inner.theta(inner)[:, 1:]
         b = self.inner.matrix(self._with_held(second))
         outer = np.einsum("aikjl,akl->aij", blocks, np.linalg.inv(b)) / m
-        first = self.outer.theta((outer + outer.mT) / 2)
+        first = self.outer.theta(_definite((outer + outer.mT) / 2))
         return np.concatenate([first, second], axis=1)
 
     @property
@@ -197,3 +200,12 @@ class DirectProduct(CovarianceStructure):
         out[:, :n, n:] = (own * weight[:, :, None]).mT @ its
         out[:, n:, :n] = out[:, :n, n:].mT
         return jacobian, out
+
+
+def _definite(matrix: FloatArray) -> FloatArray:
+    """Matrices as they are; those that are indefinite, far from any product, lifted."""
+    return np.where(
+        np.linalg.eigvalsh(matrix)[:, :1, None] > 0.0,
+        matrix,
+        floor_eigenvalues(matrix, _LEAST, 1e-300),
+    )
