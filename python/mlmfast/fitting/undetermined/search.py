@@ -134,10 +134,8 @@ def flat_residual(
     point = _regular_point(model, criterion, fits)
     form = criterion.terms[-1].directions
     if form is not None and not (form.is_shared and is_linear(criterion, point)):
-        if model.order:
-            # Directions at one point are told from rounding without random effects alone.
-            return None
-        point = theta[:1]
+        # The expected information that the core gives is that of coordinates in which V is linear.
+        return None
     return _flat_at(criterion, point, fits)
 
 
