@@ -1072,3 +1072,52 @@ def test_an_eliminated_factor_leaves_the_same_point_and_the_same_numbers(term, w
     np.testing.assert_allclose(found.df, right.df, rtol=1e-4)
     assert found.bse.isna().any() == term.startswith("toep")
     assert found.aic == pytest.approx(right.aic, abs=1e-7)
+
+
+# -- what the data tell is not called untold -----------------------------------------------------
+
+
+def _six_visits(seed):
+    """20 subjects in two arms, six visits at uneven times, some rows missing."""
+    rng = np.random.default_rng(seed)
+    subject, visit = np.repeat(np.arange(20), 6), np.tile(np.arange(6), 20)
+    data = pd.DataFrame(
+        {
+            "id": subject.astype(str),
+            "visit": visit.astype(str),
+            "time": visit + rng.uniform(0, 0.4, 120).round(3),
+            "arm": np.array(["a", "b"])[subject % 2],
+            "y": rng.normal(size=120) + rng.normal(size=20)[subject],
+        }
+    )
+    return data[rng.uniform(size=120) > 0.15]
+
+
+@pytest.mark.parametrize("fixed", ["y ~ time", "y ~ visit * arm"])
+@pytest.mark.parametrize(
+    "residual",
+    [
+        "cs(visit | id)",
+        "toep(visit | id, 2)",
+        "sp_exp(time | id)",
+        "sp_gau(time | id)",
+        "ar1(visit | id)",
+        "car1(time | id)",
+        "adh(visit | id)",
+        "cs(visit | arm / id)",
+    ],
+)
+def test_parameters_that_the_data_tell_are_not_called_undetermined(fixed, residual):
+    """Few parameters over more than five visits bend in what the iteration moves."""
+    for seed in range(2):
+        found = quiet(fixed, _six_visits(seed), residual=residual)
+        assert found._record.undetermined is None
+        assert np.isfinite(found.bse).all()
+        assert np.isfinite(found.df).all()
+
+
+def test_an_intercept_beside_compound_symmetry_of_six_visits_leaves_their_sum():
+    found, said = fitted("y ~ time + (1 | id)", _six_visits(0), residual="cs(visit | id)")
+    right = quiet("y ~ time", _six_visits(0), residual="cs(visit | id)")
+    assert_same_inference(found, right)
+    assert "the data determine Var((Intercept)) | id + CS only" in said

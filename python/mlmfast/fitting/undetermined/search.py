@@ -21,7 +21,7 @@ from mlmfast.covariance.natural_chart import entries_by_natural
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.flat_covariances import FlatCovariances
-from mlmfast.criterion.natural_parameters import coordinate_charts
+from mlmfast.criterion.natural_parameters import covariance_parameters
 from mlmfast.criterion.series_matrices import as_matrices
 from mlmfast.design.residual.design import seen_pairs
 from mlmfast.errors import ModelError
@@ -136,7 +136,7 @@ def flat_residual(
     if form is not None and not (form.is_shared and is_linear(criterion, point)):
         # The expected information that the core gives is that of coordinates in which V is linear.
         return None
-    return _flat_at(criterion, point, fits)
+    return _flat_at(model, criterion, point, fit)
 
 
 def _flat_of_series(
@@ -224,11 +224,19 @@ def _regular_point(model: ReducedModel, criterion: Criterion, fits: IntArray) ->
     return uncorrelated_start(criterion, moments)
 
 
-def _flat_at(criterion: Criterion, theta: FloatArray, fits: IntArray) -> FlatCovariances | None:
+def _flat_at(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, fit: int
+) -> FlatCovariances | None:
     """What the data do not tell at a point, of the residual's parameters too."""
-    chart = coordinate_charts(criterion, theta)
-    parts = (replace(criterion, reml=reml, flat=None) for reml in (criterion.reml, False))
-    seen, told = (chart.T @ _expected(c, theta, fits) @ chart for c in parts)
+    free = (False,) * len(criterion.terms)
+    # The residual covariance as a linear function of its parameters: as theta moves it bends, and
+    # its second derivatives are no part of the expected information.
+    linear = covariance_parameters(model, criterion, theta, free, 1.0, fit).linear
+    core, entries = exact_cores(criterion.reduction), criterion.entries
+    seen, told = (
+        -core.likelihood_derivatives(linear, [fit], entries, reml)[1][0]
+        for reml in (criterion.reml, False)
+    )
     if not (np.isfinite(seen).all() and np.isfinite(told).all()):
         return None
     size = _sizes(criterion, told)
