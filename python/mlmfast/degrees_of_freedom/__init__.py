@@ -35,14 +35,16 @@ prints them.
 
 from __future__ import annotations
 
+import pkgutil
 from difflib import get_close_matches
+from importlib import import_module
 from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlmfast.degrees_of_freedom.asymptotic import Asymptotic
-from mlmfast.degrees_of_freedom.base import METHODS, DegreesOfFreedom, TestBasis, no_rows
+from mlmfast.degrees_of_freedom.base import METHODS, ByCounts, DegreesOfFreedom, TestBasis, no_rows
 from mlmfast.degrees_of_freedom.between_within import BetweenWithin
 from mlmfast.degrees_of_freedom.containment import Containment
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
@@ -60,10 +62,14 @@ from mlmfast.errors import ModelError
 if TYPE_CHECKING:
     from mlmfast.fitted.record import FitRecord
 
+for _module in pkgutil.iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
 __all__ = [
     "METHODS",
     "Asymptotic",
     "BetweenWithin",
+    "ByCounts",
     "Containment",
     "DegreesOfFreedom",
     "FittedRows",
@@ -159,15 +165,12 @@ def basis_of(rows: FittedRows | None, record: FitRecord, ddf: str) -> TestBasis:
     method.check(record.method == "REML")
     if rows is not None:
         return method.tested(rows)
-    if not isinstance(method, Asymptotic | GivenNumber | Residual):
+    if not isinstance(method, ByCounts):
         raise ModelError(
             f"tests with ddf={ddf!r} need the rows of the data, and a loaded fit holds none; it "
             f"has what ddf={record.ddf!r} needs, the method it was fitted with"
         )
-    value = np.inf if isinstance(method, Asymptotic) else float(record.n_obs - record.rank)
-    if isinstance(method, GivenNumber):
-        value = method.value
-    degrees = np.full(record.rank, value)
+    degrees = np.full(record.rank, method.of_counts(record.n_obs, record.rank))
     return TestBasis(ddf, record.vcov, record.vcov, by_coefficient=degrees)
 
 

@@ -141,6 +141,27 @@ class DegreesOfFreedom(ABC):
         )
 
 
+class ByCounts(DegreesOfFreedom):
+    """A method that goes by the numbers of rows and of coefficients: no rows are needed for it."""
+
+    @abstractmethod
+    def of_counts(self, n_obs: int, rank: int) -> float:
+        """Degrees of freedom of every test, of so many rows and coefficients."""
+
+    @property
+    def key(self) -> str:
+        """What a test's basis is kept under."""
+        return self.name
+
+    def basis(self, fitted: FittedRows) -> TestBasis:
+        """Degrees of freedom alone; levels of an absorbed factor are coefficients too."""
+        design, rank = fitted.design, len(fitted.beta)
+        value = self.of_counts(design.n_obs, rank + design.n_absorbed)
+        return TestBasis(
+            self.key, fitted.vcov, fitted.vcov, by_coefficient=np.full(rank, float(value))
+        )
+
+
 def wald(vcov: FloatArray, rows: FloatArray, difference: FloatArray) -> float:
     """(L beta - c)'(L V L')^-1 (L beta - c).
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
-from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, TestBasis
-from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
+from mlmfast.degrees_of_freedom.base import ByCounts
 
 
-class Residual(DegreesOfFreedom):
+class Residual(ByCounts):
     """n - rank(X) for every test (SAS's DDFM=RESIDUAL).
 
     Right for independent rows alone; with clusters it claims more than the data hold.
@@ -19,8 +16,5 @@ class Residual(DegreesOfFreedom):
     name: ClassVar[str] = "residual"
     label: ClassVar[str] = "residual"
 
-    def basis(self, fitted: FittedRows) -> TestBasis:
-        rank = len(fitted.beta)
-        design = fitted.design
-        degrees = np.full(rank, float(design.n_obs - rank - design.n_absorbed))
-        return TestBasis(self.name, fitted.vcov, fitted.vcov, by_coefficient=degrees)
+    def of_counts(self, n_obs: int, rank: int) -> float:
+        return float(n_obs - rank)

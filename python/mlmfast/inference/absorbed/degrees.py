@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray
-from mlmfast.degrees_of_freedom import FittedRows, method_of
+from mlmfast.degrees_of_freedom import ByCounts, FittedRows, method_of
 from mlmfast.degrees_of_freedom.between_within import (
     BetweenWithin,
     is_constant,
@@ -14,9 +14,8 @@ from mlmfast.degrees_of_freedom.between_within import (
     varies,
 )
 from mlmfast.degrees_of_freedom.containment import Containment, check_positive
-from mlmfast.degrees_of_freedom.given_number import GivenNumber
-from mlmfast.degrees_of_freedom.residual import Residual
 from mlmfast.design.design import Design
+from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 
 
@@ -34,9 +33,12 @@ def by_coefficient(fitted: FittedRows, record: FitRecord, ddf: str) -> FloatArra
         return _between_within(fitted, record)
     if isinstance(method, Containment):
         return _containment(fitted, record)
-    if isinstance(method, GivenNumber):
-        return np.full(n, method.value)
-    return np.full(n, float(fitted.design.n_obs - n) if isinstance(method, Residual) else np.inf)
+    if isinstance(method, ByCounts):
+        return np.full(n, method.of_counts(fitted.design.n_obs, n))
+    raise ModelError(
+        f"ddf={ddf!r} is not offered beside a factor that is eliminated; fit with absorb=False, or "
+        "use one of the other methods"
+    )
 
 
 def _between_within(fitted: FittedRows, record: FitRecord) -> FloatArray:
