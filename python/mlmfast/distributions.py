@@ -12,7 +12,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.confidence_level import check_level
-from mlmfast.scipy_on_use import special
+from mlmfast.running.scipy_on_use import special
 
 if TYPE_CHECKING:
     pass

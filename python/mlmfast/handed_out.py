@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mlmfast.first_use import documented_by
+from mlmfast.running.first_use import documented_by
 
 _Value = TypeVar("_Value")
 

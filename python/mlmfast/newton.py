@@ -15,7 +15,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.errors import ModelError
-from mlmfast.interruptible import interruptible
+from mlmfast.running.interruptible import interruptible
 
 #: Scaled Hessian eigenvalues above this are not negative.
 _FLAT = -1e-6

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mlmfast.cached import cached_property
-from mlmfast.first_use import FunctionsOnUse, property_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.handed_out import handed_out
 from mlmfast.report import varcorr as _varcorr
+from mlmfast.running.cached import cached_property
+from mlmfast.running.first_use import FunctionsOnUse, property_of
 
 if TYPE_CHECKING:
     from mlmfast import plots as _plots
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mlmfast.clusters import simulate as _simulate
     from mlmfast.diagnostics import influence as _influence
     from mlmfast.diagnostics import residuals as _residuals
-    from mlmfast.fitted import residual_at_points as _residual_at_points
-    from mlmfast.fitted import residual_covariance as _residual_covariance
+    from mlmfast.fitted.residual import at_points as _residual_at_points
+    from mlmfast.fitted.residual import covariance as _residual_covariance
     from mlmfast.inference.anova import anova as _anova
     from mlmfast.inference.comparison import compare as _compare
     from mlmfast.inference.comparison import conditional_aic as _conditional_aic
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from mlmfast.inference.intervals import covtest as _covtest
     from mlmfast.inference.intervals import derived as _derived
     from mlmfast.inference.intervals import parameter_table as _parameter_table
-    from mlmfast.inference.intervals import profile as _profile
     from mlmfast.inference.intervals import shares_of_variance as _shares_of_variance
+    from mlmfast.inference.intervals.profile import profile as _profile
     from mlmfast.inference.robust import kinds as _kinds
     from mlmfast.inference.robust import robust as _robust
     from mlmfast.prediction import effect_estimates as _effect_estimates
@@ -52,8 +52,8 @@ else:
     _simulate = FunctionsOnUse("mlmfast.clusters.simulate")
     _influence = FunctionsOnUse("mlmfast.diagnostics.influence")
     _residuals = FunctionsOnUse("mlmfast.diagnostics.residuals")
-    _residual_at_points = FunctionsOnUse("mlmfast.fitted.residual_at_points")
-    _residual_covariance = FunctionsOnUse("mlmfast.fitted.residual_covariance")
+    _residual_at_points = FunctionsOnUse("mlmfast.fitted.residual.at_points")
+    _residual_covariance = FunctionsOnUse("mlmfast.fitted.residual.covariance")
     _anova = FunctionsOnUse("mlmfast.inference.anova.anova")
     _compare = FunctionsOnUse("mlmfast.inference.comparison.compare")
     _conditional_aic = FunctionsOnUse("mlmfast.inference.comparison.conditional_aic")
@@ -66,7 +66,7 @@ else:
     _covtest = FunctionsOnUse("mlmfast.inference.intervals.covtest")
     _derived = FunctionsOnUse("mlmfast.inference.intervals.derived")
     _parameter_table = FunctionsOnUse("mlmfast.inference.intervals.parameter_table")
-    _profile = FunctionsOnUse("mlmfast.inference.intervals.profile")
+    _profile = FunctionsOnUse("mlmfast.inference.intervals.profile.profile")
     _shares_of_variance = FunctionsOnUse("mlmfast.inference.intervals.shares_of_variance")
     _kinds = FunctionsOnUse("mlmfast.inference.robust.kinds")
     _robust = FunctionsOnUse("mlmfast.inference.robust.robust")

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 
 import mlmfast as mlm
 from mlmfast.covariance.units import scale_powers
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.design.random_structure import random_structures
 from mlmfast.reduction.blocks import structure_of
 

@@ -14,8 +14,8 @@ from mlmfast.cli.commands import main
 from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.design.factors.related_levels import relationship
 from mlmfast.errors import DataError, ModelError, RelationshipWarning
-from mlmfast.reduction.options import CrossedSettings
-from mlmfast.reduction.sizes import FEW_ROWS
+from mlmfast.reduction.engines.options import CrossedSettings
+from mlmfast.reduction.engines.sizes import FEW_ROWS
 
 from .. import dense
 from ..cases import REFERENCE

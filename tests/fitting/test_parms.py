@@ -6,7 +6,7 @@ import pytest
 from scipy import optimize
 
 import mlmfast as mlm
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.errors import ModelError
 

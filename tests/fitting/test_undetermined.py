@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast.criterion.random_parameters import without_rounding
+from mlmfast.criterion.parameters.random_effects import without_rounding
 from tests import dense
 
 Y = [5.1, 4.9, 6.2, 6.6, 3.9, 4.4, 5.0, 5.8, 7.1, 7.3, 6.0, 6.5]

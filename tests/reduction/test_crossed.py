@@ -12,7 +12,7 @@ import pytest
 import mlmfast as mlm
 from mlmfast.criterion.criterion import criterion_of
 from mlmfast.errors import ModelError, SingularFitWarning
-from mlmfast.reduction.options import CrossedSettings
+from mlmfast.reduction.engines.options import CrossedSettings
 from mlmfast.reduction.reduce import reduce_design
 
 from ..cases import data_of
@@ -363,7 +363,7 @@ def test_clusters_cannot_be_counted_where_factors_cross():
 
 
 def test_memory_is_estimated_before_it_is_taken(monkeypatch):
-    import mlmfast.reduction.engine as engine
+    import mlmfast.reduction.engines.choice as engine
 
     monkeypatch.setattr(engine, "memory_left", lambda: 1e4)
     assert lmm(FORMULAS[0], crossed_frame()).certificate.engine == "iterative"

@@ -14,8 +14,8 @@ from mlmfast.fitted.estimates import estimates_of
 from mlmfast.prediction.rows import Needs, rows_of_fit
 from mlmfast.prediction.spread import spread_of
 from mlmfast.prediction.targets import RowTargets
-from mlmfast.reduction.dense import dense_parts
-from mlmfast.reduction.sizes import dense_size
+from mlmfast.reduction.engines.dense import dense_parts
+from mlmfast.reduction.engines.sizes import dense_size
 
 from .. import dense
 from ..fits import estimates, lmm, numbers
@@ -387,7 +387,7 @@ def test_a_model_too_large_says_how_large(frame, monkeypatch):
     assert parts.n_components == 1
     size = dense_size(design, (0,), parts.components)
     assert size.n_rows == len(frame)
-    monkeypatch.setattr("mlmfast.reduction.dense.LARGEST_WORK", 1e3)
+    monkeypatch.setattr("mlmfast.reduction.engines.dense.LARGEST_WORK", 1e3)
     with pytest.raises(ModelError, match=rf"correlates {len(frame)} rows.*1e\+03 are done; leave"):
         dense_parts(design, (0,))
 
@@ -395,8 +395,8 @@ def test_a_model_too_large_says_how_large(frame, monkeypatch):
 PEAK = """
 import numpy as np
 import mlmfast as mlm
-from mlmfast.reduction.dense import dense_parts
-from mlmfast.reduction.sizes import dense_size
+from mlmfast.reduction.engines.dense import dense_parts
+from mlmfast.reduction.engines.sizes import dense_size
 from mlmfast.reduction.reduce import reduce_design
 from tests.general_models import trials
 

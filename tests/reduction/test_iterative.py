@@ -9,9 +9,9 @@ import pytest
 import mlmfast as mlm
 from mlmfast import _core
 from mlmfast.errors import ModelError
-from mlmfast.reduction.engine import relate_factors
-from mlmfast.reduction.options import IterativeSettings
-from mlmfast.reduction.sizes import crossed_size, is_too_large
+from mlmfast.reduction.engines.choice import relate_factors
+from mlmfast.reduction.engines.options import IterativeSettings
+from mlmfast.reduction.engines.sizes import crossed_size, is_too_large
 
 from ..cases import data_of, reference, tolerance
 from ..fits import arguments_of
@@ -369,7 +369,7 @@ def test_the_engine_is_chosen_by_the_memory_of_a_factorisation(monkeypatch):
     assert not is_too_large(size, 1e9)
     assert is_too_large(size, 1e3)
     assert is_too_large(replace(size, operations=3e12), 1e9)
-    monkeypatch.setattr("mlmfast.reduction.engine.memory_left", lambda: 1e3)
+    monkeypatch.setattr("mlmfast.reduction.engines.choice.memory_left", lambda: 1e3)
     assert relate_factors(model.design, (1, 0)) == IterativeSettings()
 
 

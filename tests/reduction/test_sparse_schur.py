@@ -12,9 +12,9 @@ import mlmfast as mlm
 from mlmfast import _core
 from mlmfast.criterion.criterion import criterion_of
 from mlmfast.errors import ModelError
-from mlmfast.reduction.options import CrossedSettings
+from mlmfast.reduction.engines.options import CrossedSettings
+from mlmfast.reduction.engines.sizes import crossed_size, is_too_large
 from mlmfast.reduction.reduce import reduce_design
-from mlmfast.reduction.sizes import crossed_size, is_too_large
 
 from .. import dense
 from ..fits import lmm

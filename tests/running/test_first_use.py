@@ -107,7 +107,7 @@ def test_copies_and_pickles_keep_the_methods(fit):
 
 
 def test_a_profile_that_finds_a_better_fit_blames_the_line_of_the_user(fit, monkeypatch):
-    from mlmfast.inference.intervals import profile
+    from mlmfast.inference.intervals.profile import profile
 
     follow = profile.follow
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from mlmfast import memory
 from mlmfast.data.whole_files import write_whole
+from mlmfast.running import memory
 
 from ..processes import LIMITED, ROOM
 from ..running.test_processes import run
@@ -66,7 +66,7 @@ def test_memory_is_asked_for_before_it_is_taken(monkeypatch):
 def test_what_is_left_falls_with_what_is_held():
     script = """
 import resource, numpy as np
-from mlmfast.memory import memory_left
+from mlmfast.running.memory import memory_left
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 before = memory_left()
 held = np.ones(50_000_000)

@@ -25,7 +25,7 @@ from mlmfast.fitting.fit import fit_covariance
 from mlmfast.newton import NewtonOptions
 from mlmfast.prepared.fit_model import check_ddf, read_method
 from mlmfast.prepared.model import PreparedModel
-from mlmfast.reduction.options import Engine, read_options
+from mlmfast.reduction.engines.options import Engine, read_options
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.representable import without_residual
 

@@ -20,7 +20,7 @@ from mlmfast.degrees_of_freedom.stacked_bases import (
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
 from mlmfast.prepared.model import PreparedModel
-from mlmfast.reduction.options import Engine
+from mlmfast.reduction.engines.options import Engine
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
 

@@ -23,7 +23,7 @@ from mlmfast.design.rows import clusters_by_size, columns_at
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
-from mlmfast.reduction.independence import connected, correlated_codes
+from mlmfast.reduction.engines.independence import connected, correlated_codes
 
 if TYPE_CHECKING:
     from mlmfast.fitted.source import FitSource

@@ -13,14 +13,14 @@ from typing import TypeAlias
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
-from mlmfast.cached import cached_property
-from mlmfast.criterion.random_parameters import entry_map
+from mlmfast.criterion.parameters.random_effects import entry_map
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.rows import columns_at
 from mlmfast.information.information import Information
 from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.parameter_block import ParameterBlock
 from mlmfast.reduction.residual.by_unit import within_unit_positions
+from mlmfast.running.cached import cached_property
 
 #: Pairs (k, l), k >= l, of parameters with a second derivative of V that is not 0, (m, n, n).
 Bends: TypeAlias = dict[tuple[int, int], FloatArray]

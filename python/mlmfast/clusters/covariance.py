@@ -10,7 +10,7 @@ from mlmfast.design.design import Design
 from mlmfast.design.rows import columns_at
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.interruptible import interruptible
+from mlmfast.running.interruptible import interruptible
 
 #: Rows of a cluster whose V is still formed (0.8 GB, and a few times that in passing).
 LARGEST_CLUSTER = 10_000

@@ -10,7 +10,7 @@ import numpy as np
 from mlmfast.arrays import CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.design.design import Design
 from mlmfast.design.rows import columns_at
-from mlmfast.scipy_on_use import sparse
+from mlmfast.running.scipy_on_use import sparse
 
 
 @dataclass(frozen=True)

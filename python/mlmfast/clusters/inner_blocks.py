@@ -32,9 +32,9 @@ from mlmfast.design.design import Design
 from mlmfast.design.rows import clusters_by_size
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.memory import memory_left
-from mlmfast.reduction.independence import connected, correlated_codes
-from mlmfast.scipy_on_use import sparse
+from mlmfast.reduction.engines.independence import connected, correlated_codes
+from mlmfast.running.memory import memory_left
+from mlmfast.running.scipy_on_use import sparse
 
 if TYPE_CHECKING:
     from mlmfast.clusters.series_whitening import SeriesRoot

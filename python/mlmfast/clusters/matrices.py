@@ -19,7 +19,7 @@ from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord, TermRecord
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.mvn import MVN
-from mlmfast.reduction.independence import are_nested
+from mlmfast.reduction.engines.independence import are_nested
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted

@@ -17,7 +17,7 @@ from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
-from mlmfast.scipy_on_use import sparse
+from mlmfast.running.scipy_on_use import sparse
 
 #: Rows of a cluster up to which a matrix is as fast.
 _SMALL = 200

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray, SparseArray
-from mlmfast.cached import cached_property
 from mlmfast.clusters.effect_columns import Told, effect_columns, row_sums, stretches
 from mlmfast.clusters.inner_blocks import (
     Split,
@@ -36,7 +35,8 @@ from mlmfast.design.rows import columns_at
 from mlmfast.errors import ModelError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
-from mlmfast.scipy_on_use import linalg, sparse
+from mlmfast.running.cached import cached_property
+from mlmfast.running.scipy_on_use import linalg, sparse
 
 if TYPE_CHECKING:
     from mlmfast.clusters.series_whitening import SeriesRoot

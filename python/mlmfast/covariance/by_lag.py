@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.errors import ModelError
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True)

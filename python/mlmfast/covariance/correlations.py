@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.interruptible import interruptible
+from mlmfast.running.interruptible import interruptible
 
 
 def correlations(covariance: FloatArray) -> FloatArray:

@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.closed import Closed
 from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.running.cached import cached_property
 
 #: Standard deviations below this are 0.
 _ZERO = 1e-9

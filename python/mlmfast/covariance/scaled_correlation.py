@@ -9,10 +9,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.covariance.jet import Jet, NaturalByJet, concatenate
 from mlmfast.covariance.scaled_angles import Angular, ScaledAngles
+from mlmfast.running.cached import cached_property
 
 #: Room left between a starting correlation and the edge of its interval.
 MARGIN = 1e-6

@@ -11,11 +11,11 @@ from itertools import pairwise
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.scaled_correlation import symmetric
 from mlmfast.covariance.units import entry_values, scale_powers
 from mlmfast.errors import ModelError
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,9 +18,9 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.jet import Jet
-from mlmfast.criterion.correlation_starts import with_correlations
-from mlmfast.criterion.natural_starts import with_natural_parameters
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.correlation_starts import with_correlations
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
+from mlmfast.criterion.parameters.natural_starts import with_natural_parameters
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.newton import Derivatives, NewtonOptions, NewtonResult, newton_raphson
 

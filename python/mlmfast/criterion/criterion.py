@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.newton import Derivatives
 from mlmfast.reduction.blocks import TermBlock
-from mlmfast.reduction.cores import AnyCore, for_method
+from mlmfast.reduction.engines.cores import AnyCore, for_method
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.running.cached import cached_property
 
 #: Parameters of a residual handed over by theta above which the identity is not multiplied.
 _MANY = 64

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
+from mlmfast.running.cached import cached_property
 
 #: Singular value of parameters' moves, each scaled to 1, that lead along flat directions only.
 _ALONG = 1e-7

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.newton import Derivatives
-from mlmfast.reduction.cores import exact_cores
+from mlmfast.reduction.engines.cores import exact_cores
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.criterion.criterion import Criterion, without_rounding
-from mlmfast.interruptible import interruptible
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
-from mlmfast.reduction.cores import exact_cores
+from mlmfast.reduction.engines.cores import exact_cores
+from mlmfast.running.interruptible import interruptible
 
 #: Scoring held within the covariances, and the eigenvalues from which it starts.
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)

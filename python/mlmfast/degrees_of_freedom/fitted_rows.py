@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
@@ -16,6 +15,7 @@ from mlmfast.information.of_fit import information_of
 from mlmfast.information.undetermined import undetermined_parameters
 from mlmfast.information.undetermined_effects import moves_of_effects
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
     from mlmfast.fitting.parms.held_parameters import HeldParameters

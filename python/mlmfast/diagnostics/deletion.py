@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.clusters.by_parameters import Bends
 from mlmfast.clusters.covariance import cholesky_factors, solve_lower
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from typing import Protocol
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.clusters.blocks import ClusterBlocks, blocks_of_sets, large_clusters
 from mlmfast.clusters.covariance import cholesky_factors, solve_lower
 from mlmfast.clusters.residual_covariance import residual_covariances
@@ -20,6 +19,7 @@ from mlmfast.clusters.shared_effects import LargeCluster
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.fitted.record import FitRecord
+from mlmfast.running.cached import cached_property
 
 #: Share of a fixed effect's information that must remain after a deletion.
 NOTHING_LEFT = 1e-10

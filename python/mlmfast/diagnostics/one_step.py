@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.criterion.natural_parameters import covariance_parameters
+from mlmfast.criterion.parameters.natural import covariance_parameters
 from mlmfast.diagnostics.step_deletions import StepDeletions
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies

@@ -17,7 +17,7 @@ from mlmfast.errors import ModelError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.prediction import series_of_rows
-from mlmfast.reduction.independence import independent_clusters
+from mlmfast.reduction.engines.independence import independent_clusters
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.clusters.effect_columns import stretches
 from mlmfast.clusters.shared_effects import LargeCluster
 from mlmfast.errors import ModelError
-from mlmfast.scipy_on_use import linalg
+from mlmfast.running.scipy_on_use import linalg
 
 #: Rows taken together, at least.
 _TOGETHER = 128

@@ -13,7 +13,7 @@ from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.design.rows import columns_at
 from mlmfast.diagnostics.deletion_pieces import NOTHING_LEFT, BlockPieces
 from mlmfast.fitted.record import FitRecord
-from mlmfast.reduction.independence import independent_clusters
+from mlmfast.reduction.engines.independence import independent_clusters
 
 
 def studentised_residuals(design: Design, record: FitRecord, marginal: bool) -> FloatArray:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ModelError
-from mlmfast.scipy_on_use import interpolate
+from mlmfast.running.scipy_on_use import interpolate
 
 
 def profile_plot(table: pd.DataFrame, limits: pd.DataFrame, level: float, axes: Any) -> Any:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.degrees_of_freedom import TestBasis, basis_of, method_of
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.distributions import two_sided
@@ -22,6 +21,7 @@ from mlmfast.fitted.row_facts import RowFacts
 from mlmfast.fitted.source import FitSource
 from mlmfast.handed_out import copy_of, handed_out
 from mlmfast.information.undetermined_effects import depend, known_entries
+from mlmfast.running.cached import cached_property
 
 _Value = TypeVar("_Value")
 

@@ -17,7 +17,7 @@ from mlmfast.fitted.certificate import Certificate
 from mlmfast.fitted.estimates import Estimates
 from mlmfast.fitted.monte_carlo import monte_carlo_error
 from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
-from mlmfast.fitted.residual_record import residual_record, scale_record
+from mlmfast.fitted.residual.record import residual_record, scale_record
 from mlmfast.fitted.untold import with_untold
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.information.undetermined import n_determined, undetermined_of

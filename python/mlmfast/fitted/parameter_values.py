@@ -7,9 +7,9 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.units import scale_powers
 from mlmfast.criterion.arms import residual_arms
-from mlmfast.criterion.covariance_parameter import CovarianceParameter
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.covariance_parameter import CovarianceParameter
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.fitted.estimates import Estimates
 from mlmfast.reduction.reduced_model import ReducedModel
 

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.handed_out import freeze
-from mlmfast.reduction.options import IterativeSettings
+from mlmfast.reduction.engines.options import IterativeSettings
 from mlmfast.reduction.reduce import reduce_residual
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast.criterion.parameters import CovarianceFunctions
-from mlmfast.criterion.random_parameters import entry_map, without_rounding
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
+from mlmfast.criterion.parameters.random_effects import entry_map, without_rounding
 from mlmfast.fitting.undetermined.moves import (
     FlatMoves,
     moves_alone,

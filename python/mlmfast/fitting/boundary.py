@@ -10,9 +10,9 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.interruptible import interruptible
 from mlmfast.newton import NewtonResult, newton_step
 from mlmfast.reduction.blocks import TermBlock
+from mlmfast.running.interruptible import interruptible
 
 #: Eigenvalues of G (orthonormal basis: 1 is a unit's mean square) tried as exactly 0.
 _TRY_ZERO = 1e-5

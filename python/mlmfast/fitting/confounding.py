@@ -8,7 +8,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.reduction.independence import is_within
+from mlmfast.reduction.engines.independence import is_within
 from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Share of a term's information that the residual covariance must leave for it to be told apart.

@@ -29,9 +29,9 @@ from mlmfast.fitting.several_minima import is_better, search
 from mlmfast.fitting.starts import large_start, residual_stretches
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.fitting.undetermined.values import without_flat_values
-from mlmfast.memory import check_memory
 from mlmfast.newton import CriterionFunction, NewtonOptions, NewtonResult, newton_raphson
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.running.memory import check_memory
 
 #: Trials along a step in the search for other minima.
 _FEW_HALVINGS = 6

@@ -13,7 +13,7 @@ from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.scoring import Scoring
 from mlmfast.reduction.blocks import TermBlock, structure_of
-from mlmfast.reduction.cores import moment_core
+from mlmfast.reduction.engines.cores import moment_core
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.residual.by_unit import with_variance
 from mlmfast.reduction.residual.form_parameters import MomentCore

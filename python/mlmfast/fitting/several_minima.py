@@ -24,7 +24,7 @@ from mlmfast.fitting.near_singular import ResidualPart, residual_parts
 from mlmfast.fitting.starts import is_linear, other_starts, residual_stretches
 from mlmfast.newton import NewtonResult
 from mlmfast.reduction.blocks import structure_of
-from mlmfast.reduction.independence import is_within
+from mlmfast.reduction.engines.independence import is_within
 from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Starts of each kind that are refined: where rows are few, and where they are many.

@@ -15,7 +15,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.criterion.natural_parameters import CovarianceParameters
+from mlmfast.criterion.parameters.natural import CovarianceParameters
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.parameter_block import ParameterBlock
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.jet import Jet
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.errors import ModelError
 from mlmfast.fitting.parms.held_parameters import HeldParameters

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.natural_parameters import CovarianceParameters, residual_direction
+from mlmfast.criterion.parameters.natural import CovarianceParameters, residual_direction
 from mlmfast.errors import ModelError
-from mlmfast.reduction.cores import exact_core
+from mlmfast.reduction.engines.cores import exact_core
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.running.cached import cached_property
 
 #: Scaled information below which the data do not tell a combination of parameters.
 _UNIDENTIFIED = 1e-9

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.natural_parameters import (
+from mlmfast.criterion.parameters.natural import (
     covariance_parameters,
 )
 from mlmfast.information.edges import still_parameters

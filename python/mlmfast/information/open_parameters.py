@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mlmfast.arrays import FloatArray
-from mlmfast.criterion.covariance_parameter import CovarianceParameter
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.covariance_parameter import CovarianceParameter
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.errors import ModelError
 from mlmfast.information.undetermined import undetermined_parameters
 from mlmfast.reduction.reduced_model import ReducedModel

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.series_matrices import as_matrices
 from mlmfast.fitting.undetermined.held_residual import with_flat_matrices
 from mlmfast.information.information import Information
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion.flat_covariances import FlatCovariances
-from mlmfast.criterion.natural_parameters import CovarianceParameters
+from mlmfast.criterion.parameters.natural import CovarianceParameters
 from mlmfast.reduction.parameter_block import ParameterBlock
 
 

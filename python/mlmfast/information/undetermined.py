@@ -15,8 +15,8 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.natural_parameters import covariance_parameters
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
+from mlmfast.criterion.parameters.natural import covariance_parameters
 from mlmfast.fitting.undetermined.moves import (
     FlatMoves,
     bends_by_parameter,

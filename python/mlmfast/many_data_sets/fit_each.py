@@ -29,7 +29,7 @@ from mlmfast.many_data_sets.tables import read_tables
 from mlmfast.model import result_of
 from mlmfast.newton import NewtonOptions
 from mlmfast.prepared.fit_model import read_method
-from mlmfast.reduction.options import Engine, read_options
+from mlmfast.reduction.engines.options import Engine, read_options
 from mlmfast.reduction.reduce import reduce_design
 
 #: Fits that are joined at a time, so that few single ones are held.

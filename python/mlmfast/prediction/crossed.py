@@ -14,7 +14,7 @@ from mlmfast.design.rows import columns_at
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.rows import PredictionRows
-from mlmfast.reduction.cores import crossed_core
+from mlmfast.reduction.engines.cores import crossed_core
 
 if TYPE_CHECKING:
     from mlmfast.fitted.source import FitSource

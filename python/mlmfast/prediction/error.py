@@ -33,7 +33,7 @@ from mlmfast.design.rows import columns_at
 from mlmfast.fitted.record import FitRecord
 from mlmfast.information.information import Information
 from mlmfast.prediction.targets import Targets
-from mlmfast.reduction.independence import independent_clusters
+from mlmfast.reduction.engines.independence import independent_clusters
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from mlmfast.design.design import Design
 from mlmfast.design.rows import columns_at
 from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.rows import PredictionRows
-from mlmfast.scipy_on_use import sparse
+from mlmfast.running.scipy_on_use import sparse
 
 if TYPE_CHECKING:
     from mlmfast.design.factors.relationship import Relationship

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.criterion.random_parameters import entry_map
+from mlmfast.criterion.parameters.random_effects import entry_map
 from mlmfast.design.rows import columns_at
 from mlmfast.errors import NonEstimableWarning, warn
 from mlmfast.fitted.random_effects import ConditionalEffects

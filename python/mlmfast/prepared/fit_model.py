@@ -21,7 +21,7 @@ from mlmfast.fitting.given_starts import read_starts
 from mlmfast.newton import NewtonOptions
 from mlmfast.prepared.fit_warnings import warn_of
 from mlmfast.prepared.model import PreparedModel
-from mlmfast.reduction.options import read_options
+from mlmfast.reduction.engines.options import read_options
 from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:

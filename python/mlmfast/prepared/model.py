@@ -10,7 +10,7 @@ from mlmfast.design.design import Design
 from mlmfast.design.levels_as_columns import with_columns
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.fitted.source import FitSource
-from mlmfast.reduction.options import CrossedSettings, Engine
+from mlmfast.reduction.engines.options import CrossedSettings, Engine
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
 

@@ -16,11 +16,11 @@ from mlmfast.errors import ModelError
 from mlmfast.reduction.absorbed.core import AbsorbedCore
 from mlmfast.reduction.absorbed.reduce import reduce_within, relate_absorbed, within_levels
 from mlmfast.reduction.blocks import TermBlock
-from mlmfast.reduction.cores import Core
-from mlmfast.reduction.dense import DenseParts, reduce_densely
-from mlmfast.reduction.engine import relate_factors
-from mlmfast.reduction.iterative import reduce_iteratively
-from mlmfast.reduction.options import CrossedSettings, Engine, IterativeSettings
+from mlmfast.reduction.engines.choice import relate_factors
+from mlmfast.reduction.engines.cores import Core
+from mlmfast.reduction.engines.dense import DenseParts, reduce_densely
+from mlmfast.reduction.engines.iterative import reduce_iteratively
+from mlmfast.reduction.engines.options import CrossedSettings, Engine, IterativeSettings
 from mlmfast.reduction.reduced_model import Grouped, ReducedModel
 from mlmfast.reduction.representable import check_residual, check_sizes
 from mlmfast.reduction.residual.chain import ChainCovariance

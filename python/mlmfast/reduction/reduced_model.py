@@ -13,18 +13,18 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.data.statistics import column_statistics
 from mlmfast.design.design import Design
 from mlmfast.reduction.absorbed.coefficients import CoefficientMap, coefficient_map
 from mlmfast.reduction.absorbed.core import AbsorbedCore
 from mlmfast.reduction.blocks import TermBlock
-from mlmfast.reduction.cores import Core, iterative_core, nested_core
-from mlmfast.reduction.dense import DenseParts
-from mlmfast.reduction.independence import clusters_are_levels
-from mlmfast.reduction.options import Engine, IterativeSettings
+from mlmfast.reduction.engines.cores import Core, iterative_core, nested_core
+from mlmfast.reduction.engines.dense import DenseParts
+from mlmfast.reduction.engines.independence import clusters_are_levels
+from mlmfast.reduction.engines.options import Engine, IterativeSettings
+from mlmfast.reduction.engines.sizes import LARGEST_EXACT
 from mlmfast.reduction.scaling import ScaledColumn
-from mlmfast.reduction.sizes import LARGEST_EXACT
+from mlmfast.running.cached import cached_property
 
 Grouped: TypeAlias = _core.Nesting | _core.Crossing | IterativeSettings | DenseParts
 

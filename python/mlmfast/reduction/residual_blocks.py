@@ -15,8 +15,8 @@ from mlmfast.design.design import Design
 from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign
 from mlmfast.errors import ModelError
 from mlmfast.reduction.blocks import TermBlock
-from mlmfast.reduction.dense import DenseParts
-from mlmfast.reduction.options import IterativeSettings
+from mlmfast.reduction.engines.dense import DenseParts
+from mlmfast.reduction.engines.options import IterativeSettings
 from mlmfast.reduction.reduced_model import Grouped
 from mlmfast.reduction.residual.by_unit import (
     LagCovariances,

@@ -10,7 +10,7 @@ import numpy as np
 from mlmfast.arrays import IntArray
 from mlmfast.display.numbers import column, count
 from mlmfast.display.tables import Table
-from mlmfast.reduction.independence import nestings
+from mlmfast.reduction.engines.independence import nestings
 from mlmfast.report.residual_tables import residual_sentence, scale_sentence
 
 if TYPE_CHECKING:

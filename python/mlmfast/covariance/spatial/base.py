@@ -10,11 +10,11 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
 from mlmfast.errors import DataError
 from mlmfast.handed_out import frozen
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.covariance.spatial.power import ByPower
+from mlmfast.running.cached import cached_property
 
 #: Correlations that a start tells apart from 0 and 1.
 _LOW, _HIGH = 0.02, 0.98

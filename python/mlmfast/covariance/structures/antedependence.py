@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.chains import VisitChain, VisitSteps, log_correlations, within_start
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.scaled_correlation import MARGIN, Heterogeneous, ScaledCorrelation
 from mlmfast.errors import ModelError
+from mlmfast.running.cached import cached_property
 
 #: Steps' worth of weight that the mean correlation has in the start of each.
 _LEAN = 4.0

@@ -9,11 +9,11 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.by_lag import ByLag
 from mlmfast.covariance.chains import QuasiSeparable
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
+from mlmfast.running.cached import cached_property
 
 #: Lags among which two are looked for.
 _FIRST = 20

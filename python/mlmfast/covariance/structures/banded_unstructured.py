@@ -8,12 +8,12 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.covariance.by_lag import ByLag, banded_entries
 from mlmfast.covariance.closed import Closed
 from mlmfast.covariance.scaled_correlation import shrink_factor, symmetric
 from mlmfast.covariance.structures.unstructured import product_curvature, product_jacobian
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.scaled_correlation import symmetric
 from mlmfast.errors import ModelError
+from mlmfast.running.cached import cached_property
 
 #: Smallest eigenvalue of a lifted matrix, over the largest.
 _LEAST = 1e-6

@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.structures.unstructured import product_curvature, product_jacobian
 from mlmfast.errors import ModelError
+from mlmfast.running.cached import cached_property
 
 #: Principal-factor iterations of a start, and the smallest share of a variance left specific.
 _ITERATIONS, _SPECIFIC = 200, 1e-3

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.covariance.closed import SumOfSquares
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.closed import Closed
 from mlmfast.covariance.jet import Jet, NaturalByJet, concatenate
 from mlmfast.covariance.scaled_correlation import symmetric
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.covariance.scaled_correlation import symmetric
 from mlmfast.errors import ModelError
+from mlmfast.running.cached import cached_property
 
 #: How far a start goes from a safe combination towards the closest one, over what is possible.
 _SHARE = 0.9

@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.covariance.by_lag import ByLag, banded_entries
 from mlmfast.covariance.jet import Jet, concatenate
@@ -19,6 +18,7 @@ from mlmfast.covariance.scaled_correlation import (
     symmetric,
 )
 from mlmfast.errors import ModelError
+from mlmfast.running.cached import cached_property
 
 #: Steps that a sequence of random effects may have.
 _MOST_STEPS = 200

@@ -8,7 +8,7 @@ from math import prod
 from mlmfast.design.columns.values import Basis, CodedFactor, Variable
 from mlmfast.errors import ModelError
 from mlmfast.formula.terms import TermList
-from mlmfast.memory import RESERVE, memory_left
+from mlmfast.running.memory import RESERVE, memory_left
 
 
 def check_size(

@@ -21,7 +21,7 @@ from mlmfast.design.factors.relationship import (
     sparse_array,
 )
 from mlmfast.errors import DataError, ModelError, RelationshipWarning
-from mlmfast.interruptible import interruptible
+from mlmfast.running.interruptible import interruptible
 
 _NAMED = 5
 #: Asymmetry, and negative eigenvalues, over the largest entry that count as rounding.

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
-from mlmfast.cached import cached_property
-from mlmfast.interruptible import interruptible
+from mlmfast.running.cached import cached_property
+from mlmfast.running.interruptible import interruptible
 
 if TYPE_CHECKING:
     from scipy import sparse

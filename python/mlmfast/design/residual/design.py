@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.structures.homogeneous_diagonal import HomogeneousDiagonal
@@ -18,6 +17,7 @@ from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.design.residual.scale import MOST_DISTINCT, ScaleDesign
 from mlmfast.design.residual.series import Series
 from mlmfast.formula.residual_formula import ResidualFormula
+from mlmfast.running.cached import cached_property
 
 #: Visits, or distinct coordinates, up to which covariances are reported by visit where it is not
 #: needed.

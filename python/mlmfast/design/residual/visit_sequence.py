@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.data.columns.elapsed import Elapsed
 from mlmfast.data.factor import level_labels
 from mlmfast.data.frame import Frame, check_finite
 from mlmfast.design.residual.visit_steps import EqualSteps, equal_steps
 from mlmfast.errors import DataError
+from mlmfast.running.cached import cached_property
 
 #: Nanoseconds of the units of time.
 _NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "D": 86_400 * 10**9}

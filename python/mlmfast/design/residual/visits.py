@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.data.factor import number_label
 from mlmfast.data.frame import Frame, check_finite
@@ -21,6 +20,7 @@ from mlmfast.design.residual.visit_sequence import (
 from mlmfast.design.residual.visit_steps import FINEST
 from mlmfast.errors import DataError, ModelError, SpacingWarning, warn
 from mlmfast.formula.residual_formula import StructureCall
+from mlmfast.running.cached import cached_property
 
 #: Values shown in a message.
 _SHOWN = 6

@@ -20,7 +20,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.reduction.absorbed.coefficients import CoefficientMap
 from mlmfast.reduction.absorbed.core import AbsorbedCore
-from mlmfast.reduction.cores import absorbed_core
+from mlmfast.reduction.engines.cores import absorbed_core
 
 if TYPE_CHECKING:
     from mlmfast.criterion.criterion import Criterion

@@ -22,7 +22,7 @@ from mlmfast.criterion.constrained import (
 )
 from mlmfast.criterion.criterion import criterion_of
 from mlmfast.criterion.deviance import deviance_at
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.errors import ModelError
 from mlmfast.fitting.boundary import FREE, rounded_to_boundary
 from mlmfast.fitting.covariance_fit import CovarianceFit

@@ -14,8 +14,8 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion.constrained import fit_constrained, surface_of
-from mlmfast.criterion.correlation_starts import effects_correlated, with_small_effects
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.correlation_starts import effects_correlated, with_small_effects
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.design.submodels import without_effect
 from mlmfast.errors import ModelError
 from mlmfast.newton import NewtonOptions

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast.criterion.covariance_parameter import CovarianceParameter
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.covariance_parameter import CovarianceParameter
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.errors import ModelError
 from mlmfast.fitting.parms.request import finite_number
 

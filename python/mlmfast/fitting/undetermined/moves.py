@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.flat_covariances import FlatCovariances
-from mlmfast.criterion.natural_parameters import CovarianceParameters, covariance_parameters
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
+from mlmfast.criterion.parameters.natural import CovarianceParameters, covariance_parameters
 from mlmfast.fitting.undetermined.record import Combination
 from mlmfast.fitting.undetermined.search import is_linear
+from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
     from mlmfast.reduction.reduced_model import ReducedModel

@@ -21,14 +21,14 @@ from mlmfast.covariance.natural_chart import entries_by_natural
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.flat_covariances import FlatCovariances
-from mlmfast.criterion.natural_parameters import covariance_parameters
+from mlmfast.criterion.parameters.natural import covariance_parameters
 from mlmfast.criterion.series_matrices import as_matrices
 from mlmfast.design.residual.design import seen_pairs
 from mlmfast.errors import ModelError
 from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.fitting.starts import uncorrelated_start
 from mlmfast.reduction.blocks import TermBlock, structure_of
-from mlmfast.reduction.cores import exact_cores, has_exact_information
+from mlmfast.reduction.engines.cores import exact_cores, has_exact_information
 
 if TYPE_CHECKING:
     from mlmfast.reduction.reduced_model import ReducedModel

@@ -19,8 +19,8 @@ from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.natural_parameters import covariance_parameters
-from mlmfast.criterion.random_parameters import entry_map
+from mlmfast.criterion.parameters.natural import covariance_parameters
+from mlmfast.criterion.parameters.random_effects import entry_map
 from mlmfast.errors import ModelError
 from mlmfast.fitting.boundary import ZERO, rounded_to_boundary
 from mlmfast.fitting.undetermined.held_residual import at_independence, held_there

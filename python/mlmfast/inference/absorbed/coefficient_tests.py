@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.degrees_of_freedom import FittedRows, TestBasis, method_of
 from mlmfast.degrees_of_freedom.satterthwaite import of_variances
 from mlmfast.fitted.absorbed.functions import AllCoefficients, functions_of_coefficients
@@ -16,6 +15,7 @@ from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.record import FitRecord
 from mlmfast.inference.absorbed.degrees import by_coefficient
 from mlmfast.inference.absorbed.uncertainty import Uncertainty, uncertainty
+from mlmfast.running.cached import cached_property
 
 #: Coefficients up to which Kenward and Roger's whole covariance is formed to see that it is one.
 LARGEST_CHECKED = 500

@@ -27,7 +27,7 @@ from mlmfast.inference.absorbed.contrasts import joint_of
 from mlmfast.inference.absorbed.hypotheses import OtherColumns
 from mlmfast.inference.anova.anova import AnovaTable, table_row, type_number, without_f
 from mlmfast.inference.contrasts.linear_tests import FTest
-from mlmfast.reduction.options import CrossedSettings
+from mlmfast.reduction.engines.options import CrossedSettings
 from mlmfast.reduction.reduce import reduce_design
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.errors import ModelError
@@ -22,6 +21,7 @@ from mlmfast.inference.anova.terms import (
     term_columns,
 )
 from mlmfast.inference.contrasts.triangle import triangle_of
+from mlmfast.running.cached import cached_property
 
 # What a column of a term may stick out of the span of X, relative to its length.
 _OUTSIDE = 1e-6

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.criterion.covariance_parameter import check_engine
 from mlmfast.criterion.criterion import Criterion, criterion_of
+from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.random_effects import conditional_effects, fixed_part
 from mlmfast.fitted.record import FitRecord
-from mlmfast.reduction.cores import exact_cores
+from mlmfast.reduction.engines.cores import exact_cores
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.words import is_one_of
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.simulate import draw_responses, seed_sequence
-from mlmfast.criterion.covariance_parameter import check_engine
+from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.design.design import Design
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.responses import response_columns

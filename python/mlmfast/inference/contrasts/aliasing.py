@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.inference.contrasts.triangle import triangle_of
+from mlmfast.running.cached import cached_property
 
 #: Largest difference, by the columns' lengths and over the row's largest coefficient, at which a
 #: function counts as estimable. Columns count as aliased at 1e-7.

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.inference.contrasts.estimability import aliasing_of_fit
 from mlmfast.inference.contrasts.linear_tests import RowTests, linear_tests
 from mlmfast.information.undetermined_effects import known_entries
+from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted

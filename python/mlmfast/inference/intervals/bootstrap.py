@@ -13,7 +13,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.clusters.simulate import draw_responses, seed_sequence
 from mlmfast.confidence_level import check_level
-from mlmfast.criterion.covariance_parameter import check_engine
+from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.design.responses import response_columns
 from mlmfast.distributions import normal_cdf, normal_quantile
 from mlmfast.errors import DataError, ModelError

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.confidence_level import check_level
-from mlmfast.criterion.covariance_parameter import check_engine
+from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError
 from mlmfast.inference.intervals.bootstrap import bootstrap

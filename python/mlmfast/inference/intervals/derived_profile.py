@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.jet import Jet, concatenate
-from mlmfast.criterion.covariance_parameter import CovarianceParameter
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.covariance_parameter import CovarianceParameter
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError
 from mlmfast.inference.intervals.parameter_values import (
@@ -21,9 +20,10 @@ from mlmfast.inference.intervals.parameter_values import (
     ParameterValues,
     named,
 )
-from mlmfast.inference.intervals.profile_curves import CovarianceCurves
-from mlmfast.inference.intervals.profile_sides import crossings, follow, new_sides
+from mlmfast.inference.intervals.profile.curves import CovarianceCurves
+from mlmfast.inference.intervals.profile.sides import crossings, follow, new_sides
 from mlmfast.inference.intervals.second_order import Differentiable
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True)

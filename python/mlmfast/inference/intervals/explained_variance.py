@@ -11,7 +11,6 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.batch.fit_batch import FitBatch
-from mlmfast.cached import cached_property
 from mlmfast.clusters.noise import arm_of_rows
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.jet import Jet
@@ -23,6 +22,7 @@ from mlmfast.inference.intervals.derived import (
 )
 from mlmfast.inference.intervals.parameter_values import AtEstimate
 from mlmfast.inference.intervals.second_order import Differentiable
+from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
     from mlmfast.fitted.record import FitRecord

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.jet import Jet
-from mlmfast.criterion.covariance_parameter import CovarianceParameter
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.covariance_parameter import CovarianceParameter
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.inference.contrasts.coefficient_names import check_distinct
 from mlmfast.inference.intervals.second_order import Differentiable
+from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
     from mlmfast.fitted.source import FitSource

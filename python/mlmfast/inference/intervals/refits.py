@@ -10,11 +10,10 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch.fit_batch import FitBatch
-from mlmfast.cached import cached_property
 from mlmfast.covariance.units import scale_powers
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion, criterion_of
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.errors import DataError
 from mlmfast.fitted.estimates import Estimates, estimates_of
@@ -30,6 +29,7 @@ from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
     from mlmfast.fitted.source import FitSource

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mlmfast.criterion.covariance_parameter import check_engine
+from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.display.printed_frame import printed
 from mlmfast.errors import ModelError
 from mlmfast.inference.intervals.bootstrap import bootstrap

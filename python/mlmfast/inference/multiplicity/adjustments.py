@@ -12,7 +12,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.errors import ModelError
 from mlmfast.inference.multiplicity import studentized_range
 from mlmfast.inference.multiplicity.maximum_t import MaximumT, SimulatedMaximumT
-from mlmfast.scipy_on_use import special
+from mlmfast.running.scipy_on_use import special
 
 #: Adjustments by name.
 ADJUSTMENTS = (

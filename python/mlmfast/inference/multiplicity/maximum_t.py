@@ -15,9 +15,9 @@ from collections.abc import Callable
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.inference.multiplicity.scale_mixture import scale_nodes
-from mlmfast.scipy_on_use import special
+from mlmfast.running.cached import cached_property
+from mlmfast.running.scipy_on_use import special
 
 _SEED = 20160229
 # Uniform directions, and the shares of equal size that they are summed up by.

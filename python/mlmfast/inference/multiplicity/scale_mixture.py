@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.scipy_on_use import special
+from mlmfast.running.scipy_on_use import special
 
 _N_NODES = 320
 _TAIL = 1e-17

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.inference.multiplicity.scale_mixture import scale_nodes
-from mlmfast.scipy_on_use import special
+from mlmfast.running.scipy_on_use import special
 
 # Trapezoidal sums of such smooth integrands converge faster than any power of the step.
 _Z = np.linspace(-8.5, 8.5, 201)

@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.clusters.blocks import ClusterBlocks, cluster_blocks, cluster_factor, large_clusters
 from mlmfast.clusters.covariance import cholesky_factors, solve_lower
 from mlmfast.design.design import Design
@@ -36,6 +35,7 @@ from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.handed_out import hands_out_copies
+from mlmfast.running.cached import cached_property
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:

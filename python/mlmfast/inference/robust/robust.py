@@ -11,13 +11,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.confidence_level import check_level
 from mlmfast.distributions import f_tail, t_quantile, t_tail
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import handed_out, hands_out_copies
 from mlmfast.inference.contrasts.estimability import aliasing_of_fit, kept_rows
 from mlmfast.inference.robust.covariance import RobustCovariance, robust_covariance
+from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted

@@ -34,8 +34,8 @@ from mlmfast.design.rows import columns_at
 from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.given_observed.observed import Conditioned, conditioned_rows
 from mlmfast.prediction.given_observed.visits_between import with_visits_between
-from mlmfast.reduction.independence import independent_clusters
-from mlmfast.scipy_on_use import sparse
+from mlmfast.reduction.engines.independence import independent_clusters
+from mlmfast.running.scipy_on_use import sparse
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted

@@ -16,9 +16,9 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.reduction.absorbed.differences import second_derivatives
-from mlmfast.reduction.sizes import LARGEST_EXACT
+from mlmfast.reduction.engines.sizes import LARGEST_EXACT
+from mlmfast.running.cached import cached_property
 
 #: A trace over the rows, columns of Z of mean square 1, that is rounding.
 _NOTHING = 1e-10

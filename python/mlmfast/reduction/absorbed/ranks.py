@@ -10,7 +10,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.errors import ModelError
-from mlmfast.scipy_on_use import sparse
+from mlmfast.running.scipy_on_use import sparse
 
 #: Columns of [X Z] whose cross-products are formed.
 LARGEST = 3_000

@@ -15,12 +15,12 @@ import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.memory import memory_left
 from mlmfast.reduction.absorbed.core import AbsorbedCore
-from mlmfast.reduction.engine import no_sparse_factor, relate_factors
-from mlmfast.reduction.options import CrossedSettings
+from mlmfast.reduction.engines.choice import no_sparse_factor, relate_factors
+from mlmfast.reduction.engines.options import CrossedSettings
+from mlmfast.reduction.engines.sizes import crossed_size, is_too_large
 from mlmfast.reduction.scaling import ScaledColumn
-from mlmfast.reduction.sizes import crossed_size, is_too_large
+from mlmfast.running.memory import memory_left
 
 
 def within_levels(design: Design, columns: Sequence[FloatArray | None]) -> list[FloatArray]:

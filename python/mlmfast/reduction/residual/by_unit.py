@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.chains import MarkovChain, QuasiSeparable
 from mlmfast.covariance.jet import Jet
@@ -22,6 +21,7 @@ from mlmfast.reduction.residual.form_parameters import (
     MomentCore,
     record_of_arms,
 )
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.chains import VisitChain, VisitSteps
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
@@ -23,6 +22,7 @@ from mlmfast.reduction.parameter_block import ParameterBlock, kind_of
 from mlmfast.reduction.residual.directions import Directions
 from mlmfast.reduction.residual.form_parameters import Elementwise, FormParameters, MomentCore
 from mlmfast.reduction.residual.series import CoreSeries, arms_of_series
+from mlmfast.running.cached import cached_property
 
 #: Rows' worth of weight that the mean variance has in the start of each.
 _LEAN = 2.0

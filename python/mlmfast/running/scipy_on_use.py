@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from scipy import interpolate, linalg, sparse, special
 else:
-    from mlmfast.first_use import OnUse
+    from mlmfast.running.first_use import OnUse
 
     interpolate = OnUse("scipy.interpolate")
     linalg = OnUse("scipy.linalg")

@@ -9,11 +9,17 @@ from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.errors import ModelError
-from mlmfast.memory import check_memory, memory_left
-from mlmfast.reduction.dense import DenseParts, dense_parts
-from mlmfast.reduction.independence import check_distinct, independent_clusters
-from mlmfast.reduction.options import _SETTINGS, CrossedSettings, Engine, IterativeSettings
-from mlmfast.reduction.sizes import FEW_ROWS, CrossedSize, crossed_size, dense_size, is_too_large
+from mlmfast.reduction.engines.dense import DenseParts, dense_parts
+from mlmfast.reduction.engines.independence import check_distinct, independent_clusters
+from mlmfast.reduction.engines.options import _SETTINGS, CrossedSettings, Engine, IterativeSettings
+from mlmfast.reduction.engines.sizes import (
+    FEW_ROWS,
+    CrossedSize,
+    crossed_size,
+    dense_size,
+    is_too_large,
+)
+from mlmfast.running.memory import check_memory, memory_left
 
 
 def relate_factors(

@@ -16,11 +16,11 @@ import mlmfast._core as _core
 from mlmfast.arrays import CodeArray
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.memory import check_memory
-from mlmfast.reduction.independence import independent_clusters
+from mlmfast.reduction.engines.independence import independent_clusters
+from mlmfast.reduction.engines.sizes import LARGEST_WORK, dense_size
 from mlmfast.reduction.residual.by_unit import within_unit_positions
 from mlmfast.reduction.scaling import ScaledColumn
-from mlmfast.reduction.sizes import LARGEST_WORK, dense_size
+from mlmfast.running.memory import check_memory
 
 
 @dataclass(frozen=True, eq=False)

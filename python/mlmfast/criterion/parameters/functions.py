@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import lower_entries
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.units import natural_factors, scale_powers
 from mlmfast.criterion.arms import residual_arms
-from mlmfast.criterion.covariance_parameter import CovarianceParameter, NaturalBlock
 from mlmfast.criterion.criterion import Criterion
+from mlmfast.criterion.parameters.covariance_parameter import CovarianceParameter, NaturalBlock
 from mlmfast.errors import ModelError
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.residual.form_parameters import Elementwise
+from mlmfast.running.cached import cached_property
 
 #: Numbers in the second derivatives of several parameters (1.6 GB).
 LARGEST_SECOND = 200_000_000

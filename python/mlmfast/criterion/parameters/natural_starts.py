@@ -10,7 +10,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.errors import ModelError
 
 #: Shares of the other parameters' way from those of uncorrelated levels that are tried.

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.confidence_level import check_level
-from mlmfast.criterion.covariance_parameter import check_engine
+from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ConvergenceWarning, ModelError, warn
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.contrasts.coefficient_names import check_distinct
-from mlmfast.inference.intervals.profile_curves import CovarianceCurves, Curves, FixedCurves
-from mlmfast.inference.intervals.profile_sides import Side, crossings, follow, new_sides
+from mlmfast.inference.intervals.profile.curves import CovarianceCurves, Curves, FixedCurves
+from mlmfast.inference.intervals.profile.sides import Side, crossings, follow, new_sides
 from mlmfast.information.open_parameters import open_parameters, refuse_open
 
 if TYPE_CHECKING:

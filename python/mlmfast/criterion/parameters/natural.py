@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.cached import cached_property
 from mlmfast.covariance.natural_chart import entries_by_natural
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.random_parameters import random_block
+from mlmfast.criterion.parameters.random_effects import random_block
 from mlmfast.reduction.parameter_block import (
     Kind,
     ParameterBlock,
@@ -25,6 +24,7 @@ from mlmfast.reduction.parameter_block import (
     residual_block,
 )
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True)

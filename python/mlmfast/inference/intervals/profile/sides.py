@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.inference.intervals.profile_curves import NEAR_ONE, Curves
+from mlmfast.inference.intervals.profile.curves import NEAR_ONE, Curves
 
 _ROUNDS = 80
 _TOLERANCE = 1e-10

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 
 #: Variances of effects, in units where they weigh as much as the residual, that count as 0.
 _NOTHING = 1e-4

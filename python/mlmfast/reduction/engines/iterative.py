@@ -10,7 +10,7 @@ import numpy as np
 import mlmfast._core as _core
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.reduction.options import IterativeSettings
+from mlmfast.reduction.engines.options import IterativeSettings
 from mlmfast.reduction.scaling import ScaledColumn
 
 

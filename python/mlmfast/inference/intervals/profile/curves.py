@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.cached import cached_property
 from mlmfast.criterion.constrained import Surface, fit_constrained
-from mlmfast.criterion.parameters import CovarianceFunctions
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.design.submodels import without_effect
 from mlmfast.fitted.estimates import estimates_of
@@ -19,6 +18,7 @@ from mlmfast.fitting.parms.fit import deviance_of, fit_with_parms
 from mlmfast.fitting.parms.request import Parms
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.reduce import reduce_design
+from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
     from mlmfast.fitted.source import FitSource
