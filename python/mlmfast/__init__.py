@@ -21,6 +21,7 @@ from mlmfast.errors import (
     DataError,
     DifferentContrastsWarning,
     FormulaError,
+    MixedVersionsWarning,
     MlmError,
     ModelError,
     NonEstimableWarning,
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.effect_tests import joint_tests
     from mlmfast.many_data_sets.fit_each import fit_each
+    from mlmfast.studies.plan.method import Method
+    from mlmfast.studies.result import StudyResult, load_study
+    from mlmfast.studies.study import Study
 
 __all__ = [
     "LMM",
@@ -54,6 +58,8 @@ __all__ = [
     "FitBatch",
     "FormulaError",
     "LMMResult",
+    "Method",
+    "MixedVersionsWarning",
     "MlmError",
     "ModelError",
     "NewtonOptions",
@@ -61,6 +67,8 @@ __all__ = [
     "RelationshipWarning",
     "SingularFitWarning",
     "SpacingWarning",
+    "Study",
+    "StudyResult",
     "SuspectValueWarning",
     "__version__",
     "compare",
@@ -70,6 +78,7 @@ __all__ = [
     "lmm",
     "load",
     "load_sleepstudy",
+    "load_study",
     "mvn",
     "structures",
 ]
@@ -77,6 +86,10 @@ __all__ = [
 #: What a fit does not need, imported when it is asked for: `import mlmfast` stays quick.
 _LATER = {
     "Comparison": "mlmfast.inference.comparison.compare",
+    "Method": "mlmfast.studies.plan.method",
+    "Study": "mlmfast.studies.study",
+    "StudyResult": "mlmfast.studies.result",
+    "load_study": "mlmfast.studies.result",
     "FitBatch": "mlmfast.batch.fit_batch",
     "compare": "mlmfast.inference.comparison.compare",
     "compare_structures": "mlmfast.compare_structures",

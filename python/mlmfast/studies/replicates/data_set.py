@@ -1,0 +1,90 @@
+"""One simulated data set, as the user's generator gave it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.data.frame import Frame
+from mlmfast.errors import DataError, MlmError
+
+
+class DataSet:
+    """A frame, or a dict of arrays of one length.
+
+    Raises
+    ------
+    DataError
+        For anything else, and where there are no rows.
+
+    Examples
+    --------
+    >>> DataSet({"y": [1.0, 2.0], "x": [0, 1]}).table()["x"].tolist()
+    [0, 1]
+    """
+
+    def __init__(self, given: Any) -> None:
+        self.columns = _columns(given) if isinstance(given, Mapping) else None
+        self.given = given if self.columns is None else self.columns
+        if self.columns is None and not isinstance(given, pd.DataFrame):
+            try:
+                rows = Frame.from_native(given).n_rows
+            except MlmError:
+                raise DataError(
+                    f"generate returned {type(given).__name__}; a data frame or a dict of arrays "
+                    "is needed"
+                ) from None
+        else:
+            rows = len(next(iter(self.columns.values()))) if self.columns else len(given)
+        if rows == 0:
+            raise DataError("generate returned no rows")
+        width = len(self.columns) if self.columns else len(getattr(given, "columns", ())) or 1
+        #: Values in it.
+        self.size = rows * width
+
+    def column(self, name: str) -> Any:
+        """A column as it is; None where it is not there, or of a frame of another library."""
+        if self.columns is not None:
+            return self.columns.get(name)
+        given = self.given
+        if not isinstance(given, pd.DataFrame) or name not in given.columns:
+            return None
+        series = given[name]
+        return series if isinstance(series, pd.Series) else None
+
+    def table(self) -> Any:
+        """What a method sees: a data frame (pandas, where the generator gave a dict)."""
+        return self.given if self.columns is None else self._frame
+
+    @cached_property
+    def _frame(self) -> pd.DataFrame:
+        return pd.DataFrame(self.columns)
+
+
+def _columns(given: Mapping[Any, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    length: tuple[str, int] | None = None
+    for name, values in given.items():
+        column = values if isinstance(values, pd.Series | pd.Categorical) else np.asarray(values)
+        if column.ndim != 1:
+            raise DataError(
+                f"generate returned {name!r} of shape {column.shape}; a column has one dimension"
+            )
+        if length is not None and len(column) != length[1]:
+            raise DataError(
+                f"generate returned {name!r} with {len(column)} rows, and {length[0]!r} with "
+                f"{length[1]}; all columns must have the same"
+            )
+        length = length or (str(name), len(column))
+        out[str(name)] = pd.Series(column).reset_index(drop=True) if _is_pandas(column) else column
+    if not out:
+        raise DataError("generate returned an empty dict; give at least the response")
+    return out
+
+
+def _is_pandas(column: Any) -> bool:
+    return not isinstance(column, np.ndarray)
