@@ -22,6 +22,7 @@ FLOORS = [
     "saving",
     "diagnostics",
     "prediction",
+    "simulation",
     "inference.comparison",
     "inference.emmeans",
     "inference.intervals",
