@@ -34,6 +34,7 @@ from mlmfast.fitted.certificate import Certificate
 from mlmfast.model import LMM, lmm
 from mlmfast.newton import NewtonOptions
 from mlmfast.result import LMMResult, load
+from mlmfast.running.callable_package import make_callable
 
 if TYPE_CHECKING:
     from mlmfast import mvn
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.effect_tests import joint_tests
     from mlmfast.many_data_sets.fit_each import fit_each
+    from mlmfast.simulation.make import design
+    from mlmfast.simulation.study_design import StudyDesign
     from mlmfast.studies.plan.method import Method
     from mlmfast.studies.result import StudyResult, load_study
     from mlmfast.studies.study import Study
@@ -68,11 +71,13 @@ __all__ = [
     "SingularFitWarning",
     "SpacingWarning",
     "Study",
+    "StudyDesign",
     "StudyResult",
     "SuspectValueWarning",
     "__version__",
     "compare",
     "compare_structures",
+    "design",
     "fit_each",
     "joint_tests",
     "lmm",
@@ -91,12 +96,16 @@ _LATER = {
     "StudyResult": "mlmfast.studies.result",
     "load_study": "mlmfast.studies.result",
     "FitBatch": "mlmfast.batch.fit_batch",
+    "StudyDesign": "mlmfast.simulation.study_design",
     "compare": "mlmfast.inference.comparison.compare",
     "compare_structures": "mlmfast.compare_structures",
     "fit_each": "mlmfast.many_data_sets.fit_each",
     "joint_tests": "mlmfast.inference.emmeans",
     "mvn": "mlmfast.mvn",
 }
+
+# `mlmfast.design(...)` makes a design without data; `mlmfast.design.Design` is the package's.
+make_callable("mlmfast.design", "mlmfast.simulation.make", "design")
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,7 @@ FLOORS = [
     "saving",
     "diagnostics",
     "prediction",
+    "simulation",
     "inference.comparison",
     "inference.emmeans",
     "inference.intervals",

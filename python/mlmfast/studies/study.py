@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from mlmfast.errors import DataError
 from mlmfast.studies.performance.needed import n_for
 from mlmfast.studies.plan.conditions import Condition
-from mlmfast.studies.plan.identity import scalar
+from mlmfast.studies.plan.identity import level
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.plan.plan import Chunk, Plan
 from mlmfast.studies.replicates.chunk import chunk_table
-from mlmfast.studies.replicates.draw import draw
+from mlmfast.studies.replicates.draw import Source
 from mlmfast.studies.result import StudyResult
 from mlmfast.studies.running.folder import Folder
 from mlmfast.studies.running.run import run_study
@@ -37,7 +37,9 @@ class Study:
         are numbers, texts, True, False or None.
     generate
         A function of (condition, rng) that returns a data frame or a dict of arrays; rng is a
-        `numpy.random.Generator` of this replicate alone, and the only source of randomness.
+        `numpy.random.Generator` of this replicate alone, and the only source of randomness. Or a
+        `design`, of which the factors of the conditions are names that `StudyDesign.under` knows;
+        or a function of the condition that returns one.
     methods
         By name a `Method`, a mixed model, or a function of (data, condition). That returns a dict
         from estimand to an estimate, to (estimate, standard error, df, p value, lower, upper), as
@@ -47,7 +49,8 @@ class Study:
         By name the true value: a number, a function of the condition, the name of a factor of the
         conditions, or None where it is unknown. The name is that of a coefficient, of a linear
         function of them (``"armB - armA"``), or of a covariance parameter (``"sd_(Intercept)|g"``,
-        ``"var_x|g"``, ``"sigma"``, ...: an estimate without standard error).
+        ``"var_x|g"``, ``"sigma"``, ...: an estimate without standard error). With a design a list
+        of fixed effects, whose true values it has.
     n_replicates
         Of each condition.
     seed
@@ -185,7 +188,7 @@ class Study:
             Its number, from 0.
         """
         found, number = self._place(condition, replicate)
-        return draw(self._plan, self._plan.conditions[found], number).table()
+        return Source(self._plan, self._plan.conditions[found]).draw(number).table()
 
     def rows(self, condition: Any, replicate: int | None = None) -> pd.DataFrame:
         """Run one replicate alone; its rows are those of the results. Arguments as of `data`."""
@@ -230,7 +233,7 @@ class Study:
                 raise DataError(
                     f"{name!r} is no factor of the conditions{hint} ({', '.join(factors)})"
                 )
-        wanted = {name: scalar(value, name) for name, value in values.items()}
+        wanted = {name: level(value, name) for name, value in values.items()}
         found = [k for k, own in enumerate(self._plan.conditions) if _agrees(own, wanted)]
         if len(found) != 1:
             which = "none" if not found else f"{len(found)}"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlmfast.errors import DataError
-from mlmfast.studies.plan.identity import Scalar, digest, scalar
+from mlmfast.studies.plan.identity import Level, digest, level
 
 #: Columns of the results beside those of the conditions.
 RESERVED = (
@@ -56,13 +56,13 @@ class Condition:
     True
     """
 
-    values: dict[str, Scalar]
+    values: dict[str, Level]
     name: str
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Condition:
         """The condition of these values."""
-        own = {key: scalar(value, f"condition {key!r}") for key, value in values.items()}
+        own = {key: level(value, f"condition {key!r}") for key, value in values.items()}
         return cls(own, digest(own))
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import hashlib
 import inspect
@@ -15,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from mlmfast.errors import DataError
+from mlmfast.simulation.study_design import StudyDesign
 
-#: A value of a factor of a study.
-Scalar = bool | int | float | str | None
+#: A value of a factor of a study: lists and dicts hold such values.
+Level = bool | int | float | str | list[Any] | dict[str, Any] | None
 
 
-def scalar(value: Any, what: str) -> Scalar:
-    """A number, text or truth value as plain Python; equal numbers are one value.
+def level(value: Any, what: str) -> Level:
+    """A value as plain Python, as JSON has it; equal numbers are one value.
 
     Raises
     ------
@@ -29,8 +31,8 @@ def scalar(value: Any, what: str) -> Scalar:
 
     Examples
     --------
-    >>> scalar(np.float64(10.0), "n"), scalar(0.5, "icc"), scalar("a", "arm")
-    (10, 0.5, 'a')
+    >>> level(np.float64(10.0), "n"), level(0.5, "icc"), level((4, 7), "sizes")
+    (10, 0.5, [4, 7])
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -38,10 +40,19 @@ def scalar(value: Any, what: str) -> Scalar:
         return value
     if isinstance(value, float) and np.isfinite(value):
         return int(value) if value.is_integer() else value
+    if isinstance(value, list | tuple | range | np.ndarray):
+        return [level(item, what) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): level(item, what) for key, item in value.items()}
     raise DataError(
-        f"{what} is {value!r}; a condition holds finite numbers, texts, True, False or None (name "
-        "anything else by a text, and look it up in the generator)"
+        f"{what} is {value!r}; a condition holds finite numbers, texts, True, False, None, and "
+        "lists and dicts of them (name anything else by a text, and look it up in the generator)"
     )
+
+
+def cell(value: Level) -> bool | int | float | str | None:
+    """A value as a column of a table holds it: lists and dicts as text."""
+    return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def digest(record: Any, size: int = 8) -> str:
@@ -69,6 +80,8 @@ def described(thing: Any) -> dict[str, Any]:
     >>> described(draw)["name"]
     'draw'
     """
+    if isinstance(thing, StudyDesign):
+        return {"name": "design", "code": "", "values": digest(_of_design(thing))}
     if isinstance(thing, functools.partial):
         inner = described(thing.func)
         return {**inner, "arguments": _values([*thing.args, *sorted(thing.keywords.items())])}
@@ -91,6 +104,17 @@ def source_of(thing: Any) -> str:
         return textwrap.dedent(inspect.getsource(thing))
     except (OSError, TypeError):
         return ""
+
+
+def _of_design(design: StudyDesign) -> list[Any]:
+    """What a design draws from: its rows, its parameters, and how it draws."""
+    table = design.data
+    rows = [
+        [str(name), str(table[name].dtype), _plain(np.asarray(table[name]), 0)] for name in table
+    ]
+    parts = [design.truth, design.crossing, design.missing, design.row_order, design.level_orders]
+    texts = [design.formula, design.residual, design.residual_scale, design.errors, design.effects]
+    return [rows, texts, repr(design.row_seed), [_plain(part, 0) for part in parts]]
 
 
 def _has(thing: Any) -> bool:
@@ -143,6 +167,10 @@ def _plain(value: Any, depth: int) -> Any:
         return [_plain(item, depth + 1) for item in value]
     if depth < 6 and isinstance(value, Mapping):
         return sorted([repr(key), _plain(item, depth + 1)] for key, item in value.items())
+    if depth < 6 and dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [field.name for field in dataclasses.fields(value)]
+        own = [[name, _plain(getattr(value, name), depth + 1)] for name in fields]
+        return [type(value).__qualname__, own]
     if depth < 6 and inspect.isfunction(value):
         return [value.__qualname__.rpartition("<locals>.")[2], _code(value)]
     return type(value).__qualname__

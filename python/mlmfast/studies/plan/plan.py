@@ -15,13 +15,17 @@ import scipy
 
 from mlmfast._core import __version__
 from mlmfast.errors import DataError
+from mlmfast.simulation.study_design import StudyDesign
 from mlmfast.studies.plan.conditions import Condition, read_conditions
+from mlmfast.studies.plan.generator import read_generator
 from mlmfast.studies.plan.identity import described, digest, source_of
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.plan.stopping import read_stopping
 
 #: How random streams are made: part of every plan.
 STREAMS = "PCG64DXSM of SeedSequence(seed, spawn_key=(*words of the condition, replicate))"
+#: A true value that the design has.
+_OF_DESIGN = object()
 #: Form of the folder; another one is another plan.
 FORMAT = 1
 
@@ -78,17 +82,18 @@ class Plan:
         """
         found = read_conditions(conditions)
         named = _read_methods(methods)
-        _check_estimands(estimands)
+        generate = read_generator(generate)
+        wanted = _read_estimands(estimands, generate)
         return cls(
             found,
             generate,
             named,
-            dict(estimands),
+            wanted,
             _count(n_replicates, "n_replicates", 1),
             _count(seed, "seed", 0),
             _count(chunk, "chunk", 1),
             read_stopping(stop_at),
-            tuple(_truths(estimands, condition) for condition in found),
+            tuple(_truths(wanted, generate, condition) for condition in found),
         )
 
     @property
@@ -167,7 +172,10 @@ def _read_methods(given: Any) -> dict[str, Method | Callable[..., Any]]:
     return dict(given)
 
 
-def _check_estimands(given: Any) -> None:
+def _read_estimands(given: Any, generate: Any) -> dict[str, Any]:
+    """Estimands with their true values; names alone are those of a design's fixed effects."""
+    if isinstance(given, list | tuple) and given and isinstance(generate, StudyDesign):
+        given = dict.fromkeys(given, _OF_DESIGN)
     if not isinstance(given, Mapping) or not given:
         raise DataError(
             "estimands is empty or no dict; give names of coefficients with their true values, "
@@ -176,10 +184,30 @@ def _check_estimands(given: Any) -> None:
     for name in given:
         if not isinstance(name, str) or not name:
             raise DataError(f"estimands: the name {name!r} must be a text")
+    return dict(given)
 
 
-def _truths(estimands: Mapping[str, Any], condition: Condition) -> dict[str, float]:
-    return {name: _truth(name, value, condition) for name, value in estimands.items()}
+def _truths(estimands: Mapping[str, Any], generate: Any, condition: Condition) -> dict[str, float]:
+    """True values in a condition; under a design, which refuses what it does not know."""
+    design = generate.under(condition.values) if isinstance(generate, StudyDesign) else None
+    out = {}
+    for name, value in estimands.items():
+        if value is _OF_DESIGN and design is not None:
+            value = _of_design(design, name)
+        out[name] = _truth(name, value, condition)
+    return out
+
+
+def _of_design(design: StudyDesign, name: str) -> float:
+    params = design.params
+    if name not in params.index:
+        near = get_close_matches(name, list(params.index), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise DataError(
+            f"estimands: the design has no fixed effect {name!r}{hint} (there are "
+            f"{', '.join(params.index)}); give a dict with its true value"
+        )
+    return float(params[name])
 
 
 def _truth(name: str, value: Any, condition: Condition) -> float:

@@ -111,13 +111,20 @@ def arrange(data: Sequence[DataSet], variables: Variables) -> Arrangement:
         return Arrangement((), (), tuple(range(len(data))))
     others: list[int] = []
     same: dict[bytes, list[int]] = {}
+    names = (*variables.structure, *variables.others)
+    shared: dict[int, bytes | None] = {}
     for position, one in enumerate(data):
-        key = _key(one, (*variables.structure, *variables.others))
+        if one.base is None:
+            key = _key(one, names)
+        else:
+            if id(one.base) not in shared:
+                shared[id(one.base)] = _key(one, names)
+            key = shared[id(one.base)]
         if key is None or response_of(one, variables) is None:
             others.append(position)
         else:
             same.setdefault(key, []).append(position)
-    shared = [positions for positions in same.values() if len(positions) > 1]
+    several = [positions for positions in same.values() if len(positions) > 1]
     left = [positions[0] for positions in same.values() if len(positions) == 1]
     alike: dict[bytes, list[int]] = {}
     for position in left:
@@ -128,7 +135,7 @@ def arrange(data: Sequence[DataSet], variables: Variables) -> Arrangement:
             alike.setdefault(key, []).append(position)
     others += [positions[0] for positions in alike.values() if len(positions) == 1]
     together = [tuple(positions) for positions in alike.values() if len(positions) > 1]
-    return Arrangement(tuple(map(tuple, shared)), tuple(together), tuple(sorted(others)))
+    return Arrangement(tuple(map(tuple, several)), tuple(together), tuple(sorted(others)))
 
 
 def response_of(data: DataSet, variables: Variables) -> FloatArray | None:

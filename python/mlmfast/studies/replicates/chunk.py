@@ -12,7 +12,7 @@ from mlmfast.studies.plan.conditions import Condition
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.plan.plan import Chunk, Plan
 from mlmfast.studies.replicates.data_set import DataSet
-from mlmfast.studies.replicates.draw import draw
+from mlmfast.studies.replicates.draw import Source
 from mlmfast.studies.replicates.of_fits import of_method
 from mlmfast.studies.replicates.of_functions import of_function
 from mlmfast.studies.replicates.outcomes import Outcomes
@@ -20,6 +20,8 @@ from mlmfast.studies.replicates.rows import table_of
 
 #: Numbers in the data sets that are held at a time.
 _HELD = 20_000_000
+#: Data sets drawn at a time.
+_DRAWN = 50
 
 
 def chunk_table(plan: Plan, chunk: Chunk) -> Any:
@@ -53,11 +55,9 @@ def _held(
     positions: list[int] = []
     data: list[DataSet] = []
     size = 0
-    for position, replicate in enumerate(range(chunk.first, chunk.last)):
-        try:
-            one = draw(plan, condition, replicate)
-        except Exception as error:
-            text = " ".join(f"generate: {type(error).__name__}: {error}".split())
+    for position, one in enumerate(_drawn(plan, condition, chunk)):
+        if isinstance(one, Exception):
+            text = " ".join(f"generate: {type(one).__name__}: {one}".split())
             for outcomes in found:
                 outcomes.error[position] = text
             continue
@@ -69,6 +69,12 @@ def _held(
             positions, data, size = [], [], 0
     if data:
         yield positions, data
+
+
+def _drawn(plan: Plan, condition: Condition, chunk: Chunk) -> Iterator[DataSet | Exception]:
+    source = Source(plan, condition)
+    for first in range(chunk.first, chunk.last, _DRAWN):
+        yield from source.some(range(first, min(first + _DRAWN, chunk.last)))
 
 
 @contextmanager

@@ -27,7 +27,11 @@ class DataSet:
     [0, 1]
     """
 
+    #: The data set whose columns it has, its own ones aside: they are the same as others'.
+    base: DataSet | None = None
+
     def __init__(self, given: Any) -> None:
+        self._own: dict[str, Any] = {}
         self.columns = _columns(given) if isinstance(given, Mapping) else None
         self.given = given if self.columns is None else self.columns
         if self.columns is None and not isinstance(given, pd.DataFrame):
@@ -46,8 +50,19 @@ class DataSet:
         #: Values in it.
         self.size = rows * width
 
+    def with_column(self, name: str, values: Any) -> DataSet:
+        """The same with one column more, such as a response for rows that many share."""
+        out = object.__new__(DataSet)
+        out.base, out._own, out.columns = self, {name: values}, None
+        out.size = self.size + len(values)
+        return out
+
     def column(self, name: str) -> Any:
         """A column as it is; None where it is not there, or of a frame of another library."""
+        if name in self._own:
+            return self._own[name]
+        if self.base is not None:
+            return self.base.column(name)
         if self.columns is not None:
             return self.columns.get(name)
         given = self.given
@@ -58,7 +73,13 @@ class DataSet:
 
     def table(self) -> Any:
         """What a method sees: a data frame (pandas, where the generator gave a dict)."""
+        if self.base is not None:
+            return self.base.table().assign(**self._own)
         return self.given if self.columns is None else self._frame
+
+    def source(self) -> Any:
+        """The data as a fit reads them: what the generator gave."""
+        return self.table() if self.base is not None else self.given
 
     @cached_property
     def _frame(self) -> pd.DataFrame:

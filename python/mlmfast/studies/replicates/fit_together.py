@@ -167,7 +167,7 @@ def _equal(whole: FloatArray | None, own: FloatArray | None, part: slice) -> boo
 
 
 def _one_by_one(method: Method, data: Sequence[DataSet]) -> FitBatch | MlmError:
-    tables = [one.given for one in data]
+    tables = [one.source() for one in data]
     arguments = _arguments(method)
     try:
         return fit_each(

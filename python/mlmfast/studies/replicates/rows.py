@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlmfast.studies.plan.conditions import Condition
+from mlmfast.studies.plan.identity import cell
 from mlmfast.studies.plan.plan import Chunk, Plan
 from mlmfast.studies.replicates.outcomes import NUMBERS, Outcomes
 from mlmfast.studies.running.arrow import arrow
@@ -58,13 +59,13 @@ def _text(values: list[str], codes: Any) -> Any:
 def _cell(plan: Plan, factor: str, value: Any) -> Any:
     kind, pa = _type(plan, factor), arrow()
     texts = value is not None and kind == pa.string()
-    return pa.scalar(str(value) if texts else value, kind)
+    return pa.scalar(str(cell(value)) if texts else value, kind)
 
 
 def _type(plan: Plan, factor: str) -> Any:
     """One type of a factor in all conditions."""
     pa = arrow()
-    values = [condition.values[factor] for condition in plan.conditions]
+    values = [cell(condition.values[factor]) for condition in plan.conditions]
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {bool}:
         return pa.bool_()

@@ -9,7 +9,7 @@ from mlmfast.errors import DataError, FormulaError, MlmError, ModelError
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.plan.plan import Plan
 from mlmfast.studies.replicates.data_set import DataSet
-from mlmfast.studies.replicates.draw import draw
+from mlmfast.studies.replicates.draw import Source
 from mlmfast.studies.replicates.fit_together import fit_together
 from mlmfast.studies.replicates.of_fits import of_batch
 
@@ -45,7 +45,7 @@ def _drawn(plan: Plan) -> DataSet:
     tries = product(plan.conditions, range(min(_TRIES, plan.n_replicates)))
     for condition, replicate in tries:
         try:
-            return draw(plan, condition, replicate)
+            return Source(plan, condition).draw(replicate)
         except Exception as error:  # noqa: PERF203 (few tries)
             problem = problem or error
     raise DataError(
