@@ -55,7 +55,7 @@ def _of_rsimsum():
 
 
 def test_measures_are_those_of_rsimsum():
-    """Its own code (version in the file) on estimates some of which, or their errors, are missing."""
+    """Its code (version in the file) on estimates some of which, or their errors, are missing."""
     summary, by_method = _of_rsimsum()
     names = {measure.rsimsum: name for name, measure in MEASURES.items() if measure.rsimsum}
     seen = set()

@@ -9,32 +9,13 @@ from html import escape
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mlmfast.display.html import table_html, tables_html
-from mlmfast.display.numbers import number
 from mlmfast.display.tables import Table
 from mlmfast.errors import MlmError
+from mlmfast.studies.performance.printed import measure_tables
 from mlmfast.studies.pictures import StudyPlots
-from mlmfast.studies.pictures.choose import Shown, conditions_of, label, of_condition
 
-#: Measures that have a table each, in order.
-_TABLES = (
-    "convergence",
-    "singular",
-    "bias",
-    "relative_bias",
-    "empirical_se",
-    "model_se",
-    "relative_error",
-    "rmse",
-    "coverage",
-    "bias_eliminated_coverage",
-    "power",
-    "relative_precision",
-    "correlation",
-)
-_PER_CENT = ("relative_error", "relative_precision")
 _PAGE = """\
 <!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -66,7 +47,7 @@ def report_page(result: Any) -> str:
     for estimand in result.estimands:
         own = performance[performance["estimand"] == estimand]
         parts.append(f"<h2>Estimand {escape(estimand)}</h2>")
-        parts += [table_html(table) for table in _tables(result, own)]
+        parts += [table_html(table) for table in measure_tables(result, own)]
         parts += _pictures(result, estimand)
     return _PAGE.format(title="Simulation study", body="\n".join(parts))
 
@@ -103,36 +84,6 @@ def _failures(result: Any) -> str:
     table = Table("", heads, rows, n_labels=len(heads))
     more = f"<p>And {len(found) - 100} more.</p>" if len(found) > 100 else ""
     return table_html(table) + more
-
-
-def _tables(result: Shown, rows: pd.DataFrame) -> Iterator[Table]:
-    conditions = conditions_of(rows, result.factors)
-    for measure in _TABLES:
-        own = rows[(rows["measure"] == measure) & rows["value"].notna()]
-        if own.empty:
-            continue
-        title = measure.replace("_", " ") + (" (%)" if measure in _PER_CENT else "")
-        cells = tuple(
-            (label(condition), *_cells(of_condition(own, condition), result.methods))
-            for condition in conditions
-        )
-        yield Table(title.capitalize(), ("", *result.methods), cells)
-
-
-def _cells(rows: pd.DataFrame, methods: list[str]) -> list[str]:
-    out = []
-    for method in methods:
-        own = rows[rows["method"] == method]
-        out.append("" if own.empty else _cell(*own[["value", "mcse"]].to_numpy(np.float64)[0]))
-    return out
-
-
-def _cell(value: float, mcse: float) -> str:
-    """A value to the digits that its Monte Carlo error leaves, and that error."""
-    if not np.isfinite(mcse) or mcse <= 0:
-        return number(value, 4)
-    decimals = int(np.clip(1 - np.floor(np.log10(mcse)), 0, 8))
-    return f"{number(value, decimals)} ({number(mcse, decimals)})"
 
 
 def _pictures(result: Any, estimand: str) -> Iterator[str]:

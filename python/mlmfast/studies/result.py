@@ -11,9 +11,11 @@ import pandas as pd
 
 from mlmfast.errors import DataError
 from mlmfast.studies.performance.needed import needed_by_group
+from mlmfast.studies.performance.printed import summary
 from mlmfast.studies.performance.samples import COLUMNS, samples
 from mlmfast.studies.performance.table import Labelled, performance_frame, read_measures
 from mlmfast.studies.plan.conditions import Condition
+from mlmfast.studies.plan.identity import cell
 from mlmfast.studies.running.folder import Folder
 
 if TYPE_CHECKING:
@@ -169,6 +171,10 @@ class StudyResult:
         counted = grouped.groupby(by, sort=False, dropna=False)["key"].agg(["size", "first"])
         return counted.rename(columns={"size": "n", "first": "key"}).reset_index()
 
+    def summary(self) -> str:
+        """Convergence, bias, standard errors, coverage and power as tables of text."""
+        return summary(self)
+
     @property
     def plot(self) -> StudyPlots:
         """Pictures: ``result.plot.zip()``, ``lollipop``, ``nested_loop``, ``power``, ..."""
@@ -209,8 +215,9 @@ class StudyResult:
             columns = self._columns(condition)
             if columns is None:
                 continue
+            values = {name: cell(value) for name, value in condition.values.items()}
             known = {k: np.nan if value is None else value for k, value in truths.items()}
             for method, estimand, sample in samples(
                 columns, self.methods, known, alpha, base, unconverged
             ):
-                yield condition.values, method, estimand, sample
+                yield values, method, estimand, sample

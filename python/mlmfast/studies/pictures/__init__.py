@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from mlmfast.studies.pictures.choose import Shown
+    from mlmfast.studies.performance.by_condition import Shown
 
 
 class StudyPlots:

@@ -9,17 +9,8 @@ import numpy as np
 
 from mlmfast.display.figure import INK, plain
 from mlmfast.errors import DataError
-from mlmfast.studies.pictures.choose import (
-    Shown,
-    chosen_estimand,
-    chosen_rows,
-    colour,
-    conditions_of,
-    label,
-    of_condition,
-    panels,
-    truth_of,
-)
+from mlmfast.studies.performance.by_condition import Shown, conditions_of, label, of_condition
+from mlmfast.studies.pictures.choose import chosen_estimand, chosen_rows, colour, panels, truth_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mlmfast.display.figure import new_figure
 from mlmfast.errors import DataError
+from mlmfast.studies.performance.by_condition import Shown
+from mlmfast.studies.plan.identity import cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,33 +20,6 @@ if TYPE_CHECKING:
 _MOST = 48
 #: Colours of methods, told apart by those who see no red or green too (Okabe and Ito).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-
-
-class Shown(Protocol):
-    """What a picture needs of a study's result."""
-
-    @property
-    def plan(self) -> dict[str, Any]:
-        """Record of the plan."""
-
-    @property
-    def factors(self) -> list[str]:
-        """Names of the factors of the conditions."""
-
-    @property
-    def methods(self) -> list[str]:
-        """Names of the methods."""
-
-    @property
-    def estimands(self) -> list[str]:
-        """Names of the estimands."""
-
-    @property
-    def replicates(self) -> pd.DataFrame:
-        """Rows by replicate, method and estimand."""
-
-    def performance(self, measures: str | Sequence[str] | None = None) -> pd.DataFrame:
-        """Measures by condition, method and estimand."""
 
 
 def colour(position: int) -> str:
@@ -93,30 +68,16 @@ def chosen_rows(
 def truth_of(result: Shown, condition: Mapping[str, Any], estimand: str) -> float:
     """True value of an estimand in a condition; NaN where unknown."""
     for own, truths in zip(result.plan["conditions"], result.plan["truths"], strict=True):
-        if all(own[name] == condition[name] for name in own):
+        if all(_same(cell(own[name]), condition[name]) for name in own):
             value = truths[estimand]
             return np.nan if value is None else float(value)
     return np.nan
 
 
-def conditions_of(frame: pd.DataFrame, factors: list[str]) -> list[dict[str, Any]]:
-    """The conditions of rows, in their order."""
-    found = frame[factors].drop_duplicates()
-    return [dict(zip(factors, row, strict=True)) for row in found.itertuples(index=False)]
-
-
-def of_condition(frame: pd.DataFrame, condition: Mapping[str, Any]) -> pd.DataFrame:
-    """Rows of one condition."""
-    keep = np.ones(len(frame), dtype=np.bool_)
-    for name, value in condition.items():
-        missing = value is None or value != value
-        keep &= (frame[name].isna() if missing else frame[name] == value).to_numpy()
-    return frame[keep]
-
-
-def label(condition: Mapping[str, Any]) -> str:
-    """A condition in one line."""
-    return ", ".join(f"{name} {value}" for name, value in condition.items())
+def _same(one: Any, other: Any) -> bool:
+    """Whether a value of the plan is that of a table, where a missing one is NaN."""
+    missing = other is None or other != other
+    return missing if one is None else bool(one == other or str(one) == other)
 
 
 def panels(rows: int, columns: int, width: float = 2.6, height: float = 2.4) -> NDArray[Any]:

@@ -9,17 +9,10 @@ import numpy as np
 
 from mlmfast.display.figure import PALE, new_figure, plain
 from mlmfast.errors import DataError
+from mlmfast.studies.performance.by_condition import Shown, conditions_of, label, of_condition
 from mlmfast.studies.performance.measures import MEASURES
 from mlmfast.studies.performance.table import read_measures
-from mlmfast.studies.pictures.choose import (
-    Shown,
-    chosen_estimand,
-    chosen_rows,
-    colour,
-    conditions_of,
-    label,
-    of_condition,
-)
+from mlmfast.studies.pictures.choose import chosen_estimand, chosen_rows, colour
 
 if TYPE_CHECKING:
     import pandas as pd

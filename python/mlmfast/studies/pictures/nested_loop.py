@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.display.figure import INK, PALE, new_figure, plain
+from mlmfast.studies.performance.by_condition import Shown, conditions_of, of_condition
 from mlmfast.studies.performance.measures import MEASURES
 from mlmfast.studies.performance.table import read_measures
-from mlmfast.studies.pictures.choose import (
-    Shown,
-    chosen_estimand,
-    colour,
-    conditions_of,
-    of_condition,
-)
+from mlmfast.studies.pictures.choose import chosen_estimand, colour
 from mlmfast.studies.pictures.lollipop import measured_rows
 
 if TYPE_CHECKING:

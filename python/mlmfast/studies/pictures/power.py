@@ -9,15 +9,8 @@ import numpy as np
 
 from mlmfast.display.figure import PALE, plain
 from mlmfast.errors import DataError
-from mlmfast.studies.pictures.choose import (
-    Shown,
-    chosen_estimand,
-    colour,
-    conditions_of,
-    label,
-    of_condition,
-    panels,
-)
+from mlmfast.studies.performance.by_condition import Shown, conditions_of, label, of_condition
+from mlmfast.studies.pictures.choose import chosen_estimand, colour, panels
 from mlmfast.studies.pictures.lollipop import measured_rows
 
 if TYPE_CHECKING:

@@ -9,17 +9,9 @@ import numpy as np
 
 from mlmfast.display.figure import ACCENT, INK, PALE, plain
 from mlmfast.errors import DataError
+from mlmfast.studies.performance.by_condition import Shown, conditions_of, label, of_condition
 from mlmfast.studies.performance.measures import proportion
-from mlmfast.studies.pictures.choose import (
-    Shown,
-    chosen_estimand,
-    chosen_rows,
-    conditions_of,
-    label,
-    of_condition,
-    panels,
-    truth_of,
-)
+from mlmfast.studies.pictures.choose import chosen_estimand, chosen_rows, panels, truth_of
 
 if TYPE_CHECKING:
     import pandas as pd
