@@ -35,7 +35,7 @@ def test_the_examples_that_it_names_are_there(name):
 
 
 def update():
-    """Write the outputs into the page: ``python -m tests.studies.test_page``, in an empty folder."""
+    """Write the outputs into the page: ``python -m tests.studies.test_page``."""
     text = PAGE.read_text(encoding="utf-8")
     printed = iter([output for output, _ in outputs(text)])
 

@@ -298,3 +298,27 @@ def test_the_stream_of_a_replicate_is_as_documented():
     rng = np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence(3, spawn_key=key)))
     expected = trial(condition, rng)
     assert small().data(condition, 11)["y"].tolist() == expected["y"].tolist()
+
+
+def test_generators_may_fill_the_same_arrays_again(tmp_path):
+    """What is kept of a replicate is not what the next one writes."""
+    frame = pd.DataFrame(trial({"n_groups": 10}, np.random.default_rng(1)))
+    buffer = np.empty(40)
+
+    def into_frame(condition, rng):
+        drawn = trial(condition, rng)
+        for name in ("y", "x"):
+            frame.loc[:, name] = drawn[name]
+        return frame
+
+    def into_buffer(condition, rng):
+        drawn = trial(condition, rng)
+        buffer[:] = drawn["y"]
+        return {**drawn, "y": buffer}
+
+    conditions = {"n_groups": [10]}
+    plain = small(conditions=conditions).run(tmp_path / "p", progress=False).replicates
+    for k, generate in enumerate((into_frame, into_buffer)):
+        own = small(conditions=conditions, generate=generate)
+        rows = own.run(tmp_path / str(k), progress=False).replicates
+        pd.testing.assert_frame_equal(rows, plain, check_exact=True)

@@ -6,6 +6,7 @@ Fits are the same to the bit whichever way is taken; this is about time alone.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,27 +110,26 @@ def arrange(data: Sequence[DataSet], variables: Variables) -> Arrangement:
     """Sort data sets by what they share."""
     if variables.response is None:
         return Arrangement((), (), tuple(range(len(data))))
+    rows: dict[int, Rows] = {}
     others: list[int] = []
-    same: dict[bytes, list[int]] = {}
-    names = (*variables.structure, *variables.others)
-    shared: dict[int, bytes | None] = {}
+    same: dict[Any, list[int]] = {}
+    found: dict[int, Rows] = {}
     for position, one in enumerate(data):
-        if one.base is None:
-            key = _key(one, names)
-        else:
-            if id(one.base) not in shared:
-                shared[id(one.base)] = _key(one, names)
-            key = shared[id(one.base)]
-        if key is None or response_of(one, variables) is None:
+        # Rows that many share are looked at once.
+        source = id(one if one.base is None else one.base)
+        if source not in rows:
+            rows[source] = Rows.of(one, variables)
+        own = rows[source]
+        if own.everything is None or response_of(one, variables) is None:
             others.append(position)
         else:
-            same.setdefault(key, []).append(position)
+            same.setdefault(own.everything, []).append(position)
+            found[position] = own
     several = [positions for positions in same.values() if len(positions) > 1]
-    left = [positions[0] for positions in same.values() if len(positions) == 1]
-    alike: dict[bytes, list[int]] = {}
-    for position in left:
-        key = _alike_key(data[position], variables)
-        if key is None:
+    alike: dict[Any, list[int]] = {}
+    for position in [positions[0] for positions in same.values() if len(positions) == 1]:
+        key = found[position].structure
+        if key is None or not _is_whole(response_of(data[position], variables)):
             others.append(position)
         else:
             alike.setdefault(key, []).append(position)
@@ -138,11 +138,56 @@ def arrange(data: Sequence[DataSet], variables: Variables) -> Arrangement:
     return Arrangement(tuple(map(tuple, several)), tuple(together), tuple(sorted(others)))
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What the rows of a data set hold beside the response, so that it can be compared.
+
+    Attributes
+    ----------
+    everything
+        All columns; None where one is of a kind that is not compared here.
+    structure
+        All but numeric covariates; None where these are not numbers in every row, or the model's
+        matrices go by more than a row.
+    """
+
+    everything: tuple[Any, ...] | None
+    structure: tuple[Any, ...] | None
+
+    @classmethod
+    def of(cls, data: DataSet, variables: Variables) -> Rows:
+        """Those of a data set."""
+        everything: list[Any] = []
+        structure: list[Any] = []
+        whole = variables.by_row
+        for name in (*variables.structure, *variables.others):
+            column = data.column(name)
+            content = None if column is None else _content(column)
+            if content is None:
+                return cls(None, None)
+            everything.append(content)
+            values = None if name in variables.structure else plain_numbers(column)
+            if values is None:
+                structure.append(content)
+            else:
+                whole = whole and _is_whole(values)
+        return cls(tuple(everything), tuple(structure) if whole else None)
+
+
 def response_of(data: DataSet, variables: Variables) -> FloatArray | None:
     """The response as floats, if it is a column of finite or missing numbers."""
     assert variables.response is not None
     values = plain_numbers(data.column(variables.response))
-    return None if values is None or np.isinf(values).any() else values
+    if values is None or _is_whole(values):
+        return values
+    return None if np.isinf(values).any() else values
+
+
+def _is_whole(values: FloatArray | None) -> bool:
+    """Whether there is a finite number in every row: a finite sum says so at once."""
+    if values is None:
+        return False
+    return math.isfinite(values.sum()) or bool(np.isfinite(values).all())
 
 
 def plain_numbers(column: Any) -> FloatArray | None:
@@ -153,44 +198,21 @@ def plain_numbers(column: Any) -> FloatArray | None:
     return np.asarray(column, dtype=np.float64)
 
 
-def _alike_key(data: DataSet, variables: Variables) -> bytes | None:
-    """What data sets share that differ in numeric covariates; None where that does not serve."""
-    response = response_of(data, variables)
-    if not variables.by_row or response is None or np.isnan(response).any():
-        return None
-    structure = list(variables.structure)
-    for name in variables.others:
-        values = plain_numbers(data.column(name))
-        if values is None:
-            structure.append(name)
-        elif not np.isfinite(values).all():
-            return None
-    return _key(data, structure)
-
-
-def _key(data: DataSet, names: Sequence[str]) -> bytes | None:
-    """Digest of columns' contents; None where one is not of a kind that is compared here."""
-    total = hashlib.blake2b(digest_size=16)
-    for name in names:
-        column = data.column(name)
-        content = None if column is None else _content(column)
-        if content is None:
-            return None
-        for part in (name.encode(), *content):
-            total.update(len(part).to_bytes(8, "little"))
-            total.update(part)
-    return total.digest()
-
-
-def _content(column: Any) -> tuple[bytes, ...] | None:
+def _content(column: Any) -> tuple[Any, ...] | None:
+    """What stands for a column's values; None for a kind that is not compared here."""
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         kind = repr((list(dtype.categories), str(dtype.categories.dtype), dtype.ordered))
-        return b"categorical", kind.encode(), column.cat.codes.to_numpy().tobytes()
+        return kind, len(column), _digest(column.cat.codes.to_numpy())
     values = np.asarray(column)
-    named = str(dtype).encode()
-    if values.dtype.hasobject:
-        if not all(isinstance(item, str) for item in values.tolist()):
-            return None
-        return named, repr(values.tolist()).encode()
-    return named, np.ascontiguousarray(values).tobytes()
+    kind = dtype.str if isinstance(dtype, np.dtype) else str(dtype)
+    if not values.dtype.hasobject:
+        return kind, len(values), _digest(np.ascontiguousarray(values))
+    texts = values.tolist()
+    if not all(isinstance(item, str) for item in texts):
+        return None
+    return kind, len(values), _digest(repr(texts).encode())
+
+
+def _digest(content: Any) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()

@@ -12,6 +12,8 @@ import pandas as pd
 from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError, MlmError
 
+_PANDAS = (pd.Series, pd.Categorical)
+
 
 class DataSet:
     """A frame, or a dict of arrays of one length.
@@ -33,6 +35,7 @@ class DataSet:
     def __init__(self, given: Any) -> None:
         self._own: dict[str, Any] = {}
         self.columns = _columns(given) if isinstance(given, Mapping) else None
+        given = given.copy() if isinstance(given, pd.DataFrame) else given
         self.given = given if self.columns is None else self.columns
         if self.columns is None and not isinstance(given, pd.DataFrame):
             try:
@@ -90,7 +93,8 @@ def _columns(given: Mapping[Any, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     length: tuple[str, int] | None = None
     for name, values in given.items():
-        column = values if isinstance(values, pd.Series | pd.Categorical) else np.asarray(values)
+        # Copied: a generator may fill the same arrays again for the next replicate.
+        column = values.copy() if isinstance(values, _PANDAS) else np.array(values)
         if column.ndim != 1:
             raise DataError(
                 f"generate returned {name!r} of shape {column.shape}; a column has one dimension"
@@ -101,11 +105,8 @@ def _columns(given: Mapping[Any, Any]) -> dict[str, Any]:
                 f"{length[1]}; all columns must have the same"
             )
         length = length or (str(name), len(column))
-        out[str(name)] = pd.Series(column).reset_index(drop=True) if _is_pandas(column) else column
+        plain = isinstance(column, np.ndarray)
+        out[str(name)] = column if plain else pd.Series(column).reset_index(drop=True)
     if not out:
         raise DataError("generate returned an empty dict; give at least the response")
     return out
-
-
-def _is_pandas(column: Any) -> bool:
-    return not isinstance(column, np.ndarray)
