@@ -5,9 +5,9 @@
 #
 # One expects: a 95 % profile limit of a standard deviation is where the profiled deviance is 3.84
 #   above its minimum, as lme4's confint has it (by maximum likelihood).
-# What happens: the limits of `.sig01` lie where it is 3.42 and 3.45 above. They are the limits of the
-#   ratio of the two standard deviations times the residual one at the estimate, so its uncertainty
-#   is left out and the interval is too short. Limits of `.sigma` and the coefficients are right.
+# What happens: the limits of `.sig01` lie where it is only 3.42 and 3.45 above, so the interval is
+#   too short (lme4: 0.5378 to 1.4807), and it is the same after REML and after ML. The limits of
+#   `.sigma` and of the coefficients are right.
 # Why it matters: profile limits are chosen for variances because Wald's are poor there.
 #
 # Output seen:
