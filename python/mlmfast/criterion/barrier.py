@@ -16,8 +16,6 @@ from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.newton import Derivatives
-from mlmfast.reduction.blocks import TermBlock
-from mlmfast.reduction.residual.form_parameters import covariances_over_visits
 
 
 @dataclass(frozen=True)
@@ -117,22 +115,10 @@ def residual_parts(criterion: Criterion, spatial: bool = False) -> tuple[Residua
     With ``spatial`` those over points too (of a few of the points, where units have their own),
     which may be nearly singular as a matter of course.
     """
-    parts = []
-    for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if term.is_residual:
-            own = _parts_of(term, s)
-            parts += [p for p in own if spatial or not isinstance(p.structure, Spatial)]
-    return tuple(parts)
-
-
-def _parts_of(term: TermBlock, s: slice) -> list[ResidualPart]:
-    form = term.directions
-    if form is not None:
-        own = form.may_be_singular()
-    else:
-        own = covariances_over_visits(term.shared, term.shared.n_theta)
-    first = s.start
-    return [
-        ResidualPart(structure, slice(first + at.start, first + at.stop), form is None)
-        for structure, at in own
-    ]
+    return tuple(
+        ResidualPart(structure, slice(s.start + at.start, s.start + at.stop), not term.by_theta)
+        for term, s in zip(criterion.terms, criterion.theta_slices, strict=True)
+        if term.form is not None
+        for structure, at in term.form.may_be_singular()
+        if spatial or not isinstance(structure, Spatial)
+    )

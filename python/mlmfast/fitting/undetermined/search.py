@@ -132,7 +132,7 @@ def flat_residual(
     """What the data do not tell, of the residual's matrices too; None where they tell all."""
     fits = np.array([fit])
     point = _regular_point(model, criterion, fits)
-    form = criterion.terms[-1].directions
+    form = criterion.terms[-1].form
     if form is not None and not (form.is_shared and is_linear(criterion, point)):
         # The expected information that the core gives is that of coordinates in which V is linear.
         return None
@@ -175,7 +175,7 @@ def _flat_of_series(
 
 def _by_theta(term: TermBlock, theta: FloatArray) -> FloatArray:
     """Derivatives of a residual term's coordinates of `Information` by theta."""
-    if term.directions is None:
+    if not term.by_theta:
         return np.asarray(term.shared.jacobian(theta)[0])
     n, out = structure_of(term).n_theta, np.zeros((theta.shape[1],) * 2)
     for at in range(0, theta.shape[1], n):
@@ -211,7 +211,7 @@ def _leaves_pairs_out(model: ReducedModel) -> bool:
 
 def is_linear(criterion: Criterion, theta: FloatArray) -> bool:
     """Whether the residual covariance is linear in its natural parameters."""
-    for structure, s in residual_arms(criterion):
+    for structure, s, _ in residual_arms(criterion):
         first, second = entries_by_natural(structure, theta[:, s])
         if second is not None and np.abs(second).max() > _STRAIGHT * np.abs(first).max():
             return False
@@ -254,7 +254,7 @@ def _has_spare_parameters(criterion: Criterion, theta: FloatArray) -> bool:
     As variances by arm and a scale by arm do.
     """
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if term.is_residual and term.directions is None:
+        if term.is_residual and not term.by_theta:
             first = entries_by_natural(term.shared, theta[:, s])[0]
             length = np.sqrt((first**2).sum(axis=0))
             values = np.linalg.svd(first / np.where(length > 0, length, 1.0), compute_uv=False)
@@ -327,7 +327,7 @@ def _sizes(criterion: Criterion, information: FloatArray) -> FloatArray:
     own = np.maximum(np.diag(information), 0.0)
     out = own.copy()
     for term, e in zip(criterion.terms, criterion.entry_slices, strict=True):
-        if e.stop > len(own) or term.directions is not None:
+        if e.stop > len(own) or term.by_theta:
             continue
         places = term.structure.entries
         at = {place: e.start + k for k, place in enumerate(places)}
