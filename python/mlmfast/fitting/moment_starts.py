@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_covariance import positive
@@ -13,11 +14,10 @@ from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.scoring import Scoring
 from mlmfast.reduction.blocks import TermBlock
-from mlmfast.reduction.engines.cores import moment_core
+from mlmfast.reduction.engines.cores import engine_offering
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.residual.by_unit import with_variance
 from mlmfast.reduction.residual.form import ResidualForm
-from mlmfast.reduction.residual.form_parameters import MomentCore
 
 #: Share of random effects in the variance from which they start beside a residual structure.
 FIRST_SHARE = 0.4
@@ -73,7 +73,7 @@ def residual_start(model: ReducedModel, criterion: Criterion, fits: IntArray) ->
     """
     share = FIRST_SHARE if model.order else 0.0
     theta = np.empty((len(fits), criterion.n_theta))
-    core = moment_core(model.core)
+    core = engine_offering(model.core, "visit_moments")
     for row, fit in enumerate(fits.tolist()):
         moments = core.visit_moments(fit)
         for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
@@ -89,7 +89,7 @@ def residual_start(model: ReducedModel, criterion: Criterion, fits: IntArray) ->
 
 def _start_of_residual(
     form: ResidualForm,
-    core: MomentCore,
+    core: _core.Engine,
     fit: int,
     moments: tuple[FloatArray, FloatArray],
     share: float,

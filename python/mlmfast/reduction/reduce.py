@@ -194,9 +194,7 @@ def _collinear(
     raise AssertionError("the core named a column that no term has")
 
 
-def reduce_residual(
-    model: ReducedModel, residual: FloatArray
-) -> tuple[_core.NestedReduction | _core.CrossedReduction | _core.DenseReduction, float]:
+def reduce_residual(model: ReducedModel, residual: FloatArray) -> tuple[_core.Engine, float]:
     """A residual, without fixed effects, reduced unit by unit, and the unit of its results."""
     column = scale_columns((residual,), centred=False)
     core = _reduce(

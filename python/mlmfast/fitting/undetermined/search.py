@@ -28,7 +28,7 @@ from mlmfast.errors import ModelError
 from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.fitting.starts import uncorrelated_start
 from mlmfast.reduction.blocks import TermBlock, structure_of
-from mlmfast.reduction.engines.cores import exact_cores, has_exact_information
+from mlmfast.reduction.engines.cores import has_exact_information
 
 if TYPE_CHECKING:
     from mlmfast.reduction.reduced_model import ReducedModel
@@ -56,7 +56,7 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
     Without a residual structure the evaluation at G = 0 with which a fit begins shows whether
     there is anything to look for; a term whose information is far from singular costs no more.
     """
-    if not model.order or model.iterative is not None:
+    if not model.order or not model.core.offers("likelihood_derivatives"):
         return criterion
     fits = _fit_with_values(criterion)
     if not len(fits):
@@ -114,7 +114,7 @@ def with_flat_residual(
     where fixed effects may take up residuals: there the end can lie near a singular V, which hides
     it.
     """
-    if model.profiled or model.iterative is not None:
+    if model.profiled or not model.core.offers("likelihood_derivatives"):
         return criterion
     looked_at = curvature <= _MAY_BE_FLAT or _leaves_pairs_out(model)
     if not looked_at and not _may_be_taken_up(model, criterion):
@@ -232,7 +232,7 @@ def _flat_at(
     # The residual covariance as a linear function of its parameters: as theta moves it bends, and
     # its second derivatives are no part of the expected information.
     linear = covariance_parameters(model, criterion, theta, free, 1.0, fit).linear
-    core, entries = exact_cores(criterion.reduction), criterion.entries
+    core, entries = criterion.reduction, criterion.entries
     seen, told = (
         -core.likelihood_derivatives(linear, [fit], entries, reml)[1][0]
         for reml in (criterion.reml, False)
@@ -285,7 +285,7 @@ def _fit_with_values(criterion: Criterion) -> IntArray:
 def _with_variance(model: ReducedModel, criterion: Criterion) -> FloatArray:
     """Expected information by the entries of G and sigma^2, at G = 0 and sigma^2 = 1."""
     zero = [np.zeros((1, q, q)) for q in criterion.level_sizes]
-    core, entries = exact_cores(criterion.reduction), criterion.entries
+    core, entries = criterion.reduction, criterion.entries
     trace, second, *_ = core.likelihood_derivatives(
         zero, _fit_with_values(criterion).tolist(), entries, criterion.reml
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.reduction.parameter_block import ParameterBlock, block_diagonal
@@ -25,7 +26,6 @@ from mlmfast.reduction.residual.form import (
 from mlmfast.reduction.residual.form_parameters import (
     Elementwise,
     FormParameters,
-    MomentCore,
     common_value,
 )
 from mlmfast.running.cached import cached_property
@@ -80,7 +80,7 @@ class ByArm(Directions):
         """See `Directions`; what the parts say, as the core takes it of several."""
         return self._joined([part.stacked(own, derivatives) for part, own in self._each(theta)])
 
-    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
+    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray | None:
         """Arm by arm."""
         found = [part.own_start(core, fit, variance) for part in self.parts]
         return np.concatenate([own for own in found if own is not None])

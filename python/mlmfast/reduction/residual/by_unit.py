@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance.chains import MarkovChain, QuasiSeparable
 from mlmfast.covariance.jet import Jet
@@ -16,7 +17,7 @@ from mlmfast.covariance.units import natural_in_units
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.reduction.residual.directions import ArmDirections
 from mlmfast.reduction.residual.form import ArmEstimates
-from mlmfast.reduction.residual.form_parameters import MomentCore, kinds_among
+from mlmfast.reduction.residual.form_parameters import kinds_among
 from mlmfast.running.cached import cached_property
 
 
@@ -55,7 +56,7 @@ class OwnMatrices(ArmDirections):
         return out
 
     @abstractmethod
-    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray:
+    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray:
         """By the distances within units."""
 
     def estimates(self, theta: FloatArray, unit: float) -> list[ArmEstimates]:
@@ -84,7 +85,7 @@ class UnitCovariances(OwnMatrices):
         whole = np.concatenate(parts, axis=1)
         return np.ascontiguousarray(whole.reshape(len(theta), -1, *shape))
 
-    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray:
+    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray:
         """A correlation that fades over a third of the typical distance."""
         return np.asarray(with_variance(self.structure.start_at(self.distances), variance)[0])
 
@@ -131,7 +132,7 @@ class LagCovariances(OwnMatrices):
             np.where(away[:, None, None], c.second, 0.0),
         )
 
-    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray:
+    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray:
         """A correlation that halves from step to step, or fades with the gaps."""
         if isinstance(self.structure, Spatial):
             return np.asarray(with_variance(self.structure.start_at(self.distances), variance)[0])

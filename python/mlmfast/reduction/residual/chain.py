@@ -19,7 +19,7 @@ from mlmfast.design.residual.chain import ChainSteps
 from mlmfast.reduction.parameter_block import ParameterBlock, kind_of
 from mlmfast.reduction.residual.directions import ArmDirections
 from mlmfast.reduction.residual.form import ArmEstimates, CoreChain, CoreSeries
-from mlmfast.reduction.residual.form_parameters import Elementwise, FormParameters, MomentCore
+from mlmfast.reduction.residual.form_parameters import Elementwise, FormParameters
 from mlmfast.reduction.residual.series import small_matrix
 from mlmfast.reduction.residual.walked_series import STAY
 from mlmfast.running.cached import cached_property
@@ -117,7 +117,7 @@ class ChainCovariance(ArmDirections):
         further = [steps.first, steps.second] if derivatives else []
         return np.concatenate([theta, steps.f, steps.room, *further])
 
-    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
+    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray | None:
         """From moments of the classes of rows."""
         assert isinstance(core, _core.NestedReduction), "chains are its own"
         return self.start(core, fit, variance)

@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, TypeAlias
 
+import mlmfast._core as _core
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_covariance import without_scale
 from mlmfast.covariance.units import natural_in_units
-from mlmfast.reduction.residual.form_parameters import Elementwise, FormParameters, MomentCore
+from mlmfast.reduction.residual.form_parameters import Elementwise, FormParameters
 
 #: Class of the step to each row, classes of starts and of steps; how a step combines two rows, the
 #: share of a row at the end, numbers of weights, and whether the core walks along the rows.
@@ -142,7 +143,7 @@ class ResidualForm(ABC):
         """Names of the natural parameters."""
         return tuple(self.prefix + name for name in self.structure.parameter_names)
 
-    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
+    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray | None:
         """Start (n_theta,) at a variance, by points or times; None where moments of visits serve.
 
         Parameters

@@ -8,14 +8,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.natural_chart import natural_chart
 from mlmfast.reduction.parameter_block import ParameterBlock
 
-#: The cores that know moments of residuals.
-MomentCore: TypeAlias = _core.NestedReduction | _core.DenseReduction
 #: Values, and first and second derivatives by the one theta, of theta (n_fits, n_theta).
 Elementwise: TypeAlias = Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
 

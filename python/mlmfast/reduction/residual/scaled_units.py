@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_correlation import symmetric
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.reduction.residual.directions import Directions
-from mlmfast.reduction.residual.form_parameters import MomentCore
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ScaledUnits(Directions):
                 out.append(placed(arm_of[i], block[1 + t + pair]))
         return out
 
-    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
+    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray | None:
         """C by the distances between points, every scale 1; None for visits."""
         if self.own is None:
             return None

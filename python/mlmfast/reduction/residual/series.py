@@ -26,7 +26,7 @@ from mlmfast.design.residual.design import LARGEST_ORDER
 from mlmfast.reduction.parameter_block import residual_block
 from mlmfast.reduction.residual.directions import ArmDirections
 from mlmfast.reduction.residual.form import ArmEstimates, CoreChain, CoreSeries
-from mlmfast.reduction.residual.form_parameters import FormParameters, MomentCore, kinds_among
+from mlmfast.reduction.residual.form_parameters import FormParameters, kinds_among
 
 if TYPE_CHECKING:
     from mlmfast.design.residual.series import Series
@@ -153,7 +153,7 @@ class SeriesCovariance(ArmDirections):
         counted = (logs * self.series.n_steps[self.arm]).sum()
         return _interleaved(sums, differences) * 0.25, counted
 
-    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
+    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray | None:
         """From moments of the classes of rows."""
         assert isinstance(core, _core.NestedReduction), "series are its own"
         return self.start(core, fit, variance)
