@@ -8,6 +8,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.structures.factor_analytic import FactorAnalytic
+from mlmfast.criterion.barrier import Barrier, ResidualPart, residual_parts
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.held import HeldCriterion
 from mlmfast.criterion.scoring import Scoring
@@ -17,14 +18,7 @@ from mlmfast.fitting.confounding import confounded_terms
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
 from mlmfast.fitting.moment_starts import first_start, moment_start
-from mlmfast.fitting.near_singular import (
-    Barrier,
-    ResidualPart,
-    SingularEnd,
-    follow,
-    is_near_singular,
-    residual_parts,
-)
+from mlmfast.fitting.near_singular import SingularEnd, follow, is_near_singular
 from mlmfast.fitting.several_minima import is_better, search
 from mlmfast.fitting.starts import large_start, residual_stretches
 from mlmfast.fitting.undetermined.search import with_flat_effects
