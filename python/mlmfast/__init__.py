@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.effect_tests import joint_tests
     from mlmfast.many_data_sets.fit_each import fit_each
+    from mlmfast.power_analysis.power import power
     from mlmfast.simulation.make import design
     from mlmfast.simulation.study_design import StudyDesign
 
@@ -76,6 +77,7 @@ __all__ = [
     "load",
     "load_sleepstudy",
     "mvn",
+    "power",
     "structures",
 ]
 
@@ -89,6 +91,7 @@ _LATER = {
     "fit_each": "mlmfast.many_data_sets.fit_each",
     "joint_tests": "mlmfast.inference.emmeans",
     "mvn": "mlmfast.mvn",
+    "power": "mlmfast.power_analysis.power",
 }
 
 # `mlmfast.design(...)` makes a design without data; `mlmfast.design.Design` is the package's.
