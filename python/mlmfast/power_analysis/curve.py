@@ -29,6 +29,12 @@ class PowerCurve(PrintedFrame):
     #: What ``value`` counts.
     what: str = "value"
 
+    def __deepcopy__(self, memo: dict[int, object] | None = None) -> PowerCurve:
+        """A curve; its title, notes and seed are kept."""
+        found = super().__deepcopy__(memo)
+        assert isinstance(found, PowerCurve), "a frame of the same kind"
+        return found
+
     @property
     def _constructor(self) -> Callable[..., pd.DataFrame]:
         return pd.DataFrame

@@ -129,9 +129,9 @@ def power(
     for k, number in enumerate(numbers):
         done = k * plan.n
         found = plan.outcome(number, None if progress is None else _after(progress, done, total))
-        rows.append(_row(number, found, plan, level))
+        rows.append(row_of(number, found, plan, level))
     curve = PowerCurve(rows)
-    return _described(curve, plan, level)
+    return described(curve, plan, level)
 
 
 @dataclass(frozen=True)
@@ -292,7 +292,8 @@ def _after(progress: Progress, done: int, total: int) -> Progress:
     return lambda here, _: progress(done + here, total)
 
 
-def _row(number: int, found: Outcome, plan: Plan, level: float) -> dict[str, Any]:
+def row_of(number: int, found: Outcome, plan: Plan, level: float) -> dict[str, Any]:
+    """What a power curve says of one number of levels or rows."""
     tested = np.isfinite(found.pvalue)
     rejected = int((found.pvalue[tested] < plan.alpha).sum())
     lower, upper = exact_interval(rejected, plan.n, level)
@@ -308,7 +309,8 @@ def _row(number: int, found: Outcome, plan: Plan, level: float) -> dict[str, Any
     }
 
 
-def _described(curve: PowerCurve, plan: Plan, level: float) -> PowerCurve:
+def described(curve: PowerCurve, plan: Plan, level: float) -> PowerCurve:
+    """The curve with its title, notes and seed."""
     label = plan.hypothesis(int(curve["value"].iloc[0]) if plan.variable else None).label
     curve.title = f"Power of the {label}, alpha {plan.alpha:g}"
     counted = f"rows within {plan.variable}" if plan.is_within else f"levels of {plan.variable}"
