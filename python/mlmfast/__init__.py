@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.effect_tests import joint_tests
     from mlmfast.many_data_sets.fit_each import fit_each
+    from mlmfast.power_analysis.detectable_effect import detectable_effect
+    from mlmfast.power_analysis.power import power
+    from mlmfast.power_analysis.sample_size import sample_size
     from mlmfast.simulation.make import design
     from mlmfast.simulation.study_design import StudyDesign
     from mlmfast.studies.plan.method import Method
@@ -78,6 +81,7 @@ __all__ = [
     "compare",
     "compare_structures",
     "design",
+    "detectable_effect",
     "fit_each",
     "joint_tests",
     "lmm",
@@ -85,6 +89,8 @@ __all__ = [
     "load_sleepstudy",
     "load_study",
     "mvn",
+    "power",
+    "sample_size",
     "structures",
 ]
 
@@ -102,6 +108,9 @@ _LATER = {
     "fit_each": "mlmfast.many_data_sets.fit_each",
     "joint_tests": "mlmfast.inference.emmeans",
     "mvn": "mlmfast.mvn",
+    "detectable_effect": "mlmfast.power_analysis.detectable_effect",
+    "power": "mlmfast.power_analysis.power",
+    "sample_size": "mlmfast.power_analysis.sample_size",
 }
 
 # `mlmfast.design(...)` makes a design without data; `mlmfast.design.Design` is the package's.

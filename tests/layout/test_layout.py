@@ -18,6 +18,7 @@ FLOORS = [
     "__main__",
     "cli",
     "studies",
+    "power_analysis",
     "compare_structures",
     "many_data_sets",
     "model",

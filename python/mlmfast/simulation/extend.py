@@ -33,8 +33,7 @@ def along(design: AnyModel, name: str, n: int) -> AnyModel:
         Where the model does not tell what further levels mean.
     """
     n = number_of("along", name, n)
-    if name in design.response:
-        raise ModelError(f"along: {name!r} is the response")
+    check_variable(design, name)
     if design.crossing is not None:
         crossing = design.crossing.with_number(name, n)
         table = crossing.frame(Parts(stream(design.row_seed))(COVARIATES))
@@ -56,9 +55,8 @@ def within(design: AnyModel, names: str, n: int) -> AnyModel:
         As `along`.
     """
     n = number_of("within", names, n)
-    columns = [part.strip() for part in str(names).replace("+", ":").split(":")]
-    for name in columns:
-        _known("within", name, design.data)
+    check_variable(design, names, is_within=True)
+    columns = clusters_of(names)
     if design.crossing is None:
         check_extensible(design.model)
     clusters = _codes([design.data[name] for name in columns])
@@ -71,6 +69,33 @@ def within(design: AnyModel, names: str, n: int) -> AnyModel:
     table = design.data.iloc[rows[back]].reset_index(drop=True)
     found = replace(design.with_rows(table), crossing=None)
     return _in_order_of(found, pd.Series(copy[back]))
+
+
+def clusters_of(names: str) -> list[str]:
+    """Variables whose combinations are clusters.
+
+    Examples
+    --------
+    >>> clusters_of("id : visit")
+    ['id', 'visit']
+    """
+    return [part.strip() for part in str(names).replace("+", ":").split(":")]
+
+
+def check_variable(design: TrueModel, name: str, *, is_within: bool = False) -> None:
+    """Refuse to extend along what is no variable of the design, or within it.
+
+    Raises
+    ------
+    DataError, ModelError
+    """
+    if name == design.response:
+        raise ModelError(f"{name!r} is the response; extend along a variable of the design")
+    for part in clusters_of(name) if is_within else [name]:
+        _known("within" if is_within else "along", part, design.data)
+    if not is_within and design.crossing is not None:
+        design.crossing.with_number(name, design.crossing.levels[name].n if name in
+                                    design.crossing.levels else 1)  # fmt: skip
 
 
 def number_of(role: str, name: str, n: Any) -> int:

@@ -147,6 +147,7 @@ def design(
         truth,
         residual,
         residual_scale,
+        contrasts,
         crossing,
         errors,
         random_effects,

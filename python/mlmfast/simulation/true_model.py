@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray, block_diagonal
 from mlmfast.clusters.noise import noise_sd
+from mlmfast.data.frame import Frame
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import DataError
@@ -49,6 +51,7 @@ class TrueModel:
     truth: Truth
     residual_text: str | None = None
     scale_text: str | None = None
+    contrasts: Mapping[str, Any] | None = None
     crossing: Crossing | None = None
     errors: str = "normal"
     effects: str = "normal"
@@ -73,6 +76,17 @@ class TrueModel:
     def residual_scale(self) -> str | None:
         """Scale of the residuals, as `mlmfast.lmm` takes it."""
         return self.scale_text
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `mlmfast.LMM` takes besides the data."""
+        return {
+            "formula": self.formula,
+            "residual": self.residual_text,
+            "residual_scale": self.scale_text,
+            "weights": self.model.weights,
+            "contrasts": self.contrasts,
+        }
 
     @property
     def response(self) -> str:
@@ -130,14 +144,9 @@ class TrueModel:
     @property
     def prepared(self) -> PreparedModel:
         """The model on these rows, for `fit_many`."""
-        arguments = {
-            "formula": self.formula,
-            "residual": self.residual_text,
-            "residual_scale": self.scale_text,
-            "weights": self.model.weights,
-        }
         frame = replace(self.model, design=self.design)
-        return PreparedModel(self.design, frame, arguments)
+        more = {"offset": None, "na_action": "drop", "absorb": False}
+        return PreparedModel(self.design, frame, self.arguments | more)
 
     def simulate(self, n: int = 1, seed: Any = None) -> FloatArray:
         """Draw responses for these rows, shape (nobs, n), as `LMMResult.simulate` does.
@@ -191,9 +200,12 @@ class TrueModel:
         """The same model and parameters for other rows."""
         design = design_of(self.model, table)
         truth = truth_of_rows(self.truth, self.design, design)
+        frame = Frame.from_native(table.assign(**{self.response: np.zeros(len(table))}))
+        model = replace(self.model, used=None, frame=frame)
         return replace(
-            self, data=table, design=design, truth=truth, row_order=None, level_orders=()
-        )
+            self, model=model, data=table, design=design, truth=truth, row_order=None,
+            level_orders=(),
+        )  # fmt: skip
 
     @cached_property
     def _draws(self) -> ResponseDraws:
