@@ -124,5 +124,15 @@ def test_replicates_needed():
     assert mlm.Study.n_for(mcse=0.01, measure="power") == 2500
     with pytest.raises(mlm.DataError, match="did you mean 'coverage'"):
         mlm.Study.n_for(mcse=0.01, measure="coverag")
-    with pytest.raises(mlm.DataError, match="standard deviation of the estimates"):
-        mlm.Study.n_for(mcse=0.01, measure="bias")
+    assert mlm.Study.n_for(mcse=0.01, measure="empirical_se", sd=0.2) == 201
+    for wrong, message in (
+        ({"measure": "bias"}, "standard deviation of the estimates"),
+        ({"measure": "bias", "sd": 1.0, "expected": 0.5}, "value of a share"),
+        ({"measure": "power", "sd": 1.0}, "goes with 'bias'"),
+        ({"measure": "relative_error"}, "run some replicates"),
+        ({"expected": 1.5}, "between 0 and 1"),
+    ):
+        with pytest.raises(mlm.DataError, match=message):
+            mlm.Study.n_for(mcse=0.01, **wrong)
+    with pytest.raises(mlm.DataError, match="mcse is -1"):
+        mlm.Study.n_for(mcse=-1)

@@ -63,7 +63,7 @@ class Study:
         Monte Carlo standard errors, such as ``{"coverage": 0.005}``, at which a condition ends
         before ``n_replicates``. They are looked at after each chunk, in order, so that it does not
         depend on the executor where a condition ends. Shares are judged after adding two successes
-        and two failures.
+        and two failures; power is that at the level of 5 per cent.
 
     Examples
     --------

@@ -43,6 +43,10 @@ def n_for(
     [name] = read_measures([measure])
     if isinstance(mcse, bool) or not isinstance(mcse, int | float) or not mcse > 0:
         raise DataError(f"mcse is {mcse!r}; a positive number is needed")
+    if expected is not None and name not in _SHARES:
+        raise DataError(f"expected= is the value of a share; {name!r} is none")
+    if sd is not None and name not in (*_MEANS, "empirical_se"):
+        raise DataError(f"sd= goes with 'bias' and 'empirical_se', and not with {name!r}")
     if name in _SHARES:
         share = expected if expected is not None else 0.95 if "coverage" in name else 0.5
         if not 0 < share < 1:

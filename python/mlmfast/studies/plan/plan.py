@@ -126,10 +126,12 @@ class Plan:
         }
 
     def sources(self) -> dict[str, str]:
-        """The text of the generator and of methods that are functions, for those who read on."""
+        """The text of the generator and of methods that are functions, for readers."""
         functions = {"generate": self.generate}
         functions |= {f"method {name}": own for name, own in self.methods.items()}
         found = {name: source_of(own) for name, own in functions.items()}
+        if isinstance(self.generate, StudyDesign):
+            found["generate"] = repr(self.generate)
         return {name: text for name, text in found.items() if text}
 
     @property

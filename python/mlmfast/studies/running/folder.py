@@ -76,6 +76,7 @@ class Folder:
             (self.path / _CHUNKS).mkdir(parents=True, exist_ok=True)
             self._write_plan(plan)
             return
+        (self.path / _CHUNKS).mkdir(exist_ok=True)
         found = self.record()
         there, here = found["plan"], json.loads(json.dumps(plan.record()))
         if there != here:
@@ -165,6 +166,13 @@ class Folder:
             Where it cannot be written, a full disk for one; nothing of it stays.
         """
         file = self.file(plan.conditions[chunk.condition], chunk)
+        try:
+            self._write(file, content)
+        except FileNotFoundError:
+            # Another process has finished the study meanwhile and tidied up.
+            self._write(file, content)
+
+    def _write(self, file: Path, content: bytes) -> None:
         part = self.path / _UNFINISHED / f"{file.stem}.{os.getpid()}-{secrets.token_hex(4)}"
         try:
             part.parent.mkdir(exist_ok=True)

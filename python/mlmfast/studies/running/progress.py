@@ -66,6 +66,16 @@ class Progress:
         elif self._left[k] == 0:
             self._write(self._line(k) + "\n")
 
+    def ended(self, k: int) -> None:
+        """A condition whose errors are small enough: what was planned beyond is not run."""
+        left = self._left.get(k, 0)
+        if left == 0:
+            return
+        self._total[k] -= left
+        self._left[k] = 0
+        if self._shown and not self._live:
+            self._write(self._line(k) + "\n")
+
     def _line(self, k: int) -> str:
         rate = self._run / max(time.monotonic() - self._started, 1e-9)
         left, total = sum(self._left.values()), sum(self._total.values())

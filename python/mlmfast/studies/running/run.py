@@ -64,6 +64,9 @@ def _rounds(plan: Plan, folder: Folder, shard: Shard, shown: Progress) -> Iterat
     shown.expect([chunk for k in going for chunk in plan.chunks(k)])
     while going:
         ahead = {k: _next(plan, folder, k) for k in going}
+        for k in going:
+            if ahead[k] is None:
+                shown.ended(k)
         going = [k for k in going if ahead[k] is not None]
         chunks = [chunk for chunk in ahead.values() if chunk is not None]
         if chunks:
