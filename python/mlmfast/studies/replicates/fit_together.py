@@ -19,7 +19,6 @@ from mlmfast.studies.replicates.arrangement import (
     Variables,
     arrange,
     plain_numbers,
-    response_of,
 )
 from mlmfast.studies.replicates.data_set import DataSet
 
@@ -51,9 +50,9 @@ def _arguments(method: Method) -> dict[str, object]:
 
 def _same(method: Method, data: Sequence[DataSet], variables: Variables) -> FitBatch | MlmError:
     """Data sets that differ in their responses only."""
-    responses = [response_of(one, variables) for one in data]
-    Y = np.column_stack([values for values in responses if values is not None])
     assert variables.response is not None
+    columns = [one.column(variables.response) for one in data]
+    Y = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
     if method.na_action == "raise" and np.isnan(Y).any():
         return _one_by_one(method, data)
     # A row without a response belongs to the design of the others.
