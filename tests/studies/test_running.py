@@ -396,6 +396,8 @@ def test_plans_that_are_refused(changes, message):
         ({"methods": {"a": mlm.Method("y ~ tt + (1 | g)")}}, mlm.DataError, "method 'a'.*tt"),
         ({"estimands": {"tt": 0.5}, "methods": {"a": METHODS["REML"]}}, mlm.ModelError,
          "did you mean 't'"),
+        ({"estimands": {"t +": 0.5}, "methods": {"a": METHODS["REML"]}}, mlm.ModelError,
+         "method 'a': the contrast 't .' cannot be read"),
     ],
 )  # fmt: skip
 def test_what_concerns_all_replicates_is_said_before_they_are_run(tmp_path, changes, kind, message):

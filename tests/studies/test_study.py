@@ -202,6 +202,9 @@ class Params:
     [
         ({"t": 0.4}, [0.4, None, None, None, None, None]),
         ({"t": (0.4, 0.2)}, [0.4, 0.2, np.inf, 0.0455003, 0.0080072, 0.7919928]),
+        ((0.4, 0.2), [0.4, 0.2, np.inf, 0.0455003, 0.0080072, 0.7919928]),
+        ({"estimate": 0.4, "std_error": 0.2, "df": 10, "converged": True},
+         [0.4, 0.2, 10, 0.0733880, -0.0456278, 0.8456278]),
         ({"t": (0.4, 0.2, 10)}, [0.4, 0.2, 10, 0.0733880, -0.0456278, 0.8456278]),
         ({"t": {"estimate": 0.4, "se": 0.2, "lower": 0.1, "upper": 0.9}},
          [0.4, 0.2, np.inf, 0.0455003, 0.1, 0.9]),
@@ -322,3 +325,28 @@ def test_generators_may_fill_the_same_arrays_again(tmp_path):
         own = small(conditions=conditions, generate=generate)
         rows = own.run(tmp_path / str(k), progress=False).replicates
         pd.testing.assert_frame_equal(rows, plain, check_exact=True)
+
+
+def constant_at_times(condition, rng):
+    """A response without variance in some replicates, or without any value, or an effect lost."""
+    data = fixed_rows(condition, rng)
+    u = rng.uniform()
+    if u < 0.2:
+        data["y"] = np.ones(len(data["y"]))
+    elif u < 0.4:
+        data["y"] = np.full(len(data["y"]), np.nan)
+    elif u < 0.6:
+        data["t"] = np.zeros(len(data["y"]))
+    return data
+
+
+def test_what_is_said_of_failed_fits_does_not_go_by_their_neighbours(tmp_path):
+    changes = {"generate": constant_at_times, "methods": {"REML": mlm.Method("y ~ t + (1 | g)")}}
+    study = small(**changes, conditions={"n_groups": [6]})
+    rows = study.run(tmp_path / "s", progress=False).replicates
+    texts = rows["error"].dropna()
+    assert texts.nunique() == 3, texts.unique()
+    one = small(**changes, conditions={"n_groups": [6]}, chunk=1)
+    pd.testing.assert_frame_equal(
+        one.run(tmp_path / "one", progress=False).replicates, rows, check_exact=True
+    )

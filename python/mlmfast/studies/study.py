@@ -43,8 +43,9 @@ class Study:
     methods
         By name a `Method`, a mixed model, or a function of (data, condition). That returns a dict
         from estimand to an estimate, to (estimate, standard error, df, p value, lower, upper), as
-        many as there are, or to a dict of those names; or a result with ``params`` and ``bse``,
-        such as statsmodels'. ``"converged"``, ``"singular"`` and ``"error"`` in the dict are flags.
+        many as there are, or to a dict of those names (of one estimand without its name too); or a
+        result with ``params`` and ``bse``, such as statsmodels'. ``"converged"``, ``"singular"``
+        and ``"error"`` in the dict are flags.
     estimands
         By name the true value: a number, a function of the condition, the name of a factor of the
         conditions, or None where it is unknown. The name is that of a coefficient, of a linear

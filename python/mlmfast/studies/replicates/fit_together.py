@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import build_model_frame
@@ -22,25 +22,38 @@ from mlmfast.studies.replicates.arrangement import (
 )
 from mlmfast.studies.replicates.data_set import DataSet
 
+#: What `FitBatch.status` says of fits that there are.
+STATUSES = ("converged", "singular", "not converged")
 #: Fits, or why there are none, and the positions of their data sets.
 Part = tuple[IntArray, FitBatch | MlmError]
 
 
 def fit_together(method: Method, data: Sequence[DataSet]) -> Iterator[Part]:
-    """Fit a method to data sets; together they are all of them."""
+    """Fit a method to data sets; what a later part says of one holds.
+
+    Data sets that give no fit among others are fitted once more alone: what is said of them is then
+    the same whoever their neighbours were.
+    """
     variables = Variables.of(method)
     found = arrange(data, variables)
     left = list(found.others)
-    for some in found.same:
-        yield np.array(some), _same(method, [data[k] for k in some], variables)
-    for some in found.alike:
-        batch = _alike(method, [data[k] for k in some], variables)
-        if batch is None:
-            left += some
-        else:
+    for fit, lists in ((_same, found.same), (_alike, found.alike)):
+        for some in lists:
+            batch = fit(method, [data[k] for k in some], variables)
+            if batch is None:
+                left += some
+                continue
             yield np.array(some), batch
+            left += np.array(some)[~is_sound(batch)].tolist()
     if left:
+        left.sort()
         yield np.array(left), _one_by_one(method, [data[k] for k in left])
+
+
+def is_sound(batch: FitBatch) -> BoolArray:
+    """Fits that there are, and of which all is determined, (n_fits,)."""
+    fitted = [status in STATUSES for status in batch.status]
+    return np.asarray(np.array(fitted) & (batch.undetermined == ""))
 
 
 def _arguments(method: Method) -> dict[str, object]:
@@ -48,13 +61,13 @@ def _arguments(method: Method) -> dict[str, object]:
     return {name: getattr(method, name) for name in names}
 
 
-def _same(method: Method, data: Sequence[DataSet], variables: Variables) -> FitBatch | MlmError:
-    """Data sets that differ in their responses only."""
+def _same(method: Method, data: Sequence[DataSet], variables: Variables) -> FitBatch | None:
+    """Data sets that differ in their responses only; None where the design makes no model."""
     assert variables.response is not None
     columns = [one.column(variables.response) for one in data]
     Y = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
     if method.na_action == "raise" and np.isnan(Y).any():
-        return _one_by_one(method, data)
+        return None
     # A row without a response belongs to the design of the others.
     table = _used(data[0], variables).assign(**{variables.response: np.nan_to_num(Y[:, 0])})
     try:
@@ -62,7 +75,7 @@ def _same(method: Method, data: Sequence[DataSet], variables: Variables) -> FitB
         return model.fit_many(Y, method.method, method.options, method.ddf)
     except MlmError:
         # What concerns one of them must not be said of all.
-        return _one_by_one(method, data)
+        return None
 
 
 def _used(data: DataSet, variables: Variables) -> pd.DataFrame:

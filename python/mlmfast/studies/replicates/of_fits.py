@@ -13,10 +13,8 @@ from mlmfast.distributions import quantile, two_sided
 from mlmfast.errors import MlmError, ModelError
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.replicates.data_set import DataSet
-from mlmfast.studies.replicates.fit_together import fit_together
+from mlmfast.studies.replicates.fit_together import STATUSES, fit_together
 from mlmfast.studies.replicates.outcomes import NUMBERS, Outcomes
-
-_WORDS = ("converged", "singular", "not converged")
 
 
 def of_method(method: Method, data: Sequence[DataSet], estimands: Sequence[str]) -> Outcomes:
@@ -35,7 +33,7 @@ def of_batch(method: Method, batch: FitBatch, estimands: Sequence[str]) -> Outco
     """Outcomes of fits."""
     out = Outcomes.none(len(batch), len(estimands))
     out.converged[:], out.singular[:] = batch.converged, batch.singular
-    why = [text if text not in _WORDS else "" for text in batch.status]
+    why = [text if text not in STATUSES else "" for text in batch.status]
     for k, name in enumerate(estimands):
         try:
             out.numbers[:, :, k] = _numbers(method, batch, name)

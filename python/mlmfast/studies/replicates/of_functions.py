@@ -52,6 +52,7 @@ def of_function(
 
 
 def _read(found: Any, estimands: Sequence[str]) -> tuple[Any, bool, bool, list[str]]:
+    found = _of_the_only(found, estimands)
     rows = _of_mapping(found) if isinstance(found, Mapping) else _of_result(found, estimands)
     numbers = np.full((len(NUMBERS), len(estimands)), np.nan)
     error = [""] * len(estimands)
@@ -67,6 +68,19 @@ def _read(found: Any, estimands: Sequence[str]) -> tuple[Any, bool, bool, list[s
     there = np.isfinite(numbers[0])[[name in rows for name in estimands]]
     converged = bool(flags.get("converged", there.size > 0 and there.all()))
     return numbers, converged, bool(flags.get("singular", False)), [text or own for own in error]
+
+
+def _of_the_only(found: Any, estimands: Sequence[str]) -> Any:
+    """What is returned for one estimand may do without its name."""
+    if len(estimands) != 1:
+        return found
+    [name] = estimands
+    if isinstance(found, int | float | np.number | tuple | list | np.ndarray):
+        return {name: found}
+    if isinstance(found, Mapping) and name not in found and "estimate" in found:
+        flags = {key: found[key] for key in _FLAGS if key in found}
+        return {name: {k: v for k, v in found.items() if k not in _FLAGS}, **flags}
+    return found
 
 
 def _of_mapping(found: Mapping[Any, Any]) -> dict[str, Any]:
@@ -148,6 +162,8 @@ def _completed(given: dict[str, float]) -> list[float]:
     """With p value and limits by t, or by z without df, where there is a standard error."""
     out = {name: given.get(name, np.nan) for name in NUMBERS}
     estimate, se = out["estimate"], out["std_error"]
+    if se < 0:
+        raise DataError(f"the method returned a standard error of {se:g}")
     if se == se and "df" not in given:
         out["df"] = np.inf
     df = np.array([out["df"]])

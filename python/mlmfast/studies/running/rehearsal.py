@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from itertools import product
 
+from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.errors import DataError, FormulaError, MlmError, ModelError
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.plan.plan import Plan
 from mlmfast.studies.replicates.data_set import DataSet
 from mlmfast.studies.replicates.draw import Source
-from mlmfast.studies.replicates.fit_together import fit_together
+from mlmfast.studies.replicates.fit_together import fit_together, is_sound
 from mlmfast.studies.replicates.of_fits import of_batch
 
 #: Replicates of each condition tried for one that can be drawn.
@@ -61,13 +62,16 @@ def _try(plan: Plan, name: str, method: Method, data: DataSet, unknown: dict[str
         if isinstance(batch, FormulaError | DataError):
             raise type(batch)(f"method {name!r}: {batch}")
         return
-    if batch.names == ():
-        return
     for estimand in plan.estimands:
-        found = of_batch(method, batch, [estimand])
-        text = str(found.error[0, 0])
-        lacks = "is no coefficient" in text or "is not a coefficient" in text
-        if not lacks:
+        text = _cannot(method, batch, estimand)
+        if not text:
             unknown[estimand] = ""
         elif unknown.get(estimand) != "":
             unknown[estimand] = f"method {name!r}: {text}"
+
+
+def _cannot(method: Method, batch: FitBatch, estimand: str) -> str:
+    """Why a fit cannot have an estimand; empty where it can, or where that is the data's fault."""
+    text = str(of_batch(method, batch, [estimand]).error[0, 0])
+    by_data = not is_sound(batch)[0] or text.endswith("is not estimable here")
+    return "" if by_data else text
