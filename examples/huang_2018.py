@@ -1,21 +1,24 @@
 """A published study again: Huang (2018), standard errors with few clusters.
 
 Huang, F. L. (2018). Using cluster bootstrapping to analyze nested data with a few clusters.
-Educational and Psychological Measurement 78(2), 297-318 (PMC5965657). Pupils within 10, 20 or 30
-groups, 10, 30 or 50 a group (drawn 10 per cent larger, then rows removed at random, more often those
-in the middle), intraclass correlations of .05 to .30; 1,000 replicates. Table 2 of the article gives
-the relative bias, in per cent, of the standard errors of the level-1 effect: the mean standard error
-over the standard deviation of the estimates, less one, of least squares ("OLS") and of a mixed model
-by REML with Kenward and Roger's adjustment ("MLM").
+Educational and Psychological Measurement 78(2), 297-318 (PMC5965657).
+
+Pupils within 10, 20 or 30 groups, 10, 30 or 50 a group (drawn 10 per cent larger, then rows removed
+at random, more often those in the middle), intraclass correlations of .05 to .30; 1,000 replicates.
+Table 2 of the article gives the relative bias, in per cent, of standard errors: the mean standard
+error over the standard deviation of the estimates, less one, of least squares ("OLS") and of a mixed
+model by REML with Kenward and Roger's adjustment ("MLM"). They are those of the level-1 effect: of
+an effect of groups least squares would be far off, as the second table here shows.
 
     python huang_2018.py            # 36 conditions, some minutes
     python huang_2018.py 200        # fewer replicates
 
 The folder ``huang_2018`` keeps what is finished; the same call goes on.
 
-Of the article's replicates those of one number of groups and one size share their random numbers
-over the four intraclass correlations, so that its four columns are nearly one. Where all four differ
-from ours it is one difference.
+With 1,000 replicates here the largest of the 72 differences from the table is 2.2 Monte Carlo
+standard errors of a difference, and their root mean square 0.84. The article's replicates of one
+number of groups and one size share their random numbers over the four intraclass correlations, so
+that its four columns are nearly one: where all four differ from ours it is one difference.
 """
 
 import sys
@@ -112,9 +115,8 @@ if __name__ == "__main__":
     result = study(int(sys.argv[1]) if len(sys.argv) > 1 else 1000).run("huang_2018", extend=True)
     table = compared(result)
     print(table.unstack("method").round(1).to_string())
-    print(
-        f"\nlargest |z| {table['z'].abs().max():.2f}; root mean square {(table['z'] ** 2).mean() ** 0.5:.2f}"
-    )
+    root_mean_square = (table["z"] ** 2).mean() ** 0.5
+    print(f"\nlargest |z| {table['z'].abs().max():.2f}; root mean square {root_mean_square:.2f}")
     treatment = result.performance(["relative_error", "coverage"])
     treatment = treatment[treatment["estimand"] == "t"]
     print("\nThe treatment of whole groups, which least squares takes for that of pupils:")
