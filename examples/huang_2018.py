@@ -6,9 +6,9 @@ Educational and Psychological Measurement 78(2), 297-318 (PMC5965657).
 Pupils within 10, 20 or 30 groups, 10, 30 or 50 a group (drawn 10 per cent larger, then rows removed
 at random, more often those in the middle), intraclass correlations of .05 to .30; 1,000 replicates.
 Table 2 of the article gives the relative bias, in per cent, of standard errors: the mean standard
-error over the standard deviation of the estimates, less one, of least squares ("OLS") and of a mixed
-model by REML with Kenward and Roger's adjustment ("MLM"). They are those of the level-1 effect: of
-an effect of groups least squares would be far off, as the second table here shows.
+error over the standard deviation of the estimates, less one, of least squares ("OLS") and of a
+mixed model by REML with Kenward and Roger's adjustment ("MLM"). They are those of the level-1
+effect: of an effect of groups least squares would be far off, as the second table here shows.
 
     python huang_2018.py            # 36 conditions, some minutes
     python huang_2018.py 200        # fewer replicates

@@ -74,7 +74,7 @@ def test_workers_give_the_same(plan, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("seed = 3", "sead = 3", "unknown key 'sead'; did you mean 'seed'"),
+        ("seed = 3", "sead = 3", "the key 'sead', which it does not take; did you mean 'seed'"),
         ("formula =", "formla =", "did you mean 'formula'"),
         ("n_replicates = 5", "", "the plan has no n_replicates"),
         ("[methods.OLS]", "[methods.OLS]\nddf = 3", "function goes alone"),
@@ -82,7 +82,7 @@ def test_workers_give_the_same(plan, tmp_path):
         (":draw", ":drew", "has no function 'drew'"),
         ("own_generators.py:draw", "others.py:draw", "there is no file"),
         ("own_generators.py:draw", "draw", "write 'file.py:function'"),
-        ("[6]", "[6", "is no TOML file"),
+        ("[6]", "[6", "is not valid TOML"),
         ("[conditions]\nn_groups = [6]", "[conditions]", "no conditions"),
     ],
 )

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
+from mlmfast.cli.study_plan import read_study
 from mlmfast.errors import DataError
 
 _EPILOG = """\
@@ -40,7 +41,7 @@ def add_study(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     study.set_defaults(command=run)
-    study.add_argument("plan", help="TOML file")
+    study.add_argument("plan", help="TOML file, or JSON of the same structure")
     study.add_argument("--folder", help="where results are kept (default: by the plan's name)")
     study.add_argument("--workers", type=int, default=1, metavar="N", help="processes to run in")
     study.add_argument("--shard", metavar="I/K", help="run the I-th of K shares")
@@ -52,11 +53,9 @@ def add_study(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the plan and print what it found."""
-    from mlmfast.studies.plan_file import read_plan_file
-
     if arguments.workers < 1:
         raise DataError(f"--workers is {arguments.workers}; give a number of processes")
-    study, folder = read_plan_file(arguments.plan)
+    study, folder = read_study(arguments.plan)
     workers = arguments.workers
     pool: Any = ProcessPoolExecutor(workers) if workers > 1 else nullcontext()
     with pool as executor:

@@ -14,7 +14,17 @@ from mlmfast.display.table_result import table_of
 from mlmfast.display.tables import Table
 
 
-class PowerCurve(PrintedFrame):
+class ByNumber(PrintedFrame):
+    """A table by number of levels or rows, the column value."""
+
+    def _table(self) -> Table:
+        frame = pd.DataFrame(self)
+        return table_of(
+            frame.assign(value=frame["value"].map("{:g}".format)), self.title, ["value"]
+        )
+
+
+class PowerCurve(ByNumber):
     """Power by number of levels or rows: columns value, power, lower, upper, n, n_failed, ...
 
     ``power`` is the share of the ``n`` replicates that reject; a replicate without a test
@@ -38,12 +48,6 @@ class PowerCurve(PrintedFrame):
     @property
     def _constructor(self) -> Callable[..., pd.DataFrame]:
         return pd.DataFrame
-
-    def _table(self) -> Table:
-        frame = pd.DataFrame(self)
-        return table_of(
-            frame.assign(value=frame["value"].map("{:g}".format)), self.title, ["value"]
-        )
 
     def plot(self, ax: Any = None, target: float | None = 0.8) -> Any:  # type: ignore[override]
         """Draw the curve with its intervals.

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.display.printed_frame import PrintedFrame, printed
 from mlmfast.distributions import t_quantile, two_sided_normal
 from mlmfast.errors import ModelError
 from mlmfast.power_analysis.binomial import monte_carlo_error
+from mlmfast.power_analysis.curve import ByNumber
 from mlmfast.power_analysis.hypotheses import Outcome, Wald
 from mlmfast.power_analysis.power import Plan, Progress, check_share, plan_of
 
@@ -32,7 +32,7 @@ def detectable_effect(
     level: float = 0.95,
     method: str | None = None,
     progress: Progress | None = None,
-) -> PrintedFrame:
+) -> ByNumber:
     """The smallest effect that a t test finds with a power, alone or along a design.
 
     Adding a multiple of a column of X to a response adds it to its coefficient and changes nothing
@@ -80,7 +80,8 @@ def detectable_effect(
         if progress is not None:
             progress((k + 1) * plan.n, len(numbers) * plan.n)
     title = f"Smallest effect found with power {power:g}: {plan.hypothesis().label}"
-    out = printed(PrintedFrame(rows), f"{title}, alpha {alpha:g}")
+    out = ByNumber(rows)
+    out.title = f"{title}, alpha {alpha:g}"
     return out
 
 
@@ -93,7 +94,7 @@ def _row(
             "the smallest effect is of one coefficient or linear function, tested by t; "
             f"{plan.test!r} is of several, or a test of another kind"
         )
-    # The contrast's true value: its estimates vary around it, whatever it is.
+    # Less its true value, an estimate is its error, which no effect changes.
     centre = float((tested.L @ plan.design(number).truth.beta)[0])
     good = np.isfinite(found.pvalue)
     error = found.estimate[good] - centre

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -29,6 +28,7 @@ from mlmfast.power_analysis.analysis import Analysis
 from mlmfast.prepared.fit_model import fit_model
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.simulation.streams import Streams, entropy_of
+from mlmfast.words import did_you_mean
 
 #: Draws of an exact null distribution.
 _EXACT = 100_000
@@ -301,8 +301,7 @@ def _linear(analysis: Analysis, test: Any) -> tuple[FloatArray, FloatArray, str]
         rows = contrast_rows(names, test)
         return rows.L, np.asarray(rows.rhs, dtype=np.float64), test
     known = [*names, *(t for t in terms if t not in names), *_random_names(analysis)]
-    near = get_close_matches(test, known, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(test, known)
     raise ModelError(
         f"test: {test!r} is no coefficient, term or random effect of {analysis.fitted_formula!r}"
         f"{hint} (there are {', '.join(known[:30])})"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 
 from mlmfast.errors import ModelError
@@ -16,6 +15,7 @@ from mlmfast.simulation.parameters import known_parameters, with_parameters
 from mlmfast.simulation.streams import Parts, stream
 from mlmfast.simulation.true_model import AnyModel, TrueModel
 from mlmfast.simulation.truth import covariances, variance_of_icc
+from mlmfast.words import did_you_mean
 
 _OPTIONS = ("icc", "errors", "random_effects", "missing", "sizes")
 
@@ -84,8 +84,7 @@ def _sorted(
             numbers[variables[name]] = value
         else:
             everything = [*known, *variables, *_OPTIONS]
-            near = get_close_matches(str(name), everything, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, everything)
             raise ModelError(
                 f"the design has nothing named {name!r}{hint} (there are {', '.join(everything)})"
             )

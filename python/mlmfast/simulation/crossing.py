@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pandas as pd
 from mlmfast.arrays import IntArray
 from mlmfast.errors import DataError, ModelError
 from mlmfast.simulation.distributions import CovariateDistribution
+from mlmfast.words import did_you_mean
 
 #: Rows that a crossing may have.
 _MOST_ROWS = 50_000_000
@@ -317,6 +317,5 @@ def _what_levels_are(name: str, given: Any) -> str:
 
 
 def _unknown(where: str, name: Any, known: Any) -> str:
-    near = get_close_matches(str(name), list(known), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(name, list(known))
     return f"{where}: {name!r} is no variable of the design{hint} (there are {', '.join(known)})"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import ModelError
+from mlmfast.words import did_you_mean
 
 Draw = Callable[[np.random.Generator, Any], FloatArray]
 
@@ -143,8 +143,7 @@ def _read(text: Any, role: str, known: dict[str, Any]) -> tuple[str, tuple[float
         )
     name, inside = match.group(1), match.group(2)
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, known)
         raise ModelError(
             f"{role}: there is no distribution {name!r}{hint} (there are {', '.join(known)})"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from mlmfast.simulation.draws import COVARIATES
 from mlmfast.simulation.rebuild import check_extensible
 from mlmfast.simulation.streams import Parts, stream
 from mlmfast.simulation.true_model import AnyModel, TrueModel
+from mlmfast.words import did_you_mean
 
 
 def along(design: AnyModel, name: str, n: int) -> AnyModel:
@@ -246,8 +246,7 @@ def _known(role: str, name: str, table: pd.DataFrame) -> None:
     if name in table:
         return
     known = [str(c) for c in table]
-    near = get_close_matches(str(name), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(name, known)
     raise DataError(
         f"{role}: {name!r} is no variable of the design{hint} (there are {', '.join(known)})"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pandas as pd
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.errors import DataError, ModelError
 from mlmfast.simulation.truth import number
+from mlmfast.words import did_you_mean
 
 _KINDS = ("mcar", "dropout", "mar")
 _EXAMPLE = "{'dropout': 0.3, 'subject': 'Subject', 'time': 'Days'}"
@@ -65,8 +65,7 @@ class Missingness:
         known = (*_KINDS, "subject", "time", "slope")
         for key in given:
             if key not in known:
-                near = get_close_matches(str(key), known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = did_you_mean(key, known)
                 raise ModelError(f"missing has {key!r}, which it does not take{hint} (it takes "
                                  f"{', '.join(known)})")  # fmt: skip
         if len(kinds) != 1:
@@ -97,8 +96,7 @@ class Missingness:
             return None
         for name in (self.subject, self.time):
             if name not in table:
-                near = get_close_matches(name, [str(c) for c in table], n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = did_you_mean(name, [str(c) for c in table])
                 raise DataError(f"missing: {name!r} is no variable of the design{hint}")
         subjects = pd.factorize(table[self.subject])[0]
         times, levels = pd.factorize(table[self.time], sort=True)

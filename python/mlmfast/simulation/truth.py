@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from mlmfast.design.design import Design
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.errors import ModelError
+from mlmfast.words import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -276,8 +276,7 @@ def position(name: Any, known: tuple[str, ...], role: str, what: str) -> int:
     """
     if name in known:
         return known.index(name)
-    near = get_close_matches(str(name), known, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(name, known)
     there = ", ".join(known[:30]) or "none"
     raise ModelError(f"{role}: {name!r} is no {what} of this model{hint} (there are {there})")
 

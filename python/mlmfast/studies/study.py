@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.errors import DataError
@@ -19,6 +18,7 @@ from mlmfast.studies.result import StudyResult
 from mlmfast.studies.running.folder import Folder
 from mlmfast.studies.running.run import run_study
 from mlmfast.studies.running.shard import Shard
+from mlmfast.words import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -229,8 +229,7 @@ class Study:
         factors = self._plan.factors
         for name in values:
             if name not in factors:
-                near = get_close_matches(str(name), factors, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = did_you_mean(str(name), factors)
                 raise DataError(
                     f"{name!r} is no factor of the conditions{hint} ({', '.join(factors)})"
                 )

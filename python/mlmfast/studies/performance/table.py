@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import pandas as pd
 
 from mlmfast.errors import DataError
 from mlmfast.studies.performance.measures import MEASURES, Sample, measured
+from mlmfast.words import did_you_mean
 
 #: (values of the condition, method, estimand, sample)
 Labelled = tuple[Mapping[str, Any], str, str, Sample]
@@ -34,8 +34,7 @@ def read_measures(given: str | Sequence[str] | None) -> list[str]:
     for name in [given] if isinstance(given, str) else given:
         own = ours.get(name, name)
         if own not in MEASURES:
-            near = get_close_matches(str(name), [*MEASURES, *ours], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(str(name), [*MEASURES, *ours])
             raise DataError(f"{name!r} is no measure{hint} (there are {', '.join(MEASURES)})")
         out.append(own)
     return out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from mlmfast.errors import DataError
 from mlmfast.studies.plan.identity import Level, digest, level
+from mlmfast.words import did_you_mean
 
 #: Columns of the results beside those of the conditions.
 RESERVED = (
@@ -143,8 +143,7 @@ def _check_names(rows: Sequence[Mapping[Any, Any]]) -> None:
     for position, row in enumerate(rows):
         extra = [name for name in row if name not in names]
         if extra:
-            near = get_close_matches(str(extra[0]), names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(str(extra[0]), names)
             raise DataError(
                 f"condition {position} has the factor {extra[0]!r}, which the first has not{hint}"
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +20,7 @@ from mlmfast.studies.plan.generator import read_generator
 from mlmfast.studies.plan.identity import described, digest, source_of
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.plan.stopping import read_stopping
+from mlmfast.words import did_you_mean
 
 #: How random streams are made: part of every plan.
 STREAMS = "PCG64DXSM of SeedSequence(seed, spawn_key=(*words of the condition, replicate))"
@@ -203,8 +203,7 @@ def _truths(estimands: Mapping[str, Any], generate: Any, condition: Condition) -
 def _of_design(design: StudyDesign, name: str) -> float:
     params = design.params
     if name not in params.index:
-        near = get_close_matches(name, list(params.index), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, list(params.index))
         raise DataError(
             f"estimands: the design has no fixed effect {name!r}{hint} (there are "
             f"{', '.join(params.index)}); give a dict with its true value"
@@ -216,8 +215,7 @@ def _truth(name: str, value: Any, condition: Condition) -> float:
     """The true value in a condition: a number, a function of it, or the name of a factor."""
     if isinstance(value, str):
         if value not in condition.values:
-            near = get_close_matches(value, list(condition.values), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(value, list(condition.values))
             raise DataError(f"estimand {name!r} is {value!r}, which is no factor{hint}")
         value = condition.values[value]
     elif callable(value):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from mlmfast.errors import DataError
+from mlmfast.words import did_you_mean
 
 #: Measures that may end a condition.
 STOPPING = ("bias", "empirical_se", "mse", "model_se", "coverage", "power")
@@ -30,8 +30,7 @@ def read_stopping(given: Any) -> dict[str, float]:
         raise DataError(f"stop_at is {given!r}; give a dict such as {{'coverage': 0.005}}")
     for name, value in given.items():
         if name not in STOPPING:
-            near = get_close_matches(str(name), STOPPING, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(str(name), STOPPING)
             raise DataError(
                 f"stop_at: {name!r} cannot end a condition{hint} (use {', '.join(STOPPING)})"
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from mlmfast.studies.plan.method import Method
 from mlmfast.studies.replicates.data_set import DataSet
 from mlmfast.studies.replicates.fit_together import STATUSES, fit_together
 from mlmfast.studies.replicates.outcomes import NUMBERS, Outcomes
+from mlmfast.words import did_you_mean
 
 
 def of_method(method: Method, data: Sequence[DataSet], estimands: Sequence[str]) -> Outcomes:
@@ -85,8 +85,7 @@ def _contrast(batch: FitBatch, name: str) -> str:
     """An estimand that is no coefficient: a linear function of them, written out."""
     if not any(sign in name for sign in "+-*/"):
         known = [*batch.names, *_parameters(batch)]
-        near = get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, known)
         raise ModelError(
             f"the estimand {name!r} is no coefficient of the model{hint} (there are "
             f"{', '.join(known)}, and linear functions such as {' - '.join(known[:2])!r})"

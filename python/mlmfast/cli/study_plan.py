@@ -1,53 +1,26 @@
-"""A study from a TOML file, as `mlmfast study plan.toml` reads it."""
+"""A study from a plan, as `mlmfast study plan.toml` reads it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from mlmfast.errors import DataError, MlmError
+from mlmfast.cli.plans import arguments_of, check_keys, read_plan, values_of
+from mlmfast.errors import DataError
 from mlmfast.simulation.make import design
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.study import Study
 
-_KEYS = (
-    "folder",
-    "seed",
-    "n_replicates",
-    "chunk",
-    "generate",
-    "design",
-    "conditions",
-    "methods",
-    "estimands",
-    "stop_at",
-)
-_DESIGN = (
-    "formula",
-    "levels",
-    "params",
-    "varcorr",
-    "sigma",
-    "residual",
-    "between",
-    "sizes",
-    "covariates",
-    "icc",
-    "residual_parameters",
-    "residual_scale",
-    "missing",
-    "errors",
-    "random_effects",
-    "seed",
-)
+#: What a plan must say, and may say.
+_NEEDED = ("n_replicates", "conditions", "methods", "estimands")
+_KEYS = (*_NEEDED, "seed", "chunk", "stop_at", "design", "generate", "folder")
 
 
-def read_plan_file(path: str | Path) -> tuple[Study, Path]:
+def read_study(path: str) -> tuple[Study, Path]:
     """The study of a plan, and the folder that it is run in.
 
     ``generate``, and ``function`` of a method, name Python functions as ``"file.py:name"``, beside
@@ -57,17 +30,17 @@ def read_plan_file(path: str | Path) -> tuple[Study, Path]:
     ------
     DataError
         For what is no plan; an unknown key is refused with the nearest known one.
-    OSError
-        Where the file cannot be read.
     """
     file = Path(path)
-    plan = _read(file)
-    _check_keys(plan, _KEYS, "the plan")
-    for name in ("conditions", "methods", "estimands", "n_replicates"):
+    plan = check_keys("the top", read_plan(path), _KEYS)
+    for name in _NEEDED:
         if name not in plan:
-            raise DataError(f"the plan has no {name}; see examples/ of mlmfast for whole ones")
+            raise DataError(f"the plan has no {name}; mlmfast study --help shows a whole one")
+    conditions = plan["conditions"]
+    if isinstance(conditions, Mapping):
+        conditions = {name: values_of(values) for name, values in conditions.items()}
     study = Study(
-        plan["conditions"],
+        conditions,
         _generator(plan, file.parent),
         _methods(plan["methods"], file.parent),
         plan["estimands"],
@@ -79,40 +52,17 @@ def read_plan_file(path: str | Path) -> tuple[Study, Path]:
     return study, file.parent / str(plan.get("folder", file.stem))
 
 
-def _read(file: Path) -> dict[str, Any]:
-    for name in ("tomllib", "tomli"):
-        try:
-            toml: Any = import_module(name)
-        except ModuleNotFoundError:
-            continue
-        try:
-            found: dict[str, Any] = toml.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{file} is no TOML file: {error}") from None
-        return found
-    raise MlmError("plans in TOML need Python 3.11 or later, or: pip install tomli")
-
-
-def _check_keys(given: Mapping[str, Any], known: Iterable[str], what: str) -> None:
-    names = list(known)
-    for name in given:
-        if name not in names:
-            near = get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise DataError(f"{what} has the unknown key {name!r}{hint} ({', '.join(names)})")
-
-
 def _generator(plan: Mapping[str, Any], beside: Path) -> Any:
     if ("generate" in plan) == ("design" in plan):
-        raise DataError("the plan needs either generate = 'file.py:function' or a [design] table")
+        raise DataError("the plan needs either generate = 'file.py:function' or a table [design]")
     if "generate" in plan:
         return _function(plan["generate"], beside, "generate")
-    own = plan["design"]
-    if not isinstance(own, Mapping):
-        raise DataError(f"design is {own!r}; a table [design] is needed")
-    _check_keys(own, _DESIGN, "[design]")
-    if "formula" not in own or "levels" not in own:
-        raise DataError("[design] needs formula and levels")
+    own = dict(check_keys("[design]", plan["design"], arguments_of(design, without=["data"])))
+    for name in ("formula", "levels"):
+        if name not in own:
+            raise DataError(f"[design] of the plan needs {name}")
+    if isinstance(own["levels"], Mapping):
+        own["levels"] = {name: values_of(given) for name, given in own["levels"].items()}
     return design(**own)
 
 
@@ -123,17 +73,15 @@ def _methods(given: Any, beside: Path) -> dict[str, Any]:
 
 
 def _method(name: str, given: Any, beside: Path) -> Any:
-    if not isinstance(given, Mapping):
-        raise DataError(f"method {name!r} is {given!r}; write [methods.{name}] with formula = ...")
     known = [field.name for field in fields(Method)]
-    _check_keys(given, [*known, "function"], f"[methods.{name}]")
-    if "function" in given:
-        if len(given) > 1:
-            raise DataError(f"[methods.{name}]: function goes alone")
-        return _function(given["function"], beside, f"method {name!r}")
-    if "formula" not in given:
+    own = check_keys(f"[methods.{name}]", given, [*known, "function"])
+    if "function" in own:
+        if len(own) > 1:
+            raise DataError(f"[methods.{name}] of the plan: function goes alone")
+        return _function(own["function"], beside, f"method {name!r}")
+    if "formula" not in own:
         raise DataError(f"[methods.{name}] needs formula = '...' or function = 'file.py:name'")
-    return Method(**given)
+    return Method(**own)
 
 
 def _function(text: Any, beside: Path, what: str) -> Callable[..., Any]:
