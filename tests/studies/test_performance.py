@@ -36,9 +36,6 @@ def _of_rsimsum():
     b, se = _as_numbers(data["b"]), _as_numbers(data["se"])
     n = len(b)
     columns = {
-        "replicate": data["replicate"],
-        "method": data["method"],
-        "estimand": ["b"] * n,
         "estimate": b,
         "std_error": se,
         "p_value": 2 * stats.norm.sf(np.abs(b / se)),
@@ -46,7 +43,7 @@ def _of_rsimsum():
         "upper": b + Z * se,
         "converged": np.ones(n, dtype=bool),
         "singular": np.zeros(n, dtype=bool),
-        "error": np.full(n, None, dtype=object),
+        "drawn": np.ones(n, dtype=bool),
     }
     by_method = {
         m: s for m, _, s in samples(columns, ["A", "B", "C"], {"b": 0.5}, 0.05, "A", False)

@@ -12,7 +12,7 @@ import pandas as pd
 from mlmfast.errors import DataError
 from mlmfast.studies.performance.needed import needed_by_group
 from mlmfast.studies.performance.printed import summary
-from mlmfast.studies.performance.samples import COLUMNS, samples
+from mlmfast.studies.performance.samples import COLUMNS, columns_of, samples
 from mlmfast.studies.performance.table import Labelled, performance_frame, read_measures
 from mlmfast.studies.plan.conditions import Condition
 from mlmfast.studies.plan.identity import cell
@@ -199,9 +199,7 @@ class StudyResult:
 
     def _columns(self, condition: Condition) -> dict[str, Any] | None:
         table = self._folder.read([file for file, _, _ in self._files(condition)], COLUMNS)
-        if table is None:
-            return None
-        return {name: table[name].to_numpy() for name in COLUMNS}
+        return None if table is None else columns_of(table)
 
     def _samples(
         self, reference: str | None, alpha: float, unconverged: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,10 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.studies.performance.measures import Sample
 
+#: What an error begins with where the generator failed.
+NOT_DRAWN = "generate: "
 #: Columns of the rows that the measures are made of.
 COLUMNS = (
-    "replicate",
-    "method",
-    "estimand",
     "estimate",
     "std_error",
     "p_value",
@@ -24,6 +24,14 @@ COLUMNS = (
     "singular",
     "error",
 )
+
+
+def columns_of(table: Any) -> dict[str, Any]:
+    """Arrays of the columns of a `pyarrow.Table`; ``drawn`` is whether a replicate has data."""
+    error = table["error"]
+    lost = import_module("pyarrow.compute").starts_with(error, pattern=NOT_DRAWN).fill_null(False)
+    out = {name: table[name].to_numpy() for name in COLUMNS if name != "error"}
+    return {**out, "drawn": ~lost.to_numpy()}
 
 
 def samples(
@@ -39,7 +47,7 @@ def samples(
     Parameters
     ----------
     columns
-        Arrays by name (`COLUMNS`), ordered by replicate, method and estimand.
+        Of `columns_of`; rows are ordered by replicate, method and estimand.
     methods, truths
         Names of the methods, and of the estimands with their true values, in the rows' order.
     alpha
@@ -50,9 +58,9 @@ def samples(
         Whether estimates of fits that did not converge count.
     """
     shape = (-1, len(methods), len(truths))
-    cube = {name: np.asarray(columns[name]).reshape(shape) for name in COLUMNS}
+    cube = {name: np.asarray(values).reshape(shape) for name, values in columns.items()}
     counts = np.isfinite(cube["estimate"]) & (unconverged | cube["converged"])
-    drawn = ~_not_drawn(cube["error"])
+    drawn = cube["drawn"]
     base = methods.index(reference)
     for m, method in enumerate(methods):
         for k, (estimand, truth) in enumerate(truths.items()):
@@ -91,9 +99,3 @@ def _paired(counts: Any, se: FloatArray) -> Any:
 def _spread(values: FloatArray) -> float:
     known = values[np.isfinite(values)]
     return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
-
-
-def _not_drawn(errors: Any) -> Any:
-    """Replicates that have no data."""
-    flat = [isinstance(text, str) and text.startswith("generate: ") for text in errors.ravel()]
-    return np.array(flat, dtype=np.bool_).reshape(errors.shape)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from mlmfast.studies.performance.samples import NOT_DRAWN
 from mlmfast.studies.plan.conditions import Condition
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.plan.plan import Chunk, Plan
@@ -57,7 +58,7 @@ def _held(
     size = 0
     for position, one in enumerate(_drawn(plan, condition, chunk)):
         if isinstance(one, Exception):
-            text = " ".join(f"generate: {type(one).__name__}: {one}".split())
+            text = " ".join(f"{NOT_DRAWN}{type(one).__name__}: {one}".split())
             for outcomes in found:
                 outcomes.error[position] = text
             continue

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlmfast.studies.performance.measures import Sample, measured
-from mlmfast.studies.performance.samples import COLUMNS, samples
+from mlmfast.studies.performance.samples import COLUMNS, columns_of, samples
 from mlmfast.studies.plan.plan import Chunk, Plan
 from mlmfast.studies.running.folder import Folder
 
@@ -22,9 +22,8 @@ def has_enough(plan: Plan, folder: Folder, condition: int, finished: Sequence[Ch
     table = folder.read([folder.file(own, chunk) for chunk in finished], COLUMNS)
     if table is None:
         return False
-    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in COLUMNS}
     methods = list(plan.methods)
-    found = samples(columns, methods, plan.truths[condition], _ALPHA, methods[0], False)
+    found = samples(columns_of(table), methods, plan.truths[condition], _ALPHA, methods[0], False)
     answers = [_reached(plan, sample) for _, _, sample in found]
     told = [answer for answer in answers if answer is not None]
     return bool(told) and all(told)

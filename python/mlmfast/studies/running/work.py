@@ -33,11 +33,7 @@ def packed(plan: Plan) -> bytes:
     MlmError
         Where a function cannot be sent.
     """
-    try:
-        # Functions defined in a notebook, a script or inside others are sent by value.
-        pickler: Any = import_module("cloudpickle")
-    except ModuleNotFoundError:
-        pickler = pickle
+    pickler = _pickler()
     try:
         return bytes(pickler.dumps(plan))
     except Exception as error:
@@ -46,6 +42,19 @@ def packed(plan: Plan) -> bytes:
             "define generate and the methods at the top level of a module, or run: "
             "pip install cloudpickle"
         ) from error
+
+
+def _pickler() -> Any:
+    """What sends functions of a notebook, a script or other functions by value, where it is there.
+
+    joblib has a copy of its own.
+    """
+    for name in ("cloudpickle", "joblib.externals.cloudpickle"):
+        try:
+            return import_module(name)
+        except ModuleNotFoundError:  # noqa: PERF203 (two tries)
+            continue
+    return pickle
 
 
 def content_by_worker(plan: bytes, chunk: tuple[int, int, int]) -> bytes:
