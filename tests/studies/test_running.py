@@ -241,6 +241,13 @@ def test_a_study_is_extended_where_that_is_asked_for(tmp_path):
     assert result.n_finished == [37] * 4
     larger.run(tmp_path / "w", progress=False)
     assert files(folder) == files(tmp_path / "w")
+    # Killed between the plan and the removal of the shorter last chunk.
+    outgrown = next(folder.glob("chunks/*-000000020-000000030.parquet"))
+    left = outgrown.with_name(outgrown.name.replace("000000030", "000000025"))
+    left.write_bytes(outgrown.read_bytes())
+    assert mlm.load_study(folder).n_finished == [37] * 4
+    larger.run(folder, progress=False)
+    assert files(folder) == files(tmp_path / "w")
     with pytest.raises(mlm.DataError, match=r"n_replicates is 37 there and only 25 here"):
         small().run(folder, progress=False, extend=True)
 
