@@ -180,18 +180,6 @@ def _unique(blocks: list[ParameterBlock], model: ReducedModel) -> tuple[Paramete
     return tuple(out)
 
 
-def coordinate_charts(criterion: Criterion, theta: FloatArray) -> FloatArray:
-    """Derivatives of the criterion's coordinates by those of `Information`, (n, n).
-
-    They differ where matrices are handed over with their derivatives: theta there, and the natural
-    parameters here.
-    """
-    parts = []
-    for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        parts.append(term.chart_of_coordinates(theta[:, s]))
-    return block_diagonal(parts)
-
-
 def residual_direction(
     model: ReducedModel, parameters: CovarianceParameters, weights: FloatArray
 ) -> list[FloatArray] | None:

@@ -110,10 +110,6 @@ class ByArm(Directions):
         bent = self._joined([own.bent for own in found]) if bends else linear
         return FormParameters(_one_block([own.block for own in found]), linear, bent)
 
-    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
-        """Arm by arm."""
-        return block_diagonal([part.chart_of_coordinates(own) for part, own in self._each(theta)])
-
     @property
     def elementwise(self) -> Elementwise | None:
         """Arm by arm, where the natural parameters of each are functions of one theta."""
