@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, block_diagonal
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters.random_effects import random_block
 from mlmfast.reduction.parameter_block import (
     Kind,
     ParameterBlock,
-    block_diagonal,
 )
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.cached import cached_property

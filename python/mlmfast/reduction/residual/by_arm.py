@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 import mlmfast._core as _core
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, block_diagonal
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.reduction.parameter_block import ParameterBlock, block_diagonal
+from mlmfast.reduction.parameter_block import ParameterBlock
 from mlmfast.reduction.residual.directions import ArmDirections, Directions
 from mlmfast.reduction.residual.form import (
     Arm,
