@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2] / "python" / "mlmfast"
 FLOORS = [
     "__main__",
     "cli",
+    "power_analysis",
     "compare_structures",
     "many_data_sets",
     "model",
@@ -27,6 +28,7 @@ FLOORS = [
     "saving",
     "diagnostics",
     "prediction",
+    "simulation",
     "inference.comparison",
     "inference.emmeans",
     "inference.intervals",

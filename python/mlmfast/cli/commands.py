@@ -14,6 +14,7 @@ import pandas as pd
 
 from mlmfast._core import __version__
 from mlmfast.cli.demo import run_demo
+from mlmfast.cli.power import add_power
 from mlmfast.cli.progress import Progress
 from mlmfast.data.files import read_table
 from mlmfast.data.whole_files import write_whole
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mlmfast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_fit(commands)
+    add_power(commands)
     demo = commands.add_parser("demo", help="fit a model to data that come with the package")
     demo.set_defaults(command=_demo)
     return parser
