@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2] / "python" / "mlmfast"
 FLOORS = [
     "__main__",
     "cli",
+    "studies",
     "power_analysis",
     "compare_structures",
     "many_data_sets",

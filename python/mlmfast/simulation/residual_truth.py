@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.units import natural_in_units
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.errors import ModelError
-from mlmfast.reduction.residual.form_parameters import record_of_arms
 from mlmfast.simulation.truth import Truth, check_member, covariance_matrix, number, position
 
 
@@ -108,10 +107,12 @@ def record_of(residual: ResidualDesign, natural: FloatArray) -> ResidualRecord:
             f"{', '.join(f'{name} = {value:g}' for name, value in pairs)} give no covariance of "
             f"{residual.text}"
         )
-    arms: list[tuple[CovarianceStructure, FloatArray]] = [
-        (residual.structure, row[None]) for row in theta
-    ]
-    return record_of_arms(residual, arms, 1.0, residual.points is None)
+    structure, by_visits = residual.structure, residual.points is None
+    return residual.record(
+        parameter_names(residual),
+        [natural_in_units(structure, row[None], 1.0) for row in theta],
+        [structure.matrix(row[None])[0] if by_visits else np.empty((0, 0)) for row in theta],
+    )
 
 
 def parameter_names(residual: ResidualDesign) -> tuple[str, ...]:
