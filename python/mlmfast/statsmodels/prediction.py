@@ -1,0 +1,174 @@
+"""Predictions: the fixed part for the rows of a fit or new ones, with random effects on request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from mlmfast.arrays import FloatArray
+from mlmfast.data.frame import Frame
+from mlmfast.errors import DataError
+
+if TYPE_CHECKING:
+    from mlmfast.statsmodels.results_base import MixedLMResultsBase
+
+
+def predict(
+    self: MixedLMResultsBase,
+    exog: Any = None,
+    transform: bool = True,
+    *,
+    random_effects: bool = False,
+) -> Any:
+    """Predictions for new rows, or for those of the fit.
+
+    Parameters
+    ----------
+    exog
+        A data frame, for a model made from a formula; else, or without ``transform``, rows of X.
+    random_effects
+        Whether the random effects are added: 0 in groups that the fit does not know. statsmodels
+        leaves them out, silently; so does this by default. Needs a formula, and ``groups`` given
+        as a column.
+
+    Returns
+    -------
+    array, or a Series with the index of a pandas ``exog``
+    """
+    matrix, index = _rows_of(self, exog, transform)
+    values = matrix @ self.fe_params
+    if random_effects:
+        values = values + _random_part(self, exog)
+    return values if index is None else pd.Series(values, index=index)
+
+
+def _rows_of(
+    results: MixedLMResultsBase, exog: Any, transform: bool
+) -> tuple[FloatArray, pd.Index | None]:
+    model = results.model
+    index = getattr(exog, "index", None) if isinstance(exog, pd.Series | pd.DataFrame) else None
+    if exog is None:
+        if model.exog is None:
+            raise DataError("the rows of the data were removed; give new rows")
+        return model.exog, None
+    source = model._source
+    if source is None or not transform:
+        matrix = np.asarray(exog, dtype=np.float64)
+        if matrix.ndim == 1:
+            matrix = matrix[:, None] if results.k_fe == 1 else matrix[None]
+        if matrix.shape[1] != results.k_fe:
+            raise ValueError(
+                f"exog has {matrix.shape[1]} columns; the model has {results.k_fe} fixed effects"
+            )
+        return matrix, index
+    if isinstance(exog, pd.Series):
+        exog = pd.DataFrame(exog).T.infer_objects()
+        index = exog.index
+    frame = Frame.from_native(exog)
+    kept = source.complete(frame)
+    found = np.full((frame.n_rows, results.k_fe), np.nan)
+    part = frame if kept is None else frame.take(kept)
+    rows = np.arange(frame.n_rows) if kept is None else np.flatnonzero(kept)
+    if len(rows):
+        names, columns = source.fixed.build(part)
+        found[rows] = np.column_stack([columns[names.index(name)] for name in source.names])
+    return found, index
+
+
+def _random_part(results: MixedLMResultsBase, exog: Any) -> FloatArray:
+    if exog is None:
+        return np.asarray(results.fittedvalues - results.model.exog @ results.fe_params)
+    source = results.model._source
+    if source is None or source.groups is None or results.k_vc:
+        raise NotImplementedError(
+            "random effects of new rows need a model made by from_formula with groups= the name "
+            "of a column, and no variance components; predict with mlmfast.lmm's predict instead"
+        )
+    frame = Frame.from_native(exog)
+    factor = frame.factor(source.groups)
+    known = {str(label): k for k, label in enumerate(results.model.group_labels)}
+    means = results.random_effects
+    effects = np.array([means[label] for label in results.model.group_labels])
+    levels = [known.get(str(value), -1) for value in factor.values.tolist()]
+    table = np.vstack([effects, np.zeros(results.k_re)])
+    own = table[np.array([*levels, -1])[factor.codes]]
+    z = np.column_stack(source.random_columns(frame))
+    return np.asarray((own * z).sum(axis=1))
+
+
+def conditional_fit(results: MixedLMResultsBase) -> FloatArray:
+    """Fitted values with the random effects, from the effects of each group."""
+    model = results.model
+    at = model._likelihood(results.params_object, results.reml)
+    out = model.exog @ results.fe_params
+    for k, (rows, effects) in enumerate(zip(model._rows, at.effects(results.fe_params), strict=True)):
+        own = [] if model.exog_re is None else [model.exog_re[rows]]
+        own += [np.asarray(mats[k]) for mats in model.exog_vc.mats]
+        out[rows] += np.column_stack(own) @ effects
+    return np.asarray(out)
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionResults:
+    """Means of the fixed part at some rows, with their standard errors.
+
+    Attributes
+    ----------
+    predicted_mean, se_mean, var_pred_mean : shape (n,)
+    """
+
+    predicted_mean: FloatArray
+    var_pred_mean: FloatArray
+    row_labels: pd.Index | None = None
+
+    @property
+    def predicted(self) -> FloatArray:
+        """`predicted_mean`."""
+        return self.predicted_mean
+
+    @property
+    def se_mean(self) -> FloatArray:
+        """Standard errors of the means."""
+        return np.asarray(np.sqrt(self.var_pred_mean))
+
+    se = se_mean
+
+    def conf_int(self, obs: bool = False, alpha: float = 0.05) -> FloatArray:
+        """Confidence limits of the means, shape (n, 2)."""
+        if obs:
+            raise NotImplementedError(
+                "limits of new observations: results.lmm.predict(data, interval='prediction')"
+            )
+        reach = special.ndtri(1.0 - alpha / 2.0) * self.se_mean
+        return np.column_stack([self.predicted_mean - reach, self.predicted_mean + reach])
+
+    def summary_frame(self, alpha: float = 0.05) -> pd.DataFrame:
+        """Means, standard errors and limits as a frame."""
+        limits = self.conf_int(alpha=alpha)
+        columns = {
+            "mean": self.predicted_mean,
+            "mean_se": self.se_mean,
+            "mean_ci_lower": limits[:, 0],
+            "mean_ci_upper": limits[:, 1],
+        }
+        return pd.DataFrame(columns, index=self.row_labels)
+
+
+def get_prediction(
+    self: MixedLMResultsBase, exog: Any = None, transform: bool = True
+) -> PredictionResults:
+    """Means of the fixed part with standard errors and limits.
+
+    Parameters
+    ----------
+    exog, transform
+        As `predict`.
+    """
+    matrix, index = _rows_of(self, exog, transform)
+    fixed = self._cov[: self.k_fe, : self.k_fe]
+    variances = np.einsum("ni,ij,nj->n", matrix, fixed, matrix, optimize=True)
+    return PredictionResults(matrix @ self.fe_params, variances, index)
