@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2] / "python" / "mlmfast"
 FLOORS = [
     "__main__",
     "cli",
+    "statsmodels",
     "compare_structures",
     "many_data_sets",
     "model",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,12 +13,10 @@ from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.design.from_arrays import columns_of
 from mlmfast.statsmodels.components import terms_of
-
-if TYPE_CHECKING:
-    from mlmfast.statsmodels.model_base import MixedLMBase
+from mlmfast.statsmodels.model_arrays import ModelArrays
 
 
-def design_of(model: MixedLMBase, blocks: Sequence[IntArray] | None) -> Design:
+def design_of(model: ModelArrays, blocks: Sequence[IntArray] | None) -> Design:
     """The design of a model, whose random effects are correlated within ``blocks`` alone."""
     names = tuple(f"{k}:{name}" for k, name in enumerate(model.exog_names))
     groups = GroupingFactor("groups", model._groups.codes, tuple(map(str, model.group_labels)))
@@ -51,7 +48,7 @@ def _by_columns(matrix: FloatArray) -> FloatArray:
     return matrix if contiguous else np.asfortranarray(matrix)
 
 
-def _effects(model: MixedLMBase, blocks: Sequence[IntArray] | None) -> list[RandomEffects]:
+def _effects(model: ModelArrays, blocks: Sequence[IntArray] | None) -> list[RandomEffects]:
     if model.exog_re is None:
         return []
     columns = columns_of(_by_columns(model.exog_re))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlmfast.statsmodels.fit import Estimates
+from mlmfast.statsmodels.estimates import Estimates
 from mlmfast.statsmodels.model_base import MixedLMBase
 from mlmfast.statsmodels.results_base import MixedLMResultsBase
 
@@ -30,7 +30,7 @@ else:
         HAS_STATSMODELS = True
 
 
-class MixedLM(MixedLMBase, _ModelBase):
+class MixedLM(MixedLMBase, _ModelBase):  # type: ignore[misc, unused-ignore]
     """A linear mixed model with statsmodels' names, fitted by mlmfast.
 
     Parameters
@@ -60,7 +60,7 @@ class MixedLM(MixedLMBase, _ModelBase):
     """
 
 
-class MixedLMResults(MixedLMResultsBase, _ResultsBase):
+class MixedLMResults(MixedLMResultsBase, _ResultsBase):  # type: ignore[misc, unused-ignore]
     """What a fit found; `MixedLM.fit` gives it in pandas containers where the input was pandas."""
 
     def t_test(self, r_matrix: Any, use_t: bool | None = None) -> Any:
@@ -118,3 +118,6 @@ def _is_matrix(r_matrix: Any) -> bool:
 def results_of(found: Estimates, model: Any, se: str, full_output: bool) -> Any:
     """Results in the wrapper that gives them their containers."""
     return MixedLMResultsWrapper(MixedLMResults(found, model, se, full_output))
+
+
+MixedLM._results_of = staticmethod(results_of)

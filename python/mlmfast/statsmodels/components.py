@@ -154,7 +154,7 @@ def indicator_matrices(nested: NestedColumns, groups: Groups) -> ByGroup:
 
     def make(k: int) -> FloatArray:
         columns = nested.columns[nested.codes[rows[k]]]
-        return (columns[:, None] == np.arange(widths[k])).astype(np.float64)
+        return np.asarray(columns[:, None] == np.arange(widths[k]), dtype=np.float64)
 
     return ByGroup(len(rows), make)
 
@@ -198,4 +198,3 @@ def terms_of(
         structure = STRUCTURES["us"](1)
         terms.append(RandomEffects(at, (name,), (component.values,), structure, text))
     return factors, terms
-

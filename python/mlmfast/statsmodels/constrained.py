@@ -15,7 +15,7 @@ from scipy import optimize
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.statsmodels.likelihood import Likelihood
-from mlmfast.statsmodels.parameters import MixedLMParams
+from mlmfast.statsmodels.parameters import MixedLMParams, chain_to_root
 
 _NEWTON_STEPS = 20
 _DECREMENT = 1e-8
@@ -28,18 +28,6 @@ class Point:
     packed: FloatArray
     converged: bool
     iterations: int
-
-
-def chain_to_root(params: MixedLMParams, by_u: FloatArray, root: FloatArray) -> FloatArray:
-    """Derivatives by u -> derivatives by the roots that `get_packed(use_sqrt=True)` gives."""
-    k = params.k_re
-    by_g = np.zeros((k, k))
-    by_g[np.tril_indices(k)] = by_u[: params.k_re2]
-    # dG = dL L' + L dL', and u has each covariance once.
-    both = by_g + by_g.T
-    by_l = both @ root
-    components = 2.0 * np.sqrt(params.vcomp) * by_u[params.k_re2 :]
-    return np.concatenate([by_l[np.tril_indices(k)], components])
 
 
 def optimum(
@@ -63,7 +51,9 @@ def optimum(
         value, gradient = evaluate(packed)
         return -value, -gradient[free]
 
-    found = optimize.minimize(negative, packed[free], jac=True, method="BFGS", options={"gtol": 1e-5})
+    found = optimize.minimize(
+        negative, packed[free], jac=True, method="BFGS", options={"gtol": 1e-5}
+    )
     x, iterations = np.asarray(found.x), int(found.nit)
     for _ in range(_NEWTON_STEPS):
         value, gradient = negative(x)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.statsmodels.model_arrays import ModelArrays
 from mlmfast.statsmodels.parameters import MixedLMParams, lower_root
-
-if TYPE_CHECKING:
-    from mlmfast.statsmodels.model_base import MixedLMBase
 
 
 class MixedLMDistribution:
     """The distribution of the response, at packed parameters and a residual variance."""
 
-    def __init__(self, model: MixedLMBase, params: Any, scale: float, exog: Any) -> None:
+    def __init__(self, model: ModelArrays, params: Any, scale: float, exog: Any) -> None:
         self.model = model
         self.exog = model.exog if exog is None else np.asarray(exog)
         own = MixedLMParams.from_packed(params, model.k_fe, model.k_re, False, True)
@@ -48,7 +46,7 @@ class MixedLMDistribution:
 
 
 def get_distribution(
-    self: MixedLMBase, params: Any, scale: float, exog: Any = None
+    self: ModelArrays, params: Any, scale: float, exog: Any = None
 ) -> MixedLMDistribution:
     """What draws responses, by ``rvs``.
 

@@ -6,11 +6,12 @@ A script that catches what statsmodels raises catches the same here.
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.errors import ConvergenceWarning as _Unproven
+from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.errors import SingularFitWarning as _OnBoundary
 
 
@@ -33,15 +34,23 @@ def _bases(own: type, *theirs: tuple[ModuleType | None, str]) -> tuple[type, ...
     return (own, *(kind for kind in found if kind is not None))
 
 
+def _with_message(self: Any, message: str, origin: Any = None) -> None:
+    """What patsy's errors hold, whichever class comes first."""
+    Exception.__init__(self, message)
+    self.message, self.origin = message, origin
+
+
+_PATSYS = {"__init__": _with_message, "__str__": Exception.__str__, "__module__": __name__}
+
 PatsyFormulaError: type[FormulaError] = type(
     "PatsyFormulaError",
     _bases(FormulaError, (_patsy, "PatsyError")),
-    {"__doc__": "A formula that cannot be read.", "__module__": __name__},
+    {"__doc__": "A formula that cannot be read.", **_PATSYS},
 )
 MissingDataError: type[DataError] = type(
     "MissingDataError",
     _bases(DataError, (_exceptions, "MissingDataError"), (_patsy, "PatsyError")),
-    {"__doc__": "Missing values where none are allowed.", "__module__": __name__},
+    {"__doc__": "Missing values where none are allowed.", **_PATSYS},
 )
 ConvergenceWarning: type[_Unproven] = type(
     "ConvergenceWarning",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,17 +14,16 @@ from mlmfast.model import LMM, result_of
 from mlmfast.prepared.fit_model import fit_model
 from mlmfast.result import LMMResult
 from mlmfast.statsmodels.build import design_of
-from mlmfast.statsmodels.constrained import chain_to_root, evaluation, optimum
+from mlmfast.statsmodels.constrained import evaluation, optimum
 from mlmfast.statsmodels.errors import (
     ConvergenceWarning,
     IgnoredArgumentWarning,
     SingularDesignError,
     SingularMatrixWarning,
 )
-from mlmfast.statsmodels.parameters import MixedLMParams, lower_root
-
-if TYPE_CHECKING:
-    from mlmfast.statsmodels.model_base import MixedLMBase
+from mlmfast.statsmodels.estimates import Estimates
+from mlmfast.statsmodels.model_arrays import ModelArrays
+from mlmfast.statsmodels.parameters import MixedLMParams, is_definite
 
 #: What statsmodels' optimisers take.
 _OPTIMISERS = frozenset(["gtol", "maxiter", "eps", "maxcor", "ftol", "tol", "maxls"])
@@ -32,7 +31,7 @@ _told: set[str] = set()
 
 
 def fit(
-    self: MixedLMBase,
+    self: ModelArrays,
     start_params: Any = None,
     reml: bool = True,
     niter_sa: int = 0,
@@ -86,8 +85,6 @@ def fit(
     -----
     ConvergenceWarning, SingularMatrixWarning
     """
-    from mlmfast.statsmodels.classes import results_of
-
     se = self.default_se if se is None else se
     if se not in ("gls", "statsmodels"):
         raise ValueError(f"se is {se!r}; use 'gls' or 'statsmodels'")
@@ -104,43 +101,17 @@ def fit(
     free = None if free is None else _mask(self, free)
     blocks = None if free is None else _blocks(self, free, start)
     if do_cg and (free is None or blocks is not None):
-        return results_of(_fitted(self, blocks), self, se, full_output)
-    return results_of(_held(self, free, start, do_cg), self, se, full_output)
+        return self._results_of(_fitted(self, blocks), self, se, full_output)
+    return self._results_of(_held(self, free, start, do_cg), self, se, full_output)
 
 
-class Estimates:
-    """What a fit found, whichever way.
-
-    Attributes
-    ----------
-    params
-        Fixed effects, and covariances over the residual variance.
-    scale, llf
-        Residual variance; log-likelihood.
-    converged, iterations
-        Whether at an optimum, and after how many steps.
-    lmm
-        mlmfast's fit; None for one with parameters held.
-    free : shape (k,), logicals: which entries of the covariances were estimated.
-    """
-
-    def __init__(
-        self,
-        params: MixedLMParams,
-        scale: float,
-        llf: float,
-        convergence: tuple[bool, int],
-        free: FloatArray,
-        lmm: LMMResult | None = None,
-        layout: Sequence[Sequence[int]] = (),
-    ) -> None:
-        self.params, self.scale, self.llf = params, scale, llf
-        self.converged, self.iterations = convergence
-        self.free, self.lmm, self.layout = free, lmm, layout
-
-
-def _fitted(model: MixedLMBase, blocks: list[IntArray] | None) -> Estimates:
-    prepared = LMM.from_design(model._design if blocks is None else design_of(model, blocks))
+def _fitted(model: ModelArrays, blocks: list[IntArray] | None) -> Estimates:
+    prepared = model._prepared if blocks is None else None
+    if prepared is None:
+        prepared = LMM.from_design(design_of(model, blocks))
+    if blocks is None:
+        # The rows are reduced once for all fits of a model.
+        model._prepared = prepared
     method = "REML" if model.reml else "ML"
     found = fit_model(prepared, result_of, method, None, "asymptotic", tell=_say_nothing)
     assert isinstance(found, LMMResult)
@@ -170,9 +141,7 @@ def _say_nothing(_: Any) -> None:
     """Warnings are given by their names here."""
 
 
-def _layout(
-    model: MixedLMBase, blocks: Sequence[IntArray]
-) -> tuple[list[list[int]], FloatArray]:
+def _layout(model: ModelArrays, blocks: Sequence[IntArray]) -> tuple[list[list[int]], FloatArray]:
     """For each term of the design the positions of its parameters among the packed ones."""
     places = {(a, b): k for k, (a, b) in enumerate(zip(*np.tril_indices(model.k_re), strict=True))}
     layout: list[list[int]] = []
@@ -190,7 +159,7 @@ def _layout(
 
 
 def _held(
-    model: MixedLMBase, free: FloatArray | None, start: MixedLMParams, do_cg: bool
+    model: ModelArrays, free: FloatArray | None, start: MixedLMParams, do_cg: bool
 ) -> Estimates:
     """A fit with entries held at the start, or none of them free."""
     k = model.k_re2 + model.k_vc
@@ -255,7 +224,7 @@ def _read_optimisers(method: Any, niter_sa: int, fit_kwargs: dict[str, Any]) -> 
         )
 
 
-def _start(model: MixedLMBase, start_params: Any) -> MixedLMParams:
+def _start(model: ModelArrays, start_params: Any) -> MixedLMParams:
     k = model.k_re2 + model.k_vc
     if start_params is None:
         return MixedLMParams.from_components(
@@ -273,7 +242,7 @@ def _start(model: MixedLMBase, start_params: Any) -> MixedLMParams:
     )
 
 
-def _mask(model: MixedLMBase, free: Any) -> FloatArray:
+def _mask(model: ModelArrays, free: Any) -> FloatArray:
     shapes = np.shape(free.cov_re), np.shape(free.vcomp)
     if shapes != ((model.k_re, model.k_re), (model.k_vc,)):
         raise ValueError(
@@ -288,9 +257,7 @@ def _mask(model: MixedLMBase, free: Any) -> FloatArray:
     return np.asarray(np.concatenate([triangle, free.vcomp]) != 0, dtype=np.float64)
 
 
-def _blocks(
-    model: MixedLMBase, free: FloatArray, start: MixedLMParams
-) -> list[IntArray] | None:
+def _blocks(model: ModelArrays, free: FloatArray, start: MixedLMParams) -> list[IntArray] | None:
     """Blocks of correlated effects that a mask says; None where it holds anything else."""
     k = model.k_re
     pattern = np.zeros((k, k), dtype=bool)
@@ -303,17 +270,3 @@ def _blocks(
     covered = np.concatenate(blocks) if blocks else np.empty(0, dtype=int)
     held = np.asarray(start.cov_re)[~pattern]
     return blocks if len(covered) == k and not held.any() else None
-
-
-def by_root(params: Any, by_u: FloatArray) -> FloatArray:
-    """Derivatives by the root of the covariance and the roots of the components."""
-    read = MixedLMParams.from_components(params.fe_params, cov_re=params.cov_re, vcomp=params.vcomp)
-    return chain_to_root(read, by_u, lower_root(np.asarray(params.cov_re, dtype=np.float64)))
-
-
-def is_definite(params: Any, tol: float = 1e-10) -> bool:
-    """Whether the covariances of the random effects have an inverse."""
-    values = np.linalg.eigvalsh(params.cov_re) if len(params.cov_re) else np.ones(1)
-    return bool(values.min() >= tol and (np.asarray(params.vcomp) >= tol).all())
-
-

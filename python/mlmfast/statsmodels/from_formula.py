@@ -214,7 +214,7 @@ def _groups(data: Any, frame: Frame, groups: Any) -> Any:
     if isinstance(data, pd.DataFrame):
         return np.asarray(data[groups])
     factor = frame.factor(groups)
-    values = np.append(np.asarray(factor.values, dtype=object), None)
+    values = np.array([*factor.values.tolist(), None], dtype=object)
     return values[factor.codes]
 
 
@@ -287,9 +287,7 @@ def _variance_components(
     return VCSpec(list(terms), colnames, mats), own
 
 
-def _component(
-    name: str, terms: Terms, frame: Frame, groups: Groups
-) -> tuple[Any, Any, Component]:
+def _component(name: str, terms: Terms, frame: Frame, groups: Groups) -> tuple[Any, Any, Component]:
     lone = lone_factor(terms, frame)
     if lone is not None:
         factor, labels = lone

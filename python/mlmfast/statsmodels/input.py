@@ -110,7 +110,7 @@ def complete(arrays: dict[str, Any], missing: str) -> BoolArray | None:
         if values is None:
             continue
         own = pd.isna(np.asarray(values))
-        own = own.any(axis=1) if own.ndim == 2 else own
+        own = np.asarray(own.any(axis=1) if own.ndim == 2 else own)
         if np.ndim(bad) and len(own) != len(bad):
             raise DataError(f"{name} has {len(own)} rows; {len(bad)} are needed")
         if missing != "drop" and own.any():

@@ -154,7 +154,7 @@ class Likelihood:
         out = -0.5 * (logdet + d * (np.log(2.0 * np.pi * self.scale(beta)) + 1.0))
         if self._reml:
             out -= 0.5 * float(np.linalg.slogdet(w[:-1, :-1])[1])
-        return out
+        return float(out)
 
     @cached_property
     def directions(self) -> list[tuple[int, int]]:

@@ -136,3 +136,27 @@ def lower_root(matrix: FloatArray) -> FloatArray:
         if rest[0] > 1e-14 * max(abs(float(matrix[j, j])), 1e-300):
             root[j:, j] = rest / np.sqrt(rest[0])
     return root
+
+
+def chain_to_root(params: MixedLMParams, by_u: FloatArray, root: FloatArray) -> FloatArray:
+    """Derivatives by u -> derivatives by the roots that `get_packed(use_sqrt=True)` gives."""
+    k = params.k_re
+    by_g = np.zeros((k, k))
+    by_g[np.tril_indices(k)] = by_u[: params.k_re2]
+    # dG = dL L' + L dL', and u has each covariance once.
+    both = by_g + by_g.T
+    by_l = both @ root
+    components = 2.0 * np.sqrt(params.vcomp) * by_u[params.k_re2 :]
+    return np.concatenate([by_l[np.tril_indices(k)], components])
+
+
+def by_root(params: Any, by_u: FloatArray) -> FloatArray:
+    """Derivatives by the root of the covariance and the roots of the components."""
+    read = MixedLMParams.from_components(params.fe_params, cov_re=params.cov_re, vcomp=params.vcomp)
+    return chain_to_root(read, by_u, lower_root(np.asarray(params.cov_re, dtype=np.float64)))
+
+
+def is_definite(params: Any, tol: float = 1e-10) -> bool:
+    """Whether the covariances of the random effects have an inverse."""
+    values = np.linalg.eigvalsh(params.cov_re) if len(params.cov_re) else np.ones(1)
+    return bool(values.min() >= tol and (np.asarray(params.vcomp) >= tol).all())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,11 @@ from scipy import special
 from mlmfast.arrays import FloatArray
 from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError
-
-if TYPE_CHECKING:
-    from mlmfast.statsmodels.results_base import MixedLMResultsBase
+from mlmfast.statsmodels.result_arrays import ResultArrays
 
 
 def predict(
-    self: MixedLMResultsBase,
+    self: ResultArrays,
     exog: Any = None,
     transform: bool = True,
     *,
@@ -47,7 +45,7 @@ def predict(
 
 
 def _rows_of(
-    results: MixedLMResultsBase, exog: Any, transform: bool
+    results: ResultArrays, exog: Any, transform: bool
 ) -> tuple[FloatArray, pd.Index | None]:
     model = results.model
     index = getattr(exog, "index", None) if isinstance(exog, pd.Series | pd.DataFrame) else None
@@ -79,7 +77,7 @@ def _rows_of(
     return found, index
 
 
-def _random_part(results: MixedLMResultsBase, exog: Any) -> FloatArray:
+def _random_part(results: ResultArrays, exog: Any) -> FloatArray:
     if exog is None:
         return np.asarray(results.fittedvalues - results.model.exog @ results.fe_params)
     source = results.model._source
@@ -98,18 +96,6 @@ def _random_part(results: MixedLMResultsBase, exog: Any) -> FloatArray:
     own = table[np.array([*levels, -1])[factor.codes]]
     z = np.column_stack(source.random_columns(frame))
     return np.asarray((own * z).sum(axis=1))
-
-
-def conditional_fit(results: MixedLMResultsBase) -> FloatArray:
-    """Fitted values with the random effects, from the effects of each group."""
-    model = results.model
-    at = model._likelihood(results.params_object, results.reml)
-    out = model.exog @ results.fe_params
-    for k, (rows, effects) in enumerate(zip(model._rows, at.effects(results.fe_params), strict=True)):
-        own = [] if model.exog_re is None else [model.exog_re[rows]]
-        own += [np.asarray(mats[k]) for mats in model.exog_vc.mats]
-        out[rows] += np.column_stack(own) @ effects
-    return np.asarray(out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +145,7 @@ class PredictionResults:
 
 
 def get_prediction(
-    self: MixedLMResultsBase, exog: Any = None, transform: bool = True
+    self: ResultArrays, exog: Any = None, transform: bool = True
 ) -> PredictionResults:
     """Means of the fixed part with standard errors and limits.
 

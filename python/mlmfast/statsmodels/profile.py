@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -10,13 +10,11 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.errors import DataError
 from mlmfast.statsmodels.constrained import evaluation, optimum
 from mlmfast.statsmodels.parameters import MixedLMParams, lower_root
-
-if TYPE_CHECKING:
-    from mlmfast.statsmodels.results_base import MixedLMResultsBase
+from mlmfast.statsmodels.result_arrays import ResultArrays
 
 
 def profile_re(
-    self: MixedLMResultsBase,
+    self: ResultArrays,
     re_ix: int | str,
     vtype: str,
     num_low: int = 5,
@@ -57,7 +55,7 @@ def profile_re(
     return np.array([_held_at(self, value, vtype, place) for value in [*below, *above]])
 
 
-def _estimate(results: MixedLMResultsBase, re_ix: int | str, vtype: str) -> tuple[float, int]:
+def _estimate(results: ResultArrays, re_ix: int | str, vtype: str) -> tuple[float, int]:
     if vtype == "vc":
         names = list(results.model.exog_vc.names)
         if re_ix not in names:
@@ -70,9 +68,7 @@ def _estimate(results: MixedLMResultsBase, re_ix: int | str, vtype: str) -> tupl
     return float(results.cov_re[place, place]), place
 
 
-def _held_at(
-    results: MixedLMResultsBase, ratio: float, vtype: str, place: int
-) -> tuple[float, float]:
+def _held_at(results: ResultArrays, ratio: float, vtype: str, place: int) -> tuple[float, float]:
     """The variance in its units and the log-likelihood where its ratio is held."""
     model, params = results.model, results.params_object
     k, k_re2 = model.k_re, model.k_re2
@@ -104,7 +100,7 @@ def _held_at(
     return ratio * end.scale(end.beta), end.value(end.beta)
 
 
-def _freed(results: MixedLMResultsBase, order: IntArray) -> BoolArray:
+def _freed(results: ResultArrays, order: IntArray) -> BoolArray:
     """Which entries the fit estimated, effects reordered."""
     model = results.model
     pattern = np.zeros((model.k_re, model.k_re))

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
-from mlmfast.statsmodels.fit import Estimates
+from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.statsmodels.estimates import Estimates
 from mlmfast.statsmodels.parameters import MixedLMParams
-
-if TYPE_CHECKING:
-    from mlmfast.statsmodels.model_base import MixedLMBase
 
 
 def fit_regularized(
-    self: MixedLMBase,
+    self: Any,
     start_params: Any = None,
     method: str = "l1",
     alpha: Any = 0,
@@ -44,8 +41,6 @@ def fit_regularized(
     NotImplementedError
         For a penalty object: statsmodels leaves the fixed effects unpenalised there.
     """
-    from mlmfast.statsmodels.classes import results_of
-
     if not isinstance(method, str):
         raise NotImplementedError(
             "only method='l1' is offered; with a penalty object statsmodels leaves the fixed "
@@ -65,11 +60,13 @@ def fit_regularized(
     estimates = Estimates(
         moved, scale, likelihood.value(beta), (converged, 0), found._found.free, None
     )
-    out = results_of(estimates, self, found.se, False)
+    out = self._results_of(estimates, self, found.se, False)
     _results = getattr(out, "_results", out)
     # The covariances are those of the fit without a penalty, in its units.
     _results.cov_re, _results.vcomp = found.cov_re, found.vcomp
-    _results.__dict__["_cov"] = _covariance(likelihood.hessian(beta), np.abs(beta) > ceps, self.k_fe)
+    _results.__dict__["_cov"] = _covariance(
+        likelihood.hessian(beta), np.abs(beta) > ceps, self.k_fe
+    )
     return out
 
 
@@ -92,7 +89,7 @@ def _descent(
     return beta, False
 
 
-def _covariance(hessian: FloatArray, kept: FloatArray, k_fe: int) -> FloatArray:
+def _covariance(hessian: FloatArray, kept: BoolArray, k_fe: int) -> FloatArray:
     """Inverse of minus the Hessian of the coefficients kept; NaN for the others."""
     out = np.full_like(hessian, np.nan)
     at = np.flatnonzero(np.concatenate([kept, np.ones(len(hessian) - k_fe, dtype=bool)]))

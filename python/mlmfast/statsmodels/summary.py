@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from mlmfast.arrays import FloatArray
-
-if TYPE_CHECKING:
-    from mlmfast.statsmodels.results_base import MixedLMResultsBase
+from mlmfast.statsmodels.result_arrays import ResultArrays
 
 
 @dataclass
@@ -32,9 +31,7 @@ class Summary:
 
     def as_html(self) -> str:
         """HTML."""
-        tables = [
-            table.to_html(index=k > 0, header=k > 0) for k, table in enumerate(self.tables)
-        ]
+        tables = [table.to_html(index=k > 0, header=k > 0) for k, table in enumerate(self.tables)]
         return f"<p>{self.title}</p>\n" + "\n".join(tables)
 
     def as_latex(self) -> str:
@@ -49,7 +46,7 @@ class Summary:
 
 
 def summary(
-    self: MixedLMResultsBase,
+    self: ResultArrays,
     yname: str | None = None,
     xname_fe: list[str] | None = None,
     xname_re: list[str] | None = None,
@@ -83,7 +80,7 @@ def summary(
     facts = _facts(self, self.model.endog_names if yname is None else yname)
     title = "Mixed Linear Model Regression Results" if title is None else title
     try:
-        from statsmodels.iolib import summary2
+        summary2 = import_module("statsmodels.iolib.summary2")
     except ImportError:
         top = pd.DataFrame({"what": list(facts), "value": [str(v) for v in facts.values()]})
         return Summary(title, [top, table])
@@ -94,7 +91,7 @@ def summary(
     return out
 
 
-def _facts(results: MixedLMResultsBase, yname: str) -> dict[str, Any]:
+def _facts(results: ResultArrays, yname: str) -> dict[str, Any]:
     smallest, largest, mean = results._sizes
     return {
         "Model:": "MixedLM",
@@ -111,7 +108,7 @@ def _facts(results: MixedLMResultsBase, yname: str) -> dict[str, Any]:
     }
 
 
-def _table(results: MixedLMResultsBase, names: list[str], alpha: float) -> pd.DataFrame:
+def _table(results: ResultArrays, names: list[str], alpha: float) -> pd.DataFrame:
     k = results.k_fe
     values: FloatArray = np.full((len(names), 6), np.nan)
     errors = np.asarray(results.bse)[:k]

@@ -7,20 +7,16 @@ carried over by the derivatives of u.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.inference.intervals.parameter_table import parameter_table
 from mlmfast.result import LMMResult
-
-if TYPE_CHECKING:
-    from mlmfast.statsmodels.fit import Estimates
-    from mlmfast.statsmodels.model_base import MixedLMBase
+from mlmfast.statsmodels.estimates import Estimates
+from mlmfast.statsmodels.model_arrays import ModelArrays
 
 
-def gls_covariance(model: MixedLMBase, found: Estimates) -> FloatArray:
+def gls_covariance(model: ModelArrays, found: Estimates) -> FloatArray:
     """(X'V^-1 X)^-1 sigma^2 of the fixed effects; of the covariances the inverse information.
 
     NaN for covariances on the boundary, and for none of both: the estimates are asymptotically
@@ -61,7 +57,7 @@ def _inverse_of_free(information: FloatArray, free: FloatArray) -> FloatArray:
     return out
 
 
-def joint_covariance(model: MixedLMBase, found: Estimates) -> FloatArray:
+def joint_covariance(model: ModelArrays, found: Estimates) -> FloatArray:
     """Inverse of minus the joint Hessian of beta and the covariances: statsmodels' own."""
     at = model._likelihood(found.params)
     hessian = at.hessian(np.asarray(found.params.fe_params))
@@ -85,7 +81,7 @@ def _natural(lmm: LMMResult, found: Estimates) -> tuple[FloatArray, FloatArray]:
     return out, np.concatenate([triangle, params.vcomp])
 
 
-def covariance_errors(model: MixedLMBase, found: Estimates, of_ratios: FloatArray) -> FloatArray:
+def covariance_errors(model: ModelArrays, found: Estimates, of_ratios: FloatArray) -> FloatArray:
     """Standard errors of the entries of G and of the variance components, in their own units."""
     if found.lmm is not None:
         natural = _natural(found.lmm, found)[0]
@@ -96,7 +92,7 @@ def covariance_errors(model: MixedLMBase, found: Estimates, of_ratios: FloatArra
     return np.asarray(np.where(found.free == 0.0, 0.0, errors))
 
 
-def _in_units(model: MixedLMBase, found: Estimates, of_ratios: FloatArray) -> FloatArray:
+def _in_units(model: ModelArrays, found: Estimates, of_ratios: FloatArray) -> FloatArray:
     """Variances of u sigma^2, where sigma^2 = q(u) / d has variance 2 sigma^4 / d given u."""
     at = model._likelihood(found.params)
     triangle = np.asarray(found.params.cov_re)[np.tril_indices(model.k_re)]

@@ -72,14 +72,11 @@ class ResultsWrapper:
     """Results in pandas containers where the input was pandas, as statsmodels wraps them."""
 
     _wrap: ClassVar[dict[str, tuple[str, ...]]] = {
-        **{name: ("columns",) for name in ("params", "bse", "tvalues", "pvalues")},
-        **{name: ("rows",) for name in ("fittedvalues", "resid")},
-        **{name: ("generic_columns", "xnames") for name in ("fe_params", "bse_fe")},
+        **dict.fromkeys(("params", "bse", "tvalues", "pvalues"), ("columns",)),
+        **dict.fromkeys(("fittedvalues", "resid"), ("rows",)),
+        **dict.fromkeys(("fe_params", "bse_fe"), ("generic_columns", "xnames")),
         "bse_re": ("generic_columns", "exog_re_names_full"),
-        **{
-            name: ("generic_columns_2d", "exog_re_names")
-            for name in ("cov_re", "cov_re_unscaled")
-        },
+        **dict.fromkeys(("cov_re", "cov_re_unscaled"), ("generic_columns_2d", "exog_re_names")),
     }
 
     def __init__(self, results: Any) -> None:

@@ -85,7 +85,7 @@ def build_matrix(terms: Terms, frame: Frame) -> FormulaMatrix:
     >>> from mlmfast.statsmodels.formula.terms import read_formula
     >>> frame = Frame.from_native({"x": [1.0, 2.0, 4.0], "g": ["a", "b", "b"]})
     >>> build_matrix(read_formula("y ~ x * C(g)")[1], frame).names
-    ('Intercept', 'C(g)[T.b]', 'x', 'C(g)[T.b]:x')
+    ('Intercept', 'C(g)[T.b]', 'x', 'x:C(g)[T.b]')
     """
     states: States = {}
     values = {name: _evaluated(name, frame, states, frame.n_rows) for name in terms.factors}

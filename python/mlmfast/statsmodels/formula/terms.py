@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from mlmfast.errors import FormulaError
 from mlmfast.statsmodels.errors import PatsyFormulaError
 from mlmfast.statsmodels.formula.tokens import Part, parts_of
 
@@ -81,7 +82,7 @@ class _Reader:
         own = tuple(dict.fromkeys(total.terms))
         return Terms(((), *own) if has else own)
 
-    def _error(self, problem: str) -> PatsyFormulaError:
+    def _error(self, problem: str) -> FormulaError:
         return PatsyFormulaError(f"{self._text!r}: {problem}")
 
     def _expression(self, strength: int) -> _Sum:
