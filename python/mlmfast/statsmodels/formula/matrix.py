@@ -123,9 +123,9 @@ def columns_used(texts: Sequence[str]) -> list[str]:
     for text in texts:
         try:
             check_functions(parse(text))
+            found.update(dict.fromkeys(variables_of(text)))
         except FormulaError as error:
             raise PatsyFormulaError(str(error)) from None
-        found.update(dict.fromkeys(variables_of(text)))
     return list(found)
 
 

@@ -58,13 +58,15 @@ def _python_tokens(text: str) -> list[str]:
         found = list(tokenize.generate_tokens(io.StringIO(text.strip()).readline))
     except (tokenize.TokenError, SyntaxError):
         raise PatsyFormulaError(
-            f"{text!r}: a bracket or a quote is not closed, or a sign is no part of a formula"
+            f"{text!r}: a bracket or a quote is not closed, or closes nothing"
         ) from None
     words = [token.string for token in found if token.type not in _SKIPPED]
-    bad = [token.string for token in found if token.type == tokenize.ERRORTOKEN]
-    if any(not word.isspace() for word in bad):
-        raise PatsyFormulaError(f"{text!r}: {bad[0]!r} is no part of a formula")
-    return words
+    bad = [token.string.strip() for token in found if token.type == tokenize.ERRORTOKEN]
+    odd = next(filter(None, bad), None)
+    if odd is not None:
+        problem = "a quote is not closed" if odd[0] in "'\"" else f"{odd!r} is no part of a formula"
+        raise PatsyFormulaError(f"{text!r}: {problem}")
+    return [word for word in words if not word.isspace()]
 
 
 def _end_of_factor(tokens: list[str], start: int, text: str) -> int:
