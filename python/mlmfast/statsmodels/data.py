@@ -73,7 +73,10 @@ class ModelData:
         if how == "cov":
             return pd.DataFrame(obj, index=self.cov_names, columns=self.cov_names)
         if how == "generic_columns":
-            return pd.Series(obj, index=getattr(self, str(names)))
+            labels = list(getattr(self, str(names)))
+            # `bse_re` has the variance components too.
+            labels += [f"{name} Var" for name in self.vcomp_names[: len(obj) - len(labels)]]
+            return pd.Series(obj, index=labels)
         if how == "generic_columns_2d":
             labels = getattr(self, str(names))
             return pd.DataFrame(obj, index=labels, columns=labels)
