@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(eq=False)
@@ -51,6 +52,10 @@ class ModelData:
         """Names of the rows of `cov_params`."""
         return self.param_names
 
+    @cached_property
+    def _param_index(self) -> pd.Index:
+        return pd.Index(self.param_names)
+
     @property
     def k_constant(self) -> int:
         """Whether a column of the fixed part is constant."""
@@ -67,11 +72,11 @@ class ModelData:
             return obj
         if how == "columns":
             kind = pd.Series if np.ndim(obj) <= 1 else pd.DataFrame
-            return kind(obj, index=self.param_names)
+            return kind(obj, index=self._param_index)
         if how == "rows":
             return pd.Series(np.asarray(obj), index=self.row_labels)
         if how == "cov":
-            return pd.DataFrame(obj, index=self.cov_names, columns=self.cov_names)
+            return pd.DataFrame(obj, index=self._param_index, columns=self._param_index)
         if how == "generic_columns":
             labels = list(getattr(self, str(names)))
             # `bse_re` has the variance components too.

@@ -27,6 +27,7 @@ from mlmfast.statsmodels.parameters import MixedLMParams, is_definite
 
 #: What statsmodels' optimisers take.
 _OPTIMISERS = frozenset(["gtol", "maxiter", "eps", "maxcor", "ftol", "tol", "maxls"])
+_METHODS = frozenset(["nm", "bfgs", "lbfgs", "powell", "cg", "basinhopping", "minimize"])
 _told: set[str] = set()
 
 
@@ -204,6 +205,11 @@ def _read_optimisers(method: Any, niter_sa: int, fit_kwargs: dict[str, Any]) -> 
     for name in [method] if isinstance(method, str) else method or []:
         if str(name).lower() in ("newton", "ncg"):
             raise ValueError(f"method {name} not available for MixedLM")
+        if str(name).lower() not in _METHODS:
+            raise ValueError(
+                f"Unknown fit method {name!r}; statsmodels has {', '.join(sorted(_METHODS))}, and "
+                "none has an effect here"
+            )
     unknown = sorted(set(fit_kwargs) - _OPTIMISERS - {"disp"})
     if unknown:
         plural = "s" if len(unknown) > 1 else ""

@@ -21,6 +21,7 @@ def predict(
     transform: bool = True,
     *,
     random_effects: bool = False,
+    groups: Any = None,
 ) -> Any:
     """Predictions for new rows, or for those of the fit.
 
@@ -30,8 +31,9 @@ def predict(
         A data frame, for a model made from a formula; else, or without ``transform``, rows of X.
     random_effects
         Whether the random effects are added: 0 in groups that the fit does not know. statsmodels
-        leaves them out, silently; so does this by default. Needs a formula, and ``groups`` given
-        as a column.
+        leaves them out, silently; so does this by default. Needs a model made from a formula.
+    groups
+        Labels of the new rows' groups; the column that the model was made with by default.
 
     Returns
     -------
@@ -40,7 +42,7 @@ def predict(
     matrix, index = _rows_of(self, exog, transform)
     values = matrix @ self.fe_params
     if random_effects:
-        values = values + _random_part(self, exog)
+        values = values + _random_part(self, exog, groups)
     return values if index is None else pd.Series(values, index=index)
 
 
@@ -77,17 +79,27 @@ def _rows_of(
     return found, index
 
 
-def _random_part(results: ResultArrays, exog: Any) -> FloatArray:
+def _random_part(results: ResultArrays, exog: Any, groups: Any) -> FloatArray:
     if exog is None:
         return np.asarray(results.fittedvalues - results.model.exog @ results.fe_params)
     source = results.model._source
-    if source is None or source.groups is None or results.k_vc:
+    if source is None or results.k_vc:
         raise NotImplementedError(
-            "random effects of new rows need a model made by from_formula with groups= the name "
-            "of a column, and no variance components; predict with mlmfast.lmm's predict instead"
+            "random effects of new rows need a model made by from_formula, without variance "
+            "components; mlmfast.lmm's predict takes any"
+        )
+    if groups is None and source.groups is None:
+        raise DataError(
+            "the groups of the new rows are not known, since the model's were given as an array; "
+            "give groups=, a label for each row"
         )
     frame = Frame.from_native(exog)
-    factor = frame.factor(source.groups)
+    if groups is None:
+        factor = frame.factor(str(source.groups))
+    else:
+        factor = Frame.from_native({"groups": np.asarray(groups)}).factor("groups")
+        if len(factor.codes) != frame.n_rows:
+            raise DataError(f"groups has {len(factor.codes)} labels for {frame.n_rows} rows")
     known = {str(label): k for k, label in enumerate(results.model.group_labels)}
     means = results.random_effects
     effects = np.array([means[label] for label in results.model.group_labels])
