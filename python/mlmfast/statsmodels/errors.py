@@ -64,6 +64,10 @@ SingularMatrixWarning: type[_OnBoundary] = type(
 )
 
 
+class OldFormatWarning(FutureWarning, UserWarning):
+    """Variance components as dictionaries; statsmodels 0.14 warns as the one, 0.15 as the other."""
+
+
 class SingularDesignError(ModelError, np.linalg.LinAlgError):
     """Columns of the fixed part that depend on each other."""
 

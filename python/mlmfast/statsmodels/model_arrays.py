@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -10,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.errors import warn
 from mlmfast.running.cached import cached_property
 from mlmfast.statsmodels.components import Component, component_of
 from mlmfast.statsmodels.data import ModelData, array_names
+from mlmfast.statsmodels.errors import OldFormatWarning
 from mlmfast.statsmodels.input import (
     Groups,
     check_infinite,
@@ -323,7 +324,7 @@ def _components(exog_vc: Any) -> VCSpec:
         return VCSpec([], [], [])
     if not isinstance(exog_vc, dict):
         return exog_vc  # type: ignore[no-any-return]
-    warnings.warn("Using deprecated variance components format", FutureWarning, stacklevel=3)
+    warn("Using deprecated variance components format", OldFormatWarning)
     groups = sorted({group for matrices in exog_vc.values() for group in matrices})
     names = sorted(exog_vc)
     mats = [[_two_columns(exog_vc[name][g]) for g in groups] for name in names]

@@ -120,12 +120,12 @@ def columns_used(texts: Sequence[str]) -> list[str]:
         For a function that formulas do not know.
     """
     found: dict[str, None] = {}
-    for text in texts:
-        try:
+    try:
+        for text in texts:
             check_functions(parse(text))
             found.update(dict.fromkeys(variables_of(text)))
-        except FormulaError as error:
-            raise PatsyFormulaError(str(error)) from None
+    except FormulaError as error:
+        raise PatsyFormulaError(str(error)) from None
     return list(found)
 
 
