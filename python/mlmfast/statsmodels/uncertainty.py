@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.inference.intervals.parameter_table import parameter_table
+from mlmfast.inference.intervals.parameter_table import observed_covariance
 from mlmfast.result import LMMResult
 from mlmfast.statsmodels.estimates import Estimates
 from mlmfast.statsmodels.model_arrays import ModelArrays
@@ -70,12 +70,11 @@ def joint_covariance(model: ModelArrays, found: Estimates) -> FloatArray:
 
 def _natural(lmm: LMMResult, found: Estimates) -> tuple[FloatArray, FloatArray]:
     """Asymptotic covariance of the covariances and sigma^2, packed; and u."""
-    table = parameter_table(lmm)
     n = len(found.free)
     order = [k for own in found.layout for k in own]
     places = np.array([*order, n])
     out = np.zeros((n + 1, n + 1))
-    out[np.ix_(places, places)] = table.observed
+    out[np.ix_(places, places)] = observed_covariance(lmm)
     params = found.params
     triangle = np.asarray(params.cov_re)[np.tril_indices(len(params.cov_re))]
     return out, np.concatenate([triangle, params.vcomp])
