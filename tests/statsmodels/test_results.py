@@ -333,6 +333,36 @@ def _statsmodels():
     return HAS_STATSMODELS
 
 
+def test_tests_by_term():
+    data = growth()
+    fit = MixedLM.from_formula("y ~ x * arm + bs(z, df=4)", data, groups="site").fit()
+    found = fit.wald_test_terms()
+    table = getattr(found, "table", found)
+    assert table.index.tolist() == ["Intercept", "arm", "x", "x:arm", "bs(z, df=4)"]
+    assert table["df_constraint"].tolist() == [1, 2, 1, 2, 4]
+    names = fit.fe_params.index
+    for term, start in {"arm": "arm[", "x:arm": "x:arm[", "bs(z, df=4)": "bs("}.items():
+        rows = np.array(
+            [[float(n == name) for n in names] for name in names if name.startswith(start)]
+        )
+        V = fit.cov_params().to_numpy()[: len(names), : len(names)]
+        effect = rows @ fit.fe_params
+        expected = effect @ np.linalg.solve(rows @ V @ rows.T, effect)
+        assert table.loc[term, "statistic"] == pytest.approx(expected)
+    both = fit.wald_test_terms(skip_single=True, combine_terms=["arm"])
+    table = getattr(both, "table", both)
+    assert table["df_constraint"].tolist() == [2, 2, 4, 4]
+    for refused, words in ((fit.bootstrap, "lmm.bootstrap"), (fit.t_test_pairwise, "emmeans")):
+        with pytest.raises(NotImplementedError, match=words):
+            refused("arm")
+
+
+def test_names_of_mlmfasts_own_result():
+    fit = pair()[0]
+    assert fit.lmm.params.index.tolist() == fit.fe_params.index.tolist()
+    assert fit.lmm.varcorr["groups"].index.tolist() == ["Intercept", "x"]
+
+
 def test_predictions():
     fit, own, data = pair()
     new = data.iloc[[3, 50, 7]].copy()

@@ -18,7 +18,7 @@ from mlmfast.statsmodels.model_arrays import ModelArrays
 
 def design_of(model: ModelArrays, blocks: Sequence[IntArray] | None) -> Design:
     """The design of a model, whose random effects are correlated within ``blocks`` alone."""
-    names = tuple(f"{k}:{name}" for k, name in enumerate(model.exog_names))
+    names = _distinct(model.exog_names)
     groups = GroupingFactor("groups", model._groups.codes, tuple(map(str, model.group_labels)))
     effects = _effects(model, blocks)
     factors, components = terms_of(model._components, groups, 1)
@@ -52,7 +52,12 @@ def _effects(model: ModelArrays, blocks: Sequence[IntArray] | None) -> list[Rand
     if model.exog_re is None:
         return []
     columns = columns_of(_by_columns(model.exog_re))
-    names = tuple(f"{k}" for k in range(model.k_re))
+    names = _distinct(
+        [
+            "Intercept" if column is None else name
+            for column, name in zip(columns, model.data.exog_re_names, strict=True)
+        ]
+    )
     out = []
     for block in [np.arange(model.k_re)] if blocks is None else blocks:
         structure = STRUCTURES["us"](len(block))
@@ -60,6 +65,13 @@ def _effects(model: ModelArrays, blocks: Sequence[IntArray] | None) -> list[Rand
         text = f"({' + '.join(own)} | groups)"
         out.append(RandomEffects(0, own, tuple(columns[k] for k in block), structure, text))
     return out
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, numbered where two are the same."""
+    if len(set(names)) == len(names):
+        return tuple(names)
+    return tuple(f"{name} ({k + 1})" for k, name in enumerate(names))
 
 
 def _moved(term: RandomEffects, factor: int) -> RandomEffects:

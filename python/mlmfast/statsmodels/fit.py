@@ -117,10 +117,9 @@ def _fitted(model: ModelArrays, blocks: list[IntArray] | None) -> Estimates:
     found = fit_model(prepared, result_of, method, None, "asymptotic", tell=_say_nothing)
     assert isinstance(found, LMMResult)
     if found.aliased:
-        names = [model.exog_names[int(name.partition(":")[0])] for name in found.aliased]
         raise SingularDesignError(
             f"Singular matrix: columns of the fixed part depend on earlier ones: "
-            f"{', '.join(names)}; leave them out"
+            f"{', '.join(found.aliased)}; leave them out"
         )
     _warn_of(found)
     record = found._record

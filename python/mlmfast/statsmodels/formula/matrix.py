@@ -53,6 +53,28 @@ class MatrixSpec:
     codings: Codings
     states: States
     rows: int
+    #: Columns of each numeric variable.
+    widths: Mapping[str, int]
+
+    @property
+    def columns_of_terms(self) -> dict[str, int]:
+        """Names of the terms in the order of their columns, and how many each has."""
+        out = {}
+        numeric = frozenset(name for name, coding in self.codings.items() if coding is None)
+        for term, parts in coded_terms(self.terms.terms, numeric):
+            widths = [self._width(term, part) for part in parts]
+            out[":".join(term) or INTERCEPT] = sum(widths)
+        return out
+
+    def _width(self, term: Term, part: Mapping[str, bool]) -> int:
+        out = 1
+        for factor in term:
+            coding = self.codings[factor]
+            if coding is None:
+                out *= self.widths[factor]
+            elif factor in part:
+                out *= len(coding.levels) - (not part[factor])
+        return out
 
     def build(self, frame: Frame) -> NamedColumns:
         """Names and columns for other rows.
@@ -91,7 +113,11 @@ def build_matrix(terms: Terms, frame: Frame) -> FormulaMatrix:
     values = {name: _evaluated(name, frame, states, frame.n_rows) for name in terms.factors}
     codings = {name: _coding(name, value) for name, value in values.items()}
     names, columns = _assembled(terms, values, codings, frame.n_rows)
-    spec = MatrixSpec(terms, codings, states, frame.n_rows)
+    widths = {
+        name: value.values.shape[1] if isinstance(value, Basis) else 1
+        for name, value in values.items()
+    }
+    spec = MatrixSpec(terms, codings, states, frame.n_rows, widths)
     return FormulaMatrix(tuple(names), columns, spec)
 
 
