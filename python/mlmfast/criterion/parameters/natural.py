@@ -151,7 +151,9 @@ def covariance_parameters(
             )
             continue
         found = term.form.parameters(own, unit, linear[-1])
-        linear, bent = [*linear[:-1], found.linear], [*linear[:-1], found.bent]
+        linear = [*linear[:-1], found.linear]
+        # One evaluation serves where they are the same.
+        bent = linear if found.bent is found.linear else [*linear[:-1], found.bent]
         blocks += found.blocks
     if model.profiled:
         value = np.array([sigma2 * unit])
