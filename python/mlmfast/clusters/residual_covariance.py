@@ -5,17 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.clusters.noise import noise_sd, residual_template, theta_by_arm
+from mlmfast.clusters.noise import (
+    ResidualParameters,
+    noise_sd,
+    residual_template,
+    theta_by_arm,
+)
 from mlmfast.covariance.correlations import correlations
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord
-from mlmfast.fitted.record import FitRecord
 from mlmfast.reduction.residual.series import correlations_at
 
 
-def residual_covariances(design: Design, record: FitRecord, rows: IntArray) -> FloatArray:
+def residual_covariances(design: Design, record: ResidualParameters, rows: IntArray) -> FloatArray:
     """R of m sets of n rows each, shape (m, n, n); ``rows`` of shape (m, n)."""
     sd = noise_sd(design, record)[rows]
     if record.residual is None or design.residual is None:

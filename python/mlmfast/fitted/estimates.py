@@ -48,7 +48,7 @@ def estimates_of(
     """
     fits = np.arange(len(theta)) if fits is None else fits
     g = criterion.covariances(theta)
-    beta_core, c, scalars = criterion.reduction.solve(g, fits.tolist())
+    beta_core, c, scalars = criterion.solve(theta, fits)
     rss = scalars[:, 0]
     reml = criterion.reml
     degrees = model.degrees(reml)

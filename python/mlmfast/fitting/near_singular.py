@@ -11,9 +11,10 @@ tells the two apart and leads to the first: it holds the iteration where derivat
 its minimum lies within mu times the rank lost of the infimum. An infimum of minus infinity is none
 for any mu below the slope, at least 1, of -2 log-likelihood by the logarithm of the eigenvalue.
 
-The point reported lies further along the way than the one whose derivatives the certificate
-proves, as far as -2 log-likelihood is exact to about 1e-4: within 1e-3 of its infimum as a rule,
-1e-2 where R is small beside the random effects.
+Evaluated through V (`through_v`) the criterion is exact all the way, and the way goes on until
+nothing is left of it. Where an engine inverts R the point reported lies further along the way than
+the one whose derivatives the certificate proves, as far as -2 log-likelihood is exact to about
+1e-4: within 1e-3 of its infimum as a rule, 1e-2 where R is small beside the random effects.
 
 References: Fiacco and McCormick (1968), Nonlinear Programming, chapter 3; Nocedal and Wright
 (2006), Numerical Optimization, section 19.6.
@@ -137,19 +138,21 @@ def follow(
     options: NewtonOptions,
     minimise: Minimise,
     is_guarded: bool = False,
+    is_exact: bool = False,
 ) -> SingularEnd:
     """Go to the infimum from the stalled ``theta`` (1, n_theta), or find that there is none.
 
     With ``is_guarded`` theta is the minimum with a barrier of weight ``GUARDED``; the way goes on
-    from there.
+    from there. ``is_exact`` says that the criterion needs no inverse of R.
     """
+    least = 0.0 if is_exact else _INEXACT
     if not is_guarded:
-        return _follow(criterion, parts, lifted(parts, theta), options, minimise, 0)
+        return _follow(criterion, parts, lifted(parts, theta), options, minimise, 0, least)
     stages = (_WEIGHTS.index(GUARDED), _WEIGHTS.index(GUARDED) - 1)
     spent, end = 0, None
     for first in stages:
         # Where rounding leaves nothing to prove at that weight there is at the one before.
-        end = _follow(criterion, parts, theta, options, minimise, first)
+        end = _follow(criterion, parts, theta, options, minimise, first, least)
         spent += end.n_evaluations
         if end.newton is not None:
             break
@@ -164,8 +167,9 @@ def _follow(
     options: NewtonOptions,
     minimise: Minimise,
     first: int,
+    least: float,
 ) -> SingularEnd:
-    """See `follow`; from the stage ``first`` on."""
+    """See `follow`; from the stage ``first`` on, R having no eigenvalue below ``least``."""
     few = replace(
         options,
         tolerance=_TOLERANCE,
@@ -190,9 +194,9 @@ def _follow(
             if not reached < value - _FALLS:
                 break
         size = float(smallest_eigenvalue(parts, result.theta)[0])
-        if proven is not None and size < _INEXACT:
+        if proven is not None and size < least:
             # The eigenvalue goes with the square of the weight: once more, just as far as that.
-            between = last_weight * np.sqrt(1.5 * _INEXACT / last_size)
+            between = last_weight * np.sqrt(1.5 * least / last_size)
             weights = [between] if len(weights) > 0 and between < 0.8 * last_weight else []
             last_weight = 0.0
             continue
@@ -206,7 +210,7 @@ def _follow(
         result = minimise(criterion, theta, options)
         spent += int(result.n_evaluations[0])
         return SingularEnd(result if result.converged[0] else None, False, False, spent)
-    theta, value = _further(criterion, parts, theta, theta - before_last, value)
+    theta, value = _further(criterion, parts, theta, theta - before_last, value, least)
     found = replace(proven, theta=theta, value=np.array([value]))
     return SingularEnd(found, True, False, spent + len(_FURTHER))
 
@@ -223,6 +227,7 @@ def _further(
     theta: FloatArray,
     way: FloatArray,
     value: float,
+    least: float,
 ) -> tuple[FloatArray, float]:
     """Go on along the way of the last stages as long as the criterion falls.
 
@@ -230,7 +235,7 @@ def _further(
     """
     trials = theta + np.outer(_FURTHER, way[0])
     values = criterion.criterion.value(trials, np.repeat(criterion.chosen, len(trials)))
-    exact = np.isfinite(values) & (smallest_eigenvalue(parts, trials) > _INEXACT)
+    exact = np.isfinite(values) & (smallest_eigenvalue(parts, trials) >= least)
     values = np.where(exact, values, np.inf)
     rises = np.flatnonzero(values >= np.concatenate([[value], values[:-1]]))
     last = int(rises[0]) if rises.size else len(trials)

@@ -52,6 +52,7 @@ def fit_model(
     options: NewtonOptions | Mapping[str, Any] | None = None,
     ddf: str | float | None = None,
     wishes: Wishes | None = None,
+    tell: Callable[[Fitted], None] = warn_of,
 ) -> _Result:
     """Fit a model; `mlmfast.LMM.fit` documents the arguments.
 
@@ -59,6 +60,8 @@ def fit_model(
     ----------
     make
         What the result is made by.
+    tell
+        What warns of the result.
     """
     method = read_method(method)
     if ddf is not None:
@@ -76,7 +79,7 @@ def fit_model(
     result = make(record, source, timings)
     if degrees.eager:
         result._basis()
-    warn_of(result)
+    tell(result)
     return result
 
 
@@ -94,11 +97,12 @@ def _fit(
     parms = None
     if named or wishes.of_parameters:
         parms = _fit_with_parms(reduced, method, settings, theta, named, wishes)
-        covariance, held = parms.covariance, tuple(parms.held)
-        estimates = estimates_of(reduced, covariance.criterion, covariance.theta, parms.log_sigma2)
+        found, held, scale = parms.covariance, tuple(parms.held), parms.log_sigma2
     else:
-        covariance, held = fit_covariance(reduced, method, settings, theta), ()
-        estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
+        found, held, scale = fit_covariance(reduced, method, settings, theta), (), None
+    # As a batch has them, to the bit.
+    estimates = estimates_of(reduced, found.criterion, found.theta, scale)
+    reduced, covariance = found.single(reduced)
     record = make_record(reduced, frame, method, covariance, estimates, ddf, held)
     if wishes.hold:
         record = replace(record, n_theta=record.n_theta - len(wishes.hold))

@@ -33,6 +33,11 @@ def nested_core(core: Core) -> _core.NestedReduction | None:
     return core if isinstance(core, _core.NestedReduction) else None
 
 
+def is_through_v(core: AnyCore) -> bool:
+    """Whether the engine factors V itself, and inverts no R."""
+    return isinstance(core, _core.DenseReduction)
+
+
 def absorbed_core(core: Core) -> AbsorbedCore:
     """The core of a model with an absorbed factor."""
     assert isinstance(core, AbsorbedCore), "the caller has looked"
