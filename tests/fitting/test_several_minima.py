@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
+from mlmfast.criterion.barrier import Barrier, residual_parts
 from mlmfast.criterion.criterion import criterion_of
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.guarded_minima import distinct_ends
 from mlmfast.fitting.moment_starts import residual_start
-from mlmfast.fitting.near_singular import Barrier, residual_parts
 from mlmfast.newton import NewtonResult
 
 from .. import dense

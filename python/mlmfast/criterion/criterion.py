@@ -94,12 +94,7 @@ class Criterion:
         """
         out = [np.zeros((len(theta), q, q)) for q in self.level_sizes]
         for term, s in zip(self.terms, self.theta_slices, strict=True):
-            form = term.directions
-            if form is not None:
-                stacks = [form.stacked(t[None], derivatives)[0] for t in theta[:, s]]
-                out[term.level] = np.stack(stacks)
-            else:
-                out[term.level][:, term.stretch, term.stretch] = term.matrix(theta[:, s])
+            term.put(out, theta[:, s], derivatives)
         return out
 
     def solve(self, theta: FloatArray, fits: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -134,8 +129,8 @@ class Criterion:
         )
         if self.flat is not None:
             gradient, hessian, expected = self.flat.cleaned(gradient, hessian, expected)
-        last = self.terms[-1].directions if self.terms else None
-        if last is not None and last.n_theta > _MANY:
+        last = self.terms[-1] if self.terms else None
+        if last is not None and last.by_theta and last.structure.n_theta > _MANY:
             led = self._random_chained(theta, gradient, hessian, expected)
             return Derivatives(value, *led, gradient, hessian, expected)
         jacobian, curvature = self.chain(theta, gradient)

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.structures.factor_analytic import FactorAnalytic
+from mlmfast.criterion.barrier import Barrier, residual_parts
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.held import HeldCriterion
 from mlmfast.criterion.scoring import Scoring
@@ -17,7 +18,6 @@ from mlmfast.fitting.confounding import confounded_terms
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
 from mlmfast.fitting.moment_starts import first_start, moment_start
-from mlmfast.fitting.near_singular import Barrier, residual_parts
 from mlmfast.fitting.several_minima import is_better, search
 from mlmfast.fitting.singular_ends import NO_ENDS, bring_to_singular_ends
 from mlmfast.fitting.starts import large_start, residual_stretches

@@ -11,16 +11,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.criterion.barrier import ResidualPart, residual_parts
 from mlmfast.criterion.criterion import Criterion, ThroughV
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.boundary import Settled, replace_rows
 from mlmfast.fitting.near_singular import (
     Minimise,
-    ResidualPart,
     SingularEnd,
     follow,
     is_near_singular,
-    residual_parts,
     smallest_eigenvalue,
 )
 from mlmfast.fitting.through_v import through_v

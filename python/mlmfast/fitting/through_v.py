@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.criterion.criterion import Criterion, ThroughV, criterion_of
+from mlmfast.reduction.engines.cores import is_through_v
 from mlmfast.reduction.engines.independence import independent_clusters
 from mlmfast.reduction.engines.sizes import dense_size
 from mlmfast.reduction.reduce import reduce_design
@@ -27,7 +27,7 @@ def through_v(model: ReducedModel, criterion: Criterion, fits: Sequence[int]) ->
     """The criterion of some fits through V; None where V is no more regular than R, or large."""
     if not model.order or model.profiled or not fits:
         return None
-    if isinstance(model.core, _core.DenseReduction):
+    if is_through_v(model.core):
         return ThroughV(criterion, {fit: fit for fit in fits})
     components, _ = independent_clusters(model.design, model.levels)
     if dense_size(model.design, model.levels, components).operations > _FEW_OPERATIONS:
