@@ -122,9 +122,10 @@ def _fit(
     They are left out of the batch, whose starts and scales are none of theirs.
     """
     reduced = reduce_design(design, response_columns(values, design), engine)
-    problems = [without_residual(reduced, k, named[column]) for k, column in enumerate(columns)]
-    sound = np.array([not problem for problem in problems])
-    parts = [_Part(columns[[k]], None, text) for k, text in enumerate(problems) if text]
+    problems = without_residual(reduced, [named[column] for column in columns.tolist()])
+    sound = np.ones(len(columns), dtype=np.bool_)
+    sound[list(problems)] = False
+    parts = [_Part(columns[[k]], None, text) for k, text in sorted(problems.items())]
     if parts and sound.any():
         values, columns = np.ascontiguousarray(values[:, sound]), columns[sound]
         reduced = reduce_design(design, response_columns(values, design), engine)

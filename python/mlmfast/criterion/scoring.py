@@ -24,22 +24,29 @@ class Scoring:
 
     criterion: Criterion
 
-    def start(self, fits: IntArray) -> FloatArray:
+    def start(
+        self, fits: IntArray, at_zero: tuple[FloatArray, FloatArray] | None = None
+    ) -> FloatArray:
         """Moment estimates: the scoring step from G = 0 (MIVQUE0) within the covariances.
 
         The entries solve E[q_k] = q_k for the quadratic forms q_k = y'P V_k P y at G = 0 (Rao
-        1971; the start of PROC MIXED), relative to the residual variance within units.
+        1971; the start of PROC MIXED), relative to the residual variance within units. ``at_zero``
+        is `Criterion.at_zero_of` where that is known.
         """
         if not self.criterion.terms:
             return np.zeros((len(fits), 0))
-        target, expected = self.moments(fits)
+        target, expected = self.moments(fits, at_zero)
         return self.relative_to_within(self._within(target, expected), fits)
 
-    def moments(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
+    def moments(
+        self, fits: IntArray, at_zero: tuple[FloatArray, FloatArray] | None = None
+    ) -> tuple[FloatArray, FloatArray]:
         """The scoring step from G = 0 in the entries, and their expected information."""
         criterion = self.criterion
-        first = fits.tolist() == [0]
-        gradient, expected = criterion.at_zero if first else criterion.at_zero_of(fits)
+        if at_zero is None:
+            first = fits.tolist() == [0]
+            at_zero = criterion.at_zero if first else criterion.at_zero_of(fits)
+        gradient, expected = at_zero
         return solve_scoring(gradient, expected), expected
 
     def relative_to_within(self, theta: FloatArray, fits: IntArray) -> FloatArray:

@@ -60,8 +60,8 @@ def estimates_of(
     sigma2 = relative * unit**2
     core = model.core.ols[fits] / scale[:, None] + unit[:, None] * beta_core
     k = model.fixed_map
-    # Fit by fit: a product over the whole batch may sum in another order than for one fit.
-    beta = np.stack([k @ row for row in core])
+    # A product for each fit: one over the whole batch may sum in another order than for one fit.
+    beta = (k @ core[:, :, None])[..., 0]
     centers = np.array([center for _, center, _ in model.y_scaling])[fits]
     if centers.any():
         beta[:, model.intercept] += centers
@@ -72,7 +72,7 @@ def estimates_of(
         own = g[block.level][:, block.stretch, block.stretch]
         full = sigma2[:, None, None] * (k_term @ own @ k_term.T)
         covariances[model.order[position]] = (full + full.mT) / 2
-    vcov = sigma2[:, None, None] * np.stack([k @ matrix @ k.T for matrix in c])
+    vcov = sigma2[:, None, None] * (k @ c @ k.T)
     if not model.profiled:
         sigma2 = _common_variance(model, criterion, theta, g, unit)
     return Estimates(beta, vcov, sigma2, tuple(covariances), deviance)

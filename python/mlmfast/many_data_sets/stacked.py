@@ -60,8 +60,9 @@ def fit_stacked(
         if model is None:
             continue
         at = first + np.flatnonzero(regular)
-        batch = _batch(model, data, at, method, settings)
-        told = np.flatnonzero(~suspect_fits(like, model.criterion(method), len(at)))
+        at_zero = model.criterion(method).at_zero_of(np.arange(len(at)))
+        batch = _batch(model, data, at, method, at_zero, settings)
+        told = np.flatnonzero(~suspect_fits(like, at_zero[1]))
         if told.size < len(at):
             batch = merged([batch], told, Layout.of([batch]))
         batches.append(batch)
@@ -120,10 +121,15 @@ def _example(data: Stacked) -> ReducedModel | None:
 
 
 def _batch(
-    model: StackedModel, data: Stacked, at: IntArray, method: str, settings: NewtonOptions
+    model: StackedModel,
+    data: Stacked,
+    at: IntArray,
+    method: str,
+    at_zero: tuple[FloatArray, FloatArray],
+    settings: NewtonOptions,
 ) -> FitBatch:
     criterion = model.criterion(method)
-    covariance = fit_independent(criterion, len(at), settings)
+    covariance = fit_independent(criterion, at_zero, settings)
     estimates = model.estimates(criterion, covariance.theta)
     design, n = model.like.design, len(at)
     unit = model.core.y_scale / model.y.scale[:, 0]

@@ -28,15 +28,31 @@ def scale_columns(columns: Sequence[FloatArray | None], centred: bool) -> tuple[
 
     A power of two rounds nothing.
     """
-    statistics = iter(column_statistics([c for c in columns if c is not None]))
-    out = []
-    for column in columns:
-        if column is None:
-            out.append(ScaledColumn(None, 0.0, 1.0))
-            continue
-        s = next(statistics)
-        center = s.mean if centred else 0.0
-        spread = s.spread if centred else max(s.spread, abs(s.mean))
-        scale = float(2.0 ** -np.round(np.log2(spread))) if spread > 0 else 1.0
-        out.append(ScaledColumn(in_memory(column), center, scale))
-    return tuple(out)
+    given = [column for column in columns if column is not None]
+    statistics = np.array(column_statistics(given)).reshape(-1, 4)
+    mean, spread = statistics[:, 0], statistics[:, 1]
+    center = mean if centred else np.zeros(len(mean))
+    scale = power_of_two(spread if centred else np.maximum(spread, np.abs(mean)))
+    numbers = iter(zip(given, center.tolist(), scale.tolist(), strict=True))
+    return tuple(
+        ScaledColumn(None, 0.0, 1.0) if column is None else _scaled(*next(numbers))
+        for column in columns
+    )
+
+
+def _scaled(column: FloatArray, center: float, scale: float) -> ScaledColumn:
+    return ScaledColumn(in_memory(column), center, scale)
+
+
+def power_of_two(spread: FloatArray) -> FloatArray:
+    """The power of two nearest to 1 / spread, by its logarithm; 1 where there is no spread.
+
+    Examples
+    --------
+    >>> power_of_two(np.array([0.26, 3.0, 0.0])).tolist()
+    [4.0, 0.25, 1.0]
+    """
+    with np.errstate(invalid="ignore"):
+        usable = np.isfinite(spread) & (spread > 0)
+    mantissa, exponent = np.frexp(np.where(usable, spread, 0.75))
+    return np.asarray(np.ldexp(1.0, (mantissa < 0.5**0.5) - exponent.astype(np.int64)))
