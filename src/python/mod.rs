@@ -13,6 +13,7 @@ mod gather;
 mod iterative;
 mod nested;
 mod nested_batch;
+mod newton;
 mod rows;
 mod series;
 
@@ -34,6 +35,13 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<dense::DenseReduction>()?;
     module.add_function(wrap_pyfunction!(rows::column_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(rows::stacked_statistics, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::symmetric_eigen, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::newton_steps, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::scoring_steps, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::led_derivatives, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::unstructured_chart, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::unstructured_move, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::unstructured_theta, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::memory_left, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::require_room, module)?)?;
     module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;

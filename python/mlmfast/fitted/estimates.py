@@ -12,6 +12,7 @@ from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.deviance import deviance_of_sums
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.residual.form_parameters import common_diagonal, common_value
+from mlmfast.reduction.scaling import centers_and_scales
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def estimates_of(
     rss = scalars[:, 0]
     reml = criterion.reml
     degrees = model.degrees(reml)
-    scale = np.array([s for _, _, s in model.y_scaling])[fits]
+    centers, scale = (part[fits] for part in centers_and_scales(model.y_scaling))
     unit = model.core.y_scale[fits] / scale
     relative = rss / degrees if model.profiled else np.ones(len(rss))
     if log_sigma2 is not None:
@@ -62,7 +63,6 @@ def estimates_of(
     k = model.fixed_map
     # A product for each fit: one over the whole batch may sum in another order than for one fit.
     beta = (k @ core[:, :, None])[..., 0]
-    centers = np.array([center for _, center, _ in model.y_scaling])[fits]
     if centers.any():
         beta[:, model.intercept] += centers
     deviance = deviance_of_sums(model, reml, scalars, log_sigma2, fits)

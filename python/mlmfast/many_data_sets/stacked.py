@@ -30,9 +30,14 @@ _TRIALS = 5
 
 
 def fit_stacked(
-    data: Stacked, method: str, engine: Engine, settings: NewtonOptions
+    data: Stacked, method: str, engine: Engine, settings: NewtonOptions, adjusts: bool
 ) -> tuple[list[FitBatch], list[IntArray]]:
     """Fit the data sets that are regular arrays of one shape.
+
+    Parameters
+    ----------
+    adjusts
+        Whether tests of Kenward and Roger are wanted.
 
     Returns
     -------
@@ -61,7 +66,7 @@ def fit_stacked(
             continue
         at = first + np.flatnonzero(regular)
         at_zero = model.criterion(method).at_zero_of(np.arange(len(at)))
-        batch = _batch(model, data, at, method, at_zero, settings)
+        batch = _batch(model, data, at, method, at_zero, settings, adjusts)
         told = np.flatnonzero(~suspect_fits(like, at_zero[1]))
         if told.size < len(at):
             batch = merged([batch], told, Layout.of([batch]))
@@ -127,6 +132,7 @@ def _batch(
     method: str,
     at_zero: tuple[FloatArray, FloatArray],
     settings: NewtonOptions,
+    adjusts: bool,
 ) -> FitBatch:
     criterion = model.criterion(method)
     covariance = fit_independent(criterion, at_zero, settings)
@@ -140,6 +146,7 @@ def _batch(
         np.arange(n),
         unit[:, None, None] * model.fixed_maps,
         design.n_obs,
+        adjusts,
     )
     rows = StackedRows(
         data,

@@ -10,6 +10,7 @@ import numpy as np
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
+from mlmfast.data.statistics import mean_and_spread
 from mlmfast.fitted.estimates import Estimates
 from mlmfast.reduction.reduce import Basis, basis_of_term
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -45,13 +46,10 @@ class StackedColumns:
     ) -> StackedColumns:
         """Scale columns by their statistics."""
         n = values.shape[1]
-        total, squares, smallest, largest = np.moveaxis(_core.stacked_statistics(values), 2, 0)
+        raw = _core.stacked_statistics(values)
+        smallest, largest = raw[:, :, 2], raw[:, :, 3]
+        mean, spread = mean_and_spread(raw, values[:, 0], n)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            shift, about_first = total / n, squares / n
-            mean = values[:, 0] + shift
-            square = about_first - shift * shift
-            usable = np.isfinite(square) & (square > 1e-4 * about_first)
-            spread = np.where(usable, np.sqrt(np.maximum(square, 0)), largest / 4 - smallest / 4)
             spread = spread if centred else np.maximum(spread, np.abs(mean))
             finite = np.isfinite(mean) & np.isfinite(smallest) & np.isfinite(largest)
             usable = finite & (spread > 0)

@@ -10,7 +10,7 @@ import mlmfast._core as _core
 from mlmfast.design.design import Design
 from mlmfast.errors import DataError
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.scaling import ScaledColumn
+from mlmfast.reduction.scaling import ScaledColumn, centers_and_scales
 
 
 def check_sizes(
@@ -50,24 +50,24 @@ def without_residual(model: ReducedModel, names: Sequence[str]) -> dict[int, str
     ----------
     names : as messages call the responses.
     """
-    center, scale = np.array([(c, s) for _, c, s in model.y_scaling]).T
+    center, scale = centers_and_scales(model.y_scaling)
     rounding = np.abs(center) * 1e-15 + 1e-14 / scale
     if model.design.weights is not None:
-        rounding *= float(np.sqrt(model.design.weights.max()))
+        rounding = rounding * float(np.sqrt(model.design.weights.max()))
     left = np.asarray(model.core.y_scale) / scale
     none = left <= rounding
     out = {
-        int(k): f"the response {names[k]!r} has no residual variance: it is constant or fitted "
+        k: f"the response {names[k]!r} has no residual variance: it is constant or fitted "
         "exactly by the fixed effects, so no variance can be estimated"
-        for k in np.flatnonzero(none)
+        for k in np.flatnonzero(none).tolist()
     }
     if not model.profiled or isinstance(model.core, _core.IterativeReduction):
         return out
     rss, degrees = model.core.within
     if degrees > 0:
         exact = ~none & (left * np.sqrt(rss / degrees) <= rounding)
-        for k in np.flatnonzero(exact):
-            out[int(k)] = (
+        for k in np.flatnonzero(exact).tolist():
+            out[k] = (
                 f"the response {names[k]!r} has no residual variance: the fixed and random effects "
                 "reproduce it exactly, so the likelihood has no maximum; check how the response "
                 "was made, or leave out the random effects that give it"
