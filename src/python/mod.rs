@@ -12,7 +12,6 @@ mod gateway;
 mod gather;
 mod iterative;
 mod nested;
-mod nested_batch;
 mod newton;
 mod rows;
 mod series;
@@ -28,7 +27,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
     module.add_class::<rows::Nesting>()?;
     module.add_class::<nested::NestedReduction>()?;
-    module.add_class::<nested_batch::NestedBatch>()?;
+    module.add_class::<nested::batch::NestedBatch>()?;
     module.add_class::<crossed::Crossing>()?;
     module.add_class::<crossed::CrossedReduction>()?;
     module.add_class::<iterative::IterativeReduction>()?;

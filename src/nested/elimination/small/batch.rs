@@ -2,16 +2,11 @@
 
 use std::ops::Range;
 
-use super::super::passes::CHUNK_BLOCKS;
+use super::at::{At, Failed};
 use super::likelihood::{criteria, likelihood, second_sums, solutions};
 use super::sizes::with_sizes;
-use super::units::Units;
 use crate::criterion::asked::{Asked, Request};
-use crate::criterion::engine::Engine;
-use crate::criterion::solution::Shape;
-use crate::linalg::dense::NotPositiveDefinite;
 use crate::linalg::lanes::{Four, LANES};
-use crate::nested::patterns::Pattern;
 use crate::nested::reduction::Reduction;
 use crate::running::memory::zeros;
 use crate::running::{stop, threads};
@@ -20,10 +15,8 @@ use crate::running::{stop, threads};
 const MANY: usize = 16;
 /// Fits of one task.
 const TASK: usize = 4 * LANES;
-/// Floating-point operations below which one fit stays in the calling thread.
-const PARALLEL_WORK: usize = 3_000_000;
-/// Columns up to which three random effects are worth four lanes: more do not fit the registers.
-const COLUMNS_OF_THREE: usize = 4;
+/// Columns of [X y] up to which fits are taken side by side: more do not fit the registers.
+const MOST_COLUMNS: usize = 4;
 
 /// What is asked of fits, each of a reduction with the sizes of the first, for which
 /// [`super::is_small`] holds.
@@ -93,26 +86,17 @@ fn run(
     }
 }
 
-/// What could not be done side by side, or at all.
-pub(super) struct Failed;
-
-impl From<NotPositiveDefinite> for Failed {
-    fn from(_: NotPositiveDefinite) -> Self {
-        Self
-    }
-}
-
 fn four(
     fits: &[(&Reduction, usize)],
     some: Range<usize>,
     request: Request,
     slots: &mut [&mut [f64]],
 ) -> Result<(), Failed> {
-    let at = At::of(fits, some, request)?;
-    let (q, w) = (at.q, at.w);
-    if q == 3 && w > COLUMNS_OF_THREE {
+    if fits[some.start].0.rank() >= MOST_COLUMNS {
         return Err(Failed);
     }
+    let at = At::of(fits, some, request)?;
+    let (q, w) = (at.q, at.w);
     match request.asked {
         Asked::Criteria => with_sizes!(q, w, Four, criteria, (&at, slots); 1, 2, 3, 4),
         Asked::Likelihood => with_sizes!(q, w, Four, likelihood, (&at, slots); 1, 2, 3, 4),
@@ -135,75 +119,4 @@ fn one(
         Asked::Solutions => with_sizes!(q, w, f64, solutions, (&at, slots)),
         Asked::SecondSums => with_sizes!(q, w, f64, second_sums, (&at, slots)),
     }
-}
-
-/// A fit in each lane, and where it is looked at.
-pub(super) struct At<'a> {
-    pub(super) units: Units<'a>,
-    /// Units in chunks, whose boundaries depend on the data only.
-    chunks: Vec<Range<usize>>,
-    pub(super) shape: Shape,
-    q: usize,
-    w: usize,
-    /// By lane.
-    pub(super) g: Vec<&'a [f64]>,
-    pub(super) weights: Vec<&'a [f64]>,
-    pub(super) remainder: Vec<&'a [f64]>,
-    pub(super) reml: bool,
-}
-
-impl<'a> At<'a> {
-    fn of(
-        fits: &[(&'a Reduction, usize)],
-        some: Range<usize>,
-        request: Request<'a>,
-    ) -> Result<Self, Failed> {
-        let own = &fits[some.clone()];
-        let units = Units::of(own).ok_or(Failed)?;
-        let (first, _) = own[0];
-        let (q, w) = (first.levels[0].q, first.rank() + 1);
-        let n = q * (q + 1) / 2;
-        let part = |all: &'a [f64], size: usize| -> Vec<&'a [f64]> {
-            let of_fit = |k: usize| &all[k * size..(k + 1) * size];
-            if all.is_empty() { Vec::new() } else { some.clone().map(of_fit).collect() }
-        };
-        let remainder = |&(reduction, fit): &(&'a Reduction, usize)| {
-            &reduction.remainder[fit * w * w..(fit + 1) * w * w]
-        };
-        Ok(Self {
-            units,
-            chunks: chunks(&first.patterns),
-            shape: first.shape(),
-            q,
-            w,
-            g: part(request.g, q * q),
-            weights: part(request.weights, n * n),
-            remainder: own.iter().map(remainder).collect(),
-            reml: request.reml,
-        })
-    }
-
-    /// What `task` finds of each chunk, in order; side by side where there is much to do.
-    pub(super) fn by_chunk<T: Send>(
-        &self,
-        work: usize,
-        task: impl Fn(Range<usize>) -> Result<T, NotPositiveDefinite> + Sync + Send,
-    ) -> Result<Vec<T>, NotPositiveDefinite> {
-        if self.chunks.len() > 1 && self.units.patterns.len() * work > PARALLEL_WORK {
-            return threads::map(self.chunks.iter().cloned(), task).into_iter().collect();
-        }
-        self.chunks.iter().cloned().map(task).collect()
-    }
-}
-
-fn chunks(patterns: &[Pattern]) -> Vec<Range<usize>> {
-    let (mut out, mut first, mut blocks) = (Vec::new(), 0, 0);
-    for (item, pattern) in patterns.iter().enumerate() {
-        blocks += pattern.n_blocks;
-        if blocks >= CHUNK_BLOCKS || item + 1 == patterns.len() {
-            out.push(first..item + 1);
-            (first, blocks) = (item + 1, 0);
-        }
-    }
-    out
 }

@@ -1,6 +1,6 @@
 //! The likelihood and its derivatives of a fit in each lane, from the sums over units.
 
-use super::batch::{At, Failed};
+use super::at::{At, Failed};
 use super::matrices::{Matrix, lower_factor, square};
 use super::sums::{Derivatives, Values, derivatives, second, values};
 use crate::criterion::solution::Shape;

@@ -4,6 +4,7 @@
 //! The steps, and the order of every sum, are those of the general pass, so the bits are too; loops
 //! of known length cost a fifth.
 
+mod at;
 mod batch;
 mod likelihood;
 mod matrices;

@@ -19,11 +19,11 @@ macro_rules! with_sizes {
     (call $lane:ty, $function:ident, ($($argument:expr),*), $q:literal, $k:literal, $n:literal) => {
         $function::<$lane, $q, $k, $n>($($argument),*)
     };
-    ($q:expr, $w:expr, $lane:ty, $function:ident, $arguments:tt; $($most:literal),*) => {
+    ($q:expr, $w:expr, $lane:ty, $function:ident, $arguments:tt; $($known:literal),*) => {
         match $q {
-            1 => with_sizes!(columns $w, $lane, $function, $arguments, 1, 1; 1, 2, 3, 4, 5, 6),
-            2 => with_sizes!(columns $w, $lane, $function, $arguments, 2, 3; 1, 2, 3, 4, 5, 6),
-            3 => with_sizes!(columns $w, $lane, $function, $arguments, 3, 6; $($most),*),
+            1 => with_sizes!(columns $w, $lane, $function, $arguments, 1, 1; $($known),*),
+            2 => with_sizes!(columns $w, $lane, $function, $arguments, 2, 3; $($known),*),
+            3 => with_sizes!(columns $w, $lane, $function, $arguments, 3, 6; $($known),*),
             _ => unreachable!("the order of G was looked at"),
         }
     };

@@ -324,11 +324,11 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Derivatives<V, Q, 
                     for d in 0..=c {
                         if l <= k {
                             let (ac, ad, bc, bd) = (h[a][c], h[a][d], h[b][c], h[b][d]);
-                            let cross = |f: &Matrix<V, Q, Q>| {
-                                bc * f[a][d] + bd * f[a][c] + ac * f[b][d] + ad * f[b][c]
-                            };
-                            self.hessian[k][l] += cross(f) - count * (ac * bd + ad * bc);
-                            self.hessian_rss[k][l] += cross(f_rss);
+                            let first = bc * f[a][d] + bd * f[a][c] + ac * f[b][d] + ad * f[b][c];
+                            self.hessian[k][l] += first - count * (ac * bd + ad * bc);
+                            let f = f_rss;
+                            self.hessian_rss[k][l] +=
+                                bc * f[a][d] + bd * f[a][c] + ac * f[b][d] + ad * f[b][c];
                             l += 1;
                         }
                     }

@@ -1,5 +1,7 @@
 //! The nested engine as Python sees it.
 
+pub mod batch;
+
 use std::sync::Arc;
 
 use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};

@@ -4,13 +4,13 @@ use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::arguments::{
+use super::super::arguments::{
     CovariancesArgument, EntriesArgument, Points, TermsArgument, check_fits, entries, terms,
 };
-use super::arrays::{Floats, array, c_slice};
-use super::gateway::{require, without_gil};
-use super::gather::{self, Evaluation, Solutions, map_fits};
-use super::rows::Nesting;
+use super::super::arrays::{Floats, array, c_slice};
+use super::super::gateway::{require, without_gil};
+use super::super::gather::{self, Evaluation, Solutions, map_fits};
+use super::super::rows::Nesting;
 use crate::criterion::asked::{Asked, Request};
 use crate::criterion::engine::{Engine, Wanted};
 use crate::criterion::sums::Entry;
