@@ -147,10 +147,15 @@ def _fit_covariance(
     )
 
 
-def fit_independent(criterion: Criterion, n_fits: int, options: NewtonOptions) -> CovarianceFit:
-    """`fit_covariance` where residuals are independent and effects cannot be confounded."""
-    fits = np.arange(n_fits)
-    theta = Scoring(criterion).start(fits)
+def fit_independent(
+    criterion: Criterion, at_zero: tuple[FloatArray, FloatArray], options: NewtonOptions
+) -> CovarianceFit:
+    """`fit_covariance` where residuals are independent and effects cannot be confounded.
+
+    ``at_zero`` is `Criterion.at_zero_of` all fits.
+    """
+    fits = np.arange(len(at_zero[0]))
+    theta = Scoring(criterion).start(fits, at_zero)
 
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
         some = SomeFits(criterion, chosen)
