@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,20 @@ from mlmfast.running.interruptible import interruptible
 
 #: Scaled Hessian eigenvalues above this are not negative.
 _FLAT = -1e-6
+#: Cosine between two Newton steps that go the same way, and the least ratio of their lengths.
+_SAME_WAY, _NO_SHORTER = 0.98, 0.4
+#: Fall of the criterion, over the decrement, of a step of several Newton steps: one alone falls by
+#: half of it where the criterion is quadratic, and by 0.63 or 0.66 along a tail.
+_LONG_FALL = 0.7
+#: Steps in succession the same way as the one before it, from which on steps are lengthened.
+_RUN = 2
+#: Steps in succession that were too long, after which the next is tried at a share of its length:
+#: so much larger than the share before.
+_CUT, _GROW = 2, 3.0
+#: By how much more a step may be lengthened than the one before.
+_LENGTHEN = 4.0
+#: Steps after which rows are asked whether they leave.
+_BEFORE_LEAVING = 3
 
 
 class Derivatives(NamedTuple):
@@ -67,6 +81,8 @@ class Scoring(Protocol):
         """The point a fraction ``factor`` (a,) of the way, straight in the natural parameters."""
 
 
+#: Whether rows that went from one theta (a, t) to another are given up, shape (a,).
+Leaves: TypeAlias = Callable[[FloatArray, FloatArray], BoolArray]
 #: A path from each of the listed rows: fractions (a,) of a full step -> theta (a, t).
 _Path = Callable[[IntArray, FloatArray], FloatArray]
 
@@ -207,6 +223,7 @@ def newton_raphson(
     options: NewtonOptions,
     max_step: Callable[[FloatArray], FloatArray],
     scoring: Scoring | None = None,
+    leaves: Leaves | None = None,
 ) -> NewtonResult:
     """Minimise one criterion per row of ``theta``.
 
@@ -229,7 +246,7 @@ def newton_raphson(
     )
     active = np.flatnonzero(np.isfinite(state.value))
     state = state.rows(active)
-    stretch = np.ones(n)
+    stretch, tails = np.ones(n), _Tails(theta, options.tolerance)
     for _ in range(options.max_iter):
         if active.size == 0:
             break
@@ -249,6 +266,7 @@ def newton_raphson(
             if active.size == 0:
                 break
         record.n_iterations[active] += 1
+        before = theta[active]
         search = _Search(criterion, theta, active, state, record)
         if scoring is not None:
             far = (move.decrement > options.near) | (move.min_eigenvalue <= _FLAT)
@@ -257,9 +275,67 @@ def newton_raphson(
             length = np.where(far, stretch[active], 1.0)[score]
             search.score(scoring, score, far[score], length, options.max_scoring)
             stretch[active] = search.next_stretch(stretch[active], far)
-        search.newton(move, max_step, options.max_halvings)
-        active, state = active[search.moved], search.new.rows(search.moved)
+        search.newton(move, max_step, options.max_halvings, tails)
+        go = search.moved.copy()
+        if leaves is not None:
+            late = np.flatnonzero(go & (record.n_iterations[active] >= _BEFORE_LEAVING))
+            go[late] = ~leaves(before[late], theta[active[late]])
+            gone = search.moved & ~go
+            record.value[active[gone]] = search.new.value[gone]
+        active, state = active[go], search.new.rows(go)
     return record
+
+
+class _Tails:
+    """Rows whose Newton steps repeat themselves, as they do on the way to a limit at infinity.
+
+    Along a tail a exp(-r t) or a t^-k the criterion falls by a constant factor a step. Steps of
+    several Newton steps shorten the way as long as the criterion falls by more than one could.
+    """
+
+    def __init__(self, theta: FloatArray, tolerance: float) -> None:
+        self.way = np.zeros(theta.shape)
+        self.times = np.ones(len(theta))
+        #: How many steps in succession have gone the same way.
+        self.run = np.zeros(len(theta), dtype=np.intp)
+        #: How many in succession were too long, and the share to try of the next one.
+        self.cut = np.zeros(len(theta), dtype=np.intp)
+        self.share = np.ones(len(theta))
+        self.least = 0.1 * tolerance
+
+    def lengths(self, active: IntArray, way: FloatArray, decrement: FloatArray) -> FloatArray:
+        """How many of the Newton steps ``way`` (a, t) to take at once, shape (a,)."""
+        last, times = self.way[active], self.times[active]
+        size, last_size = np.sqrt((way * way).sum(axis=1)), np.sqrt((last * last).sum(axis=1))
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            ratio = size / last_size
+            cosine = (way * last).sum(axis=1) / (size * last_size)
+            # On an exponential tail so many steps bring the decrement to its end.
+            most = np.log(decrement / self.least)
+            same = (cosine > _SAME_WAY) & (ratio > _NO_SHORTER) & (ratio < 2.0 * (1.0 + times))
+            left = np.where(ratio < 1.0, 1.0 / (1.0 - np.minimum(ratio, 1.0)), np.inf)
+        self.run[active] = run = np.where(same, self.run[active] + 1, 0)
+        longer = np.minimum(np.minimum(_LENGTHEN * times, left), most)
+        pays = (run >= _RUN) & (decrement < 1.0) & (longer > 1.2)
+        return np.asarray(np.where(pays, longer, 1.0))
+
+    def keep(self, active: IntArray, way: FloatArray, times: FloatArray, whole: BoolArray) -> None:
+        """Remember the steps that were taken; those that were not ``whole`` begin anew."""
+        self.way[active], self.times[active] = np.where(whole[:, None], way, 0.0), times
+        self.run[active[~whole]] = 0
+
+    def first_share(self, active: IntArray) -> FloatArray:
+        """The share of a step to try first, where steps have been too long again and again."""
+        return np.where(self.cut[active] >= _CUT, self.share[active], 1.0)
+
+    def found(self, active: IntArray, first: BoolArray, share: FloatArray) -> None:
+        """Remember the share of a step that was accepted, or how many times its length."""
+        self.cut[active] = np.where(first & (share >= 1.0), 0, self.cut[active] + 1)
+        self.share[active] = np.minimum(1.0, _GROW * share)
+
+    def failed(self, active: IntArray) -> None:
+        """Wait for some more steps of these rows."""
+        self.run[active] = -_RUN
 
 
 class _Search:
@@ -322,27 +398,81 @@ class _Search:
         return np.asarray(np.where(far & (self.gain < 0.25) & (stretch > 0), 0.0, grown))
 
     def newton(
-        self, move: _Step, max_step: Callable[[FloatArray], FloatArray], trials: int
+        self,
+        move: _Step,
+        max_step: Callable[[FloatArray], FloatArray],
+        trials: int,
+        tails: _Tails,
     ) -> None:
         """Along Newton's step, for the rows that have not moved."""
         rows = np.flatnonzero(~self.moved)
+        scored = np.flatnonzero(self.moved)
+        tails.keep(self.active[scored], 0.0 * self.theta[self.active[scored]], np.ones(scored.size), np.zeros(scored.size, dtype=np.bool_))
         if rows.size == 0:
             return
         start = self.theta[self.active[rows]]
         step = _leave_saddle(self.state.rows(rows), move, rows)
         length = np.sqrt((step * step).sum(axis=1))
-        bound = np.minimum(1.0, max_step(start) / np.maximum(length, 1e-300))
+        most = max_step(start) / np.maximum(length, 1e-300)
+        bound = np.minimum(1.0, most)
         step = step * bound[:, None]
+        way = self.criterion.move(start, step) - start
+        times = tails.lengths(self.active[rows], way, move.decrement[rows])
+        times = np.where(bound < 1.0, 1.0, np.minimum(times, most))
+        self._lengthened(rows, start, step, times, move.decrement[rows])
 
         def path(chosen: IntArray, factor: FloatArray) -> FloatArray:
-            return self.criterion.move(start[chosen], factor[:, None] * step[chosen])
+            return self.criterion.move(start[left[chosen]], factor[:, None] * step[left[chosen]])
 
-        self._along(path, rows, move.slope[rows] * bound, trials)
+        left = np.flatnonzero(~self.moved[rows])
+        tails.failed(self.active[rows[left[times[left] > 1.0]]])
+        times[left] = 1.0
+        if left.size:
+            share = tails.first_share(self.active[rows[left]])
+            found = self._along(path, rows[left], (move.slope[rows] * bound)[left], trials, share)
+            tails.found(self.active[rows[left]], self.first[rows[left]], found)
+        whole = self.first[rows] & (bound >= 1.0) & (tails.share[self.active[rows]] >= 1.0)
+        tails.keep(self.active[rows], way, times, whole)
 
-    def _along(self, path: _Path, rows: IntArray, slope: FloatArray, trials: int) -> None:
+    def _lengthened(
+        self,
+        rows: IntArray,
+        start: FloatArray,
+        step: FloatArray,
+        times: FloatArray,
+        decrement: FloatArray,
+    ) -> None:
+        """Several Newton steps at once, where there are ``times`` of them; kept if that pays."""
+        long = np.flatnonzero(times > 1.0)
+        if long.size == 0:
+            return
+        theta = self.criterion.move(start[long], times[long, None] * step[long])
+        fits = self.active[rows[long]]
+        trial = self.criterion(theta, fits)
+        self.record.n_evaluations[fits] += 1
+        good = trial.value <= self.state.value[rows[long]] - _LONG_FALL * decrement[long]
+        self._accept(rows[long[good]], theta[good], trial.rows(good), True)
+
+    def _accept(self, rows: IntArray, theta: FloatArray, found: Derivatives, first: bool) -> None:
+        """Move rows to theta, where the criterion is ``found``."""
+        for part, other in zip(self.new, found, strict=True):
+            part[rows] = other
+        self.theta[self.active[rows]] = theta
+        self.moved[rows] = True
+        self.first[rows] = first
+
+    def _along(
+        self,
+        path: _Path,
+        rows: IntArray,
+        slope: FloatArray,
+        trials: int,
+        share: FloatArray | None = None,
+    ) -> FloatArray:
+        """Try shares of a step, the whole one or ``share`` of it first; the last share tried."""
         value = self.state.value[rows]
         noise = 1e-13 * (1.0 + np.abs(value))  # below this a difference is rounding error
-        factor = np.ones(len(rows))
+        factor = np.ones(len(rows)) if share is None else share.copy()
         todo = np.arange(len(rows))
         for trials_done in range(trials):
             theta = path(todo, factor[todo])
@@ -351,17 +481,13 @@ class _Search:
             self.record.n_evaluations[fits] += 1
             allowed = value[todo] + 1e-4 * factor[todo] * slope[todo] + noise[todo]
             good = trial.value <= allowed
-            accepted = rows[todo[good]]
-            for part, found in zip(self.new, trial, strict=True):
-                part[accepted] = found[good]
-            self.theta[self.active[accepted]] = theta[good]
-            self.moved[accepted] = True
-            self.first[accepted] = trials_done == 0
+            self._accept(rows[todo[good]], theta[good], trial.rows(good), trials_done == 0)
             rise = trial.value[~good] - value[todo[~good]]
             todo = todo[~good]
             if todo.size == 0:
                 break
             factor[todo] *= _shorten(rise, factor[todo] * slope[todo])
+        return factor
 
 
 def _leave_saddle(state: Derivatives, move: _Step, rows: IntArray) -> FloatArray:

@@ -21,6 +21,7 @@ from mlmfast.fitting.near_singular import (
     Barrier,
     ResidualPart,
     SingularEnd,
+    becomes_singular,
     follow,
     is_near_singular,
     residual_parts,
@@ -29,7 +30,13 @@ from mlmfast.fitting.several_minima import is_better, search
 from mlmfast.fitting.starts import large_start, residual_stretches
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.fitting.undetermined.values import without_flat_values
-from mlmfast.newton import CriterionFunction, NewtonOptions, NewtonResult, newton_raphson
+from mlmfast.newton import (
+    CriterionFunction,
+    Leaves,
+    NewtonOptions,
+    NewtonResult,
+    newton_raphson,
+)
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.memory import check_memory
 
@@ -108,10 +115,11 @@ def _fit_covariance(
         few = replace(options, tolerance=_LOOSE, max_iter=steps, max_halvings=_FEW_HALVINGS)
         return _iterate(barrier, np.where(held, 0.0, theta), few, None, held)
 
+    parts = residual_parts(criterion) if structured else ()
+
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
-        return _iterate(
-            SomeFits(criterion, chosen), np.where(held, 0.0, theta), options, scoring, held
-        )
+        some, leaves = SomeFits(criterion, chosen), becomes_singular(parts) if parts else None
+        return _iterate(some, np.where(held, 0.0, theta), options, scoring, held, leaves)
 
     newton = iterate(start, fits)
     if not given and scoring is not None and model.has_confounded_effects:
@@ -173,10 +181,11 @@ def _iterate(
     options: NewtonOptions,
     scoring: Scoring | None,
     held: BoolArray,
+    leaves: Leaves | None = None,
 ) -> NewtonResult:
     """Newton's iteration over the parameters that are not held."""
     if not held.any():
-        return newton_raphson(criterion, theta, options, _max_step, scoring)
+        return newton_raphson(criterion, theta, options, _max_step, scoring, leaves)
     part = HeldCriterion(criterion, theta, np.flatnonzero(~held))
     found = newton_raphson(part, theta[:, ~held], options, _max_step)
     return replace(
@@ -211,7 +220,8 @@ def _near_singular(
     def minimise(
         criterion: CriterionFunction, theta: FloatArray, options: NewtonOptions
     ) -> NewtonResult:
-        return _iterate(criterion, theta, options, None, held)
+        leaves = criterion.leaves if isinstance(criterion, Barrier) else None
+        return _iterate(criterion, theta, options, None, held, leaves)
 
     def end_of(row: int, theta: FloatArray, is_guarded: bool) -> SingularEnd:
         own = SomeFits(criterion, np.array([row]))
@@ -224,7 +234,7 @@ def _near_singular(
         end = end_of(row, found.theta[[row]], False)
         if end.without_bound and not was_converged:
             without_bound.append(row)
-            found.newton.converged[row] = False
+            _goes_on(found, row, end)
         elif _takes(found, row, end, in_any_case=not was_converged) and end.is_singular:
             singular.add(row)
     for row in sorted(set(lower) - set(without_bound)):
@@ -234,6 +244,13 @@ def _near_singular(
                 singular.discard(row)
                 singular |= {row} if end.is_singular else set()
     return tuple(sorted(singular)), tuple(without_bound)
+
+
+def _goes_on(found: Settled, row: int, end: SingularEnd) -> None:
+    """Report a fit without a maximum from where it was seen to fall, not from where that began."""
+    found.newton.converged[row] = False
+    if end.unproven is not None:
+        found.theta[row] = found.newton.theta[row] = end.unproven.theta[0]
 
 
 def _takes(found: Settled, row: int, end: SingularEnd, in_any_case: bool) -> bool:

@@ -34,7 +34,7 @@ from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.errors import ModelError
-from mlmfast.newton import CriterionFunction, Derivatives, NewtonOptions, NewtonResult
+from mlmfast.newton import CriterionFunction, Derivatives, Leaves, NewtonOptions, NewtonResult, newton_step
 from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.residual.form_parameters import covariances_over_visits
 
@@ -50,6 +50,11 @@ _NEAR, _START = 1e-4, 1e-2
 #: Fall of -2 log-likelihood beyond an earlier stage that only a likelihood without bound has.
 _WITHOUT_BOUND = 1.0
 _TOLERANCE, _MAX_ITER, _MAX_HALVINGS = 5e-9, 30, 6
+#: Weight that fits a point from which -2 log-likelihood may fall without bound, and smallest
+#: eigenvalue of R, over the mean variance, from which on it does that.
+_SUSPECT, _BEYOND = 0.25, 1e-9
+#: Newton decrement of a point on the way of the barrier's minima, and smallest eigenvalue for it.
+_ON_THE_WAY, _FLOOR = 0.1, 1e-5
 #: Smallest eigenvalue of R below which rounding moves -2 log-likelihood by more than 1e-4.
 _INEXACT = 1e-11
 #: Newton decrement that is little, and smallest eigenvalue of R where values are exact enough.
@@ -125,6 +130,12 @@ class Barrier:
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
         """The point at local coordinates ``step`` around ``theta``."""
         return self.criterion.move(theta, step)
+
+    @property
+    def leaves(self) -> Leaves | None:
+        """Where no minimum will be found behind a barrier that tells whether there is one."""
+        tells = self.mu >= _WEIGHTS[_ENOUGH]
+        return becomes_singular(self.parts, _BEYOND) if tells else None
 
 
 def barrier(part: ResidualPart, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -204,6 +215,22 @@ def is_near_singular(parts: tuple[ResidualPart, ...], theta: FloatArray) -> Bool
     return smallest_eigenvalue(parts, theta) < _NEAR
 
 
+def becomes_singular(parts: tuple[ResidualPart, ...], near: float = _NEAR) -> Leaves:
+    """Whether steps led to a nearly singular residual covariance, further than where they began.
+
+    An iteration without a barrier gains nothing there: the way goes on for ever, as far as rounding
+    lets it.
+    """
+
+    def leaves(before: FloatArray, after: FloatArray) -> BoolArray:
+        size = smallest_eigenvalue(parts, after)
+        out = size < near
+        out[out] = size[out] < _SHRINKS * smallest_eigenvalue(parts, before[out])
+        return out
+
+    return leaves
+
+
 def is_lost(parts: tuple[ResidualPart, ...], theta: FloatArray) -> BoolArray:
     """Whether a residual covariance is so singular that values mean nothing, shape (a,)."""
     return ~(smallest_eigenvalue(parts, theta) > _LOST)
@@ -239,7 +266,8 @@ class SingularEnd:
         Evaluations spent.
     unproven
         Where rounding ended the iteration, with little left to fall, before derivatives could
-        prove a minimum; None elsewhere.
+        prove a minimum, or how far -2 log-likelihood was seen to fall without bound; None
+        elsewhere.
     """
 
     newton: NewtonResult | None
@@ -263,7 +291,7 @@ def follow(
     from there.
     """
     if not is_guarded:
-        return _follow(criterion, parts, lifted(parts, theta), options, minimise, 0)
+        return _follow_from(criterion, parts, theta, options, minimise)
     stages = (_WEIGHTS.index(GUARDED), _WEIGHTS.index(GUARDED) - 1)
     spent, end = 0, None
     for first in stages:
@@ -273,7 +301,48 @@ def follow(
         if end.newton is not None:
             break
     assert end is not None, "there are stages"
-    return replace(end, without_bound=False, n_evaluations=spent)
+    unproven = None if end.without_bound else end.unproven
+    return replace(end, without_bound=False, n_evaluations=spent, unproven=unproven)
+
+
+def _follow_from(
+    criterion: SomeFits,
+    parts: tuple[ResidualPart, ...],
+    theta: FloatArray,
+    options: NewtonOptions,
+    minimise: Minimise,
+) -> SingularEnd:
+    """See `follow`; by the weight of the barrier that fits ``theta`` best, or from the largest."""
+    weight = _fitting_weight(criterion, parts, theta)
+    if weight >= _SUSPECT:
+        end = _follow(criterion, parts, lifted(parts, theta), options, minimise, 0)
+        return replace(end, n_evaluations=end.n_evaluations + 1)
+    first = min(sum(mu > weight for mu in _WEIGHTS), len(_WEIGHTS) - 2)
+    end = _follow(criterion, parts, theta, options, minimise, first)
+    spent = end.n_evaluations + 1
+    if end.newton is None:
+        end = _follow(criterion, parts, lifted(parts, theta), options, minimise, 0)
+        spent += end.n_evaluations
+    return replace(end, n_evaluations=spent)
+
+
+def _fitting_weight(
+    criterion: SomeFits, parts: tuple[ResidualPart, ...], theta: FloatArray
+) -> float:
+    """The weight of the barrier whose slope is nearest to that of the criterion at theta.
+
+    Infinite where theta is not on the way of the barrier's minima to a singular covariance.
+    """
+    at = criterion(theta, np.zeros(1, dtype=np.intp))
+    if not 0.0 <= newton_step(at, _FLOOR).decrement[0] < _ON_THE_WAY:
+        return np.inf
+    slope = np.zeros_like(at.gradient[0])
+    for part in parts:
+        slope[part.theta] += barrier(part, theta[:, part.theta])[1][0]
+    if not (np.isfinite(slope).all() and np.isfinite(at.gradient).all()):
+        return np.inf
+    weight = float(-(at.gradient[0] @ slope) / max(slope @ slope, 1e-300))
+    return weight if weight > 0.0 else np.inf
 
 
 def _follow(
@@ -304,7 +373,7 @@ def _follow(
                 fell = not np.isfinite(reached) or reached < value - _WITHOUT_BOUND
                 lost = mu >= _WEIGHTS[_ENOUGH] and fell and _has_collapsed(parts, result.theta)
                 near = _is_unproven_end(parts, result)
-                return SingularEnd(None, False, lost, spent, result if near else None)
+                return SingularEnd(None, False, lost, spent, result if near or lost else None)
             # Rounding ends the proof here, and the way where the criterion falls no further.
             if not reached < value - _FALLS:
                 break
