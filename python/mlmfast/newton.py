@@ -31,6 +31,8 @@ _RUN = 2
 _CUT, _GROW = 2, 3.0
 #: By how much more a step may be lengthened than the one before.
 _LENGTHEN = 4.0
+#: How fast a limit on that is lifted, a step.
+_RECOVER = 1.5
 #: Steps after which rows are asked whether they leave.
 _BEFORE_LEAVING = 3
 
@@ -121,7 +123,7 @@ class NewtonOptions:
     tolerance: float = 1e-9
     max_iter: int = 300
     max_halvings: int = 12
-    floor: float = 1e-5
+    floor: float = 1e-9
     max_scoring: int = 4
     near: float = 1.0
     flat: float = 0.05
@@ -296,6 +298,8 @@ class _Tails:
     def __init__(self, theta: FloatArray, tolerance: float) -> None:
         self.way = np.zeros(theta.shape)
         self.times = np.ones(len(theta))
+        #: The most steps to take at once, after more were too many.
+        self.most = np.full(len(theta), np.inf)
         #: How many steps in succession have gone the same way.
         self.run = np.zeros(len(theta), dtype=np.intp)
         #: How many in succession were too long, and the share to try of the next one.
@@ -315,7 +319,7 @@ class _Tails:
             same = (cosine > _SAME_WAY) & (ratio > _NO_SHORTER) & (ratio < 2.0 * (1.0 + times))
             left = np.where(ratio < 1.0, 1.0 / (1.0 - np.minimum(ratio, 1.0)), np.inf)
         self.run[active] = run = np.where(same, self.run[active] + 1, 0)
-        longer = np.minimum(np.minimum(_LENGTHEN * times, left), most)
+        longer = np.minimum(np.minimum(_LENGTHEN * times, left), np.minimum(most, self.most[active]))
         pays = (run >= _RUN) & (decrement < 1.0) & (longer > 1.2)
         return np.asarray(np.where(pays, longer, 1.0))
 
@@ -323,6 +327,7 @@ class _Tails:
         """Remember the steps that were taken; those that were not ``whole`` begin anew."""
         self.way[active], self.times[active] = np.where(whole[:, None], way, 0.0), times
         self.run[active[~whole]] = 0
+        self.most[active] *= _RECOVER
 
     def first_share(self, active: IntArray) -> FloatArray:
         """The share of a step to try first, where steps have been too long again and again."""
@@ -333,9 +338,9 @@ class _Tails:
         self.cut[active] = np.where(first & (share >= 1.0), 0, self.cut[active] + 1)
         self.share[active] = np.minimum(1.0, _GROW * share)
 
-    def failed(self, active: IntArray) -> None:
-        """Wait for some more steps of these rows."""
-        self.run[active] = -_RUN
+    def failed(self, active: IntArray, times: FloatArray) -> None:
+        """So many steps at once were too many for these rows."""
+        self.most[active] = 0.5 * times / _LENGTHEN
 
 
 class _Search:
@@ -425,7 +430,8 @@ class _Search:
             return self.criterion.move(start[left[chosen]], factor[:, None] * step[left[chosen]])
 
         left = np.flatnonzero(~self.moved[rows])
-        tails.failed(self.active[rows[left[times[left] > 1.0]]])
+        over = left[times[left] > 1.0]
+        tails.failed(self.active[rows[over]], times[over])
         times[left] = 1.0
         if left.size:
             share = tails.first_share(self.active[rows[left]])
@@ -474,7 +480,7 @@ class _Search:
         noise = 1e-13 * (1.0 + np.abs(value))  # below this a difference is rounding error
         factor = np.ones(len(rows)) if share is None else share.copy()
         todo = np.arange(len(rows))
-        for trials_done in range(trials):
+        for trials_done in range(trials if todo.size else 0):
             theta = path(todo, factor[todo])
             fits = self.active[rows[todo]]
             trial = self.criterion(theta, fits)
