@@ -105,7 +105,7 @@ impl Elimination<'_> {
         let g = square::<Q>(&self.g[0]);
         let mut gram = [[0.0; W]; W];
         for item in items {
-            let Pattern { first, n_blocks, count } = self.reduction.patterns[item];
+            let Pattern { first, n_blocks, count, .. } = self.reduction.patterns[item];
             let (mut l, mut logdet) = ([[0.0; Q]; Q], 0.0);
             for b in first..first + n_blocks {
                 let mut rows = self.rows::<Q, W>(b);
@@ -144,7 +144,7 @@ impl Elimination<'_> {
         let Ok(e) = <[f64; W]>::try_from(e) else { unreachable!("e has a number a column") };
         let mut own = Accumulated::<Q, W, N>::new();
         for item in items {
-            let Pattern { first, n_blocks, count } = self.reduction.patterns[item];
+            let Pattern { first, n_blocks, count, .. } = self.reduction.patterns[item];
             let (mut l, mut logdet) = ([[0.0; Q]; Q], 0.0);
             let (mut h, mut f, mut f_rss) = ([[0.0; Q]; Q], [[0.0; Q]; Q], [[0.0; Q]; Q]);
             for b in first..first + n_blocks {
