@@ -133,8 +133,9 @@ impl Reduction {
         let groups =
             if share && n_levels == 1 { group_by_root(leaf, columns, n_units) } else { None };
         let Some(groups) = groups else {
-            self.patterns =
-                (0..n_units).map(|first| Pattern { first, n_blocks: 1, n_full: 1, count: 1 }).collect();
+            self.patterns = (0..n_units)
+                .map(|first| Pattern { first, n_blocks: 1, n_full: 1, count: 1 })
+                .collect();
             return;
         };
         let mut design = Vec::new();
