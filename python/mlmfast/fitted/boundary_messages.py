@@ -140,8 +140,8 @@ def name_vanishing_residual(model: ReducedModel, covariance: CovarianceFit) -> l
     if not names:
         return []
     return [
-        f"the residual variance goes to 0: {' and '.join(names)} can take up all of the variance of "
-        "every row, and -2 log-likelihood is flat along the way there; a structure with fewer "
+        f"the residual variance goes to 0: {' and '.join(names)} can take up all of the variance "
+        "of every row, and -2 log-likelihood is flat along the way there; a structure with fewer "
         "parameters leaves some to the residual"
     ]
 
