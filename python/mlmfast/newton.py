@@ -272,8 +272,7 @@ def newton_raphson(
         if leaves is not None:
             late = np.flatnonzero(go & (record.n_iterations[active] >= _BEFORE_LEAVING))
             go[late] = ~leaves(before[late], theta[active[late]])
-            gone = search.moved & ~go
-            record.value[active[gone]] = search.new.value[gone]
+            record.value[active[late]] = search.new.value[late]
         active, state = active[go], search.new.rows(go)
     return record
 

@@ -32,7 +32,7 @@ from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance import floor_eigenvalues
 from mlmfast.covariance.chains import MarkovChain
 from mlmfast.covariance.spatial.base import Spatial
-from mlmfast.criterion.barrier import Barrier, ResidualPart, residual_parts
+from mlmfast.criterion.barrier import Barrier, ResidualPart, barrier, residual_parts
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.errors import ModelError
@@ -75,7 +75,7 @@ _FALLS = 1e-5
 _SHRINKS = 0.5
 #: Stages after which the end of the next one is foreseen; the first begins anywhere.
 _STAGES = 3
-#: Where the end is foreseen, what takes longer is rounding.
+#: Where the end is foreseen, what takes longer is rounding, if there is an inverse of R.
 _MAX_ITER_FORESEEN, _MAX_HALVINGS_FORESEEN = 8, 3
 #: How far beyond the last stage, in steps of that stage.
 _FURTHER = (0.1, 0.25, 0.4, 0.5, 1.0, 1.5, 2.0, 3.0)
@@ -260,11 +260,11 @@ def _follow(
     weights, ways = list(_WEIGHTS[first:]), list[FloatArray]()
     while weights:
         mu = weights.pop(0)
-        if len(ways) == _STAGES:
+        if len(ways) == _STAGES and least > 0.0:
             few = replace(few, max_iter=_MAX_ITER_FORESEEN, max_halvings=_MAX_HALVINGS_FORESEEN)
         result = minimise(Barrier(criterion, parts, mu), theta + _next_way(ways), few)
-        reached = float(criterion.criterion.value(result.theta, criterion.chosen)[0])
-        spent += int(result.n_evaluations[0]) + 1
+        reached = _without_barrier(result, parts, mu)
+        spent += int(result.n_evaluations[0])
         if not result.converged[0]:
             fell = not np.isfinite(reached) or reached < value - _WITHOUT_BOUND
             tells = mu >= _WEIGHTS[_TELLS]
@@ -296,6 +296,13 @@ def _follow(
     theta, value = _further(criterion, parts, theta, theta - before_last, value, least)
     found = replace(proven, theta=theta, value=np.array([value]))
     return SingularEnd(found, True, False, spent + len(_FURTHER))
+
+
+def _without_barrier(result: NewtonResult, parts: tuple[ResidualPart, ...], mu: float) -> float:
+    """-2 log-likelihood where an iteration of one row behind a barrier ended."""
+    own = [barrier(part, result.theta[:, part.theta])[0][0] for part in parts]
+    with np.errstate(invalid="ignore"):
+        return float(result.value[0] - mu * sum(own))
 
 
 def _next_way(ways: list[FloatArray]) -> FloatArray | float:
