@@ -180,7 +180,8 @@ def test_rows_that_leave_are_given_up_where_they_are():
         leaves,
     )
     assert not found.converged.any()
-    assert (found.theta[:, 0] > 4.0).all() and (found.theta[:, 0] < 20.0).all()
+    assert (found.theta[:, 0] > 4.0).all()
+    assert (found.theta[:, 0] < 20.0).all()
     np.testing.assert_allclose(found.value, np.exp(-found.theta[:, 0]), rtol=1e-12)
 
 
