@@ -10,12 +10,10 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance import CovarianceStructure
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.errors import ModelError
-from mlmfast.reduction.residual.form_parameters import record_of_arms
 from mlmfast.simulation.truth import Truth, check_member, covariance_matrix, number, position
 
 
@@ -108,10 +106,10 @@ def record_of(residual: ResidualDesign, natural: FloatArray) -> ResidualRecord:
             f"{', '.join(f'{name} = {value:g}' for name, value in pairs)} give no covariance of "
             f"{residual.text}"
         )
-    arms: list[tuple[CovarianceStructure, FloatArray]] = [
-        (residual.structure, row[None]) for row in theta
-    ]
-    return record_of_arms(residual, arms, 1.0, residual.points is None)
+    nothing = np.empty((0, 0))
+    points = residual.points is not None
+    covariances = [nothing if points else residual.structure.matrix(t[None])[0] for t in theta]
+    return residual.record(parameter_names(residual), list(natural), covariances)
 
 
 def parameter_names(residual: ResidualDesign) -> tuple[str, ...]:
