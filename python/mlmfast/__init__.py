@@ -21,6 +21,7 @@ from mlmfast.errors import (
     DataError,
     DifferentContrastsWarning,
     FormulaError,
+    MixedVersionsWarning,
     MlmError,
     ModelError,
     NonEstimableWarning,
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from mlmfast.power_analysis.sample_size import sample_size
     from mlmfast.simulation.make import design
     from mlmfast.simulation.study_design import StudyDesign
+    from mlmfast.studies.plan.method import Method
+    from mlmfast.studies.result import StudyResult, load_study
+    from mlmfast.studies.study import Study
 
 __all__ = [
     "LMM",
@@ -60,6 +64,8 @@ __all__ = [
     "FitBatch",
     "FormulaError",
     "LMMResult",
+    "Method",
+    "MixedVersionsWarning",
     "MlmError",
     "ModelError",
     "NewtonOptions",
@@ -67,7 +73,9 @@ __all__ = [
     "RelationshipWarning",
     "SingularFitWarning",
     "SpacingWarning",
+    "Study",
     "StudyDesign",
+    "StudyResult",
     "SuspectValueWarning",
     "__version__",
     "compare",
@@ -79,6 +87,7 @@ __all__ = [
     "lmm",
     "load",
     "load_sleepstudy",
+    "load_study",
     "mvn",
     "power",
     "sample_size",
@@ -88,6 +97,10 @@ __all__ = [
 #: What a fit does not need, imported when it is asked for: `import mlmfast` stays quick.
 _LATER = {
     "Comparison": "mlmfast.inference.comparison.compare",
+    "Method": "mlmfast.studies.plan.method",
+    "Study": "mlmfast.studies.study",
+    "StudyResult": "mlmfast.studies.result",
+    "load_study": "mlmfast.studies.result",
     "FitBatch": "mlmfast.batch.fit_batch",
     "StudyDesign": "mlmfast.simulation.study_design",
     "compare": "mlmfast.inference.comparison.compare",

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[2] / "python" / "mlmfast"
 FLOORS = [
     "__main__",
     "cli",
+    "studies",
     "power_analysis",
+    "statsmodels",
     "compare_structures",
     "many_data_sets",
     "model",

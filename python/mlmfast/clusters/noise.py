@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray, IntArray, block_diagonal
+from mlmfast.arrays import FloatArray, block_diagonal
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
@@ -35,19 +35,9 @@ def theta_by_arm(design: ResidualDesign, record: ResidualRecord) -> FloatArray:
     return design.structure.from_natural(natural)
 
 
-def arm_of_rows(design: ResidualDesign) -> IntArray:
-    """Arm of each row, shape (n,), where there are points instead of visits."""
-    if design.arm_codes is not None:
-        return design.arm_codes.astype(np.intp)
-    if design.series is None:
-        return np.zeros(len(design.units), dtype=np.intp)
-    step = design.series.step
-    return np.where(step < 0, -1 - step, step // max(len(design.series.gaps), 1))
-
-
 def standard_deviations(design: ResidualDesign, record: ResidualRecord) -> FloatArray:
     """Residual standard deviation of each row at weight 1, shape (n,)."""
-    return np.asarray(np.exp(theta_by_arm(design, record)[:, 0])[arm_of_rows(design)])
+    return np.asarray(np.exp(theta_by_arm(design, record)[:, 0])[design.arm_of_rows])
 
 
 def residual_template(residual: ResidualRecord) -> FloatArray:

@@ -7,7 +7,6 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.clusters.noise import (
     ResidualParameters,
-    arm_of_rows,
     noise_sd,
     residual_template,
     theta_by_arm,
@@ -50,9 +49,7 @@ def _scattered(
     distances = design.structure.separations(points[:, :, None, :], points[:, None, :, :])
     m, n = rows.shape
     flat = distances.reshape(m * n * n, *distances.shape[3:])
-    arms = (
-        np.zeros(rows.shape, dtype=np.int32) if design.arm_codes is None else design.arm_codes[rows]
-    )
+    arms = design.arm_of_rows[rows]
     out = np.zeros((m, n, n))
     for arm, theta in enumerate(theta_by_arm(design, record)):
         values = design.structure.at_distances(theta[None], flat)[0].reshape(m, n, n)
@@ -68,7 +65,7 @@ def series_correlations(
 ) -> FloatArray:
     """Correlations of m sets of n rows, (m, n, n); 0 between rows of different subjects."""
     assert design.series is not None, "only called for series"
-    times, units, arms = design.series.times[rows], design.units[rows], arm_of_rows(design)[rows]
+    times, units, arms = design.series.times[rows], design.units[rows], design.arm_of_rows[rows]
     theta = theta_by_arm(design, record)
     out = np.zeros((*rows.shape, rows.shape[1]))
     for arm in range(len(theta)):

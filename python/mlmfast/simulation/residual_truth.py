@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.units import natural_in_units
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
@@ -106,10 +107,12 @@ def record_of(residual: ResidualDesign, natural: FloatArray) -> ResidualRecord:
             f"{', '.join(f'{name} = {value:g}' for name, value in pairs)} give no covariance of "
             f"{residual.text}"
         )
-    nothing = np.empty((0, 0))
-    points = residual.points is not None
-    covariances = [nothing if points else residual.structure.matrix(t[None])[0] for t in theta]
-    return residual.record(parameter_names(residual), list(natural), covariances)
+    structure, by_visits = residual.structure, residual.points is None
+    return residual.record(
+        parameter_names(residual),
+        [natural_in_units(structure, row[None], 1.0) for row in theta],
+        [structure.matrix(row[None])[0] if by_visits else np.empty((0, 0)) for row in theta],
+    )
 
 
 def parameter_names(residual: ResidualDesign) -> tuple[str, ...]:
