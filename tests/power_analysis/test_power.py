@@ -219,6 +219,22 @@ def test_covariates_drawn_anew():
     assert 0.3 < curve["power"].iloc[0] <= 1
     with pytest.raises(mlm.ModelError, match="need rows that stay the same"):
         mlm.power(design, "x", n=20, seed=1, test_method="lr")
+    with pytest.raises(mlm.ModelError, match="extend along= it"):
+        mlm.power(design, "x", n=20, seed=1, within="g", values=[5])
+
+
+def test_what_cannot_be_tested_is_said():
+    """Two of three arms of clusters, and a column that is another's multiple."""
+    design = mlm.design(
+        "y ~ arm + (1 | g)", levels={"g": 12, "row": 3, "arm": ["a", "b", "c"]},
+        between={"arm": "g"}, varcorr={"g": 1}, sigma=1,
+    )  # fmt: skip
+    with pytest.raises(mlm.ModelError, match="none of 10 replicates with 2 for 'g' gave a test"):
+        mlm.power(design, "armc", along="g", values=[2], n=10, seed=1)
+    data = pd.DataFrame({"x": np.arange(20.0), "z": 2 * np.arange(20.0), "g": list("abcd") * 5})
+    both = mlm.design("y ~ x + z + (1 | g)", data=data, varcorr={"g": 1}, sigma=1)
+    with pytest.raises(mlm.ModelError, match="none of 10 replicates gave a test of 'z'"):
+        mlm.power(both, "z", n=10, seed=1)
 
 
 def test_simr():

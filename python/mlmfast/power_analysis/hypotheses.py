@@ -74,6 +74,22 @@ def _good(batch: FitBatch) -> BoolArray:
     return np.asarray(batch.converged & np.isfinite(batch.llf))
 
 
+def _both(small: FitBatch, large: FitBatch) -> BoolArray:
+    """Where the fits of two models are good."""
+    for batch in (small, large):
+        _check_any(_good(batch), batch)
+    return _good(small) & _good(large)
+
+
+def _check_any(good: BoolArray, batch: FitBatch) -> None:
+    """Say why no fit of a batch succeeded."""
+    if not good.any():
+        raise ModelError(
+            f"none of {len(good)} replicates of {int(batch.nobs.max(initial=0))} rows could be "
+            f"fitted; the first: {batch.status[0]}"
+        )
+
+
 @dataclass(frozen=True)
 class Wald:
     """t test of one linear function of the fixed effects, or F test of several.
@@ -102,11 +118,7 @@ class Wald:
         else:
             batch = self.analysis.fits(self.analysis.responses(streams, first, n))
         good = _good(batch)
-        if not good.any():
-            raise ModelError(
-                f"no fit of {n} replicates of {self.analysis.design.nobs} rows succeeded; the "
-                f"first: {batch.status[0]}"
-            )
+        _check_any(good, batch)
         if len(self.L) > 1:
             return _without_estimates(np.where(good, self._tests(batch).f_pvalue, np.nan))
         if len(batch.names) == len(self.names) and (self.L != 0).sum() == 1:
@@ -175,7 +187,7 @@ class LikelihoodRatio:
         small = self.analysis.fits(Y, self.null, self.ml)
         large = self.analysis.fits(Y, self.alternative, self.ml)
         ratio = np.maximum(small.deviance - large.deviance, 0.0)
-        return np.where(_good(small) & _good(large), ratio, np.nan)
+        return np.where(_both(small, large), ratio, np.nan)
 
     def _bootstrapped(self, Y: FloatArray, statistic: FloatArray, first: int) -> FloatArray:
         entropy = entropy_of(self.seed)
@@ -230,7 +242,7 @@ class VarianceTest:
         ratio = small.deviance - large.deviance
         ratio = np.where(ratio > 1e-7, ratio, 0.0)
         tails = [self._tail(value) for value in ratio.tolist()]
-        return _without_estimates(np.where(_good(small) & _good(large), tails, np.nan))
+        return _without_estimates(np.where(_both(small, large), tails, np.nan))
 
     def _tail(self, statistic: float) -> float:
         if not np.isfinite(statistic):

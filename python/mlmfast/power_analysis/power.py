@@ -217,7 +217,15 @@ class Plan:
             parts.append(tested.outcome(streams, first, count))
             if progress is not None:
                 progress(first + count, self.n)
-        return joined(parts)
+        found = joined(parts)
+        if not np.isfinite(found.pvalue).any():
+            where = f" with {number} for {self.variable!r}" if self.variable else ""
+            raise ModelError(
+                f"none of {self.n} replicates{where} gave a test of {self.test!r}: what is tested "
+                "cannot be told from the other effects there, or the model cannot be fitted to "
+                "these rows"
+            )
+        return found
 
 
 def plan_of(

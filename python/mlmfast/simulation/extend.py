@@ -57,6 +57,11 @@ def within(design: AnyModel, names: str, n: int) -> AnyModel:
     n = number_of("within", names, n)
     check_variable(design, names, is_within=True)
     columns = clusters_of(names)
+    if design.redraws_rows:
+        raise ModelError(
+            "within= repeats rows, and covariates of this design are drawn anew in each; give a "
+            "variable of levels= that is crossed with the clusters, and extend along= it"
+        )
     if design.crossing is None:
         check_extensible(design.model)
     clusters = _codes([design.data[name] for name in columns])
