@@ -68,12 +68,12 @@ def test_line(namespace, row):
 
 def test_the_page_has_its_lines():
     assert len(LINES) > 15
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 3
 
 
-def test_the_first_block(namespace):
-    code = BLOCKS[0].splitlines()
-    for line in code[1:]:
+@pytest.mark.parametrize("block", [0, 2])
+def test_block(namespace, block):
+    for line in BLOCKS[block].splitlines():
         exec(line.partition("  #")[0], namespace)
 
 
