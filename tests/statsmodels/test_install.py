@@ -113,7 +113,7 @@ def test_without_statsmodels_install_says_so(monkeypatch):
     with pytest.raises(ValueError, match="use 'gls' or 'statsmodels'"):
         smf.install(se="robust")
     monkeypatch.setattr(sys.modules[module.__module__], "HAS_STATSMODELS", False)
-    with pytest.raises(ImportError, match="pip install statsmodels"):
+    with pytest.raises(ImportError, match=r"mlmfast\[statsmodels\]"):
         smf.install()
 
 
