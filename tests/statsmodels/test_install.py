@@ -176,6 +176,7 @@ def test_unknown_arguments_of_fit_warn_as_there():
         ({"weights": 1}, ValueError, "argument weights not permitted"),
         ({"subset": ["row1000"]}, ValueError, "rows that the data do not have"),
         ({"formula": "y ~ gone"}, ValueError, "gone"),
+        ({"formula": "arm ~ x"}, ValueError, "not numeric"),
     ],
 )
 def test_refusals_of_models(change, kind, words):

@@ -32,6 +32,7 @@ def namespace():
     held = smf.MixedLMParams.from_components(np.zeros(4), cov_re=np.ones((2, 2)))
     return {
         "smf": smf,
+        "np": np,
         "d": data,
         "holes": holes,
         "twice": data.set_axis(np.arange(len(data)) // 2),
@@ -53,6 +54,7 @@ def value(namespace, row):
 
 
 REFUSED = {
+    "nothing to estimate": mlm.ModelError,
     "held fixed effects (`free.fe_params` of 0)": NotImplementedError,
 }
 
