@@ -70,6 +70,15 @@ def test_columns_are_patsys():
         np.testing.assert_allclose(np.column_stack(ours.columns), theirs, atol=1e-9, err_msg=right)
 
 
+def test_a_factor_of_one_level_has_no_column_beside_the_intercept():
+    data = growth().assign(arm="a")
+    built = build_matrix(read_formula("~ arm + x + arm:x")[1], _frame(data))
+    assert built.names == ("Intercept", "x")
+    assert built.spec.columns_of_terms == {"Intercept": 1, "arm": 0, "x": 1, "arm:x": 0}
+    alone = build_matrix(read_formula("~ 0 + arm")[1], _frame(data))
+    assert alone.names == ("arm[a]",)
+
+
 def test_new_rows_are_coded_as_those_of_the_fit():
     data = growth()
     built = build_matrix(read_formula("~ arm * standardize(z) + bs(x, df=4)")[1], _frame(data))

@@ -113,7 +113,7 @@ def test_without_statsmodels_install_says_so(monkeypatch):
     with pytest.raises(ValueError, match="use 'gls' or 'statsmodels'"):
         smf.install(se="robust")
     monkeypatch.setattr(sys.modules[module.__module__], "HAS_STATSMODELS", False)
-    with pytest.raises(ImportError, match="pip install statsmodels"):
+    with pytest.raises(ImportError, match=r"mlmfast\[statsmodels\]"):
         smf.install()
 
 
@@ -176,6 +176,7 @@ def test_unknown_arguments_of_fit_warn_as_there():
         ({"weights": 1}, ValueError, "argument weights not permitted"),
         ({"subset": ["row1000"]}, ValueError, "rows that the data do not have"),
         ({"formula": "y ~ gone"}, ValueError, "gone"),
+        ({"formula": "arm ~ x"}, ValueError, "not numeric"),
     ],
 )
 def test_refusals_of_models(change, kind, words):

@@ -32,6 +32,7 @@ def namespace():
     held = smf.MixedLMParams.from_components(np.zeros(4), cov_re=np.ones((2, 2)))
     return {
         "smf": smf,
+        "np": np,
         "d": data,
         "holes": holes,
         "twice": data.set_axis(np.arange(len(data)) // 2),
@@ -53,6 +54,7 @@ def value(namespace, row):
 
 
 REFUSED = {
+    "nothing to estimate": mlm.ModelError,
     "held fixed effects (`free.fe_params` of 0)": NotImplementedError,
 }
 
@@ -68,12 +70,12 @@ def test_line(namespace, row):
 
 def test_the_page_has_its_lines():
     assert len(LINES) > 15
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 3
 
 
-def test_the_first_block(namespace):
-    code = BLOCKS[0].splitlines()
-    for line in code[1:]:
+@pytest.mark.parametrize("block", [0, 2])
+def test_block(namespace, block):
+    for line in BLOCKS[block].splitlines():
         exec(line.partition("  #")[0], namespace)
 
 

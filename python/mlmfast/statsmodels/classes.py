@@ -104,7 +104,8 @@ class MixedLMResults(MixedLMResultsBase, _ResultsBase):  # type: ignore[misc, un
         if HAS_STATSMODELS:
             return self.wald_test(r_matrix, *args, use_f=True, scalar=True, **kwargs)
         raise NotImplementedError(
-            "f_test needs statsmodels: pip install statsmodels; results.lmm.contrast(L) has F tests"
+            "f_test needs statsmodels: pip install 'mlmfast[statsmodels]'; results.lmm.contrast(L) "
+            "has F tests"
         )
 
 

@@ -266,6 +266,10 @@ def _without_missing(
 
 
 def _response(text: str, frame: Frame) -> FloatArray:
+    if frame.has(text) and frame.is_categorical(text):
+        raise DataError(
+            f"the response {text!r} is not numeric (it holds text, categories or logicals)"
+        )
     try:
         y = evaluate_numeric(text, frame, "the response")
     except FormulaError as error:

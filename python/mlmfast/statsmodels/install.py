@@ -33,7 +33,7 @@ def install(se: str = "gls") -> None:
     if not HAS_STATSMODELS:
         raise ImportError(
             "statsmodels is not installed, so nothing can stand in its place; "
-            "use mlmfast.statsmodels.mixedlm, or pip install statsmodels"
+            "use mlmfast.statsmodels.mixedlm, or pip install 'mlmfast[statsmodels]'"
         )
     MixedLM.default_se = se
     if _kept:

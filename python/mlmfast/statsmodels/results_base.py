@@ -30,6 +30,6 @@ class MixedLMResultsBase(ResultArrays):
     def t_test_pairwise(self, *_: Any, **__: Any) -> Any:
         """Refused: `mlmfast.lmm` has pairwise comparisons with adjusted p-values."""
         raise NotImplementedError(
-            "pairwise comparisons: mlmfast.lmm(formula, data).emmeans(name).contrast('pairwise'), or "
-            "t_test with a row for each pair"
+            "pairwise comparisons: mlmfast.lmm(formula, data).emmeans(name).contrast('pairwise'), "
+            "or t_test with a row for each pair"
         )

@@ -65,7 +65,8 @@ def _terms(results: ResultArrays) -> dict[str, FloatArray]:
         return {name: identity[k : k + 1] for k, name in enumerate(results.model.data.xnames)}
     out, at = {}, 0
     for name, width in source.fixed.columns_of_terms.items():
-        out[name] = identity[at : at + width]
+        if width:
+            out[name] = identity[at : at + width]
         at += width
     return out
 

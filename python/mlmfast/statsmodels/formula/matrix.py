@@ -269,10 +269,8 @@ def _categorical(name: str, value: Variable, coding: LevelCoding, full: bool) ->
     if full:
         labels, matrix = _full(coding)
     elif coding.reduced is None:
-        raise DataError(
-            f"{name} has one level, {coding.levels[0]!r}, which the intercept stands for: leave it "
-            "out"
-        )
+        # One level, which the margin stands for: no column, as in patsy.
+        return [], []
     else:
         labels, matrix = _reduced(coding, coding.reduced)
     return [name + label for label in labels], coded_columns(factor, matrix)
