@@ -22,6 +22,8 @@ __all__ = [
     "NotConverged",
     "NotNested",
     "__version__",
+    "code_numbers",
+    "code_texts",
     "column_statistics",
     "innovations",
     "memory_left",
@@ -56,6 +58,16 @@ def memory_left() -> float: ...
 def require_room() -> None: ...
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
 def stacked_statistics(columns: FloatArray) -> FloatArray: ...
+def code_texts(
+    ends: NDArray[np.int64],
+    bytes: NDArray[np.uint8],
+    present: NDArray[np.uint8] | None,
+    first: int,
+    n: int,
+) -> tuple[CodeArray, NDArray[np.uint32]]: ...
+def code_numbers(
+    numbers: NDArray[np.int64], most: int
+) -> tuple[CodeArray, NDArray[np.uint32]] | None: ...
 def run_chain(f: FloatArray, z: FloatArray) -> FloatArray: ...
 def walk_series(
     a: FloatArray, b: FloatArray, starts: CodeArray, values: FloatArray, whiten: bool

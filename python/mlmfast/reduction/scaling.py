@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from mlmfast.arrays import FloatArray
-from mlmfast.data.statistics import Memory, column_statistics, in_memory
+from mlmfast.data.statistics import KnownStatistics, Memory, in_memory
 
 
 class ScaledColumn(NamedTuple):
@@ -23,12 +22,15 @@ class ScaledColumn(NamedTuple):
         return abs(self.center) * self.scale * 1e-13 * float(total_weight**0.5)
 
 
-def scale_columns(columns: Sequence[FloatArray | None], centred: bool) -> tuple[ScaledColumn, ...]:
+def scale_columns(
+    columns: Sequence[FloatArray | None], centred: bool, known: KnownStatistics | None = None
+) -> tuple[ScaledColumn, ...]:
     """Centre (where ``centred``) and scale by a power of two near 1 / standard deviation.
 
-    A power of two rounds nothing.
+    A power of two rounds nothing. ``known`` holds what is known of columns already.
     """
-    statistics = iter(column_statistics([c for c in columns if c is not None]))
+    known = KnownStatistics() if known is None else known
+    statistics = iter(known.of([c for c in columns if c is not None]))
     out = []
     for column in columns:
         if column is None:
@@ -37,6 +39,6 @@ def scale_columns(columns: Sequence[FloatArray | None], centred: bool) -> tuple[
         s = next(statistics)
         center = s.mean if centred else 0.0
         spread = s.spread if centred else max(s.spread, abs(s.mean))
-        scale = float(2.0 ** -np.round(np.log2(spread))) if spread > 0 else 1.0
+        scale = 2.0 ** -round(math.log2(spread)) if spread > 0 else 1.0
         out.append(ScaledColumn(in_memory(column), center, scale))
     return tuple(out)

@@ -60,6 +60,7 @@ class PandasColumns:
         self._data = data
         self._key_of: dict[str, Hashable] = {str(key): key for key in data}
         self._kinds: dict[str, Kind] = {}
+        self._read: dict[str, pd.Series] = {}
         self.names = tuple(str(key) for key in data)
         self.n_rows = len(next(iter(data.values()), ())) if isinstance(data, dict) else len(data)
 
@@ -81,8 +82,12 @@ class PandasColumns:
         return cls(columns)
 
     def _series(self, name: str) -> pd.Series:
-        # Keys of a DataFrame need not be strings.
-        return self._data[self._key_of[name]]  # type: ignore[index]
+        # Taking a column out of a frame costs as much as reading a short one.
+        series = self._read.get(name)
+        if series is None:
+            # Keys of a DataFrame need not be strings.
+            series = self._read[name] = self._data[self._key_of[name]]  # type: ignore[index]
+        return series
 
     def dtype_name(self, name: str) -> str:
         """Type of the column, as pandas prints it."""
@@ -125,7 +130,8 @@ class PandasColumns:
             from mlmfast.data.columns.arrow_dictionaries import dictionary_factor
 
             return dictionary_factor(_as_chunks(series))
-        codes, distinct = pd.factorize(series)
+        text = isinstance(dtype, pd.StringDtype)
+        codes, distinct = series.array.factorize() if text else pd.factorize(series)
         return factor_from_uniques(codes, _as_array(distinct))
 
     def elapsed(self, name: str) -> Elapsed:
@@ -205,6 +211,8 @@ def _as_chunks(series: pd.Series) -> Any:
 
 def _kind_of_series(series: pd.Series) -> Kind:
     dtype = series.dtype
+    if isinstance(dtype, pd.StringDtype):
+        return "category"
     if isinstance(dtype, np.dtype):
         if dtype.kind == "O":
             return _KIND_OF_OBJECTS.get(pd.api.types.infer_dtype(series, skipna=True), "other")
