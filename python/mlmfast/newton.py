@@ -228,7 +228,8 @@ def newton_raphson(
         n_evaluations=np.ones(n, dtype=np.intp),
     )
     active = np.flatnonzero(np.isfinite(state.value))
-    state = state.rows(active)
+    if active.size < n:
+        state = state.rows(active)
     stretch = np.ones(n)
     for _ in range(options.max_iter):
         if active.size == 0:
@@ -244,21 +245,26 @@ def newton_raphson(
             # The last step costs no evaluation and squares the error that is left.
             theta[active[done]] = criterion.move(theta[active[done]], move.step[done])
             record.converged[active[done]] = True
+            if done.all():
+                break
             go = ~done
             active, state, move = active[go], state.rows(go), _Step(*(part[go] for part in move))
-            if active.size == 0:
-                break
         record.n_iterations[active] += 1
         search = _Search(criterion, theta, active, state, record)
         if scoring is not None:
             far = (move.decrement > options.near) | (move.min_eigenvalue <= _FLAT)
             slow = move.min_eigenvalue < options.flat
             score = np.flatnonzero((far & (stretch[active] > 0)) | (slow & ~far))
-            length = np.where(far, stretch[active], 1.0)[score]
-            search.score(scoring, score, far[score], length, options.max_scoring)
-            stretch[active] = search.next_stretch(stretch[active], far)
+            if score.size:
+                length = np.where(far, stretch[active], 1.0)[score]
+                search.score(scoring, score, far[score], length, options.max_scoring)
+                stretch[active] = search.next_stretch(stretch[active], far)
+            else:
+                stretch[active] = 1.0
         search.newton(move, max_step, options.max_halvings)
-        active, state = active[search.moved], search.new.rows(search.moved)
+        state = search.new
+        if not search.moved.all():
+            active, state = active[search.moved], state.rows(search.moved)
     return record
 
 
@@ -279,7 +285,8 @@ class _Search:
     ) -> None:
         self.criterion, self.theta, self.active = criterion, theta, active
         self.state, self.record = state, record
-        self.new = Derivatives(*(part.copy() for part in state))
+        #: Where the rows are now: the same arrays as long as none has moved.
+        self.new = state
         self.moved = np.zeros(len(active), dtype=np.bool_)
         #: Rows that moved at the first trial.
         self.first = np.zeros(len(active), dtype=np.bool_)
@@ -295,8 +302,6 @@ class _Search:
         trials: int,
     ) -> None:
         """Along the line to the scoring step, from a multiple ``length`` of it on."""
-        if rows.size == 0:
-            return
         start = self.theta[self.active[rows]]
         target, slope = scoring.target(start, self.state.rows(rows), far)
         falls = slope < 0
@@ -329,7 +334,7 @@ class _Search:
         if rows.size == 0:
             return
         start = self.theta[self.active[rows]]
-        step = _leave_saddle(self.state.rows(rows), move, rows)
+        step = _leave_saddle(self.state, move, rows)
         length = np.sqrt((step * step).sum(axis=1))
         bound = np.minimum(1.0, max_step(start) / np.maximum(length, 1e-300))
         step = step * bound[:, None]
@@ -351,7 +356,12 @@ class _Search:
             self.record.n_evaluations[fits] += 1
             allowed = value[todo] + 1e-4 * factor[todo] * slope[todo] + noise[todo]
             good = trial.value <= allowed
+            if len(todo) == len(self.active) and good.all():
+                self._all_move(theta, trial, trials_done == 0)
+                return
             accepted = rows[todo[good]]
+            if self.new is self.state:
+                self.new = Derivatives(*(part.copy() for part in self.state))
             for part, found in zip(self.new, trial, strict=True):
                 part[accepted] = found[good]
             self.theta[self.active[accepted]] = theta[good]
@@ -363,16 +373,24 @@ class _Search:
                 break
             factor[todo] *= _shorten(rise, factor[todo] * slope[todo])
 
+    def _all_move(self, theta: FloatArray, trial: Derivatives, at_once: bool) -> None:
+        """Accept a trial of every active row: its arrays become those of the search."""
+        self.theta[self.active] = theta
+        self.new = trial
+        self.moved[:] = True
+        self.first[:] = at_once
+
 
 def _leave_saddle(state: Derivatives, move: _Step, rows: IntArray) -> FloatArray:
     """Newton's step, or one along negative curvature where the gradient has died out."""
     step = move.step[rows]
     stuck = (move.decrement[rows] <= 1e-8) & (move.min_eigenvalue[rows] < _FLAT)
-    for row in np.flatnonzero(stuck):
+    for place in np.flatnonzero(stuck):
+        row = rows[place]
         _, vectors = interruptible(np.linalg.eigh, state.hessian[row])
         direction = vectors[:, 0]
         sign = -1.0 if state.gradient[row] @ direction > 0 else 1.0
-        step[row] += 0.1 * sign * direction
+        step[place] += 0.1 * sign * direction
     return step
 
 

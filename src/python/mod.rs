@@ -34,6 +34,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<dense::DenseReduction>()?;
     module.add_function(wrap_pyfunction!(rows::column_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(rows::stacked_statistics, module)?)?;
+    module.add_function(wrap_pyfunction!(rows::code_texts, module)?)?;
+    module.add_function(wrap_pyfunction!(rows::code_numbers, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::memory_left, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::require_room, module)?)?;
     module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;

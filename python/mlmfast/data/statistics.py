@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -98,6 +98,13 @@ class KnownStatistics:
             pairs = zip(new.values(), found, strict=True)
             self._found.update(zip(new, pairs, strict=True))
         return [self._found[id(column)][1] for column in columns]
+
+    def among(self, columns: Iterable[FloatArray | None]) -> KnownStatistics:
+        """What is known of some columns, without the others, which it would keep in memory."""
+        out = KnownStatistics()
+        keys = {id(column) for column in columns if column is not None}
+        out._found = {key: found for key, found in self._found.items() if key in keys}
+        return out
 
     def __reduce__(self) -> tuple[type[KnownStatistics], tuple[()]]:
         # A copy has arrays of its own.

@@ -57,6 +57,8 @@ class Design:
     def __post_init__(self) -> None:
         # Often the user's own memory, which results must not let anybody write to.
         freeze(self, "y", "x", "weights", "offset")
+        columns = [self.y, *self.x, *(column for term in self.random for column in term.columns)]
+        object.__setattr__(self, "statistics", self.statistics.among(columns))
 
     @property
     def n_obs(self) -> int:
