@@ -5,7 +5,6 @@ import pytest
 from numpy.testing import assert_allclose
 
 import mlmfast as mlm
-from mlmfast.reduction.residual.series import SeriesCovariance
 
 from ..cases import cases_with, reference
 from ..dense_inference import DenseInference
@@ -168,7 +167,7 @@ def test_second_derivatives_of_the_information_matrix(model):
         if g[level].ndim == 5:
             continue
         moved = []
-        if level == len(g) - 1 and isinstance(source.model.blocks[-1].structure, SeriesCovariance):
+        if level == len(g) - 1 and source.model.blocks[-1].along_rows:
             # Coordinates are theta here, which stands behind that of the random effects.
             place = criterion.n_theta - n + k
             for sign in (1, -1):

@@ -9,8 +9,8 @@ from scipy.optimize import minimize
 
 import mlmfast as mlm
 from mlmfast.covariance import STRUCTURES
+from mlmfast.criterion.barrier import ResidualPart, barrier
 from mlmfast.errors import ConvergenceWarning, SingularFitWarning
-from mlmfast.fitting.near_singular import ResidualPart, barrier
 
 from .. import dense
 from ..residual_models import trial

@@ -1,5 +1,6 @@
 """Fits end at the lowest minimum, where there are several."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,14 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
+from mlmfast.criterion.barrier import Barrier, residual_parts
 from mlmfast.criterion.criterion import criterion_of
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.guarded_minima import distinct_ends
 from mlmfast.fitting.moment_starts import residual_start
-from mlmfast.fitting.near_singular import Barrier, residual_parts
 from mlmfast.newton import NewtonResult
 
+from .. import dense
 from ..fits import lmm
 
 DATA = Path(__file__).parents[1] / "reference" / "local_optima"
@@ -34,6 +36,22 @@ SMALL_DESIGNS = {
     "d1003": ("y ~ t + hf(0 + f | g)", {"method": "ML"}, 60.093914),
     "d1123": ("y ~ arm + (t || g)", {"residual": "adh(visit | g)"}, 81.151034),
     "d1372": ("y ~ t * arm + (t | g)", {"residual": "csh(visit | arm / g)"}, 241.700316),
+}
+#: The same where R is singular at the infimum and random effects keep V regular.
+SINGULAR_DESIGNS = {
+    "d115": (
+        "y ~ t * arm + (t | g)",
+        {"residual": "toeph(visit | g)", "residual_scale": "exp(x)", "method": "ML"},
+        -14.075377,
+    ),
+    "d1074": ("y ~ arm + (t || g)", {"residual": "toeph(visit | g)"}, 404.382281),
+    "d1075": (
+        "y ~ t + (t | g)",
+        {"residual": "toeph(visit | g)", "residual_scale": "arm", "method": "ML"},
+        47.203310,
+    ),
+    "d1235": ("y ~ arm + (t | g)", {"residual": "toeph(visit | g)"}, 60.169228),
+    "d1315": ("y ~ t + (t || g)", {"residual": "toeph(visit | g)", "method": "ML"}, 73.689901),
 }
 pytestmark = pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
 
@@ -123,6 +141,46 @@ def test_a_small_design_ends_at_the_lowest_of_several_dense_starts(name):
     fit = mlm.lmm(formula, pd.read_csv(DATA / f"{name}.csv"), **arguments)
     assert lowest - 1e-4 < fit.deviance < lowest + 1e-3
     assert fit.converged
+
+
+@pytest.fixture(scope="module", params=SINGULAR_DESIGNS)
+def singular(request):
+    formula, arguments, lowest = SINGULAR_DESIGNS[request.param]
+    arguments = dict(arguments)
+    method = arguments.pop("method", "REML")
+    model = mlm.LMM(formula, pd.read_csv(DATA / f"{request.param}.csv"), **arguments)
+    return model, method, lowest, model.fit(method)
+
+
+def test_a_singular_residual_covariance_is_the_infimum_of_a_dense_likelihood(singular):
+    *_, lowest, fit = singular
+    assert lowest - 1e-5 < fit.deviance < lowest + 1e-4
+    assert fit.converged
+    assert fit.certificate.engine == "dense V"
+    assert any("is 0" in text or "is singular" in text for text in fit.certificate.boundary)
+
+
+def test_beside_a_singular_residual_covariance_estimates_are_those_of_v_itself(singular):
+    """No digits are lost to an inverse of R: V is formed from the matrices that are reported."""
+    model, method, _, fit = singular
+    y, subject = model._design.y, model._design.factors[0]
+    X, V = np.zeros((len(y), len(fit.params))), np.zeros((len(y), len(y)))
+    for code, label in enumerate(subject.labels):
+        own = subject.codes == code
+        X[own], V[np.ix_(own, own)] = fit.X(label), fit.V(label)
+    assert fit.llf == pytest.approx(dense.log_likelihood(y, X, V, method), abs=1e-8)
+    beta, vcov = dense.gls(y, X, V)
+    np.testing.assert_allclose(fit.params, beta, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(fit.bse, np.sqrt(np.diag(vcov)), rtol=1e-7)
+
+
+def test_a_batch_reports_a_singular_residual_covariance_as_a_single_fit_does(singular):
+    model, method, _, fit = singular
+    y = model._design.y
+    batch = pickle.loads(pickle.dumps(model.fit_many(np.column_stack([y[::-1], y]), method)))
+    assert batch.llf[1] == fit.llf
+    np.testing.assert_array_equal(batch.bse[1], fit.bse)
+    np.testing.assert_array_equal(batch.df[1], fit.df)
 
 
 def test_a_singular_minimum_behind_others_is_found_to_the_bit_in_a_batch():

@@ -6,6 +6,11 @@ Every import counts: those inside functions and those for types too.
 import ast
 from pathlib import Path
 
+import mlmfast._core as _core
+from mlmfast.reduction.absorbed.core import AbsorbedCore
+from mlmfast.reduction.residual import by_arm, chain, scaled_units, template, walked_series
+from mlmfast.reduction.residual.form import ResidualForm
+
 ROOT = Path(__file__).parents[2] / "python" / "mlmfast"
 
 #: From the top to the ground: a package, or a file that stands apart from its package.
@@ -147,3 +152,48 @@ def test_the_result_is_a_table_of_contents():
 def test_files_are_short():
     lines = {m: len(f.read_text(encoding="utf-8").splitlines()) for m, f in MODULES.items()}
     assert {module: n for module, n in lines.items() if n > 450} == {}
+
+
+def _heirs(kind):
+    return {kind.__name__}.union(*(_heirs(heir) for heir in kind.__subclasses__()))
+
+
+#: Classes of cores and of forms of a residual covariance, asked for in reduction/ alone.
+KINDS = _heirs(_core.Engine) | {_core.NestedBatch.__name__, AbsorbedCore.__name__}
+KINDS |= _heirs(ResidualForm)
+
+
+def _asked_kinds(module):
+    """Names of classes that a module asks for by isinstance, or by a pattern."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+            asked = [inner for part in node.args[1:] for inner in ast.walk(part)]
+        elif isinstance(node, ast.MatchClass):
+            asked = [node.cls]
+        else:
+            continue
+        yield from (getattr(part, "attr", getattr(part, "id", "")) for part in asked)
+
+
+def test_kinds_are_asked_for_in_reduction_alone():
+    for known in (by_arm.ByArm, chain.ChainCovariance, scaled_units.ScaledUnits):
+        assert known.__name__ in KINDS
+    assert {template.Template.__name__, walked_series.WalkedSeries.__name__} <= KINDS
+    assert KINDS & set(_asked_kinds("reduction.engines.cores"))
+    asked = {
+        module: KINDS & set(_asked_kinds(module))
+        for module in MODULES
+        if not module.startswith("reduction")
+    }
+    assert {module: kinds for module, kinds in asked.items() if kinds} == {}
+
+
+def test_the_engine_of_a_certificate_is_read_in_one_place():
+    readers = {
+        module
+        for module, file in MODULES.items()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and (node.attr, getattr(node.value, "attr", "")) == ("engine", "certificate")
+    }
+    assert readers == {"fitted.record"}

@@ -10,13 +10,12 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast.covariance import STRUCTURES
+from mlmfast.criterion.barrier import barrier, residual_parts
 from mlmfast.criterion.criterion import criterion_of
 from mlmfast.design.residual import read as residual_read
 from mlmfast.errors import ModelError
-from mlmfast.fitting import near_singular
 from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.information.series import SeriesInformation
-from mlmfast.reduction.residual.chain import ChainCovariance
 
 from .. import dense
 from ..fits import lmm
@@ -104,7 +103,7 @@ def test_the_criterion_is_that_of_the_template(keyword, frame, monkeypatch):
     model = mlm.LMM("y ~ x + (1 | subject)", frame, **arguments)._reduced(None)
     by_template(monkeypatch)
     template = mlm.LMM("y ~ x + (1 | subject)", frame, **arguments)._reduced(None)
-    assert isinstance(model.blocks[-1].structure, ChainCovariance)
+    assert model.blocks[-1].along_rows
     first, second = (criterion_of(m, "REML") for m in (model, template))
     fits = np.array([0])
     theta = residual_start(model, first, fits)
@@ -369,15 +368,15 @@ def test_a_chain_ends_at_a_singular_covariance_as_its_template_does(monkeypatch)
     monkeypatch.setattr(residual_read, "FEW_VISITS", 4)
     model = mlm.LMM("y ~ visit", frame, residual="ar1h(visit | subject)")._reduced(None)
     criterion = criterion_of(model, "REML")
-    parts = near_singular.residual_parts(criterion)
+    parts = residual_parts(criterion)
     assert [part.theta for part in parts] == [slice(0, 9)]
     by_template(monkeypatch)
     other = mlm.LMM("y ~ visit", frame, residual="ar1h(visit | subject)")._reduced(None)
-    expected = near_singular.residual_parts(criterion_of(other, "REML"))
+    expected = residual_parts(criterion_of(other, "REML"))
     theta = residual_start(model, criterion, np.array([0]))
     for ours, theirs in zip(
-        near_singular.barrier(parts[0], theta),
-        near_singular.barrier(expected[0], theta),
+        barrier(parts[0], theta),
+        barrier(expected[0], theta),
         strict=True,
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)

@@ -99,16 +99,24 @@ class SharedRows:
         return len(self.beta)
 
     def __getitem__(self, fit: int) -> FittedRows:
+        reduced, criterion, place = self._reported(fit)
         return FittedRows(
-            self.reduced,
-            self.criterion,
+            reduced,
+            criterion,
             self.theta[fit : fit + 1],
             tuple(bool(flag) for flag in self.singular[fit]),
             self.beta[fit],
             self.vcov[fit],
             self.frame,
-            fit,
+            place,
         )
+
+    def _reported(self, fit: int) -> tuple[ReducedModel, Criterion, int]:
+        """The reduction and criterion that a fit is reported from, and its place there."""
+        through = self.criterion.through_v
+        if through is None or fit not in through.places or through.criterion.model is None:
+            return self.reduced, self.criterion, fit
+        return through.criterion.model, through.criterion, through.places[fit]
 
     def regular(self) -> Iterator[RegularFits]:
         """All fits, where the model is regular."""

@@ -120,9 +120,9 @@ class RowCovariances:
     def _of_residual(self, b: int, block: ParameterBlock) -> tuple[FloatArray, Bends]:
         """Derivatives of the residual's matrices, (1 or units, K, K) each, by free parameters."""
         term: TermBlock = self.about.criterion.terms[b]
-        if term.directions is not None:
+        if term.by_theta:
             stack = self._unit * self.about.parameters.bent[-1][0]
-            t = term.directions.n_theta
+            t = term.structure.n_theta
             i, j = np.tril_indices(t)
             curves = {
                 (int(k), int(el)): matrix

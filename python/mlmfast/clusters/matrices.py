@@ -220,7 +220,7 @@ def _cluster_rows(source: FitSource, record: FitRecord, cluster: object) -> IntA
     design, label = source.design, _label(cluster)
     outermost = design.factors[record.levels[0]]
     where, known = [outermost], f"the outermost grouping factor {outermost.name!r}"
-    if not are_nested(design, record.levels) or record.certificate.engine.startswith("dense"):
+    if not are_nested(design, record.levels) or record.is_dense:
         # No factor is outermost: a level of any of them names its rows.
         where = [design.factors[f] for f in record.levels]
         if design.residual is not None and design.residual.formula is not None:

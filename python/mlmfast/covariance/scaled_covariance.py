@@ -324,3 +324,13 @@ def positive(matrix: FloatArray) -> FloatArray:
     lifted = floor_eigenvalues(correlation[None], 0.02, 0.05)[0]
     scale = sd / np.sqrt(np.diag(lifted))
     return np.asarray(lifted * np.outer(scale, scale))
+
+
+def without_scale(structure: CovarianceStructure) -> list[tuple[CovarianceStructure, slice]]:
+    """The covariances that a scale multiplies, by arm, and their stretches of theta.
+
+    The structure itself where there is no scale.
+    """
+    if isinstance(structure, ScaledCovariance):
+        return list(zip(structure.arms, structure.slices, strict=True))
+    return [(structure, slice(0, structure.n_theta))]

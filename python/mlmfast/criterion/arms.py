@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.reduction.blocks import structure_of
+from mlmfast.reduction.residual.form import Arm
 
 
-def residual_arms(criterion: Criterion) -> list[tuple[CovarianceStructure, slice]]:
+def residual_arms(criterion: Criterion) -> list[Arm]:
     """The residual's structure and its stretch of theta, by arm (all arms where there is a scale).
 
     One block may hold several arms.
     """
-    out = []
-    for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if block.is_residual:
-            structure = structure_of(block)
-            n = structure.n_theta
-            out += [(structure, slice(at, at + n)) for at in range(s.start, s.stop, n)]
-    return out
+    return [
+        arm._replace(theta=slice(s.start + arm.theta.start, s.start + arm.theta.stop))
+        for block, s in zip(criterion.terms, criterion.theta_slices, strict=True)
+        if block.form is not None
+        for arm in block.form.arms
+    ]
 
 
 def scaled_residual(criterion: Criterion) -> tuple[ScaledCovariance, slice]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -24,6 +25,22 @@ _ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
+class ThroughV:
+    """Fits that are evaluated through V = Z G Z' + R, which is regular where R is singular.
+
+    Attributes
+    ----------
+    criterion
+        The criterion of these fits, of a core that holds V whole; theta is the same.
+    places
+        Position of a fit of the batch among those of the criterion.
+    """
+
+    criterion: Criterion
+    places: dict[int, int]
+
+
+@dataclass(frozen=True)
 class Criterion:
     """-2 log-likelihood (ML or REML) of responses of one reduction, profiled over beta, sigma^2.
 
@@ -38,9 +55,12 @@ class Criterion:
     model: ReducedModel | None = field(default=None, repr=False, compare=False)
     #: What the data do not tell of the covariances, where that has been found.
     flat: FlatCovariances | None = None
+    #: Fits that ended at a singular residual covariance, whose estimates come through V.
+    through_v: ThroughV | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return criterion_of, (self.model, "REML" if self.reml else "ML", self.flat)
+        method = "REML" if self.reml else "ML"
+        return criterion_of, (self.model, method, self.flat, self.through_v)
 
     @cached_property
     def theta_slices(self) -> tuple[slice, ...]:
@@ -74,18 +94,32 @@ class Criterion:
         """
         out = [np.zeros((len(theta), q, q)) for q in self.level_sizes]
         for term, s in zip(self.terms, self.theta_slices, strict=True):
-            form = term.directions
-            if form is not None:
-                stacks = [form.stacked(t[None], derivatives)[0] for t in theta[:, s]]
-                out[term.level] = np.stack(stacks)
-            else:
-                out[term.level][:, term.stretch, term.stretch] = term.matrix(theta[:, s])
+            term.put(out, theta[:, s], derivatives)
         return out
+
+    def solve(self, theta: FloatArray, fits: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Generalised least squares of the listed fits at theta; see `Engine.solve`."""
+        found = self.reduction.solve(self.covariances(theta), fits.tolist())
+        for row, place, own in self._through_v(fits):
+            for every, one in zip(found, own.solve(theta[[row]], place), strict=True):
+                every[row] = one[0]
+        return found
+
+    def _through_v(self, fits: IntArray) -> Iterator[tuple[int, IntArray, Criterion]]:
+        """Rows whose fits are evaluated through V: position, place there and the criterion."""
+        if self.through_v is not None:
+            for row, fit in enumerate(fits.tolist()):
+                place = self.through_v.places.get(fit)
+                if place is not None:
+                    yield row, np.array([place]), self.through_v.criterion
 
     def value(self, theta: FloatArray, fits: IntArray) -> FloatArray:
         """The criterion alone, shape (a,)."""
         g = self.covariances(theta)
-        return self.reduction.evaluate(g, fits.tolist(), [], self.reml, False)[0]
+        found = self.reduction.evaluate(g, fits.tolist(), [], self.reml, False)[0]
+        for row, place, own in self._through_v(fits):
+            found[row] = own.value(theta[[row]], place)[0]
+        return found
 
     def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
         """The criterion with its derivatives by local coordinates around theta (exact)."""
@@ -95,8 +129,8 @@ class Criterion:
         )
         if self.flat is not None:
             gradient, hessian, expected = self.flat.cleaned(gradient, hessian, expected)
-        last = self.terms[-1].directions if self.terms else None
-        if last is not None and last.n_theta > _MANY:
+        last = self.terms[-1] if self.terms else None
+        if last is not None and last.by_theta and last.structure.n_theta > _MANY:
             led = self._random_chained(theta, gradient, hessian, expected)
             return Derivatives(value, *led, gradient, hessian, expected)
         jacobian, curvature = self.chain(theta, gradient)
@@ -198,12 +232,15 @@ def _entries(matrix: FloatArray, structure: CovarianceStructure) -> FloatArray:
 
 
 def criterion_of(
-    model: ReducedModel, method: str, flat: FlatCovariances | None = None
+    model: ReducedModel,
+    method: str,
+    flat: FlatCovariances | None = None,
+    through_v: ThroughV | None = None,
 ) -> Criterion:
     """The criterion of ``method`` ("REML" or "ML") of a reduced design."""
     reml = method == "REML"
     core = for_method(model.core, reml)
-    return Criterion(core, model.blocks, model.level_sizes, reml, model, flat)
+    return Criterion(core, model.blocks, model.level_sizes, reml, model, flat, through_v)
 
 
 def without_rounding(

@@ -20,7 +20,7 @@ def deviance_at(
     ``log_sigma2``, shape (n_fits,), replaces the best sigma^2, in the criterion's units.
     """
     fits = np.arange(len(theta))
-    scalars = criterion.reduction.solve(criterion.covariances(theta), fits.tolist())[2]
+    scalars = criterion.solve(theta, fits)[2]
     return deviance_of_sums(model, criterion.reml, scalars, log_sigma2, fits)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.newton import Derivatives
-from mlmfast.reduction.engines.cores import exact_cores
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class ScaledCriterion:
         reml, entries = criterion.reml, criterion.entries
         g = criterion.covariances(theta)
         nu = model.degrees(reml)
-        reduction = exact_cores(criterion.reduction)
+        reduction = criterion.reduction
         scalars = reduction.solve(g, fits.tolist())[2]
         rss, logdet = scalars[:, 0], scalars[:, 1] + (scalars[:, 2] if reml else 0.0)
         trace, second, rss_by, rss_second, *_ = reduction.likelihood_derivatives(

@@ -10,7 +10,6 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.criterion.criterion import Criterion, without_rounding
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
-from mlmfast.reduction.engines.cores import exact_cores
 from mlmfast.running.interruptible import interruptible
 
 #: Scoring held within the covariances, and the eigenvalues from which it starts.
@@ -107,7 +106,7 @@ class Scoring:
     def _within_variance(self, fits: IntArray) -> FloatArray:
         # Residual variance over that of ordinary least squares; few degrees of freedom tell little.
         # The iterative engine starts from moments.
-        rss, df = exact_cores(self.criterion.reduction).within
+        rss, df = self.criterion.reduction.within
         rss, df = rss[fits], np.broadcast_to(df, rss.shape)[fits]
         few = df < 3
         return np.where(few, 0.5, np.maximum(rss / np.where(few, 1.0, df), 1e-300))

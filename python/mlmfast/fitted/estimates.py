@@ -11,7 +11,7 @@ from mlmfast.criterion.arms import scaled_residual
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.deviance import deviance_of_sums
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.residual.form_parameters import common_diagonal, common_value
+from mlmfast.reduction.residual.form_parameters import common_value
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def estimates_of(
     """
     fits = np.arange(len(theta)) if fits is None else fits
     g = criterion.covariances(theta)
-    beta_core, c, scalars = criterion.reduction.solve(g, fits.tolist())
+    beta_core, c, scalars = criterion.solve(theta, fits)
     rss = scalars[:, 0]
     reml = criterion.reml
     degrees = model.degrees(reml)
@@ -96,7 +96,6 @@ def _common_variance(
         k = structure.arms[0].size
         visits = np.arange(matrices.shape[1])
         return common_value(matrices[:, visits, visits % k]) * unit**2
-    form = model.blocks[-1].directions
-    if form is not None:
-        return form.common_variance(theta[:, -form.n_theta :], g[-1]) * unit**2
-    return common_diagonal(g[-1]) * unit**2
+    form = model.blocks[-1].form
+    assert form is not None, "there is a residual structure"
+    return form.common_variance(theta[:, -form.n_theta :], g[-1]) * unit**2

@@ -41,7 +41,7 @@ def covariance_values(
     else:
         scale = np.array([s for _, _, s in model.y_scaling])
         unit = (model.core.y_scale / scale) ** 2
-        for structure, s in residual_arms(criterion):
+        for structure, s, _ in residual_arms(criterion):
             powers = scale_powers(structure, theta[:1, s])
             parts.append(structure.natural(theta[:, s]) * unit[:, None] ** powers)
     return np.concatenate(parts, axis=1) if parts else np.empty((len(theta), 0))

@@ -15,6 +15,7 @@ from mlmfast.fitted.certificate import Certificate
 from mlmfast.fitted.monte_carlo import MonteCarloError
 from mlmfast.fitting.undetermined.record import UndeterminedRecord
 from mlmfast.handed_out import freeze
+from mlmfast.reduction.engines.description import is_crossed, is_dense
 
 
 @dataclass(frozen=True)
@@ -211,8 +212,12 @@ class FitRecord:
     @property
     def is_crossed(self) -> bool:
         """Whether the grouping factors were treated as crossed."""
-        engine = self.certificate.engine
-        return engine.startswith(("crossed", "iterative")) or engine.endswith(", crossed")
+        return is_crossed(self.certificate.engine)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether V was held whole: no grouping factor is outermost then."""
+        return is_dense(self.certificate.engine)
 
     @property
     def singular(self) -> bool:

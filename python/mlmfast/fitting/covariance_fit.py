@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.newton import NewtonResult
+from mlmfast.reduction.reduced_model import ReducedModel
 
 
 @dataclass(frozen=True)
@@ -38,3 +39,13 @@ class CovarianceFit:
     without_bound: tuple[int, ...] = ()
     #: Evaluations from other starts, shape (n_fits,); None where there were none.
     n_elsewhere: IntArray | None = None
+
+    def single(self, model: ReducedModel) -> tuple[ReducedModel, CovarianceFit]:
+        """The reduction that a single fit is reported from, and the fit on it.
+
+        That through V where the residual covariance is singular, ``model`` else.
+        """
+        through = self.criterion.through_v
+        if through is None or 0 not in through.places or through.criterion.model is None:
+            return model, self
+        return through.criterion.model, replace(self, criterion=through.criterion)

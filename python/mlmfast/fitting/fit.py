@@ -8,24 +8,18 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.structures.factor_analytic import FactorAnalytic
+from mlmfast.criterion.barrier import Barrier, residual_parts
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.held import HeldCriterion
 from mlmfast.criterion.scoring import Scoring
 from mlmfast.criterion.some_fits import SomeFits
-from mlmfast.fitting.boundary import Settled, replace_rows, set_zeros, settle
+from mlmfast.fitting.boundary import replace_rows, set_zeros, settle
 from mlmfast.fitting.confounding import confounded_terms
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
 from mlmfast.fitting.moment_starts import first_start, moment_start
-from mlmfast.fitting.near_singular import (
-    Barrier,
-    ResidualPart,
-    SingularEnd,
-    follow,
-    is_near_singular,
-    residual_parts,
-)
 from mlmfast.fitting.several_minima import is_better, search
+from mlmfast.fitting.singular_ends import NO_ENDS, bring_to_singular_ends
 from mlmfast.fitting.starts import large_start, residual_stretches
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.fitting.undetermined.values import without_flat_values
@@ -39,12 +33,8 @@ _FEW_HALVINGS = 6
 _STEPS_ELSEWHERE = 100
 #: Newton decrement that is small enough to tell ends from each other.
 _LOOSE = 1e-4
-#: Fall of -2 log-likelihood for which an end is taken that is not proven to be a minimum.
-_CLEARLY = 1e-3
 #: Matrices of second derivatives that exist side by side, those of the core included.
 _MATRICES = 20
-#: Scaled eigenvalue of a Hessian that is lost in rounding.
-_LOST = 1e-13
 
 
 def fit_covariance(
@@ -113,6 +103,11 @@ def _fit_covariance(
             SomeFits(criterion, chosen), np.where(held, 0.0, theta), options, scoring, held
         )
 
+    def without_scoring(
+        criterion: CriterionFunction, theta: FloatArray, options: NewtonOptions
+    ) -> NewtonResult:
+        return _iterate(criterion, theta, options, None, held)
+
     newton = iterate(start, fits)
     if not given and scoring is not None and model.has_confounded_effects:
         large = iterate(large_start(criterion, n_fits), fits)
@@ -125,7 +120,11 @@ def _fit_covariance(
         # of their own, and none are tried where the first has reached its.
         within = found.newton.converged | (found.newton.n_iterations < options.max_iter)
         lower, n_elsewhere = search(model, criterion, found, start, held, within, few, guarded)
-    ends = _near_singular(criterion, found, options, held, lower) if structured else ((), ())
+    ends = NO_ENDS
+    if structured:
+        ends = bring_to_singular_ends(
+            model, criterion, found, options, lower, n_elsewhere, without_scoring
+        )
     found.singular[:, confounded] = True
     for stretch in residual_stretches(criterion):
         if isinstance(stretch.structure, FactorAnalytic):
@@ -134,13 +133,14 @@ def _fit_covariance(
     newton = found.newton
     n_evaluations = newton.n_evaluations + int(not given and not structured)
     return CovarianceFit(
-        criterion,
+        replace(criterion, through_v=ends.through_v),
         found.theta,
         found.singular,
         newton,
         n_evaluations,
         tuple(confounded),
-        *ends,
+        ends.singular,
+        ends.without_bound,
         n_elsewhere,
     )
 
@@ -190,81 +190,6 @@ def _whole(curvature: FloatArray, held: BoolArray) -> FloatArray:
     out = np.zeros((len(curvature), len(held)))
     out[:, ~held] = curvature
     return out
-
-
-def _near_singular(
-    criterion: Criterion,
-    found: Settled,
-    options: NewtonOptions,
-    held: BoolArray,
-    lower: dict[int, FloatArray],
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Bring fits that stalled at a nearly singular residual covariance to their end.
-
-    ``held`` (n_theta,) marks parameters that stay; ``lower`` holds what other starts came to,
-    behind the barrier. Returns the fits that are singular there, and those whose -2 log-likelihood
-    has no infimum.
-    """
-    parts = residual_parts(criterion)
-    singular, without_bound = set[int](), []
-
-    def minimise(
-        criterion: CriterionFunction, theta: FloatArray, options: NewtonOptions
-    ) -> NewtonResult:
-        return _iterate(criterion, theta, options, None, held)
-
-    def end_of(row: int, theta: FloatArray, is_guarded: bool) -> SingularEnd:
-        own = SomeFits(criterion, np.array([row]))
-        end = follow(own, parts, theta, options, minimise, is_guarded)
-        found.newton.n_evaluations[row] += end.n_evaluations
-        return end
-
-    for row in _stalled(parts, found):
-        was_converged = not _is_stalled(found.newton, row)
-        end = end_of(row, found.theta[[row]], False)
-        if end.without_bound and not was_converged:
-            without_bound.append(row)
-            found.newton.converged[row] = False
-        elif _takes(found, row, end, in_any_case=not was_converged) and end.is_singular:
-            singular.add(row)
-    for row in sorted(set(lower) - set(without_bound)):
-        for theta in lower[row]:
-            end = end_of(row, theta[None], True)
-            if _takes(found, row, end, in_any_case=_is_stalled(found.newton, row)):
-                singular.discard(row)
-                singular |= {row} if end.is_singular else set()
-    return tuple(sorted(singular)), tuple(without_bound)
-
-
-def _takes(found: Settled, row: int, end: SingularEnd, in_any_case: bool) -> bool:
-    """Put an end into ``found`` if it is lower than what is there, or a minimum ``in_any_case``.
-
-    A lower end that is not proven to be a minimum says that it has not converged.
-    """
-    newton = end.unproven if end.newton is None else end.newton
-    if newton is None:
-        return False
-    fall = found.newton.value[row] - newton.value[0]
-    if end.newton is None:
-        if not fall > _CLEARLY:
-            return False
-    elif not (in_any_case or fall > 0.0):
-        return False
-    other = replace(newton, n_evaluations=np.zeros(1, dtype=np.intp))
-    replace_rows(found.newton, np.array([row]), other, np.ones(1, dtype=np.bool_))
-    found.theta[row] = newton.theta[0]
-    return True
-
-
-def _stalled(parts: tuple[ResidualPart, ...], found: Settled) -> list[int]:
-    """Fits that stalled at a nearly singular covariance."""
-    rows = [row for row in range(len(found.theta)) if _is_stalled(found.newton, row)]
-    return [row for row in rows if parts and is_near_singular(parts, found.theta[[row]])[0]]
-
-
-def _is_stalled(newton: NewtonResult, row: int) -> bool:
-    """Whether an iteration has not converged, or ended where all derivatives have died out."""
-    return not newton.converged[row] or bool(abs(newton.min_eigenvalue[row]) < _LOST)
 
 
 def _max_step(theta: FloatArray) -> FloatArray:

@@ -18,14 +18,9 @@ from typing import TypeAlias
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.criterion.barrier import ResidualPart
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.fitting.near_singular import (
-    GUARDED,
-    ResidualPart,
-    is_lost,
-    is_near_singular,
-    lifted,
-)
+from mlmfast.fitting.near_singular import GUARDED, is_lost, is_near_singular, lifted
 from mlmfast.newton import NewtonResult
 
 #: Weights of the barrier, Newton steps and ends of each fit that go on, after each round; and where

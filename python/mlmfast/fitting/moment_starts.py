@@ -6,17 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_covariance import positive
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.scoring import Scoring
-from mlmfast.reduction.blocks import TermBlock, structure_of
-from mlmfast.reduction.engines.cores import moment_core
+from mlmfast.reduction.blocks import TermBlock
+from mlmfast.reduction.engines.cores import engine_offering
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.residual.by_unit import with_variance
-from mlmfast.reduction.residual.form_parameters import MomentCore
+from mlmfast.reduction.residual.form import ResidualForm
 
 #: Share of random effects in the variance from which they start beside a residual structure.
 FIRST_SHARE = 0.4
@@ -72,12 +73,14 @@ def residual_start(model: ReducedModel, criterion: Criterion, fits: IntArray) ->
     """
     share = FIRST_SHARE if model.order else 0.0
     theta = np.empty((len(fits), criterion.n_theta))
-    core = moment_core(model.core)
+    core = engine_offering(model.core, "visit_moments")
     for row, fit in enumerate(fits.tolist()):
         moments = core.visit_moments(fit)
         for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-            if block.is_residual:
-                own = _start_of_residual(block, core, fit, moments, 1.0 - share)
+            if block.form is not None:
+                at = (block.stretch, block.stretch)
+                met = (moments[0][at], moments[1][at])
+                own = _start_of_residual(block.form, core, fit, met, 1.0 - share)
             else:
                 own = block.shared.theta(share * np.eye(block.structure.size)[None])[0]
             theta[row, s] = own
@@ -85,28 +88,24 @@ def residual_start(model: ReducedModel, criterion: Criterion, fits: IntArray) ->
 
 
 def _start_of_residual(
-    block: TermBlock,
-    core: MomentCore,
+    form: ResidualForm,
+    core: _core.Engine,
     fit: int,
     moments: tuple[FloatArray, FloatArray],
     share: float,
 ) -> FloatArray:
-    """theta (n_theta,) of a residual's block at a share of the variance.
+    """theta (n_theta,) of a residual's form at a share of the variance.
 
     ``moments`` are sums of products over pairs of visits, and how many units have both.
     """
-    form = block.directions
-    start = None if form is None else form.own_start(core, fit, share)
+    start = form.own_start(core, fit, share)
     if start is not None:
         return start
-    own = (block.stretch, block.stretch)
-    sums, counts = moments[0][own], moments[1][own]
-    spread = _spread_points(structure_of(block), counts)
+    sums, counts = moments
+    spread = _spread_points(form.structure, counts)
     if spread is not None:
         return np.asarray(with_variance(spread, share)[0])
-    matrix = share * _pairwise_covariance(sums, counts)
-    found = block.shared.theta(matrix[None]) if form is None else form.theta_near(matrix)
-    return np.asarray(found[0])
+    return np.asarray(form.theta_near(share * _pairwise_covariance(sums, counts))[0])
 
 
 def _spread_points(structure: CovarianceStructure, counts: FloatArray) -> FloatArray | None:

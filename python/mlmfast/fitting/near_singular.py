@@ -11,9 +11,10 @@ tells the two apart and leads to the first: it holds the iteration where derivat
 its minimum lies within mu times the rank lost of the infimum. An infimum of minus infinity is none
 for any mu below the slope, at least 1, of -2 log-likelihood by the logarithm of the eigenvalue.
 
-The point reported lies further along the way than the one whose derivatives the certificate
-proves, as far as -2 log-likelihood is exact to about 1e-4: within 1e-3 of its infimum as a rule,
-1e-2 where R is small beside the random effects.
+Evaluated through V (`through_v`) the criterion is exact all the way, and the way goes on until
+nothing is left of it. Where an engine inverts R the point reported lies further along the way than
+the one whose derivatives the certificate proves, as far as -2 log-likelihood is exact to about
+1e-4: within 1e-3 of its infimum as a rule, 1e-2 where R is small beside the random effects.
 
 References: Fiacco and McCormick (1968), Nonlinear Programming, chapter 3; Nocedal and Wright
 (2006), Numerical Optimization, section 19.6.
@@ -27,16 +28,15 @@ from typing import TypeAlias
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
+from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.covariance import floor_eigenvalues
 from mlmfast.covariance.chains import MarkovChain
 from mlmfast.covariance.spatial.base import Spatial
+from mlmfast.criterion.barrier import Barrier, ResidualPart, residual_parts
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.errors import ModelError
-from mlmfast.newton import CriterionFunction, Derivatives, NewtonOptions, NewtonResult
-from mlmfast.reduction.blocks import TermBlock
-from mlmfast.reduction.residual.form_parameters import covariances_over_visits
+from mlmfast.newton import CriterionFunction, NewtonOptions, NewtonResult
 
 #: Weights of the barrier: below the smallest slope of a likelihood without bound; then on the way
 #: to the infimum, as far as rounding lets derivatives be trusted, at least to the one of `_ENOUGH`.
@@ -67,124 +67,6 @@ _LOST = 1e-13
 _SINGULAR_START, _NO_VARIANCE = 1e-10, 1e-12
 #: Newton's iteration from theta (1, n_theta) for one criterion.
 Minimise: TypeAlias = Callable[[CriterionFunction, FloatArray, NewtonOptions], NewtonResult]
-
-
-@dataclass(frozen=True)
-class ResidualPart:
-    """A covariance over visits within theta: that of an arm.
-
-    Attributes
-    ----------
-    structure
-        The structure.
-    theta
-        Its stretch of theta.
-    in_chart
-        Whether steps are in its chart rather than in theta itself.
-    """
-
-    structure: CovarianceStructure
-    theta: slice
-    in_chart: bool
-
-
-@dataclass(frozen=True)
-class Barrier:
-    """The criterion plus a barrier at singular residual covariances.
-
-    Attributes
-    ----------
-    criterion
-        The criterion of one fit.
-    parts
-        The residual covariances.
-    mu
-        Weight of the barrier.
-    """
-
-    criterion: SomeFits
-    parts: tuple[ResidualPart, ...]
-    mu: float
-
-    def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
-        """The sum, with derivatives by local coordinates."""
-        at = self.criterion(theta, fits)
-        value, gradient, hessian = at.value.copy(), at.gradient.copy(), at.hessian.copy()
-        for part in self.parts:
-            s = part.theta
-            # Row by row: sums of a batch have other bits.
-            for row, own in enumerate(theta[:, s]):
-                found = barrier(part, own[None])
-                value[row] += self.mu * found[0][0]
-                gradient[row, s] += self.mu * found[1][0]
-                hessian[row, s, s] += self.mu * found[2][0]
-        bad = ~np.isfinite(value)
-        value[bad], gradient[bad], hessian[bad] = np.inf, 0.0, 0.0
-        return at._replace(value=value, gradient=gradient, hessian=hessian)
-
-    def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
-        """The point at local coordinates ``step`` around ``theta``."""
-        return self.criterion.move(theta, step)
-
-
-def barrier(part: ResidualPart, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """K log(tr R / K) - log det R, 0 for a multiple of I, and its derivatives.
-
-    Returns
-    -------
-    Value (a,), gradient (a, t) and Hessian (a, t, t) by the part's local coordinates.
-    """
-    structure, k = part.structure, part.structure.size
-    matrix = structure.matrix(theta)
-    trace = np.einsum("aii->a", matrix)
-    sign, logdet = np.linalg.slogdet(matrix)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = np.where(sign > 0, k * np.log(trace / k) - logdet, np.inf)
-    regular = np.isfinite(value)
-    inverse = np.linalg.inv(np.where(regular[:, None, None], matrix, np.eye(k)))
-    rows, columns = np.array(structure.entries, dtype=np.intp).T
-    on = rows == columns
-    by_entry = -inverse[:, rows, columns] * np.where(on, 1.0, 2.0)
-    by_entry[:, on] += (k / trace)[:, None]
-    if part.in_chart:
-        jacobian, curvature = structure.chart(theta, by_entry)
-    else:
-        jacobian, curvature = structure.jacobian(theta), structure.curvature(theta, by_entry)
-    gradient = np.einsum("ae,aet->at", by_entry, jacobian)
-    directions = np.zeros((len(theta), jacobian.shape[2], k, k))
-    directions[:, :, rows, columns] = directions[:, :, columns, rows] = jacobian.mT
-    relative = inverse[:, None] @ directions
-    traces = np.einsum("atii->at", directions) / trace[:, None]
-    hessian = np.einsum("apij,aqji->apq", relative, relative)
-    hessian -= k * traces[:, :, None] * traces[:, None, :]
-    return value, gradient, hessian + curvature
-
-
-def residual_parts(criterion: Criterion, spatial: bool = False) -> tuple[ResidualPart, ...]:
-    """The residual covariances of a criterion over visits.
-
-    With ``spatial`` those over points too (of a few of the points, where units have their own),
-    which may be nearly singular as a matter of course.
-    """
-    parts = []
-    for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if term.is_residual:
-            own = _parts_of(term, s)
-            parts += [p for p in own if spatial or not isinstance(p.structure, Spatial)]
-    return tuple(parts)
-
-
-def _parts_of(term: TermBlock, s: slice) -> list[ResidualPart]:
-    form = term.directions
-    if form is not None:
-        own = form.may_be_singular()
-    else:
-        own = covariances_over_visits(term.shared, term.shared.n_theta)
-    first = s.start
-    return [
-        ResidualPart(structure, slice(first + at.start, first + at.stop), form is None)
-        for structure, at in own
-    ]
 
 
 def smallest_eigenvalue(parts: tuple[ResidualPart, ...], theta: FloatArray) -> FloatArray:
@@ -256,19 +138,21 @@ def follow(
     options: NewtonOptions,
     minimise: Minimise,
     is_guarded: bool = False,
+    is_exact: bool = False,
 ) -> SingularEnd:
     """Go to the infimum from the stalled ``theta`` (1, n_theta), or find that there is none.
 
     With ``is_guarded`` theta is the minimum with a barrier of weight ``GUARDED``; the way goes on
-    from there.
+    from there. ``is_exact`` says that the criterion needs no inverse of R.
     """
+    least = 0.0 if is_exact else _INEXACT
     if not is_guarded:
-        return _follow(criterion, parts, lifted(parts, theta), options, minimise, 0)
+        return _follow(criterion, parts, lifted(parts, theta), options, minimise, 0, least)
     stages = (_WEIGHTS.index(GUARDED), _WEIGHTS.index(GUARDED) - 1)
     spent, end = 0, None
     for first in stages:
         # Where rounding leaves nothing to prove at that weight there is at the one before.
-        end = _follow(criterion, parts, theta, options, minimise, first)
+        end = _follow(criterion, parts, theta, options, minimise, first, least)
         spent += end.n_evaluations
         if end.newton is not None:
             break
@@ -283,8 +167,9 @@ def _follow(
     options: NewtonOptions,
     minimise: Minimise,
     first: int,
+    least: float,
 ) -> SingularEnd:
-    """See `follow`; from the stage ``first`` on."""
+    """See `follow`; from the stage ``first`` on, R having no eigenvalue below ``least``."""
     few = replace(
         options,
         tolerance=_TOLERANCE,
@@ -309,9 +194,9 @@ def _follow(
             if not reached < value - _FALLS:
                 break
         size = float(smallest_eigenvalue(parts, result.theta)[0])
-        if proven is not None and size < _INEXACT:
+        if proven is not None and size < least:
             # The eigenvalue goes with the square of the weight: once more, just as far as that.
-            between = last_weight * np.sqrt(1.5 * _INEXACT / last_size)
+            between = last_weight * np.sqrt(1.5 * least / last_size)
             weights = [between] if len(weights) > 0 and between < 0.8 * last_weight else []
             last_weight = 0.0
             continue
@@ -325,7 +210,7 @@ def _follow(
         result = minimise(criterion, theta, options)
         spent += int(result.n_evaluations[0])
         return SingularEnd(result if result.converged[0] else None, False, False, spent)
-    theta, value = _further(criterion, parts, theta, theta - before_last, value)
+    theta, value = _further(criterion, parts, theta, theta - before_last, value, least)
     found = replace(proven, theta=theta, value=np.array([value]))
     return SingularEnd(found, True, False, spent + len(_FURTHER))
 
@@ -342,6 +227,7 @@ def _further(
     theta: FloatArray,
     way: FloatArray,
     value: float,
+    least: float,
 ) -> tuple[FloatArray, float]:
     """Go on along the way of the last stages as long as the criterion falls.
 
@@ -349,7 +235,7 @@ def _further(
     """
     trials = theta + np.outer(_FURTHER, way[0])
     values = criterion.criterion.value(trials, np.repeat(criterion.chosen, len(trials)))
-    exact = np.isfinite(values) & (smallest_eigenvalue(parts, trials) > _INEXACT)
+    exact = np.isfinite(values) & (smallest_eigenvalue(parts, trials) >= least)
     values = np.where(exact, values, np.inf)
     rises = np.flatnonzero(values >= np.concatenate([[value], values[:-1]]))
     last = int(rises[0]) if rises.size else len(trials)

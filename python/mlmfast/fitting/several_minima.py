@@ -16,11 +16,11 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.spatial.base import Spatial
+from mlmfast.criterion.barrier import ResidualPart, residual_parts
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.fitting.boundary import Settled, settle
 from mlmfast.fitting.guarded_minima import Guarded, guarded_ends
 from mlmfast.fitting.moment_starts import FIRST_SHARE
-from mlmfast.fitting.near_singular import ResidualPart, residual_parts
 from mlmfast.fitting.starts import is_linear, other_starts, residual_stretches
 from mlmfast.newton import NewtonResult
 from mlmfast.reduction.blocks import structure_of

@@ -18,10 +18,11 @@ from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.closed import SumOfSquares
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
-from mlmfast.covariance.scaled_covariance import ScaledCovariance
+from mlmfast.covariance.scaled_covariance import ScaledCovariance, without_scale
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.covariance.structures.factor_analytic import FactorAnalytic
 from mlmfast.covariance.structures.homogeneous_diagonal import HomogeneousDiagonal
+from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.scoring import Scoring, solve_scoring, symmetric_of
 from mlmfast.reduction.blocks import structure_of
@@ -89,18 +90,11 @@ class Stretch:
 
 def residual_stretches(criterion: Criterion) -> list[Stretch]:
     """The residual covariances, by arm."""
-    out = []
-    for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if not term.is_residual:
-            continue
-        structure = structure_of(term)
-        if isinstance(structure, ScaledCovariance):
-            arms = zip(structure.arms, structure.slices, strict=True)
-            out += [Stretch(a, slice(s.start + o.start, s.start + o.stop)) for a, o in arms]
-        else:
-            n = structure.n_theta
-            out += [Stretch(structure, slice(k, k + n)) for k in range(s.start, s.stop, n)]
-    return out
+    return [
+        Stretch(own, slice(s.start + at.start, s.start + at.stop))
+        for structure, s, _ in residual_arms(criterion)
+        for own, at in without_scale(structure)
+    ]
 
 
 def effect_stretches(criterion: Criterion) -> list[Stretch]:

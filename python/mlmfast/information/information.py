@@ -21,7 +21,6 @@ from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters.natural import CovarianceParameters, residual_direction
 from mlmfast.errors import ModelError
-from mlmfast.reduction.engines.cores import exact_core
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.cached import cached_property
 
@@ -218,7 +217,7 @@ class Information:
         return np.array([linear[level][0, a, b] for level, a, b in parts])
 
     def _core_second(self, weights: FloatArray) -> FloatArray:
-        core, entries = exact_core(self.model.core), self.criterion.entries
+        core, entries = self.model.core, self.criterion.entries
         weights = np.ascontiguousarray((weights + weights.T) / 2)
         out = core.information_second_derivatives(
             self.parameters.linear, self.fit, entries, weights
@@ -267,12 +266,12 @@ def core_derivatives(
     fit: int,
 ) -> tuple[FloatArray, ...]:
     """What the core says of one fit, by the coordinates listed."""
-    if model.iterative is not None:
+    if not model.core.offers("likelihood_derivatives"):
         raise ModelError(
             "the information of the covariance parameters is not formed by the iterative engine; "
             "use ddf='asymptotic', or fit with options={'engine': 'crossed'} if memory allows"
         )
-    parts = exact_core(model.core).likelihood_derivatives(g, [fit], entries, criterion.reml)
+    parts = model.core.likelihood_derivatives(g, [fit], entries, criterion.reml)
     return tuple(part[0] for part in parts)
 
 

@@ -226,8 +226,9 @@ def _fit_one(
 ) -> FitBatch:
     model = data.model(position)
     reduced = reduce_design(model.design, engine=settings.engine)
-    covariance = fit_covariance(reduced, settings.method, settings.newton)
-    estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
+    fitted = fit_covariance(reduced, settings.method, settings.newton)
+    estimates = estimates_of(reduced, fitted.criterion, fitted.theta)
+    reduced, covariance = fitted.single(reduced)
     batch = FitBatch.from_fit(reduced, covariance, estimates, settings.method, model._frame)
     one = batch._rows[0]
     assert one is not None, "it was fitted just now"
@@ -236,7 +237,7 @@ def _fit_one(
     rows = OwnRows(
         data,
         position,
-        settings.engine,
+        reduced.engine,
         settings.method,
         *(one.theta, one.singular, one.beta, one.vcov),
         one if found.held <= _HELD_NUMBERS else None,

@@ -14,7 +14,7 @@ from mlmfast.design.rows import columns_at
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.rows import PredictionRows
-from mlmfast.reduction.engines.cores import crossed_core
+from mlmfast.reduction.engines.cores import engine_offering
 
 if TYPE_CHECKING:
     from mlmfast.fitted.source import FitSource
@@ -40,13 +40,13 @@ def crossed_error_variance(
         For a fit by the iterative engine.
     """
     model = source.model
-    if model.iterative is not None:
+    if not model.core.offers("prediction_error"):
         raise ModelError(
             "intervals around random effects need their conditional covariances, which the "
             "iterative engine does not form; fit with options={'engine': 'crossed'} if memory "
             "allows, or use ranef=False"
         )
-    core = crossed_core(model.core)
+    core = engine_offering(model.core, "prediction_error")
     everything = np.arange(rows.n_rows)
     z = [np.zeros((rows.n_rows, q)) for q in model.level_sizes[: len(model.levels)]]
     for term, block in zip(model.order, model.blocks, strict=False):

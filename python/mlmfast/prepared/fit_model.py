@@ -94,11 +94,12 @@ def _fit(
     parms = None
     if named or wishes.of_parameters:
         parms = _fit_with_parms(reduced, method, settings, theta, named, wishes)
-        covariance, held = parms.covariance, tuple(parms.held)
-        estimates = estimates_of(reduced, covariance.criterion, covariance.theta, parms.log_sigma2)
+        found, held, scale = parms.covariance, tuple(parms.held), parms.log_sigma2
     else:
-        covariance, held = fit_covariance(reduced, method, settings, theta), ()
-        estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
+        found, held, scale = fit_covariance(reduced, method, settings, theta), (), None
+    # As a batch has them, to the bit.
+    estimates = estimates_of(reduced, found.criterion, found.theta, scale)
+    reduced, covariance = found.single(reduced)
     record = make_record(reduced, frame, method, covariance, estimates, ddf, held)
     if wishes.hold:
         record = replace(record, n_theta=record.n_theta - len(wishes.hold))

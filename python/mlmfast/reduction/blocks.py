@@ -9,35 +9,62 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.scaled_angles import ScaledAngles
-from mlmfast.reduction.residual.directions import (
-    Directions,
-)
+from mlmfast.reduction.residual.directions import Directions
+from mlmfast.reduction.residual.form import ResidualForm
 
 
 @dataclass(frozen=True)
 class TermBlock:
-    """One random-effects term: where its G stands in the G of its level."""
+    """One random-effects term, or the residual: where its covariance stands in that of its level.
 
-    structure: CovarianceStructure | Directions
+    Attributes
+    ----------
+    structure
+        The structure of random effects; the form of a residual covariance.
+    """
+
+    structure: CovarianceStructure | ResidualForm
     level: int
     first: int
-    is_residual: bool = False
+
+    @property
+    def form(self) -> ResidualForm | None:
+        """The form of a residual covariance; None for random effects."""
+        return self.structure if isinstance(self.structure, ResidualForm) else None
+
+    @property
+    def is_residual(self) -> bool:
+        """Whether it is the residual's, or that of one of its arms."""
+        return self.form is not None
+
+    @property
+    def by_theta(self) -> bool:
+        """Whether the core's derivatives are by theta; else they are by entries."""
+        return self.form is not None and self.form.by_theta
 
     @property
     def shared(self) -> CovarianceStructure:
         """The structure, where the core takes derivatives by entries."""
-        assert not isinstance(self.structure, Directions), "derivatives are by theta here"
-        return self.structure
-
-    @property
-    def directions(self) -> Directions | None:
-        """The form that hands over derivatives by theta; None where they are by entries."""
-        return self.structure if isinstance(self.structure, Directions) else None
+        assert not self.by_theta, "derivatives are by theta here"
+        return structure_of(self)
 
     @property
     def along_rows(self) -> bool:
         """Whether rows are combined along a series or a chain, so that no matrix is formed."""
-        return isinstance(self.structure, Directions) and self.structure.along_rows
+        return self.form is not None and self.form.along_rows
+
+    def put(self, out: list[FloatArray], theta: FloatArray, derivatives: bool) -> None:
+        """Set what the core is given of it among the covariances of the levels."""
+        if isinstance(self.structure, Directions):
+            stacks = [self.structure.stacked(own[None], derivatives)[0] for own in theta]
+            out[self.level] = np.stack(stacks)
+        else:
+            out[self.level][:, self.stretch, self.stretch] = self.matrix(theta)
+
+    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
+        """Derivatives of the core's coordinates by those of the covariance parameters."""
+        entries = np.eye(len(self.structure.entries))
+        return entries if self.form is None else self.form.chart_of_coordinates(theta)
 
     @property
     def stretch(self) -> slice:
@@ -93,4 +120,4 @@ class TermBlock:
 def structure_of(block: TermBlock) -> CovarianceStructure:
     """The structure of a block, however the core takes its derivatives."""
     structure = block.structure
-    return structure.structure if isinstance(structure, Directions) else structure
+    return structure.structure if isinstance(structure, ResidualForm) else structure

@@ -24,8 +24,6 @@ from mlmfast.reduction.engines.iterative import reduce_iteratively
 from mlmfast.reduction.engines.options import CrossedSettings, Engine, IterativeSettings
 from mlmfast.reduction.reduced_model import Grouped, ReducedModel
 from mlmfast.reduction.representable import check_residual, check_sizes
-from mlmfast.reduction.residual.chain import ChainCovariance
-from mlmfast.reduction.residual.series import SeriesCovariance
 from mlmfast.reduction.residual_blocks import blocks_of
 from mlmfast.reduction.scaling import ScaledColumn, scale_columns
 
@@ -108,8 +106,9 @@ def _reduce(
     absorbed: bool = False,
 ) -> Core:
     residual = design.residual
-    own = blocks[-1].structure if blocks else None
-    series = own.core_argument if isinstance(own, SeriesCovariance | ChainCovariance) else None
+    form = blocks[-1].form if blocks else None
+    rows = None if form is None else form.core_rows
+    series, chain = (None, None) if rows is None else rows
     n_levels = len(levels) + (residual is not None)
     z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
     terms: list[list[tuple[int, Basis]]] = [[] for _ in range(n_levels)]
@@ -152,7 +151,7 @@ def _reduce(
             visits=None if residual is None or series is not None else residual.core_positions,
             n_visits=0 if residual is None or series is not None else residual.core_order,
             series=series,
-            chain=own.core_chain if isinstance(own, ChainCovariance) else None,
+            chain=chain,
             share=share and (residual is None or not residual.by_unit),
         )
     except _core.CollinearRandomEffects as error:
@@ -196,9 +195,7 @@ def _collinear(
     raise AssertionError("the core named a column that no term has")
 
 
-def reduce_residual(
-    model: ReducedModel, residual: FloatArray
-) -> tuple[_core.NestedReduction | _core.CrossedReduction | _core.DenseReduction, float]:
+def reduce_residual(model: ReducedModel, residual: FloatArray) -> tuple[_core.Engine, float]:
     """A residual, without fixed effects, reduced unit by unit, and the unit of its results."""
     column = scale_columns((residual,), centred=False)
     core = _reduce(

@@ -20,6 +20,7 @@ from mlmfast.reduction.absorbed.core import AbsorbedCore
 from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.engines.cores import Core, iterative_core, nested_core
 from mlmfast.reduction.engines.dense import DenseParts
+from mlmfast.reduction.engines.description import description
 from mlmfast.reduction.engines.independence import clusters_are_levels
 from mlmfast.reduction.engines.options import Engine, IterativeSettings
 from mlmfast.reduction.engines.sizes import LARGEST_EXACT
@@ -83,23 +84,13 @@ class ReducedModel:
     @property
     def engine_name(self) -> str:
         """What evaluated the criterion, for the certificate."""
-        levels = self.levels
-        if isinstance(self.core, _core.DenseReduction):
-            nested = not levels or clusters_are_levels(self.design, levels)
-            return "dense V" if nested else "dense V, crossed"
-        if isinstance(self.core, AbsorbedCore):
-            nested = not levels or clusters_are_levels(self.design, levels)
-            name = f"{self.core.n_levels:,} fixed levels eliminated, {self.core.core.schur} Schur"
-            return name if nested else f"{name}, crossed"
-        if not self.blocks:
-            return "least squares"
-        if isinstance(self.core, _core.IterativeReduction):
-            return "iterative"
-        if isinstance(self.core, _core.CrossedReduction):
-            exact = self.core.curvature == "exact"
-            return f"crossed, {self.core.schur} Schur" + ("" if exact else ", average information")
-        chain = self.design.residual is not None and self.design.residual.chain is not None
-        return "nested elimination, chain of visits" if chain else "nested elimination"
+        residual, levels = self.design.residual, self.levels
+        return description(
+            self.core,
+            lambda: not levels or clusters_are_levels(self.design, levels),
+            bool(self.blocks),
+            residual is not None and residual.chain is not None,
+        )
 
     @cached_property
     def level_sizes(self) -> tuple[int, ...]:

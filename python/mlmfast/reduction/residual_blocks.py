@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 
 import mlmfast._core as _core
-from mlmfast.arrays import CodeArray
+from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.covariance.base import has_few_parameters
 from mlmfast.covariance.chains import QuasiSeparable
 from mlmfast.covariance.spatial.base import Spatial
@@ -18,18 +19,20 @@ from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.engines.dense import DenseParts
 from mlmfast.reduction.engines.options import IterativeSettings
 from mlmfast.reduction.reduced_model import Grouped
+from mlmfast.reduction.residual.by_arm import arm_prefixes, in_each_arm
 from mlmfast.reduction.residual.by_unit import (
     LagCovariances,
     OwnMatrices,
     UnitCovariances,
-    by_arm,
     distances_within,
     gaps_within_units,
 )
 from mlmfast.reduction.residual.chain import ChainCovariance
-from mlmfast.reduction.residual.directions import SharedDirections
+from mlmfast.reduction.residual.directions import Directions, SharedDirections
+from mlmfast.reduction.residual.form import ResidualForm
 from mlmfast.reduction.residual.scaled_units import ScaledUnits
 from mlmfast.reduction.residual.series import SeriesCovariance
+from mlmfast.reduction.residual.template import Template
 from mlmfast.reduction.residual.walked_series import WalkedSeries
 
 #: Numbers in the matrices of all units with derivatives (4 GB).
@@ -69,61 +72,63 @@ def _residual_blocks(
     residual: ResidualDesign, level: int, nesting: _core.Nesting | _core.Crossing | DenseParts
 ) -> list[TermBlock]:
     """The blocks of a residual covariance: one, or one an arm where visits share a template."""
+    forms = _forms(residual, level, nesting)
+    size = residual.structure.size
+    return [TermBlock(form, level, arm * size) for arm, form in enumerate(forms)]
+
+
+def _forms(
+    residual: ResidualDesign, level: int, nesting: _core.Nesting | _core.Crossing | DenseParts
+) -> Sequence[ResidualForm]:
     dense = isinstance(nesting, DenseParts)
+    structure, prefixes = residual.structure, arm_prefixes(residual.arms)
     if residual.series is not None and not dense:
-        walked = isinstance(residual.structure, QuasiSeparable)
-        kind = WalkedSeries if walked else SeriesCovariance
-        return [TermBlock(kind(residual.structure, residual.series), level, 0, True)]
+        walked = isinstance(structure, QuasiSeparable)
+        kind, series = WalkedSeries if walked else SeriesCovariance, residual.series
+        return [in_each_arm(lambda k, own: kind(structure, series, k, prefix=own), prefixes)]
     if residual.series is not None and residual.points is not None:
-        return [_lag_block(residual, level)]
+        largest = int(np.bincount(residual.units).max())
+        _check_stack(residual, len(residual.arms) * structure.n_theta, largest)
+        gaps, whole = gaps_within_units(residual), partial(LagCovariances, structure)
+        return [_by_unit(whole, gaps, residual.arm_of_units, prefixes)]
     if residual.chain is not None and not dense:
-        own = ChainCovariance(residual.structure, residual.chain, len(residual.arms))
-        return [TermBlock(own, level, 0, True)]
+        steps = residual.chain
+        chains = in_each_arm(lambda k, p: ChainCovariance(structure, steps, k, prefix=p), prefixes)
+        return [chains]
     if residual.scale is not None:
-        return [_scaled_block(residual, level, nesting.codes(level))]
+        return [_scaled(residual, nesting.codes(level))]
     if residual.points is not None:
-        _check_stack(residual, len(residual.arms) * residual.structure.n_theta, residual.order)
-        units = _point_covariances(residual, nesting.codes(level))
-        return [TermBlock(units, level, 0, True)]
-    return _template_blocks(residual, level)
+        _check_stack(residual, len(residual.arms) * structure.n_theta, residual.order)
+        return [_at_points(residual, nesting.codes(level))]
+    return _templates(residual, prefixes)
 
 
-def _template_blocks(residual: ResidualDesign, level: int) -> list[TermBlock]:
+def _templates(residual: ResidualDesign, prefixes: list[str]) -> Sequence[ResidualForm]:
     """A covariance over visits that all units of an arm share."""
-    structure, size, n_arms = residual.structure, residual.structure.size, len(residual.arms)
-    if residual.chain is not None and size > LARGEST_ORDER:
+    structure = residual.structure
+    if residual.chain is not None and structure.size > LARGEST_ORDER:
         raise ModelError(
-            f"{residual.text} over {size:,} visits goes with random effects whose levels hold "
-            f"whole subjects; those inside or across subjects, and the dense engine, take at "
+            f"{residual.text} over {structure.size:,} visits goes with random effects whose levels "
+            f"hold whole subjects; those inside or across subjects, and the dense engine, take at "
             f"most {LARGEST_ORDER} visits"
         )
-    if n_arms == 1 and has_few_parameters(structure):
-        return [TermBlock(SharedDirections(structure), level, 0, True)]
-    return [TermBlock(structure, level, arm * size, True) for arm in range(n_arms)]
+    if len(prefixes) == 1 and has_few_parameters(structure):
+        return [SharedDirections(structure)]
+    return [Template(structure, prefix=prefix) for prefix in prefixes]
 
 
-def _scaled_block(residual: ResidualDesign, level: int, units: CodeArray) -> TermBlock:
+def _scaled(residual: ResidualDesign, units: CodeArray) -> ResidualForm:
     """The residual covariance with its scale; ``units`` are codes in the core's order."""
     structure = residual.scaled_structure
     if not residual.by_unit:
         few = has_few_parameters(structure)
-        return TermBlock(SharedDirections(structure) if few else structure, level, 0, True)
+        return SharedDirections(structure) if few else Template(structure)
     _check_stack(residual, structure.n_theta, residual.order)
-    own = None if residual.points is None else _point_covariances(residual, units)
-    scaled = ScaledUnits(structure, residual.unit_exponents()[units], own)
-    return TermBlock(scaled, level, 0, True)
+    own = None if residual.points is None else _at_points(residual, units)
+    return ScaledUnits(structure, residual.unit_exponents()[units], own)
 
 
-def _lag_block(residual: ResidualDesign, level: int) -> TermBlock:
-    """The residual covariance of long series, as matrices by unit."""
-    largest = int(np.bincount(residual.units).max())
-    _check_stack(residual, len(residual.arms) * residual.structure.n_theta, largest)
-    whole = partial(LagCovariances, residual.structure)
-    units = by_arm(whole, gaps_within_units(residual), residual.arm_of_units, len(residual.arms))
-    return TermBlock(units, level, 0, True)
-
-
-def _point_covariances(residual: ResidualDesign, units: CodeArray) -> OwnMatrices:
+def _at_points(residual: ResidualDesign, units: CodeArray) -> Directions:
     """The residual covariance over scattered points; ``units`` are codes in the core's order."""
     assert isinstance(residual.structure, Spatial), "only these take coordinates"
     assert residual.points is not None, "the caller looked"
@@ -135,8 +140,25 @@ def _point_covariances(residual: ResidualDesign, units: CodeArray) -> OwnMatrice
         residual.n_units,
         residual.order,
     )
-    whole = partial(UnitCovariances, residual.structure)
-    return by_arm(whole, distances[units], residual.arm_of_units[units], len(residual.arms))
+    whole, arms = partial(UnitCovariances, residual.structure), residual.arm_of_units[units]
+    return _by_unit(whole, distances[units], arms, arm_prefixes(residual.arms))
+
+
+def _by_unit(
+    whole: Callable[..., OwnMatrices],
+    distances: FloatArray,
+    arms: CodeArray,
+    prefixes: list[str],
+) -> Directions:
+    """Matrices of units from their distances, (n_units, ...), and the arm of each, (n_units,)."""
+    if len(prefixes) == 1:
+        return whole(distances)
+
+    def of_arm(arm: int, prefix: str) -> OwnMatrices:
+        places = np.flatnonzero(arms == arm)
+        return whole(distances[places], places=places, prefix=prefix)
+
+    return in_each_arm(of_arm, prefixes)
 
 
 def _check_stack(residual: ResidualDesign, t: int, order: int) -> None:

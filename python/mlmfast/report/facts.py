@@ -177,7 +177,7 @@ def _crossed(fit: Fitted) -> str:
     """Grouping factors that cross, and which of them are nested nevertheless."""
     record = fit._record
     names = [record.groups[k].name for k in record.levels]
-    if record.residual is not None and record.certificate.engine.startswith("dense"):
+    if record.residual is not None and record.is_dense:
         names += [] if record.residual.subject in names else [record.residual.subject]
     text = ", ".join(names)
     if fit._source is None:

@@ -68,7 +68,7 @@ def check_engine(model: ReducedModel, what: str) -> None:
     ------
     ModelError
     """
-    if model.iterative is not None:
+    if not model.core.offers("likelihood_derivatives"):
         raise ModelError(
             f"{what} needs exact derivatives of the likelihood, which the iterative engine does "
             "not form; fit with options={'engine': 'crossed'} if memory allows"

@@ -66,14 +66,9 @@ class CovarianceFunctions:
         out: list[CovarianceParameter] = []
         for t in range(len(self.model.design.random)):
             out += self._parameters_of_term(t)
-        residual = self.model.design.residual
-        if residual is None:
+        if self.model.design.residual is None:
             return (*out, CovarianceParameter("sigma", "sd", (("Residual", 2.0),), 0.0))
-        arms = residual_arms(self.criterion)
-        # With a scale one structure holds all arms, and names them itself.
-        several = len(arms) > 1
-        for arm, (structure, _) in zip(residual.arms, arms, strict=False):
-            prefix = f"{arm}: " if several else ""
+        for structure, _, prefix in residual_arms(self.criterion):
             names = structure.parameter_names
             out += [CovarianceParameter(prefix + name, "natural") for name in names]
         return tuple(out)
@@ -113,7 +108,8 @@ class CovarianceFunctions:
         if self.model.design.residual is None:
             scale = self._log_scale(points) * 0.5
             return concatenate([*parts, scale.exp() * float(np.sqrt(self._unit))])
-        parts += [self._natural_jet(*own, points) for own in residual_arms(self.criterion)]
+        arms = residual_arms(self.criterion)
+        parts += [self._natural_jet(arm.structure, arm.theta, points) for arm in arms]
         return concatenate(parts)
 
     def effects_covariance(self, t: int, points: FloatArray) -> Jet:
@@ -180,7 +176,7 @@ class CovarianceFunctions:
                 out.append(NaturalBlock(*own, first, self._term_factors(t)))
             first += len(self._parameters_of_term(t))
         if self.model.design.residual is not None:
-            for structure, s in residual_arms(self.criterion):
+            for structure, s, _ in residual_arms(self.criterion):
                 out.append(NaturalBlock(structure, s, first))
                 first += structure.n_theta
         return tuple(out)
@@ -289,8 +285,8 @@ class CovarianceFunctions:
     @property
     def _elementwise(self) -> Elementwise | None:
         """The residual's natural parameters, where each is a function of one theta of its own."""
-        own = self.criterion.terms[-1].directions if self.criterion.terms else None
-        return None if own is None else own.elementwise
+        form = self.criterion.terms[-1].form if self.criterion.terms else None
+        return None if form is None else form.elementwise
 
     @cached_property
     def _residual_factors(self) -> FloatArray:

@@ -14,14 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance.natural_chart import entries_by_natural
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters.random_effects import random_block
 from mlmfast.reduction.parameter_block import (
     Kind,
     ParameterBlock,
     block_diagonal,
-    residual_block,
 )
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.cached import cached_property
@@ -34,7 +32,7 @@ class CovarianceParameters:
     Attributes
     ----------
     blocks
-        One a term, then one an arm of the residual's structure or the residual variance.
+        One a term of the criterion, or the residual variance last.
     display
         Positions of ``blocks`` in the order of the formula.
     linear, bent
@@ -148,23 +146,14 @@ def covariance_parameters(
     flat = criterion.flat is not None
     for position, (term, s) in enumerate(zip(criterion.terms, criterion.theta_slices, strict=True)):
         own = theta[:, s]
-        if not term.is_residual:
+        if term.form is None:
             blocks.append(
                 random_block(model, position, term, own, singular[position], sigma2, unit, flat)
             )
             continue
-        residual, form = model.design.residual, term.directions
-        assert residual is not None, "its block is met"
-        if form is not None:
-            found = form.parameters(residual.arms, own, unit)
-            linear, bent = [*linear[:-1], found.linear], [*linear[:-1], found.bent]
-            blocks += found.blocks
-            continue
-        # With a scale one structure holds all arms, and names them itself.
-        several = len(residual.arms) > 1 and residual.scale is None
-        prefix = f"{residual.arms[position - len(model.order)]}: " if several else ""
-        by_free = entries_by_natural(term.shared, own)
-        blocks.append(residual_block(term.shared, prefix, own, unit, *by_free))
+        found = term.form.parameters(own, unit, linear[-1])
+        linear, bent = [*linear[:-1], found.linear], [*linear[:-1], found.bent]
+        blocks.append(found.block)
     if model.profiled:
         value = np.array([sigma2 * unit])
         one = np.array([[1.0 / unit]])
@@ -199,9 +188,7 @@ def coordinate_charts(criterion: Criterion, theta: FloatArray) -> FloatArray:
     """
     parts = []
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        form = term.directions
-        entries = np.eye(len(term.structure.entries))
-        parts.append(entries if form is None else form.chart_of_coordinates(theta[:, s]))
+        parts.append(term.chart_of_coordinates(theta[:, s]))
     return block_diagonal(parts)
 
 
@@ -213,10 +200,9 @@ def residual_direction(
     For `Directions` alone, where the coordinates do not tell how R bends; None otherwise. Second
     derivatives by pairs are 0.
     """
-    form = model.blocks[-1].directions if model.blocks else None
-    if form is None:
+    if not (model.blocks and model.blocks[-1].by_theta):
         return None
-    t = form.n_theta
+    t = model.blocks[-1].structure.n_theta
     stacked = parameters.bent[-1]
     first = parameters.blocks[-1].first
     r = first.shape[1]

@@ -24,6 +24,8 @@ from mlmfast.running.cached import cached_property
 LARGEST_ORDER = 64
 #: Rows of a subject with points of its own, for what goes through its matrix entry by entry.
 LARGEST_UNIT = 500
+#: Positions a row above which units share so few that each is given a matrix of its own.
+_MOST_SHARED = 0.5
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class ResidualDesign:
             return None
         combined = self.positions * np.int32(n_scales) + self.scale.codes
         distinct, codes = np.unique(combined, return_inverse=True)
-        if len(distinct) > LARGEST_ORDER:
+        if len(distinct) > LARGEST_ORDER or len(distinct) > _MOST_SHARED * len(self.positions):
             return None
         return distinct, codes.astype(np.int32)
 

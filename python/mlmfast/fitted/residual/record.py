@@ -6,11 +6,10 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.units import natural_in_units
-from mlmfast.criterion.arms import residual_arms, scaled_residual
+from mlmfast.criterion.arms import scaled_residual
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.residual.form_parameters import record_of_arms
 
 
 def residual_record(
@@ -23,11 +22,14 @@ def residual_record(
     if residual.scale is not None:
         return _scaled_record(model, criterion, theta)
     unit = (model.core.y_scale[0] / model.y_scaling[0].scale) ** 2
-    form = criterion.terms[-1].directions
-    if form is not None:
-        return form.record(residual, theta[:1, criterion.theta_slices[-1]], unit)
-    arms = [(structure, theta[:1, s]) for structure, s in residual_arms(criterion)]
-    return record_of_arms(residual, arms, unit)
+    arms = [
+        arm
+        for term, s in zip(criterion.terms, criterion.theta_slices, strict=True)
+        if term.form is not None
+        for arm in term.form.estimates(theta[:1, s], unit)
+    ]
+    names = [name for arm in arms for name in arm.names]
+    return residual.record(names, [arm.values for arm in arms], [arm.covariance for arm in arms])
 
 
 def _scaled_record(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> ResidualRecord:

@@ -56,7 +56,7 @@ class _Arm:
     @property
     def by_parameter(self) -> bool:
         """Whether coordinates are parameters instead of entries of R."""
-        return self.term.directions is not None
+        return self.term.by_theta
 
 
 def at_independence(criterion: Criterion, theta: FloatArray, fit: int) -> FloatArray | None:
@@ -108,7 +108,7 @@ def _arms(criterion: Criterion) -> list[_Arm]:
     for term, s, e in parts:
         if not term.is_residual or isinstance(structure_of(term), ScaledCovariance):
             continue
-        if term.directions is None:
+        if not term.by_theta:
             out.append(_Arm(term, s, e))
             continue
         n = structure_of(term).n_theta

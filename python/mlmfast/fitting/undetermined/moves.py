@@ -103,10 +103,12 @@ def typical_theta(criterion: Criterion, theta: FloatArray, shift: float) -> Floa
     """theta (1, n_theta) of such covariances."""
     out = theta[:1].copy()
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        own = term.structure
+        if term.by_theta:
+            continue
+        own = term.shared
         if isinstance(own, ScaledCovariance):
             out[:, s] += shift * np.cos(np.arange(s.stop - s.start) * (1.0 + shift))
-        elif term.directions is None:
+        else:
             level = np.arange(own.size)
             sd = np.sqrt(1.0 + _GROWS * level + shift * level**2 + shift)
             fading = (_FADES + shift) ** np.abs(level[:, None] - level)
@@ -152,9 +154,7 @@ def bends_by_parameter(criterion: Criterion, theta: FloatArray) -> bool:
 
     The directions are those of one point then.
     """
-    return any(t.directions is not None for t in criterion.terms) and not is_linear(
-        criterion, theta[:1]
-    )
+    return any(t.by_theta for t in criterion.terms) and not is_linear(criterion, theta[:1])
 
 
 def combinations(moves: FlatMoves, directions: FloatArray, group: IntArray) -> list[Combination]:

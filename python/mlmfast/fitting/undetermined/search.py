@@ -28,7 +28,7 @@ from mlmfast.errors import ModelError
 from mlmfast.fitting.moment_starts import residual_start
 from mlmfast.fitting.starts import uncorrelated_start
 from mlmfast.reduction.blocks import TermBlock, structure_of
-from mlmfast.reduction.engines.cores import exact_cores, has_exact_information
+from mlmfast.reduction.engines.cores import has_exact_information
 
 if TYPE_CHECKING:
     from mlmfast.reduction.reduced_model import ReducedModel
@@ -56,7 +56,7 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
     Without a residual structure the evaluation at G = 0 with which a fit begins shows whether
     there is anything to look for; a term whose information is far from singular costs no more.
     """
-    if not model.order or model.iterative is not None:
+    if not model.order or not model.core.offers("likelihood_derivatives"):
         return criterion
     fits = _fit_with_values(criterion)
     if not len(fits):
@@ -114,7 +114,7 @@ def with_flat_residual(
     where fixed effects may take up residuals: there the end can lie near a singular V, which hides
     it.
     """
-    if model.profiled or model.iterative is not None:
+    if model.profiled or not model.core.offers("likelihood_derivatives"):
         return criterion
     looked_at = curvature <= _MAY_BE_FLAT or _leaves_pairs_out(model)
     if not looked_at and not _may_be_taken_up(model, criterion):
@@ -132,7 +132,7 @@ def flat_residual(
     """What the data do not tell, of the residual's matrices too; None where they tell all."""
     fits = np.array([fit])
     point = _regular_point(model, criterion, fits)
-    form = criterion.terms[-1].directions
+    form = criterion.terms[-1].form
     if form is not None and not (form.is_shared and is_linear(criterion, point)):
         # The expected information that the core gives is that of coordinates in which V is linear.
         return None
@@ -175,7 +175,7 @@ def _flat_of_series(
 
 def _by_theta(term: TermBlock, theta: FloatArray) -> FloatArray:
     """Derivatives of a residual term's coordinates of `Information` by theta."""
-    if term.directions is None:
+    if not term.by_theta:
         return np.asarray(term.shared.jacobian(theta)[0])
     n, out = structure_of(term).n_theta, np.zeros((theta.shape[1],) * 2)
     for at in range(0, theta.shape[1], n):
@@ -211,7 +211,7 @@ def _leaves_pairs_out(model: ReducedModel) -> bool:
 
 def is_linear(criterion: Criterion, theta: FloatArray) -> bool:
     """Whether the residual covariance is linear in its natural parameters."""
-    for structure, s in residual_arms(criterion):
+    for structure, s, _ in residual_arms(criterion):
         first, second = entries_by_natural(structure, theta[:, s])
         if second is not None and np.abs(second).max() > _STRAIGHT * np.abs(first).max():
             return False
@@ -232,7 +232,7 @@ def _flat_at(
     # The residual covariance as a linear function of its parameters: as theta moves it bends, and
     # its second derivatives are no part of the expected information.
     linear = covariance_parameters(model, criterion, theta, free, 1.0, fit).linear
-    core, entries = exact_cores(criterion.reduction), criterion.entries
+    core, entries = criterion.reduction, criterion.entries
     seen, told = (
         -core.likelihood_derivatives(linear, [fit], entries, reml)[1][0]
         for reml in (criterion.reml, False)
@@ -254,7 +254,7 @@ def _has_spare_parameters(criterion: Criterion, theta: FloatArray) -> bool:
     As variances by arm and a scale by arm do.
     """
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        if term.is_residual and term.directions is None:
+        if term.is_residual and not term.by_theta:
             first = entries_by_natural(term.shared, theta[:, s])[0]
             length = np.sqrt((first**2).sum(axis=0))
             values = np.linalg.svd(first / np.where(length > 0, length, 1.0), compute_uv=False)
@@ -285,7 +285,7 @@ def _fit_with_values(criterion: Criterion) -> IntArray:
 def _with_variance(model: ReducedModel, criterion: Criterion) -> FloatArray:
     """Expected information by the entries of G and sigma^2, at G = 0 and sigma^2 = 1."""
     zero = [np.zeros((1, q, q)) for q in criterion.level_sizes]
-    core, entries = exact_cores(criterion.reduction), criterion.entries
+    core, entries = criterion.reduction, criterion.entries
     trace, second, *_ = core.likelihood_derivatives(
         zero, _fit_with_values(criterion).tolist(), entries, criterion.reml
     )
@@ -327,7 +327,7 @@ def _sizes(criterion: Criterion, information: FloatArray) -> FloatArray:
     own = np.maximum(np.diag(information), 0.0)
     out = own.copy()
     for term, e in zip(criterion.terms, criterion.entry_slices, strict=True):
-        if e.stop > len(own) or term.directions is not None:
+        if e.stop > len(own) or term.by_theta:
             continue
         places = term.structure.entries
         at = {place: e.start + k for k, place in enumerate(places)}

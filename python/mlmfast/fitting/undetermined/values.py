@@ -173,7 +173,8 @@ def _structured(
     fit = int(np.argmax(criterion.reduction.y_scale))
     blocks = covariance_parameters(model, criterion, theta[None], singular, 1.0, fit).blocks
     parts = zip(criterion.terms, criterion.theta_slices, strict=True)
-    own = [(structure_of(t), s) for t, s in parts if not t.is_residual] + residual_arms(criterion)
+    own = [(structure_of(t), s) for t, s in parts if not t.is_residual]
+    own += [(arm.structure, arm.theta) for arm in residual_arms(criterion)]
     if len(blocks) != len(own) + model.profiled:
         return
     at, n = 0, sum(len(block.first) for block in blocks)

@@ -16,7 +16,6 @@ from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.random_effects import conditional_effects, fixed_part
 from mlmfast.fitted.record import FitRecord
-from mlmfast.reduction.engines.cores import exact_cores
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.words import is_one_of
 
@@ -123,7 +122,7 @@ def _conditional_residual(
 def _trace_of_random_part(source: FitSource) -> float:
     """tr(I - P) - p: the sum of phi tr(P W_phi) over the entries phi of G, in which W is linear."""
     criterion, theta = source.criterion, source.theta
-    g, core = criterion.covariances(theta), exact_cores(criterion.reduction)
+    g, core = criterion.covariances(theta), criterion.reduction
     trace = core.likelihood_derivatives(g, [0], criterion.entries, True)[0]
     return float(trace[0] @ criterion.entry_values(theta)[0])
 

@@ -132,7 +132,7 @@ class _Estimated:
         assert residual is not None, "asked for with a residual structure only"
         out = []
         n = source.design.n_obs
-        for arm, (structure, s) in enumerate(residual_arms(source.criterion)):
+        for arm, (structure, s, _) in enumerate(residual_arms(source.criterion)):
             theta = self.at.point[:, s]
             if residual.points is not None:
                 own = arm_of_rows(residual) == arm

@@ -134,7 +134,8 @@ def _in_units(criterion: Criterion, theta: FloatArray, ratio: FloatArray) -> Flo
     out = theta.copy()
     blocks = zip(criterion.terms, criterion.theta_slices, strict=True)
     random = [(structure_of(block), s) for block, s in blocks if not block.is_residual]
-    for structure, s in random + residual_arms(criterion):
+    residual = [(arm.structure, arm.theta) for arm in residual_arms(criterion)]
+    for structure, s in random + residual:
         natural, powers = structure.natural(theta[:, s]), scale_powers(structure, theta[:1, s])
         out[:, s] = structure.from_natural(natural * ratio[:, None] ** powers)
     return out

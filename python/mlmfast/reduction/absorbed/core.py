@@ -52,6 +52,11 @@ class AbsorbedCore:
     has_random: bool
     reml: bool = True
 
+    @staticmethod
+    def offers(name: str) -> bool:
+        """Whether a method that not all engines have answers here; see `Engine.offers`."""
+        return name in ("within", "likelihood_derivatives", "information_second_derivatives")
+
     def for_method(self, reml: bool) -> AbsorbedCore:
         """The same for REML or ML."""
         return self if reml == self.reml else replace(self, reml=reml)

@@ -1,4 +1,7 @@
-"""The cores that designs are reduced to, and what each offers."""
+"""The cores that designs are reduced to, and what is asked of them.
+
+What not every engine answers is asked for by its name, `Engine.offers`.
+"""
 
 from __future__ import annotations
 
@@ -6,55 +9,33 @@ from typing import TypeAlias
 
 import mlmfast._core as _core
 from mlmfast.reduction.absorbed.core import AbsorbedCore
-from mlmfast.reduction.residual.form_parameters import MomentCore
 
 #: What one design is reduced to.
-Core: TypeAlias = (
-    _core.NestedReduction
-    | _core.CrossedReduction
-    | _core.IterativeReduction
-    | _core.DenseReduction
-    | AbsorbedCore
-)
+Core: TypeAlias = _core.Engine | AbsorbedCore
 #: What a criterion is evaluated by.
 AnyCore: TypeAlias = Core | _core.NestedBatch
-#: Those whose derivatives are exact, or differences of exact ones; the iterative one estimates.
-ExactCore: TypeAlias = (
-    _core.NestedReduction | _core.CrossedReduction | _core.DenseReduction | AbsorbedCore
-)
 
 
-def iterative_core(core: AnyCore) -> _core.IterativeReduction | None:
+def engine_offering(core: Core, name: str) -> _core.Engine:
+    """The engine of a model that is known to have one with this method."""
+    assert isinstance(core, _core.Engine), "an absorbed factor has its own ways"
+    assert core.offers(name), "the caller has looked"
+    return core
+
+
+def iterative_core(core: Core) -> _core.IterativeReduction | None:
     """The core, where it is the iterative engine's, which estimates derivatives by probes."""
     return core if isinstance(core, _core.IterativeReduction) else None
 
 
-def nested_core(core: AnyCore) -> _core.NestedReduction | None:
+def nested_core(core: Core) -> _core.NestedReduction | None:
     """The core, where it is the nested engine's, whose clusters are the outermost levels."""
     return core if isinstance(core, _core.NestedReduction) else None
 
 
-def exact_core(core: Core) -> ExactCore:
-    """The core of a model whose derivatives are known to be exact."""
-    assert not isinstance(core, _core.IterativeReduction), "the caller has looked"
-    return core
-
-
-def exact_cores(core: AnyCore) -> ExactCore | _core.NestedBatch:
-    """The same of one reduction or of many."""
-    return core if isinstance(core, _core.NestedBatch) else exact_core(core)
-
-
-def crossed_core(core: Core) -> _core.CrossedReduction | _core.DenseReduction:
-    """The core of a model without nested levels, which has the error of any predictions."""
-    assert isinstance(core, _core.CrossedReduction | _core.DenseReduction), "the caller has looked"
-    return core
-
-
-def moment_core(core: Core) -> MomentCore:
-    """The core of a model with a residual structure, which knows moments of visits."""
-    assert isinstance(core, _core.NestedReduction | _core.DenseReduction), "the caller has looked"
-    return core
+def is_through_v(core: AnyCore) -> bool:
+    """Whether the engine factors V itself, and inverts no R."""
+    return isinstance(core, _core.DenseReduction)
 
 
 def absorbed_core(core: Core) -> AbsorbedCore:

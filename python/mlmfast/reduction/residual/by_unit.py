@@ -3,63 +3,76 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
-from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.chains import MarkovChain, QuasiSeparable
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.spatial.base import Spatial
+from mlmfast.covariance.units import natural_in_units
 from mlmfast.design.residual.design import ResidualDesign
-from mlmfast.design.residual.record import ResidualRecord
-from mlmfast.reduction.parameter_block import ParameterBlock, block_diagonal, residual_block
-from mlmfast.reduction.residual.directions import Directions
-from mlmfast.reduction.residual.form_parameters import (
-    MomentCore,
-    record_of_arms,
-)
+from mlmfast.reduction.residual.directions import ArmDirections
+from mlmfast.reduction.residual.form import ArmEstimates
+from mlmfast.reduction.residual.form_parameters import kinds_among
 from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True)
-class OwnMatrices(Directions):
-    """A residual covariance of which each unit has a matrix of its own, by its points or times."""
+class OwnMatrices(ArmDirections):
+    """A residual covariance of which each unit has a matrix of its own, by its points or times.
+
+    Attributes
+    ----------
+    distances : shape (n_units, size, size), or one more axis for coordinates
+        Distances (of series, in time) within each unit, in the core's order of units; 0 where a
+        unit has fewer rows.
+    places
+        Where the units stand among those of all arms; None where they are all.
+    """
+
+    distances: FloatArray = field(repr=False)
+    places: IntArray | None = field(default=None, repr=False, kw_only=True)
+
+    @property
+    def size(self) -> int:
+        """Rows of the largest unit."""
+        return int(self.distances.shape[1])
+
+    @staticmethod
+    def joined(parts: Sequence[OwnMatrices], stacks: list[FloatArray]) -> FloatArray:
+        """A unit's derivatives by another arm's parameters are 0; see `ArmDirections.joined`."""
+        derivatives = stacks[0].shape[1] > 1
+        kinds = kinds_among([part.n_theta for part in parts])
+        n_units = sum(stack.shape[2] for stack in stacks)
+        n_kinds = 1 + int(kinds[-1][-1]) if derivatives else 1
+        out = np.zeros((len(stacks[0]), n_kinds, n_units, *stacks[0].shape[3:]))
+        for part, which, stack in zip(parts, kinds, stacks, strict=True):
+            assert part.places is not None, "there are several arms"
+            out[:, which[: stack.shape[1], None], part.places] = stack
+        return out
 
     @abstractmethod
-    def start(self, variance: float) -> FloatArray:
-        """theta of a variance and of correlations by the distances within units, (1, n_theta)."""
-
-    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
+    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray:
         """By the distances within units."""
-        return np.asarray(self.start(variance)[0])
 
-    def record(self, residual: ResidualDesign, theta: FloatArray, unit: float) -> ResidualRecord:
-        """The estimates without matrices: there are no visits; see `Directions.record`."""
-        return record_of_arms(residual, self._arms(theta), unit, with_matrices=False)
+    def estimates(self, theta: FloatArray, unit: float) -> list[ArmEstimates]:
+        """Without matrices: there are no visits; see `ResidualForm.estimates`."""
+        natural = natural_in_units(self.structure, theta, unit)
+        return [ArmEstimates(self.names, natural, np.empty((0, 0)))]
 
 
 @dataclass(frozen=True)
 class UnitCovariances(OwnMatrices):
     """A spatial structure over the distances within each unit, where points are too many to share.
 
-    Attributes
-    ----------
-    structure
-        The structure, over a few of the points.
-    distances : shape (n_units, size, size), or one more axis for coordinates
-        Distances within each unit, in the core's order of units; 0 where a unit has fewer rows.
+    The structure is over a few of the points.
     """
 
     structure: Spatial
-    distances: FloatArray
-
-    @property
-    def size(self) -> int:
-        """Rows of the largest unit."""
-        return int(self.distances.shape[1])
 
     def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
         """See `Directions`; one matrix for each unit."""
@@ -72,35 +85,22 @@ class UnitCovariances(OwnMatrices):
         whole = np.concatenate(parts, axis=1)
         return np.ascontiguousarray(whole.reshape(len(theta), -1, *shape))
 
-    def start(self, variance: float) -> FloatArray:
+    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray:
         """A correlation that fades over a third of the typical distance."""
-        return with_variance(self.structure.start_at(self.distances), variance)
+        return np.asarray(with_variance(self.structure.start_at(self.distances), variance)[0])
 
 
 @dataclass(frozen=True)
 class LagCovariances(OwnMatrices):
     """sigma^2 times the correlations of a series' structure at the gaps within each unit.
 
-    Attributes
-    ----------
-    structure
-        The structure, over a few of the times.
-    gaps : shape (n_units, size, size)
-        Gaps within each unit, in the core's order of units; 0 where a unit has fewer rows.
+    The structure is over a few of the times, and distances are gaps in time.
     """
-
-    structure: CovarianceStructure
-    gaps: FloatArray
-
-    @property
-    def size(self) -> int:
-        """Rows of the largest unit."""
-        return int(self.gaps.shape[1])
 
     @cached_property
     def _distinct(self) -> tuple[FloatArray, IntArray]:
-        values, codes = np.unique(self.gaps, return_inverse=True)
-        return values, codes.reshape(self.gaps.shape)
+        values, codes = np.unique(self.distances, return_inverse=True)
+        return values, codes.reshape(self.distances.shape)
 
     def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
         """See `Directions`; one matrix for each unit."""
@@ -132,107 +132,13 @@ class LagCovariances(OwnMatrices):
             np.where(away[:, None, None], c.second, 0.0),
         )
 
-    def start(self, variance: float) -> FloatArray:
+    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray:
         """A correlation that halves from step to step, or fades with the gaps."""
         if isinstance(self.structure, Spatial):
-            return with_variance(self.structure.start_at(self.gaps), variance)
+            return np.asarray(with_variance(self.structure.start_at(self.distances), variance)[0])
         steps = np.arange(self.structure.size)
         halves = 0.5 ** np.abs(steps[:, None] - steps)[None].astype(np.float64)
-        return with_variance(self.structure.theta(halves), variance)
-
-
-@dataclass(frozen=True)
-class ArmCovariances(OwnMatrices):
-    """Units of several arms: one structure, with parameters of its own in each arm.
-
-    theta is that of the arms, one after the other; a unit's derivatives by another arm's are 0.
-
-    Attributes
-    ----------
-    arms
-        The units of each arm.
-    places
-        Where these stand among all units, in the core's order.
-    """
-
-    arms: tuple[OwnMatrices, ...]
-    places: tuple[IntArray, ...]
-
-    @property
-    def size(self) -> int:
-        """Rows of the largest unit."""
-        return self.arms[0].size
-
-    @property
-    def n_theta(self) -> int:
-        """Parameters of all arms."""
-        return len(self.arms) * self.structure.n_theta
-
-    def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
-        """See `Directions`; one matrix for each unit."""
-        t, n = self.n_theta, self.structure.n_theta
-        n_units = sum(map(len, self.places))
-        kinds = 1 + t + t * (t + 1) // 2 if derivatives else 1
-        out = np.zeros((len(theta), kinds, n_units, self.size, self.size))
-        i, j = np.tril_indices(n)
-        for arm, (part, places) in enumerate(zip(self.arms, self.places, strict=True)):
-            first = arm * n
-            own = part.stacked(theta[:, first : first + n], derivatives)
-            pairs = 1 + t + (first + i) * (first + i + 1) // 2 + first + j
-            which = np.concatenate([[0], 1 + first + np.arange(n), pairs])[: own.shape[1]]
-            out[:, which[:, None], places] = own
-        return out
-
-    def start(self, variance: float) -> FloatArray:
-        """Arm by arm."""
-        return np.concatenate([arm.start(variance) for arm in self.arms], axis=1)
-
-    def common_variance(self, theta: FloatArray, matrices: FloatArray) -> FloatArray:
-        """From theta of each arm, which begins with its log standard deviation."""
-        log_sd = theta[:, :: self.structure.n_theta]
-        common = np.ptp(log_sd, axis=1) == 0.0
-        return np.where(common, np.exp(2.0 * log_sd[:, 0]), np.nan)
-
-    def _blocks(
-        self, arms: tuple[str, ...], theta: FloatArray, unit: float
-    ) -> tuple[ParameterBlock, ...]:
-        """One block for all arms, whose units have matrices of their own."""
-        n = self.structure.n_theta
-        parts = [
-            residual_block(self.structure, f"{arm}: ", own, unit, np.eye(n), None)
-            for own, arm in zip(np.split(theta, len(arms), axis=1), arms, strict=True)
-        ]
-        block = ParameterBlock(
-            tuple(name for part in parts for name in part.names),
-            tuple(kind for part in parts for kind in part.kinds),
-            np.concatenate([part.values for part in parts]),
-            np.eye(theta.shape[1]),
-            None,
-            block_diagonal([part.by_free for part in parts]),
-            (False,) * theta.shape[1],
-        )
-        return (block,)
-
-
-def by_arm(
-    whole: Callable[[FloatArray], OwnMatrices], gaps: FloatArray, arms: CodeArray, n_arms: int
-) -> OwnMatrices:
-    """The covariances of all units, with parameters of their own in each of several arms.
-
-    Parameters
-    ----------
-    whole
-        From distances of units (n_units, size, size) to their covariances.
-    gaps
-        Those of all units, in the core's order.
-    arms : shape (n_units,), arm of each unit.
-    """
-    everyone = whole(gaps)
-    if n_arms == 1:
-        return everyone
-    places = tuple(np.flatnonzero(arms == arm) for arm in range(n_arms))
-    parts = tuple(whole(gaps[own]) for own in places)
-    return ArmCovariances(everyone.structure, parts, places)
+        return np.asarray(with_variance(self.structure.theta(halves), variance)[0])
 
 
 def with_variance(theta: FloatArray, variance: float) -> FloatArray:

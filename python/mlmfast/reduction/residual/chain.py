@@ -5,102 +5,119 @@ See the crate's module `chain` for the coefficients that the core makes of these
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeAlias
 
 import numpy as np
 
 import mlmfast._core as _core
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.chains import VisitChain, VisitSteps
+from mlmfast.covariance.chains import VisitChain
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.design.residual.chain import ChainSteps
-from mlmfast.design.residual.design import ResidualDesign
-from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.reduction.parameter_block import ParameterBlock, kind_of
-from mlmfast.reduction.residual.directions import Directions
-from mlmfast.reduction.residual.form_parameters import Elementwise, FormParameters, MomentCore
-from mlmfast.reduction.residual.series import CoreSeries, arms_of_series
+from mlmfast.reduction.residual.directions import ArmDirections
+from mlmfast.reduction.residual.form import ArmEstimates, CoreChain, CoreSeries
+from mlmfast.reduction.residual.form_parameters import Elementwise, FormParameters
+from mlmfast.reduction.residual.series import small_matrix
+from mlmfast.reduction.residual.walked_series import STAY
 from mlmfast.running.cached import cached_property
 
 #: Rows' worth of weight that the mean variance has in the start of each.
 _LEAN = 2.0
-#: Parameters; that of each class of starts, the two of each class of steps one after the other,
-#: and the correlation parameters of each class of steps, as offsets and positions.
-CoreChain: TypeAlias = tuple[int, IntArray, IntArray, IntArray, IntArray]
 
 
 @dataclass(frozen=True)
-class ChainCovariance(Directions):
-    """A chain from visit to visit, with parameters of its own in each arm.
+class ChainCovariance(ArmDirections):
+    """A chain from visit to visit, of all subjects or of those of an arm.
 
     Attributes
     ----------
     rows
-        The steps that lead to the rows.
-    n_arms
-        Groups with parameters of their own.
+        The steps that lead to the rows, of all arms.
+    arm
+        Which arm.
     """
 
-    along_rows: ClassVar[bool] = True
     rows: ChainSteps = field(repr=False)
-    n_arms: int = 1
+    arm: int = 0
 
     @property
     def size(self) -> int:
         """No matrix over visits is formed."""
         return 0
 
-    @property
-    def n_theta(self) -> int:
-        """Parameters of all arms."""
-        return self.n_arms * self.structure.n_theta
+    @staticmethod
+    def rows_of(parts: Sequence[ChainCovariance]) -> tuple[CoreSeries, CoreChain | None]:
+        """Rows as they are, in order, and the parameters of each class of starts and of steps."""
+        rows = parts[0].rows
+        series = (rows.step, len(rows.starts), len(rows.steps), STAY, False, 1.0, 1, True)
+        ends = np.cumsum([0, *(part.n_theta for part in parts)])
+        steps = np.cumsum([0, *(len(part._step_parameters[1]) for part in parts)])
 
-    @property
-    def core_argument(self) -> CoreSeries:
-        """Rows as they are, in order."""
-        stay = [(1.0, 0.0, 1.0), (0.0, 0.0, 0.0)]
-        n_starts, n_steps = len(self.rows.starts), len(self.rows.steps)
-        return self.rows.step, n_starts, n_steps, stay, False, 1.0, 1, True
+        def all_arms(kind: int, before: IntArray) -> IntArray:
+            own = [at + part._classes[kind] for part, at in zip(parts, before, strict=False)]
+            return np.ascontiguousarray(np.concatenate(own), dtype=np.int64)
+
+        offsets = np.append(all_arms(2, steps), steps[-1])
+        return series, (
+            int(ends[-1]),
+            all_arms(0, ends),
+            all_arms(1, ends),
+            offsets,
+            all_arms(3, ends),
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[ChainCovariance], stacks: list[FloatArray]) -> FloatArray:
+        """Kind of value by kind, of all arms; see `ArmDirections.joined`."""
+        kinds = [
+            np.split(stack, np.cumsum(part._lengths), axis=1)
+            for part, stack in zip(parts, stacks, strict=True)
+        ]
+        return np.concatenate([own for kind in zip(*kinds, strict=True) for own in kind], axis=1)
 
     @cached_property
-    def core_chain(self) -> CoreChain:
-        """Parameters of each class, among those of all arms."""
-        chain, scaled = _both(self.structure)
-        arm, before, at = self.rows.steps.T
-        first = arm * self.structure.n_theta
-        offsets, which = chain.step_parameters(before, at)
-        which = which + np.repeat(first + scaled.n_scales, np.diff(offsets))
-        scales = np.column_stack([first + _scale(scaled, before), first + _scale(scaled, at)])
-        begun, visit = self.rows.starts.T
-        starts = begun * self.structure.n_theta + _scale(scaled, visit)
-        starts, both, offsets, which = (
-            np.ascontiguousarray(part, dtype=np.int64)
-            for part in (starts, scales.ravel(), offsets, which)
-        )
-        return self.n_theta, starts, both, offsets, which
+    def _led(self) -> BoolArray:
+        """Which classes of steps are of the arm."""
+        return np.asarray(self.rows.steps[:, 0] == self.arm)
+
+    @cached_property
+    def _step_parameters(self) -> tuple[IntArray, IntArray]:
+        """Correlation parameters of each class of steps, as offsets and positions."""
+        _, before, at = self.rows.steps[self._led].T
+        return _both(self.structure)[0].step_parameters(before, at)
+
+    @cached_property
+    def _classes(self) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+        """theta that starts and both ends of steps go by; where those of steps begin, and which."""
+        _, scaled = _both(self.structure)
+        _, before, at = self.rows.steps[self._led].T
+        starts = self.rows.starts[self.rows.starts[:, 0] == self.arm, 1]
+        scales = np.column_stack([_scale(scaled, before), _scale(scaled, at)])
+        offsets, which = self._step_parameters
+        return _scale(scaled, starts), scales.ravel(), offsets[:-1], scaled.n_scales + which
+
+    @property
+    def _lengths(self) -> tuple[int, ...]:
+        """How many values of each kind but the last `stacked` has."""
+        n_steps = int(self._led.sum())
+        return self.n_theta, n_steps, n_steps, len(self._step_parameters[1])
 
     def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
         """theta, and f and 1 - f^2 of each step, with f's derivatives; shape (a, n_values)."""
         return np.stack([self._values(row, derivatives) for row in theta])
 
     def _values(self, theta: FloatArray, derivatives: bool) -> FloatArray:
-        steps = [self._steps(theta, arm) for arm in range(self.n_arms)]
-        parts = [theta, *(own.f for own in steps), *(own.room for own in steps)]
-        if derivatives:
-            parts += [*(own.first for own in steps), *(own.second for own in steps)]
-        return np.concatenate(parts)
-
-    def _steps(self, theta: FloatArray, arm: int) -> VisitSteps:
-        """Steps of an arm; classes stand by arm."""
         chain, scaled = _both(self.structure)
-        n = self.structure.n_theta
-        _, before, at = self.rows.steps[self.rows.steps[:, 0] == arm].T
+        _, before, at = self.rows.steps[self._led].T
         with np.errstate(all="ignore"):  # a trial that far is turned down
-            return chain.visit_steps(theta[arm * n + scaled.n_scales : (arm + 1) * n], before, at)
+            steps = chain.visit_steps(theta[scaled.n_scales :], before, at)
+        further = [steps.first, steps.second] if derivatives else []
+        return np.concatenate([theta, steps.f, steps.room, *further])
 
-    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
+    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray | None:
         """From moments of the classes of rows."""
         assert isinstance(core, _core.NestedReduction), "chains are its own"
         return self.start(core, fit, variance)
@@ -110,27 +127,21 @@ class ChainCovariance(Directions):
 
         Few subjects lean on the others: each visit on the mean variance.
         """
-        squares = core.class_squares(fit)
-        products = core.lag_products(fit)[:, :2]
-        theta = []
-        for arm in range(self.n_arms):
-            variance = self._variances(squares, arm)
-            led = self.rows.steps[:, 0] == arm
-            _, before, at = self.rows.steps[led].T
-            chain, scaled = _both(self.structure)
-            if scaled.n_scales == 1:
-                variance[:] = variance.mean()
-            weights = products[led, 1]
-            f = products[led, 0] / (weights * np.sqrt(variance[before] * variance[at]))
-            # What random effects share, they share between all visits.
-            f = np.clip(np.where(f > 0, np.maximum((f - 1.0 + share) / share, 0.2 * f), f), -1, 1)
-            log_sd = 0.5 * np.log(share * variance[: scaled.n_scales])
-            theta += [log_sd, chain.eta_of_visit_steps(before, at, f, weights)]
-        return np.concatenate(theta)
+        variance = self._variances(core.class_squares(fit))
+        products, weights = core.lag_products(fit)[self._led, :2].T
+        _, before, at = self.rows.steps[self._led].T
+        chain, scaled = _both(self.structure)
+        if scaled.n_scales == 1:
+            variance[:] = variance.mean()
+        f = products / (weights * np.sqrt(variance[before] * variance[at]))
+        # What random effects share, they share between all visits.
+        f = np.clip(np.where(f > 0, np.maximum((f - 1.0 + share) / share, 0.2 * f), f), -1, 1)
+        log_sd = 0.5 * np.log(share * variance[: scaled.n_scales])
+        return np.concatenate([log_sd, chain.eta_of_visit_steps(before, at, f, weights)])
 
-    def _variances(self, squares: FloatArray, arm: int) -> FloatArray:
-        """Mean squares by visit of an arm."""
-        begun, led = self.rows.starts[:, 0] == arm, self.rows.steps[:, 0] == arm
+    def _variances(self, squares: FloatArray) -> FloatArray:
+        """Mean squares by visit."""
+        begun, led = self.rows.starts[:, 0] == self.arm, self._led
         visits = np.concatenate([self.rows.starts[begun, 1], self.rows.steps[led, 2]])
         n_starts = len(self.rows.starts)
         own = np.concatenate([squares[:n_starts][begun], squares[n_starts::2][led]])
@@ -140,70 +151,45 @@ class ChainCovariance(Directions):
         return np.asarray((sums + _LEAN * mean) / (counts + _LEAN))
 
     def common_variance(self, theta: FloatArray, matrices: FloatArray) -> FloatArray:
-        """NaN where visits or arms differ; see `Directions.common_variance`."""
-        _, scaled = _both(self.structure)
-        by_arm = theta.reshape(len(theta), self.n_arms, -1)[:, :, : scaled.n_scales]
-        variances = np.exp(2.0 * by_arm).reshape(len(theta), -1)
+        """NaN where visits differ; see `ResidualForm.common_variance`."""
+        variances = np.exp(2.0 * theta[:, : _both(self.structure)[1].n_scales])
         same = np.ptp(variances, axis=1) <= 1e-12 * variances[:, 0]
         return np.where(same, variances[:, 0], np.nan)
 
-    def natural_by_theta(self, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Natural parameters of all arms, (n_fits, n_theta), each a function of its own theta.
-
-        Returns
-        -------
-        Values, and first and second derivatives by the one theta, of the same shape.
-        """
-        _, scaled = _both(self.structure)
-        n = self.structure.n_theta
-        parts = [
-            scaled.elementwise(theta[:, arm * n : (arm + 1) * n]) for arm in range(self.n_arms)
-        ]
-        value, first, second = (np.concatenate(p, axis=1) for p in zip(*parts, strict=True))
-        return value, first, second
-
     @property
     def elementwise(self) -> Elementwise | None:
-        """`natural_by_theta`."""
-        return self.natural_by_theta
+        """Natural parameters, each a function of its own theta."""
+        return _both(self.structure)[1].elementwise
 
-    def record(self, residual: ResidualDesign, theta: FloatArray, unit: float) -> ResidualRecord:
-        """The estimates, with the covariance over visits of each arm."""
+    def estimates(self, theta: FloatArray, unit: float) -> list[ArmEstimates]:
+        """With the covariance over visits; see `ResidualForm.estimates`."""
         chain, scaled = _both(self.structure)
-        n, m = self.structure.n_theta, scaled.n_scales
-        values, names, covariances = [], [], []
-        for arm, label in enumerate(residual.arms):
-            mine = theta[0, arm * n : (arm + 1) * n].copy()
-            mine[:m] += 0.5 * np.log(unit)
-            values.append(self.structure.natural(mine[None])[0])
-            prefix = f"{label}: " if len(residual.arms) > 1 else ""
-            names += [prefix + name for name in self.structure.parameter_names]
-            sd = np.broadcast_to(np.exp(mine[:m]), self.structure.size)
-            correlation = chain.visit_correlations(mine[m:], self.structure.size)
-            covariances.append(correlation * np.outer(sd, sd))
-        return residual.record(names, values, covariances)
+        m, mine = scaled.n_scales, theta[0].copy()
+        mine[:m] += 0.5 * np.log(unit)
+        natural = self.structure.natural(mine[None])[0]
+        sd = np.broadcast_to(np.exp(mine[:m]), self.structure.size)
+        correlation = chain.visit_correlations(mine[m:], self.structure.size)
+        return [ArmEstimates(self.names, natural, correlation * np.outer(sd, sd))]
 
     def may_be_singular(self) -> list[tuple[CovarianceStructure, slice]]:
-        """The matrices over visits, if they are small enough."""
-        return arms_of_series(self.structure, self.n_theta)
+        """The matrix over visits, if it is small enough."""
+        return small_matrix(self.structure)
 
-    def parameters(self, arms: tuple[str, ...], theta: FloatArray, unit: float) -> FormParameters:
+    def parameters(self, theta: FloatArray, unit: float, given: FloatArray) -> FormParameters:
         """The core's coordinates are theta; natural parameters are free one by one."""
         stacked = self.stacked(theta, True)
-        labels = arms if len(arms) > 1 else ("",)
-        names = self.structure.parameter_names
-        keys = tuple(f"{arm}: {name}" if arm else name for arm in labels for name in names)
-        value, first, second = (part[0] for part in self.natural_by_theta(theta))
+        value, first, second = (part[0] for part in _both(self.structure)[1].elementwise(theta))
         # At a correlation of 1 to rounding theta itself is free, as in `natural_chart`.
         regular = first != 0.0
         slope = np.where(regular, first, 1.0)
         inverse, bend = 1.0 / slope, np.where(regular, -second / slope**3, 0.0)
-        kinds = tuple(map(kind_of, names)) * len(labels)
+        kinds = tuple(map(kind_of, self.structure.parameter_names))
         scale = np.array([1.0 if kind == "other" else unit for kind in kinds])
         by_free = np.diag(scale * np.where(regular, 1.0, first))
-        fixed = (False,) * len(keys)
-        block = ParameterBlock(keys, kinds, scale * value, np.diag(inverse), bend, by_free, fixed)
-        return FormParameters((block,), stacked, stacked)
+        fixed = (False,) * len(kinds)
+        values = scale * value
+        block = ParameterBlock(self.names, kinds, values, np.diag(inverse), bend, by_free, fixed)
+        return FormParameters(block, stacked, stacked)
 
     def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
         """The coordinates are theta."""

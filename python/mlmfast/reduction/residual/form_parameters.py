@@ -8,18 +8,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-import mlmfast._core as _core
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.natural_chart import arm_charts
-from mlmfast.covariance.scaled_covariance import ScaledCovariance
-from mlmfast.covariance.units import natural_in_units
-from mlmfast.design.residual.design import ResidualDesign
-from mlmfast.design.residual.record import ResidualRecord
+from mlmfast.covariance.natural_chart import natural_chart
 from mlmfast.reduction.parameter_block import ParameterBlock
 
-#: The cores that know moments of residuals.
-MomentCore: TypeAlias = _core.NestedReduction | _core.DenseReduction
 #: Values, and first and second derivatives by the one theta, of theta (n_fits, n_theta).
 Elementwise: TypeAlias = Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
 
@@ -30,14 +23,14 @@ class FormParameters:
 
     Attributes
     ----------
-    blocks
+    block
         The parameters; the core's coordinates are those of the form.
     linear, bent
-        Matrices with derivatives by the coordinates: second ones 0, and exact. The same where
-        coordinates are theta.
+        What the core is given: matrices with derivatives by the coordinates, second ones 0, and
+        exact. The same where coordinates are theta, or entries of a template.
     """
 
-    blocks: tuple[ParameterBlock, ...]
+    block: ParameterBlock
     linear: FloatArray
     bent: FloatArray
 
@@ -51,7 +44,7 @@ def with_free_parameters(
     """
     t = theta.shape[1]
     i, j = np.tril_indices(t)
-    inverse, hessian = arm_charts(structure, theta)
+    inverse, hessian, _ = natural_chart(structure, theta)
     first = np.tensordot(inverse.T, stacked[0, 1 : 1 + t], axes=1)
     by_theta = np.zeros((t, t, *stacked.shape[2:]))
     by_theta[i, j] = by_theta[j, i] = stacked[0, 1 + t :]
@@ -76,37 +69,23 @@ def common_value(variances: FloatArray) -> FloatArray:
     return np.where(same, first, np.nan)
 
 
-def record_of_arms(
-    residual: ResidualDesign,
-    arms: Sequence[tuple[CovarianceStructure, FloatArray]],
-    unit: float,
-    with_matrices: bool = True,
-) -> ResidualRecord:
-    """The estimates of covariances over visits, by arm: structure and theta (1, n_theta)."""
-    names: list[str] = []
-    values, covariances = [], []
-    prefixes = [f"{arm}: " for arm in residual.arms] if len(residual.arms) > 1 else [""]
-    for prefix, (structure, theta) in zip(prefixes, arms, strict=True):
-        matrix = unit * structure.matrix(theta)[0] if with_matrices else np.empty((0, 0))
-        covariances.append(matrix)
-        values.append(natural_in_units(structure, theta, unit))
-        names += [prefix + name for name in structure.parameter_names]
-    return residual.record(names, values, covariances)
-
-
-def covariances_over_visits(
-    structure: CovarianceStructure, n_theta: int
-) -> list[tuple[CovarianceStructure, slice]]:
-    """Covariances, by arm, of more than one visit each, and their stretches of theta.
+def kinds_among(n_theta: Sequence[int]) -> list[IntArray]:
+    """Where the covariance and its derivatives by some parameters stand among those by all.
 
     Parameters
     ----------
     n_theta
-        Parameters of all arms, which stand one after the other.
+        How many parameters there are of each kind, one kind after the other.
+
+    Examples
+    --------
+    >>> [places.tolist() for places in kinds_among([1, 2])]
+    [[0, 1, 4], [0, 2, 3, 6, 8, 9]]
     """
-    if isinstance(structure, ScaledCovariance):
-        parts = list(zip(structure.arms, structure.slices, strict=True))
-    else:
-        n = structure.n_theta
-        parts = [(structure, slice(at, at + n)) for at in range(0, n_theta, n)]
-    return [(own, s) for own, s in parts if own.size > 1 and own.everywhere]
+    total, first, out = sum(n_theta), 0, []
+    for n in n_theta:
+        i, j = np.tril_indices(n)
+        pairs = 1 + total + (first + i) * (first + i + 1) // 2 + first + j
+        out.append(np.concatenate([[0], 1 + first + np.arange(n), pairs]))
+        first += n
+    return out

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_correlation import symmetric
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
-from mlmfast.reduction.residual.by_unit import OwnMatrices
 from mlmfast.reduction.residual.directions import Directions
-from mlmfast.reduction.residual.form_parameters import MomentCore
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class ScaledUnits(Directions):
 
     structure: ScaledCovariance
     exponents: FloatArray
-    own: OwnMatrices | None = None
+    own: Directions | None = None
 
     @property
     def size(self) -> int:
@@ -92,12 +91,13 @@ class ScaledUnits(Directions):
                 out.append(placed(arm_of[i], block[1 + t + pair]))
         return out
 
-    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
+    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray | None:
         """C by the distances between points, every scale 1; None for visits."""
         if self.own is None:
             return None
-        gamma = np.zeros((1, self.structure.n_scale))
-        return np.asarray(np.concatenate([self.own.start(variance), gamma], axis=1)[0])
+        base = self.own.own_start(core, fit, variance)
+        assert base is not None, "points have a start of their own"
+        return np.concatenate([base, np.zeros(self.structure.n_scale)])
 
     def theta_near(self, covariance: FloatArray) -> FloatArray:
         """C from a covariance of all visits, every scale 1."""

@@ -10,22 +10,23 @@ variance sigma^2 (see the crate's module `series`),
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import mlmfast._core as _core
-from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.chains import MarkovChain, QuasiSeparable
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.natural_chart import natural_chart
-from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign
-from mlmfast.design.residual.record import ResidualRecord
+from mlmfast.design.residual.design import LARGEST_ORDER
 from mlmfast.reduction.parameter_block import residual_block
-from mlmfast.reduction.residual.directions import Directions
-from mlmfast.reduction.residual.form_parameters import FormParameters, MomentCore
+from mlmfast.reduction.residual.directions import ArmDirections
+from mlmfast.reduction.residual.form import ArmEstimates, CoreChain, CoreSeries
+from mlmfast.reduction.residual.form_parameters import FormParameters, kinds_among
 
 if TYPE_CHECKING:
     from mlmfast.design.residual.series import Series
@@ -33,110 +34,109 @@ if TYPE_CHECKING:
 #: (weight of a row, of the row before, share in the sum of squares) of what a step contributes.
 _COMBINATIONS = [(1.0, 1.0, 0.25), (1.0, -1.0, 0.25)]
 _END_SHARE = 0.5
-CoreSeries: TypeAlias = tuple[
-    CodeArray, int, int, list[tuple[float, float, float]], bool, float, int, bool
-]
 
 
 @dataclass(frozen=True)
-class SeriesCovariance(Directions):
-    """A Markov chain along each series, with parameters of its own in each arm.
+class SeriesCovariance(ArmDirections):
+    """A Markov chain along each series, of all subjects or of those of an arm.
 
     Attributes
     ----------
     series
-        The rows in time order.
+        The rows in time order, of all arms.
+    arm
+        Which arm.
     """
 
-    along_rows: ClassVar[bool] = True
     series: Series = field(repr=False)
+    arm: int = 0
 
     @property
     def size(self) -> int:
         """No matrix over visits is formed."""
         return 0
 
-    @property
-    def n_arms(self) -> int:
-        """Groups with parameters of their own."""
-        return len(self.series.n_rows)
-
-    @property
-    def n_theta(self) -> int:
-        """Parameters of all arms."""
-        return self.n_arms * self.structure.n_theta
-
-    @property
-    def core_argument(self) -> CoreSeries:
+    @staticmethod
+    def rows_of(parts: Sequence[SeriesCovariance]) -> tuple[CoreSeries, CoreChain | None]:
         """How rows combine, for the core's reduction."""
-        n_steps = self.series.n_steps.size
-        n_basis = self.n_arms * len(derivative_orders(self.structure.n_theta - 1))
-        return (
-            self.series.step,
-            self.n_arms,
-            n_steps,
-            _COMBINATIONS,
-            True,
-            _END_SHARE,
-            n_basis,
-            False,
-        )
+        series, n_basis = parts[0].series, sum(len(part._orders) for part in parts)
+        n_steps = series.n_steps.size
+        combined = (series.step, len(parts), n_steps, _COMBINATIONS, True, _END_SHARE)
+        return (*combined, n_basis, False), None
+
+    @staticmethod
+    def joined(parts: Sequence[SeriesCovariance], stacks: list[FloatArray]) -> FloatArray:
+        """Weights and mixing arm by arm, and the sum of log|R|; see `ArmDirections.joined`."""
+        n, n_gaps = len(parts), len(parts[0].series.gaps)
+        n_own, n_classes = 1 + 2 * n_gaps, n * (1 + 2 * n_gaps)
+        kinds = kinds_among([part.n_theta for part in parts])
+        own_kinds = (stacks[0].shape[2] - n_own) // 2
+        n_kinds = 1 + int(kinds[-1][-1]) if own_kinds > 1 else 1
+        n_rows = stacks[0].shape[1]
+        out = np.zeros((len(stacks[0]), n * n_rows, n_classes + 2 * n_kinds))
+        for arm, (which, stack) in enumerate(zip(kinds, stacks, strict=True)):
+            first, at = n + 2 * n_gaps * arm, n_classes + which[:own_kinds]
+            own = out[:, arm * n_rows : (arm + 1) * n_rows]
+            own[:, :, arm] = stack[:, :, 0]
+            own[:, :, first : first + 2 * n_gaps] = stack[:, :, 1:n_own]
+            own[:, :, at] = stack[:, :, n_own : n_own + own_kinds]
+            own[:, 1:, at + n_kinds] = stack[:, 1:, n_own + own_kinds :]
+            out[:, 0, at + n_kinds] += stack[:, 0, n_own + own_kinds :]
+        return out
+
+    @property
+    def _orders(self) -> list[tuple[int, ...]]:
+        return derivative_orders(self.structure.n_theta - 1)
 
     def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
         """Weights of classes, how kinds mix them, log|R|: (a, n_basis, n_classes + 2 kinds).
 
-        An arm's weights are those at sigma, and their derivatives by the correlation parameters
-        eta; derivatives by log sigma are multiples of them. See `Directions` for the kinds.
+        Weights are those at sigma, and their derivatives by the correlation parameters eta;
+        derivatives by log sigma are multiples of them. See `Directions` for the kinds.
         """
-        n, t = self.structure.n_theta, self.n_theta
-        n_gaps = len(self.series.gaps)
-        n_classes = self.n_arms * (1 + 2 * n_gaps)
-        kinds = 1 + t + t * (t + 1) // 2 if derivatives else 1
-        orders = derivative_orders(n - 1)
-        out = np.zeros((len(theta), self.n_arms * len(orders), n_classes + 2 * kinds))
-        for arm in range(self.n_arms):
-            log_sd, eta = theta[:, arm * n, None], theta[:, arm * n + 1 : (arm + 1) * n]
-            steps, logs = self._steps(eta, arm)
-            with np.errstate(over="ignore"):  # a trial that far is turned down
-                precision = np.exp(-2.0 * log_sd)
-            first = self.n_arms + 2 * n_gaps * arm
-            own = out[:, arm * len(orders) : (arm + 1) * len(orders)]
-            own[:, 0, arm] = 0.5 * precision[:, 0]
-            for basis, order in enumerate(orders if derivatives else orders[:1]):
-                own[:, basis, first : first + 2 * n_gaps] = precision * derivative_of(steps, order)
-            self._mix(own[..., n_classes : n_classes + kinds], arm, derivatives)
-            logdet = out[:, 0, n_classes + kinds :]
-            self._determinant(logdet, logs, log_sd[:, 0], arm, derivatives)
+        out, n_classes, kinds = self._empty(len(theta), derivatives)
+        log_sd = theta[:, :1]
+        steps, logs = self._steps(theta[:, 1:])
+        with np.errstate(over="ignore"):  # a trial that far is turned down
+            precision = np.exp(-2.0 * log_sd)
+        out[:, 0, 0] = 0.5 * precision[:, 0]
+        for basis, order in enumerate(self._orders if derivatives else [()]):
+            out[:, basis, 1:n_classes] = precision * derivative_of(steps, order)
+        self._mix(out[..., n_classes : n_classes + kinds], derivatives)
+        self._determinant(out[:, 0, n_classes + kinds :], logs, log_sd[:, 0], derivatives)
         return out
 
-    def _mix(self, out: FloatArray, arm: int, derivatives: bool) -> None:
-        """How each kind is mixed from an arm's weights; (a, n_basis of the arm, kinds)."""
+    def _empty(self, n: int, derivatives: bool) -> tuple[FloatArray, int, int]:
+        """Room for `stacked` of n fits, and the numbers of classes and of kinds."""
+        t, n_classes = self.n_theta, 1 + 2 * len(self.series.gaps)
+        kinds = 1 + t + t * (t + 1) // 2 if derivatives else 1
+        return np.zeros((n, len(self._orders), n_classes + 2 * kinds)), n_classes, kinds
+
+    def _mix(self, out: FloatArray, derivatives: bool) -> None:
+        """How each kind is mixed from the weights; (a, n_basis, kinds)."""
         out[:, 0, 0] = 1.0
-        if not derivatives:
-            return
-        n, t = self.structure.n_theta, self.n_theta
-        for basis, order in enumerate(derivative_orders(n - 1)):
+        for basis, order in enumerate(self._orders if derivatives else []):
             # Each derivative by log sigma multiplies by -2.
             for times in range(3 - len(order)):
-                which = sorted([arm * n + 1 + k for k in order] + [arm * n] * times, reverse=True)
+                which = sorted([1 + k for k in order] + [0] * times, reverse=True)
                 if which:
-                    out[:, basis, derivative_kind(which, t)] = (-2.0) ** times
+                    out[:, basis, derivative_kind(which, self.n_theta)] = (-2.0) ** times
 
     def _determinant(
-        self, out: FloatArray, logs: Jet, log_sd: FloatArray, arm: int, derivatives: bool
+        self, out: FloatArray, logs: Jet, log_sd: FloatArray, derivatives: bool
     ) -> None:
-        """Adds log|R| of an arm and its derivatives; (a, kinds)."""
-        n, t = self.structure.n_theta, self.n_theta
-        out[:, 0] += logs.value[:, 0] + 2.0 * self.series.n_rows[arm] * log_sd
+        """Adds log|R| and its derivatives; (a, kinds)."""
+        n_rows = self.series.n_rows[self.arm]
+        out[:, 0] += logs.value[:, 0] + 2.0 * n_rows * log_sd
         if not derivatives:
             return
-        out[:, 1 + arm * n] = 2.0 * self.series.n_rows[arm]
-        for order in derivative_orders(n - 1)[1:]:
-            which = sorted([arm * n + 1 + k for k in order], reverse=True)
-            out[:, derivative_kind(which, t)] = derivative_of(logs, order)[:, 0]
+        out[:, 1] = 2.0 * n_rows
+        for order in self._orders[1:]:
+            which = sorted([1 + k for k in order], reverse=True)
+            out[:, derivative_kind(which, self.n_theta)] = derivative_of(logs, order)[:, 0]
 
-    def _steps(self, eta: FloatArray, arm: int) -> tuple[Jet, Jet]:
-        """Weights of sums and differences of neighbours, and log|C|, by an arm's eta."""
+    def _steps(self, eta: FloatArray) -> tuple[Jet, Jet]:
+        """Weights of sums and differences of neighbours, and log|C|, by eta."""
         assert isinstance(self.structure, MarkovChain), "checked where the design was read"
         with np.errstate(all="ignore"):
             steps = self.structure.step_correlations(eta, self.series.gaps)
@@ -150,10 +150,10 @@ class SeriesCovariance(Directions):
                 -2.0 * value / room,
                 -2.0 * (1.0 + value * value) / room**2,
             )
-        counted = (logs * self.series.n_steps[arm]).sum()
+        counted = (logs * self.series.n_steps[self.arm]).sum()
         return _interleaved(sums, differences) * 0.25, counted
 
-    def own_start(self, core: MomentCore, fit: int, variance: float) -> FloatArray | None:
+    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray | None:
         """From moments of the classes of rows."""
         assert isinstance(core, _core.NestedReduction), "series are its own"
         return self.start(core, fit, variance)
@@ -161,58 +161,45 @@ class SeriesCovariance(Directions):
     def start(self, core: _core.NestedReduction, fit: int, share: float) -> FloatArray:
         """A share of the residuals' variance, and the correlation of neighbours, by moments."""
         assert isinstance(self.structure, MarkovChain), "checked where the design was read"
-        squares = core.class_squares(fit)
-        pairs = squares[self.n_arms :].reshape(self.n_arms, -1, 2)
-        theta = []
-        for arm in range(self.n_arms):
-            total = pairs[arm].sum(axis=1)
-            variance = share * (0.5 * squares[arm] + 0.25 * total.sum()) / self.series.n_rows[arm]
-            met = self.series.n_steps[arm] > 0
-            with np.errstate(all="ignore"):
-                f = (pairs[arm, :, 0] - pairs[arm, :, 1]) / np.maximum(total, 1e-300)
-            # What random effects share, they share at every distance.
-            f = np.where(f > 0, np.maximum((f - 1.0 + share) / share, 0.2 * f), f)
-            eta = self.structure.eta_of_steps(
-                self.series.gaps[met], f[met], total[met] / max(float(total.sum()), 1e-300)
-            )
-            theta.append(np.concatenate([[0.5 * np.log(max(variance, 1e-12))], eta]))
-        return np.concatenate(theta)
+        squares, arm, n_arms = core.class_squares(fit), self.arm, len(self.series.n_rows)
+        pairs = squares[n_arms:].reshape(n_arms, -1, 2)[arm]
+        total, counted = pairs.sum(axis=1), self.series.n_steps[arm]
+        variance = share * (0.5 * squares[arm] + 0.25 * total.sum()) / self.series.n_rows[arm]
+        with np.errstate(all="ignore"):
+            f = (pairs[:, 0] - pairs[:, 1]) / np.maximum(total, 1e-300)
+        # What random effects share, they share at every distance.
+        f = np.where(f > 0, np.maximum((f - 1.0 + share) / share, 0.2 * f), f)
+        met = counted > 0
+        weights = total[met] / max(float(total.sum()), 1e-300)
+        eta = self.structure.eta_of_steps(self.series.gaps[met], f[met], weights)
+        return np.concatenate([[0.5 * np.log(max(variance, 1e-12))], eta])
 
     def common_variance(self, theta: FloatArray, matrices: FloatArray) -> FloatArray:
-        """The variance of all rows, NaN where arms differ; see `Directions.common_variance`."""
-        variances = np.exp(2.0 * theta[:, :: self.structure.n_theta])
-        return np.where(np.ptp(variances, axis=1) == 0.0, variances[:, 0], np.nan)
+        """The variance of all rows; see `ResidualForm.common_variance`."""
+        return np.asarray(np.exp(2.0 * theta[:, 0]))
 
-    def record(self, residual: ResidualDesign, theta: FloatArray, unit: float) -> ResidualRecord:
-        """The estimates; covariances by visit where there are few visits."""
-        structure, n = self.structure, self.structure.n_theta
+    def estimates(self, theta: FloatArray, unit: float) -> list[ArmEstimates]:
+        """Covariances by visit where there are few visits; see `ResidualForm.estimates`."""
         visits = np.empty(0) if self.series.visits is None else self.series.visits
-        values, names, covariances = [], [], []
-        for arm, label in enumerate(residual.arms):
-            mine = theta[:, arm * n : (arm + 1) * n].copy()
-            # theta begins with the log standard deviation: the unit belongs there.
-            mine[:, 0] += 0.5 * np.log(unit)
-            values.append(structure.natural(mine)[0])
-            prefix = f"{label}: " if len(residual.arms) > 1 else ""
-            names += [prefix + name for name in structure.parameter_names]
-            variance = np.exp(2.0 * mine[0, 0])
-            covariances.append(variance * correlations_at(structure, mine, visits))
-        return residual.record(names, values, covariances)
+        mine = theta.copy()
+        # theta begins with the log standard deviation: the unit belongs there.
+        mine[:, 0] += 0.5 * np.log(unit)
+        variance = np.exp(2.0 * mine[0, 0])
+        covariance = variance * correlations_at(self.structure, mine, visits)
+        return [ArmEstimates(self.names, self.structure.natural(mine)[0], covariance)]
 
     def may_be_singular(self) -> list[tuple[CovarianceStructure, slice]]:
         """The matrices over visits (of a few times, where these are many), if they are small."""
-        return arms_of_series(self.structure, self.n_theta)
+        return small_matrix(self.structure)
 
-    def parameters(self, arms: tuple[str, ...], theta: FloatArray, unit: float) -> FormParameters:
-        """The core's coordinates are theta; natural parameters are free, a block an arm."""
-        stacked, blocks = self.stacked(theta, True), []
-        for own, arm in zip(np.split(theta, len(arms), axis=1), arms, strict=True):
-            inverse, hessian, _ = natural_chart(self.structure, own)
-            bend = -np.einsum("em,mij->eij", inverse, hessian)
-            second = inverse.T @ bend @ inverse
-            prefix = f"{arm}: " if len(arms) > 1 else ""
-            blocks.append(residual_block(self.structure, prefix, own, unit, inverse, second))
-        return FormParameters(tuple(blocks), stacked, stacked)
+    def parameters(self, theta: FloatArray, unit: float, given: FloatArray) -> FormParameters:
+        """The core's coordinates are theta, of which the natural parameters are functions."""
+        stacked = self.stacked(theta, True)
+        inverse, hessian, _ = natural_chart(self.structure, theta)
+        bend = -np.einsum("em,mij->eij", inverse, hessian)
+        second = inverse.T @ bend @ inverse
+        block = residual_block(self.structure, self.prefix, theta, unit, inverse, second)
+        return FormParameters(block, stacked, stacked)
 
     def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
         """The coordinates are theta."""
@@ -242,14 +229,9 @@ def correlations_at(
     return flat.reshape(gaps.shape)
 
 
-def arms_of_series(
-    structure: CovarianceStructure, n_theta: int
-) -> list[tuple[CovarianceStructure, slice]]:
-    """The structure and stretches of the theta of all arms, where its matrix is small enough."""
-    n = structure.n_theta
-    if structure.size > LARGEST_ORDER:
-        return []
-    return [(structure, slice(at, at + n)) for at in range(0, n_theta, n)]
+def small_matrix(structure: CovarianceStructure) -> list[tuple[CovarianceStructure, slice]]:
+    """The structure and its stretch of theta, where its matrix is small enough."""
+    return [(structure, slice(0, structure.n_theta))] if structure.size <= LARGEST_ORDER else []
 
 
 def _interleaved(a: Jet, b: Jet) -> Jet:
