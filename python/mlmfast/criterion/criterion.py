@@ -92,6 +92,8 @@ class Criterion:
         Where units have residual covariances of their own, (a, matrices, n_units, q, q) with the
         matrices' derivatives if asked for.
         """
+        if len(self.terms) == len(self.level_sizes) == 1 and not self.terms[0].is_residual:
+            return [np.ascontiguousarray(self.terms[0].matrix(theta))]
         out = [np.zeros((len(theta), q, q)) for q in self.level_sizes]
         for term, s in zip(self.terms, self.theta_slices, strict=True):
             term.put(out, theta[:, s], derivatives)
