@@ -81,12 +81,16 @@ class Fitted:
 
     def __init__(
         self,
-        record: FitRecord,
+        record: FitRecord | Callable[[], FitRecord],
         source: FitSource | None,
         timings: Mapping[str, float] | None = None,
         effects: list[ConditionalEffects] | None = None,
     ) -> None:
-        self._record = record
+        #: The record, or how to make it: names and estimates wait until something asks for them.
+        if isinstance(record, FitRecord):
+            self.__dict__["_record"] = record
+        else:
+            self.__dict__["_to_record"] = record
         self._source = source
         self._timings: dict[str, float] = dict(timings or {})
         #: What a loaded fit knows of rows that it does not hold.
@@ -95,6 +99,12 @@ class Fitted:
         self._held: dict[str, float] = {}
         if effects is not None:
             self.__dict__["_effects"] = effects
+
+    @cached_property
+    def _record(self) -> FitRecord:
+        # Kept as long as the fit: two threads may ask at once.
+        make: Callable[[], FitRecord] = self.__dict__["_to_record"]
+        return make()
 
     @property
     def timings(self) -> dict[str, float]:
