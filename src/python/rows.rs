@@ -82,7 +82,7 @@ pub fn stacked_statistics<'py>(
 /// Codes of rows, and the first row of each code.
 type Codes<'py> = (Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<u32>>);
 
-fn coded<'py>(py: Python<'py>, found: Coded) -> Codes<'py> {
+fn coded(py: Python<'_>, found: Coded) -> Codes<'_> {
     (found.codes.into_pyarray(py), found.first_rows.into_pyarray(py))
 }
 

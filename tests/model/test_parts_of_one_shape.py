@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import mlmfast as mlm
-from mlmfast.many_data_sets.data_sets import Levels
+from mlmfast.many_data_sets.data_sets import Frames, Levels
 
 pytestmark = pytest.mark.filterwarnings("ignore::mlmfast.SingularFitWarning")
 
@@ -110,6 +110,32 @@ def test_parts_that_differ_are_built_by_themselves(built):
         with pytest.raises(mlm.MlmError) as refusal:
             mlm.lmm("y ~ x + f + (x | g)", frame[frame["study"] == k])
         assert batch.status[k] == str(refusal.value)
+
+
+def test_tables_of_one_shape_are_built_once(monkeypatch):
+    frame = table()
+    tables = [own for _, own in frame.groupby("study")]
+    tables[4] = tables[4].iloc[:30]
+    seen = []
+    one = Frames.model
+    monkeypatch.setattr(Frames, "model", lambda self, k: seen.append(k) or one(self, k))
+    batch = mlm.fit_each("y ~ x + f + (x | g)", tables)
+    assert seen == [0, 4]
+    for k, own in enumerate(tables):
+        fit = mlm.lmm("y ~ x + f + (x | g)", own)
+        assert batch.llf[k] == fit.llf
+        assert_array_equal(batch.pvalues[k], fit.pvalues.to_numpy())
+
+
+def test_tables_of_other_types_are_built_by_themselves():
+    tables = [own for _, own in table().groupby("study")]
+    tables[0] = tables[0].astype({"f": pd.CategoricalDtype(["c", "a", "b"])})
+    with pytest.warns(mlm.errors.DifferentContrastsWarning):
+        batch = mlm.fit_each("y ~ f + (1 | g)", tables)
+    for k, own in enumerate(tables):
+        fit = mlm.lmm("y ~ f + (1 | g)", own)
+        at = [batch.names.index(name) for name in fit.params.index]
+        assert_array_equal(batch.params[k, at], fit.params.to_numpy())
 
 
 def test_a_single_fit_can_be_rebuilt_and_tested():

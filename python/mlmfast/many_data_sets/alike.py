@@ -1,4 +1,4 @@
-"""Parts of one table that make designs of one shape: built once for all rows, split by offsets.
+"""Tables that make designs of one shape: built once for all their rows, split by offsets.
 
 Only what is the same for a part's rows whether the others are there or not is built so: columns,
 functions of single rows, factors of which every part has all levels. `poly`, `scale` and their like
@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from mlmfast.covariance.structures.unstructured import Unstructured
 from mlmfast.data.factor import code_integers
 from mlmfast.data.frame import Frame
+from mlmfast.data.split_frame import SplitFrame
 from mlmfast.design.columns.expressions import evaluate
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.columns.values import CodedFactor
@@ -30,7 +32,7 @@ from mlmfast.formula.functions import ARITHMETIC, FACTOR_OPTIONS, mathematical
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Unary, parse
 from mlmfast.formula.terms import term_list
-from mlmfast.many_data_sets.data_sets import Levels
+from mlmfast.many_data_sets.data_sets import Frames, Levels
 
 #: Arguments with something of its own for each part, or parameters that `us` has not.
 _OF_PARTS = ("residual", "residual_scale", "weights", "offset")
@@ -57,12 +59,15 @@ class Alike:
     fixed: ModelMatrixSpec
 
 
-def alike_parts(data: Levels) -> Iterator[Alike]:
+def alike_parts(data: Levels | Frames) -> Iterator[Alike]:
     """Groups of two parts or more of one shape; a part in none is left to be built by itself."""
     parsed = parse_formula(data.arguments["formula"])
     if any(data.arguments[role] is not None for role in _OF_PARTS) or parsed.offsets:
         return
-    whole, part_of_row = _finite_parts(parsed, *data.split.all_parts())
+    split = data.split if isinstance(data, Levels) else _joined(data, parsed)
+    if split is None:
+        return
+    whole, part_of_row = _finite_parts(parsed, *split.all_parts())
     frame = _built(parsed, whole, data.arguments)
     if frame is None:
         return
@@ -73,6 +78,28 @@ def alike_parts(data: Levels) -> Iterator[Alike]:
         varies = _slopes_vary(frame.design, rows)
         if varies.sum() > 1:
             yield _gathered(frame, positions[varies], rows[varies])
+
+
+def _joined(data: Frames, parsed: MixedFormula) -> SplitFrame | None:
+    """The columns that a model reads of pandas tables, as one table; None where types differ."""
+    tables = [table for table in data.tables if type(table) is pd.DataFrame]
+    if len(data) < 2 or len(tables) < len(data):
+        return None
+    columns = {}
+    for name in variables_used(parsed, None, None, ()):
+        own = [table.get(name) for table in tables]
+        kinds = {None if type(part) is not pd.Series else part.dtype for part in own}
+        # What is in a column of objects may differ from table to table.
+        if len(kinds) > 1 or kinds & {None, np.dtype(object)}:
+            return None
+        columns[name] = pd.concat(own, ignore_index=True)
+    if not columns:
+        return None
+    position = np.arange(len(data), dtype=np.int32)
+    codes = np.repeat(position, [len(table) for table in tables])
+    if not len(codes):
+        return None
+    return SplitFrame(Frame.from_native(pd.DataFrame(columns)), codes, len(data))
 
 
 def _finite_parts(

@@ -197,7 +197,7 @@ def _fit_all(data: Levels | Frames | Stacked, settings: _Settings) -> FitBatch:
     found = _Collected()
     if isinstance(data, Stacked):
         found.add_stacked(*fit_stacked(data, settings.method, settings.engine, settings.newton))
-    elif isinstance(data, Levels) and not method_of(settings.ddf).eager:
+    elif not method_of(settings.ddf).eager:
         how = (settings.method, settings.engine, settings.newton)
         batches, positions, found.specs = fit_parts(data, *how)
         found.add_stacked(batches, positions)

@@ -18,7 +18,7 @@ from mlmfast.errors import MlmError
 from mlmfast.fitting.fit import fit_independent
 from mlmfast.fitting.undetermined.search import suspect_fits
 from mlmfast.many_data_sets.alike import alike_parts
-from mlmfast.many_data_sets.data_sets import Levels, Stacked
+from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked
 from mlmfast.many_data_sets.stacked_model import StackedModel, stacked_model
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.engines.options import Engine
@@ -57,9 +57,9 @@ def fit_stacked(
 
 
 def fit_parts(
-    data: Levels, method: str, engine: Engine, settings: NewtonOptions
+    data: Levels | Frames, method: str, engine: Engine, settings: NewtonOptions
 ) -> tuple[list[FitBatch], list[IntArray], dict[int, ModelMatrixSpec]]:
-    """Fit the parts of a table that make regular designs of one shape.
+    """Fit the tables, or parts of one, that make regular designs of one shape.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def fit_parts(
 def _fit_shape(
     like: ReducedModel,
     arrays: tuple[FloatArray, FloatArray, dict[int, FloatArray]],
-    data: Stacked | Levels,
+    data: Stacked | Levels | Frames,
     places: IntArray,
     method: str,
     settings: NewtonOptions,
@@ -144,7 +144,7 @@ def _stacked(given: Any) -> FloatArray | None:
     return array[None] if array.ndim == 2 else array
 
 
-def _example(data: Stacked | Levels, places: IntArray, n_rows: int) -> ReducedModel | None:
+def _example(data: Stacked | Levels | Frames, places: IntArray, n_rows: int) -> ReducedModel | None:
     """The reduction of one of some data sets, where nested elimination serves it."""
     for position in places.tolist():
         try:
@@ -161,7 +161,11 @@ def _example(data: Stacked | Levels, places: IntArray, n_rows: int) -> ReducedMo
 
 
 def _batch(
-    model: StackedModel, data: Stacked | Levels, at: IntArray, method: str, settings: NewtonOptions
+    model: StackedModel,
+    data: Stacked | Levels | Frames,
+    at: IntArray,
+    method: str,
+    settings: NewtonOptions,
 ) -> FitBatch:
     criterion = model.criterion(method)
     covariance = fit_independent(criterion, len(at), settings)
