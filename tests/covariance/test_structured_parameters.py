@@ -84,16 +84,23 @@ def test_shares_of_variance(fit):
     assert 0 < r2.loc["marginal", "estimate"] < r2.loc["conditional", "estimate"] < 1
 
 
+@pytest.fixture(scope="module")
+def us_of_two():
+    """An unstructured covariance of two levels, and its limits by profile."""
+    us = mlm.lmm(formula("us"), periods(2))
+    return us, us.conf_int(method="profile")
+
+
 @pytest.mark.parametrize("structure", ["csh", "ar1h", "toeph", "adh"])
-def test_two_levels_are_those_of_an_unstructured_covariance(structure):
-    data = periods(2)
-    fit, us = (mlm.lmm(formula(s), data) for s in (structure, "us"))
+def test_two_levels_are_those_of_an_unstructured_covariance(structure, us_of_two):
+    us, limits = us_of_two
+    fit = mlm.lmm(formula(structure), periods(2))
     variances = [0, 2, 3]
     for kind in ("estimate", "se"):
         own, target = fit.covtest().table[kind], us.covtest().table[kind]
         assert_allclose(own.iloc[[0, 1, 3]], target.iloc[variances], rtol=1e-6)
     profiles = fit.conf_int(method="profile").iloc[2:5].to_numpy()
-    target = us.conf_int(method="profile").iloc[2:5].to_numpy(copy=True)
+    target = limits.iloc[2:5].to_numpy(copy=True)
     target[:2] **= 2
     assert_allclose(profiles, target, rtol=1e-6)
     assert_allclose(fit.icc(), us.icc(), rtol=1e-5)

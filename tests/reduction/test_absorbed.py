@@ -1,9 +1,6 @@
 """A fixed factor of many levels that is eliminated: the same fit as with columns for its levels."""
 
-import os
 import pickle
-import subprocess
-import sys
 import warnings
 from functools import cache
 
@@ -25,6 +22,7 @@ from mlmfast.reduction.reduce import reduce_design
 from .. import dense
 from ..cases import ALL, data_of, reference
 from ..fits import arguments_of, lmm
+from ..threads import output_for_any_number_of_threads
 
 FORMULAS = [
     "y ~ x + f + (1 | g)",
@@ -586,17 +584,7 @@ print(fit.params.to_numpy().tobytes().hex(), fit.bse.to_numpy().tobytes().hex(),
 
 
 def test_same_bits_for_any_number_of_threads():
-    out = [
-        subprocess.run(
-            [sys.executable, "-c", _BITS],
-            env={**os.environ, "RAYON_NUM_THREADS": threads},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for threads in ("1", "3")
-    ]
-    assert out[0] == out[1]
+    assert output_for_any_number_of_threads(_BITS)
 
 
 def aliased_frame():

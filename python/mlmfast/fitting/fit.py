@@ -24,6 +24,7 @@ from mlmfast.fitting.starts import large_start, residual_stretches
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.fitting.undetermined.values import without_flat_values
 from mlmfast.newton import CriterionFunction, NewtonOptions, NewtonResult, newton_raphson
+from mlmfast.reduction.engines.iterative import conjugate_gradients
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.memory import check_memory
 
@@ -69,9 +70,10 @@ def _fit_covariance(
         newton = _no_parameters(criterion)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
     if model.iterative is not None:
-        theta = moment_start(model, criterion) if start is None else start
-        newton = fit_iteratively(criterion, theta, options)
-        found = set_zeros(criterion, newton, fits)
+        with conjugate_gradients():
+            theta = moment_start(model, criterion) if start is None else start
+            newton = fit_iteratively(criterion, theta, options)
+            found = set_zeros(criterion, newton, fits)
         newton = found.newton
         return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations)
     structured = model.design.residual is not None

@@ -57,6 +57,7 @@ def fit_model(
     options: NewtonOptions | Mapping[str, Any] | None = None,
     ddf: str | float | None = None,
     wishes: Wishes | None = None,
+    tell: Callable[[Fitted], None] = warn_of,
 ) -> _Result:
     """Fit a model; `mlmfast.LMM.fit` documents the arguments.
 
@@ -64,6 +65,8 @@ def fit_model(
     ----------
     make
         What the result is made by.
+    tell
+        What warns of the result.
     """
     method = read_method(method)
     if ddf is not None:
@@ -82,7 +85,7 @@ def fit_model(
     if degrees.eager:
         result._basis()
     if isinstance(record, FitRecord):
-        warn_of(result)
+        tell(result)
     return result
 
 

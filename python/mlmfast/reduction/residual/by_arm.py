@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 import mlmfast._core as _core
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, block_diagonal
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.reduction.parameter_block import ParameterBlock, block_diagonal
+from mlmfast.reduction.parameter_block import ParameterBlock
 from mlmfast.reduction.residual.directions import ArmDirections, Directions
 from mlmfast.reduction.residual.form import (
     Arm,
@@ -109,10 +109,6 @@ class ByArm(Directions):
         bends = any(own.bent is not own.linear for own in found)
         bent = self._joined([own.bent for own in found]) if bends else linear
         return FormParameters(_one_block([own.block for own in found]), linear, bent)
-
-    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
-        """Arm by arm."""
-        return block_diagonal([part.chart_of_coordinates(own) for part, own in self._each(theta)])
 
     @property
     def elementwise(self) -> Elementwise | None:

@@ -191,10 +191,6 @@ class ChainCovariance(ArmDirections):
         block = ParameterBlock(self.names, kinds, values, np.diag(inverse), bend, by_free, fixed)
         return FormParameters(block, stacked, stacked)
 
-    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
-        """The coordinates are theta."""
-        return np.eye(self.n_theta)
-
 
 def _both(structure: object) -> tuple[VisitChain, ScaledCorrelation]:
     """The structure as a chain, and as standard deviations times correlations."""

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance.natural_chart import natural_chart
 from mlmfast.reduction.parameter_block import residual_block
 from mlmfast.reduction.residual.form import CoreChain, CoreSeries, ResidualForm
 from mlmfast.reduction.residual.form_parameters import (
@@ -63,10 +62,6 @@ class Directions(ResidualForm):
         block = residual_block(self.structure, self.prefix, theta, unit, free, None)
         stacked = self.stacked(theta, True)
         return FormParameters(block, *with_free_parameters(self.structure, theta, stacked))
-
-    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
-        """Derivatives of theta by the natural parameters, (n_theta, n_theta)."""
-        return natural_chart(self.structure, theta)[0]
 
 
 @dataclass(frozen=True)

@@ -201,10 +201,6 @@ class SeriesCovariance(ArmDirections):
         block = residual_block(self.structure, self.prefix, theta, unit, inverse, second)
         return FormParameters(block, stacked, stacked)
 
-    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
-        """The coordinates are theta."""
-        return np.eye(self.n_theta)
-
 
 def correlations_at(
     structure: CovarianceStructure, theta: FloatArray, times: FloatArray
