@@ -12,7 +12,7 @@ mod gateway;
 mod gather;
 mod iterative;
 mod nested;
-mod nested_batch;
+mod newton;
 mod rows;
 mod series;
 
@@ -27,7 +27,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
     module.add_class::<rows::Nesting>()?;
     module.add_class::<nested::NestedReduction>()?;
-    module.add_class::<nested_batch::NestedBatch>()?;
+    module.add_class::<nested::batch::NestedBatch>()?;
     module.add_class::<crossed::Crossing>()?;
     module.add_class::<crossed::CrossedReduction>()?;
     module.add_class::<iterative::IterativeReduction>()?;
@@ -36,6 +36,13 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(rows::stacked_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(rows::code_texts, module)?)?;
     module.add_function(wrap_pyfunction!(rows::code_numbers, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::symmetric_eigen, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::newton_steps, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::scoring_steps, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::led_derivatives, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::unstructured_chart, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::unstructured_move, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::unstructured_theta, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::memory_left, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::require_room, module)?)?;
     module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;

@@ -59,7 +59,10 @@ def test_derivatives_match_differences(fit):
         move = step * (np.arange(functions.n_coordinates) == k)
         difference = functions(point + move).value - functions(point - move).value
         size = np.abs(jet.first[0]).max(axis=1)
-        assert (np.abs(difference[0] / (2 * step) - jet.first[0, :, k]) <= 1e-6 * size).all()
+        # At the end of its range a parameter has no slope, and a difference leaves its rounding.
+        rounding = 4 * np.finfo(float).eps * np.abs(jet.value[0]) / step
+        away = np.abs(difference[0] / (2 * step) - jet.first[0, :, k])
+        assert (away <= 1e-6 * size + rounding).all()
 
 
 def test_held_bounded_started_and_tried(fit):

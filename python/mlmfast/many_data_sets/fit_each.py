@@ -153,6 +153,12 @@ class _Settings:
         object.__setattr__(self, "engine", engine)
         object.__setattr__(self, "newton", newton)
 
+    @property
+    def together(self) -> tuple[str, Engine, NewtonOptions, bool]:
+        """How fits are made together: see `fit_stacked`."""
+        way = method_of(self.ddf)
+        return self.method, self.engine, self.newton, way.stacks and way.adjusts
+
 
 def _check_arrays_alone(data: Any, by: Any, arguments: Mapping[str, Any]) -> None:
     names = ("residual", "residual_scale", "contrasts")
@@ -196,10 +202,9 @@ class _Collected:
 def _fit_all(data: Levels | Frames | Stacked, settings: _Settings) -> FitBatch:
     found = _Collected()
     if isinstance(data, Stacked):
-        found.add_stacked(*fit_stacked(data, settings.method, settings.engine, settings.newton))
+        found.add_stacked(*fit_stacked(data, *settings.together))
     elif not method_of(settings.ddf).eager:
-        how = (settings.method, settings.engine, settings.newton)
-        batches, positions, found.specs = fit_parts(data, *how)
+        batches, positions, found.specs = fit_parts(data, *settings.together)
         found.add_stacked(batches, positions)
     done = set(found.positions)
     for position in range(len(data)):

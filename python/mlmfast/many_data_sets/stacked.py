@@ -32,9 +32,14 @@ _TRIALS = 5
 
 
 def fit_stacked(
-    data: Stacked, method: str, engine: Engine, settings: NewtonOptions
+    data: Stacked, method: str, engine: Engine, settings: NewtonOptions, adjusts: bool
 ) -> tuple[list[FitBatch], list[IntArray]]:
     """Fit the data sets that are regular arrays of one shape.
+
+    Parameters
+    ----------
+    adjusts
+        Whether tests of Kenward and Roger are wanted.
 
     Returns
     -------
@@ -53,11 +58,15 @@ def fit_stacked(
         part = z[like.design.factors[term.factor].name]
         if part is not None:
             own[t] = part
-    return _fit_shape(like, (y, x, own), data, np.arange(len(y)), method, settings)
+    return _fit_shape(like, (y, x, own), data, np.arange(len(y)), method, settings, adjusts)
 
 
 def fit_parts(
-    data: Levels | Frames, method: str, engine: Engine, settings: NewtonOptions
+    data: Levels | Frames,
+    method: str,
+    engine: Engine,
+    settings: NewtonOptions,
+    adjusts: bool,
 ) -> tuple[list[FitBatch], list[IntArray], dict[int, ModelMatrixSpec]]:
     """Fit the tables, or parts of one, that make regular designs of one shape.
 
@@ -73,7 +82,8 @@ def fit_parts(
         if like is None:
             continue
         arrays = (alike.y, alike.x, alike.z)
-        found, at = _fit_shape(like, arrays, data, alike.positions, method, settings)
+        how = (method, settings, adjusts)
+        found, at = _fit_shape(like, arrays, data, alike.positions, *how)
         batches += found
         positions += at
         specs |= {int(position): alike.fixed for own in at for position in own}
@@ -87,6 +97,7 @@ def _fit_shape(
     places: IntArray,
     method: str,
     settings: NewtonOptions,
+    adjusts: bool,
 ) -> tuple[list[FitBatch], list[IntArray]]:
     """Fit designs of the shape of ``like``: y, X and Z by term of the data sets at ``places``."""
     y, x, own = arrays
@@ -101,8 +112,9 @@ def _fit_shape(
         if model is None:
             continue
         at = places[first + np.flatnonzero(regular)]
-        batch = _batch(model, data, at, method, settings)
-        told = np.flatnonzero(~suspect_fits(like, model.criterion(method), len(at)))
+        at_zero = model.criterion(method).at_zero_of(np.arange(len(at)))
+        batch = _batch(model, data, at, method, at_zero, settings, adjusts)
+        told = np.flatnonzero(~suspect_fits(like, at_zero[1]))
         if told.size < len(at):
             batch = merged([batch], told, Layout.of([batch]))
         batches.append(batch)
@@ -165,10 +177,12 @@ def _batch(
     data: Stacked | Levels | Frames,
     at: IntArray,
     method: str,
+    at_zero: tuple[FloatArray, FloatArray],
     settings: NewtonOptions,
+    adjusts: bool,
 ) -> FitBatch:
     criterion = model.criterion(method)
-    covariance = fit_independent(criterion, len(at), settings)
+    covariance = fit_independent(criterion, at_zero, settings)
     estimates = model.estimates(criterion, covariance.theta)
     design, n = model.like.design, len(at)
     unit = model.core.y_scale / model.y.scale[:, 0]
@@ -179,6 +193,7 @@ def _batch(
         np.arange(n),
         unit[:, None, None] * model.fixed_maps,
         design.n_obs,
+        adjusts,
     )
     rows = StackedRows(
         data,
