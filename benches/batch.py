@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 #: (fits, clusters, rows a cluster).
 SIZE = (2000, 50, 10)
@@ -29,6 +30,7 @@ GROWTH = [
     *((n, 50, 10) for n in (10, 100, 1000, 10000)),
 ]
 FEW, SOME = 100, 500
+FORMULA = "y ~ x + (x | g)"
 
 
 def simulate(n_fits: int, clusters: int, rows: int, seed: int = 1) -> dict[str, Any]:
@@ -50,6 +52,9 @@ def works(data: dict[str, Any]) -> dict[str, tuple[int, Callable[[], object]]]:
     g, X, own, same = (data[name] for name in ("g", "X", "own", "same"))
     n, few = len(own), min(FEW, len(own))
     model = mlm.LMM.from_arrays(own[0], X[0], groups=g, Z=X[0])
+    table = pd.DataFrame({"y": own.ravel(), "x": X[:, :, 1].ravel()})
+    table["g"] = np.tile(np.char.add("g", g.astype(str)), n)
+    table["part"] = np.repeat(np.arange(n), g.size)
 
     def loop(tests: bool) -> None:
         for k in range(few):
@@ -74,6 +79,8 @@ def works(data: dict[str, Any]) -> dict[str, tuple[int, Callable[[], object]]]:
                 lambda: mlm.fit_each(y=own[:k], X=X[:k], groups=g, Z=X[:k], ddf=kr).pvalues,
             ),
             "new X, intercept": (n, lambda: mlm.fit_each(y=own, X=X, groups=g)),
+            "parts of a table": (n, lambda: mlm.fit_each(FORMULA, table, by="part")),
+            "parts, tests": (n, lambda: mlm.fit_each(FORMULA, table, by="part").pvalues),
         }
     else:
         out["same X, tests"] = (few, lambda: model.fit_many(same[:, :few]).df())
@@ -119,19 +126,16 @@ def show(best: dict[str, dict[str, Any]]) -> None:
 
 def peers(names: list[str], n: int) -> None:
     """Fits a second of other packages, one data set after the other, formula and frame each."""
-    import pandas as pd
-
     data = simulate(*SIZE)
     frames = [
         pd.DataFrame({"y": data["own"][k], "x": data["X"][k, :, 1], "g": data["g"].astype(str)})
         for k in range(n)
     ]
-    formula = "y ~ x + (x | g)"
 
     def by_glmm(frame: pd.DataFrame) -> object:
         import glmm
 
-        return glmm.lmer(formula, frame)
+        return glmm.lmer(FORMULA, frame)
 
     def by_statsmodels(frame: pd.DataFrame) -> object:
         import statsmodels.formula.api as smf

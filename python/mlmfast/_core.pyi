@@ -22,6 +22,8 @@ __all__ = [
     "NotConverged",
     "NotNested",
     "__version__",
+    "code_numbers",
+    "code_texts",
     "column_statistics",
     "innovations",
     "led_derivatives",
@@ -63,6 +65,16 @@ def memory_left() -> float: ...
 def require_room() -> None: ...
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
 def stacked_statistics(columns: FloatArray) -> FloatArray: ...
+def code_texts(
+    ends: NDArray[np.int64],
+    bytes: NDArray[np.uint8],
+    present: NDArray[np.uint8] | None,
+    first: int,
+    n: int,
+) -> tuple[CodeArray, NDArray[np.uint32]]: ...
+def code_numbers(
+    numbers: NDArray[np.int64], most: int
+) -> tuple[CodeArray, NDArray[np.uint32]] | None: ...
 def symmetric_eigen(matrices: FloatArray) -> tuple[FloatArray, FloatArray]: ...
 def newton_steps(
     gradient: FloatArray, hessian: FloatArray, expected: FloatArray, floor: float

@@ -146,6 +146,8 @@ def two_sided(statistic: FloatArray, df: FloatArray) -> FloatArray:
 
 def _by_df(df: FloatArray, normal: Any, student: Any, argument: Any) -> FloatArray:
     finite = np.isfinite(df)
+    if finite.all():
+        return np.asarray(student(np.broadcast_to(argument, df.shape), df), dtype=np.float64)
     out = np.asarray(normal(np.broadcast_to(argument, df.shape)), dtype=np.float64)
     if finite.any():
         at = np.broadcast_to(argument, df.shape)[finite]

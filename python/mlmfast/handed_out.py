@@ -155,6 +155,19 @@ def freeze(item: object, *names: str) -> None:
         object.__setattr__(item, name, _locked(getattr(item, name)))
 
 
+def read_only(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same memory as an array that cannot be written to; one that already is stays itself.
+
+    Examples
+    --------
+    >>> once = read_only(np.ones(2))
+    >>> read_only(once) is once
+    True
+    """
+    locked: NDArray[np.float64] = _locked(array)
+    return locked
+
+
 def _locked(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return _on_buffer(value, _view_of) if _can_be_unlocked(value) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.arrays import FloatArray
@@ -279,9 +279,11 @@ class LMM(PreparedModel):
         return fit_many(self, result_of, Y, method, options, ddf)
 
 
-def result_of(record: FitRecord, source: FitSource, timings: Mapping[str, float]) -> LMMResult:
+def result_of(
+    record: FitRecord | Callable[[], FitRecord], source: FitSource, timings: Mapping[str, float]
+) -> LMMResult:
     """What holds a fit, by whether a factor is absorbed."""
-    if record.absorbed is None:
+    if not isinstance(record, FitRecord) or record.absorbed is None:
         return LMMResult(record, source, timings)
     from mlmfast.absorbed_result import AbsorbedResult
 

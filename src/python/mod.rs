@@ -34,6 +34,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<dense::DenseReduction>()?;
     module.add_function(wrap_pyfunction!(rows::column_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(rows::stacked_statistics, module)?)?;
+    module.add_function(wrap_pyfunction!(rows::code_texts, module)?)?;
+    module.add_function(wrap_pyfunction!(rows::code_numbers, module)?)?;
     module.add_function(wrap_pyfunction!(newton::symmetric_eigen, module)?)?;
     module.add_function(wrap_pyfunction!(newton::newton_steps, module)?)?;
     module.add_function(wrap_pyfunction!(newton::scoring_steps, module)?)?;

@@ -9,6 +9,7 @@ use super::arrays::{Floats, array, c_slice, vector};
 use super::gateway::{NotNested, without_gil};
 use super::gather::map_fits;
 use crate::rows::columns::{STATISTICS_ROWS, Values, statistics};
+use crate::rows::labels::{self, Coded, Texts};
 use crate::rows::nesting;
 use crate::running::threads;
 
@@ -76,6 +77,60 @@ pub fn stacked_statistics<'py>(
     };
     let parts: Vec<[f64; 4]> = without_gil(py, || map_fits(n_fits * k, one))?;
     array(py, parts.concat(), &[n_fits, k, 4])
+}
+
+/// Codes of rows, and the first row of each code.
+type Codes<'py> = (Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<u32>>);
+
+fn coded(py: Python<'_>, found: Coded) -> Codes<'_> {
+    (found.codes.into_pyarray(py), found.first_rows.into_pyarray(py))
+}
+
+/// Codes of `n` texts that stand one after the other in `bytes`, in the order of the texts.
+///
+/// Text i is `bytes[ends[first + i]..ends[first + i + 1]]`; -1 where bit `first + i` of `present` is 0.
+#[pyfunction]
+#[pyo3(signature = (ends, bytes, present, first, n))]
+pub fn code_texts<'py>(
+    py: Python<'py>,
+    ends: PyReadonlyArray1<'py, i64>,
+    bytes: PyReadonlyArray1<'py, u8>,
+    present: Option<PyReadonlyArray1<'py, u8>>,
+    first: usize,
+    n: usize,
+) -> PyResult<Codes<'py>> {
+    let length = ends.len();
+    let ends = vector("ends", &ends, length)?;
+    let bytes = vector("bytes", &bytes, bytes.len())?;
+    let bits = present.as_ref().map(|p| vector("present", p, p.len())).transpose()?;
+    if n > i32::MAX as usize || first + n >= length {
+        return Err(PyValueError::new_err("more texts than ends or codes"));
+    }
+    if bits.is_some_and(|bits| bits.len() < (first + n).div_ceil(8)) {
+        return Err(PyValueError::new_err("fewer bits than texts"));
+    }
+    let ends = &ends[first..=first + n];
+    let in_order = ends.is_sorted() && ends[0] >= 0 && ends[n] as usize <= bytes.len();
+    if !in_order {
+        return Err(PyValueError::new_err("texts lie outside the bytes"));
+    }
+    let texts = Texts { ends, bytes, present: bits.map(|bits| (bits, first)) };
+    without_gil(py, || labels::code_texts(texts)).map(|found| coded(py, found))
+}
+
+/// Codes of whole numbers in the order in which they appear; `None` once more than `most` differ.
+#[pyfunction]
+pub fn code_numbers<'py>(
+    py: Python<'py>,
+    numbers: PyReadonlyArray1<'py, i64>,
+    most: usize,
+) -> PyResult<Option<Codes<'py>>> {
+    let numbers = vector("numbers", &numbers, numbers.len())?;
+    if numbers.len() > i32::MAX as usize {
+        return Err(PyValueError::new_err("more numbers than codes"));
+    }
+    let found = without_gil(py, || labels::code_numbers(numbers, most))?;
+    Ok(found.map(|found| coded(py, found)))
 }
 
 /// Rows sorted into units of nested grouping factors.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -67,8 +67,8 @@ class Criterion:
     @cached_property
     def theta_slices(self) -> tuple[slice, ...]:
         """Stretch of theta of each term."""
-        ends = np.cumsum([0, *(t.structure.n_theta for t in self.terms)])
-        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+        ends = accumulate((t.structure.n_theta for t in self.terms), initial=0)
+        return tuple(slice(a, b) for a, b in pairwise(ends))
 
     @cached_property
     def n_theta(self) -> int:
@@ -85,8 +85,8 @@ class Criterion:
     @cached_property
     def entry_slices(self) -> tuple[slice, ...]:
         """Stretch of the entries of each term."""
-        ends = np.cumsum([0, *(len(t.structure.entries) for t in self.terms)])
-        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+        ends = accumulate((len(t.structure.entries) for t in self.terms), initial=0)
+        return tuple(slice(a, b) for a, b in pairwise(ends))
 
     def covariances(self, theta: FloatArray, derivatives: bool = False) -> list[FloatArray]:
         """G of each level, relative to sigma^2, shape (a, q, q).
@@ -94,6 +94,8 @@ class Criterion:
         Where units have residual covariances of their own, (a, matrices, n_units, q, q) with the
         matrices' derivatives if asked for.
         """
+        if len(self.terms) == len(self.level_sizes) == 1 and not self.terms[0].is_residual:
+            return [np.ascontiguousarray(self.terms[0].matrix(theta))]
         out = [np.zeros((len(theta), q, q)) for q in self.level_sizes]
         for term, s in zip(self.terms, self.theta_slices, strict=True):
             term.put(out, theta[:, s], derivatives)
@@ -191,20 +193,33 @@ class Criterion:
 
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
         """The point at local coordinates ``step`` around ``theta``."""
+        if len(self.terms) == 1:
+            return np.ascontiguousarray(self.terms[0].structure.move(theta, step))
         parts = zip(self.terms, self.theta_slices, strict=True)
         return np.concatenate([t.structure.move(theta[:, s], step[:, s]) for t, s in parts], axis=1)
 
     @cached_property
     def at_zero(self) -> tuple[FloatArray, FloatArray]:
         """Gradient (1, n) and expected Hessian (1, n, n) by the entries at G = 0, first fit."""
-        return self.at_zero_of(np.zeros(1, dtype=np.intp))
+        first = np.zeros(1, dtype=np.intp)
+        model = self.model
+        if model is None or self.reduction is not model.core or self.terms is not model.blocks:
+            return self.at_zero_of(first)
+        if self.reml not in model.at_zero:
+            model.at_zero[self.reml] = self._evaluated_at_zero(first)
+        return self._cleaned(*model.at_zero[self.reml])
 
     def at_zero_of(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
         """Gradient (a, n) and expected Hessian (a, n, n) by the entries at G = 0."""
+        return self._cleaned(*self._evaluated_at_zero(fits))
+
+    def _evaluated_at_zero(self, fits: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         zero = [np.zeros((len(fits), q, q)) for q in self.level_sizes]
-        _, gradient, hessian, expected = self.reduction.evaluate(
-            zero, fits.tolist(), self.entries, self.reml, True
-        )
+        return self.reduction.evaluate(zero, fits.tolist(), self.entries, self.reml, True)[1:]
+
+    def _cleaned(
+        self, gradient: FloatArray, hessian: FloatArray, expected: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
         if self.flat is not None:
             gradient, _, expected = self.flat.cleaned(gradient, hessian, expected)
         return gradient, expected

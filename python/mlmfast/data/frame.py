@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import difflib
 import importlib
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,7 +25,9 @@ from mlmfast.data.columns.elapsed import Elapsed
 from mlmfast.data.columns.pandas_columns import PandasColumns, index_of
 from mlmfast.data.columns.read_columns import ReadColumns
 from mlmfast.data.factor import Factor
+from mlmfast.data.statistics import KnownStatistics
 from mlmfast.errors import DataError
+from mlmfast.handed_out import read_only
 
 __all__ = ["Factor", "Frame", "check_finite"]
 
@@ -51,6 +54,8 @@ class Frame:
         self._rows = rows
         self._numeric: dict[str, FloatArray] = {}
         self._factor: dict[str, Factor] = {}
+        #: Of columns of numbers, as they are handed out.
+        self.statistics = KnownStatistics()
         self.n_rows = source.columns.n_rows if rows is None else int(np.count_nonzero(rows))
 
     @classmethod
@@ -76,8 +81,8 @@ class Frame:
             return data
         source = _read(data)
         names = source.columns.names
-        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
-        if repeated:
+        if len(source.known) < len(names):
+            repeated = sorted(name for name, count in Counter(names).items() if count > 1)
             raise DataError(f"the data have several columns named {repeated[0]!r}; rename them")
         if not names or source.columns.n_rows == 0:
             size = f"{source.columns.n_rows} rows and {len(names)} columns"
@@ -110,7 +115,7 @@ class Frame:
         """
         if name not in self._numeric:
             full = self._source.numeric(self._require(name))
-            self._numeric[name] = full if self._rows is None else full[self._rows]
+            self._numeric[name] = full if self._rows is None else read_only(full[self._rows])
         return self._numeric[name]
 
     def factor(self, name: str) -> Factor:
@@ -141,8 +146,11 @@ class Frame:
             factor = self.factor(name)
             return factor.codes < 0 if factor.has_missing() else None
         values = self.numeric(name)
-        # The minimum is NaN if any value is, and is found without a second array.
-        return np.isnan(values) if values.size and np.isnan(values.min()) else None
+        # The mean is NaN if any value is.
+        if not values.size or math.isfinite(self.statistics.of([values])[0].mean):
+            return None
+        missing = np.isnan(values)
+        return missing if missing.any() else None
 
     def take(self, rows: BoolArray) -> Frame:
         """Keep the rows marked true; columns are cut when they are read."""
@@ -198,7 +206,7 @@ class Frame:
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle keeps; the rest is read again from the source."""
         state = {"_source": self._source, "_rows": self._rows, "n_rows": self.n_rows}
-        return state | {"_numeric": {}, "_factor": {}}
+        return state | {"_numeric": {}, "_factor": {}, "statistics": KnownStatistics()}
 
     def _require(self, name: str) -> str:
         if not self.has(name):
@@ -227,7 +235,7 @@ class _Source:
 
     def numeric(self, name: str) -> FloatArray:
         if name not in self._numeric:
-            self._numeric[name] = self.columns.numbers(name)
+            self._numeric[name] = read_only(self.columns.numbers(name))
         return self._numeric[name]
 
     def factor(self, name: str) -> Factor:

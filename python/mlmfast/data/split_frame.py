@@ -10,7 +10,7 @@ import numpy as np
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.data.columns import Columns, Kind
 from mlmfast.data.columns.elapsed import Elapsed
-from mlmfast.data.factor import Factor
+from mlmfast.data.factor import Factor, drop_unused_levels
 from mlmfast.data.frame import Frame
 
 
@@ -54,6 +54,12 @@ class SplitFrame:
         stretch = slice(int(self._ends[part]), int(self._ends[part + 1]))
         columns = _Part(self, stretch)
         return self._frame.with_columns(columns, None if index is None else index[rows])
+
+    def all_parts(self) -> tuple[Frame, IntArray]:
+        """The rows of all parts, one part after the other, as a table; the part of each."""
+        first, sizes = int(self._ends[0]), np.diff(self._ends)
+        columns = _Part(self, slice(first, int(self._ends[-1])))
+        return self._frame.with_columns(columns, None), np.repeat(np.arange(len(sizes)), sizes)
 
     def numbers(self, name: str) -> FloatArray:
         """All values of a column, sorted by the parts."""
@@ -100,6 +106,8 @@ class _Part:
         whole = self._split.factor(name)
         if whole.values.dtype == np.bool_:
             return replace(whole, codes=whole.codes[self._stretch])
+        if whole.n_levels <= self.n_rows:
+            return drop_unused_levels(replace(whole, codes=whole.codes[self._stretch]))
         met, codes = np.unique(whole.codes[self._stretch], return_inverse=True)
         missing = int(met.size > 0 and met[0] < 0)
         levels = tuple(whole.levels[k] for k in met[missing:].tolist())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -23,7 +24,7 @@ class Statistics(NamedTuple):
     def is_finite(self) -> bool:
         """Whether no value is missing or infinite."""
         # NaN spreads into the mean; an infinite value is itself smallest or largest.
-        return bool(np.isfinite([self.mean, self.smallest, self.largest]).all())
+        return all(map(math.isfinite, (self.mean, self.smallest, self.largest)))
 
 
 def in_memory(column: FloatArray) -> Memory:
@@ -85,6 +86,41 @@ def mean_and_spread(raw: FloatArray, first: FloatArray, n: int) -> tuple[FloatAr
         usable = np.isfinite(square) & (square > 1e-4 * about_first)
         root = np.sqrt(np.where(usable, square, 0.0))
         return first + shift, np.where(usable, root, largest / 4 - smallest / 4)
+
+
+class KnownStatistics:
+    """Statistics of columns by the arrays that hold them, each column looked at once.
+
+    Examples
+    --------
+    >>> known, column = KnownStatistics(), np.array([1.0, 3.0])
+    >>> known.of([column])[0] is known.of([column])[0]
+    True
+    """
+
+    def __init__(self) -> None:
+        # The column is kept beside what was found, so that its address stays its own.
+        self._found: dict[int, tuple[FloatArray, Statistics]] = {}
+
+    def of(self, columns: Sequence[FloatArray]) -> list[Statistics]:
+        """Statistics of columns of equal length."""
+        new = {id(column): column for column in columns if id(column) not in self._found}
+        if new:
+            found = column_statistics(list(new.values()))
+            pairs = zip(new.values(), found, strict=True)
+            self._found.update(zip(new, pairs, strict=True))
+        return [self._found[id(column)][1] for column in columns]
+
+    def among(self, columns: Iterable[FloatArray | None]) -> KnownStatistics:
+        """What is known of some columns, without the others, which it would keep in memory."""
+        out = KnownStatistics()
+        keys = {id(column) for column in columns if column is not None}
+        out._found = {key: found for key, found in self._found.items() if key in keys}
+        return out
+
+    def __reduce__(self) -> tuple[type[KnownStatistics], tuple[()]]:
+        # A copy has arrays of its own.
+        return KnownStatistics, ()
 
 
 #: Contiguous memory, offset and stride of a column's values in it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.data.frame import check_finite
-from mlmfast.data.statistics import column_statistics
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 
@@ -60,12 +59,12 @@ def _has_equal_variances(design: Design) -> bool:
 def check_columns(design: Design) -> None:
     """Refuse infinite values anywhere, and slopes on a constant."""
     named = [(name, c) for name, c in zip(design.x_names, design.x, strict=True) if c is not None]
-    for (name, column), s in zip(named, column_statistics([c for _, c in named]), strict=True):
+    for (name, column), s in zip(named, design.statistics.of([c for _, c in named]), strict=True):
         if not s.is_finite:
             check_finite(name, column)
     for term in design.random:
         own = [(m, c) for m, c in zip(term.names, term.columns, strict=True) if c is not None]
-        for (name, column), s in zip(own, column_statistics([c for _, c in own]), strict=True):
+        for (name, column), s in zip(own, design.statistics.of([c for _, c in own]), strict=True):
             if not s.is_finite:
                 check_finite(name, column)
             if s.smallest == s.largest:

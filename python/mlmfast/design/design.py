@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.data.statistics import KnownStatistics
 from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.handed_out import freeze
 
@@ -50,10 +51,14 @@ class Design:
     #: Rows of the input that were left out because a variable was missing.
     n_dropped: int = 0
     absorbed: AbsorbedFactor | None = None
+    #: Of the columns, as far as they have been looked at.
+    statistics: KnownStatistics = field(default_factory=KnownStatistics, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Often the user's own memory, which results must not let anybody write to.
         freeze(self, "y", "x", "weights", "offset")
+        columns = [self.y, *self.x, *(column for term in self.random for column in term.columns)]
+        object.__setattr__(self, "statistics", self.statistics.among(columns))
 
     @property
     def n_obs(self) -> int:

@@ -151,6 +151,7 @@ def build_model_frame(
         residual=residuals,
         n_dropped=n_input - frame.n_rows,
         absorbed=absorbed_factor(fixed),
+        statistics=frame.statistics,
     )
     check_columns(design)
     check_identified(design)
@@ -179,7 +180,8 @@ def _response(expression: str, frame: Frame) -> FloatArray:
             "a Gaussian model needs numbers"
         )
     y = evaluate_numeric(expression, frame, "the response")
-    check_finite(expression, y)
+    if not frame.statistics.of([y])[0].is_finite:
+        check_finite(expression, y)
     return y
 
 

@@ -16,7 +16,7 @@ from mlmfast.diagnostics.sequential_residuals import sequential_residuals
 from mlmfast.errors import ModelError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
-from mlmfast.prediction.prediction import series_of_rows
+from mlmfast.prediction.prediction import fitted_rows, series_of_rows
 from mlmfast.reduction.engines.independence import independent_clusters
 from mlmfast.words import is_one_of
 
@@ -59,6 +59,11 @@ def resid(fit: Fitted, kind: str = "raw") -> pd.Series[float]:
     >>> fit.resid("scaled").head(3).round(3).tolist()
     [-0.052, -0.071, -0.632]
     """
+    return series_of_rows(fit._needs_source("residuals"), residual_values(fit, kind))
+
+
+def residual_values(fit: Fitted, kind: str) -> FloatArray:
+    """`resid` as an array, (n,)."""
     source = fit._needs_source("residuals")
     kind = _ALIASES.get(kind, kind) if isinstance(kind, str) else kind
     if not is_one_of(kind, KINDS):
@@ -68,16 +73,16 @@ def resid(fit: Fitted, kind: str = "raw") -> pd.Series[float]:
         from mlmfast.diagnostics.studentised_residuals import studentised_residuals
 
         marginal = kind.endswith("marginal")
-        return series_of_rows(source, studentised_residuals(design, record, marginal))
+        return studentised_residuals(design, record, marginal)
     if kind in {"marginal", "scaled"}:
         values = design.working_response - fixed_part(design, record)
     else:
-        values = design.y - fit.fittedvalues.to_numpy()
+        values = design.y - fitted_rows(fit)
     if kind == "pearson":
         values = values / noise_sd(design, record)
     elif kind == "scaled":
         values = scaled_residuals(design, record, values)
-    return series_of_rows(source, values)
+    return np.asarray(values)
 
 
 def scaled_residuals(design: Design, record: FitRecord, marginal: FloatArray) -> FloatArray:

@@ -45,4 +45,15 @@ class Certificate:
     @property
     def is_minimum(self) -> bool:
         """Whether gradient and curvature are those of a minimum."""
-        return self.newton_decrement < 1e-8 and self.min_hessian_eigenvalue > -1e-6
+        return is_minimum(self.newton_decrement, self.min_hessian_eigenvalue)
+
+
+def is_minimum(decrement: float, min_eigenvalue: float) -> bool:
+    """Whether a Newton decrement and a smallest scaled eigenvalue are those of a minimum.
+
+    Examples
+    --------
+    >>> is_minimum(1e-12, 0.4), is_minimum(1e-12, -0.1)
+    (True, False)
+    """
+    return decrement < 1e-8 and min_eigenvalue > -1e-6

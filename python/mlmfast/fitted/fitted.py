@@ -81,12 +81,16 @@ class Fitted:
 
     def __init__(
         self,
-        record: FitRecord,
+        record: FitRecord | Callable[[], FitRecord],
         source: FitSource | None,
         timings: Mapping[str, float] | None = None,
         effects: list[ConditionalEffects] | None = None,
     ) -> None:
-        self._record = record
+        #: The record, or how to make it: names and estimates wait until something asks for them.
+        if isinstance(record, FitRecord):
+            self.__dict__["_record"] = record
+        else:
+            self.__dict__["_to_record"] = record
         self._source = source
         self._timings: dict[str, float] = dict(timings or {})
         #: What a loaded fit knows of rows that it does not hold.
@@ -95,6 +99,12 @@ class Fitted:
         self._held: dict[str, float] = {}
         if effects is not None:
             self.__dict__["_effects"] = effects
+
+    @cached_property
+    def _record(self) -> FitRecord:
+        # Kept as long as the fit: two threads may ask at once.
+        make: Callable[[], FitRecord] = self.__dict__["_to_record"]
+        return make()
 
     @property
     def timings(self) -> dict[str, float]:
@@ -114,29 +124,22 @@ class Fitted:
         ``ddf="kenward-roger..."`` the roots of the diagonal of the adjusted covariance,
         ``cov_params(ddf)``, as PROC MIXED prints them.
         """
-        basis = self._tested
-        return self._series(np.sqrt(np.diag(known_entries(basis.moves, basis.vcov))))
+        return self._series(self._errors)
 
     @handed_out
     def tvalues(self) -> pd.Series[float]:
         """Estimates over standard errors."""
-        return self.params / self.bse
+        return self._series(self._record.beta / self._errors)
 
     @handed_out
     def df(self) -> pd.Series[float]:
         """Denominator degrees of freedom under ``ddf``; infinite for asymptotic (z) tests."""
-        basis, rows = self._tested, np.eye(self._record.rank)
-        degrees = method_of(self.ddf).of_rows(basis, rows)
-        if basis.moves is not None:
-            degrees = np.where(depend(basis.moves, rows, basis.phi), np.nan, degrees)
-        return self._series(degrees)
+        return self._series(self._degrees)
 
     @handed_out
     def pvalues(self) -> pd.Series[float]:
         """Two-sided p-values of tvalues by t, normal where the degrees of freedom are infinite."""
-        kept = list(self._record.kept)
-        t, df = (np.asarray(s, dtype=np.float64)[kept] for s in (self.tvalues, self.df))
-        return self._series(two_sided(t, df))
+        return self._series(self._p_of_coefficients)
 
     @property
     def rank(self) -> int:
@@ -284,6 +287,37 @@ class Fitted:
     def _tested(self) -> TestBasis:
         return self._basis()
 
+    @cached_property
+    def _errors(self) -> FloatArray:
+        """Standard errors of the coefficients kept."""
+        basis = self._tested
+        return np.asarray(np.sqrt(np.diag(known_entries(basis.moves, basis.vcov))))
+
+    @cached_property
+    def _degrees(self) -> FloatArray:
+        """Degrees of freedom of the coefficients kept."""
+        basis, rows = self._tested, np.eye(self._record.rank)
+        degrees = method_of(self.ddf).of_rows(basis, rows)
+        if basis.moves is not None:
+            degrees = np.where(depend(basis.moves, rows, basis.phi), np.nan, degrees)
+        return degrees
+
+    @property
+    def _p_of_coefficients(self) -> FloatArray:
+        return two_sided(self._record.beta / self._errors, self._degrees)
+
+    def _coefficient_columns(self) -> tuple[FloatArray, ...]:
+        """Estimates, errors, degrees of freedom, t and p of all coefficients, NaN where aliased.
+
+        As arrays: a report asks for all of them, and a Series costs more than what is in it.
+        """
+        if self._record.absorbed is not None:
+            columns = (self.params, self.bse, self.df, self.tvalues, self.pvalues)
+            return tuple(np.asarray(column, dtype=np.float64) for column in columns)
+        beta, errors = self._record.beta, self._errors
+        kept = (beta, errors, self._degrees, beta / errors, self._p_of_coefficients)
+        return tuple(map(self._spread, kept))
+
     def _once(self, name: str, make: Callable[[], _Value]) -> _Value:
         """What `make` computes, kept beside the estimates under a name."""
         if name not in self.__dict__:
@@ -292,9 +326,13 @@ class Fitted:
         return value
 
     def _series(self, kept: FloatArray) -> pd.Series[float]:
+        return pd.Series(self._spread(kept), index=list(self._record.x_names))
+
+    def _spread(self, kept: FloatArray) -> FloatArray:
+        """Values of the columns kept at their places among all columns of X."""
         values = np.full(len(self._record.x_names), np.nan)
         values[list(self._record.kept)] = kept
-        return pd.Series(values, index=list(self._record.x_names))
+        return values
 
     def _square(self, kept: FloatArray) -> pd.DataFrame:
         names, at = list(self._record.x_names), list(self._record.kept)

@@ -61,6 +61,8 @@ def settle(criterion: Criterion, newton: NewtonResult, iterate: Iterate, fits: I
     """
     out = set_zeros(criterion, newton, fits)
     newton = out.newton
+    if not out.singular.any():
+        return out
     # The other terms leave no parameter undetermined.
     open_ended = np.array([t.by_row and not t.is_residual for t in criterion.terms])
     rows = np.arange(len(fits))

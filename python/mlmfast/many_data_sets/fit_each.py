@@ -24,7 +24,7 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.many_data_sets.contrast_meaning import different_contrasts
 from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked, response_matrix
-from mlmfast.many_data_sets.stacked import fit_stacked
+from mlmfast.many_data_sets.stacked import fit_parts, fit_stacked
 from mlmfast.many_data_sets.tables import read_tables
 from mlmfast.model import result_of
 from mlmfast.newton import NewtonOptions
@@ -153,6 +153,12 @@ class _Settings:
         object.__setattr__(self, "engine", engine)
         object.__setattr__(self, "newton", newton)
 
+    @property
+    def together(self) -> tuple[str, Engine, NewtonOptions, bool]:
+        """How fits are made together: see `fit_stacked`."""
+        way = method_of(self.ddf)
+        return self.method, self.engine, self.newton, way.stacks and way.adjusts
+
 
 def _check_arrays_alone(data: Any, by: Any, arguments: Mapping[str, Any]) -> None:
     names = ("residual", "residual_scale", "contrasts")
@@ -196,9 +202,10 @@ class _Collected:
 def _fit_all(data: Levels | Frames | Stacked, settings: _Settings) -> FitBatch:
     found = _Collected()
     if isinstance(data, Stacked):
-        way = method_of(settings.ddf)
-        how = (settings.method, settings.engine, settings.newton, way.stacks and way.adjusts)
-        found.add_stacked(*fit_stacked(data, *how))
+        found.add_stacked(*fit_stacked(data, *settings.together))
+    elif not method_of(settings.ddf).eager:
+        batches, positions, found.specs = fit_parts(data, *settings.together)
+        found.add_stacked(batches, positions)
     done = set(found.positions)
     for position in range(len(data)):
         if position in done:
@@ -276,6 +283,6 @@ def _warn(data: Levels | Frames | Stacked, found: _Collected) -> None:
         position, message = items[0]
         rest = f" (in {len(items)} of {len(data)} fits, first {data.labels[position]!r})"
         warn(message + rest, category)
-    names = {data.labels[position]: spec for position, spec in found.specs.items()}
+    names = {data.labels[position]: spec for position, spec in sorted(found.specs.items())}
     for message in different_contrasts(names):
         warn(message, DifferentContrastsWarning)

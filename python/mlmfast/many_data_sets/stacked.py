@@ -13,10 +13,12 @@ from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.merge import Layout, merged
 from mlmfast.batch.rows import StackedRows
 from mlmfast.degrees_of_freedom.stacked_bases import stacked_bases
+from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.errors import MlmError
 from mlmfast.fitting.fit import fit_independent
 from mlmfast.fitting.undetermined.search import suspect_fits
-from mlmfast.many_data_sets.data_sets import Stacked
+from mlmfast.many_data_sets.alike import alike_parts
+from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked
 from mlmfast.many_data_sets.stacked_model import StackedModel, stacked_model
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.engines.options import Engine
@@ -45,8 +47,10 @@ def fit_stacked(
     by one: data sets that have missing values, aliased columns or no fit, or another structure.
     """
     arrays = _arrays(data)
-    like = None if arrays is None or engine is not None else _example(data)
-    if arrays is None or like is None:
+    if arrays is None or engine is not None:
+        return [], []
+    like = _example(data, np.arange(min(_TRIALS, len(data))), data.y.shape[1])
+    if like is None:
         return [], []
     y, x, z = arrays
     own: dict[int, FloatArray] = {}
@@ -54,6 +58,49 @@ def fit_stacked(
         part = z[like.design.factors[term.factor].name]
         if part is not None:
             own[t] = part
+    return _fit_shape(like, (y, x, own), data, np.arange(len(y)), method, settings, adjusts)
+
+
+def fit_parts(
+    data: Levels | Frames,
+    method: str,
+    engine: Engine,
+    settings: NewtonOptions,
+    adjusts: bool,
+) -> tuple[list[FitBatch], list[IntArray], dict[int, ModelMatrixSpec]]:
+    """Fit the tables, or parts of one, that make regular designs of one shape.
+
+    Returns
+    -------
+    As `fit_stacked`, and how X is built from the data of each.
+    """
+    batches: list[FitBatch] = []
+    positions: list[IntArray] = []
+    specs: dict[int, ModelMatrixSpec] = {}
+    for alike in () if engine is not None else alike_parts(data):
+        like = _example(data, alike.positions[:_TRIALS], alike.y.shape[1])
+        if like is None:
+            continue
+        arrays = (alike.y, alike.x, alike.z)
+        how = (method, settings, adjusts)
+        found, at = _fit_shape(like, arrays, data, alike.positions, *how)
+        batches += found
+        positions += at
+        specs |= {int(position): alike.fixed for own in at for position in own}
+    return batches, positions, specs
+
+
+def _fit_shape(
+    like: ReducedModel,
+    arrays: tuple[FloatArray, FloatArray, dict[int, FloatArray]],
+    data: Stacked | Levels | Frames,
+    places: IntArray,
+    method: str,
+    settings: NewtonOptions,
+    adjusts: bool,
+) -> tuple[list[FitBatch], list[IntArray]]:
+    """Fit designs of the shape of ``like``: y, X and Z by term of the data sets at ``places``."""
+    y, x, own = arrays
     size = y.shape[1] * (1 + x.shape[2] + sum(part.shape[2] for part in own.values()))
     chunk = max(1, _CHUNK_NUMBERS // size)
     batches, positions = [], []
@@ -64,7 +111,7 @@ def fit_stacked(
         )
         if model is None:
             continue
-        at = first + np.flatnonzero(regular)
+        at = places[first + np.flatnonzero(regular)]
         at_zero = model.criterion(method).at_zero_of(np.arange(len(at)))
         batch = _batch(model, data, at, method, at_zero, settings, adjusts)
         told = np.flatnonzero(~suspect_fits(like, at_zero[1]))
@@ -109,14 +156,14 @@ def _stacked(given: Any) -> FloatArray | None:
     return array[None] if array.ndim == 2 else array
 
 
-def _example(data: Stacked) -> ReducedModel | None:
-    """The reduction of one of the data sets, where nested elimination serves it."""
-    for position in range(min(_TRIALS, len(data))):
+def _example(data: Stacked | Levels | Frames, places: IntArray, n_rows: int) -> ReducedModel | None:
+    """The reduction of one of some data sets, where nested elimination serves it."""
+    for position in places.tolist():
         try:
             model = reduce_design(data.model(position).design)
         except MlmError:
             continue
-        if len(model.design.y) < data.y.shape[1]:
+        if len(model.design.y) < n_rows:
             continue
         nested = model.nested is not None and model.order
         whole = len(model.kept) == len(model.design.x) > 0
@@ -127,7 +174,7 @@ def _example(data: Stacked) -> ReducedModel | None:
 
 def _batch(
     model: StackedModel,
-    data: Stacked,
+    data: Stacked | Levels | Frames,
     at: IntArray,
     method: str,
     at_zero: tuple[FloatArray, FloatArray],

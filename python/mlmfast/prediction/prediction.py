@@ -42,9 +42,18 @@ def fittedvalues(fit: Fitted) -> pd.Series[float]:
     >>> fit.fittedvalues.head(2).round(2).tolist()
     [253.66, 273.33]
     """
+    return series_of_rows(fit._needs_source("fitted values"), fitted_rows(fit))
+
+
+def fitted_rows(fit: Fitted) -> FloatArray:
+    """`fittedvalues` as an array, (n,)."""
     source = fit._needs_source("fitted values")
-    rows = rows_of_fit(source.design, Needs(z=True, groups=True))
-    return series_of_rows(source, predicted(rows, fit._record, fit._effects))
+
+    def compute() -> FloatArray:
+        rows = rows_of_fit(source.design, Needs(z=True, groups=True))
+        return predicted(rows, fit._record, fit._effects)
+
+    return fit._once("_kept_fitted_rows", compute)
 
 
 def series_of_rows(source: FitSource, values: FloatArray) -> pd.Series[float]:

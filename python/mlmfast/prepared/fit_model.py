@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
+from mlmfast.fitted.certificate import is_minimum
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.make_record import make_record
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
+from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.given_starts import read_starts
 from mlmfast.newton import NewtonOptions
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from mlmfast.fitting.parms.fit import ParmsFit
 
 _Result = TypeVar("_Result", bound=Fitted)
+#: A record, or how to make it.
+Recorded: TypeAlias = FitRecord | Callable[[], FitRecord]
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Wishes:
 
 def fit_model(
     model: PreparedModel,
-    make: Callable[[FitRecord, FitSource, Mapping[str, float]], _Result],
+    make: Callable[[Recorded, FitSource, Mapping[str, float]], _Result],
     method: str = "REML",
     options: NewtonOptions | Mapping[str, Any] | None = None,
     ddf: str | float | None = None,
@@ -79,7 +84,8 @@ def fit_model(
     result = make(record, source, timings)
     if degrees.eager:
         result._basis()
-    tell(result)
+    if isinstance(record, FitRecord):
+        tell(result)
     return result
 
 
@@ -90,7 +96,7 @@ def _fit(
     settings: NewtonOptions,
     ddf: str,
     wishes: Wishes,
-) -> tuple[FitRecord, FitSource]:
+) -> tuple[Recorded, FitSource]:
     theta, named = (
         (None, {}) if wishes.start is None else read_starts(reduced, method, wishes.start)
     )
@@ -100,6 +106,9 @@ def _fit(
         found, held, scale = parms.covariance, tuple(parms.held), parms.log_sigma2
     else:
         found, held, scale = fit_covariance(reduced, method, settings, theta), (), None
+        if _has_nothing_to_tell(reduced, found):
+            later = partial(_record_of, reduced, frame, method, found, ddf)
+            return later, FitSource(reduced, found.criterion, found.theta, frame)
     # As a batch has them, to the bit.
     estimates = estimates_of(reduced, found.criterion, found.theta, scale)
     reduced, covariance = found.single(reduced)
@@ -107,6 +116,27 @@ def _fit(
     if wishes.hold:
         record = replace(record, n_theta=record.n_theta - len(wishes.hold))
     return record, FitSource(reduced, covariance.criterion, covariance.theta, frame, parms)
+
+
+def _has_nothing_to_tell(reduced: ReducedModel, found: CovarianceFit) -> bool:
+    """Whether a fit ended at a minimum inside, and nothing is to warn of: see `warn_of`."""
+    if not reduced.profiled or reduced.iterative is not None or reduced.design.absorbed is not None:
+        return False
+    newton = found.newton
+    ends = is_minimum(newton.decrement[0], newton.min_eigenvalue[0]) and newton.converged[0]
+    inside = not found.singular.any() and found.criterion.flat is None and not found.confounded
+    return bool(ends) and inside and len(reduced.kept) == len(reduced.design.x)
+
+
+def _record_of(
+    reduced: ReducedModel,
+    frame: ModelFrame | None,
+    method: str,
+    found: CovarianceFit,
+    ddf: str,
+) -> FitRecord:
+    estimates = estimates_of(reduced, found.criterion, found.theta)
+    return make_record(reduced, frame, method, found, estimates, ddf)
 
 
 def _fit_with_parms(

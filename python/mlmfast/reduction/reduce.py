@@ -10,6 +10,7 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
+from mlmfast.data.statistics import KnownStatistics
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import RandomEffects
 from mlmfast.errors import ModelError
@@ -64,16 +65,17 @@ def reduce_design(
     )
     centred = any(column is None for column in design.x)
     if design.absorbed is None:
-        x_scaling = scale_columns(design.x, centred)
+        x_scaling = scale_columns(design.x, centred, design.statistics)
+        known = design.statistics if own else None
         y_scaling: Sequence[ScaledColumn] = (
             ScaledResponses.of(columns, centred)
             if isinstance(columns, np.ndarray)
-            else scale_columns(columns, centred)
+            else scale_columns(columns, centred, known)
         )
     else:
         x_scaling = scale_columns(within_levels(design, design.x), False)
         y_scaling = scale_columns(within_levels(design, list(columns)), False)
-    z_scaling = tuple(_scale_term(term) for term in design.random)
+    z_scaling = tuple(_scale_term(term, design.statistics) for term in design.random)
     check_sizes(design, x_scaling, y_scaling[0] if own else None)
     blocks = blocks_of(design, order, position, nesting)
     parts = (design, nesting, levels, order, blocks, z_scaling)
@@ -172,9 +174,9 @@ def _schur(engine: Engine) -> str:
     return engine.schur if isinstance(engine, CrossedSettings) else "cheaper"
 
 
-def _scale_term(term: RandomEffects) -> tuple[ScaledColumn, ...]:
+def _scale_term(term: RandomEffects, known: KnownStatistics) -> tuple[ScaledColumn, ...]:
     centred = term.structure.mixes and any(column is None for column in term.columns)
-    scaled = scale_columns(term.columns, centred)
+    scaled = scale_columns(term.columns, centred, known)
     if term.structure.scales:
         return scaled
     # The structure holds in one unit only.

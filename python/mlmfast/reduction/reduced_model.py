@@ -113,6 +113,14 @@ class ReducedModel:
         return design.n_obs - (len(self.kept) + design.n_absorbed if reml else 0)
 
     @cached_property
+    def at_zero(self) -> dict[bool, tuple[FloatArray, FloatArray, FloatArray]]:
+        """Derivatives of the criterion of the first response at G = 0, by whether it is REML's.
+
+        What every fit begins with; kept here, so that another fit of the model has them.
+        """
+        return {}
+
+    @cached_property
     def kept(self) -> IntArray:
         """Columns of X that are not aliased."""
         return np.asarray(self.core.kept, dtype=np.intp)
@@ -203,6 +211,15 @@ class ReducedModel:
 
     def logdet_constant(self, method: str) -> FloatArray:
         """What the criterion lacks of -2 log-likelihood in the user's units, shape (n_fits,)."""
+        if method not in self._logdet_constants:
+            self._logdet_constants[method] = self._logdet_constant(method)
+        return self._logdet_constants[method]
+
+    @cached_property
+    def _logdet_constants(self) -> dict[str, FloatArray]:
+        return {}
+
+    def _logdet_constant(self, method: str) -> FloatArray:
         degrees = self.degrees(method == "REML")
         _, scale = centers_and_scales(self.y_scaling)
         with np.errstate(divide="ignore"):  # of many responses some may be constant

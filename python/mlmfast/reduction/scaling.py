@@ -10,7 +10,7 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
-from mlmfast.data.statistics import Memory, column_statistics, in_memory, mean_and_spread
+from mlmfast.data.statistics import KnownStatistics, Memory, in_memory, mean_and_spread
 
 
 class ScaledColumn(NamedTuple):
@@ -71,13 +71,16 @@ def centers_and_scales(columns: Sequence[ScaledColumn]) -> tuple[FloatArray, Flo
     return center, scale
 
 
-def scale_columns(columns: Sequence[FloatArray | None], centred: bool) -> tuple[ScaledColumn, ...]:
+def scale_columns(
+    columns: Sequence[FloatArray | None], centred: bool, known: KnownStatistics | None = None
+) -> tuple[ScaledColumn, ...]:
     """Centre (where ``centred``) and scale by a power of two near 1 / standard deviation.
 
-    A power of two rounds nothing.
+    A power of two rounds nothing. ``known`` holds what is known of columns already.
     """
     given = [column for column in columns if column is not None]
-    statistics = np.array(column_statistics(given)).reshape(-1, 4)
+    known = KnownStatistics() if known is None else known
+    statistics = np.array(known.of(given)).reshape(-1, 4)
     center, scale = _center_and_scale(statistics[:, 0], statistics[:, 1], centred)
     numbers = iter(zip(given, center.tolist(), scale.tolist(), strict=True))
     return tuple(

@@ -6,8 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mlmfast.arrays import IntArray
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.diagnostics.residuals import residual_values
 from mlmfast.display.numbers import column, count
 from mlmfast.display.tables import Table
 from mlmfast.reduction.engines.independence import nestings
@@ -145,10 +147,30 @@ def scaled_residuals(fit: Fitted) -> Table | None:
     """Quartiles of the Pearson residuals; None where they are not at hand or cost a wait."""
     if fit._source is None or fit.nobs > _ROWS_FOR_RESIDUALS or fit.nobs < 5:
         return None
-    residuals = fit.resid("pearson").to_numpy()
-    quartiles = np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1])
+    plain = fit._record.absorbed is None
+    own = residual_values(fit, "pearson") if plain else fit.resid("pearson")
+    residuals = np.asarray(own, dtype=np.float64)
+    quartiles: FloatArray = np.array(_quartiles(residuals), dtype=np.float64)
     cells = tuple(f"{value + 0.0:.3f}" for value in quartiles.round(3).tolist())
     return Table("Scaled residuals", ("Min", "1Q", "Median", "3Q", "Max"), (cells,), 0)
+
+
+def _quartiles(values: NDArray[np.float64]) -> list[float]:
+    """Smallest value, quartiles and largest, between neighbours by `numpy.quantile`'s default.
+
+    Examples
+    --------
+    >>> _quartiles(np.array([5.0, 1.0, 2.0, 4.0]))
+    [1.0, 1.75, 3.0, 4.25, 5.0]
+    """
+    ordered = np.sort(values)
+    last, out = len(ordered) - 1, []
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        below = int(share * last)
+        a, b = ordered[below].item(), ordered[min(below + 1, last)].item()
+        part = share * last - below
+        out.append(a + (b - a) * part if part < 0.5 else b - (b - a) * (1.0 - part))
+    return out
 
 
 def _crossed(fit: Fitted) -> str:

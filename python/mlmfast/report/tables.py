@@ -15,8 +15,6 @@ from mlmfast.display.tables import ALIASED, Table, triangle
 from mlmfast.fitted.record import FitRecord, TermRecord
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from mlmfast.fitted.fitted import Fitted
 
 #: Parameters of structured random effects that a report still shows.
@@ -28,18 +26,19 @@ FIRST_LEVELS = 10
 
 def coefficient_table(fit: Fitted) -> Table:
     """Estimates of the fixed effects with standard errors and tests."""
-    shown, left_out = _shown(fit)
-    columns = (fit.params, fit.bse, fit.df, fit.tvalues, fit.pvalues)
-    estimates, errors, df, t, p = (_array(column)[shown] for column in columns)
+    names = _coefficient_names(fit)
+    shown, left_out = _shown(fit, names)
+    estimates, errors, df, t, p = (column[shown] for column in fit._coefficient_columns())
     exact = bool(np.isfinite(df).any())
     cells = _estimates_with_errors(estimates, errors)
     rows = []
-    for j, name in enumerate(fit.params.index[shown]):
+    for j, k in enumerate(shown):
+        name = names[k]
         if np.isnan(estimates[j]):
-            rows.append((str(name), ALIASED))
+            rows.append((name, ALIASED))
             continue
         middle = (numbers.degrees_of_freedom(df[j]),) if exact else ()
-        rows.append((str(name), *cells[j], *middle, numbers.statistic(t[j]), numbers.p_value(p[j])))
+        rows.append((name, *cells[j], *middle, numbers.statistic(t[j]), numbers.p_value(p[j])))
     header = ("", "Estimate", "Std. error", *(("df",) if exact else ()))
     test = ("t value", "p value") if exact else ("z value", "p value")
     note = (
@@ -51,13 +50,19 @@ def coefficient_table(fit: Fitted) -> Table:
     return Table("Fixed effects", (*header, *test), tuple(rows), note=note)
 
 
-def _shown(fit: Fitted) -> tuple[list[int], str]:
+def _coefficient_names(fit: Fitted) -> tuple[str, ...]:
+    """Names of all coefficients, an eliminated factor's among them."""
+    absorbed = fit._record.absorbed
+    return fit._record.x_names if absorbed is None else absorbed.x_names
+
+
+def _shown(fit: Fitted, names: tuple[str, ...]) -> tuple[list[int], str]:
     """Coefficients that a report shows: all, or of an eliminated factor the first few."""
-    absorbed, n = fit._record.absorbed, len(fit.params)
+    absorbed, n = fit._record.absorbed, len(names)
     if absorbed is None or n <= MOST_COEFFICIENTS:
         return list(range(n)), ""
     own = {f"{absorbed.name}{label}" for label in absorbed.labels}
-    levels = [j for j, name in enumerate(fit.params.index) if name in own]
+    levels = [j for j, name in enumerate(names) if name in own]
     hidden = set(levels[FIRST_LEVELS:])
     text = (
         f"{len(hidden):,} of {len(levels):,} levels of {absorbed.name} are not shown; all are in "
@@ -74,10 +79,6 @@ def _note_on_tests(fit: Fitted) -> str:
         text += "; standard errors from the adjusted covariance"
     note = fit._basis().note
     return f"{text}\n{note}" if note else text
-
-
-def _array(series: pd.Series[float]) -> FloatArray:
-    return np.asarray(series, dtype=np.float64)
 
 
 def _estimates_with_errors(estimates: FloatArray, errors: FloatArray) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ def state_of(fit: Fitted) -> dict[str, Any]:
     """
     if fit._source is None:
         return {k: v for k, v in fit.__dict__.items() if not k.startswith("_kept_")}
-    return {name: fit.__dict__[name] for name in _OWN}
+    return {name: getattr(fit, name) for name in _OWN}
 
 
 def remove_data(fit: Fitted) -> None:

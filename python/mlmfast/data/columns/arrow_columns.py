@@ -10,6 +10,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.data.columns import Kind, unusable
 from mlmfast.data.columns.arrow_dictionaries import dictionary_factor, has_own_order
 from mlmfast.data.columns.elapsed import Elapsed, elapsed_in_arrow
+from mlmfast.data.columns.label_codes import factor_from_texts
 from mlmfast.data.factor import (
     Factor,
     factor_from_floats,
@@ -64,6 +65,9 @@ class ArrowColumns:
             return factor_from_spans(column.to_numpy())
         if pa.types.is_temporal(dtype) or str(dtype) == "string_view":
             column = column.cast(pa.large_string())
+        texts = factor_from_texts(column)
+        if texts is not None:
+            return texts
         pieces = _in_one_piece(column.dictionary_encode().unify_dictionaries())
         codes = pieces.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         return factor_from_uniques(codes, pieces.dictionary.to_numpy(zero_copy_only=False))

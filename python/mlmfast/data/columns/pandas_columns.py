@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.data.columns import Kind, unusable
 from mlmfast.data.columns.elapsed import Elapsed, elapsed_in_pandas
+from mlmfast.data.columns.label_codes import SharedObjects, factor_from_texts, shared_objects
 from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.data.factor import (
     Factor,
@@ -60,6 +61,8 @@ class PandasColumns:
         self._data = data
         self._key_of: dict[str, Hashable] = {str(key): key for key in data}
         self._kinds: dict[str, Kind] = {}
+        self._read: dict[str, pd.Series] = {}
+        self._shared: dict[str, SharedObjects | None] = {}
         self.names = tuple(str(key) for key in data)
         self.n_rows = len(next(iter(data.values()), ())) if isinstance(data, dict) else len(data)
 
@@ -81,8 +84,12 @@ class PandasColumns:
         return cls(columns)
 
     def _series(self, name: str) -> pd.Series:
-        # Keys of a DataFrame need not be strings.
-        return self._data[self._key_of[name]]  # type: ignore[index]
+        # Taking a column out of a frame costs as much as reading a short one.
+        series = self._read.get(name)
+        if series is None:
+            # Keys of a DataFrame need not be strings.
+            series = self._read[name] = self._data[self._key_of[name]]  # type: ignore[index]
+        return series
 
     def dtype_name(self, name: str) -> str:
         """Type of the column, as pandas prints it."""
@@ -92,7 +99,11 @@ class PandasColumns:
         """Whether the column is a number, a category, a date or something else."""
         kind = self._kinds.get(name)
         if kind is None:
-            kind = self._kinds[name] = _kind_of_series(self._series(name))
+            shared = self._shared_objects(name)
+            series = (
+                self._series(name) if shared is None else pd.Series(shared.objects, dtype=object)
+            )
+            kind = self._kinds[name] = _kind_of_series(series)
         return kind
 
     def numbers(self, name: str) -> FloatArray:
@@ -125,8 +136,23 @@ class PandasColumns:
             from mlmfast.data.columns.arrow_dictionaries import dictionary_factor
 
             return dictionary_factor(_as_chunks(series))
+        if isinstance(dtype, pd.StringDtype) and dtype.storage == "pyarrow":
+            found = factor_from_texts(series.array.__arrow_array__())
+            if found is not None:
+                return found
+        shared = self._shared_objects(name)
+        if shared is not None:
+            return factor_from_uniques(*shared.factorize())
         codes, distinct = pd.factorize(series)
         return factor_from_uniques(codes, _as_array(distinct))
+
+    def _shared_objects(self, name: str) -> SharedObjects | None:
+        series = self._series(name)
+        if series.dtype != object:
+            return None
+        if name not in self._shared:
+            self._shared[name] = shared_objects(series.to_numpy())
+        return self._shared[name]
 
     def elapsed(self, name: str) -> Elapsed:
         """Times of a column of dates, times, spans or periods."""
@@ -205,6 +231,8 @@ def _as_chunks(series: pd.Series) -> Any:
 
 def _kind_of_series(series: pd.Series) -> Kind:
     dtype = series.dtype
+    if isinstance(dtype, pd.StringDtype):
+        return "category"
     if isinstance(dtype, np.dtype):
         if dtype.kind == "O":
             return _KIND_OF_OBJECTS.get(pd.api.types.infer_dtype(series, skipna=True), "other")
