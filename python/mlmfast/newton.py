@@ -13,7 +13,9 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.eigen import is_small
 from mlmfast.errors import ModelError
 from mlmfast.newton_tails import Tails
 from mlmfast.running.interruptible import interruptible
@@ -163,6 +165,20 @@ class NewtonResult:
     n_evaluations: IntArray
 
 
+def rows_of(newton: NewtonResult, keep: IntArray, spend: bool = True) -> NewtonResult:
+    """Some rows of an iteration; without ``spend`` their evaluations have been counted."""
+    parts = {name: value[keep] for name, value in vars(newton).items()}
+    if not spend:
+        parts["n_evaluations"] = np.zeros(len(keep), dtype=np.intp)
+    return NewtonResult(**parts)
+
+
+def stacked(parts: list[NewtonResult]) -> NewtonResult:
+    """Rows of several iterations."""
+    names = NewtonResult.__dataclass_fields__
+    return NewtonResult(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+
+
 class _Step(NamedTuple):
     step: FloatArray
     slope: FloatArray
@@ -176,6 +192,8 @@ def newton_step(at: Derivatives, floor: float) -> _Step:
     The Hessian is scaled by the roots of the expected information's diagonal; ``|eigenvalue|``
     turns a step towards a saddle into a step away from it.
     """
+    if is_small(at.gradient.shape[1]):
+        return _small_step(at, floor)
     diagonal = np.maximum(
         np.einsum("aii->ai", at.expected), np.abs(np.einsum("aii->ai", at.hessian))
     )
@@ -191,6 +209,16 @@ def newton_step(at: Derivatives, floor: float) -> _Step:
     step = -(vectors @ (along / size)[:, :, None])[..., 0] / scale
     slope = (at.gradient[:, None, :] @ step[:, :, None])[:, 0, 0]
     return _Step(step, slope, -slope, values[:, 0])
+
+
+def _small_step(at: Derivatives, floor: float) -> _Step:
+    """The same by the core, for few parameters."""
+    gradient, hessian, expected = map(np.ascontiguousarray, (at.gradient, at.hessian, at.expected))
+    step, slope, smallest = _core.newton_steps(gradient, hessian, expected, floor)
+    decrement = -slope
+    # Derivatives that are not finite give no step, and no certificate.
+    slope[np.isneginf(smallest)] = 0.0
+    return _Step(step, slope, decrement, smallest)
 
 
 def _where_finite(at: Derivatives, scaled: FloatArray, floor: float) -> _Step:

@@ -8,7 +8,7 @@ use crate::linalg::triangle::Triangle;
 use crate::running::memory::append;
 
 /// Units with equal T: one factorization, `n_blocks` blocks of [T A], determinant counted `count` times.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pattern {
     /// First block.
     pub first: usize,
@@ -32,7 +32,14 @@ pub(super) fn group_by_root(
         let rows = leaf.design[block(unit, q * columns)].chunks_exact(columns);
         rows.flat_map(|row| row[..q].iter().map(|value| value.to_bits())).collect()
     };
-    let mut sample: Vec<Vec<u64>> = (0..n_units.min(SAMPLE)).map(key).collect();
+    // Most often all differ, which their hashes tell without a key of each.
+    let hash = |unit: usize| -> u64 {
+        let rows = leaf.design[block(unit, q * columns)].chunks_exact(columns);
+        rows.flat_map(|row| &row[..q]).fold(0, |hash: u64, value| {
+            (hash.rotate_left(23) ^ value.to_bits()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        })
+    };
+    let mut sample: Vec<u64> = (0..n_units.min(SAMPLE)).map(hash).collect();
     let sampled = sample.len();
     sample.sort_unstable();
     sample.dedup();

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.base import lifted
 from mlmfast.criterion.criterion import Criterion, without_rounding
+from mlmfast.eigen import eigen, is_small
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 from mlmfast.running.interruptible import interruptible
 
@@ -25,22 +28,29 @@ class Scoring:
 
     criterion: Criterion
 
-    def start(self, fits: IntArray) -> FloatArray:
+    def start(
+        self, fits: IntArray, at_zero: tuple[FloatArray, FloatArray] | None = None
+    ) -> FloatArray:
         """Moment estimates: the scoring step from G = 0 (MIVQUE0) within the covariances.
 
         The entries solve E[q_k] = q_k for the quadratic forms q_k = y'P V_k P y at G = 0 (Rao
-        1971; the start of PROC MIXED), relative to the residual variance within units.
+        1971; the start of PROC MIXED), relative to the residual variance within units. ``at_zero``
+        is `Criterion.at_zero_of` where that is known.
         """
         if not self.criterion.terms:
             return np.zeros((len(fits), 0))
-        target, expected = self.moments(fits)
+        target, expected = self.moments(fits, at_zero)
         return self.relative_to_within(self._within(target, expected), fits)
 
-    def moments(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
+    def moments(
+        self, fits: IntArray, at_zero: tuple[FloatArray, FloatArray] | None = None
+    ) -> tuple[FloatArray, FloatArray]:
         """The scoring step from G = 0 in the entries, and their expected information."""
         criterion = self.criterion
-        first = fits.tolist() == [0]
-        gradient, expected = criterion.at_zero if first else criterion.at_zero_of(fits)
+        if at_zero is None:
+            first = fits.tolist() == [0]
+            at_zero = criterion.at_zero if first else criterion.at_zero_of(fits)
+        gradient, expected = at_zero
         return solve_scoring(gradient, expected), expected
 
     def relative_to_within(self, theta: FloatArray, fits: IntArray) -> FloatArray:
@@ -60,7 +70,7 @@ class Scoring:
         entries = self.criterion.entry_values(theta)
         scale = 1.0 / np.sqrt(np.maximum(np.einsum("aii->ai", at.natural_expected), 1e-300))
         scaled = at.natural_hessian * scale[:, :, None] * scale[:, None, :]
-        usable = far | (np.linalg.eigvalsh(scaled)[:, 0] > 1e-3)
+        usable = far | (eigen(scaled)[0][:, 0] > 1e-3)
         target, slope = theta.copy(), np.zeros(len(theta))
         if not usable.any():
             return target, slope
@@ -105,10 +115,10 @@ class Scoring:
         stretches = zip(criterion.theta_slices, criterion.entry_slices, strict=True)
         for term, (s, e) in zip(criterion.terms, stretches, strict=True):
             matrix = symmetric_of(target[:, e], term.shared)
-            values = np.linalg.eigvalsh(matrix)
+            values, vectors = eigen(matrix)
             # Any covariance is a member of a structure that is not taken row by row.
             outside |= (values[:, 0] < 0) | term.by_row
-            theta[:, s] = term.theta(floor_eigenvalues(matrix, INNER_R, INNER_A))
+            theta[:, s] = term.theta(lifted(values, vectors, INNER_R, INNER_A))
         return theta, outside
 
     def _within_variance(self, fits: IntArray) -> FloatArray:
@@ -122,6 +132,8 @@ class Scoring:
 
 def solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
     """-E^-1 g, along the directions that the information tells something of."""
+    if is_small(expected.shape[1]):
+        return _core.scoring_steps(*(np.ascontiguousarray(part) for part in (gradient, expected)))
     own = np.einsum("aii->ai", expected)
     # An entry without information must not turn the rounding of its gradient into a step.
     scale = np.sqrt(

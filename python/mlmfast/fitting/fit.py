@@ -31,6 +31,7 @@ from mlmfast.newton import (
     NewtonResult,
     newton_raphson,
 )
+from mlmfast.reduction.engines.iterative import conjugate_gradients
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.memory import check_memory
 
@@ -76,9 +77,10 @@ def _fit_covariance(
         newton = _no_parameters(criterion)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
     if model.iterative is not None:
-        theta = moment_start(model, criterion) if start is None else start
-        newton = fit_iteratively(criterion, theta, options)
-        found = set_zeros(criterion, newton, fits)
+        with conjugate_gradients():
+            theta = moment_start(model, criterion) if start is None else start
+            newton = fit_iteratively(criterion, theta, options)
+            found = set_zeros(criterion, newton, fits)
         newton = found.newton
         return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations)
     structured = model.design.residual is not None
@@ -153,10 +155,15 @@ def _fit_covariance(
     )
 
 
-def fit_independent(criterion: Criterion, n_fits: int, options: NewtonOptions) -> CovarianceFit:
-    """`fit_covariance` where residuals are independent and effects cannot be confounded."""
-    fits = np.arange(n_fits)
-    theta = Scoring(criterion).start(fits)
+def fit_independent(
+    criterion: Criterion, at_zero: tuple[FloatArray, FloatArray], options: NewtonOptions
+) -> CovarianceFit:
+    """`fit_covariance` where residuals are independent and effects cannot be confounded.
+
+    ``at_zero`` is `Criterion.at_zero_of` all fits.
+    """
+    fits = np.arange(len(at_zero[0]))
+    theta = Scoring(criterion).start(fits, at_zero)
 
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
         some = SomeFits(criterion, chosen)
