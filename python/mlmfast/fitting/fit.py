@@ -194,12 +194,22 @@ def _iterate(
     if not held.any():
         return newton_raphson(criterion, theta, options, _max_step, scoring, leaves)
     part = HeldCriterion(criterion, theta, np.flatnonzero(~held))
-    found = newton_raphson(part, theta[:, ~held], options, _max_step)
+    held_too = None if leaves is None else _of_whole(leaves, held)
+    found = newton_raphson(part, theta[:, ~held], options, _max_step, None, held_too)
     return replace(
         found,
         theta=part.whole(found.theta, np.arange(len(theta))),
         curvature=_whole(found.curvature, held),
     )
+
+
+def _of_whole(leaves: Leaves, held: BoolArray) -> Leaves:
+    """The same question about the parameters that are not held; those that are do not matter."""
+
+    def leave(before: FloatArray, after: FloatArray) -> BoolArray:
+        return leaves(_whole(before, held), _whole(after, held))
+
+    return leave
 
 
 def _whole(curvature: FloatArray, held: BoolArray) -> FloatArray:

@@ -90,7 +90,7 @@ def bring_to_singular_ends(
     if through is None or through.criterion is criterion:
         return SingularEnds(singular, without_bound)
     inverted = [row for row in _inverted(parts, found) if row in through.places]
-    for row in set(inverted) - set(singular):
+    for row in set(inverted) - set(singular) - set(without_bound):
         way.refine(row)
     places = {row: through.places[row] for row in inverted}
     return SingularEnds(
