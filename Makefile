@@ -5,6 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BENCH_VENV := .bench-venv
+# Tests run in as many processes as there are processors (four at most, which memory holds), each
+# with one thread for linear algebra: matrices are small. `make test WORKERS=0` is one process.
+WORKERS ?= auto
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 4 \
+  --dist worksteal
 # Arguments of benches/compare.py.
 BENCH ?= --workloads W1,W2,W10,W12_1e4,W3
 
@@ -19,12 +24,12 @@ demo: $(VENV)/installed  ## fit a model to real data and print it
 	@$(BIN)/mlmfast demo
 
 test: $(VENV)/installed $(VENV)/test  ## Rust and Python tests
-	cargo test --quiet --profile develop
-	$(BIN)/python -m pytest -q -m "not slow"
+	cargo test --quiet --lib --profile develop
+	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/installed $(VENV)/test  ## the slow tests too: calibration
-	cargo test --quiet --profile develop
-	$(BIN)/python -m pytest -q
+	cargo test --quiet --lib --profile develop
+	$(PYTEST)
 
 lint: $(VENV)/installed $(VENV)/test $(VENV)/lint  ## formatting, lints and types
 	@cargo fmt --version > /dev/null 2>&1 || \
@@ -32,7 +37,7 @@ lint: $(VENV)/installed $(VENV)/test $(VENV)/lint  ## formatting, lints and type
 	@cargo clippy --version > /dev/null 2>&1 || \
 	  { echo "clippy is missing; install it with: rustup component add clippy"; exit 1; }
 	cargo fmt --check
-	cargo clippy --quiet --all-targets --features python -- -D warnings
+	cargo clippy --quiet --profile develop --all-targets --features python -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

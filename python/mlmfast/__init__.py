@@ -21,6 +21,7 @@ from mlmfast.errors import (
     DataError,
     DifferentContrastsWarning,
     FormulaError,
+    MixedVersionsWarning,
     MlmError,
     ModelError,
     NonEstimableWarning,
@@ -33,6 +34,7 @@ from mlmfast.fitted.certificate import Certificate
 from mlmfast.model import LMM, lmm
 from mlmfast.newton import NewtonOptions
 from mlmfast.result import LMMResult, load
+from mlmfast.running.callable_package import make_callable
 
 if TYPE_CHECKING:
     from mlmfast import mvn
@@ -41,6 +43,14 @@ if TYPE_CHECKING:
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.effect_tests import joint_tests
     from mlmfast.many_data_sets.fit_each import fit_each
+    from mlmfast.power_analysis.detectable_effect import detectable_effect
+    from mlmfast.power_analysis.power import power
+    from mlmfast.power_analysis.sample_size import sample_size
+    from mlmfast.simulation.make import design
+    from mlmfast.simulation.study_design import StudyDesign
+    from mlmfast.studies.plan.method import Method
+    from mlmfast.studies.result import StudyResult, load_study
+    from mlmfast.studies.study import Study
 
 __all__ = [
     "LMM",
@@ -54,6 +64,8 @@ __all__ = [
     "FitBatch",
     "FormulaError",
     "LMMResult",
+    "Method",
+    "MixedVersionsWarning",
     "MlmError",
     "ModelError",
     "NewtonOptions",
@@ -61,29 +73,48 @@ __all__ = [
     "RelationshipWarning",
     "SingularFitWarning",
     "SpacingWarning",
+    "Study",
+    "StudyDesign",
+    "StudyResult",
     "SuspectValueWarning",
     "__version__",
     "compare",
     "compare_structures",
+    "design",
+    "detectable_effect",
     "fit_each",
     "joint_tests",
     "lmm",
     "load",
     "load_sleepstudy",
+    "load_study",
     "mvn",
+    "power",
+    "sample_size",
     "structures",
 ]
 
 #: What a fit does not need, imported when it is asked for: `import mlmfast` stays quick.
 _LATER = {
     "Comparison": "mlmfast.inference.comparison.compare",
+    "Method": "mlmfast.studies.plan.method",
+    "Study": "mlmfast.studies.study",
+    "StudyResult": "mlmfast.studies.result",
+    "load_study": "mlmfast.studies.result",
     "FitBatch": "mlmfast.batch.fit_batch",
+    "StudyDesign": "mlmfast.simulation.study_design",
     "compare": "mlmfast.inference.comparison.compare",
     "compare_structures": "mlmfast.compare_structures",
     "fit_each": "mlmfast.many_data_sets.fit_each",
     "joint_tests": "mlmfast.inference.emmeans",
     "mvn": "mlmfast.mvn",
+    "detectable_effect": "mlmfast.power_analysis.detectable_effect",
+    "power": "mlmfast.power_analysis.power",
+    "sample_size": "mlmfast.power_analysis.sample_size",
 }
+
+# `mlmfast.design(...)` makes a design without data; `mlmfast.design.Design` is the package's.
+make_callable("mlmfast.design", "mlmfast.simulation.make", "design")
 
 
 def __getattr__(name: str) -> Any:

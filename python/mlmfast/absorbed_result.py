@@ -17,6 +17,7 @@ from mlmfast.inference.absorbed.coefficient_tests import (
     coefficient_tests,
     levels_of,
 )
+from mlmfast.information.undetermined_effects import known_entries
 from mlmfast.result import LMMResult
 
 #: Coefficients up to which their covariance matrix is formed.
@@ -119,7 +120,8 @@ class AbsorbedResult(LMMResult):
             return self._as_columns("a cluster-robust covariance").cov_params(kind, cluster=cluster)
         ddf = "asymptotic" if kind in {None, "model"} else str(kind)
         kept = list(self._levels.kept)
-        matrix = self._tests.matrix(np.eye(len(names))[kept], ddf).adjusted
+        rows = np.eye(len(names))[kept]
+        matrix = known_entries(self._tests.moves(rows), self._tests.matrix(rows, ddf).adjusted)
         found = [names[j] for j in kept]
         frame = pd.DataFrame(matrix, index=found, columns=found)
         return frame.reindex(index=self.params.index, columns=self.params.index)

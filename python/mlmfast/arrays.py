@@ -34,17 +34,20 @@ def unmasked(values: object) -> object:
 
 
 def block_diagonal(parts: Sequence[FloatArray]) -> FloatArray:
-    """Matrices one below the other and side by side, zeros elsewhere.
+    """Matrices, or arrays of more axes, along the diagonal of one.
 
     Examples
     --------
     >>> block_diagonal([np.array([[1.0]]), np.array([[2.0, 3.0]])]).tolist()
     [[1.0, 0.0, 0.0], [0.0, 2.0, 3.0]]
+    >>> np.argwhere(block_diagonal([np.ones((1, 1, 1))] * 2)).tolist()
+    [[0, 0, 0], [1, 1, 1]]
     """
-    out = np.zeros((sum(len(part) for part in parts), sum(part.shape[1] for part in parts)))
-    row = column = 0
+    if len(parts) == 1:
+        return parts[0]
+    out = np.zeros(np.sum([part.shape for part in parts], axis=0) if parts else (0, 0))
+    first = np.zeros(out.ndim, dtype=np.intp)
     for part in parts:
-        n, m = part.shape
-        out[row : row + n, column : column + m] = part
-        row, column = row + n, column + m
+        out[tuple(map(slice, first, first + part.shape))] = part
+        first = first + part.shape
     return out

@@ -67,6 +67,10 @@ class SpacingWarning(UserWarning):
     """Visits of a structure over ordered steps are not equally spaced, or in another order."""
 
 
+class MixedVersionsWarning(UserWarning):
+    """Results are added to those that other versions of the programs made."""
+
+
 def warn(message: str, category: type[Warning]) -> None:
     """Warn, with the blame on the line outside of this package that led here."""
     package = __name__.partition(".")[0]

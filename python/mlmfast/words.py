@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from difflib import get_close_matches
 
 
 def is_one_of(value: object, words: Collection[str]) -> bool:
@@ -16,3 +17,16 @@ def is_one_of(value: object, words: Collection[str]) -> bool:
     (True, False, False)
     """
     return isinstance(value, str) and value in words
+
+
+def did_you_mean(name: object, known: Collection[str], cutoff: float = 0.5) -> str:
+    """The nearest of some names as the end of a sentence; empty where none is near.
+
+    Examples
+    --------
+    >>> did_you_mean("dyas", ["Days", "Subject"]), did_you_mean("X", ["x"]), did_you_mean("q", "a")
+    ("; did you mean 'Days'?", "; did you mean 'x'?", '')
+    """
+    folded = {word.casefold(): word for word in reversed(list(known))}
+    near = get_close_matches(str(name).casefold(), folded, n=1, cutoff=cutoff)
+    return f"; did you mean {folded[near[0]]!r}?" if near else ""

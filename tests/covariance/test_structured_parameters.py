@@ -59,7 +59,10 @@ def test_derivatives_match_differences(fit):
         move = step * (np.arange(functions.n_coordinates) == k)
         difference = functions(point + move).value - functions(point - move).value
         size = np.abs(jet.first[0]).max(axis=1)
-        assert (np.abs(difference[0] / (2 * step) - jet.first[0, :, k]) <= 1e-6 * size).all()
+        # At the end of its range a parameter has no slope, and a difference leaves its rounding.
+        rounding = 4 * np.finfo(float).eps * np.abs(jet.value[0]) / step
+        away = np.abs(difference[0] / (2 * step) - jet.first[0, :, k])
+        assert (away <= 1e-6 * size + rounding).all()
 
 
 def test_held_bounded_started_and_tried(fit):
@@ -84,16 +87,23 @@ def test_shares_of_variance(fit):
     assert 0 < r2.loc["marginal", "estimate"] < r2.loc["conditional", "estimate"] < 1
 
 
+@pytest.fixture(scope="module")
+def us_of_two():
+    """An unstructured covariance of two levels, and its limits by profile."""
+    us = mlm.lmm(formula("us"), periods(2))
+    return us, us.conf_int(method="profile")
+
+
 @pytest.mark.parametrize("structure", ["csh", "ar1h", "toeph", "adh"])
-def test_two_levels_are_those_of_an_unstructured_covariance(structure):
-    data = periods(2)
-    fit, us = (mlm.lmm(formula(s), data) for s in (structure, "us"))
+def test_two_levels_are_those_of_an_unstructured_covariance(structure, us_of_two):
+    us, limits = us_of_two
+    fit = mlm.lmm(formula(structure), periods(2))
     variances = [0, 2, 3]
     for kind in ("estimate", "se"):
         own, target = fit.covtest().table[kind], us.covtest().table[kind]
         assert_allclose(own.iloc[[0, 1, 3]], target.iloc[variances], rtol=1e-6)
     profiles = fit.conf_int(method="profile").iloc[2:5].to_numpy()
-    target = us.conf_int(method="profile").iloc[2:5].to_numpy(copy=True)
+    target = limits.iloc[2:5].to_numpy(copy=True)
     target[:2] **= 2
     assert_allclose(profiles, target, rtol=1e-6)
     assert_allclose(fit.icc(), us.icc(), rtol=1e-5)

@@ -1,9 +1,5 @@
 """The same numbers from every form of data, for one fit or many, on one thread or two."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -16,6 +12,7 @@ from mlmfast.errors import DataError
 from ..cases import data_of
 from ..fits import lmm, numbers
 from ..problems import INTERCEPT, effect_columns, formula_of, nested_frame
+from ..threads import output_for_any_number_of_threads
 
 FORMULA = "y ~ x + z + f + (x | a) + (1 | a:b)"
 
@@ -216,20 +213,7 @@ print(np.array(values).tobytes().hex())
 
 
 def test_one_and_two_threads_give_the_same_bits():
-    outputs = {run_with_threads(n) for n in ("1", "2")}
-    assert len(outputs) == 1
-    assert len(outputs.pop()) > 16 * 200_000
-
-
-def run_with_threads(n_threads):
-    environment = os.environ | {"RAYON_NUM_THREADS": n_threads}
-    return subprocess.run(
-        [sys.executable, "-c", LARGE_FIT],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    assert len(output_for_any_number_of_threads(LARGE_FIT)) > 16 * 200_000
 
 
 def test_data_with_categories_in_another_order_refit_the_same_model():

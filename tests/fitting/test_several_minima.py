@@ -36,6 +36,7 @@ SMALL_DESIGNS = {
     "d1003": ("y ~ t + hf(0 + f | g)", {"method": "ML"}, 60.093914),
     "d1123": ("y ~ arm + (t || g)", {"residual": "adh(visit | g)"}, 81.151034),
     "d1372": ("y ~ t * arm + (t | g)", {"residual": "csh(visit | arm / g)"}, 241.700316),
+    "d1675": ("y ~ t + (t | g)", {"residual": "toeph(visit | g)"}, 29.876192),
 }
 #: The same where R is singular at the infimum and random effects keep V regular.
 SINGULAR_DESIGNS = {

@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[2] / "python" / "mlmfast"
 FLOORS = [
     "__main__",
     "cli",
+    "studies",
+    "power_analysis",
+    "statsmodels",
     "compare_structures",
     "many_data_sets",
     "model",
@@ -27,6 +30,7 @@ FLOORS = [
     "saving",
     "diagnostics",
     "prediction",
+    "simulation",
     "inference.comparison",
     "inference.emmeans",
     "inference.intervals",

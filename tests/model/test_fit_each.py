@@ -1,9 +1,6 @@
 """One fit for each data set of many: each row is the fit of its data alone, to the bit."""
 
-import os
 import pickle
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -23,6 +20,8 @@ from mlmfast.errors import (
     ModelError,
     SingularFitWarning,
 )
+
+from ..threads import output_for_any_number_of_threads
 
 pytestmark = pytest.mark.filterwarnings("ignore::mlmfast.SingularFitWarning")
 
@@ -449,18 +448,7 @@ for array in (batch.params, batch.bse, batch.pvalues, batch.varcorr["group"], ba
 
 
 def test_one_and_two_threads_give_the_same_bits():
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", BATCH],
-            env=os.environ | {"RAYON_NUM_THREADS": n},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for n in ("1", "2")
-    }
-    assert len(outputs) == 1
-    assert len(outputs.pop()) > 300 * 16
+    assert len(output_for_any_number_of_threads(BATCH)) > 300 * 16
 
 
 def test_many_regular_data_sets_beside_irregular_ones():

@@ -1,5 +1,6 @@
 """Residual covariances within subjects: against the dense oracle, and against each other."""
 
+import functools
 import pickle
 
 import numpy as np
@@ -34,6 +35,12 @@ RANDOM = [name for name in MODELS if name not in NO_RANDOM]
 @pytest.fixture(scope="module")
 def frame():
     return trial(subject_sd=0.8)
+
+
+@functools.cache
+def plain_fit(keyword, random=""):
+    """The model of a structure, fitted to `frame` as it is."""
+    return lmm(FIXED + random, trial(subject_sd=0.8), residual=residual_of(keyword))
 
 
 def fit_model(name, frame, **arguments):
@@ -268,7 +275,7 @@ def test_arms_with_parameters_of_their_own_are_fits_of_their_own(frame):
 @pytest.mark.parametrize("keyword", KEYWORDS)
 @pytest.mark.parametrize("random", ["", " + (1 | site)"])
 def test_the_order_of_rows_does_not_matter(keyword, random, frame):
-    fit = lmm(FIXED + random, frame, residual=residual_of(keyword))
+    fit = plain_fit(keyword, random)
     turned = lmm(FIXED + random, frame.iloc[::-1], residual=residual_of(keyword))
     assert_same_fit(turned, fit)
     np.testing.assert_allclose(turned.residual_cov, fit.residual_cov, rtol=1e-5, atol=1e-8)
@@ -290,17 +297,14 @@ def test_the_order_of_visits_does_not_matter(keyword, frame):
 @pytest.mark.parametrize("keyword", KEYWORDS)
 def test_the_names_of_subjects_do_not_matter(keyword, frame):
     renamed = frame.assign(subject=frame["subject"].map(lambda s: s[::-1] + "x"))
-    assert_same_fit(
-        lmm(FIXED, renamed, residual=residual_of(keyword)),
-        lmm(FIXED, frame, residual=residual_of(keyword)),
-    )
+    assert_same_fit(lmm(FIXED, renamed, residual=residual_of(keyword)), plain_fit(keyword))
 
 
 @pytest.mark.parametrize("random", ["", " + (1 | site)"])
 @pytest.mark.parametrize(("shift", "scale"), [(1e4, 1.0), (0.0, 1e-6), (-3.0, 1e5)])
 @pytest.mark.parametrize("keyword", KEYWORDS)
 def test_estimates_follow_shift_and_scale_of_the_response(keyword, shift, scale, random, frame):
-    fit = lmm(FIXED + random, frame, residual=residual_of(keyword))
+    fit = plain_fit(keyword, random)
     moved = frame.assign(y=shift + scale * frame["y"])
     other = lmm(FIXED + random, moved, residual=residual_of(keyword))
     expected = scale * fit.params
@@ -327,10 +331,10 @@ def test_a_row_of_a_batch_is_the_single_fit(name, method, frame):
     batch = mlm.LMM(formula, frame, residual=residual, weights="w").fit_many(Y, method)
     assert len(batch) == 3
     assert batch.method == method
-    assert list(batch.varcorr) == list(lmm(formula, frame, residual=residual).varcorr)
-    for k, y in enumerate(Y.T):
-        data = frame.assign(y=y)
+    for k in (0, 2):
+        data = frame.assign(y=Y[:, k])
         fit = lmm(formula, data, residual=residual, weights="w", method=method)
+        assert list(batch.varcorr) == list(fit.varcorr)
         np.testing.assert_array_equal(batch.params[k], fit.params)
         np.testing.assert_array_equal(batch.bse[k], fit.bse)
         np.testing.assert_array_equal(batch.cov_params[k], fit.cov_params())

@@ -297,3 +297,12 @@ def test_subjects_of_a_residual_structure_alone_are_not_asked_for():
             pd.DataFrame(fit.predict(new, interval=interval)),
             pd.DataFrame(fit.predict(new, ranef=False, interval=interval)),
         )
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e200])
+@pytest.mark.parametrize("how", [{}, {"ranef": False}, {"interval": "prediction"}])
+def test_values_of_which_no_prediction_comes_are_refused_by_name(value, how):
+    fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    new = {"Days": [np.nan, 1.0, value, value], "Subject": ["308"] * 4}
+    with pytest.raises(DataError, match=r"'Days' of newdata is .* in row 2 \(2 such row\(s\)\)"):
+        fit.predict(new, **how)

@@ -1,9 +1,6 @@
 """A fixed factor of many levels that is eliminated: the same fit as with columns for its levels."""
 
-import os
 import pickle
-import subprocess
-import sys
 import warnings
 from functools import cache
 
@@ -25,6 +22,7 @@ from mlmfast.reduction.reduce import reduce_design
 from .. import dense
 from ..cases import ALL, data_of, reference
 from ..fits import arguments_of, lmm
+from ..threads import output_for_any_number_of_threads
 
 FORMULAS = [
     "y ~ x + f + (1 | g)",
@@ -533,7 +531,7 @@ def test_what_is_refused():
     with pytest.raises(ModelError, match="is contained in 'x:k'"):
         inner.anova()
     aliased = lmm("y ~ f + u + (1 | g)", data, absorb=True)
-    with pytest.raises(ModelError, match="'u' is aliased"):
+    with pytest.raises(ModelError, match=r"is not estimable: .* do not tell u apart"):
         aliased.contrast("u")
 
 
@@ -586,17 +584,7 @@ print(fit.params.to_numpy().tobytes().hex(), fit.bse.to_numpy().tobytes().hex(),
 
 
 def test_same_bits_for_any_number_of_threads():
-    out = [
-        subprocess.run(
-            [sys.executable, "-c", _BITS],
-            env={**os.environ, "RAYON_NUM_THREADS": threads},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for threads in ("1", "3")
-    ]
-    assert out[0] == out[1]
+    assert output_for_any_number_of_threads(_BITS)
 
 
 def aliased_frame():
@@ -645,6 +633,12 @@ def test_terms_beside_aliased_columns_are_those_of_all_columns(formula, ddf):
         "y ~ f + x + q + q1 + (1 | g)",
         "y ~ h + f + h1 + (1 | g)",
         "y ~ f + z + x + h + h1 + (1 + x | g)",
+        "y ~ C(q, contr.sum) + f + x + (1 | g)",
+        "y ~ f + x + x2 + C(h, contr.helmert) + C(q, contr.sum) + q1 + (1 | g)",
+        "y ~ 0 + q + f + x + x2 + (1 | g)",
+        "y ~ 0 + f + C(q, contr.sum) + q1 + (1 | g)",
+        "y ~ f + C(h, contr.sum):C(q, contr.sum) + q1 + (1 | g)",
+        "y ~ f + C(h, contr.sum):x + z + (1 | g)",
     ],
 )
 @pytest.mark.parametrize("weights", ["w", None])
@@ -665,9 +659,94 @@ def test_joint_tests_beside_aliased_columns_in_unbalanced_data(formula, weights,
     close(found, target, 1e-6)
 
 
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "y ~ f + t + around + z + (1 | g)",
+        "y ~ around + f + x + xc + z + t + (1 | g)",
+        "y ~ 0 + f + t + z + (1 | g)",
+        "y ~ tz + f + t + (1 | g)",
+    ],
+)
+def test_functions_beside_aliased_columns_are_estimable_where_they_are_with_all_columns(formula):
+    """A column whose twin is left out says nothing alone; differences of rows of X do."""
+    eliminated, columns = (
+        lmm(formula, aliased_frame(), absorb=absorb, ddf="residual") for absorb in (True, False)
+    )
+    design = columns._source.design
+    X = np.column_stack([np.ones(design.n_obs) if c is None else c for c in design.x])
+    rows = np.vstack([np.eye(X.shape[1]), X[:5] - X[5:10], X[:2]])
+    estimable = 0
+    for row in rows:
+        found, target = said_of(eliminated, row), said_of(columns, row)
+        if isinstance(target, str):
+            assert "is not estimable: X has rank" in target
+            assert found == target
+        else:
+            close(found, target, 1e-6)
+            estimable += 1
+    assert 7 <= estimable < len(rows)
+
+
+def said_of(fit, row):
+    """The test of a function, or why there is none."""
+    try:
+        return fit.contrast(row).table
+    except ModelError as error:
+        return str(error)
+
+
+def levels_that_share():
+    """Slopes and levels of `f` whose covariance its fixed levels take up in part."""
+    data = frame().copy()
+    f, k = (data[name].str[1:].astype(int) for name in ("f", "k"))
+    data["y"] += np.random.default_rng(3).normal(size=(12, 3))[f, k]
+    return data
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "y ~ x + f + us(0 + k | f)",
+        "y ~ x + f + (0 + k || f)",
+        "y ~ x + k + f + csh(0 + k | f)",
+        "y ~ x + f + cs(0 + k | f)",
+        "y ~ x + f + (1 | f)",
+    ],
+)
+@pytest.mark.parametrize("ddf", ["satterthwaite", "residual"])
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+def test_what_hangs_on_undetermined_covariances_has_no_errors(formula, ddf):
+    eliminated, columns = (
+        mlm.lmm(formula, levels_that_share(), absorb=absorb, ddf=ddf) for absorb in (True, False)
+    )
+    np.testing.assert_allclose(eliminated.cov_params(), columns.cov_params(), 1e-5, 1e-8)
+    np.testing.assert_allclose(eliminated.df, columns.df, 1e-4)
+    L = {"levels": "fl03 - fl05", "x": "x", "mean": "(Intercept) + x"}
+    found, target = eliminated.contrast(L), columns.contrast(L)
+    np.testing.assert_allclose(found.table, target.table, 1e-4)
+    np.testing.assert_allclose(found.f.pvalue, target.f.pvalue, 1e-4)
+    target = columns.anova().frame
+    np.testing.assert_allclose(eliminated.anova().frame.loc[target.index], target, 1e-4)
+    if "cs(" not in formula and "(1" not in formula:
+        assert found.table["se"].isna().tolist() == [True, False, True]
+
+
 def test_a_factor_of_many_levels_counts_what_others_leave_of_it(monkeypatch):
     formula = "y ~ f + t + around + z + (1 | g)"
     target = lmm(formula, aliased_frame(), absorb=False, ddf="residual").anova().frame
     monkeypatch.setattr(terms, "LARGEST_HYPOTHESIS", 2)
     found = lmm(formula, aliased_frame(), absorb=True, ddf="residual").anova().frame
     close(found, target, 1e-6)
+
+
+def test_the_advice_where_kenward_roger_2009_is_not_offered_works():
+    """Beside an eliminated factor it is for covariances that are linear in their parameters."""
+    formula, data = "y ~ x + f + ar1(0 + k | g)", frame()
+    with pytest.raises(ModelError, match="use 'kenward-roger', or absorb=False"):
+        _ = lmm(formula, data, absorb=True, ddf="kenward-roger-2009").df
+    linear, columns = (
+        lmm(formula, data, absorb=absorb, ddf="kenward-roger").df for absorb in (True, False)
+    )
+    close(linear, columns, 1e-5)
+    assert np.isfinite(lmm(formula, data, absorb=False, ddf="kenward-roger-2009").df).all()

@@ -1,8 +1,5 @@
 """Crossed random effects: both engines, dense matrices, derivatives, threads, refusals."""
 
-import os
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +15,7 @@ from mlmfast.reduction.reduce import reduce_design
 from ..cases import data_of
 from ..fits import conditional_covariance, lmm
 from ..problems import nested_frame
+from ..threads import output_for_any_number_of_threads
 
 CROSSED = {"engine": "crossed"}
 
@@ -259,19 +257,7 @@ print(np.array(values).tobytes().hex())
 
 
 def test_the_number_of_threads_changes_no_bit():
-    def run(n_threads):
-        environment = os.environ | {"RAYON_NUM_THREADS": str(n_threads)}
-        done = subprocess.run(
-            [sys.executable, "-c", THREADS],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=300,
-        )
-        return done.stdout
-
-    assert run(1) == run(2) == run(5)
+    assert output_for_any_number_of_threads(THREADS)
 
 
 # -- large enough for the average information ----------------------------------------------------

@@ -9,12 +9,14 @@ import pytest
 import mlmfast as mlm
 from mlmfast import _core
 from mlmfast.errors import ModelError
+from mlmfast.reduction.engines import iterative as engines_iterative
 from mlmfast.reduction.engines.choice import relate_factors
 from mlmfast.reduction.engines.options import IterativeSettings
 from mlmfast.reduction.engines.sizes import crossed_size, is_too_large
 
 from ..cases import data_of, reference, tolerance
 from ..fits import arguments_of
+from ..threads import output_for_any_number_of_threads
 
 EXACT = {"engine": "iterative", "probes": "exact"}
 CROSSED = (
@@ -234,24 +236,15 @@ def test_more_probes_come_closer_and_the_error_says_how_close():
     assert distances[0] > distances[2] > 0
 
 
-def test_a_fit_repeats_itself_for_any_number_of_threads():
-    import subprocess
-    import sys
+THREADS = """
+from tests.reduction.test_iterative import crossed_data, iterative
+fit = iterative("y ~ x + (x | user) + (1 | item) + (1 | day)", crossed_data(30000, 900, 200))
+print(fit.llf.hex(), [v.hex() for v in fit.params], fit.ranef["user"].sum().iloc[0].hex())
+"""
 
-    code = (
-        "import os, sys; sys.path[:0] = sys.argv[1:]\n"
-        "from tests.reduction.test_iterative import crossed_data, iterative\n"
-        "fit = iterative('y ~ x + (x | user) + (1 | item) + (1 | day)', crossed_data(30000, 900,"
-        " 200))\n"
-        "print(fit.llf.hex(), [v.hex() for v in fit.params], fit.ranef['user'].sum().iloc[0].hex())"
-    )
-    outputs = set()
-    for threads in ("1", "2", "5"):
-        environment = {**__import__("os").environ, "RAYON_NUM_THREADS": threads}
-        command = [sys.executable, "-c", code, *sys.path]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        outputs.add(done.stdout)
-    assert len(outputs) == 1
+
+def test_a_fit_repeats_itself_for_any_number_of_threads():
+    assert output_for_any_number_of_threads(THREADS)
 
 
 def test_a_variance_of_zero_ends_on_the_boundary():
@@ -357,6 +350,13 @@ def test_equations_that_do_not_converge_are_an_error_that_says_what_to_do():
     iterations, residual = caught.value.args
     assert iterations == 2
     assert residual > 0
+
+
+def test_a_fit_whose_equations_do_not_converge_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(engines_iterative, "MOST_ITERATIONS", 2)
+    told = r"relative residual of \d.*after 2 iterations.*Use options=\{'engine': 'crossed'\}"
+    with pytest.raises(ModelError, match=told):
+        iterative("y ~ x + (1 | user) + (1 | item)", crossed_data())
 
 
 def test_the_engine_is_chosen_by_the_memory_of_a_factorisation(monkeypatch):

@@ -1,9 +1,5 @@
 """The crossed engine's sparse factor: dense matrices, the dense factor, derivatives, threads."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +15,7 @@ from mlmfast.reduction.reduce import reduce_design
 from .. import dense
 from ..fits import lmm
 from ..reduction.test_crossed import FORMULAS, crossed_frame, random_theta, reduction
+from ..threads import output_for_any_number_of_threads
 
 SPARSE = {"engine": "crossed", "schur": "sparse"}
 DENSE = {"engine": "crossed", "schur": "dense"}
@@ -178,19 +175,7 @@ print(np.array(values).tobytes().hex())
 
 
 def test_the_number_of_threads_changes_no_bit():
-    def run(n_threads):
-        environment = os.environ | {"RAYON_NUM_THREADS": str(n_threads)}
-        done = subprocess.run(
-            [sys.executable, "-c", THREADS],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=300,
-        )
-        return done.stdout
-
-    assert run(1) == run(2) == run(5)
+    assert output_for_any_number_of_threads(THREADS)
 
 
 # -- which factor ---------------------------------------------------------------------------------

@@ -14,7 +14,9 @@ import pandas as pd
 
 from mlmfast._core import __version__
 from mlmfast.cli.demo import run_demo
+from mlmfast.cli.power import add_power
 from mlmfast.cli.progress import Progress
+from mlmfast.cli.study import add_study
 from mlmfast.data.files import read_table
 from mlmfast.data.whole_files import write_whole
 from mlmfast.errors import DataError, MlmError
@@ -70,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mlmfast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_fit(commands)
+    add_study(commands)
+    add_power(commands)
     demo = commands.add_parser("demo", help="fit a model to data that come with the package")
     demo.set_defaults(command=_demo)
     return parser

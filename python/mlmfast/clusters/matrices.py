@@ -59,7 +59,8 @@ def G(fit: Fitted, term: str) -> pd.DataFrame:
             f"there is no random-effects term {text!r}; the model has {', '.join(known) or 'none'}"
         )
     names = [name for t in terms for name in t.names]
-    return pd.DataFrame(block_diagonal([t.covariance for t in terms]), index=names, columns=names)
+    covariance = block_diagonal([t.covariance for t in terms]).copy()
+    return pd.DataFrame(covariance, index=names, columns=names)
 
 
 def R(fit: Fitted, cluster: object = None, rows: object = None) -> pd.DataFrame:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray, IntArray, block_diagonal
+from mlmfast.arrays import FloatArray, block_diagonal
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.design.residual.scale import ScaleDesign
-from mlmfast.fitted.record import FitRecord
+
+
+class ResidualParameters(Protocol):
+    """What is asked of the record of a fit, or of a truth, about its residuals."""
+
+    @property
+    def sigma2(self) -> float:
+        """Residual variance at weight 1 and scale 1; NaN where visits have their own."""
+
+    @property
+    def residual(self) -> ResidualRecord | None:
+        """Residual covariance at scale 1."""
+
+    @property
+    def residual_scale(self) -> ScaleRecord | None:
+        """What standard deviations are multiplied by from row to row."""
 
 
 def theta_by_arm(design: ResidualDesign, record: ResidualRecord) -> FloatArray:
@@ -20,19 +35,9 @@ def theta_by_arm(design: ResidualDesign, record: ResidualRecord) -> FloatArray:
     return design.structure.from_natural(natural)
 
 
-def arm_of_rows(design: ResidualDesign) -> IntArray:
-    """Arm of each row, shape (n,), where there are points instead of visits."""
-    if design.arm_codes is not None:
-        return design.arm_codes.astype(np.intp)
-    if design.series is None:
-        return np.zeros(len(design.units), dtype=np.intp)
-    step = design.series.step
-    return np.where(step < 0, -1 - step, step // max(len(design.series.gaps), 1))
-
-
 def standard_deviations(design: ResidualDesign, record: ResidualRecord) -> FloatArray:
     """Residual standard deviation of each row at weight 1, shape (n,)."""
-    return np.asarray(np.exp(theta_by_arm(design, record)[:, 0])[arm_of_rows(design)])
+    return np.asarray(np.exp(theta_by_arm(design, record)[:, 0])[design.arm_of_rows])
 
 
 def residual_template(residual: ResidualRecord) -> FloatArray:
@@ -40,13 +45,17 @@ def residual_template(residual: ResidualRecord) -> FloatArray:
     return block_diagonal(list(residual.covariances))
 
 
-def noise_sd(design: Design, record: FitRecord) -> FloatArray:
+def noise_sd(design: Design, record: ResidualParameters) -> FloatArray:
     """Residual standard deviation of each row, sigma s_i / sqrt(weight), shape (n,)."""
-    if record.residual_scale is not None:
-        assert design.residual is not None
-        assert design.residual.scale is not None
-        factor = row_scales(design.residual.scale, record.residual_scale)
-        return factor * noise_sd(design, replace(record, residual_scale=None))
+    sd = _sd_at_scale_1(design, record)
+    if record.residual_scale is None:
+        return sd
+    assert design.residual is not None
+    assert design.residual.scale is not None
+    return row_scales(design.residual.scale, record.residual_scale) * sd
+
+
+def _sd_at_scale_1(design: Design, record: ResidualParameters) -> FloatArray:
     if record.residual is not None and design.residual is not None and np.isnan(record.sigma2):
         if design.residual.points is not None:
             sd = standard_deviations(design.residual, record.residual)

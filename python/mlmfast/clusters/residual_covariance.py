@@ -5,17 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.clusters.noise import arm_of_rows, noise_sd, residual_template, theta_by_arm
+from mlmfast.clusters.noise import (
+    ResidualParameters,
+    noise_sd,
+    residual_template,
+    theta_by_arm,
+)
 from mlmfast.covariance.correlations import correlations
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord
-from mlmfast.fitted.record import FitRecord
 from mlmfast.reduction.residual.series import correlations_at
 
 
-def residual_covariances(design: Design, record: FitRecord, rows: IntArray) -> FloatArray:
+def residual_covariances(design: Design, record: ResidualParameters, rows: IntArray) -> FloatArray:
     """R of m sets of n rows each, shape (m, n, n); ``rows`` of shape (m, n)."""
     sd = noise_sd(design, record)[rows]
     if record.residual is None or design.residual is None:
@@ -45,9 +49,7 @@ def _scattered(
     distances = design.structure.separations(points[:, :, None, :], points[:, None, :, :])
     m, n = rows.shape
     flat = distances.reshape(m * n * n, *distances.shape[3:])
-    arms = (
-        np.zeros(rows.shape, dtype=np.int32) if design.arm_codes is None else design.arm_codes[rows]
-    )
+    arms = design.arm_of_rows[rows]
     out = np.zeros((m, n, n))
     for arm, theta in enumerate(theta_by_arm(design, record)):
         values = design.structure.at_distances(theta[None], flat)[0].reshape(m, n, n)
@@ -63,7 +65,7 @@ def series_correlations(
 ) -> FloatArray:
     """Correlations of m sets of n rows, (m, n, n); 0 between rows of different subjects."""
     assert design.series is not None, "only called for series"
-    times, units, arms = design.series.times[rows], design.units[rows], arm_of_rows(design)[rows]
+    times, units, arms = design.series.times[rows], design.units[rows], design.arm_of_rows[rows]
     theta = theta_by_arm(design, record)
     out = np.zeros((*rows.shape, rows.shape[1]))
     for arm in range(len(theta)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +25,11 @@ _SMALL = 200
 
 
 def series_noise(
-    design: ResidualDesign, record: ResidualRecord, generator: np.random.Generator
+    design: ResidualDesign, record: ResidualRecord, draw: Callable[[int], FloatArray]
 ) -> FloatArray:
     """Residuals of unit variance, correlated along each series, shape (n,)."""
     along = SeriesRoot.of(design, record)
-    draws = generator.standard_normal(len(along.order))
+    draws = draw(len(along.order))
     out = np.empty(len(along.order))
     out[along.order] = along.correlated(draws)
     return out

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.covariance import cholesky_factors
-from mlmfast.clusters.noise import noise_sd, residual_template
+from mlmfast.clusters.noise import ResidualParameters, noise_sd, residual_template
 from mlmfast.clusters.residual_covariance import residual_covariances
 from mlmfast.covariance.correlations import correlations, covariance_root
 from mlmfast.design.design import Design
@@ -70,34 +71,42 @@ def draw_responses(
     for i in range(int(n)):
         generator = np.random.default_rng(_stream(entropy, first + i))
         out[:, i] = mean + _random_part(design, roots, generator)
-        out[:, i] += sd * _noise(design, record, generator)
+        out[:, i] += sd * residual_noise(design, record, generator.standard_normal)
     return out
 
 
-def _noise(design: Design, record: FitRecord, generator: np.random.Generator) -> FloatArray:
-    """Residuals of unit variance, correlated within subjects where the model says so."""
+def residual_noise(
+    design: Design, record: ResidualParameters, draw: Callable[[Any], FloatArray]
+) -> FloatArray:
+    """Residuals of unit variance, correlated within subjects where the model says so.
+
+    Parameters
+    ----------
+    draw
+        Gives independent numbers of mean 0 and variance 1 in a shape.
+    """
     if design.residual is None or record.residual is None:
-        return generator.standard_normal(design.n_obs)
+        return draw(design.n_obs)
     if design.residual.points is not None and design.residual.series is not None:
         from mlmfast.clusters.series_whitening import series_noise
 
-        return series_noise(design.residual, record.residual, generator)
+        return series_noise(design.residual, record.residual, draw)
     if design.residual.points is not None:
-        return _scattered_noise(design, record, generator)
+        return _scattered_noise(design, record, draw)
     root = covariance_root(correlations(residual_template(record.residual)))
-    draws = generator.standard_normal((design.residual.n_units, len(root))) @ root.T
+    draws = draw((design.residual.n_units, len(root))) @ root.T
     return np.asarray(draws[design.residual.units, design.residual.positions])
 
 
 def _scattered_noise(
-    design: Design, record: FitRecord, generator: np.random.Generator
+    design: Design, record: ResidualParameters, draw: Callable[[Any], FloatArray]
 ) -> FloatArray:
     assert design.residual is not None
     sd = noise_sd(design, record)
     out = np.empty(design.n_obs)
     for rows in clusters_by_size(design.residual.units, design.residual.n_units):
         covariances = residual_covariances(design, record, rows)
-        draws = generator.standard_normal((*rows.shape, 1))
+        draws = draw((*rows.shape, 1))
         out[rows] = (cholesky_factors(covariances) @ draws)[:, :, 0] / sd[rows]
     return out
 

@@ -28,16 +28,6 @@ def natural_chart(
     return np.asarray(np.linalg.inv(jacobian)), structure.natural_hessian(theta)[0], identity
 
 
-def arm_charts(structure: CovarianceStructure, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """`natural_chart` of one structure, or of several arms of it one after the other."""
-    n, t = structure.n_theta, theta.shape[1]
-    inverse, hessian = np.zeros((t, t)), np.zeros((t, t, t))
-    for at in range(0, t, n):
-        own = slice(at, at + n)
-        inverse[own, own], hessian[own, own, own], _ = natural_chart(structure, theta[:, own])
-    return inverse, hessian
-
-
 def entries_by_natural(
     structure: CovarianceStructure, theta: FloatArray
 ) -> tuple[FloatArray, FloatArray | None]:

@@ -18,6 +18,8 @@ from mlmfast.running.interruptible import interruptible
 #: Scoring held within the covariances, and the eigenvalues from which it starts.
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
 INNER_R, INNER_A = 1e-6, 1e-6
+#: The same for a step, which is tried only: its last digits are not worth their time.
+_STEP = NewtonOptions(tolerance=1e-2, max_iter=10)
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,15 @@ class Scoring:
         scale = 1.0 / np.sqrt(np.maximum(np.einsum("aii->ai", at.natural_expected), 1e-300))
         scaled = at.natural_hessian * scale[:, :, None] * scale[:, None, :]
         usable = far | (eigen(scaled)[0][:, 0] > 1e-3)
+        target, slope = theta.copy(), np.zeros(len(theta))
+        if not usable.any():
+            return target, slope
         curvature = np.where(far[:, None, None], at.natural_expected, at.natural_hessian)
-        target = self._scored(entries, at.natural_gradient, curvature)
-        way = self.criterion.entry_values(target) - entries
-        slope = (at.natural_gradient[:, None, :] @ way[:, :, None])[:, 0, 0]
-        return target, np.where(usable, slope, 0.0)
+        gradient = at.natural_gradient[usable]
+        target[usable] = self._scored(entries[usable], gradient, curvature[usable])
+        way = self.criterion.entry_values(target[usable]) - entries[usable]
+        slope[usable] = (gradient[:, None, :] @ way[:, :, None])[:, 0, 0]
+        return target, slope
 
     def between(self, theta: FloatArray, target: FloatArray, factor: FloatArray) -> FloatArray:
         """theta of (1 - factor) G(theta) + factor G(target)."""
@@ -88,15 +94,17 @@ class Scoring:
         self, entries: FloatArray, gradient: FloatArray, expected: FloatArray
     ) -> FloatArray:
         """theta of the covariances that minimise the quadratic model around ``entries``."""
-        return self._within(entries + solve_scoring(gradient, expected), expected)
+        return self._within(entries + solve_scoring(gradient, expected), expected, _STEP)
 
-    def _within(self, target: FloatArray, expected: FloatArray) -> FloatArray:
+    def _within(
+        self, target: FloatArray, expected: FloatArray, options: NewtonOptions = _INNER
+    ) -> FloatArray:
         """theta of the covariances nearest to the entries ``target`` by ``expected``."""
         theta, outside = self.nearest(target)
         rows = np.flatnonzero(outside)
         if rows.size and (len(self.criterion.entries) > 1):
             model = _QuadraticModel(self.criterion, target[rows], expected[rows])
-            theta[rows] = newton_raphson(model, theta[rows], _INNER, _unbounded).theta
+            theta[rows] = newton_raphson(model, theta[rows], options, _unbounded).theta
         return theta
 
     def nearest(self, target: FloatArray) -> tuple[FloatArray, BoolArray]:

@@ -9,7 +9,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion, criterion_of
-from mlmfast.design.residual.design import LARGEST_ORDER, LARGEST_UNIT
+from mlmfast.design.residual.design import LARGEST_ORDER, LARGEST_UNIT, Points
 from mlmfast.errors import ModelError
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -41,9 +41,13 @@ def as_matrices(
             "ddf='satterthwaite', which has no such limit"
         )
     responses = [model.response(fit)]
-    if residual.points is not None:
-        residual = replace(residual, positions=within_unit_positions(residual))
-    design = replace(model.design, residual=replace(residual, series=None, chain=None))
+    points = residual.points
+    if points is None:
+        by_matrix = replace(residual, along=None)
+    else:
+        along, positions = Points(points, residual.arm_of_rows), within_unit_positions(residual)
+        by_matrix = replace(residual, along=along, positions=positions)
+    design = replace(model.design, residual=by_matrix)
     new = reduce_design(design, responses)
     found = criterion_of(new, "REML" if criterion.reml else "ML")
     return new, found, _same_covariances(model, criterion, theta, new, found)

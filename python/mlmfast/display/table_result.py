@@ -17,7 +17,7 @@ from mlmfast.handed_out import copied
 _P_VALUES = frozenset({"p_value", "Pr(>F)", "Pr(>Chisq)", "Pr(mixture)"})
 _STATISTICS = frozenset({"statistic", "t_ratio", "z_ratio", "F value", "Chisq", "LRT"})
 _CRITERIA = frozenset({"AIC", "AICc", "BIC", "logLik", "deviance"})
-_COUNTS = frozenset({"npar", "Df"})
+_COUNTS = frozenset({"npar", "Df", "n", "n_failed"})
 _ESTIMATES = frozenset({"emmean", "estimate"})
 _DEGREES = frozenset({"df", "NumDF", "DenDF", "num_df", "den_df"})
 

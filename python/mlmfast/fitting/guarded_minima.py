@@ -21,12 +21,16 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.barrier import ResidualPart
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.fitting.near_singular import GUARDED, is_lost, is_near_singular, lifted
-from mlmfast.newton import NewtonResult
+from mlmfast.newton import NewtonResult, rows_of, stacked
 
-#: Weights of the barrier, Newton steps and ends of each fit that go on, after each round; and where
-#: evaluations are dear.
-_ROUNDS = ((0.1, 5, 24), (0.1, 10, 16), (0.1, 25, 8), (GUARDED, 30, 3))
-_FEW_ROUNDS = ((0.1, 4, 10), (0.1, 8, 6), (0.1, 20, 4), (GUARDED, 20, 2))
+#: Weights of the barrier, Newton steps and ends of each fit that go on, after each round: with a
+#: weight that smooths small minima away, and with one that leaves those near a singular covariance;
+#: and where evaluations are dear.
+_ROUNDS = (
+    ((0.1, 5, 24), (0.1, 10, 16), (0.1, 25, 8), (GUARDED, 30, 3)),
+    ((GUARDED, 4, 10), (GUARDED, 12, 6), (GUARDED, 30, 3)),
+)
+_FEW_ROUNDS = (((0.1, 4, 10), (0.1, 8, 6), (0.1, 20, 4), (GUARDED, 20, 2)),)
 #: Difference of two ends that are the same.
 _SAME_END = 1e-3
 #: Squared distance in standard errors (-2 log-likelihood, by the curvature) of rows that count as
@@ -80,15 +84,22 @@ def guarded_ends(
         Whether evaluations are dear.
     """
     spent = np.zeros(len(fits), dtype=np.intp)
-    theta, value = lifted(parts, theta), np.zeros(len(rows))
-    for weight, steps, most in _FEW_ROUNDS if is_dear else _ROUNDS:
-        newton = guarded(theta, fits[rows], steps, weight)
-        np.add.at(spent, rows, newton.n_evaluations)
-        keep = distinct_ends(newton, rows, most)
-        keep = keep[~is_lost(parts, newton.theta[keep])]
-        theta, rows, value = newton.theta[keep], rows[keep], newton.value[keep]
-        if rows.size == 0:
-            break
+    at_rest = []
+    for rounds in _FEW_ROUNDS if is_dear else _ROUNDS:
+        at, own, newton = lifted(parts, theta), rows, None
+        for weight, steps, most in rounds:
+            newton = guarded(at, fits[own], steps, weight)
+            np.add.at(spent, own, newton.n_evaluations)
+            keep = distinct_ends(newton, own, most)
+            keep = keep[~is_lost(parts, newton.theta[keep])]
+            at, own, newton = newton.theta[keep], own[keep], rows_of(newton, keep)
+            if own.size == 0:
+                break
+        assert newton is not None, "there are rounds"
+        at_rest.append((newton, own))
+    newton, rows = stacked([part[0] for part in at_rest]), np.concatenate([p[1] for p in at_rest])
+    keep = distinct_ends(newton, rows, len(rows))
+    theta, rows, value = newton.theta[keep], rows[keep], newton.value[keep]
     lowest = np.full(len(fits), np.inf)
     np.minimum.at(lowest, rows, value)
     near = np.flatnonzero(value <= lowest[rows] + _TOO_HIGH)

@@ -22,7 +22,7 @@ from mlmfast.fitting.boundary import Settled, settle
 from mlmfast.fitting.guarded_minima import Guarded, guarded_ends
 from mlmfast.fitting.moment_starts import FIRST_SHARE
 from mlmfast.fitting.starts import is_linear, other_starts, residual_stretches
-from mlmfast.newton import NewtonResult
+from mlmfast.newton import NewtonResult, rows_of, stacked
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.engines.independence import is_within
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -267,7 +267,7 @@ def _look_elsewhere(
     found.newton.n_evaluations[rows] += sum(starts.shape[1] for starts in kinds)
     chosen = [screen(criterion, starts, rows, most) for starts in kinds]
     place, starts = (np.concatenate(part) for part in zip(*chosen, strict=True))
-    before = _rows(found.newton, rows)
+    before = rows_of(found.newton, rows)
     others = refine(criterion, starts, place, rows, before, few)
     found.newton.n_evaluations[rows] += others.n_evaluations
     for k, row in enumerate(rows):
@@ -304,8 +304,8 @@ def _keep_lowest(found: Settled, row: int, place: int, others: Others) -> None:
 
 def _put(found: Settled, row: int, other: Settled, best: IntArray) -> None:
     """Replace a fit by one row of other iterations, if that ended lower."""
-    at, newton = np.array([row]), _rows(other.newton, best, spend=False)
-    takes = is_better(_rows(found.newton, at), newton)
+    at, newton = np.array([row]), rows_of(other.newton, best, spend=False)
+    takes = is_better(rows_of(found.newton, at), newton)
     found.put(at, Settled(other.theta[best], other.singular[best], newton), takes)
 
 
@@ -364,15 +364,15 @@ def refine(
             break
         newton = few(theta, fits[rows], steps)
         np.add.at(spent, rows, newton.n_evaluations)
-        newton = _rows(newton, np.arange(len(rows)), spend=False)
+        newton = rows_of(newton, np.arange(len(rows)), spend=False)
         newton.n_iterations[:] += taken
         keep = _distinct(newton, rows, found, most)
         done = keep & (newton.converged | (most == _ROUNDS[-1][1]))
-        ended.append(_rows(newton, np.flatnonzero(done)))
+        ended.append(rows_of(newton, np.flatnonzero(done)))
         owner.append(rows[done])
         go = keep & ~done & np.isfinite(newton.value)
         theta, rows, taken = newton.theta[go], rows[go], newton.n_iterations[go]
-    whole, own = _stacked(ended), np.concatenate(owner)
+    whole, own = stacked(ended), np.concatenate(owner)
 
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
         return few(theta, chosen, _ROUNDS[-1][0])
@@ -410,16 +410,3 @@ def _leads_to(newton: NewtonResult, row: int, other: NewtonResult, goal: int) ->
     way = newton.theta[row] - other.theta[goal]
     distance = float((np.abs(other.curvature[goal]) * way * way).sum())
     return bool(-_NOISE < above < _SAME and distance < _SAME)
-
-
-def _rows(newton: NewtonResult, keep: IntArray, spend: bool = True) -> NewtonResult:
-    """Some rows of an iteration; without ``spend`` their evaluations have been counted."""
-    parts = {name: value[keep] for name, value in vars(newton).items()}
-    if not spend:
-        parts["n_evaluations"] = np.zeros(len(keep), dtype=np.intp)
-    return NewtonResult(**parts)
-
-
-def _stacked(parts: list[NewtonResult]) -> NewtonResult:
-    names = NewtonResult.__dataclass_fields__
-    return NewtonResult(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})

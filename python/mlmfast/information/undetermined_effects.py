@@ -7,7 +7,7 @@ the covariance that they have, others none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.fitting.undetermined.moves import FlatMoves, typical_parameters, typical_theta
 from mlmfast.fitting.undetermined.search import n_effect_entries
+from mlmfast.information.information import Information
 from mlmfast.information.of_fit import information_of
 
 if TYPE_CHECKING:
@@ -45,30 +46,60 @@ def moves_of_effects(
     held
         Parameters that the fit holds, by the names of `CovarianceFunctions`.
     """
-    flat, rank = criterion.flat, len(model.kept)
+    rank = len(model.kept)
+    found = []
+    for about, null, _ in flat_moves(model, criterion, theta, absorbed, held, fit) if rank else ():
+        rows = about.contrasts(np.eye(rank))
+        moved = rows @ about.phi @ np.tensordot(null.T, about.by_parameters, axes=1)
+        found.append((rows @ about.phi @ rows.T, moved @ about.phi @ rows.T))
+    return in_size_of_first(found, rank)
+
+
+def flat_moves(
+    model: ReducedModel,
+    criterion: Criterion,
+    theta: FloatArray,
+    absorbed: Sequence[str],
+    held: Sequence[str] = (),
+    fit: int = 0,
+) -> Iterator[tuple[Information, FloatArray, FloatArray]]:
+    """Points, the estimates first, and moves of the free parameters that cost nothing there.
+
+    See `moves_of_effects`. None under ML, whose likelihood sees V whole.
+    """
+    flat = criterion.flat
     assert flat is not None, "something is not determined"
-    if not criterion.reml or not rank:
-        return np.zeros((0, rank, rank))
+    if not criterion.reml:
+        return
     if flat.free is not None:
         # Residuals held at independence leave the inference of least squares too.
         own = (flat.directions[: n_effect_entries(criterion)] != 0.0).any(axis=0)
         flat = replace(flat, directions=flat.directions[:, own])
-    found: list[FloatArray] = []
-    size = np.ones(rank)
     # Where variances are equal a move may cost nothing at first; elsewhere it does.
     for point in (theta[:1], typical_theta(criterion, theta, 0.0)):
         free = (False,) * len(criterion.terms)
         about = information_of(model, replace(criterion, flat=None), point, free, fit)
         functions = CovarianceFunctions(model, criterion)
-        null = _not_absorbed(FlatMoves.of(about.parameters, flat, functions, held), absorbed)
-        rows = about.contrasts(np.eye(rank))
-        phi = rows @ about.phi @ rows.T
-        own = np.sqrt(np.diag(phi))
-        size = size if found else own
-        moved = rows @ about.phi @ np.tensordot(null.T, about.by_parameters, axes=1)
-        found.append(moved @ about.phi @ rows.T * np.outer(size / own, size / own))
-    out = np.concatenate(found)
-    shares = np.abs(out) / np.outer(size, size)
+        moves = FlatMoves.of(about.parameters, flat, functions, held)
+        yield about, _not_absorbed(moves, absorbed), point
+
+
+def in_size_of_first(found: Sequence[tuple[FloatArray, FloatArray]], n: int) -> FloatArray:
+    """Moves of covariances at several points, by direction, those that are rounding left out.
+
+    Parameters
+    ----------
+    found : shapes (n, n), (k, n, n)
+        The covariance at each point, and how it moves.
+    """
+    if not found:
+        return np.zeros((0, n, n))
+    sizes = [np.sqrt(np.diag(covariance)) for covariance, _ in found]
+    out = np.concatenate(
+        [moved * np.outer(sizes[0] / own, sizes[0] / own)
+         for own, (_, moved) in zip(sizes, found, strict=True)]
+    )  # fmt: skip
+    shares = np.abs(out) / np.outer(sizes[0], sizes[0])
     out = np.where(shares > _ROUNDING, out, 0.0)
     return np.asarray(out[shares.max(axis=(1, 2), initial=0.0) > _ROUNDING])
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, CodeArray, FloatArray
+from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.design.design import Design
@@ -21,6 +21,8 @@ from mlmfast.formula.functions import variables_of
 _Columns = Sequence[FloatArray | None]
 
 _LEVELS_NAMED = 5
+#: Size of a value whose square, which errors of predictions need, is soon no number.
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -105,15 +107,36 @@ def rows_of_newdata(
     elif given is not None:
         given = given[complete]
     fixed = record.fixed_spec.build(kept)
+    z = tuple(term.spec.build(kept).columns for term in terms if term.spec is not None)
+    added = _offset(record.offsets, given, kept)
+    of_effects = [
+        pair for t, own in zip(terms, z, strict=True) for pair in zip(t.names, own, strict=True)
+    ]
+    named = [*zip(record.x_names, fixed.columns, strict=False), *of_effects, ("the offset", added)]
+    _check_sizes(named, np.flatnonzero(complete))
     rows = PredictionRows(
         kept.n_rows,
         fixed.columns,
-        tuple(term.spec.build(kept).columns for term in terms if term.spec is not None),
+        z,
         tuple(_known_levels(group, kept, new_levels) for group in groups),
-        _offset(record.offsets, given, kept),
+        added,
         None if fixed.absorbed is None else fixed.absorbed.factor.codes,
     )
     return rows, complete
+
+
+def _check_sizes(named: Iterable[tuple[str, FloatArray | None]], rows: IntArray) -> None:
+    """Refuse values of which no prediction with its error comes; ``rows`` are those of newdata."""
+    for name, column in named:
+        if column is None:
+            continue
+        bad = np.flatnonzero(np.abs(column) >= _LARGEST)
+        if bad.size:
+            raise DataError(
+                f"{name!r} of newdata is {column[bad[0]]:g} in row {rows[bad[0]]} ({bad.size} such "
+                f"row(s)); predictions need finite numbers, below {_LARGEST:g} in size: check the "
+                "values there, or leave those rows out"
+            )
 
 
 def _offset_argument(record: FitRecord, frame: Frame, offset: Any) -> str | FloatArray | None:

@@ -52,6 +52,7 @@ def fit_model(
     options: NewtonOptions | Mapping[str, Any] | None = None,
     ddf: str | float | None = None,
     wishes: Wishes | None = None,
+    tell: Callable[[Fitted], None] = warn_of,
 ) -> _Result:
     """Fit a model; `mlmfast.LMM.fit` documents the arguments.
 
@@ -59,6 +60,8 @@ def fit_model(
     ----------
     make
         What the result is made by.
+    tell
+        What warns of the result.
     """
     method = read_method(method)
     if ddf is not None:
@@ -76,7 +79,7 @@ def fit_model(
     result = make(record, source, timings)
     if degrees.eager:
         result._basis()
-    warn_of(result)
+    tell(result)
     return result
 
 

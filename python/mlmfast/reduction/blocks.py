@@ -61,11 +61,6 @@ class TermBlock:
         else:
             out[self.level][:, self.stretch, self.stretch] = self.matrix(theta)
 
-    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
-        """Derivatives of the core's coordinates by those of the covariance parameters."""
-        entries = np.eye(len(self.structure.entries))
-        return entries if self.form is None else self.form.chart_of_coordinates(theta)
-
     @property
     def stretch(self) -> slice:
         """Rows of the level's G that belong to the term."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -120,15 +119,3 @@ def is_variance(name: str) -> bool:
     (True, False)
     """
     return kind_of(name) == "variance"
-
-
-def block_diagonal(parts: Sequence[FloatArray]) -> FloatArray:
-    """Matrices, or arrays of more axes, along the diagonal of one."""
-    if len(parts) == 1:
-        return parts[0]
-    out = np.zeros(np.sum([part.shape for part in parts], axis=0) if parts else (0, 0))
-    row = column = 0
-    for part in parts:
-        out[row : row + part.shape[0], column : column + part.shape[1]] = part
-        row, column = row + part.shape[0], column + part.shape[1]
-    return out

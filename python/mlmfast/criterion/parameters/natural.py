@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, block_diagonal
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters.random_effects import random_block
 from mlmfast.reduction.parameter_block import (
     Kind,
     ParameterBlock,
-    block_diagonal,
 )
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.cached import cached_property
@@ -32,7 +31,7 @@ class CovarianceParameters:
     Attributes
     ----------
     blocks
-        One a term of the criterion, or the residual variance last.
+        One a term of the criterion, or an arm of series, or the residual variance last.
     display
         Positions of ``blocks`` in the order of the formula.
     linear, bent
@@ -152,8 +151,10 @@ def covariance_parameters(
             )
             continue
         found = term.form.parameters(own, unit, linear[-1])
-        linear, bent = [*linear[:-1], found.linear], [*linear[:-1], found.bent]
-        blocks.append(found.block)
+        linear = [*linear[:-1], found.linear]
+        # One evaluation serves where they are the same.
+        bent = linear if found.bent is found.linear else [*linear[:-1], found.bent]
+        blocks += found.blocks
     if model.profiled:
         value = np.array([sigma2 * unit])
         one = np.array([[1.0 / unit]])
@@ -178,18 +179,6 @@ def _unique(blocks: list[ParameterBlock], model: ReducedModel) -> tuple[Paramete
             block = replace(block, names=keys)
         out.append(block)
     return tuple(out)
-
-
-def coordinate_charts(criterion: Criterion, theta: FloatArray) -> FloatArray:
-    """Derivatives of the criterion's coordinates by those of `Information`, (n, n).
-
-    They differ where matrices are handed over with their derivatives: theta there, and the natural
-    parameters here.
-    """
-    parts = []
-    for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
-        parts.append(term.chart_of_coordinates(theta[:, s]))
-    return block_diagonal(parts)
 
 
 def residual_direction(

@@ -29,6 +29,21 @@ _MOST_SHARED = 0.5
 
 
 @dataclass(frozen=True)
+class Points:
+    """Where rows stand, where there are too many distinct points to be visits.
+
+    Attributes
+    ----------
+    coordinates : shape (n, d)
+    arms : shape (n,), int32
+        Arm of each row.
+    """
+
+    coordinates: FloatArray
+    arms: CodeArray
+
+
+@dataclass(frozen=True)
 class ResidualDesign:
     """The residual covariance of a design.
 
@@ -50,17 +65,12 @@ class ResidualDesign:
         arm * len(visits) + visit of each row.
     formula
         The formula; None for rows that are independent, of one variance but for their scale.
-    points : shape (n, d) or None
-        Coordinates of each row where there are too many distinct ones to be visits; positions are
-        then those within the unit.
-    arm_codes : shape (n,), int32, or None
-        Arm of each row, where positions do not tell it.
-    series
-        The rows of the subjects in time order, where the structure costs O(n) along a series.
+    along
+        What the structure goes by: points (positions are then those within the unit); the rows of
+        the subjects in time order, or the steps from visit to visit, where it costs O(n) along
+        these; None for visits that all subjects share.
     scale
         Standard deviations that differ from row to row; None where they do not.
-    chain
-        The steps from visit to visit, where the structure costs O(n) along these.
     step
         Value of one step, for a structure by lag over numbers; 0 for visits that are levels or
         times, 1 for points.
@@ -76,13 +86,35 @@ class ResidualDesign:
     n_units: int
     positions: CodeArray
     formula: ResidualFormula | None
-    points: FloatArray | None = None
-    series: Series | None = None
+    along: Points | Series | ChainSteps | None = None
     scale: ScaleDesign | None = None
-    arm_codes: CodeArray | None = None
-    chain: ChainSteps | None = None
     step: float = 1.0
     between: tuple[int, ...] = ()
+
+    @property
+    def series(self) -> Series | None:
+        """The rows of the subjects in time order; None where the structure is not along these."""
+        return self.along if isinstance(self.along, Series) else None
+
+    @property
+    def chain(self) -> ChainSteps | None:
+        """The steps from visit to visit; None where the structure does not go by these."""
+        return self.along if isinstance(self.along, ChainSteps) else None
+
+    @property
+    def points(self) -> FloatArray | None:
+        """Coordinates (n, d) of the rows, or times of long series; None where there are visits."""
+        if isinstance(self.along, Points):
+            return self.along.coordinates
+        series = self.series
+        return None if series is None or series.visits is not None else series.times[:, None]
+
+    @property
+    def arm_of_rows(self) -> CodeArray:
+        """Arm of each row, shape (n,)."""
+        if isinstance(self.along, Points | Series):
+            return self.along.arms
+        return self.positions // np.int32(len(self.visits) + len(self.between))
 
     @cached_property
     def order(self) -> int:
@@ -133,10 +165,9 @@ class ResidualDesign:
 
     @property
     def arm_of_units(self) -> CodeArray:
-        """Arm of each unit, where there are points instead of visits."""
+        """Arm of each unit."""
         out = np.zeros(self.n_units, dtype=np.int32)
-        if self.arm_codes is not None:
-            out[self.units] = self.arm_codes
+        out[self.units] = self.arm_of_rows
         return out
 
     @property

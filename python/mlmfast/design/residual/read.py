@@ -27,7 +27,7 @@ from mlmfast.design.residual.checks import (
     met_twice,
     too_many,
 )
-from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign
+from mlmfast.design.residual.design import LARGEST_ORDER, Points, ResidualDesign
 from mlmfast.design.residual.instance import instance
 from mlmfast.design.residual.known_matrices import known_matrices
 from mlmfast.design.residual.read_series import series_residual_design
@@ -95,7 +95,7 @@ def residual_design(
         n_units,
         positions.astype(np.int32),
         formula,
-        chain=chain,
+        chain,
     )
 
 
@@ -152,8 +152,7 @@ def _scattered(
         n_units,
         positions,
         formula,
-        points[codes],
-        arm_codes=arm_codes if len(arms) > 1 else None,
+        Points(points[codes], arm_codes),
     )
 
 

@@ -60,9 +60,7 @@ def series_residual_design(
         subjects.n_levels,
         positions.astype(np.int32),
         formula,
-        None if few else times[:, None],
         replace(series, visits=distinct if few else None),
-        arm_codes=None if few or len(arms) == 1 else codes,
         step=visits.step,
     )
 

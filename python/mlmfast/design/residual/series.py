@@ -34,6 +34,8 @@ class Series:
         Steps over each gap in each arm.
     n_rows : shape (n_arms,)
         Rows of each arm.
+    arms : shape (n,), int32
+        Arm of each row.
     visits : shape (n_visits,) or None
         Time of each visit, where there are few enough to report covariances by visit.
     """
@@ -44,6 +46,7 @@ class Series:
     gaps: FloatArray
     n_steps: FloatArray
     n_rows: FloatArray
+    arms: CodeArray
     visits: FloatArray | None = None
 
 
@@ -93,6 +96,7 @@ def series_of(times: FloatArray, units: CodeArray, arms: CodeArray, n_arms: int)
         gaps,
         n_steps.reshape(n_arms, len(gaps)).astype(np.float64),
         np.bincount(arms, minlength=n_arms).astype(np.float64),
+        arms,
     )
 
 

@@ -133,7 +133,8 @@ def flat_residual(
     fits = np.array([fit])
     point = _regular_point(model, criterion, fits)
     form = criterion.terms[-1].form
-    if form is not None and not (form.is_shared and is_linear(criterion, point)):
+    bends = form is not None and not (form.is_shared and is_linear(criterion, point))
+    if criterion.terms[-1].by_theta and bends:
         # The expected information that the core gives is that of coordinates in which V is linear.
         return None
     return _flat_at(model, criterion, point, fit)

@@ -14,7 +14,11 @@ from mlmfast.fitted.absorbed.record import AbsorbedRecord
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.record import FitRecord
 from mlmfast.inference.absorbed.degrees import by_coefficient
-from mlmfast.inference.absorbed.uncertainty import Uncertainty, uncertainty
+from mlmfast.inference.absorbed.uncertainty import (
+    Uncertainty,
+    uncertainty,
+    undetermined_moves,
+)
 from mlmfast.running.cached import cached_property
 
 #: Coefficients up to which Kenward and Roger's whole covariance is formed to see that it is one.
@@ -78,14 +82,20 @@ class CoefficientTests:
     def basis(self, L: FloatArray, ddf: str) -> TestBasis:
         """A basis of tests in which the functions L beta are the coefficients."""
         found = self.matrix(L, ddf)
+        moves = self.moves(L)
         if found.slopes is not None:
             r = len(found.slopes)
-            return TestBasis(ddf, found.adjusted, found.value, found.slopes, np.eye(r))
+            return TestBasis(ddf, found.adjusted, found.value, found.slopes, np.eye(r), moves=moves)
         by = by_coefficient(self.fitted, self.record, ddf)
         assert self.record.absorbed is not None, "made for such fits"
         involved = L[:, list(self.record.absorbed.kept)] != 0
         degrees = np.where(involved, by, np.inf).min(axis=1, initial=np.inf)
-        return TestBasis(ddf, found.adjusted, found.value, by_coefficient=degrees)
+        return TestBasis(ddf, found.adjusted, found.value, by_coefficient=degrees, moves=moves)
+
+    def moves(self, L: FloatArray) -> FloatArray | None:
+        """How the covariance of functions L beta moves with what is not determined, if at all."""
+        function = functions_of_coefficients(self.fitted.model, L)
+        return undetermined_moves(self.fitted, function)
 
 
 def levels_of(fit: Fitted) -> AbsorbedRecord:

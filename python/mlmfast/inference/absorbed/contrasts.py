@@ -10,7 +10,9 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.errors import ModelError
 from mlmfast.inference.absorbed.coefficient_tests import coefficient_tests, levels_of
+from mlmfast.inference.absorbed.estimability import aliasing_of_levels
 from mlmfast.inference.contrasts.contrast import Contrast
+from mlmfast.inference.contrasts.estimability import kept_rows
 from mlmfast.inference.contrasts.linear_tests import FTest, independent_rows, joint_test, row_tests
 from mlmfast.inference.contrasts.rows import contrast_rows
 
@@ -68,7 +70,7 @@ def joint_of(
 
 
 def check_rows(fit: Fitted, L: FloatArray) -> None:
-    """Refuse rows of 0, and weights on aliased columns.
+    """Refuse rows of 0, and those that are not estimable beside aliased columns.
 
     Raises
     ------
@@ -80,14 +82,7 @@ def check_rows(fit: Fitted, L: FloatArray) -> None:
             f"row {empty[0] + 1} of the contrast is 0 for every coefficient; there is nothing to "
             "estimate"
         )
-    kept = set(levels_of(fit).kept)
-    for j in np.flatnonzero(L.any(axis=0)):
-        if int(j) not in kept:
-            raise ModelError(
-                f"the coefficient {levels_of(fit).x_names[j]!r} is aliased, so no function that "
-                "weighs it alone is estimable; leave it out, or write the function of the columns "
-                "that it depends on"
-            )
+    kept_rows(L, levels_of(fit).x_names, aliasing_of_levels(fit))
 
 
 def _estimates(fit: Fitted, L: FloatArray) -> FloatArray:

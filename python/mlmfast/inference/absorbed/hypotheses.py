@@ -57,10 +57,12 @@ class OtherColumns:
         split = [absorbed.split(np.asarray(column), design.weights) for column in design.x]
         root = np.ones(design.n_obs) if design.weights is None else np.sqrt(design.weights)
         within = [root * split[j][1] for j in self.inner]
+        self.root, self.within = root, within
         sizes = np.array([np.linalg.norm(w) for w in within])
         means = np.array([split[j][0] for j in self.inner]).reshape(-1, absorbed.n_levels).T
         self.shares = np.zeros((len(self.inner), len(split)))
         self.constant = constant or absorbed.intercept
+        self.by_contrasts = bool(absorbed.by_contrasts)
         parts = [np.ones(absorbed.n_levels)] if self.constant else []
         for j, (by_level, left) in enumerate(split):
             if j in self.inner:
@@ -82,14 +84,33 @@ class OtherColumns:
         """Whether no other column is left out within levels, so that all terms are separate."""
         return len(self.inner) == self.shares.shape[1]
 
-    def of_term(self, own: IntArray) -> FloatArray:
-        """L of the term of columns ``own`` (positions among the others), (l, k)."""
+    def of_term(self, own: IntArray, coded: FloatArray, units: FloatArray) -> FloatArray:
+        """L of the term of columns ``own`` (positions among the others), (l, k).
+
+        Parameters
+        ----------
+        coded : shape (n_obs, d)
+            Columns of the term whose coefficients the rows are to be, by the coding of lmerTest.
+        units : shape (d,), what 1 is of each.
+        """
         if self.is_plain:
-            return np.eye(len(self.inner))[np.isin(self.inner, own)]
-        others = np.delete(self.shares, own, axis=1)
-        size = np.linalg.norm(self.shares, axis=1, keepdims=True)
-        left = _orthogonal(others / size) / size.T
-        return by_coefficients(left, left @ self.shares[:, own], np.ones(len(own)))
+            left = np.eye(len(self.inner))[np.isin(self.inner, own)]
+        else:
+            others = np.delete(self.shares, own, axis=1)
+            size = np.linalg.norm(self.shares, axis=1, keepdims=True)
+            left = _orthogonal(others / size) / size.T
+        if len(left) < 2:
+            return left
+        return by_coefficients(left, left @ self._shares_of(coded), units)
+
+    def _shares_of(self, columns: FloatArray) -> FloatArray:
+        """g of other columns (n_obs, d), (k, d)."""
+        absorbed, weights = self.design.absorbed, self.design.weights
+        assert absorbed is not None, "made for such designs"
+        left = np.column_stack([absorbed.split(column, weights)[1] for column in columns.T])
+        found = share_within(self.within, left if weights is None else self.root[:, None] * left)
+        size = np.abs(found).max(axis=0, initial=0.0)
+        return np.where(np.abs(found) <= _ROUNDING * size, 0.0, found)
 
     def of_factor(self) -> FloatArray:
         """N' by the coefficients of the factor's levels that are kept, (l, n_kept_levels)."""
@@ -97,9 +118,10 @@ class OtherColumns:
         left, _, _ = np.linalg.svd(self.by_level, full_matrices=False)
         span = left[:, : n_levels - n_tested]
         # 1 at one level each, and 0 at the others chosen: the first that are independent, which
-        # are those that the last ones leave. Differences are from the first level, as lmerTest's.
+        # are those that the last ones leave. A factor coded by contrasts is compared with its first
+        # level, as lmerTest does.
         from_last = np.arange(n_levels)[::-1]
-        order = np.append(0, from_last[:-1]) if self.constant else from_last
+        order = np.append(0, from_last[:-1]) if self.by_contrasts else from_last
         rest = order[first_independent(span[order].T)]
         chosen = np.setdiff1d(np.arange(n_levels), rest)
         rows = np.zeros((n_tested, n_levels))

@@ -22,10 +22,13 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.distributions import chi2_tail, f_tail
 from mlmfast.errors import ModelError
+from mlmfast.fitting.undetermined.record import ERRORS_DEPEND
 from mlmfast.inference.absorbed.coefficient_tests import coefficient_tests, levels_of
 from mlmfast.inference.absorbed.contrasts import joint_of
 from mlmfast.inference.absorbed.hypotheses import OtherColumns
 from mlmfast.inference.anova.anova import AnovaTable, table_row, type_number, without_f
+from mlmfast.inference.anova.row_bases import from_first_level
+from mlmfast.inference.anova.terms import columns_of_one_term
 from mlmfast.inference.contrasts.linear_tests import FTest
 from mlmfast.reduction.engines.options import CrossedSettings
 from mlmfast.reduction.reduce import reduce_design
@@ -74,7 +77,7 @@ def anova(
                 test, note = _factor_test(fit, others, method)
                 notes += [note] if note else []
         else:
-            L, used = _rows_of_term(fit, others, columns)
+            L, used = _rows_of_term(fit, others, label, columns)
             tested = len(L) > 0
             if tested:
                 hypotheses[label] = pd.DataFrame(L[:, used], columns=_names(fit, used))
@@ -83,7 +86,8 @@ def anova(
             left_out.append(label)
             continue
         # Where F has no distribution the chi-squared test stands for it.
-        rows[label] = table_row(test, chisq or np.isnan(test.pvalue))
+        instead = np.isnan(test.pvalue) and not np.isnan(test.chi2_pvalue)
+        rows[label] = table_row(test, chisq or instead)
         if test.note:
             without[label] = test.note
     if left_out:
@@ -132,9 +136,18 @@ def _other_factors(fit: Fitted) -> bool:
     )
 
 
-def _rows_of_term(fit: Fitted, others: OtherColumns, own: IntArray) -> tuple[FloatArray, list[int]]:
+def _rows_of_term(
+    fit: Fitted, others: OtherColumns, label: str, own: IntArray
+) -> tuple[FloatArray, list[int]]:
     """The hypothesis of a term over all coefficients, and the coefficients that it is about."""
-    rows = others.of_term(own)
+    source, spec = fit._needs_source("anova()"), fit._record.fixed_spec
+    assert source.frame is not None, "absorbed by a formula"
+    assert spec is not None, "absorbed by a formula"
+    counts = np.ones(source.design.n_obs)
+    columns, cells = columns_of_one_term(spec, source.frame.frame, label, counts)
+    coding = cells.coded(from_first_level)
+    units = np.repeat(cells.scales, coding.shape[1] // len(cells.scales))
+    rows = others.of_term(own, np.column_stack(columns) @ coding, units)
     L = np.zeros((len(rows), len(levels_of(fit).x_names)))
     L[:, others.map.inner] = rows
     return L, np.flatnonzero(L.any(axis=0)).tolist()
@@ -147,7 +160,9 @@ def _names(fit: Fitted, columns: list[int]) -> list[str]:
 def _factor_test(fit: Fitted, others: OtherColumns, ddf: str) -> tuple[FTest, str]:
     """The test of the absorbed factor, and what a reader should know of it."""
     size, columns = others.n_of_factor, others.map.columns
-    method = method_of(ddf)
+    method, untold = method_of(ddf), fit._record.undetermined
+    if untold is not None and untold.errors_depend:
+        return FTest(*(np.nan, size, np.nan, np.nan, np.nan, np.nan), ERRORS_DEPEND), ""
     if size <= LARGEST_HYPOTHESIS and method.information is not None:
         L = np.zeros((size, len(levels_of(fit).x_names)))
         L[:, columns] = others.of_factor()

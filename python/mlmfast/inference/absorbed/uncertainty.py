@@ -28,7 +28,8 @@ from mlmfast.degrees_of_freedom.kenward_roger import (
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.functions import FunctionOfCovariances
 from mlmfast.information.information import Information
-from mlmfast.reduction.absorbed.differences import along
+from mlmfast.information.undetermined_effects import flat_moves, in_size_of_first
+from mlmfast.reduction.absorbed.differences import along, has_path
 
 #: Ways shorter than this part of the longest are rounding.
 _SHORT = 1e-9
@@ -104,6 +105,35 @@ def _by_method(
         bend = about.parameters.bent_by(weights, singular=False)
         adjusted = adjusted - 0.5 * unit * _bend(fitted, method, about, function, middle, bend)
     return Uncertainty(value, adjusted, unit * slopes)
+
+
+def undetermined_moves(fitted: FittedRows, function: FunctionOfCovariances) -> FloatArray | None:
+    """How a covariance matrix (m, m) moves with what the data do not determine, (k, m, m).
+
+    As `moves_of_effects` has it for the coefficients that are estimated within levels; None where
+    nothing moves it.
+    """
+    told = fitted.undetermined
+    if told is None:
+        return None
+    held = () if fitted.held is None else fitted.held.names
+    found = []
+    points = flat_moves(
+        fitted.model, fitted.criterion, fitted.theta, told.absorbed, held, fitted.fit
+    )
+    for about, null, point in points:
+        g = fitted.criterion.covariances(point)
+        middle, first = function(g), about.parameters.first @ null
+        moved = [np.zeros((0, *middle.shape))]
+        for way in first.T:
+            matrices = _matrices(fitted, g, way[:-1] - about._gamma * way[-1])
+            # Out of a singular covariance there may be no path; the other point has them all.
+            if has_path(g, matrices):
+                moved.append(np.asarray(along(function, g, matrices)[0] + way[-1] * middle)[None])
+        found.append((middle, np.concatenate(moved)))
+    # In the units of the first, which are the user's after this.
+    out = _sigma2(fitted) * in_size_of_first(found, len(found[0][0]) if found else 0)
+    return out if len(out) else None
 
 
 def _are_variances(adjusted: FloatArray) -> bool:

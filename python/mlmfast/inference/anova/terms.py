@@ -142,6 +142,18 @@ def term_columns(spec: ModelMatrixSpec, frame: Frame, counts: FloatArray) -> Ter
     return TermColumns(tuple(terms), columns, np.array(positions, dtype=np.intp), tuple(cells))
 
 
+def columns_of_one_term(
+    spec: ModelMatrixSpec, frame: Frame, label: str, counts: FloatArray
+) -> tuple[list[FloatArray], Cells]:
+    """What `term_columns` says of the term of a label, the others' columns not formed."""
+    structure = term_list(spec.rhs)
+    variables = [spec.variable(name, frame) for name in structure.variable_names]
+    flags = contrast_flags(structure, [isinstance(v, FactorColumns) for v in variables])
+    k = structure.labels.index(label)
+    own = [variables[position] for position in structure.terms[k]]
+    return _columns_of_term(own, flags[k], counts)
+
+
 def _is_factor(variable: VariableColumns) -> bool:
     """Whether the variable's contrasts span its levels; fewer of them are covariates."""
     if not isinstance(variable, FactorColumns):

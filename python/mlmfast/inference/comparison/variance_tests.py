@@ -135,13 +135,13 @@ def variance_test(
     if term is None:
         term = _only_effect(source.design)
     check_engine(source.model, "a test of a variance")
-    t, effects = _find(source.design, term)
+    t, effects = find_effects(source.design, term)
     held = {} if source.parms is None else source.parms.held
     if held:
         raise ModelError("the fit holds covariance parameters; test a variance in a free fit")
-    chosen = _method(source.design, t, effects, method)
+    chosen = null_method(source.design, t, effects, method)
     draws = _draws(n, chosen)
-    null_design = _without(source.design, t, effects)
+    null_design = without_effects(source.design, t, effects)
     null_deviance, count = _optimum(null_design, record.method)
     statistic = null_deviance - record.deviance
     statistic = statistic if statistic > _ZERO else 0.0
@@ -157,7 +157,7 @@ def variance_test(
         sample = exact_null_distribution(source.design, t, reml, draws, seed_sequence(seed))
     elif chosen == "bootstrap":
         sample, failed = _bootstrap(source, record, null_design, draws, seed)
-    p = _mixture(statistic, df) if chosen == "mixture" else _tail(sample, statistic)
+    p = mixture_tail(statistic, df) if chosen == "mixture" else sample_tail(sample, statistic)
     error = float(np.sqrt(p * (1.0 - p) / len(sample))) if len(sample) else 0.0
     text = ", ".join(source.design.random[t].names[j] for j in effects)
     group = source.design.factors[source.design.random[t].factor].name
@@ -204,7 +204,7 @@ def ranova(fit: Fitted) -> pd.DataFrame:
             what = term.text or group
             if len(effects) == 1:
                 what = f"{term.names[effects[0]]} in {what}"
-            rows[what] = [*row, p, _mixture(statistic, df) if df else np.nan]
+            rows[what] = [*row, p, mixture_tail(statistic, df) if df else np.nan]
     table = pd.DataFrame.from_dict(
         rows,
         orient="index",
@@ -229,7 +229,7 @@ def _only_effect(design: Design) -> str:
     raise ModelError(f"test_variance tests a random effect, and the model has {what}")
 
 
-def _find(design: Design, name: str) -> tuple[int, list[int]]:
+def find_effects(design: Design, name: str) -> tuple[int, list[int]]:
     """Term and effects that a name stands for."""
     names: dict[str, tuple[int, list[int]]] = {}
     by_group: dict[str, list[int]] = {}
@@ -255,7 +255,8 @@ def _find(design: Design, name: str) -> tuple[int, list[int]]:
     raise ModelError(f"{name!r} is no random effect of this model{hint} (effects: {known})")
 
 
-def _method(design: Design, t: int, effects: list[int], method: str | None) -> str:
+def null_method(design: Design, t: int, effects: list[int], method: str | None) -> str:
+    """How the null distribution of a test is had; by default the first way that serves."""
     single = len(design.random) == 1 and len(design.random[0].names) == 1
     related = single and design.factors[design.random[0].factor].relationship is not None
     is_only = single and design.residual is None and not related
@@ -284,20 +285,22 @@ def _draws(n: int | None, method: str) -> int:
     return int(n)
 
 
-def _without(design: Design, t: int, effects: list[int]) -> Design:
+def without_effects(design: Design, t: int, effects: list[int]) -> Design:
+    """The design without some random effects of a term: one, or all."""
     if len(effects) == len(design.random[t].names):
         return replace(design, random=design.random[:t] + design.random[t + 1 :])
     return without_effect(design, t, effects[0])
 
 
-def _mixture(statistic: float, df: int) -> float:
+def mixture_tail(statistic: float, df: int) -> float:
+    """P-value by half chi-square with df - 1 and half with df degrees of freedom."""
     if statistic <= 0:
         return 1.0
     lower = float(chi2_tail(statistic, df - 1)) if df > 1 else 0.0
     return 0.5 * (lower + float(chi2_tail(statistic, df)))
 
 
-def _tail(sample: FloatArray, statistic: float) -> float:
+def sample_tail(sample: FloatArray, statistic: float) -> float:
     """Share of the null distribution at or above the statistic.
 
     The observed one counts as a draw of it, so p is never 0 (Davison and Hinkley 1997, 4.11).

@@ -11,7 +11,6 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.batch.fit_batch import FitBatch
-from mlmfast.clusters.noise import arm_of_rows
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
@@ -135,7 +134,7 @@ class _Estimated:
         for arm, (structure, s, _) in enumerate(residual_arms(source.criterion)):
             theta = self.at.point[:, s]
             if residual.points is not None:
-                own = arm_of_rows(residual) == arm
+                own = residual.arm_of_rows == arm
                 sums = np.array([inverse[own].sum()])
             else:
                 sums = np.bincount(residual.positions, inverse, residual.order)

@@ -71,6 +71,20 @@ def parameter_table(fit: Fitted) -> ParameterTable:
     return fit._once("_parameter_table", lambda: table_of(fit._rows))
 
 
+def observed_covariance(fit: Fitted) -> FloatArray:
+    """`ParameterTable.observed` by itself, the expected information not formed."""
+    rows = fit._rows
+    if rows is None:
+        return parameter_table(fit).observed
+    matrix = _covariance(rows.information, "observed")[0]
+    found = rows.undetermined
+    names = np.array(rows.information.parameters.names, dtype=object)
+    unknown = np.array(rows.information.parameters.fixed, dtype=np.bool_)
+    unknown |= np.isin(names, () if found is None else found.names)
+    matrix[unknown] = matrix[:, unknown] = np.nan
+    return matrix
+
+
 def table_of(rows: FittedRows | None) -> ParameterTable:
     """The covariance parameters of a fit with its rows."""
     if rows is None:

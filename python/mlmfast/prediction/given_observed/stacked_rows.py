@@ -12,8 +12,10 @@ from mlmfast.data.frame import Frame
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.design.model_frame import grouping_factor
-from mlmfast.design.residual.design import ResidualDesign
+from mlmfast.design.residual.chain import ChainSteps
+from mlmfast.design.residual.design import Points, ResidualDesign
 from mlmfast.design.residual.scale import ScaleDesign
+from mlmfast.design.residual.series import Series
 from mlmfast.errors import DataError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.given_observed.noise import scale_exponents
@@ -149,16 +151,9 @@ def _stacked_residual(
         n_units=max(residual.n_units, int(placed.units.max(initial=-1)) + 1),
         positions=np.concatenate([old_positions(residual, placed.between), placed.positions]),
         between=placed.between,
-        points=_stacked_points(residual, placed),
+        along=_stacked_along(residual, placed),
         scale=scale,
-        arm_codes=np.concatenate([placed.old_arms, placed.arms]),
     )
-    if residual.series is not None and placed.times is not None:
-        series = residual.series
-        # A row that begins a series shows its arm; nothing walks along these rows.
-        step = np.concatenate([series.step, -1 - placed.arms]).astype(np.int32)
-        times = np.concatenate([series.times, placed.times])
-        stacked = replace(stacked, series=replace(series, times=times, step=step))
     same = np.full(len(placed.units), -1, dtype=np.intp)
     if distinguishes_rows(residual):
         keys = np.column_stack([stacked.units, placed.keys])
@@ -167,12 +162,18 @@ def _stacked_residual(
     return stacked, same
 
 
-def _stacked_points(residual: ResidualDesign, placed: PlacedRows) -> FloatArray | None:
+def _stacked_along(
+    residual: ResidualDesign, placed: PlacedRows
+) -> Points | Series | ChainSteps | None:
+    """What the structure goes by over all rows; series as points in time."""
+    arms = np.concatenate([placed.old_arms, placed.arms]).astype(np.int32)
     if placed.points is not None and placed.old_points is not None:
-        return np.concatenate([placed.old_points, placed.points])
+        return Points(np.concatenate([placed.old_points, placed.points]), arms)
     if residual.series is not None and placed.times is not None:
-        return np.concatenate([residual.series.times, placed.times])[:, None]
-    return None
+        times = np.concatenate([residual.series.times, placed.times])
+        # Nothing walks along these rows.
+        return replace(residual.series, times=times, arms=arms, visits=None)
+    return residual.along
 
 
 def _stacked_scale(scale: ScaleDesign, new: Frame) -> ScaleDesign:

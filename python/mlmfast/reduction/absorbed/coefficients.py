@@ -61,6 +61,14 @@ class CoefficientMap:
         out[self.columns] = (a - self.weights @ a[self.pivots])[self.levels]
         return out
 
+    def of_column(self, g: FloatArray, h: FloatArray) -> FloatArray:
+        """The coefficients in those kept, in the order of `kept`, of a column X g + F h, (p,)."""
+        outer = self.inverse @ h[self.pivots]
+        inner = g - self.shares @ outer
+        own = (h - self.weights @ h[self.pivots])[self.levels]
+        order = np.argsort(np.concatenate([self.inner, self.outer, self.columns]))
+        return np.concatenate([inner, outer, own])[order]
+
     @property
     def kept(self) -> IntArray:
         """Positions of the columns that have a coefficient, ascending."""
@@ -113,12 +121,15 @@ def _empty(absorbed: AbsorbedFactor) -> FloatArray:
 
 
 def share_within(within: list[FloatArray], column: FloatArray) -> FloatArray:
-    """Coefficients of a column on those kept, within levels; 0 where it is constant there."""
+    """Coefficients of a column on those kept, within levels; 0 where it is constant there.
+
+    Those of several columns (n_obs, d) are (k, d).
+    """
     if not within or not column.any():
-        return np.zeros(len(within))
+        return np.zeros((len(within), *column.shape[1:]))
     matrix = np.column_stack(within)
     scale = np.sqrt((matrix**2).sum(axis=0))
-    return np.asarray(np.linalg.lstsq(matrix / scale, column, rcond=None)[0] / scale)
+    return np.asarray((np.linalg.lstsq(matrix / scale, column, rcond=None)[0].T / scale).T)
 
 
 def _is_new(functions: list[FloatArray], h: FloatArray) -> bool:

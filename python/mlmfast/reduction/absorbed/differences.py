@@ -87,6 +87,21 @@ def path(g: Sequence[FloatArray], way: Sequence[FloatArray]) -> Path | None:
     return None if largest == 0.0 else Path(g, ways, bends, _STEP / largest)
 
 
+def has_path(g: Sequence[FloatArray], way: Sequence[FloatArray]) -> bool:
+    """Whether `path` leads along the way, whose matrices may be of a higher rank.
+
+    Examples
+    --------
+    >>> has_path([np.zeros((1, 1, 1))], [np.eye(1)]), has_path([np.ones((1, 1, 1))], [np.eye(1)])
+    (False, True)
+    """
+    try:
+        path(g, way)
+    except ModelError:
+        return False
+    return True
+
+
 def _path(matrix: FloatArray, direction: FloatArray) -> tuple[FloatArray, FloatArray, float]:
     """G', K, and one over the distance at which G loses rank on the way."""
     values, vectors = np.linalg.eigh(matrix)

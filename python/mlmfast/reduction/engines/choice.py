@@ -125,10 +125,7 @@ def _cross(design: Design, levels: tuple[int, ...], settings: CrossedSettings) -
     crossing = _core.Crossing(
         design.n_obs,
         [f.codes for f in factors],
-        [
-            f.n_levels + (0 if f.relationship is None else len(f.relationship.extra))
-            for f in factors
-        ],
+        [_n_units(f) for f in factors],
         effects,
         settings.schur,
         [_precision(f) for f in factors],

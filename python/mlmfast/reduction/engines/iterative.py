@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.reduction.engines.options import IterativeSettings
 from mlmfast.reduction.scaling import ScaledColumn
+
+#: Iterations of conjugate gradients.
+MOST_ITERATIONS = 2_000
 
 
 def reduce_iteratively(
@@ -53,14 +56,24 @@ def reduce_iteratively(
         probes=0 if exact else int(settings.probes),
         exact=exact,
         seed=int(settings.seed),
+        max_iter=MOST_ITERATIONS,
     )
 
 
-def not_solved(error: _core.NotConverged) -> NoReturn:
-    """Say what to do where conjugate gradients gave up."""
-    iterations, residual = error.args
-    raise ModelError(
-        f"conjugate gradients left a relative residual of {residual:.1e} after {iterations} "
-        "iterations: the grouping factors are nearly confounded. Use "
-        "options={'engine': 'crossed'} if memory allows, or leave out one of the factors"
-    ) from None
+@contextmanager
+def conjugate_gradients() -> Iterator[None]:
+    """Say what to do where conjugate gradients give up.
+
+    Raises
+    ------
+    ModelError
+    """
+    try:
+        yield
+    except _core.NotConverged as error:
+        iterations, residual = error.args
+        raise ModelError(
+            f"conjugate gradients left a relative residual of {residual:.1e} after {iterations:,} "
+            "iterations: the grouping factors are nearly confounded. Use "
+            "options={'engine': 'crossed'} if memory allows, or leave out one of the factors"
+        ) from None

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 import mlmfast._core as _core
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, block_diagonal
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.reduction.parameter_block import ParameterBlock, block_diagonal
+from mlmfast.reduction.parameter_block import ParameterBlock
 from mlmfast.reduction.residual.directions import ArmDirections, Directions
 from mlmfast.reduction.residual.form import (
     Arm,
@@ -103,16 +103,15 @@ class ByArm(Directions):
         ]
 
     def parameters(self, theta: FloatArray, unit: float, given: FloatArray) -> FormParameters:
-        """The parameters of all arms as one block; see `ResidualForm.parameters`."""
+        """Arm by arm; see `ResidualForm.parameters`."""
         found = [part.parameters(own, unit, given) for part, own in self._each(theta)]
         linear = self._joined([own.linear for own in found])
         bends = any(own.bent is not own.linear for own in found)
         bent = self._joined([own.bent for own in found]) if bends else linear
-        return FormParameters(_one_block([own.block for own in found]), linear, bent)
-
-    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
-        """Arm by arm."""
-        return block_diagonal([part.chart_of_coordinates(own) for part, own in self._each(theta)])
+        blocks = tuple(block for own in found for block in own.blocks)
+        if not self.parts[0].has_separate_blocks:
+            blocks = (_one_block(blocks),)
+        return FormParameters(blocks, linear, bent)
 
     @property
     def elementwise(self) -> Elementwise | None:
@@ -144,7 +143,7 @@ def arm_prefixes(arms: Sequence[str]) -> list[str]:
     return [f"{arm}: " for arm in arms] if len(arms) > 1 else [""]
 
 
-def _one_block(blocks: list[ParameterBlock]) -> ParameterBlock:
+def _one_block(blocks: Sequence[ParameterBlock]) -> ParameterBlock:
     """The parameters of all arms as one block."""
     second = [block.second for block in blocks if block.second is not None]
     flat = all(own.ndim == 1 for own in second)

@@ -17,7 +17,7 @@ from mlmfast.covariance.units import natural_in_units
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.reduction.residual.directions import ArmDirections
 from mlmfast.reduction.residual.form import ArmEstimates
-from mlmfast.reduction.residual.form_parameters import kinds_among
+from mlmfast.reduction.residual.form_parameters import common_diagonal, kinds_among
 from mlmfast.running.cached import cached_property
 
 
@@ -58,6 +58,10 @@ class OwnMatrices(ArmDirections):
     @abstractmethod
     def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray:
         """By the distances within units."""
+
+    def common_variance(self, theta: FloatArray, matrices: FloatArray) -> FloatArray:
+        """From the matrix of the first unit; see `ResidualForm.common_variance`."""
+        return common_diagonal(matrices[:, 0, 0 if self.places is None else self.places[0]])
 
     def estimates(self, theta: FloatArray, unit: float) -> list[ArmEstimates]:
         """Without matrices: there are no visits; see `ResidualForm.estimates`."""

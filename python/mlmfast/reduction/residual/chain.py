@@ -189,11 +189,7 @@ class ChainCovariance(ArmDirections):
         fixed = (False,) * len(kinds)
         values = scale * value
         block = ParameterBlock(self.names, kinds, values, np.diag(inverse), bend, by_free, fixed)
-        return FormParameters(block, stacked, stacked)
-
-    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
-        """The coordinates are theta."""
-        return np.eye(self.n_theta)
+        return FormParameters((block,), stacked, stacked)
 
 
 def _both(structure: object) -> tuple[VisitChain, ScaledCorrelation]:

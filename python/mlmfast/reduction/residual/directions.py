@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance.natural_chart import natural_chart
 from mlmfast.reduction.parameter_block import residual_block
 from mlmfast.reduction.residual.form import CoreChain, CoreSeries, ResidualForm
 from mlmfast.reduction.residual.form_parameters import (
@@ -62,16 +61,15 @@ class Directions(ResidualForm):
         free = np.eye(self.structure.n_theta)
         block = residual_block(self.structure, self.prefix, theta, unit, free, None)
         stacked = self.stacked(theta, True)
-        return FormParameters(block, *with_free_parameters(self.structure, theta, stacked))
-
-    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
-        """Derivatives of theta by the natural parameters, (n_theta, n_theta)."""
-        return natural_chart(self.structure, theta)[0]
+        return FormParameters((block,), *with_free_parameters(self.structure, theta, stacked))
 
 
 @dataclass(frozen=True)
 class ArmDirections(Directions):
     """Those of a structure that several arms may have, each with parameters of its own."""
+
+    #: Whether the covariance parameters of each arm are a block; else those of all arms are one.
+    has_separate_blocks: ClassVar[bool] = False
 
     @staticmethod
     @abstractmethod

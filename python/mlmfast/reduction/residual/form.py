@@ -99,10 +99,6 @@ class ResidualForm(ABC):
         """
 
     @abstractmethod
-    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
-        """Derivatives of the core's coordinates by those of `parameters`."""
-
-    @abstractmethod
     def common_variance(self, theta: FloatArray, matrices: FloatArray) -> FloatArray:
         """The variance of all rows, NaN where it differs; shape (n_fits,).
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.natural_chart import entries_by_natural
 from mlmfast.reduction.parameter_block import residual_block
@@ -47,8 +45,4 @@ class Template(ResidualForm):
         """The core's coordinates are the entries; see `ResidualForm.parameters`."""
         by_free = entries_by_natural(self.structure, theta)
         block = residual_block(self.structure, self.prefix, theta, unit, *by_free)
-        return FormParameters(block, given, given)
-
-    def chart_of_coordinates(self, theta: FloatArray) -> FloatArray:
-        """The coordinates are the same entries."""
-        return np.eye(len(self.entries))
+        return FormParameters((block,), given, given)

@@ -47,7 +47,7 @@ fn add_values<V: Lane, const Q: usize, const W: usize>(
     let zero = V::splat(0.0);
     let mut out = Values { logdet: zero, gram: [[zero; W]; W] };
     for item in items {
-        let Pattern { first, n_blocks, count } = units.patterns[item];
+        let Pattern { first, n_blocks, count, .. } = units.patterns[item];
         let mut l = [[zero; Q]; Q];
         for b in first..first + n_blocks {
             let mut rows = units.rows::<V, Q, W>(b);
@@ -110,7 +110,7 @@ fn add_derivatives<V: Lane, const Q: usize, const W: usize, const N: usize>(
     let zero = V::splat(0.0);
     let mut out = Derivatives::<V, Q, W, N>::zero();
     for item in items {
-        let Pattern { first, n_blocks, count } = units.patterns[item];
+        let Pattern { first, n_blocks, count, .. } = units.patterns[item];
         let count = V::splat(count as f64);
         let (mut l, mut h) = ([[zero; Q]; Q], [[zero; Q]; Q]);
         let (mut f, mut f_rss) = ([[zero; Q]; Q], [[zero; Q]; Q]);

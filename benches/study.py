@@ -1,0 +1,190 @@
+"""Simulation studies: rows of results a second, and what a study costs beside its fits.
+
+    python benches/study.py                              # this build
+    python benches/study.py --replicates 20000           # longer
+    python benches/study.py --workers 2                  # and by processes
+    python benches/study.py --statsmodels --simr         # and loops over others, few replicates
+
+Rows are one a replicate, method and estimand, written to disk. The fits alone are `LMM.fit_many` or
+`fit_each` on data that are there, with p-values. Wall times; processor time besides, which a busy
+machine disturbs less. simr needs R with the package (Debian: r-cran-simr).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import mlmfast as mlm
+
+CLUSTERS, ROWS = 30, 10
+FORMULA = "y ~ t + x + (1 | g)"
+ESTIMANDS = {"(Intercept)": 0.0, "t": 0.5, "x": 0.2}
+G = np.repeat(np.arange(CLUSTERS), ROWS)
+T = (G % 2).astype(float)
+FIXED_X = np.random.default_rng(1).normal(size=G.size)
+
+
+def new_x(condition: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """Another covariate in each replicate."""
+    x = rng.normal(size=G.size)
+    return {"y": _response(x, rng), "t": T, "x": x, "g": G}
+
+
+def same_x(condition: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """Another response in each replicate."""
+    return {"y": _response(FIXED_X, rng), "t": T, "x": FIXED_X, "g": G}
+
+
+def _response(x: Any, rng: np.random.Generator) -> Any:
+    effects = rng.normal(size=CLUSTERS) * 0.5
+    return 0.5 * T + 0.2 * x + effects[G] + rng.normal(size=G.size)
+
+
+def by_design() -> Any:
+    """As `same_x`, by a design."""
+    table = pd.DataFrame({"t": T, "x": FIXED_X, "g": G})
+    return mlm.design(
+        FORMULA, data=table, params={"t": 0.5, "x": 0.2}, varcorr={"g": 0.25}, sigma=1
+    )
+
+
+def statsmodels_loop(data: Any, condition: dict[str, Any]) -> Any:
+    """What a loop does today."""
+    import statsmodels.formula.api as smf
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return smf.mixedlm("y ~ t + x", data, groups="g").fit()
+
+
+def study(generate: Any, n: int, methods: Any = None) -> mlm.Study:
+    """One condition."""
+    methods = methods or {"REML": mlm.Method(FORMULA)}
+    return mlm.Study({"clusters": [CLUSTERS]} if callable(generate) else {"sigma": [1.0]}, generate,
+                     methods, ESTIMANDS, n, seed=1)  # fmt: skip
+
+
+def timed(action: Callable[[], object]) -> tuple[float, float]:
+    """Wall and processor seconds."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    action()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def run(plan: mlm.Study, workers: int = 1) -> tuple[float, float]:
+    """Seconds of a whole run into a new folder."""
+    folder = tempfile.mkdtemp()
+    pool: Any = ProcessPoolExecutor(workers) if workers > 1 else nullcontext()
+    with pool as executor:
+        if executor is not None:
+            list(executor.map(_warm, range(2 * workers)))
+        found = timed(lambda: plan.run(Path(folder) / "s", executor=executor, progress=False))
+    shutil.rmtree(folder)
+    return found
+
+
+def _warm(_: int) -> None:
+    study(same_x, 2).rows(0, 0)
+
+
+def fits_alone(same: bool, n: int) -> tuple[float, float]:
+    """Seconds of the fits on data that are there, by the study's chunks."""
+    rng = np.random.default_rng(1)
+    made = [(same_x if same else new_x)({}, rng) for _ in range(n)]
+    Y = np.stack([data["y"] for data in made])
+    X = np.stack([np.column_stack([np.ones(G.size), T, data["x"]]) for data in made])
+
+    def fit() -> None:
+        for first in range(0, n, 500):
+            some = slice(first, first + 500)
+            if same:
+                model = mlm.LMM(FORMULA, {**made[0], "g": G})
+                model.fit_many(np.ascontiguousarray(Y[some].T)).pvalues  # noqa: B018
+            else:
+                mlm.fit_each(y=Y[some], X=X[some], groups=G).pvalues  # noqa: B018
+
+    return timed(fit)
+
+
+def report(name: str, n: int, seconds: tuple[float, float], rows: int = len(ESTIMANDS)) -> None:
+    """One line."""
+    wall, cpu = seconds
+    each = n * rows
+    print(f"{name:<34}{each / wall:>12,.0f} rows/s{each / cpu:>12,.0f} by processor time")
+
+
+SIMR = """
+suppressMessages(library(simr))
+d <- data.frame(g = rep(1:{clusters}, each = {rows}))
+d$t <- d$g %% 2; set.seed(1); d$x <- rnorm(nrow(d))
+m <- makeLmer(y ~ t + x + (1 | g), fixef = c(0, 0.5, 0.2), VarCorr = 0.25, sigma = 1, data = d)
+cat(system.time(powerSim(m, test = fixed("t", "sa"), nsim = {n}, progress = FALSE))[["elapsed"]])
+"""
+
+
+def simr_seconds(n: int) -> float | None:
+    """Seconds of simr's powerSim with Satterthwaite's test; None where it is not there."""
+    script = SIMR.format(clusters=CLUSTERS, rows=ROWS, n=n)
+    try:
+        done = subprocess.run(["Rscript", "-e", script], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return float(done.stdout.split()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--replicates", type=int, default=5000)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--statsmodels", action="store_true")
+    parser.add_argument("--simr", action="store_true")
+    arguments = parser.parse_args()
+    n = arguments.replicates
+    run(study(same_x, 20))
+    print(f"{n:,} replicates of {G.size} rows, {CLUSTERS} clusters; {len(ESTIMANDS)} estimands")
+    totals = {}
+    for name, generate, same in (
+        ("same X, by a design", by_design(), True),
+        ("same X, by a function", same_x, True),
+        ("new X, by a function", new_x, False),
+    ):
+        totals[name] = run(study(generate, n))
+        alone = fits_alone(same, n)
+        report(name, n, totals[name])
+        report("    its fits alone", n, alone)
+        own = totals[name][1] - alone[1]
+        print(f"    the study's own cost: {own / alone[1]:.2f} of the fits' (processor time)")
+    if arguments.workers > 1:
+        plan = study(new_x, 4 * n)
+        one, several = run(plan)[0], run(plan, arguments.workers)[0]
+        print(f"{arguments.workers} workers: {one / several:.2f} x one process")
+    if arguments.statsmodels:
+        few = study(new_x, 50, {"statsmodels": statsmodels_loop})
+        seconds = run(few)
+        report("a loop over statsmodels", 50, seconds)
+        ratio = (seconds[0] / 50) / (totals["new X, by a function"][0] / n)
+        print(f"    {ratio:,.0f} x the time of the study")
+    if arguments.simr:
+        found = simr_seconds(50)
+        if found is None:
+            print("simr: not there")
+        else:
+            ratio = (found / 50) / (totals["same X, by a function"][0] / n)
+            print(f"simr: {50 / found:,.1f} replicates/s; {ratio:,.0f} x the time of the study")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Formulas as patsy writes, codes and names them, read without running any of their code."""

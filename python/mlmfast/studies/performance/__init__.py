@@ -1,0 +1,1 @@
+"""Measures of performance, each with its Monte Carlo standard error."""

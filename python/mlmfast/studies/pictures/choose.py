@@ -1,0 +1,97 @@
+"""What a picture shows: an estimand, and some of the conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.display.figure import new_figure
+from mlmfast.errors import DataError
+from mlmfast.studies.performance.by_condition import Shown
+from mlmfast.studies.plan.identity import cell
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Panels of one picture.
+_MOST = 48
+#: Colours of methods, told apart by those who see no red or green too (Okabe and Ito).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def colour(position: int) -> str:
+    """Colour of a method by its position."""
+    return COLOURS[position % len(COLOURS)]
+
+
+def chosen_estimand(result: Shown, estimand: str | None) -> str:
+    """The estimand of a picture.
+
+    Raises
+    ------
+    DataError
+        Where the study has none of that name.
+    """
+    if estimand is None:
+        return result.estimands[0]
+    if estimand not in result.estimands:
+        raise DataError(
+            f"estimand is {estimand!r}; the study has {', '.join(map(repr, result.estimands))}"
+        )
+    return estimand
+
+
+def chosen_rows(
+    frame: pd.DataFrame, result: Shown, where: Mapping[str, Any] | None
+) -> pd.DataFrame:
+    """Rows of some conditions.
+
+    Raises
+    ------
+    DataError
+        For what is no factor, and where no row is left.
+    """
+    for name, value in (where or {}).items():
+        if name not in result.factors:
+            raise DataError(
+                f"where: {name!r} is no factor; the study has {', '.join(result.factors)}"
+            )
+        frame = frame[frame[name] == value]
+    if frame.empty:
+        raise DataError(f"where={dict(where or {})}: no finished condition is left")
+    return frame
+
+
+def truth_of(result: Shown, condition: Mapping[str, Any], estimand: str) -> float:
+    """True value of an estimand in a condition; NaN where unknown."""
+    for own, truths in zip(result.plan["conditions"], result.plan["truths"], strict=True):
+        if all(_same(cell(own[name]), condition[name]) for name in own):
+            value = truths[estimand]
+            return np.nan if value is None else float(value)
+    return np.nan
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether a value of the plan is that of a table, where a missing one is NaN."""
+    missing = other is None or other != other
+    return missing if one is None else bool(one == other or str(one) == other)
+
+
+def panels(rows: int, columns: int, width: float = 2.6, height: float = 2.4) -> NDArray[Any]:
+    """Axes of a picture of several panels, (rows, columns).
+
+    Raises
+    ------
+    DataError
+        Where they are too many to be seen.
+    """
+    if rows * columns > _MOST:
+        raise DataError(
+            f"the picture would have {rows} x {columns} panels; choose some conditions by where="
+        )
+    axes = new_figure(rows, columns, (max(4.0, width * columns), max(3.0, height * rows)))[1]
+    out: NDArray[Any] = np.array(axes, dtype=object).reshape(rows, columns)
+    return out

@@ -1,0 +1,68 @@
+"""Power curves with Monte Carlo intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlmfast.display.figure import PALE, plain
+from mlmfast.errors import DataError
+from mlmfast.studies.performance.by_condition import Shown, conditions_of, label, of_condition
+from mlmfast.studies.pictures.choose import chosen_estimand, colour, panels
+from mlmfast.studies.pictures.lollipop import measured_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+_Z = 1.959964
+
+
+def power_plot(
+    result: Shown,
+    x: str | None,
+    estimand: str | None,
+    where: Mapping[str, Any] | None,
+) -> NDArray[Any]:
+    """See `StudyPlots.power`."""
+    frame = measured_rows(result, "power", chosen_estimand(result, estimand), where)
+    along = _along(result, frame, x)
+    others = [name for name in result.factors if name != along]
+    groups = conditions_of(frame, others) if others else [{}]
+    columns = min(3, len(groups))
+    axes = panels(-(-len(groups) // columns), columns, 3.4, 3.0)
+    for ax, group in zip(axes.ravel(), groups, strict=False):
+        _panel(ax, of_condition(frame, group), along, result.methods)
+        plain(ax, along, "power", label(group))
+        ax.title.set_fontsize(9)
+    axes[0, 0].legend(fontsize=8, frameon=False)
+    for ax in axes.ravel()[len(groups) :]:
+        ax.set_visible(False)
+    return axes
+
+
+def _along(result: Shown, frame: pd.DataFrame, x: str | None) -> str:
+    numeric = [name for name in result.factors if frame[name].dtype.kind in "if"]
+    if x is None:
+        several = [name for name in numeric if frame[name].nunique() > 1]
+        return next(iter([*several, *numeric, *result.factors]))
+    if x not in result.factors:
+        raise DataError(f"x is {x!r}; the factors are {', '.join(result.factors)}")
+    return x
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, along: str, methods: list[str]) -> None:
+    for level in (0.05, 0.8):
+        ax.axhline(level, color=PALE, linewidth=0.8, linestyle=":")
+    for m, method in enumerate(methods):
+        own = rows[rows["method"] == method].sort_values(along)
+        value, mcse = (own[name].to_numpy(np.float64) for name in ("value", "mcse"))
+        if len(own):
+            where = own[along].to_numpy()
+            bars = _Z * mcse
+            ax.errorbar(where, value, yerr=bars, marker="o", ms=4, capsize=2, color=colour(m),
+                        label=method)  # fmt: skip
+    ax.set_ylim(0, 1)

@@ -1,0 +1,1 @@
+"""One chunk of replicates: data drawn, methods applied, rows made."""

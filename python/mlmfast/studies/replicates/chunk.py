@@ -1,0 +1,92 @@
+"""One chunk: its data drawn, its methods applied."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from mlmfast.studies.performance.samples import NOT_DRAWN
+from mlmfast.studies.plan.conditions import Condition
+from mlmfast.studies.plan.method import Method
+from mlmfast.studies.plan.plan import Chunk, Plan
+from mlmfast.studies.replicates.data_set import DataSet
+from mlmfast.studies.replicates.draw import Source
+from mlmfast.studies.replicates.of_fits import of_method
+from mlmfast.studies.replicates.of_functions import of_function
+from mlmfast.studies.replicates.outcomes import Outcomes
+from mlmfast.studies.replicates.rows import table_of
+
+#: Numbers in the data sets that are held at a time.
+_HELD = 20_000_000
+#: Data sets drawn at a time.
+_DRAWN = 50
+
+
+def chunk_table(plan: Plan, chunk: Chunk) -> Any:
+    """The rows of a chunk, a `pyarrow.Table`: they depend on the plan alone."""
+    condition = plan.conditions[chunk.condition]
+    found = [Outcomes.none(len(chunk), len(plan.estimands)) for _ in plan.methods]
+    with _quiet():
+        for positions, data in _held(plan, condition, chunk, found):
+            for method, whole in zip(plan.methods.values(), found, strict=True):
+                whole.put(positions, outcomes_of(plan, method, data, condition.values))
+    return table_of(plan, chunk, found)
+
+
+def outcomes_of(
+    plan: Plan, method: Any, data: list[DataSet], condition: Mapping[str, Any]
+) -> Outcomes:
+    """Outcomes of one method in data sets of a condition."""
+    names = list(plan.estimands)
+    if isinstance(method, Method):
+        return of_method(method, data, names)
+    return of_function(method, data, condition, names)
+
+
+def _held(
+    plan: Plan, condition: Condition, chunk: Chunk, found: list[Outcomes]
+) -> Iterator[tuple[list[int], list[DataSet]]]:
+    """Data sets, as many as memory shall hold at a time, and their positions in the chunk.
+
+    What the generator raises is the error of its replicate in every method.
+    """
+    positions: list[int] = []
+    data: list[DataSet] = []
+    size = 0
+    for position, one in enumerate(_drawn(plan, condition, chunk)):
+        if isinstance(one, Exception):
+            text = " ".join(f"{NOT_DRAWN}{type(one).__name__}: {one}".split())
+            for outcomes in found:
+                outcomes.error[position] = text
+            continue
+        positions.append(position)
+        data.append(one)
+        size += one.size
+        if size > _HELD:
+            yield positions, data
+            positions, data, size = [], [], 0
+    if data:
+        yield positions, data
+
+
+def _drawn(plan: Plan, condition: Condition, chunk: Chunk) -> Iterator[DataSet | Exception]:
+    source = Source(plan, condition)
+    for first in range(chunk.first, chunk.last, _DRAWN):
+        yield from source.some(range(first, min(first + _DRAWN, chunk.last)))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warning a replicate: the results say what went wrong, by replicate.
+
+    The filters belong to the process and not to a thread, so that threads leave them alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,112 @@
+"""One simulated data set, as the user's generator gave it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.data.frame import Frame
+from mlmfast.errors import DataError, MlmError
+
+_PANDAS = (pd.Series, pd.Categorical)
+
+
+class DataSet:
+    """A frame, or a dict of arrays of one length.
+
+    Raises
+    ------
+    DataError
+        For anything else, and where there are no rows.
+
+    Examples
+    --------
+    >>> DataSet({"y": [1.0, 2.0], "x": [0, 1]}).table()["x"].tolist()
+    [0, 1]
+    """
+
+    #: The data set whose columns it has, its own ones aside: they are the same as others'.
+    base: DataSet | None = None
+
+    def __init__(self, given: Any) -> None:
+        self._own: dict[str, Any] = {}
+        self.columns = _columns(given) if isinstance(given, Mapping) else None
+        given = given.copy() if isinstance(given, pd.DataFrame) else given
+        self.given = given if self.columns is None else self.columns
+        if self.columns is None and not isinstance(given, pd.DataFrame):
+            try:
+                rows = Frame.from_native(given).n_rows
+            except MlmError:
+                raise DataError(
+                    f"generate returned {type(given).__name__}; a data frame or a dict of arrays "
+                    "is needed"
+                ) from None
+        else:
+            rows = len(next(iter(self.columns.values()))) if self.columns else len(given)
+        if rows == 0:
+            raise DataError("generate returned no rows")
+        width = len(self.columns) if self.columns else len(getattr(given, "columns", ())) or 1
+        #: Values in it.
+        self.size = rows * width
+
+    def with_column(self, name: str, values: Any) -> DataSet:
+        """The same with one column more, such as a response for rows that many share."""
+        out = object.__new__(DataSet)
+        out.base, out._own, out.columns = self, {name: values}, None
+        out.size = self.size + len(values)
+        return out
+
+    def column(self, name: str) -> Any:
+        """A column as it is; None where it is not there, or of a frame of another library."""
+        if name in self._own:
+            return self._own[name]
+        if self.base is not None:
+            return self.base.column(name)
+        if self.columns is not None:
+            return self.columns.get(name)
+        given = self.given
+        if not isinstance(given, pd.DataFrame) or name not in given.columns:
+            return None
+        series = given[name]
+        return series if isinstance(series, pd.Series) else None
+
+    def table(self) -> Any:
+        """What a method sees: a data frame (pandas, where the generator gave a dict)."""
+        if self.base is not None:
+            return self.base.table().assign(**self._own)
+        return self.given if self.columns is None else self._frame
+
+    def source(self) -> Any:
+        """The data as a fit reads them: what the generator gave."""
+        return self.table() if self.base is not None else self.given
+
+    @cached_property
+    def _frame(self) -> pd.DataFrame:
+        return pd.DataFrame(self.columns)
+
+
+def _columns(given: Mapping[Any, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    length: tuple[str, int] | None = None
+    for name, values in given.items():
+        # Copied: a generator may fill the same arrays again for the next replicate.
+        column = values.copy() if isinstance(values, _PANDAS) else np.array(values)
+        if column.ndim != 1:
+            raise DataError(
+                f"generate returned {name!r} of shape {column.shape}; a column has one dimension"
+            )
+        if length is not None and len(column) != length[1]:
+            raise DataError(
+                f"generate returned {name!r} with {len(column)} rows, and {length[0]!r} with "
+                f"{length[1]}; all columns must have the same"
+            )
+        length = length or (str(name), len(column))
+        plain = isinstance(column, np.ndarray)
+        out[str(name)] = column if plain else pd.Series(column).reset_index(drop=True)
+    if not out:
+        raise DataError("generate returned an empty dict; give at least the response")
+    return out

@@ -1,0 +1,146 @@
+"""Estimands read from a batch of fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.batch.fit_batch import FitBatch
+from mlmfast.distributions import quantile, two_sided
+from mlmfast.errors import MlmError, ModelError
+from mlmfast.studies.plan.method import Method
+from mlmfast.studies.replicates.data_set import DataSet
+from mlmfast.studies.replicates.fit_together import STATUSES, fit_together
+from mlmfast.studies.replicates.outcomes import NUMBERS, Outcomes
+from mlmfast.words import did_you_mean
+
+
+def of_method(method: Method, data: Sequence[DataSet], estimands: Sequence[str]) -> Outcomes:
+    """Outcomes of a mixed model in data sets."""
+    out = Outcomes.none(len(data), len(estimands))
+    for positions, batch in fit_together(method, data):
+        if isinstance(batch, MlmError):
+            part = Outcomes.none(len(positions), len(estimands), _one_line(batch))
+        else:
+            part = of_batch(method, batch, estimands)
+        out.put(positions, part)
+    return out
+
+
+def of_batch(method: Method, batch: FitBatch, estimands: Sequence[str]) -> Outcomes:
+    """Outcomes of fits."""
+    out = Outcomes.none(len(batch), len(estimands))
+    out.converged[:], out.singular[:] = batch.converged, batch.singular
+    why = [text if text not in STATUSES else "" for text in batch.status]
+    for k, name in enumerate(estimands):
+        try:
+            out.numbers[:, :, k] = _numbers(method, batch, name)
+            out.error[:, k] = why
+        except MlmError as error:
+            out.error[:, k] = [text or _one_line(error) for text in why]
+            continue
+        missing = np.isnan(out.numbers[1, :, k]) & (out.error[:, k] == "")
+        for fit in np.flatnonzero(missing & ~is_parameter(batch, name)):
+            lost = np.isnan(out.numbers[0, fit, k])
+            untold = batch.undetermined[fit]
+            out.error[fit, k] = f"{name} is not estimable here" if lost else untold
+    return out
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())
+
+
+def _numbers(method: Method, batch: FitBatch, name: str) -> FloatArray:
+    """The numbers of one estimand, (6, n_fits)."""
+    if is_parameter(batch, name):
+        out = np.full((len(NUMBERS), len(batch)), np.nan)
+        out[0] = _parameter(batch, name)
+        return out
+    if method.robust is not None:
+        return _robust(method, batch, name)
+    if name in batch.names:
+        column = batch.names.index(name)
+        parts: tuple[FloatArray, ...] = (batch.params, batch.bse, batch.df, batch.pvalues)
+    else:
+        column, tests = 0, batch.tests(_contrast(batch, name))
+        parts = (tests.estimate, tests.se, tests.df, tests.pvalue)
+    estimate, se, df, p = (np.asarray(part)[:, column] for part in parts)
+    return with_limits(estimate, se, df, p, method.level)
+
+
+def with_limits(
+    estimate: FloatArray, se: FloatArray, df: FloatArray, p: FloatArray, level: float
+) -> FloatArray:
+    """Estimates with t limits, (6, n)."""
+    known = ~np.isnan(df)
+    t = np.where(known, quantile(np.where(known, df, 1.0), level), np.nan)
+    half = t * se
+    return np.stack([estimate, se, df, p, estimate - half, estimate + half])
+
+
+def _contrast(batch: FitBatch, name: str) -> str:
+    """An estimand that is no coefficient: a linear function of them, written out."""
+    if not any(sign in name for sign in "+-*/"):
+        known = [*batch.names, *_parameters(batch)]
+        hint = did_you_mean(name, known)
+        raise ModelError(
+            f"the estimand {name!r} is no coefficient of the model{hint} (there are "
+            f"{', '.join(known)}, and linear functions such as {' - '.join(known[:2])!r})"
+        )
+    return name
+
+
+def _robust(method: Method, batch: FitBatch, name: str) -> FloatArray:
+    """As `_numbers`, of fits made again one by one."""
+    out = np.full((len(NUMBERS), len(batch)), np.nan)
+    if name not in batch.names:
+        _contrast(batch, name)
+        raise ModelError(
+            f"the estimand {name!r} is no coefficient; robust={method.robust!r} tests coefficients"
+        )
+    for fit in np.flatnonzero(np.isfinite(batch.llf)).tolist():
+        try:
+            found = batch[fit].robust(method.robust)
+        except MlmError:
+            continue
+        if name in found.params.index:
+            parts = (found.params, found.bse, found.df)
+            estimate, se, df = (np.array([float(part[name])]) for part in parts)
+            p = two_sided(estimate / se, df)
+            out[:, fit] = with_limits(estimate, se, df, p, method.level)[:, 0]
+    return out
+
+
+def is_parameter(batch: FitBatch, name: str) -> bool:
+    """Whether an estimand is a covariance parameter, of which there is an estimate alone."""
+    return name in _parameters(batch) and name not in batch.names
+
+
+def _parameters(batch: FitBatch) -> dict[str, tuple[str, int, int, str]]:
+    """Covariance parameters by the names that `LMM.fit` knows them by."""
+    out: dict[str, tuple[str, int, int, str]] = {}
+    for group, effects in batch.effects.items():
+        for i, one in enumerate(effects):
+            out[f"sd_{one}|{group}"] = (group, i, i, "sd")
+            out[f"var_{one}|{group}"] = (group, i, i, "var")
+            for j in range(i):
+                out[f"cor_{one}.{effects[j]}|{group}"] = (group, i, j, "cor")
+                out[f"cov_{one}.{effects[j]}|{group}"] = (group, i, j, "var")
+    return {**out, "sigma": ("", 0, 0, "sd"), "Residual": ("", 0, 0, "var")}
+
+
+def _parameter(batch: FitBatch, name: str) -> FloatArray:
+    group, i, j, kind = _parameters(batch)[name]
+    if not group:
+        return batch.sigma if kind == "sd" else np.square(batch.sigma)
+    matrices = batch.varcorr[group]
+    values = matrices[:, i, j]
+    if kind == "var":
+        return np.asarray(values)
+    if kind == "sd":
+        return np.sqrt(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(values / np.sqrt(matrices[:, i, i] * matrices[:, j, j]))

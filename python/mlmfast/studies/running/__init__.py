@@ -1,0 +1,1 @@
+"""Chunks run here or by an executor, and kept in a folder."""

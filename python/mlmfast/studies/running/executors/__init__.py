@@ -1,0 +1,1 @@
+"""Engines that run chunks: a file each, a generator of (chunk, content) as they come."""
