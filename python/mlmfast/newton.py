@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
-import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.eigen import is_small
 from mlmfast.newton_options import NewtonOptions as NewtonOptions
 from mlmfast.newton_options import check_settings as check_settings
+from mlmfast.newton_step import Derivatives as Derivatives
+from mlmfast.newton_step import Step
+from mlmfast.newton_step import newton_step as newton_step
 from mlmfast.newton_tails import Tails
 from mlmfast.running.interruptible import interruptible
 
@@ -27,26 +28,6 @@ _FLAT = -1e-6
 _LONG_FALL = 0.7
 #: Steps after which rows are asked whether they leave.
 _BEFORE_LEAVING = 3
-
-
-class Derivatives(NamedTuple):
-    """A criterion at one theta a row.
-
-    Value (a,); gradient (a, t), Hessian and expected Hessian (a, t, t) by coordinates local to
-    theta; the same (a, k), (a, k, k) by the natural parameters, in which the model is linear.
-    """
-
-    value: FloatArray
-    gradient: FloatArray
-    hessian: FloatArray
-    expected: FloatArray
-    natural_gradient: FloatArray
-    natural_hessian: FloatArray
-    natural_expected: FloatArray
-
-    def rows(self, keep: IntArray | BoolArray) -> Derivatives:
-        """The rows ``keep``."""
-        return Derivatives(*(part[keep] for part in self))
 
 
 class CriterionFunction(Protocol):
@@ -120,64 +101,6 @@ def stacked(parts: list[NewtonResult]) -> NewtonResult:
     return NewtonResult(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
 
 
-class _Step(NamedTuple):
-    step: FloatArray
-    slope: FloatArray
-    decrement: FloatArray
-    min_eigenvalue: FloatArray
-
-
-def newton_step(at: Derivatives, floor: float) -> _Step:
-    """Newton steps -|H|^-1 g with eigenvalues of the scaled Hessian made positive.
-
-    The Hessian is scaled by the roots of the expected information's diagonal; ``|eigenvalue|``
-    turns a step towards a saddle into a step away from it.
-    """
-    if is_small(at.gradient.shape[1]):
-        return _small_step(at, floor)
-    diagonal = np.maximum(
-        np.einsum("aii->ai", at.expected), np.abs(np.einsum("aii->ai", at.hessian))
-    )
-    scale = np.sqrt(np.maximum(diagonal, 1e-12 * diagonal.max(axis=1, initial=1e-300)[:, None]))
-    scaled = at.hessian / (scale[:, :, None] * scale[:, None, :])
-    try:
-        values, vectors = interruptible(np.linalg.eigh, scaled)
-    except np.linalg.LinAlgError:
-        return _where_finite(at, scaled, floor)
-    gradient = at.gradient / scale
-    along = (vectors.mT @ gradient[:, :, None])[..., 0]
-    size = np.maximum(np.abs(values), floor)
-    step = -(vectors @ (along / size)[:, :, None])[..., 0] / scale
-    slope = (at.gradient[:, None, :] @ step[:, :, None])[:, 0, 0]
-    return _Step(step, slope, -slope, values[:, 0])
-
-
-def _small_step(at: Derivatives, floor: float) -> _Step:
-    """The same by the core, for few parameters."""
-    gradient, hessian, expected = map(np.ascontiguousarray, (at.gradient, at.hessian, at.expected))
-    step, slope, smallest = _core.newton_steps(gradient, hessian, expected, floor)
-    decrement = -slope
-    # Derivatives that are not finite give no step, and no certificate.
-    slope[np.isneginf(smallest)] = 0.0
-    return _Step(step, slope, decrement, smallest)
-
-
-def _where_finite(at: Derivatives, scaled: FloatArray, floor: float) -> _Step:
-    """Steps of the rows whose derivatives are finite; none, and no certificate, for the others.
-
-    Derivatives overflow where a trial has gone far beyond all covariances of the data.
-    """
-    good = np.asarray(np.isfinite(scaled).all(axis=(1, 2)) & np.isfinite(at.gradient).all(axis=1))
-    if good.all():
-        raise np.linalg.LinAlgError("the eigenvalues of a finite Hessian did not converge")
-    n, t = at.gradient.shape
-    out = _Step(np.zeros((n, t)), np.zeros(n), np.full(n, np.inf), np.full(n, -np.inf))
-    if good.any():
-        for whole, part in zip(out, newton_step(at.rows(good), floor), strict=True):
-            whole[good] = part
-    return out
-
-
 def newton_raphson(
     criterion: CriterionFunction,
     theta: FloatArray,
@@ -223,7 +146,7 @@ def newton_raphson(
             theta[active[done]] = criterion.move(theta[active[done]], move.step[done])
             record.converged[active[done]] = True
             go = ~done
-            active, state, move = active[go], state.rows(go), _Step(*(part[go] for part in move))
+            active, state, move = active[go], state.rows(go), Step(*(part[go] for part in move))
             if active.size == 0:
                 break
         record.n_iterations[active] += 1
@@ -307,7 +230,7 @@ class _Search:
 
     def newton(
         self,
-        move: _Step,
+        move: Step,
         max_step: Callable[[FloatArray], FloatArray],
         trials: int,
         tails: Tails,
@@ -399,7 +322,7 @@ class _Search:
         return factor
 
 
-def _leave_saddle(state: Derivatives, move: _Step, rows: IntArray) -> FloatArray:
+def _leave_saddle(state: Derivatives, move: Step, rows: IntArray) -> FloatArray:
     """Newton's step, or one along negative curvature where the gradient has died out."""
     step = move.step[rows]
     stuck = (move.decrement[rows] <= 1e-8) & (move.min_eigenvalue[rows] < _FLAT)

@@ -71,7 +71,9 @@ def _fit_patterns(
     """Fit all responses; those with a value in the same rows share one reduction."""
     parts: list[_Part] = []
     for pattern in responses.patterns():
-        values = responses.values[:, pattern.columns]
+        every = len(pattern.columns) == len(responses.names)
+        # Columns of one pattern stand in their order: all of them need no copy.
+        values = responses.values if every else responses.values[:, pattern.columns]
         own, frame, named = model.design, model._frame, responses.names
         if pattern.rows is not None:
             try:

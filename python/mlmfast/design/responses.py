@@ -13,6 +13,9 @@ from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.design.design import Design
 from mlmfast.errors import DataError
 
+#: Numbers of responses that are turned into rows at a time.
+_TURNED = 100_000
+
 
 @dataclass(frozen=True)
 class Pattern:
@@ -107,9 +110,16 @@ def read_responses(
 
 def response_rows(matrix: FloatArray, design: Design) -> FloatArray:
     """Responses as rows, C-ordered, the design's offset subtracted, (n_fits, n_obs)."""
-    if design.offset is not None:
-        matrix = matrix - design.offset[:, None]
-    return np.ascontiguousarray(matrix.T)
+    n, n_fits = matrix.shape
+    out = np.empty((n_fits, n))
+    # Some at a time: their rows stay in the cache, and Ctrl-C is heard in between.
+    step = max(16, _TURNED // max(n, 1))
+    for first in range(0, n_fits, step):
+        some = matrix[:, first : first + step]
+        out[first : first + step] = (
+            some.T if design.offset is None else (some - design.offset[:, None]).T
+        )
+    return out
 
 
 def _in_order(Y: Any, used: BoolArray | None, index: pd.Index | None) -> Any:
