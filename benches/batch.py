@@ -28,7 +28,7 @@ GROWTH = [
     *((2000, 50, k) for k in (3, 10, 30, 100)),
     *((n, 50, 10) for n in (10, 100, 1000, 10000)),
 ]
-FEW = 100
+FEW, SOME = 100, 500
 
 
 def simulate(n_fits: int, clusters: int, rows: int, seed: int = 1) -> dict[str, Any]:
@@ -62,11 +62,17 @@ def works(data: dict[str, Any]) -> dict[str, tuple[int, Callable[[], object]]]:
         "new X, a loop": (few, lambda: loop(False)),
         "new X, a loop, tests": (few, lambda: loop(True)),
     }
+    k, kr = min(SOME, n), "kenward-roger"
+    out["same X, KR"] = (k, lambda: model.fit_many(same[:, :k], ddf=kr).pvalues)
     if hasattr(mlm, "fit_each"):
         out |= {
             "same X, tests": (n, lambda: model.fit_many(same).pvalues),
             "new X": (n, lambda: mlm.fit_each(y=own, X=X, groups=g, Z=X)),
             "new X, tests": (n, lambda: mlm.fit_each(y=own, X=X, groups=g, Z=X).pvalues),
+            "new X, KR": (
+                k,
+                lambda: mlm.fit_each(y=own[:k], X=X[:k], groups=g, Z=X[:k], ddf=kr).pvalues,
+            ),
             "new X, intercept": (n, lambda: mlm.fit_each(y=own, X=X, groups=g)),
         }
     else:

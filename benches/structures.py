@@ -4,6 +4,7 @@
     python benches/structures.py --n 50 --structure toep  # fewer, of one structure
     python benches/structures.py --structure ar1 --only 7 # one problem, by its index
     python benches/structures.py --minutes 10 --json out.jsonl  # a line a fit
+    python benches/structures.py --n 50 --before PATH     # and by another build's Python folder
 
 Designs have 8-120 subjects of 2-8 visits, 0-40 % of the visits missing, a true correlation from
 strongly negative lags to 0.95, variances that may grow, weights, two arms, no random effect, or one
@@ -15,20 +16,28 @@ Hessian is not negative (at a singular residual covariance, those of the criteri
 see `near_singular.py`). It is certified when it is at a minimum, or says that the likelihood has no
 maximum (fewer subjects have certain visits together than those visits are). "named" are fits that
 say what is singular or cannot be told apart. A design that is refused with a message counts as
-refused, not as a failure. The exit code is 1 if any fit is not certified.
+refused, not as a failure. With --before the same problems are solved by another build too, and
+those that end higher than there are listed. The exit code is 1 if any fit is not certified.
 """
 
 import argparse
 import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 MAX_DECREMENT = 1e-8
 MIN_EIGENVALUE = -1e-6
+# Rise of -2 log-likelihood over another build's that is not rounding.
+HIGHER = 1e-3
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Outcome:
     refused: bool
     seconds: float
     fault: str
+    deviance: float = np.nan
 
 
 def residuals(rng, n_subjects, n_visits, times):
@@ -144,10 +154,12 @@ def solve(problem: Problem) -> Outcome:
 
     start = time.perf_counter()
     n_evaluations, at_minimum, no_maximum, named, refused, fault = 0, False, False, False, False, ""
+    deviance = np.nan
     try:
         fit = mlm.lmm(problem.formula, problem.frame, **problem.arguments)
         n_evaluations, named = fit.certificate.n_evaluations, bool(fit.certificate.boundary)
         at_minimum, no_maximum, fault = fit.converged, has_no_maximum(fit), fault_of(fit)
+        deviance = fit.deviance
     except ModelError:
         refused = True
     except Exception as error:  # a trial must survive every kind of failure
@@ -163,6 +175,7 @@ def solve(problem: Problem) -> Outcome:
         refused,
         seconds,
         fault,
+        deviance,
     )
 
 
@@ -209,6 +222,37 @@ def outcomes_of(word: str, needs: str, arguments: argparse.Namespace) -> list[Ou
     return own
 
 
+def outcomes_before(words: list[str], arguments: argparse.Namespace) -> list[Outcome]:
+    """Outcomes of the same problems by another build."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines = Path(folder) / "before.jsonl"
+        asked = ["--n", str(arguments.n), "--seed", str(arguments.seed), "--structure", *words]
+        command = [sys.executable, __file__, *asked, "--minutes", str(arguments.minutes)]
+        paths = {"PYTHONPATH": arguments.before}
+        subprocess.run(
+            [*command, "--json", str(lines)],
+            env=os.environ | paths,
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+        return [Outcome(**json.loads(line)) for line in lines.read_text().splitlines()]
+
+
+def print_against(now: list[Outcome], before: list[Outcome]) -> None:
+    """The table of the build before, and problems that ended higher than there."""
+    print("\nbefore")
+    for word in dict.fromkeys(o.structure for o in before):
+        print_row(word, [o for o in before if o.structure == word])
+    print_row("all", before)
+    by_problem = {(o.structure, o.index): o for o in before}
+    for o in now:
+        old = by_problem.get((o.structure, o.index))
+        if old is None or o.no_maximum or old.no_maximum or not old.at_minimum:
+            continue
+        if o.deviance > old.deviance + HIGHER:
+            print(f"  higher: {o.structure} {o.index} by {o.deviance - old.deviance:.2e}")
+
+
 def show_one(word: str, needs: str, arguments: argparse.Namespace) -> None:
     import mlmfast as mlm
 
@@ -230,6 +274,7 @@ def main() -> int:
     parser.add_argument("--structure", nargs="+", default=words)
     parser.add_argument("--only", type=int, help="one problem, by its index")
     parser.add_argument("--minutes", type=float, default=np.inf, help="at most, a structure")
+    parser.add_argument("--before", help="Python folder of another build")
     parser.add_argument("--json", help="file to which a line for every fit is added")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -245,6 +290,8 @@ def main() -> int:
         print_misses(own, arguments.seed)
         outcomes += own
     print_row("all", outcomes)
+    if arguments.before:
+        print_against(outcomes, outcomes_before(arguments.structure, arguments))
     return int(any(o.fault for o in outcomes))
 
 

@@ -6,7 +6,8 @@
 //! Rows are read once ([`rows`]) and never seen again: an engine reduces them and gives every
 //! criterion, gradient and Hessian from the reduction. Each serves a kind of model: [`nested`]
 //! factors, [`crossed`] ones, [`iterative`] for more of these than a factorisation can hold, and
-//! [`dense`] for everything else. What is below them knows none of them.
+//! [`dense`] for everything else. What is below them knows none of them. [`newton`] has the small
+//! matrices of the iteration.
 
 pub mod criterion;
 pub mod crossed;
@@ -14,6 +15,7 @@ pub mod dense;
 pub mod iterative;
 pub mod linalg;
 pub mod nested;
+pub mod newton;
 #[cfg(feature = "python")]
 mod python;
 pub mod rows;

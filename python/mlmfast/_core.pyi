@@ -24,10 +24,17 @@ __all__ = [
     "__version__",
     "column_statistics",
     "innovations",
+    "led_derivatives",
     "memory_left",
+    "newton_steps",
     "require_room",
     "run_chain",
+    "scoring_steps",
     "stacked_statistics",
+    "symmetric_eigen",
+    "unstructured_chart",
+    "unstructured_move",
+    "unstructured_theta",
     "walk_series",
 ]
 
@@ -56,6 +63,23 @@ def memory_left() -> float: ...
 def require_room() -> None: ...
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
 def stacked_statistics(columns: FloatArray) -> FloatArray: ...
+def symmetric_eigen(matrices: FloatArray) -> tuple[FloatArray, FloatArray]: ...
+def newton_steps(
+    gradient: FloatArray, hessian: FloatArray, expected: FloatArray, floor: float
+) -> tuple[FloatArray, FloatArray, FloatArray]: ...
+def scoring_steps(gradient: FloatArray, expected: FloatArray) -> FloatArray: ...
+def led_derivatives(
+    jacobian: FloatArray,
+    curvature: FloatArray,
+    gradient: FloatArray,
+    hessian: FloatArray,
+    expected: FloatArray,
+) -> tuple[FloatArray, FloatArray, FloatArray]: ...
+def unstructured_chart(
+    k: int, theta: FloatArray, weight: FloatArray
+) -> tuple[FloatArray, FloatArray]: ...
+def unstructured_move(k: int, theta: FloatArray, step: FloatArray) -> FloatArray: ...
+def unstructured_theta(matrices: FloatArray) -> FloatArray: ...
 def run_chain(f: FloatArray, z: FloatArray) -> FloatArray: ...
 def walk_series(
     a: FloatArray, b: FloatArray, starts: CodeArray, values: FloatArray, whiten: bool
@@ -127,6 +151,13 @@ class Engine:
         entries: Sequence[_Entry],
         weights: FloatArray | None = None,
     ) -> FloatArray | None: ...
+    def information_second_sums(
+        self,
+        g: Sequence[FloatArray],
+        fits: Sequence[int],
+        entries: Sequence[_Entry],
+        weights: FloatArray,
+    ) -> FloatArray: ...
     def conditional(
         self, g: Sequence[FloatArray], fit: int, beta: FloatArray
     ) -> list[tuple[FloatArray, FloatArray]] | None: ...
@@ -155,6 +186,7 @@ class NestedReduction(Engine):
         series: _Series | None = None,
         chain: _Chain | None = None,
         share: bool = True,
+        responses: tuple[FloatArray, FloatArray, FloatArray] | None = None,
     ) -> NestedReduction: ...
     def lag_products(self, fit: int) -> FloatArray: ...
     def class_squares(self, fit: int) -> FloatArray: ...
@@ -204,6 +236,13 @@ class NestedBatch:
         entries: Sequence[_Entry],
         reml: bool,
     ) -> list[FloatArray]: ...
+    def information_second_sums(
+        self,
+        g: Sequence[FloatArray],
+        fits: Sequence[int],
+        entries: Sequence[_Entry],
+        weights: FloatArray,
+    ) -> FloatArray: ...
 
 @final
 class Crossing:

@@ -9,16 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.eigen import is_small
 from mlmfast.errors import ModelError
+from mlmfast.newton_tails import Tails
 from mlmfast.running.interruptible import interruptible
 
 #: Scaled Hessian eigenvalues above this are not negative.
 _FLAT = -1e-6
+#: Fall of the criterion, over the decrement, of a step of several Newton steps: one alone falls by
+#: half of it where the criterion is quadratic, and by 0.63 or 0.66 along a tail.
+_LONG_FALL = 0.7
+#: Steps after which rows are asked whether they leave.
+_BEFORE_LEAVING = 3
 
 
 class Derivatives(NamedTuple):
@@ -67,6 +75,8 @@ class Scoring(Protocol):
         """The point a fraction ``factor`` (a,) of the way, straight in the natural parameters."""
 
 
+#: Whether rows that went from one theta (a, t) to another are given up, shape (a,).
+Leaves: TypeAlias = Callable[[FloatArray, FloatArray], BoolArray]
 #: A path from each of the listed rows: fractions (a,) of a full step -> theta (a, t).
 _Path = Callable[[IntArray, FloatArray], FloatArray]
 
@@ -105,7 +115,7 @@ class NewtonOptions:
     tolerance: float = 1e-9
     max_iter: int = 300
     max_halvings: int = 12
-    floor: float = 1e-5
+    floor: float = 1e-9
     max_scoring: int = 4
     near: float = 1.0
     flat: float = 0.05
@@ -182,6 +192,8 @@ def newton_step(at: Derivatives, floor: float) -> _Step:
     The Hessian is scaled by the roots of the expected information's diagonal; ``|eigenvalue|``
     turns a step towards a saddle into a step away from it.
     """
+    if is_small(at.gradient.shape[1]):
+        return _small_step(at, floor)
     diagonal = np.maximum(
         np.einsum("aii->ai", at.expected), np.abs(np.einsum("aii->ai", at.hessian))
     )
@@ -197,6 +209,16 @@ def newton_step(at: Derivatives, floor: float) -> _Step:
     step = -(vectors @ (along / size)[:, :, None])[..., 0] / scale
     slope = (at.gradient[:, None, :] @ step[:, :, None])[:, 0, 0]
     return _Step(step, slope, -slope, values[:, 0])
+
+
+def _small_step(at: Derivatives, floor: float) -> _Step:
+    """The same by the core, for few parameters."""
+    gradient, hessian, expected = map(np.ascontiguousarray, (at.gradient, at.hessian, at.expected))
+    step, slope, smallest = _core.newton_steps(gradient, hessian, expected, floor)
+    decrement = -slope
+    # Derivatives that are not finite give no step, and no certificate.
+    slope[np.isneginf(smallest)] = 0.0
+    return _Step(step, slope, decrement, smallest)
 
 
 def _where_finite(at: Derivatives, scaled: FloatArray, floor: float) -> _Step:
@@ -221,6 +243,7 @@ def newton_raphson(
     options: NewtonOptions,
     max_step: Callable[[FloatArray], FloatArray],
     scoring: Scoring | None = None,
+    leaves: Leaves | None = None,
 ) -> NewtonResult:
     """Minimise one criterion per row of ``theta``.
 
@@ -243,7 +266,7 @@ def newton_raphson(
     )
     active = np.flatnonzero(np.isfinite(state.value))
     state = state.rows(active)
-    stretch = np.ones(n)
+    stretch, tails = np.ones(n), Tails(theta, options.tolerance)
     for _ in range(options.max_iter):
         if active.size == 0:
             break
@@ -263,6 +286,7 @@ def newton_raphson(
             if active.size == 0:
                 break
         record.n_iterations[active] += 1
+        before = theta[active]
         search = _Search(criterion, theta, active, state, record)
         if scoring is not None:
             far = (move.decrement > options.near) | (move.min_eigenvalue <= _FLAT)
@@ -271,8 +295,13 @@ def newton_raphson(
             length = np.where(far, stretch[active], 1.0)[score]
             search.score(scoring, score, far[score], length, options.max_scoring)
             stretch[active] = search.next_stretch(stretch[active], far)
-        search.newton(move, max_step, options.max_halvings)
-        active, state = active[search.moved], search.new.rows(search.moved)
+        search.newton(move, max_step, options.max_halvings, tails)
+        go = search.moved.copy()
+        if leaves is not None:
+            late = np.flatnonzero(go & (record.n_iterations[active] >= _BEFORE_LEAVING))
+            go[late] = ~leaves(before[late], theta[active[late]])
+            record.value[active[late]] = search.new.value[late]
+        active, state = active[go], search.new.rows(go)
     return record
 
 
@@ -336,46 +365,97 @@ class _Search:
         return np.asarray(np.where(far & (self.gain < 0.25) & (stretch > 0), 0.0, grown))
 
     def newton(
-        self, move: _Step, max_step: Callable[[FloatArray], FloatArray], trials: int
+        self,
+        move: _Step,
+        max_step: Callable[[FloatArray], FloatArray],
+        trials: int,
+        tails: Tails,
     ) -> None:
         """Along Newton's step, for the rows that have not moved."""
         rows = np.flatnonzero(~self.moved)
+        scored = np.flatnonzero(self.moved)
+        tails.begin_anew(self.active[scored])
         if rows.size == 0:
             return
         start = self.theta[self.active[rows]]
         step = _leave_saddle(self.state.rows(rows), move, rows)
         length = np.sqrt((step * step).sum(axis=1))
-        bound = np.minimum(1.0, max_step(start) / np.maximum(length, 1e-300))
+        most = max_step(start) / np.maximum(length, 1e-300)
+        bound = np.minimum(1.0, most)
         step = step * bound[:, None]
+        way = self.criterion.move(start, step) - start
+        times = tails.lengths(self.active[rows], way, move.decrement[rows])
+        times = np.where(bound < 1.0, 1.0, np.minimum(times, most))
+        self._lengthened(rows, start, step, times, move.decrement[rows])
 
         def path(chosen: IntArray, factor: FloatArray) -> FloatArray:
-            return self.criterion.move(start[chosen], factor[:, None] * step[chosen])
+            return self.criterion.move(start[left[chosen]], factor[:, None] * step[left[chosen]])
 
-        self._along(path, rows, move.slope[rows] * bound, trials)
+        left = np.flatnonzero(~self.moved[rows])
+        over = left[times[left] > 1.0]
+        tails.failed(self.active[rows[over]], times[over])
+        times[left] = 1.0
+        if left.size:
+            share = tails.first_share(self.active[rows[left]])
+            found = self._along(path, rows[left], (move.slope[rows] * bound)[left], trials, share)
+            tails.found(self.active[rows[left]], self.first[rows[left]], found)
+        whole = self.first[rows] & (bound >= 1.0) & (tails.share[self.active[rows]] >= 1.0)
+        tails.keep(self.active[rows], way, times, whole)
 
-    def _along(self, path: _Path, rows: IntArray, slope: FloatArray, trials: int) -> None:
+    def _lengthened(
+        self,
+        rows: IntArray,
+        start: FloatArray,
+        step: FloatArray,
+        times: FloatArray,
+        decrement: FloatArray,
+    ) -> None:
+        """Several Newton steps at once, where there are ``times`` of them; kept if that pays."""
+        long = np.flatnonzero(times > 1.0)
+        if long.size == 0:
+            return
+        theta = self.criterion.move(start[long], times[long, None] * step[long])
+        fits = self.active[rows[long]]
+        trial = self.criterion(theta, fits)
+        self.record.n_evaluations[fits] += 1
+        good = trial.value <= self.state.value[rows[long]] - _LONG_FALL * decrement[long]
+        self._accept(rows[long[good]], theta[good], trial.rows(good), True)
+
+    def _accept(self, rows: IntArray, theta: FloatArray, found: Derivatives, first: bool) -> None:
+        """Move rows to theta, where the criterion is ``found``."""
+        for part, other in zip(self.new, found, strict=True):
+            part[rows] = other
+        self.theta[self.active[rows]] = theta
+        self.moved[rows] = True
+        self.first[rows] = first
+
+    def _along(
+        self,
+        path: _Path,
+        rows: IntArray,
+        slope: FloatArray,
+        trials: int,
+        share: FloatArray | None = None,
+    ) -> FloatArray:
+        """Try shares of a step, the whole one or ``share`` of it first; the last share tried."""
         value = self.state.value[rows]
         noise = 1e-13 * (1.0 + np.abs(value))  # below this a difference is rounding error
-        factor = np.ones(len(rows))
+        factor = np.ones(len(rows)) if share is None else share.copy()
         todo = np.arange(len(rows))
-        for trials_done in range(trials):
+        for trials_done in range(trials if todo.size else 0):
             theta = path(todo, factor[todo])
             fits = self.active[rows[todo]]
             trial = self.criterion(theta, fits)
             self.record.n_evaluations[fits] += 1
             allowed = value[todo] + 1e-4 * factor[todo] * slope[todo] + noise[todo]
             good = trial.value <= allowed
-            accepted = rows[todo[good]]
-            for part, found in zip(self.new, trial, strict=True):
-                part[accepted] = found[good]
-            self.theta[self.active[accepted]] = theta[good]
-            self.moved[accepted] = True
-            self.first[accepted] = trials_done == 0
+            self._accept(rows[todo[good]], theta[good], trial.rows(good), trials_done == 0)
             rise = trial.value[~good] - value[todo[~good]]
             todo = todo[~good]
             if todo.size == 0:
                 break
             factor[todo] *= _shorten(rise, factor[todo] * slope[todo])
+        return factor
 
 
 def _leave_saddle(state: Derivatives, move: _Step, rows: IntArray) -> FloatArray:

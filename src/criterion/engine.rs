@@ -1,5 +1,6 @@
 //! What every engine answers, and the places it answers for.
 
+use super::asked::Request;
 use super::derivatives::{LikelihoodDerivatives, assemble};
 use super::solution::{Criterion, Shape, Solution};
 use super::sums::{Conditional, Entry};
@@ -125,6 +126,17 @@ pub trait Engine: Send + Sync {
             Err(Unsolved::NotPositiveDefinite) => Ok(Criterion::failed(n)),
             found => found,
         }
+    }
+
+    /// What is asked of some fits by all entries of G, where the design is so small that a batch is
+    /// taken in one task and the entries are just those.
+    fn small_results(
+        &self,
+        fits: &[usize],
+        entries: Option<&[Entry]>,
+        request: Request,
+    ) -> Option<Vec<Vec<f64>>> {
+        None
     }
 
     /// Derivatives of X'V^-1 X by entries, `rank` squared each.

@@ -4,6 +4,7 @@
 //! rest is the same for all: generalised least squares ([`solution`]), derivatives ([`derivatives`]).
 //! What an engine is asked for stands in [`engine`].
 
+pub mod asked;
 #[cfg(test)]
 pub(crate) mod checks;
 pub mod derivatives;

@@ -33,7 +33,8 @@ pub struct Shape {
 
 impl Shape {
     /// n - p for REML, n for ML.
-    pub(super) fn degrees(self, reml: bool) -> f64 {
+    #[must_use]
+    pub fn degrees(self, reml: bool) -> f64 {
         (self.n_rows - if reml { self.rank } else { 0 }) as f64
     }
 }

@@ -13,11 +13,15 @@ pub fn block(i: usize, size: usize) -> Range<usize> {
     i * size..(i + 1) * size
 }
 
+/// What [`vectorised`] runs: a closure, or a type whose `call` is always inlined, which a large
+/// closure is not.
+pub use pulp::NullaryFnOnce as Kernel;
+
 /// Runs `kernel` compiled for the widest vectors the machine has.
 ///
 /// Products and sums are never fused, so the bits are those of the plain code.
 #[inline(always)]
-pub fn vectorised<R>(kernel: impl FnOnce() -> R) -> R {
+pub fn vectorised<K: Kernel>(kernel: K) -> K::Output {
     pulp::Arch::new().dispatch(kernel)
 }
 

@@ -1,7 +1,8 @@
 //! The nested engine.
 
-use super::elimination::Elimination;
+use super::elimination::{Elimination, is_lower, is_small, small_results};
 use super::reduction::Reduction;
+use crate::criterion::asked::Request;
 use crate::criterion::derivatives::LikelihoodDerivatives;
 use crate::criterion::engine::{At, Engine, Unsolved, Wanted};
 use crate::criterion::pairs::{fixed_blocks, second_derivatives};
@@ -138,6 +139,19 @@ impl Engine for Reduction {
     fn solve(&self, at: At) -> Result<Solution, Unsolved> {
         let elimination = Elimination::new(self, at.fit, at.g, &[]);
         Ok(self.solution(&elimination.values()?, at.fit)?)
+    }
+
+    fn small_results(
+        &self,
+        fits: &[usize],
+        entries: Option<&[Entry]>,
+        request: Request,
+    ) -> Option<Vec<Vec<f64>>> {
+        if !is_small(self) || entries.is_some_and(|own| !is_lower(own, self.levels[0].q)) {
+            return None;
+        }
+        let fits: Vec<(&Self, usize)> = fits.iter().map(|&fit| (self, fit)).collect();
+        Some(small_results(&fits, request))
     }
 
     fn likelihood_derivatives(

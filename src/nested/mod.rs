@@ -6,6 +6,7 @@
 pub mod blocks;
 pub mod elimination;
 mod engine;
+pub mod many_responses;
 pub mod patterns;
 pub mod reduction;
 pub mod series;

@@ -8,12 +8,14 @@ use crate::linalg::triangle::Triangle;
 use crate::running::memory::append;
 
 /// Units with equal T: one factorization, `n_blocks` blocks of [T A], determinant counted `count` times.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pattern {
     /// First block.
     pub first: usize,
     /// Blocks, possibly pseudo-units.
     pub n_blocks: usize,
+    /// Blocks with columns of X; those after them have only a response.
+    pub n_full: usize,
     /// Units that the pattern stands for.
     pub count: usize,
 }
@@ -30,7 +32,14 @@ pub(super) fn group_by_root(
         let rows = leaf.design[block(unit, q * columns)].chunks_exact(columns);
         rows.flat_map(|row| row[..q].iter().map(|value| value.to_bits())).collect()
     };
-    let mut sample: Vec<Vec<u64>> = (0..n_units.min(SAMPLE)).map(key).collect();
+    // Most often all differ, which their hashes tell without a key of each.
+    let hash = |unit: usize| -> u64 {
+        let rows = leaf.design[block(unit, q * columns)].chunks_exact(columns);
+        rows.flat_map(|row| &row[..q]).fold(0, |hash: u64, value| {
+            (hash.rotate_left(23) ^ value.to_bits()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        })
+    };
+    let mut sample: Vec<u64> = (0..n_units.min(SAMPLE)).map(hash).collect();
     let sampled = sample.len();
     sample.sort_unstable();
     sample.dedup();
@@ -87,6 +96,100 @@ pub(super) fn compress(
                     append(design, &pseudo[block(a, rank)]);
                 }
             }
+        }
+    }
+}
+
+/// Members of a pattern with bit-equal columns of X, in the order of their first.
+pub(super) fn group_by_fixed(leaf: &Blocks, members: &[usize], columns: usize) -> Vec<Vec<usize>> {
+    let q = leaf.q;
+    let mut index: HashMap<Vec<u64>, usize> = HashMap::new();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for &unit in members {
+        let rows = leaf.design[block(unit, q * columns)].chunks_exact(columns);
+        let key = rows.flat_map(|row| row[q..].iter().map(|value| value.to_bits())).collect();
+        let group = *index.entry(key).or_insert(groups.len());
+        if group == groups.len() {
+            groups.push(Vec::new());
+        }
+        groups[group].push(unit);
+    }
+    groups
+}
+
+/// Replaces the members of a pattern, grouped by equal columns of X, by one pseudo-unit a group and
+/// at most q that have only a response.
+///
+/// With y = mean + (y - mean) in a group, sums of A'K A, A'K y are those of the means, and y'K y
+/// that of the means plus that of the deviations, whatever K is.
+pub(super) fn merge_alike(
+    leaf: &Blocks,
+    groups: &[Vec<usize>],
+    rank: usize,
+    n_fits: usize,
+    design: &mut Vec<f64>,
+    responses: &mut [Vec<f64>],
+) {
+    let q = leaf.q;
+    let columns = q + rank;
+    let n_units = leaf.response.len() / (q * n_fits.max(1));
+    let root = leaf.design[block(groups[0][0], q * columns)].to_vec();
+    let n_deviations: usize = groups.iter().map(|group| group.len() - 1).sum();
+    for group in groups {
+        let scale = (group.len() as f64).sqrt();
+        for row in leaf.design[block(group[0], q * columns)].chunks_exact(columns) {
+            append(design, &row[..q]);
+            design.extend(row[q..].iter().map(|value| scale * value));
+        }
+    }
+    for _ in 0..n_deviations.min(q) {
+        for row in root.chunks_exact(columns) {
+            append(design, &row[..q]);
+            design.extend(std::iter::repeat_n(0.0, rank));
+        }
+    }
+    for (f, response) in responses.iter_mut().enumerate() {
+        let of = |unit: usize| &leaf.response[block(f * n_units + unit, q)];
+        let mut deviations = Deviations::new(q, n_deviations);
+        for group in groups {
+            let mut mean = of(group[0]).to_vec();
+            for (k, &unit) in group.iter().enumerate().skip(1) {
+                // The deviations from the mean of those before, scaled, are as good as centred ones.
+                let (n, y) = (k as f64, of(unit));
+                let scale = (n / (n + 1.0)).sqrt();
+                let row: Vec<f64> = y.iter().zip(&mean).map(|(y, m)| scale * (y - m)).collect();
+                deviations.push(&row);
+                mean.iter_mut().zip(y).for_each(|(m, y)| *m += (y - *m) / (n + 1.0));
+            }
+            let scale = (group.len() as f64).sqrt();
+            response.extend(mean.iter().map(|value| scale * value));
+        }
+        append(response, deviations.rows());
+    }
+}
+
+/// Rows of which only the cross-product matters: as they are, or their triangular factor.
+struct Deviations {
+    few: Vec<f64>,
+    many: Option<Triangle>,
+}
+
+impl Deviations {
+    fn new(q: usize, n: usize) -> Self {
+        Self { few: Vec::new(), many: (n > q).then(|| Triangle::new(q, 0)) }
+    }
+
+    fn push(&mut self, row: &[f64]) {
+        match &mut self.many {
+            Some(triangle) => triangle.push_row(row),
+            None => self.few.extend_from_slice(row),
+        }
+    }
+
+    fn rows(&mut self) -> &[f64] {
+        match &mut self.many {
+            Some(triangle) => triangle.factor(),
+            None => &self.few,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Rotated rows in the coordinates of the iterations: what these read.
 
 use super::blocks::{Blocks, change_basis};
-use super::patterns::{Pattern, compress, group_by_root};
+use super::patterns::{Pattern, compress, group_by_fixed, group_by_root, merge_alike};
 use super::series::chain::ChainParameters;
 use super::series::items::Series;
 use crate::criterion::solution::within;
@@ -124,7 +124,7 @@ impl Reduction {
         };
         if let Some(series) = &leaf.series {
             self.patterns = (0..series.n_bundles())
-                .map(|first| Pattern { first, n_blocks: 1, count: 1 })
+                .map(|first| Pattern { first, n_blocks: 1, n_full: 1, count: 1 })
                 .collect();
             return;
         }
@@ -133,15 +133,20 @@ impl Reduction {
         let groups =
             if share && n_levels == 1 { group_by_root(leaf, columns, n_units) } else { None };
         let Some(groups) = groups else {
-            self.patterns =
-                (0..n_units).map(|first| Pattern { first, n_blocks: 1, count: 1 }).collect();
+            self.patterns = (0..n_units)
+                .map(|first| Pattern { first, n_blocks: 1, n_full: 1, count: 1 })
+                .collect();
             return;
         };
         let mut design = Vec::new();
         let mut responses = vec![Vec::new(); self.n_fits];
         for members in groups {
             let first = design.len() / (q * columns);
-            if members.len() > 2 * q * rank + q {
+            let alike = leaf.is_residual.then(|| group_by_fixed(leaf, &members, columns));
+            let alike = alike.filter(|a| a.len() < members.len() && a.len() <= q * rank + q);
+            if let Some(groups) = &alike {
+                merge_alike(leaf, groups, rank, self.n_fits, &mut design, &mut responses);
+            } else if members.len() > 2 * q * rank + q {
                 compress(leaf, &members, rank, self.n_fits, &mut design, &mut responses);
             } else {
                 for &unit in &members {
@@ -153,7 +158,8 @@ impl Reduction {
                 }
             }
             let n_blocks = design.len() / (q * columns) - first;
-            self.patterns.push(Pattern { first, n_blocks, count: members.len() });
+            let n_full = alike.map_or(n_blocks, |groups| groups.len());
+            self.patterns.push(Pattern { first, n_blocks, n_full, count: members.len() });
         }
         leaf.design = design;
         leaf.response = responses.concat();

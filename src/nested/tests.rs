@@ -137,7 +137,7 @@ fn derivatives_by_covariances_of_units_agree_with_central_differences() {
     let units: usize = reduction.patterns.iter().map(|p| p.n_blocks).sum();
     // One pattern a unit, as without sharing.
     reduction.patterns = (0..units)
-        .map(|first| crate::nested::patterns::Pattern { first, n_blocks: 1, count: 1 })
+        .map(|first| crate::nested::patterns::Pattern { first, n_blocks: 1, n_full: 1, count: 1 })
         .collect();
     let entries = [Entry { level: 0, a: 0, b: 0 }; 2];
     let at =

@@ -13,6 +13,7 @@ use super::arguments::{
 use super::arrays::{Floats, array, c_slice, vector};
 use super::gateway::{require, without_gil};
 use super::gather::{self, Effects, Evaluation, Solutions, definite, map_fits};
+use crate::criterion::asked::{Asked, Request};
 use crate::criterion::engine::{self, At, OPTIONAL, Unsolved, Wanted};
 use crate::criterion::sums::Entry;
 
@@ -116,7 +117,14 @@ impl Engine {
         derivatives: bool,
         exact: bool,
     ) -> PyResult<Evaluation<'py>> {
-        let (points, entries) = (self.points(&g, &fits)?, self::entries(&*self.0, &entries)?);
+        let entries = self::entries(&*self.0, &entries)?;
+        if derivatives {
+            let asked = (Asked::Criteria, None, reml);
+            if let Some(found) = self.small(py, &g, &fits, Some(&entries), asked)? {
+                return gather::small_criteria(py, found, fits.len(), entries.len());
+            }
+        }
+        let points = self.points(&g, &fits)?;
         if derivatives {
             self.check_derivatives(&points, &entries)?;
         }
@@ -135,12 +143,12 @@ impl Engine {
         g: CovariancesArgument<'py>,
         fits: Vec<usize>,
     ) -> PyResult<Solutions<'py>> {
+        let rank = self.0.fixed().rank();
+        if let Some(found) = self.small(py, &g, &fits, None, (Asked::Solutions, None, false))? {
+            return gather::small_solutions(py, found, fits.len(), rank);
+        }
         let points = self.points(&g, &fits)?;
-        gather::solutions(
-            py,
-            self.run(py, &points, &fits, |at| self.0.solve(at))?,
-            self.0.fixed().rank(),
-        )
+        gather::solutions(py, self.run(py, &points, &fits, |at| self.0.solve(at))?, rank)
     }
 
     /// log|V| (with log|X'V^-1 X| for REML) and y'Py at `sigma^2` = 1: first derivatives `(a, n)` and
@@ -159,9 +167,14 @@ impl Engine {
         exact: bool,
     ) -> PyResult<Vec<Floats<'py>>> {
         self.check_offered("likelihood_derivatives")?;
-        let (points, entries) = (self.points(&g, &fits)?, self::entries(&*self.0, &entries)?);
-        self.check_derivatives(&points, &entries)?;
+        let entries = self::entries(&*self.0, &entries)?;
         let (n, rank) = (entries.len(), self.0.fixed().rank());
+        let asked = (Asked::Likelihood, None, reml);
+        if let Some(found) = self.small(py, &g, &fits, Some(&entries), asked)? {
+            return gather::small_likelihood(py, found, fits.len(), n, rank);
+        }
+        let points = self.points(&g, &fits)?;
+        self.check_derivatives(&points, &entries)?;
         require(2 * fits.len() * (OF_A_FIT + 2 * n * n + (n + 1) * rank * rank))?;
         let wanted = Wanted { reml, derivatives: true, exact };
         let one = |at: At| self.0.likelihood_derivatives(at, &entries, wanted);
@@ -205,6 +218,33 @@ impl Engine {
         let Some(values) = definite(without_gil(py, one)?)? else { return Ok(None) };
         let shape = [n, n, rank, rank];
         Ok(Some(array(py, values, if weights.is_some() { &shape[2..] } else { &shape })?))
+    }
+
+    /// Of each fit the weighted sum of second derivatives of X'V^-1 X, `(a, rank, rank)`, with
+    /// `weights` `(a, n_entries, n_entries)`, symmetric; NaN where V is not positive definite.
+    fn information_second_sums<'py>(
+        &self,
+        py: Python<'py>,
+        g: CovariancesArgument<'py>,
+        fits: Vec<usize>,
+        entries: EntriesArgument,
+        weights: PyReadonlyArrayDyn<'py, f64>,
+    ) -> PyResult<Floats<'py>> {
+        self.check_offered("information_second_derivatives")?;
+        let entries = self::entries(&*self.0, &entries)?;
+        let (rank, n) = (self.0.fixed().rank(), entries.len());
+        let weights = c_slice("weights", &weights, &[fits.len(), n, n])?;
+        let asked = (Asked::SecondSums, Some(weights), false);
+        if let Some(mut found) = self.small(py, &g, &fits, Some(&entries), asked)? {
+            return array(py, found.remove(0), &[fits.len(), rank, rank]);
+        }
+        let points = self.points(&g, &fits)?;
+        self.check_derivatives(&points, &entries)?;
+        let one = |k: usize| {
+            let own = &weights[k * n * n..(k + 1) * n * n];
+            self.0.information_second_derivatives(points.at(k, fits[k]), &entries, Some(own))
+        };
+        gather::second_sums(py, without_gil(py, || map_fits(fits.len(), one))?, rank)
     }
 
     /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)` over `sigma^2`
@@ -262,6 +302,26 @@ impl Engine {
     /// The part of an engine's own class that all share.
     pub fn of(engine: &Arc<impl engine::Engine + 'static>) -> Self {
         Self(Arc::clone(engine) as Arc<dyn engine::Engine>)
+    }
+
+    /// What is asked of fits of a small design, without a buffer a fit; `None` for other designs.
+    fn small(
+        &self,
+        py: Python<'_>,
+        g: &CovariancesArgument<'_>,
+        fits: &[usize],
+        entries: Option<&[Entry]>,
+        (asked, weights, reml): (Asked, Option<&[f64]>, bool),
+    ) -> PyResult<Option<Vec<Vec<f64>>>> {
+        let ([g], [(q, _)]) = (&g[..], &self.0.levels()[..]) else { return Ok(None) };
+        if g.shape() != [fits.len(), *q, *q] || fits.is_empty() {
+            return Ok(None);
+        }
+        check_fits(fits, self.n_fits())?;
+        let g = c_slice("g", g, &[fits.len(), *q, *q])?;
+        require(2 * fits.len() * asked.sizes(*q, self.0.fixed().rank()).iter().sum::<usize>())?;
+        let request = Request { asked, g, weights: weights.unwrap_or(&[]), reml };
+        without_gil(py, || self.0.small_results(fits, entries, request))
     }
 
     fn check_offered(&self, method: &str) -> PyResult<()> {

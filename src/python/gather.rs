@@ -82,6 +82,80 @@ pub fn criteria(
     ))
 }
 
+/// Results of small designs as arrays, of shapes by fit.
+fn small<'py>(
+    py: Python<'py>,
+    found: Vec<Vec<f64>>,
+    a: usize,
+    shapes: &[&[usize]],
+) -> PyResult<Vec<Floats<'py>>> {
+    let named = found.into_iter().zip(shapes);
+    named.map(|(values, shape)| array(py, values, &[&[a], *shape].concat())).collect()
+}
+
+/// [`criteria`] of small designs.
+pub fn small_criteria(
+    py: Python<'_>,
+    found: Vec<Vec<f64>>,
+    a: usize,
+    n: usize,
+) -> PyResult<Evaluation<'_>> {
+    let parts = small(py, found, a, &[&[], &[n], &[n, n], &[n, n]])?;
+    let Ok([value, gradient, hessian, expected]) = <[_; 4]>::try_from(parts) else {
+        unreachable!("four were asked for")
+    };
+    Ok((value, gradient, hessian, expected))
+}
+
+/// [`solutions`] of small designs.
+pub fn small_solutions(
+    py: Python<'_>,
+    found: Vec<Vec<f64>>,
+    a: usize,
+    rank: usize,
+) -> PyResult<Solutions<'_>> {
+    let parts = small(py, found, a, &[&[rank], &[rank, rank], &[3]])?;
+    let Ok([beta, c, scalars]) = <[_; 3]>::try_from(parts) else {
+        unreachable!("three were asked for")
+    };
+    Ok((beta, c, scalars))
+}
+
+/// [`likelihood`] of small designs.
+pub fn small_likelihood(
+    py: Python<'_>,
+    found: Vec<Vec<f64>>,
+    a: usize,
+    n: usize,
+    rank: usize,
+) -> PyResult<Vec<Floats<'_>>> {
+    small(py, found, a, &likelihood_shapes(&[n, n, rank, rank]))
+}
+
+/// Shapes of the parts of [`LikelihoodDerivatives`], from the dimensions (n, n, rank, rank).
+fn likelihood_shapes(dimensions: &[usize; 4]) -> [&[usize]; 7] {
+    let [n, nn, matrices, square] =
+        [&dimensions[..1], &dimensions[..2], &dimensions[1..], &dimensions[2..]];
+    [n, nn, n, nn, matrices, square, &[]]
+}
+
+/// Matrices of order `rank`, NaN where V is not positive definite.
+pub fn second_sums(
+    py: Python<'_>,
+    all: Vec<Result<Vec<f64>, Unsolved>>,
+    rank: usize,
+) -> PyResult<Floats<'_>> {
+    let (a, size) = (all.len(), rank * rank);
+    let mut out = Vec::with_capacity(a * size);
+    for values in all {
+        match definite(values)? {
+            Some(values) => out.extend(values),
+            None => out.resize(out.len() + size, f64::NAN),
+        }
+    }
+    array(py, out, &[a, rank, rank])
+}
+
 /// Solutions of a batch: beta, C and (rss, log|W|, log|X'W^-1 X|); NaN where V is not positive
 /// definite.
 pub fn solutions(
@@ -117,8 +191,8 @@ pub fn likelihood(
     rank: usize,
 ) -> PyResult<Vec<Floats<'_>>> {
     let a = all.len();
-    let shapes: [&[usize]; 7] =
-        [&[n], &[n, n], &[n], &[n, n], &[n, rank, rank], &[rank, rank], &[]];
+    let dimensions = [n, n, rank, rank];
+    let shapes = likelihood_shapes(&dimensions);
     let mut out: [Vec<f64>; 7] = Default::default();
     for parts in all {
         if let Some(parts) = definite(parts)? {

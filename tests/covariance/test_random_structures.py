@@ -165,10 +165,15 @@ def fits_of(seeds):
     return out
 
 
+def names_a_singular_effect(fit):
+    # A residual variance that goes to 0 beside random effects leaves these regular.
+    return any("residual variance goes to 0" not in text for text in fit.certificate.boundary)
+
+
 def check_trial(fits):
     assert [seed for seed, fit in fits if not fit.converged] == []
     assert [seed for seed, fit in fits if fit.singular != bool(fit.certificate.boundary)] == []
-    assert [seed for seed, fit in fits if fit.singular != lacks_rank(fit)] == []
+    assert [seed for seed, fit in fits if names_a_singular_effect(fit) != lacks_rank(fit)] == []
     share = np.mean([fit.singular for _, fit in fits])
     assert 0.25 < share < 0.65
 

@@ -127,3 +127,72 @@ def test_derivatives_that_overflow_end_their_row_alone():
     )
     assert found.converged.tolist() == [True, False, True]
     np.testing.assert_allclose(found.theta[[0, 2]], 1.0, atol=1e-12)
+
+
+class Tail:
+    """f(t) + (u - 1)^2 of a function f and its first two derivatives."""
+
+    def __init__(self, *derivatives):
+        self.derivatives = derivatives
+
+    def __call__(self, theta, fits):
+        value, slope, bend = (f(theta[:, 0]) for f in self.derivatives)
+        u = theta[:, 1] - 1.0
+        gradient = np.stack([slope, 2.0 * u], axis=1)
+        hessian = np.zeros((len(theta), 2, 2))
+        hessian[:, 0, 0], hessian[:, 1, 1] = bend, 2.0
+        empty = np.zeros((len(theta), 0))
+        return Derivatives(value + u * u, gradient, hessian, hessian, empty, empty, empty)
+
+    def move(self, theta, step):
+        return theta + step
+
+
+TAILS = {
+    "exponential": (lambda t: np.exp(-t), lambda t: -np.exp(-t), lambda t: np.exp(-t)),
+    "power": (lambda t: t**-2.0, lambda t: -2.0 * t**-3.0, lambda t: 6.0 * t**-4.0),
+}
+
+
+@pytest.mark.parametrize("name", TAILS)
+def test_a_limit_at_infinity_is_reached_in_few_steps(name):
+    """Newton's own steps fall by a factor of e, or of 16 / 9: 21 or 35 of them to 1e-9."""
+    start = np.array([[1.0, 3.0], [1.0, -4.0]])
+    found = newton_raphson(
+        Tail(*TAILS[name]), start, NewtonOptions(), lambda theta: np.full(len(theta), np.inf)
+    )
+    assert found.converged.all()
+    assert found.n_evaluations.max() <= 16
+    np.testing.assert_allclose(found.theta[:, 1], 1.0, atol=1e-12)
+
+
+def test_rows_that_leave_are_given_up_where_they_are():
+    def leaves(before, after):
+        return after[:, 0] > 4.0
+
+    start = np.array([[1.0, 1.0], [1.0, 3.0]])
+    found = newton_raphson(
+        Tail(*TAILS["exponential"]),
+        start,
+        NewtonOptions(),
+        lambda theta: np.full(len(theta), np.inf),
+        None,
+        leaves,
+    )
+    assert not found.converged.any()
+    assert (found.theta[:, 0] > 4.0).all()
+    assert (found.theta[:, 0] < 20.0).all()
+    np.testing.assert_allclose(found.value, np.exp(-found.theta[:, 0]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["ML", "REML"])
+def test_a_residual_variance_that_goes_to_0_ends_and_is_named(method):
+    frame = mlm.load_sleepstudy()
+    frame["f"] = frame["Days"].astype(int).astype(str)
+    fit = lmm("Reaction ~ Days + toeph(0 + f | Subject)", frame, method=method)
+    assert fit.converged
+    assert fit.certificate.n_evaluations <= 60
+    assert "the residual variance goes to 0: toeph" in fit.certificate.boundary[0]
+    # Nothing is lost: without a residual beside it the structure has the same likelihood.
+    alone = lmm("Reaction ~ Days", frame, residual="toeph(f | Subject)", method=method)
+    assert fit.deviance == pytest.approx(alone.deviance, abs=1e-4)

@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ import mlmfast as mlm
 from mlmfast.studies.running.folder import Folder
 
 from .studies import METHODS, files, least_squares, small, trial
+
+#: Where other processes import the tests from.
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +144,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_files(tmp_path):
     kills = 0
     for _ in range(12):
         before = len(list(folder.glob("chunks/*.parquet")))
-        run = subprocess.Popen([sys.executable, "-c", SCRIPT, folder])
+        run = subprocess.Popen([sys.executable, "-c", SCRIPT, folder], cwd=ROOT)
         try:
             if kills < 3 and _kill_when(
                 folder, before + 1 + kills, run.pid, moments.uniform(0, 0.2)
@@ -241,6 +245,13 @@ def test_a_study_is_extended_where_that_is_asked_for(tmp_path):
     assert result.n_finished == [37] * 4
     larger.run(tmp_path / "w", progress=False)
     assert files(folder) == files(tmp_path / "w")
+    # Killed between the plan and the removal of the shorter last chunk.
+    outgrown = next(folder.glob("chunks/*-000000020-000000030.parquet"))
+    left = outgrown.with_name(outgrown.name.replace("000000030", "000000025"))
+    left.write_bytes(outgrown.read_bytes())
+    assert mlm.load_study(folder).n_finished == [37] * 4
+    larger.run(folder, progress=False)
+    assert files(folder) == files(tmp_path / "w")
     with pytest.raises(mlm.DataError, match=r"n_replicates is 37 there and only 25 here"):
         small().run(folder, progress=False, extend=True)
 
@@ -283,7 +294,7 @@ def test_a_full_disk(tmp_path, whole):
     small().run(folder, progress=False, shard="1/12")
     finished = files(folder)
     call = [sys.executable, "-c", FULL, folder, str(min(chunks) - 1)]
-    run = subprocess.run(call, capture_output=True, text=True, check=False)
+    run = subprocess.run(call, capture_output=True, text=True, check=False, cwd=ROOT)
     assert run.returncode == 3, run.stderr
     assert "the same call goes on from there" in run.stdout
     assert {name: text for name, text in files(folder).items() if "unf" not in name} == finished

@@ -15,7 +15,7 @@ from mlmfast.batch.tests import with_ddf
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.observed_rows import design_of_rows, frame_of_rows
-from mlmfast.design.responses import Responses, read_responses, response_columns
+from mlmfast.design.responses import Responses, read_responses, response_rows
 from mlmfast.errors import MlmError
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
@@ -121,13 +121,14 @@ def _fit(
 
     They are left out of the batch, whose starts and scales are none of theirs.
     """
-    reduced = reduce_design(design, response_columns(values, design), engine)
-    problems = [without_residual(reduced, k, named[column]) for k, column in enumerate(columns)]
-    sound = np.array([not problem for problem in problems])
-    parts = [_Part(columns[[k]], None, text) for k, text in enumerate(problems) if text]
+    reduced = reduce_design(design, response_rows(values, design), engine)
+    problems = without_residual(reduced, [named[column] for column in columns.tolist()])
+    sound = np.ones(len(columns), dtype=np.bool_)
+    sound[list(problems)] = False
+    parts = [_Part(columns[[k]], None, text) for k, text in sorted(problems.items())]
     if parts and sound.any():
         values, columns = np.ascontiguousarray(values[:, sound]), columns[sound]
-        reduced = reduce_design(design, response_columns(values, design), engine)
+        reduced = reduce_design(design, response_rows(values, design), engine)
     if sound.any():
         covariance = fit_covariance(reduced, method, settings)
         estimates = estimates_of(reduced, covariance.criterion, covariance.theta)

@@ -58,8 +58,14 @@ class BatchRows(Protocol):
     def __getitem__(self, fit: int, /) -> FittedRows | None:
         """A fit with its rows; None where there is no fit."""
 
-    def regular(self) -> Iterator[RegularFits]:
-        """Fits whose Satterthwaite tests are had together, in groups."""
+    def regular(self, adjusts: bool) -> Iterator[RegularFits]:
+        """Fits whose tests are had together, in groups.
+
+        Parameters
+        ----------
+        adjusts
+            Whether these are Kenward and Roger's, not Satterthwaite's.
+        """
 
     def model(self, fit: int, /) -> PreparedModel:
         """The model of one fit, to be fitted alone.
@@ -118,7 +124,7 @@ class SharedRows:
             return self.reduced, self.criterion, fit
         return through.criterion.model, through.criterion, through.places[fit]
 
-    def regular(self) -> Iterator[RegularFits]:
+    def regular(self, adjusts: bool) -> Iterator[RegularFits]:
         """All fits, where the model is regular."""
         if self.criterion.flat is not None or not is_regular(self.reduced):
             return
@@ -130,7 +136,8 @@ class SharedRows:
             fits = np.arange(len(self))[some]
             maps = core_maps(self.reduced, fits)
             n_obs = self.reduced.design.n_obs
-            found = stacked_bases(core, self.criterion, self.theta[some], fits, maps, n_obs)
+            parts = (core, self.criterion, self.theta[some], fits, maps, n_obs)
+            found = stacked_bases(*parts, adjusts)
             usable = found.usable & ~self.singular[some].any(axis=1)
             bases = found._replace(usable=usable)
             yield RegularFits(fits, self.reduced, self.beta[some], self.vcov[some], bases)
@@ -189,7 +196,7 @@ class OwnRows:
         estimates = (self.theta, self.singular, self.beta, self.vcov)
         return FittedRows(reduced, criterion, *estimates, model._frame)
 
-    def regular(self) -> Iterator[RegularFits]:
+    def regular(self, adjusts: bool) -> Iterator[RegularFits]:
         """None: it is one fit."""
         yield from ()
 
@@ -209,7 +216,7 @@ class StackedRows:
         The reduction of one of them.
     theta, singular, beta, vcov : as in `SharedRows`.
     bases
-        For Satterthwaite's tests.
+        For tests.
     """
 
     data: DataSets
@@ -237,8 +244,10 @@ class StackedRows:
             self.vcov[fit],
         )[0]
 
-    def regular(self) -> Iterator[RegularFits]:
-        """All of them."""
+    def regular(self, adjusts: bool) -> Iterator[RegularFits]:
+        """All of them; for Kenward and Roger's tests where the batch was fitted for these."""
+        if adjusts and self.bases.extra is None:
+            return
         yield RegularFits(np.arange(len(self)), self.like, self.beta, self.vcov, self.bases)
 
     def model(self, fit: int) -> PreparedModel:
@@ -265,7 +274,7 @@ class NoRows:
     def __getitem__(self, fit: int) -> None:
         return None
 
-    def regular(self) -> Iterator[RegularFits]:
+    def regular(self, adjusts: bool) -> Iterator[RegularFits]:
         """None."""
         yield from ()
 
@@ -303,10 +312,10 @@ class JoinedRows:
     def __getitem__(self, fit: int) -> FittedRows | None:
         return self.parts[int(self.part[fit])][int(self.within[fit])]
 
-    def regular(self) -> Iterator[RegularFits]:
+    def regular(self, adjusts: bool) -> Iterator[RegularFits]:
         """Those of the parts."""
         for k, part in enumerate(self.parts):
-            for group in part.regular():
+            for group in part.regular(adjusts):
                 own = np.flatnonzero(self.part == k)
                 place = np.empty(len(part), dtype=np.intp)
                 place[self.within[own]] = own

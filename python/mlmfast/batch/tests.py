@@ -13,8 +13,7 @@ from mlmfast.batch.fits import BatchFits
 from mlmfast.batch.names import places
 from mlmfast.batch.rows import RegularFits
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, TestBasis, method_of
-from mlmfast.degrees_of_freedom.satterthwaite import Satterthwaite
-from mlmfast.degrees_of_freedom.stacked_bases import coefficients
+from mlmfast.degrees_of_freedom.stacked_bases import are_definite, coefficients
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.contrasts.estimability import aliasing_of_design, kept_rows
@@ -63,7 +62,7 @@ def batch_df(batch: BatchFits, ddf: str | float) -> FloatArray:
     out = np.full((len(batch), len(batch.names)), np.nan)
     columns = _Columns(batch.names)
     for group in _groups(batch, method):
-        usable = group.bases.usable
+        usable = _usable(group)
         at = np.ix_(group.fits[usable], np.array(columns.kept(group.like), dtype=np.intp))
         out[at] = coefficients(group.bases, group.vcov)[usable]
     for tested in _bases(batch, method, (), ~np.isnan(out).all(axis=1)):
@@ -81,7 +80,11 @@ def with_ddf(batch: _Batch, ddf: str | float) -> _Batch:
     method.check(batch.method == "REML")
     bse = np.full(batch.params.shape, np.nan)
     columns = _Columns(batch.names)
-    for tested in _bases(batch, method):
+    for group in _groups(batch, method):
+        at = np.ix_(group.fits, np.array(columns.kept(group.like), dtype=np.intp))
+        diagonal = np.einsum("aii->ai", _tested_covariance(group))
+        bse[at] = np.where(_usable(group)[:, None], np.sqrt(np.maximum(diagonal, 0.0)), np.nan)
+    for tested in _bases(batch, method, (), ~np.isnan(bse).all(axis=1)):
         vcov = known_entries(tested.basis.moves, tested.basis.vcov)
         bse[tested.fit, columns.kept(tested.model)] = np.sqrt(np.diag(vcov))
     return replace(batch, bse=bse, ddf=ddf)
@@ -109,7 +112,23 @@ def batch_tests(batch: BatchFits, L: Any, rhs: Any, ddf: str | float) -> BatchTe
 
 
 def _groups(batch: BatchFits, method: DegreesOfFreedom) -> Iterator[RegularFits]:
-    return batch._rows.regular() if isinstance(method, Satterthwaite) else iter(())
+    return batch._rows.regular(method.adjusts) if method.stacks else iter(())
+
+
+def _tested_covariance(group: RegularFits) -> FloatArray:
+    """The covariances that tests go by, (a, rank, rank)."""
+    extra = group.bases.extra
+    return group.vcov if extra is None else group.vcov + extra
+
+
+def _usable(group: RegularFits) -> BoolArray:
+    """Fits whose tests are those of the group, (a,): the others are looked at one by one."""
+    usable = group.bases.usable
+    if group.bases.extra is None or not usable.any():
+        return usable
+    out = usable.copy()
+    out[usable] = are_definite(_tested_covariance(group)[usable])
+    return out
 
 
 class _Tested(NamedTuple):
@@ -141,10 +160,10 @@ def _bases(
     if done is not None:
         left, found = left & ~done, bool(done.any())
     for group in groups:
-        for k in np.flatnonzero(group.bases.usable & left[group.fits]).tolist():
-            vcov = group.vcov[k]
+        covariance = _tested_covariance(group)
+        for k in np.flatnonzero(_usable(group) & left[group.fits]).tolist():
             own = (group.bases.gradient[k], group.bases.covariance[k])
-            basis = TestBasis(method.name, vcov, vcov, *own)
+            basis = TestBasis(method.name, covariance[k], group.vcov[k], *own)
             left[group.fits[k]], found = False, True
             yield _Tested(int(group.fits[k]), group.like, group.beta[k], basis)
     problem: ModelError | None = None

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance.jet import Jet
+from mlmfast.eigen import eigen
 from mlmfast.errors import ModelError
 
 STRUCTURES: dict[str, type[CovarianceStructure]] = {}
@@ -216,7 +217,7 @@ class CovarianceStructure(ABC):
         -------
         Parameters, unchanged where nothing is small, and whether the matrix is singular (n_fits,).
         """
-        values, vectors = np.linalg.eigh(self.matrix(theta))
+        values, vectors = eigen(self.matrix(theta))
         rows = np.asarray((values <= small).any(axis=1))
         out = theta.copy()
         if rows.any():
@@ -336,7 +337,11 @@ def floor_eigenvalues(matrix: FloatArray, relative: float, absolute: float) -> F
     >>> floor_eigenvalues(np.diag([4.0, -1.0])[None], 0.1, 0.01)[0].round(3).tolist()
     [[4.0, 0.0], [0.0, 0.4]]
     """
-    values, vectors = np.linalg.eigh(matrix)
+    return lifted(*eigen(matrix), relative, absolute)
+
+
+def lifted(values: FloatArray, vectors: FloatArray, relative: float, absolute: float) -> FloatArray:
+    """`floor_eigenvalues` of matrices by their eigenvalues and eigenvectors."""
     floor = np.maximum(relative * values[..., -1:], absolute)
     return np.asarray((vectors * np.maximum(values, floor)[..., None, :]) @ vectors.mT)
 

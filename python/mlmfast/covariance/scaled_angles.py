@@ -124,14 +124,17 @@ class ScaledAngles(Closed):
         return self.on_entries(self._entries(Jet.constant(theta)).value)
 
     def jacobian(self, theta: FloatArray) -> FloatArray:
-        return self._entries(Jet.variables(theta)).first
+        return self._with_derivatives(theta).first
 
     def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
-        second = self._entries(Jet.variables(theta)).second
+        second = self._with_derivatives(theta).second
         return np.asarray(np.einsum("ae,aeij->aij", weight, second))
 
+    def entry_hessians(self, theta: FloatArray) -> FloatArray:
+        return self._with_derivatives(theta).second
+
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-        found = self._entries(Jet.variables(theta))
+        found = self._with_derivatives(theta)
         jacobian = found.first.copy()
         curvature = np.einsum("ae,aeij->aij", weight, found.second)
         if self._is_bounded:
@@ -220,11 +223,32 @@ class ScaledAngles(Closed):
         """Whether standard deviations stop at 0."""
         return self.n_scales > 1 and not self.structure.has_mirror
 
+    @property
+    def _levels(self) -> tuple[IntArray, IntArray]:
+        """The standard deviations of each entry's row and column."""
+        rows = self.structure.rows
+        return (rows, rows - self.structure.lags) if self.n_scales > 1 else (0 * rows, 0 * rows)
+
     def _entries(self, theta: Jet) -> Jet:
-        n = self.n_scales
-        sd, rows = theta[:n], self.structure.rows
-        first, second = (rows, rows - self.structure.lags) if n > 1 else (0 * rows, 0 * rows)
-        return sd[first] * sd[second] * self.structure.closed_correlations(theta[n:])
+        n, (rows, columns) = self.n_scales, self._levels
+        sd = theta[:n]
+        return sd[rows] * sd[columns] * self.structure.closed_correlations(theta[n:])
+
+    def _with_derivatives(self, theta: FloatArray) -> Jet:
+        """`_entries` by theta; the correlations by their own parameters alone, which are fewer."""
+        n, (rows, columns) = self.n_scales, self._levels
+        c = self.structure.closed_correlations(Jet.variables(theta[:, n:]))
+        scales = Jet.variables(theta[:, :n])
+        product = scales[rows] * scales[columns]
+        first = np.concatenate(
+            [product.first * c.value[..., None], product.value[..., None] * c.first], axis=2
+        )
+        second = np.empty((*c.value.shape, self.n_theta, self.n_theta))
+        second[..., :n, :n] = product.second * c.value[..., None, None]
+        second[..., n:, n:] = product.value[..., None, None] * c.second
+        second[..., :n, n:] = product.first[..., :, None] * c.first[..., None, :]
+        second[..., n:, :n] = second[..., :n, n:].mT
+        return Jet(product.value * c.value, first, second)
 
     def _natural(self, theta: Jet) -> Jet:
         sd, angles = theta[: self.n_scales], theta[self.n_scales :]

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.criterion.flat_covariances import FlatCovariances
+from mlmfast.eigen import is_small
 from mlmfast.newton import Derivatives
 from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.engines.cores import AnyCore, for_method
@@ -134,6 +136,10 @@ class Criterion:
             led = self._random_chained(theta, gradient, hessian, expected)
             return Derivatives(value, *led, gradient, hessian, expected)
         jacobian, curvature = self.chain(theta, gradient)
+        if self.flat is None and is_small(theta.shape[1]):
+            by, bend = np.ascontiguousarray(jacobian), np.ascontiguousarray(curvature)
+            led_to = _core.led_derivatives(by, bend, gradient, hessian, expected)
+            return Derivatives(value, *led_to, gradient, hessian, expected)
         transposed = jacobian.mT
         slope = (transposed @ gradient[:, :, None])[..., 0]
         bend = transposed @ hessian @ jacobian + curvature

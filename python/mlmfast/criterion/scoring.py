@@ -6,15 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.base import lifted
 from mlmfast.criterion.criterion import Criterion, without_rounding
+from mlmfast.eigen import eigen, is_small
 from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
 from mlmfast.running.interruptible import interruptible
 
 #: Scoring held within the covariances, and the eigenvalues from which it starts.
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
 INNER_R, INNER_A = 1e-6, 1e-6
+#: The same for a step, which is tried only: its last digits are not worth their time.
+_STEP = NewtonOptions(tolerance=1e-2, max_iter=10)
 
 
 @dataclass(frozen=True)
@@ -23,22 +28,29 @@ class Scoring:
 
     criterion: Criterion
 
-    def start(self, fits: IntArray) -> FloatArray:
+    def start(
+        self, fits: IntArray, at_zero: tuple[FloatArray, FloatArray] | None = None
+    ) -> FloatArray:
         """Moment estimates: the scoring step from G = 0 (MIVQUE0) within the covariances.
 
         The entries solve E[q_k] = q_k for the quadratic forms q_k = y'P V_k P y at G = 0 (Rao
-        1971; the start of PROC MIXED), relative to the residual variance within units.
+        1971; the start of PROC MIXED), relative to the residual variance within units. ``at_zero``
+        is `Criterion.at_zero_of` where that is known.
         """
         if not self.criterion.terms:
             return np.zeros((len(fits), 0))
-        target, expected = self.moments(fits)
+        target, expected = self.moments(fits, at_zero)
         return self.relative_to_within(self._within(target, expected), fits)
 
-    def moments(self, fits: IntArray) -> tuple[FloatArray, FloatArray]:
+    def moments(
+        self, fits: IntArray, at_zero: tuple[FloatArray, FloatArray] | None = None
+    ) -> tuple[FloatArray, FloatArray]:
         """The scoring step from G = 0 in the entries, and their expected information."""
         criterion = self.criterion
-        first = fits.tolist() == [0]
-        gradient, expected = criterion.at_zero if first else criterion.at_zero_of(fits)
+        if at_zero is None:
+            first = fits.tolist() == [0]
+            at_zero = criterion.at_zero if first else criterion.at_zero_of(fits)
+        gradient, expected = at_zero
         return solve_scoring(gradient, expected), expected
 
     def relative_to_within(self, theta: FloatArray, fits: IntArray) -> FloatArray:
@@ -58,12 +70,16 @@ class Scoring:
         entries = self.criterion.entry_values(theta)
         scale = 1.0 / np.sqrt(np.maximum(np.einsum("aii->ai", at.natural_expected), 1e-300))
         scaled = at.natural_hessian * scale[:, :, None] * scale[:, None, :]
-        usable = far | (np.linalg.eigvalsh(scaled)[:, 0] > 1e-3)
+        usable = far | (eigen(scaled)[0][:, 0] > 1e-3)
+        target, slope = theta.copy(), np.zeros(len(theta))
+        if not usable.any():
+            return target, slope
         curvature = np.where(far[:, None, None], at.natural_expected, at.natural_hessian)
-        target = self._scored(entries, at.natural_gradient, curvature)
-        way = self.criterion.entry_values(target) - entries
-        slope = (at.natural_gradient[:, None, :] @ way[:, :, None])[:, 0, 0]
-        return target, np.where(usable, slope, 0.0)
+        gradient = at.natural_gradient[usable]
+        target[usable] = self._scored(entries[usable], gradient, curvature[usable])
+        way = self.criterion.entry_values(target[usable]) - entries[usable]
+        slope[usable] = (gradient[:, None, :] @ way[:, :, None])[:, 0, 0]
+        return target, slope
 
     def between(self, theta: FloatArray, target: FloatArray, factor: FloatArray) -> FloatArray:
         """theta of (1 - factor) G(theta) + factor G(target)."""
@@ -78,15 +94,17 @@ class Scoring:
         self, entries: FloatArray, gradient: FloatArray, expected: FloatArray
     ) -> FloatArray:
         """theta of the covariances that minimise the quadratic model around ``entries``."""
-        return self._within(entries + solve_scoring(gradient, expected), expected)
+        return self._within(entries + solve_scoring(gradient, expected), expected, _STEP)
 
-    def _within(self, target: FloatArray, expected: FloatArray) -> FloatArray:
+    def _within(
+        self, target: FloatArray, expected: FloatArray, options: NewtonOptions = _INNER
+    ) -> FloatArray:
         """theta of the covariances nearest to the entries ``target`` by ``expected``."""
         theta, outside = self.nearest(target)
         rows = np.flatnonzero(outside)
         if rows.size and (len(self.criterion.entries) > 1):
             model = _QuadraticModel(self.criterion, target[rows], expected[rows])
-            theta[rows] = newton_raphson(model, theta[rows], _INNER, _unbounded).theta
+            theta[rows] = newton_raphson(model, theta[rows], options, _unbounded).theta
         return theta
 
     def nearest(self, target: FloatArray) -> tuple[FloatArray, BoolArray]:
@@ -97,10 +115,10 @@ class Scoring:
         stretches = zip(criterion.theta_slices, criterion.entry_slices, strict=True)
         for term, (s, e) in zip(criterion.terms, stretches, strict=True):
             matrix = symmetric_of(target[:, e], term.shared)
-            values = np.linalg.eigvalsh(matrix)
+            values, vectors = eigen(matrix)
             # Any covariance is a member of a structure that is not taken row by row.
             outside |= (values[:, 0] < 0) | term.by_row
-            theta[:, s] = term.theta(floor_eigenvalues(matrix, INNER_R, INNER_A))
+            theta[:, s] = term.theta(lifted(values, vectors, INNER_R, INNER_A))
         return theta, outside
 
     def _within_variance(self, fits: IntArray) -> FloatArray:
@@ -114,6 +132,8 @@ class Scoring:
 
 def solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
     """-E^-1 g, along the directions that the information tells something of."""
+    if is_small(expected.shape[1]):
+        return _core.scoring_steps(*(np.ascontiguousarray(part) for part in (gradient, expected)))
     own = np.einsum("aii->ai", expected)
     # An entry without information must not turn the rounding of its gradient into a step.
     scale = np.sqrt(

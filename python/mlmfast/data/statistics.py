@@ -62,17 +62,29 @@ def column_statistics(columns: Sequence[FloatArray]) -> list[Statistics]:
         return []
     n = len(columns[0])
     raw = _core.column_statistics([in_memory(column) for column in columns], n)
-    out = []
-    for column, (total, squares, smallest, largest) in zip(columns, raw.tolist(), strict=True):
-        shift = total / n
-        mean = float(column[0]) + shift
-        about_first = squares / n
+    first = np.array([column[0] for column in columns], dtype=np.float64)
+    mean, spread = mean_and_spread(raw, first, n)
+    parts = zip(mean.tolist(), spread.tolist(), raw[:, 2:].tolist(), strict=True)
+    return [Statistics(m, s, smallest, largest) for m, s, (smallest, largest) in parts]
+
+
+def mean_and_spread(raw: FloatArray, first: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
+    """Mean and root mean square about it, from what the core says of columns of n values.
+
+    Parameters
+    ----------
+    raw : shape (..., 4)
+        Sum and sum of squares about the first value, smallest and largest value.
+    first : shape (...,), first values.
+    """
+    total, squares, smallest, largest = np.moveaxis(raw, -1, 0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        shift, about_first = total / n, squares / n
         square = about_first - shift * shift
         # Squares may leave the range of doubles, or cancel if the first value lies far out.
-        usable = np.isfinite(square) and square > 1e-4 * about_first
-        spread = square**0.5 if usable else (largest / 4 - smallest / 4)
-        out.append(Statistics(mean, spread, smallest, largest))
-    return out
+        usable = np.isfinite(square) & (square > 1e-4 * about_first)
+        root = np.sqrt(np.where(usable, square, 0.0))
+        return first + shift, np.where(usable, root, largest / 4 - smallest / 4)
 
 
 #: Contiguous memory, offset and stride of a column's values in it.

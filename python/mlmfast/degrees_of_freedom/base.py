@@ -104,6 +104,8 @@ class DegreesOfFreedom(ABC):
     information: ClassVar[str | None] = None
     #: Does the method adjust standard errors for the covariance parameters' uncertainty?
     adjusts: ClassVar[bool] = False
+    #: May fits of a regular model have their tests together, by `stacked_bases`?
+    stacks: ClassVar[bool] = False
     #: Why a joint test may have no F, and what remains; empty where it always has one.
     no_joint: ClassVar[str] = ""
 

@@ -18,6 +18,7 @@ from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.degrees_of_freedom.satterthwaite import (
     derivatives_of,
     gradient_of_phi,
+    in_core_coordinates,
     satterthwaite,
     unidentified_note,
 )
@@ -60,6 +61,7 @@ class KenwardRoger(DegreesOfFreedom):
     #: Which information of the covariance parameters.
     information: ClassVar[str | None] = "observed"
     adjusts: ClassVar[bool] = True
+    stacks: ClassVar[bool] = True
     no_joint: ClassVar[str] = (
         "no F distribution matches Kenward and Roger's mean and variance, with so few clusters for "
         "so many covariance parameters; tests of single rows, the chi-square statistic, "
@@ -76,6 +78,12 @@ class KenwardRoger(DegreesOfFreedom):
 
     def basis(self, fitted: FittedRows) -> TestBasis:
         self.check(fitted.reml)
+        found = in_core_coordinates(fitted, adjusts=True) if self.stacks else None
+        if found is not None and found.usable[0] and found.extra is not None:
+            adjusted = fitted.vcov + found.extra[0]
+            if is_definite(adjusted):
+                own = (found.gradient[0], found.covariance[0])
+                return TestBasis(self.name, adjusted, fitted.vcov, *own)
         information = self.about(fitted)
         weights = information.covariance(self._kind)
         adjusted = self._adjusted(fitted, information, weights)
@@ -155,6 +163,7 @@ class KenwardRogerExpected(KenwardRogerLinear):
     name: ClassVar[str] = "kenward-roger-expected"
     label: ClassVar[str] = "Kenward-Roger (expected information)"
     information: ClassVar[str | None] = "expected"
+    stacks: ClassVar[bool] = False
 
     def about(self, fitted: FittedRows) -> Information:
         return fitted.information_of_all.with_covariances()

@@ -16,6 +16,7 @@ from mlmfast.degrees_of_freedom.stacked_bases import (
 )
 from mlmfast.information.information import Information
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.reduction.scaling import centers_and_scales
 
 
 class Satterthwaite(DegreesOfFreedom):
@@ -43,9 +44,10 @@ class Satterthwaite(DegreesOfFreedom):
     name: ClassVar[str] = "satterthwaite"
     label: ClassVar[str] = "Satterthwaite"
     information: ClassVar[str | None] = "observed"
+    stacks: ClassVar[bool] = True
 
     def basis(self, fitted: FittedRows) -> TestBasis:
-        found = _in_core_coordinates(fitted)
+        found = in_core_coordinates(fitted)
         if found is not None and found.usable[0]:
             own = (found.gradient[0], found.covariance[0])
             return TestBasis(self.name, fitted.vcov, fitted.vcov, *own)
@@ -71,7 +73,7 @@ class Satterthwaite(DegreesOfFreedom):
         return statistic, fai_cornelius(satterthwaite(basis, vectors.T @ rows))
 
 
-def _in_core_coordinates(fitted: FittedRows) -> StackedBases | None:
+def in_core_coordinates(fitted: FittedRows, adjusts: bool = False) -> StackedBases | None:
     """The basis as a batch has it, so that both have the same bits; None where there is none."""
     model = fitted.model
     if any(fitted.singular) or fitted.held is not None or fitted.criterion.flat is not None:
@@ -81,13 +83,13 @@ def _in_core_coordinates(fitted: FittedRows) -> StackedBases | None:
     assert model.nested is not None, "that of a regular model"
     fits = np.array([fitted.fit])
     maps = core_maps(model, fits)
-    theta = fitted.theta
-    return stacked_bases(model.nested, fitted.criterion, theta, fits, maps, model.design.n_obs)
+    parts = (model.nested, fitted.criterion, fitted.theta, fits, maps, model.design.n_obs)
+    return stacked_bases(*parts, adjusts)
 
 
 def core_maps(model: ReducedModel, fits: IntArray) -> FloatArray:
     """Coefficients from the core's coordinates to the user's, (a, rank, rank)."""
-    scale = np.array([model.y_scaling[fit].scale for fit in fits.tolist()])
+    scale = centers_and_scales(model.y_scaling)[1][fits]
     unit = model.core.y_scale[fits] / scale
     return np.asarray(unit[:, None, None] * model.fixed_map)
 

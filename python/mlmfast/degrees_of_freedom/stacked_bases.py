@@ -1,4 +1,4 @@
-"""What Satterthwaite's degrees of freedom need, of many fits in one call.
+"""What Satterthwaite's and Kenward and Roger's tests need, of many fits in one call.
 
 For models whose covariance parameters are the entries of G and sigma^2: degrees of freedom do not
 depend on how V is parameterised, so they are taken in the coordinates of the core. Formulas as in
@@ -14,6 +14,7 @@ import numpy as np
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
+from mlmfast.eigen import eigen
 from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Smallest eigenvalue of the scaled information at which nothing is near to not identified.
@@ -24,12 +25,13 @@ class StackedBases(NamedTuple):
     """Derivatives of Phi by r parameters, and the covariance of these.
 
     gradient (a, r, rank, rank), covariance (a, r, r); usable (a,) where parameters are identified
-    beyond doubt.
+    beyond doubt. extra (a, rank, rank), what Kenward and Roger add to Phi, where asked for.
     """
 
     gradient: FloatArray
     covariance: FloatArray
     usable: BoolArray
+    extra: FloatArray | None = None
 
 
 def is_regular(model: ReducedModel) -> bool:
@@ -49,6 +51,7 @@ def stacked_bases(
     fits: IntArray,
     maps: FloatArray,
     n_obs: int,
+    adjusts: bool = False,
 ) -> StackedBases:
     """Bases of fits of a regular model.
 
@@ -61,6 +64,8 @@ def stacked_bases(
     maps : shape (a, rank, rank), coefficients from the core's coordinates to the user's.
     n_obs
         Number of rows.
+    adjusts
+        Whether Kenward and Roger's adjustment of Phi is wanted.
     """
     g = criterion.covariances(theta)
     entries = criterion.entries
@@ -82,10 +87,53 @@ def stacked_bases(
     with np.errstate(invalid="ignore"):
         whole = np.linalg.inv(np.where(np.isfinite(c), c, np.eye(rank)))
     by = np.concatenate([information, -(whole[:, None] + last)], axis=1)
-    half = maps @ (s[:, None, None] * c)
+    phi = s[:, None, None] * c
+    half = maps @ phi
     by = by / (s**2)[:, None, None, None]
     gradient = -(half[:, None] @ by @ half.mT[:, None])
-    return StackedBases(gradient, covariance, usable & np.isfinite(gradient).all(axis=(1, 2, 3)))
+    usable &= np.isfinite(gradient).all(axis=(1, 2, 3))
+    if not adjusts:
+        return StackedBases(gradient, covariance, usable)
+    second = _second_sum(core, g, fits, entries, covariance, gamma, information, whole, s)
+    weighted = (covariance @ by.reshape(n_fits, n + 1, -1)).reshape(by.shape)
+    inner = 0.5 * second - (by @ phi[:, None] @ weighted).sum(axis=1)
+    extra = half @ inner @ half.mT
+    extra = extra + extra.mT
+    return StackedBases(gradient, covariance, usable & np.isfinite(extra).all(axis=(1, 2)), extra)
+
+
+def _second_sum(
+    core: _core.NestedReduction | _core.NestedBatch,
+    g: list[FloatArray],
+    fits: IntArray,
+    entries: list[tuple[int, int, int]],
+    weights: FloatArray,
+    gamma: FloatArray,
+    information: FloatArray,
+    whole: FloatArray,
+    s: FloatArray,
+) -> FloatArray:
+    """`Information.second_sum` of each fit, (a, rank, rank), in the core's coordinates."""
+    by_scale, own = weights[:, :-1, -1], weights[:, -1, -1]
+    cross = by_scale[:, :, None] * gamma[:, None, :]
+    square = gamma[:, :, None] * gamma[:, None, :]
+    effective = weights[:, :-1, :-1] - cross - cross.mT + own[:, None, None] * square
+    effective = np.ascontiguousarray((effective + effective.mT) / 2)
+    out = core.information_second_sums(g, fits.tolist(), entries, effective)
+    flat = information.reshape(len(s), len(entries), -1)
+    first, scaled = ((w[:, None, :] @ flat).reshape(out.shape) for w in (gamma, by_scale))
+    out = out - 4.0 * scaled + 4.0 * own[:, None, None] * first + 2.0 * own[:, None, None] * whole
+    return np.asarray(out / (s**3)[:, None, None])
+
+
+def are_definite(matrices: FloatArray) -> BoolArray:
+    """Which covariances (a, rank, rank) are positive definite, by their correlations."""
+    diagonal = np.einsum("aii->ai", matrices)
+    positive = (diagonal > 0).all(axis=1)
+    safe = np.where(positive[:, None, None], matrices, np.eye(matrices.shape[1]))
+    scale = 1.0 / np.sqrt(np.einsum("aii->ai", safe))
+    values = eigen(safe * (scale[:, :, None] * scale[:, None, :]))[0]
+    return np.asarray(positive & (values > 0.0).all(axis=1))
 
 
 def coefficients(bases: StackedBases, vcov: FloatArray) -> FloatArray:
@@ -104,7 +152,7 @@ def _inverse(matrix: FloatArray) -> tuple[FloatArray, BoolArray]:
     usable = np.isfinite(matrix).all(axis=(1, 2)) & (diagonal > 0).all(axis=1)
     safe = np.where(usable[:, None, None], matrix, np.eye(matrix.shape[1]))
     scale = 1.0 / np.sqrt(np.einsum("aii->ai", safe))
-    values, vectors = np.linalg.eigh(safe * (scale[:, :, None] * scale[:, None, :]))
+    values, vectors = eigen(safe * (scale[:, :, None] * scale[:, None, :]))
     usable &= values[:, 0] > _IDENTIFIED
     root = scale[:, :, None] * vectors / np.sqrt(np.maximum(values, _IDENTIFIED))[:, None, :]
     return root @ np.ascontiguousarray(root.mT), usable

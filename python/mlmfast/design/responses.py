@@ -105,11 +105,11 @@ def read_responses(
     return Responses(matrix, names, _problems(matrix, names))
 
 
-def response_columns(matrix: FloatArray, design: Design) -> list[FloatArray]:
-    """Columns of a matrix of responses, contiguous, the design's offset subtracted."""
+def response_rows(matrix: FloatArray, design: Design) -> FloatArray:
+    """Responses as rows, C-ordered, the design's offset subtracted, (n_fits, n_obs)."""
     if design.offset is not None:
         matrix = matrix - design.offset[:, None]
-    return [np.ascontiguousarray(matrix[:, f]) for f in range(matrix.shape[1])]
+    return np.ascontiguousarray(matrix.T)
 
 
 def _in_order(Y: Any, used: BoolArray | None, index: pd.Index | None) -> Any:

@@ -27,6 +27,10 @@ from mlmfast.reduction.reduced_model import ReducedModel
 #: Smallest eigenvalue of a correlation matrix (and ratio of variances) that is not singular, for a
 #: fit that converged and for one that did not.
 _SINGULAR, _NEARLY_SINGULAR = 1e-9, 1e-5
+#: Variance of a random effect, over that of the residual, beside which the latter is 0.
+_OVER_RESIDUAL = 1e8
+#: Smallest eigenvalue of a Hessian that is not flat.
+_FLAT = 1e-4
 #: Visits that a message lists.
 _MOST_NAMED = 12
 #: The same for a fit known to be singular.
@@ -97,7 +101,7 @@ def name_residual_boundary(
     """Name residual covariances that are singular, and terms that cannot be told apart."""
     untold = [] if open_ended is None else list(open_ended.messages)
     if reduced.profiled:
-        return untold
+        return untold or name_vanishing_residual(reduced, covariance)
     newton = covariance.newton
     out = name_confounded(reduced, covariance.confounded)
     if covariance.without_bound:
@@ -110,12 +114,36 @@ def name_residual_boundary(
         out = name_edges(reduced, covariance.criterion, covariance.theta)
     if not out and not newton.converged[0]:
         out = name_vanishing_scale(reduced, covariance.criterion, covariance.theta)
-    if not out and newton.converged[0] and newton.min_eigenvalue[0] < 1e-4:
+    if not out and newton.converged[0] and newton.min_eigenvalue[0] < _FLAT:
         flat = flat_directions(covariance.criterion, covariance.theta)
         out = (name_unseen(reduced) if flat else []) or name_flat(reduced, flat)
         if flat and errors_depend(covariance.criterion, covariance.theta):
             out.append(ERRORS_DEPEND)
     return out
+
+
+def name_vanishing_residual(model: ReducedModel, covariance: CovarianceFit) -> list[str]:
+    """Say which random effects take up all of the variance, where the residual's goes to 0.
+
+    -2 log-likelihood flattens on this way, whose end is no covariance of the model.
+    """
+    newton = covariance.newton
+    if not (newton.converged[0] and newton.min_eigenvalue[0] < _FLAT):
+        return []
+    criterion = covariance.criterion
+    parts = zip(criterion.terms, criterion.theta_slices, model.order, strict=False)
+    names = [
+        model.design.random[position].text
+        for term, s, position in parts
+        if term.matrix(covariance.theta[:1, s]).max(initial=0.0) > _OVER_RESIDUAL
+    ]
+    if not names:
+        return []
+    return [
+        f"the residual variance goes to 0: {' and '.join(names)} can take up all of the variance "
+        "of every row, and -2 log-likelihood is flat along the way there; a structure with fewer "
+        "parameters leaves some to the residual"
+    ]
 
 
 def name_flat(model: ReducedModel, blocks: Iterable[tuple[int, ...]]) -> list[str]:

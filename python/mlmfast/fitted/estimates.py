@@ -12,6 +12,7 @@ from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.deviance import deviance_of_sums
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.residual.form_parameters import common_value
+from mlmfast.reduction.scaling import centers_and_scales
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def estimates_of(
     rss = scalars[:, 0]
     reml = criterion.reml
     degrees = model.degrees(reml)
-    scale = np.array([s for _, _, s in model.y_scaling])[fits]
+    centers, scale = (part[fits] for part in centers_and_scales(model.y_scaling))
     unit = model.core.y_scale[fits] / scale
     relative = rss / degrees if model.profiled else np.ones(len(rss))
     if log_sigma2 is not None:
@@ -60,9 +61,8 @@ def estimates_of(
     sigma2 = relative * unit**2
     core = model.core.ols[fits] / scale[:, None] + unit[:, None] * beta_core
     k = model.fixed_map
-    # Fit by fit: a product over the whole batch may sum in another order than for one fit.
-    beta = np.stack([k @ row for row in core])
-    centers = np.array([center for _, center, _ in model.y_scaling])[fits]
+    # A product for each fit: one over the whole batch may sum in another order than for one fit.
+    beta = (k @ core[:, :, None])[..., 0]
     if centers.any():
         beta[:, model.intercept] += centers
     deviance = deviance_of_sums(model, reml, scalars, log_sigma2, fits)
@@ -72,7 +72,7 @@ def estimates_of(
         own = g[block.level][:, block.stretch, block.stretch]
         full = sigma2[:, None, None] * (k_term @ own @ k_term.T)
         covariances[model.order[position]] = (full + full.mT) / 2
-    vcov = sigma2[:, None, None] * np.stack([k @ matrix @ k.T for matrix in c])
+    vcov = sigma2[:, None, None] * (k @ c @ k.T)
     if not model.profiled:
         sigma2 = _common_variance(model, criterion, theta, g, unit)
     return Estimates(beta, vcov, sigma2, tuple(covariances), deviance)

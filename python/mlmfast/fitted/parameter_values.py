@@ -12,6 +12,7 @@ from mlmfast.criterion.parameters.covariance_parameter import CovarianceParamete
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.fitted.estimates import Estimates
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.reduction.scaling import centers_and_scales
 
 
 def own_parameters(functions: CovarianceFunctions) -> list[CovarianceParameter]:
@@ -39,7 +40,7 @@ def covariance_values(
     if model.profiled:
         parts.append(np.sqrt(estimates.sigma2)[:, None])
     else:
-        scale = np.array([s for _, _, s in model.y_scaling])
+        _, scale = centers_and_scales(model.y_scaling)
         unit = (model.core.y_scale / scale) ** 2
         for structure, s, _ in residual_arms(criterion):
             powers = scale_powers(structure, theta[:1, s])

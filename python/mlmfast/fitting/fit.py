@@ -18,12 +18,19 @@ from mlmfast.fitting.confounding import confounded_terms
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
 from mlmfast.fitting.moment_starts import first_start, moment_start
+from mlmfast.fitting.near_singular import becomes_singular, leaves_barrier
 from mlmfast.fitting.several_minima import is_better, search
 from mlmfast.fitting.singular_ends import NO_ENDS, bring_to_singular_ends
 from mlmfast.fitting.starts import large_start, residual_stretches
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.fitting.undetermined.values import without_flat_values
-from mlmfast.newton import CriterionFunction, NewtonOptions, NewtonResult, newton_raphson
+from mlmfast.newton import (
+    CriterionFunction,
+    Leaves,
+    NewtonOptions,
+    NewtonResult,
+    newton_raphson,
+)
 from mlmfast.reduction.engines.iterative import conjugate_gradients
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.memory import check_memory
@@ -100,15 +107,16 @@ def _fit_covariance(
         few = replace(options, tolerance=_LOOSE, max_iter=steps, max_halvings=_FEW_HALVINGS)
         return _iterate(barrier, np.where(held, 0.0, theta), few, None, held)
 
+    parts = residual_parts(criterion) if structured else ()
+
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
-        return _iterate(
-            SomeFits(criterion, chosen), np.where(held, 0.0, theta), options, scoring, held
-        )
+        some, leaves = SomeFits(criterion, chosen), becomes_singular(parts) if parts else None
+        return _iterate(some, np.where(held, 0.0, theta), options, scoring, held, leaves)
 
     def without_scoring(
         criterion: CriterionFunction, theta: FloatArray, options: NewtonOptions
     ) -> NewtonResult:
-        return _iterate(criterion, theta, options, None, held)
+        return _iterate(criterion, theta, options, None, held, leaves_barrier(criterion))
 
     newton = iterate(start, fits)
     if not given and scoring is not None and model.has_confounded_effects:
@@ -147,10 +155,15 @@ def _fit_covariance(
     )
 
 
-def fit_independent(criterion: Criterion, n_fits: int, options: NewtonOptions) -> CovarianceFit:
-    """`fit_covariance` where residuals are independent and effects cannot be confounded."""
-    fits = np.arange(n_fits)
-    theta = Scoring(criterion).start(fits)
+def fit_independent(
+    criterion: Criterion, at_zero: tuple[FloatArray, FloatArray], options: NewtonOptions
+) -> CovarianceFit:
+    """`fit_covariance` where residuals are independent and effects cannot be confounded.
+
+    ``at_zero`` is `Criterion.at_zero_of` all fits.
+    """
+    fits = np.arange(len(at_zero[0]))
+    theta = Scoring(criterion).start(fits, at_zero)
 
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
         some = SomeFits(criterion, chosen)
@@ -175,10 +188,11 @@ def _iterate(
     options: NewtonOptions,
     scoring: Scoring | None,
     held: BoolArray,
+    leaves: Leaves | None = None,
 ) -> NewtonResult:
     """Newton's iteration over the parameters that are not held."""
     if not held.any():
-        return newton_raphson(criterion, theta, options, _max_step, scoring)
+        return newton_raphson(criterion, theta, options, _max_step, scoring, leaves)
     part = HeldCriterion(criterion, theta, np.flatnonzero(~held))
     found = newton_raphson(part, theta[:, ~held], options, _max_step)
     return replace(

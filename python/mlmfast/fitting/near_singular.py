@@ -32,16 +32,24 @@ from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance import floor_eigenvalues
 from mlmfast.covariance.chains import MarkovChain
 from mlmfast.covariance.spatial.base import Spatial
-from mlmfast.criterion.barrier import Barrier, ResidualPart, residual_parts
+from mlmfast.criterion.barrier import Barrier, ResidualPart, barrier, residual_parts
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.errors import ModelError
-from mlmfast.newton import CriterionFunction, NewtonOptions, NewtonResult
+from mlmfast.newton import (
+    CriterionFunction,
+    Leaves,
+    NewtonOptions,
+    NewtonResult,
+    newton_step,
+)
 
 #: Weights of the barrier: below the smallest slope of a likelihood without bound; then on the way
 #: to the infimum, as far as rounding lets derivatives be trusted, at least to the one of `_ENOUGH`.
 _WEIGHTS = (0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _ENOUGH = 1
+#: The smallest one (its place) at which a fall without bound is told from rounding.
+_TELLS = 2
 #: The weight to which other starts are brought (`guarded_minima`).
 GUARDED = _WEIGHTS[2]
 #: Smallest eigenvalue of R, over the mean variance, of a fit that is not near singular; of the
@@ -50,6 +58,13 @@ _NEAR, _START = 1e-4, 1e-2
 #: Fall of -2 log-likelihood beyond an earlier stage that only a likelihood without bound has.
 _WITHOUT_BOUND = 1.0
 _TOLERANCE, _MAX_ITER, _MAX_HALVINGS = 5e-9, 30, 6
+#: Smallest eigenvalue of R, over the mean variance, from which on -2 log-likelihood that still
+#: falls does so without bound.
+_BEYOND = 1e-9
+#: Smallest eigenvalue, over that of a nearly singular R, with which no iteration goes on.
+_FAR_BEYOND = 1e-3
+#: Newton decrement of a point on the way of the barrier's minima, and smallest eigenvalue for it.
+_ON_THE_WAY, _FLOOR = 0.1, 1e-5
 #: Smallest eigenvalue of R below which rounding moves -2 log-likelihood by more than 1e-4.
 _INEXACT = 1e-11
 #: Newton decrement that is little, and smallest eigenvalue of R where values are exact enough.
@@ -58,6 +73,10 @@ _LITTLE, _EXACT = 1e-2, 1e-10
 _FALLS = 1e-5
 #: The smallest eigenvalue of R shrinks at least so much from stage to stage where it goes to 0.
 _SHRINKS = 0.5
+#: Stages after which the end of the next one is foreseen; the first begins anywhere.
+_STAGES = 3
+#: Where the end is foreseen, what takes longer is rounding, if there is an inverse of R.
+_MAX_ITER_FORESEEN, _MAX_HALVINGS_FORESEEN = 8, 3
 #: How far beyond the last stage, in steps of that stage.
 _FURTHER = (0.1, 0.25, 0.4, 0.5, 1.0, 1.5, 2.0, 3.0)
 #: Smallest eigenvalue of R, over the mean variance, below which values are rounding.
@@ -84,6 +103,30 @@ def smallest_eigenvalue(parts: tuple[ResidualPart, ...], theta: FloatArray) -> F
 def is_near_singular(parts: tuple[ResidualPart, ...], theta: FloatArray) -> BoolArray:
     """Whether a residual covariance is nearly singular, shape (a,)."""
     return smallest_eigenvalue(parts, theta) < _NEAR
+
+
+def becomes_singular(parts: tuple[ResidualPart, ...], near: float = _NEAR) -> Leaves:
+    """Whether steps led to a nearly singular residual covariance, further than where they began.
+
+    An iteration without a barrier gains nothing there: the way goes on for ever, as far as rounding
+    lets it.
+    """
+
+    def leaves(before: FloatArray, after: FloatArray) -> BoolArray:
+        size = smallest_eigenvalue(parts, after)
+        out = size < near
+        falls = size[out] < _SHRINKS * smallest_eigenvalue(parts, before[out])
+        out[out] = falls | (size[out] < _FAR_BEYOND * near)
+        return out
+
+    return leaves
+
+
+def leaves_barrier(criterion: CriterionFunction) -> Leaves | None:
+    """Where no minimum will be found behind a barrier whose weight tells whether there is one."""
+    if isinstance(criterion, Barrier) and criterion.mu >= _WEIGHTS[_TELLS]:
+        return becomes_singular(criterion.parts, _BEYOND)
+    return None
 
 
 def is_lost(parts: tuple[ResidualPart, ...], theta: FloatArray) -> BoolArray:
@@ -121,7 +164,8 @@ class SingularEnd:
         Evaluations spent.
     unproven
         Where rounding ended the iteration, with little left to fall, before derivatives could
-        prove a minimum; None elsewhere.
+        prove a minimum, or how far -2 log-likelihood was seen to fall without bound; None
+        elsewhere.
     """
 
     newton: NewtonResult | None
@@ -147,7 +191,7 @@ def follow(
     """
     least = 0.0 if is_exact else _INEXACT
     if not is_guarded:
-        return _follow(criterion, parts, lifted(parts, theta), options, minimise, 0, least)
+        return _follow_from(criterion, parts, theta, options, minimise, least)
     stages = (_WEIGHTS.index(GUARDED), _WEIGHTS.index(GUARDED) - 1)
     spent, end = 0, None
     for first in stages:
@@ -157,7 +201,42 @@ def follow(
         if end.newton is not None:
             break
     assert end is not None, "there are stages"
-    return replace(end, without_bound=False, n_evaluations=spent)
+    unproven = None if end.without_bound else end.unproven
+    return replace(end, without_bound=False, n_evaluations=spent, unproven=unproven)
+
+
+def _follow_from(
+    criterion: SomeFits,
+    parts: tuple[ResidualPart, ...],
+    theta: FloatArray,
+    options: NewtonOptions,
+    minimise: Minimise,
+    least: float,
+) -> SingularEnd:
+    """See `follow`; by the weight of the barrier that fits ``theta`` best, or from the largest."""
+    weight = _fitting_weight(criterion, theta)
+    if not weight < np.inf:
+        end = _follow(criterion, parts, lifted(parts, theta), options, minimise, 0, least)
+        return replace(end, n_evaluations=end.n_evaluations + 1)
+    first = min(sum(mu > weight for mu in _WEIGHTS), len(_WEIGHTS) - 2)
+    end = _follow(criterion, parts, theta, options, minimise, first, least)
+    spent = end.n_evaluations + 1
+    if end.newton is None:
+        end = _follow(criterion, parts, lifted(parts, theta), options, minimise, 0, least)
+        spent += end.n_evaluations
+    return replace(end, n_evaluations=spent)
+
+
+def _fitting_weight(criterion: SomeFits, theta: FloatArray) -> float:
+    """The weight of the barrier whose minimum is nearest to theta, on the way to an infimum.
+
+    Infinite where theta is not on such a way. Where the criterion falls with the eigenvalue, that
+    is a times exp(t), its decrement by t is its slope by the logarithm of the eigenvalue, and so is
+    the weight; where t is the root of the eigenvalue it is twice that.
+    """
+    at = criterion(theta, np.zeros(1, dtype=np.intp))
+    decrement = float(newton_step(at, _FLOOR).decrement[0])
+    return decrement if 0.0 <= decrement < _ON_THE_WAY else np.inf
 
 
 def _follow(
@@ -178,18 +257,21 @@ def _follow(
     )
     spent, proven, value, sizes = 0, None, np.inf, [np.inf]
     before_last, last_weight, last_size = theta, np.inf, np.inf
-    weights = list(_WEIGHTS[first:])
+    weights, ways = list(_WEIGHTS[first:]), list[FloatArray]()
     while weights:
         mu = weights.pop(0)
-        result = minimise(Barrier(criterion, parts, mu), theta, few)
-        reached = float(criterion.criterion.value(result.theta, criterion.chosen)[0])
-        spent += int(result.n_evaluations[0]) + 1
+        if len(ways) == _STAGES and least > 0.0:
+            few = replace(few, max_iter=_MAX_ITER_FORESEEN, max_halvings=_MAX_HALVINGS_FORESEEN)
+        result = minimise(Barrier(criterion, parts, mu), theta + _next_way(ways), few)
+        reached = _without_barrier(result, parts, mu)
+        spent += int(result.n_evaluations[0])
         if not result.converged[0]:
-            if proven is None or mu >= _WEIGHTS[_ENOUGH]:
-                fell = not np.isfinite(reached) or reached < value - _WITHOUT_BOUND
-                lost = mu >= _WEIGHTS[_ENOUGH] and fell and _has_collapsed(parts, result.theta)
+            fell = not np.isfinite(reached) or reached < value - _WITHOUT_BOUND
+            tells = mu >= _WEIGHTS[_TELLS]
+            lost = tells and fell and _has_collapsed(parts, result.theta)
+            if proven is None or lost or mu >= _WEIGHTS[_ENOUGH]:
                 near = _is_unproven_end(parts, result)
-                return SingularEnd(None, False, lost, spent, result if near else None)
+                return SingularEnd(None, False, lost, spent, result if near or lost else None)
             # Rounding ends the proof here, and the way where the criterion falls no further.
             if not reached < value - _FALLS:
                 break
@@ -200,6 +282,7 @@ def _follow(
             weights = [between] if len(weights) > 0 and between < 0.8 * last_weight else []
             last_weight = 0.0
             continue
+        ways.append(result.theta - theta)
         before_last, theta, value, last_weight, last_size = theta, result.theta, reached, mu, size
         if result.converged[0]:
             proven = result
@@ -213,6 +296,27 @@ def _follow(
     theta, value = _further(criterion, parts, theta, theta - before_last, value, least)
     found = replace(proven, theta=theta, value=np.array([value]))
     return SingularEnd(found, True, False, spent + len(_FURTHER))
+
+
+def _without_barrier(result: NewtonResult, parts: tuple[ResidualPart, ...], mu: float) -> float:
+    """-2 log-likelihood where an iteration of one row behind a barrier ended."""
+    own = [barrier(part, result.theta[:, part.theta])[0][0] for part in parts]
+    with np.errstate(invalid="ignore"):
+        return float(result.value[0] - mu * sum(own))
+
+
+def _next_way(ways: list[FloatArray]) -> FloatArray | float:
+    """Where the next stage ends, seen from the last: ``ways`` are those from stage to stage.
+
+    Parameters whose ends are at infinity go on by the same length, others by a share that is also
+    that of the stage before.
+    """
+    if len(ways) < _STAGES:
+        return 0.0
+    before, last = ways[-2:]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(np.abs(before) > 0.0, last / before, 0.0)
+    return np.asarray(last * np.clip(share, 0.0, 1.0))
 
 
 def _is_unproven_end(parts: tuple[ResidualPart, ...], result: NewtonResult) -> bool:

@@ -154,7 +154,7 @@ def _follow_all(way: _Way, lower: dict[int, FloatArray]) -> tuple[tuple[int, ...
         end = way.end(row, found.theta[[row]], False)
         if end.without_bound and not was_converged:
             without_bound.add(row)
-            found.newton.converged[row] = False
+            _goes_on(found, row, end)
         elif _takes(found, row, end, in_any_case=not was_converged) and end.is_singular:
             singular.add(row)
     for row in sorted(set(lower) - without_bound):
@@ -166,6 +166,13 @@ def _follow_all(way: _Way, lower: dict[int, FloatArray]) -> tuple[tuple[int, ...
                 singular.discard(row)
                 singular |= {row} if end.is_singular else set()
     return tuple(sorted(singular)), tuple(sorted(without_bound))
+
+
+def _goes_on(found: Settled, row: int, end: SingularEnd) -> None:
+    """Report a fit without a maximum from where it was seen to fall, not from where that began."""
+    found.newton.converged[row] = False
+    if end.unproven is not None:
+        found.theta[row] = found.newton.theta[row] = end.unproven.theta[0]
 
 
 def _takes(found: Settled, row: int, end: SingularEnd, in_any_case: bool) -> bool:

@@ -290,7 +290,8 @@ def invert_information(matrix: FloatArray) -> tuple[FloatArray, int]:
         return matrix, 0
     diagonal = np.diag(matrix)
     scale = np.where(diagonal > 0, 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
-    values, vectors = np.linalg.eigh(matrix * np.outer(scale, scale))
+    # One factor after the other: the squares of tiny scales leave the range of doubles.
+    values, vectors = np.linalg.eigh(matrix * scale[:, None] * scale)
     kept = values > _UNIDENTIFIED
     root = scale[:, None] * vectors[:, kept] / np.sqrt(values[kept])
     return root @ root.T, int((~kept).sum())

@@ -196,7 +196,9 @@ class _Collected:
 def _fit_all(data: Levels | Frames | Stacked, settings: _Settings) -> FitBatch:
     found = _Collected()
     if isinstance(data, Stacked):
-        found.add_stacked(*fit_stacked(data, settings.method, settings.engine, settings.newton))
+        way = method_of(settings.ddf)
+        how = (settings.method, settings.engine, settings.newton, way.stacks and way.adjusts)
+        found.add_stacked(*fit_stacked(data, *how))
     done = set(found.positions)
     for position in range(len(data)):
         if position in done:

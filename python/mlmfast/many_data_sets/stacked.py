@@ -30,9 +30,14 @@ _TRIALS = 5
 
 
 def fit_stacked(
-    data: Stacked, method: str, engine: Engine, settings: NewtonOptions
+    data: Stacked, method: str, engine: Engine, settings: NewtonOptions, adjusts: bool
 ) -> tuple[list[FitBatch], list[IntArray]]:
     """Fit the data sets that are regular arrays of one shape.
+
+    Parameters
+    ----------
+    adjusts
+        Whether tests of Kenward and Roger are wanted.
 
     Returns
     -------
@@ -60,8 +65,9 @@ def fit_stacked(
         if model is None:
             continue
         at = first + np.flatnonzero(regular)
-        batch = _batch(model, data, at, method, settings)
-        told = np.flatnonzero(~suspect_fits(like, model.criterion(method), len(at)))
+        at_zero = model.criterion(method).at_zero_of(np.arange(len(at)))
+        batch = _batch(model, data, at, method, at_zero, settings, adjusts)
+        told = np.flatnonzero(~suspect_fits(like, at_zero[1]))
         if told.size < len(at):
             batch = merged([batch], told, Layout.of([batch]))
         batches.append(batch)
@@ -120,10 +126,16 @@ def _example(data: Stacked) -> ReducedModel | None:
 
 
 def _batch(
-    model: StackedModel, data: Stacked, at: IntArray, method: str, settings: NewtonOptions
+    model: StackedModel,
+    data: Stacked,
+    at: IntArray,
+    method: str,
+    at_zero: tuple[FloatArray, FloatArray],
+    settings: NewtonOptions,
+    adjusts: bool,
 ) -> FitBatch:
     criterion = model.criterion(method)
-    covariance = fit_independent(criterion, len(at), settings)
+    covariance = fit_independent(criterion, at_zero, settings)
     estimates = model.estimates(criterion, covariance.theta)
     design, n = model.like.design, len(at)
     unit = model.core.y_scale / model.y.scale[:, 0]
@@ -134,6 +146,7 @@ def _batch(
         np.arange(n),
         unit[:, None, None] * model.fixed_maps,
         design.n_obs,
+        adjusts,
     )
     rows = StackedRows(
         data,

@@ -10,9 +10,11 @@ import numpy as np
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
+from mlmfast.data.statistics import mean_and_spread
 from mlmfast.fitted.estimates import Estimates
 from mlmfast.reduction.reduce import Basis, basis_of_term
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.reduction.scaling import power_of_two
 
 #: Sizes of columns, and of the response, whose powers double precision holds: see `reduced_model`.
 _LARGEST, _LARGEST_RESPONSE = 1e140, 1e70
@@ -44,17 +46,14 @@ class StackedColumns:
     ) -> StackedColumns:
         """Scale columns by their statistics."""
         n = values.shape[1]
-        total, squares, smallest, largest = np.moveaxis(_core.stacked_statistics(values), 2, 0)
+        raw = _core.stacked_statistics(values)
+        smallest, largest = raw[:, :, 2], raw[:, :, 3]
+        mean, spread = mean_and_spread(raw, values[:, 0], n)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            shift, about_first = total / n, squares / n
-            mean = values[:, 0] + shift
-            square = about_first - shift * shift
-            usable = np.isfinite(square) & (square > 1e-4 * about_first)
-            spread = np.where(usable, np.sqrt(np.maximum(square, 0)), largest / 4 - smallest / 4)
             spread = spread if centred else np.maximum(spread, np.abs(mean))
             finite = np.isfinite(mean) & np.isfinite(smallest) & np.isfinite(largest)
             usable = finite & (spread > 0)
-            scale = np.where(usable, _power_of_two(np.where(usable, spread, 1.0)), 1.0)
+            scale = power_of_two(np.where(usable, spread, 0.0))
         ones, is_one = np.array(constant, dtype=np.bool_), (smallest == 1.0) & (largest == 1.0)
         center = np.where(ones, 0.0, mean if centred else 0.0)
         scale = np.where(ones, 1.0, scale)
@@ -85,14 +84,6 @@ class StackedColumns:
         return StackedColumns(
             values, self.constant, self.center[keep], self.scale[keep], self.finite[keep]
         )
-
-
-def _power_of_two(spread: FloatArray) -> FloatArray:
-    """2^-round(log2(spread)), rounded as one at a time is where it is close."""
-    power = np.log2(spread)
-    for at in np.argwhere(np.abs(np.abs(power - np.round(power)) - 0.5) < 1e-9):
-        power[tuple(at)] = np.log2(float(spread[tuple(at)]))
-    return np.asarray(np.ldexp(1.0, -np.round(power).astype(np.int64)))
 
 
 @dataclass(frozen=True)
@@ -169,7 +160,7 @@ class StackedModel:
         sigma2 = rss / degrees * unit**2
         core = self.core.ols / scale[:, None] + unit[:, None] * beta_core
         maps = self.fixed_maps
-        beta = np.stack([k @ row for k, row in zip(maps, core, strict=True)])
+        beta = (maps @ core[:, :, None])[..., 0]
         if self.y.center.any():
             beta[:, self._intercept] += self.y.center[:, 0]
         deviance = logdet + degrees * (1.0 + np.log(2.0 * np.pi * rss / degrees))
@@ -181,8 +172,7 @@ class StackedModel:
             own = g[block.level][:, block.stretch, block.stretch]
             full = sigma2[:, None, None] * (k_term @ own @ k_term.mT)
             covariances[self.like.order[position]] = (full + full.mT) / 2
-        products = [k @ matrix @ k.T for k, matrix in zip(maps, c, strict=True)]
-        vcov = sigma2[:, None, None] * np.stack(products)
+        vcov = sigma2[:, None, None] * (maps @ c @ maps.mT)
         return Estimates(beta, vcov, sigma2, tuple(covariances), deviance)
 
     def _logdet_constant(self, degrees: int, reml: bool) -> FloatArray:

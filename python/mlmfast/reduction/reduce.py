@@ -24,17 +24,19 @@ from mlmfast.reduction.engines.options import CrossedSettings, Engine, Iterative
 from mlmfast.reduction.reduced_model import Grouped, ReducedModel
 from mlmfast.reduction.representable import check_residual, check_sizes
 from mlmfast.reduction.residual_blocks import blocks_of
-from mlmfast.reduction.scaling import ScaledColumn, scale_columns
+from mlmfast.reduction.scaling import ScaledColumn, ScaledResponses, scale_columns
 
 Basis: TypeAlias = Literal["orthonormal", "scaled", "common"]
 
 
 def reduce_design(
     design: Design,
-    responses: Sequence[FloatArray] | None = None,
+    responses: Sequence[FloatArray] | FloatArray | None = None,
     engine: Engine = None,
 ) -> ReducedModel:
     """Reduce a design; ``responses`` (offset already subtracted) replace its own y.
+
+    They are columns, or the rows of a C-ordered matrix, which cost no object a response.
 
     ``engine`` is "dense" to have V held whole, holds the settings of the crossed engine to have
     nested factors treated as crossed ones, and those of the iterative engine to have that one; by
@@ -49,7 +51,9 @@ def reduce_design(
         Where a response is fitted exactly by the fixed effects.
     """
     own = responses is None
-    columns = [design.working_response] if responses is None else list(responses)
+    columns: Sequence[FloatArray] | FloatArray = (
+        [design.working_response] if responses is None else responses
+    )
     used = {term.factor for term in design.random}
     levels = tuple(sorted(sorted(used), key=lambda f: design.factors[f].n_levels))
     relate = relate_factors if design.absorbed is None else relate_absorbed
@@ -61,10 +65,14 @@ def reduce_design(
     centred = any(column is None for column in design.x)
     if design.absorbed is None:
         x_scaling = scale_columns(design.x, centred)
-        y_scaling = scale_columns(columns, centred)
+        y_scaling: Sequence[ScaledColumn] = (
+            ScaledResponses.of(columns, centred)
+            if isinstance(columns, np.ndarray)
+            else scale_columns(columns, centred)
+        )
     else:
         x_scaling = scale_columns(within_levels(design, design.x), False)
-        y_scaling = scale_columns(within_levels(design, columns), False)
+        y_scaling = scale_columns(within_levels(design, list(columns)), False)
     z_scaling = tuple(_scale_term(term) for term in design.random)
     check_sizes(design, x_scaling, y_scaling[0] if own else None)
     blocks = blocks_of(design, order, position, nesting)
@@ -100,7 +108,7 @@ def _reduce(
     blocks: tuple[TermBlock, ...],
     z_scaling: tuple[tuple[ScaledColumn, ...], ...],
     x_scaling: tuple[ScaledColumn, ...],
-    y_scaling: tuple[ScaledColumn, ...],
+    y_scaling: Sequence[ScaledColumn],
     share: bool = True,
     absorbed: bool = False,
 ) -> Core:
@@ -139,11 +147,12 @@ def _reduce(
                 terms=terms,
                 sqrt_weights=sqrt_weights,
             )
+        many = y_scaling if isinstance(y_scaling, ScaledResponses) else None
         return _core.NestedReduction(
             nesting,
             z=z,
             x=x_scaling,
-            y=y_scaling,
+            y=y_scaling if many is None else (),
             noise=noise,
             terms=terms,
             sqrt_weights=sqrt_weights,
@@ -152,6 +161,7 @@ def _reduce(
             series=series,
             chain=chain,
             share=share and (residual is None or not residual.by_unit),
+            responses=None if many is None else (many.values, many.center, many.scale),
         )
     except _core.CollinearRandomEffects as error:
         raise _collinear(design, order, blocks, *error.args) from None
@@ -214,8 +224,11 @@ def reduce_residual(model: ReducedModel, residual: FloatArray) -> tuple[_core.En
 
 def _as_rows(model: ReducedModel) -> tuple[Any, ...]:
     """How a model is pickled: as the rows, from which the same bits are reduced again."""
-    n_fits = len(model.y_scaling)
-    responses = None if model.has_own_response else [model.response(k) for k in range(n_fits)]
+    responses: Sequence[FloatArray] | FloatArray | None = None
+    if isinstance(model.y_scaling, ScaledResponses):
+        responses = model.y_scaling.values
+    elif not model.has_own_response:
+        responses = [model.response(k) for k in range(len(model.y_scaling))]
     return reduce_design, (model.design, responses, model.engine)
 
 

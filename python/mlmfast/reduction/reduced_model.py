@@ -6,6 +6,7 @@ deviation 1 loses no digits; everything is mapped back here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -24,7 +25,7 @@ from mlmfast.reduction.engines.description import description
 from mlmfast.reduction.engines.independence import clusters_are_levels
 from mlmfast.reduction.engines.options import Engine, IterativeSettings
 from mlmfast.reduction.engines.sizes import LARGEST_EXACT
-from mlmfast.reduction.scaling import ScaledColumn
+from mlmfast.reduction.scaling import ScaledColumn, centers_and_scales
 from mlmfast.running.cached import cached_property
 
 Grouped: TypeAlias = _core.Nesting | _core.Crossing | IterativeSettings | DenseParts
@@ -51,7 +52,7 @@ class ReducedModel:
     order: tuple[int, ...]
     blocks: tuple[TermBlock, ...]
     x_scaling: tuple[ScaledColumn, ...]
-    y_scaling: tuple[ScaledColumn, ...]
+    y_scaling: Sequence[ScaledColumn]
     z_scaling: tuple[tuple[ScaledColumn, ...], ...]
     #: The engine asked for, and whether the response is the design's own.
     engine: Engine = None
@@ -203,7 +204,7 @@ class ReducedModel:
     def logdet_constant(self, method: str) -> FloatArray:
         """What the criterion lacks of -2 log-likelihood in the user's units, shape (n_fits,)."""
         degrees = self.degrees(method == "REML")
-        scale = np.array([s for _, _, s in self.y_scaling])
+        _, scale = centers_and_scales(self.y_scaling)
         with np.errstate(divide="ignore"):  # of many responses some may be constant
             constant = 2.0 * degrees * (np.log(self.core.y_scale) - np.log(scale))
         if self.design.weights is not None:

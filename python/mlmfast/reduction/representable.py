@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.design.design import Design
 from mlmfast.errors import DataError
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.scaling import ScaledColumn
+from mlmfast.reduction.scaling import ScaledColumn, centers_and_scales
 
 
 def check_sizes(
@@ -36,36 +38,38 @@ def check_sizes(
 
 def check_residual(model: ReducedModel) -> None:
     """Refuse a response of which the fixed effects, or these and the random ones, leave nothing."""
-    problem = without_residual(model, 0, model.design.response)
-    if problem:
-        raise DataError(problem)
+    problems = without_residual(model, (model.design.response,))
+    if problems:
+        raise DataError(problems[0])
 
 
-def without_residual(model: ReducedModel, fit: int, name: str) -> str:
-    """What is wrong with a response of which the effects leave nothing; empty for one that is well.
+def without_residual(model: ReducedModel, names: Sequence[str]) -> dict[int, str]:
+    """What is wrong with the responses of which the effects leave nothing, by their position.
 
     Parameters
     ----------
-    fit : which response of the model.
-    name : as messages call it.
+    names : as messages call the responses.
     """
-    _, center, scale = model.y_scaling[fit]
-    rounding = abs(center) * 1e-15 + 1e-14 / scale
+    center, scale = centers_and_scales(model.y_scaling)
+    rounding = np.abs(center) * 1e-15 + 1e-14 / scale
     if model.design.weights is not None:
-        rounding *= float(np.sqrt(model.design.weights.max()))
-    left = float(model.core.y_scale[fit]) / scale
-    if left <= rounding:
-        return (
-            f"the response {name!r} has no residual variance: it is constant or fitted exactly "
-            "by the fixed effects, so no variance can be estimated"
-        )
+        rounding = rounding * float(np.sqrt(model.design.weights.max()))
+    left = np.asarray(model.core.y_scale) / scale
+    none = left <= rounding
+    out = {
+        k: f"the response {names[k]!r} has no residual variance: it is constant or fitted "
+        "exactly by the fixed effects, so no variance can be estimated"
+        for k in np.flatnonzero(none).tolist()
+    }
     if not model.profiled or isinstance(model.core, _core.IterativeReduction):
-        return ""
+        return out
     rss, degrees = model.core.within
-    if degrees > 0 and left * float(np.sqrt(rss[fit] / degrees)) <= rounding:
-        return (
-            f"the response {name!r} has no residual variance: the fixed and random effects "
-            "reproduce it exactly, so the likelihood has no maximum; check how the response was "
-            "made, or leave out the random effects that give it"
-        )
-    return ""
+    if degrees > 0:
+        exact = ~none & (left * np.sqrt(rss / degrees) <= rounding)
+        for k in np.flatnonzero(exact).tolist():
+            out[k] = (
+                f"the response {names[k]!r} has no residual variance: the fixed and random effects "
+                "reproduce it exactly, so the likelihood has no maximum; check how the response "
+                "was made, or leave out the random effects that give it"
+            )
+    return out

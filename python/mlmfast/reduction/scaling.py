@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, overload
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
-from mlmfast.data.statistics import Memory, column_statistics, in_memory
+from mlmfast.data.statistics import Memory, column_statistics, in_memory, mean_and_spread
 
 
 class ScaledColumn(NamedTuple):
@@ -23,20 +25,88 @@ class ScaledColumn(NamedTuple):
         return abs(self.center) * self.scale * 1e-13 * float(total_weight**0.5)
 
 
+@dataclass(frozen=True)
+class ScaledResponses(Sequence[ScaledColumn]):
+    """Many responses, each centred and scaled, without an object a response.
+
+    Attributes
+    ----------
+    values : shape (n_fits, n), C-ordered
+    center, scale : shape (n_fits,)
+    """
+
+    values: FloatArray
+    center: FloatArray
+    scale: FloatArray
+
+    @classmethod
+    def of(cls, values: FloatArray, centred: bool) -> ScaledResponses:
+        """Responses as `scale_columns` has each."""
+        raw = _core.stacked_statistics(values[:, :, None])[:, 0]
+        mean, spread = mean_and_spread(raw, values[:, 0], values.shape[1])
+        return cls(values, *_center_and_scale(mean, spread, centred))
+
+    def __len__(self) -> int:
+        return len(self.center)
+
+    @overload
+    def __getitem__(self, fit: int) -> ScaledColumn: ...
+
+    @overload
+    def __getitem__(self, fit: slice) -> Sequence[ScaledColumn]: ...
+
+    def __getitem__(self, fit: int | slice) -> ScaledColumn | Sequence[ScaledColumn]:
+        if isinstance(fit, slice):
+            return tuple(self[k] for k in range(*fit.indices(len(self))))
+        row = range(len(self))[fit]
+        memory = (self.values.reshape(-1), row * self.values.shape[1], 1)
+        return ScaledColumn(memory, float(self.center[row]), float(self.scale[row]))
+
+
+def centers_and_scales(columns: Sequence[ScaledColumn]) -> tuple[FloatArray, FloatArray]:
+    """Centers and scales of all columns, (n,) each."""
+    if isinstance(columns, ScaledResponses):
+        return columns.center, columns.scale
+    center, scale = np.array([(c, s) for _, c, s in columns]).reshape(-1, 2).T
+    return center, scale
+
+
 def scale_columns(columns: Sequence[FloatArray | None], centred: bool) -> tuple[ScaledColumn, ...]:
     """Centre (where ``centred``) and scale by a power of two near 1 / standard deviation.
 
     A power of two rounds nothing.
     """
-    statistics = iter(column_statistics([c for c in columns if c is not None]))
-    out = []
-    for column in columns:
-        if column is None:
-            out.append(ScaledColumn(None, 0.0, 1.0))
-            continue
-        s = next(statistics)
-        center = s.mean if centred else 0.0
-        spread = s.spread if centred else max(s.spread, abs(s.mean))
-        scale = float(2.0 ** -np.round(np.log2(spread))) if spread > 0 else 1.0
-        out.append(ScaledColumn(in_memory(column), center, scale))
-    return tuple(out)
+    given = [column for column in columns if column is not None]
+    statistics = np.array(column_statistics(given)).reshape(-1, 4)
+    center, scale = _center_and_scale(statistics[:, 0], statistics[:, 1], centred)
+    numbers = iter(zip(given, center.tolist(), scale.tolist(), strict=True))
+    return tuple(
+        ScaledColumn(None, 0.0, 1.0) if column is None else _scaled(*next(numbers))
+        for column in columns
+    )
+
+
+def _center_and_scale(
+    mean: FloatArray, spread: FloatArray, centred: bool
+) -> tuple[FloatArray, FloatArray]:
+    if centred:
+        return mean, power_of_two(spread)
+    return np.zeros(len(mean)), power_of_two(np.maximum(spread, np.abs(mean)))
+
+
+def _scaled(column: FloatArray, center: float, scale: float) -> ScaledColumn:
+    return ScaledColumn(in_memory(column), center, scale)
+
+
+def power_of_two(spread: FloatArray) -> FloatArray:
+    """The power of two nearest to 1 / spread, by its logarithm; 1 where there is no spread.
+
+    Examples
+    --------
+    >>> power_of_two(np.array([0.26, 3.0, 0.0])).tolist()
+    [4.0, 0.25, 1.0]
+    """
+    with np.errstate(invalid="ignore"):
+        usable = np.isfinite(spread) & (spread > 0)
+    mantissa, exponent = np.frexp(np.where(usable, spread, 0.75))
+    return np.asarray(np.ldexp(1.0, (mantissa < 0.5**0.5) - exponent.astype(np.int64)))

@@ -191,10 +191,13 @@ class StudyResult:
 
     def _files(self, condition: Condition) -> list[tuple[Any, int, int]]:
         """Finished chunks of a condition in order: file, first and last replicate."""
+        size, n = self.plan["chunk"], self.plan["n_replicates"]
         out = []
         for file in sorted((self.path / "chunks").glob(f"{condition.name}-*.parquet")):
-            _, first, last = file.stem.split("-")
-            out.append((file, int(first), int(last)))
+            first, last = (int(number) for number in file.stem.split("-")[1:])
+            # The last chunk of a smaller plan may still be there.
+            if first % size == 0 and last == min(first + size, n):
+                out.append((file, first, last))
         return out
 
     def _columns(self, condition: Condition) -> dict[str, Any] | None:

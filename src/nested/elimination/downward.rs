@@ -5,7 +5,7 @@ use super::products::{i_minus_hg, information, sandwich, weigh};
 use super::state::Elimination;
 use super::workspace::{KeptFactor, NodeLayout, Workspace};
 use crate::criterion::sums::{Conditional, Entry, Sums};
-use crate::linalg::dense::{NotPositiveDefinite, block, dot, solve_lower, symmetrise};
+use crate::linalg::dense::{NotPositiveDefinite, axpy, block, dot, solve_lower, symmetrise};
 use crate::linalg::small::product;
 use crate::nested::patterns::Pattern;
 
@@ -57,11 +57,11 @@ impl Elimination<'_> {
         sums: &mut Sums,
     ) -> Result<(), NotPositiveDefinite> {
         let (q, w) = (self.reduction.levels[0].q, self.width[0]);
-        let Pattern { first, n_blocks, count } = self.reduction.patterns[item];
+        let Pattern { first, n_blocks, n_full, count } = self.reduction.patterns[item];
         let mut logdet = 0.0;
         work.f.fill(0.0);
         work.f_rss.fill(0.0);
-        for b in first..first + n_blocks {
+        for b in first..first + n_full {
             self.load_block(0, b, &mut work.whitened);
             if b == first {
                 logdet = self.factor_w(0, item, &work.whitened, &mut work.w)?;
@@ -79,6 +79,9 @@ impl Elimination<'_> {
             let (f, f_rss) = (&mut work.f, &mut work.f_rss);
             weigh(&work.u, q, w, psi, e, &mut work.row, f, f_rss);
         }
+        for b in first + n_full..first + n_blocks {
+            self.response_tangents(item, b, e[w - 1], work, &mut sums.gram_by);
+        }
         symmetrise(&mut work.f, q);
         symmetrise(&mut work.f_rss, q);
         let (kept, pending) = (&mut work.kept, &mut work.pending);
@@ -86,6 +89,43 @@ impl Elimination<'_> {
         self.own_second(0, item, &work.h, &work.f, &work.f_rss, count_f, kept, pending, sums);
         sums.logdet += count as f64 * logdet;
         Ok(())
+    }
+
+    /// A block's share in derivatives where it has only a response: those of y'V^-1 y.
+    ///
+    /// T and W are those of the blocks before it.
+    #[inline(always)]
+    fn response_tangents(
+        &self,
+        item: usize,
+        b: usize,
+        e: f64,
+        work: &mut Workspace,
+        gram_by: &mut [f64],
+    ) {
+        let (q, w) = (self.reduction.levels[0].q, self.width[0]);
+        let (y, u) = work.row.split_at_mut(q);
+        let u = &mut u[..q];
+        self.whiten_response(0, b, &work.w, y);
+        u.fill(0.0);
+        for (row, &value) in work.whitened.chunks_exact(q + w).zip(&*y) {
+            axpy(value, &row[..q], u);
+        }
+        let last = |k: usize| (k + 1) * w * w - 1;
+        if self.has_directions(0) {
+            for k in 0..self.entries.len() {
+                let direction = self.stacked(0, item, 1 + k);
+                let du: f64 = (0..q).map(|a| u[a] * dot(&direction[block(a, q)], u)).sum();
+                gram_by[last(k)] -= du;
+            }
+        } else {
+            for (k, entry) in self.entries.iter().enumerate() {
+                gram_by[last(k)] -= 2.0 * entry.weight() * u[entry.a] * u[entry.b];
+            }
+        }
+        for a in 0..q {
+            axpy(e * e * u[a], &u[..=a], &mut work.f_rss[a * q..=a * q + a]);
+        }
     }
 
     /// Second differential by two entries of the unit's own G.

@@ -28,6 +28,16 @@ impl Elimination<'_> {
         }
     }
 
+    /// L^-1 y of block `b`, for the factor L of W in `w`.
+    #[inline(always)]
+    pub(crate) fn whiten_response(&self, level: usize, b: usize, w: &[f64], out: &mut [f64]) {
+        let blocks = &self.reduction.levels[level];
+        let q = blocks.q;
+        let n_blocks = blocks.design.len() / (q * (q + self.width[level] - 1));
+        out.copy_from_slice(&blocks.response[block(self.fit * n_blocks + b, q)]);
+        solve_lower(w, q, out, 1);
+    }
+
     /// Factors W = I + T G T' of the [T ...] in `rows` into `w`; returns log|W|.
     #[inline(always)]
     pub(crate) fn factor_w(

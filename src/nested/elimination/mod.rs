@@ -34,5 +34,6 @@ mod tangents;
 mod upward;
 mod workspace;
 
+pub use self::small::{is_lower, is_small, small_results};
 pub use self::state::Elimination;
 pub use self::workspace::PairWeights;

@@ -11,7 +11,7 @@ use crate::running::memory::zeros;
 use crate::running::threads;
 
 /// Blocks per task; boundaries depend on the data only.
-const CHUNK_BLOCKS: usize = 256;
+pub(super) const CHUNK_BLOCKS: usize = 256;
 
 /// Floating-point operations below which a pass stays in the calling thread.
 const PARALLEL_WORK: usize = 3_000_000;
@@ -36,7 +36,7 @@ impl Elimination<'_> {
         self.sum_chunks(0, |chunk| {
             let mut sums = Sums::zero(self.reduction.rank() + 1, 0);
             if self.is_small() {
-                vectorised(|| self.small_values(chunk, &mut sums))?;
+                self.small_values(chunk, &mut sums)?;
                 return Ok(sums);
             }
             let mut work = Workspace::new(self);
@@ -70,7 +70,7 @@ impl Elimination<'_> {
                 (sums.hessian, sums.hessian_rss) = (Vec::new(), Vec::new());
             }
             if self.is_small_and_free() {
-                vectorised(|| self.small_derivatives(chunk, &psi, &root.e, &mut sums))?;
+                self.small_derivatives(chunk, &psi, &root.e, &mut sums)?;
                 return Ok(sums);
             }
             let mut work = Workspace::new(self);

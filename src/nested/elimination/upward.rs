@@ -62,9 +62,9 @@ impl Elimination<'_> {
         target: &mut [f64],
     ) -> Result<f64, NotPositiveDefinite> {
         let (q, w) = (self.reduction.levels[level].q, self.width[level]);
-        let Pattern { first, n_blocks, count } = self.reduction.patterns[unit];
+        let Pattern { first, n_blocks, n_full, count } = self.reduction.patterns[unit];
         let mut logdet = 0.0;
-        for b in first..first + n_blocks {
+        for b in first..first + n_full {
             self.load_block(level, b, &mut work.whitened);
             if b == first {
                 logdet = self.whiten_leaf(level, unit, work, false)?;
@@ -72,6 +72,11 @@ impl Elimination<'_> {
                 solve_lower(&work.w, q, &mut work.whitened, q + w);
             }
             self.add_whitened(level, work, target);
+        }
+        for b in first + n_full..first + n_blocks {
+            let y = &mut work.row[..q];
+            self.whiten_response(level, b, &work.w, y);
+            target[w * w - 1] += dot(y, y);
         }
         Ok(count as f64 * logdet)
     }
@@ -303,7 +308,7 @@ impl Elimination<'_> {
     ) -> Result<f64, NotPositiveDefinite> {
         let NodeLayout { q, w, .. } = layout;
         let level = self.reduction.levels.len() - 1;
-        let Pattern { first, n_blocks, count } = self.reduction.patterns[unit];
+        let Pattern { first, n_blocks, count, .. } = self.reduction.patterns[unit];
         let mut logdet = 0.0;
         let mut middles = Vec::new();
         for b in first..first + n_blocks {

@@ -204,18 +204,75 @@ class HeterogeneousToeplitz(Heterogeneous, Toeplitz):
 
 def _autocorrelations(partial: Jet) -> Jet:
     """Levinson-Durbin: autocorrelations r_1, ... of partial autocorrelations."""
-    n = partial.value.shape[1]
-    if n < 2:
+    if partial.value.shape[1] < 2:
         return partial
-    r = weights = partial[:1]
-    error = partial.ones() - partial[:1] * partial[:1]
-    for h in range(1, n):
-        last = partial[h : h + 1]
+    if partial.first.shape[-1] == 0:
+        return Jet.constant(_levinson(partial.value))
+    return partial.compose(*_levinson_with_derivatives(partial.value))
+
+
+def _levinson(partial: FloatArray) -> FloatArray:
+    """Autocorrelations r_1, ... of partial autocorrelations, both (a, n)."""
+    r = weights = partial[:, :1]
+    error = 1.0 - partial[:, :1] * partial[:, :1]
+    for h in range(1, partial.shape[1]):
+        last = partial[:, h : h + 1]
         # r_h+1 = sum_j w_j r_h+1-j + last * (variance of the one-step prediction)
-        r = concatenate([r, (weights * r[::-1]).sum() + last * error])
-        weights = concatenate([weights - weights[::-1] * last, last])
+        following = (weights * r[:, ::-1]).sum(axis=1, keepdims=True) + last * error
+        r = np.concatenate([r, following], axis=1)
+        weights = np.concatenate([weights - weights[:, ::-1] * last, last], axis=1)
         error = error - error * last * last
     return r
+
+
+def _levinson_with_derivatives(partial: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """`_levinson` with first and second derivatives, (a, n, n) and (a, n, n, n).
+
+    What is known before the lag h + 1 depends on the first h partial autocorrelations alone, and
+    each step is linear in the next one, or quadratic (the variance of the prediction).
+    """
+    a, n = partial.shape
+    r, r1, r2 = np.zeros((a, n)), np.zeros((a, n, n)), np.zeros((a, n, n, n))
+    w, w1, w2 = np.zeros((a, n)), np.zeros((a, n, n)), np.zeros((a, n, n, n))
+    r[:, 0] = w[:, 0] = partial[:, 0]
+    r1[:, 0, 0] = w1[:, 0, 0] = 1.0
+    error, e1, e2 = _product_of_complements(partial)
+    for h in range(1, n):
+        last, back = partial[:, h], slice(h - 1, None, -1)
+        x, x1, x2 = w[:, :h], w1[:, :h, :h], w2[:, :h, :h, :h]
+        z, z1, z2 = r[:, back], r1[:, back, :h], r2[:, back, :h, :h]
+        r[:, h] = (x * z).sum(axis=1) + last * error[:, h]
+        first = x1.mT @ z[..., None] + z1.mT @ x[..., None]
+        r1[:, h, :h] = first[..., 0] + last[:, None] * e1[:, h, :h]
+        r1[:, h, h] = error[:, h]
+        cross = x1.mT @ z1
+        bent = np.einsum("aj,ajpq->apq", x, z2) + np.einsum("aj,ajpq->apq", z, x2)
+        r2[:, h, :h, :h] = bent + cross + cross.mT + last[:, None, None] * e2[:, h, :h, :h]
+        r2[:, h, h, :h] = r2[:, h, :h, h] = e1[:, h, :h]
+        turned = x[:, ::-1].copy(), x1[:, ::-1].copy(), x2[:, ::-1].copy()
+        w[:, :h] -= turned[0] * last[:, None]
+        w1[:, :h, :h] -= turned[1] * last[:, None, None]
+        w1[:, :h, h] = -turned[0]
+        w2[:, :h, :h, :h] -= turned[2] * last[:, None, None, None]
+        w2[:, :h, h, :h] = w2[:, :h, :h, h] = -turned[1]
+        w[:, h], w1[:, h, h] = last, 1.0
+    return r, r1, r2
+
+
+def _product_of_complements(u: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """prod_(j < h) (1 - u_j^2) for h = 0, 1, ..., n - 1 with derivatives by u."""
+    a, n = u.shape
+    value, first, second = np.ones((a, n)), np.zeros((a, n, n)), np.zeros((a, n, n, n))
+    for h in range(1, n):
+        j, k = h - 1, u[:, h - 1]
+        factor, slope = 1.0 - k * k, -2.0 * k
+        value[:, h] = value[:, j] * factor
+        first[:, h, :j] = first[:, j, :j] * factor[:, None]
+        first[:, h, j] = value[:, j] * slope
+        second[:, h, :j, :j] = second[:, j, :j, :j] * factor[:, None, None]
+        second[:, h, j, :j] = second[:, h, :j, j] = first[:, j, :j] * slope[:, None]
+        second[:, h, j, j] = -2.0 * value[:, j]
+    return value, first, second
 
 
 def _partial_autocorrelations(r: FloatArray) -> FloatArray:

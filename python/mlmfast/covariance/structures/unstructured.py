@@ -8,9 +8,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.jet import Jet
+
+#: Order up to which the core has steps of its own.
+_SMALL = 3
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,9 @@ class Unstructured(CovarianceStructure):
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         if self.size == 1:
             return 2 * theta[:, :, None], 2 * weight[:, :, None]
+        if self.size <= _SMALL:
+            parts = (np.ascontiguousarray(part) for part in (theta, weight))
+            return _core.unstructured_chart(self.size, *parts)
         rows, columns = _lower(self.size)
         vectors, d, _ = np.linalg.svd(self._factor(theta))
         # dG / dC_ij = d_j (q_i q_j' + q_j q_i')
@@ -80,6 +87,9 @@ class Unstructured(CovarianceStructure):
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
         if self.size == 1:
             return np.asarray(np.abs(theta + step))
+        if self.size <= _SMALL:
+            parts = (np.ascontiguousarray(part) for part in (theta, step))
+            return _core.unstructured_move(self.size, *parts)
         rows, columns = _lower(self.size)
         vectors, d, _ = np.linalg.svd(self._factor(theta))
         inner = np.zeros((len(theta), self.size, self.size))
@@ -94,6 +104,8 @@ class Unstructured(CovarianceStructure):
 
     def theta(self, matrix: FloatArray) -> FloatArray:
         # A root by eigenvectors exists for singular matrices too.
+        if 0 < self.size <= _SMALL:
+            return _core.unstructured_theta(np.ascontiguousarray(matrix))
         values, vectors = np.linalg.eigh(matrix)
         return self._triangular(vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])
 

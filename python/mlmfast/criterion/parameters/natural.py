@@ -31,7 +31,7 @@ class CovarianceParameters:
     Attributes
     ----------
     blocks
-        One a term of the criterion, or the residual variance last.
+        One a term of the criterion, or an arm of series, or the residual variance last.
     display
         Positions of ``blocks`` in the order of the formula.
     linear, bent
@@ -151,8 +151,10 @@ def covariance_parameters(
             )
             continue
         found = term.form.parameters(own, unit, linear[-1])
-        linear, bent = [*linear[:-1], found.linear], [*linear[:-1], found.bent]
-        blocks.append(found.block)
+        linear = [*linear[:-1], found.linear]
+        # One evaluation serves where they are the same.
+        bent = linear if found.bent is found.linear else [*linear[:-1], found.bent]
+        blocks += found.blocks
     if model.profiled:
         value = np.array([sigma2 * unit])
         one = np.array([[1.0 / unit]])

@@ -133,7 +133,8 @@ def flat_residual(
     fits = np.array([fit])
     point = _regular_point(model, criterion, fits)
     form = criterion.terms[-1].form
-    if form is not None and not (form.is_shared and is_linear(criterion, point)):
+    bends = form is not None and not (form.is_shared and is_linear(criterion, point))
+    if criterion.terms[-1].by_theta and bends:
         # The expected information that the core gives is that of coordinates in which V is linear.
         return None
     return _flat_at(model, criterion, point, fit)
@@ -313,10 +314,28 @@ def _is_suspect(model: ReducedModel, expected: FloatArray) -> bool:
     return bool((pivots * pivots < _SUSPECT * own).any())
 
 
-def suspect_fits(like: ReducedModel, criterion: Criterion, n_fits: int) -> BoolArray:
-    """Designs of one shape that may not tell all of G, (n_fits,); ``like`` is one of them."""
-    every = criterion.at_zero_of(np.arange(n_fits))[1]
-    return np.array([_is_suspect(like, expected) for expected in every], dtype=np.bool_)
+def suspect_fits(like: ReducedModel, expected: FloatArray) -> BoolArray:
+    """Designs of one shape that may not tell all of G, as `_is_suspect` has it of one, (n_fits,).
+
+    Parameters
+    ----------
+    like : the reduction of one of them.
+    expected : shape (n_fits, n, n), the information of G at G = 0.
+    """
+    own = np.einsum("aii->ai", expected)
+    low, high = own.min(axis=1), own.max(axis=1)
+    least = min(like.design.factors[f].n_levels for f in like.levels)
+    unclear = ~(high > _SUSPECT * least) | (low < _SUSPECT * high)
+    out = unclear & np.isfinite(high)
+    rows = np.flatnonzero(~unclear)
+    if own.shape[1] == 1 or not rows.size:
+        return np.asarray(out)
+    try:
+        pivots = np.einsum("aii->ai", np.linalg.cholesky(expected[rows]))
+        out[rows] = (pivots * pivots < _SUSPECT * own[rows]).any(axis=1)
+    except np.linalg.LinAlgError:
+        out[rows] = [_is_suspect(like, expected[row]) for row in rows]
+    return np.asarray(out)
 
 
 def _sizes(criterion: Criterion, information: FloatArray) -> FloatArray:

@@ -39,6 +39,9 @@ _ROUNDING = 1e-12
 
 def without_flat_values(model: ReducedModel, found: CovarianceFit) -> CovarianceFit:
     """The fit with covariances that the data do not tell at 0, where they can be."""
+    if found.criterion.flat is None and (model.profiled or model.iterative is not None):
+        # Without a residual covariance `with_flat_effects` has looked at all there is.
+        return found
     theta, singular = found.theta.copy(), found.singular.copy()
     known = found.criterion if found.criterion.flat is not None else None
     # A response that is constant, or missing, has no values to move.

@@ -18,7 +18,7 @@ from mlmfast.clusters.simulate import draw_responses, seed_sequence
 from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.design.design import Design
 from mlmfast.design.factors.names import known_group
-from mlmfast.design.responses import response_columns
+from mlmfast.design.responses import response_rows
 from mlmfast.design.submodels import without_effect, without_term
 from mlmfast.display.printed_frame import printed
 from mlmfast.distributions import chi2_tail
@@ -328,7 +328,7 @@ def _bootstrap(
     for first in range(0, n, _BATCH):
         count = min(_BATCH, n - first)
         sample = draw_responses(fit._needs_source("a test"), fit._record, count, entropy, first)
-        responses = response_columns(sample, null)
+        responses = response_rows(sample, null)
         deviances, good = [], np.ones(count, dtype=np.bool_)
         for design in (null, source.design):
             reduced = reduce_design(design, responses)

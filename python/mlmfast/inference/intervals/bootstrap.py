@@ -14,7 +14,7 @@ from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.clusters.simulate import draw_responses, seed_sequence
 from mlmfast.confidence_level import check_level
 from mlmfast.criterion.parameters.covariance_parameter import check_engine
-from mlmfast.design.responses import response_columns
+from mlmfast.design.responses import response_rows
 from mlmfast.distributions import normal_cdf, normal_quantile
 from mlmfast.errors import DataError, ModelError
 from mlmfast.handed_out import hands_out_copies
@@ -176,7 +176,7 @@ def bootstrap(
     for first in range(0, int(n), size):
         count = min(size, int(n) - first)
         responses = draw_responses(source, record, count, entropy, first)
-        batches.append(refits.refit(response_columns(responses, design)))
+        batches.append(refits.refit(response_rows(responses, design)))
     whole = RefitValues(*(np.concatenate(part) for part in zip(*batches, strict=True)))
     values = np.where(whole.failed[:, None], np.nan, whole.values)
     return Bootstrap(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +29,7 @@ from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.reduction.scaling import centers_and_scales
 from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Refits:
         )
         return [(p.name, p.name not in untold) for p in own_parameters(functions)]
 
-    def refit(self, responses: list[FloatArray]) -> RefitValues:
+    def refit(self, responses: Sequence[FloatArray] | FloatArray) -> RefitValues:
         """Refit each response."""
         model = reduce_design(self.source.design, responses)
         held = self.source.held_values
@@ -115,7 +116,7 @@ class Refits:
         """At the fit's own parameters: coefficients, and derivatives of -2 log-likelihood."""
         n, source = len(model.y_scaling), self.source
         criterion = criterion_of(model, self.record.method)
-        unit = (model.core.y_scale / np.array([s for _, _, s in model.y_scaling])) ** 2
+        unit = (model.core.y_scale / centers_and_scales(model.y_scaling)[1]) ** 2
         theta = np.repeat(source.theta, n, axis=0)
         points = theta
         if model.profiled:

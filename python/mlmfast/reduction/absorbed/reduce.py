@@ -58,7 +58,7 @@ def reduce_within(
     reduce: Callable[..., Any],
     parts: tuple[Any, ...],
     x_scaling: tuple[ScaledColumn, ...],
-    y_scaling: tuple[ScaledColumn, ...],
+    y_scaling: Sequence[ScaledColumn],
     schur: str,
 ) -> AbsorbedCore:
     """The core of a design with an absorbed factor.

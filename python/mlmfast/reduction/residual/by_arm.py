@@ -103,12 +103,15 @@ class ByArm(Directions):
         ]
 
     def parameters(self, theta: FloatArray, unit: float, given: FloatArray) -> FormParameters:
-        """The parameters of all arms as one block; see `ResidualForm.parameters`."""
+        """Arm by arm; see `ResidualForm.parameters`."""
         found = [part.parameters(own, unit, given) for part, own in self._each(theta)]
         linear = self._joined([own.linear for own in found])
         bends = any(own.bent is not own.linear for own in found)
         bent = self._joined([own.bent for own in found]) if bends else linear
-        return FormParameters(_one_block([own.block for own in found]), linear, bent)
+        blocks = tuple(block for own in found for block in own.blocks)
+        if not self.parts[0].has_separate_blocks:
+            blocks = (_one_block(blocks),)
+        return FormParameters(blocks, linear, bent)
 
     @property
     def elementwise(self) -> Elementwise | None:
@@ -140,7 +143,7 @@ def arm_prefixes(arms: Sequence[str]) -> list[str]:
     return [f"{arm}: " for arm in arms] if len(arms) > 1 else [""]
 
 
-def _one_block(blocks: list[ParameterBlock]) -> ParameterBlock:
+def _one_block(blocks: Sequence[ParameterBlock]) -> ParameterBlock:
     """The parameters of all arms as one block."""
     second = [block.second for block in blocks if block.second is not None]
     flat = all(own.ndim == 1 for own in second)

@@ -189,7 +189,7 @@ class ChainCovariance(ArmDirections):
         fixed = (False,) * len(kinds)
         values = scale * value
         block = ParameterBlock(self.names, kinds, values, np.diag(inverse), bend, by_free, fixed)
-        return FormParameters(block, stacked, stacked)
+        return FormParameters((block,), stacked, stacked)
 
 
 def _both(structure: object) -> tuple[VisitChain, ScaledCorrelation]:

@@ -61,12 +61,15 @@ class Directions(ResidualForm):
         free = np.eye(self.structure.n_theta)
         block = residual_block(self.structure, self.prefix, theta, unit, free, None)
         stacked = self.stacked(theta, True)
-        return FormParameters(block, *with_free_parameters(self.structure, theta, stacked))
+        return FormParameters((block,), *with_free_parameters(self.structure, theta, stacked))
 
 
 @dataclass(frozen=True)
 class ArmDirections(Directions):
     """Those of a structure that several arms may have, each with parameters of its own."""
+
+    #: Whether the covariance parameters of each arm are a block; else those of all arms are one.
+    has_separate_blocks: ClassVar[bool] = False
 
     @staticmethod
     @abstractmethod

@@ -23,14 +23,14 @@ class FormParameters:
 
     Attributes
     ----------
-    block
-        The parameters; the core's coordinates are those of the form.
+    blocks
+        The parameters, in one block or by arm; the core's coordinates are those of the form.
     linear, bent
         What the core is given: matrices with derivatives by the coordinates, second ones 0, and
         exact. The same where coordinates are theta, or entries of a template.
     """
 
-    block: ParameterBlock
+    blocks: tuple[ParameterBlock, ...]
     linear: FloatArray
     bent: FloatArray
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class SeriesCovariance(ArmDirections):
         Which arm.
     """
 
+    has_separate_blocks: ClassVar[bool] = True
     series: Series = field(repr=False)
     arm: int = 0
 
@@ -199,7 +200,7 @@ class SeriesCovariance(ArmDirections):
         bend = -np.einsum("em,mij->eij", inverse, hessian)
         second = inverse.T @ bend @ inverse
         block = residual_block(self.structure, self.prefix, theta, unit, inverse, second)
-        return FormParameters(block, stacked, stacked)
+        return FormParameters((block,), stacked, stacked)
 
 
 def correlations_at(

@@ -45,4 +45,4 @@ class Template(ResidualForm):
         """The core's coordinates are the entries; see `ResidualForm.parameters`."""
         by_free = entries_by_natural(self.structure, theta)
         block = residual_block(self.structure, self.prefix, theta, unit, *by_free)
-        return FormParameters(block, given, given)
+        return FormParameters((block,), given, given)

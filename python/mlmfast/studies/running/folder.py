@@ -82,7 +82,7 @@ class Folder:
         if there != here:
             self._check_plan(there, here, extend)
             self._write_plan(plan)
-            self._remove_outgrown(plan)
+        self._remove_outgrown(plan)
         self._check_versions(found.get("versions", {}))
 
     def _check_empty(self) -> None:
@@ -131,7 +131,7 @@ class Folder:
         write_whole(self.path / _PLAN, json.dumps(record, indent=1) + "\n")
 
     def _remove_outgrown(self, plan: Plan) -> None:
-        """Remove last chunks that a plan of more replicates makes longer."""
+        """Remove last chunks that a plan of more replicates makes longer, and what is no chunk."""
         wanted = {
             self.file(plan.conditions[position], chunk)
             for position in range(len(plan.conditions))

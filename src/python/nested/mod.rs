@@ -1,20 +1,22 @@
 //! The nested engine as Python sees it.
 
+pub mod batch;
+
 use std::sync::Arc;
 
-use numpy::{PyReadonlyArray1, PyUntypedArrayMethods};
+use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::arguments::{ColumnArgument, TermsArgument, check_fits, rows, terms};
-use super::arrays::{Floats, array, vector};
+use super::arrays::{Floats, array, c_slice, vector};
 use super::engine::Engine;
 use super::gateway::{CollinearRandomEffects, without_gil};
 use super::rows::Nesting;
+use crate::nested::many_responses::{Plan, reduce};
 use crate::nested::reduction;
 use crate::nested::series::chain::ChainParameters;
-use crate::rows::columns::RowColumns;
-use crate::rows::rotate::rotate;
+use crate::rows::columns::{Column, RowColumns, Values};
 use crate::rows::series_columns::{Combination, SeriesColumns};
 
 /// Step by row, classes of ends and of steps, (row, previous, share) of each combination, whether
@@ -31,6 +33,25 @@ type ChainArgument<'py> = (
     PyReadonlyArray1<'py, i64>,
     PyReadonlyArray1<'py, i64>,
 );
+
+/// Many responses `(n_fits, n)`, with the center and the scale of each.
+type ResponsesArgument<'py> =
+    (PyReadonlyArrayDyn<'py, f64>, PyReadonlyArray1<'py, f64>, PyReadonlyArray1<'py, f64>);
+
+fn response_columns<'a>(
+    (values, center, scale): &'a ResponsesArgument<'_>,
+    n: usize,
+) -> PyResult<Vec<Column<'a>>> {
+    let n_fits = center.len();
+    let data = c_slice("responses", values, &[n_fits, n])?;
+    let (center, scale) = (vector("center", center, n_fits)?, vector("scale", scale, n_fits)?);
+    let column = |fit: usize| Column {
+        values: Some(Values { data, offset: fit * n, stride: 1 }),
+        center: center[fit],
+        scale: scale[fit],
+    };
+    Ok((0..n_fits).map(column).collect())
+}
 
 fn series_columns<'a>(
     argument: &'a SeriesArgument<'_>,
@@ -105,7 +126,7 @@ impl NestedReduction {
     #[allow(clippy::too_many_arguments)] // one call carries a whole design across
     #[pyo3(signature = (
         nesting, *, z, x, y, noise, terms, sqrt_weights=None, visits=None, n_visits=0, series=None,
-        chain=None, share=true
+        chain=None, share=true, responses=None
     ))]
     fn new(
         py: Python<'_>,
@@ -121,6 +142,7 @@ impl NestedReduction {
         series: Option<SeriesArgument<'_>>,
         chain: Option<ChainArgument<'_>>,
         share: bool,
+        responses: Option<ResponsesArgument<'_>>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let nesting = nesting.inner();
         let n = nesting.n_rows;
@@ -130,11 +152,14 @@ impl NestedReduction {
         let residual = visits.is_some() || series.is_some();
         let terms = self::terms(&terms, z.iter().map(Vec::len), residual)?;
         let visits = visits.as_ref().map(|v| vector("visits", v, n)).transpose()?;
-        let rows = RowColumns {
+        let mut rows = RowColumns {
             visits: visits.map(|v| (v, n_visits)),
             series: series.as_ref().map(|s| series_columns(s, n)).transpose()?,
             ..rows(n, &z, &x, &y, sqrt_weights.as_ref())?
         };
+        if let Some(responses) = &responses {
+            rows.y = response_columns(responses, n)?;
+        }
         let chain =
             chain.as_ref().map(|c| chain_parameters(c, rows.series.as_ref())).transpose()?;
         let n_classes = rows.series.as_ref().map_or(0, SeriesColumns::n_classes);
@@ -144,10 +169,8 @@ impl NestedReduction {
             return Err(PyValueError::new_err("a visit lies outside 0..n_visits"));
         }
         let classes = (n_classes, n_basis, n_ends);
-        let reduced = without_gil(py, || {
-            let rotated = rotate(nesting, &rows);
-            reduction::Reduction::new(rotated, nesting, &noise, &terms, classes, share)
-        })?;
+        let plan = Plan { nesting, noise: &noise, terms: &terms, series: classes, share };
+        let reduced = without_gil(py, || reduce(plan, &rows))?;
         let mut reduced = reduced
             .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))?;
         if let Some(series) = reduced.levels.last_mut().and_then(|l| l.series.as_mut()) {

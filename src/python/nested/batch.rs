@@ -4,14 +4,17 @@ use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::arguments::{
+use super::super::arguments::{
     CovariancesArgument, EntriesArgument, Points, TermsArgument, check_fits, entries, terms,
 };
-use super::arrays::{Floats, array, c_slice};
-use super::gateway::without_gil;
-use super::gather::{self, Evaluation, Solutions, map_fits};
-use super::rows::Nesting;
+use super::super::arrays::{Floats, array, c_slice};
+use super::super::gateway::{require, without_gil};
+use super::super::gather::{self, Evaluation, Solutions, map_fits};
+use super::super::rows::Nesting;
+use crate::criterion::asked::{Asked, Request};
 use crate::criterion::engine::{Engine, Wanted};
+use crate::criterion::sums::Entry;
+use crate::nested::elimination::{is_lower, is_small, small_results};
 use crate::nested::reduction::Reduction;
 use crate::rows::columns::{Column, RowColumns, Values};
 use crate::rows::rotate::rotate;
@@ -184,8 +187,14 @@ impl NestedBatch {
         let Some(first) = self.first(&fits)? else {
             return gather::criteria(py, Vec::new(), entries.len());
         };
-        let (points, entries) =
-            (Points::new(first, &g, fits.len())?, self::entries(first, &entries)?);
+        let (a, entries) = (fits.len(), self::entries(first, &entries)?);
+        let asked = (Asked::Criteria, None, reml);
+        if let (true, Some(found)) =
+            (derivatives, self.small(py, &g, &fits, Some(&entries), asked)?)
+        {
+            return gather::small_criteria(py, found, a, entries.len());
+        }
+        let points = Points::new(first, &g, a)?;
         let wanted = Wanted { reml, derivatives, exact: true };
         let one = |k: usize| self.reductions[fits[k]].evaluate(points.at(k, 0), &entries, wanted);
         gather::criteria(py, without_gil(py, || map_fits(fits.len(), one))?, entries.len())
@@ -201,9 +210,40 @@ impl NestedBatch {
         let Some(first) = self.first(&fits)? else {
             return gather::solutions(py, Vec::new(), self.rank);
         };
+        if let Some(found) = self.small(py, &g, &fits, None, (Asked::Solutions, None, false))? {
+            return gather::small_solutions(py, found, fits.len(), self.rank);
+        }
         let points = Points::new(first, &g, fits.len())?;
         let one = |k: usize| self.reductions[fits[k]].solve(points.at(k, 0));
         gather::solutions(py, without_gil(py, || map_fits(fits.len(), one))?, self.rank)
+    }
+
+    /// See `Engine.information_second_sums`.
+    fn information_second_sums<'py>(
+        &self,
+        py: Python<'py>,
+        g: CovariancesArgument<'py>,
+        fits: Vec<usize>,
+        entries: EntriesArgument,
+        weights: PyReadonlyArrayDyn<'py, f64>,
+    ) -> PyResult<Floats<'py>> {
+        let Some(first) = self.first(&fits)? else {
+            return gather::second_sums(py, Vec::new(), self.rank);
+        };
+        let entries = self::entries(first, &entries)?;
+        let n = entries.len();
+        let weights = c_slice("weights", &weights, &[fits.len(), n, n])?;
+        let asked = (Asked::SecondSums, Some(weights), false);
+        if let Some(mut found) = self.small(py, &g, &fits, Some(&entries), asked)? {
+            return array(py, found.remove(0), &[fits.len(), self.rank, self.rank]);
+        }
+        let points = Points::new(first, &g, fits.len())?;
+        let one = |k: usize| {
+            let own = &weights[k * n * n..(k + 1) * n * n];
+            let reduction = &self.reductions[fits[k]];
+            reduction.information_second_derivatives(points.at(k, 0), &entries, Some(own))
+        };
+        gather::second_sums(py, without_gil(py, || map_fits(fits.len(), one))?, self.rank)
     }
 
     /// See `Engine.likelihood_derivatives`.
@@ -218,8 +258,12 @@ impl NestedBatch {
         let Some(first) = self.first(&fits)? else {
             return gather::likelihood(py, Vec::new(), entries.len(), self.rank);
         };
-        let (points, entries) =
-            (Points::new(first, &g, fits.len())?, self::entries(first, &entries)?);
+        let entries = self::entries(first, &entries)?;
+        let asked = (Asked::Likelihood, None, reml);
+        if let Some(found) = self.small(py, &g, &fits, Some(&entries), asked)? {
+            return gather::small_likelihood(py, found, fits.len(), entries.len(), self.rank);
+        }
+        let points = Points::new(first, &g, fits.len())?;
         let wanted = Wanted { reml, derivatives: true, exact: true };
         let one = |k: usize| {
             self.reductions[fits[k]].likelihood_derivatives(points.at(k, 0), &entries, wanted)
@@ -234,6 +278,27 @@ impl NestedBatch {
     fn first(&self, fits: &[usize]) -> PyResult<Option<&Reduction>> {
         check_fits(fits, self.reductions.len())?;
         Ok(self.reductions.first())
+    }
+
+    /// What is asked of fits of small designs; `None` for other ones.
+    fn small(
+        &self,
+        py: Python<'_>,
+        g: &CovariancesArgument<'_>,
+        fits: &[usize],
+        entries: Option<&[Entry]>,
+        (asked, weights, reml): (Asked, Option<&[f64]>, bool),
+    ) -> PyResult<Option<Vec<Vec<f64>>>> {
+        let Some(first) = self.first(fits)? else { return Ok(None) };
+        let q = first.levels.first().map_or(0, |level| level.q);
+        if !is_small(first) || g.len() != 1 || entries.is_some_and(|own| !is_lower(own, q)) {
+            return Ok(None);
+        }
+        let g = c_slice("g", &g[0], &[fits.len(), q, q])?;
+        require(2 * fits.len() * asked.sizes(q, self.rank).iter().sum::<usize>())?;
+        let request = Request { asked, g, weights: weights.unwrap_or(&[]), reml };
+        let all: Vec<_> = fits.iter().map(|&fit| (&self.reductions[fit], 0)).collect();
+        Ok(Some(without_gil(py, || small_results(&all, request))?))
     }
 
     fn concat<'a>(&'a self, part: impl Fn(&'a Reduction) -> &'a Vec<f64>) -> Vec<f64> {

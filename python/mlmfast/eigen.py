@@ -1,0 +1,33 @@
+"""Symmetric matrices of few rows, many at once: what the iteration asks of them, in one call."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import mlmfast._core as _core
+from mlmfast.arrays import FloatArray
+from mlmfast.running.interruptible import interruptible
+
+#: Order up to which the core has code of its own, several times faster than LAPACK's.
+SMALL = 6
+
+
+def eigen(matrices: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Eigenvalues (a, k), ascending, and eigenvectors (a, k, k) of symmetric matrices.
+
+    A matrix has the same bits alone and among others.
+
+    Examples
+    --------
+    >>> values, vectors = eigen(np.array([[[2.0, 1.0], [1.0, 2.0]]]))
+    >>> values.round(12).tolist()
+    [[1.0, 3.0]]
+    """
+    if 0 < matrices.shape[-1] <= SMALL:
+        return _core.symmetric_eigen(np.ascontiguousarray(matrices))
+    return interruptible(np.linalg.eigh, matrices)
+
+
+def is_small(order: int) -> bool:
+    """Whether the core has steps and derivatives for this number of parameters."""
+    return 0 < order <= SMALL

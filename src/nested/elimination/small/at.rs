@@ -1,0 +1,96 @@
+//! A fit in each lane, and where it is looked at.
+
+use std::ops::Range;
+
+use super::super::passes::CHUNK_BLOCKS;
+use super::units::Units;
+use crate::criterion::asked::Request;
+use crate::criterion::engine::Engine;
+use crate::criterion::solution::Shape;
+use crate::linalg::dense::NotPositiveDefinite;
+use crate::nested::patterns::Pattern;
+use crate::nested::reduction::Reduction;
+use crate::running::threads;
+
+/// Floating-point operations below which one fit stays in the calling thread.
+const PARALLEL_WORK: usize = 3_000_000;
+
+/// What could not be done side by side, or at all.
+pub(super) struct Failed;
+
+impl From<NotPositiveDefinite> for Failed {
+    fn from(_: NotPositiveDefinite) -> Self {
+        Self
+    }
+}
+
+/// A fit in each lane, and where it is looked at.
+pub(super) struct At<'a> {
+    pub(super) units: Units<'a>,
+    /// Units in chunks, whose boundaries depend on the data only.
+    chunks: Vec<Range<usize>>,
+    pub(super) shape: Shape,
+    pub(super) q: usize,
+    pub(super) w: usize,
+    /// By lane.
+    pub(super) g: Vec<&'a [f64]>,
+    pub(super) weights: Vec<&'a [f64]>,
+    pub(super) remainder: Vec<&'a [f64]>,
+    pub(super) reml: bool,
+}
+
+impl<'a> At<'a> {
+    pub(super) fn of(
+        fits: &[(&'a Reduction, usize)],
+        some: Range<usize>,
+        request: Request<'a>,
+    ) -> Result<Self, Failed> {
+        let own = &fits[some.clone()];
+        let units = Units::of(own).ok_or(Failed)?;
+        let (first, _) = own[0];
+        let (q, w) = (first.levels[0].q, first.rank() + 1);
+        let n = q * (q + 1) / 2;
+        let part = |all: &'a [f64], size: usize| -> Vec<&'a [f64]> {
+            let of_fit = |k: usize| &all[k * size..(k + 1) * size];
+            if all.is_empty() { Vec::new() } else { some.clone().map(of_fit).collect() }
+        };
+        let remainder = |&(reduction, fit): &(&'a Reduction, usize)| {
+            &reduction.remainder[fit * w * w..(fit + 1) * w * w]
+        };
+        Ok(Self {
+            units,
+            chunks: chunks(&first.patterns),
+            shape: first.shape(),
+            q,
+            w,
+            g: part(request.g, q * q),
+            weights: part(request.weights, n * n),
+            remainder: own.iter().map(remainder).collect(),
+            reml: request.reml,
+        })
+    }
+
+    /// What `task` finds of each chunk, in order; side by side where there is much to do.
+    pub(super) fn by_chunk<T: Send>(
+        &self,
+        work: usize,
+        task: impl Fn(Range<usize>) -> Result<T, NotPositiveDefinite> + Sync + Send,
+    ) -> Result<Vec<T>, NotPositiveDefinite> {
+        if self.chunks.len() > 1 && self.units.patterns.len() * work > PARALLEL_WORK {
+            return threads::map(self.chunks.iter().cloned(), task).into_iter().collect();
+        }
+        self.chunks.iter().cloned().map(task).collect()
+    }
+}
+
+fn chunks(patterns: &[Pattern]) -> Vec<Range<usize>> {
+    let (mut out, mut first, mut blocks) = (Vec::new(), 0, 0);
+    for (item, pattern) in patterns.iter().enumerate() {
+        blocks += pattern.n_blocks;
+        if blocks >= CHUNK_BLOCKS || item + 1 == patterns.len() {
+            out.push(first..item + 1);
+            (first, blocks) = (item + 1, 0);
+        }
+    }
+    out
+}

@@ -1,0 +1,122 @@
+//! Many small designs: fits side by side, no memory but that of the results.
+
+use std::ops::Range;
+
+use super::at::{At, Failed};
+use super::likelihood::{criteria, likelihood, second_sums, solutions};
+use super::sizes::with_sizes;
+use crate::criterion::asked::{Asked, Request};
+use crate::linalg::lanes::{Four, LANES};
+use crate::nested::reduction::Reduction;
+use crate::running::memory::zeros;
+use crate::running::{stop, threads};
+
+/// Fits from which they are taken side by side, and by several threads.
+const MANY: usize = 16;
+/// Fits of one task.
+const TASK: usize = 4 * LANES;
+/// Columns of [X y] up to which fits are taken side by side: more do not fit the registers.
+const MOST_COLUMNS: usize = 4;
+
+/// What is asked of fits, each of a reduction with the sizes of the first, for which
+/// [`super::is_small`] holds.
+#[must_use]
+pub fn small_results(fits: &[(&Reduction, usize)], request: Request) -> Vec<Vec<f64>> {
+    let Some(&(first, _)) = fits.first() else { return Vec::new() };
+    let sizes = request.asked.sizes(first.levels[0].q, first.rank());
+    let mut out: Vec<Vec<f64>> = sizes.iter().map(|size| zeros(fits.len() * size)).collect();
+    let many = fits.len() >= MANY;
+    let at_once = if many { TASK } else { 1 };
+    let mut rest: Vec<&mut [f64]> = out.iter_mut().map(|part| &mut part[..]).collect();
+    let mut tasks = Vec::with_capacity(fits.len().div_ceil(at_once));
+    for first in (0..fits.len()).step_by(at_once) {
+        let here = first..(first + at_once).min(fits.len());
+        let own = cut(&mut rest, &sizes, here.len());
+        tasks.push((here, own));
+    }
+    let one = |(here, mut slots): (Range<usize>, Vec<&mut [f64]>)| {
+        run(fits, here, request, &sizes, &mut slots);
+    };
+    if many {
+        threads::each(tasks, one);
+    } else {
+        tasks.into_iter().for_each(|task| {
+            stop::check();
+            one(task);
+        });
+    }
+    out
+}
+
+/// Takes the first `n` fits' numbers off each of some results.
+fn cut<'a>(rest: &mut [&'a mut [f64]], sizes: &[usize], n: usize) -> Vec<&'a mut [f64]> {
+    let mut out = Vec::with_capacity(sizes.len());
+    for (rest, size) in rest.iter_mut().zip(sizes) {
+        let (head, tail) = std::mem::take(rest).split_at_mut(n * size);
+        *rest = tail;
+        out.push(head);
+    }
+    out
+}
+
+/// Fits of one task: side by side where there are enough, have the same patterns and V is positive
+/// definite in all; else one after the other, to the same bits.
+fn run(
+    fits: &[(&Reduction, usize)],
+    here: Range<usize>,
+    request: Request,
+    sizes: &[usize],
+    slots: &mut [&mut [f64]],
+) {
+    let mut rest: Vec<&mut [f64]> = slots.iter_mut().map(|slot| &mut **slot).collect();
+    for first in here.clone().step_by(LANES) {
+        let some = first..(first + LANES).min(here.end);
+        let mut own = cut(&mut rest, sizes, some.len());
+        if some.len() == LANES && four(fits, some.clone(), request, &mut own).is_ok() {
+            continue;
+        }
+        for k in some {
+            let mut alone = cut(&mut own, sizes, 1);
+            // What lanes wrote before one failed.
+            alone.iter_mut().for_each(|slot| slot.fill(0.0));
+            if one(fits, k, request, &mut alone).is_err() {
+                request.asked.fail(&mut alone);
+            }
+        }
+    }
+}
+
+fn four(
+    fits: &[(&Reduction, usize)],
+    some: Range<usize>,
+    request: Request,
+    slots: &mut [&mut [f64]],
+) -> Result<(), Failed> {
+    if fits[some.start].0.rank() >= MOST_COLUMNS {
+        return Err(Failed);
+    }
+    let at = At::of(fits, some, request)?;
+    let (q, w) = (at.q, at.w);
+    match request.asked {
+        Asked::Criteria => with_sizes!(q, w, Four, criteria, (&at, slots); 1, 2, 3, 4),
+        Asked::Likelihood => with_sizes!(q, w, Four, likelihood, (&at, slots); 1, 2, 3, 4),
+        Asked::Solutions => with_sizes!(q, w, Four, solutions, (&at, slots); 1, 2, 3, 4),
+        Asked::SecondSums => with_sizes!(q, w, Four, second_sums, (&at, slots); 1, 2, 3, 4),
+    }
+}
+
+fn one(
+    fits: &[(&Reduction, usize)],
+    k: usize,
+    request: Request,
+    slots: &mut [&mut [f64]],
+) -> Result<(), Failed> {
+    let at = At::of(fits, k..k + 1, request)?;
+    let (q, w) = (at.q, at.w);
+    match request.asked {
+        Asked::Criteria => with_sizes!(q, w, f64, criteria, (&at, slots)),
+        Asked::Likelihood => with_sizes!(q, w, f64, likelihood, (&at, slots)),
+        Asked::Solutions => with_sizes!(q, w, f64, solutions, (&at, slots)),
+        Asked::SecondSums => with_sizes!(q, w, f64, second_sums, (&at, slots)),
+    }
+}

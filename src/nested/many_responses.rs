@@ -1,0 +1,71 @@
+//! Many responses of one design, reduced in groups side by side.
+//!
+//! A response's numbers do not depend on which others stand beside it, so neither on the groups; the
+//! columns of X and Z are rotated again for each, which is little beside the responses.
+
+use super::reduction::Reduction;
+use crate::rows::basis::{Basis, CollinearRandomEffects};
+use crate::rows::columns::{Column, RowColumns};
+use crate::rows::nesting::Nesting;
+use crate::rows::rotate::rotate;
+use crate::running::memory::append;
+use crate::running::threads;
+
+/// Responses of a group: their rows of one unit stay in the cache.
+const GROUP: usize = 128;
+
+/// What a reduction is made with beside the rows; see [`Reduction::new`].
+#[derive(Clone, Copy)]
+pub struct Plan<'a> {
+    /// Rows by unit.
+    pub nesting: &'a Nesting,
+    /// Rounding errors of X's columns.
+    pub noise: &'a [f64],
+    /// Random-effect terms by level.
+    pub terms: &'a [Vec<(usize, Basis)>],
+    /// Classes of series.
+    pub series: (usize, usize, usize),
+    /// Are units grouped?
+    pub share: bool,
+}
+
+/// The reduction of all rows.
+///
+/// # Errors
+/// [`CollinearRandomEffects`] where a term's columns are linearly dependent.
+pub fn reduce(plan: Plan, rows: &RowColumns) -> Result<Reduction, CollinearRandomEffects> {
+    if rows.y.len() < 2 * GROUP || rows.series.is_some() {
+        return whole(plan, rows);
+    }
+    let group = |y: &[Column]| {
+        let own = RowColumns {
+            z: rows.z.clone(),
+            x: rows.x.clone(),
+            y: y.to_vec(),
+            sqrt_weights: rows.sqrt_weights,
+            visits: rows.visits,
+            series: None,
+        };
+        whole(plan, &own)
+    };
+    let parts = threads::map(rows.y.chunks(GROUP), group);
+    let mut parts = parts.into_iter();
+    let Some(first) = parts.next() else { unreachable!("there are groups") };
+    let mut out = first?;
+    for part in parts {
+        let part = part?;
+        out.n_fits += part.n_fits;
+        append(&mut out.fixed.ols, &part.fixed.ols);
+        append(&mut out.fixed.y_scale, &part.fixed.y_scale);
+        append(&mut out.remainder, &part.remainder);
+        for (level, own) in out.levels.iter_mut().zip(&part.levels) {
+            append(&mut level.response, &own.response);
+        }
+    }
+    Ok(out)
+}
+
+fn whole(plan: Plan, rows: &RowColumns) -> Result<Reduction, CollinearRandomEffects> {
+    let Plan { nesting, noise, terms, series, share } = plan;
+    Reduction::new(rotate(nesting, rows), nesting, noise, terms, series, share)
+}

@@ -1,0 +1,169 @@
+//! Steps of Newton's method and of scoring, and derivatives led from one set of coordinates to another.
+
+use super::{by_fit, matrix, vector, with_order};
+use crate::linalg::eigen::{Square, symmetric};
+
+/// Eigenvalues, ascending, and eigenvectors of `n` symmetric matrices.
+#[must_use]
+pub fn symmetric_eigen(order: usize, n: usize, matrices: &[f64]) -> [Vec<f64>; 2] {
+    with_order!(order, eigen_of(n, matrices))
+}
+
+fn eigen_of<const K: usize>(n: usize, matrices: &[f64]) -> [Vec<f64>; 2] {
+    by_fit(n, [K, K * K], |k, [values, vectors]| {
+        let found = symmetric(&matrix::<K>(matrices, k));
+        values.copy_from_slice(&found.0);
+        vectors.copy_from_slice(found.1.as_flattened());
+    })
+}
+
+/// Derivatives of a criterion at some points: gradients, Hessians and expected Hessians.
+#[derive(Clone, Copy)]
+pub struct Derivatives<'a> {
+    /// Gradients.
+    pub gradient: &'a [f64],
+    /// Hessians.
+    pub hessian: &'a [f64],
+    /// Expected Hessians.
+    pub expected: &'a [f64],
+}
+
+/// Newton steps -|H|^-1 g of `n` fits, with their slopes and the smallest eigenvalues of the scaled
+/// Hessians.
+///
+/// The Hessian is scaled by the roots of the larger of its own and the expected diagonal; eigenvalues
+/// count by their size, `floor` at least. Where derivatives are not finite there is no step, and the
+/// eigenvalue is -inf.
+#[must_use]
+pub fn newton_steps(order: usize, n: usize, at: Derivatives, floor: f64) -> [Vec<f64>; 3] {
+    with_order!(order, newton_of(n, at, floor))
+}
+
+fn newton_of<const K: usize>(n: usize, at: Derivatives, floor: f64) -> [Vec<f64>; 3] {
+    by_fit(n, [K, 1, 1], |k, [step, slope, smallest]| {
+        let gradient = vector::<K>(at.gradient, k);
+        let (hessian, expected) = (matrix::<K>(at.hessian, k), matrix::<K>(at.expected, k));
+        let mut own = [0.0; K];
+        for i in 0..K {
+            own[i] = expected[i][i].max(hessian[i][i].abs());
+        }
+        let largest = own.iter().copied().fold(1e-300, f64::max);
+        let scale = own.map(|value| value.max(1e-12 * largest).sqrt());
+        let scaled = divided(&hessian, &scale);
+        let finite = scaled.iter().flatten().chain(&gradient).all(|value| value.is_finite());
+        if !finite {
+            (slope[0], smallest[0]) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+            return;
+        }
+        let (values, vectors) = symmetric(&scaled);
+        let inverse = values.map(|value| 1.0 / value.abs().max(floor));
+        step.copy_from_slice(&solved(&gradient, &scale, &inverse, &vectors));
+        slope[0] = (0..K).fold(0.0, |s, i| s + gradient[i] * step[i]);
+        smallest[0] = values[0];
+    })
+}
+
+/// Scoring steps -E^-1 g of `n` fits, along the directions that the information tells something of.
+#[must_use]
+pub fn scoring_steps(order: usize, n: usize, gradient: &[f64], expected: &[f64]) -> Vec<f64> {
+    let [steps] = with_order!(order, scoring_of(n, gradient, expected));
+    steps
+}
+
+/// Eigenvalue of a scaled information that tells something.
+const TOLD: f64 = 1e-9;
+
+fn scoring_of<const K: usize>(n: usize, gradients: &[f64], expected: &[f64]) -> [Vec<f64>; 1] {
+    by_fit(n, [K], |k, [step]| {
+        let (gradient, expected) = (vector::<K>(gradients, k), matrix::<K>(expected, k));
+        let mut own = [0.0; K];
+        for i in 0..K {
+            own[i] = expected[i][i];
+        }
+        // An entry without information must not turn the rounding of its gradient into a step.
+        let least = (1e-12 * own.iter().copied().fold(0.0, f64::max)).max(1e-300);
+        let scale = own.map(|value| value.max(least).sqrt());
+        let (values, vectors) = symmetric(&divided(&expected, &scale));
+        let inverse = values.map(|value| if value > TOLD { 1.0 / value } else { 0.0 });
+        step.copy_from_slice(&solved(&gradient, &scale, &inverse, &vectors));
+    })
+}
+
+/// D^-1 A D^-1.
+#[inline(always)]
+fn divided<const K: usize>(a: &Square<K>, scale: &[f64; K]) -> Square<K> {
+    let mut out = *a;
+    for i in 0..K {
+        for j in 0..K {
+            out[i][j] /= scale[i] * scale[j];
+        }
+    }
+    out
+}
+
+/// -D^-1 Q diag(inverse) Q' D^-1 g.
+#[inline(always)]
+fn solved<const K: usize>(
+    gradient: &[f64; K],
+    scale: &[f64; K],
+    inverse: &[f64; K],
+    vectors: &Square<K>,
+) -> [f64; K] {
+    let mut along = [0.0; K];
+    for i in 0..K {
+        let scaled = gradient[i] / scale[i];
+        for j in 0..K {
+            along[j] += vectors[i][j] * scaled;
+        }
+    }
+    let mut step = [0.0; K];
+    for i in 0..K {
+        let sum = (0..K).fold(0.0, |s, j| s + vectors[i][j] * (along[j] * inverse[j]));
+        step[i] = -sum / scale[i];
+    }
+    step
+}
+
+/// J'g, J'H J + C and J'E J of `n` fits, for J of `m` rows and `t` columns.
+#[must_use]
+pub fn led(
+    (m, t): (usize, usize),
+    n: usize,
+    jacobian: &[f64],
+    curvature: &[f64],
+    at: Derivatives,
+) -> [Vec<f64>; 3] {
+    by_fit(n, [t, t * t, t * t], |k, [gradient, hessian, expected]| {
+        let j = &jacobian[k * m * t..(k + 1) * m * t];
+        for (row, &value) in j.chunks_exact(t).zip(&at.gradient[k * m..(k + 1) * m]) {
+            for (to, x) in gradient.iter_mut().zip(row) {
+                *to += x * value;
+            }
+        }
+        sandwiched((m, t), j, &at.hessian[k * m * m..(k + 1) * m * m], hessian);
+        for (to, own) in hessian.iter_mut().zip(&curvature[k * t * t..(k + 1) * t * t]) {
+            *to += own;
+        }
+        sandwiched((m, t), j, &at.expected[k * m * m..(k + 1) * m * m], expected);
+    })
+}
+
+/// out += J'A J.
+#[inline(always)]
+fn sandwiched((m, t): (usize, usize), j: &[f64], a: &[f64], out: &mut [f64]) {
+    let mut row = [0.0; super::MOST];
+    for i in 0..m {
+        // Row i of A J.
+        row[..t].fill(0.0);
+        for (&value, from) in a[i * m..(i + 1) * m].iter().zip(j.chunks_exact(t)) {
+            for (to, x) in row.iter_mut().zip(from) {
+                *to += value * x;
+            }
+        }
+        for (c, &x) in j[i * t..(i + 1) * t].iter().enumerate() {
+            for (to, value) in out[c * t..(c + 1) * t].iter_mut().zip(&row) {
+                *to += x * value;
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Unstructured covariances G = L L', theta = L by rows: steps in the eigenvectors of G.
+//!
+//! G = Q (D + C)(D + C)'Q' with C lower triangular and D descending, as the structure `us` says.
+
+use super::{by_fit, with_order};
+use crate::linalg::eigen::{Square, left_singular, lower_of, symmetric};
+
+/// Largest order of G.
+pub const MOST: usize = 3;
+
+/// Derivatives of the entries of G by C, and second derivatives of their sum with weights.
+#[must_use]
+pub fn chart(order: usize, n: usize, theta: &[f64], weight: &[f64]) -> [Vec<f64>; 2] {
+    with_order!(order, chart_of(n, theta, weight); 1, 2, 3)
+}
+
+fn chart_of<const K: usize>(n: usize, theta: &[f64], weight: &[f64]) -> [Vec<f64>; 2] {
+    let t = K * (K + 1) / 2;
+    by_fit(n, [t * t, t * t], |k, [jacobian, curvature]| {
+        let own = k * t..(k + 1) * t;
+        let (u, d) = left_singular(&lower::<K>(&theta[own.clone()]));
+        let s = lower::<K>(&weight[own]);
+        let mut both = [[0.0; K]; K];
+        for i in 0..K {
+            for j in 0..K {
+                both[i][j] = s[i][j] + s[j][i];
+            }
+        }
+        let rotated = rotated(&u, &both);
+        for (column, (i, j)) in places::<K>().enumerate() {
+            // dG / dC_ij = d_j (q_i q_j' + q_j q_i')
+            for (row, (a, b)) in places::<K>().enumerate() {
+                let (left, right) = (u[a][i] * (u[b][j] * d[j]), u[a][j] * d[j] * u[b][i]);
+                jacobian[row * t + column] = left + right;
+            }
+            // d2 tr(S G) / dC_ij dC_kl = 2 (Q'S Q)_ik where j = l
+            for (other, (m, l)) in places::<K>().enumerate() {
+                if j == l {
+                    curvature[column * t + other] = rotated[i][m];
+                }
+            }
+        }
+    })
+}
+
+/// theta of G at local coordinates `step` around theta.
+#[must_use]
+pub fn moved(order: usize, n: usize, theta: &[f64], step: &[f64]) -> Vec<f64> {
+    let [out] = with_order!(order, moved_of(n, theta, step); 1, 2, 3);
+    out
+}
+
+fn moved_of<const K: usize>(n: usize, theta: &[f64], step: &[f64]) -> [Vec<f64>; 1] {
+    let t = K * (K + 1) / 2;
+    by_fit(n, [t], |k, [out]| {
+        let own = k * t..(k + 1) * t;
+        let (u, d) = left_singular(&lower::<K>(&theta[own.clone()]));
+        let mut inner = lower::<K>(&step[own]);
+        for i in 0..K {
+            inner[i][i] += d[i];
+        }
+        write(&lower_of(&product(&u, &inner)), out);
+    })
+}
+
+/// theta of symmetric matrices, negative eigenvalues taken for 0.
+#[must_use]
+pub fn theta_of(order: usize, n: usize, matrices: &[f64]) -> Vec<f64> {
+    let [out] = with_order!(order, theta_of_matrices(n, matrices); 1, 2, 3);
+    out
+}
+
+fn theta_of_matrices<const K: usize>(n: usize, matrices: &[f64]) -> [Vec<f64>; 1] {
+    by_fit(n, [K * (K + 1) / 2], |k, [out]| {
+        let (values, mut root) = symmetric(&super::matrix::<K>(matrices, k));
+        let sizes = values.map(|value| value.max(0.0).sqrt());
+        for row in &mut root {
+            row.iter_mut().zip(sizes).for_each(|(x, size)| *x *= size);
+        }
+        write(&lower_of(&root), out);
+    })
+}
+
+/// Rows and columns of a lower triangle.
+#[inline(always)]
+fn places<const K: usize>() -> impl Iterator<Item = (usize, usize)> {
+    (0..K).flat_map(|i| (0..=i).map(move |j| (i, j)))
+}
+
+#[inline(always)]
+fn lower<const K: usize>(values: &[f64]) -> Square<K> {
+    let mut out = [[0.0; K]; K];
+    for ((i, j), &value) in places::<K>().zip(values) {
+        out[i][j] = value;
+    }
+    out
+}
+
+#[inline(always)]
+fn write<const K: usize>(l: &Square<K>, out: &mut [f64]) {
+    for ((i, j), to) in places::<K>().zip(out) {
+        *to = l[i][j];
+    }
+}
+
+#[inline(always)]
+fn product<const K: usize>(a: &Square<K>, b: &Square<K>) -> Square<K> {
+    let mut out = [[0.0; K]; K];
+    for i in 0..K {
+        for j in 0..K {
+            out[i][j] = (0..K).fold(0.0, |s, k| s + a[i][k] * b[k][j]);
+        }
+    }
+    out
+}
+
+/// U'A U.
+#[inline(always)]
+fn rotated<const K: usize>(u: &Square<K>, a: &Square<K>) -> Square<K> {
+    let right = product(a, u);
+    let mut out = [[0.0; K]; K];
+    for i in 0..K {
+        for j in 0..K {
+            out[i][j] = (0..K).fold(0.0, |s, k| s + u[k][i] * right[k][j]);
+        }
+    }
+    out
+}
