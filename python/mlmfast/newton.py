@@ -87,20 +87,6 @@ class NewtonResult:
     n_evaluations: IntArray
 
 
-def rows_of(newton: NewtonResult, keep: IntArray, spend: bool = True) -> NewtonResult:
-    """Some rows of an iteration; without ``spend`` their evaluations have been counted."""
-    parts = {name: value[keep] for name, value in vars(newton).items()}
-    if not spend:
-        parts["n_evaluations"] = np.zeros(len(keep), dtype=np.intp)
-    return NewtonResult(**parts)
-
-
-def stacked(parts: list[NewtonResult]) -> NewtonResult:
-    """Rows of several iterations."""
-    names = NewtonResult.__dataclass_fields__
-    return NewtonResult(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
-
-
 def newton_raphson(
     criterion: CriterionFunction,
     theta: FloatArray,

@@ -20,8 +20,9 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.barrier import ResidualPart
 from mlmfast.criterion.criterion import Criterion
+from mlmfast.fitting.iterated_rows import rows_of, stacked
 from mlmfast.fitting.near_singular import GUARDED, is_lost, is_near_singular, lifted
-from mlmfast.newton import NewtonResult, rows_of, stacked
+from mlmfast.newton import NewtonResult
 
 #: Weights of the barrier, Newton steps and ends of each fit that go on, after each round: with a
 #: weight that smooths small minima away, and with one that leaves those near a singular covariance;

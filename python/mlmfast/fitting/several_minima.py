@@ -20,9 +20,10 @@ from mlmfast.criterion.barrier import ResidualPart, residual_parts
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.fitting.boundary import Settled, settle
 from mlmfast.fitting.guarded_minima import Guarded, guarded_ends
+from mlmfast.fitting.iterated_rows import rows_of, stacked
 from mlmfast.fitting.moment_starts import FIRST_SHARE
 from mlmfast.fitting.starts import is_linear, other_starts, residual_stretches
-from mlmfast.newton import NewtonResult, rows_of, stacked
+from mlmfast.newton import NewtonResult
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.engines.independence import is_within
 from mlmfast.reduction.reduced_model import ReducedModel
