@@ -81,6 +81,11 @@ class AbsorbedResult(LMMResult):
         return self._where_told(self._series(self._tests.degrees))
 
     @handed_out
+    def tvalues(self) -> pd.Series[float]:
+        """Estimates over standard errors."""
+        return self.params / self.bse
+
+    @handed_out
     def pvalues(self) -> pd.Series[float]:
         """Two-sided p-values of tvalues by t, normal where the degrees of freedom are infinite."""
         from mlmfast.distributions import two_sided

@@ -39,6 +39,8 @@ from mlmfast.running.memory import check_memory
 _FEW_HALVINGS = 6
 #: Newton steps that an iteration from another start may take at least.
 _STEPS_ELSEWHERE = 100
+#: Scaled Hessian eigenvalue below which a direction may be one of those the data do not tell.
+_FLOOR_BESIDE_FLAT = 1e-5
 #: Newton decrement that is small enough to tell ends from each other.
 _LOOSE = 1e-4
 #: Matrices of second derivatives that exist side by side, those of the core included.
@@ -83,6 +85,9 @@ def _fit_covariance(
             found = set_zeros(criterion, newton, fits)
         newton = found.newton
         return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations)
+    if criterion.flat is not None:
+        # Along what the data do not tell derivatives are rounding, and so would steps be.
+        options = replace(options, floor=max(options.floor, _FLOOR_BESIDE_FLAT))
     structured = model.design.residual is not None
     # Scoring in the entries of R would leave its structure.
     scoring = None if structured else Scoring(criterion)

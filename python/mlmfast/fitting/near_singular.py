@@ -265,6 +265,8 @@ def _follow(
         result = minimise(Barrier(criterion, parts, mu), theta + _next_way(ways), few)
         reached = _without_barrier(result, parts, mu)
         spent += int(result.n_evaluations[0])
+        if result.converged[0] and reached == -np.inf:
+            return SingularEnd(None, False, True, spent, proven)
         if not result.converged[0]:
             fell = not np.isfinite(reached) or reached < value - _WITHOUT_BOUND
             tells = mu >= _WEIGHTS[_TELLS]
@@ -294,6 +296,8 @@ def _follow(
         spent += int(result.n_evaluations[0])
         return SingularEnd(result if result.converged[0] else None, False, False, spent)
     theta, value = _further(criterion, parts, theta, theta - before_last, value, least)
+    if value == -np.inf:
+        return SingularEnd(None, False, True, spent + len(_FURTHER), proven)
     found = replace(proven, theta=theta, value=np.array([value]))
     return SingularEnd(found, True, False, spent + len(_FURTHER))
 
