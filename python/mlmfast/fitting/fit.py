@@ -40,7 +40,7 @@ _FEW_HALVINGS = 6
 #: Newton steps that an iteration from another start may take at least.
 _STEPS_ELSEWHERE = 100
 #: Scaled Hessian eigenvalue below which a direction may be one of those the data do not tell.
-_FLOOR_BESIDE_FLAT = 1e-5
+_FLOOR_BESIDE_FLAT = 1e-8
 #: Newton decrement that is small enough to tell ends from each other.
 _LOOSE = 1e-4
 #: Matrices of second derivatives that exist side by side, those of the core included.

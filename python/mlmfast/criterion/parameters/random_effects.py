@@ -15,10 +15,8 @@ from mlmfast.reduction.parameter_block import (
 )
 from mlmfast.reduction.reduced_model import ReducedModel
 
-#: Sum over the sum of its absolute terms that is rounding.
-_CANCELLED = 1e-13
 #: Move of a singular G over the largest: along the root of an eigenvalue that is rounding.
-_STILL = 1e-10
+_STILL = 1e-8
 #: Standard deviation over the largest of a singular covariance that is rounding.
 _VANISHED = 1e-7
 #: Standard deviation that is no number but an underflow: the floor of structures by logarithms.
@@ -90,13 +88,13 @@ def random_block(
     moves = sizes > _STILL * sizes.max(initial=0.0)
     first = sigma2 * jacobian[0][:, moves]
     second = sigma2 * bends[:, moves][:, :, moves]
-    by_core = to_user if by_entry is None else by_entry @ to_user
-    by_free = by_core @ first
-    # A parameter that no such move changes, as a variance of 0, is not one that rounding changes.
-    by_free[np.abs(by_free) <= _CANCELLED * (np.abs(by_core) @ np.abs(first))] = 0.0
+    by_free = to_user @ first if by_entry is None else by_entry @ to_user @ first
     scale = np.sqrt(np.abs(np.diag(matrix)))
     size = scale[rows] * scale[columns] if by_entry is None else np.ones(len(values))
     fixed = tuple(bool(s == 0.0) for s in size)
+    if by_entry is None:
+        # No move within the rank changes a variance of 0 in the first order; rounding does.
+        by_free[(rows == columns) & (size == 0.0)] = 0.0
     return ParameterBlock(names, kinds, values, first, second, by_free, fixed, True)
 
 
