@@ -248,6 +248,8 @@ def test_slopes_and_intercepts_inside_the_span_of_the_fixed_effects(formula, sam
     found, said = fitted(f"Reaction ~ {formula}", data)
     right = quiet(f"Reaction ~ {same}", data)
     assert_same_inference(found, right)
+    # An eigenvalue of 0, and its rounding, move no degrees of freedom.
+    np.testing.assert_allclose(found.df, right.df, rtol=1e-8)
     absorbed = found._record.undetermined.absorbed
     assert len(absorbed) == named
     assert all(name in said for name in absorbed)

@@ -97,7 +97,7 @@ def few_clusters(seed, slope_sd=0.0):
 
 
 @pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_edges_of_the_parameter_space(seed):
     data = few_clusters(seed, 0.3 if seed % 2 else 0.0)
     fit = mlm.lmm("y ~ x + (x | g)", data)
