@@ -40,6 +40,7 @@ class RegularFits:
     beta, vcov : shapes (a, rank), (a, rank, rank)
     bases
         For each fit.
+    singular : shape (a,)
     """
 
     fits: IntArray
@@ -47,6 +48,7 @@ class RegularFits:
     beta: FloatArray
     vcov: FloatArray
     bases: StackedBases
+    singular: BoolArray
 
 
 class BatchRows(Protocol):
@@ -137,10 +139,9 @@ class SharedRows:
             maps = core_maps(self.reduced, fits)
             n_obs = self.reduced.design.n_obs
             parts = (core, self.criterion, self.theta[some], fits, maps, n_obs)
-            found = stacked_bases(*parts, adjusts)
-            usable = found.usable & ~self.singular[some].any(axis=1)
-            bases = found._replace(usable=usable)
-            yield RegularFits(fits, self.reduced, self.beta[some], self.vcov[some], bases)
+            bases = stacked_bases(*parts, adjusts, self.singular[some])
+            own = (self.beta[some], self.vcov[some], bases, self.singular[some].any(axis=1))
+            yield RegularFits(fits, self.reduced, *own)
 
     def model(self, fit: int) -> PreparedModel:
         """The model of one response."""
@@ -248,7 +249,8 @@ class StackedRows:
         """All of them; for Kenward and Roger's tests where the batch was fitted for these."""
         if adjusts and self.bases.extra is None:
             return
-        yield RegularFits(np.arange(len(self)), self.like, self.beta, self.vcov, self.bases)
+        own = (self.beta, self.vcov, self.bases, self.singular.any(axis=1))
+        yield RegularFits(np.arange(len(self)), self.like, *own)
 
     def model(self, fit: int) -> PreparedModel:
         """The model of one data set."""
