@@ -148,7 +148,8 @@ class PandasColumns:
 
     def _shared_objects(self, name: str) -> SharedObjects | None:
         series = self._series(name)
-        if series.dtype != object:
+        dtype = series.dtype
+        if not isinstance(dtype, np.dtype) or dtype.kind != "O":
             return None
         if name not in self._shared:
             self._shared[name] = shared_objects(series.to_numpy())
