@@ -79,6 +79,11 @@ class BatchRows(Protocol):
         """
 
 
+def _any(singular: BoolArray) -> BoolArray:
+    """Fits some of whose covariances are singular."""
+    return np.asarray(singular.any(axis=1))
+
+
 @dataclass(frozen=True)
 class SharedRows:
     """Fits of many responses that share one reduction.
@@ -140,7 +145,7 @@ class SharedRows:
             n_obs = self.reduced.design.n_obs
             parts = (core, self.criterion, self.theta[some], fits, maps, n_obs)
             bases = stacked_bases(*parts, adjusts, self.singular[some])
-            own = (self.beta[some], self.vcov[some], bases, self.singular[some].any(axis=1))
+            own = (self.beta[some], self.vcov[some], bases, _any(self.singular[some]))
             yield RegularFits(fits, self.reduced, *own)
 
     def model(self, fit: int) -> PreparedModel:
@@ -249,7 +254,7 @@ class StackedRows:
         """All of them; for Kenward and Roger's tests where the batch was fitted for these."""
         if adjusts and self.bases.extra is None:
             return
-        own = (self.beta, self.vcov, self.bases, self.singular.any(axis=1))
+        own = (self.beta, self.vcov, self.bases, _any(self.singular))
         yield RegularFits(np.arange(len(self)), self.like, *own)
 
     def model(self, fit: int) -> PreparedModel:

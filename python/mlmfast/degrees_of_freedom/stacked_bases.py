@@ -7,6 +7,7 @@ depend on how V is parameterised, so they are taken in the coordinates of the co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters.random_effects import STILL
-from mlmfast.eigen import eigen
+from mlmfast.eigen import eigen, is_small
 from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Smallest eigenvalue of the scaled information at which nothing is near to not identified.
@@ -74,8 +75,41 @@ def stacked_bases(
         Which covariances are; none where left out.
     """
     g = criterion.covariances(theta)
-    entries = criterion.entries
-    parts = core.likelihood_derivatives(g, fits.tolist(), entries, criterion.reml)
+    n = len(criterion.entries)
+    parts = core.likelihood_derivatives(g, fits.tolist(), criterion.entries, criterion.reml)
+    if singular is None:
+        singular = np.zeros((len(fits), len(criterion.terms)), dtype=np.bool_)
+    if adjusts or not is_small(n + 1):
+        return _general(core, criterion, theta, fits, maps, n_obs, parts, singular, adjusts)
+    degrees = float(n_obs - (maps.shape[1] if criterion.reml else 0))
+    gamma = np.stack([g[level][:, i, j] for level, i, j in criterion.entries], axis=1)
+    gradient, covariance, usable = _core.test_bases(
+        parts, gamma, np.ascontiguousarray(maps), degrees
+    )
+    bases = StackedBases(gradient, covariance, usable > 0.0)
+    rows = np.flatnonzero(singular.any(axis=1))
+    if rows.size:
+        some = [part[rows] for part in parts]
+        own = (theta[rows], fits[rows], maps[rows])
+        found = _general(core, criterion, *own, n_obs, some, singular[rows], adjusts)
+        for whole, part in zip(bases[:3], found[:3], strict=True):
+            whole[rows] = part
+    return bases
+
+
+def _general(
+    core: _core.NestedReduction | _core.NestedBatch,
+    criterion: Criterion,
+    theta: FloatArray,
+    fits: IntArray,
+    maps: FloatArray,
+    n_obs: int,
+    parts: Sequence[FloatArray],
+    singular: BoolArray,
+    adjusts: bool,
+) -> StackedBases:
+    """Bases of fits whose covariances may be singular, from the likelihood's derivatives."""
+    g, entries = criterion.covariances(theta), criterion.entries
     logdet, logdet2, rss, rss2, information, c, total = parts
     n_fits, n, rank = len(theta), len(entries), c.shape[1]
     nu = n_obs - (rank if criterion.reml else 0)
@@ -114,9 +148,9 @@ def stacked_bases(
 class _Moves(NamedTuple):
     """Free coordinates of the fits ``rows`` whose covariances are singular.
 
-    first (r, n + 1, n + 1), derivatives of the coordinates by the free ones, columns of 0 where there
-    are fewer of these; bend (r, n + 1, n + 1), what second ones add to the information; spare
-    (r, n + 1), which columns are of 0.
+    first (r, n + 1, n + 1), derivatives of the coordinates by the free ones, columns of 0 where
+    there are fewer of these; bend (r, n + 1, n + 1), what second ones add to the information;
+    spare (r, n + 1), which columns are of 0.
     """
 
     rows: IntArray
@@ -158,7 +192,7 @@ def _with_rows(array: FloatArray, rows: IntArray, own: FloatArray) -> FloatArray
 def _moves(
     criterion: Criterion,
     theta: FloatArray,
-    singular: BoolArray | None,
+    singular: BoolArray,
     scale: FloatArray,
     slope: FloatArray,
 ) -> _Moves:
@@ -170,23 +204,23 @@ def _moves(
     slope : shape (a, n), first derivatives of -2 log-likelihood by the elements of G.
     """
     n = slope.shape[1]
-    none = np.zeros(0, dtype=np.intp) if singular is None else np.flatnonzero(singular.any(axis=1))
-    m = len(none)
+    rows = np.flatnonzero(singular.any(axis=1))
+    m = len(rows)
     first = np.repeat(np.eye(n + 1)[None], m, axis=0)
     bend, spare = np.zeros((m, n + 1, n + 1)), np.zeros((m, n + 1), dtype=np.bool_)
-    if singular is None or m == 0:
-        return _Moves(none, first, bend, spare)
+    if m == 0:
+        return _Moves(rows, first, bend, spare)
     places = zip(criterion.terms, criterion.theta_slices, criterion.entry_slices, strict=True)
     for k, (term, own, entries) in enumerate(places):
-        some = np.flatnonzero(singular[none, k])
-        fits = none[some]
+        some = np.flatnonzero(singular[rows, k])
+        fits = rows[some]
         jacobian, bends = term.chart(theta[fits, own], np.ascontiguousarray(slope[fits, entries]))
         sizes = np.abs(jacobian).max(axis=1, initial=0.0)
         still = sizes <= STILL * sizes.max(axis=1, initial=0.0)[:, None]
         first[some, entries, entries] = scale[fits, None, None] * jacobian * ~still[:, None, :]
         bend[some, entries, entries] = 0.25 * scale[fits, None, None] * (bends + bends.mT)
         spare[some, entries] = still
-    return _Moves(none, first, bend, spare)
+    return _Moves(rows, first, bend, spare)
 
 
 def _second_sum(

@@ -154,11 +154,11 @@ def printable(name: str) -> str:
 
 
 def is_plain(text: str) -> bool:
-    """Whether every letter is printed as it is, one column wide.
+    r"""Whether every letter is printed as it is, one column wide.
 
     Examples
     --------
-    >>> is_plain("a b"), is_plain("größe"), is_plain("a\\tb")
+    >>> is_plain("a b"), is_plain("größe"), is_plain("a\tb")
     (True, False, False)
     """
     return text.isascii() and text.isprintable()

@@ -59,11 +59,12 @@ class PandasColumns:
 
     def __init__(self, data: pd.DataFrame | dict[str, pd.Series]) -> None:
         self._data = data
-        self._key_of: dict[str, Hashable] = {str(key): key for key in data}
+        keys: list[Hashable] = list(data)
+        self.names = tuple(map(str, keys))
+        self._key_of: dict[str, Hashable] = dict(zip(self.names, keys, strict=True))
         self._kinds: dict[str, Kind] = {}
         self._read: dict[str, pd.Series] = {}
         self._shared: dict[str, SharedObjects | None] = {}
-        self.names = tuple(str(key) for key in data)
         self.n_rows = len(next(iter(data.values()), ())) if isinstance(data, dict) else len(data)
 
     @classmethod
