@@ -11,7 +11,6 @@ use super::blocks::{Block, Point, each_block, led, moved};
 use super::scored::{Scored, scored};
 use super::steps::{Step, newton_step};
 use super::with_order;
-use crate::linalg::eigen::Square;
 use crate::running::threads;
 
 /// Fits of one task, from which several threads take part.
@@ -169,7 +168,7 @@ impl<F: Criteria> Model<'_, F> {
         if some.is_empty() {
             return Vec::new();
         }
-        let fits: Vec<usize> = some.iter().map(|&k| all[k].fit).collect();
+        let fits: Vec<usize> = some.iter().map(|&k| all[k].place).collect();
         let [value, gradient, hessian, expected] =
             (self.criteria)(&fits, &self.covariances(thetas));
         let point = |(k, &theta): (usize, &[f64; T])| Point {
@@ -217,7 +216,8 @@ impl<const T: usize> Trial<T> {
 
 /// A fit on its way.
 struct Fit<const T: usize> {
-    fit: usize,
+    /// Its position in the batch.
+    place: usize,
     at: Point<T>,
     /// Newton's step from there, where there was one.
     step: Step<T>,
@@ -250,7 +250,7 @@ impl<const T: usize> Fit<T> {
         }
         let none = Step { step: [0.0; T], slope: f64::NEG_INFINITY, smallest: f64::NEG_INFINITY };
         Self {
-            fit: from.fits[k],
+            place: from.fits[k],
             at,
             step: none,
             looked: (at.value, [0.0; T]),
@@ -293,7 +293,7 @@ impl<const T: usize> Fit<T> {
         if if far { stretch > 0.0 } else { slow } {
             match scored(blocks, &self.at, far) {
                 Scored::Outside => return None,
-                Scored::Target(..) if far && stretch != 1.0 => return None,
+                Scored::Target(..) if far && stretch > 1.0 => return None,
                 Scored::Target(target, slope) => {
                     self.tried = Trial { slope, scored: true, ..fresh };
                     return Some(target);

@@ -213,7 +213,7 @@ impl NestedReduction {
         reml: bool,
     ) -> PyResult<Option<Outcomes<'py>>> {
         check_fits(&fits, self.0.n_fits)?;
-        let designs = Designs { first: &*self.0, place: |fit| (&*self.0, fit), reml };
+        let designs = Designs { first: &self.0, place: |fit| (&*self.0, fit), reml };
         designs.steps(py, &blocks, &fits, &start, settings)
     }
 }
