@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from mlmfast.inference.comparison import variance_tests as _variance_tests
     from mlmfast.inference.contrasts import contrast as _contrast
     from mlmfast.inference.emmeans import means as _means
-    from mlmfast.inference.intervals import bootstrap as _bootstrap
     from mlmfast.inference.intervals import conf_int as _conf_int
     from mlmfast.inference.intervals import covtest as _covtest
     from mlmfast.inference.intervals import derived as _derived
     from mlmfast.inference.intervals import parameter_table as _parameter_table
     from mlmfast.inference.intervals import shares_of_variance as _shares_of_variance
     from mlmfast.inference.intervals.profile import profile as _profile
+    from mlmfast.inference.resampling import bootstrap as _bootstrap
     from mlmfast.inference.robust import kinds as _kinds
     from mlmfast.inference.robust import robust as _robust
     from mlmfast.prediction import effect_estimates as _effect_estimates
@@ -61,7 +61,7 @@ else:
     _variance_tests = FunctionsOnUse("mlmfast.inference.comparison.variance_tests")
     _contrast = FunctionsOnUse("mlmfast.inference.contrasts.contrast")
     _means = FunctionsOnUse("mlmfast.inference.emmeans.means")
-    _bootstrap = FunctionsOnUse("mlmfast.inference.intervals.bootstrap")
+    _bootstrap = FunctionsOnUse("mlmfast.inference.resampling.bootstrap")
     _conf_int = FunctionsOnUse("mlmfast.inference.intervals.conf_int")
     _covtest = FunctionsOnUse("mlmfast.inference.intervals.covtest")
     _derived = FunctionsOnUse("mlmfast.inference.intervals.derived")

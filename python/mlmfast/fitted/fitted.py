@@ -38,7 +38,14 @@ class Fitted:
             """Residuals, one a row used."""
 
         def conf_int(
-            self, level: float = 0.95, method: str = "wald", *, n: int = 1000, seed: Any = None
+            self,
+            level: float = 0.95,
+            method: str = "wald",
+            *,
+            n: int = 1000,
+            seed: Any = None,
+            kind: str = "parametric",
+            interval: str = "percentile",
         ) -> pd.DataFrame:
             """Confidence intervals."""
 
@@ -58,8 +65,10 @@ class Fitted:
         def profile(self, which: str | Sequence[str] | None = None) -> Any:
             """Profile likelihood."""
 
-        def bootstrap(self, n: int = 1000, seed: Any = None) -> Any:
-            """Parametric bootstrap."""
+        def bootstrap(
+            self, n: int = 1000, seed: Any = None, statistic: Any = None, *, kind: str = ...
+        ) -> Any:
+            """Bootstrap."""
 
         def _compared(self, *fits: Any, **how: Any) -> Any:
             """Likelihood-ratio tests against other fits."""
