@@ -13,7 +13,7 @@ from mlmfast.clusters.simulate import residual_noise
 from mlmfast.covariance.correlations import correlations, covariance_root
 from mlmfast.design.design import Design
 from mlmfast.simulation.distributions import Draw
-from mlmfast.simulation.streams import Parts
+from mlmfast.simulation.streams import ByPart
 from mlmfast.simulation.truth import Truth
 
 #: Parts of a replicate's stream: what is drawn for the residuals, covariates, missing values, and
@@ -43,7 +43,7 @@ class ResponseDraws:
     row_order: IntArray | None = None
     level_orders: tuple[IntArray | None, ...] = ()
 
-    def responses(self, replicates: Iterable[Parts], n: int) -> FloatArray:
+    def responses(self, replicates: Iterable[ByPart], n: int) -> FloatArray:
         """One response a replicate, shape (n_obs, n), the offset included."""
         design, truth = self.design, self.truth
         roots = [covariance_root(matrix) for matrix in truth.covariances]

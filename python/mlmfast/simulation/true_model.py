@@ -23,7 +23,7 @@ from mlmfast.simulation.draws import COVARIATES, MISSING, ResponseDraws
 from mlmfast.simulation.missingness import DropoutRows, Missingness, missing_rows
 from mlmfast.simulation.rebuild import design_of
 from mlmfast.simulation.residual_truth import truth_of_rows
-from mlmfast.simulation.streams import Parts, Streams
+from mlmfast.simulation.streams import ByPart, Parts, Streams
 from mlmfast.simulation.truth import Truth
 
 if TYPE_CHECKING:
@@ -168,10 +168,10 @@ class TrueModel:
 
     def responses(self, streams: Streams, first: int, n: int) -> FloatArray:
         """Responses of n replicates from number ``first`` on, shape (nobs, n)."""
-        out = self._draws.responses((Parts(streams(first + i)) for i in range(n)), n)
+        out = self._draws.responses(streams.parts(first, n), n)
         if self.missing is not None:
-            for i in range(n):
-                self._make_missing(out[:, i], Parts(streams(first + i)))
+            for i, parts in enumerate(streams.parts(first, n)):
+                self._make_missing(out[:, i], parts)
         return out
 
     def draw(self, rng: np.random.Generator) -> pd.DataFrame:
@@ -229,7 +229,7 @@ class TrueModel:
             variance = variance + np.einsum("ij,jk,ik->i", z, matrix, z)
         return np.asarray(np.sqrt(variance))
 
-    def _make_missing(self, y: FloatArray, parts: Parts) -> None:
+    def _make_missing(self, y: FloatArray, parts: ByPart) -> None:
         assert self.missing is not None, "asked where responses go missing"
         scores = (y - self._draws.mean) / self._marginal_sd
         y[missing_rows(self.missing, self._dropout, y, scores, parts(MISSING))] = np.nan

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mlmfast.arrays import FloatArray
 from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError, MlmError
 
@@ -17,6 +19,14 @@ _PANDAS = (pd.Series, pd.Categorical)
 
 class DataSet:
     """A frame, or a dict of arrays of one length.
+
+    Parameters
+    ----------
+    given
+        What a generator returned.
+    like
+        Another data set, whose arrays stand for equal ones of this: what stays the same in all
+        replicates is then held, and looked at, once.
 
     Raises
     ------
@@ -32,9 +42,10 @@ class DataSet:
     #: The data set whose columns it has, its own ones aside: they are the same as others'.
     base: DataSet | None = None
 
-    def __init__(self, given: Any) -> None:
+    def __init__(self, given: Any, like: DataSet | None = None) -> None:
         self._own: dict[str, Any] = {}
-        self.columns = _columns(given) if isinstance(given, Mapping) else None
+        known = None if like is None else like.columns
+        self.columns = _columns(given, known or {}) if isinstance(given, Mapping) else None
         given = given.copy() if isinstance(given, pd.DataFrame) else given
         self.given = given if self.columns is None else self.columns
         if self.columns is None and not isinstance(given, pd.DataFrame):
@@ -89,12 +100,38 @@ class DataSet:
         return pd.DataFrame(self.columns)
 
 
-def _columns(given: Mapping[Any, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class SharedRows(Sequence[DataSet]):
+    """Data sets of the same rows, which differ in one column.
+
+    Attributes
+    ----------
+    rows
+        What they share.
+    name
+        Of that column.
+    values : shape (n, n_sets)
+    """
+
+    rows: DataSet
+    name: str
+    values: FloatArray
+
+    def __len__(self) -> int:
+        return self.values.shape[1]
+
+    def __getitem__(self, k: Any) -> Any:
+        return self.rows.with_column(self.name, self.values[:, range(len(self))[k]])
+
+    def __iter__(self) -> Iterator[DataSet]:
+        return (self[k] for k in range(len(self)))
+
+
+def _columns(given: Mapping[Any, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     length: tuple[str, int] | None = None
     for name, values in given.items():
-        # Copied: a generator may fill the same arrays again for the next replicate.
-        column = values.copy() if isinstance(values, _PANDAS) else np.array(values)
+        column = _column(values, known.get(name))
         if column.ndim != 1:
             raise DataError(
                 f"generate returned {name!r} of shape {column.shape}; a column has one dimension"
@@ -110,3 +147,15 @@ def _columns(given: Mapping[Any, Any]) -> dict[str, Any]:
     if not out:
         raise DataError("generate returned an empty dict; give at least the response")
     return out
+
+
+def _column(values: Any, known: Any) -> Any:
+    """A copy, for a generator may fill the same arrays again; or the array known already."""
+    if isinstance(values, _PANDAS):
+        return values.copy()
+    if type(values) is np.ndarray and type(known) is np.ndarray and values.dtype == known.dtype:
+        # Bits, so that NaN is NaN and -0 is not 0; objects are compared as they are.
+        plain = values.dtype.kind in "biuf" and values.shape == known.shape
+        if plain and values.tobytes() == known.tobytes():
+            return known
+    return np.array(values)

@@ -16,11 +16,12 @@ from mlmfast.many_data_sets.fit_each import fit_each
 from mlmfast.model import LMM
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.replicates.arrangement import (
+    Arrangement,
     Variables,
     arrange,
     plain_numbers,
 )
-from mlmfast.studies.replicates.data_set import DataSet
+from mlmfast.studies.replicates.data_set import DataSet, SharedRows
 
 #: What `FitBatch.status` says of fits that there are.
 STATUSES = ("converged", "singular", "not converged")
@@ -35,11 +36,18 @@ def fit_together(method: Method, data: Sequence[DataSet]) -> Iterator[Part]:
     the same whoever their neighbours were.
     """
     variables = Variables.of(method)
-    found = arrange(data, variables)
+    if isinstance(data, SharedRows) and data.name == variables.response:
+        found = Arrangement((tuple(range(len(data))),), (), ())
+        if np.isinf(data.values).any():
+            found = arrange(list(data), variables)
+    else:
+        data = list(data)
+        found = arrange(data, variables)
     left = list(found.others)
     for fit, lists in ((_same, found.same), (_alike, found.alike)):
         for some in lists:
-            batch = fit(method, [data[k] for k in some], variables)
+            own = data if len(some) == len(data) else [data[k] for k in some]
+            batch = fit(method, own, variables)
             if batch is None:
                 left += some
                 continue
@@ -64,8 +72,11 @@ def _arguments(method: Method) -> dict[str, object]:
 def _same(method: Method, data: Sequence[DataSet], variables: Variables) -> FitBatch | None:
     """Data sets that differ in their responses only; None where the design makes no model."""
     assert variables.response is not None
-    columns = [one.column(variables.response) for one in data]
-    Y = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+    if isinstance(data, SharedRows):
+        Y = data.values
+    else:
+        columns = [one.column(variables.response) for one in data]
+        Y = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
     if method.na_action == "raise" and np.isnan(Y).any():
         return None
     # A row without a response belongs to the design of the others.
