@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import IntArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.errors import DataError, ModelError
 from mlmfast.simulation.distributions import CovariateDistribution
 from mlmfast.words import did_you_mean
@@ -243,14 +243,21 @@ class Crossing:
             columns[name] = self._column(name, own, codes[name])
         for name, (cluster, own) in self.between.items():
             columns[name] = own.column(self._in_turn(name, codes[cluster]))
+        return pd.DataFrame({**columns, **self.drawn(codes, generator)})
+
+    def drawn(
+        self, codes: Mapping[str, IntArray], generator: np.random.Generator
+    ) -> dict[str, FloatArray]:
+        """Covariates by row, drawn one after the other; ``codes`` are those of the rows."""
+        out: dict[str, FloatArray] = {}
+        n_rows = len(next(iter(codes.values())))
         for name, (cluster, distribution) in self.covariates.items():
             if cluster:
-                n_clusters = int(codes[cluster].max()) + 1
-                columns[name] = distribution.draw(generator, n_clusters)[codes[cluster]]
+                own = codes[cluster]
+                out[name] = distribution.draw(generator, int(own.max()) + 1)[own]
             else:
-                n_rows = len(next(iter(codes.values())))
-                columns[name] = distribution.draw(generator, n_rows)
-        return pd.DataFrame(columns)
+                out[name] = distribution.draw(generator, n_rows)
+        return out
 
     def _column(self, name: str, own: Levels, codes: IntArray) -> Any:
         if not own.parent:

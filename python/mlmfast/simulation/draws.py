@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,8 +43,19 @@ class ResponseDraws:
     row_order: IntArray | None = None
     level_orders: tuple[IntArray | None, ...] = ()
 
-    def responses(self, replicates: Iterable[ByPart], n: int) -> FloatArray:
-        """One response a replicate, shape (n_obs, n), the offset included."""
+    def responses(
+        self, replicates: Iterable[ByPart], n: int, stacked: Design | None = None
+    ) -> FloatArray:
+        """One response a replicate, shape (n_obs, n), the offset included.
+
+        Parameters
+        ----------
+        replicates
+            Streams of the n replicates by part.
+        stacked
+            The designs of all replicates as one, where covariates differ; what groups rows is the
+            same in all.
+        """
         design, truth = self.design, self.truth
         roots = [covariance_root(matrix) for matrix in truth.covariances]
         sizes = [
@@ -52,35 +63,46 @@ class ResponseDraws:
             for term, root in zip(design.random, roots, strict=True)
         ]
         effects = [np.empty(size) for size in sizes]
-        noise = self._noise_buffer(n)
+        noise, unit_noise = self._noise_buffer(n), self._noise()
         for i, parts in zip(range(n), replicates, strict=True):
             for t, drawn in enumerate(effects):
                 drawn[i] = self.effects(parts(FIRST_TERM + t), drawn.shape[1:])
-            noise[i] = self._unit_noise(parts(NOISE))
+            noise[i] = unit_noise(parts(NOISE))
         total = self._correlated(noise)
         total *= noise_sd(design, truth)
-        total += self.mean
+        total += self._mean(design if stacked is None else stacked).reshape(-1, design.n_obs)
         for t, (drawn, root) in enumerate(zip(effects, roots, strict=True)):
-            self._add_effects(total, t, drawn, root)
+            columns = (design if stacked is None else stacked).random[t].columns
+            self._add_effects(total, t, drawn, root, columns)
         return np.asfortranarray(total.T)
 
     @property
     def mean(self) -> FloatArray:
         """X beta and the offset, shape (n_obs,)."""
-        out = np.zeros(self.design.n_obs)
-        for column, b in zip(self.design.x, self.truth.beta.tolist(), strict=True):
-            out += b if column is None else b * column
-        return out if self.design.offset is None else out + self.design.offset
+        return self._mean(self.design)
 
-    def _add_effects(self, total: FloatArray, t: int, drawn: FloatArray, root: FloatArray) -> None:
-        term = self.design.random[t]
-        factor = self.design.factors[term.factor]
-        order = self.level_orders[term.factor] if self.level_orders else None
+    def _mean(self, design: Design) -> FloatArray:
+        out = np.zeros(design.n_obs)
+        for column, b in zip(design.x, self.truth.beta.tolist(), strict=True):
+            out += b if column is None else b * column
+        return out if design.offset is None else out + design.offset
+
+    def _add_effects(
+        self,
+        total: FloatArray,
+        t: int,
+        drawn: FloatArray,
+        root: FloatArray,
+        columns: tuple[FloatArray | None, ...],
+    ) -> None:
+        """Add the effects of a term, given its columns of Z, the same for all replicates or not."""
+        factor = self.design.factors[self.design.random[t].factor]
+        order = self.level_orders[self.design.random[t].factor] if self.level_orders else None
         if order is not None:
             placed = np.empty_like(drawn)
             placed[:, order] = drawn
             drawn = placed
-        for j, column in enumerate(term.columns):
+        for j, column in enumerate(columns):
             # Sums in one order of elements, whatever the number of responses.
             effect = drawn[:, :, 0] * root[j, 0]
             for k in range(1, len(root)):
@@ -88,7 +110,7 @@ class ResponseDraws:
             if factor.relationship is not None:
                 effect = np.stack([np.asarray(factor.relationship.root @ one) for one in effect])
             by_row = effect[:, factor.codes]
-            total += by_row if column is None else by_row * column
+            total += by_row if column is None else by_row * column.reshape(-1, len(factor.codes))
 
     def _noise_buffer(self, n: int) -> FloatArray:
         residual = self.design.residual
@@ -103,20 +125,26 @@ class ResponseDraws:
         has = residual is not None and self.truth.residual is not None
         return has and residual is not None and residual.points is None
 
-    def _unit_noise(self, generator: np.random.Generator) -> FloatArray:
-        residual = self.design.residual
+    def _noise(self) -> Callable[[np.random.Generator], FloatArray]:
+        """What draws residuals of unit variance for one response."""
+        residual, errors = self.design.residual, self.errors
         if self._by_visit and residual is not None:
-            return self.errors(generator, (residual.n_units, residual.order))
+            shape = (residual.n_units, residual.order)
+            return lambda generator: errors(generator, shape)
         if residual is not None and self.truth.residual is not None:
-            return residual_noise(
-                self.design, self.truth, lambda shape: self.errors(generator, shape)
+            return lambda generator: residual_noise(
+                self.design, self.truth, lambda shape: errors(generator, shape)
             )
-        drawn = self.errors(generator, self.design.n_obs)
-        if self.row_order is None:
-            return drawn
-        out = np.empty_like(drawn)
-        out[self.row_order] = drawn
-        return out
+        n, order = self.design.n_obs, self.row_order
+        if order is None:
+            return lambda generator: errors(generator, n)
+
+        def placed(generator: np.random.Generator) -> FloatArray:
+            out = np.empty(n)
+            out[order] = errors(generator, n)
+            return out
+
+        return placed
 
     def _correlated(self, noise: FloatArray) -> FloatArray:
         """Noise of unit variance by row, (n, n_obs)."""

@@ -174,6 +174,40 @@ class TrueModel:
                 self._make_missing(out[:, i], parts)
         return out
 
+    @property
+    def draws_together(self) -> bool:
+        """Whether what differs between replicates is drawn for many at once: `drawn_columns`."""
+        if not self.redraws_rows:
+            return True
+        plain = self.design.residual is None and self.design.weights is None
+        by_scores = self.missing is not None and self.missing.kind == "mar"
+        return plain and not by_scores
+
+    def drawn_columns(self, streams: Streams, first: int, n: int) -> dict[str, FloatArray]:
+        """Covariates and response of n replicates from number ``first`` on, each (n, nobs).
+
+        The same bits as `draw` of each; the other columns are those of ``data``.
+        """
+        if not self.redraws_rows:
+            return {self.response: self.responses(streams, first, n).T}
+        assert self.crossing is not None, "it draws the covariates"
+        codes = self.crossing.codes()
+        drawn = {name: np.empty((n, self.nobs)) for name in self.crossing.covariates}
+        for i, parts in enumerate(streams.parts(first, n)):
+            for name, values in self.crossing.drawn(codes, parts(COVARIATES)).items():
+                drawn[name][i] = values
+        rows = np.tile(np.arange(self.nobs), n)
+        table = self.data.take(rows).reset_index(drop=True)
+        table = table.assign(**{name: values.ravel() for name, values in drawn.items()})
+        stacked = design_of(self.model, table)
+        draws = replace(self._draws, row_order=None, level_orders=())
+        Y = draws.responses(streams.parts(first, n), n, stacked).T
+        if self.missing is not None:
+            for i, parts in enumerate(streams.parts(first, n)):
+                missing = missing_rows(self.missing, self._dropout, Y[i], Y[i], parts(MISSING))
+                Y[i, missing] = np.nan
+        return {**drawn, self.response: Y}
+
     def draw(self, rng: np.random.Generator) -> pd.DataFrame:
         """One data set: the rows with a response, covariates and missing values drawn anew.
 

@@ -107,7 +107,7 @@ class Study:
         n_replicates: int = 1000,
         seed: int = 0,
         *,
-        chunk: int = 500,
+        chunk: int = 1000,
         stop_at: Mapping[str, float] | None = None,
     ) -> None:
         self._plan = Plan.of(

@@ -118,7 +118,7 @@ def arrange(data: Sequence[DataSet], variables: Variables) -> Arrangement:
     found: dict[int, Rows] = {}
     for position, one in enumerate(data):
         # Rows that many share are looked at once.
-        source = id(one if one.base is None else one.base)
+        source = id(one.shared_by(variables.response))
         if source not in rows:
             rows[source] = Rows.of(one, variables, known)
         own = rows[source]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError, MlmError
 
@@ -64,12 +64,16 @@ class DataSet:
         #: Values in it.
         self.size = rows * width
 
-    def with_column(self, name: str, values: Any) -> DataSet:
-        """The same with one column more, such as a response for rows that many share."""
+    def with_columns(self, own: Mapping[str, Any]) -> DataSet:
+        """The same with other columns, such as a response for rows that many share."""
         out = object.__new__(DataSet)
-        out.base, out._own, out.columns = self, {name: values}, None
-        out.size = self.size + len(values)
+        out.base, out._own, out.columns = self, dict(own), None
+        out.size = self.size + sum(len(values) for values in own.values())
         return out
+
+    def shared_by(self, response: str) -> DataSet:
+        """What holds the columns beside a response: this, or what others have too."""
+        return self if self.base is None or set(self._own) - {response} else self.base
 
     def column(self, name: str) -> Any:
         """A column as it is; None where it is not there, or of a frame of another library."""
@@ -102,29 +106,57 @@ class DataSet:
 
 @dataclass(frozen=True)
 class SharedRows(Sequence[DataSet]):
-    """Data sets of the same rows, which differ in one column.
+    """Data sets that differ in some columns of floats.
 
     Attributes
     ----------
     rows
         What they share.
-    name
-        Of that column.
-    values : shape (n, n_sets)
+    varying
+        Those columns by name, (n_sets, n).
     """
 
     rows: DataSet
-    name: str
-    values: FloatArray
+    varying: dict[str, FloatArray]
+
+    @classmethod
+    def among(cls, data: Sequence[DataSet]) -> SharedRows | None:
+        """Of data sets that hold the same arrays but for columns of floats; None for others."""
+        first = data[0].columns
+        every = [one.columns for one in data]
+        if first is None:
+            return None
+        varying = {}
+        for name, column in first.items():
+            found = [own.get(name) for own in every if own is not None]
+            if len(found) < len(data):
+                return None
+            if all(other is column for other in found):
+                continue
+            if not all(_is_floats(other, len(column)) for other in found):
+                return None
+            varying[name] = np.stack(found)
+        same_names = all(len(own) == len(first) for own in every if own is not None)
+        return cls(data[0], varying) if same_names else None
 
     def __len__(self) -> int:
-        return self.values.shape[1]
+        return len(next(iter(self.varying.values())))
 
     def __getitem__(self, k: Any) -> Any:
-        return self.rows.with_column(self.name, self.values[:, range(len(self))[k]])
+        return self.rows.with_columns({name: own[k] for name, own in self.varying.items()})
 
     def __iter__(self) -> Iterator[DataSet]:
         return (self[k] for k in range(len(self)))
+
+    def some(self, positions: IntArray) -> SharedRows:
+        """Those at some positions."""
+        if len(positions) == len(self):
+            return self
+        return SharedRows(self.rows, {name: own[positions] for name, own in self.varying.items()})
+
+
+def _is_floats(column: Any, n: int) -> bool:
+    return type(column) is np.ndarray and column.dtype == np.float64 and len(column) == n
 
 
 def _columns(given: Mapping[Any, Any], known: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,6 +188,6 @@ def _column(values: Any, known: Any) -> Any:
     if type(values) is np.ndarray and type(known) is np.ndarray and values.dtype == known.dtype:
         # Bits, so that NaN is NaN and -0 is not 0; objects are compared as they are.
         plain = values.dtype.kind in "biuf" and values.shape == known.shape
-        if plain and values.tobytes() == known.tobytes():
+        if plain and (values is known or values.tobytes() == known.tobytes()):
             return known
     return np.array(values)

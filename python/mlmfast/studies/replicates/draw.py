@@ -32,8 +32,8 @@ class Source:
         self._streams = Streams(plan.seed, condition.words)
         self._generate, self._condition = plan.generate, condition
         self._design = _design(plan.generate, condition)
-        fixed = self._design is not None and not self._design.redraws_rows
-        self._rows = DataSet(self._design.data) if self._design is not None and fixed else None
+        together = self._design is not None and self._design.draws_together
+        self._rows = DataSet(self._design.data) if self._design is not None and together else None
         #: What the generator gave first: arrays equal to its own are not held again.
         self._first: DataSet | None = None
 
@@ -51,16 +51,19 @@ class Source:
         return found
 
     def shared(self, first: int, n: int) -> SharedRows | None:
-        """The data of n replicates whose rows are those of one design; None where they differ."""
-        if self._rows is None or self._design is None:
+        """The data of n replicates that differ in the columns a design draws; None for others."""
+        design = self._design
+        if self._rows is None or design is None:
             return None
-        step = max(1, _AT_A_TIME // self._design.nobs)
+        step = max(1, _AT_A_TIME // design.nobs)
         parts = [
-            self._design.responses(self._streams, k, min(step, first + n - k))
+            design.drawn_columns(self._streams, k, min(step, first + n - k))
             for k in range(first, first + n, step)
         ]
-        values = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-        return SharedRows(self._rows, self._design.response, values)
+        if len(parts) == 1:
+            return SharedRows(self._rows, parts[0])
+        varying = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return SharedRows(self._rows, varying)
 
     def some(self, first: int, n: int) -> Sequence[DataSet | Exception]:
         """The data of n replicates from number ``first`` on, or what the generator raised."""
