@@ -1,4 +1,4 @@
-"""Streams made together are those that numpy makes one by one, and so is what is drawn from them."""
+"""Streams made together are those that numpy makes one by one, and so is what they draw."""
 
 import pickle
 

@@ -12,13 +12,17 @@ from mlmfast.clusters.noise import noise_sd, residual_template
 from mlmfast.clusters.simulate import residual_noise
 from mlmfast.covariance.correlations import correlations, covariance_root
 from mlmfast.design.design import Design
-from mlmfast.simulation.distributions import Draw
+from mlmfast.simulation.distributions import Draw, standardised
 from mlmfast.simulation.streams import ByPart
 from mlmfast.simulation.truth import Truth
 
 #: Parts of a replicate's stream: what is drawn for the residuals, covariates, missing values, and
 #: from which number on the random-effects terms.
 NOISE, COVARIATES, MISSING, FIRST_TERM = 0, 1, 2, 3
+
+
+#: Numbers of the responses that are worked on at a time.
+_IN_CACHE = 20_000
 
 
 @dataclass(frozen=True)
@@ -63,18 +67,44 @@ class ResponseDraws:
             for term, root in zip(design.random, roots, strict=True)
         ]
         effects = [np.empty(size) for size in sizes]
-        noise, unit_noise = self._noise_buffer(n), self._noise()
-        for i, parts in zip(range(n), replicates, strict=True):
+        noise = self._noise_buffer(n)
+        self._fill(replicates, effects, noise)
+        rows = design if stacked is None else stacked
+        mean, sd = self._mean(rows).reshape(-1, design.n_obs), noise_sd(design, truth)
+        out = np.empty((n, design.n_obs))
+        # Some responses at a time: they stay in the cache.
+        step = max(1, _IN_CACHE // design.n_obs)
+        for first in range(0, n, step):
+            some = slice(first, first + step)
+            total = out[some]
+            np.multiply(self._correlated(noise[some]), sd, out=total)
+            total += mean if stacked is None else mean[some]
+            for t, root in enumerate(roots):
+                columns = rows.random[t].columns
+                if stacked is not None:
+                    columns = tuple(c if c is None else c.reshape(n, -1)[some] for c in columns)
+                self._add_effects(total, t, effects[t][some], root, columns)
+        return out.T
+
+    def _fill(
+        self, replicates: Iterable[ByPart], effects: list[FloatArray], noise: FloatArray
+    ) -> None:
+        """Draw the effects (n, n_levels, q) and the noise of unit variance of each replicate."""
+        unit_noise = self._noise()
+        normal = standardised("normal", "errors")
+        plain = self.errors is normal and unit_noise is None
+        for i, parts in zip(range(len(noise)), replicates, strict=True):
             for t, drawn in enumerate(effects):
-                drawn[i] = self.effects(parts(FIRST_TERM + t), drawn.shape[1:])
-            noise[i] = unit_noise(parts(NOISE))
-        total = self._correlated(noise)
-        total *= noise_sd(design, truth)
-        total += self._mean(design if stacked is None else stacked).reshape(-1, design.n_obs)
-        for t, (drawn, root) in enumerate(zip(effects, roots, strict=True)):
-            columns = (design if stacked is None else stacked).random[t].columns
-            self._add_effects(total, t, drawn, root, columns)
-        return np.asfortranarray(total.T)
+                if self.effects is normal:
+                    parts(FIRST_TERM + t).standard_normal(out=drawn[i])
+                else:
+                    drawn[i] = self.effects(parts(FIRST_TERM + t), drawn.shape[1:])
+            if plain:
+                parts(NOISE).standard_normal(out=noise[i])
+            elif unit_noise is None:
+                noise[i] = self.errors(parts(NOISE), noise.shape[1:])
+            else:
+                noise[i] = unit_noise(parts(NOISE))
 
     @property
     def mean(self) -> FloatArray:
@@ -125,19 +155,18 @@ class ResponseDraws:
         has = residual is not None and self.truth.residual is not None
         return has and residual is not None and residual.points is None
 
-    def _noise(self) -> Callable[[np.random.Generator], FloatArray]:
-        """What draws residuals of unit variance for one response."""
+    def _noise(self) -> Callable[[np.random.Generator], FloatArray] | None:
+        """What draws residuals for one response; None where they are drawn as they stand."""
         residual, errors = self.design.residual, self.errors
-        if self._by_visit and residual is not None:
-            shape = (residual.n_units, residual.order)
-            return lambda generator: errors(generator, shape)
+        if self._by_visit:
+            return None
         if residual is not None and self.truth.residual is not None:
             return lambda generator: residual_noise(
                 self.design, self.truth, lambda shape: errors(generator, shape)
             )
         n, order = self.design.n_obs, self.row_order
         if order is None:
-            return lambda generator: errors(generator, n)
+            return None
 
         def placed(generator: np.random.Generator) -> FloatArray:
             out = np.empty(n)

@@ -8,17 +8,18 @@ the number of workers or the size of batches.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from mlmfast.clusters.simulate import seed_sequence
 from mlmfast.errors import DataError
-from mlmfast.simulation.seeding import KnownSeed, SeedWords, advanced, states
+from mlmfast.simulation.seeding import KnownSeed, SeedWords, jump, states
 
 #: The generator at the beginning of a part of a replicate's stream, by the part's number.
 ByPart: TypeAlias = Callable[[int], np.random.Generator]
+_LONG = (1 << 128) - 1
 #: From here on a number is more than one word of a seed.
 _ONE_WORD = 1 << 32
 #: What two parts of one replicate are apart in the period of 2^128: numpy's odd jump, over which
@@ -103,7 +104,7 @@ class Streams:
             return
         generator = np.random.Generator(np.random.PCG64DXSM(0))
         for state, inc in states(self._words(np.arange(first, first + n))):
-            yield partial(_at_part, generator, state, inc)
+            yield _AtPart(generator, generator.bit_generator, state, inc)
 
     def _sequence(self, replicate: int) -> np.random.SeedSequence:
         return np.random.SeedSequence(
@@ -111,19 +112,31 @@ class Streams:
         )
 
 
-def _at_part(
-    generator: np.random.Generator, state: int, inc: int, part: int
-) -> np.random.Generator:
-    """The generator put to the beginning of a part."""
-    if part:
-        state = advanced(state, inc, (part * _JUMP) % 2**128)
-    generator.bit_generator.state = {
-        "bit_generator": "PCG64DXSM",
-        "state": {"state": state, "inc": inc},
-        "has_uint32": 0,
-        "uinteger": 0,
-    }
-    return generator
+class _AtPart:
+    """A generator put to the beginning of a part of one stream."""
+
+    __slots__ = ("_bits", "_generator", "_inc", "_state")
+
+    def __init__(self, generator: np.random.Generator, bits: Any, state: int, inc: int) -> None:
+        self._generator, self._bits, self._state, self._inc = generator, bits, state, inc
+
+    def __call__(self, part: int) -> np.random.Generator:
+        state, inc = self._state, self._inc
+        if part:
+            times, plus = _jump_of(part)
+            state = (state * times + inc * plus) & _LONG
+        self._bits.state = {
+            "bit_generator": "PCG64DXSM",
+            "state": {"state": state, "inc": inc},
+            "has_uint32": 0,
+            "uinteger": 0,
+        }
+        return self._generator
+
+
+@cache
+def _jump_of(part: int) -> tuple[int, int]:
+    return jump((part * _JUMP) % 2**128)
 
 
 def stream(
