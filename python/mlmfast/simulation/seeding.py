@@ -76,7 +76,8 @@ def _words(number: Any) -> list[int]:
     """Words of 32 bits of a number, the lowest first, or of several."""
     if not isinstance(number, int | np.integer):
         return [word for one in number for word in _words(one)]
-    number, out = int(number), []
+    number = int(number)
+    out: list[int] = []
     while not out or number:
         out.append(number & _WORD)
         number >>= 32
@@ -120,7 +121,7 @@ class KnownSeed(ISpawnableSeedSequence):
             return self._words
         return self._whole().generate_state(n_words, dtype)
 
-    def spawn(self, n_children: int) -> list[np.random.SeedSequence]:
+    def spawn(self, n_children: int) -> Any:
         """As `numpy.random.SeedSequence`."""
         return self._whole().spawn(n_children)
 

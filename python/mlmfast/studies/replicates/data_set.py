@@ -44,8 +44,10 @@ class DataSet:
 
     def __init__(self, given: Any, like: DataSet | None = None) -> None:
         self._own: dict[str, Any] = {}
-        known = None if like is None else like.columns
-        self.columns = _columns(given, known or {}) if isinstance(given, Mapping) else None
+        known: dict[str, Any] | None = None if like is None else like.columns
+        self.columns: dict[str, Any] | None = (
+            _columns(given, known or {}) if isinstance(given, Mapping) else None
+        )
         given = given.copy() if isinstance(given, pd.DataFrame) else given
         self.given = given if self.columns is None else self.columns
         if self.columns is None and not isinstance(given, pd.DataFrame):
@@ -135,7 +137,7 @@ class SharedRows(Sequence[DataSet]):
                 continue
             if not all(_is_floats(other, len(column)) for other in found):
                 return None
-            varying[name] = np.stack(found)
+            varying[name] = np.stack([np.asarray(other) for other in found])
         same_names = all(len(own) == len(first) for own in every if own is not None)
         return cls(data[0], varying) if same_names else None
 
