@@ -29,7 +29,7 @@ class Source:
     """
 
     def __init__(self, plan: Plan, condition: Condition) -> None:
-        self._streams = Streams(plan.seed, condition.words)
+        self._streams = Streams(plan.seed, plan.words(condition))
         self._generate, self._condition = plan.generate, condition
         self._design = _design(plan.generate, condition)
         together = self._design is not None and self._design.draws_together
