@@ -19,8 +19,8 @@ here the mixed model with the sandwich CR0, which has another estimate of the wo
 The two analyses of centres' own differences (E-1, E-2) are left out: how centres of one arm enter
 is not said in the table.
 
-With 1,000 replicates here the largest of the 81 differences of (A) to (C) is 2.9 Monte Carlo standard
-errors, their root mean square 0.94; of the 27 of (D) 2.5 and 0.95.
+With 1,000 replicates here the largest of the 81 differences of (A) to (C) is 2.9 Monte Carlo
+standard errors, their root mean square 0.94; of the 27 of (D) 2.5 and 0.95.
 """
 
 import sys
@@ -138,5 +138,7 @@ if __name__ == "__main__":
     for name, rows in (("A to C", table.drop("D", level="method")),
                        ("D", table.xs("D", level="method"))):  # fmt: skip
         z = rows["z"]
-        print(f"{name}: largest |z| {z.abs().max():.2f}; root mean square {(z**2).mean() ** 0.5:.2f}")
+        print(
+            f"{name}: largest |z| {z.abs().max():.2f}; root mean square {(z**2).mean() ** 0.5:.2f}"
+        )
     print((table["here"] - table["published"]).xs("D", level="method").unstack(-1).round(4))
