@@ -135,3 +135,39 @@ def test_other_numbers_of_clusters_share_the_first():
 def test_neither_true_nor_false():
     with pytest.raises(DataError, match="common_random_numbers is 'yes'"):
         _study("yes")
+
+
+DDF = ["satterthwaite", "kenward-roger", "asymptotic", "residual", "between-within", 12]
+
+
+@pytest.mark.parametrize("generator", ["design", "covariates", "function"])
+def test_methods_that_share_fits_say_what_each_says_alone(generator, monkeypatch):
+    from mlmfast.studies.plan.plan import Chunk
+    from mlmfast.studies.replicates import fits_of_methods
+    from mlmfast.studies.replicates.chunk import chunk_table
+
+    covariates = {"covariates": {"x": "normal"}, "formula": "y ~ t + x + (1 | g)"}
+    more = covariates if generator == "covariates" else {"formula": "y ~ t + (1 | g)"}
+    design = mlm.design(levels={"g": 6, "t": [0, 1], "r": 2}, icc=0.2, sigma=1, **more)
+    generate = _draw if generator == "function" else design
+    conditions = {"effect": [0.3]} if generator == "function" else {"n_g": [6]}
+    formula = more["formula"]
+    methods = {str(ddf): mlm.Method(formula, ddf=ddf) for ddf in DDF}
+    methods["wide"] = mlm.Method(formula, level=0.99)
+    methods["robust"] = mlm.Method(formula, robust="CR2")
+    methods["ML"] = mlm.Method(formula, "ML")
+    calls = []
+    real = fits_of_methods.fit_together
+    monkeypatch.setattr(fits_of_methods, "fit_together", lambda *a: calls.append(a) or real(*a))
+
+    def rows(chosen):
+        study = mlm.Study(conditions, generate, chosen, {"t": 0.0}, 12, seed=2)
+        return chunk_table(study._plan, Chunk(0, 0, 12)).to_pandas()
+
+    together = rows(methods)
+    # REML once for all but between-within, which looks at the rows of each first, and ML.
+    assert len(calls) <= 3
+    for name, method in methods.items():
+        alone = rows({name: method})
+        own = together[together["method"] == name].reset_index(drop=True)
+        assert alone.drop(columns="key").equals(own.drop(columns="key")), name

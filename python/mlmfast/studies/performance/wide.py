@@ -78,7 +78,7 @@ def great_table(
             "pip install 'mlmfast[tables]'"
         ) from None
     wide = wide_table(result, measures, estimand, True)
-    pairs = list(wide.columns)
+    pairs = [(str(key[0]), str(key[1])) for key in wide.columns.to_flat_index()]
     flat = wide.set_axis([f"{measure}: {method}" for measure, method in pairs], axis=1)
     table = flat.reset_index()
     several = len(result.estimands) > 1 and estimand is None

@@ -17,6 +17,7 @@ from mlmfast.studies.plan.method import Method
 from mlmfast.studies.plan.plan import Chunk, Plan
 from mlmfast.studies.replicates.data_set import DataSet
 from mlmfast.studies.replicates.draw import Source
+from mlmfast.studies.replicates.fits_of_methods import Fits
 from mlmfast.studies.replicates.of_fits import of_method
 from mlmfast.studies.replicates.of_functions import of_function
 from mlmfast.studies.replicates.outcomes import Outcomes
@@ -34,18 +35,23 @@ def chunk_table(plan: Plan, chunk: Chunk) -> Any:
     found = [Outcomes.none(len(chunk), len(plan.estimands)) for _ in plan.methods]
     with _quiet():
         for positions, data in _held(plan, condition, chunk, found):
+            fits = Fits([m for m in plan.methods.values() if isinstance(m, Method)], data)
             for method, whole in zip(plan.methods.values(), found, strict=True):
-                whole.put(positions, outcomes_of(plan, method, data, condition.values))
+                whole.put(positions, outcomes_of(plan, method, data, condition.values, fits))
     return table_of(plan, chunk, found)
 
 
 def outcomes_of(
-    plan: Plan, method: Any, data: Sequence[DataSet], condition: Mapping[str, Any]
+    plan: Plan,
+    method: Any,
+    data: Sequence[DataSet],
+    condition: Mapping[str, Any],
+    fits: Fits | None = None,
 ) -> Outcomes:
     """Outcomes of one method in data sets of a condition."""
     names = list(plan.estimands)
     if isinstance(method, Method):
-        return of_method(method, data, names)
+        return of_method(method, data, names, fits)
     return of_function(method, data, condition, names)
 
 
