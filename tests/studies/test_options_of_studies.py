@@ -171,3 +171,31 @@ def test_methods_that_share_fits_say_what_each_says_alone(generator, monkeypatch
         alone = rows({name: method})
         own = together[together["method"] == name].reset_index(drop=True)
         assert alone.drop(columns="key").equals(own.drop(columns="key")), name
+
+
+def test_a_generator_may_fail_in_the_first_replicates(tmp_path):
+    drawn = []
+
+    def late(condition, rng):
+        drawn.append(1)
+        if len(drawn) <= 6:
+            raise ValueError("not yet")
+        return _draw({"effect": 0.0}, rng)
+
+    method = {"m": mlm.Method("y ~ t + (1 | g)")}
+    study = mlm.Study({"k": [1]}, late, method, {"t": 0.0}, 12, seed=1)
+    frame = study.run(tmp_path / "s", progress=False).replicates
+    assert frame["error"].isna().all()
+    never = mlm.Study({"k": [1]}, lambda c, rng: {}["y"], method, {"t": 0.0}, 12, seed=1)
+    with pytest.raises(DataError, match="failed in every replicate tried"):
+        never.run(tmp_path / "t", progress=False)
+
+
+def test_a_method_that_never_converges_is_told(tmp_path):
+    method = mlm.Method("y ~ t + (1 | g)", options={"max_iter": 1, "tolerance": 1e-300})
+    study = mlm.Study({"effect": [0.5]}, _draw, {"m": method}, {"t": 0.5}, 8, seed=1)
+    table = study.run(tmp_path / "s", progress=False).performance(["n", "convergence", "bias"])
+    values = table.set_index("measure")["value"]
+    assert values["convergence"] == 0.0
+    assert values["n"] == 0
+    assert np.isnan(values["bias"])

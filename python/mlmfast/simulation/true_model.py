@@ -193,7 +193,8 @@ class TrueModel:
         assert self.crossing is not None, "it draws the covariates"
         codes = self.crossing.codes()
         drawn = {name: np.empty((n, self.nobs)) for name in self.crossing.covariates}
-        for i, parts in enumerate(streams.parts(first, n)):
+        replicates = list(streams.parts(first, n))
+        for i, parts in enumerate(replicates):
             for name, values in self.crossing.drawn(codes, parts(COVARIATES)).items():
                 drawn[name][i] = values
         rows = np.tile(np.arange(self.nobs), n)
@@ -201,9 +202,9 @@ class TrueModel:
         table = table.assign(**{name: values.ravel() for name, values in drawn.items()})
         stacked = design_of(self.model, table)
         draws = replace(self._draws, row_order=None, level_orders=())
-        Y = draws.responses(streams.parts(first, n), n, stacked).T
+        Y = draws.responses(replicates, n, stacked).T
         if self.missing is not None:
-            for i, parts in enumerate(streams.parts(first, n)):
+            for i, parts in enumerate(replicates):
                 missing = missing_rows(self.missing, self._dropout, Y[i], Y[i], parts(MISSING))
                 Y[i, missing] = np.nan
         return {**drawn, self.response: Y}
