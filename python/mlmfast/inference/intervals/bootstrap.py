@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +14,11 @@ from mlmfast.clusters.simulate import draw_responses, seed_sequence
 from mlmfast.confidence_level import check_level
 from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.design.responses import response_rows
+from mlmfast.display.html import in_text
+from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.distributions import normal_cdf, normal_quantile
 from mlmfast.errors import DataError, ModelError
-from mlmfast.handed_out import hands_out_copies
+from mlmfast.handed_out import copied
 from mlmfast.inference.intervals.refits import Refits, RefitValues
 from mlmfast.words import is_one_of
 
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 _NUMBERS, _MOST = 20_000_000, 2048
 
 
-@hands_out_copies
-@dataclass(frozen=True)
-class Bootstrap:
-    """A parametric bootstrap of a fit.
+class Bootstrap(PrintedFrame):
+    """A parametric bootstrap of a fit: a row a parameter, with estimate, bias, se and 95 % limits.
 
     Attributes
     ----------
@@ -57,12 +56,27 @@ class Bootstrap:
     True
     """
 
-    replicates: pd.DataFrame
-    estimates: pd.Series[float]
-    n_failed: int
-    n_singular: int
-    #: What the statistics are regressed on for BCa's acceleration, (n, n_scores).
-    _scores: FloatArray
+    _metadata = [  # noqa: RUF012 (what pandas asks of a subclass)
+        "title", "notes", "replicates", "estimates", "n_failed", "n_singular", "_scores",
+    ]  # fmt: skip
+
+    replicates: pd.DataFrame = copied()
+    estimates: pd.Series[float] = copied()
+
+    def __init__(
+        self,
+        replicates: pd.DataFrame,
+        estimates: pd.Series[float],
+        n_failed: int,
+        n_singular: int,
+        scores: FloatArray,
+    ) -> None:
+        """Collect the replicates; ``scores``, (n, n_scores), serve BCa's acceleration."""
+        self.replicates, self.estimates = replicates, estimates
+        self.n_failed, self.n_singular = n_failed, n_singular
+        self._scores = scores
+        table = pd.DataFrame({"estimate": self.estimates, "bias": self.bias, "se": self.bse})
+        super().__init__(table.join(self.conf_int()))
 
     @property
     def bias(self) -> pd.Series[float]:
@@ -131,10 +145,11 @@ class Bootstrap:
 
     def __repr__(self) -> str:
         n = len(self.replicates)
-        table = pd.DataFrame({"estimate": self.estimates, "bias": self.bias, "se": self.bse})
-        table = table.join(self.conf_int())
         head = f"Parametric bootstrap of {n} samples, {self.n_failed} failed"
-        return f"{head}, {self.n_singular} singular\n{table.to_string()}"
+        return f"{head}, {self.n_singular} singular\n{self.frame.to_string()}"
+
+    def _repr_html_(self) -> str:
+        return in_text(repr(self))
 
 
 def bootstrap(
@@ -184,5 +199,5 @@ def bootstrap(
         estimates=pd.Series(estimates.values[0], index=names),
         n_failed=int(whole.failed.sum()),
         n_singular=int((whole.singular & ~whole.failed).sum()),
-        _scores=whole.scores,
+        scores=whole.scores,
     )
