@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.handed_out import handed_out
 from mlmfast.report import varcorr as _varcorr
-from mlmfast.running.cached import cached_property
 from mlmfast.running.first_use import FunctionsOnUse, property_of
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ class LMMResult(Fitted):
 
     # -- random effects ------------------------------------------------------------------------
 
-    varcorr = cached_property(_varcorr.varcorr)
+    varcorr = handed_out(_varcorr.varcorr)
     ranef = handed_out(_ranef.ranef)
     ranef_cov = handed_out(_ranef.ranef_cov)
     test_variance = _variance_tests.variance_test

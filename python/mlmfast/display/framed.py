@@ -70,7 +70,7 @@ class Framed:
         return as_gt(self.to_frame(), **options)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
-        return self.to_frame().__arrow_c_stream__(requested_schema)  # type: ignore[operator]
+        return self.to_frame().__arrow_c_stream__(requested_schema)
 
     def __iter__(self) -> Iterator[pd.Series[Any]]:
         frame = self.to_frame()

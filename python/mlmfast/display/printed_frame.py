@@ -40,6 +40,9 @@ class PrintedFrame(pd.DataFrame):
     title: str = ""
     notes: tuple[str, ...] = ()
 
+    def __init__(self, *data: Any, **how: Any) -> None:
+        super().__init__(*data, **how)
+
     @property
     def _constructor(self) -> Callable[..., pd.DataFrame]:
         return pd.DataFrame
@@ -72,7 +75,7 @@ class PrintedFrame(pd.DataFrame):
 
     def _of_same_kind(self: _Own, frame: pd.DataFrame) -> _Own:
         own = type(self).__new__(type(self))
-        pd.DataFrame.__init__(own, frame)
+        pd.DataFrame.__init__(own, frame)  # type: ignore[call-arg]
         for name in self._metadata:
             if hasattr(self, name):
                 object.__setattr__(own, name, getattr(self, name))

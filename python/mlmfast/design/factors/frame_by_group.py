@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, Iterator, KeysView, Mapping, ValuesView
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,10 @@ from mlmfast.display.printed_frame import PrintedFrame
 
 
 class FrameByGroup(PrintedFrame):
-    """One data frame in all that takes a frame, a mapping from grouping factors to frames in Python.
+    """One data frame to whatever takes a frame, and a mapping from grouping factors to frames.
 
-    ``pandas.DataFrame(result)`` and its like read the rows of all factors below each other;
-    ``result["g"]``, ``list(result)``, ``len(result)`` and ``result.items()`` are those of a mapping.
+    ``pandas.DataFrame(result)`` and its like read the rows of all factors below each other, while
+    ``result["g"]``, ``list(result)``, ``len(result)``, ``result.items()`` are those of a mapping.
     A column is found by name where no grouping factor has that name.
 
     Parameters
@@ -55,7 +55,7 @@ class FrameByGroup(PrintedFrame):
             raise KeyError(f"{name!r}; grouping factors: {', '.join(self._parts) or 'none'}")
         return self.frame[name]
 
-    def __contains__(self, name: object) -> bool:
+    def __contains__(self, name: object) -> bool:  # type: ignore[misc]
         return isinstance(name, str) and known_group(name, self._parts) is not None
 
     def __iter__(self) -> Iterator[str]:
@@ -64,7 +64,7 @@ class FrameByGroup(PrintedFrame):
     def __len__(self) -> int:
         return len(self._parts)
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> bool:  # type: ignore[misc,override]
         return bool(self._parts)
 
     def keys(self) -> KeysView[str]:  # type: ignore[override]
@@ -75,17 +75,20 @@ class FrameByGroup(PrintedFrame):
         """Frames of the grouping factors."""
         return dict(self.items()).values()
 
-    def items(self) -> ItemsView[str, pd.DataFrame]:  # type: ignore[override]
+    def items(self) -> Any:
         """Names of the grouping factors with their frames."""
         return {name: part.copy() for name, part in self._parts.items()}.items()
 
-    def get(self, name: Any, default: Any = None) -> Any:  # type: ignore[override]
+    def get(self, name: Any, default: Any = None) -> Any:
         """The frame of a grouping factor, or the default."""
-        return self[name] if name in self else default
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
     # What pandas does by length and by columns is left to the plain frame.
 
-    def round(self, *arguments: Any, **options: Any) -> pd.DataFrame:
+    def round(self, *arguments: Any, **options: Any) -> pd.DataFrame:  # type: ignore[override]
         """The rows with rounded numbers."""
         return self.frame.round(*arguments, **options)
 
@@ -96,7 +99,7 @@ class FrameByGroup(PrintedFrame):
     def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
         return self.frame.__arrow_c_stream__(requested_schema)
 
-    def copy(self, deep: bool = True) -> FrameByGroup:
+    def copy(self, deep: bool = True) -> FrameByGroup:  # type: ignore[misc]
         """A copy of the same kind."""
         own = self._of_same_kind(pd.DataFrame(self).copy(deep))
         own._parts = {name: part.copy(deep) for name, part in self._parts.items()}

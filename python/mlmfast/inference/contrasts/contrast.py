@@ -68,7 +68,7 @@ class Contrast(PrintedFrame):
         """`frame`, by another name."""
         return self.frame
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # type: ignore[misc]
         """A column as a number, where there is one row."""
         if name.startswith("_") or name not in {*_NUMBERS, "pvalue"}:
             return super().__getattr__(name)
@@ -81,7 +81,7 @@ class Contrast(PrintedFrame):
 
     def tidy(self) -> pd.DataFrame:
         """One row a linear function, the joint test last (term ``(joint)``)."""
-        frame = self.reset_index()
+        frame = self.frame.reset_index()
         if self.f is not None:
             joint = {
                 "contrast": "(joint)",
