@@ -19,6 +19,7 @@ FLOORS = [
     "cli",
     "studies",
     "power_analysis",
+    "sklearn",
     "statsmodels",
     "compare_structures",
     "many_data_sets",
