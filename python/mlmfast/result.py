@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mlmfast.prediction import prediction as _prediction
     from mlmfast.prediction import ranef as _ranef
     from mlmfast.report import html as _html
+    from mlmfast.report import maketables as _maketables
     from mlmfast.report import summary as _summary
     from mlmfast.report import tidy as _tidy
     from mlmfast.saving import kept_state as _kept_state
@@ -73,6 +74,7 @@ else:
     _prediction = FunctionsOnUse("mlmfast.prediction.prediction")
     _ranef = FunctionsOnUse("mlmfast.prediction.ranef")
     _html = FunctionsOnUse("mlmfast.report.html")
+    _maketables = FunctionsOnUse("mlmfast.report.maketables")
     _summary = FunctionsOnUse("mlmfast.report.summary")
     _tidy = FunctionsOnUse("mlmfast.report.tidy")
     _kept_state = FunctionsOnUse("mlmfast.saving.kept_state")
@@ -156,6 +158,13 @@ class LMMResult(Fitted):
     glance = _tidy.glance
     plot = property_of(_plots.plot)
     _repr_html_ = _html.fit_html
+
+    __maketables_coef_table__ = property_of(_maketables.coefficient_table)
+    __maketables_depvar__ = property_of(_maketables.response)
+    __maketables_stat__ = _maketables.statistic
+    __maketables_default_stat_keys__ = property_of(_maketables.shown)
+    __maketables_vcov_info__ = property_of(_maketables.errors)
+    __maketables_fixef_string__ = property_of(_maketables.no_levels)
 
     def __repr__(self) -> str:
         return str(self.summary())

@@ -19,6 +19,8 @@ FLOORS = [
     "cli",
     "studies",
     "power_analysis",
+    "maketables",
+    "stargazer",
     "sklearn",
     "statsmodels",
     "compare_structures",

@@ -176,7 +176,7 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.cov_re_: dict[str, pd.DataFrame] = {}
         self.random_effects_: dict[str, pd.DataFrame] = {}
         self.converged_, self.n_iter_ = True, 1
-        self.result_ = None
+        self.result_: LMMResult | None = None
 
     def _fit_groups(
         self,
@@ -198,7 +198,7 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             names=["(Intercept)", *names],
             weights=taken(weights, rows),
         ).fit(self.method)
-        beta = np.nan_to_num(result.params.to_numpy(), nan=0.0)
+        beta: FloatArray = np.nan_to_num(result.params.to_numpy(), nan=0.0)
         self.intercept_, self.coef_ = float(beta[0]), beta[1:]
         self._keep(result)
 
