@@ -19,6 +19,7 @@ FLOORS = [
     "cli",
     "studies",
     "power_analysis",
+    "marginaleffects",
     "maketables",
     "stargazer",
     "sklearn",
