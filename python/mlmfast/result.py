@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.handed_out import handed_out
 from mlmfast.report import varcorr as _varcorr
-from mlmfast.running.cached import cached_property
 from mlmfast.running.first_use import FunctionsOnUse, property_of
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from mlmfast.prediction import prediction as _prediction
     from mlmfast.prediction import ranef as _ranef
     from mlmfast.report import html as _html
+    from mlmfast.report import maketables as _maketables
     from mlmfast.report import summary as _summary
     from mlmfast.report import tidy as _tidy
     from mlmfast.saving import kept_state as _kept_state
@@ -74,6 +74,7 @@ else:
     _prediction = FunctionsOnUse("mlmfast.prediction.prediction")
     _ranef = FunctionsOnUse("mlmfast.prediction.ranef")
     _html = FunctionsOnUse("mlmfast.report.html")
+    _maketables = FunctionsOnUse("mlmfast.report.maketables")
     _summary = FunctionsOnUse("mlmfast.report.summary")
     _tidy = FunctionsOnUse("mlmfast.report.tidy")
     _kept_state = FunctionsOnUse("mlmfast.saving.kept_state")
@@ -124,7 +125,7 @@ class LMMResult(Fitted):
 
     # -- random effects ------------------------------------------------------------------------
 
-    varcorr = cached_property(_varcorr.varcorr)
+    varcorr = handed_out(_varcorr.varcorr)
     ranef = handed_out(_ranef.ranef)
     ranef_cov = handed_out(_ranef.ranef_cov)
     test_variance = _variance_tests.variance_test
@@ -157,6 +158,13 @@ class LMMResult(Fitted):
     glance = _tidy.glance
     plot = property_of(_plots.plot)
     _repr_html_ = _html.fit_html
+
+    __maketables_coef_table__ = property_of(_maketables.coefficient_table)
+    __maketables_depvar__ = property_of(_maketables.response)
+    __maketables_stat__ = _maketables.statistic
+    __maketables_default_stat_keys__ = property_of(_maketables.shown)
+    __maketables_vcov_info__ = property_of(_maketables.errors)
+    __maketables_fixef_string__ = property_of(_maketables.no_levels)
 
     def __repr__(self) -> str:
         return str(self.summary())

@@ -11,6 +11,7 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import TestBasis, basis_of, method_of
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
+from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
 from mlmfast.fitted.certificate import Certificate
@@ -81,7 +82,7 @@ class Fitted:
             """Fitted values, one a row used."""
 
         @property
-        def ranef(self) -> dict[str, pd.DataFrame]:
+        def ranef(self) -> FrameByGroup:
             """Conditional means by grouping factor."""
 
         @property

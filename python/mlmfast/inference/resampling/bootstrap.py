@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,9 @@ from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.design.responses import response_rows
 from mlmfast.distributions import normal_cdf, normal_quantile
 from mlmfast.errors import DataError, ModelError
-from mlmfast.handed_out import hands_out_copies
+from mlmfast.display.html import in_text
+from mlmfast.display.printed_frame import PrintedFrame
+from mlmfast.handed_out import copied
 from mlmfast.inference.resampling.drawn_clusters import DrawnClusters
 from mlmfast.inference.resampling.refits import Refits, RefitValues
 from mlmfast.inference.resampling.residual_parts import ResidualParts
@@ -34,10 +35,8 @@ KINDS = ("parametric", "residual", "cluster")
 INTERVALS = ("percentile", "basic", "normal", "bca")
 
 
-@hands_out_copies
-@dataclass(frozen=True)
-class Bootstrap:
-    """A bootstrap of a fit.
+class Bootstrap(PrintedFrame):
+    """A bootstrap of a fit: a row a parameter, with estimate, bias, se and 95 % limits.
 
     Attributes
     ----------
@@ -65,15 +64,34 @@ class Bootstrap:
     True
     """
 
-    replicates: pd.DataFrame
-    estimates: pd.Series[float]
-    n_failed: int
-    n_singular: int
-    #: What the statistics are regressed on for BCa's acceleration, (n, n_scores).
-    _scores: FloatArray
-    kind: str = "parametric"
-    #: Estimates without each of the clusters, (n_clusters, k), for that of clusters drawn anew.
-    _jackknife: Callable[[], FloatArray] | None = None
+    _metadata = [  # noqa: RUF012 (what pandas asks of a subclass)
+        "title", "notes", "replicates", "estimates", "n_failed", "n_singular", "kind", "_scores",
+        "_jackknife",
+    ]  # fmt: skip
+
+    replicates: pd.DataFrame = copied()
+    estimates: pd.Series[float] = copied()
+
+    def __init__(
+        self,
+        replicates: pd.DataFrame,
+        estimates: pd.Series[float],
+        n_failed: int,
+        n_singular: int,
+        scores: FloatArray,
+        kind: str = "parametric",
+        jackknife: Callable[[], FloatArray] | None = None,
+    ) -> None:
+        """Collect the replicates.
+
+        ``scores``, (n, n_scores), serve BCa's acceleration; that of clusters drawn anew is from the
+        estimates without each of them, (n_clusters, k).
+        """
+        self.replicates, self.estimates = replicates, estimates
+        self.n_failed, self.n_singular, self.kind = n_failed, n_singular, kind
+        self._scores, self._jackknife = scores, jackknife
+        table = pd.DataFrame({"estimate": self.estimates, "bias": self.bias, "se": self.bse})
+        super().__init__(table.join(self.conf_int()))
 
     @property
     def bias(self) -> pd.Series[float]:
@@ -136,10 +154,11 @@ class Bootstrap:
 
     def __repr__(self) -> str:
         n = len(self.replicates)
-        table = pd.DataFrame({"estimate": self.estimates, "bias": self.bias, "se": self.bse})
-        table = table.join(self.conf_int())
         head = f"{self.kind.capitalize()} bootstrap of {n} samples, {self.n_failed} failed"
-        return f"{head}, {self.n_singular} singular\n{table.to_string()}"
+        return f"{head}, {self.n_singular} singular\n{self.frame.to_string()}"
+
+    def _repr_html_(self) -> str:
+        return in_text(repr(self))
 
 
 def _bca(values: FloatArray, estimate: float, acceleration: float, tails: FloatArray) -> FloatArray:
@@ -245,9 +264,9 @@ def bootstrap(
         estimates=pd.Series(estimates.values[0], index=names),
         n_failed=int(whole.failed.sum()),
         n_singular=int((whole.singular & ~whole.failed).sum()),
-        _scores=whole.scores,
+        scores=whole.scores,
         kind=kind,
-        _jackknife=jackknife,
+        jackknife=jackknife,
     )
 
 
