@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from mlmfast.studies.plan.method import Method
     from mlmfast.studies.result import StudyResult, load_study
     from mlmfast.studies.study import Study
+    from mlmfast.translation.sas.translated import from_sas
 
 __all__ = [
     "LMM",
@@ -83,6 +84,7 @@ __all__ = [
     "design",
     "detectable_effect",
     "fit_each",
+    "from_sas",
     "joint_tests",
     "lmm",
     "load",
@@ -106,6 +108,7 @@ _LATER = {
     "compare": "mlmfast.inference.comparison.compare",
     "compare_structures": "mlmfast.compare_structures",
     "fit_each": "mlmfast.many_data_sets.fit_each",
+    "from_sas": "mlmfast.translation.sas.translated",
     "joint_tests": "mlmfast.inference.emmeans",
     "mvn": "mlmfast.mvn",
     "detectable_effect": "mlmfast.power_analysis.detectable_effect",

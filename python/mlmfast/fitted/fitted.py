@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import TestBasis, basis_of, method_of
+from mlmfast.degrees_of_freedom import TestBasis, basis_of, ddf_text, method_of
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
@@ -38,7 +38,13 @@ class Fitted:
             """Residuals, one a row used."""
 
         def conf_int(
-            self, level: float = 0.95, method: str = "wald", *, n: int = 1000, seed: Any = None
+            self,
+            level: float | str = 0.95,
+            method: str = "wald",
+            *,
+            n: int = 1000,
+            seed: Any = None,
+            progress: bool | None = None,
         ) -> pd.DataFrame:
             """Confidence intervals."""
 
@@ -55,10 +61,14 @@ class Fitted:
         ) -> Any:
             """Estimated marginal means."""
 
-        def profile(self, which: str | Sequence[str] | None = None) -> Any:
+        def profile(
+            self, which: str | Sequence[str] | None = None, *, progress: bool | None = None
+        ) -> Any:
             """Profile likelihood."""
 
-        def bootstrap(self, n: int = 1000, seed: Any = None) -> Any:
+        def bootstrap(
+            self, n: int = 1000, seed: Any = None, *, progress: bool | None = None
+        ) -> Any:
             """Parametric bootstrap."""
 
         def _compared(self, *fits: Any, **how: Any) -> Any:
@@ -278,7 +288,7 @@ class Fitted:
 
     def _basis(self, ddf: str | float | None = None) -> TestBasis:
         """What tests under a method need; kept once computed."""
-        key = self.ddf if ddf is None else str(ddf)
+        key = self.ddf if ddf is None else ddf_text(ddf)
         if key not in self._bases:
             self._bases[key] = basis_of(self._rows, self._record, key)
         return self._bases[key]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from mlmfast.distributions import normal_cdf, normal_quantile
 from mlmfast.errors import DataError, ModelError
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.intervals.refits import Refits, RefitValues
+from mlmfast.running.progress_bar import ProgressBar
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Numbers in one batch of responses, and responses at most.
 _NUMBERS, _MOST = 20_000_000, 2048
+#: Responses in the first batch where progress is watched, and seconds of one worth doubling.
+_FIRST, _HALF_A_SECOND = 16, 0.25
 
 
 @hands_out_copies
@@ -138,7 +142,12 @@ class Bootstrap:
 
 
 def bootstrap(
-    fit: Fitted, n: int = 1000, seed: Any = None, statistic: Callable[[FitBatch], Any] | None = None
+    fit: Fitted,
+    n: int = 1000,
+    seed: Any = None,
+    statistic: Callable[[FitBatch], Any] | None = None,
+    *,
+    progress: bool | None = None,
 ) -> Bootstrap:
     """Parametric bootstrap: n responses drawn from the fit and refitted; see `Bootstrap`.
 
@@ -151,6 +160,8 @@ def bootstrap(
     statistic
         Takes a `FitBatch` and returns one number a fit, an array (n_fits, k), or a dict of names
         to such; by default all fixed effects and covariance parameters.
+    progress
+        A bar on a terminal or in a notebook: None after two seconds, True at once, False never.
 
     Raises
     ------
@@ -172,11 +183,14 @@ def bootstrap(
     names = list(refits.names)
     numbers = max(design.n_obs, source.criterion.n_theta**2)
     size = max(1, min(_MOST, _NUMBERS // numbers))
-    batches, entropy = [], seed_sequence(seed)
-    for first in range(0, int(n), size):
-        count = min(size, int(n) - first)
-        responses = draw_responses(source, record, count, entropy, first)
-        batches.append(refits.refit(response_rows(responses, design)))
+    batches, entropy, first = [], seed_sequence(seed), 0
+    with ProgressBar("bootstrap", int(n), progress) as bar:
+        # Batches are cut small where somebody watches: a fit is the same in any batch.
+        for count in sizes(int(n), size, bar.is_live):
+            responses = draw_responses(source, record, count, entropy, first)
+            batches.append(refits.refit(response_rows(responses, design)))
+            first += count
+            bar.advance(count)
     whole = RefitValues(*(np.concatenate(part) for part in zip(*batches, strict=True)))
     values = np.where(whole.failed[:, None], np.nan, whole.values)
     return Bootstrap(
@@ -186,3 +200,20 @@ def bootstrap(
         n_singular=int((whole.singular & ~whole.failed).sum()),
         _scores=whole.scores,
     )
+
+
+def sizes(n: int, most: int, is_watched: bool) -> Iterator[int]:
+    """Sizes of batches that make up n; watched ones are of at most half a second each.
+
+    Examples
+    --------
+    >>> list(sizes(1000, 400, False)), sum(sizes(1000, 400, True))
+    ([400, 400, 200], 1000)
+    """
+    size = min(most, _FIRST) if is_watched else most
+    while n > 0:
+        started, count = time.monotonic(), min(size, n)
+        yield count
+        n -= count
+        if is_watched and time.monotonic() - started < _HALF_A_SECOND:
+            size = min(most, 2 * size)
