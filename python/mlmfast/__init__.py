@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from mlmfast.studies.plan.method import Method
     from mlmfast.studies.result import StudyResult, load_study
     from mlmfast.studies.study import Study
+    from mlmfast.translation.r.translated import from_r
     from mlmfast.translation.sas.translated import from_sas
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "design",
     "detectable_effect",
     "fit_each",
+    "from_r",
     "from_sas",
     "joint_tests",
     "lmm",
@@ -108,6 +110,7 @@ _LATER = {
     "compare": "mlmfast.inference.comparison.compare",
     "compare_structures": "mlmfast.compare_structures",
     "fit_each": "mlmfast.many_data_sets.fit_each",
+    "from_r": "mlmfast.translation.r.translated",
     "from_sas": "mlmfast.translation.sas.translated",
     "joint_tests": "mlmfast.inference.emmeans",
     "mvn": "mlmfast.mvn",

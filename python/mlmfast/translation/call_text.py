@@ -23,8 +23,14 @@ def call_text(function: str, formula: str, data: str, arguments: Mapping[str, An
     return "\n".join([f"{function}(", *(f"    {part}," for part in parts), ")"])
 
 
+class Raw(str):
+    """Text that is code itself."""
+
+
 def literal(value: Any) -> str:
     """A value as Python writes it, text in double quotes where it holds none."""
+    if isinstance(value, Raw):
+        return str(value)
     if isinstance(value, str):
         return f'"{value}"' if '"' not in value and "\\" not in value else repr(value)
     if isinstance(value, dict):

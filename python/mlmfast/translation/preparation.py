@@ -30,10 +30,12 @@ class Levels:
     columns: tuple[str, ...]
 
     def code(self, data: str) -> str:
+        """As a line of Python."""
         pairs = ", ".join(f'"{name}": "category"' for name in self.columns)
         return f"{data} = {data}.astype({{{pairs}}})"
 
     def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
         return data.astype(dict.fromkeys(self.columns, "category"))
 
 
@@ -44,11 +46,13 @@ class LevelsAsTheyCome:
     column: str
 
     def code(self, data: str) -> str:
+        """As a line of Python."""
         own = f'{data}["{self.column}"]'
         made = f"{own}.astype(pd.CategoricalDtype({own}.dropna().unique()))"
         return f'{data} = {data}.assign(**{{"{self.column}": {made}}})'
 
     def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
         own = data[self.column]
         kind = pd.CategoricalDtype(own.dropna().unique())
         return data.assign(**{self.column: own.astype(kind)})
@@ -62,10 +66,12 @@ class RowNumber:
     by: tuple[str, ...]
 
     def code(self, data: str) -> str:
+        """As a line of Python."""
         number = f"{data}.groupby({list(self.by)!r}).cumcount() + 1"
         return f"{data} = {data}.assign({self.column}={number})"
 
     def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
         number = data.groupby(list(self.by), observed=True).cumcount() + 1
         return data.assign(**{self.column: number})
 
@@ -78,9 +84,11 @@ class Reciprocal:
     of: str
 
     def code(self, data: str) -> str:
+        """As a line of Python."""
         return f'{data} = {data}.assign({self.column}=1 / {data}["{self.of}"])'
 
     def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
         return data.assign(**{self.column: 1.0 / data[self.of].to_numpy(dtype=np.float64)})
 
 

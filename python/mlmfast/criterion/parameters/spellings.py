@@ -2,7 +2,8 @@
 
 A standard deviation prints as ``sd_Days|Subject`` in profiles, its square as
 ``Var(Days) | Subject`` in tables of covariance parameters, and as ``sd__Days`` in `tidy`, whose
-names are broom.mixed's. Each is read wherever a parameter is asked for, in either order of a correlation's two effects.
+names are broom.mixed's. Each is read wherever a parameter is asked for, in either order of a
+correlation's two effects.
 """
 
 from __future__ import annotations

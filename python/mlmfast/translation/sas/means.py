@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.errors import FormulaError
+from mlmfast.translation.call_text import literal
 from mlmfast.translation.findings import Findings
 from mlmfast.translation.sas.statements.effects import effects_of
 from mlmfast.translation.sas.statements.options import Option, numbers
@@ -78,7 +79,7 @@ class Means:
 
 def _call(first: Any, arguments: Mapping[str, Any]) -> str:
     first = first[0] if isinstance(first, list) and len(first) == 1 else first
-    return ", ".join([repr(first), *(f"{name}={value!r}" for name, value in arguments.items())])
+    return ", ".join([literal(first), *(f"{k}={literal(v)}" for k, v in arguments.items())])
 
 
 def means_of(

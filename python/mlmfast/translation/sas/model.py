@@ -12,7 +12,7 @@ from mlmfast.translation.findings import Findings
 from mlmfast.translation.preparation import Levels, LevelsAsTheyCome, Preparation
 from mlmfast.translation.sas.means import Means, means_of
 from mlmfast.translation.sas.parms import parms_arguments
-from mlmfast.translation.sas.random import random_terms
+from mlmfast.translation.sas.random import FULL, random_terms
 from mlmfast.translation.sas.repeated import residual_text
 from mlmfast.translation.sas.statements.effects import Effect
 from mlmfast.translation.sas.statements.options import Option, numbers
@@ -70,6 +70,7 @@ class Plan:
     level: float
     reference: Mapping[str, str]
     columns: tuple[str, ...]
+    all_between: bool = False
 
 
 def plan_of(step: Step, found: Findings) -> Plan:
@@ -113,7 +114,14 @@ def plan_of(step: Step, found: Findings) -> Plan:
         level,
         reference,
         names,
+        _is_unstructured(step) and arguments.get("ddf") == "between-within",
     )
+
+
+def _is_unstructured(step: Step) -> bool:
+    """Whether TYPE=UN of REPEATED is all that there is of covariance."""
+    kind = None if step.repeated is None or step.random else step.repeated.option("type")
+    return kind is not None and kind.text in FULL
 
 
 _DEFAULT = ("method", "REML")
@@ -234,7 +242,7 @@ def _columns(step: Step) -> tuple[str, ...]:
             if option.name in {"subject", "sub", "group", "grp"}:
                 every += [token.text for token in option.value or () if token.kind == "name"]
             if option.name == "local":
-                every += [token.text for token in option.argument[2:] if token.kind == "name"]
+                every += [token.text for token in (option.value or ())[1:] if token.kind == "name"]
             if option.name == "type":
                 every += [token.text for token in (option.value or ())[4:] if token.kind == "name"]
     return tuple(dict.fromkeys(every))

@@ -149,8 +149,8 @@ def _slopes(
         variances = tuple(f"Var({n}) | {group}" for n in names)
         return Term(f"diag({left} | {where})", variances)
     raise FormulaError(
-        f"TYPE={name.upper()} over an intercept and slopes, whose units differ; TYPE=UN and VC have "
-        "counterparts"
+        f"TYPE={name.upper()} over an intercept and slopes, whose units differ; TYPE=UN and VC "
+        "have counterparts"
     )
 
 

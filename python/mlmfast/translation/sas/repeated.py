@@ -11,7 +11,7 @@ from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import quote_name
 from mlmfast.translation.findings import Findings
 from mlmfast.translation.preparation import RowNumber
-from mlmfast.translation.sas.random import SIMPLE, subject_names
+from mlmfast.translation.sas.random import FULL, SIMPLE, subject_names
 from mlmfast.translation.sas.statements.step import Effects
 from mlmfast.translation.sas.statements.text import Token, written
 
@@ -73,7 +73,7 @@ def _read(statement: Effects, classes: Collection[str]) -> ResidualText:
     arm = quote_name(arms[0]) if arms else None
     local = statement.option("local")
     name = "vc" if kind is None else kind.text
-    scale = None if local is None else _local(local.argument, name)
+    scale = None if local is None else _local(local.value or (), name)
     if name in SIMPLE:
         scales = [text for text in (arm, scale) if text is not None]
         return ResidualText(
@@ -118,7 +118,8 @@ def _by_visit(
         visit = effect.names[0]
     else:
         visit, number = OCCASION, RowNumber(OCCASION, subject)
-    text = canonical(f"{'UN' if name in {'unr', 'chol', 'un'} else name}(x | y)")
+    known = {"un(1)": "diag", **dict.fromkeys(FULL, "UN")}
+    text = canonical(f"{known.get(name, name)}(x | y)")
     keyword, rest = text.partition("(")[0], text.partition("|")[2]
     coordinate = quote_name(visit)
     if STRUCTURES[keyword].ordered:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from mlmfast.degrees_of_freedom.between_within import subjects, varies
 from mlmfast.errors import MlmError, ModelError
 from mlmfast.translation.sas.model import Plan
 from mlmfast.translation.sas.random_rows import random_weights
@@ -71,29 +72,26 @@ def results_of(
 ) -> SasResults:
     """Everything the step asks for, of a fit."""
     problems: dict[str, str] = {}
-    tests = {}
-    for kind in plan.types:
-        try:
-            tests[kind] = fit.anova(type=kind, definition="SAS", chisq=plan.chisq)
-        except ModelError as error:
-            problems[f"tests of type {kind}"] = str(error)
+    tests = {kind: _tests(fit, plan, kind, problems) for kind in plan.types}
+    tests = {kind: table for kind, table in tests.items() if table is not None}
     degrees = DegreesByEffect(fit, plan)
     found: dict[str, list[dict[str, Any]]] = {"estimate": [], "contrast": []}
     for statement in statements:
-        try:
-            row = _linear(fit, plan, statement, rows, random, degrees)
-        except MlmError as error:
-            problems[statement.label] = str(error)
-        else:
-            found[statement.kind].append(row)
+        row = _attempt(
+            problems, statement.label, _linear, fit, plan, statement, rows, random, degrees
+        )
+        found[statement.kind] += [] if row is None else [row]
     means: dict[str, Any] = {}
     differences: dict[str, Any] = {}
     slices: dict[str, list[Any]] = {}
     for asked in plan.means:
-        try:
-            own = asked.with_degrees(degrees.of_label(asked.label))(fit)
-        except MlmError as error:
-            problems[f"LSMEANS {asked.label}"] = str(error)
+        own = _attempt(
+            problems,
+            f"LSMEANS {asked.label}",
+            asked.with_degrees(degrees.of_label(asked.label)),
+            fit,
+        )
+        if own is None:
             continue
         means[asked.label] = own[0]
         differences |= {} if own[1] is None else {asked.label: own[1]}
@@ -109,6 +107,22 @@ def results_of(
         slices,
         problems,
     )
+
+
+def _attempt(problems: dict[str, str], label: str, make: Any, *arguments: Any) -> Any:
+    """What is made, or None with the reason among the problems."""
+    try:
+        return make(*arguments)
+    except MlmError as error:
+        problems[label] = str(error)
+        return None
+
+
+def _tests(fit: LMMResult, plan: Plan, kind: int, problems: dict[str, str]) -> Any:
+    def make() -> Any:
+        return fit.anova(type=kind, definition="SAS", chisq=plan.chisq)
+
+    return _attempt(problems, f"tests of type {kind}", make)
 
 
 class DegreesByEffect:
@@ -177,6 +191,18 @@ def _test(fit: LMMResult, label: str, matrix: list[Any], ddf: Any) -> dict[str, 
         "f": own.statistic,
         "p_value": own.pvalue,
     }
+
+
+def between_subjects(fit: LMMResult) -> float:
+    """Degrees of freedom between subjects: their number less the columns that do not change.
+
+    By between-within PROC MIXED gives them to every effect where ``TYPE=UN`` is all there is of
+    covariance (SAS/STAT User's Guide, MODEL statement, DDFM=BETWITHIN).
+    """
+    design = fit._needs_source("degrees of freedom").design
+    codes, n_subjects = subjects(design)
+    columns = [design.x[j] for j in fit._record.kept]
+    return float(n_subjects - sum(not varies(own, codes, n_subjects) for own in columns))
 
 
 def by_group(found: Mapping[Any, SasResults]) -> str:

@@ -9,11 +9,18 @@ import pandas as pd
 
 from mlmfast.errors import FormulaError, ModelError
 from mlmfast.model import lmm
-from mlmfast.translation.call_text import call_text, literal
+from mlmfast.translation.call_text import Raw, call_text, literal
 from mlmfast.translation.findings import Findings
 from mlmfast.translation.preparation import LevelsAsTheyCome, pandas_frame, with_columns
 from mlmfast.translation.sas.model import Plan, plan_of
-from mlmfast.translation.sas.results import BY_EFFECT, SasResults, by_group, results_of
+from mlmfast.translation.sas.results import (
+    BY_EFFECT,
+    DegreesByEffect,
+    SasResults,
+    between_subjects,
+    by_group,
+    results_of,
+)
 from mlmfast.translation.sas.rows import SasRows
 from mlmfast.translation.sas.statements.step import read_step
 
@@ -82,6 +89,9 @@ class SasStep:
             by = literal(list(self._step.by))
             lines.append(f"for _, data in data.groupby({by}):")
         body = [f"fit = {call_text('mlm.lmm', plan.formula, 'data', plan.arguments)}"]
+        if plan.all_between:
+            again = {**plan.arguments, "ddf": Raw("sas.between_ddf(fit)")}
+            body.append(f"fit = {call_text('mlm.lmm', plan.formula, 'data', again)}")
         body += self._after()
         indent = "    " if self._step.by else ""
         lines += [indent + line for part in body for line in part.split("\n")]
@@ -91,8 +101,7 @@ class SasStep:
         plan = self._plan
         lines = ["fit.covtest()"] if plan.covtest else []
         chisq = ", chisq=True" if plan.chisq else ""
-        for kind in plan.types:
-            lines.append(f'tests = fit.anova(type={kind}, definition="SAS"{chisq})')
+        lines += [f'tests = fit.anova(type={kind}, definition="SAS"{chisq})' for kind in plan.types]
         for statement in self._step.linear:
             ddf = f', ddf=sas.ddf(fit, "{statement.label}")' if self._by_effect else ""
             if statement.rows[0].random:
@@ -107,6 +116,8 @@ class SasStep:
 
     @property
     def _by_effect(self) -> bool:
+        if self._plan.all_between:
+            return False
         return self._plan.arguments.get("ddf") in BY_EFFECT
 
     def rows(self, fit: LMMResult, label: str) -> list[FloatArray]:
@@ -131,8 +142,6 @@ class SasStep:
         By counts PROC MIXED takes those of the effect, or of the last one named; None where the
         method goes its own way.
         """
-        from mlmfast.translation.sas.results import DegreesByEffect
-
         degrees = DegreesByEffect(fit, self._plan)
         statement = next((s for s in self._step.linear if s.label == label), None)
         if statement is None:
@@ -143,6 +152,10 @@ class SasStep:
         return degrees.of_effects(
             [rows.effect_of(effect) for row in statement.rows for effect, _ in row.fixed]
         )
+
+    def between_ddf(self, fit: LMMResult) -> float:
+        """Degrees of freedom between subjects, PROC MIXED's for all effects under TYPE=UN."""
+        return between_subjects(fit)
 
     def __call__(self, data: object) -> SasResults | SasByGroups:
         """Fit the model to data, and compute what the step asks for.
@@ -178,6 +191,8 @@ class SasStep:
         for step in plan.preparations:
             frame = step(frame)
         fit = lmm(plan.formula, frame, **plan.arguments)
+        if plan.all_between:
+            fit = lmm(plan.formula, frame, **{**plan.arguments, "ddf": self.between_ddf(fit)})
         rows = self._rows(fit) if self._step.linear else None
         random = tuple(
             effect
@@ -224,6 +239,16 @@ def _note(classes: Mapping[str, Any], plan: Plan, found: Findings, step: Any) ->
                 f"SUBJECT={numeric[0]} is no CLASS variable: PROC MIXED begins a subject where the "
                 "value changes; here rows of one value are one subject, wherever they stand"
             )
+    if plan.arguments.get("ddf") == "between-within" and not plan.all_between:
+        found.notes.append(
+            "between-within: PROC MIXED has the between-subject number for the intercept too, and "
+            "splits the within part where several CLASS effects change within subjects"
+        )
+    if step.linear:
+        found.notes.append(
+            "coefficients go by the levels of CLASS variables in sorted order, as there, or in "
+            "the order that a categorical column declares"
+        )
     if step.weight:
         found.notes.append("rows with a weight of 0 or below are refused; PROC MIXED drops them")
     if plan.preparations and any(

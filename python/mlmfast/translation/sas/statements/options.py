@@ -140,7 +140,8 @@ class _Reader:
         while True:
             token = self.peek()
             between = token.is_(",") or token.text.lower() in {"to", "by"}
-            follows = self.peek(1).kind == "number" or self.peek(1).is_("-")
+            after = self.peek(1)
+            follows = after.kind == "number" or after.is_("-") or after.is_(".")
             is_number = token.kind == "number" or token.is_("-") or token.is_(".")
             if not is_number and not (between and follows):
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from mlmfast.errors import FormulaError
 from mlmfast.translation.sas.statements.effects import Effect, effects_of
 from mlmfast.translation.sas.statements.linear import LinearStatement, linear_statement
 from mlmfast.translation.sas.statements.options import Option, numbers, options_of
-from mlmfast.translation.sas.statements.text import Statement, Token, cut, statements
+from mlmfast.translation.sas.statements.text import Statement, Token, cut, parts_of, statement_of
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ _SILENT = frozenset(
     {"ods", "title", "title1", "title2", "title3", "footnote", "footnote1", "label", "id", "store"}
     | {"options", "option", "goptions", "libname", "filename", "attrib"}
 )
+_WORDS = re.compile(r"(?P<first>[A-Za-z_]\w*)(?:\s+(?P<second>\w+))?")
 _ENDS = frozenset({"run", "quit", "data", "proc"})
 
 
@@ -75,19 +77,9 @@ def read_step(text: str) -> Step:
     >>> step.response, [str(e) for e in step.model.effects], list(step.classes)
     ('y', ['x'], ['g'])
     """
-    every = statements(text)
-    starts = [k for k, s in enumerate(every) if s.keyword == "proc"]
-    mixed = [k for k in starts if every[k].tokens and every[k].tokens[0].text.lower() == "mixed"]
-    if len(mixed) != 1:
-        others = [every[k].tokens[0].text.upper() for k in starts if every[k].tokens]
-        what = f"{len(mixed)} PROC MIXED steps" if mixed else "no PROC MIXED step"
-        found = f" (found PROC {', '.join(others)})" if others and not mixed else ""
-        raise FormulaError(f"the text has {what}{found}; give one, from 'proc mixed' to 'run;'")
-    first = mixed[0]
-    ends = [k for k in range(first + 1, len(every)) if every[k].keyword in _ENDS]
-    own = every[first + 1 : ends[0] if ends else len(every)]
+    head, *own = _own_statements(text)
     spelled: dict[str, str] = {}
-    step = Step(tuple(options_of(every[first].tokens[1:])))
+    step = Step(tuple(options_of(head.tokens[1:])))
     for statement in own:
         tokens = tuple(
             token._replace(text=spelled.setdefault(token.text.lower(), token.text))
@@ -99,6 +91,24 @@ def read_step(text: str) -> Step:
     if step.model is None:
         raise FormulaError("the step has no MODEL statement")
     return step
+
+
+def _own_statements(text: str) -> list[Statement]:
+    """The statements of the step; those around it are passed over unread, as data lines are."""
+    every = parts_of(text)
+    words = [_WORDS.match(part) for part in every]
+    named = [(found["first"].lower(), (found["second"] or "").lower()) if found else ("", "")
+             for found in words]  # fmt: skip
+    starts = [k for k, (first, _) in enumerate(named) if first == "proc"]
+    mixed = [k for k in starts if named[k][1] == "mixed"]
+    if len(mixed) != 1:
+        others = [named[k][1].upper() for k in starts]
+        what = f"{len(mixed)} PROC MIXED steps" if mixed else "no PROC MIXED step"
+        found = f" (found PROC {', '.join(others)})" if others and not mixed else ""
+        raise FormulaError(f"the text has {what}{found}; give one, from 'proc mixed' to 'run;'")
+    first = mixed[0]
+    ends = [k for k in range(first + 1, len(every)) if named[k][0] in _ENDS]
+    return [statement_of(part) for part in every[first : ends[0] if ends else len(every)]]
 
 
 def _take(step: Step, statement: Statement) -> None:

@@ -53,19 +53,29 @@ def statements(text: str) -> list[Statement]:
     >>> [s.keyword for s in statements("proc mixed; /* all */ class a; * model; run;")]
     ['proc', 'class', 'run']
     """
-    out = []
-    for part in _parts(text):
-        if part.startswith("*") or not part:
-            continue
-        tokens = tuple(_tokens(part))
-        if tokens[0].kind != "name":
-            raise FormulaError(f"{_short(part)!r} begins with no word; statements of SAS do")
-        out.append(Statement(tokens[0].text.lower(), tokens[1:], part))
-    return out
+    return [statement_of(part) for part in parts_of(text)]
+
+
+def statement_of(part: str) -> Statement:
+    """A statement from its text.
+
+    Raises
+    ------
+    FormulaError
+    """
+    tokens = tuple(_tokens(part))
+    if tokens[0].kind != "name":
+        raise FormulaError(f"{_short(part)!r} begins with no word; statements of SAS do")
+    return Statement(tokens[0].text.lower(), tokens[1:], part)
+
+
+def parts_of(text: str) -> list[str]:
+    """Statements as text, without comments."""
+    return [part for part in _parts(text) if part and not part.startswith("*")]
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Statements as text, comments replaced by blanks."""
+    """Text between semicolons, comments inside replaced by blanks."""
     current, at = "", 0
     for mark in _MARK.finditer(text):
         current += text[at : mark.start()]
