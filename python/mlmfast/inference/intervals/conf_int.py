@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _METHODS = ("wald", "profile", "boot")
-_OTHERS = {"bootstrap": "boot", "likelihood": "profile", "lr": "profile"}
+_OTHERS = {"bootstrap": "boot"}
 
 
 def conf_int(
