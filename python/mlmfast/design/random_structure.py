@@ -83,8 +83,8 @@ def _check_not_of_visits(term: RandomTerm, matrix: ModelMatrix) -> None:
         group = ":".join(term.group)
         raise FormulaError(
             f"{term.text} in a formula: mmrm means by it the covariance of the residuals, which "
-            f"is an argument here, residual='{term.structure}({term.expression} | subject)', or "
-            f"'... | arm / subject)'; for random effects write "
+            f"is an argument here, residual='{term.structure}({term.expression} | {group})', or "
+            f"'... | arm / subject)' by arm; for random effects write "
             f"{term.structure}(0 + {term.expression} | {group})"
         )
 
