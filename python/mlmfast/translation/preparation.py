@@ -54,7 +54,7 @@ class LevelsAsTheyCome:
     def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
         """The frame after the step."""
         own = data[self.column]
-        kind = pd.CategoricalDtype(own.dropna().unique())
+        kind = pd.CategoricalDtype(list(own.dropna().unique()))
         return data.assign(**{self.column: own.astype(kind)})
 
 
@@ -104,7 +104,7 @@ def pandas_frame(data: object) -> pd.DataFrame:
     if isinstance(data, Mapping):
         return pd.DataFrame(data)
     try:
-        frame = nw.from_native(data, eager_only=True)  # type: ignore[call-overload]
+        frame = nw.from_native(data, eager_only=True)
     except TypeError:
         raise DataError(
             f"the data are {type(data).__name__}; give a data frame or a dict of arrays"

@@ -124,8 +124,8 @@ def _form(given: Arguments, groups: tuple[str, ...]) -> tuple[list[str], tuple[s
     inner: Node = Name("1") if form is None else one_sided(form)
     subject = groups
     if isinstance(inner, Binary) and inner.operator == "|":
-        inner, right = inner.left, inner.right
-        subject = _columns(right, "/")
+        subject = _columns(inner.right, "/")
+        inner = inner.left
     if not subject:
         raise FormulaError(
             f"{given.function}() without groups is one block of all rows; write form = ~ t | g"
@@ -154,7 +154,8 @@ def _variances(node: Node) -> tuple[list[str], str | None, list[Preparation]]:
         node = Call("varFixed", (node,))
     if node.function == "varComb":
         scales: list[str] = []
-        weight, prepared = None, []
+        weight: str | None = None
+        prepared: list[Preparation] = []
         for part in node.arguments:
             more, own, made = _variances(part)
             scales, weight, prepared = scales + more, own or weight, prepared + made

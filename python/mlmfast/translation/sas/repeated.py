@@ -84,11 +84,13 @@ def _read(statement: Effects, classes: Collection[str]) -> ResidualText:
     where = ":".join(map(quote_name, subject))
     bar = where if arm is None else f"{arm} / {where}"
     assert kind is not None
+    number: RowNumber | None = None
+    levels: tuple[str, ...] = ()
+    keyword = ""
     if name.startswith("sp("):
-        residual, keyword, number, levels = *_spatial(kind.value or (), bar), None, ()
+        residual, keyword = _spatial(kind.value or (), bar)
     elif "@" in name:
         residual, levels = _product(statement, name, bar, classes)
-        keyword, number = "", None
     else:
         residual, keyword, number, levels = _by_visit(statement, name, bar, subject, classes)
     parameters = None if arms or scale else _parameters(keyword)

@@ -110,8 +110,8 @@ class SasStep:
             rows = f"sas.rows(fit, {literal(statement.label)})"
             lines.append(f"fit.{statement.kind}({rows}{ddf})")
         for means in plan.means:
-            ddf = f'sas.ddf(fit, "{means.label}")' if self._by_effect else None
-            lines += means.code(ddf)
+            degrees = f'sas.ddf(fit, "{means.label}")' if self._by_effect else None
+            lines += means.code(degrees)
         return lines
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlmfast.errors import FormulaError
 from mlmfast.translation.sas.statements.effects import Effect, effects_of
@@ -42,21 +41,22 @@ class LinearStatement:
     @property
     def divisor(self) -> float:
         """What coefficients are divided by."""
-        return self._number("divisor", 1.0)
+        found = self._number("divisor")
+        return 1.0 if found is None else found
 
     @property
     def df(self) -> float | None:
         """Degrees of freedom given."""
-        return self._number("df", None)
+        return self._number("df")
 
     @property
     def alpha(self) -> float | None:
         """One minus the level of intervals, if given."""
-        return self._number("alpha", None)
+        return self._number("alpha")
 
-    def _number(self, name: str, default: Any) -> Any:
+    def _number(self, name: str) -> float | None:
         option = self.option(name)
-        return default if option is None else next(numbers(option.value or ()), default)
+        return None if option is None else next(numbers(option.value or ()), None)
 
 
 def linear_statement(statement: Statement) -> LinearStatement:
