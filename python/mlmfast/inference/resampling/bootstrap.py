@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,15 @@ from mlmfast.clusters.simulate import draw_responses, seed_sequence
 from mlmfast.confidence_level import check_level
 from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.design.responses import response_rows
-from mlmfast.distributions import normal_cdf, normal_quantile
-from mlmfast.errors import DataError, ModelError
 from mlmfast.display.html import in_text
 from mlmfast.display.printed_frame import PrintedFrame
+from mlmfast.distributions import normal_cdf, normal_quantile
+from mlmfast.errors import DataError, ModelError
 from mlmfast.handed_out import copied
 from mlmfast.inference.resampling.drawn_clusters import DrawnClusters
 from mlmfast.inference.resampling.refits import Refits, RefitValues
 from mlmfast.inference.resampling.residual_parts import ResidualParts
+from mlmfast.running.progress_bar import ProgressBar
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Numbers in one batch of responses, and responses at most.
 _NUMBERS, _MOST = 20_000_000, 2048
+#: Responses in the first batch where progress is watched, and seconds of one worth doubling.
+_FIRST, _HALF_A_SECOND = 16, 0.25
 KINDS = ("parametric", "residual", "cluster")
 INTERVALS = ("percentile", "basic", "normal", "bca")
 
@@ -194,6 +198,7 @@ def bootstrap(
     *,
     kind: str = "parametric",
     cluster: object = None,
+    progress: bool | None = None,
 ) -> Bootstrap:
     """Bootstrap: n samples refitted; see `Bootstrap` for estimates, errors and intervals.
 
@@ -216,6 +221,8 @@ def bootstrap(
     cluster
         For "cluster", what is drawn: a grouping factor, a column, or a label for each row; by
         default the outermost grouping factor.
+    progress
+        A bar on a terminal or in a notebook: None after two seconds, True at once, False never.
 
     Raises
     ------
@@ -248,14 +255,19 @@ def bootstrap(
     refits = Refits(source, record, type(fit), statistic)
     estimates = refits.refit([source.design.working_response])
     jackknife: Callable[[], FloatArray] | None = None
-    if kind == "cluster":
-        clusters = cluster_factor(source, record, cluster)
-        drawn = DrawnClusters.of(source.design, clusters)
-        jackknife = partial(_left_out, refits, drawn)
-        batches = [refits.refit_design(d) for d in drawn.drawn(int(n), seed_sequence(seed))]
-    else:
-        parts = None if kind == "parametric" else ResidualParts.of(source, record, fit._effects)
-        batches = list(_of_responses(refits, parts, int(n), seed_sequence(seed)))
+    batches: list[RefitValues] = []
+    entropy = seed_sequence(seed)
+    with ProgressBar("bootstrap", int(n), progress) as bar:
+        if kind == "cluster":
+            drawn = DrawnClusters.of(source.design, cluster_factor(source, record, cluster))
+            jackknife = partial(_left_out, refits, drawn)
+            found: Iterator[RefitValues] = map(refits.refit_design, drawn.drawn(int(n), entropy))
+        else:
+            parts = None if kind == "parametric" else ResidualParts.of(source, record, fit._effects)
+            found = _of_responses(refits, parts, int(n), entropy, bar.is_live)
+        for batch in found:
+            batches.append(batch)
+            bar.advance(len(batch.failed))
     whole = RefitValues(*(np.concatenate(part) for part in zip(*batches, strict=True)))
     names = list(refits.names)
     values = np.where(whole.failed[:, None], np.nan, whole.values)
@@ -271,20 +283,43 @@ def bootstrap(
 
 
 def _of_responses(
-    refits: Refits, parts: ResidualParts | None, n: int, entropy: np.random.SeedSequence
+    refits: Refits,
+    parts: ResidualParts | None,
+    n: int,
+    entropy: np.random.SeedSequence,
+    is_watched: bool,
 ) -> Iterator[RefitValues]:
-    """Refits of responses drawn from the model, or from the fit's own parts, batch by batch."""
-    source = refits.source
+    """Refits of responses drawn from the model, or from the fit's own parts, batch by batch.
+
+    Batches are cut small where somebody watches: a fit is the same in any batch.
+    """
+    source, first = refits.source, 0
     numbers = max(source.design.n_obs, source.criterion.n_theta**2)
-    size = max(1, min(_MOST, _NUMBERS // numbers))
-    for first in range(0, n, size):
-        count = min(size, n - first)
+    for count in sizes(n, max(1, min(_MOST, _NUMBERS // numbers)), is_watched):
         responses = (
             draw_responses(source, refits.record, count, entropy, first)
             if parts is None
             else parts.responses(count, entropy, first)
         )
+        first += count
         yield refits.refit(response_rows(responses, source.design))
+
+
+def sizes(n: int, most: int, is_watched: bool) -> Iterator[int]:
+    """Sizes of batches that make up n; watched ones are of at most half a second each.
+
+    Examples
+    --------
+    >>> list(sizes(1000, 400, False)), sum(sizes(1000, 400, True))
+    ([400, 400, 200], 1000)
+    """
+    size = min(most, _FIRST) if is_watched else most
+    while n > 0:
+        started, count = time.monotonic(), min(size, n)
+        yield count
+        n -= count
+        if is_watched and time.monotonic() - started < _HALF_A_SECOND:
+            size = min(most, 2 * size)
 
 
 def _left_out(refits: Refits, clusters: DrawnClusters) -> FloatArray:
