@@ -17,6 +17,7 @@ from mlmfast.errors import ConvergenceWarning, ModelError, warn
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.contrasts.coefficient_names import check_distinct
 from mlmfast.inference.intervals.profile.curves import CovarianceCurves, Curves, FixedCurves
+from mlmfast.inference.intervals.profile.independent_residuals import profiled_source
 from mlmfast.inference.intervals.profile.sides import Side, crossings, follow, new_sides
 from mlmfast.information.open_parameters import open_parameters, refuse_open
 
@@ -106,7 +107,9 @@ def profile(fit: Fitted, which: str | Sequence[str] | None = None) -> Profile:
     which
         Names, "fixed", "covariance", or None for all that the data determine. Standard deviations
         are named ``sd_x|g``, correlations ``cor_x.y|g``, the residual's parameters as
-        `residual_parameters`.
+        `residual_parameters`. Where residuals of which the data tell one variance alone are held
+        independent, profiles are those of the model with independent residuals, and ``Variance``
+        is their variance.
 
     Raises
     ------
@@ -115,18 +118,12 @@ def profile(fit: Fitted, which: str | Sequence[str] | None = None) -> Profile:
     """
     source = fit._needs_source("a profile")
     check_engine(source.model, "a profile")
-    every = CovarianceCurves(source, ()).functions.parameters
-    held = set(source.held_values)
-    flat = source.criterion.flat
-    if flat is not None and flat.free is not None:
-        raise ModelError(
-            "residuals are held independent here, as the data tell one variance of them, and a "
-            "profile would move what is held; fit without residual=, or with "
-            "residual='homdiag(...)', for profiles of the same model"
-        )
     untold = open_parameters(
         source.model, source.criterion, source.theta, tuple(source.held_values)
     )
+    plain = profiled_source(source, fit._record)
+    every = CovarianceCurves(plain, ()).functions.parameters
+    held = set(source.held_values)
     if which is not None and not isinstance(which, str):
         if not isinstance(which, Iterable) or not all(isinstance(name, str) for name in which):
             raise ModelError(
@@ -147,10 +144,10 @@ def profile(fit: Fitted, which: str | Sequence[str] | None = None) -> Profile:
     columns = tuple(fixed[name] for name in fixed if name in chosen)
     positions = tuple(random[name] for name in random if name in chosen)
     if columns:
-        parts.append(_follow(FixedCurves(source, columns), "ML"))
+        parts.append(_follow(FixedCurves(plain, columns), "ML"))
     if positions:
         method = "REML" if source.criterion.reml else "ML"
-        parts.append(_follow(CovarianceCurves(source, positions), method))
+        parts.append(_follow(CovarianceCurves(plain, positions), method))
     names = [name for curves, _, _ in parts for name in curves.names]
     estimates = [float(e) for curves, _, _ in parts for e in curves.estimates]
     tables = [_table(*part) for part in parts]
