@@ -44,7 +44,7 @@ def with_untold(
     )
     if found is None:
         return terms
-    pairs = _unseen_entries(model, covariance, held)
+    pairs = unseen_entries(model, covariance, held)
     out = []
     for term, unseen in zip(terms, pairs, strict=True):
         names = [f"{name} | {groups[term.group].name}" for name in term.parameter_names]
@@ -54,8 +54,8 @@ def with_untold(
     return tuple(out)
 
 
-def _unseen_entries(
-    model: ReducedModel, covariance: CovarianceFit, held: Sequence[str]
+def unseen_entries(
+    model: ReducedModel, covariance: CovarianceFit, held: Sequence[str] = ()
 ) -> list[tuple[tuple[int, int], ...]]:
     """Entries (a, b), a > b, of each term's G in the formula's order that no data tell.
 

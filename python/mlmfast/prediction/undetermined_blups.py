@@ -125,7 +125,9 @@ def untold_rows(fit: Fitted, rows: PredictionRows) -> BoolArray:
     return out
 
 
-def warn_of_effects(fit: Fitted, frame: Frame | None, rows: BoolArray) -> None:
+def warn_of_effects(
+    fit: Fitted, frame: Frame | None, rows: BoolArray, what: str = "random effects"
+) -> None:
     """Warn of rows that are predicted as NaN for want of a covariance, naming them."""
     count = int(np.count_nonzero(rows))
     if not count:
@@ -136,9 +138,9 @@ def warn_of_effects(fit: Fitted, frame: Frame | None, rows: BoolArray) -> None:
     named = ", ".join(f"row {k}" for k in which[:_ROWS_NAMED])
     more = ", ..." if count > _ROWS_NAMED else ""
     warn(
-        f"the random effects of {count} of {frame.n_rows} rows hang on covariances that no data "
+        f"the {what} of {count} of {frame.n_rows} rows hang on covariances that no data "
         f"tell ({', '.join(fit._record.undetermined.names)}); they are predicted as NaN: {named}"
-        f"{more}; ranef=False predicts the population, a term by diag() says that the effects are "
-        "independent, and nonestimable='value' takes the covariance as 0",
+        f"{more}; ranef=False predicts the population, a structure with fewer parameters says what "
+        "the covariances are (diag(): 0), and nonestimable='value' takes any that the data allow",
         NonEstimableWarning,
     )
