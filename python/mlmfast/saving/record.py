@@ -242,9 +242,9 @@ def _term(data: Mapping[str, Any], n_groups: int) -> TermRecord:
 
 
 def _entry(data: object, n_arms: int, n_visits: int) -> tuple[int, int, int]:
-    first = positions(typed(data, list)[:1], n_arms)
-    a, b = positions(typed(data, list)[1:], n_visits)
-    return (*first, a, b)
+    numbers = typed(data, list)
+    (arm,), (a, b) = positions(numbers[:1], n_arms), positions(numbers[1:], n_visits)
+    return arm, a, b
 
 
 def _pair(data: object, n: int) -> tuple[int, int]:

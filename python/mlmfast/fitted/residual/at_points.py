@@ -95,11 +95,11 @@ def _by_arm(residual: ResidualRecord, points: Any) -> dict[str, pd.DataFrame]:
     find = _spatial if spatial else _along_series
     out = {}
     same = (places[:, None] == places).reshape(len(places), len(places), -1).all(axis=2)
-    told = ~np.isnan(residual.told_parameters.reshape(natural.shape)).any(axis=1)
-    for arm, own, is_told in zip(residual.arms, natural, told.tolist(), strict=True):
+    told = residual.told_parameters.reshape(natural.shape)
+    for arm, own, known in zip(residual.arms, natural, told, strict=True):
         matrix = find(kind, written, own[None], places)
         # A correlation or range that no data tell leaves the variance alone.
-        matrix = matrix if is_told else np.where(same, matrix, np.nan)
+        matrix = np.where(same, matrix, np.nan) if np.isnan(known).any() else matrix
         out[arm] = pd.DataFrame(matrix, index=labels, columns=labels)
     return out
 

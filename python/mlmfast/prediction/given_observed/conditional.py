@@ -76,7 +76,8 @@ def predict_conditionally(
     """Moments of all rows of ``newdata`` (of the fit's data for None), NaN where incomplete.
 
     With ``estimable_only``, rows whose mean the data of the fit do not determine are NaN, and
-    responses among them are not used; NaN is too what hangs on covariances that no data tell. `LMMResult.predict` documents the arguments.
+    responses among them are not used; NaN is too what hangs on covariances that no data
+    tell. `LMMResult.predict` documents the arguments.
 
     Examples
     --------

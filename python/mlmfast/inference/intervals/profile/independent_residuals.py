@@ -68,8 +68,10 @@ def _is_independent(source: FitSource) -> bool:
     """Whether the residuals of each arm are independent, of one variance at scale 1."""
     for structure, s, _ in residual_arms(source.criterion):
         own = source.theta[:1, s]
-        scaled = isinstance(structure, ScaledCovariance)
-        matrices = structure.reference(own) if scaled else [structure.matrix(own)]
+        if isinstance(structure, ScaledCovariance):
+            matrices = structure.reference(own)
+        else:
+            matrices = [structure.matrix(own)]
         for matrix in matrices:
             one = np.eye(matrix.shape[-1]) * matrix[0, 0, 0]
             if not np.abs(matrix[0] - one).max() <= _ROUNDING * matrix[0, 0, 0]:
