@@ -194,6 +194,7 @@ def _residual(data: Any) -> ResidualRecord | None:
             _entry(item, len(arms), len(visits)) for item in typed(data.get("unseen", []), list)
         ),
         unseen_parameters=positions(typed(data.get("unseen_parameters", []), list), len(names)),
+        zero_parameters=positions(typed(data.get("zero_parameters", []), list), len(names)),
     )
 
 

@@ -36,6 +36,9 @@ class ResidualRecord:
     unseen
         Entries (arm, a, b) of visits whose covariance no data tell; ``covariances`` has a stand-in
         there, and so have ``parameters`` where ``unseen_parameters`` has their position.
+    zero_parameters
+        Positions of parameters that are held at 0, which ``parameters`` may have up to rounding (a
+        range).
     """
 
     text: str
@@ -50,6 +53,7 @@ class ResidualRecord:
     step: float = 1.0
     unseen: tuple[tuple[int, int, int], ...] = ()
     unseen_parameters: tuple[int, ...] = ()
+    zero_parameters: tuple[int, ...] = ()
 
     @property
     def told(self) -> FloatArray:
@@ -63,8 +67,9 @@ class ResidualRecord:
 
     @property
     def told_parameters(self) -> FloatArray:
-        """``parameters``, NaN where no data tell them."""
+        """``parameters`` as reported: NaN where no data tell them, and 0 where they are held so."""
         out = self.parameters.copy()
+        out[list(self.zero_parameters)] = 0.0
         out[list(self.unseen_parameters)] = np.nan
         return out
 

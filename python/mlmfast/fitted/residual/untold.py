@@ -41,13 +41,17 @@ def with_untold_visits(
 ) -> ResidualRecord | None:
     """The residual covariance without numbers where no data tell them.
 
-    Parameters that V does not show, and entries, are listed: something has to stand for them.
+    Parameters that V does not show, and entries, are listed: something has to stand for them. So
+    are parameters held at 0.
     """
     if record is None or found is None:
         return record
     unseen = _unseen_entries(model, covariance, held) if record.visits else ()
-    untold = np.flatnonzero(np.isin(record.parameter_names, found.unseen))
-    return replace(record, unseen=unseen, unseen_parameters=tuple(untold.tolist()))
+    untold, zero = (
+        tuple(np.flatnonzero(np.isin(record.parameter_names, some)).tolist())
+        for some in (found.unseen, found.absorbed)
+    )
+    return replace(record, unseen=unseen, unseen_parameters=untold, zero_parameters=zero)
 
 
 def _unseen_entries(
