@@ -185,7 +185,7 @@ def _between(
     n_effects, n_terms = n_effect_entries(criterion), len(model.order)
     first = np.zeros((sum(e.stop - e.start for e in by_entry.entry_slices), len(criterion.entries)))
     for k in range(n_terms):
-        across = np.linalg.solve(other.effects_map(k), model.effects_map(k))
+        across = np.asarray(np.linalg.solve(other.effects_map(k), model.effects_map(k)))
         own = criterion.terms[k].shared
         first[by_entry.entry_slices[k], criterion.entry_slices[k]] = entry_map(across, own)
     before = by_entry.theta_slices[n_terms].start
