@@ -249,7 +249,10 @@ class _Problem:
         rounded = np.concatenate([theta, points[:, n:]], axis=1)
         held = list(active)
         before, after = (self.functions.values(p)[0, held] for p in (points, rounded))
-        same = bool(np.allclose(before, after, rtol=1e-13, atol=0.0))
+        wanted = np.array(list(active.values()))
+        # A variance held at 0 may have been reached up to rounding.
+        off = np.maximum(1e-13 * np.abs(wanted), np.abs(before - wanted))
+        same = bool((np.abs(after - wanted) <= off).all())
         rise = self.functions.deviance(rounded) - self.functions.deviance(points)
         if same and bool((rise <= FREE).all()):
             return rounded, singular
