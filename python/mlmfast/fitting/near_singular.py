@@ -22,7 +22,7 @@ References: Fiacco and McCormick (1968), Nonlinear Programming, chapter 3; Noced
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -36,6 +36,7 @@ from mlmfast.criterion.barrier import Barrier, ResidualPart, barrier, residual_p
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.errors import ModelError
+from mlmfast.fitting.barrier_path import RecordedBarrier, Tangent
 from mlmfast.newton import (
     CriterionFunction,
     Leaves,
@@ -46,10 +47,14 @@ from mlmfast.newton import (
 
 #: Weights of the barrier: below the smallest slope of a likelihood without bound; then on the way
 #: to the infimum, as far as rounding lets derivatives be trusted, at least to the one of `_ENOUGH`.
-_WEIGHTS = (0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+_WEIGHTS = (0.5, 0.1, 1e-2, 1e-4, 1e-6)
 _ENOUGH = 1
 #: The smallest one (its place) at which a fall without bound is told from rounding.
 _TELLS = 2
+#: Ratios of weights that are told apart, and from which on one between is worth while.
+_APART, _TOO_FAR = 0.2, 0.05
+#: Newton decrement, over the weight, of a minimum on the way.
+_ROUGHLY = 1e-2
 #: The weight to which other starts are brought (`guarded_minima`).
 GUARDED = _WEIGHTS[2]
 #: Smallest eigenvalue of R, over the mean variance, of a fit that is not near singular; of the
@@ -69,16 +74,12 @@ _ON_THE_WAY, _FLOOR = 0.1, 1e-5
 _INEXACT = 1e-11
 #: Newton decrement that is little, and smallest eigenvalue of R where values are exact enough.
 _LITTLE, _EXACT = 1e-2, 1e-10
-#: Fall of -2 log-likelihood for which another stage is worth while.
-_FALLS = 1e-5
 #: The smallest eigenvalue of R shrinks at least so much from stage to stage where it goes to 0.
 _SHRINKS = 0.5
-#: Stages after which the end of the next one is foreseen; the first begins anywhere.
-_STAGES = 3
-#: Where the end is foreseen, what takes longer is rounding, if there is an inverse of R.
-_MAX_ITER_FORESEEN, _MAX_HALVINGS_FORESEEN = 8, 3
-#: How far beyond the last stage, in steps of that stage.
-_FURTHER = (0.1, 0.25, 0.4, 0.5, 1.0, 1.5, 2.0, 3.0)
+#: Where the end is foreseen, what takes longer is rounding.
+_MAX_ITER_FORESEEN, _MAX_HALVINGS_FORESEEN = 12, 3
+#: How much smaller weights than the last are tried, by its tangent.
+_FURTHER = (1e-3, 1e-2, 1e-1)
 #: Smallest eigenvalue of R, over the mean variance, below which values are rounding.
 _LOST = 1e-13
 #: Smallest eigenvalue of a residual covariance to start from, over its mean variance, and that over
@@ -189,42 +190,45 @@ def follow(
     With ``is_guarded`` theta is the minimum with a barrier of weight ``GUARDED``; the way goes on
     from there. ``is_exact`` says that the criterion needs no inverse of R.
     """
-    least = 0.0 if is_exact else _INEXACT
+    way = _Way(criterion, parts, options, minimise, 0.0 if is_exact else _INEXACT)
     if not is_guarded:
-        return _follow_from(criterion, parts, theta, options, minimise, least)
-    stages = (_WEIGHTS.index(GUARDED), _WEIGHTS.index(GUARDED) - 1)
-    spent, end = 0, None
-    for first in stages:
-        # Where rounding leaves nothing to prove at that weight there is at the one before.
-        end = _follow(criterion, parts, theta, options, minimise, first, least)
-        spent += end.n_evaluations
-        if end.newton is not None:
-            break
-    assert end is not None, "there are stages"
-    unproven = None if end.without_bound else end.unproven
-    return replace(end, without_bound=False, n_evaluations=spent, unproven=unproven)
+        return _follow_from(way, theta)
+    end = way.follow(theta, _WEIGHTS[_WEIGHTS.index(GUARDED) :])
+    if end.newton is not None:
+        return end
+    # Where rounding leaves nothing to prove at that weight there is at a larger one.
+    larger = way.follow(theta, _WEIGHTS)
+    spent = end.n_evaluations + larger.n_evaluations
+    is_nearer = larger.newton is None and not larger.without_bound and not end.without_bound
+    return replace(end if is_nearer else larger, n_evaluations=spent)
 
 
-def _follow_from(
+def falls_without_bound(
     criterion: SomeFits,
     parts: tuple[ResidualPart, ...],
     theta: FloatArray,
     options: NewtonOptions,
     minimise: Minimise,
-    least: float,
 ) -> SingularEnd:
+    """Whether -2 log-likelihood has no minimum near where an iteration was lost, (1, n_theta)."""
+    return _Way(criterion, parts, options, minimise, _INEXACT).follow(
+        lifted(parts, theta), _WEIGHTS[:1]
+    )
+
+
+def _follow_from(way: _Way, theta: FloatArray) -> SingularEnd:
     """See `follow`; by the weight of the barrier that fits ``theta`` best, or from the largest."""
-    weight = _fitting_weight(criterion, theta)
-    if not weight < np.inf:
-        end = _follow(criterion, parts, lifted(parts, theta), options, minimise, 0, least)
-        return replace(end, n_evaluations=end.n_evaluations + 1)
-    first = min(sum(mu > weight for mu in _WEIGHTS), len(_WEIGHTS) - 2)
-    end = _follow(criterion, parts, theta, options, minimise, first, least)
-    spent = end.n_evaluations + 1
-    if end.newton is None:
-        end = _follow(criterion, parts, lifted(parts, theta), options, minimise, 0, least)
+    weight = _fitting_weight(way.criterion, theta)
+    spent = 1
+    if weight < np.inf:
+        weight = max(weight, _WEIGHTS[-2])
+        smaller = [mu for mu in _WEIGHTS if mu < _APART * weight]
+        end = way.follow(theta, (weight, *smaller))
         spent += end.n_evaluations
-    return replace(end, n_evaluations=spent)
+        if end.newton is not None:
+            return replace(end, n_evaluations=spent)
+    end = way.follow(lifted(way.parts, theta), _WEIGHTS)
+    return replace(end, n_evaluations=end.n_evaluations + spent)
 
 
 def _fitting_weight(criterion: SomeFits, theta: FloatArray) -> float:
@@ -239,67 +243,165 @@ def _fitting_weight(criterion: SomeFits, theta: FloatArray) -> float:
     return decrement if 0.0 <= decrement < _ON_THE_WAY else np.inf
 
 
-def _follow(
-    criterion: SomeFits,
-    parts: tuple[ResidualPart, ...],
-    theta: FloatArray,
-    options: NewtonOptions,
-    minimise: Minimise,
-    first: int,
-    least: float,
-) -> SingularEnd:
-    """See `follow`; from the stage ``first`` on, R having no eigenvalue below ``least``."""
-    few = replace(
-        options,
-        tolerance=_TOLERANCE,
-        max_iter=_MAX_ITER,
-        max_halvings=_MAX_HALVINGS,
-    )
-    spent, proven, value, sizes = 0, None, np.inf, [np.inf]
-    before_last, last_weight, last_size = theta, np.inf, np.inf
-    weights, ways = list(_WEIGHTS[first:]), list[FloatArray]()
-    while weights:
-        mu = weights.pop(0)
-        if len(ways) == _STAGES and least > 0.0:
-            few = replace(few, max_iter=_MAX_ITER_FORESEEN, max_halvings=_MAX_HALVINGS_FORESEEN)
-        result = minimise(Barrier(criterion, parts, mu), theta + _next_way(ways), few)
-        reached = _without_barrier(result, parts, mu)
-        spent += int(result.n_evaluations[0])
-        if result.converged[0] and reached == -np.inf:
-            return SingularEnd(None, False, True, spent, proven)
-        if not result.converged[0]:
-            fell = not np.isfinite(reached) or reached < value - _WITHOUT_BOUND
-            tells = mu >= _WEIGHTS[_TELLS]
-            lost = tells and fell and _has_collapsed(parts, result.theta)
-            if proven is None or lost or mu >= _WEIGHTS[_ENOUGH]:
-                near = _is_unproven_end(parts, result)
-                return SingularEnd(None, False, lost, spent, result if near or lost else None)
-            # Rounding ends the proof here, and the way where the criterion falls no further.
-            if not reached < value - _FALLS:
+@dataclass(frozen=True)
+class _Stage:
+    """Where an iteration with the barrier ended.
+
+    Attributes
+    ----------
+    mu
+        The weight.
+    newton
+        The iteration.
+    value
+        -2 log-likelihood there, without the barrier.
+    size
+        Smallest eigenvalue of R, over the mean variance.
+    tangent
+        Where minima with smaller weights are; None where derivatives do not tell.
+    """
+
+    mu: float
+    newton: NewtonResult
+    value: float
+    size: float
+    tangent: Tangent | None
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The way of one fit to a singular residual covariance.
+
+    Attributes
+    ----------
+    criterion, parts, options, minimise
+        See `follow`.
+    least
+        Eigenvalue of R, over the mean variance, below which the criterion is not exact.
+    """
+
+    criterion: SomeFits
+    parts: tuple[ResidualPart, ...]
+    options: NewtonOptions
+    minimise: Minimise
+    least: float
+
+    def follow(self, theta: FloatArray, weights: Sequence[float]) -> SingularEnd:
+        """Minima with falling weights, from theta (1, n_theta) on, as far as they are proven."""
+        left, stages, spent = list(weights), list[_Stage](), 0
+        beyond: _Stage | None = None
+        while left:
+            mu = left.pop(0)
+            stage = self._stage(theta, stages[-1] if stages else None, mu)
+            newton = stage.newton
+            spent += int(newton.n_evaluations[0])
+            if newton.converged[0] and stage.value == -np.inf:
+                return SingularEnd(None, False, True, spent, stages[-1].newton if stages else None)
+            if not newton.converged[0]:
+                lost = self._is_lost(stage, stages[-1].value if stages else np.inf)
+                if not stages or lost or mu >= _WEIGHTS[_ENOUGH]:
+                    near = lost or _is_unproven_end(self.parts, newton)
+                    return SingularEnd(None, False, lost, spent, newton if near else None)
+                between = np.sqrt(stages[-1].mu * mu)
+                if mu < _TOO_FAR * stages[-1].mu and stage.size > self.least:
+                    left = [between, mu, *left]
+                    continue
+                # Rounding ends the proof here.
+                beyond = stage
                 break
-        size = float(smallest_eigenvalue(parts, result.theta)[0])
-        if proven is not None and size < least:
-            # The eigenvalue goes with the square of the weight: once more, just as far as that.
-            between = last_weight * np.sqrt(1.5 * least / last_size)
-            weights = [between] if len(weights) > 0 and between < 0.8 * last_weight else []
-            last_weight = 0.0
-            continue
-        ways.append(result.theta - theta)
-        before_last, theta, value, last_weight, last_size = theta, result.theta, reached, mu, size
-        if result.converged[0]:
-            proven = result
-            sizes.append(size)
-    assert proven is not None, "a first stage that did not converge has returned"
-    if sizes[-1] > _SHRINKS * sizes[-2]:
-        # The way was blocked, the minimum is not singular.
-        result = minimise(criterion, theta, options)
-        spent += int(result.n_evaluations[0])
-        return SingularEnd(result if result.converged[0] else None, False, False, spent)
-    theta, value = _further(criterion, parts, theta, theta - before_last, value, least)
-    if value == -np.inf:
-        return SingularEnd(None, False, True, spent + len(_FURTHER), proven)
-    found = replace(proven, theta=theta, value=np.array([value]))
-    return SingularEnd(found, True, False, spent + len(_FURTHER))
+            if stages and stage.size < self.least:
+                # The eigenvalue goes with the square of the weight: just as far as that.
+                between = stages[-1].mu * np.sqrt(1.5 * self.least / stages[-1].size)
+                left = [between] if left and between < 0.8 * stages[-1].mu else []
+                continue
+            stages.append(stage)
+        return self._end(stages, beyond, spent)
+
+    def _stage(self, theta: FloatArray, before: _Stage | None, mu: float) -> _Stage:
+        """The minimum with a weight, from the one before it or from theta."""
+        few = replace(
+            self.options,
+            tolerance=max(_TOLERANCE, _ROUGHLY * mu),
+            max_iter=_MAX_ITER,
+            max_halvings=_MAX_HALVINGS,
+        )
+        if before is not None:
+            ahead = before.tangent
+            theta = before.newton.theta if ahead is None else ahead.at(mu)
+            if ahead is not None and mu < _WEIGHTS[_TELLS]:
+                few = replace(few, max_iter=_MAX_ITER_FORESEEN, max_halvings=_MAX_HALVINGS_FORESEEN)
+        return self._minimum(theta, mu, few)
+
+    def _minimum(self, theta: FloatArray, mu: float, options: NewtonOptions) -> _Stage:
+        barrier = RecordedBarrier(self.criterion, self.parts, mu)
+        newton = self.minimise(barrier, theta, options)
+        size = float(smallest_eigenvalue(self.parts, newton.theta)[0])
+        value = _without_barrier(newton, self.parts, mu)
+        return _Stage(mu, newton, value, size, barrier.tangent())
+
+    def _is_lost(self, stage: _Stage, before: float) -> bool:
+        """Whether an iteration that did not converge tells of a fall without bound."""
+        fell = not np.isfinite(stage.value) or stage.value < before - _WITHOUT_BOUND
+        tells = stage.mu >= _WEIGHTS[_TELLS] and fell
+        # What rests but for rounding has come to its end.
+        at_rest = 0.0 <= stage.newton.decrement[0] < _LITTLE
+        return bool(tells and not at_rest and _has_collapsed(self.parts, stage.newton.theta))
+
+    def _end(self, stages: list[_Stage], beyond: _Stage | None, spent: int) -> SingularEnd:
+        """What the minima with falling weights lead to."""
+        last = stages[-1]
+        if len(stages) > 1 and last.size > _SHRINKS * stages[-2].size:
+            # The way was blocked, the minimum is not singular.
+            result = self.minimise(self.criterion, last.newton.theta, self.options)
+            spent += int(result.n_evaluations[0])
+            return SingularEnd(result if result.converged[0] else None, False, False, spent)
+        proven = None
+        for stage in reversed(stages):
+            proven = stage
+            if stage.newton.decrement[0] > _TOLERANCE:
+                few = _foreseen(replace(self.options, tolerance=_TOLERANCE))
+                proven = self._minimum(stage.newton.theta, stage.mu, few)
+                spent += int(proven.newton.n_evaluations[0])
+            if proven.newton.converged[0]:
+                break
+            beyond = beyond or stage
+        assert proven is not None, "there are stages"
+        if not proven.newton.converged[0]:
+            near = _is_unproven_end(self.parts, proven.newton)
+            return SingularEnd(None, False, False, spent, proven.newton if near else None)
+        theta, value, n_evaluations = self._further(proven, beyond)
+        spent += n_evaluations
+        if value == -np.inf:
+            return SingularEnd(None, False, True, spent, proven.newton)
+        found = replace(proven.newton, theta=theta, value=np.array([value]))
+        return SingularEnd(found, True, False, spent)
+
+    def _further(self, last: _Stage, beyond: _Stage | None) -> tuple[FloatArray, float, int]:
+        """The lowest point further along the way, its value, and evaluations.
+
+        What is left falls with the weight, or with its square root.
+        """
+        theta, value, mu = last.newton.theta, last.value, last.mu
+        tangent, shares = last.tangent, _FURTHER
+        if beyond is not None and beyond.value < value and beyond.size >= self.least:
+            theta, value, mu = beyond.newton.theta, beyond.value, beyond.mu
+            tangent = None if tangent is None else tangent.from_beyond(theta, mu)
+        elif self.least == 0.0:
+            shares = shares[:1]
+        for spent, share in enumerate(shares if tangent is not None else ()):
+            assert tangent is not None, "there is a way"
+            trial = tangent.at(share * mu)
+            if smallest_eigenvalue(self.parts, trial)[0] < self.least:
+                continue
+            found = self.criterion.criterion.value(trial, self.criterion.chosen)
+            if found[0] < value:
+                return trial, float(found[0]), spent + 1
+        return theta, value, len(shares)
+
+
+def _foreseen(options: NewtonOptions) -> NewtonOptions:
+    """Settings of an iteration that begins near its end."""
+    return replace(options, max_iter=_MAX_ITER_FORESEEN, max_halvings=_MAX_HALVINGS_FORESEEN)
 
 
 def _without_barrier(result: NewtonResult, parts: tuple[ResidualPart, ...], mu: float) -> float:
@@ -309,45 +411,10 @@ def _without_barrier(result: NewtonResult, parts: tuple[ResidualPart, ...], mu: 
         return float(result.value[0] - mu * sum(own))
 
 
-def _next_way(ways: list[FloatArray]) -> FloatArray | float:
-    """Where the next stage ends, seen from the last: ``ways`` are those from stage to stage.
-
-    Parameters whose ends are at infinity go on by the same length, others by a share that is also
-    that of the stage before.
-    """
-    if len(ways) < _STAGES:
-        return 0.0
-    before, last = ways[-2:]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(np.abs(before) > 0.0, last / before, 0.0)
-    return np.asarray(last * np.clip(share, 0.0, 1.0))
-
-
 def _is_unproven_end(parts: tuple[ResidualPart, ...], result: NewtonResult) -> bool:
     """Whether an iteration of one row stopped near a minimum where values are still exact."""
     near = 0.0 <= result.decrement[0] < _LITTLE
     return bool(near and smallest_eigenvalue(parts, result.theta)[0] > _EXACT)
-
-
-def _further(
-    criterion: SomeFits,
-    parts: tuple[ResidualPart, ...],
-    theta: FloatArray,
-    way: FloatArray,
-    value: float,
-    least: float,
-) -> tuple[FloatArray, float]:
-    """Go on along the way of the last stages as long as the criterion falls.
-
-    It falls with the square root of what goes to 0, a tenth of it from stage to stage.
-    """
-    trials = theta + np.outer(_FURTHER, way[0])
-    values = criterion.criterion.value(trials, np.repeat(criterion.chosen, len(trials)))
-    exact = np.isfinite(values) & (smallest_eigenvalue(parts, trials) >= least)
-    values = np.where(exact, values, np.inf)
-    rises = np.flatnonzero(values >= np.concatenate([[value], values[:-1]]))
-    last = int(rises[0]) if rises.size else len(trials)
-    return (theta, value) if last == 0 else (trials[last - 1 : last], float(values[last - 1]))
 
 
 def check_start(criterion: Criterion, theta: FloatArray) -> None:
