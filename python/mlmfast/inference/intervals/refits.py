@@ -25,7 +25,7 @@ from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.parms.fit import fit_with_parms
 from mlmfast.fitting.parms.request import Parms
 from mlmfast.information.open_parameters import open_parameters
-from mlmfast.newton import NewtonOptions
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
