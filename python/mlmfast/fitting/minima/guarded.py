@@ -4,7 +4,7 @@ Iterations from far starts run into singular covariances, where derivatives are 
 values mean nothing, and stall on the way. A barrier (`near_singular`) holds them off: with a weight
 that falls in stages every start comes to rest at one of a few points, which are then told apart by
 their values. Minima with a regular covariance are refined without it; of the others the iteration
-to the infimum is begun (`near_singular.follow` ends it).
+to the infimum is begun (`ways.follow` ends it).
 
 Reference: Nocedal and Wright (2006), Numerical Optimization, section 19.6.
 """

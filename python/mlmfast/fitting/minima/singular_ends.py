@@ -1,6 +1,6 @@
 """Fits of a batch at a singular residual covariance: brought to their end, and reported through V.
 
-`near_singular` has the way to the end of one fit, `through_v` what is exact there.
+`ways` has the way to the end of one fit, `through_v` what is exact there.
 """
 
 from __future__ import annotations
@@ -16,15 +16,9 @@ from mlmfast.criterion.criterion import Criterion, ThroughV
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.boundary import Settled, replace_rows
 from mlmfast.fitting.minima.guarded import OpenEnds
-from mlmfast.fitting.minima.near_singular import (
-    Minimise,
-    SingularEnd,
-    falls_without_bound,
-    follow,
-    is_near_singular,
-    smallest_eigenvalue,
-)
+from mlmfast.fitting.minima.near_singular import is_near_singular, smallest_eigenvalue
 from mlmfast.fitting.minima.through_v import through_v
+from mlmfast.fitting.minima.ways import Minimise, SingularEnd, falls_without_bound, follow
 from mlmfast.newton.iteration import NewtonResult
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -127,7 +121,7 @@ class _Way:
     def end(
         self, row: int, theta: FloatArray, is_guarded: bool, is_other: bool = True
     ) -> SingularEnd:
-        """See `near_singular.follow`; theta (1, n_theta), and whether of another start."""
+        """See `ways.follow`; theta (1, n_theta), and whether of another start."""
         is_exact = self.through is not None
         own = self.of_fit(row)
         end = follow(own, self.parts, theta, self.options, self.minimise, is_guarded, is_exact)
