@@ -48,6 +48,8 @@ _INEXACT = 1e-11
 _LITTLE, _EXACT = 1e-2, 1e-10
 #: Where the end is foreseen, what takes longer is rounding.
 _MAX_ITER_FORESEEN, _MAX_HALVINGS_FORESEEN = 12, 3
+#: Fall of -2 log-likelihood for which another stage is worth while.
+_FALLS = 1e-5
 #: How much smaller weights than the last are tried, by its tangent.
 _FURTHER = (1e-3, 1e-2, 1e-1)
 #: Newton's iteration from theta (1, n_theta) for one criterion.
@@ -197,32 +199,42 @@ class _Way:
         beyond: _Stage | None = None
         while left:
             mu = left.pop(0)
-            stage = self._stage(theta, stages[-1] if stages else None, mu)
-            newton = stage.newton
-            spent += int(newton.n_evaluations[0])
-            if newton.converged[0] and stage.value == -np.inf:
-                return SingularEnd(None, False, True, spent, stages[-1].newton if stages else None)
-            if not newton.converged[0]:
-                lost = self._is_lost(stage, stages[-1].value if stages else np.inf)
-                if not stages or lost or mu >= WEIGHTS[_ENOUGH]:
-                    near = lost or _is_unproven_end(self.parts, newton)
-                    return SingularEnd(None, False, lost, spent, newton if near else None)
-                between = np.sqrt(stages[-1].mu * mu)
-                if mu < _TOO_FAR * stages[-1].mu and stage.size > self.least:
-                    left = [between, mu, *left]
+            stage = self._stage(theta, stages, beyond, mu)
+            spent += int(stage.newton.n_evaluations[0])
+            if not stage.newton.converged[0]:
+                stopped = self._stopped(stage, stages, spent)
+                if stopped is not None:
+                    return stopped
+                last = stages[-1]
+                if beyond is None and mu < _TOO_FAR * last.mu and stage.size > self.least:
+                    left = [float(np.sqrt(last.mu * mu)), mu, *left]
                     continue
-                # Rounding ends the proof here.
+                # Rounding ends the proof here, and the way where the criterion falls no further.
+                if not stage.value < (beyond or last).value - _FALLS:
+                    break
                 beyond = stage
-                break
-            if stages and stage.size < self.least:
+            elif stage.value == -np.inf:
+                return SingularEnd(None, False, True, spent, stages[-1].newton if stages else None)
+            elif stages and stage.size < self.least:
                 # The eigenvalue goes with the square of the weight: just as far as that.
-                between = stages[-1].mu * np.sqrt(1.5 * self.least / stages[-1].size)
+                between = stages[-1].mu * float(np.sqrt(1.5 * self.least / stages[-1].size))
                 left = [between] if left and between < 0.8 * stages[-1].mu else []
-                continue
-            stages.append(stage)
+            else:
+                stages.append(stage)
+                beyond = None
         return self._end(stages, beyond, spent)
 
-    def _stage(self, theta: FloatArray, before: _Stage | None, mu: float) -> _Stage:
+    def _stopped(self, stage: _Stage, stages: list[_Stage], spent: int) -> SingularEnd | None:
+        """The end where an iteration that did not converge is one; None on the way."""
+        lost = self._is_lost(stage, stages[-1].value if stages else np.inf)
+        if stages and not lost and stage.mu < WEIGHTS[_ENOUGH]:
+            return None
+        near = lost or _is_unproven_end(self.parts, stage.newton)
+        return SingularEnd(None, False, lost, spent, stage.newton if near else None)
+
+    def _stage(
+        self, theta: FloatArray, stages: list[_Stage], beyond: _Stage | None, mu: float
+    ) -> _Stage:
         """The minimum with a weight, from the one before it or from theta."""
         few = replace(
             self.options,
@@ -230,12 +242,19 @@ class _Way:
             max_iter=_MAX_ITER,
             max_halvings=_MAX_HALVINGS,
         )
-        if before is not None:
-            ahead = before.tangent
-            theta = before.newton.theta if ahead is None else ahead.at(mu)
-            if ahead is not None and mu < WEIGHTS[TELLS]:
-                few = replace(few, max_iter=_MAX_ITER_FORESEEN, max_halvings=_MAX_HALVINGS_FORESEEN)
-        return self._minimum(theta, mu, few)
+        if not stages:
+            return self._minimum(theta, mu, few)
+        tangent, at = stages[-1].tangent, (beyond or stages[-1]).newton.theta
+        if tangent is None:
+            return self._minimum(at, mu, few)
+        if beyond is not None:
+            tangent = tangent.from_beyond(at, beyond.mu)
+        return self._minimum(tangent.at(mu), mu, self._foreseen(few))
+
+    def _foreseen(self, options: NewtonOptions) -> NewtonOptions:
+        """Settings of an iteration that begins near its end: what takes longer is rounding."""
+        halvings = _MAX_HALVINGS if self.least == 0.0 else _MAX_HALVINGS_FORESEEN
+        return replace(options, max_iter=_MAX_ITER_FORESEEN, max_halvings=halvings)
 
     def _minimum(self, theta: FloatArray, mu: float, options: NewtonOptions) -> _Stage:
         barrier = RecordedBarrier(self.criterion, self.parts, mu)
@@ -264,7 +283,7 @@ class _Way:
         for stage in reversed(stages):
             proven = stage
             if stage.newton.decrement[0] > _TOLERANCE:
-                few = _foreseen(replace(self.options, tolerance=_TOLERANCE))
+                few = self._foreseen(replace(self.options, tolerance=_TOLERANCE))
                 proven = self._minimum(stage.newton.theta, stage.mu, few)
                 spent += int(proven.newton.n_evaluations[0])
             if proven.newton.converged[0]:
@@ -302,11 +321,6 @@ class _Way:
             if found[0] < value:
                 return trial, float(found[0]), spent + 1
         return theta, value, len(shares)
-
-
-def _foreseen(options: NewtonOptions) -> NewtonOptions:
-    """Settings of an iteration that begins near its end."""
-    return replace(options, max_iter=_MAX_ITER_FORESEEN, max_halvings=_MAX_HALVINGS_FORESEEN)
 
 
 def _without_barrier(result: NewtonResult, parts: tuple[ResidualPart, ...], mu: float) -> float:
