@@ -59,9 +59,21 @@ def test_a_fit_has_the_same_bits_alone_and_beside_others():
         assert (alone[:, 0] == together[:, k]).all()
 
 
+@pytest.mark.parametrize("p", [0, 1, 2, 3, 7, 19])
+def test_polynomials_of_half_integers_agree_with_the_quadrature(p):
+    z = np.geomspace(1e-5, 60.0, 300)[None]
+    known = STRUCTURES["sp_matern"](2, np.arange(2.0), p + 0.5)
+    at = matern(z, np.array([[p + 0.5]]))
+    scales = (1.0, z, z * z)
+    for own, other, scale in zip(
+        known.kernel(z), (at.value, at.by_z, at.by_zz), scales, strict=True
+    ):
+        assert_allclose(own * scale, other * scale, rtol=1e-12, atol=1e-15)
+
+
 def test_known_smoothness_agrees_with_a_smoothness_that_is_estimated():
     points = np.random.default_rng(5).uniform(0.0, 9.0, (12, 2))
-    for nu in (0.5, 2.0, 7.7):
+    for nu in (0.5, 2.0, 3.5, 7.7):
         free, known = (STRUCTURES["sp_matern"](12, points, n) for n in (None, nu))
         own = free.entry_derivatives(free.from_natural(np.array([[1.3, 2.1, nu]])))
         other = known.entry_derivatives(known.from_natural(np.array([[1.3, 2.1]])))

@@ -103,6 +103,8 @@ class SpatialMatern(Spatial):
 
     def kernel(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         nu = _STARTS[0] if self.nu is None else self.nu
+        if (nu - 0.5).is_integer():
+            return _half_integer(z, int(nu - 0.5))
         at = matern(z, np.full((len(z), 1), nu))
         return at.value, at.by_z, at.by_zz
 
@@ -131,6 +133,24 @@ class SpatialMatern(Spatial):
             tried = np.concatenate([length, np.full_like(length, nu)], axis=1)
             out, best = np.where(loss < best, tried, out), np.minimum(loss, best)
         return out
+
+
+def _half_integer(z: FloatArray, p: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The correlation of smoothness p + 1/2 with two derivatives by z: polynomials times exp(-z).
+
+    With M_p the correlation, M_p+1 = M_p + z^2 / (4 p^2 - 1) M_p-1 and d M_p / dz = -z / (2 p - 1)
+    M_p-1, from the recurrences of K (Abramowitz and Stegun 1964, 9.6.26 and 10.2).
+    """
+    fading = np.exp(-z)
+    if p == 0:
+        return fading, -fading, fading
+    before, last = fading, (1.0 + z) * fading
+    slope = -fading  # of the one before
+    for k in range(1, p):
+        slope = -z / (2.0 * k - 1.0) * before
+        before, last = last, last + z * z / (4.0 * k * k - 1.0) * before
+    scale = 1.0 / (2.0 * p - 1.0)
+    return last, -scale * z * before, -scale * (before + z * slope)
 
 
 class MaternValue(NamedTuple):
