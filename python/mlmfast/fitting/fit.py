@@ -17,8 +17,9 @@ from mlmfast.fitting.boundary import replace_rows, set_zeros, settle
 from mlmfast.fitting.confounding import confounded_terms
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
-from mlmfast.fitting.moment_starts import first_start, moment_start
+from mlmfast.fitting.moment_starts import moment_start
 from mlmfast.fitting.near_singular import becomes_singular, leaves_barrier
+from mlmfast.fitting.probed_starts import first_start
 from mlmfast.fitting.several_minima import is_better, search
 from mlmfast.fitting.singular_ends import NO_ENDS, bring_to_singular_ends
 from mlmfast.fitting.starts import large_start, residual_stretches
