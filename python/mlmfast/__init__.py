@@ -32,7 +32,7 @@ from mlmfast.errors import (
 )
 from mlmfast.fitted.certificate import Certificate
 from mlmfast.model import LMM, lmm
-from mlmfast.newton import NewtonOptions
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.result import LMMResult, load
 from mlmfast.running.callable_package import make_callable
 

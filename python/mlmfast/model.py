@@ -11,7 +11,7 @@ from mlmfast.design.design import Design
 from mlmfast.design.model_frame import build_model_frame
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
-from mlmfast.newton import NewtonOptions
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_model import Wishes, check_ddf, fit_model, read_method
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.result import LMMResult

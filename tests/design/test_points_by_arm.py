@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 import mlmfast as mlm
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.estimates import estimates_of
-from mlmfast.fitting import moment_starts
+from mlmfast.fitting.starts import moments as moment_starts
 
 from .. import dense
 from ..fits import lmm

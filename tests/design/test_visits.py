@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
 import mlmfast as mlm
-from mlmfast.design.residual.visit_steps import equal_steps
+from mlmfast.design.residual.visits.steps import equal_steps
 from mlmfast.errors import DataError, ModelError, SpacingWarning
 
 BY_LAG = ("ar1", "ar1h", "toep", "toeph", "arma11")

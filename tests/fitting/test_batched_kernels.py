@@ -10,7 +10,8 @@ from mlmfast.covariance.structures.unstructured import Unstructured
 from mlmfast.criterion.criterion import criterion_of
 from mlmfast.criterion.scoring import solve_scoring
 from mlmfast.eigen import SMALL, eigen
-from mlmfast.newton import Derivatives, newton_step
+from mlmfast.newton.iteration import Derivatives
+from mlmfast.newton.step import newton_step
 
 MANY = 600
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import mlmfast as mlm
-from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
+from mlmfast.newton.iteration import Derivatives, newton_raphson
+from mlmfast.newton.options import NewtonOptions
 
 from ..fits import lmm
 from ..random_models import dense_deviance, random_model, trusted_deviance

@@ -7,8 +7,8 @@ import pytest
 import mlmfast as mlm
 from mlmfast import _core
 from mlmfast.criterion.criterion import criterion_of
-from mlmfast.fitting import probed_starts
-from mlmfast.fitting.probed_starts import first_start
+from mlmfast.fitting.starts import probed as probed_starts
+from mlmfast.fitting.starts.probed import first_start
 
 FORMULAS = [
     "y ~ x + (1 | u) + (1 | v)",

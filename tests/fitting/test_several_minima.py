@@ -11,9 +11,9 @@ import mlmfast as mlm
 from mlmfast.criterion.barrier import Barrier, residual_parts
 from mlmfast.criterion.criterion import criterion_of
 from mlmfast.criterion.some_fits import SomeFits
-from mlmfast.fitting.guarded_minima import distinct_ends
-from mlmfast.fitting.moment_starts import residual_start
-from mlmfast.newton import NewtonResult
+from mlmfast.fitting.minima.guarded import distinct_ends
+from mlmfast.fitting.starts.moments import residual_start
+from mlmfast.newton.iteration import NewtonResult
 
 from .. import dense
 from ..fits import lmm

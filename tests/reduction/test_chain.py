@@ -10,7 +10,7 @@ from mlmfast.criterion.barrier import barrier, residual_parts
 from mlmfast.criterion.criterion import criterion_of
 from mlmfast.design.residual import read as residual_read
 from mlmfast.errors import ModelError
-from mlmfast.fitting.moment_starts import residual_start
+from mlmfast.fitting.starts.moments import residual_start
 from mlmfast.information.series import SeriesInformation
 
 from .. import dense

@@ -14,7 +14,7 @@ from mlmfast.criterion.criterion import criterion_of
 from mlmfast.design.residual import read as residual_read
 from mlmfast.design.residual.series import series_of
 from mlmfast.errors import DataError, ModelError
-from mlmfast.fitting.moment_starts import residual_start
+from mlmfast.fitting.starts.moments import residual_start
 from mlmfast.reduction.residual.series import correlations_at
 
 from ..fits import lmm

@@ -236,7 +236,7 @@ def test_held_covariances():
 
 def test_errors_of_a_held_fit_are_those_of_the_same_fit_made_otherwise():
     """`free` of ones in coordinates that it holds nothing in, against the usual path."""
-    from mlmfast.statsmodels.fit import _held
+    from mlmfast.statsmodels.fitting.fit import _held
 
     data = growth()
     vc = {"part": "0 + C(part)"}

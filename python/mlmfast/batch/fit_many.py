@@ -22,7 +22,7 @@ from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.newton import NewtonOptions
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_model import check_ddf, read_method
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.engines.options import Engine, read_options

@@ -1,7 +1,7 @@
 """The criterion plus a barrier where a residual covariance becomes singular.
 
 -mu [log det R - K log(tr R / K)] holds an iteration where R is positive definite and derivatives
-are exact; what it tells is the matter of `fitting/near_singular.py`.
+are exact; what it tells is the matter of `fitting/minima/near_singular.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.some_fits import SomeFits
-from mlmfast.newton import Derivatives
+from mlmfast.newton.iteration import Derivatives
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from mlmfast.criterion.parameters.correlation_starts import with_correlations
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.criterion.parameters.natural_starts import with_natural_parameters
 from mlmfast.criterion.scaled import ScaledCriterion
-from mlmfast.newton import Derivatives, NewtonOptions, NewtonResult, newton_raphson
+from mlmfast.newton.iteration import Derivatives, NewtonResult, newton_raphson
+from mlmfast.newton.options import NewtonOptions
 
 #: Steps back onto the surface, and halvings of each.
 _RETURNS, _HALVINGS = 60, 12

@@ -14,7 +14,7 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.eigen import is_small
-from mlmfast.newton import Derivatives
+from mlmfast.newton.iteration import Derivatives
 from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.engines.cores import AnyCore, for_method
 from mlmfast.reduction.reduced_model import ReducedModel

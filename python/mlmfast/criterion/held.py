@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.newton import CriterionFunction, Derivatives
+from mlmfast.newton.iteration import CriterionFunction, Derivatives
 
 
 @dataclass(frozen=True)

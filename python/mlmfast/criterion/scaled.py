@@ -8,7 +8,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
-from mlmfast.newton import Derivatives
+from mlmfast.newton.iteration import Derivatives
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import lifted
 from mlmfast.criterion.criterion import Criterion, without_rounding
 from mlmfast.eigen import eigen, is_small
-from mlmfast.newton import Derivatives, NewtonOptions, newton_raphson
+from mlmfast.newton.iteration import Derivatives, newton_raphson
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.running.interruptible import interruptible
 
 #: Scoring held within the covariances, and the eigenvalues from which it starts.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.newton import Derivatives
+from mlmfast.newton.iteration import Derivatives
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.model_matrix import ModelMatrix
 from mlmfast.design.columns.model_variables import FactorVariable
-from mlmfast.design.residual.visit_sequence import (
+from mlmfast.design.residual.visits.of_rows import is_alphabetical, uneven_levels
+from mlmfast.design.residual.visits.sequence import (
     VisitSequence,
     level_sequence,
     numbers_read,
     reads_otherwise,
     visit_sequence,
 )
-from mlmfast.design.residual.visits import is_alphabetical, uneven_levels
 from mlmfast.errors import DataError, FormulaError, ModelError, SpacingWarning, warn
 from mlmfast.formula.mixed_formula import RandomTerm
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.newton import NewtonResult, newton_step
+from mlmfast.newton.iteration import NewtonResult
+from mlmfast.newton.step import newton_step
 from mlmfast.reduction.blocks import TermBlock
 from mlmfast.running.interruptible import interruptible
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.newton import NewtonResult
+from mlmfast.newton.iteration import NewtonResult
 from mlmfast.reduction.reduced_model import ReducedModel
 
 

@@ -17,21 +17,16 @@ from mlmfast.fitting.boundary import replace_rows, set_zeros, settle
 from mlmfast.fitting.confounding import confounded_terms
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
-from mlmfast.fitting.moment_starts import moment_start
-from mlmfast.fitting.near_singular import becomes_singular, leaves_barrier
-from mlmfast.fitting.probed_starts import first_start
-from mlmfast.fitting.several_minima import is_better, search
-from mlmfast.fitting.singular_ends import NO_ENDS, bring_to_singular_ends
-from mlmfast.fitting.starts import large_start, residual_stretches
+from mlmfast.fitting.minima.near_singular import becomes_singular, leaves_barrier
+from mlmfast.fitting.minima.several import is_better, search
+from mlmfast.fitting.minima.singular_ends import NO_ENDS, bring_to_singular_ends
+from mlmfast.fitting.starts.kinds import large_start, residual_stretches
+from mlmfast.fitting.starts.moments import moment_start
+from mlmfast.fitting.starts.probed import first_start
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.fitting.undetermined.values import without_flat_values
-from mlmfast.newton import (
-    CriterionFunction,
-    Leaves,
-    NewtonOptions,
-    NewtonResult,
-    newton_raphson,
-)
+from mlmfast.newton.iteration import CriterionFunction, Leaves, NewtonResult, newton_raphson
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.engines.iterative import conjugate_gradients
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.memory import check_memory

@@ -15,7 +15,9 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.scoring import Scoring
-from mlmfast.newton import Derivatives, NewtonOptions, NewtonResult, newton_step
+from mlmfast.newton.iteration import Derivatives, NewtonResult
+from mlmfast.newton.options import NewtonOptions
+from mlmfast.newton.step import newton_step
 
 #: Above this Newton decrement the value decides whether a step is taken, below it the score.
 _NEAR = 0.1

@@ -27,7 +27,7 @@ from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked, response_m
 from mlmfast.many_data_sets.stacked import fit_parts, fit_stacked
 from mlmfast.many_data_sets.tables import read_tables
 from mlmfast.model import result_of
-from mlmfast.newton import NewtonOptions
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_model import read_method
 from mlmfast.reduction.engines.options import Engine, read_options
 from mlmfast.reduction.reduce import reduce_design

@@ -20,7 +20,7 @@ from mlmfast.fitting.undetermined.search import suspect_fits
 from mlmfast.many_data_sets.alike import alike_parts
 from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked
 from mlmfast.many_data_sets.stacked_model import StackedModel, stacked_model
-from mlmfast.newton import NewtonOptions
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.engines.options import Engine
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel

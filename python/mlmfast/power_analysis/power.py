@@ -16,9 +16,9 @@ from mlmfast.power_analysis.binomial import exact_interval
 from mlmfast.power_analysis.curve import PowerCurve
 from mlmfast.power_analysis.hypotheses import Hypothesis, Outcome, hypothesis, joined
 from mlmfast.prepared.fit_model import check_ddf, read_method
-from mlmfast.simulation import extend
+from mlmfast.simulation.changed_parameters import with_parameters
 from mlmfast.simulation.from_fit import design_of_fit
-from mlmfast.simulation.parameters import with_parameters
+from mlmfast.simulation.rows import extend
 from mlmfast.simulation.streams import Streams, entropy_of
 from mlmfast.simulation.study_design import StudyDesign
 

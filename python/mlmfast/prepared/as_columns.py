@@ -13,8 +13,8 @@ from mlmfast.fitted.make_record import make_record
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.given_starts import starting_theta
-from mlmfast.newton import NewtonOptions
+from mlmfast.fitting.starts.given import starting_theta
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.reduce import reduce_design
 
 _Result = TypeVar("_Result", bound=Fitted)

@@ -20,8 +20,8 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.given_starts import read_starts
-from mlmfast.newton import NewtonOptions
+from mlmfast.fitting.starts.given import read_starts
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_warnings import warn_of
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.engines.options import read_options

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from mlmfast.errors import ModelError
+from mlmfast.simulation.changed_parameters import known_parameters, with_parameters
 from mlmfast.simulation.distributions import standardised
 from mlmfast.simulation.draws import COVARIATES
-from mlmfast.simulation.extend import along
-from mlmfast.simulation.missingness import Missingness
-from mlmfast.simulation.parameters import known_parameters, with_parameters
+from mlmfast.simulation.rows.extend import along
+from mlmfast.simulation.rows.missingness import Missingness
 from mlmfast.simulation.streams import Parts, stream
 from mlmfast.simulation.true_model import AnyModel, TrueModel
-from mlmfast.simulation.truth import covariances, variance_of_icc
+from mlmfast.simulation.truth.parameters import covariances, variance_of_icc
 from mlmfast.words import did_you_mean
 
 _OPTIONS = ("icc", "errors", "random_effects", "missing", "sizes")

@@ -14,7 +14,7 @@ from mlmfast.covariance.correlations import correlations, covariance_root
 from mlmfast.design.design import Design
 from mlmfast.simulation.distributions import Draw
 from mlmfast.simulation.streams import Parts
-from mlmfast.simulation.truth import Truth
+from mlmfast.simulation.truth.parameters import Truth
 
 #: Parts of a replicate's stream: what is drawn for the residuals, covariates, missing values, and
 #: from which number on the random-effects terms.

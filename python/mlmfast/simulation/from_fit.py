@@ -6,9 +6,9 @@ import numpy as np
 
 from mlmfast.errors import ModelError
 from mlmfast.fitted.fitted import Fitted
-from mlmfast.simulation.rebuild import table_of, variables_of_model
+from mlmfast.simulation.rows.rebuild import table_of, variables_of_model
 from mlmfast.simulation.study_design import StudyDesign
-from mlmfast.simulation.truth import Truth
+from mlmfast.simulation.truth.parameters import Truth
 
 
 def design_of_fit(fit: Fitted) -> StudyDesign:

@@ -14,15 +14,15 @@ from mlmfast.design.model_frame import ModelFrame, build_model_frame
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import parse_formula
-from mlmfast.simulation.crossing import Crossing
 from mlmfast.simulation.distributions import standardised
 from mlmfast.simulation.draws import COVARIATES
-from mlmfast.simulation.missingness import Missingness
-from mlmfast.simulation.rebuild import table_of, variables_of_model
-from mlmfast.simulation.residual_truth import residual_truth
+from mlmfast.simulation.rows.crossing import Crossing
+from mlmfast.simulation.rows.missingness import Missingness
+from mlmfast.simulation.rows.rebuild import table_of, variables_of_model
 from mlmfast.simulation.streams import Parts, stream
 from mlmfast.simulation.study_design import StudyDesign
-from mlmfast.simulation.truth import Truth, covariances, fixed_effects, variance_of_icc
+from mlmfast.simulation.truth.parameters import Truth, covariances, fixed_effects, variance_of_icc
+from mlmfast.simulation.truth.residual import residual_truth
 
 
 def design(

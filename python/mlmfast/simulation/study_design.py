@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlmfast.simulation.conditions import under
-from mlmfast.simulation.extend import along, within
+from mlmfast.simulation.rows.extend import along, within
 from mlmfast.simulation.true_model import TrueModel
 
 

@@ -17,14 +17,14 @@ from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import DataError
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.running.cached import cached_property
-from mlmfast.simulation.crossing import Crossing
 from mlmfast.simulation.distributions import standardised
 from mlmfast.simulation.draws import COVARIATES, MISSING, ResponseDraws
-from mlmfast.simulation.missingness import DropoutRows, Missingness, missing_rows
-from mlmfast.simulation.rebuild import design_of
-from mlmfast.simulation.residual_truth import truth_of_rows
+from mlmfast.simulation.rows.crossing import Crossing
+from mlmfast.simulation.rows.missingness import DropoutRows, Missingness, missing_rows
+from mlmfast.simulation.rows.rebuild import design_of
 from mlmfast.simulation.streams import Parts, Streams
-from mlmfast.simulation.truth import Truth
+from mlmfast.simulation.truth.parameters import Truth
+from mlmfast.simulation.truth.residual import truth_of_rows
 
 if TYPE_CHECKING:
     from typing_extensions import Self

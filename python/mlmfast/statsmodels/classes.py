@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlmfast.statsmodels.estimates import Estimates
+from mlmfast.statsmodels.fitting.estimates import Estimates
 from mlmfast.statsmodels.model_base import MixedLMBase
 from mlmfast.statsmodels.results_base import MixedLMResultsBase
 

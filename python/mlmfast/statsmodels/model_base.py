@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlmfast.statsmodels import distribution as _distribution
-from mlmfast.statsmodels import fit as _fit
-from mlmfast.statsmodels import regularized as _regularized
-from mlmfast.statsmodels.from_formula import read_model
-from mlmfast.statsmodels.model_arrays import ModelArrays
+from mlmfast.statsmodels.fitting import fit as _fit
+from mlmfast.statsmodels.fitting import regularized as _regularized
+from mlmfast.statsmodels.model import distribution as _distribution
+from mlmfast.statsmodels.model.arrays import ModelArrays
+from mlmfast.statsmodels.model.from_formula import read_model
 
 
 class MixedLMBase(ModelArrays):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlmfast.statsmodels import prediction as _prediction
-from mlmfast.statsmodels import profile as _profile
-from mlmfast.statsmodels import summary as _summary
-from mlmfast.statsmodels import term_tests as _term_tests
-from mlmfast.statsmodels.result_arrays import ResultArrays
+from mlmfast.statsmodels.results import prediction as _prediction
+from mlmfast.statsmodels.results import profile as _profile
+from mlmfast.statsmodels.results import summary as _summary
+from mlmfast.statsmodels.results import term_tests as _term_tests
+from mlmfast.statsmodels.results.arrays import ResultArrays
 
 
 class MixedLMResultsBase(ResultArrays):

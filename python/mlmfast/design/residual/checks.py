@@ -12,7 +12,7 @@ from mlmfast.covariance.base import has_few_parameters
 from mlmfast.covariance.structures.direct_product import DirectProduct
 from mlmfast.data.factor import Factor
 from mlmfast.data.frame import Frame
-from mlmfast.design.residual.visits import Visits
+from mlmfast.design.residual.visits.of_rows import Visits
 from mlmfast.errors import DataError, ModelError
 from mlmfast.formula.residual_formula import ResidualFormula
 

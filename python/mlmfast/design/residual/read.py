@@ -32,7 +32,7 @@ from mlmfast.design.residual.instance import instance
 from mlmfast.design.residual.known_matrices import known_matrices
 from mlmfast.design.residual.read_series import series_residual_design
 from mlmfast.design.residual.series import is_series
-from mlmfast.design.residual.visits import Visits, check_spacing, visits_of_rows
+from mlmfast.design.residual.visits.of_rows import Visits, check_spacing, visits_of_rows
 from mlmfast.formula.residual_formula import ResidualFormula, structure_kind
 
 #: Visits of one covariance with few parameters.

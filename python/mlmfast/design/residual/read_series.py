@@ -15,7 +15,7 @@ from mlmfast.design.residual.checks import check_arms, met_twice
 from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign
 from mlmfast.design.residual.instance import instance
 from mlmfast.design.residual.series import series_of
-from mlmfast.design.residual.visits import Visits, check_spacing, visits_of_rows
+from mlmfast.design.residual.visits.of_rows import Visits, check_spacing, visits_of_rows
 from mlmfast.errors import ModelError
 from mlmfast.formula.residual_formula import ResidualFormula
 

@@ -27,13 +27,13 @@ from mlmfast.errors import ModelError
 from mlmfast.fitting.boundary import FREE, rounded_to_boundary
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.near_singular import check_start
+from mlmfast.fitting.minima.near_singular import check_start
 from mlmfast.fitting.parms.held_correlations import HeldCorrelations
 from mlmfast.fitting.parms.names import NamedParameters
 from mlmfast.fitting.parms.request import Parms, grid_points
-from mlmfast.fitting.probed_starts import first_start
+from mlmfast.fitting.starts.probed import first_start
 from mlmfast.fitting.undetermined.search import with_flat_effects
-from mlmfast.newton import NewtonOptions
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.reduced_model import ReducedModel
 
 _ROUNDS = 50

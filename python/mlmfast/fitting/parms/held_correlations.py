@@ -18,7 +18,7 @@ from mlmfast.criterion.parameters.correlation_starts import effects_correlated, 
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.design.submodels import without_effect
 from mlmfast.errors import ModelError
-from mlmfast.newton import NewtonOptions
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
 

@@ -27,7 +27,8 @@ from mlmfast.criterion.held import HeldCriterion
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.errors import ModelError
 from mlmfast.fitting.undetermined.search import flat_residual
-from mlmfast.newton import NewtonOptions, newton_raphson
+from mlmfast.newton.iteration import newton_raphson
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.blocks import TermBlock, structure_of
 from mlmfast.reduction.parameter_block import is_variance
 

@@ -25,8 +25,8 @@ from mlmfast.criterion.parameters.natural import covariance_parameters
 from mlmfast.criterion.series_matrices import as_matrices
 from mlmfast.design.residual.design import seen_pairs
 from mlmfast.errors import ModelError
-from mlmfast.fitting.moment_starts import residual_start
-from mlmfast.fitting.starts import uncorrelated_start
+from mlmfast.fitting.starts.kinds import uncorrelated_start
+from mlmfast.fitting.starts.moments import residual_start
 from mlmfast.reduction.blocks import TermBlock, structure_of
 from mlmfast.reduction.engines.cores import has_exact_information
 

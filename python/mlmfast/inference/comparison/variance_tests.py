@@ -29,7 +29,7 @@ from mlmfast.fitting.fit import fit_covariance
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.comparison.restricted_lrt import exact_null_distribution
 from mlmfast.information.undetermined import n_determined, undetermined_of
-from mlmfast.newton import NewtonOptions
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_model import fit_model
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.reduce import reduce_design

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch.fit_batch import FitBatch
-from mlmfast.covariance.units import scale_powers
+from mlmfast.covariance.units import natural_in_units
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
@@ -25,7 +25,7 @@ from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.parms.fit import fit_with_parms
 from mlmfast.fitting.parms.request import Parms
 from mlmfast.information.open_parameters import open_parameters
-from mlmfast.newton import NewtonOptions
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -137,8 +137,7 @@ def _in_units(criterion: Criterion, theta: FloatArray, ratio: FloatArray) -> Flo
     random = [(structure_of(block), s) for block, s in blocks if not block.is_residual]
     residual = [(arm.structure, arm.theta) for arm in residual_arms(criterion)]
     for structure, s in random + residual:
-        natural, powers = structure.natural(theta[:, s]), scale_powers(structure, theta[:1, s])
-        out[:, s] = structure.from_natural(natural * ratio[:, None] ** powers)
+        out[:, s] = structure.from_natural(natural_in_units(structure, theta[:, s], ratio))
     return out
 
 

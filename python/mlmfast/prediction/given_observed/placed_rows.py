@@ -12,8 +12,8 @@ from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.data.factor import cross_factors
 from mlmfast.data.frame import Frame
 from mlmfast.design.residual.design import ResidualDesign
-from mlmfast.design.residual.visit_sequence import not_seen, visit_sequence
-from mlmfast.design.residual.visits import numbers_of, visits_of_rows
+from mlmfast.design.residual.visits.of_rows import numbers_of, visits_of_rows
+from mlmfast.design.residual.visits.sequence import not_seen, visit_sequence
 from mlmfast.errors import DataError
 from mlmfast.formula.residual_formula import StructureCall, structure_kind
 from mlmfast.prediction.given_observed.visits_between import covers_other_visits, visits_with_new

@@ -11,7 +11,7 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.by_lag import ByLag
 from mlmfast.data.frame import Frame
 from mlmfast.design.residual.design import ResidualDesign
-from mlmfast.design.residual.visit_sequence import VisitSequence, not_seen
+from mlmfast.design.residual.visits.sequence import VisitSequence, not_seen
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 

@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import Any, Literal, TypeAlias
 
 from mlmfast.errors import ModelError
-from mlmfast.newton import NewtonOptions, check_settings
+from mlmfast.newton.options import NewtonOptions, check_settings
 
 
 @dataclass(frozen=True)

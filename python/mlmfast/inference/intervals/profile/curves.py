@@ -16,7 +16,7 @@ from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.parms.fit import deviance_of, fit_with_parms
 from mlmfast.fitting.parms.request import Parms
-from mlmfast.newton import NewtonOptions
+from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.running.cached import cached_property
 

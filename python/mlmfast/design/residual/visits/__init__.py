@@ -1,0 +1,1 @@
+"""Visits of a residual covariance: those of rows, their sequence, their steps."""

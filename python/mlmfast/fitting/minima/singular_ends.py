@@ -1,0 +1,219 @@
+"""Fits of a batch at a singular residual covariance: brought to their end, and reported through V.
+
+`near_singular` has the way to the end of one fit, `through_v` what is exact there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.criterion.barrier import ResidualPart, residual_parts
+from mlmfast.criterion.criterion import Criterion, ThroughV
+from mlmfast.criterion.some_fits import SomeFits
+from mlmfast.fitting.boundary import Settled, replace_rows
+from mlmfast.fitting.minima.near_singular import (
+    Minimise,
+    SingularEnd,
+    follow,
+    is_near_singular,
+    smallest_eigenvalue,
+)
+from mlmfast.fitting.minima.through_v import through_v
+from mlmfast.newton.iteration import NewtonResult
+from mlmfast.newton.options import NewtonOptions
+from mlmfast.reduction.reduced_model import ReducedModel
+
+#: Fall of -2 log-likelihood for which an end is taken that is not proven to be a minimum.
+_CLEARLY = 1e-3
+#: Scaled eigenvalue of a Hessian that is lost in rounding.
+_LOST = 1e-13
+#: Smallest eigenvalue of R, over the mean variance, below which an engine that inverts R has lost
+#: digits that are reported.
+_INVERTED = 1e-7
+#: Rise of -2 log-likelihood that is rounding of such an engine.
+_ROUNDING = 1e-4
+
+
+@dataclass(frozen=True)
+class SingularEnds:
+    """Fits of a batch whose residual covariance is singular.
+
+    Attributes
+    ----------
+    singular, without_bound
+        Those that are so at their infimum, and those whose -2 log-likelihood has none.
+    through_v
+        How the first, and others as near to singular, are evaluated; None where by the criterion.
+    """
+
+    singular: tuple[int, ...] = ()
+    without_bound: tuple[int, ...] = ()
+    through_v: ThroughV | None = None
+
+
+NO_ENDS = SingularEnds()
+
+
+def bring_to_singular_ends(
+    model: ReducedModel,
+    criterion: Criterion,
+    found: Settled,
+    options: NewtonOptions,
+    lower: dict[int, FloatArray],
+    n_elsewhere: IntArray,
+    minimise: Minimise,
+) -> SingularEnds:
+    """Bring fits that stalled at a nearly singular residual covariance to their end.
+
+    Parameters
+    ----------
+    found
+        Where the iterations ended; becomes where the fits end.
+    lower
+        What other starts came to, behind the barrier, (n_ends, n_theta) by fit.
+    n_elsewhere : shape (n_fits,)
+        Evaluations from other starts, which those of the ways on from ``lower`` are added to.
+    minimise
+        Newton's iteration.
+    """
+    parts = residual_parts(criterion)
+    if not parts:
+        return NO_ENDS
+    lower = {row: ends for row, ends in lower.items() if len(ends)}
+    rows = sorted({*_stalled(parts, found), *_inverted(parts, found), *lower})
+    through = through_v(model, criterion, rows)
+    way = _Way(criterion, parts, found, n_elsewhere, options, minimise, through)
+    singular, without_bound = _follow_all(way, lower)
+    if through is None or through.criterion is criterion:
+        return SingularEnds(singular, without_bound)
+    inverted = [row for row in _inverted(parts, found) if row in through.places]
+    for row in set(inverted) - set(singular) - set(without_bound):
+        way.refine(row)
+    places = {row: through.places[row] for row in inverted}
+    return SingularEnds(
+        singular, without_bound, replace(through, places=places) if places else None
+    )
+
+
+@dataclass(frozen=True)
+class _Way:
+    """What is needed to bring a fit to its end."""
+
+    criterion: Criterion
+    parts: tuple[ResidualPart, ...]
+    found: Settled
+    n_elsewhere: IntArray
+    options: NewtonOptions
+    minimise: Minimise
+    through: ThroughV | None
+
+    def of_fit(self, row: int) -> SomeFits:
+        """The criterion of a fit: through V where it is there."""
+        if self.through is None:
+            return SomeFits(self.criterion, np.array([row]))
+        return SomeFits(self.through.criterion, np.array([self.through.places[row]]))
+
+    def end(self, row: int, theta: FloatArray, is_guarded: bool) -> SingularEnd:
+        """See `near_singular.follow`; theta (1, n_theta)."""
+        end = follow(
+            self.of_fit(row),
+            self.parts,
+            theta,
+            self.options,
+            self.minimise,
+            is_guarded,
+            self.through is not None,
+        )
+        spent = self.n_elsewhere if is_guarded else self.found.newton.n_evaluations
+        spent[row] += end.n_evaluations
+        return end
+
+    def revalue(self, row: int) -> None:
+        """Take the value of where a fit is through V, to be compared with others."""
+        if self.through is not None and self.through.criterion is not self.criterion:
+            own, theta = self.of_fit(row), self.found.theta[[row]]
+            self.found.newton.value[row] = own.criterion.value(theta, own.chosen)[0]
+
+    def refine(self, row: int) -> None:
+        """Iterate once more from where a fit has converged, without what the engine had lost."""
+        newton = self.minimise(self.of_fit(row), self.found.theta[[row]], self.options)
+        self.found.newton.n_evaluations[row] += int(newton.n_evaluations[0])
+        if newton.converged[0] and newton.value[0] < self.found.newton.value[row] + _ROUNDING:
+            _put(self.found, row, newton)
+
+
+def _follow_all(way: _Way, lower: dict[int, FloatArray]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Fits that are singular at their infimum, and those that have none."""
+    found, singular, without_bound = way.found, set[int](), set[int]()
+    for row in _stalled(way.parts, found):
+        was_converged = not _is_stalled(found.newton, row)
+        way.revalue(row)
+        end = way.end(row, found.theta[[row]], False)
+        if end.without_bound and not was_converged:
+            without_bound.add(row)
+            _goes_on(found, row, end)
+        elif _takes(found, row, end, in_any_case=not was_converged) and end.is_singular:
+            singular.add(row)
+    for row in sorted(set(lower) - without_bound):
+        if is_near_singular(way.parts, found.theta[[row]])[0]:
+            way.revalue(row)
+        for theta in lower[row]:
+            end = way.end(row, theta[None], True)
+            if _takes(found, row, end, in_any_case=_is_stalled(found.newton, row)):
+                singular.discard(row)
+                singular |= {row} if end.is_singular else set()
+    return tuple(sorted(singular)), tuple(sorted(without_bound))
+
+
+def _goes_on(found: Settled, row: int, end: SingularEnd) -> None:
+    """Report a fit without a maximum from where it was seen to fall, not from where that began."""
+    found.newton.converged[row] = False
+    if end.unproven is not None:
+        found.theta[row] = found.newton.theta[row] = end.unproven.theta[0]
+
+
+def _takes(found: Settled, row: int, end: SingularEnd, in_any_case: bool) -> bool:
+    """Put an end into ``found`` if it is lower than what is there, or a minimum ``in_any_case``.
+
+    A lower end that is not proven to be a minimum says that it has not converged.
+    """
+    newton = end.unproven if end.newton is None else end.newton
+    if newton is None:
+        return False
+    fall = found.newton.value[row] - newton.value[0]
+    if end.newton is None:
+        if not fall > _CLEARLY:
+            return False
+    elif not (in_any_case or fall > 0.0):
+        return False
+    _put(found, row, newton)
+    return True
+
+
+def _put(found: Settled, row: int, newton: NewtonResult) -> None:
+    """Replace a fit by an iteration of one row, whose evaluations have been counted."""
+    other = replace(newton, n_evaluations=np.zeros(1, dtype=np.intp))
+    replace_rows(found.newton, np.array([row]), other, np.ones(1, dtype=np.bool_))
+    found.theta[row] = newton.theta[0]
+
+
+def _stalled(parts: tuple[ResidualPart, ...], found: Settled) -> list[int]:
+    """Fits that stalled at a nearly singular covariance."""
+    rows = [row for row in range(len(found.theta)) if _is_stalled(found.newton, row)]
+    return [row for row in rows if is_near_singular(parts, found.theta[[row]])[0]]
+
+
+def _inverted(parts: tuple[ResidualPart, ...], found: Settled) -> list[int]:
+    """Fits at covariances whose inverse has lost digits."""
+    small = smallest_eigenvalue(parts, found.theta) < _INVERTED
+    rows: Iterable[int] = np.flatnonzero(small).tolist()
+    return list(rows)
+
+
+def _is_stalled(newton: NewtonResult, row: int) -> bool:
+    """Whether an iteration has not converged, or ended where all derivatives have died out."""
+    return not newton.converged[row] or bool(abs(newton.min_eigenvalue[row]) < _LOST)

@@ -1,0 +1,1 @@
+"""Where the iteration starts: from moments, as given, of several kinds."""

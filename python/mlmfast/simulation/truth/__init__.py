@@ -1,0 +1,1 @@
+"""True parameters: fixed effects, covariances of random effects, of residuals."""

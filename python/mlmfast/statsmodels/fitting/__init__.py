@@ -1,0 +1,1 @@
+"""Fitting: free, with parameters held, penalised; the estimates."""

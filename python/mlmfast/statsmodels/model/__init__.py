@@ -1,0 +1,1 @@
+"""The model: what is read from a formula or from arrays, and its likelihood."""

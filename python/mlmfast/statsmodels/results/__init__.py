@@ -1,0 +1,1 @@
+"""What a result says: arrays, errors, tests, predictions, profiles, its summary."""
