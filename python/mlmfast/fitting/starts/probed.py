@@ -62,20 +62,17 @@ def _probed(
 
 
 def _is_worth_it(model: ReducedModel, criterion: Criterion) -> bool:
-    if not isinstance(model.nesting, _core.Crossing) or criterion.flat is not None:
+    related = any(factor.relationship is not None for factor in model.design.factors)
+    if related or criterion.flat is not None:
         return False
-    if not isinstance(model.core, _core.CrossedReduction):
-        return False  # a factor is absorbed
-    if any(factor.relationship is not None for factor in model.design.factors):
-        return False
-    operations = model.nesting.cost[1]
-    return operations > max(_FEWEST_OPERATIONS, _OPERATIONS_A_ROW * model.design.n_obs)
+    fewest = max(_FEWEST_OPERATIONS, _OPERATIONS_A_ROW * model.design.n_obs)
+    return model.factorization_operations > fewest
 
 
 def _is_regular(criterion: Criterion, theta: FloatArray) -> BoolArray:
     """Whether every covariance is finite and far from singular, shape (n_fits,)."""
-    regular = np.isfinite(theta).all(axis=1)
+    regular: BoolArray = np.asarray(np.isfinite(theta).all(axis=1))
     for term, s in zip(criterion.terms, criterion.theta_slices, strict=True):
         matrix = np.where(regular[:, None, None], term.matrix(theta[:, s]), 0.0)
-        regular &= np.linalg.eigvalsh(matrix)[:, 0] > _SINGULAR
+        regular = regular & (np.linalg.eigvalsh(matrix)[:, 0] > _SINGULAR)
     return regular
