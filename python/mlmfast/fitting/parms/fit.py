@@ -31,7 +31,7 @@ from mlmfast.fitting.minima.near_singular import check_start
 from mlmfast.fitting.parms.held_correlations import HeldCorrelations
 from mlmfast.fitting.parms.names import NamedParameters
 from mlmfast.fitting.parms.request import Parms, grid_points
-from mlmfast.fitting.starts.moments import first_start
+from mlmfast.fitting.starts.probed import first_start
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.reduced_model import ReducedModel
