@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from mlmfast.studies.plan.method import Method
     from mlmfast.studies.result import StudyResult, load_study
     from mlmfast.studies.study import Study
+    from mlmfast.translation.r.translated import from_r
+    from mlmfast.translation.sas.translated import from_sas
 
 __all__ = [
     "LMM",
@@ -84,6 +86,8 @@ __all__ = [
     "design",
     "detectable_effect",
     "fit_each",
+    "from_r",
+    "from_sas",
     "joint_tests",
     "lmm",
     "load",
@@ -108,6 +112,8 @@ _LATER = {
     "compare": "mlmfast.inference.comparison.compare",
     "compare_structures": "mlmfast.compare_structures",
     "fit_each": "mlmfast.many_data_sets.fit_each",
+    "from_r": "mlmfast.translation.r.translated",
+    "from_sas": "mlmfast.translation.sas.translated",
     "joint_tests": "mlmfast.inference.emmeans",
     "mvn": "mlmfast.mvn",
     "detectable_effect": "mlmfast.power_analysis.detectable_effect",

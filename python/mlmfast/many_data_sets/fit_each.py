@@ -29,9 +29,10 @@ from mlmfast.many_data_sets.stacked import fit_parts, fit_stacked
 from mlmfast.many_data_sets.tables import is_sequence, read_tables
 from mlmfast.model import result_of
 from mlmfast.newton.options import NewtonOptions
-from mlmfast.prepared.fit_model import read_method
+from mlmfast.prepared.fit_model import method_by
 from mlmfast.reduction.engines.options import Engine, read_options
 from mlmfast.reduction.reduce import reduce_design
+from mlmfast.running.progress_bar import ProgressBar
 
 #: Fits that are joined at a time, so that few single ones are held.
 _CHUNK = 500
@@ -59,6 +60,8 @@ def fit_each(
     contrasts: Mapping[str, Any] | None = None,
     na_action: str = "drop",
     responses: str | Sequence[str] | None = None,
+    REML: bool | None = None,
+    progress: bool | None = None,
 ) -> FitBatch:
     """Fit one model to each of many data sets, or several models and outcomes to one or many.
 
@@ -74,8 +77,10 @@ def fit_each(
     by
         Column whose levels are fitted one by one, or several columns: their combinations.
         Rows that have no level are in no fit.
-    method, options, ddf, residual, residual_scale, contrasts, na_action
+    method, options, ddf, residual, residual_scale, contrasts, na_action, REML
         As of `lmm`.
+    progress
+        A bar on a terminal or in a notebook: None after two seconds, True at once, False never.
     y : shape (n_fits, n), or a list of n_fits arrays
         Responses; NaN drops its row for its fit.
     X : shape (n_fits, n, p) or (n, p), or a list of arrays
@@ -143,7 +148,7 @@ def fit_each(
         "contrasts": contrasts,
         "na_action": na_action,
     }
-    settings = _Settings(read_method(method), ddf, options)
+    settings = _Settings(method_by(method, REML), ddf, options, progress)
     several = Several.of(formula, responses) if formula is not None else None
     if formula is None:
         if responses is not None:
@@ -175,6 +180,7 @@ class _Settings:
     method: str
     ddf: str | float
     options: NewtonOptions | Mapping[str, Any] | None
+    progress: bool | None
     engine: Engine = field(init=False)
     newton: NewtonOptions = field(init=False)
 
@@ -237,24 +243,32 @@ def _fit_all(data: Levels | Frames | Stacked, settings: _Settings) -> FitBatch:
     elif not method_of(settings.ddf).eager:
         batches, positions, found.specs = fit_parts(data, *settings.together)
         found.add_stacked(batches, positions)
-    done = set(found.positions)
-    for position in range(len(data)):
-        if position in done:
-            continue
-        with warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("always")
-            try:
-                found.add(position, _fit_one(data, position, settings, found))
-            except MlmError as error:
-                found.problems[position] = error
-        for item in heard:
-            found.heard.setdefault(item.category, []).append((position, str(item.message)))
+    left = sorted(set(range(len(data))) - set(found.positions))
+    with ProgressBar("fits", len(data), settings.progress) as bar:
+        bar.advance(len(data) - len(left))
+        for position in left:
+            _fit_next(data, position, settings, found)
+            bar.advance()
     found.join()
     problems = list(found.problems.values())
     if len(problems) == len(data) and all(isinstance(e, FormulaError) for e in problems):
         raise problems[0]
     _warn(data, found)
     return _joined(data, settings, found)
+
+
+def _fit_next(
+    data: Levels | Frames | Stacked, position: int, settings: _Settings, found: _Collected
+) -> None:
+    """One fit more, or why there is none, and what it warned of."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        try:
+            found.add(position, _fit_one(data, position, settings, found))
+        except MlmError as error:
+            found.problems[position] = error
+    for item in heard:
+        found.heard.setdefault(item.category, []).append((position, str(item.message)))
 
 
 def _fit_one(

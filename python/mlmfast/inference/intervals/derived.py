@@ -103,7 +103,7 @@ def derived(
 
 def check_request(method: str, level: float, scale: str = "identity") -> None:
     """Refuse an unknown method or scale, and a level outside (0, 1)."""
-    if not is_one_of(method, METHODS):
+    if not is_one_of(method, (*METHODS, "boot")):
         raise ModelError(f"method is {method!r}; use one of {', '.join(METHODS)}")
     if not is_one_of(scale, SCALES):
         raise ModelError(f"scale is {scale!r}; use one of {', '.join(SCALES)}")

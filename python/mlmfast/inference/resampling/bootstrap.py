@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,15 @@ from mlmfast.clusters.simulate import draw_responses, seed_sequence
 from mlmfast.confidence_level import check_level
 from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.design.responses import response_rows
+from mlmfast.display.html import in_text
+from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.distributions import normal_cdf, normal_quantile
 from mlmfast.errors import DataError, ModelError
-from mlmfast.handed_out import hands_out_copies
+from mlmfast.handed_out import copied
 from mlmfast.inference.resampling.drawn_clusters import DrawnClusters
 from mlmfast.inference.resampling.refits import Refits, RefitValues
 from mlmfast.inference.resampling.residual_parts import ResidualParts
+from mlmfast.running.progress_bar import ProgressBar
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
@@ -30,14 +33,14 @@ if TYPE_CHECKING:
 
 #: Numbers in one batch of responses, and responses at most.
 _NUMBERS, _MOST = 20_000_000, 2048
+#: Responses in the first batch where progress is watched, and seconds of one worth doubling.
+_FIRST, _HALF_A_SECOND = 16, 0.25
 KINDS = ("parametric", "residual", "cluster")
 INTERVALS = ("percentile", "basic", "normal", "bca")
 
 
-@hands_out_copies
-@dataclass(frozen=True)
-class Bootstrap:
-    """A bootstrap of a fit.
+class Bootstrap(PrintedFrame):
+    """A bootstrap of a fit: a row a parameter, with estimate, bias, se and 95 % limits.
 
     Attributes
     ----------
@@ -65,15 +68,34 @@ class Bootstrap:
     True
     """
 
-    replicates: pd.DataFrame
-    estimates: pd.Series[float]
-    n_failed: int
-    n_singular: int
-    #: What the statistics are regressed on for BCa's acceleration, (n, n_scores).
-    _scores: FloatArray
-    kind: str = "parametric"
-    #: Estimates without each of the clusters, (n_clusters, k), for that of clusters drawn anew.
-    _jackknife: Callable[[], FloatArray] | None = None
+    _metadata = [  # noqa: RUF012 (what pandas asks of a subclass)
+        "title", "notes", "replicates", "estimates", "n_failed", "n_singular", "kind", "_scores",
+        "_jackknife",
+    ]  # fmt: skip
+
+    replicates: pd.DataFrame = copied()
+    estimates: pd.Series[float] = copied()
+
+    def __init__(
+        self,
+        replicates: pd.DataFrame,
+        estimates: pd.Series[float],
+        n_failed: int,
+        n_singular: int,
+        scores: FloatArray,
+        kind: str = "parametric",
+        jackknife: Callable[[], FloatArray] | None = None,
+    ) -> None:
+        """Collect the replicates.
+
+        ``scores``, (n, n_scores), serve BCa's acceleration; that of clusters drawn anew is from the
+        estimates without each of them, (n_clusters, k).
+        """
+        self.replicates, self.estimates = replicates, estimates
+        self.n_failed, self.n_singular, self.kind = n_failed, n_singular, kind
+        self._scores, self._jackknife = scores, jackknife
+        table = pd.DataFrame({"estimate": self.estimates, "bias": self.bias, "se": self.bse})
+        super().__init__(table.join(self.conf_int()))
 
     @property
     def bias(self) -> pd.Series[float]:
@@ -136,10 +158,11 @@ class Bootstrap:
 
     def __repr__(self) -> str:
         n = len(self.replicates)
-        table = pd.DataFrame({"estimate": self.estimates, "bias": self.bias, "se": self.bse})
-        table = table.join(self.conf_int())
         head = f"{self.kind.capitalize()} bootstrap of {n} samples, {self.n_failed} failed"
-        return f"{head}, {self.n_singular} singular\n{table.to_string()}"
+        return f"{head}, {self.n_singular} singular\n{self.frame.to_string()}"
+
+    def _repr_html_(self) -> str:
+        return in_text(repr(self))
 
 
 def _bca(values: FloatArray, estimate: float, acceleration: float, tails: FloatArray) -> FloatArray:
@@ -175,6 +198,7 @@ def bootstrap(
     *,
     kind: str = "parametric",
     cluster: object = None,
+    progress: bool | None = None,
 ) -> Bootstrap:
     """Bootstrap: n samples refitted; see `Bootstrap` for estimates, errors and intervals.
 
@@ -197,6 +221,8 @@ def bootstrap(
     cluster
         For "cluster", what is drawn: a grouping factor, a column, or a label for each row; by
         default the outermost grouping factor.
+    progress
+        A bar on a terminal or in a notebook: None after two seconds, True at once, False never.
 
     Raises
     ------
@@ -229,14 +255,19 @@ def bootstrap(
     refits = Refits(source, record, type(fit), statistic)
     estimates = refits.refit([source.design.working_response])
     jackknife: Callable[[], FloatArray] | None = None
-    if kind == "cluster":
-        clusters = cluster_factor(source, record, cluster)
-        drawn = DrawnClusters.of(source.design, clusters)
-        jackknife = partial(_left_out, refits, drawn)
-        batches = [refits.refit_design(d) for d in drawn.drawn(int(n), seed_sequence(seed))]
-    else:
-        parts = None if kind == "parametric" else ResidualParts.of(source, record, fit._effects)
-        batches = list(_of_responses(refits, parts, int(n), seed_sequence(seed)))
+    batches: list[RefitValues] = []
+    entropy = seed_sequence(seed)
+    with ProgressBar("bootstrap", int(n), progress) as bar:
+        if kind == "cluster":
+            drawn = DrawnClusters.of(source.design, cluster_factor(source, record, cluster))
+            jackknife = partial(_left_out, refits, drawn)
+            found: Iterator[RefitValues] = map(refits.refit_design, drawn.drawn(int(n), entropy))
+        else:
+            parts = None if kind == "parametric" else ResidualParts.of(source, record, fit._effects)
+            found = _of_responses(refits, parts, int(n), entropy, bar.is_live)
+        for batch in found:
+            batches.append(batch)
+            bar.advance(len(batch.failed))
     whole = RefitValues(*(np.concatenate(part) for part in zip(*batches, strict=True)))
     names = list(refits.names)
     values = np.where(whole.failed[:, None], np.nan, whole.values)
@@ -245,27 +276,50 @@ def bootstrap(
         estimates=pd.Series(estimates.values[0], index=names),
         n_failed=int(whole.failed.sum()),
         n_singular=int((whole.singular & ~whole.failed).sum()),
-        _scores=whole.scores,
+        scores=whole.scores,
         kind=kind,
-        _jackknife=jackknife,
+        jackknife=jackknife,
     )
 
 
 def _of_responses(
-    refits: Refits, parts: ResidualParts | None, n: int, entropy: np.random.SeedSequence
+    refits: Refits,
+    parts: ResidualParts | None,
+    n: int,
+    entropy: np.random.SeedSequence,
+    is_watched: bool,
 ) -> Iterator[RefitValues]:
-    """Refits of responses drawn from the model, or from the fit's own parts, batch by batch."""
-    source = refits.source
+    """Refits of responses drawn from the model, or from the fit's own parts, batch by batch.
+
+    Batches are cut small where somebody watches: a fit is the same in any batch.
+    """
+    source, first = refits.source, 0
     numbers = max(source.design.n_obs, source.criterion.n_theta**2)
-    size = max(1, min(_MOST, _NUMBERS // numbers))
-    for first in range(0, n, size):
-        count = min(size, n - first)
+    for count in sizes(n, max(1, min(_MOST, _NUMBERS // numbers)), is_watched):
         responses = (
             draw_responses(source, refits.record, count, entropy, first)
             if parts is None
             else parts.responses(count, entropy, first)
         )
+        first += count
         yield refits.refit(response_rows(responses, source.design))
+
+
+def sizes(n: int, most: int, is_watched: bool) -> Iterator[int]:
+    """Sizes of batches that make up n; watched ones are of at most half a second each.
+
+    Examples
+    --------
+    >>> list(sizes(1000, 400, False)), sum(sizes(1000, 400, True))
+    ([400, 400, 200], 1000)
+    """
+    size = min(most, _FIRST) if is_watched else most
+    while n > 0:
+        started, count = time.monotonic(), min(size, n)
+        yield count
+        n -= count
+        if is_watched and time.monotonic() - started < _HALF_A_SECOND:
+            size = min(most, 2 * size)
 
 
 def _left_out(refits: Refits, clusters: DrawnClusters) -> FloatArray:

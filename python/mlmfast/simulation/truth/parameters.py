@@ -11,6 +11,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray, block_diagonal
 from mlmfast.design.design import Design
+from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.errors import ModelError
@@ -92,7 +93,7 @@ def covariances(design: Design, given: Any) -> tuple[FloatArray, ...]:
         by_factor.setdefault(term.factor, []).append(t)
     groups = {design.factors[f].name: terms for f, terms in by_factor.items()}
     given = {} if given is None else given
-    if not isinstance(given, Mapping):
+    if not isinstance(given, Mapping | FrameByGroup):
         raise ModelError(
             f"varcorr is {given!r}; give a dict from grouping factors to covariance matrices, such "
             "as {'Subject': [[600, 0], [0, 35]]}"
