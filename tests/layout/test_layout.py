@@ -26,6 +26,7 @@ FLOORS = [
     "statsmodels",
     "compare_structures",
     "many_data_sets",
+    "low_level",
     "model",
     "absorbed_result",
     "result",
