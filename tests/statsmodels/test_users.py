@@ -164,7 +164,7 @@ def test_an_icc_as_scripts_compute_it():
 
 
 def test_pyolinkanalyzes_statistics_where_rows_are_missing():
-    """They differ from statsmodels' by its kind of standard error alone, 1e-5 with the same kind."""
+    """They differ from statsmodels' by its kind of standard error alone."""
     theirs = pytest.importorskip("statsmodels.formula.api")
     rng = np.random.default_rng(6)
     subject = np.repeat(np.arange(24), 3)
