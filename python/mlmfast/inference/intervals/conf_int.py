@@ -49,7 +49,7 @@ def conf_int(
     ModelError
         For an unknown method or a level outside (0, 1).
     """
-    if isinstance(level, str):
+    if isinstance(level, str) and meant(level, _METHODS, _OTHERS) is not None:
         if method != "wald":
             raise ModelError(f"level is {level!r}; give a number between 0 and 1")
         method, level = level, 0.95
