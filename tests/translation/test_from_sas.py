@@ -255,6 +255,19 @@ def test_by_groups(trial):
     own = mlm.lmm("y ~ arm + (1 | id)", trial[trial.sex == "m"], contrasts={"arm": "contr.SAS"})
     assert found["m"].fit.llf == own.llf
     assert "--- m ---" in repr(found)
+    single = trial.assign(arm=trial["arm"].where(trial["sex"] == "m", "a"))
+    found = step(single)
+    assert list(found) == ["m"]
+    assert "one level" in found.problems["f"]
+    assert "no fit: " in repr(found)
+    with pytest.raises(ModelError, match="no BY group could be fitted"):
+        step(trial.assign(arm="a"))
+
+
+def test_text_is_no_number(trial):
+    step = mlm.from_sas("proc mixed; class id; model y = arm; random int / sub=id;")
+    with pytest.raises(DataError, match=r"'arm' holds .* is no CLASS variable"):
+        step(trial)
 
 
 def test_parms(trial):
@@ -391,6 +404,7 @@ REFUSED = {
     "proc mixed; model y = a(b; class a b;": "not closed",
     "proc mixed; model y = a*; class a;": "an effect is expected before",
     "proc mixed; model y = x; model y = z;": "the second",
+    "proc mixed; model y = x|x;": "write powers as x.x",
     "proc mixed; class a; model y = a; estimate 'e' a (1 1) (2 -1);": "nonpositional",
 }
 

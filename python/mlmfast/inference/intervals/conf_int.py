@@ -63,5 +63,5 @@ def conf_int(
     if chosen == "boot":
         limits = fit.bootstrap(n, seed, progress=progress).conf_int(level)
         return limits
-    half = fit.bse * quantile(np.asarray(fit.df, dtype=np.float64), level)
+    half = fit.bse * quantile(np.asarray(fit.df, dtype=np.float64), float(level))
     return pd.DataFrame({"lower": fit.params - half, "upper": fit.params + half})
