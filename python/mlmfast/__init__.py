@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mlmfast.compare_structures import compare_structures
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.effect_tests import joint_tests
+    from mlmfast.inference.permutation.permutation_test import permutation_test
     from mlmfast.many_data_sets.fit_each import fit_each
     from mlmfast.power_analysis.detectable_effect import detectable_effect
     from mlmfast.power_analysis.power import power
@@ -93,6 +94,7 @@ __all__ = [
     "load_sleepstudy",
     "load_study",
     "mvn",
+    "permutation_test",
     "power",
     "sample_size",
     "structures",
@@ -115,6 +117,7 @@ _LATER = {
     "joint_tests": "mlmfast.inference.emmeans",
     "mvn": "mlmfast.mvn",
     "detectable_effect": "mlmfast.power_analysis.detectable_effect",
+    "permutation_test": "mlmfast.inference.permutation.permutation_test",
     "power": "mlmfast.power_analysis.power",
     "sample_size": "mlmfast.power_analysis.sample_size",
 }

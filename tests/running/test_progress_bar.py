@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mlmfast as mlm
-from mlmfast.inference.intervals.bootstrap import sizes
+from mlmfast.inference.resampling.bootstrap import sizes
 from mlmfast.running import progress_bar
 from mlmfast.running.progress_bar import ProgressBar
 

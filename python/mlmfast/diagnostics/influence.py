@@ -16,7 +16,7 @@ option INFLUENCE.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,8 +27,10 @@ from mlmfast.clusters.blocks import cluster_factor, connected_clusters
 from mlmfast.design.rows import columns_at, sets_within
 from mlmfast.diagnostics.deletion_pieces import pieces_of_sets
 from mlmfast.diagnostics.one_step import OneStep, one_step
+from mlmfast.display.html import in_text
+from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.errors import ModelError
-from mlmfast.handed_out import hands_out_copies
+from mlmfast.handed_out import copied
 from mlmfast.running.progress_bar import ProgressBar
 from mlmfast.words import is_one_of
 
@@ -39,10 +41,8 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
-@hands_out_copies
-@dataclass(frozen=True)
-class Influence:
-    """Deletion diagnostics of the clusters and of the observations.
+class Influence(PrintedFrame):
+    """Deletion diagnostics of the clusters and of the observations; as a frame, `clusters`.
 
     A row is missing (NaN) where the fixed effects cannot be estimated without what is left out.
 
@@ -74,14 +74,29 @@ class Influence:
     {'(Intercept)': 0.324, 'Days': 0.317}
     """
 
-    clusters: pd.DataFrame
-    observations: pd.DataFrame
-    cluster_changes: pd.DataFrame
-    observation_changes: pd.DataFrame
-    cluster_dfbetas: pd.DataFrame
-    observation_dfbetas: pd.DataFrame
-    _fit: Fitted = field(repr=False, compare=False)
-    _grouping: GroupingFactor = field(repr=False, compare=False)
+    _metadata = [  # noqa: RUF012 (what pandas asks of a subclass)
+        "title", "notes", "observations", "cluster_changes", "observation_changes",
+        "cluster_dfbetas", "observation_dfbetas", "_fit", "_grouping",
+    ]  # fmt: skip
+
+    observations: pd.DataFrame = copied()
+    cluster_changes: pd.DataFrame = copied()
+    observation_changes: pd.DataFrame = copied()
+    cluster_dfbetas: pd.DataFrame = copied()
+    observation_dfbetas: pd.DataFrame = copied()
+
+    def __init__(
+        self, clusters: pd.DataFrame, fit: Fitted, grouping: GroupingFactor, **tables: pd.DataFrame
+    ) -> None:
+        super().__init__(clusters)
+        self._fit, self._grouping = fit, grouping
+        for name, table in tables.items():
+            setattr(self, name, table)
+
+    @property
+    def clusters(self) -> pd.DataFrame:
+        """One row a cluster."""
+        return self.frame
 
     def one_step(self, by: str = "clusters", *, information: str = "expected") -> OneStep:
         """Deletions that the covariance parameters follow, by one step each.
@@ -137,6 +152,9 @@ class Influence:
                 f"{lost} cluster(s) cannot be left out: fixed effects would not be estimable"
             )
         return "\n\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        return in_text(repr(self))
 
 
 def influence(fit: Fitted, cluster: object = None, *, progress: bool | None = None) -> Influence:
@@ -197,13 +215,13 @@ def influence(fit: Fitted, cluster: object = None, *, progress: bool | None = No
     rows_index = pd.RangeIndex(design.n_obs) if index is None else index
     return Influence(
         of_cluster.set_axis(labels),
-        of_row.set_axis(rows_index),
-        pd.DataFrame(by_cluster.change, index=labels, columns=names),
-        pd.DataFrame(by_row.change, index=rows_index, columns=names),
-        pd.DataFrame(by_cluster.dfbetas(), index=labels, columns=names),
-        pd.DataFrame(by_row.dfbetas(), index=rows_index, columns=names),
         fit,
         clusters,
+        observations=of_row.set_axis(rows_index),
+        cluster_changes=pd.DataFrame(by_cluster.change, index=labels, columns=names),
+        observation_changes=pd.DataFrame(by_row.change, index=rows_index, columns=names),
+        cluster_dfbetas=pd.DataFrame(by_cluster.dfbetas(), index=labels, columns=names),
+        observation_dfbetas=pd.DataFrame(by_row.dfbetas(), index=rows_index, columns=names),
     )
 
 

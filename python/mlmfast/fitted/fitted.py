@@ -11,6 +11,7 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import TestBasis, basis_of, ddf_text, method_of
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
+from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
 from mlmfast.fitted.certificate import Certificate
@@ -45,6 +46,8 @@ class Fitted:
             n: int = 1000,
             seed: Any = None,
             progress: bool | None = None,
+            kind: str = "parametric",
+            interval: str = "percentile",
         ) -> pd.DataFrame:
             """Confidence intervals."""
 
@@ -67,9 +70,15 @@ class Fitted:
             """Profile likelihood."""
 
         def bootstrap(
-            self, n: int = 1000, seed: Any = None, *, progress: bool | None = None
+            self,
+            n: int = 1000,
+            seed: Any = None,
+            statistic: Any = None,
+            *,
+            kind: str = ...,
+            progress: bool | None = None,
         ) -> Any:
-            """Parametric bootstrap."""
+            """Bootstrap."""
 
         def _compared(self, *fits: Any, **how: Any) -> Any:
             """Likelihood-ratio tests against other fits."""
@@ -82,7 +91,7 @@ class Fitted:
             """Fitted values, one a row used."""
 
         @property
-        def ranef(self) -> dict[str, pd.DataFrame]:
+        def ranef(self) -> FrameByGroup:
             """Conditional means by grouping factor."""
 
         @property

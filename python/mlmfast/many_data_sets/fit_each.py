@@ -24,8 +24,9 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.many_data_sets.contrast_meaning import different_contrasts
 from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked, response_matrix
+from mlmfast.many_data_sets.several import Several, fit_responses, fit_several
 from mlmfast.many_data_sets.stacked import fit_parts, fit_stacked
-from mlmfast.many_data_sets.tables import read_tables
+from mlmfast.many_data_sets.tables import is_sequence, read_tables
 from mlmfast.model import result_of
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_model import method_by
@@ -40,7 +41,7 @@ _HELD_NUMBERS = 5_000_000
 
 
 def fit_each(
-    formula: str | None = None,
+    formula: str | Sequence[str] | Mapping[str, str] | None = None,
     data: Any = None,
     by: str | Sequence[str] | None = None,
     method: str = "REML",
@@ -60,8 +61,9 @@ def fit_each(
     na_action: str = "drop",
     REML: bool | None = None,
     progress: bool | None = None,
+    responses: str | Sequence[str] | None = None,
 ) -> FitBatch:
-    """Fit one model to each of many data sets.
+    """Fit one model to each of many data sets, or several models and outcomes to one or many.
 
     The data sets are the rows of each level of ``by`` (``BY`` of PROC MIXED, ``lmList`` of lme4),
     tables of a sequence, or arrays with a leading axis. Each fit is to the bit the one that
@@ -70,7 +72,8 @@ def fit_each(
     Parameters
     ----------
     formula, data
-        As of `lmm`; ``data`` is one table, cut by ``by``, or a sequence of tables.
+        As of `lmm`; ``data`` is one table, cut by ``by``, or a sequence of tables. Several formulas
+        are a list, or a dict from names; a column ``formula`` then tells the fits apart.
     by
         Column whose levels are fitted one by one, or several columns: their combinations.
         Rows that have no level are in no fit.
@@ -89,6 +92,10 @@ def fit_each(
         Names of the columns of X.
     weights, offset
         Column names, or, of one table and with the array forms, arrays.
+    responses
+        Outcomes, columns that stand for the left side of the formula one after the other (it may be
+        left out, ``"~ x + (1 | g)"``); a column ``response`` tells the fits apart. Without ``by``,
+        those that are missing in the same rows share one reduction, as in `LMM.fit_many`.
 
     Returns
     -------
@@ -119,6 +126,18 @@ def fit_each(
     1   odd    90                 9  converged
     >>> batch.params.round(2).tolist()
     [[246.83, 12.79], [255.98, 8.14]]
+
+    Two outcomes, two formulas:
+
+    >>> data["Log"] = np.log(data["Reaction"])
+    >>> models = {"intercepts": "~ Days + (1 | Subject)", "slopes": "~ Days + (Days | Subject)"}
+    >>> both = mlm.fit_each(models, data, responses=["Reaction", "Log"])
+    >>> both.glance()[["formula", "response", "status"]]
+          formula  response     status
+    0  intercepts  Reaction  converged
+    1  intercepts       Log  converged
+    2      slopes  Reaction  converged
+    3      slopes       Log  converged
     """
     arguments = {
         "formula": formula,
@@ -129,8 +148,12 @@ def fit_each(
         "contrasts": contrasts,
         "na_action": na_action,
     }
-    settings = _Settings(method_by(method, REML), ddf, options, progress)
+    method = method_by(method, REML)
+    settings = _Settings(method, ddf, options, progress)
+    several = Several.of(formula, responses) if formula is not None else None
     if formula is None:
+        if responses is not None:
+            raise DataError("responses= goes with a formula; give one")
         _check_arrays_alone(data, by, arguments)
         stacked = Stacked(response_matrix(y), X, groups, Z, names, weights, offset)
         stacked.check()
@@ -139,7 +162,16 @@ def fit_each(
     extra = [name for name, value in given.items() if value is not None]
     if extra:
         raise DataError(f"{extra[0]}= goes without a formula; leave one of both out")
-    return _fit_all(read_tables(data, by, arguments), settings)
+    if several is None:
+        return _fit_all(read_tables(data, by, arguments), settings)
+    if by is None and not is_sequence(data):
+        how = {"method": method, "options": options, "ddf": ddf}
+        return fit_responses(several, data, arguments, how)
+
+    def fit(text: str) -> FitBatch:
+        return _fit_all(read_tables(data, by, {**arguments, "formula": text}), settings)
+
+    return fit_several(several, fit)
 
 
 @dataclass(frozen=True)

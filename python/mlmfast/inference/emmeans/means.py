@@ -35,6 +35,7 @@ class EMMeans(EstimateTable):
         Those asked for by "pairwise ~ ...".
     """
 
+    _metadata = [*EstimateTable._metadata, "contrasts"]  # noqa: RUF012
     _estimate_name = "emmean"
     _is_tested = False
     contrasts: Contrasts | None = None
@@ -43,7 +44,7 @@ class EMMeans(EstimateTable):
         """F test of equal means within each level of `by` (SAS's SLICE)."""
         return joint_test(self.contrast("trt.vs.ctrl", adjust="none")._functions)
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Any = None) -> Any:  # type: ignore[override]
         """Means with their intervals, a panel for each level of `by`; the matplotlib figure."""
         return self._plot("estimated marginal mean", ax)
 

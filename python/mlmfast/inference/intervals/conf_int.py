@@ -28,6 +28,8 @@ def conf_int(
     n: int = 1000,
     seed: Any = None,
     progress: bool | None = None,
+    kind: str = "parametric",
+    interval: str = "percentile",
 ) -> pd.DataFrame:
     """Confidence intervals, columns ``lower`` and ``upper``.
 
@@ -37,17 +39,19 @@ def conf_int(
         Between 0 and 1; or the method, ``conf_int("profile")``, at level 0.95.
     method
         "wald" for the fixed effects, by the quantiles of t under ``ddf``; "profile" or "boot"
-        ("bootstrap") for covariance parameters too, see `profile` and `bootstrap` (percentile
-        intervals).
-    n, seed
-        Samples of the bootstrap, and its seed.
+        ("bootstrap") for covariance parameters too, see `profile` and `bootstrap`.
+    n, seed, kind
+        Samples of the bootstrap, its seed, and what is drawn: see `bootstrap`.
+    interval
+        "percentile", "basic", "normal" or "bca", of the bootstrap: see `Bootstrap.conf_int`.
     progress
         As of `profile` and `bootstrap`.
 
     Raises
     ------
     ModelError
-        For an unknown method or a level outside (0, 1).
+        For an unknown method, a level outside (0, 1), and a kind or an interval of a bootstrap with
+        another method.
     """
     if isinstance(level, str) and meant(level, _METHODS, _OTHERS) is not None:
         if method != "wald":
@@ -57,11 +61,14 @@ def conf_int(
     chosen = meant(method, _METHODS, _OTHERS)
     if chosen is None:
         raise ModelError(f"conf_int(method={method!r}): use 'wald', 'profile' or 'boot'")
+    if chosen != "boot" and (kind != "parametric" or interval != "percentile"):
+        raise ModelError(f"kind= and interval= go with method='boot', and not with {method!r}")
     if chosen == "profile":
         limits: pd.DataFrame = fit.profile(progress=progress).conf_int(level)
         return limits
     if chosen == "boot":
-        limits = fit.bootstrap(n, seed, progress=progress).conf_int(level)
+        boot = fit.bootstrap(n, seed, kind=kind, progress=progress)
+        limits = boot.conf_int(level, interval)
         return limits
     half = fit.bse * quantile(np.asarray(fit.df, dtype=np.float64), float(level))
     return pd.DataFrame({"lower": fit.params - half, "upper": fit.params + half})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,11 @@ import pandas as pd
 from mlmfast.confidence_level import check_level
 from mlmfast.criterion.parameters.covariance_parameter import CovarianceParameter, check_engine
 from mlmfast.criterion.parameters.spellings import asked_for
+from mlmfast.display.html import in_text
+from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ConvergenceWarning, ModelError, warn
-from mlmfast.handed_out import hands_out_copies
+from mlmfast.handed_out import copied
 from mlmfast.inference.contrasts.coefficient_names import check_distinct
 from mlmfast.inference.intervals.profile.curves import CovarianceCurves, Curves, FixedCurves
 from mlmfast.inference.intervals.profile.sides import (
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
 _STEP, _REACH = 0.6, 3.0
 
 
-@hands_out_copies
-@dataclass(frozen=True)
-class Profile:
+class Profile(PrintedFrame):
     """Profile likelihoods, one parameter at a time.
 
     The profile deviance D(b) is the rise of -2 log-likelihood over its minimum when one parameter
@@ -48,7 +47,7 @@ class Profile:
 
     Attributes
     ----------
-    table
+    frame, table
         One row a point: ``parameter``, ``value``, ``zeta``, ``criterion`` ("REML" or "ML").
     estimates
         Estimate of each parameter under its criterion.
@@ -65,9 +64,23 @@ class Profile:
     sigma                    27.814   34.591
     """
 
-    table: pd.DataFrame
-    estimates: pd.Series[float]
-    _parts: tuple[tuple[Curves, tuple[tuple[Side, Side], ...], str], ...]
+    _metadata = ["title", "notes", "estimates", "_parts"]  # noqa: RUF012
+
+    estimates: pd.Series[float] = copied()
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        estimates: pd.Series[float],
+        parts: tuple[tuple[Curves, tuple[tuple[Side, Side], ...], str], ...],
+    ) -> None:
+        super().__init__(table)
+        self.estimates, self._parts = estimates, parts
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """`frame`, by another name."""
+        return self.frame
 
     def conf_int(self, level: float = 0.95) -> pd.DataFrame:
         """Values at which the profile deviance is the chi-square quantile, by Newton's method.
@@ -93,17 +106,20 @@ class Profile:
         limits = np.array(rows).reshape(-1, 2)
         return pd.DataFrame(limits, index=self.estimates.index, columns=["lower", "upper"])
 
-    def plot(self, level: float = 0.95, axes: Any = None) -> Any:
+    def plot(self, level: float = 0.95, axes: Any = None) -> Any:  # type: ignore[override]
         """Zeta by parameter, with the limits at ``level``; returns the matplotlib figure.
 
         A straight line says that the Wald interval serves.
         """
         from mlmfast.display.profile_plot import profile_plot
 
-        return profile_plot(self.table, self.conf_int(level), level, axes)
+        return profile_plot(self.frame, self.conf_int(level), level, axes)
 
     def __repr__(self) -> str:
         return f"Profile of {', '.join(map(str, self.estimates.index))}"
+
+    def _repr_html_(self) -> str:
+        return in_text(repr(self))
 
 
 def profile(
