@@ -43,9 +43,7 @@ class Fits:
         if len(sharing) == 1 or not key:
             return list(fit_together(method, self._data))
         if key not in self._found:
-            # What Kenward and Roger's tests need is made with the fits; others need no more.
-            asked = sorted(sharing, key=lambda own: not method_of(own.ddf).adjusts)
-            self._found[key] = list(fit_together(asked[0], self._data))
+            self._found[key] = list(fit_together(sharing[0], self._data))
         return [
             (at, batch if isinstance(batch, MlmError) else tested_by(batch, method.ddf))
             for at, batch in self._found[key]
@@ -62,8 +60,12 @@ def tested_by(batch: FitBatch, ddf: str | float) -> FitBatch:
 
 
 def _model(method: Method) -> str:
-    """What is fitted, as text; empty where degrees of freedom look at the data first."""
+    """What is fitted, as text; empty where degrees of freedom look at the data first.
+
+    Kenward and Roger's tests need more of fits that are made together, by which the last digits of
+    others' degrees of freedom would differ: they share among themselves.
+    """
     if method_of(method.ddf).eager:
         return ""
     record = {name: own for name, own in method.record().items() if name not in _TESTS}
-    return json.dumps(record, sort_keys=True)
+    return json.dumps([record, method_of(method.ddf).adjusts], sort_keys=True)
