@@ -125,8 +125,8 @@ class Scoring:
     def _within_variance(self, fits: IntArray) -> FloatArray:
         # Residual variance over that of ordinary least squares; few degrees of freedom tell little.
         # The iterative engine starts from moments.
-        rss, df = self.criterion.reduction.within
-        rss, df = rss[fits], np.broadcast_to(df, rss.shape)[fits]
+        rss, degrees = self.criterion.reduction.within
+        rss, df = rss[fits], np.broadcast_to(degrees, rss.shape)[fits]
         few = df < 3
         return np.where(few, 0.5, np.maximum(rss / np.where(few, 1.0, df), 1e-300))
 
