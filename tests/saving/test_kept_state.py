@@ -182,7 +182,8 @@ def attributes(item):
     """Public attributes that hold numbers: frames, series, arrays, and dicts of these."""
     out = {}
     for name in dir(item):
-        if name.startswith("_") or name in {"plot", "T"}:
+        # A frame's attrs are for the reader's own notes.
+        if name.startswith("_") or name in {"plot", "T", "attrs"}:
             continue
         try:
             value = getattr(item, name)
@@ -205,8 +206,8 @@ def spoil(value):
                 value.iloc[:, k] = 999
         value["another"] = 999
     elif isinstance(value, pd.Series):
-        value.iloc[:] = 999
-        value["another"] = 999
+        value.iloc[:] = 999 if value.dtype.kind in "fiu" else "999"
+        value["another"] = value.iloc[0]
     elif isinstance(value, np.ndarray) and value.flags.writeable:
         value[...] = 999
     return not isinstance(value, np.ndarray) or value.flags.writeable

@@ -31,7 +31,51 @@ class StepCorrelations:
     above: FloatArray
 
 
-class MarkovChain(ABC):
+class AlongSeries(ABC):
+    """One variance, and correlations by the gap in time: a mixin of structures over levels.
+
+    Structures over distances answer the same by their distances (`Spatial`).
+    """
+
+    size: int
+
+    @abstractmethod
+    def gap_correlations(self, eta: FloatArray, gaps: FloatArray) -> Jet:
+        """Correlations of rows some gaps > 0 apart, with derivatives by eta.
+
+        Parameters
+        ----------
+        eta : shape (n_fits, n_eta), theta without the log standard deviation.
+        gaps : shape (n_gaps,)
+        """
+
+    @abstractmethod
+    def theta(self, matrix: FloatArray) -> FloatArray:
+        """See `CovarianceStructure`."""
+
+    def at_distances(
+        self, theta: FloatArray, distances: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Covariance at any gaps, shape (m,), with derivatives by theta; see `Spatial`."""
+        away = distances > 0
+        c = self.gap_correlations(theta[:, 1:], np.where(away, distances, 1.0))
+        first = np.where(away[:, None], c.first, 0.0)
+        second = np.where(away[:, None, None], c.second, 0.0)
+        scale = np.exp(2.0 * theta[:, :1])
+        value = scale * np.where(away, c.value, 1.0)
+        slopes = [scale * first[..., i] for i in range(first.shape[-1])]
+        pairs = [4.0 * value]
+        for i, slope in enumerate(slopes):
+            pairs += [2.0 * slope, *(scale * second[..., i, j] for j in range(i + 1))]
+        return value, np.stack([2.0 * value, *slopes], axis=-1), np.stack(pairs, axis=-1)
+
+    def start_at(self, distances: FloatArray) -> FloatArray:
+        """theta of variance 1 and a correlation that halves from step to step."""
+        steps = np.arange(self.size)
+        return self.theta(0.5 ** np.abs(steps[:, None] - steps)[None].astype(np.float64))
+
+
+class MarkovChain(AlongSeries):
     """One variance, and correlations that multiply along a series: corr(i, k) = f_ij f_jk.
 
     The inverse of such a matrix is tridiagonal, so a series of n rows costs O(n) and needs no
@@ -59,6 +103,10 @@ class MarkovChain(ABC):
         self, gaps: FloatArray, correlations: FloatArray, weights: FloatArray
     ) -> FloatArray:
         """Moment estimate of eta from correlations of neighbours, each of shape (n_gaps,)."""
+
+    def gap_correlations(self, eta: FloatArray, gaps: FloatArray) -> Jet:
+        """See `AlongSeries`."""
+        return self.step_correlations(eta, gaps).f
 
 
 @dataclass(frozen=True)
@@ -150,7 +198,7 @@ def within_start(correlation: float) -> float:
     return float(np.clip(correlation, -_LARGEST_START, _LARGEST_START))
 
 
-class QuasiSeparable(ABC):
+class QuasiSeparable(AlongSeries):
     """One variance, and corr(i, j) = a_i (product of b over the steps from j to the row before i).
 
     a_i and b_i belong to the gap before row i. The factor L D L' of such a matrix, and L^-1 y,
@@ -166,6 +214,10 @@ class QuasiSeparable(ABC):
     @abstractmethod
     def eta_of_lags(self, first: float, second: float) -> FloatArray:
         """Moment estimate of eta from the correlations one and two steps apart."""
+
+    def gap_correlations(self, eta: FloatArray, gaps: FloatArray) -> Jet:
+        """See `AlongSeries`."""
+        return self.generators(Jet.variables(eta), gaps)[0]
 
     def correlations_over(self, eta: FloatArray, gaps: FloatArray) -> FloatArray:
         """Correlation of rows some gaps apart, (n_fits, n_gaps); 1 at gap 0."""

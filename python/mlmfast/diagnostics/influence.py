@@ -16,7 +16,7 @@ option INFLUENCE.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,8 +27,11 @@ from mlmfast.clusters.blocks import cluster_factor, connected_clusters
 from mlmfast.design.rows import columns_at, sets_within
 from mlmfast.diagnostics.deletion_pieces import pieces_of_sets
 from mlmfast.diagnostics.one_step import OneStep, one_step
+from mlmfast.display.html import in_text
+from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.errors import ModelError
-from mlmfast.handed_out import hands_out_copies
+from mlmfast.handed_out import copied
+from mlmfast.running.progress_bar import ProgressBar
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
@@ -38,10 +41,8 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
-@hands_out_copies
-@dataclass(frozen=True)
-class Influence:
-    """Deletion diagnostics of the clusters and of the observations.
+class Influence(PrintedFrame):
+    """Deletion diagnostics of the clusters and of the observations; as a frame, `clusters`.
 
     A row is missing (NaN) where the fixed effects cannot be estimated without what is left out.
 
@@ -73,14 +74,29 @@ class Influence:
     {'(Intercept)': 0.324, 'Days': 0.317}
     """
 
-    clusters: pd.DataFrame
-    observations: pd.DataFrame
-    cluster_changes: pd.DataFrame
-    observation_changes: pd.DataFrame
-    cluster_dfbetas: pd.DataFrame
-    observation_dfbetas: pd.DataFrame
-    _fit: Fitted = field(repr=False, compare=False)
-    _grouping: GroupingFactor = field(repr=False, compare=False)
+    _metadata = [  # noqa: RUF012 (what pandas asks of a subclass)
+        "title", "notes", "observations", "cluster_changes", "observation_changes",
+        "cluster_dfbetas", "observation_dfbetas", "_fit", "_grouping",
+    ]  # fmt: skip
+
+    observations: pd.DataFrame = copied()
+    cluster_changes: pd.DataFrame = copied()
+    observation_changes: pd.DataFrame = copied()
+    cluster_dfbetas: pd.DataFrame = copied()
+    observation_dfbetas: pd.DataFrame = copied()
+
+    def __init__(
+        self, clusters: pd.DataFrame, fit: Fitted, grouping: GroupingFactor, **tables: pd.DataFrame
+    ) -> None:
+        super().__init__(clusters)
+        self._fit, self._grouping = fit, grouping
+        for name, table in tables.items():
+            setattr(self, name, table)
+
+    @property
+    def clusters(self) -> pd.DataFrame:
+        """One row a cluster."""
+        return self.frame
 
     def one_step(self, by: str = "clusters", *, information: str = "expected") -> OneStep:
         """Deletions that the covariance parameters follow, by one step each.
@@ -137,8 +153,11 @@ class Influence:
             )
         return "\n\n".join(parts)
 
+    def _repr_html_(self) -> str:
+        return in_text(repr(self))
 
-def influence(fit: Fitted, cluster: object = None) -> Influence:
+
+def influence(fit: Fitted, cluster: object = None, *, progress: bool | None = None) -> Influence:
     """Cook's D, DFBETAS, MDFFITS, COVRATIO, PRESS, leverage by cluster and by observation.
 
     Exact for the fixed effects with the covariance parameters held at their estimates;
@@ -149,6 +168,8 @@ def influence(fit: Fitted, cluster: object = None) -> Influence:
     cluster
         Rows left out together, as in `robust`, or levels of a crossed or inner factor; by
         default the outermost grouping factor.
+    progress
+        A bar on a terminal or in a notebook: None after two seconds, True at once, False never.
 
     Raises
     ------
@@ -166,16 +187,18 @@ def influence(fit: Fitted, cluster: object = None) -> Influence:
     by_row, by_cluster = _Deletions.empty(design.n_obs, p), _Deletions.empty(clusters.n_levels, p)
     fixed, overall = np.empty(design.n_obs), np.empty(design.n_obs)
     studentised, residual = np.empty(design.n_obs), np.empty(design.n_obs)
-    for pieces in pieces_of_sets(design, record, clusters, independent):
-        rows = pieces.rows
-        if independent is clusters:
-            by_cluster.put(pieces.clusters, *pieces.without_cluster())
-        else:
-            for level, places in sets_within(clusters.codes[rows]):
-                by_cluster.put(np.array([level]), *pieces.without_rows(places))
-        by_row.put(rows, *pieces.without_each())
-        fixed[rows], overall[rows] = pieces.leverage_fixed, pieces.leverage
-        studentised[rows], residual[rows] = pieces.studentised, pieces.e
+    with ProgressBar("influence", design.n_obs, progress) as bar:
+        for pieces in pieces_of_sets(design, record, clusters, independent):
+            rows = pieces.rows
+            if independent is clusters:
+                by_cluster.put(pieces.clusters, *pieces.without_cluster())
+            else:
+                for level, places in sets_within(clusters.codes[rows]):
+                    by_cluster.put(np.array([level]), *pieces.without_rows(places))
+            by_row.put(rows, *pieces.without_each())
+            fixed[rows], overall[rows] = pieces.leverage_fixed, pieces.leverage
+            studentised[rows], residual[rows] = pieces.studentised, pieces.e
+            bar.advance(rows.size)
     names = [record.x_names[j] for j in record.kept]
     labels = pd.Index(clusters.labels, name=clusters.name)
     index = None if source.frame is None else source.frame.frame.index
@@ -192,13 +215,13 @@ def influence(fit: Fitted, cluster: object = None) -> Influence:
     rows_index = pd.RangeIndex(design.n_obs) if index is None else index
     return Influence(
         of_cluster.set_axis(labels),
-        of_row.set_axis(rows_index),
-        pd.DataFrame(by_cluster.change, index=labels, columns=names),
-        pd.DataFrame(by_row.change, index=rows_index, columns=names),
-        pd.DataFrame(by_cluster.dfbetas(), index=labels, columns=names),
-        pd.DataFrame(by_row.dfbetas(), index=rows_index, columns=names),
         fit,
         clusters,
+        observations=of_row.set_axis(rows_index),
+        cluster_changes=pd.DataFrame(by_cluster.change, index=labels, columns=names),
+        observation_changes=pd.DataFrame(by_row.change, index=rows_index, columns=names),
+        cluster_dfbetas=pd.DataFrame(by_cluster.dfbetas(), index=labels, columns=names),
+        observation_dfbetas=pd.DataFrame(by_row.dfbetas(), index=rows_index, columns=names),
     )
 
 

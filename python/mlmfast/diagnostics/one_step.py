@@ -6,7 +6,6 @@ Residuals and Influence in Regression; SAS/STAT User's Guide, PROC MIXED, "Influ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +14,10 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion.parameters.natural import covariance_parameters
 from mlmfast.diagnostics.step_deletions import StepDeletions
+from mlmfast.display.html import in_text
+from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.errors import ModelError
-from mlmfast.handed_out import hands_out_copies
+from mlmfast.handed_out import copied
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ _INFORMATION = ("expected", "observed")
 _SHOWN = 5
 
 
-@hands_out_copies
-@dataclass(frozen=True)
-class OneStep:
+class OneStep(PrintedFrame):
     """Deletion diagnostics with covariance parameters one step from their estimates.
 
     theta are the covariance parameters, theta_U and beta_U the estimates without the rows U; a row
@@ -38,7 +37,7 @@ class OneStep:
 
     Attributes
     ----------
-    statistics
+    frame, statistics
         Of the fixed effects ``cooks_distance``, ``mdffits``, ``covtrace``, ``covratio`` as in
         `Influence`, at theta_U; ``press``; of the covariance parameters, with J their information
         and J_U that of the remaining rows (at the estimates, as the step takes it),
@@ -58,15 +57,34 @@ class OneStep:
     back to the nearest covariance matrix, "shortened" where the step was halved to stay inside.
     """
 
-    statistics: pd.DataFrame
-    parameters: pd.DataFrame
-    changes: pd.DataFrame
-    dfbetas: pd.DataFrame
+    _metadata = ["title", "notes", "parameters", "changes", "dfbetas"]  # noqa: RUF012
+
+    parameters: pd.DataFrame = copied()
+    changes: pd.DataFrame = copied()
+    dfbetas: pd.DataFrame = copied()
+
+    def __init__(
+        self,
+        statistics: pd.DataFrame,
+        parameters: pd.DataFrame,
+        changes: pd.DataFrame,
+        dfbetas: pd.DataFrame,
+    ) -> None:
+        super().__init__(statistics)
+        self.parameters, self.changes, self.dfbetas = parameters, changes, dfbetas
+
+    @property
+    def statistics(self) -> pd.DataFrame:
+        """The table itself."""
+        return self.frame
 
     def __repr__(self) -> str:
         top = self.statistics.nlargest(_SHOWN, "rld")
         table = top.to_string(float_format=lambda value: f"{value:.4g}")
         return f"Most influential by likelihood distance, of {len(self.statistics):,}\n{table}"
+
+    def _repr_html_(self) -> str:
+        return in_text(repr(self))
 
 
 def one_step(

@@ -38,6 +38,17 @@ def tables_html(tables: Sequence[Table], notes: Sequence[str]) -> str:
     return '<div class="mlmfast">\n' + "\n".join(parts) + "\n</div>"
 
 
+def in_text(text: str) -> str:
+    """What prints as text, for notebooks.
+
+    Examples
+    --------
+    >>> in_text("a < b")
+    '<pre>a &lt; b</pre>'
+    """
+    return f"<pre>{escape(text)}</pre>"
+
+
 def _text(text: str) -> str:
     return escape(printable(text), quote=True)
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import pandas as pd
 
-from mlmfast.display.table_result import table_of
+from mlmfast.display.frame_cells import table_of
+from mlmfast.display.framed import as_gt
 from mlmfast.display.tables import Table
 from mlmfast.display.text import WIDE, notes_text, table_text
+
+_Own = TypeVar("_Own", bound="PrintedFrame")
 
 
 class PrintedFrame(pd.DataFrame):
     """A data frame of numbers with a title above and notes below when printed.
 
-    It is a data frame in all else, at full precision; what is taken from it is a plain one.
+    It is a data frame in all else, at full precision; what is taken from it is a plain one. All
+    results that are a table derive from it; those that hold more name it in ``_metadata``, and are
+    then copied and pickled with it.
 
     Examples
     --------
@@ -25,6 +31,8 @@ class PrintedFrame(pd.DataFrame):
         Chisq  Df  Pr(>Chisq)
     a  42.837   2    5.00e-10
     Note: one test
+    >>> type(table.frame).__name__, type(table.round(1)).__name__
+    ('DataFrame', 'DataFrame')
     """
 
     _metadata = ["title", "notes"]  # noqa: RUF012 (what pandas asks of a subclass)
@@ -32,16 +40,49 @@ class PrintedFrame(pd.DataFrame):
     title: str = ""
     notes: tuple[str, ...] = ()
 
+    def __init__(self, *data: Any, **how: Any) -> None:
+        super().__init__(*data, **how)
+
     @property
     def _constructor(self) -> Callable[..., pd.DataFrame]:
         return pd.DataFrame
 
-    def __deepcopy__(self, memo: dict[int, object] | None = None) -> PrintedFrame:
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The table as a plain data frame, a copy."""
+        return pd.DataFrame(self).copy()
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table as a plain data frame, a copy."""
+        return self.frame
+
+    def to_gt(self, **options: Any) -> Any:
+        """A table of great_tables with title and notes; ``options`` are those of its ``GT``.
+
+        Raises
+        ------
+        MlmError
+            Where great_tables is not installed.
+        """
+        return as_gt(self.frame, self._title(), self.notes, **options)
+
+    def __copy__(self: _Own, deep: bool = False) -> _Own:
+        return self._of_same_kind(pd.DataFrame(self).copy())
+
+    def __deepcopy__(self: _Own, memo: dict[int, object] | None = None) -> _Own:
         """A frame of the same kind; pandas would make a plain one."""
-        own = type(self)(pd.DataFrame(self).copy())
+        return self._of_same_kind(pd.DataFrame(self).copy())
+
+    def _of_same_kind(self: _Own, frame: pd.DataFrame) -> _Own:
+        own = type(self).__new__(type(self))
+        pd.DataFrame.__init__(own, frame)  # type: ignore[call-arg]
         for name in self._metadata:
-            object.__setattr__(own, name, getattr(self, name))
+            if hasattr(self, name):
+                object.__setattr__(own, name, getattr(self, name))
         return own
+
+    def _title(self) -> str:
+        return self.title
 
     def _table(self) -> Table:
         return table_of(pd.DataFrame(self), self.title)

@@ -74,7 +74,7 @@ def _group(fit: Fitted, group: str | None) -> str:
     if not having:
         raise ModelError("the model has no random effects to plot")
     if group is None:
-        return having[0]
+        return str(having[0])
     known = known_group(group, having)
     if known is None:
         raise ModelError(

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.display.figure import ACCENT, INK, PALE, axes_or_new, plain
+from mlmfast.display.frame_cells import table_of
 from mlmfast.display.printed_frame import PrintedFrame
-from mlmfast.display.table_result import table_of
 from mlmfast.display.tables import Table
 
 

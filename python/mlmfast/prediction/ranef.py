@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.design.factors.names import ByGroup
 from mlmfast.fitted.random_effects import ByLevel, ConditionalEffects
 from mlmfast.fitted.record import GroupRecord
@@ -16,12 +19,36 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 
-def ranef(fit: Fitted) -> dict[str, pd.DataFrame]:
+class RandomEffects(FrameByGroup):
+    """Predicted random effects: from grouping factor to a data frame, a row a level.
+
+    As one data frame it has a row an effect: group, level, term, estimate.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> fit.ranef["Subject"].loc["308"].round(3).to_dict()
+    {'(Intercept)': 2.259, 'Days': 9.199}
+    >>> fit.ranef.to_frame().head(2).round(3)
+         group level         term  estimate
+    0  Subject   308  (Intercept)     2.259
+    1  Subject   308         Days     9.199
+    """
+
+    def _respelled(self, part: pd.DataFrame, spell: Callable[[str], str]) -> pd.DataFrame:
+        return _respelled_rows(part, spell)
+
+
+def ranef(fit: Fitted) -> RandomEffects:
     """BLUPs by grouping factor: the conditional means E(g | y), one row a level.
 
+    A mapping from grouping factor to a data frame; as a data frame, all below each other.
+
     Levels of an interaction ``"a:b"`` are labelled ``"a1:b1"``; under lme4's name of it,
-    ``ranef["b:a"]``, they are ``"b1:a1"``. NaN is what hangs on a covariance of effects that
-    never meet in one level, which no data tell.
+    ``ranef["b:a"]``, they are ``"b1:a1"``. NaN is what the data do not tell: an effect that
+    hangs on a covariance with effects it never meets in one level, or its share of a sum that
+    overlapping terms have together, which `estimate` gives.
     """
     means = {
         group.name: pd.DataFrame(
@@ -29,7 +56,7 @@ def ranef(fit: Fitted) -> dict[str, pd.DataFrame]:
         )
         for group, names, own in _by_group(fit)
     }
-    return ByGroup(means, _respelled_rows)
+    return RandomEffects(_rows(means), means)
 
 
 def ranef_cov(fit: Fitted) -> dict[str, ByLevel]:
@@ -45,6 +72,25 @@ def ranef_cov(fit: Fitted) -> dict[str, ByLevel]:
         for group, names, own in _by_group(fit)
     }
     return ByGroup(covariances, ByLevel.respelled)
+
+
+def _rows(means: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row an effect of a level, factor below factor."""
+    parts: dict[str, list[NDArray[Any]]] = {
+        "group": [np.empty(0, dtype=object)],
+        "level": [np.empty(0, dtype=object)],
+        "term": [np.empty(0, dtype=object)],
+        "estimate": [np.empty(0)],
+    }
+    for name, frame in means.items():
+        n, q = frame.shape
+        parts["group"].append(np.full(n * q, name, dtype=object))
+        parts["level"].append(frame.index.to_numpy(dtype=object).repeat(q))
+        parts["term"].append(np.tile(frame.columns.to_numpy(dtype=object), n))
+        parts["estimate"].append(frame.to_numpy().ravel())
+    # Pointers to a text are cheaper than texts of their own, of which a million rows have few.
+    columns = {name: np.concatenate(own) for name, own in parts.items()}
+    return pd.DataFrame({name: pd.Series(own, dtype=own.dtype) for name, own in columns.items()})
 
 
 def _by_group(fit: Fitted) -> list[tuple[GroupRecord, list[str], ConditionalEffects]]:

@@ -21,7 +21,6 @@ from mlmfast.reduction.engines.options import IterativeSettings
 from mlmfast.reduction.reduced_model import Grouped
 from mlmfast.reduction.residual.by_arm import arm_prefixes, in_each_arm
 from mlmfast.reduction.residual.by_unit import (
-    LagCovariances,
     OwnMatrices,
     UnitCovariances,
     distances_within,
@@ -89,7 +88,7 @@ def _forms(
     if residual.series is not None and residual.points is not None:
         largest = int(np.bincount(residual.units).max())
         _check_stack(residual, len(residual.arms) * structure.n_theta, largest)
-        gaps, whole = gaps_within_units(residual), partial(LagCovariances, structure)
+        gaps, whole = gaps_within_units(residual), partial(UnitCovariances, structure)
         return [_by_unit(whole, gaps, residual.arm_of_units, prefixes)]
     if residual.chain is not None and not dense:
         steps = residual.chain

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.correlations import correlations
-from mlmfast.design.factors.names import known_group
+from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.fitted.record import FitRecord
 from mlmfast.formula.residual_formula import is_correlated
@@ -20,14 +19,16 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 _Row = tuple[str, str | None, str | None, float, float]
+_COLUMNS = ["group", "effect1", "effect2", "vcov", "sdcor"]
 
 
-class VarCorr(Mapping[str, pd.DataFrame]):
+class VarCorr(FrameByGroup):
     """Covariance matrices of the random effects by grouping factor.
 
     A mapping from the name of a grouping factor to a data frame; several terms on one factor are
     stacked, with zeros between them, and NaN where no data tell a covariance. An interaction is
-    also found by lme4's name, "b:a" for "a:b".
+    also found by lme4's name, "b:a" for "a:b". As one data frame it has a row a parameter, as
+    `tidy`; a column of it is found by name where no grouping factor has that name.
     Prints as a table of standard deviations and correlations, the residual's below.
 
     Parameters
@@ -45,25 +46,16 @@ class VarCorr(Mapping[str, pd.DataFrame]):
     Days                 9.6  35.1
     """
 
+    _metadata = [*FrameByGroup._metadata, "_record"]  # noqa: RUF012
+
     def __init__(self, record: FitRecord) -> None:
-        self._record = record
-        self._frames = {
+        parts = {
             group.name: _stacked(record, position)
             for position, group in enumerate(record.groups)
             if record.terms_on(position)
         }
-
-    def __getitem__(self, name: str) -> pd.DataFrame:
-        group = known_group(name, self._frames) if isinstance(name, str) else None
-        if group is None:
-            raise KeyError(f"{name!r}; grouping factors: {', '.join(self._frames) or 'none'}")
-        return self._frames[group].copy()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._frames)
-
-    def __len__(self) -> int:
-        return len(self._frames)
+        super().__init__(_parameter_rows(record), parts)
+        self._record = record
 
     def tidy(self) -> pd.DataFrame:
         """One row a parameter: group, effects, variance or covariance, SD or correlation.
@@ -81,17 +73,7 @@ class VarCorr(Mapping[str, pd.DataFrame]):
         0   Subject  1378.18  37.12
         1  Residual   960.46  30.99
         """
-        record = self._record
-        rows: list[_Row] = []
-        for term in record.terms:
-            group = record.groups[term.group].name
-            correlated = not term.kind.variances_alone
-            rows += _rows(group, term.names, term.told, correlated)
-        if record.residual is None:
-            rows.append(("Residual", None, None, record.sigma2, float(np.sqrt(record.sigma2))))
-        else:
-            rows += _residual_rows(record.residual)
-        return pd.DataFrame(rows, columns=["group", "effect1", "effect2", "vcov", "sdcor"])
+        return self.frame
 
     @handed_out
     def parameters(self) -> pd.DataFrame:
@@ -129,6 +111,20 @@ def varcorr(fit: Fitted) -> VarCorr:
     return VarCorr(fit._record)
 
 
+def _parameter_rows(record: FitRecord) -> pd.DataFrame:
+    """A row a parameter: group, effects, variance or covariance, SD or correlation."""
+    rows: list[_Row] = []
+    for term in record.terms:
+        group = record.groups[term.group].name
+        correlated = not term.kind.variances_alone
+        rows += _rows(group, term.names, term.told, correlated)
+    if record.residual is None:
+        rows.append(("Residual", None, None, record.sigma2, float(np.sqrt(record.sigma2))))
+    else:
+        rows += _residual_rows(record.residual)
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
 def _rows(group: str, names: tuple[str, ...], covariance: FloatArray, pairs: bool) -> list[_Row]:
     """List variances, then covariances if there are any."""
     correlation = correlations(covariance)
@@ -147,10 +143,10 @@ def _rows(group: str, names: tuple[str, ...], covariance: FloatArray, pairs: boo
 
 def _residual_rows(residual: ResidualRecord) -> list[_Row]:
     if not residual.visits:
-        pairs = zip(residual.parameter_names, residual.parameters.tolist(), strict=True)
+        pairs = zip(residual.parameter_names, residual.told_parameters.tolist(), strict=True)
         return [("Residual", name, None, value, np.nan) for name, value in pairs]
     rows: list[_Row] = []
-    for arm, covariance in zip(residual.arms, residual.covariances, strict=True):
+    for arm, covariance in zip(residual.arms, residual.told, strict=True):
         group = f"Residual: {arm}" if len(residual.arms) > 1 else "Residual"
         correlated = is_correlated(residual.structure)
         rows += _rows(group, residual.visits, covariance, correlated)

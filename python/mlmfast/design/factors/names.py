@@ -69,7 +69,7 @@ class ByGroup(dict[str, _Value]):
         self._respelled = respelled
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ByGroup, (dict(self), self._respelled)
+        return type(self), (dict(self), self._respelled)
 
     def __missing__(self, name: str) -> _Value:
         group = known_group(name, self.keys()) if isinstance(name, str) else None

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import criterion_of
+from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.errors import ModelError
 from mlmfast.fitting.parms.request import start_matrix, start_variance
 from mlmfast.fitting.starts.moments import residual_start
@@ -19,6 +20,8 @@ def read_starts(
     reduced: ReducedModel, method: str, start: Mapping[str, Any] | FloatArray
 ) -> tuple[FloatArray | None, dict[str, Any]]:
     """theta of the matrices in ``start``, if there are any, and the values of single parameters."""
+    if isinstance(start, FrameByGroup):
+        start = dict(start.items())
     if not isinstance(start, Mapping):
         return starting_theta(reduced, method, start), {}
     groups = {factor.name for factor in reduced.design.factors}

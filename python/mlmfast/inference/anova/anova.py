@@ -55,6 +55,8 @@ class AnovaTable(TableResult):
         What was asked for.
     """
 
+    _metadata = ["title", "notes", "hypotheses", "type", "definition", "ddf"]  # noqa: RUF012
+
     hypotheses: dict[str, pd.DataFrame] = copied()
 
     def __init__(

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.display.frame_cells import table_of
 from mlmfast.display.html import tables_html
 from mlmfast.display.printed_frame import PrintedFrame
-from mlmfast.display.table_result import table_of
 from mlmfast.display.tables import Table
 from mlmfast.display.text import WIDE, notes_text, table_text, wrapped
 from mlmfast.distributions import chi2_tail

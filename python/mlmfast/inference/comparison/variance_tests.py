@@ -20,6 +20,7 @@ from mlmfast.design.design import Design
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.responses import response_rows
 from mlmfast.design.submodels import without_effect, without_term
+from mlmfast.display.framed import Framed
 from mlmfast.display.printed_frame import printed
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import ModelError
@@ -46,7 +47,7 @@ _BATCH = 1024
 
 @hands_out_copies
 @dataclass(frozen=True)
-class VarianceTest:
+class VarianceTest(Framed):
     """A test of random effects.
 
     Attributes
@@ -78,6 +79,21 @@ class VarianceTest:
     standard_error: float
     n_failed: int
     null: FloatArray
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row: effects, statistic, df, p_value, method, n, standard_error, n_failed."""
+        return pd.DataFrame(
+            {
+                "effects": [self.effects],
+                "statistic": [self.statistic],
+                "df": [self.df],
+                "p_value": [self.pvalue],
+                "method": [self.method],
+                "n": [self.n],
+                "standard_error": [self.standard_error],
+                "n_failed": [self.n_failed],
+            }
+        )
 
     def __repr__(self) -> str:
         how = {

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.display.numbers import column, degrees_of_freedom, p_value, statistic
+from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.display.tables import Table
 from mlmfast.display.text import table_text
 from mlmfast.errors import ModelError
@@ -21,20 +22,20 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 
-class Contrast:
+class Contrast(PrintedFrame):
     """Tests of linear functions of the fixed effects; see `LMMResult.contrast`.
 
     Attributes
     ----------
-    table : pd.DataFrame
-        One row a linear function: estimate, se, df, statistic, p_value, lower, upper.
+    frame, table : pd.DataFrame
+        One row a linear function: estimate, rhs, se, df, statistic, p_value, lower, upper.
     f : FTest or None
         The joint test, where there are several rows.
     ddf, label
         The method of degrees of freedom, and its name in reports.
     """
 
-    table: pd.DataFrame = copied()
+    _metadata = ["title", "notes", "L", "f", "ddf", "label", "level"]  # noqa: RUF012
     L: pd.DataFrame = copied()
 
     def __init__(
@@ -47,37 +48,40 @@ class Contrast:
         level: float,
     ) -> None:
         lower, upper = tests.interval(level)
+        columns = {
+            "estimate": tests.estimate,
+            "rhs": tests.rhs,
+            "se": tests.se,
+            "df": tests.df,
+            "statistic": tests.statistic,
+            "p_value": tests.pvalue,
+            "lower": lower,
+            "upper": upper,
+        }
+        super().__init__(columns, index=pd.Index(rows.names, name="contrast"))
         self.f = joint
         self.ddf, self.label, self.level = ddf, label, level
         self.L = pd.DataFrame(rows.L, index=list(rows.names), columns=list(rows.columns))
-        self.table = pd.DataFrame(
-            {
-                "estimate": tests.estimate,
-                "rhs": tests.rhs,
-                "se": tests.se,
-                "df": tests.df,
-                "statistic": tests.statistic,
-                "p_value": tests.pvalue,
-                "lower": lower,
-                "upper": upper,
-            },
-            index=pd.Index(rows.names, name="contrast"),
-        )
 
-    def __getattr__(self, name: str) -> Any:
-        """A column of `table` as a number, where there is one row."""
+    @property
+    def table(self) -> pd.DataFrame:
+        """`frame`, by another name."""
+        return self.frame
+
+    def __getattr__(self, name: str) -> Any:  # type: ignore[misc]
+        """A column as a number, where there is one row."""
         if name.startswith("_") or name not in {*_NUMBERS, "pvalue"}:
-            raise AttributeError(f"a contrast has no attribute {name!r}")
+            return super().__getattr__(name)
         column = "p_value" if name == "pvalue" else name
-        if len(self.table) == 1:
-            return float(self.table[column].iloc[0])
+        if len(self) == 1:
+            return float(self[column].iloc[0])
         if self.f is not None and name in {"statistic", "pvalue"}:
             return getattr(self.f, name)
-        return self.table[column]
+        return self[column]
 
     def tidy(self) -> pd.DataFrame:
         """One row a linear function, the joint test last (term ``(joint)``)."""
-        frame = self.table.reset_index()
+        frame = self.frame.reset_index()
         if self.f is not None:
             joint = {
                 "contrast": "(joint)",
@@ -91,12 +95,9 @@ class Contrast:
             frame = pd.concat([frame, pd.DataFrame([joint])], ignore_index=True)
         return frame
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         text = table_text(contrast_table(self))
         return text if self.f is None else f"{text}\n{_joint(self)}"
-
-    def __repr__(self) -> str:
-        return str(self)
 
     def _repr_html_(self) -> str:
         from mlmfast.display.html import table_html
@@ -167,7 +168,7 @@ def linear_function_tests(
 
 def contrast_table(result: Contrast) -> Table:
     """The single functions of a contrast."""
-    frame = result.table
+    frame = result.frame
     infinite = bool(np.isinf(frame["df"]).all())
     names = [str(name) for name in frame.index]
     shows_rhs = bool((frame["rhs"] != 0).any())
@@ -211,7 +212,7 @@ def _joint(result: Contrast) -> str:
     """The joint test, and what rows have no part in it; empty without one."""
     if result.f is None:
         return ""
-    rows, rank = len(result.table), result.f.df_num
+    rows, rank = len(result), result.f.df_num
     if rank == rows:
         return joint_line(result.f)
     left = "1 row follows" if rows - rank == 1 else f"{rows - rank} rows follow"

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.display.table_result import TableResult, table_of
+from mlmfast.display.frame_cells import table_of
+from mlmfast.display.table_result import TableResult
 from mlmfast.display.tables import Table
 from mlmfast.inference.anova.anova import ddf_label, without_f
 from mlmfast.inference.contrasts.linear_tests import f_test

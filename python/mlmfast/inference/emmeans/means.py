@@ -35,6 +35,7 @@ class EMMeans(EstimateTable):
         Those asked for by "pairwise ~ ...".
     """
 
+    _metadata = [*EstimateTable._metadata, "contrasts"]  # noqa: RUF012
     _estimate_name = "emmean"
     _is_tested = False
     contrasts: Contrasts | None = None
@@ -43,7 +44,7 @@ class EMMeans(EstimateTable):
         """F test of equal means within each level of `by` (SAS's SLICE)."""
         return joint_test(self.contrast("trt.vs.ctrl", adjust="none")._functions)
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Any = None) -> Any:  # type: ignore[override]
         """Means with their intervals, a panel for each level of `by`; the matplotlib figure."""
         return self._plot("estimated marginal mean", ax)
 
@@ -110,8 +111,23 @@ def emmeans(
     2     335.410  9.950  Inf  315.910  354.911
     Degrees of freedom: asymptotic; confidence level 0.95
     """
-    read = read_specs(specs, by)
     grid = reference_grid(fit, at)
+    return means_over(fit, grid, specs, by, weights, ddf=ddf, level=level, adjust=adjust)
+
+
+def means_over(
+    fit: Fitted,
+    grid: ReferenceGrid,
+    specs: Any,
+    by: Any = None,
+    weights: str = "equal",
+    *,
+    ddf: Any = None,
+    level: float = 0.95,
+    adjust: str = "none",
+) -> EMMeans:
+    """Marginal means over a grid that is laid out already; arguments as `emmeans`."""
+    read = read_specs(specs, by)
     functions = marginal_means(fit, grid, read.factors, read.by, weights, ddf)
     about = _about(grid, read, weights)
     means = EMMeans(functions, level=level, adjust=adjust, about=about)

@@ -11,7 +11,8 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.confidence_level import check_level
-from mlmfast.display.table_result import TableResult, table_of
+from mlmfast.display.frame_cells import table_of
+from mlmfast.display.table_result import TableResult
 from mlmfast.display.tables import Table
 from mlmfast.errors import ModelError
 from mlmfast.inference.anova.anova import ddf_label
@@ -39,6 +40,9 @@ class EstimateTable(TableResult):
         Sentences that say what was averaged.
     """
 
+    _metadata = [  # noqa: RUF012 (what pandas asks of a subclass)
+        "title", "notes", "_functions", "_n_means", "_about", "level", "adjust", "seed",
+    ]  # fmt: skip
     _estimate_name = "estimate"
     _is_tested = True
 
@@ -302,6 +306,6 @@ class Contrasts(EstimateTable):
         Labels, estimate, SE, df, lower, upper, t_ratio, p_value; NaN where not estimable.
     """
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Any = None) -> Any:  # type: ignore[override]
         """Contrasts with their intervals and a line at 0; the matplotlib figure."""
         return self._plot("contrast", ax, null=0.0)

@@ -11,17 +11,17 @@ import pandas as pd
 from mlmfast.arrays import BoolArray
 from mlmfast.confidence_level import check_level
 from mlmfast.display.numbers import column, p_value, printable, statistic
+from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.display.tables import Table
 from mlmfast.display.text import table_text
 from mlmfast.distributions import normal_tail, two_sided_normal
-from mlmfast.handed_out import copied
 from mlmfast.inference.intervals.parameter_table import cov_theta, parameter_table
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 
-class CovarianceTests:
+class CovarianceTests(PrintedFrame):
     """Wald tests of the covariance parameters, as PROC MIXED's COVTEST prints them.
 
     Z = estimate / SE by the observed information; p is one-sided for variances, whose boundary is
@@ -35,26 +35,27 @@ class CovarianceTests:
 
     Attributes
     ----------
-    table : pd.DataFrame
+    frame, table : pd.DataFrame
         By parameter: estimate, se, z, p_value, lower, upper (Wald limits).
     notes : tuple of str
         What is on the boundary, and what the data do not tell.
     """
 
-    table: pd.DataFrame = copied()
-
     def __init__(self, table: pd.DataFrame, notes: tuple[str, ...]) -> None:
-        self.table, self.notes = table, notes
+        super().__init__(table)
+        self.notes = notes
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """`frame`, by another name."""
+        return self.frame
 
     def tidy(self) -> pd.DataFrame:
         """The table as a plain data frame, a row a parameter."""
-        return self.table.reset_index()
-
-    def __str__(self) -> str:
-        return table_text(covariance_tests_table(self))
+        return self.reset_index()
 
     def __repr__(self) -> str:
-        return str(self)
+        return table_text(covariance_tests_table(self))
 
     def _repr_html_(self) -> str:
         from mlmfast.display.html import table_html
@@ -128,7 +129,7 @@ def covtest(fit: Fitted, information: str = "observed", level: float = 0.95) -> 
 
 def covariance_tests_table(result: CovarianceTests) -> Table:
     """Estimates, standard errors, Z and p of the covariance parameters."""
-    frame = result.table
+    frame = result.frame
     rows = zip(
         [printable(str(name)) for name in frame.index],
         column(frame["estimate"].tolist()),

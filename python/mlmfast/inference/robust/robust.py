@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from mlmfast.arrays import FloatArray
 from mlmfast.confidence_level import check_level
+from mlmfast.display.framed import Framed
 from mlmfast.distributions import f_tail, t_quantile, t_tail
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import handed_out, hands_out_copies
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @hands_out_copies
 @dataclass(frozen=True)
-class RobustInference:
+class RobustInference(Framed):
     """Fixed effects with standard errors that do not trust the covariance model.
 
     Examples
@@ -125,15 +126,18 @@ class RobustInference:
         p_value = f_tail(f, num_df, den_df) if den_df > 0 else np.nan
         return pd.Series({"F": f, "num_df": num_df, "den_df": den_df, "p": p_value})
 
-    def tidy(self) -> pd.DataFrame:
+    def to_frame(self) -> pd.DataFrame:
         """One row a coefficient: estimate, std_error, df, statistic, p_value, limits."""
         table = pd.DataFrame(
             {"estimate": self.params, "std_error": self.bse, "df": self.df}
             | {"statistic": self.tvalues, "p_value": self.pvalues}
         )
         limits = self.conf_int().set_axis(["conf_low", "conf_high"], axis=1)
-        table = pd.concat([table, limits], axis=1)
-        return table.rename_axis("term").reset_index()
+        return pd.concat([table, limits], axis=1)
+
+    def tidy(self) -> pd.DataFrame:
+        """`to_frame` with the names of the coefficients as the column term."""
+        return self.to_frame().rename_axis("term").reset_index()
 
     def __repr__(self) -> str:
         from mlmfast.display.numbers import p_value

@@ -10,8 +10,7 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
-from mlmfast.covariance.chains import MarkovChain, QuasiSeparable
-from mlmfast.covariance.jet import Jet
+from mlmfast.covariance.chains import AlongSeries
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.covariance.units import natural_in_units
 from mlmfast.design.residual.design import ResidualDesign
@@ -65,84 +64,43 @@ class OwnMatrices(ArmDirections):
 
     def estimates(self, theta: FloatArray, unit: float) -> list[ArmEstimates]:
         """Without matrices: there are no visits; see `ResidualForm.estimates`."""
-        natural = natural_in_units(self.structure, theta, unit)
+        natural = natural_in_units(self.structure, theta, unit)[0]
         return [ArmEstimates(self.names, natural, np.empty((0, 0)))]
 
 
 @dataclass(frozen=True)
 class UnitCovariances(OwnMatrices):
-    """A spatial structure over the distances within each unit, where points are too many to share.
+    """A structure at the distances, or gaps in time, within each unit.
 
-    The structure is over a few of the points.
+    Its own points, or times, are a few of them.
     """
 
-    structure: Spatial
-
-    def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
-        """See `Directions`; one matrix for each unit."""
-        shape = self.distances.shape[:3]
-        flat = self.distances.reshape(shape[0] * shape[1] * shape[2], *self.distances.shape[3:])
-        value, first, second = self.structure.at_distances(theta, flat)
-        parts = [value[:, None]]
-        if derivatives:
-            parts += [first.mT, second.mT]
-        whole = np.concatenate(parts, axis=1)
-        return np.ascontiguousarray(whole.reshape(len(theta), -1, *shape))
-
-    def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray:
-        """A correlation that fades over a third of the typical distance."""
-        return np.asarray(with_variance(self.structure.start_at(self.distances), variance)[0])
-
-
-@dataclass(frozen=True)
-class LagCovariances(OwnMatrices):
-    """sigma^2 times the correlations of a series' structure at the gaps within each unit.
-
-    The structure is over a few of the times, and distances are gaps in time.
-    """
+    @property
+    def _kernel(self) -> Spatial | AlongSeries:
+        assert isinstance(self.structure, (Spatial, AlongSeries)), "it has distances"
+        return self.structure
 
     @cached_property
     def _distinct(self) -> tuple[FloatArray, IntArray]:
+        """Distances that differ, and which of them each is; coordinates stay as they are."""
+        if self.distances.ndim > 3:
+            flat = self.distances.reshape(-1, *self.distances.shape[3:])
+            return flat, np.arange(len(flat)).reshape(self.distances.shape[:3])
         values, codes = np.unique(self.distances, return_inverse=True)
         return values, codes.reshape(self.distances.shape)
 
     def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
         """See `Directions`; one matrix for each unit."""
-        gaps, codes = self._distinct
-        scale = np.exp(2.0 * theta[:, :1])
-        c = self._correlations(theta[:, 1:], gaps)
-        parts = [scale * c.value]
+        values, codes = self._distinct
+        value, first, second = self._kernel.at_distances(theta, values)
+        parts = [value[:, None]]
         if derivatives:
-            slopes = [scale * c.first[..., i] for i in range(c.first.shape[-1])]
-            second = [4.0 * parts[0]]
-            for i, slope in enumerate(slopes):
-                second.append(2.0 * slope)
-                second += [scale * c.second[..., i, j] for j in range(i + 1)]
-            parts = [parts[0], 2.0 * parts[0], *slopes, *second]
-        return np.ascontiguousarray(np.stack(parts, axis=1)[:, :, codes])
-
-    def _correlations(self, eta: FloatArray, gaps: FloatArray) -> Jet:
-        """Correlations with derivatives by eta; 1 at gap 0."""
-        apart = np.where(gaps > 0, gaps, 1.0)
-        if isinstance(self.structure, MarkovChain):
-            c = self.structure.step_correlations(eta, apart).f
-        else:
-            assert isinstance(self.structure, QuasiSeparable), "what runs along series is either"
-            c = self.structure.generators(Jet.variables(eta), apart)[0]
-        away = gaps > 0
-        return Jet(
-            np.where(away, c.value, 1.0),
-            np.where(away[:, None], c.first, 0.0),
-            np.where(away[:, None, None], c.second, 0.0),
-        )
+            parts += [first.mT, second.mT]
+        return np.ascontiguousarray(np.concatenate(parts, axis=1)[:, :, codes])
 
     def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray:
-        """A correlation that halves from step to step, or fades with the gaps."""
-        if isinstance(self.structure, Spatial):
-            return np.asarray(with_variance(self.structure.start_at(self.distances), variance)[0])
-        steps = np.arange(self.structure.size)
-        halves = 0.5 ** np.abs(steps[:, None] - steps)[None].astype(np.float64)
-        return np.asarray(with_variance(self.structure.theta(halves), variance)[0])
+        """See `start_at` of the structure."""
+        return np.asarray(with_variance(self._kernel.start_at(self.distances), variance)[0])
 
 
 def with_variance(theta: FloatArray, variance: float) -> FloatArray:

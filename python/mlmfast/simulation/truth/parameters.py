@@ -11,6 +11,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray, block_diagonal
 from mlmfast.design.design import Design
+from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.errors import ModelError
@@ -92,7 +93,7 @@ def covariances(design: Design, given: Any) -> tuple[FloatArray, ...]:
         by_factor.setdefault(term.factor, []).append(t)
     groups = {design.factors[f].name: terms for f, terms in by_factor.items()}
     given = {} if given is None else given
-    if not isinstance(given, Mapping):
+    if not isinstance(given, Mapping | FrameByGroup):
         raise ModelError(
             f"varcorr is {given!r}; give a dict from grouping factors to covariance matrices, such "
             "as {'Subject': [[600, 0], [0, 35]]}"
@@ -148,12 +149,18 @@ def variance_of_icc(design: Design, icc: Any, sigma2: float) -> dict[str, float]
     if not 0.0 <= share < 1.0:
         raise ModelError(f"icc is {icc!r}; it is a share from 0 to below 1")
     random = design.random
-    single = len(random) == 1 and random[0].columns == (None,)
+    single = (
+        len(random) == 1 and len(random[0].columns) == 1 and _is_indicator(random[0].columns[0])
+    )
     if not single or np.isnan(sigma2) or design.residual is not None:
         raise ModelError(
             "icc goes with one random intercept and independent residuals, (1 | g); give varcorr"
         )
     return {design.factors[random[0].factor].name: share / (1.0 - share) * sigma2}
+
+
+def _is_indicator(column: FloatArray | None) -> bool:
+    return column is None or bool(np.isin(column, (0.0, 1.0)).all())
 
 
 def check_member(structure: Any, matrix: FloatArray, text: str) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,11 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.design.input_columns import variables_used
 from mlmfast.design.residual.scale import parse_scale
-from mlmfast.formula.functions import data_parts, mathematical, variables_of
+from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
 from mlmfast.formula.residual_formula import parse_residual
-from mlmfast.formula.syntax import Call, Name, Node, parse
+from mlmfast.formula.row_wise import is_row_wise
+from mlmfast.formula.syntax import Name, parse
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.replicates.data_set import DataSet
 
@@ -83,7 +84,7 @@ class Variables:
             response,
             tuple(groups),
             tuple(name for name in used if name not in groups),
-            all(part is None for part in plain) and not formula.offsets and _by_row(formula),
+            all(part is None for part in plain) and is_row_wise(formula),
         )
 
 
@@ -91,34 +92,21 @@ def _without_response(formula: MixedFormula) -> MixedFormula:
     return MixedFormula("1", formula.fixed, formula.random, formula.offsets, formula.text)
 
 
-def _by_row(formula: MixedFormula) -> bool:
-    expressions = [formula.fixed, *(term.expression for term in formula.random)]
-    structures = {term.structure for term in formula.random}
-    # Terms of one factor would be two sets of effects with a covariance of their own.
-    one_each = len({term.group for term in formula.random}) == len(formula.random)
-    calls = [call for text in expressions for call in _calls(parse(text))]
-    row_wise = all(call == "I" or mathematical(call) is not None for call in calls)
-    return row_wise and one_each and structures == {"us"}
-
-
-def _calls(node: Node) -> list[str]:
-    own = [node.function] if isinstance(node, Call) else []
-    return own + [name for part in data_parts(node) for name in _calls(part)]
-
-
 def arrange(data: Sequence[DataSet], variables: Variables) -> Arrangement:
     """Sort data sets by what they share."""
     if variables.response is None:
         return Arrangement((), (), tuple(range(len(data))))
     rows: dict[int, Rows] = {}
+    # Columns that many share are looked at once too.
+    known: dict[int, _Looked] = {}
     others: list[int] = []
     same: dict[Any, list[int]] = {}
     found: dict[int, Rows] = {}
     for position, one in enumerate(data):
         # Rows that many share are looked at once.
-        source = id(one if one.base is None else one.base)
+        source = id(one.shared_by(variables.response))
         if source not in rows:
-            rows[source] = Rows.of(one, variables)
+            rows[source] = Rows.of(one, variables, known)
         own = rows[source]
         if own.everything is None or response_of(one, variables) is None:
             others.append(position)
@@ -155,23 +143,40 @@ class Rows:
     structure: tuple[Any, ...] | None
 
     @classmethod
-    def of(cls, data: DataSet, variables: Variables) -> Rows:
-        """Those of a data set."""
+    def of(cls, data: DataSet, variables: Variables, known: dict[int, _Looked]) -> Rows:
+        """Those of a data set; ``known`` holds what was found of arrays that others have too."""
         everything: list[Any] = []
         structure: list[Any] = []
         whole = variables.by_row
         for name in (*variables.structure, *variables.others):
             column = data.column(name)
-            content = None if column is None else _content(column)
-            if content is None:
+            looked = known.get(id(column))
+            if looked is None:
+                looked = _Looked.at(column)
+                if isinstance(column, np.ndarray):
+                    known[id(column)] = looked
+            if looked.content is None:
                 return cls(None, None)
-            everything.append(content)
-            values = None if name in variables.structure else plain_numbers(column)
-            if values is None:
-                structure.append(content)
+            everything.append(looked.content)
+            if name in variables.structure or not looked.numeric:
+                structure.append(looked.content)
             else:
-                whole = whole and _is_whole(values)
+                whole = whole and looked.whole
         return cls(tuple(everything), tuple(structure) if whole else None)
+
+
+class _Looked(NamedTuple):
+    """What stands for a column's values, whether they are numbers, and a finite one in each row."""
+
+    content: tuple[Any, ...] | None
+    numeric: bool
+    whole: bool
+
+    @classmethod
+    def at(cls, column: Any) -> _Looked:
+        content = None if column is None else _content(column)
+        values = None if content is None else plain_numbers(column)
+        return cls(content, values is not None, _is_whole(values))
 
 
 def response_of(data: DataSet, variables: Variables) -> FloatArray | None:

@@ -1,0 +1,10 @@
+"""Examples in modules for packages that are not installed here are left out."""
+
+from importlib.util import find_spec
+
+_FOR = {"sklearn": "sklearn", "marginaleffects": "marginaleffects", "maketables": "maketables",
+        "stargazer": "stargazer"}  # fmt: skip
+
+collect_ignore_glob = [
+    f"python/mlmfast/{folder}/*" for folder, package in _FOR.items() if find_spec(package) is None
+]
