@@ -4,15 +4,19 @@
     python benches/study.py --replicates 20000           # longer
     python benches/study.py --workers 2                  # and by processes
     python benches/study.py --statsmodels --simr         # and loops over others, few replicates
+    python benches/study.py --mcpower VENV/bin/python    # and mcpower, by an interpreter with it
+    python benches/study.py --many 1000000               # and as many fits, with peak memory
 
 Rows are one a replicate, method and estimand, written to disk. The fits alone are `LMM.fit_many` or
-`fit_each` on data that are there, with p-values. Wall times; processor time besides, which a busy
-machine disturbs less. simr needs R with the package (Debian: r-cran-simr).
+`fit_each` on data that are there, with p-values; draws alone are the normal numbers of the data, by
+numpy. Wall times; processor time besides, which a busy machine disturbs less. simr needs R with the
+package.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -58,6 +62,19 @@ def by_design() -> Any:
     table = pd.DataFrame({"t": T, "x": FIXED_X, "g": G})
     return mlm.design(
         FORMULA, data=table, params={"t": 0.5, "x": 0.2}, varcorr={"g": 0.25}, sigma=1
+    )
+
+
+def drawn_by_design() -> Any:
+    """As `new_x`, by a design."""
+    return mlm.design(
+        FORMULA,
+        levels={"g": CLUSTERS, "row": ROWS, "t": [0, 1]},
+        between={"t": "g"},
+        covariates={"x": "normal"},
+        params={"t": 0.5, "x": 0.2},
+        varcorr={"g": 0.25},
+        sigma=1,
     )
 
 
@@ -108,8 +125,8 @@ def fits_alone(same: bool, n: int) -> tuple[float, float]:
     X = np.stack([np.column_stack([np.ones(G.size), T, data["x"]]) for data in made])
 
     def fit() -> None:
-        for first in range(0, n, 500):
-            some = slice(first, first + 500)
+        for first in range(0, n, 1000):
+            some = slice(first, first + 1000)
             if same:
                 model = mlm.LMM(FORMULA, {**made[0], "g": G})
                 model.fit_many(np.ascontiguousarray(Y[some].T)).pvalues  # noqa: B018
@@ -117,6 +134,13 @@ def fits_alone(same: bool, n: int) -> tuple[float, float]:
                 mlm.fit_each(y=Y[some], X=X[some], groups=G).pvalues  # noqa: B018
 
     return timed(fit)
+
+
+def draws_alone(n: int, numbers: int) -> tuple[float, float]:
+    """Seconds of the normal numbers of n data sets."""
+    generator = np.random.Generator(np.random.PCG64DXSM(1))
+    out = np.empty(numbers)
+    return timed(lambda: [generator.standard_normal(out=out) for _ in range(n)])
 
 
 def report(name: str, n: int, seconds: tuple[float, float], rows: int = len(ESTIMANDS)) -> None:
@@ -145,12 +169,36 @@ def simr_seconds(n: int) -> float | None:
     return float(done.stdout.split()[-1])
 
 
+MCPOWER = """
+import time, mcpower
+m = mcpower.MCPower("y ~ t + x + (1|g)", family="lme")
+m.set_effects("t=0.5, x=0.2")
+m.set_variable_type("t=binary")
+m.set_cluster("g", ICC=0.2, n_clusters={clusters})
+run = lambda n: m.find_power({rows}, n_sims=n, seed=1, progress_callback=False, verbose=False)
+run(200)
+start, cpu = time.perf_counter(), time.process_time()
+run({n})
+print(mcpower.version("mcpower"), time.perf_counter() - start, time.process_time() - cpu)
+"""
+
+
+def mcpower_seconds(python: str, n: int) -> tuple[str, float, float]:
+    """Version and seconds of mcpower's find_power of the same model, with new data in each."""
+    script = MCPOWER.format(clusters=CLUSTERS, rows=G.size, n=n)
+    done = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True)
+    version, wall, cpu = done.stdout.split()[-3:]
+    return version, float(wall), float(cpu)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replicates", type=int, default=5000)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--statsmodels", action="store_true")
     parser.add_argument("--simr", action="store_true")
+    parser.add_argument("--mcpower", metavar="PYTHON")
+    parser.add_argument("--many", type=int, default=0)
     arguments = parser.parse_args()
     n = arguments.replicates
     run(study(same_x, 20))
@@ -160,13 +208,20 @@ def main() -> None:
         ("same X, by a design", by_design(), True),
         ("same X, by a function", same_x, True),
         ("new X, by a function", new_x, False),
+        ("new X, by a design", drawn_by_design(), False),
     ):
         totals[name] = run(study(generate, n))
         alone = fits_alone(same, n)
         report(name, n, totals[name])
         report("    its fits alone", n, alone)
-        own = totals[name][1] - alone[1]
-        print(f"    the study's own cost: {own / alone[1]:.2f} of the fits' (processor time)")
+        own, drawn = (
+            totals[name][1] - alone[1],
+            draws_alone(n, G.size * (1 + (not same)) + CLUSTERS),
+        )
+        print(
+            f"    the study's own cost: {own / alone[1]:.2f} of the fits' (processor time), of "
+            f"which normal numbers {drawn[1] / alone[1]:.2f}"
+        )
     if arguments.workers > 1:
         plan = study(new_x, 4 * n)
         one, several = run(plan)[0], run(plan, arguments.workers)[0]
@@ -177,6 +232,19 @@ def main() -> None:
         report("a loop over statsmodels", 50, seconds)
         ratio = (seconds[0] / 50) / (totals["new X, by a function"][0] / n)
         print(f"    {ratio:,.0f} x the time of the study")
+    if arguments.mcpower:
+        version, wall, cpu = mcpower_seconds(arguments.mcpower, n)
+        own = totals["new X, by a design"]
+        print(
+            f"mcpower {version}: {n / wall:,.0f} replicates/s, {n / cpu:,.0f} by processor time; "
+            f"the study {n / own[0]:,.0f} and {n / own[1]:,.0f} "
+            f"({wall / own[0]:.2f} and {cpu / own[1]:.2f} x)"
+        )
+    if arguments.many:
+        seconds = run(study(by_design(), arguments.many))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        report(f"{arguments.many:,} fits", arguments.many, seconds)
+        print(f"    peak of memory {peak:,.0f} MB")
     if arguments.simr:
         found = simr_seconds(50)
         if found is None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mlmfast.fitted.certificate import Certificate
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.effect_tests import joint_tests
+    from mlmfast.inference.permutation.permutation_test import permutation_test
     from mlmfast.low_level.reduction import Reduction
     from mlmfast.many_data_sets.fit_each import fit_each
     from mlmfast.model import LMM, lmm
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from mlmfast.studies.plan.method import Method
     from mlmfast.studies.result import StudyResult, load_study
     from mlmfast.studies.study import Study
+    from mlmfast.translation.r.translated import from_r
+    from mlmfast.translation.sas.translated import from_sas
 
 __all__ = [
     "LMM",
@@ -84,12 +87,15 @@ __all__ = [
     "design",
     "detectable_effect",
     "fit_each",
+    "from_r",
+    "from_sas",
     "joint_tests",
     "lmm",
     "load",
     "load_sleepstudy",
     "load_study",
     "mvn",
+    "permutation_test",
     "power",
     "sample_size",
     "structures",
@@ -117,8 +123,11 @@ _LATER = {
     "compare": "mlmfast.inference.comparison.compare",
     "compare_structures": "mlmfast.compare_structures",
     "fit_each": "mlmfast.many_data_sets.fit_each",
+    "from_r": "mlmfast.translation.r.translated",
+    "from_sas": "mlmfast.translation.sas.translated",
     "joint_tests": "mlmfast.inference.emmeans",
     "detectable_effect": "mlmfast.power_analysis.detectable_effect",
+    "permutation_test": "mlmfast.inference.permutation.permutation_test",
     "power": "mlmfast.power_analysis.power",
     "sample_size": "mlmfast.power_analysis.sample_size",
 }

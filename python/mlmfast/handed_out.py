@@ -147,7 +147,9 @@ def frozen(value: Any) -> Any:
         return _on_buffer(value, _bytes_of) if _can_be_unlocked(value) else value
     if type(value) is dict:
         return {key: frozen(item) for key, item in value.items()}
-    return tuple(map(frozen, value)) if type(value) is tuple else value
+    if type(value) is not tuple or set(map(type, value)) <= {str}:
+        return value
+    return tuple(map(frozen, value))
 
 
 def freeze(item: object, *names: str) -> None:

@@ -12,7 +12,7 @@ from mlmfast.design.model_frame import build_model_frame
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
 from mlmfast.newton.options import NewtonOptions
-from mlmfast.prepared.fit_model import Wishes, check_ddf, fit_model, read_method
+from mlmfast.prepared.fit_model import Wishes, check_ddf, fit_model, method_by
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.result import LMMResult
 
@@ -174,12 +174,14 @@ class LMM(PreparedModel):
         hold: Mapping[str, float] | None = None,
         bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
         grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
+        REML: bool | None = None,
     ) -> LMMResult:
         """Fit by restricted ("REML") or full ("ML") maximum likelihood.
 
         Covariance parameters are named as `profile` names them, ``sd_x|g``, ``cor_x.y|g`` and
         ``sigma``, or by ``var_x|g``, ``cov_x.y|g`` and ``Residual`` (variances and covariances),
-        or as `residual_parameters` names those of a residual structure.
+        or as `residual_parameters` names those of a residual structure. Names as reports print
+        them, ``Var(x) | g`` and ``sd__x``, are understood too, and a pair in either order.
 
         Parameters
         ----------
@@ -214,6 +216,8 @@ class LMM(PreparedModel):
         grid
             Starting values to try: a dict of lists, whose combinations are tried, or a list of
             dicts. The best is the start; the table is `LMMResult.parms`.
+        REML
+            R's way to say ``method``: False for "ML".
 
         Raises
         ------
@@ -234,7 +238,7 @@ class LMM(PreparedModel):
         (30.0, -875.206)
         """
         wishes = Wishes(start, hold, bounds, grid)
-        return fit_model(self, result_of, method, options, ddf, wishes)
+        return fit_model(self, result_of, method_by(method, REML), options, ddf, wishes)
 
     def fit_many(
         self,
@@ -242,6 +246,9 @@ class LMM(PreparedModel):
         method: str = "REML",
         options: NewtonOptions | Mapping[str, Any] | None = None,
         ddf: str | float | None = None,
+        *,
+        REML: bool | None = None,
+        progress: bool | None = None,
     ) -> FitBatch:
         """Fit many responses on this design.
 
@@ -276,7 +283,7 @@ class LMM(PreparedModel):
         """
         from mlmfast.batch.fit_many import fit_many
 
-        return fit_many(self, result_of, Y, method, options, ddf)
+        return fit_many(self, result_of, Y, method_by(method, REML), options, ddf, progress)
 
 
 def result_of(
@@ -310,6 +317,7 @@ def lmm(
     hold: Mapping[str, float] | None = None,
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
+    REML: bool | None = None,
 ) -> LMMResult:
     """Fit a linear mixed model; `LMM` and `LMM.fit` document the arguments.
 
@@ -337,7 +345,7 @@ def lmm(
     (30.9912, 2756.4)
     """
     # Refused before any data are read.
-    method = read_method(method)
+    method = method_by(method, REML)
     if ddf is not None:
         check_ddf(ddf, method)
     model = LMM(

@@ -6,12 +6,13 @@ A table of contents: each name is a function of a fit, which stands in the packa
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mlmfast.fitted.fitted import Fitted
+from mlmfast.fitted.guessed_names import missing_attribute
 from mlmfast.handed_out import handed_out
 from mlmfast.report import varcorr as _varcorr
 from mlmfast.running.first_use import FunctionsOnUse, property_of
+from mlmfast.typed_calls import TypedCalls
 
 if TYPE_CHECKING:
     from mlmfast import plots as _plots
@@ -21,20 +22,19 @@ if TYPE_CHECKING:
     from mlmfast.diagnostics import residuals as _residuals
     from mlmfast.fitted.residual import at_points as _residual_at_points
     from mlmfast.fitted.residual import covariance as _residual_covariance
-    from mlmfast.inference.anova import anova as _anova
     from mlmfast.inference.comparison import compare as _compare
     from mlmfast.inference.comparison import conditional_aic as _conditional_aic
     from mlmfast.inference.comparison import information_criteria as _information_criteria
     from mlmfast.inference.comparison import variance_tests as _variance_tests
     from mlmfast.inference.contrasts import contrast as _contrast
     from mlmfast.inference.emmeans import means as _means
-    from mlmfast.inference.intervals import bootstrap as _bootstrap
     from mlmfast.inference.intervals import conf_int as _conf_int
     from mlmfast.inference.intervals import covtest as _covtest
     from mlmfast.inference.intervals import derived as _derived
     from mlmfast.inference.intervals import parameter_table as _parameter_table
     from mlmfast.inference.intervals import shares_of_variance as _shares_of_variance
     from mlmfast.inference.intervals.profile import profile as _profile
+    from mlmfast.inference.resampling import bootstrap as _bootstrap
     from mlmfast.inference.robust import kinds as _kinds
     from mlmfast.inference.robust import robust as _robust
     from mlmfast.prediction import effect_estimates as _effect_estimates
@@ -61,7 +61,7 @@ else:
     _variance_tests = FunctionsOnUse("mlmfast.inference.comparison.variance_tests")
     _contrast = FunctionsOnUse("mlmfast.inference.contrasts.contrast")
     _means = FunctionsOnUse("mlmfast.inference.emmeans.means")
-    _bootstrap = FunctionsOnUse("mlmfast.inference.intervals.bootstrap")
+    _bootstrap = FunctionsOnUse("mlmfast.inference.resampling.bootstrap")
     _conf_int = FunctionsOnUse("mlmfast.inference.intervals.conf_int")
     _covtest = FunctionsOnUse("mlmfast.inference.intervals.covtest")
     _derived = FunctionsOnUse("mlmfast.inference.intervals.derived")
@@ -81,7 +81,7 @@ else:
     _storage = FunctionsOnUse("mlmfast.saving.storage")
 
 
-class LMMResult(Fitted):
+class LMMResult(TypedCalls):
     """A fitted linear mixed model.
 
     Estimates are plain attributes; what takes work is computed when first asked for.
@@ -105,7 +105,6 @@ class LMMResult(Fitted):
     robust = _robust.robust
     contrast = _contrast.contrast
     estimate = _effect_estimates.estimate
-    anova = _anova.anova
     emmeans = _means.emmeans
 
     # -- covariance parameters -----------------------------------------------------------------
@@ -140,7 +139,6 @@ class LMMResult(Fitted):
     # -- what rows say -------------------------------------------------------------------------
 
     fittedvalues = handed_out(_prediction.fittedvalues)
-    predict = _prediction.predict
     resid = _residuals.resid
     influence = _influence.influence
     simulate = _simulate.simulate
@@ -168,6 +166,13 @@ class LMMResult(Fitted):
 
     def __repr__(self) -> str:
         return str(self.summary())
+
+    if not TYPE_CHECKING:
+        # Their types, which depend on the arguments, are those of `TypedCalls`.
+        anova, predict = _anova.anova, _prediction.predict
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(name, dir(type(self)))
 
     # -- saving --------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 
 
@@ -17,6 +17,20 @@ def is_one_of(value: object, words: Collection[str]) -> bool:
     (True, False, False)
     """
     return isinstance(value, str) and value in words
+
+
+def meant(value: object, words: Collection[str], others: Mapping[str, str]) -> str | None:
+    """The word that a value is, in any case, or is another program's name for; None for neither.
+
+    Examples
+    --------
+    >>> meant("Bootstrap", ("wald", "boot"), {"bootstrap": "boot"}), meant(3, ("wald",), {})
+    ('boot', None)
+    """
+    if not isinstance(value, str):
+        return None
+    own = {word.casefold(): word for word in words}
+    return own.get(value.casefold(), others.get(value.casefold()))
 
 
 def did_you_mean(name: object, known: Collection[str], cutoff: float = 0.5) -> str:

@@ -221,7 +221,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(run, sleep_csv, monkeypatch):
     def interrupt(*_arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "read_table", interrupt)
+    monkeypatch.setattr("mlmfast.cli.model.read_table", interrupt)
     assert run("fit", sleep_csv, SLEEP) == (130, "", "mlmfast: interrupted\n")
 
 

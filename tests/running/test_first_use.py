@@ -111,8 +111,8 @@ def test_a_profile_that_finds_a_better_fit_blames_the_line_of_the_user(fit, monk
 
     follow = profile.follow
 
-    def found_lower(curves, sides, step, reach):
-        follow(curves, sides, step, reach)
+    def found_lower(curves, sides, step, reach, done):
+        follow(curves, sides, step, reach, done)
         sides[0].lowest_rise = -1.0
 
     monkeypatch.setattr(profile, "follow", found_lower)

@@ -29,7 +29,8 @@ def namespace():
     holes = data.assign(one=1.0)
     holes.loc["row3", "x"] = np.nan
     model = smf.mixedlm("y ~ x + C(arm)", data, groups=data["site"], re_formula="~x")
-    held = smf.MixedLMParams.from_components(np.zeros(4), cov_re=np.ones((2, 2)))
+    held = smf.MixedLMParams.from_components(np.array([1.0, 1.0, 1.0, 0.0]), cov_re=np.ones((2, 2)))
+    slope = smf.MixedLMParams.from_components(np.array([0.0, 0.0, 0.0, 2.0]), cov_re=np.eye(2))
     return {
         "smf": smf,
         "np": np,
@@ -39,7 +40,8 @@ def namespace():
         "model": model,
         "fit": model.fit(),
         "start": smf.MixedLMParams.from_components(np.zeros(4), cov_re=np.eye(2)),
-        "only_covariances": held,
+        "held_slope": held,
+        "slope_of_two": slope,
         "nested": smf.mixedlm(
             "y ~ x", data, groups="site", re_formula="1", vc_formula={"part": "0 + C(part)"}
         ).fit(),
@@ -55,7 +57,6 @@ def value(namespace, row):
 
 REFUSED = {
     "nothing to estimate": mlm.ModelError,
-    "held fixed effects (`free.fe_params` of 0)": NotImplementedError,
 }
 
 

@@ -234,6 +234,103 @@ def test_held_covariances():
     assert start_only.llf == pytest.approx(model.loglike(start))
 
 
+@pytest.mark.parametrize("reml", [True, False])
+def test_held_fixed_effects(reml):
+    """What is held is an offset of the rest."""
+    data = growth()
+    model = MixedLM.from_formula("y ~ x + z", data, groups="site", re_formula="~x")
+    free = MixedLMParams.from_components(np.array([1.0, 0.0, 1.0]), cov_re=np.ones((2, 2)))
+    start = MixedLMParams.from_components(np.array([9.0, 0.5, 9.0]), cov_re=np.eye(2))
+    held = model.fit(free=free, start_params=start, reml=reml)
+    data["half"] = 0.5 * data["x"]
+    own = mlm.lmm("y ~ z + offset(half) + (x | site)", data, method="REML" if reml else "ML")
+    assert held.llf == pytest.approx(own.llf, abs=1e-9)
+    assert held.fe_params["x"] == 0.5
+    np.testing.assert_allclose(held.fe_params[["Intercept", "z"]], own.params, rtol=1e-9)
+    np.testing.assert_allclose(held.bse_fe[["Intercept", "z"]], own.bse, rtol=1e-9)
+    assert held.bse_fe["x"] == held.bse["x"] == 0.0
+    np.testing.assert_allclose(held.cov_re, own.varcorr["site"], rtol=1e-7)
+    np.testing.assert_allclose(held.fittedvalues, own.fittedvalues, rtol=1e-9)
+    effects = np.array(list(held.random_effects.values()))
+    np.testing.assert_allclose(effects, own.ranef["site"], atol=1e-8)
+    np.testing.assert_allclose(
+        held.predict(data.head(4)), own.predict(data.head(4), ranef=False), rtol=1e-9
+    )
+    # The model itself is as it was.
+    assert model.fit(reml=reml).llf > held.llf
+    with pytest.raises(NotImplementedError, match="profile beside fixed effects held"):
+        held.profile_re(0, vtype="re")
+
+
+def test_fixed_effects_held_beside_what_is_not_offered():
+    data = growth()
+    model = MixedLM.from_formula("y ~ x", data, groups="site", re_formula="~x")
+    free = MixedLMParams.from_components(np.array([1.0, 0.0]), cov_re=np.diag([0.0, 1.0]))
+    with pytest.raises(NotImplementedError, match="single covariances held"):
+        model.fit(free=free)
+    free.cov_re = np.ones((2, 2))
+    with pytest.raises(NotImplementedError, match="joint Hessian by REML"):
+        model.fit(free=free, se="statsmodels")
+    by_ml = model.fit(free=free, se="statsmodels", reml=False)
+    data["none"] = 0.0
+    own = MixedLM.from_formula("y ~ 1", data, groups="site", re_formula="~x").fit(
+        se="statsmodels", reml=False
+    )
+    np.testing.assert_allclose(by_ml.bse_fe["Intercept"], own.bse_fe["Intercept"], rtol=1e-6)
+    short = MixedLMParams.from_components(np.ones(3), cov_re=np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"fe_params of shape \(3,\)"):
+        model.fit(free=short)
+    for name in ("fe_pen", "cov_pen"):
+        with pytest.raises(NotImplementedError, match=name):
+            model.fit(**{name: object()})
+
+
+MEANS = {
+    ("y ~ x + C(arm)", "y ~ x + arm"): [("arm", {}), ("arm", {"at": {"x": 2.0}})],
+    ("y ~ arm * batch + x", "y ~ arm * batch + x"): [
+        (["arm", "batch"], {}),
+        ("arm", {"by": "batch"}),
+        ("batch", {"at": {"arm": ["a", "c"]}}),
+    ],
+    ("y ~ np.log(z) + C(arm, Sum)", "y ~ log(z) + arm"): [("arm", {}), ("1", {})],
+    ("y ~ 0 + arm:x + arm", "y ~ 0 + arm:x + arm"): [("arm", {"at": {"x": 1.0}})],
+}
+
+
+@pytest.mark.parametrize("formulas", MEANS)
+def test_marginal_means(formulas):
+    """Those of mlmfast's own formula, whatever the coding."""
+    data = growth()
+    theirs, ours = formulas
+    fit = MixedLM.from_formula(theirs, data, groups="site").fit()
+    own = mlm.lmm(f"{ours} + (1 | site)", data, ddf="asymptotic")
+    for specs, arguments in MEANS[formulas]:
+        found = fit.emmeans(specs, **arguments).frame
+        pd.testing.assert_frame_equal(found, own.emmeans(specs, **arguments).frame, rtol=1e-8)
+    pairs = fit.emmeans(specs, ddf="satterthwaite", **arguments)
+    assert np.isfinite(pairs.frame["df"]).all()
+
+
+def test_means_of_rows_with_holes_and_of_subsets():
+    data = growth()
+    data.loc["row3", "x"] = np.nan
+    data.loc["row9", "arm"] = None
+    fit = MixedLM.from_formula("y ~ x + arm", data, groups="site", missing="drop").fit()
+    own = mlm.lmm("y ~ x + arm + (1 | site)", data, ddf="asymptotic")
+    pd.testing.assert_frame_equal(fit.emmeans("arm").frame, own.emmeans("arm").frame, rtol=1e-8)
+    some = MixedLM.from_formula("y ~ z + arm", growth(), groups="site", subset=growth()["z"] > 1)
+    with pytest.raises(mlm.DataError, match="give the value of 'z' by at="):
+        some.fit().emmeans("arm")
+    assert len(some.fit().emmeans("arm", at={"z": 1.0}).frame) == 3
+    arrays = MixedLM(np.arange(6.0) ** 2, np.ones((6, 1)), [0, 0, 1, 1, 2, 2]).fit()
+    with pytest.raises(mlm.ModelError, match="a model made by a formula"):
+        arrays.emmeans("arm")
+    with pytest.raises(mlm.DataError, match="did you mean 'arm'"):
+        fit.emmeans("arn")
+    with pytest.raises(mlm.DataError, match="is not a variable of the fixed part"):
+        fit.emmeans("arm", at={"y": 1})
+
+
 def test_errors_of_a_held_fit_are_those_of_the_same_fit_made_otherwise():
     """`free` of ones in coordinates that it holds nothing in, against the usual path."""
     from mlmfast.statsmodels.fitting.fit import _held

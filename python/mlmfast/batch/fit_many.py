@@ -28,6 +28,7 @@ from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.engines.options import Engine, read_options
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.representable import without_residual
+from mlmfast.running.progress_bar import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def fit_many(
     method: str = "REML",
     options: NewtonOptions | Mapping[str, Any] | None = None,
     ddf: str | float | None = None,
+    progress: bool | None = None,
 ) -> FitBatch:
     """Fit many responses on a model's design; `mlmfast.LMM.fit_many` documents the arguments.
 
@@ -61,16 +63,24 @@ def fit_many(
     own = None if model._frame is None else model._frame.frame
     used, index = (None, None) if own is None else (own.rows_used, own.whole.index)
     responses = read_responses(Y, model._design, used, index)
-    batch = _fit_patterns(model, responses, method, engine, settings)
+    with ProgressBar("fits", len(responses.names), progress) as bar:
+        batch = _fit_patterns(model, responses, method, engine, settings, bar)
     return with_ddf(replace(batch, _options=options, _make=make), ddf)
 
 
 def _fit_patterns(
-    model: PreparedModel, responses: Responses, method: str, engine: Engine, settings: NewtonOptions
+    model: PreparedModel,
+    responses: Responses,
+    method: str,
+    engine: Engine,
+    settings: NewtonOptions,
+    bar: ProgressBar,
 ) -> FitBatch:
     """Fit all responses; those with a value in the same rows share one reduction."""
     parts: list[_Part] = []
     for pattern in responses.patterns():
+        # Of the pattern before, now that its fits are there.
+        bar.advance(sum(len(part.columns) for part in parts) - bar.done)
         every = len(pattern.columns) == len(responses.names)
         # Columns of one pattern stand in their order: all of them need no copy.
         values = responses.values if every else responses.values[:, pattern.columns]

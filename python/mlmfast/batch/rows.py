@@ -48,6 +48,14 @@ class RegularFits:
     vcov: FloatArray
     bases: StackedBases
 
+    def some(self, keep: BoolArray, fits: IntArray) -> RegularFits:
+        """Some of the fits, at other positions."""
+        gradient, covariance, usable, extra = self.bases
+        bases = StackedBases(
+            gradient[keep], covariance[keep], usable[keep], None if extra is None else extra[keep]
+        )
+        return RegularFits(fits[keep], self.like, self.beta[keep], self.vcov[keep], bases)
+
 
 class BatchRows(Protocol):
     """The fits of a batch with their rows, one at a time."""
@@ -317,9 +325,11 @@ class JoinedRows:
         for k, part in enumerate(self.parts):
             for group in part.regular(adjusts):
                 own = np.flatnonzero(self.part == k)
-                place = np.empty(len(part), dtype=np.intp)
+                # A part may have fits that are not among the joined ones.
+                place = np.full(len(part), -1, dtype=np.intp)
                 place[self.within[own]] = own
-                yield replace(group, fits=place[group.fits])
+                at = place[group.fits]
+                yield replace(group, fits=at) if (at >= 0).all() else group.some(at >= 0, at)
 
     def model(self, fit: int) -> PreparedModel:
         """The model of one fit."""

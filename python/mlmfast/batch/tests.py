@@ -12,7 +12,7 @@ from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch.fits import BatchFits
 from mlmfast.batch.names import places
 from mlmfast.batch.rows import RegularFits
-from mlmfast.degrees_of_freedom import DegreesOfFreedom, TestBasis, method_of
+from mlmfast.degrees_of_freedom import DegreesOfFreedom, TestBasis, known_name, method_of
 from mlmfast.degrees_of_freedom.stacked_bases import are_definite, coefficients
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
@@ -76,7 +76,7 @@ def with_ddf(batch: _Batch, ddf: str | float) -> _Batch:
     """The batch under a method of degrees of freedom, with the standard errors of its tests."""
     method = method_of(ddf)
     if not method.adjusts:
-        return replace(batch, ddf=ddf)
+        return replace(batch, ddf=known_name(ddf) or ddf)
     method.check(batch.method == "REML")
     bse = np.full(batch.params.shape, np.nan)
     columns = _Columns(batch.names)
@@ -87,7 +87,7 @@ def with_ddf(batch: _Batch, ddf: str | float) -> _Batch:
     for tested in _bases(batch, method, (), ~np.isnan(bse).all(axis=1)):
         vcov = known_entries(tested.basis.moves, tested.basis.vcov)
         bse[tested.fit, columns.kept(tested.model)] = np.sqrt(np.diag(vcov))
-    return replace(batch, bse=bse, ddf=ddf)
+    return replace(batch, bse=bse, ddf=known_name(ddf) or ddf)
 
 
 def batch_tests(batch: BatchFits, L: Any, rhs: Any, ddf: str | float) -> BatchTests:

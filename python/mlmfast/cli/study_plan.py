@@ -17,7 +17,16 @@ from mlmfast.studies.study import Study
 
 #: What a plan must say, and may say.
 _NEEDED = ("n_replicates", "conditions", "methods", "estimands")
-_KEYS = (*_NEEDED, "seed", "chunk", "stop_at", "design", "generate", "folder")
+_KEYS = (
+    *_NEEDED,
+    "seed",
+    "chunk",
+    "stop_at",
+    "common_random_numbers",
+    "design",
+    "generate",
+    "folder",
+)
 
 
 def read_study(path: str) -> tuple[Study, Path]:
@@ -46,8 +55,9 @@ def read_study(path: str) -> tuple[Study, Path]:
         plan["estimands"],
         plan["n_replicates"],
         plan.get("seed", 0),
-        chunk=plan.get("chunk", 500),
+        chunk=plan.get("chunk", 1000),
         stop_at=plan.get("stop_at"),
+        common_random_numbers=plan.get("common_random_numbers", False),
     )
     return study, file.parent / str(plan.get("folder", file.stem))
 

@@ -69,7 +69,7 @@ def draw_responses(
     entropy = seed_sequence(seed)
     out = np.empty((design.n_obs, int(n)), order="F")
     for i in range(int(n)):
-        generator = np.random.default_rng(_stream(entropy, first + i))
+        generator = np.random.default_rng(stream(entropy, first + i))
         out[:, i] = mean + _random_part(design, roots, generator)
         out[:, i] += sd * residual_noise(design, record, generator.standard_normal)
     return out
@@ -146,8 +146,8 @@ def seed_sequence(seed: Any) -> np.random.SeedSequence:
         ) from None
 
 
-def _stream(entropy: np.random.SeedSequence, i: int) -> np.random.SeedSequence:
-    # The i-th child that `spawn` would give, without its count of children given before.
+def stream(entropy: np.random.SeedSequence, i: int) -> np.random.SeedSequence:
+    """The i-th child that `spawn` would give, without its count of children given before."""
     return np.random.SeedSequence(
         entropy.entropy, spawn_key=(*entropy.spawn_key, i), pool_size=entropy.pool_size
     )

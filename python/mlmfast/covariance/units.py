@@ -70,6 +70,15 @@ def _off(theta: FloatArray) -> FloatArray:
     return np.asarray(theta + 0.1 + 0.01 * np.sqrt(np.arange(theta.shape[1])))
 
 
-def natural_in_units(structure: CovarianceStructure, theta: FloatArray, unit: float) -> FloatArray:
-    """Natural parameters of the covariance times ``unit``, shape (n_theta,)."""
-    return np.asarray((structure.natural(theta) * unit ** scale_powers(structure, theta))[0])
+def natural_in_units(
+    structure: CovarianceStructure, theta: FloatArray, unit: FloatArray | float
+) -> FloatArray:
+    """Natural parameters of the covariances times ``unit``, shape (n_fits, n_theta).
+
+    Parameters
+    ----------
+    structure, theta : theta of shape (n_fits, n_theta)
+    unit : a number, or one a fit, shape (n_fits,)
+    """
+    powers = scale_powers(structure, theta[:1])
+    return np.asarray(structure.natural(theta) * np.atleast_1d(unit)[:, None] ** powers)

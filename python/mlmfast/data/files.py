@@ -1,8 +1,9 @@
-"""Tables from files: CSV and Parquet, chosen by the ending of the name."""
+"""Tables from files: text with any separator, and Parquet, chosen by the ending of the name."""
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import importlib.util
 import io
 import sys
@@ -14,9 +15,12 @@ from typing import Any
 
 import pandas as pd
 
+from mlmfast.data.separators import TextForm, text_form
 from mlmfast.errors import DataError
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": ",", ".dat": ","}
+#: Bytes of which a separator is told.
+_BEGINNING = 65_536
 _UNREADABLE = (
     OSError,
     EOFError,
@@ -28,15 +32,23 @@ _UNREADABLE = (
 )
 
 
-def read_table(path: str, factors: Sequence[str] = ()) -> pd.DataFrame:
-    r"""Read a table from a file, or CSV from standard input where the path is "-".
+def read_table(
+    path: str,
+    factors: Sequence[str] = (),
+    separator: str | None = None,
+    decimal: str | None = None,
+) -> pd.DataFrame:
+    r"""Read a table from a file, or text from standard input where the path is "-".
 
     Parameters
     ----------
     path
-        Name ending in .csv or .tsv (also .csv.gz, .tsv.gz) or .parquet.
+        Name ending in .csv, .tsv, .tab, .txt or .dat (also with .gz) or .parquet.
     factors
         Columns to be read as factors; levels that are numbers are ordered as numbers.
+    separator, decimal
+        Of a text: one character, "tab" or "space"; "." or ",". Told by the first lines where left
+        out.
 
     Returns
     -------
@@ -58,7 +70,7 @@ def read_table(path: str, factors: Sequence[str] = ()) -> pd.DataFrame:
     ['9', '10']
     """
     try:
-        frame = _read(path, factors)
+        frame = _read(path, factors, separator, decimal)
     except _UNREADABLE as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
         raise DataError(f"cannot read {path}: {reason.strip() or type(e).__name__}") from None
@@ -70,9 +82,13 @@ def read_table(path: str, factors: Sequence[str] = ()) -> pd.DataFrame:
     return frame
 
 
-def _read(path: str, factors: Sequence[str]) -> pd.DataFrame:
+def _read(
+    path: str, factors: Sequence[str], separator: str | None, decimal: str | None
+) -> pd.DataFrame:
     if path == "-":
-        return _read_text(sys.stdin.buffer.read(), ",", factors)
+        given = sys.stdin.buffer.read()
+        beginning = given[:_BEGINNING].decode("utf-8-sig", errors="ignore")
+        return _read_text(given, text_form(beginning, ",", separator, decimal), factors)
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     if suffixes[-1:] == [".parquet"]:
         return _read_parquet(path)
@@ -81,27 +97,42 @@ def _read(path: str, factors: Sequence[str]) -> pd.DataFrame:
     )
     if kind not in _SEPARATORS:
         raise DataError(
-            f"cannot tell what kind of file {path} is; its name must end in .csv, .csv.gz, .tsv, "
-            ".tsv.gz or .parquet"
+            f"cannot tell what kind of file {path} is; its name must end in .csv, .tsv, .tab, "
+            ".txt, .dat (also with .gz) or .parquet"
         )
-    return _read_text(path, _SEPARATORS[kind], factors)
+    form = text_form(
+        _beginning(path, suffixes[-1:] == [".gz"]), _SEPARATORS[kind], separator, decimal
+    )
+    return _read_text(path, form, factors)
 
 
-def _read_text(source: str | bytes, separator: str, factors: Sequence[str]) -> pd.DataFrame:
+def _beginning(path: str, is_packed: bool) -> str:
+    """The first whole lines of a text file."""
+    with gzip.open(path, "rb") if is_packed else Path(path).open("rb") as file:
+        found = file.read(_BEGINNING + 1)
+    if len(found) > _BEGINNING:
+        found = found[: found.rfind(b"\n") + 1] or found
+    return found.decode("utf-8-sig", errors="ignore")
+
+
+def _read_text(source: str | bytes, form: TextForm, factors: Sequence[str]) -> pd.DataFrame:
     """Read text from a path, or text that is already at hand."""
 
     def stream() -> str | io.BytesIO:
         return source if isinstance(source, str) else io.BytesIO(source)
 
     _check_header(
-        pd.read_csv(stream(), sep=separator, header=None, nrows=1, dtype=str, encoding="utf-8-sig")
+        pd.read_csv(
+            stream(), sep=form.separator, header=None, nrows=1, dtype=str, encoding="utf-8-sig"
+        )
     )
     with warnings.catch_warnings():
         # A row longer than the header would lose its last field, or shift the columns.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         return pd.read_csv(
             stream(),
-            sep=separator,
+            sep=form.separator,
+            decimal=form.decimal,
             index_col=False,
             dtype=dict.fromkeys(factors, str),
             keep_default_na=False,

@@ -82,6 +82,8 @@ __all__ = [
     "Satterthwaite",
     "TestBasis",
     "basis_of",
+    "ddf_text",
+    "known_name",
     "method_of",
     "no_rows",
 ]
@@ -92,7 +94,7 @@ def method_of(ddf: str | float) -> DegreesOfFreedom:
 
     Parameters
     ----------
-    ddf : a name of `METHODS`, or a positive number.
+    ddf : a name of `METHODS` or another program's, in any case, or a positive number.
 
     Raises
     ------
@@ -101,11 +103,12 @@ def method_of(ddf: str | float) -> DegreesOfFreedom:
 
     Examples
     --------
-    >>> method_of("satterthwaite").label, method_of(12).label
-    ('Satterthwaite', 'given')
+    >>> method_of("satterthwaite").label, method_of("KR").label, method_of(12).label
+    ('Satterthwaite', 'Kenward-Roger', 'given')
     """
-    if isinstance(ddf, str) and ddf in METHODS:
-        return METHODS[ddf]()
+    name = known_name(ddf)
+    if name is not None:
+        return METHODS[name]()
     if isinstance(ddf, Real) and not isinstance(ddf, bool):
         return GivenNumber(float(ddf))
     number = _number(ddf)
@@ -117,19 +120,51 @@ def method_of(ddf: str | float) -> DegreesOfFreedom:
     )
 
 
+def known_name(ddf: object) -> str | None:
+    """The name of `METHODS` that a value of ``ddf=`` is, or is another program's word for.
+
+    Examples
+    --------
+    >>> known_name("DDFM=KR(LINEAR)"), known_name("betwithin"), known_name("12")
+    ('kenward-roger-linear', 'between-within', None)
+    """
+    if not isinstance(ddf, str):
+        return None
+    if ddf in METHODS:
+        return ddf
+    plain = _letters(ddf)
+    own = {_letters(method): method for method in METHODS}
+    return {**_ELSEWHERE, **own}.get(plain.removeprefix("ddfm"))
+
+
+def ddf_text(ddf: str | float) -> str:
+    """A value of ``ddf=`` as fits and reports hold it: a name of `METHODS`, or a number."""
+    return known_name(ddf) or str(ddf)
+
+
+def _letters(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
 #: What other programs call the methods, in lower case without blanks, hyphens and brackets.
 _ELSEWHERE = {
     "kr": "kenward-roger",
-    "ddfmkr": "kenward-roger",
+    "kenrog": "kenward-roger",
     "krlinear": "kenward-roger-linear",
+    "krfirstorder": "kenward-roger-linear",
+    "kenwardrogerfirstorder": "kenward-roger-linear",
     "kr2": "kenward-roger-2009",
     "kenwardroger2": "kenward-roger-2009",
     "pbkrtest": "kenward-roger-expected",
     "sat": "satterthwaite",
+    "satterth": "satterthwaite",
     "lmertest": "satterthwaite",
     "bw": "between-within",
+    "betweenwithin": "between-within",
     "betwithin": "between-within",
     "contain": "containment",
+    "con": "containment",
+    "res": "residual",
     "resid": "residual",
     "none": "asymptotic",
     "z": "asymptotic",
@@ -140,8 +175,8 @@ _ELSEWHERE = {
 
 def _nearest(name: str) -> str | None:
     """The method that a name not known most likely means."""
-    plain = "".join(c for c in name.lower() if c.isalnum())
-    own = {"".join(c for c in method if c.isalnum()): method for method in METHODS}
+    plain = _letters(name)
+    own = {_letters(method): method for method in METHODS}
     known = {**_ELSEWHERE, **own}
     near = get_close_matches(plain, known, n=1, cutoff=0.6)
     return known[near[0]] if near else None

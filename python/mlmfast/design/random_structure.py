@@ -47,6 +47,7 @@ def term_structure(term: RandomTerm, matrix: ModelMatrix, frame: Frame) -> Covar
     kind = STRUCTURES.get(term.structure)
     if kind is None or not kind.for_random_effects:
         raise _unknown(term)
+    _check_not_of_visits(term, matrix)
     size = len(matrix.columns)
     if size > _LARGEST and not (kind.mixes or kind.variances_alone):
         raise ModelError(
@@ -66,6 +67,26 @@ def term_structure(term: RandomTerm, matrix: ModelMatrix, frame: Frame) -> Covar
                 _check_spacing(term, sequence, matrix, frame)
             options["places"] = sequence.gaps
     return kind(size, **options)
+
+
+def _check_not_of_visits(term: RandomTerm, matrix: ModelMatrix) -> None:
+    """Refuse mmrm's ``us(visit | subject)`` in a formula: there it is the residual covariance.
+
+    glmmTMB's ``us(0 + visit | subject)`` and lme4's ``(visit | subject)`` are random effects, and
+    so is a structure over an intercept and slopes; a factor by itself in a structure is mmrm's.
+    """
+    written = term.text.startswith(f"{term.structure}(")
+    variables = list(matrix.spec.coded.values())
+    if not written or term.expression not in matrix.spec.coded or len(variables) != 1:
+        return
+    if isinstance(variables[0], FactorVariable) and len(matrix.terms) == 2:
+        group = ":".join(term.group)
+        raise FormulaError(
+            f"{term.text} in a formula: mmrm means by it the covariance of the residuals, which "
+            f"is an argument here, residual='{term.structure}({term.expression} | {group})', or "
+            f"'... | arm / subject)' by arm; for random effects write "
+            f"{term.structure}(0 + {term.expression} | {group})"
+        )
 
 
 def check_not_residual(term: RandomTerm, matrix: ModelMatrix, codes: CodeArray) -> None:

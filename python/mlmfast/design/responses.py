@@ -57,6 +57,8 @@ class Responses:
         >>> [p.columns.tolist() for p in Responses(values, ("a", "b", "c"), {}).patterns()]
         [[0, 2], [1]]
         """
+        if not self.problems and not np.isnan(self.values.sum()):
+            return [Pattern(np.arange(len(self.names)), None)]
         missing = np.zeros(self.values.shape, dtype=np.bool_)
         np.isnan(self.values, out=missing)
         incomplete = np.asarray(missing.any(axis=0))

@@ -31,6 +31,7 @@ from mlmfast.display.html import in_text
 from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import copied
+from mlmfast.running.progress_bar import ProgressBar
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Influence(PrintedFrame):
         return in_text(repr(self))
 
 
-def influence(fit: Fitted, cluster: object = None) -> Influence:
+def influence(fit: Fitted, cluster: object = None, *, progress: bool | None = None) -> Influence:
     """Cook's D, DFBETAS, MDFFITS, COVRATIO, PRESS, leverage by cluster and by observation.
 
     Exact for the fixed effects with the covariance parameters held at their estimates;
@@ -167,6 +168,8 @@ def influence(fit: Fitted, cluster: object = None) -> Influence:
     cluster
         Rows left out together, as in `robust`, or levels of a crossed or inner factor; by
         default the outermost grouping factor.
+    progress
+        A bar on a terminal or in a notebook: None after two seconds, True at once, False never.
 
     Raises
     ------
@@ -184,16 +187,18 @@ def influence(fit: Fitted, cluster: object = None) -> Influence:
     by_row, by_cluster = _Deletions.empty(design.n_obs, p), _Deletions.empty(clusters.n_levels, p)
     fixed, overall = np.empty(design.n_obs), np.empty(design.n_obs)
     studentised, residual = np.empty(design.n_obs), np.empty(design.n_obs)
-    for pieces in pieces_of_sets(design, record, clusters, independent):
-        rows = pieces.rows
-        if independent is clusters:
-            by_cluster.put(pieces.clusters, *pieces.without_cluster())
-        else:
-            for level, places in sets_within(clusters.codes[rows]):
-                by_cluster.put(np.array([level]), *pieces.without_rows(places))
-        by_row.put(rows, *pieces.without_each())
-        fixed[rows], overall[rows] = pieces.leverage_fixed, pieces.leverage
-        studentised[rows], residual[rows] = pieces.studentised, pieces.e
+    with ProgressBar("influence", design.n_obs, progress) as bar:
+        for pieces in pieces_of_sets(design, record, clusters, independent):
+            rows = pieces.rows
+            if independent is clusters:
+                by_cluster.put(pieces.clusters, *pieces.without_cluster())
+            else:
+                for level, places in sets_within(clusters.codes[rows]):
+                    by_cluster.put(np.array([level]), *pieces.without_rows(places))
+            by_row.put(rows, *pieces.without_each())
+            fixed[rows], overall[rows] = pieces.leverage_fixed, pieces.leverage
+            studentised[rows], residual[rows] = pieces.studentised, pieces.e
+            bar.advance(rows.size)
     names = [record.x_names[j] for j in record.kept]
     labels = pd.Index(clusters.labels, name=clusters.name)
     index = None if source.frame is None else source.frame.frame.index

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import TestBasis, basis_of, method_of
+from mlmfast.degrees_of_freedom import TestBasis, basis_of, ddf_text, method_of
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.distributions import two_sided
@@ -39,7 +39,15 @@ class Fitted:
             """Residuals, one a row used."""
 
         def conf_int(
-            self, level: float = 0.95, method: str = "wald", *, n: int = 1000, seed: Any = None
+            self,
+            level: float | str = 0.95,
+            method: str = "wald",
+            *,
+            n: int = 1000,
+            seed: Any = None,
+            kind: str = "parametric",
+            interval: str = "percentile",
+            progress: bool | None = None,
         ) -> pd.DataFrame:
             """Confidence intervals."""
 
@@ -56,11 +64,21 @@ class Fitted:
         ) -> Any:
             """Estimated marginal means."""
 
-        def profile(self, which: str | Sequence[str] | None = None) -> Any:
+        def profile(
+            self, which: str | Sequence[str] | None = None, *, progress: bool | None = None
+        ) -> Any:
             """Profile likelihood."""
 
-        def bootstrap(self, n: int = 1000, seed: Any = None) -> Any:
-            """Parametric bootstrap."""
+        def bootstrap(
+            self,
+            n: int = 1000,
+            seed: Any = None,
+            statistic: Any = None,
+            *,
+            kind: str = ...,
+            progress: bool | None = None,
+        ) -> Any:
+            """Bootstrap."""
 
         def _compared(self, *fits: Any, **how: Any) -> Any:
             """Likelihood-ratio tests against other fits."""
@@ -279,7 +297,7 @@ class Fitted:
 
     def _basis(self, ddf: str | float | None = None) -> TestBasis:
         """What tests under a method need; kept once computed."""
-        key = self.ddf if ddf is None else str(ddf)
+        key = self.ddf if ddf is None else ddf_text(ddf)
         if key not in self._bases:
             self._bases[key] = basis_of(self._rows, self._record, key)
         return self._bases[key]

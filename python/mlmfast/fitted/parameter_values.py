@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance.units import scale_powers
+from mlmfast.covariance.units import natural_in_units
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters.covariance_parameter import CovarianceParameter
@@ -43,8 +43,7 @@ def covariance_values(
         _, scale = centers_and_scales(model.y_scaling)
         unit = (model.core.y_scale / scale) ** 2
         for structure, s, _ in residual_arms(criterion):
-            powers = scale_powers(structure, theta[:1, s])
-            parts.append(structure.natural(theta[:, s]) * unit[:, None] ** powers)
+            parts.append(natural_in_units(structure, theta[:, s], unit))
     return np.concatenate(parts, axis=1) if parts else np.empty((len(theta), 0))
 
 

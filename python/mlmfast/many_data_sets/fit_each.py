@@ -24,13 +24,15 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.many_data_sets.contrast_meaning import different_contrasts
 from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked, response_matrix
+from mlmfast.many_data_sets.several import Several, fit_responses, fit_several
 from mlmfast.many_data_sets.stacked import fit_parts, fit_stacked
-from mlmfast.many_data_sets.tables import read_tables
+from mlmfast.many_data_sets.tables import is_sequence, read_tables
 from mlmfast.model import result_of
 from mlmfast.newton.options import NewtonOptions
-from mlmfast.prepared.fit_model import read_method
+from mlmfast.prepared.fit_model import method_by
 from mlmfast.reduction.engines.options import Engine, read_options
 from mlmfast.reduction.reduce import reduce_design
+from mlmfast.running.progress_bar import ProgressBar
 
 #: Fits that are joined at a time, so that few single ones are held.
 _CHUNK = 500
@@ -39,7 +41,7 @@ _HELD_NUMBERS = 5_000_000
 
 
 def fit_each(
-    formula: str | None = None,
+    formula: str | Sequence[str] | Mapping[str, str] | None = None,
     data: Any = None,
     by: str | Sequence[str] | None = None,
     method: str = "REML",
@@ -57,8 +59,11 @@ def fit_each(
     offset: Any = None,
     contrasts: Mapping[str, Any] | None = None,
     na_action: str = "drop",
+    responses: str | Sequence[str] | None = None,
+    REML: bool | None = None,
+    progress: bool | None = None,
 ) -> FitBatch:
-    """Fit one model to each of many data sets.
+    """Fit one model to each of many data sets, or several models and outcomes to one or many.
 
     The data sets are the rows of each level of ``by`` (``BY`` of PROC MIXED, ``lmList`` of lme4),
     tables of a sequence, or arrays with a leading axis. Each fit is to the bit the one that
@@ -67,12 +72,15 @@ def fit_each(
     Parameters
     ----------
     formula, data
-        As of `lmm`; ``data`` is one table, cut by ``by``, or a sequence of tables.
+        As of `lmm`; ``data`` is one table, cut by ``by``, or a sequence of tables. Several formulas
+        are a list, or a dict from names; a column ``formula`` then tells the fits apart.
     by
         Column whose levels are fitted one by one, or several columns: their combinations.
         Rows that have no level are in no fit.
-    method, options, ddf, residual, residual_scale, contrasts, na_action
+    method, options, ddf, residual, residual_scale, contrasts, na_action, REML
         As of `lmm`.
+    progress
+        A bar on a terminal or in a notebook: None after two seconds, True at once, False never.
     y : shape (n_fits, n), or a list of n_fits arrays
         Responses; NaN drops its row for its fit.
     X : shape (n_fits, n, p) or (n, p), or a list of arrays
@@ -84,6 +92,10 @@ def fit_each(
         Names of the columns of X.
     weights, offset
         Column names, or, of one table and with the array forms, arrays.
+    responses
+        Outcomes, columns that stand for the left side of the formula one after the other (it may be
+        left out, ``"~ x + (1 | g)"``); a column ``response`` tells the fits apart. Without ``by``,
+        those that are missing in the same rows share one reduction, as in `LMM.fit_many`.
 
     Returns
     -------
@@ -114,6 +126,18 @@ def fit_each(
     1   odd    90                 9  converged
     >>> batch.params.round(2).tolist()
     [[246.83, 12.79], [255.98, 8.14]]
+
+    Two outcomes, two formulas:
+
+    >>> data["Log"] = np.log(data["Reaction"])
+    >>> models = {"intercepts": "~ Days + (1 | Subject)", "slopes": "~ Days + (Days | Subject)"}
+    >>> both = mlm.fit_each(models, data, responses=["Reaction", "Log"])
+    >>> both.glance()[["formula", "response", "status"]]
+          formula  response     status
+    0  intercepts  Reaction  converged
+    1  intercepts       Log  converged
+    2      slopes  Reaction  converged
+    3      slopes       Log  converged
     """
     arguments = {
         "formula": formula,
@@ -124,8 +148,11 @@ def fit_each(
         "contrasts": contrasts,
         "na_action": na_action,
     }
-    settings = _Settings(read_method(method), ddf, options)
+    settings = _Settings(method_by(method, REML), ddf, options, progress)
+    several = Several.of(formula, responses) if formula is not None else None
     if formula is None:
+        if responses is not None:
+            raise DataError("responses= goes with a formula; give one")
         _check_arrays_alone(data, by, arguments)
         stacked = Stacked(response_matrix(y), X, groups, Z, names, weights, offset)
         stacked.check()
@@ -134,7 +161,16 @@ def fit_each(
     extra = [name for name, value in given.items() if value is not None]
     if extra:
         raise DataError(f"{extra[0]}= goes without a formula; leave one of both out")
-    return _fit_all(read_tables(data, by, arguments), settings)
+    if several is None:
+        return _fit_all(read_tables(data, by, arguments), settings)
+    if by is None and not is_sequence(data):
+        how = {"method": method, "options": options, "ddf": ddf}
+        return fit_responses(several, data, arguments, how)
+
+    def fit(text: str) -> FitBatch:
+        return _fit_all(read_tables(data, by, {**arguments, "formula": text}), settings)
+
+    return fit_several(several, fit)
 
 
 @dataclass(frozen=True)
@@ -144,6 +180,7 @@ class _Settings:
     method: str
     ddf: str | float
     options: NewtonOptions | Mapping[str, Any] | None
+    progress: bool | None
     engine: Engine = field(init=False)
     newton: NewtonOptions = field(init=False)
 
@@ -206,24 +243,32 @@ def _fit_all(data: Levels | Frames | Stacked, settings: _Settings) -> FitBatch:
     elif not method_of(settings.ddf).eager:
         batches, positions, found.specs = fit_parts(data, *settings.together)
         found.add_stacked(batches, positions)
-    done = set(found.positions)
-    for position in range(len(data)):
-        if position in done:
-            continue
-        with warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("always")
-            try:
-                found.add(position, _fit_one(data, position, settings, found))
-            except MlmError as error:
-                found.problems[position] = error
-        for item in heard:
-            found.heard.setdefault(item.category, []).append((position, str(item.message)))
+    left = sorted(set(range(len(data))) - set(found.positions))
+    with ProgressBar("fits", len(data), settings.progress) as bar:
+        bar.advance(len(data) - len(left))
+        for position in left:
+            _fit_next(data, position, settings, found)
+            bar.advance()
     found.join()
     problems = list(found.problems.values())
     if len(problems) == len(data) and all(isinstance(e, FormulaError) for e in problems):
         raise problems[0]
     _warn(data, found)
     return _joined(data, settings, found)
+
+
+def _fit_next(
+    data: Levels | Frames | Stacked, position: int, settings: _Settings, found: _Collected
+) -> None:
+    """One fit more, or why there is none, and what it warned of."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        try:
+            found.add(position, _fit_one(data, position, settings, found))
+        except MlmError as error:
+            found.problems[position] = error
+    for item in heard:
+        found.heard.setdefault(item.category, []).append((position, str(item.message)))
 
 
 def _fit_one(

@@ -26,13 +26,13 @@ def read_tables(data: Any, by: Any, arguments: Mapping[str, Any]) -> Levels | Fr
         (arguments["weights"], arguments["offset"]),
     )
     if by is not None:
-        if _is_sequence(data):
+        if is_sequence(data):
             raise DataError("by= cuts one table, and data is a sequence of them; leave by= out")
         frame = Frame.from_native(data)
         for name in names:
             frame.missing(name)
         return Levels.of(frame, by, arguments)
-    if not _is_sequence(data):
+    if not is_sequence(data):
         raise DataError(
             "fit_each needs by=, the column whose levels are fitted, or a sequence of tables"
         )
@@ -41,7 +41,8 @@ def read_tables(data: Any, by: Any, arguments: Mapping[str, Any]) -> Levels | Fr
     return frames
 
 
-def _is_sequence(data: Any) -> bool:
+def is_sequence(data: Any) -> bool:
+    """Whether data are several tables."""
     return isinstance(data, list | tuple | Iterator)
 
 

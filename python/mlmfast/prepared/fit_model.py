@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import DegreesOfFreedom, method_of
+from mlmfast.degrees_of_freedom import DegreesOfFreedom, ddf_text, method_of
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
 from mlmfast.fitted.certificate import is_minimum
@@ -79,7 +79,7 @@ def fit_model(
     degrees = check_ddf(ddf, method)
     started = time.perf_counter()
     wishes = Wishes() if wishes is None else wishes
-    record, source = _fit(reduced, model._frame, method, settings, str(ddf), wishes)
+    record, source = _fit(reduced, model._frame, method, settings, ddf_text(ddf), wishes)
     timings = {**model._timings, "iterate": time.perf_counter() - started}
     result = make(record, source, timings)
     if degrees.eager:
@@ -170,6 +170,24 @@ def read_method(method: str) -> str:
     if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
         raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
     return method.upper()
+
+
+def method_by(method: str, REML: bool | None) -> str:
+    """The method of estimation where R's ``REML=`` may stand for it.
+
+    Raises
+    ------
+    ModelError
+        Where the two contradict each other, or are not known.
+    """
+    method = read_method(method)
+    if REML is None:
+        return method
+    if not isinstance(REML, bool):
+        raise ModelError(f"REML is {REML!r}; use True or False, or method='REML' or 'ML'")
+    if REML and method == "ML":
+        raise ModelError("method='ML' and REML=True contradict each other; leave one out")
+    return "REML" if REML else "ML"
 
 
 def _is_given(wishes: object) -> bool:

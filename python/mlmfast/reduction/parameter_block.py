@@ -79,7 +79,7 @@ def residual_block(
     """The block of the residual's structure; free are the parameters of the scaled response."""
     names = structure.parameter_names
     r = len(names)
-    values = natural_in_units(structure, theta, unit)
+    values = natural_in_units(structure, theta, unit)[0]
     scaled = structure.natural(theta)[0]
     kinds = tuple(map(kind_of, names))
     of_zero = np.array([1.0 if kind == "other" else unit for kind in kinds])

@@ -17,7 +17,7 @@ from mlmfast.simulation.true_model import AnyModel, TrueModel
 from mlmfast.simulation.truth.parameters import covariances, variance_of_icc
 from mlmfast.words import did_you_mean
 
-_OPTIONS = ("icc", "errors", "random_effects", "missing", "sizes")
+_OPTIONS = ("icc", "errors", "random_effects", "missing", "sizes", "partial")
 
 
 def under(design: AnyModel, condition: Mapping[str, Any]) -> AnyModel:
@@ -30,7 +30,7 @@ def under(design: AnyModel, condition: Mapping[str, Any]) -> AnyModel:
         (``sd_x|g``, ``cor_x.y|g``, ``sigma``) or ``var_x|g``, ``cov_x.y|g``, ``Residual``, those of
         a residual structure; the number of levels of a variable (``Subject`` or ``n_Subject``;
         ``n_groups`` where there is one grouping factor); ``icc``, ``errors``, ``random_effects``,
-        ``missing``, ``sizes`` as `mlmfast.design` takes them.
+        ``missing``, ``sizes``, ``partial`` as `mlmfast.design` takes them.
 
     Raises
     ------
@@ -49,6 +49,8 @@ def under(design: AnyModel, condition: Mapping[str, Any]) -> AnyModel:
     out = design
     if "sizes" in options:
         out = _with_sizes(out, options["sizes"])
+    if "partial" in options:
+        out = _with_partial(out, options["partial"])
     for name, n in numbers.items():
         out = replace(along(out, name, n), row_order=None, level_orders=())
     out = with_parameters(out, parameters)
@@ -99,6 +101,14 @@ def _countable(design: TrueModel) -> dict[str, str]:
     if len(design.design.factors) == 1 and single:
         out["n_groups"] = single[0].columns[0]
     return out
+
+
+def _with_partial(design: AnyModel, partial: Any) -> AnyModel:
+    if design.crossing is None:
+        raise ModelError("partial goes with a design made from levels=")
+    crossing = design.crossing.with_partial(partial)
+    table = crossing.frame(Parts(stream(design.row_seed))(COVARIATES))
+    return replace(design.with_rows(table), crossing=crossing)
 
 
 def _with_sizes(design: AnyModel, sizes: Any) -> AnyModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +12,17 @@ from mlmfast.clusters.noise import noise_sd, residual_template
 from mlmfast.clusters.simulate import residual_noise
 from mlmfast.covariance.correlations import correlations, covariance_root
 from mlmfast.design.design import Design
-from mlmfast.simulation.distributions import Draw
-from mlmfast.simulation.streams import Parts
+from mlmfast.simulation.distributions import Draw, standardised
+from mlmfast.simulation.streams import ByPart
 from mlmfast.simulation.truth.parameters import Truth
 
 #: Parts of a replicate's stream: what is drawn for the residuals, covariates, missing values, and
 #: from which number on the random-effects terms.
 NOISE, COVARIATES, MISSING, FIRST_TERM = 0, 1, 2, 3
+
+
+#: Numbers of the responses that are worked on at a time.
+_IN_CACHE = 20_000
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,19 @@ class ResponseDraws:
     row_order: IntArray | None = None
     level_orders: tuple[IntArray | None, ...] = ()
 
-    def responses(self, replicates: Iterable[Parts], n: int) -> FloatArray:
-        """One response a replicate, shape (n_obs, n), the offset included."""
+    def responses(
+        self, replicates: Iterable[ByPart], n: int, stacked: Design | None = None
+    ) -> FloatArray:
+        """One response a replicate, shape (n_obs, n), the offset included.
+
+        Parameters
+        ----------
+        replicates
+            Streams of the n replicates by part.
+        stacked
+            The designs of all replicates as one, where covariates differ; what groups rows is the
+            same in all.
+        """
         design, truth = self.design, self.truth
         roots = [covariance_root(matrix) for matrix in truth.covariances]
         sizes = [
@@ -53,34 +68,71 @@ class ResponseDraws:
         ]
         effects = [np.empty(size) for size in sizes]
         noise = self._noise_buffer(n)
-        for i, parts in zip(range(n), replicates, strict=True):
+        self._fill(replicates, effects, noise)
+        rows = design if stacked is None else stacked
+        mean, sd = self._mean(rows).reshape(-1, design.n_obs), noise_sd(design, truth)
+        out = np.empty((n, design.n_obs))
+        # Some responses at a time: they stay in the cache.
+        step = max(1, _IN_CACHE // design.n_obs)
+        for first in range(0, n, step):
+            some = slice(first, first + step)
+            total = out[some]
+            np.multiply(self._correlated(noise[some]), sd, out=total)
+            total += mean if stacked is None else mean[some]
+            for t, root in enumerate(roots):
+                columns = rows.random[t].columns
+                if stacked is not None:
+                    columns = tuple(c if c is None else c.reshape(n, -1)[some] for c in columns)
+                self._add_effects(total, t, effects[t][some], root, columns)
+        return out.T
+
+    def _fill(
+        self, replicates: Iterable[ByPart], effects: list[FloatArray], noise: FloatArray
+    ) -> None:
+        """Draw the effects (n, n_levels, q) and the noise of unit variance of each replicate."""
+        unit_noise = self._noise()
+        normal = standardised("normal", "errors")
+        plain = self.errors is normal and unit_noise is None
+        for i, parts in zip(range(len(noise)), replicates, strict=True):
             for t, drawn in enumerate(effects):
-                drawn[i] = self.effects(parts(FIRST_TERM + t), drawn.shape[1:])
-            noise[i] = self._unit_noise(parts(NOISE))
-        total = self._correlated(noise)
-        total *= noise_sd(design, truth)
-        total += self.mean
-        for t, (drawn, root) in enumerate(zip(effects, roots, strict=True)):
-            self._add_effects(total, t, drawn, root)
-        return np.asfortranarray(total.T)
+                if self.effects is normal:
+                    parts(FIRST_TERM + t).standard_normal(out=drawn[i])
+                else:
+                    drawn[i] = self.effects(parts(FIRST_TERM + t), drawn.shape[1:])
+            if plain:
+                parts(NOISE).standard_normal(out=noise[i])
+            elif unit_noise is None:
+                noise[i] = self.errors(parts(NOISE), noise.shape[1:])
+            else:
+                noise[i] = unit_noise(parts(NOISE))
 
     @property
     def mean(self) -> FloatArray:
         """X beta and the offset, shape (n_obs,)."""
-        out = np.zeros(self.design.n_obs)
-        for column, b in zip(self.design.x, self.truth.beta.tolist(), strict=True):
-            out += b if column is None else b * column
-        return out if self.design.offset is None else out + self.design.offset
+        return self._mean(self.design)
 
-    def _add_effects(self, total: FloatArray, t: int, drawn: FloatArray, root: FloatArray) -> None:
-        term = self.design.random[t]
-        factor = self.design.factors[term.factor]
-        order = self.level_orders[term.factor] if self.level_orders else None
+    def _mean(self, design: Design) -> FloatArray:
+        out = np.zeros(design.n_obs)
+        for column, b in zip(design.x, self.truth.beta.tolist(), strict=True):
+            out += b if column is None else b * column
+        return out if design.offset is None else out + design.offset
+
+    def _add_effects(
+        self,
+        total: FloatArray,
+        t: int,
+        drawn: FloatArray,
+        root: FloatArray,
+        columns: tuple[FloatArray | None, ...],
+    ) -> None:
+        """Add the effects of a term, given its columns of Z, the same for all replicates or not."""
+        factor = self.design.factors[self.design.random[t].factor]
+        order = self.level_orders[self.design.random[t].factor] if self.level_orders else None
         if order is not None:
             placed = np.empty_like(drawn)
             placed[:, order] = drawn
             drawn = placed
-        for j, column in enumerate(term.columns):
+        for j, column in enumerate(columns):
             # Sums in one order of elements, whatever the number of responses.
             effect = drawn[:, :, 0] * root[j, 0]
             for k in range(1, len(root)):
@@ -88,7 +140,7 @@ class ResponseDraws:
             if factor.relationship is not None:
                 effect = np.stack([np.asarray(factor.relationship.root @ one) for one in effect])
             by_row = effect[:, factor.codes]
-            total += by_row if column is None else by_row * column
+            total += by_row if column is None else by_row * column.reshape(-1, len(factor.codes))
 
     def _noise_buffer(self, n: int) -> FloatArray:
         residual = self.design.residual
@@ -103,20 +155,25 @@ class ResponseDraws:
         has = residual is not None and self.truth.residual is not None
         return has and residual is not None and residual.points is None
 
-    def _unit_noise(self, generator: np.random.Generator) -> FloatArray:
-        residual = self.design.residual
-        if self._by_visit and residual is not None:
-            return self.errors(generator, (residual.n_units, residual.order))
+    def _noise(self) -> Callable[[np.random.Generator], FloatArray] | None:
+        """What draws residuals for one response; None where they are drawn as they stand."""
+        residual, errors = self.design.residual, self.errors
+        if self._by_visit:
+            return None
         if residual is not None and self.truth.residual is not None:
-            return residual_noise(
-                self.design, self.truth, lambda shape: self.errors(generator, shape)
+            return lambda generator: residual_noise(
+                self.design, self.truth, lambda shape: errors(generator, shape)
             )
-        drawn = self.errors(generator, self.design.n_obs)
-        if self.row_order is None:
-            return drawn
-        out = np.empty_like(drawn)
-        out[self.row_order] = drawn
-        return out
+        n, order = self.design.n_obs, self.row_order
+        if order is None:
+            return None
+
+        def placed(generator: np.random.Generator) -> FloatArray:
+            out = np.empty(n)
+            out[order] = errors(generator, n)
+            return out
+
+        return placed
 
     def _correlated(self, noise: FloatArray) -> FloatArray:
         """Noise of unit variance by row, (n, n_obs)."""

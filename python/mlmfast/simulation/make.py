@@ -37,6 +37,7 @@ def design(
     between: Mapping[str, str] | None = None,
     sizes: Mapping[str, Any] | None = None,
     covariates: Mapping[str, str] | None = None,
+    partial: Mapping[str, Any] | None = None,
     icc: float | None = None,
     residual_parameters: Any = None,
     residual_scale: str | None = None,
@@ -76,8 +77,14 @@ def design(
     covariates
         Variables drawn at random: ``"normal(mean, sd)"``, ``"uniform(low, high)"``,
         ``"binary(share)"``. `StudyDesign.draw` draws them anew; ``data`` and ``X`` hold one draw.
+    partial
+        Clusters that some rows have (partial nesting): ``{"therapist": {"arm": "treated"}}``. The
+        column ``in_therapist`` is 1 there and 0 elsewhere, for ``(0 + in_therapist | therapist)``;
+        other rows are clusters of one row each, or by ``"others": "one"`` a single cluster, by
+        ``"pseudo"`` the clusters that they would be in.
     icc
-        Instead of ``varcorr`` where there is one random intercept: its share of the variance.
+        Instead of ``varcorr`` where there is one random intercept (or effect of an indicator, of
+        rows that are grouped): its share of the variance.
     residual_parameters
         Parameters of ``residual`` and ``residual_scale`` by the names that
         `LMMResult.residual_parameters` has, ``{"AR(1)": 0.6}``; or the matrix over the visits.
@@ -132,7 +139,7 @@ def design(
     {'c': 20, 't': 20}
     """
     response = _response(formula)
-    crossing, table = _rows(levels, data, between, sizes, covariates, seed)
+    crossing, table = _rows(levels, data, between, sizes, covariates, partial, seed)
     if crossing is not None and response in crossing.names:
         raise DataError(f"levels has the response {response!r}, which is drawn")
     table = table.drop(columns=response, errors="ignore")
@@ -172,15 +179,16 @@ def _response(formula: str) -> str:
 
 
 def _rows(
-    levels: Any, data: Any, between: Any, sizes: Any, covariates: Any, seed: Any
+    levels: Any, data: Any, between: Any, sizes: Any, covariates: Any, partial: Any, seed: Any
 ) -> tuple[Crossing | None, pd.DataFrame]:
     """The rows, and how they were made where they are no frame given."""
     if (levels is None) == (data is None):
         raise DataError("give levels= or data=, one of both")
     if data is None:
-        crossing = Crossing.of(levels, between, sizes, covariates)
+        crossing = Crossing.of(levels, between, sizes, covariates, partial)
         return crossing, crossing.frame(Parts(stream(seed))(COVARIATES))
-    for name, value in (("between", between), ("sizes", sizes), ("covariates", covariates)):
+    given = {"between": between, "sizes": sizes, "covariates": covariates, "partial": partial}
+    for name, value in given.items():
         if value is not None:
             raise DataError(f"{name}= goes with levels=; data= has its rows already")
     if isinstance(data, pd.DataFrame):

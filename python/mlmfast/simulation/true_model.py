@@ -22,7 +22,7 @@ from mlmfast.simulation.draws import COVARIATES, MISSING, ResponseDraws
 from mlmfast.simulation.rows.crossing import Crossing
 from mlmfast.simulation.rows.missingness import DropoutRows, Missingness, missing_rows
 from mlmfast.simulation.rows.rebuild import design_of
-from mlmfast.simulation.streams import Parts, Streams
+from mlmfast.simulation.streams import ByPart, Parts, Streams
 from mlmfast.simulation.truth.parameters import Truth
 from mlmfast.simulation.truth.residual import truth_of_rows
 
@@ -168,11 +168,46 @@ class TrueModel:
 
     def responses(self, streams: Streams, first: int, n: int) -> FloatArray:
         """Responses of n replicates from number ``first`` on, shape (nobs, n)."""
-        out = self._draws.responses((Parts(streams(first + i)) for i in range(n)), n)
+        out = self._draws.responses(streams.parts(first, n), n)
         if self.missing is not None:
-            for i in range(n):
-                self._make_missing(out[:, i], Parts(streams(first + i)))
+            for i, parts in enumerate(streams.parts(first, n)):
+                self._make_missing(out[:, i], parts)
         return out
+
+    @property
+    def draws_together(self) -> bool:
+        """Whether what differs between replicates is drawn for many at once: `drawn_columns`."""
+        if not self.redraws_rows:
+            return True
+        plain = self.design.residual is None and self.design.weights is None
+        by_scores = self.missing is not None and self.missing.kind == "mar"
+        return plain and not by_scores
+
+    def drawn_columns(self, streams: Streams, first: int, n: int) -> dict[str, FloatArray]:
+        """Covariates and response of n replicates from number ``first`` on, each (n, nobs).
+
+        The same bits as `draw` of each; the other columns are those of ``data``.
+        """
+        if not self.redraws_rows:
+            return {self.response: self.responses(streams, first, n).T}
+        assert self.crossing is not None, "it draws the covariates"
+        codes = self.crossing.codes()
+        drawn = {name: np.empty((n, self.nobs)) for name in self.crossing.covariates}
+        replicates = list(streams.parts(first, n))
+        for i, parts in enumerate(replicates):
+            for name, values in self.crossing.drawn(codes, parts(COVARIATES)).items():
+                drawn[name][i] = values
+        rows = np.tile(np.arange(self.nobs), n)
+        table = self.data.take(rows).reset_index(drop=True)
+        table = table.assign(**{name: values.ravel() for name, values in drawn.items()})
+        stacked = design_of(self.model, table)
+        draws = replace(self._draws, row_order=None, level_orders=())
+        Y = draws.responses(replicates, n, stacked).T
+        if self.missing is not None:
+            for i, parts in enumerate(replicates):
+                missing = missing_rows(self.missing, self._dropout, Y[i], Y[i], parts(MISSING))
+                Y[i, missing] = np.nan
+        return {**drawn, self.response: Y}
 
     def draw(self, rng: np.random.Generator) -> pd.DataFrame:
         """One data set: the rows with a response, covariates and missing values drawn anew.
@@ -229,7 +264,7 @@ class TrueModel:
             variance = variance + np.einsum("ij,jk,ik->i", z, matrix, z)
         return np.asarray(np.sqrt(variance))
 
-    def _make_missing(self, y: FloatArray, parts: Parts) -> None:
+    def _make_missing(self, y: FloatArray, parts: ByPart) -> None:
         assert self.missing is not None, "asked where responses go missing"
         scores = (y - self._draws.mean) / self._marginal_sd
         y[missing_rows(self.missing, self._dropout, y, scores, parts(MISSING))] = np.nan

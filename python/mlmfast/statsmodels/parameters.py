@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, IntArray
 
 
 class VCSpec:
@@ -63,7 +64,7 @@ class MixedLMParams:
         self.k_fe, self.k_re, self.k_vc = k_fe, k_re, k_vc
         self.k_re2 = k_re * (k_re + 1) // 2
         self.k_tot = self.k_fe + self.k_re2 + self.k_vc
-        self._ix = np.tril_indices(k_re)
+        self._ix = lower_places(k_re)
 
     @staticmethod
     def from_packed(
@@ -117,7 +118,7 @@ class MixedLMParams:
         components = np.asarray(self.vcomp, dtype=np.float64)
         if use_sqrt:
             triangle, components = lower_root(triangle), np.sqrt(components)
-        parts: Sequence[Any] = (triangle[np.tril_indices(self.k_re)], components)
+        parts: Sequence[Any] = (triangle[lower_places(self.k_re)], components)
         return np.concatenate([self.fe_params, *parts] if has_fe else parts)
 
 
@@ -142,18 +143,26 @@ def chain_to_root(params: MixedLMParams, by_u: FloatArray, root: FloatArray) -> 
     """Derivatives by u -> derivatives by the roots that `get_packed(use_sqrt=True)` gives."""
     k = params.k_re
     by_g = np.zeros((k, k))
-    by_g[np.tril_indices(k)] = by_u[: params.k_re2]
+    by_g[lower_places(k)] = by_u[: params.k_re2]
     # dG = dL L' + L dL', and u has each covariance once.
     both = by_g + by_g.T
     by_l = both @ root
     components = 2.0 * np.sqrt(params.vcomp) * by_u[params.k_re2 :]
-    return np.concatenate([by_l[np.tril_indices(k)], components])
+    return np.concatenate([by_l[lower_places(k)], components])
 
 
 def by_root(params: Any, by_u: FloatArray) -> FloatArray:
     """Derivatives by the root of the covariance and the roots of the components."""
     read = MixedLMParams.from_components(params.fe_params, cov_re=params.cov_re, vcomp=params.vcomp)
     return chain_to_root(read, by_u, lower_root(np.asarray(params.cov_re, dtype=np.float64)))
+
+
+@lru_cache(maxsize=64)
+def lower_places(k: int) -> tuple[IntArray, IntArray]:
+    """Rows and columns of the lower triangle of a matrix of order k, row by row."""
+    rows, columns = np.tril_indices(k)
+    rows.flags.writeable = columns.flags.writeable = False
+    return rows, columns
 
 
 def is_definite(params: Any, tol: float = 1e-10) -> bool:

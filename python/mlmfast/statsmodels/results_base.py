@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlmfast.statsmodels.results import means as _means
 from mlmfast.statsmodels.results import prediction as _prediction
 from mlmfast.statsmodels.results import profile as _profile
 from mlmfast.statsmodels.results import summary as _summary
@@ -14,6 +15,7 @@ from mlmfast.statsmodels.results.arrays import ResultArrays
 class MixedLMResultsBase(ResultArrays):
     """What a fit found; see `mlmfast.statsmodels.MixedLMResults`."""
 
+    emmeans = _means.emmeans
     predict = _prediction.predict
     get_prediction = _prediction.get_prediction
     profile_re = _profile.profile_re
@@ -30,6 +32,6 @@ class MixedLMResultsBase(ResultArrays):
     def t_test_pairwise(self, *_: Any, **__: Any) -> Any:
         """Refused: `mlmfast.lmm` has pairwise comparisons with adjusted p-values."""
         raise NotImplementedError(
-            "pairwise comparisons: mlmfast.lmm(formula, data).emmeans(name).contrast('pairwise'), "
-            "or t_test with a row for each pair"
+            "pairwise comparisons: results.emmeans(name).contrast('pairwise'), or t_test with a "
+            "row for each pair"
         )

@@ -14,6 +14,7 @@ from mlmfast.studies.performance.needed import needed_by_group
 from mlmfast.studies.performance.printed import summary
 from mlmfast.studies.performance.samples import COLUMNS, columns_of, samples
 from mlmfast.studies.performance.table import Labelled, performance_frame, read_measures
+from mlmfast.studies.performance.wide import great_table, wide_table
 from mlmfast.studies.plan.conditions import Condition
 from mlmfast.studies.plan.identity import cell
 from mlmfast.studies.running.folder import Folder
@@ -139,6 +140,42 @@ class StudyResult:
         """
         names = read_measures(measures)
         return performance_frame(self._samples(reference, alpha, unconverged), names)
+
+    def table(
+        self,
+        measures: str | Sequence[str] | None = None,
+        estimand: str | None = None,
+        *,
+        mcse: bool = True,
+    ) -> pd.DataFrame:
+        """Performance with a row a condition and estimand, and a column a measure and method.
+
+        Parameters
+        ----------
+        measures
+            As of `performance`; by default bias, standard errors, coverage and power.
+        estimand
+            One of them; all by default.
+        mcse
+            Cells as text with the Monte Carlo standard error, ``"0.948 (0.007)"``, to the digits
+            that it leaves; else numbers.
+        """
+        return wide_table(self, measures, estimand, mcse)
+
+    def to_gt(
+        self,
+        measures: str | Sequence[str] | None = None,
+        estimand: str | None = None,
+        title: str | None = None,
+    ) -> Any:
+        """The table of `table` as a `great_tables.GT`, for HTML, LaTeX or a notebook.
+
+        Raises
+        ------
+        MlmError
+            Where great-tables is not installed (``pip install 'mlmfast[tables]'``).
+        """
+        return great_table(self, measures, estimand, title)
 
     def n_for(self, mcse: float, measure: str = "coverage", **options: Any) -> pd.DataFrame:
         """Replicates that would make a Monte Carlo standard error as small as ``mcse``.

@@ -65,6 +65,11 @@ class Study:
         before ``n_replicates``. They are looked at after each chunk, in order, so that it does not
         depend on the executor where a condition ends. Shares are judged after adding two successes
         and two failures; power is that at the level of 5 per cent.
+    common_random_numbers
+        Whether replicate i has the same stream in all conditions. Conditions then differ by what
+        they change alone: of a design to the last digit where they have the same rows (effects and
+        residuals have streams of their own), of a function as far as it asks ``rng`` for the same.
+        Differences between conditions are then more precise; their estimates are correlated.
 
     Examples
     --------
@@ -107,11 +112,20 @@ class Study:
         n_replicates: int = 1000,
         seed: int = 0,
         *,
-        chunk: int = 500,
+        chunk: int = 1000,
         stop_at: Mapping[str, float] | None = None,
+        common_random_numbers: bool = False,
     ) -> None:
         self._plan = Plan.of(
-            conditions, generate, methods, estimands, n_replicates, seed, chunk, stop_at
+            conditions,
+            generate,
+            methods,
+            estimands,
+            n_replicates,
+            seed,
+            chunk,
+            stop_at,
+            common_random_numbers,
         )
 
     #: Replicates for a Monte Carlo standard error, before anything is run; see `needed.n_for`.

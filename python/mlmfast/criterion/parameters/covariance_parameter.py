@@ -29,6 +29,8 @@ class CovarianceParameter:
     places
         Random-effects term (position in the design) and effects, of a standard deviation or a
         correlation.
+    effects, group
+        Names of these effects and of their grouping factor; none of the residual's parameters.
     """
 
     name: str
@@ -37,6 +39,8 @@ class CovarianceParameter:
     lower: float = -np.inf
     upper: float = np.inf
     places: tuple[tuple[int, int], ...] = ()
+    effects: tuple[str, ...] = ()
+    group: str = ""
 
 
 @dataclass(frozen=True)

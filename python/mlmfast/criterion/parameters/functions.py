@@ -213,16 +213,19 @@ class CovarianceFunctions:
         out = []
         for j, name in enumerate(term.names):
             variances = ((f"var_{name}|{group}", 2.0), (f"Var({name}) | {group}", 2.0))
-            own = CovarianceParameter(f"sd_{name}|{group}", "sd", variances, 0.0, np.inf, ((t, j),))
-            out.append(own)
+            own, places = f"sd_{name}|{group}", ((t, j),)
+            out.append(
+                CovarianceParameter(own, "sd", variances, 0.0, np.inf, places, (name,), group)
+            )
         pairs = [(i, j) for i, j in self.entry_places(t) if i != j]
-        for i, j in pairs:
-            name, places = f"cor_{term.names[i]}.{term.names[j]}|{group}", ((t, i), (t, j))
-            out.append(CovarianceParameter(name, "correlation", (), -1.0, 1.0, places))
-        for i, j in pairs:
-            alias = (f"Cov({term.names[j]}, {term.names[i]}) | {group}", 1.0)
-            name = f"cov_{term.names[i]}.{term.names[j]}|{group}"
-            out.append(CovarianceParameter(name, "covariance", (alias,)))
+        named = [(term.names[i], term.names[j]) for i, j in pairs]
+        for (i, j), both in zip(pairs, named, strict=True):
+            name, apart = f"cor_{'.'.join(both)}|{group}", ((t, i), (t, j))
+            out.append(CovarianceParameter(name, "correlation", (), -1.0, 1.0, apart, both, group))
+        for both in named:
+            alias = (f"Cov({both[1]}, {both[0]}) | {group}", 1.0)
+            name = f"cov_{'.'.join(both)}|{group}"
+            out.append(CovarianceParameter(name, "covariance", (alias,), effects=both, group=group))
         return out
 
     def _term_jet(self, t: int, points: FloatArray) -> Jet:

@@ -39,7 +39,7 @@ def _scaled_record(model: ReducedModel, criterion: Criterion, theta: FloatArray)
     assert residual.formula is not None
     structure, own = scaled_residual(criterion)
     unit = model.response_unit
-    natural = natural_in_units(structure, theta[:1, own], unit)
+    natural = natural_in_units(structure, theta[:1, own], unit)[0]
     covariances = [unit * matrix[0] for matrix in structure.reference(theta[:1, own])]
     if residual.points is not None:
         covariances = [np.empty((0, 0))] * len(residual.arms)

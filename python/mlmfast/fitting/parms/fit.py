@@ -30,7 +30,7 @@ from mlmfast.fitting.minima.near_singular import check_start
 from mlmfast.fitting.parms.held_correlations import HeldCorrelations
 from mlmfast.fitting.parms.names import NamedParameters
 from mlmfast.fitting.parms.request import Parms, grid_points
-from mlmfast.fitting.starts.moments import first_start
+from mlmfast.fitting.starts.probed import first_start
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -91,14 +91,13 @@ def fit_with_parms(
     functions = CovarianceFunctions(model, with_flat_effects(model, criterion_of(model, method)))
     named = NamedParameters(functions)
     problem = _Problem(functions, named, options)
-    hold = {named.find(name): named.value(name, value) for name, value in parms.hold.items()}
+    hold = named.values(parms.hold)
     bounds = named.bounds(parms.bounds)
     named.check_contradictions(hold, bounds)
     if theta is None:
         theta = first_start(model, functions.criterion, np.zeros(1, dtype=np.intp))
     begin = functions.point_at(theta)
-    start = {named.find(name): named.value(name, v) for name, v in parms.start.items()}
-    start = {**start, **hold}
+    start = {**named.values(parms.start), **hold}
     begin = problem.at_values(begin, start) if start else begin
     table = None
     if parms.grid is not None:
@@ -150,10 +149,7 @@ class _Problem:
         """The grid's point with the lowest criterion, and the table of all."""
         wishes = grid_points(grid)
         names = list(wishes[0])
-        rows = [
-            {self.named.find(n): self.named.value(n, v) for n, v in wish.items()} | dict(hold)
-            for wish in wishes
-        ]
+        rows = [self.named.values(wish) | dict(hold) for wish in wishes]
         start = np.repeat(begin, len(rows), axis=0)
         points, reached = points_on(
             self.functions,
@@ -258,7 +254,10 @@ class _Problem:
         rounded = np.concatenate([theta, points[:, n:]], axis=1)
         held = list(active)
         before, after = (self.functions.values(p)[0, held] for p in (points, rounded))
-        same = bool(np.allclose(before, after, rtol=1e-13, atol=0.0))
+        wanted = np.array(list(active.values()))
+        # A variance held at 0 may have been reached up to rounding.
+        off = np.maximum(1e-13 * np.abs(wanted), np.abs(before - wanted))
+        same = bool((np.abs(after - wanted) <= off).all())
         rise = self.functions.deviance(rounded) - self.functions.deviance(points)
         if same and bool((rise <= FREE).all()):
             return rounded, singular

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlmfast.criterion.parameters.covariance_parameter import CovarianceParameter
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
+from mlmfast.criterion.parameters.spellings import Asked, asked_for
 from mlmfast.errors import ModelError
 from mlmfast.fitting.parms.request import finite_number
 
@@ -22,10 +23,13 @@ class NamedParameters:
     functions: CovarianceFunctions
 
     def find(self, name: str) -> int:
-        """Position of a parameter by its name or one of its other names."""
-        for position, parameter in enumerate(self.functions.parameters):
-            if name == parameter.name or name in dict(parameter.aliases):
-                return position
+        """Position of a parameter by its name, however it is spelled."""
+        return self._asked(name).position
+
+    def _asked(self, name: str) -> Asked:
+        found = asked_for(name, self.functions.parameters)
+        if found is not None:
+            return found
         names = [p.name for p in self.functions.parameters]
         others = [alias for p in self.functions.parameters for alias, _ in p.aliases]
         near = get_close_matches(str(name), names + others, n=1)
@@ -35,11 +39,30 @@ class NamedParameters:
             f"(parameters: {', '.join(names + others)})"
         )
 
+    def values(self, wishes: Mapping[str, Any]) -> dict[int, float]:
+        """Values by position; a parameter may be named once.
+
+        Raises
+        ------
+        ModelError
+        """
+        out: dict[int, float] = {}
+        first: dict[int, str] = {}
+        for name, value in wishes.items():
+            position = self.find(name)
+            if position in first:
+                raise ModelError(
+                    f"{first[position]!r} and {name!r} are one parameter, "
+                    f"{self.functions.parameters[position].name}; give one of them"
+                )
+            first[position], out[position] = name, self.value(name, value)
+        return out
+
     def value(self, name: str, value: Any) -> float:
         """A value under the parameter's own name: the root of a variance."""
         number = finite_number(name, value)
-        parameter = self.functions.parameters[self.find(name)]
-        power = dict(parameter.aliases).get(name, 1.0)
+        position, power = self._asked(name)
+        parameter = self.functions.parameters[position]
         if power != 1.0 and number < 0:
             raise ModelError(f"{name!r} is a variance; {number:g} is negative")
         number = float(number ** (1.0 / power)) if power != 1.0 else number

@@ -111,8 +111,23 @@ def emmeans(
     2     335.410  9.950  Inf  315.910  354.911
     Degrees of freedom: asymptotic; confidence level 0.95
     """
-    read = read_specs(specs, by)
     grid = reference_grid(fit, at)
+    return means_over(fit, grid, specs, by, weights, ddf=ddf, level=level, adjust=adjust)
+
+
+def means_over(
+    fit: Fitted,
+    grid: ReferenceGrid,
+    specs: Any,
+    by: Any = None,
+    weights: str = "equal",
+    *,
+    ddf: Any = None,
+    level: float = 0.95,
+    adjust: str = "none",
+) -> EMMeans:
+    """Marginal means over a grid that is laid out already; arguments as `emmeans`."""
+    read = read_specs(specs, by)
     functions = marginal_means(fit, grid, read.factors, read.by, weights, ddf)
     about = _about(grid, read, weights)
     means = EMMeans(functions, level=level, adjust=adjust, about=about)

@@ -12,7 +12,6 @@ from mlmfast.confidence_level import check_level
 from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError
-from mlmfast.inference.intervals.bootstrap import bootstrap
 from mlmfast.inference.intervals.derived_profile import profile_limits
 from mlmfast.inference.intervals.parameter_values import (
     AtEstimate,
@@ -20,6 +19,7 @@ from mlmfast.inference.intervals.parameter_values import (
     named,
 )
 from mlmfast.inference.intervals.second_order import Differentiable
+from mlmfast.inference.resampling.bootstrap import bootstrap
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def derived(
 
 def check_request(method: str, level: float, scale: str = "identity") -> None:
     """Refuse an unknown method or scale, and a level outside (0, 1)."""
-    if not is_one_of(method, METHODS):
+    if not is_one_of(method, (*METHODS, "boot")):
         raise ModelError(f"method is {method!r}; use one of {', '.join(METHODS)}")
     if not is_one_of(scale, SCALES):
         raise ModelError(f"scale is {scale!r}; use one of {', '.join(SCALES)}")

@@ -13,6 +13,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.covariance.jet import Jet
 from mlmfast.criterion.parameters.covariance_parameter import CovarianceParameter
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
+from mlmfast.criterion.parameters.spellings import asked_for
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
@@ -39,18 +40,20 @@ class ParameterValues(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name in self._values:
             return self._values[name]
-        for parameter in self._parameters:
-            for alias, power in parameter.aliases:
-                if alias == name:
-                    value = self[parameter.name]
-                    return value if power == 1.0 else value**power
-            if parameter.name == name and parameter.kind == "covariance":
-                return self._product(name)
+        found = asked_for(name, self._parameters)
+        if found is not None:
+            value = self._of(self._parameters[found.position])
+            return value if found.power == 1.0 else value**found.power
         near = get_close_matches(str(name), self._values, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ModelError(
             f"{name!r} is no parameter of this model{hint} (parameters: {', '.join(self._values)})"
         )
+
+    def _of(self, parameter: CovarianceParameter) -> Any:
+        if parameter.kind == "covariance" and parameter.name not in self._values:
+            return self._product(parameter.name)
+        return self._values[parameter.name]
 
     def _product(self, name: str) -> Any:
         """A covariance, from its correlation and standard deviations."""

@@ -9,7 +9,6 @@ import pandas as pd
 from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.display.printed_frame import printed
 from mlmfast.errors import ModelError
-from mlmfast.inference.intervals.bootstrap import bootstrap
 from mlmfast.inference.intervals.derived import (
     bootstrap_table,
     check_request,
@@ -22,6 +21,7 @@ from mlmfast.inference.intervals.explained_variance import (
     figure_of_fit,
 )
 from mlmfast.inference.intervals.parameter_values import AtEstimate
+from mlmfast.inference.resampling.bootstrap import bootstrap
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:

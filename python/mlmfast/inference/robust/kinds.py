@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import METHODS, KenwardRoger
+from mlmfast.degrees_of_freedom import METHODS, KenwardRoger, known_name
 from mlmfast.errors import ModelError
 from mlmfast.inference.robust.covariance import KINDS, robust_covariance
 from mlmfast.information.undetermined_effects import known_entries
@@ -46,8 +46,9 @@ def _of_kind(fit: Fitted, kind: str | None, cluster: object) -> FloatArray:
     if kind is None or is_one_of(kind, ("model",)):
         return known_entries(_moves(fit), fit._record.vcov)
     adjusted = [name for name, method in METHODS.items() if issubclass(method, KenwardRoger)]
-    if is_one_of(kind, adjusted):
-        basis = fit._basis(kind)
+    name = known_name(kind)
+    if is_one_of(name, adjusted):
+        basis = fit._basis(name)
         return known_entries(basis.moves, basis.vcov)
     known = ["model", *adjusted, *KINDS]
     near = get_close_matches(str(kind), known, n=1, cutoff=0.5)

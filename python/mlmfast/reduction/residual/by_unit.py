@@ -64,7 +64,7 @@ class OwnMatrices(ArmDirections):
 
     def estimates(self, theta: FloatArray, unit: float) -> list[ArmEstimates]:
         """Without matrices: there are no visits; see `ResidualForm.estimates`."""
-        natural = natural_in_units(self.structure, theta, unit)
+        natural = natural_in_units(self.structure, theta, unit)[0]
         return [ArmEstimates(self.names, natural, np.empty((0, 0)))]
 
 

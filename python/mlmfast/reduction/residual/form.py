@@ -156,7 +156,7 @@ class ResidualForm(ABC):
     def estimates(self, theta: FloatArray, unit: float) -> list[ArmEstimates]:
         """What a fit keeps, by arm; ``unit`` is what 1 is in the user's units, theta (1, n)."""
         matrix = unit * self.structure.matrix(theta)[0]
-        return [ArmEstimates(self.names, natural_in_units(self.structure, theta, unit), matrix)]
+        return [ArmEstimates(self.names, natural_in_units(self.structure, theta, unit)[0], matrix)]
 
     def may_be_singular(self) -> list[tuple[CovarianceStructure, slice]]:
         """Covariances over visits that may become singular, and their stretches of theta."""

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import IntArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.errors import DataError, ModelError
 from mlmfast.simulation.distributions import CovariateDistribution
+from mlmfast.simulation.rows.partial import Partial
 from mlmfast.words import did_you_mean
 
 #: Rows that a crossing may have.
@@ -100,12 +101,15 @@ class Crossing:
         Rows of the clusters of a variable, in turn: each keeps the first ones.
     covariates
         Variables drawn at random, by name, with the variable whose clusters they are constant in.
+    partial
+        Grouping factors that some rows have.
     """
 
     levels: Mapping[str, Levels]
     between: Mapping[str, tuple[str, Levels]] = field(default_factory=dict)
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     covariates: Mapping[str, tuple[str, CovariateDistribution]] = field(default_factory=dict)
+    partial: tuple[Partial, ...] = ()
 
     @classmethod
     def of(
@@ -114,6 +118,7 @@ class Crossing:
         between: Mapping[str, str] | None = None,
         sizes: Mapping[str, Any] | None = None,
         covariates: Mapping[str, str] | None = None,
+        partial: Mapping[str, Any] | None = None,
     ) -> Crossing:
         """Read what a user gives; `mlmfast.design` documents it.
 
@@ -150,7 +155,7 @@ class Crossing:
             name: _sizes(name, given)
             for name, given in _mapping("sizes", sizes, "{'Subject': [4, 7, 10]}").items()
         }
-        out = cls(crossed, constant, cut, read)
+        out = cls(crossed, constant, cut, read, Partial.of(partial, [*crossed, *constant]))
         out._check()
         return out
 
@@ -179,7 +184,8 @@ class Crossing:
     @property
     def names(self) -> tuple[str, ...]:
         """All variables."""
-        return (*self.levels, *self.between, *self.covariates)
+        own = (part.indicator for part in self.partial)
+        return (*self.levels, *self.between, *self.covariates, *own)
 
     def with_number(self, name: str, n: int) -> Crossing:
         """The same with n levels of a variable.
@@ -203,6 +209,17 @@ class Crossing:
         out = replace(self, sizes={**self.sizes, **cut})
         out._check()
         return out
+
+    def with_partial(self, given: Any) -> Crossing:
+        """The same with other grouping factors that some rows have; their columns stay."""
+        found = Partial.of(given, [*self.levels, *self.between])
+        lost = {part.indicator for part in self.partial} - {part.indicator for part in found}
+        if lost:
+            raise DataError(
+                f"partial lacks {', '.join(sorted(lost))}, which the design has; name every level "
+                "of the variable where all rows are grouped"
+            )
+        return replace(self, partial=found)
 
     def codes(self) -> dict[str, IntArray]:
         """Code of each row by crossed variable, those of nested ones over all parents."""
@@ -243,14 +260,23 @@ class Crossing:
             columns[name] = self._column(name, own, codes[name])
         for name, (cluster, own) in self.between.items():
             columns[name] = own.column(self._in_turn(name, codes[cluster]))
+        for part in self.partial:
+            columns |= part.columns(columns)
+        return pd.DataFrame({**columns, **self.drawn(codes, generator)})
+
+    def drawn(
+        self, codes: Mapping[str, IntArray], generator: np.random.Generator
+    ) -> dict[str, FloatArray]:
+        """Covariates by row, drawn one after the other; ``codes`` are those of the rows."""
+        out: dict[str, FloatArray] = {}
+        n_rows = len(next(iter(codes.values())))
         for name, (cluster, distribution) in self.covariates.items():
             if cluster:
-                n_clusters = int(codes[cluster].max()) + 1
-                columns[name] = distribution.draw(generator, n_clusters)[codes[cluster]]
+                own = codes[cluster]
+                out[name] = distribution.draw(generator, int(own.max()) + 1)[own]
             else:
-                n_rows = len(next(iter(codes.values())))
-                columns[name] = distribution.draw(generator, n_rows)
-        return pd.DataFrame(columns)
+                out[name] = distribution.draw(generator, n_rows)
+        return out
 
     def _column(self, name: str, own: Levels, codes: IntArray) -> Any:
         if not own.parent:

@@ -149,12 +149,18 @@ def variance_of_icc(design: Design, icc: Any, sigma2: float) -> dict[str, float]
     if not 0.0 <= share < 1.0:
         raise ModelError(f"icc is {icc!r}; it is a share from 0 to below 1")
     random = design.random
-    single = len(random) == 1 and random[0].columns == (None,)
+    single = (
+        len(random) == 1 and len(random[0].columns) == 1 and _is_indicator(random[0].columns[0])
+    )
     if not single or np.isnan(sigma2) or design.residual is not None:
         raise ModelError(
             "icc goes with one random intercept and independent residuals, (1 | g); give varcorr"
         )
     return {design.factors[random[0].factor].name: share / (1.0 - share) * sigma2}
+
+
+def _is_indicator(column: FloatArray | None) -> bool:
+    return column is None or bool(np.isin(column, (0.0, 1.0)).all())
 
 
 def check_member(structure: Any, matrix: FloatArray, text: str) -> None:

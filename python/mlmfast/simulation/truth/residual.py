@@ -116,7 +116,7 @@ def record_of(residual: ResidualDesign, natural: FloatArray) -> ResidualRecord:
     structure, by_visits = residual.structure, residual.points is None
     return residual.record(
         parameter_names(residual),
-        [natural_in_units(structure, row[None], 1.0) for row in theta],
+        list(natural_in_units(structure, theta, 1.0)),
         [structure.matrix(row[None])[0] if by_visits else np.empty((0, 0)) for row in theta],
     )
 

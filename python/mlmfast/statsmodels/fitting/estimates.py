@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlmfast.arrays import FloatArray
+import numpy as np
+
+from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.result import LMMResult
 from mlmfast.statsmodels.parameters import MixedLMParams
 
@@ -23,6 +25,7 @@ class Estimates:
     lmm
         mlmfast's fit; None for one with parameters held.
     free : shape (k,), logicals: which entries of the covariances were estimated.
+    fe_free : shape (k_fe,), logicals: which fixed effects were.
     """
 
     def __init__(
@@ -34,7 +37,10 @@ class Estimates:
         free: FloatArray,
         lmm: LMMResult | None = None,
         layout: Sequence[Sequence[int]] = (),
+        fe_free: BoolArray | None = None,
     ) -> None:
         self.params, self.scale, self.llf = params, scale, llf
         self.converged, self.iterations = convergence
         self.free, self.lmm, self.layout = free, lmm, layout
+        every = np.ones(len(params.fe_params), dtype=np.bool_)
+        self.fe_free: BoolArray = every if fe_free is None else fe_free

@@ -21,9 +21,10 @@ from mlmfast.statsmodels.errors import (
 )
 from mlmfast.statsmodels.fitting.constrained import evaluation, optimum
 from mlmfast.statsmodels.fitting.estimates import Estimates
+from mlmfast.statsmodels.fitting.held_effects import HeldEffects
 from mlmfast.statsmodels.model.arrays import ModelArrays
 from mlmfast.statsmodels.model.build import design_of
-from mlmfast.statsmodels.parameters import MixedLMParams, is_definite
+from mlmfast.statsmodels.parameters import MixedLMParams, is_definite, lower_places
 
 #: What statsmodels' optimisers take.
 _OPTIMISERS = frozenset(["gtol", "maxiter", "eps", "maxcor", "ftol", "tol", "maxls"])
@@ -58,8 +59,10 @@ def fit(
     do_cg
         Whether to fit; else results are those at ``start_params``.
     free
-        `MixedLMParams` of ones, and zeros for entries of ``cov_re`` and ``vcomp`` that are held.
-        The identity as ``cov_re`` means independent random effects.
+        `MixedLMParams` of ones, and zeros for entries of ``cov_re`` and ``vcomp``, or of
+        ``fe_params``, that are held at ``start_params``. The identity as ``cov_re`` means
+        independent random effects. With fixed effects held, the rest is the fit of the response
+        less what they say, by REML of the columns that are left.
     full_output
         Whether ``hist`` has the iteration's summary.
     se
@@ -78,7 +81,7 @@ def fit(
     Raises
     ------
     NotImplementedError
-        For a penalty, and for fixed effects held.
+        For a penalty, and for fixed effects held beside single covariances.
     numpy.linalg.LinAlgError
         Where columns of the fixed part depend on each other.
 
@@ -99,18 +102,33 @@ def fit(
     _read_optimisers(method, niter_sa, fit_kwargs)
     start = _start(self, start_params)
     self.reml, self._freepat = bool(reml), free
+    held = None if free is None else _held_effects(self, free, start)
     free = None if free is None else _mask(self, free)
     blocks = None if free is None else _blocks(self, free, start)
-    if do_cg and (free is None or blocks is not None):
-        return self._results_of(_fitted(self, blocks), self, se, full_output)
+    joint = held is not None and se == "statsmodels" and reml
+    if do_cg and not joint and (free is None or blocks is not None):
+        return self._results_of(_fitted(self, blocks, held), self, se, full_output)
+    if joint:
+        raise NotImplementedError(
+            "the joint Hessian by REML is of all fixed effects; use se='gls', or reml=False"
+        )
+    if held is not None:
+        raise NotImplementedError(
+            "fixed effects are held beside a fit of the covariances, and not beside single "
+            "covariances held or do_cg=False; subtract X b of what is held from endog"
+        )
     return self._results_of(_held(self, free, start, do_cg), self, se, full_output)
 
 
-def _fitted(model: ModelArrays, blocks: list[IntArray] | None) -> Estimates:
-    prepared = model._prepared if blocks is None else None
+def _fitted(
+    model: ModelArrays, blocks: list[IntArray] | None, held: HeldEffects | None
+) -> Estimates:
+    plain = blocks is None and held is None
+    prepared = model._prepared if plain else None
     if prepared is None:
-        prepared = LMM.from_design(design_of(model, blocks))
-    if blocks is None:
+        design = design_of(model, blocks)
+        prepared = LMM.from_design(design if held is None else held.offset_from(design))
+    if plain:
         # The rows are reduced once for all fits of a model.
         model._prepared = prepared
     method = "REML" if model.reml else "ML"
@@ -130,11 +148,13 @@ def _fitted(model: ModelArrays, blocks: list[IntArray] | None) -> Estimates:
     for block, term in zip(blocks, record.terms[:n_blocks], strict=False):
         cov_re[np.ix_(block, block)] = term.covariance
     vcomp = np.array([term.covariance[0, 0] for term in record.terms[n_blocks:]])
-    params = MixedLMParams.from_components(record.beta, cov_re=cov_re / scale, vcomp=vcomp / scale)
+    beta = record.beta if held is None else held.whole(record.beta)
+    params = MixedLMParams.from_components(beta, cov_re=cov_re / scale, vcomp=vcomp / scale)
     layout, free = _layout(model, blocks[:n_blocks])
     certificate = record.certificate
     convergence = (record.converged, certificate.n_iterations)
-    return Estimates(params, scale, found.llf, convergence, free, found, layout)
+    fe_free = None if held is None else held.free
+    return Estimates(params, scale, found.llf, convergence, free, found, layout, fe_free)
 
 
 def _say_nothing(_: Any) -> None:
@@ -143,7 +163,7 @@ def _say_nothing(_: Any) -> None:
 
 def _layout(model: ModelArrays, blocks: Sequence[IntArray]) -> tuple[list[list[int]], FloatArray]:
     """For each term of the design the positions of its parameters among the packed ones."""
-    places = {(a, b): k for k, (a, b) in enumerate(zip(*np.tril_indices(model.k_re), strict=True))}
+    places = {(a, b): k for k, (a, b) in enumerate(zip(*lower_places(model.k_re), strict=True))}
     layout: list[list[int]] = []
     free = np.zeros(model.k_re2 + model.k_vc)
     for block in blocks:
@@ -247,6 +267,14 @@ def _start(model: ModelArrays, start_params: Any) -> MixedLMParams:
     )
 
 
+def _held_effects(model: ModelArrays, free: Any, start: MixedLMParams) -> HeldEffects | None:
+    """The fixed effects that ``free`` holds, at the start's values; None where it holds none."""
+    mask = np.asarray(free.fe_params, dtype=np.float64) != 0.0
+    if mask.shape != (model.k_fe,):
+        raise ValueError(f"free has fe_params of shape {mask.shape}; ({model.k_fe},) is needed")
+    return None if mask.all() else HeldEffects(mask, np.asarray(start.fe_params, dtype=np.float64))
+
+
 def _mask(model: ModelArrays, free: Any) -> FloatArray:
     shapes = np.shape(free.cov_re), np.shape(free.vcomp)
     if shapes != ((model.k_re, model.k_re), (model.k_vc,)):
@@ -254,11 +282,7 @@ def _mask(model: ModelArrays, free: Any) -> FloatArray:
             f"free has cov_re and vcomp of shapes {shapes[0]} and {shapes[1]}; "
             f"({model.k_re}, {model.k_re}) and ({model.k_vc},) are needed"
         )
-    if not np.all(np.asarray(free.fe_params) != 0):
-        raise NotImplementedError(
-            "fixed effects cannot be held by free=; subtract what is held, X b, from endog"
-        )
-    triangle = np.asarray(free.cov_re)[np.tril_indices(model.k_re)]
+    triangle = np.asarray(free.cov_re)[lower_places(model.k_re)]
     return np.asarray(np.concatenate([triangle, free.vcomp]) != 0, dtype=np.float64)
 
 
@@ -266,7 +290,7 @@ def _blocks(model: ModelArrays, free: FloatArray, start: MixedLMParams) -> list[
     """Blocks of correlated effects that a mask says; None where it holds anything else."""
     k = model.k_re
     pattern = np.zeros((k, k), dtype=bool)
-    pattern[np.tril_indices(k)] = free[: model.k_re2] != 0
+    pattern[lower_places(k)] = free[: model.k_re2] != 0
     pattern |= pattern.T
     if not (free[model.k_re2 :] != 0).all() or not np.diag(pattern).all():
         return None

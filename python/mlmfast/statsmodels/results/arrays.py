@@ -128,7 +128,9 @@ class ResultArrays:
     def bse_fe(self) -> FloatArray:
         """Standard errors of the fixed effects."""
         if self.se == "gls" and self._found.lmm is not None:
-            return _root(np.diag(self._found.lmm._record.vcov))
+            variances = np.zeros(self.k_fe)
+            variances[self._found.fe_free] = np.diag(self._found.lmm._record.vcov)
+            return _root(variances)
         return self.bse[: self.k_fe]
 
     @cached_property

@@ -43,6 +43,8 @@ def profile_re(
     """
     if vtype not in ("re", "vc"):
         raise ValueError(f"vtype must be 're' or 'vc', and is {vtype!r}")
+    if not self._found.fe_free.all():
+        raise NotImplementedError("a profile beside fixed effects held; subtract X b from endog")
     estimate, place = _estimate(self, re_ix, vtype)
     low, high = (estimate - dist_low) / self.scale, (estimate + dist_high) / self.scale
     if low <= 0:

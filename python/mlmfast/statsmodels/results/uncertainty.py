@@ -14,6 +14,7 @@ from mlmfast.inference.intervals.parameter_table import observed_covariance
 from mlmfast.result import LMMResult
 from mlmfast.statsmodels.fitting.estimates import Estimates
 from mlmfast.statsmodels.model.arrays import ModelArrays
+from mlmfast.statsmodels.parameters import lower_places
 
 
 def gls_covariance(model: ModelArrays, found: Estimates) -> FloatArray:
@@ -30,7 +31,9 @@ def gls_covariance(model: ModelArrays, found: Estimates) -> FloatArray:
         out[:k, :k] = np.linalg.inv(-hessian[:k, :k])
         out[k:, k:] = _inverse_profile(hessian, k, found)
         return out
-    out[:k, :k] = found.lmm._record.vcov
+    # Held ones do not vary, as held covariances below.
+    own = np.flatnonzero(found.fe_free)
+    out[np.ix_(own, own)] = found.lmm._record.vcov
     natural, packed = _natural(found.lmm, found)
     u, scale = packed, found.scale
     n = len(u)
@@ -61,7 +64,7 @@ def joint_covariance(model: ModelArrays, found: Estimates) -> FloatArray:
     """Inverse of minus the joint Hessian of beta and the covariances: statsmodels' own."""
     at = model._likelihood(found.params)
     hessian = at.hessian(np.asarray(found.params.fe_params))
-    free = np.concatenate([np.ones(model.k_fe), found.free])
+    free = np.concatenate([found.fe_free, found.free])
     out = np.zeros_like(hessian)
     at_free = np.flatnonzero(free)
     out[np.ix_(at_free, at_free)] = np.linalg.inv(-hessian[np.ix_(at_free, at_free)])
@@ -76,7 +79,7 @@ def _natural(lmm: LMMResult, found: Estimates) -> tuple[FloatArray, FloatArray]:
     out = np.zeros((n + 1, n + 1))
     out[np.ix_(places, places)] = observed_covariance(lmm)
     params = found.params
-    triangle = np.asarray(params.cov_re)[np.tril_indices(len(params.cov_re))]
+    triangle = np.asarray(params.cov_re)[lower_places(len(params.cov_re))]
     return out, np.concatenate([triangle, params.vcomp])
 
 
@@ -94,7 +97,7 @@ def covariance_errors(model: ModelArrays, found: Estimates, of_ratios: FloatArra
 def _in_units(model: ModelArrays, found: Estimates, of_ratios: FloatArray) -> FloatArray:
     """Variances of u sigma^2, where sigma^2 = q(u) / d has variance 2 sigma^4 / d given u."""
     at = model._likelihood(found.params)
-    triangle = np.asarray(found.params.cov_re)[np.tril_indices(model.k_re)]
+    triangle = np.asarray(found.params.cov_re)[lower_places(model.k_re)]
     u = np.concatenate([triangle, found.params.vcomp])
     by_u = found.scale * (np.eye(len(u)) + np.outer(u, at.log_scale_slopes(at.beta)))
     spread = by_u @ of_ratios @ by_u.T

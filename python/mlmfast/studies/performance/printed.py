@@ -63,11 +63,11 @@ def _cells(rows: pd.DataFrame, methods: list[str]) -> list[str]:
     out = []
     for method in methods:
         own = rows[rows["method"] == method]
-        out.append("" if own.empty else _cell(*own[["value", "mcse"]].to_numpy(np.float64)[0]))
+        out.append("" if own.empty else cell_text(*own[["value", "mcse"]].to_numpy(np.float64)[0]))
     return out
 
 
-def _cell(value: float, mcse: float) -> str:
+def cell_text(value: float, mcse: float) -> str:
     """A value to the digits that its Monte Carlo error leaves, and that error."""
     if not np.isfinite(mcse) or mcse <= 0:
         return number(value, 4)

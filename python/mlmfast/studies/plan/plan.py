@@ -24,6 +24,7 @@ from mlmfast.words import did_you_mean
 
 #: How random streams are made: part of every plan.
 STREAMS = "PCG64DXSM of SeedSequence(seed, spawn_key=(*words of the condition, replicate))"
+COMMON_STREAMS = "PCG64DXSM of SeedSequence(seed, spawn_key=(0, 0, replicate))"
 #: A true value that the design has.
 _OF_DESIGN = object()
 #: Form of the folder; another one is another plan.
@@ -61,6 +62,7 @@ class Plan:
     chunk: int
     stop_at: dict[str, float] = field(default_factory=dict)
     truths: tuple[dict[str, float], ...] = ()
+    common: bool = False
 
     @classmethod
     def of(
@@ -73,6 +75,7 @@ class Plan:
         seed: Any,
         chunk: Any,
         stop_at: Any,
+        common: Any = False,
     ) -> Plan:
         """Check the parts of a plan.
 
@@ -80,6 +83,8 @@ class Plan:
         ------
         DataError
         """
+        if not isinstance(common, bool):
+            raise DataError(f"common_random_numbers is {common!r}; use True or False")
         found = read_conditions(conditions)
         named = _read_methods(methods)
         generate = read_generator(generate)
@@ -94,12 +99,17 @@ class Plan:
             _count(chunk, "chunk", 1),
             read_stopping(stop_at),
             tuple(_truths(wanted, generate, condition) for condition in found),
+            common,
         )
 
     @property
     def factors(self) -> tuple[str, ...]:
         """Names of the factors of the conditions."""
         return tuple(self.conditions[0].values)
+
+    def words(self, condition: Condition) -> tuple[int, int]:
+        """What the random streams of a condition are named by."""
+        return (0, 0) if self.common else condition.words
 
     def chunks(self, condition: int) -> list[Chunk]:
         """The chunks of a condition; their borders depend on the plan alone."""
@@ -111,7 +121,7 @@ class Plan:
         return {
             "format": FORMAT,
             "seed": self.seed,
-            "streams": STREAMS,
+            "streams": COMMON_STREAMS if self.common else STREAMS,
             "n_replicates": self.n_replicates,
             "chunk": self.chunk,
             "stop_at": self.stop_at,

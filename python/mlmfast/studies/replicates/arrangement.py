@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -111,14 +111,16 @@ def arrange(data: Sequence[DataSet], variables: Variables) -> Arrangement:
     if variables.response is None:
         return Arrangement((), (), tuple(range(len(data))))
     rows: dict[int, Rows] = {}
+    # Columns that many share are looked at once too.
+    known: dict[int, _Looked] = {}
     others: list[int] = []
     same: dict[Any, list[int]] = {}
     found: dict[int, Rows] = {}
     for position, one in enumerate(data):
         # Rows that many share are looked at once.
-        source = id(one if one.base is None else one.base)
+        source = id(one.shared_by(variables.response))
         if source not in rows:
-            rows[source] = Rows.of(one, variables)
+            rows[source] = Rows.of(one, variables, known)
         own = rows[source]
         if own.everything is None or response_of(one, variables) is None:
             others.append(position)
@@ -155,23 +157,40 @@ class Rows:
     structure: tuple[Any, ...] | None
 
     @classmethod
-    def of(cls, data: DataSet, variables: Variables) -> Rows:
-        """Those of a data set."""
+    def of(cls, data: DataSet, variables: Variables, known: dict[int, _Looked]) -> Rows:
+        """Those of a data set; ``known`` holds what was found of arrays that others have too."""
         everything: list[Any] = []
         structure: list[Any] = []
         whole = variables.by_row
         for name in (*variables.structure, *variables.others):
             column = data.column(name)
-            content = None if column is None else _content(column)
-            if content is None:
+            looked = known.get(id(column))
+            if looked is None:
+                looked = _Looked.at(column)
+                if isinstance(column, np.ndarray):
+                    known[id(column)] = looked
+            if looked.content is None:
                 return cls(None, None)
-            everything.append(content)
-            values = None if name in variables.structure else plain_numbers(column)
-            if values is None:
-                structure.append(content)
+            everything.append(looked.content)
+            if name in variables.structure or not looked.numeric:
+                structure.append(looked.content)
             else:
-                whole = whole and _is_whole(values)
+                whole = whole and looked.whole
         return cls(tuple(everything), tuple(structure) if whole else None)
+
+
+class _Looked(NamedTuple):
+    """What stands for a column's values, whether they are numbers, and a finite one in each row."""
+
+    content: tuple[Any, ...] | None
+    numeric: bool
+    whole: bool
+
+    @classmethod
+    def at(cls, column: Any) -> _Looked:
+        content = None if column is None else _content(column)
+        values = None if content is None else plain_numbers(column)
+        return cls(content, values is not None, _is_whole(values))
 
 
 def response_of(data: DataSet, variables: Variables) -> FloatArray | None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
+from mlmfast.arrays import IntArray
 from mlmfast.studies.performance.samples import NOT_DRAWN
 from mlmfast.studies.plan.conditions import Condition
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.plan.plan import Chunk, Plan
 from mlmfast.studies.replicates.data_set import DataSet
 from mlmfast.studies.replicates.draw import Source
+from mlmfast.studies.replicates.fits_of_methods import Fits
 from mlmfast.studies.replicates.of_fits import of_method
 from mlmfast.studies.replicates.of_functions import of_function
 from mlmfast.studies.replicates.outcomes import Outcomes
@@ -31,32 +35,46 @@ def chunk_table(plan: Plan, chunk: Chunk) -> Any:
     found = [Outcomes.none(len(chunk), len(plan.estimands)) for _ in plan.methods]
     with _quiet():
         for positions, data in _held(plan, condition, chunk, found):
+            fits = Fits([m for m in plan.methods.values() if isinstance(m, Method)], data)
             for method, whole in zip(plan.methods.values(), found, strict=True):
-                whole.put(positions, outcomes_of(plan, method, data, condition.values))
+                whole.put(positions, outcomes_of(plan, method, data, condition.values, fits))
     return table_of(plan, chunk, found)
 
 
 def outcomes_of(
-    plan: Plan, method: Any, data: list[DataSet], condition: Mapping[str, Any]
+    plan: Plan,
+    method: Any,
+    data: Sequence[DataSet],
+    condition: Mapping[str, Any],
+    fits: Fits | None = None,
 ) -> Outcomes:
     """Outcomes of one method in data sets of a condition."""
     names = list(plan.estimands)
     if isinstance(method, Method):
-        return of_method(method, data, names)
+        return of_method(method, data, names, fits)
     return of_function(method, data, condition, names)
 
 
 def _held(
     plan: Plan, condition: Condition, chunk: Chunk, found: list[Outcomes]
-) -> Iterator[tuple[list[int], list[DataSet]]]:
+) -> Iterator[tuple[IntArray, Sequence[DataSet]]]:
     """Data sets, as many as memory shall hold at a time, and their positions in the chunk.
 
     What the generator raises is the error of its replicate in every method.
     """
+    source = Source(plan, condition)
+    if source.n_rows is not None:
+        step = max(1, _HELD // source.n_rows)
+        for first in range(chunk.first, chunk.last, step):
+            n = min(step, chunk.last - first)
+            shared = source.shared(first, n)
+            assert shared is not None, "its rows are those of one design"
+            yield np.arange(first - chunk.first, first - chunk.first + n), shared
+        return
     positions: list[int] = []
     data: list[DataSet] = []
     size = 0
-    for position, one in enumerate(_drawn(plan, condition, chunk)):
+    for position, one in enumerate(_drawn(source, chunk)):
         if isinstance(one, Exception):
             text = " ".join(f"{NOT_DRAWN}{type(one).__name__}: {one}".split())
             for outcomes in found:
@@ -66,16 +84,15 @@ def _held(
         data.append(one)
         size += one.size
         if size > _HELD:
-            yield positions, data
+            yield np.array(positions), data
             positions, data, size = [], [], 0
     if data:
-        yield positions, data
+        yield np.array(positions), data
 
 
-def _drawn(plan: Plan, condition: Condition, chunk: Chunk) -> Iterator[DataSet | Exception]:
-    source = Source(plan, condition)
+def _drawn(source: Source, chunk: Chunk) -> Iterator[DataSet | Exception]:
     for first in range(chunk.first, chunk.last, _DRAWN):
-        yield from source.some(range(first, min(first + _DRAWN, chunk.last)))
+        yield from source.some(first, min(_DRAWN, chunk.last - first))
 
 
 @contextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError, MlmError
 
@@ -17,6 +19,14 @@ _PANDAS = (pd.Series, pd.Categorical)
 
 class DataSet:
     """A frame, or a dict of arrays of one length.
+
+    Parameters
+    ----------
+    given
+        What a generator returned.
+    like
+        Another data set, whose arrays stand for equal ones of this: what stays the same in all
+        replicates is then held, and looked at, once.
 
     Raises
     ------
@@ -32,9 +42,12 @@ class DataSet:
     #: The data set whose columns it has, its own ones aside: they are the same as others'.
     base: DataSet | None = None
 
-    def __init__(self, given: Any) -> None:
+    def __init__(self, given: Any, like: DataSet | None = None) -> None:
         self._own: dict[str, Any] = {}
-        self.columns = _columns(given) if isinstance(given, Mapping) else None
+        known: dict[str, Any] | None = None if like is None else like.columns
+        self.columns: dict[str, Any] | None = (
+            _columns(given, known or {}) if isinstance(given, Mapping) else None
+        )
         given = given.copy() if isinstance(given, pd.DataFrame) else given
         self.given = given if self.columns is None else self.columns
         if self.columns is None and not isinstance(given, pd.DataFrame):
@@ -53,12 +66,16 @@ class DataSet:
         #: Values in it.
         self.size = rows * width
 
-    def with_column(self, name: str, values: Any) -> DataSet:
-        """The same with one column more, such as a response for rows that many share."""
+    def with_columns(self, own: Mapping[str, Any]) -> DataSet:
+        """The same with other columns, such as a response for rows that many share."""
         out = object.__new__(DataSet)
-        out.base, out._own, out.columns = self, {name: values}, None
-        out.size = self.size + len(values)
+        out.base, out._own, out.columns = self, dict(own), None
+        out.size = self.size + sum(len(values) for values in own.values())
         return out
+
+    def shared_by(self, response: str) -> DataSet:
+        """What holds the columns beside a response: this, or what others have too."""
+        return self if self.base is None or set(self._own) - {response} else self.base
 
     def column(self, name: str) -> Any:
         """A column as it is; None where it is not there, or of a frame of another library."""
@@ -89,12 +106,66 @@ class DataSet:
         return pd.DataFrame(self.columns)
 
 
-def _columns(given: Mapping[Any, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class SharedRows(Sequence[DataSet]):
+    """Data sets that differ in some columns of floats.
+
+    Attributes
+    ----------
+    rows
+        What they share.
+    varying
+        Those columns by name, (n_sets, n).
+    """
+
+    rows: DataSet
+    varying: dict[str, FloatArray]
+
+    @classmethod
+    def among(cls, data: Sequence[DataSet]) -> SharedRows | None:
+        """Of data sets that hold the same arrays but for columns of floats; None for others."""
+        first = data[0].columns
+        every = [one.columns for one in data]
+        if first is None:
+            return None
+        varying = {}
+        for name, column in first.items():
+            found = [own.get(name) for own in every if own is not None]
+            if len(found) < len(data):
+                return None
+            if all(other is column for other in found):
+                continue
+            if not all(_is_floats(other, len(column)) for other in found):
+                return None
+            varying[name] = np.stack([np.asarray(other) for other in found])
+        same_names = all(len(own) == len(first) for own in every if own is not None)
+        return cls(data[0], varying) if same_names else None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.varying.values())))
+
+    def __getitem__(self, k: Any) -> Any:
+        return self.rows.with_columns({name: own[k] for name, own in self.varying.items()})
+
+    def __iter__(self) -> Iterator[DataSet]:
+        return (self[k] for k in range(len(self)))
+
+    def some(self, positions: IntArray) -> SharedRows:
+        """Those at some positions."""
+        if len(positions) == len(self):
+            return self
+        return SharedRows(self.rows, {name: own[positions] for name, own in self.varying.items()})
+
+
+def _is_floats(column: Any, n: int) -> bool:
+    return type(column) is np.ndarray and column.dtype == np.float64 and len(column) == n
+
+
+def _columns(given: Mapping[Any, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     length: tuple[str, int] | None = None
     for name, values in given.items():
-        # Copied: a generator may fill the same arrays again for the next replicate.
-        column = values.copy() if isinstance(values, _PANDAS) else np.array(values)
+        column = _column(values, known.get(name))
         if column.ndim != 1:
             raise DataError(
                 f"generate returned {name!r} of shape {column.shape}; a column has one dimension"
@@ -110,3 +181,15 @@ def _columns(given: Mapping[Any, Any]) -> dict[str, Any]:
     if not out:
         raise DataError("generate returned an empty dict; give at least the response")
     return out
+
+
+def _column(values: Any, known: Any) -> Any:
+    """A copy, for a generator may fill the same arrays again; or the array known already."""
+    if isinstance(values, _PANDAS):
+        return values.copy()
+    if type(values) is np.ndarray and type(known) is np.ndarray and values.dtype == known.dtype:
+        # Bits, so that NaN is NaN and -0 is not 0; objects are compared as they are.
+        plain = values.dtype.kind in "biuf" and values.shape == known.shape
+        if plain and (values is known or values.tobytes() == known.tobytes()):
+            return known
+    return np.array(values)

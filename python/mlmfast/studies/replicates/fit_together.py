@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,10 @@ from mlmfast.studies.replicates.arrangement import (
     arrange,
     plain_numbers,
 )
-from mlmfast.studies.replicates.data_set import DataSet
+from mlmfast.studies.replicates.data_set import DataSet, SharedRows
 
+#: Fits of data sets that share rows; None where they are to be fitted alone.
+_Fit: TypeAlias = Callable[[Method, SharedRows, Variables], FitBatch | None]
 #: What `FitBatch.status` says of fits that there are.
 STATUSES = ("converged", "singular", "not converged")
 #: Fits, or why there are none, and the positions of their data sets.
@@ -35,19 +38,79 @@ def fit_together(method: Method, data: Sequence[DataSet]) -> Iterator[Part]:
     the same whoever their neighbours were.
     """
     variables = Variables.of(method)
-    found = arrange(data, variables)
-    left = list(found.others)
-    for fit, lists in ((_same, found.same), (_alike, found.alike)):
-        for some in lists:
-            batch = fit(method, [data[k] for k in some], variables)
-            if batch is None:
-                left += some
-                continue
-            yield np.array(some), batch
-            left += np.array(some)[~is_sound(batch)].tolist()
+    groups, left = _groups(data, variables)
+    for fit, positions, shared in groups:
+        batch = fit(method, shared, variables)
+        if batch is None:
+            left += positions.tolist()
+            continue
+        yield positions, batch
+        left += positions[~is_sound(batch)].tolist()
     if left:
         left.sort()
         yield np.array(left), _one_by_one(method, [data[k] for k in left])
+
+
+def _groups(
+    data: Sequence[DataSet], variables: Variables
+) -> tuple[list[tuple[_Fit, IntArray, SharedRows]], list[int]]:
+    """Data sets by the way they are fitted together, and those that are fitted alone."""
+    shared = data if isinstance(data, SharedRows) else _among(data)
+    way = None if shared is None else _way(shared, variables)
+    if shared is not None and way is not None:
+        whole = _whole(shared, variables) if way is _alike else np.ones(len(shared), dtype=np.bool_)
+        positions = np.flatnonzero(whole)
+        if len(positions) > 1:
+            return [(way, positions, shared.some(positions))], np.flatnonzero(~whole).tolist()
+    every = list(data)
+    found = arrange(every, variables)
+    groups: list[tuple[_Fit, IntArray, SharedRows]] = []
+    for fit, lists in ((_same, found.same), (_alike, found.alike)):
+        for some in lists:
+            names = [variables.response, *(variables.others if fit is _alike else ())]
+            own = _of_list([every[k] for k in some], [n for n in names if n is not None])
+            groups.append((fit, np.array(some), own))
+    return groups, list(found.others)
+
+
+def _among(data: Sequence[DataSet]) -> SharedRows | None:
+    return SharedRows.among(data) if len(data) > 1 else None
+
+
+def _of_list(data: Sequence[DataSet], names: Sequence[str]) -> SharedRows:
+    """Data sets whose other columns are equal."""
+    columns = {name: [plain_numbers(one.column(name)) for one in data] for name in names}
+    varying = {
+        name: np.stack([own for own in found if own is not None])
+        for name, found in columns.items()
+        if all(own is not None for own in found)
+    }
+    return SharedRows(data[0], varying)
+
+
+def _way(shared: SharedRows, variables: Variables) -> _Fit | None:
+    """How data sets that share rows are fitted; None where that has to be looked at closely."""
+    varying = {
+        name
+        for name in (variables.response, *variables.structure, *variables.others)
+        if name in shared.varying
+    }
+    if variables.response not in varying or len(shared) < 2:
+        return None
+    if len(varying) == 1:
+        return None if np.isinf(shared.varying[variables.response]).any() else _same
+    return _alike if variables.by_row and not varying & set(variables.structure) else None
+
+
+def _whole(shared: SharedRows, variables: Variables) -> BoolArray:
+    """Data sets with a finite number in every row of the columns that vary."""
+    out = np.ones(len(shared), dtype=np.bool_)
+    for name in (variables.response, *variables.others):
+        if name in shared.varying:
+            own = shared.varying[name]
+            sums = np.isfinite(own.sum(axis=1))
+            out &= sums if sums.all() else np.isfinite(own).all(axis=1)
+    return out
 
 
 def is_sound(batch: FitBatch) -> BoolArray:
@@ -61,11 +124,10 @@ def _arguments(method: Method) -> dict[str, object]:
     return {name: getattr(method, name) for name in names}
 
 
-def _same(method: Method, data: Sequence[DataSet], variables: Variables) -> FitBatch | None:
+def _same(method: Method, data: SharedRows, variables: Variables) -> FitBatch | None:
     """Data sets that differ in their responses only; None where the design makes no model."""
     assert variables.response is not None
-    columns = [one.column(variables.response) for one in data]
-    Y = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+    Y = data.varying[variables.response].T
     if method.na_action == "raise" and np.isnan(Y).any():
         return None
     # A row without a response belongs to the design of the others.
@@ -84,7 +146,7 @@ def _used(data: DataSet, variables: Variables) -> pd.DataFrame:
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
-def _alike(method: Method, data: Sequence[DataSet], variables: Variables) -> FitBatch | None:
+def _alike(method: Method, data: SharedRows, variables: Variables) -> FitBatch | None:
     """Data sets of one structure that differ in numbers; None where their matrices do not stack."""
     try:
         design = _design(method, _stacked(data, variables))
@@ -109,16 +171,23 @@ def _alike(method: Method, data: Sequence[DataSet], variables: Variables) -> Fit
     )
 
 
-def _stacked(data: Sequence[DataSet], variables: Variables) -> pd.DataFrame:
+def _stacked(data: SharedRows, variables: Variables) -> pd.DataFrame:
     """One table of all rows, data set after data set."""
-    first = _used(data[0], variables)
-    rows = np.tile(np.arange(len(first)), len(data))
-    table = first.take(rows).reset_index(drop=True)
-    assert variables.response is not None
-    for name in (variables.response, *variables.others):
-        if name not in variables.structure and plain_numbers(data[0].column(name)) is not None:
-            table[name] = np.concatenate([np.asarray(one.column(name)) for one in data])
-    return table
+    columns: dict[str, object] = {}
+    rows: IntArray | None = None
+    for name in (variables.response, *variables.structure, *variables.others):
+        if name is None:
+            continue
+        column = data.rows.column(name)
+        if name in data.varying:
+            columns[name] = data.varying[name].ravel()
+        elif isinstance(column, np.ndarray):
+            columns[name] = np.tile(column, len(data))
+        else:
+            if rows is None:
+                rows = np.tile(np.arange(len(column)), len(data))
+            columns[name] = pd.Series(column).take(rows).reset_index(drop=True)
+    return pd.DataFrame(columns)
 
 
 def _design(method: Method, table: pd.DataFrame) -> Design:

@@ -13,14 +13,23 @@ from mlmfast.errors import MlmError, ModelError
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.replicates.data_set import DataSet
 from mlmfast.studies.replicates.fit_together import STATUSES, fit_together
+from mlmfast.studies.replicates.fits_of_methods import Fits
 from mlmfast.studies.replicates.outcomes import NUMBERS, Outcomes
 from mlmfast.words import did_you_mean
 
 
-def of_method(method: Method, data: Sequence[DataSet], estimands: Sequence[str]) -> Outcomes:
-    """Outcomes of a mixed model in data sets."""
+def of_method(
+    method: Method, data: Sequence[DataSet], estimands: Sequence[str], fits: Fits | None = None
+) -> Outcomes:
+    """Outcomes of a mixed model in data sets.
+
+    Parameters
+    ----------
+    fits
+        What other methods have fitted to them already.
+    """
     out = Outcomes.none(len(data), len(estimands))
-    for positions, batch in fit_together(method, data):
+    for positions, batch in fit_together(method, data) if fits is None else fits.of(method):
         if isinstance(batch, MlmError):
             part = Outcomes.none(len(positions), len(estimands), _one_line(batch))
         else:

@@ -14,7 +14,7 @@ from mlmfast.studies.replicates.outcomes import NUMBERS, Outcomes
 from mlmfast.studies.running.arrow import arrow
 
 
-def key_of(plan: Plan, condition: Condition, replicate: int) -> str:
+def key_of(plan: Plan, condition: Condition, replicate: int | str) -> str:
     """What a replicate is drawn from again: seed, condition and number."""
     return f"{plan.seed}/{condition.name}/{replicate}"
 
@@ -43,7 +43,8 @@ def table_of(plan: Plan, chunk: Chunk, outcomes: Sequence[Outcomes]) -> Any:
         columns[name] = pa.array(np.repeat(flags.ravel(), n_estimands), pa.bool_())
     errors = np.stack([own.error for own in outcomes], axis=1).ravel()
     columns["error"] = pa.array([text or None for text in errors.tolist()], pa.string())
-    keys = [key_of(plan, condition, number) for number in range(chunk.first, chunk.last)]
+    stem = key_of(plan, condition, "")
+    keys = [f"{stem}{number}" for number in range(chunk.first, chunk.last)]
     columns["key"] = _text(keys, replicate - chunk.first)
     return pa.table(columns)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TextIO
 
+from mlmfast.running.progress_bar import clock
 from mlmfast.studies.plan.plan import Chunk, Plan
 
 _INTERVAL = 0.2
@@ -101,12 +102,3 @@ class Progress:
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
-
-
-def clock(seconds: float) -> str:
-    """Seconds in words."""
-    whole = max(0, round(seconds))
-    hours, minutes = whole // 3600, whole // 60 % 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"

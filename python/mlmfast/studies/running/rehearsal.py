@@ -15,7 +15,7 @@ from mlmfast.studies.replicates.fit_together import fit_together, is_sound
 from mlmfast.studies.replicates.of_fits import of_batch
 
 #: Replicates of each condition tried for one that can be drawn.
-_TRIES = 3
+_TRIES = 20
 
 
 def rehearse(plan: Plan) -> None:

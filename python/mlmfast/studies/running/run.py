@@ -18,6 +18,7 @@ from mlmfast.studies.running.folder import Folder
 from mlmfast.studies.running.progress import Progress
 from mlmfast.studies.running.rehearsal import rehearse
 from mlmfast.studies.running.shard import Shard
+from mlmfast.studies.running.writer import Writer
 
 Engine = Callable[[Plan, Sequence[Chunk]], Iterator[tuple[Chunk, bytes]]]
 
@@ -100,25 +101,23 @@ def all_finished(plan: Plan, folder: Folder) -> bool:
 def _finish(
     plan: Plan, folder: Folder, engine: Engine, chunks: list[Chunk], shown: Progress
 ) -> None:
-    done = 0
     where = f"what was finished is in {folder.path}, and the same call goes on from there"
+    writer = Writer(plan, folder, shown)
     try:
-        with closing(engine(plan, chunks)) as running:  # type: ignore[type-var]
+        with writer, closing(engine(plan, chunks)) as running:  # type: ignore[type-var]
             for chunk, content in running:
-                folder.write(plan, chunk, content)
-                done += 1
-                shown.finished(chunk)
+                writer.put(chunk, content)
     except OSError as error:
         if error.errno is None:
             raise
-        text = f"{error.strerror} ({done} of {len(chunks)} chunks were finished now; {where})"
-        raise OSError(error.errno, text, str(folder.path)) from error
+        ended = f"{writer.done} of {len(chunks)} chunks were finished now; {where}"
+        raise OSError(error.errno, f"{error.strerror} ({ended})", str(folder.path)) from error
     except Exception as error:
         if not _is_death(error):
             raise
         raise MlmError(
-            f"a worker died ({type(error).__name__}: {error}); {done} of {len(chunks)} chunks were "
-            f"finished now; {where} (with a new executor where this one is broken)"
+            f"a worker died ({type(error).__name__}: {error}); {writer.done} of {len(chunks)} "
+            f"chunks were finished now; {where} (with a new executor where this one is broken)"
         ) from error
 
 

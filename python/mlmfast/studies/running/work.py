@@ -13,6 +13,7 @@ from typing import Any
 from mlmfast.errors import MlmError
 from mlmfast.studies.plan.plan import Chunk, Plan, versions
 from mlmfast.studies.replicates.chunk import chunk_table
+from mlmfast.studies.replicates.outcomes import NUMBERS
 from mlmfast.studies.running.arrow import parquet
 
 
@@ -21,7 +22,15 @@ def content_of(plan: Plan, chunk: Chunk) -> bytes:
     table = chunk_table(plan, chunk)
     made_by = {f"mlmfast.study.{name}": text for name, text in versions().items()}
     buffer = io.BytesIO()
-    parquet().write_table(table.replace_schema_metadata(made_by), buffer, compression="zstd")
+    # Numbers hardly repeat: a dictionary of them would be made for nothing.
+    repeated = [name for name in table.column_names if name not in (*NUMBERS, "key")]
+    parquet().write_table(
+        table.replace_schema_metadata(made_by),
+        buffer,
+        compression="zstd",
+        use_dictionary=repeated,
+        write_statistics=False,
+    )
     return buffer.getvalue()
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.confidence_level import check_level
-from mlmfast.criterion.parameters.covariance_parameter import check_engine
+from mlmfast.criterion.parameters.covariance_parameter import CovarianceParameter, check_engine
+from mlmfast.criterion.parameters.spellings import asked_for
 from mlmfast.display.html import in_text
 from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.distributions import normal_quantile
@@ -18,8 +19,16 @@ from mlmfast.errors import ConvergenceWarning, ModelError, warn
 from mlmfast.handed_out import copied
 from mlmfast.inference.contrasts.coefficient_names import check_distinct
 from mlmfast.inference.intervals.profile.curves import CovarianceCurves, Curves, FixedCurves
-from mlmfast.inference.intervals.profile.sides import Side, crossings, follow, new_sides
+from mlmfast.inference.intervals.profile.independent_residuals import profiled_source
+from mlmfast.inference.intervals.profile.sides import (
+    Side,
+    crossings,
+    follow,
+    n_rounds,
+    new_sides,
+)
 from mlmfast.information.open_parameters import open_parameters, refuse_open
+from mlmfast.running.progress_bar import ProgressBar
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -114,7 +123,9 @@ class Profile(PrintedFrame):
         return in_text(repr(self))
 
 
-def profile(fit: Fitted, which: str | Sequence[str] | None = None) -> Profile:
+def profile(
+    fit: Fitted, which: str | Sequence[str] | None = None, *, progress: bool | None = None
+) -> Profile:
     """Profile likelihood of fixed effects and covariance parameters; see `Profile`.
 
     Parameters
@@ -122,7 +133,12 @@ def profile(fit: Fitted, which: str | Sequence[str] | None = None) -> Profile:
     which
         Names, "fixed", "covariance", or None for all that the data determine. Standard deviations
         are named ``sd_x|g``, correlations ``cor_x.y|g``, the residual's parameters as
-        `residual_parameters`.
+        `residual_parameters`; other names of these are understood, such as ``Var(x) | g``, whose
+        profile is that of its root. Where residuals of which the data tell one variance alone are
+        held independent, profiles are those of the model with independent residuals, and
+        ``Variance`` is their variance.
+    progress
+        A bar on a terminal or in a notebook: None after two seconds, True at once, False never.
 
     Raises
     ------
@@ -131,18 +147,12 @@ def profile(fit: Fitted, which: str | Sequence[str] | None = None) -> Profile:
     """
     source = fit._needs_source("a profile")
     check_engine(source.model, "a profile")
-    every = CovarianceCurves(source, ()).functions.parameters
-    held = set(source.held_values)
-    flat = source.criterion.flat
-    if flat is not None and flat.free is not None:
-        raise ModelError(
-            "residuals are held independent here, as the data tell one variance of them, and a "
-            "profile would move what is held; fit without residual=, or with "
-            "residual='homdiag(...)', for profiles of the same model"
-        )
     untold = open_parameters(
         source.model, source.criterion, source.theta, tuple(source.held_values)
     )
+    plain = profiled_source(source, fit._record)
+    every = CovarianceCurves(plain, ()).functions.parameters
+    held = set(source.held_values)
     if which is not None and not isinstance(which, str):
         if not isinstance(which, Iterable) or not all(isinstance(name, str) for name in which):
             raise ModelError(
@@ -150,6 +160,7 @@ def profile(fit: Fitted, which: str | Sequence[str] | None = None) -> Profile:
             )
         which = list(which)
     if which is not None:
+        which = _spelled(which, every, source.design.x_names)
         refuse_open([which] if isinstance(which, str) else which, untold, "profile")
     random = {
         parameter.name: p
@@ -162,16 +173,37 @@ def profile(fit: Fitted, which: str | Sequence[str] | None = None) -> Profile:
     parts: list[tuple[Curves, tuple[tuple[Side, Side], ...], str]] = []
     columns = tuple(fixed[name] for name in fixed if name in chosen)
     positions = tuple(random[name] for name in random if name in chosen)
-    if columns:
-        parts.append(_follow(FixedCurves(source, columns), "ML"))
-    if positions:
-        method = "REML" if source.criterion.reml else "ML"
-        parts.append(_follow(CovarianceCurves(source, positions), method))
+    rounds = n_rounds(_STEP, _REACH) * (bool(columns) + bool(positions))
+    with ProgressBar("profile", rounds, progress) as bar:
+        if columns:
+            parts.append(_follow(FixedCurves(plain, columns), "ML", bar))
+        if positions:
+            method = "REML" if source.criterion.reml else "ML"
+            parts.append(_follow(CovarianceCurves(plain, positions), method, bar))
     names = [name for curves, _, _ in parts for name in curves.names]
     estimates = [float(e) for curves, _, _ in parts for e in curves.estimates]
     tables = [_table(*part) for part in parts]
     table = pd.concat(tables, ignore_index=True)
     return Profile(table, pd.Series(estimates, index=names), tuple(parts))
+
+
+def _spelled(
+    which: str | Sequence[str], every: Sequence[CovarianceParameter], fixed: Sequence[str]
+) -> str | list[str]:
+    """Names of covariance parameters as this module has them, however they were spelled."""
+    if isinstance(which, str) and which in {"fixed", "covariance"}:
+        return which
+    out = []
+    for name in [which] if isinstance(which, str) else which:
+        found = None if name in fixed else asked_for(name, every)
+        own = None if found is None else every[found.position]
+        if own is not None and own.kind == "covariance":
+            raise ModelError(
+                f"{name!r} is a covariance, of which there is no profile; profile its correlation, "
+                f"{own.name.replace('cov_', 'cor_', 1)!r}, or see derived(function, 'profile')"
+            )
+        out.append(name if own is None else own.name)
+    return out
 
 
 def _chosen(
@@ -198,13 +230,15 @@ def _chosen(
     return chosen
 
 
-def _follow(curves: Curves, method: str) -> tuple[Curves, tuple[tuple[Side, Side], ...], str]:
+def _follow(
+    curves: Curves, method: str, bar: ProgressBar
+) -> tuple[Curves, tuple[tuple[Side, Side], ...], str]:
     pairs = []
     for which in range(len(curves.names)):
         lower, upper = new_sides(curves, which)
         pairs.append((lower, upper))
     sides = [side for pair in pairs for side in pair]
-    follow(curves, sides, _STEP, _REACH)
+    follow(curves, sides, _STEP, _REACH, bar.advance)
     for side in sides:
         if side.lowest_rise < -1e-6:
             warn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -133,12 +134,24 @@ class Side:
         return None
 
 
-def follow(curves: Curves, sides: list[Side], step: float, reach: float) -> None:
-    """Knots at about equal distances of zeta, out to ``reach``."""
-    for k in range(1, int(np.ceil(reach / step)) + 1):
+def follow(
+    curves: Curves,
+    sides: list[Side],
+    step: float,
+    reach: float,
+    done: Callable[[], None] = lambda: None,
+) -> None:
+    """Knots at about equal distances of zeta, out to ``reach``; ``done`` hears of each round."""
+    for k in range(1, n_rounds(step, reach) + 1):
         z = k * step
         _round(curves, [side for side in sides if _open(side, z)], z)
+        done()
     _to_edges(curves, [s for s in sides if s.edge is not None and s.edge[1] < reach])
+
+
+def n_rounds(step: float, reach: float) -> int:
+    """How many rounds `follow` takes."""
+    return int(np.ceil(reach / step))
 
 
 def _to_edges(curves: Curves, sides: list[Side]) -> None:

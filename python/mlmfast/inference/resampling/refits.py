@@ -10,12 +10,13 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch.fit_batch import FitBatch
-from mlmfast.covariance.units import scale_powers
+from mlmfast.covariance.units import natural_in_units
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
-from mlmfast.errors import DataError
+from mlmfast.design.design import Design
+from mlmfast.errors import DataError, MlmError
 from mlmfast.fitted.estimates import Estimates, estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.parameter_values import covariance_values, own_parameters
@@ -81,24 +82,49 @@ class Refits:
     def refit(self, responses: Sequence[FloatArray] | FloatArray) -> RefitValues:
         """Refit each response."""
         model = reduce_design(self.source.design, responses)
-        held = self.source.held_values
-        if held:
-            batches = [self._refit_held(response, held) for response in responses]
+        if self.source.held_values:
+            batches = [self._refit_held(response) for response in responses]
             return RefitValues(*(np.concatenate(part) for part in zip(*batches, strict=True)))
         covariance = fit_covariance(model, self.record.method, NewtonOptions())
         estimates = estimates_of(model, covariance.criterion, covariance.theta)
         return self._collect(model, covariance, estimates)
 
-    def _refit_held(self, response: FloatArray, held: dict[str, float]) -> RefitValues:
+    def refit_design(self, design: Design) -> RefitValues:
+        """Fit a design of its own, without scores; failed where it makes another model, or none."""
+        try:
+            model = reduce_design(design)
+            if model.kept.tolist() != list(self.record.kept):
+                return self._lost()
+            covariance, log_sigma2 = self._covariance(model)
+            estimates = estimates_of(model, covariance.criterion, covariance.theta, log_sigma2)
+            return self._collect(model, covariance, estimates, scored=False)
+        except MlmError:
+            return self._lost()
+
+    def _covariance(self, model: ReducedModel) -> tuple[CovarianceFit, Any]:
+        held, settings = self.source.held_values, NewtonOptions()
+        if not held:
+            return fit_covariance(model, self.record.method, settings), None
+        parms = fit_with_parms(model, self.record.method, settings, None, Parms(hold=held))
+        return parms.covariance, parms.log_sigma2
+
+    def _lost(self) -> RefitValues:
+        """Of one refit that there is not."""
+        yes, no = np.ones(1, dtype=np.bool_), np.zeros(1, dtype=np.bool_)
+        return RefitValues(np.full((1, len(self.names)), np.nan), np.empty((1, 0)), yes, no)
+
+    def _refit_held(self, response: FloatArray) -> RefitValues:
         model = reduce_design(self.source.design, [response])
-        method, wishes = self.record.method, Parms(hold=held)
-        parms = fit_with_parms(model, method, NewtonOptions(), None, wishes)
-        criterion, theta = parms.covariance.criterion, parms.covariance.theta
-        estimates = estimates_of(model, criterion, theta, parms.log_sigma2)
-        return self._collect(model, parms.covariance, estimates)
+        covariance, log_sigma2 = self._covariance(model)
+        estimates = estimates_of(model, covariance.criterion, covariance.theta, log_sigma2)
+        return self._collect(model, covariance, estimates)
 
     def _collect(
-        self, model: ReducedModel, covariance: CovarianceFit, estimates: Estimates
+        self,
+        model: ReducedModel,
+        covariance: CovarianceFit,
+        estimates: Estimates,
+        scored: bool = True,
     ) -> RefitValues:
         batch = FitBatch.from_fit(model, covariance, estimates, self.record.method)
         if self.statistic is None:
@@ -110,7 +136,8 @@ class Refits:
             self.found_names[:] = _names(found, len(batch))
             values = _as_matrix(found, len(batch))
         failed = ~(batch.converged & np.isfinite(batch.llf))
-        return RefitValues(values, self._scores(model), failed, batch.singular)
+        scores = self._scores(model) if scored else np.empty((len(values), 0))
+        return RefitValues(values, scores, failed, batch.singular)
 
     def _scores(self, model: ReducedModel) -> FloatArray:
         """At the fit's own parameters: coefficients, and derivatives of -2 log-likelihood."""
@@ -137,8 +164,7 @@ def _in_units(criterion: Criterion, theta: FloatArray, ratio: FloatArray) -> Flo
     random = [(structure_of(block), s) for block, s in blocks if not block.is_residual]
     residual = [(arm.structure, arm.theta) for arm in residual_arms(criterion)]
     for structure, s in random + residual:
-        natural, powers = structure.natural(theta[:, s]), scale_powers(structure, theta[:1, s])
-        out[:, s] = structure.from_natural(natural * ratio[:, None] ** powers)
+        out[:, s] = structure.from_natural(natural_in_units(structure, theta[:, s], ratio))
     return out
 
 

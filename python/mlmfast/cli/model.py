@@ -1,0 +1,95 @@
+"""Arguments that make a fit, and the fit they make."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+
+import pandas as pd
+
+from mlmfast.cli.progress import Progress
+from mlmfast.data.files import read_table
+from mlmfast.errors import DataError
+from mlmfast.model import LMM
+from mlmfast.result import LMMResult
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, takes_formula: bool = True) -> None:
+    """The data, the formula and the options of a fit."""
+    parser.add_argument("data", help="CSV or other text (also .gz) or Parquet file; - for text on "
+                                     "stdin")  # fmt: skip
+    if takes_formula:
+        parser.add_argument("formula", help='model, such as "y ~ x + (x | g)"')
+    parser.add_argument("--sep", metavar="SIGN",
+                        help="what separates fields: one character, tab or space (by default what "
+                             "the first lines show)")  # fmt: skip
+    parser.add_argument("--decimal", metavar="SIGN",
+                        help="decimal sign, . or , (by default what the lines show)")  # fmt: skip
+    parser.add_argument("--method", default="REML", help="REML (default) or ML")
+    parser.add_argument("--weights", metavar="COL", help="column w: Var(e) = sigma^2 / w")
+    parser.add_argument("--offset", metavar="COL", help="column added to X beta")
+    parser.add_argument("--factor", metavar="COL", nargs="+", action="extend", default=[],
+                        help="read these columns as factors, whatever they look like")  # fmt: skip
+    parser.add_argument("--na", choices=("drop", "raise"), default="drop", dest="na_action",
+                        help="rows with missing values: drop them (default) or stop")  # fmt: skip
+    parser.add_argument("--residual", metavar="STRUCTURE",
+                        help='residual covariance, such as "us(visit | subject)"')  # fmt: skip
+    parser.add_argument("--residual-scale", metavar="SCALE",
+                        help='residual SD by level ("sex") or number ("power(x)")')  # fmt: skip
+    parser.add_argument("--cov", metavar="FACTOR=FILE", nargs="+", action="extend", default=[],
+                        help="relationship matrix of a factor's levels: a table, labels in its "
+                             "first column and in its header")  # fmt: skip
+    parser.add_argument("--ddf", help="degrees of freedom of tests: a method's name or a number")
+
+
+def fitted(arguments: argparse.Namespace, formula: str) -> LMMResult:
+    """The fit; what it warns of goes to standard error, a line each."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        fit = _fitted(arguments, formula)
+    for warning in caught:
+        print(f"mlmfast: warning: {warning.message}", file=sys.stderr)
+    return fit
+
+
+def _fitted(arguments: argparse.Namespace, formula: str) -> LMMResult:
+    with Progress() as progress:
+        progress.phase("reading the table")
+        data = read_table(
+            arguments.data, arguments.factor, separator=arguments.sep, decimal=arguments.decimal
+        )
+        progress.phase("coding the factors and columns")
+        model = LMM(
+            formula,
+            data,
+            residual=arguments.residual,
+            residual_scale=arguments.residual_scale,
+            cov=_relationships(arguments),
+            weights=arguments.weights,
+            offset=arguments.offset,
+            na_action=arguments.na_action,
+        )
+        progress.phase("fitting")
+        ddf = {} if arguments.ddf is None else {"ddf": name_or_number(arguments.ddf)}
+        return model.fit(arguments.method, **ddf)  # type: ignore[arg-type]
+
+
+def _relationships(arguments: argparse.Namespace) -> dict[str, pd.DataFrame] | None:
+    """Relationship matrices from ``FACTOR=FILE``."""
+    out = {}
+    for item in arguments.cov:
+        factor, separator, path = item.partition("=")
+        if not (factor and separator and path):
+            raise DataError(f"--cov takes FACTOR=FILE, such as animal=kinship.csv; found {item!r}")
+        table = read_table(path, separator=arguments.sep, decimal=arguments.decimal)
+        out[factor] = table.set_index(table.columns[0])
+    return out or None
+
+
+def name_or_number(text: str) -> str | float:
+    """A number where the text is one."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

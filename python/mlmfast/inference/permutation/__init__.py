@@ -1,0 +1,1 @@
+"""Permutation tests: what may be exchanged, in which order, and what is compared."""

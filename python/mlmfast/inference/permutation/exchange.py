@@ -1,0 +1,308 @@
+"""What a permutation test exchanges: residuals within cells, whole clusters, labels, white noise.
+
+Each scheme turns an arrangement into a response (or a design), under the null hypothesis as likely
+as the one that was seen: exactly, or as nearly as the null model is estimated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.clusters.blocks import cluster_factor
+from mlmfast.clusters.covariance import (
+    cholesky_factors,
+    marginal_covariances,
+    refuse_large_cluster,
+    solve_lower,
+)
+from mlmfast.clusters.noise import noise_sd
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import GroupingFactor
+from mlmfast.design.rows import clusters_by_size
+from mlmfast.errors import ModelError
+from mlmfast.fitted.fitted import Fitted
+from mlmfast.fitted.random_effects import fixed_part
+from mlmfast.inference.permutation.arrangements import Arrangements
+from mlmfast.inference.permutation.hypotheses import Hypothesis
+from mlmfast.reduction.engines.independence import independent_clusters
+
+#: Numbers in a batch of responses.
+_NUMBERS, _MOST = 20_000_000, 1024
+
+
+class Exchange(Protocol):
+    """A scheme."""
+
+    @property
+    def arrangements(self) -> Arrangements:
+        """What changes places."""
+
+    def statistics(self, hypothesis: Hypothesis, orders: Iterable[IntArray]) -> FloatArray:
+        """The statistic under arrangements."""
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Residuals of the null model, exchanged within sets (Freedman and Lane 1983, JBES 1:292).
+
+    Attributes
+    ----------
+    mean, residuals : shape (n,)
+        What the null model says without offset, and the rest: y = mean + residuals.
+    blocks
+        Rows of each thing that changes places.
+    factors
+        Rows (m, k) and lower triangles (m, k, k) by which exchanged residuals are multiplied; none
+        where they stand for themselves.
+    """
+
+    arrangements: Arrangements
+    mean: FloatArray
+    residuals: FloatArray
+    blocks: IntArray
+    factors: tuple[tuple[IntArray, FloatArray], ...] = ()
+
+    def statistics(self, hypothesis: Hypothesis, orders: Iterable[IntArray]) -> FloatArray:
+        """The statistic under arrangements, in batches."""
+        size = max(1, min(_MOST, _NUMBERS // len(self.mean)))
+        parts = []
+        for some in _batches(orders, size):
+            responses = np.stack([self._response(order) for order in some])
+            parts.append(hypothesis.statistics(responses))
+        return np.concatenate(parts)
+
+    def _response(self, order: IntArray) -> FloatArray:
+        moved = np.empty_like(self.residuals)
+        moved[self.blocks] = self.residuals[self.blocks[order]]
+        if self.factors:
+            colored = np.empty_like(moved)
+            for rows, lower in self.factors:
+                colored[rows] = (lower @ moved[rows][:, :, None])[:, :, 0]
+            moved = colored
+        return np.asarray(self.mean + moved)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Values of the tested columns of X, which are constant within clusters, among the clusters.
+
+    Attributes
+    ----------
+    columns
+        Positions of those columns.
+    codes : shape (n,), cluster of each row.
+    values : shape (n_clusters, n_columns)
+    """
+
+    arrangements: Arrangements
+    response: FloatArray
+    columns: tuple[int, ...]
+    codes: IntArray
+    values: FloatArray
+
+    def statistics(self, hypothesis: Hypothesis, orders: Iterable[IntArray]) -> FloatArray:
+        """The statistic under arrangements, each a design of its own."""
+        response = self.response[None]
+        found = [hypothesis.statistics(response, self._design(hypothesis, o)) for o in orders]
+        return np.concatenate(found)
+
+    def _design(self, hypothesis: Hypothesis, order: IntArray) -> Design:
+        x = list(hypothesis.design.x)
+        # The label of cluster order[k] goes to where that of k was.
+        moved = np.empty_like(self.values)
+        moved[order] = self.values
+        for k, column in enumerate(self.columns):
+            x[column] = np.ascontiguousarray(moved[self.codes, k])
+        return replace(hypothesis.design, x=tuple(x))
+
+
+def _batches(orders: Iterable[IntArray], size: int) -> Iterator[list[IntArray]]:
+    rest = iter(orders)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+def classes_of(blocks: Sequence[FloatArray]) -> IntArray:
+    """A number for each of some arrays, the same for equal ones."""
+    known: dict[bytes, int] = {}
+    # Adding zero turns -0 into 0, whose bits differ.
+    return np.array([known.setdefault((b + 0.0).tobytes(), len(known)) for b in blocks])
+
+
+def _rows_of_model(design: Design) -> FloatArray:
+    """X, and Z by term, row by row."""
+    ones = np.ones(design.n_obs)
+    columns = [*design.x, *(column for term in design.random for column in term.columns)]
+    return np.column_stack([ones, *(ones if c is None else c for c in columns)])
+
+
+def within_cells(fit: Fitted, null: Fitted, hypothesis: Hypothesis) -> Residuals:
+    """Residuals within the cells of all grouping factors.
+
+    Raises
+    ------
+    ModelError
+        Where they are not exchangeable: slopes, correlated or unequal residuals.
+    """
+    source = fit._needs_source("a permutation test")
+    design = source.design
+    if any(column is not None for term in design.random for column in term.columns):
+        raise ModelError(
+            "permute='within': random slopes make residuals of one cluster vary with their "
+            "covariates; use permute='whitened'"
+        )
+    if design.residual is not None or design.weights is not None:
+        raise ModelError(
+            "permute='within': residuals of one cluster are correlated or have variances of their "
+            "own here; use permute='whitened'"
+        )
+    cells = np.zeros(design.n_obs, dtype=np.intp)
+    for factor in design.factors:
+        cells = np.unique(cells * factor.n_levels + factor.codes, return_inverse=True)[1]
+    sets = _sets(cells)
+    assert hypothesis.L is not None, "a random effect has another scheme"
+    x = design.fixed_matrix[:, hypothesis.L.any(axis=0)]
+    if all((x[own] == x[own[0]]).all() for own in sets):
+        raise ModelError(
+            "permute='within': what is tested is constant within clusters, so that nothing would "
+            "change; use permute='clusters'"
+        )
+    mean, residuals = _parts(null)
+    classes = classes_of(list(_rows_of_model(design)))
+    return Residuals(Arrangements(sets, classes), mean, residuals, _single(design.n_obs))
+
+
+def whitened(fit: Fitted, null: Fitted) -> Residuals:
+    """Residuals of the null model made independent, exchanged, and correlated again.
+
+    Lee and Braun (2012), Biometrics 68:486.
+    """
+    design, record = null._needs_source("a permutation test").design, null._record
+    mean, residuals = _parts(null)
+    white = np.empty_like(residuals)
+    factors: list[tuple[IntArray, FloatArray]] = []
+    if not record.groups:
+        sd = noise_sd(design, record)
+        white = residuals / sd
+        factors.append((np.arange(len(sd))[:, None], sd[:, None, None]))
+    else:
+        for rows in clusters_by_size(*independent_clusters(design, record.levels)):
+            refuse_large_cluster(rows.shape[1], "permute='whitened'")
+            lower = cholesky_factors(marginal_covariances(design, record, rows))
+            white[rows] = solve_lower(lower, residuals[rows][:, :, None])[:, :, 0]
+            factors.append((rows, lower))
+    classes = _alike_rows(fit._needs_source("a permutation test").design)
+    every = (np.arange(design.n_obs),)
+    return Residuals(
+        Arrangements(every, classes), mean, white, _single(design.n_obs), tuple(factors)
+    )
+
+
+def _alike_rows(design: Design) -> IntArray:
+    """Classes of rows between which nothing of the model tells."""
+    if design.residual is not None or design.weights is not None:
+        return np.arange(design.n_obs)
+    codes = np.column_stack([np.zeros(design.n_obs), *(f.codes for f in design.factors)])
+    return classes_of(list(np.column_stack([_rows_of_model(design), codes])))
+
+
+def whole_clusters(
+    fit: Fitted, null: Fitted, hypothesis: Hypothesis, cluster: object
+) -> Residuals | Labels:
+    """Clusters for each other: residuals where all are alike, else labels of the tested columns.
+
+    Raises
+    ------
+    ModelError
+        Where clusters are not alike, and what is tested varies within them.
+    """
+    source = fit._needs_source("a permutation test")
+    clusters = cluster_factor(source, fit._record, cluster)
+    design = source.design
+    blocks = _alike_clusters(design, clusters)
+    if blocks is not None:
+        mean, residuals = _parts(null)
+        rows = _rows_of_model(design)
+        classes = classes_of([rows[own] for own in blocks])
+        own_set = (np.arange(len(blocks)),)
+        return Residuals(Arrangements(own_set, classes), mean, residuals, blocks)
+    assert hypothesis.L is not None, "a random effect has another scheme"
+    columns = tuple(j for j in fit._record.kept if hypothesis.L[:, j].any())
+    return _labels(design, clusters, columns)
+
+
+def _alike_clusters(design: Design, clusters: GroupingFactor) -> IntArray | None:
+    """Rows by cluster (m, n) where clusters differ in X alone; None where in more."""
+    sizes = np.bincount(clusters.codes, minlength=clusters.n_levels)
+    if (sizes != sizes[0]).any():
+        return None
+    blocks = np.argsort(clusters.codes, kind="stable").reshape(clusters.n_levels, -1)
+    for term in design.random:
+        for column in term.columns:
+            if column is not None and (column[blocks] != column[blocks[0]]).any():
+                return None
+    partitions = [factor.codes for factor in design.factors]
+    values: list[FloatArray] = [] if design.weights is None else [design.weights]
+    if design.residual is not None:
+        partitions.append(design.residual.units)
+        values.append(design.residual.positions.astype(np.float64))
+        if design.residual.points is not None:
+            values.append(design.residual.points)
+        if design.residual.scale is not None:
+            values.append(design.residual.scale.codes.astype(np.float64))
+    for value in values:
+        if (value[blocks] != value[blocks[0]]).any():
+            return None
+    for codes in partitions:
+        own = codes[blocks]
+        same = own[:, :, None] == own[:, None, :]
+        if (same != same[0]).any():
+            return None
+    return blocks
+
+
+def _labels(design: Design, clusters: GroupingFactor, columns: tuple[int, ...]) -> Labels:
+    first = np.full(clusters.n_levels, -1)
+    first[clusters.codes[::-1]] = np.arange(design.n_obs)[::-1]
+    x = design.fixed_matrix
+    values = x[first][:, list(columns)]
+    if (values[clusters.codes] != x[:, list(columns)]).any():
+        raise ModelError(
+            f"permute='clusters': levels of {clusters.name!r} differ in their rows, so that only "
+            "what is constant within them can be exchanged, and the tested columns vary; use "
+            "permute='within' or 'whitened'"
+        )
+    others = [j for j in range(x.shape[1]) if j not in columns and design.x[j] is not None]
+    for j in others:
+        indicator = bool(np.isin(x[:, j], (0.0, 1.0)).all())
+        if indicator and any(not (x[:, j] * x[:, k]).any() for k in columns):
+            raise ModelError(
+                f"permute='clusters': {design.x_names[j]!r} is another level of what is tested, "
+                "and labels move together; test the whole term"
+            )
+    own = (np.arange(clusters.n_levels),)
+    codes = clusters.codes.astype(np.intp)
+    arrangements = Arrangements(own, classes_of(list(values)))
+    return Labels(arrangements, design.working_response, columns, codes, values)
+
+
+def _parts(null: Fitted) -> tuple[FloatArray, FloatArray]:
+    design = null._needs_source("a permutation test").design
+    mean = fixed_part(design, null._record)
+    return mean, design.working_response - mean
+
+
+def _single(n: int) -> IntArray:
+    """Each row a thing."""
+    return np.arange(n)
+
+
+def _sets(codes: IntArray) -> tuple[IntArray, ...]:
+    order = np.argsort(codes, kind="stable")
+    return tuple(np.split(order, np.flatnonzero(np.diff(codes[order])) + 1))

@@ -1,0 +1,1 @@
+"""Bootstraps: responses or clusters drawn anew, refitted in batches."""

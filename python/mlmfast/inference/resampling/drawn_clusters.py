@@ -1,0 +1,137 @@
+"""Designs of clusters drawn with replacement: each that is drawn is a cluster of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.clusters.simulate import stream
+from mlmfast.data.statistics import KnownStatistics
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import GroupingFactor
+from mlmfast.design.residual.chain import chain_steps
+from mlmfast.design.residual.design import Points, ResidualDesign
+from mlmfast.design.residual.series import series_of
+from mlmfast.errors import ModelError
+
+
+@dataclass(frozen=True)
+class DrawnClusters:
+    """A design, and the clusters of its rows that are drawn: the cases bootstrap.
+
+    Attributes
+    ----------
+    rows
+        For each cluster its rows.
+    """
+
+    design: Design
+    rows: tuple[IntArray, ...]
+
+    @classmethod
+    def of(cls, design: Design, clusters: GroupingFactor) -> DrawnClusters:
+        """The clusters of a design.
+
+        Raises
+        ------
+        ModelError
+            For an eliminated factor, whose levels would be drawn with the clusters.
+        """
+        if design.absorbed is not None:
+            raise ModelError(
+                "kind='cluster' draws rows anew, and with them the levels of an eliminated factor; "
+                "fit with absorb=False"
+            )
+        for factor in design.factors:
+            if factor.relationship is not None:
+                raise ModelError(
+                    f"kind='cluster' draws a cluster several times, and levels of {factor.name!r} "
+                    "are related; use kind='parametric'"
+                )
+        order = np.argsort(clusters.codes, kind="stable")
+        sizes = np.bincount(clusters.codes, minlength=clusters.n_levels)
+        return cls(design, tuple(np.split(order, np.cumsum(sizes)[:-1])))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def drawn(self, n: int, entropy: np.random.SeedSequence) -> Iterator[Design]:
+        """Designs of as many clusters, drawn with replacement, each by a stream of its own."""
+        for i in range(n):
+            generator = np.random.default_rng(stream(entropy, i))
+            yield self.of_clusters(generator.integers(len(self), size=len(self)))
+
+    def all_but_one(self) -> Iterator[Design]:
+        """Designs without one of the clusters each: the jackknife."""
+        every = np.arange(len(self))
+        for k in range(len(self)):
+            yield self.of_clusters(every[every != k])
+
+    def of_clusters(self, chosen: IntArray) -> Design:
+        """The design of some clusters, in order; one chosen twice is two clusters."""
+        rows = np.concatenate([self.rows[k] for k in chosen.tolist()])
+        place = np.repeat(np.arange(len(chosen)), [len(self.rows[k]) for k in chosen.tolist()])
+        design = self.design
+        random = tuple(
+            replace(term, columns=_columns(term.columns, rows)) for term in design.random
+        )
+        return replace(
+            design,
+            y=design.y[rows],
+            x=_columns(design.x, rows),
+            factors=tuple(_factor(factor, rows, place) for factor in design.factors),
+            random=random,
+            weights=_at(design.weights, rows),
+            offset=_at(design.offset, rows),
+            residual=None if design.residual is None else _residual(design.residual, rows, place),
+            statistics=KnownStatistics(),
+        )
+
+
+def _at(values: FloatArray | None, rows: IntArray) -> FloatArray | None:
+    return None if values is None else values[rows]
+
+
+def _columns(
+    columns: tuple[FloatArray | None, ...], rows: IntArray
+) -> tuple[FloatArray | None, ...]:
+    return tuple(_at(column, rows) for column in columns)
+
+
+def _codes(codes: CodeArray, rows: IntArray, place: IntArray) -> tuple[CodeArray, IntArray]:
+    """Codes of the levels within the clusters drawn, and the old code of each."""
+    pairs = place * (int(codes.max(initial=0)) + 1) + codes[rows]
+    _, first, new = np.unique(pairs, return_index=True, return_inverse=True)
+    return new.astype(np.int32), codes[rows][first].astype(np.intp)
+
+
+def _factor(factor: GroupingFactor, rows: IntArray, place: IntArray) -> GroupingFactor:
+    codes, old = _codes(factor.codes, rows, place)
+    labels = tuple(f"{k + 1}:{factor.labels[code]}" for k, code in enumerate(old.tolist()))
+    return replace(factor, codes=codes, labels=labels)
+
+
+def _residual(residual: ResidualDesign, rows: IntArray, place: IntArray) -> ResidualDesign:
+    units, old = _codes(residual.units, rows, place)
+    arms = residual.arm_of_rows[rows]
+    along = residual.along
+    if residual.series is not None:
+        own = series_of(residual.series.times[rows], units, arms, len(residual.arms))
+        along = replace(own, visits=residual.series.visits)
+    elif residual.chain is not None:
+        along = chain_steps(residual.chain.visits[rows], units, arms)
+    elif isinstance(along, Points):
+        along = Points(along.coordinates[rows], along.arms[rows])
+    scale = residual.scale
+    return replace(
+        residual,
+        subject=_factor(residual.subject, rows, place),
+        units=units,
+        n_units=len(old),
+        positions=residual.positions[rows],
+        along=along,
+        scale=None if scale is None else replace(scale, codes=scale.codes[rows]),
+    )

@@ -1,0 +1,134 @@
+"""What is done to the data before a fit, each as a line of code and as what the line does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import narwhals.stable.v1 as nw
+import numpy as np
+import pandas as pd
+
+from mlmfast.errors import DataError
+
+
+class Preparation(Protocol):
+    """A step on a pandas frame."""
+
+    def code(self, data: str) -> str:
+        """The step as a line of Python on the frame of this name."""
+
+    def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Columns read as factors, levels in sorted order."""
+
+    columns: tuple[str, ...]
+
+    def code(self, data: str) -> str:
+        """As a line of Python."""
+        pairs = ", ".join(f'"{name}": "category"' for name in self.columns)
+        return f"{data} = {data}.astype({{{pairs}}})"
+
+    def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
+        return data.astype(dict.fromkeys(self.columns, "category"))
+
+
+@dataclass(frozen=True)
+class LevelsAsTheyCome:
+    """A column read as a factor, levels in the order of the rows (ORDER=DATA)."""
+
+    column: str
+
+    def code(self, data: str) -> str:
+        """As a line of Python."""
+        own = f'{data}["{self.column}"]'
+        made = f"{own}.astype(pd.CategoricalDtype({own}.dropna().unique()))"
+        return f'{data} = {data}.assign(**{{"{self.column}": {made}}})'
+
+    def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
+        own = data[self.column]
+        kind = pd.CategoricalDtype(list(own.dropna().unique()))
+        return data.assign(**{self.column: own.astype(kind)})
+
+
+@dataclass(frozen=True)
+class RowNumber:
+    """The number of each row within its subject, in the order of the data."""
+
+    column: str
+    by: tuple[str, ...]
+
+    def code(self, data: str) -> str:
+        """As a line of Python."""
+        number = f"{data}.groupby({list(self.by)!r}).cumcount() + 1"
+        return f"{data} = {data}.assign({self.column}={number})"
+
+    def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
+        number = data.groupby(list(self.by), observed=True).cumcount() + 1
+        return data.assign(**{self.column: number})
+
+
+@dataclass(frozen=True)
+class Reciprocal:
+    """Weights that are one over a column."""
+
+    column: str
+    of: str
+
+    def code(self, data: str) -> str:
+        """As a line of Python."""
+        return f'{data} = {data}.assign({self.column}=1 / {data}["{self.of}"])'
+
+    def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
+        return data.assign(**{self.column: 1.0 / data[self.of].to_numpy(dtype=np.float64)})
+
+
+def pandas_frame(data: object) -> pd.DataFrame:
+    """A frame of any library, or a dict of arrays, as one of pandas.
+
+    Raises
+    ------
+    DataError
+    """
+    if isinstance(data, pd.DataFrame):
+        return data
+    if isinstance(data, Mapping):
+        return pd.DataFrame(data)
+    try:
+        frame = nw.from_native(data, eager_only=True)
+    except TypeError:
+        raise DataError(
+            f"the data are {type(data).__name__}; give a data frame or a dict of arrays"
+        ) from None
+    return pd.DataFrame({name: frame[name].to_numpy() for name in frame.columns})
+
+
+def with_columns(data: pd.DataFrame, names: Sequence[str], folds_case: bool) -> pd.DataFrame:
+    """A frame whose columns are named as the text names them.
+
+    Raises
+    ------
+    DataError
+        Where one is missing, or, with case ignored, stands for several.
+    """
+    found: dict[Any, str] = {}
+    for name in names:
+        if name in data.columns:
+            continue
+        alike = [c for c in data.columns if str(c).lower() == name.lower()] if folds_case else []
+        if len(alike) > 1:
+            raise DataError(f"{name!r} may be {' or '.join(map(repr, alike))}: rename the columns")
+        if not alike:
+            known = ", ".join(map(str, data.columns))
+            raise DataError(f"there is no column {name!r} in the data; the columns are {known}")
+        found[alike[0]] = name
+    return data.rename(columns=found) if found else data

@@ -1,0 +1,1 @@
+"""Calls of lme4, nlme and mmrm: their arguments, and what they are here."""

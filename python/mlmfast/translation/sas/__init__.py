@@ -1,0 +1,1 @@
+"""Steps of PROC MIXED: statements, effects, options, and what they are here."""

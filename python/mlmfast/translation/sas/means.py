@@ -1,0 +1,168 @@
+"""LSMEANS statements as calls of `emmeans`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from mlmfast.errors import FormulaError
+from mlmfast.translation.call_text import literal
+from mlmfast.translation.findings import Findings
+from mlmfast.translation.sas.statements.effects import effects_of
+from mlmfast.translation.sas.statements.options import Option, numbers
+from mlmfast.translation.sas.statements.step import Effects
+from mlmfast.translation.sas.statements.text import written
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+_PRINTS = frozenset({"cl", "corr", "cov", "e", "singular", "plots", "plot", "lines"})
+_ADJUST = {
+    "bon": "bonferroni",
+    "bonferroni": "bonferroni",
+    "dunnett": "dunnett",
+    "scheffe": "scheffe",
+    "sidak": "sidak",
+    "simulate": "simulation",
+    "t": "none",
+    "tukey": "tukey",
+    "tukeykramer": "tukey",
+}
+
+
+@dataclass(frozen=True)
+class Means:
+    """LS-means of one effect, with differences and slices if asked for.
+
+    Attributes
+    ----------
+    differences : arguments of ``contrast``, or None
+    slices : for each slice the factors compared and those held
+    """
+
+    label: str
+    factors: tuple[str, ...]
+    arguments: Mapping[str, Any]
+    differences: Mapping[str, Any] | None
+    slices: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = field(default=())
+
+    def with_degrees(self, ddf: float | None) -> Means:
+        """The same with degrees of freedom, where none are given."""
+        if ddf is None or "ddf" in self.arguments:
+            return self
+        return replace(self, arguments={**self.arguments, "ddf": ddf})
+
+    def code(self, ddf: str | None = None) -> list[str]:
+        """As lines of Python, with a text for the degrees of freedom."""
+        more = "" if ddf is None or "ddf" in self.arguments else f", ddf={ddf}"
+        means = f"fit.emmeans({_call(list(self.factors), self.arguments)}{more})"
+        out = [means]
+        if self.differences is not None:
+            arguments = dict(self.differences)
+            out.append(f"{means}.contrast({_call(arguments.pop('method'), arguments)})")
+        for compared, held in self.slices:
+            by = {"by": list(held), **self.arguments}
+            out.append(f"fit.emmeans({_call(list(compared), by)}{more}).slices()")
+        return out
+
+    def __call__(self, fit: LMMResult) -> tuple[Any, Any, list[Any]]:
+        """The means, their differences or None, and the slices."""
+        means = fit.emmeans(list(self.factors), **self.arguments)
+        differences = None if self.differences is None else means.contrast(**self.differences)
+        slices = [
+            fit.emmeans(list(compared), by=list(held), **self.arguments).slices()
+            for compared, held in self.slices
+        ]
+        return means, differences, slices
+
+
+def _call(first: Any, arguments: Mapping[str, Any]) -> str:
+    first = first[0] if isinstance(first, list) and len(first) == 1 else first
+    return ", ".join([literal(first), *(f"{k}={literal(v)}" for k, v in arguments.items())])
+
+
+def means_of(
+    statement: Effects, classes: Mapping[str, Any], level: float, found: Findings
+) -> list[Means]:
+    """The effects of one LSMEANS statement; what cannot be said is left out, and entered."""
+    out = []
+    try:
+        arguments, differences, sliced = _options(statement, level, found)
+        for effect in statement.effects:
+            if effect.covariates(classes) or effect.is_intercept:
+                raise FormulaError(f"{effect} is no effect of CLASS variables")
+            # The last CLASS variable varies fastest there, the first factor here.
+            names = effect.factors(classes)[::-1]
+            slices = tuple(
+                (tuple(n for n in names if n not in held), held)
+                for held in sliced
+                if set(held) < set(names)
+            )
+            out.append(Means(str(effect), names, arguments, differences, slices))
+    except FormulaError as error:
+        found.left_out.append(f"'{statement.text}': {error}")
+    return out
+
+
+def _options(
+    statement: Effects, level: float, found: Findings
+) -> tuple[dict[str, Any], dict[str, Any] | None, list[tuple[str, ...]]]:
+    at: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
+    adjust: str | None = None
+    differences: dict[str, Any] | None = None
+    slices: list[tuple[str, ...]] = []
+    for option in statement.options:
+        if option.name == "at" and option.value:
+            values = list(numbers(option.value[1:]))
+            at[option.value[0].text] = values[0] if len(values) == 1 else values
+        elif option.name in {"om", "obsmargins"}:
+            if option.value is not None:
+                raise FormulaError("OM= with a data set: give the weights as at= or by hand")
+            arguments["weights"] = "proportional"
+        elif option.name == "alpha":
+            level = 1.0 - next(numbers(option.value or ()))
+        elif option.name == "df":
+            arguments["ddf"] = next(numbers(option.value or ()))
+        elif option.name == "adjust":
+            adjust = _adjustment(option)
+        elif option.name in {"diff", "pdiff"}:
+            differences = _differences(option)
+        elif option.name == "slice":
+            slices += [effect.names for effect in effects_of(option.value or ())]
+        elif option.name in _PRINTS:
+            found.ignored.append(f"{option} of LSMEANS")
+        else:
+            raise FormulaError(f"{option} has no counterpart")
+    if at:
+        arguments["at"] = at
+    if level != 0.95:
+        arguments["level"] = level
+    if adjust is not None and differences is None:
+        differences = _differences(Option("diff"))
+    if differences is not None:
+        control = differences["method"] == "trt.vs.ctrl"
+        differences["adjust"] = adjust or "none"
+        if adjust == "tukey" and control:
+            raise FormulaError("ADJUST=TUKEY is for all differences, not for those from a control")
+    return arguments, differences, slices
+
+
+def _adjustment(option: Option) -> str:
+    word = option.text.partition("(")[0]
+    if word not in _ADJUST:
+        raise FormulaError(f"{option} has no counterpart; there are {', '.join(_ADJUST)}")
+    return _ADJUST[word]
+
+
+def _differences(option: Option) -> dict[str, Any]:
+    text = written(option.value or ())
+    word, _, rest = text.partition("(")
+    word = word.lower().strip()
+    if word in {"", "all"}:
+        return {"method": "pairwise"}
+    if word == "control":
+        level = rest.rstrip(")").strip().strip("'\"")
+        return {"method": "trt.vs.ctrl", **({"ref": level} if level else {})}
+    raise FormulaError(f"{option} is one-sided, which has no counterpart; DIFF=CONTROL has")

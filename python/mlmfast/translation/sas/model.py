@@ -1,0 +1,248 @@
+"""A PROC MIXED step -> the call here, with what is to be computed after the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlmfast.degrees_of_freedom import known_name
+from mlmfast.formula.deparse import quote_name
+from mlmfast.translation.findings import Findings
+from mlmfast.translation.preparation import Levels, LevelsAsTheyCome, Preparation
+from mlmfast.translation.sas.means import Means, means_of
+from mlmfast.translation.sas.parms import parms_arguments
+from mlmfast.translation.sas.random import FULL, random_terms
+from mlmfast.translation.sas.repeated import residual_text
+from mlmfast.translation.sas.statements.effects import Effect
+from mlmfast.translation.sas.statements.options import Option, numbers
+from mlmfast.translation.sas.statements.step import Step
+from mlmfast.translation.sas.statements.text import written
+
+#: Options of the PROC statement that print or say how the search goes.
+_SILENT = frozenset(
+    {"absolute", "asycorr", "asycov", "boundary", "cl", "convf", "convg", "convh", "data", "ic"}
+    | {"info", "itdetails", "lognote", "maxfunc", "maxiter", "mmeq", "mmeqsol", "namelen"}
+    | {"noclprint", "noinfo", "noitprint", "noprofile", "plots", "plot", "ratio", "scoring"}
+    | {"singchol", "singres", "singular", "update", "dfbw", "sigiter"}
+)
+_REFUSED = {
+    "nobound": "variances stay at 0 or above here; residual='cs(visit | subject)' allows negative "
+    "covariances within subjects",
+    "empirical": "robust standard errors are fit.robust('CR0')",
+    "anovaf": "its tests are not those of anova()",
+}
+_MODEL_SILENT = frozenset(
+    {"s", "solution", "cl", "corrb", "covb", "covbi", "e", "e1", "e2", "e3", "intercept", "notest"}
+    | {"singular", "xpvix", "xpvixi", "zeta", "lcomponents", "fullx", "ddfm"}
+)
+_ELSEWHERE = {
+    "outp": "fit.predict(), or fit.fittedvalues",
+    "outpred": "fit.predict(), or fit.fittedvalues",
+    "outpm": "fit.predict(ranef=False)",
+    "outpredm": "fit.predict(ranef=False)",
+    "residual": "fit.resid('pearson') and fit.plot.residuals()",
+    "vciry": "fit.resid('scaled')",
+    "influence": "fit.influence()",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a step is here.
+
+    Attributes
+    ----------
+    arguments : of `mlmfast.lmm` beside formula and data
+    effects : of the MODEL statement, the intercept first where there is one
+    types : of the tests of effects
+    reference : levels that REF= puts last, by variable
+    """
+
+    formula: str
+    arguments: dict[str, Any]
+    preparations: tuple[Preparation, ...]
+    effects: tuple[Effect, ...]
+    means: tuple[Means, ...]
+    types: tuple[int, ...]
+    chisq: bool
+    covtest: bool
+    level: float
+    reference: Mapping[str, str]
+    columns: tuple[str, ...]
+    all_between: bool = False
+
+
+def plan_of(step: Step, found: Findings) -> Plan:
+    """Translate a step; what cannot be said is entered among the findings."""
+    assert step.model is not None, "the reader looked"
+    _read_proc(step, found)
+    _read_model_options(step, found)
+    found.lost += [f"'{text}'" for text in step.unknown]
+    found.ignored += [f"'{text}'" for text in step.ignored]
+    level = 1.0 - _number(step.model.option("alpha"), _number(_proc(step, "alpha"), 0.05))
+    terms = [term for own in step.random for term in random_terms(own, step.classes, found)]
+    residual = residual_text(step.repeated, step.classes, found)
+    intercept = step.model.option("noint") is None
+    fixed = [effect.formula(step.classes) for effect in step.model.effects]
+    head = ([] if intercept else ["0"]) + fixed or ["1"]
+    formula = " + ".join([*head, *(term.text for term in terms)])
+    contrasts, reference = _coding(step, found)
+    arguments: dict[str, Any] = {
+        "residual": residual.residual,
+        "residual_scale": residual.scale,
+        "method": "ML" if _method(step) == "ml" else "REML",
+        "weights": step.weight,
+        "contrasts": contrasts or None,
+        "ddf": _ddf(step, found),
+        "absorb": False if step.linear else None,
+    }
+    arguments = {k: v for k, v in arguments.items() if v is not None and (k, v) != _DEFAULT}
+    arguments |= parms_arguments(step.parms, terms, residual, found)
+    effects = (*([Effect(())] if intercept else []), *step.model.effects)
+    means = [m for own in step.lsmeans for m in means_of(own, step.classes, level, found)]
+    names = _columns(step)
+    return Plan(
+        f"{quote_name(step.response)} ~ {formula}",
+        arguments,
+        (*_levels(step, residual.levels), *([residual.number] if residual.number else [])),
+        effects,
+        tuple(means),
+        _types(step),
+        step.model.option("chisq") is not None,
+        _proc(step, "covtest") is not None,
+        level,
+        reference,
+        names,
+        _is_unstructured(step) and arguments.get("ddf") == "between-within",
+    )
+
+
+def _is_unstructured(step: Step) -> bool:
+    """Whether TYPE=UN of REPEATED is all that there is of covariance."""
+    kind = None if step.repeated is None or step.random else step.repeated.option("type")
+    return kind is not None and kind.text in FULL
+
+
+_DEFAULT = ("method", "REML")
+
+
+def _proc(step: Step, *names: str) -> Option | None:
+    return next((o for o in step.options if o.name in names), None)
+
+
+def _number(option: Option | None, default: float) -> float:
+    return default if option is None else next(numbers(option.value or ()), default)
+
+
+def _method(step: Step) -> str:
+    option = _proc(step, "method")
+    return "reml" if option is None else option.text
+
+
+def _read_proc(step: Step, found: Findings) -> None:
+    for option in step.options:
+        if option.name in _REFUSED:
+            found.lost.append(f"{option.name.upper()}: {_REFUSED[option.name]}")
+        elif option.name in _SILENT:
+            if option.name != "data":
+                found.ignored.append(f"{option} of PROC MIXED")
+            elif option.value and any(token.is_("(") for token in option.value):
+                found.lost.append(f"{option}: apply the options of the data set to the data first")
+        elif option.name not in {"method", "alpha", "covtest", "order"}:
+            found.lost.append(f"{option} of PROC MIXED")
+    if _method(step) not in {"reml", "ml"}:
+        found.lost.append(f"METHOD={_method(step).upper()}: fits are by REML and ML here")
+
+
+def _read_model_options(step: Step, found: Findings) -> None:
+    assert step.model is not None
+    for option in step.model.options:
+        if option.name in _ELSEWHERE:
+            found.left_out.append(f"{option} of MODEL: {_ELSEWHERE[option.name]}")
+        elif option.name == "ddf":
+            found.lost.append(f"{option}: degrees of freedom by effect; ddf=number is for all")
+        elif option.name in _MODEL_SILENT:
+            if option.name != "ddfm":
+                found.ignored.append(f"{option} of MODEL")
+        elif option.name not in {"noint", "chisq", "htype", "alpha"}:
+            found.lost.append(f"{option} of MODEL")
+
+
+def _ddf(step: Step, found: Findings) -> str:
+    """DDFM=, or PROC MIXED's default: by the statements that there are."""
+    assert step.model is not None
+    option = step.model.option("ddfm")
+    if option is None:
+        if step.random:
+            return "containment"
+        return "between-within" if step.repeated else "residual"
+    name = known_name(option.text)
+    if name is None:
+        found.lost.append(f"{option}: no method of degrees of freedom here")
+        return "satterthwaite"
+    return name
+
+
+def _types(step: Step) -> tuple[int, ...]:
+    assert step.model is not None
+    option = step.model.option("htype")
+    return (3,) if option is None else tuple(int(k) for k in numbers(option.value or ()))
+
+
+def _fixed_factors(step: Step) -> tuple[str, ...]:
+    assert step.model is not None
+    used = {name for effect in step.model.effects for name in effect.names}
+    return tuple(name for name in step.classes if name in used)
+
+
+def _coding(step: Step, found: Findings) -> tuple[dict[str, str], dict[str, str]]:
+    """Contrasts that give PROC MIXED's solution: against the last level, or that of REF=."""
+    contrasts, reference = {}, {}
+    for name in _fixed_factors(step):
+        contrasts[name] = "contr.SAS"
+        for option in step.classes[name]:
+            level = written(option.value or ()).strip("'\"")
+            if option.name == "ref" and level.lower() == "first":
+                contrasts[name] = "contr.treatment"
+                reference[name] = ""
+            elif option.name == "ref" and level.lower() != "last":
+                contrasts[name] = f"Treatment({level!r})"
+                reference[name] = level
+            elif option.name in {"descending", "desc", "order"} and option.text not in _SORTED:
+                found.lost.append(f"{option} of CLASS: order the levels in the data")
+            elif option.name == "param" and option.text != "glm":
+                found.lost.append(f"{option} of CLASS: the coding is PROC MIXED's own")
+    return contrasts, reference
+
+
+_SORTED = frozenset({"formatted", "internal"})
+
+
+def _levels(step: Step, visits: tuple[str, ...]) -> list[Preparation]:
+    """CLASS variables whose levels matter, read as factors."""
+    used = {*_fixed_factors(step), *visits}
+    for own in step.random:
+        used |= {name for effect in own.effects for name in effect.names}
+    names = tuple(name for name in step.classes if name in used)
+    order = _proc(step, "order")
+    if order is None or order.text in _SORTED:
+        return [Levels(names)] if names else []
+    return [LevelsAsTheyCome(name) for name in names]
+
+
+def _columns(step: Step) -> tuple[str, ...]:
+    """Columns of the data that the step uses."""
+    assert step.model is not None
+    every = [step.response, *step.by, *([step.weight] if step.weight else [])]
+    statements = [step.model, *step.random, *([step.repeated] if step.repeated else [])]
+    for own in statements:
+        every += [name for effect in own.effects for name in effect.names]
+        for option in own.options:
+            if option.name in {"subject", "sub", "group", "grp"}:
+                every += [token.text for token in option.value or () if token.kind == "name"]
+            if option.name == "local":
+                every += [token.text for token in (option.value or ())[1:] if token.kind == "name"]
+            if option.name == "type":
+                every += [token.text for token in (option.value or ())[4:] if token.kind == "name"]
+    return tuple(dict.fromkeys(every))

@@ -1,0 +1,1 @@
+"""Text of SAS to statements: tokens, options, effects, linear functions, a whole step."""

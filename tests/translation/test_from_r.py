@@ -1,0 +1,177 @@
+"""Calls of lme4, nlme and mmrm as text give the fits of these programs."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mlmfast as mlm
+from mlmfast.errors import FormulaError, ModelError
+
+from ..cases import ALL, data_of, reference, tolerance
+
+#: nlme's correlations as the reference's file abbreviates them.
+_WRITTEN = {
+    r"ar1\(([^()]*)\)": r"corAR1(form = ~ \1)",
+    r"car1\(([^()]*)\)": r"corCAR1(form = ~ \1)",
+    r"gau\(([^()]*)\)": r"corGaus(form = ~ \1)",
+    r"arma11\(([^()]*)\)": r"corARMA(form = ~ \1, p = 1, q = 1)",
+}
+
+
+def call_of(case_id):
+    """The call of a reference fit as R takes it, or None."""
+    call = reference(case_id).get("source", {}).get("call", "")
+    if not re.match(r"(lmer|lme|gls|mmrm)\(", call):
+        return None
+    for abbreviated, written in _WRITTEN.items():
+        call = re.sub(rf"correlation = {abbreviated}", f"correlation = {written}", call)
+    return re.sub(r"method = (\w+)", r'method = "\1"', call)
+
+
+CALLS = {case_id: call_of(case_id) for case_id in ALL if call_of(case_id)}
+#: Contrasts that are set outside of the call.
+CALLS = {k: v for k, v in CALLS.items() if not reference(k).get("contrasts")}
+
+
+def test_there_are_calls_of_each_function():
+    for function, least in {"lmer": 75, "mmrm": 50, "lme": 12, "gls": 5}.items():
+        assert sum(call.startswith(f"{function}(") for call in CALLS.values()) >= least
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.AliasedWarning")
+@pytest.mark.parametrize("case_id", CALLS)
+def test_a_call_gives_the_fit_of_its_program(case_id):
+    call = mlm.from_r(CALLS[case_id])
+    assert not call.unmapped
+    fit = call(data_of(case_id))
+    expected = reference(case_id)["expect"]["loglik"]
+    assert fit.llf == pytest.approx(expected, rel=tolerance(case_id, "loglik"), abs=1e-7)
+
+
+ROWS = {
+    "lme4::lmer(y ~ x + (1 | g), data = d)  # a comment": 'mlm.lmm("y ~ x + (1 | g)", d)',
+    "m1 <- lmerTest::lmer(y ~ x + (x || g), d, FALSE)":
+        'mlm.lmm("y ~ x + (x || g)", d, method="ML")',
+    "lmer(y ~ (1 | g), d, na.action = na.fail, contrasts = list(f = contr.sum, h = 'contr.SAS'))":
+        'na_action="raise", contrasts={"f": "contr.sum", "h": "contr.SAS"}',
+    "lmer(y ~ x + (1 | g), d, weights = w, offset = o)": 'weights="w", offset="o"',
+    "lme(y ~ x, random = list(a = ~ 1, b = ~ x))": "(1 | a) + (x | a:b)",
+    "lme(y ~ x, random = list(g = pdDiag(~ x)))": "(x || g)",
+    "lme(y ~ x, random = list(g = pdIdent(~ f - 1)))": "homdiag(f - 1 | g)",
+    "lme(y ~ x, random = list(g = pdCompSymm(~ f - 1)))": "cs(f - 1 | g)",
+    "lme(y ~ x, d, ~ 1 | g / h, corAR1(form = ~ t))": 'residual="ar1(t | g:h)"',
+    "gls(y ~ x, correlation = corExp(form = ~ lon + lat | g))": 'residual="sp_exp(lon, lat | g)"',
+    "gls(y ~ x, correlation = corSymm(form = ~ t | g), weights = varIdent(form = ~ 1 | t))":
+        'residual="us(t | g)"',
+    "gls(y ~ x, correlation = corCompSymm(form = ~ t | g), weights = varIdent(form = ~ 1 | t))":
+        'residual="csh(t | g)"',
+    "gls(y ~ x, correlation = corAR1(0.3, ~ t | g), weights = varIdent(form = ~ 1 | sex))":
+        'residual="ar1(t | g)", residual_scale="sex"',
+    "gls(y ~ x, weights = varComb(varIdent(form = ~ 1 | s), varExp(form = ~ x)))":
+        'residual_scale="s * exp(x)"',
+    "gls(y ~ x, weights = varPower(form = ~ x | s))": 'residual_scale="power(x | s)"',
+    "gls(y ~ x, weights = varFixed(~ x))": 'assign(weight_=1 / data["x"])',
+    "gls(y ~ x, correlation = corAR1(form = ~ 1 | g))": "cumcount() + 1",
+    "mmrm(y ~ a + us(v | id), d, method = 'Kenward-Roger', vcov = 'Kenward-Roger-Linear')":
+        'ddf="kenward-roger-linear"',
+    "mmrm(y ~ a, d, covariance = cov_struct('ar1', 'v', 'id', group = 'a'))":
+        'residual="ar1(v | a / id)"',
+    "mmrm(y ~ a, covariance = as.cov_struct(~ toep(v | id)), "
+    "control = mmrm_control(method = 'Between-Within'))": 'ddf="between-within"',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ROWS)
+def test_what_a_call_is_here(text):
+    call = mlm.from_r(text)
+    assert ROWS[text] in " ".join(call.code.split()).replace("( ", "(").replace(", )", ")")
+    assert not call.unmapped
+    compile(call.code, "code", "exec")
+
+
+def test_the_code_gives_the_fit_of_the_call():
+    """Rows by number, and weights that are made of a column, are made in the code too."""
+    data = mlm.load_sleepstudy()
+    data["v"] = data.Days + 1.0
+    for text in (
+        "gls(Reaction ~ Days, correlation = corAR1(form = ~ 1 | Subject))",
+        "lme(Reaction ~ Days, random = ~ 1 | Subject, weights = varFixed(~ v))",
+    ):
+        call = mlm.from_r(text)
+        space = {"data": data}
+        exec(call.code, space)
+        assert space["fit"].llf == call(data).llf
+    weighted = mlm.lmm("Reaction ~ Days + (1 | Subject)", data, weights=1 / data.v.to_numpy())
+    assert space["fit"].llf == weighted.llf
+
+
+def test_other_frames_are_read():
+    polars = pytest.importorskip("polars")
+    data = mlm.load_sleepstudy()
+    call = mlm.from_r("gls(Reaction ~ Days, correlation = corAR1(form = ~ 1 | Subject))")
+    own = call(data).llf
+    assert call(polars.from_dict({c: data[c].to_numpy() for c in data})).llf == own
+    assert call({c: data[c].to_numpy() for c in data}).llf == own
+
+
+UNMAPPED = {
+    "lmer(y ~ x + (1 | g), d, subset = x > 0)": "subset",
+    "lmer(y ~ x + (1 | g), d, weights = 1 / v)": "weights = 1/v",
+    "lmer(y ~ x + (1 | g), head(d))": "data = head(d)",
+    "mmrm(y ~ a + us(v | id), d, vcov = 'Empirical')": "robust",
+}
+
+
+@pytest.mark.parametrize("text", UNMAPPED)
+def test_what_has_no_counterpart_is_named_and_not_run(text):
+    call = mlm.from_r(text)
+    assert UNMAPPED[text] in call.unmapped[0]
+    assert f"# not mapped, and the fit would differ: {call.unmapped[0]}" in str(call)
+    with pytest.raises(ModelError, match="cannot be run as it is"):
+        call(pd.DataFrame({"y": np.zeros(3)}))
+
+
+REFUSED = {
+    "glmer(y ~ x + (1 | g), family = binomial)": r"glmer\(\) is not understood; from_r reads lmer",
+    "y ~ x": "not a call",
+    "d |> lmer(y ~ x + (1 | g))": "passes data on",
+    "lmer(y ~ x + (1 | g), d, spam = 1)": "no argument 'spam'",
+    "lmer(y ~ x + (1 | g)": "is not closed",
+    "lmer()": "no formula",
+    "lme(y ~ x, d)": "groupedData",
+    "lme(y ~ x, d, random = ~ x)": "names no groups",
+    "lme(y ~ x, random = list(g = pdBlocked(list(~ 1))))": "no counterpart",
+    "gls(y ~ x, correlation = corAR1(form = ~ t))": "one block of all rows",
+    "gls(y ~ x, correlation = corARMA(form = ~ t | g, p = 2, q = 0))": r"p = 2",
+    "gls(y ~ x, correlation = corSymm(form = ~ t | g))": "varIdent",
+    "gls(y ~ x, correlation = corExp(form = ~ t | g, nugget = TRUE))": "nugget",
+    "gls(y ~ x, weights = varPower())": "fitted values",
+    "gls(y ~ x, correlation = corLin(form = ~ t | g))": "corLin",
+    "mmrm(y ~ a, d)": "one covariance structure",
+    "mmrm(y ~ a + us(v | id) + cs(v | id), d)": "found 2",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_refusals(text):
+    with pytest.raises(FormulaError, match=REFUSED[text]):
+        mlm.from_r(text)
+
+
+def test_text_alone():
+    with pytest.raises(FormulaError, match="not int"):
+        mlm.from_r(3)
+
+
+def test_nothing_in_the_text_is_run(tmp_path):
+    mark = tmp_path / "mark"
+    for text in (
+        f"lmer(y ~ x + (1 | g), data = system('touch {mark}'))",
+        f"lmer(y ~ __import__('os').system('touch {mark}') + (1 | g))",
+    ):
+        with pytest.raises((FormulaError, ModelError)):
+            mlm.from_r(text)(pd.DataFrame({"y": [1.0, 2.0], "x": [0.0, 1.0], "g": ["a", "b"]}))
+    assert not mark.exists()
