@@ -56,7 +56,8 @@ class RegularFits:
         bases = StackedBases(
             gradient[keep], covariance[keep], usable[keep], None if extra is None else extra[keep]
         )
-        return RegularFits(fits[keep], self.like, self.beta[keep], self.vcov[keep], bases)
+        own = (self.beta[keep], self.vcov[keep], bases, self.singular[keep])
+        return RegularFits(fits[keep], self.like, *own)
 
 
 class BatchRows(Protocol):
