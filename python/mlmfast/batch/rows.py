@@ -56,8 +56,8 @@ class RegularFits:
         bases = StackedBases(
             gradient[keep], covariance[keep], usable[keep], None if extra is None else extra[keep]
         )
-        own = (self.beta[keep], self.vcov[keep], bases, self.singular[keep])
-        return RegularFits(fits[keep], self.like, *own)
+        beta, vcov, singular = self.beta[keep], self.vcov[keep], self.singular[keep]
+        return RegularFits(fits[keep], self.like, beta, vcov, bases, singular)
 
 
 class BatchRows(Protocol):
