@@ -2,6 +2,8 @@
 
     python benches/crossed.py                          # all workloads, mlmfast and glmm
     python benches/crossed.py insteval maximal --with mlmfast glmm lme4
+    python benches/crossed.py ratings --with mlmfast --before PATH   # another build's Python folder
+    python benches/crossed.py ratings --factorizations               # one evaluation by its parts
 
 Workloads, generated: `insteval`, ratings of 1,128 lecturers by 2,972 students in 28 departments by
 service (73,421 rows); `ratings_small` and `ratings`, 2e5 and 1e6 ratings on 4,000 x 1,000 and
@@ -10,12 +12,16 @@ parameters; `schools_2k` and `schools_20k`, 20,000 and 200,000 pupils met twice 
 schools, 15 % of the times in a school next to their own, and `slopes_20k`, the same with slopes by
 school: sparse factors, whose time grows linearly with the schools. Every fit runs in a process of
 its own: from the data frame in memory to the result, the best of up to three runs, and the peak
-memory of the process above that of its data and the program's modules.
+memory of the process above that of its data and the program's modules. Processor seconds besides,
+which a busy machine disturbs less. With `--before` both builds run in turns, `--rounds` times.
+`--factorizations` sets one evaluation with its derivatives beside LAPACK's Cholesky factor of a
+matrix of the same order, both on one thread, by processor time.
 """
 
 import argparse
 import importlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -150,16 +156,43 @@ def measure(program: str, name: str) -> dict[str, float | str]:
     fit = {"mlmfast": fit_mlmfast, "glmm": fit_glmm}[program]
     importlib.import_module(program)  # as lme4 is loaded before it is measured
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    best, spent, found = np.inf, 0.0, {}
+    best, spent, cpu, found = np.inf, 0.0, np.inf, {}
     for _ in range(3):
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         found = fit(formula, frame)
         seconds = time.perf_counter() - started
         best, spent = min(best, seconds), spent + seconds
+        cpu = min(cpu, time.process_time() - worked)
         if spent > BUDGET:
             break
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": best, "peak_mb": (peak - before) / 1024, **found}
+    return {"seconds": best, "cpu": cpu, "peak_mb": (peak - before) / 1024, **found}
+
+
+def factorizations(name: str) -> None:
+    """One evaluation with derivatives beside a Cholesky factor of the same order, one thread."""
+    from scipy.linalg.lapack import dpotrf
+
+    import mlmfast as mlm
+    from mlmfast.criterion.criterion import criterion_of
+
+    frame, formula = workload(name), FORMULAS[name]
+    model = mlm.LMM(formula, frame)._reduced(None)
+    criterion = criterion_of(model, "REML")
+    order = model.nesting.order
+    theta = np.full((1, criterion.n_theta), 2.0)
+    a = np.asfortranarray(np.exp(-0.01 * np.abs(np.subtract.outer(*[np.arange(order)] * 2))))
+    evaluation = factor = np.inf
+    for _ in range(3):
+        started = time.process_time()
+        criterion(theta, np.zeros(1, dtype=np.intp))
+        evaluation = min(evaluation, time.process_time() - started)
+        own = a.copy(order="F")
+        started = time.process_time()
+        dpotrf(own, lower=1, overwrite_a=1)
+        factor = min(factor, time.process_time() - started)
+    times = f"evaluation {evaluation:.3f} s, factor of order {order:,} {factor:.3f} s"
+    print(f"{name:15}{times}: {evaluation / factor:.2f}")
 
 
 def measure_lme4(formula: str, frame: pd.DataFrame) -> dict[str, float | str]:
@@ -189,31 +222,75 @@ def main() -> None:
     parser.add_argument("--with", dest="programs", nargs="+", choices=PROGRAMS)
     parser.add_argument("--one", choices=PROGRAMS, help=argparse.SUPPRESS)
     parser.add_argument("--limit", type=float, default=600.0, help="seconds a program may take")
+    parser.add_argument("--before", help="Python folder of another build of mlmfast")
+    parser.add_argument("--rounds", type=int, default=1, help="turns of all programs")
+    parser.add_argument("--factorizations", action="store_true", help="one evaluation by its parts")
+    parser.add_argument("--factorizations-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(measure(arguments.one, arguments.workloads[0])))
         return
+    if arguments.factorizations_of:
+        factorizations(arguments.factorizations_of)
+        return
     for name in arguments.workloads:
-        for program in arguments.programs or ("mlmfast", "glmm"):
-            command = [sys.executable, __file__, name, "--one", program]
-            try:
-                done = subprocess.run(
-                    command, capture_output=True, text=True, timeout=arguments.limit, check=False
-                )
-            except subprocess.TimeoutExpired:
-                print(f"{name:15}{program:9} stopped after {arguments.limit:.0f} s", flush=True)
-                continue
-            if done.returncode != 0:
-                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-                print(f"{name:15}{program:9} not run: {last}", flush=True)
-                continue
-            show(name, program, json.loads(done.stdout))
+        if arguments.factorizations:
+            threads = {"OPENBLAS_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
+            command = [sys.executable, __file__, "--factorizations-of", name]
+            subprocess.run(command, env={**os.environ, **threads}, check=True)
+            continue
+        compare(name, arguments)
+
+
+def compare(name: str, arguments: argparse.Namespace) -> None:
+    """Run a workload by all programs, in turns; with another build its ratios at the end."""
+    programs = list(arguments.programs or ("mlmfast", "glmm"))
+    programs += ["before"] * bool(arguments.before)
+    found: dict[str, dict[str, float]] = {}
+    for _ in range(arguments.rounds):
+        for program in programs:
+            result = run(name, program, arguments)
+            if result is not None:
+                own = found.setdefault(program, {})
+                for key in {"seconds", "cpu"} & result.keys():
+                    own[key] = min(own.get(key, np.inf), float(result[key]))
+                show(name, program, result)
+    if {"mlmfast", "before"} <= found.keys():
+        times = {key: found["before"][key] / found["mlmfast"][key] for key in ("seconds", "cpu")}
+        print(f"{name:15}before / now {times['seconds']:.2f}, by processor {times['cpu']:.2f}")
+
+
+def run(name: str, program: str, arguments: argparse.Namespace) -> dict[str, float | str] | None:
+    """One program on one workload in a process of its own; None where it says why not."""
+    one, environment = program, dict(os.environ)
+    if program == "before":
+        one, environment["PYTHONPATH"] = "mlmfast", arguments.before
+    command = [sys.executable, __file__, name, "--one", one]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=arguments.limit,
+            check=False,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired:
+        print(f"{name:15}{program:9} stopped after {arguments.limit:.0f} s", flush=True)
+        return None
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        print(f"{name:15}{program:9} not run: {last}", flush=True)
+        return None
+    found: dict[str, float | str] = json.loads(done.stdout)
+    return found
 
 
 def show(name: str, program: str, result: dict[str, float | str]) -> None:
     seconds, memory = float(result.pop("seconds")), float(result.pop("peak_mb"))
+    cpu = f" ({float(result.pop('cpu')):.3f} of processors)" if "cpu" in result else ""
     rest = "  ".join(f"{key} {value}" for key, value in result.items())
-    print(f"{name:15}{program:9}{seconds:9.3f} s {memory:8.0f} MB  {rest}", flush=True)
+    print(f"{name:15}{program:9}{seconds:9.3f} s{cpu} {memory:8.0f} MB  {rest}", flush=True)
 
 
 if __name__ == "__main__":

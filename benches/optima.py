@@ -4,6 +4,7 @@
     python benches/optima.py --from 500 --to 600          # a slice of them
     python benches/optima.py --only 17                    # one problem, by its index
     python benches/optima.py --minutes 30 --json out.jsonl   # a line a fit; goes on where it ended
+    python benches/optima.py --seconds 60                 # lists problems that take more time
 
 Repeated measures of 6-24 subjects at 3-7 visits, 20-170 rows: every residual structure in turn,
 alone and beside random effects, by arm, with a residual scale, and every structure of random
@@ -19,6 +20,7 @@ than 1e-3. The exit code is 1 if more than one in 1,000 is.
 
 import argparse
 import json
+import signal
 import time
 import warnings
 from dataclasses import asdict, dataclass
@@ -65,6 +67,10 @@ class Outcome:
     short: float
     n_evaluations: int
     seconds: float
+
+
+class TooSlow(BaseException):
+    """A problem took longer than it may; no `Exception`, which is an outcome of a fit."""
 
 
 def random_problem(seed: int, index: int) -> Problem:
@@ -373,9 +379,32 @@ def solve(problem, n_starts):
     value, ratio, _ = lowest(problem, n_starts)
     short = float(fit.deviance) - value
     status = "converged" if fit.converged else "not converged"
+    if any("without bound somewhere else" in text for text in fit.certificate.boundary):
+        status = f"said to be local ({status})"
     if short > SHORT and ratio < SINGULAR:
         status = f"dense without bound ({status})"
     return Outcome(problem.index, call, status, short, spent, seconds)
+
+
+def solve_within(problem, n_starts, seconds):
+    """`solve`, or a problem listed as too slow after so many processor seconds."""
+
+    def stop(*_):
+        raise TooSlow
+
+    if seconds is None:
+        return solve(problem, n_starts)
+    # Seconds of the processor, so that a busy machine lists no others.
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        return solve(problem, n_starts)
+    except TooSlow:
+        call = f"{problem.formula!r} {problem.arguments}"
+        return Outcome(problem.index, call, "too slow", 0.0, 0, float(seconds))
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def report(outcomes):
@@ -416,6 +445,7 @@ def main() -> int:
     parser.add_argument("--starts", type=int, default=N_STARTS)
     parser.add_argument("--only", type=int, help="one problem, by its index")
     parser.add_argument("--minutes", type=float, default=np.inf)
+    parser.add_argument("--seconds", type=float, help="of the processor, at most, a problem")
     parser.add_argument("--json", type=Path, help="a line a fit; those there already are kept")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -432,7 +462,8 @@ def main() -> int:
             break
         if index in done:
             continue
-        outcomes.append(solve(random_problem(arguments.seed, index), arguments.starts))
+        problem = random_problem(arguments.seed, index)
+        outcomes.append(solve_within(problem, arguments.starts, arguments.seconds))
         if arguments.json:
             with arguments.json.open("a") as lines:
                 lines.write(json.dumps(asdict(outcomes[-1])) + "\n")

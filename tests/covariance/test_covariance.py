@@ -295,17 +295,6 @@ def test_matern_of_half_smoothness_is_exponential():
     assert_allclose(found, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("nu", [0.1, 0.5, 1.3, 4.0, 15.0])
-def test_matern_by_quadrature_agrees_with_bessel_functions(nu):
-    from mlmfast.covariance.spatial.matern import matern
-
-    z = np.geomspace(1e-6, 300.0, 50)[None]
-    at = matern(z, np.array([[nu]]))
-    value, slope, _ = STRUCTURES["sp_matern"](2, np.arange(2.0), nu=nu).kernel(z)
-    assert_allclose(at.value, value, rtol=1e-11, atol=1e-300)
-    assert_allclose(at.by_z * z, slope * z, rtol=1e-9, atol=1e-12)
-
-
 def test_names_are_those_of_proc_mixed():
     assert STRUCTURES["us"](2).parameter_names == ("UN(1,1)", "UN(2,1)", "UN(2,2)")
     assert STRUCTURES["cs"](3).parameter_names == ("Variance", "CS")

@@ -9,7 +9,6 @@ import pytest
 import mlmfast as mlm
 from mlmfast import _core
 from mlmfast.errors import ModelError
-from mlmfast.reduction.engines import iterative as engines_iterative
 from mlmfast.reduction.engines.choice import relate_factors
 from mlmfast.reduction.engines.options import IterativeSettings
 from mlmfast.reduction.engines.sizes import crossed_size, is_too_large
@@ -353,7 +352,7 @@ def test_equations_that_do_not_converge_are_an_error_that_says_what_to_do():
 
 
 def test_a_fit_whose_equations_do_not_converge_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(engines_iterative, "MOST_ITERATIONS", 2)
+    monkeypatch.setattr(IterativeSettings, "most_iterations", 2)
     told = r"relative residual of \d.*after 2 iterations.*Use options=\{'engine': 'crossed'\}"
     with pytest.raises(ModelError, match=told):
         iterative("y ~ x + (1 | user) + (1 | item)", crossed_data())

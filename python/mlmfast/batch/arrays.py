@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,13 +66,19 @@ def spread(values: FloatArray, model: ReducedModel) -> FloatArray:
     return out
 
 
-def stacked_terms(design: Design, estimates: Estimates) -> dict[str, FloatArray]:
-    """`FitBatch.varcorr`."""
+def stacked_terms(
+    design: Design, estimates: Estimates, unseen: Sequence[Sequence[tuple[int, int]]] = ()
+) -> dict[str, FloatArray]:
+    """`FitBatch.varcorr`, NaN at the entries ``unseen`` of each term, if they are listed."""
     out = {}
+    told = list(estimates.covariances)
+    for t, pairs in enumerate(unseen):
+        if pairs:
+            told[t] = told[t].copy()
+            a, b = np.array(pairs).T
+            told[t][:, a, b] = told[t][:, b, a] = np.nan
     for f, factor in enumerate(design.factors):
-        blocks = [
-            estimates.covariances[t] for t, term in enumerate(design.random) if term.factor == f
-        ]
+        blocks = [told[t] for t, term in enumerate(design.random) if term.factor == f]
         if not blocks:
             # Subjects of a residual covariance without random effects of their own.
             continue

@@ -188,7 +188,7 @@ class FitBatch(BatchFits):
             bse=spread(diagonal, model),
             cov_params=vcov,
             sigma=np.sqrt(estimates.sigma2),
-            varcorr=stacked_terms(design, estimates),
+            varcorr=stacked_terms(design, estimates, untold.unseen),
             llf=-0.5 * estimates.deviance,
             method=method,
             kept=tuple(model.kept.tolist()),

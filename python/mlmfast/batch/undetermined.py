@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray
+from mlmfast.fitted.untold import unseen_entries
 from mlmfast.information.undetermined import undetermined_of
 from mlmfast.information.undetermined_effects import known_entries, moves_of_effects
 
@@ -19,11 +20,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UntoldOfBatch:
-    """Parameters that are none, (n_fits,); what is said of them; how covariances move, by fit."""
+    """What is not determined of a batch.
+
+    Attributes
+    ----------
+    n, messages : shape (n_fits,), parameters that are none and what is said of them.
+    moves
+        How covariances of fixed effects move, by fit.
+    unseen
+        Entries of each term's G that no data tell; the same for every response.
+    """
 
     n: NDArray[np.intp]
     messages: NDArray[np.object_]
     moves: dict[int, FloatArray]
+    unseen: list[tuple[tuple[int, int], ...]] = field(default_factory=list)
 
     def known(self, vcov: FloatArray) -> FloatArray:
         """Covariances of fixed effects (n_fits, rank, rank), NaN where they are not determined."""
@@ -46,6 +57,8 @@ def untold_of_batch(model: ReducedModel, covariance: CovarianceFit) -> UntoldOfB
         found = undetermined_of(model, covariance, fit=fit)
         if found is None:
             continue
+        if not out.unseen:
+            out.unseen.extend(unseen_entries(model, covariance))
         out.n[fit], out.messages[fit] = found.n, "; ".join(found.messages)
         if found.errors_depend:
             theta = covariance.theta[[fit]]

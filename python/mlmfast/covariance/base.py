@@ -195,6 +195,13 @@ class CovarianceStructure(ABC):
         """The point at local coordinates ``step`` around ``theta``."""
         return theta + step
 
+    def move_far(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        """`move` by a step longer than a coordinate that goes to 0.
+
+        A coordinate whose square is a variance shrinks by the same factor a length of its own.
+        """
+        return self.move(theta, step)
+
     def closed(self) -> CovarianceStructure:
         """The same structure in parameters that reach its singular matrices, for random effects."""
         return self

@@ -53,6 +53,15 @@ def as_matrices(
     return new, found, _same_covariances(model, criterion, theta, new, found)
 
 
+def as_dense(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, fit: int
+) -> tuple[ReducedModel, Criterion, FloatArray]:
+    """The same from matrices of the rows that the model joins, for any series of few rows."""
+    new = reduce_design(model.design, [model.response(fit)], "dense")
+    found = criterion_of(new, "REML" if criterion.reml else "ML")
+    return new, found, _same_covariances(model, criterion, theta, new, found)
+
+
 def _same_covariances(
     old: ReducedModel,
     old_criterion: Criterion,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 import numpy as np
@@ -18,6 +18,7 @@ from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.fitted.record import GroupRecord, TermRecord
 from mlmfast.fitting.confounding import errors_depend, flat_directions
 from mlmfast.fitting.covariance_fit import CovarianceFit
+from mlmfast.fitting.starts.kinds import residual_stretches
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND, UndeterminedRecord
 from mlmfast.information.edges import is_variance, may_stand_still
 from mlmfast.information.of_fit import information_of
@@ -102,6 +103,17 @@ def name_residual_boundary(
     untold = [] if open_ended is None else list(open_ended.messages)
     if reduced.profiled:
         return untold or name_vanishing_residual(reduced, covariance)
+    own = _name_own_boundary(reduced, covariance, residual, untold)
+    return own + name_unbounded_elsewhere(reduced, covariance, residual)
+
+
+def _name_own_boundary(
+    reduced: ReducedModel,
+    covariance: CovarianceFit,
+    residual: ResidualRecord | None,
+    untold: list[str],
+) -> list[str]:
+    """Name what is on the boundary at the estimates; see `name_residual_boundary`."""
     newton = covariance.newton
     out = name_confounded(reduced, covariance.confounded)
     if covariance.without_bound:
@@ -227,8 +239,38 @@ def name_without_bound(model: ReducedModel, record: ResidualRecord | None) -> li
     residual = model.design.residual
     if residual is None or record is None or not record.visits:
         return []
-    out = []
-    for arm, matrix in zip(record.arms, record.covariances, strict=True):
+    return [
+        f"the likelihood of {residual.text} has no maximum: it grows without bound as the "
+        f"residual covariance{whose} becomes singular ({n} subject(s) have all of "
+        "these), so the structure has more parameters than the data can hold"
+        for whose, n in _becoming_singular(residual, record, record.covariances)
+    ]
+
+
+def name_unbounded_elsewhere(
+    model: ReducedModel, covariance: CovarianceFit, record: ResidualRecord | None
+) -> list[str]:
+    """Say that the estimates are those of a local maximum, where the likelihood has no greatest."""
+    residual, theta = model.design.residual, covariance.unbounded_elsewhere.get(0)
+    if theta is None or residual is None or record is None or not record.visits:
+        return []
+    matrices = [stretch.matrix(theta[0]) for stretch in residual_stretches(covariance.criterion)]
+    if len(matrices) != len(record.arms):
+        return []
+    found = list(_becoming_singular(residual, record, matrices))
+    ends = [f"{whose} becomes singular ({n} subject(s) have all of these)" for whose, n in found]
+    return [
+        f"a local maximum: the likelihood of {residual.text} grows without bound somewhere else, "
+        f"as the residual covariance{end}; the structure has more parameters than the data can hold"
+        for end in ends or [" becomes singular"]
+    ]
+
+
+def _becoming_singular(
+    residual: ResidualDesign, record: ResidualRecord, covariances: Iterable[FloatArray]
+) -> Iterator[tuple[str, int]]:
+    """Visits, by arm, whose covariance is nearly singular, and how many subjects have them all."""
+    for arm, matrix in zip(record.arms, covariances, strict=True):
         variances = np.diag(matrix)
         scaled = correlations(matrix)
         if variances.min() < _NEARLY_SINGULAR * 1e-3 * variances.max():
@@ -243,12 +285,7 @@ def name_without_bound(model: ReducedModel, record: ResidualRecord | None) -> li
         if len(visits) > _MOST_NAMED:
             named += f" and {len(visits) - _MOST_NAMED} more"
         where = f" of {arm}" if len(record.arms) > 1 else ""
-        out.append(
-            f"the likelihood of {residual.text} has no maximum: it grows without bound as the "
-            f"residual covariance{where} of {named} becomes singular ({n} subject(s) have all of "
-            "these), so the structure has more parameters than the data can hold"
-        )
-    return out
+        yield f"{where} of {named}", n
 
 
 def name_vanishing_scale(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> list[str]:

@@ -242,7 +242,7 @@ class FitRecord:
         if self.residual is None:
             out.append(("Residual", self.sigma2))
         else:
-            values = self.residual.parameters.tolist()
+            values = self.residual.told_parameters.tolist()
             out += zip(self.residual.parameter_names, values, strict=True)
         if self.residual_scale is not None:
             values = self.residual_scale.parameters.tolist()

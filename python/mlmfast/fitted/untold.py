@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlmfast.arrays import FloatArray
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.criterion.parameters.random_effects import entry_map, without_rounding
 from mlmfast.fitting.undetermined.moves import (
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from mlmfast.fitted.record import GroupRecord, TermRecord
     from mlmfast.fitting.covariance_fit import CovarianceFit
     from mlmfast.reduction.reduced_model import ReducedModel
+
+
+#: Correlation that is rounding.
+_ROUNDING = 1e-12
 
 
 def with_untold(
@@ -44,18 +49,30 @@ def with_untold(
     )
     if found is None:
         return terms
-    pairs = _unseen_entries(model, covariance, held)
+    pairs = unseen_entries(model, covariance, held)
     out = []
     for term, unseen in zip(terms, pairs, strict=True):
-        names = [f"{name} | {groups[term.group].name}" for name in term.parameter_names]
-        untold = np.array([name in found.unseen for name in names], dtype=np.bool_)
-        parameters = np.where(untold, np.nan, term.parameters)
-        out.append(replace(term, parameters=parameters, unseen=unseen))
+        # Of two terms with a name in common each is called by its text.
+        where = (groups[term.group].name, term.text)
+        every = [{f"{name} | {w}" for w in where} for name in term.parameter_names]
+        untold, zero = (
+            np.array([not own.isdisjoint(some) for own in every], dtype=np.bool_)
+            for some in (found.unseen, found.absorbed)
+        )
+        parameters = np.where(untold, np.nan, np.where(zero, 0.0, term.parameters))
+        matrix = _without_small(term.covariance) if zero.any() else term.covariance
+        out.append(replace(term, covariance=matrix, parameters=parameters, unseen=unseen))
     return tuple(out)
 
 
-def _unseen_entries(
-    model: ReducedModel, covariance: CovarianceFit, held: Sequence[str]
+def _without_small(covariance: FloatArray) -> FloatArray:
+    """A covariance with correlations that are rounding at 0."""
+    sd = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    return np.where(np.abs(covariance) <= _ROUNDING * np.outer(sd, sd), 0.0, covariance)
+
+
+def unseen_entries(
+    model: ReducedModel, covariance: CovarianceFit, held: Sequence[str] = ()
 ) -> list[tuple[tuple[int, int], ...]]:
     """Entries (a, b), a > b, of each term's G in the formula's order that no data tell.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
@@ -39,6 +40,9 @@ class CovarianceFit:
     without_bound: tuple[int, ...] = ()
     #: Evaluations from other starts, shape (n_fits,); None where there were none.
     n_elsewhere: IntArray | None = None
+    #: Fits at a minimum of their own whose -2 log-likelihood falls without bound somewhere else,
+    #: with theta (1, n_theta) on the way there.
+    unbounded_elsewhere: Mapping[int, FloatArray] = field(default_factory=dict)
 
     def single(self, model: ReducedModel) -> tuple[ReducedModel, CovarianceFit]:
         """The reduction that a single fit is reported from, and the fit on it.

@@ -17,11 +17,13 @@ from mlmfast.fitting.boundary import replace_rows, set_zeros, settle
 from mlmfast.fitting.confounding import confounded_terms
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
+from mlmfast.fitting.minima.guarded import OpenEnds
 from mlmfast.fitting.minima.near_singular import becomes_singular, leaves_barrier
 from mlmfast.fitting.minima.several import is_better, search
 from mlmfast.fitting.minima.singular_ends import NO_ENDS, bring_to_singular_ends
 from mlmfast.fitting.starts.kinds import large_start, residual_stretches
-from mlmfast.fitting.starts.moments import first_start, moment_start
+from mlmfast.fitting.starts.moments import moment_start
+from mlmfast.fitting.starts.probed import first_start
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.fitting.undetermined.values import without_flat_values
 from mlmfast.newton.iteration import CriterionFunction, Leaves, NewtonResult, newton_raphson
@@ -91,13 +93,15 @@ def _fit_covariance(
         start = first_start(model, criterion, fits)
     confounded = [] if given else confounded_terms(model, criterion, start)
     held = _held(criterion, confounded)
+    parts = residual_parts(criterion) if structured else ()
+    leaves = becomes_singular(parts) if parts else None
 
     def few(theta: FloatArray, chosen: IntArray, steps: int | None) -> NewtonResult:
         theta = np.where(held, 0.0, theta)
         some = SomeFits(criterion, chosen)
         if steps is None:
             whole = replace(options, max_iter=max(options.max_iter, _STEPS_ELSEWHERE))
-            return _iterate(some, theta, whole, scoring, held)
+            return _iterate(some, theta, whole, scoring, held, leaves)
         few = replace(options, max_iter=steps, max_halvings=_FEW_HALVINGS)
         # Scoring steps held within a structure cost more than they save here.
         return _iterate(some, theta, few, None, held)
@@ -107,10 +111,8 @@ def _fit_covariance(
         few = replace(options, tolerance=_LOOSE, max_iter=steps, max_halvings=_FEW_HALVINGS)
         return _iterate(barrier, np.where(held, 0.0, theta), few, None, held)
 
-    parts = residual_parts(criterion) if structured else ()
-
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
-        some, leaves = SomeFits(criterion, chosen), becomes_singular(parts) if parts else None
+        some = SomeFits(criterion, chosen)
         return _iterate(some, np.where(held, 0.0, theta), options, scoring, held, leaves)
 
     def without_scoring(
@@ -123,7 +125,7 @@ def _fit_covariance(
         large = iterate(large_start(criterion, n_fits), fits)
         replace_rows(newton, fits, large, is_better(newton, large))
     found = settle(criterion, newton, iterate, fits)
-    lower: dict[int, FloatArray] = {}
+    lower: dict[int, OpenEnds] = {}
     n_elsewhere = np.zeros(n_fits, dtype=np.intp)
     if not given:
         # A limit on the steps from the first start says nothing of other starts: these have limits
@@ -152,6 +154,7 @@ def _fit_covariance(
         ends.singular,
         ends.without_bound,
         n_elsewhere,
+        ends.unbounded_elsewhere,
     )
 
 

@@ -41,13 +41,14 @@ class _Row(NamedTuple):
 
 
 def fit_iteratively(
-    criterion: Criterion, theta: FloatArray, options: NewtonOptions
+    criterion: Criterion, theta: FloatArray, options: NewtonOptions, fits: IntArray | None = None
 ) -> NewtonResult:
-    """Find the zero of the estimated score of every response, from ``theta`` (n_fits, n_theta).
+    """Find the zero of the estimated score from ``theta`` (a, n_theta), of all fits by default.
 
     Reference: Gilmour, Thompson and Cullis (1995), Biometrics 51, 1440 (average information).
     """
-    rows = [_one(criterion, theta[k : k + 1], np.array([k]), options) for k in range(len(theta))]
+    which = np.arange(len(theta)) if fits is None else fits
+    rows = [_one(criterion, theta[k : k + 1], which[k : k + 1], options) for k in range(len(theta))]
     return NewtonResult(
         theta=np.concatenate([row.theta for row in rows]),
         value=np.array([row.value for row in rows]),

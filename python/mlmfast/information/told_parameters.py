@@ -43,7 +43,23 @@ def _beside(block: ParameterBlock, null: FloatArray) -> FloatArray:
     size = np.sqrt((block.by_free**2).sum(axis=1))
     metric = block.by_free / np.where(size > 0, size, 1.0)[:, None]
     _, values, rows = np.linalg.svd((metric @ null).T @ metric)
-    return np.asarray(rows[int((values > 1e-12 * values.max(initial=1e-300)).sum()) :].T)
+    moves = rows[int((values > 1e-12 * values.max(initial=1e-300)).sum()) :].T
+    return _along_range(block, moves, null)
+
+
+def _along_range(block: ParameterBlock, moves: FloatArray, null: FloatArray) -> FloatArray:
+    """The same moves up to ``null``, which of a singular G leave its range as little as may be.
+
+    What leaves it bends: to the second order it moves what is told and lies on the boundary.
+    """
+    entries = len(block.kinds) == len(block.first)
+    if not block.singular or block.second is None or block.second.ndim == 1 or not entries:
+        return np.asarray(moves)
+    variances = np.array([kind == "variance" for kind in block.kinds])
+    # The trace of 2 M M', the moves being L M' + M L' of G = L L' with M out of the range of L.
+    size = block.second[variances].sum(axis=0)
+    by_null = np.linalg.pinv(null.T @ size @ null, rcond=1e-10, hermitian=True)
+    return np.asarray(moves - null @ (by_null @ (null.T @ size @ moves)))
 
 
 def _with_moves(block: ParameterBlock, moves: FloatArray) -> ParameterBlock:

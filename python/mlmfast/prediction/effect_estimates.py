@@ -8,7 +8,7 @@ Statistician 45, 54).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from mlmfast.inference.contrasts.linear_tests import RowTests
 from mlmfast.inference.contrasts.rows import contrast_rows
 from mlmfast.prediction.spread import spread_of
 from mlmfast.prediction.targets import EffectTargets
+from mlmfast.prediction.undetermined_blups import is_untold
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -84,6 +85,7 @@ def _with_random_effects(
     factors = fit._needs_source("an estimate with random effects").design.factors
     weights = effect_weights(record, random)
     x = check_estimable(fit, rows.L)
+    _check_told(fit, weights)
     blups = sum((m[0] * values).sum() for m, values in zip(weights, _values(fit), strict=True))
     estimate = x @ record.beta + blups
     related = tuple(factors[term.group].relationship for term in record.terms)
@@ -94,6 +96,17 @@ def _with_random_effects(
     tests = RowTests(estimate, spread.se, spread.df, statistic, pvalue, rows.rhs)
     method = method_of(fit.ddf if ddf is None else ddf)
     return Contrast(rows, tests, None, str(fit.ddf if ddf is None else ddf), method.label, level)
+
+
+def _check_told(fit: Fitted, weights: Sequence[FloatArray]) -> None:
+    """Refuse functions of random effects that hang on what no data tell."""
+    found = fit._record.undetermined
+    if found is not None and is_untold(fit, weights):
+        raise ModelError(
+            "the data do not determine this function of the random effects: it hangs on "
+            f"{', '.join(found.names)}, which no data tell apart; certificate.boundary says what "
+            "they tell"
+        )
 
 
 def effect_weights(record: FitRecord, random: Mapping[str, Any]) -> tuple[FloatArray, ...]:

@@ -215,6 +215,7 @@ def predict(
             fit, newdata, new_levels, offset, weights, nonestimable == "nan"
         )
         warn_of(fit, given.frame, given.undetermined)
+        warn_of_effects(fit, given.frame, given.hanging, "predictions")
         return _given_observed(given.frame, found, interval, level)
     if weights is not None:
         raise ModelError("weights are those of new rows under conditional=True")

@@ -46,8 +46,9 @@ def ranef(fit: Fitted) -> RandomEffects:
     A mapping from grouping factor to a data frame; as a data frame, all below each other.
 
     Levels of an interaction ``"a:b"`` are labelled ``"a1:b1"``; under lme4's name of it,
-    ``ranef["b:a"]``, they are ``"b1:a1"``. NaN is what hangs on a covariance of effects that
-    never meet in one level, which no data tell.
+    ``ranef["b:a"]``, they are ``"b1:a1"``. NaN is what the data do not tell: an effect that
+    hangs on a covariance with effects it never meets in one level, or its share of a sum that
+    overlapping terms have together, which `estimate` gives.
     """
     means = {
         group.name: pd.DataFrame(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -21,7 +22,12 @@ from mlmfast.reduction.engines.choice import relate_factors
 from mlmfast.reduction.engines.cores import Core
 from mlmfast.reduction.engines.dense import DenseParts, reduce_densely
 from mlmfast.reduction.engines.iterative import reduce_iteratively
-from mlmfast.reduction.engines.options import CrossedSettings, Engine, IterativeSettings
+from mlmfast.reduction.engines.options import (
+    CrossedSettings,
+    Engine,
+    IterativeSettings,
+    StartSettings,
+)
 from mlmfast.reduction.reduced_model import Grouped, ReducedModel
 from mlmfast.reduction.representable import check_residual, check_sizes
 from mlmfast.reduction.residual_blocks import blocks_of
@@ -222,6 +228,22 @@ def reduce_residual(model: ReducedModel, residual: FloatArray) -> tuple[_core.En
     )
     assert not isinstance(core, _core.IterativeReduction | AbsorbedCore), "it has its own"
     return core, float(core.y_scale[0]) / column[0].scale
+
+
+def reduce_for_start(model: ReducedModel) -> ReducedModel:
+    """The rows of a model once more, for the iterative engine, where only a start is wanted."""
+    settings = StartSettings()
+    core = _reduce(
+        model.design,
+        settings,
+        model.levels,
+        model.order,
+        model.blocks,
+        model.z_scaling,
+        model.x_scaling,
+        model.y_scaling,
+    )
+    return replace(model, core=core, nesting=settings, engine=settings)
 
 
 def _as_rows(model: ReducedModel) -> tuple[Any, ...]:

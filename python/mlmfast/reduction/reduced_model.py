@@ -73,6 +73,14 @@ class ReducedModel:
         return self.iterative is not None
 
     @property
+    def factorization_operations(self) -> float:
+        """Operations of an evaluation where a large matrix is factored in each; else 0."""
+        if isinstance(self.core, _core.CrossedReduction):
+            assert isinstance(self.nesting, _core.Crossing), "it was reduced by these factors"
+            return self.nesting.cost[1]
+        return 0.0
+
+    @property
     def iterative(self) -> _core.IterativeReduction | None:
         """The core, where it is the iterative engine's."""
         return iterative_core(self.core)

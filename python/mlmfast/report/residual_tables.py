@@ -110,14 +110,14 @@ def _parameters(residual: ResidualRecord, arm: int) -> list[tuple[str, float]]:
     n = len(residual.parameters) // len(residual.arms)
     prefix = f"{residual.arms[arm]}: " if len(residual.arms) > 1 else ""
     names = residual.parameter_names[arm * n : (arm + 1) * n]
-    values = residual.parameters[arm * n : (arm + 1) * n].tolist()
+    values = residual.told_parameters[arm * n : (arm + 1) * n].tolist()
     return [(name.removeprefix(prefix), v) for name, v in zip(names, values, strict=True)]
 
 
 def _parameter_table(residual: ResidualRecord) -> Table:
     arm_column = parse_residual(residual.text).arm
     grouped = arm_column is not None
-    values = numbers.column(residual.parameters.tolist())
+    values = numbers.column(residual.told_parameters.tolist())
     rows: list[tuple[str, ...]] = []
     for a, arm in enumerate(residual.arms):
         for i, (name, _) in enumerate(_parameters(residual, a)):
@@ -136,8 +136,8 @@ def _places(residual: ResidualRecord) -> str:
 def _visit_tables(residual: ResidualRecord, arm: int, apart: bool) -> Iterator[Table]:
     written = parse_residual(residual.text)
     where = "" if written.arm is None else f", {written.arm} = {residual.arms[arm]}"
-    covariance = residual.covariances[arm]
-    correlated = bool(np.any(covariance - np.diag(np.diag(covariance))))
+    covariance = residual.told[arm]
+    correlated = bool(np.any(residual.covariances[arm] - np.diag(np.diag(covariance))))
     shown = correlated and len(residual.visits) <= MOST_VISITS
     beside = shown and not apart
     yield _variances(residual, covariance, f"{_TITLE}{where}", beside)

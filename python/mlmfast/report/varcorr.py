@@ -143,10 +143,10 @@ def _rows(group: str, names: tuple[str, ...], covariance: FloatArray, pairs: boo
 
 def _residual_rows(residual: ResidualRecord) -> list[_Row]:
     if not residual.visits:
-        pairs = zip(residual.parameter_names, residual.parameters.tolist(), strict=True)
+        pairs = zip(residual.parameter_names, residual.told_parameters.tolist(), strict=True)
         return [("Residual", name, None, value, np.nan) for name, value in pairs]
     rows: list[_Row] = []
-    for arm, covariance in zip(residual.arms, residual.covariances, strict=True):
+    for arm, covariance in zip(residual.arms, residual.told, strict=True):
         group = f"Residual: {arm}" if len(residual.arms) > 1 else "Residual"
         correlated = is_correlated(residual.structure)
         rows += _rows(group, residual.visits, covariance, correlated)

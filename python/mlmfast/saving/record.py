@@ -190,6 +190,11 @@ def _residual(data: Any) -> ResidualRecord | None:
         parameter_names=names,
         parameters=array(data["parameters"], (len(names),)),
         step=_real(data.get("step", 1.0)),
+        unseen=tuple(
+            _entry(item, len(arms), len(visits)) for item in typed(data.get("unseen", []), list)
+        ),
+        unseen_parameters=positions(typed(data.get("unseen_parameters", []), list), len(names)),
+        zero_parameters=positions(typed(data.get("zero_parameters", []), list), len(names)),
     )
 
 
@@ -235,6 +240,12 @@ def _term(data: Mapping[str, Any], n_groups: int) -> TermRecord:
         parameters=array(data["parameters"], (len(parameter_names),)),
         unseen=tuple(_pair(item, len(names)) for item in typed(data.get("unseen", []), list)),
     )
+
+
+def _entry(data: object, n_arms: int, n_visits: int) -> tuple[int, int, int]:
+    numbers = typed(data, list)
+    (arm,), (a, b) = positions(numbers[:1], n_arms), positions(numbers[1:], n_visits)
+    return arm, a, b
 
 
 def _pair(data: object, n: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.random_effects import ConditionalEffects
 from mlmfast.fitted.record import FitRecord
 from mlmfast.saving.inference import inference_from_dict, inference_to_dict
+from mlmfast.saving.open_effects import open_effects_from, open_effects_to_dict
 from mlmfast.saving.record import array, record_from_dict, record_to_dict, typed
 from mlmfast.saving.rows import rows_from_dict, rows_to_dict
 
@@ -54,6 +55,7 @@ def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
         "inference": inference_to_dict(fit),
         "rows": rows_to_dict(fit),
         "effects": [{"mean": e.mean, "covariance": e.covariance} for e in fit._effects],
+        "open_effects": open_effects_to_dict(fit),
     }
     text = json.dumps(_plain(data), allow_nan=False)
     if path is not None:
@@ -90,6 +92,7 @@ def read_fit(path_or_text: str | os.PathLike[str]) -> ReadFit:
             inference = inference_from_dict(data["inference"], record)
         if "rows" in data:
             inference |= rows_from_dict(data["rows"], record)
+        inference["_open_effects"] = open_effects_from(data.get("open_effects"), record)
         timings = {str(k): float(v) for k, v in typed(data["timings"], dict).items()}
     except DataError:
         raise

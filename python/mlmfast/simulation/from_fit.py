@@ -35,10 +35,12 @@ def design_of_fit(fit: Fitted) -> StudyDesign:
         )
     if source.design.absorbed is not None:
         raise ModelError("a factor of the fit is absorbed; fit it with absorb=False")
-    if any(term.unseen for term in record.terms):
+    residual = record.residual
+    untold = residual is not None and bool(residual.unseen or residual.unseen_parameters)
+    if untold or any(term.unseen for term in record.terms):
         raise ModelError(
             "the data of the fit do not determine all its covariances; make a design with values "
-            "for them: mlm.design(..., varcorr=...)"
+            "for them: mlm.design(..., varcorr=..., residual_parameters=...)"
         )
     beta = np.zeros(len(record.x_names))
     beta[list(record.kept)] = record.beta
@@ -49,9 +51,9 @@ def design_of_fit(fit: Fitted) -> StudyDesign:
         record.residual,
         record.residual_scale,
     )
-    residual = source.design.residual
-    formula = None if residual is None else residual.formula
-    scale = None if residual is None or residual.scale is None else residual.scale.formula
+    own = source.design.residual
+    formula = None if own is None else own.formula
+    scale = None if own is None or own.scale is None else own.scale.formula
     return StudyDesign(
         model,
         table_of(model.frame, variables_of_model(model)),

@@ -15,11 +15,12 @@ from mlmfast.errors import ModelError
 #: Smoothness above this cannot be told from the Gaussian covariance.
 LARGEST_NU = 20.0
 _STARTS = (0.5, 1.5, 4.0)
-#: Distances in ranges below this count as this; step and end of the quadrature.
+#: Distances in ranges below this count as this.
 _SHORTEST = 1e-12
-_STEP, _FARTHEST = 0.05, 750.0
+#: Step of the quadrature, and what its terms may lose on the largest, as a logarithm.
+_STEP, _NEGLIGIBLE = 0.1, 45.0
 #: Terms of the quadrature held at a time.
-_BLOCK = 1_000_000
+_BLOCK = 40_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,15 +102,11 @@ class SpatialMatern(Spatial):
         return r.compose(value, first, second)
 
     def kernel(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        from scipy.special import gamma, kv
-
         nu = _STARTS[0] if self.nu is None else self.nu
-        z = np.maximum(z, _SHORTEST)
-        constant = 2.0 / gamma(nu)
-        power = constant * (0.5 * z) ** nu
-        # d/dz z^n K_n = -z^n K_n-1
-        slope = -power * kv(nu - 1.0, z)
-        return power * kv(nu, z), slope, slope / z + power * kv(nu - 2.0, z)
+        if (nu - 0.5).is_integer():
+            return _half_integer(z, int(nu - 0.5))
+        at = matern(z, np.full((len(z), 1), nu))
+        return at.value, at.by_z, at.by_zz
 
     #: Smooth in 1 / range itself, for a smoothness above 1.
     rate_power: ClassVar[int] = 1
@@ -138,6 +135,24 @@ class SpatialMatern(Spatial):
         return out
 
 
+def _half_integer(z: FloatArray, p: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The correlation of smoothness p + 1/2 with two derivatives by z: polynomials times exp(-z).
+
+    With M_p the correlation, M_p+1 = M_p + z^2 / (4 p^2 - 1) M_p-1 and d M_p / dz = -z / (2 p - 1)
+    M_p-1, from the recurrences of K (Abramowitz and Stegun 1964, 9.6.26 and 10.2).
+    """
+    fading = np.exp(-z)
+    if p == 0:
+        return fading, -fading, fading
+    before, last = fading, (1.0 + z) * fading
+    slope = -fading  # of the one before
+    for k in range(1, p):
+        slope = -z / (2.0 * k - 1.0) * before
+        before, last = last, last + z * z / (4.0 * k * k - 1.0) * before
+    scale = 1.0 / (2.0 * p - 1.0)
+    return last, -scale * z * before, -scale * (before + z * slope)
+
+
 class MaternValue(NamedTuple):
     """The Matern correlation, each field of shape (n_fits, n), with derivatives by z and nu."""
 
@@ -154,7 +169,9 @@ def matern(z: FloatArray, nu: FloatArray) -> MaternValue:
 
     By the trapezoidal rule on K_nu(z) = int_0^inf exp(-z cosh t) cosh(nu t) dt, whose error falls
     faster than any power of the step since the integrand is even and analytic: Bessel functions
-    have no closed derivatives by their order.
+    have no closed derivatives by their order. Those by z come from K at nu - 1 and nu - 2,
+    d/dz z^n K_n = -z^n K_n-1. What depends on nu alone is a matrix of weights that all distances of
+    a decade share.
 
     Parameters
     ----------
@@ -167,33 +184,69 @@ def matern(z: FloatArray, nu: FloatArray) -> MaternValue:
     >>> bool(abs(at.value[0, 0] - np.exp(-1.0)) < 1e-14)
     True
     """
+    out = np.empty((6, *z.shape))
     z = np.maximum(z, _SHORTEST)
-    t = np.arange(0.0, np.arccosh(_FARTHEST / min(z.min(), 1.0)) + _STEP, _STEP)
-    n_blocks = 1 + z.size * len(t) // _BLOCK
-    blocks = [_quadrature(part, nu, t) for part in np.array_split(z, n_blocks, axis=1)]
-    return MaternValue(*(np.concatenate(parts, axis=1) for parts in zip(*blocks, strict=True)))
+    decades = np.floor(np.log10(z))
+    for fit, order in enumerate(nu[:, 0].tolist()):
+        for decade in np.unique(decades[fit]).tolist():
+            own = np.flatnonzero(decades[fit] == decade)
+            out[:, fit, own] = _Decade(decade, order).at(z[fit, own])
+    return MaternValue(*out)
 
 
-def _quadrature(z: FloatArray, nu: FloatArray, t: FloatArray) -> MaternValue:
-    from scipy.special import gammaln, polygamma, psi
+class _Decade:
+    """The quadrature for 10^decade <= z < 10^(decade + 1)."""
 
-    z, nu = z[..., None], nu[..., None]
-    log_cosh = np.log1p(np.exp(-2.0 * nu * t)) + nu * t  # log(2 cosh(nu t))
-    terms = _STEP * np.exp(nu * np.log(0.5 * z) - gammaln(nu) - z * np.cosh(t) + log_cosh)
-    terms[..., 0] *= 0.5
-    # Derivatives of the logarithm of the integrand.
-    by_z = nu / z - np.cosh(t)
-    by_nu = np.log(0.5 * z) - psi(nu) + t * np.tanh(nu * t)
-    twice_nu = t**2 * (1.0 - np.tanh(nu * t) ** 2) - polygamma(1, nu)
+    def __init__(self, decade: float, nu: float) -> None:
+        from scipy.special import gammaln, polygamma, psi
 
-    def total(factor: FloatArray | float) -> FloatArray:
-        return np.asarray((terms * factor).sum(axis=-1))
+        shortest = 10.0**decade
+        # Far out the integrand is a normal density of variance 1 / z.
+        step = min(_STEP, 0.5 / np.sqrt(10.0 * shortest))
+        highest = max(nu, abs(nu - 2.0))
+        end = np.arccosh((_NEGLIGIBLE + 40.0 * highest) / min(shortest, 1.0) + 1.0)
+        t = np.arange(0.0, end, step)
+        exponent = highest * t - shortest * _cosh_less_1(t)
+        t = t[: 1 + np.flatnonzero(exponent > exponent.max() - _NEGLIGIBLE)[-1]]
+        self.nu, self.rise = nu, _cosh_less_1(t)
+        #: Derivatives by nu of the logarithm of (z / 2)^nu / Gamma(nu) are near 0 at this z.
+        self.middle = np.sqrt(10.0) * shortest
+        log_slope = psi(nu) - np.log(0.5 * self.middle)
+        self.scale = float((nu * t - self.middle * self.rise).max())
+        self.constant, self.bend = float(self.scale - gammaln(nu)), float(polygamma(1, nu))
+        weight = np.full(len(t), step)
+        weight[0] *= 0.5
 
-    return MaternValue(
-        total(1.0),
-        total(by_z),
-        total(by_nu),
-        total(by_z * by_z - nu / z**2),
-        total(by_z * by_nu + 1.0 / z),
-        total(by_nu * by_nu + twice_nu),
-    )
+        def kernel(order: float) -> FloatArray:
+            return np.asarray(weight * np.exp(np.logaddexp(order * t, -order * t) - self.scale))
+
+        by_nu = t * np.tanh(nu * t) - log_slope
+        twice = by_nu * by_nu + (t / np.cosh(np.minimum(nu * t, 700.0))) ** 2
+        below = t * np.tanh((nu - 1.0) * t) - log_slope
+        own, one = kernel(nu), kernel(nu - 1.0)
+        columns = [own, one, kernel(nu - 2.0), own * by_nu, one * below, own * twice]
+        self.weights = np.stack(columns, axis=1)
+
+    def at(self, z: FloatArray) -> FloatArray:
+        """The fields of `MaternValue`, (6, n)."""
+        # Products so small that BLAS makes them in one thread, and in its cache.
+        size = max(1, _BLOCK // len(self.rise))
+        starts = range(0, len(z), size)
+        blocks = [np.exp(-z[k : k + size, None] * self.rise) @ self.weights for k in starts]
+        factor = np.exp(self.nu * np.log(0.5 * z) - z + self.constant)
+        value, one, two, by_nu, by_nu_one, twice = np.concatenate(blocks).T * factor
+        slope = np.log(z / self.middle)
+        return np.stack(
+            [
+                value,
+                -one,
+                slope * value + by_nu,
+                two - one / z,
+                -slope * one - by_nu_one,
+                (slope * slope - self.bend) * value + 2.0 * slope * by_nu + twice,
+            ]
+        )
+
+
+def _cosh_less_1(t: FloatArray) -> FloatArray:
+    return np.asarray(2.0 * np.sinh(0.5 * t) ** 2)

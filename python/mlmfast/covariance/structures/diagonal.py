@@ -60,6 +60,9 @@ class Diagonal(CovarianceStructure):
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
         return np.asarray(np.abs(theta + step))
 
+    def move_far(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        return np.asarray(theta * np.exp(step / np.maximum(theta, 1e-300)))
+
     def theta(self, matrix: FloatArray) -> FloatArray:
         return np.asarray(np.sqrt(np.maximum(np.diagonal(matrix, axis1=1, axis2=2), 0.0)))
 

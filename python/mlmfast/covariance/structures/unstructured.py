@@ -98,6 +98,14 @@ class Unstructured(CovarianceStructure):
         inner[:, index, index] += d
         return self._triangular(vectors @ inner)
 
+    def move_far(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        rows, columns = _lower(self.size)
+        _, d, _ = np.linalg.svd(self._factor(theta))
+        own = np.flatnonzero(rows == columns)
+        out = step.copy()
+        out[:, own] = d * np.expm1(step[:, own] / np.maximum(d, 1e-300))
+        return self.move(theta, out)
+
     def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
         rows, _ = _lower(self.size)
         return theta * (factor if factor.shape[1] == 1 else factor[:, rows])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from mlmfast.arrays import FloatArray
 from mlmfast.handed_out import freeze
 
@@ -31,6 +33,12 @@ class ResidualRecord:
     step
         Value of one step, for a structure by lag over numbers; 0 for visits that are levels or
         times, 1 for points.
+    unseen
+        Entries (arm, a, b) of visits whose covariance no data tell; ``covariances`` has a stand-in
+        there, and so have ``parameters`` where ``unseen_parameters`` has their position.
+    zero_parameters
+        Positions of parameters that are held at 0, which ``parameters`` may have up to rounding (a
+        range).
     """
 
     text: str
@@ -43,6 +51,27 @@ class ResidualRecord:
     parameter_names: tuple[str, ...]
     parameters: FloatArray
     step: float = 1.0
+    unseen: tuple[tuple[int, int, int], ...] = ()
+    unseen_parameters: tuple[int, ...] = ()
+    zero_parameters: tuple[int, ...] = ()
+
+    @property
+    def told(self) -> FloatArray:
+        """``covariances``, NaN where no data tell them."""
+        if not self.unseen:
+            return self.covariances
+        out = self.covariances.copy()
+        for arm, a, b in self.unseen:
+            out[arm, a, b] = out[arm, b, a] = np.nan
+        return out
+
+    @property
+    def told_parameters(self) -> FloatArray:
+        """``parameters`` as reported: NaN where no data tell them, and 0 where they are held so."""
+        out = self.parameters.copy()
+        out[list(self.zero_parameters)] = 0.0
+        out[list(self.unseen_parameters)] = np.nan
+        return out
 
     def __post_init__(self) -> None:
         freeze(self, "covariances", "parameters")

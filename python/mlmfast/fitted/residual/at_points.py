@@ -93,10 +93,15 @@ def _by_arm(residual: ResidualRecord, points: Any) -> dict[str, pd.DataFrame]:
         places = _whole_steps(places, residual)
     natural = residual.parameters.reshape(len(residual.arms), -1)
     find = _spatial if spatial else _along_series
-    return {
-        arm: pd.DataFrame(find(kind, written, own[None], places), index=labels, columns=labels)
-        for arm, own in zip(residual.arms, natural, strict=True)
-    }
+    out = {}
+    same = (places[:, None] == places).reshape(len(places), len(places), -1).all(axis=2)
+    told = residual.told_parameters.reshape(natural.shape)
+    for arm, own, known in zip(residual.arms, natural, told, strict=True):
+        matrix = find(kind, written, own[None], places)
+        # A correlation or range that no data tell leaves the variance alone.
+        matrix = np.where(same, matrix, np.nan) if np.isnan(known).any() else matrix
+        out[arm] = pd.DataFrame(matrix, index=labels, columns=labels)
+    return out
 
 
 def _at_visits(residual: ResidualRecord, points: Any, name: str) -> dict[str, pd.DataFrame]:
@@ -123,7 +128,7 @@ def _at_visits(residual: ResidualRecord, points: Any, name: str) -> dict[str, pd
     at = np.ix_(codes, codes)
     return {
         arm: pd.DataFrame(matrix[at], index=labels, columns=labels)
-        for arm, matrix in zip(residual.arms, residual.covariances, strict=True)
+        for arm, matrix in zip(residual.arms, residual.told, strict=True)
     }
 
 

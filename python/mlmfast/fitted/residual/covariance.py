@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def residual_cov(fit: Fitted) -> pd.DataFrame | dict[str, pd.DataFrame] | None:
     """Residual covariance over visits at weight 1; None for independent residuals.
 
-    A dict of frames by arm where arms have parameters of their own.
+    A dict of frames by arm where arms have parameters of their own. NaN is a covariance that no
+    data tell, of visits that never meet in one subject.
 
     Raises
     ------
@@ -45,13 +46,13 @@ def residual_cov(fit: Fitted) -> pd.DataFrame | dict[str, pd.DataFrame] | None:
         )
     frames = {
         arm: pd.DataFrame(covariance, index=residual.visits, columns=residual.visits)
-        for arm, covariance in zip(residual.arms, residual.covariances, strict=True)
+        for arm, covariance in zip(residual.arms, residual.told, strict=True)
     }
     return frames if len(frames) > 1 else frames[residual.arms[0]]
 
 
 def residual_corr(fit: Fitted) -> pd.DataFrame | dict[str, pd.DataFrame] | None:
-    """Correlations of `residual_cov`; undetermined (NaN) where a variance is 0.
+    """Correlations of `residual_cov`; undetermined (NaN) where it is, or a variance is 0.
 
     Examples
     --------

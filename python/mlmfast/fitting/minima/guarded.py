@@ -4,7 +4,7 @@ Iterations from far starts run into singular covariances, where derivatives are 
 values mean nothing, and stall on the way. A barrier (`near_singular`) holds them off: with a weight
 that falls in stages every start comes to rest at one of a few points, which are then told apart by
 their values. Minima with a regular covariance are refined without it; of the others the iteration
-to the infimum is begun (`near_singular.follow` ends it).
+to the infimum is begun (`ways.follow` ends it).
 
 Reference: Nocedal and Wright (2006), Numerical Optimization, section 19.6.
 """
@@ -55,12 +55,29 @@ class GuardedEnds:
     rows : shape (n_ends,), position of the fit of each.
     near_singular : shape (n_ends,), whether a residual covariance is nearly singular there.
     n_evaluations : shape (n_fits,), evaluations of all rows.
+    lost
+        The lowest row of a fit, (1, n_theta) by position, that went where values mean nothing.
     """
 
     theta: FloatArray
     rows: IntArray
     near_singular: BoolArray
     n_evaluations: IntArray
+    lost: dict[int, FloatArray]
+
+
+@dataclass(frozen=True)
+class OpenEnds:
+    """Where iterations to a singular residual covariance of a fit are to go on.
+
+    Attributes
+    ----------
+    theta : shape (n_ends, n_theta), minima with the barrier, lowest first.
+    lost : shape (n_lost, n_theta), where iterations went through the barrier.
+    """
+
+    theta: FloatArray
+    lost: FloatArray
 
 
 def guarded_ends(
@@ -85,14 +102,17 @@ def guarded_ends(
         Whether evaluations are dear.
     """
     spent = np.zeros(len(fits), dtype=np.intp)
-    at_rest = []
+    at_rest, lost = [], dict[int, FloatArray]()
     for rounds in _FEW_ROUNDS if is_dear else _ROUNDS:
         at, own, newton = lifted(parts, theta), rows, None
         for weight, steps, most in rounds:
             newton = guarded(at, fits[own], steps, weight)
             np.add.at(spent, own, newton.n_evaluations)
             keep = distinct_ends(newton, own, most)
-            keep = keep[~is_lost(parts, newton.theta[keep])]
+            gone = is_lost(parts, newton.theta[keep])
+            for row in keep[gone].tolist():
+                lost.setdefault(int(own[row]), newton.theta[[row]])
+            keep = keep[~gone]
             at, own, newton = newton.theta[keep], own[keep], rows_of(newton, keep)
             if own.size == 0:
                 break
@@ -106,7 +126,7 @@ def guarded_ends(
     near = np.flatnonzero(value <= lowest[rows] + _TOO_HIGH)
     theta, rows = theta[near], rows[near]
     singular = is_near_singular(parts, theta) if rows.size else np.zeros(0, dtype=np.bool_)
-    return GuardedEnds(theta, rows, singular, spent)
+    return GuardedEnds(theta, rows, singular, spent, lost)
 
 
 def distinct_ends(newton: NewtonResult, rows: IntArray, most: int) -> IntArray:

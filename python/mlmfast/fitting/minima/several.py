@@ -19,7 +19,7 @@ from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.barrier import ResidualPart, residual_parts
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.fitting.boundary import Settled, settle
-from mlmfast.fitting.minima.guarded import Guarded, guarded_ends
+from mlmfast.fitting.minima.guarded import Guarded, OpenEnds, guarded_ends
 from mlmfast.fitting.minima.iterated_rows import rows_of, stacked
 from mlmfast.fitting.starts.kinds import is_linear, other_starts, residual_stretches
 from mlmfast.fitting.starts.moments import FIRST_SHARE
@@ -89,7 +89,7 @@ def search(
     within: BoolArray,
     few: Few,
     guarded: Guarded,
-) -> tuple[dict[int, FloatArray], IntArray]:
+) -> tuple[dict[int, OpenEnds], IntArray]:
     """Look for lower minima where there may be some; keep them in ``found``.
 
     Parameters
@@ -102,12 +102,11 @@ def search(
 
     Returns
     -------
-    Minima with the barrier from which iterations to a singular residual covariance are to go on,
-    (n_ends, n_theta) by fit, and evaluations (n_fits,).
+    By fit, where iterations to a singular residual covariance are to go on; evaluations (n_fits,).
     """
     rows = np.flatnonzero(within & _may_have_others(model, criterion, found))
     before_all = found.newton.n_evaluations.copy()
-    open_ends: dict[int, FloatArray] = {}
+    open_ends: dict[int, OpenEnds] = {}
     parts = residual_parts(criterion)
     if rows.size and parts:
         kinds = _kinds(criterion, rows, moments, held)
@@ -166,7 +165,7 @@ def _look_guarded(
     n_obs: int,
     few: Few,
     guarded: Guarded,
-) -> dict[int, FloatArray]:
+) -> dict[int, OpenEnds]:
     """Search behind a barrier; keep lower minima in ``found``, and return where others begin."""
     n_entries = sum(s.stop - s.start for s in criterion.entry_slices)
     is_dear = n_entries > _MANY_ENTRIES or n_obs >= _FEW_ROWS_OBS
@@ -191,7 +190,11 @@ def _look_guarded(
             _keep_lowest(found, int(row), k, others)
         # The others are singular too, seen from nearer.
         at[inside] = ~settled.newton.converged
-    return {int(row): ends.theta[at & (ends.rows == k)] for k, row in enumerate(rows)}
+    nowhere = found.theta[:0]
+    return {
+        int(row): OpenEnds(ends.theta[at & (ends.rows == k)], ends.lost.get(k, nowhere))
+        for k, row in enumerate(rows)
+    }
 
 
 def _may_have_others(model: ReducedModel, criterion: Criterion, found: Settled) -> BoolArray:

@@ -1,12 +1,12 @@
 """Fits of a batch at a singular residual covariance: brought to their end, and reported through V.
 
-`near_singular` has the way to the end of one fit, `through_v` what is exact there.
+`ways` has the way to the end of one fit, `through_v` what is exact there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,14 +15,10 @@ from mlmfast.criterion.barrier import ResidualPart, residual_parts
 from mlmfast.criterion.criterion import Criterion, ThroughV
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.boundary import Settled, replace_rows
-from mlmfast.fitting.minima.near_singular import (
-    Minimise,
-    SingularEnd,
-    follow,
-    is_near_singular,
-    smallest_eigenvalue,
-)
+from mlmfast.fitting.minima.guarded import OpenEnds
+from mlmfast.fitting.minima.near_singular import is_near_singular, smallest_eigenvalue
 from mlmfast.fitting.minima.through_v import through_v
+from mlmfast.fitting.minima.ways import Minimise, SingularEnd, falls_without_bound, follow
 from mlmfast.newton.iteration import NewtonResult
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -36,6 +32,8 @@ _LOST = 1e-13
 _INVERTED = 1e-7
 #: Rise of -2 log-likelihood that is rounding of such an engine.
 _ROUNDING = 1e-4
+#: No other ends.
+_NOWHERE = OpenEnds(np.empty((0, 0)), np.empty((0, 0)))
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,9 @@ class SingularEnds:
     ----------
     singular, without_bound
         Those that are so at their infimum, and those whose -2 log-likelihood has none.
+    unbounded_elsewhere
+        Those at a minimum of their own that fall without bound somewhere else: theta (1, n_theta)
+        on the way there.
     through_v
         How the first, and others as near to singular, are evaluated; None where by the criterion.
     """
@@ -53,6 +54,7 @@ class SingularEnds:
     singular: tuple[int, ...] = ()
     without_bound: tuple[int, ...] = ()
     through_v: ThroughV | None = None
+    unbounded_elsewhere: Mapping[int, FloatArray] = field(default_factory=dict)
 
 
 NO_ENDS = SingularEnds()
@@ -63,7 +65,7 @@ def bring_to_singular_ends(
     criterion: Criterion,
     found: Settled,
     options: NewtonOptions,
-    lower: dict[int, FloatArray],
+    lower: dict[int, OpenEnds],
     n_elsewhere: IntArray,
     minimise: Minimise,
 ) -> SingularEnds:
@@ -74,7 +76,7 @@ def bring_to_singular_ends(
     found
         Where the iterations ended; becomes where the fits end.
     lower
-        What other starts came to, behind the barrier, (n_ends, n_theta) by fit.
+        What other starts came to, behind the barrier, by fit.
     n_elsewhere : shape (n_fits,)
         Evaluations from other starts, which those of the ways on from ``lower`` are added to.
     minimise
@@ -83,20 +85,19 @@ def bring_to_singular_ends(
     parts = residual_parts(criterion)
     if not parts:
         return NO_ENDS
-    lower = {row: ends for row, ends in lower.items() if len(ends)}
+    lower = {row: ends for row, ends in lower.items() if len(ends.theta) or len(ends.lost)}
     rows = sorted({*_stalled(parts, found), *_inverted(parts, found), *lower})
     through = through_v(model, criterion, rows)
     way = _Way(criterion, parts, found, n_elsewhere, options, minimise, through)
-    singular, without_bound = _follow_all(way, lower)
+    singular, without_bound, elsewhere = _follow_all(way, lower)
     if through is None or through.criterion is criterion:
-        return SingularEnds(singular, without_bound)
+        return SingularEnds(singular, without_bound, None, elsewhere)
     inverted = [row for row in _inverted(parts, found) if row in through.places]
     for row in set(inverted) - set(singular) - set(without_bound):
         way.refine(row)
     places = {row: through.places[row] for row in inverted}
-    return SingularEnds(
-        singular, without_bound, replace(through, places=places) if places else None
-    )
+    again = replace(through, places=places) if places else None
+    return SingularEnds(singular, without_bound, again, elsewhere)
 
 
 @dataclass(frozen=True)
@@ -117,20 +118,30 @@ class _Way:
             return SomeFits(self.criterion, np.array([row]))
         return SomeFits(self.through.criterion, np.array([self.through.places[row]]))
 
-    def end(self, row: int, theta: FloatArray, is_guarded: bool) -> SingularEnd:
-        """See `near_singular.follow`; theta (1, n_theta)."""
-        end = follow(
-            self.of_fit(row),
-            self.parts,
-            theta,
-            self.options,
-            self.minimise,
-            is_guarded,
-            self.through is not None,
-        )
-        spent = self.n_elsewhere if is_guarded else self.found.newton.n_evaluations
-        spent[row] += end.n_evaluations
+    def end(
+        self, row: int, theta: FloatArray, is_guarded: bool, is_other: bool = True
+    ) -> SingularEnd:
+        """See `ways.follow`; theta (1, n_theta), and whether of another start."""
+        is_exact = self.through is not None
+        own = self.of_fit(row)
+        end = follow(own, self.parts, theta, self.options, self.minimise, is_guarded, is_exact)
+        self.count(row, end, is_other)
         return end
+
+    def count(self, row: int, end: SingularEnd, is_other: bool) -> None:
+        """Count the evaluations of an end."""
+        spent = self.n_elsewhere if is_other else self.found.newton.n_evaluations
+        spent[row] += end.n_evaluations
+
+    def falls(self, row: int, lost: FloatArray) -> FloatArray | None:
+        """Where -2 log-likelihood falls without bound, seen from where iterations were lost."""
+        for theta in lost:
+            own = SomeFits(self.criterion, np.array([row]))
+            end = falls_without_bound(own, self.parts, theta[None], self.options, self.minimise)
+            self.count(row, end, True)
+            if end.without_bound:
+                return theta[None] if end.unproven is None else end.unproven.theta
+        return None
 
     def revalue(self, row: int) -> None:
         """Take the value of where a fit is through V, to be compared with others."""
@@ -146,27 +157,73 @@ class _Way:
             _put(self.found, row, newton)
 
 
-def _follow_all(way: _Way, lower: dict[int, FloatArray]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Fits that are singular at their infimum, and those that have none."""
+def _follow_all(
+    way: _Way, lower: dict[int, OpenEnds]
+) -> tuple[tuple[int, ...], tuple[int, ...], dict[int, FloatArray]]:
+    """Fits that are singular at their infimum, that have none, and that fall without bound too."""
     found, singular, without_bound = way.found, set[int](), set[int]()
-    for row in _stalled(way.parts, found):
-        was_converged = not _is_stalled(found.newton, row)
-        way.revalue(row)
-        end = way.end(row, found.theta[[row]], False)
-        if end.without_bound and not was_converged:
+    elsewhere: dict[int, FloatArray] = {}
+    stalled = _stalled(way.parts, found)
+    for row in sorted({*stalled, *lower}):
+        own = lower.get(row, _NOWHERE)
+        fell = None
+        if row not in stalled:
+            if is_near_singular(way.parts, found.theta[[row]])[0]:
+                way.revalue(row)
+            fell = _follow_others(way, row, own, singular, 0)
+        elif _follow_stalled(way, row, own, singular):
             without_bound.add(row)
-            _goes_on(found, row, end)
-        elif _takes(found, row, end, in_any_case=not was_converged) and end.is_singular:
-            singular.add(row)
-    for row in sorted(set(lower) - without_bound):
-        if is_near_singular(way.parts, found.theta[[row]])[0]:
-            way.revalue(row)
-        for theta in lower[row]:
-            end = way.end(row, theta[None], True)
-            if _takes(found, row, end, in_any_case=_is_stalled(found.newton, row)):
-                singular.discard(row)
-                singular |= {row} if end.is_singular else set()
-    return tuple(sorted(singular)), tuple(sorted(without_bound))
+            continue
+        fell = way.falls(row, own.lost) if fell is None else fell
+        if fell is not None:
+            elsewhere[row] = fell
+    return tuple(sorted(singular)), tuple(sorted(without_bound)), elsewhere
+
+
+def _follow_stalled(way: _Way, row: int, own: OpenEnds, singular: set[int]) -> bool:
+    """Bring a fit that stalled to its end; whether there is none.
+
+    Other starts have come to rest behind the barrier where there is an end, and so has one from
+    where the fit had stalled: the way goes on from the lowest, unless it leads no lower.
+    """
+    found, newton = way.found, way.found.newton
+    was_converged = not _is_stalled(newton, row)
+    way.revalue(row)
+    stalled, value = found.theta[[row]].copy(), newton.value[row]
+    fell = None
+    if len(own.theta) and not len(own.lost):
+        fell = _follow_others(way, row, own, singular, 1)
+        if fell is None and row in singular and newton.value[row] < value + _CLEARLY:
+            return False
+    end = way.end(row, stalled, False, False)
+    if end.without_bound and not was_converged:
+        singular.discard(row)
+        _goes_on(found, row, end)
+        return True
+    if _takes(found, row, end, in_any_case=not was_converged and row not in singular):
+        singular.discard(row)
+        singular |= {row} if end.is_singular else set()
+    if len(own.theta) and len(own.lost):
+        _follow_others(way, row, own, singular, 0)
+    return False
+
+
+def _follow_others(
+    way: _Way, row: int, own: OpenEnds, singular: set[int], n_counted: int
+) -> FloatArray | None:
+    """Follow the ways that other starts came to; where one falls without bound, (1, n_theta).
+
+    The first ``n_counted`` ones count as the fit's own.
+    """
+    found, fell = way.found, None
+    for k, theta in enumerate(own.theta):
+        end = way.end(row, theta[None], True, k >= n_counted)
+        if end.without_bound:
+            fell = theta[None] if end.unproven is None else end.unproven.theta
+        elif _takes(found, row, end, in_any_case=_is_stalled(found.newton, row)):
+            singular.discard(row)
+            singular |= {row} if end.is_singular else set()
+    return fell
 
 
 def _goes_on(found: Settled, row: int, end: SingularEnd) -> None:

@@ -31,7 +31,7 @@ from mlmfast.fitting.minima.near_singular import check_start
 from mlmfast.fitting.parms.held_correlations import HeldCorrelations
 from mlmfast.fitting.parms.names import NamedParameters
 from mlmfast.fitting.parms.request import Parms, grid_points
-from mlmfast.fitting.starts.moments import first_start
+from mlmfast.fitting.starts.probed import first_start
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.blocks import structure_of
@@ -263,7 +263,10 @@ class _Problem:
         rounded = np.concatenate([theta, points[:, n:]], axis=1)
         held = list(active)
         before, after = (self.functions.values(p)[0, held] for p in (points, rounded))
-        same = bool(np.allclose(before, after, rtol=1e-13, atol=0.0))
+        wanted = np.array(list(active.values()))
+        # A variance held at 0 may have been reached up to rounding.
+        off = np.maximum(1e-13 * np.abs(wanted), np.abs(before - wanted))
+        same = bool((np.abs(after - wanted) <= off).all())
         rise = self.functions.deviance(rounded) - self.functions.deviance(points)
         if same and bool((rise <= FREE).all()):
             return rounded, singular

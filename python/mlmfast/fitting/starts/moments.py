@@ -12,7 +12,6 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.scaled_covariance import positive
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.scoring import Scoring
 from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.engines.cores import engine_offering
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -57,13 +56,6 @@ def moment_start(model: ReducedModel, criterion: Criterion) -> FloatArray:
 def _theta(term: TermBlock, variances: Sequence[FloatArray], residual: float) -> FloatArray:
     relative = np.maximum(variances[term.level][term.stretch] / residual, _SMALLEST_START)
     return np.asarray(term.shared.theta(np.diag(relative)[None])[0])
-
-
-def first_start(model: ReducedModel, criterion: Criterion, fits: IntArray) -> FloatArray:
-    """Moment estimates of the fits, whether or not there is a residual structure, (a, n_theta)."""
-    if model.profiled:
-        return Scoring(criterion).start(fits)
-    return residual_start(model, criterion, fits)
 
 
 def residual_start(model: ReducedModel, criterion: Criterion, fits: IntArray) -> FloatArray:

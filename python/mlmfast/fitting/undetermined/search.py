@@ -18,11 +18,13 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.natural_chart import entries_by_natural
+from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.arms import residual_arms
-from mlmfast.criterion.criterion import Criterion, criterion_of
+from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.criterion.parameters.natural import covariance_parameters
-from mlmfast.criterion.series_matrices import as_matrices
+from mlmfast.criterion.parameters.random_effects import entry_map
+from mlmfast.criterion.series_matrices import as_dense, as_matrices
 from mlmfast.design.residual.design import seen_pairs
 from mlmfast.errors import ModelError
 from mlmfast.fitting.starts.kinds import uncorrelated_start
@@ -44,6 +46,10 @@ _ROUNDING = 1e-8
 _STRAIGHT = 1e-9
 #: Singular value of parameters' moves, each of length 1, of which one is spare.
 _SPARE = 1e-9
+#: Rows of the largest subject of a series, or at points of its own, up to which one looks.
+_SHORT = 4
+#: Rows of a design where that is not dear.
+_FEW_OBS = 5000
 #: Positions of visits, by arm, up to which pairs that never meet are looked for.
 _MANY = 128
 #: Scaled eigenvalue of the Hessian at a minimum that may be flat.
@@ -110,13 +116,13 @@ def with_flat_residual(
     What they do not tell of the entries of R, or of parameters in which it is linear, at one point,
     they tell nowhere. Where coordinates are parameters in which R bends, the directions are those
     at the end of the fit, ``theta`` (1, n_theta). Looked for where that end is flat (``curvature``
-    is the smallest eigenvalue of its scaled Hessian), where visits never meet in one subject, or
-    where fixed effects may take up residuals: there the end can lie near a singular V, which hides
-    it.
+    is the smallest eigenvalue of its scaled Hessian), where visits never meet in one subject, where
+    subjects have few rows, or where fixed effects may take up residuals: there the end can lie near
+    a singular V, which hides it.
     """
     if model.profiled or not model.core.offers("likelihood_derivatives"):
         return criterion
-    looked_at = curvature <= _MAY_BE_FLAT or _leaves_pairs_out(model)
+    looked_at = curvature <= _MAY_BE_FLAT or _leaves_pairs_out(model) or _has_short_units(model)
     if not looked_at and not _may_be_taken_up(model, criterion):
         return criterion
     if criterion.terms[-1].along_rows:
@@ -130,48 +136,65 @@ def flat_residual(
     model: ReducedModel, criterion: Criterion, theta: FloatArray, fit: int = 0
 ) -> FlatCovariances | None:
     """What the data do not tell, of the residual's matrices too; None where they tell all."""
-    fits = np.array([fit])
-    point = _regular_point(model, criterion, fits)
+    point = _regular_point(model, criterion, np.array([fit]))
     form = criterion.terms[-1].form
     bends = form is not None and not (form.is_shared and is_linear(criterion, point))
-    if criterion.terms[-1].by_theta and bends:
-        # The expected information that the core gives is that of coordinates in which V is linear.
-        return None
-    return _flat_at(model, criterion, point, fit)
+    found = _flat_at(model, criterion, point, fit)
+    if found is None or not (criterion.terms[-1].by_theta and bends):
+        return found
+    # Parameters move along a curve there, which the data tell nowhere if they do not at any point.
+    at_end = _flat_at(model, criterion, theta, fit)
+    same = at_end is not None and at_end.directions.shape[1] == found.directions.shape[1]
+    return at_end if same else None
 
 
 def _flat_of_series(
     model: ReducedModel, criterion: Criterion, theta: FloatArray, fit: int
 ) -> FlatCovariances | None:
     """What the data do not tell of parameters of series, by the same model from matrices."""
-    if model.order:
-        # Beside random effects the two models' coordinates differ; looked at by the curvature.
-        return None
     try:
-        other, by_entry, point = as_matrices(model, criterion, theta[:1], fit)
+        # Series that are not spatial have no matrices of their own but those of joined rows.
+        way = as_dense if _needs_joined_rows(model) else as_matrices
+        other, by_entry, point = way(model, criterion, theta[:1], fit)
     except ModelError:
         return None
     found = flat_residual(other, by_entry, point)
     if found is None:
         return None
-    n, n_effects = len(criterion.entries), n_effect_entries(criterion)
-    before = criterion_of(other, "REML").theta_slices[len(model.order)].start
-    directions: list[FloatArray] = []
-    unseen: list[FloatArray] = []
-    size = np.ones(n)
+    first = _between(model, criterion, other, by_entry, point)
+    size = np.maximum(found.scaled(first)[1], 1e-150)
+    directions, unseen = (
+        _sparse(size[:, None] * found.among(first, unmoved), size) for unmoved in (False, True)
+    )
+    known = criterion.flat
+    of_effects = np.zeros((n_effect_entries(criterion), 0)) if known is None else known.of_effects
+    return FlatCovariances(directions, unseen, of_effects, size) if directions.size else None
+
+
+def _between(
+    model: ReducedModel,
+    criterion: Criterion,
+    other: ReducedModel,
+    by_entry: Criterion,
+    point: FloatArray,
+) -> FloatArray:
+    """Derivatives of the coordinates of a model from matrices by those along its series.
+
+    ``point`` is theta (1, n_theta) of the model from matrices.
+    """
+    n_effects, n_terms = n_effect_entries(criterion), len(model.order)
+    first = np.zeros((sum(e.stop - e.start for e in by_entry.entry_slices), len(criterion.entries)))
+    for k in range(n_terms):
+        across = np.asarray(np.linalg.solve(other.effects_map(k), model.effects_map(k)))
+        own = criterion.terms[k].shared
+        first[by_entry.entry_slices[k], criterion.entry_slices[k]] = entry_map(across, own)
+    before = by_entry.theta_slices[n_terms].start
     parts = zip(by_entry.terms, by_entry.theta_slices, by_entry.entry_slices, strict=True)
     for term, s, e in parts:
-        if not term.is_residual:
-            continue
-        first = np.zeros((len(found.size), s.stop - s.start))
-        first[e] = _by_theta(term, point[:, s])
-        own = slice(n_effects + s.start - before, n_effects + s.stop - before)
-        size[own] = np.maximum(found.scaled(first)[1], 1e-150)
-        for out, unmoved in ((directions, False), (unseen, True)):
-            null = found.among(first, unmoved)
-            out.append(np.zeros((n, null.shape[1])))
-            out[-1][own] = null
-    return _beside_effects(criterion, np.hstack(directions), np.hstack(unseen), size)
+        if term.is_residual:
+            at = slice(n_effects + s.start - before, n_effects + s.stop - before)
+            first[e, at] = _by_theta(term, point[:, s])
+    return first
 
 
 def _by_theta(term: TermBlock, theta: FloatArray) -> FloatArray:
@@ -185,18 +208,21 @@ def _by_theta(term: TermBlock, theta: FloatArray) -> FloatArray:
     return out
 
 
-def _beside_effects(
-    criterion: Criterion, directions: FloatArray, unseen: FloatArray, size: FloatArray
-) -> FlatCovariances | None:
-    """Directions of the residual's parameters beside those of G that are known already."""
-    known = criterion.flat
-    if known is None:
-        none = np.zeros((n_effect_entries(criterion), 0))
-        return FlatCovariances(directions, unseen, none, size) if directions.size else None
-    n = n_effect_entries(criterion)
-    size[:n] = known.size[:n]
-    every, unmoved = np.hstack([known.directions, directions]), np.hstack([known.unseen, unseen])
-    return FlatCovariances(every, unmoved, known.of_effects, size)
+def _has_short_units(model: ReducedModel) -> bool:
+    """Whether units have so few rows that a few distances may be all that the data tell of R."""
+    residual = model.design.residual
+    if residual is None or residual.formula is None or residual.along is None:
+        return False
+    short = bool(np.bincount(residual.units).max() <= _SHORT)
+    return short and model.design.n_obs <= _FEW_OBS
+
+
+def _needs_joined_rows(model: ReducedModel) -> bool:
+    """Whether residuals run along times that are no visits, by a structure of steps."""
+    residual = model.design.residual
+    assert residual is not None, "there are series"
+    steps = residual.points is not None and not isinstance(residual.structure, Spatial)
+    return steps and _has_short_units(model)
 
 
 def _leaves_pairs_out(model: ReducedModel) -> bool:
@@ -213,6 +239,9 @@ def _leaves_pairs_out(model: ReducedModel) -> bool:
 def is_linear(criterion: Criterion, theta: FloatArray) -> bool:
     """Whether the residual covariance is linear in its natural parameters."""
     for structure, s, _ in residual_arms(criterion):
+        if isinstance(structure, Spatial):
+            # Which looks straight where points are far apart.
+            return False
         first, second = entries_by_natural(structure, theta[:, s])
         if second is not None and np.abs(second).max() > _STRAIGHT * np.abs(first).max():
             return False
@@ -358,7 +387,12 @@ def _sizes(criterion: Criterion, information: FloatArray) -> FloatArray:
 def _null(information: FloatArray, size: FloatArray, limit: float) -> FloatArray:
     """A sparse basis of the null space, (n, k): coordinates that take no part are exactly 0."""
     values, vectors = np.linalg.eigh(information / np.outer(size, size))
-    rows = vectors[:, values < limit].T.copy()
+    return _sparse(vectors[:, values < limit], size)
+
+
+def _sparse(directions: FloatArray, size: FloatArray) -> FloatArray:
+    """The same span (n, k), coordinates that take no part exactly 0; ``directions`` are scaled."""
+    rows = directions.T.copy()
     for k in range(len(rows)):
         # The largest element left leads: a direction along one coordinate comes out as that.
         rest = np.abs(rows[k:])

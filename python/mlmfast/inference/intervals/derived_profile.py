@@ -21,6 +21,7 @@ from mlmfast.inference.intervals.parameter_values import (
     named,
 )
 from mlmfast.inference.intervals.profile.curves import CovarianceCurves
+from mlmfast.inference.intervals.profile.independent_residuals import profiled_source
 from mlmfast.inference.intervals.profile.sides import crossings, follow, new_sides
 from mlmfast.inference.intervals.second_order import Differentiable
 from mlmfast.running.cached import cached_property
@@ -93,11 +94,11 @@ def profile_limits(
                 f"{name!r} depends on fixed effects; profile intervals are for functions of "
                 "covariance parameters: use method='delta' or 'bootstrap'"
             )
-    model, criterion = at.source.model, at.source.criterion
-    extended = _Extended(model, criterion, function, tuple(found))
-    first = len(at.functions.parameters)
+    source = profiled_source(at.source, at.record)
+    extended = _Extended(source.model, source.criterion, function, tuple(found))
+    first = len(CovarianceFunctions(source.model, source.criterion).parameters)
     positions = tuple(range(first, first + len(found)))
-    curves = _DerivedCurves(at.source, positions, extended)
+    curves = _DerivedCurves(source, positions, extended)
     sides = [side for which in range(len(found)) for side in new_sides(curves, which)]
     follow(curves, sides, 0.6, 1.8)
     ends = crossings(curves, sides, two_sided_normal(level))

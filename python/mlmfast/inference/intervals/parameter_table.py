@@ -99,22 +99,28 @@ def table_of(rows: FittedRows | None) -> ParameterTable:
     except ModelError:
         # Series too long for covariance matrices have the observed information alone.
         expected, n_expected = np.full_like(observed, np.nan), 0
-    values = parameters.values
-    combined = _combined(found, parameters.names, parameters.kinds, values, observed, expected)
     names = np.array(parameters.names, dtype=object)
+    zero, unseen = (np.isin(names, some) for some in _without_values(found))
+    values = np.where(zero, 0.0, parameters.values)
+    combined = _combined(found, parameters.names, parameters.kinds, values, observed, expected)
     untold = np.isin(names, () if found is None else found.names)
     for matrix in (observed, expected):
         matrix[fixed | untold] = matrix[:, fixed | untold] = np.nan
     return ParameterTable(
         parameters.names,
         parameters.kinds,
-        np.where(np.isin(names, () if found is None else found.unseen), np.nan, values),
+        np.where(unseen, np.nan, values),
         fixed & ~untold,
         observed,
         expected,
         (n_observed, n_expected),
         combined,
     )
+
+
+def _without_values(found: UndeterminedRecord | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Parameters that are held at 0, be it up to rounding, and those without a value."""
+    return ((), ()) if found is None else (found.absorbed, found.unseen)
 
 
 def _covariance(about: Information, kind: str) -> tuple[FloatArray, int]:

@@ -255,15 +255,19 @@ def bootstrap(
     refits = Refits(source, record, type(fit), statistic)
     estimates = refits.refit([source.design.working_response])
     jackknife: Callable[[], FloatArray] | None = None
+    batches: list[RefitValues] = []
+    entropy = seed_sequence(seed)
     with ProgressBar("bootstrap", int(n), progress) as bar:
         if kind == "cluster":
-            clusters = cluster_factor(source, record, cluster)
-            drawn = DrawnClusters.of(source.design, clusters)
+            drawn = DrawnClusters.of(source.design, cluster_factor(source, record, cluster))
             jackknife = partial(_left_out, refits, drawn)
-            batches = list(_of_designs(refits, drawn, int(n), seed_sequence(seed), bar))
+            found: Iterator[RefitValues] = map(refits.refit_design, drawn.drawn(int(n), entropy))
         else:
             parts = None if kind == "parametric" else ResidualParts.of(source, record, fit._effects)
-            batches = list(_of_responses(refits, parts, int(n), seed_sequence(seed), bar))
+            found = _of_responses(refits, parts, int(n), entropy, bar.is_live)
+        for batch in found:
+            batches.append(batch)
+            bar.advance(len(batch.failed))
     whole = RefitValues(*(np.concatenate(part) for part in zip(*batches, strict=True)))
     names = list(refits.names)
     values = np.where(whole.failed[:, None], np.nan, whole.values)
@@ -278,37 +282,27 @@ def bootstrap(
     )
 
 
-def _of_designs(
-    refits: Refits, drawn: DrawnClusters, n: int, entropy: np.random.SeedSequence, bar: ProgressBar
-) -> Iterator[RefitValues]:
-    """Refits of clusters drawn anew, one by one."""
-    for design in drawn.drawn(n, entropy):
-        yield refits.refit_design(design)
-        bar.advance()
-
-
 def _of_responses(
     refits: Refits,
     parts: ResidualParts | None,
     n: int,
     entropy: np.random.SeedSequence,
-    bar: ProgressBar,
+    is_watched: bool,
 ) -> Iterator[RefitValues]:
-    """Refits of responses drawn from the model, or from the fit's own parts, batch by batch."""
-    source = refits.source
+    """Refits of responses drawn from the model, or from the fit's own parts, batch by batch.
+
+    Batches are cut small where somebody watches: a fit is the same in any batch.
+    """
+    source, first = refits.source, 0
     numbers = max(source.design.n_obs, source.criterion.n_theta**2)
-    size = max(1, min(_MOST, _NUMBERS // numbers))
-    first = 0
-    # Batches are cut small where somebody watches: a fit is the same in any batch.
-    for count in sizes(n, size, bar.is_live):
+    for count in sizes(n, max(1, min(_MOST, _NUMBERS // numbers)), is_watched):
         responses = (
             draw_responses(source, refits.record, count, entropy, first)
             if parts is None
             else parts.responses(count, entropy, first)
         )
-        yield refits.refit(response_rows(responses, source.design))
         first += count
-        bar.advance(count)
+        yield refits.refit(response_rows(responses, source.design))
 
 
 def sizes(n: int, most: int, is_watched: bool) -> Iterator[int]:

@@ -33,6 +33,7 @@ from mlmfast.design.design import Design
 from mlmfast.design.rows import columns_at
 from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.given_observed.observed import Conditioned, conditioned_rows
+from mlmfast.prediction.given_observed.untold import has_untold, moved
 from mlmfast.prediction.given_observed.visits_between import with_visits_between
 from mlmfast.reduction.engines.independence import independent_clusters
 from mlmfast.running.scipy_on_use import sparse
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 #: Entries of covariance matrices that are formed at once.
 _ENTRIES_AT_ONCE = 1 << 21
+#: Move of a prediction with a covariance that no data tell, over its error, that is rounding.
+_MOVED = 1e-8
 #: Rows to predict that are taken together in one cluster, at least.
 _TOGETHER = 500
 
@@ -73,7 +76,8 @@ def predict_conditionally(
     """Moments of all rows of ``newdata`` (of the fit's data for None), NaN where incomplete.
 
     With ``estimable_only``, rows whose mean the data of the fit do not determine are NaN, and
-    responses among them are not used. `LMMResult.predict` documents the arguments.
+    responses among them are not used; NaN is too what hangs on covariances that no data
+    tell. `LMMResult.predict` documents the arguments.
 
     Examples
     --------
@@ -90,11 +94,22 @@ def predict_conditionally(
     out.mean[known] = rows.own_value[known]
     out.mean_variance[known] = out.variance[known] = 0.0
     if len(rows.targets):
-        record = with_visits_between(fit._record, rows.design.residual)
-        found = conditional_moments(rows.design, record, rows.observed, rows.targets)
+        found = _moments(fit._record, rows)
+        if estimable_only and has_untold(fit._record):
+            other = _moments(moved(fit._record), rows)
+            untold = np.abs(other.mean - found.mean) > _MOVED * np.sqrt(found.variance)
+            untold |= np.abs(other.variance - found.variance) > _MOVED * found.variance
+            for part in vars(found).values():
+                part[untold] = np.nan
+            rows.hanging[rows.target_rows[untold]] = True
         for whole, part in zip(vars(out).values(), vars(found).values(), strict=True):
             whole[rows.target_rows] = part
     return rows, out
+
+
+def _moments(record: FitRecord, rows: Conditioned) -> Moments:
+    own = with_visits_between(record, rows.design.residual)
+    return conditional_moments(rows.design, own, rows.observed, rows.targets)
 
 
 def conditional_moments(

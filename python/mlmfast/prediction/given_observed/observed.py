@@ -45,6 +45,8 @@ class Conditioned:
         Rows of the design to predict, and the rows of the frame that they are.
     undetermined : shape (n,)
         Rows that are not predicted, as the data of the fit do not determine their mean.
+    hanging : shape (n,)
+        Those that are not as they hang on covariances that no data tell.
     """
 
     frame: Frame | None
@@ -54,6 +56,7 @@ class Conditioned:
     targets: IntArray
     target_rows: IntArray
     undetermined: BoolArray
+    hanging: BoolArray
 
 
 def conditioned_rows(
@@ -89,6 +92,7 @@ def conditioned_rows(
         own_value=own_value,
         target_rows=at_new[new.target_rows],
         undetermined=undetermined_rows,
+        hanging=np.zeros(whole.n_rows, dtype=np.bool_),
     )
 
 
@@ -96,7 +100,9 @@ def _all_observed(frame: Frame | None, design: Design) -> Conditioned:
     nothing = np.empty(0, dtype=np.intp)
     observed = np.ones(design.n_obs, dtype=np.bool_)
     known = np.zeros(design.n_obs, dtype=np.bool_)
-    return Conditioned(frame, design.y.copy(), design, observed, nothing, nothing, known)
+    return Conditioned(
+        frame, design.y.copy(), design, observed, nothing, nothing, known, known.copy()
+    )
 
 
 def _of_newdata(
@@ -120,7 +126,8 @@ def _of_newdata(
     if rows.n_rows == 0:
         empty = _all_observed(frame, source.design)
         nothing = np.full(frame.n_rows, np.nan)
-        return replace(empty, own_value=nothing, undetermined=left_out)
+        hanging = np.zeros_like(left_out)
+        return replace(empty, own_value=nothing, undetermined=left_out, hanging=hanging)
     kept = frame if complete.all() else frame.take(complete)
     if isinstance(given, str):
         given = check_weights(kept.numeric(given), given)
@@ -138,7 +145,8 @@ def _of_newdata(
     wanted = np.flatnonzero(np.isnan(value) & ~unknown)
     design = replace(stacked.design, y=np.concatenate([source.design.y, value]))
     targets = stacked.n_old + wanted
-    return Conditioned(frame, own_value, design, observed, targets, at[wanted], left_out)
+    hanging = np.zeros_like(left_out)
+    return Conditioned(frame, own_value, design, observed, targets, at[wanted], left_out, hanging)
 
 
 def responses(record: FitRecord, frame: Frame) -> FloatArray:

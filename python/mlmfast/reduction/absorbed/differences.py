@@ -109,6 +109,9 @@ def _path(matrix: FloatArray, direction: FloatArray) -> tuple[FloatArray, FloatA
     turned = vectors.T @ direction @ vectors
     outside = np.abs(turned[np.ix_(~inside, ~inside)]).max(initial=0.0)
     # In units of the residual's share of a unit's mean.
+    if not inside.any() and outside <= _OUTSIDE:
+        # Rounding along a variance that is held at 0.
+        return np.zeros_like(direction), np.zeros_like(direction), 0.0
     if not inside.any() or outside > _OUTSIDE * max(float(np.abs(turned).max()), 1.0):
         raise ModelError(
             "a covariance of the random effects is singular, and derivatives along matrices of a "

@@ -13,9 +13,6 @@ from mlmfast.errors import ModelError
 from mlmfast.reduction.engines.options import IterativeSettings
 from mlmfast.reduction.scaling import ScaledColumn
 
-#: Iterations of conjugate gradients.
-MOST_ITERATIONS = 2_000
-
 
 def reduce_iteratively(
     design: Design,
@@ -56,7 +53,7 @@ def reduce_iteratively(
         probes=0 if exact else int(settings.probes),
         exact=exact,
         seed=int(settings.seed),
-        max_iter=MOST_ITERATIONS,
+        max_iter=settings.most_iterations,
     )
 
 

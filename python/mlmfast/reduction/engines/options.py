@@ -33,12 +33,24 @@ class IterativeSettings:
     #: With intercept, one covariate and two factors the columns fill two blocks of 16.
     probes: int | Literal["exact"] = 28
     seed: int = 0
+    # Iterations of conjugate gradients; no annotation, since it is no option.
+    most_iterations = 2_000
 
     def __post_init__(self) -> None:
         if self.probes != "exact" and not _is_count(self.probes, 2):
             raise ModelError(f"probes is {self.probes!r}; use a whole number from 2, or 'exact'")
         if not _is_count(self.seed, 0) or self.seed >= 2**64:
             raise ModelError(f"the seed of the probes is {self.seed!r}; use a whole number from 0")
+
+
+@dataclass(frozen=True)
+class StartSettings(IterativeSettings):
+    """The same where another engine will have the last word.
+
+    More iterations say that factors are nearly confounded; the other engine is then the faster one.
+    """
+
+    most_iterations = 100
 
 
 def _is_count(value: Any, smallest: int) -> bool:

@@ -19,6 +19,7 @@ from mlmfast.errors import ConvergenceWarning, ModelError, warn
 from mlmfast.handed_out import copied
 from mlmfast.inference.contrasts.coefficient_names import check_distinct
 from mlmfast.inference.intervals.profile.curves import CovarianceCurves, Curves, FixedCurves
+from mlmfast.inference.intervals.profile.independent_residuals import profiled_source
 from mlmfast.inference.intervals.profile.sides import (
     Side,
     crossings,
@@ -133,7 +134,9 @@ def profile(
         Names, "fixed", "covariance", or None for all that the data determine. Standard deviations
         are named ``sd_x|g``, correlations ``cor_x.y|g``, the residual's parameters as
         `residual_parameters`; other names of these are understood, such as ``Var(x) | g``, whose
-        profile is that of its root.
+        profile is that of its root. Where residuals of which the data tell one variance alone are
+        held independent, profiles are those of the model with independent residuals, and
+        ``Variance`` is their variance.
     progress
         A bar on a terminal or in a notebook: None after two seconds, True at once, False never.
 
@@ -144,18 +147,12 @@ def profile(
     """
     source = fit._needs_source("a profile")
     check_engine(source.model, "a profile")
-    every = CovarianceCurves(source, ()).functions.parameters
-    held = set(source.held_values)
-    flat = source.criterion.flat
-    if flat is not None and flat.free is not None:
-        raise ModelError(
-            "residuals are held independent here, as the data tell one variance of them, and a "
-            "profile would move what is held; fit without residual=, or with "
-            "residual='homdiag(...)', for profiles of the same model"
-        )
     untold = open_parameters(
         source.model, source.criterion, source.theta, tuple(source.held_values)
     )
+    plain = profiled_source(source, fit._record)
+    every = CovarianceCurves(plain, ()).functions.parameters
+    held = set(source.held_values)
     if which is not None and not isinstance(which, str):
         if not isinstance(which, Iterable) or not all(isinstance(name, str) for name in which):
             raise ModelError(
@@ -179,10 +176,10 @@ def profile(
     rounds = n_rounds(_STEP, _REACH) * (bool(columns) + bool(positions))
     with ProgressBar("profile", rounds, progress) as bar:
         if columns:
-            parts.append(_follow(FixedCurves(source, columns), "ML", bar))
+            parts.append(_follow(FixedCurves(plain, columns), "ML", bar))
         if positions:
             method = "REML" if source.criterion.reml else "ML"
-            parts.append(_follow(CovarianceCurves(source, positions), method, bar))
+            parts.append(_follow(CovarianceCurves(plain, positions), method, bar))
     names = [name for curves, _, _ in parts for name in curves.names]
     estimates = [float(e) for curves, _, _ in parts for e in curves.estimates]
     tables = [_table(*part) for part in parts]

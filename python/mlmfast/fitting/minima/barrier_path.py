@@ -1,0 +1,90 @@
+"""The way of a barrier's minimum as its weight falls, seen ahead by its tangent.
+
+At a minimum the gradients of criterion and barrier cancel, so that the minimum moves by
+-H^-1 (mu b') a unit of log mu, b' the gradient of the barrier and H the Hessian of the sum. A
+covariance's logarithms that go to minus infinity do so by the same length a unit of log mu, and
+what else there is hardly moves: the tangent leads over several powers of ten.
+
+Reference: Nocedal and Wright (2006), Numerical Optimization, section 19.6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.covariance.structures.unstructured import Unstructured
+from mlmfast.criterion.barrier import Barrier, barrier
+from mlmfast.newton.step import Derivatives, newton_step
+
+#: Scaled Hessian eigenvalues below this are treated as this.
+_FLOOR = 1e-9
+#: Share of the way foreseen from which on a coordinate is one that goes to infinity.
+_GOES_ON = 0.7
+
+
+@dataclass(frozen=True)
+class RecordedBarrier(Barrier):
+    """A barrier of one row that remembers where it was evaluated last: there iterations end."""
+
+    last: list[tuple[FloatArray, Derivatives]] = field(default_factory=list, compare=False)
+
+    def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
+        """See `Barrier`."""
+        at = super().__call__(theta, fits)
+        self.last[:] = [(theta.copy(), at)]
+        return at
+
+    def tangent(self) -> Tangent | None:
+        """How the minimum last come to moves; None where derivatives are lost."""
+        if not self.last:
+            return None
+        theta, at = self.last[0]
+        pull = np.zeros_like(theta)
+        for part in self.parts:
+            pull[:, part.theta] += self.mu * barrier(part, theta[:, part.theta])[1]
+        if not np.isfinite(pull).all():
+            return None
+        step = newton_step(at._replace(gradient=pull), _FLOOR).step
+        # What is held stands at 0.
+        step = np.where(theta == 0.0, 0.0, step)
+        return Tangent(self, theta, step) if np.isfinite(step).all() else None
+
+
+@dataclass(frozen=True)
+class Tangent:
+    """Where the minimum with a smaller weight lies, by what is known of one.
+
+    Attributes
+    ----------
+    barrier
+        The criterion with that weight.
+    theta : shape (1, n_theta), the minimum.
+    step : shape (1, n_theta), how it moves a unit of log mu, in local coordinates.
+    """
+
+    barrier: Barrier
+    theta: FloatArray
+    step: FloatArray
+
+    def from_beyond(self, theta: FloatArray, mu: float) -> Tangent:
+        """The tangent at a minimum further on, (1, n_theta), where derivatives do not tell.
+
+        What has come as far as foreseen goes on, other coordinates have all but come to their end.
+        """
+        foreseen, went = self.at(mu) - self.theta, theta - self.theta
+        goes = np.abs(went) > _GOES_ON * np.abs(foreseen)
+        for part in self.barrier.parts:
+            goes[:, part.theta] |= isinstance(part.structure, Unstructured)
+        return Tangent(replace(self.barrier, mu=mu), theta, np.where(goes, self.step, 0.0))
+
+    def at(self, mu: float) -> FloatArray:
+        """The minimum with another weight, (1, n_theta)."""
+        step = np.log(mu / self.barrier.mu) * self.step
+        out = self.barrier.move(self.theta, step)
+        for part in self.barrier.parts:
+            s = part.theta
+            out[:, s] = part.structure.move_far(self.theta[:, s], step[:, s])
+        return out

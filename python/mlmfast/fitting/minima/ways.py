@@ -1,0 +1,336 @@
+"""The way to a singular residual covariance, by minima with a barrier whose weight falls.
+
+Why there are such ways, and what the barrier tells of their ends, says `near_singular`. From one
+weight to the next, many times smaller, leads the tangent of the way (`barrier_path`).
+
+Reference: Nocedal and Wright (2006), Numerical Optimization, section 19.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.criterion.barrier import ResidualPart, barrier
+from mlmfast.criterion.some_fits import SomeFits
+from mlmfast.fitting.minima.barrier_path import RecordedBarrier, Tangent
+from mlmfast.fitting.minima.near_singular import (
+    GUARDED,
+    SHRINKS,
+    TELLS,
+    WEIGHTS,
+    has_collapsed,
+    lifted,
+    smallest_eigenvalue,
+)
+from mlmfast.newton.iteration import CriterionFunction, NewtonResult
+from mlmfast.newton.options import NewtonOptions
+from mlmfast.newton.step import newton_step
+
+#: The weight (its place) down to which a minimum is to be proven at least.
+_ENOUGH = 1
+#: Ratios of weights that are told apart, and from which on one between is worth while.
+_APART, _TOO_FAR = 0.2, 0.05
+#: Newton decrement, over the weight, of a minimum on the way.
+_ROUGHLY = 1e-2
+#: Fall of -2 log-likelihood beyond an earlier stage that only a likelihood without bound has.
+_WITHOUT_BOUND = 1.0
+_TOLERANCE, _MAX_ITER, _MAX_HALVINGS = 5e-9, 30, 6
+#: Newton decrement of a point on the way of the barrier's minima, and smallest eigenvalue for it.
+_ON_THE_WAY, _FLOOR = 0.1, 1e-5
+#: Smallest eigenvalue of R below which rounding moves -2 log-likelihood by more than 1e-4.
+_INEXACT = 1e-11
+#: Newton decrement that is little, and smallest eigenvalue of R where values are exact enough.
+_LITTLE, _EXACT = 1e-2, 1e-10
+#: Where the end is foreseen, what takes longer is rounding.
+_MAX_ITER_FORESEEN, _MAX_HALVINGS_FORESEEN = 12, 3
+#: Fall of -2 log-likelihood for which another stage is worth while.
+_FALLS = 1e-5
+#: How much smaller weights than the last are tried, by its tangent.
+_FURTHER = (1e-3, 1e-2, 1e-1)
+#: Newton's iteration from theta (1, n_theta) for one criterion.
+Minimise: TypeAlias = Callable[[CriterionFunction, FloatArray, NewtonOptions], NewtonResult]
+
+
+@dataclass(frozen=True)
+class SingularEnd:
+    """What was found of one fit.
+
+    Attributes
+    ----------
+    newton
+        The iteration to the infimum; None where there is none, or it was not reached.
+    is_singular
+        Whether R is singular there.
+    without_bound
+        Whether -2 log-likelihood falls without bound.
+    n_evaluations
+        Evaluations spent.
+    unproven
+        Where rounding ended the iteration, with little left to fall, before derivatives could
+        prove a minimum, or how far -2 log-likelihood was seen to fall without bound; None
+        elsewhere.
+    """
+
+    newton: NewtonResult | None
+    is_singular: bool
+    without_bound: bool
+    n_evaluations: int
+    unproven: NewtonResult | None = None
+
+
+def follow(
+    criterion: SomeFits,
+    parts: tuple[ResidualPart, ...],
+    theta: FloatArray,
+    options: NewtonOptions,
+    minimise: Minimise,
+    is_guarded: bool = False,
+    is_exact: bool = False,
+) -> SingularEnd:
+    """Go to the infimum from the stalled ``theta`` (1, n_theta), or find that there is none.
+
+    With ``is_guarded`` theta is the minimum with a barrier of weight ``GUARDED``; the way goes on
+    from there. ``is_exact`` says that the criterion needs no inverse of R.
+    """
+    way = _Way(criterion, parts, options, minimise, 0.0 if is_exact else _INEXACT)
+    if not is_guarded:
+        return _follow_from(way, theta)
+    end = way.follow(theta, WEIGHTS[WEIGHTS.index(GUARDED) :])
+    if end.newton is not None:
+        return end
+    # Where rounding leaves nothing to prove at that weight there is at a larger one.
+    larger = way.follow(theta, WEIGHTS)
+    spent = end.n_evaluations + larger.n_evaluations
+    is_nearer = larger.newton is None and not larger.without_bound and not end.without_bound
+    return replace(end if is_nearer else larger, n_evaluations=spent)
+
+
+def falls_without_bound(
+    criterion: SomeFits,
+    parts: tuple[ResidualPart, ...],
+    theta: FloatArray,
+    options: NewtonOptions,
+    minimise: Minimise,
+) -> SingularEnd:
+    """Whether -2 log-likelihood has no minimum near where an iteration was lost, (1, n_theta)."""
+    return _Way(criterion, parts, options, minimise, _INEXACT).follow(
+        lifted(parts, theta), WEIGHTS[:1]
+    )
+
+
+def _follow_from(way: _Way, theta: FloatArray) -> SingularEnd:
+    """See `follow`; by the weight of the barrier that fits ``theta`` best, or from the largest."""
+    weight = _fitting_weight(way.criterion, theta)
+    spent = 1
+    if weight < np.inf:
+        weight = max(weight, WEIGHTS[-2])
+        smaller = [mu for mu in WEIGHTS if mu < _APART * weight]
+        end = way.follow(theta, (weight, *smaller))
+        spent += end.n_evaluations
+        if end.newton is not None:
+            return replace(end, n_evaluations=spent)
+    end = way.follow(lifted(way.parts, theta), WEIGHTS)
+    return replace(end, n_evaluations=end.n_evaluations + spent)
+
+
+def _fitting_weight(criterion: SomeFits, theta: FloatArray) -> float:
+    """The weight of the barrier whose minimum is nearest to theta, on the way to an infimum.
+
+    Infinite where theta is not on such a way. Where the criterion falls with the eigenvalue, that
+    is a times exp(t), its decrement by t is its slope by the logarithm of the eigenvalue, and so is
+    the weight; where t is the root of the eigenvalue it is twice that.
+    """
+    at = criterion(theta, np.zeros(1, dtype=np.intp))
+    decrement = float(newton_step(at, _FLOOR).decrement[0])
+    return decrement if 0.0 <= decrement < _ON_THE_WAY else np.inf
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Where an iteration with the barrier ended.
+
+    Attributes
+    ----------
+    mu
+        The weight.
+    newton
+        The iteration.
+    value
+        -2 log-likelihood there, without the barrier.
+    size
+        Smallest eigenvalue of R, over the mean variance.
+    tangent
+        Where minima with smaller weights are; None where derivatives do not tell.
+    """
+
+    mu: float
+    newton: NewtonResult
+    value: float
+    size: float
+    tangent: Tangent | None
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The way of one fit to a singular residual covariance.
+
+    Attributes
+    ----------
+    criterion, parts, options, minimise
+        See `follow`.
+    least
+        Eigenvalue of R, over the mean variance, below which the criterion is not exact.
+    """
+
+    criterion: SomeFits
+    parts: tuple[ResidualPart, ...]
+    options: NewtonOptions
+    minimise: Minimise
+    least: float
+
+    def follow(self, theta: FloatArray, weights: Sequence[float]) -> SingularEnd:
+        """Minima with falling weights, from theta (1, n_theta) on, as far as they are proven."""
+        left, stages, spent = list(weights), list[_Stage](), 0
+        beyond: _Stage | None = None
+        while left:
+            mu = left.pop(0)
+            stage = self._stage(theta, stages, beyond, mu)
+            spent += int(stage.newton.n_evaluations[0])
+            if not stage.newton.converged[0]:
+                stopped = self._stopped(stage, stages, spent)
+                if stopped is not None:
+                    return stopped
+                last = stages[-1]
+                if beyond is None and mu < _TOO_FAR * last.mu and stage.size > self.least:
+                    left = [float(np.sqrt(last.mu * mu)), mu, *left]
+                    continue
+                # Rounding ends the proof here, and the way where the criterion falls no further.
+                if not stage.value < (beyond or last).value - _FALLS:
+                    break
+                beyond = stage
+            elif stage.value == -np.inf:
+                return SingularEnd(None, False, True, spent, stages[-1].newton if stages else None)
+            elif stages and stage.size < self.least:
+                # The eigenvalue goes with the square of the weight: just as far as that.
+                between = stages[-1].mu * float(np.sqrt(1.5 * self.least / stages[-1].size))
+                left = [between] if left and between < 0.8 * stages[-1].mu else []
+            else:
+                stages.append(stage)
+                beyond = None
+        return self._end(stages, beyond, spent)
+
+    def _stopped(self, stage: _Stage, stages: list[_Stage], spent: int) -> SingularEnd | None:
+        """The end where an iteration that did not converge is one; None on the way."""
+        lost = self._is_lost(stage, stages[-1].value if stages else np.inf)
+        if stages and not lost and stage.mu < WEIGHTS[_ENOUGH]:
+            return None
+        near = lost or _is_unproven_end(self.parts, stage.newton)
+        return SingularEnd(None, False, lost, spent, stage.newton if near else None)
+
+    def _stage(
+        self, theta: FloatArray, stages: list[_Stage], beyond: _Stage | None, mu: float
+    ) -> _Stage:
+        """The minimum with a weight, from the one before it or from theta."""
+        few = replace(
+            self.options,
+            tolerance=max(_TOLERANCE, _ROUGHLY * mu),
+            max_iter=_MAX_ITER,
+            max_halvings=_MAX_HALVINGS,
+        )
+        if not stages:
+            return self._minimum(theta, mu, few)
+        tangent, at = stages[-1].tangent, (beyond or stages[-1]).newton.theta
+        if tangent is None:
+            return self._minimum(at, mu, few)
+        if beyond is not None:
+            tangent = tangent.from_beyond(at, beyond.mu)
+        return self._minimum(tangent.at(mu), mu, self._foreseen(few))
+
+    def _foreseen(self, options: NewtonOptions) -> NewtonOptions:
+        """Settings of an iteration that begins near its end: what takes longer is rounding."""
+        halvings = _MAX_HALVINGS if self.least == 0.0 else _MAX_HALVINGS_FORESEEN
+        return replace(options, max_iter=_MAX_ITER_FORESEEN, max_halvings=halvings)
+
+    def _minimum(self, theta: FloatArray, mu: float, options: NewtonOptions) -> _Stage:
+        barrier = RecordedBarrier(self.criterion, self.parts, mu)
+        newton = self.minimise(barrier, theta, options)
+        size = float(smallest_eigenvalue(self.parts, newton.theta)[0])
+        value = _without_barrier(newton, self.parts, mu)
+        return _Stage(mu, newton, value, size, barrier.tangent())
+
+    def _is_lost(self, stage: _Stage, before: float) -> bool:
+        """Whether an iteration that did not converge tells of a fall without bound."""
+        fell = not np.isfinite(stage.value) or stage.value < before - _WITHOUT_BOUND
+        tells = stage.mu >= WEIGHTS[TELLS] and fell
+        # What rests but for rounding has come to its end.
+        at_rest = 0.0 <= stage.newton.decrement[0] < _LITTLE
+        return bool(tells and not at_rest and has_collapsed(self.parts, stage.newton.theta))
+
+    def _end(self, stages: list[_Stage], beyond: _Stage | None, spent: int) -> SingularEnd:
+        """What the minima with falling weights lead to."""
+        last = stages[-1]
+        if len(stages) > 1 and last.size > SHRINKS * stages[-2].size:
+            # The way was blocked, the minimum is not singular.
+            result = self.minimise(self.criterion, last.newton.theta, self.options)
+            spent += int(result.n_evaluations[0])
+            return SingularEnd(result if result.converged[0] else None, False, False, spent)
+        proven = None
+        for stage in reversed(stages):
+            proven = stage
+            if stage.newton.decrement[0] > _TOLERANCE:
+                few = self._foreseen(replace(self.options, tolerance=_TOLERANCE))
+                proven = self._minimum(stage.newton.theta, stage.mu, few)
+                spent += int(proven.newton.n_evaluations[0])
+            if proven.newton.converged[0]:
+                break
+            beyond = beyond or stage
+        assert proven is not None, "there are stages"
+        if not proven.newton.converged[0]:
+            near = _is_unproven_end(self.parts, proven.newton)
+            return SingularEnd(None, False, False, spent, proven.newton if near else None)
+        theta, value, n_evaluations = self._further(proven, beyond)
+        spent += n_evaluations
+        if value == -np.inf:
+            return SingularEnd(None, False, True, spent, proven.newton)
+        found = replace(proven.newton, theta=theta, value=np.array([value]))
+        return SingularEnd(found, True, False, spent)
+
+    def _further(self, last: _Stage, beyond: _Stage | None) -> tuple[FloatArray, float, int]:
+        """The lowest point further along the way, its value, and evaluations.
+
+        What is left falls with the weight, or with its square root.
+        """
+        theta, value, mu = last.newton.theta, last.value, last.mu
+        tangent, shares = last.tangent, _FURTHER
+        if beyond is not None and beyond.value < value and beyond.size >= self.least:
+            theta, value, mu = beyond.newton.theta, beyond.value, beyond.mu
+            tangent = None if tangent is None else tangent.from_beyond(theta, mu)
+        elif self.least == 0.0:
+            shares = shares[:1]
+        for spent, share in enumerate(shares if tangent is not None else ()):
+            assert tangent is not None, "there is a way"
+            trial = tangent.at(share * mu)
+            if smallest_eigenvalue(self.parts, trial)[0] < self.least:
+                continue
+            found = self.criterion.criterion.value(trial, self.criterion.chosen)
+            if found[0] < value:
+                return trial, float(found[0]), spent + 1
+        return theta, value, len(shares)
+
+
+def _without_barrier(result: NewtonResult, parts: tuple[ResidualPart, ...], mu: float) -> float:
+    """-2 log-likelihood where an iteration of one row behind a barrier ended."""
+    own = [barrier(part, result.theta[:, part.theta])[0][0] for part in parts]
+    with np.errstate(invalid="ignore"):
+        return float(result.value[0] - mu * sum(own))
+
+
+def _is_unproven_end(parts: tuple[ResidualPart, ...], result: NewtonResult) -> bool:
+    """Whether an iteration of one row stopped near a minimum where values are still exact."""
+    near = 0.0 <= result.decrement[0] < _LITTLE
+    return bool(near and smallest_eigenvalue(parts, result.theta)[0] > _EXACT)
