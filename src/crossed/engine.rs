@@ -1,5 +1,6 @@
 //! The crossed engine.
 
+use super::derivatives::information::Inverse;
 use super::evaluation::Factorisation;
 use super::factor::panels::Panels;
 use super::reduction::Reduction;
@@ -64,7 +65,14 @@ impl Factorisation<'_> {
         drop(scores);
         let small = self.small_sums();
         let whole = if exact { self.whole_inverse() } else { None };
-        let inverse = self.factor.take().map(Panels::into_inverse);
+        let takes_root = !exact && self.takes_root();
+        let inverse = self.factor.take().map(|factor| {
+            if takes_root {
+                Inverse::Root(factor.into_inverse_root())
+            } else {
+                Inverse::Selected(factor.into_inverse())
+            }
+        });
         let by_level = self.information_sums(inverse.as_ref(), &small);
         for (out, entry) in sums.logdet_by.iter_mut().zip(entries) {
             let q = self.reduction.q(entry.level);
@@ -72,7 +80,7 @@ impl Factorisation<'_> {
             *out = entry.weight() * (h[entry.a * q + entry.b] + h[entry.b * q + entry.a]);
         }
         if exact {
-            let whole = whole.or_else(|| inverse.map(|v| v.to_dense()));
+            let whole = whole.or_else(|| inverse.as_ref()?.selected().map(Panels::to_dense));
             let traces = self.traces(entries, whole.as_deref());
             axpy(-1.0, &traces, &mut sums.hessian);
         }

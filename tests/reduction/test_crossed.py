@@ -431,3 +431,54 @@ def test_vast_designs_have_z_tests_by_default(monkeypatch):
     monkeypatch.setattr("mlmfast.reduction.reduced_model.LARGEST_EXACT", 1)
     assert mlm.lmm(formula, data).ddf == "asymptotic"
     assert mlm.lmm(formula, data, ddf="satterthwaite").ddf == "satterthwaite"
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "y ~ x + (1 | u) + (1 | v)",
+        "y ~ x + (x | u) + (1 | v)",
+        "y ~ x + (x | v) + (1 | u) + (1 | w)",
+    ],
+)
+def test_traces_by_the_inverse_root_are_those_by_the_inverse(formula):
+    # Several panels; without exact curvature a dense factor's inverse root is enough.
+    rng = np.random.default_rng(8)
+    n, n_u, n_v = 3_000, 900, 450
+    u, v, w = (
+        rng.permutation(np.arange(n) % n_u),
+        rng.permutation(np.arange(n) % n_v),
+        np.arange(n) % 3,
+    )
+    frame = pd.DataFrame({"y": rng.normal(size=n), "x": rng.normal(size=n), "u": u, "v": v, "w": w})
+    reduced = reduction(formula, frame, CrossedSettings(schur="dense"))
+    criterion = criterion_of(reduced, "REML")
+    for scale in (0.8, 1e-3):
+        g = criterion.covariances(random_theta(criterion, 2, scale))
+        parts = [
+            reduced.core.evaluate(g, [0], criterion.entries, True, True, exact=exact)
+            for exact in (False, True)
+        ]
+        assert parts[0][0] == parts[1][0]
+        size = np.abs(parts[1][1]).max()
+        np.testing.assert_allclose(parts[0][1], parts[1][1], rtol=1e-9, atol=1e-10 * size)
+
+
+def test_the_gradient_by_the_inverse_root_agrees_with_central_differences():
+    rng = np.random.default_rng(9)
+    n, n_u, n_v = 2_500, 700, 400
+    u, v = rng.permutation(np.arange(n) % n_u), rng.permutation(np.arange(n) % n_v)
+    frame = pd.DataFrame({"y": rng.normal(size=n), "x": rng.normal(size=n), "u": u, "v": v})
+    reduced = reduction("y ~ x + (x | u) + (x | v)", frame, CrossedSettings(schur="dense"))
+    criterion, core = criterion_of(reduced, "REML"), reduced.core
+    g = [np.array([[[0.5, 0.1], [0.1, 0.8]]]), np.array([[[0.3, -0.2], [-0.2, 0.6]]])]
+    slope = core.evaluate(g, [0], criterion.entries, True, True, exact=False)[1][0]
+    h = 1e-5
+    for k, (level, a, b) in enumerate(criterion.entries):
+        ends = []
+        for sign in (h, -h):
+            moved = [part.copy() for part in g]
+            moved[level][0, a, b] += sign
+            moved[level][0, b, a] = moved[level][0, a, b]
+            ends.append(core.evaluate(moved, [0], [], True, False)[0][0])
+        np.testing.assert_allclose(slope[k], (ends[0] - ends[1]) / (2 * h), rtol=1e-5, atol=1e-4)

@@ -23,11 +23,25 @@ const SMALL_ROWS: usize = 256;
 /// Tasks that a pass over all columns is cut into.
 const TASKS: usize = 64;
 
+/// What is known of A^-1 where A = L L' is not the identity.
+pub(crate) enum Inverse {
+    /// Its entries where L has nonzeros.
+    Selected(Panels),
+    /// L^-1, all of it.
+    Root(Panels),
+}
+
+impl Inverse {
+    pub(crate) fn selected(&self) -> Option<&Panels> {
+        if let Self::Selected(v) = self { Some(v) } else { None }
+    }
+}
+
 impl Factorisation<'_> {
     /// By level, the sum over units of the diagonal blocks of H; `small` from [`Self::small_sums`].
     pub(crate) fn information_sums(
         &self,
-        inverse: Option<&Panels>,
+        inverse: Option<&Inverse>,
         small: &[Vec<f64>],
     ) -> Vec<Vec<f64>> {
         let (rest, structure) = (&self.reduction.rest, &*self.reduction.structure);
@@ -35,7 +49,12 @@ impl Factorisation<'_> {
         if rest.has_leading() && !rest.leads_fixed() {
             out[rest.leading] = self.leading_information(inverse);
         }
-        let related = inverse.filter(|_| self.reduction.prior.is_some());
+        let selected = inverse.and_then(Inverse::selected);
+        let squares = match inverse {
+            Some(Inverse::Root(root)) => self.own_blocks(root),
+            _ => Vec::new(),
+        };
+        let related = selected.filter(|_| self.reduction.prior.is_some());
         let mut products = related.map_or_else(Vec::new, |v| self.related_sums(v));
         for (k, ((level, root), small)) in
             rest.levels.iter().zip(&self.roots).zip(small).enumerate()
@@ -47,10 +66,15 @@ impl Factorisation<'_> {
             }
             let add = |k: usize, sum: &mut [f64]| {
                 let b = structure.block_of[level.first_block + k] as usize;
-                let found = inverse.and_then(|v| Some((v, v.find(b, b)?)));
+                let found = selected.and_then(|v| Some((v, v.find(b, b)?)));
+                let square = squares.get(b);
                 for i in (0..q).filter(|i| !root.is_small(*i)) {
                     for j in (0..q).filter(|j| !root.is_small(*j)) {
-                        let own = found.map_or(0.0, |(v, (at, n))| v.values[at + i * n + j]);
+                        let own = match (found, square) {
+                            (Some((v, (at, n))), _) => v.values[at + i * n + j],
+                            (None, Some(square)) => square[i * q + j],
+                            (None, None) => 0.0,
+                        };
                         let identity = f64::from(u8::from(i == j));
                         sum[i * q + j] += (identity - own) / (root.s[i] * root.s[j]);
                     }
@@ -274,7 +298,7 @@ impl Factorisation<'_> {
 
     /// Sum over leading units of P - B V B', with P = T'W^-1 T, B = T'W^-1 N and
     /// V = Lambda A^-1 Lambda'.
-    fn leading_information(&self, inverse: Option<&Panels>) -> Vec<f64> {
+    fn leading_information(&self, inverse: Option<&Inverse>) -> Vec<f64> {
         let reduction = self.reduction;
         let q = reduction.rest.leading_q;
         let add = |u: usize, sum: &mut [f64]| {
@@ -282,7 +306,14 @@ impl Factorisation<'_> {
             axpy(1.0, &unit_information(&reduction.t[unit.clone()], &self.w[unit], q), sum);
         };
         let mut sum = pairwise(reduction.rest.leading_units, q * q, &add);
-        let Some(v) = inverse else { return sum };
+        let v = match inverse {
+            None => return sum,
+            Some(Inverse::Root(root)) => {
+                axpy(-1.0, &self.leading_from_root(root), &mut sum);
+                return sum;
+            }
+            Some(Inverse::Selected(v)) => v,
+        };
         let structure = &*reduction.structure;
         let (lambda, b) = (self.lambdas(), self.cross_information());
         let target = structure.n_values() / TASKS as f64;
@@ -355,17 +386,14 @@ impl Factorisation<'_> {
         for j in 0..size {
             for (u, place) in incidence.meets(first + j) {
                 let places = place - j..incidence.first[u + 1];
-                let rows = incidence.columns[places.clone()].iter();
+                let rows = &incidence.columns[places.clone()];
                 if q == 1 {
-                    let mut value = 0.0;
-                    for (row, b) in rows.zip(&b[places]) {
-                        value += columns[*row as usize * size + j] * b;
-                    }
-                    out[0] += value * b[place];
+                    out[0] += gathered_dot(&columns[j..], size, rows, &b[places]) * b[place];
                     continue;
                 }
                 x.fill(0.0);
-                for (row, b) in rows.zip(b[places.start * q..places.end * q].chunks_exact(q)) {
+                for (row, b) in rows.iter().zip(b[places.start * q..places.end * q].chunks_exact(q))
+                {
                     axpy(columns[*row as usize * size + j], b, &mut x);
                 }
                 for (a, value) in x.iter().enumerate() {
@@ -397,6 +425,21 @@ impl Factorisation<'_> {
         };
         gather(incidence.n_units(), incidence.values.len(), one)
     }
+}
+
+/// Sum of x[row `stride`] y over some rows, in four sums side by side.
+fn gathered_dot(x: &[f64], stride: usize, rows: &[u32], y: &[f64]) -> f64 {
+    let mut sums = [0.0; 4];
+    let (rows_4, y_4) = (rows.chunks_exact(4), y.chunks_exact(4));
+    for (row, value) in rows_4.remainder().iter().zip(y_4.remainder()) {
+        sums[0] += x[*row as usize * stride] * value;
+    }
+    for (rows, values) in rows_4.zip(y_4) {
+        for k in 0..4 {
+            sums[k] += x[rows[k] as usize * stride] * values[k];
+        }
+    }
+    (sums[0] + sums[1]) + (sums[2] + sums[3])
 }
 
 /// Q X Q': back from eigenvector coordinates.

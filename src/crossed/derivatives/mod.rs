@@ -12,5 +12,6 @@ pub mod curvature;
 pub mod information;
 pub mod pair_sums;
 pub mod rest_information;
+pub mod root_information;
 pub mod scores;
 pub mod traces;

@@ -12,7 +12,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
+use faer::linalg::triangular_solve::{
+    solve_lower_triangular_in_place, solve_upper_triangular_in_place,
+};
 use faer::{MatMut, MatRef, Par};
 
 use super::panels::{Panels, below_rows};
@@ -33,16 +35,7 @@ impl Panels {
     #[must_use]
     pub fn into_inverse(mut self) -> Self {
         let structure = Arc::clone(&self.structure);
-        let mut places = vec![0; structure.unit_of.len()];
-        for &s in structure.top.iter().rev() {
-            let (head, later) = self.values.split_at_mut(structure.offset[s + 1]);
-            let own = &mut head[structure.offset[s]..];
-            let later = &*later;
-            let base = structure.offset[s + 1];
-            let panel =
-                |t: usize| &later[structure.offset[t] - base..structure.offset[t + 1] - base];
-            invert_panel(&structure, s, own, &panel, &mut places, true);
-        }
+        self.invert_top(Part::Inverse);
         let (pieces, others) = split_groups(&structure, &mut self.values);
         let mut known: Vec<&[f64]> = vec![&[]; structure.n_supernodes()];
         for (s, values) in others {
@@ -62,15 +55,51 @@ impl Panels {
                         known[t]
                     }
                 };
-                invert_panel(&structure, s, own, &panel, &mut places, false);
+                invert_panel(&structure, s, own, &panel, &mut places, (Part::Inverse, false));
             }
         };
         threads::each(pieces, group);
         self
     }
+
+    /// L <- L^-1 where panels hold the whole lower triangle: half of the inverse's work.
+    ///
+    /// The panels are made from the last to the first as those of the inverse are, Z in all its rows
+    /// being what L^-1 is on and below the diagonal.
+    #[must_use]
+    pub fn into_inverse_root(mut self) -> Self {
+        debug_assert!(self.structure.is_dense && self.structure.groups.is_empty());
+        self.invert_top(Part::Root);
+        self
+    }
+
+    /// The panels of no group, from the last to the first, each on all threads.
+    fn invert_top(&mut self, part: Part) {
+        let structure = Arc::clone(&self.structure);
+        let mut places = vec![0; structure.unit_of.len()];
+        for &s in structure.top.iter().rev() {
+            let (head, later) = self.values.split_at_mut(structure.offset[s + 1]);
+            let own = &mut head[structure.offset[s]..];
+            let later = &*later;
+            let base = structure.offset[s + 1];
+            let panel =
+                |t: usize| &later[structure.offset[t] - base..structure.offset[t + 1] - base];
+            invert_panel(&structure, s, own, &panel, &mut places, (part, true));
+        }
+    }
+}
+
+/// What panels become.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// (L L')^-1.
+    Inverse,
+    /// L^-1.
+    Root,
 }
 
 /// One supernode's rows below the diagonal by the panels in whose columns they stand.
+#[derive(Default)]
 struct Segments {
     /// Supernode, and its stretch of rows in the list.
     targets: Vec<(usize, Range<usize>)>,
@@ -107,31 +136,45 @@ fn invert_panel<'v>(
     own: &mut [f64],
     panel: &(dyn Fn(usize) -> &'v [f64] + Sync),
     places: &mut [u32],
-    parallel: bool,
+    (part, parallel): (Part, bool),
 ) {
     let (n, height) = (structure.width(s), structure.height[s]);
     let below = height - n;
     let mut inverse = zeros(n * n);
     let mut root_inverse = zeros(n * n);
-    invert_lower(&own[..n * n], n, &mut root_inverse);
+    invert_root(&own[..n * n], n, &mut root_inverse);
     let root = MatRef::from_row_major_slice(&root_inverse, n, n);
     multiply(MatMut::from_row_major_slice_mut(&mut inverse, n, n), root.transpose(), root);
     if below > 0 {
-        let segments = Segments::new(structure, s, places);
+        let segments = if structure.is_dense {
+            Segments::default()
+        } else {
+            Segments::new(structure, s, places)
+        };
         let mut x = own[n * n..].to_vec();
         times_inverse_root(&own[..n * n], n, &mut x);
         let mut tiles = split_tiles(structure, s, own, parallel);
         let task = |(first, tile): &mut (usize, &mut [f64])| {
             let skip = if *first == 0 { n } else { 0 };
-            let tile = &mut tile[skip * n..];
-            rows_of_inverse(structure, s, &segments, panel, &x, (*first).max(n), tile);
+            let (first, tile) = ((*first).max(n), &mut tile[skip * n..]);
+            if structure.is_dense {
+                rows_of_dense_inverse(structure, s, (panel, part), &x, first, tile);
+            } else {
+                rows_of_inverse(structure, s, &segments, panel, &x, first, tile);
+            }
         };
         for_each_tile(&mut tiles, task);
-        // Z_SS = (L L')^-1 - X'Z_RS.
-        let z = MatRef::from_row_major_slice(&own[n * n..], below, n);
-        let x = MatRef::from_row_major_slice(&x, below, n);
-        let out = MatMut::from_row_major_slice_mut(&mut inverse, n, n);
-        multiply_add(out, x.transpose(), z, -1.0);
+        if part == Part::Inverse {
+            // Z_SS = (L L')^-1 - X'Z_RS.
+            let z = MatRef::from_row_major_slice(&own[n * n..], below, n);
+            let x = MatRef::from_row_major_slice(&x, below, n);
+            let out = MatMut::from_row_major_slice_mut(&mut inverse, n, n);
+            multiply_add(out, x.transpose(), z, -1.0);
+        }
+    }
+    if part == Part::Root {
+        own[..n * n].copy_from_slice(&root_inverse);
+        return;
     }
     // One value for both of a pair, whatever the product's rounding.
     for i in 0..n {
@@ -140,6 +183,16 @@ fn invert_panel<'v>(
             own[j * n + i] = inverse[i * n + j];
         }
     }
+}
+
+/// The row-major L^-1 of a row-major L, into zeros.
+fn invert_root(root: &[f64], n: usize, out: &mut [f64]) {
+    if n <= NARROW {
+        return invert_lower(root, n, out);
+    }
+    (0..n).for_each(|i| out[i * n + i] = 1.0);
+    let root = MatRef::from_row_major_slice(root, n, n);
+    solve_lower_triangular_in_place(root, MatMut::from_row_major_slice_mut(out, n, n), Par::Seq);
 }
 
 /// X <- X L^-1 for row-major X and L.
@@ -161,6 +214,46 @@ fn times_inverse_root(root: &[f64], n: usize, x: &mut [f64]) {
     // L'X' is asked for: the row-major L read column by column is L'.
     let root = MatRef::from_column_major_slice(root, n, n);
     solve_upper_triangular_in_place(root, transposed, Par::Seq);
+}
+
+/// [`rows_of_inverse`] where panels hold the whole lower triangle: `Z_RR` is read where it stands, and
+/// what is right of the diagonal belongs to the inverse alone.
+fn rows_of_dense_inverse<'v>(
+    structure: &Structure,
+    s: usize,
+    (panel, part): (&(dyn Fn(usize) -> &'v [f64] + Sync), Part),
+    x: &[f64],
+    first: usize,
+    out: &mut [f64],
+) {
+    let (n, start) = (structure.width(s), structure.columns(s).start);
+    // Rows by their places in the whole matrix.
+    let (below, rows) = (start + n, start + first..start + first + out.len() / n);
+    let x = MatRef::from_row_major_slice(x, structure.height[s] - n, n);
+    out.fill(0.0);
+    let mut out = MatMut::from_row_major_slice_mut(out, rows.len(), n);
+    for t in s + 1..structure.n_supernodes() {
+        let columns = structure.columns(t);
+        if columns.start >= rows.end {
+            break;
+        }
+        let (width, height) = (columns.len(), structure.height[t]);
+        let z = MatRef::from_row_major_slice(panel(t), height, width);
+        // On the diagonal and to its left.
+        let from = rows.start.max(columns.start);
+        let (skip, count) = (from - rows.start, rows.end - from);
+        let left = z.subrows(from - columns.start, count);
+        let right = x.subrows(columns.start - below, width);
+        multiply_add(out.as_mut().subrows_mut(skip, count), left, right, -1.0);
+        // To its right, of those rows that are columns here.
+        let end = rows.end.min(columns.end);
+        if part == Part::Inverse && end > from && height > width {
+            let own = z.submatrix(width, from - columns.start, height - width, end - from);
+            let right = x.subrows(columns.end - below, height - width);
+            let target = out.as_mut().subrows_mut(skip, end - from);
+            multiply_add(target, own.transpose(), right, -1.0);
+        }
+    }
 }
 
 /// Rows of -`Z_RR` X from row `first` of the panel on, as many as `out` holds.

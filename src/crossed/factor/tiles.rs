@@ -42,7 +42,8 @@ pub fn split_groups<'v>(
     (pieces, others)
 }
 
-/// A panel's rows in tiles that cut no block, with the first row of each.
+/// A panel's rows in tiles that cut no block, with the first row of each; where panels hold the whole
+/// lower triangle, a tile has the rows of one panel's columns.
 pub fn split_tiles<'v>(
     structure: &Structure,
     s: usize,
@@ -54,11 +55,17 @@ pub fn split_tiles<'v>(
         return vec![(0, own)];
     }
     let mut bounds = vec![0];
-    let mut next = n;
-    for (_, at) in below_rows(structure, s) {
-        if at >= next {
-            bounds.push(at);
-            next = at + TILE_ROWS;
+    if structure.is_dense {
+        let start = structure.columns(s).start;
+        bounds
+            .extend((s + 1..structure.n_supernodes()).map(|t| structure.columns(t).start - start));
+    } else {
+        let mut next = n;
+        for (_, at) in below_rows(structure, s) {
+            if at >= next {
+                bounds.push(at);
+                next = at + TILE_ROWS;
+            }
         }
     }
     bounds.push(structure.height[s]);

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.criterion.constrained import (
@@ -36,6 +35,12 @@ from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.running.first_use import OnUse
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = OnUse("pandas")
 
 _ROUNDS = 50
 
