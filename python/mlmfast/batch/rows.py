@@ -56,7 +56,8 @@ class RegularFits:
         bases = StackedBases(
             gradient[keep], covariance[keep], usable[keep], None if extra is None else extra[keep]
         )
-        return RegularFits(fits[keep], self.like, self.beta[keep], self.vcov[keep], bases)
+        beta, vcov, singular = self.beta[keep], self.vcov[keep], self.singular[keep]
+        return RegularFits(fits[keep], self.like, beta, vcov, bases, singular)
 
 
 class BatchRows(Protocol):

@@ -45,9 +45,9 @@ class Fitted:
             *,
             n: int = 1000,
             seed: Any = None,
+            progress: bool | None = None,
             kind: str = "parametric",
             interval: str = "percentile",
-            progress: bool | None = None,
         ) -> pd.DataFrame:
             """Confidence intervals."""
 

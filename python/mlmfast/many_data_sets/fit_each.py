@@ -59,9 +59,9 @@ def fit_each(
     offset: Any = None,
     contrasts: Mapping[str, Any] | None = None,
     na_action: str = "drop",
-    responses: str | Sequence[str] | None = None,
     REML: bool | None = None,
     progress: bool | None = None,
+    responses: str | Sequence[str] | None = None,
 ) -> FitBatch:
     """Fit one model to each of many data sets, or several models and outcomes to one or many.
 

@@ -27,9 +27,9 @@ def conf_int(
     *,
     n: int = 1000,
     seed: Any = None,
+    progress: bool | None = None,
     kind: str = "parametric",
     interval: str = "percentile",
-    progress: bool | None = None,
 ) -> pd.DataFrame:
     """Confidence intervals, columns ``lower`` and ``upper``.
 
@@ -67,8 +67,8 @@ def conf_int(
         limits: pd.DataFrame = fit.profile(progress=progress).conf_int(level)
         return limits
     if chosen == "boot":
-        drawn = fit.bootstrap(n, seed, kind=kind, progress=progress)
-        limits = drawn.conf_int(level, interval)
+        boot = fit.bootstrap(n, seed, kind=kind, progress=progress)
+        limits = boot.conf_int(level, interval)
         return limits
     half = fit.bse * quantile(np.asarray(fit.df, dtype=np.float64), float(level))
     return pd.DataFrame({"lower": fit.params - half, "upper": fit.params + half})
