@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BENCH_VENV := .bench-venv
+INTEROP_VENV := .interop-venv
 # Tests run in as many processes as there are processors (four at most, which memory holds), each
 # with one thread for linear algebra: matrices are small. `make test WORKERS=0` is one process.
 WORKERS ?= auto
@@ -15,7 +16,7 @@ BENCH ?= --workloads W1,W2,W10,W12_1e4,W3
 
 RUST := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: help demo test test-all lint bench check torture clean
+.PHONY: help demo test test-all lint bench check interop torture clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,6 +46,11 @@ lint: $(VENV)/installed $(VENV)/test $(VENV)/lint  ## formatting, lints and type
 
 check: lint test  ## what CI runs
 
+interop: $(VENV)/installed $(INTEROP_VENV)/installed  ## scikit-learn, marginaleffects, tables: other polars
+	PYTHONPATH=python OPENBLAS_NUM_THREADS=1 $(INTEROP_VENV)/bin/python -m pytest -q tests/interop \
+	  python/mlmfast/sklearn python/mlmfast/marginaleffects python/mlmfast/maketables \
+	  python/mlmfast/stargazer
+
 torture: $(VENV)/installed $(VENV)/test  ## odd inputs, signals, forks and limits at random, ten minutes
 	$(BIN)/python -m tests.torture $(TORTURE)
 
@@ -53,7 +59,7 @@ bench: $(VENV)/installed $(VENV)/test $(BENCH_VENV)/installed  ## time a release
 	$(BIN)/python benches/compare.py --peers-python $(BENCH_VENV)/bin/python $(BENCH)
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) $(BENCH_VENV) target dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(INTEROP_VENV) target dist .pytest_cache .mypy_cache .ruff_cache
 	rm -f python/mlmfast/_core*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -80,6 +86,12 @@ $(VENV)/test: $(VENV)/created pyproject.toml
 
 $(VENV)/lint: $(VENV)/created pyproject.toml
 	$(PIP) install --group lint
+	@touch $@
+
+$(INTEROP_VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(INTEROP_VENV)
+	$(INTEROP_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(INTEROP_VENV)/bin/python -m pip install --quiet --group interop
 	@touch $@
 
 $(BENCH_VENV)/installed: pyproject.toml

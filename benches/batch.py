@@ -3,7 +3,7 @@
     python benches/batch.py                        # this build
     python benches/batch.py --before PATH          # and another's Python folder, in turns
     python benches/batch.py --growth               # against clusters, rows and fits too
-    python benches/batch.py --peers glmm,statsmodels
+    python benches/batch.py --peers glmm,lme-python,mixedlm,mcpower,statsmodels
 
 Fits a second, best of some turns; processor time besides, which a busy machine disturbs less.
 """
@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -42,14 +43,17 @@ def simulate(n_fits: int, clusters: int, rows: int, seed: int = 1) -> dict[str, 
     noise = rng.normal(size=(n_fits, g.size))
     own = X.sum(axis=2) + (X * effects[:, g]).sum(axis=2) + noise
     same = X[0].sum(axis=1) + (X[0] * effects[:, g]).sum(axis=2) + noise
-    return {"g": g, "X": X, "own": own, "same": np.ascontiguousarray(same.T)}
+    # Variances near 0: most fits end at a singular covariance.
+    small = X[0].sum(axis=1) + 0.1 * (X[0] * effects[:, g]).sum(axis=2) + noise
+    turned = {name: np.ascontiguousarray(Y.T) for name, Y in (("same", same), ("small", small))}
+    return {"g": g, "X": X, "own": own, **turned}
 
 
 def works(data: dict[str, Any]) -> dict[str, tuple[int, Callable[[], object]]]:
     """What is timed: number of fits, and a call."""
     import mlmfast as mlm
 
-    g, X, own, same = (data[name] for name in ("g", "X", "own", "same"))
+    g, X, own, same, small = (data[name] for name in ("g", "X", "own", "same", "small"))
     n, few = len(own), min(FEW, len(own))
     model = mlm.LMM.from_arrays(own[0], X[0], groups=g, Z=X[0])
     table = pd.DataFrame({"y": own.ravel(), "x": X[:, :, 1].ravel()})
@@ -72,6 +76,7 @@ def works(data: dict[str, Any]) -> dict[str, tuple[int, Callable[[], object]]]:
     if hasattr(mlm, "fit_each"):
         out |= {
             "same X, tests": (n, lambda: model.fit_many(same).pvalues),
+            "same X, singular, tests": (k, lambda: model.fit_many(small[:, :k]).pvalues),
             "new X": (n, lambda: mlm.fit_each(y=own, X=X, groups=g, Z=X)),
             "new X, tests": (n, lambda: mlm.fit_each(y=own, X=X, groups=g, Z=X).pvalues),
             "new X, KR": (
@@ -124,32 +129,82 @@ def show(best: dict[str, dict[str, Any]]) -> None:
         print(line)
 
 
+def by_glmm(frame: pd.DataFrame) -> object:
+    import glmm
+
+    return glmm.fit(frame, FORMULA)
+
+
+def by_statsmodels(frame: pd.DataFrame) -> object:
+    # A script of this folder has the package's name.
+    sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
+    import statsmodels.formula.api as smf
+
+    return smf.mixedlm("y ~ x", frame, groups="g", re_formula="~x").fit()
+
+
+def by_lme_python(frame: pd.DataFrame) -> object:
+    import lme_python
+
+    return lme_python.lmer(FORMULA, frame)
+
+
+def by_mixedlm(frame: pd.DataFrame) -> object:
+    import mixedlm
+
+    return mixedlm.lmer(FORMULA, frame)
+
+
+def mcpower_rate(n: int) -> tuple[float, float]:
+    """Fits a second of its power analysis, generation of the data included."""
+    from mcpower import MCPower
+
+    def run() -> None:
+        model = MCPower("y ~ x + (1 + x | g)", family="lme")
+        model.set_cluster("g", ICC=0.5, n_clusters=50, random_slopes=["x"], slope_variance=0.25)
+        model.set_effects("x=0.5")
+        model.set_simulations(n)
+        model.find_power(500, progress_callback=False, verbose=False)
+
+    run()
+    return rates(run, n)
+
+
+def rates(call: Callable[[], object], n: int) -> tuple[float, float]:
+    """Fits a second by the clock and by the processor."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    call()
+    return n / (time.perf_counter() - wall), n / (time.process_time() - cpu)
+
+
+PEERS = {
+    "glmm": by_glmm,
+    "lme-python": by_lme_python,
+    "mixedlm": by_mixedlm,
+    "statsmodels": by_statsmodels,
+}
+
+
 def peers(names: list[str], n: int) -> None:
     """Fits a second of other packages, one data set after the other, formula and frame each."""
+    warnings.simplefilter("ignore")
     data = simulate(*SIZE)
     frames = [
         pd.DataFrame({"y": data["own"][k], "x": data["X"][k, :, 1], "g": data["g"].astype(str)})
         for k in range(n)
     ]
-
-    def by_glmm(frame: pd.DataFrame) -> object:
-        import glmm
-
-        return glmm.lmer(FORMULA, frame)
-
-    def by_statsmodels(frame: pd.DataFrame) -> object:
-        import statsmodels.formula.api as smf
-
-        return smf.mixedlm("y ~ x", frame, groups="g", re_formula="~x").fit()
-
-    for name, fit in {"glmm": by_glmm, "statsmodels": by_statsmodels}.items():
-        if name not in names:
+    for name in names:
+        try:
+            if name == "mcpower":
+                found = mcpower_rate(SIZE[0])
+            else:
+                fit = PEERS[name]
+                fit(frames[0])
+                found = rates(lambda fit=fit: [fit(frame) for frame in frames], n)
+        except Exception as error:  # a package may raise anything
+            print(f"{name:24}{type(error).__name__}: {error}"[:100])
             continue
-        fit(frames[0])
-        wall = time.perf_counter()
-        for frame in frames:
-            fit(frame)
-        print(f"{name:24}{n / (time.perf_counter() - wall):10,.1f}")
+        print(f"{name:24}{found[0]:10,.1f}{found[1]:10,.1f}")
 
 
 def main() -> None:
@@ -157,7 +212,11 @@ def main() -> None:
     parser.add_argument("--before", help="Python folder of another build")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--growth", action="store_true")
-    parser.add_argument("--peers", default="", help="glmm, statsmodels: where installed")
+    parser.add_argument(
+        "--peers",
+        default="",
+        help="glmm, lme-python, mixedlm, mcpower, statsmodels: where installed",
+    )
     parser.add_argument("--turn", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.turn:

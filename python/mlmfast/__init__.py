@@ -12,8 +12,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mlmfast._core import __version__
-from mlmfast.covariance import structures
-from mlmfast.data.datasets import load_sleepstudy
 from mlmfast.errors import (
     AliasedWarning,
     ComparisonError,
@@ -30,23 +28,25 @@ from mlmfast.errors import (
     SpacingWarning,
     SuspectValueWarning,
 )
-from mlmfast.fitted.certificate import Certificate
-from mlmfast.model import LMM, lmm
-from mlmfast.newton.options import NewtonOptions
-from mlmfast.result import LMMResult, load
-from mlmfast.running.callable_package import make_callable
 
 if TYPE_CHECKING:
     from mlmfast import mvn
     from mlmfast.batch.fit_batch import FitBatch
     from mlmfast.compare_structures import compare_structures
+    from mlmfast.covariance.names import structures
+    from mlmfast.data.datasets import load_sleepstudy
+    from mlmfast.fitted.certificate import Certificate
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.effect_tests import joint_tests
     from mlmfast.inference.permutation.permutation_test import permutation_test
+    from mlmfast.low_level.reduction import Reduction
     from mlmfast.many_data_sets.fit_each import fit_each
+    from mlmfast.model import LMM, lmm
+    from mlmfast.newton.options import NewtonOptions
     from mlmfast.power_analysis.detectable_effect import detectable_effect
     from mlmfast.power_analysis.power import power
     from mlmfast.power_analysis.sample_size import sample_size
+    from mlmfast.result import LMMResult, load
     from mlmfast.simulation.make import design
     from mlmfast.simulation.study_design import StudyDesign
     from mlmfast.studies.plan.method import Method
@@ -73,6 +73,7 @@ __all__ = [
     "ModelError",
     "NewtonOptions",
     "NonEstimableWarning",
+    "Reduction",
     "RelationshipWarning",
     "SingularFitWarning",
     "SpacingWarning",
@@ -100,8 +101,18 @@ __all__ = [
     "structures",
 ]
 
-#: What a fit does not need, imported when it is asked for: `import mlmfast` stays quick.
+#: Imported when they are asked for: `import mlmfast` stays quick, and `mlmfast.Reduction` needs
+#: NumPy alone.
 _LATER = {
+    "Certificate": "mlmfast.fitted.certificate",
+    "LMM": "mlmfast.model",
+    "LMMResult": "mlmfast.result",
+    "NewtonOptions": "mlmfast.newton.options",
+    "Reduction": "mlmfast.low_level.reduction",
+    "lmm": "mlmfast.model",
+    "load": "mlmfast.result",
+    "load_sleepstudy": "mlmfast.data.datasets",
+    "structures": "mlmfast.covariance.names",
     "Comparison": "mlmfast.inference.comparison.compare",
     "Method": "mlmfast.studies.plan.method",
     "Study": "mlmfast.studies.study",
@@ -115,19 +126,23 @@ _LATER = {
     "from_r": "mlmfast.translation.r.translated",
     "from_sas": "mlmfast.translation.sas.translated",
     "joint_tests": "mlmfast.inference.emmeans",
-    "mvn": "mlmfast.mvn",
     "detectable_effect": "mlmfast.power_analysis.detectable_effect",
     "permutation_test": "mlmfast.inference.permutation.permutation_test",
     "power": "mlmfast.power_analysis.power",
     "sample_size": "mlmfast.power_analysis.sample_size",
 }
 
-# `mlmfast.design(...)` makes a design without data; `mlmfast.design.Design` is the package's.
-make_callable("mlmfast.design", "mlmfast.simulation.make", "design")
+#: Packages whose name is public, and those that stand beside another package.
+_PACKAGES = (
+    "design", "low_level", "maketables", "marginaleffects", "mvn", "sklearn", "stargazer",
+    "statsmodels",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """A public name that is imported on its first use."""
+    if name in _PACKAGES:
+        return import_module(f"mlmfast.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'mlmfast' has no attribute {name!r}")
     module = import_module(_LATER[name])

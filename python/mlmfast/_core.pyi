@@ -34,6 +34,7 @@ __all__ = [
     "scoring_steps",
     "stacked_statistics",
     "symmetric_eigen",
+    "test_bases",
     "unstructured_chart",
     "unstructured_move",
     "unstructured_theta",
@@ -60,6 +61,17 @@ _Entry: TypeAlias = tuple[int, int, int]
 _Terms: TypeAlias = Sequence[Sequence[tuple[int, str]]]
 #: Row offsets, columns and values of a symmetric matrix.
 _Relationship: TypeAlias = tuple[FloatArray, CodeArray, FloatArray]
+
+#: theta; criteria there if known; the last step, its run, stretch of the next scoring step, steps
+#: that are left.
+_Start: TypeAlias = tuple[
+    FloatArray,
+    Sequence[FloatArray] | None,
+    FloatArray,
+    NDArray[np.int64],
+    FloatArray,
+    NDArray[np.int64],
+]
 
 def memory_left() -> float: ...
 def require_room() -> None: ...
@@ -92,6 +104,9 @@ def unstructured_chart(
 ) -> tuple[FloatArray, FloatArray]: ...
 def unstructured_move(k: int, theta: FloatArray, step: FloatArray) -> FloatArray: ...
 def unstructured_theta(matrices: FloatArray) -> FloatArray: ...
+def test_bases(
+    parts: Sequence[FloatArray], gamma: FloatArray, maps: FloatArray, degrees: float
+) -> tuple[FloatArray, FloatArray, FloatArray]: ...
 def run_chain(f: FloatArray, z: FloatArray) -> FloatArray: ...
 def walk_series(
     a: FloatArray, b: FloatArray, starts: CodeArray, values: FloatArray, whiten: bool
@@ -200,6 +215,14 @@ class NestedReduction(Engine):
         share: bool = True,
         responses: tuple[FloatArray, FloatArray, FloatArray] | None = None,
     ) -> NestedReduction: ...
+    def ordinary_steps(
+        self,
+        blocks: Sequence[tuple[int, int, int]],
+        fits: Sequence[int],
+        start: _Start,
+        settings: tuple[float, float, float, float],
+        reml: bool,
+    ) -> tuple[FloatArray, bytes] | None: ...
     def lag_products(self, fit: int) -> FloatArray: ...
     def class_squares(self, fit: int) -> FloatArray: ...
 
@@ -238,6 +261,14 @@ class NestedBatch:
         reml: bool,
         derivatives: bool,
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
+    def ordinary_steps(
+        self,
+        blocks: Sequence[tuple[int, int, int]],
+        fits: Sequence[int],
+        start: _Start,
+        settings: tuple[float, float, float, float],
+        reml: bool,
+    ) -> tuple[FloatArray, bytes] | None: ...
     def solve(
         self, g: Sequence[FloatArray], fits: Sequence[int]
     ) -> tuple[FloatArray, FloatArray, FloatArray]: ...

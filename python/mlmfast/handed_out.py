@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from mlmfast.running.first_use import documented_by
@@ -22,6 +22,7 @@ class handed_out(Generic[_Value]):  # noqa: N801  (a decorator, as cached_proper
 
     Examples
     --------
+    >>> import pandas as pd
     >>> class Result:
     ...     @handed_out
     ...     def params(self):
@@ -62,6 +63,7 @@ class Copied:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> class Table:
     ...     frame = Copied()
     >>> table = Table()
@@ -115,7 +117,9 @@ def hands_out_copies(cls: type[_Value]) -> type[_Value]:
 
 def copy_of(value: Any) -> Any:
     """A copy of a frame, a series, an array that could be written to, or a dict of these."""
-    if isinstance(value, pd.Series | pd.DataFrame):
+    # Who has a frame has imported pandas; who has arrays alone need not.
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(value, pandas.Series | pandas.DataFrame):
         return value.copy()
     if isinstance(value, np.ndarray):
         return value.copy() if _can_be_unlocked(value) else value

@@ -5,6 +5,7 @@
 //! What an engine is asked for stands in [`engine`].
 
 pub mod asked;
+pub mod bases;
 #[cfg(test)]
 pub(crate) mod checks;
 pub mod derivatives;

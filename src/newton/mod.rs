@@ -1,8 +1,12 @@
 //! What Newton's iteration asks of small symmetric matrices, for all fits of a batch in one call.
 //!
-//! The iteration itself is Python's; nothing here knows of models. Orders are known to the compiler;
-//! each fit's numbers are its own, so they are the same alone and in a batch.
+//! The iteration itself is Python's, but for steps that are ordinary; nothing here knows of models.
+//! Orders are known to the compiler; each fit's numbers are its own, so they are the same alone and
+//! in a batch.
 
+pub mod blocks;
+pub mod ordinary;
+mod scored;
 pub mod steps;
 pub mod unstructured;
 
@@ -32,7 +36,7 @@ macro_rules! with_order {
 pub(crate) use with_order;
 
 /// Results of `n` fits, `sizes` numbers each: `one` writes those of a fit.
-fn by_fit<const M: usize>(
+pub(crate) fn by_fit<const M: usize>(
     n: usize,
     sizes: [usize; M],
     one: impl Fn(usize, [&mut [f64]; M]) + Sync + Send,
@@ -78,7 +82,7 @@ fn run<const M: usize>(
 
 /// The k-th of some square matrices.
 #[inline(always)]
-fn matrix<const K: usize>(all: &[f64], k: usize) -> [[f64; K]; K] {
+pub(crate) fn matrix<const K: usize>(all: &[f64], k: usize) -> [[f64; K]; K] {
     let mut out = [[0.0; K]; K];
     for (row, from) in out.iter_mut().zip(all[k * K * K..(k + 1) * K * K].chunks_exact(K)) {
         row.copy_from_slice(from);

@@ -43,24 +43,47 @@ fn newton_of<const K: usize>(n: usize, at: Derivatives, floor: f64) -> [Vec<f64>
     by_fit(n, [K, 1, 1], |k, [step, slope, smallest]| {
         let gradient = vector::<K>(at.gradient, k);
         let (hessian, expected) = (matrix::<K>(at.hessian, k), matrix::<K>(at.expected, k));
-        let mut own = [0.0; K];
-        for i in 0..K {
-            own[i] = expected[i][i].max(hessian[i][i].abs());
-        }
-        let largest = own.iter().copied().fold(1e-300, f64::max);
-        let scale = own.map(|value| value.max(1e-12 * largest).sqrt());
-        let scaled = divided(&hessian, &scale);
-        let finite = scaled.iter().flatten().chain(&gradient).all(|value| value.is_finite());
-        if !finite {
-            (slope[0], smallest[0]) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
-            return;
-        }
-        let (values, vectors) = symmetric(&scaled);
-        let inverse = values.map(|value| 1.0 / value.abs().max(floor));
-        step.copy_from_slice(&solved(&gradient, &scale, &inverse, &vectors));
-        slope[0] = (0..K).fold(0.0, |s, i| s + gradient[i] * step[i]);
-        smallest[0] = values[0];
+        let found = newton_step(&gradient, &hessian, &expected, floor);
+        step.copy_from_slice(&found.step);
+        (slope[0], smallest[0]) = (found.slope, found.smallest);
     })
+}
+
+/// A step of one fit, its slope, and the smallest eigenvalue of the scaled Hessian.
+#[derive(Clone, Copy)]
+pub struct Step<const K: usize> {
+    /// The step.
+    pub step: [f64; K],
+    /// The gradient along it.
+    pub slope: f64,
+    /// The smallest eigenvalue.
+    pub smallest: f64,
+}
+
+/// See [`newton_steps`].
+#[inline(always)]
+pub fn newton_step<const K: usize>(
+    gradient: &[f64; K],
+    hessian: &Square<K>,
+    expected: &Square<K>,
+    floor: f64,
+) -> Step<K> {
+    let mut own = [0.0; K];
+    for i in 0..K {
+        own[i] = expected[i][i].max(hessian[i][i].abs());
+    }
+    let largest = own.iter().copied().fold(1e-300, f64::max);
+    let scale = own.map(|value| value.max(1e-12 * largest).sqrt());
+    let scaled = divided(hessian, &scale);
+    let finite = scaled.iter().flatten().chain(gradient).all(|value| value.is_finite());
+    if !finite {
+        return Step { step: [0.0; K], slope: f64::NEG_INFINITY, smallest: f64::NEG_INFINITY };
+    }
+    let (values, vectors) = symmetric(&scaled);
+    let inverse = values.map(|value| 1.0 / value.abs().max(floor));
+    let step = solved(gradient, &scale, &inverse, &vectors);
+    let slope = (0..K).fold(0.0, |s, i| s + gradient[i] * step[i]);
+    Step { step, slope, smallest: values[0] }
 }
 
 /// Scoring steps -E^-1 g of `n` fits, along the directions that the information tells something of.
@@ -76,17 +99,23 @@ const TOLD: f64 = 1e-9;
 fn scoring_of<const K: usize>(n: usize, gradients: &[f64], expected: &[f64]) -> [Vec<f64>; 1] {
     by_fit(n, [K], |k, [step]| {
         let (gradient, expected) = (vector::<K>(gradients, k), matrix::<K>(expected, k));
-        let mut own = [0.0; K];
-        for i in 0..K {
-            own[i] = expected[i][i];
-        }
-        // An entry without information must not turn the rounding of its gradient into a step.
-        let least = (1e-12 * own.iter().copied().fold(0.0, f64::max)).max(1e-300);
-        let scale = own.map(|value| value.max(least).sqrt());
-        let (values, vectors) = symmetric(&divided(&expected, &scale));
-        let inverse = values.map(|value| if value > TOLD { 1.0 / value } else { 0.0 });
-        step.copy_from_slice(&solved(&gradient, &scale, &inverse, &vectors));
+        step.copy_from_slice(&scoring_step(&gradient, &expected));
     })
+}
+
+/// See [`scoring_steps`].
+#[inline(always)]
+pub fn scoring_step<const K: usize>(gradient: &[f64; K], expected: &Square<K>) -> [f64; K] {
+    let mut own = [0.0; K];
+    for i in 0..K {
+        own[i] = expected[i][i];
+    }
+    // An entry without information must not turn the rounding of its gradient into a step.
+    let least = (1e-12 * own.iter().copied().fold(0.0, f64::max)).max(1e-300);
+    let scale = own.map(|value| value.max(least).sqrt());
+    let (values, vectors) = symmetric(&divided(expected, &scale));
+    let inverse = values.map(|value| if value > TOLD { 1.0 / value } else { 0.0 });
+    solved(gradient, &scale, &inverse, &vectors)
 }
 
 /// D^-1 A D^-1.
@@ -133,19 +162,37 @@ pub fn led(
     curvature: &[f64],
     at: Derivatives,
 ) -> [Vec<f64>; 3] {
-    by_fit(n, [t, t * t, t * t], |k, [gradient, hessian, expected]| {
-        let j = &jacobian[k * m * t..(k + 1) * m * t];
-        for (row, &value) in j.chunks_exact(t).zip(&at.gradient[k * m..(k + 1) * m]) {
-            for (to, x) in gradient.iter_mut().zip(row) {
-                *to += x * value;
-            }
-        }
-        sandwiched((m, t), j, &at.hessian[k * m * m..(k + 1) * m * m], hessian);
-        for (to, own) in hessian.iter_mut().zip(&curvature[k * t * t..(k + 1) * t * t]) {
-            *to += own;
-        }
-        sandwiched((m, t), j, &at.expected[k * m * m..(k + 1) * m * m], expected);
+    by_fit(n, [t, t * t, t * t], |k, out| {
+        let at = Derivatives {
+            gradient: &at.gradient[k * m..(k + 1) * m],
+            hessian: &at.hessian[k * m * m..(k + 1) * m * m],
+            expected: &at.expected[k * m * m..(k + 1) * m * m],
+        };
+        let (jacobian, curvature) =
+            (&jacobian[k * m * t..(k + 1) * m * t], &curvature[k * t * t..(k + 1) * t * t]);
+        led_one((m, t), jacobian, curvature, at, out);
     })
+}
+
+/// See [`led`]: those of one fit, added to zeros.
+#[inline(always)]
+pub fn led_one(
+    (m, t): (usize, usize),
+    jacobian: &[f64],
+    curvature: &[f64],
+    at: Derivatives,
+    [gradient, hessian, expected]: [&mut [f64]; 3],
+) {
+    for (row, &value) in jacobian.chunks_exact(t).zip(at.gradient) {
+        for (to, x) in gradient.iter_mut().zip(row) {
+            *to += x * value;
+        }
+    }
+    sandwiched((m, t), jacobian, at.hessian, hessian);
+    for (to, own) in hessian.iter_mut().zip(curvature) {
+        *to += own;
+    }
+    sandwiched((m, t), jacobian, at.expected, expected);
 }
 
 /// out += J'A J.

@@ -18,29 +18,46 @@ fn chart_of<const K: usize>(n: usize, theta: &[f64], weight: &[f64]) -> [Vec<f64
     let t = K * (K + 1) / 2;
     by_fit(n, [t * t, t * t], |k, [jacobian, curvature]| {
         let own = k * t..(k + 1) * t;
-        let (u, d) = left_singular(&lower::<K>(&theta[own.clone()]));
-        let s = lower::<K>(&weight[own]);
-        let mut both = [[0.0; K]; K];
-        for i in 0..K {
-            for j in 0..K {
-                both[i][j] = s[i][j] + s[j][i];
-            }
-        }
-        let rotated = rotated(&u, &both);
-        for (column, (i, j)) in places::<K>().enumerate() {
-            // dG / dC_ij = d_j (q_i q_j' + q_j q_i')
-            for (row, (a, b)) in places::<K>().enumerate() {
-                let (left, right) = (u[a][i] * (u[b][j] * d[j]), u[a][j] * d[j] * u[b][i]);
-                jacobian[row * t + column] = left + right;
-            }
-            // d2 tr(S G) / dC_ij dC_kl = 2 (Q'S Q)_ik where j = l
-            for (other, (m, l)) in places::<K>().enumerate() {
-                if j == l {
-                    curvature[column * t + other] = rotated[i][m];
-                }
-            }
-        }
+        let write = |at: &mut [f64], row: usize, column: usize, value| at[row * t + column] = value;
+        chart_one::<K>(
+            &theta[own.clone()],
+            &weight[own],
+            |row, column, value| write(jacobian, row, column, value),
+            |row, column, value| write(curvature, row, column, value),
+        );
     })
+}
+
+/// See [`chart`]: that of one fit, whose numbers other than 0 are handed over with their places.
+#[inline(always)]
+pub fn chart_one<const K: usize>(
+    theta: &[f64],
+    weight: &[f64],
+    mut jacobian: impl FnMut(usize, usize, f64),
+    mut curvature: impl FnMut(usize, usize, f64),
+) {
+    let (u, d) = left_singular(&lower::<K>(theta));
+    let s = lower::<K>(weight);
+    let mut both = [[0.0; K]; K];
+    for i in 0..K {
+        for j in 0..K {
+            both[i][j] = s[i][j] + s[j][i];
+        }
+    }
+    let rotated = rotated(&u, &both);
+    for (column, (i, j)) in places::<K>().enumerate() {
+        // dG / dC_ij = d_j (q_i q_j' + q_j q_i')
+        for (row, (a, b)) in places::<K>().enumerate() {
+            let (left, right) = (u[a][i] * (u[b][j] * d[j]), u[a][j] * d[j] * u[b][i]);
+            jacobian(row, column, left + right);
+        }
+        // d2 tr(S G) / dC_ij dC_kl = 2 (Q'S Q)_ik where j = l
+        for (other, (m, l)) in places::<K>().enumerate() {
+            if j == l {
+                curvature(column, other, rotated[i][m]);
+            }
+        }
+    }
 }
 
 /// theta of G at local coordinates `step` around theta.
@@ -54,13 +71,30 @@ fn moved_of<const K: usize>(n: usize, theta: &[f64], step: &[f64]) -> [Vec<f64>;
     let t = K * (K + 1) / 2;
     by_fit(n, [t], |k, [out]| {
         let own = k * t..(k + 1) * t;
-        let (u, d) = left_singular(&lower::<K>(&theta[own.clone()]));
-        let mut inner = lower::<K>(&step[own]);
-        for i in 0..K {
-            inner[i][i] += d[i];
-        }
-        write(&lower_of(&product(&u, &inner)), out);
+        moved_one::<K>(&theta[own.clone()], &step[own], out);
     })
+}
+
+/// See [`moved`]: that of one fit.
+#[inline(always)]
+pub fn moved_one<const K: usize>(theta: &[f64], step: &[f64], out: &mut [f64]) {
+    let (u, d) = left_singular(&lower::<K>(theta));
+    let mut inner = lower::<K>(step);
+    for i in 0..K {
+        inner[i][i] += d[i];
+    }
+    write(&lower_of(&product(&u, &inner)), out);
+}
+
+/// L L', row by row.
+#[inline(always)]
+pub fn matrix_one<const K: usize>(theta: &[f64], mut put: impl FnMut(usize, usize, f64)) {
+    let l = lower::<K>(theta);
+    for i in 0..K {
+        for j in 0..K {
+            put(i, j, (0..K).fold(0.0, |s, k| s + l[i][k] * l[j][k]));
+        }
+    }
 }
 
 /// theta of symmetric matrices, negative eigenvalues taken for 0.
@@ -72,13 +106,42 @@ pub fn theta_of(order: usize, n: usize, matrices: &[f64]) -> Vec<f64> {
 
 fn theta_of_matrices<const K: usize>(n: usize, matrices: &[f64]) -> [Vec<f64>; 1] {
     by_fit(n, [K * (K + 1) / 2], |k, [out]| {
-        let (values, mut root) = symmetric(&super::matrix::<K>(matrices, k));
-        let sizes = values.map(|value| value.max(0.0).sqrt());
-        for row in &mut root {
-            row.iter_mut().zip(sizes).for_each(|(x, size)| *x *= size);
-        }
-        write(&lower_of(&root), out);
+        theta_one(&super::matrix::<K>(matrices, k), out);
     })
+}
+
+/// See [`theta_of`]: that of one matrix.
+#[inline(always)]
+pub fn theta_one<const K: usize>(matrix: &Square<K>, out: &mut [f64]) {
+    let (values, mut root) = symmetric(matrix);
+    let sizes = values.map(|value| value.max(0.0).sqrt());
+    for row in &mut root {
+        row.iter_mut().zip(sizes).for_each(|(x, size)| *x *= size);
+    }
+    write(&lower_of(&root), out);
+}
+
+/// theta of the covariance nearest to a lower triangle, eigenvalues lifted to a share of the largest
+/// and to a least size; whether one was negative.
+#[inline(always)]
+pub fn nearest_one<const K: usize>(triangle: &[f64], lift: f64, out: &mut [f64]) -> bool {
+    let mut matrix = lower::<K>(triangle);
+    for i in 0..K {
+        for j in 0..i {
+            matrix[j][i] = matrix[i][j];
+        }
+    }
+    let (values, vectors) = symmetric(&matrix);
+    let least = (lift * values[K - 1]).max(lift);
+    let mut lifted = [[0.0; K]; K];
+    for i in 0..K {
+        for j in 0..K {
+            lifted[i][j] =
+                (0..K).fold(0.0, |s, k| s + vectors[i][k] * values[k].max(least) * vectors[j][k]);
+        }
+    }
+    theta_one(&lifted, out);
+    values[0] < 0.0
 }
 
 /// Rows and columns of a lower triangle.

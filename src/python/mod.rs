@@ -43,6 +43,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(newton::unstructured_chart, module)?)?;
     module.add_function(wrap_pyfunction!(newton::unstructured_move, module)?)?;
     module.add_function(wrap_pyfunction!(newton::unstructured_theta, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::test_bases, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::memory_left, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::require_room, module)?)?;
     module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;

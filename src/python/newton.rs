@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use super::arrays::{Floats, array, c_slice};
 use super::gateway::without_gil;
+use crate::criterion::bases::{At, bases};
 use crate::newton::steps::{self, Derivatives};
 use crate::newton::{MOST, unstructured};
 
@@ -135,4 +136,36 @@ pub fn unstructured_theta<'py>(py: Python<'py>, matrices: Argument<'py>) -> PyRe
     let data = c_slice("matrices", &matrices, &[n, k, k])?;
     let theta = without_gil(py, || unstructured::theta_of(k, n, data))?;
     array(py, theta, &[n, k * (k + 1) / 2])
+}
+
+/// What [`bases`] gives of likelihood derivatives (`Engine.likelihood_derivatives`), of the entries of
+/// G over `sigma^2` `(a, n)` and maps `(a, rank, rank)`: `(a, n + 1, rank, rank)`, `(a, n + 1, n + 1)`
+/// and `(a,)`.
+#[pyfunction]
+pub fn test_bases<'py>(
+    py: Python<'py>,
+    parts: [Argument<'py>; 7],
+    gamma: Argument<'py>,
+    maps: Argument<'py>,
+    degrees: f64,
+) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>)> {
+    let (a, n) = sizes("gamma", &gamma, MOST - 1)?;
+    let rank = maps.shape().get(1).copied().unwrap_or(0);
+    let [logdet, logdet2, rss, rss2, information, c, total] = &parts;
+    let at = At {
+        logdet: [c_slice("logdet", logdet, &[a, n])?, c_slice("logdet2", logdet2, &[a, n, n])?],
+        rss: [c_slice("rss", rss, &[a, n])?, c_slice("rss2", rss2, &[a, n, n])?],
+        information: c_slice("information", information, &[a, n, rank, rank])?,
+        c: c_slice("c", c, &[a, rank, rank])?,
+        total: c_slice("total", total, &[a])?,
+        gamma: c_slice("gamma", &gamma, &[a, n])?,
+        maps: c_slice("maps", &maps, &[a, rank, rank])?,
+        degrees,
+    };
+    let [gradient, covariance, usable] = without_gil(py, || bases(n, rank, at))?;
+    Ok((
+        array(py, gradient, &[a, n + 1, rank, rank])?,
+        array(py, covariance, &[a, n + 1, n + 1])?,
+        array(py, usable, &[a])?,
+    ))
 }

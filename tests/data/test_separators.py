@@ -43,8 +43,17 @@ def test_numbers_in_two_ways_are_refused():
     with pytest.raises(DataError, match=r"two ways, '2.5' and '1,5'"):
         text_form("y;x\n1,5;2.5\n")
     assert text_form("y;x\n1,5;2.5\n", decimal=",") == TextForm(";", ",")
-    with pytest.raises(DataError, match="groups its digits"):
-        text_form("y;x\n1.234,5;2\n")
+    for grouped in ("1.234,5", "1,234.5", "1 234,5", "1,234,567", "1.234.567"):
+        with pytest.raises(DataError, match="groups its digits"):
+            text_form(f"y;x\n{grouped};2\n")
+
+
+def test_thousands_are_not_taken_for_decimals():
+    with pytest.raises(DataError, match="'1,234' may be a decimal number or groups"):
+        text_form("y;x\n1,234;2\n12,500;3\n")
+    assert text_form("y;x\n1,234;2\n12,5;3\n").decimal == ","
+    assert text_form("y;x\n0,234;2\n").decimal == ","
+    assert text_form("y;x\n1,234;2\n", decimal=",").decimal == ","
 
 
 def test_numbers_come_out_as_numbers(tmp_path):

@@ -357,3 +357,24 @@ def test_values_without_a_covariance_are_refused(residual, hold, message):
     data["at"] = data.t + np.random.default_rng(1).uniform(0.0, 0.3, len(data))
     with pytest.raises(ModelError, match=message):
         mlm.LMM("y ~ t", data, residual=residual).fit(hold=hold)
+
+
+def test_values_are_reached_from_a_singular_start():
+    """A moment estimate of 0 leaves correlations undefined, from which no step leads away."""
+    rng = np.random.default_rng(0)
+    g = np.arange(160) // 8
+    x = rng.normal(size=160)
+    data = {"y": rng.normal(size=160) + rng.normal(size=20)[g], "x": x, "g": g}
+    held = {"var_(Intercept)|g": 1.0, "cov_x.(Intercept)|g": 0.2, "var_x|g": 1.0, "Residual": 2.0}
+    fit = mlm.lmm("y ~ x + (x | g)", data, hold=held)
+    z = np.column_stack([np.ones(160), x]) * 1.0
+    v = 2.0 * np.eye(160)
+    for k in range(20):
+        own = np.flatnonzero(g == k)
+        v[np.ix_(own, own)] += z[own] @ np.array([[1.0, 0.2], [0.2, 1.0]]) @ z[own].T
+    inverse = np.linalg.inv(v)
+    information = z.T @ inverse @ z
+    r = data["y"] - z @ np.linalg.solve(information, z.T @ inverse @ data["y"])
+    expected = 158 * np.log(2 * np.pi) + np.linalg.slogdet(v)[1] + r @ inverse @ r
+    expected += np.linalg.slogdet(information)[1]
+    assert fit.deviance == pytest.approx(expected, rel=1e-10)

@@ -119,6 +119,7 @@ def test_the_null_distribution_at_random_is_that_of_the_whole():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
 @pytest.mark.parametrize("formula", ["y ~ x + (1 | g)", "y ~ x + (x | g)"])
 def test_level_under_the_null(formula):
     rng = np.random.default_rng(11)
@@ -158,6 +159,26 @@ def test_the_likelihood_ratio_and_residual_structures():
     assert found.statistic == pytest.approx(null.deviance - full.deviance, rel=1e-6)
     assert found.permuted == "whitened"
     assert "Permutation test of Days: likelihood ratio" in repr(found)
+
+
+def test_what_is_exchanged_by_default():
+    rng = np.random.default_rng(6)
+    data = pd.DataFrame(
+        {"a": np.repeat(np.arange(8), 12), "b": np.tile(np.repeat([0, 1, 2], 4), 8)}
+    )
+    data["arm"], data["part"] = data["a"] % 2.0, (data["b"] == 1) * 1.0
+    data["x"] = rng.normal(size=96)
+    b = data["a"] * 3 + data["b"]
+    data["y"] = rng.normal(size=8)[data["a"]] + rng.normal(size=24)[b] + rng.normal(size=96)
+    nested = mlm.lmm("y ~ arm + part + x + (1 | a/b)", data)
+    found = {
+        name: mlm.permutation_test(nested, name, n=9, seed=1).permuted
+        for name in ("arm", "part", "x")
+    }
+    # A part of a cluster is constant in its rows, and varies among the parts.
+    assert found == {"arm": "clusters", "part": "whitened", "x": "within"}
+    crossed = mlm.lmm("y ~ x + (1 | a) + (1 | b)", data)
+    assert mlm.permutation_test(crossed, "x", n=9, seed=1).permuted == "whitened"
 
 
 def test_arrangements():

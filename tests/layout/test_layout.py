@@ -27,6 +27,7 @@ FLOORS = [
     "translation",
     "compare_structures",
     "many_data_sets",
+    "low_level",
     "model",
     "absorbed_result",
     "result",

@@ -179,7 +179,7 @@ def test_methods_by_other_names(fit):
     with pytest.raises(ModelError, match="level is 'profile'"):
         fit.conf_int("profile", "boot")
     with pytest.raises(ModelError, match="'wald', 'profile' or 'boot'"):
-        fit.conf_int("jackknife")
+        fit.conf_int(method="jackknife")
 
 
 def test_reml_as_r_says_it(model, fit):

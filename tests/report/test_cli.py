@@ -218,7 +218,7 @@ def test_a_fit_that_did_not_converge_ends_with_1(run, sleep_csv, monkeypatch):
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback(run, sleep_csv, monkeypatch):
-    def interrupt(*_arguments):
+    def interrupt(*_arguments, **_named):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mlmfast.cli.model.read_table", interrupt)

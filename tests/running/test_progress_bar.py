@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from mlmfast.inference.intervals.bootstrap import sizes
 
 import mlmfast as mlm
+from mlmfast.inference.resampling.bootstrap import sizes
 from mlmfast.running import progress_bar
 from mlmfast.running.progress_bar import ProgressBar
 

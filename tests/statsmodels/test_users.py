@@ -161,3 +161,26 @@ def test_an_icc_as_scripts_compute_it():
     assert fit.random_effects["s0"]["Group"] == pytest.approx(
         float(own.ranef["site"].loc["s0"].iloc[0])
     )
+
+
+def test_pyolinkanalyzes_statistics_where_rows_are_missing():
+    """They differ from statsmodels' by its kind of standard error alone."""
+    theirs = pytest.importorskip("statsmodels.formula.api")
+    rng = np.random.default_rng(6)
+    subject = np.repeat(np.arange(24), 3)
+    some = pd.DataFrame({"site": subject, "arm": np.array(list("abc"))[subject % 3]})
+    some["x"] = np.tile([0.0, 1.0, 2.0], 24)
+    some["y"] = 5.0 + rng.normal(size=24)[subject] + 0.7 * rng.normal(size=72)
+    some = some[rng.random(72) > 0.4]
+    call = {"reml": False, "method": "lbfgs"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = theirs.mixedlm("y ~ arm + x", some, groups=some["site"]).fit(**call)
+    ours = smf.mixedlm("y ~ arm + x", some, groups=some["site"])
+    same = ours.fit(**call, se="statsmodels")
+    assert expected.llf == pytest.approx(same.llf, abs=1e-6)
+    np.testing.assert_allclose(same.tvalues.iloc[:4], expected.tvalues.iloc[:4], rtol=1e-4)
+    # (X'V^-1 X)^-1 is never the larger.
+    share = np.asarray(ours.fit(**call).bse_fe / expected.bse_fe)
+    assert (share < 1.0 + 1e-6).all()
+    assert share.min() < 1.0 - 1e-5

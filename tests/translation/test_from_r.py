@@ -59,7 +59,8 @@ ROWS = {
         'na_action="raise", contrasts={"f": "contr.sum", "h": "contr.SAS"}',
     "lmer(y ~ x + (1 | g), d, weights = w, offset = o)": 'weights="w", offset="o"',
     "lme(y ~ x, random = list(a = ~ 1, b = ~ x))": "(1 | a) + (x | a:b)",
-    "lme(y ~ x, random = list(g = pdDiag(~ x)))": "(x || g)",
+    "lme(y ~ x, random = list(g = pdDiag(~ x)))": "diag(1 + x | g)",
+    "lme(y ~ x, random = list(g = pdDiag(~ 1)))": "(1 | g)",
     "lme(y ~ x, random = list(g = pdIdent(~ f - 1)))": "homdiag(f - 1 | g)",
     "lme(y ~ x, random = list(g = pdCompSymm(~ f - 1)))": "cs(f - 1 | g)",
     "lme(y ~ x, d, ~ 1 | g / h, corAR1(form = ~ t))": 'residual="ar1(t | g:h)"',
@@ -106,6 +107,19 @@ def test_the_code_gives_the_fit_of_the_call():
         assert space["fit"].llf == call(data).llf
     weighted = mlm.lmm("Reaction ~ Days + (1 | Subject)", data, weights=1 / data.v.to_numpy())
     assert space["fit"].llf == weighted.llf
+
+
+def test_independent_effects_of_a_factor_are_independent():
+    """nlme's pdDiag has no covariance at all; lme4's `||` keeps a factor's columns together."""
+    rng = np.random.default_rng(2)
+    g, f = np.repeat(np.arange(30), 12), np.tile(list("abc"), 120)
+    effects = rng.normal(size=(30, 3))
+    y = rng.normal(size=360) + effects[g, 0] + (f == "b") * effects[g, 1]
+    data = {"y": y + 1.5 * (f == "c") * effects[g, 2], "g": g, "f": f}
+    fit = mlm.from_r("lme(y ~ f, random = list(g = pdDiag(~ f)))")(data)
+    assert np.count_nonzero(fit.varcorr["g"]) == 3
+    numbers = {**data, "b": (f == "b") * 1.0, "c": (f == "c") * 1.0}
+    assert fit.llf == pytest.approx(mlm.lmm("y ~ f + (b + c || g)", numbers).llf, abs=1e-8)
 
 
 def test_other_frames_are_read():

@@ -1,7 +1,8 @@
 """PROC MIXED steps as text give the listings that SAS prints, and the fits of other programs.
 
 SAS/STAT User's Guide, The MIXED Procedure: Example "Split-Plot Design" (data of Stroup 1989) and
-Example "Repeated Measures" (data of Pothoff and Roy 1964), to the printed digit.
+Examples "Repeated Measures" (data of Pothoff and Roy 1964) and "Random Coefficients" (data of
+Obenchain 1990), and its first one, to the printed digit.
 """
 
 import numpy as np
@@ -104,6 +105,73 @@ def test_the_code_gives_what_the_call_gives(split_plot, listing):
     assert space["fit"].llf == listing.fit.llf
     assert (space["fit"].params == listing.fit.params).all()
     pd.testing.assert_frame_equal(space["tests"].frame, listing.tests[3].frame)
+
+
+STABILITY = """
+1 0 101.2 103.3 103.3 102.1 104.4 102.4  1 1 98.8 99.4 99.7 99.5 . .
+1 3 98.4 99.0 97.3 99.8 . .              1 6 101.5 100.2 101.7 102.7 . .
+1 9 96.3 97.2 97.2 96.3 . .              1 12 97.3 97.9 96.8 97.7 97.7 96.7
+2 0 102.6 102.7 102.4 102.1 102.9 102.6  2 1 99.1 99.0 99.9 100.6 . .
+2 3 105.7 103.3 103.4 104.0 . .          2 6 101.3 101.5 100.9 101.4 . .
+2 9 94.1 96.5 97.2 95.6 . .              2 12 93.1 92.8 95.4 92.2 92.2 93.0
+3 0 105.1 103.9 106.1 104.1 103.7 104.6  3 1 102.2 102.0 100.8 99.8 . .
+3 3 101.2 101.8 100.8 102.6 . .          3 6 101.1 102.0 100.1 100.2 . .
+3 9 100.9 99.5 102.2 100.8 . .           3 12 97.8 98.3 96.9 98.4 96.9 96.5
+"""
+HEIGHTS = """
+1 F 67 1 F 66 1 F 64 1 M 71 1 M 72 2 F 63 2 F 63 2 F 67 2 M 69 2 M 68 2 M 70
+3 F 63 3 M 64 4 F 67 4 F 66 4 M 67 4 M 67 4 M 69
+"""
+
+
+@pytest.fixture(scope="module")
+def stability():
+    """Example "Random Coefficients" (data of Obenchain 1990)."""
+    table = np.array(STABILITY.replace(" .", " nan").split(), dtype=float).reshape(-1, 8)
+    rows = [(batch, month, y) for batch, month, *ys in table.tolist() for y in ys]
+    data = pd.DataFrame(rows, columns=["Batch", "Month", "Y"])
+    return data.assign(Monthc=data["Month"])
+
+
+def test_random_coefficients(stability):
+    fit = mlm.from_sas("""
+        proc mixed data=rc; class Batch; model Y = Month / s;
+        random Int Month / type=un sub=Batch s; run;""")(stability).fit
+    printed(fit.covariance_parameters.iloc[[0, 1, 3]], [0.9768, -0.1045, 3.2932], 4)
+    printed(fit.covariance_parameters.iloc[2], 0.03717, 5)
+    printed(fit.deviance, 350.3, 1)
+    printed(fit.params["Month"], -0.5259, 4)
+    printed(fit.bse, [0.6456, 0.1194], 4)
+    assert fit.df.tolist() == [2.0, 2.0]
+    printed(fit.tvalues["Month"], -4.41, 2)
+    printed(fit.pvalues["Month"], 0.0478, 4)
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+def test_random_coefficients_and_months(stability):
+    fit = mlm.from_sas("""
+        proc mixed data=rc; class Batch Monthc; model Y = Month / s;
+        random Int Month Monthc / sub=Batch s; run;""")(stability).fit
+    printed(fit.covariance_parameters.iloc[[0, 2, 3]], [0.0, 3.7411, 0.7969], 4)
+    printed(fit.covariance_parameters.iloc[1], 0.01243, 5)
+    printed(fit.params["Month"], -0.5003, 4)
+    printed(fit.bse, [0.7287, 0.1259], 4)
+    printed(fit.pvalues["Month"], 0.0579, 4)
+
+
+def test_families():
+    """The first example of the chapter: heights by family and gender."""
+    table = np.array(HEIGHTS.split()).reshape(-1, 3)
+    data = pd.DataFrame({"Family": table[:, 0], "Gender": table[:, 1], "Height": table[:, 2]})
+    data["Height"] = data["Height"].astype(float)
+    found = mlm.from_sas("""
+        proc mixed data=heights; class Family Gender; model Height = Gender;
+        random Family Family*Gender; run;""")(data)
+    printed(found.fit.covariance_parameters, [2.4010, 1.7657, 2.1668], 4)
+    test = found.tests[3].frame.loc["Gender"]
+    assert test[["NumDF", "DenDF"]].tolist() == [1.0, 3.0]
+    printed(test["F value"], 7.95, 2)
+    printed(test["Pr(>F)"], 0.0667, 4)
 
 
 STRUCTURES = {
@@ -255,6 +323,19 @@ def test_by_groups(trial):
     own = mlm.lmm("y ~ arm + (1 | id)", trial[trial.sex == "m"], contrasts={"arm": "contr.SAS"})
     assert found["m"].fit.llf == own.llf
     assert "--- m ---" in repr(found)
+    single = trial.assign(arm=trial["arm"].where(trial["sex"] == "m", "a"))
+    found = step(single)
+    assert list(found) == ["m"]
+    assert "one level" in found.problems["f"]
+    assert "no fit: " in repr(found)
+    with pytest.raises(ModelError, match="no BY group could be fitted"):
+        step(trial.assign(arm="a"))
+
+
+def test_text_is_no_number(trial):
+    step = mlm.from_sas("proc mixed; class id; model y = arm; random int / sub=id;")
+    with pytest.raises(DataError, match=r"'arm' holds .* is no CLASS variable"):
+        step(trial)
 
 
 def test_parms(trial):
@@ -391,6 +472,7 @@ REFUSED = {
     "proc mixed; model y = a(b; class a b;": "not closed",
     "proc mixed; model y = a*; class a;": "an effect is expected before",
     "proc mixed; model y = x; model y = z;": "the second",
+    "proc mixed; model y = x|x;": "write powers as x.x",
     "proc mixed; class a; model y = a; estimate 'e' a (1 1) (2 -1);": "nonpositional",
 }
 

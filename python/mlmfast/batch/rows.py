@@ -40,6 +40,7 @@ class RegularFits:
     beta, vcov : shapes (a, rank), (a, rank, rank)
     bases
         For each fit.
+    singular : shape (a,)
     """
 
     fits: IntArray
@@ -47,6 +48,7 @@ class RegularFits:
     beta: FloatArray
     vcov: FloatArray
     bases: StackedBases
+    singular: BoolArray
 
     def some(self, keep: BoolArray, fits: IntArray) -> RegularFits:
         """Some of the fits, at other positions."""
@@ -54,7 +56,8 @@ class RegularFits:
         bases = StackedBases(
             gradient[keep], covariance[keep], usable[keep], None if extra is None else extra[keep]
         )
-        return RegularFits(fits[keep], self.like, self.beta[keep], self.vcov[keep], bases)
+        beta, vcov, singular = self.beta[keep], self.vcov[keep], self.singular[keep]
+        return RegularFits(fits[keep], self.like, beta, vcov, bases, singular)
 
 
 class BatchRows(Protocol):
@@ -83,6 +86,11 @@ class BatchRows(Protocol):
         MlmError
             Where its data make no model.
         """
+
+
+def _any(singular: BoolArray) -> BoolArray:
+    """Fits some of whose covariances are singular."""
+    return np.asarray(singular.any(axis=1))
 
 
 @dataclass(frozen=True)
@@ -145,10 +153,9 @@ class SharedRows:
             maps = core_maps(self.reduced, fits)
             n_obs = self.reduced.design.n_obs
             parts = (core, self.criterion, self.theta[some], fits, maps, n_obs)
-            found = stacked_bases(*parts, adjusts)
-            usable = found.usable & ~self.singular[some].any(axis=1)
-            bases = found._replace(usable=usable)
-            yield RegularFits(fits, self.reduced, self.beta[some], self.vcov[some], bases)
+            bases = stacked_bases(*parts, adjusts, self.singular[some])
+            own = (self.beta[some], self.vcov[some], bases, _any(self.singular[some]))
+            yield RegularFits(fits, self.reduced, *own)
 
     def model(self, fit: int) -> PreparedModel:
         """The model of one response."""
@@ -256,7 +263,8 @@ class StackedRows:
         """All of them; for Kenward and Roger's tests where the batch was fitted for these."""
         if adjusts and self.bases.extra is None:
             return
-        yield RegularFits(np.arange(len(self)), self.like, self.beta, self.vcov, self.bases)
+        own = (self.beta, self.vcov, self.bases, _any(self.singular))
+        yield RegularFits(np.arange(len(self)), self.like, *own)
 
     def model(self, fit: int) -> PreparedModel:
         """The model of one data set."""

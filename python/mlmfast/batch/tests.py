@@ -112,7 +112,12 @@ def batch_tests(batch: BatchFits, L: Any, rhs: Any, ddf: str | float) -> BatchTe
 
 
 def _groups(batch: BatchFits, method: DegreesOfFreedom) -> Iterator[RegularFits]:
-    return batch._rows.regular(method.adjusts) if method.stacks else iter(())
+    for group in batch._rows.regular(method.adjusts) if method.stacks else ():
+        if method.stacks_singular:
+            yield group
+        else:
+            usable = group.bases.usable & ~group.singular
+            yield replace(group, bases=group.bases._replace(usable=usable))
 
 
 def _tested_covariance(group: RegularFits) -> FloatArray:

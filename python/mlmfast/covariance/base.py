@@ -202,6 +202,11 @@ class CovarianceStructure(ABC):
         """
         return self.move(theta, step)
 
+    @property
+    def has_core_chart(self) -> bool:
+        """Whether the core takes steps in these local coordinates by itself."""
+        return False
+
     def closed(self) -> CovarianceStructure:
         """The same structure in parameters that reach its singular matrices, for random effects."""
         return self

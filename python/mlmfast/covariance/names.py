@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from mlmfast.covariance.base import STRUCTURES
 from mlmfast.errors import FormulaError
+from mlmfast.running.first_use import OnUse
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = OnUse("pandas")
 
 #: ``toep(2)(visit | id)``: a name, what stands in parentheses before the coordinates, the rest.
 _HEAD = re.compile(r"\s*([A-Za-z][\w.]*)\s*(?:\(([^()]*)\)\s*)?\((.*)\)(.*)", re.DOTALL)

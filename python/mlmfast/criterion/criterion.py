@@ -131,6 +131,17 @@ class Criterion:
         value, gradient, hessian, expected = self.reduction.evaluate(
             g, fits.tolist(), self.entries, self.reml, True
         )
+        return self.led(theta, value, gradient, hessian, expected)
+
+    def led(
+        self,
+        theta: FloatArray,
+        value: FloatArray,
+        gradient: FloatArray,
+        hessian: FloatArray,
+        expected: FloatArray,
+    ) -> Derivatives:
+        """Derivatives by local coordinates around theta from those by entries."""
         if self.flat is not None:
             gradient, hessian, expected = self.flat.cleaned(gradient, hessian, expected)
         last = self.terms[-1] if self.terms else None

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.criterion.parameters.functions import CovarianceFunctions
+from mlmfast.criterion.criterion import Criterion
 from mlmfast.newton.iteration import Derivatives
+from mlmfast.reduction.reduced_model import ReducedModel
+
+if TYPE_CHECKING:
+    from mlmfast.criterion.parameters.functions import CovarianceFunctions
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,9 @@ class ScaledCriterion:
         if not self.functions.has_scale:
             return criterion(points, fits)
         theta, log_sigma2 = np.ascontiguousarray(points[:, :-1]), points[:, -1]
-        value, gradient, hessian, expected = self._by_entries(theta, log_sigma2, fits)
+        model = self.functions.model
+        g = criterion.covariances(theta)
+        value, gradient, hessian, expected = by_entries(criterion, model, g, log_sigma2, fits)
         a, n, t = len(points), len(criterion.entries), criterion.n_theta
         jacobian = np.zeros((a, n + 1, t + 1))
         jacobian[:, -1, -1] = 1.0
@@ -44,42 +51,6 @@ class ScaledCriterion:
             expected,
         )
 
-    def _by_entries(
-        self, theta: FloatArray, log_sigma2: FloatArray, fits: IntArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Value and derivatives by the entries of G and, last, log sigma^2.
-
-        f = logdet + nu log(2 pi sigma^2) + rss / sigma^2; E rss = nu sigma^2, and the expected
-        derivatives of rss are minus those of the log-determinants, times sigma^2.
-        """
-        criterion, model = self.functions.criterion, self.functions.model
-        reml, entries = criterion.reml, criterion.entries
-        g = criterion.covariances(theta)
-        nu = model.degrees(reml)
-        reduction = criterion.reduction
-        scalars = reduction.solve(g, fits.tolist())[2]
-        rss, logdet = scalars[:, 0], scalars[:, 1] + (scalars[:, 2] if reml else 0.0)
-        trace, second, rss_by, rss_second, *_ = reduction.likelihood_derivatives(
-            g, fits.tolist(), entries, reml
-        )
-        a, n, weight = len(theta), len(entries), np.exp(-log_sigma2)
-        value = logdet + nu * (np.log(2.0 * np.pi) + log_sigma2) + weight * rss
-        weighted = weight[:, None] * rss_by
-        gradient = np.concatenate([trace + weighted, (nu - weight * rss)[:, None]], axis=1)
-        hessian, expected = np.empty((2, a, n + 1, n + 1))
-        hessian[:, :n, :n] = second + weight[:, None, None] * rss_second
-        hessian[:, n, :n] = hessian[:, :n, n] = -weighted
-        hessian[:, n, n] = weight * rss
-        expected[:, :n, :n] = -second
-        expected[:, n, :n] = expected[:, :n, n] = trace
-        expected[:, n, n] = nu
-        if criterion.flat is not None:
-            gradient, hessian, expected = criterion.flat.cleaned(gradient, hessian, expected)
-        bad = ~np.isfinite(value)
-        for part in (gradient, hessian, expected):
-            part[bad] = 0.0
-        return np.where(bad, np.inf, value), gradient, hessian, expected
-
     def move(self, points: FloatArray, step: FloatArray) -> FloatArray:
         """The point at local coordinates ``step`` around each point."""
         criterion = self.functions.criterion
@@ -89,3 +60,49 @@ class ScaledCriterion:
         if criterion.n_theta:
             out[:, :-1] = criterion.move(points[:, :-1], step[:, :-1])
         return out
+
+
+def by_entries(
+    criterion: Criterion,
+    model: ReducedModel,
+    g: list[FloatArray],
+    log_sigma2: FloatArray,
+    fits: IntArray,
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Value and derivatives by the entries of G and, last, log sigma^2.
+
+    f = logdet + nu log(2 pi sigma^2) + rss / sigma^2; E rss = nu sigma^2, and the expected
+    derivatives of rss are minus those of the log-determinants, times sigma^2.
+
+    Parameters
+    ----------
+    g
+        Covariances of each level over sigma^2, in the core's coordinates.
+    log_sigma2 : shape (a,), in the criterion's units
+    fits : shape (a,), the response of each row
+    """
+    reml, entries = criterion.reml, criterion.entries
+    nu = model.degrees(reml)
+    reduction = criterion.reduction
+    scalars = reduction.solve(g, fits.tolist())[2]
+    rss, logdet = scalars[:, 0], scalars[:, 1] + (scalars[:, 2] if reml else 0.0)
+    trace, second, rss_by, rss_second, *_ = reduction.likelihood_derivatives(
+        g, fits.tolist(), entries, reml
+    )
+    a, n, weight = len(log_sigma2), len(entries), np.exp(-log_sigma2)
+    value = logdet + nu * (np.log(2.0 * np.pi) + log_sigma2) + weight * rss
+    weighted = weight[:, None] * rss_by
+    gradient = np.concatenate([trace + weighted, (nu - weight * rss)[:, None]], axis=1)
+    hessian, expected = np.empty((2, a, n + 1, n + 1))
+    hessian[:, :n, :n] = second + weight[:, None, None] * rss_second
+    hessian[:, n, :n] = hessian[:, :n, n] = -weighted
+    hessian[:, n, n] = weight * rss
+    expected[:, :n, :n] = -second
+    expected[:, n, :n] = expected[:, :n, n] = trace
+    expected[:, n, n] = nu
+    if criterion.flat is not None:
+        gradient, hessian, expected = criterion.flat.cleaned(gradient, hessian, expected)
+    bad = ~np.isfinite(value)
+    for part in (gradient, hessian, expected):
+        part[bad] = 0.0
+    return np.where(bad, np.inf, value), gradient, hessian, expected

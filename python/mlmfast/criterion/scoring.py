@@ -126,7 +126,10 @@ class Scoring:
         # Residual variance over that of ordinary least squares; few degrees of freedom tell little.
         # The iterative engine starts from moments.
         rss, df = self.criterion.reduction.within
-        rss, df = rss[fits], np.broadcast_to(df, rss.shape)[fits]
+        if isinstance(df, int):
+            # Responses of one design.
+            return np.full(len(fits), 0.5) if df < 3 else np.maximum(rss[fits] / df, 1e-300)
+        rss, df = rss[fits], df[fits]
         few = df < 3
         return np.where(few, 0.5, np.maximum(rss / np.where(few, 1.0, df), 1e-300))
 

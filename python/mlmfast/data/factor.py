@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
+from mlmfast.running.first_use import OnUse
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = OnUse("pandas")
 
 LevelValues = NDArray[np.generic]
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.data.columns import Columns, check_distinct
@@ -29,7 +28,7 @@ from mlmfast.data.statistics import KnownStatistics
 from mlmfast.errors import DataError
 from mlmfast.handed_out import read_only
 
-__all__ = ["Factor", "Frame", "check_finite"]
+__all__ = ["Factor", "Frame"]
 
 _LONGEST_LISTING = 20
 
@@ -315,30 +314,3 @@ def _unknown_column(name: str, columns: tuple[str, ...]) -> str:
     more = len(columns) - _LONGEST_LISTING
     rest = f" and {more} more" if more > 0 else ""
     return f"there is no column {name!r} in the data{hint} the columns are {listing}{rest}"
-
-
-def _sum_of_squares(values: FloatArray) -> float:
-    # Squares of 1e200 overflow; that is no fault of the data.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return float(np.dot(values, values))
-
-
-def check_finite(name: str, values: NDArray[np.float64]) -> None:
-    """Refuse infinite values; missing ones (NaN) are not looked at.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> check_finite("x", np.array([1.0, np.nan]))
-    """
-    # A finite sum of squares says that every value is: far cheaper than looking at each.
-    if np.isfinite(_sum_of_squares(values)):
-        return
-    infinite = np.isinf(values)
-    if infinite.any():
-        row = int(np.argmax(infinite))
-        count = int(np.count_nonzero(infinite))
-        raise DataError(
-            f"{name!r} has {count} infinite value{'s' if count > 1 else ''} (first in row {row}); "
-            "remove those rows or mark the values as missing"
-        )

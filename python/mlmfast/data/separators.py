@@ -17,7 +17,11 @@ _BLANKS = r"\s+"
 _LINES = 200
 _POINT = re.compile(r"\s*[-+]?\d*\.\d+(?:[eE][-+]?\d+)?\s*")
 _COMMA = re.compile(r"\s*[-+]?\d*,\d+(?:[eE][-+]?\d+)?\s*")
-_GROUPED = re.compile(r"\s*[-+]?\d{1,3}(?:[.' ]\d{3})+,\d+\s*|\s*[-+]?\d{1,3}(?:,\d{3})+\.\d+\s*")
+_GROUPED = re.compile(
+    r"\s*[-+]?\d{1,3}(?:(?:[.' ]\d{3})+,\d+|(?:,\d{3})+\.\d+|(?:,\d{3}){2,}|(?:\.\d{3}){2,})\s*"
+)
+#: A decimal comma before three digits, or thousands: 1,234.
+_EITHER = re.compile(r"\s*[-+]?[1-9]\d{0,2},\d{3}\s*")
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,13 @@ def _decimal(lines: Sequence[str], separator: str) -> str:
         raise DataError(
             f"{grouped.strip()!r} groups its digits; write numbers without signs between thousands"
         )
-    by_comma = next((field for field in fields if _COMMA.fullmatch(field)), None)
+    commas = [field for field in fields if _COMMA.fullmatch(field)]
+    by_comma = commas[0] if commas else None
+    if by_comma is not None and all(_EITHER.fullmatch(field) for field in commas):
+        raise DataError(
+            f"{by_comma.strip()!r} may be a decimal number or groups its digits; say which sign "
+            "stands before decimals (decimal=',' or '.')"
+        )
     by_point = next((field for field in fields if _POINT.fullmatch(field)), None)
     if by_comma is not None and by_point is not None:
         raise DataError(

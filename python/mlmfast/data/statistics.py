@@ -63,10 +63,18 @@ def column_statistics(columns: Sequence[FloatArray]) -> list[Statistics]:
         return []
     n = len(columns[0])
     raw = _core.column_statistics([in_memory(column) for column in columns], n)
-    first = np.array([column[0] for column in columns], dtype=np.float64)
-    mean, spread = mean_and_spread(raw, first, n)
-    parts = zip(mean.tolist(), spread.tolist(), raw[:, 2:].tolist(), strict=True)
-    return [Statistics(m, s, smallest, largest) for m, s, (smallest, largest) in parts]
+    own = zip(raw.tolist(), columns, strict=True)
+    return [_statistics(numbers, float(column[0]), n) for numbers, column in own]
+
+
+def _statistics(raw: list[float], first: float, n: int) -> Statistics:
+    """`mean_and_spread` of one column: the same arithmetic without arrays of one number."""
+    total, squares, smallest, largest = raw
+    shift, about_first = total / n, squares / n
+    square = about_first - shift * shift
+    usable = math.isfinite(square) and square > 1e-4 * about_first
+    spread = math.sqrt(square) if usable else largest / 4 - smallest / 4
+    return Statistics(first + shift, spread, smallest, largest)
 
 
 def mean_and_spread(raw: FloatArray, first: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:

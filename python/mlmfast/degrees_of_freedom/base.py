@@ -106,6 +106,8 @@ class DegreesOfFreedom(ABC):
     adjusts: ClassVar[bool] = False
     #: May fits of a regular model have their tests together, by `stacked_bases`?
     stacks: ClassVar[bool] = False
+    #: Those of singular covariances too? Not where it matters how these bend.
+    stacks_singular: ClassVar[bool] = True
     #: Why a joint test may have no F, and what remains; empty where it always has one.
     no_joint: ClassVar[str] = ""
 

@@ -78,7 +78,8 @@ class KenwardRoger(DegreesOfFreedom):
 
     def basis(self, fitted: FittedRows) -> TestBasis:
         self.check(fitted.reml)
-        found = in_core_coordinates(fitted, adjusts=True) if self.stacks else None
+        together = self.stacks and (self.stacks_singular or not any(fitted.singular))
+        found = in_core_coordinates(fitted, adjusts=True) if together else None
         if found is not None and found.usable[0] and found.extra is not None:
             adjusted = fitted.vcov + found.extra[0]
             if is_definite(adjusted):
@@ -184,6 +185,7 @@ class KenwardRoger2009(KenwardRoger):
 
     name: ClassVar[str] = "kenward-roger-2009"
     label: ClassVar[str] = "Kenward-Roger (2009)"
+    stacks_singular: ClassVar[bool] = False
 
     def correction(self, information: Information, weights: FloatArray) -> FloatArray:
         r_sum, traces = information.bend_sums(weights)

@@ -76,7 +76,7 @@ class Satterthwaite(DegreesOfFreedom):
 def in_core_coordinates(fitted: FittedRows, adjusts: bool = False) -> StackedBases | None:
     """The basis as a batch has it, so that both have the same bits; None where there is none."""
     model = fitted.model
-    if any(fitted.singular) or fitted.held is not None or fitted.criterion.flat is not None:
+    if fitted.held is not None or fitted.criterion.flat is not None:
         return None
     if not is_regular(model):
         return None
@@ -84,7 +84,7 @@ def in_core_coordinates(fitted: FittedRows, adjusts: bool = False) -> StackedBas
     fits = np.array([fitted.fit])
     maps = core_maps(model, fits)
     parts = (model.nested, fitted.criterion, fitted.theta, fits, maps, model.design.n_obs)
-    return stacked_bases(*parts, adjusts)
+    return stacked_bases(*parts, adjusts, np.array([fitted.singular], dtype=np.bool_))
 
 
 def core_maps(model: ReducedModel, fits: IntArray) -> FloatArray:

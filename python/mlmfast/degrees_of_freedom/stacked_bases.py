@@ -7,6 +7,7 @@ depend on how V is parameterised, so they are taken in the coordinates of the co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy as np
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.eigen import eigen
+from mlmfast.criterion.parameters.random_effects import STILL
+from mlmfast.eigen import eigen, is_small
 from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Smallest eigenvalue of the scaled information at which nothing is near to not identified.
@@ -52,8 +54,11 @@ def stacked_bases(
     maps: FloatArray,
     n_obs: int,
     adjusts: bool = False,
+    singular: BoolArray | None = None,
 ) -> StackedBases:
     """Bases of fits of a regular model.
+
+    A singular covariance moves among those of its rank, as `mlmfast.criterion.parameters` has it.
 
     Parameters
     ----------
@@ -66,10 +71,45 @@ def stacked_bases(
         Number of rows.
     adjusts
         Whether Kenward and Roger's adjustment of Phi is wanted.
+    singular : shape (a, n_terms)
+        Which covariances are; none where left out.
     """
     g = criterion.covariances(theta)
-    entries = criterion.entries
-    parts = core.likelihood_derivatives(g, fits.tolist(), entries, criterion.reml)
+    n = len(criterion.entries)
+    parts = core.likelihood_derivatives(g, fits.tolist(), criterion.entries, criterion.reml)
+    if singular is None:
+        singular = np.zeros((len(fits), len(criterion.terms)), dtype=np.bool_)
+    if adjusts or not is_small(n + 1):
+        return _general(core, criterion, theta, fits, maps, n_obs, parts, singular, adjusts)
+    degrees = float(n_obs - (maps.shape[1] if criterion.reml else 0))
+    gamma = np.stack([g[level][:, i, j] for level, i, j in criterion.entries], axis=1)
+    gradient, covariance, usable = _core.test_bases(
+        parts, gamma, np.ascontiguousarray(maps), degrees
+    )
+    bases = StackedBases(gradient, covariance, usable > 0.0)
+    rows = np.flatnonzero(singular.any(axis=1))
+    if rows.size:
+        some = [part[rows] for part in parts]
+        own = (theta[rows], fits[rows], maps[rows])
+        found = _general(core, criterion, *own, n_obs, some, singular[rows], adjusts)
+        for whole, part in zip(bases[:3], found[:3], strict=True):
+            whole[rows] = part
+    return bases
+
+
+def _general(
+    core: _core.NestedReduction | _core.NestedBatch,
+    criterion: Criterion,
+    theta: FloatArray,
+    fits: IntArray,
+    maps: FloatArray,
+    n_obs: int,
+    parts: Sequence[FloatArray],
+    singular: BoolArray,
+    adjusts: bool,
+) -> StackedBases:
+    """Bases of fits whose covariances may be singular, from the likelihood's derivatives."""
+    g, entries = criterion.covariances(theta), criterion.entries
     logdet, logdet2, rss, rss2, information, c, total = parts
     n_fits, n, rank = len(theta), len(entries), c.shape[1]
     nu = n_obs - (rank if criterion.reml else 0)
@@ -81,7 +121,9 @@ def stacked_bases(
     rss_corner = _inner(gamma, rss_along) + 4.0 * by_rss + 2.0 * total
     second = _bordered(logdet2, -(logdet + along), corner) / (s**2)[:, None, None]
     second = second + _bordered(rss2, -(2.0 * rss + rss_along), rss_corner) / (s**3)[:, None, None]
-    covariance, usable = _inverse(0.25 * (second + second.mT))
+    slope = logdet / s[:, None] + rss / (s**2)[:, None]
+    moves = _moves(criterion, theta, singular, s, slope)
+    covariance, usable = _inverse(moves.among(0.25 * (second + second.mT)))
     flat = information.reshape(n_fits, n, rank * rank)
     last = (gamma[:, None, :] @ flat).reshape(n_fits, 1, rank, rank)
     with np.errstate(invalid="ignore"):
@@ -89,17 +131,96 @@ def stacked_bases(
     by = np.concatenate([information, -(whole[:, None] + last)], axis=1)
     phi = s[:, None, None] * c
     half = maps @ phi
-    by = by / (s**2)[:, None, None, None]
+    by = moves.along(by / (s**2)[:, None, None, None])
     gradient = -(half[:, None] @ by @ half.mT[:, None])
     usable &= np.isfinite(gradient).all(axis=(1, 2, 3))
     if not adjusts:
         return StackedBases(gradient, covariance, usable)
-    second = _second_sum(core, g, fits, entries, covariance, gamma, information, whole, s)
+    weights = moves.back(covariance)
+    second = _second_sum(core, g, fits, entries, weights, gamma, information, whole, s)
     weighted = (covariance @ by.reshape(n_fits, n + 1, -1)).reshape(by.shape)
     inner = 0.5 * second - (by @ phi[:, None] @ weighted).sum(axis=1)
     extra = half @ inner @ half.mT
     extra = extra + extra.mT
     return StackedBases(gradient, covariance, usable & np.isfinite(extra).all(axis=(1, 2)), extra)
+
+
+class _Moves(NamedTuple):
+    """Free coordinates of the fits ``rows`` whose covariances are singular.
+
+    first (r, n + 1, n + 1), derivatives of the coordinates by the free ones, columns of 0 where
+    there are fewer of these; bend (r, n + 1, n + 1), what second ones add to the information;
+    spare (r, n + 1), which columns are of 0.
+    """
+
+    rows: IntArray
+    first: FloatArray
+    bend: FloatArray
+    spare: BoolArray
+
+    def among(self, information: FloatArray) -> FloatArray:
+        """Information of the free coordinates; 1 for one that there is not."""
+        if self.rows.size == 0:
+            return information
+        own = self.first.mT @ information[self.rows] @ self.first + self.bend
+        spare = self.spare[:, :, None] | self.spare[:, None, :]
+        own = np.where(spare, np.eye(self.spare.shape[1]), own)
+        return _with_rows(information, self.rows, own)
+
+    def along(self, by: FloatArray) -> FloatArray:
+        """Derivatives (a, n + 1, rank, rank) by the free coordinates."""
+        if self.rows.size == 0:
+            return by
+        own = by[self.rows]
+        flat = own.reshape(len(own), own.shape[1], -1)
+        return _with_rows(by, self.rows, (self.first.mT @ flat).reshape(own.shape))
+
+    def back(self, weights: FloatArray) -> FloatArray:
+        """Weights of pairs of free coordinates as those of pairs of all."""
+        if self.rows.size == 0:
+            return weights
+        own = self.first @ weights[self.rows] @ self.first.mT
+        return _with_rows(weights, self.rows, own)
+
+
+def _with_rows(array: FloatArray, rows: IntArray, own: FloatArray) -> FloatArray:
+    out = array.copy()
+    out[rows] = own
+    return out
+
+
+def _moves(
+    criterion: Criterion,
+    theta: FloatArray,
+    singular: BoolArray,
+    scale: FloatArray,
+    slope: FloatArray,
+) -> _Moves:
+    """Moves of singular covariances among those of their rank, as `random_block` has those of one.
+
+    Parameters
+    ----------
+    scale : shape (a,), sigma^2.
+    slope : shape (a, n), first derivatives of -2 log-likelihood by the elements of G.
+    """
+    n = slope.shape[1]
+    rows = np.flatnonzero(singular.any(axis=1))
+    m = len(rows)
+    first = np.repeat(np.eye(n + 1)[None], m, axis=0)
+    bend, spare = np.zeros((m, n + 1, n + 1)), np.zeros((m, n + 1), dtype=np.bool_)
+    if m == 0:
+        return _Moves(rows, first, bend, spare)
+    places = zip(criterion.terms, criterion.theta_slices, criterion.entry_slices, strict=True)
+    for k, (term, own, entries) in enumerate(places):
+        some = np.flatnonzero(singular[rows, k])
+        fits = rows[some]
+        jacobian, bends = term.chart(theta[fits, own], np.ascontiguousarray(slope[fits, entries]))
+        sizes = np.abs(jacobian).max(axis=1, initial=0.0)
+        still = sizes <= STILL * sizes.max(axis=1, initial=0.0)[:, None]
+        first[some, entries, entries] = scale[fits, None, None] * jacobian * ~still[:, None, :]
+        bend[some, entries, entries] = 0.25 * scale[fits, None, None] * (bends + bends.mT)
+        spare[some, entries] = still
+    return _Moves(rows, first, bend, spare)
 
 
 def _second_sum(

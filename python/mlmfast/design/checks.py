@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlmfast.data.frame import check_finite
+from mlmfast.data.finite import check_finite
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 

@@ -6,18 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mlmfast.arrays import FloatArray, unmasked
 from mlmfast.covariance import STRUCTURES
-from mlmfast.data.columns.labelled_rows import in_order_of
-from mlmfast.data.frame import Frame, check_finite
+from mlmfast.data.finite import check_finite, check_weights
 from mlmfast.data.statistics import column_statistics
 from mlmfast.design.checks import check_identified
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
-from mlmfast.design.factors.related_levels import with_relationships
-from mlmfast.design.input_columns import check_weights
 from mlmfast.errors import DataError
 
 _ONE_FACTOR = "group"
@@ -35,10 +31,10 @@ def design_from_arrays(
     """
     response = _array("y", y, 1)
     n = len(response)
-    rows = next((v.index for v in (y, X) if isinstance(v, pd.Series | pd.DataFrame)), None)
-    X, Z = in_order_of(rows, X, "X"), _in_order(rows, Z, "Z")
+    rows = next((v.index for v in (y, X) if hasattr(v, "iloc")), None)
+    X, Z = _in_order(rows, X, "X"), _in_order(rows, Z, "Z")
     groups = _in_order(rows, groups, "groups")
-    weights, offset = in_order_of(rows, weights, "weights"), in_order_of(rows, offset, "offset")
+    weights, offset = _in_order(rows, weights, "weights"), _in_order(rows, offset, "offset")
     matrix = _array("X", X, 2, n)
     if isinstance(names, str) or (names is not None and len(names) != matrix.shape[1]):
         raise DataError(f"names must be a list of {matrix.shape[1]} names, one a column of X")
@@ -53,7 +49,7 @@ def design_from_arrays(
         y=response,
         x=columns_of(matrix),
         x_names=x_names,
-        factors=with_relationships(factors, cov),
+        factors=factors if cov is None else _related(factors, cov),
         random=tuple(_effects(k, name, Z, n) for k, name in enumerate(by_factor)),
         weights=None if weights is None else check_weights(_array("weights", weights, 1, n)),
         offset=None if offset is None else _array("offset", offset, 1, n),
@@ -62,8 +58,18 @@ def design_from_arrays(
     return design
 
 
-def _in_order(rows: pd.Index | None, values: Any, role: str) -> Any:
-    """One object, or a dict of them by factor, in the order of the rows."""
+def _related(factors: tuple[GroupingFactor, ...], cov: Any) -> tuple[GroupingFactor, ...]:
+    from mlmfast.design.factors.related_levels import with_relationships
+
+    return with_relationships(factors, cov)
+
+
+def _in_order(rows: Any, values: Any, role: str) -> Any:
+    """One object, or a dict of them by factor, in the order of rows with labels of pandas."""
+    if rows is None:
+        return values
+    from mlmfast.data.columns.labelled_rows import in_order_of
+
     if isinstance(values, Mapping):
         return {name: in_order_of(rows, own, f"{role} {name!r}") for name, own in values.items()}
     return in_order_of(rows, values, role)
@@ -127,6 +133,13 @@ def _factor(name: str, labels: Any, n: int) -> GroupingFactor:
     values = labels if hasattr(labels, "dtype") else np.asarray(labels)
     if np.ndim(values) != 1 or len(values) != n:
         raise DataError(f"groups {name!r} has shape {np.shape(values)}; one label a row is needed")
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and not np.ma.isMA(values):
+        # What a frame would make of them, which need not be imported for it.
+        levels, codes = np.unique(values, return_inverse=True)
+        labels_of = tuple(map(str, levels.tolist()))
+        return GroupingFactor(name, codes.astype(np.int32), labels_of, (name,))
+    from mlmfast.data.frame import Frame
+
     factor = Frame.from_native({name: values}).factor(name)
     if factor.has_missing():
         raise DataError(f"groups {name!r} has missing labels; drop those rows")

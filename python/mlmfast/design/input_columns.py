@@ -9,7 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, unmasked
 from mlmfast.data.columns.labelled_rows import in_order_of
-from mlmfast.data.frame import Frame, check_finite
+from mlmfast.data.frame import Frame
 from mlmfast.design.residual.scale import ScaleFormula
 from mlmfast.errors import DataError
 from mlmfast.formula.functions import variables_of
@@ -99,21 +99,6 @@ def complete_rows(
 def _missing(values: FloatArray | None) -> BoolArray | None:
     """Which values are missing; None where none is."""
     return None if values is None or not np.isnan(values).any() else np.isnan(values)
-
-
-def check_weights(values: FloatArray | None, name: str = "weights") -> FloatArray | None:
-    """Refuse weights that are missing, infinite, zero or negative."""
-    if values is None:
-        return None
-    if np.isnan(values).any():
-        raise DataError(f"{name} has missing values; give every row a positive weight")
-    check_finite(name, values)
-    if values.min() <= 0:
-        raise DataError(
-            f"weights must be positive, the smallest of {name} is {values.min():g}; drop rows that "
-            "should not count"
-        )
-    return values
 
 
 def label_of(column: str | FloatArray | None, role: str) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.data.factor import Factor, cross_factors
-from mlmfast.data.frame import Frame, check_finite
+from mlmfast.data.finite import check_finite, check_weights
+from mlmfast.data.frame import Frame
 from mlmfast.data.suspect_values import warn_of_suspect_values
 from mlmfast.design.absorbed.choice import absorbed_factor, absorbed_from, no_absorbed_factor
 from mlmfast.design.checks import check_columns, check_identified
@@ -21,7 +22,6 @@ from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.design.factors.related_levels import with_relationships
 from mlmfast.design.input_columns import (
     ColumnOrArray,
-    check_weights,
     complete_rows,
     input_column,
     label_of,

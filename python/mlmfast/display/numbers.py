@@ -153,6 +153,17 @@ def printable(name: str) -> str:
     )
 
 
+def is_plain(text: str) -> bool:
+    r"""Whether every letter is printed as it is, one column wide.
+
+    Examples
+    --------
+    >>> is_plain("a b"), is_plain("größe"), is_plain("a\tb")
+    (True, False, False)
+    """
+    return text.isascii() and text.isprintable()
+
+
 def width(text: str) -> int:
     """Columns that a text takes on a terminal.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from textwrap import fill
 
-from mlmfast.display.numbers import printable, width
+from mlmfast.display.numbers import is_plain, printable, width
 from mlmfast.display.tables import Table
 
 WIDTH = 80
@@ -24,6 +24,9 @@ def wrapped(label: str, text: str, indent: int) -> str:
                a_long_name + a_long_name + a_long_name
     """
     lines, line = [], f"{label}:".ljust(indent)
+    whole = line + text.replace("\N{NO-BREAK SPACE}", " ")
+    if len(whole) <= WIDTH and is_plain(whole):
+        return whole
     filled = False
     for word in printable(text).split(" "):
         if filled and width(line) + 1 + width(word) > WIDTH:
@@ -69,13 +72,29 @@ def table_text(table: Table, room: int = WIDTH) -> str:
     bcd  12.25
     """
     n = len(table.header)
-    cells = [[*map(printable, row), *[""] * (n - len(row))] for row in (table.header, *table.rows)]
+    cells = [[*row, *[""] * (n - len(row))] for row in (table.header, *table.rows)]
+    if is_plain("".join(map("".join, cells))):
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        if sum(widths) + len(_GAP) * (n - 1) <= room:
+            return _plain_text(table, cells, widths)
+    cells = [list(map(printable, row)) for row in cells]
     widths = [max(width(row[j]) for row in cells) for j in range(n)]
     numeric = sum(w + len(_GAP) for w in widths[table.n_labels :])
     broken = _shorten(widths, table.n_labels, room - numeric)
     lines: list[str] = [table.title + ":"] if table.title else []
     for row in cells:
         lines += _row_lines(row, widths, table.n_labels, broken)
+    return "\n".join([*lines, *([table.note] if table.note else [])])
+
+
+def _plain_text(table: Table, cells: list[list[str]], widths: list[int]) -> str:
+    """A table whose letters are all one column wide and that has the room it needs."""
+    set_left = [j < table.n_labels for j in range(len(widths))]
+    lines = [table.title + ":"] if table.title else []
+    for row in cells:
+        fields = zip(row, widths, set_left, strict=True)
+        padded = [cell.ljust(w) if left else cell.rjust(w) for cell, w, left in fields]
+        lines.append(_GAP.join(padded).rstrip())
     return "\n".join([*lines, *([table.note] if table.note else [])])
 
 

@@ -45,9 +45,9 @@ class Fitted:
             *,
             n: int = 1000,
             seed: Any = None,
+            progress: bool | None = None,
             kind: str = "parametric",
             interval: str = "percentile",
-            progress: bool | None = None,
         ) -> pd.DataFrame:
             """Confidence intervals."""
 
@@ -335,7 +335,8 @@ class Fitted:
             return tuple(np.asarray(column, dtype=np.float64) for column in columns)
         beta, errors = self._record.beta, self._errors
         kept = (beta, errors, self._degrees, beta / errors, self._p_of_coefficients)
-        return tuple(map(self._spread, kept))
+        whole = self._record.rank == len(self._record.x_names)
+        return kept if whole else tuple(map(self._spread, kept))
 
     def _once(self, name: str, make: Callable[[], _Value]) -> _Value:
         """What `make` computes, kept beside the estimates under a name."""

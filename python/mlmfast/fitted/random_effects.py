@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.fitted.record import FitRecord
 from mlmfast.handed_out import freeze
 from mlmfast.reduction.engines.options import IterativeSettings
 from mlmfast.reduction.reduce import reduce_residual
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.cached import cached_property
+from mlmfast.running.first_use import OnUse
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlmfast.fitted.record import FitRecord
+else:
+    pd = OnUse("pandas")
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class ConditionalEffects:
         return self.covariance
 
 
-class ByLevel(Mapping[str, pd.DataFrame]):
+class ByLevel(Mapping[str, "pd.DataFrame"]):
     """Covariance matrices by level of a grouping factor; each is made when it is asked for.
 
     Parameters
@@ -113,16 +120,34 @@ def conditional_effects(
         return [_no_effects(len(group.labels)) for group in record.groups]
     if model.iterative is not None:
         return _means_alone(model, criterion, theta, record)
-    design = model.design
-    residual = design.working_response - fixed_part(design, record)
+    residual = model.design.working_response - fixed_part(model.design, record)
+    found = effects_given(
+        model, residual, criterion.covariances(theta), model.covariance_unit(record.sigma2)
+    )
+    out = [_no_effects(len(group.labels)) for group in record.groups]
+    for factor, effects in found.items():
+        out[factor] = effects
+    return out
+
+
+def effects_given(
+    model: ReducedModel, residual: FloatArray, g: list[FloatArray], variance: float
+) -> dict[int, ConditionalEffects]:
+    """Random effects by factor given y - X beta, (n,).
+
+    Parameters
+    ----------
+    g
+        Covariances of each level in the core's coordinates, a leading axis of length 1.
+    variance
+        What one unit of these is in the user's units.
+    """
     core, unit = reduce_residual(model, residual)
-    g = criterion.covariances(theta)
     conditional = core.conditional(g, 0, np.empty(0))
-    variance = model.covariance_unit(record.sigma2)
     assert conditional is not None, "a covariance G = L L' always gives a positive definite W"
     nesting = model.nesting
     assert not isinstance(nesting, IterativeSettings), "means alone were returned above"
-    out = [_no_effects(len(group.labels)) for group in record.groups]
+    out = {}
     for level, (mean, covariance) in enumerate(conditional[: len(model.levels)]):
         rank = np.empty(len(mean), dtype=np.intp)
         rank[nesting.codes(level)] = np.arange(len(mean))

@@ -91,13 +91,14 @@ def set_zeros(criterion: Criterion, newton: NewtonResult, fits: IntArray) -> Set
     theta = newton.theta.copy()
     rounded, singular = rounded_to_boundary(criterion, theta)
     try_rows = np.flatnonzero((rounded != theta).any(axis=1) | singular.any(axis=1))
+    if try_rows.size == 0:
+        return Settled(theta, singular, newton)
     tried = np.zeros(len(theta), dtype=np.intp)
-    if try_rows.size:
-        after = criterion.value(rounded[try_rows], fits[try_rows])
-        tried[try_rows] = 1
-        good = after <= newton.value[try_rows] + FREE
-        theta[try_rows[good]] = rounded[try_rows[good]]
-        singular[try_rows] = rounded_to_boundary(criterion, theta[try_rows], ZERO)[1]
+    after = criterion.value(rounded[try_rows], fits[try_rows])
+    tried[try_rows] = 1
+    good = after <= newton.value[try_rows] + FREE
+    theta[try_rows[good]] = rounded[try_rows[good]]
+    singular[try_rows] = rounded_to_boundary(criterion, theta[try_rows], ZERO)[1]
     return Settled(theta, singular, replace(newton, n_evaluations=newton.n_evaluations + tried))
 
 

@@ -15,13 +15,14 @@ from mlmfast.criterion.scoring import Scoring
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.boundary import replace_rows, set_zeros, settle
 from mlmfast.fitting.confounding import confounded_terms
+from mlmfast.fitting.core_steps import core_steps
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
 from mlmfast.fitting.minima.guarded import OpenEnds
 from mlmfast.fitting.minima.near_singular import becomes_singular, leaves_barrier
 from mlmfast.fitting.minima.several import is_better, search
 from mlmfast.fitting.minima.singular_ends import NO_ENDS, bring_to_singular_ends
-from mlmfast.fitting.starts.kinds import large_start, residual_stretches
+from mlmfast.fitting.starts.kinds import is_linear, large_start, residual_stretches
 from mlmfast.fitting.starts.moments import moment_start
 from mlmfast.fitting.starts.probed import first_start
 from mlmfast.fitting.undetermined.search import with_flat_effects
@@ -82,6 +83,9 @@ def _fit_covariance(
             found = set_zeros(criterion, newton, fits)
         newton = found.newton
         return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations)
+    if start is None and _is_plain(model, criterion):
+        at_zero = criterion.at_zero if n_fits == 1 else criterion.at_zero_of(fits)
+        return fit_independent(criterion, at_zero, options)
     if criterion.flat is not None:
         # Along what the data do not tell derivatives are rounding, and so would steps be.
         options = replace(options, floor=max(options.floor, _FLOOR_BESIDE_FLAT))
@@ -158,6 +162,17 @@ def _fit_covariance(
     )
 
 
+def _is_plain(model: ReducedModel, criterion: Criterion) -> bool:
+    """Whether there is one minimum to look for, and one start for it."""
+    return (
+        model.nested is not None
+        and model.profiled
+        and criterion.flat is None
+        and all(is_linear(term.shared) for term in criterion.terms)
+        and not model.has_confounded_effects
+    )
+
+
 def fit_independent(
     criterion: Criterion, at_zero: tuple[FloatArray, FloatArray], options: NewtonOptions
 ) -> CovarianceFit:
@@ -170,7 +185,8 @@ def fit_independent(
 
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
         some = SomeFits(criterion, chosen)
-        return newton_raphson(some, theta, options, _max_step, Scoring(criterion))
+        ahead = core_steps(criterion, chosen, options)
+        return newton_raphson(some, theta, options, _max_step, Scoring(criterion), None, ahead)
 
     found = settle(criterion, iterate(theta, fits), iterate, fits)
     newton = found.newton
@@ -195,7 +211,10 @@ def _iterate(
 ) -> NewtonResult:
     """Newton's iteration over the parameters that are not held."""
     if not held.any():
-        return newton_raphson(criterion, theta, options, _max_step, scoring, leaves)
+        ahead = None
+        if scoring is not None and leaves is None and isinstance(criterion, SomeFits):
+            ahead = core_steps(criterion.criterion, criterion.chosen, options)
+        return newton_raphson(criterion, theta, options, _max_step, scoring, leaves, ahead)
     part = HeldCriterion(criterion, theta, np.flatnonzero(~held))
     held_too = None if leaves is None else _of_whole(leaves, held)
     found = newton_raphson(part, theta[:, ~held], options, _max_step, None, held_too)

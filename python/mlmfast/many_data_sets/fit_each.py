@@ -59,9 +59,9 @@ def fit_each(
     offset: Any = None,
     contrasts: Mapping[str, Any] | None = None,
     na_action: str = "drop",
-    responses: str | Sequence[str] | None = None,
     REML: bool | None = None,
     progress: bool | None = None,
+    responses: str | Sequence[str] | None = None,
 ) -> FitBatch:
     """Fit one model to each of many data sets, or several models and outcomes to one or many.
 
@@ -148,7 +148,8 @@ def fit_each(
         "contrasts": contrasts,
         "na_action": na_action,
     }
-    settings = _Settings(method_by(method, REML), ddf, options, progress)
+    method = method_by(method, REML)
+    settings = _Settings(method, ddf, options, progress)
     several = Several.of(formula, responses) if formula is not None else None
     if formula is None:
         if responses is not None:

@@ -194,12 +194,13 @@ def _batch(
         unit[:, None, None] * model.fixed_maps,
         design.n_obs,
         adjusts,
+        covariance.singular,
     )
     rows = StackedRows(
         data,
         at,
         model.like,
-        bases._replace(usable=bases.usable & ~covariance.singular.any(axis=1)),
+        bases,
         method,
         covariance.theta,
         covariance.singular,

@@ -7,14 +7,15 @@ stop, so a fit gives the same bits alone and in a batch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.newton.ahead import StepsAhead
 from mlmfast.newton.options import NewtonOptions as NewtonOptions
 from mlmfast.newton.options import check_settings as check_settings
+from mlmfast.newton.record import NewtonResult as NewtonResult
 from mlmfast.newton.step import Derivatives as Derivatives
 from mlmfast.newton.step import Step
 from mlmfast.newton.step import newton_step as newton_step
@@ -62,31 +63,6 @@ Leaves: TypeAlias = Callable[[FloatArray, FloatArray], BoolArray]
 _Path = Callable[[IntArray, FloatArray], FloatArray]
 
 
-@dataclass(frozen=True)
-class NewtonResult:
-    """One row a fit; ``theta`` is the last point evaluated plus a last full step.
-
-    Attributes
-    ----------
-    theta : shape (n_fits, n_theta)
-    value : shape (n_fits,), criterion at the last evaluated point.
-    decrement : shape (n_fits,), g'H^-1 g there.
-    min_eigenvalue : shape (n_fits,), smallest eigenvalue of the scaled Hessian there.
-    curvature : shape (n_fits, n_coordinates), diagonal of the Hessian there.
-    converged : shape (n_fits,)
-    n_iterations, n_evaluations : shape (n_fits,)
-    """
-
-    theta: FloatArray
-    value: FloatArray
-    decrement: FloatArray
-    min_eigenvalue: FloatArray
-    curvature: FloatArray
-    converged: BoolArray
-    n_iterations: IntArray
-    n_evaluations: IntArray
-
-
 def newton_raphson(
     criterion: CriterionFunction,
     theta: FloatArray,
@@ -94,32 +70,30 @@ def newton_raphson(
     max_step: Callable[[FloatArray], FloatArray],
     scoring: Scoring | None = None,
     leaves: Leaves | None = None,
+    ahead: StepsAhead | None = None,
 ) -> NewtonResult:
     """Minimise one criterion per row of ``theta``.
 
     ``criterion(theta, fits)`` evaluates the listed fits only, so a converged fit costs nothing.
     ``max_step(theta)`` bounds the length of a Newton step, shape (a,). Far from the optimum, and
-    where the gradient has died out at a saddle, a scoring step is tried first.
+    where the gradient has died out at a saddle, a scoring step is tried first. ``ahead`` takes
+    steps of which none of this would be asked.
     """
     n = len(theta)
     theta = theta.copy()
-    state = criterion(theta, np.arange(n))
-    record = NewtonResult(
-        theta=theta,
-        value=state.value.copy(),
-        decrement=np.full(n, np.inf),
-        min_eigenvalue=np.full(n, -np.inf),
-        curvature=np.zeros((n, state.hessian.shape[-1])),
-        converged=np.zeros(n, dtype=np.bool_),
-        n_iterations=np.zeros(n, dtype=np.intp),
-        n_evaluations=np.ones(n, dtype=np.intp),
-    )
-    active = np.flatnonzero(np.isfinite(state.value))
-    state = state.rows(active)
     stretch, tails = np.ones(n), Tails(theta, options.tolerance)
-    for _ in range(options.max_iter):
-        if active.size == 0:
-            break
+    went = None
+    if ahead is not None:
+        went = ahead.go(theta, np.arange(n), None, tails, stretch, options.max_iter)
+    if went is not None:
+        record = went.record(theta)
+        active, state = went.left(np.arange(n))
+    else:
+        state = criterion(theta, np.arange(n))
+        record = _begun(theta, state)
+        active = np.flatnonzero(np.isfinite(state.value))
+        state = state.rows(active)
+    while active.size:
         move = newton_step(state, options.floor)
         record.value[active] = state.value
         record.decrement[active] = move.decrement
@@ -151,8 +125,51 @@ def newton_raphson(
             late = np.flatnonzero(go & (record.n_iterations[active] >= _BEFORE_LEAVING))
             go[late] = ~leaves(before[late], theta[active[late]])
             record.value[active[late]] = search.new.value[late]
+        go &= record.n_iterations[active] < options.max_iter
         active, state = active[go], search.new.rows(go)
+        if ahead is not None and active.size:
+            active, state = _go_ahead(ahead, record, active, state, tails, stretch, options)
     return record
+
+
+def _begun(theta: FloatArray, state: Derivatives) -> NewtonResult:
+    """The record of rows that were looked at once."""
+    n = len(theta)
+    return NewtonResult(
+        theta=theta,
+        value=state.value.copy(),
+        decrement=np.full(n, np.inf),
+        min_eigenvalue=np.full(n, -np.inf),
+        curvature=np.zeros((n, state.hessian.shape[-1])),
+        converged=np.zeros(n, dtype=np.bool_),
+        n_iterations=np.zeros(n, dtype=np.intp),
+        n_evaluations=np.ones(n, dtype=np.intp),
+    )
+
+
+def _go_ahead(
+    ahead: StepsAhead,
+    record: NewtonResult,
+    active: IntArray,
+    state: Derivatives,
+    tails: Tails,
+    stretch: FloatArray,
+    options: NewtonOptions,
+) -> tuple[IntArray, Derivatives]:
+    """Ordinary steps of the rows whose last steps were of their whole length."""
+    plain = tails.is_plain(active)
+    rows = active[plain]
+    if rows.size == 0:
+        return active, state
+    most = options.max_iter - record.n_iterations[rows]
+    went = ahead.go(record.theta[rows], rows, state.rows(plain), tails, stretch, most)
+    if went is None:
+        return active, state
+    went.put(record, rows)
+    left, at = went.left(rows)
+    rest = state.rows(~plain)
+    joined = (np.concatenate(parts) for parts in zip(rest, at, strict=True))
+    return np.concatenate([active[~plain], left]), Derivatives(*joined)
 
 
 class _Search:

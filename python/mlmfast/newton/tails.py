@@ -55,6 +55,15 @@ class Tails:
         pays = (run >= _RUN) & (decrement < 1.0) & (longer > 1.2)
         return np.asarray(np.where(pays, longer, 1.0))
 
+    def is_plain(self, active: IntArray) -> BoolArray:
+        """Whether no step is to be lengthened or shortened yet."""
+        return np.asarray((self.times[active] == 1.0) & (self.cut[active] == 0))
+
+    def follow(self, active: IntArray, way: FloatArray, run: IntArray, n_steps: IntArray) -> None:
+        """Remember whole steps that were taken elsewhere: the last, and how many went its way."""
+        self.way[active], self.run[active] = way, run
+        self.most[active] *= _RECOVER**n_steps
+
     def keep(self, active: IntArray, way: FloatArray, times: FloatArray, whole: BoolArray) -> None:
         """Remember the steps that were taken; those that were not ``whole`` begin anew."""
         self.way[active], self.times[active] = np.where(whole[:, None], way, 0.0), times

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.errors import AliasedWarning, ModelError
+from mlmfast.formula.row_wise import is_row_wise
 from mlmfast.many_data_sets.fit_each import fit_each
 from mlmfast.model import LMM
 from mlmfast.prepared.model import PreparedModel
@@ -45,7 +47,7 @@ class Analysis:
     @property
     def batch_size(self) -> int:
         """Replicates that are fitted together."""
-        if self.design.redraws_rows:
+        if self.design.redraws_rows and not self._stacks:
             return _MOST_FRAMES
         residual = self.design.design.residual
         numbers = self.design.nobs * (1 if residual is None else min(residual.order, 64))
@@ -102,6 +104,8 @@ class Analysis:
 
     def drawn_fits(self, streams: Streams, first: int, n: int) -> FitBatch:
         """Fits of replicates whose rows are drawn anew."""
+        if self._stacks:
+            return self._stacked_fits(streams, first, n)
         frames = [self.design.draw(streams(first + i)) for i in range(n)]
         arguments = self.design.arguments
         with warnings.catch_warnings():
@@ -117,6 +121,40 @@ class Analysis:
                 contrasts=arguments["contrasts"],
             )
 
+    @property
+    def _stacks(self) -> bool:
+        """Whether rows drawn anew make matrices of one shape, without a frame for each."""
+        design = self.design
+        row_wise = self.formula is None and is_row_wise(design.model.formula)
+        return row_wise and design.draws_together and design.missing is None
+
+    def _stacked_fits(self, streams: Streams, first: int, n: int) -> FitBatch:
+        """As `drawn_fits`, of matrices with a leading axis: no frame a replicate."""
+        columns = self.design.drawn_columns(streams, first, n)
+        y = columns.pop(self.design.response)
+        stacked, nobs = self.design.stacked(columns, n), self.design.nobs
+        factors = self.design.design.factors
+        return fit_each(
+            y=np.ascontiguousarray(y),
+            X=_matrices(stacked.x, n, nobs),
+            groups={factor.name: factor.codes.astype(np.intp) for factor in factors},
+            Z={
+                factors[term.factor].name: _matrices(term.columns, n, nobs)
+                for term in stacked.random
+            },
+            names=list(stacked.x_names),
+            method=self.method,
+            ddf=self.ddf,
+        )
+
     def of(self, design: StudyDesign) -> Analysis:
         """The same analysis of another design."""
         return replace(self, design=design)
+
+
+def _matrices(columns: Sequence[FloatArray | None], n: int, nobs: int) -> FloatArray:
+    """Columns of stacked data sets as matrices, (n, nobs, number of columns)."""
+    out = np.empty((n, nobs, len(columns)))
+    for j, column in enumerate(columns):
+        out[:, :, j] = 1.0 if column is None else column.reshape(n, nobs)
+    return out

@@ -201,6 +201,8 @@ class ReducedModel:
 
     def level_map(self, level: int) -> FloatArray:
         """K of a whole level, block diagonal by term, shape (q, q)."""
+        if len(self.blocks) == 1 == len(self.order):
+            return self.effects_map(0)
         out = np.zeros((self.level_sizes[level], self.level_sizes[level]))
         for position, block in enumerate(self.blocks[: len(self.order)]):
             if block.level == level:

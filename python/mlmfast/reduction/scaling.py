@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, overload
@@ -10,7 +11,13 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
-from mlmfast.data.statistics import KnownStatistics, Memory, in_memory, mean_and_spread
+from mlmfast.data.statistics import (
+    KnownStatistics,
+    Memory,
+    Statistics,
+    in_memory,
+    mean_and_spread,
+)
 
 
 class ScaledColumn(NamedTuple):
@@ -78,15 +85,21 @@ def scale_columns(
 
     A power of two rounds nothing. ``known`` holds what is known of columns already.
     """
-    given = [column for column in columns if column is not None]
     known = KnownStatistics() if known is None else known
-    statistics = np.array(known.of(given)).reshape(-1, 4)
-    center, scale = _center_and_scale(statistics[:, 0], statistics[:, 1], centred)
-    numbers = iter(zip(given, center.tolist(), scale.tolist(), strict=True))
+    found = iter(known.of([column for column in columns if column is not None]))
     return tuple(
-        ScaledColumn(None, 0.0, 1.0) if column is None else _scaled(*next(numbers))
+        ScaledColumn(None, 0.0, 1.0) if column is None else _scaled(column, next(found), centred)
         for column in columns
     )
+
+
+def _scaled(column: FloatArray, known: Statistics, centred: bool) -> ScaledColumn:
+    """One column, by `_center_and_scale` without arrays of one number."""
+    size = known.spread if centred else max(known.spread, abs(known.mean))
+    usable = math.isfinite(size) and size > 0
+    mantissa, exponent = math.frexp(size if usable else 0.75)
+    scale = math.ldexp(1.0, int(mantissa < 0.5**0.5) - exponent)
+    return ScaledColumn(in_memory(column), known.mean if centred else 0.0, scale)
 
 
 def _center_and_scale(
@@ -95,10 +108,6 @@ def _center_and_scale(
     if centred:
         return mean, power_of_two(spread)
     return np.zeros(len(mean)), power_of_two(np.maximum(spread, np.abs(mean)))
-
-
-def _scaled(column: FloatArray, center: float, scale: float) -> ScaledColumn:
-    return ScaledColumn(in_memory(column), center, scale)
 
 
 def power_of_two(spread: FloatArray) -> FloatArray:

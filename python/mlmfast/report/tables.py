@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
 from mlmfast.covariance.correlations import correlations
 from mlmfast.degrees_of_freedom import KenwardRoger, method_of
 from mlmfast.display import numbers
@@ -28,13 +28,16 @@ def coefficient_table(fit: Fitted) -> Table:
     """Estimates of the fixed effects with standard errors and tests."""
     names = _coefficient_names(fit)
     shown, left_out = _shown(fit, names)
-    estimates, errors, df, t, p = (column[shown] for column in fit._coefficient_columns())
-    exact = bool(np.isfinite(df).any())
+    columns = fit._coefficient_columns()
+    if len(shown) < len(names):
+        columns = tuple(column[shown] for column in columns)
+    estimates, errors, df, t, p = (column.tolist() for column in columns)
+    exact = any(map(math.isfinite, df))
     cells = _estimates_with_errors(estimates, errors)
     rows = []
     for j, k in enumerate(shown):
         name = names[k]
-        if np.isnan(estimates[j]):
+        if math.isnan(estimates[j]):
             rows.append((name, ALIASED))
             continue
         middle = (numbers.degrees_of_freedom(df[j]),) if exact else ()
@@ -81,10 +84,12 @@ def _note_on_tests(fit: Fitted) -> str:
     return f"{text}\n{note}" if note else text
 
 
-def _estimates_with_errors(estimates: FloatArray, errors: FloatArray) -> list[tuple[str, str]]:
+def _estimates_with_errors(
+    estimates: Sequence[float], errors: Sequence[float]
+) -> list[tuple[str, str]]:
     """Write pairs with the same decimals while that shows every error, else each with its own."""
-    pairs = list(zip(estimates.tolist(), errors.tolist(), strict=True))
-    known = [pair for pair in pairs if not np.isnan(pair[0])]
+    pairs = list(zip(estimates, errors, strict=True))
+    known = [pair for pair in pairs if not math.isnan(pair[0])]
     common = _decimals(known) if known else 0
     aligned = not any(numbers.needs_exponent(error, common) for _, error in known)
     return [_one_estimate(pair, common if aligned else None) for pair in pairs]
@@ -98,7 +103,7 @@ def _decimals(pairs: Sequence[tuple[float, float]]) -> int:
 
 
 def _one_estimate(pair: tuple[float, float], decimals: int | None) -> tuple[str, str]:
-    if np.isnan(pair[0]):
+    if math.isnan(pair[0]):
         return "", ""
     if decimals is None:
         decimals = _decimals([pair])
@@ -121,7 +126,7 @@ def variance_components_table(record: FitRecord) -> Table | None:
     elif not record.terms:
         return None
     variance = numbers.column(variances)
-    sd = numbers.column([float(np.sqrt(v)) for v in variances])
+    sd = numbers.column([math.sqrt(v) if v >= 0 else math.nan for v in variances])
     rows: list[tuple[str, ...]] = []
     for term in record.terms:
         beside = _correlation_rows(term)

@@ -197,10 +197,7 @@ class TrueModel:
         for i, parts in enumerate(replicates):
             for name, values in self.crossing.drawn(codes, parts(COVARIATES)).items():
                 drawn[name][i] = values
-        rows = np.tile(np.arange(self.nobs), n)
-        table = self.data.take(rows).reset_index(drop=True)
-        table = table.assign(**{name: values.ravel() for name, values in drawn.items()})
-        stacked = design_of(self.model, table)
+        stacked = self.stacked(drawn, n)
         draws = replace(self._draws, row_order=None, level_orders=())
         Y = draws.responses(replicates, n, stacked).T
         if self.missing is not None:
@@ -208,6 +205,13 @@ class TrueModel:
                 missing = missing_rows(self.missing, self._dropout, Y[i], Y[i], parts(MISSING))
                 Y[i, missing] = np.nan
         return {**drawn, self.response: Y}
+
+    def stacked(self, drawn: Mapping[str, FloatArray], n: int) -> Design:
+        """The designs of n data sets, one after the other, given their covariates (n, nobs)."""
+        rows = np.tile(np.arange(self.nobs), n)
+        table = self.data.take(rows).reset_index(drop=True)
+        columns = {name: values.ravel() for name, values in drawn.items()}
+        return design_of(self.model, table.assign(**columns))
 
     def draw(self, rng: np.random.Generator) -> pd.DataFrame:
         """One data set: the rows with a response, covariates and missing values drawn anew.

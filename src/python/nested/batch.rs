@@ -11,6 +11,7 @@ use super::super::arrays::{Floats, array, c_slice};
 use super::super::gateway::{require, without_gil};
 use super::super::gather::{self, Evaluation, Solutions, map_fits};
 use super::super::rows::Nesting;
+use super::ordinary::{Blocks, Designs, Outcomes, Start};
 use crate::criterion::asked::{Asked, Request};
 use crate::criterion::engine::{Engine, Wanted};
 use crate::criterion::sums::Entry;
@@ -198,6 +199,21 @@ impl NestedBatch {
         let wanted = Wanted { reml, derivatives, exact: true };
         let one = |k: usize| self.reductions[fits[k]].evaluate(points.at(k, 0), &entries, wanted);
         gather::criteria(py, without_gil(py, || map_fits(fits.len(), one))?, entries.len())
+    }
+
+    /// See `NestedReduction.ordinary_steps`.
+    fn ordinary_steps<'py>(
+        &self,
+        py: Python<'py>,
+        blocks: Blocks,
+        fits: Vec<usize>,
+        start: Start<'py>,
+        settings: (f64, f64, f64, f64),
+        reml: bool,
+    ) -> PyResult<Option<Outcomes<'py>>> {
+        let Some(first) = self.first(&fits)? else { return Ok(None) };
+        let designs = Designs { first, place: |fit| (&self.reductions[fit], 0), reml };
+        designs.steps(py, &blocks, &fits, &start, settings)
     }
 
     /// See `Engine.solve`.

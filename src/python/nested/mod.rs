@@ -1,6 +1,7 @@
 //! The nested engine as Python sees it.
 
 pub mod batch;
+mod ordinary;
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use self::ordinary::{Blocks, Designs, Outcomes, Start};
 use super::arguments::{ColumnArgument, TermsArgument, check_fits, rows, terms};
 use super::arrays::{Floats, array, c_slice, vector};
 use super::engine::Engine;
@@ -198,5 +200,20 @@ impl NestedReduction {
         let products = series.map_or(Vec::new(), |s| s.lag_products(fit));
         let n = products.len() / 4;
         array(py, products, &[n, 4])
+    }
+
+    /// Ordinary Newton steps of some fits: see `newton::ordinary`. `None` where the core takes none.
+    fn ordinary_steps<'py>(
+        &self,
+        py: Python<'py>,
+        blocks: Blocks,
+        fits: Vec<usize>,
+        start: Start<'py>,
+        settings: (f64, f64, f64, f64),
+        reml: bool,
+    ) -> PyResult<Option<Outcomes<'py>>> {
+        check_fits(&fits, self.0.n_fits)?;
+        let designs = Designs { first: &self.0, place: |fit| (&*self.0, fit), reml };
+        designs.steps(py, &blocks, &fits, &start, settings)
     }
 }

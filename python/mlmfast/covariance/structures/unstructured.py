@@ -57,6 +57,10 @@ class Unstructured(CovarianceStructure):
     def n_theta(self) -> int:
         return self.size * (self.size + 1) // 2
 
+    @property
+    def has_core_chart(self) -> bool:
+        return 0 < self.size <= _SMALL
+
     def matrix(self, theta: FloatArray) -> FloatArray:
         factor = self._factor(theta)
         return np.asarray(factor @ factor.mT)

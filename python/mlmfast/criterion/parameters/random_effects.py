@@ -16,7 +16,7 @@ from mlmfast.reduction.parameter_block import (
 from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Move of a singular G over the largest: along the root of an eigenvalue that is rounding.
-_STILL = 1e-8
+STILL = 1e-8
 #: Standard deviation over the largest of a singular covariance that is rounding.
 _VANISHED = 1e-7
 #: Standard deviation that is no number but an underflow: the floor of structures by logarithms.
@@ -85,7 +85,7 @@ def random_block(
     n = len(entries)
     jacobian, bends = structure.chart(np.repeat(theta, n, axis=0), np.eye(n))
     sizes = np.abs(jacobian[0]).max(axis=0, initial=0.0)
-    moves = sizes > _STILL * sizes.max(initial=0.0)
+    moves = sizes > STILL * sizes.max(initial=0.0)
     first = sigma2 * jacobian[0][:, moves]
     second = sigma2 * bends[:, moves][:, :, moves]
     by_free = to_user @ first if by_entry is None else by_entry @ to_user @ first

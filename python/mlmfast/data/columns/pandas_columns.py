@@ -59,11 +59,12 @@ class PandasColumns:
 
     def __init__(self, data: pd.DataFrame | dict[str, pd.Series]) -> None:
         self._data = data
-        self._key_of: dict[str, Hashable] = {str(key): key for key in data}
+        keys: list[Hashable] = list(data)
+        self.names = tuple(map(str, keys))
+        self._key_of: dict[str, Hashable] = dict(zip(self.names, keys, strict=True))
         self._kinds: dict[str, Kind] = {}
         self._read: dict[str, pd.Series] = {}
         self._shared: dict[str, SharedObjects | None] = {}
-        self.names = tuple(str(key) for key in data)
         self.n_rows = len(next(iter(data.values()), ())) if isinstance(data, dict) else len(data)
 
     @classmethod
@@ -148,7 +149,8 @@ class PandasColumns:
 
     def _shared_objects(self, name: str) -> SharedObjects | None:
         series = self._series(name)
-        if series.dtype != object:
+        dtype = series.dtype
+        if not isinstance(dtype, np.dtype) or dtype.kind != "O":
             return None
         if name not in self._shared:
             self._shared[name] = shared_objects(series.to_numpy())

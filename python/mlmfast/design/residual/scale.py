@@ -7,15 +7,19 @@ or x. Products of scales add up their columns.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray
 from mlmfast.data.factor import cross_factors
-from mlmfast.data.frame import Frame, check_finite
+from mlmfast.data.finite import check_finite
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.formula.deparse import deparse
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Paren, parse
+
+if TYPE_CHECKING:
+    from mlmfast.data.frame import Frame
 
 #: Distinct rows of scale columns that are kept apart; beyond, each row of the data has its own.
 MOST_DISTINCT = 64

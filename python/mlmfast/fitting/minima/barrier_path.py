@@ -21,21 +21,36 @@ from mlmfast.newton.step import Derivatives, newton_step
 
 #: Scaled Hessian eigenvalues below this are treated as this.
 _FLOOR = 1e-9
+#: Fall of a step, over the weight, that is rounding.
+_STILL = 1e-3
 #: Share of the way foreseen from which on a coordinate is one that goes to infinity.
 _GOES_ON = 0.7
 
 
 @dataclass(frozen=True)
 class RecordedBarrier(Barrier):
-    """A barrier of one row that remembers where it was evaluated last: there iterations end."""
+    """A barrier of one row that remembers where it was evaluated last: there iterations end.
 
+    A ``patient`` one goes on where steps hardly lead down.
+    """
+
+    patient: bool = False
     last: list[tuple[FloatArray, Derivatives]] = field(default_factory=list, compare=False)
+    #: Values after steps.
+    values: list[float] = field(default_factory=list, compare=False)
 
     def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
         """See `Barrier`."""
         at = super().__call__(theta, fits)
         self.last[:] = [(theta.copy(), at)]
         return at
+
+    def rests(self) -> bool:
+        """Whether steps, of which this is asked after each, no longer lead down."""
+        self.values.append(float(self.last[0][1].value[0]))
+        falls = -np.diff(self.values[-4:])
+        still = len(falls) == 3 and bool((falls < _STILL * self.mu).all())
+        return still and not self.patient
 
     def tangent(self) -> Tangent | None:
         """How the minimum last come to moves; None where derivatives are lost."""

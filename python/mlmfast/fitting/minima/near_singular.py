@@ -31,6 +31,7 @@ from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.barrier import Barrier, ResidualPart, residual_parts
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.errors import ModelError
+from mlmfast.fitting.minima.barrier_path import RecordedBarrier
 from mlmfast.newton.iteration import CriterionFunction, Leaves
 
 #: Weights of the barrier: below the smallest slope of a likelihood without bound; then on the way
@@ -92,10 +93,22 @@ def becomes_singular(parts: tuple[ResidualPart, ...], near: float = _NEAR) -> Le
 
 
 def leaves_barrier(criterion: CriterionFunction) -> Leaves | None:
-    """Where no minimum will be found behind a barrier whose weight tells whether there is one."""
-    if isinstance(criterion, Barrier) and criterion.mu >= WEIGHTS[TELLS]:
-        return becomes_singular(criterion.parts, _BEYOND)
-    return None
+    """Where no minimum will be found behind a barrier.
+
+    Steps that go on beyond where its weight tells whether there is one, and steps that only
+    rounding makes.
+    """
+    if not isinstance(criterion, Barrier):
+        return None
+    gone = becomes_singular(criterion.parts, _BEYOND) if criterion.mu >= WEIGHTS[TELLS] else None
+    if not isinstance(criterion, RecordedBarrier):
+        return gone
+
+    def leaves(before: FloatArray, after: FloatArray) -> BoolArray:
+        rests = np.full(len(after), criterion.rests())
+        return rests if gone is None else rests | gone(before, after)
+
+    return leaves
 
 
 def is_lost(parts: tuple[ResidualPart, ...], theta: FloatArray) -> BoolArray:

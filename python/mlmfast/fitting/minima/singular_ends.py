@@ -190,20 +190,21 @@ def _follow_stalled(way: _Way, row: int, own: OpenEnds, singular: set[int]) -> b
     was_converged = not _is_stalled(newton, row)
     way.revalue(row)
     stalled, value = found.theta[[row]].copy(), newton.value[row]
-    fell = None
-    if len(own.theta) and not len(own.lost):
+    fell, others = None, len(own.theta) > 0 and len(own.lost) == 0
+    if others:
         fell = _follow_others(way, row, own, singular, 1)
         if fell is None and row in singular and newton.value[row] < value + _CLEARLY:
             return False
+    is_where_it_was = bool((found.theta[row] == stalled[0]).all())
     end = way.end(row, stalled, False, False)
     if end.without_bound and not was_converged:
         singular.discard(row)
         _goes_on(found, row, end)
         return True
-    if _takes(found, row, end, in_any_case=not was_converged and row not in singular):
+    if _takes(found, row, end, in_any_case=not was_converged and is_where_it_was):
         singular.discard(row)
         singular |= {row} if end.is_singular else set()
-    if len(own.theta) and len(own.lost):
+    if not others:
         _follow_others(way, row, own, singular, 0)
     return False
 

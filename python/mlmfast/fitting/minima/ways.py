@@ -46,10 +46,11 @@ _ON_THE_WAY, _FLOOR = 0.1, 1e-5
 _INEXACT = 1e-11
 #: Newton decrement that is little, and smallest eigenvalue of R where values are exact enough.
 _LITTLE, _EXACT = 1e-2, 1e-10
-#: Where the end is foreseen, what takes longer is rounding.
-_MAX_ITER_FORESEEN, _MAX_HALVINGS_FORESEEN = 12, 3
-#: Fall of -2 log-likelihood for which another stage is worth while.
-_FALLS = 1e-5
+#: Where the end is foreseen, what takes longer is rounding; and without an inverse of R.
+_MAX_ITER_FORESEEN, _MAX_HALVINGS_FORESEEN, _MAX_ITER_EXACT = 8, 3, 12
+#: Newton decrement, over the weight, of an iteration that rests, and fall of -2 log-likelihood for
+#: which one that is not proven is worth while.
+_RESTS, _FALLS = 0.1, 1e-5
 #: How much smaller weights than the last are tried, by its tangent.
 _FURTHER = (1e-3, 1e-2, 1e-1)
 #: Newton's iteration from theta (1, n_theta) for one criterion.
@@ -199,20 +200,20 @@ class _Way:
         beyond: _Stage | None = None
         while left:
             mu = left.pop(0)
-            stage = self._stage(theta, stages, beyond, mu)
+            stage = self._stage(theta, stages, mu, is_last=not left)
             spent += int(stage.newton.n_evaluations[0])
             if not stage.newton.converged[0]:
                 stopped = self._stopped(stage, stages, spent)
                 if stopped is not None:
                     return stopped
-                last = stages[-1]
-                if beyond is None and mu < _TOO_FAR * last.mu and stage.size > self.least:
-                    left = [float(np.sqrt(last.mu * mu)), mu, *left]
+                if stage.value < (beyond or stages[-1]).value - _FALLS:
+                    beyond = stage
+                mu = float(np.sqrt(stages[-1].mu * mu))
+                if stage.mu < _TOO_FAR * stages[-1].mu and stage.size > self.least:
+                    # Rounding ends the proof on the way there; else that was too far at once.
+                    left = [mu, stage.mu, *left]
                     continue
-                # Rounding ends the proof here, and the way where the criterion falls no further.
-                if not stage.value < (beyond or last).value - _FALLS:
-                    break
-                beyond = stage
+                break
             elif stage.value == -np.inf:
                 return SingularEnd(None, False, True, spent, stages[-1].newton if stages else None)
             elif stages and stage.size < self.least:
@@ -221,7 +222,6 @@ class _Way:
                 left = [between] if left and between < 0.8 * stages[-1].mu else []
             else:
                 stages.append(stage)
-                beyond = None
         return self._end(stages, beyond, spent)
 
     def _stopped(self, stage: _Stage, stages: list[_Stage], spent: int) -> SingularEnd | None:
@@ -232,36 +232,40 @@ class _Way:
         near = lost or _is_unproven_end(self.parts, stage.newton)
         return SingularEnd(None, False, lost, spent, stage.newton if near else None)
 
-    def _stage(
-        self, theta: FloatArray, stages: list[_Stage], beyond: _Stage | None, mu: float
-    ) -> _Stage:
+    def _stage(self, theta: FloatArray, stages: list[_Stage], mu: float, is_last: bool) -> _Stage:
         """The minimum with a weight, from the one before it or from theta."""
         few = replace(
             self.options,
-            tolerance=max(_TOLERANCE, _ROUGHLY * mu),
-            max_iter=_MAX_ITER,
+            tolerance=_TOLERANCE if is_last else max(_TOLERANCE, _ROUGHLY * mu),
+            max_iter=_MAX_ITER // 2 if stages else _MAX_ITER,
             max_halvings=_MAX_HALVINGS,
         )
         if not stages:
             return self._minimum(theta, mu, few)
-        tangent, at = stages[-1].tangent, (beyond or stages[-1]).newton.theta
-        if tangent is None:
-            return self._minimum(at, mu, few)
-        if beyond is not None:
-            tangent = tangent.from_beyond(at, beyond.mu)
-        return self._minimum(tangent.at(mu), mu, self._foreseen(few))
+        tangent = stages[-1].tangent
+        at = stages[-1].newton.theta if tangent is None else tangent.at(mu)
+        if mu < GUARDED and not (mu == WEIGHTS[-1] and self.least == 0.0):
+            few = self._foreseen(few)
+        return self._minimum(at, mu, few)
 
     def _foreseen(self, options: NewtonOptions) -> NewtonOptions:
         """Settings of an iteration that begins near its end: what takes longer is rounding."""
-        halvings = _MAX_HALVINGS if self.least == 0.0 else _MAX_HALVINGS_FORESEEN
-        return replace(options, max_iter=_MAX_ITER_FORESEEN, max_halvings=halvings)
+        if self.least == 0.0:
+            return replace(options, max_iter=_MAX_ITER_EXACT)
+        return replace(options, max_iter=_MAX_ITER_FORESEEN, max_halvings=_MAX_HALVINGS_FORESEEN)
 
-    def _minimum(self, theta: FloatArray, mu: float, options: NewtonOptions) -> _Stage:
-        barrier = RecordedBarrier(self.criterion, self.parts, mu)
+    def _minimum(
+        self, theta: FloatArray, mu: float, options: NewtonOptions, is_patient: bool = False
+    ) -> _Stage:
+        barrier = RecordedBarrier(self.criterion, self.parts, mu, is_patient)
         newton = self.minimise(barrier, theta, options)
         size = float(smallest_eigenvalue(self.parts, newton.theta)[0])
         value = _without_barrier(newton, self.parts, mu)
         return _Stage(mu, newton, value, size, barrier.tangent())
+
+    def _rests(self, stage: _Stage) -> bool:
+        """Whether an iteration has come to its end but for rounding."""
+        return bool(0.0 <= stage.newton.decrement[0] < _RESTS * stage.mu)
 
     def _is_lost(self, stage: _Stage, before: float) -> bool:
         """Whether an iteration that did not converge tells of a fall without bound."""
@@ -310,6 +314,13 @@ class _Way:
         if beyond is not None and beyond.value < value and beyond.size >= self.least:
             theta, value, mu = beyond.newton.theta, beyond.value, beyond.mu
             tangent = None if tangent is None else tangent.from_beyond(theta, mu)
+            if self.least == 0.0 and tangent is not None and mu > WEIGHTS[-1]:
+                # Rounding takes the proof away, not the values.
+                few = replace(self.options, max_iter=_MAX_ITER, max_halvings=_MAX_HALVINGS)
+                end = self._minimum(tangent.at(WEIGHTS[-1]), WEIGHTS[-1], few, is_patient=True)
+                if end.value < value:
+                    theta, value = end.newton.theta, end.value
+                return theta, value, int(end.newton.n_evaluations[0])
         elif self.least == 0.0:
             shares = shares[:1]
         for spent, share in enumerate(shares if tangent is not None else ()):

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.criterion.constrained import (
@@ -34,7 +33,14 @@ from mlmfast.fitting.parms.request import Parms, grid_points
 from mlmfast.fitting.starts.probed import first_start
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.newton.options import NewtonOptions
+from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.running.first_use import OnUse
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = OnUse("pandas")
 
 _ROUNDS = 50
 
@@ -120,10 +126,23 @@ class _Problem:
         ModelError
             Where there is none.
         """
-        points, reached = points_on(self.functions, surface_of(values, len(points)), points)
+        surface = surface_of(values, len(points))
+        found, reached = points_on(self.functions, surface, points)
+        if not reached.all():
+            # Correlations are undefined at a singular start, and nothing leads away from it.
+            found, reached = points_on(self.functions, surface, self._inside(points))
         if not reached.all():
             raise self._unreachable(values)
-        return points
+        return found
+
+    def _inside(self, points: FloatArray) -> FloatArray:
+        """The points with identity matrices as covariances of the random effects."""
+        criterion, out = self.functions.criterion, points.copy()
+        for block, s in zip(criterion.terms, criterion.theta_slices, strict=True):
+            if not block.is_residual:
+                structure = structure_of(block)
+                out[:, s] = structure.theta(np.eye(structure.size)[None])
+        return out
 
     def _listed(self, values: Mapping[int, float]) -> str:
         return ", ".join(f"{self.functions.parameters[p].name} = {v:g}" for p, v in values.items())

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from mlmfast.arrays import FloatArray, unmasked
 from mlmfast.errors import ModelError
+from mlmfast.running.first_use import OnUse
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = OnUse("pandas")
 
 #: Largest number of grid points.
 _MOST_POINTS = 100_000

@@ -27,9 +27,9 @@ def conf_int(
     *,
     n: int = 1000,
     seed: Any = None,
+    progress: bool | None = None,
     kind: str = "parametric",
     interval: str = "percentile",
-    progress: bool | None = None,
 ) -> pd.DataFrame:
     """Confidence intervals, columns ``lower`` and ``upper``.
 
@@ -53,7 +53,7 @@ def conf_int(
         For an unknown method, a level outside (0, 1), and a kind or an interval of a bootstrap with
         another method.
     """
-    if isinstance(level, str):
+    if isinstance(level, str) and meant(level, _METHODS, _OTHERS) is not None:
         if method != "wald":
             raise ModelError(f"level is {level!r}; give a number between 0 and 1")
         method, level = level, 0.95
@@ -67,8 +67,8 @@ def conf_int(
         limits: pd.DataFrame = fit.profile(progress=progress).conf_int(level)
         return limits
     if chosen == "boot":
-        drawn = fit.bootstrap(n, seed, kind=kind, progress=progress)
-        limits = drawn.conf_int(level, interval)
+        boot = fit.bootstrap(n, seed, kind=kind, progress=progress)
+        limits = boot.conf_int(level, interval)
         return limits
-    half = fit.bse * quantile(np.asarray(fit.df, dtype=np.float64), level)
+    half = fit.bse * quantile(np.asarray(fit.df, dtype=np.float64), float(level))
     return pd.DataFrame({"lower": fit.params - half, "upper": fit.params + half})

@@ -162,10 +162,7 @@ def within_cells(fit: Fitted, null: Fitted, hypothesis: Hypothesis) -> Residuals
             "permute='within': residuals of one cluster are correlated or have variances of their "
             "own here; use permute='whitened'"
         )
-    cells = np.zeros(design.n_obs, dtype=np.intp)
-    for factor in design.factors:
-        cells = np.unique(cells * factor.n_levels + factor.codes, return_inverse=True)[1]
-    sets = _sets(cells)
+    sets = _sets(cells_of(design))
     assert hypothesis.L is not None, "a random effect has another scheme"
     x = design.fixed_matrix[:, hypothesis.L.any(axis=0)]
     if all((x[own] == x[own[0]]).all() for own in sets):
@@ -176,6 +173,14 @@ def within_cells(fit: Fitted, null: Fitted, hypothesis: Hypothesis) -> Residuals
     mean, residuals = _parts(null)
     classes = classes_of(list(_rows_of_model(design)))
     return Residuals(Arrangements(sets, classes), mean, residuals, _single(design.n_obs))
+
+
+def cells_of(design: Design) -> IntArray:
+    """Combination of the levels of all grouping factors, (n,)."""
+    cells = np.zeros(design.n_obs, dtype=np.intp)
+    for factor in design.factors:
+        cells = np.unique(cells * factor.n_levels + factor.codes, return_inverse=True)[1]
+    return cells
 
 
 def whitened(fit: Fitted, null: Fitted) -> Residuals:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import CodeArray, FloatArray, IntArray
+from mlmfast.clusters.blocks import cluster_factor
 from mlmfast.clusters.simulate import seed_sequence
 from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.errors import DataError, ModelError, SingularFitWarning
@@ -16,6 +17,7 @@ from mlmfast.fitted.fitted import Fitted
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.permutation.exchange import (
     Exchange,
+    cells_of,
     whitened,
     whole_clusters,
     within_cells,
@@ -208,13 +210,23 @@ def _default(fit: Fitted, hypothesis: Hypothesis) -> str:
     design = hypothesis.design
     if hypothesis.L is None or not fit._record.groups:
         return "whitened"
-    outer = design.factors[fit._record.levels[0]]
-    x = design.fixed_matrix[:, hypothesis.L.any(axis=0)]
-    first = np.empty(outer.n_levels, dtype=np.intp)
-    first[outer.codes] = np.arange(design.n_obs)
-    nested = len({factor.name for factor in design.factors}) == 1
-    if nested and (x[first][outer.codes] == x).all():
+    try:
+        outer = cluster_factor(fit._needs_source("a permutation test"), fit._record, None)
+    except ModelError:
+        # Crossed factors: no clusters are independent.
+        return "whitened"
+    tested = design.fixed_matrix[:, hypothesis.L.any(axis=0)]
+    if _is_constant(tested, outer.codes, outer.n_levels):
         return "clusters"
     plain = design.residual is None and design.weights is None
     intercepts = all(column is None for term in design.random for column in term.columns)
-    return "within" if plain and intercepts and nested else "whitened"
+    cells = cells_of(design)
+    varies = not _is_constant(tested, cells, int(cells.max()) + 1)
+    return "within" if plain and intercepts and varies else "whitened"
+
+
+def _is_constant(columns: FloatArray, codes: IntArray | CodeArray, n_levels: int) -> bool:
+    """Whether columns are constant within levels."""
+    first = np.empty(n_levels, dtype=np.intp)
+    first[codes] = np.arange(len(codes))
+    return bool((columns[first][codes] == columns).all())

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.data.finite import check_weights
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.design.design import Design
-from mlmfast.design.input_columns import check_weights, input_column
+from mlmfast.design.input_columns import input_column
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.formula.functions import variables_of

@@ -33,6 +33,11 @@ def nested_core(core: Core) -> _core.NestedReduction | None:
     return core if isinstance(core, _core.NestedReduction) else None
 
 
+def stepping_core(core: AnyCore) -> _core.NestedReduction | _core.NestedBatch | None:
+    """The core, where it takes steps of an iteration by itself."""
+    return core if isinstance(core, _core.NestedReduction | _core.NestedBatch) else None
+
+
 def is_through_v(core: AnyCore) -> bool:
     """Whether the engine factors V itself, and inverts no R."""
     return isinstance(core, _core.DenseReduction)

@@ -17,10 +17,11 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.design.input_columns import variables_used
 from mlmfast.design.residual.scale import parse_scale
-from mlmfast.formula.functions import data_parts, mathematical, variables_of
+from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
 from mlmfast.formula.residual_formula import parse_residual
-from mlmfast.formula.syntax import Call, Name, Node, parse
+from mlmfast.formula.row_wise import is_row_wise
+from mlmfast.formula.syntax import Name, parse
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.replicates.data_set import DataSet
 
@@ -83,27 +84,12 @@ class Variables:
             response,
             tuple(groups),
             tuple(name for name in used if name not in groups),
-            all(part is None for part in plain) and not formula.offsets and _by_row(formula),
+            all(part is None for part in plain) and is_row_wise(formula),
         )
 
 
 def _without_response(formula: MixedFormula) -> MixedFormula:
     return MixedFormula("1", formula.fixed, formula.random, formula.offsets, formula.text)
-
-
-def _by_row(formula: MixedFormula) -> bool:
-    expressions = [formula.fixed, *(term.expression for term in formula.random)]
-    structures = {term.structure for term in formula.random}
-    # Terms of one factor would be two sets of effects with a covariance of their own.
-    one_each = len({term.group for term in formula.random}) == len(formula.random)
-    calls = [call for text in expressions for call in _calls(parse(text))]
-    row_wise = all(call == "I" or mathematical(call) is not None for call in calls)
-    return row_wise and one_each and structures == {"us"}
-
-
-def _calls(node: Node) -> list[str]:
-    own = [node.function] if isinstance(node, Call) else []
-    return own + [name for part in data_parts(node) for name in _calls(part)]
 
 
 def arrange(data: Sequence[DataSet], variables: Variables) -> Arrangement:

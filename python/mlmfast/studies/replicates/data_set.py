@@ -189,7 +189,7 @@ def _column(values: Any, known: Any) -> Any:
         return values.copy()
     if type(values) is np.ndarray and type(known) is np.ndarray and values.dtype == known.dtype:
         # Bits, so that NaN is NaN and -0 is not 0; objects are compared as they are.
-        plain = values.dtype.kind in "biuf" and values.shape == known.shape
+        plain = values.dtype.kind in "biufUS" and values.shape == known.shape
         if plain and (values is known or values.tobytes() == known.tobytes()):
             return known
     return np.array(values)

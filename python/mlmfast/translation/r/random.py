@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse, quote_name
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Paren
+from mlmfast.formula.terms import term_list
 from mlmfast.translation.r.syntax import one_sided
 
 #: nlme's classes of positive definite matrices, and the structure here.
@@ -31,7 +32,7 @@ def random_terms(node: Node) -> tuple[list[str], tuple[str, ...]]:
     >>> random_terms(parse("~ x | a / b"))
     (['(x | a)', '(x | a:b)'], ('a', 'b'))
     >>> random_terms(parse("list(g = pdDiag(~ x))"))
-    (['(x || g)'], ('g',))
+    (['diag(1 + x | g)'], ('g',))
     """
     if isinstance(node, Call) and node.function == "list" and not node.arguments:
         groups: tuple[str, ...] = ()
@@ -73,8 +74,10 @@ def _term(node: Node, groups: tuple[str, ...]) -> str:
             raise FormulaError(f"{deparse(node)} has no counterpart; there are {known}")
         node = node.arguments[0]
     left = deparse(one_sided(node))
-    if kind == "us":
+    if kind == "us" or left == "1":
         return f"({left} | {where})"
-    if kind == "diag" and not left.startswith("0 +") and "- 1" not in left:
-        return f"({left} || {where})"
+    has_intercept = term_list(left).intercept
+    if has_intercept and not left.startswith("1 +"):
+        # Named, since a factor by itself in a structure would be read as visits.
+        left = f"1 + {left}"
     return f"{kind}({left} | {where})"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mlmfast.errors import FormulaError, ModelError
+from mlmfast.errors import DataError, FormulaError, MlmError, ModelError
 from mlmfast.model import lmm
 from mlmfast.translation.call_text import Raw, call_text, literal
 from mlmfast.translation.findings import Findings
@@ -30,10 +30,21 @@ if TYPE_CHECKING:
 
 
 class SasByGroups(dict[Any, SasResults]):
-    """Results by the levels of BY."""
+    """Results by the levels of BY.
+
+    Attributes
+    ----------
+    problems : dict
+        Levels that have no fit, with the reason.
+    """
+
+    def __init__(self, found: Mapping[Any, SasResults], problems: Mapping[Any, str]) -> None:
+        super().__init__(found)
+        self.problems = dict(problems)
 
     def __repr__(self) -> str:
-        return by_group(self)
+        lost = [f"--- {level} ---\nno fit: {why}" for level, why in self.problems.items()]
+        return "\n\n".join([by_group(self), *lost])
 
 
 class SasStep:
@@ -180,11 +191,41 @@ class SasStep:
                 "as text (.code) and change it"
             )
         frame = with_columns(pandas_frame(data), self._plan.columns, folds_case=True)
+        self._check_numbers(frame)
         if not self._step.by:
             return self._run(frame)
         keys = list(self._step.by)
         groups = frame.groupby(keys[0] if len(keys) == 1 else keys, observed=True, sort=True)
-        return SasByGroups({key: self._run(own) for key, own in groups})
+        found: dict[Any, SasResults] = {}
+        problems: dict[Any, str] = {}
+        for key, own in groups:
+            attempt = self._attempt(own)
+            if isinstance(attempt, str):
+                problems[key] = attempt
+            else:
+                found[key] = attempt
+        if not found:
+            raise ModelError(f"no BY group could be fitted: {next(iter(problems.values()))}")
+        return SasByGroups(found, problems)
+
+    def _attempt(self, frame: pd.DataFrame) -> SasResults | str:
+        """The results of a group, or why there are none."""
+        try:
+            return self._run(frame)
+        except MlmError as error:
+            return str(error)
+
+    def _check_numbers(self, frame: pd.DataFrame) -> None:
+        """Refuse text that is no CLASS variable, as PROC MIXED does."""
+        step = self._step
+        statements = [step.model, *step.random] if step.model else list(step.random)
+        names = {n for own in statements for e in own.effects for n in e.covariates(step.classes)}
+        for name in sorted(names):
+            if not pd.api.types.is_numeric_dtype(frame[name]):
+                raise DataError(
+                    f"{name!r} holds {frame[name].dtype} values and is no CLASS variable; add it "
+                    "to the CLASS statement, or make numbers of it"
+                )
 
     def _run(self, frame: pd.DataFrame) -> SasResults:
         plan = self._plan

@@ -10,7 +10,8 @@ import numpy as np
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.data.factor import number_label
-from mlmfast.data.frame import Frame, check_finite
+from mlmfast.data.finite import check_finite
+from mlmfast.data.frame import Frame
 from mlmfast.design.residual.visits.sequence import (
     VisitSequence,
     numbers_read,

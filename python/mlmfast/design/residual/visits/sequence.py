@@ -15,7 +15,8 @@ import pandas as pd
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.data.columns.elapsed import Elapsed
 from mlmfast.data.factor import level_labels
-from mlmfast.data.frame import Frame, check_finite
+from mlmfast.data.finite import check_finite
+from mlmfast.data.frame import Frame
 from mlmfast.design.residual.visits.steps import EqualSteps, equal_steps
 from mlmfast.errors import DataError
 from mlmfast.running.cached import cached_property

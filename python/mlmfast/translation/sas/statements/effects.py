@@ -124,6 +124,10 @@ def _spread(parts: Sequence[Effect], most: int) -> list[Effect]:
     """What bars stand for, in SAS's order: each with all combinations of those before it."""
     if 2 ** len(parts) > _MOST:
         raise FormulaError(f"{len(parts)} effects joined by bars stand for too many effects")
+    names = [name for part in parts for name in part.crossed]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise FormulaError(f"{twice} stands twice between bars; write powers as {twice}*{twice}")
     out: list[Effect] = []
     for k in range(len(parts)):
         own = [(*chosen, k) for size in range(k + 1) for chosen in combinations(range(k), size)]

@@ -1,0 +1,367 @@
+"""Reduction: rows of a linear mixed model read once, and everything that the likelihood says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.criterion.criterion import Criterion, criterion_of
+from mlmfast.criterion.deviance import deviance_of_sums
+from mlmfast.criterion.scaled import by_entries
+from mlmfast.design.from_arrays import design_from_arrays
+from mlmfast.errors import DataError, ModelError
+from mlmfast.low_level.coordinates import Coordinates, Point
+from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.reduction.scaling import centers_and_scales
+from mlmfast.running.cached import cached_property
+
+if TYPE_CHECKING:
+    from mlmfast.result import LMMResult
+
+_FIRST = np.zeros(1, dtype=np.intp)
+
+
+class GLS(NamedTuple):
+    """Generalised least squares at given covariances.
+
+    Attributes
+    ----------
+    beta : shape (p,), NaN for a column of X that depends on earlier ones
+    covariance : shape (p, p), (X'V^-1 X)^-1
+    rss
+        (y - X beta)'V^-1 (y - X beta).
+    """
+
+    beta: FloatArray
+    covariance: FloatArray
+    rss: float
+
+
+class RandomEffect(NamedTuple):
+    """Random effects of a grouping factor given y.
+
+    Attributes
+    ----------
+    levels
+        Labels, n of them.
+    mean : shape (n, q), the BLUPs
+    covariance : shape (n, q, q), given y and beta
+    """
+
+    levels: tuple[str, ...]
+    mean: FloatArray
+    covariance: FloatArray
+
+
+class Estimate(NamedTuple):
+    """Estimates by maximum likelihood.
+
+    Attributes
+    ----------
+    theta : shape (n_theta,), as `Reduction.names` names it
+    beta : shape (p,), covariance : shape (p, p)
+        As `GLS` has them.
+    deviance
+        -2 log-likelihood, restricted for "REML", with all constants.
+    converged, singular
+        Whether this is proven to be a minimum; whether it lies on the boundary.
+    """
+
+    theta: FloatArray
+    beta: FloatArray
+    covariance: FloatArray
+    deviance: float
+    converged: bool
+    singular: bool
+
+
+class Reduction:
+    """Rows of y = X beta + Z b + e, read once; asked for its likelihood as often as wanted.
+
+    theta holds the lower triangle of the covariance matrix G of each grouping factor's effects, row
+    by row, factor after factor, and the residual variance last, all in the units of y. Nothing is
+    profiled out of it; beta always is.
+
+    Parameters
+    ----------
+    y, X, groups, Z, names, weights, offset
+        As `mlmfast.LMM.from_arrays` takes them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(1)
+    >>> groups = np.repeat(np.arange(20), 5)
+    >>> X = np.column_stack([np.ones(100), rng.normal(size=100)])
+    >>> y = X @ [1.0, 2.0] + rng.normal(size=20)[groups] + rng.normal(size=100)
+    >>> rows = Reduction(y, X, groups=groups)
+    >>> rows.names
+    ('var_(Intercept)|group', 'Residual')
+    >>> found = rows.estimate()
+    >>> bool(np.abs(rows.gradient(found.theta)).max() < 1e-6)
+    True
+    >>> bool(np.abs(rows.gls(found.theta).beta - [1.0, 2.0]).max() < 0.5)
+    True
+    """
+
+    def __init__(
+        self,
+        y: Any,
+        X: Any,
+        *,
+        groups: Any = None,
+        Z: Any = None,
+        names: Sequence[str] | None = None,
+        weights: Any = None,
+        offset: Any = None,
+    ) -> None:
+        self._given = {
+            "y": y, "X": X, "groups": groups, "Z": Z, "names": names, "weights": weights,
+            "offset": offset,
+        }  # fmt: skip
+        self._design = design_from_arrays(**self._given)
+
+    @cached_property
+    def _model(self) -> ReducedModel:
+        return reduce_design(self._design)
+
+    @cached_property
+    def _coordinates(self) -> Coordinates:
+        return Coordinates(self._model)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of theta: ``var_x|g``, ``cov_x.y|g``, and ``Residual``."""
+        return self._coordinates.names
+
+    @property
+    def nobs(self) -> int:
+        """Rows."""
+        return self._design.n_obs
+
+    def covariances(self, theta: Any) -> dict[str, FloatArray]:
+        """Covariance matrix of the effects of each grouping factor, (q, q)."""
+        matrices = self._coordinates.matrices(self._theta(theta))
+        names = [self._design.factors[term.factor].name for term in self._design.random]
+        return dict(zip(names, matrices, strict=True))
+
+    def theta(self, covariances: Mapping[str, Any], sigma2: float) -> FloatArray:
+        """The vector of covariance matrices by grouping factor and the residual variance.
+
+        Raises
+        ------
+        ModelError
+            Where a factor has no matrix, or one of another size.
+        """
+        matrices = []
+        for term, q in zip(self._design.random, self._coordinates.sizes, strict=True):
+            name = self._design.factors[term.factor].name
+            if name not in covariances:
+                raise ModelError(f"no covariance matrix for the grouping factor {name!r}")
+            matrix = np.asarray(covariances[name], dtype=np.float64)
+            if matrix.shape != (q, q):
+                raise ModelError(
+                    f"the covariance matrix of {name!r} has shape {matrix.shape}; ({q}, {q}) is "
+                    "needed"
+                )
+            matrices.append(matrix)
+        return self._coordinates.vector(matrices, float(sigma2))
+
+    # -- the likelihood ------------------------------------------------------------------------
+
+    def deviance(self, theta: Any, method: str = "REML") -> float:
+        """-2 log-likelihood at theta, beta at its best; restricted for "REML".
+
+        All constants are included, as `LMMResult.deviance` has them.
+
+        Raises
+        ------
+        ModelError
+            For covariances that are no covariances, or another method.
+        """
+        point, criterion = self._at(theta, method)
+        scalars = criterion.reduction.solve(point.g, [0])[2]
+        scale = np.array([point.log_sigma2])
+        found = deviance_of_sums(self._model, criterion.reml, scalars, scale, _FIRST)
+        return float(found[0])
+
+    def gradient(self, theta: Any, method: str = "REML") -> FloatArray:
+        """Derivatives of `deviance` by theta, (n_theta,); exact."""
+        point, _, slope, _, _ = self._derivatives(theta, method)
+        return np.asarray(point.first.T @ slope)
+
+    def hessian(self, theta: Any, method: str = "REML", *, expected: bool = False) -> FloatArray:
+        """Second derivatives of `deviance` by theta, (n_theta, n_theta), or what is expected.
+
+        Half of it is the observed (or expected) information.
+        """
+        point, values, slope, bend, mean = self._derivatives(theta, method)
+        if expected:
+            return np.asarray(point.first.T @ mean @ point.first)
+        curved = self._coordinates.bend(values, slope)
+        return np.asarray(point.first.T @ bend @ point.first + curved)
+
+    def gls(self, theta: Any) -> GLS:
+        """Coefficients, their covariance and the weighted residual sum of squares at theta."""
+        point, criterion = self._at(theta, "ML")
+        model = self._model
+        at_best, c, scalars = criterion.reduction.solve(point.g, [0])
+        centers, scale = centers_and_scales(model.y_scaling)
+        unit = model.core.y_scale[0] / scale[0]
+        k, kept = model.fixed_map, model.kept
+        beta = k @ (model.core.ols[0] / scale[0] + unit * at_best[0])
+        if centers[0]:
+            beta[model.intercept] += centers[0]
+        p = len(self._design.x)
+        full, covariance = np.full(p, np.nan), np.full((p, p), np.nan)
+        full[kept] = beta
+        covariance[np.ix_(kept, kept)] = self._theta(theta)[-1] * (k @ c[0] @ k.T)
+        return GLS(full, covariance, float(scalars[0, 0] * np.exp(-point.log_sigma2)))
+
+    def blups(self, theta: Any, beta: Any = None) -> dict[str, RandomEffect]:
+        """Random effects given y, by grouping factor, at theta and beta (its best by default)."""
+        from mlmfast.fitted.random_effects import effects_given
+
+        point, _ = self._at(theta, "ML")
+        coefficients = self.gls(theta).beta if beta is None else np.asarray(beta, dtype=np.float64)
+        design, residual = self._design, self._design.working_response.copy()
+        for column, b in zip(design.x, np.nan_to_num(coefficients), strict=True):
+            residual -= b if column is None else b * column
+        variance = float(self._theta(theta)[-1])
+        found = effects_given(self._model, residual, point.g, variance) if design.random else {}
+        out = {}
+        for k, effects in sorted(found.items()):
+            factor = design.factors[k]
+            out[factor.name] = RandomEffect(factor.labels, effects.mean, effects.known_covariance())
+        return out
+
+    # -- estimates -----------------------------------------------------------------------------
+
+    def estimate(self, method: str = "REML") -> Estimate:
+        """Estimates by "REML" or "ML"; the same as `LMM.fit` gives, as arrays.
+
+        Raises
+        ------
+        ModelError, DataError
+            Where nothing can be estimated.
+        """
+        from mlmfast.fitted.estimates import estimates_of
+        from mlmfast.fitting.fit import fit_covariance
+        from mlmfast.newton.options import NewtonOptions
+
+        method = _method(method)
+        found = fit_covariance(self._model, method, NewtonOptions(), None)
+        estimates = estimates_of(self._model, found.criterion, found.theta)
+        p, kept = len(self._design.x), self._model.kept
+        beta, covariance = np.full(p, np.nan), np.full((p, p), np.nan)
+        beta[kept] = estimates.beta[0]
+        covariance[np.ix_(kept, kept)] = estimates.vcov[0]
+        theta = self._coordinates.vector(
+            [own[0] for own in estimates.covariances], float(estimates.sigma2[0])
+        )
+        return Estimate(
+            theta,
+            beta,
+            covariance,
+            float(estimates.deviance[0]),
+            bool(found.newton.converged[0]),
+            bool(found.singular.any()),
+        )
+
+    def fit(self, method: str = "REML", ddf: str | float | None = None) -> LMMResult:
+        """The fit as `mlmfast.LMM.fit` gives it, with tests, intervals, diagnostics (by pandas)."""
+        from mlmfast.model import LMM
+
+        return LMM.from_design(self._design).fit(method, ddf=ddf)
+
+    # -- rows from several places --------------------------------------------------------------
+
+    def __add__(self, other: Reduction) -> Reduction:
+        """The reduction of the rows of both; see `merge`."""
+        return Reduction.merge([self, other]) if isinstance(other, Reduction) else NotImplemented
+
+    @classmethod
+    def merge(cls, parts: Sequence[Reduction]) -> Reduction:
+        """The reduction of the rows of all parts, as if they had been given together.
+
+        A group of one label is one group, whichever parts its rows come from. The rows are read
+        again.
+
+        Raises
+        ------
+        DataError
+            Where parts have other columns, factors, or weights where others have none.
+        """
+        if not parts:
+            raise DataError("there is nothing to merge; give one Reduction or more")
+        first = parts[0]
+        for part in parts[1:]:
+            for what in ("x_names", "n_factors", "weights", "offset"):
+                if _shape(part, what) != _shape(first, what):
+                    raise DataError(
+                        f"parts differ in {what}: {_shape(first, what)} and {_shape(part, what)}"
+                    )
+        given = {name: _stacked([part._given[name] for part in parts]) for name in _ROWS}
+        return cls(names=list(first._design.x_names), **given)
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def _theta(self, theta: Any) -> FloatArray:
+        values = np.asarray(theta, dtype=np.float64)
+        n = len(self.names)
+        if values.shape != (n,) or not np.isfinite(values).all() or not values[-1] > 0.0:
+            raise ModelError(
+                f"theta is {theta!r}; {n} finite numbers are needed, {', '.join(self.names)}, the "
+                "last above 0"
+            )
+        return values
+
+    def _at(self, theta: Any, method: str) -> tuple[Point, Criterion]:
+        values = self._theta(theta)
+        for name, matrix in self.covariances(values).items():
+            eigenvalues = np.linalg.eigvalsh(matrix)
+            if eigenvalues[0] < -1e-10 * max(eigenvalues[-1], 0.0):
+                raise ModelError(
+                    f"theta gives {name!r} a matrix that is no covariance: its smallest eigenvalue "
+                    f"is {eigenvalues[0]:.3g}"
+                )
+        return self._coordinates.point(values), criterion_of(self._model, _method(method))
+
+    def _derivatives(
+        self, theta: Any, method: str
+    ) -> tuple[Point, FloatArray, FloatArray, FloatArray, FloatArray]:
+        """The point, theta, and derivatives by the core's coordinates."""
+        point, criterion = self._at(theta, method)
+        scale = np.array([point.log_sigma2])
+        _, slope, bend, mean = by_entries(criterion, self._model, point.g, scale, _FIRST)
+        return point, self._theta(theta), slope[0], bend[0], mean[0]
+
+
+_ROWS = ("y", "X", "groups", "Z", "weights", "offset")
+
+
+def _method(method: str) -> str:
+    if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
+        raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
+    return method.upper()
+
+
+def _shape(part: Reduction, what: str) -> Any:
+    """What must be the same in parts that are merged."""
+    design = part._design
+    if what == "n_factors":
+        return [(design.factors[t.factor].name, len(t.names)) for t in design.random]
+    return design.x_names if what == "x_names" else part._given[what] is not None
+
+
+def _stacked(values: Sequence[Any]) -> Any:
+    """Rows below each other, by factor where they are by factor; None for none."""
+    if values[0] is None:
+        return None
+    if isinstance(values[0], Mapping):
+        return {name: _stacked([own[name] for own in values]) for name in values[0]}
+    return np.concatenate([np.asarray(own) for own in values])

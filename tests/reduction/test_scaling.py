@@ -1,0 +1,32 @@
+"""A column alone is centred and scaled to the bits that it has among many."""
+
+import math
+
+import numpy as np
+import pytest
+
+import mlmfast._core as core
+from mlmfast.data.statistics import column_statistics, in_memory, mean_and_spread
+from mlmfast.reduction.scaling import _center_and_scale, scale_columns
+
+
+def columns():
+    rng = np.random.default_rng(0)
+    sizes = [(e, f) for e in range(-300, 300, 75) for f in (-400, -5, 0, 8, 200)]
+    out = [rng.normal(size=50) * 10.0**e + 10.0**f for e, f in sizes]
+    out += [np.zeros(50), np.full(50, 3.0), np.full(50, np.nan), np.r_[np.inf, np.ones(49)]]
+    return [*out, np.full(50, 1e308), np.repeat([-1.7e308, 1.7e308], 25)]
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_one_column_has_the_bits_of_many(centred):
+    own = columns()
+    raw = core.column_statistics([in_memory(column) for column in own], 50)
+    mean, spread = mean_and_spread(raw, np.array([column[0] for column in own]), 50)
+    found = column_statistics(own)
+    np.testing.assert_array_equal([one.mean for one in found], mean)
+    np.testing.assert_array_equal([one.spread for one in found], spread)
+    centers, scales = _center_and_scale(mean, spread, centred)
+    for one, center, scale in zip(scale_columns(own, centred), centers, scales, strict=True):
+        assert one.scale == scale
+        assert one.center == center or (math.isnan(one.center) and math.isnan(center))
