@@ -26,15 +26,6 @@ fits <- list(
       c(logLik(fit))
     }
   },
-  coxme = function() {
-    a <- relationships()
-    function() {
-      fit <- lmekin(
-        y ~ x + (1 | animal) + (1 | herd), data, varlist = list(animal = a), method = "REML"
-      )
-      fit$loglik
-    }
-  },
   sommer = function() {
     a <- relationships()
     function() {

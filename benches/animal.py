@@ -1,11 +1,11 @@
 """Animal models over simulated pedigrees: time, memory and, where asked for, the dense engine.
 
     python benches/animal.py --animals 500,1000,3000 --dense 1000
-    python benches/animal.py --animals 1000 --dense "" --peers pedigreemm,coxme,sommer
+    python benches/animal.py --animals 1000 --dense "" --peers pedigreemm,sommer
 
 Each size is a process of its own, so that peaks of memory are its own; two records an animal. R
-packages that are installed fit the same model in the same run: pedigreemm from the pedigree, coxme
-(`lmekin`) and sommer (`mmer`) from the relationship matrix, as mlmfast does.
+packages that are installed fit the same model in the same run: pedigreemm from the pedigree, sommer
+(`mmer`) from the relationship matrix, as mlmfast does.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--animals", default="500,1000,3000", help="numbers of animals")
     parser.add_argument("--dense", default="500,1000", help="those that the dense engine fits too")
-    parser.add_argument("--peers", default="", help="R packages: pedigreemm, coxme, sommer")
+    parser.add_argument("--peers", default="", help="R packages: pedigreemm, sommer")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds of an R package")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -49,11 +49,15 @@ report <- function(d) {
 }
 invisible(try(report(droplevels(data[data$id %in% levels(data$id)[1:60], ])), silent = TRUE))
 times <- numeric(0)
+worked <- numeric(0)
 for (i in seq_len(repeat_n)) {
-  times <- c(times, system.time(last <- report(data), gcFirst = FALSE)[["elapsed"]])
+  spent <- system.time(last <- report(data), gcFirst = FALSE)
+  times <- c(times, spent[["elapsed"]])
+  worked <- c(worked, spent[["user.self"]] + spent[["sys.self"]])
 }
 writeLines(sprintf(
-  '{"times": [%s], "llf": %.10f, "version": "%s"}',
+  '{"times": [%s], "cpu": [%s], "llf": %.10f, "version": "%s"}',
   paste(sprintf("%.6g", times), collapse = ", "),
+  paste(sprintf("%.6g", worked), collapse = ", "),
   as.numeric(logLik(last[[1]])), packageVersion(package)
 ), out)

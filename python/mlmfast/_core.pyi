@@ -142,7 +142,7 @@ class Engine:
     @property
     def y_scale(self) -> FloatArray: ...
     @property
-    def within(self) -> tuple[FloatArray, int]: ...
+    def within(self) -> tuple[FloatArray, FloatArray | int]: ...
     def visit_moments(self, fit: int) -> tuple[FloatArray, FloatArray]: ...
     @property
     def bases(self) -> list[FloatArray]: ...
@@ -230,7 +230,7 @@ class NestedReduction(Engine):
 _Stack: TypeAlias = tuple[FloatArray, Sequence[bool], FloatArray, FloatArray]
 
 @final
-class NestedBatch:
+class NestedBatch(Engine):
     @staticmethod
     def of(
         nesting: Nesting,
@@ -244,23 +244,7 @@ class NestedBatch:
     ) -> tuple[NestedBatch, list[int]]: ...
     def __len__(self) -> int: ...
     @property
-    def x_factor(self) -> FloatArray: ...
-    @property
-    def ols(self) -> FloatArray: ...
-    @property
-    def y_scale(self) -> FloatArray: ...
-    @property
     def within(self) -> tuple[FloatArray, FloatArray]: ...
-    @property
-    def bases(self) -> list[FloatArray]: ...
-    def evaluate(
-        self,
-        g: Sequence[FloatArray],
-        fits: Sequence[int],
-        entries: Sequence[_Entry],
-        reml: bool,
-        derivatives: bool,
-    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
     def ordinary_steps(
         self,
         blocks: Sequence[tuple[int, int, int]],
@@ -269,23 +253,6 @@ class NestedBatch:
         settings: tuple[float, float, float, float],
         reml: bool,
     ) -> tuple[FloatArray, bytes] | None: ...
-    def solve(
-        self, g: Sequence[FloatArray], fits: Sequence[int]
-    ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
-    def likelihood_derivatives(
-        self,
-        g: Sequence[FloatArray],
-        fits: Sequence[int],
-        entries: Sequence[_Entry],
-        reml: bool,
-    ) -> list[FloatArray]: ...
-    def information_second_sums(
-        self,
-        g: Sequence[FloatArray],
-        fits: Sequence[int],
-        entries: Sequence[_Entry],
-        weights: FloatArray,
-    ) -> FloatArray: ...
 
 @final
 class Crossing:

@@ -3,6 +3,7 @@
 //! Rows are put into coordinates without rounding trouble ([`reduction`]); every criterion, gradient
 //! and Hessian comes from the reduction ([`elimination`]).
 
+pub mod batch;
 pub mod blocks;
 pub mod elimination;
 mod engine;

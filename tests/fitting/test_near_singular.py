@@ -185,3 +185,21 @@ def test_a_correlation_that_does_not_fade_is_compound_symmetry():
     with np.errstate(invalid="ignore"):
         errors = np.sqrt(np.diag(fit.cov_theta()))
     assert np.isnan(errors).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_a_long_step_shrinks_roots_by_a_factor(k):
+    """Steps of log f lengths of a root multiply it by f, however long they are."""
+    q = np.linalg.qr(np.random.default_rng(k).normal(size=(k, k)))[0]
+    values, factors = np.linspace(3.0, 0.5, k), np.geomspace(0.9, 1e-6, k)
+    rows, columns = np.tril_indices(k)
+    step = np.zeros((1, len(rows)))
+    step[0, rows == columns] = np.sqrt(values) * np.log(factors)
+    us = STRUCTURES["us"](k)
+    moved = us.matrix(us.move_far(us.theta((q * values @ q.T)[None]), step))[0]
+    expected = (q * (values * factors**2)) @ q.T
+    np.testing.assert_allclose(moved, expected, atol=1e-12)
+    diag = STRUCTURES["diag"](k)
+    theta = diag.theta(np.diag(values)[None])
+    moved = diag.matrix(diag.move_far(theta, theta * np.log(factors)))[0]
+    np.testing.assert_allclose(moved, np.diag(values * factors**2), rtol=1e-12)

@@ -33,6 +33,8 @@ SMALL_DESIGNS = {
         {"residual": "sp_sph(time | arm / g)", "residual_scale": "exp(x)", "method": "ML"},
         390.674183,
     ),
+    "d733": ("y ~ t * arm + (1 | site)", {"residual": "csh(visit | g)"}, 109.741593),
+    "d787": ("y ~ t + (t || g)", {"residual": "sp_pow(time | g)", "method": "ML"}, 33.184272),
     "d1003": ("y ~ t + hf(0 + f | g)", {"method": "ML"}, 60.093914),
     "d1123": ("y ~ arm + (t || g)", {"residual": "adh(visit | g)"}, 81.151034),
     "d1372": ("y ~ t * arm + (t | g)", {"residual": "csh(visit | arm / g)"}, 241.700316),
@@ -120,6 +122,22 @@ def test_growth_keeps_its_random_effects_beside_an_autocorrelation():
     assert fit.residual_parameters["AR(1)"] == pytest.approx(0.54, abs=0.005)
     assert np.linalg.matrix_rank(fit.varcorr["Rat"].to_numpy()) == 2
     assert not fit.singular
+
+
+def test_a_local_maximum_beside_a_likelihood_without_bound_says_so():
+    """ar1h with strong correlations fits rows exactly: dense starts fall below -1e9."""
+    fit = mlm.lmm("y ~ t * arm", pd.read_csv(DATA / "d1487.csv"), residual="ar1h(visit | g)")
+    assert fit.converged
+    (text,) = fit.certificate.boundary
+    assert text.startswith("a local maximum: the likelihood of residual='ar1h(visit | g)' grows")
+
+
+def test_a_range_does_not_hold_a_random_intercept():
+    """Second derivatives by a range are no information, below 0 as they may be."""
+    frame = pd.read_csv(DATA / "d787.csv")
+    fit = mlm.lmm("y ~ t + (1 | g)", frame, residual="sp_pow(time | g)", method="ML")
+    assert fit.varcorr["g"].to_numpy()[0, 0] > 1.0
+    assert not any("told apart" in text for text in fit.certificate.boundary)
 
 
 def test_random_effects_beside_factors_are_not_held_at_0():

@@ -172,7 +172,7 @@ def _heirs(kind):
 
 
 #: Classes of cores and of forms of a residual covariance, asked for in reduction/ alone.
-KINDS = _heirs(_core.Engine) | {_core.NestedBatch.__name__, AbsorbedCore.__name__}
+KINDS = _heirs(_core.Engine) | {AbsorbedCore.__name__}
 KINDS |= _heirs(ResidualForm)
 
 

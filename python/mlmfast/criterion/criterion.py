@@ -16,7 +16,7 @@ from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.eigen import is_small
 from mlmfast.newton.iteration import Derivatives
 from mlmfast.reduction.blocks import TermBlock
-from mlmfast.reduction.engines.cores import AnyCore, for_method
+from mlmfast.reduction.engines.cores import Core, for_method
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.cached import cached_property
 
@@ -49,7 +49,7 @@ class Criterion:
     theta of all terms stand one after the other, terms ordered by level.
     """
 
-    reduction: AnyCore
+    reduction: Core
     terms: tuple[TermBlock, ...]
     level_sizes: tuple[int, ...]
     reml: bool

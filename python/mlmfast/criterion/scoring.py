@@ -125,11 +125,13 @@ class Scoring:
     def _within_variance(self, fits: IntArray) -> FloatArray:
         # Residual variance over that of ordinary least squares; few degrees of freedom tell little.
         # The iterative engine starts from moments.
-        rss, df = self.criterion.reduction.within
-        if isinstance(df, int):
+        rss, degrees = self.criterion.reduction.within
+        if isinstance(degrees, int):
             # Responses of one design.
-            return np.full(len(fits), 0.5) if df < 3 else np.maximum(rss[fits] / df, 1e-300)
-        rss, df = rss[fits], df[fits]
+            if degrees < 3:
+                return np.full(len(fits), 0.5)
+            return np.maximum(rss[fits] / degrees, 1e-300)
+        rss, df = rss[fits], degrees[fits]
         few = df < 3
         return np.where(few, 0.5, np.maximum(rss / np.where(few, 1.0, df), 1e-300))
 

@@ -52,6 +52,11 @@ class PrintedFrame(pd.DataFrame):
         """The table as a plain data frame, a copy."""
         return pd.DataFrame(self).copy()
 
+    @property
+    def values(self) -> Any:
+        """The numbers as an array, a copy: pandas would hand out its own."""
+        return pd.DataFrame(self).to_numpy(copy=True)
+
     def to_frame(self) -> pd.DataFrame:
         """The table as a plain data frame, a copy."""
         return self.frame

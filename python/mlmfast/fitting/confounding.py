@@ -13,6 +13,8 @@ from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Share of a term's information that the residual covariance must leave for it to be told apart.
 _OWN_SHARE = 1e-9
+#: Share below 0 that is more than rounding.
+_NO_INFORMATION = 1e-6
 #: Smallest scaled eigenvalue of a Hessian that is not flat.
 _FLAT = 1e-8
 #: Scaled information of known means from which on V moves.
@@ -63,8 +65,9 @@ def _left(criterion: Criterion, expected: FloatArray, term: int, residual: list[
     scaled = expected / np.outer(scale, scale)
     across = scaled[np.ix_(others, own)]
     inner = np.linalg.pinv(scaled[np.ix_(others, others)], rcond=1e-12, hermitian=True)
-    rest = scaled[np.ix_(own, own)] - across.T @ inner @ across
-    return float(np.diag(rest).max())
+    rest = np.diag(scaled[np.ix_(own, own)] - across.T @ inner @ across)
+    # Second derivatives by theta that are no information tell nothing.
+    return np.inf if rest.min() < -_NO_INFORMATION else float(rest.max())
 
 
 def flat_directions(criterion: Criterion, theta: FloatArray) -> list[tuple[int, ...]]:

@@ -56,8 +56,14 @@ def _along_range(block: ParameterBlock, moves: FloatArray, null: FloatArray) -> 
     if not block.singular or block.second is None or block.second.ndim == 1 or not entries:
         return np.asarray(moves)
     variances = np.array([kind == "variance" for kind in block.kinds])
-    # The trace of 2 M M', the moves being L M' + M L' of G = L L' with M out of the range of L.
-    size = block.second[variances].sum(axis=0)
+    # Moves are L M' + M L' of G = L L'; at right angles to all of them is what 2 M M' has out of
+    # the range of L, whose trace this is.
+    weights = np.where(variances, 1.0, np.sqrt(2.0))
+    basis, values, _ = np.linalg.svd(weights[:, None] * block.first, full_matrices=False)
+    basis = basis[:, values > 1e-10 * values.max(initial=1e-300)]
+    bends = weights[:, None, None] * block.second
+    bends = bends - np.tensordot(basis @ basis.T, bends, axes=1)
+    size = bends[variances].sum(axis=0)
     by_null = np.linalg.pinv(null.T @ size @ null, rcond=1e-10, hermitian=True)
     return np.asarray(moves - null @ (by_null @ (null.T @ size @ moves)))
 

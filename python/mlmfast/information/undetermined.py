@@ -28,7 +28,7 @@ from mlmfast.fitting.undetermined.moves import (
     typical_parameters,
 )
 from mlmfast.fitting.undetermined.record import UndeterminedRecord
-from mlmfast.fitting.undetermined.search import is_linear
+from mlmfast.fitting.undetermined.search import flat_elsewhere, is_linear
 from mlmfast.information.undetermined_effects import levels_depend, moves_of_effects
 
 if TYPE_CHECKING:
@@ -89,13 +89,11 @@ def undetermined_parameters(
         anywhere = orthonormal(np.hstack([anywhere, more]))
         if anywhere.shape[1] == rank and is_linear(criterion, theta[:1]):
             break
-    bends = bends_by_parameter(criterion, theta)
-    combined = [
-        c
-        for group in groups
-        if not (bends and any(" | " not in name for name in names[group]))
-        for c in combinations(moves, anywhere, group)
-    ]
+    if groups and bends_by_parameter(criterion, theta):
+        elsewhere = _moves_elsewhere(model, criterion, theta, functions, held, fit)
+        scaled = [part / moves.size[:, None] for part in elsewhere]
+        anywhere = orthonormal(np.hstack([anywhere, *scaled]))
+    combined = [c for group in groups for c in combinations(moves, anywhere, group)]
     left = [np.array([p]) for p in np.flatnonzero(alone & ~unseen & ~absorbed)]
     return UndeterminedRecord(
         n=moves.null.shape[1],
@@ -106,6 +104,23 @@ def undetermined_parameters(
         combined=tuple(combined),
         independent=flat.free is not None,
     )
+
+
+def _moves_elsewhere(
+    model: ReducedModel,
+    criterion: Criterion,
+    theta: FloatArray,
+    functions: CovarianceFunctions,
+    held: Sequence[str],
+    fit: int,
+) -> list[FloatArray]:
+    """Parameters' moves along flat directions at other points of a covariance that bends."""
+    out, free = [], (False,) * len(criterion.terms)
+    for point, flat in flat_elsewhere(model, criterion, theta, fit):
+        at = covariance_parameters(model, criterion, point, free, 1.0, fit)
+        moves = FlatMoves.of(at, flat, functions, held)
+        out.append(moves.all * moves.size[:, None])
+    return out
 
 
 def undetermined_of(

@@ -16,8 +16,8 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
+from mlmfast.fitting.undetermined.along_series import n_effect_entries
 from mlmfast.fitting.undetermined.moves import FlatMoves, typical_parameters, typical_theta
-from mlmfast.fitting.undetermined.search import n_effect_entries
 from mlmfast.information.information import Information
 from mlmfast.information.of_fit import information_of
 

@@ -33,6 +33,8 @@ def warn_of(fit: Fitted) -> None:
         depend = found is not None and found.errors_depend
         if depend or ERRORS_DEPEND in fit.certificate.boundary:
             valid = "Fixed effects and standard errors that depend on them are a choice, no result"
+        elif any(text.startswith("a local maximum") for text in fit.certificate.boundary):
+            valid = "Estimates and standard errors are those of this local maximum"
         warn(
             f"{what}: {'; '.join(fit.certificate.boundary)}. {valid}; "
             "consider a simpler covariance structure",

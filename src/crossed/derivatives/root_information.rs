@@ -12,25 +12,32 @@ use crate::crossed::evaluation::Factorisation;
 use crate::crossed::factor::panels::Panels;
 use crate::linalg::dense::{axpy, block, vectorised};
 use crate::linalg::many::fill;
-use crate::running::memory::zeros;
+use crate::running::memory::{filled, zeros};
 use crate::running::threads;
 
 /// Rows of R that are worked on at once.
 const ROWS: usize = 16;
+/// Order of A below which either takes no time.
+const SMALLEST: f64 = 300.0;
 /// Multiplications in B's pattern cost about this many of a dense product.
 const SPARSE_COST: f64 = 1.5;
 
 impl Factorisation<'_> {
-    /// Do the sums cost less from R than from A^-1?
+    /// Do the sums cost less from R than from A^-1? Beside a level of fixed effects, which may span
+    /// random ones, they come from A^-1, whose entries have the factor's own zeros.
     pub(crate) fn takes_root(&self) -> bool {
         let reduction = self.reduction;
         let rest = &reduction.rest;
-        if !reduction.structure.is_dense || reduction.prior.is_some() || self.factor.is_none() {
+        let is_whole = reduction.structure.is_dense && self.factor.is_some();
+        if !is_whole || reduction.prior.is_some() || rest.fixed.is_some() {
             return false;
         }
         let n = rest.order() as f64;
+        if n < SMALLEST {
+            return false;
+        }
         let places = reduction.incidence.columns.len() as f64 * rest.leading_q as f64;
-        rest.leads_fixed() || SPARSE_COST * places * n < n * n * n / 3.0
+        SPARSE_COST * places < n * n / 3.0
     }
 
     /// By block, the diagonal blocks of A^-1, one after the other.
@@ -135,7 +142,7 @@ impl Factorisation<'_> {
 /// The rows `first..end` of R as `ROWS` numbers for each column up to the last of them.
 fn gathered(root: &Panels, first: usize, end: usize) -> Vec<[f64; ROWS]> {
     let structure = &*root.structure;
-    let mut out = vec![[0.0; ROWS]; end];
+    let mut out = filled([0.0; ROWS], end);
     for s in 0..structure.n_supernodes() {
         let columns = structure.columns(s);
         if columns.start >= end {

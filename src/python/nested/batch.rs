@@ -1,21 +1,20 @@
 //! `NestedBatch`: independent designs of one shape, each reduced by itself.
 
+use std::sync::Arc;
+
 use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::super::arguments::{
-    CovariancesArgument, EntriesArgument, Points, TermsArgument, check_fits, entries, terms,
-};
+use super::super::arguments::{TermsArgument, check_fits, terms};
 use super::super::arrays::{Floats, array, c_slice};
-use super::super::gateway::{require, without_gil};
-use super::super::gather::{self, Evaluation, Solutions, map_fits};
+use super::super::engine::Engine;
+use super::super::gateway::without_gil;
+use super::super::gather::map_fits;
 use super::super::rows::Nesting;
 use super::ordinary::{Blocks, Designs, Outcomes, Start};
-use crate::criterion::asked::{Asked, Request};
-use crate::criterion::engine::{Engine, Wanted};
-use crate::criterion::sums::Entry;
-use crate::nested::elimination::{is_lower, is_small, small_results};
+use crate::criterion::engine::Engine as _;
+use crate::nested::batch::Batch;
 use crate::nested::reduction::Reduction;
 use crate::rows::columns::{Column, RowColumns, Values};
 use crate::rows::rotate::rotate;
@@ -71,11 +70,8 @@ impl<'a> Stack<'a> {
 }
 
 /// Independent reductions of one structure, one a fit.
-#[pyclass(frozen, module = "mlmfast._core")]
-pub struct NestedBatch {
-    reductions: Vec<Reduction>,
-    rank: usize,
-}
+#[pyclass(frozen, extends = Engine, module = "mlmfast._core")]
+pub struct NestedBatch(Arc<Batch>);
 
 #[pymethods]
 impl NestedBatch {
@@ -92,7 +88,7 @@ impl NestedBatch {
         noise: PyReadonlyArrayDyn<'py, f64>,
         terms: TermsArgument,
         sqrt_weights: Option<PyReadonlyArrayDyn<'py, f64>>,
-    ) -> PyResult<(Self, Vec<usize>)> {
+    ) -> PyResult<(Py<Self>, Vec<usize>)> {
         let nesting = nesting.inner();
         let (n, n_fits, p) = (nesting.n_rows, y.2.shape()[0], x.1.len());
         if z.len() != nesting.levels.len() || terms.len() != z.len() || y.1 != [false] {
@@ -120,40 +116,31 @@ impl NestedBatch {
         };
         let all: Vec<Option<Reduction>> = without_gil(py, || map_fits(n_fits, one))?;
         let lost = (0..n_fits).filter(|&fit| all[fit].is_none()).collect();
-        Ok((Self { reductions: all.into_iter().flatten().collect(), rank: p }, lost))
+        let orders = z.iter().map(|z| z.constant.len()).collect();
+        let core = Arc::new(Batch::new(all.into_iter().flatten().collect(), p, orders, n));
+        let shared = PyClassInitializer::from(Engine::of(&core)).add_subclass(Self(core));
+        Ok((Py::new(py, shared)?, lost))
     }
 
     fn __len__(&self) -> usize {
-        self.reductions.len()
+        self.0.reductions.len()
     }
 
     /// Upper triangular R with X = Q R of each fit, `(n_fits, rank, rank)`.
     #[getter]
     fn x_factor<'py>(&self, py: Python<'py>) -> PyResult<Floats<'py>> {
-        let values = self.concat(|r| &r.fixed.factor);
-        array(py, values, &[self.reductions.len(), self.rank, self.rank])
-    }
-
-    /// Q'y, `(n_fits, rank)`.
-    #[getter]
-    fn ols<'py>(&self, py: Python<'py>) -> PyResult<Floats<'py>> {
-        array(py, self.concat(|r| &r.fixed.ols), &[self.reductions.len(), self.rank])
-    }
-
-    /// Root mean square of the least squares residual, `(n_fits,)`.
-    #[getter]
-    fn y_scale<'py>(&self, py: Python<'py>) -> PyResult<Floats<'py>> {
-        array(py, self.concat(|r| &r.fixed.y_scale), &[self.reductions.len()])
+        let (n, fixed) = (self.0.reductions.len(), self.0.fixed());
+        array(py, fixed.factor.clone(), &[n, fixed.rank(), fixed.rank()])
     }
 
     /// Residual sum of squares of the rows without random effects and its degrees of freedom,
     /// `(n_fits,)` each.
     #[getter]
     fn within<'py>(&self, py: Python<'py>) -> PyResult<(Floats<'py>, Floats<'py>)> {
-        let n = self.reductions.len();
+        let n = self.0.reductions.len();
         let parts: Vec<(f64, f64)> = without_gil(py, || {
             map_fits(n, |fit| {
-                let (rss, df) = self.reductions[fit].within();
+                let (rss, df) = self.0.reductions[fit].within();
                 (rss[0], df as f64)
             })
         })?;
@@ -164,41 +151,12 @@ impl NestedBatch {
     /// By level, upper triangular B with z = (transformed z) B, `(n_fits, q, q)`.
     #[getter]
     fn bases<'py>(&self, py: Python<'py>) -> PyResult<Vec<Floats<'py>>> {
-        let Some(first) = self.reductions.first() else { return Ok(Vec::new()) };
-        let sizes = first.levels.iter().map(|l| l.q);
-        sizes
-            .enumerate()
-            .map(|(level, q)| {
-                let values = self.concat(|r| &r.levels[level].basis);
-                array(py, values, &[self.reductions.len(), q, q])
-            })
-            .collect()
-    }
-
-    /// See `Engine.evaluate`.
-    fn evaluate<'py>(
-        &self,
-        py: Python<'py>,
-        g: CovariancesArgument<'py>,
-        fits: Vec<usize>,
-        entries: EntriesArgument,
-        reml: bool,
-        derivatives: bool,
-    ) -> PyResult<Evaluation<'py>> {
-        let Some(first) = self.first(&fits)? else {
-            return gather::criteria(py, Vec::new(), entries.len());
+        let (n, designs) = (self.0.reductions.len(), &self.0.reductions);
+        let of_level = |level: usize, q: usize| {
+            let all = designs.iter().flat_map(|own| own.levels[level].basis.iter().copied());
+            array(py, all.collect(), &[n, q, q])
         };
-        let (a, entries) = (fits.len(), self::entries(first, &entries)?);
-        let asked = (Asked::Criteria, None, reml);
-        if let (true, Some(found)) =
-            (derivatives, self.small(py, &g, &fits, Some(&entries), asked)?)
-        {
-            return gather::small_criteria(py, found, a, entries.len());
-        }
-        let points = Points::new(first, &g, a)?;
-        let wanted = Wanted { reml, derivatives, exact: true };
-        let one = |k: usize| self.reductions[fits[k]].evaluate(points.at(k, 0), &entries, wanted);
-        gather::criteria(py, without_gil(py, || map_fits(fits.len(), one))?, entries.len())
+        self.0.levels().iter().enumerate().map(|(level, (q, _))| of_level(level, *q)).collect()
     }
 
     /// See `NestedReduction.ordinary_steps`.
@@ -211,113 +169,10 @@ impl NestedBatch {
         settings: (f64, f64, f64, f64),
         reml: bool,
     ) -> PyResult<Option<Outcomes<'py>>> {
-        let Some(first) = self.first(&fits)? else { return Ok(None) };
-        let designs = Designs { first, place: |fit| (&self.reductions[fit], 0), reml };
-        designs.steps(py, &blocks, &fits, &start, settings)
-    }
-
-    /// See `Engine.solve`.
-    fn solve<'py>(
-        &self,
-        py: Python<'py>,
-        g: CovariancesArgument<'py>,
-        fits: Vec<usize>,
-    ) -> PyResult<Solutions<'py>> {
-        let Some(first) = self.first(&fits)? else {
-            return gather::solutions(py, Vec::new(), self.rank);
-        };
-        if let Some(found) = self.small(py, &g, &fits, None, (Asked::Solutions, None, false))? {
-            return gather::small_solutions(py, found, fits.len(), self.rank);
-        }
-        let points = Points::new(first, &g, fits.len())?;
-        let one = |k: usize| self.reductions[fits[k]].solve(points.at(k, 0));
-        gather::solutions(py, without_gil(py, || map_fits(fits.len(), one))?, self.rank)
-    }
-
-    /// See `Engine.information_second_sums`.
-    fn information_second_sums<'py>(
-        &self,
-        py: Python<'py>,
-        g: CovariancesArgument<'py>,
-        fits: Vec<usize>,
-        entries: EntriesArgument,
-        weights: PyReadonlyArrayDyn<'py, f64>,
-    ) -> PyResult<Floats<'py>> {
-        let Some(first) = self.first(&fits)? else {
-            return gather::second_sums(py, Vec::new(), self.rank);
-        };
-        let entries = self::entries(first, &entries)?;
-        let n = entries.len();
-        let weights = c_slice("weights", &weights, &[fits.len(), n, n])?;
-        let asked = (Asked::SecondSums, Some(weights), false);
-        if let Some(mut found) = self.small(py, &g, &fits, Some(&entries), asked)? {
-            return array(py, found.remove(0), &[fits.len(), self.rank, self.rank]);
-        }
-        let points = Points::new(first, &g, fits.len())?;
-        let one = |k: usize| {
-            let own = &weights[k * n * n..(k + 1) * n * n];
-            let reduction = &self.reductions[fits[k]];
-            reduction.information_second_derivatives(points.at(k, 0), &entries, Some(own))
-        };
-        gather::second_sums(py, without_gil(py, || map_fits(fits.len(), one))?, self.rank)
-    }
-
-    /// See `Engine.likelihood_derivatives`.
-    fn likelihood_derivatives<'py>(
-        &self,
-        py: Python<'py>,
-        g: CovariancesArgument<'py>,
-        fits: Vec<usize>,
-        entries: EntriesArgument,
-        reml: bool,
-    ) -> PyResult<Vec<Floats<'py>>> {
-        let Some(first) = self.first(&fits)? else {
-            return gather::likelihood(py, Vec::new(), entries.len(), self.rank);
-        };
-        let entries = self::entries(first, &entries)?;
-        let asked = (Asked::Likelihood, None, reml);
-        if let Some(found) = self.small(py, &g, &fits, Some(&entries), asked)? {
-            return gather::small_likelihood(py, found, fits.len(), entries.len(), self.rank);
-        }
-        let points = Points::new(first, &g, fits.len())?;
-        let wanted = Wanted { reml, derivatives: true, exact: true };
-        let one = |k: usize| {
-            self.reductions[fits[k]].likelihood_derivatives(points.at(k, 0), &entries, wanted)
-        };
-        let all = without_gil(py, || map_fits(fits.len(), one))?;
-        gather::likelihood(py, all, entries.len(), self.rank)
-    }
-}
-
-impl NestedBatch {
-    /// The design that stands for the shape of all.
-    fn first(&self, fits: &[usize]) -> PyResult<Option<&Reduction>> {
-        check_fits(fits, self.reductions.len())?;
-        Ok(self.reductions.first())
-    }
-
-    /// What is asked of fits of small designs; `None` for other ones.
-    fn small(
-        &self,
-        py: Python<'_>,
-        g: &CovariancesArgument<'_>,
-        fits: &[usize],
-        entries: Option<&[Entry]>,
-        (asked, weights, reml): (Asked, Option<&[f64]>, bool),
-    ) -> PyResult<Option<Vec<Vec<f64>>>> {
-        let Some(first) = self.first(fits)? else { return Ok(None) };
-        let q = first.levels.first().map_or(0, |level| level.q);
-        if !is_small(first) || g.len() != 1 || entries.is_some_and(|own| !is_lower(own, q)) {
-            return Ok(None);
-        }
-        let g = c_slice("g", &g[0], &[fits.len(), q, q])?;
-        require(2 * fits.len() * asked.sizes(q, self.rank).iter().sum::<usize>())?;
-        let request = Request { asked, g, weights: weights.unwrap_or(&[]), reml };
-        let all: Vec<_> = fits.iter().map(|&fit| (&self.reductions[fit], 0)).collect();
-        Ok(Some(without_gil(py, || small_results(&all, request))?))
-    }
-
-    fn concat<'a>(&'a self, part: impl Fn(&'a Reduction) -> &'a Vec<f64>) -> Vec<f64> {
-        self.reductions.iter().flat_map(|r| part(r).iter().copied()).collect()
+        let designs = &self.0.reductions;
+        check_fits(&fits, designs.len())?;
+        let Some(first) = designs.first() else { return Ok(None) };
+        let place = |fit: usize| (&designs[fit], 0);
+        Designs { first, place, reml }.steps(py, &blocks, &fits, &start, settings)
     }
 }

@@ -310,7 +310,7 @@ class _Way:
         What is left falls with the weight, or with its square root.
         """
         theta, value, mu = last.newton.theta, last.value, last.mu
-        tangent, shares = last.tangent, _FURTHER
+        tangent, shares = last.tangent, list(_FURTHER)
         if beyond is not None and beyond.value < value and beyond.size >= self.least:
             theta, value, mu = beyond.newton.theta, beyond.value, beyond.mu
             tangent = None if tangent is None else tangent.from_beyond(theta, mu)

@@ -31,6 +31,8 @@ from mlmfast.reduction.blocks import structure_of
 _SHARES = (0.02, 0.2, 0.8)
 #: Correlations of all pairs alike, and of neighbours (fading with the distance).
 _ALIKE, _FADING = (0.9,), (0.95, -0.5)
+#: Variances above the moments: of effects, and of residuals over theirs, and their correlations.
+_MUCH_OF_EFFECTS, _MUCH, _STRONG = 16.0, 5.0, 0.95
 #: Those of random effects, of which even a singular matrix is a start.
 _ALIKE_EFFECTS, _FADING_EFFECTS = (0.0, 0.6, 0.99), (0.9, -0.6, -0.98)
 #: Standard deviation of a level nearly without variance, over what it was, and the share of its
@@ -200,6 +202,24 @@ def _of_both(split: _Split) -> Iterator[FloatArray]:
         yield split.changed(_unchanged, share)
         yield split.changed(_uncorrelated, share)
     yield split.changed(_over_range(0.6), _SHARES[0])
+    yield from _beyond_moments(split)
+
+
+def _beyond_moments(split: _Split) -> Iterator[FloatArray]:
+    """Variances far above the moments, which the differences of large covariances leave of them.
+
+    Where visits are strongly correlated, variances that grow from visit to visit are those of the
+    little that is left, and what is shared may be as large as it likes.
+    """
+    theta = split.theta
+    for stretch in split.effects:
+        theta = stretch.put(theta, _MUCH_OF_EFFECTS * np.eye(stretch.structure.size))
+    for how in (_alike(_STRONG), _fading(_STRONG)):
+        out = theta
+        for stretch in split.residual:
+            if stretch.is_small:
+                out = stretch.put(out, _MUCH * how(stretch, stretch.matrix(theta)))
+        yield out
 
 
 def _effects_from_moments(criterion: Criterion, fit: int, split: _Split) -> FloatArray:

@@ -11,6 +11,7 @@ response.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,13 +24,17 @@ from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.criterion.parameters.natural import covariance_parameters
-from mlmfast.criterion.parameters.random_effects import entry_map
 from mlmfast.criterion.series_matrices import as_dense, as_matrices
 from mlmfast.design.residual.design import seen_pairs
 from mlmfast.errors import ModelError
 from mlmfast.fitting.starts.kinds import uncorrelated_start
 from mlmfast.fitting.starts.moments import residual_start
-from mlmfast.reduction.blocks import TermBlock, structure_of
+from mlmfast.fitting.undetermined.along_series import (
+    between_coordinates,
+    has_short_units,
+    n_effect_entries,
+    needs_joined_rows,
+)
 from mlmfast.reduction.engines.cores import has_exact_information
 
 if TYPE_CHECKING:
@@ -46,10 +51,8 @@ _ROUNDING = 1e-8
 _STRAIGHT = 1e-9
 #: Singular value of parameters' moves, each of length 1, of which one is spare.
 _SPARE = 1e-9
-#: Rows of the largest subject of a series, or at points of its own, up to which one looks.
-_SHORT = 4
-#: Rows of a design where that is not dear.
-_FEW_OBS = 5000
+#: Moves of the residual's parameters to points elsewhere.
+_ELSEWHERE = (0.31, -0.23, 0.57)
 #: Positions of visits, by arm, up to which pairs that never meet are looked for.
 _MANY = 128
 #: Scaled eigenvalue of the Hessian at a minimum that may be flat.
@@ -122,7 +125,7 @@ def with_flat_residual(
     """
     if model.profiled or not model.core.offers("likelihood_derivatives"):
         return criterion
-    looked_at = curvature <= _MAY_BE_FLAT or _leaves_pairs_out(model) or _has_short_units(model)
+    looked_at = curvature <= _MAY_BE_FLAT or _leaves_pairs_out(model) or has_short_units(model)
     if not looked_at and not _may_be_taken_up(model, criterion):
         return criterion
     if criterion.terms[-1].along_rows:
@@ -148,20 +151,38 @@ def flat_residual(
     return at_end if same else None
 
 
+def flat_elsewhere(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, fit: int = 0
+) -> Iterator[tuple[FloatArray, FlatCovariances]]:
+    """Other points, theta (1, n_theta), and what the data do not tell there.
+
+    For residual covariances that bend in their parameters: what no direction moves at any point is
+    determined.
+    """
+    find = _flat_of_series if criterion.terms[-1].along_rows else flat_residual
+    for shift in _ELSEWHERE:
+        point = theta[:1].copy()
+        for _, s, _ in residual_arms(criterion):
+            point[:, s] += shift * np.cos(1.0 + np.arange(s.stop - s.start))
+        found = find(model, criterion, point, fit)
+        if found is not None:
+            yield point, found
+
+
 def _flat_of_series(
     model: ReducedModel, criterion: Criterion, theta: FloatArray, fit: int
 ) -> FlatCovariances | None:
     """What the data do not tell of parameters of series, by the same model from matrices."""
     try:
         # Series that are not spatial have no matrices of their own but those of joined rows.
-        way = as_dense if _needs_joined_rows(model) else as_matrices
+        way = as_dense if needs_joined_rows(model) else as_matrices
         other, by_entry, point = way(model, criterion, theta[:1], fit)
     except ModelError:
         return None
     found = flat_residual(other, by_entry, point)
     if found is None:
         return None
-    first = _between(model, criterion, other, by_entry, point)
+    first = between_coordinates(model, criterion, other, by_entry, point)
     size = np.maximum(found.scaled(first)[1], 1e-150)
     directions, unseen = (
         _sparse(size[:, None] * found.among(first, unmoved), size) for unmoved in (False, True)
@@ -169,60 +190,6 @@ def _flat_of_series(
     known = criterion.flat
     of_effects = np.zeros((n_effect_entries(criterion), 0)) if known is None else known.of_effects
     return FlatCovariances(directions, unseen, of_effects, size) if directions.size else None
-
-
-def _between(
-    model: ReducedModel,
-    criterion: Criterion,
-    other: ReducedModel,
-    by_entry: Criterion,
-    point: FloatArray,
-) -> FloatArray:
-    """Derivatives of the coordinates of a model from matrices by those along its series.
-
-    ``point`` is theta (1, n_theta) of the model from matrices.
-    """
-    n_effects, n_terms = n_effect_entries(criterion), len(model.order)
-    first = np.zeros((sum(e.stop - e.start for e in by_entry.entry_slices), len(criterion.entries)))
-    for k in range(n_terms):
-        across = np.asarray(np.linalg.solve(other.effects_map(k), model.effects_map(k)))
-        own = criterion.terms[k].shared
-        first[by_entry.entry_slices[k], criterion.entry_slices[k]] = entry_map(across, own)
-    before = by_entry.theta_slices[n_terms].start
-    parts = zip(by_entry.terms, by_entry.theta_slices, by_entry.entry_slices, strict=True)
-    for term, s, e in parts:
-        if term.is_residual:
-            at = slice(n_effects + s.start - before, n_effects + s.stop - before)
-            first[e, at] = _by_theta(term, point[:, s])
-    return first
-
-
-def _by_theta(term: TermBlock, theta: FloatArray) -> FloatArray:
-    """Derivatives of a residual term's coordinates of `Information` by theta."""
-    if not term.by_theta:
-        return np.asarray(term.shared.jacobian(theta)[0])
-    n, out = structure_of(term).n_theta, np.zeros((theta.shape[1],) * 2)
-    for at in range(0, theta.shape[1], n):
-        own = slice(at, at + n)
-        out[own, own] = structure_of(term).natural_jacobian(theta[:, own])[0]
-    return out
-
-
-def _has_short_units(model: ReducedModel) -> bool:
-    """Whether units have so few rows that a few distances may be all that the data tell of R."""
-    residual = model.design.residual
-    if residual is None or residual.formula is None or residual.along is None:
-        return False
-    short = bool(np.bincount(residual.units).max() <= _SHORT)
-    return short and model.design.n_obs <= _FEW_OBS
-
-
-def _needs_joined_rows(model: ReducedModel) -> bool:
-    """Whether residuals run along times that are no visits, by a structure of steps."""
-    residual = model.design.residual
-    assert residual is not None, "there are series"
-    steps = residual.points is not None and not isinstance(residual.structure, Spatial)
-    return steps and _has_short_units(model)
 
 
 def _leaves_pairs_out(model: ReducedModel) -> bool:
@@ -291,11 +258,6 @@ def _has_spare_parameters(criterion: Criterion, theta: FloatArray) -> bool:
             if first.shape[1] > len(first) or values.min(initial=1.0) < _SPARE:
                 return True
     return False
-
-
-def n_effect_entries(criterion: Criterion) -> int:
-    """Free entries of the covariances of random effects, the first of the coordinates."""
-    return sum(len(t.structure.entries) for t in criterion.terms if not t.is_residual)
 
 
 def _expected(criterion: Criterion, theta: FloatArray, fits: IntArray) -> FloatArray:

@@ -89,7 +89,7 @@ class AbsorbedCore:
         return self.core.y_scale
 
     @property
-    def within(self) -> tuple[FloatArray, int]:
+    def within(self) -> tuple[FloatArray, FloatArray | int]:
         """Residual sum of squares outside the leading factor, and its degrees of freedom."""
         return self.core.within
 

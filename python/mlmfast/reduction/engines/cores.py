@@ -10,10 +10,8 @@ from typing import TypeAlias
 import mlmfast._core as _core
 from mlmfast.reduction.absorbed.core import AbsorbedCore
 
-#: What one design is reduced to.
+#: What a design, or a batch of designs, is reduced to.
 Core: TypeAlias = _core.Engine | AbsorbedCore
-#: What a criterion is evaluated by.
-AnyCore: TypeAlias = Core | _core.NestedBatch
 
 
 def engine_offering(core: Core, name: str) -> _core.Engine:
@@ -33,12 +31,12 @@ def nested_core(core: Core) -> _core.NestedReduction | None:
     return core if isinstance(core, _core.NestedReduction) else None
 
 
-def stepping_core(core: AnyCore) -> _core.NestedReduction | _core.NestedBatch | None:
+def stepping_core(core: Core) -> _core.NestedReduction | _core.NestedBatch | None:
     """The core, where it takes steps of an iteration by itself."""
     return core if isinstance(core, _core.NestedReduction | _core.NestedBatch) else None
 
 
-def is_through_v(core: AnyCore) -> bool:
+def is_through_v(core: Core) -> bool:
     """Whether the engine factors V itself, and inverts no R."""
     return isinstance(core, _core.DenseReduction)
 
@@ -49,7 +47,7 @@ def absorbed_core(core: Core) -> AbsorbedCore:
     return core
 
 
-def has_exact_information(core: AnyCore) -> bool:
+def has_exact_information(core: Core) -> bool:
     """Whether the expected information is exact; else it is of differences of first derivatives."""
     return not isinstance(core, AbsorbedCore) or core.is_exact
 
