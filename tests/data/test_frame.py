@@ -11,7 +11,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from mlmfast.data.factor import Factor, cross_factors
-from mlmfast.data.frame import Frame, check_finite
+from mlmfast.data.finite import check_finite
+from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError
 
 COLUMNS = {

@@ -52,7 +52,7 @@ SHRINKS = 0.5
 #: Smallest eigenvalue, over that of a nearly singular R, with which no iteration goes on.
 _FAR_BEYOND = 1e-3
 #: Smallest eigenvalue of R, over the mean variance, below which values are rounding.
-_LOST = 1e-13
+LOST = 1e-13
 #: Smallest eigenvalue of a residual covariance to start from, over its mean variance, and that over
 #: the response's that counts as none.
 _SINGULAR_START, _NO_VARIANCE = 1e-10, 1e-12
@@ -113,7 +113,7 @@ def leaves_barrier(criterion: CriterionFunction) -> Leaves | None:
 
 def is_lost(parts: tuple[ResidualPart, ...], theta: FloatArray) -> BoolArray:
     """Whether a residual covariance is so singular that values mean nothing, shape (a,)."""
-    return ~(smallest_eigenvalue(parts, theta) > _LOST)
+    return ~(smallest_eigenvalue(parts, theta) > LOST)
 
 
 def has_collapsed(parts: tuple[ResidualPart, ...], theta: FloatArray) -> bool:

@@ -20,6 +20,7 @@ from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.minima.barrier_path import RecordedBarrier, Tangent
 from mlmfast.fitting.minima.near_singular import (
     GUARDED,
+    LOST,
     SHRINKS,
     TELLS,
     WEIGHTS,
@@ -214,7 +215,7 @@ class _Way:
                     left = [mu, stage.mu, *left]
                     continue
                 break
-            elif stage.value == -np.inf:
+            elif stage.value == -np.inf or self._outweighs(stage):
                 return SingularEnd(None, False, True, spent, stages[-1].newton if stages else None)
             elif stages and stage.size < self.least:
                 # The eigenvalue goes with the square of the weight: just as far as that.
@@ -271,9 +272,19 @@ class _Way:
         """Whether an iteration that did not converge tells of a fall without bound."""
         fell = not np.isfinite(stage.value) or stage.value < before - _WITHOUT_BOUND
         tells = stage.mu >= WEIGHTS[TELLS] and fell
+        if self._outweighs(stage):
+            return True
         # What rests but for rounding has come to its end.
         at_rest = 0.0 <= stage.newton.decrement[0] < _LITTLE
         return bool(tells and not at_rest and has_collapsed(self.parts, stage.newton.theta))
+
+    def _outweighs(self, stage: _Stage) -> bool:
+        """Whether the likelihood grows faster than the barrier does as R becomes singular.
+
+        An iteration ended by itself where the barrier is infinite but for rounding.
+        """
+        ended = stage.newton.converged[0] or 0.0 <= stage.newton.decrement[0] < _LITTLE
+        return bool(ended and stage.mu >= WEIGHTS[TELLS] and stage.size < LOST)
 
     def _end(self, stages: list[_Stage], beyond: _Stage | None, spent: int) -> SingularEnd:
         """What the minima with falling weights lead to."""
