@@ -120,7 +120,7 @@ impl Solution {
 }
 
 /// Residual sum of squares of each response over rows with these cross-products of [X y] (lower
-/// triangles), and its degrees of freedom; `n_random` of all rows carry random effects.
+/// triangles), and its degrees of freedom; `n_random` rows are not among these.
 #[must_use]
 pub fn within(grams: &[f64], rank: usize, n_rows: usize, n_random: usize) -> (Vec<f64>, usize) {
     let width = rank + 1;

@@ -8,7 +8,6 @@ use crate::linalg::dense::{add_outer, solve_row_upper, symmetrise};
 use crate::linalg::small::identity;
 use crate::rows::basis::{Basis, CollinearRandomEffects, FixedBasis, level_basis};
 use crate::rows::columns::{RowColumns, read_row};
-use crate::rows::level_rows::LevelRows;
 use crate::rows::nesting::Nesting;
 use crate::rows::relationship::Relationship;
 use crate::rows::rotate::rotate;
@@ -118,8 +117,8 @@ fn fixed_basis(
     };
     let mut rotated = rotate(&nesting, &own);
     let fixed = FixedBasis::new(&mut rotated.total, noise, n_rows);
-    let n_random = rotated.levels.iter().map(LevelRows::n_informative).sum();
-    let within = within(&fixed.grams(&mut rotated.remainder), fixed.rank(), n_rows, n_random);
+    let (mut unreached, n_random) = rotated.unreached(&nesting);
+    let within = within(&fixed.grams(&mut unreached), fixed.rank(), n_rows, n_random);
     (fixed, within)
 }
 

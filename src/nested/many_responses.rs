@@ -58,6 +58,7 @@ pub fn reduce(plan: Plan, rows: &RowColumns) -> Result<Reduction, CollinearRando
         append(&mut out.fixed.ols, &part.fixed.ols);
         append(&mut out.fixed.y_scale, &part.fixed.y_scale);
         append(&mut out.remainder, &part.remainder);
+        append(&mut out.unreached, &part.unreached);
         for (level, own) in out.levels.iter_mut().zip(&part.levels) {
             append(&mut level.response, &own.response);
         }

@@ -7,7 +7,7 @@ use super::series::items::Series;
 use crate::criterion::solution::within;
 use crate::linalg::dense::block;
 use crate::rows::basis::{Basis, CollinearRandomEffects, FixedBasis, random_bases};
-use crate::rows::level_rows::{LevelRows, RotatedRows};
+use crate::rows::level_rows::RotatedRows;
 use crate::rows::nesting::Nesting;
 use crate::running::memory::append;
 
@@ -18,7 +18,7 @@ pub struct Reduction {
     pub n_rows: usize,
     /// Number of responses.
     pub n_fits: usize,
-    /// Rotated rows that carry random effects.
+    /// Rotated rows that are not among those of `unreached`.
     n_random: usize,
     /// Map of the fixed effects.
     pub fixed: FixedBasis,
@@ -29,6 +29,8 @@ pub struct Reduction {
     /// Per fit, the lower triangle of the cross-product of the rows without random effects,
     /// `rank + 1` squared.
     pub remainder: Vec<f64>,
+    /// The same of all rows that no random effect reaches, those in the blocks of units too.
+    pub unreached: Vec<f64>,
 }
 
 impl Reduction {
@@ -51,12 +53,12 @@ impl Reduction {
         series: (usize, usize, usize),
         share: bool,
     ) -> Result<Self, CollinearRandomEffects> {
+        let (mut unreached, n_random) = rotated.unreached(nesting);
         let RotatedRows { levels, mut remainder, mut total } = rotated;
         let n_fits = total.residual_squares.len();
         let fixed = FixedBasis::new(&mut total, noise, nesting.n_rows);
         let bases = random_bases(&levels, nesting, terms)?;
         let n_levels = levels.len();
-        let n_random = levels.iter().map(LevelRows::n_informative).sum();
         let innermost_bundles = levels.last().map_or(0, |leaf| leaf.bundles.len());
         let mut blocks = Vec::with_capacity(levels.len());
         for (l, level) in levels.into_iter().enumerate() {
@@ -76,7 +78,7 @@ impl Reduction {
             }
             blocks.push(block);
         }
-        let gram = fixed.grams(&mut remainder);
+        let (gram, unreached) = (fixed.grams(&mut remainder), fixed.grams(&mut unreached));
         let mut reduction = Self {
             n_rows: nesting.n_rows,
             n_fits,
@@ -85,6 +87,7 @@ impl Reduction {
             levels: blocks,
             patterns: Vec::new(),
             remainder: gram,
+            unreached,
         };
         reduction.find_patterns(share);
         Ok(reduction)
@@ -94,7 +97,7 @@ impl Reduction {
     /// its degrees of freedom: an estimate of `sigma^2` that needs no G.
     #[must_use]
     pub fn within(&self) -> (Vec<f64>, usize) {
-        within(&self.remainder, self.rank(), self.n_rows, self.n_random)
+        within(&self.unreached, self.rank(), self.n_rows, self.n_random)
     }
 
     /// Has the residual a covariance of its own, so that `sigma^2` is not profiled out?

@@ -1,5 +1,6 @@
 //! What the pass over the rows leaves of them.
 
+use super::nesting::Nesting;
 use super::series_columns::Shares;
 use crate::linalg::triangle::Triangle;
 use crate::running::memory::append;
@@ -23,24 +24,6 @@ pub struct LevelRows {
     pub shares: Option<Shares>,
 }
 
-impl LevelRows {
-    /// Rows with a nonzero T: those that the random effects of this level reach first.
-    #[must_use]
-    pub fn n_informative(&self) -> usize {
-        n_informative(&self.design, self.n_columns, self.q)
-    }
-}
-
-/// Rows with a nonzero T among blocks of `q` rows [T ...] of `n_columns`.
-#[must_use]
-pub fn n_informative(design: &[f64], n_columns: usize, q: usize) -> usize {
-    if q == 0 {
-        return 0;
-    }
-    let rows = design.chunks_exact(n_columns).enumerate();
-    rows.filter(|(r, row)| row[r % q..q].iter().any(|t| *t != 0.0)).count()
-}
-
 /// The rotated rows: for each unit [T A] of as many rows as it has random effects, and the rest.
 ///
 /// A unit's own columns `Z_u` = Q T are rotated so that only `q` rows carry them; the rows that Q does
@@ -57,6 +40,31 @@ pub struct RotatedRows {
 }
 
 impl RotatedRows {
+    /// The factor of all rows that no random effect reaches, and how many rows are not among these.
+    ///
+    /// They are the remainder, and rows of the outermost units whose own columns depend linearly.
+    #[must_use]
+    pub fn unreached(&self, nesting: &Nesting) -> (Triangle, usize) {
+        let orders: Vec<usize> = self.levels.iter().map(|level| level.q).collect();
+        let kept = nesting.n_kept(&orders);
+        let (mut rows, n_kept) = (self.remainder.clone(), kept.iter().sum());
+        let Some(outer) = self.levels.first().filter(|l| l.q > 0 && l.shares.is_none()) else {
+            return (rows, n_kept);
+        };
+        let q = outer.q;
+        let mut n_reached = 0;
+        let responses = outer.response.chunks_exact(rows.residual_squares.len().max(1));
+        let designs = outer.design.chunks_exact(outer.n_columns).zip(responses);
+        for (r, (design, response)) in designs.enumerate() {
+            if design[r % q..q].iter().any(|t| *t != 0.0) {
+                n_reached += 1;
+            } else {
+                rows.push_row(&[&design[q..], response].concat());
+            }
+        }
+        (rows, n_kept - kept[0] + n_reached)
+    }
+
     pub(super) fn append(&mut self, mut other: Self) {
         for (mine, its) in self.levels.iter_mut().zip(other.levels) {
             append(&mut mine.design, &its.design);

@@ -46,6 +46,26 @@ pub struct Nesting {
 }
 
 impl Nesting {
+    /// By level, rotated rows that units keep: at most `orders[l]` of those that reach a unit of level
+    /// l, which passes the others up; all of them where it has none of its own, as series do.
+    #[must_use]
+    pub fn n_kept(&self, orders: &[usize]) -> Vec<usize> {
+        let (mut kept, mut passed) = (Vec::new(), None::<Vec<usize>>);
+        for (level, &order) in self.levels.iter().zip(orders).rev() {
+            let pass_up = |unit| {
+                let own = level.children(unit);
+                let n = passed.as_ref().map_or(own.len(), |p| p[own.clone()].iter().sum());
+                let here = if order == 0 { n } else { n.min(order) };
+                (here, n - here)
+            };
+            let (here, up): (Vec<usize>, Vec<usize>) = (0..level.n_units()).map(pass_up).unzip();
+            kept.push(here.iter().sum());
+            passed = Some(up);
+        }
+        kept.reverse();
+        kept
+    }
+
     /// Sorts rows by the units of nested factors.
     ///
     /// `codes[l][row]` is a code in `0..n_units[l]`, every code met; factors go from the outermost

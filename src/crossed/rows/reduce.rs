@@ -14,7 +14,6 @@ use crate::linalg::dense::{NotPositiveDefinite, add_outer, axpy, block};
 use crate::linalg::triangle::Triangle;
 use crate::rows::basis::{Basis, FixedBasis, level_basis};
 use crate::rows::columns::{RowColumns, read_row};
-use crate::rows::level_rows::n_informative;
 use crate::rows::nesting::rows_by_unit;
 use crate::running::memory::{append, zeros};
 use crate::running::threads;
@@ -127,7 +126,7 @@ impl Reduction {
         let (rank, n_fits) = (fixed.kept.len(), fixed.y_scale.len());
         let width = rank + n_fits;
         let q = rest.leading_q;
-        let n_random = n_informative(&t, q, q);
+        let n_random = n_informative(&t, q);
         let remainder = gram_of(&mut within, rank, n_fits);
         let pick = |rows: &[f64], f: usize| -> Vec<f64> {
             rows.chunks_exact(width.max(1))
@@ -244,4 +243,12 @@ fn rest_cross(
         }
     }
     out
+}
+
+/// Rows of the units' T, of order `q`, that are not 0: the directions of their random effects.
+fn n_informative(t: &[f64], q: usize) -> usize {
+    if q == 0 {
+        return 0;
+    }
+    t.chunks_exact(q).enumerate().filter(|(r, row)| row[r % q..].iter().any(|t| *t != 0.0)).count()
 }
