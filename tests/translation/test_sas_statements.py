@@ -119,6 +119,9 @@ def test_alpha_is_of_the_statement_that_has_it(trial):
         estimate 'e' arm 1 -1; lsmeans arm; lsmeans arm / alpha=.3;"""
     step = mlm.from_sas(f"proc mixed covtest alpha=.1; {text}")
     assert step.unmapped == ("ALPHA=.2 of MODEL: fit.conf_int(level=0.8)",)
+    usual = mlm.from_sas("proc mixed alpha=.05; model y = x / alpha=0.05;")
+    assert not usual.unmapped
+    assert usual.ignored == ("ALPHA=.05 of PROC MIXED", "ALPHA=0.05 of MODEL")
     found = step(trial)
     reach = found.covtest.table[["lower", "upper"]].to_numpy()
     assert reach == pytest.approx(found.fit.covtest(level=0.9).table[["lower", "upper"]].to_numpy())
@@ -189,3 +192,15 @@ def test_missing_values_of_by_are_a_group(trial, missing):
     counts = []
     exec(code, {"data": data, "n": counts})
     assert sorted(counts) == sorted(each.fit.nobs for each in found.values())
+
+
+def test_degrees_of_freedom_of_an_effect_in_any_order(trial):
+    data = trial.assign(half=trial["visit"] > 2)
+    step = mlm.from_sas("""
+        proc mixed; class arm half id; model y = arm half arm*half; random int / sub=id;
+        lsmeans half*arm; lsmeans arm*half;""")
+    found = step(data)
+    within = found.tests[3].frame.loc["arm:half", "DenDF"]
+    assert within != found.fit.df.iloc[0]
+    for own in found.lsmeans.values():
+        assert own.frame["df"].tolist() == [within] * 6

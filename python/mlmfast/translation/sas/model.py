@@ -168,12 +168,20 @@ def _read_proc(step: Step, found: Findings) -> None:
         elif option.name == "order" and option.text not in {*_SORTED, "data"}:
             found.lost.append(f"{option} of PROC MIXED: order the levels in the data")
         elif option.name == "alpha" and _proc(step, "covtest") is None:
-            level = 1.0 - _number(option, 0.05)
-            found.left_out.append(f"{option} of PROC MIXED: fit.covtest(level={level:g})")
+            _leave_out_limits(f"{option} of PROC MIXED", "fit.covtest", option, found)
         elif option.name not in {"method", "alpha", "covtest", "order", "dfbw"}:
             found.lost.append(f"{option} of PROC MIXED")
     if _method(step) not in {"reml", "ml"}:
         found.lost.append(f"METHOD={_method(step).upper()}: fits are by REML and ML here")
+
+
+def _leave_out_limits(name: str, method: str, option: Option, found: Findings) -> None:
+    """Enter limits that a step does not make, and who makes them; 0.95 is theirs anyway."""
+    level = 1.0 - _number(option, 0.05)
+    if level == 0.95:
+        found.ignored.append(name)
+    else:
+        found.left_out.append(f"{name}: {method}(level={level:g})")
 
 
 def _read_model_options(step: Step, found: Findings) -> None:
@@ -182,8 +190,7 @@ def _read_model_options(step: Step, found: Findings) -> None:
         if option.name in _ELSEWHERE:
             found.left_out.append(f"{option} of MODEL: {_ELSEWHERE[option.name]}")
         elif option.name == "alpha":
-            level = 1.0 - _number(option, 0.05)
-            found.left_out.append(f"{option} of MODEL: fit.conf_int(level={level:g})")
+            _leave_out_limits(f"{option} of MODEL", "fit.conf_int", option, found)
         elif option.name == "ddf":
             found.lost.append(f"{option}: degrees of freedom by effect; ddf=number is for all")
         elif option.name in _MODEL_SILENT:

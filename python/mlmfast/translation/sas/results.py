@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -136,6 +137,11 @@ def _tests(fit: LMMResult, plan: Plan, kind: int, problems: dict[str, str]) -> A
     return _attempt(problems, f"tests of type {kind}", make)
 
 
+def _names(effect: str) -> tuple[str, ...]:
+    """The variables of an effect in one order: ``b*a`` is ``a*b``."""
+    return tuple(sorted(re.findall(r"[^*()\s]+", effect)))
+
+
 class DegreesByEffect:
     """Degrees of freedom of effects, where PROC MIXED takes them from the tests of effects.
 
@@ -144,7 +150,7 @@ class DegreesByEffect:
     """
 
     def __init__(self, fit: LMMResult, plan: Plan) -> None:
-        self._by_label: dict[str, float] = {}
+        self._by_names: dict[tuple[str, ...], float] = {}
         if fit.ddf not in BY_EFFECT:
             return
         table = fit.anova(type=3, definition="SAS").frame if len(plan.effects) > 1 else None
@@ -154,11 +160,11 @@ class DegreesByEffect:
             names = frozenset(effect.names)
             for label, df in table["DenDF"].items():
                 if frozenset(str(label).replace("`", "").split(":")) == names:
-                    self._by_label[str(effect)] = float(df)
+                    self._by_names[_names(str(effect))] = float(df)
 
     def of_label(self, label: str) -> float | None:
         """Those of an effect as the step writes it; None where the method goes its own way."""
-        return self._by_label.get(label)
+        return self._by_names.get(_names(label))
 
     def of_effects(self, effects: list[Effect]) -> float | None:
         """Those of the last effect named."""
