@@ -96,6 +96,17 @@ def test_columns_that_are_named_as_those_that_tell_fits_apart(data):
     assert list(alone.glance()["response"]) == ["even", "odd"]
 
 
+@pytest.mark.parametrize("name", ["status", "group", "estimate", "method"])
+def test_levels_of_columns_that_the_frames_have_too(data, name):
+    formula = "Reaction ~ Days + (1 | Subject)"
+    plain = mlm.fit_each(formula, data, by="lab")
+    batch = mlm.fit_each(formula, data.assign(**{name: data["lab"]}), by=name)
+    for found, wanted in ((batch.glance(), plain.glance()), (batch.tidy(), plain.tidy())):
+        first = f"by_{name}" if name in wanted else name
+        assert found.columns[0] == first
+        assert found.rename(columns={first: "lab"}).equals(wanted)
+
+
 @pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
 def test_one_bar_for_all_fits(data, monkeypatch):
     bars = []
