@@ -13,7 +13,14 @@ from mlmfast.errors import DataError, ModelError
 from mlmfast.model import LMM, lmm
 from mlmfast.prepared.fit_model import read_method
 from mlmfast.result import LMMResult
-from mlmfast.sklearn.grouping import RandomPart, codes_in, columns_of_names, labels_by_factor
+from mlmfast.sklearn.grouping import (
+    DEFAULT,
+    RandomPart,
+    codes_in,
+    columns_of_names,
+    is_default,
+    labels_by_factor,
+)
 from mlmfast.sklearn.independent import least_squares
 from mlmfast.sklearn.rows import as_frame, named_formula, repetitions, taken, unnamed_factor
 
@@ -53,11 +60,13 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     random
         Without a formula, what varies between groups: the left of lme4's bar (``"1"``,
         ``"1 + dose"``, ``"0 + dose"``), a list of features with random slopes beside a random
-        intercept, or a dict of these by grouping factor.
+        intercept, or a dict of these by grouping factor. Refused, where it is not "1", beside a
+        formula and in a fit without groups.
     method
         "REML" or "ML".
     residual
-        With a formula, the covariance of the residuals, as `mlmfast.lmm` takes it.
+        With a formula, the covariance of the residuals, as `mlmfast.lmm` takes it; refused without
+        one.
 
     Attributes
     ----------
@@ -114,7 +123,7 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self,
         formula: str | None = None,
         *,
-        random: Any = "1",
+        random: Any = DEFAULT,
         method: str = "REML",
         residual: str | None = None,
     ) -> None:
@@ -147,6 +156,11 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """
         read_method(self.method)
         if self.formula is not None:
+            if not is_default(self.random):
+                raise ModelError(
+                    f"random={self.random!r} goes without formula=; write the random effects into "
+                    "the formula, such as (1 + dose | site)"
+                )
             return self._fit_formula(X, y, groups, sample_weight, weights)
         if self.residual is not None:
             raise ModelError(f"residual={self.residual!r} names columns, so it goes with formula=")
@@ -158,6 +172,8 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
+        self._random_part = RandomPart(self.random, self._names())
+        self._random_part.check(list(by_factor))
         if by_factor:
             self._fit_groups(X, y, by_factor, sample_weight, weights)
         else:
@@ -187,7 +203,6 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         weights: Any,
     ) -> None:
         names = self._names()
-        self._random_part = RandomPart(self.random, names)
         rows = _rows_of(sample_weight)
         Z = {factor: taken(self._random_part.matrix(X, factor), rows) for factor in by_factor}
         result = LMM.from_arrays(
