@@ -77,6 +77,32 @@ class RowNumber:
 
 
 @dataclass(frozen=True)
+class OneValueWithin:
+    """A column that has one value in each combination of others; the data stay as they are."""
+
+    column: str
+    by: tuple[str, ...]
+
+    def code(self, data: str) -> str:
+        """As a line of Python."""
+        counts = f'{data}.groupby({list(self.by)!r}, observed=True)["{self.column}"].nunique()'
+        return f"assert ({counts} <= 1).all()"
+
+    def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame, refused where the column varies."""
+        counts = data.groupby(list(self.by), observed=True)[self.column].nunique()
+        if (counts > 1).any():
+            at = int(np.argmax(counts.to_numpy() > 1))
+            level = counts.index.to_frame().iloc[at].tolist()
+            raise DataError(
+                f"{self.column!r} has {counts.iloc[at]} values at one level of "
+                f"{', '.join(self.by)} ({', '.join(map(str, level))}); a level of a random effect "
+                "lies in one place"
+            )
+        return data
+
+
+@dataclass(frozen=True)
 class Reciprocal:
     """Weights that are one over a column."""
 
