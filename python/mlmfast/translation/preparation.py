@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.errors import DataError
+from mlmfast.translation.call_text import literal
 
 
 class Preparation(Protocol):
@@ -56,6 +57,43 @@ class LevelsAsTheyCome:
         own = data[self.column]
         kind = pd.CategoricalDtype(list(own.dropna().unique()))
         return data.assign(**{self.column: own.astype(kind)})
+
+
+@dataclass(frozen=True)
+class LevelsSeen:
+    """A column read as a factor, with the levels that complete rows have (mmrm's visits)."""
+
+    column: str
+    complete: tuple[str, ...]
+
+    def code(self, data: str) -> str:
+        """As two lines of Python."""
+        own, used = f'["{self.column}"].astype("category")', literal(list(self.complete))
+        seen = f"{data}.dropna(subset={used}){own}.cat.remove_unused_categories()"
+        made = f"{data}{own}.cat.set_categories(seen.cat.categories)"
+        return f'seen = {seen}\n{data} = {data}.assign(**{{"{self.column}": {made}}})'
+
+    def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
+        seen = data.dropna(subset=list(self.complete))[self.column]
+        levels = seen.astype("category").cat.remove_unused_categories().cat.categories
+        own = data[self.column].astype("category").cat.set_categories(levels)
+        return data.assign(**{self.column: own})
+
+
+@dataclass(frozen=True)
+class CompleteRows:
+    """Rows without a missing value in any of these columns."""
+
+    columns: tuple[str, ...]
+
+    def code(self, data: str) -> str:
+        """As a line of Python."""
+        return f"{data} = {data}.dropna(subset={literal(list(self.columns))})"
+
+    def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
+        return data.dropna(subset=list(self.columns))
 
 
 @dataclass(frozen=True)
@@ -128,14 +166,30 @@ def pandas_frame(data: object) -> pd.DataFrame:
     if isinstance(data, pd.DataFrame):
         return data
     if isinstance(data, Mapping):
-        return pd.DataFrame(data)
+        return pd.DataFrame({name: _values(column) for name, column in data.items()})
     try:
         frame = nw.from_native(data, eager_only=True)
     except TypeError:
         raise DataError(
             f"the data are {type(data).__name__}; give a data frame or a dict of arrays"
         ) from None
-    return pd.DataFrame({name: frame[name].to_numpy() for name in frame.columns})
+    return pd.DataFrame({name: _values(frame[name].to_native()) for name in frame.columns})
+
+
+def _values(column: Any) -> Any:
+    """A column of any library for pandas; levels that have an order keep it."""
+    if isinstance(column, pd.Series):
+        return column
+    try:
+        series = nw.from_native(column, series_only=True)
+    except TypeError:
+        return column
+    # polars numbers the levels of a Categorical as they come, which is no order.
+    has_order = isinstance(series.dtype, nw.Categorical) and not series.implementation.is_polars()
+    if isinstance(series.dtype, nw.Enum) or has_order:
+        levels = series.cat.get_categories().to_list()
+        return pd.Categorical(series.to_list(), categories=levels)
+    return series.to_numpy()
 
 
 def with_columns(data: pd.DataFrame, names: Sequence[str], folds_case: bool) -> pd.DataFrame:
