@@ -80,6 +80,12 @@ ROWS = {
         'ddf="kenward-roger-linear"',
     "mmrm(y ~ a, d, covariance = cov_struct('ar1', 'v', 'id', group = 'a'))":
         'residual="ar1(factor(v) | a / id)"',
+    "mmrm(y ~ a, d, covariance = cov_struct('us', 'v', 'my id', group = 'an arm'))":
+        'residual="us(v | `an arm` / `my id`)"',
+    "mmrm(y ~ a + us(v | id), d, method = 'Residual', vcov = 'Asymptotic')": 'ddf="residual"',
+    "lmer(y ~ x + (1 | g), class)": 'mlm.lmm("y ~ x + (1 | g)", class_)',
+    "lmer(y ~ x + (1 | g), mlm)": 'mlm.lmm("y ~ x + (1 | g)", mlm_)',
+    "gls(y ~ x, weights = varFixed(~ `a \"b\"`))": '''data['a "b"']''',
     "mmrm(y ~ a, covariance = as.cov_struct(~ toep(v | id)), "
     "control = mmrm_control(method = 'Between-Within'))": 'ddf="between-within"',
 }  # fmt: skip
@@ -248,7 +254,11 @@ UNMAPPED = {
     "lmer(y ~ x + (1 | g), d, subset = x > 0)": "subset",
     "lmer(y ~ x + (1 | g), d, weights = 1 / v)": "weights = 1/v",
     "lmer(y ~ x + (1 | g), head(d))": "data = head(d)",
-    "mmrm(y ~ a + us(v | id), d, vcov = 'Empirical')": "robust",
+    "mmrm(y ~ a + us(v | id), d, vcov = 'Empirical')": "fit.robust('CR0')",
+    "mmrm(y ~ a + us(v | id), d, vcov = 'Empirical-Bias-Reduced')": "fit.robust('CR2')",
+    # Its default covariance there is the sandwich.
+    "mmrm(y ~ a + us(v | id), d, method = 'Residual')": "fit.robust('CR0')",
+    "mmrm(y ~ a + us(v | id), d, control = mmrm_control(method = 'Residual'))": "fit.robust('CR0')",
 }
 
 

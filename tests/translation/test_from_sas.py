@@ -265,25 +265,6 @@ def test_a_step_gives_the_fit_of_another_program(case_id):
     assert fit.llf == pytest.approx(expected, rel=tolerance(case_id, "loglik"), abs=1e-7)
 
 
-@pytest.fixture(scope="module")
-def trial():
-    rng = np.random.default_rng(8)
-    ids = np.repeat(np.arange(40), 4)
-    data = pd.DataFrame(
-        {
-            "id": ids,
-            "arm": np.array(["a", "b", "c"])[ids % 3],
-            "sex": np.array(["f", "m"])[(ids // 3) % 2],
-            "site": ids // 10,
-            "visit": np.tile([1, 2, 4, 8], 40),
-            "x": rng.normal(size=160),
-        }
-    )
-    effects = rng.normal(size=40)[ids] + rng.normal(0, 1, 4)[ids // 10]
-    data["y"] = effects + 0.3 * data["x"] + rng.normal(size=160)
-    return data.drop(index=[3, 17, 58, 90, 91]).reset_index(drop=True)
-
-
 def test_estimates_are_those_of_a_coding_by_cells(trial):
     """Rows over PROC MIXED's columns against the same function of a model of cell means."""
     step = mlm.from_sas("""
@@ -460,6 +441,12 @@ DDF = {
 }
 
 
+def test_dfbw_is_between_within():
+    step = mlm.from_sas("proc mixed dfbw; class id; model y = x; random int / sub=id;")
+    assert 'ddf="between-within"' in step.code
+    assert not step.ignored
+
+
 @pytest.mark.parametrize("statements", DDF)
 def test_degrees_of_freedom(statements):
     assert (
@@ -471,6 +458,10 @@ BLOCKING = {
     "proc mixed nobound; model y = x;": "NOBOUND",
     "proc mixed method=mivque0; model y = x;": "METHOD=MIVQUE0",
     "proc mixed empirical; model y = x;": "fit.robust",
+    "proc mixed order=freq; class g; model y = x g;": "ORDER=FREQ of PROC MIXED",
+    "proc mixed; class g v / order=data; model y = x; repeated v / sub=g type=ar(1);": "of CLASS",
+    "proc mixed; class g / missing; model y = x g;": "MISSING of CLASS",
+    "proc mixed dfbw; model y = x / ddfm=kr;": "two methods",
     "proc mixed; model y = x / ddf=3;": "DDF=3",
     "proc mixed; where x > 0; model y = x;": "where x > 0",
     "proc mixed data=d(where=(x=1)); model y = x;": "options of the data set",

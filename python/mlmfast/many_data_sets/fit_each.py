@@ -164,9 +164,10 @@ def fit_each(
         raise DataError(f"{extra[0]}= goes without a formula; leave one of both out")
     if several is None:
         return _fit_all(read_tables(data, by, arguments), settings)
+    several.check_by(by)
     if by is None and not is_sequence(data):
         how = {"method": method, "options": options, "ddf": ddf}
-        return fit_responses(several, data, arguments, how)
+        return fit_responses(several, data, arguments, how, progress)
 
     def fit(text: str) -> FitBatch:
         return _fit_all(read_tables(data, by, {**arguments, "formula": text}), settings)

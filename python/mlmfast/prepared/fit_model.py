@@ -28,6 +28,7 @@ from mlmfast.prepared.fit_warnings import warn_of
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.engines.options import read_options
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.words import read_method
 
 if TYPE_CHECKING:
     from mlmfast.fitting.parms.fit import ParmsFit
@@ -170,18 +171,6 @@ class _Unsaid(str):
 
 #: Default of ``method=`` beside ``REML=``.
 BY_DEFAULT: str = _Unsaid("REML")
-
-
-def read_method(method: str) -> str:
-    """Read the method of estimation: "REML" or "ML".
-
-    Raises
-    ------
-    ModelError
-    """
-    if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
-        raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
-    return method.upper()
 
 
 def method_by(method: str, REML: bool | None) -> str:

@@ -11,11 +11,11 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import DataError, ModelError
 from mlmfast.model import LMM, lmm
-from mlmfast.prepared.fit_model import read_method
 from mlmfast.result import LMMResult
 from mlmfast.sklearn.grouping import RandomPart, codes_in, columns_of_names, labels_by_factor
 from mlmfast.sklearn.independent import least_squares
 from mlmfast.sklearn.rows import as_frame, named_formula, repetitions, taken, unnamed_factor
+from mlmfast.words import read_method
 
 if TYPE_CHECKING:
     BaseEstimator: Any = object

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,8 +32,8 @@ class Levels:
 
     def code(self, data: str) -> str:
         """As a line of Python."""
-        pairs = ", ".join(f'"{name}": "category"' for name in self.columns)
-        return f"{data} = {data}.astype({{{pairs}}})"
+        kinds = dict.fromkeys(self.columns, "category")
+        return f"{data} = {data}.astype({literal(kinds)})"
 
     def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
         """The frame after the step."""
@@ -48,9 +48,10 @@ class LevelsAsTheyCome:
 
     def code(self, data: str) -> str:
         """As a line of Python."""
-        own = f'{data}["{self.column}"]'
+        name = literal(self.column)
+        own = f"{data}[{name}]"
         made = f"{own}.astype(pd.CategoricalDtype({own}.dropna().unique()))"
-        return f'{data} = {data}.assign(**{{"{self.column}": {made}}})'
+        return f"{data} = {data}.assign(**{{{name}: {made}}})"
 
     def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
         """The frame after the step."""
@@ -68,10 +69,11 @@ class LevelsSeen:
 
     def code(self, data: str) -> str:
         """As two lines of Python."""
-        own, used = f'["{self.column}"].astype("category")', literal(list(self.complete))
+        name, used = literal(self.column), literal(list(self.complete))
+        own = f'[{name}].astype("category")'
         seen = f"{data}.dropna(subset={used}){own}.cat.remove_unused_categories()"
-        made = f"{data}{own}.cat.set_categories(seen.cat.categories)"
-        return f'seen = {seen}\n{data} = {data}.assign(**{{"{self.column}": {made}}})'
+        made = f"{data}{own}.cat.set_categories(seen_.cat.categories)"
+        return f"seen_ = {seen}\n{data} = {data}.assign(**{{{name}: {made}}})"
 
     def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
         """The frame after the step."""
@@ -123,8 +125,8 @@ class OneValueWithin:
 
     def code(self, data: str) -> str:
         """As a line of Python."""
-        counts = f'{data}.groupby({list(self.by)!r}, observed=True)["{self.column}"].nunique()'
-        return f"assert ({counts} <= 1).all()"
+        groups = f"{data}.groupby({literal(list(self.by))}, observed=True)"
+        return f"assert ({groups}[{literal(self.column)}].nunique() <= 1).all()"
 
     def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
         """The frame, refused where the column varies."""
@@ -149,7 +151,7 @@ class Reciprocal:
 
     def code(self, data: str) -> str:
         """As a line of Python."""
-        return f'{data} = {data}.assign({self.column}=1 / {data}["{self.of}"])'
+        return f"{data} = {data}.assign({self.column}=1 / {data}[{literal(self.of)}])"
 
     def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
         """The frame after the step."""
@@ -190,6 +192,23 @@ def _values(column: Any) -> Any:
         levels = series.cat.get_categories().to_list()
         return pd.Categorical(series.to_list(), categories=levels)
     return series.to_numpy()
+
+
+def by_groups(data: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Rows by the values of columns, in sorted order; missing values are a group, None, the first.
+
+    Examples
+    --------
+    >>> data = pd.DataFrame({"g": ["b", None, "a"]})
+    >>> [(key, len(own)) for key, own in by_groups(data, ["g"])]
+    [(None, 1), ('a', 1), ('b', 1)]
+    """
+    coded = [pd.factorize(data[name], sort=True) for name in by]
+    for codes, own in data.groupby([codes for codes, _ in coded], sort=True):
+        found = zip(np.atleast_1d(np.asarray(codes)).tolist(), coded, strict=True)
+        values = [None if k < 0 else levels[k] for k, (_, levels) in found]
+        key = tuple(v.item() if isinstance(v, np.generic) else v for v in values)
+        yield (key if len(key) > 1 else key[0]), own
 
 
 def with_columns(data: pd.DataFrame, names: Sequence[str], folds_case: bool) -> pd.DataFrame:

@@ -26,6 +26,9 @@ _MMRM = (
 )
 _STRUCTURES = frozenset({"us", "toep", "toeph", "ar1", "ar1h", "ad", "adh", "cs", "csh", "sp_exp"})
 
+#: Robust covariances of mmrm, as `LMMResult.robust` names them.
+_ROBUST = {"Empirical": "CR0", "Empirical-Jackknife": "CR3", "Empirical-Bias-Reduced": "CR2"}
+
 
 def mmrm(call: Call) -> RPlan:
     """``mmrm(formula, data, weights, covariance, reml, method, vcov)``.
@@ -128,7 +131,8 @@ def _cov_struct(call: Call) -> str:
     kind = given.word("type") or "us"
     kind += "h" if given.flag("heterogeneous", False) else ""
     subject, group = given.word("subject"), given.word("group")
-    bar = quote_name(subject or "") if group is None else f"{quote_name(group)} / {subject}"
+    bar = quote_name(subject or "")
+    bar = bar if group is None else f"{quote_name(group)} / {bar}"
     return f"{kind}({', '.join(map(quote_name, names))} | {bar})"
 
 
@@ -147,8 +151,8 @@ def _degrees(plan: RPlan, given: Arguments) -> None:
         rest = [name for name, _ in control.keywords if name not in known]
         plan.found.ignored += [f"{name} of mmrm_control" for name in rest]
     method = _option(given, inner, "method") or "Satterthwaite"
-    vcov = _option(given, inner, "vcov")
     name = known_name(method)
+    vcov = _option(given, inner, "vcov") or ("Empirical" if name == "residual" else None)
     if name is None:
         plan.found.lost.append(f"method = {method!r}")
         return
@@ -162,7 +166,10 @@ def _degrees(plan: RPlan, given: Arguments) -> None:
             "are by PROC MIXED's. vcov = 'Kenward-Roger-Linear' is the same in both"
         )
     elif vcov not in {None, "Asymptotic"}:
-        plan.found.lost.append(f"vcov = {vcov!r}: robust covariances are fit.robust('CR0'), ...")
+        own = "" if _option(given, inner, "vcov") else f", mmrm's default for method = {method!r}"
+        kind = _ROBUST.get(vcov or "")
+        hint = "" if kind is None else f": the robust covariance is fit.robust({kind!r})"
+        plan.found.lost.append(f"vcov = {vcov!r}{own}{hint}")
 
 
 def _option(given: Arguments, inner: Arguments | None, name: str) -> str | None:

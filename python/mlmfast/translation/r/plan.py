@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +41,11 @@ def common(plan: RPlan, given: Arguments, reml: bool) -> None:
     """Arguments that all functions share: data, weights of rows, missing values, contrasts."""
     data = given.node("data")
     if isinstance(data, Name) and data.name.replace(".", "_").isidentifier():
-        plan.data = data.name.replace(".", "_")
+        plan.data = _name_here(data.name.replace(".", "_"))
+        if plan.data.endswith("_") and not data.name.endswith(("_", ".")):
+            plan.found.notes.append(
+                f"data = {data.name}: the name is taken in Python, and is {plan.data} here"
+            )
     elif data is not None:
         plan.found.lost.append(f"data = {deparse(data)}: do this to the data first")
     if not reml:
@@ -51,6 +56,11 @@ def common(plan: RPlan, given: Arguments, reml: bool) -> None:
     _missing(plan, given)
     if given.node("contrasts") is not None:
         plan.arguments["contrasts"] = _contrasts(given)
+
+
+def _name_here(name: str) -> str:
+    """The name of a frame in Python, where a keyword or the package's own name is none."""
+    return f"{name}_" if keyword.iskeyword(name) or name == "mlm" else name
 
 
 def column(plan: RPlan, given: Arguments, name: str) -> None:
