@@ -61,6 +61,44 @@ class LevelsAsTheyCome:
 
 
 @dataclass(frozen=True)
+class LevelsSeen:
+    """A column read as a factor, with the levels that complete rows have (mmrm's visits)."""
+
+    column: str
+    complete: tuple[str, ...]
+
+    def code(self, data: str) -> str:
+        """As two lines of Python."""
+        name, used = literal(self.column), literal(list(self.complete))
+        own = f'[{name}].astype("category")'
+        seen = f"{data}.dropna(subset={used}){own}.cat.remove_unused_categories()"
+        made = f"{data}{own}.cat.set_categories(seen_.cat.categories)"
+        return f"seen_ = {seen}\n{data} = {data}.assign(**{{{name}: {made}}})"
+
+    def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
+        seen = data.dropna(subset=list(self.complete))[self.column]
+        levels = seen.astype("category").cat.remove_unused_categories().cat.categories
+        own = data[self.column].astype("category").cat.set_categories(levels)
+        return data.assign(**{self.column: own})
+
+
+@dataclass(frozen=True)
+class CompleteRows:
+    """Rows without a missing value in any of these columns."""
+
+    columns: tuple[str, ...]
+
+    def code(self, data: str) -> str:
+        """As a line of Python."""
+        return f"{data} = {data}.dropna(subset={literal(list(self.columns))})"
+
+    def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
+        return data.dropna(subset=list(self.columns))
+
+
+@dataclass(frozen=True)
 class RowNumber:
     """The number of each row within its subject, in the order of the data."""
 
@@ -76,6 +114,32 @@ class RowNumber:
         """The frame after the step."""
         number = data.groupby(list(self.by), observed=True).cumcount() + 1
         return data.assign(**{self.column: number})
+
+
+@dataclass(frozen=True)
+class OneValueWithin:
+    """A column that has one value in each combination of others; the data stay as they are."""
+
+    column: str
+    by: tuple[str, ...]
+
+    def code(self, data: str) -> str:
+        """As a line of Python."""
+        groups = f"{data}.groupby({literal(list(self.by))}, observed=True)"
+        return f"assert ({groups}[{literal(self.column)}].nunique() <= 1).all()"
+
+    def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame, refused where the column varies."""
+        counts = data.groupby(list(self.by), observed=True)[self.column].nunique()
+        if (counts > 1).any():
+            at = int(np.argmax(counts.to_numpy() > 1))
+            level = counts.index.to_frame().iloc[at].tolist()
+            raise DataError(
+                f"{self.column!r} has {counts.iloc[at]} values at one level of "
+                f"{', '.join(self.by)} ({', '.join(map(str, level))}); a level of a random effect "
+                "lies in one place"
+            )
+        return data
 
 
 @dataclass(frozen=True)
@@ -104,14 +168,30 @@ def pandas_frame(data: object) -> pd.DataFrame:
     if isinstance(data, pd.DataFrame):
         return data
     if isinstance(data, Mapping):
-        return pd.DataFrame(data)
+        return pd.DataFrame({name: _values(column) for name, column in data.items()})
     try:
         frame = nw.from_native(data, eager_only=True)
     except TypeError:
         raise DataError(
             f"the data are {type(data).__name__}; give a data frame or a dict of arrays"
         ) from None
-    return pd.DataFrame({name: frame[name].to_numpy() for name in frame.columns})
+    return pd.DataFrame({name: _values(frame[name].to_native()) for name in frame.columns})
+
+
+def _values(column: Any) -> Any:
+    """A column of any library for pandas; levels that have an order keep it."""
+    if isinstance(column, pd.Series):
+        return column
+    try:
+        series = nw.from_native(column, series_only=True)
+    except TypeError:
+        return column
+    # polars numbers the levels of a Categorical as they come, which is no order.
+    has_order = isinstance(series.dtype, nw.Categorical) and not series.implementation.is_polars()
+    if isinstance(series.dtype, nw.Enum) or has_order:
+        levels = series.cat.get_categories().to_list()
+        return pd.Categorical(series.to_list(), categories=levels)
+    return series.to_numpy()
 
 
 def by_groups(data: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[Any, pd.DataFrame]]:

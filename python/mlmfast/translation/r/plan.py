@@ -16,13 +16,21 @@ from mlmfast.translation.r.syntax import Arguments
 
 @dataclass
 class RPlan:
-    """The call here, as it is put together."""
+    """The call here, as it is put together.
+
+    Attributes
+    ----------
+    columns : that the preparations take, and that have to be in the data
+    stops_at_missing : name of the function, where its default is na.fail
+    """
 
     formula: str
     data: str = "data"
     arguments: dict[str, Any] = field(default_factory=dict)
     preparations: list[Preparation] = field(default_factory=list)
     found: Findings = field(default_factory=Findings)
+    columns: tuple[str, ...] = ()
+    stops_at_missing: str | None = None
 
 
 #: Arguments that say how the search goes, or what is kept.

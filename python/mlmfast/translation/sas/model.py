@@ -120,7 +120,11 @@ def plan_of(step: Step, found: Findings) -> Plan:
     return Plan(
         f"{quote_name(step.response)} ~ {formula}",
         arguments,
-        (*_levels(step, residual.levels), *([residual.number] if residual.number else [])),
+        (
+            *_levels(step, residual.levels),
+            *([residual.number] if residual.number else []),
+            *(term.check for term in terms if term.check is not None),
+        ),
         effects,
         labelled(means),
         _types(step),
