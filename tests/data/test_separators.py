@@ -56,6 +56,35 @@ def test_thousands_are_not_taken_for_decimals():
     assert text_form("y;x\n1,234;2\n", decimal=",").decimal == ","
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("y,host\n1.5,192.168.100.200\n2.5,192.168.100.201\n", "'192.168.100.200' groups"),
+        ('y,codes\n1.5,"1,2"\n2.5,"3,4"\n', "'1,2' stands in quotes"),
+        ('y,codes\n1.5,"1,200"\n2.5,"3,400"\n', "'1,200' stands in quotes"),
+        ("y;code\n1;2,5\n2;2.5\n", "two ways, '2.5' and '2,5'"),
+        ("y;code\n1;1,234\n2;1,235\n", "'1,234' may be"),
+    ],
+)
+def test_what_is_said_of_a_sign_helps(text, message, tmp_path):
+    """The advice followed: the numbers come out as numbers, the text as text."""
+    with pytest.raises(DataError, match=message) as refused:
+        text_form(text)
+    assert "decimal='.' (--decimal .)" in str(refused.value)
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    table = read_table(str(path), decimal=".")
+    first = text.splitlines()[1].split(text[1], 1)
+    assert table["y"].tolist()[0] == float(first[0])
+    assert table.iloc[0, 1] == first[1].strip('"')
+
+
+def test_a_number_in_quotes_between_other_separators():
+    """What the other advice comes to."""
+    assert text_form('y;x\n"1,5";a\n"2,5";b\n') == TextForm(";", ",")
+    assert text_form('y,x\n"1.5",a\n"2.5",b\n') == TextForm(",", ".")
+
+
 def test_numbers_come_out_as_numbers(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("y;g\n1,5;a\n-2,25e1;b\n;c\n")

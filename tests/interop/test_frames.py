@@ -130,6 +130,125 @@ def test_covariances_stay_a_mapping(tables):
     np.testing.assert_array_equal(long.loc[wide.index, wide.columns], wide)
 
 
+METHODS = {
+    "agg": (lambda t: t.select_dtypes("number").agg(["mean", "max"])),
+    "apply": (lambda t: t.apply(lambda column: column.iloc[0])),
+    "assign": (lambda t: t.assign(k=1)),
+    "count": (lambda t: t.count()),
+    "describe": (lambda t: t.describe()),
+    "drop": (lambda t: t.drop(columns="group")),
+    "drop_duplicates": (lambda t: t.drop_duplicates("group")),
+    "dropna": (lambda t: t.dropna()),
+    "duplicated": (lambda t: t.duplicated("group")),
+    "eq": (lambda t: t.eq("Subject")),
+    "explode": (lambda t: t.explode("group")),
+    "filter": (lambda t: t.filter(like="r")),
+    "groupby": (lambda t: t.groupby("group").size()),
+    "head": (lambda t: t.head(2)),
+    "isna": (lambda t: t.isna()),
+    "iterrows": (lambda t: pd.DataFrame([row for _, row in t.iterrows()])),
+    "itertuples": (lambda t: pd.DataFrame(list(t.itertuples()))),
+    "join": (lambda t: t.join(pd.DataFrame({"k": [5]}))),
+    "melt": (lambda t: t.melt(id_vars="group")),
+    "memory_usage": (lambda t: t.memory_usage()),
+    "merge": (lambda t: t.merge(pd.DataFrame({"group": ["Subject"], "k": [1]}), on="group")),
+    "nunique": (lambda t: t.nunique()),
+    "pipe": (lambda t: t.pipe(lambda frame: frame.iloc[:1])),
+    "pivot_table": (lambda t: t.pivot_table(index="group", aggfunc="count")),
+    "query": (lambda t: t.query("group == 'Subject'")),
+    "rename": (lambda t: t.rename(columns=str.upper)),
+    "reset_index": (lambda t: t.reset_index()),
+    "sample": (lambda t: t.sample(2, random_state=1)),
+    "select_dtypes": (lambda t: t.select_dtypes("number")),
+    "set_index": (lambda t: t.set_index(["group", t.columns[1]])),
+    "sort_values": (lambda t: t.sort_values(t.columns[-1])),
+    "stack": (lambda t: t.stack()),
+    "tail": (lambda t: t.tail(1)),
+    "to_dict": (lambda t: pd.DataFrame(t.to_dict("records"))),
+    "to_html": (lambda t: pd.Series(t.to_html())),
+    "to_json": (lambda t: pd.Series(t.to_json())),
+    "to_numpy": (lambda t: pd.DataFrame(t.to_numpy())),
+    "to_records": (lambda t: pd.DataFrame(t.to_records())),
+    "to_string": (lambda t: pd.Series(t.to_string())),
+    "transpose": (lambda t: t.transpose()),
+    "value_counts": (lambda t: t.value_counts("group")),
+    "where": (lambda t: t.where(t.notna(), "none")),
+    "T": (lambda t: t.T),
+    "array": (lambda t: pd.DataFrame(np.asarray(t))),
+    "columns": (lambda t: t[["group"]]),
+    "rows": (lambda t: t[(t["group"] == "Subject").to_numpy()]),
+    "iloc": (lambda t: t.iloc[1:3]),
+    "loc": (lambda t: t.loc[[0, 1], "group"]),
+    "concat": (lambda t: pd.concat([t, t])),
+    "melt of pandas": (lambda t: pd.melt(t, id_vars="group")),
+    "merge of pandas": (lambda t: pd.merge(t, t, on="group")),
+}
+
+
+@pytest.mark.parametrize("name", ["varcorr", "ranef"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_methods_of_pandas_are_those_of_the_rows(tables, name, method):
+    table = tables[name]
+    found, expected = METHODS[method](table), METHODS[method](table.to_frame())
+    assert type(found) is type(expected)
+    assert found.equals(expected)
+
+
+#: Those of the mapping or by chance, and what would draw or need a desktop.
+APART = {
+    "keys",
+    "values",
+    "items",
+    "get",
+    "copy",
+    "sample",
+    "to_clipboard",
+    "hist",
+    "boxplot",
+    "plot",
+}
+
+
+def outcome(table, method):
+    try:
+        return getattr(table, method)()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("name", ["varcorr", "ranef"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_no_method_of_pandas_goes_by_the_length_of_the_mapping(tables, name):
+    """All that can be called without arguments: the same, or the same complaint."""
+    public = {method for method in dir(pd.DataFrame) if not method.startswith("_")}
+    for method in sorted(public - APART):
+        if callable(getattr(pd.DataFrame, method)):
+            found, expected = (outcome(t, method) for t in (tables[name], tables[name].to_frame()))
+            if isinstance(expected, str):
+                assert found == expected, method
+            elif hasattr(expected, "equals"):
+                assert type(found) is type(expected), method
+                assert found.equals(expected), method
+
+
+@pytest.mark.parametrize("name", ["varcorr", "ranef"])
+def test_what_is_told_of_rows(tables, name):
+    table, into, plain = tables[name], io.StringIO(), io.StringIO()
+    table.info(buf=into)
+    table.to_frame().info(buf=plain)
+    assert into.getvalue() == plain.getvalue()
+    with pytest.raises(TypeError, match=r"take to_frame\(\) first"):
+        table.reset_index(inplace=True)
+    parts = dict(table)
+    assert list(parts) == ["Subject"]
+    pd.testing.assert_frame_equal(parts["Subject"], table["Subject"])
+    again = table.copy()
+    again["k"] = range(len(again.to_frame()))
+    assert again.to_frame()["k"].tolist() == list(range(len(table.to_frame())))
+    assert "k" not in table.to_frame()
+
+
 def test_covariances_start_another_fit(tables):
     data = mlm.load_sleepstudy()
     model = mlm.LMM("Reaction ~ Days + (Days | Subject)", data)

@@ -185,6 +185,44 @@ def test_joint_tests_by_name_are_refused(fit, joint):
         hypotheses(fit, joint=joint)
 
 
+@pytest.mark.parametrize("renamed", ["function", "argument"])
+@pytest.mark.parametrize("joint", ["dose", ["arm"], [2, 3], True])
+def test_joint_tests_of_another_version_are_refused(fit, monkeypatch, renamed, joint):
+    """The function that looks names up, under another name or with its argument under another."""
+    from importlib import import_module
+    from types import FunctionType
+
+    main, theirs = (import_module(f"marginaleffects.test.{name}") for name in ("main", "joint"))
+    known = theirs.joint_hypotheses
+    code = known.__code__
+    if renamed == "function":
+        code = code.replace(co_name="joint_test")
+    else:
+        code = code.replace(
+            co_varnames=tuple("index" if n == "joint_index" else n for n in code.co_varnames),
+            co_cellvars=tuple("index" if n == "joint_index" else n for n in code.co_cellvars),
+        )
+    other = FunctionType(code, theirs.__dict__, code.co_name, known.__defaults__)
+
+    def joint_hypotheses(model, joint_index, joint_test, hypothesis):
+        return other(model, joint_index, joint_test, hypothesis)
+
+    monkeypatch.setattr(main, "joint_hypotheses", joint_hypotheses)
+    with pytest.raises(mlm.ModelError, match=r"not asked for before.*fit\.anova\(\)"):
+        hypotheses(fit, joint=joint)
+
+
+@pytest.mark.parametrize("vcov", ["CR2", False, np.eye(8)])
+def test_joint_tests_by_another_covariance_are_refused(fit, vcov):
+    """marginaleffects would take the fit's own and say nothing."""
+    with pytest.raises(mlm.ModelError, match="is left out of joint tests"):
+        hypotheses(fit, joint=[2, 3], vcov=vcov)
+
+
+def test_who_asks_for_variables_gets_them(fit):
+    assert me.model(fit).find_predictors() == ["dose", "arm", "base"]
+
+
 def test_joint_tests_by_position(fit):
     found = hypotheses(fit, joint=[2, 3])
     own = fit.contrast([[0, 0, 1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0, 0, 0]])

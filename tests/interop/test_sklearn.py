@@ -286,6 +286,50 @@ def test_what_is_refused(rows, parameters, call, message):
         MixedModelRegressor(**parameters).fit(X, y, **{"groups": groups, **call})
 
 
+@pytest.mark.parametrize("random", ["1 + dose", ["dose"], {"site": "1"}, "nonsense", None, 3, ""])
+def test_random_is_not_ignored_beside_a_formula(rows, random):
+    X, y, labels = rows
+    model = MixedModelRegressor("y ~ dose + (1 | site)", random=random)
+    with pytest.raises(ValueError, match=r"goes without formula="):
+        model.fit(X.join(labels), y)
+
+
+@pytest.mark.parametrize(
+    ("random", "message"),
+    [
+        ("(1 | site)", "has a bar"),
+        ("1 + nothing", "no feature"),
+        ("0", "no random effects"),
+        ("", "is empty"),
+        ("1 +", "nothing beside"),
+        ([7], "names column 7"),
+        (3, "random is 3"),
+        (None, "random is None"),
+        ({"site": "1 + nothing"}, "no feature"),
+        ({}, "no entry"),
+        ("1 + dose", "there are none"),
+        (["dose"], "there are none"),
+        ({"site": "1"}, "there are none"),
+    ],
+)
+def test_random_is_not_ignored_without_groups(rows, random, message):
+    X, y, _ = rows
+    with pytest.raises(ValueError, match=message):
+        MixedModelRegressor(random=random).fit(X, y)
+
+
+def test_every_entry_of_random_is_used(rows):
+    X, y, labels = rows
+    random = {"site": "1", "rater": "1 + dose"}
+    with pytest.raises(ValueError, match="'rater', which is no grouping factor"):
+        MixedModelRegressor(random=random).fit(X, y, groups=labels["site"])
+    once, twice = (
+        MixedModelRegressor(random=own).fit(X, y, groups=labels["site"]).result_.llf
+        for own in (["dose"], ["dose", 0])
+    )
+    assert once == twice
+
+
 def test_predictions_that_are_refused(rows):
     X, y, labels = rows
     plain = MixedModelRegressor().fit(X, y)

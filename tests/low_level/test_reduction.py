@@ -1,6 +1,7 @@
 """Reduction against a dense oracle written out here, differences, and `LMM.fit`."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import mlmfast as mlm
@@ -237,14 +238,110 @@ def test_what_is_refused(call, message):
 
 def test_parts_that_do_not_fit_together():
     d = simulated()
-    one = mlm.Reduction(d["y"], d["X"], groups=d["a"])
-    with pytest.raises(mlm.DataError, match="x_names"):
-        mlm.Reduction.merge([one, mlm.Reduction(d["y"], d["X"][:, :2], groups=d["a"])])
-    with pytest.raises(mlm.DataError, match="weights"):
-        mlm.Reduction.merge([one, mlm.Reduction(d["y"], d["X"], groups=d["a"], weights=d["w"])])
-    with pytest.raises(mlm.DataError, match="n_factors"):
-        mlm.Reduction.merge([one, mlm.Reduction(d["y"], d["X"], groups=d["a"], Z=d["X"])])
+    y, X, a, b, w = (d[name] for name in ("y", "X", "a", "b", "w"))
+    one = mlm.Reduction(y, X, groups=a)
+    sloped = mlm.Reduction(y, X, groups=a, Z=X[:, :2])
+    crossed = mlm.Reduction(y, X, groups={"a": a, "b": b})
+    named = mlm.Reduction(y, X, groups=a, Z=pd.DataFrame(X[:, :2], columns=["one", "x"]))
+    for first, second, message in (
+        (
+            one,
+            mlm.Reduction(y, X[:, :2], groups=a),
+            "columns of X: x1, x2, x3 in part 1, x1, x2 in",
+        ),
+        (one, mlm.Reduction(y, X), "grouping factors: group in part 1, none in part 2"),
+        (one, crossed, "grouping factors: group in part 1, a, b in part 2"),
+        (one, mlm.Reduction(y, X, groups={"site": a}), "group in part 1, site in part 2"),
+        (one, sloped, "columns of Z for 'group': none in part 1, z1, z2 in part 2"),
+        # As many effects: of the intercept, of a covariate.
+        (one, mlm.Reduction(y, X, groups=a, Z=X[:, 1]), "Z for 'group': none in part 1, z1"),
+        (sloped, named, "Z for 'group': z1, z2 in part 1, one, x in part 2"),
+        (
+            crossed,
+            mlm.Reduction(y, X, groups={"a": a, "b": b}, Z={"b": X[:, 1]}),
+            "Z for 'b': none in part 1, z1 in part 2",
+        ),
+        (one, mlm.Reduction(y, X, groups=a, weights=w), "part 2 has weights and part 1 has none"),
+        (one, mlm.Reduction(y, X, groups=a, offset=w), "part 2 has offset and part 1 has none"),
+    ):
+        with pytest.raises(mlm.DataError, match=message):
+            first + second
+        with pytest.raises(mlm.DataError, match=r"part 1.*part 2|part 2.*part 1"):
+            second + first
+        with pytest.raises(mlm.DataError, match=r"part 3"):
+            mlm.Reduction.merge([first, first, second])
     with pytest.raises(mlm.DataError, match="nothing to merge"):
         mlm.Reduction.merge([])
     with pytest.raises(TypeError):
         one + 3
+
+
+def alike(merged, whole):
+    """The same reduction, to the bit."""
+    assert merged.names == whole.names
+    theta = np.eye(len(whole.names))[-1] * 1.3
+    for name in whole.names:
+        theta[whole.names.index(name)] += 0.7 * name.startswith("var")
+    assert merged.deviance(theta) == whole.deviance(theta)
+    for ours, theirs in zip(merged.blups(theta).values(), whole.blups(theta).values(), strict=True):
+        assert ours.levels == theirs.levels
+        np.testing.assert_array_equal(ours.mean, theirs.mean)
+
+
+def test_merged_parts_keep_names_and_the_order_of_rows():
+    """Labelled rows in another order in X and groups than in y, as one Reduction takes them."""
+    d = simulated()
+    index = pd.Index([f"r{i}" for i in range(90)])
+    mixed = np.random.default_rng(4).permutation(90)
+    y = pd.Series(d["y"], index=index)
+    X = pd.DataFrame(d["X"], index=index, columns=["(Intercept)", "x", "v"]).iloc[mixed]
+    site = pd.Series(d["a"], index=index, name="site").iloc[mixed]
+    weights = pd.Series(d["w"], index=index).iloc[mixed]
+
+    def rows(which):
+        own = index[which]
+        return mlm.Reduction(
+            y.loc[own],
+            X.loc[[r for r in X.index if r in own]],
+            groups=site.loc[[r for r in site.index if r in own]],
+            Z=X.loc[[r for r in X.index if r in own], ["(Intercept)", "x"]],
+            weights=weights.loc[[r for r in X.index if r in own]],
+        )
+
+    whole, parts = rows(slice(None)), [rows(slice(0, 40)), rows(slice(40, 70)), rows(slice(70, 90))]
+    assert whole.names[0] == "var_(Intercept)|site"
+    alike(parts[0] + parts[1] + parts[2], whole)
+    alike(mlm.Reduction.merge(parts), whole)
+
+
+def test_factors_of_parts_go_by_name():
+    d = simulated()
+
+    def rows(which, *names):
+        Z = {"a": d["X"][which, :2]}
+        return mlm.Reduction(
+            d["y"][which], d["X"][which], groups={f: d[f][which] for f in names}, Z=Z
+        )
+
+    merged = rows(slice(0, 40), "a", "b") + rows(slice(40, None), "b", "a")
+    alike(merged, rows(slice(None), "a", "b"))
+
+
+def test_a_column_may_be_constant_in_one_part():
+    """An arm of which one part has all rows: 1 there, and no intercept of the whole."""
+    d = simulated()
+    treated = (np.arange(90) < 40) | (np.arange(90) % 3 == 0)
+    Z = np.column_stack([np.ones(90), treated])
+
+    def rows(which):
+        return mlm.Reduction(d["y"][which], d["X"][which], groups=d["a"][which], Z=Z[which])
+
+    whole = rows(slice(None))
+    assert whole.names[2] == "var_z2|group"
+    alike(rows(slice(0, 40)) + rows(slice(40, None)), whole)
+
+
+def test_columns_of_z_for_no_factor_are_refused():
+    d = simulated()
+    with pytest.raises(mlm.DataError, match="no grouping factor"):
+        mlm.Reduction(d["y"], d["X"], groups={"a": d["a"]}, Z={"b": d["X"]})

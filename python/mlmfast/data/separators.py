@@ -23,6 +23,10 @@ _GROUPED = re.compile(
 #: A decimal comma before three digits, or thousands: 1,234.
 _EITHER = re.compile(r"\s*[-+]?[1-9]\d{0,2},\d{3}\s*")
 
+#: How to say which sign stands before decimals: from Python, and on the command line.
+_SAY = "decimal='.' (--decimal .)"
+_SAY_EITHER = f"{_SAY} or decimal=',' (--decimal ,)"
+
 
 @dataclass(frozen=True)
 class TextForm:
@@ -69,7 +73,8 @@ def text_form(
     sign = decimal if decimal is not None else _decimal(lines, chosen)
     if sign == chosen:
         raise DataError(
-            f"{sign!r} cannot both separate fields and stand before decimals; give the separator"
+            f"{sign!r} cannot both separate fields and stand before decimals; give the separator, "
+            f"or say {_SAY}"
         )
     return TextForm(chosen, sign)
 
@@ -111,19 +116,28 @@ def _decimal(lines: Sequence[str], separator: str) -> str:
     grouped = next((field for field in fields if _GROUPED.fullmatch(field)), None)
     if grouped is not None:
         raise DataError(
-            f"{grouped.strip()!r} groups its digits; write numbers without signs between thousands"
+            f"{grouped.strip()!r} groups its digits; write numbers without signs between "
+            f"thousands, or, where this is text such as an address or a version, say {_SAY}: then "
+            "it is read as text"
         )
     commas = [field for field in fields if _COMMA.fullmatch(field)]
     by_comma = commas[0] if commas else None
+    if by_comma is not None and separator == ",":
+        # In quotes: nothing but the file's maker tells a list of codes from a decimal number.
+        raise DataError(
+            f"{by_comma.strip()!r} stands in quotes, as ',' cannot both separate fields and stand "
+            f"before decimals; where it is text, say {_SAY}; where it is a number, write the file "
+            "with ';' between fields or with decimal points"
+        )
     if by_comma is not None and all(_EITHER.fullmatch(field) for field in commas):
         raise DataError(
             f"{by_comma.strip()!r} may be a decimal number or groups its digits; say which sign "
-            "stands before decimals (decimal=',' or '.')"
+            f"stands before decimals: {_SAY_EITHER}"
         )
     by_point = next((field for field in fields if _POINT.fullmatch(field)), None)
     if by_comma is not None and by_point is not None:
         raise DataError(
             f"numbers are written in two ways, {by_point.strip()!r} and {by_comma.strip()!r}; say "
-            "which sign stands before decimals (decimal=',' or '.')"
+            f"which sign stands before decimals: {_SAY_EITHER}"
         )
     return "," if by_comma is not None else "."

@@ -31,10 +31,10 @@ def design_from_arrays(
     """
     response = _array("y", y, 1)
     n = len(response)
-    rows = next((v.index for v in (y, X) if hasattr(v, "iloc")), None)
-    X, Z = _in_order(rows, X, "X"), _in_order(rows, Z, "Z")
-    groups = _in_order(rows, groups, "groups")
-    weights, offset = _in_order(rows, weights, "weights"), _in_order(rows, offset, "offset")
+    rows = index_of(y, X)
+    X, Z = in_order(rows, X, "X"), in_order(rows, by_name(Z), "Z")
+    groups = in_order(rows, groups, "groups")
+    weights, offset = in_order(rows, weights, "weights"), in_order(rows, offset, "offset")
     matrix = _array("X", X, 2, n)
     if isinstance(names, str) or (names is not None and len(names) != matrix.shape[1]):
         raise DataError(f"names must be a list of {matrix.shape[1]} names, one a column of X")
@@ -43,8 +43,14 @@ def design_from_arrays(
         raise DataError("names of the columns of X must differ from each other")
     if groups is None and Z is not None:
         raise DataError("Z is given without groups; say which group each row belongs to")
-    by_factor = _by_factor(groups)
-    factors = tuple(_factor(name, labels, n) for name, labels in by_factor.items())
+    by_factor = labels_by_factor(groups)
+    unknown = [name for name in Z if name not in by_factor] if isinstance(Z, Mapping) else []
+    if unknown:
+        raise DataError(
+            f"Z has columns for {unknown[0]!r}, which is no grouping factor (groups has "
+            f"{', '.join(by_factor)})"
+        )
+    factors = tuple(factor_of(name, labels, n) for name, labels in by_factor.items())
     design = Design(
         y=response,
         x=columns_of(matrix),
@@ -64,7 +70,17 @@ def _related(factors: tuple[GroupingFactor, ...], cov: Any) -> tuple[GroupingFac
     return with_relationships(factors, cov)
 
 
-def _in_order(rows: Any, values: Any, role: str) -> Any:
+def index_of(y: Any, X: Any) -> Any:
+    """Labels of the rows by which all else is put in order; None where they have none."""
+    return next((v.index for v in (y, X) if hasattr(v, "iloc")), None)
+
+
+def by_name(Z: Any) -> Any:
+    """Z, its names of factors as text, which those of groups are made too."""
+    return {str(name): own for name, own in Z.items()} if isinstance(Z, Mapping) else Z
+
+
+def in_order(rows: Any, values: Any, role: str) -> Any:
     """One object, or a dict of them by factor, in the order of rows with labels of pandas."""
     if rows is None:
         return values
@@ -115,7 +131,8 @@ def columns_of(matrix: FloatArray) -> tuple[FloatArray | None, ...]:
     )
 
 
-def _by_factor(groups: Any) -> dict[str, Any]:
+def labels_by_factor(groups: Any) -> dict[str, Any]:
+    """Labels of each grouping factor, by its name; those of one without a name by "group"."""
     if groups is None:
         return {}
     if isinstance(groups, Mapping):
@@ -129,7 +146,8 @@ def _by_factor(groups: Any) -> dict[str, Any]:
     return {str(name) if name is not None else _ONE_FACTOR: groups}
 
 
-def _factor(name: str, labels: Any, n: int) -> GroupingFactor:
+def factor_of(name: str, labels: Any, n: int) -> GroupingFactor:
+    """A grouping factor of one label a row."""
     values = labels if hasattr(labels, "dtype") else np.asarray(labels)
     if np.ndim(values) != 1 or len(values) != n:
         raise DataError(f"groups {name!r} has shape {np.shape(values)}; one label a row is needed")

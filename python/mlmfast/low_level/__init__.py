@@ -3,6 +3,7 @@
 What stands here keeps its names, arguments and meaning within a major version.
 """
 
-from mlmfast.low_level.reduction import GLS, Estimate, RandomEffect, Reduction
+from mlmfast.low_level.answers import GLS, Estimate, RandomEffect
+from mlmfast.low_level.reduction import Reduction
 
 __all__ = ["GLS", "Estimate", "RandomEffect", "Reduction"]

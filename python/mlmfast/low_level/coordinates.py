@@ -21,9 +21,9 @@ class Point(NamedTuple):
         Covariance of each level over sigma^2, shape (1, q, q).
     log_sigma2
         In the core's units.
-    first, second
-        Derivatives of the core's coordinates (entries of g, then log sigma^2) by the parameters:
-        (n, n) and, summed with a gradient of the core's, (n, n).
+    first
+        Derivatives of the core's coordinates (entries of g, then log sigma^2) by the parameters,
+        (n, n).
     """
 
     g: list[FloatArray]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,72 +11,22 @@ from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.deviance import deviance_of_sums
 from mlmfast.criterion.scaled import by_entries
+from mlmfast.design.design import Design
 from mlmfast.design.from_arrays import design_from_arrays
 from mlmfast.errors import DataError, ModelError
+from mlmfast.low_level.answers import GLS, Estimate, RandomEffect
 from mlmfast.low_level.coordinates import Coordinates, Point
+from mlmfast.low_level.merging import Part, merged
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.scaling import centers_and_scales
 from mlmfast.running.cached import cached_property
+from mlmfast.words import read_method
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
 
 _FIRST = np.zeros(1, dtype=np.intp)
-
-
-class GLS(NamedTuple):
-    """Generalised least squares at given covariances.
-
-    Attributes
-    ----------
-    beta : shape (p,), NaN for a column of X that depends on earlier ones
-    covariance : shape (p, p), (X'V^-1 X)^-1
-    rss
-        (y - X beta)'V^-1 (y - X beta).
-    """
-
-    beta: FloatArray
-    covariance: FloatArray
-    rss: float
-
-
-class RandomEffect(NamedTuple):
-    """Random effects of a grouping factor given y.
-
-    Attributes
-    ----------
-    levels
-        Labels, n of them.
-    mean : shape (n, q), the BLUPs
-    covariance : shape (n, q, q), given y and beta
-    """
-
-    levels: tuple[str, ...]
-    mean: FloatArray
-    covariance: FloatArray
-
-
-class Estimate(NamedTuple):
-    """Estimates by maximum likelihood.
-
-    Attributes
-    ----------
-    theta : shape (n_theta,), as `Reduction.names` names it
-    beta : shape (p,), covariance : shape (p, p)
-        As `GLS` has them.
-    deviance
-        -2 log-likelihood, restricted for "REML", with all constants.
-    converged, singular
-        Whether this is proven to be a minimum; whether it lies on the boundary.
-    """
-
-    theta: FloatArray
-    beta: FloatArray
-    covariance: FloatArray
-    deviance: float
-    converged: bool
-    singular: bool
 
 
 class Reduction:
@@ -119,11 +69,12 @@ class Reduction:
         weights: Any = None,
         offset: Any = None,
     ) -> None:
-        self._given = {
-            "y": y, "X": X, "groups": groups, "Z": Z, "names": names, "weights": weights,
-            "offset": offset,
-        }  # fmt: skip
-        self._design = design_from_arrays(**self._given)
+        design = design_from_arrays(y, X, groups, Z, names, weights, offset)
+        self._part = Part.of(design, y, X, groups, Z)
+
+    @property
+    def _design(self) -> Design:
+        return self._part.design
 
     @cached_property
     def _model(self) -> ReducedModel:
@@ -253,7 +204,7 @@ class Reduction:
         from mlmfast.fitting.fit import fit_covariance
         from mlmfast.newton.options import NewtonOptions
 
-        method = _method(method)
+        method = read_method(method)
         found = fit_covariance(self._model, method, NewtonOptions(), None)
         estimates = estimates_of(self._model, found.criterion, found.theta)
         p, kept = len(self._design.x), self._model.kept
@@ -294,19 +245,14 @@ class Reduction:
         Raises
         ------
         DataError
-            Where parts have other columns, factors, or weights where others have none.
+            Where parts have other columns of X or Z or other factors than the first, or weights or
+            an offset where others have none.
         """
         if not parts:
             raise DataError("there is nothing to merge; give one Reduction or more")
-        first = parts[0]
-        for part in parts[1:]:
-            for what in ("x_names", "n_factors", "weights", "offset"):
-                if _shape(part, what) != _shape(first, what):
-                    raise DataError(
-                        f"parts differ in {what}: {_shape(first, what)} and {_shape(part, what)}"
-                    )
-        given = {name: _stacked([part._given[name] for part in parts]) for name in _ROWS}
-        return cls(names=list(first._design.x_names), **given)
+        whole = cls.__new__(cls)
+        whole._part = merged([part._part for part in parts])
+        return whole
 
     # -- parts ---------------------------------------------------------------------------------
 
@@ -329,7 +275,7 @@ class Reduction:
                     f"theta gives {name!r} a matrix that is no covariance: its smallest eigenvalue "
                     f"is {eigenvalues[0]:.3g}"
                 )
-        return self._coordinates.point(values), criterion_of(self._model, _method(method))
+        return self._coordinates.point(values), criterion_of(self._model, read_method(method))
 
     def _derivatives(
         self, theta: Any, method: str
@@ -339,29 +285,3 @@ class Reduction:
         scale = np.array([point.log_sigma2])
         _, slope, bend, mean = by_entries(criterion, self._model, point.g, scale, _FIRST)
         return point, self._theta(theta), slope[0], bend[0], mean[0]
-
-
-_ROWS = ("y", "X", "groups", "Z", "weights", "offset")
-
-
-def _method(method: str) -> str:
-    if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
-        raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
-    return method.upper()
-
-
-def _shape(part: Reduction, what: str) -> Any:
-    """What must be the same in parts that are merged."""
-    design = part._design
-    if what == "n_factors":
-        return [(design.factors[t.factor].name, len(t.names)) for t in design.random]
-    return design.x_names if what == "x_names" else part._given[what] is not None
-
-
-def _stacked(values: Sequence[Any]) -> Any:
-    """Rows below each other, by factor where they are by factor; None for none."""
-    if values[0] is None:
-        return None
-    if isinstance(values[0], Mapping):
-        return {name: _stacked([own[name] for own in values]) for name in values[0]}
-    return np.concatenate([np.asarray(own) for own in values])

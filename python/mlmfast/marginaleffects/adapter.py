@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from importlib.metadata import version
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +32,10 @@ else:
 
 #: Rows of X whose degrees of freedom are looked at.
 _MOST_ROWS = 200
+#: Functions of marginaleffects that ask for variables and take them for such; and the one that
+#: looks coefficients up among them, with its argument. Of any other it is not known which it does.
+_ASKING = ("sanitize_variables", "sanitize_newdata")
+_JOINT = ("joint_hypotheses", "joint_index")
 
 
 class FitModel(_Model):  # type: ignore[misc]
@@ -47,7 +53,9 @@ class FitModel(_Model):  # type: ignore[misc]
     Joint tests by name are refused: marginaleffects counts a factor or an interaction once in the
     list that it looks names up in, and tests the coefficients at those places. `LMMResult.anova`
     tests terms, `LMMResult.contrast` sets of coefficients; ``joint=True`` and ``joint=[positions]``
-    are served.
+    are served, by the covariance of the fit's tests: marginaleffects leaves ``vcov`` out there, so
+    that another one is refused. What a later version of marginaleffects looks up among the
+    variables in functions that are not known is refused too.
 
     Examples
     --------
@@ -138,19 +146,52 @@ class FitModel(_Model):  # type: ignore[misc]
         return float(np.nanmin(degrees))
 
     def find_predictors(self) -> list[str]:
-        """Variables of the fixed part; coefficients to a joint test, which goes by their places."""
+        """Variables of the fixed part; coefficients to a joint test, which goes by their places.
+
+        Raises
+        ------
+        ModelError
+            For a joint test by name or with another covariance, and where it cannot be told whether
+            it is a joint test.
+        """
         caller = sys._getframe(1)
-        if caller.f_code.co_name != "joint_hypotheses":
+        if not _is_theirs(caller) or caller.f_code.co_name in _ASKING:
             return list(self.vault.variable_names[1:])
-        asked = caller.f_locals.get("joint_index")
-        named = [asked] if isinstance(asked, str) else asked
-        if isinstance(named, list | tuple) and any(isinstance(name, str) for name in named):
-            raise ModelError(
-                f"joint={asked!r} is by name, and marginaleffects would test the coefficients that "
-                "stand where these variables stand, which with factors or interactions are others; "
-                "use fit.anova() for terms, fit.contrast([...]) for coefficients, or positions"
-            )
+        _check_joint_test(caller)
         return list(self.vault.coefnames)
+
+
+def _is_theirs(frame: FrameType | None) -> bool:
+    """Whether a call comes from marginaleffects itself."""
+    name = "" if frame is None else str(frame.f_globals.get("__name__", ""))
+    return name.partition(".")[0] == "marginaleffects"
+
+
+def _check_joint_test(caller: FrameType) -> None:
+    """Refuse what is no joint test of coefficients by their positions and the fit's covariance."""
+    function, argument = _JOINT
+    if caller.f_code.co_name != function or argument not in caller.f_locals:
+        raise ModelError(
+            f"marginaleffects {version('marginaleffects')} asks for the variables in "
+            f"{caller.f_globals.get('__name__')}.{caller.f_code.co_name}, where they were not "
+            "asked for before: it could take their places for those of coefficients and test "
+            "others; use fit.anova(), fit.contrast([...]) or fit.predict(), or a version that is "
+            "known (0.6.0)"
+        )
+    asked = caller.f_locals[argument]
+    named = asked if isinstance(asked, list | tuple) else [asked]
+    if any(isinstance(name, str) for name in named):
+        raise ModelError(
+            f"joint={asked!r} is by name, and marginaleffects would test the coefficients that "
+            "stand where these variables stand, which with factors or interactions are others; "
+            "use fit.anova() for terms, fit.contrast([...]) for coefficients, or positions"
+        )
+    above = caller.f_back
+    if above is not None and _is_theirs(above) and above.f_locals.get("vcov", True) is not True:
+        raise ModelError(
+            f"vcov={above.f_locals['vcov']!r} is left out of joint tests by marginaleffects, which "
+            "go by the fit's own covariance; use fit.robust(kind).contrast(rows)"
+        )
 
 
 def _matrices(fit: Fitted, newdata: Any) -> tuple[None, FloatArray]:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class RandomEffects(FrameByGroup):
     """Predicted random effects: from grouping factor to a data frame, a row a level.
 
-    As one data frame it has a row an effect: group, level, term, estimate.
+    As one data frame it has a row an effect: group, level, term, estimate; methods of pandas are
+    those of these rows. Functions that ask for ``len`` or ``in`` take ``to_frame()``.
 
     Examples
     --------

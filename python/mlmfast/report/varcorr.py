@@ -28,7 +28,8 @@ class VarCorr(FrameByGroup):
     A mapping from the name of a grouping factor to a data frame; several terms on one factor are
     stacked, with zeros between them, and NaN where no data tell a covariance. An interaction is
     also found by lme4's name, "b:a" for "a:b". As one data frame it has a row a parameter, as
-    `tidy`; a column of it is found by name where no grouping factor has that name.
+    `tidy`; a column of it is found by name where no grouping factor has that name, and methods of
+    pandas are those of these rows. Functions that ask for ``len`` or ``in`` take ``to_frame()``.
     Prints as a table of standard deviations and correlations, the residual's below.
 
     Parameters

@@ -14,6 +14,9 @@ from mlmfast.errors import DataError, ModelError
 
 _ONE_FACTOR = "group"
 
+#: Random intercepts.
+DEFAULT = "1"
+
 
 def labels_by_factor(groups: Any, X: Any, n: int) -> dict[str, Any]:
     """Labels of each grouping factor.
@@ -91,6 +94,11 @@ def codes_in(labels: Any, levels: pd.Index, name: str) -> np.ndarray[Any, np.dty
     return np.asarray(levels.get_indexer(pd.Index(factor.levels))[factor.codes], dtype=np.intp)
 
 
+def is_default(random: Any) -> bool:
+    """Whether ``random`` is what a `MixedModelRegressor` has without being told."""
+    return isinstance(random, str) and random == DEFAULT
+
+
 class RandomPart:
     """Which columns have random effects: ``random`` of a `MixedModelRegressor`.
 
@@ -113,6 +121,30 @@ class RandomPart:
     def __init__(self, random: Any, names: Sequence[str]) -> None:
         self._random, self._names = random, list(names)
 
+    def check(self, factors: Sequence[str]) -> None:
+        """Refuse what cannot be read, and what these grouping factors would leave unused.
+
+        Raises
+        ------
+        ModelError
+            For entries of factors that are not given, and for slopes without groups.
+        """
+        own = self._random
+        entries = [*map(str, own)] if isinstance(own, Mapping) else []
+        for factor in dict.fromkeys([*factors, *entries]) or (_ONE_FACTOR,):
+            self.of(factor)
+        if not factors and not is_default(own):
+            raise ModelError(
+                f"random={own!r} is what varies between groups, and there are none; give them, "
+                "fit(X, y, groups=...), or leave random out"
+            )
+        unused = [name for name in entries if name not in factors]
+        if unused:
+            raise ModelError(
+                f"random has an entry for {unused[0]!r}, which is no grouping factor "
+                f"(groups: {', '.join(factors)})"
+            )
+
     def of(self, factor: str) -> tuple[bool, list[int]]:
         """Whether a factor has random intercepts, and the features with random slopes."""
         own = self._random
@@ -126,7 +158,7 @@ class RandomPart:
         if isinstance(own, str):
             return self._of_text(own)
         if isinstance(own, Sequence | np.ndarray):
-            return True, [self._position(name) for name in own]
+            return True, list(dict.fromkeys(self._position(name) for name in own))
         raise ModelError(
             f"random is {own!r}; give text such as '1' or '1 + x1', a list of columns, or a dict "
             "of these by grouping factor"
@@ -139,11 +171,13 @@ class RandomPart:
                 "stands left of it, or write the whole model as formula="
             )
         parts = [part.strip().strip("`") for part in text.split("+")]
+        if "" in parts:
+            raise ModelError(f"random={text!r} has nothing beside a +, or is empty; use '1'")
         intercept = "0" not in parts
-        slopes = [part for part in parts if part not in {"0", "1", ""}]
+        slopes = [part for part in parts if part not in {"0", "1"}]
         if not intercept and not slopes:
             raise ModelError(f"random={text!r} leaves no random effects")
-        return intercept, [self._position(name) for name in slopes]
+        return intercept, list(dict.fromkeys(self._position(name) for name in slopes))
 
     def _position(self, name: Any) -> int:
         if isinstance(name, int | np.integer) and not isinstance(name, bool):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,34 +10,35 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import DataError, ModelError
 from mlmfast.model import LMM, lmm
-from mlmfast.prepared.fit_model import read_method
 from mlmfast.result import LMMResult
-from mlmfast.sklearn.grouping import RandomPart, codes_in, columns_of_names, labels_by_factor
+from mlmfast.sklearn.grouping import (
+    DEFAULT,
+    RandomPart,
+    codes_in,
+    columns_of_names,
+    is_default,
+    labels_by_factor,
+)
 from mlmfast.sklearn.independent import least_squares
-from mlmfast.sklearn.rows import as_frame, named_formula, repetitions, taken, unnamed_factor
-
-if TYPE_CHECKING:
-    BaseEstimator: Any = object
-    RegressorMixin: Any = object
-    r2_score: Any
-    _check_sample_weight: Any
-    check_is_fitted: Any
-    column_or_1d: Any
-    validate_data: Any
-else:
-    try:
-        from sklearn.base import BaseEstimator, RegressorMixin
-        from sklearn.metrics import r2_score
-        from sklearn.utils.validation import (
-            _check_sample_weight,
-            check_is_fitted,
-            column_or_1d,
-            validate_data,
-        )
-    except ImportError as error:
-        raise ImportError(
-            "mlmfast.sklearn needs scikit-learn 1.6 or later; run: pip install 'mlmfast[sklearn]'"
-        ) from error
+from mlmfast.sklearn.package import (
+    BaseEstimator,
+    RegressorMixin,
+    _check_sample_weight,
+    check_is_fitted,
+    column_or_1d,
+    r2_score,
+    validate_data,
+)
+from mlmfast.sklearn.rows import (
+    as_frame,
+    n_rows,
+    named_formula,
+    rows_of,
+    taken,
+    unnamed_factor,
+    without,
+)
+from mlmfast.words import read_method
 
 
 class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -53,11 +53,13 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     random
         Without a formula, what varies between groups: the left of lme4's bar (``"1"``,
         ``"1 + dose"``, ``"0 + dose"``), a list of features with random slopes beside a random
-        intercept, or a dict of these by grouping factor.
+        intercept, or a dict of these by grouping factor. Refused, where it is not "1", beside a
+        formula and in a fit without groups.
     method
         "REML" or "ML".
     residual
-        With a formula, the covariance of the residuals, as `mlmfast.lmm` takes it.
+        With a formula, the covariance of the residuals, as `mlmfast.lmm` takes it; refused without
+        one.
 
     Attributes
     ----------
@@ -114,7 +116,7 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self,
         formula: str | None = None,
         *,
-        random: Any = "1",
+        random: Any = DEFAULT,
         method: str = "REML",
         residual: str | None = None,
     ) -> None:
@@ -147,17 +149,24 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """
         read_method(self.method)
         if self.formula is not None:
+            if not is_default(self.random):
+                raise ModelError(
+                    f"random={self.random!r} goes without formula=; write the random effects into "
+                    "the formula, such as (1 + dose | site)"
+                )
             return self._fit_formula(X, y, groups, sample_weight, weights)
         if self.residual is not None:
             raise ModelError(f"residual={self.residual!r} names columns, so it goes with formula=")
-        by_factor = {} if groups is None else labels_by_factor(groups, X, _n_rows(X))
-        X = _without(X, columns_of_names(groups, X))
+        by_factor = {} if groups is None else labels_by_factor(groups, X, n_rows(X))
+        X = without(X, columns_of_names(groups, X))
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64, ensure_min_samples=2)
         y = np.asarray(y, dtype=np.float64)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
+        self._random_part = RandomPart(self.random, self._names())
+        self._random_part.check(list(by_factor))
         if by_factor:
             self._fit_groups(X, y, by_factor, sample_weight, weights)
         else:
@@ -187,8 +196,7 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         weights: Any,
     ) -> None:
         names = self._names()
-        self._random_part = RandomPart(self.random, names)
-        rows = _rows_of(sample_weight)
+        rows = rows_of(sample_weight)
         Z = {factor: taken(self._random_part.matrix(X, factor), rows) for factor in by_factor}
         result = LMM.from_arrays(
             taken(y, rows),
@@ -215,7 +223,7 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             sample_weight = _check_sample_weight(
                 sample_weight, y, dtype=np.float64, ensure_non_negative=True
             )
-        rows = _rows_of(sample_weight)
+        rows = rows_of(sample_weight)
         columns = self._columns(X, groups)
         columns[parsed.response.strip("`")] = y
         data = {name: taken(values, rows) for name, values in columns.items()}
@@ -244,7 +252,7 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         columns = as_frame(X, self._names())
         if groups is None or columns_of_names(groups, X):
             return columns
-        found = labels_by_factor(groups, X, _n_rows(X))
+        found = labels_by_factor(groups, X, n_rows(X))
         parsed = named_formula(self.formula)
         known = {name for term in parsed.random for name in term.group}
         if len(found) == 1 and not set(found) & known:
@@ -275,9 +283,9 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         if self.formula is not None:
             return self._predict_formula(X, groups)
-        by_factor = {} if groups is None else labels_by_factor(groups, X, _n_rows(X))
+        by_factor = {} if groups is None else labels_by_factor(groups, X, n_rows(X))
         named = columns_of_names(groups, X) or self._left_out(X)
-        X = validate_data(self, _without(X, named), dtype=np.float64, reset=False)
+        X = validate_data(self, without(X, named), dtype=np.float64, reset=False)
         total = self.intercept_ + X @ self.coef_
         for factor, labels in by_factor.items():
             total = total + self._effects(X, factor, labels)
@@ -317,21 +325,3 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """R^2 of `predict`, with the random effects of ``groups`` where they are given."""
         predicted = self.predict(X, groups=groups)
         return float(r2_score(y, predicted, sample_weight=sample_weight))
-
-
-def _n_rows(X: Any) -> int:
-    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
-
-
-def _rows_of(sample_weight: FloatArray | None) -> Any:
-    """Positions of the rows, each as often as it counts; None for all once."""
-    counts = repetitions(sample_weight)
-    return None if counts is None else np.repeat(np.arange(len(counts)), counts)
-
-
-def _without(X: Any, names: Sequence[str]) -> Any:
-    """X without the columns that are groups."""
-    if not names:
-        return X
-    # Of pandas and polars alike.
-    return X[[name for name in X.columns if name not in names]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -88,3 +89,22 @@ def taken(values: Any, rows: IntArray | None) -> Any:
     if isinstance(values, pd.Series):
         return values.iloc[rows]
     return np.asarray(values)[rows] if isinstance(values, list | tuple) else values[rows]
+
+
+def n_rows(X: Any) -> int:
+    """Rows of an array, a frame or a list."""
+    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
+
+
+def rows_of(sample_weight: FloatArray | None) -> Any:
+    """Positions of the rows, each as often as it counts; None for all once."""
+    counts = repetitions(sample_weight)
+    return None if counts is None else np.repeat(np.arange(len(counts)), counts)
+
+
+def without(X: Any, names: Sequence[str]) -> Any:
+    """X without the columns that are groups."""
+    if not names:
+        return X
+    # Of pandas and polars alike.
+    return X[[name for name in X.columns if name not in names]]

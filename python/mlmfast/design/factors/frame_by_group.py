@@ -9,16 +9,23 @@ from typing import Any
 import pandas as pd
 
 from mlmfast.design.factors.names import backwards, known_group
+from mlmfast.design.factors.plain_methods import with_plain_methods
 from mlmfast.display.html import in_text
 from mlmfast.display.printed_frame import PrintedFrame
 
 
+@with_plain_methods
 class FrameByGroup(PrintedFrame):
     """One data frame to whatever takes a frame, and a mapping from grouping factors to frames.
 
     ``pandas.DataFrame(result)`` and its like read the rows of all factors below each other, while
     ``result["g"]``, ``list(result)``, ``len(result)``, ``result.items()`` are those of a mapping.
     A column is found by name where no grouping factor has that name.
+
+    Methods of a data frame are those of the rows, but for ``keys``, ``values``, ``items`` and
+    ``get``, which are the mapping's, as ``len``, ``in`` and iteration are. A function that asks a
+    frame for its length or goes through its columns, such as `pandas.pivot_table`, takes
+    ``to_frame()``.
 
     Parameters
     ----------
@@ -85,16 +92,6 @@ class FrameByGroup(PrintedFrame):
             return self[name]
         except KeyError:
             return default
-
-    # What pandas does by length and by columns is left to the plain frame.
-
-    def round(self, *arguments: Any, **options: Any) -> pd.DataFrame:  # type: ignore[override]
-        """The rows with rounded numbers."""
-        return self.frame.round(*arguments, **options)
-
-    def to_csv(self, *arguments: Any, **options: Any) -> Any:
-        """The rows as text; see `pandas.DataFrame.to_csv`."""
-        return self.frame.to_csv(*arguments, **options)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
         return self.frame.__arrow_c_stream__(requested_schema)
