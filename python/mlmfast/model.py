@@ -12,7 +12,7 @@ from mlmfast.design.model_frame import build_model_frame
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
 from mlmfast.newton.options import NewtonOptions
-from mlmfast.prepared.fit_model import Wishes, check_ddf, fit_model, method_by
+from mlmfast.prepared.fit_model import BY_DEFAULT, Wishes, check_ddf, fit_model, method_by
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.result import LMMResult
 
@@ -166,7 +166,7 @@ class LMM(PreparedModel):
 
     def fit(
         self,
-        method: str = "REML",
+        method: str = BY_DEFAULT,
         start: Mapping[str, Any] | FloatArray | None = None,
         options: NewtonOptions | Mapping[str, Any] | None = None,
         ddf: str | float | None = None,
@@ -243,7 +243,7 @@ class LMM(PreparedModel):
     def fit_many(
         self,
         Y: Any,
-        method: str = "REML",
+        method: str = BY_DEFAULT,
         options: NewtonOptions | Mapping[str, Any] | None = None,
         ddf: str | float | None = None,
         *,
@@ -305,7 +305,7 @@ def lmm(
     residual_scale: str | None = None,
     lin: Any = None,
     cov: Mapping[str, Any] | None = None,
-    method: str = "REML",
+    method: str = BY_DEFAULT,
     weights: Any = None,
     offset: Any = None,
     contrasts: Mapping[str, Any] | None = None,

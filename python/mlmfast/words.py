@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 
+from mlmfast.errors import ModelError
+
 
 def is_one_of(value: object, words: Collection[str]) -> bool:
     """Whether a value, of whatever type, is one of the words.
@@ -44,3 +46,34 @@ def did_you_mean(name: object, known: Collection[str], cutoff: float = 0.5) -> s
     folded = {word.casefold(): word for word in reversed(list(known))}
     near = get_close_matches(str(name).casefold(), folded, n=1, cutoff=cutoff)
     return f"; did you mean {folded[near[0]]!r}?" if near else ""
+
+
+def read_method(method: str) -> str:
+    """Read the method of estimation: "REML" or "ML".
+
+    Raises
+    ------
+    ModelError
+
+    Examples
+    --------
+    >>> read_method("reml")
+    'REML'
+    """
+    if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
+        raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
+    return method.upper()
+
+
+def name_or_number(text: str) -> str | float:
+    """A number where the text is one, such as the degrees of freedom that a fit holds as text.
+
+    Examples
+    --------
+    >>> name_or_number("12.5"), name_or_number("kenward-roger")
+    (12.5, 'kenward-roger')
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -102,9 +102,34 @@ def test_clusters_with_a_residual_structure(residual):
     )
     names = list(fit.residual_parameters.index)
     np.testing.assert_allclose(boot.replicates[names].iloc[2], one.residual_parameters, rtol=1e-4)
-    drawn = fit.bootstrap(40, seed=2, kind="residual")
-    assert drawn.n_failed == 0
-    np.testing.assert_allclose(drawn.bse["x"], fit.bse["x"], rtol=0.5)
+
+
+@pytest.mark.parametrize("residual", ["us(visit | subject)", "ar1(visit | subject)"])
+def test_residuals_of_a_structure_are_drawn_with_its_covariance(residual):
+    data = trial(n_subjects=30, missing=0.1)
+    fit = mlm.lmm("y ~ x", data, residual=residual)
+    parts, n = _parts(fit), 4000
+    drawn = parts.responses(n, seed_sequence(2), 0)
+    boot = fit.bootstrap(3, seed=2, kind="residual")
+    one = mlm.lmm("y ~ x", data.assign(y=drawn[:, 2]), residual=residual)
+    wanted = pd.concat([one.params, one.residual_parameters])
+    np.testing.assert_allclose(boot.replicates[list(wanted.index)].iloc[2], wanted, rtol=1e-7)
+    # beta at the true V is a sum of independent draws of mean 0 and variance 1, by weights w: its
+    # variance is (X'V^-1 X)^-1 exactly, and that of its square follows from the fourth moment.
+    subject = data["subject"].to_numpy()
+    V = fit.residual_cov.loc[data["visit"], data["visit"]].to_numpy()
+    V = V * (subject[:, None] == subject)
+    X = np.column_stack([np.ones(len(data)), data["x"]])
+    C = np.linalg.inv(X.T @ np.linalg.solve(V, X))
+    gls = C @ np.linalg.solve(V, X).T
+    w2 = (gls @ np.linalg.cholesky(V)) ** 2
+    excess = ((parts.residuals**4).mean() - 3.0) * (w2**2).sum(axis=1) / w2.sum(axis=1) ** 2
+    error = (gls @ drawn - fit.params.to_numpy()[:, None]) / np.sqrt(np.diag(C))[:, None]
+    assert (np.abs(error.mean(axis=1)) < 4.0 / np.sqrt(n)).all()
+    assert (np.abs((error**2).mean(axis=1) - 1.0) < 4.0 * np.sqrt((2.0 + excess) / n)).all()
+    # Of the two at once: correlated as C says.
+    product = (error[0] * error[1]).mean()
+    assert abs(product - C[0, 1] / np.sqrt(C[0, 0] * C[1, 1])) < 4.0 * np.sqrt(2.0 / n)
 
 
 def test_nested_factors_move_with_their_cluster():

@@ -181,6 +181,155 @@ def test_what_is_exchanged_by_default():
     assert mlm.permutation_test(crossed, "x", n=9, seed=1).permuted == "whitened"
 
 
+def _collinear(order):
+    """Clusters of unequal sizes, a covariate of theirs, and fits of every arrangement of arm."""
+    data = _clusters([2, 5, 3, 6, 4, 3], seed=4, spread=1.0)
+    data["z"] = np.array([1.0, 1.0, 0.0, 0.0, 1.0, 0.0])[data["g"]]
+    formula = f"y ~ {order} + (1 | g)"
+    values = []
+    for chosen in combinations(range(6), 3):
+        moved = data.assign(arm=np.isin(data["g"], chosen).astype(float))
+        # arm = z and arm = 1 - z, which say nothing of arm.
+        if abs(np.corrcoef(moved["arm"], moved["z"])[0, 1]) < 0.999:
+            values.append(abs(mlm.lmm(formula, moved).tvalues["arm"]))
+    return mlm.lmm(formula, data), np.array(values)
+
+
+@pytest.mark.parametrize("order", ["z + arm", "arm + z"])
+def test_an_arrangement_that_equals_a_covariate_has_no_statistic(order):
+    fit, values = _collinear(order)
+    found = mlm.permutation_test(fit, "arm")
+    extreme = values >= abs(fit.tvalues["arm"]) * (1 - 1e-7)
+    assert (len(values), found.n, found.n_failed) == (18, 18, 2)
+    assert found.pvalue == pytest.approx(extreme.mean())
+    np.testing.assert_allclose(np.sort(found.null), np.sort(values), rtol=1e-6)
+    assert not found.exact
+    assert not found.at_random
+    assert np.isnan(found.standard_error)
+    assert found.bounds == pytest.approx((extreme.sum() / 20, (extreme.sum() + 2) / 20))
+    assert "all 20 arrangements, of which 2 failed and are left out" in repr(found)
+    some = mlm.permutation_test(fit, "arm", n=19, seed=3)
+    low, high = some.bounds
+    assert some.n + some.n_failed == 19
+    assert some.at_random
+    assert low <= some.pvalue <= high
+    assert (high - low) * 20 == pytest.approx(some.n_failed)
+    # The ratio of likelihoods is there: models that coincide have 1.
+    ratio = mlm.permutation_test(fit, "arm", statistic="lr")
+    assert (ratio.n, ratio.exact, ratio.bounds) == (20, True, (ratio.pvalue, ratio.pvalue))
+    assert np.sum(ratio.null < 1e-8) >= 2
+
+
+@pytest.mark.parametrize("order", ["z + arm", "arm + z"])
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+def test_several_arms_of_which_one_equals_a_covariate(order):
+    rng = np.random.default_rng(1)
+    g = np.repeat(np.arange(6), [2, 5, 3, 6, 4, 3])
+    data = pd.DataFrame({"g": g, "y": rng.normal(size=6)[g] + rng.normal(size=len(g))})
+    data["z"], data["arm"] = np.array([1.0, 1, 0, 0, 0, 0])[g], np.array(list("abcabc"))[g]
+    fit = mlm.lmm(f"y ~ {order} + (1 | g)", data)
+    found = mlm.permutation_test(fit, "arm")
+    # z is one of the arms where both its clusters are of one: 3 arms, 4! / (2! 2!) ways each.
+    assert (found.n, found.n_failed, found.exact) == (90 - 18, 18, False)
+    values = []
+    for arms in sorted(set(permutations("aabbcc"))):
+        if arms[0] != arms[1]:
+            moved = mlm.lmm(f"y ~ {order} + (1 | g)", data.assign(arm=np.array(list(arms))[g]))
+            own = [name for name in moved.params.index if name.startswith("arm")]
+            b, v = moved.params[own].to_numpy(), moved.cov_params().loc[own, own].to_numpy()
+            values.append(b @ np.linalg.solve(v, b) / 2)
+    np.testing.assert_allclose(np.sort(found.null), np.sort(values), rtol=1e-5, atol=1e-9)
+    observed = fit.anova().frame.loc["arm", "F value"]
+    assert found.pvalue == pytest.approx(np.mean(np.array(values) >= observed * (1 - 1e-6)))
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.AliasedWarning")
+def test_what_the_data_do_not_tell_is_refused():
+    data = _clusters([2, 5, 3, 6, 4, 3], seed=4)
+    data["z"] = data["arm"]
+    for order in ("z + arm", "arm + z"):
+        fit = mlm.lmm(f"y ~ {order} + (1 | g)", data)
+        for permute in ("clusters", "whitened"):
+            with pytest.raises(ModelError, match=r"aliased|not estimable"):
+                mlm.permutation_test(fit, "arm", permute=permute, n=9)
+
+
+def test_functions_that_say_the_same_twice():
+    data = _clusters([5] * 6)
+    fit = mlm.lmm("y ~ arm + (1 | g)", data)
+    once = mlm.permutation_test(fit, "arm")
+    twice = mlm.permutation_test(fit, ["arm = 0", "2 * arm = 0"])
+    assert twice.pvalue == once.pvalue
+    assert twice.statistic == pytest.approx(once.statistic)
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+def test_another_indicator_is_no_level_of_what_is_tested():
+    data = _clusters([2, 5, 3, 6, 4, 3, 2], seed=4)
+    # In none of the clusters of the arm, 1, 3 and 5.
+    data["z2"] = np.isin(data["g"], [0, 6]).astype(float)
+    formula = "y ~ arm + z2 + (1 | g)"
+    fit = mlm.lmm(formula, data)
+    found = mlm.permutation_test(fit, "arm")
+    values = []
+    for chosen in combinations(range(7), 3):
+        moved = data.assign(arm=np.isin(data["g"], chosen).astype(float))
+        values.append(abs(mlm.lmm(formula, moved).tvalues["arm"]))
+    assert (found.n, found.exact) == (35, True)
+    assert found.pvalue == pytest.approx(
+        np.mean(np.array(values) >= abs(fit.tvalues["arm"]) * (1 - 1e-7))
+    )
+
+
+def test_a_level_is_not_moved_without_the_others():
+    data = _clusters([2, 5, 3, 6, 4, 3], seed=4)
+    data["three"] = np.array(list("abcabc"))[data["g"]]
+    fit = mlm.lmm("y ~ three + (1 | g)", data)
+    name = fit.params.index[1]
+    with pytest.raises(ModelError, match="of the same term as what is tested"):
+        mlm.permutation_test(fit, name)
+    X = np.column_stack([np.ones(len(data)), data["three"] == "b", data["three"] == "c"])
+    arrays = mlm.LMM.from_arrays(
+        data["y"].to_numpy(), X.astype(float), groups=data["g"].to_numpy(), names=["one", "b", "c"]
+    ).fit()
+    with pytest.raises(ModelError, match="may be another level"):
+        mlm.permutation_test(arrays, "b")
+    both = mlm.permutation_test(arrays, ["b = 0", "c = 0"])
+    assert both.pvalue == mlm.permutation_test(fit, "three").pvalue
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+def test_the_likelihood_ratio_of_a_difference_by_labels():
+    rng = np.random.default_rng(1)
+    g = np.repeat(np.arange(5), [2, 5, 3, 6, 4])
+    data = pd.DataFrame({"g": g, "y": rng.normal(size=5)[g] + rng.normal(size=len(g))})
+
+    def ratio(arms):
+        moved = data.assign(arm=np.array(list(arms))[g])
+        merged = moved.assign(arm=moved["arm"].replace("c", "b"))
+        full, null = (mlm.lmm("y ~ arm + (1 | g)", d, method="ML") for d in (moved, merged))
+        return null.deviance - full.deviance
+
+    fit = mlm.lmm("y ~ arm + (1 | g)", data.assign(arm=np.array(list("abcab"))[g]))
+    b, c = fit.params.index[1:]
+    found = mlm.permutation_test(fit, f"{b} - {c} = 0", statistic="lr")
+    values = np.array([ratio(arms) for arms in sorted(set(permutations("abcab")))])
+    assert (found.n, found.exact) == (30, True)
+    np.testing.assert_allclose(np.sort(found.null), np.sort(values), atol=1e-6)
+    assert found.pvalue == pytest.approx(np.mean(values >= ratio("abcab") * (1 - 1e-6)))
+
+
+def test_more_things_than_calls_may_be_nested():
+    classes = np.zeros(1100, dtype=int)
+    classes[7] = 1
+    many = Arrangements((np.arange(1100),), classes)
+    # Which thing comes to the one place of its class.
+    found = [int(order[7]) for order in many.every()]
+    assert found[0] == 7
+    assert sorted(found) == list(range(1100))
+    assert many.count == 1100
+
+
 def test_arrangements():
     three = Arrangements((np.array([0, 2]), np.array([1, 3, 4])), np.array([0, 0, 1, 1, 0]))
     every = [tuple(order) for order in three.every()]

@@ -194,6 +194,12 @@ def test_reml_as_r_says_it(model, fit):
     assert each.llf.sum() == mlm.fit_each("Reaction ~ Days", data, "Subject", "ML").llf.sum()
     with pytest.raises(ModelError, match="contradict each other"):
         model.fit("ML", REML=True)
+    with pytest.raises(ModelError, match="method='REML' and REML=False contradict each other"):
+        mlm.lmm(SLEEP, data, method="REML", REML=False)
+    with pytest.raises(ModelError, match="contradict each other"):
+        model.fit_many(data[["Reaction"]], "reml", REML=np.False_)
+    assert model.fit(REML=np.bool_(False)).llf == model.fit("ml", REML=False).llf == by_ml.llf
+    assert mlm.lmm(SLEEP, data, method="REML", REML=np.True_).llf == fit.llf
     with pytest.raises(ModelError, match="REML is 0; use True or False"):
         model.fit(REML=0)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import mlmfast as mlm
-from mlmfast.errors import DataError, FormulaError
+from mlmfast.errors import DataError, FormulaError, ModelError
+from mlmfast.many_data_sets import several
 
 FORMULAS = {"intercepts": "~ Days + (1 | Subject)", "slopes": "~ Days + (Days | Subject)"}
 
@@ -73,6 +74,55 @@ def test_a_model_that_cannot_be_fitted_is_a_row(data):
     assert batch.status[0] == "converged"
     assert np.isnan(batch.llf[1])
     assert "constant" in batch.status[1] or "exactly" in batch.status[1]
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+def test_columns_that_are_named_as_those_that_tell_fits_apart(data):
+    data = data.assign(response=data["lab"], formula=data["lab"])
+    one, names = "~ Days + (1 | Subject)", ["Reaction", "score"]
+    with pytest.raises(DataError, match=r"by='response' is also .* rename it"):
+        mlm.fit_each(one, data, by="response", responses=names)
+    with pytest.raises(DataError, match="by='response' is also"):
+        mlm.fit_each(FORMULAS, data, by=["w", "response"], responses=["Reaction"])
+    with pytest.raises(DataError, match="by='formula' is also"):
+        mlm.fit_each(FORMULAS, data, by="formula", responses=["Reaction"])
+    # One formula is no column, and one response of one formula neither.
+    batch = mlm.fit_each(one, data, by="formula", responses=names)
+    assert batch.glance()[["response", "formula"]].to_numpy().tolist() == [
+        [r, lab] for r in names for lab in ("even", "odd")
+    ]
+    assert list(batch.tidy()["formula"].unique()) == ["even", "odd"]
+    alone = mlm.fit_each(f"Reaction {one}", data, by="response")
+    assert list(alone.glance()["response"]) == ["even", "odd"]
+
+
+@pytest.mark.parametrize("name", ["status", "group", "estimate", "method"])
+def test_levels_of_columns_that_the_frames_have_too(data, name):
+    formula = "Reaction ~ Days + (1 | Subject)"
+    plain = mlm.fit_each(formula, data, by="lab")
+    batch = mlm.fit_each(formula, data.assign(**{name: data["lab"]}), by=name)
+    for found, wanted in ((batch.glance(), plain.glance()), (batch.tidy(), plain.tidy())):
+        first = f"by_{name}" if name in wanted else name
+        assert found.columns[0] == first
+        assert found.rename(columns={first: "lab"}).equals(wanted)
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+def test_one_bar_for_all_fits(data, monkeypatch):
+    bars = []
+
+    class Bar(several.ProgressBar):
+        def __init__(self, *arguments):
+            bars.append((self, arguments))
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(several, "ProgressBar", Bar)
+    mlm.fit_each(FORMULAS, data, responses=["Reaction", "score", "late"], progress=True)
+    [(bar, arguments)] = bars
+    assert arguments == ("fits", 6, True)
+    assert bar.done == 6
+    with pytest.raises(ModelError, match="progress is 'yes'"):
+        mlm.fit_each(FORMULAS, data, responses=["Reaction"], progress="yes")
 
 
 def test_refusals(data):

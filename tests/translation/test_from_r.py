@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast.errors import FormulaError, ModelError
+from mlmfast.errors import DataError, FormulaError, ModelError, SpacingWarning
 
 from ..cases import ALL, data_of, reference, tolerance
 
@@ -63,7 +63,7 @@ ROWS = {
     "lme(y ~ x, random = list(g = pdDiag(~ 1)))": "(1 | g)",
     "lme(y ~ x, random = list(g = pdIdent(~ f - 1)))": "homdiag(f - 1 | g)",
     "lme(y ~ x, random = list(g = pdCompSymm(~ f - 1)))": "cs(f - 1 | g)",
-    "lme(y ~ x, d, ~ 1 | g / h, corAR1(form = ~ t))": 'residual="ar1(t | g:h)"',
+    "lme(y ~ x, d, ~ 1 | g / h, correlation = corAR1(form = ~ t))": 'residual="ar1(t | g:h)"',
     "gls(y ~ x, correlation = corExp(form = ~ lon + lat | g))": 'residual="sp_exp(lon, lat | g)"',
     "gls(y ~ x, correlation = corSymm(form = ~ t | g), weights = varIdent(form = ~ 1 | t))":
         'residual="us(t | g)"',
@@ -79,7 +79,13 @@ ROWS = {
     "mmrm(y ~ a + us(v | id), d, method = 'Kenward-Roger', vcov = 'Kenward-Roger-Linear')":
         'ddf="kenward-roger-linear"',
     "mmrm(y ~ a, d, covariance = cov_struct('ar1', 'v', 'id', group = 'a'))":
-        'residual="ar1(v | a / id)"',
+        'residual="ar1(factor(v) | a / id)"',
+    "mmrm(y ~ a, d, covariance = cov_struct('us', 'v', 'my id', group = 'an arm'))":
+        'residual="us(v | `an arm` / `my id`)"',
+    "mmrm(y ~ a + us(v | id), d, method = 'Residual', vcov = 'Asymptotic')": 'ddf="residual"',
+    "lmer(y ~ x + (1 | g), class)": 'mlm.lmm("y ~ x + (1 | g)", class_)',
+    "lmer(y ~ x + (1 | g), mlm)": 'mlm.lmm("y ~ x + (1 | g)", mlm_)',
+    "gls(y ~ x, weights = varFixed(~ `a \"b\"`))": '''data['a "b"']''',
     "mmrm(y ~ a, covariance = as.cov_struct(~ toep(v | id)), "
     "control = mmrm_control(method = 'Between-Within'))": 'ddf="between-within"',
 }  # fmt: skip
@@ -131,11 +137,128 @@ def test_other_frames_are_read():
     assert call({c: data[c].to_numpy() for c in data}).llf == own
 
 
+@pytest.fixture(scope="module")
+def visits():
+    """Visits 1, 2, 4, 8 as numbers, of which mmrm takes levels one by one."""
+    rng = np.random.default_rng(6)
+    id, v = np.repeat(np.arange(40), 4), np.tile([1, 2, 4, 8], 40)
+    data = pd.DataFrame({"id": id, "v": v, "a": id % 2, "site": id // 8, "x": rng.normal(size=160)})
+    e = rng.normal(size=(40, 4))
+    e[:, 1:] += e[:, :-1]
+    y = 1.0 * rng.normal(size=40)[id] + rng.normal(size=5)[id // 8] + e.ravel() + 0.2 * data["x"]
+    data["y"] = y + np.sqrt(v)
+    data["o"] = np.tile([1, 2, 3, 4], 40)
+    data["o2"] = data.groupby("site").cumcount() + 1
+    return data
+
+
+@pytest.mark.parametrize("kind", ["us", "cs", "csh", "toep", "toeph", "ar1", "ar1h", "ad", "adh"])
+def test_visits_of_mmrm_are_factors(visits, kind):
+    call = mlm.from_r(f"mmrm(y ~ x + v + {kind}(v | id), d)")
+    fit, space = call(visits), {"d": visits}
+    exec(call.code, space)
+    assert space["fit"].llf == fit.llf
+    own = mlm.lmm("y ~ x + factor(v)", visits, residual=f"{kind}(factor(v) | id)")
+    assert fit.llf == pytest.approx(own.llf, abs=1e-8)
+    assert fit.params.index.tolist() == ["(Intercept)", "x", "v2", "v4", "v8"]
+    named = visits.assign(o=visits["v"].map({1: "p", 2: "q", 4: "r", 8: "s"}))
+    same = mlm.lmm("y ~ x + o", named, residual=f"{kind}(factor(o) | id)")
+    assert fit.llf == pytest.approx(same.llf, abs=1e-8)
+
+
+def test_lags_of_mmrm_count_visits_that_are_seen(visits):
+    """Neither a level without rows nor one without responses is a step, unless it is kept."""
+    text = "mmrm(y ~ x + ar1(v | id), d{})"
+    expected = mlm.lmm("y ~ x", visits.query("v != 2"), residual="ar1(factor(v) | id)").llf
+    gone = visits.assign(y=visits["y"].where(visits["v"] != 2))
+    assert mlm.from_r(text.format(""))(gone).llf == pytest.approx(expected, abs=1e-8)
+    few = visits.query("v != 2").assign(v=lambda d: pd.Categorical(d["v"], [1, 2, 4, 8]))
+    assert mlm.from_r(text.format(""))(few).llf == pytest.approx(expected, abs=1e-8)
+    kept = mlm.from_r(text.format(", control = mmrm_control(drop_visit_levels = FALSE)"))(few)
+    with pytest.warns(SpacingWarning, match="steps 0, 2, 3"):
+        own = mlm.lmm("y ~ x", visits.query("v != 2"), residual="ar1(o | id)")
+    assert kept.llf == pytest.approx(own.llf, abs=1e-8)
+
+
+def test_arms_of_mmrm_are_factors_and_points_are_numbers(visits):
+    data = visits.assign(a=visits["id"] % 3)
+    fit = mlm.from_r("mmrm(y ~ a + cs(v | a / id), d)")(data)
+    own = mlm.lmm("y ~ factor(a)", data, residual="cs(factor(v) | a / id)")
+    assert fit.llf == pytest.approx(own.llf, abs=1e-8)
+    points = mlm.from_r("mmrm(y ~ v + sp_exp(v | id), d)")
+    assert points(data).llf == mlm.lmm("y ~ v", data, residual="sp_exp(v | id)").llf
+    with pytest.raises(DataError, match="no column 'w' in the data"):
+        mlm.from_r("mmrm(y ~ C(a, contr.sum) + w + cs(v | id), d)")(data)
+
+
+def test_the_order_of_levels_outlives_the_frame(visits):
+    polars = pytest.importorskip("polars")
+    order = ["one", "two", "four", "eight"]
+    words = visits["v"].map(dict(zip([1, 2, 4, 8], order, strict=True)))
+    data = visits.assign(v=pd.Categorical(words, order))
+    call = mlm.from_r("mmrm(y ~ v + ar1(v | id), d)")
+    columns = {name: data[name].to_numpy() for name in ("y", "id")}
+    columns["v"] = polars.Series(words.tolist(), dtype=polars.Enum(order))
+    for given in (columns, polars.DataFrame(columns)):
+        fit = call(given)
+        assert fit.params.index.tolist() == ["(Intercept)", "vtwo", "vfour", "veight"]
+        assert fit.llf == pytest.approx(call(data).llf, abs=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+def test_wider_groups_of_a_correlation_are_those_of_the_random_effects(visits):
+    """As nlme, which warns; groups inside of those are taken as they are."""
+    wide = mlm.from_r(
+        "lme(y ~ x, d, random = ~ 1 | site/id, correlation = corAR1(form = ~ o2 | site))"
+    )
+    assert "nlme takes site/id for them" in " ".join(wide.notes)
+    own = mlm.lmm("y ~ x + (1 | site/id)", visits, residual="ar1(o2 | site:id)")
+    assert wide(visits).llf == own.llf
+    inner = mlm.from_r(
+        "lme(y ~ x, d, random = ~ 1 | site, correlation = corAR1(form = ~ o | site/id))"
+    )
+    own = mlm.lmm("y ~ x + (1 | site)", visits, residual="ar1(o | site:id)")
+    assert inner(visits).llf == own.llf
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gls(y ~ x, d, correlation = corAR1(form = ~ 1 | id){})",
+        "lme(y ~ x, d, random = ~ 1 | site, correlation = corAR1(form = ~ 1 | site/id){})",
+    ],
+)
+def test_rows_are_numbered_when_incomplete_ones_are_gone(visits, text):
+    data = visits.copy()
+    data.loc[data.index[2::7], "y"] = np.nan
+    data.loc[data.index[5::31], "x"] = np.nan
+    data["unused"] = np.where(data.index % 2, 1.0, np.nan)
+    whole = data.drop(columns="unused").dropna()
+    whole["k"] = whole.groupby("id").cumcount() + 1
+    random, bar = (" + (1 | site)", "site:id") if "random" in text else ("", "id")
+    own = mlm.lmm(f"y ~ x{random}", whole, residual=f"ar1(k | {bar})")
+    for action in ("na.omit", "na.exclude", "'na.omit'"):
+        call = mlm.from_r(text.format(f", na.action = {action}"))
+        assert call(data).llf == pytest.approx(own.llf, abs=1e-9)
+    space = {"d": data}
+    exec(call.code, space)
+    assert space["fit"].llf == call(data).llf
+    stops = r"column '[xy]' has \d+ missing values, at which (gls|lme)\(\) stops .na.fail is its"
+    with pytest.raises(DataError, match=stops):
+        mlm.from_r(text.format(""))(data)
+    assert 'na_action="raise"' in mlm.from_r(text.format("")).code
+    assert mlm.from_r(text.format(""))(data.assign(y=1.0 * visits["y"], x=visits["x"])).converged
+
+
 UNMAPPED = {
     "lmer(y ~ x + (1 | g), d, subset = x > 0)": "subset",
     "lmer(y ~ x + (1 | g), d, weights = 1 / v)": "weights = 1/v",
     "lmer(y ~ x + (1 | g), head(d))": "data = head(d)",
-    "mmrm(y ~ a + us(v | id), d, vcov = 'Empirical')": "robust",
+    "mmrm(y ~ a + us(v | id), d, vcov = 'Empirical')": "fit.robust('CR0')",
+    "mmrm(y ~ a + us(v | id), d, vcov = 'Empirical-Bias-Reduced')": "fit.robust('CR2')",
+    # Its default covariance there is the sandwich.
+    "mmrm(y ~ a + us(v | id), d, method = 'Residual')": "fit.robust('CR0')",
+    "mmrm(y ~ a + us(v | id), d, control = mmrm_control(method = 'Residual'))": "fit.robust('CR0')",
 }
 
 
@@ -164,6 +287,10 @@ REFUSED = {
     "gls(y ~ x, correlation = corExp(form = ~ t | g, nugget = TRUE))": "nugget",
     "gls(y ~ x, weights = varPower())": "fitted values",
     "gls(y ~ x, correlation = corLin(form = ~ t | g))": "corLin",
+    "lme(y ~ x, d, random = ~ 1 | id, correlation = corAR1(form = ~ o | site))": "not those",
+    "lme(y ~ x, d, random = ~ 1 | site, correlation = corAR1(form = ~ o | id))": "incompatible",
+    "lme(y ~ x, d, random = ~ 1 | id, correlation = corAR1(form = ~ o | site/id))": "site/id,",
+    "lme(y ~ x, random = list(a = ~ 1, b = ~ 1), correlation = corExp(form = ~ t | a/c))": "a/c,",
     "mmrm(y ~ a, d)": "one covariance structure",
     "mmrm(y ~ a + us(v | id) + cs(v | id), d)": "found 2",
 }

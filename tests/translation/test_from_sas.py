@@ -12,6 +12,7 @@ import pytest
 import mlmfast as mlm
 from mlmfast.errors import DataError, FormulaError, ModelError
 
+from .. import dense
 from ..cases import data_of, reference, tolerance
 from ..model.test_published_listings import GROWTH, SPLIT_PLOT, printed
 
@@ -264,25 +265,6 @@ def test_a_step_gives_the_fit_of_another_program(case_id):
     assert fit.llf == pytest.approx(expected, rel=tolerance(case_id, "loglik"), abs=1e-7)
 
 
-@pytest.fixture(scope="module")
-def trial():
-    rng = np.random.default_rng(8)
-    ids = np.repeat(np.arange(40), 4)
-    data = pd.DataFrame(
-        {
-            "id": ids,
-            "arm": np.array(["a", "b", "c"])[ids % 3],
-            "sex": np.array(["f", "m"])[(ids // 3) % 2],
-            "site": ids // 10,
-            "visit": np.tile([1, 2, 4, 8], 40),
-            "x": rng.normal(size=160),
-        }
-    )
-    effects = rng.normal(size=40)[ids] + rng.normal(0, 1, 4)[ids // 10]
-    data["y"] = effects + 0.3 * data["x"] + rng.normal(size=160)
-    return data.drop(index=[3, 17, 58, 90, 91]).reset_index(drop=True)
-
-
 def test_estimates_are_those_of_a_coding_by_cells(trial):
     """Rows over PROC MIXED's columns against the same function of a model of cell means."""
     step = mlm.from_sas("""
@@ -354,6 +336,15 @@ def test_parms(trial):
         "Var(x) | id": (0.5, None),
         "Residual": (None, 3.0),
     }
+    for values in ("1 to 2 by .5 0 0.1 1", "1 to 2 by .5, 0, 0.1, 1"):
+        assert mlm.from_sas(text.format(values))._plan.arguments["grid"] == {
+            "Var((Intercept)) | id": [1.0, 1.5, 2.0],
+            "Cov((Intercept), x) | id": [0.0],
+            "Var(x) | id": [0.1],
+            "Residual": [1.0],
+        }
+    signed = mlm.from_sas(text.format("1 -0.1 0.5 1"))._plan.arguments["start"]
+    assert signed["Cov((Intercept), x) | id"] == -0.1
     residual = mlm.from_sas(
         "proc mixed; class id visit; model y = x; repeated visit / type=cs sub=id;"
         "parms (0.5) (1.0) / hold=1 2;"
@@ -392,6 +383,51 @@ def test_what_a_statement_is_here(statement):
     compile(step.code, "code", "exec")
 
 
+SPATIAL = """
+    proc mixed; class id v; model y = x; random v / sub=id type=sp({})(time); run;
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "correlation"),
+    [("pow", lambda gap, rho: rho**gap), ("exp", lambda gap, length: np.exp(-gap / length))],
+)
+def test_levels_of_a_random_effect_lie_where_type_says(kind, correlation):
+    """Not at their own values; against the dense likelihood."""
+    rng = np.random.default_rng(4)
+    ids, v = np.repeat(np.arange(30), 8), np.tile(np.repeat([10, 20, 30, 40], 2), 30)
+    time = np.where(ids % 2, v**2 / 100, np.sqrt(v / 10))
+    gaps = np.abs(time[:, None] - time[None, :])
+    same = ids[:, None] == ids[None, :]
+    G = np.where(same, 2.0 * 0.6**gaps, 0.0) + 1e-9 * np.eye(240)
+    data = pd.DataFrame({"id": ids, "v": v, "time": time, "x": rng.normal(size=240)})
+    data["y"] = data["x"] + np.linalg.cholesky(G) @ rng.normal(size=240) + rng.normal(size=240)
+    step = mlm.from_sas(SPATIAL.format(kind))
+    assert not step.unmapped
+    fit = step(data).fit
+    variance, by_gap, error = fit.covariance_parameters
+
+    def llf(values):
+        V = np.where(same, values[0] * correlation(gaps, values[1]), 0.0) + values[2] * np.eye(240)
+        X = np.column_stack([np.ones(240), data["x"]])
+        return dense.log_likelihood(data["y"].to_numpy(), X, V, "REML")
+
+    at = [variance, by_gap, error]
+    assert fit.llf == pytest.approx(llf(at), abs=1e-8)
+    for k in range(3):
+        for factor in (0.98, 1.02):
+            assert llf([value * (factor if j == k else 1) for j, value in enumerate(at)]) < fit.llf
+    space = {"data": data}
+    exec(step.code, space)
+    assert space["fit"].llf == fit.llf
+
+
+def test_a_level_lies_in_one_place(trial):
+    data = trial.assign(v=1, time=trial["visit"])
+    with pytest.raises(DataError, match=r"'time' has 3 values at one level of id, v \(0, 1\)"):
+        mlm.from_sas(SPATIAL.format("pow"))(data)
+
+
 DDF = {
     "model y = x;": "residual",
     "model y = x; random int / sub=id;": "containment",
@@ -405,6 +441,12 @@ DDF = {
 }
 
 
+def test_dfbw_is_between_within():
+    step = mlm.from_sas("proc mixed dfbw; class id; model y = x; random int / sub=id;")
+    assert 'ddf="between-within"' in step.code
+    assert not step.ignored
+
+
 @pytest.mark.parametrize("statements", DDF)
 def test_degrees_of_freedom(statements):
     assert (
@@ -416,6 +458,10 @@ BLOCKING = {
     "proc mixed nobound; model y = x;": "NOBOUND",
     "proc mixed method=mivque0; model y = x;": "METHOD=MIVQUE0",
     "proc mixed empirical; model y = x;": "fit.robust",
+    "proc mixed order=freq; class g; model y = x g;": "ORDER=FREQ of PROC MIXED",
+    "proc mixed; class g v / order=data; model y = x; repeated v / sub=g type=ar(1);": "of CLASS",
+    "proc mixed; class g / missing; model y = x g;": "MISSING of CLASS",
+    "proc mixed dfbw; model y = x / ddfm=kr;": "two methods",
     "proc mixed; model y = x / ddf=3;": "DDF=3",
     "proc mixed; where x > 0; model y = x;": "where x > 0",
     "proc mixed data=d(where=(x=1)); model y = x;": "options of the data set",
@@ -428,6 +474,9 @@ BLOCKING = {
     "proc mixed; class g a; model y = x; random int x / sub=g type=un group=a;": "GROUP=",
     "proc mixed; class g; model y = x; repeated / sub=g type=sp(exp)(x) local;": "LOCAL adds",
     "proc mixed; class g; model y = x; repeated / type=ar(1);": "one block of all rows",
+    "proc mixed; class g v; model y = x; random v / sub=g type=sp(exp)(s t);": "s, t as",
+    "proc mixed; class g v; model y = x; random v / sub=g type=sp(exp);": "names no coordinates",
+    "proc mixed; class g; model y = x; random int / sub=g type=sp(pow)(t);": "units differ",
     "proc mixed; class g v; model y = x; repeated g*v / type=cs sub=g;": "one CLASS variable",
     "proc mixed; class g(param=effect); model y = g;": "PARAM",
 }
@@ -474,6 +523,12 @@ REFUSED = {
     "proc mixed; model y = x; model y = z;": "the second",
     "proc mixed; model y = x|x;": "write powers as x.x",
     "proc mixed; class a; model y = a; estimate 'e' a (1 1) (2 -1);": "nonpositional",
+    "proc mixed; model y = x; parms 1 to;": "PARMS statement: TO stands in a list of numbers",
+    "proc mixed; model y = x; parms (to 3);": "without a number before and after",
+    "proc mixed; model y = x; parms 1 to 2 by;": "BY stands in a list of numbers",
+    "proc mixed; model y = x; parms (3 to 1);": "from 3 to 1 by 1 has no numbers",
+    "proc mixed; model y = x; parms (1 2;": "not closed",
+    "proc mixed; model y = x; parms () (1);": "holds no value",
 }
 
 

@@ -23,12 +23,13 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.newton.options import NewtonOptions
-from mlmfast.prepared.fit_model import check_ddf, read_method
+from mlmfast.prepared.fit_model import check_ddf
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.engines.options import Engine, read_options
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.representable import without_residual
 from mlmfast.running.progress_bar import ProgressBar
+from mlmfast.words import read_method
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,9 @@ def tidy_batch(batch: BatchFits, effects: str = "all") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns of ``by``, or ``fit`` with the names of the fits; then those of
-        `report.tidy.tidy`. NaN where a fit has no such parameter, or there is no fit.
+        The columns of ``by`` (``by_group`` for ``group``, which is among the others, and the like),
+        or ``fit`` with the names of the fits; then those of `report.tidy.tidy`. NaN where a fit has
+        no such parameter, or there is no fit.
 
     Examples
     --------
@@ -61,7 +63,7 @@ def tidy_batch(batch: BatchFits, effects: str = "all") -> pd.DataFrame:
         terms += [("ran_pars", group, name) for group, name in names]
         estimates.append(values)
     n, k = len(batch), len(terms)
-    out: dict[str, Any] = {name: np.repeat(values, k) for name, values in _labels(batch).items()}
+    out: dict[str, Any] = {}
     for position, column in enumerate(("effect", "group", "term")):
         own = np.array([term[position] for term in terms], dtype=object)
         out[column] = pd.Series(np.tile(own, n), dtype="object")
@@ -70,7 +72,8 @@ def tidy_batch(batch: BatchFits, effects: str = "all") -> pd.DataFrame:
     if effects != "random":
         tests[:, :, : len(batch.names)] = _tests(batch)
     out |= {name: tests[i].ravel() for i, name in enumerate(_NUMBERS)}
-    return pd.DataFrame(out)
+    labels = {name: np.repeat(values, k) for name, values in _labels(batch, out).items()}
+    return pd.DataFrame(labels | out)
 
 
 def glance_batch(batch: BatchFits) -> pd.DataFrame:
@@ -79,9 +82,10 @@ def glance_batch(batch: BatchFits) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns of ``by``, or ``fit`` with the names of the fits; method, nobs, n_groups_NAME
-        for each grouping factor, sigma, llf, deviance, aic, bic, rank, n_parameters, converged,
-        singular, n_evaluations, and status, which says why there is no fit where there is none.
+        The columns of ``by`` (``by_status`` for ``status``, and the like), or ``fit`` with the
+        names of the fits; method, nobs, n_groups_NAME for each grouping factor, sigma, llf,
+        deviance, aic, bic, rank, n_parameters, converged, singular, n_evaluations, and status,
+        which says why there is no fit where there is none.
 
     Examples
     --------
@@ -93,8 +97,7 @@ def glance_batch(batch: BatchFits) -> pd.DataFrame:
     0   0   180                18     2  converged
     1   1   180                18     2  converged
     """
-    out: dict[str, Any] = dict(_labels(batch))
-    out |= {"method": batch.method, "nobs": batch.nobs}
+    out: dict[str, Any] = {"method": batch.method, "nobs": batch.nobs}
     out |= {f"n_groups_{name}": counts for name, counts in batch.n_groups.items()}
     rank = np.isfinite(batch.params).sum(axis=1)
     for name in ("sigma", "llf", "deviance", "aic", "bic"):
@@ -102,11 +105,13 @@ def glance_batch(batch: BatchFits) -> pd.DataFrame:
     out |= {"rank": rank, "n_parameters": batch.n_parameters}
     for name in ("converged", "singular", "n_evaluations", "status"):
         out[name] = getattr(batch, name)
-    return pd.DataFrame(out)
+    return pd.DataFrame(_labels(batch, out) | out)
 
 
-def _labels(batch: BatchFits) -> dict[str, Any]:
-    return batch.by or {"fit": np.array(batch.responses, dtype=object)}
+def _labels(batch: BatchFits, columns: Collection[str]) -> dict[str, Any]:
+    """What tells the fits apart; ``by_NAME`` where the frame has a column NAME of its own."""
+    found = batch.by or {"fit": np.array(batch.responses, dtype=object)}
+    return {f"by_{name}" if name in columns else name: own for name, own in found.items()}
 
 
 def _tests(batch: BatchFits) -> FloatArray:

@@ -13,6 +13,7 @@ from mlmfast.data.files import read_table
 from mlmfast.errors import DataError
 from mlmfast.model import LMM
 from mlmfast.result import LMMResult
+from mlmfast.words import name_or_number
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, takes_formula: bool = True) -> None:
@@ -85,11 +86,3 @@ def _relationships(arguments: argparse.Namespace) -> dict[str, pd.DataFrame] | N
         table = read_table(path, separator=arguments.sep, decimal=arguments.decimal)
         out[factor] = table.set_index(table.columns[0])
     return out or None
-
-
-def name_or_number(text: str) -> str | float:
-    """A number where the text is one."""
-    try:
-        return float(text)
-    except ValueError:
-        return text

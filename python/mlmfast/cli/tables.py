@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from mlmfast.cli.model import add_model_arguments, fitted, name_or_number
+from mlmfast.cli.model import add_model_arguments, fitted
 from mlmfast.data.whole_files import write_whole
 from mlmfast.errors import DataError
 from mlmfast.result import LMMResult, load
+from mlmfast.words import name_or_number
 
 _EPILOG = """\
 a fit saved by 'mlmfast fit --out fit.json' stands in place of the data and the formula:

@@ -21,6 +21,7 @@ from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.scaling import centers_and_scales
 from mlmfast.running.cached import cached_property
+from mlmfast.words import read_method
 
 if TYPE_CHECKING:
     from mlmfast.result import LMMResult
@@ -203,7 +204,7 @@ class Reduction:
         from mlmfast.fitting.fit import fit_covariance
         from mlmfast.newton.options import NewtonOptions
 
-        method = _method(method)
+        method = read_method(method)
         found = fit_covariance(self._model, method, NewtonOptions(), None)
         estimates = estimates_of(self._model, found.criterion, found.theta)
         p, kept = len(self._design.x), self._model.kept
@@ -274,7 +275,7 @@ class Reduction:
                     f"theta gives {name!r} a matrix that is no covariance: its smallest eigenvalue "
                     f"is {eigenvalues[0]:.3g}"
                 )
-        return self._coordinates.point(values), criterion_of(self._model, _method(method))
+        return self._coordinates.point(values), criterion_of(self._model, read_method(method))
 
     def _derivatives(
         self, theta: Any, method: str
@@ -284,9 +285,3 @@ class Reduction:
         scale = np.array([point.log_sigma2])
         _, slope, bend, mean = by_entries(criterion, self._model, point.g, scale, _FIRST)
         return point, self._theta(theta), slope[0], bend[0], mean[0]
-
-
-def _method(method: str) -> str:
-    if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
-        raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
-    return method.upper()

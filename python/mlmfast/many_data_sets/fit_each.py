@@ -29,7 +29,7 @@ from mlmfast.many_data_sets.stacked import fit_parts, fit_stacked
 from mlmfast.many_data_sets.tables import is_sequence, read_tables
 from mlmfast.model import result_of
 from mlmfast.newton.options import NewtonOptions
-from mlmfast.prepared.fit_model import method_by
+from mlmfast.prepared.fit_model import BY_DEFAULT, method_by
 from mlmfast.reduction.engines.options import Engine, read_options
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.running.progress_bar import ProgressBar
@@ -44,7 +44,7 @@ def fit_each(
     formula: str | Sequence[str] | Mapping[str, str] | None = None,
     data: Any = None,
     by: str | Sequence[str] | None = None,
-    method: str = "REML",
+    method: str = BY_DEFAULT,
     residual: str | None = None,
     ddf: str | float = "satterthwaite",
     options: NewtonOptions | Mapping[str, Any] | None = None,
@@ -164,9 +164,10 @@ def fit_each(
         raise DataError(f"{extra[0]}= goes without a formula; leave one of both out")
     if several is None:
         return _fit_all(read_tables(data, by, arguments), settings)
+    several.check_by(by)
     if by is None and not is_sequence(data):
         how = {"method": method, "options": options, "ddf": ddf}
-        return fit_responses(several, data, arguments, how)
+        return fit_responses(several, data, arguments, how, progress)
 
     def fit(text: str) -> FitBatch:
         return _fit_all(read_tables(data, by, {**arguments, "formula": text}), settings)

@@ -16,6 +16,7 @@ from mlmfast.errors import DataError, FormulaError, MlmError
 from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.model import LMM
+from mlmfast.running.progress_bar import ProgressBar
 
 #: Fits a formula to the levels of ``by``, or to tables.
 FitTables = Callable[[str], FitBatch]
@@ -67,6 +68,26 @@ class Several:
         outcomes = () if responses is None else _names(responses)
         return cls({str(name): text for name, text in named.items()}, outcomes)
 
+    @property
+    def told_apart_by(self) -> tuple[str, ...]:
+        """Columns that tell the fits apart."""
+        return (FORMULA, RESPONSE) if len(self.formulas) > 1 else (RESPONSE,)
+
+    def check_by(self, by: Any) -> None:
+        """Refuse columns to cut the data by that are named as those that tell the fits apart.
+
+        Raises
+        ------
+        DataError
+        """
+        names = by if isinstance(by, Sequence) and not isinstance(by, str) else [by]
+        for name in names:
+            if name in self.told_apart_by:
+                raise DataError(
+                    f"by={name!r} is also the column that tells fits of several formulas or "
+                    f"responses apart; rename it in the data, as {name + '_'!r}"
+                )
+
     def __iter__(self) -> Iterator[tuple[str, str, str]]:
         """Name of the formula, response, and the formula of that response."""
         for name, text in self.formulas.items():
@@ -106,18 +127,25 @@ def fit_several(several: Several, fit: FitTables) -> FitBatch:
 
 
 def fit_responses(
-    several: Several, data: Any, arguments: Mapping[str, Any], how: Mapping[str, Any]
+    several: Several,
+    data: Any,
+    arguments: Mapping[str, Any],
+    how: Mapping[str, Any],
+    progress: bool | None = None,
 ) -> FitBatch:
     """Formulas and responses on one table: responses that share rows share one reduction."""
     frame = Frame.from_native(data)
     own = {name: value for name, value in arguments.items() if name != "formula"}
     found: list[tuple[str, str, FitBatch | MlmError]] = []
-    for name, text in several.formulas.items():
-        outcomes = several.responses or (parse_formula(text).response,)
-        parts: dict[str, FitBatch | MlmError] = {}
-        for group in _by_rows(frame, outcomes):
-            parts |= zip(group, _together(frame, text, group, own, how), strict=True)
-        found += [(name, response, parts[response]) for response in outcomes]
+    n_fits = len(several.formulas) * max(len(several.responses), 1)
+    with ProgressBar("fits", n_fits, progress) as bar:
+        for name, text in several.formulas.items():
+            outcomes = several.responses or (parse_formula(text).response,)
+            parts: dict[str, FitBatch | MlmError] = {}
+            for group in _by_rows(frame, outcomes):
+                parts |= zip(group, _together(frame, text, group, own, how), strict=True)
+                bar.advance(len(group))
+            found += [(name, response, parts[response]) for response in outcomes]
     return _joined(several, found)
 
 
@@ -145,7 +173,8 @@ def _together(
             Y = model.design.y[:, None]
         else:
             Y = np.column_stack([frame.numeric(name) for name in responses])
-        batch = model.fit_many(Y, **how)
+        # The bar is that of all of them.
+        batch = model.fit_many(Y, **how, progress=False)
     except (FormulaError, DataError):
         raise
     except MlmError as error:
@@ -176,18 +205,17 @@ def _joined(several: Several, found: Sequence[tuple[str, str, FitBatch | MlmErro
         for _, _, batch in found
     ]
     out = merged(whole, np.arange(sum(len(batch) for batch in whole)), layout)
-    by: dict[str, list[Any]] = {FORMULA: [], RESPONSE: [], **{name: [] for name in like.by}}
+    by: dict[str, list[Any]] = {name: [] for name in (*several.told_apart_by, *like.by)}
     labels: list[str] = []
     for (name, response, _), batch in zip(found, whole, strict=True):
-        by[FORMULA] += [name] * len(batch)
+        if FORMULA in several.told_apart_by:
+            by[FORMULA] += [name] * len(batch)
         by[RESPONSE] += [response] * len(batch)
         for key in like.by:
             by[key] += list(batch.by.get(key, [None] * len(batch)))
         stem = [name] * (len(several.formulas) > 1) + [response]
         levels = batch.responses if like.by else ("",) * len(batch)
         labels += [": ".join([*stem, *([level] if level else [])]) for level in levels]
-    if len(several.formulas) == 1:
-        del by[FORMULA]
     columns: dict[str, NDArray[Any]] = {
         key: np.array(values, dtype=object) for key, values in by.items()
     }

@@ -15,12 +15,13 @@ from mlmfast.power_analysis.analysis import Analysis
 from mlmfast.power_analysis.binomial import exact_interval
 from mlmfast.power_analysis.curve import PowerCurve
 from mlmfast.power_analysis.hypotheses import Hypothesis, Outcome, hypothesis, joined
-from mlmfast.prepared.fit_model import check_ddf, read_method
+from mlmfast.prepared.fit_model import check_ddf
 from mlmfast.simulation.changed_parameters import with_parameters
 from mlmfast.simulation.from_fit import design_of_fit
 from mlmfast.simulation.rows import extend
 from mlmfast.simulation.streams import Streams, entropy_of
 from mlmfast.simulation.study_design import StudyDesign
+from mlmfast.words import name_or_number, read_method
 
 Progress = Callable[[int, int], None]
 
@@ -253,7 +254,8 @@ def plan_of(
     design = design_of_fit(fit_or_design) if is_fit else fit_or_design
     record = fit_or_design._record if is_fit else None
     method = read_method(method or ("REML" if record is None else record.method))
-    ddf = ddf if ddf is not None else "satterthwaite" if record is None else _number(record.ddf)
+    if ddf is None:
+        ddf = "satterthwaite" if record is None else name_or_number(record.ddf)
     check_ddf(ddf, method)
     method_of(ddf)
     for role, count, least in (("n", n, 1), ("n_boot", n_boot, 1)):
@@ -287,13 +289,6 @@ def check_share(name: str, value: Any) -> None:
     good = isinstance(value, float | int) and not isinstance(value, bool) and 0.0 < value < 1.0
     if not good:
         raise ModelError(f"{name} is {value!r}; a number between 0 and 1 is needed")
-
-
-def _number(text: str) -> str | float:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _after(progress: Progress, done: int, total: int) -> Progress:

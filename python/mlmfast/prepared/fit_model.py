@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+import numpy as np
+
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, ddf_text, method_of
 from mlmfast.design.model_frame import ModelFrame
@@ -26,6 +28,7 @@ from mlmfast.prepared.fit_warnings import warn_of
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.engines.options import read_options
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.words import read_method
 
 if TYPE_CHECKING:
     from mlmfast.fitting.parms.fit import ParmsFit
@@ -160,16 +163,14 @@ def _fit_with_parms(
     return fit_with_parms(reduced, method, settings, theta, asked)
 
 
-def read_method(method: str) -> str:
-    """Read the method of estimation: "REML" or "ML".
+class _Unsaid(str):
+    """A default of ``method=``, which nobody wrote: ``REML=`` may speak instead."""
 
-    Raises
-    ------
-    ModelError
-    """
-    if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
-        raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
-    return method.upper()
+    __slots__ = ()
+
+
+#: Default of ``method=`` beside ``REML=``.
+BY_DEFAULT: str = _Unsaid("REML")
 
 
 def method_by(method: str, REML: bool | None) -> str:
@@ -180,14 +181,17 @@ def method_by(method: str, REML: bool | None) -> str:
     ModelError
         Where the two contradict each other, or are not known.
     """
-    method = read_method(method)
+    said = None if isinstance(method, _Unsaid) else read_method(method)
     if REML is None:
-        return method
-    if not isinstance(REML, bool):
+        return said or "REML"
+    if not isinstance(REML, bool | np.bool_):
         raise ModelError(f"REML is {REML!r}; use True or False, or method='REML' or 'ML'")
-    if REML and method == "ML":
-        raise ModelError("method='ML' and REML=True contradict each other; leave one out")
-    return "REML" if REML else "ML"
+    asked = "REML" if REML else "ML"
+    if said not in {None, asked}:
+        raise ModelError(
+            f"method={said!r} and REML={bool(REML)} contradict each other; leave one out"
+        )
+    return asked
 
 
 def _is_given(wishes: object) -> bool:

@@ -10,7 +10,6 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import DataError, ModelError
 from mlmfast.model import LMM, lmm
-from mlmfast.prepared.fit_model import read_method
 from mlmfast.result import LMMResult
 from mlmfast.sklearn.grouping import (
     DEFAULT,
@@ -39,6 +38,7 @@ from mlmfast.sklearn.rows import (
     unnamed_factor,
     without,
 )
+from mlmfast.words import read_method
 
 
 class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,11 +29,20 @@ class Raw(str):
 
 
 def literal(value: Any) -> str:
-    """A value as Python writes it, text in double quotes where it holds none."""
+    r"""A value as Python writes it, text in double quotes where nothing in it is escaped.
+
+    Examples
+    --------
+    >>> print(literal("it's"), literal('a "b"'), literal("a\nb"))
+    "it's" 'a "b"' 'a\nb'
+    """
     if isinstance(value, Raw):
         return str(value)
     if isinstance(value, str):
-        return f'"{value}"' if '"' not in value and "\\" not in value else repr(value)
+        is_plain = value.isprintable() and '"' not in value and "\\" not in value
+        return f'"{value}"' if is_plain else repr(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
     if isinstance(value, dict):
         return "{" + ", ".join(f"{literal(k)}: {literal(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):

@@ -34,4 +34,9 @@ class Findings:
             "note": self.notes,
             "without effect on numbers here": self.ignored,
         }
-        return [f"# {head}: {text}" for head, texts in heads.items() for text in texts]
+        return [f"# {head}: {_line(text)}" for head, texts in heads.items() for text in texts]
+
+
+def _line(text: str) -> str:
+    """Text on one line, so that no part of it leaves its comment."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

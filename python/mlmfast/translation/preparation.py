@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.errors import DataError
+from mlmfast.translation.call_text import literal
 
 
 class Preparation(Protocol):
@@ -31,8 +32,8 @@ class Levels:
 
     def code(self, data: str) -> str:
         """As a line of Python."""
-        pairs = ", ".join(f'"{name}": "category"' for name in self.columns)
-        return f"{data} = {data}.astype({{{pairs}}})"
+        kinds = dict.fromkeys(self.columns, "category")
+        return f"{data} = {data}.astype({literal(kinds)})"
 
     def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
         """The frame after the step."""
@@ -47,15 +48,54 @@ class LevelsAsTheyCome:
 
     def code(self, data: str) -> str:
         """As a line of Python."""
-        own = f'{data}["{self.column}"]'
+        name = literal(self.column)
+        own = f"{data}[{name}]"
         made = f"{own}.astype(pd.CategoricalDtype({own}.dropna().unique()))"
-        return f'{data} = {data}.assign(**{{"{self.column}": {made}}})'
+        return f"{data} = {data}.assign(**{{{name}: {made}}})"
 
     def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
         """The frame after the step."""
         own = data[self.column]
         kind = pd.CategoricalDtype(list(own.dropna().unique()))
         return data.assign(**{self.column: own.astype(kind)})
+
+
+@dataclass(frozen=True)
+class LevelsSeen:
+    """A column read as a factor, with the levels that complete rows have (mmrm's visits)."""
+
+    column: str
+    complete: tuple[str, ...]
+
+    def code(self, data: str) -> str:
+        """As two lines of Python."""
+        name, used = literal(self.column), literal(list(self.complete))
+        own = f'[{name}].astype("category")'
+        seen = f"{data}.dropna(subset={used}){own}.cat.remove_unused_categories()"
+        made = f"{data}{own}.cat.set_categories(seen_.cat.categories)"
+        return f"seen_ = {seen}\n{data} = {data}.assign(**{{{name}: {made}}})"
+
+    def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
+        seen = data.dropna(subset=list(self.complete))[self.column]
+        levels = seen.astype("category").cat.remove_unused_categories().cat.categories
+        own = data[self.column].astype("category").cat.set_categories(levels)
+        return data.assign(**{self.column: own})
+
+
+@dataclass(frozen=True)
+class CompleteRows:
+    """Rows without a missing value in any of these columns."""
+
+    columns: tuple[str, ...]
+
+    def code(self, data: str) -> str:
+        """As a line of Python."""
+        return f"{data} = {data}.dropna(subset={literal(list(self.columns))})"
+
+    def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame after the step."""
+        return data.dropna(subset=list(self.columns))
 
 
 @dataclass(frozen=True)
@@ -77,6 +117,32 @@ class RowNumber:
 
 
 @dataclass(frozen=True)
+class OneValueWithin:
+    """A column that has one value in each combination of others; the data stay as they are."""
+
+    column: str
+    by: tuple[str, ...]
+
+    def code(self, data: str) -> str:
+        """As a line of Python."""
+        groups = f"{data}.groupby({literal(list(self.by))}, observed=True)"
+        return f"assert ({groups}[{literal(self.column)}].nunique() <= 1).all()"
+
+    def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The frame, refused where the column varies."""
+        counts = data.groupby(list(self.by), observed=True)[self.column].nunique()
+        if (counts > 1).any():
+            at = int(np.argmax(counts.to_numpy() > 1))
+            level = counts.index.to_frame().iloc[at].tolist()
+            raise DataError(
+                f"{self.column!r} has {counts.iloc[at]} values at one level of "
+                f"{', '.join(self.by)} ({', '.join(map(str, level))}); a level of a random effect "
+                "lies in one place"
+            )
+        return data
+
+
+@dataclass(frozen=True)
 class Reciprocal:
     """Weights that are one over a column."""
 
@@ -85,7 +151,7 @@ class Reciprocal:
 
     def code(self, data: str) -> str:
         """As a line of Python."""
-        return f'{data} = {data}.assign({self.column}=1 / {data}["{self.of}"])'
+        return f"{data} = {data}.assign({self.column}=1 / {data}[{literal(self.of)}])"
 
     def __call__(self, data: pd.DataFrame) -> pd.DataFrame:
         """The frame after the step."""
@@ -102,14 +168,47 @@ def pandas_frame(data: object) -> pd.DataFrame:
     if isinstance(data, pd.DataFrame):
         return data
     if isinstance(data, Mapping):
-        return pd.DataFrame(data)
+        return pd.DataFrame({name: _values(column) for name, column in data.items()})
     try:
         frame = nw.from_native(data, eager_only=True)
     except TypeError:
         raise DataError(
             f"the data are {type(data).__name__}; give a data frame or a dict of arrays"
         ) from None
-    return pd.DataFrame({name: frame[name].to_numpy() for name in frame.columns})
+    return pd.DataFrame({name: _values(frame[name].to_native()) for name in frame.columns})
+
+
+def _values(column: Any) -> Any:
+    """A column of any library for pandas; levels that have an order keep it."""
+    if isinstance(column, pd.Series):
+        return column
+    try:
+        series = nw.from_native(column, series_only=True)
+    except TypeError:
+        return column
+    # polars numbers the levels of a Categorical as they come, which is no order.
+    has_order = isinstance(series.dtype, nw.Categorical) and not series.implementation.is_polars()
+    if isinstance(series.dtype, nw.Enum) or has_order:
+        levels = series.cat.get_categories().to_list()
+        return pd.Categorical(series.to_list(), categories=levels)
+    return series.to_numpy()
+
+
+def by_groups(data: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Rows by the values of columns, in sorted order; missing values are a group, None, the first.
+
+    Examples
+    --------
+    >>> data = pd.DataFrame({"g": ["b", None, "a"]})
+    >>> [(key, len(own)) for key, own in by_groups(data, ["g"])]
+    [(None, 1), ('a', 1), ('b', 1)]
+    """
+    coded = [pd.factorize(data[name], sort=True) for name in by]
+    for codes, own in data.groupby([codes for codes, _ in coded], sort=True):
+        found = zip(np.atleast_1d(np.asarray(codes)).tolist(), coded, strict=True)
+        values = [None if k < 0 else levels[k] for k, (_, levels) in found]
+        key = tuple(v.item() if isinstance(v, np.generic) else v for v in values)
+        yield (key if len(key) > 1 else key[0]), own
 
 
 def with_columns(data: pd.DataFrame, names: Sequence[str], folds_case: bool) -> pd.DataFrame:

@@ -75,27 +75,43 @@ class Arrangements:
 def _distinct(classes: Sequence[int]) -> Iterator[IntArray]:
     """For every distinct way to give each thing a class, the things in the places' order."""
     kinds = list(dict.fromkeys(classes))
-    places = [[k for k, own in enumerate(classes) if own == kind] for kind in kinds]
-    left = [len(own) for own in places]
+    own = np.array([kinds.index(kind) for kind in classes], dtype=np.intp)
+    places = np.argsort(own, kind="stable")
+    for given in _ways(own.tolist()):
+        out = np.empty(len(classes), dtype=np.intp)
+        out[places] = np.argsort(given, kind="stable")
+        yield out
+
+
+def _ways(own: list[int]) -> Iterator[list[int]]:
+    """Every way to deal out the classes that things have, 0 and on; one list, changed in between.
+
+    A walk over the tree of choices whose depth is the number of things, so that no call may stand
+    for a step down.
+    """
+    n, n_kinds = len(own), max(own, default=-1) + 1
+    left = [own.count(kind) for kind in range(n_kinds)]
     given: list[int] = []
 
-    def walk() -> Iterator[IntArray]:
-        if len(given) == len(classes):
-            out = np.empty(len(classes), dtype=np.intp)
-            met = [0] * len(kinds)
-            for thing, kind in enumerate(given):
-                out[places[kind][met[kind]]] = thing
-                met[kind] += 1
-            yield out
-            return
+    def choices() -> Iterator[int]:
         # The class that a thing has comes first, so that what is there is the first of all.
-        own = kinds.index(classes[len(given)])
-        for kind in (own, *(k for k in range(len(kinds)) if k != own)):
-            if left[kind]:
-                left[kind] -= 1
-                given.append(kind)
-                yield from walk()
-                given.pop()
-                left[kind] += 1
+        first = own[len(given)]
+        return iter((first, *(kind for kind in range(n_kinds) if kind != first)))
 
-    yield from walk()
+    if n == 0:
+        yield given
+        return
+    open_ = [choices()]
+    while open_:
+        kind = next((k for k in open_[-1] if left[k]), None)
+        if kind is not None:
+            left[kind] -= 1
+            given.append(kind)
+            if len(given) < n:
+                open_.append(choices())
+                continue
+            yield given
+        else:
+            open_.pop()
+        if given:
+            left[given.pop()] += 1

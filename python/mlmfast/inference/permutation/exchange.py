@@ -6,10 +6,7 @@ as the one that was seen: exactly, or as nearly as the null model is estimated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -30,102 +27,8 @@ from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.inference.permutation.arrangements import Arrangements
 from mlmfast.inference.permutation.hypotheses import Hypothesis
+from mlmfast.inference.permutation.schemes import Labels, Residuals
 from mlmfast.reduction.engines.independence import independent_clusters
-
-#: Numbers in a batch of responses.
-_NUMBERS, _MOST = 20_000_000, 1024
-
-
-class Exchange(Protocol):
-    """A scheme."""
-
-    @property
-    def arrangements(self) -> Arrangements:
-        """What changes places."""
-
-    def statistics(self, hypothesis: Hypothesis, orders: Iterable[IntArray]) -> FloatArray:
-        """The statistic under arrangements."""
-
-
-@dataclass(frozen=True)
-class Residuals:
-    """Residuals of the null model, exchanged within sets (Freedman and Lane 1983, JBES 1:292).
-
-    Attributes
-    ----------
-    mean, residuals : shape (n,)
-        What the null model says without offset, and the rest: y = mean + residuals.
-    blocks
-        Rows of each thing that changes places.
-    factors
-        Rows (m, k) and lower triangles (m, k, k) by which exchanged residuals are multiplied; none
-        where they stand for themselves.
-    """
-
-    arrangements: Arrangements
-    mean: FloatArray
-    residuals: FloatArray
-    blocks: IntArray
-    factors: tuple[tuple[IntArray, FloatArray], ...] = ()
-
-    def statistics(self, hypothesis: Hypothesis, orders: Iterable[IntArray]) -> FloatArray:
-        """The statistic under arrangements, in batches."""
-        size = max(1, min(_MOST, _NUMBERS // len(self.mean)))
-        parts = []
-        for some in _batches(orders, size):
-            responses = np.stack([self._response(order) for order in some])
-            parts.append(hypothesis.statistics(responses))
-        return np.concatenate(parts)
-
-    def _response(self, order: IntArray) -> FloatArray:
-        moved = np.empty_like(self.residuals)
-        moved[self.blocks] = self.residuals[self.blocks[order]]
-        if self.factors:
-            colored = np.empty_like(moved)
-            for rows, lower in self.factors:
-                colored[rows] = (lower @ moved[rows][:, :, None])[:, :, 0]
-            moved = colored
-        return np.asarray(self.mean + moved)
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Values of the tested columns of X, which are constant within clusters, among the clusters.
-
-    Attributes
-    ----------
-    columns
-        Positions of those columns.
-    codes : shape (n,), cluster of each row.
-    values : shape (n_clusters, n_columns)
-    """
-
-    arrangements: Arrangements
-    response: FloatArray
-    columns: tuple[int, ...]
-    codes: IntArray
-    values: FloatArray
-
-    def statistics(self, hypothesis: Hypothesis, orders: Iterable[IntArray]) -> FloatArray:
-        """The statistic under arrangements, each a design of its own."""
-        response = self.response[None]
-        found = [hypothesis.statistics(response, self._design(hypothesis, o)) for o in orders]
-        return np.concatenate(found)
-
-    def _design(self, hypothesis: Hypothesis, order: IntArray) -> Design:
-        x = list(hypothesis.design.x)
-        # The label of cluster order[k] goes to where that of k was.
-        moved = np.empty_like(self.values)
-        moved[order] = self.values
-        for k, column in enumerate(self.columns):
-            x[column] = np.ascontiguousarray(moved[self.codes, k])
-        return replace(hypothesis.design, x=tuple(x))
-
-
-def _batches(orders: Iterable[IntArray], size: int) -> Iterator[list[IntArray]]:
-    rest = iter(orders)
-    while some := list(islice(rest, size)):
-        yield some
 
 
 def classes_of(blocks: Sequence[FloatArray]) -> IntArray:
@@ -239,7 +142,8 @@ def whole_clusters(
         return Residuals(Arrangements(own_set, classes), mean, residuals, blocks)
     assert hypothesis.L is not None, "a random effect has another scheme"
     columns = tuple(j for j in fit._record.kept if hypothesis.L[:, j].any())
-    return _labels(design, clusters, columns)
+    terms = None if source.frame is None else source.frame.term_of_column
+    return _labels(design, clusters, columns, terms)
 
 
 def _alike_clusters(design: Design, clusters: GroupingFactor) -> IntArray | None:
@@ -272,7 +176,12 @@ def _alike_clusters(design: Design, clusters: GroupingFactor) -> IntArray | None
     return blocks
 
 
-def _labels(design: Design, clusters: GroupingFactor, columns: tuple[int, ...]) -> Labels:
+def _labels(
+    design: Design,
+    clusters: GroupingFactor,
+    columns: tuple[int, ...],
+    terms: tuple[int, ...] | None,
+) -> Labels:
     first = np.full(clusters.n_levels, -1)
     first[clusters.codes[::-1]] = np.arange(design.n_obs)[::-1]
     x = design.fixed_matrix
@@ -283,18 +192,35 @@ def _labels(design: Design, clusters: GroupingFactor, columns: tuple[int, ...]) 
             "what is constant within them can be exchanged, and the tested columns vary; use "
             "permute='within' or 'whitened'"
         )
-    others = [j for j in range(x.shape[1]) if j not in columns and design.x[j] is not None]
-    for j in others:
-        indicator = bool(np.isin(x[:, j], (0.0, 1.0)).all())
-        if indicator and any(not (x[:, j] * x[:, k]).any() for k in columns):
-            raise ModelError(
-                f"permute='clusters': {design.x_names[j]!r} is another level of what is tested, "
-                "and labels move together; test the whole term"
-            )
+    _check_whole(design, columns, terms)
     own = (np.arange(clusters.n_levels),)
     codes = clusters.codes.astype(np.intp)
     arrangements = Arrangements(own, classes_of(list(values)))
     return Labels(arrangements, design.working_response, columns, codes, values)
+
+
+def _check_whole(design: Design, columns: tuple[int, ...], terms: tuple[int, ...] | None) -> None:
+    """Refuse some columns of a term without the rest of it, which would stay where it is.
+
+    Columns of arrays have no terms: two indicators that never meet may be levels of one factor.
+    """
+    x = design.fixed_matrix
+    tested = x[:, list(columns)].any(axis=1)
+    for j, name in enumerate(design.x_names):
+        if j in columns or design.x[j] is None or not x[:, j].any():
+            continue
+        if terms is not None:
+            if terms[j] in {terms[k] for k in columns}:
+                raise ModelError(
+                    f"permute='clusters': {name!r} is of the same term as what is tested, and "
+                    "labels move together; test the whole term"
+                )
+        elif np.isin(x[:, j], (0.0, 1.0)).all() and not (tested & (x[:, j] != 0)).any():
+            raise ModelError(
+                f"permute='clusters': {name!r} may be another level of what is tested (they never "
+                "meet, and columns of arrays have no terms), and labels move together; test both, "
+                "or fit by a formula"
+            )
 
 
 def _parts(null: Fitted) -> tuple[FloatArray, FloatArray]:

@@ -16,10 +16,14 @@ from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.inference.anova.anova import anova
 from mlmfast.inference.comparison.variance_tests import find_effects, without_effects
+from mlmfast.inference.contrasts.estimability import aliasing_of_design, check_estimable
 from mlmfast.inference.contrasts.rows import contrast_rows
 from mlmfast.newton import NewtonOptions
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.words import did_you_mean
+
+#: Eigenvalue of a correlation matrix below which it is singular.
+_SINGULAR = 1e-12
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Hypothesis:
         "REML" or "ML".
     ratio
         Whether the statistic is the likelihood ratio and not t or F.
+    kept
+        Columns of X that are estimated.
     sided
         "two-sided", "greater" or "less", for one function.
     """
@@ -47,6 +53,7 @@ class Hypothesis:
     L: FloatArray | None
     method: str
     ratio: bool
+    kept: tuple[int, ...]
     sided: str = "two-sided"
 
     @property
@@ -61,17 +68,26 @@ class Hypothesis:
         return "|t|" if self.sided == "two-sided" else "t"
 
     def statistics(self, responses: FloatArray, design: Design | None = None) -> FloatArray:
-        """Of responses without offset (b, n), NaN where a fit failed; ``design`` has another X."""
+        """Of responses without offset (b, n); ``design`` has another X.
+
+        NaN where a fit failed, and for t and F where the columns of X do not tell what is tested
+        from the rest: whichever of them were left out, the coefficients kept are of another kind.
+        """
         own = self.design if design is None else design
         if not self.ratio:
             found, good, kept = _fitted(own, responses, self.method)
             assert self.L is not None, "random effects are tested by the likelihood ratio"
+            if not aliasing_of_design(own, kept).estimable(self.L).all():
+                return np.full(len(responses), np.nan)
             values = _wald(found, self.L[:, kept])
         else:
             # Fixed effects that differ have no likelihood in common but ML's.
             method = self.method if self.L is None else "ML"
             found, good, _ = _fitted(own, responses, method)
-            small, sound, _ = _fitted(self.null, responses, method)
+            null = self.null
+            if design is not None and self.L is not None:
+                null = _under(design, self.L, self.kept)
+            small, sound, _ = _fitted(null, responses, method)
             good = good & sound
             values = np.maximum(small.deviance - found.deviance, 0.0)
         if self.sided == "less":
@@ -91,13 +107,27 @@ def _fitted(design: Design, responses: FloatArray, method: str) -> tuple[Estimat
 
 
 def _wald(found: Estimates, L: FloatArray) -> FloatArray:
-    """t of one function, F of several."""
+    """t of one function, F of several; NaN where their covariance is singular."""
     values = found.beta @ L.T
     covariance = L @ found.vcov @ L.T
+    variances = np.diagonal(covariance, axis1=1, axis2=2)
+    out = np.full(len(values), np.nan)
+    good = np.flatnonzero(
+        np.isfinite(values).all(axis=1)
+        & np.isfinite(covariance).all(axis=(1, 2))
+        & (variances > 0.0).all(axis=1)
+    )
+    sd = np.sqrt(variances[good])
+    t = values[good] / sd
     if len(L) == 1:
-        return np.asarray(values[:, 0] / np.sqrt(covariance[:, 0, 0]))
-    solved = np.linalg.solve(covariance, values[:, :, None])[:, :, 0]
-    return np.asarray((values * solved).sum(axis=1) / len(L))
+        out[good] = t[:, 0]
+        return out
+    correlation = covariance[good] / (sd[:, :, None] * sd[:, None, :])
+    told = np.linalg.eigvalsh(correlation)[:, 0] > _SINGULAR
+    t, correlation = t[told], correlation[told]
+    solved = np.linalg.solve(correlation, t[:, :, None])[:, :, 0]
+    out[good[told]] = (t * solved).sum(axis=1) / len(L)
+    return out
 
 
 def read_hypothesis(fit: Fitted, test: Any, statistic: str, sided: str) -> Hypothesis:
@@ -125,14 +155,23 @@ def read_hypothesis(fit: Fitted, test: Any, statistic: str, sided: str) -> Hypot
             )
         t, effects = find_effects(design, test)
         null = without_effects(design, t, effects)
-        return Hypothesis(test, design, null, None, record.method, True, "greater")
+        return Hypothesis(test, design, null, None, record.method, True, record.kept, "greater")
     L, text = _linear(fit, test)
     if len(record.kept) < len(record.x_names) and L[:, _aliased(fit)].any():
         raise ModelError(f"test: {text} is about coefficients that are aliased")
+    check_estimable(fit, L)
+    L = _independent(L)
     if sided != "two-sided" and (len(L) > 1 or statistic == "lr"):
         raise ModelError(f"alternative={sided!r} goes with the t test of one coefficient")
     null = _under(design, L, record.kept)
-    return Hypothesis(text, design, null, L, record.method, statistic == "lr", sided)
+    return Hypothesis(text, design, null, L, record.method, statistic == "lr", record.kept, sided)
+
+
+def _independent(L: FloatArray) -> FloatArray:
+    """As many functions as L has rank, which are 0 where those of L are."""
+    _, sizes, v = np.linalg.svd(L)
+    m = int((sizes > 1e-10 * sizes[0]).sum())
+    return L if m in (0, len(L)) else np.asarray(v[:m])
 
 
 def _aliased(fit: Fitted) -> list[int]:

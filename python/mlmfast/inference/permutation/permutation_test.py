@@ -16,13 +16,13 @@ from mlmfast.errors import DataError, ModelError, SingularFitWarning
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.permutation.exchange import (
-    Exchange,
     cells_of,
     whitened,
     whole_clusters,
     within_cells,
 )
 from mlmfast.inference.permutation.hypotheses import Hypothesis, read_hypothesis
+from mlmfast.inference.permutation.schemes import Exchange
 from mlmfast.prepared.fit_model import fit_model
 from mlmfast.prepared.model import PreparedModel
 
@@ -49,13 +49,15 @@ class PermutationTest:
         Its value in the data, and what it is.
     pvalue
         Share of arrangements whose statistic is as large; of arrangements at random, with the one
-        that was seen among them, (1 + count) / (1 + n).
+        that was seen among them, (1 + count) / (1 + n). Arrangements that failed are left out of
+        both counts: it is the p-value given that the arrangement is none of these.
     n
         Arrangements that count.
-    exact
-        Whether these are all that there are.
     n_failed
-        Arrangements whose refit did not converge; they are left out.
+        Arrangements without a statistic: the refit did not converge, or (for t and F) what is
+        tested coincides with other columns of X there.
+    at_random
+        Whether arrangements were drawn at random, and not all taken.
     permuted
         What changed places: "within", "clusters" or "whitened".
     null : shape (n,), the statistics.
@@ -66,21 +68,47 @@ class PermutationTest:
     statistic_name: str
     pvalue: float
     n: int
-    exact: bool
     n_failed: int
+    at_random: bool
     permuted: str
     null: FloatArray
 
     @property
+    def exact(self) -> bool:
+        """Whether the p-value is that of all arrangements there are: none drawn, none failed."""
+        return not self.at_random and self.n_failed == 0
+
+    @property
     def standard_error(self) -> float:
-        """Monte Carlo error of the p-value; 0 where all arrangements were taken."""
+        """Monte Carlo error of the p-value; 0 where it is exact.
+
+        NaN where all arrangements were taken and some failed: none was drawn, and what the failed
+        ones would say is not known; see `bounds`.
+        """
+        if not self.at_random:
+            return 0.0 if self.exact else float("nan")
         p = self.pvalue
-        return 0.0 if self.exact else float(np.sqrt(p * (1.0 - p) / self.n))
+        return float(np.sqrt(p * (1.0 - p) / self.n))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The p-value if all failed arrangements were less extreme, and if all were as extreme."""
+        counted = self.n + int(self.at_random)
+        as_large, all_ = self.pvalue * counted, counted + self.n_failed
+        return as_large / all_, (as_large + self.n_failed) / all_
 
     def __repr__(self) -> str:
-        many = f"all {self.n:,} arrangements" if self.exact else f"{self.n:,} at random"
-        error = "" if self.exact else f" (Monte Carlo error {self.standard_error:.2g})"
-        lost = f", {self.n_failed} failed" if self.n_failed else ""
+        total = self.n + self.n_failed
+        many = f"{self.n:,} at random" if self.at_random else f"all {total:,} arrangements"
+        error = f" (Monte Carlo error {self.standard_error:.2g})" if self.at_random else ""
+        lost = ""
+        if self.n_failed:
+            low, high = self.bounds
+            lost = (
+                f", of which {self.n_failed:,} failed and are left out (with them p would be "
+                f"{low:.4g} to {high:.4g})"
+            )
+            many = f"{total:,} at random" if self.at_random else many
         return (
             f"Permutation test of {self.hypothesis}: {self.statistic_name} = {self.statistic:.4g}, "
             f"p = {self.pvalue:.4g}{error}, permuting {_WORDS[self.permuted]}, {many}{lost}"
@@ -101,7 +129,7 @@ def permutation_test(
     """Test fixed or random effects by permutations, refitted in batches.
 
     Where there are no more than n distinct arrangements, all of them are taken, and the p-value is
-    that of the whole distribution.
+    that of the whole distribution; unless some have no statistic, which are left out and counted.
 
     Parameters
     ----------
@@ -134,7 +162,7 @@ def permutation_test(
     Raises
     ------
     ModelError
-        For what is not in the model, and what cannot be exchanged.
+        For what is not in the model or not estimable, and what cannot be exchanged.
 
     Examples
     --------
@@ -164,26 +192,46 @@ def permutation_test(
             f"nothing can be exchanged by permute={chosen!r}: there is one arrangement only"
         )
     observed = float(hypothesis.statistics(source.design.working_response[None])[0])
-    exact = arrangements.count <= n
+    all_taken = arrangements.count <= n
     orders = (
         arrangements.every()
-        if exact
+        if all_taken
         else arrangements.some(int(n), np.random.default_rng(seed_sequence(seed)))
     )
     null = exchange.statistics(hypothesis, orders)
+    return _counted(hypothesis, observed, null, not all_taken, chosen)
+
+
+def _counted(
+    hypothesis: Hypothesis, observed: float, null: FloatArray, at_random: bool, permuted: str
+) -> PermutationTest:
+    """The test from the statistic seen, and those of the arrangements, NaN where they failed.
+
+    Raises
+    ------
+    ModelError
+        Where the one seen, or all others, failed.
+    """
     good = null[np.isfinite(null)]
+    if not np.isfinite(observed) or good.size == 0:
+        where = "any arrangement" if np.isfinite(observed) else "the data"
+        raise ModelError(
+            f"the {hypothesis.label} statistic of {hypothesis.text} cannot be computed in {where}: "
+            "the fit does not converge, or its variance is 0; try a simpler covariance structure"
+        )
     as_large = int((good >= observed - _EQUAL * max(abs(observed), _EQUAL)).sum())
-    more = 0 if exact else 1
+    more = int(at_random)
+    sign = -1.0 if hypothesis.sided == "less" else 1.0
     return PermutationTest(
-        hypothesis.text,
-        -observed if hypothesis.sided == "less" else observed,
-        hypothesis.label,
-        (as_large + more) / (len(good) + more),
-        len(good),
-        exact,
-        len(null) - len(good),
-        chosen,
-        -good if hypothesis.sided == "less" else good,
+        hypothesis=hypothesis.text,
+        statistic=sign * observed,
+        statistic_name=hypothesis.label,
+        pvalue=(as_large + more) / (len(good) + more),
+        n=len(good),
+        n_failed=len(null) - len(good),
+        at_random=at_random,
+        permuted=permuted,
+        null=sign * good,
     )
 
 

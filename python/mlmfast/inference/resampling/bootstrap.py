@@ -19,9 +19,10 @@ from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.design.responses import response_rows
 from mlmfast.display.html import in_text
 from mlmfast.display.printed_frame import PrintedFrame
-from mlmfast.distributions import normal_cdf, normal_quantile
+from mlmfast.distributions import normal_quantile
 from mlmfast.errors import DataError, ModelError
 from mlmfast.handed_out import copied
+from mlmfast.inference.resampling.accelerated import bca, skewed_jackknife, skewed_scores
 from mlmfast.inference.resampling.drawn_clusters import DrawnClusters
 from mlmfast.inference.resampling.refits import Refits, RefitValues
 from mlmfast.inference.resampling.residual_parts import ResidualParts
@@ -150,11 +151,11 @@ class Bootstrap(PrintedFrame):
             middle = 2.0 * estimate - values.mean()
             return np.asarray(middle + normal_quantile(tails) * values.std(ddof=1))
         acceleration = (
-            _skewed_scores(values, self._scores[good])
+            skewed_scores(values, self._scores[good])
             if left is None
-            else _skewed_jackknife(left[:, column])
+            else skewed_jackknife(left[:, column])
         )
-        return _bca(values, estimate, acceleration, tails)
+        return bca(values, estimate, acceleration, tails)
 
     def __repr__(self) -> str:
         n = len(self.replicates)
@@ -163,31 +164,6 @@ class Bootstrap(PrintedFrame):
 
     def _repr_html_(self) -> str:
         return in_text(repr(self))
-
-
-def _bca(values: FloatArray, estimate: float, acceleration: float, tails: FloatArray) -> FloatArray:
-    n = len(values)
-    below = float(np.mean(values < estimate) + 0.5 * np.mean(values == estimate))
-    z0 = normal_quantile(np.clip(below, 0.5 / n, 1.0 - 0.5 / n))
-    z = z0 + normal_quantile(tails)
-    return np.asarray(np.quantile(values, normal_cdf(z0 + z / (1.0 - acceleration * z))))
-
-
-def _skewed_scores(values: FloatArray, scores: FloatArray) -> float:
-    """Acceleration by the linear part of the statistic in the scores."""
-    centred = scores - scores.mean(axis=0)
-    weights, *_ = np.linalg.lstsq(centred, values - values.mean(), rcond=None)
-    linear = centred @ weights
-    spread = float(np.sqrt(np.mean(linear**2)))
-    return float(np.mean((linear / spread) ** 3)) / 6.0 if spread > 0 else 0.0
-
-
-def _skewed_jackknife(left: FloatArray) -> float:
-    """Acceleration by the estimates without each cluster."""
-    left = left[np.isfinite(left)]
-    influence = left.mean() - left if left.size else left
-    total = float((influence**2).sum())
-    return float((influence**3).sum()) / (6.0 * total**1.5) if total > 0 else 0.0
 
 
 def bootstrap(

@@ -13,9 +13,8 @@ from mlmfast.errors import ModelError
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.formula.residual_formula import parse_residual
 from mlmfast.inference.robust.covariance import KINDS
-from mlmfast.prepared.fit_model import read_method
 from mlmfast.reduction.engines.options import read_options
-from mlmfast.words import is_one_of
+from mlmfast.words import is_one_of, read_method
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from mlmfast.covariance import STRUCTURES
 from mlmfast.degrees_of_freedom import known_name
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse, quote_name
 from mlmfast.formula.mixed_formula import parse_formula
-from mlmfast.formula.residual_formula import parse_residual
+from mlmfast.formula.residual_formula import ResidualFormula, parse_residual
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Text, summands
+from mlmfast.translation.preparation import Levels, LevelsSeen
 from mlmfast.translation.r.plan import RPlan, column, common
-from mlmfast.translation.r.syntax import Arguments, matched, one_sided
+from mlmfast.translation.r.syntax import Arguments, matched, one_sided, variables
 
 _MMRM = (
     "formula",
@@ -23,6 +25,9 @@ _MMRM = (
     "optimizer",
 )
 _STRUCTURES = frozenset({"us", "toep", "toeph", "ar1", "ar1h", "ad", "adh", "cs", "csh", "sp_exp"})
+
+#: Robust covariances of mmrm, as `LMMResult.robust` names them.
+_ROBUST = {"Empirical": "CR0", "Empirical-Jackknife": "CR3", "Empirical-Bias-Reduced": "CR2"}
 
 
 def mmrm(call: Call) -> RPlan:
@@ -50,13 +55,46 @@ def mmrm(call: Call) -> RPlan:
         )
     plan = RPlan(f"{deparse(formula.left)} ~ {fixed}")
     parse_formula(plan.formula)
-    parse_residual(structures[0])
-    plan.arguments["residual"] = structures[0]
+    _visits(plan, parse_residual(structures[0]), variables(formula, covariance), given)
     common(plan, given, given.flag("reml", True))
     plan.found.ignored = [text for text in plan.found.ignored if not text.startswith("control")]
     column(plan, given, "weights")
     _degrees(plan, given)
     return plan
+
+
+def _visits(
+    plan: RPlan, residual: ResidualFormula, used: tuple[str, ...], given: Arguments
+) -> None:
+    """Visits and arms are factors in mmrm, in the fixed part too; a number would be a slope here.
+
+    Visits that no complete row has are dropped before lags are counted.
+    """
+    keeps, control = False, given.node("control")
+    if isinstance(control, Call):
+        word = dict(control.keywords).get("drop_visit_levels")
+        keeps = isinstance(word, Name) and word.name in {"FALSE", "F"}
+    plan.arguments["residual"] = _by_level(residual)
+    is_spatial = residual.structure.startswith("sp_")
+    visits = () if is_spatial else residual.coordinates
+    arms = () if residual.arm is None else (residual.arm,)
+    whole = (*visits, *arms) if keeps else arms
+    if whole:
+        plan.preparations.append(Levels(whole))
+    weights = given.node("weights")
+    plan.columns = tuple(dict.fromkeys((*used, *residual.variables, *variables(weights))))
+    if not keeps:
+        plan.preparations += [LevelsSeen(visit, plan.columns) for visit in visits]
+
+
+def _by_level(residual: ResidualFormula) -> str:
+    """The structure with visits that count one by one, whatever numbers they are."""
+    (call,) = residual.calls
+    if not STRUCTURES[call.keyword].ordered or call.as_levels:
+        return residual.text
+    visit, subject = quote_name(call.coordinates[0]), ":".join(map(quote_name, residual.subject))
+    bar = subject if residual.arm is None else f"{quote_name(residual.arm)} / {subject}"
+    return f"{call.keyword}(factor({visit}) | {bar})"
 
 
 def _split(node: Node) -> tuple[str, list[str]]:
@@ -93,7 +131,8 @@ def _cov_struct(call: Call) -> str:
     kind = given.word("type") or "us"
     kind += "h" if given.flag("heterogeneous", False) else ""
     subject, group = given.word("subject"), given.word("group")
-    bar = quote_name(subject or "") if group is None else f"{quote_name(group)} / {subject}"
+    bar = quote_name(subject or "")
+    bar = bar if group is None else f"{quote_name(group)} / {bar}"
     return f"{kind}({', '.join(map(quote_name, names))} | {bar})"
 
 
@@ -112,8 +151,8 @@ def _degrees(plan: RPlan, given: Arguments) -> None:
         rest = [name for name, _ in control.keywords if name not in known]
         plan.found.ignored += [f"{name} of mmrm_control" for name in rest]
     method = _option(given, inner, "method") or "Satterthwaite"
-    vcov = _option(given, inner, "vcov")
     name = known_name(method)
+    vcov = _option(given, inner, "vcov") or ("Empirical" if name == "residual" else None)
     if name is None:
         plan.found.lost.append(f"method = {method!r}")
         return
@@ -127,7 +166,10 @@ def _degrees(plan: RPlan, given: Arguments) -> None:
             "are by PROC MIXED's. vcov = 'Kenward-Roger-Linear' is the same in both"
         )
     elif vcov not in {None, "Asymptotic"}:
-        plan.found.lost.append(f"vcov = {vcov!r}: robust covariances are fit.robust('CR0'), ...")
+        own = "" if _option(given, inner, "vcov") else f", mmrm's default for method = {method!r}"
+        kind = _ROBUST.get(vcov or "")
+        hint = "" if kind is None else f": the robust covariance is fit.robust({kind!r})"
+        plan.found.lost.append(f"vcov = {vcov!r}{own}{hint}")
 
 
 def _option(given: Arguments, inner: Arguments | None, name: str) -> str | None:

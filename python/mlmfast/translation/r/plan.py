@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +16,21 @@ from mlmfast.translation.r.syntax import Arguments
 
 @dataclass
 class RPlan:
-    """The call here, as it is put together."""
+    """The call here, as it is put together.
+
+    Attributes
+    ----------
+    columns : that the preparations take, and that have to be in the data
+    stops_at_missing : name of the function, where its default is na.fail
+    """
 
     formula: str
     data: str = "data"
     arguments: dict[str, Any] = field(default_factory=dict)
     preparations: list[Preparation] = field(default_factory=list)
     found: Findings = field(default_factory=Findings)
+    columns: tuple[str, ...] = ()
+    stops_at_missing: str | None = None
 
 
 #: Arguments that say how the search goes, or what is kept.
@@ -32,7 +41,11 @@ def common(plan: RPlan, given: Arguments, reml: bool) -> None:
     """Arguments that all functions share: data, weights of rows, missing values, contrasts."""
     data = given.node("data")
     if isinstance(data, Name) and data.name.replace(".", "_").isidentifier():
-        plan.data = data.name.replace(".", "_")
+        plan.data = _name_here(data.name.replace(".", "_"))
+        if plan.data.endswith("_") and not data.name.endswith(("_", ".")):
+            plan.found.notes.append(
+                f"data = {data.name}: the name is taken in Python, and is {plan.data} here"
+            )
     elif data is not None:
         plan.found.lost.append(f"data = {deparse(data)}: do this to the data first")
     if not reml:
@@ -43,6 +56,11 @@ def common(plan: RPlan, given: Arguments, reml: bool) -> None:
     _missing(plan, given)
     if given.node("contrasts") is not None:
         plan.arguments["contrasts"] = _contrasts(given)
+
+
+def _name_here(name: str) -> str:
+    """The name of a frame in Python, where a keyword or the package's own name is none."""
+    return f"{name}_" if keyword.iskeyword(name) or name == "mlm" else name
 
 
 def column(plan: RPlan, given: Arguments, name: str) -> None:

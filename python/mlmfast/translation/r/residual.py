@@ -34,6 +34,7 @@ class RResidual:
     scale: str | None = None
     weights: str | None = None
     preparations: tuple[Preparation, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def residual_of(
@@ -44,7 +45,8 @@ def residual_of(
     Parameters
     ----------
     groups
-        Innermost groups of the random effects, which a formula without a bar is within.
+        Innermost groups of the random effects, which a formula without a bar is within; one with
+        a bar names these, or groups inside them.
 
     Raises
     ------
@@ -54,7 +56,7 @@ def residual_of(
     --------
     >>> from mlmfast.formula.syntax import parse
     >>> residual_of(parse("corAR1(form = ~ t | g)"), parse("varIdent(form = ~ 1 | t)"), ())
-    RResidual(residual='ar1h(t | g)', scale=None, weights=None, preparations=())
+    RResidual(residual='ar1h(t | g)', scale=None, weights=None, preparations=(), notes=())
     """
     scales: list[str] = []
     prepared: list[Preparation] = []
@@ -65,13 +67,14 @@ def residual_of(
         return RResidual(None, " * ".join(scales) or None, weight, tuple(prepared))
     if not isinstance(correlation, Call):
         raise FormulaError(f"correlation = {deparse(correlation)} is no call such as corAR1()")
-    residual, used, more = _correlation(correlation, groups, scales)
+    notes: list[str] = []
+    residual, used, more = _correlation(correlation, groups, scales, notes)
     rest = [scale for scale in scales if scale != used]
-    return RResidual(residual, " * ".join(rest) or None, weight, (*prepared, *more))
+    return RResidual(residual, " * ".join(rest) or None, weight, (*prepared, *more), tuple(notes))
 
 
 def _correlation(
-    call: Call, groups: tuple[str, ...], scales: list[str]
+    call: Call, groups: tuple[str, ...], scales: list[str], notes: list[str]
 ) -> tuple[str, str, list[Preparation]]:
     """The structure, the scale that it takes up, and what it needs of the data."""
     function = call.function
@@ -85,7 +88,7 @@ def _correlation(
         raise FormulaError(f"{deparse(call)}: a nugget beside {function} has no counterpart")
     if given.node("metric") is not None and given.word("metric") != "euclidean":
         raise FormulaError(f"{deparse(call)}: distances are Euclidean here")
-    coordinates, subject = _form(given, groups)
+    coordinates, subject = _form(given, groups, notes)
     bar = ":".join(map(quote_name, subject))
     prepared: list[Preparation] = []
     if not coordinates:
@@ -118,13 +121,15 @@ def _arma(given: Arguments) -> str:
     return "ar1" if orders == (1, 0) else "arma11"
 
 
-def _form(given: Arguments, groups: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
+def _form(
+    given: Arguments, groups: tuple[str, ...], notes: list[str]
+) -> tuple[list[str], tuple[str, ...]]:
     """Coordinates, none for the order of the rows, and the columns that make the subjects."""
     form = given.node("form")
     inner: Node = Name("1") if form is None else one_sided(form)
     subject = groups
     if isinstance(inner, Binary) and inner.operator == "|":
-        subject = _columns(inner.right, "/")
+        subject = _subject(inner.right, groups, notes)
         inner = inner.left
     if not subject:
         raise FormulaError(
@@ -137,6 +142,34 @@ def _form(given: Arguments, groups: tuple[str, ...]) -> tuple[list[str], tuple[s
     if len(names) != len(parts):
         raise FormulaError(f"{deparse(inner)} is not a sum of columns")
     return names, subject
+
+
+def _subject(node: Node, groups: tuple[str, ...], notes: list[str]) -> tuple[str, ...]:
+    """Columns that make the subjects; with random effects their groups, or groups inside them."""
+    if not groups:
+        return _columns(node, "/")
+    own = _nested(node)
+    shared = min(len(own), len(groups))
+    if own[:shared] != groups[:shared]:
+        raise FormulaError(
+            f"the groups of correlation, {'/'.join(own)}, are not those of random, "
+            f"{'/'.join(groups)}, nor inside them; nlme stops there too (incompatible formulas for "
+            "groups)"
+        )
+    if len(own) < len(groups):
+        notes.append(
+            f"the groups of correlation, {'/'.join(own)}, are wider than those of random; nlme "
+            f"takes {'/'.join(groups)} for them, with a warning, and so does this"
+        )
+        return groups
+    return _columns(node, "/")
+
+
+def _nested(node: Node) -> tuple[str, ...]:
+    """The levels of ``a / b``, as nlme compares them."""
+    if isinstance(node, Binary) and node.operator == "/":
+        return (*_nested(node.left), *_nested(node.right))
+    return (node.name if isinstance(node, Name) else deparse(node),)
 
 
 def _columns(node: Node, operator: str) -> tuple[str, ...]:

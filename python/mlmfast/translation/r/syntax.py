@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse
-from mlmfast.formula.syntax import Call, Name, Node, Number, Paren, Text, Unary, parse
+from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, parse
 
 #: Quotations, which stay; comments, which go.
 _QUOTED_OR_COMMENT = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|#[^\n]*")
@@ -116,6 +116,37 @@ def one_sided(node: Node) -> Node:
     if isinstance(node, Unary) and node.operator == "~":
         return node.operand
     raise FormulaError(f"{deparse(node)} is not a one-sided formula, ~ x")
+
+
+#: Names that R gives a value.
+_CONSTANTS = frozenset({"TRUE", "FALSE", "T", "F", "NULL", "NA", "Inf", "pi", "."})
+
+
+def variables(*nodes: Node | None) -> tuple[str, ...]:
+    """Columns that are used, each once (R's ``all.vars``).
+
+    Examples
+    --------
+    >>> from mlmfast.formula.syntax import parse
+    >>> variables(parse("log(y) ~ x * a"), parse("corAR1(form = ~ t | g)"))
+    ('y', 'x', 'a', 't', 'g')
+    """
+    found: list[str] = []
+    for node in nodes:
+        if isinstance(node, Name) and (node.quoted or node.name not in _CONSTANTS):
+            found.append(node.name)
+        elif isinstance(node, Call):
+            # What stands after a column in C() are contrasts.
+            last = 1 if node.function == "C" else None
+            rest = () if last else (value for _, value in node.keywords)
+            found += variables(*node.arguments[:last], *rest)
+        elif isinstance(node, Binary):
+            found += variables(node.left, node.right)
+        elif isinstance(node, Unary):
+            found += variables(node.operand)
+        elif isinstance(node, Paren):
+            found += variables(node.inner)
+    return tuple(dict.fromkeys(found))
 
 
 def number_of(node: Node) -> float:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mlmfast.errors import FormulaError, ModelError
+from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.formula.syntax import Call
 from mlmfast.model import lmm
 from mlmfast.translation.call_text import call_text
-from mlmfast.translation.preparation import pandas_frame
+from mlmfast.translation.preparation import pandas_frame, with_columns
 from mlmfast.translation.r.lme4 import lmer
 from mlmfast.translation.r.mmrm import mmrm
 from mlmfast.translation.r.nlme import gls, lme
@@ -17,6 +17,8 @@ from mlmfast.translation.r.plan import RPlan
 from mlmfast.translation.r.syntax import read_call
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mlmfast.result import LMMResult
 
 _FUNCTIONS: dict[str, Callable[[Call], RPlan]] = {
@@ -86,8 +88,10 @@ class RCall:
                 f"the call cannot be run as it is: {'; '.join(self._plan.found.lost)}. Take the "
                 "call as text (.code) and change it"
             )
+        if self._plan.stops_at_missing is not None:
+            _refuse_missing(pandas_frame(data), self._plan)
         if self._plan.preparations:
-            data = pandas_frame(data)
+            data = with_columns(pandas_frame(data), self._plan.columns, folds_case=False)
             for step in self._plan.preparations:
                 data = step(data)
         return lmm(self._plan.formula, data, **self._plan.arguments)
@@ -97,6 +101,18 @@ class RCall:
 
     def __repr__(self) -> str:
         return str(self)
+
+
+def _refuse_missing(data: pd.DataFrame, plan: RPlan) -> None:
+    """Stop where nlme does, which takes no rows away unless told to."""
+    for name in plan.columns:
+        count = int(data[name].isna().sum()) if name in data.columns else 0
+        if count:
+            raise DataError(
+                f"column {name!r} has {count} missing values, at which {plan.stops_at_missing}() "
+                "stops (na.fail is its default); write na.action = na.omit in the call for the "
+                "fit to the other rows"
+            )
 
 
 def from_r(text: str) -> RCall:
@@ -124,7 +140,7 @@ def from_r(text: str) -> RCall:
     >>> call = mlm.from_r("lme(Reaction ~ Days, sleepstudy, random = ~ Days | Subject)")
     >>> print(call)
     import mlmfast as mlm
-    fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy)
+    fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy, na_action="raise")
     # note: degrees of freedom are Satterthwaite's; nlme counts levels of groups, which is not
     offered
     >>> round(call(mlm.load_sleepstudy()).llf, 4)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.errors import FormulaError
 from mlmfast.translation.call_text import literal
 from mlmfast.translation.findings import Findings
+from mlmfast.translation.sas.linear import told_apart
 from mlmfast.translation.sas.statements.effects import effects_of
 from mlmfast.translation.sas.statements.options import Option, numbers
 from mlmfast.translation.sas.statements.step import Effects
@@ -37,11 +38,13 @@ class Means:
 
     Attributes
     ----------
+    label, effect : what tells it apart in results, and the effect as the statement writes it
     differences : arguments of ``contrast``, or None
     slices : for each slice the factors compared and those held
     """
 
     label: str
+    effect: str
     factors: tuple[str, ...]
     arguments: Mapping[str, Any]
     differences: Mapping[str, Any] | None
@@ -82,13 +85,11 @@ def _call(first: Any, arguments: Mapping[str, Any]) -> str:
     return ", ".join([literal(first), *(f"{k}={literal(v)}" for k, v in arguments.items())])
 
 
-def means_of(
-    statement: Effects, classes: Mapping[str, Any], level: float, found: Findings
-) -> list[Means]:
+def means_of(statement: Effects, classes: Mapping[str, Any], found: Findings) -> list[Means]:
     """The effects of one LSMEANS statement; what cannot be said is left out, and entered."""
     out = []
     try:
-        arguments, differences, sliced = _options(statement, level, found)
+        arguments, differences, sliced = _options(statement, found)
         for effect in statement.effects:
             if effect.covariates(classes) or effect.is_intercept:
                 raise FormulaError(f"{effect} is no effect of CLASS variables")
@@ -99,15 +100,37 @@ def means_of(
                 for held in sliced
                 if set(held) < set(names)
             )
-            out.append(Means(str(effect), names, arguments, differences, slices))
+            out.append(Means(str(effect), str(effect), names, arguments, differences, slices))
     except FormulaError as error:
         found.left_out.append(f"'{statement.text}': {error}")
     return out
 
 
+def labelled(means: Sequence[Means]) -> tuple[Means, ...]:
+    """The same with labels that differ: by AT values, else by a number."""
+    effects = [own.effect for own in means]
+    labels = [
+        own.effect + _at_text(own.arguments.get("at"))
+        if effects.count(own.effect) > 1
+        else own.effect
+        for own in means
+    ]
+    return tuple(
+        replace(own, label=label) for own, label in zip(means, told_apart(labels), strict=True)
+    )
+
+
+def _at_text(at: Mapping[str, Any] | None) -> str:
+    if not at:
+        return ""
+    values = {k: v if isinstance(v, list) else [v] for k, v in at.items()}
+    return " at " + " ".join(f"{k}={','.join(f'{x:g}' for x in v)}" for k, v in values.items())
+
+
 def _options(
-    statement: Effects, level: float, found: Findings
+    statement: Effects, found: Findings
 ) -> tuple[dict[str, Any], dict[str, Any] | None, list[tuple[str, ...]]]:
+    level = 0.95
     at: dict[str, Any] = {}
     arguments: dict[str, Any] = {}
     adjust: str | None = None
@@ -141,12 +164,22 @@ def _options(
         arguments["level"] = level
     if adjust is not None and differences is None:
         differences = _differences(Option("diff"))
+    if adjust == "dunnett" and differences is not None:
+        differences = _from_a_control(statement, differences)
     if differences is not None:
         control = differences["method"] == "trt.vs.ctrl"
         differences["adjust"] = adjust or "none"
         if adjust == "tukey" and control:
             raise FormulaError("ADJUST=TUKEY is for all differences, not for those from a control")
     return arguments, differences, slices
+
+
+def _from_a_control(statement: Effects, differences: dict[str, Any]) -> dict[str, Any]:
+    """By Dunnett differences are from the first level, unless DIFF= says otherwise."""
+    asked = statement.option("diff", "pdiff")
+    if asked is not None and asked.value is not None and differences["method"] == "pairwise":
+        raise FormulaError(f"ADJUST=DUNNETT is for differences from a control, not for {asked}")
+    return {**differences, "method": "trt.vs.ctrl"}
 
 
 def _adjustment(option: Option) -> str:

@@ -10,11 +10,13 @@ from mlmfast.degrees_of_freedom import known_name
 from mlmfast.formula.deparse import quote_name
 from mlmfast.translation.findings import Findings
 from mlmfast.translation.preparation import Levels, LevelsAsTheyCome, Preparation
-from mlmfast.translation.sas.means import Means, means_of
+from mlmfast.translation.sas.linear import linear_statements
+from mlmfast.translation.sas.means import Means, labelled, means_of
 from mlmfast.translation.sas.parms import parms_arguments
 from mlmfast.translation.sas.random import FULL, random_terms
 from mlmfast.translation.sas.repeated import residual_text
 from mlmfast.translation.sas.statements.effects import Effect
+from mlmfast.translation.sas.statements.linear import LinearStatement
 from mlmfast.translation.sas.statements.options import Option, numbers
 from mlmfast.translation.sas.statements.step import Step
 from mlmfast.translation.sas.statements.text import written
@@ -24,7 +26,7 @@ _SILENT = frozenset(
     {"absolute", "asycorr", "asycov", "boundary", "cl", "convf", "convg", "convh", "data", "ic"}
     | {"info", "itdetails", "lognote", "maxfunc", "maxiter", "mmeq", "mmeqsol", "namelen"}
     | {"noclprint", "noinfo", "noitprint", "noprofile", "plots", "plot", "ratio", "scoring"}
-    | {"singchol", "singres", "singular", "update", "dfbw", "sigiter"}
+    | {"singchol", "singres", "singular", "update", "sigiter"}
 )
 _REFUSED = {
     "nobound": "variances stay at 0 or above here; residual='cs(visit | subject)' allows negative "
@@ -56,7 +58,9 @@ class Plan:
     arguments : of `mlmfast.lmm` beside formula and data
     effects : of the MODEL statement, the intercept first where there is one
     types : of the tests of effects
+    covariance_level : of the limits of covariance parameters, by ALPHA= of PROC MIXED
     reference : levels that REF= puts last, by variable
+    linear : ESTIMATE and CONTRAST statements
     """
 
     formula: str
@@ -67,10 +71,21 @@ class Plan:
     types: tuple[int, ...]
     chisq: bool
     covtest: bool
-    level: float
+    covariance_level: float
     reference: Mapping[str, str]
     columns: tuple[str, ...]
+    linear: tuple[LinearStatement, ...]
     all_between: bool = False
+
+    def is_ambiguous(self, label: str) -> bool:
+        """Whether statements of several kinds have this label."""
+        kinds = {own.kind for own in self.linear if own.label == label}
+        return len(kinds) + any(label == own.label for own in self.means) > 1
+
+    def name_of(self, statement: LinearStatement) -> str:
+        """The label, with the kind where another statement has it too."""
+        label = statement.label
+        return f"{statement.kind.upper()} {label}" if self.is_ambiguous(label) else label
 
 
 def plan_of(step: Step, found: Findings) -> Plan:
@@ -80,7 +95,7 @@ def plan_of(step: Step, found: Findings) -> Plan:
     _read_model_options(step, found)
     found.lost += [f"'{text}'" for text in step.unknown]
     found.ignored += [f"'{text}'" for text in step.ignored]
-    level = 1.0 - _number(step.model.option("alpha"), _number(_proc(step, "alpha"), 0.05))
+    linear = linear_statements(step.linear, found)
     terms = [term for own in step.random for term in random_terms(own, step.classes, found)]
     residual = residual_text(step.repeated, step.classes, found)
     intercept = step.model.option("noint") is None
@@ -95,25 +110,30 @@ def plan_of(step: Step, found: Findings) -> Plan:
         "weights": step.weight,
         "contrasts": contrasts or None,
         "ddf": _ddf(step, found),
-        "absorb": False if step.linear else None,
+        "absorb": False if linear else None,
     }
     arguments = {k: v for k, v in arguments.items() if v is not None and (k, v) != _DEFAULT}
     arguments |= parms_arguments(step.parms, terms, residual, found)
     effects = (*([Effect(())] if intercept else []), *step.model.effects)
-    means = [m for own in step.lsmeans for m in means_of(own, step.classes, level, found)]
+    means = [m for own in step.lsmeans for m in means_of(own, step.classes, found)]
     names = _columns(step)
     return Plan(
         f"{quote_name(step.response)} ~ {formula}",
         arguments,
-        (*_levels(step, residual.levels), *([residual.number] if residual.number else [])),
+        (
+            *_levels(step, residual.levels),
+            *([residual.number] if residual.number else []),
+            *(term.check for term in terms if term.check is not None),
+        ),
         effects,
-        tuple(means),
+        labelled(means),
         _types(step),
         step.model.option("chisq") is not None,
         _proc(step, "covtest") is not None,
-        level,
+        1.0 - _number(_proc(step, "alpha"), 0.05),
         reference,
         names,
+        linear,
         _is_unstructured(step) and arguments.get("ddf") == "between-within",
     )
 
@@ -149,10 +169,23 @@ def _read_proc(step: Step, found: Findings) -> None:
                 found.ignored.append(f"{option} of PROC MIXED")
             elif option.value and any(token.is_("(") for token in option.value):
                 found.lost.append(f"{option}: apply the options of the data set to the data first")
-        elif option.name not in {"method", "alpha", "covtest", "order"}:
+        elif option.name == "order" and option.text not in {*_SORTED, "data"}:
+            found.lost.append(f"{option} of PROC MIXED: order the levels in the data")
+        elif option.name == "alpha" and _proc(step, "covtest") is None:
+            _leave_out_limits(f"{option} of PROC MIXED", "fit.covtest", option, found)
+        elif option.name not in {"method", "alpha", "covtest", "order", "dfbw"}:
             found.lost.append(f"{option} of PROC MIXED")
     if _method(step) not in {"reml", "ml"}:
         found.lost.append(f"METHOD={_method(step).upper()}: fits are by REML and ML here")
+
+
+def _leave_out_limits(name: str, method: str, option: Option, found: Findings) -> None:
+    """Enter limits that a step does not make, and who makes them; 0.95 is theirs anyway."""
+    level = 1.0 - _number(option, 0.05)
+    if level == 0.95:
+        found.ignored.append(name)
+    else:
+        found.left_out.append(f"{name}: {method}(level={level:g})")
 
 
 def _read_model_options(step: Step, found: Findings) -> None:
@@ -160,19 +193,24 @@ def _read_model_options(step: Step, found: Findings) -> None:
     for option in step.model.options:
         if option.name in _ELSEWHERE:
             found.left_out.append(f"{option} of MODEL: {_ELSEWHERE[option.name]}")
+        elif option.name == "alpha":
+            _leave_out_limits(f"{option} of MODEL", "fit.conf_int", option, found)
         elif option.name == "ddf":
             found.lost.append(f"{option}: degrees of freedom by effect; ddf=number is for all")
         elif option.name in _MODEL_SILENT:
             if option.name != "ddfm":
                 found.ignored.append(f"{option} of MODEL")
-        elif option.name not in {"noint", "chisq", "htype", "alpha"}:
+        elif option.name not in {"noint", "chisq", "htype"}:
             found.lost.append(f"{option} of MODEL")
 
 
 def _ddf(step: Step, found: Findings) -> str:
-    """DDFM=, or PROC MIXED's default: by the statements that there are."""
+    """DDFM=, DFBW, or PROC MIXED's default: by the statements that there are."""
     assert step.model is not None
     option = step.model.option("ddfm")
+    between_within = _proc(step, "dfbw") is not None
+    if option is None and between_within:
+        return "between-within"
     if option is None:
         if step.random:
             return "containment"
@@ -181,6 +219,8 @@ def _ddf(step: Step, found: Findings) -> str:
     if name is None:
         found.lost.append(f"{option}: no method of degrees of freedom here")
         return "satterthwaite"
+    if between_within and name != "between-within":
+        found.lost.append(f"DFBW of PROC MIXED and {option} of MODEL: two methods; leave one out")
     return name
 
 
@@ -209,11 +249,27 @@ def _coding(step: Step, found: Findings) -> tuple[dict[str, str], dict[str, str]
             elif option.name == "ref" and level.lower() != "last":
                 contrasts[name] = f"Treatment({level!r})"
                 reference[name] = level
-            elif option.name in {"descending", "desc", "order"} and option.text not in _SORTED:
-                found.lost.append(f"{option} of CLASS: order the levels in the data")
-            elif option.name == "param" and option.text != "glm":
-                found.lost.append(f"{option} of CLASS: the coding is PROC MIXED's own")
+    _read_class_options(step, found)
     return contrasts, reference
+
+
+def _read_class_options(step: Step, found: Findings) -> None:
+    """Options of CLASS beside REF=; the order of levels matters in MODEL and REPEATED."""
+    fixed = _fixed_factors(step)
+    repeated = step.repeated.effects if step.repeated else ()
+    ordered = {*fixed, *(name for effect in repeated for name in effect.names)}
+    lost = []
+    for name, options in step.classes.items():
+        for option in options:
+            if option.name in {"descending", "desc", "order"}:
+                if option.text not in _SORTED and name in ordered:
+                    lost.append(f"{option} of CLASS: order the levels in the data")
+            elif option.name == "param":
+                if option.text != "glm" and name in fixed:
+                    lost.append(f"{option} of CLASS: the coding is PROC MIXED's own")
+            elif option.name != "ref":
+                lost.append(f"{option} of CLASS")
+    found.lost += dict.fromkeys(lost)
 
 
 _SORTED = frozenset({"formatted", "internal"})
@@ -226,9 +282,9 @@ def _levels(step: Step, visits: tuple[str, ...]) -> list[Preparation]:
         used |= {name for effect in own.effects for name in effect.names}
     names = tuple(name for name in step.classes if name in used)
     order = _proc(step, "order")
-    if order is None or order.text in _SORTED:
-        return [Levels(names)] if names else []
-    return [LevelsAsTheyCome(name) for name in names]
+    if order is not None and order.text == "data":
+        return [LevelsAsTheyCome(name) for name in names]
+    return [Levels(names)] if names else []
 
 
 def _columns(step: Step) -> tuple[str, ...]:

@@ -9,9 +9,11 @@ from mlmfast.covariance.names import canonical
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import quote_name
 from mlmfast.translation.findings import Findings
+from mlmfast.translation.preparation import OneValueWithin
 from mlmfast.translation.sas.statements.effects import Effect, effects_of
 from mlmfast.translation.sas.statements.options import Option
 from mlmfast.translation.sas.statements.step import Effects
+from mlmfast.translation.sas.statements.text import Token, written
 
 #: TYPE= of one variance, and of a full matrix however it is factored.
 SIMPLE, FULL = ("vc", "simple"), ("un", "unr", "chol")
@@ -29,10 +31,12 @@ class Term:
     Attributes
     ----------
     parameters : names; None where their number depends on the levels in the data
+    check : what the data must hold for the term to be SAS's
     """
 
     text: str
     parameters: tuple[str, ...] | None
+    check: OneValueWithin | None = None
 
 
 def subject_names(option: Option | None) -> tuple[str, ...]:
@@ -123,6 +127,10 @@ def _structured(
             f"TYPE={name.upper()} over {listed} together: write the columns wanted as one factor, "
             "or as numbers"
         )
+    if name.startswith("sp("):
+        kind = statement.option("type")
+        assert kind is not None, "TYPE= names it"
+        return _spatial(effects[0], kind.value or (), subject)
     cells = effects[0].formula(classes)
     if name in FULL:
         return Term(f"us(0 + {cells} | {where})", None)
@@ -130,6 +138,32 @@ def _structured(
     number = canonical(f"{name}(x | y)").partition(",")[2].rstrip(")").strip()
     after = f", {number}" if number else ""
     return Term(f"{keyword}(0 + {cells} | {where}{after})", None)
+
+
+def _spatial(effect: Effect, value: Sequence[Token], subject: Sequence[str]) -> Term:
+    """``sp(pow)(time)``: the levels of an effect lie where TYPE= says, not at their own values."""
+    keyword, coordinates = spatial_kind(value)
+    if len(coordinates) > 1:
+        raise FormulaError(
+            f"{', '.join(coordinates)} as coordinates of random effects; they have one here, as in "
+            f"{keyword}(0 + factor(time) | id)"
+        )
+    where = ":".join(map(quote_name, subject))
+    check = OneValueWithin(coordinates[0], tuple(dict.fromkeys((*subject, *effect.names))))
+    return Term(f"{keyword}(0 + factor({quote_name(coordinates[0])}) | {where})", None, check)
+
+
+def spatial_kind(value: Sequence[Token]) -> tuple[str, list[str]]:
+    """Keyword and coordinates of ``sp(exp)(x y)``, whose coordinates are numbers.
+
+    Raises
+    ------
+    FormulaError
+    """
+    names = [token.text for token in value if token.kind == "name"]
+    if len(names) < 3:
+        raise FormulaError(f"TYPE={written(value).upper()} names no coordinates")
+    return canonical(f"sp({names[1].lower()})(x | y)").partition("(")[0], names[2:]
 
 
 def _slopes(

@@ -11,9 +11,9 @@ from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import quote_name
 from mlmfast.translation.findings import Findings
 from mlmfast.translation.preparation import RowNumber
-from mlmfast.translation.sas.random import FULL, SIMPLE, subject_names
+from mlmfast.translation.sas.random import FULL, SIMPLE, spatial_kind, subject_names
 from mlmfast.translation.sas.statements.step import Effects
-from mlmfast.translation.sas.statements.text import Token, written
+from mlmfast.translation.sas.statements.text import Token
 
 _PRINTS = frozenset({"r", "rc", "rci", "rcorr", "ri", "hlm", "hlps"})
 #: Column of row numbers, where the statement names no visit.
@@ -134,11 +134,7 @@ def _by_visit(
 
 def _spatial(value: Sequence[Token], bar: str) -> tuple[str, str]:
     """``sp(exp)(x y)``: coordinates are numbers."""
-    names = [token.text for token in value if token.kind == "name"]
-    if len(names) < 3:
-        raise FormulaError(f"TYPE={written(value).upper()} names no coordinates")
-    kind, coordinates = names[1].lower(), names[2:]
-    keyword = canonical(f"sp({kind})(x | y)").partition("(")[0]
+    keyword, coordinates = spatial_kind(value)
     return f"{keyword}({', '.join(map(quote_name, coordinates))} | {bar})", keyword
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,7 +36,10 @@ class SasResults:
     covtest : Wald tests of covariance parameters, or None without COVTEST
     estimates, contrasts : DataFrame, a row a statement
         label; estimate, se, df, statistic, p_value, lower, upper; or num_df, den_df, f, p_value.
+        By UPPER and LOWER p is Pr > t and Pr < t, and the interval what that test does not
+        reject, open to one side. A label that comes again has a number, ``'x (2)'``.
     lsmeans, differences, slices : by effect
+        An effect that comes again has its AT values or a number, ``'arm at Days=9'``.
     problems : statements that have no result, with the reason
     """
 
@@ -78,7 +83,14 @@ def results_of(
     found: dict[str, list[dict[str, Any]]] = {"estimate": [], "contrast": []}
     for statement in statements:
         row = _attempt(
-            problems, statement.label, _linear, fit, plan, statement, rows, random, degrees
+            problems,
+            plan.name_of(statement),
+            _linear,
+            fit,
+            statement,
+            rows,
+            random,
+            degrees,
         )
         found[statement.kind] += [] if row is None else [row]
     means: dict[str, Any] = {}
@@ -88,7 +100,7 @@ def results_of(
         own = _attempt(
             problems,
             f"LSMEANS {asked.label}",
-            asked.with_degrees(degrees.of_label(asked.label)),
+            asked.with_degrees(degrees.of_label(asked.effect)),
             fit,
         )
         if own is None:
@@ -99,7 +111,7 @@ def results_of(
     return SasResults(
         fit,
         tests,
-        fit.covtest(level=plan.level) if plan.covtest else None,
+        fit.covtest(level=plan.covariance_level) if plan.covtest else None,
         pd.DataFrame(found["estimate"]),
         pd.DataFrame(found["contrast"]),
         means,
@@ -125,6 +137,11 @@ def _tests(fit: LMMResult, plan: Plan, kind: int, problems: dict[str, str]) -> A
     return _attempt(problems, f"tests of type {kind}", make)
 
 
+def _names(effect: str) -> tuple[str, ...]:
+    """The variables of an effect in one order: ``b*a`` is ``a*b``."""
+    return tuple(sorted(re.findall(r"[^*()\s]+", effect)))
+
+
 class DegreesByEffect:
     """Degrees of freedom of effects, where PROC MIXED takes them from the tests of effects.
 
@@ -133,7 +150,7 @@ class DegreesByEffect:
     """
 
     def __init__(self, fit: LMMResult, plan: Plan) -> None:
-        self._by_label: dict[str, float] = {}
+        self._by_names: dict[tuple[str, ...], float] = {}
         if fit.ddf not in BY_EFFECT:
             return
         table = fit.anova(type=3, definition="SAS").frame if len(plan.effects) > 1 else None
@@ -143,11 +160,11 @@ class DegreesByEffect:
             names = frozenset(effect.names)
             for label, df in table["DenDF"].items():
                 if frozenset(str(label).replace("`", "").split(":")) == names:
-                    self._by_label[str(effect)] = float(df)
+                    self._by_names[_names(str(effect))] = float(df)
 
     def of_label(self, label: str) -> float | None:
         """Those of an effect as the step writes it; None where the method goes its own way."""
-        return self._by_label.get(label)
+        return self._by_names.get(_names(label))
 
     def of_effects(self, effects: list[Effect]) -> float | None:
         """Those of the last effect named."""
@@ -156,7 +173,6 @@ class DegreesByEffect:
 
 def _linear(
     fit: LMMResult,
-    plan: Plan,
     statement: LinearStatement,
     rows: SasRows,
     random: tuple[Effect, ...],
@@ -167,15 +183,27 @@ def _linear(
     matrix = [rows(row, statement.label) / divisor for row in statement.rows]
     named = [rows.effect_of(effect) for row in statement.rows for effect, _ in row.fixed]
     ddf: Any = degrees.of_effects(named) if statement.df is None else statement.df
-    level = plan.level if statement.alpha is None else 1.0 - statement.alpha
     if statement.kind == "contrast":
         if any(row.random for row in statement.rows):
             raise ModelError("CONTRAST with random effects; ESTIMATE takes one row at a time")
         return _test(fit, statement.label, matrix, ddf)
     weights = random_weights(fit, statement.rows[0].random, random, rows.classes, divisor)
-    made = fit.estimate(matrix[0], ddf=ddf, level=level, random=weights)
+    # The one limit of a level is one of the two of a level with twice the rest.
+    alpha = (0.05 if statement.alpha is None else statement.alpha) * (2 if statement.tail else 1)
+    made = fit.estimate(matrix[0], ddf=ddf, level=1.0 - alpha, random=weights)
     names = ("estimate", "se", "df", "statistic", "p_value", "lower", "upper")
-    return {"label": statement.label, **{name: getattr(made, name) for name in names}}
+    row = {name: getattr(made, name) for name in names}
+    return {"label": statement.label, **_one_sided(row, statement.tail)}
+
+
+def _one_sided(row: dict[str, Any], tail: str) -> dict[str, Any]:
+    """A row with p and limits of the one-sided test: Pr > t by UPPER, Pr < t by LOWER."""
+    if not tail:
+        return row
+    beyond = row["statistic"] > 0 if tail == "upper" else row["statistic"] < 0
+    half = row["p_value"] / 2
+    open_side = {"upper": math.inf} if tail == "upper" else {"lower": -math.inf}
+    return {**row, "p_value": half if beyond else 1.0 - half, **open_side}
 
 
 def _test(fit: LMMResult, label: str, matrix: list[Any], ddf: Any) -> dict[str, Any]:

@@ -11,7 +11,12 @@ from mlmfast.errors import DataError, FormulaError, MlmError, ModelError
 from mlmfast.model import lmm
 from mlmfast.translation.call_text import Raw, call_text, literal
 from mlmfast.translation.findings import Findings
-from mlmfast.translation.preparation import LevelsAsTheyCome, pandas_frame, with_columns
+from mlmfast.translation.preparation import (
+    LevelsAsTheyCome,
+    by_groups,
+    pandas_frame,
+    with_columns,
+)
 from mlmfast.translation.sas.model import Plan, plan_of
 from mlmfast.translation.sas.results import (
     BY_EFFECT,
@@ -22,6 +27,7 @@ from mlmfast.translation.sas.results import (
     results_of,
 )
 from mlmfast.translation.sas.rows import SasRows
+from mlmfast.translation.sas.statements.linear import LinearStatement
 from mlmfast.translation.sas.statements.step import read_step
 
 if TYPE_CHECKING:
@@ -98,7 +104,7 @@ class SasStep:
         lines += [step.code("data") for step in plan.preparations]
         if self._step.by:
             by = literal(list(self._step.by))
-            lines.append(f"for _, data in data.groupby({by}):")
+            lines.append(f"for _, data in data.groupby({by}, dropna=False):")
         body = [f"fit = {call_text('mlm.lmm', plan.formula, 'data', plan.arguments)}"]
         if plan.all_between:
             again = {**plan.arguments, "ddf": Raw("sas.between_ddf(fit)")}
@@ -110,20 +116,38 @@ class SasStep:
 
     def _after(self) -> list[str]:
         plan = self._plan
-        lines = ["fit.covtest()"] if plan.covtest else []
+        level = plan.covariance_level
+        own_level = "" if level == 0.95 else f"level={literal(level)}"
+        lines = [f"fit.covtest({own_level})"] if plan.covtest else []
         chisq = ", chisq=True" if plan.chisq else ""
         lines += [f'tests = fit.anova(type={kind}, definition="SAS"{chisq})' for kind in plan.types]
-        for statement in self._step.linear:
-            ddf = f', ddf=sas.ddf(fit, "{statement.label}")' if self._by_effect else ""
-            if statement.rows[0].random:
-                lines.append(f"# {statement.label}: see estimates of sas(data), random effects")
-                continue
-            rows = f"sas.rows(fit, {literal(statement.label)})"
-            lines.append(f"fit.{statement.kind}({rows}{ddf})")
+        lines += [self._linear_code(statement) for statement in plan.linear]
         for means in plan.means:
-            degrees = f'sas.ddf(fit, "{means.label}")' if self._by_effect else None
-            lines += means.code(degrees)
+            asked = self._asked(means.label, "lsmeans")
+            lines += means.code(f"sas.ddf(fit, {asked})" if self._by_effect else None)
         return lines
+
+    def _linear_code(self, statement: LinearStatement) -> str:
+        """An ESTIMATE or CONTRAST as a call, or as a comment where a call cannot say it."""
+        label = literal(statement.label)
+        if statement.rows[0].random:
+            return f"# {label}: see estimates of sas(data), random effects"
+        if statement.tail:
+            return f"# {label}: see estimates of sas(data), a one-sided test"
+        asked = self._asked(statement.label, statement.kind)
+        arguments = [f"sas.rows(fit, {asked})"]
+        if statement.df is not None:
+            arguments.append(f"ddf={literal(statement.df)}")
+        elif self._by_effect:
+            arguments.append(f"ddf=sas.ddf(fit, {asked})")
+        if statement.alpha is not None:
+            arguments.append(f"level={literal(1.0 - statement.alpha)}")
+        return f"fit.{statement.kind}({', '.join(arguments)})"
+
+    def _asked(self, label: str, kind: str) -> str:
+        """A label as an argument, with the kind where several have it."""
+        more = f", kind={literal(kind)}" if self._plan.is_ambiguous(label) else ""
+        return literal(label) + more
 
     @property
     def _by_effect(self) -> bool:
@@ -131,32 +155,41 @@ class SasStep:
             return False
         return self._plan.arguments.get("ddf") in BY_EFFECT
 
-    def rows(self, fit: LMMResult, label: str) -> list[FloatArray]:
+    def _statement(self, label: str, kind: str | None) -> LinearStatement | None:
+        every = (own for own in self._plan.linear if kind in {None, own.kind})
+        return next((own for own in every if own.label == label), None)
+
+    def rows(self, fit: LMMResult, label: str, kind: str | None = None) -> list[FloatArray]:
         """Rows over the coefficients of a fit of an ESTIMATE or CONTRAST, by its label.
+
+        A label that comes again has a number, ``'x (2)'``; ``kind`` is "estimate" or "contrast",
+        where both have it.
 
         Raises
         ------
         ModelError
             Where there is no such statement, or it is not estimable.
         """
-        statement = next((s for s in self._step.linear if s.label == label), None)
+        statement = self._statement(label, kind)
         if statement is None:
-            known = ", ".join(repr(s.label) for s in self._step.linear) or "there is none"
+            known = ", ".join(repr(s.label) for s in self._plan.linear) or "there is none"
             raise ModelError(f"no ESTIMATE or CONTRAST statement is labelled {label!r} ({known})")
         divisor = statement.divisor
         made = self._rows(fit)
         return [made(row, label) / divisor for row in statement.rows]
 
-    def ddf(self, fit: LMMResult, label: str) -> Any:
+    def ddf(self, fit: LMMResult, label: str, kind: str | None = None) -> Any:
         """Degrees of freedom of an ESTIMATE, a CONTRAST or the LS-means of an effect.
 
         By counts PROC MIXED takes those of the effect, or of the last one named; None where the
-        method goes its own way.
+        method goes its own way. ``kind`` is "estimate", "contrast" or "lsmeans", where several
+        have the label.
         """
         degrees = DegreesByEffect(fit, self._plan)
-        statement = next((s for s in self._step.linear if s.label == label), None)
+        statement = self._statement(label, kind)
         if statement is None:
-            return degrees.of_label(label)
+            effects = {own.label: own.effect for own in self._plan.means}
+            return degrees.of_label(effects.get(label, label))
         if statement.option("df") is not None:
             return statement.df
         rows = self._rows(fit)
@@ -178,7 +211,7 @@ class SasStep:
 
         Returns
         -------
-        SasResults, or with BY a dict of them.
+        SasResults, or with BY a dict of them; a missing value of BY is a group, as there: None.
 
         Raises
         ------
@@ -194,11 +227,9 @@ class SasStep:
         self._check_numbers(frame)
         if not self._step.by:
             return self._run(frame)
-        keys = list(self._step.by)
-        groups = frame.groupby(keys[0] if len(keys) == 1 else keys, observed=True, sort=True)
         found: dict[Any, SasResults] = {}
         problems: dict[Any, str] = {}
-        for key, own in groups:
+        for key, own in by_groups(frame, self._step.by):
             attempt = self._attempt(own)
             if isinstance(attempt, str):
                 problems[key] = attempt
@@ -234,14 +265,14 @@ class SasStep:
         fit = lmm(plan.formula, frame, **plan.arguments)
         if plan.all_between:
             fit = lmm(plan.formula, frame, **{**plan.arguments, "ddf": self.between_ddf(fit)})
-        rows = self._rows(fit) if self._step.linear else None
+        rows = self._rows(fit) if plan.linear else None
         random = tuple(
             effect
             for own in self._step.random
             if own.option("subject", "sub") is None
             for effect in own.effects
         )
-        return results_of(fit, plan, tuple(self._step.linear), rows, random)
+        return results_of(fit, plan, plan.linear, rows, random)
 
     def _rows(self, fit: LMMResult) -> SasRows:
         return SasRows(fit, self._plan.effects, self._levels(fit))
@@ -285,7 +316,7 @@ def _note(classes: Mapping[str, Any], plan: Plan, found: Findings, step: Any) ->
             "between-within: PROC MIXED has the between-subject number for the intercept too, and "
             "splits the within part where several CLASS effects change within subjects"
         )
-    if step.linear:
+    if plan.linear:
         found.notes.append(
             "coefficients go by the levels of CLASS variables in sorted order, as there, or in "
             "the order that a categorical column declares"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from mlmfast.errors import FormulaError
 from mlmfast.translation.sas.statements.effects import Effect, effects_of
@@ -27,6 +28,9 @@ class LinearStatement:
     ----------
     kind : "estimate" or "contrast"
     """
+
+    LOWER: ClassVar = ("lower", "lowertailed")
+    UPPER: ClassVar = ("upper", "uppertailed")
 
     kind: str
     label: str
@@ -53,6 +57,13 @@ class LinearStatement:
     def alpha(self) -> float | None:
         """One minus the level of intervals, if given."""
         return self._number("alpha")
+
+    @property
+    def tail(self) -> str:
+        """Where the p-value of t lies: "lower", "upper", or empty for both sides."""
+        if self.option(*self.LOWER):
+            return "lower"
+        return "upper" if self.option(*self.UPPER) else ""
 
     def _number(self, name: str) -> float | None:
         option = self.option(name)

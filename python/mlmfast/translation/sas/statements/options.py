@@ -202,6 +202,11 @@ def numbers(tokens: Sequence[Token]) -> Iterator[float]:
 def _ranges(found: Iterator[float], words: Sequence[str]) -> Iterator[float]:
     k = 0
     while k < len(words):
+        if words[k] != "number":
+            raise FormulaError(
+                f"{words[k].upper()} stands in a list of numbers without a number before and after "
+                "it; a range is '1 to 5' or '1 to 5 by 2'"
+            )
         first = next(found)
         if words[k + 1 : k + 3] != ["to", "number"]:
             yield first
@@ -212,7 +217,9 @@ def _ranges(found: Iterator[float], words: Sequence[str]) -> Iterator[float]:
         if words[k : k + 2] == ["by", "number"]:
             step = next(found)
             k += 2
-        if step == 0 or (last - first) / step > 100_000:
+        if step == 0 or not (last - first) / step <= 100_000:
             raise FormulaError(f"the list from {first:g} to {last:g} has too many numbers")
+        if (last - first) / step < 0:
+            raise FormulaError(f"the list from {first:g} to {last:g} by {step:g} has no numbers")
         count = int((last - first) / step + 1e-9)
         yield from (first + j * step for j in range(count + 1))

@@ -199,14 +199,41 @@ def _parms(tokens: Sequence[Token]) -> tuple[list[list[float]], tuple[Option, ..
     options = tuple(options_of(parts[1])) if len(parts) > 1 else ()
     values: list[list[float]] = []
     group: list[Token] | None = None
+    bare: list[Token] = []
     for token in parts[0]:
-        if token.is_("("):
-            group = []
+        if token.is_("(") and group is None:
+            values += _bare_values(bare)
+            group, bare = [], []
         elif token.is_(")") and group is not None:
             values.append(list(numbers(group)))
             group = None
         elif group is not None:
             group.append(token)
         else:
-            values.append(list(numbers([token])))
-    return [value for value in values if value], options
+            bare.append(token)
+    if group is not None:
+        raise FormulaError("a '(' among its values is not closed")
+    values += _bare_values(bare)
+    if not all(values):
+        raise FormulaError("a pair of parentheses holds no value")
+    return values, options
+
+
+def _bare_values(tokens: Sequence[Token]) -> list[list[float]]:
+    """Values without parentheses: each is a parameter's, and so is a range, ``1 to 2 by .5``."""
+    own: list[list[Token]] = []
+    for k, token in enumerate(tokens):
+        before = tokens[k - 1] if k else None
+        joins = _is_range_word(token) or (before is not None and _is_range_word(before))
+        signed = before is not None and (before.is_("-") or before.is_("+"))
+        if token.is_(","):
+            continue
+        if own and (joins or signed):
+            own[-1].append(token)
+        else:
+            own.append([token])
+    return [list(numbers(part)) for part in own]
+
+
+def _is_range_word(token: Token) -> bool:
+    return token.kind == "name" and token.text.lower() in {"to", "by"}
