@@ -143,6 +143,8 @@ impl FixedBasis {
         let (rank, n_fits) = (self.rank(), remainder.residual_squares.len());
         let p = remainder.width() - n_fits;
         let width = rank + 1;
+        // Rows that wait have no part in the sums of squares yet.
+        remainder.factor();
         let squares = remainder.residual_squares.clone();
         let mut grams = zeros(n_fits * width * width);
         let mut row = vec![0.0; width];
