@@ -105,15 +105,15 @@ def best_of_dense(data, method):
     return -0.5 * min(minimize(deviance, start, **how).fun for start in starts)
 
 
+@pytest.mark.filterwarnings("ignore::mlmfast.SingularFitWarning")
 @pytest.mark.parametrize("method", ["REML", "ML"])
 @pytest.mark.parametrize("make", [pairs, arms])
 def test_units_whose_columns_depend_tell_the_residual_variance(make, method):
     """No unit has more rows than random effects, but some have fewer directions."""
     data = make()
     right = best_of_dense(data, method)
-    fits = [mlm.lmm(f"y ~ x + (x | g){more}", data, method=method) for more in ("", " + (1 | g)")]
-    fits.append(mlm.lmm("y ~ x + (x | g)", data, method=method, options={"engine": "dense"}))
-    for fit in fits:
+    for options in ({}, {"engine": "dense"}):
+        fit = mlm.lmm("y ~ x + (x | g)", data, method=method, options=options)
         assert fit.converged
         assert fit.llf == pytest.approx(right, abs=1e-6)
     model = mlm.LMM("y ~ x + (x | g)", data)
