@@ -93,11 +93,15 @@ impl Reduction {
         Ok(reduction)
     }
 
-    /// Residual sum of squares of each response over the rows that no random effect reaches, and
-    /// its degrees of freedom: an estimate of `sigma^2` that needs no G.
+    /// Residual sum of squares of each response over rows that no random effect reaches, and its
+    /// degrees of freedom: an estimate of `sigma^2` that needs no G.
+    ///
+    /// From the rows that units pass up; where these leave nothing, from those in their blocks too.
     #[must_use]
     pub fn within(&self) -> (Vec<f64>, usize) {
-        within(&self.unreached, self.rank(), self.n_rows, self.n_random)
+        let of = |grams| within(grams, self.rank(), self.n_rows, self.n_random);
+        let passed_up = of(&self.remainder);
+        if passed_up.0.iter().all(|rss| *rss == 0.0) { of(&self.unreached) } else { passed_up }
     }
 
     /// Has the residual a covariance of its own, so that `sigma^2` is not profiled out?
