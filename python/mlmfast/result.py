@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from mlmfast.report import tidy as _tidy
     from mlmfast.saving import kept_state as _kept_state
     from mlmfast.saving import storage as _storage
+    from mlmfast.smooths import smooth as _smooth
+    from mlmfast.smooths import table as _smooth_table
 else:
     _plots = FunctionsOnUse("mlmfast.plots")
     _matrices = FunctionsOnUse("mlmfast.clusters.matrices")
@@ -79,6 +81,8 @@ else:
     _tidy = FunctionsOnUse("mlmfast.report.tidy")
     _kept_state = FunctionsOnUse("mlmfast.saving.kept_state")
     _storage = FunctionsOnUse("mlmfast.saving.storage")
+    _smooth = FunctionsOnUse("mlmfast.smooths.smooth")
+    _smooth_table = FunctionsOnUse("mlmfast.smooths.table")
 
 
 class LMMResult(TypedCalls):
@@ -129,6 +133,11 @@ class LMMResult(TypedCalls):
     ranef_cov = handed_out(_ranef.ranef_cov)
     test_variance = _variance_tests.variance_test
     ranova = _variance_tests.ranova
+
+    # -- smooth terms --------------------------------------------------------------------------
+
+    smooths = property_of(_smooth_table.smooths)
+    smooth = _smooth.smooth
 
     # -- comparison ----------------------------------------------------------------------------
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray, block_diagonal
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
+from mlmfast.design.factors.grouping import EVERY_ROW
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.fitted.absorbed.record import AbsorbedRecord
 from mlmfast.fitted.certificate import Certificate
@@ -105,6 +106,11 @@ class GroupRecord:
     def n_levels(self) -> int:
         """Levels that rows have."""
         return len(self.labels) - self.n_without_rows
+
+    @property
+    def has_all_rows(self) -> bool:
+        """Whether it is the one level by which the effects of smooths vary."""
+        return self.labels == (EVERY_ROW,) and not self.columns
 
 
 @dataclass(frozen=True)
@@ -248,6 +254,21 @@ class FitRecord:
             values = self.residual_scale.parameters.tolist()
             out += zip(self.residual_scale.names, values, strict=True)
         return tuple(out)
+
+    @property
+    def shown_terms(self) -> tuple[TermRecord, ...]:
+        """The terms as reports list them: effects that all rows have are one line, a variance."""
+        return tuple(map(self._shown, self.terms))
+
+    def _shown(self, term: TermRecord) -> TermRecord:
+        if not self.groups[term.group].has_all_rows:
+            return term
+        return replace(term, names=(term.text,), covariance=term.covariance[:1, :1])
+
+    @property
+    def smooth_terms(self) -> list[int]:
+        """Positions of the terms that are curves."""
+        return [t for t, term in enumerate(self.terms) if self.groups[term.group].has_all_rows]
 
     def terms_on(self, group: int) -> list[TermRecord]:
         """Random-effects terms on one grouping factor, in the order of the formula."""

@@ -134,7 +134,7 @@ def _random_text(record: FitRecord, table: Table, titled: bool) -> str:
         return text
     rows = tuple(row[:4] for row in table.rows)
     parts = [table_text(Table(title, table.header[:4], rows, table.n_labels))]
-    for term in record.terms:
+    for term in record.shown_terms:
         if len(term.names) > 1 and not term.kind.variances_alone:
             name = f"Correlations by {record.groups[term.group].name}"
             parts.append(table_text(triangle(name, term.names, correlations(term.covariance))))

@@ -148,7 +148,7 @@ def _fixed_rows(fit: Fitted) -> dict[str, list[Any]]:
 def _random_rows(record: FitRecord) -> dict[str, list[Any]]:
     """List standard deviations, then correlations, of each term; the residual last."""
     rows: list[tuple[str, str, float]] = []
-    for term in record.terms:
+    for term in record.shown_terms:
         group = record.groups[term.group].name
         sd = np.sqrt(np.diag(term.covariance))
         rows += [(group, f"sd__{name}", float(s)) for name, s in zip(term.names, sd, strict=True)]
