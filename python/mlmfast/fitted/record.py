@@ -11,6 +11,7 @@ from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.factors.grouping import EVERY_ROW
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
+from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.record import AbsorbedRecord
 from mlmfast.fitted.certificate import Certificate
 from mlmfast.fitted.monte_carlo import MonteCarloError
@@ -269,6 +270,17 @@ class FitRecord:
     def smooth_terms(self) -> list[int]:
         """Positions of the terms that are curves."""
         return [t for t, term in enumerate(self.terms) if self.groups[term.group].has_all_rows]
+
+    def refuse_smooths(self, what: str, instead: str) -> None:
+        """Refuse what would leave the curves of a model out.
+
+        Raises
+        ------
+        ModelError
+        """
+        if self.smooth_terms:
+            name = self.terms[self.smooth_terms[0]].text
+            raise ModelError(f"{what} has no place for the smooth term {name}; {instead}")
 
     def terms_on(self, group: int) -> list[TermRecord]:
         """Random-effects terms on one grouping factor, in the order of the formula."""

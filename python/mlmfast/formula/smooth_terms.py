@@ -65,6 +65,11 @@ def is_smooth(node: Node) -> bool:
     return isinstance(node, Call) and node.function == SMOOTH
 
 
+def is_smooth_label(label: str) -> bool:
+    """Whether a term of the fixed part is a smooth, by its label."""
+    return label.startswith(f"{SMOOTH}(")
+
+
 def read_smooth(call: Call) -> SmoothTerm:
     """Read the call of a smooth, with or without the option that asks for a part.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, SingularFitWarning, warn
+from mlmfast.fitted.boundary_messages import STRAIGHT
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND
 
@@ -24,7 +25,7 @@ def warn_of(fit: Fitted) -> None:
             f"{fit.certificate.newton_decrement:.1e}): {remedy}",
             ConvergenceWarning,
         )
-    elif fit.singular:
+    elif fit.singular and not _are_straight(fit):
         found = fit._record.undetermined
         what = "singular fit"
         if found is not None and set(fit.certificate.boundary) <= set(found.messages):
@@ -40,3 +41,10 @@ def warn_of(fit: Fitted) -> None:
             "consider a simpler covariance structure",
             SingularFitWarning,
         )
+
+
+def _are_straight(fit: Fitted) -> bool:
+    """Whether all that is on the boundary are curves that are straight lines."""
+    return bool(fit.certificate.boundary) and all(
+        text.endswith(STRAIGHT) for text in fit.certificate.boundary
+    )

@@ -12,6 +12,7 @@ from mlmfast.display.text import WIDTH, facts_text, table_text, wrapped
 from mlmfast.fitted.record import FitRecord
 from mlmfast.report import facts
 from mlmfast.report.residual_tables import residual_tables, scale_table
+from mlmfast.report.smooth_table import smooth_table
 from mlmfast.report.tables import (
     coefficient_table,
     correlation_of_coefficients,
@@ -99,6 +100,9 @@ def _summary_text(fit: Fitted) -> str:
     if residuals is not None:
         parts.append(table_text(residuals))
     parts += [_variance_text(fit._record), table_text(coefficient_table(fit))]
+    curves = smooth_table(fit)
+    if curves is not None:
+        parts.append(table_text(curves))
     correlation = correlation_of_coefficients(fit._record)
     if correlation is not None:
         parts.append(table_text(correlation))

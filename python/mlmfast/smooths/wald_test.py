@@ -45,7 +45,7 @@ def test_of_curve(
     df
         Residual degrees of freedom.
     """
-    root = np.linalg.qr(columns, mode="r")
+    root = np.asarray(np.linalg.qr(columns, mode="r"))
     spread = root @ covariance @ root.T
     values, vectors = np.linalg.eigh((spread + spread.T) / 2)
     values, vectors = values[::-1], vectors[:, ::-1]

@@ -41,7 +41,7 @@ def fit_basis(x: FloatArray, k: int, centred: bool, state: State) -> None:
     _check_distinct(x, k)
     knots = _knots(float(x.min()), float(x.max()), k)
     b = BSpline.design_matrix(x, knots, _DEGREE)
-    constraint = np.asarray(b.mean(axis=0)).ravel()
+    constraint: FloatArray = np.asarray(b.mean(axis=0)).ravel()
     complement = np.eye(k)
     if centred:
         complement = np.linalg.qr(constraint[:, None], mode="complete")[0][:, 1:]
