@@ -57,7 +57,7 @@ def name_boundary(
     for term in terms:
         if not term.singular:
             continue
-        if groups[term.group].has_all_rows:
+        if groups[term.group].has_curves:
             out.append(f"{term.text} is {STRAIGHT}")
             continue
         group = groups[term.group].name
