@@ -45,6 +45,8 @@ class TermRecord:
         Their estimates; not determined (NaN) where a variance of 0 leaves them so.
     unseen
         Pairs (a, b) of effects whose covariance no data tell; ``covariance`` has a stand-in there.
+    bounded
+        Whether G is a covariance matrix; else V alone is one.
     """
 
     group: int
@@ -57,6 +59,7 @@ class TermRecord:
     parameter_names: tuple[str, ...]
     parameters: FloatArray
     unseen: tuple[tuple[int, int], ...] = ()
+    bounded: bool = True
 
     @property
     def told(self) -> FloatArray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.confidence_level import check_level
+from mlmfast.covariance.correlations import roots
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.rows import columns_at
 from mlmfast.display.figure import ACCENT, INK, PALE, new_figure, plain
@@ -36,7 +37,7 @@ def caterpillar_plot(fit: Fitted, group: str | None, level: float) -> NDArray[np
     axes = np.atleast_1d(new_figure(1, n, size)[1])
     for j, (name, ax) in enumerate(zip(means.columns, axes, strict=True)):
         order = np.argsort(means[name].to_numpy())
-        centre, half = means[name].to_numpy()[order], z * np.sqrt(variances[order, j])
+        centre, half = means[name].to_numpy()[order], z * roots(variances[order, j])
         where = np.arange(len(order))
         ax.hlines(where, centre - half, centre + half, color=PALE, lw=1.6)
         ax.plot(centre, where, "o", color=INK, markersize=3.5)

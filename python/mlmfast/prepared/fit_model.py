@@ -22,11 +22,12 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
+from mlmfast.fitting.parms.request import is_open
 from mlmfast.fitting.starts.given import read_starts
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_warnings import warn_of
 from mlmfast.prepared.model import PreparedModel
-from mlmfast.reduction.engines.options import read_options
+from mlmfast.reduction.engines.options import Engine, read_options
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.words import read_method
 
@@ -46,6 +47,7 @@ class Wishes:
     hold: Mapping[str, float] | None = None
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None
     grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None
+    bounded: bool = True
 
     @property
     def of_parameters(self) -> bool:
@@ -75,13 +77,15 @@ def fit_model(
     if ddf is not None:
         check_ddf(ddf, method)
     engine, settings = read_options(options)
+    wishes = Wishes() if wishes is None else wishes
     model = model._for_engine(engine)
+    if not wishes.bounded or wishes.bounds:
+        model, wishes = without_bounds_asked(model, engine, method, wishes)
     reduced = model._reduced(engine)
     if ddf is None:
         ddf = "asymptotic" if reduced.is_vast else "satterthwaite"
     degrees = check_ddf(ddf, method)
     started = time.perf_counter()
-    wishes = Wishes() if wishes is None else wishes
     record, source = _fit(reduced, model._frame, method, settings, ddf_text(ddf), wishes)
     timings = {**model._timings, "iterate": time.perf_counter() - started}
     result = make(record, source, timings)
@@ -90,6 +94,45 @@ def fit_model(
     if isinstance(record, FitRecord):
         tell(result)
     return result
+
+
+def without_bounds_asked(
+    model: PreparedModel, engine: Engine, method: str, wishes: Wishes
+) -> tuple[PreparedModel, Wishes]:
+    """The model with what ``bounded=False`` or open ``bounds`` free of its bound, and what is left.
+
+    Raises
+    ------
+    ModelError
+        Where ``bounded`` is not True or False, or a structure takes no negative variances.
+    """
+    check_bounded(wishes.bounded)
+    bounds = wishes.bounds if isinstance(wishes.bounds, Mapping) else {}
+    if not wishes.bounded:
+        open_names = {name for name, pair in bounds.items() if is_open(pair)}
+        left = {name: pair for name, pair in bounds.items() if name not in open_names}
+        given = wishes.bounds if not open_names else left
+        return model._without_bounds(), replace(wishes, bounds=given)
+    if not any(is_open(pair) for pair in bounds.values()):
+        return model, wishes
+    from mlmfast.fitting.parms.open_bounds import open_terms
+
+    terms, left = open_terms(model._reduced(engine), method, bounds)
+    return model._without_bounds(terms), replace(wishes, bounds=left)
+
+
+def check_bounded(bounded: object) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises
+    ------
+    ModelError
+    """
+    if not isinstance(bounded, bool | np.bool_):
+        raise ModelError(
+            f"bounded is {bounded!r}; use False to let variances of random effects be negative "
+            "(NOBOUND), or True"
+        )
 
 
 def _fit(

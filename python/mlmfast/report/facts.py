@@ -133,6 +133,9 @@ def warnings_of(fit: Fitted) -> list[tuple[str, str]]:
     boundary = [text for text in fit.certificate.boundary if text not in untold]
     if boundary:
         out.append(("Singular", "; ".join(boundary)))
+    if fit.certificate.negative:
+        negative = "; ".join(fit.certificate.negative)
+        out.append(("Negative", f"{negative}. V = Z G Z' + R is positive definite"))
     if untold:
         out.append(("Undetermined", "; ".join(untold)))
     if fit.aliased:

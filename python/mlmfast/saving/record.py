@@ -239,6 +239,7 @@ def _term(data: Mapping[str, Any], n_groups: int) -> TermRecord:
         parameter_names=parameter_names,
         parameters=array(data["parameters"], (len(parameter_names),)),
         unseen=tuple(_pair(item, len(names)) for item in typed(data.get("unseen", []), list)),
+        bounded=typed(data.get("bounded", True), bool),
     )
 
 
@@ -283,6 +284,7 @@ def _certificate(data: Mapping[str, Any]) -> Certificate:
         n_iterations=typed(data["n_iterations"], int),
         engine=typed(data["engine"], str),
         n_elsewhere=typed(data.get("n_elsewhere", 0), int),
+        negative=texts(data.get("negative", [])),
     )
 
 
