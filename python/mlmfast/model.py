@@ -22,6 +22,7 @@ from mlmfast.prepared.fit_model import (
 )
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.result import LMMResult
+from mlmfast.words import MOMENTS
 
 if TYPE_CHECKING:
     from mlmfast.batch.fit_batch import FitBatch
@@ -194,7 +195,10 @@ class LMM(PreparedModel):
         Parameters
         ----------
         method
-            "REML" or "ML".
+            "REML" or "ML"; "type1", "type2" or "type3" for variances of random intercepts from the
+            mean squares of that type and their expectations (METHOD=TYPE1-3 of PROC MIXED:
+            `LMMResult.mean_squares` is the table), "mivque0" for quadratic unbiased estimates. By
+            moments a variance may be estimated as negative, and stays so.
         start
             Starting covariance matrices by grouping factor, as `varcorr` gives them, with
             ``"Residual"`` for the residual variance (1 if left out), and values of single
@@ -262,7 +266,12 @@ class LMM(PreparedModel):
         ('variance of (Intercept) by plot is negative (-2.26667)',)
         """
         wishes = Wishes(start, hold, bounds, grid, bounded)
-        return fit_model(self, result_of, method_by(method, REML), options, ddf, wishes)
+        method = method_by(method, REML, moments=True)
+        if method in MOMENTS:
+            from mlmfast.moments.fit import fit_by_moments
+
+            return fit_by_moments(self, result_of, method, options, ddf, wishes)
+        return fit_model(self, result_of, method, options, ddf, wishes)
 
     def fit_many(
         self,
@@ -373,7 +382,7 @@ def lmm(
     (30.9912, 2756.4)
     """
     # Refused before any data are read.
-    method = method_by(method, REML)
+    method = method_by(method, REML, moments=True)
     if ddf is not None:
         check_ddf(ddf, method)
     check_bounded(bounded)

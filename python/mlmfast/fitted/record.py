@@ -161,6 +161,9 @@ class FitRecord:
         Monte Carlo errors; None where no quantity is estimated by probes.
     undetermined
         Covariance parameters that the data do not determine; None where they determine all.
+    estimator
+        "type1", "type2", "type3" or "mivque0" where variances come from moments; ``method`` is then
+        "REML", whose likelihood is that reported. Empty else.
     """
 
     formula: str | None
@@ -191,6 +194,7 @@ class FitRecord:
     absorbed: AbsorbedRecord | None = None
     residual_scale: ScaleRecord | None = None
     undetermined: UndeterminedRecord | None = None
+    estimator: str = ""
 
     def __post_init__(self) -> None:
         freeze(self, "beta", "vcov")

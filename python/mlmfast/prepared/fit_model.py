@@ -29,7 +29,7 @@ from mlmfast.prepared.fit_warnings import warn_of
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.engines.options import Engine, read_options
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.words import read_method
+from mlmfast.words import read_estimator, read_method
 
 if TYPE_CHECKING:
     from mlmfast.fitting.parms.fit import ParmsFit
@@ -216,15 +216,18 @@ class _Unsaid(str):
 BY_DEFAULT: str = _Unsaid("REML")
 
 
-def method_by(method: str, REML: bool | None) -> str:
+def method_by(method: str, REML: bool | None, moments: bool = False) -> str:
     """The method of estimation where R's ``REML=`` may stand for it.
+
+    ``moments`` says whether "type1" to "type3" and "mivque0" are methods too.
 
     Raises
     ------
     ModelError
         Where the two contradict each other, or are not known.
     """
-    said = None if isinstance(method, _Unsaid) else read_method(method)
+    read = read_estimator if moments else read_method
+    said = None if isinstance(method, _Unsaid) else read(method)
     if REML is None:
         return said or "REML"
     if not isinstance(REML, bool | np.bool_):

@@ -19,6 +19,7 @@ from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
 from mlmfast.fitting.undetermined.record import Combination, UndeterminedRecord
 from mlmfast.formula.residual_formula import PRODUCT, parse_residual
 from mlmfast.formula.terms import term_list
+from mlmfast.words import MOMENTS
 
 _Kind = TypeVar("_Kind")
 #: Rounding of a correlation.
@@ -94,6 +95,7 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
         monte_carlo=_monte_carlo(data.get("monte_carlo"), terms),
         residual_scale=_scale(data.get("residual_scale")),
         undetermined=_undetermined(data.get("undetermined")),
+        estimator=_estimator(data.get("estimator", "")),
     )
 
 
@@ -327,6 +329,12 @@ def positions(value: object, length: int) -> tuple[int, ...]:
 def _method(value: object) -> str:
     if value not in ("REML", "ML"):
         raise ValueError(f"{value!r} is no method of estimation")
+    return str(value)
+
+
+def _estimator(value: object) -> str:
+    if value not in ("", *MOMENTS):
+        raise ValueError(f"{value!r} is no method of estimation by moments")
     return str(value)
 
 
