@@ -283,12 +283,12 @@ def test_one_parameter_without_bounds(plots, fit):
         own = mlm.lmm("y ~ A * B + (1 | plot)", plots, bounds={name: (None, None)})
         assert own.llf == fit.llf
     data = plots.assign(t=np.tile([0.0, 1.0, 3.0], 6))
-    part = mlm.lmm(
-        "y ~ A * B + (t || plot)", data, bounds={"sd_(Intercept)|plot": (None, None)}
-    )
+    part = mlm.lmm("y ~ A * B + (t || plot)", data, bounds={"sd_(Intercept)|plot": (None, None)})
     assert part.varcorr["plot"].iloc[0, 0] < 0
     assert part.varcorr["plot"].iloc[1, 1] >= 0
-    held = mlm.lmm("y ~ A * B + (1 | plot)", plots, bounded=False, hold={"var_(Intercept)|plot": -9})
+    held = mlm.lmm(
+        "y ~ A * B + (1 | plot)", plots, bounded=False, hold={"var_(Intercept)|plot": -9}
+    )
     assert held.varcorr["plot"].iloc[0, 0] == pytest.approx(-9.0, rel=1e-9)
     assert held.llf < fit.llf
     start = mlm.lmm("y ~ A * B + (1 | plot)", plots, bounded=False, start={"plot": [[-3.0]]})
@@ -332,9 +332,7 @@ def test_refusals_of_models_and_results(plots, fit):
 
 
 def test_sas_nobound(plots):
-    step = mlm.from_sas(
-        "proc mixed nobound; class plot A B; model y = A B A*B; random plot;"
-    )
+    step = mlm.from_sas("proc mixed nobound; class plot A B; model y = A B A*B; random plot;")
     assert not step.unmapped
     assert "bounded=False" in step.code
     found = step(plots).fit

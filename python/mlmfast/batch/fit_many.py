@@ -15,8 +15,8 @@ from mlmfast.batch.tests import with_ddf
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.observed_rows import design_of_rows, frame_of_rows
-from mlmfast.design.unbounded import without_bounds
 from mlmfast.design.responses import Responses, read_responses, response_rows
+from mlmfast.design.unbounded import without_bounds
 from mlmfast.errors import MlmError
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted

@@ -79,8 +79,9 @@ def fit_unbounded(
             "the random effects"
         )
     fits = np.arange(len(model.y_scaling))
-    some, options = SomeFits(criterion, fits), replace(
-        options, max_iter=max(options.max_iter, _STEPS)
+    some, options = (
+        SomeFits(criterion, fits),
+        replace(options, max_iter=max(options.max_iter, _STEPS)),
     )
     newton, elsewhere = None, np.zeros(len(fits), dtype=np.intp)
     starts = _starts(model, criterion, fit_within, elsewhere) if start is None else [start]

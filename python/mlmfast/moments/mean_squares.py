@@ -101,9 +101,7 @@ def estimate_by_type(effects: Effects, y: FloatArray, kind: int) -> TypeEstimate
     """
     labels = effects.labels
     check_effects(labels, effects.n_fixed)
-    squares = [
-        square_of(effects, t, kind, y) for t in range(len(labels)) if is_tested(labels[t])
-    ]
+    squares = [square_of(effects, t, kind, y) for t in range(len(labels)) if is_tested(labels[t])]
     rest = y - effects.basis @ (effects.basis.T @ y)
     df = len(y) - effects.basis.shape[1]
     if df == 0:

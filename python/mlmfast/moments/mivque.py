@@ -74,7 +74,9 @@ def _covariance(
 ) -> FloatArray:
     """Covariance of the forms q where y is normal with these variances."""
     k, e = len(blocks), float(variances[-1])
-    d = np.concatenate([np.full(b.stop - b.start, v) for b, v in zip(blocks, variances, strict=False)])
+    d = np.concatenate(
+        [np.full(b.stop - b.start, v) for b, v in zip(blocks, variances, strict=False)]
+    )
     fd = f * d
     h = fd @ f + e * f
     both = fd @ h + e * h

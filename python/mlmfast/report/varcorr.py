@@ -131,9 +131,7 @@ def _rows(group: str, names: tuple[str, ...], covariance: FloatArray, pairs: boo
     correlation = correlations(covariance)
     rows: list[_Row] = [
         (group, name, None, float(v), float(sd))
-        for name, v, sd in zip(
-            names, np.diag(covariance), roots(np.diag(covariance)), strict=True
-        )
+        for name, v, sd in zip(names, np.diag(covariance), roots(np.diag(covariance)), strict=True)
     ]
     if pairs:
         rows += [
