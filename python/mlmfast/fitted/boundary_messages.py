@@ -82,7 +82,7 @@ def name_boundary(
 def name_negative(
     groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]
 ) -> tuple[str, ...]:
-    """Name what is below 0 where there is no bound: variances, else matrices that are indefinite."""
+    """Name what is below 0 where there is no bound: variances, else indefinite matrices."""
     out: list[str] = []
     for term in terms:
         if term.bounded:

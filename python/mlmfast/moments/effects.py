@@ -82,7 +82,8 @@ def effects_of(frame: ModelFrame, factors: Sequence[GroupingFactor]) -> Effects:
     whole /= np.where(lengths > 0, lengths, 1.0)
     q, upper, _ = linalg.qr(whole, mode="economic", pivoting=True)
     sizes = np.abs(np.diag(upper))
-    basis = q[:, : int((sizes > _RANK * sizes.max(initial=0.0)).sum())]
+    rank = int((sizes > _RANK * sizes.max(initial=0.0)).sum())
+    basis: FloatArray = np.asarray(q[:, :rank], dtype=np.float64)
     r = basis.shape[1]
     # Of the lengths that SAS's indicators have, on which type III depends.
     coordinates = basis.T @ (whole * lengths)

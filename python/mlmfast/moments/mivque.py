@@ -8,6 +8,7 @@ Biometrics 34:233; SAS/STAT User's Guide, PROC VARCOMP).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def mivque0(
         z[np.arange(n), first + own] = 1.0
     z -= x @ (x.T @ z)
     rest = y - x @ (x.T @ y)
-    blocks = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    blocks = [slice(a, b) for a, b in pairwise(ends.tolist())]
     f, along = z.T @ z, z.T @ rest
     s, q = np.zeros((k + 1, k + 1)), np.zeros(k + 1)
     for i, a in enumerate(blocks):

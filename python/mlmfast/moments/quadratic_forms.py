@@ -1,6 +1,7 @@
 """Sums of squares y'A y of the effects, with the expectations and covariances that they have.
 
-With A = B'B, B of orthonormal rows, E y'A y = df sigma^2 + sum_r |B Z_r|^2 sigma_r^2 + |B X beta|^2,
+With A = B'B, B of orthonormal rows,
+E y'A y = df sigma^2 + sum_r |B Z_r|^2 sigma_r^2 + |B X beta|^2,
 and where y is normal Cov(y'A_i y, y'A_j y) = 2 |B_i V B_j'|^2 (Searle, Casella and McCulloch 1992,
 section 5.3: Henderson's method 3).
 """

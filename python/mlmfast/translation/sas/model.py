@@ -105,7 +105,7 @@ def plan_of(step: Step, found: Findings) -> Plan:
     arguments: dict[str, Any] = {
         "residual": residual.residual,
         "residual_scale": residual.scale,
-        "method": _METHODS.get(_method(step), "REML"),
+        "method": _estimator(step),
         "bounded": False if _without_bounds(step) else None,
         "weights": step.weight,
         "contrasts": contrasts or None,
@@ -147,6 +147,12 @@ def _is_unstructured(step: Step) -> bool:
 _DEFAULT = ("method", "REML")
 #: What METHOD= is here.
 _METHODS = {"reml": "REML", "ml": "ML", **{name: name for name in MOMENTS}}
+
+
+def _estimator(step: Step) -> str:
+    """What METHOD= is here; without random effects all but ML give the residual mean square."""
+    method = _METHODS.get(_method(step), "REML")
+    return "REML" if method in MOMENTS and not step.random else method
 
 
 def _without_bounds(step: Step) -> bool:
