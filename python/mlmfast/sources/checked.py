@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -20,12 +21,23 @@ _WORDS: dict[Kind, str] = {
 }
 
 
-def checked_parts(parts: Iterator[Part], names: Sequence[str]) -> Iterator[Part]:
+#: Kind of a column, and where it was found.
+Found: TypeAlias = tuple[Kind, str]
+
+
+def checked_parts(
+    parts: Iterator[Part], names: Sequence[str], kinds: dict[str, Found] | None = None
+) -> Generator[Part, None, None]:
     """Parts that have rows, each with the columns named, of the kinds that earlier parts have.
 
     A column without a single value is of any kind.
+
+    Parameters
+    ----------
+    kinds
+        What is known before, by column; what is found is added.
     """
-    kinds: dict[str, tuple[Kind, Part]] = {}
+    kinds = {} if kinds is None else kinds
     for part in parts:
         table = columns_of(part.frame)
         if table.n_rows == 0 and not table.names:
@@ -37,7 +49,7 @@ def checked_parts(parts: Iterator[Part], names: Sequence[str]) -> Iterator[Part]
             kind = table.kind(name)
             if name not in kinds:
                 if not _has_no_value(table, name):
-                    kinds[name] = kind, part
+                    kinds[name] = kind, part.name
             elif kinds[name][0] != kind and not _has_no_value(table, name):
                 raise _another_kind(name, kinds[name], table, part)
         yield part
@@ -66,7 +78,7 @@ def _has_no_value(table: Columns, name: str) -> bool:
     return bool((table.factor(name).codes < 0).all())
 
 
-def _another_kind(name: str, first: tuple[Kind, Part], table: Columns, part: Part) -> DataError:
+def _another_kind(name: str, first: Found, table: Columns, part: Part) -> DataError:
     kind, found = first[0], table.kind(name)
     where, value = part.name, ""
     if found != "other":
@@ -74,7 +86,7 @@ def _another_kind(name: str, first: tuple[Kind, Part], table: Columns, part: Par
         row = _first_row(factor, kind)
         where, value = part.place(row), f" ({factor.levels[factor.codes[row]]!r})"
     return DataError(
-        f"column {name!r} holds {_WORDS[kind]} in {first[1].name} and {_WORDS[found]} in "
+        f"column {name!r} holds {_WORDS[kind]} in {first[1]} and {_WORDS[found]} in "
         f"{where}{value}; give it one type in all parts"
     )
 

@@ -50,7 +50,7 @@ class FileSource(Source):
         """Rows that the heads of Parquet files tell."""
         if len(self.files) > _MOST_COUNTED or any(f.format != "parquet" for f in self.files):
             return None
-        return sum(_parquet_rows(file.path) for file in self.files)
+        return sum(int(_metadata(file.path).num_rows) for file in self.files)
 
     @cached_property
     def n_bytes(self) -> int:
@@ -170,9 +170,9 @@ def _parquet(path: str) -> Any:
     return _arrow("pyarrow.parquet").ParquetFile(path)
 
 
-def _parquet_rows(path: str) -> int:
+def _metadata(path: str) -> Any:
     try:
-        return int(_parquet(path).metadata.num_rows)
+        return _parquet(path).metadata
     except MlmError:
         raise
     except Exception as error:
@@ -180,7 +180,7 @@ def _parquet_rows(path: str) -> int:
 
 
 def _rows_before(path: str, group: int) -> int:
-    metadata = _parquet(path).metadata
+    metadata = _metadata(path)
     return sum(metadata.row_group(k).num_rows for k in range(group))
 
 
@@ -192,7 +192,7 @@ def _pieces(file: File) -> list[tuple[int, int] | None]:
     """Runs of row groups of a file, each a piece of work."""
     if file.format != "parquet":
         return [None]
-    metadata = _parquet(file.path).metadata
+    metadata = _metadata(file.path)
     if metadata.num_rows <= _SPLIT_ROWS:
         return [None]
     out, first, rows = [], 0, 0
