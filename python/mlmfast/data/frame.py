@@ -136,6 +136,24 @@ class Frame:
             self._factor[name] = full if self._rows is None else full.take(self._rows)
         return self._factor[name]
 
+    def logical(self, name: str) -> FloatArray | None:
+        """Return a column of logicals as 0, 1 and NaN where missing; None for any other column.
+
+        Examples
+        --------
+        >>> Frame.from_native({"b": [True, None, False]}).logical("b")
+        array([ 1., nan,  0.])
+        """
+        if not self.is_categorical(name):
+            return None
+        factor = self.factor(name)
+        known = [isinstance(value, bool | np.bool_) for value in factor.values.tolist()]
+        if not known or not all(known):
+            return None
+        # The last entry is the one that code -1, a missing value, reaches.
+        worth = np.array([*(float(bool(value)) for value in factor.values.tolist()), np.nan])
+        return np.asarray(worth[factor.codes])
+
     def is_date(self, name: str) -> bool:
         """Whether the column holds dates, times, spans of time or periods."""
         self._require(name)

@@ -176,10 +176,11 @@ def build_model_frame(
 
 def _response(expression: str, frame: Frame) -> FloatArray:
     if frame.has(expression) and frame.is_categorical(expression):
-        raise DataError(
-            f"the response {expression!r} is not numeric (it holds text, categories or logicals); "
-            "a Gaussian model needs numbers"
-        )
+        if frame.logical(expression) is None:
+            raise DataError(
+                f"the response {expression!r} is not numeric (it holds text or categories); a "
+                "Gaussian model needs numbers"
+            )
     y = evaluate_numeric(expression, frame, "the response")
     if not frame.statistics.of([y])[0].is_finite:
         check_finite(expression, y)
