@@ -73,6 +73,7 @@ FLOORS = [
     "reduction.scaling",
     "design",
     "formula",
+    "sources",
     "data",
     "covariance",
     "display",

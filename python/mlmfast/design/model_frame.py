@@ -36,6 +36,7 @@ from mlmfast.errors import DataError, ModelError
 from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.formula.residual_formula import parse_residual, takes_matrices
+from mlmfast.sources.frame_of import frame_of
 from mlmfast.words import is_one_of
 
 
@@ -107,11 +108,11 @@ def build_model_frame(
     scale = None if residual_scale is None else parse_scale(residual_scale)
     # Libraries that read frames may end the process where they find no memory.
     _core.require_room()
-    frame = Frame.from_native(data)
+    names = variables_used(parsed, within, scale, (weights, offset))
+    frame = frame_of(data, names)
     n_input = frame.n_rows
     weights = input_column(weights, "weights", frame)
     offset = input_column(offset, "offset", frame)
-    names = variables_used(parsed, within, scale, (weights, offset))
     given = {} if isinstance(offset, str) else {"offset": offset}
     used = complete_rows(frame, names, given, na_action)
     if used is not None:
