@@ -29,6 +29,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Run the examples of a page, fill in what is generated."""
+    from mkdocs.exceptions import PluginError
     from mkdocs.structure.files import File
 
     name = page.file.src_uri
@@ -37,7 +38,10 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     markdown = markdown.replace("::: findings", differences.entries())
     if name in examples.TESTED_ELSEWHERE:
         return markdown
-    done = examples.run_page(markdown, name)
+    try:
+        done = examples.run_page(markdown, name)
+    except RuntimeError as error:
+        raise PluginError(str(error)) from error
     for picture, content in done.pictures.items():
         files.append(File.generated(config, f"pictures/{picture}", content=content))
     if done.seconds > 0.5:
@@ -55,9 +59,11 @@ def on_post_build(config: Any) -> None:
 
     Raises
     ------
-    SystemExit
+    PluginError
         With the list of them.
     """
+    from mkdocs.exceptions import PluginError
+
     faults = site_check.faults(Path(config["site_dir"]))
     if faults:
-        raise SystemExit("the site has faults:\n  " + "\n  ".join(faults))
+        raise PluginError("the site has faults:\n  " + "\n  ".join(faults))

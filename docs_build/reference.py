@@ -17,6 +17,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 _LINE = re.compile(r"^::: (\S+)[ ]*$", re.MULTILINE)
 _HEADER = re.compile(r"^([A-Z][A-Za-z ]+)\n-{3,}\n", re.MULTILINE)
 _ITEMS = ("Parameters", "Attributes", "Raises", "Returns", "Yields", "Warns")
+#: Classes that one makes; others come from a call, and their arguments are their own affair.
+_MADE = {"LMM", "NewtonOptions", "Study", "Method", "Reduction", "MVN"}
 #: Lines of a signature are broken past this length.
 _WIDE = 88
 
@@ -37,7 +39,9 @@ class Entry:
     @property
     def is_callable(self) -> bool:
         """Whether it has a signature to show."""
-        return callable(self.value) and not isinstance(self.value, property)
+        if inspect.isclass(self.value):
+            return self.name in _MADE
+        return callable(self.value)
 
     @property
     def doc(self) -> str:

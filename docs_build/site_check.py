@@ -29,6 +29,7 @@ def broken_links(page: Path) -> list[str]:
     """Links of a page's Markdown to files and headings that are not there."""
     text = _FENCED.sub("", page.read_text(encoding="utf-8"))
     out = []
+    text = re.sub(r"`[^`\n]*`", "", text)
     for match in _LINK.finditer(text):
         link = match[1] or match[2]
         if urlsplit(link).scheme in ("http", "https", "mailto"):

@@ -200,7 +200,7 @@ class Plots:
     def spaghetti(
         self, x: str, by: str | None = None, group: str | None = None, ax: Axes | None = None
     ) -> Axes:
-        """Everybody's responses over x (pale) with his own fitted curve, and the population's.
+        """Responses over x (pale) with each subject's fitted curve, and the population's.
 
         Parameters
         ----------

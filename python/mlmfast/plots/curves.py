@@ -1,4 +1,4 @@
-"""Plots of responses over time: everybody's data with the curves fitted to them."""
+"""Plots of responses over time: everybody's data with fitted curves."""
 
 from __future__ import annotations
 
