@@ -122,10 +122,11 @@ def run(example: Example, page: str, namespace: dict[str, Any], *, draw: bool = 
 def _show(value: object) -> None:
     """Print a value as a session does; axes and figures are seen instead."""
     kind = type(value)
-    if value is None or kind.__module__.startswith("matplotlib"):
+    drawn = ("matplotlib", "mpl_toolkits")
+    if value is None or kind.__module__.startswith(drawn):
         return
     first = next(iter(value.flat), None) if kind.__name__ == "ndarray" else None  # type: ignore[attr-defined]
-    if not type(first).__module__.startswith("matplotlib"):
+    if not type(first).__module__.startswith(drawn):
         print(repr(value))
 
 

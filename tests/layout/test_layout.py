@@ -75,8 +75,8 @@ FLOORS = [
     "formula",
     "data",
     "covariance",
-    "display",
     "mvn",
+    "display",
 ]
 
 #: Imported by all, importing each other only.
