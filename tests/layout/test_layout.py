@@ -76,8 +76,8 @@ FLOORS = [
     "sources",
     "data",
     "covariance",
-    "display",
     "mvn",
+    "display",
 ]
 
 #: Imported by all, importing each other only.
