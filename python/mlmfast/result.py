@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mlmfast.prediction import effect_estimates as _effect_estimates
     from mlmfast.prediction import prediction as _prediction
     from mlmfast.prediction import ranef as _ranef
+    from mlmfast.report import fit_warnings as _fit_warnings
     from mlmfast.report import html as _html
     from mlmfast.report import maketables as _maketables
     from mlmfast.report import summary as _summary
@@ -73,6 +74,7 @@ else:
     _effect_estimates = FunctionsOnUse("mlmfast.prediction.effect_estimates")
     _prediction = FunctionsOnUse("mlmfast.prediction.prediction")
     _ranef = FunctionsOnUse("mlmfast.prediction.ranef")
+    _fit_warnings = FunctionsOnUse("mlmfast.report.fit_warnings")
     _html = FunctionsOnUse("mlmfast.report.html")
     _maketables = FunctionsOnUse("mlmfast.report.maketables")
     _summary = FunctionsOnUse("mlmfast.report.summary")
@@ -151,6 +153,7 @@ class LMMResult(TypedCalls):
 
     # -- reports -------------------------------------------------------------------------------
 
+    warnings = property_of(_fit_warnings.warnings_of)
     summary = _summary.summary
     tidy = _tidy.tidy
     glance = _tidy.glance
