@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from mlmfast.report import summary as _summary
     from mlmfast.report import tidy as _tidy
     from mlmfast.saving import kept_state as _kept_state
+    from mlmfast.saving import manifest as _manifest
     from mlmfast.saving import storage as _storage
 else:
     _plots = FunctionsOnUse("mlmfast.plots")
@@ -80,6 +81,7 @@ else:
     _summary = FunctionsOnUse("mlmfast.report.summary")
     _tidy = FunctionsOnUse("mlmfast.report.tidy")
     _kept_state = FunctionsOnUse("mlmfast.saving.kept_state")
+    _manifest = FunctionsOnUse("mlmfast.saving.manifest")
     _storage = FunctionsOnUse("mlmfast.saving.storage")
 
 
@@ -180,6 +182,7 @@ class LMMResult(TypedCalls):
     # -- saving --------------------------------------------------------------------------------
 
     to_json = _storage.to_json
+    manifest = property_of(_manifest.manifest)
     remove_data = _kept_state.remove_data
     nbytes = property_of(_kept_state.nbytes)
     __getstate__ = _kept_state.state_of
