@@ -40,11 +40,13 @@ if TYPE_CHECKING:
     from mlmfast.prediction import effect_estimates as _effect_estimates
     from mlmfast.prediction import prediction as _prediction
     from mlmfast.prediction import ranef as _ranef
+    from mlmfast.report import fit_warnings as _fit_warnings
     from mlmfast.report import html as _html
     from mlmfast.report import maketables as _maketables
     from mlmfast.report import summary as _summary
     from mlmfast.report import tidy as _tidy
     from mlmfast.saving import kept_state as _kept_state
+    from mlmfast.saving import manifest as _manifest
     from mlmfast.saving import storage as _storage
 else:
     _plots = FunctionsOnUse("mlmfast.plots")
@@ -73,11 +75,13 @@ else:
     _effect_estimates = FunctionsOnUse("mlmfast.prediction.effect_estimates")
     _prediction = FunctionsOnUse("mlmfast.prediction.prediction")
     _ranef = FunctionsOnUse("mlmfast.prediction.ranef")
+    _fit_warnings = FunctionsOnUse("mlmfast.report.fit_warnings")
     _html = FunctionsOnUse("mlmfast.report.html")
     _maketables = FunctionsOnUse("mlmfast.report.maketables")
     _summary = FunctionsOnUse("mlmfast.report.summary")
     _tidy = FunctionsOnUse("mlmfast.report.tidy")
     _kept_state = FunctionsOnUse("mlmfast.saving.kept_state")
+    _manifest = FunctionsOnUse("mlmfast.saving.manifest")
     _storage = FunctionsOnUse("mlmfast.saving.storage")
 
 
@@ -151,6 +155,7 @@ class LMMResult(TypedCalls):
 
     # -- reports -------------------------------------------------------------------------------
 
+    warnings = property_of(_fit_warnings.warnings_of)
     summary = _summary.summary
     tidy = _tidy.tidy
     glance = _tidy.glance
@@ -177,6 +182,7 @@ class LMMResult(TypedCalls):
     # -- saving --------------------------------------------------------------------------------
 
     to_json = _storage.to_json
+    manifest = property_of(_manifest.manifest)
     remove_data = _kept_state.remove_data
     nbytes = property_of(_kept_state.nbytes)
     __getstate__ = _kept_state.state_of

@@ -18,6 +18,7 @@ from mlmfast.fitted.certificate import is_minimum
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.make_record import make_record
+from mlmfast.fitted.provenance import provenance_of
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.covariance_fit import CovarianceFit
@@ -82,7 +83,10 @@ def fit_model(
     degrees = check_ddf(ddf, method)
     started = time.perf_counter()
     wishes = Wishes() if wishes is None else wishes
+    asked = {"method": method, "ddf": ddf_text(ddf), "options": options, **vars(wishes)}
+    came = provenance_of(model._arguments, asked)
     record, source = _fit(reduced, model._frame, method, settings, ddf_text(ddf), wishes)
+    source = replace(source, provenance=came)
     timings = {**model._timings, "iterate": time.perf_counter() - started}
     result = make(record, source, timings)
     if degrees.eager:

@@ -249,6 +249,7 @@ def _follow(
                 f"(-2 log-likelihood lower by {-side.lowest_rise:.2g}); that is a local minimum: "
                 "fit again with start=",
                 ConvergenceWarning,
+                "MLM302",
             )
             break
     return curves, tuple(pairs), method
