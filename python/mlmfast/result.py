@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mlmfast.inference.resampling import bootstrap as _bootstrap
     from mlmfast.inference.robust import kinds as _kinds
     from mlmfast.inference.robust import robust as _robust
+    from mlmfast.moments import mean_squares as _mean_squares
     from mlmfast.prediction import effect_estimates as _effect_estimates
     from mlmfast.prediction import prediction as _prediction
     from mlmfast.prediction import ranef as _ranef
@@ -72,6 +73,7 @@ else:
     _shares_of_variance = FunctionsOnUse("mlmfast.inference.intervals.shares_of_variance")
     _kinds = FunctionsOnUse("mlmfast.inference.robust.kinds")
     _robust = FunctionsOnUse("mlmfast.inference.robust.robust")
+    _mean_squares = FunctionsOnUse("mlmfast.moments.mean_squares")
     _effect_estimates = FunctionsOnUse("mlmfast.prediction.effect_estimates")
     _prediction = FunctionsOnUse("mlmfast.prediction.prediction")
     _ranef = FunctionsOnUse("mlmfast.prediction.ranef")
@@ -116,6 +118,7 @@ class LMMResult(TypedCalls):
     covariance_parameters = handed_out(_parameter_table.covariance_parameters)
     cov_theta = _parameter_table.cov_theta
     covtest = _covtest.covtest
+    mean_squares = property_of(_mean_squares.mean_squares)
     profile = _profile.profile
     bootstrap = _bootstrap.bootstrap
     derived = _derived.derived

@@ -38,6 +38,7 @@ FLOORS = [
     "diagnostics",
     "prediction",
     "simulation",
+    "moments",
     "inference.permutation",
     "inference.comparison",
     "inference.emmeans",

@@ -46,6 +46,8 @@ class TermRecord:
         Their estimates; not determined (NaN) where a variance of 0 leaves them so.
     unseen
         Pairs (a, b) of effects whose covariance no data tell; ``covariance`` has a stand-in there.
+    bounded
+        Whether G is a covariance matrix; else V alone is one.
     """
 
     group: int
@@ -58,6 +60,7 @@ class TermRecord:
     parameter_names: tuple[str, ...]
     parameters: FloatArray
     unseen: tuple[tuple[int, int], ...] = ()
+    bounded: bool = True
 
     @property
     def told(self) -> FloatArray:
@@ -161,6 +164,9 @@ class FitRecord:
         Covariance parameters that the data do not determine; None where they determine all.
     notices
         What was warned of when the data were read.
+    estimator
+        "type1", "type2", "type3" or "mivque0" where variances come from moments; ``method`` is then
+        "REML", whose likelihood is that reported. Empty else.
     """
 
     formula: str | None
@@ -192,6 +198,7 @@ class FitRecord:
     residual_scale: ScaleRecord | None = None
     undetermined: UndeterminedRecord | None = None
     notices: tuple[Notice, ...] = ()
+    estimator: str = ""
 
     def __post_init__(self) -> None:
         freeze(self, "beta", "vcov")

@@ -20,6 +20,7 @@ from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
 from mlmfast.fitting.undetermined.record import Combination, UndeterminedRecord
 from mlmfast.formula.residual_formula import PRODUCT, parse_residual
 from mlmfast.formula.terms import term_list
+from mlmfast.words import MOMENTS
 
 _Kind = TypeVar("_Kind")
 #: Rounding of a correlation.
@@ -97,6 +98,7 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
         residual_scale=_scale(data.get("residual_scale")),
         undetermined=_undetermined(data.get("undetermined")),
         notices=tuple(map(_notice, typed(data.get("notices", []), list))),
+        estimator=_estimator(data.get("estimator", "")),
     )
 
 
@@ -242,6 +244,7 @@ def _term(data: Mapping[str, Any], n_groups: int) -> TermRecord:
         parameter_names=parameter_names,
         parameters=array(data["parameters"], (len(parameter_names),)),
         unseen=tuple(_pair(item, len(names)) for item in typed(data.get("unseen", []), list)),
+        bounded=typed(data.get("bounded", True), bool),
     )
 
 
@@ -286,6 +289,7 @@ def _certificate(data: Mapping[str, Any]) -> Certificate:
         n_iterations=typed(data["n_iterations"], int),
         engine=typed(data["engine"], str),
         n_elsewhere=typed(data.get("n_elsewhere", 0), int),
+        negative=texts(data.get("negative", [])),
     )
 
 
@@ -333,6 +337,12 @@ def _notice(item: object) -> Notice:
 def _method(value: object) -> str:
     if value not in ("REML", "ML"):
         raise ValueError(f"{value!r} is no method of estimation")
+    return str(value)
+
+
+def _estimator(value: object) -> str:
+    if value not in ("", *MOMENTS):
+        raise ValueError(f"{value!r} is no method of estimation by moments")
     return str(value)
 
 

@@ -148,6 +148,7 @@ def profile(
     ModelError
         For a name that is no parameter, is held in the fit, or is not determined by the data.
     """
+    fit._needs_likelihood("profile()")
     source = fit._needs_source("a profile")
     check_engine(source.model, "a profile")
     untold = open_parameters(
