@@ -4,6 +4,7 @@ Tables of reference/emmeans_family.json are by reference/emmeans_family.R, which
 """
 
 import json
+import warnings
 from functools import cache
 from itertools import combinations
 
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast.errors import DataError, FormulaError, ModelError
+from mlmfast.errors import AliasedWarning, DataError, FormulaError, ModelError
 from mlmfast.inference.emmeans.comparisons.letters import compact_letters
 
 from ..cases import REFERENCE, read_frame
@@ -438,3 +439,95 @@ def test_pair_plot():
     assert [len(panel.lines) for panel in figure.axes] == [4] * 4
     with pytest.raises(ModelError, match="leave ax out"):
         means.pwpp(ax=figure.axes[0])
+
+
+def with_covariates():
+    generator = np.random.default_rng(3)
+    n = 90
+    arm = np.array(list("abc"))[generator.integers(0, 3, n)]
+    sex = np.array(["f", "m"])[generator.integers(0, 2, n)]
+    x, z = generator.normal(2 + (arm == "b"), 1.0), generator.normal(1, 2, n)
+    y = x**2 + (arm == "c") * x + 0.3 * x * z + (sex == "m") + generator.normal(size=n)
+    return pd.DataFrame({"y": y, "arm": arm, "sex": sex, "x": x, "z": z, "xx": x * x, "xz": x * z})
+
+
+def test_products_of_covariates_at_their_averages():
+    """As LS-means of PROC MIXED: a product that is a column of its own stands at its mean."""
+    data = with_covariates()
+    formula = "y ~ arm * x + I(x^2) + x:z + sex"
+    columns = "y ~ arm * x + xx + xz + sex"
+    fit, plain = (lmm(f, data, ddf="residual") for f in (formula, columns))
+    found, expected = fit.emmeans("arm", covariates="averaged"), plain.emmeans("arm")
+    for name in ("emmean", "SE"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-10)
+        assert not np.allclose(fit.emmeans("arm")[name], expected[name], rtol=1e-3)
+    assert "averaged over the rows" in repr(found)
+    step = mlm.from_sas("""proc mixed; class arm sex; model y = arm x arm*x x*x x*z sex;
+        lsmeans arm; lsmeans arm / at means;""")
+    averaged, means = step(data).lsmeans.values()
+    np.testing.assert_allclose(averaged["emmean"], expected["emmean"], rtol=1e-9)
+    np.testing.assert_allclose(means["emmean"], fit.emmeans("arm")["emmean"], rtol=1e-9)
+
+
+def test_margins_by_level_are_raw_means():
+    """BYLEVEL's own property: in a linear model the means of the data (SAS/STAT, LSMEANS)."""
+    data = with_covariates()
+    fit = lmm("y ~ arm + sex + x + I(x^2) + x:z", data, ddf="residual")
+    found = fit.emmeans("arm", weights="cells", covariates="by level")
+    np.testing.assert_allclose(found["emmean"], data.groupby("arm")["y"].mean(), rtol=1e-10)
+    step = mlm.from_sas("""proc mixed; class arm sex; model y = arm sex x x*x x*z;
+        lsmeans arm / om bylevel at x=3;""")
+    np.testing.assert_allclose(step(data).lsmeans["arm"]["emmean"], found["emmean"], rtol=1e-9)
+    assert 'weights="cells"' in step.code
+    shift = lmm("y ~ arm + x", data, offset="z", ddf="residual")
+    found = shift.emmeans("arm", weights="cells", covariates="by level")
+    np.testing.assert_allclose(found["emmean"], data.groupby("arm")["y"].mean(), rtol=1e-10)
+    # Averaged over all rows they give the mean of all, weighted by their frequencies.
+    overall = shift.emmeans("arm", covariates="averaged")["emmean"]
+    share = data["arm"].value_counts().sort_index() / len(data)
+    assert overall.to_numpy() @ share.to_numpy() == pytest.approx(data["y"].mean(), rel=1e-10)
+    empty = fit.emmeans("arm", by="sex", covariates="by level")
+    assert empty["emmean"].notna().all()
+
+
+def test_covariates_are_said_in_one_way():
+    fit = lmm("y ~ arm + x", with_covariates(), ddf="residual")
+    with pytest.raises(ModelError, match="at= sets x"):
+        fit.emmeans("arm", at={"x": 2.0}, covariates="averaged")
+    with pytest.raises(ModelError, match="use 'means', 'averaged', 'by level'"):
+        fit.emmeans("arm", covariates="mean")
+    with pytest.raises(ModelError, match="holds no rows"):
+        mlm.load(fit.to_json()).emmeans("arm", covariates="averaged")
+
+
+def test_one_sided_differences_of_a_step():
+    data = with_covariates()
+    step = mlm.from_sas("""proc mixed; class arm; model y = arm x;
+        lsmeans arm / diff=controll('b'); lsmeans arm / diff=controlu adjust=sidak;""")
+    low, high = step(data).differences.values()
+    assert low["contrast"].tolist() == ["a - b", "c - b"]
+    assert np.isneginf(low["lower"]).all()
+    assert np.isposinf(high["upper"]).all()
+    fit = step(data).fit
+    pairs = fit.emmeans("arm").contrast("trt.vs.ctrl", ref="b", adjust="none")
+    half = pairs["p_value"] / 2
+    expected = np.where(pairs["t_ratio"] < 0, half, 1 - half)
+    np.testing.assert_allclose(low["p_value"], expected, rtol=1e-10)
+    refused = mlm.from_sas("""proc mixed; class arm; model y = arm;
+        lsmeans arm / diff=controll adjust=dunnett;""")
+    assert any("one-sided" in text for text in refused.unmapped)
+
+
+def test_nested_effects_of_a_step():
+    """B(A) is nested because it is written so, whatever occurs."""
+    data = with_covariates()
+    data["site"] = [f"{a}{k % 2}" for k, a in enumerate(data["arm"])]
+    nested = mlm.from_sas("proc mixed; class arm site; model y = arm site(arm); lsmeans arm;")
+    assert 'nesting={"site": ["arm"]}' in nested.code
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AliasedWarning)
+        found = nested(data).lsmeans["arm"]["emmean"]
+    raw = data.groupby(["arm", "site"])["y"].mean().groupby("arm").mean()
+    np.testing.assert_allclose(found, raw, rtol=1e-9)
+    crossed = mlm.from_sas("proc mixed; class arm sex; model y = arm sex; lsmeans arm;")
+    assert "nesting=False" in crossed.code

@@ -12,6 +12,11 @@ from mlmfast.errors import DataError
 from mlmfast.inference.emmeans.averages import averaged_rows, occurring
 from mlmfast.inference.emmeans.estimates.linear_functions import LinearFunctions
 from mlmfast.inference.emmeans.estimates.transformations import Transformation, of_response
+from mlmfast.inference.emmeans.grid.averaged_covariates import (
+    covariates_kind,
+    factor_grid,
+    with_averages,
+)
 from mlmfast.inference.emmeans.grid.nesting import nesting_note, with_nests
 from mlmfast.inference.emmeans.joint import JointTests, joint_test
 from mlmfast.inference.emmeans.reference_grid import (
@@ -63,6 +68,7 @@ def emmeans(
     at: Mapping[str, Any] | None = None,
     weights: str = "equal",
     *,
+    covariates: str = "means",
     nesting: Any = None,
     ddf: Any = None,
     level: float = 0.95,
@@ -88,6 +94,11 @@ def emmeans(
         How the other factors are averaged: "equal", "proportional" (to their frequencies),
         "outer" (product of single frequencies), "cells" (frequencies within each mean), "flat"
         (equal over the cells that occur).
+    covariates
+        "means": the formula is evaluated at the covariates' means (PROC MIXED's AT MEANS).
+        "averaged": every product of covariates, such as ``x:z`` and ``I(x^2)``, stands at its own
+        average over the rows, as LS-means of PROC MIXED do without AT. "by level": likewise, over
+        the rows of each mean; with weights="cells" PROC MIXED's BYLEVEL.
     nesting
         Factors nested in others, found in the data by default: a factor each of whose levels
         occurs with one level of another is nested in it. Combinations that there are not are left
@@ -122,7 +133,10 @@ def emmeans(
     Degrees of freedom: asymptotic; confidence level 0.95
     """
     grid = with_nests(fit, reference_grid(fit, at), nesting)
-    return means_over(fit, grid, specs, by, weights, ddf=ddf, level=level, adjust=adjust)
+    kind = covariates_kind(covariates, at, grid)
+    return means_over(
+        *(fit, grid, specs, by, weights), ddf=ddf, level=level, adjust=adjust, covariates=kind
+    )
 
 
 def means_over(
@@ -135,6 +149,7 @@ def means_over(
     ddf: Any = None,
     level: float = 0.95,
     adjust: str = "none",
+    covariates: str = "means",
     kind: type[EMMeans] = EMMeans,
     estimate_name: str | None = None,
 ) -> EMMeans:
@@ -143,10 +158,15 @@ def means_over(
     ``kind`` is the class of the table and ``estimate_name`` its column, where not those of means.
     """
     read = read_specs(specs, by)
-    functions = marginal_means(fit, grid, read.factors, read.by, weights, ddf)
+    if covariates == "means":
+        functions = marginal_means(fit, grid, read.factors, read.by, weights, ddf)
+    else:
+        ones = factor_grid(fit, grid)
+        functions = marginal_means(fit, ones, read.factors, read.by, weights, ddf)
+        functions = with_averages(functions, grid, covariates)
     if estimate_name is None:
         functions = replace(functions, transformation=_transformation(fit))
-    about = _about(grid, read, weights)
+    about = _about(grid, read, weights, covariates)
     means = kind(functions, level=level, adjust=adjust, about=about, estimate_name=estimate_name)
     if read.contrast is not None:
         means.contrasts = means.contrast(read.contrast)
@@ -208,7 +228,7 @@ def _check_variable(name: str, grid: ReferenceGrid) -> None:
         )
 
 
-def _about(grid: ReferenceGrid, read: Specs, weights: str) -> list[str]:
+def _about(grid: ReferenceGrid, read: Specs, weights: str, covariates: str) -> list[str]:
     rest = [v for v in grid.variables if v.name not in (*read.factors, *read.by)]
     averaged = [v.name for v in rest if v.size > 1]
     fixed = [
@@ -220,6 +240,9 @@ def _about(grid: ReferenceGrid, read: Specs, weights: str) -> list[str]:
     if averaged:
         kind = "" if weights == "equal" else f", weights {weights}"
         about.append(f"Averaged over the levels of: {', '.join(averaged)}{kind}")
-    if fixed:
+    if fixed and covariates != "means":
+        where = "the rows" if covariates == "averaged" else "the rows of each mean"
+        about.append(f"Covariates and their products averaged over {where}")
+    elif fixed:
         about.append(f"Covariates at: {', '.join(fixed)}")
     return about

@@ -166,7 +166,7 @@ def evaluated_grid(
     assert spec is not None, "the caller looked"
     sizes = tuple(variable.size for variable in variables)
     n = prod(sizes)
-    frame = _grid_frame(variables, sizes)
+    frame = grid_frame(variables, sizes)
     columns = spec.build(frame).columns
     if not columns:
         raise ModelError("the model has no fixed effects, so no marginal means")
@@ -287,7 +287,7 @@ def _mean(fit: Fitted, name: str) -> float:
     return float(source.frame.frame.numeric(name).mean())
 
 
-def _grid_frame(variables: Sequence[GridVariable], sizes: tuple[int, ...]) -> Frame:
+def grid_frame(variables: Sequence[GridVariable], sizes: tuple[int, ...]) -> Frame:
     """Rows of the grid, the last variable fastest, then rows that hold every level of the data."""
     extra = max((len(variable.known) for variable in variables), default=0)
     if not variables:
