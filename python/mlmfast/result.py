@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlmfast.inference.comparison import variance_tests as _variance_tests
     from mlmfast.inference.contrasts import contrast as _contrast
     from mlmfast.inference.emmeans import means as _means
+    from mlmfast.inference.emmeans.trends import emtrends as _emtrends
     from mlmfast.inference.intervals import conf_int as _conf_int
     from mlmfast.inference.intervals import covtest as _covtest
     from mlmfast.inference.intervals import derived as _derived
@@ -64,6 +65,7 @@ else:
     _variance_tests = FunctionsOnUse("mlmfast.inference.comparison.variance_tests")
     _contrast = FunctionsOnUse("mlmfast.inference.contrasts.contrast")
     _means = FunctionsOnUse("mlmfast.inference.emmeans.means")
+    _emtrends = FunctionsOnUse("mlmfast.inference.emmeans.trends.emtrends")
     _bootstrap = FunctionsOnUse("mlmfast.inference.resampling.bootstrap")
     _conf_int = FunctionsOnUse("mlmfast.inference.intervals.conf_int")
     _covtest = FunctionsOnUse("mlmfast.inference.intervals.covtest")
@@ -112,6 +114,7 @@ class LMMResult(TypedCalls):
     contrast = _contrast.contrast
     estimate = _effect_estimates.estimate
     emmeans = _means.emmeans
+    emtrends = _emtrends.emtrends
 
     # -- covariance parameters -----------------------------------------------------------------
 
