@@ -74,10 +74,11 @@ FLOORS = [
     "reduction.scaling",
     "design",
     "formula",
+    "sources",
     "data",
     "covariance",
-    "display",
     "mvn",
+    "display",
 ]
 
 #: Imported by all, importing each other only.

@@ -102,6 +102,7 @@ def make_record(
         residual_scale=scale_record(reduced, covariance.criterion, covariance.theta),
         undetermined=open_ended,
         absorbed=absorbed_record(reduced, covariance.criterion, covariance.theta, estimates),
+        notices=() if frame is None else frame.notices,
     )
 
 

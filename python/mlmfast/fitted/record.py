@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray, block_diagonal
+from mlmfast.catalogue.entry import Notice
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
@@ -161,6 +162,8 @@ class FitRecord:
         Monte Carlo errors; None where no quantity is estimated by probes.
     undetermined
         Covariance parameters that the data do not determine; None where they determine all.
+    notices
+        What was warned of when the data were read.
     estimator
         "type1", "type2", "type3" or "mivque0" where variances come from moments; ``method`` is then
         "REML", whose likelihood is that reported. Empty else.
@@ -194,6 +197,7 @@ class FitRecord:
     absorbed: AbsorbedRecord | None = None
     residual_scale: ScaleRecord | None = None
     undetermined: UndeterminedRecord | None = None
+    notices: tuple[Notice, ...] = ()
     estimator: str = ""
 
     def __post_init__(self) -> None:

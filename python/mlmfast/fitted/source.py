@@ -9,6 +9,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
+from mlmfast.fitted.provenance import Provenance
 from mlmfast.fitted.moments import MomentEstimates
 from mlmfast.fitting.parms.held_parameters import HeldParameters
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -30,6 +31,8 @@ class FitSource:
         How the design was read; None where the model was made from arrays.
     parms
         What came of starting values by name, values held, bounds or a grid.
+    provenance
+        How the fit came about; None where it was made from another one.
     moments
         What a fit by moments knows of its covariance parameters; None for one by likelihood.
     """
@@ -39,6 +42,7 @@ class FitSource:
     theta: FloatArray
     frame: ModelFrame | None
     parms: ParmsFit | None = None
+    provenance: Provenance | None = None
     moments: MomentEstimates | None = None
 
     @property

@@ -190,7 +190,7 @@ def _random_terms(node: Node, bar: Binary) -> list[RandomTerm]:
     if not effects.terms and not effects.intercept:
         raise FormulaError(f"{deparse(node)} has no random effect; write 1 left of the bar")
     expressions = [left] if bar.operator == "|" else _uncorrelated(left)
-    groups = _groups(bar.right)
+    groups = list(dict.fromkeys(_groups(bar.right)))
     return [
         _random_term(structure, expression, group, number)
         for group in groups
@@ -231,16 +231,20 @@ def _uncorrelated(expression: str) -> list[str]:
 
 
 def _groups(node: Node) -> list[tuple[str, ...]]:
-    """Return the grouping factors that the right of a bar stands for: `a/b` is `a` and `a:b`."""
+    """Return the grouping factors that the right of a bar stands for.
+
+    `a + b` are two, `a/b` is `a` and `a:b`, as sums and nested terms of a fixed part expand.
+    """
     if isinstance(node, Paren):
         return _groups(node.inner)
+    if isinstance(node, Binary) and node.operator == "+":
+        return [group for _, part in summands(node) for group in _groups(part)]
     if isinstance(node, Binary) and node.operator == "/":
         outer, inner = _groups(node.left), _groups(node.right)
-        return outer + [_joined(outer[-1], group) for group in inner]
+        return outer + [_joined(*outer, group) for group in inner]
     if isinstance(node, Binary) and node.operator == ":":
         left, right = _groups(node.left), _groups(node.right)
-        if len(left) == len(right) == 1:
-            return [_joined(left[0], right[0])]
+        return [_joined(a, b) for a in left for b in right]
     if isinstance(node, Name):
         return [(node.name,)]
     if isinstance(node, Call) and node.function in {"factor", "as.factor", "interaction"}:
@@ -249,16 +253,16 @@ def _groups(node: Node) -> list[tuple[str, ...]]:
     raise _not_a_group(node)
 
 
-def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(first + second))
+def _joined(*groups: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for group in groups for name in group))
 
 
 def _not_a_group(node: Node) -> FormulaError:
     text = deparse(node)
-    if isinstance(node, Binary) and node.operator in {"+", "*"}:
+    if isinstance(node, Binary) and node.operator in {"-", "*"}:
         return FormulaError(
-            f"{text!r} is not a grouping factor; write one term for each, (1 | a) + (1 | b), "
-            "or a:b for their combinations"
+            f"{text!r} is not a grouping factor; write (1 | a + b) for a term of each, a:b for "
+            "their combinations"
         )
     if isinstance(node, Number):
         return FormulaError(f"{text!r} is not a grouping factor; name a column")

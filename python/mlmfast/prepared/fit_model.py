@@ -18,6 +18,7 @@ from mlmfast.fitted.certificate import is_minimum
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.make_record import make_record
+from mlmfast.fitted.provenance import provenance_of
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.covariance_fit import CovarianceFit
@@ -78,6 +79,7 @@ def fit_model(
         check_ddf(ddf, method)
     engine, settings = read_options(options)
     wishes = Wishes() if wishes is None else wishes
+    as_asked = vars(wishes)
     model = model._for_engine(engine)
     if not wishes.bounded or wishes.bounds:
         model, wishes = without_bounds_asked(model, engine, method, wishes)
@@ -86,7 +88,10 @@ def fit_model(
         ddf = "asymptotic" if reduced.is_vast else "satterthwaite"
     degrees = check_ddf(ddf, method)
     started = time.perf_counter()
+    asked = {"method": method, "ddf": ddf_text(ddf), "options": options, **as_asked}
+    came = provenance_of(model._arguments, asked)
     record, source = _fit(reduced, model._frame, method, settings, ddf_text(ddf), wishes)
+    source = replace(source, provenance=came)
     timings = {**model._timings, "iterate": time.perf_counter() - started}
     result = make(record, source, timings)
     if degrees.eager:

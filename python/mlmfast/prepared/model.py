@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from mlmfast.design.design import Design
+from mlmfast.design.fingerprint import fingerprint
 from mlmfast.design.levels_as_columns import with_columns
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.unbounded import frame_without_bounds, without_bounds
@@ -51,6 +52,21 @@ class PreparedModel:
     def design(self) -> Design:
         """Columns of y, X and Z."""
         return self._design
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Digests of the data that the model reads; see `mlmfast.design.fingerprint`.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", data)
+        >>> model = mlm.LMM("Reaction ~ Days + (Days | Subject)", data)
+        >>> model.fingerprint == mlm.load(fit.to_json()).manifest["data"]
+        True
+        """
+        return fingerprint(self._design, self._frame)
 
     def _reduced(self, engine: Engine) -> ReducedModel:
         """The rows reduced for an engine; kept for the next fit."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.catalogue.entry import Notice
 from mlmfast.covariance import STRUCTURES
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
@@ -35,6 +36,7 @@ def record_to_dict(record: FitRecord) -> dict[str, Any]:
         "residual": None if record.residual is None else members(record.residual),
         "residual_scale": members(record.residual_scale) if record.residual_scale else None,
         "fixed_spec": _spec_to_dict(record.fixed_spec),
+        "notices": [[notice.code, notice.message] for notice in record.notices],
         "monte_carlo": None if record.monte_carlo is None else members(record.monte_carlo),
         "undetermined": None
         if record.undetermined is None
@@ -95,6 +97,7 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
         monte_carlo=_monte_carlo(data.get("monte_carlo"), terms),
         residual_scale=_scale(data.get("residual_scale")),
         undetermined=_undetermined(data.get("undetermined")),
+        notices=tuple(map(_notice, typed(data.get("notices", []), list))),
         estimator=_estimator(data.get("estimator", "")),
     )
 
@@ -324,6 +327,11 @@ def positions(value: object, length: int) -> tuple[int, ...]:
     if any(not 0 <= k < length for k in found):
         raise ValueError(f"a position is not among the {length} there are")
     return found
+
+
+def _notice(item: object) -> Notice:
+    code, message = texts(item)
+    return Notice(code, message)
 
 
 def _method(value: object) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.data.factor import Factor, factor_from_floats, factor_from_logicals, number_label
 from mlmfast.data.frame import Frame
+from mlmfast.design.columns.dummy import dummy_columns
 from mlmfast.design.columns.factor_calls import apply_factor_call, factor_argument
 from mlmfast.design.columns.values import (
     Basis,
@@ -28,6 +29,7 @@ from mlmfast.formula.functions import (
     ARITHMETIC,
     COMPARISON,
     CONSTANTS,
+    DUMMY_OPTIONS,
     FACTOR_OPTIONS,
     OneArgument,
     bind,
@@ -91,7 +93,8 @@ def evaluate_numeric(expression: str, frame: Frame, role: str) -> FloatArray:
     """
     node = parse(expression)
     if isinstance(node, Name):
-        return frame.numeric(node.name)
+        logical = frame.logical(node.name)
+        return frame.numeric(node.name) if logical is None else logical
     value = evaluate(node, frame)
     if isinstance(value, np.ndarray):
         return value
@@ -170,6 +173,8 @@ class _Evaluation:
             return self.value(only_argument(node))
         if node.function in TRANSFORMS:
             return self._transform(node)
+        if node.function == "dummy":
+            return self._dummy(node)
         if node.function in FACTOR_OPTIONS:
             return apply_factor_call(node, self._as_factor(factor_argument(node)))
         function = mathematical(node.function)
@@ -204,6 +209,11 @@ class _Evaluation:
         except ValueError as error:
             raise FormulaError(f"{label}: {error}") from error
         return result if result.ndim == 1 else Basis(result)
+
+    def _dummy(self, node: Call) -> Basis:
+        state = self._states.setdefault(deparse(node), {})
+        variable, options = bind(node, DUMMY_OPTIONS)
+        return dummy_columns(node, self._as_factor(variable).factor, options, state)
 
     def _as_factor(self, node: Node) -> CodedFactor:
         if isinstance(node, Name) and not is_constant(node):

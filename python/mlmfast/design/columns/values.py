@@ -17,9 +17,13 @@ from mlmfast.formula.syntax import Node
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """Several numeric columns, shape (n, k), that stand for one variable, such as `poly(x, 2)`."""
+    """Several numeric columns, shape (n, k), that stand for one variable, such as `poly(x, 2)`.
+
+    ``labels`` are what follows the variable in their names, where that is not their number.
+    """
 
     values: FloatArray
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

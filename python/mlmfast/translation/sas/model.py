@@ -115,7 +115,8 @@ def plan_of(step: Step, found: Findings) -> Plan:
     arguments = {k: v for k, v in arguments.items() if v is not None and (k, v) != _DEFAULT}
     arguments |= parms_arguments(step.parms, terms, residual, found)
     effects = (*([Effect(())] if intercept else []), *step.model.effects)
-    means = [m for own in step.lsmeans for m in means_of(own, step.classes, found)]
+    own_effects = step.model.effects
+    means = [m for own in step.lsmeans for m in means_of(own, step.classes, found, own_effects)]
     names = _columns(step)
     return Plan(
         f"{quote_name(step.response)} ~ {formula}",
