@@ -36,6 +36,7 @@ FLOORS = [
     "report",
     "saving",
     "diagnostics",
+    "smooths",
     "prediction",
     "simulation",
     "moments",

@@ -204,7 +204,8 @@ class Fitted:
     @property
     def n_groups(self) -> dict[str, int]:
         """Levels of each grouping factor; of the subjects where there are no random effects."""
-        return {group.name: group.n_levels for group in self._record.groups}
+        groups = [group for group in self._record.groups if not group.has_all_rows]
+        return {group.name: group.n_levels for group in groups}
 
     @property
     def sigma(self) -> float | None:

@@ -136,6 +136,11 @@ def reference_grid(fit: Fitted, at: Mapping[str, Any] | None = None) -> Referenc
             "the model was made from arrays, so there are no factors to average over; fit by a "
             "formula, or use contrast(L) with rows of your own"
         )
+    fit._record.refuse_smooths(
+        "the grid of marginal means",
+        "predict(rows, ranef=False, interval='confidence') gives means with their curves, and "
+        "contrast() differences between levels of a factor",
+    )
     if at is not None and not isinstance(at, Mapping):
         raise DataError(f"at is {at!r}; write a dict, as in at={{'dose': [0, 10]}}")
     at = dict(at or {})
