@@ -39,6 +39,7 @@ FLOORS = [
     "smooths",
     "prediction",
     "simulation",
+    "moments",
     "inference.permutation",
     "inference.comparison",
     "inference.emmeans",
@@ -74,10 +75,11 @@ FLOORS = [
     "reduction.scaling",
     "design",
     "formula",
+    "sources",
     "data",
     "covariance",
-    "display",
     "mvn",
+    "display",
 ]
 
 #: Imported by all, importing each other only.

@@ -10,7 +10,7 @@ import pytest
 import mlmfast as mlm
 import mlmfast.statsmodels as smf
 
-PAGE = (Path(__file__).parents[2] / "EQUIVALENTS.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/EQUIVALENTS.md").read_text(encoding="utf-8")
 #: Cells between bars that are not escaped.
 LINES = [line for line in PAGE.splitlines() if line.startswith("| ") and "`mlm.lmm" in line]
 ROWS = {}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.catalogue.entry import Notice
 from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.finite import check_finite, check_weights
 from mlmfast.data.frame import Frame
@@ -40,10 +41,11 @@ from mlmfast.design.residual.design import independent_rows, with_scale
 from mlmfast.design.residual.read import residual_design
 from mlmfast.design.residual.scale import parse_scale, scale_design
 from mlmfast.design.smooths.terms import with_smooths
-from mlmfast.errors import DataError, ModelError
+from mlmfast.errors import DataError, ModelError, taken_down
 from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.formula.residual_formula import parse_residual, takes_matrices
+from mlmfast.sources.frame_of import frame_of
 from mlmfast.words import is_one_of
 
 
@@ -71,6 +73,10 @@ class ModelFrame:
         Whether an offset came as an argument.
     weights
         Column of the weights; None where there are none, or where they came as an array.
+    notices
+        What the data were warned of.
+    variables
+        Columns of the data that the model reads.
     """
 
     design: Design
@@ -83,6 +89,8 @@ class ModelFrame:
     term_of_column: tuple[int, ...]
     offset_given: bool
     weights: str | None = None
+    notices: tuple[Notice, ...] = ()
+    variables: tuple[str, ...] = ()
 
 
 def build_model_frame(
@@ -106,6 +114,38 @@ def build_model_frame(
     FormulaError, DataError, ModelError
         As the formula, the data or their combination is at fault.
     """
+    with taken_down() as heard:
+        found = _read(
+            formula,
+            data,
+            weights=weights,
+            offset=offset,
+            contrasts=contrasts,
+            na_action=na_action,
+            residual=residual,
+            residual_scale=residual_scale,
+            lin=lin,
+            cov=cov,
+            absorb=absorb,
+        )
+    return replace(found, notices=tuple(heard)) if heard else found
+
+
+def _read(
+    formula: str,
+    data: object,
+    *,
+    weights: ColumnOrArray,
+    offset: ColumnOrArray,
+    contrasts: Mapping[str, Any] | None,
+    na_action: str,
+    residual: str | None,
+    residual_scale: str | None,
+    lin: Any,
+    cov: Mapping[str, Any] | None,
+    absorb: bool | None,
+) -> ModelFrame:
+    """A model's columns; see `build_model_frame`."""
     if not is_one_of(na_action, ("drop", "raise")):
         raise DataError(f"na_action is {na_action!r}; use 'drop' or 'raise'")
     parsed = parse_formula(formula)
@@ -115,11 +155,11 @@ def build_model_frame(
     scale = None if residual_scale is None else parse_scale(residual_scale)
     # Libraries that read frames may end the process where they find no memory.
     _core.require_room()
-    frame = Frame.from_native(data)
+    names = variables_used(parsed, within, scale, (weights, offset))
+    frame = frame_of(data, names)
     n_input = frame.n_rows
     weights = input_column(weights, "weights", frame)
     offset = input_column(offset, "offset", frame)
-    names = variables_used(parsed, within, scale, (weights, offset))
     given = {} if isinstance(offset, str) else {"offset": offset}
     used = complete_rows(frame, names, given, na_action)
     if used is not None:
@@ -183,6 +223,7 @@ def build_model_frame(
         fixed.term_of_column,
         offset is not None,
         weights if isinstance(weights, str) else None,
+        variables=tuple(dict.fromkeys(names)),
     )
 
 

@@ -198,7 +198,8 @@ def _check_spacing(
     assert sequence.places is not None, "levels have places"
     if reads_otherwise(sequence.labels, sequence.places) or _is_uneven(matrix, frame):
         written = f"{term.structure}(0 + factor(t, levels=[...]) | {':'.join(term.group)})"
-        warn(uneven_levels(f"{term.text}: {term.structure}", sequence, written), SpacingWarning)
+        what = f"{term.text}: {term.structure}"
+        warn(uneven_levels(what, sequence, written), SpacingWarning, "MLM202")
 
 
 def _is_uneven(matrix: ModelMatrix, frame: Frame) -> bool:

@@ -232,8 +232,8 @@ class Fitted:
 
     @property
     def method(self) -> str:
-        """The criterion, "REML" or "ML"."""
-        return self._record.method
+        """The method of estimation: "REML", "ML", "type1" to "type3" or "mivque0"."""
+        return self._record.estimator or self._record.method
 
     @property
     def formula(self) -> str | None:
@@ -289,6 +289,7 @@ class Fitted:
             record.vcov,
             source.frame,
             held=source.held,
+            moments=source.moments,
         )
 
     @cached_property
@@ -359,6 +360,19 @@ class Fitted:
         values = np.full((len(names), len(names)), np.nan)
         values[np.ix_(at, at)] = kept
         return pd.DataFrame(values, index=names, columns=names)
+
+    def _needs_likelihood(self, what: str) -> None:
+        """Refuse what compares likelihoods, where the variances are not estimated by one.
+
+        Raises
+        ------
+        ModelError
+        """
+        if self._record.estimator:
+            raise ModelError(
+                f"{what} goes by the maximum of a likelihood, and this fit is by "
+                f"method={self._record.estimator!r}; fit with method='REML' or 'ML'"
+            )
 
     def _needs_source(self, what: str) -> FitSource:
         if self._source is None:

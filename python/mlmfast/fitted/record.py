@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlmfast.arrays import FloatArray, block_diagonal
+from mlmfast.catalogue.entry import Notice
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.factors.grouping import ALL_ROWS, EVERY_ROW
@@ -47,6 +48,8 @@ class TermRecord:
         Their estimates; not determined (NaN) where a variance of 0 leaves them so.
     unseen
         Pairs (a, b) of effects whose covariance no data tell; ``covariance`` has a stand-in there.
+    bounded
+        Whether G is a covariance matrix; else V alone is one.
     """
 
     group: int
@@ -59,6 +62,7 @@ class TermRecord:
     parameter_names: tuple[str, ...]
     parameters: FloatArray
     unseen: tuple[tuple[int, int], ...] = ()
+    bounded: bool = True
 
     @property
     def told(self) -> FloatArray:
@@ -176,6 +180,11 @@ class FitRecord:
         Monte Carlo errors; None where no quantity is estimated by probes.
     undetermined
         Covariance parameters that the data do not determine; None where they determine all.
+    notices
+        What was warned of when the data were read.
+    estimator
+        "type1", "type2", "type3" or "mivque0" where variances come from moments; ``method`` is then
+        "REML", whose likelihood is that reported. Empty else.
     """
 
     formula: str | None
@@ -206,6 +215,8 @@ class FitRecord:
     absorbed: AbsorbedRecord | None = None
     residual_scale: ScaleRecord | None = None
     undetermined: UndeterminedRecord | None = None
+    notices: tuple[Notice, ...] = ()
+    estimator: str = ""
 
     def __post_init__(self) -> None:
         freeze(self, "beta", "vcov")

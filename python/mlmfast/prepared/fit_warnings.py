@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlmfast.catalogue.codes import codes_of_notes
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, SingularFitWarning, warn
 from mlmfast.fitted.boundary_messages import STRAIGHT
 from mlmfast.fitted.fitted import Fitted
@@ -14,6 +15,7 @@ def warn_of(fit: Fitted) -> None:
         warn(
             f"columns of X left out because they depend on earlier ones: {', '.join(fit.aliased)}",
             AliasedWarning,
+            "MLM101",
         )
     if not fit.converged:
         named = "; ".join(fit.certificate.boundary)
@@ -24,6 +26,8 @@ def warn_of(fit: Fitted) -> None:
             "the fit did not reach a certified minimum (decrement "
             f"{fit.certificate.newton_decrement:.1e}): {remedy}",
             ConvergenceWarning,
+            "MLM301",
+            *codes_of_notes(fit.certificate.boundary),
         )
     elif fit.singular and not _are_straight(fit):
         found = fit._record.undetermined
@@ -40,6 +44,7 @@ def warn_of(fit: Fitted) -> None:
             f"{what}: {'; '.join(fit.certificate.boundary)}. {valid}; "
             "consider a simpler covariance structure",
             SingularFitWarning,
+            *codes_of_notes(fit.certificate.boundary),
         )
 
 

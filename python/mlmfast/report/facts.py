@@ -38,7 +38,14 @@ def title(fit: Fitted) -> str:
     return f"{kind} fit by {_METHOD[fit.method]} ({fit.method})"
 
 
-_METHOD = {"REML": "restricted maximum likelihood", "ML": "maximum likelihood"}
+_METHOD = {
+    "REML": "restricted maximum likelihood",
+    "ML": "maximum likelihood",
+    "type1": "mean squares of type I",
+    "type2": "mean squares of type II",
+    "type3": "mean squares of type III",
+    "mivque0": "quadratic unbiased estimation",
+}
 
 
 def model_facts(fit: Fitted) -> list[tuple[str, str]]:
@@ -79,7 +86,7 @@ def model_facts(fit: Fitted) -> list[tuple[str, str]]:
 
 def likelihood_facts(fit: Fitted) -> list[tuple[str, str]]:
     """Criterion and information criteria."""
-    restricted = "restricted " if fit.method == "REML" else ""
+    restricted = "restricted " if fit._record.method == "REML" else ""
     values = {
         f"-2 {restricted}log-likelihood": fit.deviance,
         "AIC": fit.aic,
@@ -114,6 +121,8 @@ def _largest_share(record: FitRecord, error: MonteCarloError) -> float:
 def convergence(fit: Fitted) -> tuple[str, str]:
     """Label and text of the certificate."""
     found = fit.certificate
+    if fit._record.estimator:
+        return "Variances", "estimated by moments, without iteration"
     label = "Converged" if fit.converged else "NOT CONVERGED"
     if math.isinf(found.min_hessian_eigenvalue):
         return label, "least squares, no iteration needed"
@@ -137,6 +146,9 @@ def warnings_of(fit: Fitted) -> list[tuple[str, str]]:
     boundary = [text for text in fit.certificate.boundary if text not in untold]
     if boundary:
         out.append(("Singular", "; ".join(boundary)))
+    if fit.certificate.negative:
+        negative = "; ".join(fit.certificate.negative)
+        out.append(("Negative", f"{negative}. V = Z G Z' + R is positive definite"))
     if untold:
         out.append(("Undetermined", "; ".join(untold)))
     if fit.aliased:

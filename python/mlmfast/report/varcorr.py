@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray, block_diagonal
-from mlmfast.covariance.correlations import correlations
+from mlmfast.covariance.correlations import correlations, roots
 from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.fitted.record import FitRecord
@@ -130,8 +130,8 @@ def _rows(group: str, names: tuple[str, ...], covariance: FloatArray, pairs: boo
     """List variances, then covariances if there are any."""
     correlation = correlations(covariance)
     rows: list[_Row] = [
-        (group, name, None, float(v), float(np.sqrt(v)))
-        for name, v in zip(names, np.diag(covariance), strict=True)
+        (group, name, None, float(v), float(sd))
+        for name, v, sd in zip(names, np.diag(covariance), roots(np.diag(covariance)), strict=True)
     ]
     if pairs:
         rows += [

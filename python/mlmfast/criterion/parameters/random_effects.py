@@ -80,6 +80,9 @@ def random_block(
         to_core = np.asarray(np.linalg.inv(to_user))
         first = to_core @ by_natural
         second = None if bend is None else np.einsum("ef,fij->eij", to_core, bend)
+    if structure.indefinite:
+        # Without a bound at 0 a variance is tested as a covariance is.
+        kinds = tuple("covariance" if kind == "variance" else kind for kind in kinds)
     if not singular:
         return ParameterBlock(names, kinds, values, first, second, by_free, (False,) * len(values))
     values = np.where(np.abs(values) < _UNDERFLOW, 0.0, values)

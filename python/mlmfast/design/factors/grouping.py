@@ -71,6 +71,8 @@ class RandomEffects:
         Covariance structure of G.
     text
         The term as written.
+    bounded
+        Whether G is a covariance matrix; else V alone has to be one (NOBOUND).
     """
 
     factor: int
@@ -78,6 +80,12 @@ class RandomEffects:
     columns: tuple[FloatArray | None, ...]
     structure: CovarianceStructure
     text: str
+    bounded: bool = True
 
     def __post_init__(self) -> None:
         freeze(self, "columns")
+
+    @property
+    def iterated(self) -> CovarianceStructure:
+        """The structure in the parameters of the iteration."""
+        return self.structure.closed() if self.bounded else self.structure.opened()

@@ -66,6 +66,7 @@ def caic(fit: Fitted, method: str = "greven-kneib") -> pd.Series[float]:
     >>> fit.caic().round(2).to_dict()
     {'llf': -824.51, 'df': 30.25, 'caic': 1711.52}
     """
+    fit._needs_likelihood("caic()")
     source, record = fit._needs_source("conditional AIC"), fit._record
     _check(source, method)
     design, criterion, theta = source.design, source.criterion, source.theta
