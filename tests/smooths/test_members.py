@@ -38,7 +38,7 @@ def test_equal_weights_are_those_of_lme4_by_hand(equal):
     found = FOUND["equal"]
     assert_allclose(equal.llf, found["llf"], rtol=1e-9)
     assert_allclose(equal.params, found["beta"], rtol=1e-6)
-    assert_allclose(equal.bse, found["se"], rtol=1e-6)
+    assert_allclose(equal.bse, found["se"], rtol=1e-5)
     parts = [equal.varcorr["id"], equal.varcorr["mm(a, b)"]]
     assert_allclose([*(part.iloc[0, 0] for part in parts), equal.scale], found["vcov"], rtol=1e-4)
     got = [*equal.ranef["id"]["(Intercept)"], *equal.ranef["mm(a, b)"]["(Intercept)"]]
@@ -98,16 +98,8 @@ def test_rows_have_the_covariance_of_shared_members(equal):
 
 
 def test_an_interval_of_a_new_response_is_marginal_without_members(equal):
-    got = (
-        equal.predict({"x": [0.0]}, ranef=False, interval="prediction", ddf="asymptotic")
-        if False
-        else equal.predict(
-            pd.DataFrame({"x": [0.0], "a": [1], "b": [2], "id": [1]}),
-            ranef=False,
-            interval="prediction",
-            ddf="asymptotic",
-        )
-    )
+    new = pd.DataFrame({"x": [0.0], "a": [1], "b": [2], "id": [1]})
+    got = equal.predict(new, ranef=False, interval="prediction", ddf="asymptotic")
     half = (got["upper"] - got["lower"]).iloc[0] / (2 * 1.959963984540054)
     variance = equal.bse.iloc[0] ** 2 + equal.scale + equal.varcorr["id"].iloc[0, 0]
     assert_allclose(half**2, variance + equal.varcorr["mm(a, b)"].iloc[0, 0] / 2, rtol=1e-8)
