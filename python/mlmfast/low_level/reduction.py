@@ -92,7 +92,7 @@ class Reduction:
     @property
     def nobs(self) -> int:
         """Rows."""
-        return self._design.n_obs
+        return self._design.n_observations
 
     def covariances(self, theta: Any) -> dict[str, FloatArray]:
         """Covariance matrix of the effects of each grouping factor, (q, q)."""
