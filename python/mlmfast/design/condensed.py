@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray
+from mlmfast.running.cached import cached_property
 
 
 class Shifted(NamedTuple):
@@ -30,7 +31,8 @@ class Condensed:
         Sum of the logarithms of their weights.
     weighted
         Whether they had weights.
-    y, x, z : the columns of the design, less constants; None where a column is a constant 1.
+    columns
+        Columns of the design, each with itself less a constant.
     counts : shape (n_units,)
         Subjects that each unit of a residual covariance stands for; None where residuals are
         independent.
@@ -39,7 +41,18 @@ class Condensed:
     n_obs: int
     log_weights: float
     weighted: bool
-    y: Shifted
-    x: tuple[Shifted | None, ...]
-    z: tuple[tuple[Shifted | None, ...], ...]
+    columns: tuple[tuple[FloatArray, Shifted], ...]
     counts: NDArray[np.int64] | None = None
+
+    @cached_property
+    def _by_column(self) -> dict[int, Shifted]:
+        # The columns are kept beside, so that their addresses stay their own.
+        return {id(column): shifted for column, shifted in self.columns}
+
+    def shifted(self, column: FloatArray) -> Shifted | None:
+        """The column less a constant; None for one that is not the design's."""
+        return self._by_column.get(id(column))
+
+    def __getstate__(self) -> dict[str, object]:
+        # A copy has arrays of its own.
+        return {name: value for name, value in self.__dict__.items() if name != "_by_column"}

@@ -250,6 +250,14 @@ class Reduction:
         """
         if not parts:
             raise DataError("there is nothing to merge; give one Reduction or more")
+        kinds = {type(part) for part in parts}
+        if len(kinds) > 1:
+            raise DataError(
+                "some reductions are of arrays and some of a formula; merge those of a kind"
+            )
+        kind = kinds.pop()
+        if kind is not cls and issubclass(kind, cls):
+            return kind.merge(parts)
         whole = cls.__new__(cls)
         whole._part = merged([part._part for part in parts])
         return whole

@@ -140,7 +140,8 @@ def _check_alike(first: Plan, other: Plan) -> None:
         ours, theirs = to_json(first.levels).get(name), to_json(other.levels).get(name)
         if ours != theirs:
             one, two = (
-                "numbers" if own is None else ", ".join(own["labels"][:20]) for own in (ours, theirs)
+                "numbers" if own is None else ", ".join(own["labels"][:20])
+                for own in (ours, theirs)
             )
             raise DataError(
                 f"the column {name!r} was coded by other levels: {one} in one reduction, {two} in "

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from mlmfast.arrays import FloatArray
@@ -13,9 +16,30 @@ from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import DataError
+from mlmfast.handed_out import read_only
 from mlmfast.mergeable.condensed_rows import CondensedRows
 from mlmfast.mergeable.content import Content
 from mlmfast.mergeable.coding.plan import Plan
+from mlmfast.mergeable.row_facts import row_facts
+from mlmfast.newton.options import NewtonOptions
+from mlmfast.prepared.fit_model import Wishes, fit_model
+from mlmfast.prepared.model import PreparedModel
+from mlmfast.result import LMMResult
+
+
+def fit_content(
+    content: Content,
+    frame: ModelFrame,
+    method: str,
+    options: NewtonOptions | Mapping[str, Any] | None,
+    ddf: str | float | None,
+    wishes: Wishes,
+) -> LMMResult:
+    """The fit of a reduction; ``frame`` is its `model_frame`."""
+    model = PreparedModel(frame.design, frame)
+    fit = fit_model(model, LMMResult, method, options, ddf, wishes)
+    fit._row_facts = row_facts(content.plan, content.facts)
+    return fit
 
 
 def model_frame(content: Content) -> ModelFrame:
@@ -55,19 +79,18 @@ def design_of(content: Content) -> Design:
         )
     places = plan.places
     raw, shifted = _columns(rows)
-    x, x_shifted = _of_places(places.x, raw, shifted)
-    terms = [_of_places(own, raw, shifted) for own in places.z]
+    terms = [_of_places(own, raw) for own in places.z]
     factors, positions = _factors(plan, rows)
     random = tuple(
         RandomEffects(position, matrix.names, columns, structure, term.text)
-        for term, position, matrix, (columns, _), structure in zip(
+        for term, position, matrix, columns, structure in zip(
             plan.parsed.random, positions, plan.random_matrices, terms, plan.structures, strict=True
         )
     )
     weighted = plan.weights is not None
     design = Design(
         y=raw[places.y],
-        x=x,
+        x=_of_places(places.x, raw),
         x_names=plan.fixed_matrix.names,
         factors=factors,
         random=random,
@@ -78,9 +101,7 @@ def design_of(content: Content) -> Design:
             content.n_obs,
             content.log_weights,
             weighted,
-            shifted[places.y],
-            x_shifted,
-            tuple(own for _, own in terms),
+            tuple(zip(raw, shifted, strict=True)),
         ),
     )
     check_columns(design)
@@ -94,15 +115,15 @@ def _columns(rows: CondensedRows) -> tuple[list[FloatArray], list[Shifted]]:
         Shifted(np.ascontiguousarray(column), float(origin))
         for column, origin in zip(rows.values.T, rows.origin, strict=True)
     ]
-    raw = [own.values + own.origin if own.origin else own.values for own in shifted]
+    # Not to be copied where they are locked: a column is known by its memory.
+    raw = [read_only(own.values + own.origin if own.origin else own.values) for own in shifted]
     return raw, shifted
 
 
 def _of_places(
-    places: tuple[int | None, ...], raw: list[FloatArray], shifted: list[Shifted]
-) -> tuple[tuple[FloatArray | None, ...], tuple[Shifted | None, ...]]:
-    columns = tuple(None if place is None else raw[place] for place in places)
-    return columns, tuple(None if place is None else shifted[place] for place in places)
+    places: tuple[int | None, ...], raw: list[FloatArray]
+) -> tuple[FloatArray | None, ...]:
+    return tuple(None if place is None else raw[place] for place in places)
 
 
 def _factors(plan: Plan, rows: CondensedRows) -> tuple[tuple[GroupingFactor, ...], list[int]]:

@@ -10,10 +10,10 @@ from mlmfast.design.model_frame import ModelFrame
 from mlmfast.low_level import Reduction as ArrayReduction
 from mlmfast.low_level.merging import Part as ArrayPart
 from mlmfast.mergeable.content import Content, merge_contents
-from mlmfast.mergeable.model import model_frame
+from mlmfast.mergeable.model import fit_content, model_frame
 from mlmfast.mergeable.coding.plan import Plan
-from mlmfast.mergeable.row_facts import row_facts
 from mlmfast.mergeable.storage import read, to_bytes, write
+from mlmfast.prepared.fit_model import Wishes
 from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
@@ -130,15 +130,8 @@ class Reduction(ArrayReduction):
         >>> fit.bse.round(4).tolist(), fit.df.round(4).tolist()
         ([6.8246, 1.5458], [17.0, 17.0])
         """
-        from mlmfast.prepared.fit_model import Wishes, fit_model
-        from mlmfast.prepared.model import PreparedModel
-        from mlmfast.result import LMMResult
-
-        model = PreparedModel(self._design, self._frame)
         wishes = Wishes(start, hold, bounds)
-        fit = fit_model(model, LMMResult, method, options, ddf, wishes)
-        fit._row_facts = row_facts(self.plan, self._content.facts)
-        return fit
+        return fit_content(self._content, self._frame, method, options, ddf, wishes)
 
     # -- rows from several places ----------------------------------------------------------------
 

@@ -27,8 +27,8 @@ class Facts:
     ----------
     n
         Rows.
-    means
-        By covariate of the fixed part and of offsets.
+    means, squares
+        By covariate of the fixed part and of offsets: the mean, and the sum of squares about it.
     offset
         Mean of an offset given as an argument.
     cells
@@ -37,6 +37,7 @@ class Facts:
 
     n: int = 0
     means: Mapping[str, float] = field(default_factory=dict)
+    squares: Mapping[str, float] = field(default_factory=dict)
     offset: float = 0.0
     cells: Mapping[tuple[int, ...], int] | None = field(default_factory=dict)
 
@@ -44,17 +45,29 @@ class Facts:
         if not self.n or not other.n:
             return self if self.n else other
         n, share = self.n + other.n, other.n / (self.n + other.n)
-        means = {name: own + (other.means[name] - own) * share for name, own in self.means.items()}
+        gaps = {name: other.means[name] - own for name, own in self.means.items()}
+        means = {name: own + gaps[name] * share for name, own in self.means.items()}
+        squares = {
+            name: own + other.squares[name] + gaps[name] ** 2 * self.n * share
+            for name, own in self.squares.items()
+        }
         cells: Mapping[tuple[int, ...], int] | None = None
         if self.cells is not None and other.cells is not None:
             both = Counter(self.cells) + Counter(other.cells)
             cells = both if len(both) <= MOST_CELLS else None
-        return Facts(n, means, self.offset + (other.offset - self.offset) * share, cells)
+        offset = self.offset + (other.offset - self.offset) * share
+        return Facts(n, means, squares, offset, cells)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able data."""
         cells = None if self.cells is None else [[*k, n] for k, n in sorted(self.cells.items())]
-        return {"n": self.n, "means": dict(self.means), "offset": self.offset, "cells": cells}
+        return {
+            "n": self.n,
+            "means": dict(self.means),
+            "squares": dict(self.squares),
+            "offset": self.offset,
+            "cells": cells,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Facts:
@@ -63,7 +76,8 @@ class Facts:
         if data["cells"] is not None:
             cells = {tuple(map(int, item[:-1])): int(item[-1]) for item in data["cells"]}
         means = {str(name): float(value) for name, value in data["means"].items()}
-        return cls(int(data["n"]), means, float(data["offset"]), cells)
+        squares = {str(name): float(value) for name, value in data["squares"].items()}
+        return cls(int(data["n"]), means, squares, float(data["offset"]), cells)
 
 
 def _variables(plan: Plan) -> list[str]:
@@ -90,11 +104,12 @@ def levels_of(plan: Plan) -> dict[str, tuple[tuple[str, ...], tuple[Any, ...]]]:
 def facts_of_part(plan: Plan, frame: Frame, offset: float) -> Facts:
     """Those of the complete rows of one part."""
     levels = levels_of(plan)
-    means = {
-        name: float(frame.numeric(name).mean()) for name in _variables(plan) if name not in levels
-    }
+    numbers = {name: frame.numeric(name) for name in _variables(plan) if name not in levels}
+    means = {name: float(values.mean()) for name, values in numbers.items()}
+    squares = {name: float(((v - means[name]) ** 2).sum()) for name, v in numbers.items()}
     codes = [frame.factor(name).recode(labels)[0] for name, (labels, _) in levels.items()]
-    return Facts(frame.n_rows, means, offset, _cells(codes, [len(v[0]) for v in levels.values()]))
+    cells = _cells(codes, [len(labels) for labels, _ in levels.values()])
+    return Facts(frame.n_rows, means, squares, offset, cells)
 
 
 def _cells(codes: Sequence[Any], sizes: Sequence[int]) -> dict[tuple[int, ...], int] | None:
@@ -119,4 +134,5 @@ def row_facts(plan: Plan, facts: Facts) -> RowFacts:
         keys = sorted(facts.cells) if levels else [()]
         cells = np.array(keys, dtype=np.intp).reshape(len(keys), len(levels))
         counts = np.array([facts.cells.get(key, facts.n) for key in keys], dtype=np.float64)
-    return RowFacts(levels, dict(facts.means), facts.offset, tuple(levels), cells, counts)
+    spreads = {name: float(np.sqrt(own / facts.n)) for name, own in facts.squares.items()}
+    return RowFacts(levels, dict(facts.means), facts.offset, tuple(levels), cells, counts, spreads)

@@ -137,7 +137,9 @@ def of_table(table: Any, name: str) -> Content:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise DataError(f"{name}: the reduction is damaged ({error!r})") from error
     if damaged:
-        raise DataError(f"{name}: the reduction is damaged (the plan is not the one it was made by)")
+        raise DataError(
+            f"{name}: the reduction is damaged (the plan is not the one it was made by)"
+        )
     return content
 
 

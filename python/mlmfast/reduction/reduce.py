@@ -133,7 +133,7 @@ def _reduce(
     z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
     terms: list[list[tuple[int, Basis]]] = [[] for _ in range(n_levels)]
     for t, block in zip(order, blocks, strict=False):
-        z[block.level].extend(_shifted_term(design, t, z_scaling[t]))
+        z[block.level].extend(_shifted(design, z_scaling[t]))
         terms[block.level].append((block.structure.size, basis_of_term(design.random[t])))
     if absorbed:
         # The indicators of an absorbed factor are the last level.
@@ -148,7 +148,8 @@ def _reduce(
     n_obs, counts = None, None
     if design.condensed is not None:
         n_obs, counts = design.condensed.n_obs, design.condensed.counts
-        x_scaling, y_scaling = _shifted(design, x_scaling, y_scaling)
+        x_scaling = tuple(_shifted(design, x_scaling))
+        y_scaling = _shifted(design, y_scaling)
     try:
         if isinstance(nesting, DenseParts):
             return reduce_densely(nesting, z, terms, x_scaling, y_scaling)
@@ -187,26 +188,17 @@ def _reduce(
         raise _collinear(design, order, blocks, *error.args) from None
 
 
-def _shifted_term(
-    design: Design, t: int, columns: tuple[ScaledColumn, ...]
-) -> Sequence[ScaledColumn]:
-    """Columns of a random-effects term as they hold all their digits."""
-    if design.condensed is None:
-        return columns
-    return [from_shifted(*pair) for pair in zip(columns, design.condensed.z[t], strict=True)]
-
-
-def _shifted(
-    design: Design, x: tuple[ScaledColumn, ...], y: Sequence[ScaledColumn]
-) -> tuple[tuple[ScaledColumn, ...], Sequence[ScaledColumn]]:
-    """Columns of X, and the response where it is the design's own, as they hold all their digits."""
+def _shifted(design: Design, columns: Sequence[ScaledColumn]) -> Sequence[ScaledColumn]:
+    """Columns as the core reads them: with all the digits that are kept of the design's own."""
     condensed = design.condensed
-    assert condensed is not None, "the caller looked"
-    x = tuple(map(from_shifted, x, condensed.x)) if len(x) == len(condensed.x) else x
-    memory = y[0].values if len(y) == 1 else None
-    if memory is not None and memory[0] is design.y:
-        y = (from_shifted(y[0], condensed.y),)
-    return x, y
+    if condensed is None or isinstance(columns, ScaledResponses):
+        return columns
+    return tuple(
+        column
+        if column.values is None
+        else from_shifted(column, condensed.shifted(column.values[0]))
+        for column in columns
+    )
 
 
 def _schur(engine: Engine) -> str:

@@ -125,15 +125,13 @@ def _check_numbers(frame: Frame, name: str, part: Part) -> None:
     """Refuse text in a column that holds numbers elsewhere, naming the row."""
     if not frame.has(name) or frame.is_numeric(name):
         return
-    factor = frame.factor(name)
-    for code, label in enumerate(factor.levels):
+    for row, value in enumerate(np.asarray(part.frame[name], dtype=object).tolist()):
         try:
-            float(label)
-        except ValueError:
-            row = int(np.argmax(factor.codes == code)) + part.first_row
+            float("nan" if value is None else value)
+        except (TypeError, ValueError):
             raise DataError(
-                f"column {name!r} holds numbers elsewhere, and {label!r} in row {row}; mend that "
-                "value, or leave the row out"
+                f"column {name!r} holds numbers elsewhere, and {value!r} in row "
+                f"{row + part.first_row}; mend that value, or leave the row out"
             ) from None
     raise DataError(
         f"column {name!r} holds numbers elsewhere, and here text or logicals that read like numbers; "
