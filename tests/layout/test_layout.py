@@ -27,8 +27,11 @@ FLOORS = [
     "translation",
     "compare_structures",
     "many_data_sets",
+    "mergeable.reduce",
+    "mergeable.reduction",
     "low_level",
     "model",
+    "mergeable",
     "absorbed_result",
     "result",
     "typed_calls",
@@ -36,8 +39,10 @@ FLOORS = [
     "report",
     "saving",
     "diagnostics",
+    "smooths",
     "prediction",
     "simulation",
+    "moments",
     "inference.permutation",
     "inference.comparison",
     "inference.emmeans",
@@ -76,8 +81,8 @@ FLOORS = [
     "sources",
     "data",
     "covariance",
-    "display",
     "mvn",
+    "display",
 ]
 
 #: Imported by all, importing each other only.
