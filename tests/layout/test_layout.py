@@ -27,6 +27,7 @@ FLOORS = [
     "translation",
     "compare_structures",
     "many_data_sets",
+    "by_size",
     "mergeable.reduce",
     "mergeable.reduction",
     "low_level",
