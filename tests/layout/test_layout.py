@@ -28,6 +28,7 @@ FLOORS = [
     "compare_structures",
     "many_data_sets",
     "by_size",
+    "mergeable.arrow_batches",
     "mergeable.reduce",
     "mergeable.reduction",
     "low_level",
