@@ -248,7 +248,7 @@ def test_an_unknown_level_is_named_with_its_part(data):
 def test_a_column_of_another_type_is_refused(data):
     parts = in_parts(data, 800)
     parts[1] = parts[1].assign(f=1.0)
-    with pytest.raises(DataError, match="'f' holds text.*frame 1 and numbers in frame 2"):
+    with pytest.raises(DataError, match=r"'f' holds text.*frame 1 and numbers in frame 2"):
         mlm.reduce("y ~ f + (1 | g)", parts)
     parts = in_parts(data, 800)
     parts[1] = parts[1].assign(g=2)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlmfast.errors import DataError
-from mlmfast.mergeable.condensed_rows import CondensedRows, condense, merge_rows
-from mlmfast.mergeable.keys import key_values
 from mlmfast.mergeable.coding.levels import to_json
 from mlmfast.mergeable.coding.part_rows import CodedRows, Part, code_rows, complete_rows
 from mlmfast.mergeable.coding.plan import Plan
+from mlmfast.mergeable.condensed_rows import CondensedRows, condense, merge_rows
+from mlmfast.mergeable.keys import key_values
 from mlmfast.mergeable.row_facts import Facts, facts_of_part
 
 
@@ -105,8 +105,8 @@ def merge_contents(contents: Sequence[Content]) -> Content:
         for mark, name in content.parts.items():
             if mark in parts:
                 raise DataError(
-                    f"the part {mark} ({name or 'without a name'}) comes twice; its rows would count "
-                    "twice: merge each part once"
+                    f"the part {mark} ({name or 'without a name'}) comes twice; its rows would "
+                    "count twice: merge each part once"
                 )
             parts[mark] = name
     rows = [content.rows for content in contents if content.rows is not None]
@@ -150,13 +150,13 @@ def _check_alike(first: Plan, other: Plan) -> None:
     for label in sorted(first.states.keys() | other.states.keys()):
         if first.states.get(label) != other.states.get(label):
             raise DataError(
-                f"{label} was made from other rows in each reduction, so its columns differ; reduce "
-                "all parts by one plan (mlm.reduce(..., plan=reduction.plan)), or scale the column "
-                "beforehand by constants"
+                f"{label} was made from other rows in each reduction, so its columns differ; "
+                "reduce all parts by one plan (mlm.reduce(..., plan=reduction.plan)), or scale the "
+                "column beforehand by constants"
             )
     raise DataError(
-        "the reductions code their columns otherwise (contrasts, or columns of numbers); reduce all "
-        "parts by the same call"
+        "the reductions code their columns otherwise (contrasts, or columns of numbers); reduce "
+        "all parts by the same call"
     )
 
 
@@ -174,8 +174,8 @@ def withhold(content: Content, min_cluster_size: int) -> Content:
     least = rows.values.shape[1] + 2
     if min_cluster_size < least:
         raise DataError(
-            f"min_cluster_size is {min_cluster_size}; with {rows.values.shape[1]} columns a cluster "
-            f"of fewer than {least} rows could be kept row by row: give {least} or more"
+            f"min_cluster_size is {min_cluster_size}; with {rows.values.shape[1]} columns a "
+            f"cluster of fewer than {least} rows could be kept row by row: give {least} or more"
         )
     kept = rows.counts >= min_cluster_size
     if kept.all():

@@ -85,14 +85,15 @@ def code_cells(keys: Sequence[NDArray[Any]], n: int) -> tuple[CodeArray, NDArray
     """
     if not keys:
         return np.zeros(n, dtype=np.int32), np.zeros(min(n, 1), dtype=np.intp)
-    combined = None
+    combined: CodeArray | None = None
     for values in keys:
         codes, n_codes = code_keys(values)
         if combined is None:
             combined = codes
             continue
         # Coded again before each factor, so that the products stay small.
-        combined = code_integers(combined.astype(np.int64) * n_codes + codes)[1]
+        products: NDArray[np.int64] = combined.astype(np.int64) * n_codes + codes
+        combined = code_integers(products)[1]
     assert combined is not None, "there are keys"
     n_cells = int(combined.max(initial=-1)) + 1
     first = np.empty(n_cells, dtype=np.intp)

@@ -17,9 +17,9 @@ from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import DataError
 from mlmfast.handed_out import read_only
+from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.condensed_rows import CondensedRows
 from mlmfast.mergeable.content import Content
-from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.row_facts import row_facts
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_model import Wishes, fit_model

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.low_level import Reduction as ArrayReduction
 from mlmfast.low_level.merging import Part as ArrayPart
+from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.content import Content, merge_contents
 from mlmfast.mergeable.model import fit_content, model_frame
-from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.storage import read, to_bytes, write
 from mlmfast.prepared.fit_model import Wishes
 from mlmfast.running.cached import cached_property
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class Reduction(ArrayReduction):
     """What a likelihood needs of rows that were read by a formula: see `mlmfast.reduce`.
 
-    It is a `mlmfast.low_level.Reduction`, with `deviance`, `gradient`, `gls` and the rest, that holds
-    few weighted rows for each cluster instead of the rows themselves. Reductions by one plan are
-    merged: clusters are joined by their labels.
+    It is a `mlmfast.low_level.Reduction`, with `deviance`, `gradient`, `gls` and the rest, that
+    holds few weighted rows for each cluster instead of the rows themselves. Reductions by one plan
+    are merged: clusters are joined by their labels.
 
     Examples
     --------

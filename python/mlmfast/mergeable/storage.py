@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlmfast.errors import DataError, MlmError
+from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.condensed_rows import CondensedRows
 from mlmfast.mergeable.content import Content
-from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.row_facts import Facts
 from mlmfast.running.optional import optional_package
 
@@ -117,7 +117,8 @@ def of_table(table: Any, name: str) -> Content:
     found = (table.schema.metadata or {}).get(_META)
     if found is None:
         raise DataError(
-            f"{name} holds an Arrow table, but no reduction: write one by mlm.reduce(...).save(path)"
+            f"{name} holds an Arrow table, but no reduction: write one by "
+            "mlm.reduce(...).save(path)"
         )
     try:
         meta = json.loads(found)
@@ -155,7 +156,9 @@ def _content(table: Any, meta: dict[str, Any]) -> Content:
     rows = None if meta["origin"] is None else _rows(table, meta, plan)
     if (rows is None) != (counts[0] == 0) or (rows is not None and rows.counts.sum() != counts[0]):
         raise ValueError("the number of rows is not that of the cells")
-    return Content(plan, rows, *counts, log_weights, Facts.from_json(meta["facts"]), parts)
+    n_obs, n_dropped, n_withheld = counts
+    facts = Facts.from_json(meta["facts"])
+    return Content(plan, rows, n_obs, n_dropped, n_withheld, log_weights, facts, parts)
 
 
 def _rows(table: Any, meta: dict[str, Any], plan: Plan) -> CondensedRows:

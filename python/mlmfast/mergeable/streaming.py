@@ -39,8 +39,11 @@ class Source(Protocol):
     """Rows in parts."""
 
     @property
-    def repeatable(self) -> bool: ...
-    def parts(self, columns: Sequence[str] | None) -> Iterator[Part]: ...
+    def repeatable(self) -> bool:
+        """Whether they can be read twice."""
+
+    def parts(self, columns: Sequence[str] | None) -> Iterator[Part]:
+        """The rows of some columns, part by part."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def _reduced(plan: Plan, parts: Iterator[Part], na_action: str) -> Content:
 
 
 def _first_pass(asked: Asked, source: Source) -> tuple[Plan, Iterator[Part]]:
-    """The plan, and the parts to reduce: of the source's first, if nothing depends on the others."""
+    """The plan, and the parts to reduce: by the first part, if nothing depends on others."""
     found: list[Survey] = []
     seen: list[Part] = []
     names = asked.variables

@@ -121,8 +121,8 @@ def _declared(name: str, parts: Sequence[Levels]) -> tuple[str, ...] | None:
     if all(list(own) == sorted(own) for own in lists):
         return None
     raise DataError(
-        f"the column {name!r} has categories in different orders in different parts; give the order "
-        f"by levels={{{name!r}: [...]}}"
+        f"the column {name!r} has categories in different orders in different parts; give the "
+        f"order by levels={{{name!r}: [...]}}"
     )
 
 

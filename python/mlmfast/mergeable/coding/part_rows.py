@@ -32,11 +32,16 @@ class Part(Protocol):
     """
 
     @property
-    def frame(self) -> Any: ...
+    def frame(self) -> Any:
+        """The rows."""
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Where they come from."""
+
     @property
-    def first_row(self) -> int: ...
+    def first_row(self) -> int:
+        """Number of the first there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,17 +131,23 @@ def _check_numbers(frame: Frame, name: str, part: Part) -> None:
     if not frame.has(name) or frame.is_numeric(name):
         return
     for row, value in enumerate(np.asarray(part.frame[name], dtype=object).tolist()):
-        try:
-            float("nan" if value is None else value)
-        except (TypeError, ValueError):
+        if not _is_number(value):
             raise DataError(
                 f"column {name!r} holds numbers elsewhere, and {value!r} in row "
                 f"{row + part.first_row}; mend that value, or leave the row out"
-            ) from None
+            )
     raise DataError(
-        f"column {name!r} holds numbers elsewhere, and here text or logicals that read like numbers; "
-        "make it a column of numbers"
+        f"column {name!r} holds numbers elsewhere, and here text or logicals that read like "
+        "numbers; make it a column of numbers"
     )
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float("nan" if value is None else value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 @dataclass(frozen=True, eq=False)

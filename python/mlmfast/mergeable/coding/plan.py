@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance import CovarianceStructure
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.build_matrix import build_model_matrix
 from mlmfast.design.columns.expressions import States
 from mlmfast.design.columns.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec
 from mlmfast.design.input_columns import variables_used
 from mlmfast.design.random_structure import term_structure
-from mlmfast.covariance import CovarianceStructure
 from mlmfast.errors import FormulaError
 from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
@@ -49,7 +49,7 @@ class Plan:
     states
         What `poly`, `scale`, ... remember.
     origin : shape (n_columns,)
-        What is subtracted from each column before its digits are kept; no part of what the plan means.
+        What is subtracted from each column before its digits are kept; no part of the meaning.
     """
 
     formula: str
@@ -205,7 +205,7 @@ def plan_of(
     """The plan by what was seen of the parts; ``levels`` are those fixed beforehand."""
     parsed = parse_formula(formula)
     states = states_of(transforms_in(expressions_of(parsed)), dict(survey.values))
-    found = {**survey.levels, **{name: own for name, own in levels.items()}}
+    found = {**survey.levels, **levels}
     plain = {name: _contrast(_plain(value)) for name, value in contrasts.items()}
     return Plan(formula, weights, offset, plain, found, survey.means, states)
 
