@@ -32,6 +32,7 @@ from mlmfast.errors import (
 if TYPE_CHECKING:
     from mlmfast import mvn
     from mlmfast.batch.fit_batch import FitBatch
+    from mlmfast.catalogue.codes import warning_codes
     from mlmfast.compare_structures import compare_structures
     from mlmfast.covariance.names import structures
     from mlmfast.data.datasets import load_sleepstudy
@@ -103,6 +104,7 @@ __all__ = [
     "reduce",
     "sample_size",
     "structures",
+    "warning_codes",
 ]
 
 #: Imported when they are asked for: `import mlmfast` stays quick, and `mlmfast.Reduction` needs
@@ -136,6 +138,7 @@ _LATER = {
     "permutation_test": "mlmfast.inference.permutation.permutation_test",
     "power": "mlmfast.power_analysis.power",
     "sample_size": "mlmfast.power_analysis.sample_size",
+    "warning_codes": "mlmfast.catalogue.codes",
 }
 
 #: Packages whose name is public, and those that stand beside another package.

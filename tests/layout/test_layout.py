@@ -39,8 +39,10 @@ FLOORS = [
     "report",
     "saving",
     "diagnostics",
+    "smooths",
     "prediction",
     "simulation",
+    "moments",
     "inference.permutation",
     "inference.comparison",
     "inference.emmeans",
@@ -76,10 +78,11 @@ FLOORS = [
     "reduction.scaling",
     "design",
     "formula",
+    "sources",
     "data",
     "covariance",
-    "display",
     "mvn",
+    "display",
 ]
 
 #: Imported by all, importing each other only.

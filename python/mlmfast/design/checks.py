@@ -37,6 +37,8 @@ def check_identified(design: Design) -> None:
             "variance from; use fewer fixed effects or more data"
         )
     for factor in {term.factor: design.factors[term.factor] for term in design.random}.values():
+        if factor.has_all_rows:
+            continue
         if factor.n_levels < 2:
             raise ModelError(
                 f"grouping factor {factor.name!r} has 1 level ({factor.labels[0]!r}); a random "

@@ -90,6 +90,11 @@ class Design:
         return self.y if self.offset is None else self.y - self.offset
 
     @property
+    def is_bounded(self) -> bool:
+        """Whether every G is a covariance matrix; else V alone has to be one."""
+        return all(term.bounded for term in self.random)
+
+    @property
     def fixed_matrix(self) -> FloatArray:
         """X, shape (n, p), Fortran order."""
         out = np.empty((self.n_obs, len(self.x)), order="F")

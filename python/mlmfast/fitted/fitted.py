@@ -204,7 +204,8 @@ class Fitted:
     @property
     def n_groups(self) -> dict[str, int]:
         """Levels of each grouping factor; of the subjects where there are no random effects."""
-        return {group.name: group.n_levels for group in self._record.groups}
+        groups = [group for group in self._record.groups if not group.has_all_rows]
+        return {group.name: group.n_levels for group in groups}
 
     @property
     def sigma(self) -> float | None:
@@ -232,8 +233,8 @@ class Fitted:
 
     @property
     def method(self) -> str:
-        """The criterion, "REML" or "ML"."""
-        return self._record.method
+        """The method of estimation: "REML", "ML", "type1" to "type3" or "mivque0"."""
+        return self._record.estimator or self._record.method
 
     @property
     def formula(self) -> str | None:
@@ -289,6 +290,7 @@ class Fitted:
             record.vcov,
             source.frame,
             held=source.held,
+            moments=source.moments,
         )
 
     @cached_property
@@ -359,6 +361,19 @@ class Fitted:
         values = np.full((len(names), len(names)), np.nan)
         values[np.ix_(at, at)] = kept
         return pd.DataFrame(values, index=names, columns=names)
+
+    def _needs_likelihood(self, what: str) -> None:
+        """Refuse what compares likelihoods, where the variances are not estimated by one.
+
+        Raises
+        ------
+        ModelError
+        """
+        if self._record.estimator:
+            raise ModelError(
+                f"{what} goes by the maximum of a likelihood, and this fit is by "
+                f"method={self._record.estimator!r}; fit with method='REML' or 'ML'"
+            )
 
     def _needs_source(self, what: str, *, of_sums: bool = False) -> FitSource:
         """What the fit was made from, where it has that.

@@ -240,7 +240,15 @@ def _collinear(
 
 def reduce_residual(model: ReducedModel, residual: FloatArray) -> tuple[_core.Engine, float]:
     """A residual, without fixed effects, reduced unit by unit, and the unit of its results."""
-    column = scale_columns((residual,), centred=False)
+    core, units = reduce_residuals(model, [residual])
+    return core, units[0]
+
+
+def reduce_residuals(
+    model: ReducedModel, residuals: Sequence[FloatArray]
+) -> tuple[_core.Engine, list[float]]:
+    """Residuals, without fixed effects, reduced unit by unit, and the units of their results."""
+    columns = scale_columns(residuals, centred=False)
     core = _reduce(
         model.design,
         model.nesting,
@@ -249,11 +257,12 @@ def reduce_residual(model: ReducedModel, residual: FloatArray) -> tuple[_core.En
         model.blocks,
         model.z_scaling,
         (),
-        column,
+        columns,
         share=False,
     )
     assert not isinstance(core, _core.IterativeReduction | AbsorbedCore), "it has its own"
-    return core, float(core.y_scale[0]) / column[0].scale
+    scales = zip(core.y_scale, columns, strict=True)
+    return core, [float(scale) / column.scale for scale, column in scales]
 
 
 def reduce_for_start(model: ReducedModel) -> ReducedModel:

@@ -16,6 +16,7 @@ from mlmfast.design.design import Design
 from mlmfast.display.table_result import TableResult
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.fitted import Fitted
+from mlmfast.formula.smooth_terms import is_smooth_label
 from mlmfast.handed_out import copied
 from mlmfast.inference.anova import (
     EstimableFunctions,
@@ -173,6 +174,12 @@ def _tests_of_terms(
         rows[label] = table_row(test, chisq)
         if test.note:
             without[label] = test.note
+    curves = [term.label for term in functions.terms if is_smooth_label(term.label)]
+    if not rows and curves and not empty:
+        raise ModelError(
+            f"the fixed part has no terms besides {', '.join(curves)}, whose tests are in "
+            "fit.smooths"
+        )
     if not rows and empty:
         raise ModelError(
             f"nothing to test: no part of {', '.join(empty)} is estimable free of the other terms, "
@@ -183,6 +190,8 @@ def _tests_of_terms(
     notes = [ddf_label(fit, ddf)]
     if empty:
         notes.append(f"Not estimable, left out: {', '.join(empty)}")
+    if curves:
+        notes.append(f"Smooth terms, tested in fit.smooths: {', '.join(curves)}")
     notes += without_f(without)
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return AnovaTable(
@@ -230,7 +239,7 @@ def hypothesis_matrices(
     return {
         term.label: find(functions, t, kind, definition)
         for t, term in enumerate(functions.terms)
-        if term.label != INTERCEPT
+        if term.label != INTERCEPT and not is_smooth_label(term.label)
     }
 
 

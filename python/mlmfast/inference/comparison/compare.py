@@ -179,6 +179,7 @@ def _check_fits(fits: Sequence[Fitted]) -> None:
     for fit in fits:
         if not isinstance(fit, Fitted):
             raise ComparisonError(f"compare takes fits, found {type(fit).__name__}")
+        fit._needs_likelihood("compare()")
     first = fits[0]
     for k, fit in enumerate(fits[1:], 2):
         if fit._record.response != first._record.response:

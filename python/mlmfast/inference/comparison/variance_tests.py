@@ -147,6 +147,7 @@ def variance_test(
     >>> round(test.statistic, 3), test.df, test.method
     (42.837, 2, 'mixture')
     """
+    fit._needs_likelihood("test_variance()")
     source, record = fit._needs_source("a test of a variance", of_sums=True), fit._record
     if term is None:
         term = _only_effect(source.design)
@@ -191,6 +192,7 @@ def ranova(fit: Fitted) -> pd.DataFrame:
     lies on the boundary; ``Pr(mixture)`` takes the mixture that `test_variance` describes. ``Df``
     counts parameters that the data determine; an effect that takes none with it (Df 0) has no test.
     """
+    fit._needs_likelihood("ranova()")
     source, record = fit._needs_source("ranova", of_sums=True), fit._record
     check_engine(source.model, "ranova")
     n_held = 0 if source.parms is None else len(source.parms.held)

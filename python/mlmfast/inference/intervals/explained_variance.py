@@ -330,10 +330,10 @@ def explained_figures(
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """Every share of variance that serves the model with its standard error, by figure.
 
-    None where that would cost far more than the fit.
+    None where that would cost far more than the fit, and of fits by moments.
     """
     out: dict[str, dict[str, tuple[float, float]]] = {}
-    if not source.design.random or source.model.is_vast:
+    if not source.design.random or source.model.is_vast or record.estimator:
         return out
     model = _Estimated(AtEstimate(source, record))
     for figure, compute in FIGURES.items():
