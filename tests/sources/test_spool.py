@@ -59,7 +59,7 @@ def test_the_rows_are_the_same_twice_and_gone_then(folder):
                 if "x" in wanted:
                     np.testing.assert_array_equal(kept.numeric("x"), given.numeric("x"))
                     assert kept.factor("x").levels == given.factor("x").levels
-        assert [part.name for part in parts] == [f"frame {k} of the generator" for k in range(4)]
+        assert [part.name for part in parts] == [f"frame {k + 1}" for k in range(4)]
     assert list(folder.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlmfast.errors import DataError
-from mlmfast.mergeable.coding.levels import to_json
+from mlmfast.mergeable.coding.levels import check_levels, to_json
 from mlmfast.mergeable.coding.part_rows import CodedRows, Part, code_rows, complete_rows
 from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.condensed_rows import CondensedRows, condense, merge_rows
@@ -54,11 +54,30 @@ class Content:
         return 0 if self.rows is None else self.rows.nbytes
 
 
-def reduce_part(plan: Plan, part: Part, na_action: str = "drop") -> Content:
-    """Statistics of one part: a function of the plan and the part alone."""
+def nothing(plan: Plan) -> Content:
+    """Statistics of no rows."""
+    return Content(plan, None, 0, 0, 0, 0.0, Facts(), {})
+
+
+def reduce_part(
+    plan: Plan, part: Part, na_action: str = "drop", assumed: Sequence[str] = ()
+) -> Content:
+    """Statistics of one part: a function of the plan and the part alone.
+
+    Parameters
+    ----------
+    assumed
+        Columns whose levels the plan has from other parts only.
+
+    Raises
+    ------
+    OtherLevels
+        Where this part's levels of such a column are not among those.
+    """
     rows = complete_rows(part, plan.variables, [*plan.typical, *plan.numbers], na_action)
     if rows.frame is None:
-        return Content(plan, None, 0, rows.n_dropped, 0, 0.0, Facts(), {})
+        return replace(nothing(plan), n_dropped=rows.n_dropped)
+    check_levels(plan.levels, rows.frame, assumed)
     coded = code_rows(plan, rows)
     keys = {}
     for name in plan.grouping:

@@ -102,6 +102,7 @@ def design_of(content: Content) -> Design:
             content.log_weights,
             weighted,
             tuple(zip(raw, shifted, strict=True)),
+            parts=tuple(content.parts),
         ),
     )
     check_columns(design)

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any
 
-from mlmfast.errors import DataError, ModelError
+from mlmfast.errors import DataError, MlmError
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
-from mlmfast.mergeable.coding.levels import given
-from mlmfast.mergeable.coding.part_rows import (
-    CompleteRows,
-    Part,
-    code_rows,
-    complete_rows,
-    told_of,
-)
+from mlmfast.mergeable.coding.levels import OtherLevels, given
+from mlmfast.mergeable.coding.part_rows import CompleteRows, code_rows, complete_rows
 from mlmfast.mergeable.coding.plan import Plan, plan_of, with_origin
 from mlmfast.mergeable.coding.survey import (
     Survey,
@@ -25,51 +20,12 @@ from mlmfast.mergeable.coding.survey import (
     survey_part,
 )
 from mlmfast.mergeable.coding.transform_states import transforms_in
-from mlmfast.mergeable.content import (
-    Content,
-    merge_contents,
-    reduce_part,
-    withhold,
-    without_labels,
-)
+from mlmfast.mergeable.content import Content, withhold, without_labels
+from mlmfast.mergeable.running import How, Task, frame_of_rows, reduced, surveyed
+from mlmfast.sources.part import Part
+from mlmfast.sources.source import Source
+from mlmfast.sources.spool import repeatable
 from mlmfast.words import is_one_of
-
-
-class Source(Protocol):
-    """Rows in parts."""
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether they can be read twice."""
-
-    def parts(self, columns: Sequence[str] | None) -> Iterator[Part]:
-        """The rows of some columns, part by part."""
-
-
-@dataclass(frozen=True)
-class FramePart:
-    """A frame among others."""
-
-    frame: Any
-    name: str
-    first_row: int = 0
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Frames in memory, or an iterator of them."""
-
-    frames: Any
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether they can be read twice."""
-        return isinstance(self.frames, list | tuple)
-
-    def parts(self, columns: Sequence[str] | None) -> Iterator[Part]:
-        """The frames, one after the other."""
-        for k, frame in enumerate(self.frames):
-            yield FramePart(frame, f"frame {k + 1}")
 
 
 @dataclass(frozen=True)
@@ -122,78 +78,61 @@ class Asked:
         return with_origin(plan, code_rows(plan, head).columns)
 
 
-def content_of(asked: Asked, source: Any) -> Content:
+def content_of(asked: Asked, source: Any, how: How | None = None) -> Content:
     """Statistics of all rows of a source."""
-    opened = opened_source(source)
-    if asked.plan is None:
-        plan, parts = _first_pass(asked, opened)
-    else:
-        plan, parts = asked.plan, opened.parts(asked.plan.variables)
-    content = _reduced(plan, parts, asked.na_action)
+    how = How() if how is None else how
+    with ExitStack() as stack:
+        content = _content_of(asked, how.opened(source), how, stack)
     if asked.min_cluster_size is not None:
         content = withhold(content, asked.min_cluster_size)
     return content if asked.labels else without_labels(content)
 
 
-def opened_source(source: Any) -> Source:
-    """What the rows are read from."""
-    if hasattr(source, "parts") and hasattr(source, "repeatable"):
-        found: Source = source
-        return found
-    return Frames(source)
-
-
-def _reduced(plan: Plan, parts: Iterator[Part], na_action: str) -> Content:
-    """Statistics of all parts, merged two by two as they come."""
-    waiting: list[tuple[int, Content]] = []
-    for part in parts:
-        content, depth = reduce_part(plan, part, na_action), 0
-        while waiting and waiting[-1][0] == depth:
-            content = merge_contents([waiting.pop()[1], content])
-            depth += 1
-        waiting.append((depth, content))
-    if not waiting:
-        raise DataError("the source has no parts; a model needs observations")
-    return merge_contents([content for _, content in waiting])
-
-
-def _first_pass(asked: Asked, source: Source) -> tuple[Plan, Iterator[Part]]:
-    """The plan, and the parts to reduce: by the first part, if nothing depends on others."""
-    found: list[Survey] = []
-    seen: list[Part] = []
+def _content_of(asked: Asked, source: Source, how: How, stack: ExitStack) -> Content:
     names = asked.variables
-    head, parts = None, source.parts(names)
+    if asked.plan is not None:
+        return reduced(Task(asked.plan, asked.na_action), source, source.parts(names), how)
+    parts = source.parts(names)
+    head, seen = _head(asked, parts)
+    survey = survey_part(asked.parsed, frame_of_rows(head), head.name)
+    factors, calls = asked.unsettled(survey)
+    if not factors and not calls:
+        task = Task(asked.plan_by([survey], head), asked.na_action)
+        return reduced(task, source, chain(seen, parts), how)
+    if not source.repeatable:
+        source = stack.enter_context(repeatable(source, names, chain(seen, parts)))
+        parts = source.parts(names)
+    else:
+        parts = chain(seen, parts)
+    if not calls:
+        # Most often the first part has all levels; what it lacks would show when others are read.
+        with suppress(OtherLevels):
+            task = Task(_plan_by_one(asked, survey, head), asked.na_action, tuple(factors))
+            return reduced(task, source, parts, how)
+    surveys = surveyed(asked.parsed, names, asked.na_action, source, how)
+    task = Task(asked.plan_by(surveys, head), asked.na_action)
+    return reduced(task, source, source.parts(names), how)
+
+
+def _plan_by_one(asked: Asked, survey: Survey, head: CompleteRows) -> Plan:
+    try:
+        return asked.plan_by([survey], head)
+    except MlmError:
+        # Of a factor, for example, the first part may have one level only.
+        raise OtherLevels from None
+
+
+def _head(asked: Asked, parts: Iterator[Part]) -> tuple[CompleteRows, list[Part]]:
+    """The first rows that are complete, and the parts looked at for them."""
+    seen: list[Part] = []
     for part in parts:
         seen.append(part)
-        rows = complete_rows(part, names, [], asked.na_action)
-        if rows.frame is None:
-            continue
-        head = rows if head is None else head
-        with told_of(part.name):
-            found.append(survey_part(asked.parsed, rows.frame, part.name))
-        if not any(asked.unsettled(found[0])):
-            return asked.plan_by(found, head), chain(seen, parts)
-        if not source.repeatable:
-            raise _read_once(*asked.unsettled(found[0]))
-        seen.clear()
-    if head is None:
-        raise DataError(
-            "no rows are left: every row of the source has a missing value in some variable of the "
-            f"model ({', '.join(names)}), or there are no rows"
-        )
-    return asked.plan_by(found, head), source.parts(names)
-
-
-def _read_once(names: list[str], calls: list[str]) -> ModelError:
-    if names:
-        return ModelError(
-            f"the levels of {', '.join(map(repr, names))} are found by a first pass, and this "
-            f"source can be read only once; fix them by levels={{{names[0]!r}: [...]}}, or give a "
-            "source that can be read again (files, a list of frames)"
-        )
-    return ModelError(
-        f"{', '.join(calls)} must see all rows before any is coded, and this source can be read "
-        "only once; give a source that can be read again (files, a list of frames), or plan="
+        rows = complete_rows(part, asked.variables, [], asked.na_action)
+        if rows.frame is not None:
+            return rows, seen
+    raise DataError(
+        "no rows are left: every row of the source has a missing value in some variable of the "
+        f"model ({', '.join(asked.variables)}), or there are no rows"
     )
 
 

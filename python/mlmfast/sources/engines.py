@@ -103,6 +103,8 @@ class PolarsSource(Source):
 class DaskSource(Source):
     """A Dask DataFrame, a partition after the other."""
 
+    reads_elsewhere = True
+
     def __init__(self, frame: Any) -> None:
         self._frame = frame
         self.title = f"the Dask DataFrame of {frame.npartitions:,} partitions"

@@ -58,6 +58,8 @@ class Source(ABC):
 
     title: str
     repeatable: bool = True
+    #: Whether its rows lie on workers, which then reduce them.
+    reads_elsewhere: bool = False
     part_bytes: int = PART_BYTES
     _is_read: bool = False
 
