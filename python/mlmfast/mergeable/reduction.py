@@ -83,14 +83,17 @@ class Reduction(ArrayReduction):
     @property
     def n_groups(self) -> dict[str, int]:
         """Levels of each grouping factor."""
-        if self._content.rows is None:
+        if self._content.n_obs == 0:
             return {":".join(term.group): 0 for term in self.plan.parsed.random}
         return {factor.name: factor.n_levels for factor in self._design.factors}
 
     @property
     def n_rows(self) -> int:
         """Weighted rows that stand for those read."""
-        return 0 if self._content.rows is None else len(self._content.rows.weights)
+        content = self._content
+        if content.units is not None:
+            return len(self._design.y)
+        return 0 if content.rows is None else len(content.rows.weights)
 
     @property
     def nbytes(self) -> int:
@@ -110,7 +113,7 @@ class Reduction(ArrayReduction):
 
     # -- fits ------------------------------------------------------------------------------------
 
-    def fit(  # type: ignore[override]
+    def fit(
         self,
         method: str = "REML",
         ddf: str | float | None = None,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mlmfast.errors import DataError, MlmError
 from mlmfast.mergeable.coding.plan import Plan
-from mlmfast.mergeable.condensed_rows import CondensedRows
+from mlmfast.mergeable.condensed.rows import CondensedRows
 from mlmfast.mergeable.content import Content
 from mlmfast.mergeable.row_facts import Facts
 from mlmfast.running.optional import optional_package

@@ -56,7 +56,10 @@ class Levels:
 
     def column(self, n: int) -> Any:
         """A column of n values or more in which every level stands, as a frame would have it."""
-        codes = np.arange(max(n, len(self.values))) % max(len(self.values), 1)
+        return self.taken(np.arange(max(n, len(self.values))) % max(len(self.values), 1))
+
+    def taken(self, codes: Any) -> Any:
+        """A column of the levels at some positions, as a frame would have it."""
         values = self.array()
         if self.declared is None:
             return values[codes]

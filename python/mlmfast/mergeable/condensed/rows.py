@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import mlmfast._core as _core
 from mlmfast.arrays import CodeArray, FloatArray
-from mlmfast.mergeable.keys import Keys, code_cells, joined
+from mlmfast.mergeable.condensed.keys import Keys, code_cells, joined
 
 
 @dataclass(frozen=True, eq=False)
