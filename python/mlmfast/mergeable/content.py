@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import CodeArray
 from mlmfast.data.frame import Frame
-
 from mlmfast.errors import DataError
-from mlmfast.mergeable.coding.levels import check_levels, to_json
 from mlmfast.formula.residual_formula import ResidualFormula
+from mlmfast.mergeable.coding.levels import check_levels, to_json
 from mlmfast.mergeable.coding.part_rows import (
     CodedRows,
     Part,
@@ -24,6 +23,7 @@ from mlmfast.mergeable.coding.part_rows import (
     told_of,
 )
 from mlmfast.mergeable.coding.plan import Plan
+from mlmfast.mergeable.condensed.keys import key_values
 from mlmfast.mergeable.condensed.rows import CondensedRows, condense, merge_rows
 from mlmfast.mergeable.condensed.units import (
     CondensedUnits,
@@ -31,7 +31,6 @@ from mlmfast.mergeable.condensed.units import (
     condense_units,
     merge_units,
 )
-from mlmfast.mergeable.condensed.keys import key_values
 from mlmfast.mergeable.row_facts import Facts, facts_of_part
 
 
@@ -56,7 +55,7 @@ class Content:
     parts
         By the fingerprint of each part that had rows, its name.
     units
-        Subjects that stand for those read, where residuals have a covariance; ``rows`` is then None.
+        Subjects that stand for those read, where residuals have a covariance.
     """
 
     plan: Plan
@@ -101,9 +100,7 @@ def reduce_part(
     check_levels(plan.levels, rows.frame, assumed)
     coded = code_rows(plan, rows)
     facts = facts_of_part(plan, rows.frame, coded.offset_mean)
-    empty = replace(
-        nothing(plan), n_obs=rows.frame.n_rows, n_dropped=rows.n_dropped, facts=facts
-    )
+    empty = replace(nothing(plan), n_obs=rows.frame.n_rows, n_dropped=rows.n_dropped, facts=facts)
     if plan.within is not None:
         with told_of(part.name):
             units = _units(plan, plan.within, rows.frame, coded)
@@ -112,9 +109,7 @@ def reduce_part(
     keys = {name: _key(rows.frame, name) for name in plan.grouping}
     condensed = condense(keys, coded.columns, plan.origin, coded.weights)
     mark = fingerprint(condensed, part.name, part.first_row)
-    return replace(
-        empty, rows=condensed, log_weights=_log_weights(coded), parts={mark: part.name}
-    )
+    return replace(empty, rows=condensed, log_weights=_log_weights(coded), parts={mark: part.name})
 
 
 def _key(frame: Frame, name: str) -> tuple[CodeArray, NDArray[Any]]:

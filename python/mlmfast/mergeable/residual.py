@@ -32,8 +32,8 @@ def check_reducible(formula: MixedFormula, within: ResidualFormula, weights: str
     other = "random effects" if formula.random else "weights" if weights is not None else None
     if other is not None:
         raise ModelError(
-            f"residual={within.text!r} beside {other}: then no two subjects have one covariance, and "
-            "there are no sums to keep; fit the rows, mlm.lmm(formula, data, residual=...)"
+            f"residual={within.text!r} beside {other}: then no two subjects have one covariance, "
+            "and there are no sums to keep; fit the rows, mlm.lmm(formula, data, residual=...)"
         )
 
 
@@ -69,9 +69,7 @@ def unit_rows(plan: Plan, found: CondensedUnits) -> UnitRows:
     patterns = list(units.patterns.items())
     m = len(units.origin)
     values = np.concatenate([own.values.reshape(-1, m) for _, own in patterns])
-    weights = np.concatenate(
-        [np.repeat(own.weights, len(key.visits)) for key, own in patterns]
-    )
+    weights = np.concatenate([np.repeat(own.weights, len(key.visits)) for key, own in patterns])
     n_units = [len(own.weights) for _, own in patterns]
     lengths = np.repeat([len(key.visits) for key, _ in patterns], n_units)
     subject = np.repeat(np.arange(sum(n_units)), lengths)
@@ -79,16 +77,14 @@ def unit_rows(plan: Plan, found: CondensedUnits) -> UnitRows:
     residual = residual_design(plan.within, frame)
     if residual.along is not None or residual.by_unit:
         raise ModelError(
-            f"{residual.text} goes along the rows of each subject, over too many visits to be summed "
-            "by pattern; fit the rows, mlm.lmm(formula, data, residual=...)"
+            f"{residual.text} goes along the rows of each subject, over too many visits to be "
+            "summed by pattern; fit the rows, mlm.lmm(formula, data, residual=...)"
         )
     counts = [_counts(own.count, len(own.weights)) for _, own in patterns]
     labels = _labels(plan.within, units)
     factor = residual.subject
     subjects = GroupingFactor(factor.name, factor.codes, labels, factor.columns)
-    return UnitRows(
-        values, weights, replace(residual, subject=subjects), np.concatenate(counts)
-    )
+    return UnitRows(values, weights, replace(residual, subject=subjects), np.concatenate(counts))
 
 
 def _counts(count: int, k: int) -> NDArray[np.int64]:
@@ -111,7 +107,8 @@ def _frame(plan: Plan, patterns: list[Any], n_units: list[int], subject: NDArray
         positions, codes = np.divmod(positions, len(levels.labels))
         columns[name] = levels.taken(codes)
     if within.arm is not None:
-        arms = [np.full(len(key.visits) * n, key.arm) for (key, _), n in zip(patterns, n_units)]
+        pairs = zip(patterns, n_units, strict=True)
+        arms = [np.full(len(key.visits) * n, key.arm) for (key, _), n in pairs]
         columns[within.arm] = plan.levels[within.arm].taken(np.concatenate(arms))
     # One column of subjects, whatever number of columns told them apart.
     for name in within.subject:

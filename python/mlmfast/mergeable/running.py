@@ -153,7 +153,11 @@ class _Budget:
 
 
 def surveyed(
-    formula: tuple[MixedFormula, Sequence[str]], names: Sequence[str], na_action: str, source: Source, how: How
+    formula: tuple[MixedFormula, Sequence[str]],
+    names: Sequence[str],
+    na_action: str,
+    source: Source,
+    how: How,
 ) -> list[Survey]:
     """What each part says that columns depend on, of a formula and of other factors."""
     plan = (formula, tuple(names), na_action)

@@ -11,7 +11,6 @@ from typing import Any
 from mlmfast.errors import DataError, MlmError
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
 from mlmfast.formula.residual_formula import parse_residual
-from mlmfast.mergeable.residual import check_reducible
 from mlmfast.mergeable.coding.levels import OtherLevels, given
 from mlmfast.mergeable.coding.part_rows import CompleteRows, code_rows, complete_rows
 from mlmfast.mergeable.coding.plan import Plan, plan_of, with_origin
@@ -23,6 +22,7 @@ from mlmfast.mergeable.coding.survey import (
 )
 from mlmfast.mergeable.coding.transform_states import transforms_in
 from mlmfast.mergeable.content import Content, withhold, without_labels
+from mlmfast.mergeable.residual import check_reducible
 from mlmfast.mergeable.running import How, Task, frame_of_rows, reduced, surveyed
 from mlmfast.sources.part import Part
 from mlmfast.sources.source import Source
@@ -89,7 +89,13 @@ class Asked:
         survey = merge_surveys(surveys)
         levels = {n: given(n, own, survey.levels.get(n)) for n, own in (self.levels or {}).items()}
         plan = plan_of(
-            survey, self.formula, self.weights, self.offset, self.contrasts or {}, levels, self.residual
+            survey,
+            self.formula,
+            self.weights,
+            self.offset,
+            self.contrasts or {},
+            levels,
+            self.residual,
         )
         return with_origin(plan, code_rows(plan, head).columns)
 

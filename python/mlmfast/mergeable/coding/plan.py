@@ -219,9 +219,7 @@ def plan_of(
     states = states_of(transforms_in(expressions_of(parsed)), dict(survey.values))
     found = {**survey.levels, **levels}
     plain = {name: _contrast(_plain(value)) for name, value in contrasts.items()}
-    return Plan(
-        formula, weights, offset, plain, found, survey.means, states, residual=residual
-    )
+    return Plan(formula, weights, offset, plain, found, survey.means, states, residual=residual)
 
 
 def with_origin(plan: Plan, columns: list[FloatArray]) -> Plan:

@@ -94,6 +94,12 @@ class CondensedUnits:
         return sum(pattern.count for pattern in self.patterns.values())
 
     @property
+    def n_rows(self) -> int:
+        """Rows that were read."""
+        closed = sum(own.count * len(key.visits) for key, own in self.patterns.items())
+        return closed + len(self.open_rows.positions)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
         arrays = [*self.subjects.values(), self.open_rows.values]
@@ -196,8 +202,8 @@ def _check_whole(closed: Keys, opened: Keys) -> None:
         label = ":".join(str(own[found[0]]) for own in together)
         raise DataError(
             f"the subject {label!r} has rows in several parts that are not neighbours; residual= "
-            "needs the rows of a subject together: sort the data by subject, or write a part a group of "
-            "subjects (partition by subject)"
+            "needs the rows of a subject together: sort the data by subject, or write a part a "
+            "group of subjects (partition by subject)"
         )
 
 
