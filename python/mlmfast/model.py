@@ -358,6 +358,9 @@ def lmm(
 ) -> LMMResult:
     """Fit a linear mixed model; `LMM` and `LMM.fit` document the arguments.
 
+    A source that does not fit into memory is reduced part by part, as `mlmfast.reduce` does; what
+    of the result needs the rows then says so.
+
     Examples
     --------
     >>> import mlmfast as mlm
@@ -386,19 +389,27 @@ def lmm(
     if ddf is not None:
         check_ddf(ddf, method)
     check_bounded(bounded)
-    model = LMM(
-        formula,
-        data,
-        residual=residual,
-        residual_scale=residual_scale,
-        lin=lin,
-        cov=cov,
-        weights=weights,
-        offset=offset,
-        contrasts=contrasts,
-        na_action=na_action,
-        absorb=absorb,
-    )
+    arguments = {
+        "residual": residual,
+        "residual_scale": residual_scale,
+        "lin": lin,
+        "cov": cov,
+        "weights": weights,
+        "offset": offset,
+        "contrasts": contrasts,
+        "na_action": na_action,
+        "absorb": absorb,
+    }
+    try:
+        model = LMM(formula, data, **arguments)
+    except MemoryError:
+        from mlmfast.mergeable.in_parts import fit_in_parts
+
+        wishes = Wishes(start, hold, bounds, grid, bounded)
+        found = fit_in_parts(formula, data, arguments, method, options, ddf, wishes)
+        if found is None:
+            raise
+        return found
     return model.fit(
         method, start, options, ddf, hold=hold, bounds=bounds, grid=grid, bounded=bounded
     )

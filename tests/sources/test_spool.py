@@ -111,7 +111,7 @@ with repeatable(open_source(frames()), ["y", "x"]):
 """
 
 
-def test_ctrl_c_is_answered_within_a_second(tmp_path):
+def test_ctrl_c_is_answered_soon(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED],
         stdout=subprocess.PIPE,
@@ -125,7 +125,8 @@ def test_ctrl_c_is_answered_within_a_second(tmp_path):
     sent = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
-    assert time.monotonic() - sent < 1.0
+    # Tenths of a second on a quiet machine.
+    assert time.monotonic() - sent < 3.0
     assert b"KeyboardInterrupt" in told
     assert list(tmp_path.iterdir()) == []
 

@@ -267,7 +267,9 @@ class _Source:
 
     def numeric(self, name: str) -> FloatArray:
         if name not in self._numeric:
-            self._numeric[name] = read_only(self.columns.numbers(name))
+            values = self.columns.numbers(name)
+            # Frames that came over a network lie where they came, at odd addresses too.
+            self._numeric[name] = read_only(values if values.flags.aligned else values.copy())
         return self._numeric[name]
 
     def factor(self, name: str) -> Factor:

@@ -114,23 +114,23 @@ def _content_of(asked: Asked, source: Source, how: How, stack: ExitStack) -> Con
     names = asked.variables
     if asked.plan is not None:
         return reduced(Task(asked.plan, asked.na_action), source, source.parts(names), how)
-    parts = source.parts(names)
-    head, seen = _head(asked, parts)
+    first = source.parts(names)
+    head, seen = _head(asked, first)
+    parts: Iterator[Part] = chain(seen, first)
     survey = survey_part(asked.parsed, frame_of_rows(head), head.name, asked.factors)
     factors, calls = asked.unsettled(survey)
     if not factors and not calls:
         task = Task(asked.plan_by([survey], head), asked.na_action)
-        return reduced(task, source, chain(seen, parts), how)
+        return reduced(task, source, parts, how)
     if not source.repeatable:
-        source = stack.enter_context(repeatable(source, names, chain(seen, parts)))
-        parts = source.parts(names)
-    else:
-        parts = chain(seen, parts)
+        source = stack.enter_context(repeatable(source, names, parts))
+        parts = first = source.parts(names)
     if not calls:
         # Most often the first part has all levels; what it lacks would show when others are read.
         with suppress(OtherLevels):
             task = Task(_plan_by_one(asked, survey, head), asked.na_action, tuple(factors))
             return reduced(task, source, parts, how)
+    first.close()
     surveys = surveyed((asked.parsed, asked.factors), names, asked.na_action, source, how)
     task = Task(asked.plan_by(surveys, head), asked.na_action)
     return reduced(task, source, source.parts(names), how)

@@ -61,7 +61,11 @@ class DuckDBSource(Source):
             reader = getattr(chosen, method)(self.rows_at_once(columns))
         except Exception as error:
             raise cannot_read(self.title, error) from None
-        yield from parts_of_batches(iter(reader), self.title, columns)
+        try:
+            yield from parts_of_batches(iter(reader), self.title, columns)
+        finally:
+            # A connection holds one open result.
+            reader.close()
 
 
 class PolarsSource(Source):

@@ -92,9 +92,8 @@ def code_cells(keys: Sequence[NDArray[Any]], n: int) -> tuple[CodeArray, NDArray
             combined = codes
             continue
         # Coded again before each factor, so that the products stay small.
-        products: NDArray[np.int64] = combined.astype(np.int64) * n_codes + codes
-        recoded: CodeArray = code_integers(products)[1]
-        combined = recoded
+        products = np.asarray(combined, dtype=np.int64) * n_codes + codes
+        combined = np.asarray(code_integers(products)[1], dtype=np.int32)
     assert combined is not None, "there are keys"
     n_cells = int(combined.max(initial=-1)) + 1
     first = np.empty(n_cells, dtype=np.intp)
