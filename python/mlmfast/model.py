@@ -356,10 +356,7 @@ def lmm(
     bounded: bool = True,
     REML: bool | None = None,
 ) -> LMMResult:
-    """Fit a linear mixed model; `LMM` and `LMM.fit` document the arguments.
-
-    A source that does not fit into memory is reduced part by part, as `mlmfast.reduce` does; what
-    of the result needs the rows then says so.
+    """Fit a linear mixed model to rows in memory; see `mlmfast.by_size.lmm`, which calls this.
 
     Examples
     --------
@@ -389,27 +386,19 @@ def lmm(
     if ddf is not None:
         check_ddf(ddf, method)
     check_bounded(bounded)
-    arguments = {
-        "residual": residual,
-        "residual_scale": residual_scale,
-        "lin": lin,
-        "cov": cov,
-        "weights": weights,
-        "offset": offset,
-        "contrasts": contrasts,
-        "na_action": na_action,
-        "absorb": absorb,
-    }
-    try:
-        model = LMM(formula, data, **arguments)
-    except MemoryError:
-        from mlmfast.mergeable.in_parts import fit_in_parts
-
-        wishes = Wishes(start, hold, bounds, grid, bounded)
-        found = fit_in_parts(formula, data, arguments, method, options, ddf, wishes)
-        if found is None:
-            raise
-        return found
+    model = LMM(
+        formula,
+        data,
+        residual=residual,
+        residual_scale=residual_scale,
+        lin=lin,
+        cov=cov,
+        weights=weights,
+        offset=offset,
+        contrasts=contrasts,
+        na_action=na_action,
+        absorb=absorb,
+    )
     return model.fit(
         method, start, options, ddf, hold=hold, bounds=bounds, grid=grid, bounded=bounded
     )

@@ -214,6 +214,25 @@ def test_levels_that_are_fixed_have_their_order(data):
         mlm.reduce("y ~ f + (1 | g)", in_parts(data), levels={"f": ["a", "b"]})
 
 
+def test_a_formula_may_name_a_level_that_a_part_lacks(data):
+    late = data.dropna().sort_values("f")
+    formula = "y ~ I(f == 'b') + (1 | g)"
+    expected = mlm.lmm(formula, late, options=TO_THE_END)
+    fit = mlm.reduce(formula, in_parts(late, 100)).fit(options=TO_THE_END)
+    assert list(fit.params.index) == list(expected.params.index)
+    assert relative(fit.bse, expected.bse) < 1e-12
+
+
+def test_places_far_apart_are_merged(data):
+    """Each place holds its columns about constants of its own."""
+    apart = data.assign(x=data.x + 5e5 * (np.arange(len(data)) >= 750))
+    formula = "y ~ x + (1 | g)"
+    sites = [mlm.reduce(formula, [part]) for part in (apart[:750], apart[750:])]
+    expected = mlm.lmm(formula, apart, options=TO_THE_END)
+    fit = (sites[0] + sites[1]).fit(options=TO_THE_END)
+    assert relative(fit.bse, expected.bse) < 1e-10
+
+
 def test_levels_that_few_parts_have_are_found(data):
     late = data.sort_values("f", na_position="first")
     expected = mlm.lmm("y ~ f * h + (1 | g)", data, options=TO_THE_END)

@@ -70,8 +70,8 @@ def code_keys(values: NDArray[Any]) -> tuple[CodeArray, int]:
     if values.dtype.kind == "i":
         distinct, codes = code_integers(values)
         return codes, len(distinct)
-    codes, distinct = pd.factorize(values)
-    return codes.astype(np.int32), len(distinct)
+    found, uniques = pd.factorize(values)
+    return found.astype(np.int32), len(uniques)
 
 
 def code_cells(keys: Sequence[NDArray[Any]], n: int) -> tuple[CodeArray, NDArray[np.intp]]:
