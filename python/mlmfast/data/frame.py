@@ -192,6 +192,13 @@ class Frame:
             rows = chosen
         return Frame(self._source, np.asarray(rows, dtype=bool))
 
+    def with_factors(self, factors: Mapping[str, Factor]) -> Frame:
+        """The same rows, some columns read as these factors."""
+        frame = Frame(self._source, self._rows)
+        frame._numeric, frame.statistics = self._numeric, self.statistics
+        frame._factor = {**self._factor, **factors}
+        return frame
+
     @property
     def table(self) -> Columns:
         """All columns, as they are read."""

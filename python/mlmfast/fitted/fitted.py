@@ -392,8 +392,8 @@ class Fitted:
         """
         if self._source is not None and self._source.design.condensed is not None and not of_sums:
             raise ModelError(
-                f"a fit of a reduction holds sums over the rows, and {what} needs the rows "
-                "themselves; use predict(newdata) for rows at hand, or fit the rows: "
+                f"a fit of a reduction holds sums over the rows; for {what} the rows themselves "
+                "are needed: use predict(newdata) for rows at hand, or fit the rows, "
                 "mlm.lmm(formula, data)"
             )
         if self._source is None:

@@ -16,6 +16,7 @@ def reduce(
     formula: str,
     source: Any,
     *,
+    residual: str | None = None,
     weights: str | None = None,
     offset: str | None = None,
     contrasts: Mapping[str, Any] | None = None,
@@ -44,6 +45,10 @@ def reduce(
         Feather, CSV); a DuckDB relation or ``(connection, "table")``; a polars LazyFrame; a pyarrow
         Dataset, reader or anything with ``__arrow_c_stream__``; a Dask DataFrame; a frame, or a
         list or an iterator of frames.
+    residual
+        Covariance of the residuals within subjects, ``"us(visit | subject)"`` or another structure
+        over visits, without random effects. The rows of a subject must stand together: in one part,
+        or at the end of one and the beginning of the next.
     weights, offset
         Columns of the data.
     contrasts
@@ -87,6 +92,7 @@ def reduce(
     {'(Intercept)': 251.4051, 'Days': 10.4673}
     """
     asked = Asked(
-        formula, weights, offset, contrasts, levels, plan, na_action, min_cluster_size, labels
-    )
+        formula, weights, offset, contrasts, levels, plan, na_action, min_cluster_size, labels,
+        residual,
+    )  # fmt: skip
     return Reduction(content_of(asked, source, How(memory, executor, resume, progress)))

@@ -153,9 +153,13 @@ class _Budget:
 
 
 def surveyed(
-    formula: MixedFormula, names: Sequence[str], na_action: str, source: Source, how: How
+    formula: tuple[MixedFormula, Sequence[str]],
+    names: Sequence[str],
+    na_action: str,
+    source: Source,
+    how: How,
 ) -> list[Survey]:
-    """What each part says that columns depend on."""
+    """What each part says that columns depend on, of a formula and of other factors."""
     plan = (formula, tuple(names), na_action)
     if how.executor is None and not source.reads_elsewhere:
         parts = source.parts(names)
@@ -169,13 +173,15 @@ def surveyed(
     return own
 
 
-def _survey(plan: tuple[MixedFormula, tuple[str, ...], str], part: Part) -> list[Survey]:
-    formula, names, na_action = plan
+def _survey(
+    plan: tuple[tuple[MixedFormula, Sequence[str]], tuple[str, ...], str], part: Part
+) -> list[Survey]:
+    (formula, factors), names, na_action = plan
     rows = complete_rows(part, names, [], na_action)
     if rows.frame is None:
         return []
     with told_of(part.name):
-        return [survey_part(formula, rows.frame, part.name)]
+        return [survey_part(formula, rows.frame, part.name, factors)]
 
 
 def _all_of(surveys: Sequence[list[Survey]]) -> list[Survey]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mlmfast.errors import DataError, MlmError
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
+from mlmfast.formula.residual_formula import parse_residual
 from mlmfast.mergeable.coding.levels import OtherLevels, given
 from mlmfast.mergeable.coding.part_rows import CompleteRows, code_rows, complete_rows
 from mlmfast.mergeable.coding.plan import Plan, plan_of, with_origin
@@ -21,6 +22,7 @@ from mlmfast.mergeable.coding.survey import (
 )
 from mlmfast.mergeable.coding.transform_states import transforms_in
 from mlmfast.mergeable.content import Content, withhold, without_labels
+from mlmfast.mergeable.residual import check_reducible
 from mlmfast.mergeable.running import How, Task, frame_of_rows, reduced, surveyed
 from mlmfast.sources.part import Part
 from mlmfast.sources.source import Source
@@ -41,6 +43,7 @@ class Asked:
     na_action: str = "drop"
     min_cluster_size: int | None = None
     labels: bool = True
+    residual: str | None = None
 
     def __post_init__(self) -> None:
         if not is_one_of(self.na_action, ("drop", "raise")):
@@ -49,6 +52,8 @@ class Asked:
             if column is not None and not isinstance(column, str):
                 raise DataError(f"{role} is the name of a column here, not {type(column).__name__}")
         parse_formula(self.formula)
+        if self.residual is not None:
+            check_reducible(self.parsed, parse_residual(self.residual), self.weights)
         if self.plan is not None:
             _check_plan(self, self.plan)
 
@@ -60,7 +65,18 @@ class Asked:
     @property
     def variables(self) -> list[str]:
         """Columns of the data that are read."""
-        return Plan(self.formula, self.weights, self.offset, {}, {}, {}, {}).variables
+        blank = Plan(
+            self.formula, self.weights, self.offset, {}, {}, {}, {}, residual=self.residual
+        )
+        return blank.variables
+
+    @property
+    def factors(self) -> list[str]:
+        """Columns besides the formula's whose levels matter: visits and arms."""
+        if self.residual is None:
+            return []
+        within = parse_residual(self.residual)
+        return [*within.coordinates, *([] if within.arm is None else [within.arm])]
 
     def unsettled(self, survey: Survey) -> tuple[list[str], list[str]]:
         """Factors whose levels, and calls whose states, parts not yet looked at may change."""
@@ -73,7 +89,13 @@ class Asked:
         survey = merge_surveys(surveys)
         levels = {n: given(n, own, survey.levels.get(n)) for n, own in (self.levels or {}).items()}
         plan = plan_of(
-            survey, self.formula, self.weights, self.offset, self.contrasts or {}, levels
+            survey,
+            self.formula,
+            self.weights,
+            self.offset,
+            self.contrasts or {},
+            levels,
+            self.residual,
         )
         return with_origin(plan, code_rows(plan, head).columns)
 
@@ -95,7 +117,7 @@ def _content_of(asked: Asked, source: Source, how: How, stack: ExitStack) -> Con
     first = source.parts(names)
     head, seen = _head(asked, first)
     parts: Iterator[Part] = chain(seen, first)
-    survey = survey_part(asked.parsed, frame_of_rows(head), head.name)
+    survey = survey_part(asked.parsed, frame_of_rows(head), head.name, asked.factors)
     factors, calls = asked.unsettled(survey)
     if not factors and not calls:
         task = Task(asked.plan_by([survey], head), asked.na_action)
@@ -109,7 +131,7 @@ def _content_of(asked: Asked, source: Source, how: How, stack: ExitStack) -> Con
             task = Task(_plan_by_one(asked, survey, head), asked.na_action, tuple(factors))
             return reduced(task, source, parts, how)
     first.close()
-    surveys = surveyed(asked.parsed, names, asked.na_action, source, how)
+    surveys = surveyed((asked.parsed, asked.factors), names, asked.na_action, source, how)
     task = Task(asked.plan_by(surveys, head), asked.na_action)
     return reduced(task, source, source.parts(names), how)
 
@@ -137,7 +159,7 @@ def _head(asked: Asked, parts: Iterator[Part]) -> tuple[CompleteRows, list[Part]
 
 
 def _check_plan(asked: Asked, plan: Plan) -> None:
-    for what in ("formula", "weights", "offset"):
+    for what in ("formula", "residual", "weights", "offset"):
         own, theirs = getattr(asked, what), getattr(plan, what)
         if own != theirs:
             raise DataError(f"{what} is {own!r}, and {theirs!r} in the plan; they must be the same")

@@ -56,7 +56,10 @@ class Levels:
 
     def column(self, n: int) -> Any:
         """A column of n values or more in which every level stands, as a frame would have it."""
-        codes = np.arange(max(n, len(self.values))) % max(len(self.values), 1)
+        return self.taken(np.arange(max(n, len(self.values))) % max(len(self.values), 1))
+
+    def taken(self, codes: Any) -> Any:
+        """A column of the levels at some positions, as a frame would have it."""
         values = self.array()
         if self.declared is None:
             return values[codes]
@@ -120,8 +123,8 @@ def _declared(name: str, parts: Sequence[Levels]) -> tuple[str, ...] | None:
     if order is not None:
         return order
     raise DataError(
-        f"the column {name!r} has categories in different orders in different parts; give the order "
-        f"by levels={{{name!r}: [...]}}"
+        f"the column {name!r} has categories in different orders in different parts; give the "
+        f"order by levels={{{name!r}: [...]}}"
     )
 
 
