@@ -359,7 +359,7 @@ def lmm(
     bounded: bool = True,
     REML: bool | None = None,
 ) -> LMMResult:
-    """Fit a linear mixed model; `LMM` and `LMM.fit` document the arguments.
+    """Fit a linear mixed model to rows in memory; see `mlmfast.by_size.lmm`, which calls this.
 
     Examples
     --------

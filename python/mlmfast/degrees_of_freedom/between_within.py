@@ -48,7 +48,7 @@ class BetweenWithin(DegreesOfFreedom):
         constant = np.array([is_constant(column) for column in columns], dtype=np.bool_)
         within = np.array([varies(c, codes, n_subjects) for c in columns], dtype=np.bool_)
         n_within = int(within.sum())
-        inside = float(design.n_obs - n_subjects - n_within)
+        inside = float(design.n_observations - n_subjects - n_within)
         outside = float(n_subjects - (len(columns) - n_within))
         degrees = np.where(within | constant, inside, outside)
         refuse_none(degrees, n_subjects)
@@ -59,6 +59,8 @@ def subjects(design: Design) -> tuple[CodeArray, int]:
     """Codes of the subjects, those of ``residual=`` or the outermost grouping factor's levels."""
     if design.residual is not None:
         subject = design.residual.subject
+        if design.condensed is not None:
+            return subject.codes, subject.n_levels
         return subject.codes, len(np.unique(subject.codes))
     if not design.random:
         raise ModelError(

@@ -163,6 +163,8 @@ def scaled_residuals(fit: Fitted) -> Table | None:
     """Quartiles of the Pearson residuals; None where they are not at hand or cost a wait."""
     if fit._source is None or fit.nobs > _ROWS_FOR_RESIDUALS or fit.nobs < 5:
         return None
+    if fit._source.design.condensed is not None:
+        return None
     plain = fit._record.absorbed is None
     own = residual_values(fit, "pearson") if plain else fit.resid("pearson")
     residuals = np.asarray(own, dtype=np.float64)
@@ -217,7 +219,7 @@ def _clusters(fit: Fitted) -> str:
     if group.has_all_rows:
         return f"1, since all rows share the effects of {group.name}"
     text = f"{group.n_levels} ({group.name})"
-    if fit._source is None:
+    if fit._source is None or fit._source.design.condensed is not None:
         return text
     factor = fit._source.design.factors[record.levels[0]]
     sizes = _sizes(factor.codes, factor.n_levels)

@@ -44,7 +44,7 @@ def build_model_matrix(
     frame : the data.
     contrasts : for a factor, the name of its contrast or a matrix (levels x columns).
     absorb : levels from which on a factor's columns are not formed; None for no such factor.
-    states : what some calls remember already, by call.
+    states : what `poly`, `scale`, ... remember already, by call.
 
     Returns
     -------
@@ -58,7 +58,8 @@ def build_model_matrix(
     """
     structure = term_list(rhs)
     known = {} if states is None else states
-    states = {name: state for name, state in known.items() if name in rhs}
+    texts = (rhs, *structure.variable_names)
+    states = {call: known[call] for call in known if any(call in text for text in texts)}
     values = [evaluate(node, frame, states) for node in structure.variables]
     chosen = _contrasts_by_variable(structure, values, {} if contrasts is None else contrasts)
     needs_contrasts = _needs_contrasts(structure, values)

@@ -12,6 +12,7 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.columns.model_matrix import INTERCEPT
+from mlmfast.design.design import Design
 from mlmfast.display.table_result import TableResult
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.fitted import Fitted
@@ -293,18 +294,35 @@ def estimable_functions(fit: Fitted) -> EstimableFunctions:
         )
     known: EstimableFunctions | None = fit.__dict__.get("_estimable_functions")
     if known is None:
-        source = fit._needs_source("a test of terms")
+        source = fit._needs_source("a test of terms", of_sums=True)
         design = source.design
         # Least squares weights its sums of squares; programs for mixed models go by the design.
         is_linear = not design.random and design.residual is None and record.residual_scale is None
         weights = design.weights if is_linear else None
-        if record.fixed_spec is None or source.frame is None:
+        if design.condensed is not None and fit._row_facts is not None:
+            known = _of_sums(fit, design)
+        elif record.fixed_spec is None or source.frame is None:
             known = functions_of_columns(design.x, design.x_names, record.kept, weights)
         else:
             rows = source.frame.frame
             known = functions_of_formula(record.fixed_spec, rows, record.kept, weights)
         fit.__dict__["_estimable_functions"] = known
     return known
+
+
+def _of_sums(fit: Fitted, design: Design) -> EstimableFunctions:
+    from mlmfast.inference.anova.of_sums import functions_of_sums
+
+    record = fit._record
+    assert record.fixed_spec is not None, "the caller looked"
+    assert fit._row_facts is not None, "the caller looked"
+    if design.is_weighted and design.random:
+        raise ModelError(
+            "tests of terms go by sums over the rows without their weights, and a reduction of "
+            "rows with weights holds weighted ones; use contrast() with the coefficients you mean, "
+            "or fit the rows: mlm.lmm(formula, data, weights=...)"
+        )
+    return functions_of_sums(record.fixed_spec, design, fit._row_facts, record.kept)
 
 
 def without_f(reasons: Mapping[str, str]) -> list[str]:

@@ -149,7 +149,7 @@ def functions_of_formula(
     rows, counts = distinct_rows(frame, spec.variables, weights)
     matrix = spec.build(rows)
     terms = term_columns(spec, rows, counts)
-    return _functions(matrix.columns, matrix.term_of_column, terms, counts, kept)
+    return functions_of_terms(matrix.columns, matrix.term_of_column, terms, counts, kept)
 
 
 def functions_of_columns(
@@ -173,16 +173,27 @@ def functions_of_columns(
     scaled = [of_mean_square_one([column], counts) for column in filled]
     cells = tuple(replace(SINGLE, scales=np.array([size])) for _, size in scaled)
     terms = TermColumns(parts, [column for column, _ in scaled], np.arange(len(filled)), cells)
-    return _functions(filled, range(len(filled)), terms, counts, kept)
+    return functions_of_terms(filled, range(len(filled)), terms, counts, kept)
 
 
-def _functions(
+def functions_of_terms(
     x: Sequence[FloatArray],
     term_of_x: Sequence[int],
     terms: TermColumns,
     counts: FloatArray,
     kept: Sequence[int],
 ) -> EstimableFunctions:
+    """Estimable functions from the columns of X and those of its terms.
+
+    Parameters
+    ----------
+    x, term_of_x
+        Columns of X, and the term of each.
+    terms, counts
+        Columns of the terms, and how many rows each row stands for.
+    kept
+        Positions of the columns of X that were estimated.
+    """
     aliased = [j for j in range(len(x)) if j not in set(kept)]
     columns = [*[x[j] for j in kept], *[x[j] for j in aliased], *terms.columns]
     triangle = triangle_of(columns, np.ones(len(columns)), np.sqrt(counts))

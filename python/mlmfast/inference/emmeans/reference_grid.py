@@ -184,6 +184,8 @@ def evaluated_grid(
 
 def facts_of_rows(fit: Fitted) -> RowFacts | None:
     """What the grid takes from the rows of a fit; None for one that has none, or no formula."""
+    if fit._row_facts is not None:
+        return fit._row_facts
     if fit._source is None or fit._source.frame is None or fit._record.fixed_spec is None:
         return None
     return row_facts(fit, _names(fit), _levels, _mean_offset_argument(fit))
@@ -243,9 +245,9 @@ def _levels(fit: Fitted, name: str) -> tuple[tuple[str, ...], tuple[Any, ...]] |
         for text, variable in spec.coded.items()
         if isinstance(variable, FactorVariable) and _is_factor_of(text, name)
     ]
+    if fit._row_facts is not None:
+        return fit._row_facts.levels.get(name)
     if fit._source is None or fit._source.frame is None:
-        if fit._row_facts is not None:
-            return fit._row_facts.levels.get(name)
         return (coded[0].levels, coded[0].levels) if coded else None
     frame = fit._source.frame.frame
     if not coded and not frame.is_categorical(name):
