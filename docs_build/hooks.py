@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from docs_build import differences, examples, maths, reference, site_check
+from docs_build import examples, generated, maths, reference, site_check
 
 _log = logging.getLogger("mkdocs.hooks.mlmfast")
 _links: dict[str, str] = {}
@@ -35,7 +35,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     name = page.file.src_uri
     if name.startswith("reference/"):
         return reference.expand(markdown, _links)
-    markdown = markdown.replace("::: findings", differences.entries())
+    markdown = generated.fill(markdown)
     if name in examples.TESTED_ELSEWHERE:
         return markdown
     try:

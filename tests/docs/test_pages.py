@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from docs_build import differences, examples, reference, site_check
+from docs_build import differences, examples, generated, reference, site_check
 
 import mlmfast as mlm
 
@@ -138,3 +138,18 @@ def test_faults_of_a_site_are_found(tmp_path: Path):
         "index.html: #there: no such heading",
         "index.html: other.html: no such file",
     ]
+
+
+def test_each_program_has_its_table_of_equivalents():
+    text = generated.coming()
+    header, rows = generated.equivalents()
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == [
+        "R", "SAS", "Stata", "SPSS", "Julia", "statsmodels",
+    ]  # fmt: skip
+    assert len(rows) >= 18
+    assert all(len(row) == len(header) for row in rows)
+    assert text.count("`mlm.lmm(") == sum(bool(cell) for row in rows for cell in row[1:-1])
+
+
+def test_benchmarks_show_the_tables_of_the_readme():
+    assert "| W1 sleepstudy" in generated.fill("::: speed\n")
