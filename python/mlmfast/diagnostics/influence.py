@@ -143,6 +143,7 @@ class Influence(PrintedFrame):
         >>> steps.parameters.loc["332"].round(2).tolist()
         [715.61, -1.06, 39.88, 475.33]
         """
+        self._fit._needs_likelihood("one_step()")
         labels = self.clusters.index if is_one_of(by, ("clusters",)) else self.observations.index
         return one_step(self._fit, self._grouping, by, information, labels)
 

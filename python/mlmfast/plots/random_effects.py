@@ -8,6 +8,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.confidence_level import check_level
+from mlmfast.covariance.correlations import roots
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.rows import columns_at
 from mlmfast.display.figure import ACCENT, INK, PALE, axes_or_new, legend_of, panels, plain
@@ -35,7 +36,7 @@ def caterpillar_plot(fit: Fitted, group: str | None, level: float, ax: Any) -> N
     axes = panels(n, ax, columns=n, width=3.6, height=height, what="give one a random effect")
     for j, (name, ax) in enumerate(zip(means.columns, axes, strict=True)):
         order = np.argsort(means[name].to_numpy())
-        centre, half = means[name].to_numpy()[order], z * np.sqrt(variances[order, j])
+        centre, half = means[name].to_numpy()[order], z * roots(variances[order, j])
         where = np.arange(len(order))
         ax.hlines(where, centre - half, centre + half, color=PALE, lw=1.6)
         ax.plot(centre, where, "o", color=INK, markersize=3.5)
@@ -72,7 +73,8 @@ def shrinkage_plot(
 
 
 def _group(fit: Fitted, group: str | None) -> str:
-    having = [name for name, frame in fit.ranef.items() if frame.shape[1]]
+    curves = {group.name for group in fit._record.groups if group.has_all_rows}
+    having = [name for name, frame in fit.ranef.items() if frame.shape[1] and name not in curves]
     if not having:
         raise ModelError("the model has no random effects to plot")
     if group is None:

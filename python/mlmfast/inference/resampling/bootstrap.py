@@ -250,6 +250,7 @@ def bootstrap(
     >>> drawn.conf_int(kind="bca").loc["Days"].round(0).tolist()
     [8.0, 14.0]
     """
+    fit._needs_likelihood("bootstrap()")
     source, record = fit._needs_source("a bootstrap"), fit._record
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 2:
         raise DataError(f"n is {n!r}; the number of samples must be an integer >= 2")

@@ -148,7 +148,8 @@ def profile(
     ModelError
         For a name that is no parameter, is held in the fit, or is not determined by the data.
     """
-    source = fit._needs_source("a profile")
+    fit._needs_likelihood("profile()")
+    source = fit._needs_source("a profile", of_sums=True)
     check_engine(source.model, "a profile")
     untold = open_parameters(
         source.model, source.criterion, source.theta, tuple(source.held_values)
@@ -249,6 +250,7 @@ def _follow(
                 f"(-2 log-likelihood lower by {-side.lowest_rise:.2g}); that is a local minimum: "
                 "fit again with start=",
                 ConvergenceWarning,
+                "MLM302",
             )
             break
     return curves, tuple(pairs), method
