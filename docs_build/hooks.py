@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,16 @@ from docs_build import examples, generated, maths, reference, site_check
 
 _log = logging.getLogger("mkdocs.hooks.mlmfast")
 _links: dict[str, str] = {}
+
+
+def on_config(config: Any) -> Any:
+    """Pages that the navigation does not name stand at its end."""
+    named = set(re.findall(r"[\w/]+\.md", str(config["nav"])))
+    pages = [page.relative_to(examples.DOCS).as_posix() for page in examples.DOCS.rglob("*.md")]
+    further = sorted(set(pages) - named)
+    if further:
+        config["nav"].append({"More": further})
+    return config
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -51,9 +51,11 @@ def test_broken_links_are_found(tmp_path):
     ]
 
 
-def test_the_navigation_has_every_page():
+def test_the_navigation_names_pages_that_are_there():
+    """Those that it does not name are put at its end."""
     named = re.findall(r"[\w/]+\.md", (examples.ROOT / "mkdocs.yml").read_text("utf-8"))
-    assert sorted(named) == NAMES
+    assert set(named) <= set(NAMES)
+    assert len(named) == len(set(named))
 
 
 @pytest.fixture(scope="module")
