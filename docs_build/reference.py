@@ -100,10 +100,9 @@ def _is_descriptor(owner: type, member: str) -> bool:
 
 
 def names_of(text: str) -> list[str]:
-    """What the lines ``:::`` of a page ask for; ``::: *`` for public names that no page asks for."""
-    return [
-        name for found in _LINE.findall(text) for name in (_others() if found == "*" else [found])
-    ]
+    """What the lines ``:::`` of a page ask for; ``::: *`` for public names that no page has."""
+    found = _LINE.findall(text)
+    return [name for one in found for name in (_others() if one == "*" else [one])]
 
 
 @functools.cache
