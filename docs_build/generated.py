@@ -7,6 +7,7 @@ import re
 from docs_build import differences
 from docs_build.examples import DOCS, ROOT
 
+_CODE = re.compile(r"`[^`]*`")
 _BARS = re.compile(r"(?<!\\)\|")
 
 
@@ -16,7 +17,16 @@ def fill(text: str) -> str:
         line = f"::: {name}\n"
         if line in text:
             text = text.replace(line, make() + "\n")
-    return text
+    return bars_of_code(text)
+
+
+def bars_of_code(text: str) -> str:
+    """Bars in code of tables, which GitHub wants escaped, as Python-Markdown wants them."""
+    lines = text.split("\n")
+    for i, line in enumerate(lines):
+        if line.startswith("|"):
+            lines[i] = _CODE.sub(lambda code: code[0].replace("\\|", "|"), line)
+    return "\n".join(lines)
 
 
 def coming() -> str:

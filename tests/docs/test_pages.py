@@ -157,5 +157,9 @@ def test_each_program_has_its_table_of_equivalents():
     assert text.count("`mlm.lmm(") == sum(bool(cell) for row in rows for cell in row[1:-1])
 
 
+def test_bars_in_code_of_tables_are_bars():
+    assert generated.fill("| `(1 \\| g)` | a \\| b |\n") == "| `(1 | g)` | a \\| b |\n"
+
+
 def test_benchmarks_show_the_tables_of_the_readme():
     assert "| W1 sleepstudy" in generated.fill("::: speed\n")
