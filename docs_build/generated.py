@@ -7,6 +7,8 @@ import re
 from docs_build import differences
 from docs_build.examples import DOCS, ROOT
 
+#: `[PAGE.md](PAGE.md)`, as pages that are read in the repository have it.
+_PAGE_LINK = re.compile(r"\[([A-Z_]+\.md)\]\(\1\)")
 _CODE = re.compile(r"`[^`]*`")
 _BARS = re.compile(r"(?<!\\)\|")
 
@@ -17,7 +19,16 @@ def fill(text: str) -> str:
         line = f"::: {name}\n"
         if line in text:
             text = text.replace(line, make() + "\n")
-    return bars_of_code(text)
+    return bars_of_code(_PAGE_LINK.sub(_titled, text))
+
+
+def _titled(match: re.Match[str]) -> str:
+    """A link that names a file, by the title of the page instead."""
+    page = DOCS / match[1]
+    if not page.exists():
+        return match[0]
+    title = re.search(r"^# (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return f"[{title[1]}]({match[1]})" if title else match[0]
 
 
 def bars_of_code(text: str) -> str:

@@ -24,11 +24,9 @@ RUN = [name for name in NAMES if name not in {*examples.TESTED_ELSEWHERE, *STORE
 
 @pytest.mark.parametrize("name", [n for n in RUN if not n.startswith("reference/")])
 def test_the_examples_run(name):
-    text, namespace = (examples.DOCS / name).read_text("utf-8"), {"__name__": "__page__"}
-    with examples.place():
-        for example in examples.examples(text, name):
-            if not example.words & {"slow", "alone"}:
-                examples.run(example, name, namespace, draw=False)
+    text = (examples.DOCS / name).read_text("utf-8")
+    page = examples.run_page(text, name, slow=False, draw=False)
+    assert "{{" not in page.markdown
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,6 +101,22 @@ def test_an_example_that_fails_names_page_and_line():
     text = "# A page\n\n```python\nx = 1\n```\n\n```python\nx + y\n```\n"
     with pytest.raises(RuntimeError, match=r"docs/p\.md: the example of line 8: NameError"):
         examples.run_page(text, "p.md")
+
+
+def test_values_in_the_text_are_those_of_the_run():
+    text = (
+        "```python\nx = 1\n```\n\nIt is {{ x }}.\n\n```python\nx = 2\n```\n\nNow {{ f'{x:.1f}' }}."
+    )
+    shown = examples.run_page(text, "p.md").markdown
+    assert "It is 1." in shown
+    assert "Now 2.0." in shown
+    with pytest.raises(RuntimeError, match=r"docs/p\.md: \{\{ z \}\}: NameError"):
+        examples.run_page("{{ z }}", "p.md")
+
+
+def test_links_that_name_a_file_have_its_title():
+    found = generated.fill("[DEGREES_OF_FREEDOM.md](DEGREES_OF_FREEDOM.md)\n")
+    assert found == "[Degrees of freedom: which name means what](DEGREES_OF_FREEDOM.md)\n"
 
 
 def test_an_example_that_warns_fails():
