@@ -17,7 +17,7 @@ from .simulated import growth
 
 needs_statsmodels = pytest.mark.skipif(not HAS_STATSMODELS, reason="statsmodels is not installed")
 
-#: Tests of statsmodels 0.15.0 and 0.14.6 that need not pass; STATSMODELS.md has the reasons.
+#: Tests of statsmodels 0.15.0 and 0.14.6 that need not pass; docs/STATSMODELS.md has the reasons.
 EXPECTED = {
     "test_singular",
     "test_regularized",

@@ -91,7 +91,12 @@ def _points_of_rows(call: StructureCall, frame: Frame) -> Visits:
 def numbers_of(call: StructureCall, frame: Frame) -> FloatArray:
     """Coordinates of each row, shape (n, d)."""
     for name in call.coordinates:
-        if call.as_levels or not frame.is_numeric(name):
+        if call.as_levels:
+            raise DataError(
+                f"{call.keyword} is over numbers, and factor({name}) makes labels of them; write "
+                f"{name} alone, or use a structure over visits such as ar1"
+            )
+        if not frame.is_numeric(name):
             raise no_numbers(call.keyword, name)
         check_finite(name, frame.numeric(name))
     return np.column_stack([frame.numeric(name) for name in call.coordinates])
