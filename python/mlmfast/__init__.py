@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from mlmfast.studies.study import Study
     from mlmfast.translation.r.translated import from_r
     from mlmfast.translation.sas.translated import from_sas
+    from mlmfast.validation.run import validate
 
 __all__ = [
     "LMM",
@@ -105,6 +106,7 @@ __all__ = [
     "reduce",
     "sample_size",
     "structures",
+    "validate",
     "warning_codes",
 ]
 
@@ -139,6 +141,7 @@ _LATER = {
     "permutation_test": "mlmfast.inference.permutation.permutation_test",
     "power": "mlmfast.power_analysis.power",
     "sample_size": "mlmfast.power_analysis.sample_size",
+    "validate": "mlmfast.validation.run",
     "warning_codes": "mlmfast.catalogue.codes",
 }
 
