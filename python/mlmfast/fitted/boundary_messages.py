@@ -18,7 +18,7 @@ from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.fitted.record import GroupRecord, TermRecord
 from mlmfast.fitting.confounding import errors_depend, flat_directions
 from mlmfast.fitting.covariance_fit import CovarianceFit
-from mlmfast.fitting.starts.kinds import residual_stretches
+from mlmfast.fitting.starts.stretches import residual_stretches
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND, UndeterminedRecord
 from mlmfast.information.edges import is_variance, may_stand_still
 from mlmfast.information.of_fit import information_of
