@@ -104,6 +104,14 @@ def test_a_residual_variance_of_0_is_named():
     formula, residual, _ = CASES["c859"]
     fit = lmm(formula, pd.read_csv(DATA / "c859.csv"), residual=residual)
     assert any("residual variance of 3 is 0" in text for text in fit.certificate.boundary)
+    for found in (fit, mlm.load(fit.to_json())):
+        assert found.residual_parameters["Var(4)"] == 0.0
+        np.testing.assert_array_equal(found.residual_cov.to_numpy()[3], np.zeros(4))
+        assert found.residual_corr.to_numpy()[:3, :3] == pytest.approx(
+            fit.residual_parameters["CSH"] ** (np.eye(3) == 0.0)
+        )
+        assert np.isnan(found.residual_corr.to_numpy()[3]).all()
+    assert fit.covtest().table.loc["Var(4)", "estimate"] == 0.0
 
 
 def test_a_gaussian_correlation_starts_from_every_range():
