@@ -144,6 +144,28 @@ def two_sided(statistic: FloatArray, df: FloatArray) -> FloatArray:
     return np.asarray(2.0 * _by_df(df, normal_tail, t_tail, np.abs(statistic)))
 
 
+def lower_tail(statistic: FloatArray, df: FloatArray) -> FloatArray:
+    """P(T <= t) of t; normal where df is infinite.
+
+    Examples
+    --------
+    >>> lower_tail(np.array([-2.0, -2.0]), np.array([10.0, np.inf])).round(4).tolist()
+    [0.0367, 0.0228]
+    """
+    return _by_df(df, normal_tail, t_tail, -np.asarray(statistic))
+
+
+def upper_quantile(p: float, df: FloatArray) -> FloatArray:
+    """The value that t exceeds with probability p; normal where df is infinite.
+
+    Examples
+    --------
+    >>> upper_quantile(0.05, np.array([10.0, np.inf])).round(3).tolist()
+    [1.812, 1.645]
+    """
+    return -_by_df(df, normal_quantile, t_quantile, p)
+
+
 def _by_df(df: FloatArray, normal: Any, student: Any, argument: Any) -> FloatArray:
     finite = np.isfinite(df)
     if finite.all():

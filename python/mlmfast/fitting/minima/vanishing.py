@@ -66,7 +66,9 @@ def _candidates(
         return
     size = stretches[0].structure.size
     positions = residual.positions
-    if residual.points is not None or model.design.n_obs > _MANY_ROWS:
+    if residual.points is not None or model.design.condensed is not None:
+        return
+    if model.design.n_obs > _MANY_ROWS:
         return
     if positions.max() >= len(stretches) * size:
         return

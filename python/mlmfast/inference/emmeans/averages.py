@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.errors import ModelError
 from mlmfast.fitted.row_facts import RowFacts
 from mlmfast.inference.emmeans.reference_grid import ReferenceGrid
@@ -15,9 +15,6 @@ from mlmfast.inference.emmeans.reference_grid import ReferenceGrid
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
     from mlmfast.inference.emmeans.reference_grid import GridVariable
-
-if TYPE_CHECKING:
-    from mlmfast.fitted.fitted import Fitted
 
 WEIGHTS = ("equal", "proportional", "outer", "cells", "flat")
 
@@ -61,6 +58,13 @@ def averaged_rows(
     return np.einsum("ka,kap->kp", share, L), np.einsum("ka,ka->k", share, offset)
 
 
+def occurring(grid: ReferenceGrid, kept: Sequence[str]) -> BoolArray:
+    """Whether each combination of the variables kept occurs, as far as nested factors say."""
+    others = [name for name in grid.names if name not in kept]
+    present = _present(grid, kept[::-1], others)
+    return np.asarray(present.reshape(int(np.prod([*present.shape[: len(kept)]])), -1).any(axis=1))
+
+
 def _shares(
     fit: Fitted,
     grid: ReferenceGrid,
@@ -72,7 +76,7 @@ def _shares(
     kept_sizes = [grid.variables[grid.position(name)].size for name in kept]
     other_sizes = [grid.variables[grid.position(name)].size for name in others]
     if weights == "equal":
-        counts = np.ones([*kept_sizes, *other_sizes])
+        counts = _equal_within_nests(grid, kept, others)
     elif weights == "outer":
         counts = np.ones([*kept_sizes, *other_sizes])
         for k, name in enumerate(others):
@@ -85,25 +89,62 @@ def _shares(
         counts = _counts(fit, grid, [*kept, *others])
         if weights == "flat":
             counts = (counts > 0).astype(np.float64)
+    if weights != "equal":
+        counts = counts * _present(grid, kept, others)
     flat = counts.reshape(int(np.prod(kept_sizes, dtype=int)), -1)
     with np.errstate(invalid="ignore"):
         return np.asarray(flat / flat.sum(axis=1, keepdims=True))
+
+
+def _present(grid: ReferenceGrid, kept: Sequence[str], others: Sequence[str]) -> FloatArray:
+    """1 where the combinations of nested factors occur, with the axes of `_shares`."""
+    names = [*kept, *others]
+    sizes = [grid.variables[grid.position(name)].size for name in names]
+    if grid.present is None:
+        return np.ones(sizes)
+    present = np.transpose(grid.present, [grid.position(name) for name in names])
+    return np.broadcast_to(present, sizes).astype(np.float64)
+
+
+def _equal_within_nests(
+    grid: ReferenceGrid, kept: Sequence[str], others: Sequence[str]
+) -> FloatArray:
+    """Equal weights; levels of a nested factor share the weight of the one that holds them."""
+    names = [*kept, *others]
+    weights = _present(grid, kept, others)
+    nested = [name for name in others if name in grid.nests]
+    done: list[int] = []
+    # The innermost first: what is nested in most factors.
+    for name in sorted(nested, key=lambda own: -len(grid.nests[own])):
+        done.append(names.index(name))
+        total = weights.sum(axis=tuple(done), keepdims=True)
+        weights = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+    return weights
 
 
 def _counts(fit: Fitted, grid: ReferenceGrid, names: Sequence[str]) -> FloatArray:
     """Rows of the data in each cell over some variables; covariates' values count alike."""
     variables = [grid.variables[grid.position(name)] for name in names]
     factors = [variable for variable in variables if variable.is_factor]
-    counts = None if fit._row_facts is None else rows_by_cell(fit._row_facts, factors)
+    counts = cell_counts(fit, grid, factors)
     if counts is None:
-        source = fit._needs_source("an average with weights other than 'equal'")
-        assert source.frame is not None
-        cells = grid.codes(source.frame.frame, [variable.name for variable in factors])
-        n_cells = int(np.prod([variable.size for variable in factors], dtype=int))
-        counts = np.bincount(cells[cells >= 0], minlength=n_cells).astype(np.float64)
+        fit._needs_source("an average with weights other than 'equal'")
+    assert counts is not None
     shape = [variable.size if variable.is_factor else 1 for variable in variables]
     sizes = [variable.size for variable in variables]
     return np.broadcast_to(counts.reshape(shape), sizes)
+
+
+def cell_counts(
+    fit: Fitted, grid: ReferenceGrid, factors: Sequence[GridVariable]
+) -> FloatArray | None:
+    """Rows of the data in each cell over some factors, the last fastest; None if not known."""
+    counts = None if fit._row_facts is None else rows_by_cell(fit._row_facts, factors)
+    if counts is not None or fit._source is None or fit._source.frame is None:
+        return counts
+    cells = grid.codes(fit._source.frame.frame, [variable.name for variable in factors])
+    n_cells = int(np.prod([variable.size for variable in factors], dtype=int))
+    return np.bincount(cells[cells >= 0], minlength=n_cells).astype(np.float64)
 
 
 def rows_by_cell(facts: RowFacts, variables: Sequence[GridVariable]) -> FloatArray | None:

@@ -18,14 +18,14 @@ from mlmfast.inference.emmeans.coefficients import (
     family,
     family_name,
 )
-from mlmfast.inference.emmeans.linear_functions import LinearFunctions
+from mlmfast.inference.emmeans.estimates.base import Estimates
 
 Method: TypeAlias = str | Mapping[str, Any] | Sequence[Any] | FloatArray | pd.DataFrame
 
 
 def contrast_rows(
-    functions: LinearFunctions, method: Method, ref: Any
-) -> tuple[LinearFunctions, int | None, str]:
+    functions: Estimates, method: Method, ref: Any
+) -> tuple[Estimates, int | None, str]:
     """Contrasts within each family.
 
     Returns
@@ -62,9 +62,7 @@ def contrast_rows(
     return combined, sizes.pop() if is_all_pairs else None, DEFAULT_ADJUST[kept]
 
 
-def _coefficients(
-    functions: LinearFunctions, rows: IntArray, method: Method, ref: Any
-) -> Coefficients:
+def _coefficients(functions: Estimates, rows: IntArray, method: Method, ref: Any) -> Coefficients:
     """Coefficients over the rows of one family; means are found by level or by full label."""
     plain = functions.labels[functions.own_labels].iloc[rows].astype(str).agg(" ".join, axis=1)
     levels = plain.tolist()
@@ -76,7 +74,7 @@ def _coefficients(
     return family(method, shown, ref)
 
 
-def interaction_rows(functions: LinearFunctions, methods: Any) -> LinearFunctions:
+def interaction_rows(functions: Estimates, methods: Any) -> Estimates:
     """Products of one contrast from each factor, within each family."""
     own = functions.own_labels
     listed = [methods] * len(own) if isinstance(methods, str) else list(methods)
@@ -100,7 +98,7 @@ def interaction_rows(functions: LinearFunctions, methods: Any) -> LinearFunction
 
 
 def _products(
-    functions: LinearFunctions, rows: IntArray, methods: Sequence[str]
+    functions: Estimates, rows: IntArray, methods: Sequence[str]
 ) -> list[tuple[list[str], FloatArray]]:
     own = functions.own_labels
     levels = [list(dict.fromkeys(functions.labels[name].iloc[rows])) for name in own]
@@ -120,7 +118,7 @@ def _products(
     return found
 
 
-def _label_texts(functions: LinearFunctions, rows: IntArray) -> list[str]:
+def _label_texts(functions: Estimates, rows: IntArray) -> list[str]:
     own = functions.own_labels
     columns = {name: functions.labels[name].astype(str) for name in own}
     shown = []

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mlmfast.errors import ModelError
+from mlmfast.formula.functions import variables_of
 from mlmfast.inference.emmeans.contrast_rows import interaction_rows
+from mlmfast.inference.emmeans.grid.nesting import with_nests
 from mlmfast.inference.emmeans.joint import JointTests, notes_of, tested_row
 from mlmfast.inference.emmeans.means import marginal_means
-from mlmfast.inference.emmeans.reference_grid import reference_grid
+from mlmfast.inference.emmeans.reference_grid import ReferenceGrid, reference_grid
 from mlmfast.inference.emmeans.specs import read_specs
 
 if TYPE_CHECKING:
@@ -20,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def joint_tests(
-    fit: Fitted, by: Any = None, at: Mapping[str, Any] | None = None, *, ddf: Any = None
+    fit: Fitted,
+    by: Any = None,
+    at: Mapping[str, Any] | None = None,
+    *,
+    ddf: Any = None,
+    nesting: Any = None,
 ) -> JointTests:
     """F tests of every main effect and interaction, within each level of `by`.
 
@@ -36,6 +43,9 @@ def joint_tests(
         Factor or factors within whose levels to test (simple effects).
     at
         As in `LMMResult.emmeans`.
+    nesting
+        As in `LMMResult.emmeans`. A nested factor is tested within the levels of those that hold
+        it, all together.
     ddf
         Method for the denominator degrees of freedom; that of the fit by default.
 
@@ -58,14 +68,15 @@ def joint_tests(
     for variable in plain.variables:
         if variable.is_averaged and variable.name not in within:
             given[variable.name] = [variable.values[0] - 1.0, variable.values[0] + 1.0]
-    grid = reference_grid(fit, given)
+    grid = with_nests(fit, reference_grid(fit, given), nesting)
     rows, reasons = [], {}
-    for effect in _effects(fit, [v.name for v in grid.variables if v.size > 1], within):
+    for effect in _effects(fit, grid, within):
         means = marginal_means(fit, grid, effect, within, "equal", ddf)
-        contrasts = interaction_rows(means, "trt.vs.ctrl")
+        named = [name for name in grid.names if name in means.own_labels]
+        contrasts = interaction_rows(means.within_holders(), "trt.vs.ctrl").regrouped(means.by)
         for key, k in contrasts.groups():
-            labels = dict(zip(within, key, strict=True)) | {"term": ":".join(effect)}
-            row, reason = tested_row(contrasts, contrasts.estimable_basis(k))
+            labels = dict(zip(within, key, strict=True)) | {"term": ":".join(named)}
+            row, reason = tested_row(contrasts, k)
             rows.append((key, labels | row))
             if reason:
                 reasons[" ".join(map(str, (labels["term"], *key)))] = reason
@@ -76,17 +87,21 @@ def joint_tests(
     return JointTests(pd.DataFrame(ordered), notes_of(means, reasons))
 
 
-def _effects(fit: Fitted, names: list[str], within: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Sets of variables, without those in `within`, that some term of the formula joins."""
-    from mlmfast.formula.functions import variables_of
+def _effects(fit: Fitted, grid: ReferenceGrid, within: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Sets of variables, without those in `within`, that some term of the formula joins.
 
+    A nested factor beside what holds it is the nested one alone.
+    """
     spec = fit._record.fixed_spec
     assert spec is not None
     joined = [{v for text in term for v in variables_of(text)} for term in spec.factors.values()]
-    free = [name for name in names if name not in within]
+    for term in joined:
+        term |= {holder for name in tuple(term) for holder in grid.nests.get(name, ())}
+    free = [v.name for v in grid.variables if v.size > 1 and v.name not in within]
     return [
         chosen
         for size in range(1, len(free) + 1)
         for chosen in combinations(free, size)
         if any(set(chosen) <= term for term in joined)
+        and not any(set(chosen) & set(grid.nests.get(name, ())) for name in chosen)
     ]

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import IntArray
 from mlmfast.display.frame_cells import table_of
 from mlmfast.display.table_result import TableResult
 from mlmfast.display.tables import Table
-from mlmfast.inference.anova.anova import ddf_label, without_f
-from mlmfast.inference.contrasts.linear_tests import f_test
-from mlmfast.inference.emmeans.linear_functions import LinearFunctions
+from mlmfast.inference.anova.anova import without_f
+from mlmfast.inference.emmeans.estimates.base import Estimates
 
 _COLUMNS = ("NumDF", "DenDF", "F value", "Pr(>F)")
 
@@ -37,7 +36,7 @@ class JointTests(TableResult):
         return [table_of(self.frame, "Joint F tests", labels)]
 
 
-def joint_test(functions: LinearFunctions) -> JointTests:
+def joint_test(functions: Estimates) -> JointTests:
     """Test that all functions of a family are 0, for each family.
 
     Functions that are not estimable are left out, and so is what others imply: NumDF counts the
@@ -45,22 +44,22 @@ def joint_test(functions: LinearFunctions) -> JointTests:
     """
     rows, reasons = [], {}
     for key, k in functions.groups():
-        row, reason = tested_row(functions, functions.estimable_basis(k))
+        row, reason = tested_row(functions, k)
         rows.append(dict(zip(functions.by, key, strict=True)) | row)
         if reason:
             reasons[" ".join(map(str, key)) or "the test"] = reason
     return JointTests(pd.DataFrame(rows), notes_of(functions, reasons))
 
 
-def tested_row(functions: LinearFunctions, L: FloatArray) -> tuple[dict[str, float], str]:
+def tested_row(functions: Estimates, rows: IntArray) -> tuple[dict[str, float], str]:
     """The columns of a row, and why F is missing where it is."""
-    if len(L) == 0:
+    test = functions.joint(rows)
+    if test is None:
         return dict(zip(_COLUMNS, (0, np.nan, np.nan, np.nan), strict=True)), ""
-    test = f_test(functions.fit, L, functions.ddf)
     found = (test.df_num, test.df_den, test.statistic, test.pvalue)
     return dict(zip(_COLUMNS, found, strict=True)), test.note
 
 
-def notes_of(functions: LinearFunctions, reasons: Mapping[str, str]) -> tuple[str, ...]:
+def notes_of(functions: Estimates, reasons: Mapping[str, str]) -> tuple[str, ...]:
     """The degrees of freedom, and why F is missing where it is."""
-    return (ddf_label(functions.fit, functions.ddf), *without_f(reasons))
+    return (functions.degrees_note, *without_f(reasons))

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from mlmfast.errors import DataError
-from mlmfast.inference.emmeans.averages import averaged_rows
+from mlmfast.inference.emmeans.averages import averaged_rows, occurring
+from mlmfast.inference.emmeans.estimates.linear_functions import LinearFunctions
+from mlmfast.inference.emmeans.estimates.transformations import Transformation, of_response
+from mlmfast.inference.emmeans.grid.averaged_covariates import (
+    covariates_kind,
+    factor_grid,
+    with_averages,
+)
+from mlmfast.inference.emmeans.grid.nesting import nesting_note, with_nests
 from mlmfast.inference.emmeans.joint import JointTests, joint_test
-from mlmfast.inference.emmeans.linear_functions import LinearFunctions
 from mlmfast.inference.emmeans.reference_grid import (
     ReferenceGrid,
     combinations,
@@ -60,6 +68,8 @@ def emmeans(
     at: Mapping[str, Any] | None = None,
     weights: str = "equal",
     *,
+    covariates: str = "means",
+    nesting: Any = None,
     ddf: Any = None,
     level: float = 0.95,
     adjust: str = "none",
@@ -84,6 +94,17 @@ def emmeans(
         How the other factors are averaged: "equal", "proportional" (to their frequencies),
         "outer" (product of single frequencies), "cells" (frequencies within each mean), "flat"
         (equal over the cells that occur).
+    covariates
+        "means": the formula is evaluated at the covariates' means (PROC MIXED's AT MEANS).
+        "averaged": every product of covariates, such as ``x:z`` and ``I(x^2)``, stands at its own
+        average over the rows, as LS-means of PROC MIXED do without AT. "by level": likewise, over
+        the rows of each mean; with weights="cells" PROC MIXED's BYLEVEL.
+    nesting
+        Factors nested in others, found in the data by default: a factor each of whose levels
+        occurs with one level of another is nested in it. Combinations that there are not are left
+        out, labels of a nested level name what holds it, and averages go over a factor's levels
+        within what holds it first. Else ``{"plot": "site"}``, ``"plot %in% (site*year)"``, or
+        False for none.
     ddf
         Method for the degrees of freedom; that of the fit by default.
     level, adjust
@@ -111,8 +132,11 @@ def emmeans(
     2     335.410  9.950  Inf  315.910  354.911
     Degrees of freedom: asymptotic; confidence level 0.95
     """
-    grid = reference_grid(fit, at)
-    return means_over(fit, grid, specs, by, weights, ddf=ddf, level=level, adjust=adjust)
+    grid = with_nests(fit, reference_grid(fit, at), nesting)
+    kind = covariates_kind(covariates, at, grid)
+    return means_over(
+        *(fit, grid, specs, by, weights), ddf=ddf, level=level, adjust=adjust, covariates=kind
+    )
 
 
 def means_over(
@@ -125,12 +149,25 @@ def means_over(
     ddf: Any = None,
     level: float = 0.95,
     adjust: str = "none",
+    covariates: str = "means",
+    kind: type[EMMeans] = EMMeans,
+    estimate_name: str | None = None,
 ) -> EMMeans:
-    """Marginal means over a grid that is laid out already; arguments as `emmeans`."""
+    """Marginal means over a grid that is laid out already; arguments as `emmeans`.
+
+    ``kind`` is the class of the table and ``estimate_name`` its column, where not those of means.
+    """
     read = read_specs(specs, by)
-    functions = marginal_means(fit, grid, read.factors, read.by, weights, ddf)
-    about = _about(grid, read, weights)
-    means = EMMeans(functions, level=level, adjust=adjust, about=about)
+    if covariates == "means":
+        functions = marginal_means(fit, grid, read.factors, read.by, weights, ddf)
+    else:
+        ones = factor_grid(fit, grid)
+        functions = marginal_means(fit, ones, read.factors, read.by, weights, ddf)
+        functions = with_averages(functions, grid, covariates)
+    if estimate_name is None:
+        functions = replace(functions, transformation=_transformation(fit))
+    about = _about(grid, read, weights, covariates)
+    means = kind(functions, level=level, adjust=adjust, about=about, estimate_name=estimate_name)
     if read.contrast is not None:
         means.contrasts = means.contrast(read.contrast)
     return means
@@ -151,15 +188,33 @@ def marginal_means(
     DataError
         For a variable that is not in the grid, or a covariate without values of its own.
     """
-    kept = (*factors, *by)
-    for name in kept:
+    for name in (*factors, *by):
         _check_variable(name, grid)
+    # A level of a nested factor is one of what holds it.
+    by = (*by, *_holders(grid, by, (*factors, *by)))
+    kept = (*factors, *_holders(grid, factors, (*factors, *by)), *by)
     L, offset = averaged_rows(fit, grid, kept, weights)
     variables = [grid.variables[grid.position(name)] for name in kept]
     labels = pd.DataFrame(combinations(variables), columns=list(kept))
+    if grid.nests and kept:
+        there = occurring(grid, kept)
+        labels, L, offset = labels[there].reset_index(drop=True), L[there], offset[there]
     if not factors:
         labels.insert(0, "1", "overall")
-    return LinearFunctions(fit, ddf, labels, L, offset, tuple(by))
+    nests = {name: own for name, own in grid.nests.items() if name in kept}
+    return LinearFunctions(fit, ddf, labels, L, offset, tuple(by), nests=nests)
+
+
+def _holders(grid: ReferenceGrid, names: Sequence[str], besides: Sequence[str]) -> list[str]:
+    """Factors that hold nested ones among some names, those left out that are there already."""
+    holders = {holder for name in names for holder in grid.nests.get(name, ())}
+    return [name for name in grid.names if name in holders and name not in besides]
+
+
+def _transformation(fit: Fitted) -> Transformation | None:
+    """That of the formula's response; None where a table stands for something else than a fit."""
+    expression = getattr(fit._record, "response", None)
+    return of_response(expression) if expression else None
 
 
 def _check_variable(name: str, grid: ReferenceGrid) -> None:
@@ -173,16 +228,21 @@ def _check_variable(name: str, grid: ReferenceGrid) -> None:
         )
 
 
-def _about(grid: ReferenceGrid, read: Specs, weights: str) -> list[str]:
+def _about(grid: ReferenceGrid, read: Specs, weights: str, covariates: str) -> list[str]:
     rest = [v for v in grid.variables if v.name not in (*read.factors, *read.by)]
     averaged = [v.name for v in rest if v.size > 1]
     fixed = [
         f"{v.name} = {float(v.labels[0]):.5g}" for v in rest if not v.is_factor and v.size == 1
     ]
     about = []
+    if nested := nesting_note(grid.nests):
+        about.append(nested)
     if averaged:
         kind = "" if weights == "equal" else f", weights {weights}"
         about.append(f"Averaged over the levels of: {', '.join(averaged)}{kind}")
-    if fixed:
+    if fixed and covariates != "means":
+        where = "the rows" if covariates == "averaged" else "the rows of each mean"
+        about.append(f"Covariates and their products averaged over {where}")
+    elif fixed:
         about.append(f"Covariates at: {', '.join(fixed)}")
     return about

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import product
 from math import prod
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.data.factor import level_labels
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.expressions import evaluate_numeric
@@ -75,11 +75,17 @@ class ReferenceGrid:
     L : shape (size of each variable..., p)
         Rows of X, all columns.
     offset : shape (size of each variable...)
+    nests
+        For each nested factor those that it is nested in.
+    present : shape (size of each variable or 1...), or None for all
+        Whether the combination of nested factors with theirs occurs.
     """
 
     variables: tuple[GridVariable, ...]
     L: FloatArray
     offset: FloatArray
+    nests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    present: BoolArray | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -130,6 +136,11 @@ def reference_grid(fit: Fitted, at: Mapping[str, Any] | None = None) -> Referenc
             "the model was made from arrays, so there are no factors to average over; fit by a "
             "formula, or use contrast(L) with rows of your own"
         )
+    fit._record.refuse_smooths(
+        "the grid of marginal means",
+        "predict(rows, ranef=False, interval='confidence') gives means with their curves, and "
+        "contrast() differences between levels of a factor",
+    )
     if at is not None and not isinstance(at, Mapping):
         raise DataError(f"at is {at!r}; write a dict, as in at={{'dose': [0, 10]}}")
     at = dict(at or {})
@@ -142,8 +153,25 @@ def reference_grid(fit: Fitted, at: Mapping[str, Any] | None = None) -> Referenc
             f"the reference grid has {prod(sizes)} points for {len(fit._record.x_names)} "
             "coefficients, which is too many; keep fewer levels by at={'factor': [levels]}"
         )
-    frame = _grid_frame(variables, sizes)
+    L, offset = evaluated_grid(fit, variables)
+    return ReferenceGrid(variables, L, offset)
+
+
+def evaluated_grid(
+    fit: Fitted, variables: tuple[GridVariable, ...]
+) -> tuple[FloatArray, FloatArray]:
+    """Rows of X and offsets at every combination of some variables' values.
+
+    Returns
+    -------
+    L : shape (size of each variable..., p)
+    offset : shape (size of each variable...)
+    """
+    spec = fit._record.fixed_spec
+    assert spec is not None, "the caller looked"
+    sizes = tuple(variable.size for variable in variables)
     n = prod(sizes)
+    frame = grid_frame(variables, sizes)
     columns = spec.build(frame).columns
     if not columns:
         raise ModelError("the model has no fixed effects, so no marginal means")
@@ -151,11 +179,13 @@ def reference_grid(fit: Fitted, at: Mapping[str, Any] | None = None) -> Referenc
     offset = np.full(n, _mean_offset_argument(fit))
     for expression in fit._record.offsets:
         offset = offset + evaluate_numeric(expression, frame, "the offset")[:n]
-    return ReferenceGrid(variables, rows.reshape(*sizes, -1), offset.reshape(sizes))
+    return rows.reshape(*sizes, -1), offset.reshape(sizes)
 
 
 def facts_of_rows(fit: Fitted) -> RowFacts | None:
     """What the grid takes from the rows of a fit; None for one that has none, or no formula."""
+    if fit._row_facts is not None:
+        return fit._row_facts
     if fit._source is None or fit._source.frame is None or fit._record.fixed_spec is None:
         return None
     return row_facts(fit, _names(fit), _levels, _mean_offset_argument(fit))
@@ -215,9 +245,9 @@ def _levels(fit: Fitted, name: str) -> tuple[tuple[str, ...], tuple[Any, ...]] |
         for text, variable in spec.coded.items()
         if isinstance(variable, FactorVariable) and _is_factor_of(text, name)
     ]
+    if fit._row_facts is not None:
+        return fit._row_facts.levels.get(name)
     if fit._source is None or fit._source.frame is None:
-        if fit._row_facts is not None:
-            return fit._row_facts.levels.get(name)
         return (coded[0].levels, coded[0].levels) if coded else None
     frame = fit._source.frame.frame
     if not coded and not frame.is_categorical(name):
@@ -264,7 +294,7 @@ def _mean(fit: Fitted, name: str) -> float:
     return float(source.frame.frame.numeric(name).mean())
 
 
-def _grid_frame(variables: Sequence[GridVariable], sizes: tuple[int, ...]) -> Frame:
+def grid_frame(variables: Sequence[GridVariable], sizes: tuple[int, ...]) -> Frame:
     """Rows of the grid, the last variable fastest, then rows that hold every level of the data."""
     extra = max((len(variable.known) for variable in variables), default=0)
     if not variables:

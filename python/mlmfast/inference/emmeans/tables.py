@@ -2,142 +2,279 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.confidence_level import check_level
-from mlmfast.display.frame_cells import table_of
-from mlmfast.display.table_result import TableResult
-from mlmfast.display.tables import Table
 from mlmfast.errors import ModelError
-from mlmfast.inference.anova.anova import ddf_label
+from mlmfast.inference.emmeans.comparisons.cld import LetteredMeans, lettered
+from mlmfast.inference.emmeans.comparisons.sided import (
+    Hypothesis,
+    hypothesis,
+    one_sided_adjustment,
+)
 from mlmfast.inference.emmeans.contrast_rows import Method, contrast_rows, interaction_rows
+from mlmfast.inference.emmeans.estimates.table import ResponseTable, TableOfEstimates
 from mlmfast.inference.emmeans.joint import JointTests, joint_test
-from mlmfast.inference.emmeans.linear_functions import LinearFunctions
-from mlmfast.inference.emmeans.reference_grid import unknown_name
-from mlmfast.inference.multiplicity.adjustments import TestFamily, adjusted, adjustment_name
+from mlmfast.inference.emmeans.nonlinear.regrid import (
+    back_transformed,
+    known_transformation,
+    regridded,
+    spread_of,
+)
+from mlmfast.inference.multiplicity.adjustments import adjustment_name
 
-_TIDY_NAMES = {"SE": "std_error", "lower": "conf_low", "upper": "conf_high", "t_ratio": "statistic"}
 
+class EstimateTable(TableOfEstimates):
+    """Estimates of labelled linear functions, with what is made of them.
 
-class EstimateTable(TableResult):
-    """Estimates of labelled linear functions; base of `EMMeans` and `Contrasts`.
-
-    Parameters
-    ----------
-    functions
-        The linear functions.
-    level, adjust, seed
-        Level of the intervals; adjustment within each family; seed of adjust="simulation".
-    n_means
-        Number of means of which each family is all pairwise differences; None otherwise.
-    about
-        Sentences that say what was averaged.
+    Base of `EMMeans` and `Contrasts`.
     """
 
-    _metadata = [  # noqa: RUF012 (what pandas asks of a subclass)
-        "title", "notes", "_functions", "_n_means", "_about", "level", "adjust", "seed",
-    ]  # fmt: skip
-    _estimate_name = "estimate"
-    _is_tested = True
-
-    def __init__(
-        self,
-        functions: LinearFunctions,
-        *,
-        level: float = 0.95,
-        adjust: str = "none",
-        seed: int = 0,
-        n_means: int | None = None,
-        about: Sequence[str] = (),
-    ) -> None:
-        check_level(level)
-        self._functions = functions
-        self._n_means = n_means
-        self._about = tuple(about)
-        self.level = level
-        self.adjust = adjustment_name(adjust)
-        self.seed = seed
-        frame = self._computed(level, 0.0)
-        super().__init__(frame, self._notes(frame))
-
-    @property
-    def by(self) -> tuple[str, ...]:
-        """Columns that split the rows into families."""
-        return self._functions.by
-
-    @property
-    def L(self) -> pd.DataFrame:
-        """Coefficients of the rows, a column a fixed effect."""
-        names = list(self._functions.fit._record.x_names)
-        return pd.DataFrame(self._functions.L.copy(), columns=names)
-
-    @property
-    def vcov(self) -> pd.DataFrame:
-        """Covariance matrix of the estimates; NaN where not estimable."""
-        n, rows = len(self.frame), np.flatnonzero(self._functions.is_estimable)
-        full = np.full((n, n), np.nan)
-        if rows.size:
-            full[np.ix_(rows, rows)] = self._functions.covariance(rows)
-        return pd.DataFrame(full)
-
     def summary(
-        self, *, adjust: str | None = None, level: float | None = None, seed: int | None = None
-    ) -> EstimateTable:
-        """Show the same estimates under another adjustment or level."""
-        return type(self)(
-            self._functions,
+        self,
+        *,
+        adjust: str | None = None,
+        level: float | None = None,
+        seed: int | None = None,
+        type: str = "linear",
+        tran: object = None,
+        bias_adjust: bool = False,
+        sigma: float | None = None,
+    ) -> Any:
+        """Show the same estimates under another adjustment or level, or taken back.
+
+        Parameters
+        ----------
+        adjust, level, seed
+            As of `contrast`.
+        type
+            "response": where the model is of a function of the response such as ``log(y)``, means
+            and their limits are taken back to the response's scale, differences of logarithms to
+            ratios; standard errors by the delta method, tests as before. See `regrid` for
+            differences on the response's scale, and for ``tran``, ``bias_adjust``, ``sigma``.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> data["late"] = ["yes" if day > 4 else "no" for day in data.Days]
+        >>> means = mlm.lmm("log(Reaction) ~ late + (1 | Subject)", data).emmeans("late")
+        >>> means.summary(type="response").frame["response"].round(1).tolist()
+        [269.2, 319.9]
+        >>> means.pairs().summary(type="response").frame["ratio"].round(3).tolist()
+        [0.841]
+        """
+        table = self._again(
             level=self.level if level is None else level,
             adjust=self.adjust if adjust is None else adjust,
             seed=self.seed if seed is None else seed,
+        )
+        if type == "linear" and (tran, bias_adjust, sigma) == (None, False, None):
+            return table
+        if type != "response":
+            raise ModelError(f"type is {type!r}; use 'linear' or 'response' (tran= goes with it)")
+        kind = known_transformation(self._functions, tran)
+        spread = spread_of(self._functions, sigma) if bias_adjust else 0.0
+        frame = back_transformed(table.frame, kind, self._estimate_name, spread)
+        note = f"Taken back from the scale of {kind.name}; standard errors by the delta method"
+        if kind.of_differences:
+            note = f"Tests and limits are of differences of logarithms, shown as {kind.name}s"
+        more = [f"Bias adjusted by a standard deviation of {spread:.5g}"] if bias_adjust else []
+        return ResponseTable(frame, [*table.notes, note, *more], self._functions)
+
+    def regrid(
+        self,
+        to: object = "response",
+        *,
+        tran: object = None,
+        bias_adjust: bool = False,
+        sigma: float | None = None,
+    ) -> EstimateTable:
+        """Take estimates of a function of the response to the response's own scale.
+
+        Where the model is of ``log(y)``, ``sqrt(y)``, ``y^p``, ``1/y`` and the like, contrasts of
+        the result are differences on the scale of y. The covariance is D V D, with D the
+        derivatives of the inverse (the delta method); a contrast has the smallest degrees of
+        freedom of what it involves, as in R's emmeans.
+
+        Parameters
+        ----------
+        to
+            "response", or a transformation to take of the response: "log" (differences are then
+            logarithms of ratios), "log2", "log10", "log1p", "sqrt", "inverse", "logit", "probit",
+            "cloglog", "asin.sqrt", or a number for a power.
+        tran
+            The transformation that the model is of, where its formula does not say: one of those.
+        bias_adjust
+            Add h''(eta) sigma^2 / 2: the mean of y rather than the value whose transform is the
+            mean.
+        sigma
+            The standard deviation of g(y) about its mean, that of random effects included; by
+            default that of all rows, where they have one.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> data["late"] = ["yes" if day > 4 else "no" for day in data.Days]
+        >>> means = mlm.lmm("log(Reaction) ~ late + (1 | Subject)", data).emmeans("late")
+        >>> means.regrid().pairs()[["contrast", "estimate", "SE"]].round(2)
+           contrast  estimate    SE
+        0  no - yes     -50.7  4.98
+        """
+        functions = regridded(self._functions, to, tran, bool(bias_adjust), sigma)
+        name = "response" if to == "response" else None
+        about = self._about if not bias_adjust else (*self._about, "Bias adjusted")
+        return type(self)(
+            functions,
+            level=self.level,
+            adjust=self.adjust,
+            seed=self.seed,
             n_means=self._n_means,
-            about=self._about,
+            about=about,
+            estimate_name=name,
         )
 
-    def tidy(self) -> pd.DataFrame:
-        """Labels, estimate, std_error, df, conf_low, conf_high, statistic, p_value."""
-        frame = self.frame if self._is_tested else self._computed(self.level, 0.0, tested=True)
-        return frame.rename(columns={self._estimate_name: "estimate", **_TIDY_NAMES})
-
     def test(
-        self, null: float = 0.0, *, adjust: str | None = None, joint: bool = False, by: Any = ...
+        self,
+        null: float = 0.0,
+        *,
+        adjust: str | None = None,
+        joint: bool = False,
+        by: Any = ...,
+        delta: float = 0.0,
+        side: str = "two-sided",
+        level: float | None = None,
     ) -> pd.DataFrame | JointTests:
-        """Test each row against `null`, or all rows of a family together.
+        r"""Test each row against `null`, or all rows of a family together.
 
         Parameters
         ----------
         null
             Value tested for.
         adjust
-            Adjustment within each family; by default that of the table.
+            Adjustment within each family; by default that of the table. One-sided tests have
+            "sidak" in place of "tukey", "dunnett", "mvt", "simulation" and "scheffe".
         joint
             One F test a family: all its functions are 0.
         by
             Other columns to split by; by default those of the table.
+        delta
+            A margin. With both sides, a test of equivalence: H0 says that the estimate is delta
+            or more away from the null; t is (\|estimate - null\| - delta) / SE and p its lower
+            tail, the larger of two one-sided tests' p (Schuirmann 1987).
+        side
+            "two-sided"; "less", with a margin "nonsuperiority" (H0: null + delta or more);
+            "greater", with a margin "noninferiority" (H0: null - delta or less).
+        level
+            With a side or a margin, level of each one-sided limit, shown as lower and upper:
+            equivalence is shown where both lie within the margin (0.95: the limits of a two-sided
+            interval of 90 %).
 
         Returns
         -------
         DataFrame, or `JointTests`
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> data["late"] = ["yes" if day > 4 else "no" for day in data.Days]
+        >>> pairs = mlm.lmm("Reaction ~ late + (1 | Subject)", data).emmeans("late").pairs()
+        >>> test = pairs.test(delta=60.0)
+        >>> test[["contrast", "t_ratio", "p_value", "lower", "upper"]].round(3)
+           contrast  t_ratio  p_value   lower   upper
+        0  no - yes   -1.228    0.111 -62.167 -45.344
         """
         functions = self._functions if by is ... else self._regrouped(by)
+        asked = hypothesis(null, delta, side)
         if joint:
-            if null != 0.0:
-                raise ModelError("a joint test is against 0; leave out null")
+            if asked != Hypothesis():
+                raise ModelError("a joint test is against 0; leave out null, delta and side")
             return joint_test(functions)
+        kept = self.adjust if adjust is None else adjustment_name(adjust)
+        if not asked.is_plain:
+            kept = one_sided_adjustment(kept, adjust is not None)
+        elif level is not None:
+            raise ModelError("level is for tests with a side or a margin; see summary(level=)")
         other = type(self)(
             functions,
-            level=self.level,
-            adjust=adjust or self.adjust,
+            level=self.level if level is None else level,
+            adjust=kept,
             seed=self.seed,
             n_means=self._n_means if by is ... else None,
+            estimate_name=self._estimate_name,
         )
-        frame = other._computed(self.level, float(null), tested=True)
-        return frame.drop(columns=["lower", "upper"])
+        frame = other._computed(other.level, asked, tested=True)
+        return frame.drop(columns=["lower", "upper"]) if asked.is_plain else frame
+
+    def cld(
+        self,
+        alpha: float = 0.05,
+        *,
+        adjust: str | None = None,
+        reverse: bool = False,
+        delta: float = 0.0,
+    ) -> LetteredMeans:
+        """Compact letters: means that share one are not shown to differ.
+
+        Pairs of means within each family are tested, and letters set by insert and absorb (Piepho
+        2004), as few as its sweeps find. Means are sorted, "a" that of the smallest.
+
+        Parameters
+        ----------
+        alpha
+            Means differ where p <= alpha.
+        adjust
+            Adjustment of the pairs, by default "tukey".
+        reverse
+            Largest first.
+        delta
+            A margin: means share a letter where they are shown to be equivalent.
+
+        Examples
+        --------
+        >>> import mlmfast as mlm
+        >>> data = mlm.load_sleepstudy()
+        >>> data["part"] = [f"p{day // 2}" for day in data.Days]
+        >>> means = mlm.lmm("Reaction ~ part + (1 | Subject)", data).emmeans("part")
+        >>> means.cld()[["part", "group"]].to_numpy().tolist()
+        [['p0', 'a'], ['p1', 'a'], ['p2', 'b'], ['p3', 'b'], ['p4', 'c']]
+        """
+        check_level(1.0 - alpha)
+        asked = hypothesis(0.0, delta, 0)
+        pairs = self.contrast("pairwise", adjust=adjust)
+        kept = pairs.adjust
+        if asked.delta:
+            kept = one_sided_adjustment(kept, adjust is not None)
+        shown = pairs._again(adjust=kept)
+        p = shown._computed(1.0 - alpha, asked, tested=True)["p_value"]
+        return lettered(self, shown, p.to_numpy(dtype=np.float64), alpha, reverse, asked.delta)
+
+    def pwpp(self, ax: Any = None, *, adjust: str | None = None) -> Any:
+        """Plot p-values of all pairs of means, a panel for each family; the matplotlib figure.
+
+        Means stand from the smallest to the largest; a line joins two at the p-value of their
+        difference, adjusted as `contrast` does.
+        """
+        from mlmfast.display.pair_plot import pair_plot
+
+        pairs = self.contrast("pairwise", adjust=adjust)
+        functions, place = self._functions, 0
+        panels = []
+        for key, rows in functions.groups():
+            k = len(rows)
+            n = k * (k - 1) // 2
+            own = self.frame.iloc[rows]
+            names = own[functions.own_labels].astype(str).agg(" ".join, axis=1).tolist()
+            title = ", ".join(f"{a} = {b}" for a, b in zip(functions.by, key, strict=True))
+            p = pairs["p_value"].to_numpy(dtype=np.float64)[place : place + n]
+            panels.append((title, names, own[self._estimate_name].to_numpy(dtype=np.float64), p))
+            place += n
+        return pair_plot(panels, ", ".join(functions.own_labels), pairs.adjust, ax)
 
     def contrast(
         self,
@@ -204,97 +341,6 @@ class EstimateTable(TableResult):
     def pairs(self, **arguments: Any) -> Contrasts:
         """All pairwise differences; see `contrast`."""
         return self.contrast("pairwise", **arguments)
-
-    def _regrouped(self, by: Any) -> LinearFunctions:
-        names = () if by is None else (by,) if isinstance(by, str) else tuple(by)
-        columns = list(self._functions.labels.columns)
-        for name in names:
-            if name not in columns:
-                raise unknown_name(name, columns, "a column of this table")
-        if len(names) == len(columns):
-            raise ModelError("by names every column, so nothing is left to contrast")
-        return replace(self._functions, by=names)
-
-    def _computed(self, level: float, null: float, tested: bool | None = None) -> pd.DataFrame:
-        """The table at full precision."""
-        functions = self._functions
-        n = len(functions.labels)
-        names = ("estimate", "SE", "df", "lower", "upper", "t_ratio", "p_value")
-        columns = {name: np.full(n, np.nan) for name in names}
-        for _, rows in functions.groups():
-            rows = rows[functions.is_estimable[rows]]
-            if rows.size:
-                for name, values in self._family(rows, level, null).items():
-                    columns[name][rows] = values
-        if not (self._is_tested if tested is None else tested):
-            del columns["t_ratio"], columns["p_value"]
-        frame = functions.labels.reset_index(drop=True).assign(**columns)
-        return frame.rename(columns={"estimate": self._estimate_name})
-
-    def _family(self, rows: IntArray, level: float, null: float) -> dict[str, FloatArray]:
-        found = self._functions.tests(rows)
-        # A contrast without variance (of a mean with itself) has no test.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = (found.estimate - null) / found.se
-            correlation = self._functions.covariance(rows) / np.outer(found.se, found.se)
-        family = TestFamily(t, found.df, correlation, self._n_means, self._functions.rank(rows))
-        p, width = adjusted(family, self.adjust, level, self.seed)
-        half = width * found.se
-        return {
-            "estimate": found.estimate,
-            "SE": found.se,
-            "df": found.df,
-            "lower": found.estimate - half,
-            "upper": found.estimate + half,
-            "t_ratio": t,
-            "p_value": p,
-        }
-
-    def _notes(self, frame: pd.DataFrame) -> list[str]:
-        notes = list(self._about)
-        missing = ~self._functions.is_estimable
-        if missing.any():
-            labels = self._functions.labels[missing].astype(str).agg(" ".join, axis=1)
-            notes.append(
-                f"Not estimable (nonEst): {', '.join(labels)}; weights='cells' or 'flat' average "
-                "over the cells that occur"
-            )
-        ddf = ddf_label(self._functions.fit, self._functions.ddf)
-        notes.append(f"{ddf}; confidence level {self.level:g}")
-        sizes = {len(rows) for _, rows in self._functions.groups()}
-        if self.adjust != "none" and max(sizes, default=0) > 1:
-            notes.append(self._adjustment_note(sizes))
-        return notes
-
-    def _adjustment_note(self, sizes: set[int]) -> str:
-        if self.adjust == "tukey" and self._n_means is not None:
-            family = f"for a family of {self._n_means} means"
-        else:
-            family = f"for {', '.join(map(str, sorted(sizes)))} rows"
-        if self.adjust in {"holm", "hochberg", "hommel", "BH", "fdr", "BY"}:
-            return f"P values adjusted: {self.adjust} {family}; intervals by bonferroni"
-        return f"P values and intervals adjusted: {self.adjust} {family}"
-
-    def _families(self) -> list[tuple[str, pd.DataFrame]]:
-        """The table of each family without the columns that split them, and its title."""
-        return [
-            (
-                ", ".join(f"{name} = {label}" for name, label in zip(self.by, key, strict=True)),
-                self.frame.iloc[rows].drop(columns=list(self.by)),
-            )
-            for key, rows in self._functions.groups()
-        ]
-
-    def _tables(self) -> list[Table]:
-        own = self._functions.own_labels
-        return [table_of(part, title, own) for title, part in self._families()]
-
-    def _plot(self, what: str, ax: Any, null: float | None = None) -> Any:
-        from mlmfast.display.interval_plot import interval_plot
-
-        label = f"{what}, {100 * self.level:g}% interval"
-        own = self._functions.own_labels
-        return interval_plot(self._families(), self._estimate_name, own, label, ax, null)
 
 
 class Contrasts(EstimateTable):

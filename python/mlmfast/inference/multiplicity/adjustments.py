@@ -19,7 +19,8 @@ ADJUSTMENTS = (
     *("none", "tukey", "dunnett", "mvt", "simulation", "sidak", "bonferroni", "scheffe"),
     *("holm", "hochberg", "hommel", "BH", "fdr", "BY"),
 )
-_STEPWISE = frozenset({"holm", "hochberg", "hommel", "BH", "fdr", "BY"})
+#: Those that go step by step, from one-sided p-values too.
+STEPWISE = frozenset({"holm", "hochberg", "hommel", "BH", "fdr", "BY"})
 _SPELLINGS = {"dunnettx": "dunnett", "simulate": "simulation", "bh": "BH", "by": "BY", "FDR": "fdr"}
 
 
@@ -109,7 +110,7 @@ def adjusted(
         return -special.expm1(m * np.log1p(-p)), quantile(-np.expm1(np.log(level) / m), family.df)
     if adjust == "bonferroni":
         return np.minimum(m * p, 1.0), quantile((1 - level) / m, family.df)
-    if adjust in _STEPWISE:
+    if adjust in STEPWISE:
         return stepwise(p, adjust), quantile((1 - level) / m, family.df)
     return p, quantile(1 - level, family.df)
 

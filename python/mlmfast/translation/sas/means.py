@@ -10,7 +10,7 @@ from mlmfast.errors import FormulaError
 from mlmfast.translation.call_text import literal
 from mlmfast.translation.findings import Findings
 from mlmfast.translation.sas.linear import told_apart
-from mlmfast.translation.sas.statements.effects import effects_of
+from mlmfast.translation.sas.statements.effects import Effect, effects_of
 from mlmfast.translation.sas.statements.options import Option, numbers
 from mlmfast.translation.sas.statements.step import Effects
 from mlmfast.translation.sas.statements.text import written
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mlmfast.result import LMMResult
 
 _PRINTS = frozenset({"cl", "corr", "cov", "e", "singular", "plots", "plot", "lines"})
+#: One-sided differences from a control, and adjustments that these have.
+_SIDES = {"controll": "less", "controlu": "greater"}
+_ONE_SIDED = frozenset({"none", "bonferroni", "sidak"})
 _ADJUST = {
     "bon": "bonferroni",
     "bonferroni": "bonferroni",
@@ -39,7 +42,7 @@ class Means:
     Attributes
     ----------
     label, effect : what tells it apart in results, and the effect as the statement writes it
-    differences : arguments of ``contrast``, or None
+    differences : arguments of ``contrast``, or None; with "side" of ``contrast`` and ``test``
     slices : for each slice the factors compared and those held
     """
 
@@ -63,7 +66,10 @@ class Means:
         out = [means]
         if self.differences is not None:
             arguments = dict(self.differences)
-            out.append(f"{means}.contrast({_call(arguments.pop('method'), arguments)})")
+            side = arguments.pop("side", None)
+            tested = "" if side is None else f".test(side={literal(side)})"
+            called = _call(arguments.pop("method"), arguments)
+            out.append(f"{means}.contrast({called}){tested}")
         for compared, held in self.slices:
             by = {"by": list(held), **self.arguments}
             out.append(f"fit.emmeans({_call(list(compared), by)}{more}).slices()")
@@ -72,12 +78,18 @@ class Means:
     def __call__(self, fit: LMMResult) -> tuple[Any, Any, list[Any]]:
         """The means, their differences or None, and the slices."""
         means = fit.emmeans(list(self.factors), **self.arguments)
-        differences = None if self.differences is None else means.contrast(**self.differences)
+        differences = None if self.differences is None else self._differences(means)
         slices = [
             fit.emmeans(list(compared), by=list(held), **self.arguments).slices()
             for compared, held in self.slices
         ]
         return means, differences, slices
+
+    def _differences(self, means: Any) -> Any:
+        arguments = dict(self.differences or {})
+        side = arguments.pop("side", None)
+        made = means.contrast(**arguments)
+        return made if side is None else made.test(side=side)
 
 
 def _call(first: Any, arguments: Mapping[str, Any]) -> str:
@@ -85,11 +97,22 @@ def _call(first: Any, arguments: Mapping[str, Any]) -> str:
     return ", ".join([literal(first), *(f"{k}={literal(v)}" for k, v in arguments.items())])
 
 
-def means_of(statement: Effects, classes: Mapping[str, Any], found: Findings) -> list[Means]:
-    """The effects of one LSMEANS statement; what cannot be said is left out, and entered."""
+def means_of(
+    statement: Effects, classes: Mapping[str, Any], found: Findings, model: Sequence[Effect] = ()
+) -> list[Means]:
+    """The effects of one LSMEANS statement; what cannot be said is left out, and entered.
+
+    ``model`` are those of the MODEL statement: products of covariates stand at their averages
+    there unless AT is given, and factors are nested where they are written so.
+    """
     out = []
     try:
         arguments, differences, sliced = _options(statement, found)
+        of_covariates = any(len(effect.covariates(classes)) > 1 for effect in model)
+        if of_covariates and statement.option("at") is None:
+            arguments.setdefault("covariates", "averaged")
+        if len({name for effect in model for name in effect.factors(classes)}) > 1:
+            arguments["nesting"] = _nests(model, classes) or False
         for effect in statement.effects:
             if effect.covariates(classes) or effect.is_intercept:
                 raise FormulaError(f"{effect} is no effect of CLASS variables")
@@ -104,6 +127,18 @@ def means_of(statement: Effects, classes: Mapping[str, Any], found: Findings) ->
     except FormulaError as error:
         found.left_out.append(f"'{statement.text}': {error}")
     return out
+
+
+def _nests(model: Sequence[Effect], classes: Mapping[str, Any]) -> dict[str, list[str]]:
+    """For each CLASS variable those that it is written to be nested in."""
+    nests: dict[str, list[str]] = {}
+    for effect in model:
+        for name in effect.crossed:
+            holders = [own for own in effect.nested if own in classes]
+            if name in classes and holders:
+                nests.setdefault(name, [])
+                nests[name] += [own for own in holders if own not in nests[name]]
+    return nests
 
 
 def labelled(means: Sequence[Means]) -> tuple[Means, ...]:
@@ -137,13 +172,17 @@ def _options(
     differences: dict[str, Any] | None = None
     slices: list[tuple[str, ...]] = []
     for option in statement.options:
-        if option.name == "at" and option.value:
+        if option.name == "at" and option.value is None:
+            found.notes.append("AT MEANS: the formula at the covariates' means, as emmeans does")
+        elif option.name == "at" and option.value:
             values = list(numbers(option.value[1:]))
             at[option.value[0].text] = values[0] if len(values) == 1 else values
         elif option.name in {"om", "obsmargins"}:
             if option.value is not None:
                 raise FormulaError("OM= with a data set: give the weights as at= or by hand")
-            arguments["weights"] = "proportional"
+            arguments.setdefault("weights", "proportional")
+        elif option.name == "bylevel":
+            arguments |= {"weights": "cells", "covariates": "by level"}
         elif option.name == "alpha":
             level = 1.0 - next(numbers(option.value or ()))
         elif option.name == "df":
@@ -158,7 +197,9 @@ def _options(
             found.ignored.append(f"{option} of LSMEANS")
         else:
             raise FormulaError(f"{option} has no counterpart")
-    if at:
+    if at and arguments.get("covariates") == "by level":
+        found.notes.append("BYLEVEL disables AT, there as here")
+    elif at:
         arguments["at"] = at
     if level != 0.95:
         arguments["level"] = level
@@ -169,6 +210,11 @@ def _options(
     if differences is not None:
         control = differences["method"] == "trt.vs.ctrl"
         differences["adjust"] = adjust or "none"
+        if "side" in differences and differences["adjust"] not in _ONE_SIDED:
+            raise FormulaError(
+                f"ADJUST={adjust} of one-sided differences has no counterpart; there are "
+                f"{', '.join(sorted(_ONE_SIDED))}"
+            )
         if adjust == "tukey" and control:
             raise FormulaError("ADJUST=TUKEY is for all differences, not for those from a control")
     return arguments, differences, slices
@@ -195,7 +241,8 @@ def _differences(option: Option) -> dict[str, Any]:
     word = word.lower().strip()
     if word in {"", "all"}:
         return {"method": "pairwise"}
-    if word == "control":
+    if word in {"control", *_SIDES}:
         level = rest.rstrip(")").strip().strip("'\"")
-        return {"method": "trt.vs.ctrl", **({"ref": level} if level else {})}
-    raise FormulaError(f"{option} is one-sided, which has no counterpart; DIFF=CONTROL has")
+        side = {"side": _SIDES[word]} if word in _SIDES else {}
+        return {"method": "trt.vs.ctrl", **({"ref": level} if level else {}), **side}
+    raise FormulaError(f"{option} has no counterpart; there are ALL, CONTROL, CONTROLL, CONTROLU")

@@ -88,8 +88,9 @@ class _Reader:
 
     def _at(self) -> Iterator[Option]:
         """``at x=1 y=2``, ``at (x y)=(1 2)``, ``at means``."""
-        if self.peek().text.lower() == "means":
+        if self.peek().text.lower() == "means" and not self.peek(1).is_("="):
             self.next()
+            yield Option("at")
             return
         if self.peek().is_("("):
             names = [token for token in self._group() if token.kind == "name"]

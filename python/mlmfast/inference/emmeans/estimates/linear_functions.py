@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.inference.anova.anova import ddf_label
 from mlmfast.inference.contrasts.estimability import aliasing_of_fit
-from mlmfast.inference.contrasts.linear_tests import RowTests, linear_tests
+from mlmfast.inference.contrasts.linear_tests import FTest, RowTests, f_test, linear_tests
+from mlmfast.inference.emmeans.estimates.base import Estimates
 from mlmfast.information.undetermined_effects import known_entries
 from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
+    from mlmfast.inference.emmeans.estimates.transformations import Transformation
 
 _ESTIMABLE_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True)
-class LinearFunctions:
+class LinearFunctions(Estimates):
     """Linear functions L beta + offset, each with labels.
 
     Attributes
@@ -36,6 +39,10 @@ class LinearFunctions:
     offset : shape (n,)
     by
         Columns of `labels` that split the rows into families.
+    transformation
+        Of the response; None for a plain one, or where the rows are not on its scale.
+    nests
+        For each column of labels that is a nested factor, those that hold it.
     """
 
     fit: Fitted
@@ -44,20 +51,13 @@ class LinearFunctions:
     L: FloatArray
     offset: FloatArray
     by: tuple[str, ...]
+    transformation: Transformation | None = None
+    nests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
-    def own_labels(self) -> list[str]:
-        """Columns of the labels that do not split the rows."""
-        return [name for name in self.labels.columns if name not in self.by]
-
-    def groups(self) -> list[tuple[tuple[str, ...], IntArray]]:
-        """For each combination of the columns in `by`, its labels and its rows."""
-        if not self.by:
-            return [((), np.arange(len(self.labels)))]
-        keys = list(zip(*[self.labels[name] for name in self.by], strict=True))
-        return [
-            (key, np.flatnonzero([other == key for other in keys])) for key in dict.fromkeys(keys)
-        ]
+    def degrees_note(self) -> str:
+        """The method of the degrees of freedom."""
+        return ddf_label(self.fit, self.ddf)
 
     @cached_property
     def is_estimable(self) -> BoolArray:
@@ -87,7 +87,29 @@ class LinearFunctions:
         L = coefficients @ np.where(np.isfinite(self.L), self.L, 0.0)
         L[touched] = np.nan
         offset = coefficients @ np.where(np.isfinite(self.offset), self.offset, 0.0)
-        return replace(self, labels=labels, L=L, offset=offset, by=tuple(by))
+        kind = self.transformation
+        return replace(
+            self,
+            labels=labels,
+            L=L,
+            offset=offset,
+            by=tuple(by),
+            transformation=None if kind is None else kind.of_combinations(coefficients),
+            nests={},
+        )
+
+    def regrouped(self, by: Sequence[str]) -> LinearFunctions:
+        """The same rows in other families."""
+        return replace(self, by=tuple(by))
+
+    def joint(self, rows: IntArray) -> FTest | None:
+        """F test that some rows are 0, as far as they are estimable; None where nothing is."""
+        L = self.estimable_basis(rows)
+        return f_test(self.fit, L, self.ddf) if len(L) else None
+
+    def coefficients(self) -> pd.DataFrame:
+        """Coefficients of the rows, a column a fixed effect."""
+        return pd.DataFrame(self.L.copy(), columns=list(self.fit._record.x_names))
 
     def estimable_basis(self, rows: IntArray) -> FloatArray:
         """Estimable combinations of some rows; where all are, the rows themselves, shape (m, p)."""

@@ -1,0 +1,1 @@
+"""Comparisons of means beside differences: letters, equivalence, non-inferiority."""

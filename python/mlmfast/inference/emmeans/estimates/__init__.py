@@ -1,0 +1,1 @@
+"""Labelled estimates: what tables of means and contrasts are made of."""

@@ -1,0 +1,1 @@
+"""What a reference grid holds beside all combinations: nested factors."""

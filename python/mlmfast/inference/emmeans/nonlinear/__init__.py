@@ -1,0 +1,1 @@
+"""Means on the scale of the response, where the model is of a function of it."""

@@ -1,0 +1,1 @@
+"""Slopes of covariates over the reference grid."""

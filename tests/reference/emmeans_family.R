@@ -1,0 +1,88 @@
+# Slopes, nested factors, transformed responses, equivalence tests and joint tests by R's emmeans.
+# Run in the folder of the data, `cd data; Rscript ../emmeans_family.R`; writes
+# ../emmeans_family.json. R 4.2.2, emmeans 1.8.4-1, lme4 1.1-31, lmerTest 3.1-3, pbkrtest 0.5.2.
+suppressMessages({library(emmeans); library(lmerTest); library(jsonlite)})
+emm_options(lmer.df = "satterthwaite", pbkrtest.limit = 1e5, lmerTest.limit = 1e5, msg.nesting = FALSE, msg.interaction = FALSE)
+tight <- lmerControl(optCtrl = list(xtol_abs = 1e-12, ftol_abs = 1e-14, maxeval = 1e5))
+fit <- function(formula, data) eval(substitute(lmer(formula, data, control = tight)), parent.frame())
+out <- list()
+keep <- function(key, table) {
+  table <- as.data.frame(table)
+  table[] <- lapply(table, function(x) if (is.numeric(x)) x else as.character(x))
+  out[[key]] <<- table
+}
+
+alfalfa <- read.csv("alfalfa.csv", colClasses = c("character", "character", "character", "numeric"))
+alfalfa$Variety <- factor(alfalfa$Variety, c("Cossack", "Ladak", "Ranger"))
+alfalfa$Date <- factor(alfalfa$Date, c("None", "S1", "S20", "O7"))
+alfalfa <- alfalfa[-c(1, 2, 3, 17, 40, 41, 42, 60), ]
+a <- fit(Yield ~ Variety * Date + (1 | Block), alfalfa)
+for (how in c("satterthwaite", "kenward-roger")) {
+  ours <- paste("alfalfa", how)
+  keep(paste(ours, "joint"), joint_tests(a, lmer.df = how))
+  keep(paste(ours, "joint by Date"), joint_tests(a, by = "Date", lmer.df = how))
+  m <- emmeans(a, ~ Variety | Date, lmer.df = how)
+  keep(paste(ours, "means"), m)
+  p <- pairs(m)
+  keep(paste(ours, "equivalence"), test(p, delta = 0.3, adjust = "none"))
+  keep(paste(ours, "equivalence sidak"), test(p, delta = 0.3))
+  keep(paste(ours, "noninferiority"), test(p, delta = 0.2, side = "noninferiority", adjust = "holm"))
+  keep(paste(ours, "nonsuperiority"), test(p, delta = 0.2, null = 0.05, side = "nonsup", adjust = "bonferroni"))
+  keep(paste(ours, "greater"), test(p, side = ">", adjust = "none"))
+  keep(paste(ours, "limits greater"), confint(p, side = ">", adjust = "none", level = 0.9))
+  keep(paste(ours, "limits less sidak"), confint(p, side = "<", adjust = "sidak"))
+  keep(paste(ours, "interaction"), contrast(emmeans(a, ~ Variety * Date, lmer.df = how), interaction = c("pairwise", "consec")))
+}
+
+chick <- read.csv("chickweight.csv", colClasses = c("numeric", "numeric", "character", "factor"))
+quad <- fit(weight ~ poly(Time, 2) * Diet + (1 | Chick), chick)
+keep("slopes at", emtrends(quad, ~ Diet | Time, var = "Time", at = list(Time = c(2, 10)), delta.var = 1e-3))
+keep("slopes pairs", pairs(emtrends(quad, ~ Diet, var = "Time", delta.var = 1e-3), adjust = "none"))
+keep("slopes all", emtrends(quad, ~ 1, var = "Time", delta.var = 1e-3))
+logs <- fit(log(weight) ~ log(Time + 1) * Diet + (1 | Chick), chick)
+keep("log slopes", emtrends(logs, ~ Diet, var = "Time", delta.var = 1e-5))
+keep("log slopes by log", emtrends(logs, ~ Diet, var = "log(Time + 1)", delta.var = 1e-5))
+m <- emmeans(logs, ~ Diet)
+keep("log means", m)
+keep("log response", summary(m, type = "response"))
+keep("log ratios", summary(pairs(m, adjust = "none"), type = "response", infer = c(TRUE, TRUE)))
+keep("log regrid", regrid(m))
+keep("log regrid pairs", pairs(regrid(m), adjust = "none"))
+keep("log regrid joint", test(pairs(regrid(m)), joint = TRUE))
+keep("log bias", summary(regrid(m, bias.adjust = TRUE, sigma = 0.5)))
+keep("log bias response", summary(m, type = "response", bias.adjust = TRUE, sigma = 0.5))
+keep("log to sqrt", regrid(m, transform = "sqrt"))
+roots <- fit(sqrt(weight) ~ Time * Diet + (Time | Chick), chick)
+r <- emmeans(roots, ~ Diet, at = list(Time = 12))
+keep("sqrt regrid", regrid(r))
+keep("sqrt to log pairs", contrast(regrid(r, transform = "log"), "trt.vs.ctrl", adjust = "none"))
+keep("sqrt bias pairs", pairs(regrid(r, bias.adjust = TRUE, sigma = 1.5), adjust = "none"))
+keep("sqrt response", summary(r, type = "response"))
+chick$share <- chick$weight / 400
+logit <- fit(qlogis(share) ~ Diet + Time + (1 | Chick), chick)
+l <- update(emmeans(logit, ~ Diet), tran = "logit")
+keep("logit regrid", regrid(l))
+keep("logit bias", regrid(l, bias.adjust = TRUE, sigma = 0.4))
+keep("logit odds", summary(pairs(l, adjust = "none"), type = "response"))
+for (link in c("probit", "cloglog", "inverse", "log10", "log2")) {
+  keep(paste("forced", link), regrid(update(emmeans(logit, ~ Diet), tran = link)))
+  if (link != "inverse")
+    keep(paste("forced bias", link), regrid(update(emmeans(logit, ~ Diet), tran = link), bias.adjust = TRUE, sigma = 0.4))
+}
+
+cake <- read.csv("cake.csv", colClasses = c("character", "character", "character", "numeric", "numeric"))
+cake <- cake[-c(1, 8, 21, 22, 60, 61, 62, 100, 133, 200), ]
+cake$zone <- factor(ifelse(cake$temp < 190, "low", ifelse(cake$temp > 220, "high", "mid")), c("low", "mid", "high"))
+cake$temperature <- factor(cake$temperature); cake$recipe <- factor(cake$recipe)
+nested <- suppressMessages(fit(angle ~ recipe * (zone + temperature) + (1 | replicate:recipe), cake))
+keep("nested temperature", emmeans(nested, ~ temperature))
+keep("nested zone", emmeans(nested, ~ zone))
+keep("nested zone cells", emmeans(nested, ~ zone, weights = "cells"))
+keep("nested zone prop", emmeans(nested, ~ zone, weights = "proportional"))
+keep("nested recipe", emmeans(nested, ~ recipe))
+keep("nested recipe prop", emmeans(nested, ~ recipe, weights = "proportional"))
+keep("nested pairs", pairs(emmeans(nested, ~ temperature), adjust = "none"))
+keep("nested by recipe", emmeans(nested, ~ temperature | recipe))
+keep("nested joint", joint_tests(nested))
+keep("crossed recipe", emmeans(nested, ~ recipe, nesting = NULL))
+write(toJSON(out, digits = 15, na = "null", pretty = FALSE), "../emmeans_family.json")
