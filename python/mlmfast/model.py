@@ -190,7 +190,7 @@ class LMM(PreparedModel):
         Covariance parameters are named as `profile` names them, ``sd_x|g``, ``cor_x.y|g`` and
         ``sigma``, or by ``var_x|g``, ``cov_x.y|g`` and ``Residual`` (variances and covariances),
         or as `residual_parameters` names those of a residual structure. Names as reports print
-        them, ``Var(x) | g`` and ``sd__x``, are understood too, and a pair in either order.
+        them, ``Var(x) | g``, ``sd__x`` and ``UN(2,1)``, are understood too, a pair in either order.
 
         Parameters
         ----------
