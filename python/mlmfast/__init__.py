@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from mlmfast.inference.permutation.permutation_test import permutation_test
     from mlmfast.low_level.reduction import Reduction
     from mlmfast.many_data_sets.fit_each import fit_each
+    from mlmfast.mergeable.reduce import reduce
+    from mlmfast.mergeable.reduction import load_reduction
     from mlmfast.model import LMM, lmm
     from mlmfast.newton.options import NewtonOptions
     from mlmfast.power_analysis.detectable_effect import detectable_effect
@@ -93,11 +95,13 @@ __all__ = [
     "joint_tests",
     "lmm",
     "load",
+    "load_reduction",
     "load_sleepstudy",
     "load_study",
     "mvn",
     "permutation_test",
     "power",
+    "reduce",
     "sample_size",
     "structures",
     "warning_codes",
@@ -113,6 +117,8 @@ _LATER = {
     "Reduction": "mlmfast.low_level.reduction",
     "lmm": "mlmfast.model",
     "load": "mlmfast.result",
+    "load_reduction": "mlmfast.mergeable.reduction",
+    "reduce": "mlmfast.mergeable.reduce",
     "load_sleepstudy": "mlmfast.data.datasets",
     "structures": "mlmfast.covariance.names",
     "Comparison": "mlmfast.inference.comparison.compare",

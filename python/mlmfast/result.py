@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from mlmfast.saving import kept_state as _kept_state
     from mlmfast.saving import manifest as _manifest
     from mlmfast.saving import storage as _storage
+    from mlmfast.smooths import smooth as _smooth
+    from mlmfast.smooths import table as _smooth_table
 else:
     _plots = FunctionsOnUse("mlmfast.plots")
     _matrices = FunctionsOnUse("mlmfast.clusters.matrices")
@@ -87,6 +89,8 @@ else:
     _kept_state = FunctionsOnUse("mlmfast.saving.kept_state")
     _manifest = FunctionsOnUse("mlmfast.saving.manifest")
     _storage = FunctionsOnUse("mlmfast.saving.storage")
+    _smooth = FunctionsOnUse("mlmfast.smooths.smooth")
+    _smooth_table = FunctionsOnUse("mlmfast.smooths.table")
 
 
 class LMMResult(TypedCalls):
@@ -139,6 +143,11 @@ class LMMResult(TypedCalls):
     ranef_cov = handed_out(_ranef.ranef_cov)
     test_variance = _variance_tests.variance_test
     ranova = _variance_tests.ranova
+
+    # -- smooth terms --------------------------------------------------------------------------
+
+    smooths = property_of(_smooth_table.smooths)
+    smooth = _smooth.smooth
 
     # -- comparison ----------------------------------------------------------------------------
 

@@ -298,6 +298,16 @@ def test_text_in_a_later_file_is_named_with_its_row(table, folder, tmp_path):
                    r"counted from 0 \('n/a'\)")  # fmt: skip
 
 
+def test_a_missing_value_is_named_with_its_file_and_row(table, folder, tmp_path):
+    odd = table[:40].copy()
+    odd.loc[[17, 30], "x"] = np.nan
+    odd.to_parquet(tmp_path / "part-37.parquet")
+    files = [folder / "part-0.csv", tmp_path / "part-37.parquet"]
+    with pytest.raises(DataError, match="2 missing values, the first in row 17 of .*part-37"):
+        mlm.lmm(FORMULA, files, na_action="raise")
+    assert mlm.lmm("y ~ x + (1 | g)", files).nobs == 250 + 38
+
+
 def test_parts_with_other_columns_are_named(table, folder):
     table[:9].drop(columns="x").to_parquet(folder / "short.parquet")
     refused([folder / "parts" / "part-0.parquet", folder / "short.parquet"],

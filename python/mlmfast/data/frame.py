@@ -177,6 +177,13 @@ class Frame:
         missing = np.isnan(values)
         return missing if missing.any() else None
 
+    def place(self, position: int) -> str | None:
+        """Where a row comes from, of a frame that was read from several places; else None."""
+        place = getattr(self._source.columns, "place", None)
+        if place is None:
+            return None
+        return str(place(position if self._rows is None else np.flatnonzero(self._rows)[position]))
+
     def take(self, rows: BoolArray) -> Frame:
         """Keep the rows marked true; columns are cut when they are read."""
         if self._rows is not None:

@@ -49,7 +49,7 @@ def term_structure(term: RandomTerm, matrix: ModelMatrix, frame: Frame) -> Covar
         raise _unknown(term)
     _check_not_of_visits(term, matrix)
     size = len(matrix.columns)
-    if size > _LARGEST and not (kind.mixes or kind.variances_alone):
+    if size > _LARGEST and term.group and not (kind.mixes or kind.variances_alone):
         raise ModelError(
             f"{term.text} has {size} columns; at most {_LARGEST} are available for the covariance "
             f"structure {term.structure!r}"

@@ -36,6 +36,8 @@ _FLAT = 1e-4
 _MOST_NAMED = 12
 #: The same for a fit known to be singular.
 _AT_END = 1e-3
+#: What a curve without variance is, which is nothing to warn of.
+STRAIGHT = "a straight line, the variance of its curved part 0"
 #: Ratio of residual standard deviations that goes to 0, one on the way there, and what each exactly
 #: fitted combination of rows adds to the slope of -2 log-likelihood by its logarithm.
 _VANISHED, _BEFORE, _OF_EACH = 1e-6, 1e-4, 2.0
@@ -54,6 +56,9 @@ def name_boundary(
     held = set() if open_ended is None else set(open_ended.absorbed)
     for term in terms:
         if not term.singular:
+            continue
+        if groups[term.group].has_all_rows:
+            out.append(f"{term.text} is {STRAIGHT}")
             continue
         group = groups[term.group].name
         zero = [

@@ -8,6 +8,7 @@ from functools import lru_cache
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse, quote_name
 from mlmfast.formula.functions import check_functions, is_function
+from mlmfast.formula.smooth_terms import SmoothTerm, check_no_smooth, smooths_of
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Unary, parse, summands
 from mlmfast.formula.terms import term_list
 
@@ -43,6 +44,7 @@ class MixedFormula:
     random : the random terms, `||` and `a/b` written out.
     offsets : expressions inside `offset()`.
     text : the formula as given.
+    smooths : smooth terms; each stands in the fixed part too, for what has no penalty.
     """
 
     response: str
@@ -50,6 +52,7 @@ class MixedFormula:
     random: tuple[RandomTerm, ...]
     offsets: tuple[str, ...]
     text: str
+    smooths: tuple[SmoothTerm, ...] = ()
 
 
 def parse_formula(text: str) -> MixedFormula:
@@ -91,13 +94,14 @@ def _parse_text(text: str) -> MixedFormula:
     fixed = _split(tree.right, parts)
     rhs = "1" if fixed is None else deparse(fixed)
     # Expanded here so that a mistake is reported before any data are read.
-    term_list(rhs)
+    expanded = term_list(rhs)
     return MixedFormula(
         response=_response(tree.left),
         fixed=rhs,
         random=tuple(parts.random),
         offsets=tuple(parts.offsets),
         text=text,
+        smooths=tuple(smooths_of(expanded.variables, expanded.terms)),
     )
 
 
@@ -115,6 +119,7 @@ def _response(node: Node) -> str:
             f"{deparse(node)} is left of the '~': the response cannot hold a random term '|'"
         )
     check_functions(node)
+    check_no_smooth(node, "the response")
     return deparse(node)
 
 
@@ -151,6 +156,7 @@ def _offset(node: Call) -> str:
     if len(node.arguments) != 1 or node.keywords:
         raise FormulaError(f"{deparse(node)}: offset takes one argument")
     check_functions(node.arguments[0])
+    check_no_smooth(node, deparse(node))
     return deparse(node.arguments[0])
 
 
@@ -185,6 +191,7 @@ def _random_terms(node: Node, bar: Binary) -> list[RandomTerm]:
         )
     if _has_loose_bar(bar.left) or _has_loose_bar(bar.right):
         raise FormulaError(f"{deparse(node)}: a random term has one bar")
+    check_no_smooth(node, deparse(node))
     left = deparse(bar.left)
     effects = term_list(left)
     if not effects.terms and not effects.intercept:

@@ -303,7 +303,7 @@ def _half_width(
         new = _noise_variance(fit, newdata) if interval == "prediction" else 0.0
         return half_width_within(fit, rows, new, level, ddf)
     if rows.codes:
-        fit._needs_source("an interval around random effects")
+        fit._needs_source("an interval around random effects", of_sums=True)
     noise = None
     if interval == "prediction":
         variance = np.broadcast_to(_noise_variance(fit, newdata), rows.n_rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlmfast.catalogue.codes import codes_of_notes
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, SingularFitWarning, warn
+from mlmfast.fitted.boundary_messages import STRAIGHT
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND
 
@@ -28,7 +29,7 @@ def warn_of(fit: Fitted) -> None:
             "MLM301",
             *codes_of_notes(fit.certificate.boundary),
         )
-    elif fit.singular:
+    elif fit.singular and not _are_straight(fit):
         found = fit._record.undetermined
         what = "singular fit"
         if found is not None and set(fit.certificate.boundary) <= set(found.messages):
@@ -45,3 +46,10 @@ def warn_of(fit: Fitted) -> None:
             SingularFitWarning,
             *codes_of_notes(fit.certificate.boundary),
         )
+
+
+def _are_straight(fit: Fitted) -> bool:
+    """Whether all that is on the boundary are curves that are straight lines."""
+    return bool(fit.certificate.boundary) and all(
+        text.endswith(STRAIGHT) for text in fit.certificate.boundary
+    )

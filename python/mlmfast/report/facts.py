@@ -28,7 +28,12 @@ _CHUNK = 1 << 20
 def title(fit: Fitted) -> str:
     """Say what was fitted and how."""
     record = fit._record
-    mixed = fit.n_groups or record.residual is not None or record.residual_scale is not None
+    mixed = (
+        record.terms
+        or fit.n_groups
+        or record.residual is not None
+        or record.residual_scale is not None
+    )
     kind = "Linear mixed model" if mixed else "Linear model"
     return f"{kind} fit by {_METHOD[fit.method]} ({fit.method})"
 
@@ -59,7 +64,9 @@ def model_facts(fit: Fitted) -> list[tuple[str, str]]:
     missing = f" ({fit.n_dropped} dropped: missing values)" if fit.n_dropped else ""
     facts.append(("Rows", f"{fit.nobs}{missing}"))
     sizes = [
-        f"{name} {n}" for k, (name, n) in enumerate(fit.n_groups.items()) if record.terms_on(k)
+        f"{group.name} {group.n_levels}"
+        for k, group in enumerate(record.groups)
+        if record.terms_on(k) and not group.has_all_rows
     ]
     if sizes:
         facts.append(("Groups", ", ".join(sizes)))
@@ -159,6 +166,8 @@ def scaled_residuals(fit: Fitted) -> Table | None:
     """Quartiles of the Pearson residuals; None where they are not at hand or cost a wait."""
     if fit._source is None or fit.nobs > _ROWS_FOR_RESIDUALS or fit.nobs < 5:
         return None
+    if fit._source.design.condensed is not None:
+        return None
     plain = fit._record.absorbed is None
     own = residual_values(fit, "pearson") if plain else fit.resid("pearson")
     residuals = np.asarray(own, dtype=np.float64)
@@ -210,8 +219,10 @@ def _clusters(fit: Fitted) -> str:
     """Units of the outermost factor and, where the rows are at hand, their sizes."""
     record = fit._record
     group = record.groups[record.levels[0]]
+    if group.has_all_rows:
+        return "1, since all rows share the smooth terms"
     text = f"{group.n_levels} ({group.name})"
-    if fit._source is None:
+    if fit._source is None or fit._source.design.condensed is not None:
         return text
     factor = fit._source.design.factors[record.levels[0]]
     sizes = _sizes(factor.codes, factor.n_levels)

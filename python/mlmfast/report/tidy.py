@@ -162,7 +162,7 @@ def _random_rows(record: FitRecord) -> dict[str, list[Any]]:
     Where variances may be negative these and covariances.
     """
     rows: list[tuple[str, str, float]] = []
-    for term in record.terms:
+    for term in record.shown_terms:
         group = record.groups[term.group].name
         if not term.bounded:
             rows += [(group, name, value) for name, value in _unbounded(term)]

@@ -60,7 +60,8 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
     if len(set(names)) < len(names) or list(kept) != sorted(set(kept)):
         raise ValueError("the names or positions of the coefficients repeat")
     groups = tuple(_group(item) for item in typed(data["groups"], list))
-    if data["fixed_spec"] is not None and not all(group.columns for group in groups):
+    named = all(group.columns or group.has_all_rows for group in groups)
+    if data["fixed_spec"] is not None and not named:
         raise ValueError("a grouping factor has no columns")
     terms = tuple(_term(item, len(groups)) for item in typed(data["terms"], list))
     if any((term.spec is None) != (data["fixed_spec"] is None) for term in terms):

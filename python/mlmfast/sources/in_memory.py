@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
@@ -67,6 +68,7 @@ class SourceColumns:
         self._source = source
         self._read: dict[str, Columns] = {}
         self.namespace: ModuleType = pd
+        self._places: list[tuple[int, Part]] = []
         self._dtypes = {column.name: column.dtype for column in source.columns}
         found = self._pass(list(names))
         self._read.update(found)
@@ -75,14 +77,18 @@ class SourceColumns:
 
     def _pass(self, names: list[str]) -> dict[str, Columns]:
         """Columns read in one pass over the rows."""
-        pieces: dict[str, list[tuple[Any, Part]]] = {name: [] for name in names}
+        pieces: dict[str, list[Any]] = {name: [] for name in names}
+        places, n = [], 0
         with told_of("reading", self._source) as seen:
             for part in seen(self._source.parts(names)):
+                places.append((n, part._replace(frame=None)))
+                n += columns_of(part.frame).n_rows
                 for name in names:
-                    pieces[name].append((_one_column(part.frame, name), part._replace(frame=None)))
+                    pieces[name].append(_one_column(part.frame, name))
+        self._places = places
         first = next(iter(pieces.values()), [])
-        if first and library_of(first[0][0]) in ("polars", "pyarrow"):
-            self.namespace = import_module(library_of(first[0][0]))
+        if first and library_of(first[0]) in ("polars", "pyarrow"):
+            self.namespace = import_module(library_of(first[0]))
         return {name: _joined(name, own) for name, own in pieces.items()}
 
     def _column(self, name: str) -> Columns:
@@ -100,6 +106,12 @@ class SourceColumns:
                     )
             self._read[name] = found[name]
         return self._read[name]
+
+    def place(self, position: int) -> str:
+        """Where a row comes from."""
+        starts = [first for first, _ in self._places]
+        first, part = self._places[bisect.bisect_right(starts, position) - 1]
+        return part.place(position - first)
 
     def kind(self, name: str) -> Kind:
         """Whether the column is a number, a category, a date or something else."""
@@ -148,9 +160,8 @@ def _is_same(name: str, known: Columns, again: Columns) -> bool:
     return ours.levels == theirs.levels and np.array_equal(ours.codes, theirs.codes)
 
 
-def _joined(name: str, pieces: Sequence[tuple[Any, Part]]) -> Columns:
+def _joined(name: str, frames: Sequence[Any]) -> Columns:
     """A column of all parts as one table."""
-    frames = [frame for frame, _ in pieces]
     if not frames:
         return _Pieces(name, [])
     tables = [columns_of(frame) for frame in frames]
@@ -164,15 +175,15 @@ def _joined(name: str, pieces: Sequence[tuple[Any, Part]]) -> Columns:
     return _Pieces(name, tables)
 
 
-def _concatenate_pandas(frames: list[Any]) -> Any:
+def _concatenate_pandas(frames: Sequence[Any]) -> Any:
     return pd.concat(frames, ignore_index=True)
 
 
-def _concatenate_polars(frames: list[Any]) -> Any:
+def _concatenate_polars(frames: Sequence[Any]) -> Any:
     return import_module("polars").concat(frames)
 
 
-def _concatenate_arrow(frames: list[Any]) -> Any:
+def _concatenate_arrow(frames: Sequence[Any]) -> Any:
     return import_module("pyarrow").concat_tables([f.replace_schema_metadata() for f in frames])
 
 

@@ -18,6 +18,7 @@ from mlmfast.covariance.units import natural_factors, scale_powers
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters.covariance_parameter import CovarianceParameter, NaturalBlock
+from mlmfast.criterion.parameters.random_effects import owner_of
 from mlmfast.errors import ModelError
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -208,7 +209,8 @@ class CovarianceFunctions:
         term = self.model.design.random[t]
         group = self.model.design.factors[term.factor].name
         if not term.structure.natural_entries:
-            names = [f"{name} | {group}" for name in term.structure.parameter_names]
+            owner = owner_of(self.model.design, term)
+            names = [f"{name} | {owner}" for name in term.structure.parameter_names]
             return [CovarianceParameter(name, "natural") for name in names]
         if not term.bounded:
             return self._entries_of_term(t)

@@ -7,6 +7,8 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.natural_chart import entries_by_natural, natural_chart
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import RandomEffects
 from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.parameter_block import (
     Kind,
@@ -69,7 +71,8 @@ def random_block(
         keeps = effects.structure.scales
         user = structure.scaled(theta, factor if keeps else factor[:, :1])
         values = structure.natural(user)[0]
-        names = tuple(f"{name} | {group}" for name in structure.parameter_names)
+        owner = owner_of(model.design, effects)
+        names = tuple(f"{name} | {owner}" for name in structure.parameter_names)
         kinds = tuple(map(kind_of, structure.parameter_names))
         by_natural, bend = entries_by_natural(structure, user)
         by_free = natural_chart(structure, user)[2]
@@ -99,6 +102,23 @@ def random_block(
         # No move within the rank changes a variance of 0 in the first order; rounding does.
         by_free[(rows == columns) & (size == 0.0)] = 0.0
     return ParameterBlock(names, kinds, values, first, second, by_free, fixed, True)
+
+
+def owner_of(design: Design, term: RandomEffects) -> str:
+    """What natural parameters of a term are named after: its factor, or the term itself.
+
+    The latter where another term of the factor has parameters of the same names.
+    """
+    factor = design.factors[term.factor]
+    own = set(term.structure.parameter_names)
+    alike = any(
+        other is not term
+        and other.factor == term.factor
+        and not other.structure.natural_entries
+        and own & set(other.structure.parameter_names)
+        for other in design.random
+    )
+    return term.text if alike or factor.has_all_rows else factor.name
 
 
 def without_rounding(covariance: FloatArray, effects_map: FloatArray) -> FloatArray:

@@ -36,7 +36,9 @@ def dummy_columns(node: Call, factor: Factor, options: Options, state: State) ->
         )
     known = Factor(codes, levels, np.array(levels, dtype=object))
     columns = indicators(known, [levels.index(level) for level in kept])
-    return Basis(np.stack(columns, axis=1), kept)
+    # lme4 names a single column by the call alone.
+    labels = kept if len(kept) > 1 else ("",)
+    return Basis(np.stack(columns, axis=1), tuple(deparse(node) + label for label in labels))
 
 
 def _kept(node: Call, factor: Factor, given: Constant) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from mlmfast.design.columns.values import (
     as_numbers,
     is_logical,
 )
+from mlmfast.design.smooths.columns import smooth_columns
 from mlmfast.errors import DataError, FormulaError
 from mlmfast.formula.deparse import deparse
 from mlmfast.formula.functions import (
@@ -39,6 +40,7 @@ from mlmfast.formula.functions import (
     unknown_function,
     variables_of,
 )
+from mlmfast.formula.smooth_terms import SMOOTH, read_smooth
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, parse
 from mlmfast.formula.transform_options import State
 from mlmfast.formula.transforms import TRANSFORMS
@@ -173,6 +175,8 @@ class _Evaluation:
             return self.value(only_argument(node))
         if node.function in TRANSFORMS:
             return self._transform(node)
+        if node.function == SMOOTH:
+            return self._smooth(node)
         if node.function == "dummy":
             return self._dummy(node)
         if node.function in FACTOR_OPTIONS:
@@ -209,6 +213,26 @@ class _Evaluation:
         except ValueError as error:
             raise FormulaError(f"{label}: {error}") from error
         return result if result.ndim == 1 else Basis(result)
+
+    def _smooth(self, node: Call) -> Basis:
+        term = read_smooth(node)
+        x = _numbers_by_row(self.value(term.variable), term.variable)
+        by = None if term.by is None else self._by(term.by, term.label)
+        return smooth_columns(term, x, by, self._states.setdefault(term.text, {}))
+
+    def _by(self, node: Node, label: str) -> FloatArray | Factor:
+        """What a curve is multiplied by: numbers, or levels with a curve each."""
+        value = self.value(node)
+        if isinstance(value, CodedFactor):
+            if value.contrast is None:
+                return value.factor
+            raise FormulaError(f"{label}: by= takes no contrast or order; write factor() of it")
+        if is_logical(value) or (isinstance(value, Factor) and value.values.dtype.kind == "b"):
+            raise DataError(
+                f"{label}: by={deparse(node)} is a logical; for a curve in each of the two groups "
+                f"write by=factor({deparse(node)}), for one curve times 0 or 1 give it as numbers"
+            )
+        return value if isinstance(value, Factor) else _numbers_by_row(value, node)
 
     def _dummy(self, node: Call) -> Basis:
         state = self._states.setdefault(deparse(node), {})

@@ -19,11 +19,11 @@ from mlmfast.formula.syntax import Node
 class Basis:
     """Several numeric columns, shape (n, k), that stand for one variable, such as `poly(x, 2)`.
 
-    ``labels`` are what follows the variable in their names, where that is not their number.
+    ``names`` are those of the columns, where these are not the variable with a number.
     """
 
     values: FloatArray
-    labels: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,9 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.design.factors.relationship import Relationship
 from mlmfast.handed_out import freeze
 
+#: Name of the factor with one level, all rows, by which the effects of smooths vary; the level.
+ALL_ROWS, EVERY_ROW = "smooths", "all rows"
+
 
 @dataclass(frozen=True)
 class GroupingFactor:
@@ -36,6 +39,11 @@ class GroupingFactor:
 
     def __post_init__(self) -> None:
         freeze(self, "codes")
+
+    @property
+    def has_all_rows(self) -> bool:
+        """Whether it is the one level by which the effects of smooths vary."""
+        return self.labels == (EVERY_ROW,) and not self.columns
 
     @property
     def n_levels(self) -> int:

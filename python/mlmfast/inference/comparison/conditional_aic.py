@@ -74,7 +74,7 @@ def caic(fit: Fitted, method: str = "greven-kneib") -> pd.Series[float]:
     residual = _conditional_residual(source, record, design, theta) * root
     df = float(len(record.kept))
     if criterion.n_theta:
-        df += _trace_of_random_part(source)
+        df += trace_of_random_part(source)
         if method == "greven-kneib":
             df += _correction(source, record, residual, root)
     sigma2 = record.sigma2
@@ -120,7 +120,7 @@ def _conditional_residual(
     return np.asarray(out)
 
 
-def _trace_of_random_part(source: FitSource) -> float:
+def trace_of_random_part(source: FitSource) -> float:
     """tr(I - P) - p: the sum of phi tr(P W_phi) over the entries phi of G, in which W is linear."""
     criterion, theta = source.criterion, source.theta
     g, core = criterion.covariances(theta), criterion.reduction

@@ -199,6 +199,11 @@ def _check_iterative(design: Design) -> None:
 
 def _met_twice(design: Design, factor: GroupingFactor) -> str:
     """A subject of the residual covariance with two of its levels of a factor."""
+    if design.condensed is not None:
+        raise ModelError(
+            "the iterative engine reads the rows again and again, and a reduction has none; leave "
+            "options={'engine': 'iterative'} out"
+        )
     assert design.residual is not None
     codes = design.residual.subject.codes
     seen = np.full(design.residual.subject.n_levels, -1, dtype=np.int64)

@@ -149,7 +149,7 @@ def profile(
         For a name that is no parameter, is held in the fit, or is not determined by the data.
     """
     fit._needs_likelihood("profile()")
-    source = fit._needs_source("a profile")
+    source = fit._needs_source("a profile", of_sums=True)
     check_engine(source.model, "a profile")
     untold = open_parameters(
         source.model, source.criterion, source.theta, tuple(source.held_values)
