@@ -37,7 +37,8 @@ class LMM(PreparedModel):
     Parameters
     ----------
     formula
-        lme4's formula language, for example ``"y ~ x + (x | g)"``.
+        lme4's formula language, for example ``"y ~ x + (x | g)"``. ``us(x | g, by=arm)``, and so
+        every structure, has a covariance at each level of ``arm``.
     data
         pandas, polars or pyarrow frame, any that narwhals reads, or a dict of arrays.
     residual
