@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from mlmfast.data.frame import Frame
-from mlmfast.design.columns.model_matrix import ModelMatrix
-from mlmfast.design.columns.one_level import OneLevel, of_one_level
+from mlmfast.design.columns.model_matrix import ModelMatrix, of_one_level
+from mlmfast.design.columns.one_level import OneLevel
 from mlmfast.errors import DataError
 from mlmfast.formula.mixed_formula import MixedFormula, RandomTerm
 

@@ -28,7 +28,8 @@ class FactorAnalyticAlone(CovarianceStructure):
     Lambda have their sign from the diagonal, which is not negative.
 
     References: SAS/STAT User's Guide, The MIXED Procedure, REPEATED statement, TYPE=FA0(q); FDA
-    (2001), Guidance for Industry: Statistical Approaches to Establishing Bioequivalence, appendix E.
+    (2001), Guidance for Industry: Statistical Approaches to Establishing Bioequivalence, appendix
+    E.
 
     Parameters
     ----------

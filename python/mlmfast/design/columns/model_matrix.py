@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from mlmfast.design.columns.model_variables import (
     variable_from_dict,
     variable_to_dict,
 )
-from mlmfast.design.columns.one_level import OneLevel, of_one_level
+from mlmfast.design.columns.one_level import OneLevel
 from mlmfast.design.columns.values import Basis, CodedFactor, Variable
 from mlmfast.errors import DataError, MlmError
 from mlmfast.formula.deparse import deparse
@@ -212,6 +212,23 @@ class ModelMatrixSpec:
             raise DataError("this is not a saved model matrix specification")
         variables = {str(name): variable_from_dict(item) for name, item in coded.items()}
         return cls(rhs, variables, states, only=_only(data.get("only")))
+
+
+def of_one_level(matrix: ModelMatrix, only: OneLevel, frame: Frame) -> ModelMatrix:
+    """The matrix with 0 in the rows of other levels, and with names that say whose it is.
+
+    Raises
+    ------
+    DataError
+        Where rows have a level that is not known.
+    """
+    inside = only.inside(frame)
+    return replace(
+        matrix,
+        columns=[np.where(inside, column, 0.0) for column in matrix.columns],
+        names=tuple(f"{name}:{only.column}{only.level}" for name in matrix.names),
+        spec=replace(matrix.spec, only=only),
+    )
 
 
 def _only(value: object) -> OneLevel | None:
