@@ -37,7 +37,8 @@ class LMM(PreparedModel):
     Parameters
     ----------
     formula
-        lme4's formula language, for example ``"y ~ x + (x | g)"``.
+        lme4's formula language, for example ``"y ~ x + (x | g)"``. ``us(x | g, by=arm)``, and so
+        every structure, has a covariance at each level of ``arm``.
     data
         pandas, polars or pyarrow frame, any that narwhals reads, or a dict of arrays.
     residual
@@ -46,7 +47,7 @@ class LMM(PreparedModel):
         Independent residuals of one variance by default. Structures that go by the order of the
         visits count numbers, dates and times in units of their greatest common step, and levels
         one by one, those that a categorical declares and no row has too; ``factor(visit)`` counts
-        any column level by level.
+        any column level by level. ``"sp_exp(time | subject, nugget)"`` adds an error of each row.
     residual_scale
         What residual standard deviations are multiplied by, on top of ``residual``: a factor
         (``"sex"``, nlme's varIdent: ratios to its first level), ``"power(x)"`` (varPower,
