@@ -35,6 +35,7 @@ FLOORS = [
     "plots",
     "report",
     "saving",
+    "imputation",
     "diagnostics",
     "prediction",
     "simulation",
